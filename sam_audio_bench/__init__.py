@@ -1,0 +1,3 @@
+"""The evaluation harness of promptable audio source separation."""
+
+__version__ = "0.1.0"

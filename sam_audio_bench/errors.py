@@ -1,0 +1,58 @@
+"""Everything that sam-audio-bench raises on purpose.
+
+    BenchError
+    ├── UsageError      an option, name or argument that cannot be meant; also a ValueError
+    ├── Precondition    something outside is missing: data, weights, an extra, a writable folder
+    ├── MediaError      a file of audio, video or masks that cannot be read
+    ├── BadSeparation   an answer that breaks the separator's contract
+    └── StoreError      a run folder that cannot be trusted: another schema, a corrupt file
+
+Each message is one sentence: what was expected, what was found, what to do. The command line prints it without a
+traceback and ends with exit code 2.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["BadSeparation", "BenchError", "MediaError", "Precondition", "StoreError", "UsageError", "unknown_name"]
+
+
+class BenchError(Exception):
+    """Root of the tree; ``status`` is what a result row says when the error concerns one item."""
+
+    def __init__(self, message: str, *, status: str = "error") -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class UsageError(BenchError, ValueError):
+    """An option, name or argument that cannot be meant."""
+
+
+class Precondition(BenchError):  # noqa: N818 - it names what is missing, not what failed
+    """Something outside this program is missing; found before any work."""
+
+
+class MediaError(BenchError):
+    """A file of audio, video or masks that is absent (status ``missing_media``) or cannot be read (``error``)."""
+
+
+class BadSeparation(BenchError):  # noqa: N818
+    """An answer of the wrong length (status ``length_mismatch``), not finite (``non_finite``) or otherwise broken."""
+
+
+class StoreError(BenchError):
+    """A run folder that cannot be trusted."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
+    """Makes the error for a name that nothing is registered under, with the nearest known names.
+
+    >>> str(unknown_name("task", "musik", ["music", "speech"]))
+    "unknown task 'musik': did you mean 'music'? See `sabench list tasks`."
+    """
+    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    return UsageError(f"unknown {kind} {name!r}: {hint}See `sabench list {kind}s`.")

@@ -1,0 +1,125 @@
+"""The one place that names files, writes JSON and appends to journals.
+
+JSON has no infinity and results have no NaN: ``inf`` is stored as the string ``"inf"``, an undefined value as ``null``,
+and NaN is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import string
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sam_audio_bench.errors import StoreError
+
+__all__ = ["append_line", "dump_json", "load_json", "read_journal", "replacing", "safe_name", "sha256", "write_json"]
+
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_SAFE = frozenset(string.ascii_letters + string.digits + "._@+=-")
+_LONGEST = 120  # bytes; file systems allow 255, and suffixes are still to come
+
+
+def safe_name(identifier: str) -> str:
+    """Turns any identifier into a file name: no separator, no dot-dot, no reserved name; distinct stays distinct.
+
+    >>> safe_name("sfx-01"), safe_name("../etc/passwd"), safe_name("nul")
+    ('sfx-01', '%2E.%2Fetc%2Fpasswd', '%6Eul')
+    """
+    if not identifier:
+        raise ValueError("an identifier must not be empty")
+    encoded = "".join(chr(byte) if chr(byte) in _SAFE else f"%{byte:02X}" for byte in identifier.encode())
+    if encoded[0] == "." or _RESERVED.fullmatch(encoded):
+        encoded = f"%{ord(encoded[0]):02X}{encoded[1:]}"
+    if encoded[-1] == ".":  # Windows drops it
+        encoded = encoded[:-1] + "%2E"
+    if len(encoded) > _LONGEST:
+        encoded = f"{encoded[: _LONGEST - 20]}%{sha256(identifier.encode())[:16]}"
+    return encoded
+
+
+def sha256(data: bytes) -> str:
+    """Hex digest of ``data``."""
+    return hashlib.sha256(data).hexdigest()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields a temporary path that takes the place of ``path`` when the block succeeds and vanishes when it fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        if math.isnan(value):
+            raise ValueError("NaN cannot be stored: an undefined value is None")
+        return "inf" if value > 0 else "-inf"
+    if isinstance(value, dict):
+        return {str(key): _storable(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_storable(entry) for entry in value]
+    return value
+
+
+def dump_json(value: Any, *, indent: int | None = None) -> str:
+    """JSON text of ``value``; infinities become strings, NaN raises ValueError."""
+    return json.dumps(_storable(value), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes indented JSON atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(dump_json(value, indent=1) + "\n", encoding="utf-8")
+
+
+def load_json(path: Path) -> Any:
+    """Reads JSON; raises StoreError with the path when it is absent or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"expected a JSON file at {path}, found none that can be read ({error})") from error
+
+
+def append_line(path: Path, record: dict[str, Any]) -> None:
+    """Appends one JSON line and forces it to disk, so that a crash costs at most the line being written."""
+    with path.open("a", encoding="utf-8") as journal:
+        journal.write(dump_json(record) + "\n")
+        journal.flush()
+        os.fsync(journal.fileno())
+
+
+def read_journal(path: Path) -> list[dict[str, Any]]:
+    """Reads a journal of JSON lines; a torn last line is cut off the file, a torn line elsewhere raises StoreError."""
+    if not path.exists():
+        return []
+    records: list[dict[str, Any]] = []
+    intact = 0
+    data = path.read_bytes()
+    lines = data.splitlines(keepends=True)
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+            if not line.endswith(b"\n") or not isinstance(record, dict):
+                raise ValueError("torn line")
+        except ValueError as error:
+            if number < len(lines):
+                raise StoreError(f"line {number} of {path} is damaged ({error}); remove it to start anew") from error
+            break
+        records.append(record)
+        intact += len(line)
+    if intact < len(data):
+        with path.open("r+b") as journal:
+            journal.truncate(intact)
+    return records

@@ -1,0 +1,15 @@
+"""Everything that answers queries.
+
+    catalogue   one card a built-in separator
+    baselines   mixture, silence
+    oracles     ideal masks and the multichannel Wiener filter, shown the references
+    classical   hpss, repet-sim, spectral-gate
+    stft        the short-time Fourier transform that they share
+    external    callables, answer folders, commands
+
+Importing this package does not import torch.
+"""
+
+from sam_audio_bench.separators.catalogue import CARDS, SeparatorCard
+
+__all__ = ["CARDS", "SeparatorCard"]

@@ -1,0 +1,68 @@
+"""One card a built-in separator, readable without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["CARDS", "SeparatorCard"]
+
+_HERE = "sam_audio_bench.separators."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeparatorCard:
+    """What a reader needs to know about a separator without loading it."""
+
+    name: str
+    target: str  # "module:Class"
+    summary: str
+    source: str = ""  # the paper
+    oracle: bool = False
+
+
+CARDS: dict[str, SeparatorCard] = {
+    card.name: card
+    for card in (
+        SeparatorCard(name="mixture", target=_HERE + "baselines:Mixture", summary="returns the mixture; always run"),
+        SeparatorCard(name="silence", target=_HERE + "baselines:Silence", summary="returns digital silence"),
+        SeparatorCard(
+            name="hpss",
+            target=_HERE + "classical:HPSS",
+            summary="harmonic or percussive part, chosen by the prompt",
+            source="Fitzgerald, DAFx 2010; Driedger, Müller and Disch, ISMIR 2014",
+        ),
+        SeparatorCard(
+            name="repet-sim",
+            target=_HERE + "classical:RepetSim",
+            summary="voice against a repeating background",
+            source="Rafii and Pardo, ISMIR 2012",
+        ),
+        SeparatorCard(
+            name="spectral-gate",
+            target=_HERE + "classical:SpectralGate",
+            summary="what stands out of the noise floor; with spans, of what sounds outside them",
+            source="Boll, IEEE TASSP 1979",
+        ),
+        SeparatorCard(
+            name="oracle-ibm",
+            target=_HERE + "oracles:IBM",
+            summary="ideal binary mask",
+            source="Wang, 2005",
+            oracle=True,
+        ),
+        SeparatorCard(
+            name="oracle-irm",
+            target=_HERE + "oracles:IRM",
+            summary="ideal ratio mask",
+            source="Liutkus and Badeau, ICASSP 2015",
+            oracle=True,
+        ),
+        SeparatorCard(
+            name="oracle-mwf",
+            target=_HERE + "oracles:MWF",
+            summary="ideal multichannel Wiener filter",
+            source="Duong, Vincent and Gribonval, IEEE TASLP 2010",
+            oracle=True,
+        ),
+    )
+}

@@ -1,0 +1,74 @@
+"""What a loaded task is: names known at once, audio loaded one item at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sam_audio_bench.errors import UsageError, unknown_name
+from sam_audio_bench.files import sha256
+from sam_audio_bench.types import Item
+
+__all__ = ["TaskData"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskData:
+    """The items of one task and split, in their order; iterating loads them lazily.
+
+    ``provides`` says what its items offer to metrics, of "reference", "residual_reference", "text", "spans", "video".
+    """
+
+    task: str  # "sfx"
+    version: str  # "1"
+    split: str  # "test", "mini", or "file" for anyone's data
+    revision: str  # of the data: a commit, or a hash of the content
+    groups: Mapping[str, str]  # item id -> the recording it was cut from, in item order
+    provides: frozenset[str]
+    load: Callable[[str], Item]  # raises MediaError
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Item ids in order."""
+        return tuple(self.groups)
+
+    @property
+    def label(self) -> str:
+        """Name of the task with version and split, as run folders use it: ``sfx@1-mini``."""
+        return f"{self.task}@{self.version}-{self.split}"
+
+    @property
+    def ids_sha256(self) -> str:
+        """Digest of the sorted item ids."""
+        return sha256("\n".join(sorted(self.groups)).encode())
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __iter__(self) -> Iterator[Item]:
+        return map(self.load, self.groups)
+
+    def __getitem__(self, identifier: str) -> Item:
+        if identifier not in self.groups:
+            raise unknown_name("item", identifier, self.groups)
+        return self.load(identifier)
+
+    def select(
+        self, *, limit: int | None = None, ids: Sequence[str] = (), shard: tuple[int, int] | None = None
+    ) -> TaskData:
+        """The part of the task that a run is asked for: named items, then shard I of N, then the first ``limit``.
+
+        A shard takes every N-th item from the I-th, counting from 1, so that N shards are a partition.
+        """
+        if limit is not None and limit < 1:
+            raise UsageError(f"expected --limit to be at least 1, found {limit}")
+        for identifier in ids:
+            if identifier not in self.groups:
+                raise unknown_name("item", identifier, self.groups)
+        chosen = [identifier for identifier in self.groups if not ids or identifier in ids]
+        if shard is not None:
+            index, count = shard
+            if not 1 <= index <= count:
+                raise UsageError(f"expected --shard I/N with 1 <= I <= N, found {index}/{count}")
+            chosen = chosen[index - 1 :: count]
+        return replace(self, groups={identifier: self.groups[identifier] for identifier in chosen[:limit]})

@@ -1,0 +1,172 @@
+"""The nouns that every part shares: what is asked, what is answered, and how an answer is scored.
+
+Importing this module does not import torch; tensors appear in annotations only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+
+from sam_audio_bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = [
+    "Audio",
+    "Item",
+    "OracleSeparator",
+    "Prompt",
+    "Query",
+    "Result",
+    "Score",
+    "Separation",
+    "Separator",
+    "Span",
+    "Status",
+]
+
+Span = tuple[str, float, float]
+"""``("+", start, end)``: the sound is present; ``("-", start, end)``: it is absent. Seconds."""
+
+
+class Status(StrEnum):
+    """What a score is worth. Only ``scored`` statuses carry a value."""
+
+    OK = "ok"
+    SILENT_REFERENCE = "silent_reference"
+    SILENT_ESTIMATE = "silent_estimate"
+    BOTH_SILENT = "both_silent"
+    PERFECT = "perfect"
+    TOO_SHORT = "too_short"
+    LENGTH_MISMATCH = "length_mismatch"
+    NON_FINITE = "non_finite"
+    MISSING_MEDIA = "missing_media"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """Float samples ``[channels, time]``, full scale ±1, and their rate in Hz."""
+
+    samples: Tensor
+    rate: int
+
+    def __post_init__(self) -> None:
+        if self.samples.ndim != 2 or not self.samples.is_floating_point():
+            found = f"{self.samples.dtype} {tuple(self.samples.shape)}"
+            raise UsageError(f"expected float samples [channels, time], found {found}")
+        if self.rate < 1:
+            raise UsageError(f"expected a rate in Hz, found {self.rate}")
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return int(self.samples.shape[0])
+
+    @property
+    def length(self) -> int:
+        """Number of samples in each channel."""
+        return int(self.samples.shape[1])
+
+    @property
+    def seconds(self) -> float:
+        """Duration in seconds."""
+        return self.length / self.rate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """What to extract. Raises UsageError (a ValueError) when it says nothing or a span is impossible."""
+
+    text: str | None = None
+    spans: tuple[Span, ...] = ()
+    video: str | None = None  # path of a video
+    mask: str | None = None  # path of its mask, npz with `video_masklet` [frames, height, width]; None: already masked
+
+    def __post_init__(self) -> None:
+        if self.text is not None and not self.text.strip():
+            raise UsageError("expected a prompt that says something, found an empty text")
+        if not (self.text or self.spans or self.video):
+            raise UsageError("expected a prompt with a text, a span or a video, found none of them")
+        for sign, start, end in self.spans:
+            if sign not in ("+", "-") or not (math.isfinite(start) and math.isfinite(end) and 0 <= start < end):
+                raise UsageError(f"expected a span (+ or -, start < end in seconds), found {(sign, start, end)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """All that a separator may see: neither the reference nor the item's name."""
+
+    mixture: Audio
+    prompt: Prompt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One question of a task, with what is needed to mark the answer."""
+
+    id: str  # never reused within a task version
+    group: str  # the recording it was cut from: the unit that statistics resample
+    query: Query
+    reference: Audio | None = None  # None: no clean recording exists; silent: the prompted sound is absent
+    residual_reference: Audio | None = None  # everything else in the mixture
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Separation:
+    """An answer, at the rate and length of the mixture."""
+
+    target: Audio
+    residual: Audio
+    seconds: float = 0.0  # wall clock
+    picked_by: str | None = None  # the reranker that chose it among candidates
+
+
+@runtime_checkable
+class Separator(Protocol):
+    """Anything that answers queries. Raise per query only what the harness should record as that item's error."""
+
+    name: str  # "sam-audio-base@1a2b3c4": the weights' revision is part of the name
+
+    def separate(self, queries: Sequence[Query], seeds: Sequence[int]) -> list[Separation]:
+        """Answers in the order of the queries; one seed a query, so that an answer does not depend on its batch."""
+        ...
+
+
+@runtime_checkable
+class OracleSeparator(Protocol):
+    """The declared exception: an upper bound that is shown the references. Marked ``oracle`` in every table."""
+
+    name: str
+
+    def separate_oracle(self, items: Sequence[Item], seeds: Sequence[int]) -> list[Separation]:
+        """Answers with knowledge of ``item.reference`` and ``item.residual_reference``."""
+        ...
+
+
+class Score(NamedTuple):
+    """One value and what it is worth; ``value`` is None where it is undefined."""
+
+    value: float | None
+    status: Status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One number of one item: a row of ``scores.parquet``."""
+
+    task: str  # "sfx@1"
+    item: str
+    group: str
+    separator: str
+    seed: int
+    candidate: int
+    picked_by: str | None
+    metric: str
+    value: float | None = field(default=None)
+    status: Status = Status.OK
