@@ -1,0 +1,361 @@
+"""Rows as a table to read: Markdown, CSV, LaTeX, HTML, JSON, and a terminal.
+
+One block a task, one line a separator, one column a metric. `_layout` decides what is shown, ranked and bold; the
+renderers write it down, each in its own escaping.
+"""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.files import dump_json
+from sam_audio_bench.metrics.catalogue import CAP_DB
+from sam_audio_bench.stats.summary import Row, to_json
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+__all__ = ["FORMATS", "print_terminal", "render", "terminal"]
+
+_MAIN_METRIC = "si_sdr_i"
+_ARROWS = {True: " ↑", False: " ↓", None: ""}
+_UNDEFINED = "—"
+_WIDTH_OF_FILES = 100
+_WIDEST_NAME = 15  # letters of a metric's name on one line of a terminal
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """Mean, interval and count as text, all empty where the metric was not asked."""
+
+    mean: str
+    interval: str
+    count: str
+    best: bool = False
+
+
+_NOT_ASKED = _Cell("", "", "")
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One separator in one block."""
+
+    name: str
+    oracle: bool
+    cells: tuple[_Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """The table of one task."""
+
+    task: str
+    heads: tuple[str, ...]  # "separator", "si_sdr_i (dB) ↑", …
+    lines: tuple[_Line, ...]  # best first, oracles last
+    note: str | None
+
+    @property
+    def sections(self) -> list[list[_Line]]:
+        """Lines of the systems, then lines of the oracles, without empty sections."""
+        parts = [[line for line in self.lines if line.oracle is oracle] for oracle in (False, True)]
+        return [part for part in parts if part]
+
+
+def render(rows: Sequence[Row], format: str, *, partial: str | None = None, runs: Iterable[str] = ()) -> str:
+    """Writes rows as text that ends with a newline.
+
+    Args:
+        rows: of `sam_audio_bench.stats.summarise`.
+        format: one of `FORMATS`.
+        partial: the watermark of an unfinished run, such as "PARTIAL n=4/24"; None: everything is there.
+        runs: the run folders, which JSON names.
+
+    Raises:
+        UsageError: an unknown format.
+    """
+    if format not in _RENDERERS:
+        raise UsageError(f"expected a table format of {', '.join(FORMATS)}, found {format!r}")
+    return _RENDERERS[format](rows, partial, runs)
+
+
+def terminal(rows: Sequence[Row], *, partial: str | None = None) -> RenderableType:
+    """What a rich console prints: mean and count on the first line of a cell, the interval on the second."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    parts: list[RenderableType] = [] if partial is None else [Text(_plain(partial), style="bold yellow")]
+    for block in _layout(rows):
+        title = Text(block.task, style="bold")
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0, show_edge=False)
+        for head in block.heads:
+            table.add_column(Text(_stacked(head)), overflow="fold")
+        for section in block.sections:
+            for line in section:
+                texts = [Text.assemble(*_in_terminal(cell)) for cell in line.cells]
+                table.add_row(Text(line.name.replace(" (", "\n(")), *texts)
+            table.add_section()
+        note = [] if block.note is None else [Text(block.note, style="dim")]
+        parts += [Text(""), table, *note] if parts else [table, *note]
+    return Group(*parts)
+
+
+def print_terminal(rows: Sequence[Row], *, partial: str | None = None, console: Console | None = None) -> None:
+    """Prints the table to a rich console; None: standard output, in 100 columns where that is no terminal."""
+    from rich.console import Console
+
+    if console is None:
+        console = Console()
+        console.width = console.width if console.is_terminal else _WIDTH_OF_FILES
+    console.print(terminal(rows, partial=partial))
+
+
+def _stacked(head: str) -> str:
+    """A head on several short lines: five metrics fit in 100 columns."""
+    name, _, unit = head.partition(" ")
+    if len(name) > _WIDEST_NAME:
+        name = "\n_".join(name.rsplit("_", 1))
+    return f"{name}\n{unit}"
+
+
+def _in_terminal(cell: _Cell) -> list[tuple[str, str]]:
+    mean, interval = cell.mean.replace("-", "−"), cell.interval.replace("-", "−")
+    return [(mean, "bold" if cell.best else ""), (f"  {cell.count}\n{interval}", "")]
+
+
+def _layout(rows: Sequence[Row]) -> list[_Block]:
+    tasks: dict[str, list[Row]] = {}
+    for row in rows:
+        tasks.setdefault(row.task, []).append(row)
+    return [_block(task, members) for task, members in tasks.items()]
+
+
+def _block(task: str, rows: Sequence[Row]) -> _Block:
+    metrics = {row.metric: row for row in rows}
+    best = {metric: _best(row for row in rows if row.metric == metric) for metric in metrics}
+    systems: dict[tuple[str, str | None], dict[str, Row]] = {}
+    for row in rows:
+        systems.setdefault((row.separator, row.picked_by), {})[row.metric] = row
+    lines = []
+    for asked in _ranked(list(systems.values()), _main_metric(rows)):
+        cells = tuple(
+            _cell(asked[metric], best[metric]) if metric in asked else _Cell("", "", "") for metric in metrics
+        )
+        first = next(iter(asked.values()))
+        lines.append(_Line(_name(first), first.oracle, cells))
+    capped = sum(row.capped for row in rows)
+    scores = "1 item score" if capped == 1 else f"{capped} item scores"
+    note = f"* {scores} counted as ±{CAP_DB:.0f} dB (infinite or beyond)" if capped else None
+    heads = ("separator", *(_head(row) for row in metrics.values()))
+    return _Block(_plain(task), heads, tuple(lines), note)
+
+
+def _main_metric(rows: Iterable[Row]) -> str | None:
+    """The metric that orders the lines: si_sdr_i, or else the first improvement, or else the first one with a value."""
+    known = {row.metric: bool(row.higher_is_better) for row in rows if _direction(row) and row.value is not None}
+    order = sorted(known, key=lambda name: (name != _MAIN_METRIC, not name.endswith("_i"), not known[name]))
+    return order[0] if order else None
+
+
+def _ranked(systems: Iterable[dict[str, Row]], metric: str | None) -> list[dict[str, Row]]:
+    def key(asked: Mapping[str, Row]) -> tuple[bool, bool, float]:
+        row = asked.get(metric or "")
+        oracle = next(iter(asked.values())).oracle
+        if row is None or row.value is None or _judges_itself(row):
+            return oracle, True, 0.0
+        return oracle, False, -_direction(row) * row.value
+
+    return sorted(systems, key=key)
+
+
+def _direction(row: Row) -> int:
+    return {True: 1, False: -1, None: 0}[row.higher_is_better]
+
+
+def _judges_itself(row: Row) -> bool:
+    """Whether the answers were picked by the model that scores them here: such a score wins nothing."""
+    return row.picked_by is not None and row.metric.split("_")[0] in re.split(r"\W+", row.picked_by)
+
+
+def _best(rows: Iterable[Row]) -> str | None:
+    """The best mean of one metric as it is shown, oracles aside; all that show the same are equally good."""
+    contest = [
+        (_direction(row) * row.value, row.value)
+        for row in rows
+        if row.value is not None and _direction(row) and not row.oracle and not _judges_itself(row)
+    ]
+    return _number(max(contest)[1]) if contest else None
+
+
+def _cell(row: Row, best: str | None) -> _Cell:
+    count = f"{row.n_ok}/{row.n}"
+    if row.value is None:
+        return _Cell(_UNDEFINED, "", count)
+    known = row.ci_low is not None and row.ci_high is not None
+    interval = f"[{_number(row.ci_low)}, {_number(row.ci_high)}]" if known else f"[{_UNDEFINED}]"
+    mean = _number(row.value)
+    wins = mean == best and not row.oracle and not _judges_itself(row)
+    return _Cell(mean + "*" * bool(row.capped), interval, count, wins)
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return _UNDEFINED
+    text = f"{value:.2f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def _name(row: Row) -> str:
+    picked = f" (best by {row.picked_by})" if row.picked_by else ""
+    return _plain(row.separator + picked + " (oracle)" * row.oracle)
+
+
+def _head(row: Row) -> str:
+    unit = f" ({row.unit})" if row.unit else ""
+    return _plain(row.metric + unit) + _ARROWS[row.higher_is_better]
+
+
+def _plain(text: str) -> str:
+    """One line without control characters."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+
+
+def _json(rows: Sequence[Row], partial: str | None, runs: Iterable[str]) -> str:
+    return dump_json(to_json(rows, runs, partial is not None), indent=1) + "\n"
+
+
+def _csv(rows: Sequence[Row], partial: str | None, runs: Iterable[str]) -> str:
+    """Long format: one line a row, every field at full precision, and how partial the run is."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, [*(column.name for column in fields(Row)), "partial"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({**asdict(row), "partial": partial} for row in rows)
+    return stream.getvalue()
+
+
+_MD_LONE_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")  # one inside a word is no emphasis
+
+
+def _md_text(text: str) -> str:
+    safe = html.escape(text, quote=False)  # raw HTML is markup in Markdown
+    return _MD_LONE_UNDERSCORE.sub(r"\\_", re.sub(r"([\\`*|\[\]~#])", r"\\\1", safe))
+
+
+def _md(rows: Sequence[Row], partial: str | None, runs: Iterable[str]) -> str:
+    parts = [] if partial is None else [f"**{_md_text(_plain(partial))}**"]
+    for block in _layout(rows):
+        table = [
+            [_md_text(head) for head in block.heads],
+            [":--", *("--:" for _ in block.heads[1:])],
+            *([_md_text(line.name), *map(_md_cell, line.cells)] for line in block.lines),
+        ]
+        parts += [f"### {_md_text(block.task)}", "\n".join(f"| {' | '.join(line)} |" for line in table)]
+        parts += [] if block.note is None else [_md_text(block.note)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _md_cell(cell: _Cell) -> str:
+    mean = _md_text(cell.mean)
+    shown = f"**{mean}**" if cell.best else mean
+    return " ".join(part for part in (shown, cell.interval, cell.count) if part)
+
+
+_TEX = str.maketrans(
+    {
+        **{mark: f"\\{mark}" for mark in "&%$#_{}"},
+        **{mark: f"{{{mark}}}" for mark in "[*"},  # after a line's end, either would be an argument of it
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        "—": "---",
+        "−": "$-$",
+        "±": r"$\pm$",
+        "↑": r"$\uparrow$",
+        "↓": r"$\downarrow$",
+    }
+)
+
+
+def _tex(rows: Sequence[Row], partial: str | None, runs: Iterable[str]) -> str:
+    parts = [r"% needs \usepackage{booktabs}"]
+    parts += [] if partial is None else [rf"\noindent\textbf{{{_plain(partial).translate(_TEX)}}}\par"]
+    for block in _layout(rows):
+        sections = [
+            "\n".join(" & ".join([line.name.translate(_TEX), *map(_tex_cell, line.cells)]) + r" \\" for line in section)
+            for section in block.sections
+        ]
+        parts += [
+            r"\begin{table}",
+            rf"\caption{{{block.task.translate(_TEX)}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(block.heads) - 1)}}}",
+            r"\toprule",
+            " & ".join(head.translate(_TEX) for head in block.heads) + r" \\",
+            r"\midrule",
+            "\n\\midrule\n".join(sections),
+            r"\bottomrule",
+            r"\end{tabular}",
+            *([] if block.note is None else [rf"\par {block.note.translate(_TEX)}"]),
+            r"\end{table}",
+        ]
+    return "\n".join(parts) + "\n"
+
+
+def _tex_cell(cell: _Cell) -> str:
+    mean, interval = (text.replace("-", "−").translate(_TEX) for text in (cell.mean, cell.interval))
+    shown = rf"\textbf{{{mean}}}" if cell.best else mean
+    return " ".join(part for part in (shown, interval, cell.count) if part)
+
+
+_STYLE = """<style>
+.sabench table { border-collapse: collapse; margin: 1em 0; font-variant-numeric: tabular-nums; }
+.sabench caption { text-align: left; font-weight: bold; }
+.sabench th, .sabench td { padding: .25em .75em; text-align: right; vertical-align: top; }
+.sabench tr > :first-child { text-align: left; font-weight: normal; }
+.sabench thead th { border-bottom: 1px solid; }
+.sabench .oracle { border-top: 1px solid; font-style: italic; }
+.sabench small { display: block; white-space: nowrap; }
+</style>"""
+
+
+def _html(rows: Sequence[Row], partial: str | None, runs: Iterable[str]) -> str:
+    parts = ['<div class="sabench">', _STYLE]
+    parts += [] if partial is None else [f"<p><strong>{html.escape(_plain(partial))}</strong></p>"]
+    for block in _layout(rows):
+        heads = "".join(f'<th scope="col">{html.escape(head)}</th>' for head in block.heads)
+        parts += ["<table>", f"<caption>{html.escape(block.task)}</caption>", f"<thead><tr>{heads}</tr></thead>"]
+        for section in block.sections:
+            parts.append('<tbody class="oracle">' if section[0].oracle else "<tbody>")
+            parts += [
+                f'<tr><th scope="row">{html.escape(line.name)}</th>{"".join(map(_html_cell, line.cells))}</tr>'
+                for line in section
+            ]
+            parts.append("</tbody>")
+        parts.append("</table>")
+        parts += [] if block.note is None else [f"<p><small>{html.escape(block.note)}</small></p>"]
+    return "\n".join([*parts, "</div>"]) + "\n"
+
+
+def _html_cell(cell: _Cell) -> str:
+    mean, interval = cell.mean.replace("-", "−"), cell.interval.replace("-", "−")
+    shown = f"<b>{mean}</b>" if cell.best else mean
+    return f"<td>{shown} <small>{f'{interval} {cell.count}'.strip()}</small></td>" if cell.count else "<td></td>"
+
+
+_RENDERERS: Mapping[str, Callable[[Sequence[Row], str | None, Iterable[str]], str]] = MappingProxyType(
+    {"md": _md, "csv": _csv, "tex": _tex, "html": _html, "json": _json}
+)
+FORMATS = tuple(_RENDERERS)
+"""What `render` writes."""

@@ -1,0 +1,169 @@
+"""From scores of items to one row a task, separator and metric: mean, interval, and how many items it rests on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.metrics.catalogue import CAP_DB
+from sam_audio_bench.stats.bootstrap import Interval, Method, cluster_interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["MetricInfo", "Row", "summarise", "to_json"]
+
+_COLUMNS = ("task", "separator", "picked_by", "metric", "item", "group", "value")
+
+
+class MetricInfo(Protocol):
+    """What a summary must know about a metric; a `MetricCard` has it."""
+
+    @property
+    def unit(self) -> str:
+        """Unit of the values, "" for a bare number."""
+        ...
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Direction of the values."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One cell of a results table."""
+
+    task: str
+    separator: str
+    metric: str
+    value: float | None  # mean over items; None: no item has a value
+    ci_low: float | None
+    ci_high: float | None  # None: fewer than two groups have a value
+    n_ok: int  # items with a value
+    n: int  # items that the metric was asked of
+    oracle: bool = False
+    capped: int = 0  # items that count as ±CAP_DB
+    unit: str = ""
+    higher_is_better: bool | None = None  # None: the metric is not known here
+    picked_by: str | None = None  # the reranker that chose the answers among candidates
+
+
+class _Key(NamedTuple):
+    task: str
+    separator: str
+    picked_by: str | None
+    metric: str
+
+
+@dataclass(slots=True)
+class _Marks:
+    """Values of one item: one for each seed and candidate that has one."""
+
+    group: str
+    values: list[float] = field(default_factory=list)
+
+
+def summarise(
+    scores: pd.DataFrame,
+    metrics: Mapping[str, MetricInfo],
+    oracles: Collection[str] = (),
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+    method: Method = "percentile",
+) -> list[Row]:
+    """One row a task, separator and metric, in order of first appearance of each.
+
+    Seeds and candidates of one item are averaged first, then items; the interval resamples groups. Answers that a
+    reranker picked make rows of their own, never averaged with those that nobody picked. An item without a
+    value counts in ``n`` only. In dB, a value beyond ±CAP_DB counts as ±CAP_DB, so that a perfect answer, which is
+    infinite, is never worth less than a nearly perfect one; ``capped`` counts such items.
+
+    Args:
+        scores: columns of scores.parquet; a missing value is NaN or None; no value depends on their order.
+        metrics: unit and direction by metric id; a metric that is absent is summarised without them.
+        oracles: names of the separators that were shown the references.
+        level: of the intervals.
+        resamples: of the intervals.
+        seed: of the intervals.
+        method: of the intervals.
+
+    Raises:
+        UsageError: scores lack a column, or an option of the intervals is out of range.
+    """
+    rows = []
+    for key, items in _in_order(_collect(scores)):
+        info = metrics.get(key.metric)
+        unit = "" if info is None else info.unit
+        marks = [mark for mark in items.values() if mark.values]
+        means = [_mean(_cap(value, unit) for value in mark.values) for mark in marks]
+        groups = [mark.group for mark in marks]
+        interval = cluster_interval(means, groups, level=level, resamples=resamples, seed=seed, method=method)
+        low, high = interval if isinstance(interval, Interval) else (None, None)
+        row = Row(
+            **key._asdict(),
+            value=_mean(means) if means else None,
+            ci_low=low,
+            ci_high=high,
+            n_ok=len(means),
+            n=len(items),
+            oracle=key.separator in oracles,
+            capped=sum(any(_cap(value, unit) != value for value in mark.values) for mark in marks),
+            unit=unit,
+            higher_is_better=None if info is None else info.higher_is_better,
+        )
+        rows.append(row)
+    return rows
+
+
+def to_json(rows: Iterable[Row], runs: Iterable[str] = (), partial: bool = False) -> dict[str, Any]:
+    """The object that ``--json`` prints: every field of every row, the run folders, and whether items are missing."""
+    return {"rows": [asdict(row) for row in rows], "runs": list(runs), "partial": partial}
+
+
+def _collect(scores: pd.DataFrame) -> dict[_Key, dict[str, _Marks]]:
+    missing = [name for name in _COLUMNS if name not in scores.columns]
+    if missing:
+        raise UsageError(f"expected scores with the columns {', '.join(_COLUMNS)}, found none of {', '.join(missing)}")
+    texts = [scores[name].tolist() for name in _COLUMNS[:-1]]
+    rows = list(zip(*texts, scores["value"].astype("float64").tolist(), strict=True))
+    pickers: dict[tuple[str, str], dict[str | None, None]] = {}
+    for task, separator, picked_by, _, _, _, value in rows:
+        if not math.isnan(value):
+            pickers.setdefault((task, separator), {})[_text(picked_by)] = None
+    cells: dict[_Key, dict[str, _Marks]] = {}
+    for task, separator, picked_by, metric, item, group, value in rows:
+        # A failed answer does not say who would have picked it: it is missing from every one of its separator's lines.
+        failed = math.isnan(value) and _text(picked_by) is None
+        for picker in pickers.get((task, separator), {None: None}) if failed else [_text(picked_by)]:
+            items = cells.setdefault(_Key(task, separator, picker, metric), {})
+            marks = items.setdefault(item, _Marks(group))
+            if not math.isnan(value):
+                marks.values.append(value)
+    return cells
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _in_order(cells: Mapping[_Key, dict[str, _Marks]]) -> list[tuple[_Key, dict[str, _Marks]]]:
+    ranks = [{name: rank for rank, name in enumerate(dict.fromkeys(names))} for names in zip(*cells, strict=True)]
+    return sorted(cells.items(), key=lambda cell: [rank[name] for rank, name in zip(ranks, cell[0], strict=True)])
+
+
+def _cap(value: float, unit: str) -> float:
+    if unit == "dB" or math.isinf(value):
+        return min(max(value, -CAP_DB), CAP_DB)
+    return value
+
+
+def _mean(values: Iterable[float]) -> float:
+    """Mean by an exactly rounded sum: the same bits in any order."""
+    numbers: Sequence[float] = list(values)
+    return math.fsum(numbers) / len(numbers)

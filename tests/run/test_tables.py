@@ -1,0 +1,258 @@
+"""Tables: every format says the same, parses back, and survives hostile names."""
+
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+from dataclasses import asdict
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.run.tables import FORMATS, print_terminal, render, terminal
+from sam_audio_bench.stats import Row, to_json
+
+HOSTILE = "<script>alert(1)</script> a_b% x|y [*_`&#{}~^\\ \x1b[31m\n[red]"
+PARTIAL = "PARTIAL n=8/24"
+
+
+def row(separator="hpss", value=3.214, metric="si_sdr_i", **changes):
+    interval = {"ci_low": None, "ci_high": None} if value is None else {"ci_low": value - 1, "ci_high": value + 1}
+    fields = {"task": "sfx@1", "n_ok": 0 if value is None else 10, "n": 12, "unit": "dB", "higher_is_better": True}
+    return Row(separator=separator, metric=metric, value=value, **{**fields, **interval, **changes})
+
+
+ROWS = [
+    row("mixture", 0.0),
+    row("mixture", -5.0, "leak_db", higher_is_better=False),
+    row("oracle-irm", 9.0, oracle=True),
+    row("oracle-irm", -30.0, "leak_db", higher_is_better=False, oracle=True),
+    row("silence", -100.0),
+    row("silence", -100.0, "leak_db", higher_is_better=False, capped=2),
+    row("hpss"),
+    row("hpss", None, "leak_db", higher_is_better=False),
+]
+
+
+def md_cells(text):
+    """Cells of every table line, split as GitHub does."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+class Tables(HTMLParser):
+    """Collects the cells of every table row, the attributes of every tag, and which cells hold bold text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.rows, self.tags, self.bold, self.text = [], [], [], ""
+        self._open = []
+        self.feed(text)
+        self.close()
+        assert not self._open
+
+    def handle_starttag(self, tag, attrs):
+        self._open.append(tag)
+        self.tags.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+        if {"td", "th"} & set(self._open):
+            self.rows[-1][-1] += data
+        if "b" in self._open:
+            self.bold.append(data)
+
+
+def in_terminal(rows, *, width=100, **options):
+    console = Console(width=width, file=io.StringIO(), record=True, force_terminal=True, _environ={})
+    console.print(terminal(rows, **options))
+    return console.export_text()
+
+
+def test_markdown_table():
+    assert (
+        render(ROWS, "md")
+        == """### sfx@1
+
+| separator | si_sdr_i (dB) ↑ | leak_db (dB) ↓ |
+| :-- | --: | --: |
+| hpss | **3.21** [2.21, 4.21] 10/12 | — 0/12 |
+| mixture | 0.00 [-1.00, 1.00] 10/12 | -5.00 [-6.00, -4.00] 10/12 |
+| silence | -100.00 [-101.00, -99.00] 10/12 | **-100.00\\*** [-101.00, -99.00] 10/12 |
+| oracle-irm (oracle) | 9.00 [8.00, 10.00] 10/12 | -30.00 [-31.00, -29.00] 10/12 |
+
+\\* 2 item scores counted as ±100 dB (infinite or beyond)
+"""
+    )
+
+
+def test_one_block_a_task_with_its_own_metrics():
+    rows = [row(), row(task="music@1", metric="snr_i"), row(task="music@1", metric="pesq_wb", unit="")]
+    cells = md_cells(render(rows, "md"))
+    assert cells[0] == ["separator", "si_sdr_i (dB) ↑"]
+    assert cells[3] == ["separator", "snr_i (dB) ↑", "pesq_wb ↑"]
+
+
+def test_a_metric_that_was_not_asked_is_an_empty_cell():
+    cells = md_cells(render([row(), row("mixture", 1.0, "snr_i")], "md"))
+    assert cells[2:] == [["hpss", "**3.21** [2.21, 4.21] 10/12", ""], ["mixture", "", "**1.00** [0.00, 2.00] 10/12"]]
+
+
+def test_a_mean_without_an_interval():
+    assert "| **3.21** [—] 10/12 |" in render([row(ci_low=None, ci_high=None)], "md")
+
+
+def test_all_that_show_the_best_mean_are_bold():
+    rows = [row("a", 1.001), row("b", 1.004), row("mixture", 0.99), row("c", 2.0, oracle=True)]
+    shown = [cells[1].split()[0] for cells in md_cells(render(rows, "md"))[2:]]
+    assert shown == ["**1.00**", "**1.00**", "0.99", "2.00"]
+
+
+def test_zero_has_no_sign():
+    assert "**0.00** [0.00, 0.01]" in render([row(value=-0.001, ci_low=-0.004, ci_high=0.006)], "md")
+
+
+def test_an_unknown_direction_has_no_arrow_and_no_winner():
+    text = render([row(metric="seconds", unit="s", higher_is_better=None)], "md")
+    assert "seconds (s) |" in text
+    assert "**" not in text
+
+
+@pytest.mark.parametrize(
+    ("metrics", "order"),
+    [
+        ({"snr": (1, 2, 3), "si_sdr_i": (2, 3, 1)}, "bac"),  # si_sdr_i where there is one
+        ({"snr": (1, 2, 3), "snr_i": (2, 3, 1)}, "bac"),  # else an improvement
+        ({"snr": (1, 2, 3)}, "cba"),  # else what is there
+        ({"leak_db": (-1, -3, -2)}, "bca"),  # the lowest first
+        ({"si_sdr_i": (None, 1, 2)}, "cba"),  # undefined last
+        ({"seconds": (2, 1, 3)}, "abc"),  # no direction: as they came
+        ({"snr": (2, 2, 2)}, "abc"),  # ties: as they came
+    ],
+)
+def test_lines_are_ranked_by_the_main_metric(metrics, order):
+    directions = {"leak_db": False, "seconds": None}
+    rows = [
+        row(separator, value, metric, higher_is_better=directions.get(metric, True))
+        for metric, values in metrics.items()
+        for separator, value in zip("abc", values, strict=True)
+    ]
+    assert "".join(cells[0] for cells in md_cells(render(rows, "md"))[2:]) == order
+
+
+def test_a_reranker_does_not_win_by_its_own_score():
+    rows = [row("plain", 1.0, "saj_overall"), row("plain", 9.0, "saj_overall", picked_by="saj+clap")]
+    cells = md_cells(render(rows, "md"))[2:]
+    assert cells[0][:2] == ["plain", "**1.00** [0.00, 2.00] 10/12"]
+    assert cells[1][:2] == ["plain (best by saj+clap)", "9.00 [8.00, 10.00] 10/12"]
+
+
+def test_csv_parses_back():
+    rows = [row(), row("mixture", None), row(HOSTILE, 2.0, oracle=True)]
+    frame = pd.read_csv(io.StringIO(render(rows, "csv", partial=PARTIAL)))
+    assert frame.columns.tolist() == [*asdict(rows[0]), "partial"]
+    assert frame["separator"].tolist() == ["hpss", "mixture", HOSTILE]
+    assert frame["oracle"].tolist() == [False, False, True]
+    assert frame["value"].isna().tolist() == [False, True, False]
+    assert set(frame["partial"]) == {PARTIAL}
+
+
+def test_csv_keeps_every_bit():
+    (record,) = csv.DictReader(io.StringIO(render([row(value=1 / 3)], "csv")))
+    assert float(record["value"]) == 1 / 3
+    assert float(record["ci_low"]) == 1 / 3 - 1
+
+
+def test_json_is_the_summary():
+    assert json.loads(render(ROWS, "json", partial=PARTIAL, runs=["runs/a"])) == to_json(ROWS, ["runs/a"], True)
+    assert json.loads(render(ROWS, "json"))["partial"] is False
+
+
+def test_html_parses_back_and_is_accessible():
+    page = Tables(render(ROWS, "html", partial=PARTIAL))
+    assert page.rows[0] == ["separator", "si_sdr_i (dB) ↑", "leak_db (dB) ↓"]
+    assert page.rows[1] == ["hpss", "3.21 [2.21, 4.21] 10/12", "— 0/12"]
+    assert page.bold == ["3.21", "−100.00*"]
+    assert ("caption", {}) in page.tags
+    assert {attributes.get("scope") for tag, attributes in page.tags if tag == "th"} == {"col", "row"}
+    assert ("tbody", {"class": "oracle"}) in page.tags
+    assert PARTIAL in page.text
+    assert "counted as ±100 dB" in page.text
+
+
+def test_latex_table():
+    text = render(ROWS, "tex", partial=PARTIAL)
+    assert r"\textbf{PARTIAL n=8/24}" in text
+    assert r"separator & si\_sdr\_i (dB) $\uparrow$ & leak\_db (dB) $\downarrow$ \\" in text
+    assert r"hpss & \textbf{3.21} {[}2.21, 4.21] 10/12 & --- 0/12 \\" in text
+    assert r"\textbf{$-$100.00{*}}" in text
+    assert text.count(r"\midrule") == 2  # below the head, above the oracles
+    assert text.count("{") == text.count("}")
+
+
+def test_terminal_table():
+    text = in_terminal(ROWS, partial=PARTIAL)
+    assert re.search(r"hpss +3\.21  10/12 +—  0/12 *\n +\[2\.21, 4\.21\]", text)
+    assert re.search(r"oracle-irm +9\.00  10/12 .*\n\(oracle\) +\[8\.00, 10\.00\]", text)
+    assert text.startswith(PARTIAL)
+    assert "counted as ±100 dB" in text
+
+
+def test_five_metrics_fit_in_a_hundred_columns():
+    metrics = ("si_sdr", "si_sdr_i", "snr_i", "leak_db", "reconstruction_db")
+    text = in_terminal([row("spectral-gate", -12.34, metric, ci_low=-15.5, ci_high=-10.0) for metric in metrics])
+    assert text.count("−12.34  10/12") == text.count("[−15.50, −10.00]") == 5
+
+
+def test_a_file_gets_a_hundred_columns(capsys):
+    print_terminal([row("spectral-gate", -12.34, f"m{k}") for k in range(5)])
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 100
+
+
+def test_hostile_names_stay_text():
+    rows = [row(HOSTILE, task=HOSTILE, metric=HOSTILE), row("mixture", 0.0, task=HOSTILE, metric=HOSTILE)]
+    md, page, tex = (render(rows, name, partial=HOSTILE) for name in ("md", "html", "tex"))
+    assert {len(cells) for cells in md_cells(md)} == {2}
+    assert "<" not in md.replace("&lt;", "")
+    assert r"a_b% x\|y \[\*\_\`&amp;\#{}\~^\\" in md
+    assert "script" not in {tag for tag, _ in Tables(page).tags}
+    assert Tables(page).rows[1][0] == "<script>alert(1)</script> a_b% x|y [*_`&#{}~^\\ [31m [red]"
+    assert r"\textless{}script\textgreater{}alert(1)" in tex
+    assert r"a\_b\% x\textbar{}y {[}{*}\_`\&\#\{\}\textasciitilde{}\textasciicircum{}\textbackslash{}" in tex
+    assert "\x1b[31m" not in md + page + tex
+    assert "[red]" in in_terminal(rows, width=300)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_no_rows_are_no_error(name):
+    assert render([], name, partial=PARTIAL).endswith("\n")
+
+
+@pytest.mark.parametrize("name", sorted(set(FORMATS) - {"json", "csv"}))
+def test_partial_results_are_watermarked_only_then(name):
+    assert render(ROWS, name, partial=PARTIAL).count(PARTIAL) == 1
+    assert "PARTIAL" not in render(ROWS, name)
+
+
+def test_an_unknown_format_is_refused():
+    with pytest.raises(UsageError, match="expected a table format of md, csv, tex, html, json, found 'xls'"):
+        render(ROWS, "xls")
+
+
+def test_tables_start_fast():
+    """Neither torch nor plotting nor scipy's statistics is loaded to print a table."""
+    code = "import sys, sam_audio_bench.run.tables, sam_audio_bench.stats; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "matplotlib", "scipy.stats", "pandas", "rich"} & set(loaded)
