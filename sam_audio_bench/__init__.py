@@ -1,3 +1,85 @@
-"""The evaluation harness of promptable audio source separation."""
+"""The evaluation harness of promptable audio source separation.
+
+    errors      what is raised on purpose
+    types       Audio, Prompt, Query, Item, Separation, Score and the separators' protocols
+    files       file names, JSON, journals
+    audio       reading, writing, resampling
+    metrics     scores of answers, with or without a clean reference
+    separators  baselines, oracles, classical methods, anyone's programs
+    tasks       the catalogue, the embedded mini split, anyone's data
+    stats       intervals and summaries
+    registry    names to objects, plugins
+    run         plan, separate, persist, score, seal; tables
+    cli         the sabench command
+
+    >>> import sam_audio_bench as sab
+    >>> sab.Prompt(text="dog barking").text
+    'dog barking'
+
+Importing this package does not import torch: names are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Audio",
+    "BenchError",
+    "Item",
+    "Metric",
+    "OracleSeparator",
+    "Prompt",
+    "Query",
+    "Results",
+    "Score",
+    "Separation",
+    "Separator",
+    "Status",
+    "__version__",
+    "evaluate",
+    "load_metric",
+    "load_separator",
+    "load_task",
+]
+
+_HOMES = {
+    "BenchError": "errors",
+    "Metric": "metrics.base",
+    "Results": "run.results",
+    "evaluate": "run.evaluate",
+    "load_metric": "registry",
+    "load_separator": "registry",
+    "load_task": "registry",
+}
+
+if TYPE_CHECKING:
+    from sam_audio_bench.errors import BenchError
+    from sam_audio_bench.metrics.base import Metric
+    from sam_audio_bench.registry import load_metric, load_separator, load_task
+    from sam_audio_bench.run.evaluate import evaluate
+    from sam_audio_bench.run.results import Results
+    from sam_audio_bench.types import (
+        Audio,
+        Item,
+        OracleSeparator,
+        Prompt,
+        Query,
+        Score,
+        Separation,
+        Separator,
+        Status,
+    )
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'types')}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

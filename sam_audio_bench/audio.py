@@ -81,7 +81,10 @@ def to_mono(audio: Audio) -> Audio:
 
 def quantise(samples: NDArray[np.floating]) -> NDArray[np.float32]:
     """Rounds to the 24-bit grid on which FLAC is lossless; below ±1, sums on it are exact in float32."""
-    return (np.rint(samples.astype(np.float64) * _FULL_SCALE_24) / _FULL_SCALE_24).astype(np.float32)
+    steps = samples * samples.dtype.type(_FULL_SCALE_24)  # a power of two: exact in float32 too
+    np.rint(steps, out=steps)
+    steps /= _FULL_SCALE_24
+    return steps.astype(np.float32, copy=False)
 
 
 def _leaves_full_scale(samples: NDArray[np.floating]) -> bool:

@@ -12,14 +12,14 @@ import math
 import os
 import re
 import string
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sam_audio_bench.errors import StoreError
 
-__all__ = ["append_line", "dump_json", "load_json", "read_journal", "replacing", "safe_name", "sha256", "write_json"]
+__all__ = ["append_lines", "dump_json", "load_json", "read_journal", "replacing", "safe_name", "sha256", "write_json"]
 
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _SAFE = frozenset(string.ascii_letters + string.digits + "._@+=-")
@@ -92,34 +92,28 @@ def load_json(path: Path) -> Any:
         raise StoreError(f"expected a JSON file at {path}, found none that can be read ({error})") from error
 
 
-def append_line(path: Path, record: dict[str, Any]) -> None:
-    """Appends one JSON line and forces it to disk, so that a crash costs at most the line being written."""
+def append_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
+    """Appends JSON lines and forces them to disk, so that a crash costs at most what is being written."""
     with path.open("a", encoding="utf-8") as journal:
-        journal.write(dump_json(record) + "\n")
+        journal.writelines(dump_json(record) + "\n" for record in records)
         journal.flush()
         os.fsync(journal.fileno())
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
-    """Reads a journal of JSON lines; a torn last line is cut off the file, a torn line elsewhere raises StoreError."""
+    """Reads JSON lines; a torn last line, which a crash leaves, is left out, any other damage raises StoreError."""
     if not path.exists():
         return []
     records: list[dict[str, Any]] = []
-    intact = 0
-    data = path.read_bytes()
-    lines = data.splitlines(keepends=True)
+    lines = path.read_bytes().splitlines(keepends=True)
     for number, line in enumerate(lines, 1):
         try:
             record = json.loads(line)
             if not line.endswith(b"\n") or not isinstance(record, dict):
                 raise ValueError("torn line")
         except ValueError as error:
-            if number < len(lines):
-                raise StoreError(f"line {number} of {path} is damaged ({error}); remove it to start anew") from error
-            break
+            if number == len(lines):
+                break
+            raise StoreError(f"line {number} of {path} is damaged ({error}); remove it to start anew") from error
         records.append(record)
-        intact += len(line)
-    if intact < len(data):
-        with path.open("r+b") as journal:
-            journal.truncate(intact)
     return records

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
+    "AnySeparator",
     "Audio",
     "Item",
+    "NamedSeparator",
     "OracleSeparator",
     "Prompt",
     "Query",
@@ -147,6 +149,24 @@ class OracleSeparator(Protocol):
     def separate_oracle(self, items: Sequence[Item], seeds: Sequence[int]) -> list[Separation]:
         """Answers with knowledge of ``item.reference`` and ``item.residual_reference``."""
         ...
+
+
+@runtime_checkable
+class NamedSeparator(Protocol):
+    """Answers that exist already, a folder of files say: looked up by the item's id, never by order."""
+
+    name: str
+
+    def separate_named(self, ids: Sequence[str], queries: Sequence[Query]) -> list[Separation]:
+        """The stored answers to the items ``ids``; the queries tell the rate and length that are expected."""
+        ...
+
+    def fingerprint(self, identifier: str) -> str:
+        """Digest of the stored answer to one item, so that a changed file is noticed."""
+        ...
+
+
+AnySeparator = Separator | OracleSeparator | NamedSeparator
 
 
 class Score(NamedTuple):

@@ -1,0 +1,17 @@
+"""An evaluation run: plan, separate, persist, score, seal, and its tables.
+
+    plan        what will be done, and why something cannot
+    evaluate    the whole evaluation in one call
+    runner      one separator on one task
+    answers     asking a separator; a bad item costs its own answer only
+    check       the boundary where answers are checked
+    store       the run folder: journal, audio, scores, resuming
+    header      what run.json says
+    provenance  versions, hardware, fingerprints, seeds
+    progress    the progress bar
+    results     what a run found
+    merge       shards become one run
+    tables      markdown, CSV, LaTeX, HTML and terminal
+
+Importing this package does not import torch.
+"""

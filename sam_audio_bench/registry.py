@@ -1,0 +1,224 @@
+"""Names to objects: the built-in tables, entry points of third parties, and the spellings of ``--model``.
+
+Third parties register under the entry-point groups ``sam_audio_bench.separators``, ``.metrics`` and ``.tasks``. A name
+that is already taken is an error; an unknown one names its nearest neighbours.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sam_audio_bench import metrics, separators
+from sam_audio_bench.errors import Precondition, UsageError, unknown_name
+from sam_audio_bench.tasks import GROUPS, TASKS, TaskData
+from sam_audio_bench.types import AnySeparator, NamedSeparator, OracleSeparator, Separator
+
+if TYPE_CHECKING:
+    from sam_audio_bench.metrics.base import Metric
+
+__all__ = [
+    "load_metric",
+    "load_metrics",
+    "load_separator",
+    "load_task",
+    "load_tasks",
+    "parse_arguments",
+    "plugins",
+    "resolve",
+    "split_models",
+]
+
+_BUILT_IN: Mapping[str, Mapping[str, object]] = {
+    "separators": separators.CARDS,
+    "metrics": metrics.CARDS,
+    "tasks": {**TASKS, **GROUPS},
+}
+
+
+def plugins(kind: str) -> dict[str, EntryPoint]:
+    """Entry points of ``kind`` ("separators", "metrics" or "tasks") by name; a taken name raises UsageError."""
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=f"sam_audio_bench.{kind}"):
+        taken = found.get(point.name)
+        if point.name in _BUILT_IN[kind] or (taken is not None and taken.value != point.value):
+            raise UsageError(f"expected a new name for {point.value}, found {point.name!r}, which is taken; rename it")
+        found[point.name] = point
+    return found
+
+
+def resolve(target: str) -> Any:
+    """Imports ``module:attribute``; the working folder counts, as it does for ``python -m``."""
+    module_name, _, attribute = target.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise Precondition(f"expected {target!r} to name a Python object, found none ({error})") from error
+    return found
+
+
+def split_models(text: str) -> list[str]:
+    """Splits ``a,b`` into models; a ``cmd:`` template reaches to the end, commas included.
+
+    >>> split_models("mixture,cmd:sox {mixture} {target} gain -3,1")
+    ['mixture', 'cmd:sox {mixture} {target} gain -3,1']
+    """
+    head, colon, template = text.partition("cmd:") if text.startswith("cmd:") else text.partition(",cmd:")
+    names = [name.strip() for name in head.split(",") if name.strip()]
+    return names + ([f"cmd:{template}"] if colon else [])
+
+
+def parse_arguments(text: str) -> dict[str, Any]:
+    """Reads ``k=v,k=v``; values are integers, floats, true/false or text.
+
+    >>> parse_arguments("kernel=17,margin=2.5,soft=true,path=a/b")
+    {'kernel': 17, 'margin': 2.5, 'soft': True, 'path': 'a/b'}
+    """
+    arguments: dict[str, Any] = {}
+    for pair in filter(None, (part.strip() for part in text.split(","))):
+        key, equals, value = pair.partition("=")
+        if not equals or not key.isidentifier() or key in arguments:
+            raise UsageError(f"expected arguments as k=v,k=v with each k once, found {pair!r}")
+        arguments[key] = _typed(value)
+    return arguments
+
+
+def _typed(text: str) -> int | float | bool | str:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def load_separator(
+    spec: str | Callable[..., Any] | AnySeparator, arguments: Mapping[str, Any] = {}, *, timeout: float | None = None
+) -> AnySeparator:
+    """The separator behind a registered name, ``files:DIR``, ``cmd:…``, ``module:attribute``, or a Python object.
+
+    Args:
+        spec: what ``--model`` takes, a separator, or a function ``(mixture, rate, prompt) -> target``.
+        arguments: options of the separator's constructor; they become part of its name.
+        timeout: seconds that a ``cmd:`` program may take for an item; None: the separator's default.
+
+    Raises:
+        UsageError: an unknown name or option. Precondition: a missing module, folder or program.
+    """
+    if not isinstance(spec, str):
+        return _adopt(spec, getattr(spec, "__name__", type(spec).__name__), arguments)
+    named = plugins("separators")
+    prefix, colon, rest = spec.partition(":")
+    if spec in separators.CARDS:
+        return _adopt(resolve(separators.CARDS[spec].target), spec, arguments)
+    if spec in named:
+        return _adopt(resolve(named[spec].value), spec, arguments)
+    if prefix == "files" and colon:
+        return _construct(resolve(_EXTERNAL + "FolderSeparator"), spec, (rest,), arguments)
+    if prefix == "cmd" and colon:
+        limits = {} if timeout is None else {"timeout": timeout}
+        return _construct(partial(resolve(_EXTERNAL + "CommandSeparator"), **limits), spec, (rest,), arguments)
+    if colon and all(part.isidentifier() for part in prefix.split(".")):
+        return _adopt(resolve(spec), rest, arguments)
+    raise unknown_name("model", spec, [*separators.CARDS, *named])
+
+
+_EXTERNAL = "sam_audio_bench.separators.external:"
+
+
+def _adopt(found: Any, name: str, arguments: Mapping[str, Any]) -> AnySeparator:
+    """Turns a class, an instance or a plain function into a separator."""
+    from sam_audio_bench.separators.external import FunctionSeparator
+
+    if inspect.isclass(found):
+        return _construct(found, name, (), arguments)
+    if arguments:
+        raise UsageError(f"expected no model arguments for {name!r}, which is no class, found {dict(arguments)}")
+    if isinstance(found, Separator | OracleSeparator | NamedSeparator):
+        return found
+    if callable(found):
+        return FunctionSeparator(found, name)
+    raise UsageError(f"expected a separator or a function (mixture, rate, prompt) -> target, found {found!r}")
+
+
+def _construct(kind: Any, name: str, positional: tuple[str, ...], arguments: Mapping[str, Any]) -> AnySeparator:
+    signature = inspect.signature(kind)
+    try:
+        signature.bind(*positional, **arguments)
+    except TypeError as error:
+        options = ", ".join(list(signature.parameters)[len(positional) :]) or "none"
+        raise UsageError(f"expected model arguments among [{options}] for {name!r}, found: {error}") from error
+    separator: AnySeparator = kind(*positional, **arguments)
+    if arguments:
+        separator.name = "+".join([separator.name, *(f"{key}={arguments[key]}" for key in sorted(arguments))])
+    return separator
+
+
+def load_metrics(ids: Iterable[str], arguments: Mapping[str, Any] = {}) -> list[Metric]:
+    """One Metric per class behind the ids, in their order; each metric's ``wanted`` says which columns were asked for.
+
+    ``arguments`` go to every class whose constructor names them; one that no class names raises UsageError.
+    """
+    named = plugins("metrics")
+    wanted: dict[str, list[str]] = {}
+    for identifier in dict.fromkeys(ids):
+        if identifier not in metrics.CARDS and identifier not in named:
+            raise unknown_name("metric", identifier, [*metrics.CARDS, *named])
+        target = metrics.CARDS[identifier].target if identifier in metrics.CARDS else named[identifier].value
+        wanted.setdefault(target, []).append(identifier)
+    unused = set(arguments)
+    loaded = []
+    for target, columns in wanted.items():
+        kind = resolve(target)
+        accepted = {key: value for key, value in arguments.items() if key in inspect.signature(kind).parameters}
+        unused -= set(accepted)
+        metric: Metric = kind(**accepted)
+        metric.wanted = tuple(columns)
+        loaded.append(metric)
+    if unused:
+        raise UsageError(f"expected metric arguments that a chosen metric knows, found {sorted(unused)}")
+    return loaded
+
+
+def load_metric(name: str, **arguments: Any) -> Metric:
+    """The Metric that computes one id; keyword arguments are its constructor's."""
+    return load_metrics([name], arguments)[0]
+
+
+def load_task(name: str, *, split: str = "test", subset: str = "paper") -> TaskData:
+    """The items of one task or manifest file; a group of several tasks raises UsageError."""
+    found = load_tasks([name], split=split, subset=subset)
+    if len(found) != 1:
+        raise UsageError(f"expected one task, found the group {name!r} of {len(found)}: use load_tasks")
+    return found[0]
+
+
+def load_tasks(names: Iterable[str], *, split: str = "test", subset: str = "paper") -> list[TaskData]:
+    """The data behind names of tasks, groups and manifest files, each once, in order."""
+    from sam_audio_bench.tasks.load import load_task as load_one
+
+    named = plugins("tasks")
+    found: dict[str, TaskData] = {}
+    for name in names:
+        if name in named:
+            found[name] = resolve(named[name].value)(split=split, subset=subset)
+            continue
+        if not name.lower().endswith(".csv") and name not in TASKS and name not in GROUPS:
+            raise unknown_name("task", name, [*TASKS, *GROUPS, *named])
+        for task in GROUPS.get(name, (name,)):
+            if task not in found:
+                found[task] = load_one(task, split=split, subset=subset)
+    return list(found.values())

@@ -1,0 +1,85 @@
+"""What ``run.json`` says: what was run, with which versions, and how it ended."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sam_audio_bench.run import provenance
+from sam_audio_bench.run.plan import Job, Plan, describe
+from sam_audio_bench.run.store import RunFolder, failed
+
+__all__ = ["closing", "opening"]
+
+
+def opening(plan: Plan, job: Job) -> dict[str, Any]:
+    """The part that is known before the first item."""
+    data = job.data
+    return {
+        "status": "started",
+        "started": _now(),
+        "model": describe(job.separator),
+        "task": {
+            "id": data.task,
+            "version": data.version,
+            "split": data.split,
+            "data_revision": data.revision,
+            "items": len(data),
+            "ids_sha256": data.ids_sha256,
+        },
+        "metrics": _metrics(job),
+        "seed": plan.settings.seed,
+        "align": plan.settings.align,
+        "stereo": plan.settings.stereo,
+        "shard": list(plan.settings.shard) if plan.settings.shard else None,
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "config": dict(plan.config),
+        "git": provenance.commit(),
+        "packages": provenance.packages(),
+        "hardware": provenance.hardware(),
+    }
+
+
+def closing(folder: RunFolder, status: str, wall_seconds: float) -> dict[str, Any]:
+    """The part that is known when a run ends, however it ends."""
+    done = [record for record in folder.items.values() if not failed(record)]
+    separation, sounding = (sum(record[key] for record in done) for key in ("seconds", "audio_seconds"))
+    return {
+        "status": status,
+        "finished": _now(),
+        "errors": [
+            {key: record[key] for key in ("item", "status", "message")}
+            for record in folder.items.values()
+            if failed(record)
+        ],
+        "timing": {
+            "wall_seconds": wall_seconds,  # of the last invocation
+            "separation_seconds": separation,
+            "audio_seconds": sounding,
+            "real_time_factor": separation / sounding if sounding else None,
+            "peak_memory_mib": provenance.peak_memory_mib(),
+        },
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _metrics(job: Job) -> list[dict[str, Any]]:
+    """Metrics of earlier runs of the folder, and this run's in their place."""
+    records = {record["id"]: record for record in job.folder.header.get("metrics", [])}
+    for metric in job.metrics:
+        for card in metric.cards():
+            if card.id in metric.wanted:
+                records[card.id] = {
+                    "id": card.id,
+                    "version": card.version,
+                    "unit": card.unit,
+                    "higher_is_better": card.higher_is_better,
+                    "parameters": metric.parameters_used,
+                    "weights_sha256": getattr(metric, "weights_sha256", None),
+                }
+    return list(records.values())

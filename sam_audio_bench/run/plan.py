@@ -1,0 +1,211 @@
+"""What a run will do, settled before any work: separators, tasks, metrics, and why a metric cannot run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sam_audio_bench import registry
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.files import dump_json, safe_name
+from sam_audio_bench.metrics import DEFAULT
+from sam_audio_bench.metrics.base import Metric
+from sam_audio_bench.metrics.catalogue import MetricCard
+from sam_audio_bench.run.check import check_policies
+from sam_audio_bench.run.provenance import fingerprint
+from sam_audio_bench.run.store import RunFolder, failed
+from sam_audio_bench.tasks import TaskData
+from sam_audio_bench.types import AnySeparator, NamedSeparator, OracleSeparator
+
+__all__ = ["BASELINE", "Job", "Plan", "Settings", "make_plan"]
+
+BASELINE = "mixture"
+OVERWRITE = ("only-missing", "always", "never")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything about a run that is not its separators, tasks and metrics."""
+
+    output: Path = Path("runs")
+    seed: int = 0
+    batch_size: int | None = None  # None: what the separator prefers
+    limit: int | None = None  # items a task
+    sample_ids: tuple[str, ...] = ()
+    shard: tuple[int, int] | None = None  # I of N, from 1
+    overwrite: str = "only-missing"
+    align: str | None = None
+    stereo: str = "joint"
+
+    def __post_init__(self) -> None:
+        check_policies(self.align, self.stereo)
+        if self.overwrite not in OVERWRITE:
+            raise UsageError(f"expected --overwrite to be one of {', '.join(OVERWRITE)}, found {self.overwrite!r}")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise UsageError(f"expected --batch-size to be auto or at least 1, found {self.batch_size}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One separator on one task: a run folder, and which of its items are still to do."""
+
+    separator: AnySeparator
+    data: TaskData  # the whole task
+    chosen: TaskData  # the items of this run
+    metrics: tuple[Metric, ...]  # those that the task can serve
+    folder: RunFolder
+    fingerprints: Mapping[str, str]  # item -> what a stored answer must have been made with
+
+    @property
+    def oracle(self) -> bool:
+        """Whether the separator is shown the references."""
+        return isinstance(self.separator, OracleSeparator)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Metric ids of this job's scores."""
+        return tuple(column for metric in self.metrics for column in metric.wanted)
+
+    @property
+    def stale(self) -> list[str]:
+        """Journalled items that cannot be kept: failed ones, and those made in another way."""
+        return [
+            item
+            for item, record in self.folder.items.items()
+            if item in self.fingerprints and (failed(record) or record["fingerprint"] != self.fingerprints[item])
+        ]
+
+    def to_separate(self) -> list[str]:
+        """Chosen items without an answer that can be kept."""
+        stale = set(self.stale)
+        return [item for item in self.chosen.ids if item not in self.folder.items or item in stale]
+
+    def to_score(self, item: str) -> list[Metric]:
+        """Metrics that an item was not asked for yet, or in another version or with other parameters."""
+        known = self.folder.scored(item)
+        return [metric for metric in self.metrics if not signatures(metric).items() <= known.items()]
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do for the chosen items."""
+        sealed = (self.folder.path / "scores.parquet").exists()
+        return sealed and not self.to_separate() and not any(self.to_score(item) for item in self.chosen.ids)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The jobs of a run, and what will not be done and why."""
+
+    settings: Settings
+    jobs: tuple[Job, ...]
+    unavailable: Mapping[tuple[str, str], str] = field(default_factory=dict)  # (task, metric) -> reason
+    config: Mapping[str, Any] = field(default_factory=dict)  # for run.json: option -> {value, origin}
+
+    @property
+    def cards(self) -> dict[str, MetricCard]:
+        """Cards of every planned metric by id."""
+        return {card.id: card for job in self.jobs for metric in job.metrics for card in metric.cards()}
+
+
+def make_plan(
+    models: Sequence[str | Callable[..., Any] | AnySeparator],
+    tasks: Iterable[str],
+    *,
+    split: str = "test",
+    subset: str = "paper",
+    metrics: Iterable[str] = DEFAULT,
+    model_args: Mapping[str, Any] | None = None,
+    metric_args: Mapping[str, Any] | None = None,
+    timeout: float | None = None,
+    settings: Settings | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> Plan:
+    """Resolves every name and looks at every run folder; nothing is separated, scored or written.
+
+    Raises:
+        UsageError: an unknown or impossible name or option. Precondition: missing data, module, program or folder.
+    """
+    settings = settings or Settings()
+    separators = _load_separators(models, model_args or {}, timeout)
+    loaded = registry.load_metrics(metrics, {"stereo": settings.stereo, **(metric_args or {})})
+    data = registry.load_tasks(tasks, split=split, subset=subset)
+    unavailable = {
+        (task.task, column): f"{task.task} has no {', '.join(sorted(missing))}"
+        for task in data
+        for metric in loaded
+        for column in metric.wanted
+        if (missing := _missing(metric, column, task))
+    }
+    jobs = [_job(separator, task, loaded, settings) for task in data for separator in separators]
+    return Plan(settings=settings, jobs=tuple(jobs), unavailable=unavailable, config=config or {})
+
+
+def _load_separators(models: Sequence[Any], arguments: Mapping[str, Any], timeout: float | None) -> list[AnySeparator]:
+    if not models:
+        raise UsageError("expected at least one model, found none")
+    found: dict[str, AnySeparator] = {}
+    for model in models:
+        baseline = isinstance(model, str) and model == BASELINE
+        separator = registry.load_separator(model, {} if baseline else arguments, timeout=timeout)
+        if separator.name in found:
+            raise UsageError(f"expected models with different names, found {separator.name!r} twice")
+        found[separator.name] = separator
+    if BASELINE not in found:
+        found[BASELINE] = registry.load_separator(BASELINE)
+    return list(found.values())
+
+
+def _missing(metric: Metric, column: str, task: TaskData) -> frozenset[str]:
+    needs = {card.id: card.needs for card in metric.cards()}
+    return needs[column] - task.provides
+
+
+def _job(separator: AnySeparator, data: TaskData, metrics: Sequence[Metric], settings: Settings) -> Job:
+    chosen = data.select(limit=settings.limit, ids=settings.sample_ids, shard=settings.shard)
+    shard = "" if settings.shard is None else f".shard-{settings.shard[0]}-of-{settings.shard[1]}"
+    path = settings.output / safe_name(separator.name) / f"{safe_name(data.label)}{shard}"
+    return Job(
+        separator=separator,
+        data=data,
+        chosen=chosen,
+        metrics=tuple(
+            metric for metric in metrics if not any(_missing(metric, column, data) for column in metric.wanted)
+        ),
+        folder=RunFolder.open(path),
+        fingerprints={item: _fingerprint(separator, data, item, settings) for item in chosen.ids},
+    )
+
+
+def _fingerprint(separator: AnySeparator, data: TaskData, item: str, settings: Settings) -> str:
+    answer = separator.fingerprint(item) if isinstance(separator, NamedSeparator) else None
+    return fingerprint(
+        separator=describe(separator),
+        answer=answer,
+        task=data.label,
+        data=data.revision,
+        item=item,
+        seed=settings.seed,
+        align=settings.align,
+        mono=settings.stereo == "mono",
+    )
+
+
+def describe(separator: AnySeparator) -> dict[str, Any]:
+    """What identifies a separator and its weights, for fingerprints and run.json."""
+    kind = type(separator)
+    return {
+        "name": separator.name,
+        "class": f"{kind.__module__}:{kind.__qualname__}",
+        "revision": getattr(separator, "revision", None),
+        "weights_sha256": getattr(separator, "weights_sha256", None),
+        "settings": dict(getattr(separator, "settings", {})),
+        "oracle": isinstance(separator, OracleSeparator),
+    }
+
+
+def signatures(metric: Metric) -> dict[str, str]:
+    """For each wanted column, its version and parameters: what makes an old score comparable with a new one."""
+    versions = {card.id: card.version for card in metric.cards()}
+    return {column: dump_json({"version": versions[column], **metric.parameters_used}) for column in metric.wanted}

@@ -1,0 +1,108 @@
+"""Where numbers come from: versions, hardware, commits, fingerprints, seeds."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from sam_audio_bench.files import dump_json, sha256
+
+__all__ = ["commit", "fingerprint", "hardware", "item_seed", "packages", "peak_memory_mib"]
+
+_PACKAGES = (
+    "sam-audio-bench", "torch", "torchmetrics", "numpy", "scipy", "pandas", "soundfile", "soxr", "av", "transformers",
+)  # fmt: skip
+
+
+def item_seed(task: str, item: str, run_seed: int, candidate: int = 0) -> int:
+    """One seed for an item's answer, 63 bits, whatever the batch, order or shard it is computed in.
+
+    >>> item_seed("sfx@1-mini", "sfx-00", 0) == item_seed("sfx@1-mini", "sfx-00", 0)
+    True
+    """
+    digest = hashlib.blake2b(f"{task}/{item}/{run_seed}/{candidate}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def fingerprint(**parts: Any) -> str:
+    """Digest of everything that an answer depends on; equal fingerprints mean that a stored answer can be kept."""
+    return sha256(dump_json(dict(sorted(parts.items()))).encode())[:32]
+
+
+@cache
+def packages() -> dict[str, str]:
+    """Versions of the packages that can change a number."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@cache
+def hardware() -> dict[str, Any]:
+    """Processor, cores, memory and accelerators."""
+    import torch
+
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_mib": _memory_mib(),
+        "gpus": gpus,
+    }
+
+
+def _processor() -> str:
+    with suppress(OSError):  # there is no such file outside Linux
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _memory_mib() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def peak_memory_mib() -> int | None:
+    """Largest resident set of this process so far; None where the platform does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak >> 20 if sys.platform == "darwin" else peak >> 10
+
+
+@cache
+def commit() -> dict[str, Any] | None:
+    """Commit of the checkout that this package runs from and whether it was changed; None for an installed wheel."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(root), *words], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,155 @@
+"""What a run found: every row, the summary with intervals, the table. Reading it needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from sam_audio_bench.errors import Precondition, UsageError
+from sam_audio_bench.run.store import COLUMNS, RunFolder, failed
+from sam_audio_bench.stats.summary import Row, summarise, to_json
+
+if TYPE_CHECKING:
+    from sam_audio_bench.run.plan import Plan
+
+__all__ = ["Results"]
+
+
+@dataclass(frozen=True)
+class Results:
+    """Scores of one or several runs.
+
+    ``frame`` holds one row a score, with the columns of scores.parquet; ``asked`` counts the items that the runs were
+    asked for, ``available`` those that their tasks have, and ``failures`` those without an answer.
+    """
+
+    frame: pd.DataFrame
+    metrics: dict[str, dict[str, Any]]  # id -> its record in run.json
+    oracles: frozenset[str]
+    runs: tuple[Path, ...]
+    asked: int
+    available: int
+    failures: int
+
+    @classmethod
+    def of(cls, plan: Plan) -> Results:
+        """The chosen items and metrics of a plan that was carried out."""
+        chosen = [(job.folder, job.chosen.ids, job.columns, len(job.data)) for job in plan.jobs]
+        return cls._gather(chosen)
+
+    @classmethod
+    def read(cls, paths: Iterable[Path]) -> Results:
+        """Everything in run folders, or in the run folders below other folders.
+
+        Raises:
+            Precondition: no run there. StoreError: a run that cannot be trusted.
+        """
+        folders = [RunFolder.open(path) for path in find_runs(paths)]
+        chosen = []
+        for folder in folders:
+            order = [record["id"] for record in folder.header["metrics"]]
+            chosen.append((folder, list(folder.items), order, folder.header["task"]["items"]))
+        return cls._gather(chosen)
+
+    @classmethod
+    def _gather(cls, chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], int]]) -> Results:
+        metrics: dict[str, dict[str, Any]] = {}
+        for folder, _, _, _ in chosen:
+            for record in folder.header["metrics"]:
+                _same_metric(metrics.setdefault(record["id"], record), record, folder.path)
+        return cls(
+            frame=pd.concat([_part(folder, items, columns) for folder, items, columns, _ in chosen], ignore_index=True),
+            metrics=metrics,
+            oracles=frozenset(
+                folder.header["model"]["name"] for folder, *_ in chosen if folder.header["model"]["oracle"]
+            ),
+            runs=tuple(folder.path for folder, *_ in chosen),
+            asked=sum(len(items) for _, items, _, _ in chosen),
+            available=sum(total for *_, total in chosen),
+            failures=sum(
+                1
+                for folder, items, _, _ in chosen
+                for item in items
+                if item not in folder.items or failed(folder.items[item])
+            ),
+        )
+
+    @property
+    def partial(self) -> bool:
+        """Whether some item of a task was not asked for, or has no answer."""
+        return self.asked < self.available or self.failures > 0
+
+    @property
+    def watermark(self) -> str | None:
+        """``PARTIAL n=8/24`` where results are partial."""
+        return f"PARTIAL n={self.asked - self.failures}/{self.available}" if self.partial else None
+
+    @property
+    def rows(self) -> list[Row]:
+        """One row per task, separator and metric: mean, interval, counts."""
+        known = {name: _Info(record["unit"], record["higher_is_better"]) for name, record in self.metrics.items()}
+        return summarise(self.frame, known, self.oracles)
+
+    def to_frame(self) -> pd.DataFrame:
+        """A copy of every score, with the columns of scores.parquet."""
+        return self.frame.copy()
+
+    def to_json(self) -> dict[str, Any]:
+        """``{"rows", "runs", "partial"}``, as ``--json`` prints it."""
+        return to_json(self.rows, [str(run) for run in self.runs], self.partial)
+
+    def table(self, form: str = "md") -> str:
+        """The table as text: "md", "csv", "tex", "html" or "json"."""
+        from sam_audio_bench.run.tables import render
+
+        return render(self.rows, form, partial=self.watermark, runs=map(str, self.runs))
+
+    def print(self) -> None:
+        """Prints the table for a terminal."""
+        from sam_audio_bench.run.tables import print_terminal
+
+        print_terminal(self.rows, partial=self.watermark)
+
+    def _repr_html_(self) -> str:
+        return self.table("html")
+
+
+@dataclass(frozen=True)
+class _Info:
+    unit: str
+    higher_is_better: bool
+
+
+def find_runs(paths: Iterable[Path]) -> list[Path]:
+    """Run folders among and below ``paths``, sorted within each; none at all raises Precondition."""
+    found: dict[Path, None] = {}
+    for path in paths:
+        here = [path] if (path / "run.json").is_file() else sorted(header.parent for header in path.rglob("run.json"))
+        if not here:
+            raise Precondition(f"expected a run folder (with run.json) in {path}, found none")
+        found.update(dict.fromkeys(here))
+    return list(found)
+
+
+def _part(folder: RunFolder, items: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
+    """Scores of the chosen items and metrics, in their order, whatever order the folder was filled in."""
+    frame = folder.frame()
+    frame = frame[frame["item"].isin(items) & frame["metric"].isin(columns)]
+    position = {name: place for place, name in enumerate([*items, *columns])}
+    ranks = frame[["metric", "item", "candidate"]].assign(
+        metric=frame["metric"].map(position), item=frame["item"].map(position)
+    )
+    return frame.loc[ranks.sort_values(["metric", "item", "candidate"]).index, list(COLUMNS)]
+
+
+def _same_metric(known: dict[str, Any], found: dict[str, Any], path: Path) -> None:
+    for field in ("version", "parameters", "weights_sha256"):
+        if known[field] != found[field]:
+            raise UsageError(
+                f"expected {found['id']} with {field} {known[field]} as in the other runs, "
+                f"found {found[field]} in {path}; score that run again"
+            )

@@ -1,0 +1,175 @@
+"""A run folder: the journal of finished items, the audio, the scores, and what resuming may keep.
+
+    run.json        what was run, with which versions, and how it ended
+    items.jsonl     one finished item a line, the last line of an item counts
+    audio/          <item>.target.flac, <item>.residual.flac
+    scores.jsonl    while running; sealed as scores.parquet
+
+Where both score files exist, a crash came between two steps of sealing or unsealing, and scores.jsonl is complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow
+from filelock import FileLock, Timeout
+from pyarrow import parquet
+
+from sam_audio_bench.errors import Precondition, StoreError
+from sam_audio_bench.files import append_lines, load_json, read_journal, replacing, safe_name, write_json
+from sam_audio_bench.types import Status
+
+__all__ = ["COLUMNS", "SCHEMA_VERSION", "RunFolder"]
+
+SCHEMA_VERSION = 1
+COLUMNS = ("task", "item", "group", "separator", "seed", "candidate", "picked_by", "metric", "value", "status")
+_SCHEMA = pyarrow.schema(
+    [
+        (
+            name,
+            {"seed": pyarrow.int64(), "candidate": pyarrow.int64(), "value": pyarrow.float64()}.get(
+                name, pyarrow.string()
+            ),
+        )
+        for name in COLUMNS
+    ]
+)
+
+ScoreKey = tuple[str, int, str]  # item, candidate, metric
+
+
+@dataclass
+class RunFolder:
+    """One separator on one task. Open it with `open`; write to it only inside `writing`."""
+
+    path: Path
+    header: dict[str, Any] = field(default_factory=dict)  # run.json
+    items: dict[str, dict[str, Any]] = field(default_factory=dict)  # item -> its last journal line
+    scores: dict[ScoreKey, dict[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Reads what is there; an absent folder is an empty run.
+
+        Raises:
+            StoreError: the folder has another schema version or a damaged file.
+        """
+        folder = cls(path)
+        if not (path / "run.json").exists():
+            return folder
+        folder.header = load_json(path / "run.json")
+        version = folder.header.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise StoreError(
+                f"expected a run folder of schema version {SCHEMA_VERSION} at {path}, found version {version}; "
+                "use another --output, or the version of sabench that wrote it"
+            )
+        folder.items = {record["item"]: record for record in read_journal(path / "items.jsonl")}
+        rows = _read_rows(path)
+        folder.scores = {(row["item"], row["candidate"], row["metric"]): row for row in rows}
+        return folder
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Holds the folder for one process; raises Precondition when it cannot be written or another one holds it."""
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            (self.path / "audio").mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout as error:
+            raise Precondition(
+                f"expected {self.path} for this run alone, found another process writing to it"
+            ) from error
+        except OSError as error:
+            raise Precondition(f"expected a folder that can be written at {self.path}, found: {error}") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def scored(self, item: str) -> dict[str, str]:
+        """Metric ids that the item has been asked for, with or without a row, and the signature of each."""
+        return dict(self.items.get(item, {}).get("scored", {}))
+
+    def forget(self, stale: Iterable[str]) -> None:
+        """Drops items and their scores before they are redone, and unseals the scores."""
+        dropped = set(stale)
+        self.items = {item: record for item, record in self.items.items() if item not in dropped}
+        self.scores = {key: row for key, row in self.scores.items() if key[0] not in dropped}
+        with replacing(self.path / "items.jsonl") as temporary:
+            append_lines(temporary, self.items.values())
+        with replacing(self.path / "scores.jsonl") as temporary:
+            append_lines(temporary, self.scores.values())
+        (self.path / "scores.parquet").unlink(missing_ok=True)
+
+    def add_item(self, record: dict[str, Any]) -> None:
+        """Journals an item whose audio is on disk, or whose failure is final for this run."""
+        append_lines(self.path / "items.jsonl", [record])
+        self.items[record["item"]] = record
+
+    def add_scores(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Appends rows of `COLUMNS`; a later row of the same item, candidate and metric replaces an earlier one."""
+        append_lines(self.path / "scores.jsonl", rows)
+        self.scores.update({(row["item"], row["candidate"], row["metric"]): row for row in rows})
+
+    def audio_stem(self, item: str, part: str) -> Path:
+        """Path without suffix of one part ("target" or "residual") of an item's answer."""
+        return self.path / "audio" / f"{safe_name(item)}.{part}"
+
+    def audio_path(self, item: str, part: str) -> Path:
+        """Where the journal says that a part of a finished item lies."""
+        return self.path / "audio" / str(self.items[item][part])
+
+    def write_header(self, **changes: Any) -> None:
+        """Updates run.json."""
+        self.header = {"schema_version": SCHEMA_VERSION, **self.header, **changes}
+        write_json(self.path / "run.json", self.header)
+
+    def seal(self, order: Sequence[str], metrics: Sequence[str]) -> None:
+        """Sorts the scores by item, candidate and metric and writes them as scores.parquet."""
+        rank = {name: position for position, name in enumerate([*order, *metrics])}
+        last = len(rank)
+        rows = sorted(
+            self.scores.values(),
+            key=lambda row: (rank.get(row["item"], last), row["item"], row["candidate"],
+                             rank.get(row["metric"], last), row["metric"]),
+        )  # fmt: skip
+        self.scores = {(row["item"], row["candidate"], row["metric"]): row for row in rows}
+        with replacing(self.path / "scores.parquet") as temporary:
+            table = pyarrow.Table.from_pandas(self.frame(), schema=_SCHEMA, preserve_index=False)
+            parquet.write_table(table, temporary)
+        (self.path / "scores.jsonl").unlink(missing_ok=True)
+
+    def frame(self) -> pd.DataFrame:
+        """Scores as a data frame of `COLUMNS`; an undefined value is missing, infinities are floats."""
+        frame = pd.DataFrame(list(self.scores.values()), columns=list(COLUMNS), dtype="object")
+        return frame.astype({"seed": "int64", "candidate": "int64", "value": "float64"})
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    if (path / "scores.jsonl").exists():
+        return [{**row, "value": _number(row["value"])} for row in read_journal(path / "scores.jsonl")]
+    sealed = path / "scores.parquet"
+    if not sealed.exists():
+        return []
+    try:
+        frame = pd.read_parquet(sealed, columns=list(COLUMNS))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"expected scores at {sealed}, found a damaged file ({error}); remove it and rerun") from error
+    plain = frame.astype("object").where(frame.notna(), None)
+    return [{str(key): value for key, value in row.items()} for row in plain.to_dict("records")]
+
+
+def _number(value: float | str | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def failed(record: dict[str, Any]) -> bool:
+    """Whether a journal line tells of an item without an answer, which a rerun tries again."""
+    return bool(record["status"] != Status.OK)

@@ -1,0 +1,74 @@
+"""The boundary where answers are checked."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sam_audio_bench.errors import BadSeparation
+from sam_audio_bench.run.check import check, cut
+from sam_audio_bench.types import Audio, Item, Prompt, Query, Separation
+
+
+def sound(length: int = 100, rate: int = 8000, channels: int = 1, fill: float = 0.1) -> Audio:
+    """Constant samples."""
+    return Audio(torch.full((channels, length), fill), rate)
+
+
+def query(channels: int = 1) -> Query:
+    """A mixture of 100 samples at 8 kHz."""
+    return Query(mixture=sound(channels=channels), prompt=Prompt(text="dog"))
+
+
+@pytest.mark.parametrize(
+    ("target", "message", "status"),
+    [
+        (sound(rate=16000), "8000 Hz, found 16000 Hz", "error"),
+        (sound(99), "100 samples, found 99", "length_mismatch"),
+        (sound(0), "100 samples, found 0", "length_mismatch"),
+        (sound(channels=2), r"1 channel\(s\), found 2", "error"),
+        (sound(fill=float("nan")), "found NaN", "non_finite"),
+        (sound(fill=float("inf")), "found NaN or infinity", "non_finite"),
+        ("sound", "as Audio, found str", "error"),
+    ],
+)
+def test_bad_answers(target: Audio, message: str, status: str) -> None:
+    with pytest.raises(BadSeparation, match=message) as caught:
+        check(Separation(target=target, residual=sound()), query())
+    assert caught.value.status == status
+
+
+def test_residual_is_checked_too() -> None:
+    with pytest.raises(BadSeparation, match="the residual with 100 samples, found 7"):
+        check(Separation(target=sound(), residual=sound(7)), query())
+
+
+def test_no_separation_at_all() -> None:
+    with pytest.raises(BadSeparation, match="expected a Separation, found NoneType"):
+        check(None, query())  # type: ignore[arg-type]
+
+
+def test_mono_answer_to_a_stereo_mixture() -> None:
+    mono = Separation(target=sound(), residual=sound())
+    with pytest.raises(BadSeparation, match=r"2 channel\(s\), found 1; `--stereo mono`"):
+        check(mono, query(channels=2))
+    assert check(mono, query(channels=2), stereo="mono").target.channels == 1
+
+
+@pytest.mark.parametrize(
+    ("align", "length", "expected"), [("pad", 90, 100), ("pad", 110, 100), ("trim", 110, 100), ("trim", 90, 90)]
+)
+def test_alignment_is_a_choice(align: str, length: int, expected: int) -> None:
+    found = check(Separation(target=sound(length), residual=sound()), query(), align=align)
+    assert (found.target.length, found.residual.length) == (expected, expected)
+    assert found.target.samples[0, :90].eq(0.1).all()
+    assert found.target.samples[0, length:].eq(0).all()
+
+
+def test_cut_shortens_every_part() -> None:
+    item = Item(id="a", group="a", query=query(), reference=sound(), residual_reference=sound())
+    short = cut(item, 40)
+    assert short.reference is not None
+    assert short.residual_reference is not None
+    assert {short.query.mixture.length, short.reference.length, short.residual_reference.length} == {40}
+    assert cut(item, 100) is item

@@ -1,0 +1,143 @@
+"""Decoding, storing and resampling."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sam_audio_bench import audio
+from sam_audio_bench.errors import MediaError
+from sam_audio_bench.types import Audio
+
+
+def tone(rate: int, seconds: float = 0.5, hertz: float = 440.0, channels: int = 1) -> Audio:
+    """A sine of amplitude 0.5, each further channel an octave higher."""
+    time = torch.arange(int(rate * seconds), dtype=torch.float64) / rate
+    waves = [0.5 * torch.sin(2 * torch.pi * hertz * 2**channel * time) for channel in range(channels)]
+    return Audio(torch.stack(waves).float(), rate)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "subtype"), [("wav", "PCM_16"), ("wav", "PCM_U8"), ("flac", "PCM_24"), ("wav", "FLOAT")]
+)
+@pytest.mark.parametrize("rate", [8000, 44100, 192000])
+def test_reads_what_libsndfile_wrote(suffix: str, subtype: str, rate: int, tmp_path: Path) -> None:
+    sound = tone(rate, channels=2)
+    soundfile.write(tmp_path / f"a.{suffix}", sound.samples.numpy().T, rate, subtype=subtype)
+    found = audio.read(tmp_path / f"a.{suffix}")
+    step = {"PCM_U8": 2**-7, "PCM_16": 2**-15, "PCM_24": 2**-23, "FLOAT": 0.0}[subtype]
+    assert (found.rate, found.channels, found.length) == (rate, 2, sound.length)
+    assert (found.samples - sound.samples).abs().max() <= step
+
+
+@pytest.mark.parametrize("suffix", ["ogg", "mp3"])
+def test_reads_lossy_files(suffix: str, tmp_path: Path) -> None:
+    sound = tone(48000, seconds=1.0)
+    soundfile.write(tmp_path / f"a.{suffix}", sound.samples.numpy().T, 48000)
+    found = audio.read(tmp_path / f"a.{suffix}")
+    assert found.rate == 48000
+    assert abs(found.length - sound.length) <= 2400
+    assert found.samples.std().item() == pytest.approx(sound.samples.std().item(), rel=0.05)
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("mp4", "aac"), ("m4a", "aac"), ("mkv", "flac"), ("webm", "libopus")])
+def test_reads_containers(suffix: str, codec: str, tmp_path: Path) -> None:
+    sound = tone(48000, seconds=1.0, channels=2)
+    path = tmp_path / f"a.{suffix}"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=48000, layout="stereo")
+        encoder = av.AudioResampler(format=stream.format.name, layout="stereo", rate=48000)
+        frame = av.AudioFrame.from_ndarray(sound.samples.numpy(), format="fltp", layout="stereo")
+        frame.sample_rate = 48000
+        fifo = av.AudioFifo()
+        for part in encoder.resample(frame):
+            fifo.write(part)
+        while (chunk := fifo.read(stream.frame_size or 1024, partial=True)) is not None:
+            container.mux(stream.encode(chunk))
+        container.mux(stream.encode(None))
+    found = audio.read(path)
+    assert (found.rate, found.channels) == (48000, 2)
+    assert abs(found.length - sound.length) <= 4096
+    middle = found.samples[:, 20000:28000]
+    assert middle.std(dim=1).numpy() == pytest.approx(sound.samples.std(dim=1).numpy(), rel=0.05)
+
+
+def test_refuses_what_cannot_be_heard(tmp_path: Path) -> None:
+    (tmp_path / "text.wav").write_text("no sound")
+    (tmp_path / "cut.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
+    soundfile.write(tmp_path / "empty.wav", np.zeros((0, 1)), 8000)
+    soundfile.write(tmp_path / "nan.wav", np.array([0.0, np.nan, 0.5]), 8000, subtype="FLOAT")
+    soundfile.write(tmp_path / "inf.wav", np.array([0.0, np.inf, 0.5]), 8000, subtype="FLOAT")
+    for name, message, status in [
+        ("text.wav", "libsndfile can read", "error"),
+        ("cut.mp4", "readable media file", "error"),
+        ("empty.wav", "zero samples", "error"),
+        ("nan.wav", "finite samples", "non_finite"),
+        ("inf.wav", "finite samples", "non_finite"),
+        ("none.wav", "found none", "missing_media"),
+    ]:
+        with pytest.raises(MediaError, match=message) as caught:
+            audio.read(tmp_path / name)
+        assert caught.value.status == status
+
+
+def test_video_without_sound_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mute.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode(None))
+    with pytest.raises(MediaError, match="audio stream"):
+        audio.read(path)
+
+
+@given(st.integers(1, 2), st.integers(1, 3000), st.floats(1e-9, 10.0), st.integers(0, 2**32 - 1))
+def test_stored_samples_are_those_read_back(channels: int, length: int, level: float, seed: int) -> None:
+    import tempfile
+
+    samples = torch.randn(channels, length, generator=torch.Generator().manual_seed(seed)) * level
+    before = samples.clone()
+    sound = Audio(samples, 48000)
+    with tempfile.TemporaryDirectory() as folder:
+        path = audio.write(Path(folder) / "a.target", sound)
+        found = audio.read(path)
+        loud = bool((samples.abs() > 1).any())
+        assert path.suffix == (".wav" if loud else ".flac") or samples.max() > 1 - 2**-23
+        assert len(list(Path(folder).iterdir())) == 1
+    assert torch.equal(found.samples, audio.as_stored(sound).samples)
+    assert torch.equal(samples, before)
+    assert (found.samples - samples).abs().max() <= (0.0 if loud else 2**-24)
+
+
+def test_storing_again_replaces_the_other_kind(tmp_path: Path) -> None:
+    quiet, loud = tone(8000), Audio(tone(8000).samples * 4, 8000)
+    assert audio.write(tmp_path / "a", loud).name == "a.wav"
+    assert audio.write(tmp_path / "a", quiet).name == "a.flac"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.flac"]
+
+
+@pytest.mark.parametrize(("source", "target"), [(16000, 48000), (44100, 48000), (48000, 16000), (192000, 48000)])
+def test_resampling_keeps_a_tone(source: int, target: int) -> None:
+    found = audio.resample(tone(source), target)
+    expected = tone(target)
+    assert found.length == expected.length
+    middle = slice(target // 10, -target // 10)
+    assert (found.samples[:, middle] - expected.samples[:, middle]).abs().max() < 1e-4
+
+
+def test_resampling_to_the_same_rate_is_the_same_object() -> None:
+    sound = tone(48000)
+    assert audio.resample(sound, 48000) is sound
+
+
+def test_mono_is_the_mean_of_the_channels() -> None:
+    sound = tone(8000, channels=2)
+    assert torch.equal(audio.to_mono(sound).samples[0], sound.samples.mean(0))

@@ -1,0 +1,85 @@
+"""Names, JSON and journals."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sam_audio_bench.errors import StoreError
+from sam_audio_bench.files import append_lines, dump_json, load_json, read_journal, replacing, safe_name, write_json
+
+RESERVED = {"con", "prn", "aux", "nul", *(f"com{i}" for i in range(10)), *(f"lpt{i}" for i in range(10))}
+
+
+@given(st.text(min_size=1))
+def test_safe_name_is_one_harmless_component(identifier: str) -> None:
+    name = safe_name(identifier.encode("utf-8", "replace").decode())
+    assert name not in (".", "..")
+    assert not set(name) & set('/\\:*?"<>|\0')
+    assert not name.startswith(".")
+    assert not name.endswith((".", " "))
+    assert name.split(".")[0].lower() not in RESERVED
+    assert 0 < len(name.encode()) <= 140
+
+
+@given(st.text(min_size=1, max_size=40), st.text(min_size=1, max_size=40))
+def test_safe_name_keeps_the_distinct_distinct(one: str, other: str) -> None:
+    one, other = (text.encode("utf-8", "replace").decode() for text in (one, other))
+    assert (safe_name(one) == safe_name(other)) == (one == other)
+
+
+def test_safe_name_of_long_identifiers_stays_distinct() -> None:
+    assert safe_name("a" * 300) != safe_name("a" * 301)
+
+
+def test_safe_name_refuses_nothing() -> None:
+    with pytest.raises(ValueError, match="must not be empty"):
+        safe_name("")
+
+
+def test_infinity_is_text_and_nan_is_refused() -> None:
+    assert json.loads(dump_json({"a": [math.inf, -math.inf, 1.5, None]})) == {"a": ["inf", "-inf", 1.5, None]}
+    with pytest.raises(ValueError, match="NaN cannot be stored"):
+        dump_json([math.nan])
+
+
+def test_write_is_atomic(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "run.json"
+    write_json(path, {"a": 1})
+
+    def tear() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("torn")
+            raise RuntimeError("halfway")
+
+    with pytest.raises(RuntimeError, match="halfway"):
+        tear()
+    assert load_json(path) == {"a": 1}
+    assert [entry.name for entry in path.parent.iterdir()] == ["run.json"]
+
+
+@pytest.mark.parametrize("tail", ['{"item": 3', '{"item": 3}', "\0\0\0", "[1]\n"])
+def test_torn_last_line_is_left_out(tail: str, tmp_path: Path) -> None:
+    path = tmp_path / "items.jsonl"
+    append_lines(path, [{"item": 1}, {"item": 2}])
+    with path.open("a") as journal:
+        journal.write(tail)
+    assert read_journal(path) == [{"item": 1}, {"item": 2}]
+
+
+def test_damage_elsewhere_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "items.jsonl"
+    path.write_text('{"item": 1}\n{"ite\n{"item": 3}\n')
+    with pytest.raises(StoreError, match=r"line 2 of .* is damaged"):
+        read_journal(path)
+
+
+def test_missing_journal_is_empty_and_missing_json_is_an_error(tmp_path: Path) -> None:
+    assert read_journal(tmp_path / "none") == []
+    with pytest.raises(StoreError, match="expected a JSON file"):
+        load_json(tmp_path / "none")

@@ -1,0 +1,60 @@
+"""A module imports only from layers to its left, docs/design says; nothing imports the checkout's entrances."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "sam_audio_bench"
+LAYERS = [
+    {"errors", "types", "files"},
+    {"audio"},
+    {"nn"},
+    {"metrics"},
+    {"judge"},
+    {"separators", "tasks"},
+    {"stats"},
+    {"registry"},
+    {"run"},
+    {"plots", "leaderboard", "ratings"},
+    {"cli"},
+]
+RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+def imported(path: Path) -> set[str]:
+    """Absolute names of everything that a module imports, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_left(path: Path) -> None:
+    here = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    assert here in RANK, f"{here} has no layer"
+    for name in imported(path):
+        assert name.split(".")[0] not in {"tasks", "judge", "leaderboards", "torchaudio", "torchvision", "torchcodec"}
+        there = name.split(".")[1:2]
+        if name.startswith("sam_audio_bench.") and there[0] in RANK and there[0] != here:
+            left = RANK[there[0]] < RANK[here] or (RANK[here] == 0 and RANK[there[0]] == 0)
+            assert left, f"{here} imports {name}, which is not to its left"
+
+
+def test_package_docstring_is_the_map() -> None:
+    """One line a module, and no module without a line."""
+    text = ast.get_docstring(ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))) or ""
+    named = {
+        line.split()[0] for line in text.splitlines() if line.startswith("    ") and not line.strip().startswith(">")
+    }
+    there = {path.name.removesuffix(".py") for path in PACKAGE.iterdir() if not path.name.startswith(("_", "py."))}
+    assert named - {"'dog"} == there

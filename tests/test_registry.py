@@ -1,0 +1,107 @@
+"""Names become objects; wrong names get near ones; third parties plug in through entry points."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+import sam_audio_bench as sab
+from sam_audio_bench import registry
+from sam_audio_bench.errors import Precondition, UsageError
+from sam_audio_bench.metrics import CARDS
+from sam_audio_bench.separators import CARDS as SEPARATORS
+
+PLUGIN = Path(__file__).parent / "plugin"
+
+
+@pytest.mark.parametrize("name", sorted(SEPARATORS))
+def test_every_listed_separator_loads_under_its_name(name: str) -> None:
+    separator = sab.load_separator(name)
+    assert separator.name == name
+    assert isinstance(separator, sab.OracleSeparator) == SEPARATORS[name].oracle
+
+
+@pytest.mark.parametrize("name", sorted(CARDS))
+def test_every_listed_metric_loads_and_has_its_column(name: str) -> None:
+    metric = sab.load_metric(name)
+    assert name in metric.columns
+    assert name in {card.id for card in metric.cards()}
+    assert metric.wanted == (name,)
+
+
+@pytest.mark.parametrize(
+    ("load", "name", "hint"),
+    [
+        (sab.load_separator, "mixtur", "did you mean 'mixture'"),
+        (sab.load_separator, "no:such-thing", "unknown model"),
+        (sab.load_metric, "sisdr", "did you mean 'si_sdr'"),
+        (sab.load_task, "instruments", "did you mean 'instrument'"),
+        (sab.load_task, "zzz", "unknown task 'zzz': See `sabench list tasks`"),
+    ],
+)
+def test_unknown_names(load: object, name: str, hint: str) -> None:
+    with pytest.raises((UsageError, Precondition), match=hint if "no:" not in name else "no Python object|none"):
+        load(name)  # type: ignore[operator]
+
+
+def test_a_group_is_not_one_task() -> None:
+    with pytest.raises(UsageError, match="found the group 'instrument' of 2"):
+        sab.load_task("instrument", split="mini")
+
+
+def test_arguments_reach_the_constructor_and_the_name() -> None:
+    separator = sab.load_separator("hpss", registry.parse_arguments("margin=2.5"))
+    assert separator.name == "hpss+margin=2.5"
+    with pytest.raises(UsageError, match=r"model arguments among \[.*\] for 'hpss'"):
+        sab.load_separator("hpss", {"margine": 2.0})
+    with pytest.raises(UsageError, match="no model arguments"):
+        sab.load_separator(lambda mixture, rate, prompt: mixture, {"a": 1})
+
+
+@pytest.mark.parametrize("text", ["a", "a=1,a=2", "=3", "a b=3"])
+def test_arguments_that_cannot_be_meant(text: str) -> None:
+    with pytest.raises(UsageError, match="k=v"):
+        registry.parse_arguments(text)
+
+
+def test_a_metric_argument_that_no_metric_knows() -> None:
+    with pytest.raises(UsageError, match=r"found \['backend'\]"):
+        registry.load_metrics(["leak_db"], {"backend": "x"})
+
+
+def test_module_attribute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_separator.py").write_text("def quiet(mixture, rate, prompt):\n    return mixture * 0.1\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert sab.load_separator("my_separator:quiet").name == "quiet"
+    for wrong in ("my_separator:loud", "no_such_module:quiet"):
+        with pytest.raises(Precondition, match="expected .* to name a Python object"):
+            sab.load_separator(wrong)
+
+
+def test_a_taken_name_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("hpss", "other:HPSS", "sam_audio_bench.separators")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point])
+    with pytest.raises(UsageError, match="found 'hpss', which is taken"):
+        sab.load_separator("hpss")
+
+
+def test_a_real_plugin_package(tmp_path: Path) -> None:
+    """Installed into a folder of its own, without touching this environment."""
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*install, "--target", str(tmp_path / "site"), str(PLUGIN)], check=True, capture_output=True)
+    path = os.pathsep.join([str(tmp_path / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    start = [sys.executable, "-c", "from sam_audio_bench.cli import main; main()"]
+    options = ["eval", "--model", "attenuate", "--task", "clicks", "--split", "mini", "--metrics", "peak_db,si_sdr"]
+    done = subprocess.run(
+        [*start, *options, "--model-args", "gain=0.25", "--json"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert '"separator": "attenuate+gain=0.25"' in done.stdout
+    assert '"metric": "peak_db"' in done.stdout
+    assert '"value": -18.06' in done.stdout
