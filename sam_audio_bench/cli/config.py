@@ -1,0 +1,54 @@
+"""Where an option's value comes from: command line > environment ``SABENCH_*`` > ``--config`` file > default."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sam_audio_bench.errors import UsageError
+
+__all__ = ["config_option", "origins"]
+
+_ORIGINS = {
+    click.core.ParameterSource.COMMANDLINE: "command line",
+    click.core.ParameterSource.ENVIRONMENT: "environment",
+    click.core.ParameterSource.DEFAULT_MAP: "config file",
+    click.core.ParameterSource.DEFAULT: "default",
+}
+_NOT_SETTINGS = frozenset({"config", "show_config"})
+
+
+def _read(ctx: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
+    if path is None:
+        return None
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"expected a TOML file of options at {path}, found: {error}") from error
+    known = {option.name for option in ctx.command.params if option.name} - _NOT_SETTINGS
+    values = {key.replace("-", "_"): value for key, value in values.items()}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise UsageError(f"expected options among {', '.join(sorted(known))} in {path}, found {', '.join(unknown)}")
+    ctx.default_map = values
+    return path
+
+
+config_option = click.option(
+    "--config", type=click.Path(path_type=Path), is_eager=True, callback=_read, expose_value=False,
+    help="TOML file with any of these options.",
+)  # fmt: skip
+
+
+def origins(ctx: click.Context) -> dict[str, dict[str, Any]]:
+    """Every option with its value and where that came from."""
+    found = {}
+    for name, value in ctx.params.items():
+        source = ctx.get_parameter_source(name)
+        if name not in _NOT_SETTINGS and source is not None:
+            plain = str(value) if isinstance(value, Path) else value
+            found[name] = {"value": plain, "origin": _ORIGINS.get(source, "default")}
+    return found

@@ -1,0 +1,99 @@
+"""``sabench doctor``: what this machine has, what is missing, and the command that would bring it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+from importlib.metadata import PackageNotFoundError, entry_points, requires, version
+from pathlib import Path
+
+import click
+
+from sam_audio_bench import __version__
+from sam_audio_bench.cli.output import print_json
+from sam_audio_bench.errors import BenchError
+
+__all__ = ["doctor"]
+
+_EXTRAS = {  # extra -> (module that tells whether it is there, what it brings)
+    "aesthetics": ("audiobox_aesthetics", "aes_ce, aes_cu, aes_pc, aes_pq"),
+    "speech": ("pesq", "pesq_wb, stoi, estoi, dnsmos_*"),
+    "demucs": ("demucs", "Demucs as a separator"),
+    "oracles": ("museval", "the comparison tests against other libraries"),
+    "ray": ("ray", "runs on many machines"),
+}
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True)
+def doctor(as_json: bool) -> None:
+    """Say what this machine has and what is missing. Exits with 2 when something needed is missing."""
+    checks = [*_software(), *_storage(), *_data(), *_extras()]
+    if as_json:
+        print_json([dict(zip(("what", "state", "detail"), check, strict=True)) for check in checks])
+    else:
+        for what, state, detail in checks:
+            click.echo(f"{state:8} {what:16} {detail}")
+    if any(state == "missing" for _, state, _ in checks):
+        sys.exit(2)
+
+
+Check = tuple[str, str, str]
+
+
+def _software() -> list[Check]:
+    found: list[Check] = [("sam-audio-bench", "ok", __version__), ("python", "ok", sys.version.split()[0])]
+    for requirement in requires("sam-audio-bench") or []:
+        name = requirement.split(";")[0].strip()
+        bare = name.split(">")[0].split("<")[0].split("=")[0].strip()
+        if "extra ==" in requirement:
+            continue
+        try:
+            found.append((bare, "ok", version(bare)))
+        except PackageNotFoundError:
+            found.append((bare, "missing", f"pip install '{name}'"))
+    import torch
+
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    found.append(("device", "ok", ", ".join(gpus) or f"cpu, {torch.get_num_threads()} threads of {os.cpu_count()}"))
+    plugins = [point.name for kind in ("separators", "metrics", "tasks") for point in _points(kind)]
+    found.append(("plugins", "ok", ", ".join(plugins) or "none"))
+    return found
+
+
+def _points(kind: str) -> list[importlib.metadata.EntryPoint]:
+    return list(entry_points(group=f"sam_audio_bench.{kind}"))
+
+
+def _storage() -> list[Check]:
+    free = shutil.disk_usage(Path.cwd()).free / 2**30
+    writable = "ok" if os.access(Path.cwd(), os.W_OK) else "missing"
+    return [("working folder", writable, f"{free:.0f} GiB free")]
+
+
+def _data() -> list[Check]:
+    """The embedded split is read and mixed; the official data is looked for."""
+    from sam_audio_bench.registry import load_task
+
+    try:
+        item = next(iter(load_task("sfx", split="mini")))
+        mini: Check = ("mini split", "ok", f"mixes at {item.query.mixture.rate} Hz")
+    except BenchError as error:
+        mini = ("mini split", "missing", str(error))
+    try:
+        load_task("sfx", split="test")
+        official: Check = ("official data", "ok", "")
+    except BenchError as error:
+        official = ("official data", "absent", str(error))
+    return [mini, official]
+
+
+def _extras() -> list[Check]:
+    return [
+        (f"[{extra}]", "ok", brings)
+        if importlib.util.find_spec(module)
+        else (f"[{extra}]", "absent", f"pip install 'sam-audio-bench[{extra}]' for {brings}")
+        for extra, (module, brings) in _EXTRAS.items()
+    ]

@@ -1,0 +1,159 @@
+"""``sabench eval``: the main job."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sam_audio_bench.cli.config import config_option, origins
+from sam_audio_bench.cli.output import note, print_json, print_records
+from sam_audio_bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from sam_audio_bench.run.plan import Plan
+    from sam_audio_bench.run.results import Results
+
+__all__ = ["evaluate"]
+
+
+@click.command(context_settings={"auto_envvar_prefix": "SABENCH"})
+@click.option("--model", required=True, help="Separators, comma-separated: a name of `sabench list models`, files:DIR, "
+              "cmd:'program {mixture} {text} {target}', or module:attribute.")  # fmt: skip
+@click.option("--task", required=True, help="Tasks or groups of `sabench list tasks`, or paths to CSV files.")
+@click.option("--split", type=click.Choice(["test", "mini"]), default="test", show_default=True,
+              help="The official data, or the embedded stems.")  # fmt: skip
+@click.option("--subset", type=click.Choice(["paper", "full"]), default="paper", show_default=True)
+@click.option("--metrics", default="default", show_default=True, help="Ids of `sabench list metrics`, or default.")
+@click.option("--model-args", default="", help="Options of the separators, k=v,k=v.")
+@click.option("--metric-args", default="", help="Options of the metrics, k=v,k=v.")
+@click.option("--limit", type=int, help="The first N items of each task.")
+@click.option("--sample-id", multiple=True, help="Only this item; may be repeated.")
+@click.option("--output", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--batch-size", default="auto", show_default=True, help="Queries handed over at once.")
+@click.option("--shard", help="I/N: every N-th item from the I-th; put together with `sabench merge`.")
+@click.option("--overwrite", type=click.Choice(["only-missing", "always", "never"]), default="only-missing",
+              show_default=True, help="What to do with finished items.")  # fmt: skip
+@click.option("--align", type=click.Choice(["pad", "trim"]), help="Accept answers of another length, and how.")
+@click.option("--stereo", type=click.Choice(["joint", "mean", "mono"]), default="joint", show_default=True,
+              help="How scores treat channels.")  # fmt: skip
+@click.option("--timeout", type=float, help="Seconds that a cmd: program may take for an item.")
+@click.option("--fail-on-error", help="Exit with 1 when more than N items, or this fraction of them, fail.")
+@click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
+@config_option
+@click.option("--show-config", is_flag=True, help="Show every option with its origin and stop.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
+@click.pass_context
+def evaluate(ctx: click.Context, /, **options: Any) -> None:
+    """Evaluate separators on tasks and print the table.
+
+    Finished items are kept: running the same command again continues, or just prints the table.
+    """
+    if options["show_config"]:
+        settings = origins(ctx)
+        print_records([{"option": name, **entry} for name, entry in settings.items()], ("option", "value", "origin"))
+        return
+    allowed = _allowance(options["fail_on_error"])
+    plan = _plan(options, origins(ctx))
+    if not options["as_json"]:
+        _show_plan(plan)
+    if options["dry_run"]:
+        return
+    from sam_audio_bench.run.evaluate import execute
+
+    try:
+        results = execute(plan)
+    except KeyboardInterrupt:
+        note("sabench: stopped; finished items are kept, the same command continues")
+        sys.exit(3)
+    _show(results, plan, as_json=options["as_json"])
+    if results.failures:
+        sys.exit(1 if results.failures > allowed(results.asked) else 3)
+
+
+def _plan(options: dict[str, Any], config: dict[str, Any]) -> Plan:
+    """Turns texts into a plan; everything that can be wrong with a name or option is wrong here."""
+    from sam_audio_bench.metrics import DEFAULT
+    from sam_audio_bench.registry import parse_arguments, split_models
+    from sam_audio_bench.run.plan import Settings, make_plan
+
+    size = options["batch_size"]
+    if size != "auto" and not size.isdecimal():
+        raise UsageError(f"expected --batch-size to be auto or a number, found {size!r}")
+    return make_plan(
+        split_models(options["model"]),
+        _words(options["task"]),
+        split=options["split"],
+        subset=options["subset"],
+        metrics=DEFAULT if options["metrics"] == "default" else _words(options["metrics"]),
+        model_args=parse_arguments(options["model_args"]),
+        metric_args=parse_arguments(options["metric_args"]),
+        timeout=options["timeout"],
+        settings=Settings(
+            output=options["output"],
+            seed=options["seed"],
+            batch_size=None if size == "auto" else int(size),
+            limit=options["limit"],
+            sample_ids=options["sample_id"],
+            shard=_shard(options["shard"]),
+            overwrite=options["overwrite"],
+            align=options["align"],
+            stereo=options["stereo"],
+        ),
+        config=config,
+    )
+
+
+def _words(text: str) -> list[str]:
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words:
+        raise UsageError(f"expected comma-separated names, found {text!r}")
+    return words
+
+
+def _shard(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal()):
+        raise UsageError(f"expected --shard I/N, for example 2/8, found {text!r}")
+    return int(index), int(count)
+
+
+def _allowance(text: str | None) -> Any:
+    """How many of n items may fail: all, a count, or a fraction."""
+    if text is None:
+        return lambda asked: asked
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if value < 0 or (value >= 1 and value != int(value)):
+        raise UsageError(f"expected --fail-on-error to be a count or a fraction below 1, found {text!r}")
+    return lambda asked: value if value >= 1 or value == 0 else value * asked
+
+
+def _show_plan(plan: Plan) -> None:
+    for job in plan.jobs:
+        left = len(set(job.to_separate()))
+        kept = len(job.chosen) - left
+        state = f"{left} to do" + (f", {kept} kept" if kept else "") if left else f"all {kept} kept"
+        note(f"plan: {job.separator.name} on {job.data.label}: {len(job.chosen)} items, {state}")
+    for (_, metric), reason in plan.unavailable.items():
+        note(f"plan: {metric} will not run: {reason}")
+
+
+def _show(results: Results, plan: Plan, *, as_json: bool) -> None:
+    if as_json:
+        print_json(results.to_json())
+        return
+    results.print()
+    click.echo("Run folders:")
+    for run in results.runs:
+        click.echo(f"  {run}")
+    others = [name for name in ("oracle-irm", "repet-sim") if all(job.separator.name != name for job in plan.jobs)]
+    if others:
+        click.echo(f"Next: add --model …,{others[0]} to compare, or `sabench table {results.runs[0]} --format md`.")

@@ -1,0 +1,44 @@
+"""Where the words go: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+
+from sam_audio_bench.files import dump_json
+
+__all__ = ["note", "print_json", "print_records"]
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on standard output."""
+    click.echo(dump_json(value, indent=1))
+
+
+def note(text: str) -> None:
+    """A line for the person at the terminal, on standard error."""
+    click.echo(text, err=True)
+
+
+def print_records(records: Iterable[Mapping[str, Any]], columns: Sequence[str], footer: str = "") -> None:
+    """Records as aligned columns on standard output; the last column is not padded."""
+    rows = [columns, *([_cell(record.get(column)) for column in columns] for record in records)]
+    widths = [max(len(row[index]) for row in rows) for index in range(len(columns))]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    if footer:
+        click.echo(f"\n{footer}")
+
+
+def _cell(value: Any) -> str:
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case list() | tuple() | frozenset():
+            return ", ".join(map(str, value)) or "-"
+        case _:
+            return str(value)

@@ -1,0 +1,29 @@
+"""``sabench table``: tables of run folders, without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from sam_audio_bench.cli.output import print_json
+
+__all__ = ["table"]
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--format", "form", type=click.Choice(["terminal", "md", "csv", "tex", "html", "json"]),
+              default="terminal", show_default=True)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Same as --format json.")
+def table(runs: tuple[Path, ...], form: str, as_json: bool) -> None:
+    """Print the table of finished runs; RUNS are run folders or folders that hold them."""
+    from sam_audio_bench.run.results import Results
+
+    results = Results.read(runs)
+    if as_json or form == "json":
+        print_json(results.to_json())
+    elif form == "terminal":
+        results.print()
+    else:
+        click.echo(results.table(form))

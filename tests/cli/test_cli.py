@@ -1,0 +1,209 @@
+"""The command line: what it prints, where, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from sam_audio_bench.cli import group, main
+from sam_audio_bench.errors import BenchError
+from sam_audio_bench.metrics import CARDS
+from sam_audio_bench.separators import CARDS as SEPARATORS
+from sam_audio_bench.tasks import TASKS
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def invoke(*words: str, code: int = 0, **environment: str) -> Result:
+    """Runs a command as a shell would and checks its exit code."""
+    runner = CliRunner(env=environment)
+    result = runner.invoke(group, list(words), prog_name="sabench")
+    if isinstance(result.exception, BenchError):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return result
+
+
+def test_help_names_every_command() -> None:
+    shown = invoke("--help").stdout
+    for name in group.list_commands(None):  # type: ignore[arg-type]
+        assert f"  {name} " in shown
+        assert invoke(name, "--help").stdout.startswith(f"Usage: sabench {name}")
+
+
+@pytest.mark.parametrize(("kind", "known"), [("tasks", TASKS), ("models", SEPARATORS), ("metrics", CARDS)])
+def test_list(kind: str, known: dict[str, Any]) -> None:
+    records = json.loads(invoke("list", kind, "--json").stdout)
+    assert {record["name"] for record in records} >= set(known)
+    shown = invoke("list", kind).stdout
+    assert all(name in shown for name in known)
+
+
+def test_eval_prints_the_table_the_folders_and_what_next(here: Path, small_task: Path) -> None:
+    result = invoke("eval", "--model", "silence", "--task", str(small_task))
+    assert "silence" in result.stdout
+    assert "mixture" in result.stdout
+    assert "runs/silence/small@1-file" in result.stdout
+    assert "Next:" in result.stdout
+    assert "plan: silence on small@1-file: 6 items, 6 to do" in result.stderr
+    again = invoke("eval", "--model", "silence", "--task", str(small_task))
+    assert again.stdout == result.stdout
+    assert "all 6 kept" in again.stderr
+
+
+def test_json_is_one_object_with_the_promised_keys(here: Path, small_task: Path) -> None:
+    found = json.loads(invoke("eval", "--model", "silence", "--task", str(small_task), "--json").stdout)
+    assert found["partial"] is False
+    assert [Path(run).parts[-2] for run in found["runs"]] == ["silence", "mixture"]
+    keys = {"task", "separator", "metric", "value", "ci_low", "ci_high", "n_ok", "n", "oracle"}
+    assert all(keys <= set(row) for row in found["rows"])
+    values = {(row["separator"], row["metric"]): row["value"] for row in found["rows"]}
+    assert values["silence", "si_sdr"] == -100.0
+    assert values["mixture", "si_sdr_i"] == 0.0
+    table = json.loads(invoke("table", "runs", "--json").stdout)
+    assert sorted(map(str, table["rows"])) == sorted(map(str, found["rows"]))
+
+
+@pytest.mark.parametrize("form", ["md", "csv", "tex", "html", "json", "terminal"])
+def test_table_formats(form: str, here: Path, small_task: Path) -> None:
+    invoke("eval", "--model", "silence", "--task", str(small_task), "--limit", "2")
+    shown = invoke("table", "runs", "--format", form).stdout
+    assert "silence" in shown
+    assert ("PARTIAL n=4/12" in shown) or (form == "json" and json.loads(shown)["partial"])
+
+
+def test_command_equals_mixture_exactly(here: Path, small_task: Path) -> None:
+    command = "cmd:cp {mixture} {target}"
+    found = json.loads(invoke("eval", "--model", command, "--task", str(small_task), "--json").stdout)
+    copies = [row for row in found["rows"] if row["separator"].startswith("cmd-cp")]
+    originals = [row for row in found["rows"] if row["separator"] == "mixture"]
+    assert [{**row, "separator": ""} for row in copies] == [{**row, "separator": ""} for row in originals]
+
+
+def test_answer_folder_goes_by_item_id(here: Path, small_task: Path) -> None:
+    (here / "answers").mkdir()
+    for index in (5, 4, 3, 2, 1, 0):
+        source = small_task.with_name(f"target{index}.wav")
+        (here / "answers" / f"item-{index}.wav").write_bytes(source.read_bytes())
+    found = json.loads(
+        invoke("eval", "--model", "files:answers", "--task", str(small_task), "--metrics", "snr", "--json").stdout
+    )
+    rows = {row["separator"]: row for row in found["rows"]}
+    answers = next(row for name, row in rows.items() if name != "mixture")
+    assert answers["value"] == 100.0
+    assert answers["capped"] == 5
+
+
+def test_plan_says_why_a_metric_cannot_run(here: Path, small_task: Path) -> None:
+    bare = small_task.with_name("bare.csv")
+    bare.write_text("mixture,text\nmix0.wav,noise\n")
+    options = ["eval", "--model", "silence", "--task", str(bare), "--metrics", "snr,reconstruction_db"]
+    result = invoke(*options, "--dry-run")
+    assert "plan: snr will not run: bare has no reference" in result.stderr
+    assert not (here / "runs").exists()
+    found = json.loads(invoke(*options, "--json").stdout)
+    assert {row["metric"] for row in found["rows"]} == {"reconstruction_db"}
+
+
+def test_option_beats_environment_beats_config_beats_default(here: Path, small_task: Path) -> None:
+    (here / "run.toml").write_text(f'task = "{small_task}"\nseed = 3\nlimit = 2\nbatch-size = "4"\n')
+    shown = invoke(
+        "eval", "--model", "silence", "--config", "run.toml", "--limit", "1", "--show-config",
+        SABENCH_SEED="5", SABENCH_LIMIT="9",
+    ).stdout  # fmt: skip
+    lines = {line.split()[0]: line.split(maxsplit=2)[1:] for line in shown.splitlines()[1:]}
+    assert lines["limit"] == ["1", "command line"]
+    assert lines["seed"] == ["5", "environment"]
+    assert lines["batch_size"] == ["4", "config file"]
+    assert lines["split"] == ["test", "default"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--model", "hpsss"], "did you mean 'hpss'"),
+        (["--model", ","], "at least one model"),
+        (["--model", "silence,silence"], "found 'silence' twice"),
+        (["--metrics", "sdr"], "unknown metric 'sdr'"),
+        (["--task", "sfxx"], "unknown task 'sfxx': did you mean 'sfx'"),
+        (["--task", "no/such.csv"], "no/such.csv"),
+        (["--limit", "0"], "--limit to be at least 1, found 0"),
+        (["--sample-id", "item-77"], "unknown item 'item-77'"),
+        (["--batch-size", "none"], "--batch-size to be auto or a number"),
+        (["--batch-size", "0"], "--batch-size to be auto or at least 1"),
+        (["--shard", "5"], "--shard I/N"),
+        (["--shard", "5/4"], "1 <= I <= N, found 5/4"),
+        (["--fail-on-error", "-1"], "count or a fraction"),
+        (["--model-args", "gain"], "k=v"),
+        (["--model-args", "gain=2"], "model arguments among"),
+        (["--metric-args", "gain=2"], "found \\['gain'\\]"),
+        (["--config", "missing.toml"], "a TOML file"),
+        (["--task", "sfx"], "--split mini"),
+    ],
+)
+def test_usage_errors(words: list[str], message: str, here: Path, small_task: Path) -> None:
+    options = {"--model": "silence", "--task": str(small_task)}
+    options.update(zip(words[::2], words[1::2], strict=True))
+    with pytest.raises(BenchError, match=message):
+        invoke("eval", *(word for pair in options.items() for word in pair))
+    assert not (here / "runs").exists()
+
+
+def test_main_prints_one_sentence_and_exits_with_2(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["eval", "--model", "hpsss", "--task", "sfx", "--split", "mini"])
+    shown = capsys.readouterr()
+    assert caught.value.code == 2
+    assert shown.out == ""
+    assert shown.err == "sabench: unknown model 'hpsss': did you mean 'hpss'? See `sabench list models`.\n"
+    with pytest.raises(BenchError):
+        main(["--debug", "eval", "--model", "hpsss", "--task", "sfx", "--split", "mini"])
+    with pytest.raises(SystemExit) as caught:
+        main(["evall"])
+    assert "did you mean 'eval'" in capsys.readouterr().err
+
+
+def test_unknown_key_in_config(here: Path, small_task: Path) -> None:
+    (here / "run.toml").write_text("limits = 3\n")
+    with pytest.raises(BenchError, match="found limits"):
+        invoke("eval", "--model", "silence", "--task", str(small_task), "--config", "run.toml")
+
+
+@pytest.mark.parametrize(("allowed", "code"), [(None, 3), ("0", 1), ("3", 1), ("4", 3), ("0.2", 1), ("0.5", 3)])
+def test_exit_codes_of_failures(allowed: str | None, code: int, here: Path, small_task: Path) -> None:
+    """Four of twelve items cannot be read: two mixtures, for the separator and for the baseline."""
+    for index in (0, 3):
+        small_task.with_name(f"mix{index}.wav").write_text("no sound")
+    options = [] if allowed is None else ["--fail-on-error", allowed]
+    result = invoke("eval", "--model", "silence", "--task", str(small_task), *options, code=code)
+    assert "PARTIAL n=8/12" in result.stdout
+    assert "item-0: expected an audio file" in result.stderr
+
+
+def test_table_of_nothing(here: Path) -> None:
+    with pytest.raises(BenchError, match=r"expected a run folder \(with run.json\) in ."):
+        invoke("table", ".")
+
+
+def test_shards_merge(here: Path, small_task: Path) -> None:
+    for part in ("1/2", "2/2"):
+        invoke("eval", "--model", "silence", "--task", str(small_task), "--shard", part)
+    result = invoke("merge", "runs/silence", "--into", "runs/whole")
+    assert "6 items in runs/whole" in result.stdout
+    assert json.loads(invoke("table", "runs/whole", "--json").stdout)["partial"] is False
+
+
+def test_doctor(here: Path) -> None:
+    records = json.loads(invoke("doctor", "--json").stdout)
+    states = {record["what"]: record["state"] for record in records}
+    assert states["torch"] == states["mini split"] == states["working folder"] == "ok"
+    assert states["official data"] == "absent"
