@@ -2,9 +2,13 @@
 
     catalogue   one record a task, its official subsets, groups
     data        TaskData: the items of one task, loaded one at a time
-    mini        the embedded split: licensed stems and recipes, mixed on load
+    load        load_task: from a name to its items
+    recipes     the stems of the mini split, and which of them each mixture is made of
+    mini        the embedded split: the recipes, mixed on load
     clips       the rendered videos of the mini split's visual tasks
+    attribution who made the stems, and under which licences
     manifest    anyone's data: a CSV of files
+    folders     where the cache and the official data lie
 
 Importing this package does not import torch.
 """

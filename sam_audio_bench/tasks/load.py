@@ -1,0 +1,61 @@
+"""From the name of a task to its items."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sam_audio_bench.errors import Precondition, UsageError, unknown_name
+from sam_audio_bench.tasks.catalogue import GROUPS, TASKS, Task
+from sam_audio_bench.tasks.data import TaskData
+from sam_audio_bench.tasks.folders import data_folder
+
+__all__ = ["SPLITS", "SUBSETS", "is_path", "load_task"]
+
+SPLITS = ("test", "mini")
+SUBSETS = ("paper", "full")
+
+
+def is_path(name: str) -> bool:
+    """Whether a name means a CSV file rather than a task of the catalogue."""
+    return name.lower().endswith(".csv")
+
+
+def load_task(name: str, split: str = "mini", subset: str = "paper") -> TaskData:
+    """Loads a task of the catalogue, or anyone's data.
+
+    Args:
+        name: of a task, or the path of a CSV file (`manifest` describes it), for which split and subset do not matter.
+        split: "mini", embedded in the package, or "test", the official data.
+        subset: of the test split: "paper", the 50 items a task that the paper reports, or "full".
+
+    Raises:
+        UsageError: an unknown name, split or subset, or a CSV that says something impossible.
+        Precondition: the data of the split are not on this machine.
+    """
+    if split not in SPLITS:
+        raise UsageError(f"expected --split {' or '.join(SPLITS)}, found {split!r}")
+    if subset not in SUBSETS:
+        raise UsageError(f"expected --subset {' or '.join(SUBSETS)}, found {subset!r}")
+    if is_path(name):
+        from sam_audio_bench.tasks.manifest import manifest
+
+        return manifest(Path(name))
+    if name in GROUPS:
+        raise UsageError(f"expected the name of one task, found the group {name!r}: load {', '.join(GROUPS[name])}")
+    if name not in TASKS:
+        raise unknown_name("task", name, TASKS)
+    if split == "mini":
+        from sam_audio_bench.tasks.mini import mini  # brings torch along
+
+        return mini(name)
+    raise _missing(TASKS[name], subset)
+
+
+def _missing(task: Task, subset: str) -> Precondition:
+    dataset = task.repository.rpartition("/")[2].replace("-", "_")
+    media = data_folder() / dataset / "<source_dataset>"
+    chosen = task.subset if subset == "paper" else task.full_subset
+    return Precondition(
+        f"expected the metadata of {task.repository} ({chosen}) with its media under {media}, found no copy that this "
+        f"version can read: use --split mini, which is part of the package"
+    )

@@ -1,0 +1,129 @@
+"""The embedded split: stems mixed on load, in arithmetic that is exact.
+
+Target and rest are scaled and then put on the 24-bit grid, on which float32 sums below ±2 have no rounding. So
+``target + rest == mixture`` holds bit for bit, and so does every copy that goes through a 24-bit file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sam_audio_bench import audio
+from sam_audio_bench.tasks import clips
+from sam_audio_bench.tasks.catalogue import TASKS, Task
+from sam_audio_bench.tasks.data import TaskData
+from sam_audio_bench.tasks.recipes import SECONDS, Recipe, groups, recipes, revision, spans, stems
+from sam_audio_bench.types import Audio, Item, Prompt, Query
+
+__all__ = ["RATE", "Mix", "mini", "mix"]
+
+RATE = 48_000
+"""Hz."""
+
+_LENGTH = round(SECONDS * RATE)
+_PEAK = 0.9  # leaves a separator room for an answer that overshoots
+_VARIANT = re.compile(r"-(span|span-only|visual)$")
+_OFFERS = {"text": {"text"}, "text+span": {"text", "spans"}, "span": {"spans"}, "visual": {"video"}}
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """Target and rest ``[time]`` at 48 kHz, and the gains that their stems were scaled with."""
+
+    target: NDArray[np.float32]
+    rest: NDArray[np.float32]
+    target_gain: float
+    rest_gain: float
+
+
+def mini(name: str) -> TaskData:
+    """The embedded items of a task of the catalogue; a task of spans or videos has those whose target sounds."""
+    task = TASKS[name]
+    kind = _VARIANT.sub("", name)
+    mixtures = {
+        name + recipe.id.removeprefix(kind): recipe
+        for recipe in recipes()[kind]
+        if recipe.target or task.prompt == "text"
+    }
+    together = groups(recipes()[kind])
+    return TaskData(
+        task=name,
+        version=task.version,
+        split="mini",
+        revision=revision(),
+        groups={identifier: together[recipe.id] for identifier, recipe in mixtures.items()},
+        provides=frozenset({"reference", "residual_reference"} | _OFFERS[task.prompt]),
+        load=partial(_load, task, mixtures, together),
+    )
+
+
+def mix(recipe: Recipe) -> Mix:
+    """Places and scales the stems of a recipe.
+
+    The rest is scaled to the recipe's energy ratio over the whole clip. Then, if target, rest or mixture would exceed
+    0.9, one common gain brings the loudest of them there.
+    """
+    target, rest = _place(recipe.target), _place(recipe.others)
+    balance = 1.0
+    if recipe.target_to_rest_db is not None:
+        balance = float(np.sqrt(_energy(target) / _energy(rest) * 10 ** (-recipe.target_to_rest_db / 10)))
+        rest *= balance
+    peak = max(max(signal.max(), -signal.min()) for signal in (target, rest, target + rest))
+    gain = min(1.0, _PEAK / float(peak))
+    target *= gain
+    rest *= gain
+    return Mix(audio.quantise(target), audio.quantise(rest), gain, gain * balance)
+
+
+def _energy(signal: NDArray[np.float32]) -> float:
+    return float(np.einsum("t,t->", signal, signal, dtype=np.float64))
+
+
+def _place(starts: Mapping[str, float]) -> NDArray[np.float32]:
+    track = np.zeros(_LENGTH, np.float32)
+    for name, start in starts.items():
+        first, samples = round(start * RATE), _samples(name)
+        track[first : first + len(samples)] += samples
+    return track
+
+
+@lru_cache(maxsize=128)  # all stems: 65 MB, and each is decoded and resampled once
+def _samples(name: str) -> NDArray[np.float32]:
+    samples = audio.resample(audio.read(stems()[name].path), RATE).samples[0].numpy()
+    samples.setflags(write=False)
+    return samples
+
+
+def _load(task: Task, mixtures: Mapping[str, Recipe], together: Mapping[str, str], identifier: str) -> Item:
+    recipe = mixtures[identifier]
+    mixed = mix(recipe)
+    return Item(
+        id=identifier,
+        group=together[recipe.id],
+        query=Query(mixture=_audio(mixed.target + mixed.rest), prompt=_prompt(task, recipe, mixed)),
+        reference=_audio(mixed.target),
+        residual_reference=_audio(mixed.rest),
+    )
+
+
+def _audio(samples: NDArray[np.float32]) -> Audio:
+    return Audio(torch.from_numpy(samples).unsqueeze(0), RATE)
+
+
+def _prompt(task: Task, recipe: Recipe, mixed: Mix) -> Prompt:
+    if task.prompt == "visual":
+        others = [_place({stem: start}) * mixed.rest_gain for stem, start in recipe.others.items()]
+        video, mask = clips.clip(recipe.id, [mixed.target, *others], RATE)
+        return Prompt(video=str(video), mask=str(mask))
+    offers = _OFFERS[task.prompt]
+    return Prompt(
+        text=recipe.prompt if "text" in offers else None,
+        spans=spans(recipe) if "spans" in offers else (),
+    )
