@@ -80,7 +80,7 @@ def test_module_attribute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(sys, "path", list(sys.path))
     assert sab.load_separator("my_separator:quiet").name == "quiet"
     for wrong in ("my_separator:loud", "no_such_module:quiet"):
-        with pytest.raises(Precondition, match="expected .* to name a Python object"):
+        with pytest.raises(Precondition, match=r"expected .* to name a Python object"):
             sab.load_separator(wrong)
 
 

@@ -13,7 +13,7 @@ from sam_audio_bench.cli.output import note, print_json, print_records
 from sam_audio_bench.errors import UsageError
 
 if TYPE_CHECKING:
-    from sam_audio_bench.run.plan import Plan
+    from sam_audio_bench.run.plan import Job, Plan
     from sam_audio_bench.run.results import Results
 
 __all__ = ["evaluate"]
@@ -137,11 +137,16 @@ def _allowance(text: str | None) -> Any:
 
 
 def _show_plan(plan: Plan) -> None:
+    """One line a task: who answers, what is left to do, which metrics run, and why others do not."""
+    tasks: dict[str, list[Job]] = {}
     for job in plan.jobs:
-        left = len(set(job.to_separate()))
-        kept = len(job.chosen) - left
-        state = f"{left} to do" + (f", {kept} kept" if kept else "") if left else f"all {kept} kept"
-        note(f"plan: {job.separator.name} on {job.data.label}: {len(job.chosen)} items, {state}")
+        tasks.setdefault(job.data.label, []).append(job)
+    for label, jobs in tasks.items():
+        asked, left = sum(len(job.chosen) for job in jobs), sum(len(job.to_separate()) for job in jobs)
+        state = f"{left} to do, {asked - left} kept" if left else f"all {asked} kept"
+        names = ", ".join(job.separator.name for job in jobs)
+        metrics = ", ".join(jobs[0].columns) or "none"
+        note(f"plan: {label}: {len(jobs[0].chosen)} items for {names}: {state}; metrics {metrics}")
     for (_, metric), reason in plan.unavailable.items():
         note(f"plan: {metric} will not run: {reason}")
 

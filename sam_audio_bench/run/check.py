@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from sam_audio_bench.errors import BadSeparation, UsageError
@@ -49,10 +50,11 @@ def _check_part(name: str, found: Audio, mixture: Audio, align: str | None, ster
             f"expected the {name} with {mixture.length} samples, found {found.length}; `--align pad|trim` allows that",
             status="length_mismatch",
         )
-    if not torch.isfinite(found.samples).all():
+    samples = found.samples.detach().cpu().float()
+    if not np.isfinite(samples.numpy()).all():
         raise BadSeparation(f"expected finite samples in the {name}, found NaN or infinity", status="non_finite")
     keep = mixture.length if align == "pad" or found.length > mixture.length else found.length
-    return _resize(Audio(found.samples.detach().cpu().float(), found.rate), keep)
+    return _resize(Audio(samples, found.rate), keep)
 
 
 def _resize(audio: Audio, length: int) -> Audio:
