@@ -12,6 +12,7 @@ import torchmetrics
 from torch import Tensor
 from torchmetrics.utilities.data import dim_zero_cat
 
+from sam_audio_bench.metrics.catalogue import CARDS, MetricCard
 from sam_audio_bench.types import Item, Score, Separation, Status
 
 __all__ = ["Metric", "Row"]
@@ -31,6 +32,7 @@ class Metric(torchmetrics.Metric, ABC):
     """
 
     columns: ClassVar[tuple[str, ...]]
+    wanted: tuple[str, ...]  # the columns that a run asked for
     full_state_update = False
     index: list[Tensor]
     values: list[Tensor]
@@ -38,12 +40,22 @@ class Metric(torchmetrics.Metric, ABC):
 
     def __init__(self) -> None:
         super().__init__()
+        self.wanted = self.columns
         for state in ("index", "values", "statuses"):
             self.add_state(state, default=[], dist_reduce_fx="cat")
 
     @abstractmethod
     def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
         """One row an item: for each column a value with its status, or None where nothing is asked."""
+
+    @classmethod
+    def cards(cls) -> tuple[MetricCard, ...]:
+        """The cards of ``columns``; a third party's class overrides this with its own."""
+        return tuple(CARDS[column] for column in cls.columns)
+
+    def missing(self) -> str | None:
+        """Why this metric cannot run on this machine, and the command that would change that; None: it can."""
+        return None
 
     @property
     def parameters_used(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sam_audio_bench import registry
-from sam_audio_bench.errors import UsageError
+from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import dump_json, safe_name
 from sam_audio_bench.metrics import DEFAULT
 from sam_audio_bench.metrics.base import Metric
@@ -132,12 +132,16 @@ def make_plan(
     loaded = registry.load_metrics(metrics, {"stereo": settings.stereo, **(metric_args or {})})
     data = registry.load_tasks(tasks, split=split, subset=subset)
     unavailable = {
-        (task.task, column): f"{task.task} has no {', '.join(sorted(missing))}"
-        for task in data
+        (task.task, column): reason
         for metric in loaded
+        for task in data
         for column in metric.wanted
-        if (missing := _missing(metric, column, task))
+        if (reason := _obstacle(metric, task))
     }
+    if len(unavailable) == len(data) * sum(len(metric.wanted) for metric in loaded):
+        raise Precondition(
+            f"expected a metric that can run, found none: {next(iter(unavailable.values()), 'none asked')}"
+        )
     jobs = [_job(separator, task, loaded, settings) for task in data for separator in separators]
     return Plan(settings=settings, jobs=tuple(jobs), unavailable=unavailable, config=config or {})
 
@@ -157,9 +161,11 @@ def _load_separators(models: Sequence[Any], arguments: Mapping[str, Any], timeou
     return list(found.values())
 
 
-def _missing(metric: Metric, column: str, task: TaskData) -> frozenset[str]:
-    needs = {card.id: card.needs for card in metric.cards()}
-    return needs[column] - task.provides
+def _obstacle(metric: Metric, task: TaskData) -> str | None:
+    """Why a metric cannot run on a task: something that the machine or the data lack."""
+    needs = frozenset[str]().union(*(card.needs for card in metric.cards() if card.id in metric.wanted))
+    lacking = sorted(needs - task.provides)
+    return metric.missing() or (f"{task.task} has no {', '.join(lacking)}" if lacking else None)
 
 
 def _job(separator: AnySeparator, data: TaskData, metrics: Sequence[Metric], settings: Settings) -> Job:
@@ -170,9 +176,7 @@ def _job(separator: AnySeparator, data: TaskData, metrics: Sequence[Metric], set
         separator=separator,
         data=data,
         chosen=chosen,
-        metrics=tuple(
-            metric for metric in metrics if not any(_missing(metric, column, data) for column in metric.wanted)
-        ),
+        metrics=tuple(metric for metric in metrics if _obstacle(metric, data) is None),
         folder=RunFolder.open(path),
         fingerprints={item: _fingerprint(separator, data, item, settings) for item in chosen.ids},
     )

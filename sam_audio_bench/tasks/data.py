@@ -16,7 +16,8 @@ __all__ = ["TaskData"]
 class TaskData:
     """The items of one task and split, in their order; iterating loads them lazily.
 
-    ``provides`` says what its items offer to metrics, of "reference", "residual_reference", "text", "spans", "video".
+    ``provides`` says what its items offer to metrics, of "reference", "residual_reference", "text", "spans", "video",
+    and "speech" where the target is a voice.
     """
 
     task: str  # "sfx"

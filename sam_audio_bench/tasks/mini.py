@@ -30,6 +30,7 @@ RATE = 48_000
 _LENGTH = round(SECONDS * RATE)
 _PEAK = 0.9  # leaves a separator room for an answer that overshoots
 _VARIANT = re.compile(r"-(span|span-only|visual)$")
+_SPEECH = {"speech": {"speech"}, "speaker": {"speech"}}
 _OFFERS = {"text": {"text"}, "text+span": {"text", "spans"}, "span": {"spans"}, "visual": {"video"}}
 
 
@@ -59,7 +60,7 @@ def mini(name: str) -> TaskData:
         split="mini",
         revision=revision(),
         groups={identifier: together[recipe.id] for identifier, recipe in mixtures.items()},
-        provides=frozenset({"reference", "residual_reference"} | _OFFERS[task.prompt]),
+        provides=frozenset({"reference", "residual_reference"} | _OFFERS[task.prompt] | _SPEECH.get(kind, set())),
         load=partial(_load, task, mixtures, together),
     )
 
