@@ -4,6 +4,8 @@
     baselines   mixture, silence
     oracles     ideal masks and the multichannel Wiener filter, shown the references
     classical   hpss, repet-sim, spectral-gate
+    prompts     what they read from a prompt: keywords and spans
+    base        options and answers of oracles and classical separators
     stft        the short-time Fourier transform that they share
     external    callables, answer folders, commands
 

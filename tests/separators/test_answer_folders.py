@@ -10,8 +10,8 @@ from separator_signals import RATE, noise, query
 from sam_audio_bench import audio
 from sam_audio_bench.errors import BadSeparation, MediaError, Precondition
 from sam_audio_bench.files import safe_name
-from sam_audio_bench.separators.external import FolderSeparator, NamedSeparator
-from sam_audio_bench.types import Audio, OracleSeparator, Separation, Separator
+from sam_audio_bench.separators.external import FolderSeparator
+from sam_audio_bench.types import Audio, NamedSeparator, OracleSeparator, Separation, Separator
 
 MIXTURE = noise(1, 400)
 

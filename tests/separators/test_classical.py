@@ -165,6 +165,14 @@ def test_stationary_noise_is_removed(prompt: Prompt) -> None:
     assert si_sdr(reference=burst(), estimate=found) > si_sdr(reference=burst(), estimate=mixture) + 8
 
 
+def test_digital_silence_does_not_hide_the_noise() -> None:
+    """Half of the clip is empty: the low quantile is of the other half."""
+    noisy = burst() + noise(amplitude=0.03)
+    found = answer(SpectralGate(), torch.cat([noisy, torch.zeros_like(noisy)], dim=1)).target.samples
+    before = si_sdr(reference=burst(), estimate=noisy)
+    assert si_sdr(reference=burst(), estimate=found[:, : noisy.shape[1]]) > before + 8
+
+
 def test_what_sounds_outside_the_spans_is_the_noise() -> None:
     """A tone that goes on all the time is noise to the prompt, though no quantile could tell it from the target."""
     hum = sine(400)

@@ -1,0 +1,76 @@
+"""What a separator without learned understanding can read from a prompt: keywords, and when the target may sound."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from sam_audio_bench.types import Span
+
+__all__ = ["ACCOMPANIMENT", "PERCUSSIVE", "RAMP_SECONDS", "VOICE", "first_mention", "span_gain"]
+
+RAMP_SECONDS = 0.01
+"""Length of the raised cosine with which a span opens before its start and closes after its end."""
+
+
+def _words(*stems: str) -> re.Pattern[str]:
+    """Matches any of the words; a stem that ends with ``*`` matches whatever follows it."""
+    either = "|".join(stems).replace("*", r"\w*")
+    return re.compile(rf"\b(?:{either})\b", re.IGNORECASE)
+
+
+PERCUSSIVE = _words(
+    *("drum*", "percussi*", "snare*", "cymbal*", "hi-?hat*", "tom-?tom*", "tabla*", "conga*", "bongo*", "djembe*"),
+    *("tambourine*", "maraca*", "shaker*", "castanet*", "beat", "beats", "beatbox*", "clap", "claps", "clapping"),
+    *("applau*", "door*", "knock*", "hammer*", "jackhammer*", "clatter*", "rattl*", "crash*", "smash*", "shatter*"),
+    *("footstep*", "hoof*", "hooves", "gallop*", "bang*", "thud*", "slam*", "tap", "taps", "tapping", "click*"),
+    *("crackl*", "typing", "typewriter*", "gunshot*", "gunfire", "explosion*", "firework*", "chop*", "falling"),
+)
+"""Sounds made of short broadband events."""
+
+VOICE = _words(
+    *("voice*", "vocal*", "speech*", "speak*", "talk*", "say", "says", "saying", "sing", "sings", "singing", "singer*"),
+    *("rap", "rapper*", "rapping", "narrat*", "conversation*", "announc*", "read", "reads", "reading", "shout*"),
+    *("whisper*", "laugh*", "man", "men", "woman", "women", "male", "female", "person", "people", "child", "children"),
+    *("boy*", "girl*", "choir*"),
+)
+"""People: what repeats least in a recording."""
+
+ACCOMPANIMENT = _words(
+    *("music*", "background*", "accompani*", "instrumental*", "song*", "band", "orchestra*", "melod*", "loop*"),
+    *("ambien*", "noise*", "hum", "humming", "engine*"),
+)
+"""What goes on or comes again while something else happens."""
+
+
+def first_mention(text: str | None, *tables: re.Pattern[str]) -> int | None:
+    """Index of the table that matches earliest in the text; None without a text or a match.
+
+    The earliest, because a noun phrase opens with what is asked for: "vocals of a song", "music behind a voice".
+
+    >>> first_mention("music behind a voice", VOICE, ACCOMPANIMENT), first_mention("an owl", VOICE)
+    (1, None)
+    """
+    found = [(match.start(), index) for index, table in enumerate(tables) if (match := table.search(text or ""))]
+    return min(found)[1] if found else None
+
+
+def span_gain(spans: Iterable[Span], length: int, rate: int) -> Tensor:
+    """Gain ``[length]`` in 0…1: open inside the ``+`` spans (without any: everywhere) and shut inside the ``-`` spans.
+
+    Each edge is a raised cosine of ``RAMP_SECONDS`` that lies outside its span.
+    """
+    seconds = torch.arange(length, dtype=torch.float64) / rate
+    present, absent = torch.zeros_like(seconds), torch.zeros_like(seconds)
+    asked = False
+    for sign, start, end in spans:
+        distance = torch.maximum(start - seconds, seconds - end).clamp(0, RAMP_SECONDS)
+        inside = 0.5 + 0.5 * torch.cos(torch.pi * distance / RAMP_SECONDS)
+        if sign == "+":
+            asked, present = True, torch.maximum(present, inside)
+        else:
+            absent = torch.maximum(absent, inside)
+    return (present if asked else 1.0) * (1 - absent)
