@@ -10,6 +10,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -172,16 +173,9 @@ def load_metrics(ids: Iterable[str], arguments: Mapping[str, Any] = {}) -> list[
 
     ``arguments`` go to every class whose constructor names them; one that no class names raises UsageError.
     """
-    named = plugins("metrics")
-    wanted: dict[str, list[str]] = {}
-    for identifier in dict.fromkeys(ids):
-        if identifier not in metrics.CARDS and identifier not in named:
-            raise unknown_name("metric", identifier, [*metrics.CARDS, *named])
-        target = metrics.CARDS[identifier].target if identifier in metrics.CARDS else named[identifier].value
-        wanted.setdefault(target, []).append(identifier)
     unused = set(arguments)
     loaded = []
-    for target, columns in wanted.items():
+    for target, columns in _metric_targets(ids).items():
         kind = resolve(target)
         accepted = {key: value for key, value in arguments.items() if key in inspect.signature(kind).parameters}
         unused -= set(accepted)
@@ -191,6 +185,23 @@ def load_metrics(ids: Iterable[str], arguments: Mapping[str, Any] = {}) -> list[
     if unused:
         raise UsageError(f"expected metric arguments that a chosen metric knows, found {sorted(unused)}")
     return loaded
+
+
+def metric_options(ids: Iterable[str]) -> set[str]:
+    """Names of the options that the classes behind some metric ids take."""
+    return {name for target in _metric_targets(ids) for name in inspect.signature(resolve(target)).parameters}
+
+
+def _metric_targets(ids: Iterable[str]) -> dict[str, list[str]]:
+    """The classes behind metric ids, with the ids of each."""
+    named = plugins("metrics")
+    wanted: dict[str, list[str]] = {}
+    for identifier in dict.fromkeys(ids):
+        if identifier not in metrics.CARDS and identifier not in named:
+            raise unknown_name("metric", identifier, [*metrics.CARDS, *named])
+        target = metrics.CARDS[identifier].target if identifier in metrics.CARDS else named[identifier].value
+        wanted.setdefault(target, []).append(identifier)
+    return wanted
 
 
 def load_metric(name: str, **arguments: Any) -> Metric:
@@ -208,17 +219,18 @@ def load_task(name: str, *, split: str = "test", subset: str = "paper") -> TaskD
 
 def load_tasks(names: Iterable[str], *, split: str = "test", subset: str = "paper") -> list[TaskData]:
     """The data behind names of tasks, groups and manifest files, each once, in order."""
+    from sam_audio_bench.tasks.load import is_path
     from sam_audio_bench.tasks.load import load_task as load_one
 
     named = plugins("tasks")
     found: dict[str, TaskData] = {}
     for name in names:
         if name in named:
-            found[name] = resolve(named[name].value)(split=split, subset=subset)
+            found[name] = replace(resolve(named[name].value)(split=split, subset=subset), source=name, subset=subset)
             continue
-        if not name.lower().endswith(".csv") and name not in TASKS and name not in GROUPS:
+        if not is_path(name) and name not in TASKS and name not in GROUPS:
             raise unknown_name("task", name, [*TASKS, *GROUPS, *named])
         for task in GROUPS.get(name, (name,)):
             if task not in found:
-                found[task] = load_one(task, split=split, subset=subset)
+                found[task] = replace(load_one(task, split=split, subset=subset), source=task, subset=subset)
     return list(found.values())

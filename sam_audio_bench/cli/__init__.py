@@ -1,10 +1,15 @@
-"""The ``sabench`` command. It only reads options, calls the library and prints; every command imports its own needs.
+"""The ``sabench`` command: reads options, calls the library, prints.
 
-eval      the main job
-listing   sabench list
-table     tables of run folders
-doctor    what this machine has
-output    where the words go: standard output for results, standard error for everything else
+    eval      the main job
+    score     kept audio by other metrics
+    table     tables of run folders
+    merge     shards become one run
+    listing   tasks, models, metrics
+    doctor    what this machine has
+    config    where an option's value comes from
+    output    results on standard output, everything else on standard error
+
+Importing this package imports click alone; each command imports its own needs.
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ __all__ = ["main"]
 _COMMANDS = {
     "eval": ("eval:evaluate", "Evaluate separators on tasks and print the table."),
     "list": ("listing:listing", "List tasks, models or metrics."),
+    "score": ("score:score", "Score kept audio again, or by other metrics."),
     "table": ("table:table", "Print the table of finished runs."),
     "merge": ("merge:merge", "Put the shards of a run together."),
     "doctor": ("doctor:doctor", "Say what this machine has and what is missing."),

@@ -3,6 +3,8 @@
     plan        what will be done, and why something cannot
     evaluate    the whole evaluation in one call
     runner      one separator on one task
+    scoring     scores of stored answers
+    rescore     scoring kept audio again
     answers     asking a separator; a bad item costs its own answer only
     check       the boundary where answers are checked
     store       the run folder: journal, audio, scores, resuming

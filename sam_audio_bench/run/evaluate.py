@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -96,7 +95,8 @@ def execute(plan: Plan, *, progress: bool | None = None) -> Results:
                     f"expected nothing to add to {job.folder.path} with --overwrite never, found an unfinished run; "
                     "choose another --output, or --overwrite only-missing"
                 )
-    with Progress(jobs, all_items=again, show=progress) as bar:
+    total = sum(len(job.chosen) if again else len(job.unfinished()) for job in jobs)
+    with Progress(total, show=progress) as bar:
         for job in jobs:
-            Runner(plan, job, partial(bar.advance, job)).run()
+            Runner(plan, job, bar.counting(f"{job.separator.name} on {job.data.task}")).run()
     return Results.of(plan)

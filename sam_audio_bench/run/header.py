@@ -9,6 +9,7 @@ from typing import Any
 
 from sam_audio_bench.run import provenance
 from sam_audio_bench.run.plan import Job, Plan, describe
+from sam_audio_bench.run.scoring import metric_records
 from sam_audio_bench.run.store import RunFolder, failed
 
 __all__ = ["closing", "opening"]
@@ -25,11 +26,13 @@ def opening(plan: Plan, job: Job) -> dict[str, Any]:
             "id": data.task,
             "version": data.version,
             "split": data.split,
+            "subset": data.subset,
+            "source": data.source or data.task,
             "data_revision": data.revision,
             "items": len(data),
             "ids_sha256": data.ids_sha256,
         },
-        "metrics": _metrics(job),
+        "metrics": metric_records(job.metrics, job.folder.header.get("metrics", [])),
         "seed": plan.settings.seed,
         "align": plan.settings.align,
         "stereo": plan.settings.stereo,
@@ -66,20 +69,3 @@ def closing(folder: RunFolder, status: str, wall_seconds: float) -> dict[str, An
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _metrics(job: Job) -> list[dict[str, Any]]:
-    """Metrics of earlier runs of the folder, and this run's in their place."""
-    records = {record["id"]: record for record in job.folder.header.get("metrics", [])}
-    for metric in job.metrics:
-        for card in metric.cards():
-            if card.id in metric.wanted:
-                records[card.id] = {
-                    "id": card.id,
-                    "version": card.version,
-                    "unit": card.unit,
-                    "higher_is_better": card.higher_is_better,
-                    "parameters": metric.parameters_used,
-                    "weights_sha256": getattr(metric, "weights_sha256", None),
-                }
-    return list(records.values())

@@ -9,17 +9,17 @@ from typing import Any
 
 from sam_audio_bench import registry
 from sam_audio_bench.errors import Precondition, UsageError
-from sam_audio_bench.files import dump_json, safe_name
+from sam_audio_bench.files import safe_name
 from sam_audio_bench.metrics import DEFAULT
 from sam_audio_bench.metrics.base import Metric
-from sam_audio_bench.metrics.catalogue import MetricCard
 from sam_audio_bench.run.check import check_policies
 from sam_audio_bench.run.provenance import fingerprint
+from sam_audio_bench.run.scoring import outdated
 from sam_audio_bench.run.store import RunFolder, failed
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import AnySeparator, NamedSeparator, OracleSeparator
 
-__all__ = ["BASELINE", "Job", "Plan", "Settings", "make_plan"]
+__all__ = ["BASELINE", "Job", "Plan", "Settings", "describe", "make_plan", "obstacle"]
 
 BASELINE = "mixture"
 OVERWRITE = ("only-missing", "always", "never")
@@ -82,16 +82,15 @@ class Job:
         stale = set(self.stale)
         return [item for item in self.chosen.ids if item not in self.folder.items or item in stale]
 
-    def to_score(self, item: str) -> list[Metric]:
-        """Metrics that an item was not asked for yet, or in another version or with other parameters."""
-        known = self.folder.scored(item)
-        return [metric for metric in self.metrics if not signatures(metric).items() <= known.items()]
+    def unfinished(self) -> list[str]:
+        """Chosen items that want an answer or a score."""
+        separate = set(self.to_separate())
+        return [item for item in self.chosen.ids if item in separate or outdated(self.folder, self.metrics, item)]
 
     @property
     def finished(self) -> bool:
         """Whether nothing is left to do for the chosen items."""
-        sealed = (self.folder.path / "scores.parquet").exists()
-        return sealed and not self.to_separate() and not any(self.to_score(item) for item in self.chosen.ids)
+        return (self.folder.path / "scores.parquet").exists() and not self.unfinished()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,11 +101,6 @@ class Plan:
     jobs: tuple[Job, ...]
     unavailable: Mapping[tuple[str, str], str] = field(default_factory=dict)  # (task, metric) -> reason
     config: Mapping[str, Any] = field(default_factory=dict)  # for run.json: option -> {value, origin}
-
-    @property
-    def cards(self) -> dict[str, MetricCard]:
-        """Cards of every planned metric by id."""
-        return {card.id: card for job in self.jobs for metric in job.metrics for card in metric.cards()}
 
 
 def make_plan(
@@ -136,7 +130,7 @@ def make_plan(
         for metric in loaded
         for task in data
         for column in metric.wanted
-        if (reason := _obstacle(metric, task))
+        if (reason := obstacle(metric, task))
     }
     if len(unavailable) == len(data) * sum(len(metric.wanted) for metric in loaded):
         raise Precondition(
@@ -161,7 +155,7 @@ def _load_separators(models: Sequence[Any], arguments: Mapping[str, Any], timeou
     return list(found.values())
 
 
-def _obstacle(metric: Metric, task: TaskData) -> str | None:
+def obstacle(metric: Metric, task: TaskData) -> str | None:
     """Why a metric cannot run on a task: something that the machine or the data lack."""
     needs = frozenset[str]().union(*(card.needs for card in metric.cards() if card.id in metric.wanted))
     lacking = sorted(needs - task.provides)
@@ -176,7 +170,7 @@ def _job(separator: AnySeparator, data: TaskData, metrics: Sequence[Metric], set
         separator=separator,
         data=data,
         chosen=chosen,
-        metrics=tuple(metric for metric in metrics if _obstacle(metric, data) is None),
+        metrics=tuple(metric for metric in metrics if obstacle(metric, data) is None),
         folder=RunFolder.open(path),
         fingerprints={item: _fingerprint(separator, data, item, settings) for item in chosen.ids},
     )
@@ -207,9 +201,3 @@ def describe(separator: AnySeparator) -> dict[str, Any]:
         "settings": dict(getattr(separator, "settings", {})),
         "oracle": isinstance(separator, OracleSeparator),
     }
-
-
-def signatures(metric: Metric) -> dict[str, str]:
-    """For each wanted column, its version and parameters: what makes an old score comparable with a new one."""
-    versions = {card.id: card.version for card in metric.cards()}
-    return {column: dump_json({"version": versions[column], **metric.parameters_used}) for column in metric.wanted}

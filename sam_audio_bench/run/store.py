@@ -89,6 +89,8 @@ class RunFolder:
         except OSError as error:
             raise Precondition(f"expected a folder that can be written at {self.path}, found: {error}") from error
         try:
+            now = RunFolder.open(self.path)  # another process may have written since this one looked
+            self.header, self.items, self.scores = now.header, now.items, now.scores
             yield
         finally:
             lock.release()
@@ -107,6 +109,14 @@ class RunFolder:
         with replacing(self.path / "scores.jsonl") as temporary:
             append_lines(temporary, self.scores.values())
         (self.path / "scores.parquet").unlink(missing_ok=True)
+
+    def forget_scores(self, metrics: Iterable[str]) -> None:
+        """Drops every score of some metrics; call `forget` first, which unseals."""
+        dropped = set(metrics)
+        for record in self.items.values():
+            record["scored"] = {name: text for name, text in record.get("scored", {}).items() if name not in dropped}
+        self.scores = {key: row for key, row in self.scores.items() if key[2] not in dropped}
+        self.forget(())
 
     def add_item(self, record: dict[str, Any]) -> None:
         """Journals an item whose audio is on disk, or whose failure is final for this run."""
@@ -131,8 +141,9 @@ class RunFolder:
         self.header = {"schema_version": SCHEMA_VERSION, **self.header, **changes}
         write_json(self.path / "run.json", self.header)
 
-    def seal(self, order: Sequence[str], metrics: Sequence[str]) -> None:
+    def seal(self, order: Sequence[str]) -> None:
         """Sorts the scores by item, candidate and metric and writes them as scores.parquet."""
+        metrics = [record["id"] for record in self.header["metrics"]]
         rank = {name: position for position, name in enumerate([*order, *metrics])}
         last = len(rank)
         rows = sorted(

@@ -27,6 +27,8 @@ class TaskData:
     groups: Mapping[str, str]  # item id -> the recording it was cut from, in item order
     provides: frozenset[str]
     load: Callable[[str], Item]  # raises MediaError
+    source: str | None = None  # the name or path that it was asked for by, if that is not ``task``
+    subset: str = "paper"
 
     @property
     def ids(self) -> tuple[str, ...]:

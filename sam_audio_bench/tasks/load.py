@@ -32,14 +32,14 @@ def load_task(name: str, split: str = "mini", subset: str = "paper") -> TaskData
         UsageError: an unknown name, split or subset, or a CSV that says something impossible.
         Precondition: the data of the split are not on this machine.
     """
-    if split not in SPLITS:
-        raise UsageError(f"expected --split {' or '.join(SPLITS)}, found {split!r}")
-    if subset not in SUBSETS:
-        raise UsageError(f"expected --subset {' or '.join(SUBSETS)}, found {subset!r}")
     if is_path(name):
         from sam_audio_bench.tasks.manifest import manifest
 
         return manifest(Path(name))
+    if split not in SPLITS:
+        raise UsageError(f"expected --split {' or '.join(SPLITS)}, found {split!r}")
+    if subset not in SUBSETS:
+        raise UsageError(f"expected --subset {' or '.join(SUBSETS)}, found {subset!r}")
     if name in GROUPS:
         raise UsageError(f"expected the name of one task, found the group {name!r}: load {', '.join(GROUPS[name])}")
     if name not in TASKS:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,11 @@ import torch
 
 import sam_audio_bench as sab
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
+from sam_audio_bench.metrics import CARDS
+from sam_audio_bench.metrics.levels import Leak, Reconstruction
+from sam_audio_bench.metrics.ratios import SISDR, SNR
 from sam_audio_bench.run.merge import merge
+from sam_audio_bench.run.rescore import rescore
 from sam_audio_bench.types import Audio, Prompt, Query, Separation
 
 TOY = ["si_sdr", "si_sdr_i", "snr", "leak_db", "reconstruction_db"]
@@ -349,3 +354,61 @@ def test_precondition_stops_the_run(small_task: Path, tmp_path: Path) -> None:
         run(small_task, tmp_path, unready)
     header = json.loads((tmp_path / "unready" / "small@1-file" / "run.json").read_text())
     assert header["status"] == "error"
+
+
+def test_score_adds_a_metric_without_separating_again(small_task: Path, tmp_path: Path) -> None:
+    run(small_task, tmp_path)
+    folder = tmp_path / "counting" / "small@1-file"
+    before, stored = frame_of(folder), stamps_of(folder / "audio")
+    results = rescore([tmp_path], metrics=["sd_sdr"])
+    assert stamps_of(folder / "audio") == stored
+    after = frame_of(folder)
+    pd.testing.assert_frame_equal(after[after["metric"] != "sd_sdr"].reset_index(drop=True), before)
+    assert {(row.separator, row.metric) for row in results.rows} >= {("counting", "sd_sdr"), ("mixture", "sd_sdr")}
+    fresh = sab.evaluate(Counting(), str(small_task), metrics=["sd_sdr"], output=tmp_path / "fresh").to_frame()
+    ours = after[after["metric"] == "sd_sdr"].reset_index(drop=True)
+    fresh = fresh[fresh["separator"] == "counting"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(ours, fresh, check_dtype=False)
+
+
+def test_score_again_gives_the_same_bits(small_task: Path, tmp_path: Path) -> None:
+    run(small_task, tmp_path)
+    before = frame_of(tmp_path / "counting" / "small@1-file")
+    rescore([tmp_path])
+    pd.testing.assert_frame_equal(frame_of(tmp_path / "counting" / "small@1-file"), before)
+
+
+def test_score_changed_redoes_exactly_what_was_raised(
+    small_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(small_task, tmp_path)
+    folder = tmp_path / "counting" / "small@1-file"
+    stamps = stamps_of(folder)
+    rescore([folder], changed=True)
+    assert stamps_of(folder) == stamps
+
+    card = CARDS["snr"]
+    monkeypatch.setitem(CARDS, "snr", replace(card, version=card.version + 1))
+    asked: list[str] = []
+    score = SNR.score
+    monkeypatch.setattr(SNR, "score", lambda self, items, answers: asked.extend(["snr"]) or score(self, items, answers))
+    for kind in (SISDR, Leak, Reconstruction):
+        monkeypatch.setattr(kind, "score", lambda self, items, answers: pytest.fail("scored an unchanged metric"))
+    rescore([folder], changed=True)
+    assert asked == ["snr"] * 6
+    versions = {record["id"]: record["version"] for record in json.loads((folder / "run.json").read_text())["metrics"]}
+    assert versions == {**dict.fromkeys(TOY, 1), "snr": 2}
+    with pytest.raises(UsageError, match="snr with version"):
+        sab.Results.read([tmp_path])
+
+
+def test_scoring_against_other_data_is_refused(small_task: Path, tmp_path: Path) -> None:
+    run(small_task, tmp_path)
+    small_task.write_text(small_task.read_text().replace("noise 1", "noise one"))
+    with pytest.raises(UsageError, match="with data_revision"):
+        rescore([tmp_path], metrics=["sd_sdr"])
+
+
+def stamps_of(folder: Path) -> dict[Path, int]:
+    """When each file was last written."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}

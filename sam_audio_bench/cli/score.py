@@ -1,0 +1,33 @@
+"""``sabench score``: kept audio by other metrics, or by raised versions of the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from sam_audio_bench.cli.output import print_json
+from sam_audio_bench.errors import UsageError
+
+__all__ = ["score"]
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--metrics", default="", help="Ids to add or to compute again; default: those of the runs.")
+@click.option("--changed", is_flag=True, help="Only what was scored in another version or with other weights.")
+@click.option("--metric-args", default="", help="Options of the metrics, k=v,k=v; default: those of the runs.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
+def score(runs: tuple[Path, ...], metrics: str, changed: bool, metric_args: str, as_json: bool) -> None:
+    """Score the answers that RUNS hold; nothing is separated. RUNS are run folders or folders that hold them."""
+    from sam_audio_bench.registry import parse_arguments
+    from sam_audio_bench.run.rescore import rescore
+
+    names = [name.strip() for name in metrics.split(",") if name.strip()]
+    if metrics and not names:
+        raise UsageError(f"expected comma-separated metric ids, found {metrics!r}")
+    results = rescore(runs, metrics=names, changed=changed, metric_args=parse_arguments(metric_args))
+    if as_json:
+        print_json(results.to_json())
+    else:
+        results.print()

@@ -1,0 +1,161 @@
+"""Scores of stored answers: the rows of a run folder, and the journal lines that say they are complete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sam_audio_bench import audio
+from sam_audio_bench.errors import BenchError
+from sam_audio_bench.files import dump_json
+from sam_audio_bench.metrics.base import Metric
+from sam_audio_bench.run.check import cut
+from sam_audio_bench.run.store import RunFolder, failed
+from sam_audio_bench.tasks import TaskData
+from sam_audio_bench.types import Item, Score, Separation, Status
+
+__all__ = ["PARTS", "Batch", "Scorer", "Scores", "loaded", "metric_records", "outdated", "signatures"]
+
+PARTS = ("target", "residual")
+
+Scores = dict[Metric, Mapping[str, Score]]
+
+
+def signatures(metric: Metric) -> dict[str, str]:
+    """For each wanted column, its version, parameters and weights: what makes two scores comparable."""
+    versions = {card.id: card.version for card in metric.cards()}
+    common = {**metric.parameters_used, "weights": getattr(metric, "weights_sha256", None)}
+    return {column: dump_json({"version": versions[column], **common}) for column in metric.wanted}
+
+
+def outdated(folder: RunFolder, metrics: Iterable[Metric], item: str) -> list[Metric]:
+    """Metrics that an item was not asked for yet, or in another version or with other parameters or weights."""
+    known = folder.scored(item)
+    return [metric for metric in metrics if not signatures(metric).items() <= known.items()]
+
+
+def metric_records(metrics: Iterable[Metric], known: Iterable[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
+    """run.json's list of metrics: those known already, and the given ones in their place."""
+    records = {record["id"]: dict(record) for record in known}
+    for metric in metrics:
+        for card in metric.cards():
+            if card.id in metric.wanted:
+                records[card.id] = {
+                    "id": card.id,
+                    "version": card.version,
+                    "unit": card.unit,
+                    "higher_is_better": card.higher_is_better,
+                    "parameters": metric.parameters_used,
+                    "weights_sha256": getattr(metric, "weights_sha256", None),
+                }
+    return list(records.values())
+
+
+@dataclass
+class Scorer:
+    """Computes, keeps and completes the scores of one run folder."""
+
+    folder: RunFolder
+    data: TaskData
+    metrics: Sequence[Metric]
+    advance: Callable[[str | None], None]
+
+    @property
+    def columns(self) -> list[str]:
+        """Metric ids of the rows."""
+        return [column for metric in self.metrics for column in metric.wanted]
+
+    def answered(self, identifier: str) -> bool:
+        """Whether an item has a stored answer."""
+        record = self.folder.items.get(identifier)
+        return record is not None and not failed(record)
+
+    def complete(self, identifiers: Iterable[str]) -> None:
+        """Scores stored answers by the metrics that they lack; an item that cannot be loaded any more is a failure."""
+        waiting = [name for name in identifiers if self.answered(name) and outdated(self.folder, self.metrics, name)]
+        for batch in loaded(self.data, waiting, 1):
+            for item in batch.items:
+                self.keep(item, self.score(item, self._stored(item), outdated(self.folder, self.metrics, item.id)))
+                self.advance(None)
+            for identifier, error in batch.failures.items():
+                self.advance(f"{identifier}: {error}")
+
+    def score(self, item: Item, answer: Separation, metrics: Iterable[Metric]) -> Scores:
+        """Scores of one answer, without the columns that ask nothing of the item."""
+        item = cut(item, answer.target.length)
+        found: Scores = {}
+        for metric in metrics:
+            row = dict(zip(metric.columns, metric.score([item], [answer])[0], strict=True))
+            found[metric] = {column: score for column in metric.wanted if (score := row[column]) is not None}
+        return found
+
+    def keep(self, item: Item, found: Scores) -> None:
+        """Scores first, then the journal line that says they are complete: a crash in between scores once more."""
+        record = self.folder.items[item.id]
+        rows = [self._row(item.id, column, score) for row in found.values() for column, score in row.items()]
+        signed = {column: text for metric in found for column, text in signatures(metric).items()}
+        self.folder.add_scores(rows)
+        self.folder.add_item({**record, "scored": {**record.get("scored", {}), **signed}})
+
+    def fail(self, identifier: str) -> None:
+        """Rows without a value for an item that has no answer."""
+        status = Status(self.folder.items[identifier]["status"])
+        self.folder.add_scores([self._row(identifier, column, Score(None, status)) for column in self.columns])
+
+    def _stored(self, item: Item) -> Separation:
+        record = self.folder.items[item.id]
+        target, residual = (audio.read(self.folder.audio_path(item.id, part)) for part in PARTS)
+        return Separation(target=target, residual=residual, seconds=record["seconds"], picked_by=record["picked_by"])
+
+    def _row(self, identifier: str, column: str, score: Score) -> dict[str, Any]:
+        record = self.folder.items[identifier]
+        return {
+            "task": self.data.task,
+            "item": identifier,
+            "group": record["group"],
+            "separator": self.folder.header["model"]["name"],
+            "seed": record["seed"],
+            "candidate": 0,
+            "picked_by": record.get("picked_by"),
+            "metric": column,
+            "value": score.value,
+            "status": score.status,
+        }
+
+
+@dataclass
+class Batch:
+    """Items that could be loaded, and why others could not."""
+
+    items: list[Item] = field(default_factory=list)
+    failures: dict[str, BenchError] = field(default_factory=dict)
+
+
+def loaded(data: TaskData, identifiers: Sequence[str], size: int) -> Iterator[Batch]:
+    """Batches of items in order, the next one being loaded while one is worked on."""
+    under_way: Future[Batch] | None = None
+    with ThreadPoolExecutor(1) as loader:
+        for start in range(0, len(identifiers), size):
+            following = loader.submit(_load, data, identifiers[start : start + size])
+            if under_way is not None:
+                yield under_way.result()
+            under_way = following
+        if under_way is not None:
+            yield under_way.result()
+
+
+def _load(data: TaskData, identifiers: Sequence[str]) -> Batch:
+    batch = Batch()
+    for identifier in identifiers:
+        try:
+            batch.items.append(_on_grid(data[identifier]))
+        except BenchError as error:
+            batch.failures[identifier] = error
+    return batch
+
+
+def _on_grid(item: Item) -> Item:
+    """The item with its mixture as the disk would give it back, so that the mixture as an answer improves by 0 dB."""
+    return replace(item, query=replace(item.query, mixture=audio.as_stored(item.query.mixture)))
