@@ -4,6 +4,7 @@
     score     kept audio by other metrics
     table     tables of run folders
     merge     shards become one run
+    cite      BibTeX of what runs used
     listing   tasks, models, metrics
     doctor    what this machine has
     config    where an option's value comes from
@@ -31,6 +32,7 @@ _COMMANDS = {
     "score": ("score:score", "Score kept audio again, or by other metrics."),
     "table": ("table:table", "Print the table of finished runs."),
     "merge": ("merge:merge", "Put the shards of a run together."),
+    "cite": ("cite:cite", "Print BibTeX of what runs used."),
     "doctor": ("doctor:doctor", "Say what this machine has and what is missing."),
 }
 
@@ -62,17 +64,22 @@ class _Lazy(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "SABENCH"})
+_HELP = """Benchmark promptable audio source separation.
+
+\b
+sabench list tasks
+sabench eval --model hpss --task instrument --split mini
+sabench table runs --format md
+"""  # \b keeps click from rewrapping the lines
+
+
+@click.group(
+    cls=_Lazy, help=_HELP, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "SABENCH"}
+)
 @click.version_option(__version__, prog_name="sabench")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def group(debug: bool) -> None:
-    r"""Benchmark promptable audio source separation.
-
-    \b
-    sabench list tasks
-    sabench eval --model hpss --task instrument --split mini
-    sabench table runs/hpss/instr-pro@1-mini
-    """
+    """Every command; `_HELP` is what a user reads."""
 
 
 def main(arguments: list[str] | None = None) -> Any:

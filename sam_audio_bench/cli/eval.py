@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,7 @@ __all__ = ["evaluate"]
               help="How scores treat channels.")  # fmt: skip
 @click.option("--timeout", type=float, help="Seconds that a cmd: program may take for an item.")
 @click.option("--fail-on-error", help="Exit with 1 when more than N items, or this fraction of them, fail.")
+@click.option("--offline", is_flag=True, help="Never look on the network for weights or data.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
 @config_option
 @click.option("--show-config", is_flag=True, help="Show every option with its origin and stop.")
@@ -56,6 +58,8 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
         settings = origins(ctx)
         print_records([{"option": name, **entry} for name, entry in settings.items()], ("option", "value", "origin"))
         return
+    if options["offline"]:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read by huggingface_hub and everything on top of it
     allowed = _allowance(options["fail_on_error"])
     plan = _plan(options, origins(ctx))
     if not options["as_json"]:

@@ -13,6 +13,7 @@
     progress    the progress bar
     results     what a run found
     merge       shards become one run
+    cite        BibTeX of what was used
     tables      markdown, CSV, LaTeX, HTML and terminal
 
 Importing this package does not import torch.

@@ -16,7 +16,8 @@ class SeparatorCard:
     name: str
     target: str  # "module:Class"
     summary: str
-    source: str = ""  # the paper
+    source: str = ""  # the papers, for a reader
+    cites: tuple[str, ...] = ()  # the papers, as keys of bibliography.bib
     oracle: bool = False
 
 
@@ -30,24 +31,28 @@ CARDS: dict[str, SeparatorCard] = {
             target=_HERE + "classical:HPSS",
             summary="harmonic or percussive part, chosen by the prompt",
             source="Fitzgerald, DAFx 2010; Driedger, Müller and Disch, ISMIR 2014",
+            cites=("fitzgerald2010harmonic", "driedger2014extending"),
         ),
         SeparatorCard(
             name="repet-sim",
             target=_HERE + "classical:RepetSim",
             summary="voice against a repeating background",
             source="Rafii and Pardo, ISMIR 2012",
+            cites=("rafii2012music",),
         ),
         SeparatorCard(
             name="spectral-gate",
             target=_HERE + "classical:SpectralGate",
             summary="what stands out of the noise floor; with spans, of what sounds outside them",
             source="Boll, IEEE TASSP 1979",
+            cites=("boll1979suppression",),
         ),
         SeparatorCard(
             name="oracle-ibm",
             target=_HERE + "oracles:IBM",
             summary="ideal binary mask",
             source="Wang, 2005",
+            cites=("wang2005ideal",),
             oracle=True,
         ),
         SeparatorCard(
@@ -55,6 +60,7 @@ CARDS: dict[str, SeparatorCard] = {
             target=_HERE + "oracles:IRM",
             summary="ideal ratio mask",
             source="Liutkus and Badeau, ICASSP 2015",
+            cites=("liutkus2015generalized",),
             oracle=True,
         ),
         SeparatorCard(
@@ -62,6 +68,7 @@ CARDS: dict[str, SeparatorCard] = {
             target=_HERE + "oracles:MWF",
             summary="ideal multichannel Wiener filter",
             source="Duong, Vincent and Gribonval, IEEE TASLP 2010",
+            cites=("duong2010under",),
             oracle=True,
         ),
     )

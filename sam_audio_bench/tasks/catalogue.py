@@ -24,7 +24,7 @@ class Task:
     repository: str = "facebook/sam-audio-bench"
     revision: str = "main"  # of the repository
     licence: str = "CC-BY-NC-4.0"
-    citation: str = "arXiv:2512.18099"
+    cites: tuple[str, ...] = ("shi2025samaudio",)  # keys of bibliography.bib
     main_metric: str = "si_sdr_i"
     aggregation: str = "mean over items, interval by resampling groups"
     version: str = "1"
@@ -64,7 +64,7 @@ def _records() -> Iterable[Task]:
         full_items=None,
         repository="facebook/sam-audio-musdb18hq-test",
         licence="MUSDB18-HQ: educational use",
-        citation="doi:10.5281/zenodo.3338373",
+        cites=("shi2025samaudio", "rafii2019musdb"),
     )
     for ending, prompt, how in (("span", "text+span", "text and spans"), ("span-only", "span", "spans")):
         for kind, (prefix, what, items, full) in _KINDS.items():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -207,3 +209,19 @@ def test_doctor(here: Path) -> None:
     states = {record["what"]: record["state"] for record in records}
     assert states["torch"] == states["mini split"] == states["working folder"] == "ok"
     assert states["official data"] == "absent"
+
+
+@pytest.mark.parametrize("words", [["table", "runs"], ["table", "runs", "--json"], ["cite", "runs"]])
+def test_reading_results_never_imports_torch(words: list[str], here: Path, small_task: Path) -> None:
+    invoke("eval", "--model", "silence", "--task", str(small_task), "--limit", "1")
+    code = (
+        f"import sys\nfrom sam_audio_bench.cli import main\ntry:\n    main({words!r})\nexcept SystemExit:\n    pass\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code + "sys.exit('torch' in sys.modules)"], cwd=here, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_keeps_its_examples_apart() -> None:
+    assert "  sabench list tasks\n  sabench eval" in invoke("--help").stdout

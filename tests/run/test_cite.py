@@ -1,0 +1,53 @@
+"""BibTeX of what a run used."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import sam_audio_bench as sab
+from sam_audio_bench import metrics, separators
+from sam_audio_bench.run.cite import bibliography, cite, keys
+from sam_audio_bench.tasks import TASKS
+
+
+def test_entries_are_well_formed() -> None:
+    for key, entry in bibliography().items():
+        assert entry.count("{") == entry.count("}"), key
+        assert entry.endswith("\n}")
+        fields = set(re.findall(r"^  (\w+) = ", entry, re.MULTILINE))
+        assert {"title", "author", "year"} <= fields, key
+
+
+def test_every_key_of_a_card_has_an_entry() -> None:
+    cards = [*TASKS.values(), *separators.CARDS.values(), *metrics.CARDS.values()]
+    assert {key for card in cards for key in card.cites} <= set(bibliography())
+
+
+@pytest.mark.parametrize("card", metrics.CARDS.values(), ids=lambda card: card.id)
+def test_metrics_of_papers_cite_them(card: metrics.MetricCard) -> None:
+    ours = {
+        "leak_db",
+        "reconstruction_db",
+        "span_iou",
+        "span_recall",
+        "span_precision",
+        "span_iou_upstream",
+        "log_wmse",
+    }
+    assert card.cites or card.id.removesuffix("_i") in ours
+
+
+def test_a_run_cites_what_it_used(tmp_path: Path) -> None:
+    sab.evaluate("hpss", "instr-pro", split="mini", limit=1, metrics=["si_sdr"], output=tmp_path, progress=False)
+    found = cite([tmp_path])
+    for key in ("sam_audio_bench", "rafii2019musdb", "fitzgerald2010harmonic", "leroux2019sdr"):
+        assert found.count(f"{{{key},") == 1
+    assert "boll1979" not in found
+
+
+def test_third_parties_have_no_key() -> None:
+    header = {"task": {"id": "mine"}, "model": {"name": "mine+gain=2"}, "metrics": [{"id": "peak_db"}]}
+    assert keys(header) == ["sam_audio_bench"]
