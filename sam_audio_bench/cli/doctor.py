@@ -18,7 +18,6 @@ from sam_audio_bench.errors import BenchError
 __all__ = ["doctor"]
 
 _EXTRAS = {  # extra -> (module that tells whether it is there, what it brings)
-    "aesthetics": ("audiobox_aesthetics", "aes_ce, aes_cu, aes_pc, aes_pq"),
     "speech": ("pesq", "pesq_wb, stoi, estoi, dnsmos_*"),
     "demucs": ("demucs", "Demucs as a separator"),
     "oracles": ("museval", "the comparison tests against other libraries"),
@@ -91,6 +90,15 @@ def _data() -> list[Check]:
 
 
 def _extras() -> list[Check]:
+    aesthetics = importlib.util.find_spec("audiobox_aesthetics") is not None
+    without = "pip install --no-deps audiobox-aesthetics for aes_* (its own torchaudio is not needed)"
+    return [
+        ("aesthetics", "ok" if aesthetics else "absent", "aes_*" if aesthetics else without),
+        *_optional(),
+    ]
+
+
+def _optional() -> list[Check]:
     return [
         (f"[{extra}]", "ok", brings)
         if importlib.util.find_spec(module)

@@ -123,7 +123,9 @@ def make_plan(
     """
     settings = settings or Settings()
     separators = _load_separators(models, model_args or {}, timeout)
-    loaded = registry.load_metrics(metrics, {"stereo": settings.stereo, **(metric_args or {})})
+    ids = tuple(metrics)
+    policies = {"stereo": settings.stereo} if "stereo" in registry.metric_options(ids) else {}
+    loaded = registry.load_metrics(ids, {**policies, **(metric_args or {})})
     data = registry.load_tasks(tasks, split=split, subset=subset)
     unavailable = {
         (task.task, column): reason

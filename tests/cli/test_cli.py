@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+import sam_audio_bench as sab
 from sam_audio_bench.cli import group, main
 from sam_audio_bench.errors import BenchError
 from sam_audio_bench.metrics import CARDS
@@ -221,6 +222,20 @@ def test_reading_results_never_imports_torch(words: list[str], here: Path, small
         [sys.executable, "-c", code + "sys.exit('torch' in sys.modules)"], cwd=here, capture_output=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("metric", ["leak_db", "reconstruction_db", "sa_sdr"])
+def test_each_metric_runs_alone(metric: str, here: Path, small_task: Path) -> None:
+    """Policies that a metric does not know, such as --stereo, are not its business."""
+    options = ["--model", "silence", "--task", str(small_task), "--metrics", metric, "--stereo", "mono"]
+    found = json.loads(invoke("eval", *options, "--json").stdout)
+    assert {row["metric"] for row in found["rows"]} == {metric}
+
+
+def test_python_and_shell_agree(here: Path, small_task: Path) -> None:
+    shell = json.loads(invoke("eval", "--model", "silence", "--task", str(small_task), "--json").stdout)
+    python = sab.evaluate("silence", str(small_task), output="elsewhere").to_json()
+    assert python["rows"] == shell["rows"]
 
 
 def test_help_keeps_its_examples_apart() -> None:
