@@ -98,5 +98,5 @@ def execute(plan: Plan, *, progress: bool | None = None) -> Results:
     total = sum(len(job.chosen) if again else len(job.unfinished()) for job in jobs)
     with Progress(total, show=progress) as bar:
         for job in jobs:
-            Runner(plan, job, bar.counting(f"{job.separator.name} on {job.data.task}")).run()
+            Runner(plan, job, bar.counting(f"{job.separator.name} on {job.data.task}"), bar.note).run()
     return Results.of(plan)

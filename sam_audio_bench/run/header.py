@@ -52,11 +52,7 @@ def closing(folder: RunFolder, status: str, wall_seconds: float) -> dict[str, An
     return {
         "status": status,
         "finished": _now(),
-        "errors": [
-            {key: record[key] for key in ("item", "status", "message")}
-            for record in folder.items.values()
-            if failed(record)
-        ],
+        "errors": [error for record in folder.items.values() for error in _errors(record)],
         "timing": {
             "wall_seconds": wall_seconds,  # of the last invocation
             "separation_seconds": separation,
@@ -69,3 +65,14 @@ def closing(folder: RunFolder, status: str, wall_seconds: float) -> dict[str, An
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _errors(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Why an item has no answer, or why scores of its answer could not be computed."""
+    if failed(record):
+        return [{key: record[key] for key in ("item", "status", "message")}]
+    failures = record.get("score_errors", {})
+    return [
+        {"item": record["item"], "status": "error", "message": f"{column} failed: {message}"}
+        for column, message in failures.items()
+    ]

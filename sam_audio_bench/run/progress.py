@@ -45,10 +45,14 @@ class Progress:
         def advance(message: str | None) -> None:
             if message is not None:
                 self._failures += 1
-                self._bar.console.print(f"{label}: {message}", style="yellow", markup=False, highlight=False)
+                self.note(f"{label}: {message}")
             speed = self._bar.tasks[self._task].speed
             failed = f", {self._failures} failed" if self._failures else ""
             rate = f"{speed:.1f} items/s" if speed else ""
             self._bar.update(self._task, advance=1, rate=rate, description=label + failed)
 
         return advance
+
+    def note(self, text: str) -> None:
+        """A line above the bar."""
+        self._bar.console.print(text, style="yellow", markup=False, highlight=False)

@@ -45,7 +45,9 @@ def rescore(
     total = sum(len(folder.items) for folder, _, _ in work)
     with Progress(total, show=progress) as bar:
         for folder, data, loaded in work:
-            scorer = Scorer(folder, data, loaded, bar.counting(f"{folder.header['model']['name']} on {data.task}"))
+            scorer = Scorer(
+                folder, data, loaded, bar.counting(f"{folder.header['model']['name']} on {data.task}"), bar.note
+            )
             _rescore(scorer, everything=not changed)
     return Results.read([folder.path for folder, _, _ in work])
 

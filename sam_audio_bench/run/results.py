@@ -24,7 +24,8 @@ class Results:
     """Scores of one or several runs.
 
     ``frame`` holds one row a score, with the columns of scores.parquet; ``asked`` counts the items that the runs were
-    asked for, ``available`` those that their tasks have, and ``failures`` those without an answer.
+    asked for, ``available`` those that their tasks have, and ``failures`` those without an answer or with a score that
+    could not be computed.
     """
 
     frame: pd.DataFrame
@@ -70,12 +71,7 @@ class Results:
             runs=tuple(folder.path for folder, *_ in chosen),
             asked=sum(len(items) for _, items, _, _ in chosen),
             available=sum(total for *_, total in chosen),
-            failures=sum(
-                1
-                for folder, items, _, _ in chosen
-                for item in items
-                if item not in folder.items or failed(folder.items[item])
-            ),
+            failures=sum(_incomplete(folder, item, columns) for folder, items, columns, _ in chosen for item in items),
         )
 
     @property
@@ -122,6 +118,12 @@ class Results:
 class _Info:
     unit: str
     higher_is_better: bool
+
+
+def _incomplete(folder: RunFolder, item: str, columns: Sequence[str]) -> bool:
+    """Whether an item has no answer, or a score that could not be computed."""
+    record = folder.items.get(item)
+    return record is None or failed(record) or not set(columns).isdisjoint(record.get("score_errors", ()))
 
 
 def find_runs(paths: Iterable[Path]) -> list[Path]:

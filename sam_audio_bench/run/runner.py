@@ -27,9 +27,10 @@ class Runner:
     plan: Plan
     job: Job
     advance: Callable[[str | None], None]
+    note: Callable[[str], None]
 
     def __post_init__(self) -> None:
-        self._scorer = Scorer(self.job.folder, self.job.data, self.job.metrics, self.advance)
+        self._scorer = Scorer(self.job.folder, self.job.data, self.job.metrics, self.advance, self.note)
 
     def run(self) -> None:
         """Leaves a sealed run folder, or after an interruption one that a rerun takes up."""

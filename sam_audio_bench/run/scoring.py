@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sam_audio_bench import audio
-from sam_audio_bench.errors import BenchError
+from sam_audio_bench.errors import BenchError, Precondition
 from sam_audio_bench.files import dump_json
 from sam_audio_bench.metrics.base import Metric
 from sam_audio_bench.run.check import cut
@@ -20,7 +20,13 @@ __all__ = ["PARTS", "Batch", "Scorer", "Scores", "loaded", "metric_records", "ou
 
 PARTS = ("target", "residual")
 
-Scores = dict[Metric, Mapping[str, Score]]
+
+@dataclass
+class Scores:
+    """What the metrics said about one answer, and why some of them could not say anything."""
+
+    found: dict[Metric, Mapping[str, Score]] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)  # metric id -> message
 
 
 def signatures(metric: Metric) -> dict[str, str]:
@@ -61,6 +67,7 @@ class Scorer:
     data: TaskData
     metrics: Sequence[Metric]
     advance: Callable[[str | None], None]
+    note: Callable[[str], None]
 
     @property
     def columns(self) -> list[str]:
@@ -83,21 +90,42 @@ class Scorer:
                 self.advance(f"{identifier}: {error}")
 
     def score(self, item: Item, answer: Separation, metrics: Iterable[Metric]) -> Scores:
-        """Scores of one answer, without the columns that ask nothing of the item."""
-        item = cut(item, answer.target.length)
-        found: Scores = {}
-        for metric in metrics:
-            row = dict(zip(metric.columns, metric.score([item], [answer])[0], strict=True))
-            found[metric] = {column: score for column in metric.wanted if (score := row[column]) is not None}
-        return found
+        """Scores of one answer, without the columns that ask nothing of the item.
 
-    def keep(self, item: Item, found: Scores) -> None:
-        """Scores first, then the journal line that says they are complete: a crash in between scores once more."""
+        A metric that fails costs its own scores of this item; one that cannot work at all raises Precondition.
+        """
+        item = cut(item, answer.target.length)
+        scores = Scores()
+        for metric in metrics:
+            try:
+                row = dict(zip(metric.columns, metric.score([item], [answer])[0], strict=True))
+            except Precondition:
+                raise
+            except Exception as error:
+                row = dict.fromkeys(metric.columns, Score(None, Status.ERROR))
+                scores.errors |= dict.fromkeys(metric.wanted, f"{type(error).__name__}: {error}")
+            scores.found[metric] = {column: score for column in metric.wanted if (score := row[column]) is not None}
+        return scores
+
+    def keep(self, item: Item, scores: Scores) -> None:
+        """Scores first, then the journal line that says they are complete: a crash in between scores once more.
+
+        A score that failed is not among the complete ones, so that a rerun tries it again.
+        """
         record = self.folder.items[item.id]
-        rows = [self._row(item.id, column, score) for row in found.values() for column, score in row.items()]
-        signed = {column: text for metric in found for column, text in signatures(metric).items()}
+        rows = [self._row(item.id, column, score) for row in scores.found.values() for column, score in row.items()]
+        signed = {column: text for metric in scores.found for column, text in signatures(metric).items()}
+        complete = {**record.get("scored", {}), **signed}
         self.folder.add_scores(rows)
-        self.folder.add_item({**record, "scored": {**record.get("scored", {}), **signed}})
+        self.folder.add_item(
+            {
+                **record,
+                "scored": {column: text for column, text in complete.items() if column not in scores.errors},
+                "score_errors": scores.errors,
+            }
+        )
+        for column, message in scores.errors.items():
+            self.note(f"{item.id}: {column} failed: {message}")
 
     def fail(self, identifier: str) -> None:
         """Rows without a value for an item that has no answer."""

@@ -412,3 +412,31 @@ def test_scoring_against_other_data_is_refused(small_task: Path, tmp_path: Path)
 def stamps_of(folder: Path) -> dict[Path, int]:
     """When each file was last written."""
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_failing_metric_costs_its_own_scores(
+    small_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score = SNR.score
+
+    def fragile(self: SNR, items: Sequence[sab.Item], answers: Sequence[Separation]) -> list[Any]:
+        if items[0].id == "item-2":
+            raise ArithmeticError("out of numbers")
+        return score(self, items, answers)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SNR, "score", fragile)
+        results = run(small_task, tmp_path)
+    assert results.failures == 2  # counting and the baseline
+    frame = results.to_frame().query("separator == 'counting' and item == 'item-2'")
+    assert dict(zip(frame["metric"], frame["status"], strict=True)) == {
+        "si_sdr": "ok", "si_sdr_i": "ok", "snr": "error", "reconstruction_db": "ok",
+    }  # fmt: skip
+    header = json.loads((tmp_path / "counting" / "small@1-file" / "run.json").read_text())
+    assert header["errors"] == [
+        {"item": "item-2", "status": "error", "message": "snr failed: ArithmeticError: out of numbers"}
+    ]
+    separator = Counting()
+    again = run(small_task, tmp_path, separator).to_frame()
+    assert separator.batches == []
+    assert set(again.query("metric == 'snr'")["status"]) == {"ok", "silent_reference"}
