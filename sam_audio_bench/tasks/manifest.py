@@ -60,6 +60,8 @@ class _Row:
 def manifest(path: Path) -> TaskData:
     """Loads the questions of a CSV file; the task bears its name.
 
+    Whether the targets are voices, only the user knows, so metrics of speech may be asked for.
+
     Raises:
         UsageError: the file is absent, no UTF-8, or a row says something impossible; the message names the row.
     """
@@ -84,7 +86,7 @@ def manifest(path: Path) -> TaskData:
         split="file",
         revision=sha256(content),
         groups={identifier: row.group for identifier, row in rows.items()},
-        provides=frozenset(name for name, values in offers.items() if all(values)),
+        provides=frozenset({"speech", *(name for name, values in offers.items() if all(values))}),
         load=partial(_load, rows),
     )
 

@@ -40,7 +40,7 @@ def test_a_strangers_file_is_a_task(folder: Path):
     path = table(folder, "mixture,text,target\na.wav,dog barking,t.wav\n")
     data = load_task(str(path))
     assert (data.label, data.ids, data.groups["a"]) == ("mine@1-file", ("a",), "a.wav")
-    assert data.provides == {"reference", "residual_reference", "text"}
+    assert data.provides == {"speech", "reference", "residual_reference", "text"}
     item = data["a"]
     assert item.query.prompt.text == "dog barking"
     assert torch.equal(item.query.mixture.samples, noise(0))
@@ -53,7 +53,7 @@ def test_a_strangers_file_is_a_task(folder: Path):
 def test_all_columns_in_any_order_and_unknown_ones(folder: Path):
     path = table(folder, "note, id ,spans,residual,mixture,group\nfine, q1 ,+0:0.5 -0.5:1,t.wav,a.wav,street\n")
     data = manifest(path)
-    assert data.provides == {"residual_reference", "spans"}
+    assert data.provides == {"speech", "residual_reference", "spans"}
     assert data.groups == {"q1": "street"}
     item = data["q1"]
     assert item.query.prompt.text is None
@@ -64,7 +64,7 @@ def test_all_columns_in_any_order_and_unknown_ones(folder: Path):
 
 def test_only_what_every_row_has_is_provided(folder: Path):
     data = manifest(table(folder, "mixture,text,spans,target\na.wav,dog,,t.wav\nt.wav,cat,+0:1,\n"))
-    assert data.provides == {"text"}
+    assert data.provides == {"speech", "text"}
     assert data["t"].reference is None
 
 
