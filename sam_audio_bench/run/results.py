@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Results"]
 
+_TASK_FIELDS = ("version", "split", "subset", "data_revision", "ids_sha256")
+_METRIC_FIELDS = ("version", "parameters", "weights_sha256")
+_KEY = ("task", "item", "separator", "seed", "candidate", "picked_by", "metric")
+
 
 @dataclass(frozen=True)
 class Results:
@@ -30,6 +34,7 @@ class Results:
 
     frame: pd.DataFrame
     metrics: dict[str, dict[str, Any]]  # id -> its record in run.json
+    labels: dict[str, str]  # task -> the task with its version and split
     oracles: frozenset[str]
     runs: tuple[Path, ...]
     asked: int
@@ -59,12 +64,24 @@ class Results:
     @classmethod
     def _gather(cls, chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], int]]) -> Results:
         metrics: dict[str, dict[str, Any]] = {}
+        tasks: dict[str, dict[str, Any]] = {}
         for folder, _, _, _ in chosen:
+            task = folder.header["task"]
+            _same(task["id"], tasks.setdefault(task["id"], task), task, _TASK_FIELDS, folder.path)
             for record in folder.header["metrics"]:
-                _same_metric(metrics.setdefault(record["id"], record), record, folder.path)
+                known = metrics.setdefault(record["id"], record)
+                _same(record["id"], known, record, _METRIC_FIELDS, folder.path)
+        frame = pd.concat([_part(folder, items, columns) for folder, items, columns, _ in chosen], ignore_index=True)
+        if frame.duplicated(list(_KEY)).any():
+            twice = frame[frame.duplicated(list(_KEY))].iloc[0]
+            raise UsageError(
+                f"expected each item of {twice['separator']} on {twice['task']} in one run folder, "
+                f"found {twice['item']} in two; table them apart"
+            )
         return cls(
-            frame=pd.concat([_part(folder, items, columns) for folder, items, columns, _ in chosen], ignore_index=True),
+            frame=frame,
             metrics=metrics,
+            labels={name: f"{name}@{task['version']}-{task['split']}" for name, task in tasks.items()},
             oracles=frozenset(
                 folder.header["model"]["name"] for folder, *_ in chosen if folder.header["model"]["oracle"]
             ),
@@ -88,7 +105,8 @@ class Results:
     def rows(self) -> list[Row]:
         """One row per task, separator and metric: mean, interval, counts."""
         known = {name: _Info(record["unit"], record["higher_is_better"]) for name, record in self.metrics.items()}
-        return summarise(self.frame, known, self.oracles)
+        rows = summarise(self.frame, known, self.oracles)
+        return [replace(row, label=self.labels.get(row.task, "")) for row in rows]
 
     def to_frame(self) -> pd.DataFrame:
         """A copy of every score, with the columns of scores.parquet."""
@@ -148,10 +166,10 @@ def _part(folder: RunFolder, items: Sequence[str], columns: Sequence[str]) -> pd
     return frame.loc[ranks.sort_values(["metric", "item", "candidate"]).index, list(COLUMNS)]
 
 
-def _same_metric(known: dict[str, Any], found: dict[str, Any], path: Path) -> None:
-    for field in ("version", "parameters", "weights_sha256"):
+def _same(name: str, known: dict[str, Any], found: dict[str, Any], fields: Sequence[str], path: Path) -> None:
+    for field in fields:
         if known[field] != found[field]:
             raise UsageError(
-                f"expected {found['id']} with {field} {known[field]} as in the other runs, "
-                f"found {found[field]} in {path}; score that run again"
+                f"expected {name} with {field} {known[field]} as in the other runs, found {found[field]} in {path}; "
+                "table them apart, or score that run again"
             )

@@ -157,7 +157,7 @@ def _block(task: str, rows: Sequence[Row]) -> _Block:
     scores = "1 item score" if capped == 1 else f"{capped} item scores"
     note = f"* {scores} counted as ±{CAP_DB:.0f} dB (infinite or beyond)" if capped else None
     heads = ("separator", *(_head(row) for row in metrics.values()))
-    return _Block(_plain(task), heads, tuple(lines), note)
+    return _Block(_plain(rows[0].label or task), heads, tuple(lines), note)
 
 
 def _main_metric(rows: Iterable[Row]) -> str | None:

@@ -50,6 +50,7 @@ class Row:
     unit: str = ""
     higher_is_better: bool | None = None  # None: the metric is not known here
     picked_by: str | None = None  # the reranker that chose the answers among candidates
+    label: str = ""  # the task with its version and split, for readers
 
 
 class _Key(NamedTuple):

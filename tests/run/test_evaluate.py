@@ -440,3 +440,23 @@ def test_a_failing_metric_costs_its_own_scores(
     again = run(small_task, tmp_path, separator).to_frame()
     assert separator.batches == []
     assert set(again.query("metric == 'snr'")["status"]) == {"ok", "silent_reference"}
+
+
+def test_runs_that_must_not_be_mixed_are_told_apart(small_task: Path, tmp_path: Path) -> None:
+    run(small_task, tmp_path / "one")
+    run(small_task, tmp_path / "two")
+    with pytest.raises(UsageError, match="found item-0 in two"):
+        sab.Results.read([tmp_path / "one", tmp_path / "two"])
+    run(small_task, tmp_path / "three", seed=1)
+    pooled = sab.Results.read([tmp_path / name / "counting" for name in ("one", "three")])
+    assert {row.n for row in pooled.rows if row.metric == "snr"} == {6}  # seeds of an item are averaged
+    small_task.write_text(small_task.read_text().replace("noise 1", "noise one"))
+    run(small_task, tmp_path / "four", seed=2)
+    with pytest.raises(UsageError, match="expected small with data_revision"):
+        sab.Results.read([tmp_path / "one", tmp_path / "four"])
+
+
+def test_tables_name_the_split(tmp_path: Path) -> None:
+    results = sab.evaluate("silence", "sfx", split="mini", limit=1, metrics=["snr"], output=tmp_path, progress=False)
+    assert "### sfx@1-mini" in results.table("md")
+    assert {row["task"] for row in results.to_json()["rows"]} == {"sfx"}
