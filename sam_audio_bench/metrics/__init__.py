@@ -4,7 +4,16 @@
     base         Metric: keeps one row of scores an item, on torchmetrics.Metric
     functional   the pure functions: one definition of silence, float64, no additive epsilon
     ratios       the SDR family as Metrics
+    bss          BSS-eval v3 (sources) and v4 (images), si_sir and si_sar as Metrics
+    permutation  si_sdr_pit: the outputs in the better of both orders
     levels       leak_db and reconstruction_db
+    spectral     mrstft and log_wmse
+    activity     span_iou and its relatives
+    speech       PESQ, STOI and DNSMOS, through their libraries
+    weights      what metrics that are networks share: where the weights come from, windows, statuses
+    clap         the prompt's text against the answer
+    aesthetics   how good the answer sounds, whatever was asked
+    imagebind    the masked video against the answer
 
 Importing this package does not import torch.
 """

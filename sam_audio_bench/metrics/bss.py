@@ -1,0 +1,176 @@
+"""BSS-eval as Metrics: the answer's target against the references of target and residual.
+
+A score depends on the answer's target only, not on its residual. The SDRs have classes of their own: they need no
+residual reference and are many times faster.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.metrics import functional
+from sam_audio_bench.metrics.catalogue import columns_of
+from sam_audio_bench.metrics.functional.bss import Decomposition
+from sam_audio_bench.metrics.functional.energy import is_silent, ratio_db
+from sam_audio_bench.metrics.functional.frames import TAILS, frames
+from sam_audio_bench.metrics.ratios import ReferenceMetric
+
+__all__ = ["BACKENDS", "SIBSS", "TAPS", "BSSImages", "BSSImagesSDR", "BSSSources", "BSSSourcesSDR"]
+
+TAPS = 512
+BACKENDS = ("native", "mir_eval")
+
+
+class SIBSS(ReferenceMetric):
+    """`functional.si_sir` and `functional.si_sar` of the target, one gain a source for all channels."""
+
+    columns = columns_of("sam_audio_bench.metrics.bss:SIBSS")
+    sources = 2
+
+    def measure(self, references: Tensor, estimates: Tensor, rate: int) -> Tensor:
+        """The ratios ``[systems, 2]``."""
+        parts = _decompose(references.flatten(1)[:, None], estimates[:, 0].flatten(1)[:, None], taps=1)
+        ratios = (parts.ratio(parts.target, part) for part in (parts.interference, parts.artifacts))
+        return torch.cat(list(ratios), dim=1)
+
+
+class _Sources(ReferenceMetric):
+    """What the metrics of BSS-eval v3 share.
+
+    Args:
+        stereo: as for `ReferenceMetric`; under "joint", one filter serves all channels.
+        backend: "native", or "mir_eval" to compute with that library, for comparison with published tables.
+    """
+
+    chosen: ClassVar[slice]  # of SDR, SIR and SAR
+
+    def __init__(self, stereo: str = "joint", backend: str = "native") -> None:
+        super().__init__(stereo)
+        if backend not in BACKENDS:
+            raise UsageError(f"expected backend to be one of {', '.join(BACKENDS)}, found {backend!r}")
+        self.backend = backend
+
+    @property
+    def parameters_used(self) -> dict[str, Any]:
+        """What changes the values, for ``run.json``."""
+        return {**super().parameters_used, "backend": self.backend}
+
+    def shortest(self, channels: int) -> int:
+        """Enough samples to tell the filters of all references apart."""
+        return (self.sources - 1) * TAPS + 1
+
+    def measure(self, references: Tensor, estimates: Tensor, rate: int) -> Tensor:
+        """The ratios ``[systems, quantities]``; channels are laid end to end with room for the filter between them."""
+        truth, given = (pad(signals, (0, TAPS - 1)).flatten(-2) for signals in (references, estimates[:, 0]))
+        if self.backend == "mir_eval":
+            return torch.stack([_mir_eval(truth, system) for system in given])[:, self.chosen]
+        parts = _decompose(truth[:, None], given[:, None])
+        ratios = (
+            parts.ratio(parts.target, parts.filtered_error),
+            parts.ratio(parts.target, parts.interference),
+            parts.ratio(parts.projection, parts.artifacts),
+        )
+        return torch.cat(ratios, dim=1)[:, self.chosen]
+
+
+class BSSSourcesSDR(_Sources):
+    """`functional.bss_sources` of the target alone: its SDR does not depend on the other references."""
+
+    columns = columns_of("sam_audio_bench.metrics.bss:BSSSourcesSDR")
+    chosen = slice(0, 1)
+
+
+class BSSSources(_Sources):
+    """SIR and SAR of `functional.bss_sources` of the target, against the references of target and residual."""
+
+    columns = columns_of("sam_audio_bench.metrics.bss:BSSSources")
+    sources = 2
+    chosen = slice(1, 3)
+
+
+class _Images(ReferenceMetric):
+    """What the metrics of BSS-eval v4 share: the median of the defined frames of 1 s.
+
+    Args:
+        stereo: as for `ReferenceMetric`; under "joint", filters run from every channel to every channel.
+        tail: one of `frames.TAILS`, what happens to samples after the last whole frame.
+    """
+
+    def __init__(self, stereo: str = "joint", tail: str = "drop") -> None:
+        super().__init__(stereo)
+        if tail not in TAILS:
+            raise UsageError(f"expected tail to be one of {', '.join(TAILS)}, found {tail!r}")
+        self.tail = tail
+
+    @property
+    def parameters_used(self) -> dict[str, Any]:
+        """What changes the values, for ``run.json``."""
+        return {**super().parameters_used, "tail": self.tail}
+
+
+class BSSImagesSDR(_Images):
+    """`functional.framewise_sdr` of the target, median over frames."""
+
+    columns = columns_of("sam_audio_bench.metrics.bss:BSSImagesSDR")
+
+    def measure(self, references: Tensor, estimates: Tensor, rate: int) -> Tensor:
+        """The ratio ``[systems, 1]``."""
+        estimate = estimates[:, 0]
+        reference = references[0].expand_as(estimate)
+        ratios = functional.framewise_sdr(reference=reference, estimate=estimate, rate=rate, tail=self.tail)
+        return _median(ratios)[:, None]
+
+
+class BSSImages(_Images):
+    """ISR, SIR and SAR of `functional.bss_images` of the target, median over frames."""
+
+    columns = columns_of("sam_audio_bench.metrics.bss:BSSImages")
+    sources = 2
+
+    def shortest(self, channels: int) -> int:
+        """Enough samples to tell the filters of all channels of all references apart."""
+        return (self.sources * channels - 1) * TAPS + 1
+
+    def measure(self, references: Tensor, estimates: Tensor, rate: int) -> Tensor:
+        """The ratios ``[systems, 3]``."""
+        cuts = frames(references.shape[-1], rate, tail=self.tail)
+        parts, _ = functional.decompose(references, estimates[:, 0], [0] * len(estimates), cuts, taps=TAPS)
+        ratios = (
+            parts.ratio(parts.reference, parts.spatial),
+            parts.ratio(parts.target, parts.interference),
+            parts.ratio(parts.projection, parts.artifacts),
+        )
+        return torch.stack([_median(ratio) for ratio in ratios], dim=1)
+
+
+def _decompose(references: Tensor, estimates: Tensor, taps: int = TAPS) -> Decomposition:
+    return functional.decompose(references, estimates, [0] * len(estimates), taps=taps)[0]
+
+
+def _median(ratios: Tensor) -> Tensor:
+    """Median over the frames that are defined: ``[..., frames] -> [...]``; NaN where none is."""
+    rows = [row[~np.isnan(row)] for row in ratios.flatten(0, -2).cpu().numpy()]
+    medians = [float(np.median(row)) if len(row) else np.nan for row in rows]
+    return torch.tensor(medians, dtype=torch.float64).reshape(ratios.shape[:-1])
+
+
+def _mir_eval(references: Tensor, estimate: Tensor) -> Tensor:
+    """SDR, SIR and SAR ``[3]`` of one estimate of the first of ``references [sources, time]``, by mir_eval 0.8."""
+    import mir_eval  # needed by this backend only
+
+    sounding = references[~is_silent(references)].double().cpu().numpy()
+    given = np.concatenate([estimate.double().cpu().numpy()[None], sounding[1:]])  # the others' estimates do not matter
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it announces that its separation module will be removed
+        scores = mir_eval.separation.bss_eval_sources(sounding, given, compute_permutation=False)[:3]
+    ratios = torch.tensor([10 ** (float(score[0]) / 10) for score in scores], dtype=torch.float64)
+    decibels = ratio_db(ratios, torch.ones_like(ratios))
+    decibels[1] = decibels[1] if len(sounding) > 1 else torch.nan
+    return decibels

@@ -1,0 +1,187 @@
+"""`clap`: does the answer sound like the text of the prompt?
+
+The cosine between the embeddings that CLAP (Wu et al., "Large-scale contrastive language-audio pretraining with
+feature fusion and keyword-to-caption augmentation", ICASSP 2023) gives to the prompt's text and to the answer, in
+[-1, 1]. CLAP is computed by transformers' `ClapModel`.
+
+The evaluation in the SAM Audio repository uses LAION's own package with the checkpoint ``630k-best.pt`` (HTSAT-tiny, no
+fusion) and takes a random crop of clips above 10 s. The default here, ``laion/clap-htsat-unfused``, is by its name an
+HTSAT without fusion too; that it holds the very weights of that checkpoint is not claimed. Compare values only where
+the weights' digest, which results record, is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sam_audio_bench.errors import Precondition, UsageError
+from sam_audio_bench.metrics.catalogue import columns_of
+from sam_audio_bench.metrics.weights import LearnedMetric, ModelFolder, Source
+from sam_audio_bench.types import Audio, Item
+
+__all__ = ["Clap", "windows"]
+
+WINDOW_SECONDS = 10
+PADDING = "repeatpad"
+
+
+def windows(samples: Tensor, length: int, hop: int) -> list[Tensor]:
+    """Cuts ``[time]`` into pieces of ``length`` samples, one every ``hop``, the last one aligned to the end.
+
+    A signal no longer than ``length`` is its only piece.
+
+    >>> [piece.tolist() for piece in windows(torch.arange(6), 3, 2)]
+    [[0, 1, 2], [2, 3, 4], [3, 4, 5]]
+    """
+    last = len(samples) - length
+    if last <= 0:
+        return [samples]
+    return [samples[start : start + length] for start in (*range(0, last, hop), last)]
+
+
+class Clap(LearnedMetric):
+    """Cosine of the prompt's text and the answer's target in CLAP's space, asked of items with a text.
+
+    The target is taken at 48 kHz, in windows of 10 s every ``clap_hop`` seconds, the last one aligned to the end; the
+    clip's embedding is the mean of the windows' unit vectors, normalised. Windows that happen to be silent count. A
+    clip below 10 s is repeated whole as often as it fits and filled up with zeros, which is the model's own rule
+    ("repeatpad"). Nothing is drawn at random. The text is used as it is, without a template.
+
+    CLAP listens to a log-mel spectrogram in absolute dB, so the value depends on the answer's gain, not on its
+    polarity. Silence has no meaning to compare: a silent answer is undefined, with status ``silent_estimate``, and so
+    missing from the mean; read ``n_ok/n`` with it.
+
+    Args:
+        path: a folder with the model, see `Source`; empty: the hub's cache.
+        clap_model: id of the model on the hub.
+        clap_revision: branch, tag or commit of it.
+        clap_hop: seconds between windows, above 0 and at most 10.
+        device: see `LearnedMetric`.
+        stereo: see `LearnedMetric`.
+    """
+
+    columns = columns_of("sam_audio_bench.metrics.clap:Clap")
+    rate = 48_000
+
+    def __init__(
+        self,
+        path: str = "",
+        clap_model: str = "laion/clap-htsat-unfused",
+        clap_revision: str = "main",
+        clap_hop: float = 5.0,
+        device: str = "auto",
+        stereo: str = "joint",
+    ) -> None:
+        source = Source(
+            repository=clap_model,
+            revision=str(clap_revision),
+            path=str(path),
+            weights=("model.safetensors", "pytorch_model.bin"),
+            files=(("preprocessor_config.json", "processor_config.json"), ("tokenizer.json", "vocab.json")),
+            marks=(("model_type", "clap"),),
+        )
+        super().__init__(source, device=device, stereo=stereo)
+        if not 0 < clap_hop <= WINDOW_SECONDS:
+            raise UsageError(f"expected clap_hop above 0 and at most {WINDOW_SECONDS} s, found {clap_hop}")
+        self.hop = clap_hop
+
+    @property
+    def parameters_used(self) -> dict[str, Any]:
+        """What changes the values, for ``run.json``."""
+        own = {"window_seconds": WINDOW_SECONDS, "hop_seconds": float(self.hop), "padding": PADDING}
+        return {**super().parameters_used, **own}
+
+    def asks(self, item: Item) -> bool:
+        """Only items with a text have something to compare."""
+        return item.query.prompt.text is not None
+
+    def load(self, model: ModelFolder, device: torch.device) -> _Encoder:
+        """The text and audio towers with their tokenizer and feature extractor."""
+        return _Encoder(model, device)
+
+    def measure(self, network: _Encoder, audio: Audio, item: Item) -> Sequence[float]:
+        """The cosine, one value."""
+        text = item.query.prompt.text or ""
+        pieces = windows(audio.samples[0], WINDOW_SECONDS * self.rate, max(1, round(self.hop * self.rate)))
+        clip = torch.stack([network.audio(piece) for piece in pieces]).mean(dim=0)
+        cosine = torch.nn.functional.normalize(clip, dim=0) @ network.text(text)
+        return [float(cosine.clamp(-1, 1))]
+
+
+class _Encoder:
+    """Unit vectors ``[projection]`` in float64 of a text and of at most 10 s of audio."""
+
+    def __init__(self, model: ModelFolder, device: torch.device) -> None:
+        import transformers
+
+        kind: Any = transformers.ClapModel
+        with _no_progress_bar():
+            network, report = kind.from_pretrained(
+                model.folder,
+                local_files_only=True,
+                use_safetensors=model.weights.suffix == ".safetensors",
+                weights_only=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+        if report["missing_keys"]:  # transformers fills them with random numbers
+            names = sorted(report["missing_keys"])
+            raise Precondition(
+                f"expected all weights of a CLAP in {model.weights}, found none for {len(names)} tensors, {names[0]} "
+                "among them; get the model again"
+            )
+        self.network: Any = network.eval().to(device)
+        self.device = device
+        self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
+            model.folder, local_files_only=True, trust_remote_code=False
+        )
+        self.features: Any = transformers.ClapFeatureExtractor.from_pretrained(model.folder, local_files_only=True)
+        found = (self.features.sampling_rate, self.features.max_length_s)
+        if found != (Clap.rate, WINDOW_SECONDS):
+            raise Precondition(
+                f"expected a CLAP for {WINDOW_SECONDS} s at {Clap.rate} Hz, found {found[1]} s, {found[0]}"
+            )
+        config = network.config.text_config
+        self.longest = min(self.tokenizer.model_max_length, config.max_position_embeddings - config.pad_token_id - 1)
+        self.texts: dict[str, Tensor] = {}
+
+    def text(self, text: str) -> Tensor:
+        """Embedding of a text, cut to what the model can read; kept, since every separator is asked the same."""
+        if text not in self.texts:
+            tokens = self.tokenizer(text, truncation=True, max_length=self.longest, return_tensors="pt").to(self.device)
+            states = self.network.text_model(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"])
+            self.texts[text] = _unit(self.network.text_projection(states.pooler_output))
+        return self.texts[text]
+
+    def audio(self, samples: Tensor) -> Tensor:
+        """Embedding of ``[time]`` at 48 kHz, at most 10 s: never longer, so the extractor crops nothing."""
+        mel = self.features(samples.numpy(), sampling_rate=Clap.rate, padding=PADDING, return_tensors="pt")
+        states = self.network.audio_model(
+            input_features=mel["input_features"].float().to(self.device),
+            is_longer=torch.zeros(1, 1, dtype=torch.bool, device=self.device),  # the extractor may draw another value
+        )
+        return _unit(self.network.audio_projection(states.pooler_output))
+
+
+def _unit(embedding: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(embedding[0].double().cpu(), dim=0)
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """A run has one progress bar; transformers would add one for a model that loads in a second."""
+    import transformers
+
+    logging: Any = transformers.utils.logging
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

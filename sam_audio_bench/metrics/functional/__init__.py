@@ -1,0 +1,46 @@
+"""The metrics as pure functions on tensors: keyword-only, float64, dB; CPU and CUDA.
+
+    energy       energy, the one definition of silence, decibels, statuses
+    ratios       snr, si_sdr, si_snr, sd_sdr, sa_sdr
+    frames       framewise_sdr
+    filters      correlation, least-squares projection and filtering in blocks
+    bss          bss_sources, bss_images, si_sir, si_sar
+    permutation  which estimate is of which reference
+    spectral     mrstft
+    activity     active_spans, span_overlap: in numpy, seconds instead of dB
+
+No argument is modified.
+"""
+
+from sam_audio_bench.metrics.functional.activity import active_spans, merge_spans, span_overlap
+from sam_audio_bench.metrics.functional.bss import bss_images, bss_sources, decompose, si_sar, si_sir
+from sam_audio_bench.metrics.functional.energy import centred, classify, energy, is_silent, ratio_db
+from sam_audio_bench.metrics.functional.frames import framewise_sdr
+from sam_audio_bench.metrics.functional.permutation import best_assignment, permuted
+from sam_audio_bench.metrics.functional.ratios import sa_sdr, sd_sdr, si_sdr, si_snr, snr
+from sam_audio_bench.metrics.functional.spectral import mrstft
+
+__all__ = [
+    "active_spans",
+    "best_assignment",
+    "bss_images",
+    "bss_sources",
+    "centred",
+    "classify",
+    "decompose",
+    "energy",
+    "framewise_sdr",
+    "is_silent",
+    "merge_spans",
+    "mrstft",
+    "permuted",
+    "ratio_db",
+    "sa_sdr",
+    "sd_sdr",
+    "si_sar",
+    "si_sdr",
+    "si_sir",
+    "si_snr",
+    "snr",
+    "span_overlap",
+]

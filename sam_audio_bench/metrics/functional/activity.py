@@ -1,0 +1,181 @@
+"""When a sound is active, and how well two lists of spans agree.
+
+`active_spans` gives the spans that the reference implementation of SAM Audio gives (pydub's detection of non-silence),
+from prefix sums over 16-bit samples instead of a loop over windows. Times are whole milliseconds until the end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sam_audio_bench.errors import UsageError
+
+__all__ = ["MODES", "Overlap", "active_spans", "merge_spans", "span_overlap"]
+
+MODES = ("rel_to_max", "abs")
+"""rel_to_max: the threshold is relative to the loudest window; abs: to full scale."""
+
+_RATE = 24_000  # what the reference resamples to
+_MS = _RATE // 1000  # samples a millisecond
+_WINDOW = 250  # ms, also the shortest silence
+_STEP = 10  # ms between windows that are tested for silence
+_PEAK_STEP = 100  # ms between windows among which the loudest is looked for
+_FULL_SCALE = 32_768
+
+Times = Sequence[tuple[float, float]]
+
+
+class Overlap(NamedTuple):
+    """Agreement of two lists of spans, each at least 0; at most 1 for merged spans."""
+
+    iou: float
+    recall: float
+    precision: float
+
+
+def active_spans(
+    samples: Tensor, rate: int, *, threshold: float = -40.0, mode: str = "rel_to_max"
+) -> list[tuple[float, float]]:
+    """Where a signal sounds: what is left after all windows of 250 ms, 10 ms apart, at or below the threshold.
+
+    The RMS of a window is taken over all channels together, so that anti-phase channels do not cancel. A sound is
+    found to 10 ms at best; pauses below 250 ms are not found at all; a signal shorter than a window is one span.
+
+    Args:
+        samples: ``[channels, time]``, full scale ±1; beyond it they are clipped.
+        rate: samples a second.
+        threshold: dB relative to the loudest window (of those 100 ms apart) or to full scale, as ``mode`` says.
+        mode: one of `MODES`.
+
+    Returns:
+        Spans ``(start, end)`` in seconds, apart and in order; none for digital silence.
+
+    Raises:
+        UsageError: samples of another shape or not finite, or an unknown mode.
+
+    >>> import torch
+    >>> burst = torch.zeros(1, 24_000)
+    >>> burst[:, 6_000:18_000] = 0.5
+    >>> active_spans(burst, 24_000)
+    [(0.25, 0.75)]
+    """
+    if mode not in MODES:
+        raise UsageError(f"expected mode to be one of {', '.join(MODES)}, found {mode!r}")
+    if samples.ndim != 2:
+        raise UsageError(f"expected samples [channels, time], found {list(samples.shape)}")
+    pcm = _resample(_pcm16(samples), rate)
+    # The reference counts whole milliseconds and fills the last one up with zeros.
+    length = round(pcm.shape[1] / _MS)
+    energies = np.zeros(_MS * length + 1, np.int64)
+    counted = min(pcm.shape[1], _MS * length)
+    np.cumsum(np.square(pcm[:, :counted], dtype=np.int64).sum(axis=0), out=energies[1 : counted + 1])
+    energies[counted + 1 :] = energies[counted]
+    if length < _WINDOW:
+        return [(0.0, length / 1000)] if length else []
+
+    def rms(starts: NDArray[np.int64]) -> NDArray[np.int64]:
+        sums = energies[_MS * (starts + _WINDOW)] - energies[_MS * starts]
+        return np.floor(np.sqrt(sums / (len(pcm) * _MS * _WINDOW))).astype(np.int64)
+
+    last = length - _WINDOW
+    if mode == "rel_to_max":
+        peak = int(rms(np.arange(0, last + 1, _PEAK_STEP)).max())
+        threshold += 20 * math.log10(peak / _FULL_SCALE) if peak else -math.inf
+    starts = np.unique(np.append(np.arange(0, last + 1, _STEP), last))
+    silent = starts[rms(starts) <= 10 ** (threshold / 20) * _FULL_SCALE]
+    return _gaps(silent, length)
+
+
+def merge_spans(spans: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The same times as spans that are apart and in order; spans that touch become one.
+
+    >>> merge_spans([(2.0, 3.0), (0.0, 1.0), (1.0, 1.5)])
+    [(0.0, 1.5), (2.0, 3.0)]
+    """
+    merged: list[tuple[float, float]] = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def span_overlap(*, reference: Times, estimate: Times, merge: bool = True) -> Overlap:
+    """Intersection over union, share of the reference that is found, share of the estimate that is right.
+
+    With I the summed intersections of all pairs of spans, R and E the summed lengths: ``I / (R + E - I)``, ``I / R``
+    and ``I / E``; 0 where the denominator is 0.
+
+    Args:
+        reference: true spans ``(start, end)``, seconds.
+        estimate: found spans ``(start, end)``, seconds.
+        merge: merge the spans of each list first, so that nothing counts twice. False: the formula of the reference
+            implementation of SAM Audio, which exceeds 1 where the spans of one list overlap.
+
+    >>> span_overlap(reference=[(0.5, 2.0)], estimate=[(0.0, 1.0)])
+    Overlap(iou=0.25, recall=0.3333333333333333, precision=0.5)
+    >>> span_overlap(reference=[(0.0, 0.75), (0.25, 1.0)], estimate=[(0.0, 1.0)], merge=False)
+    Overlap(iou=1.5, recall=1.0, precision=1.5)
+    """
+    if merge:
+        reference, estimate = merge_spans(reference), merge_spans(estimate)
+    common = 0.0
+    for start, end in estimate:
+        for other_start, other_end in reference:
+            common += max(0.0, min(end, other_end) - max(start, other_start))
+    wanted = [end - start for start, end in reference]
+    found = [end - start for start, end in estimate]
+    wholes = sum(found + wanted) - common, sum(wanted), sum(found)  # one running sum: the reference's last bit
+    shares = (_share(common, whole) for whole in wholes)
+    return Overlap(*(min(1.0, share) if merge else share for share in shares))  # rounding can lift a share above 1
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else 0.0
+
+
+def _pcm16(samples: Tensor) -> NDArray[np.int16]:
+    """16-bit samples, rounded half to even and clipped; the product with a power of two is exact in float32."""
+    scaled = samples.detach().cpu().float().numpy() * np.float32(_FULL_SCALE)
+    if not np.isfinite(scaled).all():
+        raise UsageError("expected finite samples, found NaN or infinity")
+    np.rint(scaled, out=scaled)
+    return np.clip(scaled, -_FULL_SCALE, _FULL_SCALE - 1, out=scaled).astype(np.int16)
+
+
+def _resample(pcm: NDArray[np.int16], rate: int) -> NDArray[np.int16]:
+    """Linear interpolation at 24 kHz in integers, rounded down; no filter, as in the reference.
+
+    Sample j lies at ``j * rate / 24000`` of the input; the last one is at or before the input's last sample.
+    """
+    divisor = math.gcd(rate, _RATE)
+    up, down = _RATE // divisor, rate // divisor
+    if up == 1 or pcm.shape[1] == 0:
+        return pcm[:, ::down]
+    count = (pcm.shape[1] - 1) * up // down + 1
+    periods = -(-count // up)
+    step, part = np.divmod(np.arange(up) * down, up)  # the positions repeat: a division for each would be slow
+    whole = (np.arange(periods)[:, None] * down + step).ravel()[:count]
+    weight = np.tile(part.astype(np.int32), periods)[:count]
+    after = np.minimum(whole + 1, pcm.shape[1] - 1)  # has no weight where it would be beyond the end
+    before = pcm[:, whole].astype(np.int32)
+    return (before + (pcm[:, after] - before) * weight // up).astype(np.int16)  # below 2^16 * 24000 < 2^31
+
+
+def _gaps(silent: NDArray[np.int64], length: int) -> list[tuple[float, float]]:
+    """What windows of silence that start at ``silent`` leave of ``length``, all in ms; the result in seconds."""
+    apart = np.diff(silent) > _WINDOW
+    first = np.append(True, apart)[: len(silent)]
+    final = np.append(apart, True)[: len(silent)]
+    starts = np.append(0, silent[final] + _WINDOW)
+    ends = np.append(silent[first], length)
+    return [
+        (start / 1000, end / 1000) for start, end in zip(starts.tolist(), ends.tolist(), strict=True) if start < end
+    ]

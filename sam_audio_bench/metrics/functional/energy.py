@@ -1,0 +1,158 @@
+"""Energy, silence and decibels: the one place where they are defined for the whole family.
+
+Everything is float64 and nothing is added to a denominator, so that scaling both signals by the same factor changes no
+value. Shape legend: ``[..., time]``, leading dimensions are kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.metrics.catalogue import FLOOR_DB
+from sam_audio_bench.types import Status
+
+__all__ = [
+    "RESOLUTION_DB",
+    "Moments",
+    "centred",
+    "classify",
+    "energy",
+    "is_silent",
+    "moments",
+    "ratio_db",
+    "residual_energy",
+    "same_shape",
+    "score_db",
+]
+
+RESOLUTION_DB = 250.0
+"""Beyond what sums in double precision resolve: a ratio above it is perfect, a remainder below it is rounding."""
+
+
+_CHUNK = 1 << 17  # samples that are widened to float64 at once, so that they stay in the cache
+_CANCELLED = 1e-4  # below this share of its terms a difference of energies is summed from the differences instead
+
+
+def same_shape(reference: Tensor, estimate: Tensor) -> None:
+    """Raises UsageError unless both have one shape ``[..., time]``."""
+    if reference.shape != estimate.shape or reference.ndim == 0:
+        found = f"{list(reference.shape)} and {list(estimate.shape)}"
+        raise UsageError(f"expected reference and estimate of one shape [..., time], found {found}")
+
+
+class Moments(NamedTuple):
+    """Sums over time of the products of two signals, ``[...]`` each, float64."""
+
+    reference: Tensor  # |s|²
+    estimate: Tensor  # |ŝ|²
+    product: Tensor  # <s, ŝ>
+
+
+def moments(reference: Tensor, estimate: Tensor) -> Moments:
+    """Energies and inner product of two signals ``[..., time]``; raises UsageError unless they have the same shape."""
+    same_shape(reference, estimate)
+    total = reference.new_zeros(3, *reference.shape[:-1], dtype=torch.float64)
+    for s, e in _chunks(reference, estimate):
+        total += torch.stack([_power(s), _power(e), torch.linalg.vecdot(s, e)])
+    return Moments(*total.unbind(0))
+
+
+def residual_energy(reference: Tensor, estimate: Tensor, gain: Tensor, known: Moments) -> Tensor:
+    """``|ŝ - gain s|²`` in full precision: ``[..., time]``, ``[...] -> [...]``, float64.
+
+    It follows from the moments unless the terms cancel; then the samples are subtracted.
+    """
+    terms = known.estimate + gain.square() * known.reference
+    difference = terms - 2 * gain * known.product
+    cancelled = difference < _CANCELLED * terms
+    if not bool(cancelled.any()):
+        return difference
+    exact = torch.zeros_like(difference)
+    for s, e in _chunks(reference, estimate):
+        exact += _power(torch.addcmul(e, s, gain[..., None], value=-1))
+    return torch.where(cancelled, exact, difference)
+
+
+def _chunks(*signals: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Parts of signals of one shape, in float64."""
+    step = max(1, _CHUNK // max(1, signals[0][..., :1].numel()))
+    for start in range(0, signals[0].shape[-1], step):
+        yield tuple(signal[..., start : start + step].double() for signal in signals)
+
+
+def energy(signal: Tensor) -> Tensor:
+    """Sum of squares over time in float64: ``[..., time] -> [...]``."""
+    total: Tensor = signal.new_zeros(signal.shape[:-1], dtype=torch.float64)
+    for (part,) in _chunks(signal):
+        total += _power(part)
+    return total
+
+
+def _power(part: Tensor) -> Tensor:
+    """Sum of squares over time; a norm needs no second array, as a product would."""
+    norm: Tensor = torch.linalg.vector_norm(part, dim=-1)
+    return norm.square()
+
+
+def is_silent(signal: Tensor) -> Tensor:
+    """Where a signal is digital silence, every sample exactly zero: ``[..., time] -> [...]``, bool.
+
+    >>> is_silent(torch.tensor([[0.0, 0.0], [0.0, 1e-9]]))
+    tensor([ True, False])
+    """
+    return energy(signal) == 0
+
+
+def centred(signal: Tensor) -> Tensor:
+    """The signal without its mean over time, in float64 ``[..., time]``; a constant signal becomes exactly zero.
+
+    What rounding leaves of a constant, `RESOLUTION_DB` below it, is set to zero: silence keeps one definition.
+    """
+    signal = signal.double()
+    rest = signal - signal.mean(dim=-1, keepdim=True)
+    rounding = energy(rest) <= energy(signal) * 10 ** (-RESOLUTION_DB / 10)
+    return rest.masked_fill(rounding[..., None], 0.0)
+
+
+def ratio_db(signal_energy: Tensor, error_energy: Tensor) -> Tensor:
+    """``10 log10(signal / error)``: at least `FLOOR_DB`, +inf above `RESOLUTION_DB`, NaN for 0/0."""
+    decibels = 10 * (signal_energy.log10() - error_energy.log10())
+    return decibels.masked_fill(decibels > RESOLUTION_DB, torch.inf).clamp(min=FLOOR_DB)
+
+
+def score_db(reference: Tensor, estimate: Tensor, signal_energy: Tensor, error_energy: Tensor) -> Tensor:
+    """`ratio_db` under the family's rules: ``[...]``, dB.
+
+    NaN where the reference is silent or any sample is not finite; `FLOOR_DB` where only the estimate is silent.
+
+    Args:
+        reference: energies of the references ``[...]``.
+        estimate: energies of the estimates ``[...]``.
+        signal_energy: numerator ``[...]``.
+        error_energy: denominator ``[...]``.
+    """
+    decibels = ratio_db(signal_energy, error_energy).masked_fill(estimate == 0, FLOOR_DB)
+    undefined = (reference == 0) | ~torch.isfinite(reference + estimate)
+    return decibels.masked_fill(undefined, torch.nan)
+
+
+def classify(reference: Tensor, estimate: Tensor) -> Status:
+    """What a score of one estimate against one reference can be worth, both of any one shape.
+
+    `Status.OK` where both sound; a ratio is then a number, or +inf with `Status.PERFECT`.
+    """
+    energies = [float(energy(signal.flatten())) for signal in (reference, estimate)]
+    if not all(map(math.isfinite, energies)):  # one sample that is not finite shows in the sum
+        return Status.NON_FINITE
+    return {
+        (True, True): Status.BOTH_SILENT,
+        (True, False): Status.SILENT_REFERENCE,
+        (False, True): Status.SILENT_ESTIMATE,
+        (False, False): Status.OK,
+    }[energies[0] == 0, energies[1] == 0]

@@ -1,0 +1,126 @@
+"""`imagebind`: does the answer sound like what the masked video shows? For those who have ImageBind.
+
+The cosine of the masked video and the answer in the space of ImageBind-huge (Girdhar et al., "ImageBind: one embedding
+space to bind them all", CVPR 2023), as SAM Audio's evaluation reports it. The network and the preparation of its input
+are those of the authors' package ``imagebind``, which is on no package index and needs torchaudio and pytorchvideo. It
+is used when it can be imported and its weights are given; its licence, CC BY-NC 4.0, is the user's to keep. Tested with
+a stand-in that has the authors' interface, never with their weights.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import tempfile
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sam_audio_bench import audio
+from sam_audio_bench.errors import MediaError
+from sam_audio_bench.metrics.catalogue import columns_of
+from sam_audio_bench.metrics.weights import LearnedMetric, ModelFolder, Source
+from sam_audio_bench.types import Audio, Item, Prompt
+
+__all__ = ["ImageBind", "masked_video"]
+
+WEIGHTS = "imagebind_huge.pth"
+
+
+class ImageBind(LearnedMetric):
+    """Cosine of masked video and answer, asked of items with a video; silence is undefined, see `LearnedMetric`.
+
+    Args:
+        path: a folder with the authors' ``imagebind_huge.pth``.
+        device: see `LearnedMetric`.
+        stereo: see `LearnedMetric`.
+    """
+
+    columns = columns_of("sam_audio_bench.metrics.imagebind:ImageBind")
+    rate = 16_000
+
+    def __init__(self, path: str = "", device: str = "auto", stereo: str = "joint") -> None:
+        self._folder = Path(path)
+        super().__init__(Source(repository="imagebind_huge", path=str(path)), device=device, stereo=stereo)
+
+    def missing(self) -> str | None:
+        """The authors' package first, then its weights."""
+        if importlib.util.find_spec("imagebind") is None:
+            return "expected the authors' package imagebind, found none; install it from their repository"
+        if not (self._folder / WEIGHTS).is_file():
+            return f"expected {WEIGHTS} in {self._folder}, found none; give its folder with --metric-args path=DIR"
+        return None
+
+    def asks(self, item: Item) -> bool:
+        """Items whose prompt has a video."""
+        return item.query.prompt.video is not None
+
+    def load(self, model: ModelFolder, device: torch.device) -> Any:
+        """The authors' network with its weights, and their module that prepares files."""
+        networks = importlib.import_module("imagebind.models.imagebind_model")
+        network = networks.imagebind_huge(pretrained=False)
+        network.load_state_dict(torch.load(model.weights, map_location="cpu", weights_only=True))
+        return network.eval().to(device), importlib.import_module("imagebind.data"), networks.ModalityType
+
+    def measure(self, network: Any, audio: Audio, item: Item) -> Sequence[float]:
+        """The cosine."""
+        model, data, modality = network
+        device = next(model.parameters()).device
+        with tempfile.TemporaryDirectory() as folder:
+            sound, video = _files(audio, item.query.prompt, Path(folder))
+            inputs = {
+                modality.VISION: data.load_and_transform_video_data([video], device),
+                modality.AUDIO: data.load_and_transform_audio_data([sound], device),
+            }
+        found = model(inputs)
+        return [float(torch.cosine_similarity(found[modality.VISION], found[modality.AUDIO]).squeeze())]
+
+    def _model(self) -> ModelFolder:
+        return ModelFolder(folder=self._folder, weights=self._folder / WEIGHTS, model="local", revision=None)
+
+
+def _files(sound: Audio, prompt: Prompt, folder: Path) -> tuple[str, str]:
+    """Paths of the answer and of the masked video, since the authors' preparation reads files."""
+    audio.write_wav(folder / "answer.wav", sound)
+    assert prompt.video is not None  # `asks` saw to it
+    if prompt.mask is None:
+        return str(folder / "answer.wav"), prompt.video
+    masked_video(Path(prompt.video), Path(prompt.mask), folder / "masked.mp4")
+    return str(folder / "answer.wav"), str(folder / "masked.mp4")
+
+
+def masked_video(video: Path, mask: Path, out: Path) -> None:
+    """Writes the video with everything outside the mask black; frames and masks are matched by their number.
+
+    Args:
+        video: a file with a video stream.
+        mask: npz with ``video_masklet`` [frames, height, width].
+        out: the mp4 to write, H.264, visually lossless.
+
+    Raises:
+        MediaError: no video stream, or a mask of another size or number of frames.
+    """
+    import av
+
+    with np.load(mask, allow_pickle=False) as archive:
+        keep: NDArray[np.bool_] = archive["video_masklet"].astype(bool)
+    try:
+        with av.open(str(video)) as source:
+            rate = source.streams.video[0].average_rate or Fraction(25)
+            frames = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
+    except (av.FFmpegError, IndexError) as error:
+        raise MediaError(f"expected a video in {video}, found: {error}") from error
+    if len(frames) != len(keep) or (frames and frames[0].shape[:2] != keep.shape[1:]):
+        found = f"{len(frames)} frames of {frames[0].shape[:2] if frames else 'nothing'}"
+        raise MediaError(f"expected {len(keep)} frames of {keep.shape[1:]} in {video} as in its mask, found {found}")
+    with av.open(str(out), "w") as target:
+        stream = target.add_stream("libx264", rate=rate, options={"crf": "10"})
+        stream.height, stream.width, stream.pix_fmt = *keep.shape[1:], "yuv420p"
+        for pixels, wanted in zip(frames, keep, strict=True):
+            target.mux(stream.encode(av.VideoFrame.from_ndarray(pixels * wanted[..., None], format="rgb24")))
+        target.mux(stream.encode(None))

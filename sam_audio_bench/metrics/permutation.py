@@ -1,0 +1,53 @@
+"""`si_sdr_pit` and `pit_swapped`: how well were two sounds told apart, whichever of them was asked for?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sam_audio_bench.metrics import functional
+from sam_audio_bench.metrics.base import Metric, Row
+from sam_audio_bench.metrics.catalogue import FLOOR_DB, columns_of
+from sam_audio_bench.metrics.ratios import mean_db
+from sam_audio_bench.types import Audio, Item, Score, Separation, Status
+
+__all__ = ["PermutedSISDR"]
+
+
+class PermutedSISDR(Metric):
+    """Mean `functional.si_sdr` of target and residual in the better of both orders, and which order that is.
+
+    For speakers: the first column says how well the voices were separated, the second is 1 where the answer holds the
+    other voice, so that the order is kept with the score (Yu et al., ICASSP 2017). All channels share one gain.
+    """
+
+    columns = columns_of("sam_audio_bench.metrics.permutation:PermutedSISDR")
+
+    def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
+        """Rows in the order of the items; an item without both references is not asked."""
+        return [self._row(item, answer) for item, answer in zip(items, separations, strict=True)]
+
+    def _row(self, item: Item, answer: Separation) -> Row:
+        if item.reference is None or item.residual_reference is None:
+            return (None, None)
+        references, estimates = (item.reference, item.residual_reference), (answer.target, answer.residual)
+        if len({(audio.rate, audio.samples.shape) for audio in (*references, *estimates)}) > 1:
+            return (Score(None, Status.LENGTH_MISMATCH),) * 2
+        truth, given = _flat(references), _flat(estimates)
+        statuses = {functional.classify(reference, given) for reference in truth}
+        if statuses != {Status.OK}:
+            (worst, *_) = sorted(statuses - {Status.OK}, key=list(Status).index)
+            silent = statuses == {Status.SILENT_ESTIMATE}
+            return Score(FLOOR_DB if silent else None, worst), Score(None, worst)
+        best = functional.permuted(functional.si_sdr, reference=truth, estimate=given)
+        value = mean_db(best.scores)
+        order = Score(float(best.assignment[0]), Status.OK)
+        return Score(value, Status.PERFECT if value == math.inf else Status.OK), order
+
+
+def _flat(signals: Sequence[Audio]) -> Tensor:
+    """``[signals, channels * time]``."""
+    return torch.stack([audio.samples.flatten() for audio in signals])

@@ -1,0 +1,219 @@
+"""The SDR family as Metrics: a score of the answer, and its improvement over handing in the mixture.
+
+The functions are in `functional`; here are the statuses, the stereo policies and the improvements, once for all.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.metrics import functional
+from sam_audio_bench.metrics.base import Metric, Row
+from sam_audio_bench.metrics.catalogue import CAP_DB, FLOOR_DB, columns_of
+from sam_audio_bench.types import Audio, Item, Score, Separation, Status
+
+__all__ = ["SASDR", "SDSDR", "SISDR", "SISNR", "SNR", "STEREO", "ReferenceMetric", "improvement", "mean_db"]
+
+STEREO = ("joint", "mean", "mono")
+"""joint: one score, energies summed over channels; mean: mean of the channels' scores; mono: channels averaged."""
+
+
+class ReferenceMetric(Metric):
+    """Compares the answer with the references; ``columns`` are pairs of a quantity and its improvement.
+
+    Every item is scored alone, so that no value depends on its neighbours.
+
+    Args:
+        stereo: one of `STEREO`. Under "mean", channels without a reference sound are left out, and a perfect channel
+            beside others counts as `catalogue.CAP_DB`.
+    """
+
+    sources: ClassVar[int] = 1  # what is compared: the target alone, or the target and the residual
+    decisive: ClassVar[int] = 1  # how many of these sources must be silent for the score to be undefined
+
+    def __init__(self, stereo: str = "joint") -> None:
+        super().__init__()
+        if stereo not in STEREO:
+            raise UsageError(f"expected stereo to be one of {', '.join(STEREO)}, found {stereo!r}")
+        self.stereo = stereo
+
+    @property
+    def parameters_used(self) -> dict[str, Any]:
+        """What changes the values, for ``run.json``."""
+        return {"stereo": self.stereo}
+
+    @abstractmethod
+    def measure(self, references: Tensor, estimates: Tensor, rate: int) -> Tensor:
+        """Scores all channels together.
+
+        Args:
+            references: ``[sources, channels, time]``, the target first.
+            estimates: ``[systems, sources, channels, time]``, of one or more systems on the same item.
+            rate: samples a second.
+
+        Returns:
+            ``[systems, quantities]``, dB; NaN where the residual reference is silent and the quantity needs it.
+        """
+
+    def prepare(self, signals: Tensor) -> Tensor:
+        """What is done to signals ``[sources, channels, time]`` before anything else: the functions widen float32."""
+        return signals
+
+    def shortest(self, channels: int) -> int:
+        """Samples below which nothing is defined."""
+        return 1
+
+    def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
+        """Rows in the order of the items; an item without the references is not asked."""
+        return [self._row(item, answer) for item, answer in zip(items, separations, strict=True)]
+
+    def _row(self, item: Item, answer: Separation) -> Row:
+        references = [audio for audio in (item.reference, item.residual_reference)[: self.sources] if audio is not None]
+        if len(references) < self.sources:
+            return (None,) * len(self.columns)
+        systems = [[answer.target, answer.residual][: self.sources]]
+        improving = not set(self.wanted).isdisjoint(self.columns[1::2])
+        if improving:
+            systems.append([item.query.mixture] * self.sources)
+        scores = self._rate(references, systems)
+        gains = list(map(improvement, *scores)) if improving else [None] * len(scores[0])
+        return tuple(score for pair in zip(scores[0], gains, strict=True) for score in pair)
+
+    def _rate(self, references: Sequence[Audio], systems: Sequence[Sequence[Audio]]) -> list[list[Score]]:
+        """Every quantity of every system: from the status of its signals, or measured."""
+        truth = self._stack(references)
+        given = [self._stack(estimates) for estimates in systems]
+        rates = [{audio.rate for audio in (*references, *estimates)} for estimates in systems]
+        statuses = [self._status(truth, found, rate) for found, rate in zip(given, rates, strict=True)]
+        sounding = [e for e, status in zip(given, statuses, strict=True) if e is not None and status is Status.OK]
+        rate = references[0].rate
+        measured = iter(self._measure(truth, torch.stack(sounding), rate) if truth is not None and sounding else [])
+        quantities = len(self.columns) // 2
+        return [
+            [_score(value) for value in next(measured)]
+            if status is Status.OK
+            else [Score(FLOOR_DB if status is Status.SILENT_ESTIMATE else None, status)] * quantities
+            for status in statuses
+        ]
+
+    def _stack(self, signals: Sequence[Audio]) -> Tensor | None:
+        """``[sources, channels, time]``, or None where the shapes differ."""
+        tensors = [audio.samples for audio in signals]
+        if self.stereo == "mono":
+            tensors = [samples.double().mean(dim=0, keepdim=True) for samples in tensors]
+        return self.prepare(torch.stack(tensors)) if len({samples.shape for samples in tensors}) == 1 else None
+
+    def _status(self, truth: Tensor | None, given: Tensor | None, rates: set[int]) -> Status:
+        if truth is None or given is None or truth.shape != given.shape or len(rates) > 1:
+            return Status.LENGTH_MISMATCH
+        status = functional.classify(truth[: self.decisive], given[: self.decisive])
+        others = functional.classify(truth[self.decisive :], given[self.decisive :])
+        if others is Status.NON_FINITE:
+            return others
+        return Status.TOO_SHORT if status is Status.OK and truth.shape[2] < self.shortest(truth.shape[1]) else status
+
+    def _measure(self, references: Tensor, estimates: Tensor, rate: int) -> list[list[float]]:
+        if self.stereo != "mean":
+            values: list[list[float]] = self.measure(references, estimates, rate).tolist()
+            return values
+        channels = zip(references.unbind(1), estimates.unbind(2), strict=True)
+        scores = torch.stack([self.measure(r[:, None], e[:, :, None], rate) for r, e in channels], dim=-1)
+        return [[mean_db(quantity) for quantity in system] for system in scores]
+
+
+def improvement(score: Score, baseline: Score) -> Score:
+    """Score of the answer minus that of the mixture: exactly 0 where they are equal, `FLOOR_DB` at the lowest.
+
+    A silent or undefined answer stays what it is, however bad the mixture. Where the mixture is perfect, as it is for
+    artefacts, any other answer is infinitely worse: undefined with status ``perfect``, for -100 dB would say nothing.
+    """
+    if score.value is None or score.status is Status.SILENT_ESTIMATE:
+        return score
+    if baseline.value is None:
+        return baseline
+    if score.value == baseline.value:  # also where both are infinite
+        return Score(0.0, Status.OK)
+    if baseline.value == math.inf:
+        return Score(None, Status.PERFECT)
+    return _score(max(score.value - baseline.value, FLOOR_DB))
+
+
+def _score(value: float) -> Score:
+    """NaN among sounding signals means that the residual reference, which the quantity needs, is silent."""
+    if math.isnan(value):
+        return Score(None, Status.SILENT_REFERENCE)
+    return Score(value, Status.PERFECT if value == math.inf else Status.OK)
+
+
+def mean_db(values: Tensor) -> float:
+    """Mean of the defined values: inf where all are infinite, else an infinite one counts as `CAP_DB`; NaN of none."""
+    defined = values[~values.isnan()]
+    if len(defined) == 0 or bool(defined.isposinf().all()):
+        return float(defined.sum()) if len(defined) else math.nan
+    return float(defined.masked_fill(defined.isposinf(), CAP_DB).mean())
+
+
+def _targets(references: Tensor, estimates: Tensor) -> dict[str, Tensor]:
+    """The target and every system's estimate of it, channels one after the other: ``[systems, time]`` each."""
+    estimate = estimates[:, 0].flatten(1)
+    return {"reference": references[0].flatten().expand_as(estimate), "estimate": estimate}
+
+
+class SNR(ReferenceMetric):
+    """`functional.snr` of the target, over all channels."""
+
+    columns = columns_of("sam_audio_bench.metrics.ratios:SNR")
+
+    def measure(self, references: Tensor, estimates: Tensor, rate: int) -> Tensor:
+        """The ratio ``[systems, 1]``."""
+        return functional.snr(**_targets(references, estimates))[:, None]
+
+
+class SISDR(ReferenceMetric):
+    """`functional.si_sdr` of the target, one gain for all channels."""
+
+    columns = columns_of("sam_audio_bench.metrics.ratios:SISDR")
+
+    def measure(self, references: Tensor, estimates: Tensor, rate: int) -> Tensor:
+        """The ratio ``[systems, 1]``."""
+        return functional.si_sdr(**_targets(references, estimates))[:, None]
+
+
+class SISNR(SISDR):
+    """`functional.si_snr` of the target: the mean of each channel is removed, then `SISDR`."""
+
+    columns = columns_of("sam_audio_bench.metrics.ratios:SISNR")
+
+    def prepare(self, signals: Tensor) -> Tensor:
+        """Removes the mean of each channel."""
+        return functional.centred(signals)
+
+
+class SDSDR(ReferenceMetric):
+    """`functional.sd_sdr` of the target, one gain for all channels."""
+
+    columns = columns_of("sam_audio_bench.metrics.ratios:SDSDR")
+
+    def measure(self, references: Tensor, estimates: Tensor, rate: int) -> Tensor:
+        """The ratio ``[systems, 1]``."""
+        return functional.sd_sdr(**_targets(references, estimates))[:, None]
+
+
+class SASDR(ReferenceMetric):
+    """`functional.sa_sdr` of target and residual, over all channels: defined as long as one of them should sound."""
+
+    columns = columns_of("sam_audio_bench.metrics.ratios:SASDR")
+    sources = 2
+    decisive = 2
+
+    def measure(self, references: Tensor, estimates: Tensor, rate: int) -> Tensor:
+        """The ratio ``[systems, 1]``."""
+        estimate = estimates.flatten(2)
+        return functional.sa_sdr(reference=references.flatten(1).expand_as(estimate), estimate=estimate)[:, None]

@@ -1,0 +1,225 @@
+"""Perceptual scores of speech by the libraries of the extra ``[speech]``; only for tasks whose target is a voice.
+
+Each item is scored alone, in mono: channels are averaged, whatever the run's stereo policy, so that anti-phase channels
+are silence here. Signals are converted to the model's rate by `audio.resample`. An item that a library refuses keeps
+its row, with a status and without a value: neither an exception nor a number that stands for one gets through.
+
+A silent answer to a real voice has the lowest value of the scale, with status ``silent_estimate``; the libraries
+refuse it, and leaving it out would reward silence. A silent reference leaves every score undefined.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import statistics
+import warnings
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam_audio_bench.audio import resample, to_mono
+from sam_audio_bench.errors import Precondition
+from sam_audio_bench.metrics.base import Metric, Row
+from sam_audio_bench.metrics.catalogue import columns_of
+from sam_audio_bench.metrics.functional.energy import classify
+from sam_audio_bench.types import Audio, Item, Score, Separation, Status
+
+__all__ = ["DNSMOS", "PESQ", "STOI", "SpeechMetric"]
+
+Signal = NDArray[np.float64]
+
+
+class SpeechMetric(Metric):
+    """What the libraries share: mono, one rate, statuses, and refusals turned into rows."""
+
+    library: ClassVar[str]  # the distribution whose version decides the values
+    imports: ClassVar[tuple[str, ...]]  # what must be importable
+    rate: ClassVar[int]  # Hz
+    shortest: ClassVar[float] = 0.25  # s; PESQ's limit, for all
+    lowest: ClassVar[float]  # of the scale
+    intrusive: ClassVar[bool] = True  # whether the reference is compared with
+
+    def missing(self) -> str | None:
+        """Names the first module that is absent, and the extra that brings it."""
+        absent = next((name for name in self.imports if importlib.util.find_spec(name) is None), None)
+        return None if absent is None else f"{absent} is not installed: pip install 'sam-audio-bench[speech]'"
+
+    @property
+    def parameters_used(self) -> dict[str, Any]:
+        """What changes the values, for ``run.json``: the library's version."""
+        try:
+            return {self.library: version(self.library)}
+        except PackageNotFoundError:
+            return {}
+
+    def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
+        """One row an item; an item without the reference that is needed is not asked.
+
+        Raises:
+            Precondition: a library is not installed, see `missing`.
+        """
+        if reason := self.missing():
+            raise Precondition(reason)
+        return [self._row(item, answer) for item, answer in zip(items, separations, strict=True)]
+
+    @abstractmethod
+    def measure(self, reference: Signal, estimate: Signal) -> Sequence[Score | None]:
+        """One score a column, from two signals ``[time]`` that sound; None for a column that nobody wants.
+
+        Whatever it raises becomes the status ``error``.
+        """
+
+    def _row(self, item: Item, answer: Separation) -> Row:
+        estimate = to_mono(answer.target)
+        reference = estimate if item.reference is None else to_mono(item.reference)
+        if item.reference is None and self.intrusive:
+            return self._all(None)
+        if (reference.length, reference.rate) != (estimate.length, estimate.rate):
+            return self._all(Score(None, Status.LENGTH_MISMATCH))
+        status = classify(reference.samples, estimate.samples)
+        if item.reference is None and status is Status.BOTH_SILENT:  # the reference is the answer itself
+            status = Status.SILENT_ESTIMATE
+        if status is not Status.OK:
+            return self._all(Score(self.lowest if status is Status.SILENT_ESTIMATE else None, status))
+        if reference.seconds < self.shortest:
+            return self._all(Score(None, Status.TOO_SHORT))
+        try:
+            with _quiet():
+                return tuple(map(_checked, self.measure(self._signal(reference), self._signal(estimate))))
+        except Exception:  # whatever a library does with one item must not cost the others their scores
+            return self._all(Score(None, Status.ERROR))
+
+    def _signal(self, audio: Audio) -> Signal:
+        samples: Signal = resample(Audio(audio.samples.double(), audio.rate), self.rate).samples[0].numpy()
+        return samples
+
+    def _all(self, score: Score | None) -> Row:
+        return (score,) * len(self.columns)
+
+
+class PESQ(SpeechMetric):
+    """PESQ, wideband (ITU-T P.862.2), MOS-LQO above 0.999 and up to 4.64, at 16 kHz, by the package pesq.
+
+    Both signals are levelled by the algorithm: gain and joint level do not matter. A reference in which it finds no
+    utterance, as in one of 0.1 s, is ``silent_reference``; an answer in which it finds none, ``silent_estimate``.
+    The package writes beyond its tables from the 51st utterance on, which kills the process: what is longer than 20 s,
+    where that becomes possible, is cut into equal parts, and the score is the mean of those with a voice.
+    """
+
+    columns = columns_of("sam_audio_bench.metrics.speech:PESQ")
+    library = "pesq"
+    imports = ("pesq",)
+    rate = 16_000
+    lowest = 0.999  # what the mapping of P.862.2 tends to; noise gets 1.02
+
+    def measure(self, reference: Signal, estimate: Signal) -> Sequence[Score | None]:
+        """The score ``[1]``."""
+        count = -(-len(reference) // (20 * self.rate))
+        parts = zip(np.array_split(reference, count), np.array_split(estimate, count), strict=True)
+        scores = [self._part(*part) for part in parts]
+        values = [score.value for score in scores if score.value is not None]
+        if not values:
+            return scores[:1]
+        heard = any(score.status is Status.OK for score in scores)
+        return [Score(statistics.fmean(values), Status.OK if heard else Status.SILENT_ESTIMATE)]
+
+    def _part(self, reference: Signal, estimate: Signal) -> Score:
+        import pesq
+
+        def rate(given: Signal) -> float | None:
+            try:
+                return float(pesq.pesq(self.rate, reference, given, "wb")) if reference.any() else None
+            except pesq.NoUtterancesError:
+                return None
+
+        if estimate.any() and (value := rate(estimate)) is not None:
+            return Score(value, Status.OK)
+        voiced = rate(reference) is not None
+        return Score(self.lowest, Status.SILENT_ESTIMATE) if voiced else Score(None, Status.SILENT_REFERENCE)
+
+
+class STOI(SpeechMetric):
+    """Short-time objective intelligibility and its extended form, at 10 kHz, by the package pystoi; 1 is the best.
+
+    Frames 40 dB below the reference's loudest are left out; fewer than 30 others, 0.4 s, are ``too_short``. Both
+    signals are divided by the reference's peak first, because the package adds a constant. `estoi` in the package adds
+    noise from NumPy's global generator: it is seeded for every item here and left as it was found.
+    """
+
+    columns = columns_of("sam_audio_bench.metrics.speech:STOI")
+    library = "pystoi"
+    imports = ("pystoi",)
+    rate = 10_000
+    lowest = -1.0  # a mean of correlations; noise gets about 0
+
+    def measure(self, reference: Signal, estimate: Signal) -> Sequence[Score | None]:
+        """``stoi`` and ``estoi``, each only if it is wanted."""
+        peak = np.abs(reference).max()
+        return [
+            self._stoi(reference / peak, estimate / peak, extended=column == "estoi") if column in self.wanted else None
+            for column in self.columns
+        ]
+
+    def _stoi(self, reference: Signal, estimate: Signal, *, extended: bool) -> Score:
+        from pystoi import stoi
+
+        warnings.filterwarnings("error", "Not enough STFT frames", RuntimeWarning)  # it returns 1e-5 instead
+        try:
+            with _seeded():
+                return Score(float(stoi(reference, estimate, self.rate, extended=extended)), Status.OK)
+        except RuntimeWarning:
+            return Score(None, Status.TOO_SHORT)
+
+
+class DNSMOS(SpeechMetric):
+    """DNSMOS P.835: what listeners would rate overall, the voice, the background; 1 to 5; by the package speechmos.
+
+    Reference-free: a reference is only asked whether the voice is there at all. At 16 kHz, in windows of 9.01 s a
+    second apart, averaged; a shorter answer is repeated to that length. The level matters. Samples beyond full scale
+    are clipped, as in the integer files that the model was made for.
+
+    Source: Reddy, Gopal and Cutler, "DNSMOS P.835", ICASSP 2022.
+    """
+
+    columns = columns_of("sam_audio_bench.metrics.speech:DNSMOS")
+    library = "speechmos"
+    imports = ("speechmos", "onnxruntime", "librosa", "requests")  # it names none of them as its requirements
+    rate = 16_000
+    lowest = 1.0
+    intrusive = False
+
+    def measure(self, reference: Signal, estimate: Signal) -> Sequence[Score | None]:
+        """The ratings in the order of the columns."""
+        from speechmos import dnsmos
+
+        ratings = dnsmos.run(np.clip(estimate, -1, 1), self.rate)
+        return [Score(float(ratings[f"{column.removeprefix('dnsmos_')}_mos"]), Status.OK) for column in self.columns]
+
+
+def _checked(score: Score | None) -> Score | None:
+    """A value that is no number becomes an error."""
+    broken = score is not None and score.value is not None and not np.isfinite(score.value)
+    return Score(None, Status.ERROR) if broken else score
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The libraries' warnings concern their own code."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def _seeded() -> Iterator[None]:
+    state = np.random.get_state()  # the one that pystoi draws from
+    np.random.seed(0)
+    try:
+        yield
+    finally:
+        np.random.set_state(state)

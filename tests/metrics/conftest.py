@@ -1,0 +1,8 @@
+"""Makes the helpers beside these tests importable, which pytest's importlib mode leaves to us."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))

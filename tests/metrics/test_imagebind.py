@@ -1,0 +1,122 @@
+"""`imagebind` through a stand-in package with the authors' interface; their weights cannot be had here."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+import sam_audio_bench as sab
+from sam_audio_bench.errors import MediaError, Precondition
+from sam_audio_bench.metrics.imagebind import WEIGHTS, masked_video
+from sam_audio_bench.types import Audio, Separation, Status
+
+NETWORK = """
+import torch
+from types import SimpleNamespace
+ModalityType = SimpleNamespace(VISION="vision", AUDIO="audio")
+
+class Tiny(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.vision, self.audio = torch.nn.Linear(3, 4), torch.nn.Linear(8, 4)
+
+    def forward(self, inputs):
+        return {"vision": self.vision(inputs["vision"]), "audio": self.audio(inputs["audio"])}
+
+def imagebind_huge(pretrained=False):
+    assert not pretrained
+    return Tiny()
+"""
+DATA = """
+import av, numpy as np, soundfile, torch
+
+def load_and_transform_video_data(paths, device):
+    with av.open(paths[0]) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    return torch.tensor(np.mean(frames, axis=(0, 1, 2)) / 255, dtype=torch.float32)[None].to(device)
+
+def load_and_transform_audio_data(paths, device):
+    samples, rate = soundfile.read(paths[0], dtype="float32")
+    assert rate == 16000
+    return torch.tensor(np.abs(np.fft.rfft(samples))[:8])[None].to(device)
+"""
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The stand-in on the path, and random weights in the authors' form: a state dict in a .pth file."""
+    models = tmp_path / "site" / "imagebind" / "models"
+    models.mkdir(parents=True)
+    for place in (models.parent, models):
+        (place / "__init__.py").touch()
+    (models / "imagebind_model.py").write_text(NETWORK)
+    (models.parent / "data.py").write_text(DATA)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    importlib.invalidate_caches()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "imagebind"]:
+        monkeypatch.delitem(sys.modules, name)
+    torch.manual_seed(0)
+    network = importlib.import_module("imagebind.models.imagebind_model").imagebind_huge()
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    torch.save(network.state_dict(), folder / WEIGHTS)
+    return folder
+
+
+def test_it_says_what_is_missing(tmp_path: Path) -> None:
+    metric = sab.load_metric("imagebind")
+    assert "expected the authors' package imagebind, found none" in (metric.missing() or "")
+    with pytest.raises(Precondition, match="expected a metric that can run, found none: expected the authors' package"):
+        sab.evaluate("mixture", "sfx-visual", split="mini", metrics=["imagebind"], output=tmp_path)
+
+
+def test_weights_are_asked_for(weights: Path) -> None:
+    assert sab.load_metric("imagebind", path=str(weights)).missing() is None
+    assert f"expected {WEIGHTS} in" in (sab.load_metric("imagebind", path=str(weights.parent)).missing() or "")
+
+
+def test_cosine_of_what_was_masked_and_heard(weights: Path) -> None:
+    data = sab.load_task("sfx-visual", split="mini")
+    item = data[data.ids[0]]
+    metric = sab.load_metric("imagebind", path=str(weights))
+    mixture = item.query.mixture
+    answer = Separation(target=mixture, residual=mixture)
+    ((score,),) = metric.score([item], [answer])
+    again = metric.score([item, item], [answer, answer])
+    assert score is not None
+    assert score.value is not None
+    assert -1 <= score.value <= 1
+    assert again == [(score,), (score,)]
+    silence = Audio(torch.zeros_like(mixture.samples), mixture.rate)
+    assert metric.score([item], [Separation(target=silence, residual=mixture)]) == [((None, Status.SILENT_ESTIMATE),)]
+    text = sab.load_task("sfx", split="mini")
+    assert metric.score([text[text.ids[0]]], [answer]) == [(None,)]
+
+
+def test_everything_outside_the_mask_is_black(tmp_path: Path) -> None:
+    data = sab.load_task("speaker-visual", split="mini")
+    prompt = data[data.ids[0]].query.prompt
+    assert prompt.video is not None
+    assert prompt.mask is not None
+    keep = np.load(prompt.mask)["video_masklet"]
+    masked_video(Path(prompt.video), Path(prompt.mask), tmp_path / "masked.mp4")
+    with av.open(str(tmp_path / "masked.mp4")) as container:
+        frames = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]).astype(float)
+    assert frames.shape[:3] == keep.shape
+    assert frames[~keep].mean() < 4
+    assert frames[keep].mean() > 60
+
+
+def test_a_mask_that_does_not_fit(tmp_path: Path) -> None:
+    data = sab.load_task("speaker-visual", split="mini")
+    video = data[data.ids[0]].query.prompt.video
+    assert video is not None
+    np.savez(tmp_path / "mask.npz", video_masklet=np.ones((3, 96, 96), bool))
+    with pytest.raises(MediaError, match=r"expected 3 frames of \(96, 96\) .* found 80 frames"):
+        masked_video(Path(video), tmp_path / "mask.npz", tmp_path / "masked.mp4")

@@ -1,0 +1,262 @@
+"""Speech scores: values against the libraries, refusals that stay rows, silence, and libraries that are missing.
+
+Tests of one library are skipped where it is not installed; the rest of the rules is tested without any.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import sam_audio_bench as sab
+from sam_audio_bench.errors import Precondition
+from sam_audio_bench.metrics.catalogue import CARDS
+from sam_audio_bench.metrics.speech import DNSMOS, PESQ, STOI, Signal, SpeechMetric
+from sam_audio_bench.types import Audio, Item, Prompt, Query, Score, Separation, Status
+
+RATE = 16_000
+
+
+def needs(*kinds: type[SpeechMetric]) -> pytest.MarkDecorator:
+    """Skips where a library is missing."""
+    reason = next((reason for kind in kinds if (reason := kind().missing())), None)
+    return pytest.mark.skipif(reason is not None, reason=reason or "")
+
+
+def available(*kinds: type[SpeechMetric]) -> list[object]:
+    return [pytest.param(kind, marks=needs(kind), id=kind.__name__) for kind in kinds]
+
+
+INTRUSIVE = available(PESQ, STOI)
+ALL = available(PESQ, STOI, DNSMOS)
+
+
+@pytest.fixture(scope="module")
+def voice() -> Tensor:
+    """4 s of a voice ``[1, time]`` at 16 kHz, from the embedded task."""
+    from sam_audio_bench.audio import resample
+
+    reference = next(item.reference for item in sab.load_task("speech", split="mini") if item.reference is not None)
+    return resample(reference, RATE).samples[:, RATE : 5 * RATE]
+
+
+@pytest.fixture(scope="module")
+def noisy(voice: Tensor) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return voice + 0.05 * torch.randn(voice.shape, generator=generator)
+
+
+def item(reference: Tensor | None, rate: int = RATE) -> Item:
+    query = Query(mixture=Audio(torch.ones(1, 8), rate), prompt=Prompt(text="a voice"))
+    return Item(id="a", group="a", query=query, reference=None if reference is None else Audio(reference, rate))
+
+
+def answer(samples: Tensor, rate: int = RATE) -> Separation:
+    return Separation(target=Audio(samples, rate), residual=Audio(samples, rate))
+
+
+def scores(metric: SpeechMetric, reference: Tensor | None, given: Tensor) -> list[Score]:
+    row = metric.score([item(reference)], [answer(given)])[0]
+    return [score for score in row if score is not None]
+
+
+def plain(metric: SpeechMetric, reference: Tensor | None, given: Tensor) -> list[float]:
+    found = scores(metric, reference, given)
+    assert all(score.status is Status.OK for score in found)
+    return [score.value for score in found if score.value is not None]
+
+
+def test_cards() -> None:
+    columns = (PESQ.columns, STOI.columns, DNSMOS.columns)
+    assert columns == (("pesq_wb",), ("stoi", "estoi"), ("dnsmos_ovrl", "dnsmos_sig", "dnsmos_bak"))
+    assert all(CARDS[column].needs == {"speech", "reference"} for column in (*PESQ.columns, *STOI.columns))
+    assert all(CARDS[column].needs == {"speech"} for column in DNSMOS.columns)
+
+
+@needs(PESQ)
+def test_pesq_is_the_package(voice: Tensor, noisy: Tensor) -> None:
+    import pesq
+
+    expected = pesq.pesq(RATE, voice[0].double().numpy(), noisy[0].double().numpy(), "wb")
+    assert plain(PESQ(), voice, noisy) == [expected]
+    assert plain(PESQ(), voice, voice) == [pytest.approx(4.644, abs=1e-3)]
+
+
+@needs(STOI)
+def test_stoi_is_the_package(voice: Tensor, noisy: Tensor) -> None:
+    """The package's own resampling to 10 kHz differs from soxr's by less than a reader would print."""
+    from pystoi import stoi
+
+    clean, given = voice[0].double().numpy(), noisy[0].double().numpy()
+    expected = [stoi(clean, given, RATE, extended=extended) for extended in (False, True)]
+    assert plain(STOI(), voice, noisy) == pytest.approx(expected, abs=1e-3)
+    assert plain(STOI(), voice, voice) == pytest.approx([1, 1], abs=1e-9)
+
+
+@needs(DNSMOS)
+def test_dnsmos_is_the_package(voice: Tensor, noisy: Tensor) -> None:
+    """Also where samples leave full scale, which the package refuses; and whatever the reference is."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from speechmos import dnsmos
+
+        expected = dnsmos.run(noisy[0].double().numpy(), RATE)
+    found = plain(DNSMOS(), None, noisy)
+    assert found == [expected["ovrl_mos"], expected["sig_mos"], expected["bak_mos"]]
+    assert found == plain(DNSMOS(), voice, noisy)
+    loud = 2 * noisy / noisy.abs().max()
+    assert plain(DNSMOS(), None, loud) == plain(DNSMOS(), None, loud.clamp(-1, 1))
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_clean_beats_noisy_beats_silence(kind: type[SpeechMetric], voice: Tensor, noisy: Tensor) -> None:
+    """A silent answer gets the lowest value, so that silence never pays."""
+    clean, worse = plain(kind(), voice, voice), plain(kind(), voice, noisy)
+    silent = scores(kind(), voice, torch.zeros_like(voice))
+    assert {score.status for score in silent} == {Status.SILENT_ESTIMATE}
+    assert clean[0] > worse[0] > (silent[0].value or 0)
+    assert scores(kind(), voice, 1e-30 * torch.zeros_like(voice)) == silent
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_short_clips_have_no_value(kind: type[SpeechMetric], voice: Tensor, noisy: Tensor) -> None:
+    short = slice(RATE, RATE + RATE // 10)
+    assert {*scores(kind(), voice[:, short], noisy[:, short])} == {(None, Status.TOO_SHORT)}
+
+
+@needs(STOI)
+def test_the_sentinel_of_pystoi_never_gets_through(voice: Tensor, noisy: Tensor) -> None:
+    """0.3 s, or a click: fewer than 30 frames, for which it returns 1e-5."""
+    click = torch.zeros_like(voice)
+    click[0, 100] = 1
+    for reference, given in ((voice[:, :4800], noisy[:, :4800]), (click, noisy)):
+        assert {*scores(STOI(), reference, given)} == {(None, Status.TOO_SHORT)}
+
+
+@needs(PESQ)
+def test_a_reference_without_utterances(voice: Tensor, noisy: Tensor) -> None:
+    """0.1 s of a voice, in a clip that is long enough for the package."""
+    part = slice(RATE // 2, RATE // 2 + 3 * RATE // 10)
+    reference, given = voice[:, part].clone(), noisy[:, part]
+    reference[:, RATE // 10 :] = 0
+    assert scores(PESQ(), reference, given) == [(None, Status.SILENT_REFERENCE)]
+
+
+@needs(PESQ)
+def test_many_utterances_do_not_kill_the_process(voice: Tensor, noisy: Tensor) -> None:
+    """More than 50 of them write beyond the package's tables; parts of 20 s hold fewer."""
+    generator = np.random.default_rng(0)
+    times = np.arange(70 * RATE) / RATE
+    reference = torch.from_numpy(generator.normal(size=(1, len(times))) * (times % 1 < 0.5))
+    given = reference + 0.1 * torch.from_numpy(generator.normal(size=reference.shape))
+    (whole,) = plain(PESQ(), reference, given)
+    parts = [plain(PESQ(), r, g) for r, g in zip(reference.tensor_split(4, 1), given.tensor_split(4, 1), strict=True)]
+    assert whole == pytest.approx(np.mean(parts), abs=1e-9)
+    tail = torch.zeros(1, 30 * RATE, dtype=torch.float64)  # parts without a voice are left out
+    alone = plain(PESQ(), reference[:, : 15 * RATE], given[:, : 15 * RATE])
+    longer = [torch.cat([signal[:, : 15 * RATE].double(), tail], dim=1) for signal in (reference, given)]
+    assert plain(PESQ(), *longer) == alone
+
+
+@needs(STOI)
+def test_estoi_is_the_same_every_time(voice: Tensor, noisy: Tensor) -> None:
+    """The package adds noise from a global generator; ours is seeded for the item and leaves the state alone."""
+    np.random.seed(5)
+    before = np.random.get_state()[1].tolist()  # type: ignore[index]
+    first = scores(STOI(), voice, noisy)
+    assert np.random.get_state()[1].tolist() == before  # type: ignore[index]
+    np.random.seed(6)
+    assert scores(STOI(), voice, noisy) == first
+
+
+@pytest.mark.parametrize("kind", INTRUSIVE)
+def test_rows_do_not_depend_on_the_batch(kind: type[SpeechMetric], voice: Tensor, noisy: Tensor) -> None:
+    """A refused item in the middle keeps its place and costs the others nothing."""
+    items = [item(voice), item(voice[:, :1600]), item(torch.zeros_like(voice)), item(None), item(noisy)]
+    answers = [answer(samples) for samples in (noisy, noisy[:, :1600], noisy, noisy, voice)]
+    together = kind().score(items, answers)
+    assert together == [kind().score([one], [given])[0] for one, given in zip(items, answers, strict=True)]
+    assert together[::-1] == kind().score(items[::-1], answers[::-1])
+    assert [row[0] and row[0].status for row in together] == [
+        Status.OK, Status.TOO_SHORT, Status.SILENT_REFERENCE, None, Status.OK,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", INTRUSIVE)
+def test_scaling_both_changes_nothing(kind: type[SpeechMetric], voice: Tensor, noisy: Tensor) -> None:
+    expected = plain(kind(), voice, noisy)
+    for gain in (1e-9, 1e3):
+        assert plain(kind(), gain * voice.double(), gain * noisy.double()) == pytest.approx(expected, abs=1e-5)
+
+
+class Fake(SpeechMetric):
+    """Needs no library: what the base class does with the outcomes of one."""
+
+    columns = ("a", "b")
+    library = "no-such-distribution"
+    imports = ()
+    rate = 8000
+    lowest = -1.0
+
+    def measure(self, reference: Signal, estimate: Signal) -> Sequence[Score | None]:
+        """The lengths that arrive; refuses what is loud."""
+        if np.abs(estimate).max() > 1:
+            raise RuntimeError("too loud")
+        return [Score(float(len(reference)), Status.OK), Score(float(np.log(len(estimate) - 8000)), Status.OK)]
+
+
+def test_statuses_of_the_base_class() -> None:
+    sound, silence = torch.full((2, 24_000), 0.5), torch.zeros(2, 24_000)
+    assert scores(Fake(), sound, sound) == [(12_000.0, Status.OK), (np.log(4000), Status.OK)]
+    assert scores(Fake(), sound, silence) == [(-1.0, Status.SILENT_ESTIMATE)] * 2
+    assert scores(Fake(), silence, sound) == [(None, Status.SILENT_REFERENCE)] * 2
+    assert scores(Fake(), silence, silence) == [(None, Status.BOTH_SILENT)] * 2
+    assert scores(Fake(), sound, sound * torch.nan) == [(None, Status.NON_FINITE)] * 2
+    assert scores(Fake(), sound, sound[:, 1:]) == [(None, Status.LENGTH_MISMATCH)] * 2
+    assert scores(Fake(), sound[:, :100], sound[:, :100]) == [(None, Status.TOO_SHORT)] * 2
+    assert scores(Fake(), sound, sound * torch.tensor([[1.0], [-1.0]])) == [(-1.0, Status.SILENT_ESTIMATE)] * 2
+    assert scores(Fake(), sound, 4 * sound) == [(None, Status.ERROR)] * 2
+    assert scores(Fake(), None, sound) == []
+
+
+def test_a_value_that_is_no_number_is_an_error() -> None:
+    """Log 0 in the second column; the first keeps its value."""
+    sound = torch.full((1, 16_000), 0.5)
+    assert scores(Fake(), sound, sound) == [(8000.0, Status.OK), (None, Status.ERROR)]
+
+
+def test_a_reference_free_metric_needs_none() -> None:
+    metric = Fake()
+    metric.intrusive = False  # type: ignore[misc]
+    sound = torch.full((1, 24_000), 0.5)
+    assert [score.status for score in scores(metric, None, sound)] == [Status.OK, Status.OK]
+    assert scores(metric, None, 0 * sound) == [(-1.0, Status.SILENT_ESTIMATE)] * 2
+    assert scores(metric, 0 * sound, sound) == [(None, Status.SILENT_REFERENCE)] * 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "module"), [(PESQ, "pesq"), (STOI, "pystoi"), (DNSMOS, "speechmos"), (DNSMOS, "onnxruntime")]
+)
+def test_says_what_is_missing(
+    kind: type[SpeechMetric], module: str, monkeypatch: pytest.MonkeyPatch, voice: Tensor
+) -> None:
+    for name in kind.imports:
+        monkeypatch.setitem(sys.modules, name, None if name == module else sys)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == module else object())
+    assert kind().missing() == f"{module} is not installed: pip install 'sam-audio-bench[speech]'"
+    with pytest.raises(Precondition, match=rf"{module} is not installed: pip install 'sam-audio-bench\[speech\]'"):
+        kind().score([item(voice)], [answer(voice)])
+
+
+def test_the_version_of_the_library_is_recorded() -> None:
+    assert Fake().parameters_used == {}
+    if PESQ().missing() is None:
+        from importlib.metadata import version
+
+        assert PESQ().parameters_used == {"pesq": version("pesq")}
