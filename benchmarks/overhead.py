@@ -7,10 +7,13 @@ Prints both and writes benchmarks/overhead.md; the goal is 5 ms an item of 8 s a
 
 from __future__ import annotations
 
+import os
 import statistics
 import tempfile
 import time
 from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line does, before torch is loaded
 
 import sam_audio_bench as sab
 from sam_audio_bench.metrics import DEFAULT
