@@ -6,7 +6,10 @@ FFmpeg. One resampler, soxr HQ, serves all evaluation audio.
 
 from __future__ import annotations
 
+import io
+from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -81,21 +84,30 @@ def to_mono(audio: Audio) -> Audio:
 
 def quantise(samples: NDArray[np.floating]) -> NDArray[np.float32]:
     """Rounds to the 24-bit grid on which FLAC is lossless; below ±1, sums on it are exact in float32."""
-    steps = samples * samples.dtype.type(_FULL_SCALE_24)  # a power of two: exact in float32 too
-    np.rint(steps, out=steps)
+    steps = _steps(samples)
     steps /= _FULL_SCALE_24
     return steps.astype(np.float32, copy=False)
 
 
-def _leaves_full_scale(samples: NDArray[np.floating]) -> bool:
-    return bool(samples.max() > 1 - 1 / _FULL_SCALE_24 or samples.min() < -1)
+def _steps(samples: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Samples in steps of the grid, rounded; the scale is a power of two, so float32 is exact too."""
+    steps = samples * samples.dtype.type(_FULL_SCALE_24)
+    return np.rint(steps, out=steps)
+
+
+def _fits(steps: NDArray[np.floating]) -> bool:
+    """Whether 24 bits hold every step."""
+    return bool(steps.max() < _FULL_SCALE_24 and steps.min() >= -_FULL_SCALE_24)
 
 
 def as_stored(audio: Audio) -> Audio:
     """The samples that `read` gives back after `write`, bit for bit, without the way over the disk."""
     samples = audio.samples.numpy()
-    stored = samples.astype(np.float32) if _leaves_full_scale(samples) else quantise(samples)
-    return Audio(torch.from_numpy(stored), audio.rate)
+    steps = _steps(samples)
+    if not _fits(steps):
+        return Audio(audio.samples.float().clone(), audio.rate)
+    steps /= _FULL_SCALE_24
+    return Audio(torch.from_numpy(steps.astype(np.float32, copy=False)), audio.rate)
 
 
 def write(stem: Path, audio: Audio) -> Path:
@@ -103,17 +115,33 @@ def write(stem: Path, audio: Audio) -> Path:
 
     Atomic. A file of the other kind left by an earlier answer is removed.
     """
-    samples = audio.samples.numpy()
-    floating = _leaves_full_scale(samples)
-    path, other = (stem.with_name(stem.name + end) for end in ((".wav", ".flac") if floating else (".flac", ".wav")))
-    if floating:
-        write_wav(path, audio)
-    else:
-        integers = np.rint(samples.astype(np.float64) * _FULL_SCALE_24).astype(np.int32).T << 8
-        with replacing(path) as temporary:  # level 0: three times as fast as the default for 10 % more bytes
-            soundfile.write(temporary, integers, audio.rate, format="FLAC", subtype="PCM_24", compression_level=0)
-    other.unlink(missing_ok=True)
-    return path
+    steps = _steps(audio.samples.numpy())
+    flac, wav = (stem.with_name(stem.name + suffix) for suffix in (".flac", ".wav"))
+    if not _fits(steps):
+        write_wav(wav, audio)
+        flac.unlink(missing_ok=True)
+        return wav
+    with replacing(flac) as temporary:
+        if steps.any():
+            _encode(temporary, steps, audio.rate)
+        else:
+            temporary.write_bytes(_silence(*steps.shape, audio.rate))
+    wav.unlink(missing_ok=True)
+    return flac
+
+
+def _encode(file: Path | BinaryIO, steps: NDArray[np.floating], rate: int) -> None:
+    """FLAC of 24 bit; at level 0, three times as fast as at the default for 10 % more bytes."""
+    steps *= 256  # libsndfile takes the upper 24 bits of 32
+    soundfile.write(file, steps.T.astype(np.int32), rate, format="FLAC", subtype="PCM_24", compression_level=0)
+
+
+@lru_cache(maxsize=8)
+def _silence(channels: int, length: int, rate: int) -> bytes:
+    """A FLAC file of digital silence: what absent targets and baselines leave is the same file every time."""
+    encoded = io.BytesIO()
+    _encode(encoded, np.zeros((channels, length)), rate)
+    return encoded.getvalue()
 
 
 def write_wav(path: Path, audio: Audio) -> None:

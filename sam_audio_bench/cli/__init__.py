@@ -16,6 +16,7 @@ Importing this package imports click alone; each command imports its own needs.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -84,6 +85,7 @@ def group(debug: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> Any:
     """Runs a command; an error of ours is one sentence on standard error and exit code 2."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle threads of torch would take a core from the encoder
     words = sys.argv[1:] if arguments is None else arguments
     try:
         return group.main(args=words, prog_name="sabench", standalone_mode=True)

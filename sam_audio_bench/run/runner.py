@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sam_audio_bench import audio
@@ -14,7 +16,7 @@ from sam_audio_bench.files import sha256
 from sam_audio_bench.run.answers import ask
 from sam_audio_bench.run.header import closing, opening
 from sam_audio_bench.run.plan import Job, Plan
-from sam_audio_bench.run.scoring import PARTS, Batch, Scorer, loaded
+from sam_audio_bench.run.scoring import PARTS, Batch, Scorer, Scores, loaded
 from sam_audio_bench.types import Item, Separation, Status
 
 __all__ = ["Runner"]
@@ -52,13 +54,20 @@ class Runner:
 
     def _separate_missing(self) -> None:
         size = self.plan.settings.batch_size or int(getattr(self.job.separator, "batch_size", 1))
+        behind: deque[Future[None]] = deque()
         with ThreadPoolExecutor(1) as writer:
             for batch in loaded(self.job.data, self.job.to_separate(), size):
-                self._separate(batch, writer)
+                for step in self._steps(batch):
+                    behind.append(writer.submit(step))
+                    while len(behind) > _BEHIND:
+                        behind.popleft().result()
+            for waiting in behind:
+                waiting.result()
 
-    def _separate(self, batch: Batch, writer: ThreadPoolExecutor) -> None:
+    def _steps(self, batch: Batch) -> Iterator[Callable[[], None]]:
+        """What is to be written about a batch, in order; the answer can be stored while its scores are computed."""
         for identifier, error in batch.failures.items():
-            self._fail(identifier, error)
+            yield partial(self._fail, identifier, error)
         settings = self.plan.settings
         answers = ask(
             self.job.separator, batch.items, task=self.job.data.label,
@@ -67,15 +76,17 @@ class Runner:
         for item, answer in zip(batch.items, answers, strict=True):
             if isinstance(answer, Separation):
                 stored = _as_stored(answer)
-                persisted = writer.submit(self._persist, item, stored)
-                scores = self._scorer.score(item, stored, self.job.metrics)
-                persisted.result()
-                self._scorer.keep(item, scores)
-                self.advance(None)
+                yield partial(self._store, item, stored)
+                yield partial(self._keep, item.id, self._scorer.score(item, stored, self.job.metrics))
             else:
-                self._fail(item.id, answer)
+                yield partial(self._fail, item.id, answer)
 
-    def _persist(self, item: Item, answer: Separation) -> None:
+    def _keep(self, identifier: str, scores: Scores) -> None:
+        self._scorer.keep(identifier, scores)
+        self.advance(None)
+
+    def _store(self, item: Item, answer: Separation) -> None:
+        """Writes the audio, then the item's line of the journal: from there on a crash costs no separation."""
         stems = {part: self.job.folder.audio_stem(item.id, part) for part in PARTS}
         paths = {part: audio.write(stem, getattr(answer, part)) for part, stem in stems.items()}
         record = {
@@ -104,6 +115,10 @@ class Runner:
             "seed": self.plan.settings.seed,
             "status": status,
         }
+
+
+_BEHIND = 8
+"""Steps that may wait for the writer: enough to keep it busy, few enough to hold their answers in memory."""
 
 
 def _as_stored(answer: Separation) -> Separation:

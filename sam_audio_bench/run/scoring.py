@@ -84,7 +84,7 @@ class Scorer:
         waiting = [name for name in identifiers if self.answered(name) and outdated(self.folder, self.metrics, name)]
         for batch in loaded(self.data, waiting, 1):
             for item in batch.items:
-                self.keep(item, self.score(item, self._stored(item), outdated(self.folder, self.metrics, item.id)))
+                self.keep(item.id, self.score(item, self._stored(item), outdated(self.folder, self.metrics, item.id)))
                 self.advance(None)
             for identifier, error in batch.failures.items():
                 self.advance(f"{identifier}: {error}")
@@ -107,13 +107,13 @@ class Scorer:
             scores.found[metric] = {column: score for column in metric.wanted if (score := row[column]) is not None}
         return scores
 
-    def keep(self, item: Item, scores: Scores) -> None:
+    def keep(self, identifier: str, scores: Scores) -> None:
         """Scores first, then the journal line that says they are complete: a crash in between scores once more.
 
         A score that failed is not among the complete ones, so that a rerun tries it again.
         """
-        record = self.folder.items[item.id]
-        rows = [self._row(item.id, column, score) for row in scores.found.values() for column, score in row.items()]
+        record = self.folder.items[identifier]
+        rows = [self._row(identifier, column, score) for row in scores.found.values() for column, score in row.items()]
         signed = {column: text for metric in scores.found for column, text in signatures(metric).items()}
         complete = {**record.get("scored", {}), **signed}
         self.folder.add_scores(rows)
@@ -125,7 +125,7 @@ class Scorer:
             }
         )
         for column, message in scores.errors.items():
-            self.note(f"{item.id}: {column} failed: {message}")
+            self.note(f"{identifier}: {column} failed: {message}")
 
     def fail(self, identifier: str) -> None:
         """Rows without a value for an item that has no answer."""
