@@ -52,6 +52,15 @@ def test_commands(place: str, code: str, tmp_path: Path, monkeypatch: pytest.Mon
         assert result.exit_code == 0, f"{place}: {line}\n{result.output}\n{result.exception}"
 
 
+def test_the_readme_shows_what_the_first_command_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (_, command), *_ = commands()
+    shown = CliRunner().invoke(group, shlex.split(command)[1:]).stdout
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block, *_) = re.findall(r"^```text\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert [line.rstrip() for line in shown.splitlines()] == block.splitlines()
+
+
 def test_links_lead_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
