@@ -7,7 +7,6 @@ neighbours. ``python benchmarks/metrics.py memory`` scores one song of five minu
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import resource
 import statistics
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from edge_cases import museval_metrics
 from torch import Tensor
 
 from sam_audio_bench.metrics.functional import bss_images, bss_sources, framewise_sdr, si_sdr
@@ -48,20 +48,6 @@ def separated(*shape: int) -> tuple[Tensor, Tensor]:
     """Sources, and estimates with interference and noise."""
     sources = noise(*shape)
     return sources, sources + 0.3 * sources.roll(1, dims=0) + 0.1 * noise(*shape, seed=1)
-
-
-def museval_metrics() -> Any:
-    """The module `museval.metrics` without its package, which wants an ffmpeg."""
-    package = importlib.util.find_spec("museval")
-    if package is None or not package.submodule_search_locations:
-        sys.exit("expected museval, found none; run: pip install -e '.[oracles]'")
-    path = Path(package.submodule_search_locations[0]) / "metrics.py"
-    spec = importlib.util.spec_from_file_location("museval_metrics", path)
-    if spec is None or spec.loader is None:
-        sys.exit(f"expected a module at {path}, found none")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def v4_rows() -> list[Row]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -93,8 +94,9 @@ def test_a_taken_name_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_real_plugin_package(tmp_path: Path) -> None:
     """Installed into a folder of its own, without touching this environment."""
+    source = shutil.copytree(PLUGIN, tmp_path / "plugin")  # building leaves files behind
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*install, "--target", str(tmp_path / "site"), str(PLUGIN)], check=True, capture_output=True)
+    subprocess.run([*install, "--target", str(tmp_path / "site"), str(source)], check=True, capture_output=True)
     path = os.pathsep.join([str(tmp_path / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
     start = [sys.executable, "-c", "from sam_audio_bench.cli import main; main()"]
     options = ["eval", "--model", "attenuate", "--task", "clicks", "--split", "mini", "--metrics", "peak_db,si_sdr"]

@@ -12,6 +12,7 @@ import click
 from sam_audio_bench.cli.config import config_option, origins
 from sam_audio_bench.cli.output import note, print_json, print_records
 from sam_audio_bench.errors import UsageError
+from sam_audio_bench.metrics.catalogue import STEREO
 
 if TYPE_CHECKING:
     from sam_audio_bench.run.plan import Job, Plan
@@ -39,7 +40,7 @@ __all__ = ["evaluate"]
 @click.option("--overwrite", type=click.Choice(["only-missing", "always", "never"]), default="only-missing",
               show_default=True, help="What to do with finished items.")  # fmt: skip
 @click.option("--align", type=click.Choice(["pad", "trim"]), help="Accept answers of another length, and how.")
-@click.option("--stereo", type=click.Choice(["joint", "mean", "mono"]), default="joint", show_default=True,
+@click.option("--stereo", type=click.Choice(STEREO), default="joint", show_default=True,
               help="How scores treat channels.")  # fmt: skip
 @click.option("--timeout", type=float, help="Seconds that a cmd: program may take for an item.")
 @click.option("--fail-on-error", help="Exit with 1 when more than N items, or this fraction of them, fail.")
@@ -151,8 +152,14 @@ def _show_plan(plan: Plan) -> None:
         names = ", ".join(job.separator.name for job in jobs)
         metrics = ", ".join(jobs[0].columns) or "none"
         note(f"plan: {label}: {len(jobs[0].chosen)} items for {names}: {state}; metrics {metrics}")
-    for (_, metric), reason in plan.unavailable.items():
-        note(f"plan: {metric} will not run: {reason}")
+    without: dict[tuple[str, str], list[str]] = {}
+    for (task, metric), reason in plan.unavailable.items():
+        without.setdefault((metric, reason), []).append(task)
+    for (metric, reason), lacking in without.items():
+        note(f"plan: {metric} will not run on {', '.join(lacking)}: {reason}")
+
+
+_SHOWN_RUNS = 8
 
 
 def _show(results: Results, plan: Plan, *, as_json: bool) -> None:
@@ -161,8 +168,10 @@ def _show(results: Results, plan: Plan, *, as_json: bool) -> None:
         return
     results.print()
     click.echo("Run folders:")
-    for run in results.runs:
+    for run in results.runs[:_SHOWN_RUNS]:
         click.echo(f"  {run}")
+    if len(results.runs) > _SHOWN_RUNS:
+        click.echo(f"  and {len(results.runs) - _SHOWN_RUNS} more in {plan.settings.output}")
     others = [name for name in ("oracle-irm", "repet-sim") if all(job.separator.name != name for job in plan.jobs)]
     if others:
         click.echo(f"Next: add --model …,{others[0]} to compare, or `sabench table {results.runs[0]} --format md`.")

@@ -12,10 +12,11 @@ import torchmetrics
 from torch import Tensor
 from torchmetrics.utilities.data import dim_zero_cat
 
-from sam_audio_bench.metrics.catalogue import CARDS, MetricCard
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.metrics.catalogue import CARDS, STEREO, MetricCard
 from sam_audio_bench.types import Item, Score, Separation, Status
 
-__all__ = ["Metric", "Row"]
+__all__ = ["Metric", "Row", "StereoMetric"]
 
 Row = tuple[Score | None, ...]
 """One score a column; None where the metric asks nothing of the item (a leak where the target is present)."""
@@ -75,6 +76,25 @@ class Metric(torchmetrics.Metric, ABC):
         latest = torch.empty_like(order).index_copy_(0, where, torch.arange(len(where)))
         values, statuses = dim_zero_cat(self.values)[latest], dim_zero_cat(self.statuses)[latest]
         return [tuple(map(_score, row, codes)) for row, codes in zip(values.tolist(), statuses.tolist(), strict=True)]
+
+
+class StereoMetric(Metric):
+    """A metric with a policy for channels.
+
+    Args:
+        stereo: one of `catalogue.STEREO`.
+    """
+
+    def __init__(self, stereo: str = "joint") -> None:
+        super().__init__()
+        if stereo not in STEREO:
+            raise UsageError(f"expected stereo to be one of {', '.join(STEREO)}, found {stereo!r}")
+        self.stereo = stereo
+
+    @property
+    def parameters_used(self) -> dict[str, Any]:
+        """What changes the values, for ``run.json``."""
+        return {"stereo": self.stereo}
 
 
 def _value(score: Score | None) -> float:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-__all__ = ["CAP_DB", "CARDS", "DEFAULT", "FLOOR_DB", "MetricCard", "columns_of"]
+__all__ = ["CAP_DB", "CARDS", "DEFAULT", "FLOOR_DB", "STEREO", "MetricCard", "columns_of"]
 
 FLOOR_DB = -100.0
 """The lowest ratio that is given: silence where a sound was asked for, or an answer orthogonal to it."""
 
 CAP_DB = 100.0
 """What a value beyond ±CAP_DB counts as in a mean, ±inf too; the tables say so wherever it was used."""
+
+
+STEREO = ("joint", "mean", "mono")
+"""How scores treat channels: taken together; the mean of the channels' scores; the channels averaged first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,46 +8,31 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from sam_audio_bench.errors import UsageError
 from sam_audio_bench.metrics import functional
-from sam_audio_bench.metrics.base import Metric, Row
+from sam_audio_bench.metrics.base import Row, StereoMetric
 from sam_audio_bench.metrics.catalogue import CAP_DB, FLOOR_DB, columns_of
 from sam_audio_bench.types import Audio, Item, Score, Separation, Status
 
-__all__ = ["SASDR", "SDSDR", "SISDR", "SISNR", "SNR", "STEREO", "ReferenceMetric", "improvement", "mean_db"]
-
-STEREO = ("joint", "mean", "mono")
-"""joint: one score, energies summed over channels; mean: mean of the channels' scores; mono: channels averaged."""
+__all__ = ["SASDR", "SDSDR", "SISDR", "SISNR", "SNR", "ReferenceMetric", "improvement", "mean_db"]
 
 
-class ReferenceMetric(Metric):
+class ReferenceMetric(StereoMetric):
     """Compares the answer with the references; ``columns`` are pairs of a quantity and its improvement.
 
     Every item is scored alone, so that no value depends on its neighbours.
 
     Args:
-        stereo: one of `STEREO`. Under "mean", channels without a reference sound are left out, and a perfect channel
-            beside others counts as `catalogue.CAP_DB`.
+        stereo: one of `catalogue.STEREO`. Under "mean", channels without a reference sound are left out, and a perfect
+            channel beside others counts as `catalogue.CAP_DB`.
     """
 
     sources: ClassVar[int] = 1  # what is compared: the target alone, or the target and the residual
     decisive: ClassVar[int] = 1  # how many of these sources must be silent for the score to be undefined
-
-    def __init__(self, stereo: str = "joint") -> None:
-        super().__init__()
-        if stereo not in STEREO:
-            raise UsageError(f"expected stereo to be one of {', '.join(STEREO)}, found {stereo!r}")
-        self.stereo = stereo
-
-    @property
-    def parameters_used(self) -> dict[str, Any]:
-        """What changes the values, for ``run.json``."""
-        return {"stereo": self.stereo}
 
     @abstractmethod
     def measure(self, references: Tensor, estimates: Tensor, rate: int) -> Tensor:

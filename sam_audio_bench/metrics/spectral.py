@@ -14,33 +14,21 @@ from torch import Tensor
 
 from sam_audio_bench.audio import resample, to_mono
 from sam_audio_bench.errors import Precondition, UsageError
-from sam_audio_bench.metrics.base import Metric, Row
+from sam_audio_bench.metrics.base import Row, StereoMetric
 from sam_audio_bench.metrics.catalogue import columns_of
 from sam_audio_bench.metrics.functional.energy import classify, is_silent
 from sam_audio_bench.metrics.functional.spectral import LEVELS, SHORTEST, mrstft
-from sam_audio_bench.metrics.ratios import STEREO
 from sam_audio_bench.types import Audio, Item, Score, Separation, Status
 
 __all__ = ["MRSTFT", "LogWMSE"]
 
 
-class _SpectralMetric(Metric):
+class _SpectralMetric(StereoMetric):
     """One column that compares the answer's target with the reference, every item alone.
 
     Args:
         stereo: "joint" as the subclass says; "mean": mean of the channels' values; "mono": channels averaged first.
     """
-
-    def __init__(self, stereo: str = "joint") -> None:
-        super().__init__()
-        if stereo not in STEREO:
-            raise UsageError(f"expected stereo to be one of {', '.join(STEREO)}, found {stereo!r}")
-        self.stereo = stereo
-
-    @property
-    def parameters_used(self) -> dict[str, Any]:
-        """What changes the values, for ``run.json``."""
-        return {"stereo": self.stereo}
 
     def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
         """One value an item; an item without a reference is not asked."""
@@ -72,7 +60,7 @@ class MRSTFT(_SpectralMetric):
     Under "joint" the sums go over all channels; under "mean", channels whose reference is silent are left out.
 
     Args:
-        stereo: one of `ratios.STEREO`.
+        stereo: one of `catalogue.STEREO`.
         level: one of `functional.spectral.LEVELS`; "full_scale" gives auraloss's values.
     """
 
@@ -120,7 +108,7 @@ class LogWMSE(_SpectralMetric):
     scored alone and averaged, as the library does, without those in which the mixture is silent.
 
     Args:
-        stereo: one of `ratios.STEREO`.
+        stereo: one of `catalogue.STEREO`.
     """
 
     columns = columns_of("sam_audio_bench.metrics.spectral:LogWMSE")

@@ -21,9 +21,8 @@ import torch
 from sam_audio_bench.audio import resample
 from sam_audio_bench.errors import BenchError, Precondition, StoreError, UsageError
 from sam_audio_bench.files import load_json
-from sam_audio_bench.metrics.base import Metric, Row
+from sam_audio_bench.metrics.base import Row, StereoMetric
 from sam_audio_bench.metrics.functional import is_silent
-from sam_audio_bench.metrics.ratios import STEREO
 from sam_audio_bench.types import Audio, Item, Score, Separation, Status
 
 __all__ = ["LearnedMetric", "ModelFolder", "Source"]
@@ -130,7 +129,7 @@ def _first(folder: Path, names: Sequence[str]) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
-class LearnedMetric(Metric):
+class LearnedMetric(StereoMetric):
     """A network that listens to the answer's target, one item and one window at a time.
 
     So no value depends on the items beside it. The network is loaded when the first item is scored, and kept.
@@ -147,9 +146,7 @@ class LearnedMetric(Metric):
     rate: ClassVar[int]  # Hz, what the network hears
 
     def __init__(self, source: Source, *, device: str = "auto", stereo: str = "joint") -> None:
-        super().__init__()
-        if stereo not in STEREO:
-            raise UsageError(f"expected stereo to be one of {', '.join(STEREO)}, found {stereo!r}")
+        super().__init__(stereo)
         try:
             self._place = torch.device("cpu" if device == "auto" else device)
         except RuntimeError as error:
@@ -157,7 +154,6 @@ class LearnedMetric(Metric):
         if device == "auto" and torch.cuda.is_available():
             self._place = torch.device("cuda")
         self.source = source
-        self.stereo = stereo
         self._found: ModelFolder | None = None
         self._sha256: str | None = None
         self._network: Any = None
@@ -199,7 +195,7 @@ class LearnedMetric(Metric):
             "model": found.model if found else self.source.repository,
             "revision": found.revision if found else None,
             "weights_sha256": self.weights_sha256,
-            "stereo": self.stereo,
+            **super().parameters_used,
         }
 
     def _model(self) -> ModelFolder:

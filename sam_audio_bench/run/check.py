@@ -8,12 +8,12 @@ import numpy as np
 import torch
 
 from sam_audio_bench.errors import BadSeparation, UsageError
+from sam_audio_bench.metrics.catalogue import STEREO
 from sam_audio_bench.types import Audio, Item, Query, Separation
 
-__all__ = ["ALIGNMENTS", "STEREO_POLICIES", "check", "cut"]
+__all__ = ["ALIGNMENTS", "check", "check_policies", "cut"]
 
 ALIGNMENTS = ("pad", "trim")
-STEREO_POLICIES = ("joint", "mean", "mono")
 
 
 def check(answer: Separation, query: Query, *, align: str | None = None, stereo: str = "joint") -> Separation:
@@ -84,5 +84,5 @@ def check_policies(align: str | None, stereo: str) -> None:
     """Raises UsageError for a policy that does not exist."""
     if align is not None and align not in ALIGNMENTS:
         raise UsageError(f"expected --align to be one of {', '.join(ALIGNMENTS)}, found {align!r}")
-    if stereo not in STEREO_POLICIES:
-        raise UsageError(f"expected --stereo to be one of {', '.join(STEREO_POLICIES)}, found {stereo!r}")
+    if stereo not in STEREO:
+        raise UsageError(f"expected --stereo to be one of {', '.join(STEREO)}, found {stereo!r}")

@@ -161,7 +161,7 @@ def obstacle(metric: Metric, task: TaskData) -> str | None:
     """Why a metric cannot run on a task: something that the machine or the data lack."""
     needs = frozenset[str]().union(*(card.needs for card in metric.cards() if card.id in metric.wanted))
     lacking = sorted(needs - task.provides)
-    return metric.missing() or (f"{task.task} has no {', '.join(lacking)}" if lacking else None)
+    return metric.missing() or (f"no {' and no '.join(lacking)} there" if lacking else None)
 
 
 def _job(separator: AnySeparator, data: TaskData, metrics: Sequence[Metric], settings: Settings) -> Job:

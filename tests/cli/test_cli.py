@@ -111,7 +111,7 @@ def test_plan_says_why_a_metric_cannot_run(here: Path, small_task: Path) -> None
     bare.write_text("mixture,text\nmix0.wav,noise\n")
     options = ["eval", "--model", "silence", "--task", str(bare), "--metrics", "snr,reconstruction_db"]
     result = invoke(*options, "--dry-run")
-    assert "plan: snr will not run: bare has no reference" in result.stderr
+    assert "plan: snr will not run on bare: no reference there" in result.stderr
     assert not (here / "runs").exists()
     found = json.loads(invoke(*options, "--json").stdout)
     assert {row["metric"] for row in found["rows"]} == {"reconstruction_db"}

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.metrics.bss import SIBSS, BSSImages, BSSImagesSDR, BSSSources, BSSSourcesSDR
-from sam_audio_bench.metrics.catalogue import CAP_DB, CARDS, FLOOR_DB
+from sam_audio_bench.metrics.catalogue import CAP_DB, CARDS, FLOOR_DB, STEREO
 from sam_audio_bench.metrics.functional import bss_images, bss_sources, sa_sdr, si_sdr, snr
-from sam_audio_bench.metrics.ratios import SASDR, SDSDR, SISDR, SISNR, SNR, STEREO, ReferenceMetric
+from sam_audio_bench.metrics.ratios import SASDR, SDSDR, SISDR, SISNR, SNR, ReferenceMetric
 from sam_audio_bench.types import Item, Score, Separation, Status
 
 LIGHT: list[type[ReferenceMetric]] = [SNR, SISDR, SISNR, SDSDR, SASDR, SIBSS, BSSSourcesSDR, BSSImagesSDR]
