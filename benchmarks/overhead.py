@@ -20,7 +20,7 @@ from sam_audio_bench.metrics import DEFAULT
 from sam_audio_bench.registry import load_metrics
 from sam_audio_bench.tasks import GROUPS
 
-ROUNDS = 5
+ROUNDS = 15
 
 
 def bare(tasks: tuple[str, ...]) -> tuple[float, int]:
