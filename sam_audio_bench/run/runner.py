@@ -97,7 +97,7 @@ class Runner:
             **{part: path.name for part, path in paths.items()},
             "sha256": {part: sha256(path.read_bytes()) for part, path in paths.items()},
         }
-        self.job.folder.add_item(record)
+        self.job.folder.add_item(record, durable=False)  # the line with the scores follows
 
     def _fail(self, identifier: str, error: Exception) -> None:
         """An item without an answer: its message in the journal, its status in every row, and the run goes on."""

@@ -118,9 +118,9 @@ class RunFolder:
         self.scores = {key: row for key, row in self.scores.items() if key[2] not in dropped}
         self.forget(())
 
-    def add_item(self, record: dict[str, Any]) -> None:
+    def add_item(self, record: dict[str, Any], *, durable: bool = True) -> None:
         """Journals an item whose audio is on disk, or whose failure is final for this run."""
-        append_lines(self.path / "items.jsonl", [record])
+        append_lines(self.path / "items.jsonl", [record], durable=durable)
         self.items[record["item"]] = record
 
     def add_scores(self, rows: Sequence[dict[str, Any]]) -> None:
