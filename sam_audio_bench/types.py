@@ -180,7 +180,7 @@ class Score(NamedTuple):
 class Result:
     """One number of one item: a row of ``scores.parquet``."""
 
-    task: str  # "sfx@1"
+    task: str  # "sfx"
     item: str
     group: str
     separator: str

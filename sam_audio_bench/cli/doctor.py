@@ -6,7 +6,7 @@ import importlib.util
 import os
 import shutil
 import sys
-from importlib.metadata import PackageNotFoundError, entry_points, requires, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 import click
@@ -14,6 +14,7 @@ import click
 from sam_audio_bench import __version__
 from sam_audio_bench.cli.output import print_json
 from sam_audio_bench.errors import BenchError
+from sam_audio_bench.registry import plugins
 
 __all__ = ["doctor"]
 
@@ -57,13 +58,9 @@ def _software() -> list[Check]:
 
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     found.append(("device", "ok", ", ".join(gpus) or f"cpu, {torch.get_num_threads()} threads of {os.cpu_count()}"))
-    plugins = [point.name for kind in ("separators", "metrics", "tasks") for point in _points(kind)]
-    found.append(("plugins", "ok", ", ".join(plugins) or "none"))
+    names = [name for kind in ("separators", "metrics", "tasks") for name in plugins(kind)]
+    found.append(("plugins", "ok", ", ".join(names) or "none"))
     return found
-
-
-def _points(kind: str) -> list[importlib.metadata.EntryPoint]:
-    return list(entry_points(group=f"sam_audio_bench.{kind}"))
 
 
 def _storage() -> list[Check]:

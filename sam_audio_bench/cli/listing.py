@@ -69,7 +69,7 @@ def listing(kind: str, as_json: bool) -> None:
 
 
 def _third_parties(kind: str) -> list[dict[str, Any]]:
-    from importlib.metadata import entry_points
+    from sam_audio_bench.registry import plugins
 
-    found = sorted(entry_points(group=f"sam_audio_bench.{kind}"), key=lambda point: point.name)
-    return [{"name": point.name, "target": point.value, "summary": f"plugin {point.value}"} for point in found]
+    found = sorted(plugins(kind).items())
+    return [{"name": name, "target": point.value, "summary": f"plugin {point.value}"} for name, point in found]

@@ -59,11 +59,6 @@ class Job:
     fingerprints: Mapping[str, str]  # item -> what a stored answer must have been made with
 
     @property
-    def oracle(self) -> bool:
-        """Whether the separator is shown the references."""
-        return isinstance(self.separator, OracleSeparator)
-
-    @property
     def columns(self) -> tuple[str, ...]:
         """Metric ids of this job's scores."""
         return tuple(column for metric in self.metrics for column in metric.wanted)

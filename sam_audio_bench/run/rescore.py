@@ -89,9 +89,7 @@ def _rescore(scorer: Scorer, *, everything: bool) -> None:
         return
     with folder.writing():
         status = folder.header["status"]
-        folder.forget(())
-        if everything:
-            folder.forget_scores(scorer.columns)
+        folder.forget_scores(scorer.columns if everything else ())
         folder.write_header(status="started", metrics=metric_records(scorer.metrics, folder.header["metrics"]))
         scorer.complete(scorer.data.ids)
         for item, record in folder.items.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from sam_audio_bench import audio
@@ -14,7 +14,7 @@ from sam_audio_bench.metrics.base import Metric
 from sam_audio_bench.run.check import cut
 from sam_audio_bench.run.store import RunFolder, failed
 from sam_audio_bench.tasks import TaskData
-from sam_audio_bench.types import Item, Score, Separation, Status
+from sam_audio_bench.types import Item, Result, Score, Separation, Status
 
 __all__ = ["PARTS", "Batch", "Scorer", "Scores", "loaded", "metric_records", "outdated", "signatures"]
 
@@ -116,12 +116,13 @@ class Scorer:
         rows = [self._row(identifier, column, score) for row in scores.found.values() for column, score in row.items()]
         signed = {column: text for metric in scores.found for column, text in signatures(metric).items()}
         complete = {**record.get("scored", {}), **signed}
+        earlier = {name: text for name, text in record.get("score_errors", {}).items() if name not in signed}
         self.folder.add_scores(rows)
         self.folder.add_item(
             {
                 **record,
                 "scored": {column: text for column, text in complete.items() if column not in scores.errors},
-                "score_errors": scores.errors,
+                "score_errors": {**earlier, **scores.errors},
             }
         )
         for column, message in scores.errors.items():
@@ -139,18 +140,19 @@ class Scorer:
 
     def _row(self, identifier: str, column: str, score: Score) -> dict[str, Any]:
         record = self.folder.items[identifier]
-        return {
-            "task": self.data.task,
-            "item": identifier,
-            "group": record["group"],
-            "separator": self.folder.header["model"]["name"],
-            "seed": record["seed"],
-            "candidate": 0,
-            "picked_by": record.get("picked_by"),
-            "metric": column,
-            "value": score.value,
-            "status": score.status,
-        }
+        row = Result(
+            task=self.data.task,
+            item=identifier,
+            group=record["group"],
+            separator=self.folder.header["model"]["name"],
+            seed=record["seed"],
+            candidate=0,
+            picked_by=record.get("picked_by"),
+            metric=column,
+            value=score.value,
+            status=score.status,
+        )
+        return asdict(row)
 
 
 @dataclass

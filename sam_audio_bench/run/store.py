@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,12 @@ from pyarrow import parquet
 
 from sam_audio_bench.errors import Precondition, StoreError
 from sam_audio_bench.files import append_lines, load_json, read_journal, replacing, safe_name, write_json
-from sam_audio_bench.types import Status
+from sam_audio_bench.types import Result, Status
 
 __all__ = ["COLUMNS", "SCHEMA_VERSION", "RunFolder"]
 
 SCHEMA_VERSION = 1
-COLUMNS = ("task", "item", "group", "separator", "seed", "candidate", "picked_by", "metric", "value", "status")
+COLUMNS = tuple(column.name for column in fields(Result))
 _SCHEMA = pyarrow.schema(
     [
         (
@@ -111,7 +111,7 @@ class RunFolder:
         (self.path / "scores.parquet").unlink(missing_ok=True)
 
     def forget_scores(self, metrics: Iterable[str]) -> None:
-        """Drops every score of some metrics; call `forget` first, which unseals."""
+        """Drops every score of some metrics, and unseals the scores."""
         dropped = set(metrics)
         for record in self.items.values():
             record["scored"] = {name: text for name, text in record.get("scored", {}).items() if name not in dropped}

@@ -436,6 +436,9 @@ def test_a_failing_metric_costs_its_own_scores(
     assert header["errors"] == [
         {"item": "item-2", "status": "error", "message": "snr failed: ArithmeticError: out of numbers"}
     ]
+    rescore([tmp_path], metrics=["sd_sdr"])  # another metric does not hide the failure
+    header = json.loads((tmp_path / "counting" / "small@1-file" / "run.json").read_text())
+    assert [error["message"] for error in header["errors"]] == ["snr failed: ArithmeticError: out of numbers"]
     separator = Counting()
     again = run(small_task, tmp_path, separator).to_frame()
     assert separator.batches == []
