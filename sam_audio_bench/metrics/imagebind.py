@@ -17,19 +17,20 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from sam_audio_bench import audio
 from sam_audio_bench.errors import MediaError
+from sam_audio_bench.files import replacing
 from sam_audio_bench.metrics.catalogue import columns_of
 from sam_audio_bench.metrics.weights import LearnedMetric, ModelFolder, Source
 from sam_audio_bench.types import Audio, Item, Prompt
+from sam_audio_bench.video import mask_frames, read_mask, stream_frames
 
 __all__ = ["ImageBind", "masked_video"]
 
 WEIGHTS = "imagebind_huge.pth"
+_CLOCK = Fraction(1, 90_000)  # seconds: the unit of time stamps
 
 
 class ImageBind(LearnedMetric):
@@ -100,27 +101,29 @@ def masked_video(video: Path, mask: Path, out: Path) -> None:
     Args:
         video: a file with a video stream.
         mask: npz with ``video_masklet`` [frames, height, width].
-        out: the mp4 to write, H.264, visually lossless.
+        out: the mp4 to write, H.264, visually lossless, with the video's own time stamps.
 
     Raises:
         MediaError: no video stream, or a mask of another size or number of frames.
     """
     import av
 
-    with np.load(mask, allow_pickle=False) as archive:
-        keep: NDArray[np.bool_] = archive["video_masklet"].astype(bool)
-    try:
-        with av.open(str(video)) as source:
-            rate = source.streams.video[0].average_rate or Fraction(25)
-            frames = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
-    except (av.FFmpegError, IndexError) as error:
-        raise MediaError(f"expected a video in {video}, found: {error}") from error
-    if len(frames) != len(keep) or (frames and frames[0].shape[:2] != keep.shape[1:]):
-        found = f"{len(frames)} frames of {frames[0].shape[:2] if frames else 'nothing'}"
-        raise MediaError(f"expected {len(keep)} frames of {keep.shape[1:]} in {video} as in its mask, found {found}")
-    with av.open(str(out), "w") as target:
-        stream = target.add_stream("libx264", rate=rate, options={"crf": "10"})
-        stream.height, stream.width, stream.pix_fmt = *keep.shape[1:], "yuv420p"
-        for pixels, wanted in zip(frames, keep, strict=True):
-            target.mux(stream.encode(av.VideoFrame.from_ndarray(pixels * wanted[..., None], format="rgb24")))
+    keep = read_mask(mask)
+    count, size = 0, tuple(keep.shape[1:])
+    with replacing(out) as temporary, av.open(str(temporary), "w", format="mp4") as target:
+        stream = target.add_stream("libx264", options={"crf": "10"})
+        stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
+        stream.codec_context.time_base = _CLOCK
+        for frame in stream_frames(video):
+            count, size = count + 1, tuple(frame.pixels.shape[1:])
+            if count <= len(keep) and size == keep.shape[1:]:
+                pixels = mask_frames(frame.pixels, keep[frame.index]).permute(1, 2, 0).contiguous()
+                masked = av.VideoFrame.from_ndarray(pixels.numpy(), format="rgb24")
+                masked.pts, masked.time_base = round(frame.time / _CLOCK), _CLOCK
+                target.mux(stream.encode(masked))
+        if count != len(keep) or size != keep.shape[1:]:
+            wanted = tuple(keep.shape[1:])
+            raise MediaError(
+                f"expected {len(keep)} frames of {wanted} in {video} as in its mask, found {count} frames of {size}"
+            )
         target.mux(stream.encode(None))
