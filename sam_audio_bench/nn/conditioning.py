@@ -1,0 +1,102 @@
+"""What the separator is told beside the text: spans as anchors, and features of a masked video, added to its frames.
+
+Letters: B batch, T frames, D width, V width of the video features, L anchors of an item.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from sam_audio_bench.errors import UsageError
+
+__all__ = ["ANCHORS", "AnchorEmbedding", "VideoAlignment", "anchor_tables", "frame_count", "frames_kept"]
+
+ANCHORS = {"<null>": 0, "+": 1, "-": 2, "<pad>": 3}
+"""Identifiers of what a frame can be told: nothing, target present, target absent, no frame."""
+
+Anchor = tuple[str, float, float]
+
+
+def frame_count(samples: int, hop: int) -> int:
+    """Latent frames of a clip.
+
+    >>> frame_count(1920, 1920), frame_count(1921, 1920)
+    (1, 2)
+    """
+    return math.ceil(samples / hop)
+
+
+def frames_kept(sizes: Sequence[int]) -> Tensor:
+    """Bool ``[B, T]``, true for the frames that an item has; T is the longest item's."""
+    return torch.arange(max(sizes)) < torch.tensor(sizes)[:, None]
+
+
+def anchor_tables(
+    anchors: Sequence[Sequence[Anchor]], sizes: Sequence[int], *, hop: int, rate: int
+) -> tuple[Tensor, Tensor]:
+    """Identifiers ``[B, L]`` of the anchors and, for each frame, which of them holds there ``[B, T]``, both int64.
+
+    Every list opens with ``<null>``, which holds where no anchor does, and ``<pad>``, which holds after an item's end.
+    A span reaches from frame ``ceil(start * rate / hop)`` to before frame ``ceil(end * rate / hop)``; a later anchor
+    wins over an earlier one, and over padding; negative times count from the end, as Python's slices do.
+
+    Args:
+        anchors: for each item (token of `ANCHORS`, start, end), in seconds.
+        sizes: frames of each item.
+        hop: samples a frame.
+        rate: Hz.
+
+    Raises:
+        UsageError: not one list an item, or an unknown token.
+    """
+    if len(anchors) != len(sizes):
+        raise UsageError(f"expected one list of spans an item, found {len(anchors)} for {len(sizes)} items")
+    rows = [[ANCHORS["<null>"], ANCHORS["<pad>"]] for _ in sizes]
+    alignment = (~frames_kept(sizes)).long()
+    for item, spans in enumerate(anchors):
+        for token, start, end in spans:
+            if token not in ANCHORS:
+                raise UsageError(f"expected the sign of a span to be + or -, found {token!r}")
+            # float64, multiplied before divided: 0.28 s at 48 kHz and a hop of 1920 is frame 8, not 7
+            alignment[item, math.ceil(start * rate / hop) : math.ceil(end * rate / hop)] = len(rows[item])
+            rows[item].append(ANCHORS[token])
+    longest = max(map(len, rows))
+    ids = [row + [ANCHORS["<pad>"]] * (longest - len(row)) for row in rows]
+    return torch.tensor(ids), alignment
+
+
+class AnchorEmbedding(nn.Module):
+    """tanh(gate) * proj(embed(anchor of the frame)), to be added to the frames."""
+
+    def __init__(self, anchors: int, width: int, dim: int) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(anchors + 1, width, padding_idx=anchors)
+        self.gate = nn.Parameter(torch.zeros(1))
+        self.proj = nn.Linear(width, dim, bias=False)
+
+    def forward(self, ids: Tensor, alignment: Tensor) -> Tensor:
+        """``ids [B, L]``, ``alignment [B, T]`` -> ``[B, T, D]``."""
+        found: Tensor = self.gate.tanh() * self.proj(self.embed(ids.gather(1, alignment)))
+        return found
+
+
+class VideoAlignment(nn.Module):
+    """tanh(gate) * layernorm(conv(features)), to be added to the frames.
+
+    Without a video the released separator passes zeros, which add the norm of the convolution's bias.
+    """
+
+    def __init__(self, video_width: int, dim: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(video_width, dim, 1)
+        self.layer_norm = nn.LayerNorm(dim)
+        self.gate = nn.Parameter(torch.zeros(1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """``[B, V, T] -> [B, T, D]``."""
+        found: Tensor = self.gate.tanh() * self.layer_norm(self.conv(features).transpose(1, 2))
+        return found

@@ -1,0 +1,112 @@
+"""From noise to latents: the differential equation of flow matching (Lipman et al., 2023), solved by torchdiffeq.
+
+Clips above what a network was trained on are solved window by window: jointly, every evaluation merging the windows'
+velocities (multi-diffusion, Bar-Tal et al., 2023, as the SAM Audio paper describes it), so that the seams agree.
+
+Letters: B batch, T frames, C channels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torchdiffeq import odeint
+
+from sam_audio_bench.errors import UsageError
+
+__all__ = ["EVALUATIONS", "Velocity", "evaluations", "fades", "integrate", "jointly", "windows"]
+
+EVALUATIONS = {"euler": 1, "midpoint": 2, "heun2": 2, "heun3": 3, "rk4": 4}
+"""Evaluations a step of the solvers; "rk4" is torchdiffeq's, the 3/8 rule."""
+
+Velocity = Callable[[Tensor, Tensor], Tensor]
+"""``(time [], state [B, T, C]) -> [B, T, C]``."""
+
+
+def evaluations(solver: str, step: float) -> int:
+    """Evaluations of the network from time 0 to 1; a last step is as long as is left.
+
+    >>> evaluations("midpoint", 2 / 32), evaluations("midpoint", 0.3)
+    (32, 8)
+    """
+    if solver not in EVALUATIONS:
+        raise UsageError(f"expected solver to be one of {', '.join(EVALUATIONS)}, found {solver!r}")
+    if not 0 < step <= 1:
+        raise UsageError(f"expected a step above 0 and at most 1, found {step}")
+    return EVALUATIONS[solver] * math.ceil(1 / step)
+
+
+def integrate(
+    velocity: Velocity, noise: Tensor, *, solver: str = "midpoint", step: float = 2 / 32,
+    on_evaluation: Callable[[], None] | None = None,
+) -> Tensor:  # fmt: skip
+    """The state at time 1 of what starts as noise at time 0, float32.
+
+    Args:
+        velocity: the derivative.
+        noise: ``[B, T, C]``.
+        solver: one of `EVALUATIONS`.
+        step: between 0 and 1; the released separator takes 2/32.
+        on_evaluation: called after each of `evaluations`.
+    """
+    evaluations(solver, step)
+
+    def derivative(time: Tensor, state: Tensor) -> Tensor:
+        found = velocity(time, state).to(state.dtype)
+        if on_evaluation is not None:
+            on_evaluation()
+        return found
+
+    times = torch.tensor([0.0, 1.0], device=noise.device)
+    path: Tensor = odeint(derivative, noise.float(), times, method=solver, options={"step_size": step})
+    return path[-1]
+
+
+def windows(frames: int, length: int, overlap: int) -> list[slice]:
+    """Windows of ``length`` frames, each sharing ``overlap`` or more with the next; the last one ends with the clip.
+
+    >>> windows(50, 20, 5)
+    [slice(0, 20, None), slice(15, 35, None), slice(30, 50, None)]
+    >>> windows(7, 20, 5)
+    [slice(0, 7, None)]
+    """
+    if not 0 <= overlap < length:
+        raise UsageError(f"expected windows longer than their overlap, found {length} and {overlap} frames")
+    if frames <= length:
+        return [slice(0, frames)]
+    starts = [*range(0, frames - length, length - overlap), frames - length]
+    return [slice(start, start + length) for start in starts]
+
+
+def fades(pieces: Sequence[slice], length: int) -> list[Tensor]:
+    """Weights ``[length of the piece]`` that sum to one everywhere: triangles that meet where pieces overlap.
+
+    >>> [weights.tolist() for weights in fades([slice(0, 4), slice(2, 6)], 6)]
+    [[1.0, 1.0, 0.75, 0.25], [0.25, 0.75, 1.0, 1.0]]
+    """
+    ramps = []
+    for piece in pieces:
+        inside = torch.arange(piece.stop - piece.start, dtype=torch.float64) + 0.5
+        ramps.append(torch.minimum(inside, inside.flip(0)))
+    total = torch.zeros(length, dtype=torch.float64)
+    for piece, ramp in zip(pieces, ramps, strict=True):
+        total[piece] += ramp
+    return [(ramp / total[piece]).float() for piece, ramp in zip(pieces, ramps, strict=True)]
+
+
+def jointly(velocities: Sequence[Velocity], pieces: Sequence[slice]) -> Velocity:
+    """One velocity of a whole clip out of one a window, merged by `fades`; one window at a time is in memory."""
+    if len(pieces) == 1:
+        return velocities[0]
+    weights = fades(pieces, pieces[-1].stop)
+
+    def merged(time: Tensor, state: Tensor) -> Tensor:
+        found = torch.zeros_like(state)
+        for velocity, piece, weight in zip(velocities, pieces, weights, strict=True):
+            found[:, piece] += velocity(time, state[:, piece]) * weight.to(state.device)[:, None]
+        return found
+
+    return merged

@@ -1,0 +1,164 @@
+"""Where a checkpoint lies: a folder of the user's, or a repository of the Hugging Face hub, downloaded once.
+
+Importing this module imports neither torch nor huggingface_hub.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+from sam_audio_bench.errors import Precondition
+from sam_audio_bench.files import load_json
+
+__all__ = ["SEPARATORS", "WEIGHTS", "Checkpoint", "find_checkpoint", "find_separator", "weight_file"]
+
+SEPARATORS = {
+    f"sam-audio-{size}{variant}": f"facebook/sam-audio-{size}{variant}"
+    for size in ("small", "base", "large")
+    for variant in ("", "-tv")
+}
+"""The released separators on the Hugging Face hub, by the names that they go by here."""
+
+WEIGHTS = ("model.safetensors", "checkpoint.pt")
+"""Names of the weight file, the preferred one first."""
+
+_PATIENCE_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A folder with ``config.json`` and a weight file, and what the hub calls it."""
+
+    folder: Path
+    weights: Path
+    repository: str | None = None
+    revision: str | None = None  # the commit
+
+    def sha256(self) -> str:
+        """Hex digest of the weight file; the hub's cache names its files by it, others are read."""
+        blob = self.weights.resolve().name
+        if self.repository is not None and re.fullmatch(r"[0-9a-f]{64}", blob):
+            return blob
+        import hashlib
+
+        with self.weights.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def weight_file(folder: Path, names: Sequence[str] = WEIGHTS) -> Path:
+    """The weight file of a folder; raises Precondition where there is none."""
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise Precondition(f"expected {' or '.join(names)} in {folder}, found neither")
+
+
+def find_checkpoint(
+    place: str | Path, *, repository: str | None = None, revision: str | None = None, names: Sequence[str] = WEIGHTS
+) -> Checkpoint:
+    """The checkpoint in a folder or, where ``repository`` is given, on the hub.
+
+    Args:
+        place: a folder, or the name that messages call the model by.
+        repository: id on the hub, ``owner/name``.
+        revision: branch, tag or commit on the hub; None: ``main``.
+        names: names of the weight file, the preferred one first.
+
+    Raises:
+        Precondition: it is not there and cannot be downloaded, with the reason and what to do.
+    """
+    if repository is None:
+        folder = Path(place)
+        if not (folder / "config.json").is_file():
+            raise Precondition(f"expected a checkpoint folder with config.json at {folder}, found none")
+        return Checkpoint(folder=folder, weights=weight_file(folder, names))
+    config = _download(repository, "config.json", revision)
+    weights = None
+    for name in names:
+        weights = _download(repository, name, revision, optional=name != names[-1])
+        if weights is not None:
+            break
+    assert config is not None
+    assert weights is not None  # the last name is not optional
+    return Checkpoint(folder=config.parent, weights=weights, repository=repository, revision=config.parent.name)
+
+
+def find_separator(place: str | Path, revision: str | None = None, *, text_encoder: str = "") -> Checkpoint:
+    """The checkpoint behind a released name, or in a folder.
+
+    A released one lacks its text encoder: unless another is given, that its config names must be there as well.
+
+    Raises:
+        Precondition: one of them is not there and cannot be downloaded.
+    """
+    repository = SEPARATORS.get(str(place))
+    found = find_checkpoint(place, repository=repository, revision=revision)
+    if repository is not None and not text_encoder:
+        named = load_json(found.folder / "config.json").get("text_encoder") or {}
+        _download(named.get("name", "t5-base"), "config.json", None)
+    return found
+
+
+def _download(repository: str, name: str, revision: str | None, *, optional: bool = False) -> Path | None:
+    """Path in the cache, downloaded if need be; None for an optional file that the repository does not have."""
+    from huggingface_hub import errors, hf_hub_download
+
+    asked = f"{name} of {repository} at revision {revision or 'main'}"
+    try:
+        return Path(hf_hub_download(repository, name, revision=revision, local_files_only=not _reachable()))
+    except errors.GatedRepoError as error:
+        raise Precondition(
+            f"expected access to the gated repository {repository}, found none; accept its licence at "
+            f"https://huggingface.co/{repository}, then log in with `hf auth login`, or give the folder of a copy"
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise Precondition(f"expected {asked}, found no such revision; see its branches on the hub") from error
+    except errors.RepositoryNotFoundError as error:
+        raise Precondition(
+            f"expected {asked}, found no such repository, or one that is not yours to see; log in with `hf auth login`"
+        ) from error
+    except errors.LocalEntryNotFoundError as error:  # offline, or no connection; also an EntryNotFoundError
+        raise Precondition(f"expected {asked}, found it neither in the cache nor {_unreachable()}") from error
+    except errors.EntryNotFoundError as error:
+        if optional:
+            return None
+        raise Precondition(f"expected {asked}, found no such file in that revision") from error
+    except (errors.HfHubHTTPError, errors.HFValidationError, OSError) as error:
+        found = " ".join(str(error).split())[:200]
+        raise Precondition(f"expected {asked}, found {found}; try again, or give the folder of a copy") from error
+
+
+@cache
+def _reachable() -> bool:
+    """Whether the hub answers at all; asked once, since huggingface_hub would try for half a minute."""
+    from huggingface_hub import constants, is_offline_mode
+
+    if is_offline_mode():
+        return False
+    if getproxies():
+        return True
+    place = urlsplit(constants.ENDPOINT)
+    try:
+        port = place.port or (80 if place.scheme == "http" else 443)
+        with socket.create_connection((place.hostname or "", port), timeout=_PATIENCE_SECONDS):
+            return True
+    except OSError:
+        return False
+
+
+def _unreachable() -> str:
+    """How the hub could not be asked, and what would change that."""
+    from huggingface_hub import constants, is_offline_mode
+
+    if is_offline_mode():
+        reason = "a connection allowed (--offline or HF_HUB_OFFLINE=1); run once without it"
+    else:
+        reason = f"the hub at {constants.ENDPOINT} in reach; connect once"
+    return f"{reason}, copy the cache of another machine, or give the folder of a copy"

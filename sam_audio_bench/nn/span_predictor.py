@@ -1,0 +1,297 @@
+"""PE-A-Frame: in which frames does a text sound? Embeddings of frames and of the text, compared in each frame.
+
+A `PEAVTransformer` over the latents of DAC-VAE and a ModernBERT, trained as SAM Audio describes (Shi et al., 2025).
+SAM Audio hands over the latents that it has already; the codec's encoder in here is for those who come with a waveform.
+
+Letters: B batch, T frames, C width of a latent, D width of the common space, S tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from sam_audio_bench.errors import Precondition, UsageError
+from sam_audio_bench.nn.checkpoint import load_strict, open_weights
+from sam_audio_bench.nn.codec import reflect_pad
+from sam_audio_bench.nn.conditioning import frames_kept
+from sam_audio_bench.nn.config import Config, read_config
+from sam_audio_bench.nn.hub import Checkpoint, find_checkpoint
+from sam_audio_bench.nn.peav import (
+    PEAVConfig,
+    PEAVTransformer,
+    first_state,
+    load_tokenizer,
+    modern_bert,
+    restore_buffers,
+    tokenize,
+)
+
+__all__ = ["REPOSITORIES", "REVISION", "THRESHOLD", "DACConfig", "SpanPredictor", "SpanPredictorConfig", "spans"]
+
+REPOSITORIES = {f"pe-a-frame-{size}": f"facebook/pe-a-frame-{size}" for size in ("small", "base", "large")}
+"""The released span predictors on the Hugging Face hub, by the names that they go by here."""
+
+REVISION = "perception_models"
+"""Branch of those repositories that has the layout read here; ``main`` has that of transformers."""
+
+THRESHOLD = 0.3
+"""Probability above which a frame belongs to a span."""
+
+_HEAD_EPS = 1e-6  # of the heads' layer norms; the transformer's is 1e-5
+
+
+@dataclass(frozen=True, kw_only=True)
+class DACConfig(Config):
+    """The codec's encoder, in the words of transformers."""
+
+    encoder_hidden_size: int = 64
+    downsampling_ratios: tuple[int, ...] = (2, 8, 10, 12)
+    codebook_dim: int = 128
+    sampling_rate: int = 48_000
+
+    @property
+    def hop_length(self) -> int:
+        """Samples a frame."""
+        return math.prod(self.downsampling_ratios)
+
+    @property
+    def latent_dim(self) -> int:
+        """Channels that the encoder hands to the bottleneck; ``codebook_size`` of the file is the same number."""
+        return self.encoder_hidden_size << len(self.downsampling_ratios)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpanPredictorConfig(Config):
+    """A checkpoint of PE-A-Frame; ``text_model`` holds the arguments of `transformers.ModernBertConfig`."""
+
+    dac_vae_encoder: DACConfig = field(default_factory=DACConfig)
+    audio_transformer: PEAVConfig = field(default_factory=PEAVConfig)
+    text_model: Mapping[str, Any] = field(default_factory=dict)
+    output_dim: int = 1024
+    nth_text_layer: int = 22
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> SpanPredictorConfig:
+        """Reads ``config.json``; raises Precondition where there is none, or another model's."""
+        options = read_config(folder / "config.json")
+        audio = options.get("audio_model")
+        if not isinstance(audio, dict):
+            raise Precondition(
+                f"expected audio_model in {folder / 'config.json'}, found {', '.join(sorted(options)[:5])}: another "
+                f"layout; the span predictors on the hub have the right one at revision {REVISION}"
+            )
+        return cls(
+            dac_vae_encoder=DACConfig.of(audio.get("dac_vae_encoder")),
+            audio_transformer=PEAVConfig.of(audio.get("audio_transformer")),
+            text_model=options.get("text_model") or {},
+            **{name: options[name] for name in ("output_dim", "nth_text_layer") if name in options},
+        )
+
+
+class _Codec(nn.Module):
+    """Encoder of DAC-VAE, computed by transformers."""
+
+    def __init__(self, config: DACConfig) -> None:
+        super().__init__()
+        import transformers
+        from transformers.models.dac.modeling_dac import DacEncoder
+
+        kind: Any = DacEncoder
+        self.config = config
+        self.encoder = kind(
+            transformers.DacConfig(
+                encoder_hidden_size=config.encoder_hidden_size, downsampling_ratios=list(config.downsampling_ratios)
+            )
+        )
+        self.bottleneck = nn.ModuleDict(
+            {
+                "in_proj": nn.Conv1d(config.latent_dim, 2 * config.codebook_dim, 1),
+                "out_proj": nn.Conv1d(config.codebook_dim, config.latent_dim, 1),
+            }
+        )
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        both: Tensor = self.bottleneck["in_proj"](self.encoder(reflect_pad(waveform, self.config.hop_length)))
+        return both[:, : self.config.codebook_dim]
+
+
+class _AudioModel(nn.Module):
+    def __init__(self, config: SpanPredictorConfig) -> None:
+        super().__init__()
+        self.dac_vae_encoder = _Codec(config.dac_vae_encoder)
+        self.data_proj = nn.Linear(config.dac_vae_encoder.codebook_dim, config.audio_transformer.hidden_size)
+        self.audio_transformer = PEAVTransformer(config.audio_transformer)
+
+
+class _Head(nn.Module):
+    def __init__(self, width: int, outputs: int) -> None:
+        super().__init__()
+        self.layer_norm = nn.LayerNorm(width, eps=_HEAD_EPS)
+        self.proj = nn.Linear(width, outputs, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.proj(self.layer_norm(x))
+        return found
+
+
+class SpanPredictor(nn.Module):
+    """PE-A-Frame. Make it with `from_pretrained`; the bare constructor leaves the weights at random."""
+
+    def __init__(self, config: SpanPredictorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.audio_model = _AudioModel(config)
+        self.text_model = modern_bert(config.text_model, config.nth_text_layer)
+        self.audio_head = _Head(config.audio_transformer.hidden_size, config.output_dim)
+        self.text_head = _Head(self.text_model.config.hidden_size, config.output_dim)
+        self.logit_scale = nn.Parameter(torch.ones(1))
+        self.logit_bias = nn.Parameter(torch.zeros(1))
+        self.tokenizer: Any = None
+        self._folder: Path | None = None
+        self._tokenizer_place = ""
+
+    @classmethod
+    def from_pretrained(
+        cls, place: str | Path | Checkpoint, *, revision: str | None = None, tokenizer: str = ""
+    ) -> Self:
+        """A span predictor with its weights, in float32 and evaluation mode.
+
+        Args:
+            place: a folder with ``config.json`` and a weight file, or a name of `REPOSITORIES`.
+            revision: branch, tag or commit on the hub; None: `REVISION`.
+            tokenizer: a folder or hub id, where the checkpoint's folder has none of its own.
+
+        Raises:
+            Precondition: the checkpoint is missing, damaged, or another one than its config describes.
+        """
+        if not isinstance(place, Checkpoint):
+            repository = REPOSITORIES.get(str(place).removeprefix("facebook/"))
+            place = find_checkpoint(place, repository=repository, revision=revision or REVISION)
+        config = SpanPredictorConfig.of_folder(place.folder)
+        with torch.device("meta"):
+            model = cls(config).eval().requires_grad_(False)
+        load_strict(model, open_weights(place.weights), source=place.weights)
+        restore_buffers(model.text_model)
+        model._folder, model._tokenizer_place = place.folder, tokenizer
+        return model.float()
+
+    @property
+    def hop_length(self) -> int:
+        """Samples a frame."""
+        return self.config.dac_vae_encoder.hop_length
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz of the waveforms behind the latents."""
+        return self.config.dac_vae_encoder.sampling_rate
+
+    def encode(self, waveform: Tensor) -> Tensor:
+        """Latents ``[B, C, T]`` of a waveform ``[B, 1, samples]``, which is reflected to whole frames."""
+        found: Tensor = self.audio_model.dac_vae_encoder(waveform)
+        return found
+
+    def embed_audio(self, latents: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        """Embeddings ``[B, T, D]`` of the frames of latents ``[B, T, C]``; bool ``[B, T]`` is true for real frames."""
+        model = self.audio_model
+        found: Tensor = self.audio_head(model.audio_transformer(model.data_proj(latents), padding_mask))
+        return found
+
+    def embed_text(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Embeddings ``[B, D]`` of token ids ``[B, S]``."""
+        state = first_state(self.text_model, input_ids, attention_mask, self.config.nth_text_layer)
+        found: Tensor = self.text_head(state)
+        return found
+
+    def logits(
+        self,
+        latents: Tensor,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        padding_mask: Tensor | None = None,
+    ) -> Tensor:
+        """How far each frame sounds like the text, before the sigmoid.
+
+        Args:
+            latents: ``[B, T, C]``, means of DAC-VAE.
+            input_ids: ``[B, S]``.
+            attention_mask: ``[B, S]``, true for real tokens.
+            padding_mask: bool ``[B, T]``, true for real frames.
+
+        Returns:
+            ``[B, T]``.
+        """
+        audio, text = self.embed_audio(latents, padding_mask), self.embed_text(input_ids, attention_mask)
+        return torch.einsum("btd,bd->bt", audio, text) * self.logit_scale + self.logit_bias
+
+    def predict(
+        self,
+        latents: Tensor,
+        texts: Sequence[str],
+        lengths: Sequence[int] | None = None,
+        *,
+        threshold: float = THRESHOLD,
+        clip: bool = True,
+    ) -> list[list[tuple[float, float]]]:
+        """Spans in which each text sounds.
+
+        Args:
+            latents: ``[B, T, C]``.
+            texts: one an item.
+            lengths: frames of each item; None: all have T.
+            threshold: probability above which a frame counts.
+            clip: whether spans end with the item; the reference lets them go on into its padding.
+
+        Returns:
+            For each item (start, end) in seconds, in order.
+
+        Raises:
+            UsageError: not one text and one length of 1 … T an item. Precondition: no tokenizer.
+        """
+        sizes = [latents.shape[1]] * len(latents) if lengths is None else list(lengths)
+        if not len(latents) == len(texts) == len(sizes) or not all(1 <= size <= latents.shape[1] for size in sizes):
+            raise UsageError(
+                f"expected a text and a length of 1 to {latents.shape[1]} frames for each of {len(latents)} items, "
+                f"found {len(texts)} texts and lengths {sizes}"
+            )
+        if self.tokenizer is None:
+            self.tokenizer = load_tokenizer(self._folder, self._tokenizer_place)
+        keep = frames_kept([*sizes, latents.shape[1]])[:-1].to(latents.device)
+        ids, mask = (part.to(latents.device) for part in tokenize(self.tokenizer, texts))
+        with torch.inference_mode():
+            probabilities = self.logits(latents, ids, mask, keep).sigmoid()
+        if clip:
+            probabilities = probabilities * keep
+        return spans(probabilities, threshold, hop=self.hop_length, rate=self.sample_rate)
+
+
+def spans(
+    probabilities: Tensor, threshold: float = THRESHOLD, *, hop: int, rate: int
+) -> list[list[tuple[float, float]]]:
+    """Runs of frames above a threshold.
+
+    Args:
+        probabilities: ``[B, T]``.
+        threshold: frames strictly above it count.
+        hop: samples a frame.
+        rate: Hz.
+
+    Returns:
+        For each row (start, end) in seconds, computed in float32 as the reference does, in order.
+
+    >>> spans(torch.tensor([[0.9, 0.3, 0.5, 0.6]]), 0.3, hop=1, rate=2)
+    [[(0.0, 0.5), (1.0, 2.0)]]
+    """
+    active = nn.functional.pad((probabilities > threshold).int(), (1, 1))
+    edges = active.diff(dim=1)
+    answers = []
+    for row in edges.cpu():
+        starts, ends = ((row == sign).nonzero()[:, 0] * hop / rate for sign in (1, -1))
+        answers.append(list(zip(starts.tolist(), ends.tolist(), strict=True)))
+    return answers

@@ -1,0 +1,265 @@
+"""Layers of a convolutional codec that take a signal piece by piece and answer as if it had come whole.
+
+Each layer sees a window of its input: what earlier pieces left, the new piece, and zeros before the first and after the
+last one. It answers as far as the window reaches and leaves the rest for the next piece, so nothing is computed twice,
+there are no seams, and memory depends on the piece, not on the signal. One `Stream` holds what the layers left.
+
+Snake and ELU map zero to zero, so a window may be taken before an activation instead of after it.
+
+Letters: B batch, C channels, T time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["Convolution", "ResidualUnit", "Snake", "Stream", "TransposedConvolution", "fold"]
+
+_FEW = 20_480  # numbers up to which torch leaves oneDNN aside
+_SLICE = 256  # steps: with fewer, a product waits for its kernel to come from memory
+
+
+class Stream:
+    """One pass of a signal through layers: the tails of their inputs, and the kernels in use.
+
+    Attributes:
+        last: whether the piece under way is the last one; layers then see the zeros behind the signal.
+        budget: numbers that a slice of an activation may hold (see `sliced`); None: as many as there are.
+    """
+
+    def __init__(self, budget: int | None = None) -> None:
+        self.last = True
+        self.budget = budget
+        self._tails: dict[nn.Module, Tensor] = {}
+        self._kernels: dict[nn.Module, Tensor] = {}
+        self._states: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+
+    def window(self, layer: nn.Module, x: Tensor, *, left: int, right: int, size: int, step: int = 1) -> Tensor:
+        """What ``layer`` can answer from now: the input of a whole number of positions, none perhaps.
+
+        Args:
+            layer: whose tail is continued.
+            x: new input ``[B, C, T]``.
+            left: zeros before the signal.
+            right: zeros after it.
+            size: inputs that one output depends on.
+            step: inputs between two outputs.
+        """
+        tail = self._tails.get(layer)
+        parts = [x.new_zeros(*x.shape[:2], left) if tail is None else tail, x]
+        if self.last:
+            parts.append(x.new_zeros(*x.shape[:2], right))
+        parts = [part for part in parts if part.shape[-1]] or [x]
+        joined = torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
+        count = max(0, (joined.shape[-1] - size) // step + 1)
+        if not self.last:
+            self._tails[layer] = joined[..., count * step :].clone()  # a view would keep the whole window
+        return joined[..., : (count - 1) * step + size if count else 0]
+
+    def kernel(self, layer: Convolution | TransposedConvolution) -> Tensor:
+        """The layer's kernel, normalised once a stream."""
+        if layer not in self._kernels:
+            self._kernels[layer] = layer.kernel()
+        return self._kernels[layer]
+
+    def state(self, layer: nn.Module) -> tuple[Tensor, Tensor] | None:
+        """What `keep` stored for ``layer``."""
+        return self._states.get(layer)
+
+    def keep(self, layer: nn.Module, state: tuple[Tensor, Tensor]) -> None:
+        """Stores the state of a recurrent layer."""
+        self._states[layer] = state
+
+    def sliced(self, layer: Callable[[Tensor, Stream], Tensor], x: Tensor, width: int) -> Tensor:
+        """``layer(x, self)``, in slices of time within the budget, so that activations stay in the cache.
+
+        Args:
+            layer: takes ``[B, C, T]`` and this stream.
+            x: ``[B, C, T]``.
+            width: numbers that the layer's largest activation holds for one step of ``x``, in one row.
+        """
+        if self.budget is None:
+            return layer(x, self)
+        size = max(_SLICE, self.budget // (width * x.shape[0]))
+        count = math.ceil(x.shape[-1] / size)
+        if count < 2:
+            return layer(x, self)
+        last, answers = self.last, []
+        pieces = torch.split(x, math.ceil(x.shape[-1] / count), dim=-1)
+        for index, piece in enumerate(pieces, 1):
+            self.last = last and index == len(pieces)
+            answers.append(layer(piece, self))
+        self.last = last
+        return torch.cat(answers, dim=-1)
+
+
+class Snake(nn.Module):
+    """x + sin(alpha x)^2 / (alpha + 1e-9), a frequency a channel (Ziyin, Hartwig and Ueda, NeurIPS 2020)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.ones(1, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, C, T] -> [B, C, T]``; without gradients in one buffer, which halves the time."""
+        inverse = (self.alpha + 1e-9).reciprocal()
+        if torch.is_grad_enabled():
+            return x + torch.sin(self.alpha * x).square() * inverse
+        wave = torch.mul(x, self.alpha).sin_().square_()
+        return torch.addcmul(x, wave, inverse, out=wave)
+
+
+def _alike(convolve: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """``convolve(x)`` by one algorithm for every size, so that pieces and whole, one row and many agree to the bit.
+
+    On CPUs torch takes oneDNN unless x is a single row of few numbers, for which it sums in another order.
+    """
+    if x.shape[0] > 1 or x.numel() > _FEW or x.device.type != "cpu":
+        return convolve(x)
+    return convolve(x.expand(2, -1, -1))[:1]
+
+
+class _Kernel(nn.Module):
+    """A kernel and a bias; with weight norm, g v / ||v|| over all axes but the first (Salimans and Kingma, 2016)."""
+
+    def __init__(self, shape: tuple[int, int, int], biases: int, weight_norm: bool) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(shape[1] * shape[2])
+        values = torch.empty(shape).uniform_(-bound, bound)
+        self.folded = False
+        if weight_norm:
+            self.weight_g = nn.Parameter(values.norm(dim=(1, 2), keepdim=True))
+            self.weight_v = nn.Parameter(values)
+            self.register_load_state_dict_post_hook(_unfold)  # type: ignore[no-untyped-call]
+        else:
+            self.weight = nn.Parameter(values)
+        self.bias = nn.Parameter(torch.zeros(biases))
+        self.weight_norm = weight_norm
+
+    def kernel(self) -> Tensor:
+        """The kernel ``[C, C, K]``; after `fold` the stored tensor itself, else a new one."""
+        if not self.weight_norm:
+            return self.weight
+        if torch.is_grad_enabled():
+            self.folded = False  # an optimiser may be at work
+        return self.weight_v if self.folded else self._normalised()
+
+    def _normalised(self) -> Tensor:
+        gain: Tensor = self.weight_g / self.weight_v.norm(dim=(1, 2), keepdim=True)
+        return self.weight_v * gain
+
+    def fold(self) -> None:
+        """See the function `fold`."""
+        if self.weight_norm and not self.folded:
+            with torch.no_grad():
+                self.weight_v.mul_(self.weight_g / self.weight_v.norm(dim=(1, 2), keepdim=True))
+            self.folded = True
+
+
+def _unfold(layer: nn.Module, _keys: object) -> None:
+    layer.folded = False  # type: ignore[assignment]
+
+
+def fold(module: nn.Module) -> None:
+    """Makes ||v|| = g in every weight norm within ``module``, so that v itself is the kernel.
+
+    In place; parameters keep their names and still say the same function. Loading a state dict and a pass with
+    gradients both undo the note that it was done, nothing else. Doing it twice is doing it once.
+    """
+    for part in module.modules():
+        if isinstance(part, _Kernel):
+            part.fold()
+
+
+class Convolution(_Kernel):
+    """A convolution with zeros around the signal; of a stride that divides T and is even, T / stride outputs.
+
+    Centred: (kernel - stride) * dilation // 2 zeros on both sides, which an odd stride pays with its last output.
+    Causal: (kernel - 1) * dilation + 1 - stride zeros on the left.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        size: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        causal: bool = False,
+        weight_norm: bool = True,
+    ) -> None:
+        super().__init__((outputs, inputs, size), outputs, weight_norm)
+        self.stride = stride
+        self.dilation = dilation if size > 1 else 2  # means nothing, but on one thread torch takes oneDNN only so
+        self.reach = (size - 1) * dilation + 1
+        self.left = self.reach - stride if causal else (size - stride) * dilation // 2
+        self.right = 0 if causal else self.left
+
+    def forward(self, x: Tensor, stream: Stream) -> Tensor:
+        """``[B, inputs, T] -> [B, outputs, as many as can be told by now]``."""
+        window = stream.window(self, x, left=self.left, right=self.right, size=self.reach, step=self.stride)
+        if not window.shape[-1]:
+            return x.new_zeros(x.shape[0], self.bias.shape[0], 0)
+        return self.within(window, stream)
+
+    def within(self, window: Tensor, stream: Stream) -> Tensor:
+        """The outputs that depend on nothing but ``window``."""
+        kernel = stream.kernel(self)
+        return _alike(lambda x: F.conv1d(x, kernel, self.bias, self.stride, dilation=self.dilation), window)
+
+
+class TransposedConvolution(_Kernel):
+    """A transposed convolution with a kernel of twice the stride: ``stride`` outputs for each input.
+
+    Centred: (stride + 1) // 2 outputs are cut on the left, so an output depends on three inputs. Causal: what would
+    follow the last input is cut, so it depends on two.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, *, stride: int, causal: bool = False, weight_norm: bool = True
+    ) -> None:
+        super().__init__((inputs, outputs, 2 * stride), outputs, weight_norm)
+        self.stride, self.causal = stride, causal
+
+    def forward(self, x: Tensor, stream: Stream) -> Tensor:
+        """``[B, inputs, T] -> [B, outputs, T * stride]``, as far as can be told by now."""
+        window = stream.window(self, x, left=1, right=0 if self.causal else 1, size=2 if self.causal else 3)
+        if not window.shape[-1]:
+            return x.new_zeros(x.shape[0], self.bias.shape[0], 0)
+        cut = self.stride if self.causal else self.stride + (self.stride + 1) // 2
+        extra = 0 if self.causal else self.stride % 2
+        kernel = stream.kernel(self)
+        return _alike(lambda x: F.conv_transpose1d(x, kernel, self.bias, self.stride, cut, extra), window)
+
+
+class ResidualUnit(nn.Module):
+    """x + conv1(snake(conv7(snake(x)))), the first convolution dilated (Kumar et al., NeurIPS 2023, Section 3.2)."""
+
+    def __init__(self, channels: int, dilation: int) -> None:
+        super().__init__()
+        self.block = nn.ModuleList(
+            [
+                Snake(channels),
+                Convolution(channels, channels, 7, dilation=dilation),
+                Snake(channels),
+                Convolution(channels, channels, 1),
+            ]
+        )
+        self.side = 3 * dilation
+
+    def forward(self, x: Tensor, stream: Stream) -> Tensor:
+        """``[B, C, T] -> [B, C, as many as can be told by now]``."""
+        window = stream.window(self, x, left=self.side, right=self.side, size=2 * self.side + 1)
+        if not window.shape[-1]:
+            return window
+        first, second = self.block[0], self.block[2]
+        dilated, pointwise = cast(Convolution, self.block[1]), cast(Convolution, self.block[3])
+        y = second(dilated.within(first(window), stream))
+        return pointwise.within(y, stream).add_(window[..., self.side : -self.side])

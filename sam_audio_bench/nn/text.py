@@ -1,0 +1,147 @@
+"""The T5 encoder (Raffel et al., 2020) of the text prompts, as transformers computes it.
+
+Its weights are in no released checkpoint: they come from a folder, from the hub, or from a checkpoint that has them
+under ``text_encoder.``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sam_audio_bench.errors import Precondition
+from sam_audio_bench.nn.checkpoint import load_strict
+from sam_audio_bench.nn.config import TextConfig
+
+__all__ = ["TextEncoder", "quiet"]
+
+_ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
+    "t5-base": {
+        "vocab_size": 32_128, "d_model": 768, "d_kv": 64, "d_ff": 3072, "num_layers": 12, "num_heads": 12,
+        "feed_forward_proj": "relu",
+    },
+}  # fmt: skip
+_TOKENIZER_FILES = ("tokenizer.json", "spiece.model")
+
+
+class TextEncoder:
+    """Texts to features; the network is loaded when the first text comes, and can be released.
+
+    Args:
+        config: the network.
+        tensors: its weights, by the names below ``text_encoder.`` in a checkpoint; empty: a folder or the hub has them.
+        checkpoint: folder of the checkpoint, which may hold the tokenizer.
+        place: a folder in transformers' format, or an id on the hub, instead of what the config names.
+        device: where the network runs; always in float32.
+    """
+
+    def __init__(
+        self,
+        config: TextConfig,
+        tensors: Mapping[str, Tensor],
+        *,
+        checkpoint: Path,
+        place: str = "",
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.config = config
+        self._tensors = {} if place else dict(tensors)
+        self._checkpoint = checkpoint
+        self._place = place or config.name
+        self._device = torch.device(device)
+        self._network: Any = None
+        self._tokenizer: Any = None
+
+    def __call__(self, text: str) -> Tensor:
+        """Features ``[1, S, dim]`` of one text, so that no other text's padding is seen."""
+        features, _ = self.batch([text])
+        return features
+
+    def batch(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Features ``[B, S, dim]`` of texts padded to the longest, and bool ``[B, S]``, true for real tokens."""
+        if self._tokenizer is None:
+            self._tokenizer = self._load_tokenizer()
+        tokens = self._tokenizer(
+            list(texts), truncation=True, max_length=self.config.max_length, padding=self.config.pad_mode,
+            return_tensors="pt",
+        )  # fmt: skip
+        return self.encode(tokens["input_ids"], tokens["attention_mask"])
+
+    def encode(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Last hidden state ``[B, S, dim]`` of token ids ``[B, S]``, and the mask as bool."""
+        if self._network is None:
+            self._network = self._load_network().eval().to(self._device)
+        with torch.inference_mode():
+            found = self._network(
+                input_ids=input_ids.to(self._device), attention_mask=attention_mask.to(self._device)
+            ).last_hidden_state
+        return found, attention_mask.bool().to(self._device)
+
+    def release(self) -> None:
+        """Frees the network; the next text loads it again."""
+        self._network = None
+
+    def _load_tokenizer(self) -> Any:
+        own = any((self._checkpoint / name).is_file() for name in _TOKENIZER_FILES)
+        return self._transformers("AutoTokenizer", str(self._checkpoint) if own and self._tensors else None)
+
+    def _load_network(self) -> Any:
+        import transformers
+
+        if not self._tensors:
+            network = self._transformers("T5EncoderModel", dtype=torch.float32)
+        else:
+            architecture = self.config.architecture or _ARCHITECTURES.get(self.config.name)
+            if architecture is None:
+                raise Precondition(
+                    f"expected text_encoder.name to be one of {', '.join(_ARCHITECTURES)}, found {self.config.name!r}; "
+                    f"describe another one in {self._checkpoint / 't5_config.json'}"
+                )
+            kind: Any = transformers.T5EncoderModel
+            with torch.device("meta"), quiet():
+                network = kind(transformers.T5Config(**architecture))
+            named = {name.removeprefix("model."): value.float() for name, value in self._tensors.items()}
+            load_strict(network, named, source=self._checkpoint)
+        if network.config.d_model != self.config.dim:
+            raise Precondition(
+                f"expected a text encoder of width {self.config.dim}, as the checkpoint's config says, found "
+                f"{network.config.d_model} in {self._place}"
+            )
+        return network
+
+    def _transformers(self, kind: str, place: str | None = None, **options: Any) -> Any:
+        """``kind.from_pretrained``, in messages of ours."""
+        import transformers
+
+        place = place or self._place
+        try:
+            with quiet():
+                return getattr(transformers, kind).from_pretrained(place, trust_remote_code=False, **options)
+        except (OSError, ValueError, RuntimeError) as error:
+            found = " ".join(str(error).split())[:160]
+            raise Precondition(
+                f"expected the text encoder {place} in a folder or on the Hugging Face hub, found {found}; run "
+                f"`hf download {place}` once, or give a copy with --model-args text_encoder=DIR"
+            ) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """A run has one progress bar and its own messages; transformers would add bars and advice while it loads."""
+    import transformers
+
+    logging: Any = transformers.utils.logging
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            logging.enable_progress_bar()

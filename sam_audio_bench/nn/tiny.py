@@ -1,0 +1,137 @@
+"""Small random checkpoints in the official format: every layer is there, every gate is open, nothing was learned.
+
+They serve tests, demonstrations and dry runs: what they separate is noise.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sam_audio_bench.errors import Precondition
+from sam_audio_bench.files import replacing, write_json
+from sam_audio_bench.nn.config import SAMAudioConfig
+
+__all__ = ["CONFIG", "TEXT_CONFIG", "VISION_CONFIG", "randomise", "write_tiny", "write_tokenizer"]
+
+CONFIG: dict[str, Any] = {
+    "in_channels": 96,
+    "audio_codec": {
+        "encoder_dim": 4, "encoder_rates": [2, 8, 10, 12], "latent_dim": 32, "decoder_dim": 96,
+        "decoder_rates": [12, 10, 8, 2], "codebook_dim": 16, "sample_rate": 48_000,
+    },
+    "text_encoder": {"name": "t5-tiny", "dim": 32, "max_length": 512, "pad_mode": "longest"},
+    "vision_encoder": {
+        "name": "PE-Tiny", "dim": 24, "batch_size": 64, "normalize_feature": True, "interpolation_mode": "BICUBIC",
+        "image_size": 32,
+    },
+    "transformer": {
+        "dim": 64, "n_heads": 4, "n_layers": 2, "frequency_embedding_dim": 64, "context_dim": 64, "out_channels": 32,
+    },
+    "num_anchors": 3,
+    "anchor_embedding_dim": 16,
+}  # fmt: skip
+"""``config.json``: 48 kHz and 25 frames a second as the released ones."""
+
+VISION_CONFIG: dict[str, Any] = {
+    "vision": {
+        "patch_size": 8, "width": 32, "layers": 2, "heads": 2, "mlp_ratio": 2.0, "output_dim": 24, "image_size": 32,
+        "attn_pooler_heads": 4,
+    },
+    "text": {"context_length": 8, "width": 16, "heads": 2, "layers": 1, "output_dim": 24, "vocab_size": 32},
+}  # fmt: skip
+"""``pe_config.json``."""
+
+TEXT_CONFIG: dict[str, Any] = {
+    "vocab_size": 384, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4,
+    "feed_forward_proj": "relu",
+}  # fmt: skip
+"""``t5_config.json``; the vocabulary is the bytes and a few marks."""
+
+_GAIN = 0.7  # of the codec's convolutions: residual units add up, and one below 1 keeps waveforms inside ±1
+
+
+def write_tiny(folder: Path, seed: int = 0) -> Path:
+    """Writes a complete checkpoint: configs, ``checkpoint.pt`` with a text encoder, and a tokenizer of bytes.
+
+    Args:
+        folder: to be made; must not hold a checkpoint.
+        seed: of the weights; the same seed writes the same tensors.
+
+    Raises:
+        Precondition: the folder holds a checkpoint already, or cannot be written.
+    """
+    import transformers
+
+    from sam_audio_bench.nn.model import SAMAudio
+    from sam_audio_bench.nn.text import quiet
+
+    if (folder / "config.json").exists():
+        raise Precondition(f"expected a folder without a checkpoint at {folder}, found config.json in it")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in (("config", CONFIG), ("pe_config", VISION_CONFIG), ("t5_config", TEXT_CONFIG)):
+            write_json(folder / f"{name}.json", content)
+    except OSError as error:
+        raise Precondition(f"expected a folder that can be written at {folder}, found: {error}") from error
+    generator = torch.Generator().manual_seed(seed)
+    model = SAMAudio(SAMAudioConfig.of_folder(folder))
+    with quiet():
+        text: Any = transformers.T5EncoderModel(transformers.T5Config(**TEXT_CONFIG))
+    tensors = randomise(model, generator)
+    tensors |= {f"text_encoder.model.{name}": value for name, value in randomise(text, generator).items()}
+    with replacing(folder / "checkpoint.pt") as temporary:
+        torch.save(tensors, temporary)
+    write_tokenizer(folder)
+    return folder
+
+
+def randomise(module: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
+    """Random tensors of a module's names and shapes, scaled so that signals neither vanish nor explode."""
+    return {name: _random(name, tuple(value.shape), generator) for name, value in module.state_dict().items()}
+
+
+def _random(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    values: Tensor = torch.randn(shape, generator=generator)
+    last = name.rpartition(".")[2]
+    if last in ("alpha", "weight_g"):  # Snake's frequencies and the gains of weight norm are positive
+        return values.mul(0.2).exp() * (_GAIN if last == "weight_g" else 1)
+    if len(shape) >= 2 and not last.endswith("table"):
+        return values / math.sqrt(values[0].numel())
+    if last == "weight":  # of a norm
+        return 1 + 0.1 * values
+    return values.mul(0.5 if last == "gate" else 0.1)
+
+
+def write_tokenizer(folder: Path, template: str = "$A </s>") -> None:
+    """Writes a tokenizer whose tokens are bytes, in the format of transformers: no text is out of vocabulary.
+
+    Args:
+        folder: where ``tokenizer.json`` and ``tokenizer_config.json`` go.
+        template: what a text becomes; ``<s>``, ``</s>`` and the text itself, ``$A``.
+    """
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    marks = ("<pad>", "</s>", "<unk>", "<s>")
+    symbols = [*marks, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    tokenizer: Any = Tokenizer(
+        models.BPE(vocab={symbol: index for index, symbol in enumerate(symbols)}, merges=[], unk_token="<unk>")
+    )
+    tokenizer.add_special_tokens(list(marks))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=template, special_tokens=[(mark, symbols.index(mark)) for mark in ("<s>", "</s>")]
+    )
+    with replacing(folder / "tokenizer.json") as temporary:
+        tokenizer.save(str(temporary))
+    write_json(
+        folder / "tokenizer_config.json",
+        {
+            "tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>", "eos_token": "</s>",
+            "unk_token": "<unk>", "bos_token": "<s>", "model_max_length": 512,
+        },
+    )  # fmt: skip

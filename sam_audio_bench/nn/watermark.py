@@ -1,0 +1,155 @@
+"""The watermark that the released decoder puts into every waveform: AudioSeal (San Roman et al., ICML 2024), 16 bits.
+
+A causal encoder brings the clean waveform down to 150 steps a second (of 48 kHz), the message is added, and a causal
+decoder brings both up again; what it makes is added to the clean waveform at a quarter. The blocks of its two halves
+live in the blocks of the main decoder, mirrored: the encoder runs through them from the last to the first.
+
+Letters: B batch, C channels, T time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sam_audio_bench.errors import Precondition
+from sam_audio_bench.nn.streaming import Convolution, Snake, Stream
+
+__all__ = ["BITS", "MarkBlock", "MarkUnit", "Watermark", "mark_strides"]
+
+BITS = 16
+"""Bits of a message."""
+
+_STRIDES = (8, 5, 4, 2)
+
+
+def mark_strides(blocks: int, hop: int) -> tuple[int, ...]:
+    """Strides of the watermark's blocks, beside ``blocks`` blocks of a decoder with ``hop`` samples a frame.
+
+    Raises:
+        Precondition: there are more blocks than strides, or their product does not divide the hop.
+    """
+    strides = _STRIDES[:blocks]
+    if len(strides) < blocks or hop % math.prod(strides):
+        raise Precondition(
+            f"expected at most {len(_STRIDES)} decoder_rates and a hop that {math.prod(strides)} divides, the strides "
+            f"of the watermark, found {blocks} and {hop}; correct config.json"
+        )
+    return strides
+
+
+class MarkBlock(Protocol):
+    """The watermark's layers of one block of the main decoder."""
+
+    def down(self, x: Tensor, stream: Stream) -> Tensor:
+        """``[B, C, T] -> [B, C', T / stride]``."""
+        ...
+
+    def up(self, x: Tensor, stream: Stream) -> Tensor:
+        """``[B, C', T] -> [B, C, T * stride]``."""
+        ...
+
+
+class MarkUnit(nn.Module):
+    """x + conv1(elu(conv3(elu(x)))), causal."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        first = Convolution(channels, hidden, 3, causal=True, weight_norm=False)
+        self.block = nn.ModuleDict({"1": first, "3": Convolution(hidden, channels, 1, weight_norm=False)})
+
+    def forward(self, x: Tensor, stream: Stream) -> Tensor:
+        """``[B, C, T] -> [B, C, T]``."""
+        window = stream.window(self, x, left=2, right=0, size=3)
+        if not window.shape[-1]:
+            return window
+        first, second = (cast(Convolution, layer) for layer in self.block.values())
+        y = F.elu(first.within(F.elu(window), stream), inplace=True)
+        return second.within(y, stream).add_(window[..., 2:])
+
+
+class _Recurrence(nn.Module):
+    """x + LSTM(x), two layers."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(channels, channels, num_layers=2)
+
+    def forward(self, x: Tensor, stream: Stream) -> Tensor:
+        if not x.shape[-1]:
+            return x
+        state = stream.state(self)
+        answer, state = self.lstm(x.permute(2, 0, 1), state)
+        stream.keep(self, state)
+        found: Tensor = x + answer.permute(1, 2, 0)
+        return found
+
+
+class _Message(nn.Module):
+    """One embedding for each value of each bit, summed."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.msg_processor = nn.Embedding(2 * BITS, channels)
+
+    def forward(self, message: Tensor) -> Tensor:
+        rows = 2 * torch.arange(BITS, device=message.device) + message.long()
+        found: Tensor = self.msg_processor(rows).sum(dim=1)
+        return found[..., None]
+
+
+class _Half(nn.Module):
+    """Layers before and after the blocks of the main decoder."""
+
+    def __init__(self, pre: list[nn.Module], post: dict[str, nn.Module]) -> None:
+        super().__init__()
+        self.pre = nn.ModuleList(pre)
+        self.post = nn.ModuleDict(post)
+
+
+class Watermark(nn.Module):
+    """The clean waveform, and the mark that belongs to it and a message.
+
+    Args:
+        inputs: channels of the main decoder's last block.
+        width: channels at 150 steps a second.
+        marks: channels at the sampling rate.
+    """
+
+    def __init__(self, inputs: int, width: int, marks: int) -> None:
+        super().__init__()
+        code = 4 * marks
+
+        def causal(before: int, after: int) -> Convolution:
+            return Convolution(before, after, 7, causal=True, weight_norm=False)
+
+        clean = [Snake(inputs), Convolution(inputs, 1, 7), nn.Tanh()]
+        self.encoder_block = _Half([*clean, causal(1, marks)], {"0": _Recurrence(width), "2": causal(width, code)})
+        self.msg_processor = _Message(code)
+        self.decoder_block = _Half([causal(code, width), _Recurrence(width)], {"1": causal(marks, 1)})
+        self.alpha = marks / code
+
+    def clean(self, x: Tensor, stream: Stream) -> Tensor:
+        """Features ``[B, C, T]`` to the waveform ``[B, 1, T]`` without a mark."""
+        snake, convolution, tanh, _ = self.encoder_block.pre
+        found: Tensor = tanh(convolution(snake(x), stream))
+        return found
+
+    def mark(self, clean: Tensor, message: Tensor, blocks: Sequence[MarkBlock], stream: Stream) -> Tensor:
+        """What bits ``message [B, 16]`` add to the waveform ``clean [B, 1, T]``, through the main decoder's blocks."""
+        h = self.encoder_block.pre[3](clean, stream)
+        for block in reversed(blocks):
+            h = block.down(h, stream)
+        recurrence, convolution = self.encoder_block.post.values()
+        h = convolution(F.elu(recurrence(h, stream)), stream) + self.msg_processor(message)
+        for layer in self.decoder_block.pre:
+            h = layer(h, stream)
+        for block in blocks:
+            h = block.up(h, stream)
+        found: Tensor = self.decoder_block.post["1"](F.elu(h), stream)
+        return found * self.alpha

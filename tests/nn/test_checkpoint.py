@@ -1,0 +1,89 @@
+"""Files of weights: strict, mapped, never unpickled, and every fault in one sentence."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from sam_audio_bench.errors import Precondition
+from sam_audio_bench.nn.checkpoint import load_strict, open_weights, under
+
+
+def layer() -> nn.Linear:
+    with torch.device("meta"):
+        return nn.Linear(3, 2)
+
+
+@pytest.mark.parametrize("name", ["checkpoint.pt", "model.safetensors"])
+def test_both_formats_give_the_same_tensors(tmp_path: Path, name: str) -> None:
+    tensors = {"weight": torch.randn(2, 3), "bias": torch.randn(2)}
+    (torch.save if name.endswith("pt") else save_file)(tensors, tmp_path / name)
+    found = open_weights(tmp_path)
+    assert all(torch.equal(found[key], value) for key, value in tensors.items())
+    module = layer()
+    load_strict(module, found, source=tmp_path)
+    assert module.weight.data_ptr() == found["weight"].data_ptr()  # no second copy
+
+
+@pytest.mark.parametrize("name", ["checkpoint.pt", "model.safetensors"])
+def test_a_truncated_file_is_told(tmp_path: Path, name: str) -> None:
+    (torch.save if name.endswith("pt") else save_file)({"weight": torch.randn(200, 30)}, tmp_path / name)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(Precondition, match=f"whole weight file at .*{name}.*truncated or damaged"):
+        open_weights(tmp_path)
+
+
+class _Trap:
+    def __reduce__(self) -> tuple:
+        return (Path.touch, (Path("trap"),))
+
+
+def test_a_pickle_is_not_unpickled(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"weight": _Trap()}, tmp_path / "checkpoint.pt")
+    with pytest.raises(Precondition, match="truncated or damaged"):
+        open_weights(tmp_path)
+    (tmp_path / "checkpoint.pt").write_bytes(pickle.dumps(_Trap()))
+    with pytest.raises(Precondition, match="truncated or damaged"):
+        open_weights(tmp_path)
+    assert not (tmp_path / "trap").exists()
+
+
+def test_other_things_than_tensors_are_refused(tmp_path: Path) -> None:
+    torch.save({"epoch": 3}, tmp_path / "checkpoint.pt")
+    with pytest.raises(Precondition, match="dictionary of tensors"):
+        open_weights(tmp_path)
+    (tmp_path / "nowhere").mkdir()
+    with pytest.raises(Precondition, match=r"model.safetensors or checkpoint.pt in .*nowhere"):
+        open_weights(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"weight": torch.zeros(2, 3)}, r"1 missing \(bias\)"),
+        ({"weight": torch.zeros(2, 3), "bias": torch.zeros(2), "gain": torch.zeros(1)}, r"1 unexpected \(gain\)"),
+        ({"weight": torch.zeros(3, 2), "bias": torch.zeros(2)}, r"another shape \(weight \(3, 2\) instead of \(2, 3\)"),
+    ],
+)
+def test_missing_unexpected_and_misshapen_names_are_told(tensors, message) -> None:
+    with pytest.raises(Precondition, match=message):
+        load_strict(layer(), tensors, source=Path("x"))
+
+
+def test_optional_names_may_be_missing() -> None:
+    module = nn.Linear(3, 2)
+    before = module.bias.clone()
+    load_strict(module, {"weight": torch.ones(2, 3)}, source=Path("x"), optional=("bias",))
+    assert torch.equal(module.bias, before)
+    assert bool((module.weight == 1).all())
+
+
+def test_under_strips_a_prefix() -> None:
+    assert under({"a.b": torch.tensor(1), "c": torch.tensor(2)}, "a.").keys() == {"b"}

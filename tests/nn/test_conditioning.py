@@ -1,0 +1,41 @@
+"""Anchors: every index of the reference's tables, and the kindness where the reference crashes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.nn.conditioning import AnchorEmbedding, VideoAlignment, anchor_tables, frame_count, frames_kept
+
+
+def test_tables_are_the_references(golden_json) -> None:
+    for case in golden_json("anchors")["cases"]:
+        sizes = [frame_count(samples, case["hop"]) for samples in case["wav_sizes"]]
+        assert sizes == [int(size) for size in case["sizes"]]
+        assert frames_kept(sizes).int().tolist() == case["audio_pad_mask"]
+        anchors = case["anchors"] if case["anchors"] is not None else [[] for _ in sizes]
+        ids, alignment = anchor_tables(anchors, sizes, hop=case["hop"], rate=case["sr"])
+        assert ids.tolist() == case["anchor_ids"]
+        assert alignment.tolist() == case["anchor_alignment"]
+
+
+@pytest.mark.parametrize(("seconds", "frame"), [(0.28, 8), (0.56, 15), (0.68, 18), (1.36, 35), (2.2, 56)])
+def test_frames_are_computed_in_float64_from_left_to_right(seconds, frame) -> None:
+    """0.28 s in float32 would be frame 7; t * (sr / hop) gives 17 for 0.68 s."""
+    _, alignment = anchor_tables([[("+", seconds, 10.0)]], [100], hop=1920, rate=48_000)
+    assert int(alignment[0].nonzero()[0]) == frame
+
+
+def test_unknown_signs_and_missing_lists_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"sign of a span to be \+ or -"):
+        anchor_tables([[("*", 0.1, 0.2)]], [25], hop=1920, rate=48_000)
+    with pytest.raises(UsageError, match="one list of spans an item"):
+        anchor_tables([], [25], hop=1920, rate=48_000)
+
+
+def test_a_shut_gate_adds_nothing() -> None:
+    anchors, video = AnchorEmbedding(3, 4, 6), VideoAlignment(5, 6)
+    ids, alignment = anchor_tables([[("+", 0.0, 0.1)]], [4], hop=1920, rate=48_000)
+    assert not anchors(ids, alignment).any()
+    assert not video(torch.randn(1, 5, 4)).any()
