@@ -22,7 +22,7 @@ FACTS = ["unit", "range", "direction", "needs", "version", "class"]
 OUTSIDE = {Status.MISSING_MEDIA, Status.ERROR}  # given by the run, not by the metric
 RATE = 8000
 MEASURED = [name for name in IDS if CARDS[name].target.split(".")[2].split(":")[0] not in {"clap", "aesthetics"}]
-MEASURED = [name for name in MEASURED if not name.startswith(("imagebind", "dnsmos", "pesq", "stoi", "estoi"))]
+MEASURED = [name for name in MEASURED if not name.startswith(("imagebind", "dnsmos", "pesq", "stoi", "estoi", "saj"))]
 
 
 @cache

@@ -53,6 +53,17 @@ def _aesthetics(axis: str, summary: str, *, higher_is_better: bool = True) -> Me
     )
 
 
+def _judged(axis: str, summary: str) -> MetricCard:
+    """The card of one rating of the SAM Audio Judge."""
+    return MetricCard(
+        id=f"saj_{axis}",
+        target="sam_audio_bench.judge.metric:SAMAudioJudge",
+        summary=f"{summary} as listeners would rate it, predicted by the SAM Audio Judge (2026)",
+        unit="1-5",
+        needs=frozenset({"text"}),
+    )
+
+
 def _spans(name: str, summary: str) -> MetricCard:
     target = "sam_audio_bench.metrics.activity:SpanOverlap"
     return MetricCard(id=name, target=target, summary=summary, unit="", needs=frozenset({"spans"}))
@@ -113,6 +124,10 @@ _ALL = (
         unit="cosine",
         needs=frozenset({"text"}),
     ),
+    _judged("overall", "how well the answer serves the request"),
+    _judged("recall", "how much of the wanted sound survived"),
+    _judged("precision", "how free the answer is of anything else"),
+    _judged("faithfulness", "how little the wanted sound was changed"),
     _aesthetics("ce", "content enjoyment"),
     _aesthetics("cu", "content usefulness"),
     _aesthetics("pc", "production complexity", higher_is_better=False),
@@ -164,6 +179,7 @@ _PAPERS = {  # id, or the part before an underscore that a family shares -> keys
     "bss_sources": ("vincent2006performance",),
     "bss_images": ("vincent2007first", "stoter2018sisec"),
     "clap": ("wu2023clap",),
+    "saj": ("wang2026samaudiojudge",),
     "aes": ("tjandra2025aesthetics",),
     "imagebind": ("girdhar2023imagebind",),
     "mrstft": ("yamamoto2020parallel",),

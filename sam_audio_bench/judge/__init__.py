@@ -1,0 +1,44 @@
+"""The SAM Audio Judge: what listeners would say of a separation, from mixture, answer and prompt.
+
+    config      config.json
+    processor   clips and texts to batches
+    network     the layers, on tensors
+    model       SAJ: weights, audio in, scores out
+    scores      what it says
+    metric      SAJ as a metric
+    tiny        small random judges in the official format
+
+Importing this package does not import torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sam_audio_bench.judge.model import SAJ
+    from sam_audio_bench.judge.scores import JudgeScores
+
+__all__ = ["SAJ", "JudgeScores", "load"]
+
+
+def load(place: str | Path = "sam-audio-judge", **options: Any) -> SAJ:
+    """A judge from a folder or by its released name; options of `SAJ.from_pretrained`."""
+    from sam_audio_bench.judge.model import SAJ
+
+    return SAJ.from_pretrained(place, **options)
+
+
+def __getattr__(name: str) -> Any:
+    """Imports torch when a judge is asked for, and not before."""
+    if name == "SAJ":
+        from sam_audio_bench.judge.model import SAJ
+
+        return SAJ
+    if name == "JudgeScores":
+        from sam_audio_bench.judge.scores import JudgeScores
+
+        return JudgeScores
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

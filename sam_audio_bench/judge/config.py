@@ -1,0 +1,79 @@
+"""What ``config.json`` says about a judge.
+
+Defaults are those of the released class, which is smaller than the released judge; `RELEASED` has the latter's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sam_audio_bench.errors import Precondition
+from sam_audio_bench.nn.config import CodecConfig, Config, read_config
+from sam_audio_bench.nn.peav import PEAVConfig
+
+__all__ = ["RELEASED", "REPOSITORY", "REVISION", "JudgeConfig"]
+
+REPOSITORY = "facebook/sam-audio-judge"
+"""The released judge on the Hugging Face hub."""
+
+REVISION = "sam_audio"
+"""Branch of the repository that has the layout read here; ``main`` has that of a port to transformers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeConfig(Config):
+    """A judge's checkpoint; ``text_model`` holds the arguments of `transformers.ModernBertConfig`."""
+
+    audio_codec: CodecConfig = field(default_factory=CodecConfig)
+    transformer: PEAVConfig = field(default_factory=PEAVConfig)
+    finetune_transformer: PEAVConfig = field(default_factory=PEAVConfig)
+    text_model: Mapping[str, Any] = field(default_factory=dict)
+    nth_text_layer: int = 22
+    bottleneck_dim: int = 256
+
+    @classmethod
+    def of_options(cls, options: Mapping[str, Any]) -> JudgeConfig:
+        """The config in a JSON object; raises Precondition for options that describe no network."""
+        return cls(
+            audio_codec=CodecConfig.of(options.get("audio_codec")),
+            transformer=PEAVConfig.of(options.get("transformer")),
+            finetune_transformer=PEAVConfig.of(options.get("finetune_transformer")),
+            text_model=options.get("text_model") or {},
+            **{name: options[name] for name in ("nth_text_layer", "bottleneck_dim") if name in options},
+        )
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> JudgeConfig:
+        """Reads ``config.json``; raises Precondition where there is none, or another model's, or another layout."""
+        path = folder / "config.json"
+        options = read_config(path)
+        if "dac_vae_encoder" in options:
+            raise Precondition(
+                f"expected audio_codec in {path}, found dac_vae_encoder: {REPOSITORY} at revision main is a port "
+                f"to transformers; get the official layout with `hf download {REPOSITORY} --revision {REVISION}`"
+            )
+        if "finetune_transformer" not in options:
+            kind = "a separator's config" if "num_anchors" in options or "text_encoder" in options else "another one"
+            raise Precondition(
+                f"expected the config of a judge, with finetune_transformer, in {path}, found {kind}; give the folder "
+                "of a judge"
+            )
+        return cls.of_options(options)
+
+
+RELEASED: Mapping[str, Any] = {
+    "audio_codec": {},
+    "transformer": {
+        "hidden_size": 1792, "intermediate_size": 4800, "num_hidden_layers": 28, "num_attention_heads": 14,
+    },
+    "finetune_transformer": {
+        "hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 6, "num_attention_heads": 3,
+    },
+    "text_model": {
+        "hidden_size": 1024, "intermediate_size": 2624, "num_hidden_layers": 28, "num_attention_heads": 16,
+    },
+}  # fmt: skip
+"""Dimensions of the released judge, 1533.8 million parameters; a checkpoint's own ``config.json`` always wins."""

@@ -1,0 +1,148 @@
+"""`saj_overall`, `saj_recall`, `saj_precision`, `saj_faithfulness`: as listeners would rate, without a reference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.judge.config import REPOSITORY, REVISION
+from sam_audio_bench.judge.processor import PARITIES
+from sam_audio_bench.metrics.base import Row
+from sam_audio_bench.metrics.catalogue import columns_of
+from sam_audio_bench.metrics.functional import is_silent
+from sam_audio_bench.metrics.weights import LearnedMetric, ModelFolder, Source
+from sam_audio_bench.nn.hub import WEIGHTS
+from sam_audio_bench.nn.peav import TOKENIZER
+from sam_audio_bench.types import Audio, Item, Query, Score, Separation, Status
+
+__all__ = ["SAMAudioJudge"]
+
+
+class SAMAudioJudge(LearnedMetric):
+    """The four ratings of the SAM Audio Judge, asked of items with a text; see `sam_audio_bench.judge.SAJ`.
+
+    Unlike other networks that listen, the judge hears the mixture too, so that a silent answer means something: the
+    sound was missed. It is rated. Undefined are ``both_silent``, where the mixture is silent as well;
+    ``length_mismatch``, where answer and mixture differ in rate or length; and ``non_finite``, in either or from
+    damaged weights.
+
+    Args:
+        path: a folder with the judge, see `Source`; empty: the hub's cache.
+        parity: one of `PARITIES`; for a single item "upstream" differs in the text's case and in refusing short clips.
+        device: see `LearnedMetric`.
+        stereo: "joint" and "mono": the channels are averaged; "mean": the mean of the ratings of the answer's channels,
+            each against its channel of the mixture.
+
+    Raises:
+        UsageError: another parity or policy.
+    """
+
+    columns = columns_of("sam_audio_bench.judge.metric:SAMAudioJudge")
+    rate = 48_000
+
+    def __init__(self, path: str = "", parity: str = "exact", device: str = "auto", stereo: str = "joint") -> None:
+        source = Source(
+            repository=REPOSITORY,
+            revision=REVISION,
+            path=str(path),
+            weights=WEIGHTS,
+            marks=(("finetune_transformer", None), ("audio_codec", None)),
+        )
+        super().__init__(source, device=device, stereo=stereo)
+        if parity not in PARITIES:
+            raise UsageError(f"expected parity to be one of {', '.join(PARITIES)}, found {parity!r}")
+        self.parity = parity
+        self._last: tuple[Query, Any] | None = None
+
+    @property
+    def parameters_used(self) -> dict[str, Any]:
+        """What changes the values, for ``run.json``."""
+        return {**super().parameters_used, "parity": self.parity}
+
+    def asks(self, item: Item) -> bool:
+        """Items with a text: the released judge hears nothing else of a prompt."""
+        return item.query.prompt.text is not None
+
+    def missing(self) -> str | None:
+        """The weights first, then the tokenizer; looks at file names only."""
+        reason = super().missing()
+        if reason is None and self._tokenizer(self._model().folder) is None:
+            reason = (
+                f"expected a tokenizer.json in {self._model().folder} or that of {TOKENIZER} in the cache of the hub, "
+                f"found neither; run `hf download {TOKENIZER} tokenizer.json tokenizer_config.json`"
+            )
+        return reason
+
+    def load(self, model: ModelFolder, device: torch.device) -> Any:
+        """What makes a question of a query: a bound method, for a module would become part of this one."""
+        from sam_audio_bench.judge.model import SAJ
+
+        tokenizer = self._tokenizer(model.folder)
+        judge = SAJ.from_pretrained(
+            model.folder, parity=self.parity, device=device, tokenizer=str(tokenizer) if tokenizer else ""
+        )
+        return judge.ask
+
+    def measure(self, network: Any, audio: Audio, item: Item) -> Sequence[float]:
+        """The ratings; a query that comes again, with another answer, has been heard already."""
+        if self._last is None or self._last[0] is not item.query:
+            prompt = item.query.prompt
+            self._last = item.query, network(item.query.mixture, prompt.text or "", spans=prompt.spans)
+        found: list[float] = self._last[1].rate(audio).values[0].double().tolist()
+        return found
+
+    def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
+        """Rows in the order of the items; raises Precondition where the judge is missing."""
+        return [self._judged(item, answer.target) for item, answer in zip(items, separations, strict=True)]
+
+    def _judged(self, item: Item, target: Audio) -> Row:
+        mixture = item.query.mixture
+        if not self.asks(item):
+            return (None,) * len(self.columns)
+        if (target.rate, target.length) != (mixture.rate, mixture.length):
+            return self._all(Status.LENGTH_MISMATCH)
+        if not all(bool(torch.isfinite(audio.samples).all()) for audio in (mixture, target)):
+            return self._all(Status.NON_FINITE)
+        pairs = [(one, answer) for one, answer in self._pairs(item, target) if _sounds(one, answer)]
+        if not pairs:
+            return self._all(Status.BOTH_SILENT)
+        if self._network is None:
+            self._network = self._loaded()
+        with torch.backends.cudnn.flags(deterministic=True, benchmark=False, allow_tf32=False):
+            rows = [self.measure(self._network, answer, one) for one, answer in pairs]
+        means = [math.fsum(column) / len(column) for column in zip(*rows, strict=True)]
+        if not all(map(math.isfinite, means)):
+            return self._all(Status.NON_FINITE)
+        return tuple(Score(value, Status.OK) for value in means)
+
+    def _pairs(self, item: Item, target: Audio) -> Iterator[tuple[Item, Audio]]:
+        """Items and answers of one channel each, or the item itself where channels are averaged."""
+        mixture = item.query.mixture
+        if self.stereo != "mean" or target.channels == 1 or mixture.channels != target.channels:
+            yield item, target
+            return
+        for one, answer in zip(mixture.samples, target.samples, strict=True):
+            query = replace(item.query, mixture=Audio(one[None], mixture.rate))
+            yield replace(item, query=query), Audio(answer[None], target.rate)
+
+    @staticmethod
+    def _tokenizer(folder: Path) -> Path | None:
+        """The folder of the tokenizer, which many judges share."""
+        from huggingface_hub import try_to_load_from_cache
+
+        if (folder / "tokenizer.json").is_file():
+            return folder
+        found = try_to_load_from_cache(TOKENIZER, "tokenizer.json")
+        return Path(found).parent if isinstance(found, str) else None
+
+
+def _sounds(item: Item, answer: Audio) -> bool:
+    """Whether the mean of the channels of mixture or answer has a sample that is not zero."""
+    both = (item.query.mixture, answer)
+    return not all(bool(is_silent(audio.samples.mean(dim=0))) for audio in both)

@@ -1,0 +1,228 @@
+"""SAJ, the SAM Audio Judge: ratings of a separation from the mixture, the answer and the prompt, without a reference.
+
+Codec latents of mixture and answer go through one shared PE-AV transformer; both are fused, frame by frame, with the
+text as ModernBERT reads it; a small transformer and a linear head rate every frame, and an answer's rating is the mean
+over its frames ("SAM Audio Judge", arXiv 2601.19702; names and dimensions are those of the released checkpoint).
+
+Letters: K answers, F frames, T samples, h width of the transformer, b of the fusion, V of video features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sam_audio_bench.audio import resample, to_mono
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.judge.config import REPOSITORY, REVISION, JudgeConfig
+from sam_audio_bench.judge.network import SPAN_STATES, JudgeNetwork
+from sam_audio_bench.judge.processor import JudgeProcessor
+from sam_audio_bench.judge.scores import JudgeScores
+from sam_audio_bench.nn.checkpoint import load_strict, open_weights
+from sam_audio_bench.nn.conditioning import anchor_tables, frame_count
+from sam_audio_bench.nn.hub import Checkpoint, find_checkpoint
+from sam_audio_bench.nn.peav import restore_buffers
+from sam_audio_bench.types import Audio, Span
+
+__all__ = ["SAJ", "Asked", "find_judge"]
+
+
+def find_judge(place: str | Path, revision: str | None = None) -> Checkpoint:
+    """The checkpoint in a folder, or behind ``sam-audio-judge``; raises Precondition where there is none.
+
+    Args:
+        place: a folder, or the released name with or without its owner.
+        revision: branch, tag or commit on the hub; None: `REVISION`.
+    """
+    released = str(place) in (REPOSITORY, REPOSITORY.rpartition("/")[2])
+    return find_checkpoint(place, repository=REPOSITORY if released else None, revision=revision or REVISION)
+
+
+class SAJ(JudgeNetwork):
+    """The judge, with its weights; `JudgeNetwork` says what ``parity`` is and what becomes of spans and video.
+
+    Make it with `from_pretrained`; the bare constructor leaves the weights at random.
+    """
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        place: str | Path | Checkpoint,
+        *,
+        parity: str = "exact",
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        revision: str | None = None,
+        tokenizer: Any = "",
+    ) -> Self:
+        """A judge with its weights, in evaluation mode; the weight file is mapped, not copied.
+
+        Args:
+            place: see `find_judge`, or what it found.
+            parity: see the class.
+            dtype: of the networks behind the codec, which stays in float32.
+            device: where they run.
+            revision: see `find_judge`.
+            tokenizer: see `JudgeProcessor`.
+
+        Raises:
+            Precondition: the checkpoint is missing, damaged, of another layout or another model's.
+            UsageError: another parity.
+        """
+        checkpoint = place if isinstance(place, Checkpoint) else find_judge(place, revision)
+        config = JudgeConfig.of_folder(checkpoint.folder)
+        tensors = open_weights(checkpoint.weights)
+        with torch.device("meta"):
+            model = cls(config, parity=parity)
+            video = tensors.get("video_proj.weight")
+            model.extend(spans="span_proj.weight" in tensors, video_width=None if video is None else video.shape[-1])
+        load_strict(model, tensors, source=checkpoint.weights)
+        model.eval().requires_grad_(False)
+        codec = config.audio_codec
+        model.processor = JudgeProcessor(
+            codec.hop_length, codec.sample_rate, parity=parity, folder=checkpoint.folder, tokenizer=tokenizer
+        )
+        for name, part in model.named_children():
+            part.to(torch.float32 if name == "audio_codec" else dtype)
+        model.audio_codec.fold_weight_norm()
+        restore_buffers(model.text_model)
+        return model.to(device)
+
+    def ask(self, mixture: Audio, text: str, *, spans: Sequence[Span] = (), video: Tensor | None = None) -> Asked:
+        """A query, heard and read once, to which any number of answers can be rated; arguments as in `score`."""
+        with torch.inference_mode():
+            values, _ = self.batch([mixture])
+            states = self.hear(values)
+            told = self._told(spans, video, states.shape[1])
+            return Asked(self, states, self.read(*self.processor.tokens([text])), *told)
+
+    def score(
+        self,
+        mixture: Audio,
+        targets: Sequence[Audio],
+        text: str,
+        *,
+        spans: Sequence[Span] = (),
+        video: Tensor | None = None,
+    ) -> JudgeScores:
+        """Scores of K answers to one query; the mixture is heard once.
+
+        An answer's scores do not depend on the other answers, bit for bit.
+
+        Args:
+            mixture: any rate and channels; the judge hears mono at its own rate.
+            targets: answers of the mixture's length.
+            text: the prompt; empty where it has none.
+            spans: of the prompt.
+            video: features ``[F, V]`` of the masked video, one row a frame.
+
+        Raises:
+            UsageError: no answer, no sample, a sample that is not finite, or an answer of another length.
+            Precondition: no tokenizer.
+        """
+        if not targets:
+            raise UsageError("expected at least one answer to a mixture, found none")
+        asked = self.ask(mixture, text, spans=spans, video=video)
+        found = [asked.rate(target) for target in targets]
+        return JudgeScores(
+            values=torch.cat([scores.values for scores in found]),
+            frames=torch.cat([scores.frames for scores in found]),
+            keep=torch.cat([scores.keep for scores in found]),
+        )
+
+    def score_batch(
+        self, mixtures: Sequence[Audio], targets: Sequence[Sequence[Audio]], texts: Sequence[str]
+    ) -> list[JudgeScores]:
+        """Scores of the answers to several queries.
+
+        With ``parity="upstream"`` all of them are one batch, as SAM Audio's reranker makes it: mixtures are rows of the
+        zero-padded batch that the separator got, cut to whole frames, so that only the longest is reflected.
+
+        Args:
+            mixtures: one a query.
+            targets: the answers to each.
+            texts: the prompts.
+
+        Returns:
+            For each query the scores of its answers.
+
+        Raises:
+            UsageError: see `score`, or not as many of each. Precondition: no tokenizer.
+        """
+        if not len(mixtures) == len(targets) == len(texts) or not all(targets):
+            found = f"{len(mixtures)} mixtures, {len(texts)} texts and {[len(some) for some in targets]} answers"
+            raise UsageError(f"expected a text and at least one answer for each mixture, found {found}")
+        if self.parity == "exact":
+            return [self.score(*query) for query in zip(mixtures, targets, texts, strict=True)]
+        with torch.inference_mode():
+            waves = [self._wave(mixture) for mixture in mixtures]
+            hop, padded = self.processor.hop, nn.utils.rnn.pad_sequence(waves, batch_first=True)
+            rows = [row[: frame_count(len(wave), hop) * hop] for row, wave in zip(padded, waves, strict=True)]
+            values, mask = self.processor.audio(rows, self.processor.rate)
+            answers, own = self.batch([target for some in targets for target in some])
+            counts = torch.tensor([len(some) for some in targets])
+            copies = torch.arange(len(counts)).repeat_interleave(counts)
+            _same_frames(mask[copies], own, hop)
+            states, asked = self.hear(values), self.read(*self.processor.tokens(texts))
+            frames = self.rate(self.hear(answers), states[copies], asked[copies])
+            keep = mask[copies, ::hop]
+            return [self.pool(frames[copies == query], keep[copies == query]) for query in range(len(counts))]
+
+    def batch(self, clips: Sequence[Audio]) -> tuple[Tensor, Tensor]:
+        """Clips of any rate and channels as `hear` takes them, and their padding mask; see `JudgeProcessor.audio`."""
+        return self.processor.audio([self._wave(clip) for clip in clips], self.processor.rate)
+
+    def _wave(self, audio: Audio) -> Tensor:
+        """Mono at the judge's rate, ``[samples]``."""
+        if audio.length == 0 or not bool(torch.isfinite(audio.samples).all()):
+            reason = "none" if audio.length == 0 else "NaN or infinity"
+            raise UsageError(f"expected finite samples to be judged, found {reason}")
+        mono = to_mono(audio)
+        found = resample(mono, self.processor.rate).samples[0].float()
+        return found if len(found) else mono.samples[0, :1].float()  # shorter than a sample of the judge
+
+    def _told(self, spans: Sequence[Span], video: Tensor | None, size: int) -> tuple[Tensor | None, Tensor | None]:
+        """Spans and video of one query, as `rate` takes them."""
+        states = None
+        if spans:
+            ids, alignment = anchor_tables([spans], [size], hop=self.processor.hop, rate=self.processor.rate)
+            states = F.one_hot(ids.gather(1, alignment), SPAN_STATES)
+        if video is not None and (video.ndim != 2 or len(video) != size):
+            raise UsageError(f"expected video features [{size}, width], found {tuple(video.shape)}")
+        return states, None if video is None else video[None]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A query as a judge has heard and read it."""
+
+    judge: SAJ
+    mixture: Tensor  # [1, F, h]
+    text: Tensor  # [1, b]
+    spans: Tensor | None  # [1, F, 3]
+    video: Tensor | None  # [1, F, V]
+
+    def rate(self, target: Audio) -> JudgeScores:
+        """Scores of one answer; raises UsageError as `SAJ.score`."""
+        judge = self.judge
+        with torch.inference_mode():
+            values, mask = judge.batch([target])
+            hop, frames = judge.processor.hop, self.mixture.shape[1]
+            if frame_count(values.shape[-1], hop) != frames:
+                found = frame_count(values.shape[-1], hop)
+                raise UsageError(f"expected an answer as long as its mixture, {frames} frames, found {found}")
+            rated = judge.rate(judge.hear(values), self.mixture, self.text, spans=self.spans, video=self.video)
+            return judge.pool(rated, mask[:, ::hop])
+
+
+def _same_frames(mixtures: Tensor, answers: Tensor, hop: int) -> None:
+    """Refuses answers that fill another number of frames than their mixtures, by the masks ``[B, T]`` of both."""
+    found = [(mask.sum(dim=1) // hop).tolist() for mask in (mixtures, answers)]
+    if found[0] != found[1]:
+        raise UsageError(f"expected answers as long as their mixtures, found {found[1]} frames for {found[0]}")

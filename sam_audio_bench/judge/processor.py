@@ -1,0 +1,123 @@
+"""From clips and texts to a judge's input: whole frames by reflection, batches by zeros, tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.nn.codec import reflect_pad
+from sam_audio_bench.nn.peav import load_tokenizer, tokenize
+
+__all__ = ["PARITIES", "JudgeProcessor"]
+
+PARITIES = ("exact", "upstream")
+"""With the reference's known faults corrected, or as they are."""
+
+
+class JudgeProcessor:
+    """Makes batches.
+
+    With ``parity="upstream"`` texts are read as they are, channels stay, and a clip that one reflection cannot extend
+    to whole frames is refused. With "exact" texts are lower-cased and stripped, as those that the judge was trained on
+    were; channels are averaged; and any clip with a sample will do.
+
+    Args:
+        hop: samples a frame.
+        rate: Hz that the judge hears.
+        parity: one of `PARITIES`.
+        folder: of the checkpoint, which may hold the tokenizer.
+        tokenizer: a folder or hub id of the tokenizer, or a callable in its stead; empty: the folder's own, else
+            `sam_audio_bench.nn.peav.TOKENIZER`.
+    """
+
+    def __init__(
+        self, hop: int, rate: int, *, parity: str = "exact", folder: Path | None = None, tokenizer: Any = ""
+    ) -> None:
+        if parity not in PARITIES:
+            raise UsageError(f"expected parity to be one of {', '.join(PARITIES)}, found {parity!r}")
+        self.hop, self.rate, self.parity = hop, rate, parity
+        self._folder = folder
+        self._tokenizer = tokenizer
+
+    def __call__(
+        self, texts: Sequence[str], mixtures: Sequence[Tensor], separated: Sequence[Tensor], rate: int
+    ) -> dict[str, Tensor]:
+        """A judge's arguments for B texts, mixtures and answers; see `audio` and `tokens`.
+
+        Raises:
+            UsageError: not as many of each, or an answer of another number of frames than its mixture.
+        """
+        if not len(texts) == len(mixtures) == len(separated):
+            found = f"{len(texts)}, {len(mixtures)} and {len(separated)}"
+            raise UsageError(f"expected as many texts, mixtures and answers, found {found}")
+        values, mask = self.audio(mixtures, rate)
+        answers, own = self.audio(separated, rate)
+        if mask.shape != own.shape or not torch.equal(mask.sum(dim=1), own.sum(dim=1)):
+            raise UsageError("expected every answer to be as long as its mixture, found another number of frames")
+        ids, attention = self.tokens(texts)
+        return {
+            "input_ids": ids,
+            "attention_mask": attention,
+            "input_values": values,
+            "separated_values": answers,
+            "padding_mask": mask,
+        }
+
+    def audio(self, clips: Sequence[Tensor], rate: int) -> tuple[Tensor, Tensor]:
+        """Clips, each reflected to whole frames, as one batch.
+
+        Args:
+            clips: ``[samples]`` or ``[channels, samples]``.
+            rate: of the clips, Hz.
+
+        Returns:
+            Values ``[B, channels, T]``, padded with zeros on the right, and bool ``[B, T]``, true for samples that are
+            the clip's own.
+
+        Raises:
+            UsageError: no list of clips, another rate, or a clip that cannot be extended.
+        """
+        if not isinstance(clips, list | tuple) or not clips:
+            raise UsageError(
+                f"expected a list of clips [channels, samples], found {type(clips).__name__} or none in it"
+            )
+        if rate != self.rate:
+            raise UsageError(f"expected clips at {self.rate} Hz, which the judge hears, found {rate}; resample them")
+        waves = [self._extended(clip) for clip in clips]
+        lengths = torch.tensor([wave.shape[1] for wave in waves])
+        longest = int(lengths.max())
+        if len({len(wave) for wave in waves}) > 1:
+            raise UsageError("expected clips of as many channels, found several numbers; average them")
+        values = torch.stack([F.pad(wave, (0, longest - wave.shape[1])) for wave in waves])
+        return values, torch.arange(longest) < lengths[:, None]
+
+    def tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Ids and attention mask, int64 ``[B, S]``; raises Precondition where there is no tokenizer."""
+        if isinstance(self._tokenizer, str):
+            self._tokenizer = load_tokenizer(self._folder, self._tokenizer)
+        return tokenize(self._tokenizer, [self.text(text) for text in texts])
+
+    def text(self, text: str) -> str:
+        """A text as it is read."""
+        return text.lower().strip() if self.parity == "exact" else text
+
+    def _extended(self, clip: Tensor) -> Tensor:
+        wave = clip[None] if clip.ndim == 1 else clip
+        if wave.ndim != 2 or not wave.is_floating_point():
+            found = f"{clip.dtype} {tuple(clip.shape)}"
+            raise UsageError(f"expected a float clip [samples] or [channels, samples], found {found}")
+        missing = -wave.shape[1] % self.hop
+        if self.parity == "exact":
+            wave = wave.mean(dim=0, keepdim=True)
+        elif wave.shape[1] <= missing:
+            raise UsageError(
+                f"expected a clip of more than {missing} samples, which its reflection adds, found {wave.shape[1]}; "
+                'parity="exact" reflects it again'
+            )
+        return reflect_pad(wave, self.hop)

@@ -1,0 +1,50 @@
+"""What a judge says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+__all__ = ["AXES", "JudgeScores"]
+
+AXES = ("overall", "recall", "precision", "faithfulness")
+"""The four ratings, in the order of the network's output; 1 is worst, 5 best."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeScores:
+    """Ratings of B answers, nominally from 1 to 5; the network's output is not clipped.
+
+    Attributes:
+        values: ``[B, 4]``, columns as `AXES`.
+        frames: ``[B, T, 4]``, the same frame by frame; the mean over an answer's frames is its row of ``values``. Zero
+            after its end.
+        keep: bool ``[B, T]``, true for the frames that an answer has.
+        spread: ``[B, 4]``, standard deviation that the judge expects of its own error; None: it does not say.
+    """
+
+    values: Tensor
+    frames: Tensor
+    keep: Tensor
+    spread: Tensor | None = None
+
+    @property
+    def overall(self) -> Tensor:
+        """How well the answer serves the request, ``[B, 1]``."""
+        return self.values[:, 0:1]
+
+    @property
+    def recall(self) -> Tensor:
+        """How much of the wanted sound survived, ``[B, 1]``."""
+        return self.values[:, 1:2]
+
+    @property
+    def precision(self) -> Tensor:
+        """How free the answer is of anything else, ``[B, 1]``."""
+        return self.values[:, 2:3]
+
+    @property
+    def faithfulness(self) -> Tensor:
+        """How little the wanted sound was changed, ``[B, 1]``."""
+        return self.values[:, 3:4]

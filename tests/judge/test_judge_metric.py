@@ -1,0 +1,207 @@
+"""`saj_*`: the judge as a metric of a run, and ``sabench judge score``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from sam_audio_bench.audio import write_wav
+from sam_audio_bench.cli import group
+from sam_audio_bench.errors import BenchError, UsageError
+from sam_audio_bench.judge import SAJ
+from sam_audio_bench.judge.metric import SAMAudioJudge
+from sam_audio_bench.metrics.base import Row
+from sam_audio_bench.registry import load_metric
+from sam_audio_bench.types import Audio, Item, Prompt, Query, Separation, Status
+
+COLUMNS = ("saj_overall", "saj_recall", "saj_precision", "saj_faithfulness")
+Noise = Callable[..., Audio]
+
+
+@pytest.fixture(scope="module")
+def metric(tiny_folder: Path) -> SAMAudioJudge:
+    return SAMAudioJudge(path=str(tiny_folder), device="cpu")
+
+
+def question(mixture: Audio, text: str | None = "a dog") -> Item:
+    spans = () if text else (("+", 0.0, 0.1),)
+    return Item(id="a", group="a", query=Query(mixture=mixture, prompt=Prompt(text=text, spans=spans)))
+
+
+def answer(target: Audio) -> Separation:
+    return Separation(target=target, residual=target)
+
+
+def ask(metric: SAMAudioJudge, mixture: Audio, target: Audio) -> Row:
+    return metric.score([question(mixture)], [answer(target)])[0]
+
+
+def values(row: Row) -> list[float]:
+    assert all(score is not None and score.status is Status.OK for score in row)
+    return [score.value for score in row if score is not None and score.value is not None]
+
+
+def statuses(row: Row) -> set[Status]:
+    return {score.status for score in row if score is not None and score.value is None}
+
+
+def test_values_are_the_judges(metric: SAMAudioJudge, tiny: SAJ, noise: Noise) -> None:
+    mixture, target = noise(0.3, rate=44_100, channels=2), noise(0.3, 1, rate=44_100, channels=2)
+    expected = tiny.score(mixture, [target], "a dog").values[0].tolist()
+    assert values(ask(metric, mixture, target)) == pytest.approx(expected, abs=1e-6)
+    assert metric.columns == COLUMNS
+
+
+def test_registered(tiny_folder: Path) -> None:
+    found = load_metric("saj_recall", path=str(tiny_folder.parent))  # the folder that several models share
+    assert isinstance(found, SAMAudioJudge)
+    assert found.missing() is None
+
+
+def test_batch_and_order_change_nothing(metric: SAMAudioJudge, noise: Noise) -> None:
+    mixtures = [noise(seconds, seed) for seed, seconds in enumerate((0.1, 0.5, 0.1))]
+    items = [question(mixture, text) for mixture, text in zip(mixtures, ("dog", "rain and horn", "dog"), strict=True)]
+    answers = [answer(Audio(mixture.samples * 0.5, mixture.rate)) for mixture in mixtures]
+    together = metric.score(items, answers)
+    assert together == [metric.score([item], [one])[0] for item, one in zip(items, answers, strict=True)]
+    assert together == metric.score(items[::-1], answers[::-1])[::-1]
+
+
+def test_candidates_share_the_mixture(metric: SAMAudioJudge, noise: Noise, monkeypatch: pytest.MonkeyPatch) -> None:
+    item, answers = question(noise(0.2)), [answer(noise(0.2, seed)) for seed in (1, 2, 3)]
+    alone = [metric.score([question(item.query.mixture)], [one])[0] for one in answers]
+    heard = []
+    ask_judge = metric._network
+    monkeypatch.setattr(metric, "_network", lambda *given, **told: heard.append(1) or ask_judge(*given, **told))
+    assert [metric.score([item], [one])[0] for one in answers] == alone
+    assert len(heard) == 1
+
+
+def test_what_is_undefined(metric: SAMAudioJudge, noise: Noise) -> None:
+    mixture = noise(0.2)
+    silence = Audio(torch.zeros(1, mixture.length), mixture.rate)
+    assert len(values(ask(metric, mixture, silence))) == 4  # a missed sound is an answer
+    assert len(values(ask(metric, silence, mixture))) == 4
+    assert statuses(ask(metric, silence, silence)) == {Status.BOTH_SILENT}
+    assert statuses(ask(metric, mixture, noise(0.1))) == {Status.LENGTH_MISMATCH}
+    assert statuses(ask(metric, mixture, Audio(mixture.samples, 24_000))) == {Status.LENGTH_MISMATCH}
+    damaged = Audio(mixture.samples * float("inf"), mixture.rate)
+    assert statuses(ask(metric, mixture, damaged)) == {Status.NON_FINITE}
+    assert statuses(ask(metric, damaged, mixture)) == {Status.NON_FINITE}
+    assert metric.score([question(mixture, None)], [answer(mixture)]) == [(None,) * 4]
+
+
+def test_damaged_weights_give_no_number(tiny_folder: Path, noise: Noise) -> None:
+    metric = SAMAudioJudge(path=str(tiny_folder), device="cpu")
+    mixture = noise(0.1)
+    values(ask(metric, mixture, mixture))
+    metric._network.__self__.head.weight.fill_(float("nan"))
+    assert statuses(ask(metric, mixture, mixture)) == {Status.NON_FINITE}
+
+
+def test_channels(tiny_folder: Path, metric: SAMAudioJudge, noise: Noise) -> None:
+    mixture, target = noise(0.2, channels=2), noise(0.2, 1, channels=2)
+    each = SAMAudioJudge(path=str(tiny_folder), device="cpu", stereo="mean")
+    mono = [
+        values(ask(metric, Audio(mixture.samples[i : i + 1], 48_000), Audio(target.samples[i : i + 1], 48_000)))
+        for i in (0, 1)
+    ]
+    expected = [(left + right) / 2 for left, right in zip(*mono, strict=True)]
+    assert values(ask(each, mixture, target)) == pytest.approx(expected, abs=1e-9)
+    cancelled = Audio(torch.cat([mixture.samples[:1], -mixture.samples[:1]]), 48_000)
+    assert statuses(ask(metric, cancelled, cancelled)) == {Status.BOTH_SILENT}
+    assert len(values(ask(each, cancelled, cancelled))) == 4
+
+
+def test_parameters(tiny_folder: Path, metric: SAMAudioJudge) -> None:
+    digest = hashlib.sha256((tiny_folder / "model.safetensors").read_bytes()).hexdigest()
+    used = metric.parameters_used
+    assert (used["weights_sha256"], used["parity"], used["model"]) == (digest, "exact", "local")
+    with pytest.raises(UsageError, match="parity to be one of exact, upstream"):
+        SAMAudioJudge(parity="neither")
+
+
+def test_missing(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert "hf download facebook/sam-audio-judge --revision sam_audio" in str(SAMAudioJudge(device="cpu").missing())
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((tiny_folder / name).read_bytes())
+    metric = SAMAudioJudge(path=str(tmp_path), device="cpu")
+    assert "hf download answerdotai/ModernBERT-large tokenizer.json" in str(metric.missing())
+    snapshot = tmp_path / "hub" / "models--answerdotai--ModernBERT-large" / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("abc")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (snapshot / name).write_bytes((tiny_folder / name).read_bytes())
+    assert metric.missing() is None
+    mixture = Audio(torch.ones(1, 4800), 48_000)
+    assert len(values(ask(metric, mixture, mixture))) == 4
+    config = json.loads((tiny_folder / "config.json").read_text())
+    config["dac_vae_encoder"] = config.pop("audio_codec")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert "another kind of model" in str(SAMAudioJudge(path=str(tmp_path), device="cpu").missing())
+
+
+@pytest.fixture
+def files(tmp_path: Path, noise: Noise) -> list[str]:
+    for seed, name in enumerate(("mixture", "target")):
+        write_wav(tmp_path / f"{name}.wav", noise(0.3, seed, rate=44_100, channels=2))
+    return ["--mixture", str(tmp_path / "mixture.wav"), "--target", str(tmp_path / "target.wav")]
+
+
+def command(*words: str) -> Result:
+    result = CliRunner().invoke(group, ["judge", "score", *words])
+    if isinstance(result.exception, BenchError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def test_command_prints_json(tiny_folder: Path, tiny: SAJ, files: list[str], noise: Noise) -> None:
+    found = json.loads(command("--judge", str(tiny_folder), *files, "--text", "dog", "--json").stdout)
+    clips = [noise(0.3, seed, rate=44_100, channels=2) for seed in (0, 1)]
+    expected = tiny.score(clips[0], clips[1:], "dog").values[0].tolist()
+    assert list(found) == ["overall", "recall", "precision", "faithfulness", "spread"]
+    assert [found[name] for name in list(found)[:4]] == pytest.approx(expected, abs=1e-5)
+    assert found["spread"] is None
+
+
+def test_command_prints_frames(tiny_folder: Path, files: list[str]) -> None:
+    words = ("--judge", str(tiny_folder), *files, "--text", "dog", "--frames")
+    found = json.loads(command(*words, "--json").stdout)
+    assert found["frame_seconds"] == 0.04
+    assert {name: len(column) for name, column in found["frames"].items()} == dict.fromkeys(list(found)[:4], 8)
+    for name, column in found["frames"].items():
+        assert sum(column) / len(column) == pytest.approx(found[name], abs=1e-5)
+    lines = command(*words).stdout.splitlines()
+    assert [line.split()[0] for line in lines[:4]] == ["overall", "recall", "precision", "faithfulness"]
+    assert lines[5].split() == ["seconds", "overall", "recall", "precision", "faithfulness"]
+    assert [line.split()[0] for line in lines[6:]] == [f"{0.04 * frame:.2f}" for frame in range(8)]
+
+
+def test_command_says_that_spans_have_no_effect(tiny_folder: Path, files: list[str]) -> None:
+    words = ("--judge", str(tiny_folder), *files, "--text", "dog", "--json")
+    plain, told = command(*words), command(*words, "--span", "+0.1:0.2", "--span", "-0.2:0.3")
+    assert "was not trained on spans" in told.stderr
+    assert "spans" not in plain.stderr
+    assert told.stdout == plain.stdout
+
+
+def test_command_refuses(tiny_folder: Path, files: list[str], tmp_path: Path, noise: Noise) -> None:
+    judge = ("--judge", str(tiny_folder))
+    with pytest.raises(BenchError, match="--text that says something"):
+        command(*judge, *files, "--text", " ")
+    with pytest.raises(BenchError, match="expected a span such as"):
+        command(*judge, *files, "--text", "dog", "--span", "0.1:0.2")
+    with pytest.raises(BenchError, match="checkpoint folder"):
+        command("--judge", str(tmp_path / "nowhere"), *files, "--text", "dog")
+    write_wav(tmp_path / "long.wav", noise(2))
+    with pytest.raises(BenchError, match="as long as its mixture, 8 frames, found 50"):
+        command(*judge, *files, "--target", str(tmp_path / "long.wav"), "--text", "dog")
