@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AnySeparator",
     "Audio",
+    "CandidateSeparator",
     "Item",
     "NamedSeparator",
     "OracleSeparator",
@@ -131,12 +132,25 @@ class Separation:
 
 @runtime_checkable
 class Separator(Protocol):
-    """Anything that answers queries. Raise per query only what the harness should record as that item's error."""
+    """Anything that answers queries. Raise per query only what the harness should record as that item's error.
+
+    Optional attributes: ``batch_size``, queries at once; ``deterministic = True`` where the seed changes nothing, so
+    that candidates would all be the same; ``revision``, ``weights_sha256`` and ``settings``, which identify answers.
+    """
 
     name: str  # "sam-audio-base@1a2b3c4": the weights' revision is part of the name
 
     def separate(self, queries: Sequence[Query], seeds: Sequence[int]) -> list[Separation]:
         """Answers in the order of the queries; one seed a query, so that an answer does not depend on its batch."""
+        ...
+
+
+@runtime_checkable
+class CandidateSeparator(Separator, Protocol):
+    """A separator that makes several answers to a query at once, and computes only once what they share."""
+
+    def separate_candidates(self, queries: Sequence[Query], seeds: Sequence[Sequence[int]]) -> list[list[Separation]]:
+        """For each query one answer a seed, in their order; the first is what `separate` gives with the first seed."""
         ...
 
 

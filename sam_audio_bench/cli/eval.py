@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from sam_audio_bench.cli.config import config_option, origins
+from sam_audio_bench.cli.config import config_option, go_offline, origins
 from sam_audio_bench.cli.output import note, print_json, print_records
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.metrics.catalogue import STEREO
+from sam_audio_bench.separators.pickers import AUTO, PICKERS
 
 if TYPE_CHECKING:
     from sam_audio_bench.run.plan import Job, Plan
@@ -42,6 +42,14 @@ __all__ = ["evaluate"]
 @click.option("--align", type=click.Choice(["pad", "trim"]), help="Accept answers of another length, and how.")
 @click.option("--stereo", type=click.Choice(STEREO), default="joint", show_default=True,
               help="How scores treat channels.")  # fmt: skip
+@click.option("--candidates", type=int, default=1, show_default=True, help="Answers an item, of which one is picked.")
+@click.option("--picker", type=click.Choice([AUTO, *PICKERS]), default=AUTO, show_default=True,
+              help="What picks it; auto: as SAM Audio does for the task's prompts.")  # fmt: skip
+@click.option("--picker-args", default="", help="Options of the picker, k=v,k=v.")
+@click.option("--keep-candidates", is_flag=True, help="Keep the audio of all candidates.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda …, for whatever takes a device.")
+@click.option("--dtype", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True,
+              help="For separators that take one.")  # fmt: skip
 @click.option("--timeout", type=float, help="Seconds that a cmd: program may take for an item.")
 @click.option("--fail-on-error", help="Exit with 1 when more than N items, or this fraction of them, fail.")
 @click.option("--offline", is_flag=True, help="Never look on the network for weights or data.")
@@ -60,7 +68,7 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
         print_records([{"option": name, **entry} for name, entry in settings.items()], ("option", "value", "origin"))
         return
     if options["offline"]:
-        os.environ["HF_HUB_OFFLINE"] = "1"  # read by huggingface_hub and everything on top of it
+        go_offline()
     allowed = _allowance(options["fail_on_error"])
     plan = _plan(options, origins(ctx))
     if not options["as_json"]:
@@ -82,19 +90,23 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
 def _plan(options: dict[str, Any], config: dict[str, Any]) -> Plan:
     """Turns texts into a plan; everything that can be wrong with a name or option is wrong here."""
     from sam_audio_bench.metrics import DEFAULT
-    from sam_audio_bench.registry import parse_arguments, split_models
-    from sam_audio_bench.run.plan import Settings, make_plan
+    from sam_audio_bench.registry import check_weights, parse_arguments, split_models
 
     size = options["batch_size"]
     if size != "auto" and not size.isdecimal():
         raise UsageError(f"expected --batch-size to be auto or a number, found {size!r}")
+    models, arguments = split_models(options["model"]), parse_arguments(options["model_args"])
+    for model in models:
+        check_weights(model, arguments)
+    from sam_audio_bench.run.plan import Settings, make_plan
+
     return make_plan(
-        split_models(options["model"]),
+        models,
         _words(options["task"]),
         split=options["split"],
         subset=options["subset"],
         metrics=DEFAULT if options["metrics"] == "default" else _words(options["metrics"]),
-        model_args=parse_arguments(options["model_args"]),
+        model_args=arguments,
         metric_args=parse_arguments(options["metric_args"]),
         timeout=options["timeout"],
         settings=Settings(
@@ -107,6 +119,8 @@ def _plan(options: dict[str, Any], config: dict[str, Any]) -> Plan:
             overwrite=options["overwrite"],
             align=options["align"],
             stereo=options["stereo"],
+            picker_args=parse_arguments(options["picker_args"]),
+            **{name: options[name] for name in ("candidates", "picker", "keep_candidates", "device", "dtype")},
         ),
         config=config,
     )
@@ -152,6 +166,8 @@ def _show_plan(plan: Plan) -> None:
         names = ", ".join(job.separator.name for job in jobs)
         metrics = ", ".join(jobs[0].columns) or "none"
         note(f"plan: {label}: {len(jobs[0].chosen)} items for {names}: {state}; metrics {metrics}")
+    for text in plan.notes:
+        note(f"plan: {text}")
     without: dict[tuple[str, str], list[str]] = {}
     for (task, metric), reason in plan.unavailable.items():
         without.setdefault((metric, reason), []).append(task)

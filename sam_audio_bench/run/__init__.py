@@ -6,6 +6,7 @@
     scoring     scores of stored answers
     rescore     scoring kept audio again
     answers     asking a separator; a bad item costs its own answer only
+    candidates  several answers an item, and the one that a picker chooses
     check       the boundary where answers are checked
     store       the run folder: journal, audio, scores, resuming
     header      what run.json says

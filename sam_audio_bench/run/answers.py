@@ -11,11 +11,18 @@ from sam_audio_bench.run.check import check
 from sam_audio_bench.run.provenance import item_seed
 from sam_audio_bench.types import AnySeparator, Item, NamedSeparator, OracleSeparator, Separation
 
-__all__ = ["ask"]
+__all__ = ["ask", "checked"]
 
 
 def ask(
-    separator: AnySeparator, items: Sequence[Item], *, task: str, seed: int, align: str | None, stereo: str
+    separator: AnySeparator,
+    items: Sequence[Item],
+    *,
+    task: str,
+    seed: int,
+    align: str | None,
+    stereo: str,
+    candidate: int = 0,
 ) -> list[Separation | Exception]:
     """One checked answer an item, or the error that took its place; a bad item costs its own answer only.
 
@@ -26,22 +33,26 @@ def ask(
         seed: of the run.
         align: see `check`.
         stereo: see `check`.
+        candidate: which of several answers to the same item; part of its seed.
 
     Raises:
         Precondition: the separator cannot work at all.
     """
     begun = time.perf_counter()
     try:
-        answers = _answers(separator, items, [item_seed(task, item.id, seed) for item in items])
+        answers = _answers(separator, items, [item_seed(task, item.id, seed, candidate) for item in items])
     except Precondition:
         raise
     except Exception as error:
         if len(items) == 1:
             return [error]
-        alone = (ask(separator, [item], task=task, seed=seed, align=align, stereo=stereo) for item in items)
+        alone = (
+            ask(separator, [item], task=task, seed=seed, align=align, stereo=stereo, candidate=candidate)
+            for item in items
+        )
         return [answer for answers in alone for answer in answers]
     share = (time.perf_counter() - begun) / max(len(items), 1)
-    return [_checked(answer, item, share, align, stereo) for answer, item in zip(answers, items, strict=True)]
+    return [checked(answer, item, share, align, stereo) for answer, item in zip(answers, items, strict=True)]
 
 
 def _answers(separator: AnySeparator, items: Sequence[Item], seeds: Sequence[int]) -> list[Separation]:
@@ -57,9 +68,10 @@ def _answers(separator: AnySeparator, items: Sequence[Item], seeds: Sequence[int
     return answers
 
 
-def _checked(
+def checked(
     answer: Separation, item: Item, seconds: float, align: str | None, stereo: str
 ) -> Separation | BadSeparation:
+    """The answer as `check` gives it back, or its error; ``seconds`` where the separator did not measure its own."""
     try:
         answer = check(answer, item.query, align=align, stereo=stereo)
     except BadSeparation as error:

@@ -1,4 +1,4 @@
-"""BibTeX of what a run used: the tool, the task's data, the metrics and the separator."""
+"""BibTeX of what a run used: the tool, the task's data, the metrics, the separator and the picker."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from sam_audio_bench import metrics, separators
 from sam_audio_bench.files import load_json
 from sam_audio_bench.run.results import find_runs
+from sam_audio_bench.separators.pickers import PICKERS
 from sam_audio_bench.tasks import TASKS
 
 __all__ = ["bibliography", "cite", "keys"]
@@ -30,10 +31,12 @@ def bibliography() -> dict[str, str]:
 def keys(header: Mapping[str, Any]) -> list[str]:
     """Keys of what one run.json says was used; things of third parties have none."""
     task = TASKS.get(header["task"]["id"])
-    separator = separators.CARDS.get(header["model"]["name"].partition("+")[0])
+    separator = next((card for card in separators.CARDS.values() if card.target == header["model"].get("class")), None)
     scored = [metrics.CARDS[record["id"]] for record in header["metrics"] if record["id"] in metrics.CARDS]
     cards = [card for card in (task, separator, *scored) if card is not None]
-    return ["sam_audio_bench", *(key for card in cards for key in card.cites)]
+    picker = PICKERS.get(((header.get("picker") or {}).get("name") or "").partition("-")[0])
+    pickers = () if picker is None else picker.cites
+    return ["sam_audio_bench", *(key for card in cards for key in card.cites), *pickers]
 
 
 def cite(paths: Iterable[Path]) -> str:

@@ -12,6 +12,7 @@ from sam_audio_bench.run.plan import Plan, Settings, make_plan
 from sam_audio_bench.run.progress import Progress
 from sam_audio_bench.run.results import Results
 from sam_audio_bench.run.runner import Runner
+from sam_audio_bench.separators.pickers import AUTO
 from sam_audio_bench.types import AnySeparator
 
 __all__ = ["evaluate", "execute"]
@@ -37,6 +38,12 @@ def evaluate(
     overwrite: str = "only-missing",
     align: str | None = None,
     stereo: str = "joint",
+    candidates: int = 1,
+    picker: str = AUTO,
+    picker_args: Mapping[str, Any] | None = None,
+    keep_candidates: bool = False,
+    device: str = "auto",
+    dtype: str = "auto",
     progress: bool | None = None,
 ) -> Results:
     """Evaluates separators on tasks; what ``sabench eval`` runs.
@@ -59,6 +66,13 @@ def evaluate(
         overwrite: "only-missing", "always" or "never".
         align: None, "pad" or "trim", see `sam_audio_bench.run.check.check`.
         stereo: "joint", "mean" or "mono": how the scores treat channels.
+        candidates: answers an item, of which a picker chooses one; scores say what the first and the chosen one are
+            worth.
+        picker: a name of `sam_audio_bench.separators.pickers.PICKERS`, or "auto", SAM Audio's own choice for a prompt.
+        picker_args: options of the picker's constructor.
+        keep_candidates: store the audio of all candidates, not only of the first and the chosen one.
+        device: for separators, metrics and pickers whose constructors name it; "auto" is left to them.
+        dtype: "float32" or "bfloat16" for separators whose constructors name it; "auto" is left to them.
         progress: show a bar; None: where standard error is a terminal.
 
     Returns:
@@ -79,6 +93,8 @@ def evaluate(
         settings=Settings(
             output=Path(output), seed=seed, limit=limit, sample_ids=tuple(sample_ids), batch_size=batch_size,
             shard=shard, overwrite=overwrite, align=align, stereo=stereo,
+            candidates=candidates, picker=picker, picker_args=picker_args or {}, keep_candidates=keep_candidates,
+            device=device, dtype=dtype,
         ),
     )  # fmt: skip
     return execute(plan, progress=progress)

@@ -12,7 +12,7 @@ from sam_audio_bench.errors import StoreError, UsageError
 from sam_audio_bench.files import replacing
 from sam_audio_bench.run.header import closing
 from sam_audio_bench.run.results import find_runs
-from sam_audio_bench.run.store import RunFolder, failed
+from sam_audio_bench.run.store import PARTS, RunFolder, candidate_files, failed
 
 __all__ = ["merge"]
 
@@ -51,9 +51,10 @@ def _check_alike(first: RunFolder, other: RunFolder) -> None:
         raise StoreError(
             f"expected a finished run in {other.path}, found status {other.header['status']}; run it again"
         )
-    for key in ("model", "task", "metrics", "seed", "align", "stereo"):
-        if first.header[key] != other.header[key]:
-            difference = _first_difference(key, first.header[key], other.header[key])
+    for key in ("model", "task", "metrics", "seed", "align", "stereo", "candidates", "picker"):
+        one, another = first.header.get(key), other.header.get(key)
+        if one != another:
+            difference = _first_difference(key, one, another)
             raise UsageError(f"expected runs that differ in their items only, found {difference} in {other.path}")
 
 
@@ -69,10 +70,10 @@ def _take(merged: RunFolder, shard: RunFolder) -> None:
     twice = sorted(set(merged.items) & set(shard.items))
     if twice:
         raise UsageError(f"expected each item in one shard, found {twice[0]} again in {shard.path}")
-    for item, record in shard.items.items():
+    for record in shard.items.values():
         if not failed(record):
-            for part in ("target", "residual"):
-                _link(shard.audio_path(item, part), merged.path / "audio" / record[part])
+            for name in (*(record[part] for part in PARTS), *candidate_files(record)):
+                _link(shard.path / "audio" / name, merged.path / "audio" / name)
         merged.add_item(record)
     merged.add_scores(list(shard.scores.values()))
 

@@ -7,15 +7,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from sam_audio_bench import registry
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import safe_name
 from sam_audio_bench.metrics import DEFAULT
 from sam_audio_bench.metrics.base import Metric
+from sam_audio_bench.run.candidates import Pickers, Reranking, check_candidates
 from sam_audio_bench.run.check import check_policies
 from sam_audio_bench.run.provenance import fingerprint
 from sam_audio_bench.run.scoring import outdated
 from sam_audio_bench.run.store import RunFolder, failed
+from sam_audio_bench.separators.pickers import AUTO
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import AnySeparator, NamedSeparator, OracleSeparator
 
@@ -23,6 +27,7 @@ __all__ = ["BASELINE", "Job", "Plan", "Settings", "describe", "make_plan", "obst
 
 BASELINE = "mixture"
 OVERWRITE = ("only-missing", "always", "never")
+DTYPES = ("auto", "float32", "bfloat16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +43,32 @@ class Settings:
     overwrite: str = "only-missing"
     align: str | None = None
     stereo: str = "joint"
+    candidates: int = 1
+    picker: str = AUTO
+    picker_args: Mapping[str, Any] = field(default_factory=dict)
+    keep_candidates: bool = False  # the audio of all, not only of the first and the picked one
+    device: str = "auto"
+    dtype: str = "auto"
 
     def __post_init__(self) -> None:
         check_policies(self.align, self.stereo)
+        check_candidates(self.candidates, self.picker, self.keep_candidates)
         if self.overwrite not in OVERWRITE:
             raise UsageError(f"expected --overwrite to be one of {', '.join(OVERWRITE)}, found {self.overwrite!r}")
         if self.batch_size is not None and self.batch_size < 1:
             raise UsageError(f"expected --batch-size to be auto or at least 1, found {self.batch_size}")
+        if self.dtype not in DTYPES:
+            raise UsageError(f"expected --dtype to be one of {', '.join(DTYPES)}, found {self.dtype!r}")
+        try:
+            torch.device("cpu" if self.device == "auto" else self.device)
+        except RuntimeError as error:
+            raise UsageError(f"expected --device to be auto, cpu or cuda, found {self.device!r}") from error
+
+    @property
+    def offered(self) -> dict[str, str]:
+        """Device and dtype for whatever takes them, where they were chosen."""
+        chosen = {"device": self.device, "dtype": self.dtype}
+        return {name: value for name, value in chosen.items() if value != "auto"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +81,7 @@ class Job:
     metrics: tuple[Metric, ...]  # those that the task can serve
     folder: RunFolder
     fingerprints: Mapping[str, str]  # item -> what a stored answer must have been made with
+    reranking: Reranking | None = None  # None: one answer an item
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -65,12 +90,18 @@ class Job:
 
     @property
     def stale(self) -> list[str]:
-        """Journalled items that cannot be kept: failed ones, and those made in another way."""
+        """Journalled items that cannot be kept: failed ones, those made in another way, and lost candidates."""
         return [
             item
             for item, record in self.folder.items.items()
-            if item in self.fingerprints and (failed(record) or record["fingerprint"] != self.fingerprints[item])
+            if item in self.fingerprints
+            and (failed(record) or record["fingerprint"] != self.fingerprints[item] or self._lacks_candidates(record))
         ]
+
+    def _lacks_candidates(self, record: Mapping[str, Any]) -> bool:
+        """Whether audio is to be kept that was not."""
+        wanted = record.get("candidates", 0) - len(record.get("candidate_errors", ()))
+        return self.reranking is not None and self.reranking.keep and len(record.get("kept", ())) < wanted
 
     def to_separate(self) -> list[str]:
         """Chosen items without an answer that can be kept."""
@@ -96,6 +127,7 @@ class Plan:
     jobs: tuple[Job, ...]
     unavailable: Mapping[tuple[str, str], str] = field(default_factory=dict)  # (task, metric) -> reason
     config: Mapping[str, Any] = field(default_factory=dict)  # for run.json: option -> {value, origin}
+    notes: tuple[str, ...] = ()  # what is picked by what, and where nothing is
 
 
 def make_plan(
@@ -117,9 +149,11 @@ def make_plan(
         UsageError: an unknown or impossible name or option. Precondition: missing data, module, program or folder.
     """
     settings = settings or Settings()
-    separators = _load_separators(models, model_args or {}, timeout)
+    separators = _load_separators(models, model_args or {}, timeout, settings.offered)
     ids = tuple(metrics)
-    policies = {"stereo": settings.stereo} if "stereo" in registry.metric_options(ids) else {}
+    known = registry.metric_options(ids)
+    policies = {"stereo": settings.stereo, **settings.offered}
+    policies = {name: value for name, value in policies.items() if name in known and name != "dtype"}
     loaded = registry.load_metrics(ids, {**policies, **(metric_args or {})})
     data = registry.load_tasks(tasks, split=split, subset=subset)
     unavailable = {
@@ -133,17 +167,29 @@ def make_plan(
         raise Precondition(
             f"expected a metric that can run, found none: {next(iter(unavailable.values()), 'none asked')}"
         )
-    jobs = [_job(separator, task, loaded, settings) for task in data for separator in separators]
-    return Plan(settings=settings, jobs=tuple(jobs), unavailable=unavailable, config=config or {})
+    pickers = Pickers(
+        candidates=settings.candidates, name=settings.picker, arguments=settings.picker_args,
+        device=settings.device, keep=settings.keep_candidates,
+    )  # fmt: skip
+    jobs = [
+        _job(separator, task, loaded, settings, pickers.reranking(separator, task))
+        for task in data
+        for separator in separators
+    ]
+    return Plan(
+        settings=settings, jobs=tuple(jobs), unavailable=unavailable, config=config or {}, notes=tuple(pickers.notes)
+    )
 
 
-def _load_separators(models: Sequence[Any], arguments: Mapping[str, Any], timeout: float | None) -> list[AnySeparator]:
+def _load_separators(
+    models: Sequence[Any], arguments: Mapping[str, Any], timeout: float | None, offered: Mapping[str, str]
+) -> list[AnySeparator]:
     if not models:
         raise UsageError("expected at least one model, found none")
     found: dict[str, AnySeparator] = {}
     for model in models:
         baseline = isinstance(model, str) and model == BASELINE
-        separator = registry.load_separator(model, {} if baseline else arguments, timeout=timeout)
+        separator = registry.load_separator(model, {} if baseline else arguments, timeout=timeout, offered=offered)
         if separator.name in found:
             raise UsageError(f"expected models with different names, found {separator.name!r} twice")
         found[separator.name] = separator
@@ -159,7 +205,13 @@ def obstacle(metric: Metric, task: TaskData) -> str | None:
     return metric.missing() or (f"no {' and no '.join(lacking)} there" if lacking else None)
 
 
-def _job(separator: AnySeparator, data: TaskData, metrics: Sequence[Metric], settings: Settings) -> Job:
+def _job(
+    separator: AnySeparator,
+    data: TaskData,
+    metrics: Sequence[Metric],
+    settings: Settings,
+    reranking: Reranking | None,
+) -> Job:
     chosen = data.select(limit=settings.limit, ids=settings.sample_ids, shard=settings.shard)
     shard = "" if settings.shard is None else f".shard-{settings.shard[0]}-of-{settings.shard[1]}"
     path = settings.output / safe_name(separator.name) / f"{safe_name(data.label)}{shard}"
@@ -169,11 +221,15 @@ def _job(separator: AnySeparator, data: TaskData, metrics: Sequence[Metric], set
         chosen=chosen,
         metrics=tuple(metric for metric in metrics if obstacle(metric, data) is None),
         folder=RunFolder.open(path),
-        fingerprints={item: _fingerprint(separator, data, item, settings) for item in chosen.ids},
+        fingerprints={item: _fingerprint(separator, data, item, settings, reranking) for item in chosen.ids},
+        reranking=reranking,
     )
 
 
-def _fingerprint(separator: AnySeparator, data: TaskData, item: str, settings: Settings) -> str:
+def _fingerprint(
+    separator: AnySeparator, data: TaskData, item: str, settings: Settings, reranking: Reranking | None
+) -> str:
+    picked = {} if reranking is None else {"candidates": reranking.candidates, "picker": reranking.describe()}
     answer = separator.fingerprint(item) if isinstance(separator, NamedSeparator) else None
     return fingerprint(
         separator=describe(separator),
@@ -184,6 +240,7 @@ def _fingerprint(separator: AnySeparator, data: TaskData, item: str, settings: S
         seed=settings.seed,
         align=settings.align,
         mono=settings.stereo == "mono",
+        **picked,
     )
 
 

@@ -53,6 +53,14 @@ class Progress:
 
         return advance
 
+    def following(self, label: str) -> Callable[[int, int], None]:
+        """A function that is told how many steps of how many are done."""
+
+        def follow(done: int, total: int) -> None:
+            self._bar.update(self._task, completed=done, total=total, description=label)
+
+        return follow
+
     def note(self, text: str) -> None:
         """A line above the bar."""
         self._bar.console.print(text, style="yellow", markup=False, highlight=False)

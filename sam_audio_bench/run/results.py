@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Results"]
 
 _TASK_FIELDS = ("version", "split", "subset", "data_revision", "ids_sha256")
+_PICKER_FIELDS = ("settings", "weights_sha256")
 _METRIC_FIELDS = ("version", "parameters", "weights_sha256")
 _KEY = ("task", "item", "separator", "seed", "candidate", "picked_by", "metric")
 
@@ -40,6 +41,7 @@ class Results:
     asked: int
     available: int
     failures: int
+    candidates: dict[tuple[str, str, str], int] = field(default_factory=dict)  # task, separator, picker -> K
 
     @classmethod
     def of(cls, plan: Plan) -> Results:
@@ -65,12 +67,21 @@ class Results:
     def _gather(cls, chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], int]]) -> Results:
         metrics: dict[str, dict[str, Any]] = {}
         tasks: dict[str, dict[str, Any]] = {}
+        pickers: dict[str, dict[str, Any]] = {}
+        candidates: dict[tuple[str, str, str], int] = {}
         for folder, _, _, _ in chosen:
             task = folder.header["task"]
             _same(task["id"], tasks.setdefault(task["id"], task), task, _TASK_FIELDS, folder.path)
             for record in folder.header["metrics"]:
                 known = metrics.setdefault(record["id"], record)
                 _same(record["id"], known, record, _METRIC_FIELDS, folder.path)
+            picker = folder.header.get("picker")
+            if picker is not None:
+                _same(f"picker {picker['name']}", pickers.setdefault(picker["name"], picker), picker, _PICKER_FIELDS,
+                      folder.path, "do")  # fmt: skip
+                line = task["id"], folder.header["model"]["name"], picker["name"]
+                known = {"candidates": candidates.setdefault(line, folder.header["candidates"])}
+                _same(line[1], known, folder.header, ("candidates",), folder.path, "do")
         frame = pd.concat([_part(folder, items, columns) for folder, items, columns, _ in chosen], ignore_index=True)
         if frame.duplicated(list(_KEY)).any():
             twice = frame[frame.duplicated(list(_KEY))].iloc[0]
@@ -88,6 +99,7 @@ class Results:
             runs=tuple(folder.path for folder, *_ in chosen),
             asked=sum(len(items) for _, items, _, _ in chosen),
             available=sum(total for *_, total in chosen),
+            candidates=candidates,
             failures=sum(_incomplete(folder, item, columns) for folder, items, columns, _ in chosen for item in items),
         )
 
@@ -103,10 +115,17 @@ class Results:
 
     @property
     def rows(self) -> list[Row]:
-        """One row per task, separator and metric: mean, interval, counts."""
+        """One row per task, separator, picker and metric: mean, interval, counts."""
         known = {name: _Info(record["unit"], record["higher_is_better"]) for name, record in self.metrics.items()}
         rows = summarise(self.frame, known, self.oracles)
-        return [replace(row, label=self.labels.get(row.task, "")) for row in rows]
+        return [
+            replace(
+                row,
+                label=self.labels.get(row.task, ""),
+                candidates=self.candidates.get((row.task, row.separator, row.picked_by or ""), 1),
+            )
+            for row in rows
+        ]
 
     def to_frame(self) -> pd.DataFrame:
         """A copy of every score, with the columns of scores.parquet."""
@@ -161,15 +180,20 @@ def _part(folder: RunFolder, items: Sequence[str], columns: Sequence[str]) -> pd
     frame = frame[frame["item"].isin(items) & frame["metric"].isin(columns)]
     position = {name: place for place, name in enumerate([*items, *columns])}
     ranks = frame[["metric", "item", "candidate"]].assign(
-        metric=frame["metric"].map(position), item=frame["item"].map(position)
+        metric=frame["metric"].map(position),
+        item=frame["item"].map(position),
+        picker=[name if isinstance(name, str) else "" for name in frame["picked_by"]],
     )
-    return frame.loc[ranks.sort_values(["metric", "item", "candidate"]).index, list(COLUMNS)]
+    return frame.loc[ranks.sort_values(["metric", "item", "candidate", "picker"]).index, list(COLUMNS)]
 
 
-def _same(name: str, known: dict[str, Any], found: dict[str, Any], fields: Sequence[str], path: Path) -> None:
-    for field in fields:
-        if known[field] != found[field]:
+def _same(
+    name: str, known: dict[str, Any], found: dict[str, Any], names: Sequence[str], path: Path, remedy: str = "score"
+) -> None:
+    """Refuses to mix runs that differ; ``remedy`` is what would make them alike: to "score" or to "do" one again."""
+    for key in names:
+        if known[key] != found[key]:
             raise UsageError(
-                f"expected {name} with {field} {known[field]} as in the other runs, found {found[field]} in {path}; "
-                "table them apart, or score that run again"
+                f"expected {name} with {key} {known[key]} as in the other runs, found {found[key]} in {path}; "
+                f"table them apart, or {remedy} that run again"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -13,10 +14,11 @@ from typing import Any
 from sam_audio_bench import audio
 from sam_audio_bench.errors import BenchError
 from sam_audio_bench.files import sha256
-from sam_audio_bench.run.answers import ask
+from sam_audio_bench.run.candidates import Answer, answer
 from sam_audio_bench.run.header import closing, opening
 from sam_audio_bench.run.plan import Job, Plan
-from sam_audio_bench.run.scoring import PARTS, Batch, Scorer, Scores, loaded
+from sam_audio_bench.run.scoring import Batch, Scorer, Scores, loaded
+from sam_audio_bench.run.store import PARTS
 from sam_audio_bench.types import Item, Separation, Status
 
 __all__ = ["Runner"]
@@ -66,44 +68,76 @@ class Runner:
 
     def _steps(self, batch: Batch) -> Iterator[Callable[[], None]]:
         """What is to be written about a batch, in order; the answer can be stored while its scores are computed."""
+        reranking, settings = self.job.reranking, self.plan.settings
         for identifier, error in batch.failures.items():
-            yield partial(self._fail, identifier, error)
-        settings = self.plan.settings
-        answers = ask(
-            self.job.separator, batch.items, task=self.job.data.label,
+            yield partial(self._fail, identifier, error, reranked=reranking is not None)
+        answers = answer(
+            self.job.separator, batch.items, reranking, task=self.job.data.label,
             seed=settings.seed, align=settings.align, stereo=settings.stereo,
         )  # fmt: skip
-        for item, answer in zip(batch.items, answers, strict=True):
-            if isinstance(answer, Separation):
-                stored = _as_stored(answer)
-                yield partial(self._store, item, stored)
-                yield partial(self._keep, item.id, self._scorer.score(item, stored, self.job.metrics))
+        for item, found in zip(batch.items, answers, strict=True):
+            if isinstance(found, Answer):
+                yield partial(self._store, item, found)
+                yield partial(self._keep, item.id, self._scorer.score(item, found.scored, self.job.metrics))
             else:
-                yield partial(self._fail, item.id, answer)
+                reranked = reranking is not None and reranking.asks(item)
+                yield partial(self._fail, item.id, found, reranked=reranked)
 
     def _keep(self, identifier: str, scores: Scores) -> None:
         self._scorer.keep(identifier, scores)
         self.advance(None)
 
-    def _store(self, item: Item, answer: Separation) -> None:
+    def _store(self, item: Item, found: Answer) -> None:
         """Writes the audio, then the item's line of the journal: from there on a crash costs no separation."""
-        stems = {part: self.job.folder.audio_stem(item.id, part) for part in PARTS}
-        paths = {part: audio.write(stem, getattr(answer, part)) for part, stem in stems.items()}
+        chosen = found.separation(found.picked)
         record = {
             **self._identity(item.id, Status.OK),
-            "seconds": answer.seconds,
+            "seconds": found.seconds,
             "audio_seconds": item.query.mixture.seconds,
-            "picked_by": answer.picked_by,
-            **{part: path.name for part, path in paths.items()},
-            "sha256": {part: sha256(path.read_bytes()) for part, path in paths.items()},
+            "picked_by": found.picker or chosen.picked_by,
+            **self._write(item.id, chosen),
+            **(self._choice(item.id, found) if found.picker else {}),
         }
         self.job.folder.add_item(record, durable=False)  # the line with the scores follows
 
-    def _fail(self, identifier: str, error: Exception) -> None:
-        """An item without an answer: its message in the journal, its status in every row, and the run goes on."""
+    def _choice(self, identifier: str, found: Answer) -> dict[str, Any]:
+        """What the journal says about candidates, after writing those that stay: the first one, or all."""
+        keep = self.job.reranking is not None and self.job.reranking.keep
+        staying = found.sound if keep else [0]
+        errors = {index: error for index, error in enumerate(found.candidates) if isinstance(error, Exception)}
+        return {
+            "candidates": len(found.candidates),
+            "picked": found.picked,
+            "picker_scores": [None if math.isnan(score) else score for score in found.scores],
+            "kept": {
+                str(index): {
+                    "picked_by": found.separation(index).picked_by,
+                    **self._write(identifier, found.separation(index), index),
+                }
+                for index in staying
+            },
+            "candidate_errors": {str(index): _message(error) for index, error in errors.items()},
+        }
+
+    def _write(self, identifier: str, separation: Separation, candidate: int | None = None) -> dict[str, Any]:
+        """Writes both parts and says where they are."""
+        stems = {part: self.job.folder.audio_stem(identifier, part, candidate) for part in PARTS}
+        paths = {part: audio.write(stem, getattr(separation, part)) for part, stem in stems.items()}
+        return {
+            **{part: path.name for part, path in paths.items()},
+            "sha256": {part: sha256(path.read_bytes()) for part, path in paths.items()},
+        }
+
+    def _fail(self, identifier: str, error: Exception, *, reranked: bool) -> None:
+        """An item without an answer: its message in the journal, its status in every row, and the run goes on.
+
+        An item that would have been picked from candidates is missing from both of its separator's lines.
+        """
         status = Status(error.status) if isinstance(error, BenchError) else Status.ERROR
-        message = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-        self.job.folder.add_item({**self._identity(identifier, status), "message": message})
+        message = _message(error)
+        reranking = self.job.reranking if reranked else None
+        lost = {} if reranking is None else {"candidates": reranking.candidates, "picked_by": reranking.picker.name}
+        self.job.folder.add_item({**self._identity(identifier, status), "message": message, **lost})
         self._scorer.fail(identifier)
         self.advance(f"{identifier}: {message}")
 
@@ -121,7 +155,6 @@ _BEHIND = 8
 """Steps that may wait for the writer: enough to keep it busy, few enough to hold their answers in memory."""
 
 
-def _as_stored(answer: Separation) -> Separation:
-    """The answer with the samples that the disk will give back, so that scoring again gives the same bits."""
-    parts = {part: audio.as_stored(getattr(answer, part)) for part in PARTS}
-    return Separation(**parts, seconds=answer.seconds, picked_by=answer.picked_by)
+def _message(error: Exception) -> str:
+    """What the journal says about an error: a sentence of ours, or the class and text of anyone else's."""
+    return str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"

@@ -12,20 +12,18 @@ from sam_audio_bench.errors import BenchError, Precondition
 from sam_audio_bench.files import dump_json
 from sam_audio_bench.metrics.base import Metric
 from sam_audio_bench.run.check import cut
-from sam_audio_bench.run.store import RunFolder, failed
+from sam_audio_bench.run.store import PARTS, RunFolder, View, failed, views
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import Item, Result, Score, Separation, Status
 
 __all__ = ["PARTS", "Batch", "Scorer", "Scores", "loaded", "metric_records", "outdated", "signatures"]
 
-PARTS = ("target", "residual")
-
 
 @dataclass
 class Scores:
-    """What the metrics said about one answer, and why some of them could not say anything."""
+    """What the metrics said about the answers of one item, and why some of them could not say anything."""
 
-    found: dict[Metric, Mapping[str, Score]] = field(default_factory=dict)
+    found: dict[Metric, list[Mapping[str, Score]]] = field(default_factory=dict)  # one an answer
     errors: dict[str, str] = field(default_factory=dict)  # metric id -> message
 
 
@@ -89,22 +87,16 @@ class Scorer:
             for identifier, error in batch.failures.items():
                 self.advance(f"{identifier}: {error}")
 
-    def score(self, item: Item, answer: Separation, metrics: Iterable[Metric]) -> Scores:
-        """Scores of one answer, without the columns that ask nothing of the item.
+    def score(self, item: Item, answers: Sequence[Separation], metrics: Iterable[Metric]) -> Scores:
+        """Scores of an item's answers, without the columns that ask nothing of the item.
 
         A metric that fails costs its own scores of this item; one that cannot work at all raises Precondition.
         """
-        item = cut(item, answer.target.length)
         scores = Scores()
+        different = {id(answer): answer for answer in answers}  # the first candidate may be the picked one too
         for metric in metrics:
-            try:
-                row = dict(zip(metric.columns, metric.score([item], [answer])[0], strict=True))
-            except Precondition:
-                raise
-            except Exception as error:
-                row = dict.fromkeys(metric.columns, Score(None, Status.ERROR))
-                scores.errors |= dict.fromkeys(metric.wanted, f"{type(error).__name__}: {error}")
-            scores.found[metric] = {column: score for column in metric.wanted if (score := row[column]) is not None}
+            rows = {name: _scored(metric, item, answer, scores.errors) for name, answer in different.items()}
+            scores.found[metric] = [rows[id(answer)] for answer in answers]
         return scores
 
     def keep(self, identifier: str, scores: Scores) -> None:
@@ -113,7 +105,12 @@ class Scorer:
         A score that failed is not among the complete ones, so that a rerun tries it again.
         """
         record = self.folder.items[identifier]
-        rows = [self._row(identifier, column, score) for row in scores.found.values() for column, score in row.items()]
+        rows = [
+            self._row(identifier, view, column, score)
+            for answers in scores.found.values()
+            for view, row in zip(views(record), answers, strict=True)
+            for column, score in row.items()
+        ]
         signed = {column: text for metric in scores.found for column, text in signatures(metric).items()}
         complete = {**record.get("scored", {}), **signed}
         earlier = {name: text for name, text in record.get("score_errors", {}).items() if name not in signed}
@@ -130,15 +127,25 @@ class Scorer:
 
     def fail(self, identifier: str) -> None:
         """Rows without a value for an item that has no answer."""
-        status = Status(self.folder.items[identifier]["status"])
-        self.folder.add_scores([self._row(identifier, column, Score(None, status)) for column in self.columns])
+        record = self.folder.items[identifier]
+        score = Score(None, Status(record["status"]))
+        rows = [self._row(identifier, view, column, score) for view in views(record) for column in self.columns]
+        self.folder.add_scores(rows)
 
-    def _stored(self, item: Item) -> Separation:
+    def _stored(self, item: Item) -> list[Separation]:
+        """The answers in the order of their views; a picked first candidate is read once."""
         record = self.folder.items[item.id]
-        target, residual = (audio.read(self.folder.audio_path(item.id, part)) for part in PARTS)
-        return Separation(target=target, residual=residual, seconds=record["seconds"], picked_by=record["picked_by"])
+        found = {
+            view.candidate: Separation(
+                **{part: audio.read(self.folder.path / "audio" / str(view.files[part])) for part in PARTS},
+                seconds=record["seconds"],
+                picked_by=view.picked_by,
+            )
+            for view in {view.candidate: view for view in views(record)}.values()
+        }
+        return [found[view.candidate] for view in views(record)]
 
-    def _row(self, identifier: str, column: str, score: Score) -> dict[str, Any]:
+    def _row(self, identifier: str, view: View, column: str, score: Score) -> dict[str, Any]:
         record = self.folder.items[identifier]
         row = Result(
             task=self.data.task,
@@ -146,13 +153,25 @@ class Scorer:
             group=record["group"],
             separator=self.folder.header["model"]["name"],
             seed=record["seed"],
-            candidate=0,
-            picked_by=record.get("picked_by"),
+            candidate=view.candidate,
+            picked_by=view.picked_by,
             metric=column,
             value=score.value,
             status=score.status,
         )
         return asdict(row)
+
+
+def _scored(metric: Metric, item: Item, answer: Separation, errors: dict[str, str]) -> dict[str, Score]:
+    """One answer's scores by one metric, without what it does not ask; what went wrong is added to ``errors``."""
+    try:
+        row = dict(zip(metric.columns, metric.score([cut(item, answer.target.length)], [answer])[0], strict=True))
+    except Precondition:
+        raise
+    except Exception as error:
+        row = dict.fromkeys(metric.columns, Score(None, Status.ERROR))
+        errors |= dict.fromkeys(metric.wanted, f"{type(error).__name__}: {error}")
+    return {column: score for column in metric.wanted if (score := row[column]) is not None}
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
     run.json        what was run, with which versions, and how it ended
     items.jsonl     one finished item a line, the last line of an item counts
-    audio/          <item>.target.flac, <item>.residual.flac
+    audio/          <item>.target.flac, <item>.residual.flac; of candidate k, <item>.target.k.flac
     scores.jsonl    while running; sealed as scores.parquet
 
 Where both score files exist, a crash came between two steps of sealing or unsealing, and scores.jsonl is complete.
@@ -10,11 +10,11 @@ Where both score files exist, a crash came between two steps of sealing or unsea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pyarrow
@@ -25,9 +25,10 @@ from sam_audio_bench.errors import Precondition, StoreError
 from sam_audio_bench.files import append_lines, load_json, read_journal, replacing, safe_name, write_json
 from sam_audio_bench.types import Result, Status
 
-__all__ = ["COLUMNS", "SCHEMA_VERSION", "RunFolder"]
+__all__ = ["COLUMNS", "PARTS", "SCHEMA_VERSION", "RunFolder", "View", "candidate_files", "failed", "views"]
 
 SCHEMA_VERSION = 1
+PARTS = ("target", "residual")
 COLUMNS = tuple(column.name for column in fields(Result))
 _SCHEMA = pyarrow.schema(
     [
@@ -41,7 +42,24 @@ _SCHEMA = pyarrow.schema(
     ]
 )
 
-ScoreKey = tuple[str, int, str]  # item, candidate, metric
+ScoreKey = tuple[str, int, str, str]  # item, candidate, who picked it or "", metric
+
+
+class View(NamedTuple):
+    """One scored answer of an item."""
+
+    candidate: int
+    picked_by: str | None
+    files: Mapping[str, Any]  # part -> name of its file; none where the item failed
+
+
+def views(record: Mapping[str, Any]) -> list[View]:
+    """The scored answers that a journal line tells of: the only one, or the first candidate and the picked one."""
+    answer = View(record.get("picked", 0), record.get("picked_by"), record)
+    if "candidates" not in record:
+        return [answer]
+    first = record.get("kept", {}).get("0", {})
+    return [View(0, first.get("picked_by"), first), answer]
 
 
 @dataclass
@@ -72,7 +90,7 @@ class RunFolder:
             )
         folder.items = {record["item"]: record for record in read_journal(path / "items.jsonl")}
         rows = _read_rows(path)
-        folder.scores = {(row["item"], row["candidate"], row["metric"]): row for row in rows}
+        folder.scores = {_key(row): row for row in rows}
         return folder
 
     @contextmanager
@@ -102,6 +120,9 @@ class RunFolder:
     def forget(self, stale: Iterable[str]) -> None:
         """Drops items and their scores before they are redone, and unseals the scores."""
         dropped = set(stale)
+        for item in dropped & set(self.items):
+            for name in candidate_files(self.items[item]):
+                (self.path / "audio" / name).unlink(missing_ok=True)
         self.items = {item: record for item, record in self.items.items() if item not in dropped}
         self.scores = {key: row for key, row in self.scores.items() if key[0] not in dropped}
         with replacing(self.path / "items.jsonl") as temporary:
@@ -115,7 +136,7 @@ class RunFolder:
         dropped = set(metrics)
         for record in self.items.values():
             record["scored"] = {name: text for name, text in record.get("scored", {}).items() if name not in dropped}
-        self.scores = {key: row for key, row in self.scores.items() if key[2] not in dropped}
+        self.scores = {key: row for key, row in self.scores.items() if key[3] not in dropped}
         self.forget(())
 
     def add_item(self, record: dict[str, Any], *, durable: bool = True) -> None:
@@ -124,13 +145,14 @@ class RunFolder:
         self.items[record["item"]] = record
 
     def add_scores(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Appends rows of `COLUMNS`; a later row of the same item, candidate and metric replaces an earlier one."""
+        """Appends rows of `COLUMNS`; a later row of the same item, candidate, picker and metric replaces."""
         append_lines(self.path / "scores.jsonl", rows)
-        self.scores.update({(row["item"], row["candidate"], row["metric"]): row for row in rows})
+        self.scores.update({_key(row): row for row in rows})
 
-    def audio_stem(self, item: str, part: str) -> Path:
-        """Path without suffix of one part ("target" or "residual") of an item's answer."""
-        return self.path / "audio" / f"{safe_name(item)}.{part}"
+    def audio_stem(self, item: str, part: str, candidate: int | None = None) -> Path:
+        """Path without suffix of one part ("target" or "residual") of an item's answer, or of one candidate for it."""
+        number = "" if candidate is None else f".{candidate}"
+        return self.path / "audio" / f"{safe_name(item)}.{part}{number}"
 
     def audio_path(self, item: str, part: str) -> Path:
         """Where the journal says that a part of a finished item lies."""
@@ -142,16 +164,16 @@ class RunFolder:
         write_json(self.path / "run.json", self.header)
 
     def seal(self, order: Sequence[str]) -> None:
-        """Sorts the scores by item, candidate and metric and writes them as scores.parquet."""
+        """Sorts the scores by item, candidate, picker and metric and writes them as scores.parquet."""
         metrics = [record["id"] for record in self.header["metrics"]]
         rank = {name: position for position, name in enumerate([*order, *metrics])}
         last = len(rank)
         rows = sorted(
             self.scores.values(),
-            key=lambda row: (rank.get(row["item"], last), row["item"], row["candidate"],
+            key=lambda row: (rank.get(row["item"], last), row["item"], row["candidate"], row["picked_by"] or "",
                              rank.get(row["metric"], last), row["metric"]),
         )  # fmt: skip
-        self.scores = {(row["item"], row["candidate"], row["metric"]): row for row in rows}
+        self.scores = {_key(row): row for row in rows}
         with replacing(self.path / "scores.parquet") as temporary:
             table = pyarrow.Table.from_pandas(self.frame(), schema=_SCHEMA, preserve_index=False)
             parquet.write_table(table, temporary)
@@ -161,6 +183,15 @@ class RunFolder:
         """Scores as a data frame of `COLUMNS`; an undefined value is missing, infinities are floats."""
         frame = pd.DataFrame(list(self.scores.values()), columns=list(COLUMNS), dtype="object")
         return frame.astype({"seed": "int64", "candidate": "int64", "value": "float64"})
+
+
+def candidate_files(record: Mapping[str, Any]) -> list[str]:
+    """Names of the files of single candidates that a journal line tells of."""
+    return [str(kept[part]) for kept in record.get("kept", {}).values() for part in PARTS]
+
+
+def _key(row: Mapping[str, Any]) -> ScoreKey:
+    return row["item"], row["candidate"], row["picked_by"] or "", row["metric"]
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:

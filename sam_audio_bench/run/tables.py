@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import dump_json
 from sam_audio_bench.metrics.catalogue import CAP_DB
+from sam_audio_bench.separators.pickers import judging_families
 from sam_audio_bench.stats.summary import Row, to_json
 
 if TYPE_CHECKING:
@@ -153,11 +154,20 @@ def _block(task: str, rows: Sequence[Row]) -> _Block:
         )
         first = next(iter(asked.values()))
         lines.append(_Line(_name(first), first.oracle, cells))
+    heads = ("separator", *(_head(row) for row in metrics.values()))
+    return _Block(_plain(rows[0].label or task), heads, tuple(lines), _note(rows))
+
+
+def _note(rows: Sequence[Row]) -> str | None:
+    """What a reader must know about the numbers: capped scores, and scores that prove nothing."""
     capped = sum(row.capped for row in rows)
     scores = "1 item score" if capped == 1 else f"{capped} item scores"
-    note = f"* {scores} counted as ±{CAP_DB:.0f} dB (infinite or beyond)" if capped else None
-    heads = ("separator", *(_head(row) for row in metrics.values()))
-    return _Block(_plain(rows[0].label or task), heads, tuple(lines), note)
+    notes = [f"* {scores} counted as ±{CAP_DB:.0f} dB (infinite or beyond)"] if capped else []
+    own: dict[str, dict[str, None]] = {}
+    for row in filter(_judges_itself, rows):
+        own.setdefault(_plain(row.picked_by or ""), {})[_plain(row.metric)] = None
+    notes += [f"not ranked, being of the picker's own model: {', '.join(own[name])} of best by {name}" for name in own]
+    return "; ".join(notes) or None
 
 
 def _main_metric(rows: Iterable[Row]) -> str | None:
@@ -184,7 +194,7 @@ def _direction(row: Row) -> int:
 
 def _judges_itself(row: Row) -> bool:
     """Whether the answers were picked by the model that scores them here: such a score wins nothing."""
-    return row.picked_by is not None and row.metric.split("_")[0] in re.split(r"\W+", row.picked_by)
+    return row.picked_by is not None and row.metric.split("_")[0] in judging_families(row.picked_by)
 
 
 def _best(rows: Iterable[Row]) -> str | None:
@@ -216,7 +226,8 @@ def _number(value: float | None) -> str:
 
 
 def _name(row: Row) -> str:
-    picked = f" (best by {row.picked_by})" if row.picked_by else ""
+    number = f" of {row.candidates}" if row.candidates > 1 else ""
+    picked = f" (best{number} by {row.picked_by})" if row.picked_by else ""
     return _plain(row.separator + picked + " (oracle)" * row.oracle)
 
 

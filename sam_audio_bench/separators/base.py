@@ -24,6 +24,7 @@ class SpectrumSeparator:
     """
 
     name = "spectrum"
+    deterministic = True
     window: float = 0.085  # seconds, rounded to the nearest power of two in samples
 
     def __post_init__(self) -> None:

@@ -20,6 +20,7 @@ class Mixture:
     """Gives back the mixture, bit for bit, and a silent residual: the zero of every improvement."""
 
     name = "mixture"
+    deterministic = True
     settings: Mapping[str, str | int | float] = {}
 
     def separate(self, queries: Sequence[Query], seeds: Sequence[int]) -> list[Separation]:
@@ -31,6 +32,7 @@ class Silence:
     """Gives back digital silence, and the whole mixture as the residual: perfect only where the target is absent."""
 
     name = "silence"
+    deterministic = True
     settings: Mapping[str, str | int | float] = {}
 
     def separate(self, queries: Sequence[Query], seeds: Sequence[int]) -> list[Separation]:

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.metrics.catalogue import CAP_DB
 from sam_audio_bench.stats.bootstrap import Interval, Method, cluster_interval
+from sam_audio_bench.types import Status
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["MetricInfo", "Row", "summarise", "to_json"]
 
-_COLUMNS = ("task", "separator", "picked_by", "metric", "item", "group", "value")
+_COLUMNS = ("task", "separator", "picked_by", "metric", "item", "group", "status", "value")
+_FAILURES = frozenset({Status.ERROR, Status.MISSING_MEDIA, Status.LENGTH_MISMATCH, Status.NON_FINITE})
 
 
 class MetricInfo(Protocol):
@@ -51,6 +53,7 @@ class Row:
     higher_is_better: bool | None = None  # None: the metric is not known here
     picked_by: str | None = None  # the reranker that chose the answers among candidates
     label: str = ""  # the task with its version and split, for readers
+    candidates: int = 1  # from which that reranker chose
 
 
 class _Key(NamedTuple):
@@ -134,13 +137,13 @@ def _collect(scores: pd.DataFrame) -> dict[_Key, dict[str, _Marks]]:
     texts = [scores[name].tolist() for name in _COLUMNS[:-1]]
     rows = list(zip(*texts, scores["value"].astype("float64").tolist(), strict=True))
     pickers: dict[tuple[str, str], dict[str | None, None]] = {}
-    for task, separator, picked_by, _, _, _, value in rows:
+    for task, separator, picked_by, _, _, _, _, value in rows:
         if not math.isnan(value):
             pickers.setdefault((task, separator), {})[_text(picked_by)] = None
     cells: dict[_Key, dict[str, _Marks]] = {}
-    for task, separator, picked_by, metric, item, group, value in rows:
+    for task, separator, picked_by, metric, item, group, status, value in rows:
         # A failed answer does not say who would have picked it: it is missing from every one of its separator's lines.
-        failed = math.isnan(value) and _text(picked_by) is None
+        failed = status in _FAILURES and _text(picked_by) is None
         for picker in pickers.get((task, separator), {None: None}) if failed else [_text(picked_by)]:
             items = cells.setdefault(_Key(task, separator, picker, metric), {})
             marks = items.setdefault(item, _Marks(group))

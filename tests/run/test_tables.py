@@ -159,6 +159,29 @@ def test_a_reranker_does_not_win_by_its_own_score():
     assert cells[1][:2] == ["plain (best by saj+clap)", "9.00 [8.00, 10.00] 10/12"]
 
 
+@pytest.mark.parametrize(
+    ("picker", "metric", "own"),
+    [
+        ("saj", "saj_overall", True),
+        ("saj", "clap", False),
+        ("ensemble", "clap", True),
+        ("ensemble", "saj_precision", True),
+        ("ensemble-1-0.5", "clap", True),
+        ("ensemble", "si_sdr_i", False),
+        ("activity", "span_recall", True),
+        ("activity-recall", "span_iou", True),
+        ("imagebind", "imagebind", True),
+        ("imagebind", "span_iou", False),
+    ],
+)
+def test_metrics_of_the_pickers_model_are_not_ranked(picker, metric, own):
+    rows = [row("plain", 1.0, metric), row("plain", 9.0, metric, picked_by=picker, candidates=8)]
+    text = render(rows, "md")
+    assert f"plain (best of 8 by {picker})" in text
+    assert ("**9.00**" in text, "**1.00**" in text) == (not own, own)
+    assert (f"not ranked, being of the picker's own model: {metric} of best by {picker}" in text) is own
+
+
 def test_csv_parses_back():
     rows = [row(), row("mixture", None), row(HOSTILE, 2.0, oracle=True)]
     frame = pd.read_csv(io.StringIO(render(rows, "csv", partial=PARTIAL)))

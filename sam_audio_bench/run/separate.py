@@ -1,0 +1,114 @@
+"""One file and one prompt: what a person does before there is a benchmark."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sam_audio_bench import audio, registry
+from sam_audio_bench.errors import MediaError, Precondition
+from sam_audio_bench.files import safe_name
+from sam_audio_bench.run.candidates import Answer, Reranking, answer, check_candidates
+from sam_audio_bench.run.progress import Progress
+from sam_audio_bench.run.scoring import PARTS
+from sam_audio_bench.separators.pickers import AUTO, default_picker
+from sam_audio_bench.types import AnySeparator, Item, NamedSeparator, OracleSeparator, Prompt, Query, Span
+
+__all__ = ["separate_file"]
+
+
+def separate_file(
+    file: Path,
+    out: Path,
+    model: str | AnySeparator,
+    *,
+    text: str | None = None,
+    spans: Sequence[Span] = (),
+    video: Path | None = None,
+    mask: Path | None = None,
+    seed: int = 0,
+    candidates: int = 1,
+    picker: str = AUTO,
+    keep_candidates: bool = False,
+    model_args: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    progress: bool | None = None,
+) -> dict[str, Any]:
+    """Separates one file; the answers lie in ``out`` as ``target`` and ``residual``, FLAC or float WAV.
+
+    Args:
+        file: audio, or a video's sound.
+        out: folder, made if it is not there.
+        model: as ``--model`` takes it.
+        text: of the prompt.
+        spans: of the prompt.
+        video: of the prompt.
+        mask: of the video.
+        seed: of the answer.
+        candidates: answers of which ``picker`` chooses one.
+        picker: a name of `PICKERS`, or "auto".
+        keep_candidates: also write all of them, as ``target.0`` and so on.
+        model_args: options of the separator.
+        device: "auto", "cpu", "cuda" ….
+        dtype: "auto", "float32" or "bfloat16".
+        progress: show a bar; None: where standard error is a terminal.
+
+    Returns:
+        ``{target, residual, seconds, picker, picked, scores}``.
+
+    Raises:
+        BenchError: a file, prompt or option that will not do, or the separator's own error.
+    """
+    check_candidates(candidates, picker, keep_candidates)
+    places = [None if path is None else str(path) for path in (video, mask)]
+    prompt = Prompt(text=text, spans=tuple(spans), video=places[0], mask=places[1])
+    query = Query(mixture=audio.as_stored(audio.read(file)), prompt=prompt)
+    offered = {name: value for name, value in (("device", device), ("dtype", dtype)) if value != AUTO}
+    separator = registry.load_separator(model, model_args or {}, offered=offered)
+    if isinstance(separator, OracleSeparator | NamedSeparator):
+        raise Precondition(f"expected a separator that needs the mixture alone, found {separator.name}")
+    reranking = _reranking(prompt, candidates, picker, keep_candidates)
+    item = Item(id=file.name, group=file.name, query=query)
+    with Progress(1, show=progress) as bar:
+        if hasattr(separator, "on_evaluation"):
+            separator.on_evaluation = bar.following(separator.name)
+        found = answer(separator, [item], reranking, task="separate", seed=seed, align=None, stereo="joint")[0]
+    if isinstance(found, Exception):
+        raise found
+    return _written(found, out, keep=keep_candidates)
+
+
+def _reranking(prompt: Prompt, candidates: int, picker: str, keep: bool) -> Reranking | None:
+    if candidates == 1:
+        return None
+    offers = {name for name in ("text", "spans", "video") if getattr(prompt, name)}
+    name = default_picker(offers) if picker == AUTO else picker
+    assert name is not None  # a prompt offers something
+    chosen = registry.load_picker(name)
+    if reason := chosen.missing():
+        raise Precondition(f"expected picker {name} to work, found an obstacle: {reason}; or choose another --picker")
+    if not chosen.asks(prompt):
+        raise Precondition(f"expected a prompt that picker {name} can compare with, found {sorted(offers)} only")
+    return Reranking(candidates=candidates, picker=chosen, keep=keep)
+
+
+def _written(found: Answer, out: Path, *, keep: bool) -> dict[str, Any]:
+    picked = found.separation(found.picked)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        paths = {part: audio.write(out / part, getattr(picked, part)) for part in PARTS}
+        for index in found.sound if keep else ():
+            for part in PARTS:
+                audio.write(out / safe_name(f"{part}.{index}"), getattr(found.separation(index), part))
+    except OSError as error:
+        raise MediaError(f"expected a folder that can be written at {out}, found: {error}") from error
+    return {
+        **{part: str(path) for part, path in paths.items()},
+        "seconds": found.seconds,
+        "picker": found.picker,
+        "picked": found.picked,
+        "scores": [None if math.isnan(score) else score for score in found.scores],
+    }

@@ -1,0 +1,333 @@
+"""Picking one of several answers to a query: span overlap, CLAP, ImageBind, the SAM Audio Judge, and their ensemble.
+
+The models and defaults are those of SAM Audio (Shi et al., 2025): 8 candidates in the paper, ``5 CLAP + 1 SAJ`` for
+texts, span IoU for spans, ImageBind for masked videos. Weights are looked for as the metrics do, never downloaded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+
+from sam_audio_bench.errors import Precondition, UsageError
+from sam_audio_bench.metrics.activity import SpanOverlap
+from sam_audio_bench.metrics.clap import Clap
+from sam_audio_bench.metrics.functional.activity import Overlap, active_spans, span_overlap
+from sam_audio_bench.metrics.imagebind import ImageBind
+from sam_audio_bench.metrics.weights import LearnedMetric, Source
+from sam_audio_bench.types import Item, Prompt, Query, Separation
+
+__all__ = [
+    "ActivityPicker",
+    "ClapPicker",
+    "EnsemblePicker",
+    "ImageBindPicker",
+    "Picker",
+    "SAJPicker",
+    "best",
+    "weighted_sum",
+]
+
+_MEASURES = Overlap._fields
+
+
+@runtime_checkable
+class Picker(Protocol):
+    """Scores the candidates for one query; the highest score wins."""
+
+    name: str  # what ``picked_by`` says
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What changes the scores, apart from the weights."""
+        ...
+
+    @property
+    def weights_sha256(self) -> Mapping[str, str | None]:
+        """Digest of each model's weight file."""
+        ...
+
+    def missing(self) -> str | None:
+        """Why this picker cannot work on this machine, and what would change that; None: it can."""
+        ...
+
+    def asks(self, prompt: Prompt) -> bool:
+        """Whether the prompt has what the scores compare answers with."""
+        ...
+
+    def scores(self, query: Query, candidates: Sequence[Separation]) -> list[float]:
+        """One score a candidate, in their order; NaN where it is undefined."""
+        ...
+
+
+def best(scores: Sequence[float]) -> int:
+    """Index of the highest score; ties go to the first, NaN never wins against a number.
+
+    >>> best([math.nan, 1.0, 2.0, 2.0]), best([math.nan, math.nan]), best([math.nan, -math.inf])
+    (2, 0, 1)
+    """
+    ranks = [(not math.isnan(score), 0.0 if math.isnan(score) else score) for score in scores]
+    return ranks.index(max(ranks))
+
+
+def weighted_sum(weighted: Sequence[tuple[float, Sequence[float]]]) -> list[float]:
+    """Sum of each candidate's scores times their weights, without normalisation; NaN where one is NaN.
+
+    Args:
+        weighted: a weight, and scores ``[candidates]``, for each member.
+
+    >>> weighted_sum([(5.0, [0.5, 0.25]), (1.0, [3.0, 4.0])])
+    [5.5, 5.25]
+    """
+    columns = zip(*(scores for _, scores in weighted), strict=True)
+    weights = [weight for weight, _ in weighted]
+    return [sum(weight * score for weight, score in zip(weights, column, strict=True)) for column in columns]
+
+
+class ActivityPicker:
+    """Overlap of each candidate's activity with the "+" spans of the prompt, by SAM Audio's formula.
+
+    Activity is `active_spans` (250 ms windows, relative to the loudest one); spans are not merged before they are
+    compared, so that scores equal those of the reference implementation's SoundActivityRanker. A silent candidate
+    has 0.
+
+    Args:
+        measure: "iou", "recall" or "precision".
+        threshold: dB below the loudest window from which on a window is silent.
+
+    Raises:
+        UsageError: another measure.
+    """
+
+    weights_sha256: Mapping[str, str | None] = {}
+
+    def __init__(self, measure: str = "iou", threshold: float = SpanOverlap().threshold) -> None:
+        if measure not in _MEASURES:
+            raise UsageError(f"expected measure to be one of {', '.join(_MEASURES)}, found {measure!r}")
+        self.measure = measure
+        self.threshold = float(threshold)
+        self.name = "activity" if measure == "iou" else f"activity-{measure}"
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Measure and threshold."""
+        return {"measure": self.measure, "threshold": self.threshold}
+
+    def missing(self) -> str | None:
+        """Nothing ever is."""
+        return None
+
+    def asks(self, prompt: Prompt) -> bool:
+        """Prompts with a "+" span."""
+        return any(sign == "+" for sign, _, _ in prompt.spans)
+
+    def scores(self, query: Query, candidates: Sequence[Separation]) -> list[float]:
+        """The measure, at least 0; above 1 only where spans of the prompt overlap each other."""
+        wanted = [(start, end) for sign, start, end in query.prompt.spans if sign == "+"]
+        return [self._score(wanted, candidate) for candidate in candidates]
+
+    def _score(self, wanted: Sequence[tuple[float, float]], candidate: Separation) -> float:
+        target = candidate.target
+        silent = not bool(target.samples.any())  # a silent clip below one window would count as active
+        found = [] if silent else active_spans(target.samples, target.rate, threshold=self.threshold)
+        return float(getattr(span_overlap(reference=wanted, estimate=found, merge=False), self.measure))
+
+
+class _MetricPicker:
+    """A picker that is a metric of the answer and the prompt alone; one network serves all candidates."""
+
+    def __init__(self, name: str, metric: LearnedMetric) -> None:
+        self.name = name
+        self.metric = metric
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The metric's parameters, without where its weights came from."""
+        places = {"model", "revision", "weights_sha256"}
+        return {key: value for key, value in self.metric.parameters_used.items() if key not in places}
+
+    @property
+    def weights_sha256(self) -> Mapping[str, str | None]:
+        """Digest of the metric's weight file."""
+        return {self.name: self.metric.weights_sha256}
+
+    def missing(self) -> str | None:
+        """As the metric says."""
+        return _for_pickers(self.metric.missing())
+
+    def asks(self, prompt: Prompt) -> bool:
+        """Prompts that the metric has a question about."""
+        raise NotImplementedError
+
+    def scores(self, query: Query, candidates: Sequence[Separation]) -> list[float]:
+        """Values of the metric; NaN for a silent candidate, which has no meaning to compare."""
+        items = [Item(id="candidate", group="candidate", query=query)] * len(candidates)
+        rows = self.metric.score(items, candidates)
+        return [math.nan if row[0] is None or row[0].value is None else row[0].value for row in rows]
+
+
+class ClapPicker(_MetricPicker):
+    """Cosine of the prompt's text and each candidate's target, the metric `Clap`.
+
+    Args:
+        path: a folder with the model; empty: the hub's cache.
+        clap_model: see `Clap`.
+        clap_revision: see `Clap`.
+        device: see `Clap`.
+    """
+
+    def __init__(
+        self,
+        path: str = "",
+        clap_model: str = "laion/clap-htsat-unfused",
+        clap_revision: str = "main",
+        device: str = "auto",
+    ) -> None:
+        metric = Clap(path=path, clap_model=clap_model, clap_revision=clap_revision, device=device)
+        super().__init__("clap", metric)
+
+    def asks(self, prompt: Prompt) -> bool:
+        """Prompts with a text."""
+        return prompt.text is not None
+
+
+class ImageBindPicker(_MetricPicker):
+    """Cosine of the prompt's masked video and each candidate's target, the metric `ImageBind`.
+
+    Args:
+        path: a folder with the authors' weights.
+        device: see `ImageBind`.
+    """
+
+    def __init__(self, path: str = "", device: str = "auto") -> None:
+        super().__init__("imagebind", ImageBind(path=path, device=device))
+
+    def asks(self, prompt: Prompt) -> bool:
+        """Prompts with a video."""
+        return prompt.video is not None
+
+
+class SAJPicker:
+    """Overall score of the SAM Audio Judge for mixture, candidate and text; the mixture is encoded once.
+
+    Args:
+        path: a folder with the judge, or with a subfolder ``sam-audio-judge``; empty: the hub's cache.
+        parity: "exact", or "upstream" for the reference implementation's treatment of padding.
+        device: "auto" (CUDA where there is one), "cpu", "cuda" …
+    """
+
+    name = "saj"
+
+    def __init__(self, path: str = "", parity: str = "exact", device: str = "auto") -> None:
+        self.source = Source(
+            repository="facebook/sam-audio-judge",
+            revision="sam_audio",
+            path=str(path),
+            weights=("model.safetensors", "checkpoint.pt"),
+        )
+        self.parity = parity
+        cuda = device == "auto" and torch.cuda.is_available()
+        self.device = "cuda" if cuda else "cpu" if device == "auto" else device
+        self._sha256: str | None = None
+        self._judge: Any = None
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The parity."""
+        return {"parity": self.parity}
+
+    @property
+    def weights_sha256(self) -> Mapping[str, str | None]:
+        """Digest of the judge's weight file."""
+        if self._sha256 is None and self.missing() is None:
+            self._sha256 = self.source.find().sha256()
+        return {self.name: self._sha256}
+
+    def missing(self) -> str | None:
+        """Why the judge cannot be used; looks at file names only."""
+        if self.device.startswith("cuda") and not torch.cuda.is_available():
+            return f"expected a CUDA device for {self.device}, found none; use --device cpu"
+        try:
+            self.source.find()
+        except Precondition as error:
+            return _for_pickers(str(error))
+        return None
+
+    def asks(self, prompt: Prompt) -> bool:
+        """Prompts with a text."""
+        return prompt.text is not None
+
+    def scores(self, query: Query, candidates: Sequence[Separation]) -> list[float]:
+        """Overall scores, as the judge rates them."""
+        if self._judge is None:
+            from sam_audio_bench.judge import SAJ
+
+            self._judge = SAJ.from_pretrained(self.source.find().folder, parity=self.parity, device=self.device)
+        targets = [candidate.target for candidate in candidates]
+        found = self._judge.score(query.mixture, targets, query.prompt.text or "")
+        return [float(value) for value in torch.as_tensor(found.overall).double().flatten()]
+
+
+class EnsemblePicker:
+    """``clap_weight`` CLAP + ``saj_weight`` SAJ overall, without normalisation.
+
+    Args:
+        clap_weight: of the cosine.
+        saj_weight: of the overall score.
+        path: a folder that has both models in subfolders ``clap-htsat-unfused`` and ``sam-audio-judge``; empty: the
+            hub's cache.
+        parity: see `SAJPicker`.
+        device: see `SAJPicker`.
+
+    Raises:
+        UsageError: a weight that is not finite.
+    """
+
+    def __init__(
+        self,
+        clap_weight: float = 5.0,
+        saj_weight: float = 1.0,
+        path: str = "",
+        parity: str = "exact",
+        device: str = "auto",
+    ) -> None:
+        self.weights = float(clap_weight), float(saj_weight)
+        if not all(map(math.isfinite, self.weights)):
+            raise UsageError(f"expected finite weights of the ensemble, found {clap_weight} and {saj_weight}")
+        self.name = "ensemble" if self.weights == (5.0, 1.0) else "ensemble-{:g}-{:g}".format(*self.weights)
+        self.members: tuple[Picker, Picker] = (
+            ClapPicker(path=path, device=device),
+            SAJPicker(path=path, parity=parity, device=device),
+        )
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The weights, and the settings of both members."""
+        members = {member.name: dict(member.settings) for member in self.members}
+        return {**members, "weights": dict(zip(members, self.weights, strict=True))}
+
+    @property
+    def weights_sha256(self) -> Mapping[str, str | None]:
+        """Digests of both weight files."""
+        return {name: digest for member in self.members for name, digest in member.weights_sha256.items()}
+
+    def missing(self) -> str | None:
+        """What both members lack."""
+        return "; ".join(filter(None, (member.missing() for member in self.members))) or None
+
+    def asks(self, prompt: Prompt) -> bool:
+        """Prompts that both members can judge."""
+        return all(member.asks(prompt) for member in self.members)
+
+    def scores(self, query: Query, candidates: Sequence[Separation]) -> list[float]:
+        """Weighted sums; NaN where a member is undefined."""
+        found = [member.scores(query, candidates) for member in self.members]
+        return weighted_sum(list(zip(self.weights, found, strict=True)))
+
+
+def _for_pickers(reason: str | None) -> str | None:
+    """What a metric says is missing, with the option that pickers take their arguments by."""
+    return None if reason is None else reason.replace("--metric-args", "--picker-args")
