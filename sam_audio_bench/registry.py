@@ -18,19 +18,24 @@ from typing import TYPE_CHECKING, Any
 
 from sam_audio_bench import metrics, separators
 from sam_audio_bench.errors import Precondition, UsageError, unknown_name
+from sam_audio_bench.separators.pickers import PICKERS
 from sam_audio_bench.tasks import GROUPS, TASKS, TaskData
 from sam_audio_bench.types import AnySeparator, NamedSeparator, OracleSeparator, Separator
 
 if TYPE_CHECKING:
     from sam_audio_bench.metrics.base import Metric
+    from sam_audio_bench.separators.rerank import Picker
 
 __all__ = [
+    "check_weights",
     "load_metric",
     "load_metrics",
+    "load_picker",
     "load_separator",
     "load_task",
     "load_tasks",
     "parse_arguments",
+    "picker_options",
     "plugins",
     "resolve",
     "split_models",
@@ -107,14 +112,20 @@ def _typed(text: str) -> int | float | bool | str:
 
 
 def load_separator(
-    spec: str | Callable[..., Any] | AnySeparator, arguments: Mapping[str, Any] = {}, *, timeout: float | None = None
+    spec: str | Callable[..., Any] | AnySeparator,
+    arguments: Mapping[str, Any] = {},
+    *,
+    timeout: float | None = None,
+    offered: Mapping[str, Any] = {},
 ) -> AnySeparator:
-    """The separator behind a registered name, ``files:DIR``, ``cmd:…``, ``module:attribute``, or a Python object.
+    """The separator behind a name, ``sam-audio:DIR``, ``files:DIR``, ``cmd:…``, ``module:attribute``, or an object.
 
     Args:
         spec: what ``--model`` takes, a separator, or a function ``(mixture, rate, prompt) -> target``.
         arguments: options of the separator's constructor; they become part of its name.
         timeout: seconds that a ``cmd:`` program may take for an item; None: the separator's default.
+        offered: "device" and "dtype" for constructors that name them; "dtype", which changes answers, becomes part of
+            the separator's name.
 
     Raises:
         UsageError: an unknown name or option. Precondition: a missing module, folder or program.
@@ -124,28 +135,41 @@ def load_separator(
     named = plugins("separators")
     prefix, colon, rest = spec.partition(":")
     if spec in separators.CARDS:
-        return _adopt(resolve(separators.CARDS[spec].target), spec, arguments)
+        card = separators.CARDS[spec]
+        return _construct(resolve(card.target), spec, card.arguments, arguments, offered)
     if spec in named:
-        return _adopt(resolve(named[spec].value), spec, arguments)
+        return _adopt(resolve(named[spec].value), spec, arguments, offered)
+    if prefix == "sam-audio" and colon:
+        return _construct(resolve(separators.SAM_AUDIO), spec, (rest,), arguments, offered)
     if prefix == "files" and colon:
         return _construct(resolve(_EXTERNAL + "FolderSeparator"), spec, (rest,), arguments)
     if prefix == "cmd" and colon:
         limits = {} if timeout is None else {"timeout": timeout}
         return _construct(partial(resolve(_EXTERNAL + "CommandSeparator"), **limits), spec, (rest,), arguments)
     if colon and all(part.isidentifier() for part in prefix.split(".")):
-        return _adopt(resolve(spec), rest, arguments)
+        return _adopt(resolve(spec), rest, arguments, offered)
     raise unknown_name("model", spec, [*separators.CARDS, *named])
+
+
+def check_weights(spec: str, arguments: Mapping[str, Any]) -> None:
+    """Raises Precondition where the weights of a SAM Audio model are missing, before anything heavy is imported."""
+    from sam_audio_bench.nn.hub import SEPARATORS, find_separator
+
+    prefix, colon, rest = spec.partition(":")
+    if spec in SEPARATORS or (prefix == "sam-audio" and colon):
+        place, revision = rest or spec, str(arguments.get("revision", ""))
+        find_separator(place, revision or None, text_encoder=str(arguments.get("text_encoder", "")))
 
 
 _EXTERNAL = "sam_audio_bench.separators.external:"
 
 
-def _adopt(found: Any, name: str, arguments: Mapping[str, Any]) -> AnySeparator:
+def _adopt(found: Any, name: str, arguments: Mapping[str, Any], offered: Mapping[str, Any] = {}) -> AnySeparator:
     """Turns a class, an instance or a plain function into a separator."""
     from sam_audio_bench.separators.external import FunctionSeparator
 
     if inspect.isclass(found):
-        return _construct(found, name, (), arguments)
+        return _construct(found, name, (), arguments, offered)
     if arguments:
         raise UsageError(f"expected no model arguments for {name!r}, which is no class, found {dict(arguments)}")
     if isinstance(found, Separator | OracleSeparator | NamedSeparator):
@@ -155,17 +179,39 @@ def _adopt(found: Any, name: str, arguments: Mapping[str, Any]) -> AnySeparator:
     raise UsageError(f"expected a separator or a function (mixture, rate, prompt) -> target, found {found!r}")
 
 
-def _construct(kind: Any, name: str, positional: tuple[str, ...], arguments: Mapping[str, Any]) -> AnySeparator:
+def _construct(
+    kind: Any,
+    name: str,
+    positional: tuple[str, ...],
+    arguments: Mapping[str, Any],
+    offered: Mapping[str, Any] = {},
+) -> AnySeparator:
     signature = inspect.signature(kind)
     try:
         signature.bind(*positional, **arguments)
     except TypeError as error:
         options = ", ".join(list(signature.parameters)[len(positional) :]) or "none"
         raise UsageError(f"expected model arguments among [{options}] for {name!r}, found: {error}") from error
-    separator: AnySeparator = kind(*positional, **arguments)
-    if arguments:
-        separator.name = "+".join([separator.name, *(f"{key}={arguments[key]}" for key in sorted(arguments))])
+    taken = {**{key: value for key, value in offered.items() if key in signature.parameters}, **arguments}
+    separator: AnySeparator = kind(*positional, **taken)
+    shown = sorted(key for key in taken if key in arguments or key != "device")  # where it ran changes no answer
+    if shown:
+        separator.name = "+".join([separator.name, *(f"{key}={taken[key]}" for key in shown)])
     return separator
+
+
+def load_picker(name: str, arguments: Mapping[str, Any] = {}) -> Picker:
+    """The picker of one name of `PICKERS`; arguments that its constructor does not name raise UsageError."""
+    options = picker_options(name)
+    if unknown := sorted(set(arguments) - set(options)):
+        raise UsageError(f"expected picker arguments among {', '.join(options)} for {name}, found {unknown}")
+    picker: Picker = resolve(PICKERS[name].target)(**arguments)
+    return picker
+
+
+def picker_options(name: str) -> list[str]:
+    """Names of the options that a picker's constructor takes."""
+    return list(inspect.signature(resolve(PICKERS[name].target)).parameters)
 
 
 def load_metrics(ids: Iterable[str], arguments: Mapping[str, Any] = {}) -> list[Metric]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import click
 
 from sam_audio_bench.errors import UsageError
 
-__all__ = ["config_option", "origins"]
+__all__ = ["config_option", "go_offline", "origins"]
 
 _ORIGINS = {
     click.core.ParameterSource.COMMANDLINE: "command line",
@@ -41,6 +42,11 @@ config_option = click.option(
     "--config", type=click.Path(path_type=Path), is_eager=True, callback=_read, expose_value=False,
     help="TOML file with any of these options.",
 )  # fmt: skip
+
+
+def go_offline() -> None:
+    """Keeps huggingface_hub, and everything on top of it, from the network; to be called before it is imported."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def origins(ctx: click.Context) -> dict[str, dict[str, Any]]:

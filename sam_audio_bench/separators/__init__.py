@@ -7,11 +7,14 @@
     prompts     what they read from a prompt: keywords and spans
     base        options and answers of oracles and classical separators
     stft        the short-time Fourier transform that they share
+    sam_audio   the SAM Audio networks of `nn`, with sam_audio_query for what they are told
     external    callables, answer folders, commands
+    pickers     one card a picker, and the default for a prompt
+    rerank      picking one of several candidates
 
 Importing this package does not import torch.
 """
 
-from sam_audio_bench.separators.catalogue import CARDS, SeparatorCard
+from sam_audio_bench.separators.catalogue import CARDS, SAM_AUDIO, SeparatorCard
 
-__all__ = ["CARDS", "SeparatorCard"]
+__all__ = ["CARDS", "SAM_AUDIO", "SeparatorCard"]

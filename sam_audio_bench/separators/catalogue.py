@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["CARDS", "SeparatorCard"]
+__all__ = ["CARDS", "SAM_AUDIO", "SeparatorCard"]
 
 _HERE = "sam_audio_bench.separators."
+SAM_AUDIO = _HERE + "sam_audio:SAMAudioSeparator"
+"""The class behind the released names and ``sam-audio:DIR``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +21,7 @@ class SeparatorCard:
     source: str = ""  # the papers, for a reader
     cites: tuple[str, ...] = ()  # the papers, as keys of bibliography.bib
     oracle: bool = False
+    arguments: tuple[str, ...] = ()  # of the class, before the options of a user
 
 
 CARDS: dict[str, SeparatorCard] = {
@@ -70,6 +73,18 @@ CARDS: dict[str, SeparatorCard] = {
             source="Duong, Vincent and Gribonval, IEEE TASLP 2010",
             cites=("duong2010under",),
             oracle=True,
+        ),
+        *(
+            SeparatorCard(
+                name=f"sam-audio-{size}{variant}",
+                target=SAM_AUDIO,
+                summary=f"flow-matching diffusion transformer, {parameters}{better}; gated weights",
+                source="Shi et al., arXiv:2512.18099",
+                cites=("shi2025samaudio",),
+                arguments=(f"sam-audio-{size}{variant}",),
+            )
+            for size, parameters in (("small", "0.5 B"), ("base", "1 B"), ("large", "3 B"))
+            for variant, better in (("", ""), ("-tv", ", tuned for correctness and video"))
         ),
     )
 }

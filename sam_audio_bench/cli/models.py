@@ -1,0 +1,29 @@
+"""``sabench models``: checkpoints on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["models"]
+
+
+@click.group()
+def models() -> None:
+    """Make checkpoints."""
+
+
+@models.command("make-tiny")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--seed", type=int, default=0, show_default=True)
+def make_tiny(folder: Path, seed: int) -> None:
+    """Write a small random SAM Audio checkpoint in the official format to FOLDER.
+
+    It has every layer and separates nothing: for tests, demonstrations and dry runs.
+    """
+    from sam_audio_bench.nn.tiny import write_tiny
+
+    write_tiny(folder, seed)
+    click.echo(f"Random weights in {folder}: they separate nothing.")
+    click.echo(f"Next: sabench eval --model sam-audio:{folder} --task sfx --split mini --limit 2")

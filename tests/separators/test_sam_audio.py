@@ -1,0 +1,272 @@
+"""SAM Audio as a separator, with a random checkpoint: the same answers whatever stands beside them, and bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from sam_audio_bench.errors import BenchError, Precondition, UsageError
+from sam_audio_bench.nn.span_predictor import SpanPredictor, SpanPredictorConfig
+from sam_audio_bench.nn.tiny import randomise, write_tiny, write_tokenizer
+from sam_audio_bench.separators.sam_audio import SAMAudioSeparator
+from sam_audio_bench.types import Audio, Prompt, Query
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+QUICK = {"solver": "euler", "step": 0.5}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny(tmp_path_factory.mktemp("checkpoints") / "tiny", seed=0)
+
+
+@pytest.fixture(scope="module")
+def separator(folder: Path) -> SAMAudioSeparator:
+    return SAMAudioSeparator(str(folder), **QUICK)
+
+
+def query(seconds: float = 0.3, rate: int = 48_000, channels: int = 1, seed: int = 0, **prompt) -> Query:
+    samples = 0.1 * torch.randn(channels, round(seconds * rate), generator=torch.Generator().manual_seed(seed))
+    return Query(mixture=Audio(samples, rate), prompt=Prompt(**(prompt or {"text": "a dog"})))
+
+
+def target(separator: SAMAudioSeparator, asked: Query, seed: int = 1) -> torch.Tensor:
+    answer = separator.separate([asked], [seed])[0]
+    assert answer.target.rate == answer.residual.rate == asked.mixture.rate
+    assert answer.target.samples.shape == answer.residual.samples.shape == asked.mixture.samples.shape
+    assert bool(torch.isfinite(answer.target.samples).all())
+    return answer.target.samples
+
+
+MIXED = (
+    query(0.3, text="a dog"),
+    query(0.5, seed=1, text="the quick brown fox jumps over the lazy dog"),
+    query(0.3, seed=2, text="rain", spans=(("+", 0.1, 0.2),)),
+    query(0.11, seed=3, spans=(("+", 0.0, 0.1), ("-", 0.05, 0.11))),
+)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_an_answer_does_not_depend_on_its_batch_or_order(folder, rows) -> None:
+    """Lengths, texts and spans differ: padding would show."""
+    separator = SAMAudioSeparator(str(folder), rows=rows, **QUICK)
+    alone = [separator.separate([asked], [seed])[0] for seed, asked in enumerate(MIXED)]
+    together = separator.separate(MIXED, range(len(MIXED)))
+    backwards = separator.separate(MIXED[::-1], range(len(MIXED))[::-1])[::-1]
+    for one, two, three in zip(alone, together, backwards, strict=True):
+        for other in (two, three):
+            torch.testing.assert_close(one.target.samples, other.target.samples, rtol=0, atol=1e-5)
+            torch.testing.assert_close(one.residual.samples, other.residual.samples, rtol=0, atol=1e-5)
+
+
+def test_upstream_parity_does_depend_on_the_batch(folder) -> None:
+    """The reference's padding reaches its answers, and its answers are as long as their frames."""
+    separator = SAMAudioSeparator(str(folder), parity="upstream", **QUICK)
+    short, long = query(0.3), query(0.5, seed=1)
+    alone = separator.separate([short], [0])[0].target.samples
+    padded = separator.separate([short, long], [0, 1])[0].target.samples
+    assert alone.shape[1] == padded.shape[1] == 8 * 1920
+    assert float((alone - padded).abs().max()) > 1e-3
+
+
+def test_candidates_share_their_conditions_and_the_first_is_the_answer(separator) -> None:
+    candidates = separator.separate_candidates(MIXED[:2], [[5, 6, 7], [8, 9]])
+    assert [len(found) for found in candidates] == [3, 2]
+    assert torch.equal(candidates[0][0].target.samples, target(separator, MIXED[0], 5))
+    assert torch.equal(candidates[0][2].target.samples, target(separator, MIXED[0], 7))
+    assert not torch.allclose(candidates[0][0].target.samples, candidates[0][1].target.samples, atol=1e-3)
+
+
+def test_the_mixture_is_left_alone(separator) -> None:
+    asked = query()
+    before = asked.mixture.samples.clone()
+    target(separator, asked)
+    assert torch.equal(asked.mixture.samples, before)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        query(0.01),
+        query(1 / 48_000),
+        query(0.0001, rate=8000),
+        query(0.25, rate=44_100),
+        query(0.25, rate=16_000, channels=2),
+        query(0.2, rate=96_000),
+    ],
+    ids=["below a frame", "one sample", "one sample at 8 kHz", "44.1 kHz", "stereo", "96 kHz"],
+)
+def test_unusual_mixtures_are_answered(separator, asked) -> None:
+    target(separator, asked)
+
+
+def test_silence_is_answered(separator) -> None:
+    asked = Query(mixture=Audio(torch.zeros(1, 4800), 48_000), prompt=Prompt(text="a dog"))
+    target(separator, asked)
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [(torch.full((1, 4800), torch.nan), "finite samples"), (torch.zeros(1, 0), "with samples, found none")],
+)
+def test_impossible_mixtures_are_refused(separator, samples, message) -> None:
+    with pytest.raises(UsageError, match=message):
+        separator.separate([Query(mixture=Audio(samples, 48_000), prompt=Prompt(text="a"))], [0])
+
+
+def test_spans_steer_and_overlap(separator) -> None:
+    plain = target(separator, query(text="rain"))
+    spanned = target(separator, query(text="rain", spans=(("+", 0.1, 0.2),)))
+    negative = target(separator, query(text="rain", spans=(("-", 0.1, 0.2),)))
+    both = target(separator, query(text="rain", spans=(("+", 0.1, 0.25), ("-", 0.15, 0.2))))
+    found = [plain, spanned, negative, both]
+    assert all(float((a - b).abs().max()) > 1e-4 for i, a in enumerate(found) for b in found[:i])
+
+
+def test_a_span_that_outlasts_the_clip_ends_with_it(separator) -> None:
+    beyond = target(separator, query(0.3, text="rain", spans=(("+", 0.1, 99.0),)))
+    within = target(separator, query(0.3, text="rain", spans=(("+", 0.1, 0.3),)))
+    assert torch.equal(beyond, within)
+
+
+def test_a_span_after_the_clip_is_refused(separator) -> None:
+    with pytest.raises(UsageError, match=r"inside the clip of 0\.300 s"):
+        target(separator, query(0.3, text="rain", spans=(("+", 0.5, 0.6),)))
+
+
+def test_the_message_is_the_seeds_or_given(folder) -> None:
+    drawn = SAMAudioSeparator(str(folder), **QUICK)
+    assert torch.equal(target(drawn, query()), target(drawn, query()))
+    zero, other = (SAMAudioSeparator(str(folder), message=bits, **QUICK) for bits in (0, 0xBEEF))
+    assert not torch.equal(target(zero, query()), target(other, query()))
+
+
+@pytest.mark.parametrize("mode", ["one-shot", "multi-diffusion", "cross-fade"])
+def test_long_forms_answer_at_full_length(folder, mode) -> None:
+    separator = SAMAudioSeparator(str(folder), long_form=mode, window=0.4, overlap=0.2, **QUICK)
+    found = target(separator, query(1.2))
+    assert bool(found[0].abs().amax() > 0)
+
+
+def test_long_forms_differ_only_where_there_are_windows(folder) -> None:
+    joint = SAMAudioSeparator(str(folder), long_form="multi-diffusion", window=0.4, overlap=0.2, **QUICK)
+    plain = SAMAudioSeparator(str(folder), long_form="one-shot", **QUICK)
+    assert torch.equal(target(joint, query(0.4)), target(plain, query(0.4)))
+    assert not torch.allclose(target(joint, query(1.2)), target(plain, query(1.2)), atol=1e-4)
+
+
+def test_progress_counts_every_evaluation(folder) -> None:
+    separator = SAMAudioSeparator(str(folder), long_form="multi-diffusion", window=0.4, overlap=0.2, **QUICK)
+    told: list[tuple[int, int]] = []
+    separator.on_evaluation = lambda done, total: told.append((done, total))
+    separator.separate_candidates([query(1.2)], [[0, 1]])
+    assert told == [(done, len(told)) for done in range(1, len(told) + 1)]
+    assert len(told) == 2 * 2 * 5  # candidates, evaluations, windows
+
+
+def test_offload_and_bfloat16_change_little_or_nothing(folder) -> None:
+    plain = target(SAMAudioSeparator(str(folder), **QUICK), query())
+    offloaded = SAMAudioSeparator(str(folder), offload=True, **QUICK)
+    assert torch.equal(target(offloaded, query()), plain)
+    assert torch.equal(target(offloaded, query()), plain)
+    coarse = target(SAMAudioSeparator(str(folder), dtype="bfloat16", **QUICK), query())
+    assert not torch.equal(coarse, plain)
+    assert float((coarse - plain).abs().mean()) < 0.1 * float(plain.abs().mean())
+
+
+def test_names_and_settings_identify_an_answer(folder) -> None:
+    separator = SAMAudioSeparator(str(folder), step=0.25)
+    assert separator.name == "sam-audio:tiny"
+    assert separator.settings["step"] == 0.25
+    assert len(separator.weights_sha256) == 64
+    assert "device" not in separator.settings
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"solver": "magic"}, {"step": 0}, {"long_form": "short"}, {"parity": "both"}, {"dtype": "int8"}, {"overlap": 20},
+     {"message": 65_536}, {"device": "abacus"}, {"span_threshold": 1}, {"rows": -1}],
+)  # fmt: skip
+def test_impossible_options_are_refused(folder, options) -> None:
+    with pytest.raises(UsageError):
+        SAMAudioSeparator(str(folder), **options)
+
+
+def test_a_missing_folder_is_told(tmp_path) -> None:
+    with pytest.raises(Precondition, match="checkpoint folder"):
+        SAMAudioSeparator(str(tmp_path / "nowhere"))
+
+
+@pytest.fixture(scope="module")
+def span_predictor(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random PE-A-Frame for the latents of the tiny separator."""
+    folder = tmp_path_factory.mktemp("spans")
+    config = json.loads((GOLDEN / "peaframe_config.json").read_text(encoding="utf-8"))
+    config["text_model"]["vocab_size"] = 384
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    model = SpanPredictor(SpanPredictorConfig.of_folder(folder))
+    save_file(randomise(model, torch.Generator().manual_seed(0)), folder / "model.safetensors")
+    write_tokenizer(folder)
+    return folder
+
+
+def test_predicted_spans_reach_the_network(folder, span_predictor) -> None:
+    """What is predicted has the effect of the same spans given; upstream it has none, as in the reference."""
+    options = {**QUICK, "predict_spans": True, "span_predictor": str(span_predictor), "span_threshold": 0.5}
+    asked, plain = query(1.0, text="rain"), SAMAudioSeparator(str(folder), **QUICK)
+    predicted = SAMAudioSeparator(str(folder), **options)
+    found = target(predicted, asked)
+    assert float((found - target(plain, asked)).abs().max()) > 1e-4
+    latents = plain._loaded().codec.encode(asked.mixture.samples[None]).transpose(1, 2)
+    spans = SpanPredictor.from_pretrained(span_predictor).predict(latents, ["rain"], threshold=0.5)[0]
+    given = tuple(("+", max(start - 0.02, 0.0), end - 0.02) for start, end in spans)
+    torch.testing.assert_close(found, target(plain, query(1.0, text="rain", spans=given)), rtol=0, atol=1e-6)
+    assert torch.equal(target(predicted, query(1.0, text="rain", spans=given)), found)  # the user's own spans win
+    upstream = [SAMAudioSeparator(str(folder), parity="upstream", **some) for some in (QUICK, options)]
+    assert torch.equal(*(separator.separate([asked], [1])[0].target.samples for separator in upstream))
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Half a second of video at 10 frames a second and its mask."""
+    from sam_audio_bench.tasks.clips import render, scene
+
+    folder = tmp_path_factory.mktemp("clip")
+    levels = np.full((2, 5), 200, np.uint8)
+    render(scene("clip", levels), folder / "clip.mp4", folder / "clip.npz")
+    return str(folder / "clip.mp4"), str(folder / "clip.npz")
+
+
+def test_a_masked_video_steers(separator, clip) -> None:
+    video, mask = clip
+    seen = target(separator, query(0.5, video=video, mask=mask))
+    whole = target(separator, query(0.5, video=video))
+    told = target(separator, query(0.5, video=video, mask=mask, text="a dog"))
+    unseen = target(separator, query(0.5, text="a dog"))
+    assert float((seen - whole).abs().max()) > 1e-5
+    assert float((told - unseen).abs().max()) > 1e-5
+
+
+def test_a_broken_video_is_refused(separator, tmp_path, clip) -> None:
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    with pytest.raises(BenchError, match=r"broken\.mp4"):
+        target(separator, query(0.5, video=str(tmp_path / "broken.mp4")))
+    np.savez(tmp_path / "empty.npz", video_masklet=np.zeros((0, 4, 4), bool))
+    with pytest.raises(BenchError, match=r"empty\.npz"):
+        target(separator, query(0.5, video=clip[0], mask=str(tmp_path / "empty.npz")))
+
+
+def test_the_same_seed_writes_the_same_checkpoint(tmp_path, folder) -> None:
+    from sam_audio_bench.nn.checkpoint import open_weights
+
+    first, again = open_weights(folder), open_weights(write_tiny(tmp_path / "again", seed=0))
+    other = open_weights(write_tiny(tmp_path / "other", seed=1))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+    with pytest.raises(Precondition, match="without a checkpoint"):
+        write_tiny(folder)
