@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from sam_audio_bench.errors import UsageError
 
-__all__ = ["Interval", "Method", "cluster_interval", "paired_interval"]
+__all__ = ["Interval", "Method", "cluster_interval", "multinomial_weights", "paired_interval"]
 
 Floats = NDArray[np.float64]
 Method = Literal["percentile", "bca"]
@@ -73,7 +73,7 @@ def cluster_interval(
         return Interval(numbers[0], numbers[0])
     sums = np.array([math.fsum(member) for member in members.values()])
     counts = np.array([float(len(member)) for member in members.values()])
-    weights = _weights(len(members), resamples, seed)
+    weights = multinomial_weights(len(members), resamples, (seed,))
     # Not `weights @ sums`: a matrix product may add in an order that depends on the machine and its load.
     means = (weights * sums).sum(axis=1) / (weights * counts).sum(axis=1)
     tails = [(1 - level) / 2, (1 + level) / 2]
@@ -81,6 +81,22 @@ def cluster_interval(
         tails = _bca_tails(tails, means, sums, counts)
     low, high = np.quantile(means, tails)
     return Interval(float(low), float(high))
+
+
+@lru_cache(maxsize=4)
+def multinomial_weights(units: int, resamples: int, seed: tuple[int, ...]) -> Floats:
+    """How often each resample draws each unit: [resamples, units], read-only. Cached, as the cells of a table share it.
+
+    Args:
+        units: what is drawn with replacement, as many times as there are.
+        resamples: number of resamples.
+        seed: one integer, or several: the seed and the number of an independent stream.
+    """
+    generator = np.random.Generator(np.random.PCG64(seed[0] if len(seed) == 1 else seed))
+    drawn = generator.multinomial(units, np.full(units, 1 / units), size=resamples)
+    weights = drawn.astype(np.float64)
+    weights.flags.writeable = False
+    return weights
 
 
 def paired_interval(
@@ -134,16 +150,6 @@ def _checked(
     if method not in _METHODS:
         raise UsageError(f"expected the method {' or '.join(_METHODS)}, found {method!r}")
     return numbers, labels
-
-
-@lru_cache(maxsize=4)
-def _weights(groups: int, resamples: int, seed: int) -> Floats:
-    """How often each resample draws each group: [resamples, groups]. Cached, as the cells of a table share it."""
-    generator = np.random.Generator(np.random.PCG64(seed))
-    drawn = generator.multinomial(groups, np.full(groups, 1 / groups), size=resamples)
-    weights = drawn.astype(np.float64)
-    weights.flags.writeable = False
-    return weights
 
 
 def _bca_tails(tails: Sequence[float], means: Floats, sums: Floats, counts: Floats) -> list[float]:

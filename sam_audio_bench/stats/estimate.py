@@ -1,0 +1,133 @@
+"""A number with its interval, and the checks and orders that all statistics of ratings share.
+
+A statistic that the data do not define has the value None and a status that says why; it is never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.stats.bootstrap import Interval
+
+__all__ = [
+    "Estimate",
+    "EstimateStatus",
+    "Floats",
+    "canonical_order",
+    "check_options",
+    "matrix",
+    "percentile_interval",
+    "undefined",
+]
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+
+class EstimateStatus(StrEnum):
+    """Why a number is there, or why it is not."""
+
+    OK = "ok"
+    CONSTANT = "constant"  # nothing varies, so that the statistic is 0/0
+    TOO_FEW = "too_few"  # fewer observations than the statistic needs
+    DISCONNECTED = "disconnected"  # no chain of comparisons links all systems
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A statistic with its interval; bounds may be missing where the value is known."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int  # what it rests on: items, raters or votes
+    status: EstimateStatus = EstimateStatus.OK
+    method: str = ""  # how the interval was made
+
+
+def undefined(status: EstimateStatus, n: int) -> Estimate:
+    """An estimate without a value."""
+    return Estimate(value=None, n=n, status=status)
+
+
+def matrix(values: ArrayLike, what: str) -> Floats:
+    """A float64 copy of ``values``, two-dimensional, NaN where missing.
+
+    Raises:
+        UsageError: another number of dimensions, or an infinite value.
+    """
+    copied = np.array(values, dtype=np.float64)
+    if copied.ndim != 2:
+        raise UsageError(f"expected {what} in two dimensions, found the shape {copied.shape}")
+    if np.isinf(copied).any():
+        raise UsageError(f"expected {what} that are finite or missing, found infinity; leave out or cap such values")
+    return copied
+
+
+def check_options(level: float, resamples: int, choice: str = "", known: Sequence[str] = ()) -> None:
+    """Raises UsageError for a confidence level, a number of resamples or a choice that cannot be meant."""
+    if not 0 < level < 1:
+        raise UsageError(f"expected a confidence level between 0 and 1, found {level}")
+    if resamples < 1:
+        raise UsageError(f"expected at least one resample, found {resamples}")
+    if known and choice not in known:
+        raise UsageError(f"expected one of {', '.join(known)}, found {choice!r}")
+
+
+def percentile_interval(draws: Floats, level: float) -> Interval | None:
+    """Quantiles of the defined ``draws`` [resamples]; None where fewer than half are defined."""
+    defined = draws[np.isfinite(draws)]
+    if 2 * len(defined) < len(draws) or not len(defined):
+        return None
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high))
+
+
+def canonical_order(*matrices: Floats) -> tuple[Indices, Indices]:
+    """Orders rows and columns by what they contain, so that no order of the input matters to seeded resampling.
+
+    Rows are told apart by the multiset of their values, each with the class of its column, and columns likewise, until
+    the classes are stable (colour refinement; Weisfeiler and Leman, 1968). What is still tied is interchangeable
+    except in contrived symmetric tables.
+
+    Args:
+        matrices: each [rows, columns], NaN where missing; a later one only tells apart what earlier ones leave tied.
+
+    Returns:
+        Indices of the rows and of the columns, in order.
+    """
+    rows, columns = (np.zeros(size, np.int64) for size in matrices[0].shape)
+    for table in matrices:
+        codes = np.unique(table, return_inverse=True)[1].reshape(table.shape)
+        classes = 0
+        while (found := _count(rows) + _count(columns)) > classes:
+            classes = found
+            rows = _ranks(np.column_stack([rows, np.sort(codes * len(columns) + columns, axis=1)]))
+            columns = _ranks(np.column_stack([columns, np.sort((codes * len(rows) + rows[:, None]).T, axis=1)]))
+        column_order = np.argsort(columns, kind="stable")
+        row_order = np.lexsort((*codes[:, column_order[::-1]].T, rows))
+        if classes == len(rows) + len(columns):
+            break
+    return row_order, column_order
+
+
+def _count(classes: NDArray[np.int64]) -> int:
+    return int(classes.max(initial=-1)) + 1
+
+
+def _ranks(rows: NDArray[np.int64]) -> Any:
+    """Dense lexicographic rank of each row."""
+    if not rows.shape[1]:
+        return np.zeros(len(rows), np.int64)
+    order = np.lexsort(rows.T[::-1])
+    steps = (rows[order[1:]] != rows[order[:-1]]).any(axis=1)
+    ranks = np.empty(len(rows), np.int64)
+    ranks[order] = np.concatenate(([0], np.cumsum(steps))) if len(rows) else order
+    return ranks
