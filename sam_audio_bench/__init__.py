@@ -4,12 +4,17 @@
     types       Audio, Prompt, Query, Item, Separation, Score and the separators' protocols
     files       file names, JSON, journals
     audio       reading, writing, resampling
+    video       frames and masks
+    nn          the networks of SAM Audio
     metrics     scores of answers, with or without a clean reference
-    separators  baselines, oracles, classical methods, anyone's programs
+    judge       SAJ, the SAM Audio Judge
+    separators  baselines, oracles, classical methods, SAM Audio, anyone's programs
     tasks       the catalogue, the embedded mini split, anyone's data
     stats       intervals and summaries
     registry    names to objects, plugins
     run         plan, separate, persist, score, seal; tables
+    ratings     listening tests: import, screening, agreement, correlation, reports
+    plots       figures as SVG, PNG and CSV
     cli         the sabench command
 
     >>> import sam_audio_bench as sab
@@ -41,6 +46,7 @@ __all__ = [
     "Status",
     "__version__",
     "evaluate",
+    "judge",
     "load_metric",
     "load_separator",
     "load_task",
@@ -57,6 +63,7 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
+    from sam_audio_bench import judge
     from sam_audio_bench.errors import BenchError
     from sam_audio_bench.metrics.base import Metric
     from sam_audio_bench.registry import load_metric, load_separator, load_task
@@ -78,6 +85,8 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "judge":
+        return importlib.import_module(f"{__name__}.judge")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'types')}"), name)
 
 

@@ -1,17 +1,25 @@
-"""Shared by all tests: a private cache, and a small task that needs no media."""
+"""Shared by all tests: a private cache, golden files, a small task, an imaginary listening test and published ones."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 from hypothesis import settings
+from safetensors.torch import load_file
+from torch import Tensor
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no bug
 settings.load_profile("patient")
+
+GOLDEN = Path(__file__).parent / "golden"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -21,6 +29,29 @@ def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SABENCH_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session")
+def golden() -> Callable[[str], dict[str, Tensor]]:
+    """Reads the tensors of a file by its stem."""
+    return lambda name: load_file(GOLDEN / f"{name}.safetensors")
+
+
+@pytest.fixture(scope="session")
+def golden_json() -> Callable[[str], Any]:
+    """Reads a JSON file by its stem."""
+    return lambda name: json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def error() -> Callable[[Tensor, Tensor], float]:
+    """Largest difference, relative to the largest expected magnitude; shapes must agree."""
+
+    def relative(found: Tensor, expected: Tensor) -> float:
+        assert found.shape == expected.shape
+        return float((found.double() - expected.double()).abs().max() / expected.double().abs().max())
+
+    return relative
 
 
 @pytest.fixture
@@ -39,3 +70,70 @@ def small_task(tmp_path: Path) -> Path:
     path = folder / "small.csv"
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+@pytest.fixture(scope="session")
+def published_ratings() -> Path:
+    """Published listening tests, which are not ours to hand on.
+
+    The folder that SABENCH_RATINGS names holds ``gensvs_eval_data.csv`` and the four ``aesthetics/AES_*.jsonl``.
+    """
+    if "SABENCH_RATINGS" not in os.environ:
+        pytest.skip("set SABENCH_RATINGS to a folder with gensvs_eval_data.csv and aesthetics/*.jsonl")
+    folder = Path(os.environ["SABENCH_RATINGS"])
+    assert (folder / "gensvs_eval_data.csv").is_file(), "SABENCH_RATINGS names a folder without gensvs_eval_data.csv"
+    assert len(list((folder / "aesthetics").glob("AES_*.jsonl"))) == 4, "SABENCH_RATINGS names a folder without them"
+    return folder
+
+
+@pytest.fixture(scope="session")
+def imaginary_ratings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wide CSV with the columns of gensvs_eval_data.csv and seven of its metrics; nobody ever listened.
+
+    50 items, 3 discriminative and 2 generative systems; each of 250 stimuli belongs to one of 3 sessions, whose 12
+    raters are 3 that all sessions share and 9 of its own. A score is quality + bias of the rater + noise, from 1 to 5.
+    """
+    generator = np.random.default_rng(7)
+    item, system = np.indices((50, 5)).reshape(2, -1)[:, generator.permutation(250)]
+    quality = (
+        np.array([2.0, 2.7, 3.4, 3.1, 3.3])[system] + generator.normal(0, 0.6, 50)[item] + generator.normal(0, 0.4, 250)
+    )
+    session = np.arange(250) % 3
+    raters = np.stack([generator.permutation([0, 1, 2, *range(3 + 9 * part, 12 + 9 * part)]) for part in range(3)])
+    heard = quality[:, None] + generator.normal(0, 0.3, 30)[raters[session]] + generator.normal(0, 0.75, (250, 12))
+    scores = np.clip(np.rint(heard), 1, 5)
+    names = np.array(["masks_small", "masks_medium", "masks_large", "imagines", "paints"])[system]
+    frame = pd.DataFrame(
+        {
+            "filepath": [f"./audio/{name}/vocals_fileid_{one}.wav" for name, one in zip(names, item, strict=True)],
+            "file_id": [f"fileid_{one}" for one in item],
+            "trial_id": [f"trial{at // 3 + 1}" for at in range(250)],
+            "group_id": [f"group{one}" for one in session],
+            "model_type": np.where(system < 3, "discriminative", "generative"),
+            "model_name": names,
+            **{f"subject_rating_{at}": [f"subject_{one}" for one in raters[session, at]] for at in range(12)},
+            **{f"rating_{at}": scores[:, at] for at in range(12)},
+            "DMOS": scores.mean(axis=1),
+            **_imaginary_metrics(quality, system < 3, generator),
+        }
+    )
+    path = tmp_path_factory.mktemp("ratings") / "imaginary.csv"
+    frame.to_csv(path, index=False)
+    return path
+
+
+def _imaginary_metrics(
+    quality: np.ndarray, discriminative: np.ndarray, generator: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """From very telling to nearly useless; SDR tells something of discriminative systems alone."""
+    noise = generator.normal(size=(7, len(quality)))
+    sdr = np.where(discriminative, 4 * quality - 6 + 3 * noise[4], quality - 17 + 4 * noise[4])
+    return {
+        "emb_mse_clap_music_df": np.exp(-5 - 0.6 * quality + 0.25 * noise[0]).round(7),
+        "fad_song2song_clap_music_df": 0.9 - 0.15 * quality + 0.09 * noise[1],
+        "visqol": (3 + 0.3 * quality + 0.25 * noise[2]).round(2),  # with ties
+        "multi_res_loss": 2 - 0.2 * quality + 0.2 * noise[3],
+        "sdr": sdr,
+        "sisdr": sdr - 3 + noise[5],
+        "ops": 20 + quality + 5 * noise[6],
+    }

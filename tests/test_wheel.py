@@ -45,11 +45,23 @@ def test_holds_its_data(wheel: zipfile.ZipFile) -> None:
     assert sum(name.endswith(".ogg") for name in names) == 75
     for needed in (
         "py.typed",
+        "bibliography.bib",
         "tasks/mini_data/ATTRIBUTION.md",
         "tasks/mini_data/items.json",
         "run/schemas/run.schema.json",
+        "ratings/report.html",
+        "ratings/page/page.html",
+        "ratings/page/page.css",
+        "ratings/page/player.js",
+        "ratings/page/test.js",
     ):
         assert f"sam_audio_bench/{needed}" in names
+
+
+def test_lacks_nothing_of_the_package(wheel: zipfile.ZipFile) -> None:
+    files = (path for path in (ROOT / "sam_audio_bench").rglob("*") if path.is_file())
+    here = {path.relative_to(ROOT).as_posix() for path in files if path.suffix != ".pyc" and path.name[0] != "."}
+    assert here - set(wheel.namelist()) == set()
 
 
 def test_mini_is_small(wheel: zipfile.ZipFile) -> None:

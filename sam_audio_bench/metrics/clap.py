@@ -12,8 +12,7 @@ the weights' digest, which results record, is the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,6 +21,7 @@ from torch import Tensor
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.metrics.catalogue import columns_of
 from sam_audio_bench.metrics.weights import LearnedMetric, ModelFolder, Source
+from sam_audio_bench.nn.text import quiet
 from sam_audio_bench.types import Audio, Item
 
 __all__ = ["Clap", "windows"]
@@ -120,7 +120,7 @@ class _Encoder:
         import transformers
 
         kind: Any = transformers.ClapModel
-        with _no_progress_bar():
+        with quiet():
             network, report = kind.from_pretrained(
                 model.folder,
                 local_files_only=True,
@@ -170,18 +170,3 @@ class _Encoder:
 
 def _unit(embedding: Tensor) -> Tensor:
     return torch.nn.functional.normalize(embedding[0].double().cpu(), dim=0)
-
-
-@contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    """A run has one progress bar; transformers would add one for a model that loads in a second."""
-    import transformers
-
-    logging: Any = transformers.utils.logging
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

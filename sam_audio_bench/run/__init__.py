@@ -10,6 +10,7 @@
     check       the boundary where answers are checked
     store       the run folder: journal, audio, scores, resuming
     header      what run.json says
+    data        the data that runs were done on, loaded again
     provenance  versions, hardware, fingerprints, seeds
     progress    the progress bar
     results     what a run found

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from sam_audio_bench import registry
-from sam_audio_bench.errors import Precondition, UsageError
+from sam_audio_bench.errors import Precondition
 from sam_audio_bench.metrics.base import Metric
+from sam_audio_bench.run.data import recorded_data
 from sam_audio_bench.run.header import closing
 from sam_audio_bench.run.plan import obstacle
 from sam_audio_bench.run.progress import Progress
@@ -55,11 +56,7 @@ def rescore(
 def _prepare(
     folder: RunFolder, wanted: list[str], arguments: Mapping[str, Any]
 ) -> tuple[RunFolder, TaskData, list[Metric]]:
-    task = folder.header["task"]
-    (data,) = registry.load_tasks([task["source"]], split=task["split"], subset=task["subset"])
-    for name, found in (("version", data.version), ("data_revision", data.revision), ("ids_sha256", data.ids_sha256)):
-        if found != task[name]:
-            raise UsageError(f"expected {data.label} with {name} {task[name]} as in {folder.path}, found {found}")
+    data = recorded_data([folder])
     loaded = _load(folder, wanted, arguments)
     for metric in loaded:
         reason = obstacle(metric, data)

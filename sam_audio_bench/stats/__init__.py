@@ -12,6 +12,7 @@ levels              a metric against the raters by utterance, within items and b
 design              the resamples of a crossed design
 correlation         metrics against raters, with intervals
 correlation_tests   two metrics compared; Williams, Zou, permutation, Holm, letters
+reference_tests     two metrics compared as if observations were independent
 preference          Bradley-Terry with ties and order effect, transitivity, Elo
 components          variance components of ratings
 power               raters, items and systems that a listening test needs

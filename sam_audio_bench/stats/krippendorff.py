@@ -42,7 +42,7 @@ def krippendorff_alpha(
         seed: of the bootstrap.
 
     Returns:
-        The estimate; n counts items with two ratings or more; constant where all ratings are equal.
+        The estimate; n counts items with two ratings or more, of which it takes two; constant where all are equal.
 
     Raises:
         UsageError: ratings that are no matrix, or an option out of range.
@@ -51,15 +51,13 @@ def krippendorff_alpha(
     table = matrix(ratings, "ratings")
     table = table[np.isfinite(table).sum(axis=1) >= 2]
     items = len(table)
-    if not items:
+    if items < 2:  # alpha of one item is 0 whatever it holds: differences within it are all the differences
         return undefined(EstimateStatus.TOO_FEW, 0)
     table = table[canonical_order(table)[0]]
     values, counts = _value_counts(table)
     if len(values) == 1:
         return undefined(EstimateStatus.CONSTANT, items)
     value = float(_alpha(values, counts, np.ones((1, items)), measurement)[0])
-    if items < 2:
-        return Estimate(value=value, n=items)
     weights = multinomial_weights(items, resamples, (seed,))
     step = max(1, _CHUNK // max(counts.shape))
     parts = [_alpha(values, counts, weights[at : at + step], measurement) for at in range(0, resamples, step)]

@@ -22,6 +22,7 @@ from sam_audio_bench.stats.estimate import Floats
 __all__ = ["PowerRow", "power_table", "simulate_power"]
 
 _CHUNK = 2**21  # ratings simulated at a time
+_LARGEST = 10_000_000  # ratings of one simulated system, which are in memory at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +74,8 @@ def simulate_power(
             f"expected raters >= 1, items >= 2, systems >= 2 and 0 < alpha < 1, "
             f"found {raters}, {items}, {systems} and {alpha}"
         )
+    if raters * items > _LARGEST:
+        raise UsageError(f"expected at most {_LARGEST:,} ratings of a system, found {raters} raters of {items} items")
     if scale is not None and not (scale[0] < scale[1] and scale[2] > 0):
         raise UsageError(f"expected a scale (lowest, highest, step), found {scale}")
     generator = np.random.Generator(np.random.PCG64(seed))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,9 @@ import torch
 from safetensors.torch import save_file
 
 from sam_audio_bench.errors import BenchError, Precondition, UsageError
+from sam_audio_bench.nn.checkpoint import load_strict, open_weights, under
 from sam_audio_bench.nn.span_predictor import SpanPredictor, SpanPredictorConfig
-from sam_audio_bench.nn.tiny import randomise, write_tiny, write_tokenizer
+from sam_audio_bench.nn.tiny import TEXT_CONFIG, randomise, write_tiny, write_tokenizer
 from sam_audio_bench.separators.sam_audio import SAMAudioSeparator
 from sam_audio_bench.types import Audio, Prompt, Query
 
@@ -262,11 +265,50 @@ def test_a_broken_video_is_refused(separator, tmp_path, clip) -> None:
 
 
 def test_the_same_seed_writes_the_same_checkpoint(tmp_path, folder) -> None:
-    from sam_audio_bench.nn.checkpoint import open_weights
-
     first, again = open_weights(folder), open_weights(write_tiny(tmp_path / "again", seed=0))
     other = open_weights(write_tiny(tmp_path / "other", seed=1))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)
     with pytest.raises(Precondition, match="without a checkpoint"):
         write_tiny(folder)
+
+
+@pytest.fixture(scope="module")
+def released(folder, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The tiny checkpoint as official files are, without its text encoder, and that encoder in a folder of its own."""
+    import transformers
+
+    official, text = (tmp_path_factory.mktemp(name) for name in ("official", "t5"))
+    tensors = open_weights(folder)
+    torch.save({k: v for k, v in tensors.items() if not k.startswith("text_encoder.")}, official / "checkpoint.pt")
+    for name in ("config.json", "pe_config.json"):
+        (official / name).write_bytes((folder / name).read_bytes())
+    encoder = transformers.T5EncoderModel(transformers.T5Config(**TEXT_CONFIG))
+    load_strict(encoder, under(tensors, "text_encoder.model."), source=folder)
+    encoder.save_pretrained(text)
+    write_tokenizer(text)
+    return official, text
+
+
+def test_the_text_encoder_may_lie_elsewhere(folder, released) -> None:
+    official, text = released
+    apart = SAMAudioSeparator(str(official), text_encoder=str(text), **QUICK)
+    together = SAMAudioSeparator(str(folder), **QUICK)
+    torch.testing.assert_close(target(apart, query()), target(together, query()), rtol=0, atol=1e-6)
+
+
+def test_a_missing_text_encoder_is_told(released, tmp_path) -> None:
+    """In a process of its own, since transformers reads its environment when it is imported."""
+    program = (
+        "import sys, torch, sam_audio_bench as sab\n"
+        "from sam_audio_bench.types import Audio, Query\n"
+        "separator = sab.load_separator(f'sam-audio:{sys.argv[1]}')\n"
+        "query = Query(mixture=Audio(torch.zeros(1, 4800), 48000), prompt=sab.Prompt(text='a dog'))\n"
+        "try: separator.separate([query], [0])\n"
+        "except sab.BenchError as error: print(type(error).__name__, error)\n"
+    )
+    environment = {"PATH": "/usr/bin:/bin", "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", program, str(released[0])]
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert said.startswith("Precondition expected the text encoder t5-tiny in a folder or on the Hugging Face hub")
+    assert "text_encoder=DIR" in said

@@ -216,6 +216,7 @@ def test_undefined_is_none_with_a_status(name, table, status):
 
 def test_one_item_is_too_few():
     assert icc([[1.0, 2.0, 3.0]]).status == "too_few"
+    assert krippendorff_alpha([[1.0, 2.0, 3.0], [4.0, NAN, NAN]]).status == "too_few"
 
 
 def test_perfect_agreement_has_no_finite_f():

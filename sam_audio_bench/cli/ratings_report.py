@@ -1,0 +1,194 @@
+"""``sabench ratings report``: one HTML page and every figure as SVG, PNG and CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sam_audio_bench.cli.output import note
+from sam_audio_bench.files import safe_name, write_json
+
+if TYPE_CHECKING:
+    from sam_audio_bench.plots import Plot
+    from sam_audio_bench.ratings.report import Illustration, Table
+    from sam_audio_bench.ratings.table import Ratings
+
+    Section = tuple[str, Sequence[Table | Illustration]]
+
+__all__ = ["report"]
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("table", type=_PATH)
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="The folder to write.")
+@click.option("--scores", multiple=True, type=_PATH, help="A run whose scores are metrics; may be repeated.")
+@click.option(
+    "--by", metavar="COLUMN", help="Also for each value of this column; default: domain, where there are several."
+)
+@click.option("--title", default="Listening test", show_default=True)
+@click.option(
+    "--scatters",
+    type=click.IntRange(min=0),
+    default=4,
+    show_default=True,
+    help="Metrics drawn for each axis, the strongest first.",
+)
+@click.option("--resamples", type=click.IntRange(min=1), default=2000, show_default=True, help="Of all intervals.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+def report(table: Path, out: Path, scores: tuple[Path, ...], by: str | None, title: str, **options: Any) -> None:
+    """Write one HTML page about a listening test: data, agreement, opinions, correlations, figures.
+
+    Figures lie in OUT/figures as SVG, PNG and CSV, all numbers in OUT/report.json.
+    """
+    from sam_audio_bench.ratings.correlation import with_scores
+    from sam_audio_bench.ratings.describe import describe
+    from sam_audio_bench.ratings.report import write_report
+    from sam_audio_bench.ratings.table import Ratings
+
+    ratings = Ratings.read(table)
+    if scores:
+        ratings = with_scores(ratings, scores)
+    if by is None and ratings.frame["domain"].nunique() > 1:
+        by = "domain"
+    build = _of_votes if ratings.votes else _of_ratings
+    sections, notes, numbers = build(ratings, by, out / "figures", options)
+    facts = describe(ratings)
+    write_json(out / "report.json", {"data": facts, **numbers, "notes": notes})
+    write_report(out / "index.html", title=title, facts=facts, notes=notes, sections=sections)
+    for text in notes:
+        note(f"warning: {text}")
+    click.echo(f"{out / 'index.html'}, figures in {out / 'figures'}")
+
+
+def _of_ratings(
+    ratings: Ratings, by: str | None, folder: Path, options: Mapping[str, Any]
+) -> tuple[list[Section], list[str], dict[str, Any]]:
+    from sam_audio_bench.plots import reliability_curves
+    from sam_audio_bench.ratings.agreement import agreement_rows, ceilings, opinion_rows
+    from sam_audio_bench.ratings.evidence import curve_rows
+    from sam_audio_bench.ratings.report import statistic_tables
+
+    chosen = {"resamples": options["resamples"], "seed": options["seed"]}
+    agreement = agreement_rows(ratings, by=by, **chosen)
+    opinions = opinion_rows(ratings)
+    curves = curve_rows(ratings, by=by)
+    drawn = [reliability_curves(curves, name="reliability")] if curves["reliability"].notna().any() else []
+    raters = [] if ratings.anonymous else _rater_plots(ratings)
+    sections: list[Section] = [
+        ("Agreement", [*statistic_tables(agreement), *_illustrated(drawn, folder)]),
+        ("Opinions", _illustrated(_opinion_plots(ratings, opinions), folder)),
+        ("Raters", _illustrated(raters, folder)),
+    ]
+    numbers: dict[str, Any] = {"agreement": agreement, "opinions": opinions}
+    notes: list[str] = []
+    if ratings.metrics:
+        best = ceilings(ratings, **chosen)
+        section, found = _correlations(ratings, by, folder, options, best)
+        sections.append(section)
+        notes += found.warnings
+        numbers |= {"correlations": found.rows, "differences": found.differences}
+    return [section for section in sections if section[1]], notes, numbers
+
+
+def _opinion_plots(ratings: Ratings, opinions: Sequence[Mapping[str, Any]]) -> list[Plot]:
+    import pandas as pd
+
+    from sam_audio_bench.plots import system_means
+
+    frame = pd.DataFrame(opinions).astype({"value": "float64", "ci_low": "float64", "ci_high": "float64"})
+    known = [(axis, frame[frame["axis"] == axis]) for axis in ratings.axes]
+    return [
+        system_means(
+            part,
+            axis=axis,
+            name=f"systems-{safe_name(axis)}",
+            caption="Means over stimuli with 95 % intervals that resample recordings.",
+            scale=ratings.scale,
+        )
+        for axis, part in known
+        if part["value"].notna().any() and part["system"].nunique() > 1
+    ]
+
+
+def _rater_plots(ratings: Ratings) -> list[Plot]:
+    from sam_audio_bench.plots import rater_heat_map
+    from sam_audio_bench.ratings.evidence import rater_agreement, rater_deviations
+
+    return [
+        rater_heat_map(
+            rater_deviations(ratings, axis), rater_agreement(ratings, axis), axis=axis, name=f"raters-{safe_name(axis)}"
+        )
+        for axis in ratings.axes
+        if ratings.answers["rater"].nunique() > 1
+    ]
+
+
+def _correlations(
+    ratings: Ratings, by: str | None, folder: Path, options: Mapping[str, Any], best: Mapping[tuple[str, str], Any]
+) -> tuple[Section, Any]:
+    """The section and what it shows, with figures for all data and for each value of ``by``."""
+    import pandas as pd
+
+    from sam_audio_bench.plots import forest, scatter
+    from sam_audio_bench.ratings.correlation import Settings, correlate_ratings
+    from sam_audio_bench.ratings.evidence import opinion_points, strongest
+    from sam_audio_bench.ratings.report import correlation_tables
+
+    found = correlate_ratings(ratings, Settings(by=by, resamples=options["resamples"], seed=options["seed"]))
+    rows = pd.DataFrame(found.rows).astype({"value": "float64", "ci_low": "float64", "ci_high": "float64"})
+    plots: list[Plot] = []
+    for axis in ratings.axes:
+        ceiling = best[axis, "all"]
+        band = None if ceiling.low is None or ceiling.high is None else (ceiling.low, ceiling.high)
+        for level in ("utterance", "within_item", "system"):
+            part = rows[(rows["axis"] == axis) & (rows["level"] == level) & (rows["coefficient"] == "spearman")]
+            if part["value"].notna().any():
+                name = f"forest-{safe_name(axis)}-{level}"
+                heading = f"Spearman correlation with {axis}, {level.replace('_', ' ')} level"
+                plots.append(forest(part, title=heading, name=name, ceiling=band if level == "utterance" else None))
+        for metric in strongest(found.rows, axis, options["scatters"]):
+            points, noise = opinion_points(ratings, axis, metric)
+            name = f"scatter-{safe_name(axis)}-{safe_name(metric)}"
+            plots.append(scatter(points, metric=metric, axis=axis, name=name, noise=noise))
+    return ("Correlations", [*correlation_tables(found.rows), *_illustrated(plots, folder)]), found
+
+
+def _of_votes(
+    ratings: Ratings, by: str | None, folder: Path, options: Mapping[str, Any]
+) -> tuple[list[Section], list[str], dict[str, Any]]:
+    import pandas as pd
+
+    from sam_audio_bench.plots import system_means
+    from sam_audio_bench.ratings.preference import prefer
+    from sam_audio_bench.ratings.report import preference_tables
+
+    found = prefer(ratings, by=by, resamples=options["resamples"], seed=options["seed"])
+    plots = []
+    for axis, part in pd.DataFrame(found.rows).groupby("axis", sort=False):
+        rows = part.assign(method=part["by"], value=part["strength"].astype("float64"))
+        rows = rows.astype({"ci_low": "float64", "ci_high": "float64"})
+        if rows["value"].notna().any():
+            name, caption = (
+                f"systems-{safe_name(str(axis))}",
+                "Bradley–Terry strengths with 95 % intervals; 0 is the mean.",
+            )
+            plots.append(system_means(rows, axis=f"strength in logits, {axis}", name=name, caption=caption))
+    numbers = {"preference": found.rows, "overall": found.overall}
+    return [("Preference", [*preference_tables(found), *_illustrated(plots, folder)])], found.warnings, numbers
+
+
+def _illustrated(plots: Sequence[Plot], folder: Path) -> list[Illustration]:
+    from sam_audio_bench.plots import INK
+    from sam_audio_bench.ratings.report import Illustration
+
+    found = []
+    for plot in plots:
+        paths = plot.save(folder)
+        svg, csv = (paths[at].read_text(encoding="utf-8") for at in (0, 2))
+        found.append(Illustration(name=plot.name, title=plot.title, caption=plot.caption, svg=svg, csv=csv, ink=INK))
+    return found

@@ -1,0 +1,143 @@
+"""How far raters agree, and what a stimulus is worth in their opinion: one row a statistic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sam_audio_bench.ratings.matrices import Panel, panel, slices
+from sam_audio_bench.ratings.table import Ratings
+from sam_audio_bench.stats.bootstrap import cluster_interval
+from sam_audio_bench.stats.estimate import Estimate
+from sam_audio_bench.stats.krippendorff import krippendorff_alpha
+from sam_audio_bench.stats.opinion import mean_opinion, recovered_opinion, z_scored_opinion
+from sam_audio_bench.stats.reliability import (
+    icc_table,
+    leave_one_out,
+    noise_ceiling,
+    raters_per_item,
+    split_half,
+)
+
+__all__ = ["OPINIONS", "agreement_rows", "ceilings", "opinion_rows", "stimulus_opinions"]
+
+OPINIONS = {"raw": mean_opinion, "z_scored": z_scored_opinion, "bias_corrected": recovered_opinion}
+"""Three ways to average raters; the last is ITU-T P.910/P.913's."""
+
+_MEASUREMENTS = ("nominal", "ordinal", "interval")
+
+
+def agreement_rows(
+    ratings: Ratings, *, by: str | None = None, axis: str | None = None, resamples: int = 2000, seed: int = 0
+) -> list[dict[str, Any]]:
+    """ICC, Krippendorff's α, split-half, leave-one-out and noise ceiling, a row each.
+
+    A stimulus is an item of one system. Statistics that need to know who is who are not asked of anonymous raters:
+    their status is ``anonymous``.
+
+    Args:
+        ratings: a table of ratings.
+        by: a column; each of its values gets rows of its own, after ``all``.
+        axis: one axis; None: all.
+        resamples: of the intervals.
+        seed: of the intervals.
+
+    Returns:
+        ``{axis, by, statistic, value, ci_low, ci_high, n, raters, status, method}``; ``n`` counts stimuli, ``raters``
+        is the harmonic mean of raters a stimulus, the k of ICC(·,k).
+
+    Raises:
+        UsageError: an unknown axis or column, or options out of range.
+    """
+    rows = []
+    for name, value, answers in slices(ratings, by, axis):
+        known = panel(answers)
+        k = raters_per_item(known.scores)
+        for statistic, estimate in _estimates(known, ratings.anonymous, resamples, seed).items():
+            head = {"axis": name, "by": value, "statistic": statistic}
+            rows.append({**head, **_row(estimate, len(known.stimuli)), "raters": k})
+    return rows
+
+
+def ceilings(
+    ratings: Ratings, *, by: str | None = None, axis: str | None = None, resamples: int = 2000, seed: int = 0
+) -> dict[tuple[str, str], Estimate]:
+    """√ICC(k), the highest correlation that a perfect metric could reach, by axis and value of ``by``."""
+    return {
+        (name, value): noise_ceiling(panel(answers).scores, resamples=resamples, seed=seed)
+        for name, value, answers in slices(ratings, by, axis)
+    }
+
+
+def opinion_rows(ratings: Ratings, *, by: str | None = None, axis: str | None = None) -> list[dict[str, Any]]:
+    """Mean opinion of each system: raw, z-scored by rater and bias-corrected, side by side.
+
+    Returns:
+        ``{axis, by, system, method, value, ci_low, ci_high, n}``; the interval resamples recordings.
+    """
+    rows = []
+    for name, value, answers in slices(ratings, by, axis):
+        known = panel(answers)
+        for method, scores in _opinions(known, ratings.anonymous).items():
+            for system, part in known.stimuli.groupby("system", sort=True):
+                there = part.index[np.isfinite(scores["value"][part.index])]
+                values = scores["value"][there]
+                interval = cluster_interval(values, part.loc[there, "group"]) if len(values) else None
+                row = {"axis": name, "by": value, "system": str(system), "method": method, "n": len(values)}
+                mean = float(values.mean()) if len(values) else None
+                low, high = interval if interval else (None, None)
+                rows.append({**row, "value": mean, "ci_low": low, "ci_high": high})
+    return rows
+
+
+def stimulus_opinions(ratings: Ratings, axis: str | None = None) -> pd.DataFrame:
+    """One row a stimulus and axis: ``n`` raters, then value and 95 % interval by each of `OPINIONS`."""
+    parts = []
+    for name, _, answers in slices(ratings, axis=axis):
+        known = panel(answers)
+        found: dict[str, Any] = {"axis": name, "n": (~np.isnan(known.scores)).sum(axis=1)}
+        for method, scores in _opinions(known, ratings.anonymous).items():
+            found.update({f"{method}_{part}": values for part, values in scores.items()})
+        parts.append(known.stimuli.assign(**found))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _opinions(known: Panel, anonymous: bool) -> dict[str, dict[str, np.ndarray]]:
+    """Value, low and high [stimuli] by method; anonymous raters have no scale of their own to correct."""
+    methods = ["raw"] if anonymous else list(OPINIONS)
+    found = {}
+    for method in methods:
+        scores = OPINIONS[method](known.scores)
+        found[method] = {"value": scores.value, "low": scores.low, "high": scores.high}
+    return found
+
+
+def _estimates(known: Panel, anonymous: bool, resamples: int, seed: int) -> Mapping[str, Estimate | None]:
+    """Estimates by the name of the statistic; None: it needs to know who is who."""
+    scores = known.scores
+    options: dict[str, Any] = {"resamples": resamples, "seed": seed}
+    found: dict[str, Estimate | None] = {}
+    for form, estimate in icc_table(scores, **options).items():
+        found[f"icc_{form.replace(',', '_')}"] = None if anonymous and form.startswith("2") else estimate
+    for measurement in _MEASUREMENTS:
+        found[f"alpha_{measurement}"] = krippendorff_alpha(scores, measurement, **options)
+    found["split_half"] = split_half(scores, **options)
+    found["leave_one_out"] = None if anonymous else leave_one_out(scores, **options).mean
+    found["noise_ceiling"] = noise_ceiling(scores, **options)
+    return found
+
+
+def _row(estimate: Estimate | None, stimuli: int) -> dict[str, Any]:
+    if estimate is None:
+        return {"value": None, "ci_low": None, "ci_high": None, "n": stimuli, "status": "anonymous", "method": ""}
+    return {
+        "value": estimate.value,
+        "ci_low": estimate.low,
+        "ci_high": estimate.high,
+        "n": estimate.n,
+        "status": str(estimate.status),
+        "method": estimate.method,
+    }

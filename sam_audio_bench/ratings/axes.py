@@ -1,0 +1,79 @@
+"""What raters are asked: the four axes of SAM Audio Judge on a scale of five points.
+
+The wording that its raters read is not published. Question and labels are ours, after the axes' meanings: recall, how
+much of the wanted sound is left; precision, how free the answer is of other sounds; faithfulness, how true the wanted
+sound is to the recording; overall, with the labels of absolute category rating (ITU-T P.800).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from sam_audio_bench.errors import UsageError
+
+__all__ = ["AXES", "HIGHEST", "Axis", "choose_axes"]
+
+HIGHEST = 5
+
+
+class Axis(NamedTuple):
+    """One question, and what the answers 1 to 5 mean."""
+
+    name: str
+    title: str
+    question: str
+    labels: tuple[str, str, str, str, str]
+
+
+AXES: Mapping[str, Axis] = MappingProxyType(
+    {
+        axis.name: axis
+        for axis in (
+            Axis(
+                "overall",
+                "Overall",
+                "All in all, how good is the result for what was asked?",
+                ("Bad", "Poor", "Fair", "Good", "Excellent"),
+            ),
+            Axis(
+                "recall",
+                "Recall",
+                "How much of the sound that was asked for is in the result?",
+                ("None of it", "Little of it", "About half", "Most of it", "All of it"),
+            ),
+            Axis(
+                "precision",
+                "Precision",
+                "How free is the result of sounds that were not asked for?",
+                (
+                    "Only other sounds",
+                    "Mostly other sounds",
+                    "Some other sounds",
+                    "Traces of others",
+                    "No other sounds",
+                ),
+            ),
+            Axis(
+                "faithfulness",
+                "Faithfulness",
+                "How true is the sound that was asked for to the way it sounds in the recording?",
+                ("Unrecognisable", "Strongly distorted", "Distorted", "Slightly distorted", "Undistorted"),
+            ),
+        )
+    }
+)
+"""By name, in the order in which they are asked."""
+
+
+def choose_axes(names: Iterable[str]) -> tuple[Axis, ...]:
+    """The axes of some names, in their order; none, an unknown one or one named twice raises UsageError.
+
+    >>> [axis.title for axis in choose_axes(["overall", "recall"])]
+    ['Overall', 'Recall']
+    """
+    chosen = tuple(names)
+    if not chosen or len(set(chosen)) != len(chosen) or not AXES.keys() >= set(chosen):
+        raise UsageError(f"expected axes among {', '.join(AXES)}, each once, found {', '.join(chosen) or 'none'}")
+    return tuple(AXES[name] for name in chosen)

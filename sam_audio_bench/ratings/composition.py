@@ -1,0 +1,119 @@
+"""The parts of a listening test, put together before any sound is written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.files import dump_json, sha256
+from sam_audio_bench.ratings.options import Options
+from sam_audio_bench.ratings.stimuli import RatedItem
+from sam_audio_bench.ratings.trials import (
+    Design,
+    Trial,
+    cell_trials,
+    design_items,
+    design_trials,
+    gold_trials,
+    named,
+    trap_trials,
+)
+
+__all__ = ["Composition", "compose", "design"]
+
+_PER_RATER = 40  # trials, where nobody says how many
+
+
+@dataclass
+class Composition:
+    """A test while it is made; ``designs``, ``minutes`` and ``clips`` are filled on the way."""
+
+    options: Options
+    items: Sequence[RatedItem]
+    systems: tuple[str, ...]
+    digest: str
+    cells: dict[tuple[int, int], Trial]
+    traps: list[Trial]
+    golds: list[Trial]
+    mixtures: list[str]  # opaque name of each item's mixture
+    designs: dict[str, Design] = field(default_factory=dict)
+    minutes: list[int] = field(default_factory=list)
+    clips: dict[str, dict[str, Any]] = field(default_factory=dict)  # seconds and peaks by opaque name
+
+    @property
+    def trials(self) -> list[Trial]:
+        """Every trial, checks included."""
+        return [*self.cells.values(), *self.traps, *self.golds]
+
+
+def compose(items: Sequence[RatedItem], systems: tuple[str, ...], options: Options) -> Composition:
+    """Makes the trials of a test and names them.
+
+    The digest covers the answers themselves: two tests have the same names only if they are the same test.
+    """
+    cells = cell_trials(items, systems, hidden_reference=options.hidden_reference, anchors=options.anchors)
+    checks = [
+        maker(items, count, options.axes, options.seed)
+        for maker, count in ((trap_trials, options.traps), (gold_trials, options.golds))
+    ]
+    what = {
+        "answers": [[item.task, item.id, *(_answer_digest(item, name) for name in systems)] for item in items],
+        "systems": systems,
+        "options": {name: value for name, value in asdict(options).items() if name not in ("formats", "audio_url")},
+    }
+    digest = sha256(dump_json(what).encode())[:8]
+    names = iter(named([*cells.values(), *checks[0], *checks[1]], digest, options.seed))
+    order = np.random.default_rng([options.seed, len(items)]).permutation(len(items)).tolist()
+    return Composition(
+        options=options,
+        items=items,
+        systems=systems,
+        digest=digest,
+        cells={cell: next(names) for cell in cells},
+        traps=[next(names) for _ in checks[0]],
+        golds=[next(names) for _ in checks[1]],
+        mixtures=[f"m{digest[:4]}{number + 1:04d}" for number in order],
+    )
+
+
+def _answer_digest(item: RatedItem, system: str) -> str:
+    record = item.source.folders[system].items[item.id]
+    return str(record["sha256"]["target"])
+
+
+def design(test: Composition) -> list[str]:
+    """Assigns trials, and items for webMUSHRA; returns what the user should know.
+
+    Raises:
+        UsageError: sizes that cannot be met, or webMUSHRA without any clean recording.
+    """
+    options, items = test.options, test.items
+    notes = []
+    if {"page", "p808"} & set(options.formats):
+        pools = (test.traps, options.traps), (test.golds, options.golds)
+        assigned = design_trials(test.cells, *pools, items, options.asked, options.seed)
+        if assigned.balance.components > 1:
+            notes.append(
+                "raters and stimuli fall apart into groups without a stimulus in common: ask for more raters an item"
+            )
+        test.designs["trials"] = assigned
+    if "webmushra" in options.formats:
+        referenced = [name for name, item in zip(test.mixtures, items, strict=True) if item.referenced]
+        if not referenced:
+            raise UsageError("expected items with a clean recording for webMUSHRA, found none; use --format page")
+        if missing := len(items) - len(referenced):
+            notes.append(f"webMUSHRA has no page for {missing} items without a clean recording")
+        conditions = 1 + max(column for _, column in test.cells)
+        trials = options.per_rater or (None if options.raters else _PER_RATER)
+        asked = {**options.asked, "per_rater": None if trials is None else math.ceil(trials / conditions)}
+        test.designs["items"] = design_items(referenced, asked, options.seed)
+    if options.hidden_reference and not all(item.referenced for item in items):
+        notes.append("items without a clean recording have no hidden reference")
+    if options.golds and not test.golds:
+        notes.append("no golds: they need clean recordings")
+    return notes

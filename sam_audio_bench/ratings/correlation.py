@@ -1,0 +1,231 @@
+"""Which metric can be trusted: correlations of metrics with raters, and which metrics differ at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.metrics.catalogue import CAP_DB, CARDS
+from sam_audio_bench.ratings.agreement import ceilings
+from sam_audio_bench.ratings.matrices import NO_SYSTEM, Cells, cells, slices
+from sam_audio_bench.ratings.table import Ratings
+from sam_audio_bench.stats.correlation import correlate, few_systems
+from sam_audio_bench.stats.correlation_tests import Difference, compare, letter_groups
+from sam_audio_bench.stats.reference_tests import compare_independent, is_covered
+
+__all__ = ["Correlations", "Settings", "correlate_ratings", "with_scores"]
+
+_BOUNDED = ("pearson", "spearman")  # what the noise ceiling of stimuli bounds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What to correlate and how; None: everything there is."""
+
+    metrics: tuple[str, ...] | None = None
+    by: str | None = None
+    axis: str | None = None
+    levels: tuple[str, ...] = ("utterance", "within_item", "system")
+    coefficients: tuple[str, ...] = ("pearson", "spearman", "kendall")
+    interval: str = "two_way"
+    resamples: int = 10_000
+    seed: int = 0
+    test: str | None = None  # of differences: bootstrap, williams or permutation; None: as `interval` says
+    compare: bool = True  # whether differences of metrics are tested, at the first level, by the first rank coefficient
+
+
+@dataclass(frozen=True, kw_only=True)
+class Correlations:
+    """Rows as ``--json`` prints them, the tested differences, and warnings that belong beside any table of them."""
+
+    rows: list[dict[str, Any]]
+    differences: list[dict[str, Any]]
+    warnings: list[str]
+
+
+def with_scores(ratings: Ratings, paths: Sequence[Path]) -> Ratings:
+    """Adds the scores of runs as metrics, joined on item and system.
+
+    Where a picker chose among candidates, its choice counts, which is what raters hear. Otherwise seeds and candidates
+    of one item are averaged. Values beyond ±CAP_DB count as ±CAP_DB.
+
+    Args:
+        ratings: whose items and systems are those of the runs.
+        paths: run folders, folders that hold them, or files scores.parquet.
+
+    Raises:
+        UsageError: no item and system in common, or a metric that the ratings have already.
+        Precondition, StoreError: a run is absent or cannot be trusted.
+    """
+    scores = _heard(_read_scores(paths))
+    scores["value"] = scores["value"].clip(-CAP_DB, CAP_DB)
+    table = scores.pivot_table(index=["item", "separator"], columns="metric", values="value", aggfunc="mean")
+    table.columns = pd.Index([str(name) for name in table.columns])
+    twice = [name for name in table.columns if name in ratings.frame]
+    if twice:
+        raise UsageError(f"expected scores that the ratings do not have, found {twice[0]!r} in both")
+    frame = ratings.frame.assign(_system=ratings.frame["system"].fillna(NO_SYSTEM))
+    joined = frame.join(table, on=["item", "_system"]).drop(columns="_system")
+    if joined[list(table.columns)].isna().all().all():
+        known, rated = scores.iloc[0], ratings.frame.iloc[0]
+        raise UsageError(
+            f"expected runs of the items and systems that were rated, found {known['item']} by {known['separator']} "
+            f"in the runs and {rated['item']} by {rated['system']} in the ratings"
+        )
+    return Ratings(**{**vars(ratings), "frame": joined, "metrics": (*ratings.metrics, *table.columns)})
+
+
+def correlate_ratings(ratings: Ratings, settings: Settings | None = None) -> Correlations:
+    """Correlates every metric with every axis.
+
+    Args:
+        ratings: with metrics, from the import or `with_scores`.
+        settings: what and how.
+
+    Returns:
+        Rows ``{metric, axis, level, by, coefficient, value, ci_low, ci_high, n, status, method, ceiling, group}``:
+        ``ceiling`` is √ICC(k) of the axis, None where it bounds nothing, and metrics that share a letter of ``group``
+        could not be told apart (Holm over all pairs, 5 %); it is empty where nothing was tested.
+
+    Raises:
+        UsageError: no metrics, or unknown ones, axes, columns, levels or coefficients.
+    """
+    settings = settings or Settings()
+    names = _chosen(ratings, settings.metrics)
+    found = Correlations(rows=[], differences=[], warnings=[])
+    best = ceilings(ratings, by=settings.by, axis=settings.axis, resamples=100, seed=settings.seed)
+    for axis, by, answers in slices(ratings, settings.by, settings.axis):
+        matrices = cells(answers, names)
+        place = {"axis": axis, "by": by}
+        ceiling = best[axis, by].value
+        letters = _compared(matrices, settings, place, found) if settings.compare else {}
+        _add_rows(matrices, settings, place, found, ceiling, letters)
+        warning = few_systems(matrices.human, matrices.metrics)
+        if warning:
+            found.warnings.append(f"{axis}, {by}: {warning}")
+    return found
+
+
+def _add_rows(
+    matrices: Cells, settings: Settings, place: Mapping[str, str], found: Correlations,
+    ceiling: float | None, letters: Mapping[str, str],
+) -> None:  # fmt: skip
+    tested = _tested(settings)
+    results = correlate(
+        matrices.human, matrices.metrics, levels=settings.levels, coefficients=settings.coefficients,
+        interval=settings.interval, groups=matrices.groups, resamples=settings.resamples, seed=settings.seed,
+    )  # fmt: skip
+    for result in results:
+        shown = (result.level, result.coefficient) == tested
+        found.rows.append(
+            {
+                "metric": result.metric,
+                **place,
+                "level": result.level,
+                "coefficient": result.coefficient,
+                "value": result.value,
+                "ci_low": result.low,
+                "ci_high": result.high,
+                "n": result.n,
+                "status": str(result.status),
+                "method": result.method,
+                "ceiling": ceiling if result.level == "utterance" and result.coefficient in _BOUNDED else None,
+                "group": letters.get(result.metric, "") if shown else "",
+            }
+        )
+
+
+def _tested(settings: Settings) -> tuple[str, str]:
+    """Level and coefficient at which metrics are compared."""
+    known = [name for name in ("spearman", "pearson", "kendall") if name in settings.coefficients]
+    return settings.levels[0], (known or ["spearman"])[0]
+
+
+def _compared(matrices: Cells, settings: Settings, place: Mapping[str, str], found: Correlations) -> Mapping[str, str]:
+    """Tests all pairs of metrics; returns the letters of those that were not told apart."""
+    if len(matrices.metrics) < 2:
+        return {}
+    level, coefficient = _tested(settings)
+    differences = _differences(matrices, settings)
+    for pair in differences:
+        found.differences.append(
+            {
+                **place,
+                "level": level,
+                "coefficient": coefficient,
+                "first": pair.first,
+                "second": pair.second,
+                "value": pair.value,
+                "ci_low": pair.low,
+                "ci_high": pair.high,
+                "p": pair.p,
+                "p_holm": pair.p_holm,
+                "n": pair.n,
+                "status": str(pair.status),
+                "method": pair.method,
+            }
+        )
+    strength = correlate(
+        matrices.human, matrices.metrics, levels=(level,), coefficients=(coefficient,), interval="fisher",
+        resamples=1, seed=settings.seed,
+    )  # fmt: skip
+    order = sorted(strength, key=lambda row: -abs(row.value) if row.value is not None else np.inf)
+    return letter_groups([row.metric for row in order], differences)
+
+
+def _differences(matrices: Cells, settings: Settings) -> list[Difference]:
+    """By the bootstrap of the intervals; by Williams where they are Fisher's, which no resampling made."""
+    level, coefficient = _tested(settings)
+    orientation = _orientation(matrices.metrics)
+    fisher = settings.interval == "fisher"
+    test = settings.test
+    if test is None:
+        test = "williams" if fisher and is_covered("williams", level, coefficient) else "bootstrap"
+    if test != "bootstrap":
+        return compare_independent(
+            matrices.human, matrices.metrics, test=test, at=level, coefficient=coefficient, orientation=orientation,
+            resamples=settings.resamples, seed=settings.seed,
+        )  # fmt: skip
+    return compare(
+        matrices.human, matrices.metrics, at=level, coefficient=coefficient,
+        interval="two_way" if fisher else settings.interval, groups=matrices.groups, orientation=orientation,
+        resamples=settings.resamples, seed=settings.seed,
+    )  # fmt: skip
+
+
+def _orientation(metrics: Mapping[str, Any]) -> dict[str, int] | None:
+    """Which way each metric points; None unless all are known, and then each is turned to correlate positively."""
+    if not all(name in CARDS for name in metrics):
+        return None
+    return {name: 1 if CARDS[name].higher_is_better else -1 for name in metrics}
+
+
+def _chosen(ratings: Ratings, names: tuple[str, ...] | None) -> tuple[str, ...]:
+    unknown = [name for name in names or () if name not in ratings.metrics]
+    if unknown or not ratings.metrics:
+        known = ", ".join(ratings.metrics) or "none"
+        raise UsageError(
+            f"expected metrics among those of the ratings ({known}), found {', '.join(unknown) or 'none'}; "
+            "add those of a run with --scores, or name columns at the import with --metric-columns"
+        )
+    return ratings.metrics if names is None else names
+
+
+def _heard(scores: pd.DataFrame) -> pd.DataFrame:
+    """Scores without those of first candidates to which a picker preferred, or might have preferred, another one."""
+    picked = scores["picked_by"].notna()
+    chosen = picked.groupby([scores["task"], scores["separator"], scores["item"]]).transform("any")
+    return scores[picked | ~chosen].copy()
+
+
+def _read_scores(paths: Sequence[Path]) -> pd.DataFrame:
+    from sam_audio_bench.run.results import Results
+
+    folders = [path.parent if path.name == "scores.parquet" else path for path in paths]
+    return Results.read(folders).frame

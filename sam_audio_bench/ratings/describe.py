@@ -1,0 +1,93 @@
+"""What a listening test holds: counts, raters a stimulus, how the scale was used, what was done to the rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sam_audio_bench.ratings.matrices import NO_SYSTEM
+from sam_audio_bench.ratings.table import Ratings
+
+__all__ = ["HISTOGRAM_BINS", "describe", "scale_use"]
+
+HISTOGRAM_BINS = 10
+"""Bins of a scale with more steps than that."""
+
+
+def describe(ratings: Ratings) -> dict[str, Any]:
+    """Facts of a test as JSON has them.
+
+    Returns:
+        ``counts`` of rows, raters, items, groups, systems, domains and sessions; ``scale``, ``direction``,
+        ``anonymous``, ``metrics``; for ratings ``axes``, one record an axis with ``n, mean, sd, stimuli, raters_min,
+        raters_median, raters_max, repeated, histogram``, for votes ``choices``; ``controls``, rows by kind;
+        ``history``.
+    """
+    frame = ratings.frame
+    names = ("rater", "item", "group", "domain", "session", *(("first",) if ratings.votes else ("system",)))
+    counts = {"rows": len(frame), **{f"{name}s": int(frame[name].nunique()) for name in names}}
+    if ratings.votes:
+        counts["systems"] = len(set(frame["first"]) | set(frame["second"]))
+        del counts["firsts"]
+    found: dict[str, Any] = {
+        "counts": counts,
+        "scale": list(ratings.scale) if ratings.scale else None,
+        "direction": ratings.direction,
+        "anonymous": ratings.anonymous,
+        "metrics": list(ratings.metrics),
+        "history": [dict(entry) for entry in ratings.history],
+        "controls": _by_kind(frame),
+    }
+    if ratings.votes:
+        found["choices"] = {str(name): int(count) for name, count in frame["choice"].value_counts().items()}
+    else:
+        answers = ratings.answers
+        found["axes"] = [_axis(name, answers[answers["axis"] == name], ratings) for name in ratings.axes]
+    return found
+
+
+def scale_use(scores: pd.Series, scale: tuple[float, float]) -> list[dict[str, float]]:
+    """Share of answers at each step of the scale, or in ten bins where there are more steps.
+
+    Returns:
+        ``{low, high, count}``; a step has low = high; the last bin includes its upper end.
+    """
+    values = scores.to_numpy(float)
+    low, high = scale
+    whole = bool((values == np.round(values)).all()) and float(low).is_integer() and float(high).is_integer()
+    if whole and high - low <= HISTOGRAM_BINS:
+        steps = np.arange(low, high + 1)
+        return [{"low": float(step), "high": float(step), "count": int((values == step).sum())} for step in steps]
+    edges = np.linspace(low, high, HISTOGRAM_BINS + 1) if high > low else np.array([low, low])
+    counts, _ = np.histogram(values, bins=edges) if high > low else (np.array([len(values)]), edges)
+    ends = zip(edges[:-1], edges[1:], counts, strict=True)
+    return [{"low": float(a), "high": float(b), "count": int(count)} for a, b, count in ends]
+
+
+def _axis(name: str, answers: pd.DataFrame, ratings: Ratings) -> dict[str, Any]:
+    scores = np.sort(answers["score"].to_numpy(float))
+    keys = [answers["item"], answers["system"].fillna(NO_SYSTEM)]
+    raters = answers.groupby(keys)["rater"].nunique()
+    if "n_raters" in answers:
+        raters = answers.groupby(keys)["n_raters"].sum()
+    scale = ratings.scale or (float(scores[0]), float(scores[-1]))
+    return {
+        "axis": name,
+        "n": len(scores),
+        "mean": float(scores.mean()),
+        "sd": float(scores.std(ddof=1)) if len(scores) > 1 else None,
+        "stimuli": len(raters),
+        "raters_min": float(raters.min()),
+        "raters_median": float(raters.median()),
+        "raters_max": float(raters.max()),
+        "repeated": int(answers.duplicated(["rater", "item", "system"]).sum()),
+        "histogram": scale_use(answers["score"], scale),
+    }
+
+
+def _by_kind(frame: pd.DataFrame) -> dict[str, int]:
+    if "kind" not in frame:
+        return {}
+    return {str(kind): int(count) for kind, count in frame["kind"].value_counts().items() if kind != "rating"}

@@ -1,0 +1,66 @@
+"""JSON lines with a list of scores an axis, as of AES-natural: ``{"data_path": …, "Production_Quality": [8, 7, …]}``.
+
+Nothing says that the scores at one place of two lists are one person's: raters are anonymous.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.ratings.formats.columns import Choice, Parsed, Roles
+from sam_audio_bench.ratings.formats.source import Source, numbers
+
+__all__ = ["is_lists", "parse_lists"]
+
+_ROLES = ("item", "group", "system", "domain", "trial", "session")
+
+
+def is_lists(source: Source, choice: Choice) -> bool:
+    """Whether records hold lists of numbers."""
+    return any(_is_scores(value) for value in (source.records[0].values() if source.records else ()))
+
+
+def parse_lists(source: Source, choice: Choice) -> Parsed:
+    """One row a score; lists may differ in length.
+
+    Raises:
+        UsageError: no list of numbers, or an axis that was chosen and is absent.
+    """
+    axes = list(choice.score) or [key for key in source.columns if any(_is_scores(r.get(key)) for r in source.records)]
+    if not axes or not set(axes) <= set(source.columns):
+        raise UsageError(
+            f"expected lists of scores in {source.path} under {', '.join(axes) or 'any key'}, "
+            f"found {', '.join(source.columns)}; name them with --score"
+        )
+    plain = pd.DataFrame([{key: value for key, value in r.items() if key not in axes} for r in source.records])
+    roles = Roles(Source(path=source.path, table=plain), choice)
+    roles.need("item")
+    stimuli = roles.texts(plain, _ROLES)
+    kept = plain.drop(columns=[name for name in roles.found.values() if name in plain])
+    parts = [_axis(stimuli.join(kept), axis, source, choice) for axis in axes]
+    found = {**roles.found, "score": "lists of numbers", "axis": ", ".join(axes), "rater": "anonymous, by place"}
+    return Parsed(
+        frame=pd.concat(parts, ignore_index=True), columns=found, anonymous=True, metrics=choice.metrics or ()
+    )
+
+
+def _axis(stimuli: pd.DataFrame, axis: str, source: Source, choice: Choice) -> pd.DataFrame:
+    lists = [record.get(axis) or [] for record in source.records]
+    if not all(isinstance(entry, list) for entry in lists):
+        raise UsageError(
+            f"expected a list of scores under {axis} in every record of {source.path}, found another value"
+        )
+    lengths = [len(entry) for entry in lists]
+    flat = pd.Series([score for entry in lists for score in entry], dtype="object")
+    places = np.array([place for length in lengths for place in range(1, length + 1)], dtype=int)
+    long = stimuli.iloc[np.repeat(np.arange(len(lists)), lengths)].reset_index(drop=True)
+    rater = [f"anonymous-{place:02}" for place in places]
+    return long.assign(rater=rater, axis=axis, score=numbers(flat, f"{axis} of {source.path}", choice.missing))
+
+
+def _is_scores(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(x, int | float | None) for x in value)

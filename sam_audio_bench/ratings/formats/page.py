@@ -1,0 +1,78 @@
+"""Answers that our listening page hands out: one JSON file a rater and session."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.files import load_json
+from sam_audio_bench.ratings.answers import join_key
+from sam_audio_bench.ratings.formats.columns import Choice, Parsed
+from sam_audio_bench.ratings.formats.source import Source
+
+__all__ = ["SCHEMA", "is_page", "parse_page"]
+
+SCHEMA = "sabench-listening-test"
+_VERSION = 1
+_FIELDS = ("trial", "item", "group", "system", "domain", "kind", "expected", "played", "task")
+
+
+def is_page(source: Source, choice: Choice) -> bool:
+    """Whether the file names our schema."""
+    return bool(source.records) and all(record.get("schema") == SCHEMA for record in source.records)
+
+
+def parse_page(source: Source, choice: Choice) -> Parsed:
+    """One row an answer and axis; ``choice.key`` says which item and system a trial was.
+
+    Raises:
+        UsageError: another schema or version, a document without rater or answers, or opaque trials without a key.
+    """
+    rows = [row for document in source.records for row in _rows(document, source, choice)]
+    if not rows:
+        raise UsageError(f"expected answers in {source.path}, found none; the rater stopped before the first trial")
+    found = {
+        "rater": "rater",
+        "session": "session",
+        "item": "item",
+        "system": "system",
+        "score": "axes",
+        "time": "seconds",
+    }
+    return Parsed(frame=pd.DataFrame(rows), columns=found, scale=(1.0, 5.0))
+
+
+def _rows(document: dict[str, Any], source: Source, choice: Choice) -> list[dict[str, Any]]:
+    if document.get("schema") != SCHEMA or document.get("version") != _VERSION:
+        what = f"{document.get('schema')} {document.get('version')}"
+        raise UsageError(f"expected {SCHEMA} {_VERSION} in {source.path}, found {what}; upgrade")
+    answers = document.get("answers")
+    rater = str(document.get("rater") or "").strip()
+    if not rater or not isinstance(answers, list):
+        raise UsageError(f"expected a rater and a list of answers in {source.path}, found {', '.join(document)}")
+    if choice.key is not None:
+        answers = join_key(answers, load_json(choice.key))
+    fixed = {"rater": rater, "session": str(document.get("session") or rater), "test": document.get("test")}
+    return [row for answer in answers for row in _answer(answer, fixed, source)]
+
+
+def _answer(answer: dict[str, Any], fixed: dict[str, Any], source: Source) -> list[dict[str, Any]]:
+    axes = answer.get("axes")
+    if not isinstance(axes, dict) or not answer.get("item"):
+        raise UsageError(
+            f"expected an item and its axes in every answer of {source.path}, found {', '.join(answer)}; "
+            "give the key of the test with --key key.json"
+        )
+    known = {name: answer.get(name) for name in _FIELDS}
+    if known["task"] is None:
+        del known["task"]
+    known["trial"] = None if known["trial"] is None else str(known["trial"])
+    expected = known.pop("expected")
+    rows = []
+    for axis, score in axes.items():
+        right = expected.get(axis) if isinstance(expected, dict) else expected
+        row = {**fixed, **known, "axis": axis, "score": score, "time": answer.get("seconds"), "expected": right}
+        rows.append({**row, "kind": known["kind"] or "rating"})
+    return rows

@@ -1,0 +1,118 @@
+"""What raters, tools and the experimenter get."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sam_audio_bench.ratings.answers import KEY_SCHEMA, KEY_VERSION
+from sam_audio_bench.ratings.axes import choose_axes
+from sam_audio_bench.ratings.composition import Composition
+from sam_audio_bench.ratings.exports import batch, clip_lists, webmushra
+from sam_audio_bench.ratings.listening_page import render_page
+from sam_audio_bench.ratings.stimuli import ANCHOR, RatedItem
+
+__all__ = ["key", "page", "write_p808", "write_text", "write_webmushra"]
+
+
+def page(test: Composition) -> str:
+    """HTML of the page, from what `Composition.clips` says of the sounds."""
+    options = test.options
+    mixtures = {}
+    for name, item in zip(test.mixtures, test.items, strict=True):
+        prompt = {"text": item.prompt.text or "", "spans": [list(span) for span in item.prompt.spans]}
+        mixtures[name] = {"file": f"audio/{name}.flac", **test.clips[name], **prompt}
+    trials = {
+        trial.name: {"file": f"audio/{trial.name}.flac", "mixture": test.mixtures[trial.item], **test.clips[trial.name]}
+        for trial in sorted(test.trials, key=lambda trial: trial.name)
+    }
+    blocks = [list(block) for block in test.designs["trials"].blocks]
+    data = {
+        "test": test.digest,
+        "mixtures": dict(sorted(mixtures.items())),
+        "trials": trials,
+        "blocks": blocks,
+        "minutes": test.minutes,
+    }
+    axes = choose_axes(options.axes)
+    return render_page(data, axes, title=options.name, consent=options.consent, beeps=bool(test.traps))
+
+
+def write_webmushra(test: Composition, folder: Path) -> None:
+    """Writes one YAML a rater."""
+    url = test.options.audio_url.rstrip("/") + "/"
+    pages = {}
+    for place, name in enumerate(test.mixtures):
+        own = [trial for trial in test.cells.values() if trial.item == place]
+        reference = next((f"{url}{trial.name}.wav" for trial in own if trial.kind == "hidden_reference"), None)
+        if reference is not None:
+            stimuli = {trial.name: f"{url}{trial.name}.wav" for trial in own if trial.kind == "rating"}
+            stimuli = dict(sorted(stimuli.items()))
+            stimuli.update((ANCHOR, f"{url}{trial.name}.wav") for trial in own if trial.kind == "anchor")
+            pages[name] = (name, _prompt_text(test.items[place]), reference, stimuli)
+    for number, block in enumerate(test.designs["items"].blocks, 1):
+        text = webmushra(test.options.name, f"{test.digest}-{number:03d}", [pages[name] for name in block])
+        write_text(folder / f"rater-{number:03d}.yaml", text)
+
+
+def _prompt_text(item: RatedItem) -> str:
+    """A prompt in words, spans included."""
+    spans = [f"{'at' if sign == '+' else 'not at'} {start:g} to {end:g} s" for sign, start, end in item.prompt.spans]
+    return ", ".join([*([item.prompt.text] if item.prompt.text else []), *spans])
+
+
+def write_p808(test: Composition, folder: Path) -> None:
+    """Writes the lists of clips and the assignments."""
+    url = test.options.audio_url.rstrip("/") + "/"
+    address = {trial.name: f"{url}{trial.name}.wav" for trial in test.trials}
+    answers = {
+        kind: {address[trial.name]: next(iter(trial.expected.values())) for trial in pool if trial.expected}
+        for kind, pool in (("trap", test.traps), ("gold", test.golds))
+    }
+    rated = sorted(address[trial.name] for trial in test.cells.values())
+    for name, text in clip_lists(rated, answers["trap"], answers["gold"]).items():
+        write_text(folder / name, text)
+    assignments = []
+    for block in test.designs["trials"].blocks:
+        clips = [address[name] for name in block]
+        traps, golds = ([clip for clip in clips if clip in answers[kind]] for kind in ("trap", "gold"))
+        assignments.append(([clip for clip in clips if clip not in traps and clip not in golds], traps, golds))
+    write_text(folder / "batch.csv", batch(assignments, {**answers["trap"], **answers["gold"]}))
+
+
+def key(test: Composition) -> dict[str, Any]:
+    """What the opaque names stand for, with options and designs."""
+
+    def about(place: int) -> dict[str, str]:
+        item = test.items[place]
+        return {"item": item.id, "group": item.group, "task": item.task, "domain": item.source.domain}
+
+    trials = {}
+    for trial in sorted(test.trials, key=lambda trial: trial.name):
+        expected = None if trial.expected is None else dict(trial.expected)
+        shown = {"system": trial.system, "kind": trial.kind, "expected": expected}
+        trials[trial.name] = {**about(trial.item), **shown, "mixture": test.mixtures[trial.item]}
+    return {
+        "schema": KEY_SCHEMA,
+        "version": KEY_VERSION,
+        "test": test.digest,
+        "options": {**asdict(test.options), "axes": list(test.options.axes), "formats": list(test.options.formats)},
+        "systems": list(test.systems),
+        "designs": {
+            name: {
+                **asdict(design.sizes),
+                **design.balance.to_json(),
+                "blocks": [list(block) for block in design.blocks],
+            }
+            for name, design in test.designs.items()
+        },
+        "mixtures": {name: about(place) for place, name in enumerate(test.mixtures)},
+        "trials": trials,
+    }
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes UTF-8 with plain line ends; makes the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8", newline="\n")

@@ -1,0 +1,227 @@
+"""From files of listening tests to one tidy table: guess, say what was guessed, complete, check."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.files import load_json
+from sam_audio_bench.ratings.answers import join_table
+from sam_audio_bench.ratings.formats import FORMATS, Choice, Parsed, recognise
+from sam_audio_bench.ratings.formats.source import read_source
+from sam_audio_bench.ratings.table import (
+    COLUMNS,
+    CONTROL_COLUMNS,
+    VOTE_COLUMNS,
+    Direction,
+    Ratings,
+    Scale,
+    guess_scale,
+)
+
+__all__ = ["Imported", "Reading", "import_ratings"]
+
+_NUMERIC = ("score", "time", "expected", "n_raters")
+_PATTERN_ROLES = ("item", "system", "domain", "group", "axis", "rater")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How one file was understood."""
+
+    path: Path
+    format: str
+    columns: Mapping[str, str]  # role -> column
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """The table, and what a user should confirm."""
+
+    ratings: Ratings
+    readings: tuple[Reading, ...]
+    notes: tuple[str, ...]
+
+
+def import_ratings(
+    paths: Sequence[Path],
+    choice: Choice | None = None,
+    *,
+    format: str | None = None,
+    scale: Scale | None = None,
+    direction: Direction = "higher",
+) -> Imported:
+    """Reads files of one test as one table.
+
+    An item is its own group where no recording is named, and the file's name is the domain where several files of lists
+    name none. Rows that are equal in every column are one row; other repeats are kept.
+
+    Args:
+        paths: the files, all of ratings or all of votes.
+        choice: columns that the user named; None: guess all.
+        format: a name of `FORMATS`; None: recognise each file.
+        scale: lowest and highest answer; None: the smallest usual scale that holds the scores.
+        direction: which end of the scale is better.
+
+    Raises:
+        Precondition: a file is absent.
+        UsageError: a file that cannot be understood, files of different scales, a row without rater or item, or a
+            score outside ``scale``.
+
+    Returns:
+        The table, one reading a file, and notes.
+    """
+    choice = choice or Choice()
+    parts, readings = [], []
+    for path in paths:
+        source = read_source(path)
+        name = recognise(source, choice, format)
+        parsed = FORMATS[name].parse(source, choice)
+        if choice.key is not None and name != "page":
+            parsed = replace(parsed, frame=_unveiled(parsed, name, choice.key))
+        silent = 0 if parsed.votes else int(parsed.frame["score"].isna().sum())
+        if silent:
+            parsed = replace(parsed, notes=(*parsed.notes, f"{silent} rows of {path} have no score: left out"))
+        parsed = replace(parsed, frame=_completed(parsed, choice, path))
+        if name == "lists" and len(paths) > 1 and parsed.frame["domain"].isna().all():
+            parsed = replace(parsed, frame=parsed.frame.assign(domain=path.stem))
+        parts.append(parsed)
+        readings.append(Reading(path=path, format=name, columns=dict(parsed.columns), rows=len(parsed.frame)))
+    notes = list(dict.fromkeys(note for parsed in parts for note in parsed.notes))
+    votes = parts[0].votes
+    if any(parsed.votes != votes for parsed in parts):
+        raise UsageError("expected files of ratings or files of votes, found both; import them apart")
+    frame = _together([parsed.frame for parsed in parts], notes)
+    metrics = _metrics(parts, frame)
+    if not votes:
+        scale = _checked_scale(frame, scale or _common(parts), notes)
+    ratings = Ratings(
+        frame=frame, votes=votes, scale=scale, direction=direction, metrics=metrics,
+        anonymous=any(parsed.anonymous for parsed in parts),
+    )  # fmt: skip
+    return Imported(ratings=ratings, readings=tuple(readings), notes=tuple(notes))
+
+
+def _unveiled(parsed: Parsed, format: str, key: Path) -> pd.DataFrame:
+    """Items and systems in place of the opaque names of a planned test."""
+    if format not in ("webmushra", "p808") or parsed.votes:
+        found = f"pairwise votes of {format}" if parsed.votes else format
+        raise UsageError(f"expected --key with ratings of page, webmushra or p808, found {found}; leave it out")
+    return join_table(parsed.frame, load_json(key))
+
+
+def _completed(parsed: Parsed, choice: Choice, path: Path) -> pd.DataFrame:
+    """Every column of the tidy table, in order; rows without a score are left out, as nobody said anything there."""
+    frame = parsed.frame
+    if not parsed.votes:
+        frame = frame[frame["score"].notna()].reset_index(drop=True)
+        if frame.empty:
+            raise UsageError(f"expected scores in {path}, found none in any row")
+    if choice.pattern:
+        frame = _taken_apart(frame, choice.pattern, path)
+    fixed = {role: name[1:] for role, name in choice.roles.items() if name.startswith("=")}
+    if "axis" in fixed and "axis" in frame and frame["axis"].nunique() > 1:
+        raise UsageError(
+            f"expected one axis in {path} to call {fixed['axis']}, found {', '.join(frame['axis'].unique())}"
+        )
+    frame = frame.assign(**fixed)
+    _check_named(frame, "an item", "item", "rater", path)
+    _check_named(frame, "a rater", "rater", "item", path)
+    wanted = VOTE_COLUMNS if parsed.votes else COLUMNS
+    for name in wanted:
+        if name not in frame:
+            frame[name] = frame["item"] if name == "group" else float("nan") if name in _NUMERIC else None
+    frame["group"] = frame["group"].where(frame["group"].notna(), frame["item"])
+    for name in wanted:
+        frame[name] = frame[name].astype("float64") if name in _NUMERIC else _text(frame[name])
+    controls = [name for name in CONTROL_COLUMNS if name in frame]
+    others = [name for name in frame if name not in wanted and name not in controls]
+    return frame[[*wanted, *controls, *others]]
+
+
+def _check_named(frame: pd.DataFrame, what: str, role: str, other: str, path: Path) -> None:
+    if role in frame and not frame[role].isna().any():
+        return
+    lost = frame[frame[role].isna()] if role in frame else frame
+    where = f" for {other} {lost[other].iloc[0]}" if other in lost else ""
+    raise UsageError(
+        f"expected {what} for every score in {path}, found none{where}; name the column with --{role}, or complete it"
+    )
+
+
+def _text(column: pd.Series) -> pd.Series:
+    return column.astype("object").where(column.notna(), None).map(str, na_action="ignore")
+
+
+def _taken_apart(frame: pd.DataFrame, pattern: str, path: Path) -> pd.DataFrame:
+    """Names hidden in the item, such as ``…/SYSTEM/CLIP.wav``, by a regular expression with named groups."""
+    try:
+        known = re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"expected --pattern to be a regular expression, found {pattern!r} ({error})") from error
+    unknown = set(known.groupindex) - set(_PATTERN_ROLES)
+    if unknown or not known.groupindex:
+        raise UsageError(
+            f"expected --pattern with groups (?P<NAME>…) among {', '.join(_PATTERN_ROLES)}, found {pattern!r}"
+        )
+    parts = frame["item"].str.extract(known)
+    lost = parts.isna().all(axis=1)
+    if lost.any():
+        raise UsageError(
+            f"expected --pattern to match every item of {path}, found {frame['item'][lost].iloc[0]!r} without a match"
+        )
+    return frame.drop(columns=[name for name in parts if name in frame]).join(parts)
+
+
+def _together(frames: Sequence[pd.DataFrame], notes: list[str]) -> pd.DataFrame:
+    frame = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+    twice = frame.duplicated()
+    if twice.any():
+        notes.append(f"{int(twice.sum())} rows repeat another one in every column: each counts once")
+        frame = frame[~twice].reset_index(drop=True)
+    key = [n for n in ("rater", "item", "system", "first", "second", "axis", "kind") if n in frame]
+    again = frame.duplicated(key)
+    if again.any() and "rater" in key:
+        what = "comparison" if "choice" in frame else "stimulus and axis"
+        notes.append(f"{int(again.sum())} rows are a rater's further answer to the same {what}: all are kept")
+    return frame
+
+
+def _metrics(parts: Sequence[Parsed], frame: pd.DataFrame) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name for parsed in parts for name in parsed.metrics))
+    for name in names:
+        if name not in frame or not pd.api.types.is_numeric_dtype(frame[name]):
+            raise UsageError(f"expected --metric-columns to name columns of numbers, found {name!r}")
+    return names
+
+
+def _common(parts: Sequence[Parsed]) -> Scale | None:
+    """The scale that formats prescribe, if they all do."""
+    scales = {parsed.scale for parsed in parts}
+    known = sorted(scale for scale in scales if scale is not None)
+    if len(known) > 1:
+        shown = " and ".join(f"{low:g}:{high:g}" for low, high in known)
+        raise UsageError(f"expected files of one scale, found {shown}; import them apart, or say --scale LOW:HIGH")
+    return scales.pop() if len(scales) == 1 else None
+
+
+def _checked_scale(frame: pd.DataFrame, scale: Scale | None, notes: list[str]) -> Scale:
+    lowest, highest = float(frame["score"].min()), float(frame["score"].max())
+    if scale is None:
+        scale = guess_scale(lowest, highest)
+        notes.append(f"scale guessed from scores between {lowest:g} and {highest:g}; set it with --scale LOW:HIGH")
+    low, high = scale
+    outside = (frame["score"] < low) | (frame["score"] > high)
+    if outside.any():
+        row = frame[outside].iloc[0]
+        raise UsageError(
+            f"expected scores between {low:g} and {high:g}, found {int(outside.sum())} outside, the first "
+            f"{row['score']:g} by {row['rater']} for {row['item']}; correct them, widen --scale, or say --missing VALUE"
+        )
+    return (low, high)

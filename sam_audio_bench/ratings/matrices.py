@@ -1,0 +1,117 @@
+"""From tidy rows to the matrices of statistics. Repeated answers are averaged; the order of rows never matters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.ratings.table import Ratings
+
+__all__ = ["NO_SYSTEM", "Cells", "Panel", "cells", "panel", "slices"]
+
+NO_SYSTEM = "all"
+"""What stands for the system where a test names none."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Who said what of which stimulus: ``scores`` [stimuli, raters], NaN where nothing was said."""
+
+    scores: Floats
+    stimuli: pd.DataFrame  # item, system, group, domain; one row a stimulus, sorted
+    raters: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Mean opinion by item and system: ``human`` and each of ``metrics`` [items, systems], NaN where absent."""
+
+    human: Floats
+    metrics: dict[str, Floats]
+    items: tuple[str, ...]
+    systems: tuple[str, ...]
+    groups: tuple[str, ...]  # of the items
+
+
+def slices(ratings: Ratings, by: str | None = None, axis: str | None = None) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Axis, value of the column ``by`` and the answers there; first all of them ("all"), then each value, sorted.
+
+    Raises:
+        UsageError: votes, or an axis or a column that the table does not have.
+    """
+    if ratings.votes:
+        raise UsageError("expected ratings, found votes; rank their systems with `sabench ratings prefer`")
+    frame = ratings.answers
+    if by is not None and by not in frame:
+        raise UsageError(
+            f"expected --by to name a column of the ratings, found {by!r}; it has {', '.join(map(str, frame.columns))}"
+        )
+    if axis is not None and axis not in ratings.axes:
+        raise UsageError(f"expected an axis among {', '.join(ratings.axes)}, found {axis!r}")
+    for name in ratings.axes if axis is None else [axis]:
+        answers = frame[frame["axis"] == name]
+        yield name, "all", answers
+        if by is not None:
+            for value, part in answers.groupby(by, sort=True):
+                yield name, str(value), part
+
+
+def panel(answers: pd.DataFrame) -> Panel:
+    """The matrix of stimuli and raters of one axis."""
+    items, item_names = pd.factorize(answers["item"], sort=True)
+    systems, system_names = pd.factorize(answers["system"].fillna(NO_SYSTEM), sort=True)
+    stimuli, rows = np.unique(items * len(system_names) + systems, return_inverse=True)
+    columns, raters = pd.factorize(answers["rater"], sort=True)
+    scores = _means(rows, columns, answers["score"].to_numpy(float), (len(stimuli), len(raters)))
+    first = answers[["group", "domain"]].assign(row=rows).groupby("row").min()
+    names = {
+        "item": item_names.take(stimuli // len(system_names)),
+        "system": system_names.take(stimuli % len(system_names)),
+    }
+    described = pd.DataFrame(names).join(first)
+    return Panel(scores, described, tuple(map(str, raters)))
+
+
+def cells(answers: pd.DataFrame, metrics: tuple[str, ...] = ()) -> Cells:
+    """Matrices of items and systems of one axis; a rater's repeated answers weigh as one."""
+    known = panel(answers)
+    counts = (~np.isnan(known.scores)).sum(axis=1)
+    means = np.nansum(known.scores, axis=1) / np.maximum(counts, 1)
+    items, item_names = pd.factorize(known.stimuli["item"], sort=True)
+    systems, system_names = pd.factorize(known.stimuli["system"], sort=True)
+    shape = len(item_names), len(system_names)
+    values = _metric_values(answers, list(metrics))
+    group = known.stimuli.groupby("item")["group"].min()
+    return Cells(
+        human=_means(items, systems, means, shape),
+        metrics={name: values[name].unstack("system").to_numpy(float) for name in metrics},
+        items=tuple(map(str, item_names)),
+        systems=tuple(map(str, system_names)),
+        groups=tuple(str(group[name]) for name in item_names),
+    )
+
+
+def _metric_values(answers: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
+    """Metrics by item and system; the mean is taken only where rows differ, as the mean of equal values may not be."""
+    keyed = answers.assign(system=answers["system"].fillna(NO_SYSTEM)).groupby(["item", "system"])[metrics]
+    least, most = keyed.min(), keyed.max()
+    return least if least.equals(most) else least.where(least == most, keyed.mean())
+
+
+def _means(rows: NDArray[np.intp], columns: NDArray[np.intp], values: Floats, shape: tuple[int, int]) -> Floats:
+    """Means by cell; rows are added in the order of their values, so that their order in the file is forgotten."""
+    cell = rows * shape[1] + columns
+    order = np.lexsort((values, cell))
+    size = shape[0] * shape[1]
+    counts = np.bincount(cell, minlength=size)
+    sums = np.bincount(cell[order], weights=values[order], minlength=size)
+    means = np.full(size, np.nan)
+    np.divide(sums, counts, out=means, where=counts > 0)
+    return means.reshape(shape)

@@ -1,0 +1,172 @@
+"""A listening test from runs: choose items, assign them, make the sounds equally loud, write the handouts.
+
+    <out>/key.json         what the opaque names stand for: for the experimenter alone
+    <out>/page/            index.html and its audio: for raters
+    <out>/webmushra/       one YAML a rater, audio
+    <out>/p808/            lists of clips, assignments, audio
+
+Nothing outside key.json names a system, an item, or which trials are controls.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam_audio_bench.errors import Precondition
+from sam_audio_bench.files import write_json
+from sam_audio_bench.ratings.composition import Composition, compose, design
+from sam_audio_bench.ratings.controls import fitted, trap
+from sam_audio_bench.ratings.exports import write_wav16
+from sam_audio_bench.ratings.handout import key, page, write_p808, write_text, write_webmushra
+from sam_audio_bench.ratings.options import Options
+from sam_audio_bench.ratings.stimuli import Sound, choose_items, loud_set, read_sources
+from sam_audio_bench.ratings.trials import Design, Trial
+
+__all__ = ["Planned", "plan_test"]
+
+_BINS = 240  # of a waveform
+_ANSWERING = 12.0  # seconds a trial, beside hearing recording and result once each
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """What was written."""
+
+    folder: Path
+    test: str  # digest
+    items: int
+    systems: tuple[str, ...]
+    stimuli: int
+    designs: Mapping[str, Design]  # "trials" for the page and P.808, "items" for webMUSHRA
+    minutes: tuple[int, ...]  # of each rater
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``--json`` prints it."""
+        designs = {name: {**asdict(design.sizes), **design.balance.to_json()} for name, design in self.designs.items()}
+        plain = {"items": self.items, "systems": list(self.systems), "stimuli": self.stimuli, "designs": designs}
+        return {"test": self.test, "folder": str(self.folder), **plain, "notes": list(self.notes)}
+
+
+def plan_test(runs: Sequence[Path], out: Path, options: Options | None = None) -> Planned:
+    """Makes a listening test from runs; the same runs, options and seed give the same bytes.
+
+    Args:
+        runs: run folders, or folders that hold them: several systems on one task or more.
+        out: new or empty folder.
+        options: None: the defaults.
+
+    Raises:
+        Precondition: no runs, missing data, or a folder that is not empty.
+        UsageError: options that cannot be met. MediaError: an answer's audio is missing.
+    """
+    options = options or Options()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise Precondition(f"expected a new or empty folder at {out}, found something there; choose another --out")
+    sources = read_sources(runs)
+    items, left_out = choose_items(sources, options.items, options.seed)
+    test = compose(items, tuple(sources[0].folders), options)
+    notes = [f"left out {count} items {reason}" for reason, count in left_out.items()]
+    notes += design(test)
+    with _new_folder(out) as folder:
+        _render(test, folder)
+        if "page" in options.formats:
+            write_text(folder / "page" / "index.html", page(test))
+        if "webmushra" in options.formats:
+            write_webmushra(test, folder / "webmushra")
+        if "p808" in options.formats:
+            write_p808(test, folder / "p808")
+        write_json(folder / "key.json", key(test))
+    return Planned(
+        folder=out,
+        test=test.digest,
+        items=len(items),
+        systems=test.systems,
+        stimuli=len(test.cells),
+        designs=test.designs,
+        minutes=tuple(test.minutes),
+        notes=tuple(notes),
+    )
+
+
+def _render(test: Composition, folder: Path) -> None:
+    """Writes every sound under its opaque name, an item at a time."""
+    by_origin: dict[int, list[Trial]] = {}
+    for trial in test.trials:
+        by_origin.setdefault(trial.sound[0], []).append(trial)
+    for place, item in enumerate(test.items):
+        sounds = loud_set(item, test.options.loudness, anchor=test.options.anchors)
+        _store(test, folder, test.mixtures[place], sounds[""], ("page",))
+        for trial in by_origin.get(place, ()):
+            formats = ["page", "p808"]
+            if item.referenced and trial.kind not in ("trap", "gold"):
+                formats.append("webmushra")
+            _store(test, folder, trial.name, _sound(test, trial, sounds), formats)
+    for block in test.designs["trials"].blocks if "trials" in test.designs else ():
+        heard = sum(2 * test.clips[name]["seconds"] + _ANSWERING for name in block)
+        test.minutes.append(max(1, round(heard / 60)))
+
+
+def _sound(test: Composition, trial: Trial, sounds: Mapping[str, Sound]) -> Sound:
+    samples, rate = sounds[trial.sound[1]]
+    if trial.beeps:
+        return Sound(trap(samples, rate, trial.beeps), rate)
+    if trial.sound[0] == trial.item:
+        return Sound(samples, rate)
+    import torch
+
+    from sam_audio_bench import audio
+    from sam_audio_bench.types import Audio
+
+    shown = test.items[trial.item]
+    moved = audio.resample(Audio(torch.from_numpy(np.ascontiguousarray(samples)), rate), shown.rate)
+    return Sound(fitted(moved.samples.numpy(), shown.length), shown.rate)
+
+
+def _store(test: Composition, folder: Path, name: str, sound: Sound, formats: Sequence[str]) -> None:
+    import torch
+
+    from sam_audio_bench import audio
+    from sam_audio_bench.types import Audio
+
+    for form in set(formats) & set(test.options.formats):
+        place = folder / form / "audio"
+        place.mkdir(parents=True, exist_ok=True)
+        if form == "page":
+            audio.write(place / name, Audio(torch.from_numpy(np.ascontiguousarray(sound.samples)), sound.rate))
+        else:
+            write_wav16(place / f"{name}.wav", sound.samples, sound.rate)
+    test.clips[name] = {"seconds": round(sound.samples.shape[1] / sound.rate, 3), "peaks": _peaks(sound.samples)}
+
+
+def _peaks(samples: NDArray[np.float64]) -> list[int]:
+    """Greatest magnitude of each of `_BINS` equal stretches, in thousandths of full scale."""
+    envelope = np.abs(samples).max(axis=0)
+    edges = np.linspace(0, envelope.size, min(_BINS, envelope.size), endpoint=False).astype(np.int64)
+    found: list[int] = np.rint(1000 * np.maximum.reduceat(envelope, edges)).astype(np.int64).tolist()
+    return found
+
+
+@contextmanager
+def _new_folder(out: Path) -> Iterator[Path]:
+    """A temporary folder that takes the place of ``out`` when the block succeeds and vanishes when it fails."""
+    temporary = out.with_name(f".{os.getpid()}.{out.name}")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if out.exists():
+            out.rmdir()
+        temporary.replace(out)
+    except OSError as error:
+        raise Precondition(f"expected a folder that can be written at {out}, found: {error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,67 @@
+"""How large the next listening test should be: power by simulation from the variances that this one shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.ratings.matrices import NO_SYSTEM, slices
+from sam_audio_bench.ratings.table import Ratings
+from sam_audio_bench.stats.components import variance_components
+from sam_audio_bench.stats.power import power_table
+
+__all__ = ["power_rows"]
+
+_FACTORS = ("item", "system", "rater")
+
+
+def power_rows(
+    ratings: Ratings, *, raters: Sequence[int], items: Sequence[int], systems: Sequence[int],
+    differences: Sequence[float], axis: str | None = None, alpha: float = 0.05, simulations: int = 1000, seed: int = 0,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[str]]:  # fmt: skip
+    """Chance to find a difference between two systems, for each design.
+
+    Args:
+        ratings: a finished test with named raters.
+        raters: raters a stimulus.
+        items: items of the test.
+        systems: systems of the test.
+        differences: between two systems' means, in units of the scale.
+        axis: one axis; None: all.
+        alpha: level of the test.
+        simulations: of each design.
+        seed: of the simulations.
+
+    Returns:
+        Variance components, a row an axis; power, a row an axis and design; and warnings of what the test cannot show.
+
+    Raises:
+        UsageError: votes, anonymous raters, constant ratings, an unknown axis, or a design out of range.
+    """
+    if ratings.votes or ratings.anonymous:
+        found = "votes" if ratings.votes else "anonymous ones"
+        raise UsageError(f"expected ratings by named raters, whose variance can be told apart, found {found}")
+    components, rows, warnings = [], [], []
+    for name, _, answers in slices(ratings, axis=axis):
+        if answers["score"].nunique() < 2:
+            raise UsageError(f"expected ratings of {name} that vary, found one score; choose another --axis")
+        if alone := [what for what in _FACTORS if answers[what].nunique() < 2]:
+            warnings.append(
+                f"{name}: fewer than two {' and '.join(f'{what}s' for what in alone)}, whose variance counts as 0: "
+                "the power may be too high"
+            )
+        known = variance_components(
+            answers["score"].to_numpy(float),
+            items=answers["item"].tolist(),
+            systems=answers["system"].fillna(NO_SYSTEM).tolist(),
+            raters=answers["rater"].tolist(),
+        )
+        components.append({"axis": name, **asdict(known)})
+        table = power_table(
+            known, raters=raters, items=items, systems=systems, difference=differences, alpha=alpha,
+            simulations=simulations, seed=seed,
+        )  # fmt: skip
+        rows += [{"axis": name, **asdict(row)} for row in table]
+    return components, rows, warnings

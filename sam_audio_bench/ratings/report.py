@@ -1,0 +1,160 @@
+"""One HTML page about a listening test: self-contained, light and dark, every figure with its data."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import markupsafe
+
+from sam_audio_bench import __version__
+from sam_audio_bench.files import replacing
+from sam_audio_bench.ratings.numbers import number, with_interval
+from sam_audio_bench.ratings.preference import Preference, preference_texts
+
+__all__ = ["Illustration", "Table", "correlation_tables", "preference_tables", "statistic_tables", "write_report"]
+
+_TEMPLATE = Path(__file__).with_name("report.html")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Texts in columns, the first one a heading of its row."""
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Illustration:
+    """A figure as the page needs it."""
+
+    name: str
+    title: str
+    caption: str
+    svg: str
+    csv: str
+    ink: str  # colour of its text, which follows the page's scheme
+
+
+def write_report(
+    path: Path, *, title: str, facts: Mapping[str, Any], notes: Sequence[str],
+    sections: Sequence[tuple[str, Sequence[Table | Illustration]]],
+) -> None:  # fmt: skip
+    """Writes the page atomically.
+
+    Args:
+        path: the HTML file.
+        title: of the page.
+        facts: of `describe`.
+        notes: warnings to show first.
+        sections: heading and contents, in order.
+    """
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"inline": _inline, "data_uri": _data_uri, "anchor": _anchor}
+    environment.tests["illustration"] = lambda content: isinstance(content, Illustration)
+    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    page = template.render(title=title, facts=facts, notes=notes, sections=sections, version=__version__)
+    with replacing(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def statistic_tables(rows: Sequence[Mapping[str, Any]]) -> list[Table]:
+    """Rows of `agreement_rows`, a table an axis, with a column a value of ``by``."""
+    tables = []
+    for axis in dict.fromkeys(row["axis"] for row in rows):
+        own = [row for row in rows if row["axis"] == axis]
+        values = list(dict.fromkeys(row["by"] for row in own))
+        cells = {(row["statistic"], row["by"]): row for row in own}
+        lines = [
+            [name, *(_statistic(cells.get((name, value))) for value in values)]
+            for name in dict.fromkeys(row["statistic"] for row in own)
+        ]
+        tables.append(Table(caption=axis, columns=["statistic", *values], rows=lines))
+    return tables
+
+
+def correlation_tables(rows: Sequence[Mapping[str, Any]], coefficient: str = "spearman") -> list[Table]:
+    """Rows of `correlate_ratings`, a table an axis and value of ``by``, the strongest metric first."""
+    tables = []
+    own = [row for row in rows if row["coefficient"] == coefficient]
+    for axis, by in dict.fromkeys((row["axis"], row["by"]) for row in own):
+        part = [row for row in own if (row["axis"], row["by"]) == (axis, by)]
+        levels = list(dict.fromkeys(row["level"] for row in part))
+        cells = {(row["metric"], row["level"]): row for row in part}
+        metrics = sorted(
+            dict.fromkeys(row["metric"] for row in part), key=lambda name: _strength(cells[name, levels[0]])
+        )
+        lines = [
+            [name, *(_correlation(cells[name, level]) for level in levels), cells[name, levels[0]]["group"]]
+            for name in metrics
+        ]
+        sizes = [
+            f"{level.replace('_', ' ')} (n = {max(row['n'] for row in part if row['level'] == level)})"
+            for level in levels
+        ]
+        ceiling = next((row["ceiling"] for row in part if row["ceiling"] is not None), None)
+        caption = f"{axis}, {by}: {coefficient}" + (f"; noise ceiling {number(ceiling)}" if ceiling else "")
+        tables.append(Table(caption=caption, columns=["metric", *sizes, "group"], rows=lines))
+    return tables
+
+
+def preference_tables(found: Preference) -> list[Table]:
+    """Strengths, ranks and net win rates, a table an axis and value of ``by``, the best system first."""
+    tables = []
+    for overall in found.overall:
+        place = overall["axis"], overall["by"]
+        texts = [preference_texts(row) for row in found.rows if (row["axis"], row["by"]) == place]
+        order = with_interval(overall["order"], overall["order_low"], overall["order_high"], 2)
+        caption = (
+            f"{place[0]}, {place[1]}: {overall['votes']} votes; advantage of the first position {order} logits; "
+            f"{overall['circular']} of {overall['triads']} triads circular, p = {number(overall['p'])}"
+        )
+        tables.append(Table(caption=caption, columns=list(texts[0]), rows=[list(text.values()) for text in texts]))
+    return tables
+
+
+def _strength(row: Mapping[str, Any]) -> float:
+    return 1.0 if row["value"] is None else -abs(row["value"])
+
+
+def _correlation(row: Mapping[str, Any]) -> str:
+    if row["value"] is None:
+        return f"— {row['status']}"
+    return with_interval(row["value"], row["ci_low"], row["ci_high"], 2)
+
+
+def _statistic(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return ""
+    if row["value"] is None:
+        return f"— {row['status']}"
+    return with_interval(row["value"], row["ci_low"], row["ci_high"], 2)
+
+
+def _inline(figure: Illustration) -> markupsafe.Markup:
+    """SVG for the page: names of its own, so that figures do not take each other's, and the page's text colour."""
+    drawing = figure.svg[figure.svg.index("<svg") :]
+    drawing = re.sub(r'\bid="', f'id="{figure.name}-', drawing)
+    drawing = re.sub(r"url\(#", f"url(#{figure.name}-", drawing)
+    drawing = re.sub(r'href="#', f'href="#{figure.name}-', drawing)
+    drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
+    drawing = drawing.replace(figure.ink, "currentColor")
+    label = markupsafe.escape(f"{figure.title}. {figure.caption}")
+    return markupsafe.Markup(drawing.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1))
+
+
+def _data_uri(text: str) -> str:
+    return "data:text/csv;base64," + base64.b64encode(text.encode()).decode()
+
+
+def _anchor(heading: str) -> str:
+    return re.sub(r"\W+", "-", heading.casefold()).strip("-")

@@ -1,0 +1,213 @@
+"""The sounds of a listening test: which items of some runs, and what a rater hears of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam_audio_bench.errors import MediaError, UsageError
+from sam_audio_bench.ratings.controls import low_anchor
+from sam_audio_bench.ratings.loudness import matching_gains
+from sam_audio_bench.run.data import recorded_data
+from sam_audio_bench.run.results import find_runs
+from sam_audio_bench.run.store import RunFolder, failed
+from sam_audio_bench.tasks import TaskData
+from sam_audio_bench.types import Item, Prompt
+
+__all__ = ["ANCHOR", "REFERENCE", "RatedItem", "Sound", "Source", "choose_items", "loud_set", "read_sources"]
+
+REFERENCE = "reference"
+ANCHOR = "anchor"
+_DOMAINS = {"sfx": "sound", "speech": "speech", "speaker": "speech", "music": "music", "instr": "music"}
+
+
+class Sound(NamedTuple):
+    """Samples [channels, time] and their rate in Hz."""
+
+    samples: NDArray[np.float64]
+    rate: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One task and every run on it."""
+
+    data: TaskData
+    folders: Mapping[str, RunFolder]  # by system
+
+    @property
+    def domain(self) -> str:
+        """Speech, music or sound, as SAM Audio Judge divides them; of anyone's data, the task's name."""
+        return _DOMAINS.get(self.data.task.partition("-")[0], self.data.task)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RatedItem:
+    """An item that raters will hear."""
+
+    source: Source
+    id: str
+    prompt: Prompt
+    length: int  # samples of its mixture
+    rate: int  # Hz
+    referenced: bool  # a clean recording exists
+
+    @property
+    def group(self) -> str:
+        """The recording that it was cut from."""
+        return self.source.data.groups[self.id]
+
+    @property
+    def task(self) -> str:
+        """Name of its task."""
+        return self.source.data.task
+
+    @property
+    def seconds(self) -> float:
+        """Duration of its mixture."""
+        return self.length / self.rate
+
+
+def read_sources(paths: Iterable[Path]) -> list[Source]:
+    """Opens runs, and loads the tasks that they were done on.
+
+    Args:
+        paths: run folders, or folders that hold them.
+
+    Raises:
+        Precondition: no run there, or the task's data are missing.
+        UsageError: a system twice on one task or not on every task, or data that differ from those of a run.
+    """
+    tasks: dict[str, dict[str, RunFolder]] = {}
+    for folder in map(RunFolder.open, find_runs(paths)):
+        systems = tasks.setdefault(folder.header["task"]["id"], {})
+        name = folder.header["model"]["name"]
+        if name in (REFERENCE, ANCHOR):
+            raise UsageError(
+                f"expected a system that is not called {name}, which the test adds itself, found {folder.path}"
+            )
+        if name in systems:
+            raise UsageError(
+                f"expected each system once, found {name} in {systems[name].path} and {folder.path}; name one"
+            )
+        systems[name] = folder
+    everyone = sorted({name for systems in tasks.values() for name in systems})
+    sources = []
+    for task, systems in tasks.items():
+        if lacking := [name for name in everyone if name not in systems]:
+            raise UsageError(f"expected every system on every task, found no run of {', '.join(lacking)} on {task}")
+        sources.append(
+            Source(data=recorded_data([*systems.values()]), folders={name: systems[name] for name in everyone})
+        )
+    return sources
+
+
+def choose_items(sources: Iterable[Source], limit: int | None, seed: int) -> tuple[list[RatedItem], dict[str, int]]:
+    """Items that every system answered and that a rater can judge: as many of each task, of different recordings first.
+
+    Args:
+        sources: from `read_sources`.
+        limit: how many; None: all that can be judged.
+        seed: decides which.
+
+    Returns:
+        The items, and how many were left out for which reason.
+
+    Raises:
+        UsageError: a limit below 1, one name for items of two tasks, or no item that can be judged.
+    """
+    if limit is not None and limit < 1:
+        raise UsageError(f"expected --items to be at least 1, found {limit}")
+    left_out: Counter[str] = Counter()
+    queues = [_fit(source, np.random.default_rng([seed, place]), left_out) for place, source in enumerate(sources)]
+    chosen: list[RatedItem] = []
+    while queues and (limit is None or len(chosen) < limit):
+        queue = queues.pop(0)
+        if found := next(queue, None):
+            chosen.append(found)
+            queues.append(queue)
+    if not chosen:
+        reasons = "; ".join(f"{count} {reason}" for reason, count in left_out.items()) or "none was answered"
+        raise UsageError(f"expected items that every system answered and that can be judged, found none: {reasons}")
+    if twice := [name for name, count in Counter(item.id for item in chosen).items() if count > 1]:
+        raise UsageError(f"expected a name for one item only, found {twice[0]} in two tasks; plan a test for each task")
+    return chosen, dict(left_out)
+
+
+def _fit(source: Source, generator: np.random.Generator, left_out: Counter[str]) -> Iterator[RatedItem]:
+    """Items of one task that can be judged, lazily, in random order, a new recording whenever there is one."""
+    data = source.data
+    records = [folder.items for folder in source.folders.values()]
+    asked = [name for name in data.ids if any(name in items for items in records)]
+    heard: Counter[str] = Counter()
+    rounds: list[tuple[int, int, str]] = []
+    for place in generator.permutation(len(asked)):
+        group = data.groups[asked[place]]
+        rounds.append((heard[group], len(rounds), asked[place]))
+        heard[group] += 1
+    for _, _, name in sorted(rounds):
+        if any(name not in items or failed(items[name]) for items in records):
+            left_out["without an answer of every system"] += 1
+            continue
+        try:
+            item = data[name]
+        except MediaError:
+            left_out["whose media are missing"] += 1
+            continue
+        if reason := _unfit(item):
+            left_out[reason] += 1
+            continue
+        mixture = item.query.mixture
+        yield RatedItem(
+            source=source,
+            id=name,
+            prompt=item.query.prompt,
+            length=mixture.length,
+            rate=mixture.rate,
+            referenced=item.reference is not None,
+        )
+
+
+def _unfit(item: Item) -> str | None:
+    """Why raters cannot judge answers to an item, or None."""
+    if item.reference is not None and not item.reference.samples.any():
+        return "whose target is absent, so that there is nothing to rate"
+    if not (item.query.prompt.text or item.query.prompt.spans):
+        return "asked by video alone, which the test cannot show"
+    return None
+
+
+def loud_set(item: RatedItem, target: float, *, anchor: bool) -> dict[str, Sound]:
+    """The mixture of an item under "", and every answer to it by system, equally loud.
+
+    The clean recording is under `REFERENCE` where there is one, the low anchor under `ANCHOR` where asked for.
+
+    Args:
+        item: from `choose_items`.
+        target: LUFS.
+        anchor: make the low anchor too.
+
+    Raises:
+        MediaError: the audio of an answer is missing or damaged.
+    """
+    from sam_audio_bench import audio
+
+    loaded = item.source.data[item.id]
+    rate = loaded.query.mixture.rate
+    mixture = loaded.query.mixture.samples.double().numpy()
+    sounds = {}
+    for system, folder in item.source.folders.items():
+        answer = audio.resample(audio.read(folder.audio_path(item.id, "target")), rate)
+        sounds[system] = answer.samples.double().numpy()
+    if loaded.reference is not None:
+        sounds[REFERENCE] = loaded.reference.samples.double().numpy()
+    if anchor:
+        sounds[ANCHOR] = low_anchor(mixture, rate)
+    gains = matching_gains(mixture, sounds, rate, target)
+    return {name: Sound(samples * gains[name], rate) for name, samples in {"": mixture, **sounds}.items()}

@@ -1,0 +1,169 @@
+"""The tidy table of a listening test: one row an answer, in a parquet file that says what its scores mean."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import pyarrow
+import pyarrow.parquet
+
+from sam_audio_bench.errors import StoreError, UsageError
+from sam_audio_bench.files import dump_json, replacing
+
+__all__ = [
+    "COLUMNS",
+    "CONTROL_COLUMNS",
+    "VOTE_COLUMNS",
+    "Direction",
+    "Ratings",
+    "Scale",
+    "guess_scale",
+    "parse_scale",
+]
+
+COLUMNS = ("rater", "item", "group", "system", "domain", "axis", "score", "time", "trial", "session")
+"""One row a score: ``time`` in seconds, ``group`` the recording that the item was cut from; unknown columns follow."""
+VOTE_COLUMNS = ("rater", "item", "group", "first", "second", "choice", "domain", "axis", "time", "trial", "session")
+"""One row a comparison of two systems on one item; ``choice`` is first, second or tie."""
+CONTROL_COLUMNS = ("kind", "expected", "played", "n_raters")
+"""Optional: rating, hidden_reference, anchor, trap or gold; the right answer; heard to the end; raters of a mean."""
+
+Direction = Literal["higher", "lower"]
+Scale = tuple[float, float]
+
+_KEY = b"sam_audio_bench.ratings"
+_VERSION = 1
+_NUMBERS = {"score", "time", "expected", "n_raters"}
+_KNOWN_SCALES: tuple[Scale, ...] = ((1, 5), (1, 7), (1, 9), (0, 10), (0, 100), (-3, 3), (-100, 100))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ratings:
+    """Answers of a listening test with what must be known to read them.
+
+    ``frame`` has `COLUMNS` (or `VOTE_COLUMNS` where ``votes``), then `CONTROL_COLUMNS` that apply, then others.
+    """
+
+    frame: pd.DataFrame
+    votes: bool = False
+    scale: Scale | None = None  # lowest and highest answer that a rater could give
+    direction: Direction = "higher"  # which end of the scale is better
+    metrics: tuple[str, ...] = ()  # columns that hold objective metrics of the stimulus
+    anonymous: bool = False  # who gave which score is unknown: rater names mean nothing across stimuli
+    history: tuple[Mapping[str, Any], ...] = ()  # what was done to the rows since the import
+
+    def with_frame(self, frame: pd.DataFrame, *done: Mapping[str, Any]) -> Ratings:
+        """The same test with other rows; ``done`` says what happened to them."""
+        return replace(self, frame=frame, history=(*self.history, *done))
+
+    @property
+    def answers(self) -> pd.DataFrame:
+        """Rows that rate a system: without traps, golds, anchors and hidden references."""
+        if "kind" not in self.frame:
+            return self.frame
+        return self.frame[self.frame["kind"].fillna("rating") == "rating"]
+
+    @property
+    def axes(self) -> list[str]:
+        """Axes in order of appearance."""
+        return [str(axis) for axis in self.answers["axis"].unique()]
+
+    def write(self, path: Path) -> None:
+        """Writes parquet atomically; scale, direction, metrics and history go into its metadata."""
+        table = pyarrow.Table.from_pandas(self.frame, preserve_index=False)
+        for position, name in enumerate(table.column_names):
+            kind = _storage(name)
+            if kind is not None:
+                table = table.set_column(position, name, table[name].cast(kind))
+        facts = {
+            "version": _VERSION,
+            "votes": self.votes,
+            "scale": self.scale,
+            "direction": self.direction,
+            "metrics": list(self.metrics),
+            "anonymous": self.anonymous,
+            "history": [dict(entry) for entry in self.history],
+        }
+        table = table.replace_schema_metadata({_KEY: dump_json(facts).encode()})
+        with replacing(path) as temporary:
+            pyarrow.parquet.write_table(table, temporary)
+
+    @classmethod
+    def read(cls, path: Path) -> Ratings:
+        """Reads what `write` wrote, or any parquet file with the same columns.
+
+        Raises:
+            StoreError: no parquet file there, or a column is missing.
+            UsageError: written by a later version.
+        """
+        if path.is_dir():
+            raise StoreError(f"expected ratings at {path}, found a folder; name the parquet file")
+        try:
+            table = pyarrow.parquet.read_table(path)
+        except (OSError, ValueError) as error:
+            raise StoreError(
+                f"expected ratings at {path}, found no parquet file that can be read ({error}); "
+                "make one with `sabench ratings import`"
+            ) from error
+        facts = json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
+        if facts.get("version", _VERSION) > _VERSION:
+            raise UsageError(f"expected ratings of version {_VERSION}, found {facts['version']} in {path}; upgrade")
+        frame = table.to_pandas()
+        votes = bool(facts.get("votes", "choice" in frame))
+        missing = [name for name in (VOTE_COLUMNS if votes else COLUMNS) if name not in frame]
+        if missing:
+            raise StoreError(
+                f"expected tidy ratings at {path}, found no column {', '.join(missing)}; use `sabench ratings import`"
+            )
+        scale = facts.get("scale")
+        return cls(
+            frame=frame,
+            votes=votes,
+            scale=(scale[0], scale[1]) if scale else None,
+            direction=facts.get("direction", "higher"),
+            metrics=tuple(facts.get("metrics", ())),
+            anonymous=bool(facts.get("anonymous", False)),
+            history=tuple(facts.get("history", ())),
+        )
+
+
+def parse_scale(text: str) -> Scale:
+    """Reads ``LOW:HIGH``.
+
+    >>> parse_scale("1:5")
+    (1.0, 5.0)
+    """
+    low, colon, high = text.partition(":")
+    try:
+        scale = float(low), float(high)
+    except ValueError:
+        colon = ""
+    if not colon or not -math.inf < scale[0] < scale[1] < math.inf:
+        raise UsageError(f"expected a scale LOW:HIGH such as 1:5, found {text!r}")
+    return scale
+
+
+def guess_scale(lowest: float, highest: float) -> Scale:
+    """The smallest usual scale that holds both; where none does, the scores themselves.
+
+    >>> guess_scale(1, 4), guess_scale(0, 10), guess_scale(3, 88)
+    ((1, 5), (0, 10), (0, 100))
+    """
+    for scale in _KNOWN_SCALES:
+        if scale[0] <= lowest and highest <= scale[1]:
+            return scale
+    return lowest, highest
+
+
+def _storage(name: str) -> Any:
+    if name in _NUMBERS:
+        return pyarrow.float64()
+    if name == "played":
+        return pyarrow.bool_()
+    return pyarrow.string() if name in {*COLUMNS, *VOTE_COLUMNS, "kind"} else None
