@@ -45,8 +45,8 @@ def weight(layer: Any) -> Tensor:
 
 def convolve(layer: Any, x: Tensor) -> Tensor:
     """A padded convolution."""
-    padded, dilation = F.pad(x, (layer.left, layer.right)), layer.dilation if layer.reach > 1 else 1
-    return F.conv1d(padded, weight(layer), layer.bias, layer.stride, dilation=dilation)
+    padded = F.pad(x, (layer.left, layer.right))
+    return F.conv1d(padded, weight(layer), layer.bias, layer.stride, dilation=layer.dilation)
 
 
 def transpose(layer: Any, x: Tensor) -> Tensor:
@@ -103,13 +103,13 @@ def plain_mark(marker: Any, blocks: list[Any], h: Tensor, message: Tensor) -> Te
     """The watermark from the clean waveform's first features."""
 
     def recur(layer: Any, h: Tensor) -> Tensor:
-        found: Tensor = layer.lstm(h.permute(2, 0, 1))[0].permute(1, 2, 0)
+        found: Tensor = layer.lstm(h.mT)[0].mT
         return h + found
 
     for block in reversed(blocks):
         h = convolve(block.block["11"], F.elu(mark_unit(block.block["7"], h)))
     post, pre = marker.encoder_block.post, marker.decoder_block.pre
-    h = convolve(post["2"], F.elu(recur(post["0"], h))) + marker.msg_processor(message)
+    h = convolve(post["2"], F.elu(recur(post["0"], h))) + marker.msg_processor(message).mT
     h = recur(pre[1], convolve(pre[0], h))
     for block in blocks:
         h = mark_unit(block.block["6"], transpose(block.block["3"], F.elu(h)))
@@ -134,14 +134,15 @@ def fastest(one: Callable[[], Tensor], other: Callable[[], Tensor]) -> tuple[flo
 def measure() -> list[str]:
     """Rows of a Markdown table, for the codec of the released size on 10 s."""
     torch.manual_seed(0)
-    codec = DACVAE(CodecConfig())
+    codec, other = DACVAE(CodecConfig()), DACVAE(CodecConfig())
+    other.load_state_dict(codec.state_dict())
     codec.fold_weight_norm()
     waveform = 0.1 * torch.randn(1, 1, SECONDS * codec.sample_rate)
     latent = torch.randn(1, codec.config.codebook_dim, codec.wav_to_feature(waveform.shape[-1]))
     message = torch.randint(0, 2, (1, 16))
     sides = {
-        "encode": (lambda: codec.encode(waveform), lambda: plain_encode(codec, waveform)),
-        "decode": (lambda: codec.decode(latent, message), lambda: plain_decode(codec, latent, message)),
+        "encode": (lambda: codec.encode(waveform), lambda: plain_encode(other, waveform)),
+        "decode": (lambda: codec.decode(latent, message), lambda: plain_decode(other, latent, message)),
     }
     rows = ["| codec, 10 s | ours | plain | ratio | goal | difference |", "| --- | --: | --: | --: | --: | --: |"]
     for name, (ours, plain) in sides.items():

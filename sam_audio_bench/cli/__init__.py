@@ -78,3 +78,8 @@ def main(arguments: list[str] | None = None) -> Any:
             raise
         click.echo(f"sabench: {error}", err=True)
         sys.exit(2)
+    except OSError as error:
+        if "--debug" in words:
+            raise
+        click.echo(f"sabench: expected files that can be read and written, found: {error}", err=True)
+        sys.exit(2)

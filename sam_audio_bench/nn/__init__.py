@@ -4,7 +4,9 @@
     hub             where a checkpoint lies
     checkpoint      weights from a file into a network
     layers          norms, rotations and residual blocks that the transformers share
-    codec           DAC-VAE, with its watermark
+    codec           DAC-VAE
+    watermark       the mark that its decoder leaves
+    streaming       its layers, piece by piece
     dit             the diffusion transformer
     conditioning    spans and video, frame by frame
     text, vision    the encoders of text and masked video
@@ -12,6 +14,7 @@
     span_predictor  PE-A-Frame
     flow            the differential equation, whole or in windows
     model           all of it: SAMAudio
+    upstream        the reference's resampler, for comparisons
     tiny            small random checkpoints in the official format
 
 Importing this package does not import torch.

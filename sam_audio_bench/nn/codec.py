@@ -60,7 +60,7 @@ class EncoderBlock(nn.Module):
         self.block = nn.ModuleList([*units, Snake(channels), down])
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
-        """``[B, C, T] -> [B, 2 C, T / stride]``."""
+        """``[B, T, C] -> [B, T / stride, 2 C]``."""
         return stream.sliced(self._slice, x, self.channels)
 
     def _slice(self, x: Tensor, stream: Stream) -> Tensor:
@@ -82,7 +82,7 @@ class Encoder(nn.Module):
         self.block = nn.ModuleList([Convolution(1, widths[0], 7), *blocks, *last])
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
-        """``[B, 1, T] -> [B, latent_dim, T / hop]``."""
+        """``[B, T, 1] -> [B, T / hop, latent_dim]``."""
         for layer in self.block:
             x = layer(x) if isinstance(layer, Snake) else layer(x, stream)
         return x
@@ -112,15 +112,15 @@ class DecoderBlock(nn.Module):
         )
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
-        """``[B, inputs, T] -> [B, outputs, T * stride]``."""
+        """``[B, T, inputs] -> [B, T * stride, outputs]``."""
         return stream.sliced(self._main, x, self.width)
 
     def down(self, x: Tensor, stream: Stream) -> Tensor:
-        """Part of the watermark's encoder: ``[B, outputs / 3, T] -> [B, inputs / 3, T / mark_stride]``."""
+        """Part of the watermark's encoder: ``[B, T, outputs / 3] -> [B, T / mark_stride, inputs / 3]``."""
         return stream.sliced(self._down, x, self.mark_width)
 
     def up(self, x: Tensor, stream: Stream) -> Tensor:
-        """Part of the watermark's decoder: ``[B, inputs / 3, T] -> [B, outputs / 3, T * mark_stride]``."""
+        """Part of the watermark's decoder: ``[B, T, inputs / 3] -> [B, T * mark_stride, outputs / 3]``."""
         return stream.sliced(self._up, x, self.mark_width * self.mark_stride)
 
     def _main(self, x: Tensor, stream: Stream) -> Tensor:
@@ -156,7 +156,7 @@ class Decoder(nn.Module):
         self.wm_model = Watermark(widths[-1], widths[0] // 3, widths[-1] // 3)
 
     def forward(self, x: Tensor, message: Tensor, stream: Stream) -> tuple[Tensor, Tensor]:
-        """``[B, latent_dim, F]``, bits ``[B, 16]`` -> clean waveform ``[B, 1, F * hop]`` and mark, as far as known."""
+        """``[B, F, latent_dim]``, bits ``[B, 16]`` -> clean waveform ``[B, F * hop, 1]`` and mark, as far as known."""
         for layer in self.model:
             x = layer(x, stream)
         clean = self.wm_model.clean(x, stream)
@@ -217,8 +217,8 @@ class DACVAE(nn.Module):
         padded, answers = reflect_pad(waveform, self.hop_length), []
         for piece, stream in _pieces(padded, chunk_frames, self.hop_length):
             both = self.quantizer.in_proj(self.encoder(piece, stream), stream)
-            answers.append(both[:, : self.config.codebook_dim])
-        return torch.cat(answers, dim=-1)
+            answers.append(both[..., : self.config.codebook_dim])
+        return torch.cat(answers, dim=1).mT.contiguous()
 
     def decode(self, latent: Tensor, message: Tensor, *, chunk_frames: int | None = CHUNK_FRAMES) -> Tensor:
         """The waveform, marked with a message.
@@ -242,7 +242,7 @@ class DACVAE(nn.Module):
             clean, mark = self.decoder(self.quantizer.out_proj(piece, stream), message, stream)
             cleans.append(clean)
             marks.append(mark)
-        return torch.cat(cleans, dim=-1) + torch.cat(marks, dim=-1)
+        return (torch.cat(cleans, dim=1) + torch.cat(marks, dim=1)).mT
 
     def feature_to_wav(self, index: int, rate: int | None = None) -> int:
         """First sample, at ``rate`` Hz (None: the codec's), of a latent frame; a fraction is dropped."""
@@ -264,11 +264,11 @@ class DACVAE(nn.Module):
 
 
 def _pieces(x: Tensor, chunk_frames: int | None, unit: int) -> Iterator[tuple[Tensor, Stream]]:
-    """Pieces of ``x [B, C, T]`` of ``chunk_frames * unit`` steps, with the stream through which all of them go."""
+    """Pieces ``[B, chunk_frames * unit, C]`` of ``x [B, C, T]``, and the stream through which all of them go."""
     if chunk_frames is not None and chunk_frames < 1:
         raise UsageError(f"expected chunk_frames of at least 1 or None, found {chunk_frames}")
     stream = Stream(None if chunk_frames is None else _BUDGET)
-    pieces = torch.split(x, x.shape[-1] if chunk_frames is None else chunk_frames * unit, dim=-1)
+    pieces = torch.split(x.mT, x.shape[-1] if chunk_frames is None else chunk_frames * unit, dim=1)
     for index, piece in enumerate(pieces, 1):
         stream.last = index == len(pieces)
-        yield piece, stream
+        yield piece.contiguous(), stream

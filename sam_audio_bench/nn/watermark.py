@@ -4,7 +4,7 @@ A causal encoder brings the clean waveform down to 150 steps a second (of 48 kHz
 decoder brings both up again; what it makes is added to the clean waveform at a quarter. The blocks of its two halves
 live in the blocks of the main decoder, mirrored: the encoder runs through them from the last to the first.
 
-Letters: B batch, C channels, T time.
+Letters: B batch, T time, C channels.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ class MarkBlock(Protocol):
     """The watermark's layers of one block of the main decoder."""
 
     def down(self, x: Tensor, stream: Stream) -> Tensor:
-        """``[B, C, T] -> [B, C', T / stride]``."""
+        """``[B, T, C] -> [B, T / stride, C']``."""
         ...
 
     def up(self, x: Tensor, stream: Stream) -> Tensor:
-        """``[B, C', T] -> [B, C, T * stride]``."""
+        """``[B, T, C'] -> [B, T * stride, C]``."""
         ...
 
 
@@ -64,13 +64,13 @@ class MarkUnit(nn.Module):
         self.block = nn.ModuleDict({"1": first, "3": Convolution(hidden, channels, 1, weight_norm=False)})
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
-        """``[B, C, T] -> [B, C, T]``."""
+        """``[B, T, C] -> [B, T, C]``."""
         window = stream.window(self, x, left=2, right=0, size=3)
-        if not window.shape[-1]:
+        if not window.shape[1]:
             return window
         first, second = (cast(Convolution, layer) for layer in self.block.values())
         y = F.elu(first.within(F.elu(window), stream), inplace=True)
-        return second.within(y, stream).add_(window[..., 2:])
+        return second.within(y, stream).add_(window[:, 2:])
 
 
 class _Recurrence(nn.Module):
@@ -78,15 +78,15 @@ class _Recurrence(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(channels, channels, num_layers=2)
+        self.lstm = nn.LSTM(channels, channels, num_layers=2, batch_first=True)
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
-        if not x.shape[-1]:
+        if not x.shape[1]:
             return x
         state = stream.state(self)
-        answer, state = self.lstm(x.permute(2, 0, 1), state)
+        answer, state = self.lstm(x, state)
         stream.keep(self, state)
-        found: Tensor = x + answer.permute(1, 2, 0)
+        found: Tensor = x + answer
         return found
 
 
@@ -99,8 +99,8 @@ class _Message(nn.Module):
 
     def forward(self, message: Tensor) -> Tensor:
         rows = 2 * torch.arange(BITS, device=message.device) + message.long()
-        found: Tensor = self.msg_processor(rows).sum(dim=1)
-        return found[..., None]
+        found: Tensor = self.msg_processor(rows).sum(dim=1, keepdim=True)
+        return found
 
 
 class _Half(nn.Module):
@@ -135,13 +135,13 @@ class Watermark(nn.Module):
         self.alpha = marks / code
 
     def clean(self, x: Tensor, stream: Stream) -> Tensor:
-        """Features ``[B, C, T]`` to the waveform ``[B, 1, T]`` without a mark."""
+        """Features ``[B, T, C]`` to the waveform ``[B, T, 1]`` without a mark."""
         snake, convolution, tanh, _ = self.encoder_block.pre
         found: Tensor = tanh(convolution(snake(x), stream))
         return found
 
     def mark(self, clean: Tensor, message: Tensor, blocks: Sequence[MarkBlock], stream: Stream) -> Tensor:
-        """What bits ``message [B, 16]`` add to the waveform ``clean [B, 1, T]``, through the main decoder's blocks."""
+        """What bits ``message [B, 16]`` add to the waveform ``clean [B, T, 1]``, through the main decoder's blocks."""
         h = self.encoder_block.pre[3](clean, stream)
         for block in reversed(blocks):
             h = block.down(h, stream)

@@ -240,3 +240,10 @@ def test_python_and_shell_agree(here: Path, small_task: Path) -> None:
 
 def test_help_keeps_its_examples_apart() -> None:
     assert "  sabench list tasks\n  sabench eval" in invoke("--help").stdout
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence(capsys) -> None:
+    with pytest.raises(SystemExit) as done:
+        main(["ratings", "example", "--out", "/dev/null/answers.csv"])
+    assert done.value.code == 2
+    assert capsys.readouterr().err.startswith("sabench: expected ")

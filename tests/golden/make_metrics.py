@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sam_audio_bench.metrics import functional as F - as in torch.nn
+from sam_audio_bench.metrics import functional as F
 
 RATE = 2000
 PATH = Path(__file__).with_name("metrics.json")

@@ -117,6 +117,7 @@ def test_seeds_decide():
     [
         (lambda: simulate_power(FITTED, **{**DESIGN, "items": 1}), "items >= 2"),
         (lambda: simulate_power(FITTED, **DESIGN, alpha=1.0), "alpha"),
+        (lambda: simulate_power(FITTED, **{**DESIGN, "raters": 10**9}), "at most 10,000,000 ratings of a system"),
         (lambda: simulate_power(FITTED, **DESIGN, scale=(5, 1, 1)), r"found \(5, 1, 1\)"),
         (lambda: components([1.0, 2.0], [0], [0], [0]), "other lengths"),
         (lambda: components([1.0, math.nan], [0, 1], [0, 1], [0, 1]), "found 1"),
