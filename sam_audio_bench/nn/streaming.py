@@ -113,7 +113,7 @@ class Snake(nn.Module):
         """``[B, T, C] -> [B, T, C]``; without gradients in one buffer, which halves the time."""
         alpha = self.alpha.mT
         inverse = (alpha + 1e-9).reciprocal()
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() and (x.requires_grad or alpha.requires_grad):
             return x + torch.sin(alpha * x).square() * inverse
         wave = torch.mul(x, alpha).sin_().square_()
         return torch.addcmul(x, wave, inverse, out=wave)
@@ -155,6 +155,7 @@ class _Kernel(nn.Module):
             self.weight_g = nn.Parameter(values.norm(dim=(1, 2), keepdim=True))
             self.weight_v = nn.Parameter(values)
             self.register_load_state_dict_post_hook(_unfold)  # type: ignore[no-untyped-call]
+            self.register_state_dict_post_hook(_pack)  # type: ignore[no-untyped-call]
         else:
             self.weight = nn.Parameter(values)
         self.bias = nn.Parameter(torch.zeros(biases))
@@ -164,7 +165,7 @@ class _Kernel(nn.Module):
         """The kernel; after `fold` the stored tensor itself, else with weight norm a new one."""
         if not self.weight_norm:
             return self.weight
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() and self.weight_v.requires_grad:
             self.folded = False  # an optimiser may be at work
         return self.weight_v if self.folded else self._normalised()
 
@@ -185,12 +186,17 @@ def _unfold(layer: nn.Module, _keys: object) -> None:
     layer.folded = False  # type: ignore[assignment]
 
 
+def _pack(_layer: nn.Module, state: dict[str, Tensor], prefix: str, _metadata: object) -> None:
+    """Gives a state dict kernels in the usual order of memory, which safetensors insists on."""
+    state[f"{prefix}weight_v"] = state[f"{prefix}weight_v"].contiguous()
+
+
 def fold(module: nn.Module) -> None:
     """Makes ||v|| = g in every weight norm within ``module``, so that v itself is the kernel.
 
     Kernel by kernel, the new one in place of the old. Parameters keep their names, shapes and the function that they
-    say, but v is no longer contiguous. Loading a state dict and a pass with gradients undo the note that it was done,
-    nothing else. Doing it twice is doing it once.
+    say, but v is no longer contiguous in memory. Loading a state dict and a pass with gradients undo the note that it
+    was done, nothing else. Doing it twice is doing it once.
     """
     for part in module.modules():
         if isinstance(part, _Kernel):
