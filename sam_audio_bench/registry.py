@@ -255,18 +255,45 @@ def load_metric(name: str, **arguments: Any) -> Metric:
     return load_metrics([name], arguments)[0]
 
 
-def load_task(name: str, *, split: str = "test", subset: str = "paper") -> TaskData:
-    """The items of one task or manifest file; a group of several tasks raises UsageError."""
-    found = load_tasks([name], split=split, subset=subset)
+def load_task(
+    name: str, *, split: str = "test", subset: str = "paper", prompts: str = "given", allow_outside: bool = False
+) -> TaskData:
+    """The items of one task or of anyone's data; arguments as in `load_tasks`.
+
+    Raises:
+        UsageError: a group of several tasks, or as `load_tasks`.
+    """
+    found = load_tasks([name], split=split, subset=subset, prompts=prompts, allow_outside=allow_outside)
     if len(found) != 1:
         raise UsageError(f"expected one task, found the group {name!r} of {len(found)}: use load_tasks")
     return found[0]
 
 
-def load_tasks(names: Iterable[str], *, split: str = "test", subset: str = "paper") -> list[TaskData]:
-    """The data behind names of tasks, groups and manifest files, each once, in order."""
+def load_tasks(
+    names: Iterable[str],
+    *,
+    split: str = "test",
+    subset: str = "paper",
+    prompts: str = "given",
+    allow_outside: bool = False,
+) -> list[TaskData]:
+    """The data behind names of tasks, groups and anyone's data, each once, in order.
+
+    Args:
+        names: of tasks and groups, paths of manifests and folders, or ``ADAPTER:PATH``.
+        split: of the tasks: "test" or "mini".
+        subset: of the test split: "paper" or "full".
+        prompts: what the items are asked by, of `sam_audio_bench.tasks.data.PROMPTS`.
+        allow_outside: accept files of manifests that lie outside their folder.
+
+    Raises:
+        UsageError: an unknown name or option, data that say something impossible, or items without texts for
+            ``prompts``. Precondition: missing data, or no stored paraphrases.
+    """
+    from sam_audio_bench.tasks.adapters import ADAPTERS
     from sam_audio_bench.tasks.load import is_path
     from sam_audio_bench.tasks.load import load_task as load_one
+    from sam_audio_bench.tasks.prompts import with_prompts
 
     named = plugins("tasks")
     found: dict[str, TaskData] = {}
@@ -275,8 +302,9 @@ def load_tasks(names: Iterable[str], *, split: str = "test", subset: str = "pape
             found[name] = replace(resolve(named[name].value)(split=split, subset=subset), source=name, subset=subset)
             continue
         if not is_path(name) and name not in TASKS and name not in GROUPS:
-            raise unknown_name("task", name, [*TASKS, *GROUPS, *named])
+            raise unknown_name("task", name, [*TASKS, *GROUPS, *named, *(f"{layout}:PATH" for layout in ADAPTERS)])
         for task in GROUPS.get(name, (name,)):
             if task not in found:
-                found[task] = replace(load_one(task, split=split, subset=subset), source=task, subset=subset)
-    return list(found.values())
+                loaded = load_one(task, split=split, subset=subset, allow_outside=allow_outside)
+                found[task] = replace(loaded, source=task, subset=subset)
+    return [with_prompts(data, prompts) for data in found.values()]

@@ -13,6 +13,7 @@ from sam_audio_bench.cli.output import note, print_json, print_records
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.metrics.catalogue import STEREO
 from sam_audio_bench.separators.pickers import AUTO, PICKERS
+from sam_audio_bench.tasks.data import PROMPTS
 
 if TYPE_CHECKING:
     from sam_audio_bench.run.plan import Job, Plan
@@ -24,10 +25,14 @@ __all__ = ["evaluate"]
 @click.command(context_settings={"auto_envvar_prefix": "SABENCH"})
 @click.option("--model", required=True, help="Separators, comma-separated: a name of `sabench list models`, files:DIR, "
               "cmd:'program {mixture} {text} {target}', or module:attribute.")  # fmt: skip
-@click.option("--task", required=True, help="Tasks or groups of `sabench list tasks`, or paths to CSV files.")
+@click.option("--task", required=True, help="Tasks or groups of `sabench list tasks`, or anyone's data: a table, "
+              "a folder, ADAPTER:PATH.")  # fmt: skip
 @click.option("--split", type=click.Choice(["test", "mini"]), default="test", show_default=True,
               help="The official data, or the embedded stems.")  # fmt: skip
 @click.option("--subset", type=click.Choice(["paper", "full"]), default="paper", show_default=True)
+@click.option("--prompts", type=click.Choice(PROMPTS), default="given", show_default=True,
+              help="Ask by other words, or for a sound that is not there.")  # fmt: skip
+@click.option("--allow-outside", is_flag=True, help="Let manifests name files outside their folder.")
 @click.option("--metrics", default="default", show_default=True, help="Ids of `sabench list metrics`, or default.")
 @click.option("--model-args", default="", help="Options of the separators, k=v,k=v.")
 @click.option("--metric-args", default="", help="Options of the metrics, k=v,k=v.")
@@ -105,6 +110,8 @@ def _plan(options: dict[str, Any], config: dict[str, Any]) -> Plan:
         _words(options["task"]),
         split=options["split"],
         subset=options["subset"],
+        prompts=options["prompts"],
+        allow_outside=options["allow_outside"],
         metrics=DEFAULT if options["metrics"] == "default" else _words(options["metrics"]),
         model_args=arguments,
         metric_args=parse_arguments(options["metric_args"]),

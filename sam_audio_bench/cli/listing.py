@@ -14,6 +14,7 @@ __all__ = ["listing"]
 
 
 def _tasks() -> tuple[list[dict[str, Any]], str]:
+    from sam_audio_bench.tasks.adapters import ADAPTERS
     from sam_audio_bench.tasks.catalogue import GROUPS, TASKS
 
     records = [
@@ -22,7 +23,11 @@ def _tasks() -> tuple[list[dict[str, Any]], str]:
     groups = "; ".join(
         f"{name} = {', '.join(names) if len(names) < 4 else f'{len(names)} tasks'}" for name, names in GROUPS.items()
     )
-    return records, f"Groups: {groups}. A path to a CSV with columns mixture,text,target is a task too."
+    layouts = ", ".join(f"{name}:PATH" for name in ADAPTERS)
+    return records, (
+        f"Groups: {groups}. Anyone's data are tasks: a CSV, JSONL or parquet table with columns mixture,text,target, "
+        f"a folder that holds one, a folder of stems, or a known layout: {layouts}."
+    )
 
 
 def _models() -> tuple[list[dict[str, Any]], str]:

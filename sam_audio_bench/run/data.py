@@ -22,7 +22,13 @@ def recorded_data(folders: Sequence[RunFolder]) -> TaskData:
         Precondition: the data are missing. UsageError: they differ from those of a run.
     """
     task = folders[0].header["task"]
-    (data,) = registry.load_tasks([task["source"]], split=task["split"], subset=task["subset"])
+    (data,) = registry.load_tasks(
+        [task["source"]],
+        split=task["split"],
+        subset=task["subset"],
+        prompts=task.get("prompts", "given"),
+        allow_outside=task.get("allow_outside", False),
+    )
     known = {"version": data.version, "data_revision": data.revision, "ids_sha256": data.ids_sha256}
     for folder in folders:
         for name, found in known.items():

@@ -26,6 +26,8 @@ def evaluate(
     *,
     split: str = "test",
     subset: str = "paper",
+    prompts: str = "given",
+    allow_outside: bool = False,
     metrics: str | Sequence[str] = DEFAULT,
     model_args: Mapping[str, Any] | None = None,
     metric_args: Mapping[str, Any] | None = None,
@@ -51,9 +53,12 @@ def evaluate(
     Args:
         model: a registered name, ``files:DIR``, ``cmd:…``, ``module:attribute``, a separator, a function
             ``(mixture, rate, prompt) -> target``, or several of them. The mixture baseline is always added.
-        tasks: names of tasks, groups or manifest files.
+        tasks: names of tasks and groups, paths of manifests and folders, or ``ADAPTER:PATH``.
         split: "test", the official data, or "mini", the embedded one.
         subset: "paper" or "full".
+        prompts: "given"; "paraphrase", every item once by each of its stored paraphrases; or "absent", every item by
+            the text of another one, which it does not have.
+        allow_outside: accept files of manifests that lie outside their folder.
         metrics: metric ids.
         model_args: options of the separators' constructors, the baseline excepted.
         metric_args: options of the metrics' constructors.
@@ -87,6 +92,8 @@ def evaluate(
         [tasks] if isinstance(tasks, str) else tasks,
         split=split,
         subset=subset,
+        prompts=prompts,
+        allow_outside=allow_outside,
         metrics=[metrics] if isinstance(metrics, str) else metrics,
         model_args=model_args,
         metric_args=metric_args,

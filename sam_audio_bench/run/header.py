@@ -27,6 +27,8 @@ def opening(plan: Plan, job: Job) -> dict[str, Any]:
             "version": data.version,
             "split": data.split,
             "subset": data.subset,
+            "prompts": data.prompts,
+            "allow_outside": data.allow_outside,
             "source": data.source or data.task,
             "data_revision": data.revision,
             "items": len(data),

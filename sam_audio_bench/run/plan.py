@@ -136,6 +136,8 @@ def make_plan(
     *,
     split: str = "test",
     subset: str = "paper",
+    prompts: str = "given",
+    allow_outside: bool = False,
     metrics: Iterable[str] = DEFAULT,
     model_args: Mapping[str, Any] | None = None,
     metric_args: Mapping[str, Any] | None = None,
@@ -155,7 +157,7 @@ def make_plan(
     policies = {"stereo": settings.stereo, **settings.offered}
     policies = {name: value for name, value in policies.items() if name in known and name != "dtype"}
     loaded = registry.load_metrics(ids, {**policies, **(metric_args or {})})
-    data = registry.load_tasks(tasks, split=split, subset=subset)
+    data = registry.load_tasks(tasks, split=split, subset=subset, prompts=prompts, allow_outside=allow_outside)
     unavailable = {
         (task.task, column): reason
         for metric in loaded
@@ -176,9 +178,8 @@ def make_plan(
         for task in data
         for separator in separators
     ]
-    return Plan(
-        settings=settings, jobs=tuple(jobs), unavailable=unavailable, config=config or {}, notes=tuple(pickers.notes)
-    )
+    notes = [f"{task.label}: {note}" for task in data for note in task.notes] + [*pickers.notes]
+    return Plan(settings=settings, jobs=tuple(jobs), unavailable=unavailable, config=config or {}, notes=tuple(notes))
 
 
 def _load_separators(

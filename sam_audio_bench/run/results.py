@@ -11,13 +11,14 @@ import pandas as pd
 
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.run.store import COLUMNS, RunFolder, failed
-from sam_audio_bench.stats.summary import Row, summarise, to_json
+from sam_audio_bench.stats.summary import Row, summarise, summarise_paraphrases, to_json
 
 if TYPE_CHECKING:
     from sam_audio_bench.run.plan import Plan
 
 __all__ = ["Results"]
 
+_STATISTICS = {"worst": ", worst paraphrase of each item", "spread": ", spread over the paraphrases of each item"}
 _TASK_FIELDS = ("version", "split", "subset", "data_revision", "ids_sha256")
 _PICKER_FIELDS = ("settings", "weights_sha256")
 _METRIC_FIELDS = ("version", "parameters", "weights_sha256")
@@ -42,6 +43,7 @@ class Results:
     available: int
     failures: int
     candidates: dict[tuple[str, str, str], int] = field(default_factory=dict)  # task, separator, picker -> K
+    paraphrased: frozenset[str] = frozenset()  # tasks whose items are asked in several ways
 
     @classmethod
     def of(cls, plan: Plan) -> Results:
@@ -100,6 +102,7 @@ class Results:
             asked=sum(len(items) for _, items, _, _ in chosen),
             available=sum(total for *_, total in chosen),
             candidates=candidates,
+            paraphrased=frozenset(name for name, task in tasks.items() if task.get("prompts") == "paraphrase"),
             failures=sum(_incomplete(folder, item, columns) for folder, items, columns, _ in chosen for item in items),
         )
 
@@ -118,14 +121,19 @@ class Results:
         """One row per task, separator, picker and metric: mean, interval, counts."""
         known = {name: _Info(record["unit"], record["higher_is_better"]) for name, record in self.metrics.items()}
         rows = summarise(self.frame, known, self.oracles)
-        return [
-            replace(
-                row,
-                label=self.labels.get(row.task, ""),
-                candidates=self.candidates.get((row.task, row.separator, row.picked_by or ""), 1),
-            )
-            for row in rows
-        ]
+        reworded = self.frame[self.frame["task"].isin(self.paraphrased)]
+        if len(reworded):
+            rows += summarise_paraphrases(reworded, known, self.oracles)
+        return [self._labelled(row) for row in rows]
+
+    def _labelled(self, row: Row) -> Row:
+        """With the task's version and split, and the number of candidates."""
+        task, _, statistic = (row.task, "", "") if row.task in self.labels else row.task.rpartition(":")
+        return replace(
+            row,
+            label=self.labels.get(task, "") + _STATISTICS.get(statistic, ""),
+            candidates=self.candidates.get((task, row.separator, row.picked_by or ""), 1),
+        )
 
     def to_frame(self) -> pd.DataFrame:
         """A copy of every score, with the columns of scores.parquet."""

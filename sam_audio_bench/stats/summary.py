@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.metrics.catalogue import CAP_DB
 from sam_audio_bench.stats.bootstrap import Interval, Method, cluster_interval
+from sam_audio_bench.tasks.data import asked_item
 from sam_audio_bench.types import Status
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MetricInfo", "Row", "summarise", "to_json"]
+__all__ = ["MetricInfo", "Row", "summarise", "summarise_paraphrases", "to_json"]
 
 _COLUMNS = ("task", "separator", "picked_by", "metric", "item", "group", "status", "value")
 _FAILURES = frozenset({Status.ERROR, Status.MISSING_MEDIA, Status.LENGTH_MISMATCH, Status.NON_FINITE})
@@ -100,29 +102,85 @@ def summarise(
     Raises:
         UsageError: scores lack a column, or an option of the intervals is out of range.
     """
+    interval = partial(cluster_interval, level=level, resamples=resamples, seed=seed, method=method)
+    return [_row(key, items, metrics.get(key.metric), oracles, interval) for key, items in _in_order(_collect(scores))]
+
+
+def summarise_paraphrases(
+    scores: pd.DataFrame, metrics: Mapping[str, MetricInfo], oracles: Collection[str] = ()
+) -> list[Row]:
+    """What the words of a prompt change: over the paraphrases of each item its worst score, and the spread of all.
+
+    Rows as `summarise` gives them, of the tasks ``<task>:worst`` and ``<task>:spread``. The spread is the largest score
+    less the smallest; the smaller the better. An item counts where all of its paraphrases have a value: a worst of
+    fewer would flatter. Of a metric without a direction there is no worst.
+
+    Args:
+        scores: of tasks whose items are paraphrases, see `sam_audio_bench.tasks.prompts`; columns as in `summarise`.
+        metrics: unit and direction by metric id.
+        oracles: names of the separators that were shown the references.
+
+    Raises:
+        UsageError: scores lack a column.
+    """
+    cells = _in_order(_collect(scores))
     rows = []
-    for key, items in _in_order(_collect(scores)):
-        info = metrics.get(key.metric)
-        unit = "" if info is None else info.unit
-        marks = [mark for mark in items.values() if mark.values]
-        means = [_mean(_cap(value, unit) for value in mark.values) for mark in marks]
-        groups = [mark.group for mark in marks]
-        interval = cluster_interval(means, groups, level=level, resamples=resamples, seed=seed, method=method)
-        low, high = interval if isinstance(interval, Interval) else (None, None)
-        row = Row(
-            **key._asdict(),
-            value=_mean(means) if means else None,
-            ci_low=low,
-            ci_high=high,
-            n_ok=len(means),
-            n=len(items),
-            oracle=key.separator in oracles,
-            capped=sum(any(_cap(value, unit) != value for value in mark.values) for mark in marks),
-            unit=unit,
-            higher_is_better=None if info is None else info.higher_is_better,
-        )
-        rows.append(row)
+    for task in dict.fromkeys(key.task for key, _ in cells):
+        for statistic in ("worst", "spread"):
+            for key, questions in (cell for cell in cells if cell[0].task == task):
+                info = metrics.get(key.metric)
+                if info is None and statistic == "worst":
+                    continue
+                unit, best = ("", True) if info is None else (info.unit, info.higher_is_better)
+                items = _over_paraphrases(questions, unit, statistic, best)
+                row = _row(key._replace(task=f"{task}:{statistic}"), items, info, oracles, cluster_interval)
+                rows.append(replace(row, higher_is_better=False) if statistic == "spread" else row)
     return rows
+
+
+def _over_paraphrases(
+    questions: Mapping[str, _Marks], unit: str, statistic: str, higher_is_better: bool
+) -> dict[str, _Marks]:
+    """One mark an item: none where one of its questions has none."""
+    values: dict[str, list[float | None]] = {}
+    items: dict[str, _Marks] = {}
+    for question, mark in questions.items():
+        item = asked_item(question)
+        items.setdefault(item, _Marks(mark.group))
+        mean = _mean(_cap(value, unit) for value in mark.values) if mark.values else None
+        values.setdefault(item, []).append(mean)
+    for item, found in values.items():
+        known = [value for value in found if value is not None]
+        if len(known) == len(found):
+            worst = min(known) if higher_is_better else max(known)
+            items[item].values.append(worst if statistic == "worst" else max(known) - min(known))
+    return items
+
+
+def _row(
+    key: _Key,
+    items: Mapping[str, _Marks],
+    info: MetricInfo | None,
+    oracles: Collection[str],
+    interval: Callable[[Sequence[float], Sequence[str]], object],
+) -> Row:
+    unit = "" if info is None else info.unit
+    marks = [mark for mark in items.values() if mark.values]
+    means = [_mean(_cap(value, unit) for value in mark.values) for mark in marks]
+    found = interval(means, [mark.group for mark in marks])
+    low, high = found if isinstance(found, Interval) else (None, None)
+    return Row(
+        **key._asdict(),
+        value=_mean(means) if means else None,
+        ci_low=low,
+        ci_high=high,
+        n_ok=len(means),
+        n=len(items),
+        oracle=key.separator in oracles,
+        capped=sum(any(_cap(value, unit) != value for value in mark.values) for mark in marks),
+        unit=unit,
+        higher_is_better=None if info is None else info.higher_is_better,
+    )
 
 
 def to_json(rows: Iterable[Row], runs: Iterable[str] = (), partial: bool = False) -> dict[str, Any]:

@@ -7,7 +7,12 @@
     mini        the embedded split: the recipes, mixed on load
     clips       the rendered videos of the mini split's visual tasks
     attribution who made the stems, and under which licences
-    manifest    anyone's data: a CSV of files
+    manifest    anyone's data: a table of files, a folder, or a known layout
+    manifest_rows    its questions, one row each, and the boundary where they are checked
+    manifest_tables  CSV, JSON lines, parquet and datasets folders as rows
+    manifest_check   everything that can be wrong with it, files included
+    adapters    layouts of known data sets
+    prompts     the same items in other words, or asked for what they do not have
     folders     where the cache and the official data lie
 
 Importing this package does not import torch.

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from sam_audio_bench.errors import UsageError, unknown_name
 from sam_audio_bench.files import sha256
 from sam_audio_bench.types import Item
 
-__all__ = ["TaskData"]
+__all__ = ["PROMPTS", "TaskData", "asked_item"]
+
+PROMPTS = ("given", "paraphrase", "absent")
+"""What the items of a task are asked by, see `sam_audio_bench.tasks.prompts`."""
+
+_ENDING = re.compile(r"~(p\d+|absent)$")
+
+
+def asked_item(identifier: str) -> str:
+    """The item that a question with other words is about.
+
+    >>> asked_item("sfx-01~p2"), asked_item("sfx-01~absent"), asked_item("sfx-01")
+    ('sfx-01', 'sfx-01', 'sfx-01')
+    """
+    return _ENDING.sub("", identifier)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +44,12 @@ class TaskData:
     load: Callable[[str], Item]  # raises MediaError
     source: str | None = None  # the name or path that it was asked for by, if that is not ``task``
     subset: str = "paper"
+    prompts: str = "given"  # of `PROMPTS`
+    texts: Mapping[str, str] = field(default_factory=dict)  # item id -> its text, known without loading it
+    paraphrases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # item id -> other words for its text
+    heard: Mapping[str, frozenset[str]] = field(default_factory=dict)  # item id -> texts that fit its mixture
+    notes: tuple[str, ...] = ()  # what a reader of the plan must know
+    allow_outside: bool = False  # whether a manifest may name files outside its folder
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -61,17 +82,23 @@ class TaskData:
     ) -> TaskData:
         """The part of the task that a run is asked for: named items, then shard I of N, then the first ``limit``.
 
-        A shard takes every N-th item from the I-th, counting from 1, so that N shards are a partition.
+        A shard takes every N-th item from the I-th, counting from 1, so that N shards are a partition. The paraphrases
+        of an item stay together and count as one; its plain id names all of them.
         """
         if limit is not None and limit < 1:
             raise UsageError(f"expected --limit to be at least 1, found {limit}")
+        item = str if self.prompts == "given" else asked_item
+        known = {name for identifier in self.groups for name in (identifier, item(identifier))}
         for identifier in ids:
-            if identifier not in self.groups:
+            if identifier not in known:
                 raise unknown_name("item", identifier, self.groups)
-        chosen = [identifier for identifier in self.groups if not ids or identifier in ids]
+        wanted = set(ids)
+        named = [name for name in self.groups if not wanted or not wanted.isdisjoint((name, item(name)))]
+        chosen = list(dict.fromkeys(map(item, named)))
         if shard is not None:
             index, count = shard
             if not 1 <= index <= count:
                 raise UsageError(f"expected --shard I/N with 1 <= I <= N, found {index}/{count}")
             chosen = chosen[index - 1 :: count]
-        return replace(self, groups={identifier: self.groups[identifier] for identifier in chosen[:limit]})
+        left = set(chosen[:limit])
+        return replace(self, groups={name: self.groups[name] for name in named if item(name) in left})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sam_audio_bench.errors import Precondition, UsageError, unknown_name
+from sam_audio_bench.tasks.adapters import adapter_of
 from sam_audio_bench.tasks.catalogue import GROUPS, TASKS, Task
 from sam_audio_bench.tasks.data import TaskData
 from sam_audio_bench.tasks.folders import data_folder
@@ -16,26 +17,33 @@ SUBSETS = ("paper", "full")
 
 
 def is_path(name: str) -> bool:
-    """Whether a name means a CSV file rather than a task of the catalogue."""
-    return name.lower().endswith(".csv")
+    """Whether a name means anyone's data rather than a task of the catalogue: a table, a folder, or a known layout.
+
+    A folder that bears the name of a task or group needs a separator in front or behind, as in ``./sfx``.
+    """
+    if name in TASKS or name in GROUPS:
+        return False
+    table = name.lower().endswith((".csv", ".jsonl", ".parquet"))
+    return table or adapter_of(name) is not None or Path(name).is_dir()
 
 
-def load_task(name: str, split: str = "mini", subset: str = "paper") -> TaskData:
+def load_task(name: str, split: str = "mini", subset: str = "paper", *, allow_outside: bool = False) -> TaskData:
     """Loads a task of the catalogue, or anyone's data.
 
     Args:
-        name: of a task, or the path of a CSV file (`manifest` describes it), for which split and subset do not matter.
+        name: of a task, or anyone's data (`manifest` describes them), for which split and subset do not matter.
         split: "mini", embedded in the package, or "test", the official data.
         subset: of the test split: "paper", the 50 items a task that the paper reports, or "full".
+        allow_outside: accept files of anyone's data that lie outside their folder.
 
     Raises:
-        UsageError: an unknown name, split or subset, or a CSV that says something impossible.
+        UsageError: an unknown name, split or subset, or data that say something impossible.
         Precondition: the data of the split are not on this machine.
     """
     if is_path(name):
         from sam_audio_bench.tasks.manifest import manifest
 
-        return manifest(Path(name))
+        return manifest(name, allow_outside=allow_outside)
     if split not in SPLITS:
         raise UsageError(f"expected --split {' or '.join(SPLITS)}, found {split!r}")
     if subset not in SUBSETS:

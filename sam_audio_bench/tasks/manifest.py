@@ -1,215 +1,119 @@
-"""Anyone's data: a CSV with one row a question.
+"""Anyone's data: a table with one row a question, a folder that holds one, or a known layout.
 
     mixture,text,target
     street.wav,dog barking,street-dog.wav
 
-Columns, in any order; only ``mixture`` and one of ``text`` and ``spans`` are required:
+Columns, in any order; only ``mixture`` and one of ``text``, ``spans`` and ``video`` are required:
 
-    mixture    audio or video file in the folder of the CSV
-    text       what to extract
-    spans      when it sounds (+) or does not (-), in seconds: ``+1.0:2.5 -3:4``
-    target     the clean sound; a silent file says that the mixture does not have it
-    residual   everything else; mixture minus target where it is left out
-    group      the recording that the mixture was cut from; the mixture itself where it is left out
-    id         name of the question; the mixture without its suffix where it is left out, with the prompt behind it
-               where several questions are about one mixture
+    mixture      audio or video file in the folder of the table
+    text         what to extract
+    spans        when it sounds (+) or does not (-), in seconds: ``+1.0:2.5 -3:4``
+    video        file that shows it
+    mask         of the video, npz with ``video_masklet`` [frames, height, width]; none: the video is masked already
+    target       the clean sound; a silent file says that the mixture does not have it
+    residual     everything else; mixture minus target where it is left out
+    group        the recording that the mixture was cut from; the mixture itself where it is left out
+    id           name of the question; the mixture without its suffix where it is left out, with the prompt behind it
+                 where several questions are about one mixture
+    paraphrases  other words for the text, apart by ``|``
 
-The file is checked when the task is loaded, sound only when an item is.
+The table is checked when the task is loaded, sound only when an item is; `manifest_check` looks at everything.
 """
 
 from __future__ import annotations
 
-import csv
-import difflib
-import io
-import math
-import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path, PurePath
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
 
-from sam_audio_bench import audio
-from sam_audio_bench.errors import MediaError, UsageError
+from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import sha256
+from sam_audio_bench.tasks.adapters import adapter_of
 from sam_audio_bench.tasks.data import TaskData
-from sam_audio_bench.types import Audio, Item, Prompt, Query, Span
+from sam_audio_bench.tasks.manifest_rows import Problem, Questions, Row, collect, task_data
+from sam_audio_bench.tasks.manifest_tables import COLUMNS, READERS, parse_spans, read_datasets
 
-__all__ = ["COLUMNS", "manifest", "parse_spans"]
+__all__ = ["COLUMNS", "manifest", "parse_spans", "questions"]
 
-COLUMNS = ("mixture", "text", "spans", "target", "residual", "group", "id")
-_FILES = ("mixture", "target", "residual")
-
-_NUMBER = r"((?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)"
-_SPAN = re.compile(rf"([+-]){_NUMBER}:{_NUMBER}", re.ASCII | re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Row:
-    number: int  # of its last line, as editors count
-    name: str  # of the mixture, without suffix
-    mixture: Path
-    prompt: Prompt
-    target: Path | None
-    residual: Path | None
-    group: str
-    id: str
+_NAMES = tuple(f"{stem}{suffix}" for stem in ("manifest", "metadata") for suffix in READERS)
+_STATE = "state.json"  # of datasets' save_to_disk
+_SPLITS = "dataset_dict.json"
 
 
-def manifest(path: Path) -> TaskData:
-    """Loads the questions of a CSV file; the task bears its name.
+def manifest(name: str | Path, *, allow_outside: bool = False) -> TaskData:
+    """Loads the questions of a table, a folder or a known layout; see `questions`.
 
-    Whether the targets are voices, only the user knows, so metrics of speech may be asked for.
+    Whether the targets of a table are voices, only the user knows, so metrics of speech may be asked for.
 
     Raises:
-        UsageError: the file is absent, no UTF-8, or a row says something impossible; the message names the row.
+        UsageError: nothing there, or a row says something impossible; the message names the row.
     """
-    try:
-        content = path.read_bytes()
-        text = content.decode("utf-8-sig")  # spreadsheets begin their UTF-8 with a byte order mark
-    except OSError as error:
-        raise UsageError(f"expected a CSV file with a column 'mixture' at {path}, found none ({error})") from error
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise UsageError(f"expected UTF-8 in {path}, found something else in row {line}: save it as UTF-8") from error
-    rows = _by_id(path, _rows(path, text))
-    offers: dict[str, list[object]] = {
-        "reference": [row.target for row in rows.values()],
-        "residual_reference": [row.residual or row.target for row in rows.values()],
-        "text": [row.prompt.text for row in rows.values()],
-        "spans": [row.prompt.spans for row in rows.values()],
-    }
-    return TaskData(
-        task=path.stem,
-        version="1",
-        split="file",
-        revision=sha256(content),
-        groups={identifier: row.group for identifier, row in rows.items()},
-        provides=frozenset({"speech", *(name for name, values in offers.items() if all(values))}),
-        load=partial(_load, rows),
-    )
+    return task_data(questions(name, allow_outside=allow_outside))
 
 
-def parse_spans(text: str) -> tuple[Span, ...]:
-    """Reads signed spans in seconds, apart by spaces; raises UsageError for anything else.
+def questions(name: str | Path, *, allow_outside: bool = False) -> Questions:
+    """What a name says, with every problem that shows without looking at sound or pictures.
 
-    >>> parse_spans("+1.0:2.5 -3:4")
-    (('+', 1.0, 2.5), ('-', 3.0, 4.0))
+    Args:
+        name: path of a CSV, JSONL or parquet table; of a folder with ``manifest`` or ``metadata`` in one of these
+            formats; of a ``datasets`` folder; of a folder of stems; or ``ADAPTER:PATH``.
+        allow_outside: accept absolute paths and ``..`` in the rows.
+
+    Raises:
+        UsageError: nothing there, or nothing that can be read.
     """
-    return tuple(_span(part) for part in text.split())
-
-
-def _span(text: str) -> Span:
-    if match := _SPAN.fullmatch(text):
-        sign, start, end = match[1], float(match[2]), float(match[3])
-        if start < end < math.inf:
-            return sign, start, end
-    raise UsageError(f"expected a span such as +1.0:2.5 or -3:4 (sign, start < end in seconds), found {text!r}")
-
-
-def _rows(path: Path, text: str) -> list[_Row]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    try:
-        _check_header(path, reader.fieldnames or ())
-        rows = []
-        for cells in reader:
-            try:
-                rows.append(_row(path.parent, reader.reader.line_num, cells))
-            except UsageError as error:
-                raise UsageError(f"row {reader.reader.line_num} of {path}: {error}") from error
-    except csv.Error as error:
-        number = reader.reader.line_num
-        raise UsageError(f"expected a CSV file at {path}, found a damaged row {number} ({error})") from error
-    if not rows:
-        raise UsageError(f"expected at least one row below the header of {path}, found none")
-    return rows
-
-
-def _check_header(path: Path, names: Iterable[str]) -> None:
-    found = [name.strip() for name in names]
-    where = f"row 1 of {path}"
-    for name in found:  # other columns are the owner's affair, misspelt ones are not
-        near = difflib.get_close_matches(name.lower(), sorted(set(COLUMNS) - set(found)), n=1, cutoff=0.8)
-        if near and name not in COLUMNS:
-            raise UsageError(f"{where}: unknown column {name!r}: did you mean {near[0]!r}?")
-    if "mixture" not in found or not {"text", "spans"} & set(found):
-        columns = ", ".join(found) or "none"
-        raise UsageError(f"{where}: expected columns 'mixture' and 'text' or 'spans', found {columns}")
-    if repeated := [name for name in COLUMNS if found.count(name) > 1]:
-        raise UsageError(f"{where}: expected each column once, found {repeated[0]!r} more often")
-
-
-def _row(folder: Path, number: int, cells: Mapping[str | None, str | list[str] | None]) -> _Row:
-    if None in cells:
-        raise UsageError("expected as many cells as the header has, found more: put text that has commas in quotes")
-    values = {str(name).strip(): value.strip() for name, value in cells.items() if isinstance(value, str)}
-    if not (mixture := values.get("mixture")):
-        raise UsageError("expected the path of a mixture, found an empty cell")
-    text, spans = values.get("text", ""), parse_spans(values.get("spans", ""))
-    if not text and not spans:
-        raise UsageError("expected a prompt, found neither a text nor a span")
-    paths = {column: _inside(folder, values[column]) for column in _FILES if values.get(column)}
-    return _Row(
-        number=number,
-        name=PurePath(mixture).with_suffix("").as_posix(),
-        mixture=paths["mixture"],
-        prompt=Prompt(text=text or None, spans=spans),
-        target=paths.get("target"),
-        residual=paths.get("residual"),
-        group=values.get("group") or PurePath(mixture).as_posix(),
-        id=values.get("id", ""),
-    )
-
-
-def _inside(folder: Path, name: str) -> Path:
+    if chosen := adapter_of(str(name)):
+        adapter, path = chosen
+        if not path.exists():
+            raise UsageError(f"expected {adapter.layout} at {path}, found nothing there")
+        module, _, attribute = adapter.target.partition(":")
+        layout: Questions = getattr(importlib.import_module(module), attribute)(path, allow_outside=allow_outside)
+        return layout
     path = Path(name)
-    if path.is_absolute() or path.drive or ".." in path.parts or not path.name:
-        raise UsageError(f"expected a file inside the folder of the CSV, given relative to it, found {name!r}")
-    return folder / path
+    if not path.is_dir():
+        return _table(path, allow_outside)
+    if (path / _STATE).is_file() or (path / _SPLITS).is_file():
+        revision = sha256((path / _STATE).read_bytes()) if (path / _STATE).is_file() else None
+        return _collected(path, path, read_datasets(path), revision, allow_outside)
+    tables = [path / table for table in _NAMES if (path / table).is_file()]
+    if len(tables) > 1:
+        raise UsageError(f"expected one table in {path}, found {', '.join(table.name for table in tables)}: name one")
+    if tables:
+        return _table(tables[0], allow_outside, name=path.resolve().name)
+    try:
+        return questions(f"stems:{path}", allow_outside=allow_outside)
+    except UsageError as error:
+        raise UsageError(
+            f"expected one of {', '.join(_NAMES[:3])}, a datasets folder or folders of stems in {path}, found none"
+        ) from error
 
 
-def _by_id(path: Path, rows: Sequence[_Row]) -> dict[str, _Row]:
-    asked = Counter(row.name for row in rows if not row.id)
-    found: dict[str, _Row] = {}
-    for row in rows:
-        identifier = row.id or (row.name if asked[row.name] == 1 else f"{row.name}-{_slug(row.prompt)}")
-        if identifier in found:
-            raise UsageError(
-                f"row {row.number} of {path}: expected an id of its own, found {identifier!r}, which row "
-                f"{found[identifier].number} has: name the questions in a column 'id'"
-            )
-        found[identifier] = row
-    return found
+def _table(path: Path, allow_outside: bool, name: str | None = None) -> Questions:
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        formats = ", ".join(READERS)
+        raise UsageError(f"expected a table of questions ({formats}) or a folder at {path}, found neither")
+    try:
+        revision = sha256(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"expected a table of questions at {path}, found none ({error})") from error
+    return _collected(path, path.parent, reader(path), revision, allow_outside, name)
 
 
-def _slug(prompt: Prompt) -> str:
-    words = prompt.text or " ".join(f"{sign}{start:g}:{end:g}" for sign, start, end in prompt.spans)
-    return re.sub(r"[^\w.]+", "-", words).strip("-")
-
-
-def _load(rows: Mapping[str, _Row], identifier: str) -> Item:
-    row = rows[identifier]
-    mixture = audio.read(row.mixture)
-    target = _like(mixture, row.mixture, row.target) if row.target else None
-    residual = _like(mixture, row.mixture, row.residual) if row.residual else None
-    if target and not residual:
-        residual = Audio(mixture.samples - target.samples, mixture.rate)
-    return Item(
-        id=identifier,
-        group=row.group,
-        query=Query(mixture=mixture, prompt=row.prompt),
-        reference=target,
-        residual_reference=residual,
+def _collected(
+    path: Path,
+    root: Path,
+    rows: Iterator[Row | Problem],
+    revision: str | None,
+    allow_outside: bool,
+    name: str | None = None,
+) -> Questions:
+    return collect(
+        name or path.resolve().stem,
+        path,
+        rows,
+        root=root,
+        revision=revision,
+        voices=True,
+        allow_outside=allow_outside,
     )
-
-
-def _like(mixture: Audio, named: Path, path: Path) -> Audio:
-    found = audio.resample(audio.read(path), mixture.rate)
-    if found.samples.shape != mixture.samples.shape:
-        raise MediaError(
-            f"expected {path} to be as long as {named} and to have its channels, {mixture.channels} x {mixture.length} "
-            f"samples at {mixture.rate} Hz, found {found.channels} x {found.length}",
-            status="length_mismatch" if found.channels == mixture.channels else "error",
-        )
-    return found

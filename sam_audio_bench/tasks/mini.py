@@ -19,7 +19,7 @@ from sam_audio_bench import audio
 from sam_audio_bench.tasks import clips
 from sam_audio_bench.tasks.catalogue import TASKS, Task
 from sam_audio_bench.tasks.data import TaskData
-from sam_audio_bench.tasks.recipes import SECONDS, Recipe, groups, recipes, revision, spans, stems
+from sam_audio_bench.tasks.recipes import SECONDS, Recipe, groups, heard, recipes, revision, spans, stems, words
 from sam_audio_bench.types import Audio, Item, Prompt, Query
 
 __all__ = ["RATE", "Mix", "mini", "mix"]
@@ -54,6 +54,7 @@ def mini(name: str) -> TaskData:
         if recipe.target or task.prompt == "text"
     }
     together = groups(recipes()[kind])
+    asked = mixtures if "text" in _OFFERS[task.prompt] else {}
     return TaskData(
         task=name,
         version=task.version,
@@ -62,6 +63,9 @@ def mini(name: str) -> TaskData:
         groups={identifier: together[recipe.id] for identifier, recipe in mixtures.items()},
         provides=frozenset({"reference", "residual_reference"} | _OFFERS[task.prompt] | _SPEECH.get(kind, set())),
         load=partial(_load, task, mixtures, together),
+        texts={identifier: recipe.prompt for identifier, recipe in asked.items()},
+        paraphrases={identifier: words()[recipe.prompt].paraphrases for identifier, recipe in asked.items()},
+        heard={identifier: heard(recipe) for identifier, recipe in asked.items()},
     )
 
 

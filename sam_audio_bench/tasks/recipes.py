@@ -15,7 +15,20 @@ from types import MappingProxyType
 
 from sam_audio_bench.types import Span
 
-__all__ = ["FOLDER", "SECONDS", "Recipe", "Stem", "groups", "recipes", "revision", "spans", "stems"]
+__all__ = [
+    "FOLDER",
+    "SECONDS",
+    "Recipe",
+    "Stem",
+    "Words",
+    "groups",
+    "heard",
+    "recipes",
+    "revision",
+    "spans",
+    "stems",
+    "words",
+]
 
 FOLDER = Path(__file__).with_name("mini_data")
 
@@ -67,6 +80,32 @@ def recipes() -> Mapping[str, tuple[Recipe, ...]]:
     """Recipes of each text task, in order."""
     tasks = json.loads((FOLDER / "items.json").read_text(encoding="utf-8"))
     return MappingProxyType({task: tuple(Recipe(**record) for record in records) for task, records in tasks.items()})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """What else is known of a prompt."""
+
+    paraphrases: tuple[str, ...]
+    fits: frozenset[str]  # labels of the stems that it may name
+
+
+@lru_cache(maxsize=1)
+def words() -> Mapping[str, Words]:
+    """Paraphrases of each prompt, and the sounds that it fits; in doubt it does."""
+    records = json.loads((FOLDER / "prompts.json").read_text(encoding="utf-8"))
+    return MappingProxyType(
+        {
+            prompt: Words(paraphrases=tuple(record["paraphrases"]), fits=frozenset(record["fits"]))
+            for prompt, record in records.items()
+        }
+    )
+
+
+def heard(recipe: Recipe) -> frozenset[str]:
+    """The prompts that fit some sound of a mixture."""
+    labels = {stems()[name].label for name in (*recipe.target, *recipe.others)}
+    return frozenset(prompt for prompt, known in words().items() if not labels.isdisjoint(known.fits))
 
 
 @lru_cache(maxsize=1)

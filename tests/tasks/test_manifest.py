@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -96,27 +97,30 @@ def test_nothing_is_decoded_before_an_item_is_asked_for(folder: Path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "row 1 of .*expected columns 'mixture' and 'text' or 'spans', found none"),
-        ("mixture,target\na.wav,t.wav\n", "expected columns 'mixture' and 'text' or 'spans', found mixture, target"),
+        ("", "row 1 of .*expected columns 'mixture' and 'text' or 'spans' or 'video', found none"),
+        (
+            "mixture,target\na.wav,t.wav\n",
+            "expected columns 'mixture' and 'text' or 'spans' or 'video', found mixture, target",
+        ),
         ("file,text\na.wav,dog\n", "expected columns 'mixture'"),
         ("mixture,text,taget\na.wav,dog,t.wav\n", "unknown column 'taget': did you mean 'target'"),
         ("Mixture,text\na.wav,dog\n", "unknown column 'Mixture': did you mean 'mixture'"),
         ("mixture,text,text\na.wav,dog,cat\n", "each column once, found 'text'"),
-        ("mixture,text\n", "at least one row below the header"),
-        ("mixture,text\na.wav,dog\na.wav,  \n", "row 3 of .*found neither a text nor a span"),
+        ("mixture,text\n", "at least one question, found none"),
+        ("mixture,text\na.wav,dog\na.wav,  \n", "row 3 of .*found neither a text nor a span nor a video"),
         ("mixture,text\n,dog\n", "row 2 of .*path of a mixture, found an empty cell"),
-        ("mixture,text\na.wav\n", "row 2 of .*found neither a text nor a span"),
+        ("mixture,text\na.wav\n", "row 2 of .*found neither a text nor a span nor a video"),
         ("mixture,text\na.wav,dog, loudly\n", "row 2 of .*as many cells as the header"),
         ('mixture,text\na.wav,"dog\n', "damaged row 2"),
         ("mixture,text,id\na.wav,dog,x\nt.wav,cat,x\n", "row 3 of .*an id of its own, found 'x', which row 2 has"),
         ("mixture,text\na.wav,dog\na.wav,dog\n", "row 3 of .*found 'a-dog', which row 2 has"),
         ("mixture,text,spans\na.wav,dog,1:2\n", "row 2 of .*expected a span such as"),
-        ("mixture,text\n../a.wav,dog\n", r"row 2 of .*inside the folder of the CSV.*'\.\./a\.wav'"),
-        ("mixture,text\nsub/../../a.wav,dog\n", "row 2 of .*inside the folder of the CSV"),
-        ("mixture,text\n/etc/passwd,dog\n", "row 2 of .*inside the folder of the CSV"),
-        ("mixture,text\n.,dog\n", "row 2 of .*inside the folder of the CSV"),
-        ("mixture,text,target\na.wav,dog,../t.wav\n", "row 2 of .*inside the folder of the CSV"),
-        ("mixture,text,residual\na.wav,dog,/t.wav\n", "row 2 of .*inside the folder of the CSV"),
+        ("mixture,text\n../a.wav,dog\n", r"row 2 of .*inside the folder of the data.*'\.\./a\.wav'"),
+        ("mixture,text\nsub/../../a.wav,dog\n", "row 2 of .*inside the folder of the data"),
+        ("mixture,text\n/etc/passwd,dog\n", "row 2 of .*inside the folder of the data"),
+        ("mixture,text\n.,dog\n", "row 2 of .*inside the folder of the data"),
+        ("mixture,text,target\na.wav,dog,../t.wav\n", "row 2 of .*inside the folder of the data"),
+        ("mixture,text,residual\na.wav,dog,/t.wav\n", "row 2 of .*inside the folder of the data"),
     ],
 )
 def test_a_mistake_names_its_row(folder: Path, text: str, message: str):
@@ -126,15 +130,61 @@ def test_a_mistake_names_its_row(folder: Path, text: str, message: str):
 
 def test_another_encoding_names_its_row(folder: Path):
     (folder / "mine.csv").write_bytes("mixture,text\na.wav,dog\nt.wav,Hündin\n".encode("latin-1"))
-    with pytest.raises(UsageError, match=r"expected UTF-8 .* in row 3"):
+    with pytest.raises(UsageError, match=r"row 3 of .*expected UTF-8"):
         manifest(folder / "mine.csv")
 
 
 def test_an_absent_file_is_refused(tmp_path: Path):
-    with pytest.raises(UsageError, match=r"expected a CSV file .*none\.csv, found none"):
+    with pytest.raises(UsageError, match=r"expected a table of questions .*none\.csv, found none"):
         manifest(tmp_path / "none.csv")
-    with pytest.raises(UsageError, match="expected a CSV file"):
+    with pytest.raises(UsageError, match=r"expected one of manifest\.csv.*or folders of stems"):
         manifest(tmp_path)
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(UsageError, match=r"expected a table of questions \(\.csv, \.jsonl, \.parquet\) or a folder"):
+        manifest(tmp_path / "notes.txt")
+
+
+def test_paths_outside_need_leave(folder: Path):
+    inner = folder / "inner"
+    inner.mkdir()
+    path = table(inner, f"mixture,text,target\n../a.wav,dog,{folder / 't.wav'}\n")
+    with pytest.raises(UsageError, match="--allow-outside"):
+        load_task(str(path))
+    data = load_task(str(path), allow_outside=True)
+    assert data.allow_outside
+    reference = data[data.ids[0]].reference
+    assert reference is not None
+    assert torch.equal(reference.samples, noise(1))
+    with pytest.raises(UsageError, match=r"expected a path, found '.'"):
+        manifest(table(inner, "mixture,text\n.,dog\n"), allow_outside=True)
+
+
+def test_videos_masks_and_paraphrases(folder: Path):
+    data = manifest(table(folder, "mixture,video,mask,text,paraphrases\na.wav,v.mp4,m.npz,dog,hound | a barker |\n"))
+    assert data.provides == {"speech", "text", "video"}
+    assert data.paraphrases == {"a": ("hound", "a barker")}
+    prompt = data["a"].query.prompt
+    assert (prompt.video, prompt.mask) == (str(folder / "v.mp4"), str(folder / "m.npz"))
+    with pytest.raises(UsageError, match=r"expected the video that the mask m.npz belongs to"):
+        manifest(table(folder, "mixture,text,mask\na.wav,dog,m.npz\n"))
+
+
+def test_ten_thousand_rows_load_lazily_in_flat_memory(folder: Path):
+    rows = "".join(f"a.wav,sound number {number},g{number % 100},q{number}\n" for number in range(10_000))
+    path = table(folder, "mixture,text,group,id\n" + rows)
+    tracemalloc.start()
+    try:
+        data = manifest(path)
+        assert len(data) == 10_000
+        assert tracemalloc.get_traced_memory()[1] < 50 * 2**20
+        data["q0"]
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        for number in range(200):
+            data[f"q{number}"]
+        assert tracemalloc.get_traced_memory()[1] - before < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24"])

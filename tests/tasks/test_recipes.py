@@ -175,7 +175,8 @@ def files(folder: Path) -> list[Path]:
 
 
 def test_the_folder_holds_exactly_what_is_listed_and_stays_small():
-    listed = {stem.path for stem in stems().values()} | {FOLDER / "items.json", FOLDER / "manifest.json", PATH}
+    tables = {FOLDER / f"{name}.json" for name in ("items", "manifest", "prompts")}
+    listed = {stem.path for stem in stems().values()} | tables | {PATH}
     assert set(files(FOLDER)) == listed
     assert sum(path.stat().st_size for path in listed) <= 4_000_000
     used = {stem for _, recipe in ALL for stem in (*recipe.target, *recipe.others)}

@@ -1,0 +1,58 @@
+"""Evaluation lists as AudioSep has them, of two kinds, with their sounds beside the list.
+
+    idx,caption,…                                    mixture-<idx>.wav and segment-<idx>.wav, as AudioCaps and Clotho
+    …,mix_wav,s0_wav,s0_text,s1_wav,s1_text          named files, as VGGSound; both sources are asked for
+
+In a list of the first kind the first two columns count, whatever they are called. Sounds may also lie in a folder
+``audio``, or in one with the name of the list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from sam_audio_bench.tasks.adapters.layouts import csv_in, csv_rows, sound_file
+from sam_audio_bench.tasks.manifest_rows import Problem, Questions, Row, collect
+from sam_audio_bench.tasks.manifest_tables import read_csv
+
+__all__ = ["questions"]
+
+_PAIRS = ("mix_wav", "s0_wav", "s0_text", "s1_wav", "s1_text")
+
+
+def questions(path: Path, *, allow_outside: bool = False) -> Questions:
+    """The rows of the CSV, or of the only one in a folder; raises UsageError where there is none."""
+    table = csv_in(path)
+    _, header = next(read_csv(table), (1, {}))
+    names = {name.lower() for name in header} if not isinstance(header, Problem) else set()
+    rows = _pairs(table) if set(_PAIRS) <= names else _segments(table)
+    return collect(f"audiosep-{table.stem}", path, rows, root=table.parent, allow_outside=allow_outside)
+
+
+def _segments(table: Path) -> Iterator[Row | Problem]:
+    for number, cells in csv_rows(table, ("idx", "caption")):
+        if isinstance(cells, Problem):
+            yield cells
+            continue
+        mixture, target = (_file(table, f"{kind}-{cells['idx']}") for kind in ("mixture", "segment"))
+        yield Row(where=number, mixture=mixture, text=cells["caption"], target=(target,), id=cells["idx"])
+
+
+def _pairs(table: Path) -> Iterator[Row | Problem]:
+    for number, cells in csv_rows(table, _PAIRS):
+        if isinstance(cells, Problem):
+            yield cells
+            continue
+        for source in ("s0", "s1"):
+            yield Row(
+                where=number,
+                mixture=_file(table, cells["mix_wav"]),
+                text=cells[f"{source}_text"],
+                target=(_file(table, cells[f"{source}_wav"]),),
+                id=f"{Path(cells['mix_wav']).stem}-{source}",
+            )
+
+
+def _file(table: Path, name: str) -> str:
+    return sound_file(table.parent, name, ("", "audio", table.stem))

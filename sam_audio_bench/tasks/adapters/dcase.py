@@ -1,0 +1,59 @@
+"""DCASE 2024 task 9, language-queried audio source separation: the synthetic validation set.
+
+    lass_synthetic_validation.csv     source,noise,snr,caption
+    lass_validation/<source>.wav      or beside the CSV
+
+A row mixes two clips: the noise is scaled to ``snr`` dB below the source, and where the mixture would leave full scale,
+everything is scaled to a peak of 0.9. The caption asks for the source.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from sam_audio_bench.tasks.adapters.layouts import csv_in, csv_rows, sound_file
+from sam_audio_bench.tasks.manifest_rows import Problem, Questions, Row, collect
+
+__all__ = ["questions"]
+
+_COLUMNS = ("source", "noise", "snr", "caption")
+_FOLDERS = ("", "lass_validation", "audio")
+
+
+def questions(path: Path, *, allow_outside: bool = False) -> Questions:
+    """The rows of the CSV, or of the only one in a folder; raises UsageError where there is none."""
+    table = csv_in(path)
+    name = f"dcase2024-t9-{table.stem}"
+    return collect(name, path, _rows(table), root=table.parent, allow_outside=allow_outside)
+
+
+def _rows(table: Path) -> Iterator[Row | Problem]:
+    for number, cells in csv_rows(table, _COLUMNS):
+        if isinstance(cells, Problem):
+            yield cells
+            continue
+        ratio = _decibels(cells["snr"])
+        if ratio is None:
+            what = f"expected a level ratio in dB, found {cells['snr']!r}"
+            yield Problem(where=number, what=what, column="snr")
+            continue
+        source, noise = (sound_file(table.parent, cells[name], _FOLDERS) for name in ("source", "noise"))
+        yield Row(
+            where=number,
+            text=cells["caption"],
+            target=(source,),
+            residual=(noise,),
+            target_to_rest_db=ratio,
+            group=cells["source"],
+            id=f"{cells['source']}-{number - 2}",  # a source comes with several captions
+        )
+
+
+def _decibels(text: str) -> float | None:
+    try:
+        ratio = float(text)
+    except ValueError:
+        return None
+    return ratio if math.isfinite(ratio) else None

@@ -1,0 +1,41 @@
+"""Divide and Remaster: one folder a split (``tr``, ``cv``, ``tt``), in it one folder a track.
+
+    tt/<track>/mix.wav  speech.wav  music.wav  sfx.wav
+
+Asked for are "speech", "music" and "sound effects".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.tasks.adapters.layouts import folders_in
+from sam_audio_bench.tasks.manifest_rows import Questions, Row, collect
+
+__all__ = ["questions"]
+
+_TEXTS = {"speech": "speech", "music": "music", "sfx": "sound effects"}
+
+
+def questions(path: Path, *, allow_outside: bool = False) -> Questions:
+    """Three questions a track; raises UsageError where no track is."""
+    rows = list(_rows(path))
+    if not rows:
+        raise UsageError(f"expected tracks such as 1002/mix.wav in {path}, found none")
+    return collect(f"dnr-{path.resolve().name}", path, rows, allow_outside=allow_outside)
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    for track in folders_in(path):
+        if any((track / f"{stem}.wav").is_file() for stem in ("mix", *_TEXTS)):
+            for stem, text in _TEXTS.items():
+                yield Row(
+                    where=f"{track.name}/{stem}",
+                    mixture=f"{track.name}/mix.wav",
+                    text=text,
+                    target=(f"{track.name}/{stem}.wav",),
+                    group=track.name,
+                    id=f"{track.name}-{stem}",
+                )

@@ -1,0 +1,54 @@
+"""FUSS, Free Universal Sound Separation: one folder a split.
+
+    example00000.wav                  the mixture
+    example00000_sources/             background0_sound.wav, foreground0_sound.wav, …
+
+or a folder an example, with ``mixture.wav`` (or ``mix.wav``, or its own name) and ``sources/``.
+
+The sources have no names, so a question is asked by the spans in which its source sounds. Backgrounds sound all the
+time, hence only the other sources are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.tasks.adapters.layouts import SUFFIXES, folders_in
+from sam_audio_bench.tasks.manifest_rows import Questions, Row, collect
+
+__all__ = ["questions"]
+
+_ENDING = "_sources"
+
+
+def questions(path: Path, *, allow_outside: bool = False) -> Questions:
+    """One question a source that is no background; raises UsageError where no example is."""
+    rows = list(_rows(path))
+    if not rows:
+        raise UsageError(f"expected examples such as example00000{_ENDING}/ in {path}, found none")
+    return collect(f"fuss-{path.resolve().name}", path, rows, allow_outside=allow_outside)
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    for folder in folders_in(path):
+        if folder.name.endswith(_ENDING):
+            example, sources = folder.name.removesuffix(_ENDING), folder
+            mixtures = [f"{example}.wav"]
+        elif (folder / "sources").is_dir():
+            example, sources = folder.name, folder / "sources"
+            mixtures = [f"{example}/{name}.wav" for name in ("mixture", "mix", example)]
+        else:
+            continue
+        mixture = next((name for name in mixtures if (path / name).is_file()), mixtures[0])
+        for source in sorted(sources.iterdir()):
+            if source.suffix.lower() in SUFFIXES and not source.name.startswith(("background", ".")):
+                yield Row(
+                    where=f"{example}/{source.name}",
+                    mixture=mixture,
+                    target=(source.relative_to(path).as_posix(),),
+                    spans_of_target=True,
+                    group=example,
+                    id=f"{example}-{source.stem}",
+                )

@@ -1,0 +1,72 @@
+"""Songs in stems: a folder a song, a file a stem, as MUSDB18-HQ, MoisesDB in files, or a session of one's own.
+
+    songs/<song>/vocals.wav  drums.wav  bass.wav  other.wav  mixture.wav
+
+A stem is asked for by its name, ``lead_vocals`` as "lead vocals". The residual is the sum of all other stems, the
+mixture the file ``mixture`` or ``mix``, or the sum of all where there is none. ``other`` names nothing that could be
+asked for: it is in the residual alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.tasks.adapters.layouts import SUFFIXES, folders_in
+from sam_audio_bench.tasks.manifest_rows import Questions, Row, collect
+
+__all__ = ["questions"]
+
+_MIXTURES = ("mixture", "mix")
+_NAMELESS = ("other", "others", "rest", "residual", "accompaniment", "instrumental")
+_SUMS = ("accompaniment", "instrumental")  # of stems that are there too
+
+
+def questions(path: Path, *, allow_outside: bool = False) -> Questions:
+    """One question a stem; raises UsageError where no folder holds two stems."""
+    rows = list(_rows(path))
+    if not rows:
+        raise UsageError(f"expected folders of stems such as song/vocals.wav and song/drums.wav in {path}, found none")
+    return collect(f"stems-{path.resolve().name}", path, rows, allow_outside=allow_outside)
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    for song in folders_in(path):
+        files = _files(song)
+        mixture = next((files[name] for name in _MIXTURES if name in files), None)
+        stems = {name: file for name, file in files.items() if name not in _MIXTURES}
+        parts = {name: file for name, file in stems.items() if name not in _SUMS}
+        stems = parts if len(parts) > 1 else stems
+        if len(stems) < 2:
+            continue
+        for name, file in stems.items():
+            if name not in _NAMELESS:
+                yield Row(
+                    where=f"{song.name}/{name}",
+                    mixture=mixture,
+                    text=re.sub(r"[\s_-]+", " ", name).strip(),
+                    target=(file,),
+                    residual=tuple(other for stem, other in stems.items() if stem != name),
+                    group=song.name,
+                    id=f"{song.name}-{name}",
+                )
+
+
+def _files(song: Path) -> dict[str, str]:
+    """Lower-case stem -> its path; of several formats the preferred one."""
+    found: dict[str, str] = {}
+    for file in sorted(song.iterdir(), key=lambda file: (file.name.lower(), file.name)):
+        known = found.get(file.stem.lower())
+        if (
+            file.suffix.lower() in SUFFIXES
+            and not file.name.startswith(".")
+            and (known is None or _rank(file.name) < _rank(known))
+        ):
+            found[file.stem.lower()] = f"{song.name}/{file.name}"
+    return found
+
+
+def _rank(name: str) -> int:
+    return SUFFIXES.index(Path(name).suffix.lower())

@@ -1,0 +1,109 @@
+"""Everything that can be wrong with anyone's data, looked at in full: `sabench data validate`.
+
+Loading a task checks what its table says; here every file is opened and decoded as well. An error costs its row in a
+run; a warning is worked around, and how is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from sam_audio_bench import video
+from sam_audio_bench.errors import MediaError
+from sam_audio_bench.tasks.manifest_rows import Problem, Questions, Row, Sound, like, named, read_sound
+from sam_audio_bench.types import Audio
+
+__all__ = ["SLACK", "check"]
+
+SLACK = 0.05
+"""Seconds by which spans and videos may differ from their mixture: a frame at 20 frames a second."""
+
+_Report = Callable[..., Problem]
+
+
+def check(questions: Questions, *, advance: Callable[[], None] = lambda: None) -> Iterator[Problem]:
+    """Every problem: those of the table first, then those of the files, row by row.
+
+    Args:
+        questions: of `sam_audio_bench.tasks.manifest.questions`.
+        advance: called after every row whose files were looked at.
+    """
+    yield from questions.problems
+    for row in questions.rows.values():
+        yield from _check_row(questions.root, row)
+        advance()
+
+
+def _check_row(root: Path, row: Row) -> Iterator[Problem]:
+    report = partial(Problem, where=row.where, item=row.id)
+    first: Sound = row.mixture if row.mixture is not None else row.target[0]
+    column = "target" if row.mixture is None else "mixture"
+    try:
+        mixture = read_sound(root, first)
+    except MediaError as error:
+        yield report(what=str(error), column=column)
+        mixture = None
+    for name, sounds in (("target", row.target), ("residual", row.residual)):
+        for sound in sounds:
+            if sound is not first:
+                yield from _check_reference(root, mixture, first, sound, partial(report, column=name))
+    if mixture is not None:
+        yield from _check_spans(row, mixture.seconds, partial(report, column="spans"))
+    if row.video:
+        yield from _check_video(root, row, mixture, report)
+
+
+def _check_reference(
+    root: Path, mixture: Audio | None, first: Sound, sound: Sound, report: _Report
+) -> Iterator[Problem]:
+    """Decodes, and compares rate, length and channels with the mixture."""
+    try:
+        found = read_sound(root, sound)
+        if mixture is None:
+            return
+        if found.rate != mixture.rate:
+            yield report(
+                what=f"expected {named(sound)} at {mixture.rate} Hz as its mixture, found {found.rate} Hz: it will be "
+                "resampled",
+                severity="warning",
+            )
+        like(mixture, first, found, sound)
+    except MediaError as error:
+        yield report(what=str(error))
+
+
+def _check_spans(row: Row, seconds: float, report: _Report) -> Iterator[Problem]:
+    for sign, start, end in row.spans:
+        if start >= seconds or end > seconds + SLACK:
+            yield report(what=f"expected spans within {seconds:.2f} s of sound, found {sign}{start:g}:{end:g}")
+
+
+def _check_video(root: Path, row: Row, mixture: Audio | None, report: _Report) -> Iterator[Problem]:
+    """Decodes all frames, and compares their duration with the sound and their number with the mask."""
+    frames, last = 0, 0.0
+    try:
+        for frame in video.stream_frames(root / row.video):
+            frames, last = frames + 1, frame.time
+    except MediaError as error:
+        yield report(what=str(error), column="video")
+    else:
+        seconds = last * frames / (frames - 1) if frames > 1 else 0.0
+        if mixture is not None and seconds < mixture.seconds - SLACK - (seconds / frames):
+            what = f"expected a video of {mixture.seconds:.2f} s, found {seconds:.2f} s: it will stay on its last frame"
+            yield report(what=what, column="video", severity="warning")
+    if row.mask:
+        yield from _check_mask(root / row.mask, frames, partial(report, column="mask"))
+
+
+def _check_mask(path: Path, frames: int, report: _Report) -> Iterator[Problem]:
+    try:
+        mask = video.read_mask(path)
+    except MediaError as error:
+        yield report(what=str(error))
+        return
+    if frames and len(mask) != frames:
+        yield report(what=f"expected {frames} masks in {path.name}, one a frame, found {len(mask)}")
+    if not bool(mask.any()):
+        yield report(what=f"expected an object in {path.name}, found a mask that is zero everywhere")

@@ -1,0 +1,325 @@
+"""The questions of anyone's data: one row each, checked at one boundary, and what becomes of a row when it is loaded.
+
+Tables (`manifest_tables`) and the layouts of known data sets (`adapters`) both end here. A row names its files relative
+to one folder, and none of them may lie outside it unless that is allowed.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path, PurePath
+from tempfile import TemporaryDirectory
+
+import torch
+
+from sam_audio_bench import audio
+from sam_audio_bench.errors import MediaError, UsageError
+from sam_audio_bench.files import dump_json, sha256
+from sam_audio_bench.metrics.functional.activity import active_spans
+from sam_audio_bench.tasks.data import TaskData
+from sam_audio_bench.types import Audio, Item, Prompt, Query, Span
+
+__all__ = ["Embedded", "Problem", "Questions", "Row", "Sound", "collect", "like", "named", "read_sound", "task_data"]
+
+_PEAK = 0.9  # of a mixture that a level ratio would drive beyond full scale
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A sound file whose bytes lie in a table; ``name`` tells its format to the decoder."""
+
+    name: str
+    read: Callable[[], bytes]
+
+
+Sound = str | Embedded
+"""A sound file: its path relative to the folder of its questions, or its bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One question, before its files are looked at."""
+
+    where: int | str  # row of a table, from 1 with its header, or name of an example
+    mixture: Sound | None = None  # None: target and residual, added up
+    text: str = ""
+    spans: tuple[Span, ...] = ()
+    video: str = ""
+    mask: str = ""
+    target: tuple[Sound, ...] = ()  # added up
+    residual: tuple[Sound, ...] = ()  # added up; none: mixture minus target
+    group: str = ""
+    id: str = ""
+    paraphrases: tuple[str, ...] = ()
+    target_to_rest_db: float | None = None  # scales the residual of a mixture that is added up
+    spans_of_target: bool = False  # the prompt's spans are where the target sounds
+
+    @property
+    def place(self) -> str:
+        """How a message calls the row."""
+        return f"row {self.where}" if isinstance(self.where, int) else self.where
+
+    @property
+    def files(self) -> list[tuple[str, Sound]]:
+        """Every file with the column that names it."""
+        single = [("mixture", self.mixture), ("video", self.video), ("mask", self.mask)]
+        several = [("target", self.target), ("residual", self.residual)]
+        return [(name, sound) for name, sound in single if sound] + [
+            (name, sound) for name, sounds in several for sound in sounds
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Something wrong with a row: an error, or a warning about what will be worked around."""
+
+    where: int | str
+    what: str  # one sentence
+    column: str = ""
+    item: str = ""
+    severity: str = "error"
+
+    @property
+    def place(self) -> str:
+        """How a message calls the row."""
+        return f"row {self.where}" if isinstance(self.where, int) else self.where
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Questions:
+    """All rows of a table or layout by item id, and what is wrong with the others."""
+
+    task: str
+    path: Path  # that the user named
+    root: Path  # that the rows' files are relative to
+    rows: Mapping[str, Row]
+    problems: tuple[Problem, ...]
+    revision: str
+    voices: bool  # whether the targets are, or may be, speech
+    allow_outside: bool
+
+
+def collect(
+    task: str,
+    path: Path,
+    found: Iterable[Row | Problem],
+    *,
+    root: Path | None = None,
+    revision: str | None = None,
+    voices: bool = False,
+    allow_outside: bool = False,
+) -> Questions:
+    """Checks rows, names them, and keeps what is wrong with any of them; no file is looked at.
+
+    Args:
+        task: name of the task.
+        path: what the user named.
+        found: rows and problems, in order.
+        root: folder of the files; None: ``path`` itself.
+        revision: of the data; None: a digest of the rows.
+        voices: whether metrics of speech may be asked for.
+        allow_outside: accept absolute paths and ``..``.
+    """
+    rows: list[Row] = []
+    problems: list[Problem] = []
+    for entry in found:
+        fault = entry if isinstance(entry, Problem) else _fault(entry, allow_outside)
+        if fault is not None:
+            problems.append(fault)
+        elif isinstance(entry, Row):
+            rows.append(entry)
+    by_id, repeated = _by_id(rows)
+    if not by_id and not problems:
+        problems.append(Problem(where=str(path), what="expected at least one question, found none"))
+    return Questions(
+        task=task,
+        path=path,
+        root=path if root is None else root,
+        rows=by_id,
+        problems=(*problems, *repeated),
+        revision=sha256(dump_json([_plain(row) for row in by_id.values()]).encode()) if revision is None else revision,
+        voices=voices,
+        allow_outside=allow_outside,
+    )
+
+
+def _plain(row: Row) -> dict[str, object]:
+    return {name: value for name, value in asdict(row).items() if value not in (None, "", (), False)}
+
+
+def _fault(row: Row, allow_outside: bool) -> Problem | None:
+    """What makes a row impossible."""
+    fault = partial(Problem, where=row.where, item=row.id)
+    if row.mixture is None and not (row.target and row.residual):
+        return fault(what="expected the path of a mixture, found an empty cell", column="mixture")
+    if not (row.text or row.spans or row.video or row.spans_of_target):
+        return fault(what="expected a prompt, found neither a text nor a span nor a video", column="text")
+    if row.mask and not row.video:
+        return fault(what=f"expected the video that the mask {row.mask} belongs to, found none", column="video")
+    for column, sound in row.files:
+        if isinstance(sound, str) and not _allowed(sound, allow_outside):
+            what = "a path" if allow_outside else "a file inside the folder of the data, given relative to it"
+            remedy = "" if allow_outside else ": move it there, or use --allow-outside"
+            return fault(what=f"expected {what}, found {sound!r}{remedy}", column=column)
+    return None
+
+
+def _allowed(name: str, allow_outside: bool) -> bool:
+    path = Path(name)
+    if not path.name or "\0" in name:
+        return False
+    return allow_outside or not (path.is_absolute() or path.drive or ".." in path.parts)
+
+
+def _by_id(rows: Sequence[Row]) -> tuple[dict[str, Row], list[Problem]]:
+    """Rows with ids and groups, and those whose id another row has."""
+    asked = Counter(_stem(row) for row in rows if not row.id)
+    found: dict[str, Row] = {}
+    repeated = []
+    for row in rows:
+        stem = _stem(row)
+        identifier = row.id or (stem if asked[stem] == 1 else f"{stem}-{_slug(row)}")
+        if identifier in found:
+            known = found[identifier].place
+            what = f"expected an id of its own, found {identifier!r}, which {known} has: name them in a column 'id'"
+            repeated.append(Problem(where=row.where, what=what, column="id", item=identifier))
+            continue
+        found[identifier] = replace(row, id=identifier, group=row.group or PurePath(named(_first(row))).as_posix())
+    return found, repeated
+
+
+def _first(row: Row) -> Sound:
+    return row.mixture if row.mixture is not None else row.target[0]
+
+
+def _stem(row: Row) -> str:
+    return PurePath(named(_first(row))).with_suffix("").as_posix()
+
+
+def _slug(row: Row) -> str:
+    spans = " ".join(f"{sign}{start:g}:{end:g}" for sign, start, end in row.spans)
+    return re.sub(r"[^\w.]+", "-", row.text or spans or PurePath(row.video).stem).strip("-")
+
+
+def named(sound: Sound) -> str:
+    """The path or name of a sound."""
+    return sound if isinstance(sound, str) else sound.name
+
+
+def task_data(questions: Questions) -> TaskData:
+    """The questions as a task, loaded one at a time; the first problem raises UsageError."""
+    if questions.problems:
+        first = questions.problems[0]
+        more = len(questions.problems) - 1
+        hint = f" ({more} more: `sabench data validate`)" if more else ""
+        raise UsageError(f"{first.place} of {questions.path}: {first.what}{hint}")
+    rows = questions.rows
+    offers: dict[str, list[object]] = {
+        "reference": [row.target for row in rows.values()],
+        "residual_reference": [row.residual or row.target for row in rows.values()],
+        "text": [row.text for row in rows.values()],
+        "spans": [row.spans or row.spans_of_target for row in rows.values()],
+        "video": [row.video for row in rows.values()],
+        "speech": [questions.voices],
+    }
+    return TaskData(
+        task=questions.task,
+        version="1",
+        split="file",
+        revision=questions.revision,
+        groups={identifier: row.group for identifier, row in rows.items()},
+        provides=frozenset(name for name, values in offers.items() if all(values)),
+        load=partial(_load, questions.root, rows),
+        texts={identifier: row.text for identifier, row in rows.items() if row.text},
+        paraphrases={identifier: row.paraphrases for identifier, row in rows.items() if row.paraphrases},
+        allow_outside=questions.allow_outside,
+    )
+
+
+def _load(root: Path, rows: Mapping[str, Row], identifier: str) -> Item:
+    row = rows[identifier]
+    mixture, target, residual = _sounds(root, row)
+    spans = row.spans
+    if row.spans_of_target and target is not None:
+        spans = tuple(("+", start, end) for start, end in active_spans(target.samples, target.rate))
+        if not spans:
+            raise MediaError(f"expected a sound in {named(row.target[0])}, whose spans are the prompt, found silence")
+    prompt = Prompt(
+        text=row.text or None,
+        spans=spans,
+        video=str(root / row.video) if row.video else None,
+        mask=str(root / row.mask) if row.mask else None,
+    )
+    return Item(
+        id=identifier,
+        group=row.group,
+        query=Query(mixture=mixture, prompt=prompt),
+        reference=target,
+        residual_reference=residual,
+    )
+
+
+def _sounds(root: Path, row: Row) -> tuple[Audio, Audio | None, Audio | None]:
+    """Mixture, target and everything else."""
+    if row.mixture is None:
+        return _mixed(root, row)
+    mixture = read_sound(root, row.mixture)
+    target = _sum(root, mixture, row.mixture, row.target) if row.target else None
+    residual = _sum(root, mixture, row.mixture, row.residual) if row.residual else None
+    if target is not None and residual is None:
+        residual = Audio(mixture.samples - target.samples, mixture.rate)
+    return mixture, target, residual
+
+
+def _mixed(root: Path, row: Row) -> tuple[Audio, Audio, Audio]:
+    """Adds up; with a level ratio the residual is scaled to it, and all of it where the sum leaves full scale."""
+    first = row.target[0]
+    pattern = read_sound(root, first)
+    target = _sum(root, pattern, first, row.target).samples.double()
+    rest = _sum(root, pattern, first, row.residual).samples.double()
+    if row.target_to_rest_db is not None:
+        power, other = float(target.square().mean()), float(rest.square().mean())
+        if not power or not other:
+            raise MediaError(f"expected two sounds to mix in {row.place}, found silence")
+        rest = rest * math.sqrt(power / other * 10 ** (-row.target_to_rest_db / 10))
+        peak = float((target + rest).abs().max())
+        if peak > 1:
+            target, rest = target * (_PEAK / peak), rest * (_PEAK / peak)
+    rate = pattern.rate
+    return Audio((target + rest).float(), rate), Audio(target.float(), rate), Audio(rest.float(), rate)
+
+
+def _sum(root: Path, mixture: Audio, name: Sound, sounds: Sequence[Sound]) -> Audio:
+    parts = [like(mixture, name, read_sound(root, sound), sound).samples for sound in sounds]
+    return Audio(parts[0] if len(parts) == 1 else torch.stack(parts).sum(dim=0), mixture.rate)
+
+
+def read_sound(root: Path, sound: Sound) -> Audio:
+    """Decodes a file of a row; raises MediaError as `audio.read` does."""
+    if isinstance(sound, str):
+        return audio.read(root / sound)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / f"sound{PurePath(sound.name).suffix}"
+        file.write_bytes(sound.read())
+        try:
+            return audio.read(file)
+        except MediaError as error:
+            raise MediaError(str(error).replace(str(file), sound.name), status=error.status) from error
+
+
+def like(mixture: Audio, mixture_name: Sound, found: Audio, name: Sound) -> Audio:
+    """A reference at the rate of its mixture; another length or number of channels raises MediaError."""
+    found = audio.resample(found, mixture.rate)
+    if found.samples.shape != mixture.samples.shape:
+        raise MediaError(
+            f"expected {named(name)} to be as long as {named(mixture_name)} and to have its channels, "
+            f"{mixture.channels} x {mixture.length} samples at {mixture.rate} Hz, "
+            f"found {found.channels} x {found.length}",
+            status="length_mismatch" if found.channels == mixture.channels else "error",
+        )
+    return found

@@ -1,0 +1,305 @@
+"""Tables of questions: CSV, JSON lines, parquet and Hugging Face ``datasets`` folders, read as rows.
+
+A row that cannot be meant is a Problem that names it, and the reading goes on. Rows are counted as editors count lines:
+in a CSV the header is row 1; in JSON lines the first line, in the binary formats the first entry.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.tasks.manifest_rows import Embedded, Problem, Row, Sound
+from sam_audio_bench.types import Span
+
+__all__ = [
+    "COLUMNS",
+    "NOT_UTF8",
+    "READERS",
+    "Cells",
+    "broken",
+    "parse_spans",
+    "read_csv",
+    "read_datasets",
+    "read_json_lines",
+    "read_parquet",
+    "read_table",
+]
+
+COLUMNS = ("mixture", "text", "spans", "video", "mask", "target", "residual", "group", "id", "paraphrases")
+NOT_UTF8 = "expected UTF-8, found something else: save the file as UTF-8"
+_SOUNDS = ("mixture", "target", "residual")
+_BATCH = 1024  # rows in memory at once, without their sounds
+
+_NUMBER = r"((?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)"
+_SPAN = re.compile(rf"([+-]){_NUMBER}:{_NUMBER}", re.ASCII | re.IGNORECASE)
+
+Cells = Mapping[str, Any]
+"""Column -> value of one row."""
+
+
+def parse_spans(text: str) -> tuple[Span, ...]:
+    """Reads signed spans in seconds, apart by spaces; raises UsageError for anything else.
+
+    >>> parse_spans("+1.0:2.5 -3:4")
+    (('+', 1.0, 2.5), ('-', 3.0, 4.0))
+    """
+    return tuple(_span(part) for part in text.split())
+
+
+def _span(text: str) -> Span:
+    if match := _SPAN.fullmatch(text):
+        sign, start, end = match[1], float(match[2]), float(match[3])
+        if start < end < math.inf:
+            return sign, start, end
+    raise UsageError(f"expected a span such as +1.0:2.5 or -3:4 (sign, start < end in seconds), found {text!r}")
+
+
+def read_csv(path: Path) -> Iterator[tuple[int, Cells | Problem]]:
+    """Rows of a CSV file by number, as texts; the header comes first, with empty texts.
+
+    Bytes that are no UTF-8 become surrogates, which the check of the cell that holds them refuses.
+    """
+    text = path.read_bytes().decode("utf-8-sig", errors="surrogateescape")  # spreadsheets write a byte order mark
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        names = [str(name).strip() for name in reader.fieldnames or ()]
+        yield 1, dict.fromkeys(names, "") if len(set(names)) == len(names) else _repeated(names)
+        for cells in reader:
+            number = reader.reader.line_num
+            if None in cells:
+                what = "expected as many cells as the header has, found more: put text that has commas in quotes"
+                yield number, Problem(where=number, what=what)
+            else:
+                yield number, {str(name).strip(): value for name, value in cells.items()}
+    except csv.Error as error:
+        number = reader.reader.line_num
+        yield number, Problem(where=number, what=f"expected a row of CSV, found a damaged row {number} ({error})")
+
+
+def _repeated(names: Sequence[str]) -> Problem:
+    twice = next(name for name in names if names.count(name) > 1)
+    return Problem(where=1, what=f"expected each column once, found {twice!r} more often", column=twice)
+
+
+def read_table(path: Path) -> Iterator[Row | Problem]:
+    """Rows of a CSV file with the columns of a manifest."""
+    lines = read_csv(path)
+    _, header = next(lines, (1, {}))
+    fault = header if isinstance(header, Problem) else _header_fault(1, header)
+    if fault is not None:
+        yield fault
+        return
+    for number, cells in lines:
+        yield cells if isinstance(cells, Problem) else _row(number, cells)
+
+
+def read_json_lines(path: Path) -> Iterator[Row | Problem]:
+    """Rows of a file with one JSON object a line; spans and paraphrases may be lists."""
+    known: set[str] = set()
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            cells = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+        except UnicodeDecodeError:
+            yield Problem(where=number, what=NOT_UTF8)
+            continue
+        except (ValueError, RecursionError) as error:
+            yield Problem(where=number, what=f"expected a JSON object, found a damaged line ({error})")
+            continue
+        if not isinstance(cells, dict):
+            yield Problem(where=number, what=f"expected a JSON object, found {line[:40].decode()!r}")
+            continue
+        fault = None if known >= set(cells) else _header_fault(number, cells)
+        known |= set(cells)
+        yield _row(number, cells) if fault is None else fault
+
+
+def read_parquet(path: Path) -> Iterator[Row | Problem]:
+    """Rows of a parquet file; sounds are named by paths."""
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            fault = _header_fault(1, dict.fromkeys(schema.names)) or _embedded_fault(schema)
+            if fault is not None:
+                yield fault
+                return
+            columns = [name for name in COLUMNS if name in schema.names]
+            number = 0
+            for batch in file.iter_batches(batch_size=_BATCH, columns=columns):
+                for cells in _plain_cells(batch):
+                    number += 1
+                    yield _row(number, cells)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise UsageError(f"expected a parquet file at {path}, found a damaged one ({error})") from error
+
+
+def _embedded_fault(schema: Any) -> Problem | None:
+    import pyarrow.types
+
+    for name in _SOUNDS:
+        if name in schema.names and pyarrow.types.is_struct(schema.field(name).type):
+            what = f"expected paths in column {name!r}, found sounds: save the data with datasets' save_to_disk"
+            return Problem(where=1, what=what, column=name)
+    return None
+
+
+def _plain_cells(batch: Any) -> Iterator[dict[str, Any]]:
+    """Rows of a record batch or table; text goes by its bytes, for bad ones are a row's fault and not the file's."""
+    import pyarrow
+
+    columns = {}
+    for name in batch.schema.names:
+        column = batch.column(name)
+        textual = pyarrow.types.is_string(column.type) or pyarrow.types.is_large_string(column.type)
+        columns[name] = column.cast(pyarrow.binary() if textual else column.type).to_pylist()
+    for values in zip(*columns.values(), strict=True):
+        yield {
+            name: value.decode("utf-8", errors="surrogateescape") if isinstance(value, bytes) else value
+            for name, value in zip(columns, values, strict=True)
+        }
+
+
+def read_datasets(path: Path) -> Iterator[Row | Problem]:
+    """Rows of a folder that ``datasets.Dataset.save_to_disk`` wrote; sounds are paths, or files inside the table."""
+    import datasets
+    import pyarrow.types
+
+    try:
+        found = datasets.load_from_disk(str(path))
+    except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:
+        raise UsageError(f"expected a datasets folder at {path}, found a damaged one ({error})") from error
+    if isinstance(found, datasets.DatasetDict):
+        splits = ", ".join(f"{path / name}" for name in found)
+        raise UsageError(f"expected one split of the data, found the folder of several: name one of {splits}")
+    table = found.with_format("arrow")
+    fault = _header_fault(1, dict.fromkeys(table.column_names))
+    if fault is not None:
+        yield fault
+        return
+    columns = [name for name in COLUMNS if name in table.column_names]
+    number = 0
+    for batch in table.select_columns(columns).iter(batch_size=_BATCH):
+        embedded = [name for name in columns if pyarrow.types.is_struct(batch.schema.field(name).type)]
+        sounds = {name: _sounds(table, name, batch.column(name), number) for name in embedded}
+        for index, cells in enumerate(_plain_cells(batch.drop_columns(embedded))):
+            number += 1
+            yield _row(number, {**cells, **{name: column[index] for name, column in sounds.items()}})
+
+
+def _sounds(table: Any, name: str, column: Any, before: int) -> list[Sound | None]:
+    """Sounds of one column of a batch: the names are read, the bytes when they are asked for."""
+    from pyarrow import compute
+
+    whole = column.combine_chunks() if column.num_chunks > 1 else column.chunk(0)
+    paths = compute.struct_field(whole, "path").to_pylist()
+    inside = compute.struct_field(whole, "bytes").is_valid().to_pylist()
+    return [
+        Embedded(path or f"row-{before + index + 1}", partial(_bytes, table, name, before + index)) if there else path
+        for index, (path, there) in enumerate(zip(paths, inside, strict=True))
+    ]
+
+
+def _bytes(table: Any, name: str, index: int) -> bytes:
+    content: bytes = table.select_columns([name])[index : index + 1].column(name)[0]["bytes"].as_py()
+    return content
+
+
+READERS: Mapping[str, Callable[[Path], Iterator[Row | Problem]]] = {
+    ".csv": read_table,
+    ".jsonl": read_json_lines,
+    ".parquet": read_parquet,
+}
+"""Suffix of a table -> its reader."""
+
+
+def _header_fault(where: int, names: Iterable[str]) -> Problem | None:
+    """What is wrong with the columns of a table."""
+    found = list(names)
+    for name in found:  # other columns are the owner's affair, misspelt ones are not
+        if broken(name):
+            return Problem(where=where, what=NOT_UTF8)
+        near = difflib.get_close_matches(name.lower(), sorted(set(COLUMNS) - set(found)), n=1, cutoff=0.8)
+        if near and name not in COLUMNS:
+            return Problem(where=where, what=f"unknown column {name!r}: did you mean {near[0]!r}?", column=name)
+    if "mixture" not in found or not {"text", "spans", "video"} & set(found):
+        shown = ", ".join(found) or "none"
+        what = f"expected columns 'mixture' and 'text' or 'spans' or 'video', found {shown}"
+        return Problem(where=where, what=what)
+    return None
+
+
+def _row(number: int, cells: Cells) -> Row | Problem:
+    """A row from its cells; text is stripped, and an empty cell, null and NaN are the same."""
+    column = ""
+    try:
+        values: dict[str, Any] = {}
+        for column in COLUMNS:
+            read = _READ.get(column, _text)
+            values[column] = read(cells.get(column))
+    except UsageError as error:
+        return Problem(where=number, what=str(error), column=column)
+    sounds = {name: (values[name],) if values[name] else () for name in ("target", "residual")}
+    return Row(**{**values, **sounds, "mixture": values["mixture"] or None}, where=number)
+
+
+def _empty(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _text(value: object) -> str:
+    if _empty(value):
+        return ""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        raise UsageError(f"expected text, found {value!r}")
+    if broken(value):
+        raise UsageError(NOT_UTF8)
+    return value.strip()
+
+
+def broken(text: str) -> bool:
+    """Whether a text was read from bytes that are no UTF-8."""
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def _sound(value: object) -> Sound:
+    return value if isinstance(value, Embedded) else _text(value)
+
+
+def _spans(value: object) -> tuple[Span, ...]:
+    if not isinstance(value, list):
+        return parse_spans(_text(value))
+    found = []
+    for entry in value:
+        if not isinstance(entry, list) or len(entry) != 3:
+            raise UsageError(f"expected a span such as ['+', 1.0, 2.5] (sign, start, end in seconds), found {entry!r}")
+        sign, start, end = entry
+        found.append(_span(f"{sign}{start}:{end}"))
+    return tuple(found)
+
+
+def _paraphrases(value: object) -> tuple[str, ...]:
+    parts = [_text(part) for part in value] if isinstance(value, list) else _text(value).split("|")
+    return tuple(part.strip() for part in parts if part.strip())
+
+
+_READ: Mapping[str, Callable[[object], Any]] = {
+    **dict.fromkeys(_SOUNDS, _sound),
+    "spans": _spans,
+    "paraphrases": _paraphrases,
+}

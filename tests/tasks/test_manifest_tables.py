@@ -1,0 +1,214 @@
+"""The same questions in every format, and the mistakes of each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow
+import pytest
+import torch
+from pyarrow import parquet
+
+from sam_audio_bench import audio
+from sam_audio_bench.errors import MediaError, UsageError
+from sam_audio_bench.tasks.load import is_path, load_task
+from sam_audio_bench.tasks.manifest import manifest, questions
+from sam_audio_bench.types import Audio
+
+RATE = 8000
+ROWS: list[dict[str, Any]] = [
+    {"mixture": "a.wav", "text": "dog", "spans": "+0:0.5 -0.5:0.75", "target": "t.wav", "group": "g", "id": "one"},
+    {"mixture": "a.wav", "text": "cat", "spans": "+0.25:1", "target": "t.wav", "group": "g", "id": "two"},
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    generator = torch.Generator().manual_seed(0)
+    for name in ("a", "t"):
+        audio.write_wav(tmp_path / f"{name}.wav", Audio(torch.rand((1, RATE), generator=generator) - 0.5, RATE))
+    return tmp_path
+
+
+def lines(path: Path, *rows: object) -> Path:
+    path.write_text("\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows), encoding="utf-8")
+    return path
+
+
+def saved(folder: Path, rows: list[dict[str, Any]]) -> Path:
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    datasets.Dataset.from_list(rows).save_to_disk(folder / "saved")
+    return folder / "saved"
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_every_format_says_the_same(folder: Path, form: str):
+    path = folder / f"mine.{form}"
+    frame = pd.DataFrame(ROWS)
+    if form == "csv":
+        frame.to_csv(path, index=False)
+    elif form == "jsonl":
+        lines(path, *ROWS)
+    else:
+        frame.to_parquet(path)
+    assert is_path(str(path))
+    data = load_task(str(path))
+    assert (data.label, data.ids, set(data.groups.values())) == ("mine@1-file", ("one", "two"), {"g"})
+    assert data.provides == {"speech", "text", "spans", "reference", "residual_reference"}
+    assert data["one"].query.prompt.spans == (("+", 0.0, 0.5), ("-", 0.5, 0.75))
+    assert torch.equal(data["two"].query.mixture.samples, audio.read(folder / "a.wav").samples)
+
+
+def test_a_datasets_folder_holds_sounds_or_names_them(folder: Path):
+    content = (folder / "t.wav").read_bytes()
+    rows = [
+        {**ROWS[0], "mixture": {"bytes": content, "path": "inside.wav"}, "target": "../t.wav"},
+        {**ROWS[1], "mixture": {"bytes": None, "path": "../a.wav"}, "target": "../t.wav"},
+        {**ROWS[1], "mixture": {"bytes": content, "path": None}, "target": None, "id": None, "group": None},
+    ]
+    path = saved(folder, rows)
+    with pytest.raises(UsageError, match=r"row 1 of .*inside the folder"):
+        manifest(path)
+    data = load_task(str(path), allow_outside=True)
+    assert (data.task, data.ids) == ("saved", ("one", "two", "row-3"))
+    assert data.groups["row-3"] == "row-3"
+    assert torch.equal(data["one"].query.mixture.samples, audio.read(folder / "t.wav").samples)
+    assert torch.equal(data["row-3"].query.mixture.samples, audio.read(folder / "t.wav").samples)
+    assert torch.equal(data["two"].query.mixture.samples, audio.read(folder / "a.wav").samples)
+
+
+def test_a_filtered_datasets_folder_keeps_rows_and_sounds_together(folder: Path):
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    sounds = [{"bytes": (folder / f"{name}.wav").read_bytes(), "path": f"{name}.wav"} for name in "at"]
+    table = datasets.Dataset.from_dict({"mixture": sounds, "text": ["dog", "cat"]})
+    table = table.cast_column("mixture", datasets.Audio(decode=False)).select([1])
+    table.save_to_disk(folder / "saved")
+    data = manifest(folder / "saved")
+    assert (data.ids, data.texts) == (("t",), {"t": "cat"})
+    assert torch.equal(data["t"].query.mixture.samples, audio.read(folder / "t.wav").samples)
+
+
+def test_a_damaged_sound_in_a_datasets_folder_is_called_by_its_name(folder: Path):
+    data = manifest(saved(folder, [{"mixture": {"bytes": b"hello", "path": "x.wav"}, "text": "dog"}]))
+    with pytest.raises(MediaError, match=r"libsndfile can read at x\.wav"):
+        data["x"]
+
+
+def test_several_splits_want_a_choice(folder: Path):
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    datasets.DatasetDict(test=datasets.Dataset.from_list(ROWS)).save_to_disk(folder / "saved")
+    with pytest.raises(UsageError, match=r"name one of .*saved/test"):
+        manifest(folder / "saved")
+    (folder / "saved" / "test" / "state.json").write_text("{")
+    with pytest.raises(UsageError, match="found a damaged one"):
+        manifest(folder / "saved" / "test")
+
+
+@pytest.mark.parametrize("name", ["manifest.csv", "metadata.jsonl", "manifest.parquet"])
+def test_a_folder_with_a_table_is_a_task(folder: Path, name: str):
+    if name.endswith("csv"):
+        pd.DataFrame(ROWS).to_csv(folder / name)
+    elif name.endswith("jsonl"):
+        lines(folder / name, *ROWS)
+    else:
+        pd.DataFrame(ROWS).to_parquet(folder / name)
+    data = load_task(str(folder))
+    assert (data.task, data.ids) == (folder.name, ("one", "two"))
+    (folder / "metadata.csv").write_text("mixture,text\n")
+    with pytest.raises(UsageError, match="expected one table in"):
+        load_task(str(folder))
+
+
+def test_spans_and_paraphrases_may_be_lists(folder: Path):
+    row = {
+        "mixture": "a.wav",
+        "spans": [["+", 0, 0.5], ["-", 0.5, 1]],
+        "text": None,
+        "paraphrases": ["x", " "],
+        "id": 7,
+    }
+    data = manifest(lines(folder / "mine.jsonl", row, "", "  "))
+    assert data["7"].query.prompt.spans == (("+", 0.0, 0.5), ("-", 0.5, 1.0))
+    assert data.paraphrases == {"7": ("x",)}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "row 2 of .*damaged line"),
+        ("[1]", "row 2 of .*expected a JSON object, found"),
+        ("[" * 100_000, "row 2 of .*damaged line"),
+        ({"mixture": "a.wav", "text": "dog", "taget": "t.wav"}, "row 2 of .*did you mean 'target'"),
+        ({"mixture": float("nan"), "text": "dog"}, "row 2 of .*path of a mixture, found an empty cell"),
+        ({"mixture": "a.wav", "text": float("nan")}, "row 2 of .*neither a text nor a span nor a video"),
+        ({"mixture": "a.wav", "text": 1.5}, "row 2 of .*expected text, found 1.5"),
+        ({"mixture": "a.wav", "text": True}, "row 2 of .*expected text, found True"),
+        ({"mixture": ["a.wav"], "text": "dog"}, "row 2 of .*expected text, found"),
+        ({"mixture": "a.wav", "spans": [["+", float("nan"), 1]]}, "row 2 of .*expected a span such as"),
+        ({"mixture": "a.wav", "spans": [["+", 2, 1]]}, "row 2 of .*expected a span such as"),
+        ({"mixture": "a.wav", "spans": [[0, 1]]}, "row 2 of .*expected a span such as"),
+        ({"mixture": "a.wav", "text": "dog", "id": "x"}, "row 2 of .*an id of its own, found 'x', which row 1 has"),
+        ({"mixture": "a\0.wav", "text": "dog"}, "row 2 of .*inside the folder"),
+        ({"mixture": "C:/../a.wav", "text": "dog"}, "row 2 of .*inside the folder"),
+    ],
+)
+def test_a_mistake_in_json_lines_names_its_row(folder: Path, line: object, message: str):
+    with pytest.raises(UsageError, match=message):
+        manifest(lines(folder / "mine.jsonl", {"mixture": "a.wav", "text": "dog", "id": "x"}, line))
+
+
+def test_all_mistakes_are_found_and_good_rows_stay(folder: Path):
+    found = questions(lines(folder / "mine.jsonl", "{", *ROWS, {"text": "dog"}, {"mixture": "/x.wav", "text": "dog"}))
+    assert list(found.rows) == ["one", "two"]
+    assert [problem.where for problem in found.problems] == [1, 4, 5]
+    with pytest.raises(UsageError, match=r"row 1 of .*\(2 more: `sabench data validate`\)"):
+        manifest(found.path)
+
+
+def test_bytes_that_are_no_utf8_name_their_row(folder: Path):
+    bad = "Hündin".encode("latin-1")
+    (folder / "mine.jsonl").write_bytes(
+        b'{"mixture": "a.wav", "text": "dog"}\n{"mixture": "t.wav", "text": "' + bad + b'"}\n'
+    )
+    with pytest.raises(UsageError, match=r"row 2 of .*expected UTF-8"):
+        manifest(folder / "mine.jsonl")
+    text = pyarrow.array([b"dog", bad], pyarrow.binary()).view(pyarrow.string())
+    parquet.write_table(pyarrow.table({"mixture": ["a.wav", "t.wav"], "text": text}), folder / "mine.parquet")
+    with pytest.raises(UsageError, match=r"row 2 of .*expected UTF-8"):
+        manifest(folder / "mine.parquet")
+    (folder / "mine.csv").write_text("mixture,text\na.wav,dog\n", encoding="utf-16")
+    with pytest.raises(UsageError, match=r"row 1 of .*expected UTF-8"):
+        manifest(folder / "mine.csv")
+
+
+def test_a_broken_byte_in_a_column_of_the_owner_is_no_matter(folder: Path):
+    (folder / "mine.csv").write_bytes("mixture,text,note\na.wav,dog,schön\n".encode("latin-1"))
+    assert manifest(folder / "mine.csv").texts == {"a": "dog"}
+
+
+def test_damaged_and_unsuitable_parquet(folder: Path):
+    (folder / "mine.parquet").write_bytes(b"hello")
+    with pytest.raises(UsageError, match="expected a parquet file"):
+        manifest(folder / "mine.parquet")
+    sounds = pyarrow.table({"mixture": [{"bytes": b"x", "path": "a.wav"}], "text": ["dog"]})
+    parquet.write_table(sounds, folder / "mine.parquet")
+    with pytest.raises(UsageError, match=r"expected paths in column 'mixture', found sounds: .*save_to_disk"):
+        manifest(folder / "mine.parquet")
+    parquet.write_table(pyarrow.table({"sound": ["a.wav"], "text": ["dog"]}), folder / "mine.parquet")
+    with pytest.raises(UsageError, match="expected columns 'mixture'"):
+        manifest(folder / "mine.parquet")
+
+
+def test_names_of_tasks_win_over_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "sfx").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert not is_path("sfx")
+    assert is_path("./sfx")
+    assert is_path("stems:sfx")
+    assert not is_path("unknown:sfx")
