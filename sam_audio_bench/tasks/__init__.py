@@ -13,6 +13,7 @@
     manifest_check   everything that can be wrong with it, files included
     adapters    layouts of known data sets
     prompts     the same items in other words, or asked for what they do not have
+    contact_sheet    an item on one sheet
     folders     where the cache and the official data lie
 
 Importing this package does not import torch.

@@ -1,4 +1,4 @@
-"""The contact sheet shows what a separator is given: the same bits each time, spans, masks and words where they belong."""
+"""The contact sheet shows what a separator is given: frames, masks, spans and words, in the same bits each time."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from sam_audio_bench.cli import group
 from sam_audio_bench.errors import MediaError, UsageError
 from sam_audio_bench.tasks.contact_sheet import contact_sheet, draw, envelope
 from sam_audio_bench.tasks.mini import mini
@@ -126,3 +128,10 @@ def test_what_cannot_be_drawn(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="found none"):
         contact_sheet(item(Prompt(video=str(tmp_path / "gone.mp4"))), tmp_path / "x.png", title="t")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+def test_the_command_draws_an_item(tmp_path) -> None:
+    out = tmp_path / "item.png"
+    done = CliRunner().invoke(group, ["data", "show", "sfx-span", "sfx-span-00", "--split", "mini", "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    assert out.read_bytes().startswith(b"\x89PNG")
