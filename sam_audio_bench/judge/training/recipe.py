@@ -1,0 +1,247 @@
+"""A recipe: one TOML that says what is trained, on what, and how.
+
+Every table is a frozen dataclass; a key that no field names is refused with the nearest name. `examples/` of the
+repository are in ``judge/recipes``; docs/judge-training.md explains each key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Self
+
+from sam_audio_bench.errors import Precondition, UsageError
+
+__all__ = ["CALIBRATIONS", "PARTS", "PRECISIONS", "Data", "Extend", "Loss", "Optimizer", "Recipe", "Stop", "read_recipe"]
+
+PARTS = ("fusion", "head", "backbone", "all")
+"""What ``train`` may name; see `sam_audio_bench.judge.training.student.PARTS_OF`."""
+
+PRECISIONS = ("auto", "float32", "bf16")
+"""Of the forward pass: bf16 under autocast; "auto" takes it on a GPU that has it."""
+
+CALIBRATIONS = ("least_squares", "moments", "none")
+"""How the last line is fitted: least squares for the least error, equal mean and deviation for the full range."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Table:
+    """Options that are read from a table of the TOML."""
+
+    @classmethod
+    def of(cls, options: Any, where: str) -> Self:
+        """The options of a table; raises UsageError for unknown keys and values of another type."""
+        if not isinstance(options, Mapping):
+            raise UsageError(f"expected a table [{where}] in the recipe, found {options!r}")
+        known = {item.name: item for item in fields(cls)}
+        for name in options:
+            if name not in known:
+                raise UsageError(_unknown(name, known, where))
+        found = {name: _typed(value, known[name].type, f"{where}.{name}") for name, value in options.items()}
+        return cls(**found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data(_Table):
+    """What is heard; paths are relative to the working folder."""
+
+    train: tuple[str, ...] = ()  # tables of ratings, and folders of shards
+    valid: tuple[str, ...] = ()  # the same; empty: held out of train
+    hold_out_groups: float = 0.1  # share of the recordings of train that valid gets
+    hold_out_systems: tuple[str, ...] = ()  # systems of train that only valid has
+    max_seconds: float = 30.0  # longer clips are cut
+    cache: str = ""  # where what frozen ears hear is kept; empty: in the run's folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extend(_Table):
+    """What the network gets beyond what ``init`` has."""
+
+    spread: bool = True  # it says how sure it is
+    spans: bool = False  # it hears of spans
+    video_width: int = 0  # it sees video features of this width
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss(_Table):
+    """Weights and shapes of the parts of the loss."""
+
+    huber_delta: float = 0.5  # in standard deviations of the ratings
+    axes: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)  # weights, in the order of `AXES`
+    raters_cap: float = 0.0  # a mean of more raters weighs no more than one of so many; 0: no cap
+    ranking: float = 0.2  # weight of the order of answers to one query
+    ranking_gap: float = 0.5  # rating points; smaller differences are no order
+    ranking_temperature: float = 0.5  # standard deviations
+    spread: float = 0.1  # weight of the likelihood of errors under the spread
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer(_Table):
+    """AdamW with warm-up and cosine, and the average of its steps."""
+
+    learning_rate: float = 1e-3
+    final_rate: float = 0.01  # share of learning_rate at the end
+    backbone_rate: float = 0.1  # share of learning_rate for the backbone, where it is trained
+    weight_decay: float = 0.01  # not of biases, norms and embeddings
+    betas: tuple[float, float] = (0.9, 0.98)
+    epochs: int = 10
+    warmup: float = 0.05  # share of all steps
+    clip: float = 1.0  # norm of the gradient
+    ema: float = 0.999  # of the weights, reached slowly; 0: none
+    max_frames: int = 8000  # of one batch: answers times frames of the longest
+    answers_per_query: int = 8  # at most, in one batch
+    accumulate: int = 1  # batches a step
+    precision: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stop(_Table):
+    """When to look, and when to stop."""
+
+    every: int = 0  # steps between looks at held-out data; 0: once an epoch
+    patience: int = 0  # looks without a better SRCC of overall; 0: never stop early
+    checkpoint: int = 200  # steps between checkpoints; each look makes one, too
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(_Table):
+    """All of it."""
+
+    name: str = "judge"
+    seed: int = 0
+    init: str = ""  # a judge's folder or name; empty: [judge], at random
+    train: tuple[str, ...] = ("all",)
+    text_dropout: float = -1.0  # of the network's path of words, where it has one; below 0: as the network says
+    dropout: float = 0.0  # of what is fused, in training
+    calibration: str = "least_squares"
+    judge: Mapping[str, Any] = field(default_factory=dict)
+    data: Data = Data()
+    extend: Extend = Extend()
+    loss: Loss = Loss()
+    optimizer: Optimizer = Optimizer()
+    stop: Stop = Stop()
+
+    def __post_init__(self) -> None:
+        _among(self.train, PARTS, "train")
+        _among([self.calibration], CALIBRATIONS, "calibration")
+        _among([self.optimizer.precision], PRECISIONS, "optimizer.precision")
+        if not self.train:
+            raise UsageError(f"expected train to name parts among {', '.join(PARTS)}, found none")
+        if bool(self.init) == bool(self.judge):
+            raise UsageError("expected either init, a judge to go on from, or [judge], a config to start from at random")
+        if not self.data.train:
+            raise UsageError("expected data.train to name tables of ratings or folders of shards, found none")
+        if len(self.loss.axes) != 4:
+            raise UsageError(f"expected 4 weights in loss.axes, found {len(self.loss.axes)}")
+        for name, value, low, high in _ranges(self):
+            if not low <= value <= high:
+                raise UsageError(f"expected {name} between {low:g} and {high:g} in the recipe, found {value:g}")
+
+    def plain(self) -> dict[str, Any]:
+        """The recipe as JSON has it."""
+        return asdict(self)
+
+
+def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
+    """The recipe in a file.
+
+    Args:
+        path: a TOML.
+        changes: ``key=value`` or ``table.key=value``, values as TOML writes them.
+
+    Raises:
+        Precondition: no file. UsageError: no TOML, an unknown key, or a value that cannot be meant.
+    """
+    try:
+        options = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Precondition(f"expected a recipe at {path}, found none that can be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"expected TOML in {path}, found: {error}") from error
+    for change in changes:
+        _change(options, change)
+    return recipe_of(options)
+
+
+def recipe_of(options: Mapping[str, Any]) -> Recipe:
+    """The recipe in the tables of a TOML, or as `Recipe.plain` gave it."""
+    tables = {"data": Data, "extend": Extend, "loss": Loss, "optimizer": Optimizer, "stop": Stop}
+    found = {name: kind.of(options[name], name) for name, kind in tables.items() if name in options}
+    plain = Recipe.of({**_MINIMAL, **{n: v for n, v in options.items() if n not in tables}}, "recipe")
+    judge = options.get("judge", {})
+    return replace(plain, init=str(options.get("init", "")), judge=judge, **found)
+
+
+_MINIMAL: Mapping[str, Any] = {}
+
+
+def _ranges(recipe: Recipe) -> list[tuple[str, float, float, float]]:
+    data, loss, optimizer = recipe.data, recipe.loss, recipe.optimizer
+    most = float("inf")
+    return [
+        ("data.hold_out_groups", data.hold_out_groups, 0, 0.9),
+        ("data.max_seconds", data.max_seconds, 0.1, 3600),
+        ("loss.huber_delta", loss.huber_delta, 1e-6, most),
+        ("loss.ranking_temperature", loss.ranking_temperature, 1e-6, most),
+        ("optimizer.learning_rate", optimizer.learning_rate, 0, 1),
+        ("optimizer.epochs", optimizer.epochs, 1, 100_000),
+        ("optimizer.warmup", optimizer.warmup, 0, 1),
+        ("optimizer.clip", optimizer.clip, 1e-6, most),
+        ("optimizer.ema", optimizer.ema, 0, 0.999_999),
+        ("optimizer.max_frames", optimizer.max_frames, 1, most),
+        ("optimizer.answers_per_query", optimizer.answers_per_query, 1, 1000),
+        ("optimizer.accumulate", optimizer.accumulate, 1, 10_000),
+        ("stop.checkpoint", recipe.stop.checkpoint, 1, most),
+    ]
+
+
+def _unknown(name: str, known: Mapping[str, Any], where: str) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}"
+    place = "the recipe" if where == "recipe" else f"[{where}] of the recipe"
+    return f"unknown key {name!r} in {place}: {hint}"
+
+
+def _among(names: Sequence[str], known: Sequence[str], key: str) -> None:
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise UsageError(f"expected {key} among {', '.join(known)}, found {name!r}{hint}")
+
+
+def _typed(value: Any, kind: Any, where: str) -> Any:
+    """A value of TOML as its field's annotation has it; raises UsageError for another type."""
+    text = str(kind)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    many = isinstance(value, list | tuple)
+    if text == "float" and number:
+        return float(value)
+    if text.startswith("tuple[float") and many and all(isinstance(one, int | float) for one in value):
+        return tuple(float(one) for one in value)
+    if text.startswith("tuple[str") and (many or isinstance(value, str)):
+        return (value,) if isinstance(value, str) else tuple(str(one) for one in value)
+    if text in ("int", "bool", "str") and type(value).__name__ == text:
+        return value
+    if not text.startswith(("float", "tuple", "int", "bool", "str")):
+        return value
+    raise UsageError(f"expected {where} to be {text} in the recipe, found {value!r}")
+
+
+def _change(options: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a word without quotes
+    *tables, name = key.strip().split(".")
+    if not equals or not name:
+        raise UsageError(f"expected a change as table.key=value, found {change!r}")
+    for table in tables:
+        options = options.setdefault(table, {})
+        if not isinstance(options, dict):
+            raise UsageError(f"expected a change of a table, found {change!r}, and {table!r} is none")
+    options[name] = value
