@@ -1,7 +1,7 @@
 """A recipe: one TOML that says what is trained, on what, and how.
 
-Every table is a frozen dataclass; a key that no field names is refused with the nearest name. `examples/` of the
-repository are in ``judge/recipes``; docs/judge-training.md explains each key.
+Every table is a frozen dataclass; a key that no field names is refused with the nearest name. There are recipes in
+``judge/recipes`` of the repository; docs/judge-training.md explains each key.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,8 +23,9 @@ PARTS = ("fusion", "head", "backbone", "all")
 PRECISIONS = ("auto", "float32", "bf16")
 """Of the forward pass: bf16 under autocast; "auto" takes it on a GPU that has it."""
 
-CALIBRATIONS = ("least_squares", "moments", "none")
-"""How the last line is fitted: least squares for the least error, equal mean and deviation for the full range."""
+CALIBRATIONS = ("least_squares", "quantiles", "none")
+"""How ratings are mapped in the end, by a monotone line through knots: for the least error on held-out data, or so that
+ratings are spread over the scale as listeners' are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,10 +113,12 @@ class Recipe(_Table):
 
     name: str = "judge"
     seed: int = 0
-    init: str = ""  # a judge's folder or name; empty: [judge], at random
-    train: tuple[str, ...] = ("all",)
-    text_dropout: float = -1.0  # of the network's path of words, where it has one; below 0: as the network says
-    dropout: float = 0.0  # of what is fused, in training
+    init: str = ""  # a judge's folder or name; empty: [judge], a small judge's config, at random
+    reset: tuple[str, ...] = ()  # parts of init whose weights are drawn anew
+    train: tuple[str, ...] = ("all",)  # parts that learn
+    listener: str = ""  # folder of a small judge's listener, where [judge] is small
+    words: str = ""  # folder of its word vectors
+    text_dropout: float = 0.5  # share of queries that a small judge reads through the names of events alone
     calibration: str = "least_squares"
     judge: Mapping[str, Any] = field(default_factory=dict)
     data: Data = Data()
@@ -126,12 +129,13 @@ class Recipe(_Table):
 
     def __post_init__(self) -> None:
         _among(self.train, PARTS, "train")
+        _among(self.reset, PARTS, "reset")
         _among([self.calibration], CALIBRATIONS, "calibration")
         _among([self.optimizer.precision], PRECISIONS, "optimizer.precision")
         if not self.train:
             raise UsageError(f"expected train to name parts among {', '.join(PARTS)}, found none")
         if bool(self.init) == bool(self.judge):
-            raise UsageError("expected either init, a judge to go on from, or [judge], a config to start from at random")
+            raise UsageError("expected either init, a judge to go on from, or [judge], a small config to start from")
         if not self.data.train:
             raise UsageError("expected data.train to name tables of ratings or folders of shards, found none")
         if len(self.loss.axes) != 4:
@@ -143,6 +147,9 @@ class Recipe(_Table):
     def plain(self) -> dict[str, Any]:
         """The recipe as JSON has it."""
         return asdict(self)
+
+
+_TABLES: Mapping[str, type[_Table]] = {kind.__name__: kind for kind in (Data, Extend, Loss, Optimizer, Stop)}
 
 
 def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
@@ -168,14 +175,7 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
 
 def recipe_of(options: Mapping[str, Any]) -> Recipe:
     """The recipe in the tables of a TOML, or as `Recipe.plain` gave it."""
-    tables = {"data": Data, "extend": Extend, "loss": Loss, "optimizer": Optimizer, "stop": Stop}
-    found = {name: kind.of(options[name], name) for name, kind in tables.items() if name in options}
-    plain = Recipe.of({**_MINIMAL, **{n: v for n, v in options.items() if n not in tables}}, "recipe")
-    judge = options.get("judge", {})
-    return replace(plain, init=str(options.get("init", "")), judge=judge, **found)
-
-
-_MINIMAL: Mapping[str, Any] = {}
+    return Recipe.of(options, "recipe")
 
 
 def _ranges(recipe: Recipe) -> list[tuple[str, float, float, float]]:
@@ -186,6 +186,7 @@ def _ranges(recipe: Recipe) -> list[tuple[str, float, float, float]]:
         ("data.max_seconds", data.max_seconds, 0.1, 3600),
         ("loss.huber_delta", loss.huber_delta, 1e-6, most),
         ("loss.ranking_temperature", loss.ranking_temperature, 1e-6, most),
+        ("text_dropout", recipe.text_dropout, 0, 1),
         ("optimizer.learning_rate", optimizer.learning_rate, 0, 1),
         ("optimizer.epochs", optimizer.epochs, 1, 100_000),
         ("optimizer.warmup", optimizer.warmup, 0, 1),
@@ -226,7 +227,9 @@ def _typed(value: Any, kind: Any, where: str) -> Any:
         return (value,) if isinstance(value, str) else tuple(str(one) for one in value)
     if text in ("int", "bool", "str") and type(value).__name__ == text:
         return value
-    if not text.startswith(("float", "tuple", "int", "bool", "str")):
+    if text in _TABLES:
+        return _TABLES[text].of(value, where.removeprefix("recipe."))
+    if text.startswith("Mapping") and isinstance(value, Mapping):
         return value
     raise UsageError(f"expected {where} to be {text} in the recipe, found {value!r}")
 

@@ -1,0 +1,66 @@
+"""Which rows are heard together: answers to one query stay together, clips of a batch are about equally long.
+
+The order is a function of seed and epoch alone, so that a run can go on from any step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["equal_batches", "plan_epoch"]
+
+Rows = NDArray[np.int64]
+
+
+def plan_epoch(
+    queries: Sequence[int] | Rows, frames: Sequence[int] | Rows, *, seed: int, epoch: int, max_frames: int, together: int
+) -> list[Rows]:
+    """The batches of one epoch: every row once.
+
+    Args:
+        queries: number of each row's query.
+        frames: length of each row.
+        seed: of the order.
+        epoch: number, from 0.
+        max_frames: of a batch, rows times the longest; a single query may exceed it.
+        together: rows of one query in a batch, at most; the others come in further batches.
+    """
+    generator = np.random.default_rng([seed, epoch])
+    lengths = np.asarray(frames)
+    units = _units(np.asarray(queries), generator, together)
+    order = generator.permutation(len(units))
+    longest = np.array([lengths[units[at]].max() for at in order])
+    batches: list[list[Rows]] = []
+    rows, most = 0, 0
+    for place in np.argsort(longest, kind="stable"):
+        unit, size = units[order[place]], int(longest[place])
+        if not batches or (rows + len(unit)) * max(most, size) > max_frames:
+            batches.append([])
+            rows, most = 0, 0
+        batches[-1].append(unit)
+        rows, most = rows + len(unit), max(most, size)
+    found = [np.concatenate(batch) for batch in batches]
+    return [found[at] for at in generator.permutation(len(found))]
+
+
+def equal_batches(frames: Sequence[int] | Rows, max_frames: int) -> list[Rows]:
+    """Batches of rows of exactly one length, in order, for ratings that no padding may touch."""
+    lengths = np.asarray(frames)
+    found = []
+    for size in np.unique(lengths):
+        rows = np.flatnonzero(lengths == size)
+        count = max(1, max_frames // max(1, int(size)))
+        found += [rows[at : at + count] for at in range(0, len(rows), count)]
+    return found
+
+
+def _units(queries: Rows, generator: np.random.Generator, together: int) -> list[Rows]:
+    """Rows of one query, shuffled and cut to so many."""
+    shuffled = generator.permutation(len(queries))
+    order = shuffled[np.argsort(queries[shuffled], kind="stable")]
+    ends = np.flatnonzero(np.diff(queries[order])) + 1
+    groups = np.split(order, ends)
+    return [group[at : at + together] for group in groups for at in range(0, len(group), together)]

@@ -1,0 +1,132 @@
+"""What a judge learns from: rows of ratings, and the clips that they are of.
+
+A row is what listeners said of one answer to one query, on up to four axes. Tables and shards become the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pandas as pd
+import soundfile
+import torch
+from torch import Tensor
+
+from sam_audio_bench import audio
+from sam_audio_bench.errors import MediaError, UsageError
+from sam_audio_bench.judge.scores import AXES
+from sam_audio_bench.types import Audio
+
+__all__ = ["COLUMNS", "Clip", "Examples"]
+
+COLUMNS = (
+    "query", "item", "group", "system", "domain", "text", "label", "kind", "spans", "video", "mixture", "answer", *AXES, "raters",
+)  # fmt: skip
+"""Of `Examples.rows`.
+
+``query`` names mixture and prompt, ``item`` the mixture, ``group`` the recording it was cut from; ``label`` and ``kind``
+are what simulations know: the event that the text means, and whether it is intended, wrong or absent. ``spans`` are as
+`sam_audio_bench.tasks.manifest.parse_spans` reads them; ``video`` is a file of features. ``mixture`` and ``answer`` are
+places in `Examples.clips`. Axes that were not rated are NaN. ``raters`` is how many opinions the scores are the mean of.
+"""
+
+_BIGGEST = 512 * 2**20  # bytes of an encoded clip
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One recording: a file, or a part of an archive."""
+
+    path: Path
+    name: str  # within the archive; empty: the file itself
+    offset: int = 0
+    size: int = -1  # bytes; -1: to the end
+
+    def bytes(self) -> bytes:
+        """The encoded recording; raises MediaError where it is absent or shorter than said."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.offset)
+                found = file.read(_BIGGEST + 1 if self.size < 0 else self.size)
+        except OSError as error:
+            raise MediaError(f"expected a recording at {self}, found none that can be read ({error})") from error
+        if len(found) > _BIGGEST or len(found) < self.size:
+            raise MediaError(f"expected a recording of at most {_BIGGEST} bytes at {self}, found a damaged one")
+        return found
+
+    def digest(self) -> str:
+        """SHA-256 of the encoded recording."""
+        return hashlib.sha256(self.bytes()).hexdigest()
+
+    def wave(self, rate: int, max_seconds: float) -> Tensor:
+        """Mono at a rate, ``[samples]``, cut to so many seconds.
+
+        Raises:
+            MediaError: no recording, no sample, or one that is not finite.
+        """
+        found = audio.read(self.path) if not self.name else self._decoded()
+        cut = Audio(found.samples[:, : round(max_seconds * found.rate)], found.rate)
+        return audio.resample(audio.to_mono(cut), rate).samples[0].float()
+
+    def _decoded(self) -> Audio:
+        try:
+            samples, rate = soundfile.read(io.BytesIO(self.bytes()), dtype="float32", always_2d=True)
+        except (soundfile.LibsndfileError, RuntimeError) as error:
+            raise MediaError(f"expected audio that libsndfile can read at {self}, found: {error}") from error
+        if not len(samples) or not np.isfinite(samples).all():
+            raise MediaError(f"expected finite samples at {self}, found none, NaN or infinity")
+        return Audio(torch.from_numpy(np.ascontiguousarray(samples.T)), int(rate))
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.name}" if self.name else str(self.path)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Rows with `COLUMNS`, in an order that the sources alone decide, and the clips that they name by their places."""
+
+    rows: pd.DataFrame
+    clips: tuple[Clip, ...]
+    simulated: bool = False  # whether scores were computed, not given by listeners
+
+    def __post_init__(self) -> None:
+        if self.rows.empty:
+            raise UsageError("expected rated answers, found none")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def only(self, keep: Sequence[bool] | np.ndarray) -> Self:
+        """The rows where ``keep`` is true; clips keep their places."""
+        return replace(self, rows=self.rows[np.asarray(keep)].reset_index(drop=True))
+
+    def scores(self) -> np.ndarray:
+        """Float64 ``[rows, 4]``, columns as `AXES`, NaN where an axis was not rated."""
+        return self.rows[list(AXES)].to_numpy(float)
+
+    def queries(self) -> np.ndarray:
+        """The number of each row's query, int64 ``[rows]``."""
+        return pd.factorize(self.rows["query"])[0]
+
+    @classmethod
+    def together(cls, parts: Iterable[Examples]) -> Examples:
+        """Several as one; raises UsageError where two of different scores name the same query."""
+        rows, clips, simulated, seen = [], [], [], set()
+        for part in parts:
+            names = set(part.rows["query"])
+            if seen & names:
+                raise UsageError(f"expected every query in one source, found {min(seen & names)!r} in two; rename it")
+            seen |= names
+            moved = {name: part.rows[name] + len(clips) for name in ("mixture", "answer")}
+            rows.append(part.rows.assign(**moved))
+            clips += part.clips
+            simulated.append(part.simulated)
+        if not rows:
+            raise UsageError("expected at least one source of ratings, found none")
+        return cls(rows=pd.concat(rows, ignore_index=True), clips=tuple(clips), simulated=any(simulated))

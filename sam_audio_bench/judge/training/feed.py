@@ -1,0 +1,166 @@
+"""Rows of examples as the batches of a student, with what listeners said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.judge.network import SPAN_STATES, JudgeNetwork
+from sam_audio_bench.judge.scores import AXES
+from sam_audio_bench.judge.training.examples import Examples
+from sam_audio_bench.judge.training.heard import Heard
+from sam_audio_bench.judge.training.losses import Truth
+from sam_audio_bench.judge.training.student import Batch
+from sam_audio_bench.nn.conditioning import anchor_tables
+from sam_audio_bench.tasks.manifest import parse_spans
+from sam_audio_bench.types import Span
+
+__all__ = ["Feed", "Texts", "read_texts", "span_states", "video_features"]
+
+_AT_ONCE = 256  # texts
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Each text once, as a judge reads it."""
+
+    vectors: Tensor  # [U, t]
+    places: dict[str, int]
+
+    def of(self, texts: Sequence[str]) -> Tensor:
+        """``[B, t]``."""
+        return self.vectors[[self.places[text] for text in texts]]
+
+
+def read_texts(judge: JudgeNetwork, texts: Sequence[str]) -> Texts:
+    """Reads each text once; nothing of it is trained.
+
+    Raises:
+        Precondition: no tokenizer.
+    """
+    unique = sorted(set(texts))
+    found = []
+    with torch.inference_mode():
+        for at in range(0, len(unique), _AT_ONCE):
+            ids, mask = judge.processor.tokens(unique[at : at + _AT_ONCE])
+            found.append(judge.read(ids, mask).float().cpu())
+    return Texts(torch.cat(found).clone(), {text: place for place, text in enumerate(unique)})
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Makes batches of rows.
+
+    Args:
+        examples: the rows; all of their clips have been heard.
+        heard: the clips.
+        texts: of the rows.
+        judge: whose rates and projections are asked.
+        device: of the batches.
+        gap: see `Truth.gap`, in rating points.
+        raters_cap: see `Loss.raters_cap`.
+    """
+
+    examples: Examples
+    heard: Heard
+    texts: Texts
+    judge: JudgeNetwork
+    device: torch.device
+    gap: float = 0.5
+    raters_cap: float = 0.0
+
+    @cached_property
+    def frames(self) -> NDArray[np.int64]:
+        """Length of each row."""
+        return np.array([self.heard.frames(int(mixture)) for mixture in self.examples.rows["mixture"]])
+
+    @cached_property
+    def queries(self) -> NDArray[np.int64]:
+        """Number of each row's query."""
+        return self.examples.queries()
+
+    @cached_property
+    def weights(self) -> NDArray[np.float64]:
+        """Of each row, by its raters; 1 on average."""
+        raters = self.examples.rows["raters"].to_numpy(float)
+        if self.raters_cap > 0:
+            raters = np.minimum(raters, self.raters_cap)
+        found: NDArray[np.float64] = raters / raters.mean()
+        return found
+
+    def batch(self, rows: Sequence[int] | NDArray[np.int64], *, padded: bool = True) -> Batch:
+        """A batch of rows, with a mask where ``padded``; otherwise they must be equally long."""
+        part = self.examples.rows.iloc[list(rows)]
+        sizes = torch.as_tensor(self.frames[list(rows)])
+        longest = int(sizes.max())
+        pairs = list(zip(part["mixture"].astype(int), part["answer"].astype(int), strict=True))
+        kinds = ("m", "a", "r") if self.heard.residuals else ("m", "a")
+        states = [self.heard.batch(kind, pairs, longest).to(self.device) for kind in kinds]
+        keep = (torch.arange(longest) < sizes[:, None]).to(self.device) if padded else None
+        return Batch(
+            mixtures=states[0],
+            answers=states[1],
+            residuals=states[2] if self.heard.residuals else None,
+            texts=self.texts.of(list(part["text"])).to(self.device),
+            keep=keep,
+            spans=self._spans(list(part["spans"]), longest),
+            video=self._video(list(part["video"]), sizes.tolist(), longest),
+        )
+
+    def truth(self, rows: Sequence[int] | NDArray[np.int64]) -> Truth:
+        """What listeners said of rows, normalised by the judge's mean and deviation."""
+        part = self.examples.rows.iloc[list(rows)]
+        mean, std = (value.detach().double().cpu() for value in (self.judge.mean, self.judge.std))
+        scores = (torch.as_tensor(part[list(AXES)].to_numpy(float)) - mean) / std
+        return Truth(
+            scores=scores.float().to(self.device),
+            weights=torch.as_tensor(self.weights[list(rows)], dtype=torch.float32, device=self.device),
+            queries=torch.as_tensor(self.queries[list(rows)], device=self.device),
+            gap=self.gap / float(std[0]),
+        )
+
+    def _spans(self, texts: list[str], size: int) -> Tensor | None:
+        if self.judge.span_proj is None or not any(self.examples.rows["spans"]):
+            return None
+        hop, rate = self.judge.processor.hop, self.judge.processor.rate
+        return span_states([parse_spans(text) for text in texts], size, hop=hop, rate=rate).to(self.device)
+
+    def _video(self, files: list[str], sizes: list[int], size: int) -> Tensor | None:
+        projection = self.judge.video_proj
+        if projection is None or not any(self.examples.rows["video"]):
+            return None
+        found = torch.zeros(len(files), size, projection.in_features)
+        for row, (file, own) in enumerate(zip(files, sizes, strict=True)):
+            if file:
+                found[row, :own] = video_features(Path(file), own, projection.in_features)
+        return found.to(self.device)
+
+
+def span_states(spans: Sequence[Sequence[Span]], size: int, *, hop: int, rate: int) -> Tensor:
+    """Spans of B prompts, each of ``size`` frames, one-hot as `JudgeNetwork.rate` takes them: ``[B, F, 3]``."""
+    ids, alignment = anchor_tables(spans, [size] * len(spans), hop=hop, rate=rate)
+    return F.one_hot(ids.gather(1, alignment), SPAN_STATES)
+
+
+def video_features(path: Path, frames: int, width: int) -> Tensor:
+    """Features ``[F, V]`` of a masked video from a ``.npy`` file, one row a frame of the judge.
+
+    Raises:
+        UsageError: another kind of file, or other sizes.
+    """
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"expected features of a masked video as .npy at {path}, found: {error}") from error
+    if found.ndim != 2 or found.shape[0] < frames or found.shape[1] != width:
+        raise UsageError(f"expected video features [{frames}, {width}] in {path}, found {list(found.shape)}")
+    return torch.from_numpy(np.asarray(found[:frames], np.float32))

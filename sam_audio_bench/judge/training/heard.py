@@ -1,0 +1,231 @@
+"""What frozen ears hear, heard once: float16 on disk, named after what was heard and by whom.
+
+A chunk is the mixtures of one archive, or some files of a table, with their answers and, where a judge hears them,
+residuals. It is heard by one process and read by all, mapped. A changed clip, a changed ear or another rate is another
+chunk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.files import load_json, replacing, write_json
+from sam_audio_bench.judge.training.examples import Examples
+from sam_audio_bench.judge.training.student import Student
+
+__all__ = ["Chunk", "Ear", "Heard", "HeardMixture", "hear_mixture", "hear_share"]
+
+_MIXTURES = 64  # of a chunk, at most
+_FORMAT = 1
+
+Follow = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ear:
+    """Who hears, and how clips are prepared."""
+
+    student: Student
+    digest: str  # of the frozen weights and of their use
+    max_seconds: float
+    device: torch.device
+
+    @classmethod
+    def of(cls, student: Student, *, max_seconds: float, device: torch.device) -> Ear:
+        """An ear with its digest."""
+        judge = student.judge
+        prefixes = ("ear.listener.",) if judge.ear is not None else ("audio_codec.",)
+        if judge.ear is None and not student.attends:
+            prefixes += ("data_proj.", "transformer.")
+        digest = hashlib.sha256(f"{_FORMAT} {judge.processor.rate} {judge.processor.hop} {max_seconds}".encode())
+        if judge.config.small is not None:
+            digest.update(f"{judge.config.small.steps} {judge.config.small.level_db}".encode())
+        for name, value in judge.state_dict().items():
+            if name.startswith(prefixes):
+                digest.update(name.encode())
+                digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        return cls(student=student, digest=digest.hexdigest(), max_seconds=max_seconds, device=device)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Mixtures with their answers, by their places among the clips."""
+
+    name: str  # of its files
+    pairs: tuple[tuple[int, tuple[int, ...]], ...]
+
+
+class Heard:
+    """States of clips by mixture and answer; what is opened is mapped, not read.
+
+    Args:
+        folder: of the chunks.
+        chunks: that are there.
+    """
+
+    def __init__(self, folder: Path, chunks: Sequence[Chunk]) -> None:
+        self._arrays: list[NDArray[np.float16]] = []
+        self._places: dict[tuple[str, int, int], tuple[int, int, int]] = {}
+        self.residuals = False
+        for number, chunk in enumerate(chunks):
+            facts = load_json(folder / f"{chunk.name}.json")
+            self._arrays.append(np.load(folder / f"{chunk.name}.npy", mmap_mode="r", allow_pickle=False))
+            self.residuals |= facts["residuals"]
+            for key, (start, stop) in zip(_keys(chunk, facts["residuals"]), facts["places"], strict=True):
+                self._places[key] = number, start, stop
+
+    @property
+    def width(self) -> int:
+        """Of a state."""
+        return int(self._arrays[0].shape[1])
+
+    def frames(self, mixture: int) -> int:
+        """How long a mixture and its answers are."""
+        _, start, stop = self._places["m", mixture, -1]
+        return stop - start
+
+    def states(self, kind: str, mixture: int, answer: int = -1) -> NDArray[np.float16]:
+        """``[F, C]`` of a mixture ("m"), or of an answer ("a") to it or its residual ("r")."""
+        number, start, stop = self._places[kind, mixture, answer]
+        found: NDArray[np.float16] = self._arrays[number][start:stop]
+        return found
+
+    def batch(self, kind: str, pairs: Iterable[tuple[int, int]], size: int) -> Tensor:
+        """``[B, size, C]``, float32; shorter clips go on as they end."""
+        found = []
+        for mixture, answer in pairs:
+            states = np.asarray(self.states(kind, mixture, -1 if kind == "m" else answer), np.float32)
+            missing = size - len(states)
+            found.append(np.concatenate([states, np.repeat(states[-1:], missing, axis=0)]) if missing else states)
+        return torch.from_numpy(np.stack(found))
+
+
+@dataclass(frozen=True)
+class HeardMixture:
+    """States of one mixture ``[F, C]``, its answers ``[K, F, C]`` and, where the judge hears them, residuals."""
+
+    mixture: Tensor
+    answers: Tensor
+    residuals: Tensor | None
+
+
+def hear_mixture(ear: Ear, examples: Examples, mixture: int, answers: Sequence[int]) -> HeardMixture:
+    """Hears a mixture and answers to it, by their places among the clips.
+
+    Raises:
+        MediaError: a clip that cannot be read. UsageError: an answer of another length than the mixture.
+    """
+    judge = ear.student.judge
+    places = (mixture, *answers)
+    waves = [examples.clips[place].wave(judge.processor.rate, ear.max_seconds) for place in places]
+    values, mask = judge.processor.audio(waves, judge.processor.rate)
+    lengths = mask.sum(dim=1).tolist()
+    for place, length in zip(places, lengths, strict=True):
+        if length != lengths[0]:
+            raise UsageError(
+                f"expected {examples.clips[place]} to be as long as its mixture {examples.clips[mixture]}, "
+                f"{lengths[0]} samples in whole frames, found {length}"
+            )
+    with torch.inference_mode():
+        values = values.to(ear.device)
+        values = values * judge.level(values[:1])
+        left = judge.residual(values[:1].expand(len(answers), -1, -1), values[1:])
+        states = ear.student.listen(values if left is None else torch.cat([values, left]))
+    count = len(places)
+    return HeardMixture(states[0], states[1:count], None if left is None else states[count:])
+
+
+def _plan(examples: Examples, ear: Ear) -> list[Chunk]:
+    """What has to be heard, in pieces, each named after its content; reads every clip's bytes."""
+    pairs = examples.rows[["mixture", "answer"]].drop_duplicates().sort_values(["mixture", "answer"])
+    answers: dict[int, list[int]] = {}
+    for mixture, answer in zip(pairs["mixture"], pairs["answer"], strict=True):
+        answers.setdefault(int(mixture), []).append(int(answer))
+    chunks = []
+    for mixtures in _pieces(list(answers), examples):
+        digest = hashlib.sha256(ear.digest.encode())
+        for mixture in mixtures:
+            for place in (mixture, *answers[mixture]):
+                digest.update(f"{'m' if place == mixture else 'a'} {examples.clips[place].digest()}".encode())
+        chunks.append(Chunk(digest.hexdigest()[:32], tuple((mixture, tuple(answers[mixture])) for mixture in mixtures)))
+    return chunks
+
+
+def _is_heard(folder: Path, chunk: Chunk) -> bool:
+    """Whether a chunk is there; its JSON is written last."""
+    return (folder / f"{chunk.name}.json").is_file() and (folder / f"{chunk.name}.npy").is_file()
+
+
+def _hear_chunk(folder: Path, chunk: Chunk, examples: Examples, ear: Ear) -> None:
+    """Hears one chunk and writes it, atomically.
+
+    Raises:
+        MediaError: a clip that cannot be read. UsageError: an answer of another length than its mixture.
+    """
+    states: list[NDArray[np.float16]] = []
+    residuals = False
+    for mixture, answers in chunk.pairs:
+        heard = hear_mixture(ear, examples, mixture, answers)
+        residuals = heard.residuals is not None
+        for part in (heard.mixture[None], heard.answers, heard.residuals):
+            states += [] if part is None else list(part.to("cpu", torch.float16).numpy())
+    stops = np.cumsum([len(one) for one in states]).tolist()
+    with replacing(folder / f"{chunk.name}.npy") as temporary, temporary.open("wb") as file:
+        np.save(file, np.concatenate(states), allow_pickle=False)
+    places = list(zip([0, *stops[:-1]], stops, strict=True))
+    write_json(folder / f"{chunk.name}.json", {"residuals": residuals, "places": places})
+
+
+def hear_share(folder: Path, examples: Examples, ear: Ear, *, rank: int, ranks: int, follow: Follow) -> list[Chunk]:
+    """Hears this process's share of what is not there yet, and returns all chunks.
+
+    Args:
+        folder: of the chunks.
+        examples: whose clips are heard.
+        ear: who hears.
+        rank: of this process.
+        ranks: number of processes; all chunks are there when all are done.
+        follow: is told how many of this process's chunks are done.
+    """
+    chunks = _plan(examples, ear)
+    own = [chunk for chunk in chunks[rank::ranks] if not _is_heard(folder, chunk)]
+    for done, chunk in enumerate(own):
+        follow(done, len(own))
+        _hear_chunk(folder, chunk, examples, ear)
+    follow(len(own), len(own))
+    return chunks
+
+
+def _keys(chunk: Chunk, residuals: bool) -> Iterable[tuple[str, int, int]]:
+    """What the states of a chunk are of, in their order."""
+    for mixture, answers in chunk.pairs:
+        yield "m", mixture, -1
+        yield from (("a", mixture, answer) for answer in answers)
+        if residuals:
+            yield from (("r", mixture, answer) for answer in answers)
+
+
+def _pieces(mixtures: list[int], examples: Examples) -> Iterable[list[int]]:
+    """Mixtures of one archive, or of no archive, so many at most."""
+    piece: list[int] = []
+    source: Any = None
+    for mixture in mixtures:
+        clip = examples.clips[mixture]
+        own = clip.path if clip.name else None
+        if piece and (own != source or len(piece) == _MIXTURES):
+            yield piece
+            piece = []
+        piece.append(mixture)
+        source = own
+    if piece:
+        yield piece

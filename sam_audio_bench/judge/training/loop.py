@@ -1,0 +1,267 @@
+"""The run: steps, looks at held-out data, checkpoints, and the judge in the end.
+
+Whatever a step needs of chance is a function of seed and step, so that a run that was killed goes on to the same
+weights. Processes are those of accelerate: each takes its share of a step's batches, gradients are averaged.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sam_audio_bench.errors import Precondition, UsageError
+from sam_audio_bench.files import write_json
+from sam_audio_bench.judge.training.batches import plan_epoch
+from sam_audio_bench.judge.training.checkpoint import NAME, State, read_state, write_state
+from sam_audio_bench.judge.training.feed import Feed
+from sam_audio_bench.judge.training.finish import finish
+from sam_audio_bench.judge.training.losses import Losses, losses
+from sam_audio_bench.judge.training.measures import held_out_numbers, rate_feed
+from sam_audio_bench.judge.training.optimizer import Average, learning_rate, parameter_groups
+from sam_audio_bench.judge.training.recipe import Recipe
+from sam_audio_bench.judge.training.setup import Place, Ready, make_ready
+from sam_audio_bench.judge.training.student import Batch, Student
+from sam_audio_bench.run.progress import Progress
+
+__all__ = ["train"]
+
+
+def train(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    hear_only: bool = False,
+    show: bool | None = None,
+) -> Path | None:
+    """Trains a judge and writes it with its report into the run's folder.
+
+    Args:
+        recipe: what to do.
+        folder: of the run; afterwards it holds ``judge/``, ``report/``, ``predictions.parquet``, ``tensorboard/``.
+        resume: go on from the folder's checkpoint, where there is one.
+        device: "cpu", or "auto": what accelerate finds.
+        hear_only: stop when everything has been heard.
+        show: a progress bar; None: where somebody watches.
+
+    Returns:
+        The judge's folder; None where it only heard.
+
+    Raises:
+        Precondition: accelerate or TensorBoard is not installed, or something that the recipe names is missing.
+        UsageError: a folder with a checkpoint and no ``resume``, or data that cannot be meant.
+        StoreError: a checkpoint that cannot be gone on from.
+    """
+    if (folder / NAME).exists() and not resume:
+        raise UsageError(f"expected a new folder, found a checkpoint in {folder}; go on with --resume, or name another")
+    accelerator = _accelerator(recipe, device)
+    place = Place(
+        device=accelerator.device, rank=accelerator.process_index, ranks=accelerator.num_processes,
+        wait=accelerator.wait_for_everyone,
+    )  # fmt: skip
+    show = show if accelerator.is_main_process else False
+    with Progress(1, show=show) as progress:
+        ready = make_ready(recipe, folder, place, progress.following("hearing"))
+        if hear_only:
+            return None
+        if accelerator.is_main_process:
+            write_json(folder / "recipe.json", recipe.plain())
+        run = _Run(recipe, folder, ready, accelerator)
+        run.steps(progress.following("training"))
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            finish(recipe, folder, ready, run.state)
+        accelerator.wait_for_everyone()
+    return folder / "judge"
+
+
+class _Run:
+    """A recipe's steps from the last checkpoint to the end."""
+
+    def __init__(self, recipe: Recipe, folder: Path, ready: Ready, accelerator: Any) -> None:
+        self.recipe, self.folder, self.ready, self.accelerator = recipe, folder, ready, accelerator
+        self.student: Student = ready.student
+        learning = {name: one for name, one in self.student.named_parameters() if one.requires_grad}
+        optimizer = torch.optim.AdamW(
+            parameter_groups(learning, recipe.optimizer), lr=recipe.optimizer.learning_rate,
+            betas=recipe.optimizer.betas,
+        )  # fmt: skip
+        self.average = Average(learning, recipe.optimizer.ema)
+        self.state = read_state(folder, ready.fingerprint) or State(fingerprint=ready.fingerprint)
+        if self.state.step:
+            with torch.no_grad():
+                for name, parameter in learning.items():
+                    parameter.copy_(self.state.weights[name])
+            optimizer.load_state_dict(self.state.optimizer)
+            self.average.load(self.state.average)
+        self.learning = learning
+        self.model, self.optimizer = accelerator.prepare(self.student, optimizer)
+        self.writer = _writer(folder, self.state.step) if accelerator.is_main_process else None
+
+    def steps(self, follow: Callable[[int, int], None]) -> None:
+        """Trains until the last epoch, or until patience is at its end."""
+        recipe, state = self.recipe, self.state
+        while state.epoch < recipe.optimizer.epochs and not self._out_of_patience():
+            batches = self._batches(state.epoch)
+            share = recipe.optimizer.accumulate * self.accelerator.num_processes
+            count = math.ceil(len(batches) / share)
+            while state.batch < count:
+                own = [batches[at % len(batches)] for at in self._places(state.batch * share, share)]
+                progress = (state.epoch + state.batch / count) / recipe.optimizer.epochs
+                self._step(own, progress)
+                state.batch += 1
+                state.step += 1
+                last = state.batch == count
+                if last:
+                    state.epoch, state.batch = state.epoch + 1, 0
+                follow(round(1000 * (state.epoch + state.batch / count)), 1000 * recipe.optimizer.epochs)
+                looked = state.step % recipe.stop.every == 0 if recipe.stop.every else last
+                if looked:
+                    self._look()
+                if looked or state.step % recipe.stop.checkpoint == 0:
+                    self._save()
+                if last or self._out_of_patience():
+                    break
+        if self.writer is not None:
+            self.writer.close()
+
+    def _batches(self, epoch: int) -> list[NDArray[np.int64]]:
+        """The epoch's batches for all processes."""
+        feed, optimizer = self.ready.learned, self.recipe.optimizer
+        return plan_epoch(
+            feed.queries, feed.frames, seed=self.recipe.seed, epoch=epoch, max_frames=optimizer.max_frames,
+            together=optimizer.answers_per_query,
+        )  # fmt: skip
+
+    def _places(self, first: int, share: int) -> range:
+        """This process's places among a step's batches."""
+        return range(first + self.accelerator.process_index, first + share, self.accelerator.num_processes)
+
+    def _step(self, batches: list[NDArray[np.int64]], progress: float) -> None:
+        """One step of the optimiser over this process's batches."""
+        recipe, feed = self.recipe, self.ready.learned
+        self.student.train()
+        rate = learning_rate(recipe.optimizer, progress)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["share"]
+        parts: list[Losses] = []
+        for number, rows in enumerate(batches):
+            seed = [recipe.seed, self.state.step, number, self.accelerator.process_index]
+            generator = np.random.default_rng(seed)
+            torch.manual_seed(int(generator.integers(2**62)))
+            batch = _with_dropped_texts(feed, rows, recipe.text_dropout, generator)
+            last = number == len(batches) - 1
+            with nullcontext() if last else self.accelerator.no_sync(self.model):
+                with self.accelerator.autocast():
+                    rated = self.model(batch)
+                found = losses(pooled(rated, batch), feed.truth(rows), recipe.loss)
+                self.accelerator.backward(found.total / len(batches))
+            parts.append(found)
+        norm = self.accelerator.clip_grad_norm_(list(self.learning.values()), recipe.optimizer.clip)
+        if not bool(torch.isfinite(norm)):
+            raise UsageError(
+                f"expected finite gradients, found {float(norm)} at step {self.state.step}; lower optimizer.learning_rate"
+            )
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.average.follow(self.learning, self.state.step)
+        self._note(parts, rate, float(norm))
+
+    def _note(self, parts: list[Losses], rate: float, norm: float) -> None:
+        if self.writer is None:
+            return
+        for name in ("total", "huber", "ranking", "spread"):
+            value = sum(float(getattr(one, name).detach()) for one in parts) / len(parts)
+            self.writer.add_scalar(f"loss/{name}", value, self.state.step)
+        self.writer.add_scalar("optimizer/learning_rate", rate, self.state.step)
+        self.writer.add_scalar("optimizer/gradient_norm", norm, self.state.step)
+
+    def _look(self) -> None:
+        """Rates the held-out rows with the averaged weights; the main process looks, all know what it found."""
+        found: list[dict[str, float]] = [{}]
+        if self.accelerator.is_main_process:
+            with self.average.in_place(self.learning):
+                held = rate_feed(self.student, self.ready.held, self.recipe.optimizer.max_frames)
+            found[0] = {"step": float(self.state.step), "epoch": float(self.state.epoch), **held_out_numbers(held)}
+            if self.writer is not None:
+                for name, value in found[0].items():
+                    self.writer.add_scalar(f"held_out/{name}", value, self.state.step)
+        if self.accelerator.num_processes > 1:
+            from accelerate.utils import broadcast_object_list
+
+            broadcast_object_list(found)
+        state, look = self.state, found[0]
+        state.looks.append(look)
+        score = look["srcc_overall"]
+        if state.best_score is None or score > state.best_score:
+            state.best_score, state.stale, state.best = score, 0, self.average.tensors()
+        else:
+            state.stale += 1
+
+    def _save(self) -> None:
+        """Writes the checkpoint; all processes have the same state."""
+        if not self.accelerator.is_main_process:
+            return
+        state = self.state
+        state.weights = {name: one.detach().cpu().clone() for name, one in self.learning.items()}
+        state.average = self.average.tensors()
+        state.optimizer = self.optimizer.state_dict()
+        write_state(self.folder, state)
+
+    def _out_of_patience(self) -> bool:
+        patience = self.recipe.stop.patience
+        return bool(patience) and self.state.stale >= patience
+
+
+def pooled(rated: Tensor, batch: Batch) -> Tensor:
+    """Means over the frames that count, float32: ``[B, F, n] -> [B, n]``."""
+    if batch.keep is None:
+        return rated.float().mean(dim=1)
+    keep = batch.keep[..., None]
+    return (rated.float() * keep).sum(dim=1) / keep.sum(dim=1)
+
+
+def _with_dropped_texts(
+    feed: Feed, rows: NDArray[np.int64], share: float, generator: np.random.Generator
+) -> Batch:
+    """A batch of which some queries are read through the names of events alone, as unknown texts will be."""
+    from dataclasses import replace
+
+    queries, places = np.unique(feed.queries[rows], return_inverse=True)
+    known = (generator.random(len(queries)) >= share)[places]
+    return replace(feed.batch(rows), known=torch.as_tensor(known[:, None], dtype=torch.float32, device=feed.device))
+
+
+def _accelerator(recipe: Recipe, device: str) -> Any:
+    try:
+        from accelerate import Accelerator
+    except ImportError as error:
+        raise Precondition(
+            "expected accelerate, which runs the training, found none; pip install 'sam-audio-bench[train]'"
+        ) from error
+    precision = recipe.optimizer.precision
+    on_gpu = device != "cpu" and torch.cuda.is_available()
+    if precision == "auto":
+        precision = "bf16" if on_gpu and torch.cuda.is_bf16_supported() else "float32"
+    return Accelerator(mixed_precision="bf16" if precision == "bf16" else "no", cpu=device == "cpu")
+
+
+def _writer(folder: Path, step: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise Precondition(
+            "expected tensorboard, which keeps the scalars, found none; pip install 'sam-audio-bench[train]'"
+        ) from error
+    kind: Any = SummaryWriter
+    return kind(str(folder / "tensorboard"), purge_step=step or None)

@@ -1,0 +1,214 @@
+"""The judge in training: where it starts, which parts learn, batches in, ratings out.
+
+Letters: B rows, F frames, C width of frozen states, t of a text, V of video features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from sam_audio_bench.errors import Precondition, UsageError
+from sam_audio_bench.files import load_json
+from sam_audio_bench.judge.config import JudgeConfig
+from sam_audio_bench.judge.model import SAJ, find_judge
+from sam_audio_bench.judge.network import JudgeNetwork
+from sam_audio_bench.judge.processor import JudgeProcessor
+from sam_audio_bench.judge.training.recipe import Recipe
+from sam_audio_bench.judge.words import WordTokens
+from sam_audio_bench.nn.checkpoint import load_strict, open_weights
+
+__all__ = ["PARTS_OF", "Batch", "Start", "Student", "choose_parts", "remember_texts", "start_judge"]
+
+PARTS_OF: Mapping[str, tuple[str, ...]] = {
+    "fusion": (
+        "cat_audio_proj", "text_proj1", "text_proj2", "layer_norm", "proj_audio_and_text", "span_proj", "video_proj",
+        "ear.evidence",
+    ),
+    "head": ("finetune_data_proj", "finetune_transformer", "head", "spread_head"),
+    "backbone": ("data_proj", "transformer"),
+}  # fmt: skip
+"""Parameters of `JudgeNetwork` by the part that a recipe names; "all" is every one of them."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Rows that are rated together.
+
+    Attributes:
+        mixtures: ``[B, F, C]``, and so on, as `JudgeNetwork.hear` finds them, or a backbone's input where it is trained.
+        texts: ``[B, t]``.
+        keep: bool ``[B, F]``; None: no padding.
+        known: ``[B, 1]``, see `JudgeNetwork.rate`.
+        spans: ``[B, F, 3]``, or None.
+        video: ``[B, F, V]``, or None.
+    """
+
+    mixtures: Tensor
+    answers: Tensor
+    residuals: Tensor | None
+    texts: Tensor
+    keep: Tensor | None = None
+    known: Tensor | None = None
+    spans: Tensor | None = None
+    video: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """A judge as training finds it, in float32.
+
+    Attributes:
+        judge: with what the recipe adds.
+        tensors: of its checkpoint, by their names there; those that are not trained are exported as they are.
+        tokenizer: folder of its tokenizer, if there is one.
+        fresh: whether the layers that rate are random, so that no scale of ratings is known.
+    """
+
+    judge: SAJ
+    tensors: Mapping[str, Tensor]
+    tokenizer: Path | None
+    fresh: bool
+
+
+class Student(nn.Module):
+    """A judge that rates batches, for the wrappers of accelerate.
+
+    Args:
+        judge: its frozen parts do not learn, whatever the mode.
+        attends: whether batches hold a backbone's input: the backbone learns.
+    """
+
+    def __init__(self, judge: JudgeNetwork, *, attends: bool) -> None:
+        super().__init__()
+        self.judge = judge
+        self.attends = attends
+        if judge.spread_head is not None:  # how sure it is must not change what it says
+            judge.spread_head.register_forward_pre_hook(lambda _, given: (given[0].detach(),))
+
+    def train(self, mode: bool = True) -> Self:
+        """Turns dropout on or off; what is frozen stays as it is in use."""
+        super().train(mode)
+        for part in (self.judge.ear and self.judge.ear.listener, getattr(self.judge, "text_model", None)):
+            if part is not None:
+                part.eval()
+        return self
+
+    def listen(self, values: Tensor) -> Tensor:
+        """What is heard once, ``[B, 1, T] -> [B, F, C]``; no gradient flows."""
+        with torch.no_grad():
+            if self.attends:
+                return self.judge.audio_codec.encode(values).transpose(1, 2)
+            return self.judge.hear(values)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Ratings of frames, ``[B, F, 4]`` or ``[B, F, 8]``, as `JudgeNetwork.rate`."""
+        mixtures, answers = batch.mixtures, batch.answers
+        if self.attends:
+            both = torch.cat([mixtures, answers])
+            keep = None if batch.keep is None else batch.keep.repeat(2, 1)
+            mixtures, answers = self.judge.transformer(self.judge.data_proj(both), keep).chunk(2)
+        return self.judge.rate(
+            answers, mixtures, batch.texts,
+            residuals=batch.residuals, known=batch.known, keep=batch.keep, spans=batch.spans, video=batch.video,
+        )  # fmt: skip
+
+
+def start_judge(recipe: Recipe) -> Start:
+    """The judge that a recipe starts from, with what it adds, its random layers drawn from the recipe's seed.
+
+    Raises:
+        Precondition: a judge, listener or word vectors that are not there. UsageError: parts that do not fit.
+    """
+    torch.manual_seed(recipe.seed)
+    if recipe.judge:
+        judge, tokenizer, tensors = *_small(recipe), {}
+    else:
+        place = find_judge(recipe.init)
+        judge, tensors = SAJ.from_pretrained(place), open_weights(place.weights)
+        tokenizer = place.folder if (place.folder / "tokenizer.json").is_file() else None
+        if recipe.reset:
+            _reset(judge, recipe)
+    extend = recipe.extend
+    judge.extend(
+        spread=extend.spread and judge.spread_head is None,
+        spans=extend.spans and judge.span_proj is None,
+        video_width=extend.video_width if extend.video_width and judge.video_proj is None else None,
+    )
+    fresh = bool(recipe.judge) or "head" in recipe.reset or "all" in recipe.reset
+    return Start(judge=judge, tensors=tensors, tokenizer=tokenizer, fresh=fresh)
+
+
+def choose_parts(judge: JudgeNetwork, names: Sequence[str]) -> bool:
+    """Lets only the named parts learn; returns whether a backbone is among them.
+
+    Raises:
+        UsageError: the backbone of a small judge, or nothing that could learn.
+    """
+    if judge.ear is not None and "backbone" in names:
+        raise UsageError(
+            'expected train to name "fusion" and "head" of a small judge, found "backbone": its listener is trained '
+            "before, by distillation"
+        )
+    prefixes, found = _prefixes(names), 0
+    for name, parameter in judge.named_parameters():
+        learns = name.startswith(prefixes)
+        if learns:
+            parameter.data = parameter.data.clone()  # not the pages of a mapped file
+        parameter.requires_grad_(learns)
+        found += learns
+    if not found:
+        raise UsageError(f"expected parts that this judge has, found none of {', '.join(names)}")
+    return judge.ear is None and ("backbone" in names or "all" in names)
+
+
+def remember_texts(judge: JudgeNetwork, texts: Tensor) -> None:
+    """Stores in a small judge the vectors ``[U, t]`` of the texts that it is trained on; others need none."""
+    if judge.ear is not None and judge.config.small is not None:
+        judge.ear.familiar = texts.detach().clone()
+        judge.config = replace(judge.config, small=replace(judge.config.small, familiar=len(texts)))
+
+
+def _prefixes(names: Sequence[str]) -> tuple[str, ...]:
+    parts = PARTS_OF if "all" in names else names
+    return tuple(f"{prefix}." for part in parts for prefix in PARTS_OF[part])
+
+
+def _reset(judge: SAJ, recipe: Recipe) -> None:
+    """Random weights for the parts that the recipe says."""
+    prefixes = _prefixes(recipe.reset)
+    fresh = SAJ(judge.config).state_dict()
+    judge.load_state_dict({name: value for name, value in fresh.items() if name.startswith(prefixes)}, strict=False)
+
+
+def _small(recipe: Recipe) -> tuple[SAJ, Path]:
+    """A small judge with random weights, but with the listener and the words that it is given."""
+    if not recipe.judge.get("small") and "small" not in recipe.judge:
+        raise UsageError(
+            "expected [judge.small] in the recipe, found none: to train a judge of the released layout, name one as "
+            "init; reset draws its layers anew"
+        )
+    folders = {"listener": Path(recipe.listener), "words": Path(recipe.words)}
+    for name, folder in folders.items():
+        if not (folder / "config.json").is_file():
+            raise Precondition(
+                f"expected config.json and model.safetensors of a small judge's {name} in {folder}, found none; "
+                f"correct {name} in the recipe, or make it first"
+            )
+    parts = {name: load_json(folder / "config.json") for name, folder in folders.items()}
+    small = {**recipe.judge["small"], **parts, "familiar": 0}
+    judge = SAJ(JudgeConfig.of_options({**recipe.judge, "small": small}))
+    assert judge.ear is not None
+    for part, folder in ((judge.ear.listener, folders["listener"]), (judge.ear.words, folders["words"])):
+        load_strict(part, open_weights(folder), source=folder)
+    judge.processor = _reading(judge, folders["words"])
+    return judge, folders["words"]
+
+
+def _reading(judge: SAJ, words: Path) -> JudgeProcessor:
+    old = judge.processor
+    return JudgeProcessor(old.hop, old.rate, reader=WordTokens(words))
