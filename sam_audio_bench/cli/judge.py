@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = ["judge", "score"]
 
-_COMMANDS = {"score": (f"{__name__}:score", "Rate one answer.")}
+_COMMANDS = {
+    "score": (f"{__name__}:score", "Rate one answer."),
+    "explain": ("sam_audio_bench.cli.judge_explain:explain", "Draw why an answer of a run was rated as it was."),
+}
 
 
 @click.group(cls=LazyGroup, lazy=_COMMANDS)
@@ -25,7 +28,7 @@ def judge() -> None:
 
 
 @click.command()
-@click.option("--judge", "place", default="sam-audio-judge", show_default=True, help="A judge's folder or name.")
+@click.option("--judge", "place", default="saj-mini", show_default=True, help="A judge's folder or name.")
 @click.option("--mixture", type=click.Path(path_type=Path), required=True, help="What was separated.")
 @click.option("--target", type=click.Path(path_type=Path), required=True, help="The answer, as long as the mixture.")
 @click.option("--text", required=True, help='What was asked for: "dog barking".')

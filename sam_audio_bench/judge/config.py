@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from sam_audio_bench.errors import Precondition
+from sam_audio_bench.judge.evidence import EvidenceConfig
+from sam_audio_bench.judge.listener import ListenerConfig
+from sam_audio_bench.judge.words import WordsConfig
 from sam_audio_bench.nn.config import CodecConfig, Config, read_config
 from sam_audio_bench.nn.peav import PEAVConfig
 
-__all__ = ["RELEASED", "REPOSITORY", "REVISION", "JudgeConfig"]
+__all__ = ["RELEASED", "REPOSITORY", "REVISION", "JudgeConfig", "SmallConfig"]
 
 REPOSITORY = "facebook/sam-audio-judge"
 """The released judge on the Hugging Face hub."""
@@ -24,8 +27,39 @@ REVISION = "sam_audio"
 
 
 @dataclass(frozen=True, kw_only=True)
+class SmallConfig(Config):
+    """What a small judge has in place of codec, transformer and ModernBERT: a listener, word vectors, evidence.
+
+    Attributes:
+        steps: listener frames a frame of the judge.
+        level_db: root mean square to which every mixture is brought, its answers by the same gain, dBFS.
+        familiar: how many texts of the training data are stored, see `sam_audio_bench.judge.small.SmallEar.known`.
+    """
+
+    listener: ListenerConfig = field(default_factory=ListenerConfig)
+    words: WordsConfig = field(default_factory=WordsConfig)
+    evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
+    steps: int = 4
+    level_db: float = -26.0
+    familiar: int = 0
+
+    @classmethod
+    def of_options(cls, options: Mapping[str, Any]) -> SmallConfig:
+        """The config in a JSON object; raises Precondition for options that describe no network."""
+        return cls(
+            listener=ListenerConfig.of(options.get("listener")),
+            words=WordsConfig.of(options.get("words")),
+            evidence=EvidenceConfig.of(options.get("evidence")),
+            **{name: options[name] for name in ("steps", "level_db", "familiar") if name in options},
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class JudgeConfig(Config):
-    """A judge's checkpoint; ``text_model`` holds the arguments of `transformers.ModernBertConfig`."""
+    """A judge's checkpoint; ``text_model`` holds the arguments of `transformers.ModernBertConfig`.
+
+    Where ``small`` is given, ``audio_codec``, ``transformer``, ``text_model`` and ``nth_text_layer`` have no effect.
+    """
 
     audio_codec: CodecConfig = field(default_factory=CodecConfig)
     transformer: PEAVConfig = field(default_factory=PEAVConfig)
@@ -33,6 +67,7 @@ class JudgeConfig(Config):
     text_model: Mapping[str, Any] = field(default_factory=dict)
     nth_text_layer: int = 22
     bottleneck_dim: int = 256
+    small: SmallConfig | None = None
 
     @classmethod
     def of_options(cls, options: Mapping[str, Any]) -> JudgeConfig:
@@ -42,6 +77,7 @@ class JudgeConfig(Config):
             transformer=PEAVConfig.of(options.get("transformer")),
             finetune_transformer=PEAVConfig.of(options.get("finetune_transformer")),
             text_model=options.get("text_model") or {},
+            small=SmallConfig.of_options(options["small"]) if options.get("small") else None,
             **{name: options[name] for name in ("nth_text_layer", "bottleneck_dim") if name in options},
         )
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.judge.config import REPOSITORY, REVISION
+from sam_audio_bench.judge.places import judge_source, tokenizer_folder
 from sam_audio_bench.judge.processor import PARITIES
 from sam_audio_bench.metrics.base import Row
 from sam_audio_bench.metrics.catalogue import columns_of
 from sam_audio_bench.metrics.functional import is_silent
-from sam_audio_bench.metrics.weights import LearnedMetric, ModelFolder, Source
-from sam_audio_bench.nn.hub import WEIGHTS
+from sam_audio_bench.metrics.weights import LearnedMetric, ModelFolder
 from sam_audio_bench.nn.peav import TOKENIZER
 from sam_audio_bench.types import Audio, Item, Query, Score, Separation, Status
 
@@ -33,7 +31,9 @@ class SAMAudioJudge(LearnedMetric):
     damaged weights.
 
     Args:
-        path: a folder with the judge, see `Source`; empty: the hub's cache.
+        judge: "saj-mini", which is shipped; "sam-audio-judge", the released one, in the hub's cache; or a folder.
+            Empty: the released one where ``path`` is given, else the shipped one.
+        path: a folder with the released judge, see `Source`.
         parity: one of `PARITIES`; for a single item "upstream" differs in the text's case and in refusing short clips.
         device: see `LearnedMetric`.
         stereo: "joint" and "mono": the channels are averaged; "mean": the mean of the ratings of the answer's channels,
@@ -46,15 +46,15 @@ class SAMAudioJudge(LearnedMetric):
     columns = columns_of("sam_audio_bench.judge.metric:SAMAudioJudge")
     rate = 48_000
 
-    def __init__(self, path: str = "", parity: str = "exact", device: str = "auto", stereo: str = "joint") -> None:
-        source = Source(
-            repository=REPOSITORY,
-            revision=REVISION,
-            path=str(path),
-            weights=WEIGHTS,
-            marks=(("finetune_transformer", None), ("audio_codec", None)),
-        )
-        super().__init__(source, device=device, stereo=stereo)
+    def __init__(
+        self,
+        judge: str = "",
+        path: str = "",
+        parity: str = "exact",
+        device: str = "auto",
+        stereo: str = "joint",
+    ) -> None:
+        super().__init__(judge_source(str(judge), str(path)), device=device, stereo=stereo)
         if parity not in PARITIES:
             raise UsageError(f"expected parity to be one of {', '.join(PARITIES)}, found {parity!r}")
         self.parity = parity
@@ -72,7 +72,7 @@ class SAMAudioJudge(LearnedMetric):
     def missing(self) -> str | None:
         """The weights first, then the tokenizer; looks at file names only."""
         reason = super().missing()
-        if reason is None and self._tokenizer(self._model().folder) is None:
+        if reason is None and tokenizer_folder(self._model().folder) is None:
             reason = (
                 f"expected a tokenizer.json in {self._model().folder} or that of {TOKENIZER} in the cache of the hub, "
                 f"found neither; run `hf download {TOKENIZER} tokenizer.json tokenizer_config.json`"
@@ -83,7 +83,7 @@ class SAMAudioJudge(LearnedMetric):
         """What makes a question of a query: a bound method, for a module would become part of this one."""
         from sam_audio_bench.judge.model import SAJ
 
-        tokenizer = self._tokenizer(model.folder)
+        tokenizer = tokenizer_folder(model.folder)
         judge = SAJ.from_pretrained(
             model.folder, parity=self.parity, device=device, tokenizer=str(tokenizer) if tokenizer else ""
         )
@@ -130,16 +130,6 @@ class SAMAudioJudge(LearnedMetric):
         for one, answer in zip(mixture.samples, target.samples, strict=True):
             query = replace(item.query, mixture=Audio(one[None], mixture.rate))
             yield replace(item, query=query), Audio(answer[None], target.rate)
-
-    @staticmethod
-    def _tokenizer(folder: Path) -> Path | None:
-        """The folder of the tokenizer, which many judges share."""
-        from huggingface_hub import try_to_load_from_cache
-
-        if (folder / "tokenizer.json").is_file():
-            return folder
-        found = try_to_load_from_cache(TOKENIZER, "tokenizer.json")
-        return Path(found).parent if isinstance(found, str) else None
 
 
 def _sounds(item: Item, answer: Audio) -> bool:

@@ -20,28 +20,19 @@ from torch.nn import functional as F
 
 from sam_audio_bench.audio import resample, to_mono
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.judge.config import REPOSITORY, REVISION, JudgeConfig
+from sam_audio_bench.judge.config import JudgeConfig
 from sam_audio_bench.judge.network import SPAN_STATES, JudgeNetwork
+from sam_audio_bench.judge.places import find_judge
 from sam_audio_bench.judge.processor import JudgeProcessor
 from sam_audio_bench.judge.scores import JudgeScores
+from sam_audio_bench.judge.words import WordTokens
 from sam_audio_bench.nn.checkpoint import load_strict, open_weights
 from sam_audio_bench.nn.conditioning import anchor_tables, frame_count
-from sam_audio_bench.nn.hub import Checkpoint, find_checkpoint
+from sam_audio_bench.nn.hub import Checkpoint
 from sam_audio_bench.nn.peav import restore_buffers
 from sam_audio_bench.types import Audio, Span
 
-__all__ = ["SAJ", "Asked", "find_judge"]
-
-
-def find_judge(place: str | Path, revision: str | None = None) -> Checkpoint:
-    """The checkpoint in a folder, or behind ``sam-audio-judge``; raises Precondition where there is none.
-
-    Args:
-        place: a folder, or the released name with or without its owner.
-        revision: branch, tag or commit on the hub; None: `REVISION`.
-    """
-    released = str(place) in (REPOSITORY, REPOSITORY.rpartition("/")[2])
-    return find_checkpoint(place, repository=REPOSITORY if released else None, revision=revision or REVISION)
+__all__ = ["SAJ", "Asked"]
 
 
 class SAJ(JudgeNetwork):
@@ -78,29 +69,41 @@ class SAJ(JudgeNetwork):
         checkpoint = place if isinstance(place, Checkpoint) else find_judge(place, revision)
         config = JudgeConfig.of_folder(checkpoint.folder)
         tensors = open_weights(checkpoint.weights)
-        with torch.device("meta"):
+        with torch.device("cpu" if config.small else "meta"):
             model = cls(config, parity=parity)
             video = tensors.get("video_proj.weight")
-            model.extend(spans="span_proj.weight" in tensors, video_width=None if video is None else video.shape[-1])
+            model.extend(
+                spans="span_proj.weight" in tensors,
+                video_width=None if video is None else video.shape[-1],
+                spread="spread_head.weight" in tensors,
+            )
+            knots = tensors.get("calibration")
+            model.calibrate(None if knots is None else torch.empty_like(knots))
         load_strict(model, tensors, source=checkpoint.weights)
         model.eval().requires_grad_(False)
-        codec = config.audio_codec
         model.processor = JudgeProcessor(
-            codec.hop_length, codec.sample_rate, parity=parity, folder=checkpoint.folder, tokenizer=tokenizer
+            model.processor.hop,
+            model.processor.rate,
+            parity=parity,
+            folder=checkpoint.folder,
+            tokenizer=tokenizer,
+            reader=None if config.small is None else WordTokens(checkpoint.folder),
         )
         for name, part in model.named_children():
             part.to(torch.float32 if name == "audio_codec" else dtype)
-        model.audio_codec.fold_weight_norm()
-        restore_buffers(model.text_model)
+        if model.ear is None:
+            model.audio_codec.fold_weight_norm()
+            restore_buffers(model.text_model)
         return model.to(device)
 
     def ask(self, mixture: Audio, text: str, *, spans: Sequence[Span] = (), video: Tensor | None = None) -> Asked:
         """A query, heard and read once, to which any number of answers can be rated; arguments as in `score`."""
         with torch.inference_mode():
             values, _ = self.batch([mixture])
-            states = self.hear(values)
+            gain = self.level(values)
+            states = self.hear(values * gain)
             told = self._told(spans, video, states.shape[1])
-            return Asked(self, states, self.read(*self.processor.tokens([text])), *told)
+            return Asked(self, values * gain, gain, states, self.read(*self.processor.tokens([text])), *told)
 
     def score(
         self,
@@ -129,12 +132,7 @@ class SAJ(JudgeNetwork):
         if not targets:
             raise UsageError("expected at least one answer to a mixture, found none")
         asked = self.ask(mixture, text, spans=spans, video=video)
-        found = [asked.rate(target) for target in targets]
-        return JudgeScores(
-            values=torch.cat([scores.values for scores in found]),
-            frames=torch.cat([scores.frames for scores in found]),
-            keep=torch.cat([scores.keep for scores in found]),
-        )
+        return JudgeScores.joined([asked.rate(target) for target in targets])
 
     def score_batch(
         self, mixtures: Sequence[Audio], targets: Sequence[Sequence[Audio]], texts: Sequence[str]
@@ -169,7 +167,8 @@ class SAJ(JudgeNetwork):
             counts = torch.tensor([len(some) for some in targets])
             copies = torch.arange(len(counts)).repeat_interleave(counts)
             _same_frames(mask[copies], own, hop)
-            states, asked = self.hear(values), self.read(*self.processor.tokens(texts))
+            asked = self.read(*self.processor.tokens(texts))
+            states = self.hear(values)
             frames = self.rate(self.hear(answers), states[copies], asked[copies])
             keep = mask[copies, ::hop]
             return [self.pool(frames[copies == query], keep[copies == query]) for query in range(len(counts))]
@@ -203,8 +202,10 @@ class Asked:
     """A query as a judge has heard and read it."""
 
     judge: SAJ
-    mixture: Tensor  # [1, F, h]
-    text: Tensor  # [1, b]
+    mixture: Tensor  # [1, 1, T], at the level that it is heard at
+    gain: Tensor  # [1, 1, 1], that brought it there
+    heard: Tensor  # [1, F, h]
+    text: Tensor  # [1, t]
     spans: Tensor | None  # [1, F, 3]
     video: Tensor | None  # [1, F, V]
 
@@ -213,11 +214,21 @@ class Asked:
         judge = self.judge
         with torch.inference_mode():
             values, mask = judge.batch([target])
-            hop, frames = judge.processor.hop, self.mixture.shape[1]
+            hop, frames = judge.processor.hop, self.heard.shape[1]
             if frame_count(values.shape[-1], hop) != frames:
                 found = frame_count(values.shape[-1], hop)
                 raise UsageError(f"expected an answer as long as its mixture, {frames} frames, found {found}")
-            rated = judge.rate(judge.hear(values), self.mixture, self.text, spans=self.spans, video=self.video)
+            clips = [values * self.gain]
+            residual = judge.residual(self.mixture, clips[0])
+            heard = judge.hear(torch.cat(clips if residual is None else [*clips, residual]))
+            rated = judge.rate(
+                heard[:1],
+                self.heard,
+                self.text,
+                residuals=None if residual is None else heard[1:],
+                spans=self.spans,
+                video=self.video,
+            )
             return judge.pool(rated, mask[:, ::hop])
 
 

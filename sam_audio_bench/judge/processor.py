@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from sam_audio_bench.nn.codec import reflect_pad
 from sam_audio_bench.nn.peav import load_tokenizer, tokenize
 
 __all__ = ["PARITIES", "JudgeProcessor"]
+
+Reader = Callable[[Sequence[str]], tuple[Tensor, Tensor]]
 
 PARITIES = ("exact", "upstream")
 """With the reference's known faults corrected, or as they are."""
@@ -34,16 +37,24 @@ class JudgeProcessor:
         folder: of the checkpoint, which may hold the tokenizer.
         tokenizer: a folder or hub id of the tokenizer, or a callable in its stead; empty: the folder's own, else
             `sam_audio_bench.nn.peav.TOKENIZER`.
+        reader: what makes ids and mask of texts instead of a tokenizer.
     """
 
     def __init__(
-        self, hop: int, rate: int, *, parity: str = "exact", folder: Path | None = None, tokenizer: Any = ""
+        self,
+        hop: int,
+        rate: int,
+        *,
+        parity: str = "exact",
+        folder: Path | None = None,
+        tokenizer: Any = "",
+        reader: Reader | None = None,
     ) -> None:
         if parity not in PARITIES:
             raise UsageError(f"expected parity to be one of {', '.join(PARITIES)}, found {parity!r}")
         self.hop, self.rate, self.parity = hop, rate, parity
         self._folder = folder
-        self._tokenizer = tokenizer
+        self._tokenizer, self._reader = tokenizer, reader
 
     def __call__(
         self, texts: Sequence[str], mixtures: Sequence[Tensor], separated: Sequence[Tensor], rate: int
@@ -99,9 +110,11 @@ class JudgeProcessor:
 
     def tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Ids and attention mask, int64 ``[B, S]``; raises Precondition where there is no tokenizer."""
-        if isinstance(self._tokenizer, str):
-            self._tokenizer = load_tokenizer(self._folder, self._tokenizer)
-        return tokenize(self._tokenizer, [self.text(text) for text in texts])
+        if self._reader is None:
+            named = isinstance(self._tokenizer, str)
+            tokenizer = load_tokenizer(self._folder, self._tokenizer) if named else self._tokenizer
+            self._reader = partial(tokenize, tokenizer)
+        return self._reader([self.text(text) for text in texts])
 
     def text(self, text: str) -> str:
         """A text as it is read."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 __all__ = ["AXES", "JudgeScores"]
@@ -28,6 +30,17 @@ class JudgeScores:
     frames: Tensor
     keep: Tensor
     spread: Tensor | None = None
+
+    @classmethod
+    def joined(cls, parts: Sequence[JudgeScores]) -> JudgeScores:
+        """Scores of several answers of one length, one after another."""
+        spreads = [part.spread for part in parts if part.spread is not None]
+        return cls(
+            values=torch.cat([part.values for part in parts]),
+            frames=torch.cat([part.frames for part in parts]),
+            keep=torch.cat([part.keep for part in parts]),
+            spread=torch.cat(spreads) if len(spreads) == len(parts) else None,
+        )
 
     @property
     def overall(self) -> Tensor:

@@ -198,7 +198,9 @@ def _papers(name: str) -> tuple[str, ...]:
 
 
 CARDS: dict[str, MetricCard] = {card.id: replace(card, cites=_papers(card.id)) for card in _ALL}
-DEFAULT = ("si_sdr", "si_sdr_i", "snr_i", "leak_db")
+DEFAULT = (
+    "saj_overall", "saj_recall", "saj_precision", "saj_faithfulness", "si_sdr", "si_sdr_i", "snr_i", "leak_db",
+)  # fmt: skip
 
 
 def columns_of(target: str, cards: Iterable[MetricCard] = _ALL) -> tuple[str, ...]:

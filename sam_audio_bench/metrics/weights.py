@@ -34,7 +34,7 @@ class ModelFolder:
 
     folder: Path
     weights: Path
-    model: str  # id on the hub, or "local" for a folder of the user's
+    model: str  # id on the hub, or the label of a folder
     revision: str | None  # commit on the hub
 
     def sha256(self) -> str:
@@ -55,6 +55,7 @@ class Source:
         weights: names of the weight file, the preferred one first.
         files: what must lie beside the weights: of each group, one file.
         marks: entries that ``config.json`` must have; None stands for any value.
+        label: what results call a model in a folder.
     """
 
     repository: str
@@ -63,6 +64,7 @@ class Source:
     weights: tuple[str, ...] = ("model.safetensors",)
     files: tuple[tuple[str, ...], ...] = ()
     marks: tuple[tuple[str, str | None], ...] = ()
+    label: str = "local"
 
     def find(self) -> ModelFolder:
         """The complete model; looks at file names and ``config.json`` only.
@@ -77,7 +79,7 @@ class Source:
             raise Precondition(f"expected {' and '.join(absent)} in {folder}, found none; {self._remedy()}")
         self._check_kind(folder)
         if self.path:
-            return ModelFolder(folder=folder, weights=weights, model="local", revision=None)
+            return ModelFolder(folder=folder, weights=weights, model=self.label, revision=None)
         return ModelFolder(folder=folder, weights=weights, model=self.repository, revision=folder.name)
 
     def _own(self) -> Path:

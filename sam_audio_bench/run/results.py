@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Results"]
 
 _STATISTICS = {"worst": ", worst paraphrase of each item", "spread": ", spread over the paraphrases of each item"}
+_SHOWN_DIGITS = 8  # of a digest
 _TASK_FIELDS = ("version", "split", "subset", "data_revision", "ids_sha256")
 _PICKER_FIELDS = ("settings", "weights_sha256")
 _METRIC_FIELDS = ("version", "parameters", "weights_sha256")
@@ -127,12 +128,13 @@ class Results:
         return [self._labelled(row) for row in rows]
 
     def _labelled(self, row: Row) -> Row:
-        """With the task's version and split, and the number of candidates."""
+        """With the task's version and split, the number of candidates, and the network that scored."""
         task, _, statistic = (row.task, "", "") if row.task in self.labels else row.task.rpartition(":")
         return replace(
             row,
             label=self.labels.get(task, "") + _STATISTICS.get(statistic, ""),
             candidates=self.candidates.get((task, row.separator, row.picked_by or ""), 1),
+            model=_model(self.metrics.get(row.metric, {})),
         )
 
     def to_frame(self) -> pd.DataFrame:
@@ -163,6 +165,15 @@ class Results:
 class _Info:
     unit: str
     higher_is_better: bool
+
+
+def _model(record: Mapping[str, Any]) -> str:
+    """Name and abbreviated digest of a metric's network; empty for a metric that is none."""
+    digest = record.get("weights_sha256")
+    if digest is None:
+        return ""
+    name = str(record["parameters"].get("model", "local")).rpartition("/")[2]
+    return f"{name} {digest[:_SHOWN_DIGITS]}"
 
 
 def _incomplete(folder: RunFolder, item: str, columns: Sequence[str]) -> bool:

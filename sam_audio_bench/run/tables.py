@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS", "print_terminal", "render", "terminal"]
 
 _MAIN_METRIC = "si_sdr_i"
-_ARROWS = {True: " ↑", False: " ↓", None: ""}
+_ARROWS = {True: "↑", False: "↓", None: ""}
 _UNDEFINED = "—"
 _WIDTH_OF_FILES = 100
+_METRICS_ABREAST = 5  # in a terminal
 _WIDEST_NAME = 15  # letters of a metric's name on one line of a terminal
 
 
@@ -56,11 +57,29 @@ class _Line:
 
 
 @dataclass(frozen=True, slots=True)
+class _Head:
+    """What is over a column: a metric, the network behind it, its unit and direction."""
+
+    name: str
+    model: str = ""
+    unit: str = ""
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (self.name, self.model and f"[{self.model}]", self.unit)))
+
+    @property
+    def stacked(self) -> str:
+        """On several short lines: five metrics fit in 100 columns."""
+        name = "\n_".join(self.name.rsplit("_", 1)) if len(self.name) > _WIDEST_NAME else self.name
+        return "\n".join(filter(None, (name, *self.model.split(), self.unit)))
+
+
+@dataclass(frozen=True, slots=True)
 class _Block:
     """The table of one task."""
 
     task: str
-    heads: tuple[str, ...]  # "separator", "si_sdr_i (dB) ↑", …
+    heads: tuple[_Head, ...]
     lines: tuple[_Line, ...]  # best first, oracles last
     note: str | None
 
@@ -97,18 +116,31 @@ def terminal(rows: Sequence[Row], *, partial: str | None = None) -> RenderableTy
 
     parts: list[RenderableType] = [] if partial is None else [Text(_plain(partial), style="bold yellow")]
     for block in _layout(rows):
-        title = Text(block.task, style="bold")
-        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0, show_edge=False)
-        for head in block.heads:
-            table.add_column(Text(_stacked(head)), overflow="fold")
-        for section in block.sections:
-            for line in section:
-                texts = [Text.assemble(*_in_terminal(cell)) for cell in line.cells]
-                table.add_row(Text(line.name.replace(" (", "\n(")), *texts)
-            table.add_section()
-        note = [] if block.note is None else [Text(block.note, style="dim")]
-        parts += [Text(""), table, *note] if parts else [table, *note]
+        for columns in _panels(len(block.heads) - 1):
+            table = Table(box=SIMPLE_HEAD, padding=0, show_edge=False)
+            if not columns.start:
+                table.title, table.title_justify = Text(block.task, style="bold"), "left"
+            for head in (block.heads[0], *block.heads[1:][columns]):
+                table.add_column(Text(head.stacked), overflow="fold")
+            for section in block.sections:
+                for line in section:
+                    texts = [Text.assemble(*_in_terminal(cell)) for cell in line.cells[columns]]
+                    table.add_row(Text(line.name.replace(" (", "\n(")), *texts)
+                table.add_section()
+            parts += [Text(""), table] if parts else [table]
+        parts += [] if block.note is None else [Text(block.note, style="dim")]
     return Group(*parts)
+
+
+def _panels(metrics: int) -> list[slice]:
+    """Columns that stand side by side in a terminal: evenly, and as few panels as hold them.
+
+    >>> _panels(8), _panels(5)
+    ([slice(0, 4, None), slice(4, 8, None)], [slice(0, 5, None)])
+    """
+    count = -(-metrics // _METRICS_ABREAST) or 1
+    size = -(-metrics // count)
+    return [slice(start, start + size) for start in range(0, metrics, size or 1)] or [slice(0, 0)]
 
 
 def print_terminal(rows: Sequence[Row], *, partial: str | None = None, console: Console | None = None) -> None:
@@ -119,14 +151,6 @@ def print_terminal(rows: Sequence[Row], *, partial: str | None = None, console: 
         console = Console()
         console.width = console.width if console.is_terminal else _WIDTH_OF_FILES
     console.print(terminal(rows, partial=partial))
-
-
-def _stacked(head: str) -> str:
-    """A head on several short lines: five metrics fit in 100 columns."""
-    name, _, unit = head.partition(" ")
-    if len(name) > _WIDEST_NAME:
-        name = "\n_".join(name.rsplit("_", 1))
-    return f"{name}\n{unit}"
 
 
 def _in_terminal(cell: _Cell) -> list[tuple[str, str]]:
@@ -154,7 +178,7 @@ def _block(task: str, rows: Sequence[Row]) -> _Block:
         )
         first = next(iter(asked.values()))
         lines.append(_Line(_name(first), first.oracle, cells))
-    heads = ("separator", *(_head(row) for row in metrics.values()))
+    heads = (_Head("separator"), *(_head(row) for row in metrics.values()))
     return _Block(_plain(rows[0].label or task), heads, tuple(lines), _note(rows))
 
 
@@ -231,9 +255,10 @@ def _name(row: Row) -> str:
     return _plain(row.separator + picked + " (oracle)" * row.oracle)
 
 
-def _head(row: Row) -> str:
-    unit = f" ({row.unit})" if row.unit else ""
-    return _plain(row.metric + unit) + _ARROWS[row.higher_is_better]
+def _head(row: Row) -> _Head:
+    unit = f"({row.unit})" if row.unit else ""
+    unit = f"{unit} {_ARROWS[row.higher_is_better]}".strip()
+    return _Head(*map(_plain, (row.metric, row.model, unit)))
 
 
 def _plain(text: str) -> str:
@@ -266,7 +291,7 @@ def _md(rows: Sequence[Row], partial: str | None, runs: Iterable[str]) -> str:
     parts = [] if partial is None else [f"**{_md_text(_plain(partial))}**"]
     for block in _layout(rows):
         table = [
-            [_md_text(head) for head in block.heads],
+            [_md_text(str(head)) for head in block.heads],
             [":--", *("--:" for _ in block.heads[1:])],
             *([_md_text(line.name), *map(_md_cell, line.cells)] for line in block.lines),
         ]
@@ -313,7 +338,7 @@ def _tex(rows: Sequence[Row], partial: str | None, runs: Iterable[str]) -> str:
             rf"\caption{{{block.task.translate(_TEX)}}}",
             rf"\begin{{tabular}}{{l{'r' * (len(block.heads) - 1)}}}",
             r"\toprule",
-            " & ".join(head.translate(_TEX) for head in block.heads) + r" \\",
+            " & ".join(str(head).translate(_TEX) for head in block.heads) + r" \\",
             r"\midrule",
             "\n\\midrule\n".join(sections),
             r"\bottomrule",
@@ -345,7 +370,7 @@ def _html(rows: Sequence[Row], partial: str | None, runs: Iterable[str]) -> str:
     parts = ['<div class="sabench">', _STYLE]
     parts += [] if partial is None else [f"<p><strong>{html.escape(_plain(partial))}</strong></p>"]
     for block in _layout(rows):
-        heads = "".join(f'<th scope="col">{html.escape(head)}</th>' for head in block.heads)
+        heads = "".join(f'<th scope="col">{html.escape(str(head))}</th>' for head in block.heads)
         parts += ["<table>", f"<caption>{html.escape(block.task)}</caption>", f"<thead><tr>{heads}</tr></thead>"]
         for section in block.sections:
             parts.append('<tbody class="oracle">' if section[0].oracle else "<tbody>")

@@ -13,11 +13,12 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from sam_audio_bench.errors import Precondition, UsageError
+from sam_audio_bench.judge.places import judge_source
 from sam_audio_bench.metrics.activity import SpanOverlap
 from sam_audio_bench.metrics.clap import Clap
 from sam_audio_bench.metrics.functional.activity import Overlap, active_spans, span_overlap
 from sam_audio_bench.metrics.imagebind import ImageBind
-from sam_audio_bench.metrics.weights import LearnedMetric, Source
+from sam_audio_bench.metrics.weights import LearnedMetric
 from sam_audio_bench.types import Item, Prompt, Query, Separation
 
 __all__ = [
@@ -214,20 +215,18 @@ class SAJPicker:
     """Overall score of the SAM Audio Judge for mixture, candidate and text; the mixture is encoded once.
 
     Args:
-        path: a folder with the judge, or with a subfolder ``sam-audio-judge``; empty: the hub's cache.
+        path: a folder with the released judge, or with a subfolder ``sam-audio-judge``; empty: the hub's cache.
         parity: "exact", or "upstream" for the reference implementation's treatment of padding.
         device: "auto" (CUDA where there is one), "cpu", "cuda" …
+        judge: "sam-audio-judge", the released one, as SAM Audio ranks by; "saj-mini", which is shipped; or a folder.
     """
 
     name = "saj"
 
-    def __init__(self, path: str = "", parity: str = "exact", device: str = "auto") -> None:
-        self.source = Source(
-            repository="facebook/sam-audio-judge",
-            revision="sam_audio",
-            path=str(path),
-            weights=("model.safetensors", "checkpoint.pt"),
-        )
+    def __init__(
+        self, path: str = "", parity: str = "exact", device: str = "auto", judge: str = "sam-audio-judge"
+    ) -> None:
+        self.source = judge_source(str(judge), str(path))
         self.parity = parity
         cuda = device == "auto" and torch.cuda.is_available()
         self.device = "cuda" if cuda else "cpu" if device == "auto" else device

@@ -56,6 +56,7 @@ class Row:
     picked_by: str | None = None  # the reranker that chose the answers among candidates
     label: str = ""  # the task with its version and split, for readers
     candidates: int = 1  # from which that reranker chose
+    model: str = ""  # the network that scored: its name and the beginning of its weights' digest
 
 
 class _Key(NamedTuple):

@@ -149,7 +149,7 @@ def test_missing_weights_name_the_remedy(tmp_path: Path) -> None:
 def test_the_judge_is_known_by_its_files(tmp_path: Path) -> None:
     folder = tmp_path / "sam-audio-judge"
     folder.mkdir()
-    (folder / "config.json").write_text("{}")
+    (folder / "config.json").write_text('{"finetune_transformer": {}, "audio_codec": {}}')
     (folder / "model.safetensors").write_bytes(b"weights")
     picker = SAJPicker(path=str(tmp_path))
     assert picker.missing() is None

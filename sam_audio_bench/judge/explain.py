@@ -1,0 +1,209 @@
+"""Why a judge rates an answer as it does: spectrograms, ratings over time, and the seconds that it complains about.
+
+Letters: F frames of the judge, B bands, T columns of a spectrogram.
+"""
+
+from __future__ import annotations
+
+import textwrap
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib.style
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy.signal import ShortTimeFFT
+from scipy.signal.windows import hann
+
+from sam_audio_bench import audio
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.files import replacing
+from sam_audio_bench.judge.scores import AXES, JudgeScores
+from sam_audio_bench.types import Audio, Span
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["Explanation", "Flag", "draw", "flags", "write_explanation"]
+
+POOR = 2.5
+"""A rating below this is nearer to "poor" than to "fair"."""
+
+COMPLAINTS = {"recall": "missing", "precision": "other sounds", "faithfulness": "distorted"}
+"""What a poor rating of an axis says of a stretch."""
+
+_SHORTEST = 0.3  # seconds of a flag
+_COLOURS = {"overall": "#1a1a1a", "recall": "#0072b2", "precision": "#d55e00", "faithfulness": "#009e73"}
+_STYLE = {
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.constrained_layout.use": True,
+    "font.size": 9,
+    "text.parse_math": False,  # a prompt may hold dollar signs
+}
+_SIZE = (11.0, 8.5)  # inches
+_DOTS = 120  # an inch
+_COLUMNS = 130  # characters of a line of the heading
+_WINDOW_SECONDS, _HOP_SECONDS = 0.032, 0.010
+_FLOOR_DB = 80.0  # below the mixture's loudest bin
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """A stretch that a judge rates poor on one axis."""
+
+    axis: str
+    start: float  # seconds
+    end: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """An answer with what was asked and what a judge said."""
+
+    title: str
+    judge: str
+    mixture: Audio
+    target: Audio
+    text: str
+    spans: tuple[Span, ...]
+    scores: JudgeScores  # of this one answer
+    frame_seconds: float
+
+    @property
+    def frames(self) -> NDArray[np.float64]:
+        """Ratings ``[F, 4]``, columns as `AXES`."""
+        found: NDArray[np.float64] = self.scores.frames[0][self.scores.keep[0]].double().cpu().numpy()
+        return found
+
+    @property
+    def flags(self) -> list[Flag]:
+        """What the judge complains about, by axis and time."""
+        return flags(self.frames, self.frame_seconds, self.mixture.seconds)
+
+
+def flags(frames: NDArray[np.floating], frame_seconds: float, seconds: float) -> list[Flag]:
+    """Stretches of at least 0.3 s that are rated below `POOR`, by axis and time.
+
+    Args:
+        frames: ratings ``[F, 4]``, columns as `AXES`.
+        frame_seconds: seconds a frame.
+        seconds: of the clip, at which flags end.
+
+    >>> flags(np.array([[3, 1, 4, 4], [3, 1, 4, 4], [3, 4, 4, 4]]), 0.2, 0.6)
+    [Flag(axis='recall', start=0.0, end=0.4)]
+    """
+    found = []
+    for axis in COMPLAINTS:
+        poor = frames[:, AXES.index(axis)] < POOR
+        borders = np.flatnonzero(np.diff(np.concatenate([[False], poor, [False]]).astype(int)))
+        for first, last in borders.reshape(-1, 2):
+            start, end = float(first * frame_seconds), min(float(last * frame_seconds), seconds)
+            if end - start >= min(_SHORTEST, seconds):
+                found.append(Flag(axis, start, end))
+    return found
+
+
+def write_explanation(explanation: Explanation, path: Path) -> None:
+    """Writes the figure as PNG, atomically; the same explanation gives the same bits.
+
+    Raises:
+        UsageError: another suffix than ``.png``, or a folder that cannot be written.
+    """
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"expected the name of a .png file for the explanation, found {path}")
+    with matplotlib.style.context(["default", _STYLE]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a prompt in any script
+        figure = draw(explanation)
+        try:
+            with replacing(path) as temporary:
+                figure.savefig(temporary, format="png", dpi=_DOTS, metadata={"Software": None})
+        except OSError as error:
+            raise UsageError(f"expected a place that can be written at {path}, found: {error}") from error
+
+
+def draw(explanation: Explanation) -> Figure:
+    """The figure behind `write_explanation`: mixture, answer, ratings and flags over one axis of time."""
+    figure = Figure(figsize=_SIZE)
+    FigureCanvasAgg(figure)
+    lines = textwrap.wrap(f"{explanation.title}   “{explanation.text}”", _COLUMNS)
+    figure.suptitle("\n".join([*lines, _verdict(explanation)]), x=0.01, ha="left", fontsize=10)
+    panels = figure.subplots(4, 1, sharex=True, height_ratios=[2.2, 2.2, 2.2, 0.9])
+    top = _spectrogram(explanation.mixture).max()
+    _draw_sound(panels[0], explanation.mixture, "mixture", top)
+    _draw_sound(panels[1], explanation.target, "answer", top)
+    _draw_spans(panels[0], explanation.spans)
+    _draw_ratings(panels[2], explanation)
+    _draw_flags(panels[3], explanation)
+    panels[3].set_xlim(0, explanation.mixture.seconds)
+    panels[3].set_xlabel("s")
+    return figure
+
+
+def _verdict(explanation: Explanation) -> str:
+    """The ratings, each with its spread where the judge gives one, and whose they are."""
+    values = explanation.scores.values[0].tolist()
+    spread = explanation.scores.spread
+    spreads = [""] * len(AXES) if spread is None else [f" ± {one:.2f}" for one in spread[0].tolist()]
+    rated = "   ".join(f"{axis} {value:.2f}{more}" for axis, value, more in zip(AXES, values, spreads, strict=True))
+    return f"{rated}   ({explanation.judge})"
+
+
+def _spectrogram(sound: Audio) -> NDArray[np.float64]:
+    """Levels of the mean of the channels, dB, ``[B, T]``."""
+    samples = audio.to_mono(sound).samples[0].double().numpy()
+    size = max(16, round(_WINDOW_SECONDS * sound.rate))
+    samples = np.pad(samples, (0, max(0, size - len(samples))))
+    transform = ShortTimeFFT(hann(size, sym=False), max(1, round(_HOP_SECONDS * sound.rate)), sound.rate)
+    power = np.abs(transform.stft(samples, p0=0, p1=max(1, int(len(samples) // transform.hop)))) ** 2
+    return np.asarray(10 * np.log10(np.maximum(power, 1e-12)))
+
+
+def _draw_sound(panel: Axes, sound: Audio, name: str, top: float) -> None:
+    levels = _spectrogram(sound)
+    extent = (0.0, sound.seconds, 0.0, sound.rate / 2000)
+    panel.imshow(
+        levels, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=top - _FLOOR_DB, vmax=top,
+        interpolation="nearest",
+    )  # fmt: skip
+    panel.set_ylim(0, min(sound.rate / 2000, 8.0))
+    panel.set_ylabel(f"{name}\nkHz")
+
+
+def _draw_spans(panel: Axes, spans: Sequence[Span]) -> None:
+    for sign, start, end in spans:
+        panel.axvspan(start, end, ymin=0.96, color=_COLOURS["faithfulness" if sign == "+" else "precision"])
+
+
+def _draw_ratings(panel: Axes, explanation: Explanation) -> None:
+    frames = explanation.frames
+    times = np.minimum(np.arange(len(frames) + 1) * explanation.frame_seconds, explanation.mixture.seconds)
+    for column, axis in enumerate(AXES):
+        panel.stairs(frames[:, column], times, baseline=None, color=_COLOURS[axis], label=axis,
+                     linewidth=2.0 if axis == "overall" else 1.2)  # fmt: skip
+    spread = explanation.scores.spread
+    if spread is not None:
+        middle, width = float(explanation.scores.values[0, 0]), float(spread[0, 0])
+        panel.axhspan(
+            middle - width, middle + width, color="#1a1a1a", alpha=0.10, linewidth=0, label="overall ± spread"
+        )
+    panel.axhline(POOR, color="#7f7f7f", linewidth=0.8, linestyle=":")
+    panel.set_ylim(0.8, 5.2)
+    panel.set_yticks(range(1, 6))
+    panel.set_ylabel("rating")
+    panel.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=5, frameon=False, borderaxespad=0)
+
+
+def _draw_flags(panel: Axes, explanation: Explanation) -> None:
+    for flag in explanation.flags:
+        row = list(COMPLAINTS).index(flag.axis)
+        panel.broken_barh([(flag.start, flag.end - flag.start)], (row - 0.4, 0.8), color=_COLOURS[flag.axis])
+    panel.set_yticks(range(len(COMPLAINTS)), list(COMPLAINTS.values()))
+    panel.set_ylim(len(COMPLAINTS) - 0.5, -0.5)
+    panel.spines["left"].set_visible(False)
+    panel.tick_params(left=False)
