@@ -46,7 +46,7 @@ class Sides:
 
 
 class _Block(nn.Module):
-    """Depthwise separable convolution that halves bands; without a norm, so that no frame depends on the clip's length."""
+    """Depthwise separable convolution that halves bands; no norm, so that no frame depends on the clip's length."""
 
     def __init__(self, inner: int, outer: int, stride: tuple[int, int]) -> None:
         super().__init__()

@@ -39,8 +39,8 @@ class JudgeNetwork(nn.Module):
 
     Spans and masked video, which the paper names and the released judge does not hear, are embeddings of the frames
     that are added to the fused features; the spread is a second head. They exist where a checkpoint has them or after
-    `extend`, which starts them at zero; elsewhere spans and video change nothing, and there is no spread. A calibration,
-    where a checkpoint has one, maps scores monotonically, see `calibrate`.
+    `extend`, which starts them at zero; elsewhere spans and video change nothing, and there is no spread. A
+    calibration, where a checkpoint has one, maps scores monotonically, see `calibrate`.
 
     Args:
         config: dimensions.

@@ -32,7 +32,7 @@ class HeardSides:
 
 
 class SmallEar(nn.Module):
-    """The listener and the words, which are trained before and apart, and the evidence, which is trained with the judge.
+    """The listener and the words, which are trained before and apart, and the evidence, trained with the judge.
 
     Args:
         config: dimensions.

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from sam_audio_bench.judge import SAJ
+from sam_audio_bench.judge.config import JudgeConfig
 from sam_audio_bench.judge.tiny import write_tiny_judge
+from sam_audio_bench.judge.words import quantised
+from sam_audio_bench.nn.tiny import randomise
 from sam_audio_bench.types import Audio
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -34,6 +39,51 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny(tiny_folder: Path) -> SAJ:
     return SAJ.from_pretrained(tiny_folder)
+
+
+SMALL = {
+    "small": {
+        "listener": {"channels": [4, 8, 8], "blocks": [1, 1], "strides": [2, 2, 4], "width": 12, "events": 6},
+        "words": {"vocabulary": 8, "width": 10, "events": 6},
+        "evidence": {"channels": [4, 6, 8], "hidden": 8},
+        "familiar": 3,
+    },
+    "bottleneck_dim": 16,
+    "finetune_transformer": {
+        "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 2,
+    },
+}  # fmt: skip
+WORDS = ("[UNK]", "dog", "barking", "rain", "guitar", "a", "the", "woman")
+
+
+@pytest.fixture(scope="session")
+def small_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small judge with every layer at random: listener, words, evidence, spread, calibration."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+    folder = tmp_path_factory.mktemp("models") / "saj-small"
+    folder.mkdir()
+    judge = SAJ(JudgeConfig.of_options(SMALL))
+    judge.extend(spans=True, spread=True)
+    tensors = randomise(judge, torch.Generator().manual_seed(3))
+    grid = torch.linspace(0, 6, 7)[:, None].expand(-1, 4)
+    tensors["calibration"] = torch.stack([grid, 1 + 4 * torch.sigmoid(grid - 3)])
+    tensors["mean"], tensors["std"] = torch.full((4,), 3.0), torch.ones(4)
+    table = torch.randn(8, 10, generator=torch.Generator().manual_seed(4))
+    tensors["ear.words.table"], tensors["ear.words.scale"] = quantised(table)
+    tensors["ear.words.names"] = table[:6].half()
+    tensors["ear.familiar"] = torch.nn.functional.normalize(table[1:4], dim=-1)
+    save_file({name: value.contiguous() for name, value in tensors.items()}, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(SMALL))
+    tokenizer = Tokenizer(models.WordLevel({word: row for row, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.Whitespace()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small(small_folder: Path) -> SAJ:
+    return SAJ.from_pretrained(small_folder)
 
 
 @pytest.fixture(scope="session")
