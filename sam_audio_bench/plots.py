@@ -27,12 +27,25 @@ from sam_audio_bench.files import replacing
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["INK", "Plot", "forest", "rater_heat_map", "reliability_curves", "scatter", "system_means"]
+__all__ = [
+    "COLOURS",
+    "INK",
+    "Plot",
+    "forest",
+    "panels",
+    "rater_heat_map",
+    "reliability_curves",
+    "scatter",
+    "styled",
+    "system_means",
+]
 
 INK = "#1a1a1a"
 """Colour of text and lines, which a page may replace by its own."""
 
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
+"""Of series, in order."""
+
 _SHAPES = "osD^vPX"
 _STYLE = {
     "axes.edgecolor": INK,
@@ -88,7 +101,7 @@ class Plot:
         return paths
 
 
-def _styled(draw: Callable[_P, Plot]) -> Callable[_P, Plot]:
+def styled(draw: Callable[_P, Plot]) -> Callable[_P, Plot]:
     """Draws in our style, whatever the user's is."""
 
     @wraps(draw)
@@ -99,7 +112,7 @@ def _styled(draw: Callable[_P, Plot]) -> Callable[_P, Plot]:
     return drawn
 
 
-@_styled
+@styled
 def scatter(data: pd.DataFrame, *, metric: str, axis: str, name: str, noise: Mapping[str, float | None]) -> Plot:
     """A metric against mean opinions, a panel a domain, with the best monotonic line and the ceiling band.
 
@@ -117,14 +130,14 @@ def scatter(data: pd.DataFrame, *, metric: str, axis: str, name: str, noise: Map
     domains = _some(list(dict.fromkeys(data["domain"])), "domains")
     columns = min(len(domains), 3)
     rows = -(-len(domains) // columns)
-    figure, grid = _grid(rows, columns, (3.4 * columns + 1.4, 3.1 * rows))
+    figure, grid = panels(rows, columns, (3.4 * columns + 1.4, 3.1 * rows))
     systems = sorted(data["system"].unique())
     for panel, domain in zip(grid, domains, strict=False):
         part = data[data["domain"] == domain]
         for at, system in enumerate(systems):
             own = part[part["system"] == system]
             panel.scatter(
-                own["metric"], own["opinion"], s=14, color=_COLOURS[at % 7], marker=_SHAPES[at % 7], alpha=0.75,
+                own["metric"], own["opinion"], s=14, color=COLOURS[at % 7], marker=_SHAPES[at % 7], alpha=0.75,
                 linewidths=0, label=system, rasterized=len(part) > _MOST_VECTORS,
             )  # fmt: skip
         _add_line(panel, part, noise.get(domain))
@@ -143,7 +156,7 @@ def scatter(data: pd.DataFrame, *, metric: str, axis: str, name: str, noise: Map
     return Plot(name=name, title=f"{metric} against {axis}", caption=caption, figure=figure, data=data)
 
 
-@_styled
+@styled
 def forest(rows: pd.DataFrame, *, title: str, name: str, ceiling: tuple[float, float] | None = None) -> Plot:
     """Correlations with their intervals, one line a metric, the strongest of the first series on top.
 
@@ -161,7 +174,7 @@ def forest(rows: pd.DataFrame, *, title: str, name: str, ceiling: tuple[float, f
     ranked = known.assign(strength=known["value"].abs(), last=known["by"] != series[0])
     ranked = ranked.sort_values(["last", "strength"], ascending=[True, False], kind="stable")
     metrics = list(dict.fromkeys(ranked["metric"]))[::-1]
-    figure, (panel,) = _grid(1, 1, (6.8, 1.3 + (0.12 + 0.09 * len(series)) * len(metrics)))
+    figure, (panel,) = panels(1, 1, (6.8, 1.3 + (0.12 + 0.09 * len(series)) * len(metrics)))
     if ceiling is not None:
         for sign in {float(np.sign(value)) for value in known["value"]} - {0.0}:
             panel.axvspan(*sorted((sign * ceiling[0], sign * ceiling[1])), color="#b0b0b0", alpha=0.45, linewidth=0)
@@ -170,7 +183,7 @@ def forest(rows: pd.DataFrame, *, title: str, name: str, ceiling: tuple[float, f
         heights = np.array([metrics.index(metric) for metric in part.index]) + (len(series) / 2 - at - 0.5) * 0.22
         spread = np.abs(part[["ci_low", "ci_high"]].to_numpy(float).T - part["value"].to_numpy(float))
         panel.errorbar(
-            part["value"], heights, xerr=np.nan_to_num(spread), fmt=_SHAPES[at % 7], color=_COLOURS[at % 7],
+            part["value"], heights, xerr=np.nan_to_num(spread), fmt=_SHAPES[at % 7], color=COLOURS[at % 7],
             markersize=4, elinewidth=1.2, label=by,
         )  # fmt: skip
     panel.axvline(0, color=INK, linewidth=0.8)
@@ -185,7 +198,7 @@ def forest(rows: pd.DataFrame, *, title: str, name: str, ceiling: tuple[float, f
     return Plot(name=name, title=title, caption=caption, figure=figure, data=rows)
 
 
-@_styled
+@styled
 def system_means(
     rows: pd.DataFrame, *, axis: str, name: str, caption: str, scale: tuple[float, float] | None = None
 ) -> Plot:
@@ -204,13 +217,13 @@ def system_means(
     known = rows[rows["value"].notna()]
     systems = _some(list(known.groupby("system")["value"].mean().sort_values(kind="stable").index), "systems")
     methods = list(dict.fromkeys(known["method"]))
-    figure, (panel,) = _grid(1, 1, (6.8, 1.3 + (0.14 + 0.1 * len(methods)) * len(systems)))
+    figure, (panel,) = panels(1, 1, (6.8, 1.3 + (0.14 + 0.1 * len(methods)) * len(systems)))
     for at, method in enumerate(methods):
         part = known[known["method"] == method]
         heights = np.array([systems.index(s) for s in part["system"]]) + (len(methods) / 2 - at - 0.5) * 0.22
         spread = np.abs(part[["ci_low", "ci_high"]].to_numpy(float).T - part["value"].to_numpy(float))
         panel.errorbar(
-            part["value"], heights, xerr=np.nan_to_num(spread), fmt=_SHAPES[at % 7], color=_COLOURS[at % 7],
+            part["value"], heights, xerr=np.nan_to_num(spread), fmt=_SHAPES[at % 7], color=COLOURS[at % 7],
             markersize=4, elinewidth=1.2, label=method.replace("_", "-"),
         )  # fmt: skip
     panel.set_yticks(range(len(systems)), systems)
@@ -222,7 +235,7 @@ def system_means(
     return Plot(name=name, title=f"{axis} of systems", caption=caption, figure=figure, data=rows)
 
 
-@_styled
+@styled
 def rater_heat_map(deviations: pd.DataFrame, agreement: Mapping[str, float | None], *, axis: str, name: str) -> Plot:
     """How each rater departs from the others on each system, and how well each follows them.
 
@@ -237,7 +250,7 @@ def rater_heat_map(deviations: pd.DataFrame, agreement: Mapping[str, float | Non
     """
     raters, systems = _some(list(map(str, deviations.index)), "raters"), _some(list(deviations.columns), "systems")
     height = 1.8 + 0.17 * len(raters)
-    figure, (left, right) = _grid(1, 2, (3.6 + 0.42 * len(systems), height), widths=(0.42 * len(systems), 1.5))
+    figure, (left, right) = panels(1, 2, (3.6 + 0.42 * len(systems), height), widths=(0.42 * len(systems), 1.5))
     values = deviations.to_numpy(float)
     bound = max(float(np.nanmax(np.abs(values), initial=0.0)), 1e-9)
     image = left.imshow(values, cmap="PuOr_r", vmin=-bound, vmax=bound, aspect="auto", interpolation="nearest")
@@ -245,7 +258,7 @@ def rater_heat_map(deviations: pd.DataFrame, agreement: Mapping[str, float | Non
     left.set_xticks(range(len(systems)), systems, rotation=60, ha="right", rotation_mode="anchor")
     figure.colorbar(image, ax=[left, right], location="top", label=f"{axis} minus mean of all raters", shrink=0.9)
     known = [agreement.get(rater) for rater in raters]
-    right.barh(range(len(raters)), [0.0 if r is None else r for r in known], color=_COLOURS[0], height=0.7)
+    right.barh(range(len(raters)), [0.0 if r is None else r for r in known], color=COLOURS[0], height=0.7)
     right.set_ylim(len(raters) - 0.5, -0.5)
     right.set_yticks([])
     right.set_xlim(min(0.0, *(r or 0.0 for r in known)), 1)
@@ -259,7 +272,7 @@ def rater_heat_map(deviations: pd.DataFrame, agreement: Mapping[str, float | Non
     return Plot(name=name, title=f"Raters of {axis}", caption=caption, figure=figure, data=data)
 
 
-@_styled
+@styled
 def reliability_curves(rows: pd.DataFrame, *, name: str) -> Plot:
     """ICC(1,k) against the number of raters k, a panel an axis, with a mark where the test stands.
 
@@ -276,11 +289,11 @@ def reliability_curves(rows: pd.DataFrame, *, name: str) -> Plot:
     series = list(dict.fromkeys(known["by"]))
     columns = min(len(axes), 2)
     lines = -(-len(axes) // columns)
-    figure, grid = _grid(lines, columns, (3.6 * columns + 1.6, 2.9 * lines))
+    figure, grid = panels(lines, columns, (3.6 * columns + 1.6, 2.9 * lines))
     for panel, axis in zip(grid, axes, strict=False):
         for at, by in enumerate(series):
             part = known[(known["axis"] == axis) & (known["by"] == by)]
-            colour, here = _COLOURS[at % 7], part[part["here"]]
+            colour, here = COLOURS[at % 7], part[part["here"]]
             panel.plot(part["raters"], part["reliability"], "-" if at < 7 else "--", color=colour, linewidth=1.2)
             panel.plot(here["raters"], here["reliability"], _SHAPES[at % 7], color=colour, markersize=5, label=by)
         panel.set_title("" if len(axes) == 1 else axis)
@@ -301,7 +314,7 @@ def reliability_curves(rows: pd.DataFrame, *, name: str) -> Plot:
     return Plot(name=name, title="Reliability against the number of raters", caption=caption, figure=figure, data=rows)
 
 
-def _grid(
+def panels(
     rows: int, columns: int, size: tuple[float, float], widths: Sequence[float] | None = None
 ) -> tuple[Figure, list[Axes]]:
     """Panels that share their vertical axis, without pyplot's global state."""

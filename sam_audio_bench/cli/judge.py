@@ -19,6 +19,9 @@ __all__ = ["judge", "score"]
 _COMMANDS = {
     "score": (f"{__name__}:score", "Rate one answer."),
     "explain": ("sam_audio_bench.cli.judge_explain:explain", "Draw why an answer of a run was rated as it was."),
+    "train": ("sam_audio_bench.cli.judge_train:train", "Train a judge on ratings."),
+    "evaluate": ("sam_audio_bench.cli.judge_train:evaluate", "Say how well a judge agrees with ratings."),
+    "export": ("sam_audio_bench.cli.judge_train:export", "Write the judge of a finished run in the official layout."),
 }
 
 

@@ -141,7 +141,7 @@ class Feed:
         found = torch.zeros(len(files), size, projection.in_features)
         for row, (file, own) in enumerate(zip(files, sizes, strict=True)):
             if file:
-                found[row, :own] = video_features(Path(file), own, projection.in_features)
+                found[row, :own] = video_features(file, own, projection.in_features)
         return found.to(self.device)
 
 
@@ -151,7 +151,7 @@ def span_states(spans: Sequence[Sequence[Span]], size: int, *, hop: int, rate: i
     return F.one_hot(ids.gather(1, alignment), SPAN_STATES)
 
 
-def video_features(path: Path, frames: int, width: int) -> Tensor:
+def video_features(path: str | Path, frames: int, width: int) -> Tensor:
     """Features ``[F, V]`` of a masked video from a ``.npy`` file, one row a frame of the judge.
 
     Raises:

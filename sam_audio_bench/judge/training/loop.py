@@ -25,8 +25,9 @@ from sam_audio_bench.judge.training.checkpoint import NAME, State, read_state, w
 from sam_audio_bench.judge.training.feed import Feed
 from sam_audio_bench.judge.training.finish import finish
 from sam_audio_bench.judge.training.losses import Losses, losses
-from sam_audio_bench.judge.training.measures import held_out_numbers, rate_feed
+from sam_audio_bench.judge.training.measures import held_out_numbers
 from sam_audio_bench.judge.training.optimizer import Average, learning_rate, parameter_groups
+from sam_audio_bench.judge.training.rating import rate_feed
 from sam_audio_bench.judge.training.recipe import Recipe
 from sam_audio_bench.judge.training.setup import Place, Ready, make_ready
 from sam_audio_bench.judge.training.student import Batch, Student

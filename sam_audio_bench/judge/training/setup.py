@@ -84,6 +84,7 @@ def make_ready(recipe: Recipe, folder: Path, place: Place, follow: Follow) -> Re
     learned, held = read_sides(recipe)
     start = start_judge(recipe)
     judge = start.judge
+    judge.calibrate(None)  # fitted anew in the end
     attends = choose_parts(judge, recipe.train)
     sides = {"learned": learned, "held": held}
     for name, projection in (("spans", judge.span_proj), ("video", judge.video_proj)):

@@ -1,0 +1,119 @@
+"""``sabench judge train``, ``evaluate`` and ``export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sam_audio_bench.cli.output import note, print_json, print_records
+from sam_audio_bench.errors import Precondition
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["evaluate", "export", "train"]
+
+_SHOWN = ("domain", "axis", "level", "coefficient", "value", "interval", "ceiling", "n")
+
+
+@click.command()
+@click.option("--config", type=click.Path(path_type=Path), required=True, help="A recipe, TOML.")
+@click.option("--out", type=click.Path(path_type=Path), help="The run's folder.  [default: runs/judge/NAME]")
+@click.option("--resume", is_flag=True, help="Go on from the folder's checkpoint, where there is one.")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change the recipe: optimizer.epochs=5; may be repeated.")
+@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu"]))
+@click.option("--hear-only", is_flag=True, help="Let the frozen ears hear everything, and stop.")
+def train(config: Path, out: Path | None, resume: bool, changes: tuple[str, ...], device: str, hear_only: bool) -> None:
+    """Train a judge on ratings.
+
+    On several GPUs or machines: accelerate launch -m judge.train --config FILE.
+    """
+    from sam_audio_bench.judge.training.recipe import read_recipe
+
+    recipe = read_recipe(config, changes)
+    from sam_audio_bench.judge.training.loop import train as run
+
+    folder = out or Path("runs/judge") / recipe.name
+    found = run(recipe, folder, resume=resume, device=device, hear_only=hear_only)
+    if found is None:
+        note("sabench: everything has been heard")
+    elif (folder / "report" / "report.json").is_file():
+        note(f"sabench: the judge is in {found}, its report in {folder / 'report'}")
+
+
+@click.command()
+@click.option("--judge", "place", default="saj-mini", show_default=True, help="A judge's folder or name.")
+@click.option("--ratings", type=click.Path(path_type=Path), required=True, help="A table of ratings, or a folder of shards.")
+@click.option("--out", type=click.Path(path_type=Path), help="Also write figures, predictions and report.json here.")
+@click.option("--resamples", type=click.IntRange(1), default=1000, show_default=True, help="Of the intervals.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the intervals.")
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def evaluate(
+    place: str, ratings: Path, out: Path | None, resamples: int, seed: int, device: str, as_json: bool
+) -> None:
+    """Say how well a judge agrees with ratings: by axis, domain and level, with intervals."""
+    from sam_audio_bench.judge import load
+    from sam_audio_bench.judge.training.measures import agreement_rows, rater_ceilings
+    from sam_audio_bench.judge.training.rating import rate_examples
+    from sam_audio_bench.judge.training.tables import read_examples
+    from sam_audio_bench.run.progress import Progress
+
+    examples = read_examples(ratings)
+    judge = load(place, device=device)
+    with Progress(1) as progress:
+        rated = rate_examples(judge, examples, device=device, follow=progress.following("hearing"))
+    rows = agreement_rows(rated, ceilings=rater_ceilings(ratings), resamples=resamples, seed=seed)
+    inside = _coverage(rated)
+    if out is not None:
+        _write(out, place, rated, rows, inside)
+    if as_json:
+        print_json({"judge": place, "ratings": str(ratings), "rows": rows, "coverage_80": inside, "simulated": examples.simulated})
+        return
+    print_records([_shown(row) for row in rows], _SHOWN)
+    if inside:
+        click.echo("\n80 % intervals hold " + ", ".join(f"{share:.0%} of {axis}" for axis, share in inside.items()))
+    if examples.simulated:
+        note("sabench: these ratings are simulated")
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="A folder without a judge.")
+def export(run: Path, out: Path) -> None:
+    """Write the judge of a finished RUN in the official layout, with its card."""
+    from sam_audio_bench.judge.training.export import export as copy
+
+    if not run.is_dir():
+        raise Precondition(f"expected the folder of a run at {run}, found none")
+    note(f"sabench: {copy(run, out)} can be loaded with sam_audio_bench.judge.load")
+
+
+def _coverage(rated: Any) -> dict[str, float]:
+    """Of the 80 % interval, by axis."""
+    from sam_audio_bench.judge.training.measures import coverage_rows
+
+    return {row["axis"]: row["covered"] for row in coverage_rows(rated) if row["nominal"] == 0.8 and row["covered"] is not None}
+
+
+def _write(out: Path, name: str, rated: Any, rows: Sequence[Mapping[str, Any]], inside: Mapping[str, float]) -> None:
+    from sam_audio_bench.files import replacing
+    from sam_audio_bench.judge.training.report import Evidence, data_facts, write_report
+
+    with replacing(out / "predictions.parquet") as temporary:
+        rated.frame().to_parquet(temporary, index=False)
+    facts = {"data": {"held out": data_facts(rated.examples)}}
+    write_report(out, Evidence(name=name, rated=rated, agreement=rows, coverage=inside, facts=facts))
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row for the terminal."""
+    low, high = row["ci_low"], row["ci_high"]
+    return {
+        **row,
+        "value": None if row["value"] is None else f"{row['value']:.3f}",
+        "interval": None if low is None else f"{low:.3f} to {high:.3f}",
+        "ceiling": None if row["ceiling"] is None else f"{row['ceiling']:.3f}",
+    }

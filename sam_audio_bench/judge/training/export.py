@@ -1,0 +1,85 @@
+"""A judge in the official layout: ``config.json``, ``model.safetensors``, its tokenizer, its card."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from sam_audio_bench.errors import Precondition, StoreError
+from sam_audio_bench.files import replacing, write_json
+from sam_audio_bench.judge.config import JudgeConfig
+from sam_audio_bench.judge.network import JudgeNetwork
+
+__all__ = ["FILES", "export", "write_judge"]
+
+FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "README.md")
+"""Of an exported judge, as far as it has them."""
+
+
+def write_judge(folder: Path, judge: JudgeNetwork, *, tensors: Mapping[str, Tensor], tokenizer: Path | None) -> Path:
+    """Writes what `SAJ.from_pretrained` reads back, bit for bit.
+
+    Args:
+        folder: where to.
+        judge: its weights count, where its names are those of the layout.
+        tensors: of the checkpoint that it began as; they stand for layers that were changed for speed.
+        tokenizer: folder of its tokenizer.
+    """
+    own = {name: value.detach().cpu().contiguous() for name, value in judge.state_dict().items() if value is not None}
+    original = {name: value for name, value in tensors.items() if name.startswith("audio_codec.")}
+    found = {name: value for name, value in own.items() if not (original and name.startswith("audio_codec."))}
+    try:
+        write_json(folder / "config.json", config_options(judge.config))
+        with replacing(folder / "model.safetensors") as temporary:
+            save_file({name: value.clone() for name, value in {**original, **found}.items()}, temporary)
+        for name in FILES[2:5]:
+            if tokenizer is not None and (tokenizer / name).is_file():
+                shutil.copyfile(tokenizer / name, folder / name)
+    except OSError as error:
+        raise Precondition(f"expected a folder that can be written at {folder}, found: {error}") from error
+    return folder
+
+
+def config_options(config: JudgeConfig) -> dict[str, Any]:
+    """``config.json`` of a judge."""
+    options = asdict(config)
+    if options["small"] is None:
+        del options["small"]
+        return options
+    return {name: options[name] for name in ("small", "finetune_transformer", "bottleneck_dim")}
+
+
+def export(run: Path, folder: Path) -> Path:
+    """Copies the judge of a finished run.
+
+    Args:
+        run: its folder, or the judge's folder in it.
+        folder: to be made; must not hold a judge.
+
+    Raises:
+        Precondition: the run has no judge yet, or the folder has one already.
+        StoreError: what was written cannot be read back.
+    """
+    from sam_audio_bench.judge.model import SAJ
+
+    source = run / "judge" if (run / "judge" / "config.json").is_file() else run
+    if not (source / "model.safetensors").is_file():
+        raise Precondition(f"expected a finished run at {run}, found no judge in it; finish it with `sabench judge train --resume`")
+    if (folder / "config.json").exists():
+        raise Precondition(f"expected a folder without a judge at {folder}, found config.json in it; name another")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        if (source / name).is_file():
+            with replacing(folder / name) as temporary:
+                shutil.copyfile(source / name, temporary)
+    ours, theirs = (SAJ.from_pretrained(place).state_dict() for place in (source, folder))
+    if ours.keys() != theirs.keys() or not all(torch.equal(ours[name], theirs[name]) for name in ours):
+        raise StoreError(f"expected {folder} to be read back as it was written, found other weights; the disk may be full")
+    return folder

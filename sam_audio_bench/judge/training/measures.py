@@ -1,0 +1,174 @@
+"""How well a judge agrees with ratings: by axis and domain, at three levels, with intervals and the noise ceiling."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from sam_audio_bench.judge.scores import AXES
+from sam_audio_bench.judge.training.calibration import coverage
+from sam_audio_bench.judge.training.rating import Rated
+from sam_audio_bench.stats.bootstrap import cluster_interval
+from sam_audio_bench.stats.correlation import Correlation, correlate
+
+__all__ = ["COEFFICIENTS", "agreement_rows", "coverage_rows", "held_out_numbers", "rater_ceilings"]
+
+COEFFICIENTS = {"pearson": "pcc", "spearman": "srcc", "kendall": "tau", "accuracy": "pair_accuracy"}
+"""Coefficients of `sam_audio_bench.stats.correlation` by what the field calls them; RMSE is beside them."""
+
+_LEVELS = ("utterance", "within_item", "system")
+_FEW = 3
+_KENDALL_CELLS = 4000  # beyond, τ and the accuracy of pairs take minutes
+
+Ceilings = Mapping[tuple[str, str], float | None]
+
+
+def held_out_numbers(rated: Rated) -> dict[str, float]:
+    """A few numbers to follow a run by: SRCC, PCC and RMSE by axis, and the coverage of the 80 % interval of overall."""
+    found = {}
+    for at, axis in enumerate(AXES):
+        scores, values = rated.scores[:, at], rated.values[:, at]
+        there = np.isfinite(scores)
+        if there.sum() < _FEW:
+            continue
+        x, y = values[there], scores[there]
+        flat = np.ptp(x) == 0 or np.ptp(y) == 0
+        found[f"srcc_{axis}"] = 0.0 if flat else float(spearmanr(x, y).statistic)
+        found[f"pcc_{axis}"] = 0.0 if flat else float(np.corrcoef(x, y)[0, 1])
+        found[f"rmse_{axis}"] = float(np.sqrt(np.mean((x - y) ** 2)))
+    if rated.spreads is not None:
+        inside = coverage(rated.values, rated.spreads, rated.scores)[0]
+        found["coverage_overall"] = 0.0 if inside is None else inside
+    return {"srcc_overall": 0.0, **found}
+
+
+def agreement_rows(
+    rated: Rated, *, ceilings: Ceilings | None = None, resamples: int = 1000, seed: int = 0
+) -> list[dict[str, Any]]:
+    """One row an axis, domain, level and coefficient.
+
+    An item is a query: a mixture and what was asked of it. Intervals resample recordings and systems (two-way); those of
+    RMSE resample recordings.
+
+    Args:
+        rated: what was said, and by whom.
+        ceilings: √ICC(k) by axis and domain, see `rater_ceilings`.
+        resamples: of the intervals.
+        seed: of the intervals.
+
+    Returns:
+        ``{axis, domain, level, coefficient, value, ci_low, ci_high, n, status, ceiling}``; domain "all" pools them.
+    """
+    rows = []
+    known = ceilings or {}
+    for axis, domain, table in _slices(rated):
+        head = {"axis": axis, "domain": domain}
+        best = known.get((axis, domain))
+        for found in _correlations(table, resamples=resamples, seed=seed):
+            bounded = found.level == "utterance" and found.coefficient in ("pearson", "spearman")
+            rows.append(
+                {
+                    **head,
+                    "level": found.level,
+                    "coefficient": COEFFICIENTS[found.coefficient],
+                    "value": found.value,
+                    "ci_low": found.low,
+                    "ci_high": found.high,
+                    "n": found.n,
+                    "status": str(found.status),
+                    "ceiling": best if bounded else None,
+                }
+            )
+        rows += [{**head, **row} for row in _errors(table, resamples=resamples, seed=seed)]
+    return rows
+
+
+def coverage_rows(rated: Rated) -> list[dict[str, Any]]:
+    """Share of scores within the interval that is to hold 10, 20 … 90 %: ``{axis, nominal, covered, n}``."""
+    if rated.spreads is None:
+        return []
+    rows = []
+    for nominal in np.arange(1, 10) / 10:
+        found = coverage(rated.values, rated.spreads, rated.scores, float(nominal))
+        for at, (axis, covered) in enumerate(zip(AXES, found, strict=True)):
+            n = int(np.isfinite(rated.scores[:, at]).sum())
+            rows.append({"axis": axis, "nominal": round(float(nominal), 1), "covered": covered, "n": n})
+    return rows
+
+
+def rater_ceilings(place: Path, *, seed: int = 0) -> dict[tuple[str, str], float | None]:
+    """√ICC(k) by axis and domain of a table that names raters; empty where nobody is named.
+
+    Raises:
+        StoreError: no tidy table of ratings.
+    """
+    from sam_audio_bench.ratings.agreement import ceilings
+    from sam_audio_bench.ratings.table import COLUMNS, Ratings
+
+    if place.suffix != ".parquet" or not set(COLUMNS) <= set(pd.read_parquet(place).columns):
+        return {}
+    ratings = Ratings.read(place)
+    if ratings.votes or ratings.answers["rater"].nunique() < 2:
+        return {}
+    by = "domain" if ratings.answers["domain"].notna().any() else None
+    return {key: found.value for key, found in ceilings(ratings, by=by, resamples=100, seed=seed).items()}
+
+
+def _slices(rated: Rated) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Axis, domain, and columns item, group, system, copy, score, value."""
+    rows = rated.examples.rows
+    for at, axis in enumerate(AXES):
+        table = pd.DataFrame(
+            {
+                "item": rows["query"], "group": rows["group"], "system": rows["system"].astype(str),
+                "domain": rows["domain"].astype(str), "score": rated.scores[:, at], "value": rated.values[:, at],
+            }
+        )  # fmt: skip
+        table = table[table["score"].notna()]
+        if table.empty:
+            continue
+        yield axis, "all", table
+        if table["domain"].nunique() > 1:
+            for domain, part in table.groupby("domain", sort=True):
+                yield axis, str(domain), part
+
+
+def _correlations(table: pd.DataFrame, *, resamples: int, seed: int) -> list[Correlation]:
+    """Every level; an answer that a system gave again to the same query is a column of its own below system level."""
+    names = tuple(COEFFICIENTS) if len(table) <= _KENDALL_CELLS else tuple(COEFFICIENTS)[:2]
+    copies = table.groupby(["item", "system"]).cumcount()
+    fine = table.assign(system=table["system"] + copies.where(copies > 0, "").map(lambda n: f" {n}" if n != "" else ""))
+    found = []
+    for part, levels in ((fine, _LEVELS[:2]), (table, _LEVELS[2:])):
+        human, values, groups = _matrices(part)
+        found += correlate(
+            human, {"saj": values}, levels=levels, coefficients=names, groups=groups, resamples=resamples, seed=seed
+        )
+    return found
+
+
+def _matrices(table: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
+    """Scores and values ``[items, systems]``, and the groups of the items."""
+    wide = table.pivot_table(index="item", columns="system", values=["score", "value"], aggfunc="mean", sort=True)
+    groups = table.groupby("item", sort=True)["group"].min()
+    return wide["score"].to_numpy(float), wide["value"].to_numpy(float), [str(name) for name in groups]
+
+
+def _errors(table: pd.DataFrame, *, resamples: int, seed: int) -> Iterator[dict[str, Any]]:
+    """RMSE of answers, and of the means of systems."""
+    squares = (table["value"] - table["score"]) ** 2
+    interval = cluster_interval(squares, table["group"].astype(str), resamples=resamples, seed=seed)
+    low, high = (None, None) if interval is None else (float(np.sqrt(interval.low)), float(np.sqrt(interval.high)))
+    means = table.groupby("system")[["value", "score"]].mean()
+    found = {"coefficient": "rmse", "status": "ok", "ceiling": None}
+    value = float(np.sqrt(squares.mean()))
+    yield {**found, "level": "utterance", "value": value, "ci_low": low, "ci_high": high, "n": len(table)}
+    if len(means) > 1:
+        value = float(np.sqrt(((means["value"] - means["score"]) ** 2).mean()))
+        yield {**found, "level": "system", "value": value, "ci_low": None, "ci_high": None, "n": len(means)}

@@ -1,0 +1,180 @@
+"""The report of a judge: figures, ``report.json``, and the card that goes with its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from sam_audio_bench.files import write_json
+from sam_audio_bench.judge.scores import AXES
+from sam_audio_bench.judge.training.examples import Examples
+from sam_audio_bench.judge.training.figures import learning_curve, mean_calibration, scatters, spread_calibration
+from sam_audio_bench.judge.training.rating import Rated
+
+__all__ = ["Evidence", "data_facts", "said_by", "write_card", "write_report"]
+
+_PACKAGES = ("torch", "transformers", "accelerate", "numpy", "scipy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What is known of a judge.
+
+    Attributes:
+        name: of the judge.
+        rated: held-out answers.
+        agreement: rows of `agreement_rows`.
+        coverage: of the 80 % interval by axis, fitted on one half of the recordings and counted on the other.
+        looks: of the run, empty where there was none.
+        best: step of the weights that were kept.
+        facts: further entries of ``report.json``.
+    """
+
+    name: str
+    rated: Rated
+    agreement: Sequence[Mapping[str, Any]]
+    coverage: Mapping[str, float | None]
+    looks: Sequence[Mapping[str, float]] = ()
+    best: int = 0
+    facts: Mapping[str, Any]
+
+
+def write_report(folder: Path, evidence: Evidence) -> Path:
+    """Writes figures as SVG, PNG and CSV, and ``report.json``; returns the latter's path."""
+    said = said_by(evidence.rated.examples)
+    plots = [scatters(evidence.rated, said=said), mean_calibration(evidence.rated, said=said)]
+    if evidence.rated.spreads is not None:
+        plots.append(spread_calibration(evidence.rated))
+    if evidence.looks:
+        plots.append(learning_curve(evidence.looks, evidence.best))
+    for plot in plots:
+        plot.save(folder)
+    path = folder / "report.json"
+    write_json(
+        path,
+        {
+            "judge": evidence.name,
+            "scores": said,
+            "agreement": list(evidence.agreement),
+            "coverage_80": dict(evidence.coverage),
+            "looks": list(evidence.looks),
+            "best_step": evidence.best,
+            "figures": [{"name": plot.name, "title": plot.title, "caption": plot.caption} for plot in plots],
+            **evidence.facts,
+        },
+    )
+    return path
+
+
+def said_by(examples: Examples) -> str:
+    """What scores are, for figures and cards."""
+    return "simulated ratings" if examples.simulated else "listeners"
+
+
+def data_facts(examples: Examples) -> dict[str, Any]:
+    """Sizes of a set: rows, queries, answers, mixtures, recordings, systems, rows by domain."""
+    rows = examples.rows
+    return {
+        "rows": len(rows),
+        "queries": int(rows["query"].nunique()),
+        "answers": int(rows[["mixture", "answer"]].drop_duplicates().shape[0]),
+        "mixtures": int(rows["mixture"].nunique()),
+        "recordings": int(rows["group"].nunique()),
+        "systems": sorted(map(str, rows["system"].unique())),
+        "domains": {str(name): int(count) for name, count in rows["domain"].value_counts().sort_index().items()},
+    }
+
+
+def package_versions() -> dict[str, str]:
+    """Of what decides the bits."""
+    return {name: version(name) for name in _PACKAGES}
+
+
+_CARD = """# {{ name }}
+
+A judge of separated audio: from a mixture, an answer and a prompt it says what {{ said }} would say, overall, recall,
+precision and faithfulness from 1 to 5, without a clean reference. Made with sam-audio-bench:
+
+    from sam_audio_bench.judge import load
+    load("path/to/this/folder").score(mixture, [answer], "dog barking")
+
+{% if simulated -%}
+**It was trained on simulated ratings**, computed from exactly known targets and errors. No listener heard them. It says
+what the formula would say, as far as it can tell without the reference.
+{% else -%}
+It was trained on ratings by listeners.
+{% endif %}
+## Data
+
+| | rows | answers | mixtures | recordings | systems |
+| --- | ---: | ---: | ---: | ---: | ---: |
+{% for side, facts in data.items() -%}
+| {{ side }} | {{ facts.rows }} | {{ facts.answers }} | {{ facts.mixtures }} | {{ facts.recordings }} | {{ facts.systems | length }} |
+{% endfor %}
+Held-out answers are of other recordings than those it was trained on{% if new %}, and by systems that it never heard:
+{{ new | join(", ") }}{% endif %}. Trained parts: {{ parts | join(", ") }}; {{ parameters }} parameters learned.
+
+## How well it does on held-out answers
+
+| domain | axis | PCC | SRCC | RMSE | n |
+| --- | --- | ---: | ---: | ---: | ---: |
+{% for row in table -%}
+| {{ row.domain }} | {{ row.axis }} | {{ row.pcc }} | {{ row.srcc }} | {{ row.rmse }} | {{ row.n }} |
+{% endfor %}
+In brackets: 95 % intervals; of correlations, over recordings and systems. The best weights, the scale and the spread were
+chosen on these answers, so the numbers are a little too good; measure on a set of your own with `sabench judge evaluate`.
+
+{% if coverage -%}
+Its 80 % interval (rating ± 1.28 spreads), fitted on one half of the recordings, held this share of the other half:
+{% for axis, share in coverage.items() %}{{ axis }} {{ share }}{{ ", " if not loop.last else "." }}{% endfor %}
+{% endif %}
+## Limits
+
+It hears mono at {{ rate }} Hz. It knows the kinds of sounds and of errors that it was trained on; others it may misjudge
+without being less sure. It is no substitute for a listening test where a decision hangs on it.
+"""
+
+
+def write_card(path: Path, evidence: Evidence, *, rate: int) -> None:
+    """Writes the model card, as far as a run knows; what only people know, such as licences, is theirs to add."""
+    facts = evidence.facts
+    environment = jinja2.Environment(autoescape=False, trim_blocks=False, undefined=jinja2.StrictUndefined)  # noqa: S701
+    held, learned = facts["data"]["held out"], facts["data"]["trained on"]
+    text = environment.from_string(_CARD).render(
+        name=evidence.name,
+        said=said_by(evidence.rated.examples),
+        simulated=evidence.rated.examples.simulated,
+        data=facts["data"],
+        new=[name for name in held["systems"] if name not in learned["systems"]],
+        parts=facts["recipe"]["train"],
+        parameters=f"{facts['parameters_trained']:,}",
+        table=_table(evidence.agreement),
+        coverage={axis: f"{share:.0%}" for axis, share in evidence.coverage.items() if share is not None},
+        rate=rate,
+    )
+    path.write_text(text, encoding="utf-8")
+
+
+def _table(agreement: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One line a domain and axis, at the level of utterances."""
+    frame = pd.DataFrame(list(agreement))
+    frame = frame[frame["level"] == "utterance"]
+    lines = []
+    for (domain, axis), part in frame.groupby(["domain", "axis"], sort=False):
+        cells = {str(row["coefficient"]): _cell(row) for _, row in part.iterrows()}
+        shown = {name: cells.get(name, "–") for name in ("pcc", "srcc", "rmse")}
+        lines.append({"domain": domain, "axis": axis, "n": int(part["n"].max()), **shown})
+    return sorted(lines, key=lambda line: (line["domain"] != "all", line["domain"], AXES.index(line["axis"])))
+
+
+def _cell(row: Mapping[str, Any]) -> str:
+    if pd.isna(row["value"]):
+        return "–"
+    interval = "" if pd.isna(row["ci_low"]) else f" ({row['ci_low']:.2f} to {row['ci_high']:.2f})"
+    return f"{row['value']:.2f}{interval}"
