@@ -120,7 +120,7 @@ class Feed:
         """What listeners said of rows, normalised by the judge's mean and deviation."""
         part = self.examples.rows.iloc[list(rows)]
         mean, std = (value.detach().double().cpu() for value in (self.judge.mean, self.judge.std))
-        scores = (torch.as_tensor(part[list(AXES)].to_numpy(float)) - mean) / std
+        scores = (torch.tensor(part[list(AXES)].to_numpy(float)) - mean) / std
         return Truth(
             scores=scores.float().to(self.device),
             weights=torch.as_tensor(self.weights[list(rows)], dtype=torch.float32, device=self.device),

@@ -116,7 +116,7 @@ def make_ready(recipe: Recipe, folder: Path, place: Place, follow: Follow) -> Re
 
 def _set_scale(start: Start, learned: Examples) -> None:
     """Mean and deviation of the training ratings, by axis; an axis that nobody rated has those of overall."""
-    scores = learned.scores()
+    scores = learned.scores().copy()
     rated = np.isfinite(scores).any(axis=0)
     if not rated[0]:
         raise UsageError(f"expected ratings of {AXES[0]}, which a new judge's scale needs, found none")
