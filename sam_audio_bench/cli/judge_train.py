@@ -37,9 +37,9 @@ def train(config: Path, out: Path | None, resume: bool, changes: tuple[str, ...]
 
     folder = out or Path("runs/judge") / recipe.name
     found = run(recipe, folder, resume=resume, device=device, hear_only=hear_only)
-    if found is None:
+    if hear_only:
         note("sabench: everything has been heard")
-    elif (folder / "report" / "report.json").is_file():
+    elif found is not None:
         note(f"sabench: the judge is in {found}, its report in {folder / 'report'}")
 
 

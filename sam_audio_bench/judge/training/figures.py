@@ -40,7 +40,7 @@ def scatters(rated: Rated, *, said: str) -> Plot:
             part["judge"], part["score"], s=7, color=COLOURS[AXES.index(axis)], alpha=0.35, linewidths=0,
             rasterized=len(part) > _MOST_VECTORS,
         )  # fmt: skip
-        panel.set_xlim(*_LIMITS)
+        panel.set_xlim(min(_LIMITS[0], table["judge"].min() - 0.1), max(_LIMITS[1], table["judge"].max() + 0.1))
         panel.set_ylim(*_LIMITS)
         panel.set_title(f"{domain}: r = {_pearson(part)}, n = {len(part)}" if len(part) else domain)
         if place % len(domains) == 0:

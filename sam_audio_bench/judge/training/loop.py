@@ -6,10 +6,11 @@ weights. Processes are those of accelerate: each takes its share of a step's bat
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sam_audio_bench.errors import Precondition, UsageError
+from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.files import write_json
 from sam_audio_bench.judge.training.batches import plan_epoch
 from sam_audio_bench.judge.training.checkpoint import NAME, State, read_state, write_state
@@ -56,7 +57,7 @@ def train(
         show: a progress bar; None: where somebody watches.
 
     Returns:
-        The judge's folder; None where it only heard.
+        The judge's folder; None where it only heard, and in all processes but the main one.
 
     Raises:
         Precondition: accelerate or TensorBoard is not installed, or something that the recipe names is missing.
@@ -79,11 +80,11 @@ def train(
             write_json(folder / "recipe.json", recipe.plain())
         run = _Run(recipe, folder, ready, accelerator)
         run.steps(progress.following("training"))
-        accelerator.wait_for_everyone()
+        run.check_agreement()
         if accelerator.is_main_process:
             finish(recipe, folder, ready, run.state)
         accelerator.wait_for_everyone()
-    return folder / "judge"
+    return folder / "judge" if accelerator.is_main_process else None
 
 
 class _Run:
@@ -135,6 +136,20 @@ class _Run:
                     break
         if self.writer is not None:
             self.writer.close()
+
+    def check_agreement(self) -> None:
+        """Raises StoreError where processes have come to different weights, which a broken network of machines can do."""
+        if self.accelerator.num_processes == 1:
+            return
+        from accelerate.utils import gather_object
+
+        digest = hashlib.sha256(b"".join(one.numpy().tobytes() for one in self.average.tensors().values())).hexdigest()
+        found = gather_object([digest])
+        if len(set(found)) > 1:
+            raise StoreError(
+                f"expected equal weights in all {len(found)} processes, found {len(set(found))} kinds; train again, with "
+                "NCCL_DEBUG=INFO to see why"
+            )
 
     def _batches(self, epoch: int) -> list[NDArray[np.int64]]:
         """The epoch's batches for all processes."""
@@ -236,8 +251,6 @@ def _with_dropped_texts(
     feed: Feed, rows: NDArray[np.int64], share: float, generator: np.random.Generator
 ) -> Batch:
     """A batch of which some queries are read through the names of events alone, as unknown texts will be."""
-    from dataclasses import replace
-
     queries, places = np.unique(feed.queries[rows], return_inverse=True)
     known = (generator.random(len(queries)) >= share)[places]
     return replace(feed.batch(rows), known=torch.as_tensor(known[:, None], dtype=torch.float32, device=feed.device))

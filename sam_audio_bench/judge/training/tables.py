@@ -118,7 +118,7 @@ def _wide(frame: pd.DataFrame) -> pd.DataFrame:
     sums["mean"] = sums["total"] / sums["raters"]
     wide = sums.pivot_table(index=list(_STIMULUS), columns="axis", values="mean", dropna=True)
     raters = sums.groupby(list(_STIMULUS), sort=True)["raters"].max()
-    return wide.reindex(columns=list(AXES)).assign(raters=raters).reset_index()
+    return wide.reindex(columns=list(AXES)).rename_axis(columns=None).assign(raters=raters).reset_index()
 
 
 def _examples(wide: pd.DataFrame, path: Path) -> Examples:

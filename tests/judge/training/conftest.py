@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from safetensors.torch import load_file, save_file
 
 RATE = 16_000
 SYSTEMS = {"ideal": (1.0, 0.0), "light": (0.9, 0.3), "mixture": (1.0, 1.0), "muffled": (0.3, 0.2), "nothing": (0.0, 0.0)}
@@ -105,3 +107,44 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     )  # fmt: skip
     pd.DataFrame(records).to_parquet(folder / "ratings.parquet")
     return folder / "ratings.parquet"
+
+
+SMALL = {
+    "bottleneck_dim": 16,
+    "small": {"evidence": {"channels": [4, 6, 8], "hidden": 8}},
+    "finetune_transformer": {
+        "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+    },
+}  # fmt: skip
+"""``[judge]`` of a recipe."""
+
+
+@pytest.fixture(scope="session")
+def parts(small_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Listener and word vectors of the small judge, in folders of their own."""
+    config = json.loads((small_folder / "config.json").read_text())["small"]
+    tensors = load_file(small_folder / "model.safetensors")
+    found = {}
+    for part in ("listener", "words"):
+        folder = tmp_path_factory.mktemp("parts") / part
+        folder.mkdir()
+        prefix = f"ear.{part}."
+        own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        save_file(own, folder / "model.safetensors")
+        (folder / "config.json").write_text(json.dumps(config[part]))
+        shutil.copy(small_folder / "tokenizer.json", folder)
+        found[part] = str(folder)
+    return found
+
+
+@pytest.fixture
+def recipe(shards: Path, parts: dict[str, str]) -> dict[str, Any]:
+    """A recipe's tables: a small judge, from scratch, in a few steps."""
+    return {
+        "name": "small",
+        **parts,
+        "judge": SMALL,
+        "data": {"train": [str(shards)], "hold_out_groups": 0.4},
+        "optimizer": {"epochs": 6, "max_frames": 60, "learning_rate": 0.01, "ema": 0.9},
+        "stop": {"checkpoint": 1},
+    }
