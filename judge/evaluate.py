@@ -1,7 +1,7 @@
 """Whether the shipped judge is as good as demanded: `python judge/evaluate.py`.
 
-Rates the held-out sets of `judge.simulate` and the embedded mini split and prints every bar with its interval. Without the
-held-out sets, which take an hour to make, it rates mini and shows the rest as it was measured when the judge was trained.
+Rates the held-out sets of `judge.simulate` and the embedded mini split and prints every bar with its interval. Without
+the held-out sets, which take an hour to make, it rates mini and shows the rest as it was measured after training.
 """
 
 from __future__ import annotations

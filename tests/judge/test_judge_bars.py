@@ -20,7 +20,8 @@ def table(noise: float = 0.0, seed: int = 0, mixtures: int = 40, spread: float =
                 said = {f"saj_{axis}": truth + noise * generator.standard_normal() for axis in AXES}
                 rows.append(
                     {"item": f"m{mixture}", "group": f"m{mixture}", "domain": ("speech", "music")[mixture % 2],
-                     "query": f"m{mixture}/{kind}", "kind": kind, "system": f"s{answer}", "answer_id": 3 * mixture + answer,
+                     "query": f"m{mixture}/{kind}", "kind": kind, "system": f"s{answer}",
+                     "answer_id": 3 * mixture + answer,
                      **dict.fromkeys(AXES, truth), **said, **{f"saj_{axis}_spread": spread for axis in AXES}}
                 )  # fmt: skip
     return pd.DataFrame(rows)
