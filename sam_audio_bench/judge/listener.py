@@ -1,0 +1,187 @@
+"""What a small judge hears: log-mel energies, and an embedding from which sound events can be read.
+
+The front end is that of YAMNet (64 HTK-mel bands from 125 to 7500 Hz, 25 ms windows every 10 ms), and the convolutions
+are depthwise separable as those of MobileNet (Howard et al., 2017). They see the past and the future: an embedding
+stands for 160 ms and has heard 1.3 s on either side of its centre.
+
+Letters: B batch, T samples, F frames of 40 ms, R rows of 10 ms, E width of the embedding, N events.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.nn.config import Config
+
+__all__ = ["BANDS", "FLOOR", "FRAME", "RATE", "ROWS", "Heard", "Listener", "ListenerConfig", "log_mel"]
+
+RATE = 16_000
+"""Hz that a listener hears."""
+
+FRAME = 640
+"""Samples a frame."""
+
+BANDS = 64
+"""Mel bands of a row."""
+
+ROWS = 4
+"""Rows a frame."""
+
+FLOOR = 1e-3
+"""Magnitude that is added before the logarithm, as YAMNet does."""
+
+_ROW, _WINDOW, _FFT = FRAME // ROWS, 400, 512  # samples
+_LOW, _HIGH = 125.0, 7500.0  # Hz
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListenerConfig(Config):
+    """A stem and stages of convolutions; each stage begins with a stride.
+
+    Attributes:
+        channels: of the stem and of the stages.
+        blocks: depthwise separable convolutions of each stage, the strided one included.
+        strides: of the stem and the stages, in time; all halve the bands.
+        width: of the embedding.
+        events: that are read from it.
+    """
+
+    channels: tuple[int, ...] = (24, 64, 128, 256, 512)
+    blocks: tuple[int, ...] = (2, 3, 4, 3)
+    strides: tuple[int, ...] = (2, 2, 2, 2, 1)
+    width: int = 256
+    events: int = 521
+
+    def __post_init__(self) -> None:
+        if not len(self.channels) == len(self.strides) == len(self.blocks) + 1:
+            raise ValueError(f"expected a stem and as many channels and strides as blocks beside it, found {self}")
+        if self.step % ROWS:
+            raise ValueError(f"expected strides whose product is a multiple of {ROWS}, found {self.strides}")
+
+    @property
+    def step(self) -> int:
+        """Rows an embedding."""
+        return math.prod(self.strides)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a listener heard in B clips, frame by frame.
+
+    Attributes:
+        mel: ``[B, F, 256]``, four rows of 64 bands, natural logarithms of magnitudes.
+        embedding: ``[B, F, E]``.
+    """
+
+    mel: Tensor
+    embedding: Tensor
+
+
+class Listener(nn.Module):
+    """A sound-event tagger that is small enough to hear mixture, answer and residual on one core.
+
+    It hears the level that it is given: amplitudes are those of samples in ±1.
+    """
+
+    def __init__(self, config: ListenerConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or ListenerConfig()
+        layers: list[nn.Module] = [_stem(config.channels[0], config.strides[0])]
+        for stage, count in enumerate(config.blocks):
+            before, after = config.channels[stage : stage + 2]
+            layers += [Separable(before, after, (config.strides[stage + 1], 2))]
+            layers += [Separable(after, after, (1, 1)) for _ in range(count - 1)]
+        self.layers = nn.Sequential(*layers)
+        self.embed = nn.Linear(config.channels[-1], config.width)
+        self.tags = nn.Linear(config.width, config.events)
+
+    def encode(self, values: Tensor) -> Heard:
+        """What is heard in clips.
+
+        Args:
+            values: ``[B, 1, T]`` at 16 kHz, T a multiple of 640.
+
+        Raises:
+            UsageError: another shape.
+        """
+        if values.ndim != 3 or values.shape[1] != 1 or not values.shape[2] or values.shape[2] % FRAME:
+            raise UsageError(f"expected clips [batch, 1, frames * {FRAME}], found {tuple(values.shape)}")
+        rows = log_mel(values[:, 0])
+        mel = rows.reshape(len(rows), -1, ROWS * BANDS)
+        embedding = self.embedding(rows).repeat_interleave(self.config.step // ROWS, dim=1)
+        return Heard(mel=mel, embedding=embedding[:, : mel.shape[1]])
+
+    def embedding(self, rows: Tensor) -> Tensor:
+        """Embeddings of rows: ``[B, R, 64] -> [B, ceil(R / 16), E]``; rows of silence are added to fill the last."""
+        rows = F.pad(rows, (0, 0, 0, -rows.shape[1] % self.config.step), value=math.log(FLOOR))
+        maps = self.layers(rows[:, None].contiguous(memory_format=torch.channels_last))
+        found: Tensor = self.embed(maps.mean(dim=3).transpose(1, 2))
+        return found
+
+    def events(self, embedding: Tensor) -> Tensor:
+        """Logits of sound events, in YAMNet's order: ``[..., E] -> [..., N]``; their sigmoid is a probability."""
+        found: Tensor = self.tags(embedding)
+        return found
+
+
+class Separable(nn.Module):
+    """A convolution of each channel, one across channels, and a way round both where shapes allow it."""
+
+    def __init__(self, before: int, after: int, stride: tuple[int, int]) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(before, before, 3, stride=stride, padding=1, groups=before)
+        self.pointwise = nn.Conv2d(before, after, 1)
+        self.skips = before == after and stride == (1, 1)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """``[B, before, rows, bands] -> [B, after, rows / stride, bands / stride]``."""
+        found = F.relu(self.pointwise(F.relu(self.depthwise(maps))))
+        return maps + found if self.skips else found
+
+
+def _stem(channels: int, stride: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, channels, 5, stride=(stride, 2), padding=2), nn.ReLU())
+
+
+def log_mel(values: Tensor) -> Tensor:
+    """Natural logarithms of mel magnitudes.
+
+    A row's window is centred on the row; what lies beyond the ends is silence, so that zeros after a clip change only
+    the one row whose window reaches into them.
+
+    Args:
+        values: float32 ``[B, T]``, T a multiple of 160.
+
+    Returns:
+        ``[B, T / 160, 64]``.
+    """
+    edge = (_FFT - _ROW) // 2
+    window = torch.hann_window(_WINDOW, device=values.device)
+    spectra = torch.stft(
+        F.pad(values, (edge, edge)), _FFT, _ROW, _WINDOW, window=window, center=False, return_complex=True
+    )
+    return (spectra.abs().transpose(1, 2) @ _mel_bands().to(values.device) + FLOOR).log()
+
+
+@lru_cache(maxsize=1)
+def _mel_bands() -> Tensor:
+    """Triangles on the HTK mel scale, ``[257, 64]``, peaks of 1, the lowest bin left out as in AudioSet's front end."""
+    mel = _mel(torch.linspace(0, RATE / 2, _FFT // 2 + 1, dtype=torch.float64))[:, None]
+    ends = _mel(torch.tensor([_LOW, _HIGH], dtype=torch.float64))
+    edges = torch.linspace(float(ends[0]), float(ends[1]), BANDS + 2, dtype=torch.float64)
+    rise = (mel - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    fall = (edges[2:] - mel) / (edges[2:] - edges[1:-1])
+    found = torch.minimum(rise, fall).clamp(min=0)
+    found[0] = 0
+    return found.float()
+
+
+def _mel(hertz: Tensor) -> Tensor:
+    return 1127 * torch.log1p(hertz / 700)

@@ -1,0 +1,131 @@
+"""What a prompt means to a small judge: static word vectors, and the sound events that a prompt is near to.
+
+A text's vector is the normalised sum of the vectors of its words, much as in fastText (Joulin et al., EACL 2017), and
+of one vector that all texts share; they are fitted to the sentence vectors of a large text encoder. A vector's length
+is its word's weight. Any text has a vector, so a judge that reads prompts through the events that they are near to also
+understands words that it was never trained with.
+
+Letters: B texts, S tokens, V vocabulary, D width, N events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sam_audio_bench.errors import Precondition
+from sam_audio_bench.nn.checkpoint import load_strict, open_weights
+from sam_audio_bench.nn.config import Config, read_config
+
+__all__ = ["WordTokens", "WordVectors", "WordsConfig", "quantised"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordsConfig(Config):
+    """Sizes of a table of words, and how sharply a text chooses among events."""
+
+    vocabulary: int = 26_000
+    width: int = 128
+    events: int = 521
+    temperature: float = 0.05
+
+    def __post_init__(self) -> None:
+        if min(self.vocabulary, self.width, self.events) < 1 or not self.temperature > 0:
+            raise ValueError(f"expected positive sizes and temperature, found {self}")
+
+
+class WordTokens:
+    """Texts to rows of the table.
+
+    Args:
+        folder: holds ``tokenizer.json``, whose id 0 stands for whatever it does not know.
+
+    Raises:
+        Precondition: no tokenizer there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from tokenizers import Tokenizer
+
+        path = folder / "tokenizer.json"
+        try:
+            self._tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+        except Exception as error:
+            raise Precondition(f"expected a tokenizer in {path}, found none that can be read ({error})") from error
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+
+    def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Ids, int64, and whether each is a known word, bool, both ``[B, S]``; S is at least 1."""
+        rows = [torch.tensor(found.ids) for found in self._tokenizer.encode_batch(list(texts))]
+        longest = max([1, *map(len, rows)])
+        ids = torch.zeros(len(rows), longest, dtype=torch.int64)
+        for place, row in zip(ids, rows, strict=True):
+            place[: len(row)] = row
+        return ids, ids != 0
+
+
+class WordVectors(nn.Module):
+    """A table of word vectors, and the vectors of the names of sound events.
+
+    Nothing in it is trained together with a judge: all tensors are buffers. The table is int8, a scale a row.
+    """
+
+    table: Tensor
+    scale: Tensor
+    shared: Tensor
+    names: Tensor
+
+    def __init__(self, config: WordsConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("table", torch.zeros(config.vocabulary, config.width, dtype=torch.int8))
+        self.register_buffer("scale", torch.zeros(config.vocabulary))
+        self.register_buffer("shared", torch.zeros(config.width))
+        self.register_buffer("names", torch.zeros(config.events, config.width, dtype=torch.float16))
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> WordVectors:
+        """Reads ``config.json`` and ``model.safetensors``; raises Precondition where they are not there."""
+        with torch.device("meta"):
+            found = cls(WordsConfig.of(read_config(folder / "config.json")))
+        load_strict(found, open_weights(folder), source=folder)
+        return found.eval()
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Vectors of texts.
+
+        Args:
+            ids: int64 ``[B, S]``, as `WordTokens` finds them.
+            mask: bool ``[B, S]``, true for known words.
+
+        Returns:
+            Unit vectors, float32 ``[B, D]``; zeros for a text without a known word.
+        """
+        weights = self.scale[ids].double() * mask  # float64, so that padding changes no bit of the sum
+        sums = (self.table[ids] * weights[..., None]).sum(dim=1) + self.shared * mask.any(dim=1, keepdim=True)
+        return F.normalize(sums, dim=-1).float()
+
+    def events(self, texts: Tensor) -> Tensor:
+        """How much each sound event is meant by texts: a softmax of cosines.
+
+        Args:
+            texts: unit vectors ``[B, D]``.
+
+        Returns:
+            Weights ``[B, N]`` that sum to 1; all equal for a zero vector.
+        """
+        cosines = texts @ F.normalize(self.names.float(), dim=-1).T.to(texts)
+        return (cosines / self.config.temperature).softmax(dim=-1)
+
+
+def quantised(table: Tensor) -> tuple[Tensor, Tensor]:
+    """A table ``[V, D]`` as int8 and a scale ``[V]`` a row; their product is within half a step of it."""
+    scale = table.abs().amax(dim=1) / 127
+    steps = table / scale.where(scale > 0, 1)[:, None]
+    return steps.round().to(torch.int8), scale
