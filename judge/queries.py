@@ -1,0 +1,192 @@
+"""Draws what is simulated: which stems sound together, where and how loud, and which prompts are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from judge.degrade import RATE, uniform_db
+from judge.families import Scene
+from judge.stems import DOMAINS, Stem, samples, tell_apart
+
+__all__ = ["Casting", "Drawn", "Roles", "draw_query"]
+
+Signal = NDArray[np.float32]
+Random = np.random.Generator
+
+SECONDS = {2: 0.12, 3: 0.18, 4: 0.20, 5: 0.15, 6: 0.13, 8: 0.12, 10: 0.10}
+"""Lengths of mixtures and how often they are drawn: few, so that batches need little padding; 5 s in the mean."""
+
+SOURCES = {1: 0.2, 2: 0.45, 3: 0.35}
+"""Numbers of competing sources."""
+
+_LEVELS = (-10.0, 10.0)  # dB of the target over all other sources
+_WITHIN = 0.6  # of the other sources that are of the target's domain
+_NOISE = 0.5  # of the mixtures of one source that have some noise behind it
+_NOISE_LEVELS = (-45.0, -15.0)  # dB of that noise over the target
+_SPEED = 0.06  # by which training stems are played faster or slower, at most
+_LEAST_SOUND = 0.3  # of a stem's level that a cut must have to be taken at once
+
+
+Groups = list[list[Stem]]
+
+
+class Roles:
+    """Stems by domain, label and group; draws one."""
+
+    def __init__(self, stems: Iterable[Stem]) -> None:
+        known: dict[str, dict[str, dict[str, list[Stem]]]] = {}
+        for stem in sorted(stems, key=lambda stem: stem.id):
+            labels = known.setdefault(stem.domain, {})
+            labels.setdefault(stem.label, {}).setdefault(stem.group, []).append(stem)
+        self._groups: dict[str, list[Groups]] = {
+            domain: [[groups[name] for name in sorted(groups)] for _, groups in sorted(labels.items())]
+            for domain, labels in known.items()
+        }
+        self.domains = tuple(domain for domain in DOMAINS if domain in known)
+
+    def draw(self, domain: str, random: Random) -> Stem:
+        """A label, the more often the more groups it has (their square root); then a group, then a stem."""
+        labels = self._groups[domain]
+        weights = np.sqrt([len(groups) for groups in labels])
+        groups = labels[int(random.choice(len(labels), p=weights / weights.sum()))]
+        members = groups[random.integers(len(groups))]
+        return members[random.integers(len(members))]
+
+
+@dataclass(frozen=True, slots=True)
+class Casting:
+    """Who may be a target, who its company, and whether stems are played faster or slower for variety."""
+
+    targets: Roles
+    others: Roles
+    augment: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """One mixture and what can be asked of it."""
+
+    scene: Scene
+    stems: tuple[Stem, ...]  # the target's first
+    absent: tuple[str, str] | None  # text and label of a sound that is not there
+    wrong: tuple[str, ...]  # a text for each of the other stems
+
+
+def draw_query(casting: Casting, domain: str, random: Random) -> Drawn:
+    """Draws a mixture whose target is of a domain, at full scale or below."""
+    length = int(random.choice(list(SECONDS), p=list(SECONDS.values()))) * RATE
+    count = int(random.choice(list(SOURCES), p=list(SOURCES.values())))
+    target = casting.targets.draw(domain, random)
+    company = _company(casting, target, count - 1, random)
+    stems = (target, *company)
+    tracks = [_track(stem, length, casting.augment, random) for stem in stems]
+    wanted, others = tracks[0], [track * uniform_db(random, -6, 6) for track in tracks[1:]]
+    rest: Signal = np.sum([np.zeros(length, np.float32), *others], axis=0, dtype=np.float32)
+    if others:
+        gain = uniform_db(random, *_LEVELS) ** -1 * _rms(wanted) / max(_rms(rest), 1e-9)
+        others, rest = [other * gain for other in others], rest * gain
+    elif random.random() < _NOISE:
+        rest = _noise(length, random) * (_rms(wanted) * uniform_db(random, *_NOISE_LEVELS))
+    scale = _scale(wanted + rest, random)
+    scene = Scene(
+        target=wanted * scale,
+        interference=rest * scale,
+        others=tuple(other * scale for other in others),
+        text=_prompt(target, company, random),
+    )
+    rivals = tuple(_prompt(stem, [other for other in stems if other is not stem], random) for stem in company)
+    return Drawn(scene, stems, _absent(casting, stems, random), rivals)
+
+
+def _company(casting: Casting, target: Stem, count: int, random: Random) -> list[Stem]:
+    """Other sources that prompts can tell from the target and from each other; fewer where none are found."""
+    company: list[Stem] = []
+    for _ in range(count):
+        for _ in range(20):
+            stem = casting.others.draw(_domain(casting.others, target.domain, _WITHIN, random), random)
+            taken = [target, *company]
+            if stem.group not in {other.group for other in taken} and tell_apart(stem, taken):
+                company.append(stem)
+                break
+    return company
+
+
+def _absent(casting: Casting, stems: Sequence[Stem], random: Random) -> tuple[str, str] | None:
+    """Text and label of a sound that is not in the mixture; None where 50 tries find none."""
+    for _ in range(50):
+        stem = casting.others.draw(_domain(casting.others, stems[0].domain, 0.5, random), random)
+        if tell_apart(stem, stems):
+            return _prompt(stem, stems, random), stem.label
+    return None
+
+
+def _domain(roles: Roles, own: str, share: float, random: Random) -> str:
+    """``own`` with a probability, else another domain, as far as there are any."""
+    elsewhere = [domain for domain in roles.domains if domain != own]
+    stay = own in roles.domains and (random.random() < share or not elsewhere)
+    return own if stay else elsewhere[random.integers(len(elsewhere))]
+
+
+def _prompt(stem: Stem, others: Sequence[Stem], random: Random) -> str:
+    """A text for a stem; half of the time the first one, which is the plainest."""
+    texts = [text for text in stem.prompts if all(text not in other.prompts for other in others)] or [stem.label]
+    return texts[0] if random.random() < 0.5 else texts[random.integers(len(texts))]
+
+
+def _track(stem: Stem, length: int, augment: bool, random: Random) -> Signal:
+    """A stem cut, placed or repeated to fill a mixture, at an RMS of 0.1 where it sounds."""
+    signal = samples(stem.path)
+    if augment and random.random() < 0.5:
+        signal = soxr.resample(signal, RATE, RATE * float(random.uniform(1 - _SPEED, 1 + _SPEED)), quality="LQ")
+    track = _cut(signal, length, random) if len(signal) >= length else _placed(signal, length, random)
+    level = np.sqrt(np.mean(np.square(track, dtype=np.float64)[np.abs(track) > 1e-3 * np.abs(track).max(initial=0)]))
+    return (track * (0.1 / max(float(level), 1e-9))).astype(np.float32)
+
+
+def _cut(signal: Signal, length: int, random: Random) -> Signal:
+    """A stretch in which the stem sounds: the first of eight that is nearly as loud as the whole, or the loudest."""
+    whole, best = _rms(signal), signal[:length]
+    for _ in range(8):
+        start = int(random.integers(0, len(signal) - length + 1))
+        part = signal[start : start + length]
+        if _rms(part) >= _LEAST_SOUND * whole:
+            return part
+        best = max(best, part, key=_rms)
+    return best
+
+
+def _placed(signal: Signal, length: int, random: Random) -> Signal:
+    """Somewhere in silence, half of the time repeated after pauses of at most a second."""
+    track = np.zeros(length, np.float32)
+    repeat = random.random() < 0.5 or len(signal) < 0.25 * length
+    start = int(random.integers(0, length - len(signal) + 1)) if not repeat else int(random.integers(0, RATE // 4))
+    while start < length:
+        part = signal[: length - start]
+        track[start : start + len(part)] += part
+        start += len(signal) + int(random.integers(0, RATE))
+        if not repeat:
+            break
+    return track
+
+
+def _noise(length: int, random: Random) -> Signal:
+    """Unit noise, white to pink."""
+    spectrum = np.fft.rfft(random.standard_normal(length))
+    spectrum *= np.maximum(np.fft.rfftfreq(length, 1 / RATE), 50) ** -random.uniform(0, 0.5)
+    noise = np.fft.irfft(spectrum, length)
+    return (noise / np.std(noise)).astype(np.float32)
+
+
+def _scale(mixture: Signal, random: Random) -> float:
+    """A gain that brings a mixture to -32...-16 dBFS RMS, with peaks of at most -1 dBFS."""
+    wanted = uniform_db(random, -32, -16) / max(_rms(mixture), 1e-9)
+    return min(wanted, 0.89 / max(float(np.abs(mixture).max()), 1e-9))
+
+
+def _rms(signal: Signal) -> float:
+    return float(np.sqrt(np.mean(np.square(signal, dtype=np.float64))))

@@ -1,0 +1,287 @@
+"""Simulates answers with ratings for training and testing a judge: ``python -m judge.simulate --pool P --out O``.
+
+Each set becomes a folder of tar shards in the layout of WebDataset. A mixture has the key ``<key>`` and the files
+``<key>.mixture.flac``, ``<key>.<k>.target.flac`` for each answer k (16 kHz, mono, 16 bits, at the mixture's level) and
+``<key>.json`` with what is asked and the simulated ratings. Mixture i of a set depends on seed, set and i alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import tarfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, lru_cache, partial
+from multiprocessing import get_context
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+from numpy.typing import NDArray
+
+from judge.degrade import RATE
+from judge.families import FAMILIES, Scene, answer
+from judge.labels import Truth
+from judge.queries import Casting, Drawn, Roles, draw_query
+from judge.stems import DOMAINS, Stem, load_pool, mini_pool
+from judge.summary import summarise
+from sam_audio_bench.errors import BenchError, Precondition, UsageError
+from sam_audio_bench.files import dump_json, replacing, write_json
+from sam_audio_bench.run.progress import Progress
+
+__all__ = ["SETS", "Set", "main", "simulate", "simulate_mixture"]
+
+Signal = NDArray[np.float32]
+Random = np.random.Generator
+
+PER_SHARD = 100
+"""Mixtures in a shard."""
+
+_ANSWERS = (4, 5, 6)
+_OTHER_PROMPT = 0.5  # of the answers that are asked for with one more prompt
+_ABSENT = 0.35  # of these prompts where another source could be asked for
+_PEAK = 0.999
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    """One set of mixtures; domains take turns."""
+
+    mixtures: int
+    targets: str  # split of the stems
+    others: str
+    held_out: bool  # families
+    domains: tuple[str, ...] = DOMAINS
+
+
+SETS: Mapping[str, Set] = MappingProxyType(
+    {
+        "valid": Set(402, "valid", "valid", held_out=False),
+        "heldout-recordings": Set(675, "test", "test", held_out=False),
+        "heldout-families": Set(675, "test", "test", held_out=True),
+        "unseen": Set(260, "unseen", "test", held_out=False, domains=("music", "effects")),
+        "unseen-families": Set(260, "unseen", "test", held_out=True, domains=("music", "effects")),
+        "train": Set(
+            7000, "train", "train", False, ("effects", "music", "speech", "effects", "music", "speech", "effects")
+        ),
+    }
+)
+"""By name; of effects there are the fewest recordings, so training has more mixtures of them."""
+
+
+@lru_cache(maxsize=2)
+def _stems(pool: str) -> tuple[Stem, ...]:
+    return mini_pool() if pool == "mini" else load_pool(Path(pool))
+
+
+@lru_cache(maxsize=8)
+def _casting(pool: str, name: str) -> Casting:
+    plan = SETS[name]
+    targets, others = (
+        Roles(stem for stem in _stems(pool) if stem.split == split) for split in (plan.targets, plan.others)
+    )
+    if missing := set(plan.domains) - set(targets.domains):
+        raise Precondition(
+            f"expected stems of split {plan.targets} for {', '.join(sorted(missing))}, found none in {pool}"
+        )
+    return Casting(targets, others, augment=name == "train")
+
+
+def simulate_mixture(pool: str, name: str, seed: int, index: int) -> list[tuple[str, bytes]]:
+    """Files of one mixture, as (name, content), the description last; see the module.
+
+    Args:
+        pool: folder of the stems, or "mini".
+        name: one of `SETS`.
+        seed: of the whole set.
+        index: of the mixture in it.
+    """
+    torch.set_num_threads(1)
+    plan, random = SETS[name], np.random.default_rng([seed, zlib.crc32(name.encode()), index])
+    drawn = draw_query(_casting(pool, name), plan.domains[index % len(plan.domains)], random)
+    key = f"{name}-{index:06d}"
+    families = _families(plan.held_out, random)
+    answers = [answer(family, drawn.scene, random) for family in families]
+    record = {
+        "key": key,
+        "domain": drawn.stems[0].domain,
+        "group": [stem.group for stem in drawn.stems],
+        "classes": [stem.label for stem in drawn.stems],
+        "seconds": len(drawn.scene.target) / RATE,
+        "rows": _rows(key, drawn, families, answers, random),
+    }
+    files = [(f"{key}.mixture.flac", _flac(drawn.scene.mixture))]
+    files += [(f"{key}.{k}.target.flac", _flac(signal)) for k, signal in enumerate(answers)]
+    return [*files, (f"{key}.json", dump_json(record).encode())]
+
+
+def _families(held_out: bool, random: Random) -> list[str]:
+    """Four to six different ones of one side."""
+    names = [name for name, family in FAMILIES.items() if family.held_out == held_out]
+    shares = np.array([FAMILIES[name].share for name in names])
+    return [str(name) for name in random.choice(names, random.choice(_ANSWERS), replace=False, p=shares / shares.sum())]
+
+
+def _rows(key: str, drawn: Drawn, families: list[str], answers: list[Signal], random: Random) -> list[dict[str, Any]]:
+    """Ratings of every answer for what was asked, and of half of them for one text that asks for something else.
+
+    A silent answer to a text for a sound that is not there would be right; it is left out.
+    """
+    truths = _truths(drawn.scene)
+    rows = []
+
+    def add(k: int, text: str, label: str, kind: str, truth: Truth | None) -> None:
+        ratings = (
+            truth.rate(answers[k])._asdict()
+            if truth
+            else dict.fromkeys(("overall", "recall", "precision", "faithfulness"), 1.0)
+        )
+        rows.append(
+            {
+                "target": k,
+                "text": text,
+                "label": label,
+                "kind": kind,
+                "query": f"{key}/{text}",
+                "system": families[k],
+                "scores": ratings,
+                "raters": 1,
+            }
+        )
+
+    for k in range(len(answers)):
+        add(k, drawn.scene.text, drawn.stems[0].label, "intended", truths(0))
+        if random.random() >= _OTHER_PROMPT:
+            continue
+        if drawn.wrong and random.random() >= _ABSENT:
+            other = int(random.integers(len(drawn.wrong)))
+            add(k, drawn.wrong[other], drawn.stems[other + 1].label, "wrong", truths(other + 1))
+        elif drawn.absent and _heard(answers[k], drawn.scene.mixture):
+            add(k, *drawn.absent, "absent", None)
+    return rows
+
+
+def _truths(scene: Scene) -> Callable[[int], Truth]:
+    """Target and interference when source n is asked for; 0 is the scene's own target."""
+
+    @cache
+    def truth(source: int) -> Truth:
+        if source == 0:
+            return Truth(scene.target, scene.interference, RATE)
+        wanted = scene.others[source - 1]
+        return Truth(wanted, scene.mixture - wanted, RATE)
+
+    return truth
+
+
+def _heard(signal: Signal, mixture: Signal) -> bool:
+    """Whether an answer is more than 50 dB below its mixture anywhere."""
+    return bool(np.abs(signal).max() > 10 ** (-50 / 20) * np.abs(mixture).max())
+
+
+def _flac(signal: Signal) -> bytes:
+    """16 bits at `RATE`; an answer that would overload is turned down as a whole."""
+    peak = float(np.abs(signal).max(initial=0))
+    with io.BytesIO() as file:
+        soundfile.write(file, signal * min(1.0, _PEAK / max(peak, 1e-9)), RATE, format="FLAC", subtype="PCM_16")
+        return file.getvalue()
+
+
+def _shard(path: Path, mixtures: Iterable[list[tuple[str, bytes]]]) -> None:
+    """Writes a tar file that appears when it is complete; the same files give the same bytes."""
+    with replacing(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, content in (file for mixture in mixtures for file in mixture):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+
+
+def simulate(
+    pool: str,
+    out: Path,
+    name: str,
+    *,
+    mixtures: int | None = None,
+    seed: int = 1,
+    workers: int = 1,
+    progress: bool | None = None,
+) -> Path:
+    """Makes what is missing of one set and returns its folder; shards that exist are kept.
+
+    Args:
+        pool: folder of the stems, or "mini".
+        out: parent of the set's folder.
+        name: one of `SETS`.
+        mixtures: how many; default: the set's own number.
+        seed: decides everything.
+        workers: processes.
+        progress: show a bar; None: on a terminal.
+    """
+    if name not in SETS:
+        raise UsageError(f"expected sets among {', '.join(SETS)}, found {name!r}")
+    folder, total = out / name, mixtures or SETS[name].mixtures
+    made = partial(simulate_mixture, pool, name, seed)
+    _casting(pool, name)  # complains before any work
+    with Progress(total, show=progress) as bar, _mapper(workers) as each:
+        count = bar.counting(name)
+        for start in range(0, total, PER_SHARD):
+            indices = range(start, min(start + PER_SHARD, total))
+            path = folder / f"shard-{start // PER_SHARD:05d}.tar"
+            if path.exists():
+                for _ in indices:
+                    count(None)
+                continue
+            _shard(path, _counted(each(made, indices), count))
+    write_json(folder / "summary.json", {"set": name, "seed": seed, "mixtures": total, **summarise(folder)})
+    return folder
+
+
+def _counted(mixtures: Iterable[Any], count: Callable[[None], None]) -> Iterator[Any]:
+    for mixture in mixtures:
+        yield mixture
+        count(None)
+
+
+@contextmanager
+def _mapper(workers: int) -> Iterator[Callable[..., Iterator[Any]]]:
+    """``map`` in this process, or in some others; the order of the results is that of the arguments."""
+    if workers <= 1:
+        yield map
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as executor:
+        yield partial(executor.map, chunksize=4)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m judge.simulate", description=__doc__.splitlines()[0])
+    parser.add_argument("--pool", default="judge/work/pool", help="folder of the stems (default: %(default)s)")
+    parser.add_argument(
+        "--stems", choices=["pool", "mini"], default="pool", help="mini: the embedded stems, for trials"
+    )
+    parser.add_argument("--out", type=Path, default=Path("judge/work/answers"), help="default: %(default)s")
+    parser.add_argument("--sets", default=",".join(SETS), help="some of %(default)s")
+    parser.add_argument("--mixtures", type=int, help="in each set (default: the set's own number)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=1, help="processes; they change nothing but the time")
+    options = parser.parse_args(arguments)
+    pool = "mini" if options.stems == "mini" else options.pool
+    try:
+        for name in options.sets.split(","):
+            folder = simulate(
+                pool, options.out, name, mixtures=options.mixtures, seed=options.seed, workers=options.workers
+            )
+            print(folder)
+    except BenchError as error:
+        parser.exit(2, f"{error}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""The stems that mixtures are simulated from: a pool that `judge.sources` built, or those of the mini split."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from judge.degrade import RATE
+from sam_audio_bench.errors import Precondition
+from sam_audio_bench.tasks.recipes import stems as mini_stems
+from sam_audio_bench.tasks.recipes import words
+
+__all__ = ["DOMAINS", "Stem", "load_pool", "mini_pool", "samples", "tell_apart"]
+
+DOMAINS = ("speech", "music", "effects")
+
+_VALID = 10  # one group in so many is kept from training, for early stopping
+_BROAD = re.compile(r"\b(music|songs?|tracks?|band|orchestra|beats?|loops?|instrumental)\b", re.IGNORECASE)
+_COMMON = frozenset({"a", "an", "the", "of", "in", "on", "and", "or", "with", "sound", "playing", "music", "noise"})
+_KIN = tuple(
+    frozenset(family.split(", "))
+    for family in (
+        "rain, stream, waterfall, ocean waves, splash, bubbles, toilet",
+        "explosion, fireworks, gunshot, thunder, rocket, building collapse, car crash, laser",
+        "crowd, cheering, applause, screaming, laughing, monster",
+        "hammering, anvil, stone chipping, chopping wood, digging, punch, shield impact, sword fight",
+        "wind, rustling leaves, whoosh, sawing, grinding",
+        "chicken, rooster, turkey, farm, duck, peacock",
+        "farm, cow, sheep, goat, pig, horse, donkey, dog",
+        "dog, wolf",
+        "fire, sizzle, electric sparks, radio static",
+        "car engine, traffic, tyre skid, train, aeroplane, helicopter, factory, vacuum cleaner, washing machine, loom",
+        "songbird, seagull, eagle, crow, whistle, piccolo",
+        "horse hooves, footsteps",
+        "bell, alarm clock, telephone, tubular bells, clock ticking",
+        "whoosh, wing flapping, arrow impact, bow and arrow",
+        "string ensemble, violin, viola, cello, double bass, pizzicato strings",
+        "brass section, trumpet, trombone, tuba, muted trumpet, french horn, horn signal",
+        "drumming war drums, taiko, timpani, drum kit",
+    )
+)
+"""Labels whose sounds a listener could take for each other's, so that they are never in one mixture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stem:
+    """One recording."""
+
+    id: str
+    path: Path
+    domain: str
+    label: str
+    prompts: tuple[str, ...]
+    group: str
+    split: str  # "train", "valid", "test" or "unseen"
+
+
+def load_pool(folder: Path) -> tuple[Stem, ...]:
+    """Stems of ``folder/stems.parquet``; a tenth of the groups of its split "train" become "valid"."""
+    table = folder / "stems.parquet"
+    if not table.is_file():
+        raise Precondition(
+            f"expected a pool of stems at {table}, found none; run `python -m judge.sources` or use --stems mini"
+        )
+    records = pd.read_parquet(table).to_dict("records")
+    return tuple(
+        Stem(
+            id=record["id"],
+            path=folder / record["path"],
+            domain=record["domain"],
+            label=record["label"],
+            prompts=tuple(record["prompts"]) or (record["label"],),
+            group=record["group"],
+            split=_split(record["split"], record["group"]),
+        )
+        for record in records
+    )
+
+
+def mini_pool() -> tuple[Stem, ...]:
+    """The embedded stems, each in every split: for trying the recipes out, never for a judge that mini shall test."""
+    domains = {"speech": "speech", "music": "music", "inst": "music", "sfx": "effects"}
+    return tuple(
+        Stem(
+            id=f"{stem.id}-{split}",
+            path=stem.path,
+            domain=domains[stem.kind],
+            label=stem.label,
+            prompts=(stem.label, *(words()[stem.label].paraphrases if stem.label in words() else ())),
+            group=stem.id,
+            split=split,
+        )
+        for stem in mini_stems().values()
+        for split in ("train", "valid", "test", "unseen")
+    )
+
+
+def _split(split: str, group: str) -> str:
+    held = split == "train" and zlib.crc32(group.encode()) % _VALID == 0
+    return "valid" if held else split
+
+
+@lru_cache(maxsize=1500)
+def samples(path: Path) -> NDArray[np.float32]:
+    """Mono samples ``[time]`` at `RATE`; read-only."""
+    signal, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    mono = signal.mean(axis=1)
+    if rate != RATE:
+        mono = soxr.resample(mono, rate, RATE, quality="HQ")
+    mono = np.ascontiguousarray(mono, np.float32)
+    mono.setflags(write=False)
+    return mono
+
+
+@lru_cache(maxsize=10_000)
+def _content(label: str) -> frozenset[str]:
+    words = re.findall(r"[a-z]+", label.lower())
+    return frozenset(word if word.endswith("ss") else word.removesuffix("s") for word in words) - _COMMON
+
+
+def tell_apart(one: Stem, others: Sequence[Stem]) -> bool:
+    """Whether a prompt for ``one`` cannot mean any of ``others``: another label, no prompt and no word in common.
+
+    Voices always share words; there another label, such as "woman speaking" beside "man speaking", is enough. Whole
+    pieces of music may hold any instrument.
+    """
+    for other in others:
+        if one.domain == other.domain == "music" and (_BROAD.search(one.label) or _BROAD.search(other.label)):
+            return False
+        if one.label == other.label or set(one.prompts) & set(other.prompts):
+            return False
+        if any(one.label in family and other.label in family for family in _KIN):
+            return False
+        voices = one.domain == other.domain == "speech"
+        if not voices and _content(one.label) & _content(other.label):
+            return False
+    return True

@@ -1,0 +1,345 @@
+"""Simulated answers: the same whatever the workers, apart by group and family, and in the promised layout."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections import defaultdict
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from judge import degrade
+from judge.anchor import Curve, fit_curve, fit_half, listeners
+from judge.degrade import RATE, TRANSFORM
+from judge.families import FAMILIES, Scene, answer
+from judge.labels import AXES, OVERALL_HALF, overall_of, rate
+from judge.queries import SECONDS, Casting, Roles, draw_query
+from judge.simulate import SETS, main, simulate, simulate_mixture
+from judge.stems import Stem, load_pool, mini_pool, tell_apart
+from judge.summary import read_rows
+from sam_audio_bench.errors import Precondition, UsageError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small training set."""
+    return simulate("mini", tmp_path_factory.mktemp("answers"), "train", mixtures=8)
+
+
+def members(path: Path) -> dict[str, bytes]:
+    """Content of a tar file."""
+    with tarfile.open(path) as tar:
+        return {entry.name: tar.extractfile(entry).read() for entry in tar}
+
+
+def test_a_mixture_has_its_files(folder):
+    files = members(folder / "shard-00000.tar")
+    records = [json.loads(content) for name, content in files.items() if name.endswith(".json")]
+    assert [record["key"] for record in records] == [f"train-{index:06d}" for index in range(8)]
+    for record in records:
+        key, answers = record["key"], {row["target"] for row in record["rows"]}
+        mixture, hertz = soundfile.read(io.BytesIO(files[f"{key}.mixture.flac"]), dtype="float32")
+        assert hertz == RATE
+        assert len(mixture) == record["seconds"] * RATE
+        assert record["seconds"] in SECONDS
+        assert answers == set(range(len(answers)))
+        assert 4 <= len(answers) <= 6
+        assert len(record["group"]) == len(record["classes"])
+        for k in answers:
+            info = soundfile.info(io.BytesIO(files[f"{key}.{k}.target.flac"]))
+            assert (info.frames, info.samplerate, info.channels, info.subtype) == (len(mixture), RATE, 1, "PCM_16")
+        for row in record["rows"]:
+            assert set(row) == {"target", "text", "label", "kind", "query", "system", "scores", "raters"}
+            assert row["query"] == f"{key}/{row['text']}"
+            assert set(row["scores"]) == set(AXES)
+            assert all(1 <= score <= 5 for score in row["scores"].values())
+            assert row["kind"] in ("intended", "wrong", "absent")
+    assert sum(1 for name in files if name.endswith(".json")) == 8
+
+
+def test_the_same_whatever_the_workers_and_after_an_interruption(folder, tmp_path):
+    other = simulate("mini", tmp_path, "train", mixtures=8, workers=2)
+    shard = "shard-00000.tar"
+    assert (other / shard).read_bytes() == (folder / shard).read_bytes()
+    (other / shard).write_bytes(b"kept")
+    with pytest.raises(tarfile.ReadError):  # what is there is not made again, only summed up
+        simulate("mini", tmp_path, "train", mixtures=8)
+    assert (other / shard).read_bytes() == b"kept"
+
+
+def test_another_seed_gives_other_mixtures():
+    assert simulate_mixture("mini", "train", 1, 0) != simulate_mixture("mini", "train", 2, 0)
+
+
+def decoded(files: dict[str, bytes], key: str, part: str) -> np.ndarray:
+    return soundfile.read(io.BytesIO(files[f"{key}.{part}.flac"]), dtype="float32")[0]
+
+
+def test_stored_answers_are_what_was_rated(folder):
+    """Perfect answers are rated 5, silence is silent, and the mixture as an answer is the mixture."""
+    files = members(folder / "shard-00000.tar")
+    seen = set()
+    for name, content in files.items():
+        if not name.endswith(".json"):
+            continue
+        record = json.loads(content)
+        read = partial(decoded, files, record["key"])
+        for row in record["rows"]:
+            if row["system"] == "mixture" and row["kind"] == "intended":
+                assert abs(np.corrcoef(read("mixture"), read(f"{row['target']}.target"))[0, 1]) > 0.9999
+                assert row["scores"]["recall"] > 4.99
+            if row["system"] == "silence":
+                assert np.abs(read(f"{row['target']}.target")).max() < 1e-3
+                assert row["scores"]["overall"] < 1.01
+                assert row["kind"] != "absent"
+            if row["system"] == "perfect" and row["kind"] == "intended":
+                assert row["scores"]["overall"] > 4.99
+            seen.add(row["system"])
+    assert seen <= {name for name, family in FAMILIES.items() if not family.held_out}
+
+
+def test_summary(folder):
+    summary, rows = json.loads((folder / "summary.json").read_text()), read_rows(folder)
+    intended = rows[rows.kind == "intended"]
+    assert summary["mixtures"] == 8
+    assert (
+        summary["answers"]
+        == len(intended)
+        == sum(sum(part["overall"]["histogram"]) for part in summary["families"].values())
+    )
+    assert summary["axes"]["recall"]["mean"] == pytest.approx(intended.recall.mean(), abs=1e-3)
+    assert summary["rows"] == len(rows) == sum(summary["kinds"].values())
+
+
+def test_no_group_and_no_family_is_on_both_sides():
+    """By construction: sets for training and validation share no group with each other or with any test."""
+    stems = pool_of_many()
+    groups = defaultdict(set)
+    for stem in stems:
+        groups[stem.split].add(stem.group)
+    splits = {name: {plan.targets, plan.others} for name, plan in SETS.items()}
+    assert splits["train"] == {"train"}
+    assert splits["valid"] == {"valid"}
+    assert all(
+        "train" not in splits[name] and "valid" not in splits[name] for name in SETS if name not in ("train", "valid")
+    )
+    assert not groups["train"] & groups["valid"]
+    assert not (groups["train"] | groups["valid"]) & (groups["test"] | groups["unseen"])
+    assert not SETS["train"].held_out
+    assert not SETS["valid"].held_out
+    assert {name for name, family in FAMILIES.items() if family.held_out} == {
+        *("spectral-gate", "repet-sim", "band-gains", "phase-noise", "reverb", "codec-mp3", "codec-ogg")
+    }
+
+
+def write_pool(folder: Path) -> Path:
+    """A pool of tones in many groups."""
+    rows = []
+    for index in range(60):
+        split = ("train", "train", "train", "test", "unseen")[index % 5]
+        domain = ("speech", "music", "effects")[index // 5 % 3]
+        tone = np.sin(2 * np.pi * (200 + 50 * index) * np.arange(3 * RATE) / RATE)
+        soundfile.write(folder / f"{index}.flac", 0.3 * tone, RATE)
+        rows.append(
+            {"id": f"s{index}", "path": f"{index}.flac", "domain": domain, "split": split, "group": f"{split}-{index}",
+             "label": f"thing{'abcdefghijkl'[index // 5]}{split}", "prompts": [f"thing {index // 5} {split}"]}
+        )  # fmt: skip
+    pd.DataFrame(rows).to_parquet(folder / "stems.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pool(tmp_path_factory.mktemp("pool"))
+
+
+def pool_of_many() -> list[Stem]:
+    """Stems as `load_pool` splits them, without audio."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as name:
+        rows = [
+            {"id": f"{split}{index}", "path": "x.flac", "domain": "music", "label": "horn", "prompts": ["horn"],
+             "group": f"{split}-{index}", "split": split}
+            for split in ("train", "test", "unseen") for index in range(200)
+        ]  # fmt: skip
+        pd.DataFrame(rows).to_parquet(Path(name) / "stems.parquet")
+        return list(load_pool(Path(name)))
+
+
+def test_a_tenth_of_the_groups_is_for_validation():
+    splits = pd.Series([stem.split for stem in pool_of_many()]).value_counts()
+    assert 10 <= splits["valid"] <= 35
+    assert splits["train"] + splits["valid"] == 200
+    assert splits["test"] == splits["unseen"] == 200
+
+
+def test_a_pool_on_disk(pool, tmp_path):
+    folder = simulate(str(pool), tmp_path, "unseen-families", mixtures=4)
+    rows = read_rows(folder)
+    assert set(rows.domain) <= {"music", "effects"}
+    assert all(FAMILIES[name].held_out for name in rows.system)
+    assert all(groups[0].startswith("unseen-") for groups in rows.groups)
+    assert all(group.startswith("test-") for groups in rows.groups for group in groups[1:])
+
+
+def test_what_is_missing_is_said_before_any_work(tmp_path, capsys):
+    with pytest.raises(Precondition, match=r"judge\.sources"):
+        simulate(str(tmp_path), tmp_path, "train")
+    with pytest.raises(UsageError, match="heldout-families"):
+        simulate("mini", tmp_path, "trian")
+    with pytest.raises(SystemExit):
+        main(["--stems", "mini", "--sets", "trian", "--out", str(tmp_path)])
+    assert "expected sets among" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """Mixtures of each domain."""
+    roles = Roles(stem for stem in mini_pool() if stem.split == "train")
+    domains = ("speech", "music", "effects")
+    return [
+        draw_query(Casting(roles, roles, augment=True), domains[seed % 3], np.random.default_rng(seed))
+        for seed in range(30)
+    ]
+
+
+def test_mixtures(drawn):
+    counts = set()
+    for index, one in enumerate(drawn):
+        scene = one.scene
+        assert one.stems[0].domain == ("speech", "music", "effects")[index % 3]
+        assert np.abs(scene.mixture).max() <= 0.9
+        assert len(scene.others) == len(one.stems) - 1 == len(one.wrong)
+        if scene.others:
+            assert np.allclose(np.sum(scene.others, axis=0), scene.interference, atol=1e-6)
+            ratio = 10 * np.log10(np.mean(scene.target**2) / np.mean(scene.interference**2))
+            assert -10.1 <= ratio <= 10.1
+        counts.add(len(one.stems))
+        texts = [scene.text, *one.wrong, *([one.absent[0]] if one.absent else [])]
+        assert len(set(texts)) == len(texts)
+        if one.absent:
+            assert one.absent[1] not in [stem.label for stem in one.stems]
+    assert counts == {1, 2, 3}
+
+
+def test_telling_apart():
+    def stem(label: str, domain: str = "effects", prompts: tuple[str, ...] = ()) -> Stem:
+        return Stem(label, Path(), domain, label, prompts or (label,), label, "train")
+
+    assert tell_apart(stem("dog barking"), [stem("rain"), stem("violin", "music")])
+    assert not tell_apart(stem("dog barking"), [stem("dog growling")])
+    assert not tell_apart(stem("dog"), [stem("rain", prompts=("dog",))])
+    assert not tell_apart(stem("violin", "music"), [stem("orchestral music", "music")])
+    assert tell_apart(stem("man speaking", "speech"), [stem("woman speaking", "speech")])
+    assert not tell_apart(stem("man speaking", "speech"), [stem("man speaking", "speech")])
+    assert not tell_apart(stem("stream"), [stem("rain")])
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_answers_every_scene(drawn, name):
+    """Finite, as long as the mixture, and the same for the same random numbers; silence and lone sources too."""
+    hum = np.sin(np.arange(RATE) * 0.05).astype(np.float32)
+    silent = Scene(target=hum, interference=np.zeros_like(hum), others=(), text="hum")
+    for scene in (*(one.scene for one in drawn[:4]), silent):
+        found = answer(name, scene, np.random.default_rng(3))
+        assert found.shape == scene.target.shape
+        assert found.dtype == np.float32
+        assert np.isfinite(found).all()
+        assert np.array_equal(found, answer(name, scene, np.random.default_rng(3)))
+        assert np.isfinite(rate(scene.target, scene.interference, found)).all()
+
+
+def test_families_are_rated_as_they_should_be(drawn):
+    """Means over scenes: perfect, near-perfect, bleed, the mixture, the wrong source, silence."""
+    scenes = [one.scene for one in drawn if len(one.stems) > 1][:12]
+
+    def mean(name: str) -> float:
+        ratings = [
+            rate(scene.target, scene.interference, answer(name, scene, np.random.default_rng(at))).overall
+            for at, scene in enumerate(scenes)
+        ]
+        return float(np.mean(ratings))
+
+    order = [mean(name) for name in ("perfect", "near-perfect", "bleed", "mixture", "silence")]
+    assert order == sorted(order, reverse=True)
+    assert order[0] > 4.99
+    assert order[-1] < 1.01
+    assert mean("wrong-source") < mean("mixture")
+
+
+def test_the_transform_is_inverted_exactly():
+    signal = np.random.default_rng(0).standard_normal(5001).astype(np.float32)
+    assert np.allclose(TRANSFORM.inverse(TRANSFORM.forward(signal), 5001), signal, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "band_limit",
+        "clip",
+        "coarse",
+        "drop_out",
+        "hiss",
+        "musical_noise",
+        "swap",
+        "pitch",
+        "resynthesise",
+        "phase_noise",
+        "reverberate",
+    ],
+)
+def test_damage(name):
+    """Each changes a sound but not its length, and takes silence."""
+    random = np.random.default_rng(1)
+    sound = random.standard_normal(2 * RATE).astype(np.float32)
+    found = getattr(degrade, name)(sound, random)
+    assert found.shape == sound.shape
+    assert found.dtype == np.float32
+    assert not np.allclose(found, sound, atol=1e-3)
+    assert np.isfinite(getattr(degrade, name)(np.zeros(RATE, np.float32), random)).all()
+
+
+def test_pitch_moves_a_tone():
+    tone = np.sin(2 * np.pi * 1000 * np.arange(2 * RATE) / RATE).astype(np.float32)
+    found = degrade.pitch(tone, np.random.default_rng(2))
+    peak = np.abs(np.fft.rfft(found * np.hanning(len(found)))).argmax() / 2
+    assert 0.29 < abs(12 * np.log2(peak / 1000)) < 4.01
+
+
+def test_the_curve_of_listeners_is_found_again():
+    """From ratings that follow a known curve with noise."""
+    random = np.random.default_rng(0)
+    distances = random.uniform(0.4, 4, 400)
+    ratings = Curve(1.2, 2.0)(distances) + random.normal(0, 0.3, 400)
+    found = fit_curve(distances, ratings)
+    assert found.half == pytest.approx(1.2, abs=0.08)
+    assert found.steepness == pytest.approx(2.0, abs=0.2)
+    assert Curve(1.2, 2.0)(np.array([0.0, 1.2])).tolist() == [5, 3]
+
+
+def test_the_constant_of_the_overall_rating_is_found_again():
+    """From distances that were made to fit one."""
+    curve, qualities = Curve(1.2, 2.0), np.random.default_rng(0).uniform(0.2, 0.95, (300, 3))
+    ratings = np.array([1 + 4 * overall_of(*row, half=0.4) for row in qualities])
+    distances = 1.2 * ((5 - ratings) / (ratings - 1)) ** 0.5
+    assert fit_half(distances, qualities, curve) == pytest.approx(0.4, abs=1e-3)
+
+
+def test_the_committed_anchor_is_what_the_listeners_say(published_ratings):
+    curve, report = listeners(pd.read_csv(published_ratings / "gensvs_eval_data.csv"))
+    kept = json.loads((Path(degrade.__file__).parent / "anchor.json").read_text())
+    assert report == kept["listeners"]
+    assert curve(np.array([0.5]))[0] > 4 > curve(np.array([1.0]))[0]
+
+
+def test_the_constant_is_the_committed_one():
+    kept = json.loads((Path(degrade.__file__).parent / "anchor.json").read_text())["overall"]
+    assert round(kept["half"], 2) == OVERALL_HALF
+    assert kept["interval"][0] < OVERALL_HALF < kept["interval"][1]
