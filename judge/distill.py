@@ -24,7 +24,7 @@ import numpy as np
 import soxr
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -34,7 +34,7 @@ from judge.stems import DOMAINS, Stem, load_pool, mini_pool, samples
 from sam_audio_bench.files import replacing, write_json
 from sam_audio_bench.judge.listener import FLOOR, RATE, Listener, ListenerConfig, log_mel
 
-ROWS = 960
+CLIP = 960
 """Of a stored clip: 9.6 s."""
 
 CROP = 480
@@ -139,7 +139,7 @@ def draw(stems: Sequence[Stem], random: Random) -> Stem:
 
 def placed(stem: Stem, random: Random) -> Signal:
     """A stem of a random level somewhere in a clip; now and then faster or slower, short ones several times."""
-    signal, size = samples(stem.path), ROWS * RATE // 100
+    signal, size = samples(stem.path), CLIP * RATE // 100
     if random.random() < 0.3:
         signal = soxr.resample(signal, RATE * np.exp(random.uniform(-0.25, 0.25)), RATE, quality="LQ")
     if len(signal) > size:
@@ -176,7 +176,7 @@ def write_clips(stems: Sequence[Stem], path: Path, scenes: int, seed: int) -> No
     """Stores the rows of three clips a scene as float16 ``[clips, 960, 64]``."""
     start = time.monotonic()
     with replacing(path) as temporary:
-        store = np.lib.format.open_memmap(temporary, "w+", np.float16, (3 * scenes, ROWS, 64))
+        store = np.lib.format.open_memmap(temporary, "w+", np.float16, (3 * scenes, CLIP, 64))
         for scene in range(scenes):
             random = np.random.default_rng([seed, scene])
             store[3 * scene : 3 * scene + 3] = rows_of(scene_clips(stems, random)).numpy()
@@ -210,7 +210,7 @@ def batches(store: NDArray[np.float16], steps: int, size: int, seed: int) -> Ite
         if len(order) < size:
             order = random.permutation(len(store)).tolist()
         chosen, order = order[:size], order[size:]
-        starts = random.integers(0, ROWS - CROP + 1, size)
+        starts = random.integers(0, CLIP - CROP + 1, size)
         crops = [store[clip, at : at + CROP] for clip, at in zip(chosen, starts, strict=True)]
         yield changed(torch.from_numpy(np.stack(crops).astype(np.float32)), generator)
 
@@ -224,18 +224,28 @@ def loss_of(student: Student, rows: Tensor, teacher: Teacher) -> dict[str, Tenso
     return {"events": events, "features": error}
 
 
-def train(out: Path, config: ListenerConfig, steps: int, *, size: int = 32, rate: float = 3e-3) -> None:
-    """Trains on ``train.npy``; writes ``student.safetensors`` and the listener, every few hundred steps."""
-    teacher, student = Teacher(), Student(config)
+def train(out: Path, steps: int, *, start: Path | None = None, size: int = 32, rate: float = 3e-3) -> None:
+    """Trains on ``train.npy``; writes ``student.safetensors`` and the listener, every few hundred steps.
+
+    Args:
+        out: folder of the clips and of what is written.
+        steps: of training.
+        start: a student to begin with; None: a new one.
+        size: clips a step.
+        rate: the highest learning rate.
+    """
+    teacher, student = Teacher(), Student(ListenerConfig())
     store = np.load(out / "train.npy", mmap_mode="r")
     _, features = teacher(torch.from_numpy(store[:: max(1, len(store) // 200)].astype(np.float32)))
     student.mean.copy_(features.mean(dim=(0, 1)))
     student.spread.copy_(features.std(dim=(0, 1)).clamp(min=0.02))
+    if start is not None:
+        student.load_state_dict(load_file(start))
     student = student.to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(student.parameters(), lr=rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, steps, pct_start=0.1)
-    start, seen = time.monotonic(), {"events": 0.0, "features": 0.0}
-    for step, rows in enumerate(batches(store, steps, size, seed=1), 1):
+    began, seen = time.monotonic(), {"events": 0.0, "features": 0.0}
+    for step, rows in enumerate(batches(store, steps, size, seed=1 if start is None else 2), 1):
         losses = loss_of(student, rows, teacher)
         optimiser.zero_grad()
         (0.1 * losses["events"] + losses["features"]).backward()
@@ -245,7 +255,7 @@ def train(out: Path, config: ListenerConfig, steps: int, *, size: int = 32, rate
         seen = {name: seen[name] + value.item() for name, value in losses.items()}
         if step % 100 == 0 or step == steps:
             shown = ", ".join(f"{name} {value / (step % 100 or 100):.4f}" for name, value in seen.items())
-            print(f"step {step} of {steps}: {shown}, {time.monotonic() - start:.0f} s", flush=True)
+            print(f"step {step} of {steps}: {shown}, {time.monotonic() - began:.0f} s", flush=True)
             seen = dict.fromkeys(seen, 0.0)
         if step % 300 == 0 or step == steps:
             save(student, out)
@@ -268,7 +278,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("judge/work/listener"))
     parser.add_argument("--words", type=Path, default=Path("judge/work/words"), help="word vectors, for the report")
     parser.add_argument("--scenes", type=int, default=1500, help="of training, three clips each")
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--start", type=Path, help="a student.safetensors to train on")
     given = parser.parse_args()
     torch.manual_seed(0)
     pool = load_pool(given.pool) if given.pool else mini_pool()
@@ -277,7 +288,7 @@ def main() -> None:
         write_clips(parts["train"], given.out / "train.npy", given.scenes, seed=0)
         write_clips(parts["test"], given.out / "test.npy", max(30, given.scenes // 10), seed=1)
     elif given.stage == "train":
-        train(given.out, ListenerConfig(), given.steps)
+        train(given.out, given.steps, start=given.start)
     else:
         from judge.distill_report import write_report
 

@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from judge.distill import PATCH, RATE, ROWS, Student, Teacher
+from judge.distill import PATCH, RATE, CLIP, Student, Teacher
 from judge.stems import Stem, samples
 from sam_audio_bench.files import write_json
 from sam_audio_bench.judge.listener import FRAME, ListenerConfig, log_mel
@@ -77,10 +77,10 @@ def against_teacher(teacher: Teacher, student: Student, clips: Tensor) -> dict[s
 
 @torch.inference_mode()
 def hear(teacher: Teacher, student: Student, stems: Sequence[Stem]) -> dict[str, Tensor]:
-    """Probabilities (greatest over time) and features (mean over time) of the first 9.6 s of stems."""
+    """Probabilities and features, both means over time, of the first 9.6 s of stems."""
     found: dict[str, list[Tensor]] = {}
     for stem in stems:
-        signal = torch.from_numpy(samples(stem.path)[: ROWS * RATE // 100].copy())
+        signal = torch.from_numpy(samples(stem.path)[: CLIP * RATE // 100].copy())
         signal = signal * (_LEVEL / signal.square().mean().sqrt().clamp(min=1e-6))
         short = max(0, PATCH * RATE // 100 - len(signal))
         signal = F.pad(signal, (0, short + -(len(signal) + short) % FRAME))
@@ -88,8 +88,8 @@ def hear(teacher: Teacher, student: Student, stems: Sequence[Stem]) -> dict[str,
         logits, features = teacher(rows)
         embedding = student.listener.embedding(rows)
         values = {
-            "teacher": logits.sigmoid().amax(dim=1),
-            "student": student.listener.events(embedding).sigmoid().amax(dim=1),
+            "teacher": logits.sigmoid().mean(dim=1),
+            "student": student.listener.events(embedding).sigmoid().mean(dim=1),
             "teacher_vectors": features.mean(dim=1),
             "student_vectors": embedding.mean(dim=1),
         }

@@ -60,6 +60,8 @@ class Encoder:
     @torch.inference_mode()
     def __call__(self, texts: Sequence[str], batch: int = 256) -> Tensor:
         """Unit vectors ``[texts, 384]``."""
+        if not texts:
+            return torch.zeros(0, 384)
         kept = self._cache / f"{sha256(chr(10).join(texts).encode())[:16]}.npy"
         if kept.exists():
             return torch.from_numpy(np.load(kept)).float()
@@ -200,8 +202,9 @@ def build(words: Path, out: Path, pool: Path | None, *, width: int, count: int, 
 
     plain = [word for word in listed if word in whole]
     phrases = corpus(plain, by_sound[:8000], count)
-    texts = list(dict.fromkeys([*phrases[count // 50 :], *listed, *parts, *prompts_of(pool)]))
-    targets = encoder(texts)
+    texts = list(dict.fromkeys([*phrases[count // 50 :], *listed, *parts]))
+    prompts = sorted(set(prompts_of(pool)) - set(texts))
+    texts, targets = [*texts, *prompts], torch.cat([encoder(texts), encoder(prompts)])
     _, _, axes = torch.linalg.svd(torch.cat([targets[::4], encoder(parts).repeat(20, 1)]), full_matrices=False)
     axes = axes[:width].T
     rows = sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1])

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from judge.degrade import RATE
-from judge.distill import FEATURES, HOP, PATCH, ROWS, Student, batches, changed, scene_clips
+from judge.distill import FEATURES, HOP, PATCH, CLIP, Student, batches, changed, scene_clips
 from judge.distill_report import average_precision, probe, roc_auc
 from judge.stems import mini_pool
 from sam_audio_bench.judge.listener import FLOOR, Listener, ListenerConfig
@@ -50,7 +50,7 @@ def test_a_patch_is_the_mean_of_its_embeddings() -> None:
 
 
 def test_batches_repeat_and_stay_finite() -> None:
-    store = rows(6, ROWS).half().numpy()
+    store = rows(6, CLIP).half().numpy()
     first, again = ([batch.clone() for batch in batches(store, 5, 4, seed=3)] for _ in range(2))
     assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
     assert not torch.equal(first[0], first[1])
@@ -62,7 +62,7 @@ def test_clips_of_a_scene() -> None:
     stems = [stem for stem in mini_pool() if stem.split == "train"]
     for seed in range(3):
         mixture, answer, rest = scene_clips(stems, np.random.default_rng(seed))
-        assert {len(signal) for signal in (mixture, answer, rest)} == {ROWS * RATE // 100}
+        assert {len(signal) for signal in (mixture, answer, rest)} == {CLIP * RATE // 100}
         assert max(np.abs(signal).max() for signal in (mixture, answer, rest)) <= 1
         assert 10 ** (-40 / 20) < np.sqrt(np.mean(mixture**2)) < 10 ** (-8 / 20)
 
