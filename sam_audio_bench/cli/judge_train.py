@@ -22,7 +22,13 @@ _SHOWN = ("domain", "axis", "level", "coefficient", "value", "interval", "ceilin
 @click.option("--config", type=click.Path(path_type=Path), required=True, help="A recipe, TOML.")
 @click.option("--out", type=click.Path(path_type=Path), help="The run's folder.  [default: runs/judge/NAME]")
 @click.option("--resume", is_flag=True, help="Go on from the folder's checkpoint, where there is one.")
-@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change the recipe: optimizer.epochs=5; may be repeated.")
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change the recipe: optimizer.epochs=5; may be repeated.",
+)
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu"]))
 @click.option("--hear-only", is_flag=True, help="Let the frozen ears hear everything, and stop.")
 def train(config: Path, out: Path | None, resume: bool, changes: tuple[str, ...], device: str, hear_only: bool) -> None:
@@ -45,7 +51,9 @@ def train(config: Path, out: Path | None, resume: bool, changes: tuple[str, ...]
 
 @click.command()
 @click.option("--judge", "place", default="saj-mini", show_default=True, help="A judge's folder or name.")
-@click.option("--ratings", type=click.Path(path_type=Path), required=True, help="A table of ratings, or a folder of shards.")
+@click.option(
+    "--ratings", type=click.Path(path_type=Path), required=True, help="A table of ratings, or a folder of shards."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Also write figures, predictions and report.json here.")
 @click.option("--resamples", type=click.IntRange(1), default=1000, show_default=True, help="Of the intervals.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the intervals.")
@@ -70,7 +78,15 @@ def evaluate(
     if out is not None:
         _write(out, place, rated, rows, inside)
     if as_json:
-        print_json({"judge": place, "ratings": str(ratings), "rows": rows, "coverage_80": inside, "simulated": examples.simulated})
+        print_json(
+            {
+                "judge": place,
+                "ratings": str(ratings),
+                "rows": rows,
+                "coverage_80": inside,
+                "simulated": examples.simulated,
+            }
+        )
         return
     print_records([_shown(row) for row in rows], _SHOWN)
     if inside:
@@ -95,7 +111,11 @@ def _coverage(rated: Any) -> dict[str, float]:
     """Of the 80 % interval, by axis."""
     from sam_audio_bench.judge.training.measures import coverage_rows
 
-    return {row["axis"]: row["covered"] for row in coverage_rows(rated) if row["nominal"] == 0.8 and row["covered"] is not None}
+    return {
+        row["axis"]: row["covered"]
+        for row in coverage_rows(rated)
+        if row["nominal"] == 0.8 and row["covered"] is not None
+    }
 
 
 def _write(out: Path, name: str, rated: Any, rows: Sequence[Mapping[str, Any]], inside: Mapping[str, float]) -> None:

@@ -16,7 +16,13 @@ Rows = NDArray[np.int64]
 
 
 def plan_epoch(
-    queries: Sequence[int] | Rows, frames: Sequence[int] | Rows, *, seed: int, epoch: int, max_frames: int, together: int
+    queries: Sequence[int] | Rows,
+    frames: Sequence[int] | Rows,
+    *,
+    seed: int,
+    epoch: int,
+    max_frames: int,
+    together: int,
 ) -> list[Rows]:
     """The batches of one epoch: every row once.
 

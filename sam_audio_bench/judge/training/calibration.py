@@ -1,8 +1,8 @@
 """The scale of ratings and the width of intervals, fitted on held-out data.
 
-A network's ratings shrink towards the middle. They are mapped by a monotone line through a few knots, `JudgeNetwork`'s
-calibration: for the least error, or so that ratings are as spread over the scale as listeners' are. The order of answers
-stays, since the line rises everywhere. Then the spread of each axis is scaled so that the 80 % interval holds 80 %.
+A network's ratings shrink towards the middle. They are mapped by a line through a few knots, `JudgeNetwork.calibrate`:
+for the least error, or so that ratings are as spread over the scale as listeners' are. The order of answers stays, since
+the line rises everywhere. Then the spread of each axis is scaled so that the 80 % interval holds 80 %.
 """
 
 from __future__ import annotations
@@ -105,7 +105,8 @@ def _least_squares(values: Floats, scores: Floats, x: Floats) -> Floats:
     design = np.column_stack([np.ones(len(values)), climbed])
     least = np.concatenate([[-np.inf], _FLATTEST * np.diff(x)])
     found = lsq_linear(design, scores, bounds=(least, np.inf), method="bvls").x
-    return np.cumsum(found)
+    heights: Floats = np.cumsum(found)
+    return heights
 
 
 def _quantiles(values: Floats, scores: Floats, x: Floats) -> Floats:

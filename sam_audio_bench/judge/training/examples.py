@@ -23,20 +23,42 @@ from sam_audio_bench.errors import MediaError, UsageError
 from sam_audio_bench.judge.scores import AXES
 from sam_audio_bench.types import Audio
 
-__all__ = ["COLUMNS", "Clip", "Examples"]
+__all__ = ["COLUMNS", "Clip", "Examples", "joined", "recordings_of"]
 
 COLUMNS = (
-    "query", "item", "group", "system", "domain", "text", "label", "kind", "spans", "video", "mixture", "answer", *AXES, "raters",
+    "query", "item", "group", "system", "domain", "text", "label", "kind", "spans", "video", "mixture", "answer", *AXES,
+    "raters",
 )  # fmt: skip
 """Of `Examples.rows`.
 
-``query`` names mixture and prompt, ``item`` the mixture, ``group`` the recording it was cut from; ``label`` and ``kind``
+``query`` names mixture and prompt, ``item`` the mixture, ``group`` the recording it was cut from. ``label`` and ``kind``
 are what simulations know: the event that the text means, and whether it is intended, wrong or absent. ``spans`` are as
 `sam_audio_bench.tasks.manifest.parse_spans` reads them; ``video`` is a file of features. ``mixture`` and ``answer`` are
-places in `Examples.clips`. Axes that were not rated are NaN. ``raters`` is how many opinions the scores are the mean of.
+places in `Examples.clips`. Axes that were not rated are NaN. ``raters`` is of how many opinions the scores are means.
 """
 
 _BIGGEST = 512 * 2**20  # bytes of an encoded clip
+
+
+_BETWEEN = " & "
+
+
+def joined(recordings: str | Sequence[str]) -> str:
+    """The group of a mixture of several recordings.
+
+    >>> joined("a"), joined(["b", "a", "b"])
+    ('a', 'a & b')
+    """
+    return recordings if isinstance(recordings, str) else _BETWEEN.join(sorted(set(recordings)))
+
+
+def recordings_of(group: str) -> list[str]:
+    """The recordings behind a group.
+
+    >>> recordings_of("a & b")
+    ['a', 'b']
+    """
+    return str(group).split(_BETWEEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +139,10 @@ class Examples:
     @classmethod
     def together(cls, parts: Iterable[Examples]) -> Examples:
         """Several as one; raises UsageError where two of different scores name the same query."""
-        rows, clips, simulated, seen = [], [], [], set()
+        rows: list[pd.DataFrame] = []
+        clips: list[Clip] = []
+        seen: set[str] = set()
+        simulated = False
         for part in parts:
             names = set(part.rows["query"])
             if seen & names:
@@ -126,7 +151,7 @@ class Examples:
             moved = {name: part.rows[name] + len(clips) for name in ("mixture", "answer")}
             rows.append(part.rows.assign(**moved))
             clips += part.clips
-            simulated.append(part.simulated)
+            simulated |= part.simulated
         if not rows:
             raise UsageError("expected at least one source of ratings, found none")
-        return cls(rows=pd.concat(rows, ignore_index=True), clips=tuple(clips), simulated=any(simulated))
+        return cls(rows=pd.concat(rows, ignore_index=True), clips=tuple(clips), simulated=simulated)

@@ -19,7 +19,14 @@ from sam_audio_bench.judge.network import JudgeNetwork
 
 __all__ = ["FILES", "export", "write_judge"]
 
-FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "README.md")
+FILES = (
+    "config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "README.md",
+)
 """Of an exported judge, as far as it has them."""
 
 
@@ -71,7 +78,9 @@ def export(run: Path, folder: Path) -> Path:
 
     source = run / "judge" if (run / "judge" / "config.json").is_file() else run
     if not (source / "model.safetensors").is_file():
-        raise Precondition(f"expected a finished run at {run}, found no judge in it; finish it with `sabench judge train --resume`")
+        raise Precondition(
+            f"expected a finished run at {run}, found no judge in it; finish it with `sabench judge train --resume`"
+        )
     if (folder / "config.json").exists():
         raise Precondition(f"expected a folder without a judge at {folder}, found config.json in it; name another")
     folder.mkdir(parents=True, exist_ok=True)
@@ -81,5 +90,7 @@ def export(run: Path, folder: Path) -> Path:
                 shutil.copyfile(source / name, temporary)
     ours, theirs = (SAJ.from_pretrained(place).state_dict() for place in (source, folder))
     if ours.keys() != theirs.keys() or not all(torch.equal(ours[name], theirs[name]) for name in ours):
-        raise StoreError(f"expected {folder} to be read back as it was written, found other weights; the disk may be full")
+        raise StoreError(
+            f"expected {folder} to be read back as it was written, found other weights; the disk may be full"
+        )
     return folder

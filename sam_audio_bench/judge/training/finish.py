@@ -24,7 +24,7 @@ __all__ = ["finish"]
 
 
 def finish(recipe: Recipe, folder: Path, ready: Ready, state: State) -> None:
-    """Writes ``judge/``, ``predictions.parquet`` and ``report/`` into a run's folder; doing it again changes nothing."""
+    """Writes ``judge/``, ``predictions.parquet`` and ``report/`` of a run; doing it again changes nothing."""
     judge = ready.start.judge
     learning = {name: one for name, one in ready.student.named_parameters() if one.requires_grad}
     with torch.no_grad():
@@ -68,7 +68,7 @@ def _calibrate(ready: Ready, raw: Rated, kind: str) -> None:
     if raw.spreads is not None and judge.spread_head is not None:
         scales = fit_scales(mapped(raw.values, knots), raw.spreads, raw.scores)
         with torch.no_grad():
-            judge.spread_head.bias += torch.as_tensor(np.log(scales)).to(judge.spread_head.bias)
+            judge.spread_head.bias.add_(torch.as_tensor(np.log(scales)).to(judge.spread_head.bias))
 
 
 def _cross_fitted(raw: Rated, kind: str) -> dict[str, float | None]:
@@ -76,7 +76,7 @@ def _cross_fitted(raw: Rated, kind: str) -> dict[str, float | None]:
     if raw.spreads is None:
         return {}
     first = _half(raw)
-    if first.all() or not first.any():
+    if first.all():
         return {}
     values, spreads = np.empty_like(raw.values), np.empty_like(raw.spreads)
     for here in (first, ~first):
@@ -89,6 +89,7 @@ def _cross_fitted(raw: Rated, kind: str) -> dict[str, float | None]:
 
 
 def _half(raw: Rated) -> NDArray[np.bool_]:
-    """Which rows are of one half of the recordings."""
-    places = [hashlib.sha256(str(group).encode()).digest()[0] for group in raw.examples.rows["group"]]
-    return np.array(places) % 2 == 0
+    """Which rows are of one half of the recordings, drawn by their names."""
+    groups = raw.examples.rows["group"].astype(str)
+    order = sorted(groups.unique(), key=lambda group: hashlib.sha256(group.encode()).digest())
+    return groups.isin(order[::2]).to_numpy(bool)

@@ -44,7 +44,7 @@ class Ear:
     def of(cls, student: Student, *, max_seconds: float, device: torch.device) -> Ear:
         """An ear with its digest."""
         judge = student.judge
-        prefixes = ("ear.listener.",) if judge.ear is not None else ("audio_codec.",)
+        prefixes: tuple[str, ...] = ("audio_codec.",) if judge.ear is None else ("ear.listener.",)
         if judge.ear is None and not student.attends:
             prefixes += ("data_proj.", "transformer.")
         digest = hashlib.sha256(f"{_FORMAT} {judge.processor.rate} {judge.processor.hop} {max_seconds}".encode())

@@ -138,7 +138,7 @@ class _Run:
             self.writer.close()
 
     def check_agreement(self) -> None:
-        """Raises StoreError where processes have come to different weights, which a broken network of machines can do."""
+        """Raises StoreError where processes have come to different weights, as a broken link can do."""
         if self.accelerator.num_processes == 1:
             return
         from accelerate.utils import gather_object
@@ -147,8 +147,8 @@ class _Run:
         found = gather_object([digest])
         if len(set(found)) > 1:
             raise StoreError(
-                f"expected equal weights in all {len(found)} processes, found {len(set(found))} kinds; train again, with "
-                "NCCL_DEBUG=INFO to see why"
+                f"expected equal weights in all {len(found)} processes, found {len(set(found))} kinds; train "
+                "again, with NCCL_DEBUG=INFO to see why"
             )
 
     def _batches(self, epoch: int) -> list[NDArray[np.int64]]:
@@ -186,7 +186,8 @@ class _Run:
         norm = self.accelerator.clip_grad_norm_(list(self.learning.values()), recipe.optimizer.clip)
         if not bool(torch.isfinite(norm)):
             raise UsageError(
-                f"expected finite gradients, found {float(norm)} at step {self.state.step}; lower optimizer.learning_rate"
+                f"expected finite gradients, found {float(norm)} at step {self.state.step}; lower "
+                "optimizer.learning_rate"
             )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -247,9 +248,7 @@ def pooled(rated: Tensor, batch: Batch) -> Tensor:
     return (rated.float() * keep).sum(dim=1) / keep.sum(dim=1)
 
 
-def _with_dropped_texts(
-    feed: Feed, rows: NDArray[np.int64], share: float, generator: np.random.Generator
-) -> Batch:
+def _with_dropped_texts(feed: Feed, rows: NDArray[np.int64], share: float, generator: np.random.Generator) -> Batch:
     """A batch of which some queries are read through the names of events alone, as unknown texts will be."""
     queries, places = np.unique(feed.queries[rows], return_inverse=True)
     known = (generator.random(len(queries)) >= share)[places]

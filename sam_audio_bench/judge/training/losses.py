@@ -54,7 +54,9 @@ def losses(rated: Tensor, truth: Truth, recipe: Loss) -> Losses:
     values = rated[:, :4]
     axes = rated.new_tensor(recipe.axes)
     first = huber(values, truth.scores, truth.weights, axes, delta=recipe.huber_delta)
-    order = ranking(values[:, 0], truth, temperature=recipe.ranking_temperature) if recipe.ranking else first.new_zeros(())
+    order = (
+        ranking(values[:, 0], truth, temperature=recipe.ranking_temperature) if recipe.ranking else first.new_zeros(())
+    )
     doubt = first.new_zeros(())
     if rated.shape[1] > 4:
         doubt = laplace_nll(values.detach(), rated[:, 4:], truth.scores, truth.weights)

@@ -30,7 +30,7 @@ Ceilings = Mapping[tuple[str, str], float | None]
 
 
 def held_out_numbers(rated: Rated) -> dict[str, float]:
-    """A few numbers to follow a run by: SRCC, PCC and RMSE by axis, and the coverage of the 80 % interval of overall."""
+    """Numbers to follow a run by: SRCC, PCC and RMSE by axis, and the coverage of the 80 % interval of overall."""
     found = {}
     for at, axis in enumerate(AXES):
         scores, values = rated.scores[:, at], rated.values[:, at]
@@ -53,8 +53,8 @@ def agreement_rows(
 ) -> list[dict[str, Any]]:
     """One row an axis, domain, level and coefficient.
 
-    An item is a query: a mixture and what was asked of it. Intervals resample recordings and systems (two-way); those of
-    RMSE resample recordings.
+    An item is a query: a mixture and what was asked of it. Intervals resample recordings and systems (two-way), those
+    of RMSE recordings.
 
     Args:
         rated: what was said, and by whom.

@@ -92,22 +92,24 @@ def rate_examples(
     texts = read_texts(judge, list(examples.rows["text"]))
     count = len(examples)
     values, spreads = np.full((count, len(AXES)), np.nan), np.full((count, len(AXES)), np.nan)
-    mixtures = examples.rows.groupby("mixture", sort=True).indices
+    places = examples.rows["mixture"].to_numpy(np.int64)
+    mixtures = np.unique(places)
     with torch.inference_mode():
-        for done, (mixture, rows) in enumerate(mixtures.items()):
+        for done, mixture in enumerate(mixtures):
             follow(done, len(mixtures))
+            rows = np.flatnonzero(places == mixture)
             part = examples.rows.iloc[rows]
             answers = part["answer"].drop_duplicates().astype(int).tolist()
             heard = hear_mixture(ear, examples, int(mixture), answers)
-            batch = _batch(judge, heard, part, [answers.index(int(one)) for one in part["answer"]])
             asked = texts.of(list(part["text"])).to(device)
-            _put(student, Batch(texts=asked, **batch), rows, values, spreads)
+            batch = _batch(judge, heard, part, [answers.index(int(one)) for one in part["answer"]], asked)
+            _put(student, batch, rows, values, spreads)
     follow(len(mixtures), len(mixtures))
     return Rated(examples, values, None if judge.spread_head is None else spreads)
 
 
-def _batch(judge: JudgeNetwork, heard: HeardMixture, part: pd.DataFrame, places: list[int]) -> dict[str, Tensor | None]:
-    """Rows of one mixture, but for their texts; ``places`` are those of their answers."""
+def _batch(judge: JudgeNetwork, heard: HeardMixture, part: pd.DataFrame, places: list[int], texts: Tensor) -> Batch:
+    """Rows of one mixture; ``places`` are those of their answers."""
     size = len(heard.mixture)
     spans = video = None
     if judge.span_proj is not None and any(part["spans"]):
@@ -117,13 +119,14 @@ def _batch(judge: JudgeNetwork, heard: HeardMixture, part: pd.DataFrame, places:
         width = judge.video_proj.in_features
         rows = [video_features(path, size, width) if path else torch.zeros(size, width) for path in part["video"]]
         video = torch.stack(rows)
-    return {
-        "mixtures": heard.mixture.expand(len(part), -1, -1),
-        "answers": heard.answers[places],
-        "residuals": None if heard.residuals is None else heard.residuals[places],
-        "spans": spans,
-        "video": video,
-    }
+    return Batch(
+        mixtures=heard.mixture.expand(len(part), -1, -1),
+        answers=heard.answers[places],
+        residuals=None if heard.residuals is None else heard.residuals[places],
+        texts=texts,
+        spans=spans,
+        video=video,
+    )
 
 
 def _put(student: Student, batch: Batch, rows: NDArray[np.int64], values: Floats, spreads: Floats) -> None:

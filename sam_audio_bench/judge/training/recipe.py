@@ -15,7 +15,18 @@ from typing import Any, Self
 
 from sam_audio_bench.errors import Precondition, UsageError
 
-__all__ = ["CALIBRATIONS", "PARTS", "PRECISIONS", "Data", "Extend", "Loss", "Optimizer", "Recipe", "Stop", "read_recipe"]
+__all__ = [
+    "CALIBRATIONS",
+    "PARTS",
+    "PRECISIONS",
+    "Data",
+    "Extend",
+    "Loss",
+    "Optimizer",
+    "Recipe",
+    "Stop",
+    "read_recipe",
+]
 
 PARTS = ("fusion", "head", "backbone", "all")
 """What ``train`` may name; see `sam_audio_bench.judge.training.student.PARTS_OF`."""

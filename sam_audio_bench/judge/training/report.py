@@ -115,7 +115,7 @@ It was trained on ratings by listeners.
 | | rows | answers | mixtures | recordings | systems |
 | --- | ---: | ---: | ---: | ---: | ---: |
 {% for side, facts in data.items() -%}
-| {{ side }} | {{ facts.rows }} | {{ facts.answers }} | {{ facts.mixtures }} | {{ facts.recordings }} | {{ facts.systems | length }} |
+| {{ side }} | {{ [facts.rows, facts.answers, facts.mixtures, facts.recordings, facts.systems | length] | join(" | ") }} |
 {% endfor %}
 Held-out answers are of other recordings than those it was trained on{% if new %}, and by systems that it never heard:
 {{ new | join(", ") }}{% endif %}. Trained parts: {{ parts | join(", ") }}; {{ parameters }} parameters learned.
@@ -127,8 +127,8 @@ Held-out answers are of other recordings than those it was trained on{% if new %
 {% for row in table -%}
 | {{ row.domain }} | {{ row.axis }} | {{ row.pcc }} | {{ row.srcc }} | {{ row.rmse }} | {{ row.n }} |
 {% endfor %}
-In brackets: 95 % intervals; of correlations, over recordings and systems. The best weights, the scale and the spread were
-chosen on these answers, so the numbers are a little too good; measure on a set of your own with `sabench judge evaluate`.
+In brackets: 95 % intervals; of correlations, over recordings and systems. Weights, scale and spread were chosen on these
+answers, so the numbers are a little too good; measure on a set of your own with `sabench judge evaluate`.
 
 {% if coverage -%}
 Its 80 % interval (rating ± 1.28 spreads), fitted on one half of the recordings, held this share of the other half:
@@ -136,15 +136,15 @@ Its 80 % interval (rating ± 1.28 spreads), fitted on one half of the recordings
 {% endif %}
 ## Limits
 
-It hears mono at {{ rate }} Hz. It knows the kinds of sounds and of errors that it was trained on; others it may misjudge
-without being less sure. It is no substitute for a listening test where a decision hangs on it.
+It hears mono at {{ rate }} Hz. It knows the sounds and the errors that it was trained on; others it may misjudge without
+being less sure. It is no substitute for a listening test where a decision hangs on it.
 """
 
 
 def write_card(path: Path, evidence: Evidence, *, rate: int) -> None:
     """Writes the model card, as far as a run knows; what only people know, such as licences, is theirs to add."""
     facts = evidence.facts
-    environment = jinja2.Environment(autoescape=False, trim_blocks=False, undefined=jinja2.StrictUndefined)  # noqa: S701
+    environment = jinja2.Environment(autoescape=False, trim_blocks=False, undefined=jinja2.StrictUndefined)
     held, learned = facts["data"]["held out"], facts["data"]["trained on"]
     text = environment.from_string(_CARD).render(
         name=evidence.name,
@@ -173,7 +173,7 @@ def _table(agreement: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return sorted(lines, key=lambda line: (line["domain"] != "all", line["domain"], AXES.index(line["axis"])))
 
 
-def _cell(row: Mapping[str, Any]) -> str:
+def _cell(row: Any) -> str:
     if pd.isna(row["value"]):
         return "–"
     interval = "" if pd.isna(row["ci_low"]) else f" ({row['ci_low']:.2f} to {row['ci_high']:.2f})"

@@ -62,9 +62,7 @@ def read_sides(recipe: Recipe) -> tuple[Examples, Examples]:
     if data.valid:
         held = Examples.together(read_examples(place) for place in data.valid)
     else:
-        learned, held = split(
-            learned, groups=data.hold_out_groups, systems=data.hold_out_systems, seed=recipe.seed
-        )
+        learned, held = split(learned, groups=data.hold_out_groups, systems=data.hold_out_systems, seed=recipe.seed)
     check_leakage(learned, held, data.hold_out_systems)
     return learned, held
 
@@ -99,7 +97,10 @@ def make_ready(recipe: Recipe, folder: Path, place: Place, follow: Follow) -> Re
     student.eval()
     ear = Ear.of(student, max_seconds=recipe.data.max_seconds, device=place.device)
     cache = Path(recipe.data.cache) if recipe.data.cache else folder / "heard"
-    chunks = {name: hear_share(cache, side, ear, rank=place.rank, ranks=place.ranks, follow=follow) for name, side in sides.items()}
+    chunks = {
+        name: hear_share(cache, side, ear, rank=place.rank, ranks=place.ranks, follow=follow)
+        for name, side in sides.items()
+    }
     place.wait()
     feeds = {
         name: Feed(

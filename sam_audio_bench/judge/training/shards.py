@@ -4,7 +4,7 @@
     KEY.K.target.flac   the K-th answer to it
     KEY.json            {"key", "domain", "group", "classes", "seconds", "rows": [ROW, …]}
 
-A ROW is ``{"target": K, "text", "label", "kind", "query", "system", "scores": {axis: 1…5}, "raters"}``. Members are
+The group is a name, or a list of the recordings that the mixture was made of. A ROW is ``{"target": K, "text", "label", "kind", "query", "system", "scores": {axis: 1…5}, "raters"}``. Members are
 indexed once and read by their place, so that any order costs the same. Nothing is unpacked: a member's name never
 becomes a path.
 """
@@ -24,7 +24,7 @@ import pandas as pd
 
 from sam_audio_bench.errors import Precondition, StoreError
 from sam_audio_bench.judge.scores import AXES
-from sam_audio_bench.judge.training.examples import COLUMNS, Clip, Examples
+from sam_audio_bench.judge.training.examples import COLUMNS, Clip, Examples, joined
 
 __all__ = ["SCHEMA", "is_shards", "read_shards"]
 
@@ -35,6 +35,7 @@ _MOST_JSON = 8 * 2**20  # bytes
 _MOST_AUDIO = 64 * 2**20  # bytes
 
 _TEXT = {"type": "string", "maxLength": 1000}
+_NAME = {**_TEXT, "minLength": 1}
 _ROW = {
     "type": "object",
     "required": ["target", "text", "system", "scores"],
@@ -61,7 +62,7 @@ SCHEMA: Mapping[str, Any] = {
     "properties": {
         "key": {**_TEXT, "minLength": 1},
         "domain": {**_TEXT, "minLength": 1},
-        "group": {**_TEXT, "minLength": 1},
+        "group": {"anyOf": [_NAME, {"type": "array", "items": _NAME, "minItems": 1, "maxItems": 100}]},
         "classes": {"type": "array", "items": _TEXT},
         "seconds": {"type": "number", "exclusiveMinimum": 0},
         "rows": {"type": "array", "maxItems": 10_000, "items": _ROW},
@@ -85,7 +86,9 @@ def read_shards(place: Path) -> Examples:
     """
     files = [place] if place.suffix == ".tar" else sorted(place.glob("*.tar"))
     if not files or not all(file.is_file() for file in files):
-        raise Precondition(f"expected tar files of answers at {place}, found none; make them with `python -m judge.simulate`")
+        raise Precondition(
+            f"expected tar files of answers at {place}, found none; make them with `python -m judge.simulate`"
+        )
     records: list[dict[str, Any]] = []
     clips: list[Clip] = []
     simulated = False
@@ -101,7 +104,9 @@ def read_shards(place: Path) -> Examples:
     return Examples(pd.DataFrame(records, columns=list(COLUMNS)), tuple(clips), simulated)
 
 
-def _records(facts: Mapping[str, Any], mixture: int, answers: Mapping[int, int], file: Path) -> Iterator[dict[str, Any]]:
+def _records(
+    facts: Mapping[str, Any], mixture: int, answers: Mapping[int, int], file: Path
+) -> Iterator[dict[str, Any]]:
     key = facts["key"]
     for row in facts["rows"]:
         if row["target"] not in answers:
@@ -109,7 +114,7 @@ def _records(facts: Mapping[str, Any], mixture: int, answers: Mapping[int, int],
         yield {
             "query": row.get("query") or f"{key}/{row['text']}",
             "item": key,
-            "group": facts["group"],
+            "group": joined(facts["group"]),
             "system": row["system"],
             "domain": facts["domain"],
             "text": row["text"],
@@ -128,7 +133,9 @@ def _mixtures(file: Path) -> Iterator[tuple[dict[str, Any], Clip, dict[int, Clip
     """What is said, the mixture and the answers by number, for each key in the order of the archive."""
     for key, members in _members(file).items():
         if "json" not in members or "mixture.flac" not in members:
-            raise StoreError(f"expected {key}.json and {key}.mixture.flac in {file}, found {', '.join(map(str, members))}")
+            raise StoreError(
+                f"expected {key}.json and {key}.mixture.flac in {file}, found {', '.join(map(str, members))}"
+            )
         facts = _facts(members["json"], key)
         answers = {number: members[number] for number in sorted(name for name in members if isinstance(name, int))}
         yield facts, members["mixture.flac"], answers

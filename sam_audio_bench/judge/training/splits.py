@@ -8,20 +8,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.judge.training.examples import Examples
+from sam_audio_bench.judge.training.examples import Examples, recordings_of
 
 __all__ = ["check_leakage", "split"]
 
 _SHOWN = 5  # names in a message
 
 
-def split(examples: Examples, *, groups: float, systems: Sequence[str] = (), seed: int = 0) -> tuple[Examples, Examples]:
+def split(
+    examples: Examples, *, groups: float, systems: Sequence[str] = (), seed: int = 0
+) -> tuple[Examples, Examples]:
     """Training and held-out examples of one set.
 
     Held out are all answers to a share of the recordings; a recording's side depends on its name, the seed and no
-    other recording, so that more data move nothing. Where ``systems`` are held out, training has none of their
+    other recording, so that more data move nothing. A mixture of recordings of both sides is on neither. Where ``systems`` are held out, training has none of their
     answers, and only they are kept of the held-out recordings: both are new, then.
 
     Raises:
@@ -33,10 +34,11 @@ def split(examples: Examples, *, groups: float, systems: Sequence[str] = (), see
         known = ", ".join(sorted(map(str, rows["system"].unique())))
         raise UsageError(f"expected data.hold_out_systems among {known}, found {', '.join(unknown)}")
     names = rows["group"].unique()
-    places = {name: _place(str(name), seed) for name in names}
-    held = rows["group"].map(places).to_numpy(float) < groups
+    shares = {name: [_place(one, seed) < groups for one in recordings_of(name)] for name in names}
+    held = rows["group"].map({name: all(sides) for name, sides in shares.items()}).to_numpy(bool)
+    apart = rows["group"].map({name: not any(sides) for name, sides in shares.items()}).to_numpy(bool)
     away = rows["system"].isin(systems).to_numpy(bool)
-    learned = ~held & ~away
+    learned = apart & ~away
     kept = held & away if systems else held
     if not learned.any() or not kept.any():
         raise UsageError(
@@ -60,7 +62,7 @@ def check_leakage(learned: Examples, held: Examples, systems: Sequence[str] = ()
         UsageError: with the names of what both have.
     """
     faults = []
-    groups = sorted(set(map(str, learned.rows["group"])) & set(map(str, held.rows["group"])))
+    groups = sorted(_recordings(learned) & _recordings(held))
     if groups:
         faults.append(f"{len(groups)} recordings in both ({_some(groups)})")
     leaked = sorted(set(systems) & set(map(str, learned.rows["system"])))
@@ -77,10 +79,16 @@ def check_leakage(learned: Examples, held: Examples, systems: Sequence[str] = ()
         )
 
 
+def _recordings(examples: Examples) -> set[str]:
+    return {one for group in examples.rows["group"].unique() for one in recordings_of(group)}
+
+
 def _mixtures(examples: Examples) -> dict[str, str]:
     """Names of the mixtures by the digest of their bytes."""
     firsts = examples.rows.drop_duplicates("mixture")
-    return {examples.clips[place].digest(): str(item) for place, item in zip(firsts["mixture"], firsts["item"], strict=True)}
+    return {
+        examples.clips[place].digest(): str(item) for place, item in zip(firsts["mixture"], firsts["item"], strict=True)
+    }
 
 
 def _place(name: str, seed: int) -> float:

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import load_json
 from sam_audio_bench.judge.config import JudgeConfig
-from sam_audio_bench.judge.model import SAJ, find_judge
+from sam_audio_bench.judge.model import SAJ
 from sam_audio_bench.judge.network import JudgeNetwork
+from sam_audio_bench.judge.places import find_judge
 from sam_audio_bench.judge.processor import JudgeProcessor
 from sam_audio_bench.judge.training.recipe import Recipe
 from sam_audio_bench.judge.words import WordTokens
@@ -35,12 +36,13 @@ PARTS_OF: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Parameters of `JudgeNetwork` by the part that a recipe names; "all" is every one of them."""
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """Rows that are rated together.
 
     Attributes:
-        mixtures: ``[B, F, C]``, and so on, as `JudgeNetwork.hear` finds them, or a backbone's input where it is trained.
+        mixtures: ``[B, F, C]``, as `JudgeNetwork.hear` finds them, or a backbone's input where it is trained.
         texts: ``[B, t]``.
         keep: bool ``[B, F]``; None: no padding.
         known: ``[B, 1]``, see `JudgeNetwork.rate`.
@@ -125,8 +127,10 @@ def start_judge(recipe: Recipe) -> Start:
         Precondition: a judge, listener or word vectors that are not there. UsageError: parts that do not fit.
     """
     torch.manual_seed(recipe.seed)
+    tokenizer: Path | None
+    tensors: Mapping[str, Tensor] = {}
     if recipe.judge:
-        judge, tokenizer, tensors = *_small(recipe), {}
+        judge, tokenizer = _small(recipe)
     else:
         place = find_judge(recipe.init)
         judge, tensors = SAJ.from_pretrained(place), open_weights(place.weights)

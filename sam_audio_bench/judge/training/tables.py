@@ -20,7 +20,8 @@ from sam_audio_bench.judge.training.shards import is_shards, read_shards
 __all__ = ["read_examples", "read_ratings"]
 
 _OPTIONAL: Mapping[str, Any] = {
-    "text": "", "spans": "", "video": "", "domain": "all", "system": "all", "item": "", "group": "", "label": "", "kind": "",
+    "text": "", "spans": "", "video": "", "domain": "all", "system": "all", "item": "", "group": "", "label": "",
+    "kind": "",
 }  # fmt: skip
 _STIMULUS = ("mixture", "target", "text", "spans", "video", "domain", "system", "item", "group", "label", "kind")
 _LOW, _HIGH = 1.0, 5.0
@@ -73,7 +74,7 @@ def _read(path: Path) -> tuple[pd.DataFrame, tuple[float, float] | None, bool]:
 
     try:
         if path.suffix == ".csv":
-            return pd.read_csv(path), None, False
+            return pd.read_csv(path, dtype=dict.fromkeys(_STIMULUS, str)), None, False
         frame = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise StoreError(f"expected ratings in {path}, found no parquet or CSV that can be read ({error})") from error
@@ -128,7 +129,9 @@ def _examples(wide: pd.DataFrame, path: Path) -> Examples:
     clips = tuple(Clip(_inside(path, name), "") for name in places)
     absent = [str(clip) for clip in clips if not clip.path.is_file()]
     if absent:
-        raise UsageError(f"expected every mixture and target of {path} as a file, found no {absent[0]} ({len(absent)} absent)")
+        raise UsageError(
+            f"expected every mixture and target of {path} as a file, found no {absent[0]} ({len(absent)} absent)"
+        )
     item = wide["item"].where(wide["item"] != "", wide["mixture"])
     rows = wide.assign(
         item=item,

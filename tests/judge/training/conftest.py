@@ -17,7 +17,13 @@ import soundfile
 from safetensors.torch import load_file, save_file
 
 RATE = 16_000
-SYSTEMS = {"ideal": (1.0, 0.0), "light": (0.9, 0.3), "mixture": (1.0, 1.0), "muffled": (0.3, 0.2), "nothing": (0.0, 0.0)}
+SYSTEMS = {
+    "ideal": (1.0, 0.0),
+    "light": (0.9, 0.3),
+    "mixture": (1.0, 1.0),
+    "muffled": (0.3, 0.2),
+    "nothing": (0.0, 0.0),
+}
 """Shares of tone and noise in the answers."""
 TEXTS = ("dog barking", "rain", "a guitar", "the woman")
 

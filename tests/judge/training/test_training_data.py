@@ -77,9 +77,12 @@ def test_archives_become_rows(shards: Path) -> None:
     assert list(found.rows) == list(COLUMNS)
     assert (len(found), found.rows["query"].nunique(), found.simulated) == (80, 16, True)
     first = found.rows.iloc[0]
-    assert first["overall"] == 5 and first["system"] == "ideal" and first["item"] == "0000"
+    assert first["overall"] == 5
+    assert first["system"] == "ideal"
+    assert first["item"] == "0000"
     wave = found.clips[first["answer"]].wave(16_000, 10)
-    assert len(wave) == 3840 and wave.abs().max() == pytest.approx(0.3, abs=0.01)
+    assert len(wave) == 3840
+    assert wave.abs().max() == pytest.approx(0.3, abs=0.01)
     assert len(found.clips[first["answer"]].wave(16_000, 0.1)) == 1600
 
 
@@ -138,10 +141,14 @@ def test_truncated_archives_and_clips_are_refused(shards: Path, tmp_path: Path) 
 
 def test_a_table_becomes_rows_of_means(table: Path) -> None:
     found = read_examples(table)
-    assert len(found) == 40 and set(found.rows["raters"]) == {2.0} and not found.simulated
+    assert len(found) == 40
+    assert set(found.rows["raters"]) == {2.0}
+    assert not found.simulated
     ideal = found.rows[(found.rows["item"] == "item-1") & (found.rows["system"] == "ideal")].iloc[0]
-    assert ideal["overall"] == pytest.approx(4.9) and ideal["spans"] == "+0.1:0.2"
-    assert ideal["query"] == "item-1/rain/+0.1:0.2" and ideal["group"] == "g0"
+    assert ideal["overall"] == pytest.approx(4.9)
+    assert ideal["spans"] == "+0.1:0.2"
+    assert ideal["query"] == "item-1/rain/+0.1:0.2"
+    assert ideal["group"] == "g0"
 
 
 def test_wide_tables_scales_and_directions(table: Path, tmp_path: Path) -> None:
@@ -151,7 +158,9 @@ def test_wide_tables_scales_and_directions(table: Path, tmp_path: Path) -> None:
     ).reset_index()  # fmt: skip
     wide.to_csv(table.parent / "wide.csv", index=False)
     ours = read_ratings(table.parent / "wide.csv")
-    assert len(ours) == 40 and set(ours.rows["system"]) == {"all"} and ours.rows["group"].nunique() == 8
+    assert len(ours) == 40
+    assert set(ours.rows["system"]) == {"all"}
+    assert ours.rows["group"].nunique() == 8
     from sam_audio_bench.ratings.table import Ratings
 
     percent = frame.assign(score=(frame["score"] - 1) * 25)
@@ -186,7 +195,9 @@ def test_tables_and_archives_of_the_same_answers_agree(shards: Path, tmp_path: P
     records = []
     for row in ours.rows.itertuples():
         for place, name in ((row.mixture, "mixture"), (row.answer, "target")):
-            soundfile.write(tmp_path / f"{place}.wav", ours.clips[place].wave(16_000, 10).numpy(), 16_000, subtype="FLOAT")
+            soundfile.write(
+                tmp_path / f"{place}.wav", ours.clips[place].wave(16_000, 10).numpy(), 16_000, subtype="FLOAT"
+            )
         records.append({"mixture": f"{row.mixture}.wav", "target": f"{row.answer}.wav", "text": row.text, "item": row.item,
                         "group": row.group, "system": row.system, "domain": row.domain,
                         **{axis: getattr(row, axis) for axis in AXES}})  # fmt: skip
@@ -198,14 +209,17 @@ def test_tables_and_archives_of_the_same_answers_agree(shards: Path, tmp_path: P
     )
     row = ours.rows.iloc[3]
     other = theirs.rows[(theirs.rows["query"] == row["query"]) & (theirs.rows["system"] == row["system"])].iloc[0]
-    np.testing.assert_array_equal(ours.clips[row["answer"]].wave(16_000, 9), theirs.clips[other["answer"]].wave(16_000, 9))
+    np.testing.assert_array_equal(
+        ours.clips[row["answer"]].wave(16_000, 9), theirs.clips[other["answer"]].wave(16_000, 9)
+    )
 
 
 def test_splits_leave_nothing_in_common(shards: Path) -> None:
     examples = read_shards(shards)
     learned, held = split(examples, groups=0.4, systems=["muffled"], seed=1)
     assert not set(learned.rows["group"]) & set(held.rows["group"])
-    assert "muffled" not in set(learned.rows["system"]) and set(held.rows["system"]) == {"muffled"}
+    assert "muffled" not in set(learned.rows["system"])
+    assert set(held.rows["system"]) == {"muffled"}
     check_leakage(learned, held, ["muffled"])
     again, _ = split(examples.only(examples.rows["domain"] == "sfx"), groups=0.4, seed=1)
     assert set(again.rows["group"]) <= set(learned.rows["group"])  # more data move no recording
@@ -242,7 +256,10 @@ def test_batches_keep_queries_together_and_lengths_alike() -> None:
     assert all(len(np.intersect1d(queries[a], queries[b])) == 0 for a, b in combinations(batches, 2))
     for first, second in zip(batches, plan_epoch(queries, frames, epoch=0, **options), strict=True):
         np.testing.assert_array_equal(first, second)
-    assert any(len(a) != len(b) or (a != b).any() for a, b in zip(batches, plan_epoch(queries, frames, epoch=1, **options), strict=False))
+    assert any(
+        len(a) != len(b) or (a != b).any()
+        for a, b in zip(batches, plan_epoch(queries, frames, epoch=1, **options), strict=False)
+    )
 
 
 def test_queries_of_many_answers_are_cut() -> None:
@@ -255,5 +272,3 @@ def test_batches_of_equal_length() -> None:
     found = equal_batches(frames, 6)
     assert sorted(np.concatenate(found)) == list(range(6))
     assert [list(rows) for rows in found] == [[0, 2], [3], [1], [4], [5]]
-
-

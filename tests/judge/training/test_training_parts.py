@@ -1,0 +1,223 @@
+"""Losses, rates, averages, calibration, parts that learn: against formulas, oracles and properties."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import isotonic_regression
+
+from sam_audio_bench.errors import Precondition, StoreError, UsageError
+from sam_audio_bench.judge import SAJ
+from sam_audio_bench.judge.training.calibration import coverage, fit_knots, fit_scales, mapped
+from sam_audio_bench.judge.training.checkpoint import NAME, State, read_state, write_state
+from sam_audio_bench.judge.training.losses import Truth, huber, laplace_nll, losses, ranking
+from sam_audio_bench.judge.training.optimizer import Average, learning_rate, parameter_groups
+from sam_audio_bench.judge.training.recipe import Loss, Optimizer, recipe_of
+from sam_audio_bench.judge.training.student import Student, choose_parts, start_judge
+
+NAN = float("nan")
+
+
+def truth(scores: Any, queries: Any = (0, 0, 1), weights: Any = (1.0, 1.0, 1.0), gap: float = 0.3) -> Truth:
+    return Truth(
+        scores=torch.tensor(scores), weights=torch.tensor(weights), queries=torch.tensor(queries), gap=gap
+    )  # fmt: skip
+
+
+def test_huber_by_hand() -> None:
+    values = torch.tensor([[0.0, 0.0, 0.0, 0.0], [3.0, 0.0, 0.0, 0.0]])
+    scores = torch.tensor([[0.5, NAN, NAN, NAN], [1.0, 1.0, NAN, NAN]])
+    axes, weights = torch.tensor([1.0, 2.0, 1.0, 1.0]), torch.tensor([1.0, 3.0])
+    # 0.5²/2 = 0.125 (weight 1); 1 · (2 − 0.5) = 1.5 (weight 3); 0.5 (weight 3 · 2)
+    expected = (1 * 0.125 + 3 * 1.5 + 6 * 0.5) / (1 + 3 + 6)
+    assert float(huber(values, scores, weights, axes, delta=1.0)) == pytest.approx(expected)
+    assert float(huber(values, torch.full_like(scores, NAN), weights, axes, delta=1.0)) == 0
+
+
+def test_unrated_axes_have_no_gradient() -> None:
+    values = torch.zeros(1, 8, requires_grad=True)
+    scores = [[1.0, NAN, NAN, NAN]]
+    losses(values, truth(scores, queries=(0,), weights=(1.0,)), Loss()).total.backward()
+    assert values.grad is not None
+    there = values.grad[0] != 0
+    assert there.tolist() == [True, False, False, False, True, False, False, False]
+
+
+def test_the_spread_does_not_move_the_mean() -> None:
+    values = torch.randn(3, 8, requires_grad=True)
+    found = losses(values, truth(torch.randn(3, 4).tolist()), Loss(spread=1.0))
+    found.spread.backward()
+    assert values.grad is not None
+    assert not values.grad[:, :4].any()
+    assert values.grad[:, 4:].any()
+
+
+def test_ranking_counts_clear_pairs_of_one_query() -> None:
+    scores = [[2.0] * 4, [0.0] * 4, [-5.0] * 4]
+    found = ranking(torch.tensor([0.0, 1.0, 9.0]), truth(scores), temperature=0.5)
+    assert float(found) == pytest.approx(math.log1p(math.exp(2.0)))
+    assert float(ranking(torch.zeros(3), truth(scores, gap=2.5), temperature=1.0)) == 0
+    assert float(ranking(torch.zeros(3), truth([[NAN] * 4] * 3), temperature=1.0)) == 0
+
+
+def test_the_likelihood_is_best_at_the_true_spread() -> None:
+    generator = np.random.default_rng(0)
+    errors = torch.tensor(generator.laplace(scale=0.7 / 2**0.5, size=(20_000, 1)).repeat(4, 1), dtype=torch.float32)
+    spreads = torch.linspace(0.4, 1.2, 17)
+    found = [
+        float(laplace_nll(torch.zeros_like(errors), s.log().expand_as(errors), errors, torch.ones(len(errors))))
+        for s in spreads
+    ]
+    assert abs(float(spreads[int(np.argmin(found))]) - 0.7) < 0.051
+
+
+def test_learning_rate() -> None:
+    recipe = Optimizer(learning_rate=2.0e-3, final_rate=0.1, warmup=0.2)
+    assert learning_rate(recipe, 0.0) > 0
+    assert learning_rate(recipe, 0.1) == pytest.approx(1e-3)
+    assert learning_rate(recipe, 0.2) == pytest.approx(2e-3)
+    assert learning_rate(recipe, 0.6) == pytest.approx((2e-3 + 2e-4) / 2)
+    assert learning_rate(recipe, 1.0) == pytest.approx(2e-4)
+
+
+def test_the_average_follows_and_steps_aside() -> None:
+    weight = torch.nn.Parameter(torch.zeros(2))
+    average = Average({"w": weight}, 0.5)
+    with torch.no_grad():
+        weight.fill_(1.0)
+    average.follow({"w": weight}, 100)
+    assert average.tensors()["w"].tolist() == [0.5, 0.5]
+    with average.in_place({"w": weight}):
+        assert weight.tolist() == [0.5, 0.5]
+    assert weight.tolist() == [1.0, 1.0]
+
+
+def test_vectors_do_not_decay(recipe: dict[str, Any]) -> None:
+    judge = start_judge(recipe_of(recipe)).judge
+    choose_parts(judge, ["all"])
+    student = Student(judge, attends=False)
+    learning = {name: one for name, one in student.named_parameters() if one.requires_grad}
+    groups = parameter_groups(learning, Optimizer(weight_decay=0.1))
+    names = {id(one): name for name, one in learning.items()}
+    still = {names[id(one)] for group in groups if not group["weight_decay"] for one in group["params"]}
+    assert {"judge.layer_norm.weight", "judge.spread_head.bias"} <= still
+    assert "judge.finetune_transformer.embeddings.cls_token" in still
+    assert "judge.head.weight" not in still
+    assert sum(len(group["params"]) for group in groups) == len(learning)
+
+
+@pytest.mark.parametrize(
+    ("names", "learns", "rests"),
+    [
+        (["fusion"], "cat_audio_proj.weight", "head.weight"),
+        (["head"], "finetune_transformer.norm.weight", "text_proj1.weight"),
+        (["backbone"], "transformer.norm.weight", "head.weight"),
+        (["all"], "data_proj.weight", "text_model.embeddings.tok_embeddings.weight"),
+    ],
+)  # fmt: skip
+def test_parts_of_a_released_judge(tiny_folder: Path, names: list[str], learns: str, rests: str) -> None:
+    judge = SAJ.from_pretrained(tiny_folder)
+    attends = choose_parts(judge, names)
+    found = dict(judge.named_parameters())
+    assert found[learns].requires_grad
+    assert not found[rests].requires_grad
+    assert not any(one.requires_grad for name, one in found.items() if name.startswith("audio_codec"))
+    assert attends == ("backbone" in names or "all" in names)
+
+
+def test_parts_of_a_small_judge(small_folder: Path) -> None:
+    judge = SAJ.from_pretrained(small_folder)
+    assert not choose_parts(judge, ["all"])
+    learning = {name for name, one in judge.named_parameters() if one.requires_grad}
+    assert {name.split(".")[1] for name in learning if name.startswith("ear.")} == {"evidence"}
+    with pytest.raises(UsageError, match="its listener is trained before"):
+        choose_parts(judge, ["backbone"])
+
+
+def test_a_start_draws_what_the_seed_says(recipe: dict[str, Any], tiny_folder: Path) -> None:
+    first, again, other = (start_judge(recipe_of({**recipe, "seed": seed})).judge.state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["head.weight"], other["head.weight"])
+    assert torch.equal(first["ear.words.table"], other["ear.words.table"])
+    options = {"init": str(tiny_folder), "data": {"train": "x"}}
+    kept = start_judge(recipe_of(options)).judge.state_dict()
+    reset = start_judge(recipe_of({**options, "reset": ["head"]}))
+    assert reset.fresh
+    assert not torch.equal(kept["head.weight"], reset.judge.state_dict()["head.weight"])
+    assert torch.equal(kept["cat_audio_proj.weight"], reset.judge.state_dict()["cat_audio_proj.weight"])
+
+
+def test_a_start_needs_its_parts(recipe: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(Precondition, match="small judge's words in"):
+        start_judge(recipe_of({**recipe, "words": str(tmp_path)}))
+    with pytest.raises(UsageError, match=r"expected \[judge.small\] in the recipe"):
+        start_judge(recipe_of({**recipe, "judge": {"bottleneck_dim": 3}}))
+
+
+def test_the_line_is_monotone_and_fits_better() -> None:
+    generator = np.random.default_rng(1)
+    values = generator.uniform(1.5, 4, (400, 4))
+    scores = np.clip(1 + 4 / (1 + np.exp(-3 * (values - 3))) + generator.normal(0, 0.3, (400, 4)), 1, 5)
+    knots = fit_knots(values, scores, "least_squares")
+    found = mapped(values, knots)
+    for axis in range(4):
+        order = np.argsort(values[:, axis])
+        assert (np.diff(found[order, axis]) > 0).all()
+        best = isotonic_regression(scores[order, axis]).x
+        floor = np.mean((best - scores[order, axis]) ** 2)
+        error = np.mean((found[:, axis] - scores[:, axis]) ** 2)
+        assert floor < error < 1.1 * floor + 0.01
+    spread = mapped(values, fit_knots(values, scores, "quantiles"))
+    np.testing.assert_allclose(np.sort(spread, axis=0).std(axis=0), scores.std(axis=0), rtol=0.05)
+    assert fit_knots(values, scores, "none") is None
+
+
+def test_the_judge_maps_as_calibration_says(tiny_folder: Path) -> None:
+    generator = np.random.default_rng(2)
+    values, scores = generator.uniform(1, 5, (300, 4)), generator.uniform(1, 5, (300, 4))
+    scores[5, 2] = NAN
+    knots = fit_knots(values, scores, "least_squares")
+    judge = SAJ.from_pretrained(tiny_folder)
+    judge.calibrate(knots)
+    seen = np.concatenate([values, [[0.2] * 4, [6.0] * 4]])
+    normal = (torch.tensor(seen, dtype=torch.float32) - judge.mean) / judge.std
+    found = judge.pool(normal[:, None], torch.ones(len(seen), 1, dtype=torch.bool)).values
+    np.testing.assert_allclose(found.numpy(), mapped(seen, knots), atol=1e-4)
+
+
+def test_few_or_equal_ratings_still_make_a_line() -> None:
+    for values, scores in ((np.ones((2, 4)), np.full((2, 4), 3.0)), (np.full((1, 4), 2.0), np.full((1, 4), NAN))):
+        knots = fit_knots(values, scores, "least_squares")
+        assert knots is not None
+        assert torch.isfinite(knots).all()
+        assert (knots[:, 1:] > knots[:, :-1]).all()
+
+
+def test_intervals_hold_what_they_should() -> None:
+    generator = np.random.default_rng(3)
+    spreads = generator.uniform(0.2, 1.0, (5000, 4))
+    errors = generator.normal(size=(5000, 4)) * spreads * [1, 2, 0.5, 3]
+    scales = fit_scales(np.zeros((5000, 4)), spreads, errors)
+    np.testing.assert_allclose(scales, [1, 2, 0.5, 3], rtol=0.06)
+    for nominal in (0.5, 0.8, 0.9):
+        np.testing.assert_allclose(coverage(np.zeros((5000, 4)), spreads * scales, errors, nominal), nominal, atol=0.02)
+
+
+def test_checkpoints(tmp_path: Path) -> None:
+    assert read_state(tmp_path, "a") is None
+    state = State(fingerprint="a", step=3, weights={"w": torch.ones(2)}, looks=[{"srcc_overall": 0.5}], best_score=0.5)
+    write_state(tmp_path, state)
+    found = read_state(tmp_path, "a")
+    assert found is not None
+    assert (found.step, found.looks, found.weights["w"].tolist()) == (3, state.looks, [1.0, 1.0])
+    with pytest.raises(StoreError, match="found it is of others"):
+        read_state(tmp_path, "b")
+    content = (tmp_path / NAME).read_bytes()
+    (tmp_path / NAME).write_bytes(content[: len(content) // 2])
+    with pytest.raises(StoreError, match="found a damaged one"):
+        read_state(tmp_path, "a")
