@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from judge.distill import PATCH, RATE, CLIP, Student, Teacher
+from judge.distill import CLIP, PATCH, RATE, Student, Teacher
 from judge.stems import Stem, samples
 from sam_audio_bench.files import write_json
 from sam_audio_bench.judge.listener import FRAME, ListenerConfig, log_mel

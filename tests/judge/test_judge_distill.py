@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from judge.degrade import RATE
-from judge.distill import FEATURES, HOP, PATCH, CLIP, Student, batches, changed, scene_clips
+from judge.distill import CLIP, FEATURES, HOP, PATCH, Student, batches, changed, scene_clips
 from judge.distill_report import average_precision, probe, roc_auc
 from judge.stems import mini_pool
 from sam_audio_bench.judge.listener import FLOOR, Listener, ListenerConfig
