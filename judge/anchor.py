@@ -23,10 +23,11 @@ from scipy.stats import pearsonr, spearmanr
 
 from judge.degrade import RATE
 from judge.families import answer
-from judge.labels import AXES, Truth, overall_of
+from judge.labels import Truth, overall_of
 from judge.queries import Casting, Roles, draw_query
 from judge.stems import mini_pool
 from sam_audio_bench.files import write_json
+from sam_audio_bench.judge.scores import AXES
 from sam_audio_bench.metrics.functional.spectral import mrstft
 
 __all__ = ["Curve", "distance", "fit_curve", "fit_half"]

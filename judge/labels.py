@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from judge.hearing import FLOOR, bands_of, loudness, spectrum
 
-__all__ = ["AXES", "OVERALL_HALF", "Ratings", "Truth", "mean_quality", "overall_of", "rate"]
+__all__ = ["OVERALL_HALF", "Ratings", "Truth", "mean_quality", "overall_of", "rate"]
 
 Reals = NDArray[np.float32]
 Signal = NDArray[np.floating]
@@ -27,14 +27,12 @@ OVERALL_HALF = 0.26
 
 _CELL = 16  # frames that share one gain of target and interference: 0.26 s
 _PATTERN = 32  # frames over which spectrograms are compared: 0.5 s
-_CHANCE = (
-    3.0  # energy that a fitted gain explains of pure noise, in units of the noise per bin; overlap correlates bins
-)
+_CHANCE = 3.0  # what a fitted gain explains of pure noise, in energies of a bin; 1 without overlap of frames and bins
 _RIDGE = 1e-6
 _TINY = 1e-12
 _ALIKE = 0.8  # share of the variance of a spectrogram that counts as a full likeness
 _FORGIVEN = 0.9  # share of an incoherent copy of the target that is not heard as an artefact
-_RECALL = (0.05, 1.0)  # shares of loudness that mean none and all of it
+_NONE = 0.05  # share of the target's loudness that is as good as none of it
 _STEEPNESS = 1.2
 _INTERFERENCE = (0.40, _STEEPNESS)  # loudness relative to the target's at half quality, and steepness
 _ARTEFACTS = (0.40, _STEEPNESS)
@@ -52,9 +50,6 @@ class Ratings(NamedTuple):
     recall: float
     precision: float
     faithfulness: float
-
-
-AXES = Ratings._fields
 
 
 def rate(
@@ -91,17 +86,15 @@ class Truth:
         level = float(np.sqrt(np.mean(np.square(np.asarray(target, np.float64) + interference)))) or 1.0
         self._scale = 1 / level  # ratings do not depend on a gain of all signals, and float32 does not underflow
         self._target, self._interference = (self._spectrum(signal) for signal in (target, interference))
-        self._powers = [_power(self._target), _power(self._interference)]
-        self._energies = [power @ self.bands.members for power in self._powers]
-        self._cross = (self._target * self._interference.conj()).view(np.float32)
-        together = self._band_product(self._target, self._interference)
-        self._together = together
-        mixture = self._energies[0] + self._energies[1] + 2 * together.real
+        powers = [_power(self._target), _power(self._interference)]
+        self._energies = [power @ self.bands.members for power in powers]
+        self._together = self._band_product(self._target, self._interference)
+        mixture = self._energies[0] + self._energies[1] + 2 * self._together.real
         total = np.maximum(mixture @ self.bands.excite, 0).sum(axis=1)
         self._loud = float(np.percentile(total, 95)) or float(total.max()) or 1.0
         self._wanted = loudness(self._ideal())
         self.silent = float(self._wanted.sum()) <= FLOOR  # or so soft that nobody hears it beside the rest
-        self._patterns = [_pattern(power) for power in self._powers]
+        self._patterns = [_pattern(power) for power in powers]
 
     def rate(self, answer: Signal, artefact: Signal | None = None) -> Ratings:
         """See `rate`; an answer to a silent target is 1 on every axis."""
@@ -210,8 +203,7 @@ class Truth:
         """Recall, precision and faithfulness in 0…1."""
         wanted, found = self._wanted, loudness(parts.target)
         share = float(np.minimum(wanted, found).sum() / wanted.sum())
-        none, everything = _RECALL
-        recall = float(np.clip((share - none) / (everything - none), 0, 1))
+        recall = float(np.clip((share - _NONE) / (1 - _NONE), 0, 1))
         level = 10 * np.log10(float(parts.target.sum()) / float(self._ideal().sum()) + _TINY)
         present = min(
             1.0, (1 + np.exp(_PRESENCE[0] / _PRESENCE[1])) / (1 + np.exp((_PRESENCE[0] - level) / _PRESENCE[1]))

@@ -19,7 +19,7 @@ from functools import cache, lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
@@ -27,13 +27,13 @@ import torch
 from numpy.typing import NDArray
 
 from judge.degrade import RATE
-from judge.families import FAMILIES, Scene, answer
-from judge.labels import Truth
+from judge.families import FAMILIES, answer
+from judge.labels import Ratings, Truth
 from judge.queries import Casting, Drawn, Roles, draw_query
 from judge.stems import DOMAINS, Stem, load_pool, mini_pool
 from judge.summary import summarise
-from sam_audio_bench.errors import BenchError, Precondition, UsageError
-from sam_audio_bench.files import dump_json, replacing, write_json
+from sam_audio_bench.errors import BenchError, Precondition, StoreError, UsageError
+from sam_audio_bench.files import dump_json, load_json, replacing, sha256, write_json
 from sam_audio_bench.run.progress import Progress
 
 __all__ = ["SETS", "Set", "main", "simulate", "simulate_mixture"]
@@ -47,6 +47,7 @@ PER_SHARD = 100
 _ANSWERS = (4, 5, 6)
 _OTHER_PROMPT = 0.5  # of the answers that are asked for with one more prompt
 _ABSENT = 0.35  # of these prompts where another source could be asked for
+_NOTHING = Ratings(1.0, 1.0, 1.0, 1.0)
 _PEAK = 0.999
 
 
@@ -129,56 +130,63 @@ def _families(held_out: bool, random: Random) -> list[str]:
     return [str(name) for name in random.choice(names, random.choice(_ANSWERS), replace=False, p=shares / shares.sum())]
 
 
+class _Asked(NamedTuple):
+    """One prompt: its text, the label of the sound that it names, what it is to the answer, and what is right."""
+
+    text: str
+    label: str
+    kind: str  # "intended", "wrong" or "absent"
+    truth: Truth | None  # None: the sound is not there
+
+
 def _rows(key: str, drawn: Drawn, families: list[str], answers: list[Signal], random: Random) -> list[dict[str, Any]]:
-    """Ratings of every answer for what was asked, and of half of them for one text that asks for something else.
-
-    A silent answer to a text for a sound that is not there would be right; it is left out.
-    """
-    truths = _truths(drawn.scene)
+    """Ratings of every answer for what was asked, and of half of them for one text that asks for something else."""
     rows = []
-
-    def add(k: int, text: str, label: str, kind: str, truth: Truth | None) -> None:
-        ratings = (
-            truth.rate(answers[k])._asdict()
-            if truth
-            else dict.fromkeys(("overall", "recall", "precision", "faithfulness"), 1.0)
-        )
-        rows.append(
-            {
-                "target": k,
-                "text": text,
-                "label": label,
-                "kind": kind,
-                "query": f"{key}/{text}",
-                "system": families[k],
-                "scores": ratings,
-                "raters": 1,
-            }
-        )
-
-    for k in range(len(answers)):
-        add(k, drawn.scene.text, drawn.stems[0].label, "intended", truths(0))
-        if random.random() >= _OTHER_PROMPT:
-            continue
-        if drawn.wrong and random.random() >= _ABSENT:
-            other = int(random.integers(len(drawn.wrong)))
-            add(k, drawn.wrong[other], drawn.stems[other + 1].label, "wrong", truths(other + 1))
-        elif drawn.absent and _heard(answers[k], drawn.scene.mixture):
-            add(k, *drawn.absent, "absent", None)
+    prompts = _prompts(drawn)
+    for k, (family, signal) in enumerate(zip(families, answers, strict=True)):
+        for asked in (prompts(0), *_another(drawn, prompts, signal, random)):
+            right = asked.truth.rate(signal) if asked.truth else _NOTHING
+            rows.append(
+                {
+                    "target": k,
+                    "text": asked.text,
+                    "label": asked.label,
+                    "kind": asked.kind,
+                    "query": f"{key}/{asked.text}",
+                    "system": family,
+                    "scores": right._asdict(),
+                    "raters": 1,
+                }
+            )
     return rows
 
 
-def _truths(scene: Scene) -> Callable[[int], Truth]:
-    """Target and interference when source n is asked for; 0 is the scene's own target."""
+def _prompts(drawn: Drawn) -> Callable[[int], _Asked]:
+    """Asks for source n of the mixture; 0 is the target."""
+    scene = drawn.scene
 
     @cache
-    def truth(source: int) -> Truth:
+    def prompt(source: int) -> _Asked:
+        label = drawn.stems[source].label
         if source == 0:
-            return Truth(scene.target, scene.interference, RATE)
+            return _Asked(scene.text, label, "intended", Truth(scene.target, scene.interference, RATE))
         wanted = scene.others[source - 1]
-        return Truth(wanted, scene.mixture - wanted, RATE)
+        return _Asked(drawn.wrong[source - 1], label, "wrong", Truth(wanted, scene.mixture - wanted, RATE))
 
-    return truth
+    return prompt
+
+
+def _another(drawn: Drawn, prompts: Callable[[int], _Asked], signal: Signal, random: Random) -> Iterator[_Asked]:
+    """For half of the answers, a text for another source or for a sound that is not there.
+
+    A silent answer to the latter would be right; it is left out.
+    """
+    if random.random() >= _OTHER_PROMPT:
+        return
+    if drawn.wrong and random.random() >= _ABSENT:
+        yield prompts(int(random.integers(len(drawn.wrong))) + 1)
+    elif drawn.absent and _heard(signal, drawn.scene.mixture):
+        yield _Asked(*drawn.absent, "absent", None)
 
 
 def _heard(signal: Signal, mixture: Signal) -> bool:
@@ -229,18 +237,42 @@ def simulate(
     folder, total = out / name, mixtures or SETS[name].mixtures
     made = partial(simulate_mixture, pool, name, seed)
     _casting(pool, name)  # complains before any work
+    _agree(folder / "plan.json", {"set": name, "seed": seed, "stems": _digest(pool)})
     with Progress(total, show=progress) as bar, _mapper(workers) as each:
         count = bar.counting(name)
         for start in range(0, total, PER_SHARD):
             indices = range(start, min(start + PER_SHARD, total))
             path = folder / f"shard-{start // PER_SHARD:05d}.tar"
-            if path.exists():
+            if _complete(path, len(indices)):
                 for _ in indices:
                     count(None)
                 continue
             _shard(path, _counted(each(made, indices), count))
     write_json(folder / "summary.json", {"set": name, "seed": seed, "mixtures": total, **summarise(folder)})
     return folder
+
+
+def _digest(pool: str) -> str:
+    return sha256("\n".join(sorted(f"{stem.id} {stem.split}" for stem in _stems(pool))).encode())
+
+
+def _agree(path: Path, plan: dict[str, Any]) -> None:
+    """Keeps what a folder was begun with, and refuses to go on with anything else."""
+    if not path.exists():
+        write_json(path, plan)
+    elif (begun := load_json(path)) != plan:
+        found = ", ".join(f"{key} {begun.get(key)}" for key in plan if begun.get(key) != plan[key])
+        raise StoreError(
+            f"expected {path.parent} to be begun with this set, seed and stems, found {found}; choose --out"
+        )
+
+
+def _complete(path: Path, mixtures: int) -> bool:
+    """Whether a shard exists and has as many mixtures as it should; the last one of a smaller run has fewer."""
+    if not path.exists():
+        return False
+    with tarfile.open(path) as tar:
+        return sum(name.endswith(".json") for name in tar.getnames()) == mixtures
 
 
 def _counted(mixtures: Iterable[Any], count: Callable[[None], None]) -> Iterator[Any]:

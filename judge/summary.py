@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from judge.labels import AXES
+from sam_audio_bench.judge.scores import AXES
 
 __all__ = ["read_rows", "summarise"]
 

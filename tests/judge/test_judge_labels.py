@@ -11,9 +11,10 @@ from scipy.signal import butter, sosfilt
 from judge.codecs import CODECS, round_trip
 from judge.degrade import RATE, TRANSFORM
 from judge.hearing import MASKING, bands_of, loudness, spectrum
-from judge.labels import AXES, Ratings, Truth, rate
+from judge.labels import Ratings, Truth, rate
 from judge.queries import Casting, Roles, draw_query
 from judge.stems import mini_pool, samples
+from sam_audio_bench.judge.scores import AXES
 
 SEEDS = range(6)  # two scenes a domain
 

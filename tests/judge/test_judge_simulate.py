@@ -18,12 +18,13 @@ from judge import degrade
 from judge.anchor import Curve, fit_curve, fit_half, listeners
 from judge.degrade import RATE, TRANSFORM
 from judge.families import FAMILIES, Scene, answer
-from judge.labels import AXES, OVERALL_HALF, overall_of, rate
+from judge.labels import OVERALL_HALF, overall_of, rate
 from judge.queries import SECONDS, Casting, Roles, draw_query
 from judge.simulate import SETS, main, simulate, simulate_mixture
 from judge.stems import Stem, load_pool, mini_pool, tell_apart
 from judge.summary import read_rows
-from sam_audio_bench.errors import Precondition, UsageError
+from sam_audio_bench.errors import Precondition, StoreError, UsageError
+from sam_audio_bench.judge.scores import AXES
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +64,21 @@ def test_a_mixture_has_its_files(folder):
     assert sum(1 for name in files if name.endswith(".json")) == 8
 
 
-def test_the_same_whatever_the_workers_and_after_an_interruption(folder, tmp_path):
+def test_the_same_whatever_the_workers(folder, tmp_path):
     other = simulate("mini", tmp_path, "train", mixtures=8, workers=2)
-    shard = "shard-00000.tar"
-    assert (other / shard).read_bytes() == (folder / shard).read_bytes()
-    (other / shard).write_bytes(b"kept")
-    with pytest.raises(tarfile.ReadError):  # what is there is not made again, only summed up
-        simulate("mini", tmp_path, "train", mixtures=8)
-    assert (other / shard).read_bytes() == b"kept"
+    assert (other / "shard-00000.tar").read_bytes() == (folder / "shard-00000.tar").read_bytes()
+
+
+def test_going_on(tmp_path):
+    """Complete shards are kept, incomplete ones made again, and another seed is refused."""
+    shard = simulate("mini", tmp_path, "valid", mixtures=1) / "shard-00000.tar"
+    stamp = shard.stat().st_mtime_ns
+    simulate("mini", tmp_path, "valid", mixtures=1)
+    assert shard.stat().st_mtime_ns == stamp
+    simulate("mini", tmp_path, "valid", mixtures=2)
+    assert sum(name.endswith(".json") for name in members(shard)) == 2
+    with pytest.raises(StoreError, match="found seed 1; choose --out"):
+        simulate("mini", tmp_path, "valid", mixtures=2, seed=2)
 
 
 def test_another_seed_gives_other_mixtures():
