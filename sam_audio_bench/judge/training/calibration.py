@@ -1,8 +1,8 @@
 """The scale of ratings and the width of intervals, fitted on held-out data.
 
 A network's ratings shrink towards the middle. They are mapped by a line through a few knots, `JudgeNetwork.calibrate`:
-for the least error, or so that ratings are as spread over the scale as listeners' are. The order of answers stays, since
-the line rises everywhere. Then the spread of each axis is scaled so that the 80 % interval holds 80 %.
+for the least error, or so that ratings are as spread over the scale as listeners' are. The order of answers stays,
+since the line rises everywhere. Then the spread of each axis is scaled so that the 80 % interval holds 80 %.
 """
 
 from __future__ import annotations

@@ -31,10 +31,11 @@ COLUMNS = (
 )  # fmt: skip
 """Of `Examples.rows`.
 
-``query`` names mixture and prompt, ``item`` the mixture, ``group`` the recording it was cut from. ``label`` and ``kind``
-are what simulations know: the event that the text means, and whether it is intended, wrong or absent. ``spans`` are as
-`sam_audio_bench.tasks.manifest.parse_spans` reads them; ``video`` is a file of features. ``mixture`` and ``answer`` are
-places in `Examples.clips`. Axes that were not rated are NaN. ``raters`` is of how many opinions the scores are means.
+``query`` names mixture and prompt, ``item`` the mixture, ``group`` the recording that it was cut from, or, with " & "
+between them, those that it was mixed of. ``label`` and ``kind`` are what simulations know: the event that the text
+means, and whether it is intended, wrong or absent. ``spans`` are as `sam_audio_bench.tasks.manifest.parse_spans` reads;
+``video`` is a file of features. ``mixture`` and ``answer`` are places in `Examples.clips`. Axes that were not rated are
+NaN. ``raters`` is of how many opinions the scores are means.
 """
 
 _BIGGEST = 512 * 2**20  # bytes of an encoded clip

@@ -43,7 +43,7 @@ def finish(recipe: Recipe, folder: Path, ready: Ready, state: State) -> None:
     evidence = Evidence(
         name=recipe.name,
         rated=rated,
-        agreement=agreement_rows(rated, seed=recipe.seed),
+        agreement=agreement_rows(rated, resamples=500, seed=recipe.seed),
         coverage=inside,
         looks=state.looks,
         best=int(best["step"]),

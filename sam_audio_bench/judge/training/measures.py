@@ -24,7 +24,7 @@ COEFFICIENTS = {"pearson": "pcc", "spearman": "srcc", "kendall": "tau", "accurac
 
 _LEVELS = ("utterance", "within_item", "system")
 _FEW = 3
-_KENDALL_CELLS = 4000  # beyond, τ and the accuracy of pairs take minutes
+_PAIR_CELLS = 4000  # beyond, the accuracy of all their pairs takes minutes
 
 Ceilings = Mapping[tuple[str, str], float | None]
 
@@ -141,7 +141,7 @@ def _slices(rated: Rated) -> Iterator[tuple[str, str, pd.DataFrame]]:
 
 def _correlations(table: pd.DataFrame, *, resamples: int, seed: int) -> list[Correlation]:
     """Every level; an answer that a system gave again to the same query is a column of its own below system level."""
-    names = tuple(COEFFICIENTS) if len(table) <= _KENDALL_CELLS else tuple(COEFFICIENTS)[:2]
+    names = [name for name in COEFFICIENTS if name != "accuracy" or len(table) <= _PAIR_CELLS]
     copies = table.groupby(["item", "system"]).cumcount()
     fine = table.assign(system=table["system"] + copies.where(copies > 0, "").map(lambda n: f" {n}" if n != "" else ""))
     found = []

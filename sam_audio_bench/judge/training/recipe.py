@@ -127,8 +127,8 @@ class Recipe(_Table):
     init: str = ""  # a judge's folder or name; empty: [judge], a small judge's config, at random
     reset: tuple[str, ...] = ()  # parts of init whose weights are drawn anew
     train: tuple[str, ...] = ("all",)  # parts that learn
-    listener: str = ""  # folder of a small judge's listener, where [judge] is small
-    words: str = ""  # folder of its word vectors
+    listener: str = ""  # folder of a small judge's listener, or a small judge that has it, where there is [judge]
+    words: str = ""  # the same of its word vectors
     text_dropout: float = 0.5  # share of queries that a small judge reads through the names of events alone
     calibration: str = "least_squares"
     judge: Mapping[str, Any] = field(default_factory=dict)

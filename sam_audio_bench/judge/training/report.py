@@ -19,6 +19,7 @@ from sam_audio_bench.judge.training.rating import Rated
 
 __all__ = ["Evidence", "data_facts", "said_by", "write_card", "write_report"]
 
+_SIZES = ("rows", "answers", "mixtures", "recordings")
 _PACKAGES = ("torch", "transformers", "accelerate", "numpy", "scipy")
 
 
@@ -115,7 +116,7 @@ It was trained on ratings by listeners.
 | | rows | answers | mixtures | recordings | systems |
 | --- | ---: | ---: | ---: | ---: | ---: |
 {% for side, facts in data.items() -%}
-| {{ side }} | {{ [facts.rows, facts.answers, facts.mixtures, facts.recordings, facts.systems | length] | join(" | ") }} |
+| {{ side }} | {{ sizes(facts) | join(" | ") }} |
 {% endfor %}
 Held-out answers are of other recordings than those it was trained on{% if new %}, and by systems that it never heard:
 {{ new | join(", ") }}{% endif %}. Trained parts: {{ parts | join(", ") }}; {{ parameters }} parameters learned.
@@ -127,8 +128,8 @@ Held-out answers are of other recordings than those it was trained on{% if new %
 {% for row in table -%}
 | {{ row.domain }} | {{ row.axis }} | {{ row.pcc }} | {{ row.srcc }} | {{ row.rmse }} | {{ row.n }} |
 {% endfor %}
-In brackets: 95 % intervals; of correlations, over recordings and systems. Weights, scale and spread were chosen on these
-answers, so the numbers are a little too good; measure on a set of your own with `sabench judge evaluate`.
+In brackets: 95 % intervals; of correlations, over recordings and systems. Weights, scale and spread were chosen on
+these answers, so the numbers are a little too good; measure on others with `sabench judge evaluate`.
 
 {% if coverage -%}
 Its 80 % interval (rating ± 1.28 spreads), fitted on one half of the recordings, held this share of the other half:
@@ -136,8 +137,8 @@ Its 80 % interval (rating ± 1.28 spreads), fitted on one half of the recordings
 {% endif %}
 ## Limits
 
-It hears mono at {{ rate }} Hz. It knows the sounds and the errors that it was trained on; others it may misjudge without
-being less sure. It is no substitute for a listening test where a decision hangs on it.
+It hears mono at {{ rate }} Hz. It knows the sounds and the errors that it was trained on; others it may misjudge
+without being less sure. It is no substitute for a listening test where a decision hangs on it.
 """
 
 
@@ -151,6 +152,7 @@ def write_card(path: Path, evidence: Evidence, *, rate: int) -> None:
         said=said_by(evidence.rated.examples),
         simulated=evidence.rated.examples.simulated,
         data=facts["data"],
+        sizes=lambda one: [one[name] for name in _SIZES] + [len(one["systems"])],
         new=[name for name in held["systems"] if name not in learned["systems"]],
         parts=facts["recipe"]["train"],
         parameters=f"{facts['parameters_trained']:,}",

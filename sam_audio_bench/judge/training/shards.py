@@ -4,9 +4,9 @@
     KEY.K.target.flac   the K-th answer to it
     KEY.json            {"key", "domain", "group", "classes", "seconds", "rows": [ROW, …]}
 
-The group is a name, or a list of the recordings that the mixture was made of. A ROW is ``{"target": K, "text", "label", "kind", "query", "system", "scores": {axis: 1…5}, "raters"}``. Members are
-indexed once and read by their place, so that any order costs the same. Nothing is unpacked: a member's name never
-becomes a path.
+The group is a name, or a list of the recordings that the mixture was made of. A ROW is ``{"target": K, "text", "label",
+"kind", "query", "system", "scores": {axis: 1…5}, "raters"}``. Members are indexed once and read by their place, so that
+any order costs the same. Nothing is unpacked: a member's name never becomes a path.
 """
 
 from __future__ import annotations

@@ -22,8 +22,9 @@ def split(
     """Training and held-out examples of one set.
 
     Held out are all answers to a share of the recordings; a recording's side depends on its name, the seed and no
-    other recording, so that more data move nothing. A mixture of recordings of both sides is on neither. Where ``systems`` are held out, training has none of their
-    answers, and only they are kept of the held-out recordings: both are new, then.
+    other recording, so that more data move nothing. Mixtures of recordings of both sides are left out. Where
+    ``systems`` are held out, training has none of their answers, and only they are kept of the held-out recordings:
+    both are new, then.
 
     Raises:
         UsageError: an unknown system, or a side without rows.
@@ -33,17 +34,17 @@ def split(
     if unknown:
         known = ", ".join(sorted(map(str, rows["system"].unique())))
         raise UsageError(f"expected data.hold_out_systems among {known}, found {', '.join(unknown)}")
-    names = rows["group"].unique()
-    shares = {name: [_place(one, seed) < groups for one in recordings_of(name)] for name in names}
-    held = rows["group"].map({name: all(sides) for name, sides in shares.items()}).to_numpy(bool)
-    apart = rows["group"].map({name: not any(sides) for name, sides in shares.items()}).to_numpy(bool)
+    names = {str(name): _recordings(str(name)) for name in rows["group"].unique()}
+    held_out = {one: _place(one, seed) < groups for some in names.values() for one in some}
+    held = rows["group"].map({name: all(held_out[one] for one in some) for name, some in names.items()}).to_numpy(bool)
+    free = rows["group"].map({name: not any(held_out[one] for one in some) for name, some in names.items()})
     away = rows["system"].isin(systems).to_numpy(bool)
-    learned = apart & ~away
+    learned = free.to_numpy(bool) & ~away
     kept = held & away if systems else held
     if not learned.any() or not kept.any():
         raise UsageError(
             f"expected rows to learn from and rows to hold out, found {int(learned.sum())} and {int(kept.sum())} of "
-            f"{len(names)} recordings; change data.hold_out_groups or name data.valid"
+            f"{len(held_out)} recordings; change data.hold_out_groups or name data.valid"
         )
     return examples.only(learned), examples.only(kept)
 
@@ -89,6 +90,15 @@ def _mixtures(examples: Examples) -> dict[str, str]:
     return {
         examples.clips[place].digest(): str(item) for place, item in zip(firsts["mixture"], firsts["item"], strict=True)
     }
+
+
+def _recordings(group: str) -> list[str]:
+    """The recordings that a mixture was made of: ``a & b`` is of two."""
+    return group.split(" & ")
+
+
+def _all_recordings(examples: Examples) -> set[str]:
+    return {one for group in examples.rows["group"].unique() for one in _recordings(str(group))}
 
 
 def _place(name: str, seed: int) -> float:

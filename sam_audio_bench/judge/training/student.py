@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +18,11 @@ from sam_audio_bench.files import load_json
 from sam_audio_bench.judge.config import JudgeConfig
 from sam_audio_bench.judge.model import SAJ
 from sam_audio_bench.judge.network import JudgeNetwork
-from sam_audio_bench.judge.places import find_judge
+from sam_audio_bench.judge.places import SHIPPED, find_judge
 from sam_audio_bench.judge.processor import JudgeProcessor
 from sam_audio_bench.judge.training.recipe import Recipe
 from sam_audio_bench.judge.words import WordTokens
-from sam_audio_bench.nn.checkpoint import load_strict, open_weights
+from sam_audio_bench.nn.checkpoint import load_strict, open_weights, under
 
 __all__ = ["PARTS_OF", "Batch", "Start", "Student", "choose_parts", "remember_texts", "start_judge"]
 
@@ -196,21 +196,37 @@ def _small(recipe: Recipe) -> tuple[SAJ, Path]:
             "expected [judge.small] in the recipe, found none: to train a judge of the released layout, name one as "
             "init; reset draws its layers anew"
         )
-    folders = {"listener": Path(recipe.listener), "words": Path(recipe.words)}
-    for name, folder in folders.items():
-        if not (folder / "config.json").is_file():
-            raise Precondition(
-                f"expected config.json and model.safetensors of a small judge's {name} in {folder}, found none; "
-                f"correct {name} in the recipe, or make it first"
-            )
-    parts = {name: load_json(folder / "config.json") for name, folder in folders.items()}
-    small = {**recipe.judge["small"], **parts, "familiar": 0}
+    listener, words = _part("listener", recipe.listener), _part("words", recipe.words)
+    small = {**recipe.judge["small"], "listener": listener.config, "words": words.config, "familiar": 0}
     judge = SAJ(JudgeConfig.of_options({**recipe.judge, "small": small}))
     assert judge.ear is not None
-    for part, folder in ((judge.ear.listener, folders["listener"]), (judge.ear.words, folders["words"])):
-        load_strict(part, open_weights(folder), source=folder)
-    judge.processor = _reading(judge, folders["words"])
-    return judge, folders["words"]
+    load_strict(judge.ear.listener, listener.tensors, source=listener.folder)
+    load_strict(judge.ear.words, words.tensors, source=words.folder)
+    judge.processor = _reading(judge, words.folder)
+    return judge, words.folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """A listener or word vectors."""
+
+    config: Any
+    tensors: dict[str, Tensor]
+    folder: Path
+
+
+def _part(name: str, place: str) -> _Part:
+    """A part in a folder of its own, or that of a small judge, by its folder or name."""
+    folder = SHIPPED.get(place, Path(place))
+    if not place or not (folder / "config.json").is_file():
+        raise Precondition(
+            f"expected config.json and model.safetensors of a small judge's {name}, or a small judge, in {folder}, "
+            f"found none; correct {name} in the recipe, or make it first"
+        )
+    config, tensors = load_json(folder / "config.json"), open_weights(folder)
+    if "small" not in config:
+        return _Part(config=config, tensors=tensors, folder=folder)
+    return _Part(config=config["small"][name], tensors=under(tensors, f"ear.{name}."), folder=folder)
 
 
 def _reading(judge: SAJ, words: Path) -> JudgeProcessor:

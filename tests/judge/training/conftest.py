@@ -76,8 +76,8 @@ def write_shards() -> Callable[..., Path]:
                     for place, (system, (kept, left)) in enumerate(SYSTEMS.items()):
                         add(archive, f"{key}.{place}.target.flac", flac(kept * tone + left * noise))
                         rows.append(
-                            {"target": place, "text": text, "kind": "intended", "query": f"{key}/{text}", "system": system,
-                             "scores": scores(kept, left), "raters": 1}
+                            {"target": place, "text": text, "kind": "intended", "query": f"{key}/{text}",
+                             "system": system, "scores": scores(kept, left), "raters": 1}
                         )  # fmt: skip
                     facts = {"key": key, "domain": ("sfx", "music")[number % 2], "group": f"{prefix}g{number // 2}",
                              "classes": [text], "seconds": len(tone) / RATE, "rows": rows}  # fmt: skip

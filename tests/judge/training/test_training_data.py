@@ -42,7 +42,7 @@ def test_the_recipes_of_the_repository_are_read(path: Path) -> None:
     ("change", "message"),
     [
         ({"optimiser": {}}, "unknown key 'optimiser' in the recipe: did you mean 'optimizer'?"),
-        ({"optimizer": {"learning_rte": 1}}, r"'learning_rte' in \[optimizer\] of the recipe: did you mean 'learning_rate'"),
+        ({"optimizer": {"learning_rte": 1}}, r"'learning_rte' in \[optimizer\] .* mean 'learning_rate'"),
         ({"optimizer": {"epochs": 1.5}}, "expected optimizer.epochs to be int"),
         ({"optimizer": {"epochs": 0}}, "expected optimizer.epochs between 1"),
         ({"train": ["heads"]}, "expected train among .* found 'heads'; did you mean 'head'"),
@@ -112,7 +112,7 @@ def facts(change: dict[str, Any]) -> Callable[[str, bytes], tuple[str, bytes]]:
         (lambda name, data: None if name.endswith("mixture.flac") else (name, data), "0000.mixture.flac in"),
         (lambda name, data: None if ".2." in name else (name, data), "which a row rates, found none"),
         (lambda name, data: (name, b"{" if name.endswith("json") else data), "to say what was rated"),
-        (facts({"rows": [{"target": 0, "text": "a", "system": "b", "scores": {"overall": 6}}]}), "greater than the max"),
+        (facts({"rows": [{"target": 0, "text": "a", "system": "b", "scores": {"overall": 6}}]}), "greater than"),
         (facts({"rows": [{"target": 0, "text": "a", "system": "b", "scores": {"mos": 3}}]}), "Additional properties"),
         (facts({"key": "other"}), "to speak of '0000', found 'other'"),
         (facts({"rows": []}), "found no row"),
@@ -194,12 +194,11 @@ def test_tables_and_archives_of_the_same_answers_agree(shards: Path, tmp_path: P
     ours = read_shards(shards)
     records = []
     for row in ours.rows.itertuples():
-        for place, name in ((row.mixture, "mixture"), (row.answer, "target")):
-            soundfile.write(
-                tmp_path / f"{place}.wav", ours.clips[place].wave(16_000, 10).numpy(), 16_000, subtype="FLOAT"
-            )
-        records.append({"mixture": f"{row.mixture}.wav", "target": f"{row.answer}.wav", "text": row.text, "item": row.item,
-                        "group": row.group, "system": row.system, "domain": row.domain,
+        for place in (row.mixture, row.answer):
+            wave = ours.clips[place].wave(16_000, 10).numpy()
+            soundfile.write(tmp_path / f"{place}.wav", wave, 16_000, subtype="FLOAT")
+        records.append({"mixture": f"{row.mixture}.wav", "target": f"{row.answer}.wav", "text": row.text,
+                        "item": row.item, "group": row.group, "system": row.system, "domain": row.domain,
                         **{axis: getattr(row, axis) for axis in AXES}})  # fmt: skip
     pd.DataFrame(records).to_csv(tmp_path / "table.csv", index=False)
     theirs = read_ratings(tmp_path / "table.csv")
@@ -223,7 +222,7 @@ def test_splits_leave_nothing_in_common(shards: Path) -> None:
     check_leakage(learned, held, ["muffled"])
     again, _ = split(examples.only(examples.rows["domain"] == "sfx"), groups=0.4, seed=1)
     assert set(again.rows["group"]) <= set(learned.rows["group"])  # more data move no recording
-    with pytest.raises(UsageError, match="expected data.hold_out_systems among ideal"):
+    with pytest.raises(UsageError, match=r"expected data\.hold_out_systems among ideal"):
         split(examples, groups=0.4, systems=["spleeter"])
     with pytest.raises(UsageError, match="found 80 and 0"):
         split(examples, groups=0.0)

@@ -1,4 +1,4 @@
-"""Whole runs: they learn, go on after a kill to the same bits, run on several processes, and what they write is read."""
+"""Whole runs: they learn, go on after a kill to the same bits, run as several processes; what they write is read."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.judge import SAJ, load
 from sam_audio_bench.judge.scores import AXES
 from sam_audio_bench.judge.training.checkpoint import NAME
+from sam_audio_bench.judge.training.export import export
 from sam_audio_bench.judge.training.loop import train
 from sam_audio_bench.judge.training.rating import rate_examples
 from sam_audio_bench.judge.training.recipe import recipe_of
@@ -147,8 +148,6 @@ def test_what_is_exported_is_what_was_trained(run: Path, tmp_path: Path, shards:
     assert all(torch.equal(tensors[name], state[name]) for name in state)
     assert (tmp_path / "mine" / "README.md").is_file()
     with pytest.raises(Precondition, match="without a judge"):
-        from sam_audio_bench.judge.training.export import export
-
         export(run, tmp_path / "mine")
 
 
