@@ -34,7 +34,7 @@ def split(
     if unknown:
         known = ", ".join(sorted(map(str, rows["system"].unique())))
         raise UsageError(f"expected data.hold_out_systems among {known}, found {', '.join(unknown)}")
-    names = {str(name): _recordings(str(name)) for name in rows["group"].unique()}
+    names = {str(name): recordings_of(name) for name in rows["group"].unique()}
     held_out = {one: _place(one, seed) < groups for some in names.values() for one in some}
     held = rows["group"].map({name: all(held_out[one] for one in some) for name, some in names.items()}).to_numpy(bool)
     free = rows["group"].map({name: not any(held_out[one] for one in some) for name, some in names.items()})
@@ -90,15 +90,6 @@ def _mixtures(examples: Examples) -> dict[str, str]:
     return {
         examples.clips[place].digest(): str(item) for place, item in zip(firsts["mixture"], firsts["item"], strict=True)
     }
-
-
-def _recordings(group: str) -> list[str]:
-    """The recordings that a mixture was made of: ``a & b`` is of two."""
-    return group.split(" & ")
-
-
-def _all_recordings(examples: Examples) -> set[str]:
-    return {one for group in examples.rows["group"].unique() for one in _recordings(str(group))}
 
 
 def _place(name: str, seed: int) -> float:
