@@ -19,6 +19,7 @@ from sam_audio_bench.nn.config import Config
 __all__ = ["Evidence", "EvidenceConfig", "Sides"]
 
 _LEVELS = 5  # log-mels of mixture, answer and residual, and how far answer and residual are below the mixture
+_PATCH = 4  # rows and bands of the first patches
 _MARKS = 17  # numbers a frame, see `Evidence.marks`
 _MEL_CENTRE, _MEL_SCALE = -4.0, 3.0  # typical log-mel of sounds at the judge's level
 
@@ -27,7 +28,7 @@ _MEL_CENTRE, _MEL_SCALE = -4.0, 3.0  # typical log-mel of sounds at the judge's 
 class EvidenceConfig(Config):
     """Dimensions of `Evidence`."""
 
-    channels: tuple[int, ...] = (16, 32, 48, 64)
+    channels: tuple[int, ...] = (32, 64, 96)
     hidden: int = 128
     dropout: float = 0.1
 
@@ -45,16 +46,27 @@ class Sides:
         return self.mixture, self.answer, self.residual
 
 
-class _Block(nn.Module):
-    """Depthwise separable convolution that halves bands; no norm, so that no frame depends on the clip's length."""
+class _Patches(nn.Module):
+    """Patches of rows and bands to numbers: each stage joins four neighbours, all frames and places share its weights.
 
-    def __init__(self, inner: int, outer: int, stride: tuple[int, int]) -> None:
+    A frame's patches do not reach into its neighbours, so that no frame depends on the clip's length.
+    """
+
+    def __init__(self, channels: tuple[int, ...], bands: int) -> None:
         super().__init__()
-        self.depth = nn.Conv2d(inner, inner, (5, 5), stride=stride, padding=(2, 2), groups=inner, bias=False)
-        self.point = nn.Conv2d(inner, outer, 1)
+        self.place = nn.Parameter(torch.zeros(bands // _PATCH, channels[0]))
+        sizes = [_LEVELS * _PATCH**2, *(4 * size for size in channels[:-1])]
+        self.stages = nn.ModuleList(nn.Linear(size, own) for size, own in zip(sizes, channels, strict=True))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.silu(self.point(self.depth(x)))
+        """``[B, F, R, M, levels] -> [B, F, channels]``."""
+        for number, stage in enumerate(self.stages):
+            size = _PATCH if number == 0 else 2
+            rows, bands = x.shape[2] // size, x.shape[3] // size
+            x = x.unflatten(3, (bands, size)).unflatten(2, (rows, size)).transpose(3, 4).flatten(4)
+            x = stage(x)
+            x = F.silu(x + self.place if number == 0 else x)
+        return x.flatten(2)
 
 
 class Evidence(nn.Module):
@@ -63,7 +75,7 @@ class Evidence(nn.Module):
     Args:
         config: dimensions.
         bands: M.
-        rows: R, a multiple of 4.
+        rows: R.
         embedding: E.
         text: t.
         width: of the evidence.
@@ -72,17 +84,11 @@ class Evidence(nn.Module):
     def __init__(self, config: EvidenceConfig, *, bands: int, rows: int, embedding: int, text: int, width: int) -> None:
         super().__init__()
         self.bands, self.rows = bands, rows
-        first, *others = config.channels
-        self.first = nn.Conv2d(_LEVELS, first, (5, 8), stride=(2, 4), padding=(2, 2))
-        strides = [(2, 2 if index < _halvings(rows // 4) else 1) for index in range(len(others))]
-        self.blocks = nn.ModuleList(
-            _Block(inner, outer, stride) for inner, outer, stride in zip(config.channels, others, strides, strict=False)
-        )
-        left = -(-bands // 2)
-        for _ in others:
-            left = -(-left // 2)
-        self.rows_left = rows // 4 // 2 ** sum(stride[1] == 2 for stride in strides)
-        self.detail_proj = nn.Linear(config.channels[-1] * left * self.rows_left, width)
+        self.patches = _Patches(config.channels, bands)
+        left = 2 ** (len(config.channels) - 1) * _PATCH
+        if rows % left or bands % left:
+            raise ValueError(f"expected rows and bands that {left} divides, found {rows} and {bands}")
+        self.detail_proj = nn.Linear(config.channels[-1] * (rows // left) * (bands // left), width)
         self.match = nn.Linear(text, embedding, bias=False)
         self.marks_in = nn.Linear(3 * (_MARKS + 3), config.hidden)
         self.marks_out = nn.Linear(config.hidden, width)
@@ -110,14 +116,10 @@ class Evidence(nn.Module):
 
     def detail(self, mels: Sides) -> Tensor:
         """Fine spectra, ``[B, F, channels]``: independent of the prompt."""
-        mixture, answer, residual = ((self._image(mel) - _MEL_CENTRE) / _MEL_SCALE for mel in mels.all())
-        x = torch.stack([mixture, answer, residual, answer - mixture, residual - mixture], dim=1)
-        x = F.silu(self.first(F.pad(x, (2, 2))))
-        for block in self.blocks:
-            x = block(x)
-        frames = mels.mixture.shape[1]
-        x = x[..., : frames * self.rows_left].unflatten(-1, (frames, self.rows_left))
-        return x.permute(0, 3, 1, 2, 4).flatten(2)
+        grids = [mel.unflatten(-1, (self.rows, self.bands)) for mel in mels.all()]
+        mixture, answer, residual = ((grid - _MEL_CENTRE) / _MEL_SCALE for grid in grids)
+        found: Tensor = self.patches(torch.stack([mixture, answer, residual, answer - mixture, residual - mixture], -1))
+        return found
 
     def marks(self, mels: Sides, embeddings: Sides, events: Sides, weights: Tensor) -> Tensor:
         """Seventeen numbers a frame, ``[B, F, 17]``.
@@ -145,10 +147,6 @@ class Evidence(nn.Module):
         """How near sounds are to the words, by a learned map: ``[B, F]``."""
         return F.cosine_similarity(embeddings, self.match(text)[:, None], dim=-1, eps=1e-6)
 
-    def _image(self, mel: Tensor) -> Tensor:
-        """``[B, F, R * M] -> [B, M, F * R]``."""
-        return mel.unflatten(-1, (self.rows, self.bands)).flatten(1, 2).transpose(1, 2)
-
 
 def _with_context(marks: Tensor, keep: Tensor) -> Tensor:
     """Marks of a frame beside their mean and maximum over the clip: ``[B, F, K] -> [B, F, 3 K]``."""
@@ -156,8 +154,3 @@ def _with_context(marks: Tensor, keep: Tensor) -> Tensor:
     mean = (marks * real).sum(dim=1, keepdim=True) / real.sum(dim=1, keepdim=True)
     most = marks.masked_fill(~real, -torch.inf).amax(dim=1, keepdim=True)
     return torch.cat([marks, mean.expand_as(marks), most.expand_as(marks)], dim=-1)
-
-
-def _halvings(rows: int) -> int:
-    """How often a number of rows can be halved."""
-    return (rows & -rows).bit_length() - 1

@@ -45,7 +45,7 @@ SMALL = {
     "small": {
         "listener": {"channels": [4, 8, 8], "blocks": [1, 1], "strides": [2, 2, 4], "width": 12, "events": 6},
         "words": {"vocabulary": 8, "width": 10, "events": 6},
-        "evidence": {"channels": [4, 6, 8], "hidden": 8},
+        "evidence": {"channels": [4, 6], "hidden": 8},
         "familiar": 3,
     },
     "bottleneck_dim": 16,

@@ -171,13 +171,13 @@ def test_gradients_reach_the_evidence_and_not_the_listener(small_folder: Path) -
     judge = SAJ.from_pretrained(small_folder).requires_grad_(True)
     judge(**given(judge)).values.sum().backward()
     reached = {name.rpartition(".")[0] for name, value in judge.named_parameters() if value.grad is not None}
-    assert {"head", "ear.evidence.first", "ear.evidence.match", "ear.evidence.marks_in"} <= reached
+    assert {"head", "ear.evidence.patches.stages.0", "ear.evidence.match", "ear.evidence.marks_in"} <= reached
     assert not any(name.startswith("ear.listener.layers") for name in reached)
 
 
 def evidence(rows: int = 16) -> Evidence:
     torch.manual_seed(0)
-    found = Evidence(EvidenceConfig(channels=(4, 6, 8)), bands=64, rows=rows, embedding=5, text=7, width=9)
+    found = Evidence(EvidenceConfig(channels=(4, 6)), bands=64, rows=rows, embedding=5, text=7, width=9)
     return found.eval().requires_grad_(False)
 
 
@@ -198,7 +198,7 @@ def test_marks_follow_the_prompts_event() -> None:
     assert marks.shape == (2, 4, 17)
 
 
-@pytest.mark.parametrize("rows", [4, 8, 16])
+@pytest.mark.parametrize("rows", [8, 16])
 def test_details_of_a_frame_are_where_it_is(rows: int) -> None:
     network = evidence(rows)
     mels = sides(rows * 64, frames=40)
@@ -208,7 +208,8 @@ def test_details_of_a_frame_are_where_it_is(rows: int) -> None:
     changed.answer[:, 30] += 1
     moved = (network.detail(changed) - plain).abs().amax(dim=(0, 2))
     assert float(moved[30]) > 1e-4
-    assert float(moved[:20].max()) == 0.0
+    moved[30] = 0
+    assert float(moved.max()) == 0.0
 
 
 def test_padding_is_no_evidence() -> None:
