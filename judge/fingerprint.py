@@ -1,0 +1,93 @@
+"""Tells whether a recording contains another one, whatever its level, start, file format or sampling rate.
+
+Landmarks (A. Wang, "An industrial-strength audio search algorithm", ISMIR 2003): peaks of the spectrogram, paired with
+later peaks near them; a pair is a hash of two frequencies and a time difference. Two recordings share audio if many
+hashes agree in one common time shift.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter
+
+__all__ = ["Index", "Match", "landmarks"]
+
+RATE = 16_000
+_SIZE, _HOP = 1024, 256  # 64 ms windows every 16 ms
+_NEIGHBOURHOOD = (9, 15)  # frames, bins: what a peak must dominate
+_FAN, _REACH = 6, 63  # pairs of a peak, frames to look ahead
+_DENSITY = 30  # peaks a second at most
+
+
+def landmarks(wave: NDArray[np.float32]) -> list[tuple[int, int]]:
+    """Hashes of a 16 kHz mono signal and the frame each starts at."""
+    if len(wave) < _SIZE:
+        wave = np.pad(wave, (0, _SIZE - len(wave)))
+    frames = np.lib.stride_tricks.sliding_window_view(wave, _SIZE)[::_HOP] * np.hanning(_SIZE).astype(np.float32)
+    power = np.log(np.abs(np.fft.rfft(frames, axis=1)) + 1e-6)
+    peak = (power == maximum_filter(power, _NEIGHBOURHOOD)) & (power > power.max() - 7)  # 60 dB under the loudest
+    times, bins = np.nonzero(peak)
+    strongest = np.argsort(-power[times, bins])[: max(40, round(_DENSITY * len(wave) / RATE))]
+    order = np.lexsort((bins[strongest], times[strongest]))
+    times, bins = times[strongest][order], bins[strongest][order]
+    found = []
+    for first in range(len(times)):
+        pairs = 0
+        for second in range(first + 1, len(times)):
+            gap = int(times[second] - times[first])
+            if gap > _REACH or pairs == _FAN:
+                break
+            if gap > 0:
+                found.append(((int(bins[first]) << 16) | (int(bins[second]) << 6) | gap, int(times[first])))
+                pairs += 1
+    return found
+
+
+@dataclass(frozen=True)
+class Match:
+    """The known recording that fits best, how many hashes agree in one shift, and their share of the shorter one's."""
+
+    name: str
+    votes: int
+    share: float
+
+    @property
+    def same(self) -> bool:
+        """Whether that is the same audio.
+
+        Measured on the pool: one note of one soundfont reaches a share of .06, unrelated recordings .03 with 9 votes;
+        copies of mini's originals, cut and coded anew, .1 to .7.
+        """
+        return self.votes >= 10 and self.share >= 0.07
+
+
+class Index:
+    """Recordings to be recognised: ``(name, 16 kHz mono samples)``."""
+
+    def __init__(self, known: Iterable[tuple[str, NDArray[np.float32]]]) -> None:
+        self._where: dict[int, list[tuple[str, int]]] = defaultdict(list)
+        self._sizes: dict[str, int] = {}
+        for name, wave in known:
+            marks = landmarks(wave)
+            self._sizes[name] = len(marks)
+            for key, frame in marks:
+                self._where[key].append((name, frame))
+
+    def match(self, wave: NDArray[np.float32], ignore: Container[str] = ()) -> Match:
+        """Best match of a 16 kHz mono signal among the names that are not ignored; adjoining shifts count together."""
+        marks = landmarks(wave)
+        votes: Counter[tuple[str, int]] = Counter()
+        for key, frame in marks:
+            for name, at in set(self._where.get(key, ())):
+                if name not in ignore:
+                    votes[name, at - frame] += 1
+                    votes[name, at - frame + 1] += 1
+        if not votes:
+            return Match("", 0, 0.0)
+        (name, _), count = max(votes.items(), key=lambda item: (item[1], item[0]))
+        return Match(name, count, count / max(1, min(len(marks), self._sizes[name])))

