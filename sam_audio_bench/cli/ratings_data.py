@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,7 +14,7 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import replacing
 
 if TYPE_CHECKING:
-    from sam_audio_bench.ratings.importing import Imported
+    from sam_audio_bench.ratings.importing import Imported, Reading
     from sam_audio_bench.ratings.screening import Screened
 
 __all__ = ["describe", "example", "import_", "screen"]
@@ -121,10 +122,15 @@ def _as_json(imported: Imported, out: Path) -> dict[str, Any]:
 
 def _show(imported: Imported, out: Path) -> None:
     table = imported.ratings
+    alike: dict[tuple[str, ...], list[Reading]] = {}
     for reading in imported.readings:
-        click.echo(f"{reading.path}: {reading.rows} rows, format {reading.format}")
+        alike.setdefault((reading.format, *chain(*reading.columns.items())), []).append(reading)
+    for readings in alike.values():
+        first, others = readings[0], len(readings) - 1
+        files = f"{first.path} and {others} more alike" if others else str(first.path)
+        click.echo(f"{files}: {sum(reading.rows for reading in readings)} rows, format {first.format}")
         print_records(
-            [{"role": role, "read from": name} for role, name in reading.columns.items()], ("role", "read from")
+            [{"role": role, "read from": name} for role, name in first.columns.items()], ("role", "read from")
         )
         click.echo()
     for text in imported.notes:

@@ -1,6 +1,7 @@
 """Listening tests: how to make one, whose answers to believe, and which metric agrees with listeners.
 
     table           the tidy table in a parquet file
+    media           the sounds and prompts that were rated
     importing       from files of any known format to the table
     formats         readers, one module a format
     describe        counts and scale use

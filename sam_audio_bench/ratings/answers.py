@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
 
 from sam_audio_bench.errors import UsageError
+from sam_audio_bench.ratings.media import MEDIA_COLUMNS
 
 __all__ = ["KEY_FIELDS", "KEY_SCHEMA", "KEY_VERSION", "join_key", "join_table"]
 
 KEY_SCHEMA = "sabench-listening-key"
 KEY_VERSION = 1
-KEY_FIELDS = ("item", "group", "task", "domain", "system", "kind", "expected")
-"""What the key says of a trial; ``expected`` is the right answer by axis, or None where there is none."""
+KEY_FIELDS = ("item", "group", "task", "domain", "system", "kind", "expected", *MEDIA_COLUMNS)
+"""What the key says of a trial.
+
+``expected`` is the right answer by axis, or None where there is none. The mixture and the target are as loud as raters
+heard them. A trap has neither, so that nobody is trained on beeps; raters are shown no video.
+"""
 
 
-def join_key(answers: Iterable[Mapping[str, Any]], key: Mapping[str, Any]) -> list[dict[str, Any]]:
+def join_key(answers: Iterable[Mapping[str, Any]], key: Mapping[str, Any], folder: Path) -> list[dict[str, Any]]:
     """Adds `KEY_FIELDS` to answers of the listening page.
 
     Args:
         answers: each with the opaque name of its ``trial``.
         key: content of the ``key.json`` that was written with the page.
+        folder: where that file lies.
 
     Returns:
         Copies of the answers, in their order.
@@ -31,7 +37,7 @@ def join_key(answers: Iterable[Mapping[str, Any]], key: Mapping[str, Any]) -> li
     Raises:
         UsageError: no key of this version, or a trial that it does not know: the key of another test.
     """
-    trials = _checked(key)["trials"]
+    trials = _trials(key, folder)
     joined = []
     for answer in answers:
         name = answer.get("trial")
@@ -39,49 +45,57 @@ def join_key(answers: Iterable[Mapping[str, Any]], key: Mapping[str, Any]) -> li
             raise UsageError(
                 f"expected trials of the test {key.get('test')}, found {name!r}; give the key.json of the same plan"
             )
-        joined.append({**answer, **{field: trials[name][field] for field in KEY_FIELDS}})
+        joined.append({**answer, **trials[name]})
     return joined
 
 
-def join_table(frame: pd.DataFrame, key: Mapping[str, Any]) -> pd.DataFrame:
+def join_table(frame: pd.DataFrame, key: Mapping[str, Any], folder: Path) -> pd.DataFrame:
     """Names items and systems in answers that webMUSHRA or the P.808 toolkit gave to a planned test.
 
     Args:
         frame: one row an answer. Of webMUSHRA, ``item`` is the opaque name of a page and ``system`` that of a stimulus,
             or ``reference`` or ``anchor``; of P.808, ``item`` is the address of a clip, whose name is opaque.
         key: content of ``key.json``.
+        folder: where that file lies.
 
     Returns:
-        A copy with the columns item, group, task, domain, system and kind of the key; ``expected`` is filled where the
-        tool does not say it, from the axis that the key names first, as these tools ask one question.
+        A copy with `KEY_FIELDS`; ``expected`` is filled where the tool does not say it, from the axis that the key
+        names first, as these tools ask one question.
 
     Raises:
         UsageError: no key of this version, or a stimulus that it does not know.
     """
-    trials, pages = _checked(key)["trials"], key["mixtures"]
+    trials = _trials(key, folder)
+    on_pages = {(key["trials"][name]["mixture"], one["system"]): one for name, one in trials.items() if one["system"]}
     systems = frame["system"] if "system" in frame else pd.Series(None, index=frame.index, dtype="object")
-    rows = [_named(str(item), system, trials, pages) for item, system in zip(frame["item"], systems, strict=True)]
+    rows = []
+    for item, system in zip(frame["item"].astype("str"), systems, strict=True):
+        # The controls of a webMUSHRA page have no opaque name there.
+        row = trials.get(system) or trials.get(PurePosixPath(item).stem) or on_pages.get((item, system))
+        if row is None:
+            raise UsageError(
+                f"expected stimuli of the planned test, found {item!r}; give the key.json of the same plan"
+            )
+        rows.append(row)
     found = pd.DataFrame(rows, index=frame.index, columns=list(KEY_FIELDS))
     known = found["expected"].map(lambda answers: next(iter(answers.values())), na_action="ignore").astype("float64")
     found["expected"] = frame["expected"].fillna(known) if "expected" in frame else known
-    if "kind" in frame:  # webMUSHRA's controls are known by their names alone
-        found["kind"] = found["kind"].fillna(frame["kind"])
     return frame.drop(columns=[name for name in found if name in frame]).join(found)
 
 
-def _named(item: str, system: Any, trials: Mapping[str, Any], pages: Mapping[str, Any]) -> dict[str, Any]:
-    stem = PurePosixPath(item).stem
-    for name in (system, stem):
-        if isinstance(name, str) and name in trials:
-            return dict(trials[name])
-    if item in pages:  # a control, which has no opaque name there
-        return {**pages[item], "system": system}
-    raise UsageError(f"expected stimuli of the planned test, found {item!r}; give the key.json of the same plan")
-
-
-def _checked(key: Mapping[str, Any]) -> Mapping[str, Any]:
+def _trials(key: Mapping[str, Any], folder: Path) -> dict[str, dict[str, Any]]:
+    """`KEY_FIELDS` of every trial by opaque name; paths are absolute."""
     schema, version = (key.get("schema"), key.get("version")) if isinstance(key, dict) else (None, None)
     if (schema, version) != (KEY_SCHEMA, KEY_VERSION):
         found = f"{schema} {version}" if schema else "another file"
         raise UsageError(f"expected the key.json of a listening test, {KEY_SCHEMA} {KEY_VERSION}, found {found}")
-    return key
+    base = folder.resolve()
+    trials = {}
+    for name, trial in key["trials"].items():
+        recording = key["mixtures"][trial["mixture"]]
+        media = {"text": recording["text"], "spans": recording["spans"]}
+        if trial["kind"] != "trap" and trial["audio"]:
+            media["mixture"], media["target"] = (str(base / one["audio"]) for one in (recording, trial))
+        about = {**trial, **dict.fromkeys(MEDIA_COLUMNS), **media}
+        trials[name] = {field: about[field] for field in KEY_FIELDS}
+    return trials

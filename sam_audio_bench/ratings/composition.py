@@ -31,7 +31,7 @@ _PER_RATER = 40  # trials, where nobody says how many
 
 @dataclass
 class Composition:
-    """A test while it is made; ``designs``, ``minutes`` and ``clips`` are filled on the way."""
+    """A test while it is made; ``designs`` and all after them are filled on the way."""
 
     options: Options
     items: Sequence[RatedItem]
@@ -44,6 +44,7 @@ class Composition:
     designs: dict[str, Design] = field(default_factory=dict)
     minutes: list[int] = field(default_factory=list)
     clips: dict[str, dict[str, Any]] = field(default_factory=dict)  # seconds and peaks by opaque name
+    files: dict[str, str] = field(default_factory=dict)  # a path of each sound in the folder of the test
 
     @property
     def trials(self) -> list[Trial]:

@@ -100,6 +100,7 @@ def correlate_ratings(ratings: Ratings, settings: Settings | None = None) -> Cor
     names = _chosen(ratings, settings.metrics)
     found = Correlations(rows=[], differences=[], warnings=[])
     best = ceilings(ratings, by=settings.by, axis=settings.axis, resamples=100, seed=settings.seed)
+    few: dict[tuple[str, str], list[str]] = {}
     for axis, by, answers in slices(ratings, settings.by, settings.axis):
         matrices = cells(answers, names)
         place = {"axis": axis, "by": by}
@@ -108,7 +109,8 @@ def correlate_ratings(ratings: Ratings, settings: Settings | None = None) -> Cor
         _add_rows(matrices, settings, place, found, ceiling, letters)
         warning = few_systems(matrices.human, matrices.metrics)
         if warning:
-            found.warnings.append(f"{axis}, {by}: {warning}")
+            few.setdefault((by, warning), []).append(axis)
+    found.warnings.extend(f"{', '.join(axes)}; {by}: {warning}" for (by, warning), axes in few.items())
     return found
 
 

@@ -12,6 +12,7 @@ from sam_audio_bench.ratings.composition import Composition
 from sam_audio_bench.ratings.exports import batch, clip_lists, webmushra
 from sam_audio_bench.ratings.listening_page import render_page
 from sam_audio_bench.ratings.stimuli import ANCHOR, RatedItem
+from sam_audio_bench.tasks.manifest_tables import spans_text
 
 __all__ = ["key", "page", "write_p808", "write_text", "write_webmushra"]
 
@@ -82,17 +83,25 @@ def write_p808(test: Composition, folder: Path) -> None:
 
 
 def key(test: Composition) -> dict[str, Any]:
-    """What the opaque names stand for, with options and designs."""
+    """What the opaque names stand for, with options and designs.
+
+    Paths of sounds are relative to the key; checks that no chosen format has are not written and have none.
+    """
 
     def about(place: int) -> dict[str, str]:
         item = test.items[place]
         return {"item": item.id, "group": item.group, "task": item.task, "domain": item.source.domain}
 
+    def prompt(place: int) -> dict[str, str | None]:
+        asked = test.items[place].prompt
+        return {"text": asked.text, "spans": spans_text(asked.spans) or None}
+
     trials = {}
     for trial in sorted(test.trials, key=lambda trial: trial.name):
         expected = None if trial.expected is None else dict(trial.expected)
         shown = {"system": trial.system, "kind": trial.kind, "expected": expected}
-        trials[trial.name] = {**about(trial.item), **shown, "mixture": test.mixtures[trial.item]}
+        heard = {"mixture": test.mixtures[trial.item], "audio": test.files.get(trial.name)}
+        trials[trial.name] = {**about(trial.item), **shown, **heard}
     return {
         "schema": KEY_SCHEMA,
         "version": KEY_VERSION,
@@ -107,7 +116,10 @@ def key(test: Composition) -> dict[str, Any]:
             }
             for name, design in test.designs.items()
         },
-        "mixtures": {name: about(place) for place, name in enumerate(test.mixtures)},
+        "mixtures": {
+            name: {**about(place), **prompt(place), "audio": test.files[name]}
+            for place, name in enumerate(test.mixtures)
+        },
         "trials": trials,
     }
 

@@ -14,6 +14,7 @@ from sam_audio_bench.files import load_json
 from sam_audio_bench.ratings.answers import join_table
 from sam_audio_bench.ratings.formats import FORMATS, Choice, Parsed, recognise
 from sam_audio_bench.ratings.formats.source import read_source
+from sam_audio_bench.ratings.media import MEDIA_COLUMNS, PATH_COLUMNS, absent_files, located
 from sam_audio_bench.ratings.table import (
     COLUMNS,
     CONTROL_COLUMNS,
@@ -80,15 +81,7 @@ def import_ratings(
     choice = choice or Choice()
     parts, readings = [], []
     for path in paths:
-        source = read_source(path)
-        name = recognise(source, choice, format)
-        parsed = FORMATS[name].parse(source, choice)
-        if choice.key is not None and name != "page":
-            parsed = replace(parsed, frame=_unveiled(parsed, name, choice.key))
-        silent = 0 if parsed.votes else int(parsed.frame["score"].isna().sum())
-        if silent:
-            parsed = replace(parsed, notes=(*parsed.notes, f"{silent} rows of {path} have no score: left out"))
-        parsed = replace(parsed, frame=_completed(parsed, choice, path))
+        name, parsed = _read(path, choice, format)
         if name == "lists" and len(paths) > 1 and parsed.frame["domain"].isna().all():
             parsed = replace(parsed, frame=parsed.frame.assign(domain=path.stem))
         parts.append(parsed)
@@ -99,13 +92,31 @@ def import_ratings(
         raise UsageError("expected files of ratings or files of votes, found both; import them apart")
     frame = _together([parsed.frame for parsed in parts], notes)
     metrics = _metrics(parts, frame)
+    located_in = tuple(name for name in PATH_COLUMNS if name in frame and all(name in p.paths for p in parts))
+    notes += absent_files(frame, located_in)
     if not votes:
         scale = _checked_scale(frame, scale or _common(parts), notes)
     ratings = Ratings(
         frame=frame, votes=votes, scale=scale, direction=direction, metrics=metrics,
-        anonymous=any(parsed.anonymous for parsed in parts),
+        anonymous=any(parsed.anonymous for parsed in parts), paths=located_in,
     )  # fmt: skip
     return Imported(ratings=ratings, readings=tuple(readings), notes=tuple(notes))
+
+
+def _read(path: Path, choice: Choice, format: str | None) -> tuple[str, Parsed]:
+    """The format of a file, and its rows with every column of the tidy table."""
+    source = read_source(path)
+    name = recognise(source, choice, format)
+    parsed = FORMATS[name].parse(source, choice)
+    if choice.key is None:
+        frame, places = located(parsed.frame, path.parent)
+    else:
+        frame, places = parsed.frame if name == "page" else _unveiled(parsed, name, choice.key), PATH_COLUMNS
+    notes = parsed.notes
+    if silent := 0 if parsed.votes else int(frame["score"].isna().sum()):
+        notes = (*notes, f"{silent} rows of {path} have no score: left out")
+    parsed = replace(parsed, frame=frame, paths=places, notes=notes)
+    return name, replace(parsed, frame=_completed(parsed, choice, path))
 
 
 def _unveiled(parsed: Parsed, format: str, key: Path) -> pd.DataFrame:
@@ -113,7 +124,7 @@ def _unveiled(parsed: Parsed, format: str, key: Path) -> pd.DataFrame:
     if format not in ("webmushra", "p808") or parsed.votes:
         found = f"pairwise votes of {format}" if parsed.votes else format
         raise UsageError(f"expected --key with ratings of page, webmushra or p808, found {found}; leave it out")
-    return join_table(parsed.frame, load_json(key))
+    return join_table(parsed.frame, load_json(key), key.parent)
 
 
 def _completed(parsed: Parsed, choice: Choice, path: Path) -> pd.DataFrame:
@@ -140,9 +151,9 @@ def _completed(parsed: Parsed, choice: Choice, path: Path) -> pd.DataFrame:
     frame["group"] = frame["group"].where(frame["group"].notna(), frame["item"])
     for name in wanted:
         frame[name] = frame[name].astype("float64") if name in _NUMERIC else _text(frame[name])
-    controls = [name for name in CONTROL_COLUMNS if name in frame]
-    others = [name for name in frame if name not in wanted and name not in controls]
-    return frame[[*wanted, *controls, *others]]
+    known = [name for name in (*CONTROL_COLUMNS, *MEDIA_COLUMNS) if name in frame]
+    others = [name for name in frame if name not in wanted and name not in known]
+    return frame[[*wanted, *known, *others]]
 
 
 def _check_named(frame: pd.DataFrame, what: str, role: str, other: str, path: Path) -> None:

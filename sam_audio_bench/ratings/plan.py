@@ -105,7 +105,7 @@ def _render(test: Composition, folder: Path) -> None:
         by_origin.setdefault(trial.sound[0], []).append(trial)
     for place, item in enumerate(test.items):
         sounds = loud_set(item, test.options.loudness, anchor=test.options.anchors)
-        _store(test, folder, test.mixtures[place], sounds[""], ("page",))
+        _store(test, folder, test.mixtures[place], sounds[""], _of_mixtures(test.options.formats))
         for trial in by_origin.get(place, ()):
             formats = ["page", "p808"]
             if item.referenced and trial.kind not in ("trap", "gold"):
@@ -114,6 +114,11 @@ def _render(test: Composition, folder: Path) -> None:
     for block in test.designs["trials"].blocks if "trials" in test.designs else ():
         heard = sum(2 * test.clips[name]["seconds"] + _ANSWERING for name in block)
         test.minutes.append(max(1, round(heard / 60)))
+
+
+def _of_mixtures(formats: Sequence[str]) -> tuple[str, ...]:
+    """Where recordings lie: raters of our page hear them; for the other tools they are there to train a judge."""
+    return ("page",) if "page" in formats else tuple(formats[:1])
 
 
 def _sound(test: Composition, trial: Trial, sounds: Mapping[str, Sound]) -> Sound:
@@ -138,13 +143,15 @@ def _store(test: Composition, folder: Path, name: str, sound: Sound, formats: Se
     from sam_audio_bench import audio
     from sam_audio_bench.types import Audio
 
-    for form in set(formats) & set(test.options.formats):
-        place = folder / form / "audio"
-        place.mkdir(parents=True, exist_ok=True)
+    for form in (form for form in formats if form in test.options.formats):
+        path = folder / form / "audio" / f"{name}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
         if form == "page":
-            audio.write(place / name, Audio(torch.from_numpy(np.ascontiguousarray(sound.samples)), sound.rate))
+            samples = torch.from_numpy(np.ascontiguousarray(sound.samples))
+            path = audio.write(path.with_suffix(""), Audio(samples, sound.rate))
         else:
-            write_wav16(place / f"{name}.wav", sound.samples, sound.rate)
+            write_wav16(path, sound.samples, sound.rate)
+        test.files.setdefault(name, path.relative_to(folder).as_posix())
     test.clips[name] = {"seconds": round(sound.samples.shape[1] / sound.rate, 3), "peaks": _peaks(sound.samples)}
 
 

@@ -15,6 +15,7 @@ import pyarrow.parquet
 
 from sam_audio_bench.errors import StoreError, UsageError
 from sam_audio_bench.files import dump_json, replacing
+from sam_audio_bench.ratings.media import MEDIA_COLUMNS, moved_in, moved_out
 
 __all__ = [
     "COLUMNS",
@@ -47,7 +48,8 @@ _KNOWN_SCALES: tuple[Scale, ...] = ((1, 5), (1, 7), (1, 9), (0, 10), (0, 100), (
 class Ratings:
     """Answers of a listening test with what must be known to read them.
 
-    ``frame`` has `COLUMNS` (or `VOTE_COLUMNS` where ``votes``), then `CONTROL_COLUMNS` that apply, then others.
+    ``frame`` has `COLUMNS` (or `VOTE_COLUMNS` where ``votes``), then `CONTROL_COLUMNS` and `MEDIA_COLUMNS` that apply,
+    then others.
     """
 
     frame: pd.DataFrame
@@ -56,6 +58,7 @@ class Ratings:
     direction: Direction = "higher"  # which end of the scale is better
     metrics: tuple[str, ...] = ()  # columns that hold objective metrics of the stimulus
     anonymous: bool = False  # who gave which score is unknown: rater names mean nothing across stimuli
+    paths: tuple[str, ...] = ()  # columns that hold paths, absolute here and relative to its folder in a file
     history: tuple[Mapping[str, Any], ...] = ()  # what was done to the rows since the import
 
     def with_frame(self, frame: pd.DataFrame, *done: Mapping[str, Any]) -> Ratings:
@@ -76,7 +79,8 @@ class Ratings:
 
     def write(self, path: Path) -> None:
         """Writes parquet atomically; scale, direction, metrics and history go into its metadata."""
-        table = pyarrow.Table.from_pandas(self.frame, preserve_index=False)
+        frame = moved_out(self.frame, self.paths, path.parent)
+        table = pyarrow.Table.from_pandas(frame, preserve_index=False)
         for position, name in enumerate(table.column_names):
             kind = _storage(name)
             if kind is not None:
@@ -88,6 +92,7 @@ class Ratings:
             "direction": self.direction,
             "metrics": list(self.metrics),
             "anonymous": self.anonymous,
+            "paths": list(self.paths),
             "history": [dict(entry) for entry in self.history],
         }
         table = table.replace_schema_metadata({_KEY: dump_json(facts).encode()})
@@ -121,14 +126,15 @@ class Ratings:
             raise StoreError(
                 f"expected tidy ratings at {path}, found no column {', '.join(missing)}; use `sabench ratings import`"
             )
-        scale = facts.get("scale")
+        scale, paths = facts.get("scale"), tuple(facts.get("paths", ()))
         return cls(
-            frame=frame,
+            frame=moved_in(frame, paths, path.parent),
             votes=votes,
             scale=(scale[0], scale[1]) if scale else None,
             direction=facts.get("direction", "higher"),
             metrics=tuple(facts.get("metrics", ())),
             anonymous=bool(facts.get("anonymous", False)),
+            paths=paths,
             history=tuple(facts.get("history", ())),
         )
 
@@ -166,4 +172,4 @@ def _storage(name: str) -> Any:
         return pyarrow.float64()
     if name == "played":
         return pyarrow.bool_()
-    return pyarrow.string() if name in {*COLUMNS, *VOTE_COLUMNS, "kind"} else None
+    return pyarrow.string() if name in {*COLUMNS, *VOTE_COLUMNS, *MEDIA_COLUMNS, "kind"} else None

@@ -33,6 +33,7 @@ __all__ = [
     "read_json_lines",
     "read_parquet",
     "read_table",
+    "spans_text",
 ]
 
 COLUMNS = ("mixture", "text", "spans", "video", "mask", "target", "residual", "group", "id", "paraphrases")
@@ -54,6 +55,15 @@ def parse_spans(text: str) -> tuple[Span, ...]:
     (('+', 1.0, 2.5), ('-', 3.0, 4.0))
     """
     return tuple(_span(part) for part in text.split())
+
+
+def spans_text(spans: Iterable[Span]) -> str:
+    """What `parse_spans` reads.
+
+    >>> spans_text((("+", 1.0, 2.5), ("-", 3.0, 4.0)))
+    '+1.0:2.5 -3.0:4.0'
+    """
+    return " ".join(f"{sign}{float(start)}:{float(end)}" for sign, start, end in spans)
 
 
 def _span(text: str) -> Span:

@@ -239,7 +239,7 @@ def test_a_whole_session_by_keyboard(browser: Chromium, planned: Path, tmp_path:
     assert {name: document[name] for name in ("schema", "version", "test", "rater", "block")} == {
         "schema": "sabench-listening-test", "version": 1, "test": key["test"], "rater": "Ada L.", "block": 3,
     }  # fmt: skip
-    joined = join_key(document["answers"], key)
+    joined = join_key(document["answers"], key, planned)
     assert [found["trial"] for found in joined] == block
     assert [found["axes"] for found in joined] == given
     assert all(found["played"] and found["seconds"] > 0 for found in joined)

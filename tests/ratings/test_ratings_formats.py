@@ -313,10 +313,11 @@ def test_page(read):
     assert imported.ratings.axes == ["overall", "recall"]
 
 
-def key(trials: dict, mixtures: dict | None = None) -> dict:
-    rest = {"group": "g", "task": "sfx", "domain": "sfx", "kind": "rating", "expected": None}
-    known = {name: {**rest, **entry} for name, entry in trials.items()}
-    return {"schema": "sabench-listening-key", "version": 1, "test": "t", "trials": known, "mixtures": mixtures or {}}
+def key(**trials: dict) -> dict:
+    rest = {"group": "g", "task": "sfx", "domain": "sfx", "kind": "rating", "expected": None, "mixture": "m1"}
+    known = {name: {**rest, "audio": f"page/audio/{name}.flac", **entry} for name, entry in trials.items()}
+    mixtures = {"m1": {"text": "a dog", "spans": "+1.0:2.0", "audio": "page/audio/m1.flac"}}
+    return {"schema": "sabench-listening-key", "version": 1, "test": "t", "trials": known, "mixtures": mixtures}
 
 
 def test_webmushra_names(read):
@@ -335,7 +336,7 @@ def test_webmushra_pairs_that_mean_nothing(read):
 
 def test_page_with_its_key(read, tmp_path):
     path = tmp_path / "key.json"
-    path.write_text(json.dumps(key({"k7": {"item": "dog", "system": "p"}})))
+    path.write_text(json.dumps(key(k7={"item": "dog", "system": "p"})))
     answers = [{"trial": "k7", "axes": {"overall": 4}, "seconds": 2.0, "played": True}]
     frame = read(json.dumps(document(answers=answers)), name="answers.json", key=path).ratings.frame
     assert frame.loc[0, ["item", "system", "group", "trial", "task"]].tolist() == ["dog", "p", "g", "k7", "sfx"]
@@ -347,8 +348,8 @@ def test_page_with_its_key(read, tmp_path):
 
 def test_webmushra_with_its_key(read, tmp_path):
     path = tmp_path / "key.json"
-    mixtures = {"m1": {"item": "dog", "group": "g", "task": "sfx", "domain": "sfx"}}
-    path.write_text(json.dumps(key({"k7": {"item": "dog", "system": "p"}}, mixtures)))
+    reference = {"item": "dog", "system": "reference", "kind": "hidden_reference"}
+    path.write_text(json.dumps(key(k7={"item": "dog", "system": "p"}, k8=reference)))
     head = "session_test_id,session_uuid,trial_id,rating_stimulus,rating_score,rating_time"
     text = f"{head}\nt,u,m1,k7,60,1\nt,u,m1,reference,99,1\n"
     frame = read(text, key=path).ratings.frame

@@ -12,6 +12,7 @@ import pandas as pd
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.ratings.formats.source import Source, numbers
+from sam_audio_bench.ratings.media import MEDIA_COLUMNS
 
 __all__ = ["NAMES", "Choice", "Parsed", "Roles", "extra_columns"]
 
@@ -68,6 +69,7 @@ class Parsed:
     metrics: tuple[str, ...] = ()
     anonymous: bool = False
     scale: tuple[float, float] | None = None  # what the format prescribes
+    paths: tuple[str, ...] = ()  # columns of absolute paths
     notes: tuple[str, ...] = ()
 
 
@@ -133,9 +135,15 @@ class Roles:
 
 
 def extra_columns(frame: pd.DataFrame, taken: Sequence[str], missing: Sequence[str] = ()) -> pd.DataFrame:
-    """Columns without a role, as numbers where all their texts are numbers; a reserved name gets the suffix ``_``."""
+    """Columns without a role, as numbers where all their texts are numbers; a reserved name gets the suffix ``_``.
+
+    `MEDIA_COLUMNS` are kept as texts, with a role or without.
+    """
     kept = {}
     for name in frame.columns:
+        if name in MEDIA_COLUMNS:
+            kept[str(name)] = _as_text(frame[name])
+            continue
         if name in taken:
             continue
         try:

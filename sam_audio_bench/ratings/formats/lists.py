@@ -13,6 +13,7 @@ import pandas as pd
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.ratings.formats.columns import Choice, Parsed, Roles
 from sam_audio_bench.ratings.formats.source import Source, numbers
+from sam_audio_bench.ratings.media import MEDIA_COLUMNS
 
 __all__ = ["is_lists", "parse_lists"]
 
@@ -40,7 +41,7 @@ def parse_lists(source: Source, choice: Choice) -> Parsed:
     roles = Roles(Source(path=source.path, table=plain), choice)
     roles.need("item")
     stimuli = roles.texts(plain, _ROLES)
-    kept = plain.drop(columns=[name for name in roles.found.values() if name in plain])
+    kept = plain.drop(columns=[name for name in roles.found.values() if name in plain and name not in MEDIA_COLUMNS])
     parts = [_axis(stimuli.join(kept), axis, source, choice) for axis in axes]
     found = {**roles.found, "score": "lists of numbers", "axis": ", ".join(axes), "rater": "anonymous, by place"}
     return Parsed(

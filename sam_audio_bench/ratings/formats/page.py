@@ -8,15 +8,17 @@ import pandas as pd
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import load_json
-from sam_audio_bench.ratings.answers import join_key
+from sam_audio_bench.ratings.answers import KEY_FIELDS, join_key
 from sam_audio_bench.ratings.formats.columns import Choice, Parsed
 from sam_audio_bench.ratings.formats.source import Source
+from sam_audio_bench.ratings.media import MEDIA_COLUMNS
 
 __all__ = ["SCHEMA", "is_page", "parse_page"]
 
 SCHEMA = "sabench-listening-test"
 _VERSION = 1
-_FIELDS = ("trial", "item", "group", "system", "domain", "kind", "expected", "played", "task")
+_FIELDS = ("trial", "played", *KEY_FIELDS)
+_OPTIONAL = {"task", *MEDIA_COLUMNS}  # columns that a key fills
 
 
 def is_page(source: Source, choice: Choice) -> bool:
@@ -53,7 +55,7 @@ def _rows(document: dict[str, Any], source: Source, choice: Choice) -> list[dict
     if not rater or not isinstance(answers, list):
         raise UsageError(f"expected a rater and a list of answers in {source.path}, found {', '.join(document)}")
     if choice.key is not None:
-        answers = join_key(answers, load_json(choice.key))
+        answers = join_key(answers, load_json(choice.key), choice.key.parent)
     fixed = {"rater": rater, "session": str(document.get("session") or rater), "test": document.get("test")}
     return [row for answer in answers for row in _answer(answer, fixed, source)]
 
@@ -65,9 +67,7 @@ def _answer(answer: dict[str, Any], fixed: dict[str, Any], source: Source) -> li
             f"expected an item and its axes in every answer of {source.path}, found {', '.join(answer)}; "
             "give the key of the test with --key key.json"
         )
-    known = {name: answer.get(name) for name in _FIELDS}
-    if known["task"] is None:
-        del known["task"]
+    known = {name: answer.get(name) for name in _FIELDS if name in answer or name not in _OPTIONAL}
     known["trial"] = None if known["trial"] is None else str(known["trial"])
     expected = known.pop("expected")
     rows = []
