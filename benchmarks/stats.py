@@ -23,7 +23,6 @@ from sam_audio_bench.stats.bootstrap import multinomial_weights
 from sam_audio_bench.stats.correlation import LEVELS, correlate
 from sam_audio_bench.stats.correlation_tests import compare
 from sam_audio_bench.stats.design import Design, draw
-from sam_audio_bench.stats.levels import LevelData
 
 Floats = NDArray[np.float64]
 Tables = dict[str, Floats]
@@ -130,8 +129,7 @@ def deviation(row: Row, seed: int, theirs: dict[tuple[str, str, str], list[float
     design = Design(row.human, row.metrics, interval="two_way", groups=None, resamples=row.resamples, seed=seed)
     largest = 0.0
     for level in row.levels:
-        data = {name: LevelData.LEVELS[level](design.human, table) for name, table in design.metrics.items()}
-        ours = draw(data, design, level, row.coefficients)
+        ours = draw(design.at(level), design, level, row.coefficients)
         for (where, coefficient, name), values in theirs.items():
             if where == level:
                 gap = np.abs(ours[name][coefficient][: row.looped] - values)

@@ -110,7 +110,7 @@ def _grouped(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict[tup
     "--coefficient",
     multiple=True,
     type=click.Choice(_COEFFICIENTS),
-    help="May be repeated; default: pearson, spearman, kendall, of which the table shows spearman.",
+    help="May be repeated; default: spearman, with --json pearson, spearman and kendall.",
 )
 @click.option(
     "--interval",
@@ -140,12 +140,13 @@ def correlate(table: Path, scores: tuple[Path, ...], as_json: bool, **options: A
     ratings = Ratings.read(table)
     if scores:
         ratings = with_scores(ratings, scores)
+    coefficients = options["coefficient"] or (_COEFFICIENTS[:3] if as_json else ("spearman",))
     settings = Settings(
         metrics=tuple(_words(options["metrics"])) if options["metrics"] else None,
         by=options["by"],
         axis=options["axis"],
         levels=options["level"] or _LEVELS,
-        coefficients=options["coefficient"] or _COEFFICIENTS[:3],
+        coefficients=coefficients,
         interval=options["interval"],
         resamples=options["resamples"],
         seed=options["seed"],
@@ -156,16 +157,15 @@ def correlate(table: Path, scores: tuple[Path, ...], as_json: bool, **options: A
     if as_json:
         print_json({"rows": found.rows, "differences": found.differences, "warnings": found.warnings})
     else:
-        _show_correlations(found, options["coefficient"] or ("spearman",))
+        _show_correlations(found)
         if options["pairs"]:
             _show_differences(found)
 
 
-def _show_correlations(found: Correlations, coefficients: Sequence[str]) -> None:
+def _show_correlations(found: Correlations) -> None:
     for text in found.warnings:
         note(f"warning: {text}")
-    rows = [row for row in found.rows if row["coefficient"] in coefficients]
-    for (axis, by, coefficient), part in _grouped(rows, ("axis", "by", "coefficient")).items():
+    for (axis, by, coefficient), part in _grouped(found.rows, ("axis", "by", "coefficient")).items():
         ceiling = next((row["ceiling"] for row in part if row["ceiling"] is not None), None)
         click.echo(f"{axis}, {by}: {coefficient}" + (f", noise ceiling {number(ceiling)}" if ceiling else ""))
         levels = list(dict.fromkeys(row["level"] for row in part))
@@ -174,7 +174,7 @@ def _show_correlations(found: Correlations, coefficients: Sequence[str]) -> None
         lettered = ["group"] if any(record["group"] for record in records) else []
         print_records(records, ("metric", *(f"{level} (n={_n(part, level)})" for level in levels), *lettered))
         click.echo()
-    methods = ", ".join(dict.fromkeys(row["method"] for row in rows if row["method"]))
+    methods = ", ".join(dict.fromkeys(row["method"] for row in found.rows if row["method"]))
     click.echo(f"95 % intervals: {methods or 'none'}. Signs are raw: a metric of errors correlates negatively.")
 
 

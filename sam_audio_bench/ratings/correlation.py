@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from sam_audio_bench.errors import UsageError
@@ -15,8 +15,9 @@ from sam_audio_bench.metrics.catalogue import CAP_DB, CARDS
 from sam_audio_bench.ratings.agreement import ceilings
 from sam_audio_bench.ratings.matrices import NO_SYSTEM, Cells, cells, slices
 from sam_audio_bench.ratings.table import Ratings
-from sam_audio_bench.stats.correlation import correlate, few_systems
-from sam_audio_bench.stats.correlation_tests import Difference, compare, letter_groups
+from sam_audio_bench.stats.correlation import correlations, few_systems
+from sam_audio_bench.stats.correlation_tests import Difference, differences, letter_groups
+from sam_audio_bench.stats.design import Design
 from sam_audio_bench.stats.reference_tests import compare_independent, is_covered
 
 __all__ = ["Correlations", "Settings", "correlate_ratings", "with_scores"]
@@ -105,24 +106,31 @@ def correlate_ratings(ratings: Ratings, settings: Settings | None = None) -> Cor
         matrices = cells(answers, names)
         place = {"axis": axis, "by": by}
         ceiling = best[axis, by].value
-        letters = _compared(matrices, settings, place, found) if settings.compare else {}
-        _add_rows(matrices, settings, place, found, ceiling, letters)
+        design = _design(matrices, settings, settings.interval)
+        letters = _compared(matrices, design, settings, place, found) if settings.compare else {}
+        _add_rows(design, settings, place, found, ceiling, letters)
         warning = few_systems(matrices.human, matrices.metrics)
         if warning:
             few.setdefault((by, warning), []).append(axis)
-    found.warnings.extend(f"{', '.join(axes)}; {by}: {warning}" for (by, warning), axes in few.items())
+    found.warnings.extend(f"{', '.join(axes)}, {by}: {warning}" for (by, warning), axes in few.items())
     return found
 
 
+def _design(matrices: Cells, settings: Settings, interval: str) -> Design:
+    return Design(
+        matrices.human, matrices.metrics, interval=interval, groups=matrices.groups, resamples=settings.resamples,
+        seed=settings.seed,
+    )  # fmt: skip
+
+
 def _add_rows(
-    matrices: Cells, settings: Settings, place: Mapping[str, str], found: Correlations,
+    design: Design, settings: Settings, place: Mapping[str, str], found: Correlations,
     ceiling: float | None, letters: Mapping[str, str],
 ) -> None:  # fmt: skip
     tested = _tested(settings)
-    results = correlate(
-        matrices.human, matrices.metrics, levels=settings.levels, coefficients=settings.coefficients,
-        interval=settings.interval, groups=matrices.groups, resamples=settings.resamples, seed=settings.seed,
-    )  # fmt: skip
+    results = correlations(
+        design, levels=settings.levels, coefficients=settings.coefficients, orientation=_orientation(design.metrics)
+    )
     for result in results:
         shown = (result.level, result.coefficient) == tested
         found.rows.append(
@@ -149,13 +157,15 @@ def _tested(settings: Settings) -> tuple[str, str]:
     return settings.levels[0], (known or ["spearman"])[0]
 
 
-def _compared(matrices: Cells, settings: Settings, place: Mapping[str, str], found: Correlations) -> Mapping[str, str]:
+def _compared(
+    matrices: Cells, design: Design, settings: Settings, place: Mapping[str, str], found: Correlations
+) -> Mapping[str, str]:
     """Tests all pairs of metrics; returns the letters of those that were not told apart."""
     if len(matrices.metrics) < 2:
         return {}
     level, coefficient = _tested(settings)
-    differences = _differences(matrices, settings)
-    for pair in differences:
+    pairs = _pairs(matrices, design, settings)
+    for pair in pairs:
         found.differences.append(
             {
                 **place,
@@ -173,15 +183,12 @@ def _compared(matrices: Cells, settings: Settings, place: Mapping[str, str], fou
                 "method": pair.method,
             }
         )
-    strength = correlate(
-        matrices.human, matrices.metrics, levels=(level,), coefficients=(coefficient,), interval="fisher",
-        resamples=1, seed=settings.seed,
-    )  # fmt: skip
-    order = sorted(strength, key=lambda row: -abs(row.value) if row.value is not None else np.inf)
-    return letter_groups([row.metric for row in order], differences)
+    values = {name: one.point(coefficient)[0] for name, one in design.at(level, _orientation(design.metrics)).items()}
+    order = sorted(values, key=lambda name: math.inf if (value := values[name]) is None else -abs(value))
+    return letter_groups(order, pairs)
 
 
-def _differences(matrices: Cells, settings: Settings) -> list[Difference]:
+def _pairs(matrices: Cells, design: Design, settings: Settings) -> list[Difference]:
     """By the bootstrap of the intervals; by Williams where they are Fisher's, which no resampling made."""
     level, coefficient = _tested(settings)
     orientation = _orientation(matrices.metrics)
@@ -194,11 +201,9 @@ def _differences(matrices: Cells, settings: Settings) -> list[Difference]:
             matrices.human, matrices.metrics, test=test, at=level, coefficient=coefficient, orientation=orientation,
             resamples=settings.resamples, seed=settings.seed,
         )  # fmt: skip
-    return compare(
-        matrices.human, matrices.metrics, at=level, coefficient=coefficient,
-        interval="two_way" if fisher else settings.interval, groups=matrices.groups, orientation=orientation,
-        resamples=settings.resamples, seed=settings.seed,
-    )  # fmt: skip
+    if fisher:
+        design = _design(matrices, settings, "two_way")
+    return differences(design, at=level, coefficient=coefficient, orientation=orientation)
 
 
 def _orientation(metrics: Mapping[str, Any]) -> dict[str, int] | None:

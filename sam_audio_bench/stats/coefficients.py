@@ -10,8 +10,9 @@ products are used only where every partial sum is a small integer, hence exact i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from sam_audio_bench.stats.estimate import Floats
 
 __all__ = [
     "Ranked",
+    "Weights",
     "agreement",
     "dense_codes",
     "pair_sum",
@@ -33,6 +35,33 @@ __all__ = [
 Signs = NDArray[np.float32]
 _FLAT = 1e-12  # a variance this far below that of unit-scaled values is rounding
 _BLOCK = 2**22  # entries of a block of pairs
+Made = TypeVar("Made")
+
+
+class Weights:
+    """How often some resamples drew each item and each system, with what all metrics derive from that.
+
+    Args:
+        items: [items, resamples].
+        systems: [systems, resamples].
+        cells: [items * systems, resamples], where cells are drawn by themselves; None: their product.
+    """
+
+    def __init__(self, items: Floats, systems: Floats, cells: Floats | None = None) -> None:
+        self.items, self.systems, self._cells = items, systems, cells
+        self._kept: dict[Hashable, object] = {}
+
+    def cells(self) -> Floats:
+        """[items * systems, resamples]."""
+        if self._cells is None:
+            self._cells = (self.items[:, None, :] * self.systems[None, :, :]).reshape(-1, self.items.shape[1])
+        return self._cells
+
+    def kept(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """What ``make`` returned when ``key`` was first asked for."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]  # type: ignore[return-value]
 
 
 def standardise(values: Floats, axis: int = -1) -> Floats:

@@ -16,12 +16,12 @@ from numpy.typing import ArrayLike
 
 from sam_audio_bench.stats.bootstrap import Interval
 from sam_audio_bench.stats.correlation_tests import fisher_interval
-from sam_audio_bench.stats.design import INTERVALS, Design, draw, point
+from sam_audio_bench.stats.design import INTERVALS, Design, draw
 from sam_audio_bench.stats.estimate import EstimateStatus, Floats, check_options, matrix, percentile_interval
 from sam_audio_bench.stats.levels import COEFFICIENTS, LEVELS, LevelData
 from sam_audio_bench.stats.mapping import MAPPING_ORDERS
 
-__all__ = ["COEFFICIENTS", "INTERVALS", "LEVELS", "Correlation", "correlate", "few_systems"]
+__all__ = ["COEFFICIENTS", "INTERVALS", "LEVELS", "Correlation", "correlate", "correlations", "few_systems"]
 
 _ENOUGH_SYSTEMS = 8
 _FEWEST_SYSTEMS = 4  # of an interval at system level: resamples of three leave one order, and no doubt
@@ -79,14 +79,26 @@ def correlate(
     Raises:
         UsageError: shapes that differ, infinite values, or an option that does not exist.
     """
+    design = Design(human, metrics, interval=interval, groups=groups, resamples=resamples, seed=seed)
+    return correlations(design, levels=levels, coefficients=coefficients, orientation=orientation, level=level)
+
+
+def correlations(
+    design: Design,
+    *,
+    levels: Sequence[str] = LEVELS,
+    coefficients: Sequence[str] = ("pearson", "spearman", "kendall"),
+    orientation: Mapping[str, int] | None = None,
+    level: float = 0.95,
+) -> list[Correlation]:
+    """`correlate` of a design, whose resamples are shared with all else that is asked of it."""
     for chosen, known in ((levels, LEVELS), (coefficients, COEFFICIENTS)):
         for name in chosen:
-            check_options(level, resamples, name, known)
-    design = Design(human, metrics, interval=interval, groups=groups, resamples=resamples, seed=seed)
-    kind, signs, rows = LevelData.LEVELS, orientation or {}, []
+            check_options(level, 1, name, known)
+    rows = []
     for where in levels:
         known_here = [key for key in coefficients if where != "within_item" or key not in MAPPING_ORDERS]
-        data = {name: kind[where](design.human, one, signs.get(name)) for name, one in design.metrics.items()}
+        data = design.at(where, orientation)
         draws = draw(data, design, where, known_here)
         for name, one in data.items():
             rows += [_row(name, one, where, key, design, draws[name].get(key), level) for key in known_here]
@@ -108,7 +120,7 @@ def few_systems(human: ArrayLike, metrics: Mapping[str, ArrayLike]) -> str | Non
 def _row(
     name: str, one: LevelData, where: str, coefficient: str, design: Design, draws: Floats | None, level: float
 ) -> Correlation:
-    value, status = point(one, coefficient)
+    value, status = one.point(coefficient)
     method = design.method(where) if value is not None else ""
     found: Interval | None = None
     if where == "system" and one.n < _FEWEST_SYSTEMS:

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.stats.bootstrap import Interval
 from sam_audio_bench.stats.coefficients import standardise
-from sam_audio_bench.stats.design import Design, draw, point
+from sam_audio_bench.stats.design import Design, draw
 from sam_audio_bench.stats.estimate import (
     EstimateStatus,
     Floats,
@@ -37,6 +37,7 @@ __all__ = [
     "Difference",
     "WilliamsTest",
     "compare",
+    "differences",
     "fisher_interval",
     "holm",
     "letter_groups",
@@ -103,12 +104,23 @@ def compare(
     Raises:
         UsageError: shapes that differ, infinite values, or an option that does not exist.
     """
-    check_options(level, resamples, at, LEVELS)
-    check_options(level, resamples, coefficient, COEFFICIENTS)
     check_options(level, resamples, interval, ("two_way", "cluster", "row"))
     design = Design(human, metrics, interval=interval, groups=groups, resamples=resamples, seed=seed)
-    signs = orientation or {}
-    whole = {name: LevelData.LEVELS[at](design.human, one, signs.get(name)) for name, one in design.metrics.items()}
+    return differences(design, at=at, coefficient=coefficient, orientation=orientation, level=level)
+
+
+def differences(
+    design: Design,
+    *,
+    at: str = "utterance",
+    coefficient: str = "spearman",
+    orientation: Mapping[str, int] | None = None,
+    level: float = 0.95,
+) -> list[Difference]:
+    """`compare` of a design, whose resamples are shared with all else that is asked of it."""
+    check_options(level, 1, at, LEVELS)
+    check_options(level, 1, coefficient, COEFFICIENTS)
+    signs, whole = orientation or {}, design.at(at, orientation)
     draws = draw(whole, design, at, [coefficient])
     rows = []
     for pair in combinations(design.metrics, 2):
@@ -131,7 +143,7 @@ def _difference(
     level: float,
 ) -> Difference:
     (first, one), (second, other) = data.items()
-    points = [point(each, coefficient) for each in (one, other)]
+    points = [each.point(coefficient) for each in (one, other)]
     bare = Difference(
         first=first, second=second, value=None, low=None, high=None, p=None, p_holm=None, n=one.n,
         status=next((status for _, status in points if status is not EstimateStatus.OK), EstimateStatus.OK), method="",

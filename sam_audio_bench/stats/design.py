@@ -9,10 +9,11 @@ from numpy.typing import ArrayLike
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.stats.bootstrap import multinomial_weights
-from sam_audio_bench.stats.estimate import EstimateStatus, Floats, canonical_order, check_options, matrix
-from sam_audio_bench.stats.levels import LevelData, Weights
+from sam_audio_bench.stats.coefficients import Weights
+from sam_audio_bench.stats.estimate import Floats, canonical_order, check_options, matrix
+from sam_audio_bench.stats.levels import LevelData
 
-__all__ = ["INTERVALS", "Design", "draw", "point"]
+__all__ = ["INTERVALS", "Design", "draw"]
 
 INTERVALS = ("two_way", "cluster", "row", "fisher")
 _CHUNK = 2**18  # numbers an array holds, so that it stays in the cache
@@ -60,6 +61,18 @@ class Design:
         self.metrics = {name: values[np.ix_(rows, columns)] for name, values in others.items()}
         self._group = np.arange(len(rows)) if labels is None else np.unique(labels, return_inverse=True)[1]
         self._interval, self._resamples, self._seed = interval, resamples, seed
+        self._levels: dict[tuple[str, str, int | None], LevelData] = {}
+
+    def at(self, level: str, orientation: Mapping[str, int] | None = None) -> dict[str, LevelData]:
+        """Each metric at a level, made once, so that whoever asks again finds what was drawn."""
+        signs = orientation or {}
+        found = {}
+        for name, table in self.metrics.items():
+            key = level, name, signs.get(name)
+            if key not in self._levels:
+                self._levels[key] = LevelData.LEVELS[level](self.human, table, signs.get(name))
+            found[name] = self._levels[key]
+        return found
 
     def method(self, level: str) -> str:
         """What is resampled at ``level``; "" where too little is there to resample."""
@@ -97,22 +110,20 @@ class Design:
 def draw(
     data: Mapping[str, LevelData], design: Design, where: str, coefficients: Collection[str]
 ) -> dict[str, dict[str, Floats]]:
-    """The coefficients of each metric in each resample, [resamples]; the same resamples for all metrics."""
+    """The coefficients of each metric in each resample, [resamples]; the same resamples for all metrics.
+
+    What was drawn before is not drawn again: ``data`` belong to ``design`` alone.
+    """
     if design.method(where) in ("", "fisher"):
         return {name: {} for name in data}
-    parts: dict[str, dict[str, list[Floats]]] = {name: {} for name in data}
-    for weights in design.resamples(where):
-        for name, one in data.items():
-            for key, values in one.evaluate(weights, tuple(coefficients)).items():
-                parts[name].setdefault(key, []).append(values)
-    return {name: {key: np.concatenate(found) for key, found in one.items()} for name, one in parts.items()}
-
-
-def point(one: LevelData, coefficient: str) -> tuple[float | None, EstimateStatus]:
-    """A coefficient on all data, with what it is worth."""
-    if one.status is not EstimateStatus.OK:
-        return None, one.status
-    values = one.evaluate(one.ones(), (coefficient,)).get(coefficient)
-    if values is None or not np.isfinite(values[0]):
-        return None, EstimateStatus.TOO_FEW
-    return float(values[0]), EstimateStatus.OK
+    defined = {name: [key for key in coefficients if one.defines(key)] for name, one in data.items()}
+    missing = {name: [key for key in defined[name] if key not in one.draws] for name, one in data.items()}
+    parts: dict[str, dict[str, list[Floats]]] = {name: {key: [] for key in keys} for name, keys in missing.items()}
+    if any(missing.values()):
+        for weights in design.resamples(where):
+            for name, one in data.items():
+                for key, values in one.evaluate(weights, missing[name]).items():
+                    parts[name][key].append(values)
+    for name, one in data.items():
+        one.draws.update({key: np.concatenate(found) for key, found in parts[name].items()})
+    return {name: {key: one.draws[key] for key in defined[name]} for name, one in data.items()}

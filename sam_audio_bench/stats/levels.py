@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Sequence
-from typing import ClassVar, TypeVar
+from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sam_audio_bench.stats.coefficients import (
     Ranked,
+    Weights,
     agreement,
     dense_codes,
     pair_sum,
@@ -31,38 +32,11 @@ from sam_audio_bench.stats.coefficients import (
 from sam_audio_bench.stats.estimate import EstimateStatus, Floats
 from sam_audio_bench.stats.mapping import MAPPING_ORDERS, mapped_rmse
 
-__all__ = ["COEFFICIENTS", "LEVELS", "LevelData", "Weights"]
+__all__ = ["COEFFICIENTS", "LEVELS", "LevelData"]
 
 COEFFICIENTS = ("pearson", "spearman", "kendall", "accuracy", *MAPPING_ORDERS)
 _FEWEST = 3
 _KEPT = 2048  # up to so many cells, the agreement of their pairs is kept between chunks of resamples
-Made = TypeVar("Made")
-
-
-class Weights:
-    """How often some resamples drew each item and each system, with what all metrics derive from that.
-
-    Args:
-        items: [items, resamples].
-        systems: [systems, resamples].
-        cells: [items * systems, resamples], where cells are drawn by themselves; None: their product.
-    """
-
-    def __init__(self, items: Floats, systems: Floats, cells: Floats | None = None) -> None:
-        self.items, self.systems, self._cells = items, systems, cells
-        self._kept: dict[Hashable, object] = {}
-
-    def cells(self) -> Floats:
-        """[items * systems, resamples]."""
-        if self._cells is None:
-            self._cells = (self.items[:, None, :] * self.systems[None, :, :]).reshape(-1, self.items.shape[1])
-        return self._cells
-
-    def kept(self, key: Hashable, make: Callable[[], Made]) -> Made:
-        """What ``make`` returned when ``key`` was first asked for."""
-        if key not in self._kept:
-            self._kept[key] = make()
-        return self._kept[key]  # type: ignore[return-value]
 
 
 class LevelData(ABC):
@@ -87,6 +61,8 @@ class LevelData(ABC):
         self.present = present
         self.human, self.metric = np.where(present, human, np.nan), np.where(present, metric, np.nan)
         self.thresholds: dict[str, float] = {}
+        self.draws: dict[str, Floats] = {}  # by coefficient, in the resamples of a design
+        self._points: dict[str, tuple[float | None, EstimateStatus]] = {}
         self.prepare()
         if self.status is EstimateStatus.OK:
             slope = self.evaluate(self.ones(), ("pearson",))["pearson"][0]
@@ -107,6 +83,15 @@ class LevelData(ABC):
         if "accuracy" in defined and not self.thresholds:
             self.calibrate()
         return {name: self._coefficient(name, weights) for name in defined}
+
+    def point(self, coefficient: str) -> tuple[float | None, EstimateStatus]:
+        """A coefficient on all data, with what it is worth."""
+        if coefficient not in self._points:
+            found = self.evaluate(self.ones(), (coefficient,)).get(coefficient, np.array([np.nan]))
+            known = bool(np.isfinite(found[0]))
+            missing = EstimateStatus.TOO_FEW if self.status is EstimateStatus.OK else self.status
+            self._points[coefficient] = (float(found[0]), self.status) if known else (None, missing)
+        return self._points[coefficient]
 
     def defines(self, coefficient: str) -> bool:
         """Whether the coefficient has a meaning at this level."""

@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.stats.correlation_tests import Difference, holm, permutation_test, williams, zou_interval
-from sam_audio_bench.stats.design import point
 from sam_audio_bench.stats.estimate import EstimateStatus, Floats, check_options, matrix
 from sam_audio_bench.stats.levels import LevelData
 
@@ -93,7 +92,7 @@ def _described(
     """The difference, with Williams' p and Zou's interval where they exist."""
     human, *tables = cells
     data = [LevelData.LEVELS[at](human, one, signs.get(name)) for name, one in zip(pair, tables, strict=True)]
-    points = [point(each, coefficient) for each in (*data, LevelData.LEVELS[at](tables[0], tables[1]))]
+    points = [each.point(coefficient) for each in (*data, LevelData.LEVELS[at](tables[0], tables[1]))]
     row = Difference(
         first=pair[0], second=pair[1], value=None, low=None, high=None, p=None, p_holm=None, n=data[0].n,
         status=next((status for _, status in points if status is not EstimateStatus.OK), EstimateStatus.OK), method="",

@@ -95,6 +95,18 @@ def test_metrics_are_compared_and_lettered(imaginary):
     assert {row["group"] for row in quiet.rows} == {""}
 
 
+def test_a_known_metric_that_points_the_wrong_way_orders_few_pairs(tmp_path):
+    """Its card says what is better."""
+    cells = [(item, system) for item in range(4) for system in range(3)]
+    rows = [f"ann,{item},{system},{1 + (item + system) % 5},{-item - system % 5}\n" for item, system in cells]
+    text = "rater,item,system,score,{}\n" + "".join(rows)
+    settings = Settings(coefficients=("accuracy",), levels=("utterance",), resamples=20, compare=False)
+    ((wrong,), (right,)) = (
+        correlate_ratings(made(text.format(name), tmp_path), settings).rows for name in ("si_sdr", "mrstft")
+    )
+    assert wrong["value"] < 0.5 < right["value"]
+
+
 def test_order_of_rows_does_not_matter(imaginary):
     shuffled = imaginary.with_frame(imaginary.frame.sample(frac=1, random_state=3))
     settings = Settings(by="model_type", metrics=("sdr", "visqol"), resamples=50)

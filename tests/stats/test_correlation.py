@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sam_audio_bench.errors import UsageError
+from sam_audio_bench.stats.coefficients import Weights
 from sam_audio_bench.stats.correlation import COEFFICIENTS, INTERVALS, LEVELS, correlate, few_systems
-from sam_audio_bench.stats.levels import LevelData, Weights
+from sam_audio_bench.stats.levels import LevelData
 from sam_audio_bench.stats.mapping import mapped_rmse
 
 NAN = math.nan
