@@ -48,7 +48,10 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7
 
 _SHAPES = "osD^vPX"
 _STYLE = {
+    "axes.axisbelow": True,
     "axes.edgecolor": INK,
+    "axes.formatter.limits": (-3, 4),
+    "axes.formatter.use_mathtext": True,
     "axes.labelcolor": INK,
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -56,6 +59,7 @@ _STYLE = {
     "axes.titlesize": 10,
     "figure.constrained_layout.use": True,
     "font.size": 9,
+    "grid.alpha": 0.5,  # readable on a dark page too
     "grid.color": "#b0b0b0",
     "grid.linewidth": 0.5,
     "legend.frameon": False,
@@ -137,7 +141,7 @@ def scatter(data: pd.DataFrame, *, metric: str, axis: str, name: str, noise: Map
         for at, system in enumerate(systems):
             own = part[part["system"] == system]
             panel.scatter(
-                own["metric"], own["opinion"], s=14, color=COLOURS[at % 7], marker=_SHAPES[at % 7], alpha=0.75,
+                own["metric"], own["opinion"], s=14, color=_colour(at), marker=_shape(at), alpha=0.75,
                 linewidths=0, label=system, rasterized=len(part) > _MOST_VECTORS,
             )  # fmt: skip
         _add_line(panel, part, noise.get(domain))
@@ -183,7 +187,7 @@ def forest(rows: pd.DataFrame, *, title: str, name: str, ceiling: tuple[float, f
         heights = np.array([metrics.index(metric) for metric in part.index]) + (len(series) / 2 - at - 0.5) * 0.22
         spread = np.abs(part[["ci_low", "ci_high"]].to_numpy(float).T - part["value"].to_numpy(float))
         panel.errorbar(
-            part["value"], heights, xerr=np.nan_to_num(spread), fmt=_SHAPES[at % 7], color=COLOURS[at % 7],
+            part["value"], heights, xerr=np.nan_to_num(spread), fmt=_shape(at), color=_colour(at),
             markersize=4, elinewidth=1.2, label=by,
         )  # fmt: skip
     panel.axvline(0, color=INK, linewidth=0.8)
@@ -223,7 +227,7 @@ def system_means(
         heights = np.array([systems.index(s) for s in part["system"]]) + (len(methods) / 2 - at - 0.5) * 0.22
         spread = np.abs(part[["ci_low", "ci_high"]].to_numpy(float).T - part["value"].to_numpy(float))
         panel.errorbar(
-            part["value"], heights, xerr=np.nan_to_num(spread), fmt=_SHAPES[at % 7], color=COLOURS[at % 7],
+            part["value"], heights, xerr=np.nan_to_num(spread), fmt=_shape(at), color=_colour(at),
             markersize=4, elinewidth=1.2, label=method.replace("_", "-"),
         )  # fmt: skip
     panel.set_yticks(range(len(systems)), systems)
@@ -293,9 +297,11 @@ def reliability_curves(rows: pd.DataFrame, *, name: str) -> Plot:
     for panel, axis in zip(grid, axes, strict=False):
         for at, by in enumerate(series):
             part = known[(known["axis"] == axis) & (known["by"] == by)]
-            colour, here = COLOURS[at % 7], part[part["here"]]
-            panel.plot(part["raters"], part["reliability"], "-" if at < 7 else "--", color=colour, linewidth=1.2)
-            panel.plot(here["raters"], here["reliability"], _SHAPES[at % 7], color=colour, markersize=5, label=by)
+            colour, here = _colour(at), part[part["here"]]
+            panel.plot(
+                part["raters"], part["reliability"], "-" if at < len(COLOURS) else "--", color=colour, linewidth=1.2
+            )
+            panel.plot(here["raters"], here["reliability"], _shape(at), color=colour, markersize=5, label=by)
         panel.set_title("" if len(axes) == 1 else axis)
         panel.set_ylim(0, 1.02)
         panel.set_xlim(0, None)
@@ -314,7 +320,16 @@ def reliability_curves(rows: pd.DataFrame, *, name: str) -> Plot:
     return Plot(name=name, title="Reliability against the number of raters", caption=caption, figure=figure, data=rows)
 
 
-def panels(
+def _colour(at: int) -> str:
+    return COLOURS[at % len(COLOURS)]
+
+
+def _shape(at: int) -> str:
+    """Of the series at a place; with the colour, 49 of them differ."""
+    return _SHAPES[(at + at // len(COLOURS)) % len(_SHAPES)]
+
+
+def _grid(
     rows: int, columns: int, size: tuple[float, float], widths: Sequence[float] | None = None
 ) -> tuple[Figure, list[Axes]]:
     """Panels that share their vertical axis, without pyplot's global state."""

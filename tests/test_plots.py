@@ -120,3 +120,12 @@ def test_a_plot_says_what_it_shows() -> None:
         plot: Plot = make()
         assert plot.title
         assert plot.caption
+
+
+def test_more_systems_than_colours_look_different() -> None:
+    data = pd.DataFrame({"domain": "all", "system": [f"s{k:02}" for k in range(20)], "metric": 1.0, "opinion": 2.0})
+    figure = scatter(data, metric="m", axis="overall", name="s", noise={}).figure
+    looks = {
+        (tuple(one.get_facecolor()[0]), one.get_paths()[0].vertices.tobytes()) for one in figure.axes[0].collections
+    }
+    assert len(looks) == 20

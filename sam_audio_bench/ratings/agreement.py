@@ -22,10 +22,24 @@ from sam_audio_bench.stats.reliability import (
     split_half,
 )
 
-__all__ = ["OPINIONS", "agreement_rows", "ceilings", "opinion_rows", "stimulus_opinions"]
+__all__ = ["OPINIONS", "STATISTICS", "agreement_rows", "ceilings", "opinion_rows", "stimulus_opinions"]
 
 OPINIONS = {"raw": mean_opinion, "z_scored": z_scored_opinion, "bias_corrected": recovered_opinion}
 """Three ways to average raters; the last is ITU-T P.910/P.913's."""
+
+STATISTICS = {
+    "icc_1_1": "ICC(1,1)",
+    "icc_1_k": "ICC(1,k)",
+    "icc_2_1": "ICC(2,1)",
+    "icc_2_k": "ICC(2,k)",
+    "alpha_nominal": "Krippendorff’s α, nominal",
+    "alpha_ordinal": "Krippendorff’s α, ordinal",
+    "alpha_interval": "Krippendorff’s α, interval",
+    "split_half": "split half, Spearman–Brown",
+    "leave_one_out": "leave one rater out, r",
+    "noise_ceiling": "noise ceiling √ICC(1,k)",
+}
+"""Title of each statistic, in the order of the rows."""
 
 _MEASUREMENTS = ("nominal", "ordinal", "interval")
 

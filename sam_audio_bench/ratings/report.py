@@ -14,6 +14,7 @@ import markupsafe
 
 from sam_audio_bench import __version__
 from sam_audio_bench.files import replacing
+from sam_audio_bench.ratings.agreement import STATISTICS
 from sam_audio_bench.ratings.numbers import number, with_interval
 from sam_audio_bench.ratings.preference import Preference, preference_texts
 
@@ -75,7 +76,7 @@ def statistic_tables(rows: Sequence[Mapping[str, Any]]) -> list[Table]:
         values = list(dict.fromkeys(row["by"] for row in own))
         cells = {(row["statistic"], row["by"]): row for row in own}
         lines = [
-            [name, *(_statistic(cells.get((name, value))) for value in values)]
+            [STATISTICS[name], *(_statistic(cells.get((name, value))) for value in values)]
             for name in dict.fromkeys(row["statistic"] for row in own)
         ]
         tables.append(Table(caption=axis, columns=["statistic", *values], rows=lines))
