@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from sam_audio_bench.cli.output import note, print_json, print_records
+from sam_audio_bench.cli.words import words
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import replacing
 
@@ -72,7 +73,7 @@ def import_(sources: tuple[Path, ...], out: Path, as_json: bool, **options: Any)
     choice = Choice(
         roles={role: options[role] for role in _ROLES if options[role]},
         score=options["score"],
-        metrics=None if metrics is None else () if metrics == "none" else tuple(_words(metrics, "--metric-columns")),
+        metrics=None if metrics is None else () if metrics == "none" else tuple(words(metrics, "--metric-columns")),
         pattern=options["pattern"],
         missing=options["missing"],
         key=options["key"],
@@ -99,13 +100,6 @@ def example(out: Path, votes: bool, seed: int) -> None:
         frame.to_csv(temporary, index=False, lineterminator="\n")
     click.echo(f"{len(frame)} rows in {out}")
     click.echo(f"Next: sabench ratings import {out} --out ratings.parquet")
-
-
-def _words(text: str, option: str) -> list[str]:
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    if not words:
-        raise UsageError(f"expected comma-separated names for {option}, found {text!r}")
-    return words
 
 
 def _as_json(imported: Imported, out: Path) -> dict[str, Any]:

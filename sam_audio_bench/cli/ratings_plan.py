@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sam_audio_bench.cli.output import note, print_json
+from sam_audio_bench.cli.words import words
 
 if TYPE_CHECKING:
     from sam_audio_bench.ratings.plan import Planned
@@ -48,8 +49,8 @@ def plan(runs: tuple[Path, ...], out: Path, as_json: bool, **options: Any) -> No
     from sam_audio_bench.ratings.options import Options
     from sam_audio_bench.ratings.plan import plan_test
 
-    for name in ("axes", "formats"):
-        options[name] = tuple(word.strip() for word in options[name].split(",") if word.strip())
+    for name, option in (("axes", "--axes"), ("formats", "--format")):
+        options[name] = tuple(words(options[name], option))
     if options["consent"] is None:
         del options["consent"]
     planned = plan_test(runs, out, Options(**options))

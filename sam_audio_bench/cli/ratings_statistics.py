@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sam_audio_bench.cli.output import note, print_json, print_records
+from sam_audio_bench.cli.words import words
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import replacing
 from sam_audio_bench.ratings.numbers import number, with_interval
@@ -142,7 +143,7 @@ def correlate(table: Path, scores: tuple[Path, ...], as_json: bool, **options: A
         ratings = with_scores(ratings, scores)
     coefficients = options["coefficient"] or (_COEFFICIENTS[:3] if as_json else ("spearman",))
     settings = Settings(
-        metrics=tuple(_words(options["metrics"])) if options["metrics"] else None,
+        metrics=tuple(words(options["metrics"], "--metrics")) if options["metrics"] else None,
         by=options["by"],
         axis=options["axis"],
         levels=options["level"] or _LEVELS,
@@ -214,13 +215,6 @@ def _metric_record(metric: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, 
         record[f"{row['level']} (n={most[row['level']]})"] = text if row["status"] == "ok" else f"— {row['status']}"
     first, errors = rows[0]["value"], rows[0]["coefficient"].startswith("rmse")
     return {**record, "_strength": math.inf if first is None else first if errors else -abs(first)}
-
-
-def _words(text: str) -> list[str]:
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    if not words:
-        raise UsageError(f"expected comma-separated names, found {text!r}")
-    return words
 
 
 @click.command()
@@ -314,7 +308,7 @@ def power(table: Path, as_json: bool, **options: Any) -> None:
 
 def _numbers(text: str, option: str, *, whole: bool) -> list[float]:
     try:
-        values = [float(word) for word in _words(text)]
+        values = [float(word) for word in words(text, option)]
     except ValueError:
         values = []
     if not values or any(value <= 0 or (whole and value != int(value)) for value in values):

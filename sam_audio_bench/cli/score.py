@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from sam_audio_bench.cli.output import print_json
-from sam_audio_bench.errors import UsageError
+from sam_audio_bench.cli.words import words
 
 __all__ = ["score"]
 
@@ -23,9 +23,7 @@ def score(runs: tuple[Path, ...], metrics: str, changed: bool, metric_args: str,
     from sam_audio_bench.registry import parse_arguments
     from sam_audio_bench.run.rescore import rescore
 
-    names = [name.strip() for name in metrics.split(",") if name.strip()]
-    if metrics and not names:
-        raise UsageError(f"expected comma-separated metric ids, found {metrics!r}")
+    names = words(metrics, "--metrics") if metrics else []
     results = rescore(runs, metrics=names, changed=changed, metric_args=parse_arguments(metric_args))
     if as_json:
         print_json(results.to_json())

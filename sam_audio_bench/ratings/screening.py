@@ -17,6 +17,7 @@ import pandas as pd
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.ratings.matrices import panel
 from sam_audio_bench.ratings.table import Ratings
+from sam_audio_bench.stats.reliability import leave_one_out
 
 __all__ = ["PRESETS", "RULES", "Drop", "Rule", "Screened", "applicable", "screen"]
 
@@ -220,19 +221,10 @@ def _agreement(ratings: Ratings) -> pd.Series:
     found = []
     for axis in ratings.axes:
         known = panel(ratings.answers[ratings.answers["axis"] == axis])
-        there = ~np.isnan(known.scores)
-        sums, counts = np.nansum(known.scores, axis=1), there.sum(axis=1)
-        values = [_with_others(known.scores[:, rater], sums, counts) for rater in range(len(known.raters))]
+        estimates = leave_one_out(known.scores, resamples=1).raters
+        values = [np.nan if one.value is None or one.n < _LEAST else one.value for one in estimates]
         found.append(pd.Series(values, index=list(known.raters)))
     return pd.concat(found, axis=1).mean(axis=1)
-
-
-def _with_others(scores: np.ndarray, sums: np.ndarray, counts: np.ndarray) -> float:
-    common = ~np.isnan(scores) & (counts > 1)
-    own, others = scores[common], (sums[common] - scores[common]) / (counts[common] - 1)
-    if len(own) < _LEAST or np.ptp(own) == 0 or np.ptp(others) == 0:
-        return float("nan")
-    return float(np.corrcoef(own, others)[0, 1])
 
 
 def _straight_lining(ratings: Ratings) -> pd.Series:
