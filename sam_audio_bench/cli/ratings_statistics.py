@@ -273,12 +273,20 @@ def prefer(
 @click.option("--difference", default="0.2,0.5", show_default=True, help="Between two systems, in units of the scale.")
 @click.option("--alpha", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.05, show_default=True)
 @click.option("--simulations", type=click.IntRange(min=1), default=1000, show_default=True)
+@click.option(
+    "--power",
+    "wanted",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.8,
+    show_default=True,
+    help="Name the smallest design that has this power.",
+)
 @_axis
 @_seed
 @_json
 def power(table: Path, as_json: bool, **options: Any) -> None:
     """Say how large the next test should be: the chance to find a difference, simulated from this test's variances."""
-    from sam_audio_bench.ratings.power import power_rows
+    from sam_audio_bench.ratings.power import least_designs, power_rows
     from sam_audio_bench.ratings.table import Ratings
 
     components, rows, warnings = power_rows(
@@ -289,8 +297,9 @@ def power(table: Path, as_json: bool, **options: Any) -> None:
         differences=_numbers(options["difference"], "--difference", whole=False),
         axis=options["axis"], alpha=options["alpha"], simulations=options["simulations"], seed=options["seed"],
     )  # fmt: skip
+    least = least_designs(rows, options["wanted"])
     if as_json:
-        print_json({"rows": rows, "components": components, "warnings": warnings})
+        print_json({"rows": rows, "least": least, "components": components, "warnings": warnings})
         return
     for text in warnings:
         note(f"warning: {text}")
@@ -303,7 +312,17 @@ def power(table: Path, as_json: bool, **options: Any) -> None:
             if row["axis"] == part["axis"]
         ]
         print_records(records, ("raters", "items", "systems", "difference", "power"))
+        for design in least:
+            if design["axis"] == part["axis"]:
+                click.echo(_least(design, options["wanted"]))
         click.echo()
+
+
+def _least(design: Mapping[str, Any], wanted: float) -> str:
+    what = f"{design['difference']:g} between {design['systems']} systems, power {wanted:g}: "
+    if design["raters"] is None:
+        return what + "none of these designs"
+    return what + f"{design['raters']} raters x {design['items']} items, {design['ratings']} ratings"
 
 
 def _numbers(text: str, option: str, *, whole: bool) -> list[float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,7 +12,7 @@ from sam_audio_bench.ratings.table import Ratings
 from sam_audio_bench.stats.components import variance_components
 from sam_audio_bench.stats.power import power_table
 
-__all__ = ["power_rows"]
+__all__ = ["least_designs", "power_rows"]
 
 _FACTORS = ("item", "system", "rater")
 
@@ -65,3 +65,27 @@ def power_rows(
         )  # fmt: skip
         rows += [{"axis": name, **asdict(row)} for row in table]
     return components, rows, warnings
+
+
+def least_designs(rows: Sequence[Mapping[str, Any]], power: float) -> list[dict[str, Any]]:
+    """Of each axis, number of systems and difference, the design with the fewest ratings that has a ``power``.
+
+    Args:
+        rows: of `power_rows`.
+        power: the chance that is asked for.
+
+    Returns:
+        ``{axis, systems, difference, raters, items, ratings, power}``; of equally many ratings the design with more
+        items, and None for what no design of the table reaches.
+    """
+    found = []
+    for axis, systems, difference in dict.fromkeys((row["axis"], row["systems"], row["difference"]) for row in rows):
+        what = {"axis": axis, "systems": systems, "difference": difference}
+        enough = [row for row in rows if row["power"] >= power and what.items() <= row.items()]
+        least = min(enough, key=lambda row: (row["raters"] * row["items"], row["raters"]), default=None)
+        design: dict[str, Any] = dict.fromkeys(("raters", "items", "ratings", "power"))
+        if least is not None:
+            ratings = least["raters"] * least["items"] * systems
+            design = {"raters": least["raters"], "items": least["items"], "ratings": ratings, "power": least["power"]}
+        found.append({**what, **design})
+    return found

@@ -248,7 +248,10 @@ def test_power(here: Path, answers: str) -> None:
     assert len(result["rows"]) == 2
     assert result["components"][0]["item"] == pytest.approx(0.36, abs=0.15), "of the simulated items"
     item = result["components"][0]["item"]
-    assert f"DMOS: variances item {item:.3f}" in invoke("power", "r.parquet", *options).stdout
+    shown = invoke("power", "r.parquet", *options).stdout
+    assert f"DMOS: variances item {item:.3f}" in shown
+    assert re.search(r"^0\.5 between 2 systems, power 0\.8: 5 raters x 20 items, 200 ratings$", shown, re.MULTILINE)
+    assert result["least"][0]["items"] == 20
     for word in ("none", "0", "2.5", ""):
         with pytest.raises(BenchError, match=r"positive whole numbers for --raters|comma-separated"):
             invoke("power", "r.parquet", "--raters", word)

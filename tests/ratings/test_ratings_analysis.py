@@ -16,7 +16,7 @@ from sam_audio_bench.ratings.correlation import Settings, correlate_ratings, wit
 from sam_audio_bench.ratings.evidence import curve_rows, opinion_points, rater_deviations, strongest
 from sam_audio_bench.ratings.importing import import_ratings
 from sam_audio_bench.ratings.matrices import cells, panel, slices
-from sam_audio_bench.ratings.power import power_rows
+from sam_audio_bench.ratings.power import least_designs, power_rows
 from sam_audio_bench.ratings.preference import prefer
 from sam_audio_bench.ratings.table import Ratings
 
@@ -291,6 +291,19 @@ def test_power_grows_with_the_test(imaginary):
     assert power[2, 10] < power[12, 50]
     assert components[0]["residual"] > 0
     assert warnings == []
+
+
+def test_the_smallest_design_with_enough_power_has_the_fewest_ratings():
+    """Of equally many ratings, the one with more items; beyond the table nothing is promised."""
+    designs = [(2, 20, 0.7), (4, 10, 0.85), (2, 30, 0.8), (3, 20, 0.8), (4, 30, 0.99), (1, 40, 0.82)]
+    head = {"axis": "overall", "systems": 3}
+    rows = [{**head, "difference": 0.5, "raters": r, "items": i, "power": p} for r, i, p in designs]
+    rows += [{**row, "difference": 0.2, "power": 0.1} for row in rows]
+    assert least_designs(rows, 0.8) == [
+        {**head, "difference": 0.5, "raters": 1, "items": 40, "ratings": 120, "power": 0.82},
+        {**head, "difference": 0.2, "raters": None, "items": None, "ratings": None, "power": None},
+    ]
+    assert least_designs(rows, 0.9)[0]["ratings"] == 4 * 30 * 3
 
 
 def test_power_of_what_a_test_cannot_show(tmp_path):
