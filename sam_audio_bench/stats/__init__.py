@@ -10,6 +10,7 @@ coefficients        Pearson, Spearman, Kendall and pair agreement for many resam
 mapping             error after mapping a metric to the scale of the raters
 levels              a metric against the raters by utterance, within items and by system
 design              the resamples of a crossed design
+paired              two systems on the same items
 correlation         metrics against raters, with intervals
 correlation_tests   two metrics compared; Williams, Zou, permutation, Holm, letters
 reference_tests     two metrics compared as if observations were independent

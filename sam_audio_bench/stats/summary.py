@@ -17,7 +17,7 @@ from sam_audio_bench.types import Status
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MetricInfo", "Row", "summarise", "summarise_paraphrases", "to_json"]
+__all__ = ["ItemMean", "MetricInfo", "Row", "item_means", "summarise", "summarise_paraphrases", "to_json"]
 
 _COLUMNS = ("task", "separator", "picked_by", "metric", "item", "group", "status", "value")
 _FAILURES = frozenset({Status.ERROR, Status.MISSING_MEDIA, Status.LENGTH_MISMATCH, Status.NON_FINITE})
@@ -57,6 +57,13 @@ class Row:
     label: str = ""  # the task with its version and split, for readers
     candidates: int = 1  # from which that reranker chose
     model: str = ""  # the network that scored: its name and the beginning of its weights' digest
+
+
+class ItemMean(NamedTuple):
+    """One item of one line of a table and metric."""
+
+    group: str
+    value: float | None  # mean over seeds and candidates, capped as in `Row`; None: no score is defined
 
 
 class _Key(NamedTuple):
@@ -137,6 +144,28 @@ def summarise_paraphrases(
                 row = _row(key._replace(task=f"{task}:{statistic}"), items, info, oracles, cluster_interval)
                 rows.append(replace(row, higher_is_better=False) if statistic == "spread" else row)
     return rows
+
+
+def item_means(
+    scores: pd.DataFrame, units: Mapping[str, str]
+) -> dict[tuple[str, str, str | None, str], dict[str, ItemMean]]:
+    """What `summarise` averages: by task, separator, picker and metric, the mean of each item that was asked.
+
+    Args:
+        scores: columns as in `summarise`.
+        units: by metric id; they decide what is capped.
+
+    Raises:
+        UsageError: scores lack a column.
+    """
+    found: dict[tuple[str, str, str | None, str], dict[str, ItemMean]] = {}
+    for key, items in _in_order(_collect(scores)):
+        unit = units.get(key.metric, "")
+        found[key] = {
+            item: ItemMean(mark.group, _mean(_cap(value, unit) for value in mark.values) if mark.values else None)
+            for item, mark in items.items()
+        }
+    return found
 
 
 def _over_paraphrases(

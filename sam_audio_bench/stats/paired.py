@@ -1,0 +1,134 @@
+"""Two systems on the same items: is one better, by how much, how often, and how sure is that?
+
+Pairing removes the difficulty of the items. Items cut from one recording resemble each other, so that the interval
+resamples whole recordings and the test swaps the systems on whole recordings.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.stats.bootstrap import paired_interval
+
+__all__ = ["Paired", "paired_difference", "swap_test"]
+
+_MOST_EXACT = 13  # recordings, of which all ways to swap are tried
+_CHUNK = 2**20  # numbers in an array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paired:
+    """The second system against the first one."""
+
+    first: float | None  # means over the items, in the unit of the scores; None without items
+    second: float | None
+    value: float | None  # mean difference, second minus first
+    low: float | None  # 95 % interval; None with fewer than two recordings
+    high: float | None
+    p: float | None  # two-sided; None with fewer than two recordings
+    wins: int  # items on which the second is better
+    ties: int
+    losses: int
+
+    @property
+    def n(self) -> int:
+        """Items that both systems have a score for."""
+        return self.wins + self.ties + self.losses
+
+
+def paired_difference(
+    first: Sequence[float],
+    second: Sequence[float],
+    groups: Sequence[Hashable],
+    *,
+    higher_is_better: bool = True,
+    tie: float = 0.0,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Paired:
+    """Mean difference with a bootstrap interval over recordings, p of `swap_test`, and how often each system wins.
+
+    The order of the items does not matter.
+
+    Args:
+        first: [items], finite.
+        second: [items], of the same items in the same order.
+        groups: [items], the recording that each item was cut from.
+        higher_is_better: what wins.
+        tie: items whose scores differ by no more are ties.
+        resamples: of the interval and of the test.
+        seed: of both.
+
+    Raises:
+        UsageError: lengths that differ, a value that is not finite, or an option out of range.
+
+    >>> paired_difference([1.0, 2.0, 3.0], [2.0, 3.0, 5.0], ["a", "b", "c"]).wins
+    3
+    """
+    if tie < 0:
+        raise UsageError(f"expected a difference of at least 0 up to which items are ties, found {tie:g}")
+    interval = paired_interval(second, first, groups, resamples=resamples, seed=seed)
+    differences = [b - a for a, b in zip(first, second, strict=True)]
+    better = sum(one > tie for one in differences)
+    worse = sum(one < -tie for one in differences)
+    low, high = interval if interval is not None else (None, None)
+    return Paired(
+        first=_mean(first),
+        second=_mean(second),
+        value=_mean(differences),
+        low=low,
+        high=high,
+        p=swap_test(differences, groups, resamples=resamples, seed=seed) if interval is not None else None,
+        wins=better if higher_is_better else worse,
+        ties=len(differences) - better - worse,
+        losses=worse if higher_is_better else better,
+    )
+
+
+def swap_test(
+    differences: Sequence[float], groups: Sequence[Hashable], *, resamples: int = 2000, seed: int = 0
+) -> float:
+    """Two-sided p of two systems that are alike, by swapping them on whole recordings.
+
+    If the systems are alike, a recording's differences might as well have the other sign (the randomisation test of
+    Fisher, *The Design of Experiments*, 1935, §21; Noreen, *Computer-Intensive Methods*, 1989). With few recordings all
+    ways to swap are tried, and no p can be below 2 of 2 to the power of their number.
+
+    Args:
+        differences: [items], finite.
+        groups: [items].
+        resamples: random ways to swap, with more than 13 recordings.
+        seed: of these.
+    """
+    members: dict[str, list[float]] = {}
+    for label, one in sorted(zip(map(str, groups), differences, strict=True)):
+        members.setdefault(label, []).append(one)
+    sums = np.array([math.fsum(member) for member in members.values()])
+    bound = abs(math.fsum(sums)) * (1 - 1e-12)  # what is equal but for rounding is as extreme
+    if len(sums) <= _MOST_EXACT:
+        bits = np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums))
+        return float((_swapped(bits, sums) >= bound).mean())
+    generator = np.random.Generator(np.random.PCG64(seed))
+    step = max(1, _CHUNK // len(sums))
+    extreme = 0
+    for start in range(0, resamples, step):
+        bits = generator.integers(0, 2, (min(step, resamples - start), len(sums)), dtype=np.int8)
+        extreme += int((_swapped(bits, sums) >= bound).sum())
+    return (extreme + 1) / (resamples + 1)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return math.fsum(values) / len(values) if len(values) else None
+
+
+def _swapped(bits: NDArray[np.integer], sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Magnitude of the sum for each way to swap; ``bits`` is [ways, recordings], its lowest bit counts."""
+    # Not a matrix product, whose order of addition may depend on the machine and its load.
+    found: NDArray[np.float64] = np.abs(np.where(bits & 1, -sums, sums).sum(axis=1))
+    return found

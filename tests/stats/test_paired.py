@@ -1,0 +1,99 @@
+"""Two systems on the same items: the randomisation test against scipy, its error rate, and independence of order."""
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.stats.bootstrap import paired_interval
+from sam_audio_bench.stats.paired import Paired, paired_difference, swap_test
+
+
+def test_all_ways_to_swap_are_scipy_s_permutation_test():
+    """Of samples that are paired scipy swaps the pairs, and tries all ways where there are few."""
+    rng = np.random.default_rng(0)
+    for size in (2, 5, 9, 13):
+        first, second = rng.normal(size=(2, size))
+        expected = scipy.stats.permutation_test(
+            (first, second), lambda x, y: np.mean(x - y), permutation_type="samples", n_resamples=np.inf
+        )
+        assert swap_test(second - first, range(size)) == pytest.approx(expected.pvalue)
+
+
+def test_random_ways_to_swap_come_near():
+    rng = np.random.default_rng(1)
+    differences = rng.normal(0.4, 1, 40)
+    t = scipy.stats.ttest_1samp(differences, 0).pvalue
+    assert swap_test(differences, range(40), resamples=20_000) == pytest.approx(t, abs=0.005)
+
+
+def test_the_mean_its_interval_and_who_wins():
+    first, second = [1.0, 2.0, 3.0, 4.0], [2.0, 2.0, 2.5, 6.0]
+    groups = ["x", "y", "y", "z"]
+    found = paired_difference(first, second, groups)
+    assert (found.first, found.second, found.value) == (2.5, 3.125, 0.625)
+    assert (found.wins, found.ties, found.losses, found.n) == (2, 1, 1, 4)
+    assert (found.low, found.high) == paired_interval(second, first, groups)
+    assert found.p == swap_test([1, 0, -0.5, 2], groups)
+    smaller = paired_difference(first, second, groups, higher_is_better=False, tie=0.5)
+    assert (smaller.value, smaller.wins, smaller.ties, smaller.losses) == (0.625, 0, 2, 2)
+
+
+def test_one_recording_tells_nothing_of_others():
+    found = paired_difference([1.0, 2.0], [3.0, 4.0], ["x", "x"])
+    assert (found.value, found.low, found.high, found.p, found.wins) == (2.0, None, None, None, 2)
+    nothing = paired_difference([], [], [])
+    assert nothing == Paired(first=None, second=None, value=None, low=None, high=None, p=None, wins=0, ties=0, losses=0)
+
+
+def test_equal_systems_do_not_differ():
+    found = paired_difference([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], ["a", "b", "c"])
+    assert (found.value, found.low, found.high, found.p, found.ties) == (0.0, 0.0, 0.0, 1.0, 3)
+
+
+@pytest.mark.parametrize("recordings", [10, 30])
+def test_a_true_null_is_rejected_as_often_as_it_says(recordings):
+    """Four items a recording that share its error: as if independent, they would reject far too often."""
+    rng, whole, items = np.random.default_rng(2), 0, 0
+    groups = np.repeat(np.arange(recordings), 4)
+    for _ in range(200):
+        differences = rng.normal(size=recordings)[groups] + 0.3 * rng.normal(size=len(groups))
+        whole += swap_test(differences, groups, resamples=300) < 0.05
+        items += swap_test(differences, range(len(groups)), resamples=300) < 0.05
+    assert whole / 200 <= 0.08
+    assert items / 200 >= 0.2
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10_000), st.sampled_from([6, 40]))
+def test_order_changes_no_bit(seed, size):
+    rng = np.random.default_rng(seed)
+    first, second = rng.normal(size=(2, size))
+    groups = [f"g{k}" for k in rng.integers(0, max(3, size // 2), size)]
+    order = rng.permutation(size)
+    moved = paired_difference(first[order], second[order], [groups[k] for k in order], resamples=100)
+    assert moved == paired_difference(first, second, groups, resamples=100)
+
+
+def test_swapping_the_systems_swaps_the_sign():
+    rng = np.random.default_rng(3)
+    first, second = rng.normal(size=(2, 20))
+    one, other = (paired_difference(*pair, range(20)) for pair in ((first, second), (second, first)))
+    assert (other.value, other.low, other.high) == pytest.approx((-one.value, -one.high, -one.low))
+    assert (other.p, other.wins, other.losses) == (one.p, one.losses, one.wins)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tie": -1.0}, "at least 0 up to which items are ties, found -1"),
+        ({"second": [1.0]}, "found 1 and 2 values"),
+        ({"first": [1.0, float("inf")]}, "finite"),
+        ({"resamples": 0}, "at least one resample"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(change, message):
+    with pytest.raises(UsageError, match=message):
+        paired_difference(**{"first": [1.0, 2.0], "second": [2.0, 1.0], "groups": ["a", "b"], **change})
