@@ -39,6 +39,7 @@ _COMMANDS = {
     "list": (f"{__name__}.listing:listing", "List tasks, models or metrics."),
     "score": (f"{__name__}.score:score", "Score kept audio again, or by other metrics."),
     "table": (f"{__name__}.table:table", "Print the table of finished runs."),
+    "compare": (f"{__name__}.compare:compare", "Say whether one run is better than another, and where it is worse."),
     "merge": (f"{__name__}.merge:merge", "Put the shards of a run together."),
     "cite": (f"{__name__}.cite:cite", "Print BibTeX of what runs used."),
     "models": (f"{__name__}.models:models", "Make checkpoints."),

@@ -14,6 +14,7 @@
     provenance  versions, hardware, fingerprints, seeds
     progress    the progress bar
     results     what a run found
+    compare     two runs on the items that both have
     merge       shards become one run
     cite        BibTeX of what was used
     tables      markdown, CSV, LaTeX, HTML and terminal

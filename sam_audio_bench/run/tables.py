@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import dump_json
 from sam_audio_bench.metrics.catalogue import CAP_DB
-from sam_audio_bench.separators.pickers import judging_families
+from sam_audio_bench.separators.pickers import judges_itself
 from sam_audio_bench.stats.summary import Row, to_json
 
 if TYPE_CHECKING:
@@ -217,8 +217,7 @@ def _direction(row: Row) -> int:
 
 
 def _judges_itself(row: Row) -> bool:
-    """Whether the answers were picked by the model that scores them here: such a score wins nothing."""
-    return row.picked_by is not None and row.metric.split("_")[0] in judging_families(row.picked_by)
+    return judges_itself(row.metric, row.picked_by)
 
 
 def _best(rows: Iterable[Row]) -> str | None:

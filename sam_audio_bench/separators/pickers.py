@@ -6,7 +6,7 @@ import re
 from collections.abc import Set
 from dataclasses import dataclass
 
-__all__ = ["AUTO", "PICKERS", "PickerCard", "default_picker", "judging_families"]
+__all__ = ["AUTO", "PICKERS", "PickerCard", "default_picker", "judges_itself", "judging_families"]
 
 AUTO = "auto"
 """The picker that SAM Audio would use, by what the prompts of a task offer."""
@@ -97,3 +97,8 @@ def judging_families(picked_by: str) -> frozenset[str]:
     names = re.split(r"\W+", picked_by)
     known = (PICKERS[name].families for name in names if name in PICKERS)
     return frozenset(names).union(*known)
+
+
+def judges_itself(metric: str, picked_by: str | None) -> bool:
+    """Whether a metric is by the model that picked the answers it scores: such a score wins nothing."""
+    return picked_by is not None and metric.split("_")[0] in judging_families(picked_by)

@@ -1,0 +1,87 @@
+"""``sabench compare``: two runs on the items that both have, without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sam_audio_bench.cli.output import note, print_json, print_records
+from sam_audio_bench.cli.words import words
+from sam_audio_bench.ratings.numbers import number, with_interval
+
+if TYPE_CHECKING:
+    from sam_audio_bench.run.compare import ComparedItem, Comparison, ComparisonRow
+
+__all__ = ["compare"]
+
+_RUN = click.Path(path_type=Path)
+_ARROWS = {True: "↑", False: "↓"}
+
+
+@click.command()
+@click.argument("run_a", type=_RUN)
+@click.argument("run_b", type=_RUN)
+@click.option("--metrics", default="", help="Ids, comma-separated; default: all that both runs have.")
+@click.option("--worst", type=click.IntRange(min=0), default=10, show_default=True, help="How many items to list.")
+@click.option("--worst-by", help="The metric of that list; default: si_sdr_i, or else the first one.")
+@click.option("--first", is_flag=True, help="Compare first candidates (k = 1), not those that a picker chose.")
+@click.option("--tie", type=click.FloatRange(min=0), default=0.0, show_default=True,
+              help="Items whose scores differ by no more are ties.")  # fmt: skip
+@click.option("--resamples", type=click.IntRange(min=1), default=2000, show_default=True,
+              help="Of intervals and tests.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def compare(run_a: Path, run_b: Path, metrics: str, as_json: bool, **options: Any) -> None:
+    """Compare RUN_B with the baseline RUN_A: paired differences, who wins, and the worst items.
+
+    Each is a run folder, or a folder that holds runs of one separator. Differences are B minus A, on items that have a
+    score in both; intervals resample recordings, p is that of swapping the systems on whole recordings, by Holm over
+    all rows.
+    """
+    from sam_audio_bench.run.compare import compare_runs
+
+    found = compare_runs(run_a, run_b, metrics=words(metrics, "--metrics") if metrics else (), **options)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        _show(found)
+
+
+def _show(found: Comparison) -> None:
+    for text in found.notes:
+        note(f"note: {text}")
+    click.echo(f"A: {found.name_a}\nB: {found.name_b}")
+    for task, label in found.labels.items():
+        click.echo(f"\n{label}")
+        print_records(
+            (_record(row) for row in found.rows if row.task == task),
+            ("metric", "A", "B", "B − A", "p (Holm)", "B is", "wins-ties-losses", "items"),
+        )
+    if any(row.own_judge for row in found.rows):
+        click.echo("\nNot tested: metrics by the model that picked the answers.")
+    if any(row.missing_a or row.missing_b for row in found.rows):
+        click.echo("\nItems with a score of one run alone are left out; --json counts them.")
+    if found.worst:
+        click.echo(f"\nWorst for B by {found.worst[0].metric}")
+        print_records(map(_item, found.worst), ("task", "item", "A", "B", "B − A", "audio of A", "audio of B"))
+
+
+def _record(row: ComparisonRow) -> dict[str, Any]:
+    unit = f" ({row.unit})" if row.unit else ""
+    return {
+        "metric": f"{row.metric}{unit} {_ARROWS[row.higher_is_better]}",
+        "A": number(row.a, 2),
+        "B": number(row.b, 2),
+        "B − A": with_interval(row.difference, row.ci_low, row.ci_high, 2),
+        "p (Holm)": number(row.p_holm),
+        "B is": row.verdict() or None,
+        "wins-ties-losses": f"{row.wins}-{row.ties}-{row.losses}",
+        "items": f"{row.n_ok}/{row.n}",
+    }
+
+
+def _item(one: ComparedItem) -> dict[str, Any]:
+    numbers = {"A": number(one.a, 2), "B": number(one.b, 2), "B − A": number(one.difference, 2)}
+    return {"task": one.task, "item": one.item, **numbers, "audio of A": one.audio_a, "audio of B": one.audio_b}

@@ -1,0 +1,285 @@
+"""Is one run better than another, by how much, and is that sure? On the items that both answered.
+
+The first run is the baseline: differences are second minus first, and the worst items are those on which the second
+falls furthest behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.run.results import Results, find_runs
+from sam_audio_bench.run.store import RunFolder, views
+from sam_audio_bench.separators.pickers import judges_itself
+from sam_audio_bench.stats.correlation_tests import holm
+from sam_audio_bench.stats.paired import paired_difference
+from sam_audio_bench.stats.summary import ItemMean, item_means
+
+__all__ = ["ComparedItem", "Comparison", "ComparisonRow", "compare_runs"]
+
+_TASK_FIELDS = ("prompts", "version", "split", "subset", "data_revision", "ids_sha256")
+_METRIC_FIELDS = ("version", "parameters", "weights_sha256")
+_MAIN_METRIC = "si_sdr_i"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparisonRow:
+    """Two systems on one task by one metric, over the items for which both have a score."""
+
+    task: str
+    metric: str
+    a: float | None  # mean of the first system
+    b: float | None
+    difference: float | None  # second minus first
+    ci_low: float | None
+    ci_high: float | None
+    p: float | None  # two-sided
+    p_holm: float | None  # over all rows of the comparison
+    wins: int  # items on which the second is better
+    ties: int
+    losses: int
+    n_ok: int  # items with a score of both
+    n: int  # items that both were asked
+    missing_a: int  # of these, items for which the first alone lacks a score
+    missing_b: int
+    unit: str
+    higher_is_better: bool
+    own_judge: bool  # the metric is by the model that picked the answers of a run: it proves nothing, and has no p
+
+    def verdict(self, alpha: float = 0.05) -> str:
+        """What the second system is, "better", "worse" or "not told apart"; empty where nothing was tested."""
+        if self.p_holm is None or self.difference is None:
+            return ""
+        if self.p_holm >= alpha or not self.difference:
+            return "not told apart"
+        return "better" if (self.difference > 0) is self.higher_is_better else "worse"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedItem:
+    """One item by one metric, and where its answers can be heard."""
+
+    task: str
+    item: str
+    metric: str
+    a: float
+    b: float
+    difference: float
+    audio_a: Path | None  # None: the run keeps no audio of it
+    audio_b: Path | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Two runs side by side."""
+
+    name_a: str
+    name_b: str
+    labels: Mapping[str, str]  # task -> the task with its version and split
+    rows: tuple[ComparisonRow, ...]
+    worst: tuple[ComparedItem, ...]  # of the second run against the first, by one metric
+    notes: tuple[str, ...]  # what was left out
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``--json`` prints it."""
+        worst = [{**asdict(one), **{name: _text(getattr(one, name)) for name in ("audio_a", "audio_b")}}
+                 for one in self.worst]  # fmt: skip
+        rows = [{**asdict(row), "verdict": row.verdict()} for row in self.rows]
+        return {"a": self.name_a, "b": self.name_b, "rows": rows, "worst": worst, "notes": list(self.notes)}
+
+
+class _Side:
+    """The runs of one system."""
+
+    def __init__(self, path: Path, *, first: bool) -> None:
+        self.path, self._first = path, first
+        self.folders = [RunFolder.open(found) for found in find_runs([path])]
+        names = sorted({folder.header["model"]["name"] for folder in self.folders})
+        if len(names) > 1:
+            raise UsageError(
+                f"expected runs of one separator in {path}, found {', '.join(names)}; name the folder of one"
+            )
+        self.name = str(names[0])
+        self.results = Results.read([path])
+        self.tasks = {folder.header["task"]["id"]: folder.header["task"] for folder in self.folders}
+        units = {name: record["unit"] for name, record in self.results.metrics.items()}
+        self.pickers: dict[str, str | None] = {}
+        self.means: dict[tuple[str, str], dict[str, ItemMean]] = {}
+        for (task, _, picker, metric), items in item_means(self.results.frame, units).items():
+            if (task, metric) not in self.means or (picker is None) is first:
+                self.means[task, metric] = items
+                self.pickers[task] = picker
+
+    def audio(self, task: str, item: str) -> Path | None:
+        """The target that was scored."""
+        for folder in self.folders:
+            if folder.header["task"]["id"] == task and item in folder.items:
+                shown = views(folder.items[item])
+                name = (shown[0] if self._first else shown[-1]).files.get("target")
+                path = folder.path / "audio" / str(name)
+                return path if name and path.is_file() else None
+        return None
+
+    def title(self, tasks: Iterable[str]) -> str:
+        """The system, and who picked its answers to some tasks."""
+        pickers = sorted({picker for task in tasks if (picker := self.pickers.get(task))})
+        return self.name + (f" (best by {', '.join(pickers)})" if pickers else "")
+
+
+def compare_runs(
+    a: Path,
+    b: Path,
+    *,
+    metrics: Sequence[str] = (),
+    worst: int = 10,
+    worst_by: str | None = None,
+    first: bool = False,
+    tie: float = 0.0,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Comparison:
+    """Compares two systems on every task and by every metric that both have.
+
+    Scores of one item are averaged over seeds; of answers that a picker chose, its choice counts.
+
+    Args:
+        a: a run folder, or a folder that holds runs of one separator: the baseline.
+        b: the same of the other one.
+        metrics: ids; none: all that both have.
+        worst: how many items to list.
+        worst_by: the metric that the listed items are worst by; None: si_sdr_i, or else the first one.
+        first: compare the first candidates (k = 1), not those that a picker chose.
+        tie: items whose scores differ by no more are ties.
+        resamples: of intervals and tests.
+        seed: of both.
+
+    Raises:
+        UsageError: several separators in one folder, no task or metric in common, or tasks or metrics of versions that
+            differ.
+        Precondition, StoreError: a folder without runs, or with one that cannot be trusted.
+    """
+    sides = _Side(a, first=first), _Side(b, first=first)
+    notes: list[str] = []
+    tasks = _common("task", [list(side.tasks) for side in sides], sides, notes)
+    known = _common("metric", [list(side.results.metrics) for side in sides], sides, notes)
+    if unknown := [name for name in metrics if name not in known]:
+        raise UsageError(f"expected metrics among {', '.join(known)}, which both runs have, found {', '.join(unknown)}")
+    chosen = list(metrics) or known
+    for task in tasks:
+        _same(f"task {task}", [side.tasks[task] for side in sides], _TASK_FIELDS, sides)
+    for metric in chosen:
+        _same(f"metric {metric}", [side.results.metrics[metric] for side in sides], _METRIC_FIELDS, sides)
+    _note_alone(tasks, sides, notes)
+    cells = [(task, name) for task in tasks for name in chosen if all((task, name) in side.means for side in sides)]
+    rows = [_row(sides, task, name, tie=tie, resamples=resamples, seed=seed) for task, name in cells]
+    adjusted = holm([row.p for row in rows])
+    by = worst_by or next((name for name in chosen if name == _MAIN_METRIC), chosen[0])
+    if by not in chosen:
+        raise UsageError(f"expected the worst items by one of {', '.join(chosen)}, found {by!r}")
+    names = [side.title(tasks) for side in sides]
+    if names[0] == names[1]:
+        names = [f"{name} in {side.path}" for name, side in zip(names, sides, strict=True)]
+    return Comparison(
+        name_a=names[0],
+        name_b=names[1],
+        labels={task: sides[0].results.labels[task] for task in tasks},
+        rows=tuple(replace(row, p_holm=p) for row, p in zip(rows, adjusted, strict=True)),
+        worst=tuple(_worst(sides, [task for task, name in cells if name == by], by)[:worst]),
+        notes=tuple(notes),
+    )
+
+
+def _common(what: str, names: Sequence[Sequence[str]], sides: Sequence[_Side], notes: list[str]) -> list[str]:
+    """Names that both sides have, in the order of the first; the others are noted."""
+    both = [name for name in names[0] if name in names[1]]
+    if not both:
+        found = [f"{', '.join(own) or 'none'} in {side.path}" for own, side in zip(names, sides, strict=True)]
+        raise UsageError(f"expected a {what} that both runs have, found {' and '.join(found)}")
+    for own, side in zip(names, sides, strict=True):
+        if alone := [name for name in own if name not in both]:
+            notes.append(f"left out, in {side.path} alone: {', '.join(alone)}")
+    return both
+
+
+def _same(what: str, records: Sequence[Mapping[str, Any]], fields: Iterable[str], sides: Sequence[_Side]) -> None:
+    """Refuses to compare what was made in different ways, and says which."""
+    for field in fields:
+        one, other = (record.get(field) for record in records)
+        if one != other:
+            raise UsageError(
+                f"expected {what} with the same {field} in both runs, found {one} in {sides[0].path} and {other} in "
+                f"{sides[1].path}; run or score one of them again"
+            )
+
+
+def _note_alone(tasks: Sequence[str], sides: Sequence[_Side], notes: list[str]) -> None:
+    for task in tasks:
+        asked = [{item for (at, _), items in side.means.items() if at == task for item in items} for side in sides]
+        for own, others, side in ((asked[0], asked[1], sides[0]), (asked[1], asked[0], sides[1])):
+            if alone := len(own - others):
+                notes.append(f"{task}: {alone} items left out, in {side.path} alone")
+
+
+def _row(sides: Sequence[_Side], task: str, metric: str, *, tie: float, resamples: int, seed: int) -> ComparisonRow:
+    one, other = (side.means[task, metric] for side in sides)
+    common = sorted(one.keys() & other.keys())
+    known_a, known_b = ({item for item in common if own[item].value is not None} for own in (one, other))
+    both = [item for item in common if item in known_a & known_b]
+    record = sides[0].results.metrics[metric]
+    found = paired_difference(
+        _values(one, both), _values(other, both), [one[item].group for item in both],
+        higher_is_better=record["higher_is_better"], tie=tie, resamples=resamples, seed=seed,
+    )  # fmt: skip
+    own_judge = any(judges_itself(metric, side.pickers[task]) for side in sides)
+    return ComparisonRow(
+        task=task,
+        metric=metric,
+        a=found.first,
+        b=found.second,
+        difference=found.value,
+        ci_low=found.low,
+        ci_high=found.high,
+        p=None if own_judge else found.p,
+        p_holm=None,
+        wins=found.wins,
+        ties=found.ties,
+        losses=found.losses,
+        n_ok=found.n,
+        n=len(common),
+        missing_a=len(known_b - known_a),
+        missing_b=len(known_a - known_b),
+        unit=record["unit"],
+        higher_is_better=record["higher_is_better"],
+        own_judge=own_judge,
+    )
+
+
+def _values(means: Mapping[str, ItemMean], items: Iterable[str]) -> list[float]:
+    return [value for item in items if (value := means[item].value) is not None]
+
+
+def _worst(sides: Sequence[_Side], tasks: Iterable[str], metric: str) -> list[ComparedItem]:
+    """Every item on which the second run is worse, the worst first."""
+    sign = 1 if sides[0].results.metrics[metric]["higher_is_better"] else -1
+    found = []
+    for task in tasks:
+        one, other = (side.means[task, metric] for side in sides)
+        for item in one.keys() & other.keys():
+            a, b = one[item].value, other[item].value
+            if a is not None and b is not None and sign * (b - a) < 0:
+                paths = [side.audio(task, item) for side in sides]
+                found.append(
+                    ComparedItem(
+                        task=task, item=item, metric=metric, a=a, b=b, difference=b - a,
+                        audio_a=paths[0], audio_b=paths[1],
+                    )
+                )  # fmt: skip
+    return sorted(found, key=lambda one: (sign * one.difference, one.task, one.item))
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
