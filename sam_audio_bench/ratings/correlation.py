@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.metrics.catalogue import CAP_DB, CARDS
+from sam_audio_bench.metrics.catalogue import CARDS
 from sam_audio_bench.ratings.agreement import ceilings
 from sam_audio_bench.ratings.matrices import NO_SYSTEM, Cells, cells, slices
 from sam_audio_bench.ratings.table import Ratings
@@ -19,6 +19,10 @@ from sam_audio_bench.stats.correlation import correlations, few_systems
 from sam_audio_bench.stats.correlation_tests import Difference, differences, letter_groups
 from sam_audio_bench.stats.design import Design
 from sam_audio_bench.stats.reference_tests import compare_independent, is_covered
+from sam_audio_bench.stats.summary import item_means
+
+if TYPE_CHECKING:
+    from sam_audio_bench.run.results import Results
 
 __all__ = ["Correlations", "Settings", "correlate_ratings", "with_scores"]
 
@@ -54,7 +58,7 @@ def with_scores(ratings: Ratings, paths: Sequence[Path]) -> Ratings:
     """Adds the scores of runs as metrics, joined on item and system.
 
     Where a picker chose among candidates, its choice counts, which is what raters hear. Otherwise seeds and candidates
-    of one item are averaged. Values beyond ±CAP_DB count as ±CAP_DB.
+    of one item are averaged. In dB, values beyond ±CAP_DB count as ±CAP_DB, and so do infinite ones of any unit.
 
     Args:
         ratings: whose items and systems are those of the runs.
@@ -64,8 +68,7 @@ def with_scores(ratings: Ratings, paths: Sequence[Path]) -> Ratings:
         UsageError: no item and system in common, or a metric that the ratings have already.
         Precondition, StoreError: a run is absent or cannot be trusted.
     """
-    scores = _heard(_read_scores(paths))
-    scores["value"] = scores["value"].clip(-CAP_DB, CAP_DB)
+    scores = _scores(paths)
     table = scores.pivot_table(index=["item", "separator"], columns="metric", values="value", aggfunc="mean")
     table.columns = pd.Index([str(name) for name in table.columns])
     twice = [name for name in table.columns if name in ratings.frame]
@@ -224,15 +227,19 @@ def _chosen(ratings: Ratings, names: tuple[str, ...] | None) -> tuple[str, ...]:
     return ratings.metrics if names is None else names
 
 
-def _heard(scores: pd.DataFrame) -> pd.DataFrame:
-    """Scores without those of first candidates to which a picker preferred, or might have preferred, another one."""
-    picked = scores["picked_by"].notna()
-    chosen = picked.groupby([scores["task"], scores["separator"], scores["item"]]).transform("any")
-    return scores[picked | ~chosen].copy()
+def _scores(paths: Sequence[Path]) -> pd.DataFrame:
+    """One row an item, separator and metric: what the answer that raters hear got."""
+    results = _read(paths)
+    means = item_means(results.frame, {name: record["unit"] for name, record in results.metrics.items()})
+    rows = [
+        (item, separator, metric, mean.value)
+        for (_, separator, metric), items in means.items()
+        for item, mean in items.items()
+    ]
+    return pd.DataFrame(rows, columns=["item", "separator", "metric", "value"]).astype({"value": "float64"})
 
 
-def _read_scores(paths: Sequence[Path]) -> pd.DataFrame:
+def _read(paths: Sequence[Path]) -> Results:
     from sam_audio_bench.run.results import Results
 
-    folders = [path.parent if path.name == "scores.parquet" else path for path in paths]
-    return Results.read(folders).frame
+    return Results.read([path.parent if path.name == "scores.parquet" else path for path in paths])

@@ -6,7 +6,7 @@ falls furthest behind.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -107,12 +107,8 @@ class _Side:
         self.results = Results.read([path])
         self.tasks = {folder.header["task"]["id"]: folder.header["task"] for folder in self.folders}
         units = {name: record["unit"] for name, record in self.results.metrics.items()}
-        self.pickers: dict[str, str | None] = {}
-        self.means: dict[tuple[str, str], dict[str, ItemMean]] = {}
-        for (task, _, picker, metric), items in item_means(self.results.frame, units).items():
-            if (task, metric) not in self.means or (picker is None) is first:
-                self.means[task, metric] = items
-                self.pickers[task] = picker
+        means = item_means(self.results.frame, units, first=first)
+        self.means = {(task, metric): items for (task, _, metric), items in means.items()}
 
     def audio(self, task: str, item: str) -> Path | None:
         """The target that was scored."""
@@ -124,9 +120,10 @@ class _Side:
                 return path if name and path.is_file() else None
         return None
 
-    def title(self, tasks: Iterable[str]) -> str:
+    def title(self, tasks: Collection[str]) -> str:
         """The system, and who picked its answers to some tasks."""
-        pickers = sorted({picker for task in tasks if (picker := self.pickers.get(task))})
+        answers = (one for (task, _), items in self.means.items() if task in tasks for one in items.values())
+        pickers = sorted({one.picked_by for one in answers if one.picked_by is not None})
         return self.name + (f" (best by {', '.join(pickers)})" if pickers else "")
 
 
@@ -234,7 +231,8 @@ def _row(sides: Sequence[_Side], task: str, metric: str, *, tie: float, resample
         _values(one, both), _values(other, both), [one[item].group for item in both],
         higher_is_better=record["higher_is_better"], tie=tie, resamples=resamples, seed=seed,
     )  # fmt: skip
-    own_judge = any(judges_itself(metric, side.pickers[task]) for side in sides)
+    pickers = {own[item].picked_by for own in (one, other) for item in both}
+    own_judge = any(judges_itself(metric, picker) for picker in pickers)
     return ComparisonRow(
         task=task,
         metric=metric,

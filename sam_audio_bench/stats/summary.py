@@ -60,10 +60,11 @@ class Row:
 
 
 class ItemMean(NamedTuple):
-    """One item of one line of a table and metric."""
+    """What one item got by one metric."""
 
     group: str
-    value: float | None  # mean over seeds and candidates, capped as in `Row`; None: no score is defined
+    value: float | None  # capped as in `Row`; None: no score is defined
+    picked_by: str | None  # the reranker that chose the answer
 
 
 class _Key(NamedTuple):
@@ -147,24 +148,28 @@ def summarise_paraphrases(
 
 
 def item_means(
-    scores: pd.DataFrame, units: Mapping[str, str]
-) -> dict[tuple[str, str, str | None, str], dict[str, ItemMean]]:
-    """What `summarise` averages: by task, separator, picker and metric, the mean of each item that was asked.
+    scores: pd.DataFrame, units: Mapping[str, str], *, first: bool = False
+) -> dict[tuple[str, str, str], dict[str, ItemMean]]:
+    """What each item got, by task, separator and metric: the score of the answer that a user would be given.
+
+    Where a picker chose among candidates, its choice counts; otherwise seeds and candidates are averaged.
 
     Args:
         scores: columns as in `summarise`.
         units: by metric id; they decide what is capped.
+        first: the first candidates count, not those that a picker chose.
 
     Raises:
         UsageError: scores lack a column.
     """
-    found: dict[tuple[str, str, str | None, str], dict[str, ItemMean]] = {}
+    found: dict[tuple[str, str, str], dict[str, ItemMean]] = {}
     for key, items in _in_order(_collect(scores)):
         unit = units.get(key.metric, "")
-        found[key] = {
-            item: ItemMean(mark.group, _mean(_cap(value, unit) for value in mark.values) if mark.values else None)
-            for item, mark in items.items()
-        }
+        means = found.setdefault((key.task, key.separator, key.metric), {})
+        for item, mark in items.items():
+            if item not in means or (key.picked_by is None) is first:
+                value = _mean(_cap(value, unit) for value in mark.values) if mark.values else None
+                means[item] = ItemMean(mark.group, value, key.picked_by)
     return found
 
 

@@ -19,8 +19,11 @@ import pytest
 
 from sam_audio_bench.files import load_json
 from sam_audio_bench.ratings.answers import join_key
+from sam_audio_bench.ratings.formats import Choice
+from sam_audio_bench.ratings.importing import import_ratings
 from sam_audio_bench.ratings.options import Options
 from sam_audio_bench.ratings.plan import plan_test
+from sam_audio_bench.ratings.screening import screen
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the path")
@@ -244,6 +247,11 @@ def test_a_whole_session_by_keyboard(browser: Chromium, planned: Path, tmp_path:
     assert [found["axes"] for found in joined] == given
     assert all(found["played"] and found["seconds"] > 0 for found in joined)
     assert sorted(found["kind"] for found in joined if found["kind"] in ("trap", "gold")) == ["gold", "trap"]
+    imported = import_ratings([saved], Choice(key=planned / "key.json"))
+    assert imported.notes == ()
+    frame = imported.ratings.frame
+    assert frame["score"].tolist() == [score for scores in given for score in scores.values()]
+    assert screen(imported.ratings, dict.fromkeys(["trap", "gold", "playback"])).drops == ()
 
 
 def downloads(folder: Path, count: int) -> list[Path]:
@@ -256,8 +264,6 @@ def downloads(folder: Path, count: int) -> list[Path]:
 
 
 def test_what_the_page_saves_is_what_import_reads(browser: Chromium, planned: Path, tmp_path: Path) -> None:
-    importing = pytest.importorskip("sam_audio_bench.ratings.importing")
-    columns = pytest.importorskip("sam_audio_bench.ratings.formats.columns")
     key = load_json(planned / "key.json")
     browser("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
     browser.open(address(planned, 1))
@@ -266,7 +272,7 @@ def test_what_the_page_saves_is_what_import_reads(browser: Chromium, planned: Pa
     browser.wait("state.answers.length === 1")
     browser.click("#answers .save")
     assert browser.evaluate("$('answers').querySelector('[role=status]').textContent").startswith("Saved as listening-")
-    found = importing.import_ratings(downloads(tmp_path, 1), columns.Choice(key=planned / "key.json")).ratings.frame
+    found = import_ratings(downloads(tmp_path, 1), Choice(key=planned / "key.json")).ratings.frame
     trial = key["trials"][key["designs"]["trials"]["blocks"][0][0]]
     assert dict(zip(found["axis"], found["score"], strict=True)) == scores
     assert set(found["item"]) == {trial["item"]}

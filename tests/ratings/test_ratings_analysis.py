@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -318,14 +319,19 @@ def test_raters_hear_what_a_picker_chose(small_task, tmp_path, monkeypatch):
     """Scores of the first candidate are not mixed with those of the chosen one."""
     monkeypatch.chdir(tmp_path)
     sab.evaluate("silence", str(small_task), metrics=["snr"])
-    frame = sab.Results.read([Path("runs")]).frame
-    frame = frame[frame["separator"] == "silence"]
+    results = sab.Results.read([Path("runs")])
+    frame = results.frame[results.frame["separator"] == "silence"]
     both = pd.concat([frame, frame.assign(candidate=1, picked_by="judge", value=frame["value"] + 7)], ignore_index=True)
-    monkeypatch.setattr("sam_audio_bench.ratings.correlation._read_scores", lambda paths: both)
+    monkeypatch.setattr("sam_audio_bench.ratings.correlation._read", lambda paths: replace(results, frame=both))
     text = "rater,item,system,score\n" + "".join(f"a,item-{at},silence,{at % 5 + 1}\n" for at in range(5))
     found = with_scores(made(text, tmp_path), [Path("runs")]).frame
     known = frame.set_index("item")["value"]
     assert found["snr"].tolist() == [known[item] + 7 for item in found["item"]]
+    metrics = {"snr": {**results.metrics["snr"], "unit": ""}}
+    far = replace(results, frame=frame.assign(value=1000 + frame["value"]), metrics=metrics)
+    monkeypatch.setattr("sam_audio_bench.ratings.correlation._read", lambda paths: far)
+    found = with_scores(made(text, tmp_path), [Path("runs")]).frame
+    assert found["snr"].tolist() == [known[item] + 1000 for item in found["item"]], "no dB, no cap"
 
 
 def test_reference_tests_of_differences(imaginary):
