@@ -127,3 +127,15 @@ def test_media_columns_come_after_the_tidy_ones(tmp_path: Path) -> None:
     assert list(frame)[-3:] == ["text", "video", "note"]
     assert frame.loc[0, "text"] == "12"
     assert set(MEDIA_COLUMNS) & set(frame) == {"text", "video"}
+
+
+def test_a_judge_reads_what_a_planned_test_brought_back(listening_runs: Path, tmp_path: Path) -> None:
+    """Answers of systems alone: controls screen raters and teach nothing."""
+    tables = pytest.importorskip("sam_audio_bench.judge.training.tables")
+    test = plan_test([listening_runs], tmp_path / "test", Options(raters=1, raters_per_item=1, anchors=True)).folder
+    ratings = import_ratings([answers(test)], Choice(key=test / "key.json")).ratings
+    ratings.write(tmp_path / "elsewhere" / "ratings.parquet")
+    examples = tables.read_examples(tmp_path / "elsewhere" / "ratings.parquet")
+    assert len(examples.rows) == len(ratings.answers)
+    assert set(examples.rows["system"]) == {"mixture", "secrethalf", "secretsilence"}
+    assert {clip.path.resolve().parent for clip in examples.clips} == {(test / "page" / "audio").resolve()}
