@@ -71,5 +71,5 @@ def _mapped(frame: pd.DataFrame, columns: Iterable[str], change: Callable[[str],
     changed = {}
     for name in columns:
         known = {one: change(one) for one in frame[name].unique() if isinstance(one, str)}
-        changed[name] = frame[name].map(known)
+        changed[name] = frame[name].map(known).astype(frame[name].dtype)  # of texts, even where none is there
     return frame.assign(**changed)

@@ -44,6 +44,8 @@ def test_a_planned_test_comes_back_with_its_sounds(listening_runs: Path, tmp_pat
     imported.ratings.write(table)
     assert imported.notes == ()
     stored = read(table)
+    again = Ratings.read(table).frame
+    assert all(again[name].dtype == again["item"].dtype for name in MEDIA_COLUMNS), "texts, where none is there too"
     trials, mixtures = (load_json(test / "key.json")[name] for name in ("trials", "mixtures"))
     for row in stored.itertuples():
         trial = trials[row.trial]
