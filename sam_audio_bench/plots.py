@@ -329,7 +329,7 @@ def _shape(at: int) -> str:
     return _SHAPES[(at + at // len(COLOURS)) % len(_SHAPES)]
 
 
-def _grid(
+def panels(
     rows: int, columns: int, size: tuple[float, float], widths: Sequence[float] | None = None
 ) -> tuple[Figure, list[Axes]]:
     """Panels that share their vertical axis, without pyplot's global state."""
