@@ -98,13 +98,14 @@ def evaluate(
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="A folder without a judge.")
-def export(run: Path, out: Path) -> None:
+@click.option("--half", is_flag=True, help="Weights in float16: half the size, nearly the same ratings.")
+def export(run: Path, out: Path, half: bool) -> None:
     """Write the judge of a finished RUN in the official layout, with its card."""
     from sam_audio_bench.judge.training.export import export as copy
 
     if not run.is_dir():
         raise Precondition(f"expected the folder of a run at {run}, found none")
-    note(f"sabench: {copy(run, out)} can be loaded with sam_audio_bench.judge.load")
+    note(f"sabench: {copy(run, out, half=half)} can be loaded with sam_audio_bench.judge.load")
 
 
 def _coverage(rated: Any) -> dict[str, float]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sam_audio_bench.errors import Precondition
 from sam_audio_bench.nn.config import Config
 
 __all__ = ["Evidence", "EvidenceConfig", "Sides"]
@@ -79,6 +80,9 @@ class Evidence(nn.Module):
         embedding: E.
         text: t.
         width: of the evidence.
+
+    Raises:
+        Precondition: rows or bands that the stages do not divide.
     """
 
     def __init__(self, config: EvidenceConfig, *, bands: int, rows: int, embedding: int, text: int, width: int) -> None:
@@ -87,7 +91,8 @@ class Evidence(nn.Module):
         self.patches = _Patches(config.channels, bands)
         left = 2 ** (len(config.channels) - 1) * _PATCH
         if rows % left or bands % left:
-            raise ValueError(f"expected rows and bands that {left} divides, found {rows} and {bands}")
+            found = f"{rows} and {bands}"
+            raise Precondition(f"expected rows and bands that {left} divides, found {found}; correct config.json")
         self.detail_proj = nn.Linear(config.channels[-1] * (rows // left) * (bands // left), width)
         self.match = nn.Linear(text, embedding, bias=False)
         self.marks_in = nn.Linear(3 * (_MARKS + 3), config.hidden)

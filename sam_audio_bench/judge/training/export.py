@@ -16,6 +16,7 @@ from sam_audio_bench.errors import Precondition, StoreError
 from sam_audio_bench.files import replacing, write_json
 from sam_audio_bench.judge.config import JudgeConfig
 from sam_audio_bench.judge.network import JudgeNetwork
+from sam_audio_bench.nn.checkpoint import open_weights
 
 __all__ = ["FILES", "export", "write_judge"]
 
@@ -63,12 +64,22 @@ def config_options(config: JudgeConfig) -> dict[str, Any]:
     return {name: options[name] for name in ("small", "finetune_transformer", "bottleneck_dim")}
 
 
-def export(run: Path, folder: Path) -> Path:
+def _halved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights in float16, but for the scale of ratings."""
+    exact = ("mean", "std", "calibration")
+    return {
+        name: value.half() if value.dtype == torch.float32 and name not in exact else value.clone()
+        for name, value in tensors.items()
+    }
+
+
+def export(run: Path, folder: Path, *, half: bool = False) -> Path:
     """Copies the judge of a finished run.
 
     Args:
         run: its folder, or the judge's folder in it.
         folder: to be made; must not hold a judge.
+        half: weights in float16, which halves the file and moves ratings by about a thousandth.
 
     Raises:
         Precondition: the run has no judge yet, or the folder has one already.
@@ -88,6 +99,11 @@ def export(run: Path, folder: Path) -> Path:
         if (source / name).is_file():
             with replacing(folder / name) as temporary:
                 shutil.copyfile(source / name, temporary)
+    if half:
+        with replacing(folder / "model.safetensors") as temporary:
+            save_file(_halved(open_weights(source)), temporary)
+        SAJ.from_pretrained(folder)
+        return folder
     ours, theirs = (SAJ.from_pretrained(place).state_dict() for place in (source, folder))
     if ours.keys() != theirs.keys() or not all(torch.equal(ours[name], theirs[name]) for name in ours):
         raise StoreError(

@@ -151,6 +151,16 @@ def test_what_is_exported_is_what_was_trained(run: Path, tmp_path: Path, shards:
         export(run, tmp_path / "mine")
 
 
+def test_half_a_judge_says_nearly_the_same(run: Path, tmp_path: Path, shards: Path) -> None:
+    half = export(run, tmp_path / "half", half=True)
+    sizes = [(folder / "model.safetensors").stat().st_size for folder in (half, run / "judge")]
+    assert sizes[0] < 0.7 * sizes[1]
+    examples = read_examples(shards)
+    ours, theirs = (rate_examples(load(folder), examples).values for folder in (half, run / "judge"))
+    np.testing.assert_allclose(ours, theirs, atol=0.02)
+    assert not np.array_equal(ours, theirs)
+
+
 def test_predictions_are_what_the_judge_says(run: Path, shards: Path) -> None:
     """The run hears once, in float16; the judge in use hears in float32, answer by answer."""
     judge = load(run / "judge")
