@@ -17,7 +17,9 @@ ROOT = Path(__file__).parents[1]
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     """Built from a copy, so that the checkout stays clean."""
     source = tmp_path_factory.mktemp("source") / "checkout"
-    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".git", "runs", "*.egg-info", "__pycache__", "*venv*"))
+    shutil.copytree(
+        ROOT, source, ignore=shutil.ignore_patterns(".git", "runs", "work", "*.egg-info", "__pycache__", "*venv*")
+    )
     out = tmp_path_factory.mktemp("wheel")
     build = [
         sys.executable,
