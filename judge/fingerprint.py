@@ -8,7 +8,7 @@ hashes agree in one common time shift.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,15 +78,14 @@ class Index:
             for key, frame in marks:
                 self._where[key].append((name, frame))
 
-    def match(self, wave: NDArray[np.float32], ignore: Container[str] = ()) -> Match:
-        """Best match of a 16 kHz mono signal among the names that are not ignored; adjoining shifts count together."""
+    def match(self, wave: NDArray[np.float32]) -> Match:
+        """Best match of a 16 kHz mono signal; adjoining shifts count together."""
         marks = landmarks(wave)
         votes: Counter[tuple[str, int]] = Counter()
         for key, frame in marks:
             for name, at in set(self._where.get(key, ())):
-                if name not in ignore:
-                    votes[name, at - frame] += 1
-                    votes[name, at - frame + 1] += 1
+                votes[name, at - frame] += 1
+                votes[name, at - frame + 1] += 1
         if not votes:
             return Match("", 0, 0.0)
         (name, _), count = max(votes.items(), key=lambda item: (item[1], item[0]))

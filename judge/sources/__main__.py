@@ -30,11 +30,11 @@ def main(arguments: list[str] | None = None) -> int:
         with ThreadPoolExecutor(3) as pool:
             fetched = pool.map(lambda package: fetch(package, options.cache), wanted)
             packages = {one.package.name: one for one in track(fetched, "packages", len(wanted))}
-        rows = build(all_jobs(packages), options.out, options.workers)
+        built = build(all_jobs(packages), options.out, options.workers)
     except BenchError as error:
         console.print(f"[red]error:[/red] {error}", highlight=False)
         return 2
-    summary = summarise(rows)
+    summary = summarise(built)
     write_json(options.out / "summary.json", summary)
     for name in ("domain", "licence"):
         table = Table(name, "clips", "hours", "groups", "classes")
@@ -42,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
             table.add_row(key, *(str(found[column]) for column in ("clips", "hours", "groups", "classes")))
         console.print(table)
     console.print(f"{summary['clips']} clips, {summary['hours']} h, voices {summary['voices']} in {options.out}")
+    console.print(f"left out: {built.in_mini} clips that mini holds, {built.twins} that another split holds")
     return 0
 
 

@@ -75,11 +75,6 @@ class Family:
     group: str
     parts: tuple[tuple[Path, int, Provenance], ...]
 
-    @property
-    def key(self) -> str:
-        """Unique name."""
-        return f"effects/{self.group}/{self.label}/{len(self.parts)}"
-
     def stems(self) -> Iterator[Stem]:
         """Cuts the long recordings and strings the short ones together."""
         rng = random.Random(self.group)

@@ -91,7 +91,6 @@ def render(font: Path, bank: int, program: int, notes: list[Note], tail: float =
     synth, loaded = _synth(font)
     if synth.program_select(0, loaded, bank, program, bank == _DRUM_BANK) is False:
         return None
-    synth.sounds_off(0)
     events = sorted(
         [(note.start, 1, note.pitch, note.velocity) for note in notes]
         + [(note.start + note.length, 0, note.pitch, 0) for note in notes]
@@ -109,6 +108,7 @@ def render(font: Path, bank: int, program: int, notes: list[Note], tail: float =
         elif pitch:
             synth.noteoff(0, pitch)
     synth.sounds_off(0)
+    synth.generate(_RATE)  # released voices fade into the void instead of into the next tune
     return resample(np.concatenate(pieces), _RATE)
 
 
@@ -122,11 +122,6 @@ class Rendered:
     side: str
     tunes: int
     provenance: Provenance
-
-    @property
-    def key(self) -> str:
-        """Unique name."""
-        return f"music/{self.name}/{self.instrument.label}/{self.tunes}"
 
     def stems(self) -> Iterator[Stem]:
         """One clip a tune; a tune is played by one instrument and one font only."""

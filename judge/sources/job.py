@@ -35,11 +35,7 @@ class Stem:
 
 
 class Job(Protocol):
-    """A unit of work: picklable, deterministic, and named so that a resumed run knows what is done."""
-
-    @property
-    def key(self) -> str:
-        """Unique name; it changes when the job would make something else."""
+    """A unit of work: a dataclass that can be pickled and whose ``repr`` tells all that its clips depend on."""
 
     def stems(self) -> Iterator[Stem]:
         """Makes the clips."""

@@ -36,11 +36,6 @@ class Piece:
     side: str
     provenance: Provenance
 
-    @property
-    def key(self) -> str:
-        """Unique name."""
-        return f"music/{self.group}"
-
     def stems(self) -> Iterator[Stem]:
         """Clips of ten seconds, spread over the piece."""
         wave = trim(decode(self.path))

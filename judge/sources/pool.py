@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,9 @@ from judge.sources.voices import reader_jobs
 from sam_audio_bench.files import load_json, replacing, safe_name, sha256, write_json
 from sam_audio_bench.tasks.recipes import stems as mini_stems
 
-__all__ = ["COLUMNS", "all_jobs", "build", "summarise"]
+__all__ = ["COLUMNS", "Built", "all_jobs", "build", "run_job", "summarise"]
 
-_VERSION = 1  # of the recipe: raise it when the same job would make other clips
+_VERSION = 2  # of the recipe: raise it when the same job would make other clips
 COLUMNS = pa.schema(
     [
         *[(name, pa.string()) for name in ("id", "path", "domain", "label")],
@@ -42,6 +42,7 @@ COLUMNS = pa.schema(
     ]
 )
 Row = dict[str, Any]
+Note = dict[str, list[Row]]
 
 
 def all_jobs(packages: Mapping[str, Unpacked]) -> list[Job]:
@@ -55,27 +56,27 @@ def _mini() -> Index:
     return Index((stem.id, decode(stem.path)) for stem in mini_stems().values())
 
 
-def run_job(job: Job, out: Path) -> list[Row]:
+def run_job(job: Job, out: Path) -> Note:
     """Makes the clips of one job, or reads what an earlier run noted about them.
 
-    A clip that shares audio with a stem of the mini split is not written; the note names it.
+    A clip that shares audio with a stem of the mini split is not written; the note names it under ``in_mini``.
     """
-    note = out / "jobs" / f"{sha256(f'{_VERSION}/{job.key}'.encode())[:24]}.json"
+    note = out / "jobs" / f"{sha256(f'{_VERSION} {job!r}'.encode())[:24]}.json"
     if note.exists():
-        rows: list[Row] = load_json(note)["rows"]
-        if all((out / row["path"]).exists() for row in rows):
-            return rows
-    rows, refused = [], []
+        noted: Note = load_json(note)
+        if all((out / row["path"]).exists() for row in noted["rows"]):
+            return noted
+    made: Note = {"rows": [], "in_mini": []}
     for stem in job.stems():
         wave = trim(stem.wave)[: round(LONGEST * RATE)]
         if len(wave) < SHORTEST * RATE:
             continue
         if (match := _mini().match(wave)).same:
-            refused.append({"origin": stem.provenance.origin, "mini": match.name, "votes": match.votes})
-            continue
-        rows.append(_write(stem, level(wave), out))
-    write_json(note, {"job": job.key, "rows": rows, "in_mini": refused})
-    return rows
+            made["in_mini"].append({"origin": stem.provenance.origin, "mini": match.name, "votes": match.votes})
+        else:
+            made["rows"].append(_write(stem, level(wave), out))
+    write_json(note, made)
+    return made
 
 
 def _write(stem: Stem, wave: Wave, out: Path) -> Row:
@@ -100,37 +101,67 @@ def _write(stem: Stem, wave: Wave, out: Path) -> Row:
     }
 
 
-def build(jobs: Sequence[Job], out: Path, workers: int) -> list[Row]:
+@dataclass(frozen=True)
+class Built:
+    """The rows of a pool, and how many clips were left out: part of mini, or of another split."""
+
+    rows: list[Row]
+    in_mini: int
+    twins: int
+
+
+def build(jobs: Sequence[Job], out: Path, workers: int) -> Built:
     """Runs the jobs in processes, gives the splits, and writes ``stems.parquet``; deterministic and resumable."""
     out.mkdir(parents=True, exist_ok=True)
-    rows: list[Row] = []
-    with ProcessPoolExecutor(workers) as pool:
-        waiting = [pool.submit(run_job, job, out) for job in jobs]
-        for done in track(as_completed(waiting), "clips", len(waiting)):
-            rows += done.result()
-    rows = list({row["id"]: row for row in sorted(rows, key=lambda row: (row["id"], row["group"]))}.values())
+    notes = list(track(_notes(jobs, out, workers), "clips", len(jobs)))
+    every = sorted((row for note in notes for row in note["rows"]), key=lambda row: (row["id"], row["group"]))
+    rows = list({row["id"]: row for row in every}.values())
     sides = split_groups((row["label"], row["group"], row["source"].split("==")[0], row["side"]) for row in rows)
     for row in rows:
         row["split"] = sides[row["group"]]
-    check_splits([(row["label"], row["group"], row["split"]) for row in rows])
-    table = pa.Table.from_pylist([{name: row[name] for name in COLUMNS.names} for row in rows], schema=COLUMNS)
+    twins = _twins([row for row in rows if row["domain"] == "effects"], out)
+    kept = [row for row in rows if row["id"] not in twins]
+    check_splits([(row["label"], row["group"], row["split"]) for row in kept])
+    table = pa.Table.from_pylist([{name: row[name] for name in COLUMNS.names} for row in kept], schema=COLUMNS)
     with replacing(out / "stems.parquet") as temporary:
         pq.write_table(table, temporary)
     _remove_strangers(out, {row["path"] for row in rows})
-    return rows
+    return Built(kept, sum(len(note["in_mini"]) for note in notes), len(twins))
+
+
+def _notes(jobs: Sequence[Job], out: Path, workers: int) -> Iterator[Note]:
+    if workers == 1:
+        yield from (run_job(job, out) for job in jobs)
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        for done in as_completed([pool.submit(run_job, job, out) for job in jobs]):
+            yield done.result()
+
+
+def _twins(rows: Sequence[Row], out: Path) -> set[str]:
+    """Effects to leave out because another split holds the same recording; games draw on the same libraries.
+
+    Out of two, the one in "test" goes before the one in "train", and that of a seen class before that of an unseen one.
+    """
+    waves = {row["id"]: decode(out / row["path"]) for row in rows}
+    sides = {side: [row["id"] for row in rows if row["split"] == side] for side in ("train", "test", "unseen")}
+    twins: set[str] = set()
+    for known, asked in (("unseen", (*sides["train"], *sides["test"])), ("train", sides["test"])):
+        index = Index((name, waves[name]) for name in sides[known] if name not in twins)
+        twins |= {name for name in asked if index.match(waves[name]).same}
+    return twins
 
 
 def _remove_strangers(out: Path, known: set[str]) -> None:
-    """Removes clips that an older recipe left behind."""
-    for folder, _, files in os.walk(out / "audio"):
-        for name in files:
-            path = Path(folder) / name
-            if path.suffix == ".flac" and path.relative_to(out).as_posix() not in known:
-                path.unlink()
+    """Removes clips that an older recipe left behind; a name with a dot in front is still being written."""
+    for path in (out / "audio").rglob("*.flac"):
+        if path.name[0] != "." and path.relative_to(out).as_posix() not in known:
+            path.unlink()
 
 
-def summarise(rows: Sequence[Row]) -> dict[str, Any]:
-    """Hours, clips, groups and classes by domain and split, hours by licence and package, number of voices."""
+def summarise(built: Built) -> dict[str, Any]:
+    """Hours, clips, groups and classes by domain and split, by licence, by package and by class; number of voices."""
+    rows = built.rows
     tables: dict[str, dict[str, dict[str, Any]]] = {"domain": {}, "licence": {}, "source": {}, "class": {}}
     buckets: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
@@ -149,4 +180,6 @@ def summarise(rows: Sequence[Row]) -> dict[str, Any]:
         split: len({r["group"] for r in rows if r["domain"] == "speech" and r["split"] == split})
         for split in ("train", "test")
     }
-    return {**tables, "voices": voices, "clips": len(rows), "hours": round(sum(r["seconds"] for r in rows) / 3600, 2)}
+    hours = round(sum(row["seconds"] for row in rows) / 3600, 2)
+    left_out = {"in_mini": built.in_mini, "in_another_split": built.twins}
+    return {**tables, "voices": voices, "clips": len(rows), "hours": hours, "left_out": left_out}

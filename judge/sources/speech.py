@@ -61,11 +61,6 @@ class Voice:
     files: tuple[tuple[Path, Provenance], ...]
     side: str = ""
 
-    @property
-    def key(self) -> str:
-        """Unique name."""
-        return f"speech/{self.name}/{len(self.files)}"
-
     def stems(self) -> Iterator[Stem]:
         """Clips of 3 to 8 s."""
         rng = random.Random(self.name)
@@ -149,19 +144,15 @@ class Turns:
     turns: tuple[tuple[Path, float, float], ...]
     provenance: Provenance
 
-    @property
-    def key(self) -> str:
-        """Unique name."""
-        return f"speech/{self.name}/{len(self.turns)}"
-
     def stems(self) -> Iterator[Stem]:
         """Clips of 2.5 s or more."""
         waves = [
             trim(decode(path)[round(start * RATE) : round(end * RATE)])[: 10 * RATE] for path, start, end in self.turns
         ]
-        if all(math.isnan(pitch(wave)) for wave in waves):
-            return
         label = "woman" if self.name.split(":")[1][0] == "F" else "man"  # AMI's codes begin with the sex
+        hertz = [value for value in map(pitch, waves) if not math.isnan(value)]
+        if not hertz or sex_of(float(np.median(hertz))) != label:
+            return  # someone else's turn, or too noisy to tell
         for wave in joined(waves, random.Random(self.name), (0.1, 0.3), 2.5):
             yield Stem(wave, "speech", label, PROMPTS[label], self.name, self.provenance)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import random
 import subprocess
@@ -34,7 +35,7 @@ _SENTENCE = tuple(
 )
 _ESPEAK_LIBRARIES = ("libespeak-ng1", "libsonic0", "libpcaudio0")
 _CLIPS = 24  # of one voice
-_ESPEAK = ("en-us+m1", "en-gb+m3", "en-us+m7", "en-gb+f1", "en-us+f2", "en-gb+f4", "de+m5", "fr+f3", "es+m2", "it+f5")
+_ESPEAK = ("en-us+m1", "en-gb+m3", "en-us+m7", "en-us+f1", "en-us+f2", "en-us+f4", "de+m5", "fr+f3", "es+m2", "it+f5")
 
 
 def sentence(rng: random.Random) -> str:
@@ -54,11 +55,6 @@ class Reader:
     model: Path | None
     provenance: Provenance
 
-    @property
-    def key(self) -> str:
-        """Unique name."""
-        return f"speech/{self.name}/{_CLIPS}"
-
     def stems(self) -> Iterator[Stem]:
         """Clips of one sentence."""
         rng = random.Random(self.name)
@@ -68,7 +64,8 @@ class Reader:
 
     def _say(self, text: str) -> Wave:
         if self.model is not None:
-            chunks = list(_piper(self.model).synthesize(text))
+            voice, calm = _piper(self.model)
+            chunks = list(voice.synthesize(text, calm))
             rate = chunks[0].sample_rate
             return resample(np.concatenate([chunk.audio_float_array for chunk in chunks]).astype(np.float32), rate)
         with tempfile.TemporaryDirectory() as scratch:
@@ -83,10 +80,11 @@ class Reader:
 @cache
 def _piper(model: Path) -> Any:
     try:
-        from piper import PiperVoice
+        piper = importlib.import_module("piper")
     except ImportError:
         raise Precondition("the Piper voice needs its engine: pip install piper-tts==1.8.0") from None
-    return PiperVoice.load(model)
+    calm = piper.SynthesisConfig(noise_scale=0.0, noise_w_scale=0.0)  # else no two runs say the same
+    return piper.PiperVoice.load(model), calm
 
 
 def reader_jobs(packages: Mapping[str, Unpacked]) -> list[Reader]:

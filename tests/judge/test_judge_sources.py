@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import json
 import random
 import re
 import struct
 import tarfile
 import zipfile
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -393,52 +393,82 @@ def test_shared_groups_and_classes_are_caught() -> None:
 # pool
 
 
+@dataclass(frozen=True)
 class Made:
-    """A job that makes clips of noise."""
+    """A job that makes clips of noise; seeds that are the same are the same recording, with another start."""
 
-    def __init__(self, name: str, label: str, seeds: range, side: str = "") -> None:
-        self.name, self.label, self.seeds, self.side = name, label, seeds, side
+    name: str
+    label: str
+    seeds: tuple[int, ...]
+    side: str = ""
+    late: int = 0
 
-    @property
-    def key(self) -> str:
-        return f"{self.name}/{self.seeds}"
-
-    def stems(self) -> list[Stem]:
+    def stems(self) -> Iterator[Stem]:
         provenance = Provenance("some==1", f"{self.name}.wav", "CC0-1.0", "someone")
-        prompts = (self.label, f"a {self.label}")
-        return [
-            Stem(noise(2, seed), "effects", self.label, prompts, self.name, provenance, self.side)
-            for seed in self.seeds
-        ]
+        for seed in self.seeds:
+            wave = noise(2, seed)[self.late :]
+            prompts = (self.label, f"a {self.label}")
+            yield Stem(wave, "effects", self.label, prompts, self.name, provenance, self.side)
 
 
 def test_a_pool_is_built_and_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs = [Made("a", "dog", range(2)), Made("b", "dog", range(2, 3)), Made("c", "owl", range(3, 4), "unseen")]
+    jobs = [Made("a", "dog", (0, 1)), Made("b", "dog", (2,)), Made("c", "owl", (3,), "unseen")]
     first = build(jobs, tmp_path, 1)
-    assert len(first) == 4
-    assert {(row["group"], row["split"]) for row in first} >= {("c", "unseen")}
-    assert {row["split"] for row in first if row["label"] == "dog"} == {"train", "test"}
+    assert len(first.rows) == 4
+    assert {row["split"] for row in first.rows if row["label"] == "dog"} == {"train", "test"}
     table = pd.read_parquet(tmp_path / "stems.parquet")
     assert list(table.columns) == COLUMNS.names
     for row in table.to_dict("records"):
         data = (tmp_path / row["path"]).read_bytes()
         assert sha256(data) == row["sha256"]
         assert len(decode(data)) == round(row["seconds"] * RATE)
+    summary = summarise(first)
+    assert summary["domain"]["effects unseen"]["clips"] == 1
+    assert summary["left_out"] == {"in_mini": 0, "in_another_split": 0}
     monkeypatch.setattr(Made, "stems", lambda self: pytest.fail("made twice"))
     assert build(jobs, tmp_path, 1) == first
-    assert summarise(first)["domain"]["effects unseen"]["clips"] == 1
 
 
-def test_a_stem_of_the_mini_split_is_not_written(tmp_path: Path) -> None:
+def test_a_lost_clip_is_made_again_and_a_stranger_removed(tmp_path: Path) -> None:
+    jobs = [Made("a", "dog", (0,)), Made("b", "dog", (1,))]
+    first = build(jobs, tmp_path, 1)
+    lost = tmp_path / first.rows[0]["path"]
+    data = lost.read_bytes()
+    lost.rename(lost.with_name("dog-stranger.flac"))
+    assert build(jobs, tmp_path, 1) == first
+    assert lost.read_bytes() == data
+    assert len(list((tmp_path / "audio").rglob("*.flac"))) == 2
+
+
+def test_workers_change_nothing(tmp_path: Path) -> None:
+    packages = load_packages()
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        (tmp_path / "in" / f"mudchute_cow_{number}.wav").write_bytes(encode(noise(2, number)))
+    jobs = effect_jobs({"megaglest-data": Unpacked(packages["megaglest-data"], tmp_path / "in")})
+    assert build(jobs, tmp_path / "one", 1) == build(jobs, tmp_path / "two", 2)
+
+
+def test_the_same_recording_is_in_one_split_only(tmp_path: Path) -> None:
+    jobs = [
+        Made("a", "dog", (0, 1), "train"),
+        Made("b", "dog", (1, 2), "test", late=4000),
+        Made("c", "owl", (2, 3), "unseen", late=2000),
+        Made("d", "cat", (3, 4), "train"),
+    ]
+    built = build(jobs, tmp_path, 1)
+    assert sorted(row["group"] for row in built.rows) == ["a", "a", "c", "c", "d"]
+    assert built.twins == 3
+
+
+def test_a_stem_of_the_mini_split_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wave = decode(next(iter(mini_stems().values())).path)
 
-    class Copy(Made):
-        def stems(self) -> list[Stem]:
-            return [replace(stem, wave=0.3 * wave) for stem in super().stems()]
-
-    assert run_job(Copy("a", "dog", range(1)), tmp_path) == []
-    (note,) = (tmp_path / "jobs").iterdir()
-    assert json.loads(note.read_text())["in_mini"][0]["mini"] == next(iter(mini_stems()))
+    monkeypatch.setitem(globals(), "noise", lambda seconds, seed: 0.3 * wave)
+    made = run_job(Made("a", "dog", (0,)), tmp_path)
+    assert made["rows"] == []
+    assert made["in_mini"][0]["mini"] == next(iter(mini_stems()))
+    assert not (tmp_path / "audio").exists()
 
 
 def test_a_family_strings_short_files_and_cuts_long_ones(tmp_path: Path) -> None:
@@ -453,3 +483,17 @@ def test_a_family_strings_short_files_and_cuts_long_ones(tmp_path: Path) -> None
     assert sorted(round(len(stem.wave) / RATE) for stem in made)[-2:] == [10, 10]
     assert len(made) == 3
     assert {stem.group for stem in made} == {"some:bark"}
+
+
+@pytest.mark.parametrize(
+    ("package", "origin"),
+    [
+        ("openttd-opensfx", '"Heavy wind". Original "wind1.wav" by "Anton".'),
+        ("openttd-opensfx", '"Big crash". Original "crash.wav" by "sagetyrtle".'),
+        ("supersonic-scsynth-samples", "package/samples/loop_amen.flac"),
+        ("pyannote-audio", "MEO069"),
+        ("pocketsphinx-testdata", "usr/share/pocketsphinx/test/data/librivox/sense_and_sensibility_01.wav"),
+    ],
+)
+def test_what_mini_was_made_from_is_excluded(package: str, origin: str) -> None:
+    assert not Unpacked(load_packages()[package], Path()).takes(origin, "")
