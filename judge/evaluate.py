@@ -46,7 +46,7 @@ def main(place: str, answers: Path, twin: Path | None, report: Path | None) -> N
     console = Console()
     there = [name for name in SETS if any((answers / name).glob("*.tar"))]
     sets = {name: _rated(judge, answers / name) for name in there}
-    blind = {} if twin is None or KNOWN not in there else {KNOWN: _rated(load(twin), answers / KNOWN)}
+    blind = {} if twin is None or KNOWN not in there else {KNOWN: _rated(load(twin), answers / KNOWN, texts=False)}
     with _bar("mini") as follow:
         mini = on_mini.rate_mini(judge, follow)
     found = [*bars.held_out_bars(sets, blind), *on_mini.mini_bars(mini)]
@@ -70,9 +70,9 @@ def _bar(name: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: shown.update(task, completed=done, total=total)
 
 
-def _rated(judge: SAJ, place: Path) -> pd.DataFrame:
+def _rated(judge: SAJ, place: Path, *, texts: bool = True) -> pd.DataFrame:
     """Rows of a set with what a judge says of them."""
-    examples = read_shards(place)
+    examples = read_shards(place) if texts else read_shards(place).without_texts()
     with _bar(place.name) as follow:
         frame = rate_examples(judge, examples, follow=follow).frame()
     return frame.assign(answer_id=examples.rows["answer"].to_numpy())

@@ -129,6 +129,11 @@ class Examples:
         """The rows where ``keep`` is true; clips keep their places."""
         return replace(self, rows=self.rows[np.asarray(keep)].reset_index(drop=True))
 
+    def without_texts(self) -> Self:
+        """The rows of intended prompts, all empty: what a judge can learn that cannot read."""
+        there = self.only(self.rows["kind"].isin(("", "intended")).to_numpy(bool))
+        return replace(there, rows=there.rows.assign(text=""))
+
     def scores(self) -> np.ndarray:
         """Float64 ``[rows, 4]``, columns as `AXES`, NaN where an axis was not rated."""
         return self.rows[list(AXES)].to_numpy(float)

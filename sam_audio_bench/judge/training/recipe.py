@@ -65,6 +65,7 @@ class Data(_Table):
     hold_out_groups: float = 0.1  # share of the recordings of train that valid gets
     hold_out_systems: tuple[str, ...] = ()  # systems of train that only valid has
     max_seconds: float = 30.0  # longer clips are cut
+    texts: bool = True  # whether prompts are read; if not, only answers to intended prompts are there, all alike
     cache: str = ""  # where what frozen ears hear is kept; empty: in the run's folder
 
 

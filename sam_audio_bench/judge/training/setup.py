@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,13 +58,18 @@ class Ready:
 def read_sides(recipe: Recipe) -> tuple[Examples, Examples]:
     """Training and held-out examples; raises UsageError where they have a recording or a held-out system in common."""
     data = recipe.data
-    learned = Examples.together(read_examples(place) for place in data.train)
+    learned = _read(data.train, texts=data.texts)
     if data.valid:
-        held = Examples.together(read_examples(place) for place in data.valid)
+        held = _read(data.valid, texts=data.texts)
     else:
         learned, held = split(learned, groups=data.hold_out_groups, systems=data.hold_out_systems, seed=recipe.seed)
     check_leakage(learned, held, data.hold_out_systems)
     return learned, held
+
+
+def _read(places: Sequence[str], *, texts: bool) -> Examples:
+    found = Examples.together(read_examples(place) for place in places)
+    return found if texts else found.without_texts()
 
 
 def make_ready(recipe: Recipe, folder: Path, place: Place, follow: Follow) -> Ready:

@@ -6,6 +6,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,18 @@ def test_splits_leave_nothing_in_common(shards: Path) -> None:
         split(examples, groups=0.4, systems=["spleeter"])
     with pytest.raises(UsageError, match="found 80 and 0"):
         split(examples, groups=0.0)
+
+
+def test_without_texts_only_intended_prompts_are_left(shards: Path) -> None:
+    examples = read_shards(shards)
+    rows = examples.rows.assign(kind=["intended", "wrong"] * (len(examples) // 2))
+    found = replace(examples, rows=rows).without_texts()
+    assert len(found) == len(examples) // 2
+    assert set(found.rows["text"]) == {""}
+    assert set(found.rows["kind"]) == {"intended"}
+    listened = replace(examples, rows=rows.assign(kind=""))  # listeners' rows have no kind
+    assert len(listened.without_texts()) == len(examples)
+    assert not set(examples.rows["text"]) & {""}
 
 
 def test_leaks_are_named(shards: Path, write_shards: Callable[..., Path], tmp_path: Path) -> None:
