@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate", "export", "train"]
 
-_SHOWN = ("domain", "axis", "level", "coefficient", "value", "interval", "ceiling", "n")
+_SHOWN = ("domain", "axis", "level", "pcc", "srcc", "tau", "rmse", "ceiling", "n")
 
 
 @click.command()
@@ -88,7 +88,7 @@ def evaluate(
             }
         )
         return
-    print_records([_shown(row) for row in rows], _SHOWN)
+    print_records(_lines(rows), _SHOWN, "In brackets: 95 % intervals, over recordings and systems.")
     if inside:
         click.echo("\n80 % intervals hold " + ", ".join(f"{share:.0%} of {axis}" for axis, share in inside.items()))
     if examples.simulated:
@@ -129,12 +129,15 @@ def _write(out: Path, name: str, rated: Any, rows: Sequence[Mapping[str, Any]], 
     write_report(out, Evidence(name=name, rated=rated, agreement=rows, coverage=inside, facts=facts))
 
 
-def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row for the terminal."""
-    low, high = row["ci_low"], row["ci_high"]
-    return {
-        **row,
-        "value": None if row["value"] is None else f"{row['value']:.3f}",
-        "interval": None if low is None else f"{low:.3f} to {high:.3f}",
-        "ceiling": None if row["ceiling"] is None else f"{row['ceiling']:.3f}",
-    }
+def _lines(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One line a domain, axis and level, for the terminal; the accuracy of pairs is in ``--json``."""
+    lines: dict[tuple[str, ...], dict[str, Any]] = {}
+    for row in rows:
+        place = {name: row[name] for name in ("domain", "axis", "level")}
+        line = lines.setdefault(tuple(place.values()), {**place, "n": row["n"]})
+        if row["value"] is not None:
+            interval = "" if row["ci_low"] is None else f" ({row['ci_low']:.2f} to {row['ci_high']:.2f})"
+            line[row["coefficient"]] = f"{row['value']:.2f}{interval}"
+        if row["ceiling"] is not None:
+            line["ceiling"] = f"{row['ceiling']:.2f}"
+    return list(lines.values())

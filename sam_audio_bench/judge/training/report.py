@@ -13,7 +13,7 @@ import pandas as pd
 
 from sam_audio_bench.files import write_json
 from sam_audio_bench.judge.scores import AXES
-from sam_audio_bench.judge.training.examples import Examples
+from sam_audio_bench.judge.training.examples import Examples, recordings_of
 from sam_audio_bench.judge.training.figures import learning_curve, mean_calibration, scatters, spread_calibration
 from sam_audio_bench.judge.training.rating import Rated
 
@@ -86,7 +86,7 @@ def data_facts(examples: Examples) -> dict[str, Any]:
         "queries": int(rows["query"].nunique()),
         "answers": int(rows[["mixture", "answer"]].drop_duplicates().shape[0]),
         "mixtures": int(rows["mixture"].nunique()),
-        "recordings": int(rows["group"].nunique()),
+        "recordings": len({one for group in rows["group"].unique() for one in recordings_of(group)}),
         "systems": sorted(map(str, rows["system"].unique())),
         "domains": {str(name): int(count) for name, count in rows["domain"].value_counts().sort_index().items()},
     }
