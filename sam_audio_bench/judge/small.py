@@ -18,7 +18,7 @@ from sam_audio_bench.judge.words import WordVectors
 
 __all__ = ["HeardSides", "SmallEar"]
 
-_FAR, _NEAR = 0.55, 0.85
+_FAR, _NEAR = 0.8, 0.95
 """Cosines to the nearest text of the training data at which words are not trusted at all, and fully."""
 
 
