@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.nn.config import TransformerConfig
-from sam_audio_bench.nn.layers import ResidualBlock, RMSNorm, activation, rotary_angles, rotate
+from sam_audio_bench.nn.layers import Linear, ResidualBlock, RMSNorm, activation, rotary_angles, rotate
 
 __all__ = ["Attention", "DiT", "GatedProjection", "sinusoids"]
 
@@ -37,9 +37,9 @@ class GatedProjection(nn.Module):
     def __init__(self, width_in: int, hidden: int, width_out: int, non_linearity: str, *, bias: bool) -> None:
         super().__init__()
         self.act = activation(non_linearity)
-        self.w1 = nn.Linear(width_in, hidden, bias=bias)
-        self.w2 = nn.Linear(hidden, width_out, bias=bias)
-        self.w3 = nn.Linear(width_in, hidden, bias=bias) if non_linearity == "swiglu" else None
+        self.w1 = Linear(width_in, hidden, bias=bias)
+        self.w2 = Linear(hidden, width_out, bias=bias)
+        self.w3 = Linear(width_in, hidden, bias=bias) if non_linearity == "swiglu" else None
 
     def forward(self, x: Tensor) -> Tensor:
         """``[..., width_in] -> [..., width_out]``."""
@@ -54,7 +54,7 @@ class Attention(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.heads = config.n_heads
-        self.wq, self.wk, self.wv, self.wo = (nn.Linear(config.dim, config.dim, bias=config.fc_bias) for _ in range(4))
+        self.wq, self.wk, self.wv, self.wo = (Linear(config.dim, config.dim, bias=config.fc_bias) for _ in range(4))
         if config.qk_norm:
             self.q_norm = RMSNorm(config.dim // config.n_heads, config.norm_eps)
             self.k_norm = RMSNorm(config.dim // config.n_heads, config.norm_eps)
@@ -181,11 +181,11 @@ class DiT(nn.Module):
         self.y_embedder = _ContextEmbedder(config)
         self.t_embedder = _TimeEmbedder(config)
         self.t_block_act = activation(config.t_block_non_linearity)
-        self.t_block = nn.Linear(config.dim, 6 * config.dim, bias=config.t_block_bias)
+        self.t_block = Linear(config.dim, 6 * config.dim, bias=config.t_block_bias)
         self.layers = nn.ModuleList(_Layer(config) for _ in range(config.n_layers))
         self.norm = RMSNorm(config.dim, config.norm_eps)
         self.final_layer_scale_shift_table = nn.Parameter(torch.zeros(2, config.dim))
-        self.output = nn.Linear(config.dim, config.out_channels, bias=config.fc_bias)
+        self.output = Linear(config.dim, config.out_channels, bias=config.fc_bias)
         self._angles: Tensor | None = None
 
     def forward(

@@ -13,7 +13,20 @@ from torch.nn import functional as F
 
 from sam_audio_bench.errors import Precondition
 
-__all__ = ["ACTIVATIONS", "FrameGroupNorm", "RMSNorm", "ResidualBlock", "activation", "rotary_angles", "rotate"]
+__all__ = [
+    "ACTIVATIONS",
+    "FrameGroupNorm",
+    "Linear",
+    "RMSNorm",
+    "ResidualBlock",
+    "activation",
+    "linear",
+    "rotary_angles",
+    "rotate",
+]
+
+# The product of oneDNN that torch.compile generates calls of; it has no gradient, and not every build has it.
+_ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
@@ -31,6 +44,28 @@ def activation(name: str) -> Callable[[Tensor], Tensor]:
     except KeyError as error:
         known = ", ".join(["swiglu", *ACTIVATIONS])
         raise Precondition(f"expected an activation among {known} in the config, found {name!r}") from error
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``x [..., C]`` times ``weight [C', C]``, plus ``bias [C']`` -> ``[..., C']``.
+
+    In float32 on a CPU torch takes MKL's product, which leaves half of an AMD processor idle (docs/decisions.md). Where
+    no gradient is wanted it is oneDNN's here, as torch's own is in bfloat16.
+    """
+    wanted = torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in (x, weight, bias))
+    single = x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
+    if _ONEDNN is None or wanted or not single or torch.compiler.is_compiling():
+        return F.linear(x, weight, bias)
+    found: Tensor = _ONEDNN(x, weight, bias, "none", [], "")
+    return found
+
+
+class Linear(nn.Linear):
+    """`torch.nn.Linear` by `linear`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[..., C] -> [..., C']``."""
+        return linear(x, self.weight, self.bias)
 
 
 class RMSNorm(nn.Module):

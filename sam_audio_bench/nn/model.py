@@ -22,6 +22,7 @@ from sam_audio_bench.nn.conditioning import AnchorEmbedding, VideoAlignment
 from sam_audio_bench.nn.config import SAMAudioConfig
 from sam_audio_bench.nn.dit import DiT, sinusoids
 from sam_audio_bench.nn.hub import Checkpoint, find_separator
+from sam_audio_bench.nn.layers import Linear, linear
 from sam_audio_bench.nn.text import TextEncoder
 from sam_audio_bench.nn.vision import PerceptionEncoder
 
@@ -88,8 +89,8 @@ class SAMAudio(nn.Module):
         self.audio_codec = DACVAE(config.audio_codec)
         self.vision_encoder = PerceptionEncoder(config.vision_encoder)
         self.transformer = DiT(config.transformer)
-        self.proj = nn.Linear(config.in_channels, width)
-        self.memory_proj = nn.Linear(config.text_encoder.dim, width)
+        self.proj = Linear(config.in_channels, width)
+        self.memory_proj = Linear(config.text_encoder.dim, width)
         self.align_masked_video = VideoAlignment(config.vision_encoder.dim, width)
         self.embed_anchors = AnchorEmbedding(config.num_anchors, config.anchor_embedding_dim, width)
 
@@ -190,7 +191,7 @@ class SAMAudio(nn.Module):
         """Everything that an evaluation does not depend on its state or time for; arguments as in `velocity`."""
         weight, kind = self.proj.weight, self.proj.weight.dtype
         width = audio_features.shape[-1]
-        frames = nn.functional.linear(audio_features.to(kind), weight[:, -width:], self.proj.bias)
+        frames = linear(audio_features.to(kind), weight[:, -width:], self.proj.bias)
         if anchor_ids is not None and anchor_alignment is not None:
             frames = frames + self.embed_anchors(anchor_ids, anchor_alignment)
         if masked_video_features is not None:
@@ -202,7 +203,7 @@ class SAMAudio(nn.Module):
         """Velocity ``[B, T, 2 C]`` of noisy latents ``[B, T, 2 C]`` at times ``[B]`` under conditions."""
         kind = self.proj.weight.dtype
         width = noisy_audio.shape[-1]
-        x = nn.functional.linear(noisy_audio.to(kind), self.proj.weight[:, :width]) + given.frames
+        x = linear(noisy_audio.to(kind), self.proj.weight[:, :width]) + given.frames
         memory = sinusoids(time, self.config.transformer.dim).to(kind)[:, None]
         found: Tensor = self.transformer(
             x,

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.nn.config import Config
-from sam_audio_bench.nn.layers import ResidualBlock, RMSNorm, rotary_angles, rotate
+from sam_audio_bench.nn.layers import Linear, ResidualBlock, RMSNorm, rotary_angles, rotate
 from sam_audio_bench.nn.text import quiet
 
 __all__ = [
@@ -70,10 +70,10 @@ class _Attention(nn.Module):
         super().__init__()
         width, bias = config.hidden_size, config.attention_bias
         self.heads = config.num_attention_heads
-        self.q_proj = nn.Linear(width, width, bias=bias)
-        self.k_proj = nn.Linear(width, width, bias=bias)
-        self.v_proj = nn.Linear(width, width, bias=bias)
-        self.o_proj = nn.Linear(width, width, bias=bias)
+        self.q_proj = Linear(width, width, bias=bias)
+        self.k_proj = Linear(width, width, bias=bias)
+        self.v_proj = Linear(width, width, bias=bias)
+        self.o_proj = Linear(width, width, bias=bias)
         self.q_norm = RMSNorm(width // self.heads, config.rms_norm_eps)
         self.k_norm = RMSNorm(width // self.heads, config.rms_norm_eps)
 
@@ -91,9 +91,9 @@ class _Attention(nn.Module):
 class _FeedForward(nn.Module):
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(width, inner, bias=False)
-        self.up_proj = nn.Linear(width, inner, bias=False)
-        self.down_proj = nn.Linear(inner, width, bias=False)
+        self.gate_proj = Linear(width, inner, bias=False)
+        self.up_proj = Linear(width, inner, bias=False)
+        self.down_proj = Linear(inner, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         found: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
@@ -140,7 +140,7 @@ class PEAVTransformer(nn.Module):
         self.embeddings = _Embeddings(width)
         self.layers = nn.ModuleList(_Layer(config) for _ in range(config.num_hidden_layers))
         self.norm = RMSNorm(width, config.rms_norm_eps)
-        self.output = nn.Linear(width, width, bias=False)
+        self.output = Linear(width, width, bias=False)
 
     def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
         """States of the frames.

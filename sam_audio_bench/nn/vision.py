@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.nn.config import TextTowerConfig, VisionConfig, VisionTowerConfig
-from sam_audio_bench.nn.layers import rotary_angles, rotate
+from sam_audio_bench.nn.layers import Linear, linear, rotary_angles, rotate
 
 __all__ = ["INTERPOLATIONS", "PerceptionEncoder", "VisionTower", "frame_indices"]
 
@@ -56,11 +56,11 @@ class _Attention(nn.Module):
         self.heads = heads
         self.in_proj_weight = _weight(3 * width, width)
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
-        self.out_proj = nn.Linear(width, width)
+        self.out_proj = Linear(width, width)
 
     def forward(self, x: Tensor, angles: Tensor | None = None) -> Tensor:
         """Self-attention ``[B, P, D] -> [B, P, D]``; queries and keys rotated by ``angles [P, D / heads / 2]``."""
-        query, key, value = self._heads(F.linear(x, self.in_proj_weight, self.in_proj_bias), 3)
+        query, key, value = self._heads(linear(x, self.in_proj_weight, self.in_proj_bias), 3)
         if angles is not None:
             query, key = rotate(query, angles), rotate(key, angles)
         return self._mixed(query, key, value)
@@ -69,8 +69,8 @@ class _Attention(nn.Module):
         """``probe [1, Q, D]`` looks at ``x [B, P, D]`` -> ``[B, Q, D]``."""
         width = x.shape[-1]
         weights, biases = (torch.split(part, [width, 2 * width]) for part in (self.in_proj_weight, self.in_proj_bias))
-        (query,) = self._heads(F.linear(probe, weights[0], biases[0]), 1)
-        key, value = self._heads(F.linear(x, weights[1], biases[1]), 2)
+        (query,) = self._heads(linear(probe, weights[0], biases[0]), 1)
+        key, value = self._heads(linear(x, weights[1], biases[1]), 2)
         return self._mixed(query.expand(len(x), -1, -1, -1), key, value)
 
     def _heads(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
@@ -86,8 +86,8 @@ class _Attention(nn.Module):
 class _FeedForward(nn.Module):
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.c_fc = nn.Linear(width, hidden)
-        self.c_proj = nn.Linear(hidden, width)
+        self.c_fc = Linear(width, hidden)
+        self.c_proj = Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
         found: Tensor = self.c_proj(F.gelu(self.c_fc(x)))
