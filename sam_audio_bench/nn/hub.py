@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import re
 import socket
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import getproxies
+from urllib.request import getproxies, proxy_bypass
 
 from sam_audio_bench.errors import Precondition
-from sam_audio_bench.files import load_json
+from sam_audio_bench.nn.config import TextConfig, read_config
 
 __all__ = ["SEPARATORS", "WEIGHTS", "Checkpoint", "find_checkpoint", "find_separator", "weight_file"]
 
@@ -93,21 +95,26 @@ def find_checkpoint(
 def find_separator(place: str | Path, revision: str | None = None, *, text_encoder: str = "") -> Checkpoint:
     """The checkpoint behind a released name, or in a folder.
 
-    A released one lacks its text encoder: unless another is given, that its config names must be there as well.
+    A released one lacks its text encoder: unless another is given, the one that its config names must be there as well.
+
+    Args:
+        place: a folder, or a name of `SEPARATORS`, with or without its owner.
+        revision: branch, tag or commit on the hub; None: ``main``.
+        text_encoder: folder or hub id of another text encoder.
 
     Raises:
         Precondition: one of them is not there and cannot be downloaded.
     """
-    repository = SEPARATORS.get(str(place))
+    repository = SEPARATORS.get(str(place).removeprefix("facebook/"))
     found = find_checkpoint(place, repository=repository, revision=revision)
     if repository is not None and not text_encoder:
-        named = load_json(found.folder / "config.json").get("text_encoder") or {}
-        _download(named.get("name", "t5-base"), "config.json", None)
+        named = read_config(found.folder / "config.json").get("text_encoder") or {}
+        _download(named.get("name", TextConfig.name), "config.json", None)
     return found
 
 
 def _download(repository: str, name: str, revision: str | None, *, optional: bool = False) -> Path | None:
-    """Path in the cache, downloaded if need be; None for an optional file that the repository does not have."""
+    """Path in the cache, downloaded if need be; None for an optional file that is not there."""
     from huggingface_hub import errors, hf_hub_download
 
     asked = f"{name} of {repository} at revision {revision or 'main'}"
@@ -124,11 +131,11 @@ def _download(repository: str, name: str, revision: str | None, *, optional: boo
         raise Precondition(
             f"expected {asked}, found no such repository, or one that is not yours to see; log in with `hf auth login`"
         ) from error
-    except errors.LocalEntryNotFoundError as error:  # offline, or no connection; also an EntryNotFoundError
-        raise Precondition(f"expected {asked}, found it neither in the cache nor {_unreachable()}") from error
     except errors.EntryNotFoundError as error:
         if optional:
             return None
+        if isinstance(error, errors.LocalEntryNotFoundError):  # offline, or no connection
+            raise Precondition(f"expected {asked}, found it neither in the cache nor {_unreachable()}") from error
         raise Precondition(f"expected {asked}, found no such file in that revision") from error
     except (errors.HfHubHTTPError, errors.HFValidationError, OSError) as error:
         found = " ".join(str(error).split())[:200]
@@ -137,20 +144,30 @@ def _download(repository: str, name: str, revision: str | None, *, optional: boo
 
 @cache
 def _reachable() -> bool:
-    """Whether the hub answers at all; asked once, since huggingface_hub would try for half a minute."""
+    """Whether the hub, or the proxy before it, answers at all: huggingface_hub would try for half a minute."""
     from huggingface_hub import constants, is_offline_mode
 
     if is_offline_mode():
         return False
-    if getproxies():
-        return True
     place = urlsplit(constants.ENDPOINT)
-    try:
-        port = place.port or (80 if place.scheme == "http" else 443)
-        with socket.create_connection((place.hostname or "", port), timeout=_PATIENCE_SECONDS):
-            return True
-    except OSError:
-        return False
+    proxy = getproxies().get(place.scheme)
+    if proxy and not proxy_bypass(place.hostname or ""):
+        place = urlsplit(proxy if "://" in proxy else f"//{proxy}")
+    return _answers(place.hostname or "", place.port or (443 if place.scheme == "https" else 80))
+
+
+def _answers(host: str, port: int) -> bool:
+    """Whether a server takes connections; a thread waits, since looking a name up knows no patience."""
+    connected = threading.Event()
+
+    def connect() -> None:
+        with suppress(OSError), socket.create_connection((host, port), timeout=_PATIENCE_SECONDS):
+            connected.set()
+
+    attempt = threading.Thread(target=connect, daemon=True)
+    attempt.start()
+    attempt.join(_PATIENCE_SECONDS)
+    return connected.is_set()
 
 
 def _unreachable() -> str:

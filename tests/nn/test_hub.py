@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from sam_audio_bench.errors import Precondition
+from sam_audio_bench.nn import hub as hub_module
 from sam_audio_bench.nn.hub import Checkpoint, find_checkpoint
 
 _ANSWERS = {
@@ -52,7 +54,7 @@ import sys
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.nn.hub import find_checkpoint
 try:
-    find_checkpoint("sam-audio", repository=f"owner/{sys.argv[1]}")
+    print(find_checkpoint("sam-audio", repository=f"owner/{sys.argv[1]}").weights)
 except Precondition as error:
     print(error)
 print("torch" in sys.modules)
@@ -87,6 +89,32 @@ def test_offline_is_told(tmp_path: Path) -> None:
     message = ask("gated", tmp_path, HF_HUB_OFFLINE="1")
     assert "neither in the cache nor a connection allowed" in message
     assert "folder of a copy" in message
+
+
+def test_what_the_cache_holds_needs_no_hub(tmp_path: Path) -> None:
+    """Official repositories have ``checkpoint.pt`` alone; nobody need be asked whether they have the other name."""
+    folder = tmp_path / "hub" / "models--owner--cached"
+    (folder / "snapshots" / "abc").mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("abc")
+    (folder / "snapshots" / "abc" / "config.json").write_text("{}")
+    assert "checkpoint.pt of owner/cached" in ask("cached", tmp_path, HF_HUB_OFFLINE="1")
+    weights = folder / "snapshots" / "abc" / "checkpoint.pt"
+    weights.write_bytes(b"weights")
+    assert ask("cached", tmp_path, HF_HUB_OFFLINE="1") == str(weights)
+
+
+def test_a_proxy_that_does_not_answer_is_told(tmp_path: Path) -> None:
+    message = ask("gated", tmp_path, HF_ENDPOINT="http://hub.invalid", http_proxy="http://127.0.0.1:9")
+    assert "hub at http://hub.invalid in reach" in message
+
+
+def test_a_name_that_is_looked_up_for_ever_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: held.wait() and [])
+    monkeypatch.setattr(hub_module, "_PATIENCE_SECONDS", 0.05)
+    assert not hub_module._answers("hub.invalid", 443)
+    held.set()
 
 
 def test_an_unreachable_hub_is_told(tmp_path: Path) -> None:
