@@ -209,7 +209,7 @@ class DACVAE(nn.Module):
             released code.
 
         Raises:
-            UsageError: another shape, no sample, or fewer than one frame a chunk.
+            UsageError: another shape, no sample, too few for odd rates, or fewer than one frame a chunk.
         """
         if waveform.ndim != 3 or waveform.shape[1] != 1 or not waveform.is_floating_point():
             found = f"{waveform.dtype} {tuple(waveform.shape)}"
@@ -218,7 +218,13 @@ class DACVAE(nn.Module):
         for piece, stream in _pieces(padded, chunk_frames, self.hop_length):
             both = self.quantizer.in_proj(self.encoder(piece, stream), stream)
             answers.append(both[..., : self.config.codebook_dim])
-        return torch.cat(answers, dim=1).mT.contiguous()
+        mean = torch.cat(answers, dim=1).mT.contiguous()
+        if not mean.shape[2]:
+            raise UsageError(
+                f"expected a waveform of which odd rates {self.config.encoder_rates} leave a frame, found one of "
+                f"{waveform.shape[2]} samples; take a longer one"
+            )
+        return mean
 
     def decode(self, latent: Tensor, message: Tensor, *, chunk_frames: int | None = CHUNK_FRAMES) -> Tensor:
         """The waveform, marked with a message.

@@ -36,7 +36,7 @@ def evaluations(solver: str, step: float) -> int:
         raise UsageError(f"expected solver to be one of {', '.join(EVALUATIONS)}, found {solver!r}")
     if not 0 < step <= 1:
         raise UsageError(f"expected a step above 0 and at most 1, found {step}")
-    return EVALUATIONS[solver] * math.ceil(1 / step)
+    return EVALUATIONS[solver] * (math.ceil(float(torch.ones(()) / step + 1)) - 1)  # in float32, as torchdiffeq counts
 
 
 def integrate(

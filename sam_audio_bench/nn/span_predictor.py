@@ -33,7 +33,16 @@ from sam_audio_bench.nn.peav import (
     tokenize,
 )
 
-__all__ = ["REPOSITORIES", "REVISION", "THRESHOLD", "DACConfig", "SpanPredictor", "SpanPredictorConfig", "spans"]
+__all__ = [
+    "REPOSITORIES",
+    "REVISION",
+    "THRESHOLD",
+    "DACConfig",
+    "SpanPredictor",
+    "SpanPredictorConfig",
+    "find_span_predictor",
+    "spans",
+]
 
 REPOSITORIES = {f"pe-a-frame-{size}": f"facebook/pe-a-frame-{size}" for size in ("small", "base", "large")}
 """The released span predictors on the Hugging Face hub, by the names that they go by here."""
@@ -141,6 +150,17 @@ class _Head(nn.Module):
         return found
 
 
+def find_span_predictor(place: str | Path, revision: str | None = None) -> Checkpoint:
+    """The checkpoint in a folder or of the hub; raises Precondition where there is none.
+
+    Args:
+        place: a folder, or a name of `REPOSITORIES`, with or without its owner.
+        revision: branch, tag or commit on the hub; None: `REVISION`.
+    """
+    repository = REPOSITORIES.get(str(place).removeprefix("facebook/"))
+    return find_checkpoint(place, repository=repository, revision=revision or REVISION)
+
+
 class SpanPredictor(nn.Module):
     """PE-A-Frame. Make it with `from_pretrained`; the bare constructor leaves the weights at random."""
 
@@ -164,22 +184,20 @@ class SpanPredictor(nn.Module):
         """A span predictor with its weights, in float32 and evaluation mode.
 
         Args:
-            place: a folder with ``config.json`` and a weight file, or a name of `REPOSITORIES`.
-            revision: branch, tag or commit on the hub; None: `REVISION`.
+            place: see `find_span_predictor`, or what it found.
+            revision: see `find_span_predictor`.
             tokenizer: a folder or hub id, where the checkpoint's folder has none of its own.
 
         Raises:
             Precondition: the checkpoint is missing, damaged, or another one than its config describes.
         """
-        if not isinstance(place, Checkpoint):
-            repository = REPOSITORIES.get(str(place).removeprefix("facebook/"))
-            place = find_checkpoint(place, repository=repository, revision=revision or REVISION)
-        config = SpanPredictorConfig.of_folder(place.folder)
+        checkpoint = place if isinstance(place, Checkpoint) else find_span_predictor(place, revision)
+        config = SpanPredictorConfig.of_folder(checkpoint.folder)
         with torch.device("meta"):
             model = cls(config).eval().requires_grad_(False)
-        load_strict(model, open_weights(place.weights), source=place.weights)
+        load_strict(model, open_weights(checkpoint.weights), source=checkpoint.weights)
         restore_buffers(model.text_model)
-        model._folder, model._tokenizer_place = place.folder, tokenizer
+        model._folder, model._tokenizer_place = checkpoint.folder, tokenizer
         return model.float()
 
     @property

@@ -58,9 +58,9 @@ class TextEncoder:
         self._tokenizer: Any = None
 
     def __call__(self, text: str) -> Tensor:
-        """Features ``[1, S, dim]`` of one text, so that no other text's padding is seen."""
-        features, _ = self.batch([text])
-        return features
+        """Features ``[1, S, dim]`` of one text, padding left out."""
+        features, mask = self.batch([text])
+        return features[:, mask[0]]
 
     def batch(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Features ``[B, S, dim]`` of texts padded to the longest, and bool ``[B, S]``, true for real tokens."""

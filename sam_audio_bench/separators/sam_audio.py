@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,12 +19,10 @@ from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.nn import flow
 from sam_audio_bench.nn.hub import find_separator
 from sam_audio_bench.nn.model import Conditions, SAMAudio
+from sam_audio_bench.nn.span_predictor import SpanPredictor, find_span_predictor
 from sam_audio_bench.nn.watermark import BITS
 from sam_audio_bench.separators.sam_audio_query import Clip, Reader
 from sam_audio_bench.types import Audio, Query, Separation
-
-if TYPE_CHECKING:
-    from sam_audio_bench.nn.span_predictor import SpanPredictor
 
 __all__ = ["LONG_FORMS", "SAMAudioSeparator"]
 
@@ -54,16 +52,16 @@ class SAMAudioSeparator:
         span_predictor: folder or name of the PE-A-Frame checkpoint.
         span_threshold: probability above which a frame belongs to a span.
         message: 16 bits of the watermark as a number; negative: drawn from the seed.
-        parity: "exact", or "upstream": batches padded to the longest item, predicted spans without effect, answers as
-            long as their frames.
+        parity: "exact", or "upstream": batches padded to the longest item, predicted spans without effect, no long form
+            unless it is asked for, answers as long as their frames.
         dtype: "float32" ("auto"), or "bfloat16" for the transformer and the vision tower.
         device: "auto" (CUDA where there is one), "cpu", "cuda" ….
         rows: candidates that are solved at once; 0: one on a CPU, eight elsewhere.
-        offload: whether the encoders of text and video are freed after each batch.
+        offload: whether the encoders of text and video, and the span predictor, are freed after each batch.
         compile: whether the transformer goes through `torch.compile`.
 
     Raises:
-        UsageError: an option that cannot be meant. Precondition: no checkpoint, or no text encoder, can be had.
+        UsageError: an option that cannot be meant. Precondition: no checkpoint, text encoder or span predictor.
     """
 
     def __init__(
@@ -109,18 +107,20 @@ class SAMAudioSeparator:
         self.rows = rows or (1 if self.device.type == "cpu" else 8)
         self.on_evaluation: Callable[[int, int], None] | None = None  # told how many of how many are done
         self._text_encoder = str(text_encoder)
-        self._spans: SpanPredictor | str | None = str(span_predictor) if predict_spans else None
-        self._span_source = str(span_predictor) if predict_spans else None
+        asked = predict_spans and parity == "exact"
+        self._span_checkpoint = find_span_predictor(str(span_predictor)) if asked else None
+        self._span_name = str(span_predictor)
+        self._span_predictor: SpanPredictor | None = None
         self._model: SAMAudio | None = None
         self._sha256: str | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
         """The options that change an answer."""
-        spans = {"span_predictor": self._span_source, "span_threshold": self.span_threshold}
+        spans = {"span_predictor": self._span_name, "span_threshold": self.span_threshold}
         return {
             **{name: getattr(self, name) for name in ("solver", "step", "long_form", "window", "overlap", "message")},
-            **(spans if self._span_source else {}),
+            **(spans if self._span_checkpoint else {}),
             "parity": self.parity,
             "dtype": str(self.dtype).removeprefix("torch."),
             "text_encoder": self._text_encoder,
@@ -154,6 +154,7 @@ class SAMAudioSeparator:
             clips = self._reader(model).read(queries)
             if self.offload:
                 model.release_encoders()
+                self._span_predictor = None
             found = dict(self._solved(model, clips, seeds))
         share = (time.perf_counter() - begun) / max(len(queries), 1)
         return [
@@ -171,11 +172,9 @@ class SAMAudioSeparator:
         return self._model
 
     def _reader(self, model: SAMAudio) -> Reader:
-        if isinstance(self._spans, str):
-            from sam_audio_bench.nn.span_predictor import SpanPredictor
-
-            self._spans = SpanPredictor.from_pretrained(self._spans).to(self.device)
-        return Reader(model, self.device, self._spans, self.span_threshold, together=self.parity == "upstream")
+        if self._span_checkpoint is not None and self._span_predictor is None:
+            self._span_predictor = SpanPredictor.from_pretrained(self._span_checkpoint).to(self.device)
+        return Reader(model, self.device, self._span_predictor, self.span_threshold, together=self.parity == "upstream")
 
     def _solved(
         self, model: SAMAudio, clips: Sequence[Clip], seeds: Sequence[Sequence[int]]
@@ -206,7 +205,7 @@ class SAMAudioSeparator:
         return noise, bits.expand(2, -1)
 
     def _pieces(self, model: SAMAudio, frames: int) -> list[slice]:
-        short = frames * model.frame_seconds <= _ONE_SHOT_SECONDS
+        short = frames * model.frame_seconds <= _ONE_SHOT_SECONDS or self.parity == "upstream"
         if self.long_form == "one-shot" or (self.long_form == "auto" and short):
             return [slice(0, frames)]
         length, overlap = (max(1, round(s / model.frame_seconds)) for s in (self.window, self.overlap))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,11 +13,9 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.nn import upstream
 from sam_audio_bench.nn.conditioning import anchor_tables, frame_count, frames_kept
 from sam_audio_bench.nn.model import Conditions, SAMAudio
+from sam_audio_bench.nn.span_predictor import SpanPredictor
 from sam_audio_bench.types import Audio, Prompt, Query, Span
 from sam_audio_bench.video import masked_frames
-
-if TYPE_CHECKING:
-    from sam_audio_bench.nn.span_predictor import SpanPredictor
 
 __all__ = ["Clip", "Reader"]
 
@@ -38,7 +35,7 @@ class Reader:
 
     model: SAMAudio
     device: torch.device
-    spans: SpanPredictor | None
+    predictor: SpanPredictor | None
     threshold: float
     together: bool = False
 
@@ -64,14 +61,14 @@ class Reader:
     def _read(self, query: Query, wave: Tensor) -> Clip:
         latents = self._latents(wave[None])
         frames = latents.shape[1]
-        prompt = self._with_spans(query.prompt, latents, query.mixture.seconds)
-        ids, alignment = self._anchors([prompt.spans], [frames])
+        prompt = query.prompt
+        ids, alignment = self._anchors([self._spans(prompt, latents, query.mixture.seconds)], [frames])
         conditions = self.model.prepare(
             latents,
             text_features=self.model.text_encoder(prompt.text or ""),
             anchor_ids=ids,
             anchor_alignment=alignment,
-            masked_video_features=self._video([query.prompt], [frames]),
+            masked_video_features=self._video([prompt], [frames]),
         )
         return Clip(query.mixture, len(wave), conditions)
 
@@ -102,19 +99,16 @@ class Reader:
         mean = self.model.codec.encode(waves[:, None].to(self.device)).transpose(1, 2)
         return torch.cat([mean, mean], dim=-1)
 
-    def _with_spans(self, prompt: Prompt, latents: Tensor, seconds: float) -> _Told:
-        """Text and spans as the network is told them: spans inside the clip, predicted ones where asked for."""
-        spans = prompt.spans
-        for sign, start, end in spans:
-            if start >= seconds:
-                raise UsageError(
-                    f"expected spans inside the clip of {seconds:.3f} s, found {(sign, start, end)}; leave it out"
-                )
-        if self.spans is not None and prompt.text and not spans and not prompt.video:
-            width = latents.shape[-1] // 2
-            found = self.spans.predict(latents[..., :width].float(), [prompt.text], threshold=self.threshold)[0]
-            spans = tuple(("+", self._before(start), self._before(end)) for start, end in found)
-        return _Told(prompt.text, tuple((sign, start, min(end, seconds)) for sign, start, end in spans))
+    def _spans(self, prompt: Prompt, latents: Tensor, seconds: float) -> Sequence[Span]:
+        """The prompt's own spans, all of which begin inside the clip, or predicted ones where it has a text alone."""
+        for span in prompt.spans:
+            if span[1] >= seconds:
+                raise UsageError(f"expected spans inside the clip of {seconds:.3f} s, found {span}; leave it out")
+        if self.predictor is None or not prompt.text or prompt.spans or prompt.video:
+            return prompt.spans
+        width = latents.shape[-1] // 2
+        found = self.predictor.predict(latents[..., :width].float(), [prompt.text], threshold=self.threshold)[0]
+        return [("+", self._before(start), self._before(end)) for start, end in found]
 
     def _before(self, seconds: float) -> float:
         """Half a frame before a border between frames: anchors round up, and 0.28 s would be frame 8, not 7."""
@@ -136,9 +130,3 @@ class Reader:
                 frames = masked_frames(prompt.video, prompt.mask, times)
                 features[index, :, :size] = self.model.encode_frames(frames)[0]
         return features
-
-
-@dataclass(frozen=True)
-class _Told:
-    text: str | None
-    spans: tuple[Span, ...]

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from sam_audio_bench import audio
 from sam_audio_bench.cli import group
 from sam_audio_bench.errors import BenchError
+from sam_audio_bench.run.progress import Progress
 
 QUICK = "solver=euler,step=0.5"
 
@@ -65,6 +66,14 @@ def test_candidates_are_picked_and_kept(tiny, mix, tmp_path) -> None:
     kept = audio.read(next(tmp_path.glob(f"target.{found['picked']}.*"))).samples
     assert bool((audio.read(Path(found["target"])).samples == kept).all())
     assert len(list(tmp_path.glob("*.*.*"))) == 6
+
+
+def test_progress_follows_every_evaluation(tiny, mix, tmp_path, monkeypatch) -> None:
+    told = []
+    monkeypatch.setattr(Progress, "following", lambda bar, label: lambda done, total: told.append((done, total)))
+    done = separate(mix, tmp_path, "--model", f"sam-audio:{tiny}", "--model-args", QUICK, "--text", "drums")
+    assert done.exit_code == 0, done.output
+    assert told == [(1, 2), (2, 2)]
 
 
 def test_any_separator_will_do(mix, tmp_path) -> None:

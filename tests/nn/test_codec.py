@@ -250,6 +250,11 @@ def test_odd_strides(error) -> None:
     assert error(model.decode(latent, bits(1), chunk_frames=2), whole) < 1e-12
 
 
+def test_odd_strides_may_leave_nothing() -> None:
+    with pytest.raises(UsageError, match=r"odd rates \(5, 8, 3\) leave a frame, found one of 120 samples"):
+        random_codec(ODD).encode(noise(1, 1, 120))
+
+
 def test_a_message_changes_the_mark_alone_and_causally(small) -> None:
     latent, tanh = noise(1, 5, 6).double(), small.decoder.wm_model.encoder_block.pre[2]
     cleans, outs = [], []

@@ -33,6 +33,15 @@ def test_evaluations_are_counted(solver, step) -> None:
     assert len(calls) == evaluations(solver, step)
 
 
+def test_steps_that_do_not_divide_are_counted_as_torchdiffeq_counts() -> None:
+    """1 / (1 / 49) is a little above 49 in float64, and 49 in the float32 of the solver."""
+    for steps in (49, 61, 98, 103, 107):
+        calls = []
+        integrate(lambda _, y: y, torch.ones(1, 1, 1), solver="euler", step=1 / steps,
+                  on_evaluation=lambda calls=calls: calls.append(1))  # fmt: skip
+        assert len(calls) == evaluations("euler", 1 / steps)
+
+
 def test_the_released_setting_is_32_evaluations() -> None:
     assert evaluations("midpoint", 2 / 32) == 32
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,11 @@ import torch
 from safetensors.torch import save_file
 
 from sam_audio_bench.errors import BenchError, Precondition, UsageError
+from sam_audio_bench.nn import SAMAudio
 from sam_audio_bench.nn.checkpoint import load_strict, open_weights, under
 from sam_audio_bench.nn.span_predictor import SpanPredictor, SpanPredictorConfig
 from sam_audio_bench.nn.tiny import TEXT_CONFIG, randomise, write_tiny, write_tokenizer
+from sam_audio_bench.separators import sam_audio
 from sam_audio_bench.separators.sam_audio import SAMAudioSeparator
 from sam_audio_bench.types import Audio, Prompt, Query
 
@@ -163,6 +167,61 @@ def test_long_forms_differ_only_where_there_are_windows(folder) -> None:
     assert not torch.allclose(target(joint, query(1.2)), target(plain, query(1.2)), atol=1e-4)
 
 
+@pytest.fixture(scope="module")
+def reference_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The reference's tiny checkpoint."""
+    folder = tmp_path_factory.mktemp("reference")
+    for name, file in (("config.json", "separator_config.json"), ("model.safetensors", "separator.safetensors")):
+        shutil.copy(GOLDEN / file, folder / name)
+    for name in ("pe_config.json", "t5_config.json"):
+        shutil.copy(GOLDEN / name, folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("tag", ["default", "anchors"])
+def test_upstream_parity_gives_the_references_waveforms(
+    reference_folder, golden, golden_json, error, monkeypatch, tag, rows
+) -> None:
+    """From a stereo and a shorter mono clip to waveforms as long as their frames; only what was drawn is given."""
+    tensors, meta = golden("separate_io"), golden_json("separate_meta")
+    separator = SAMAudioSeparator(str(reference_folder), parity="upstream", rows=rows)
+    model = separator._loaded()
+    encoder = model.text_encoder
+    tokens = tensors["text.input_ids"], tensors["text.attention_mask"]
+    monkeypatch.setattr(encoder, "batch", lambda texts: encoder.encode(*tokens))
+    drawn = tensors["in.noise"].split(1), tensors[f"{tag}.message"].split(2)
+    monkeypatch.setattr(separator, "_draw", lambda model, given, seed: (drawn[0][seed], drawn[1][seed]))
+    spans = meta["anchors"] if tag == "anchors" else [[], []]
+    queries = [
+        Query(
+            mixture=Audio(tensors[f"in.audio.{item}"], 48_000),
+            prompt=Prompt(text=meta["descriptions"][item], spans=tuple((s, a, b) for s, a, b in spans[item])),
+        )
+        for item in (0, 1)
+    ]
+    with torch.inference_mode():
+        expected = model.codec.decode(tensors[f"{tag}.features"], message=tensors[f"{tag}.message"])[:, 0]
+    for item, answer in enumerate(separator.separate(queries, [0, 1])):
+        length = tensors[f"default.target.{item}"].shape[0]
+        for row, found in enumerate((answer.target.samples, answer.residual.samples), 2 * item):
+            assert found.shape == (queries[item].mixture.channels, length)
+            for channel in found:
+                assert error(channel, expected[row, :length]) < 1e-4
+
+
+def test_upstream_parity_knows_no_long_form_of_its_own(folder, monkeypatch) -> None:
+    monkeypatch.setattr(sam_audio, "_ONE_SHOT_SECONDS", 0.5)
+    counts = {}
+    for parity in ("exact", "upstream"):
+        told: list[int] = []
+        separator = SAMAudioSeparator(str(folder), parity=parity, window=0.4, overlap=0.2, **QUICK)
+        separator.on_evaluation = lambda done, total, told=told: told.append(total)
+        separator.separate([query(1.2)], [0])
+        counts[parity] = told[0]
+    assert counts == {"exact": 2 * 5, "upstream": 2}
+
+
 def test_progress_counts_every_evaluation(folder) -> None:
     separator = SAMAudioSeparator(str(folder), long_form="multi-diffusion", window=0.4, overlap=0.2, **QUICK)
     told: list[tuple[int, int]] = []
@@ -230,8 +289,29 @@ def test_predicted_spans_reach_the_network(folder, span_predictor) -> None:
     given = tuple(("+", max(start - 0.02, 0.0), end - 0.02) for start, end in spans)
     torch.testing.assert_close(found, target(plain, query(1.0, text="rain", spans=given)), rtol=0, atol=1e-6)
     assert torch.equal(target(predicted, query(1.0, text="rain", spans=given)), found)  # the user's own spans win
+    offloaded = SAMAudioSeparator(str(folder), offload=True, **options)
+    assert torch.equal(target(offloaded, asked), found)
+    assert offloaded._span_predictor is None
     upstream = [SAMAudioSeparator(str(folder), parity="upstream", **some) for some in (QUICK, options)]
     assert torch.equal(*(separator.separate([asked], [1])[0].target.samples for separator in upstream))
+
+
+def test_a_missing_span_predictor_is_told_before_any_work(folder, tmp_path) -> None:
+    options = {"predict_spans": True, "span_predictor": str(tmp_path)}
+    with pytest.raises(Precondition, match=r"checkpoint folder with config\.json"):
+        SAMAudioSeparator(str(folder), **options)
+    SAMAudioSeparator(str(folder), parity="upstream", **options)  # where predicted spans have no effect
+
+
+@pytest.mark.parametrize("pad_mode", ["longest", "max_length"])
+def test_no_padding_of_a_text_is_attended_to(folder, pad_mode) -> None:
+    encoder = SAMAudio.from_pretrained(folder).text_encoder
+    encoder.config = replace(encoder.config, pad_mode=pad_mode, max_length=12)
+    features, mask = encoder.batch(["a dog", "a dog barks at the moon"])
+    assert mask.sum(dim=1).tolist() == [6, 12]  # bytes and an end, cut
+    alone = encoder("a dog")
+    assert alone.shape[1] == 6
+    torch.testing.assert_close(alone[0], features[0, :6], rtol=0, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
