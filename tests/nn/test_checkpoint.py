@@ -39,6 +39,24 @@ def test_a_truncated_file_is_told(tmp_path: Path, name: str) -> None:
         open_weights(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["checkpoint.pt", "model.safetensors"])
+@pytest.mark.parametrize(
+    "content", [b"", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", b"<html></html>"]
+)
+def test_what_stands_in_for_a_weight_file_is_told(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(Precondition, match=r"whole weight file at .*truncated or damaged"):
+        open_weights(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["checkpoint.pt", "model.safetensors"])
+def test_a_file_that_lacks_its_last_byte_is_told(tmp_path: Path, name: str) -> None:
+    (torch.save if name.endswith("pt") else save_file)({"weight": torch.randn(200, 30)}, tmp_path / name)
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-1])
+    with pytest.raises(Precondition, match=r"whole weight file at .*truncated or damaged"):
+        open_weights(tmp_path)
+
+
 class _Trap:
     def __reduce__(self) -> tuple:
         return (Path.touch, (Path("trap"),))

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from math import ceil
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.nn.conditioning import AnchorEmbedding, VideoAlignment, anchor_tables, frame_count, frames_kept
@@ -25,6 +30,25 @@ def test_frames_are_computed_in_float64_from_left_to_right(seconds, frame) -> No
     """0.28 s in float32 would be frame 7; t * (sr / hop) gives 17 for 0.68 s."""
     _, alignment = anchor_tables([[("+", seconds, 10.0)]], [100], hop=1920, rate=48_000)
     assert int(alignment[0].nonzero()[0]) == frame
+
+
+SPAN = st.tuples(st.sampled_from("+-"), st.integers(0, 600), st.integers(0, 600))
+
+
+@given(sizes=st.lists(st.integers(1, 14), min_size=1, max_size=3), spans=st.lists(SPAN, max_size=4), data=st.data())
+def test_a_frame_is_told_by_the_last_span_that_reaches_it(sizes, spans, data) -> None:
+    """Times in milliseconds, frames of 32: float64 hits every border that has a name in decimals."""
+    where = [data.draw(st.integers(0, len(sizes) - 1)) for _ in spans]
+    anchors = [[(s, a / 1000, b / 1000) for (s, a, b), at in zip(spans, where, strict=True) if at == item]
+               for item in range(len(sizes))]  # fmt: skip
+    ids, alignment = anchor_tables(anchors, sizes, hop=512, rate=16_000)
+    for item, size in enumerate(sizes):
+        for frame in range(max(sizes)):
+            expected = 0 if frame < size else 3
+            for (sign, start, end), at in zip(spans, where, strict=True):
+                if at == item and ceil(Fraction(start, 32)) <= frame < ceil(Fraction(end, 32)):
+                    expected = "+-".index(sign) + 1
+            assert ids[item, alignment[item, frame]] == expected
 
 
 def test_unknown_signs_and_missing_lists_are_refused() -> None:
