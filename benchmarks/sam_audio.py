@@ -62,7 +62,8 @@ def gflop(config: TransformerConfig) -> float:
     """Of one evaluation; counted on the meta device, since torch does not know the operators of oneDNN."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         DiT(config)(torch.randn(1, FRAMES, config.dim), torch.rand(1), memory=torch.randn(1, TOKENS, config.dim))
-    return 1e-9 * counter.get_total_flops()
+    counted: int = counter.get_total_flops()
+    return 1e-9 * counted
 
 
 def evaluation() -> list[str]:
