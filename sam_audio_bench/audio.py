@@ -2,14 +2,20 @@
 
 WAV, FLAC, OGG and MP3 go through libsndfile; containers (mp4, mkv, webm, m4a) through PyAV, which carries its own
 FFmpeg. One resampler, soxr HQ, serves all evaluation audio.
+
+Time 0 is a file's first sample. A part of a file is cut at whole samples of its own rate: from start x rate up to, but
+not including, end x rate, both rounded.
 """
 
 from __future__ import annotations
 
 import io
+import math
+from collections.abc import Iterator
+from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile
@@ -27,46 +33,104 @@ CONTAINERS = frozenset({".mp4", ".mkv", ".webm", ".m4a", ".mov"})
 _FULL_SCALE_24 = 2.0**23
 
 
-def read(path: str | Path) -> Audio:
-    """Decodes a file to float32 ``[channels, time]`` at its own rate.
+def read(
+    path: str | Path, *, start: float = 0.0, end: float | None = None, stream: BinaryIO | None = None
+) -> Audio:
+    """Decodes a file, or a part of it, to float32 ``[channels, time]`` at its own rate.
+
+    Args:
+        path: the file.
+        start: of the part, in seconds.
+        end: of the part; what a shorter file lacks is left out. None: the end of the file.
+        stream: the content, where it does not lie at ``path``, which then only names it; not for containers.
 
     Raises:
-        MediaError: the file is absent (status ``missing_media``), empty, damaged, or holds NaN or infinite samples.
+        MediaError: the file is absent (status ``missing_media``), empty, damaged, ends before ``start``, or holds NaN
+            or infinite samples.
     """
     path = Path(path)
-    if not path.is_file():
+    if stream is None and not path.is_file():
         raise MediaError(f"expected an audio file at {path}, found none", status="missing_media")
-    samples, rate = _read_container(path) if path.suffix.lower() in CONTAINERS else _read_soundfile(path)
+    container = stream is None and path.suffix.lower() in CONTAINERS
+    samples, rate = _read_container(path, start, end) if container else _read_soundfile(path, stream, start, end)
     if samples.shape[1] == 0:
-        raise MediaError(f"expected audio in {path}, found zero samples")
+        behind = f" from {start:g} s on" if start else ""
+        status = "length_mismatch" if start else "error"
+        raise MediaError(f"expected audio in {path}{behind}, found zero samples", status=status)
     if not np.isfinite(samples).all():
         raise MediaError(f"expected finite samples in {path}, found NaN or infinity", status="non_finite")
     return Audio(torch.from_numpy(samples), rate)
 
 
-def _read_soundfile(path: Path) -> tuple[NDArray[np.float32], int]:
+def _borders(start: float, end: float | None, rate: int) -> tuple[int, int | None]:
+    return round(start * rate), None if end is None else round(end * rate)
+
+
+def _read_soundfile(
+    path: Path, stream: BinaryIO | None, start: float, end: float | None
+) -> tuple[NDArray[np.float32], int]:
     try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        with soundfile.SoundFile(stream or path) as file:
+            rate = int(file.samplerate)
+            first, last = _borders(start, end, rate)
+            if first >= file.frames:
+                return np.zeros((file.channels, 0), np.float32), rate
+            file.seek(first)
+            samples = file.read(-1 if last is None else last - first, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise MediaError(f"expected an audio file that libsndfile can read at {path}, found: {error}") from error
-    return np.ascontiguousarray(samples.T), int(rate)
+    return np.ascontiguousarray(samples.T), rate
 
 
-def _read_container(path: Path) -> tuple[NDArray[np.float32], int]:
+def _read_container(path: Path, start: float, end: float | None) -> tuple[NDArray[np.float32], int]:
     import av  # 0.2 s; only videos need it
 
     try:
         with av.open(str(path)) as container:
             if not container.streams.audio:
                 raise MediaError(f"expected an audio stream in {path}, found none")
-            stream = container.streams.audio[0]
-            to_float = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
-            frames = [part for frame in container.decode(stream) for part in to_float.resample(frame)]
-            blocks = [frame.to_ndarray() for frame in [*frames, *to_float.resample(None)]]
-            rate = int(stream.rate)
+            rate = int(container.streams.audio[0].rate)
+            first, last = _borders(start, end, rate)
+            blocks = [
+                block[:, max(first - position, 0) : None if last is None else last - position]
+                for position, block in _blocks(path, container, start, last)
+                if position + block.shape[1] > first and (last is None or position < last)
+            ]
     except (av.FFmpegError, ValueError) as error:
         raise MediaError(f"expected a readable media file at {path}, found: {error}") from error
     return np.concatenate(blocks, axis=1) if blocks else np.zeros((1, 0), np.float32), rate
+
+
+_WARM_UP = 0.5  # seconds that are decoded before a part, for a codec's frames overlap
+
+
+def _blocks(path: Path, container: Any, start: float, last: int | None) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Decoded blocks ``[C, T]`` with the number of their first sample, up to the sample ``last``.
+
+    Only stamps that count samples (mp4) tell exactly where a block belongs, so that decoding can begin shortly before
+    the part; in Matroska, whose stamps are milliseconds, it begins with the file and the samples are counted.
+    """
+    import av
+
+    stream = container.streams.audio[0]
+    counted = stream.time_base == Fraction(1, stream.rate)
+    position = 0
+    if counted and start > _WARM_UP:
+        container.seek(math.floor((start - _WARM_UP) * stream.rate), stream=stream)
+        position = -1  # the first stamp tells
+    to_float = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
+    for packet in container.demux(stream):
+        if packet.is_corrupt:
+            raise MediaError(f"expected a whole file at {path}, found one that breaks off; get it again")
+        for frame in packet.decode():
+            position = int(frame.pts - (stream.start_time or 0)) if position < 0 else position
+            for part in to_float.resample(frame):
+                yield position, part.to_ndarray()
+                position += part.samples
+            if last is not None and position >= last:
+                return
+    for part in to_float.resample(None):
+        yield position, part.to_ndarray()
 
 
 def resample(audio: Audio, rate: int) -> Audio:

@@ -14,12 +14,23 @@ import re
 import string
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sam_audio_bench.errors import StoreError
 
-__all__ = ["append_lines", "dump_json", "load_json", "read_journal", "replacing", "safe_name", "sha256", "write_json"]
+__all__ = [
+    "append_lines",
+    "dump_json",
+    "load_json",
+    "now",
+    "read_journal",
+    "replacing",
+    "safe_name",
+    "sha256",
+    "write_json",
+]
 
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _SAFE = frozenset(string.ascii_letters + string.digits + "._@+=-")
@@ -47,6 +58,11 @@ def safe_name(identifier: str) -> str:
 def sha256(data: bytes) -> str:
     """Hex digest of ``data``."""
     return hashlib.sha256(data).hexdigest()
+
+
+def now() -> str:
+    """Date and time of day, UTC, for records."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 @contextmanager

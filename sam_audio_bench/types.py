@@ -118,6 +118,7 @@ class Item:
     query: Query
     reference: Audio | None = None  # None: no clean recording exists; silent: the prompted sound is absent
     residual_reference: Audio | None = None  # everything else in the mixture
+    remarks: tuple[str, ...] = ()  # what had to be changed in the data; goes into the journal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Frames and masks of videos: the only file that decodes either.
+"""Frames and masks of videos: the only place that opens either.
 
 Frames are read as a stream, so that a video takes no more memory than the frames that are asked for.
 
@@ -39,11 +39,13 @@ __all__ = [
     "MASK_KEY",
     "Frame",
     "Frames",
+    "check_packet",
     "frame_times",
     "mask_frames",
     "masked_clip",
     "masked_frames",
     "matching_mask",
+    "opened_video",
     "read_frames",
     "read_mask",
     "stream_frames",
@@ -131,12 +133,11 @@ def _decode(path: Path) -> Iterator[_Decoded]:
     """Every frame, at least one."""
     index, time, size = 0, 0.0, (0, 0)
     first: int | None = None
-    with _opened(path) as (container, stream):
+    with opened_video(path) as (container, stream):
         stream.thread_type = "SLICE"  # threads of whole frames read ahead: how far, and into what damage, cores decide
         rate = float(stream.average_rate or _RATE)
         for packet in container.demux():  # of all streams, for a file may break off in the sound
-            if packet.is_corrupt:
-                raise MediaError(f"expected a whole video at {path}, found one that breaks off; get it again")
+            check_packet(path, packet)
             for frame in packet.decode() if packet.stream == stream else ():
                 first = frame.pts if first is None else first
                 size = (frame.height, frame.width) if index == 0 else size
@@ -149,8 +150,8 @@ def _decode(path: Path) -> Iterator[_Decoded]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
-    """A container and its video stream; PyAV's errors become MediaError."""
+def opened_video(path: Path) -> Iterator[tuple[Any, Any]]:
+    """PyAV's container and its video stream; its errors become MediaError."""
     import av  # 0.2 s; only videos need it
 
     if not path.is_file():
@@ -169,6 +170,12 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
         raise MediaError(f"expected a video that can be decoded at {path}, found: {error}") from error
 
 
+def check_packet(path: Path, packet: Any) -> None:
+    """Raises MediaError for a packet that is not whole."""
+    if packet.is_corrupt:
+        raise MediaError(f"expected a whole video at {path}, found one that breaks off; get it again")
+
+
 def _without_frames(path: Path) -> MediaError:
     return MediaError(f"expected frames in the video {path}, found none")
 
@@ -180,7 +187,7 @@ def frame_times(path: str | Path) -> NDArray[np.float64]:
         MediaError: as `stream_frames`, as far as it shows without decoding.
     """
     path = Path(path)
-    with _opened(path) as (container, stream):
+    with opened_video(path) as (container, stream):
         stamps = [packet.pts for packet in container.demux(stream) if packet.size and not packet.is_discard]
         unit, rate = float(stream.time_base), float(stream.average_rate or _RATE)
     if not stamps:

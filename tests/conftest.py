@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,10 @@ import soundfile
 from hypothesis import settings
 from safetensors.torch import load_file
 from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parent))  # helpers beside the tests, which pytest's importlib mode leaves to us
+
+from make_bench import Made, make_bench  # noqa: E402
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no bug
 settings.load_profile("patient")
@@ -70,6 +76,22 @@ def small_task(tmp_path: Path) -> Path:
     path = folder / "small.csv"
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+@pytest.fixture(scope="session")
+def made_bench(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A stand-in of the official data with clips of a second; not to be changed."""
+    return make_bench(tmp_path_factory.mktemp("official") / "data", seconds=1.0, tracks=2)
+
+
+@pytest.fixture
+def bench(made_bench: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
+    """A stand-in of one's own, as the official data of this machine, which the hub does not reach."""
+    folder = tmp_path / "data"
+    shutil.copytree(made_bench.folder, folder, copy_function=os.link)
+    monkeypatch.setenv("SABENCH_DATA", str(folder))
+    monkeypatch.setattr("sam_audio_bench.nn.hub._reachable", lambda: False)
+    return Made(folder, [dict(row) for row in made_bench.rows], [*made_bench.files])
 
 
 @pytest.fixture(scope="session")

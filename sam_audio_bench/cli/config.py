@@ -11,7 +11,7 @@ import click
 
 from sam_audio_bench.errors import UsageError
 
-__all__ = ["config_option", "go_offline", "origins"]
+__all__ = ["config_option", "data_dir_option", "go_offline", "origins"]
 
 _ORIGINS = {
     click.core.ParameterSource.COMMANDLINE: "command line",
@@ -42,6 +42,20 @@ config_option = click.option(
     "--config", type=click.Path(path_type=Path), is_eager=True, callback=_read, expose_value=False,
     help="TOML file with any of these options.",
 )  # fmt: skip
+
+
+def _use_folder(ctx: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
+    if path is not None:
+        os.environ["SABENCH_DATA"] = str(path)
+    return path
+
+
+def data_dir_option(*, expose: bool = False) -> Any:
+    """``--data-dir``, which says what ``SABENCH_DATA`` says: where the official data lie."""
+    return click.option(
+        "--data-dir", type=click.Path(path_type=Path), envvar="SABENCH_DATA", callback=_use_folder,
+        expose_value=expose, help="Folder of the official data.  [default: SABENCH_DATA, else data in the cache]",
+    )  # fmt: skip
 
 
 def go_offline() -> None:

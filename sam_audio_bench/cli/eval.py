@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sam_audio_bench.cli.config import config_option, go_offline, origins
+from sam_audio_bench.cli.config import config_option, data_dir_option, go_offline, origins
 from sam_audio_bench.cli.output import note, print_json, print_records
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.metrics.catalogue import STEREO
@@ -30,6 +30,8 @@ __all__ = ["evaluate"]
 @click.option("--split", type=click.Choice(["test", "mini"]), default="test", show_default=True,
               help="The official data, or the embedded stems.")  # fmt: skip
 @click.option("--subset", type=click.Choice(["paper", "full"]), default="paper", show_default=True)
+@data_dir_option(expose=True)
+@click.option("--accept-license", is_flag=True, help="Write down that you accept the terms of the official data.")
 @click.option("--prompts", type=click.Choice(PROMPTS), default="given", show_default=True,
               help="Ask by other words, or for a sound that is not there.")  # fmt: skip
 @click.option("--allow-outside", is_flag=True, help="Let manifests name files outside their folder.")
@@ -76,6 +78,7 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
         go_offline()
     allowed = _allowance(options["fail_on_error"])
     plan = _plan(options, origins(ctx))
+    _say_terms(plan, accept=options["accept_license"])
     if not options["as_json"]:
         _show_plan(plan)
     if options["dry_run"]:
@@ -133,6 +136,15 @@ def _plan(options: dict[str, Any], config: dict[str, Any]) -> Plan:
     )
 
 
+def _say_terms(plan: Plan, *, accept: bool) -> None:
+    """The terms of the official data, once on each machine."""
+    from sam_audio_bench.tasks.catalogue import TASKS
+    from sam_audio_bench.tasks.licences import show_licences
+
+    names = {job.data.source or job.data.task for job in plan.jobs if job.data.split == "test"}
+    show_licences((TASKS[name] for name in sorted(names & set(TASKS))), note, accept=accept)
+
+
 def _words(text: str) -> list[str]:
     words = [word.strip() for word in text.split(",") if word.strip()]
     if not words:
@@ -175,11 +187,12 @@ def _show_plan(plan: Plan) -> None:
         note(f"plan: {label}: {len(jobs[0].chosen)} items for {names}: {state}; metrics {metrics}")
     for text in plan.notes:
         note(f"plan: {text}")
-    without: dict[tuple[str, str], list[str]] = {}
+    without: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
     for (task, metric), reason in plan.unavailable.items():
-        without.setdefault((metric, reason), []).append(task)
-    for (metric, reason), lacking in without.items():
-        note(f"plan: {metric} will not run on {', '.join(lacking)}: {reason}")
+        names, lacking = without.setdefault(reason, ({}, {}))
+        names[metric], lacking[task] = None, None
+    for reason, (names, lacking) in without.items():
+        note(f"plan: {', '.join(names)} will not run on {', '.join(lacking)}: {reason}")
 
 
 _SHOWN_RUNS = 8

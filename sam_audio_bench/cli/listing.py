@@ -39,13 +39,14 @@ def _models() -> tuple[list[dict[str, Any]], str]:
 
 
 def _metrics() -> tuple[list[dict[str, Any]], str]:
-    from sam_audio_bench.metrics.catalogue import CARDS, DEFAULT
+    from sam_audio_bench.metrics.catalogue import CARDS, DEFAULT, WITHOUT_REFERENCE
 
     records = [
         {**_plain(asdict(card)), "name": card.id, "default": card.id in DEFAULT, "needs": sorted(card.needs)}
         for card in CARDS.values()
     ]
-    return records, f"Default: {', '.join(DEFAULT)}."
+    without = ", ".join(WITHOUT_REFERENCE)
+    return records, f"Default: {', '.join(DEFAULT)}; where there is no reference, as far as they can run: {without}."
 
 
 def _plain(card: Mapping[str, Any]) -> dict[str, Any]:

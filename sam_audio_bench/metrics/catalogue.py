@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-__all__ = ["CAP_DB", "CARDS", "DEFAULT", "FLOOR_DB", "STEREO", "MetricCard", "columns_of"]
+__all__ = ["CAP_DB", "CARDS", "DEFAULT", "FLOOR_DB", "STEREO", "WITHOUT_REFERENCE", "MetricCard", "columns_of"]
 
 FLOOR_DB = -100.0
 """The lowest ratio that is given: silence where a sound was asked for, or an answer orthogonal to it."""
@@ -201,6 +201,13 @@ CARDS: dict[str, MetricCard] = {card.id: replace(card, cites=_papers(card.id)) f
 DEFAULT = (
     "saj_overall", "saj_recall", "saj_precision", "saj_faithfulness", "si_sdr", "si_sdr_i", "snr_i", "leak_db",
 )  # fmt: skip
+"""What a run scores by, unless it says otherwise, where there are references."""
+
+WITHOUT_REFERENCE = (
+    "saj_overall", "saj_recall", "saj_precision", "saj_faithfulness", "clap", "imagebind",
+    "aes_ce", "aes_cu", "aes_pc", "aes_pq", "span_iou", "reconstruction_db",
+)  # fmt: skip
+"""The same where there are none: what SAM Audio's authors report, as far as it can run, and what always can."""
 
 
 def columns_of(target: str, cards: Iterable[MetricCard] = _ALL) -> tuple[str, ...]:

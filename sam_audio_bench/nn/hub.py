@@ -19,7 +19,7 @@ from urllib.request import getproxies, proxy_bypass
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.nn.config import TextConfig, read_config
 
-__all__ = ["SEPARATORS", "WEIGHTS", "Checkpoint", "find_checkpoint", "find_separator", "weight_file"]
+__all__ = ["SEPARATORS", "WEIGHTS", "Checkpoint", "find_checkpoint", "find_dataset", "find_separator", "weight_file"]
 
 SEPARATORS = {
     f"sam-audio-{size}{variant}": f"facebook/sam-audio-{size}{variant}"
@@ -113,6 +113,35 @@ def find_separator(place: str | Path, revision: str | None = None, *, text_encod
     return found
 
 
+def find_dataset(repository: str, revision: str | None = None, *, pattern: str = "*.parquet") -> tuple[Path, str]:
+    """The folder in the cache that holds a data set's files, downloaded if need be, and the commit that they are of.
+
+    Args:
+        repository: id on the hub, ``owner/name``.
+        revision: branch, tag or commit; None: ``main``.
+        pattern: of the files that are wanted.
+
+    Raises:
+        Precondition: it is not there and cannot be downloaded, with the reason and what to do.
+    """
+    from huggingface_hub import snapshot_download
+
+    asked = f"the data set {repository} at revision {revision or 'main'}"
+    try:
+        folder = Path(
+            snapshot_download(
+                repository,
+                repo_type="dataset",
+                revision=revision,
+                allow_patterns=pattern,
+                local_files_only=not _reachable(),
+            )
+        )
+    except _failures() as error:
+        raise _explained(error, asked, f"datasets/{repository}") from error
+    return folder, folder.name
+
+
 def _download(repository: str, name: str, revision: str | None, *, optional: bool = False) -> Path | None:
     """Path in the cache, downloaded if need be; None for an optional file that is not there."""
     from huggingface_hub import errors, hf_hub_download
@@ -120,26 +149,43 @@ def _download(repository: str, name: str, revision: str | None, *, optional: boo
     asked = f"{name} of {repository} at revision {revision or 'main'}"
     try:
         return Path(hf_hub_download(repository, name, revision=revision, local_files_only=not _reachable()))
-    except errors.GatedRepoError as error:
-        raise Precondition(
-            f"expected access to the gated repository {repository}, found none; accept its licence at "
-            f"https://huggingface.co/{repository}, then log in with `hf auth login`, or give the folder of a copy"
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise Precondition(f"expected {asked}, found no such revision; see its branches on the hub") from error
-    except errors.RepositoryNotFoundError as error:
-        raise Precondition(
-            f"expected {asked}, found no such repository, or one that is not yours to see; log in with `hf auth login`"
-        ) from error
-    except errors.EntryNotFoundError as error:
-        if optional:
+    except _failures() as error:
+        if optional and isinstance(error, errors.EntryNotFoundError):
             return None
-        if isinstance(error, errors.LocalEntryNotFoundError):  # offline, or no connection
-            raise Precondition(f"expected {asked}, found it neither in the cache nor {_unreachable()}") from error
-        raise Precondition(f"expected {asked}, found no such file in that revision") from error
-    except (errors.HfHubHTTPError, errors.HFValidationError, OSError) as error:
-        found = " ".join(str(error).split())[:200]
-        raise Precondition(f"expected {asked}, found {found}; try again, or give the folder of a copy") from error
+        raise _explained(error, asked, repository) from error
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What huggingface_hub raises when something cannot be had."""
+    from huggingface_hub import errors
+
+    return errors.HfHubHTTPError, errors.EntryNotFoundError, errors.HFValidationError, OSError
+
+
+def _explained(error: Exception, asked: str, page: str) -> Precondition:
+    """The error for a person: what was asked, what the hub said, what to do."""
+    from huggingface_hub import errors
+
+    repository = page.removeprefix("datasets/")
+    match error:
+        case errors.GatedRepoError():
+            return Precondition(
+                f"expected access to the gated repository {repository}, found none; accept its licence at "
+                f"https://huggingface.co/{page}, then log in with `hf auth login`, or give the folder of a copy"
+            )
+        case errors.RevisionNotFoundError():
+            return Precondition(f"expected {asked}, found no such revision; see its branches on the hub")
+        case errors.RepositoryNotFoundError():
+            return Precondition(
+                f"expected {asked}, found no such repository, or one that is not yours to see; "
+                "log in with `hf auth login`"
+            )
+        case errors.LocalEntryNotFoundError():  # offline, or no connection; also an EntryNotFoundError
+            return Precondition(f"expected {asked}, found it neither in the cache nor {_unreachable()}")
+        case errors.EntryNotFoundError():
+            return Precondition(f"expected {asked}, found no such file in that revision")
+    found = " ".join(str(error).split())[:200]
+    return Precondition(f"expected {asked}, found {found}; try again, or give the folder of a copy")
 
 
 @cache

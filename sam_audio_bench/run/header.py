@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sam_audio_bench.files import now
 from sam_audio_bench.run import provenance
 from sam_audio_bench.run.plan import Job, Plan, describe
 from sam_audio_bench.run.scoring import metric_records
@@ -20,7 +20,7 @@ def opening(plan: Plan, job: Job) -> dict[str, Any]:
     data = job.data
     return {
         "status": "started",
-        "started": _now(),
+        "started": now(),
         "model": describe(job.separator),
         "task": {
             "id": data.task,
@@ -57,7 +57,7 @@ def closing(folder: RunFolder, status: str, wall_seconds: float) -> dict[str, An
     separation, sounding = (sum(record[key] for record in done) for key in ("seconds", "audio_seconds"))
     return {
         "status": status,
-        "finished": _now(),
+        "finished": now(),
         "errors": [error for record in folder.items.values() for error in _errors(record)],
         "timing": {
             "wall_seconds": wall_seconds,  # of the last invocation
@@ -67,10 +67,6 @@ def closing(folder: RunFolder, status: str, wall_seconds: float) -> dict[str, An
             "peak_memory_mib": provenance.peak_memory_mib(),
         },
     }
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _errors(record: dict[str, Any]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import torch
 from sam_audio_bench import registry
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import safe_name
-from sam_audio_bench.metrics import DEFAULT
+from sam_audio_bench.metrics.catalogue import CARDS, DEFAULT, WITHOUT_REFERENCE
 from sam_audio_bench.metrics.base import Metric
 from sam_audio_bench.run.candidates import Pickers, Reranking, check_candidates
 from sam_audio_bench.run.check import check_policies
@@ -153,19 +153,18 @@ def make_plan(
     settings = settings or Settings()
     separators = _load_separators(models, model_args or {}, timeout, settings.offered)
     ids = tuple(metrics)
-    known = registry.metric_options(ids)
-    policies = {"stereo": settings.stereo, **settings.offered}
-    policies = {name: value for name, value in policies.items() if name in known and name != "dtype"}
-    loaded = registry.load_metrics(ids, {**policies, **(metric_args or {})})
+    registry.metric_options(ids)  # an unknown name is told before data are looked for
     data = registry.load_tasks(tasks, split=split, subset=subset, prompts=prompts, allow_outside=allow_outside)
+    asked = {task.task: _metric_ids(ids, task) for task in data}
+    loaded = _load_metrics(dict.fromkeys(name for names in asked.values() for name in names), settings, metric_args)
     unavailable = {
         (task.task, column): reason
         for metric in loaded
         for task in data
         for column in metric.wanted
-        if (reason := obstacle(metric, task))
+        if column in asked[task.task] and (reason := obstacle(metric, task))
     }
-    if len(unavailable) == len(data) * sum(len(metric.wanted) for metric in loaded):
+    if len(unavailable) == sum(map(len, asked.values())):
         raise Precondition(
             f"expected a metric that can run, found none: {next(iter(unavailable.values()), 'none asked')}"
         )
@@ -174,12 +173,33 @@ def make_plan(
         device=settings.device, keep=settings.keep_candidates,
     )  # fmt: skip
     jobs = [
-        _job(separator, task, loaded, settings, pickers.reranking(separator, task))
+        _job(separator, task, _asked(loaded, asked[task.task]), settings, pickers.reranking(separator, task))
         for task in data
         for separator in separators
     ]
     notes = [f"{task.label}: {note}" for task in data for note in task.notes] + [*pickers.notes]
     return Plan(settings=settings, jobs=tuple(jobs), unavailable=unavailable, config=config or {}, notes=tuple(notes))
+
+
+def _metric_ids(ids: tuple[str, ...], task: TaskData) -> tuple[str, ...]:
+    """The metrics that a task is asked for: where the default has nothing to compare with, those without reference."""
+    if ids != DEFAULT or "reference" in task.provides:
+        return ids
+    return tuple(name for name in WITHOUT_REFERENCE if CARDS[name].needs <= task.provides)
+
+
+def _load_metrics(
+    ids: Iterable[str], settings: Settings, arguments: Mapping[str, Any] | None
+) -> list[Metric]:
+    ids = tuple(ids)
+    known = registry.metric_options(ids)
+    policies = {"stereo": settings.stereo, **settings.offered}
+    policies = {name: value for name, value in policies.items() if name in known and name != "dtype"}
+    return registry.load_metrics(ids, {**policies, **(arguments or {})})
+
+
+def _asked(loaded: Sequence[Metric], names: Sequence[str]) -> list[Metric]:
+    return [metric for metric in loaded if set(metric.wanted) <= set(names)]
 
 
 def _load_separators(

@@ -11,7 +11,9 @@ import pandas as pd
 
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.run.store import COLUMNS, RunFolder, failed
+from sam_audio_bench.stats.coverage import common_items, coverage_class
 from sam_audio_bench.stats.summary import Row, summarise, summarise_paraphrases, to_json
+from sam_audio_bench.types import Status
 
 if TYPE_CHECKING:
     from sam_audio_bench.run.plan import Plan
@@ -32,7 +34,8 @@ class Results:
 
     ``frame`` holds one row a score, with the columns of scores.parquet; ``asked`` counts the items that the runs were
     asked for, ``available`` those that their tasks have, and ``failures`` those without an answer or with a score that
-    could not be computed.
+    could not be computed. ``coverage`` says which items of a task a separator has answered; `rows` compares separators
+    of one class on the items that all of them have.
     """
 
     frame: pd.DataFrame
@@ -45,6 +48,7 @@ class Results:
     failures: int
     candidates: dict[tuple[str, str, str], int] = field(default_factory=dict)  # task, separator, picker -> K
     paraphrased: frozenset[str] = frozenset()  # tasks whose items are asked in several ways
+    coverage: dict[tuple[str, str], Covered] = field(default_factory=dict)  # task, separator -> what is answered
 
     @classmethod
     def of(cls, plan: Plan) -> Results:
@@ -105,6 +109,7 @@ class Results:
             candidates=candidates,
             paraphrased=frozenset(name for name, task in tasks.items() if task.get("prompts") == "paraphrase"),
             failures=sum(_incomplete(folder, item, columns) for folder, items, columns, _ in chosen for item in items),
+            coverage=_coverage(chosen),
         )
 
     @property
@@ -119,22 +124,43 @@ class Results:
 
     @property
     def rows(self) -> list[Row]:
-        """One row per task, separator, picker and metric: mean, interval, counts."""
+        """One row per task, separator, picker and metric: mean over the common items, interval, counts."""
         known = {name: _Info(record["unit"], record["higher_is_better"]) for name, record in self.metrics.items()}
-        rows = summarise(self.frame, known, self.oracles)
-        reworded = self.frame[self.frame["task"].isin(self.paraphrased)]
+        aside = self._set_aside()
+        names = zip(*(self.frame[column].tolist() for column in ("task", "separator", "item")), strict=True)
+        frame = self.frame[[item not in aside.get((task, separator), ()) for task, separator, item in names]]
+        rows = summarise(frame, known, self.oracles)
+        reworded = frame[frame["task"].isin(self.paraphrased)]
         if len(reworded):
             rows += summarise_paraphrases(reworded, known, self.oracles)
-        return [self._labelled(row) for row in rows]
+        return [self._labelled(row, aside) for row in rows]
 
-    def _labelled(self, row: Row) -> Row:
-        """With the task's version and split, the number of candidates, and the network that scored."""
+    def _set_aside(self) -> dict[tuple[str, str], frozenset[str]]:
+        """Answers of each task and separator that others of its class do not have."""
+        tasks: dict[str, dict[str, Covered]] = {}
+        for (task, separator), covered in self.coverage.items():
+            tasks.setdefault(task, {})[separator] = covered
+        aside = {}
+        for task, systems in tasks.items():
+            answered = {name: covered.answered for name, covered in systems.items()}
+            common = common_items(answered, max(covered.items for covered in systems.values()))
+            aside |= {(task, name): answered[name] - kept for name, kept in common.items()}
+        return aside
+
+    def _labelled(self, row: Row, aside: Mapping[tuple[str, str], frozenset[str]]) -> Row:
+        """With the task's version and split, the number of candidates, the network that scored, and the coverage."""
         task, _, statistic = (row.task, "", "") if row.task in self.labels else row.task.rpartition(":")
+        covered = self.coverage.get((task, row.separator), Covered())
         return replace(
             row,
             label=self.labels.get(task, "") + _STATISTICS.get(statistic, ""),
             candidates=self.candidates.get((task, row.separator, row.picked_by or ""), 1),
             model=_model(self.metrics.get(row.metric, {})),
+            covered=len(covered.answered),
+            items=covered.items,
+            coverage=str(coverage_class(len(covered.answered), covered.items)),
+            missing_media=covered.missing_media,
+            set_aside=len(aside.get((task, row.separator), ())),
         )
 
     def to_frame(self) -> pd.DataFrame:
@@ -159,6 +185,30 @@ class Results:
 
     def _repr_html_(self) -> str:
         return self.table("html")
+
+
+@dataclass(frozen=True)
+class Covered:
+    """What a separator has answered of a task."""
+
+    answered: frozenset[str] = frozenset()
+    items: int = 0  # of the task
+    missing_media: int = 0
+
+
+def _coverage(chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], int]]) -> dict[tuple[str, str], Covered]:
+    """Of each task and separator; its shards count together."""
+    found: dict[tuple[str, str], Covered] = {}
+    for folder, items, _, total in chosen:
+        records = [folder.items[item] for item in items if item in folder.items]
+        key = folder.header["task"]["id"], folder.header["model"]["name"]
+        known = found.get(key, Covered())
+        found[key] = Covered(
+            answered=known.answered | {record["item"] for record in records if not failed(record)},
+            items=total,
+            missing_media=known.missing_media + sum(record["status"] == Status.MISSING_MEDIA for record in records),
+        )
+    return found
 
 
 @dataclass(frozen=True)

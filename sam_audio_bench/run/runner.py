@@ -94,6 +94,7 @@ class Runner:
             **self._identity(item.id, Status.OK),
             "seconds": found.seconds,
             "audio_seconds": item.query.mixture.seconds,
+            **({"remarks": list(item.remarks)} if item.remarks else {}),
             "picked_by": found.picker or chosen.picked_by,
             **self._write(item.id, chosen),
             **(self._choice(item.id, found) if found.picker else {}),
@@ -139,7 +140,8 @@ class Runner:
         lost = {} if reranking is None else {"candidates": reranking.candidates, "picked_by": reranking.picker.name}
         self.job.folder.add_item({**self._identity(identifier, status), "message": message, **lost})
         self._scorer.fail(identifier)
-        self.advance(f"{identifier}: {message}")
+        told = identifier in self.job.data.lacking and status == Status.MISSING_MEDIA  # by the plan already
+        self.advance(None if told else f"{identifier}: {message}")
 
     def _identity(self, identifier: str, status: Status) -> dict[str, Any]:
         return {

@@ -19,6 +19,7 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import dump_json
 from sam_audio_bench.metrics.catalogue import CAP_DB
 from sam_audio_bench.separators.pickers import judges_itself
+from sam_audio_bench.stats.coverage import Coverage
 from sam_audio_bench.stats.summary import Row, to_json
 
 if TYPE_CHECKING:
@@ -116,10 +117,10 @@ def terminal(rows: Sequence[Row], *, partial: str | None = None) -> RenderableTy
 
     parts: list[RenderableType] = [] if partial is None else [Text(_plain(partial), style="bold yellow")]
     for block in _layout(rows):
-        for columns in _panels(len(block.heads) - 1):
+        parts += [Text("")] if parts else []
+        parts.append(Text(block.task, style="bold"))
+        for number, columns in enumerate(_panels(len(block.heads) - 1)):
             table = Table(box=SIMPLE_HEAD, padding=0, show_edge=False)
-            if not columns.start:
-                table.title, table.title_justify = Text(block.task, style="bold"), "left"
             for head in (block.heads[0], *block.heads[1:][columns]):
                 table.add_column(Text(head.stacked), overflow="fold")
             for section in block.sections:
@@ -127,7 +128,7 @@ def terminal(rows: Sequence[Row], *, partial: str | None = None) -> RenderableTy
                     texts = [Text.assemble(*_in_terminal(cell)) for cell in line.cells[columns]]
                     table.add_row(Text(line.name.replace(" (", "\n(")), *texts)
                 table.add_section()
-            parts += [Text(""), table] if parts else [table]
+            parts += [Text(""), table] if number else [table]
         parts += [] if block.note is None else [Text(block.note, style="dim")]
     return Group(*parts)
 
@@ -172,14 +173,33 @@ def _block(task: str, rows: Sequence[Row]) -> _Block:
     for row in rows:
         systems.setdefault((row.separator, row.picked_by), {})[row.metric] = row
     lines = []
+    several = not _shared_coverage(rows) and bool(rows[0].items)
     for asked in _ranked(list(systems.values()), _main_metric(rows)):
         cells = tuple(
             _cell(asked[metric], best[metric]) if metric in asked else _Cell("", "", "") for metric in metrics
         )
         first = next(iter(asked.values()))
-        lines.append(_Line(_name(first), first.oracle, cells))
+        lines.append(_Line(_name(first) + f" ({_coverage(first)})" * several, first.oracle, cells))
     heads = (_Head("separator"), *(_head(row) for row in metrics.values()))
-    return _Block(_plain(rows[0].label or task), heads, tuple(lines), _note(rows))
+    return _Block(_plain((rows[0].label or task) + _shared_coverage(rows)), heads, tuple(lines), _note(rows))
+
+
+def _shared_coverage(rows: Sequence[Row]) -> str:
+    """How much of the task is answered, where all separators have answered as much."""
+    found = {_coverage(row) for row in rows}
+    return f", {found.pop()}" if len(found) == 1 and rows[0].items else ""
+
+
+def _coverage(row: Row) -> str:
+    if row.coverage == Coverage.COMPLETE:
+        return f"all {row.items} items"
+    without = f", {row.missing_media} without media" if row.missing_media else ""
+    return f"{row.covered} of {row.items} items ({row.coverage}{without})"
+
+
+def _rank(row: Row) -> int:
+    """Of a row's class of coverage; what is not known takes nobody's place."""
+    return Coverage(row.coverage).rank if row.coverage else 0
 
 
 def _note(rows: Sequence[Row]) -> str | None:
@@ -190,6 +210,8 @@ def _note(rows: Sequence[Row]) -> str | None:
     own: dict[str, dict[str, None]] = {}
     for row in filter(_judges_itself, rows):
         own.setdefault(_plain(row.picked_by or ""), {})[_plain(row.metric)] = None
+    if any(row.set_aside for row in rows):
+        notes.append("means over the items that all separators of one class of coverage have answered")
     notes += [f"not ranked, being of the picker's own model: {', '.join(own[name])} of best by {name}" for name in own]
     return "; ".join(notes) or None
 
@@ -202,12 +224,12 @@ def _main_metric(rows: Iterable[Row]) -> str | None:
 
 
 def _ranked(systems: Iterable[dict[str, Row]], metric: str | None) -> list[dict[str, Row]]:
-    def key(asked: Mapping[str, Row]) -> tuple[bool, bool, float]:
+    def key(asked: Mapping[str, Row]) -> tuple[bool, int, bool, float]:
         row = asked.get(metric or "")
-        oracle = next(iter(asked.values())).oracle
+        first = next(iter(asked.values()))
         if row is None or row.value is None or _judges_itself(row):
-            return oracle, True, 0.0
-        return oracle, False, -_direction(row) * row.value
+            return first.oracle, _rank(first), True, 0.0
+        return first.oracle, _rank(first), False, -_direction(row) * row.value
 
     return sorted(systems, key=key)
 
@@ -220,24 +242,30 @@ def _judges_itself(row: Row) -> bool:
     return judges_itself(row.metric, row.picked_by)
 
 
-def _best(rows: Iterable[Row]) -> str | None:
-    """The best mean of one metric as it is shown, oracles aside; all that show the same are equally good."""
+def _best(rows: Iterable[Row]) -> tuple[int, str] | None:
+    """The best mean of one metric as it is shown, of the best class of coverage, oracles aside.
+
+    All that show the same are equally good.
+    """
     contest = [
-        (_direction(row) * row.value, row.value)
+        (-_rank(row), _direction(row) * row.value, row.value)
         for row in rows
         if row.value is not None and _direction(row) and not row.oracle and not _judges_itself(row)
     ]
-    return _number(max(contest)[1]) if contest else None
+    if not contest:
+        return None
+    rank, _, value = max(contest)
+    return -rank, _number(value)
 
 
-def _cell(row: Row, best: str | None) -> _Cell:
+def _cell(row: Row, best: tuple[int, str] | None) -> _Cell:
     count = f"{row.n_ok}/{row.n}"
     if row.value is None:
         return _Cell(_UNDEFINED, "", count)
     known = row.ci_low is not None and row.ci_high is not None
     interval = f"[{_number(row.ci_low)}, {_number(row.ci_high)}]" if known else f"[{_UNDEFINED}]"
     mean = _number(row.value)
-    wins = mean == best and not row.oracle and not _judges_itself(row)
+    wins = (_rank(row), mean) == best and not row.oracle and not _judges_itself(row)
     return _Cell(mean + "*" * bool(row.capped), interval, count, wins)
 
 

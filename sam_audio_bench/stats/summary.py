@@ -57,6 +57,11 @@ class Row:
     label: str = ""  # the task with its version and split, for readers
     candidates: int = 1  # from which that reranker chose
     model: str = ""  # the network that scored: its name and the beginning of its weights' digest
+    covered: int = 0  # items that the separator has answered, of the ``items`` of the task
+    items: int = 0
+    coverage: str = ""  # of `sam_audio_bench.stats.coverage.Coverage`; "": not known here
+    missing_media: int = 0  # items without a recording
+    set_aside: int = 0  # answers that do not count, since others of the class lack them
 
 
 class ItemMean(NamedTuple):

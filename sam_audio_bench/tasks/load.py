@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sam_audio_bench.errors import Precondition, UsageError, unknown_name
+from sam_audio_bench.errors import UsageError, unknown_name
 from sam_audio_bench.tasks.adapters import adapter_of
-from sam_audio_bench.tasks.catalogue import GROUPS, TASKS, Task
+from sam_audio_bench.tasks.catalogue import GROUPS, TASKS
 from sam_audio_bench.tasks.data import TaskData
-from sam_audio_bench.tasks.folders import data_folder
 
 __all__ = ["SPLITS", "SUBSETS", "is_path", "load_task"]
 
@@ -56,14 +55,6 @@ def load_task(name: str, split: str = "mini", subset: str = "paper", *, allow_ou
         from sam_audio_bench.tasks.mini import mini  # brings torch along
 
         return mini(name)
-    raise _missing(TASKS[name], subset)
+    from sam_audio_bench.tasks.official import load
 
-
-def _missing(task: Task, subset: str) -> Precondition:
-    dataset = task.repository.rpartition("/")[2].replace("-", "_")
-    media = data_folder() / dataset / "<source_dataset>"
-    chosen = task.subset if subset == "paper" else task.full_subset
-    return Precondition(
-        f"expected the metadata of {task.repository} ({chosen}) with its media under {media}, found no copy that this "
-        f"version can read: use --split mini, which is part of the package"
-    )
+    return load(name, subset)

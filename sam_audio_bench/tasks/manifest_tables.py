@@ -150,7 +150,7 @@ def read_parquet(path: Path) -> Iterator[Row | Problem]:
             columns = [name for name in COLUMNS if name in schema.names]
             number = 0
             for batch in file.iter_batches(batch_size=_BATCH, columns=columns):
-                for cells in _plain_cells(batch):
+                for cells in plain_cells(batch):
                     number += 1
                     yield _row(number, cells)
     except (pyarrow.ArrowException, OSError) as error:
@@ -167,7 +167,7 @@ def _embedded_fault(schema: Any) -> Problem | None:
     return None
 
 
-def _plain_cells(batch: Any) -> Iterator[dict[str, Any]]:
+def plain_cells(batch: Any) -> Iterator[dict[str, Any]]:
     """Rows of a record batch or table; text goes by its bytes, for bad ones are a row's fault and not the file's."""
     import pyarrow
 
@@ -205,7 +205,7 @@ def read_datasets(path: Path) -> Iterator[Row | Problem]:
     for batch in table.select_columns(columns).iter(batch_size=_BATCH):
         embedded = [name for name in columns if pyarrow.types.is_struct(batch.schema.field(name).type)]
         sounds = {name: _sounds(table, name, batch.column(name), number) for name in embedded}
-        for index, cells in enumerate(_plain_cells(batch.drop_columns(embedded))):
+        for index, cells in enumerate(plain_cells(batch.drop_columns(embedded))):
             number += 1
             yield _row(number, {**cells, **{name: column[index] for name, column in sounds.items()}})
 

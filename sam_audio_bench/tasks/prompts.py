@@ -70,6 +70,7 @@ def with_prompts(data: TaskData, prompts: str) -> TaskData:
         paraphrases={},
         heard={},
         source=data.source or data.task,
+        lacking=frozenset(name for name, (item, _) in questions.items() if item in data.lacking),
         notes=(*data.notes, note) if len(asked) < len(data) else data.notes,
         load=partial(_load, data, questions, prompts),
     )

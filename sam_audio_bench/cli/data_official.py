@@ -1,0 +1,263 @@
+"""``sabench data status``, ``verify``, ``where`` and ``missing``: the official data on this machine."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sam_audio_bench.cli.config import data_dir_option
+from sam_audio_bench.cli.output import note, print_json, print_records
+from sam_audio_bench.errors import Precondition, unknown_name
+
+if TYPE_CHECKING:
+    from sam_audio_bench.tasks.inspection import Report
+    from sam_audio_bench.tasks.official import Official
+
+__all__ = ["missing", "status", "verify", "where"]
+
+_YOUTUBE = frozenset({"audioset", "avspeech", "condensed_movies", "music_duets", "vggsound"})
+_subset = click.option("--subset", type=click.Choice(["paper", "full"]), default="paper", show_default=True)
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+_workers = click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count() or 1, show_default="all cores",
+                        help="Threads that decode.")  # fmt: skip
+_accept = click.option("--accept-license", is_flag=True, help="Write down that you accept the terms of the data.")
+
+
+@click.command()
+@click.argument("tasks", nargs=-1, metavar="[TASK]...")
+@_subset
+@data_dir_option()
+@_workers
+@_accept
+@_json
+def status(tasks: tuple[str, ...], subset: str, workers: int, accept_license: bool, as_json: bool) -> None:
+    """Say how many items of the official data are present, missing, corrupt, or of another length.
+
+    What was not looked at before is decoded; what was is remembered until a file changes.
+    """
+    from sam_audio_bench.tasks.lock import Lock
+
+    chosen = _chosen(tasks, subset, accept=accept_license)
+    lock = Lock.read()
+    reports = _inspect(chosen, lock, workers=workers, again=False, show=not as_json)
+    try:
+        lock.write()
+    except Precondition as error:
+        note(f"sabench: the findings are not remembered: {error}")
+    if as_json:
+        print_json({report.official.task.name: _record(report) for report in reports})
+    else:
+        _show(reports, detailed=bool(tasks))
+
+
+@click.command()
+@click.argument("tasks", nargs=-1, metavar="[TASK]...")
+@_subset
+@data_dir_option()
+@_workers
+@_accept
+@click.option("--sha256", help="Of the archive of MUSDB18-HQ, where it is not the published one.")
+@_json
+def verify(
+    tasks: tuple[str, ...], subset: str, workers: int, accept_license: bool, sha256: str | None, as_json: bool
+) -> None:
+    """Decode everything again and write the SHA-256 of every file to the lock file.
+
+    Exits with 1 where a file is corrupt, of another length, or not what it was when it was verified last.
+    """
+    from sam_audio_bench.tasks.inspection import verify_files
+    from sam_audio_bench.tasks.lock import Lock
+    from sam_audio_bench.tasks.media import MUSDB_SHA256
+
+    chosen = _chosen(tasks, subset, accept=accept_license)
+    lock = Lock.read()
+    changed = verify_files(chosen, lock, musdb_sha256=(sha256 or MUSDB_SHA256).lower(), workers=workers)
+    reports = _inspect(chosen, lock, workers=workers, again=True, show=not as_json)
+    lock.write()
+    if as_json:
+        print_json({"lock": str(lock.path), "changed": changed,
+                    "tasks": {report.official.task.name: _record(report) for report in reports}})  # fmt: skip
+    else:
+        _show(reports, detailed=True)
+        for text in changed:
+            click.echo(text)
+        click.echo(f"{len(lock.files)} files in {lock.path}")
+    bad = any(finding.state != "missing" for report in reports for finding in report.problems)
+    sys.exit(1 if bad or changed else 0)
+
+
+@click.command()
+@click.argument("task")
+@click.argument("items", nargs=-1, metavar="[ITEM]...")
+@_subset
+@data_dir_option()
+@_json
+def where(task: str, items: tuple[str, ...], subset: str, as_json: bool) -> None:
+    """Print which file serves an item, and from which second to which; all items where none is named."""
+    from sam_audio_bench.tasks.media import BenchMedia
+
+    (official,) = _chosen([task], subset, accept=False)
+    for item in items:
+        if item not in official.rows:
+            raise unknown_name("item", item, official.rows)
+    records = []
+    for item in items or official.rows:
+        row, media = official.rows[item], official.media
+        start, end = row.start, row.end
+        if isinstance(media, BenchMedia) and (found := media.where(row, visual=official.visual)):
+            _, start, end = found
+        files = [str(path) for path in media.files(row, visual=official.visual)]
+        names = [] if files else [str(path) for path in media.names(row)]
+        records.append({"item": item, "file": files[0] if files else None, "start": start, "end": end, "files": files,
+                        "looked_for": names})  # fmt: skip
+    if as_json:
+        print_json(records)
+        return
+    print_records(
+        ({**record, "file": record["file"] or f"none; looked for {record['looked_for'][0]} …"} for record in records),
+        ("item", "start", "end", "file"),
+    )
+
+
+@click.command()
+@click.argument("tasks", nargs=-1, metavar="[TASK]...")
+@_subset
+@data_dir_option()
+@click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+def missing(tasks: tuple[str, ...], subset: str, form: str) -> None:
+    """List the recordings to get: source, id, time stamps, and where the file goes.
+
+    Those that `status` or `verify` found corrupt or of another length are among them; nothing is decoded.
+    """
+    columns = ("source_dataset", "video_id", "start_offset", "end_offset", "state", "url", "file", "tasks")
+    records = list(_lacking(_chosen(tasks, subset, accept=False)))
+    if form == "json":
+        print_json(records)
+    elif form == "csv":
+        stream = io.StringIO()
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(records)
+        click.echo(stream.getvalue(), nl=False)
+    else:
+        print_records(records, columns, f"{len(records)} recordings to get.")
+
+
+def _chosen(names: Sequence[str], subset: str, *, accept: bool) -> list[Official]:
+    """The tasks that are named, or all whose metadata are there."""
+    from sam_audio_bench.tasks.catalogue import TASKS, expand
+    from sam_audio_bench.tasks.licences import show_licences
+    from sam_audio_bench.tasks.official import official
+
+    chosen = expand(names or ["all"])
+    if accept:
+        show_licences((TASKS[name] for name in chosen), note, accept=True)
+    found: list[Official] = []
+    obstacles: dict[str, str] = {}
+    for name in chosen:
+        if TASKS[name].repository in obstacles:
+            continue
+        try:
+            found.append(official(name, subset))
+        except Precondition as error:
+            if names:
+                raise
+            obstacles[TASKS[name].repository] = str(error)
+    if not found:
+        raise Precondition(next(iter(obstacles.values())))
+    for text in obstacles.values():
+        note(f"sabench: {text}")
+    show_licences((task.task for task in found), note)
+    return found
+
+
+def _inspect(chosen: Sequence[Official], lock: Any, *, workers: int, again: bool, show: bool) -> list[Report]:
+    from sam_audio_bench.run.progress import Progress
+    from sam_audio_bench.tasks.inspection import inspect
+
+    with Progress(0, show=None if show else False) as bar:
+        follow = bar.following("decoding")
+
+        def counting(total: int) -> Callable[[], None]:
+            done = 0
+
+            def advance() -> None:
+                nonlocal done
+                done += 1
+                follow(done, total)
+
+            return advance
+
+        return inspect(chosen, lock, workers=workers, again=again, counting=counting)
+
+
+def _record(report: Report) -> dict[str, Any]:
+    counts = report.counts()
+    return {**report.record(), "coverage": _coverage(counts)}
+
+
+def _coverage(counts: dict[str, int]) -> str:
+    from sam_audio_bench.stats.coverage import coverage_class
+
+    return str(coverage_class(counts["present"], sum(counts.values())))
+
+
+def _show(reports: Iterable[Report], *, detailed: bool) -> None:
+    from sam_audio_bench.tasks.inspection import STATES
+
+    records: list[dict[str, Any]] = []
+    for report in reports:
+        counts = report.counts()
+        records.append(
+            {"task": report.official.task.name, "source": "all", "items": sum(counts.values()), **counts,
+             "coverage": _coverage(counts)}
+        )  # fmt: skip
+        for source in report.sources if len(report.sources) > 1 else ():
+            of = report.counts(source)
+            records.append({"task": "", "source": source, "items": sum(of.values()), **of, "coverage": ""})
+    print_records(records, ("task", "source", "items", *STATES, "coverage"))
+    problems = [problem for report in reports for problem in report.problems]
+    if detailed and problems:
+        click.echo()
+        print_records(
+            ({"item": one.item, "state": one.state, "what": one.what} for one in problems), ("item", "state", "what")
+        )
+    elif problems:
+        click.echo("\n`sabench data status TASK` says what is wrong with which item, `sabench data missing` what to get.")
+
+
+def _lacking(chosen: Sequence[Official]) -> Iterable[dict[str, Any]]:
+    """One record a recording and part of it, with the tasks that ask for it."""
+    from sam_audio_bench.tasks.inspection import clip_name
+    from sam_audio_bench.tasks.lock import Lock
+
+    lock, records = Lock.read(), {}
+    for task in chosen:
+        for row in task.rows.values():
+            files = task.media.files(row, visual=task.visual)
+            known = lock.verdict(clip_name(task, row), files) if files else ("missing", "")
+            if known is None or known[0] == "present":
+                continue
+            record = records.setdefault(
+                (row.source, row.recording, row.start, row.end),
+                {
+                    "source_dataset": row.source,
+                    "video_id": row.recording,
+                    "start_offset": row.start,
+                    "end_offset": row.end,
+                    "state": known[0],
+                    "url": f"https://youtu.be/{row.recording}?t={int(row.start)}" if row.source in _YOUTUBE else "",
+                    "file": str(files[0] if files else task.media.names(row)[0]),
+                    "tasks": "",
+                },
+            )
+            record["tasks"] = " ".join(dict.fromkeys([*record["tasks"].split(), task.task.name]))
+    return records.values()
+
+

@@ -1,0 +1,304 @@
+"""The metadata of the official data: found in a folder or in the hub's cache, read by column, checked row by row.
+
+SAM Audio-Bench is 819 rows, each in some of 36 sets; its masks, most of its bytes, are a column that is read for visual
+tasks alone. What the catalogue of tasks says of every set is compared with the rows, so that a half-downloaded or
+changed table is never taken for the benchmark.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from sam_audio_bench.errors import Precondition, UsageError
+from sam_audio_bench.files import dump_json, sha256
+from sam_audio_bench.tasks.catalogue import TASKS
+from sam_audio_bench.tasks.folders import cache_folder, data_folder
+from sam_audio_bench.tasks.lock import Lock
+from sam_audio_bench.tasks.manifest_tables import NOT_UTF8, broken, plain_cells
+
+__all__ = [
+    "BENCH",
+    "BENCH_ROWS",
+    "MASKS",
+    "MUSDB",
+    "Annotation",
+    "Table",
+    "bench_table",
+    "expected_counts",
+    "find_table",
+    "musdb_table",
+    "read_masks",
+]
+
+BENCH = "facebook/sam-audio-bench"
+MUSDB = "facebook/sam-audio-musdb18hq-test"
+BENCH_ROWS = 819
+MASKS = "mask_bytes"
+_BENCH_COLUMNS = (
+    "video_id", "source_dataset", "start_offset", "end_offset", "description", "spans", "paper_eval_sets",
+)  # fmt: skip
+_MUSDB_COLUMNS = ("id", "start_time", "end_time", "description")
+_BATCH = 1024  # rows in memory at once, without their masks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Annotation:
+    """One row: a part of a recording, and what is asked of it."""
+
+    row: int  # from 0, over all files
+    source: str  # data set that the recording is of
+    recording: str
+    start: float  # seconds
+    end: float
+    text: str
+    spans: tuple[tuple[float, float], ...] = ()  # seconds since ``start``
+    sets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """The parquet files of a data set, and the commit that the hub calls them by, if they are the hub's."""
+
+    repository: str
+    files: tuple[Path, ...]
+    commit: str | None = None
+
+    @property
+    def stamps(self) -> tuple[tuple[int, int], ...]:
+        """Size and time of change of every file."""
+        return tuple((found.st_size, found.st_mtime_ns) for found in (path.stat() for path in self.files))
+
+    @property
+    def key(self) -> str:
+        """Tells these files from others of the same name."""
+        return sha256(dump_json([list(map(str, self.files)), self.stamps]).encode())[:16]
+
+    @property
+    def named(self) -> str:
+        """The files, for messages."""
+        return ", ".join(map(str, self.files))
+
+
+def find_table(repository: str) -> Table:
+    """The metadata in ``<data>/<name of the repository>/`` or ``data/`` in it; else in the hub's cache or on the hub.
+
+    What the lock file has pinned is asked for, else ``main``: no commit could be verified when this was written.
+
+    Raises:
+        Precondition: nowhere.
+    """
+    from sam_audio_bench.nn.hub import find_dataset
+
+    folder = data_folder() / repository.rpartition("/")[2].replace("-", "_")
+    files = [path for place in (folder, folder / "data") for path in sorted(place.glob("*.parquet"))]
+    if files:
+        return Table(repository=repository, files=tuple(files))
+    try:
+        found, commit = find_dataset(repository, Lock.read().revision(repository))
+    except Precondition as error:
+        raise Precondition(
+            f"{error}; its parquet files are looked for in {folder} too; --split mini is part of the package"
+        ) from error
+    every = sorted(found.rglob("*.parquet"))
+    files = [path for path in every if path.name.startswith("test")] or every
+    if not files:
+        raise Precondition(f"expected parquet files in {repository} at {commit}, found none; put a copy into {folder}")
+    return Table(repository=repository, files=tuple(files), commit=commit)
+
+
+def bench_table(table: Table) -> tuple[tuple[Annotation, ...], str]:
+    """The rows of SAM Audio-Bench, and their digest.
+
+    Raises:
+        UsageError: a row that cannot be meant, or sets that are not as large as they must be.
+    """
+    return _bench_table(table, table.stamps)
+
+
+def musdb_table(table: Table) -> tuple[tuple[Annotation, ...], str]:
+    """The excerpts of MUSDB18-HQ that SAM Audio-Bench asks about, and their digest; errors as in `bench_table`."""
+    return _musdb_table(table, table.stamps)
+
+
+@lru_cache(maxsize=4)  # eighteen tasks share one table
+def _bench_table(table: Table, stamps: tuple[tuple[int, int], ...]) -> tuple[tuple[Annotation, ...], str]:
+    rows = tuple(_checked(table, _BENCH_COLUMNS, _bench_row))
+    _check_counts(table, rows)
+    return rows, _digest(rows)
+
+
+@lru_cache(maxsize=4)
+def _musdb_table(table: Table, stamps: tuple[tuple[int, int], ...]) -> tuple[tuple[Annotation, ...], str]:
+    rows = tuple(_checked(table, _MUSDB_COLUMNS, _musdb_row))
+    asked = Counter((row.recording, row.start, row.end, row.text) for row in rows)
+    for (recording, start, _, text), times in asked.items():
+        if times > 1:
+            raise UsageError(
+                f"expected each excerpt once in {table.named}, found {text!r} of {recording} at {start:g} s "
+                f"{times} times"
+            )
+    if not rows:
+        raise UsageError(f"expected excerpts in {table.named}, found no row")
+    return rows, _digest(rows)
+
+
+def _digest(rows: Sequence[Annotation]) -> str:
+    return sha256(dump_json([asdict(row) for row in rows]).encode())
+
+
+def expected_counts() -> dict[str, int]:
+    """How many rows each of the 36 sets of SAM Audio-Bench has."""
+    counts: dict[str, int] = {}
+    for task in TASKS.values():
+        if task.items is not None and task.full_items is not None:
+            counts |= {task.subset: task.items, task.full_subset: task.full_items}
+    return counts
+
+
+def _check_counts(table: Table, rows: Sequence[Annotation]) -> None:
+    if len(rows) != BENCH_ROWS:
+        raise UsageError(f"expected {BENCH_ROWS} rows in {table.named}, found {len(rows)}; get the data again")
+    found = Counter(name for row in rows for name in row.sets)
+    expected = expected_counts()
+    for name in (*expected, *found):
+        if found[name] != expected.get(name, 0):
+            raise UsageError(
+                f"expected {expected.get(name, 0)} rows of the set {name!r} in {table.named}, found {found[name]}; "
+                "get the data again"
+            )
+
+
+def _cells(table: Table, columns: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+    """Rows of some columns; no other column is read."""
+    import datasets
+
+    with _readable(table):
+        _check_columns(table, columns)
+        streamed = datasets.load_dataset(
+            "parquet",
+            data_files={"test": [str(path) for path in table.files]},
+            split="test",
+            columns=list(columns),
+            batch_size=_BATCH,
+            streaming=True,
+            cache_dir=str(cache_folder() / "datasets"),  # of locks; streamed tables are not copied
+        )
+        for batch in streamed.with_format("arrow").iter(batch_size=_BATCH):
+            yield from plain_cells(batch)
+
+
+@contextmanager
+def _readable(table: Table) -> Iterator[None]:
+    import pyarrow
+    from datasets.exceptions import DatasetsError
+
+    try:
+        yield
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError, DatasetsError) as error:
+        raise UsageError(f"expected parquet files that can be read, found {table.named} damaged ({error})") from error
+
+
+def _check_columns(table: Table, columns: Sequence[str]) -> None:
+    from pyarrow import parquet
+
+    for path in table.files:
+        lacking = [name for name in columns if name not in parquet.read_schema(path).names]
+        if lacking:
+            raise UsageError(f"expected the columns {', '.join(columns)} in {path}, found no {', '.join(lacking)}")
+
+
+def _checked(
+    table: Table, columns: Sequence[str], read: Callable[[int, Mapping[str, Any]], Annotation]
+) -> Iterator[Annotation]:
+    for number, cells in enumerate(_cells(table, columns)):
+        try:
+            yield read(number, cells)
+        except UsageError as error:
+            raise UsageError(f"row {number + 1} of {table.named}: {error}") from error
+
+
+def _bench_row(number: int, cells: Mapping[str, Any]) -> Annotation:
+    start, end = _part(cells, "start_offset", "end_offset")
+    return Annotation(
+        row=number,
+        source=_name(cells, "source_dataset"),
+        recording=_name(cells, "video_id"),
+        start=start,
+        end=end,
+        text=_text(cells, "description"),
+        spans=tuple(_span(span) for span in cells["spans"] or ()),
+        sets=tuple(sorted(map(str, cells["paper_eval_sets"] or ()))),
+    )
+
+
+def _musdb_row(number: int, cells: Mapping[str, Any]) -> Annotation:
+    start, end = _part(cells, "start_time", "end_time")
+    return Annotation(
+        row=number,
+        source="musdb18hq",
+        recording=_name(cells, "id"),
+        start=start,
+        end=end,
+        text=_text(cells, "description"),
+    )
+
+
+def _text(cells: Mapping[str, Any], column: str) -> str:
+    value = cells[column]
+    if not isinstance(value, str) or not value.strip():
+        raise UsageError(f"expected a text in {column!r}, found {value!r}")
+    if broken(value):
+        raise UsageError(f"column {column!r}: {NOT_UTF8}")
+    return value.strip()
+
+
+def _name(cells: Mapping[str, Any], column: str) -> str:
+    """A text that becomes part of a path, and must not lead elsewhere."""
+    value = _text(cells, column)
+    if value in (".", "..") or any(letter in "/\\\0" for letter in value):
+        raise UsageError(f"expected the name of a file in {column!r}, found {value!r}")
+    return value
+
+
+def _part(cells: Mapping[str, Any], first: str, last: str) -> tuple[float, float]:
+    start, end = (_seconds(cells[column]) for column in (first, last))
+    if not 0 <= start < end < math.inf:
+        raise UsageError(f"expected seconds with 0 <= {first} < {last}, found {cells[first]} and {cells[last]}")
+    return start, end
+
+
+def _seconds(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _span(value: Any) -> tuple[float, float]:
+    start, end = map(_seconds, value) if isinstance(value, list) and len(value) == 2 else (math.nan, math.nan)
+    if not (start < end < math.inf and math.isfinite(start)):
+        raise UsageError(f"expected spans [start, end] in seconds, found {value!r}")
+    return start, end
+
+
+def read_masks(table: Table, wanted: Set[int]) -> Iterator[tuple[int, bytes]]:
+    """Rows and the bytes of their masks, of those rows that have one; the whole column is read once.
+
+    It is read from the files themselves: ``datasets`` takes two gigabytes for the third of one that it holds.
+    """
+    from pyarrow import parquet
+
+    number = 0
+    with _readable(table):
+        _check_columns(table, (MASKS,))
+        for path in table.files:
+            with parquet.ParquetFile(path, buffer_size=2**20) as file:
+                for batch in file.iter_batches(batch_size=16, columns=[MASKS]):
+                    for mask in batch.column(0):
+                        if number in wanted and mask.is_valid and len(mask.as_buffer()):
+                            yield number, mask.as_py()
+                        number += 1

@@ -1,0 +1,102 @@
+"""Parts of videos, as files of their own: what a separator is shown of a recording that is longer than the item.
+
+A part begins with the frame that is shown at its start; the others keep their distance to it, and the last one comes
+before its end. So a part is in step with the sound that was cut at the same seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sam_audio_bench.errors import MediaError
+from sam_audio_bench.files import replacing
+from sam_audio_bench.video import check_packet, opened_video
+
+__all__ = ["count_frames", "cut_frames", "has_frames"]
+
+_TIE = 1e-9  # seconds below which two times are equal
+_EIGHT_BITS = ("yuv420p", "yuvj420p", "yuv422p", "yuv444p")
+_COLOURS = ("color_range", "colorspace", "color_primaries", "color_trc")
+
+
+def cut_frames(path: Path, start: float, end: float, clip: Path) -> None:
+    """Writes a part of a video, without sound, atomically: H.264 in mp4, the pictures of 8-bit videos bit for bit.
+
+    Args:
+        path: a file with a video stream.
+        start: in seconds since the first frame.
+        end: of the part; what a shorter video lacks is left out.
+        clip: the file to write.
+
+    Raises:
+        MediaError: the file is absent (status ``missing_media``), damaged, or has no video stream or no frame.
+    """
+    import av
+
+    with replacing(clip) as temporary, av.open(str(temporary), "w", format="mp4") as written:
+        output: Any = None
+        for time, frame, stream in _part(path, start, end):
+            output = output or _like(written, stream)
+            picture = frame.reformat(format=output.pix_fmt)
+            picture.pts, picture.pict_type = round(time / stream.time_base), 0
+            written.mux(output.encode(picture))
+        written.mux(output.encode(None))
+
+
+def count_frames(path: Path, start: float = 0.0, end: float = math.inf) -> int:
+    """How many frames a part of a video has, each of them decoded; arguments and errors as in `cut_frames`."""
+    return sum(1 for _ in _part(path, start, end))
+
+
+def has_frames(path: Path) -> bool:
+    """Whether a file can be opened and has a video stream."""
+    try:
+        with opened_video(path):
+            return True
+    except MediaError:
+        return False
+
+
+def _part(path: Path, start: float, end: float) -> Iterator[tuple[float, Any, Any]]:
+    """Seconds since ``start``, PyAV's frame and its stream, in order of presentation; at least one."""
+    shown, count = None, 0
+    with opened_video(path) as (container, stream):
+        stream.thread_type = "SLICE"  # threads of whole frames would read ahead, into damage too
+        first, unit = stream.start_time or 0, stream.time_base
+        if start > 0:
+            container.seek(first + math.floor(start / unit), stream=stream)
+        for packet in container.demux(stream):
+            check_packet(path, packet)
+            for frame in packet.decode():
+                if frame.pts is None:
+                    raise MediaError(f"expected a video with time stamps at {path}, found none; convert it to mp4")
+                time = float((frame.pts - first) * unit)
+                if time <= start + _TIE:
+                    shown = frame
+                    continue
+                if shown is not None:
+                    yield 0.0, shown, stream
+                if time >= end:
+                    return
+                yield time - start, frame, stream
+                shown, count = None, count + 1
+        if shown is not None:
+            yield 0.0, shown, stream
+        elif count == 0:
+            raise MediaError(f"expected frames in the video {path}, found none")
+
+
+def _like(container: Any, source: Any) -> Any:
+    """A stream for the pictures of another one."""
+    options = {"qp": "0", "preset": "veryfast", "threads": "1"}  # no loss; one thread: the same bytes on every run
+    stream = container.add_stream("libx264", rate=source.average_rate or 25, options=options)
+    stream.width, stream.height = source.width, source.height
+    even = source.width % 2 == source.height % 2 == 0  # H.264 halves the colours of even sizes only
+    stream.pix_fmt = "yuv444p" if not even else source.pix_fmt if source.pix_fmt in _EIGHT_BITS else "yuv420p"
+    stream.codec_context.time_base = source.time_base
+    for name in _COLOURS:
+        setattr(stream.codec_context, name, getattr(source.codec_context, name))
+    return stream

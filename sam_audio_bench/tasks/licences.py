@@ -1,0 +1,47 @@
+"""The terms of the official data: said once on each machine, and written down in the lock file with the date."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from sam_audio_bench.errors import Precondition
+from sam_audio_bench.files import now
+from sam_audio_bench.tasks.catalogue import Task
+from sam_audio_bench.tasks.lock import Lock
+
+__all__ = ["show_licences"]
+
+
+def show_licences(tasks: Iterable[Task], show: Callable[[str], None], *, accept: bool = False) -> None:
+    """Says under which terms the data of tasks are to be had, unless that was said before.
+
+    Args:
+        tasks: of the test split.
+        show: is given one sentence a repository.
+        accept: write down that the user accepts them; nothing is said then.
+
+    Raises:
+        Precondition: that cannot be written down. What was only said is not worth an error.
+    """
+    lock = Lock.read()
+    repositories = {task.repository: task.licence for task in tasks}
+    changed = False
+    for repository, licence in repositories.items():
+        known = lock.licences.get(repository, {})
+        if accept and known.get("accepted") is None:
+            lock.licences[repository] = {"shown": now(), **known, "licence": licence, "accepted": now()}
+            changed = True
+        elif not known:
+            show(
+                f"{repository}: {licence}; access may have to be asked for at "
+                f"https://huggingface.co/datasets/{repository}, and recordings belong to their owners. "
+                "Said once; --accept-license writes down that you accept"
+            )
+            lock.licences[repository] = {"licence": licence, "shown": now(), "accepted": None}
+            changed = True
+    if changed:
+        try:
+            lock.write()
+        except Precondition:
+            if accept:
+                raise

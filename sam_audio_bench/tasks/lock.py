@@ -1,0 +1,108 @@
+"""What is known about the official data on this machine: ``lock.json`` in the folder of the data.
+
+    licences   repository -> {"licence", "shown", "accepted"}, dates
+    metadata   repository -> {"commit", "sha256"}: which revision was verified, and the digest of its rows
+    files      path below the folder -> {"size", "mtime_ns", "sha256", "checked"}
+    clips      part of a recording -> {"files", "state", "what"}: how decoding it went
+
+A verdict or digest counts as long as the files that it rests on keep their size and time of change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sam_audio_bench.errors import Precondition, StoreError
+from sam_audio_bench.files import load_json, write_json
+from sam_audio_bench.tasks.folders import data_folder
+
+__all__ = ["Lock"]
+
+_SCHEMA_VERSION = 1
+_PARTS = ("licences", "metadata", "files", "clips")
+
+
+@dataclass
+class Lock:
+    """The content of ``lock.json``; `read` it, change it, `write` it."""
+
+    folder: Path
+    licences: dict[str, dict[str, Any]] = field(default_factory=dict)
+    metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    clips: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls) -> Lock:
+        """The lock of the folder of the data, empty where there is none; a damaged one raises StoreError."""
+        lock = cls(data_folder())
+        if not lock.path.exists():
+            return lock
+        content = load_json(lock.path)
+        version = content.get("schema_version") if isinstance(content, dict) else None
+        if version != _SCHEMA_VERSION:
+            raise StoreError(
+                f"expected schema version {_SCHEMA_VERSION} in {lock.path}, found {version}; "
+                "remove it and run `sabench data verify`"
+            )
+        return cls(lock.folder, **{name: content.get(name, {}) for name in _PARTS})
+
+    @property
+    def path(self) -> Path:
+        """Of the file."""
+        return self.folder / "lock.json"
+
+    def write(self) -> None:
+        """Writes the file atomically; raises Precondition where that is not allowed."""
+        try:
+            parts = {name: dict(sorted(getattr(self, name).items())) for name in _PARTS}
+            write_json(self.path, {"schema_version": _SCHEMA_VERSION, **parts})
+        except OSError as error:
+            raise Precondition(f"expected a folder that can be written at {self.folder}, found: {error}") from error
+
+    def revision(self, repository: str) -> str | None:
+        """The commit of a repository that was verified, and is asked for from then on."""
+        commit: str | None = self.metadata.get(repository, {}).get("commit")
+        return commit
+
+    def known(self, path: Path) -> dict[str, Any]:
+        """What was written down about a file."""
+        return self.files.get(self._name(path), {})
+
+    def unchanged(self, path: Path) -> bool:
+        """Whether a file has the size and time of change that were written down."""
+        return self.known(path).items() >= _stamp(path).items()
+
+    def hashed(self, path: Path) -> str:
+        """Computes and remembers a file's SHA-256."""
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        self.files[self._name(path)] = {**_stamp(path), "sha256": digest}
+        return digest
+
+    def verdict(self, clip: str, paths: Sequence[Path]) -> tuple[str, str] | None:
+        """State and explanation of a clip, if it was decoded from these files as they are."""
+        known = self.clips.get(clip)
+        if known is None or known["files"] != [self._name(path) for path in paths]:
+            return None
+        return (known["state"], known["what"]) if all(map(self.unchanged, paths)) else None
+
+    def judge(self, clip: str, paths: Sequence[Path], state: str, what: str) -> None:
+        """Remembers how decoding a clip went."""
+        for path in paths:
+            if not self.unchanged(path):
+                self.files[self._name(path)] = _stamp(path)
+        self.clips[clip] = {"files": [self._name(path) for path in paths], "state": state, "what": what}
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
+
+def _stamp(path: Path) -> dict[str, int]:
+    found = path.stat()
+    return {"size": found.st_size, "mtime_ns": found.st_mtime_ns}
+

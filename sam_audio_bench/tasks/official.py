@@ -1,0 +1,230 @@
+"""The test split: SAM Audio-Bench and its questions about MUSDB18-HQ, from annotations and the user's recordings.
+
+An item is called ``<task>-<row>``, by its row in the metadata from 0; its group is the recording. What has no recording
+on this machine, or a damaged one, fails when it is loaded: 41 of 50 items are normal where videos vanish.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+
+import torch
+
+from sam_audio_bench.errors import MediaError, Precondition, UsageError
+from sam_audio_bench.files import replacing, sha256
+from sam_audio_bench.tasks.annotations import (
+    MUSDB,
+    Annotation,
+    Table,
+    bench_table,
+    find_table,
+    musdb_table,
+    read_masks,
+)
+from sam_audio_bench.tasks.catalogue import TASKS, Task
+from sam_audio_bench.tasks.data import TaskData
+from sam_audio_bench.tasks.folders import cache_folder
+from sam_audio_bench.tasks.media import STEMS, BenchMedia, Media, StemMedia
+from sam_audio_bench.types import Audio, Item, Prompt, Query, Span
+from sam_audio_bench.video import read_mask
+
+__all__ = ["Official", "clamped", "load", "mask_file", "official"]
+
+_SPEECH = ("speech", "speaker")
+_OFFERS = {"text": {"text"}, "text+span": {"text", "spans"}, "span": {"spans"}, "visual": {"video"}}
+_extracting = threading.Lock()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Official:
+    """A task of the test split: its rows by item id, and where their recordings are."""
+
+    task: Task
+    subset: str  # "paper" or "full"
+    table: Table
+    digest: str  # of all rows of the table
+    rows: Mapping[str, Annotation]
+    media: Media
+
+    @property
+    def visual(self) -> bool:
+        """Whether pictures are needed."""
+        return self.task.prompt == "visual"
+
+    def lacking(self) -> list[str]:
+        """Items without a recording, as far as names of files tell."""
+        return [name for name, row in self.rows.items() if not self.media.files(row, visual=self.visual)]
+
+
+def official(name: str, subset: str = "paper") -> Official:
+    """What the metadata say about a task of the catalogue; no recording is looked for.
+
+    Raises:
+        Precondition: the metadata are not on this machine and cannot be had.
+        UsageError: they are not those of the benchmark.
+    """
+    task = TASKS[name]
+    table = find_table(task.repository)
+    media: Media
+    if task.repository == MUSDB:
+        (rows, digest), media = musdb_table(table), StemMedia.here()
+    else:
+        (every, digest), media = bench_table(table), BenchMedia.here()
+        wanted = task.subset if subset == "paper" else task.full_subset
+        rows = tuple(row for row in every if wanted in row.sets)
+    if "spans" in _OFFERS[task.prompt]:
+        for row in rows:
+            if not row.spans:
+                raise UsageError(f"expected spans in row {row.row + 1} of {table.files[0]}, found none")
+    return Official(
+        task=task,
+        subset=subset,
+        table=table,
+        digest=digest,
+        rows={f"{name}-{row.row:04d}": row for row in rows},
+        media=media,
+    )
+
+
+def load(name: str, subset: str = "paper") -> TaskData:
+    """The items of a task of the test split.
+
+    Raises:
+        Precondition, UsageError: as `official`; or there is no recording of any item, or an unverified archive.
+    """
+    found = official(name, subset)
+    found.media.check()
+    lacking = found.lacking()
+    total = len(found.rows)
+    if len(lacking) == total:
+        first = next(iter(found.rows.values()))
+        raise Precondition(
+            f"expected recordings of {name}, such as {found.media.names(first)[0]}, found none; `sabench data missing "
+            f"{name} --format csv` lists what to get"
+        )
+    notes = []
+    if lacking:
+        notes.append(f"recordings of {len(lacking)} of {total} items are missing: `sabench data missing {name}`")
+    if past := sum(_too_long(row) for row in found.rows.values() if "spans" in _OFFERS[found.task.prompt]):
+        notes.append(f"spans of {past} of {total} items end after their clip, and are clamped")
+    return replace(_data(found), notes=tuple(notes), lacking=frozenset(lacking))
+
+
+def _data(found: Official) -> TaskData:
+    task, offers = found.task, set(_OFFERS[found.task.prompt])
+    kind = task.name.partition("-")[0]
+    if kind in _SPEECH:
+        offers.add("speech")
+    if isinstance(found.media, StemMedia) and all(_stem(row) for row in found.rows.values()):
+        offers |= {"reference", "residual_reference"}
+    asked = "text" in offers
+    return TaskData(
+        task=task.name,
+        version=task.version,
+        split="test",
+        revision=found.digest,
+        groups={name: f"{row.source}/{row.recording}" for name, row in found.rows.items()},
+        provides=frozenset(offers),
+        load=partial(_load, found),
+        subset=found.subset,
+        texts={name: row.text for name, row in found.rows.items()} if asked else {},
+    )
+
+
+def _load(found: Official, identifier: str) -> Item:
+    row = found.rows[identifier]
+    item = partial(Item, id=identifier, group=f"{row.source}/{row.recording}")
+    if isinstance(found.media, StemMedia):
+        mixture = found.media.sound(row)
+        target, rest = _references(found.media, row)
+        return item(query=Query(mixture=mixture, prompt=Prompt(text=row.text)), reference=target, residual_reference=rest)
+    assert isinstance(found.media, BenchMedia)
+    mixture = found.media.sound(row, visual=found.visual)
+    offers = _OFFERS[found.task.prompt]
+    spans, remarks = clamped(row.spans, mixture.seconds) if "spans" in offers else ((), ())
+    video = str(found.media.pictures(row)) if found.visual else None
+    prompt = Prompt(
+        text=row.text if "text" in offers else None,
+        spans=spans,
+        video=video,
+        mask=str(mask_file(found, row)) if found.visual else None,
+    )
+    return item(query=Query(mixture=mixture, prompt=prompt), remarks=remarks)
+
+
+def clamped(spans: tuple[tuple[float, float], ...], seconds: float) -> tuple[tuple[Span, ...], tuple[str, ...]]:
+    """Spans in which the sound is present, within a clip of ``seconds``, and what had to be changed for that.
+
+    >>> clamped(((0.0, 1.5), (8.0, 10.0078)), 10.0)
+    ((('+', 0.0, 1.5), ('+', 8.0, 10.0)), ('span 8:10.0078 clamped to 8:10',))
+
+    Raises:
+        MediaError: a span outside the clip.
+    """
+    kept, remarks = [], []
+    for start, end in spans:
+        first, last = max(start, 0.0), min(end, seconds)
+        if first >= last:
+            raise MediaError(f"expected spans within {seconds:.3f} s of sound, found {start:g}:{end:g}")
+        if (first, last) != (start, end):
+            remarks.append(f"span {start:g}:{end:g} clamped to {first:g}:{last:g}")
+        kept.append(("+", first, last))
+    return tuple(kept), tuple(remarks)
+
+
+def _too_long(row: Annotation) -> bool:
+    return any(start < 0 or end > row.end - row.start for start, end in row.spans)
+
+
+def _stem(row: Annotation) -> str | None:
+    """The stem that a description of MUSDB18-HQ names."""
+    name = row.text.casefold()
+    return name if name in STEMS else None
+
+
+def _references(media: StemMedia, row: Annotation) -> tuple[Audio | None, Audio | None]:
+    """The stem that was asked for, and the sum of the others."""
+    asked = _stem(row)
+    if asked is None:
+        return None, None
+    parts = {part: media.sound(row, part) for part in STEMS}
+    target = parts.pop(asked)
+    rest = [part.samples for part in parts.values()]
+    if any(part.shape != target.samples.shape for part in rest):
+        raise MediaError(f"expected stems of {row.recording} that are equally long", status="length_mismatch")
+    return target, Audio(torch.stack(rest).sum(dim=0), target.rate)
+
+
+def mask_file(found: Official, row: Annotation) -> Path:
+    """The mask of a row as a file in the cache, which is filled for the whole task at once.
+
+    Raises:
+        MediaError: there is none, it cannot be read, or it is zero everywhere.
+    """
+    folder = cache_folder() / "masks" / found.table.key
+    path = folder / f"{row.row:04d}.npz"
+    with _extracting:
+        if not path.is_file():
+            lacking = {other.row for other in found.rows.values() if not _there(folder, other)}
+            for number, content in read_masks(found.table, lacking):
+                with replacing(folder / f"{number:04d}.npz") as temporary:
+                    temporary.write_bytes(content)
+    if not path.is_file():
+        raise MediaError(f"expected a mask in row {row.row + 1} of {found.table.files[0]}, found none")
+    _check_mask(path)
+    return path
+
+
+def _there(folder: Path, row: Annotation) -> bool:
+    return (folder / f"{row.row:04d}.npz").is_file()
+
+
+@lru_cache(maxsize=1024)  # each is decompressed once
+def _check_mask(path: Path) -> None:
+    """Raises MediaError for a mask that cannot be read, or that shows nothing."""
+    if not bool(read_mask(path).any()):
+        raise MediaError(f"expected an object in the mask {path}, found one that is zero everywhere")
