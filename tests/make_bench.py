@@ -14,6 +14,7 @@ import argparse
 import io
 import json
 import shutil
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -120,6 +121,17 @@ class Made:
         self.table.unlink(missing_ok=True)  # which may be linked from elsewhere
         found = pyarrow.Table.from_pylist(self.rows if rows is None else list(rows), schema=SCHEMA)
         parquet.write_table(found, self.table)
+
+
+    def zip_songs(self) -> Path:
+        """Puts the songs into an archive, as Zenodo has them, and removes the folder."""
+        songs = self.folder / "musdb18hq"
+        path = self.folder / "musdb18hq.zip"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for file in sorted((songs / "test").rglob("*.wav")):
+                archive.write(file, file.relative_to(songs).as_posix())
+        shutil.rmtree(songs)
+        return path
 
 
 def make_bench(folder: Path, *, seconds: float = 10.0, tracks: int = 6) -> Made:
@@ -261,7 +273,15 @@ def _mask(seconds: float, start: float) -> bytes:
     return content.getvalue()
 
 
-def encode(path: Path, sound: np.ndarray | None, rate: int, pictures: Sequence[np.ndarray] = (), **options: str) -> Path:
+def encode(
+    path: Path,
+    sound: np.ndarray | None,
+    rate: int,
+    pictures: Sequence[np.ndarray] = (),
+    *,
+    bit_rate: int = 48_000,
+    **options: str,
+) -> Path:
     """Writes H.264 and AAC; sound is float32 ``[channels, time]``, either may be left out."""
     with av.open(str(path), "w", options=options) as container:
         video = None
@@ -273,7 +293,7 @@ def encode(path: Path, sound: np.ndarray | None, rate: int, pictures: Sequence[n
         if sound is not None:
             layout = "mono" if len(sound) == 1 else "stereo"
             track = container.add_stream("aac", rate=rate, layout=layout)
-            track.bit_rate = 48_000
+            track.bit_rate = bit_rate
         blocks = max(len(pictures), 1 if sound is None else -(-sound.shape[1] * FRAME_RATE // rate))
         for number in range(blocks):
             if video is not None and number < len(pictures):

@@ -11,6 +11,7 @@ import soundfile
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from make_bench import encode
 
 from sam_audio_bench import audio
 from sam_audio_bench.errors import MediaError
@@ -67,6 +68,65 @@ def test_reads_containers(suffix: str, codec: str, tmp_path: Path) -> None:
     assert abs(found.length - sound.length) <= 4096
     middle = found.samples[:, 20000:28000]
     assert middle.std(dim=1).numpy() == pytest.approx(sound.samples.std(dim=1).numpy(), rel=0.05)
+
+
+def chirp(start: float, seconds: float, rate: int) -> np.ndarray:
+    """0.4 sin of a phase whose frequency rises by 300 Hz a second from 200 Hz: every moment sounds different."""
+    time = start + np.arange(round(seconds * rate)) / rate
+    return (0.4 * np.sin(2 * np.pi * (200 * time + 150 * time**2))).astype(np.float32)
+
+
+def lag(found: np.ndarray, expected: np.ndarray) -> int:
+    """Samples by which ``found`` comes late, by cross-correlation."""
+    size = 2 * len(expected)
+    product = np.fft.irfft(np.fft.rfft(found, size) * np.conj(np.fft.rfft(expected, size)))
+    peak = int(np.argmax(product))
+    return peak if peak < len(expected) else peak - size
+
+
+@pytest.mark.parametrize(
+    ("suffix", "rate"), [("mp4", 48_000), ("m4a", 44_100), ("mkv", 48_000), ("mkv", 44_100), ("wav", 44_100), ("flac", 48_000)]
+)
+def test_a_part_is_cut_at_the_sample(suffix: str, rate: int, tmp_path: Path) -> None:
+    whole, path, lossless = chirp(0, 5.0, rate)[None], tmp_path / f"a.{suffix}", suffix in ("wav", "flac")
+    if lossless:
+        soundfile.write(path, whole.T, rate, subtype="PCM_24")
+    else:
+        encode(path, whole, rate, bit_rate=256_000)
+    for start in (0.0, 0.3, 2.4567, 3.00002):
+        found = audio.read(path, start=start, end=start + 1.5)
+        first, last = round(start * rate), round((start + 1.5) * rate)
+        assert (found.rate, found.length) == (rate, last - first)
+        expected = chirp(first / rate, found.length / rate, rate)
+        samples = found.samples[0].numpy()
+        assert lag(samples, expected) == 0
+        assert float(np.mean((samples - expected) ** 2) / np.mean(expected**2)) < (1e-9 if lossless else 1e-3)
+
+
+def test_what_a_file_lacks_is_left_out_and_nothing_is_an_error(tmp_path: Path) -> None:
+    for suffix in ("wav", "mp4"):
+        path = tmp_path / f"a.{suffix}"
+        soundfile.write(path, chirp(0, 2, 48_000), 48_000) if suffix == "wav" else encode(path, chirp(0, 2, 48_000)[None], 48_000)
+        assert audio.read(path, start=1.5, end=9.0).seconds == pytest.approx(0.5, abs=0.03)
+        with pytest.raises(MediaError, match="from 5 s on, found zero samples") as caught:
+            audio.read(path, start=5.0, end=6.0)
+        assert caught.value.status == "length_mismatch"
+
+
+def test_a_stream_is_read_like_a_file(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", chirp(0, 2, 48_000), 48_000)
+    with (tmp_path / "a.wav").open("rb") as stream:
+        found = audio.read("archive.zip/a.wav", start=0.5, end=1.0, stream=stream)
+    assert torch.equal(found.samples, audio.read(tmp_path / "a.wav", start=0.5, end=1.0).samples)
+
+
+def test_a_container_that_breaks_off_is_refused(tmp_path: Path) -> None:
+    """With its index in front, FFmpeg would give what is left without a word."""
+    path = encode(tmp_path / "a.mp4", chirp(0, 4, 48_000)[None], 48_000, movflags="faststart")
+    path.write_bytes(path.read_bytes()[:-3000])
+    with pytest.raises(MediaError, match="breaks off"):
+        audio.read(path)
+    assert audio.read(path, end=1.0).seconds == 1.0
 
 
 def test_refuses_what_cannot_be_heard(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.run.store import COLUMNS, RunFolder, failed
-from sam_audio_bench.stats.coverage import common_items, coverage_class
+from sam_audio_bench.stats.coverage import common_items, coverage_class, coverage_text
 from sam_audio_bench.stats.summary import Row, summarise, summarise_paraphrases, to_json
 from sam_audio_bench.types import Status
 
@@ -151,9 +151,13 @@ class Results:
         """With the task's version and split, the number of candidates, the network that scored, and the coverage."""
         task, _, statistic = (row.task, "", "") if row.task in self.labels else row.task.rpartition(":")
         covered = self.coverage.get((task, row.separator), Covered())
+        label = self.labels.get(task, "") + _STATISTICS.get(statistic, "")
+        told = {str(other) for (name, _), other in self.coverage.items() if name == task}
         return replace(
             row,
-            label=self.labels.get(task, "") + _STATISTICS.get(statistic, ""),
+            label=label,
+            heading=f"{label}, {covered}" if told == {str(covered)} else "",
+            remark=str(covered) if len(told) > 1 else "",
             candidates=self.candidates.get((task, row.separator, row.picked_by or ""), 1),
             model=_model(self.metrics.get(row.metric, {})),
             covered=len(covered.answered),
@@ -194,6 +198,9 @@ class Covered:
     answered: frozenset[str] = frozenset()
     items: int = 0  # of the task
     missing_media: int = 0
+
+    def __str__(self) -> str:
+        return coverage_text(len(self.answered), self.items, self.missing_media)
 
 
 def _coverage(chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], int]]) -> dict[tuple[str, str], Covered]:

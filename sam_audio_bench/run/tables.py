@@ -19,7 +19,7 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import dump_json
 from sam_audio_bench.metrics.catalogue import CAP_DB
 from sam_audio_bench.separators.pickers import judges_itself
-from sam_audio_bench.stats.coverage import Coverage
+from sam_audio_bench.stats.coverage import coverage_rank
 from sam_audio_bench.stats.summary import Row, to_json
 
 if TYPE_CHECKING:
@@ -173,33 +173,14 @@ def _block(task: str, rows: Sequence[Row]) -> _Block:
     for row in rows:
         systems.setdefault((row.separator, row.picked_by), {})[row.metric] = row
     lines = []
-    several = not _shared_coverage(rows) and bool(rows[0].items)
     for asked in _ranked(list(systems.values()), _main_metric(rows)):
         cells = tuple(
             _cell(asked[metric], best[metric]) if metric in asked else _Cell("", "", "") for metric in metrics
         )
         first = next(iter(asked.values()))
-        lines.append(_Line(_name(first) + f" ({_coverage(first)})" * several, first.oracle, cells))
+        lines.append(_Line(_name(first), first.oracle, cells))
     heads = (_Head("separator"), *(_head(row) for row in metrics.values()))
-    return _Block(_plain((rows[0].label or task) + _shared_coverage(rows)), heads, tuple(lines), _note(rows))
-
-
-def _shared_coverage(rows: Sequence[Row]) -> str:
-    """How much of the task is answered, where all separators have answered as much."""
-    found = {_coverage(row) for row in rows}
-    return f", {found.pop()}" if len(found) == 1 and rows[0].items else ""
-
-
-def _coverage(row: Row) -> str:
-    if row.coverage == Coverage.COMPLETE:
-        return f"all {row.items} items"
-    without = f", {row.missing_media} without media" if row.missing_media else ""
-    return f"{row.covered} of {row.items} items ({row.coverage}{without})"
-
-
-def _rank(row: Row) -> int:
-    """Of a row's class of coverage; what is not known takes nobody's place."""
-    return Coverage(row.coverage).rank if row.coverage else 0
+    return _Block(_plain(rows[0].heading or rows[0].label or task), heads, tuple(lines), _note(rows))
 
 
 def _note(rows: Sequence[Row]) -> str | None:
@@ -228,8 +209,8 @@ def _ranked(systems: Iterable[dict[str, Row]], metric: str | None) -> list[dict[
         row = asked.get(metric or "")
         first = next(iter(asked.values()))
         if row is None or row.value is None or _judges_itself(row):
-            return first.oracle, _rank(first), True, 0.0
-        return first.oracle, _rank(first), False, -_direction(row) * row.value
+            return first.oracle, coverage_rank(first.coverage), True, 0.0
+        return first.oracle, coverage_rank(first.coverage), False, -_direction(row) * row.value
 
     return sorted(systems, key=key)
 
@@ -243,19 +224,13 @@ def _judges_itself(row: Row) -> bool:
 
 
 def _best(rows: Iterable[Row]) -> tuple[int, str] | None:
-    """The best mean of one metric as it is shown, of the best class of coverage, oracles aside.
-
-    All that show the same are equally good.
-    """
+    """The best mean of one metric as it is shown, in the best class of coverage, oracles aside; ties are equally good."""
     contest = [
-        (-_rank(row), _direction(row) * row.value, row.value)
+        (-coverage_rank(row.coverage), _direction(row) * row.value, row.value)
         for row in rows
         if row.value is not None and _direction(row) and not row.oracle and not _judges_itself(row)
     ]
-    if not contest:
-        return None
-    rank, _, value = max(contest)
-    return -rank, _number(value)
+    return (-max(contest)[0], _number(max(contest)[2])) if contest else None
 
 
 def _cell(row: Row, best: tuple[int, str] | None) -> _Cell:
@@ -265,7 +240,7 @@ def _cell(row: Row, best: tuple[int, str] | None) -> _Cell:
     known = row.ci_low is not None and row.ci_high is not None
     interval = f"[{_number(row.ci_low)}, {_number(row.ci_high)}]" if known else f"[{_UNDEFINED}]"
     mean = _number(row.value)
-    wins = (_rank(row), mean) == best and not row.oracle and not _judges_itself(row)
+    wins = (coverage_rank(row.coverage), mean) == best and not row.oracle and not _judges_itself(row)
     return _Cell(mean + "*" * bool(row.capped), interval, count, wins)
 
 
@@ -279,7 +254,7 @@ def _number(value: float | None) -> str:
 def _name(row: Row) -> str:
     number = f" of {row.candidates}" if row.candidates > 1 else ""
     picked = f" (best{number} by {row.picked_by})" if row.picked_by else ""
-    return _plain(row.separator + picked + " (oracle)" * row.oracle)
+    return _plain(row.separator + picked + " (oracle)" * row.oracle + f" ({row.remark})" * bool(row.remark))
 
 
 def _head(row: Row) -> _Head:

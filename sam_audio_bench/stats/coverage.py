@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from enum import StrEnum
 
-__all__ = ["Coverage", "common_items", "coverage_class"]
+__all__ = ["Coverage", "common_items", "coverage_class", "coverage_rank", "coverage_text"]
 
 
 class Coverage(StrEnum):
@@ -33,6 +33,24 @@ def coverage_class(answered: int, items: int) -> Coverage:
     if answered >= items > 0:
         return Coverage.COMPLETE
     return Coverage.NEARLY if items > 0 and 10 * answered >= 9 * items else Coverage.PARTIAL
+
+
+def coverage_rank(coverage: str) -> int:
+    """Place of a class among the classes, 0 for the best; what is not known takes nobody's place."""
+    return Coverage(coverage).rank if coverage else 0
+
+
+def coverage_text(answered: int, items: int, missing_media: int = 0) -> str:
+    """The coverage for readers.
+
+    >>> coverage_text(50, 50), coverage_text(41, 50, 9)
+    ('all 50 items', '41 of 50 items (partial, 9 without media)')
+    """
+    found = coverage_class(answered, items)
+    if found is Coverage.COMPLETE:
+        return f"all {items} items"
+    without = f", {missing_media} without media" if missing_media else ""
+    return f"{answered} of {items} items ({found}{without})"
 
 
 def common_items(answered: Mapping[str, Collection[str]], items: int) -> dict[str, frozenset[str]]:

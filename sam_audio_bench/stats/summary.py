@@ -62,6 +62,8 @@ class Row:
     coverage: str = ""  # of `sam_audio_bench.stats.coverage.Coverage`; "": not known here
     missing_media: int = 0  # items without a recording
     set_aside: int = 0  # answers that do not count, since others of the class lack them
+    heading: str = ""  # ``label`` with the coverage, where all separators have the same
+    remark: str = ""  # the coverage, where they differ
 
 
 class ItemMean(NamedTuple):
