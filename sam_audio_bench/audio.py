@@ -33,9 +33,7 @@ CONTAINERS = frozenset({".mp4", ".mkv", ".webm", ".m4a", ".mov"})
 _FULL_SCALE_24 = 2.0**23
 
 
-def read(
-    path: str | Path, *, start: float = 0.0, end: float | None = None, stream: BinaryIO | None = None
-) -> Audio:
+def read(path: str | Path, *, start: float = 0.0, end: float | None = None, stream: BinaryIO | None = None) -> Audio:
     """Decodes a file, or a part of it, to float32 ``[channels, time]`` at its own rate.
 
     Args:
@@ -125,12 +123,12 @@ def _blocks(path: Path, container: Any, start: float, last: int | None) -> Itera
         for frame in packet.decode():
             position = int(frame.pts - (stream.start_time or 0)) if position < 0 else position
             for part in to_float.resample(frame):
-                yield position, part.to_ndarray()
+                yield position, part.to_ndarray().astype(np.float32, copy=False)
                 position += part.samples
             if last is not None and position >= last:
                 return
     for part in to_float.resample(None):
-        yield position, part.to_ndarray()
+        yield position, part.to_ndarray().astype(np.float32, copy=False)
 
 
 def resample(audio: Audio, rate: int) -> Audio:

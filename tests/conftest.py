@@ -20,7 +20,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))  # helpers beside the tests, which pytest's importlib mode leaves to us
 
-from make_bench import Made, make_bench  # noqa: E402
+from make_bench import Made, make_bench
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no bug
 settings.load_profile("patient")

@@ -122,7 +122,6 @@ class Made:
         found = pyarrow.Table.from_pylist(self.rows if rows is None else list(rows), schema=SCHEMA)
         parquet.write_table(found, self.table)
 
-
     def zip_songs(self) -> Path:
         """Puts the songs into an archive, as Zenodo has them, and removes the folder."""
         songs = self.folder / "musdb18hq"

@@ -85,7 +85,8 @@ def lag(found: np.ndarray, expected: np.ndarray) -> int:
 
 
 @pytest.mark.parametrize(
-    ("suffix", "rate"), [("mp4", 48_000), ("m4a", 44_100), ("mkv", 48_000), ("mkv", 44_100), ("wav", 44_100), ("flac", 48_000)]
+    ("suffix", "rate"),
+    [("mp4", 48_000), ("m4a", 44_100), ("mkv", 48_000), ("mkv", 44_100), ("wav", 44_100), ("flac", 48_000)],
 )
 def test_a_part_is_cut_at_the_sample(suffix: str, rate: int, tmp_path: Path) -> None:
     whole, path, lossless = chirp(0, 5.0, rate)[None], tmp_path / f"a.{suffix}", suffix in ("wav", "flac")
@@ -106,7 +107,9 @@ def test_a_part_is_cut_at_the_sample(suffix: str, rate: int, tmp_path: Path) -> 
 def test_what_a_file_lacks_is_left_out_and_nothing_is_an_error(tmp_path: Path) -> None:
     for suffix in ("wav", "mp4"):
         path = tmp_path / f"a.{suffix}"
-        soundfile.write(path, chirp(0, 2, 48_000), 48_000) if suffix == "wav" else encode(path, chirp(0, 2, 48_000)[None], 48_000)
+        soundfile.write(path, chirp(0, 2, 48_000), 48_000) if suffix == "wav" else encode(
+            path, chirp(0, 2, 48_000)[None], 48_000
+        )
         assert audio.read(path, start=1.5, end=9.0).seconds == pytest.approx(0.5, abs=0.03)
         with pytest.raises(MediaError, match="from 5 s on, found zero samples") as caught:
             audio.read(path, start=5.0, end=6.0)

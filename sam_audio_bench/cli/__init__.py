@@ -10,7 +10,7 @@
     models    checkpoints on this machine
     doctor    what this machine has
     judge     answers rated without a reference
-    data      looking at data
+    data      looking at data: data_official, data_show, data_validate
     ratings   listening tests
     lazy      groups that import a command when it is called
     config    where an option's value comes from
@@ -44,7 +44,7 @@ _COMMANDS = {
     "cite": (f"{__name__}.cite:cite", "Print BibTeX of what runs used."),
     "models": (f"{__name__}.models:models", "Make checkpoints."),
     "judge": (f"{__name__}.judge:judge", "Rate answers without a reference."),
-    "data": (f"{__name__}.data:data", "Look at data: draw an item, check anyone's data."),
+    "data": (f"{__name__}.data:data", "Look at data: what is there, where, what is missing."),
     "ratings": (f"{__name__}.ratings:ratings", "Listening tests: agreement, correlation with metrics, reports."),
     "doctor": (f"{__name__}.doctor:doctor", "Say what this machine has and what is missing."),
 }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -19,6 +20,7 @@ _ORIGINS = {
     click.core.ParameterSource.DEFAULT_MAP: "config file",
     click.core.ParameterSource.DEFAULT: "default",
 }
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 _NOT_SETTINGS = frozenset({"config", "show_config"})
 
 
@@ -50,7 +52,7 @@ def _use_folder(ctx: click.Context, parameter: click.Parameter, path: Path | Non
     return path
 
 
-def data_dir_option(*, expose: bool = False) -> Any:
+def data_dir_option(*, expose: bool = False) -> Callable[[_Command], _Command]:
     """``--data-dir``, which says what ``SABENCH_DATA`` says: where the official data lie."""
     return click.option(
         "--data-dir", type=click.Path(path_type=Path), envvar="SABENCH_DATA", callback=_use_folder,

@@ -100,22 +100,11 @@ def verify(
 @_json
 def where(task: str, items: tuple[str, ...], subset: str, as_json: bool) -> None:
     """Print which file serves an item, and from which second to which; all items where none is named."""
-    from sam_audio_bench.tasks.media import BenchMedia
-
     (official,) = _chosen([task], subset, accept=False)
     for item in items:
         if item not in official.rows:
             raise unknown_name("item", item, official.rows)
-    records = []
-    for item in items or official.rows:
-        row, media = official.rows[item], official.media
-        start, end = row.start, row.end
-        if isinstance(media, BenchMedia) and (found := media.where(row, visual=official.visual)):
-            _, start, end = found
-        files = [str(path) for path in media.files(row, visual=official.visual)]
-        names = [] if files else [str(path) for path in media.names(row)]
-        records.append({"item": item, "file": files[0] if files else None, "start": start, "end": end, "files": files,
-                        "looked_for": names})  # fmt: skip
+    records = [_place(official, item) for item in items or official.rows]
     if as_json:
         print_json(records)
         return
@@ -123,6 +112,25 @@ def where(task: str, items: tuple[str, ...], subset: str, as_json: bool) -> None
         ({**record, "file": record["file"] or f"none; looked for {record['looked_for'][0]} …"} for record in records),
         ("item", "start", "end", "file"),
     )
+
+
+def _place(official: Official, item: str) -> dict[str, Any]:
+    """The files of an item and the seconds in them, or where they were looked for."""
+    from sam_audio_bench.tasks.media import BenchMedia
+
+    row, media = official.rows[item], official.media
+    start, end = row.start, row.end
+    if isinstance(media, BenchMedia) and (found := media.where(row, visual=official.visual)):
+        _, start, end = found
+    files = [str(path) for path in media.files(row, visual=official.visual)]
+    return {
+        "item": item,
+        "file": files[0] if files else None,
+        "start": start,
+        "end": end,
+        "files": files,
+        "looked_for": [] if files else [str(path) for path in media.names(row)],
+    }
 
 
 @click.command()
@@ -229,7 +237,7 @@ def _show(reports: Iterable[Report], *, detailed: bool) -> None:
             ({"item": one.item, "state": one.state, "what": one.what} for one in problems), ("item", "state", "what")
         )
     elif problems:
-        click.echo("\n`sabench data status TASK` says what is wrong with which item, `sabench data missing` what to get.")
+        click.echo("\nWhat is wrong with which item: `sabench data status TASK`; what to get: `sabench data missing`.")
 
 
 def _lacking(chosen: Sequence[Official]) -> Iterable[dict[str, Any]]:
@@ -237,7 +245,8 @@ def _lacking(chosen: Sequence[Official]) -> Iterable[dict[str, Any]]:
     from sam_audio_bench.tasks.inspection import clip_name
     from sam_audio_bench.tasks.lock import Lock
 
-    lock, records = Lock.read(), {}
+    lock = Lock.read()
+    records: dict[tuple[str, str, float, float], dict[str, Any]] = {}
     for task in chosen:
         for row in task.rows.values():
             files = task.media.files(row, visual=task.visual)
@@ -259,5 +268,3 @@ def _lacking(chosen: Sequence[Official]) -> Iterable[dict[str, Any]]:
             )
             record["tasks"] = " ".join(dict.fromkeys([*record["tasks"].split(), task.task.name]))
     return records.values()
-
-

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from sam_audio_bench.cli.config import data_dir_option
+
 __all__ = ["show"]
 
 
@@ -14,6 +16,7 @@ __all__ = ["show"]
 @click.argument("item")
 @click.option("--split", type=click.Choice(["test", "mini"]), default="test", show_default=True)
 @click.option("--subset", type=click.Choice(["paper", "full"]), default="paper", show_default=True)
+@data_dir_option()
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The PNG file to write.")
 @click.option("--frames", type=int, default=8, show_default=True, help="Frames of a video.")
 def show(task: str, item: str, split: str, subset: str, out: Path, frames: int) -> None:

@@ -79,8 +79,8 @@ def _data() -> list[Check]:
     except BenchError as error:
         mini = ("mini split", "missing", str(error))
     try:
-        load_task("sfx", split="test")
-        official: Check = ("official data", "ok", "")
+        notes = load_task("sfx", split="test").notes
+        official: Check = ("official data", "ok", "; ".join(notes) or "`sabench data status` says what is there")
     except BenchError as error:
         official = ("official data", "absent", str(error))
     return [mini, official]

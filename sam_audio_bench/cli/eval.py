@@ -188,11 +188,11 @@ def _show_plan(plan: Plan) -> None:
     for text in plan.notes:
         note(f"plan: {text}")
     without: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
-    for (task, metric), reason in plan.unavailable.items():
-        names, lacking = without.setdefault(reason, ({}, {}))
-        names[metric], lacking[task] = None, None
-    for reason, (names, lacking) in without.items():
-        note(f"plan: {', '.join(names)} will not run on {', '.join(lacking)}: {reason}")
+    for (lacking, metric), reason in plan.unavailable.items():
+        columns, labels = without.setdefault(reason, ({}, {}))
+        columns[metric], labels[lacking] = None, None
+    for reason, (columns, labels) in without.items():
+        note(f"plan: {', '.join(columns)} will not run on {', '.join(labels)}: {reason}")
 
 
 _SHOWN_RUNS = 8

@@ -12,8 +12,8 @@ import torch
 from sam_audio_bench import registry
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import safe_name
-from sam_audio_bench.metrics.catalogue import CARDS, DEFAULT, WITHOUT_REFERENCE
 from sam_audio_bench.metrics.base import Metric
+from sam_audio_bench.metrics.catalogue import CARDS, DEFAULT, WITHOUT_REFERENCE
 from sam_audio_bench.run.candidates import Pickers, Reranking, check_candidates
 from sam_audio_bench.run.check import check_policies
 from sam_audio_bench.run.provenance import fingerprint
@@ -188,9 +188,7 @@ def _metric_ids(ids: tuple[str, ...], task: TaskData) -> tuple[str, ...]:
     return tuple(name for name in WITHOUT_REFERENCE if CARDS[name].needs <= task.provides)
 
 
-def _load_metrics(
-    ids: Iterable[str], settings: Settings, arguments: Mapping[str, Any] | None
-) -> list[Metric]:
+def _load_metrics(ids: Iterable[str], settings: Settings, arguments: Mapping[str, Any] | None) -> list[Metric]:
     ids = tuple(ids)
     known = registry.metric_options(ids)
     policies = {"stereo": settings.stereo, **settings.offered}

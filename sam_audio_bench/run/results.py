@@ -140,7 +140,7 @@ class Results:
         tasks: dict[str, dict[str, Covered]] = {}
         for (task, separator), covered in self.coverage.items():
             tasks.setdefault(task, {})[separator] = covered
-        aside = {}
+        aside: dict[tuple[str, str], frozenset[str]] = {}
         for task, systems in tasks.items():
             answered = {name: covered.answered for name, covered in systems.items()}
             common = common_items(answered, max(covered.items for covered in systems.values()))

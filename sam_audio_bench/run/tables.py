@@ -224,7 +224,7 @@ def _judges_itself(row: Row) -> bool:
 
 
 def _best(rows: Iterable[Row]) -> tuple[int, str] | None:
-    """The best mean of one metric as it is shown, in the best class of coverage, oracles aside; ties are equally good."""
+    """The best mean of one metric as it is shown, in the best class of coverage, oracles aside; ties win together."""
     contest = [
         (-coverage_rank(row.coverage), _direction(row) * row.value, row.value)
         for row in rows

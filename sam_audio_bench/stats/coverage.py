@@ -1,6 +1,6 @@
 """How much of a task a system has answered: means over other items are not comparable, and the tables must say so.
 
-Videos vanish, so 41 answers to 50 items are normal. Systems are compared on common items only, and ranked by class first.
+Videos vanish, so 41 answers to 50 items are normal. Systems are ranked by class, and compared on common items only.
 """
 
 from __future__ import annotations

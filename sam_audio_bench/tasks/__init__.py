@@ -7,6 +7,13 @@
     mini        the embedded split: the recipes, mixed on load
     clips       the rendered videos of the mini split's visual tasks
     attribution who made the stems, and under which licences
+    official    the test split: SAM Audio-Bench and its questions about MUSDB18-HQ
+    annotations its metadata: found, read by column, checked
+    media       its recordings: which file serves an item, and what is cut from it
+    excerpts    parts of videos as files of their own
+    inspection  what is there of it: present, missing, corrupt
+    lock        what is known about it on this machine
+    licences    its terms, said once
     manifest    anyone's data: a table of files, a folder, or a known layout
     manifest_rows    its questions, one row each, and the boundary where they are checked
     manifest_tables  CSV, JSON lines, parquet and datasets folders as rows

@@ -142,7 +142,7 @@ def _findings(
 def verify_files(
     tasks: Sequence[Official], lock: Lock, *, musdb_sha256: str = MUSDB_SHA256, workers: int = 1
 ) -> list[str]:
-    """Computes the SHA-256 of every file that serves an item and keeps it in ``lock``, with the digests of the metadata.
+    """Computes the SHA-256 of every file that serves an item, and keeps it in ``lock`` with those of the metadata.
 
     Args:
         tasks: of `official`.
@@ -154,7 +154,9 @@ def verify_files(
         A sentence for each file that is not what it was when it was hashed last, and for an archive that is not the
         published one.
     """
-    served = {path for task in tasks for row in task.rows.values() for path in task.media.files(row, visual=task.visual)}
+    served = {
+        path for task in tasks for row in task.rows.values() for path in task.media.files(row, visual=task.visual)
+    }
     paths = sorted(served)
     before = [lock.known(path).get("sha256") for path in paths]
     with ThreadPoolExecutor(workers) as pool:

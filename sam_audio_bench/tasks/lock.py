@@ -105,4 +105,3 @@ class Lock:
 def _stamp(path: Path) -> dict[str, int]:
     found = path.stat()
     return {"size": found.st_size, "mtime_ns": found.st_mtime_ns}
-

@@ -7,8 +7,8 @@ SAM Audio-Bench, below ``<data>/sam_audio_bench/<source_dataset>/``; the first o
     {video_id}_{start_s}_{end_s}            whole seconds, cut already
     {video_id}.{start_ms:08d}_{end_ms:08d}  cut already
 
-with mp4, mkv, webm, m4a, wav or flac. MUSDB18-HQ: ``<data>/musdb18hq/test/<track>/`` with ``mixture.wav`` and the stems,
-or ``<data>/musdb18hq.zip`` as Zenodo has it.
+with mp4, mkv, webm, m4a, wav or flac. MUSDB18-HQ: ``<data>/musdb18hq/test/<track>/`` with ``mixture.wav`` and the
+stems, or ``<data>/musdb18hq.zip`` as Zenodo has it.
 
 All sound becomes mono, the mean of the channels, at 48 kHz, as the released evaluation hears it. It is cut at its own
 rate, then mixed down, then resampled.

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from sam_audio_bench.errors import MediaError, Precondition, UsageError
-from sam_audio_bench.files import replacing, sha256
+from sam_audio_bench.files import replacing
 from sam_audio_bench.tasks.annotations import (
     MUSDB,
     Annotation,
@@ -141,7 +141,9 @@ def _load(found: Official, identifier: str) -> Item:
     if isinstance(found.media, StemMedia):
         mixture = found.media.sound(row)
         target, rest = _references(found.media, row)
-        return item(query=Query(mixture=mixture, prompt=Prompt(text=row.text)), reference=target, residual_reference=rest)
+        return item(
+            query=Query(mixture=mixture, prompt=Prompt(text=row.text)), reference=target, residual_reference=rest
+        )
     assert isinstance(found.media, BenchMedia)
     mixture = found.media.sound(row, visual=found.visual)
     offers = _OFFERS[found.task.prompt]

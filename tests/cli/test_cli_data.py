@@ -51,11 +51,11 @@ def test_status_counts_by_task_and_source(bench: Made) -> None:
         "task", "source", "items", "present", "missing", "corrupt", "wrong_length", "coverage",
     ]  # fmt: skip
     assert all(problem["item"] in shown for problem in found["sfx"]["problems"])
-    assert "sabench data missing" in invoke("data", "status").stdout
+    assert "what to get: `sabench data missing`" in invoke("data", "status").stdout
 
 
 def test_missing_lists_what_to_get(bench: Made) -> None:
-    deleted, damaged = damage(bench)
+    deleted, _ = damage(bench)
     rows = list(csv.DictReader(io.StringIO(invoke("data", "missing", "--subset", "full", "--format", "csv").stdout)))
     assert {row["state"] for row in rows} == {"missing"}
     wanted = {
@@ -72,7 +72,10 @@ def test_missing_lists_what_to_get(bench: Made) -> None:
     assert any(len(row["tasks"].split()) > 2 for row in rows)
 
     invoke("data", "status", "--subset", "full")  # from now on, damage is known
-    states = [record["state"] for record in json.loads(invoke("data", "missing", "--subset", "full", "--format", "json").stdout)]
+    states = [
+        record["state"]
+        for record in json.loads(invoke("data", "missing", "--subset", "full", "--format", "json").stdout)
+    ]
     assert set(states) == {"missing", "corrupt"}
     assert states.count("missing") == len(rows)
     assert f"{len(states)} recordings to get." in invoke("data", "missing", "--subset", "full").stdout
@@ -135,7 +138,10 @@ def test_one_data_set_is_enough(bench: Made) -> None:
 
 def test_data_dir_is_the_environment_variable(bench: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SABENCH_DATA", "/nowhere")
-    for words in (["data", "status", "music", "--json"], ["eval", "--model", "silence", "--task", "music", "--dry-run"]):
+    for words in (
+        ["data", "status", "music", "--json"],
+        ["eval", "--model", "silence", "--task", "music", "--dry-run"],
+    ):
         invoke(*words, "--data-dir", str(bench.folder))
         assert os.environ["SABENCH_DATA"] == str(bench.folder)
         monkeypatch.setenv("SABENCH_DATA", "/nowhere")
@@ -156,10 +162,14 @@ def test_terms_are_said_once_and_acceptance_is_written_down(bench: Made) -> None
     known = Lock.read().licences["facebook/sam-audio-bench"]
     assert known["accepted"] >= known["shown"]
     assert Lock.read().licences["facebook/sam-audio-musdb18hq-test"]["accepted"] is None
-    assert invoke("eval", "--model", "silence", "--task", "sfx", "--split", "mini", "--dry-run").stderr.count("terms") == 0
+    assert (
+        invoke("eval", "--model", "silence", "--task", "sfx", "--split", "mini", "--dry-run").stderr.count("terms") == 0
+    )
 
 
-def test_a_folder_that_cannot_be_written_is_no_obstacle_to_looking(bench: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_written_is_no_obstacle_to_looking(
+    bench: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from sam_audio_bench.errors import Precondition
 
     def refuse(self: Lock) -> None:
@@ -189,7 +199,10 @@ def test_eval_shows_coverage(bench: Made) -> None:
     assert "instr-pro@1-test, all 6 items" in done.stdout
     assert all(name in done.stdout for name in ("sfx-span@1-test, ", "sfx-visual@1-test, "))
     assert done.stderr.count("found none;") < len(lost)  # what the plan said is not said again for every item
-    item = next(index for index in range(819) if "others-onscreen-50:visual-only" in bench.rows[index]["paper_eval_sets"]
-                and bench.files[index] not in deleted | damaged)  # fmt: skip
+    there = (
+        index for index, row in enumerate(bench.rows)
+        if "others-onscreen-50:visual-only" in row["paper_eval_sets"] and bench.files[index] not in deleted | damaged
+    )  # fmt: skip
+    item = next(there)
     invoke("data", "show", "sfx-visual", f"sfx-visual-{item:04d}", "--split", "test", "--out", "sheet.png")
     assert Path("sheet.png").stat().st_size > 1000

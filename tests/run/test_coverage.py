@@ -72,7 +72,9 @@ def test_a_better_mean_on_fewer_items_is_not_bold(small_task: Path, tmp_path: Pa
             raise MediaError("too hard")
         return mixture * 0.5
 
-    results = sab.evaluate([perfect, "silence"], str(small_task), metrics="snr", output=tmp_path / "runs", progress=False)
+    results = sab.evaluate(
+        [perfect, "silence"], str(small_task), metrics="snr", output=tmp_path / "runs", progress=False
+    )
     rows = rows_of(results)
     assert rows["perfect"].value > rows["mixture"].value
     bold = [line for line in results.table("md").splitlines() if "**" in line and line.startswith("|")]

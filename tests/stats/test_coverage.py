@@ -31,7 +31,11 @@ def test_systems_of_a_class_are_compared_on_the_same_items(answered: dict[str, f
     common = common_items(named, 10)
     for name, items in named.items():
         assert common[name] <= items
-        alike = [other for other in named if named[other] and coverage_class(len(named[other]), 10) == coverage_class(len(items), 10)]
+        alike = [
+            other
+            for other in named
+            if named[other] and coverage_class(len(named[other]), 10) == coverage_class(len(items), 10)
+        ]
         assert all(common[other] == common[name] for other in alike) or not items
 
 

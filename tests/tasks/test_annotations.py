@@ -126,7 +126,7 @@ def test_a_description_that_is_no_utf8_is_refused_with_its_row(bench: Made):
     column = pyarrow.array(texts, pyarrow.binary()).view(pyarrow.string())  # no check: as a careless writer does
     bench.table.unlink()
     parquet.write_table(table.set_column(place, "description", column), bench.table)
-    with pytest.raises(UsageError, match="row 5 of .*: column 'description': expected UTF-8"):
+    with pytest.raises(UsageError, match=r"row 5 of .*: column 'description': expected UTF-8"):
         load_task("sfx", "test")
 
 
@@ -143,7 +143,7 @@ def test_missing_columns_are_named(bench: Made):
     table = parquet.read_table(bench.table).drop_columns(["spans", "mask_bytes"])
     bench.table.unlink()
     parquet.write_table(table, bench.table)
-    with pytest.raises(UsageError, match="expected the columns .* found no spans"):
+    with pytest.raises(UsageError, match=r"expected the columns .* found no spans"):
         load_task("sfx", "test")
 
 
@@ -225,10 +225,12 @@ def test_excerpts_of_songs_are_counted_once(bench: Made):
     rows = parquet.read_table(bench.musdb_table).to_pylist()
     bench.musdb_table.unlink()
     parquet.write_table(pyarrow.Table.from_pylist([*rows, rows[0]], schema=MUSDB_SCHEMA), bench.musdb_table)
-    with pytest.raises(UsageError, match="expected each excerpt once in .*, found 'bass' of Band 0 - Song at 0.25 s 2"):
+    with pytest.raises(
+        UsageError, match=r"expected each excerpt once in .*, found 'bass' of Band 0 - Song at 0.25 s 2"
+    ):
         load_task("instr-pro", "test")
     parquet.write_table(pyarrow.Table.from_pylist([], schema=MUSDB_SCHEMA), bench.musdb_table)
-    with pytest.raises(UsageError, match="expected excerpts in .*, found no row"):
+    with pytest.raises(UsageError, match=r"expected excerpts in .*, found no row"):
         load_task("instr-pro", "test")
 
 

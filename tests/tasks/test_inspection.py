@@ -44,7 +44,9 @@ def test_exactly_what_was_removed_and_damaged_is_found(bench: Made) -> None:
         }
         by_source = [report.counts(source) for source in report.sources]
         assert report.counts() == {state: sum(one[state] for one in by_source) for state in by_source[0]}
-        assert {problem.item for problem in report.problems} == expected.get("missing", set()) | expected.get("corrupt", set())
+        assert {problem.item for problem in report.problems} == expected.get("missing", set()) | expected.get(
+            "corrupt", set()
+        )
         assert all(problem.what for problem in report.problems)
 
 
@@ -89,7 +91,7 @@ def test_another_file_that_serves_is_looked_at(bench: Made, looks: list[str]) ->
     task = official("sfx")
     lock = Lock.read()
     inspect([task], lock)
-    row = next(row for row in task.rows.values() if not task.media.files(row)[0].stem == row.recording)
+    row = next(row for row in task.rows.values() if task.media.files(row)[0].stem != row.recording)
     preferred = task.media.names(row)[0]
     preferred.touch()
     looks.clear()
@@ -131,7 +133,7 @@ def test_a_damaged_or_foreign_lock_is_refused(bench: Made) -> None:
     with pytest.raises(StoreError, match=r"expected a JSON file at .*lock\.json"):
         Lock.read()
     path.write_text('{"schema_version": 7}')
-    with pytest.raises(StoreError, match="expected schema version 1 in .*, found 7; remove it and run `sabench data"):
+    with pytest.raises(StoreError, match=r"expected schema version 1 in .*, found 7; remove it and run `sabench data"):
         Lock.read()
 
 

@@ -98,7 +98,9 @@ def test_a_little_more_is_cut_off_and_a_little_less_is_taken(seconds: float, kep
 
 
 def test_nothing_there_is_missing_media(media: BenchMedia):
-    with pytest.raises(MediaError, match=r"expected a recording at .*abc\.mp4 or under one of 23 other names") as caught:
+    with pytest.raises(
+        MediaError, match=r"expected a recording at .*abc\.mp4 or under one of 23 other names"
+    ) as caught:
         media.sound(row())
     assert caught.value.status == "missing_media"
     assert media.where(row()) is None
@@ -191,7 +193,13 @@ def song(**changes: Any) -> Annotation:
 
 def test_a_song_is_cut_from_mixture_and_stems(bench: Made):
     media = StemMedia.here()
-    assert [path.name for path in media.files(song())] == ["mixture.wav", "drums.wav", "bass.wav", "vocals.wav", "other.wav"]
+    assert [path.name for path in media.files(song())] == [
+        "mixture.wav",
+        "drums.wav",
+        "bass.wav",
+        "vocals.wav",
+        "other.wav",
+    ]
     parts = [media.sound(song(), part).samples for part in ("drums", "bass", "vocals", "other")]
     mixture = media.sound(song())
     assert (mixture.rate, mixture.channels, mixture.seconds) == (RATE, 1, 1.0)
@@ -212,7 +220,7 @@ def test_stems_of_another_length_are_told(bench: Made):
     path = bench.folder / "musdb18hq" / "test" / SONG / "bass.wav"
     path.unlink()
     soundfile.write(path, np.zeros((round(44_100 * 1.2), 2)), 44_100)
-    with pytest.raises(MediaError, match="to be equally long, found mixture 48000, .*bass 4"):
+    with pytest.raises(MediaError, match=r"to be equally long, found mixture 48000, .*bass 4"):
         StemMedia.here().inspect(song())
 
 
@@ -234,5 +242,4 @@ def test_a_damaged_archive_is_told(bench: Made):
     path.write_bytes(content)
     media = StemMedia.here()
     with pytest.raises(MediaError, match="found it damaged"):
-        for part in ("mixture", "drums", "bass", "vocals", "other"):
-            media.sound(song(), part)
+        media.inspect(song())

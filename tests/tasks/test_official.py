@@ -170,7 +170,9 @@ def test_some_recordings_missing_is_a_note_and_all_missing_an_error(bench: Made)
     assert data.lacking == {f"sfx-{index:04d}" for index in rows[:9]}
     for index in rows[9:]:
         (bench.folder / bench.files[index]).unlink(missing_ok=True)  # two questions may be about one recording
-    with pytest.raises(Precondition, match="expected recordings of sfx, such as .*, found none; `sabench data missing"):
+    with pytest.raises(
+        Precondition, match=r"expected recordings of sfx, such as .*, found none; `sabench data missing"
+    ):
         load("sfx")
 
 
@@ -201,7 +203,9 @@ def test_absent_prompts_work_on_the_official_data(bench: Made):
         registry.load_task("instr-wild", split="test", prompts="paraphrase")
 
 
-def test_cut_videos_and_masks_lie_in_the_cache(bench: Made, private_cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_cut_videos_and_masks_lie_in_the_cache(
+    bench: Made, private_cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
     monkeypatch.setenv("SABENCH_CACHE", str(tmp_path / "cache"))
     index = place(bench, "others-onscreen-50:visual-only", whole=True)
     before = {path: path.stat().st_mtime_ns for path in bench.folder.rglob("*") if path.is_file()}
