@@ -13,6 +13,7 @@
     stats       intervals and summaries
     registry    names to objects, plugins
     run         plan, separate, persist, score, seal; tables
+    leaderboard  submissions, ranks, the site
     ratings     listening tests: import, screening, agreement, correlation, reports
     plots       figures as SVG, PNG and CSV
     cli         the sabench command

@@ -12,6 +12,7 @@
     judge     answers rated without a reference
     data      looking at data: data_official, data_show, data_validate
     ratings   listening tests
+    leaderboard  submissions, their validation, the site
     lazy      groups that import a command when it is called
     config    where an option's value comes from
     output    results on standard output, everything else on standard error
@@ -46,6 +47,7 @@ _COMMANDS = {
     "judge": (f"{__name__}.judge:judge", "Rate answers without a reference."),
     "data": (f"{__name__}.data:data", "Look at data: what is there, where, what is missing."),
     "ratings": (f"{__name__}.ratings:ratings", "Listening tests: agreement, correlation with metrics, reports."),
+    "leaderboard": (f"{__name__}.leaderboard:leaderboard", "Leaderboards: submit, validate, build the site."),
     "doctor": (f"{__name__}.doctor:doctor", "Say what this machine has and what is missing."),
 }
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 __all__ = ["CAP_DB", "CARDS", "DEFAULT", "FLOOR_DB", "STEREO", "WITHOUT_REFERENCE", "MetricCard", "columns_of"]
 
@@ -29,6 +30,7 @@ class MetricCard:
     higher_is_better: bool = True
     needs: frozenset[str] = frozenset()  # of what `TaskData.provides` names
     version: int = 1  # raised whenever any value changes
+    tolerance: float = 1e-6  # by how much the same audio may score differently on another machine, in `unit`
     cites: tuple[str, ...] = ()  # keys of bibliography.bib
 
 
@@ -189,15 +191,39 @@ _PAPERS = {  # id, or the part before an underscore that a family shares -> keys
     "dnsmos": ("reddy2022dnsmos",),
 }
 
+_TOLERANCES = {  # of networks, whose float32 sums are taken in another order on another machine
+    "saj": 0.01,
+    "clap": 1e-3,
+    "imagebind": 1e-3,
+    "aes": 0.01,
+    "dnsmos": 0.01,
+    "bss": 1e-4,  # systems of up to 1024 equations
+    "mrstft": 1e-4,  # float32 spectra
+    "pesq": 1e-3,
+    "estoi": 1e-4,
+    "stoi": 1e-4,
+    "log_wmse": 1e-4,
+}
 
-def _papers(name: str) -> tuple[str, ...]:
-    """Papers of an id or of the longest family that it belongs to."""
-    while name and name not in _PAPERS:
+
+_T = TypeVar("_T")
+
+
+def _of_family(table: Mapping[str, _T], name: str, otherwise: _T) -> _T:
+    """What a table says of an id or of the longest family that it belongs to."""
+    while name and name not in table:
         name = name.rpartition("_")[0]
-    return _PAPERS.get(name, ())
+    return table.get(name, otherwise)
 
 
-CARDS: dict[str, MetricCard] = {card.id: replace(card, cites=_papers(card.id)) for card in _ALL}
+CARDS: dict[str, MetricCard] = {
+    card.id: replace(
+        card,
+        cites=_of_family(_PAPERS, card.id, ()),
+        tolerance=_of_family(_TOLERANCES, card.id, card.tolerance),
+    )
+    for card in _ALL
+}
 DEFAULT = (
     "saj_overall", "saj_recall", "saj_precision", "saj_faithfulness", "si_sdr", "si_sdr_i", "snr_i", "leak_db",
 )  # fmt: skip

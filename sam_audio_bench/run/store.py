@@ -25,12 +25,22 @@ from sam_audio_bench.errors import Precondition, StoreError
 from sam_audio_bench.files import append_lines, load_json, read_journal, replacing, safe_name, write_json
 from sam_audio_bench.types import Result, Status
 
-__all__ = ["COLUMNS", "PARTS", "SCHEMA_VERSION", "RunFolder", "View", "candidate_files", "failed", "views"]
+__all__ = [
+    "COLUMNS",
+    "PARTS",
+    "SCHEMA_VERSION",
+    "SCORE_TYPES",
+    "RunFolder",
+    "View",
+    "candidate_files",
+    "failed",
+    "views",
+]
 
 SCHEMA_VERSION = 1
 PARTS = ("target", "residual")
 COLUMNS = tuple(column.name for column in fields(Result))
-_SCHEMA = pyarrow.schema(
+SCORE_TYPES = pyarrow.schema(
     [
         (
             name,
@@ -175,7 +185,7 @@ class RunFolder:
         )  # fmt: skip
         self.scores = {_key(row): row for row in rows}
         with replacing(self.path / "scores.parquet") as temporary:
-            table = pyarrow.Table.from_pandas(self.frame(), schema=_SCHEMA, preserve_index=False)
+            table = pyarrow.Table.from_pandas(self.frame(), schema=SCORE_TYPES, preserve_index=False)
             parquet.write_table(table, temporary)
         (self.path / "scores.jsonl").unlink(missing_ok=True)
 

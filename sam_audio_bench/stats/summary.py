@@ -17,7 +17,7 @@ from sam_audio_bench.types import Status
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ItemMean", "MetricInfo", "Row", "item_means", "summarise", "summarise_paraphrases", "to_json"]
+__all__ = ["ItemMean", "MetricInfo", "Row", "item_means", "line_means", "summarise", "summarise_paraphrases", "to_json"]
 
 _COLUMNS = ("task", "separator", "picked_by", "metric", "item", "group", "status", "value")
 _FAILURES = frozenset({Status.ERROR, Status.MISSING_MEDIA, Status.LENGTH_MISMATCH, Status.NON_FINITE})
@@ -154,6 +154,30 @@ def summarise_paraphrases(
     return rows
 
 
+def line_means(
+    scores: pd.DataFrame, units: Mapping[str, str]
+) -> dict[tuple[str, str, str | None, str], dict[str, ItemMean]]:
+    """What `summarise` averages: by task, separator, picker and metric, the mean of each item that was asked.
+
+    Args:
+        scores: columns as in `summarise`.
+        units: by metric id; they decide what is capped.
+
+    Raises:
+        UsageError: scores lack a column.
+    """
+    found: dict[tuple[str, str, str | None, str], dict[str, ItemMean]] = {}
+    for key, items in _in_order(_collect(scores)):
+        unit = units.get(key.metric, "")
+        found[key] = {
+            item: ItemMean(
+                mark.group, _mean(_cap(value, unit) for value in mark.values) if mark.values else None, key.picked_by
+            )
+            for item, mark in items.items()
+        }
+    return found
+
+
 def item_means(
     scores: pd.DataFrame, units: Mapping[str, str], *, first: bool = False
 ) -> dict[tuple[str, str, str], dict[str, ItemMean]]:
@@ -170,13 +194,11 @@ def item_means(
         UsageError: scores lack a column.
     """
     found: dict[tuple[str, str, str], dict[str, ItemMean]] = {}
-    for key, items in _in_order(_collect(scores)):
-        unit = units.get(key.metric, "")
-        means = found.setdefault((key.task, key.separator, key.metric), {})
-        for item, mark in items.items():
-            if item not in means or (key.picked_by is None) is first:
-                value = _mean(_cap(value, unit) for value in mark.values) if mark.values else None
-                means[item] = ItemMean(mark.group, value, key.picked_by)
+    for (task, separator, picked_by, metric), items in line_means(scores, units).items():
+        means = found.setdefault((task, separator, metric), {})
+        for item, mean in items.items():
+            if item not in means or (picked_by is None) is first:
+                means[item] = mean
     return found
 
 

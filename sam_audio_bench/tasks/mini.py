@@ -6,7 +6,6 @@ Target and rest are scaled and then put on the 24-bit grid, on which float32 sum
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -19,7 +18,7 @@ from sam_audio_bench import audio
 from sam_audio_bench.tasks import clips
 from sam_audio_bench.tasks.catalogue import TASKS, Task
 from sam_audio_bench.tasks.data import TaskData
-from sam_audio_bench.tasks.recipes import SECONDS, Recipe, groups, heard, recipes, revision, spans, stems, words
+from sam_audio_bench.tasks.recipes import SECONDS, Recipe, heard, questions, revision, spans, stems, words
 from sam_audio_bench.types import Audio, Item, Prompt, Query
 
 __all__ = ["RATE", "Mix", "mini", "mix"]
@@ -29,7 +28,6 @@ RATE = 48_000
 
 _LENGTH = round(SECONDS * RATE)
 _PEAK = 0.9  # leaves a separator room for an answer that overshoots
-_VARIANT = re.compile(r"-(span|span-only|visual)$")
 _SPEECH = {"speech": {"speech"}, "speaker": {"speech"}}
 _OFFERS = {"text": {"text"}, "text+span": {"text", "spans"}, "span": {"spans"}, "visual": {"video"}}
 
@@ -47,21 +45,18 @@ class Mix:
 def mini(name: str) -> TaskData:
     """The embedded items of a task of the catalogue; a task of spans or videos has those whose target sounds."""
     task = TASKS[name]
-    kind = _VARIANT.sub("", name)
-    mixtures = {
-        name + recipe.id.removeprefix(kind): recipe
-        for recipe in recipes()[kind]
-        if recipe.target or task.prompt == "text"
-    }
-    together = groups(recipes()[kind])
+    items = questions(name, task.prompt)
+    mixtures = {identifier: recipe for identifier, (recipe, _) in items.items()}
+    together = {recipe.id: group for recipe, group in items.values()}
     asked = mixtures if "text" in _OFFERS[task.prompt] else {}
+    speech = _SPEECH.get(name.partition("-")[0], set())
     return TaskData(
         task=name,
         version=task.version,
         split="mini",
         revision=revision(),
         groups={identifier: together[recipe.id] for identifier, recipe in mixtures.items()},
-        provides=frozenset({"reference", "residual_reference"} | _OFFERS[task.prompt] | _SPEECH.get(kind, set())),
+        provides=frozenset({"reference", "residual_reference"} | _OFFERS[task.prompt] | speech),
         load=partial(_load, task, mixtures, together),
         texts={identifier: recipe.prompt for identifier, recipe in asked.items()},
         paraphrases={identifier: words()[recipe.prompt].paraphrases for identifier, recipe in asked.items()},

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +24,7 @@ __all__ = [
     "Words",
     "groups",
     "heard",
+    "questions",
     "recipes",
     "revision",
     "spans",
@@ -34,6 +36,8 @@ FOLDER = Path(__file__).with_name("mini_data")
 
 SECONDS = 8.0
 """Length of every mixture."""
+
+_VARIANT = re.compile(r"-(span|span-only|visual)$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +137,22 @@ def groups(mixtures: Iterable[Recipe]) -> dict[str, str]:
         components = [*apart, (shared, members)]
     found = {member: min(members) for _, members in components for member in members}
     return dict(sorted(found.items()))
+
+
+def questions(task: str, prompt: str) -> dict[str, tuple[Recipe, str]]:
+    """Items of a task: id -> its recipe and its group; a task of spans or videos has those whose target sounds.
+
+    Args:
+        task: name in the catalogue.
+        prompt: kind of its prompts: "text", "text+span", "span" or "visual".
+    """
+    kind = _VARIANT.sub("", task)
+    together = groups(recipes()[kind])
+    return {
+        task + recipe.id.removeprefix(kind): (recipe, together[recipe.id])
+        for recipe in recipes()[kind]
+        if recipe.target or prompt == "text"
+    }
 
 
 def spans(recipe: Recipe) -> tuple[Span, ...]:

@@ -1,0 +1,123 @@
+"""``sabench leaderboard submit``, ``validate``, ``log`` and ``withdraw``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from sam_audio_bench.cli.output import note, print_json, print_records
+from sam_audio_bench.errors import UsageError
+
+__all__ = ["log", "submit", "validate", "withdraw"]
+
+_BOARD = Path("leaderboards")
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--to", "board", type=click.Path(path_type=Path), default=_BOARD, show_default=True, help="Leaderboard.")
+@click.option(
+    "--card", type=click.Path(path_type=Path), help="TOML or JSON about the separator; built-in ones need none."
+)
+@click.option("--revision", help="Of the separator; default: its model's, its weights' or its answers'.")
+@click.option("--with-audio", is_flag=True, help="Hand in the answers too, so that anyone can score them again.")
+@click.option("--hub", type=click.Path(path_type=Path), help="Also write .eval_results and a model-card block there.")
+@click.option("--dry-run", is_flag=True, help="Check everything, write nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def submit(
+    runs: tuple[Path, ...],
+    board: Path,
+    card: Path | None,
+    revision: str | None,
+    with_audio: bool,
+    hub: Path | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Add the separators of RUNS to a leaderboard; RUNS are run folders or folders that hold them."""
+    from sam_audio_bench.leaderboard.hub import write_hub_files
+    from sam_audio_bench.leaderboard.labels import BASELINES
+    from sam_audio_bench.leaderboard.submit import submit as add
+
+    done = add(runs, board, card=card, revision=revision, with_audio=with_audio, dry_run=dry_run)
+    own = [one for one in done if one.header["separator"]["name"] not in BASELINES]
+    if hub is not None and not dry_run:
+        if len(own) != 1:
+            raise UsageError(f"expected runs of one separator with --hub, found {len(own)}")
+        write_hub_files(hub, own[0].header)
+    if as_json:
+        print_json(
+            [{"folder": str(one.folder), "written": one.written, "bytes": one.size, "note": one.note} for one in done]
+        )
+        return
+    for one in done:
+        what = one.note or f"{len(one.header['tasks'])} tasks, {one.size / 2**20:.1f} MiB"
+        click.echo(f"{one.folder}  {what}")
+    if any(one.written for one in done):
+        note(f"Next: sabench leaderboard validate {board}; then commit {board} on a branch and open a pull request.")
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path), default=_BOARD)
+@click.option("--share", type=click.FloatRange(0, 1), default=0.05, show_default=True,
+              help="Of each task's items, scored again where the audio is there.")  # fmt: skip
+@click.option("--all", "everything", is_flag=True, help="Score every item again.")
+@click.option("--no-audio", is_flag=True, help="Score nothing again.")
+@click.option("--audio", type=click.Path(path_type=Path), help="Run folders with the audio that submissions lack.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the sample.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def validate(
+    folder: Path, share: float, everything: bool, no_audio: bool, audio: Path | None, seed: int, as_json: bool
+) -> None:
+    """Check one submission, or a leaderboard with everything in it; exit code 1 if anything is wrong."""
+    from sam_audio_bench.leaderboard.validate import validate as check
+
+    report = check(folder, share=None if no_audio else 1.0 if everything else share, seed=seed, audio=audio)
+    if as_json:
+        print_json(report.to_json())
+    else:
+        for problem in report.problems:
+            click.echo(f"{problem.where}: {problem.what}")
+        for name, found in report.rescored.items():
+            click.echo(
+                f"{name}: {found['scores']:.0f} scores computed again, at most {found['largest']:.2g} apart, "
+                f"allowed {found['tolerance']:g}"
+            )
+        for name, why in report.skipped.items():
+            click.echo(f"{name}: not scored again: {why}")
+        number = len(report.problems)
+        click.echo(f"{report.submissions} submissions, {number or 'no'} problem{'' if number == 1 else 's'}")
+    sys.exit(0 if report.ok else 1)
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path), default=_BOARD)
+@click.option("--json", "as_json", is_flag=True, help="Print a list of entries.")
+def log(folder: Path, as_json: bool) -> None:
+    """Print every submission and withdrawal of a leaderboard, in order."""
+    from sam_audio_bench.leaderboard.log import read
+
+    entries = read(folder)
+    if as_json:
+        print_json(entries)
+    else:
+        print_records(entries, ["number", "date", "event", "separator", "revision", "attempt", "reason"])
+
+
+@click.command()
+@click.argument("separator")
+@click.argument("revision")
+@click.option("--reason", required=True, help="Why; it is shown.")
+@click.option(
+    "--from", "board", type=click.Path(path_type=Path), default=_BOARD, show_default=True, help="Leaderboard."
+)
+def withdraw(separator: str, revision: str, reason: str, board: Path) -> None:
+    """Take a submission out of the ranks; its row and its attempt stay."""
+    from sam_audio_bench.leaderboard.labels import folder_of
+    from sam_audio_bench.leaderboard.log import withdraw as take_out
+    from sam_audio_bench.leaderboard.submission import Submission
+
+    entry = take_out(board, Submission.read(folder_of(board / "results", separator, revision)), reason)
+    click.echo(f"{separator} {revision} withdrawn, entry {entry['number']} of the log")

@@ -1,0 +1,19 @@
+"""Submissions that anyone can check and re-score, ranks with their uncertainty, and a site without a server.
+
+    reading     bounded reading of files from strangers
+    labels      names of tasks, columns and folders
+    pinned      which items a task has
+    submission  one submission as it lies on disk
+    card        who made a separator, and of what
+    submit      from finished runs to a submission
+    hub         what the Hugging Face Hub can show of it
+    rows        checks of scores, row by row
+    validate    everything that can be wrong with a submission or a leaderboard
+    rescoring   stored answers scored again
+    log         every submission and withdrawal, append-only
+    ranking     ranks, their intervals, and groups that cannot be told apart
+    board       all submissions as one value, from which every page is made
+    reported    numbers of papers, which nobody measured here
+
+Importing this package does not import torch; only `rescoring` does, when audio is scored again.
+"""

@@ -1,0 +1,221 @@
+"""All submissions as one value, from which every page is made: means, intervals, places, coverage.
+
+Numbers of a submission come from its rows alone; only places depend on the others. Values are rounded to six decimals,
+so that two machines write the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sam_audio_bench.errors import StoreError
+from sam_audio_bench.leaderboard import log, reading
+from sam_audio_bench.leaderboard.labels import line_name, task_label
+from sam_audio_bench.leaderboard.pinned import item_list
+from sam_audio_bench.leaderboard.ranking import Column, Place, rank
+from sam_audio_bench.leaderboard.submission import Submission, find_submissions
+from sam_audio_bench.separators.pickers import judges_itself
+from sam_audio_bench.stats.summary import ItemMean, line_means
+from sam_audio_bench.tasks import TASKS
+from sam_audio_bench.types import Status
+
+__all__ = ["BOARDS", "Board", "Line", "read_board", "rounded"]
+
+BOARDS = "boards.json"
+_ENOUGH = 0.9  # of the items that can have a score: from here a line is ranked
+_DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a table: a submission, or the best of its candidates by a picker."""
+
+    submission: Submission
+    picked_by: str | None
+    standing: str  # "", or why none of its numbers is ranked: "oracle", "baseline", "withdrawn" or "superseded"
+
+    @property
+    def id(self) -> str:
+        """Unique on the leaderboard."""
+        own = f"{self.submission.separator}/{self.submission.revision}"
+        return own if self.picked_by is None else f"{own}#{self.picked_by}"
+
+    @property
+    def name(self) -> str:
+        """For readers."""
+        candidates = max(int(task["candidates"]) for task in self.submission.header["tasks"])
+        return line_name(self.submission.separator, self.picked_by, candidates)
+
+    @cached_property
+    def items(self) -> dict[tuple[str, str], dict[str, ItemMean]]:
+        """(task, metric) -> item -> its mean."""
+        units = {name: info.unit for name, info in self.submission.metrics.items()}
+        means = line_means(self.submission.scores, units)
+        return {(task, metric): own for (task, _, picker, metric), own in means.items() if picker == self.picked_by}
+
+    def values(self, task: str, metric: str) -> dict[str, float]:
+        """The items that have a value."""
+        found = self.items.get((task, metric), {})
+        return {item: mean.value for item, mean in found.items() if mean.value is not None}
+
+
+@dataclass(frozen=True)
+class Board:
+    """What `read_board` read; `data` is what pages show."""
+
+    lines: tuple[Line, ...]
+    boards: Sequence[Mapping[str, Any]]
+    entries: Sequence[Mapping[str, Any]]
+
+    @cached_property
+    def tasks(self) -> dict[str, Mapping[str, Any]]:
+        """Task records by label, in the order of the catalogue."""
+        found = {label: task for line in self.lines for label, task in line.submission.tasks.items()}
+        order = {name: place for place, name in enumerate(TASKS)}
+        return dict(sorted(found.items(), key=lambda pair: (order.get(pair[1]["id"], len(order)), pair[0])))
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """Records of all metrics by id, in order of appearance."""
+        return {name: record for line in self.lines for name, record in line.submission.metrics.items()}
+
+    def groups(self, task: str) -> Mapping[str, str]:
+        """Item -> recording, of the whole task."""
+        return item_list(self.tasks[task]).groups
+
+    @cached_property
+    def cells(self) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
+        """Task -> metric -> line -> what a table shows."""
+        found: dict[str, dict[str, dict[str, dict[str, Any]]]] = {}
+        for task in self.tasks:
+            for metric in self.metrics:
+                own = [line for line in self.lines if (task, metric) in line.items]
+                if own:
+                    found.setdefault(task, {})[metric] = self._column(task, metric, own)
+        return found
+
+    def _column(self, task: str, metric: str, lines: Sequence[Line]) -> dict[str, dict[str, Any]]:
+        cells = {line.id: _cell(line, task, metric) for line in lines}
+        ranked = [line for line in lines if not cells[line.id]["why"]]
+        column = Column(((task,),), {task: self.groups(task)})
+        values = [{task: line.values(task, metric)} for line in ranked]
+        places = rank(column, values, higher_is_better=self.metrics[metric].higher_is_better)
+        for line, place in zip(ranked, places, strict=True):
+            cells[line.id] |= _placed(place)
+        return cells
+
+    def overall(self, board: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """One row a line that has any task of a board of `BOARDS`; empty where nobody has its metric."""
+        wanted = {part: [self._label(board, name) for name in names] for part, names in board["parts"].items()}
+        tasks = [task for part in wanted.values() for task in part]
+        metric = board["metric"]
+        rows, complete = [], []
+        if any(task not in self.tasks for task in tasks) or metric not in self.metrics:
+            return []
+        column = Column(tuple(map(tuple, wanted.values())), {task: self.groups(task) for task in tasks})
+        for line in self.lines:
+            values = {task: found for task in tasks if (found := line.values(task, metric))}
+            if not values:
+                continue
+            row: dict[str, Any] = {"line": line.id, "tasks": len(values), "of": len(tasks), "why": line.standing}
+            row |= {"value": None, "low": None, "high": None}
+            if len(values) == len(tasks):
+                interval = column.interval(values)
+                row |= {"value": rounded(column.samples(values)[0])}
+                row |= {"low": rounded(interval.low), "high": rounded(interval.high)} if interval else {}
+            cells = [self.cells[task][metric][line.id] for task in values]
+            row["why"] = row["why"] or ("" if row["value"] is not None else "tasks missing")
+            row["why"] = row["why"] or next((cell["why"] for cell in cells if cell["why"]), "")
+            if not row["why"]:
+                complete.append((row, values))
+            rows.append(row)
+        better = self.metrics[metric].higher_is_better
+        for (row, _), place in zip(
+            complete, rank(column, [values for _, values in complete], higher_is_better=better), strict=True
+        ):
+            row |= _placed(place)
+        return _in_order(rows, better)
+
+    def _label(self, board: Mapping[str, Any], name: str) -> str:
+        return task_label({"id": name, "version": TASKS[name].version, **board})
+
+
+def read_board(root: Path) -> Board:
+    """Everything that a leaderboard holds; raises StoreError for what `validate` would refuse to read."""
+    entries = log.read(root)
+    standing = log.standing(entries)
+    order = {(entry["separator"], entry["revision"]): entry["number"] for entry in entries}
+    submissions = [Submission.read(path) for path in find_submissions(root / "results")]
+    newest: dict[str, int] = {}
+    for separator, revision in standing:
+        newest[separator] = max(newest.get(separator, 0), order[separator, revision])
+    lines = []
+    for submission in submissions:
+        key = submission.separator, submission.revision
+        if key not in standing:
+            why = "withdrawn"
+        elif order[key] < newest[key[0]]:
+            why = "superseded"
+        else:
+            why = "" if submission.kind == "separator" else submission.kind
+        pickers = [None if picker != picker else picker for picker in submission.scores["picked_by"].unique()]
+        lines += [Line(submission, picker, why) for picker in sorted(pickers, key=lambda name: name or "")]
+    return Board(tuple(lines), read_boards(root), entries)
+
+
+def read_boards(root: Path) -> list[Mapping[str, Any]]:
+    """The rules by which tasks are averaged; raises StoreError."""
+    found: list[Mapping[str, Any]] = reading.load(root / BOARDS) if (root / BOARDS).exists() else []
+    broken = reading.violations(found, "boards") if found else []
+    if broken:
+        raise StoreError(f"expected {root / BOARDS} to meet its schema, found {broken[0][0]}: {broken[0][1]}")
+    for board in found:
+        for name in (name for part in board["parts"].values() for name in part):
+            if name not in TASKS:
+                raise StoreError(f"expected tasks of the catalogue in {root / BOARDS}, found {name}")
+    return found
+
+
+def rounded(value: float | None) -> float | None:
+    """Six decimals: what two machines agree on."""
+    return None if value is None else round(float(value), _DECIMALS) + 0.0
+
+
+def _cell(line: Line, task: str, metric: str) -> dict[str, Any]:
+    record = next(
+        record
+        for record in line.submission.header["aggregates"]
+        if (record["task"], record["metric"], record["picked_by"]) == (task, metric, line.picked_by)
+    )
+    rows = line.submission.scores
+    own = rows[
+        (rows["task"] == task) & (rows["metric"] == metric) & (rows["picked_by"].fillna("") == (line.picked_by or ""))
+    ]
+    hopeless = own[own["status"].isin([Status.SILENT_REFERENCE, Status.BOTH_SILENT]) & own["value"].isna()]
+    possible = max(1, int(record["n"]) - hopeless["item"].nunique())
+    why = line.standing
+    if judges_itself(metric, line.picked_by):
+        why = why or "own judge"
+    if record["value"] is None or record["n_ok"] < _ENOUGH * possible:
+        why = why or "items missing"
+    return {
+        "value": rounded(record["value"]), "low": rounded(record["ci_low"]), "high": rounded(record["ci_high"]),
+        "n_ok": record["n_ok"], "n": record["n"], "possible": possible, "capped": record["capped"], "why": why,
+    }  # fmt: skip
+
+
+def _placed(place: Place) -> dict[str, Any]:
+    return {"rank": place.rank, "rank_low": place.low, "rank_high": place.high, "letters": place.letters}
+
+
+def _in_order(rows: Iterable[dict[str, Any]], higher_is_better: bool) -> list[dict[str, Any]]:
+    sign = -1 if higher_is_better else 1
+
+    def key(row: Mapping[str, Any]) -> tuple[bool, float, str]:
+        return row["value"] is None, 0.0 if row["value"] is None else sign * row["value"], row["line"]
+
+    return sorted(rows, key=key)

@@ -1,0 +1,99 @@
+"""What the Hugging Face Hub shows of a submission: evaluation results and a block for the model card.
+
+The fields are those of the Hub's documentation of evaluation results: a list of results, each with its dataset, task,
+value, date and source. YAML is written as JSON strings and numbers, which every YAML reader takes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.files import dump_json, replacing
+from sam_audio_bench.leaderboard.labels import line_name, task_label
+from sam_audio_bench.tasks import TASKS
+
+__all__ = ["card_block", "evaluation_results", "write_hub_files"]
+
+_BEGIN, _END = "<!-- sabench results -->", "<!-- end of sabench results -->"
+_LINK = "https://arxiv.org/abs/2512.18099"
+
+
+def evaluation_results(header: Mapping[str, Any]) -> str:
+    """YAML for ``.eval_results/sam-audio-bench.yaml``: one result a task, its main metric or else its first.
+
+    Args:
+        header: submission.json.
+    """
+    lines = []
+    for task in header["tasks"]:
+        name = _main_metric(task)
+        for record in _records(header, task_label(task), name):
+            notes = f"{name}, {task_label(task)}, n = {record['n_ok']}/{record['n']}, 95 % interval {_interval(record)}"
+            picked = (
+                f"; {line_name('', record['picked_by'], task['candidates']).strip()}" if record["picked_by"] else ""
+            )
+            lines += [
+                f"- dataset: {{id: {dump_json(_dataset(task))}, task_id: {dump_json(task_label(task))}, "
+                f"revision: {dump_json(task['data_revision'])}}}",
+                f"  value: {record['value']!r}",
+                f"  date: {dump_json(header['date'])}",
+                f"  source: {{url: {dump_json(_source(header))}, name: {dump_json('sam-audio-bench')}}}",
+                f"  notes: {dump_json(notes + picked)}",
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def card_block(header: Mapping[str, Any]) -> str:
+    """Markdown of all results, between two comments by which a later block replaces it."""
+    units = {record["id"]: record["unit"] for record in header["metrics"]}
+    lines = [_BEGIN, "", "| task | metric | mean | 95 % interval | items |", "| --- | --- | --- | --- | --- |"]
+    for record in header["aggregates"]:
+        picked = f" ({record['picked_by']})" if record["picked_by"] else ""
+        value = "undefined" if record["value"] is None else f"{record['value']:.2f} {units[record['metric']]}".strip()
+        items = f"{record['n_ok']}/{record['n']}"
+        lines.append(f"| {record['task']}{picked} | {record['metric']} | {value} | {_interval(record)} | {items} |")
+    return "\n".join([*lines, "", f"Measured with sam-audio-bench, {header['date']}.", "", _END, ""])
+
+
+def write_hub_files(folder: Path, header: Mapping[str, Any]) -> list[Path]:
+    """Writes the evaluation results and puts the block into the folder's README.md, in the place of an older one."""
+    results, readme = folder / ".eval_results" / "sam-audio-bench.yaml", folder / "README.md"
+    try:
+        text = readme.read_text(encoding="utf-8") if readme.exists() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"expected a model card in UTF-8 at {readme}, found another file ({error})") from error
+    block, old = card_block(header), re.compile(f"{re.escape(_BEGIN)}.*?{re.escape(_END)}\n?", re.DOTALL)
+    text = old.sub(lambda _: block, text) if old.search(text) else f"{text.rstrip()}\n\n{block}".lstrip()
+    for path, content in ((results, evaluation_results(header)), (readme, text)):
+        with replacing(path) as temporary:
+            temporary.write_text(content, encoding="utf-8")
+    return [results, readme]
+
+
+def _dataset(task: Mapping[str, Any]) -> str:
+    return TASKS[task["id"]].repository if task["split"] == "test" else f"sam-audio-bench/{task['split']}"
+
+
+def _main_metric(task: Mapping[str, Any]) -> str:
+    wanted = TASKS[task["id"]].main_metric
+    return str(wanted if wanted in task["metrics"] else task["metrics"][0])
+
+
+def _records(header: Mapping[str, Any], label: str, metric: str) -> Iterable[Mapping[str, Any]]:
+    found = (record for record in header["aggregates"] if (record["task"], record["metric"]) == (label, metric))
+    return [record for record in found if record["value"] is not None]
+
+
+def _source(header: Mapping[str, Any]) -> str:
+    links = header["separator"]["links"]
+    return str(links[0]) if links else _LINK
+
+
+def _interval(record: Mapping[str, Any]) -> str:
+    if record["ci_low"] is None:
+        return "unknown"
+    return f"[{record['ci_low']:.2f}, {record['ci_high']:.2f}]"

@@ -1,0 +1,57 @@
+"""Which items a task has: a submission cannot choose them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from sam_audio_bench.errors import UsageError, unknown_name
+from sam_audio_bench.files import sha256
+from sam_audio_bench.tasks import TASKS
+from sam_audio_bench.tasks.recipes import questions, revision
+
+__all__ = ["ItemList", "item_list"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemList:
+    """Items of one task, and what can be known of them without loading one."""
+
+    groups: Mapping[str, str]  # id -> the recording it was cut from, in order
+    data_revision: str
+    absent: frozenset[str] | None  # items whose target does not sound; None: not known without the audio
+
+    @property
+    def ids_sha256(self) -> str:
+        """Digest of the sorted ids, as run folders record it."""
+        return sha256("\n".join(sorted(self.groups)).encode())
+
+
+def item_list(task: Mapping[str, Any]) -> ItemList:
+    """The items behind a task record with ``id``, ``version``, ``split`` and ``subset``.
+
+    Raises:
+        UsageError: no such task, version or split. Precondition: data that are not on this machine.
+    """
+    return _items(str(task["id"]), str(task["version"]), str(task["split"]), str(task["subset"]))
+
+
+@lru_cache(maxsize=64)
+def _items(name: str, version: str, split: str, subset: str) -> ItemList:
+    if name not in TASKS:
+        raise unknown_name("task", name, TASKS)
+    if version != TASKS[name].version:
+        raise UsageError(f"expected version {TASKS[name].version} of {name}, found {version}; run the current one")
+    if split == "mini":
+        items = questions(name, TASKS[name].prompt)
+        return ItemList(
+            groups={identifier: group for identifier, (_, group) in items.items()},
+            data_revision=revision(),
+            absent=frozenset(identifier for identifier, (recipe, _) in items.items() if not recipe.target),
+        )
+    from sam_audio_bench.tasks.load import load_task
+
+    data = load_task(name, split, subset)
+    return ItemList(groups=data.groups, data_revision=data.revision, absent=None)

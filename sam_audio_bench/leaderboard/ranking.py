@@ -1,0 +1,184 @@
+"""Ranks that say how sure they are.
+
+All lines of a column are resampled together, recording by recording (`sam_audio_bench.stats.bootstrap`), so that two
+lines are compared on the items that both have a score for, and the difficulty of the items cancels. A rank interval
+holds the middle 95 % of a line's ranks over the resamples. Two lines are told apart where one is ahead in at least
+97.5 % of them; lines that share a letter are not told apart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from string import ascii_lowercase
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam_audio_bench.stats.bootstrap import Interval, multinomial_weights
+
+__all__ = ["Column", "Place", "Values", "rank"]
+
+Floats = NDArray[np.float64]
+Values = Mapping[str, Mapping[str, float]]
+"""Of one line: task -> item -> mean over its answers."""
+
+_LEVEL = 0.95
+_EQUAL = 1e-9  # differences up to here are rounding: a tie
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a line stands among those that it is ranked with."""
+
+    rank: int  # 1: nobody is ahead; equal means share a rank
+    low: int
+    high: int  # of the rank, 95 %
+    letters: str  # shared by lines that cannot be told apart
+
+
+@dataclass(frozen=True)
+class Column:
+    """What is ranked: a mean over items, and above that over tasks and over groups of tasks.
+
+    Args:
+        parts: groups of tasks; the value is the mean over groups of the mean over tasks of the mean over items.
+        groups: task -> item -> the recording it was cut from, of all items, with or without a score.
+    """
+
+    parts: tuple[tuple[str, ...], ...]
+    groups: Mapping[str, Mapping[str, str]]
+    resamples: int = 2000
+    seed: int = 0
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """All of them."""
+        return tuple(task for part in self.parts for task in part)
+
+    @cached_property
+    def weights(self) -> dict[str, Floats]:
+        """Recording -> how often each resample draws it [1 + resamples]; the first draws every one once.
+
+        Tasks that share recordings are one stratum, in which they are drawn together; strata are drawn apart.
+        """
+        found: dict[str, Floats] = {}
+        for number, labels in enumerate(self._strata()):
+            drawn = multinomial_weights(len(labels), self.resamples, (self.seed, number))
+            found |= {label: np.concatenate([[1.0], drawn[:, place]]) for place, label in enumerate(labels)}
+        return found
+
+    def _strata(self) -> list[list[str]]:
+        joined: list[set[str]] = []
+        for task in self.tasks:
+            labels = set(self.groups[task].values())
+            apart = [stratum for stratum in joined if stratum.isdisjoint(labels)]
+            joined = [*apart, labels.union(*(stratum for stratum in joined if stratum not in apart))]
+        return sorted(sorted(labels) for labels in joined)
+
+    @property
+    def known(self) -> bool:
+        """Whether anything can be said about the spread between recordings."""
+        return len(self.weights) > 1
+
+    def samples(self, values: Values) -> Floats:
+        """The mean, and the mean in each resample: [1 + resamples].
+
+        A resample that draws none of a task's recordings takes that task's mean.
+        """
+        parts = [np.mean([self._of_task(task, values[task]) for task in part], axis=0) for part in self.parts]
+        found: Floats = np.mean(parts, axis=0)
+        return found
+
+    def _of_task(self, task: str, values: Mapping[str, float]) -> Floats:
+        sums, counts = np.zeros(1 + self.resamples), np.zeros(1 + self.resamples)
+        members: dict[str, list[float]] = {}
+        for item in sorted(values):
+            members.setdefault(self.groups[task][item], []).append(values[item])
+        for label in sorted(members):  # one after the other: the same bits on any machine
+            sums += self.weights[label] * math.fsum(members[label])
+            counts += self.weights[label] * len(members[label])
+        mean = sums[0] / counts[0]
+        return np.where(counts > 0, sums / np.where(counts > 0, counts, 1.0), mean)
+
+    def interval(self, values: Values) -> Interval | None:
+        """Percentile interval of the mean; None where nothing is known about the spread."""
+        if not self.known:
+            return None
+        low, high = np.quantile(self.samples(values)[1:], [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+        return Interval(float(low), float(high))
+
+
+def rank(column: Column, lines: Sequence[Values], *, higher_is_better: bool) -> list[Place]:
+    """Places of lines, in their order; whatever that order is, the places are the same.
+
+    Args:
+        column: what is ranked.
+        lines: each with a score for at least one item of every task.
+        higher_is_better: direction.
+    """
+    ahead = np.zeros((len(lines), 1 + column.resamples), dtype=np.int64)
+    apart = np.zeros((len(lines), len(lines)), dtype=bool)
+    sign = 1.0 if higher_is_better else -1.0
+    whole = [column.samples(line) * sign for line in lines]
+    needed = (1 + _LEVEL) / 2 * column.resamples
+    for one in range(len(lines)):
+        for other in range(one):
+            first, second = whole[one], whole[other]
+            if not _same_items(lines[one], lines[other]):
+                shared = _common(lines[one], lines[other])
+                if not all(shared[0].values()):  # no item of some task in common: nothing to compare
+                    continue
+                first, second = (column.samples(part) * sign for part in shared)
+            gap = first - second
+            better, worse = gap > _EQUAL, gap < -_EQUAL
+            ahead[one] += worse
+            ahead[other] += better
+            sure = max(np.count_nonzero(better[1:]), np.count_nonzero(worse[1:])) >= needed
+            apart[one, other] = apart[other, one] = sure and column.known
+    ranks = 1 + ahead
+    letters = _letters(ranks[:, 0], [line[0] for line in whole], apart)
+    if not column.known:
+        return [Place(int(own[0]), 1, len(lines), text) for own, text in zip(ranks, letters, strict=True)]
+    low = np.quantile(ranks[:, 1:], (1 - _LEVEL) / 2, axis=1, method="lower")
+    high = np.quantile(ranks[:, 1:], (1 + _LEVEL) / 2, axis=1, method="higher")
+    bounds = zip(ranks[:, 0], low, high, letters, strict=True)
+    return [Place(int(own), int(first), int(last), text) for own, first, last, text in bounds]
+
+
+def _same_items(first: Values, second: Values) -> bool:
+    return all(first[task].keys() == second[task].keys() for task in first)
+
+
+def _common(first: Values, second: Values) -> tuple[Values, Values]:
+    """Both lines on the items that both have."""
+    shared = {task: first[task].keys() & second[task].keys() for task in first}
+    return (
+        {task: {item: first[task][item] for item in items} for task, items in shared.items()},
+        {task: {item: second[task][item] for item in items} for task, items in shared.items()},
+    )
+
+
+def _letters(ranks: NDArray[np.int64], means: Sequence[float], apart: NDArray[np.bool_]) -> list[str]:
+    """A letter for each longest run of lines, best first, of which no two are told apart."""
+    order = sorted(range(len(ranks)), key=lambda line: (int(ranks[line]), -means[line]))
+    runs: list[tuple[int, int]] = []
+    for start in range(len(order)):
+        end = start
+        while end + 1 < len(order) and not apart[order[end + 1], order[start : end + 1]].any():
+            end += 1
+        if not runs or end > runs[-1][1]:
+            runs.append((start, end))
+    found = [""] * len(order)
+    for number, (start, end) in enumerate(runs):
+        for line in order[start : end + 1]:
+            found[line] += _letter(number)
+    return found
+
+
+def _letter(number: int) -> str:
+    """A … z, a2 … z2 and so on."""
+    turn, place = divmod(number, len(ascii_lowercase))
+    return ascii_lowercase[place] + (str(turn + 1) if turn else "")

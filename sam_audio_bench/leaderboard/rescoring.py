@@ -1,0 +1,168 @@
+"""Stored answers scored again: the only proof that scores are true. The one part of a leaderboard that needs torch."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sam_audio_bench import audio, registry
+from sam_audio_bench.errors import BenchError
+from sam_audio_bench.files import safe_name
+from sam_audio_bench.leaderboard import reading
+from sam_audio_bench.leaderboard.rows import FAILURES
+from sam_audio_bench.leaderboard.submission import Submission
+from sam_audio_bench.metrics.base import Metric
+from sam_audio_bench.metrics.catalogue import CARDS
+from sam_audio_bench.run.check import cut
+from sam_audio_bench.run.plan import obstacle
+from sam_audio_bench.run.scoring import loaded
+from sam_audio_bench.run.store import PARTS
+from sam_audio_bench.tasks import TaskData
+from sam_audio_bench.types import Item, Separation, Status
+
+__all__ = ["Difference", "Rescored", "rescore"]
+
+_SUFFIXES = (".flac", ".wav")
+
+
+@dataclass
+class Difference:
+    """How far a metric's scores lie from those that were handed in."""
+
+    tolerance: float
+    largest: float = 0.0
+    scores: int = 0
+
+
+@dataclass
+class Rescored:
+    """What scoring again found."""
+
+    metrics: dict[str, Difference] = field(default_factory=dict)
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)  # metric -> why it could not be computed here
+
+
+def rescore(submission: Submission, share: float, seed: int, audio_root: Path | None = None) -> Rescored:
+    """Scores a seeded sample of items again, at least one a task.
+
+    Args:
+        submission: one whose rows were checked.
+        share: of each task's items, from 0 to 1.
+        seed: of the sample; a maintainer chooses one that the submitter could not know.
+        audio_root: run folders with the audio, ``<separator>/<task>/audio``, where the submission holds none.
+    """
+    found = Rescored()
+    for label, task in submission.tasks.items():
+        folder = submission.path / "audio" / safe_name(label)
+        if audio_root is not None:
+            folder = audio_root / safe_name(submission.separator) / safe_name(label) / "audio"
+        (data,) = registry.load_tasks([task["id"]], split=task["split"], subset=task["subset"])
+        metrics = _metrics(submission, task, data, found)
+        count = min(len(data), max(1, math.ceil(share * len(data))))
+        rows = submission.scores[submission.scores["task"] == label]
+        answers = submission.header["answers"].get(label, {})
+        sample = sorted(random.Random(f"{seed}/{label}").sample(data.ids, count))
+        for batch in loaded(data, sample, 1):
+            found.problems += [(f"{label}: {name}", str(error)) for name, error in batch.failures.items()]
+            for item in batch.items:
+                own = rows[rows["item"] == item.id]
+                try:
+                    problems = list(_compare(own, _views(own, folder, answers), item, metrics, found))
+                except BenchError as error:
+                    problems = [str(error)]
+                found.problems += [(f"{label}: {item.id}", problem) for problem in problems]
+    return found
+
+
+def _metrics(submission: Submission, task: Mapping[str, Any], data: TaskData, found: Rescored) -> list[Metric]:
+    """The task's metrics with the parameters that the submission states, as far as this machine has them."""
+    usable = []
+    for name in task["metrics"]:
+        record = submission.metrics[name]
+        try:
+            options = registry.metric_options([name])
+            chosen = {key: value for key, value in record.parameters.items() if key in options}
+            (metric,) = registry.load_metrics([name], chosen)
+            reason = obstacle(metric, data)
+        except BenchError as error:
+            reason = str(error)
+        weights = None if reason else getattr(metric, "weights_sha256", None)
+        if reason is None and weights != record.weights_sha256:
+            reason = f"the weights here are {weights}, not {record.weights_sha256}"
+        if reason is None:
+            usable.append(metric)
+        else:
+            found.skipped[name] = reason
+    return usable
+
+
+def _views(rows: pd.DataFrame, folder: Path, answers: Mapping[str, str]) -> Iterator[tuple[pd.DataFrame, Separation]]:
+    """Each scored answer of an item with its rows; its files must be those that the submission names."""
+    answered = rows[~rows["status"].isin(list(FAILURES))]
+    pickers = answered["picked_by"].fillna("")
+    for (_, picker), own in answered.groupby(["candidate", pickers], sort=True):
+        stem = safe_name(str(own["item"].iloc[0]))
+        first = any(f"{stem}.target.0{suffix}" in answers for suffix in _SUFFIXES)
+        middle = ".0" if first and not picker else ""
+        parts = {part: audio.read(_file(folder, f"{stem}.{part}{middle}", answers)) for part in PARTS}
+        picked_by = str(picker) if picker else None
+        yield own, Separation(target=parts["target"], residual=parts["residual"], picked_by=picked_by)
+
+
+def _file(folder: Path, stem: str, answers: Mapping[str, str]) -> Path:
+    for suffix in _SUFFIXES:
+        name = stem + suffix
+        if name in answers:
+            path = folder / name
+            if reading.digest(path) != answers[name]:
+                raise BenchError(f"expected the answer {name} that was scored, found another file at {path}")
+            return path
+    raise BenchError(f"expected an answer {stem} among those of the submission, found none")
+
+
+def _compare(
+    rows: pd.DataFrame,
+    views: Iterator[tuple[pd.DataFrame, Separation]],
+    item: Item,
+    metrics: Sequence[Metric],
+    found: Rescored,
+) -> Iterator[str]:
+    for own, answer in views:
+        wanted = {row["metric"]: (row["value"], row["status"]) for row in own.to_dict("records")}
+        for metric in metrics:
+            scored = metric.score([cut(item, answer.target.length)], [answer])[0]
+            for column, score in zip(metric.columns, scored, strict=True):
+                if column not in metric.wanted or (score is None and column not in wanted):
+                    continue
+                if score is None or column not in wanted:
+                    yield f"expected {column} to be asked or not as the metric does, found otherwise"
+                    continue
+                problem = _difference(column, wanted[column], (score.value, score.status), found)
+                if problem:
+                    yield problem
+
+
+def _difference(
+    column: str, stated: tuple[float, str], computed: tuple[float | None, Status], found: Rescored
+) -> str | None:
+    card = CARDS.get(column)
+    known = found.metrics.setdefault(column, Difference(1e-6 if card is None else card.tolerance))
+    known.scores += 1
+    value = math.nan if computed[0] is None else computed[0]
+    equal = value == stated[0] or (math.isnan(value) and math.isnan(stated[0]))
+    if stated[1] != computed[1]:
+        return f"expected {column} with status {computed[1]}, scored again, found {stated[1]}"
+    if equal:
+        return None
+    gap = abs(value - stated[0])
+    known.largest = max(known.largest, gap) if math.isfinite(gap) else math.inf
+    if gap <= known.tolerance:
+        return None
+    return f"expected {column} {value:.6g}, scored again, found {stated[0]:.6g}: more than {known.tolerance:g} apart"

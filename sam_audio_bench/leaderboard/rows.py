@@ -1,0 +1,217 @@
+"""Checks of scores, row by row: which items, which metrics, which values may be there.
+
+Every check yields ``(where, what)`` with few words and a count, since a broken file has many broken rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sam_audio_bench.leaderboard.labels import base_metric
+from sam_audio_bench.leaderboard.pinned import ItemList
+from sam_audio_bench.leaderboard.submission import MetricRecord
+from sam_audio_bench.metrics.catalogue import CARDS
+from sam_audio_bench.types import Status
+
+__all__ = ["FAILURES", "KEY", "check_task", "improvements"]
+
+KEY = ["task", "item", "candidate", "picked_by", "metric"]
+FAILURES = frozenset({Status.ERROR, Status.MISSING_MEDIA, Status.LENGTH_MISMATCH, Status.NON_FINITE})
+_ANSWER_FAILURES = FAILURES - {Status.ERROR}  # a metric alone may fail with an error
+_SILENT = frozenset({Status.SILENT_REFERENCE, Status.BOTH_SILENT})
+_LEAK = "leak_db"  # the only score that is asked of absent targets alone
+_RANGES: Mapping[str, tuple[float, float]] = {  # of finite values, by unit
+    "dB": (-400.0, 400.0),  # an improvement may span the floor and the limit of rounding
+    "1-5": (0.0, 6.0),  # regressions may overshoot their scale
+    "1-10": (0.0, 11.0),
+    "cosine": (-1.000001, 1.000001),
+    "MOS": (-0.5, 5.5),
+}
+_SHOWN = 3  # examples in a message
+
+Finding = tuple[str, str]
+
+
+def check_task(
+    label: str, task: Mapping[str, Any], rows: pd.DataFrame, items: ItemList, metrics: Mapping[str, MetricRecord]
+) -> Iterator[Finding]:
+    """Everything that can be wrong with the rows of one task.
+
+    Args:
+        label: the task as rows name it.
+        task: its record in submission.json.
+        rows: of this task.
+        items: what the task really has.
+        metrics: the submission's metrics.
+    """
+    yield from _identity(label, task, items)
+    yield from _unknown(label, task, rows, items)
+    yield from _duplicates(label, rows)
+    yield from _coverage(label, task, rows, items)
+    yield from _values(label, rows, metrics)
+    yield from _statuses(label, rows, items)
+
+
+def _identity(label: str, task: Mapping[str, Any], items: ItemList) -> Iterator[Finding]:
+    pinned = {
+        "data_revision": items.data_revision, "items": len(items.groups), "ids_sha256": items.ids_sha256,
+    }  # fmt: skip
+    for name, wanted in pinned.items():
+        if task[name] != wanted:
+            yield f"{label}: {name}", f"expected {wanted}, as the task has it, found {task[name]}"
+
+
+def _unknown(label: str, task: Mapping[str, Any], rows: pd.DataFrame, items: ItemList) -> Iterator[Finding]:
+    strange = rows[~rows["item"].isin(list(items.groups))]
+    if len(strange):
+        yield label, f"expected items of the task, found {_examples(strange['item'])}"
+    known = rows[rows["item"].isin(list(items.groups))]
+    moved = known[known["item"].map(items.groups) != known["group"]]
+    if len(moved):
+        yield label, f"expected the groups that the task has, found others for {_examples(moved['item'])}"
+    allowed: dict[str, Collection[Any]] = {
+        "seed": {task["seed"]}, "metric": task["metrics"], "candidate": range(task["candidates"]),
+    }  # fmt: skip
+    for column, wanted in allowed.items():
+        other = rows[~rows[column].isin(list(wanted))]
+        if len(other):
+            yield (
+                label,
+                (
+                    f"expected the {column} that submission.json tells of, found {_examples(other[column])} "
+                    f"in {len(other)} rows, such as {other['item'].iloc[0]}"
+                ),
+            )
+    pickers = {None, task["picker"]}
+    other = rows[~rows["picked_by"].map(lambda name: (name if isinstance(name, str) else None) in pickers)]
+    if len(other):
+        yield label, f"expected answers picked by {task['picker']}, found {_examples(other['picked_by'])}"
+
+
+def _duplicates(label: str, rows: pd.DataFrame) -> Iterator[Finding]:
+    twice = rows[rows.duplicated(KEY)]
+    if len(twice):
+        yield label, f"expected each score once, found {len(twice)} twice, such as {_examples(twice['item'])}"
+
+
+def _coverage(label: str, task: Mapping[str, Any], rows: pd.DataFrame, items: ItemList) -> Iterator[Finding]:
+    """Every metric was asked of every item that it can be asked of: no bad item was left out."""
+    first = rows[rows["picked_by"].isna()] if task["picker"] else rows
+    if task["picker"] is None or not first.empty:
+        failed = set(first[first["status"].isin(list(FAILURES))]["item"])
+        for metric in task["metrics"]:
+            found = set(first[first["metric"] == metric]["item"])
+            wanted = set(items.groups)
+            if metric == _LEAK:
+                absent = items.absent if items.absent is not None else _silent(first)
+                wanted = (set(absent) | (failed & found)) if absent is not None else found
+            if found != wanted:
+                yield f"{label}: {metric}", _difference(wanted, found)
+    answered = len(items.groups) - len(_unanswered(rows))
+    if task["answered"] != answered:
+        yield f"{label}: answered", f"expected {answered}, counted from the rows, found {task['answered']}"
+
+
+def _silent(rows: pd.DataFrame) -> set[str] | None:
+    """Items without a target, by what metrics of references say; None: none of them was asked."""
+    asked = rows[rows["metric"].map(_needs_reference)]
+    return set(asked[asked["status"].isin(list(_SILENT))]["item"]) if len(asked) else None
+
+
+def _needs_reference(metric: str) -> bool:
+    """Whether a score is a ratio to the reference, whose silence leaves it undefined."""
+    card = CARDS.get(metric)
+    return card is not None and "reference" in card.needs and card.unit == "dB" and metric != _LEAK
+
+
+def _unanswered(rows: pd.DataFrame) -> set[str]:
+    return set(rows[rows["status"].isin(list(_ANSWER_FAILURES))]["item"]) | {
+        str(item) for item, own in rows.groupby("item")["status"] if (own == Status.ERROR).all()
+    }
+
+
+def _difference(wanted: Collection[str], found: Collection[str]) -> str:
+    lacking, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
+    what = f"expected {len(wanted)} items, found {len(found)}"
+    what += f"; without {_examples(pd.Series(lacking))}" if lacking else ""
+    return what + (f"; not asked of {_examples(pd.Series(extra))}" if extra else "")
+
+
+def _values(label: str, rows: pd.DataFrame, metrics: Mapping[str, MetricRecord]) -> Iterator[Finding]:
+    for metric, own in rows.groupby("metric", sort=True):
+        values = own["value"].to_numpy(dtype="float64")
+        low, high = _RANGES.get(metrics[str(metric)].unit if metric in metrics else "", (-math.inf, math.inf))
+        outside = np.isfinite(values) & ((values < low) | (values > high))
+        if outside.any():
+            worst = own["item"][outside]
+            yield f"{label}: {metric}", f"expected values from {low:g} to {high:g}, found others for {_examples(worst)}"
+
+
+def _statuses(label: str, rows: pd.DataFrame, items: ItemList) -> Iterator[Finding]:
+    values, statuses = rows["value"].to_numpy(dtype="float64"), rows["status"]
+    known = statuses.isin([status.value for status in Status]).to_numpy()
+    is_ok, perfect = (statuses == Status.OK).to_numpy(), (statuses == Status.PERFECT).to_numpy()
+    valued = statuses.isin([Status.OK, Status.PERFECT, Status.SILENT_ESTIMATE, Status.BOTH_SILENT]).to_numpy()
+    rules = {
+        "a status that exists": ~known,
+        "a finite value where the status is ok": is_ok & ~np.isfinite(values),
+        "an infinite value where the status is perfect": perfect & ~np.isinf(values),
+        "no value where the status says there is none": known & ~valued & ~np.isnan(values),
+    }
+    for wanted, broken in rules.items():
+        if broken.any():
+            examples = [
+                f"{item} ({status})" for item, status in zip(rows["item"][broken], statuses[broken], strict=True)
+            ]
+            yield label, f"expected {wanted}, found otherwise for {_examples(pd.Series(examples))}"
+    yield from _consistent(label, rows, items)
+
+
+def _consistent(label: str, rows: pd.DataFrame, items: ItemList) -> Iterator[Finding]:
+    """An answer that is broken is broken for every metric; a target is absent for all metrics or for none."""
+    views = rows.groupby(["item", "candidate", rows["picked_by"].fillna("")], sort=True)["status"]
+    broken = views.apply(lambda own: own.isin(list(_ANSWER_FAILURES)).mean())
+    half = broken[(broken > 0) & (broken < 1)]
+    if len(half):
+        names = pd.Series([key[0] for key in half.index])
+        yield (
+            label,
+            f"expected an answer that cannot be scored to have no score at all, found some for {_examples(names)}",
+        )
+    asked = rows[rows["metric"].map(_needs_reference) & ~rows["status"].isin(list(FAILURES))]
+    if items.absent is not None and len(asked):
+        silent = asked["status"].isin(list(_SILENT)).to_numpy()
+        wrong = asked[silent != asked["item"].isin(list(items.absent)).to_numpy()]
+        if len(wrong):
+            yield (
+                label,
+                f"expected silent references where the target is absent, found others: {_examples(wrong['item'])}",
+            )
+
+
+def improvements(rows: pd.DataFrame) -> dict[tuple[str, str, str], float]:
+    """What every improvement says of the mixture: (task, metric, item) -> score less its improvement, where finite.
+
+    It is the same for every separator, so that a score that was changed alone is noticed.
+    """
+    plain = rows[rows["picked_by"].isna() & (rows["candidate"] == 0) & (rows["status"] == Status.OK)]
+    columns = plain["task"].tolist(), plain["metric"].tolist(), plain["item"].tolist(), plain["value"].tolist()
+    values = {(task, metric, item): value for task, metric, item, value in zip(*columns, strict=True)}
+    found = {}
+    for (task, metric, item), value in values.items():
+        base = base_metric(metric)
+        if base is not None and (task, base, item) in values:
+            found[task, base, item] = values[task, base, item] - value
+    return found
+
+
+def _examples(values: pd.Series[Any] | Sequence[Any]) -> str:
+    """The first few different values, and how many more there are."""
+    different = sorted({str(value) for value in values})
+    more = len(different) - _SHOWN
+    return ", ".join(different[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

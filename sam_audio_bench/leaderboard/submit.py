@@ -1,0 +1,268 @@
+"""From finished runs to a submission: all of it or nothing."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow
+from pyarrow import parquet
+
+from sam_audio_bench.errors import Precondition, StoreError, UsageError
+from sam_audio_bench.files import dump_json, safe_name, sha256, write_json
+from sam_audio_bench.leaderboard import log, reading
+from sam_audio_bench.leaderboard.card import card_of
+from sam_audio_bench.leaderboard.labels import BASELINES, REPORTED, folder_of, task_label
+from sam_audio_bench.leaderboard.submission import HEADER, SCORES, Submission, aggregates, metric_records
+from sam_audio_bench.leaderboard.validate import Problem, check_submission
+from sam_audio_bench.run.results import find_runs
+from sam_audio_bench.run.store import COLUMNS, SCORE_TYPES, RunFolder, failed
+from sam_audio_bench.tasks import TASKS
+from sam_audio_bench.types import Status
+
+__all__ = ["Submitted", "submit"]
+
+_SHOWN = 5  # problems in a message
+_DIGITS = 12  # of a digest that serves as a revision
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submitted:
+    """What was, or would be, added to a leaderboard."""
+
+    folder: Path
+    header: Mapping[str, Any]
+    size: int  # bytes
+    written: bool
+    note: str = ""  # why it was not
+
+
+def submit(
+    runs: Sequence[Path], to: Path, *, card: Path | None = None, revision: str | None = None,
+    with_audio: bool = False, dry_run: bool = False,
+) -> list[Submitted]:  # fmt: skip
+    """Adds the separators of finished runs to a leaderboard, each as one submission.
+
+    A baseline that the leaderboard has already is left as it is: `sabench eval` runs ``mixture`` along.
+
+    Args:
+        runs: run folders, or folders that hold them.
+        to: the leaderboard, with ``results/`` and ``log.jsonl``; made where there is none.
+        card: TOML or JSON that describes the separator; not needed for built-in ones.
+        revision: of the separator; None: its model's, else the digest of its weights, else that of its answers.
+        with_audio: hand in the answers too, so that anyone can score them again.
+        dry_run: check everything, write nothing.
+
+    Raises:
+        UsageError: runs that cannot be submitted as they are. Precondition: no run, or a submission that is there
+            already. StoreError: a run whose files are damaged or do not pass the validation.
+    """
+    folders = [RunFolder.open(path) for path in find_runs(runs)]
+    for folder in folders:
+        _check_run(folder)
+    names = list(dict.fromkeys(folder.header["model"]["name"] for folder in folders))
+    if (card or revision) and len([name for name in names if name not in BASELINES]) > 1:
+        raise UsageError(f"expected runs of one separator with --card or --revision, found {', '.join(names)}")
+    added: list[Submitted] = []
+    before = (to / log.LOG).read_bytes() if (to / log.LOG).exists() else None
+    try:
+        for name in names:
+            own = [folder for folder in folders if folder.header["model"]["name"] == name]
+            file = None if name in BASELINES else card
+            added.append(_submit(name, own, to, file, revision, with_audio=with_audio, dry_run=dry_run))
+    except BaseException:
+        for done in added:
+            if done.written:
+                _remove(done.folder)
+        if before is None:
+            (to / log.LOG).unlink(missing_ok=True)
+        elif not dry_run:
+            (to / log.LOG).write_bytes(before)
+        raise
+    return added
+
+
+def _submit(
+    name: str, folders: Sequence[RunFolder], to: Path, card: Path | None, revision: str | None,
+    *, with_audio: bool, dry_run: bool,
+) -> Submitted:  # fmt: skip
+    if safe_name(name) == REPORTED:
+        raise UsageError(f"expected another name than {name!r}, which is the folder of papers' numbers")
+    answers = {_label(folder): _answers(folder) for folder in folders}
+    header = _header(name, folders, card_of(name, card), answers, revision)
+    header["has_audio"] = with_audio
+    place = folder_of(to / "results", name, header["separator"]["revision"])
+    earlier = sorted(place.parent.glob(f"*/{HEADER}"))
+    if name in BASELINES and earlier:
+        note = f"{name} is there already"
+        return Submitted(folder=earlier[-1].parent, header=header, size=0, written=False, note=note)
+    if place.exists():
+        raise Precondition(
+            f"expected a new revision of {name}, found {place}, which was submitted already; say --revision"
+        )
+    with tempfile.TemporaryDirectory(prefix=".submitting-", dir=None if dry_run else _existing(to)) as temporary:
+        staged = Path(temporary) / place.name
+        _write(staged, header, folders, with_audio=with_audio)
+        problems, submission = check_submission(staged, moving=True)
+        if problems or submission is None:
+            raise StoreError(_explain(name, problems))
+        size = sum(path.stat().st_size for path in reading.files_below(staged))
+        if dry_run:
+            return Submitted(folder=place, header=submission.header, size=size, written=False, note="dry run")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        staged.rename(place)
+    try:
+        log.append(to, Submission.read(place), event="submitted")
+    except BaseException:
+        _remove(place)
+        raise
+    return Submitted(folder=place, header=submission.header, size=size, written=True)
+
+
+def _check_run(folder: RunFolder) -> None:
+    """One sentence for each reason why a run cannot be submitted."""
+    header, task = folder.header, folder.header["task"]
+    if header["status"] not in ("success", "partial"):
+        raise UsageError(f"expected a finished run, found status {header['status']} in {folder.path}; run it again")
+    if header["shard"] is not None:
+        raise UsageError(
+            f"expected a whole run, found a shard in {folder.path}; put them together with `sabench merge`"
+        )
+    if task["id"] not in TASKS or task.get("prompts", "given") != "given":
+        raise UsageError(
+            f"expected a task of the catalogue asked by its own prompts, found {task['id']} in {folder.path}; "
+            "`sabench list tasks` names them"
+        )
+    if len(folder.items) < task["items"]:
+        raise UsageError(
+            f"expected all {task['items']} items of {task['id']}, found {len(folder.items)} in {folder.path}; "
+            "run it without --limit, --sample-id and --shard"
+        )
+
+
+def _label(folder: RunFolder) -> str:
+    return task_label(folder.header["task"])
+
+
+def _answers(folder: RunFolder) -> dict[str, str]:
+    """Digest of every scored answer, after a look at the files themselves."""
+    found: dict[str, str] = {}
+    for record in folder.items.values():
+        if failed(record):
+            continue
+        stored = [record, *(kept for number, kept in record.get("kept", {}).items() if number == "0")]
+        for answer in stored:
+            for part in ("target", "residual"):
+                found[answer[part]] = reading.digest(folder.path / "audio" / answer[part])
+        for part in ("target", "residual"):
+            if found[record[part]] != record["sha256"][part]:
+                raise StoreError(
+                    f"expected the answer that was scored at {folder.path / 'audio' / record[part]}, found another; "
+                    "score it again with `sabench score`"
+                )
+    return dict(sorted(found.items()))
+
+
+def _header(
+    name: str, folders: Sequence[RunFolder], card: Mapping[str, Any], answers: Mapping[str, Any], revision: str | None
+) -> dict[str, Any]:
+    models = {dump_json(folder.header["model"]) for folder in folders}
+    if len(models) > 1:
+        raise UsageError(f"expected runs of one {name}, found {len(models)} that differ in weights or settings")
+    first, model = folders[0].header, folders[0].header["model"]
+    weights = model["weights_sha256"]
+    known = revision or model["revision"] or (weights and weights[:_DIGITS])
+    scores = _scores(folders)
+    metrics = _metrics(folders)
+    commit = first["git"]
+    return {
+        "schema_version": 1,
+        "date": log.today(),
+        "separator": {
+            "name": name,
+            "revision": known or f"answers-{sha256(dump_json(answers).encode())[:_DIGITS]}",
+            **{key: model[key] for key in ("class", "weights_sha256", "settings", "oracle")},
+            **card,
+        },
+        "hardware": first["hardware"],
+        "packages": first["packages"],
+        "commit": commit["commit"] if commit else None,
+        "tasks": [_task(folder) for folder in folders],
+        "metrics": metrics,
+        "aggregates": aggregates(scores, metric_records(metrics)),
+        "scores_sha256": "",
+        "has_audio": False,
+        "answers": dict(answers),
+    }
+
+
+def _task(folder: RunFolder) -> dict[str, Any]:
+    header, scored = folder.header, set(folder.frame()["metric"])
+    task, timing = header["task"], header["timing"]
+    return {
+        **{key: task[key] for key in ("id", "version", "split", "subset", "data_revision", "items", "ids_sha256")},
+        "answered": sum(not failed(record) for record in folder.items.values()),
+        "metrics": [record["id"] for record in header["metrics"] if record["id"] in scored],
+        "seed": header["seed"],
+        "candidates": header.get("candidates", 1),
+        "picker": (header.get("picker") or {}).get("name"),
+        "align": header["align"],
+        "stereo": header["stereo"],
+        "real_time_factor": timing["real_time_factor"],
+        "peak_memory_mib": timing["peak_memory_mib"],
+        "command": header["command"],
+    }
+
+
+def _metrics(folders: Iterable[RunFolder]) -> list[dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for folder in folders:
+        scored = set(folder.frame()["metric"])
+        for record in folder.header["metrics"]:
+            known = found.setdefault(record["id"], record) if record["id"] in scored else record
+            if dump_json(known) != dump_json(record):
+                raise UsageError(
+                    f"expected {record['id']} computed in one way, found two in the runs; score {folder.path} again"
+                )
+    return list(found.values())
+
+
+def _scores(folders: Sequence[RunFolder]) -> pd.DataFrame:
+    frames = [folder.frame().assign(task=_label(folder)) for folder in folders]
+    frame = pd.concat(frames, ignore_index=True)[list(COLUMNS)]
+    return frame.assign(status=[str(Status(status)) for status in frame["status"]])
+
+
+def _write(folder: Path, header: dict[str, Any], folders: Sequence[RunFolder], *, with_audio: bool) -> None:
+    folder.mkdir(parents=True)
+    table = pyarrow.Table.from_pandas(_scores(folders), schema=SCORE_TYPES, preserve_index=False)
+    parquet.write_table(table, folder / SCORES, compression="zstd")
+    if with_audio:
+        for run in folders:
+            goal = folder / "audio" / safe_name(_label(run))
+            goal.mkdir(parents=True)
+            for name in header["answers"][_label(run)]:
+                shutil.copyfile(run.path / "audio" / name, goal / name)
+    header["scores_sha256"] = reading.digest(folder / SCORES)
+    write_json(folder / HEADER, header)
+
+
+def _existing(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.parent.is_dir() and not any(folder.parent.iterdir()):
+        folder.parent.rmdir()
+
+
+def _explain(name: str, problems: Sequence[Problem]) -> str:
+    shown = "; ".join(f"{problem.where}: {problem.what}" for problem in problems[:_SHOWN])
+    return f"expected runs of {name} that pass the validation, found {len(problems)} problems, none written: {shown}"

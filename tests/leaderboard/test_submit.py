@@ -1,0 +1,229 @@
+"""Submitting: all or nothing, nothing asked that can be found out, every attempt counted."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from pyarrow import Table, parquet
+
+from sam_audio_bench.cli import group
+from sam_audio_bench.errors import BenchError, Precondition, StoreError, UsageError
+from sam_audio_bench.files import load_json, write_json
+from sam_audio_bench.leaderboard import log, reading
+from sam_audio_bench.leaderboard import submit as submitting
+from sam_audio_bench.leaderboard.hub import card_block, evaluation_results, write_hub_files
+from sam_audio_bench.leaderboard.submission import Submission, find_submissions
+from sam_audio_bench.leaderboard.submit import submit
+from sam_audio_bench.leaderboard.validate import validate
+from sam_audio_bench.run.evaluate import evaluate
+from sam_audio_bench.run.store import SCORE_TYPES
+
+
+@pytest.fixture
+def runs(finished_runs: Path, tmp_path: Path) -> Path:
+    """A copy of the finished runs, to damage."""
+    return Path(shutil.copytree(finished_runs, tmp_path / "runs"))
+
+
+def run_of(runs: Path, separator: str = "spectral-gate") -> Path:
+    """The run folder of a separator."""
+    return runs / separator / "music@1-mini"
+
+
+def call(*words: str) -> Result:
+    """A command of the command line."""
+    return CliRunner().invoke(group, list(words))
+
+
+def test_what_a_submission_holds(pristine_board: Path) -> None:
+    folders = find_submissions(pristine_board / "results")
+    assert [folder.parent.name for folder in folders] == ["mixture", "silence", "spectral-gate"]
+    header = Submission.read(folders[-1]).header
+    assert reading.violations(header, "submission") == []
+    assert header["separator"]["licence"] == "Apache-2.0"
+    assert "Boll" in header["separator"]["summary"]
+    (task,) = header["tasks"]
+    assert (task["id"], task["items"], task["answered"], task["seed"]) == ("music", 14, 14, 0)
+    assert task["real_time_factor"] > 0
+    assert len(header["answers"]["music@1-mini"]) == 28
+    assert sorted(path.name for path in folders[-1].iterdir()) == ["audio", "scores.parquet", "submission.json"]
+
+
+def test_without_audio_only_digests_are_handed_in(runs: Path, tmp_path: Path) -> None:
+    (done,) = submit([run_of(runs)], tmp_path / "board")
+    assert sorted(path.name for path in done.folder.iterdir()) == ["scores.parquet", "submission.json"]
+    report = validate(tmp_path / "board", share=1.0, audio=runs)
+    assert report.ok
+    assert report.rescored["si_sdr_i"]["scores"] == 14
+    (run_of(runs) / "audio" / "music-03.target.flac").write_bytes(b"another")
+    report = validate(tmp_path / "board", share=1.0, audio=runs)
+    assert "music-03: expected the answer music-03.target.flac that was scored" in "".join(
+        f"{problem.where.rpartition(' ')[2]}: {problem.what}" for problem in report.problems
+    )
+
+
+def test_dry_run_writes_nothing(runs: Path, tmp_path: Path) -> None:
+    (done,) = submit([run_of(runs)], tmp_path / "board", dry_run=True)
+    assert (done.written, done.note) == (False, "dry run")
+    assert not (tmp_path / "board").exists()
+
+
+def test_nothing_is_left_when_a_later_separator_cannot_be_submitted(runs: Path, tmp_path: Path) -> None:
+    board = tmp_path / "board"
+    submit([run_of(runs, "silence")], board)
+    before = {path: path.read_bytes() for path in board.rglob("*") if path.is_file()}
+    write_json(run_of(runs) / "run.json", load_json(run_of(runs) / "run.json"))
+    (run_of(runs) / "audio" / "music-00.target.flac").write_bytes(b"not what was scored")
+    with pytest.raises(StoreError, match=r"expected the answer that was scored .*; score it again"):
+        submit([run_of(runs, "mixture"), run_of(runs)], board)
+    assert {path: path.read_bytes() for path in board.rglob("*") if path.is_file()} == before
+
+
+def test_nothing_is_left_when_the_log_cannot_be_written(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(submitting.log, "append", fail)
+    with pytest.raises(OSError, match="disk full"):
+        submit([run_of(runs)], tmp_path / "board")
+    assert [path for path in (tmp_path / "board").rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"status": "cancelled"}, "expected a finished run, found status cancelled"),
+        ({"shard": [1, 2]}, "expected a whole run, found a shard"),
+    ],
+)
+def test_runs_that_cannot_be_submitted(runs: Path, tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    path = run_of(runs) / "run.json"
+    write_json(path, load_json(path) | change)
+    with pytest.raises(UsageError, match=message):
+        submit([run_of(runs)], tmp_path / "board")
+
+
+def test_a_part_of_a_task_is_no_submission(tmp_path: Path) -> None:
+    evaluate("silence", ["music"], split="mini", metrics=["snr"], limit=2, output=tmp_path / "runs", progress=False)
+    with pytest.raises(UsageError, match="expected all 14 items of music, found 2"):
+        submit([tmp_path / "runs" / "silence"], tmp_path / "board")
+
+
+def test_anyones_data_are_no_task_of_a_leaderboard(small_task: Path, tmp_path: Path) -> None:
+    evaluate("silence", [str(small_task)], metrics=["snr"], output=tmp_path / "runs", progress=False)
+    with pytest.raises(UsageError, match="expected a task of the catalogue asked by its own prompts, found small"):
+        submit([tmp_path / "runs" / "silence"], tmp_path / "board")
+
+
+def test_a_revision_is_submitted_once_and_baselines_stay(runs: Path, pristine_board: Path) -> None:
+    with pytest.raises(Precondition, match="which was submitted already; say --revision"):
+        submit([run_of(runs)], pristine_board)
+    (done,) = submit([run_of(runs, "mixture")], pristine_board)
+    assert (done.written, done.note) == (False, "mixture is there already")
+
+
+def rename(run: Path, name: str) -> None:
+    """Lets a run be one of a stranger's separator."""
+    header = load_json(run / "run.json")
+    header["model"] |= {"name": name, "class": "theirs:Model"}
+    write_json(run / "run.json", header)
+    frame = reading.scores(run / "scores.parquet").assign(separator=name)
+    parquet.write_table(Table.from_pandas(frame, schema=SCORE_TYPES, preserve_index=False), run / "scores.parquet")
+
+
+def test_a_strangers_separator_needs_a_card(runs: Path, tmp_path: Path) -> None:
+    rename(run_of(runs), "their-model")
+    with pytest.raises(UsageError, match=r"expected summary, authors, licence, training_data of their-model in a file"):
+        submit([run_of(runs)], tmp_path / "board")
+    card = tmp_path / "card.toml"
+    card.write_text('summary = "s"\nauthors = ["A"]\nlicence = "MIT"\ntraining_data = ["FSD50K"]\n')
+    (done,) = submit([run_of(runs)], tmp_path / "board", card=card, revision="v1")
+    assert done.folder == tmp_path / "board" / "results" / "their-model" / "v1"
+    assert done.header["separator"]["parameters"] is None
+    card.write_text('auhtors = ["A"]\n')
+    with pytest.raises(UsageError, match="found auhtors"):
+        submit([run_of(runs)], tmp_path / "board", card=card, revision="v2")
+
+
+def test_names_cannot_leave_the_leaderboard(runs: Path, tmp_path: Path) -> None:
+    rename(run_of(runs), "../../evil")
+    card = tmp_path / "card.json"
+    card.write_text(json.dumps({"summary": "s", "authors": ["A"], "licence": "MIT", "training_data": []}))
+    (done,) = submit([run_of(runs)], tmp_path / "board", card=card, revision="../up")
+    assert done.folder.resolve().is_relative_to((tmp_path / "board" / "results").resolve())
+    assert validate(tmp_path / "board", share=None).ok
+    rename(run_of(runs), "reported")
+    with pytest.raises(UsageError, match="expected another name"):
+        submit([run_of(runs)], tmp_path / "board", card=card)
+
+
+def test_withdrawing_keeps_the_row_and_counts_the_attempt(board: Path) -> None:
+    (folder,) = (board / "results" / "spectral-gate").iterdir()
+    with pytest.raises(UsageError, match="expected a reason"):
+        log.withdraw(board, Submission.read(folder), " ")
+    log.withdraw(board, Submission.read(folder), "a bug in the gate")
+    entries = log.read(board)
+    assert [entry["event"] for entry in entries] == ["submitted"] * 3 + ["withdrawn"]
+    assert ("spectral-gate", folder.name) not in log.standing(entries)
+    assert log.attempts(entries)["spectral-gate"] == 1
+    assert validate(board, share=None).ok
+    with pytest.raises(UsageError, match="expected a submission that stands"):
+        log.withdraw(board, Submission.read(folder), "again")
+
+
+@pytest.mark.parametrize("damage", ["changed", "removed", "moved"])
+def test_the_log_cannot_be_rewritten(board: Path, damage: str) -> None:
+    path = board / log.LOG
+    lines = path.read_text().splitlines(keepends=True)
+    lines = {
+        "changed": [lines[0].replace("submitted", "submitted "), *lines[1:]],
+        "removed": lines[1:],
+        "moved": [lines[1], lines[0], *lines[2:]],
+    }[damage]
+    path.write_text("".join(lines))
+    with pytest.raises(StoreError, match="expected an unbroken log"):
+        log.read(board)
+    assert not validate(board, share=None).ok
+
+
+def test_hub_files_are_yaml_and_replace_their_own_block(pristine_board: Path, tmp_path: Path) -> None:
+    yaml = pytest.importorskip("yaml")
+    (folder,) = (pristine_board / "results" / "spectral-gate").iterdir()
+    header = Submission.read(folder).header
+    (result,) = yaml.safe_load(evaluation_results(header))
+    wanted = next(record for record in header["aggregates"] if record["metric"] == "si_sdr_i")
+    assert result["value"] == wanted["value"]
+    assert result["dataset"]["task_id"] == "music@1-mini"
+    (tmp_path / "README.md").write_text("# Mine\n")
+    for _ in range(2):
+        write_hub_files(tmp_path, header)
+    assert (tmp_path / "README.md").read_text() == "# Mine\n\n" + card_block(header)
+
+
+def test_the_command_line(runs: Path, tmp_path: Path) -> None:
+    board = str(tmp_path / "board")
+    done = call("leaderboard", "submit", str(runs), "--to", board, "--with-audio", "--hub", str(tmp_path / "hub"))
+    assert done.exit_code == 0, done.output
+    assert "Next: sabench leaderboard validate" in done.stderr
+    assert (tmp_path / "hub" / ".eval_results" / "sam-audio-bench.yaml").exists()
+    done = call("leaderboard", "validate", board, "--all", "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["ok"] is True
+    (folder,) = (tmp_path / "board" / "results" / "silence").iterdir()
+    (folder / "scores.parquet").write_bytes(b"")
+    done = call("leaderboard", "validate", board, "--json")
+    assert done.exit_code == 1
+    found = json.loads(done.stdout)
+    assert found["ok"] is False
+    assert {"where", "what"} == set(found["problems"][0])
+    done = call("leaderboard", "withdraw", "silence", folder.name, "--reason", "it is silent", "--from", board)
+    assert done.exit_code == 0, done.output
+    assert "it is silent" in call("leaderboard", "log", board).stdout
+    assert isinstance(call("leaderboard", "validate", str(tmp_path)).exception, BenchError)
