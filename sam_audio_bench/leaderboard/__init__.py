@@ -14,6 +14,12 @@
     ranking     ranks, their intervals, and groups that cannot be told apart
     board       all submissions as one value, from which every page is made
     reported    numbers of papers, which nobody measured here
+    previews    something to listen to
+    pictures    small PNG files
+    sitedata    data.json
+    figures     figures as SVG
+    site        the pages
 
-Importing this package does not import torch; only `rescoring` does, when audio is scored again.
+Importing this package does not import torch; only `rescoring` and `previews`
+do, which touch audio.
 """

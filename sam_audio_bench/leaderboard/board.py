@@ -122,12 +122,12 @@ class Board:
             if not values:
                 continue
             row: dict[str, Any] = {"line": line.id, "tasks": len(values), "of": len(tasks), "why": line.standing}
-            row |= {"value": None, "low": None, "high": None}
+            cells = [self.cells[task][metric][line.id] for task in values]
+            row |= {"value": None, "low": None, "high": None, "capped": sum(cell["capped"] for cell in cells)}
             if len(values) == len(tasks):
                 interval = column.interval(values)
                 row |= {"value": rounded(column.samples(values)[0])}
                 row |= {"low": rounded(interval.low), "high": rounded(interval.high)} if interval else {}
-            cells = [self.cells[task][metric][line.id] for task in values]
             row["why"] = row["why"] or ("" if row["value"] is not None else "tasks missing")
             row["why"] = row["why"] or next((cell["why"] for cell in cells if cell["why"]), "")
             if not row["why"]:
@@ -141,7 +141,7 @@ class Board:
         return _in_order(rows, better)
 
     def _label(self, board: Mapping[str, Any], name: str) -> str:
-        return task_label({"id": name, "version": TASKS[name].version, **board})
+        return task_label({**board, "id": name, "version": TASKS[name].version})
 
 
 def read_board(root: Path) -> Board:

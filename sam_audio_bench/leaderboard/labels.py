@@ -9,7 +9,7 @@ from typing import Any
 from sam_audio_bench.files import safe_name
 from sam_audio_bench.separators import CARDS
 
-__all__ = ["BASELINES", "REPORTED", "base_metric", "folder_of", "kind_of", "line_name", "task_label"]
+__all__ = ["BASELINES", "REPORTED", "base_metric", "folder_of", "kind_of", "line_name", "number", "task_label"]
 
 BASELINES = frozenset({"mixture", "silence"})
 """Separators that do nothing: the floor of every table."""
@@ -53,3 +53,15 @@ def line_name(separator: str, picked_by: str | None = None, candidates: int = 1)
 def base_metric(metric: str) -> str | None:
     """What an improvement improves on: ``si_sdr`` of ``si_sdr_i``; None for any other score."""
     return metric[:-2] if metric.endswith("_i") else None
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A number as readers see it: a true minus, no negative zero, and a dash where nothing is known.
+
+    >>> number(-0.25, 1), number(None), number(-0.0001)
+    ('−0.2', '—', '0.00')
+    """
+    if value is None:
+        return "—"
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text.replace("-", "−")

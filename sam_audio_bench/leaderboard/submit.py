@@ -215,8 +215,13 @@ def _task(folder: RunFolder) -> dict[str, Any]:
         "stereo": header["stereo"],
         "real_time_factor": timing["real_time_factor"],
         "peak_memory_mib": timing["peak_memory_mib"],
-        "command": header["command"],
+        "command": [_without_place(word) for word in header["command"]],
     }
+
+
+def _without_place(word: str) -> str:
+    """An absolute path names a person and a machine: its last part is enough."""
+    return Path(word).name if Path(word).is_absolute() else word
 
 
 def _metrics(folders: Iterable[RunFolder]) -> list[dict[str, Any]]:

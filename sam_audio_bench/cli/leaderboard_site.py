@@ -1,0 +1,52 @@
+"""``sabench leaderboard previews`` and ``build``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from sam_audio_bench.cli.output import note
+
+__all__ = ["build", "previews"]
+
+_BOARD = Path("leaderboards")
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--to", "board", type=click.Path(path_type=Path), default=_BOARD, show_default=True, help="Leaderboard.")
+@click.option("--items", type=click.IntRange(1), default=1, show_default=True, help="How many a task.")
+@click.option("--judge", help="A judge's folder or name, whose ratings over time are shown; default: none.")
+def previews(runs: tuple[Path, ...], board: Path, items: int, judge: str | None) -> None:
+    """Make small sound files and spectrograms of some items for the site; RUNS are those that were submitted."""
+    from sam_audio_bench.leaderboard.previews import make_previews
+
+    loaded = None
+    if judge is not None:
+        from sam_audio_bench.judge import load
+
+        loaded = load(judge)
+    written = make_previews(board, runs, items=items, judge=loaded)
+    click.echo(f"{len(written)} items in {board / 'site' / 'listen'}")
+
+
+@click.command()
+@click.argument("board", type=click.Path(path_type=Path), default=_BOARD)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the site; default: site/ in the leaderboard.")
+@click.option("--check", is_flag=True, help="Write nothing; exit code 1 if the site is not what would be written.")
+def build(board: Path, out: Path | None, check: bool) -> None:
+    """Write the site of a leaderboard: static pages that open from a disk."""
+    from sam_audio_bench.leaderboard.site import build as write
+    from sam_audio_bench.leaderboard.site import differences
+
+    if check:
+        different = differences(board)
+        for name in different:
+            click.echo(name)
+        if different:
+            note(f"{len(different)} files are out of date: sabench leaderboard build {board}")
+        sys.exit(1 if different else 0)
+    pages = write(board, out)
+    click.echo(f"{len(pages)} files; open {(out or board / 'site') / 'index.html'}")

@@ -1,0 +1,248 @@
+"""Figures as SVG text: no script draws them, and their colours follow the page's.
+
+Every figure has a title for screen readers; the numbers stand in a table beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+from sam_audio_bench.leaderboard.labels import number
+
+__all__ = ["Point", "bar", "boxes", "pareto", "radar", "timeline", "tracks"]
+
+_WIDTH = 720.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A separator in a plane."""
+
+    name: str
+    href: str
+    kind: str  # "separator", "baseline" or "oracle", a class of the style sheet
+    x: float
+    y: float
+    low: float | None = None  # of y
+    high: float | None = None
+
+
+def bar(value: float, low: float | None, high: float | None, ends: tuple[float, float]) -> Markup:
+    """A mean with its interval between the ends of a column, as wide as a table's cell."""
+    span = (ends[1] - ends[0]) or 1.0
+
+    def place(one: float) -> float:
+        return 4 + 112 * min(max((one - ends[0]) / span, 0.0), 1.0)
+
+    whisker = ""
+    if low is not None and high is not None:
+        whisker = f'<path class="whisker" d="M{place(low):.1f} 8H{place(high):.1f}"/>'
+    zero = f'<path class="zero" d="M{place(0):.1f} 1V15"/>' if ends[0] < 0 < ends[1] else ""
+    return Markup(
+        f'<svg class="bar" viewBox="0 0 120 16" width="120" height="16" aria-hidden="true">{zero}{whisker}'
+        f'<circle class="dot" cx="{place(value):.1f}" cy="8" r="4"/></svg>'
+    )
+
+
+def pareto(points: Sequence[Point], *, x_label: str, y_label: str, higher_is_better: bool, title: str) -> Markup:
+    """Quality against a cost on a logarithmic axis; the line joins those that nobody beats in both."""
+    left, right, top, bottom = 62.0, _WIDTH - 16, 14.0, 300.0
+    exponents = [math.log10(point.x) for point in points]
+    first, last = math.floor(min(exponents)), math.ceil(max(exponents))
+    last = max(last, first + 1)
+    bounds = [bound for point in points for bound in (point.low, point.high, point.y) if bound is not None]
+    ticks = _ticks(min(bounds), max(bounds))
+
+    def across(x: float) -> float:
+        return left + (right - left) * (math.log10(x) - first) / (last - first)
+
+    def up(y: float) -> float:
+        return bottom - (bottom - top) * (y - ticks[0]) / (ticks[-1] - ticks[0])
+
+    parts = [
+        f'<path class="grid" d="M{left} {up(tick):.1f}H{right}"/>'
+        f'<text x="{left - 8}" y="{up(tick) + 4:.1f}" text-anchor="end">{number(tick, 1)}</text>'
+        for tick in ticks
+    ]
+    for exponent in range(first, last + 1):
+        x = across(10.0**exponent)
+        parts.append(f'<path class="grid" d="M{x:.1f} {top}V{bottom}"/>')
+        parts.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{_power(exponent)}</text>')
+    front = _front(points, higher_is_better)
+    if len(front) > 1:
+        line = "L".join(f"{across(point.x):.1f} {up(point.y):.1f}" for point in front)
+        parts.append(f'<path class="front" d="M{line}"/>')
+    for point in points:
+        if point.low is not None and point.high is not None:
+            x = across(point.x)
+            parts.append(f'<path class="whisker" d="M{x:.1f} {up(point.low):.1f}V{up(point.high):.1f}"/>')
+    parts += [_dot(point, across(point.x), up(point.y)) for point in points]
+    parts += _names(points, [(across(point.x), up(point.y)) for point in points], right)
+    parts.append(
+        f'<text class="axis" x="{(left + right) / 2}" y="{bottom + 38}" text-anchor="middle">{escape(x_label)}</text>'
+    )
+    turned = f'transform="translate(14 {(top + bottom) / 2}) rotate(-90)"'
+    parts.append(f'<text class="axis" {turned} text-anchor="middle">{escape(y_label)}</text>')
+    return _svg(parts, _WIDTH, bottom + 46, title, "plot")
+
+
+def _dot(point: Point, x: float, y: float) -> str:
+    what = escape(f"{point.name}: {number(point.y, 2)}")
+    return (
+        f'<a href="{escape(point.href)}"><circle class="dot {point.kind}" cx="{x:.1f}" cy="{y:.1f}" r="6">'
+        f"<title>{what}</title></circle></a>"
+    )
+
+
+def _names(points: Sequence[Point], places: Sequence[tuple[float, float]], right: float) -> list[str]:
+    """Names beside the dots, moved down where they would cover another."""
+    taken: list[tuple[float, float, float]] = []
+    found = []
+    for point, (x, y) in sorted(zip(points, places, strict=True), key=lambda pair: pair[1][1]):
+        width = 6.6 * len(point.name)
+        start = x + 10 if x + 10 + width < right else x - 10 - width
+        line = y + 4
+        while any(abs(line - other) < 13 and start < end and begin < start + width for begin, end, other in taken):
+            line += 2
+        taken.append((start, start + width, line))
+        found.append(f'<text class="name" x="{start:.1f}" y="{line:.1f}">{escape(point.name)}</text>')
+    return found
+
+
+def _front(points: Sequence[Point], higher_is_better: bool) -> list[Point]:
+    """Separators that no other one beats in cost and quality, by cost."""
+    sign = 1 if higher_is_better else -1
+    found: list[Point] = []
+    for point in sorted((one for one in points if one.kind == "separator"), key=lambda one: (one.x, -sign * one.y)):
+        if not found or sign * point.y > sign * found[-1].y:
+            found.append(point)
+    return found
+
+
+def boxes(lines: Sequence[tuple[str, str, Sequence[float]]], *, unit: str, title: str) -> Markup:
+    """Item scores of several lines: the middle half as a box, the median, and up to 40 items as dots.
+
+    Args:
+        lines: name, class of the style sheet, and scores.
+        unit: of the axis.
+        title: for screen readers.
+    """
+    height, left, right = 26.0, 190.0, _WIDTH - 16
+    values = [value for *_, own in lines for value in own]
+    ticks = _ticks(min(values), max(values))
+    bottom = height * len(lines) + 8
+
+    def across(value: float) -> float:
+        return left + (right - left) * (value - ticks[0]) / (ticks[-1] - ticks[0])
+
+    parts = []
+    for tick in ticks:
+        parts.append(f'<path class="grid" d="M{across(tick):.1f} 4V{bottom}"/>')
+        parts.append(f'<text x="{across(tick):.1f}" y="{bottom + 16}" text-anchor="middle">{number(tick, 0)}</text>')
+    for row, (name, kind, own) in enumerate(lines):
+        y = height * row + height / 2 + 4
+        ordered = sorted(own)
+        low, middle, high = (_quantile(ordered, tail) for tail in (0.25, 0.5, 0.75))
+        parts.append(
+            f'<text class="name" x="{left - 10}" y="{y + 4:.1f}" text-anchor="end">{escape(_short(name))}</text>'
+        )
+        width = max(1.0, across(high) - across(low))
+        parts.append(
+            f'<rect class="box {kind}" x="{across(low):.1f}" y="{y - 7:.1f}" width="{width:.1f}" height="14" rx="3"/>'
+        )
+        if len(ordered) <= 40:
+            parts += [f'<circle class="item" cx="{across(value):.1f}" cy="{y:.1f}" r="2.4"/>' for value in ordered]
+        else:
+            parts.append(f'<path class="whisker" d="M{across(ordered[0]):.1f} {y:.1f}H{across(ordered[-1]):.1f}"/>')
+        parts.append(f'<path class="median" d="M{across(middle):.1f} {y - 9:.1f}V{y + 9:.1f}"/>')
+    parts.append(f'<text class="axis" x="{right}" y="{bottom + 32}" text-anchor="end">{escape(unit)}</text>')
+    return _svg(parts, _WIDTH, bottom + 38, title, "plot")
+
+
+def radar(axes: Sequence[tuple[str, float]], *, title: str) -> Markup:
+    """Values from 0 (centre) to 1 (rim), one spoke each; empty with fewer than three."""
+    if len(axes) < 3:
+        return Markup("")
+    centre, size = (230.0, 170.0), 120.0
+
+    def place(index: int, radius: float) -> tuple[float, float]:
+        angle = 2 * math.pi * index / len(axes) - math.pi / 2
+        return centre[0] + radius * size * math.cos(angle), centre[1] + radius * size * math.sin(angle)
+
+    def ring(radii: Sequence[float]) -> str:
+        return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in map(place, range(len(axes)), radii)) + "Z"
+
+    parts = [f'<path class="grid" d="{ring([radius] * len(axes))}"/>' for radius in (0.25, 0.5, 0.75, 1.0)]
+    for index, (name, _) in enumerate(axes):
+        x, y = place(index, 1.0)
+        parts.append(f'<path class="grid" d="M{centre[0]} {centre[1]}L{x:.1f} {y:.1f}"/>')
+        x, y = place(index, 1.1)
+        anchor = "middle" if abs(x - centre[0]) < 12 else "start" if x > centre[0] else "end"
+        parts.append(f'<text x="{x:.1f}" y="{y + 4:.1f}" text-anchor="{anchor}">{escape(name)}</text>')
+    parts.append(f'<path class="area" d="{ring([min(max(value, 0.0), 1.0) for _, value in axes])}"/>')
+    return _svg(parts, 460.0, 340.0, title, "radar")
+
+
+def timeline(spans: Sequence[tuple[str, float, float]], seconds: float) -> Markup:
+    """When a prompt says that its sound is there (+) or not (-)."""
+    parts = ['<rect class="track" x="0" y="3" width="720" height="10" rx="3"/>']
+    for sign, start, end in spans:
+        x, width = _WIDTH * start / seconds, _WIDTH * (end - start) / seconds
+        kind = "present" if sign == "+" else "absent"
+        parts.append(f'<rect class="{kind}" x="{x:.1f}" y="1" width="{width:.1f}" height="14" rx="3"/>')
+    said = ", ".join(f"{sign} {start:g} to {end:g} s" for sign, start, end in spans)
+    return _svg(parts, _WIDTH, 16.0, f"Spans of the prompt: {said}", "spans")
+
+
+def tracks(ratings: Mapping[str, Sequence[float]], step: float, seconds: float) -> Markup:
+    """Ratings from 1 to 5 over time, a line each, with the name as its class."""
+    width, height = 320.0, 70.0
+    parts = [f'<path class="grid" d="M0 {height - height * (mark - 1) / 4:.1f}H{width}"/>' for mark in range(1, 6)]
+    for name, values in ratings.items():
+        steps = [(width * (index + 0.5) * step / seconds, value) for index, value in enumerate(values)]
+        line = "L".join(f"{x:.1f} {height - height * (min(max(value, 1.0), 5.0) - 1) / 4:.1f}" for x, value in steps)
+        parts.append(f'<path class="track-{escape(name)}" d="M{line}"><title>{escape(name)}</title></path>')
+    said = ", ".join(f"{name} {sum(values) / len(values):.1f}" for name, values in ratings.items())
+    return _svg(parts, width, height, f"Ratings over time, on average {said}", "tracks")
+
+
+def _svg(parts: Sequence[str], width: float, height: float, title: str, kind: str) -> Markup:
+    return Markup(
+        f'<svg class="{kind}" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(title)}">'
+        f"{''.join(parts)}</svg>"
+    )
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Four to nine round numbers that enclose both.
+
+    >>> _ticks(-3.2, 17.0)
+    [-5.0, 0.0, 5.0, 10.0, 15.0, 20.0]
+    """
+    span = (high - low) or max(abs(high), 1.0)
+    step = 10.0 ** math.floor(math.log10(span / 4))
+    step *= next(factor for factor in (1, 2, 5, 10) if span / (step * factor) <= 6)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [index * step for index in range(first, max(last, first + 1) + 1)]
+
+
+def _quantile(ordered: Sequence[float], tail: float) -> float:
+    place = tail * (len(ordered) - 1)
+    below = math.floor(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+
+
+def _power(exponent: int) -> str:
+    """1000 as 1000, a million as 10⁶."""
+    if -3 <= exponent <= 4:
+        return f"{10.0**exponent:g}"
+    return "10" + "".join("⁰¹²³⁴⁵⁶⁷⁸⁹"[int(digit)] if digit != "-" else "⁻" for digit in str(exponent))
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 27 else name[:26] + "…"

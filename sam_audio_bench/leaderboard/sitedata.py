@@ -1,0 +1,181 @@
+"""``data.json``: everything that the pages show, as plain values, for anyone to use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import rankdata
+
+from sam_audio_bench import __version__
+from sam_audio_bench.files import safe_name
+from sam_audio_bench.leaderboard import log, reading
+from sam_audio_bench.leaderboard.board import Board, Line, rounded
+from sam_audio_bench.leaderboard.labels import kind_of
+from sam_audio_bench.leaderboard.reported import read_reported
+from sam_audio_bench.metrics.catalogue import CARDS
+from sam_audio_bench.tasks import TASKS
+
+__all__ = ["LISTEN", "item_scores", "main_metric", "site_data"]
+
+LISTEN = "listen"
+"""Folder of the previews in the site."""
+
+
+def site_data(root: Path, board: Board) -> dict[str, Any]:
+    """Lines, tasks, metrics, cells, overall tables, reported numbers, agreement, previews and the log."""
+    return {
+        "version": __version__,
+        "lines": {line.id: _line(line, board) for line in board.lines},
+        "tasks": {label: _task(label, board) for label in board.tasks},
+        "metrics": {name: _metric(name, board) for name in board.metrics},
+        "cells": board.cells,
+        "overall": [
+            {**rule, "rule": _rule(rule), "rows": rows} for rule in board.boards if (rows := board.overall(rule))
+        ],
+        "reported": read_reported(root / "results"),
+        "agreement": _agreement(board),
+        "listen": _previews(root / "site" / LISTEN, board),
+        "log": list(board.entries),
+    }
+
+
+def item_scores(board: Board, task: str, metric: str) -> dict[str, Any]:
+    """Scores of every item: ``{items, groups, lines: {line: [value or None]}}``, the data of one comparison."""
+    groups = board.groups(task)
+    found = {}
+    for line in board.lines:
+        values = line.values(task, metric)
+        if values:
+            found[line.id] = [rounded(values.get(item)) for item in groups]
+    return {"items": list(groups), "groups": list(groups.values()), "lines": found}
+
+
+def main_metric(task: str, board: Board) -> str:
+    """The metric that a task's table is ordered by."""
+    wanted = TASKS[board.tasks[task]["id"]].main_metric
+    known = list(board.cells.get(task, {}))
+    preferred = [wanted, *(name for name in known if name.endswith("_i")), *known]
+    return next(name for name in preferred if name in known)
+
+
+def _line(line: Line, board: Board) -> dict[str, Any]:
+    header = line.submission.header
+    separator = header["separator"]
+    entry = next(
+        one
+        for one in board.entries
+        if (one["separator"], one["revision"], one["event"]) == (separator["name"], separator["revision"], "submitted")
+    )
+    factors = [task["real_time_factor"] for task in header["tasks"] if task["real_time_factor"] is not None]
+    memory = [task["peak_memory_mib"] for task in header["tasks"] if task["peak_memory_mib"] is not None]
+    return {
+        "name": line.name,
+        "separator": separator["name"],
+        "revision": separator["revision"],
+        "kind": kind_of(separator["name"], separator["oracle"]),
+        "why": line.standing,
+        "picked_by": line.picked_by,
+        "page": f"{safe_name(separator['name'])}.html",
+        "date": entry["date"],
+        "attempts": log.attempts(board.entries)[separator["name"]],
+        **{name: separator[name] for name in ("summary", "authors", "licence", "parameters", "training_data", "links")},
+        "weights_sha256": separator["weights_sha256"],
+        "settings": separator["settings"],
+        "hardware": header["hardware"],
+        "real_time_factor": _significant(sum(factors) / len(factors)) if factors else None,
+        "peak_memory_mib": max(memory, default=None),
+        "commands": sorted({" ".join(task["command"]) for task in header["tasks"]}),
+        "seeds": sorted({task["seed"] for task in header["tasks"]}),
+        "has_audio": header["has_audio"],
+        "tasks": list(line.submission.tasks),
+    }
+
+
+def _significant(value: float, digits: int = 3) -> float:
+    return float(f"{value:.{digits}g}")
+
+
+def _task(label: str, board: Board) -> dict[str, Any]:
+    task = board.tasks[label]
+    card = TASKS[task["id"]]
+    return {
+        "id": task["id"],
+        "version": task["version"],
+        "split": task["split"],
+        "subset": task["subset"],
+        "page": f"{safe_name(label)}.html",
+        "description": card.description,
+        "prompt": card.prompt,
+        "items": len(board.groups(label)),
+        "groups": len(set(board.groups(label).values())),
+        "main": main_metric(label, board),
+        "metrics": list(board.cells.get(label, {})),
+    }
+
+
+def _metric(name: str, board: Board) -> dict[str, Any]:
+    record, card = board.metrics[name], CARDS.get(name)
+    return {
+        "unit": record.unit,
+        "higher_is_better": record.higher_is_better,
+        "version": record.version,
+        "parameters": dict(record.parameters),
+        "weights_sha256": record.weights_sha256,
+        "summary": card.summary if card else "",
+        "tolerance": card.tolerance if card else None,
+    }
+
+
+def _rule(board: Mapping[str, Any]) -> str:
+    """How a board's number comes about, in words."""
+    parts = [f"{name} ({', '.join(tasks)})" for name, tasks in board["parts"].items()]
+    outer = f"the mean over {len(parts)} parts of " if len(parts) > 1 else ""
+    return f"{board['metric']}: {outer}the mean over tasks of the mean over items. {'; '.join(parts)}."
+
+
+def _agreement(board: Board) -> list[dict[str, Any]]:
+    """How alike two metrics order the answers to one item: Spearman's ρ within items, averaged over all of them."""
+    sums: dict[tuple[str, str], list[float]] = {}
+    for task in board.tasks:
+        names = list(board.cells.get(task, {}))
+        for first, second in combinations(names, 2):
+            sums.setdefault((first, second), []).extend(_within_items(board, task, first, second))
+    return [
+        {"metrics": list(pair), "rho": rounded(math.fsum(found) / len(found)), "items": len(found)}
+        for pair, found in sums.items()
+        if found
+    ]
+
+
+def _within_items(board: Board, task: str, first: str, second: str) -> list[float]:
+    signs = [1 if board.metrics[name].higher_is_better else -1 for name in (first, second)]
+    own = [(line.values(task, first), line.values(task, second)) for line in board.lines]
+    found = []
+    for item in board.groups(task):
+        pairs = [(a[item] * signs[0], b[item] * signs[1]) for a, b in own if item in a and item in b]
+        columns = [rankdata(column) for column in zip(*pairs, strict=True)]
+        if len(pairs) > 2 and all(np.ptp(column) > 0 for column in columns):
+            found.append(float(np.corrcoef(*columns)[0, 1]))
+    return found
+
+
+def _previews(folder: Path, board: Board) -> dict[str, list[dict[str, Any]]]:
+    """What was made to listen to: task -> items, with the paths of their files below the site."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for label in board.tasks:
+        for path in sorted((folder / safe_name(label)).glob("*/item.json")):
+            item = reading.load(path)
+            item["folder"] = f"{LISTEN}/{safe_name(label)}/{path.parent.name}"
+            item["has_reference"] = (path.parent / "reference.ogg").exists()
+            found.setdefault(label, []).append(item)
+    return found
+
+
+def names_of(values: Sequence[str]) -> str:
+    """A list for readers."""
+    return ", ".join(values) if values else "none stated"
