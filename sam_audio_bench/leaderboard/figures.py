@@ -41,10 +41,13 @@ def bar(value: float, low: float | None, high: float | None, ends: tuple[float, 
     whisker = ""
     if low is not None and high is not None:
         whisker = f'<path class="whisker" d="M{place(low):.1f} 8H{place(high):.1f}"/>'
+    mark = f'<circle class="dot" cx="{place(value):.1f}" cy="8" r="4"/>'
+    if not ends[0] <= value <= ends[1]:  # an arrow: the value lies beyond the ends
+        tip, back = (0, 6) if value < ends[0] else (120, 114)
+        mark = f'<path class="beyond" d="M{tip} 8L{back} 4V12Z"/>'
     zero = f'<path class="zero" d="M{place(0):.1f} 1V15"/>' if ends[0] < 0 < ends[1] else ""
     return Markup(
-        f'<svg class="bar" viewBox="0 0 120 16" width="120" height="16" aria-hidden="true">{zero}{whisker}'
-        f'<circle class="dot" cx="{place(value):.1f}" cy="8" r="4"/></svg>'
+        f'<svg class="bar" viewBox="0 0 120 16" width="120" height="16" aria-hidden="true">{zero}{whisker}{mark}</svg>'
     )
 
 

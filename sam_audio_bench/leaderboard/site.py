@@ -145,7 +145,7 @@ def _environment(data: Mapping[str, Any]) -> jinja2.Environment:
     environment.globals |= {
         "data": data,
         "bar": _bar,
-        "ends": lambda metric, cells: _ends(data["metrics"][metric]["unit"], cells),
+        "ends": lambda metric, rows: _ends(data, metric, rows),
         "figures": figures,
         "cost": lambda board: _cost(data, board),
         "strengths": lambda line: _strengths(data, line),
@@ -183,11 +183,12 @@ def _bar(cell: Mapping[str, Any], ends: tuple[float, float]) -> Any:
     return "" if cell["value"] is None else figures.bar(cell["value"], cell["low"], cell["high"], ends)
 
 
-def _ends(unit: str, cells: list[Mapping[str, Any]]) -> tuple[float, float]:
-    """The ends of a column's bars: of all its intervals, within what interests."""
-    known = [cell[name] for cell in cells for name in ("value", "low", "high") if cell[name] is not None]
+def _ends(data: Mapping[str, Any], metric: str, rows: list[Mapping[str, Any]]) -> tuple[float, float]:
+    """The ends of a column's bars: of all its intervals but silence's, within what interests."""
+    own = [row for row in rows if data["lines"][row["line"]]["separator"] != "silence"]
+    known = [row[name] for row in own for name in ("value", "low", "high") if row[name] is not None]
     low, high = min(known, default=0.0), max(known, default=1.0)
-    bounds = _ENDS.get(unit)
+    bounds = _ENDS.get(data["metrics"][metric]["unit"])
     return (low, high) if bounds is None else (max(low, bounds[0]), min(high, bounds[1]))
 
 
@@ -258,15 +259,17 @@ def _cost(data: Mapping[str, Any], board: Mapping[str, Any]) -> list[tuple[str, 
 
 
 def _interesting(row: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
-    """Not silence, whose score would squeeze all others together, nor what counts no longer."""
-    return data["lines"][row["line"]]["separator"] != "silence" and row["why"] not in ("withdrawn", "superseded")
+    """Neither silence nor oracles, whose scores would squeeze all others together, nor what counts no longer."""
+    silent = data["lines"][row["line"]]["separator"] == "silence"
+    return not silent and row["why"] not in ("oracle", "withdrawn", "superseded")
 
 
 def _strengths(data: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     """A line's main score on each of its tasks, and where it lies between the worst and the best line there."""
     found = []
-    for label in data["lines"][name]["tasks"]:
-        task = data["tasks"][label]
+    for label, task in data["tasks"].items():
+        if label not in data["lines"][name]["tasks"]:
+            continue
         column = data["cells"][label][task["main"]]
         if name not in column or column[name]["value"] is None:
             continue

@@ -30,7 +30,7 @@ def site_data(root: Path, board: Board) -> dict[str, Any]:
     """Lines, tasks, metrics, cells, overall tables, reported numbers, agreement, previews and the log."""
     return {
         "version": __version__,
-        "lines": {line.id: _line(line, board) for line in board.lines},
+        "lines": {line.id: _line(line, board) for line in sorted(board.lines, key=_standing)},
         "tasks": {label: _task(label, board) for label in board.tasks},
         "metrics": {name: _metric(name, board) for name in board.metrics},
         "cells": board.cells,
@@ -61,6 +61,12 @@ def main_metric(task: str, board: Board) -> str:
     known = list(board.cells.get(task, {}))
     preferred = [wanted, *(name for name in known if name.endswith("_i")), *known]
     return next(name for name in preferred if name in known)
+
+
+def _standing(line: Line) -> tuple[int, str]:
+    """Separators first, then what is not ranked; the order of the lists that readers choose from."""
+    order = ("", "superseded", "withdrawn", "baseline", "oracle")
+    return order.index(line.standing), line.id
 
 
 def _line(line: Line, board: Board) -> dict[str, Any]:
