@@ -57,6 +57,23 @@ class Line:
         means = line_means(self.submission.scores, units)
         return {(task, metric): own for (task, _, picker, metric), own in means.items() if picker == self.picked_by}
 
+    @cached_property
+    def stated(self) -> dict[tuple[str, str], Mapping[str, Any]]:
+        """(task, metric) -> its aggregate in submission.json."""
+        records = self.submission.header["aggregates"]
+        return {
+            (record["task"], record["metric"]): record for record in records if record["picked_by"] == self.picked_by
+        }
+
+    @cached_property
+    def impossible(self) -> dict[tuple[str, str], int]:
+        """(task, metric) -> items that cannot have a score, since their target is absent."""
+        rows = self.submission.scores
+        own = rows[rows["value"].isna() & rows["status"].isin([Status.SILENT_REFERENCE, Status.BOTH_SILENT])]
+        own = own[own["picked_by"].fillna("") == (self.picked_by or "")]
+        counts = own.groupby(["task", "metric"])["item"].nunique()
+        return {(str(task), str(metric)): int(count) for (task, metric), count in counts.items()}
+
     def values(self, task: str, metric: str) -> dict[str, float]:
         """The items that have a value."""
         found = self.items.get((task, metric), {})
@@ -186,17 +203,8 @@ def rounded(value: float | None) -> float | None:
 
 
 def _cell(line: Line, task: str, metric: str) -> dict[str, Any]:
-    record = next(
-        record
-        for record in line.submission.header["aggregates"]
-        if (record["task"], record["metric"], record["picked_by"]) == (task, metric, line.picked_by)
-    )
-    rows = line.submission.scores
-    own = rows[
-        (rows["task"] == task) & (rows["metric"] == metric) & (rows["picked_by"].fillna("") == (line.picked_by or ""))
-    ]
-    hopeless = own[own["status"].isin([Status.SILENT_REFERENCE, Status.BOTH_SILENT]) & own["value"].isna()]
-    possible = max(1, int(record["n"]) - hopeless["item"].nunique())
+    record = line.stated[task, metric]
+    possible = max(1, int(record["n"]) - line.impossible.get((task, metric), 0))
     why = line.standing
     if judges_itself(metric, line.picked_by):
         why = why or "own judge"

@@ -170,7 +170,7 @@ def radar(axes: Sequence[tuple[str, float]], *, title: str) -> Markup:
     """Values from 0 (centre) to 1 (rim), one spoke each; empty with fewer than three."""
     if len(axes) < 3:
         return Markup("")
-    centre, size = (230.0, 170.0), 120.0
+    centre, size = (280.0, 170.0), 120.0
 
     def place(index: int, radius: float) -> tuple[float, float]:
         angle = 2 * math.pi * index / len(axes) - math.pi / 2
@@ -187,7 +187,7 @@ def radar(axes: Sequence[tuple[str, float]], *, title: str) -> Markup:
         anchor = "middle" if abs(x - centre[0]) < 12 else "start" if x > centre[0] else "end"
         parts.append(f'<text x="{x:.1f}" y="{y + 4:.1f}" text-anchor="{anchor}">{escape(name)}</text>')
     parts.append(f'<path class="area" d="{ring([min(max(value, 0.0), 1.0) for _, value in axes])}"/>')
-    return _svg(parts, 460.0, 340.0, title, "radar")
+    return _svg(parts, 560.0, 340.0, title, "radar")
 
 
 def timeline(spans: Sequence[tuple[str, float, float]], seconds: float) -> Markup:

@@ -66,4 +66,5 @@ def _palette() -> NDArray[np.uint8]:
     known = np.array(_COLOURS, float)
     places = np.linspace(0, len(known) - 1, LEVELS)
     found = np.stack([np.interp(places, np.arange(len(known)), known[:, channel]) for channel in range(3)], axis=1)
-    return np.rint(found).astype(np.uint8)
+    colours: NDArray[np.uint8] = np.rint(found).astype(np.uint8)
+    return colours

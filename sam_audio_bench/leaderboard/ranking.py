@@ -122,24 +122,21 @@ def rank(column: Column, lines: Sequence[Values], *, higher_is_better: bool) -> 
     ahead = np.zeros((len(lines), 1 + column.resamples), dtype=np.int64)
     apart = np.zeros((len(lines), len(lines)), dtype=bool)
     sign = 1.0 if higher_is_better else -1.0
-    whole = [column.samples(line) * sign for line in lines]
+    whole = np.array([column.samples(line) for line in lines]).reshape(ahead.shape) * sign
+    items = [{task: frozenset(values) for task, values in line.items()} for line in lines]
     needed = (1 + _LEVEL) / 2 * column.resamples
-    for one in range(len(lines)):
+    for one in range(1, len(lines)):
+        gaps = whole[one] - whole[:one]
         for other in range(one):
-            first, second = whole[one], whole[other]
-            if not _same_items(lines[one], lines[other]):
-                shared = _common(lines[one], lines[other])
-                if not all(shared[0].values()):  # no item of some task in common: nothing to compare
-                    continue
-                first, second = (column.samples(part) * sign for part in shared)
-            gap = first - second
-            better, worse = gap > _EQUAL, gap < -_EQUAL
-            ahead[one] += worse
-            ahead[other] += better
-            sure = max(np.count_nonzero(better[1:]), np.count_nonzero(worse[1:])) >= needed
-            apart[one, other] = apart[other, one] = sure and column.known
+            if items[one] != items[other]:
+                gaps[other] = _gap_on_common_items(column, lines[one], lines[other]) * sign
+        better, worse = gaps > _EQUAL, gaps < -_EQUAL
+        ahead[one] += worse.sum(axis=0)
+        ahead[:one] += better
+        sure = np.maximum(better[:, 1:].sum(axis=1), worse[:, 1:].sum(axis=1)) >= needed
+        apart[one, :one] = apart[:one, one] = sure & column.known
     ranks = 1 + ahead
-    letters = _letters(ranks[:, 0], [line[0] for line in whole], apart)
+    letters = _letters(ranks[:, 0], whole[:, 0].tolist(), apart)
     if not column.known:
         return [Place(int(own[0]), 1, len(lines), text) for own, text in zip(ranks, letters, strict=True)]
     low = np.quantile(ranks[:, 1:], (1 - _LEVEL) / 2, axis=1, method="lower")
@@ -148,17 +145,16 @@ def rank(column: Column, lines: Sequence[Values], *, higher_is_better: bool) -> 
     return [Place(int(own), int(first), int(last), text) for own, first, last, text in bounds]
 
 
-def _same_items(first: Values, second: Values) -> bool:
-    return all(first[task].keys() == second[task].keys() for task in first)
-
-
-def _common(first: Values, second: Values) -> tuple[Values, Values]:
-    """Both lines on the items that both have."""
+def _gap_on_common_items(column: Column, first: Values, second: Values) -> Floats:
+    """Difference of two lines on the items that both have; zero where some task has no such item."""
     shared = {task: first[task].keys() & second[task].keys() for task in first}
-    return (
-        {task: {item: first[task][item] for item in items} for task, items in shared.items()},
-        {task: {item: second[task][item] for item in items} for task, items in shared.items()},
+    if not all(shared.values()):
+        return np.zeros(1 + column.resamples)
+    ours, theirs = (
+        column.samples({task: {item: line[task][item] for item in items} for task, items in shared.items()})
+        for line in (first, second)
     )
+    return ours - theirs
 
 
 def _letters(ranks: NDArray[np.int64], means: Sequence[float], apart: NDArray[np.bool_]) -> list[str]:

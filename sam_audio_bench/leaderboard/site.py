@@ -153,6 +153,7 @@ def _environment(data: Mapping[str, Any]) -> jinja2.Environment:
         "box_lines": lambda scores: _box_lines(data, scores),
         "sections": lambda rows: _sections(data, rows),
         "task_rows": lambda label: _task_rows(data, label),
+        "stated": _stated,
         "matrix": lambda: _matrix(data),
     }
     return environment
@@ -293,6 +294,17 @@ def _box_lines(data: Mapping[str, Any], scores: Mapping[str, Any]) -> list[tuple
         if known and line["separator"] != "silence":
             found.append((line["name"], line["kind"], known))
     return sorted(found, key=lambda one: -sum(one[2]) / len(one[2]))
+
+
+def _stated(source: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Reported numbers with one row a task, system, place and mark, and a cell a quantity."""
+    rows: dict[tuple[str, str, str, str], dict[str, Any]] = {}
+    for one in source["rows"]:
+        key = one["task"], one["system"], one["where"], one["mark"]
+        row = rows.setdefault(key, {**one, "cells": {}, "notes": []})
+        row["cells"][one["quantity"]] = one["value"]
+        row["notes"] += [one["note"]] if "note" in one else []
+    return list(rows.values())
 
 
 def _matrix(data: Mapping[str, Any]) -> tuple[list[str], dict[tuple[str, str], Mapping[str, Any]]]:

@@ -1,0 +1,134 @@
+"""The site with 200 submissions of 19 tasks and 20 metrics: its size, and when Chromium first paints each page.
+
+    python benchmarks/leaderboard.py > benchmarks/leaderboard.md
+
+The scores are noise; only their number matters. Needs Chromium on the path.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pyarrow import Table, parquet
+
+from sam_audio_bench.files import safe_name, write_json
+from sam_audio_bench.leaderboard import log, reading
+from sam_audio_bench.leaderboard.labels import folder_of, task_label
+from sam_audio_bench.leaderboard.pinned import item_list
+from sam_audio_bench.leaderboard.site import build
+from sam_audio_bench.leaderboard.submission import HEADER, SCORES, Submission, aggregates, metric_records
+from sam_audio_bench.metrics.catalogue import CARDS
+from sam_audio_bench.run.store import SCORE_TYPES
+from sam_audio_bench.tasks import TASKS
+
+SUBMISSIONS, METRICS = 200, 20
+PAGES = ("index.html", "tasks/sfx@1-mini.html", "items/sfx@1-mini.html", "compare.html")
+WRAPPER = """<!doctype html><body><iframe src="{page}" width="1280" height="900" onload="setTimeout(() => {{
+const paint = this.contentWindow.performance.getEntriesByName('first-contentful-paint')[0];
+document.body.textContent = 'paint ' + (paint ? paint.startTime : -1) + ' end'; }}, 300)"></iframe>"""
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --allow-file-access-from-files --timeout=30000 --dump-dom"
+)
+
+
+def submission(root: Path, number: int, tasks: list[dict[str, Any]], names: list[str]) -> None:
+    """One made-up submission, straight into its place; the first ones are made of noise with the same seed."""
+    generator = np.random.default_rng(number)
+    name = f"made-up-{number:03d}"
+    frames = []
+    for task in tasks:
+        items = item_list(task).groups
+        index = pd.MultiIndex.from_product([list(items), names], names=["item", "metric"]).to_frame(index=False)
+        low, high = generator.normal(number / 40, 1, 2)
+        values = generator.normal(low + high, 2, len(index))
+        frames.append(index.assign(task=task_label(task), group=index["item"].map(items), value=values))
+    scores = pd.concat(frames).assign(separator=name, seed=0, candidate=0, picked_by=None, status="ok")
+    scores = scores[[field.name for field in SCORE_TYPES]]
+    plain = {"version": 1, "higher_is_better": True, "parameters": {}, "weights_sha256": None}
+    metrics = [{"id": one, "unit": CARDS[one].unit, **plain} for one in names]
+    folder = folder_of(root / "results", name, "v1")
+    folder.mkdir(parents=True)
+    parquet.write_table(Table.from_pandas(scores, schema=SCORE_TYPES, preserve_index=False), folder / SCORES)
+    header = {
+        "schema_version": 1, "date": log.today(), "hardware": {}, "packages": {}, "commit": None, "metrics": metrics,
+        "separator": {
+            "name": name, "revision": "v1", "class": "made:Up", "weights_sha256": None, "settings": {}, "oracle": False,
+            "summary": "made up", "authors": ["nobody"], "licence": "none", "parameters": 10**6 * (number + 1),
+            "training_data": [], "links": [],
+        },
+        "tasks": [{**task, "metrics": names} for task in tasks],
+        "aggregates": aggregates(scores, metric_records(metrics)),
+        "scores_sha256": reading.digest(folder / SCORES), "has_audio": False, "answers": {},
+    }  # fmt: skip
+    write_json(folder / HEADER, header)
+    log.append(root, Submission.read(folder), event="submitted")
+
+
+def records() -> list[dict[str, Any]]:
+    """All tasks of the mini split, as submissions state them."""
+    found = []
+    for name, card in TASKS.items():
+        task = {"id": name, "version": card.version, "split": "mini", "subset": "paper"}
+        items = item_list(task)
+        found.append(
+            {
+                **task, "data_revision": items.data_revision, "items": len(items.groups), "answered": len(items.groups),
+                "ids_sha256": items.ids_sha256, "seed": 0, "candidates": 1, "picker": None, "align": None,
+                "stereo": "joint", "real_time_factor": 0.1, "peak_memory_mib": 100, "command": [],
+            }
+        )  # fmt: skip
+    return found
+
+
+def first_paint(page: Path, folder: Path) -> float:
+    """Milliseconds from the start of the navigation to the first content, in a fresh browser."""
+    wrapper = folder / "wrapper.html"
+    wrapper.write_text(WRAPPER.format(page=page.as_uri()), encoding="utf-8")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
+    with tempfile.TemporaryDirectory() as profile:
+        words = [chromium, *FLAGS.split(), f"--user-data-dir={profile}", wrapper.as_uri()]
+        shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    match = re.search(r"paint (-?[\d.]+) end", shown)
+    assert match is not None, shown[:500]
+    return float(match[1])
+
+
+def main() -> None:
+    """Prints the page."""
+    names = [name for name, card in CARDS.items() if card.unit == "dB" and card.higher_is_better][:METRICS]
+    with tempfile.TemporaryDirectory(prefix="sabench-leaderboard-") as temporary:
+        root = Path(temporary) / "board"
+        tasks = records()
+        for number in range(SUBMISSIONS):
+            submission(root, number, tasks, names)
+        rule = {"id": "all", "title": "All", "metric": names[0], "split": "mini", "subset": "paper"}
+        write_json(root / "boards.json", [{**rule, "parts": {"text": [task["id"] for task in tasks]}}])
+        begun = time.perf_counter()
+        build(root)
+        seconds = time.perf_counter() - begun
+        site = root / "site"
+        print(f"# The site with {SUBMISSIONS} submissions, {len(tasks)} tasks, {len(names)} metrics\n")
+        print(f"On {platform.machine()} with {os.cpu_count()} cores, by `python benchmarks/leaderboard.py`.\n")
+        size = sum(path.stat().st_size for path in site.rglob("*") if path.is_file())
+        print(f"Built in {seconds:.0f} s; {size / 2**20:.0f} MiB.\n")
+        print("| page | KiB | first paint, ms, median of 5 |\n| --- | --- | --- |")
+        for page in PAGES:
+            times = [first_paint(site / page, Path(temporary)) for _ in range(5)]
+            print(f"| {page} | {(site / page).stat().st_size / 1024:.0f} | {np.median(times):.0f} |")
+        data = site / "data" / safe_name("sfx@1-mini") / f"{names[0]}.js"
+        print(f"\nA comparison loads one file of item scores more, {data.stat().st_size / 1024:.0f} KiB.")
+
+
+if __name__ == "__main__":
+    main()
