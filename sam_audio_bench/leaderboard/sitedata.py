@@ -20,7 +20,7 @@ from sam_audio_bench.leaderboard.reported import read_reported
 from sam_audio_bench.metrics.catalogue import CARDS
 from sam_audio_bench.tasks import TASKS
 
-__all__ = ["LISTEN", "item_scores", "main_metric", "site_data"]
+__all__ = ["LISTEN", "item_scores", "main_metric", "names_of", "site_data"]
 
 LISTEN = "listen"
 """Folder of the previews in the site."""

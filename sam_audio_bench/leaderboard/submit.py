@@ -48,7 +48,8 @@ def submit(
 ) -> list[Submitted]:  # fmt: skip
     """Adds the separators of finished runs to a leaderboard, each as one submission.
 
-    A baseline that the leaderboard has already is left as it is: `sabench eval` runs ``mixture`` along.
+    A baseline that the leaderboard has already, with these tasks and metrics, is left as it is: `sabench eval` runs
+    ``mixture`` along.
 
     Args:
         runs: run folders, or folders that hold them.
@@ -98,13 +99,11 @@ def _submit(
     header["has_audio"] = with_audio
     place = folder_of(to / "results", name, header["separator"]["revision"])
     earlier = sorted(place.parent.glob(f"*/{HEADER}"))
-    if name in BASELINES and earlier:
+    if name in BASELINES and any(_covers(Submission.read(path.parent).header, header) for path in earlier):
         note = f"{name} is there already"
         return Submitted(folder=earlier[-1].parent, header=header, size=0, written=False, note=note)
     if place.exists():
-        raise Precondition(
-            f"expected a new revision of {name}, found {place}, which was submitted already; say --revision"
-        )
+        place = _next_place(place, header, chosen=revision is not None)
     with tempfile.TemporaryDirectory(prefix=".submitting-", dir=None if dry_run else _existing(to)) as temporary:
         staged = Path(temporary) / place.name
         _write(staged, header, folders, with_audio=with_audio)
@@ -122,6 +121,34 @@ def _submit(
         _remove(place)
         raise
     return Submitted(folder=place, header=submission.header, size=size, written=True)
+
+
+def _covers(known: Mapping[str, Any], header: Mapping[str, Any]) -> bool:
+    """Whether a submission has every task and metric of another one, computed in the same way."""
+    columns = [{(one["task"], one["metric"]) for one in each["aggregates"]} for each in (known, header)]
+    same = metric_records(known["metrics"]).items() >= metric_records(header["metrics"]).items()
+    return same and columns[0] >= columns[1]
+
+
+def _next_place(place: Path, header: dict[str, Any], *, chosen: bool) -> Path:
+    """A place for the same revision with other scores: ``<revision>+2`` and so on, as after `sabench score`.
+
+    Raises:
+        Precondition: the same scores are there already, or the revision was chosen by hand.
+    """
+    separator = header["separator"]
+    base, number = separator["revision"], 1
+    while place.exists():
+        known = Submission.read(place).header
+        if chosen or all(known[part] == header[part] for part in ("aggregates", "metrics")):
+            raise Precondition(
+                f"expected a new revision of {separator['name']}, found {place}, which was submitted already; "
+                "say --revision"
+            )
+        number += 1
+        separator["revision"] = f"{base}+{number}"
+        place = place.with_name(safe_name(separator["revision"]))
+    return place
 
 
 def _check_run(folder: RunFolder) -> None:

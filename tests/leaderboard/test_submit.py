@@ -21,6 +21,7 @@ from sam_audio_bench.leaderboard.submission import Submission, find_submissions
 from sam_audio_bench.leaderboard.submit import submit
 from sam_audio_bench.leaderboard.validate import validate
 from sam_audio_bench.run.evaluate import evaluate
+from sam_audio_bench.run.rescore import rescore
 from sam_audio_bench.run.store import SCORE_TYPES
 
 
@@ -127,6 +128,17 @@ def test_a_revision_is_submitted_once_and_baselines_stay(runs: Path, pristine_bo
         submit([run_of(runs)], pristine_board)
     (done,) = submit([run_of(runs, "mixture")], pristine_board)
     assert (done.written, done.note) == (False, "mixture is there already")
+
+
+def test_the_same_answers_with_other_scores_are_a_revision_of_their_own(runs: Path, tmp_path: Path) -> None:
+    """As after `sabench score`: the revision is found out, so the number behind it is too."""
+    (first,) = submit([run_of(runs)], tmp_path / "board")
+    rescore([run_of(runs)], metrics=["snr"], progress=False)
+    (second,) = submit([run_of(runs)], tmp_path / "board")
+    assert second.folder.name == f"{first.folder.name}+2"
+    assert validate(tmp_path / "board", share=None).ok
+    with pytest.raises(Precondition, match="which was submitted already"):
+        submit([run_of(runs)], tmp_path / "board")
 
 
 def rename(run: Path, name: str) -> None:
