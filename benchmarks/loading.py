@@ -80,7 +80,8 @@ def measure(workers: int, visual: bool) -> dict[str, Any]:
 
 def elsewhere(folder: Path, workers: int, kind: str) -> dict[str, Any]:
     """The same in a process of its own."""
-    code = f"from benchmarks.loading import measure; import json; print(json.dumps(measure({workers}, {kind == 'visual'})))"
+    call = f"measure({workers}, {kind == 'visual'})"
+    code = f"from benchmarks.loading import measure; import json; print(json.dumps({call}))"
     places = {
         "SABENCH_DATA": str(folder / "data"),
         "SABENCH_CACHE": str(folder / f"cache-{workers}"),
@@ -102,7 +103,7 @@ def main() -> None:
     lines = [
         "# Loading the official data",
         "",
-        "A stand-in of SAM Audio-Bench with clips of 10 s, loaded from cut clips and whole recordings to mono at 48 kHz;",
+        "A stand-in of SAM Audio-Bench, clips of 10 s, loaded from cut clips and whole recordings to mono at 48 kHz;",
         f"written by `benchmarks/loading.py` on {os.cpu_count()} cores, at a load average of {load:.1f} when it began.",
         "",
         "| items | workers | items/s | x real time | MiB after 100 items | at the end |",

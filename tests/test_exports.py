@@ -42,7 +42,15 @@ HEAVY = "import sys; print(sorted({'torch', 'matplotlib', 'transformers'} & set(
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["eval", "--help"], ["list", "tasks"], ["list", "models", "--json"], ["list", "metrics"], ["leaderboard", "log"]]
+    "words",
+    [
+        ["--help"],
+        ["eval", "--help"],
+        ["list", "tasks"],
+        ["list", "models", "--json"],
+        ["list", "metrics"],
+        ["leaderboard", "log"],
+    ],
 )
 def test_light_commands_never_import_torch(words: list[str], tmp_path: Path) -> None:
     code = f"from sam_audio_bench.cli import main\ntry:\n    main({words!r})\nexcept SystemExit:\n    {HEAVY}"
