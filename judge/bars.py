@@ -79,7 +79,7 @@ def held_out_bars(sets: dict[str, pd.DataFrame], blind: dict[str, pd.DataFrame])
 
     Args:
         sets: rated rows by the name of the set: columns of `Examples.rows`, and ``saj_AXIS``, ``saj_AXIS_spread``.
-        blind: the same, rated by a twin that was trained without texts; empty: there is none.
+        blind: answers to intended prompts, rated by a twin that was trained without texts; empty: there is none.
     """
     found: list[Bar] = []
     for name in (KNOWN, NEW, UNSEEN, UNSEEN_NEW):
@@ -89,7 +89,7 @@ def held_out_bars(sets: dict[str, pd.DataFrame], blind: dict[str, pd.DataFrame])
     found += _wrong_prompts(seen, sets)
     found += [_pair_order(name, table) for name, table in sets.items()]
     if blind:
-        found.append(_beyond_the_twin(sets[KNOWN], blind[KNOWN]))
+        found += [_beyond_the_twin(what, table, blind[KNOWN]) for what, table in _prompted(sets[KNOWN])]
     found += [_covered(name, table) for name, table in sets.items() if "saj_overall_spread" in table]
     return found
 
@@ -193,19 +193,25 @@ def _wins(differences: pd.Series) -> pd.Series:
     return (differences > 0).astype(float) + 0.5 * (differences == 0)
 
 
-def _beyond_the_twin(table: pd.DataFrame, blind: pd.DataFrame) -> Bar:
-    """PCC of overall with texts minus that of the twin without, on the same answers."""
-    rows, other = _intended(table), _intended(blind)
+def _prompted(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Answers as they were asked for, and the same answers judged for wrong and absent prompts beside them."""
+    yield "intended prompts", _intended(table)
+    yield "all prompts", table
+
+
+def _beyond_the_twin(what: str, rows: pd.DataFrame, blind: pd.DataFrame) -> Bar:
+    """PCC of overall with texts minus that of the twin, which says of an answer the same whatever was asked."""
     codes = pd.factorize(rows["item"])[0]
+    said = rows["answer_id"].map(blind.set_index("answer_id")["saj_overall"])
     truth, with_text, without = (
-        standardise(np.asarray(one, float)) for one in (rows["overall"], rows["saj_overall"], other["saj_overall"])
+        standardise(np.asarray(one, float)) for one in (rows["overall"], rows["saj_overall"], said)
     )
 
     def drawn(weights: Floats) -> Floats:
         drawn = weights[:, codes].T
         return weighted_pearson(with_text, truth, drawn) - weighted_pearson(without, truth, drawn)
 
-    return _bootstrapped(KNOWN, "PCC of overall beyond the text-blind twin's", drawn, codes, 0.20)
+    return _bootstrapped(f"{KNOWN}, {what}", "PCC of overall beyond the text-blind twin's", drawn, codes, 0.20)
 
 
 def _covered(name: str, table: pd.DataFrame) -> Bar:

@@ -34,7 +34,8 @@ def found(bars: list[Bar], part: str, what: str) -> Bar:
 
 def test_a_perfect_judge_meets_every_bar_but_the_interval() -> None:
     sets = {name: table(seed=seed) for seed, name in enumerate((KNOWN, NEW, UNSEEN, UNSEEN_NEW))}
-    blind = {KNOWN: sets[KNOWN].assign(saj_overall=np.random.default_rng(9).uniform(1, 5, len(sets[KNOWN])))}
+    intended = sets[KNOWN][sets[KNOWN]["kind"] == "intended"]
+    blind = {KNOWN: intended.assign(saj_overall=np.random.default_rng(9).uniform(1, 5, len(intended)))}
     bars = held_out_bars(sets, blind)
     missed = {bar.what for bar in bars if bar.met is False}
     assert missed == {"coverage of the 80 % interval"}  # 100 %: the spread is far too wide for no error
@@ -49,6 +50,17 @@ def test_a_deaf_judge_meets_none() -> None:
     assert found(bars, "known classes", "wrong prompt rated lower").value == 0.5  # ties count half
     assert found(bars, KNOWN, "order of two answers").value == 0.5
     assert not any(bar.met for bar in bars if bar.wanted is not None and "coverage" not in bar.what)
+
+
+def test_a_twin_that_hears_as_well_loses_by_what_prompts_tell() -> None:
+    rows = table()
+    blind = {KNOWN: rows[rows["kind"] == "intended"]}
+    bars = held_out_bars({KNOWN: rows}, blind)
+    what = "PCC of overall beyond the text-blind twin's"
+    assert found(bars, f"{KNOWN}, intended prompts", what).value == pytest.approx(0, abs=1e-9)
+    same = rows["answer_id"].map(blind[KNOWN].set_index("answer_id")["overall"])
+    expected = 1 - np.corrcoef(same, rows["overall"])[0, 1]
+    assert found(bars, f"{KNOWN}, all prompts", what).value == pytest.approx(expected)
 
 
 def test_coverage_of_a_judge_that_knows_its_error() -> None:

@@ -129,7 +129,8 @@ def test_parameters(tiny_folder: Path, metric: SAMAudioJudge) -> None:
 
 def test_missing(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    assert "hf download facebook/sam-audio-judge --revision sam_audio" in str(SAMAudioJudge(device="cpu").missing())
+    released = SAMAudioJudge(judge="sam-audio-judge", device="cpu")
+    assert "hf download facebook/sam-audio-judge --revision sam_audio" in str(released.missing())
     for name in ("config.json", "model.safetensors"):
         (tmp_path / name).write_bytes((tiny_folder / name).read_bytes())
     metric = SAMAudioJudge(path=str(tmp_path), device="cpu")
