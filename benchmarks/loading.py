@@ -105,7 +105,7 @@ def main() -> None:
         "",
         "A stand-in of SAM Audio-Bench with clips of 10 s, from cut clips and whole recordings to mono at 48 kHz;",
         f"written by `benchmarks/loading.py` on {os.cpu_count()} cores. Where the load average (of a minute, at the",
-        "end of a row) is above the number of workers, others had the cores too: processor time tells more than items/s.",
+        "end of a row) is above the number of workers, others had the cores too: processor time tells more.",
         "",
         "| items | workers | items/s | x real time | processor ms an item | load | MiB after 100 items | at the end |",
         "| --- | --: | --: | --: | --: | --: | --: | --: |",
