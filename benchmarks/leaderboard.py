@@ -77,7 +77,7 @@ def submission(root: Path, number: int, tasks: list[dict[str, Any]], names: list
 
 def records() -> list[dict[str, Any]]:
     """All tasks of the mini split, as submissions state them."""
-    found = []
+    found: list[dict[str, Any]] = []
     for name, card in TASKS.items():
         task = {"id": name, "version": card.version, "split": "mini", "subset": "paper"}
         items = item_list(task)

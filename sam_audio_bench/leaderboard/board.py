@@ -6,6 +6,7 @@ so that two machines write the same bytes.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -71,8 +72,8 @@ class Line:
         rows = self.submission.scores
         own = rows[rows["value"].isna() & rows["status"].isin([Status.SILENT_REFERENCE, Status.BOTH_SILENT])]
         own = own[own["picked_by"].fillna("") == (self.picked_by or "")]
-        counts = own.groupby(["task", "metric"])["item"].nunique()
-        return {(str(task), str(metric)): int(count) for (task, metric), count in counts.items()}
+        different = set(zip(own["task"].tolist(), own["metric"].tolist(), own["item"].tolist(), strict=True))
+        return dict(Counter((task, metric) for task, metric, _ in different))
 
     def values(self, task: str, metric: str) -> dict[str, float]:
         """The items that have a value."""
