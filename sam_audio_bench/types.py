@@ -96,6 +96,8 @@ class Prompt:
             raise UsageError("expected a prompt that says something, found an empty text")
         if not (self.text or self.spans or self.video):
             raise UsageError("expected a prompt with a text, a span or a video, found none of them")
+        if self.mask and not self.video:
+            raise UsageError(f"expected the video that the mask {self.mask} belongs to, found none")
         for sign, start, end in self.spans:
             if sign not in ("+", "-") or not (math.isfinite(start) and math.isfinite(end) and 0 <= start < end):
                 raise UsageError(f"expected a span (+ or -, start < end in seconds), found {(sign, start, end)}")
