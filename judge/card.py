@@ -40,7 +40,7 @@ def filled(card: str, report: Path = REPORT) -> str:
 def _bars(bars: Sequence[Mapping[str, Any]]) -> str:
     rows = ["| on | what | measured | 95 % interval | n | demanded | |", "| --- | --- | --: | --- | --: | --- | --- |"]
     for bar in bars:
-        value = "—" if bar["value"] is None else f"{bar['value']:.2f}"
+        value = "—" if bar["value"] is None else f"{bar['value']:.3f}"
         interval = "" if bar["low"] is None else f"[{bar['low']:.2f}, {bar['high']:.2f}]"
         most = "" if bar["most"] is None else f", ≤ {bar['most']:g}"
         wanted = "" if bar["wanted"] is None else f"≥ {bar['wanted']:g}{most}"
@@ -53,7 +53,7 @@ def _bars(bars: Sequence[Mapping[str, Any]]) -> str:
 def _families(bars: Sequence[Mapping[str, Any]]) -> str:
     rows = ["| family | PCC of overall | answers |", "| --- | --: | --: |"]
     rows += [
-        f"| {bar['part'].removeprefix('family ')} | {'—' if bar['value'] is None else format(bar['value'], '.2f')} | "
+        f"| {bar['part'].removeprefix('family ')} | {'—' if bar['value'] is None else format(bar['value'], '.3f')} | "
         f"{bar['n']} |"
         for bar in bars
     ]
