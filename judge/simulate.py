@@ -294,11 +294,11 @@ def _mapper(workers: int) -> Iterator[Callable[..., Iterator[Any]]]:
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m judge.simulate", description=__doc__.splitlines()[0])
-    parser.add_argument("--pool", default="judge/work/pool", help="folder of the stems (default: %(default)s)")
+    parser.add_argument("--pool", default="judge/made/pool", help="folder of the stems (default: %(default)s)")
     parser.add_argument(
         "--stems", choices=["pool", "mini"], default="pool", help="mini: the embedded stems, for trials"
     )
-    parser.add_argument("--out", type=Path, default=Path("judge/work/answers"), help="default: %(default)s")
+    parser.add_argument("--out", type=Path, default=Path("judge/made/answers"), help="default: %(default)s")
     parser.add_argument("--sets", default=",".join(SETS), help="some of %(default)s")
     parser.add_argument("--mixtures", type=int, help="in each set (default: the set's own number)")
     parser.add_argument("--seed", type=int, default=1)

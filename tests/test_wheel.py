@@ -18,7 +18,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     """Built from a copy, so that the checkout stays clean."""
     source = tmp_path_factory.mktemp("source") / "checkout"
     shutil.copytree(
-        ROOT, source, ignore=shutil.ignore_patterns(".git", "runs", "work", "*.egg-info", "__pycache__", "*venv*")
+        ROOT, source, ignore=shutil.ignore_patterns(".git", "runs", "made", "*.egg-info", "__pycache__", "*venv*")
     )
     out = tmp_path_factory.mktemp("wheel")
     build = [

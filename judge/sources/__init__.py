@@ -14,5 +14,5 @@
     splits       train, test, unseen
     pool         runs the jobs, writes the table
 
-Run as ``python -m judge.sources --out judge/work/pool``.
+Run as ``python -m judge.sources --out judge/made/pool``.
 """

@@ -20,8 +20,8 @@ from sam_audio_bench.files import write_json
 def main(arguments: list[str] | None = None) -> int:
     """Builds the pool; 2 and one sentence where something is missing."""
     parser = argparse.ArgumentParser("python -m judge.sources", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("judge/work/pool"), help="folder of the pool")
-    parser.add_argument("--cache", type=Path, default=Path("judge/work/packages"), help="folder of the packages (3 GB)")
+    parser.add_argument("--out", type=Path, default=Path("judge/made/pool"), help="folder of the pool")
+    parser.add_argument("--cache", type=Path, default=Path("judge/made/packages"), help="folder of the packages (3 GB)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that make clips")
     options = parser.parse_args(arguments)
     console = Console()
