@@ -64,7 +64,7 @@ class _Patches(nn.Module):
         for number, stage in enumerate(self.stages):
             size = _PATCH if number == 0 else 2
             rows, bands = x.shape[2] // size, x.shape[3] // size
-            x = x.unflatten(3, (bands, size)).unflatten(2, (rows, size)).transpose(3, 4).flatten(4)
+            x = torch.unflatten(torch.unflatten(x, 3, (bands, size)), 2, (rows, size)).transpose(3, 4).flatten(4)
             x = stage(x)
             x = F.silu(x + self.place if number == 0 else x)
         return x.flatten(2)
@@ -121,7 +121,7 @@ class Evidence(nn.Module):
 
     def detail(self, mels: Sides) -> Tensor:
         """Fine spectra, ``[B, F, channels]``: independent of the prompt."""
-        grids = [mel.unflatten(-1, (self.rows, self.bands)) for mel in mels.all()]
+        grids = [torch.unflatten(mel, -1, (self.rows, self.bands)) for mel in mels.all()]
         mixture, answer, residual = ((grid - _MEL_CENTRE) / _MEL_SCALE for grid in grids)
         found: Tensor = self.patches(torch.stack([mixture, answer, residual, answer - mixture, residual - mixture], -1))
         return found

@@ -258,7 +258,8 @@ class JudgeNetwork(nn.Module):
         gain = self.level(mixtures)
         clips = [mixtures * gain, answers * gain]
         residual = self.residual(*clips)
-        heard = self.hear(torch.cat([*clips, *([] if residual is None else [residual])])).split(len(mixtures))
+        together = self.hear(torch.cat([*clips, *([] if residual is None else [residual])]))
+        heard = torch.split(together, len(mixtures))
         return heard[0], heard[1], None if residual is None else heard[2]
 
     def pool(self, rated: Tensor, keep: Tensor) -> JudgeScores:

@@ -85,7 +85,7 @@ class SmallEar(nn.Module):
         """Log-mels and embeddings of the frames, side by side: ``[B, 1, T] -> [B, F, h]``; no gradient flows."""
         with torch.no_grad():
             heard = self.listener.encode(values.to(self.familiar.device, torch.float32))
-        mels, embeddings = (one.unflatten(1, (-1, self.config.steps)) for one in (heard.mel, heard.embedding))
+        mels, embeddings = (torch.unflatten(one, 1, (-1, self.config.steps)) for one in (heard.mel, heard.embedding))
         return torch.cat([mels.flatten(2), embeddings.mean(dim=2)], dim=-1)
 
     def read(self, ids: Tensor, mask: Tensor | None) -> Tensor:
@@ -103,7 +103,7 @@ class SmallEar(nn.Module):
     def sides(self, mixtures: Tensor, answers: Tensor, residuals: Tensor) -> HeardSides:
         """What was heard ``[B, F, h]``, taken apart."""
         heard = [states.to(self.evidence.match.weight.dtype) for states in (mixtures, answers, residuals)]
-        parts = [states.split([self.mel_width, self.width], dim=-1) for states in heard]
+        parts = [torch.split(states, [self.mel_width, self.width], dim=-1) for states in heard]
         events = [self.listener.events(embeddings).sigmoid() for _, embeddings in parts]
         return HeardSides(
             mels=Sides(*(mels for mels, _ in parts)),

@@ -24,8 +24,8 @@ HALF_WIDTH = 1.2815515655446004
 """Of that interval, in spreads: the normal distribution's."""
 
 _MOST_KNOTS = 9
-_ROWS_A_KNOT = 30
-_FLATTEST = 0.05  # rise of the line, rating points a point
+_ROWS_A_KNOT = 100
+_FLATTEST = 0.1  # rise of the line, rating points a point
 
 Floats = NDArray[np.float64]
 
@@ -115,4 +115,5 @@ def _quantiles(values: Floats, scores: Floats, x: Floats) -> Floats:
     heights = np.quantile(scores, np.clip(ranks, 0, 1))
     heights[0] = np.quantile(scores, 0.5 / len(scores))
     rises = np.maximum(np.diff(heights), _FLATTEST * np.diff(x))
-    return heights[0] + np.concatenate([[0.0], np.cumsum(rises)])
+    found: Floats = heights[0] + np.concatenate([[0.0], np.cumsum(rises)])
+    return found

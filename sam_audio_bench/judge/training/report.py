@@ -145,7 +145,7 @@ without being less sure. It is no substitute for a listening test where a decisi
 def write_card(path: Path, evidence: Evidence, *, rate: int) -> None:
     """Writes the model card, as far as a run knows; what only people know, such as licences, is theirs to add."""
     facts = evidence.facts
-    environment = jinja2.Environment(autoescape=False, trim_blocks=False, undefined=jinja2.StrictUndefined)
+    environment = jinja2.Environment(keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
     held, learned = facts["data"]["held out"], facts["data"]["trained on"]
     text = environment.from_string(_CARD).render(
         name=evidence.name,

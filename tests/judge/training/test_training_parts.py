@@ -161,8 +161,8 @@ def test_a_start_needs_its_parts(recipe: dict[str, Any], tmp_path: Path) -> None
 
 def test_the_line_is_monotone_and_fits_better() -> None:
     generator = np.random.default_rng(1)
-    values = generator.uniform(1.5, 4, (400, 4))
-    scores = np.clip(1 + 4 / (1 + np.exp(-3 * (values - 3))) + generator.normal(0, 0.3, (400, 4)), 1, 5)
+    values = generator.uniform(1.5, 4, (1000, 4))
+    scores = np.clip(1 + 4 / (1 + np.exp(-3 * (values - 3))) + generator.normal(0, 0.3, (1000, 4)), 1, 5)
     knots = fit_knots(values, scores, "least_squares")
     found = mapped(values, knots)
     for axis in range(4):
