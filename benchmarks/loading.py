@@ -104,10 +104,10 @@ def main() -> None:
         "# Loading the official data",
         "",
         "A stand-in of SAM Audio-Bench with clips of 10 s, from cut clips and whole recordings to mono at 48 kHz;",
-        f"written by `benchmarks/loading.py` on {os.cpu_count()} cores. Where the load average (of a minute, at the",
-        "end of a row) is above the number of workers, others had the cores too: processor time tells more.",
+        f"written by `benchmarks/loading.py` on {os.cpu_count()} cores. Where the load average (of a minute, at the end",
+        "of a row) is above the number of workers, others had the cores too, and CPU time tells more than items/s.",
         "",
-        "| items | workers | items/s | x real time | processor ms an item | load | MiB after 100 items | at the end |",
+        "| items | workers | items/s | x real time | CPU ms an item | load | MiB after 100 items | at the end |",
         "| --- | --: | --: | --: | --: | --: | --: | --: |",
     ]
     with tempfile.TemporaryDirectory() as name:
