@@ -1,6 +1,6 @@
 """The site with 200 submissions of 19 tasks and 20 metrics: its size, and when Chromium first paints each page.
 
-    python benchmarks/leaderboard.py > benchmarks/leaderboard.md
+    python -m benchmarks.leaderboard > benchmarks/leaderboard.md
 
 The scores are noise; only their number matters. Needs Chromium on the path.
 """
@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
-import shutil
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -30,16 +27,11 @@ from sam_audio_bench.leaderboard.submission import HEADER, SCORES, Submission, a
 from sam_audio_bench.metrics.catalogue import CARDS
 from sam_audio_bench.run.store import SCORE_TYPES
 from sam_audio_bench.tasks import TASKS
+from tests.ratings.test_listening_browser import Chromium
 
 SUBMISSIONS, METRICS = 200, 20
 PAGES = ("index.html", "tasks/sfx@1-mini.html", "items/sfx@1-mini.html", "compare.html")
-WRAPPER = """<!doctype html><body><iframe src="{page}" width="1280" height="900" onload="setTimeout(() => {{
-const paint = this.contentWindow.performance.getEntriesByName('first-contentful-paint')[0];
-document.body.textContent = 'paint ' + (paint ? paint.startTime : -1) + ' end'; }}, 300)"></iframe>"""
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --allow-file-access-from-files --timeout=30000 --dump-dom"
-)
+PAINT = "performance.getEntriesByName('first-contentful-paint')[0]"
 
 
 def submission(root: Path, number: int, tasks: list[dict[str, Any]], names: list[str]) -> None:
@@ -91,17 +83,15 @@ def records() -> list[dict[str, Any]]:
     return found
 
 
-def first_paint(page: Path, folder: Path) -> float:
+def first_paint(page: Path) -> float:
     """Milliseconds from the start of the navigation to the first content, in a fresh browser."""
-    wrapper = folder / "wrapper.html"
-    wrapper.write_text(WRAPPER.format(page=page.as_uri()), encoding="utf-8")
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
-    with tempfile.TemporaryDirectory() as profile:
-        words = [chromium, *FLAGS.split(), f"--user-data-dir={profile}", wrapper.as_uri()]
-        shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    match = re.search(r"paint (-?[\d.]+) end", shown)
-    assert match is not None, shown[:500]
-    return float(match[1])
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        browser = Chromium(Path(profile))
+        browser.open(page.as_uri())
+        browser.wait(PAINT)
+        found = float(browser.evaluate(f"{PAINT}.startTime"))
+        browser.close()
+    return found
 
 
 def main() -> None:
@@ -119,12 +109,12 @@ def main() -> None:
         seconds = time.perf_counter() - begun
         site = root / "site"
         print(f"# The site with {SUBMISSIONS} submissions, {len(tasks)} tasks, {len(names)} metrics\n")
-        print(f"On {platform.machine()} with {os.cpu_count()} cores, by `python benchmarks/leaderboard.py`.\n")
+        print(f"On {platform.machine()} with {os.cpu_count()} cores, by `python -m benchmarks.leaderboard`.\n")
         size = sum(path.stat().st_size for path in site.rglob("*") if path.is_file())
         print(f"Built in {seconds:.0f} s; {size / 2**20:.0f} MiB.\n")
         print("| page | KiB | first paint, ms, median of 5 |\n| --- | --- | --- |")
         for page in PAGES:
-            times = [first_paint(site / page, Path(temporary)) for _ in range(5)]
+            times = [first_paint(site / page) for _ in range(5)]
             print(f"| {page} | {(site / page).stat().st_size / 1024:.0f} | {np.median(times):.0f} |")
         data = site / "data" / safe_name("sfx@1-mini") / f"{names[0]}.js"
         print(f"\nA comparison loads one file of item scores more, {data.stat().st_size / 1024:.0f} KiB.")
