@@ -89,7 +89,7 @@ def _places(values: Floats, count: int) -> Floats:
     """Places of knots, increasing: at quantiles, or at equal distances where those coincide."""
     if not len(values):
         return np.linspace(1.0, 5.0, count)
-    found = np.quantile(values, np.linspace(0, 1, count))
+    found: Floats = np.quantile(values, np.linspace(0, 1, count))
     if np.diff(found).min() > 1e-3:
         return found
     low, high = float(values.min()), float(values.max())

@@ -202,6 +202,7 @@ def _small(recipe: Recipe) -> tuple[SAJ, Path]:
     assert judge.ear is not None
     load_strict(judge.ear.listener, listener.tensors, source=listener.folder)
     load_strict(judge.ear.words, words.tensors, source=words.folder)
+    judge.ear.listener.float()  # shipped weights are float16
     judge.processor = _reading(judge, words.folder)
     return judge, words.folder
 
