@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from scipy.optimize import isotonic_regression
 
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
@@ -221,3 +223,19 @@ def test_checkpoints(tmp_path: Path) -> None:
     (tmp_path / NAME).write_bytes(content[: len(content) // 2])
     with pytest.raises(StoreError, match="found a damaged one"):
         read_state(tmp_path, "a")
+
+
+def test_a_start_takes_parts_of_a_judge_in_half_precision(
+    recipe: dict[str, Any], small_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(small_folder, tmp_path / "judge")
+    tensors = load_file(small_folder / "model.safetensors")
+    halved = {name: one.half() if one.dtype == torch.float32 else one for name, one in tensors.items()}
+    save_file(halved, tmp_path / "judge" / "model.safetensors")
+    place = str(tmp_path / "judge")
+    judge = start_judge(recipe_of({**recipe, "listener": place, "words": place})).judge
+    found = judge.state_dict()
+    for name in ("ear.listener.embed.weight", "ear.words.names"):
+        torch.testing.assert_close(found[name].float(), halved[name].float(), rtol=0, atol=0)
+    assert judge.hear(torch.zeros(1, 1, 4 * 640)).dtype == torch.float32
+    assert judge.processor.tokens(["dog"])[0].tolist() == [[1]]
