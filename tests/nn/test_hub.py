@@ -27,7 +27,7 @@ _ANSWERS = {
 
 class _Hub(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
-        status, code = _ANSWERS[self.path.split("/")[2]]
+        status, code = next(_ANSWERS[part] for part in self.path.split("/") if part in _ANSWERS)
         self.send_response(status)
         self.send_header("X-Error-Code", code)
         self.send_header("X-Error-Message", code)
@@ -52,9 +52,12 @@ def hub() -> Iterator[str]:
 _PROGRAM = """
 import sys
 from sam_audio_bench.errors import Precondition
-from sam_audio_bench.nn.hub import find_checkpoint
+from sam_audio_bench.nn.hub import find_checkpoint, find_dataset
 try:
-    print(find_checkpoint("sam-audio", repository=f"owner/{sys.argv[1]}").weights)
+    if sys.argv[1].startswith("datasets/"):
+        find_dataset("owner/" + sys.argv[1].removeprefix("datasets/"))
+    else:
+        find_checkpoint("sam-audio", repository=f"owner/{sys.argv[1]}")
 except Precondition as error:
     print(error)
 print("torch" in sys.modules)
@@ -78,6 +81,8 @@ def ask(repository: str, cache: Path, **environment: str) -> str:
         ("absent", ["no such repository", "hf auth login"]),
         ("unrevised", ["at revision main", "no such revision"]),
         ("empty", ["config.json of owner/empty", "no such file"]),
+        ("datasets/gated", ["gated repository owner/gated", "/datasets/owner/gated, then log in"]),
+        ("datasets/absent", ["data set owner/absent at revision main", "no such repository"]),
     ],
 )
 def test_refusals_say_what_to_do(hub: str, tmp_path: Path, repository: str, says: list[str]) -> None:
