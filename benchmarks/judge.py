@@ -71,7 +71,7 @@ def main() -> None:
     threads = os.cpu_count() or 1
     rows = [candidates("saj-mini, 1 thread", judge, SECONDS, ROUNDS)]
     torch.set_num_threads(threads)
-    rows.append(candidates(f"released judge, random weights, {threads} threads", released(), 4.0, 1))
+    rows.append(candidates(f"released judge, random weights, {threads} threads", released(), 2.0, 2))
     lines = [
         "# Judges",
         "",
