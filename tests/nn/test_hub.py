@@ -57,7 +57,7 @@ try:
     if sys.argv[1].startswith("datasets/"):
         find_dataset("owner/" + sys.argv[1].removeprefix("datasets/"))
     else:
-        find_checkpoint("sam-audio", repository=f"owner/{sys.argv[1]}")
+        print(find_checkpoint("sam-audio", repository=f"owner/{sys.argv[1]}").weights)
 except Precondition as error:
     print(error)
 print("torch" in sys.modules)
