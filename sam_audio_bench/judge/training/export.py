@@ -79,7 +79,7 @@ def export(run: Path, folder: Path, *, half: bool = False) -> Path:
     Args:
         run: its folder, or the judge's folder in it.
         folder: to be made; must not hold a judge.
-        half: weights in float16, which halves the file and moves ratings by about a thousandth.
+        half: weights in float16, which makes the file smaller and hardly moves ratings.
 
     Raises:
         Precondition: the run has no judge yet, or the folder has one already.
