@@ -5,6 +5,7 @@
     files       file names, JSON, journals
     audio       reading, writing, resampling
     video       frames and masks
+    devices     where networks run
     nn          the networks of SAM Audio
     metrics     scores of answers, with or without a clean reference
     judge       SAJ, the SAM Audio Judge

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sam_audio_bench"
 LAYERS = [
     {"errors", "types", "files"},
-    {"audio", "video"},
+    {"audio", "video", "devices"},
     {"nn"},
     {"metrics"},
     {"judge"},

@@ -114,8 +114,7 @@ class SAMAudioJudge(LearnedMetric):
             return self._all(Status.BOTH_SILENT)
         if self._network is None:
             self._network = self._loaded()
-        with torch.backends.cudnn.flags(deterministic=True, benchmark=False, allow_tf32=False):
-            rows = [self.measure(self._network, answer, one) for one, answer in pairs]
+        rows = [self.measure(self._network, answer, one) for one, answer in pairs]
         means = [math.fsum(column) / len(column) for column in zip(*rows, strict=True)]
         if not all(map(math.isfinite, means)):
             return self._all(Status.NON_FINITE)

@@ -19,7 +19,8 @@ from typing import Any, ClassVar
 import torch
 
 from sam_audio_bench.audio import resample
-from sam_audio_bench.errors import BenchError, Precondition, StoreError, UsageError
+from sam_audio_bench.devices import exactly, find_device, lacking
+from sam_audio_bench.errors import BenchError, Precondition, StoreError
 from sam_audio_bench.files import load_json
 from sam_audio_bench.metrics.base import Row, StereoMetric
 from sam_audio_bench.metrics.functional import is_silent
@@ -149,12 +150,7 @@ class LearnedMetric(StereoMetric):
 
     def __init__(self, source: Source, *, device: str = "auto", stereo: str = "joint") -> None:
         super().__init__(stereo)
-        try:
-            self._place = torch.device("cpu" if device == "auto" else device)
-        except RuntimeError as error:
-            raise UsageError(f"expected device to be auto, cpu or cuda, found {device!r}") from error
-        if device == "auto" and torch.cuda.is_available():
-            self._place = torch.device("cuda")
+        self._place = find_device(device)
         self.source = source
         self._found: ModelFolder | None = None
         self._sha256: str | None = None
@@ -174,8 +170,8 @@ class LearnedMetric(StereoMetric):
 
     def missing(self) -> str | None:
         """Why the model cannot be used here, and what would change that; looks at file names only."""
-        if self._place.type == "cuda" and not torch.cuda.is_available():
-            return f"expected a CUDA device for {self._place}, found none; use --metric-args device=cpu"
+        if (lack := lacking(self._place)) is not None:
+            return f"{lack}; use --metric-args device=cpu"
         try:
             self._model()
         except Precondition as error:
@@ -220,8 +216,7 @@ class LearnedMetric(StereoMetric):
             return self._all(Status.SILENT_ESTIMATE)
         if self._network is None:
             self._network = self._loaded()
-        # TF32 would move the values of a GPU by 1e-3.
-        with torch.inference_mode(), torch.backends.cudnn.flags(deterministic=True, benchmark=False, allow_tf32=False):
+        with torch.inference_mode(), exactly():
             values = [
                 self.measure(self._network, resample(Audio(channel[None], target.rate), self.rate), item)
                 for channel in sounding

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from sam_audio_bench import registry
+from sam_audio_bench.devices import find_device
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import safe_name
 from sam_audio_bench.metrics.base import Metric
@@ -59,10 +58,7 @@ class Settings:
             raise UsageError(f"expected --batch-size to be auto or at least 1, found {self.batch_size}")
         if self.dtype not in DTYPES:
             raise UsageError(f"expected --dtype to be one of {', '.join(DTYPES)}, found {self.dtype!r}")
-        try:
-            torch.device("cpu" if self.device == "auto" else self.device)
-        except RuntimeError as error:
-            raise UsageError(f"expected --device to be auto, cpu or cuda, found {self.device!r}") from error
+        find_device(self.device)
 
     @property
     def offered(self) -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
+from sam_audio_bench.devices import find_device, lacking
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.judge.places import judge_source
 from sam_audio_bench.metrics.activity import SpanOverlap
@@ -228,8 +229,7 @@ class SAJPicker:
     ) -> None:
         self.source = judge_source(str(judge), str(path))
         self.parity = parity
-        cuda = device == "auto" and torch.cuda.is_available()
-        self.device = "cuda" if cuda else "cpu" if device == "auto" else device
+        self.device = find_device(device)
         self._sha256: str | None = None
         self._judge: Any = None
 
@@ -247,8 +247,8 @@ class SAJPicker:
 
     def missing(self) -> str | None:
         """Why the judge cannot be used; looks at file names only."""
-        if self.device.startswith("cuda") and not torch.cuda.is_available():
-            return f"expected a CUDA device for {self.device}, found none; use --device cpu"
+        if (lack := lacking(self.device)) is not None:
+            return f"{lack}; use --device cpu"
         try:
             self.source.find()
         except Precondition as error:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from sam_audio_bench.audio import resample
+from sam_audio_bench.devices import exactly, find_device, lacking
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.nn import flow
 from sam_audio_bench.nn.hub import find_separator
@@ -102,7 +103,9 @@ class SAMAudioSeparator:
         self.long_form, self.window, self.overlap = long_form, float(window), float(overlap)
         self.message, self.offload, self.compile = message, offload, compile
         self.span_threshold = float(span_threshold)
-        self.device = _device(device)
+        self.device = find_device(device)
+        if (lack := lacking(self.device)) is not None:
+            raise Precondition(f"{lack}; use device=cpu")
         self.dtype = _DTYPES[dtype]
         self.rows = rows or (1 if self.device.type == "cpu" else 8)
         self.on_evaluation: Callable[[int, int], None] | None = None  # told how many of how many are done
@@ -150,7 +153,7 @@ class SAMAudioSeparator:
         """
         begun = time.perf_counter()
         model = self._loaded()
-        with torch.inference_mode():
+        with torch.inference_mode(), exactly():
             clips = self._reader(model).read(queries)
             if self.offload:
                 model.release_encoders()
@@ -284,13 +287,3 @@ def _faded(parts: Sequence[Tensor], pieces: Sequence[slice], hop: int) -> Tensor
 def _one_of(name: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
         raise UsageError(f"expected {name} to be one of {', '.join(known)}, found {value!r}")
-
-
-def _device(name: str) -> torch.device:
-    try:
-        found = torch.device(name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
-    except RuntimeError as error:
-        raise UsageError(f"expected device to be auto, cpu or cuda, found {name!r}") from error
-    if found.type == "cuda" and not torch.cuda.is_available():
-        raise Precondition(f"expected a CUDA device for {name!r}, found none; use device=cpu")
-    return found

@@ -43,6 +43,21 @@ def test_both_file_formats(tiny_folder: Path, tiny: SAJ, noise, tmp_path: Path) 
     assert torch.allclose(found, tiny.score(mixture, [target], "a dog").values, atol=1e-5)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("parity", ["exact", "upstream"])
+def test_a_gpu_rates_as_the_cpu_does(tiny_folder: Path, noise, parity: str) -> None:
+    """The official layout and the shipped judge, without TF32."""
+    mixtures, targets = [noise(), noise(seed=2)], [[noise(seed=1), noise(seed=3)], [noise(seed=4), noise(seed=5)]]
+    for place in (tiny_folder, "saj-mini") if parity == "exact" else (tiny_folder,):
+        here, there = (load(place, parity=parity, device=name) for name in ("cpu", "cuda"))
+        found = [judge.score_batch(mixtures, targets, ["a dog", "rain"]) for judge in (here, there)]
+        for expected, got in zip(*found, strict=True):
+            assert torch.allclose(got.values.cpu(), expected.values, atol=2e-4)
+    spans = [("+", 0.05, 0.1)]
+    told = [judge.score(mixtures[0], targets[0], "rain", spans=spans).values.cpu() for judge in (here, there)]
+    assert torch.allclose(*told, atol=2e-4)
+
+
 def test_the_tensors_are_not_copied(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sam_audio_bench.judge.model as module
 

@@ -544,7 +544,7 @@ def test_missing_weights_are_found_before_any_work(small_task: Path, tmp_path: P
         ({"picker_args": {"path": "x"}}, r"arguments among measure, threshold for activity, found \['path'\]"),
         ({"picker": "auto", "picker_args": {"volume": 1}}, r"picker arguments among .*, found \['volume'\]"),
         ({"dtype": "float16"}, "--dtype to be one of auto, float32, bfloat16, found 'float16'"),
-        ({"device": "abacus"}, "--device to be auto, cpu or cuda, found 'abacus'"),
+        ({"device": "abacus"}, "device to be auto, cpu or cuda, found 'abacus'"),
     ],
 )
 def test_options_that_cannot_be_meant(options: dict[str, Any], message: str, span_task: Path, tmp_path: Path) -> None:

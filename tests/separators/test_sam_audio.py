@@ -24,7 +24,7 @@ from sam_audio_bench.separators.sam_audio import SAMAudioSeparator
 from sam_audio_bench.types import Audio, Prompt, Query
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-QUICK = {"solver": "euler", "step": 0.5}
+QUICK = {"solver": "euler", "step": 0.5, "device": "cpu"}
 
 
 @pytest.fixture(scope="module")
@@ -239,6 +239,24 @@ def test_offload_and_bfloat16_change_little_or_nothing(folder) -> None:
     coarse = target(SAMAudioSeparator(str(folder), dtype="bfloat16", **QUICK), query())
     assert not torch.equal(coarse, plain)
     assert float((coarse - plain).abs().mean()) < 0.1 * float(plain.abs().mean())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("mode", ["one-shot", "multi-diffusion", "cross-fade"])
+def test_a_gpu_gives_the_cpus_answers(folder, clip, mode) -> None:
+    """Without TF32, rows in one batch or not; bfloat16 is as near as on a CPU."""
+    options = {**QUICK, "long_form": mode, "window": 0.3, "overlap": 0.1}
+    asked = [*MIXED, query(0.3, seed=4, video=clip[0], mask=clip[1])]
+    here, there = (SAMAudioSeparator(str(folder), **{**options, "device": name}) for name in ("cpu", "cuda"))
+    seeds = list(range(len(asked)))
+    for expected, found in zip(here.separate(asked, seeds), there.separate(asked, seeds), strict=True):
+        for name in ("target", "residual"):
+            wanted, got = (getattr(answer, name).samples for answer in (expected, found))
+            assert got.device.type == "cpu"
+            assert float((got - wanted).abs().max()) < 1e-4 * float(wanted.abs().max())
+    plain = target(there, query())
+    coarse = target(SAMAudioSeparator(str(folder), **{**options, "device": "cuda", "dtype": "bfloat16"}), query())
+    assert 0 < float((coarse - plain).abs().mean()) < 0.1 * float(plain.abs().mean())
 
 
 def test_names_and_settings_identify_an_answer(folder) -> None:

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sam_audio_bench.devices import exactly
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import load_json, replacing, write_json
 from sam_audio_bench.judge.training.examples import Examples
@@ -136,7 +137,7 @@ def hear_mixture(ear: Ear, examples: Examples, mixture: int, answers: Sequence[i
                 f"expected {examples.clips[place]} to be as long as its mixture {examples.clips[mixture]}, "
                 f"{lengths[0]} samples in whole frames, found {length}"
             )
-    with torch.inference_mode():
+    with torch.inference_mode(), exactly():
         values = values.to(ear.device)
         values = values * judge.level(values[:1])
         left = judge.residual(values[:1].expand(len(answers), -1, -1), values[1:])

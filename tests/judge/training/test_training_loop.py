@@ -25,7 +25,8 @@ from sam_audio_bench.cli import group
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.judge import SAJ, load
 from sam_audio_bench.judge.scores import AXES
-from sam_audio_bench.judge.training.checkpoint import NAME
+from sam_audio_bench.judge.training import loop
+from sam_audio_bench.judge.training.checkpoint import NAME, write_state
 from sam_audio_bench.judge.training.export import export
 from sam_audio_bench.judge.training.loop import train
 from sam_audio_bench.judge.training.rating import rate_examples
@@ -42,6 +43,18 @@ def one_thread() -> Any:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+def train_on_gpu(recipe: dict[str, Any], folder: Path, precision: str, **options: Any) -> None:
+    """Trains where accelerate wants to; it keeps device and precision of a process's first run, which is forgotten."""
+    from accelerate.state import AcceleratorState
+
+    told = {**recipe, "optimizer": {**recipe["optimizer"], "precision": precision}}
+    AcceleratorState._reset_state(reset_partial_state=True)
+    try:
+        train(recipe_of(told), folder, **options)
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +145,44 @@ def test_a_killed_run_goes_on_to_the_same_bits(run: Path, recipe: dict[str, Any]
     for kind in ("weights", "average", "best"):
         assert all(torch.equal(ours[kind][name], theirs[kind][name]) for name in theirs[kind])
     assert ours["looks"] == theirs["looks"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_gpu_learns_the_same(run: Path, recipe: dict[str, Any], tmp_path: Path, precision: str) -> None:
+    train_on_gpu(longer(recipe), tmp_path / "gpu", precision)
+    here, there = (json.loads((path / "report" / "report.json").read_text()) for path in (run, tmp_path / "gpu"))
+    assert there["looks"][-1]["pcc_precision"] > 0.8
+    assert there["looks"][-1]["rmse_overall"] == pytest.approx(here["looks"][-1]["rmse_overall"], abs=0.1)
+    if precision == "float32":
+        rows = [pd.read_parquet(path / "predictions.parquet") for path in (run, tmp_path / "gpu")]
+        assert float((rows[0]["saj_overall"] - rows[1]["saj_overall"]).abs().mean()) < 0.1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_killed_run_on_a_gpu_goes_on(recipe: dict[str, Any], tmp_path: Path) -> None:
+    """What a checkpoint holds is put back where it was: the second half of a run ends where the whole one does."""
+    train_on_gpu(recipe, tmp_path / "whole", "float32")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "write_state", _killed_after(3))
+        with pytest.raises(KeyboardInterrupt):
+            train_on_gpu(recipe, tmp_path / "cut", "float32")
+    train_on_gpu(recipe, tmp_path / "cut", "float32", resume=True)
+    whole, cut = (load_file(tmp_path / name / "judge" / "model.safetensors") for name in ("whole", "cut"))
+    assert all(torch.allclose(whole[name].float(), cut[name].float(), atol=1e-4) for name in whole)
+
+
+def _killed_after(saves: int) -> Callable[..., None]:
+    """Writes as many checkpoints, then stops the run."""
+    left = [saves]
+
+    def write(folder: Path, state: Any) -> None:
+        write_state(folder, state)
+        left[0] -= 1
+        if left[0] == 0:
+            raise KeyboardInterrupt
+
+    return write
 
 
 def test_another_recipe_cannot_go_on(run: Path, recipe: dict[str, Any]) -> None:

@@ -1,0 +1,43 @@
+"""Where networks run, and how exactly: the one place that knows of CUDA."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from sam_audio_bench.errors import UsageError
+
+__all__ = ["exactly", "find_device", "lacking"]
+
+
+def find_device(name: str) -> torch.device:
+    """The device of a name: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1" …
+
+    Raises:
+        UsageError: no name of a device. Whether it is there, `lacking` says.
+    """
+    try:
+        return torch.device(name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+    except RuntimeError as error:
+        raise UsageError(f"expected device to be auto, cpu or cuda, found {name!r}") from error
+
+
+def lacking(device: torch.device) -> str | None:
+    """What is missing for work on a device, as a clause; None: nothing."""
+    if device.type != "cuda" or (device.index or 0) < torch.cuda.device_count():
+        return None
+    return f"expected a CUDA device for {device}, found {torch.cuda.device_count() or 'none'}"
+
+
+@contextmanager
+def exactly() -> Iterator[None]:
+    """Within it, float32 on a GPU is float32: convolutions do not round to TF32, which moves values by 1e-3.
+
+    And they take the same algorithm each time. Matrix products are exact by torch's default.
+    """
+    with torch.backends.cudnn.flags(
+        enabled=torch.backends.cudnn.enabled, deterministic=True, benchmark=False, allow_tf32=False
+    ):
+        yield
