@@ -1,7 +1,7 @@
 """One GPU: the separator and the judges at their real sizes with random weights, and what a GPU saves; writes gpu.md.
 
-Run: python benchmarks/gpu.py (three minutes on an H100; needs 40 GiB of its memory). Both sides of a ratio run in this
-process. Products of matrices are the yardstick: no network can do more arithmetic a second than they do.
+Run: python benchmarks/gpu.py, on a GPU that holds 15 GB of weights and eight candidates. Both sides of a ratio run in
+this process. Products of matrices are the yardstick: no network can do more arithmetic a second than they do.
 """
 
 from __future__ import annotations
@@ -15,19 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from sam_audio import T5_BASE
+from sam_audio import write_checkpoint
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from judge import CANDIDATES, SECONDS, noise, released
 from sam_audio_bench.devices import exactly
-from sam_audio_bench.files import write_json
 from sam_audio_bench.judge import load
 from sam_audio_bench.nn.codec import DACVAE
-from sam_audio_bench.nn.config import CodecConfig, SAMAudioConfig, TransformerConfig
+from sam_audio_bench.nn.config import CodecConfig, TransformerConfig
 from sam_audio_bench.nn.dit import DiT
-from sam_audio_bench.nn.model import SAMAudio
-from sam_audio_bench.nn.tiny import randomise, write_tokenizer
+from sam_audio_bench.nn.tiny import randomise
 from sam_audio_bench.nn.watermark import BITS
 from sam_audio_bench.separators.sam_audio import SAMAudioSeparator
 from sam_audio_bench.types import Audio, Prompt, Query
@@ -93,31 +91,13 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def write_large(folder: Path) -> None:
-    """A random checkpoint of the released large size; matrices of the transformer share one memory, which is quick."""
-    import transformers
-
-    folder.mkdir()
-    text = {"name": "t5-base", "dim": 768, "max_length": 512, "pad_mode": "longest"}
-    write_json(folder / "config.json", {"transformer": LARGE, "text_encoder": text})
-    write_json(folder / "t5_config.json", T5_BASE)
-    write_tokenizer(folder)
-    generator = torch.Generator().manual_seed(0)
-    with torch.device("meta"):
-        model = SAMAudio(SAMAudioConfig.of_folder(folder))
-        kind: Any = transformers.T5EncoderModel
-        encoder = kind(transformers.T5Config(**T5_BASE))
-    shapes = {name: value.shape for name, value in model.transformer.state_dict().items()}
+def pooled(model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
+    """As `randomise`, but the transformer's tensors share one memory, which is quick to write and to read."""
+    parts = dict(model.named_children())
+    shapes = {f"transformer.{name}": value.shape for name, value in parts.pop("transformer").state_dict().items()}
     pool = torch.randn(max(shape.numel() for shape in shapes.values()), generator=generator) / 50
-    tensors: dict[str, Tensor] = {
-        f"transformer.{name}": pool[: shape.numel()].view(shape) for name, shape in shapes.items()
-    }
-    tower = model.vision_encoder.state_dict()
-    tensors |= {f"vision_encoder.{name}": torch.zeros(()).expand(value.shape) for name, value in tower.items()}
-    del model.vision_encoder, model.transformer
-    tensors |= randomise(model, generator)
-    tensors |= {f"text_encoder.model.{name}": value for name, value in randomise(encoder, generator).items()}
-    torch.save(tensors, folder / "checkpoint.pt")
+    shared = {name: pool[: shape.numel()].view(shape) for name, shape in shapes.items()}
+    return {**shared, **randomise(nn.ModuleDict(parts), generator)}
 
 
 def query(seconds: float) -> Query:
@@ -192,7 +172,7 @@ def rows() -> Iterator[str]:
     yield from codec()
     yield from judges()
     with tempfile.TemporaryDirectory() as place:
-        write_large(Path(place) / "large")
+        write_checkpoint(Path(place) / "large", LARGE, pooled)
         yield from answers(Path(place) / "large")
 
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -90,13 +90,17 @@ def evaluation() -> list[str]:
     ]
 
 
-def write_small(folder: Path) -> None:
-    """A random checkpoint of the released small size with a T5 encoder of the base size."""
+def write_checkpoint(
+    folder: Path,
+    transformer: Mapping[str, Any],
+    random: Callable[[nn.Module, torch.Generator], dict[str, Tensor]] = randomise,
+) -> None:
+    """A random checkpoint of a released size with a T5 encoder of the base size."""
     import transformers
 
     folder.mkdir()
     text = {"name": "t5-base", "dim": 768, "max_length": 512, "pad_mode": "longest"}
-    write_json(folder / "config.json", {"transformer": SMALL, "text_encoder": text})
+    write_json(folder / "config.json", {"transformer": transformer, "text_encoder": text})
     write_json(folder / "t5_config.json", T5_BASE)
     write_tokenizer(folder)
     generator = torch.Generator().manual_seed(0)
@@ -106,7 +110,7 @@ def write_small(folder: Path) -> None:
         encoder = kind(transformers.T5Config(**T5_BASE))
     tower = {name: torch.zeros(()).expand(value.shape) for name, value in model.vision_encoder.state_dict().items()}
     del model.vision_encoder
-    tensors = {**randomise(model, generator), **{f"vision_encoder.{name}": value for name, value in tower.items()}}
+    tensors = {**random(model, generator), **{f"vision_encoder.{name}": value for name, value in tower.items()}}
     tensors |= {f"text_encoder.model.{name}": value for name, value in randomise(encoder, generator).items()}
     torch.save(tensors, folder / "checkpoint.pt")
 
@@ -210,7 +214,7 @@ def main() -> None:
     rows = evaluation() + growth()
     with tempfile.TemporaryDirectory() as place:
         rows += long_file(Path(place) / "tiny")
-        write_small(Path(place) / "small")
+        write_checkpoint(Path(place) / "small", SMALL)
         rows += memory(Path(place) / "small")
     lines = [
         "# The bundled separator",
