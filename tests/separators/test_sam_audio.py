@@ -253,7 +253,7 @@ def test_a_gpu_gives_the_cpus_answers(folder, clip, mode) -> None:
         for name in ("target", "residual"):
             wanted, got = (getattr(answer, name).samples for answer in (expected, found))
             assert got.device.type == "cpu"
-            assert float((got - wanted).abs().max()) < 1e-4 * float(wanted.abs().max())
+            assert float((got - wanted).abs().max()) < 1e-3 * float(wanted.abs().max())
     plain = target(there, query())
     coarse = target(SAMAudioSeparator(str(folder), **{**options, "device": "cuda", "dtype": "bfloat16"}), query())
     assert 0 < float((coarse - plain).abs().mean()) < 0.1 * float(plain.abs().mean())
