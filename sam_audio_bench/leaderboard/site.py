@@ -1,13 +1,14 @@
 """The site: static pages from `data.json`, which open from a disk, ask for nothing from elsewhere and run no framework.
 
     index.html            overall tables, quality against cost, tasks
-    tasks/<task>.html     every metric, item scores, how far metrics agree
+    tasks/<task>.html     every metric, numbers of papers about it, item scores
     separators/<name>.html  its card, its strengths, all of its revisions
     items/<task>.html     every item; players, spectrograms, prompt and ratings over time of some
     compare.html          two lines, item by item
-    metrics.html  reported.html  log.html  reading.html
+    metrics.html          what they measure, and how far they agree
+    reported.html  log.html  reading.html
     data.json             what the pages show
-    data/                 item scores, one file a task and metric, which `compare.html` loads when asked
+    data/                 item scores, one file a task and metric, which pages load when asked
     listen/               previews, made by `previews`, kept as they are
 
 The same leaderboard gives the same bytes.

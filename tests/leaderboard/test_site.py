@@ -278,6 +278,27 @@ def test_colours_can_be_told_from_what_they_stand_on(scheme: str) -> None:
     assert low == {}
 
 
+def test_every_field_of_the_data_is_documented(board: Path) -> None:
+    build(board)
+    text = (ROOT.parent / "docs" / "leaderboard.md").read_text(encoding="utf-8")
+    documented = re.findall(r"^\| `(\w+)` \|", text.partition("All numbers are in `site/data.json`")[2], re.MULTILINE)
+    assert documented == list(load_json(board / "site" / "data.json"))
+
+
+@pytest.mark.skipif(not (ROOT / "log.jsonl").exists(), reason="no submission in this checkout")
+def test_every_task_can_be_heard() -> None:
+    """With what its prompts are made of, and the judge's ratings over time where there is a text to judge by."""
+    data = load_json(ROOT / "site" / "data.json")
+    for label, task in data["tasks"].items():
+        item, *_ = data["listen"][label]
+        assert bool(item["text"]) == ("text" in task["prompt"]), label
+        assert bool(item["spans"]) == ("span" in task["prompt"]), label
+        assert bool(item["frames"]) == (task["prompt"] == "visual"), label
+        assert item["has_reference"]
+        assert {name.partition("/")[0] for name in item["answers"]} >= {"hpss", "repet-sim", "spectral-gate"}
+        assert all((answer["over_time"] is not None) == bool(item["text"]) for answer in item["answers"].values())
+
+
 @pytest.mark.skipif(not (ROOT / "log.jsonl").exists(), reason="no submission in this checkout")
 def test_the_submissions_of_this_repository_are_valid() -> None:
     """What a pull request with a submission must pass."""
