@@ -1,5 +1,5 @@
 "use strict";
-/* Sorting, filtering and comparing. The pages are complete without it, except compare.html. */
+/* Sorting, filtering and comparing. Texts are set as text, never as HTML. The pages are complete without it, except compare.html. */
 const sabench = { root: document.currentScript.dataset.root, kept: new Map(), waiting: new Map() };
 
 /* Data files call this; a page from a disk may load scripts but not read files. */
@@ -25,7 +25,7 @@ sabench.number = (value, digits = 2) => {
   return Number(text) === 0 ? text.replace("-", "") : text.replace("-", "−");
 };
 
-/* Sorting: rows stay in their sections, a row without a value goes last either way. */
+/* Sorting, what is best first: rows stay in their sections, a row without a value goes last either way. */
 function key(row, column) {
   const cell = row.cells[column];
   const text = cell.dataset.value !== undefined ? cell.dataset.value : cell.textContent.trim();
@@ -36,7 +36,8 @@ function key(row, column) {
 
 function sort(button) {
   const head = button.closest("th"), table = head.closest("table"), column = head.cellIndex;
-  const down = head.getAttribute("aria-sort") !== "descending" && (head.classList.contains("number") || head.getAttribute("aria-sort") === "ascending");
+  const now = head.getAttribute("aria-sort"), best = head.classList.contains("number") && !("low" in button.dataset) ? "descending" : "ascending";
+  const down = (now === null ? best : now === "ascending" ? "descending" : "ascending") === "descending";
   for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
   head.setAttribute("aria-sort", down ? "descending" : "ascending");
   for (const body of table.tBodies) {
@@ -77,10 +78,29 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-sort]");
   if (button) sort(button);
 });
+document.addEventListener("change", (event) => {
+  if (event.target.dataset.scores) rescore(event.target);
+});
 document.addEventListener("input", (event) => {
   const id = event.target.dataset.filter || event.target.dataset.of;
   if (id) filter(id);
 });
+
+/* Another metric in a table of items: its columns are lines, whose ids their heads tell. */
+async function rescore(select) {
+  const table = document.getElementById(select.dataset.scores), scores = await sabench.take(`data/${select.dataset.folder}/${select.value}`);
+  const place = new Map(scores.items.map((item, at) => [item, at]));
+  for (const head of table.tHead.rows[0].cells) {
+    head.removeAttribute("aria-sort");
+    if (head.dataset.line === undefined) continue;
+    for (const row of table.tBodies[0].rows) {
+      const value = scores.lines[head.dataset.line]?.[place.get(row.querySelector("th").id)] ?? null;
+      row.cells[head.cellIndex].dataset.value = value ?? "";
+      row.cells[head.cellIndex].textContent = value === null ? "—" : sabench.number(value);
+    }
+  }
+  document.getElementById("shown").textContent = select.selectedOptions[0].textContent;
+}
 
 /* Comparing: the interval of sam_audio_bench.stats.bootstrap, from the same draws. */
 function interval(differences, groups, draws) {
@@ -109,7 +129,7 @@ async function compare(form) {
   const [a, b, task, metric] = ["a", "b", "task", "metric"].map((name) => form.elements[name].value);
   const folder = form.elements.task.selectedOptions[0].dataset.folder, file = form.elements.metric.selectedOptions[0].dataset.file;
   const problem = document.getElementById("problem"), result = document.getElementById("result");
-  const say = (text) => { problem.textContent = text; problem.hidden = false; result.hidden = true; };
+  const say = (text) => { problem.textContent = text; problem.hidden = false; result.hidden = true; document.getElementById("verdict").textContent = ""; };
   let scores;
   try { scores = await sabench.take(`data/${folder}/${file}`); } catch (error) { return say(error.message); }
   if (!scores.lines[a] || !scores.lines[b]) return say(`${scores.lines[a] ? "B" : "A"} has no ${metric} on ${task}.`);
@@ -127,23 +147,28 @@ async function compare(form) {
   result.hidden = false;
 }
 
+/* The address tells the comparison, so that it can be passed on; some browsers forbid that to pages from a disk. */
+function remember(form) {
+  try { history.replaceState(null, "", "?" + new URLSearchParams(new FormData(form))); } catch (error) { /* then it cannot be passed on */ }
+}
+
 function show(form, items, found) {
-  const option = form.elements.metric.selectedOptions[0], unit = option.dataset.unit ? " " + option.dataset.unit : "";
+  const option = form.elements.metric.selectedOptions[0], unit = option.dataset.unit === "dB" ? " dB" : "";
   const sign = option.dataset.higher ? 1 : -1, set = (id, text) => { document.getElementById(id).textContent = text; };
   const [nameA, nameB] = ["a", "b"].map((name) => form.elements[name].selectedOptions[0].textContent);
   const sure = found.bounds && (found.bounds[0] > 0 || found.bounds[1] < 0);
   const better = sign * found.gap > 0 ? nameB : nameA;
-  set("verdict", found.gap === 0 && !sure ? "No difference." : sure ? `${better} is better; the interval leaves out zero.` : "They cannot be told apart: the interval holds zero.");
+  set("verdict", found.gap === 0 && !sure ? "No difference." : sure ? `${better} is better: the interval leaves out zero.` : found.bounds ? "They cannot be told apart: the interval holds zero." : "One recording alone tells nothing apart.");
   set("mean-a", sabench.number(found.a) + unit);
   set("mean-b", sabench.number(found.b) + unit);
   set("difference", (found.gap > 0 ? "+" : "") + sabench.number(found.gap) + unit);
   set("interval", found.bounds ? `${sabench.number(found.bounds[0])} to ${sabench.number(found.bounds[1])}` : "unknown: one recording");
-  const wins = items.filter((one) => sign * one.gap > 1e-9).length, losses = items.filter((one) => sign * one.gap < -1e-9).length;
+  const wins = items.filter((one) => sign * one.gap > 0).length, losses = items.filter((one) => sign * one.gap < 0).length;
   set("wins", `${wins} / ${items.length - wins - losses} / ${losses}`);
   set("counts", `${items.length}, ${found.groups}`);
-  const worst = [...items].sort((x, y) => sign * (x.gap - y.gap));
+  const order = [...items].sort((x, y) => sign * (x.gap - y.gap)), worst = order.filter((one) => sign * one.gap < 0);
   const page = form.elements.task.selectedOptions[0].dataset.page;
-  document.getElementById("worst").replaceChildren(...worst.slice(0, 10).map((one) => {
+  document.getElementById("worst").replaceChildren(...(worst.length ? worst.slice(0, 10).map((one) => {
     const row = document.createElement("tr"), head = document.createElement("th"), link = document.createElement("a");
     head.scope = "row";
     link.href = `items/${encodeURIComponent(page)}#${encodeURIComponent(one.item)}`;
@@ -156,8 +181,16 @@ function show(form, items, found) {
       return cell;
     }));
     return row;
-  }));
-  document.getElementById("dots").replaceChildren(dots(worst));
+  }) : [nothing()]));
+  document.getElementById("dots").replaceChildren(dots(order));
+}
+
+function nothing() {
+  const row = document.createElement("tr"), cell = document.createElement("td");
+  cell.colSpan = 4;
+  cell.textContent = "B is worse on no item.";
+  row.append(cell);
+  return row;
 }
 
 /* One dot an item, worst for B on the left. */
@@ -200,11 +233,13 @@ function start(form) {
   offer(asked.get("metric"));
   form.addEventListener("change", (event) => {
     if (event.target.name === "task") offer(form.elements.metric.value);
+    remember(form);
     compare(form);
   });
   form.addEventListener("submit", (event) => event.preventDefault());
   compare(form);
 }
 
+for (const tools of document.querySelectorAll(".needs-script")) tools.hidden = false;
 const form = document.getElementById("compare");
 if (form) start(form);

@@ -18,6 +18,7 @@
     pictures    small PNG files
     sitedata    data.json
     figures     figures as SVG
+    views       what templates call
     site        the pages
 
 Importing this package does not import torch; only `rescoring` and `previews`

@@ -18,8 +18,9 @@ from sam_audio_bench.leaderboard import log, reading
 from sam_audio_bench.leaderboard.labels import line_name, task_label
 from sam_audio_bench.leaderboard.pinned import item_list
 from sam_audio_bench.leaderboard.ranking import Column, Place, rank
-from sam_audio_bench.leaderboard.submission import Submission, find_submissions
+from sam_audio_bench.leaderboard.submission import MetricRecord, Submission, find_submissions
 from sam_audio_bench.separators.pickers import judges_itself
+from sam_audio_bench.stats.coverage import Coverage, coverage_class
 from sam_audio_bench.stats.summary import ItemMean, line_means
 from sam_audio_bench.tasks import TASKS
 from sam_audio_bench.types import Status
@@ -27,7 +28,6 @@ from sam_audio_bench.types import Status
 __all__ = ["BOARDS", "Board", "Line", "read_board", "rounded"]
 
 BOARDS = "boards.json"
-_ENOUGH = 0.9  # of the items that can have a score: from here a line is ranked
 _DECIMALS = 6
 
 
@@ -47,9 +47,10 @@ class Line:
 
     @property
     def name(self) -> str:
-        """For readers."""
+        """For readers; with the revision where another one of the separator may stand beside it."""
         candidates = max(int(task["candidates"]) for task in self.submission.header["tasks"])
-        return line_name(self.submission.separator, self.picked_by, candidates)
+        own = line_name(self.submission.separator, self.picked_by, candidates)
+        return f"{own}, {self.submission.revision}" if self.standing in ("withdrawn", "superseded") else own
 
     @cached_property
     def items(self) -> dict[tuple[str, str], dict[str, ItemMean]]:
@@ -97,9 +98,22 @@ class Board:
         return dict(sorted(found.items(), key=lambda pair: (order.get(pair[1]["id"], len(order)), pair[0])))
 
     @cached_property
-    def metrics(self) -> dict[str, Any]:
-        """Records of all metrics by id, in order of appearance."""
-        return {name: record for line in self.lines for name, record in line.submission.metrics.items()}
+    def metrics(self) -> dict[str, MetricRecord]:
+        """Records of all metrics by id, in order of appearance; raises StoreError where two lines have different ones.
+
+        What other weights or parameters score is another quantity, and no order holds between the two.
+        """
+        found: dict[str, tuple[str, MetricRecord]] = {}
+        for line in self.lines:
+            for name, record in line.submission.metrics.items():
+                first, known = found.setdefault(name, (line.id, record))
+                if known != record:
+                    fields = [key for key in record._fields if getattr(record, key) != getattr(known, key)]
+                    raise StoreError(
+                        f"expected {name} of {line.id} with the {' and '.join(fields)} of {first}, found others; "
+                        "score one of them again"
+                    )
+        return {name: record for name, (_, record) in found.items()}
 
     def groups(self, task: str) -> Mapping[str, str]:
         """Item -> recording, of the whole task."""
@@ -141,7 +155,9 @@ class Board:
                 continue
             row: dict[str, Any] = {"line": line.id, "tasks": len(values), "of": len(tasks), "why": line.standing}
             cells = [self.cells[task][metric][line.id] for task in values]
-            row |= {"value": None, "low": None, "high": None, "capped": sum(cell["capped"] for cell in cells)}
+            row |= {"value": None, "low": None, "high": None}
+            row |= {name: sum(cell[name] for cell in cells) for name in ("n_ok", "possible", "capped")}
+            row["coverage"] = str(coverage_class(row["n_ok"], row["possible"]))
             if len(values) == len(tasks):
                 interval = column.interval(values)
                 row |= {"value": rounded(column.samples(values)[0])}
@@ -174,6 +190,10 @@ def read_board(root: Path) -> Board:
     lines = []
     for submission in submissions:
         key = submission.separator, submission.revision
+        if key not in order:
+            raise StoreError(
+                f"expected an entry for {key[0]} {key[1]} in {root / log.LOG}, found none; `submit` adds one"
+            )
         if key not in standing:
             why = "withdrawn"
         elif order[key] < newest[key[0]]:
@@ -209,11 +229,13 @@ def _cell(line: Line, task: str, metric: str) -> dict[str, Any]:
     why = line.standing
     if judges_itself(metric, line.picked_by):
         why = why or "own judge"
-    if record["value"] is None or record["n_ok"] < _ENOUGH * possible:
+    coverage = coverage_class(record["n_ok"], possible)
+    if record["value"] is None or coverage is Coverage.PARTIAL:
         why = why or "items missing"
     return {
         "value": rounded(record["value"]), "low": rounded(record["ci_low"]), "high": rounded(record["ci_high"]),
-        "n_ok": record["n_ok"], "n": record["n"], "possible": possible, "capped": record["capped"], "why": why,
+        "n_ok": record["n_ok"], "n": record["n"], "possible": possible, "coverage": str(coverage),
+        "capped": record["capped"], "why": why,
     }  # fmt: skip
 
 

@@ -6,7 +6,8 @@ Every figure has a title for screen readers; the numbers stand in a table beside
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
@@ -31,7 +32,7 @@ class Point:
     high: float | None = None
 
 
-def bar(value: float, low: float | None, high: float | None, ends: tuple[float, float]) -> Markup:
+def bar(value: float, low: float | None, high: float | None, ends: tuple[float, float], kind: str) -> Markup:
     """A mean with its interval between the ends of a column, as wide as a table's cell."""
     span = (ends[1] - ends[0]) or 1.0
 
@@ -41,7 +42,7 @@ def bar(value: float, low: float | None, high: float | None, ends: tuple[float, 
     whisker = ""
     if low is not None and high is not None:
         whisker = f'<path class="whisker" d="M{place(low):.1f} 8H{place(high):.1f}"/>'
-    mark = f'<circle class="dot" cx="{place(value):.1f}" cy="8" r="4"/>'
+    mark = f'<circle class="dot {kind}" cx="{place(value):.1f}" cy="8" r="4"/>'
     if not ends[0] <= value <= ends[1]:  # an arrow: the value lies beyond the ends
         tip, back = (0, 6) if value < ends[0] else (120, 114)
         mark = f'<path class="beyond" d="M{tip} 8L{back} 4V12Z"/>'
@@ -52,29 +53,27 @@ def bar(value: float, low: float | None, high: float | None, ends: tuple[float, 
 
 
 def pareto(points: Sequence[Point], *, x_label: str, y_label: str, higher_is_better: bool, title: str) -> Markup:
-    """Quality against a cost on a logarithmic axis; the line joins those that nobody beats in both."""
+    """Quality against a cost on a logarithmic axis; the line joins those that nobody beats in both.
+
+    A cost of nothing, as of a separator without parameters, stands apart on the left; some point must cost something.
+    """
     left, right, top, bottom = 62.0, _WIDTH - 16, 14.0, 300.0
-    exponents = [math.log10(point.x) for point in points]
-    first, last = math.floor(min(exponents)), math.ceil(max(exponents))
-    last = max(last, first + 1)
+    across, marks = _costs([point.x for point in points], left, right)
     bounds = [bound for point in points for bound in (point.low, point.high, point.y) if bound is not None]
     ticks = _ticks(min(bounds), max(bounds))
-
-    def across(x: float) -> float:
-        return left + (right - left) * (math.log10(x) - first) / (last - first)
 
     def up(y: float) -> float:
         return bottom - (bottom - top) * (y - ticks[0]) / (ticks[-1] - ticks[0])
 
+    digits = _decimals(ticks)
     parts = [
         f'<path class="grid" d="M{left} {up(tick):.1f}H{right}"/>'
-        f'<text x="{left - 8}" y="{up(tick) + 4:.1f}" text-anchor="end">{number(tick, 1)}</text>'
+        f'<text x="{left - 8}" y="{up(tick) + 4:.1f}" text-anchor="end">{number(tick, digits)}</text>'
         for tick in ticks
     ]
-    for exponent in range(first, last + 1):
-        x = across(10.0**exponent)
+    for x, text in marks:
         parts.append(f'<path class="grid" d="M{x:.1f} {top}V{bottom}"/>')
-        parts.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{_power(exponent)}</text>')
+        parts.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{text}</text>')
     front = _front(points, higher_is_better)
     if len(front) > 1:
         line = "L".join(f"{across(point.x):.1f} {up(point.y):.1f}" for point in front)
@@ -90,14 +89,31 @@ def pareto(points: Sequence[Point], *, x_label: str, y_label: str, higher_is_bet
     )
     turned = f'transform="translate(14 {(top + bottom) / 2}) rotate(-90)"'
     parts.append(f'<text class="axis" {turned} text-anchor="middle">{escape(y_label)}</text>')
-    return _svg(parts, _WIDTH, bottom + 46, title, "plot")
+    return _svg(parts, _WIDTH, bottom + 46, title, "plot", role="group")  # an image could not hold links
+
+
+def _costs(
+    values: Sequence[float], left: float, right: float
+) -> tuple[Callable[[float], float], list[tuple[float, str]]]:
+    """A logarithmic axis over the costs above zero, with a place for zero to its left; and its marks."""
+    exponents = [math.log10(value) for value in values if value > 0]
+    first = math.floor(min(exponents))
+    last = max(math.ceil(max(exponents)), first + 1)
+    free = any(value == 0 for value in values)
+    start = left + 70 if free else left
+
+    def across(value: float) -> float:
+        return start + (right - start) * (math.log10(value) - first) / (last - first) if value > 0 else left + 20
+
+    marks = [(across(10.0**exponent), _power(exponent)) for exponent in range(first, last + 1)]
+    return across, [(across(0.0), "none"), *marks] if free else marks
 
 
 def _dot(point: Point, x: float, y: float) -> str:
     what = escape(f"{point.name}: {number(point.y, 2)}")
     return (
-        f'<a href="{escape(point.href)}"><circle class="dot {point.kind}" cx="{x:.1f}" cy="{y:.1f}" r="6">'
-        f"<title>{what}</title></circle></a>"
+        f'<a href="{escape(point.href)}" aria-label="{what}">'
+        f'<circle class="dot {point.kind}" cx="{x:.1f}" cy="{y:.1f}" r="6"><title>{what}</title></circle></a>'
     )
 
 
@@ -142,10 +158,12 @@ def boxes(lines: Sequence[tuple[str, str, Sequence[float]]], *, unit: str, title
     def across(value: float) -> float:
         return left + (right - left) * (value - ticks[0]) / (ticks[-1] - ticks[0])
 
-    parts = []
+    parts, digits = [], _decimals(ticks)
     for tick in ticks:
         parts.append(f'<path class="grid" d="M{across(tick):.1f} 4V{bottom}"/>')
-        parts.append(f'<text x="{across(tick):.1f}" y="{bottom + 16}" text-anchor="middle">{number(tick, 0)}</text>')
+        parts.append(
+            f'<text x="{across(tick):.1f}" y="{bottom + 16}" text-anchor="middle">{number(tick, digits)}</text>'
+        )
     for row, (name, kind, own) in enumerate(lines):
         y = height * row + height / 2 + 4
         ordered = sorted(own)
@@ -170,7 +188,7 @@ def radar(axes: Sequence[tuple[str, float]], *, title: str) -> Markup:
     """Values from 0 (centre) to 1 (rim), one spoke each; empty with fewer than three."""
     if len(axes) < 3:
         return Markup("")
-    centre, size = (280.0, 170.0), 120.0
+    centre, size = (180.0, 150.0), 92.0
 
     def place(index: int, radius: float) -> tuple[float, float]:
         angle = 2 * math.pi * index / len(axes) - math.pi / 2
@@ -180,14 +198,47 @@ def radar(axes: Sequence[tuple[str, float]], *, title: str) -> Markup:
         return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in map(place, range(len(axes)), radii)) + "Z"
 
     parts = [f'<path class="grid" d="{ring([radius] * len(axes))}"/>' for radius in (0.25, 0.5, 0.75, 1.0)]
-    for index, (name, _) in enumerate(axes):
+    for index in range(len(axes)):
         x, y = place(index, 1.0)
         parts.append(f'<path class="grid" d="M{centre[0]} {centre[1]}L{x:.1f} {y:.1f}"/>')
-        x, y = place(index, 1.1)
-        anchor = "middle" if abs(x - centre[0]) < 12 else "start" if x > centre[0] else "end"
-        parts.append(f'<text x="{x:.1f}" y="{y + 4:.1f}" text-anchor="{anchor}">{escape(name)}</text>')
+    names, bottom = _around([(name, *place(index, 1.12)) for index, (name, _) in enumerate(axes)], centre[0])
     parts.append(f'<path class="area" d="{ring([min(max(value, 0.0), 1.0) for _, value in axes])}"/>')
-    return _svg(parts, 560.0, 340.0, title, "radar")
+    return _svg([*parts, *names], 2 * centre[0], bottom + 8, title, "radar")
+
+
+def _around(labels: Sequence[tuple[str, float, float]], centre: float) -> tuple[list[str], float]:
+    """Labels of a radar in short lines, moved down where they would cover another; and where the lowest one ends."""
+    found, lowest = [], 0.0
+    for side in (-1, 1):
+        free = 0.0  # the first free line of this half, from the top
+        for name, x, y in sorted(
+            (one for one in labels if (one[1] < centre - 1) is (side < 0)), key=lambda one: one[2]
+        ):
+            lines = _broken(name)
+            start = max(y + 4 - 6 * (len(lines) - 1), free)
+            anchor = "middle" if abs(x - centre) <= 1 else "start" if side > 0 else "end"
+            spans = [
+                f'<tspan x="{x:.1f}" y="{start + 12 * index:.1f}">{escape(line)}</tspan>'
+                for index, line in enumerate(lines)
+            ]
+            found.append(f'<text text-anchor="{anchor}">{"".join(spans)}</text>')
+            free = start + 12 * len(lines) + 1
+            lowest = max(lowest, free - 12)
+    return found, lowest
+
+
+def _broken(name: str, width: int = 11) -> list[str]:
+    """A name in lines of about that many letters, broken at hyphens.
+
+    >>> _broken("instr-wild-span-only")
+    ['instr-wild-', 'span-only']
+    """
+    lines = [""]
+    for part in re.findall(r"[^-]+-?", name):
+        if lines[-1] and len(lines[-1]) + len(part) > width:
+            lines.append("")
+        lines[-1] += part
+    return lines
 
 
 def timeline(spans: Sequence[tuple[str, float, float]], seconds: float) -> Markup:
@@ -197,25 +248,39 @@ def timeline(spans: Sequence[tuple[str, float, float]], seconds: float) -> Marku
         x, width = _WIDTH * start / seconds, _WIDTH * (end - start) / seconds
         kind = "present" if sign == "+" else "absent"
         parts.append(f'<rect class="{kind}" x="{x:.1f}" y="1" width="{width:.1f}" height="14" rx="3"/>')
-    said = ", ".join(f"{sign} {start:g} to {end:g} s" for sign, start, end in spans)
-    return _svg(parts, _WIDTH, 16.0, f"Spans of the prompt: {said}", "spans")
+    return _svg(parts, _WIDTH, 16.0, f"Spans of the prompt in {seconds:g} s", "spans", fit="none")
 
 
 def tracks(ratings: Mapping[str, Sequence[float]], step: float, seconds: float) -> Markup:
     """Ratings from 1 to 5 over time, a line each, with the name as its class."""
-    width, height = 320.0, 70.0
-    parts = [f'<path class="grid" d="M0 {height - height * (mark - 1) / 4:.1f}H{width}"/>' for mark in range(1, 6)]
+    width, height = 320.0, 84.0
+
+    def up(value: float) -> float:
+        return height - 7 - (height - 14) * (min(max(value, 1.0), 5.0) - 1) / 4
+
+    parts = [f'<path class="grid" d="M14 {up(mark):.1f}H{width}"/>' for mark in range(1, 6)]
+    parts += [f'<text x="0" y="{up(mark) + 4:.1f}">{mark}</text>' for mark in (1, 3, 5)]
     for name, values in ratings.items():
-        steps = [(width * (index + 0.5) * step / seconds, value) for index, value in enumerate(values)]
-        line = "L".join(f"{x:.1f} {height - height * (min(max(value, 1.0), 5.0) - 1) / 4:.1f}" for x, value in steps)
+        steps = [(14 + (width - 14) * (index + 0.5) * step / seconds, up(value)) for index, value in enumerate(values)]
+        line = "L".join(f"{x:.1f} {y:.1f}" for x, y in steps)
         parts.append(f'<path class="track-{escape(name)}" d="M{line}"><title>{escape(name)}</title></path>')
     said = ", ".join(f"{name} {sum(values) / len(values):.1f}" for name, values in ratings.items())
     return _svg(parts, width, height, f"Ratings over time, on average {said}", "tracks")
 
 
-def _svg(parts: Sequence[str], width: float, height: float, title: str, kind: str) -> Markup:
+def _svg(
+    parts: Sequence[str],
+    width: float,
+    height: float,
+    title: str,
+    kind: str,
+    *,
+    role: str = "img",
+    fit: str = "xMidYMid",
+) -> Markup:
     return Markup(
-        f'<svg class="{kind}" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(title)}">'
+        f'<svg class="{kind}" viewBox="0 0 {width:g} {height:g}" preserveAspectRatio="{fit}" role="{role}" '
+        f'aria-label="{escape(title)}">'
         f"{''.join(parts)}</svg>"
     )
 
@@ -231,6 +296,11 @@ def _ticks(low: float, high: float) -> list[float]:
     step *= next(factor for factor in (1, 2, 5, 10) if span / (step * factor) <= 6)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [index * step for index in range(first, max(last, first + 1) + 1)]
+
+
+def _decimals(ticks: Sequence[float]) -> int:
+    """How many decimals tell ticks apart."""
+    return max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9))
 
 
 def _quantile(ordered: Sequence[float], tail: float) -> float:

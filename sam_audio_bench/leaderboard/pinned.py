@@ -21,6 +21,7 @@ class ItemList:
 
     groups: Mapping[str, str]  # id -> the recording it was cut from, in order
     data_revision: str
+    wanted: Mapping[str, str]  # id -> the sound that is asked for, in words; empty: not known without the data
     absent: frozenset[str] | None  # items whose target does not sound; None: not known without the audio
 
     @property
@@ -49,9 +50,10 @@ def _items(name: str, version: str, split: str, subset: str) -> ItemList:
         return ItemList(
             groups={identifier: group for identifier, (_, group) in items.items()},
             data_revision=revision(),
+            wanted={identifier: recipe.prompt for identifier, (recipe, _) in items.items()},
             absent=frozenset(identifier for identifier, (recipe, _) in items.items() if not recipe.target),
         )
     from sam_audio_bench.tasks.load import load_task
 
     data = load_task(name, split, subset)
-    return ItemList(groups=data.groups, data_revision=data.revision, absent=None)
+    return ItemList(groups=data.groups, data_revision=data.revision, wanted={}, absent=None)

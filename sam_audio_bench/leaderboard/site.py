@@ -1,13 +1,14 @@
 """The site: static pages from `data.json`, which open from a disk, ask for nothing from elsewhere and run no framework.
 
     index.html            overall tables, quality against cost, tasks
-    tasks/<task>.html     every metric, item scores, how far metrics agree
+    tasks/<task>.html     every metric, numbers of papers about it, item scores
     separators/<name>.html  its card, its strengths, all of its revisions
     items/<task>.html     every item; players, spectrograms, prompt and ratings over time of some
     compare.html          two lines, item by item
-    metrics.html  reported.html  log.html  reading.html
+    metrics.html          what they measure, and how far they agree
+    reported.html  log.html  reading.html
     data.json             what the pages show
-    data/                 item scores, one file a task and metric, which `compare.html` loads when asked
+    data/                 item scores, one file a task and metric, which pages load when asked
     listen/               previews, made by `previews`, kept as they are
 
 The same leaderboard gives the same bytes.
@@ -21,15 +22,15 @@ from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import jinja2
 
+from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import dump_json, replacing, safe_name
-from sam_audio_bench.leaderboard import figures
 from sam_audio_bench.leaderboard.board import Board, read_board
-from sam_audio_bench.leaderboard.labels import number
-from sam_audio_bench.leaderboard.sitedata import LISTEN, item_scores, names_of, site_data
+from sam_audio_bench.leaderboard.pinned import item_list
+from sam_audio_bench.leaderboard.sitedata import LISTEN, item_scores, site_data
+from sam_audio_bench.leaderboard.views import FILTERS, functions
 from sam_audio_bench.stats.bootstrap import multinomial_weights
 
 __all__ = ["build", "differences"]
@@ -37,7 +38,6 @@ __all__ = ["build", "differences"]
 _ASSETS = ("site.css", "site.js")
 _RESAMPLES = 2000
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
-_ENDS = {"dB": (-30.0, 30.0)}  # of the bars where scores can lie far outside of what interests
 
 
 def build(root: Path, out: Path | None = None) -> list[Path]:
@@ -52,8 +52,13 @@ def build(root: Path, out: Path | None = None) -> list[Path]:
 
     Raises:
         StoreError: a submission that cannot be read; `validate` says more.
+        UsageError: ``out`` holds other things than a site.
     """
     goal = out or root / "site"
+    if out is not None and out.is_dir() and any(out.iterdir()) and not (out / _ASSETS[0]).is_file():
+        raise UsageError(
+            f"expected an empty folder or an earlier site at {out}, found other files; name another folder"
+        )
     pages = dict(_pages(root, read_board(root)))
     for name, text in pages.items():
         with replacing(goal / name) as temporary:
@@ -91,12 +96,13 @@ def _pages(root: Path, board: Board) -> Iterator[tuple[str, str]]:
     for name in ("index", "compare", "metrics", "reported", "log", "reading"):
         yield f"{name}.html", _render(environment, name, here=f"{name}.html")
     for label, task in data["tasks"].items():
-        scores = item_scores(board, label, task["main"])
-        yield f"tasks/{task['page']}", _render(environment, "task", label=label, task=task, scores=scores, up="../")
-        yield f"items/{task['page']}", _render(environment, "items", label=label, task=task, scores=scores, up="../")
-        for metric in task["metrics"]:
+        columns = {metric: item_scores(board, label, metric) for metric in task["metrics"]}
+        own = {"label": label, "task": task, "columns": columns, "list": item_list(board.tasks[label])}
+        yield f"tasks/{task['page']}", _render(environment, "task", **own, up="../")
+        yield f"items/{task['page']}", _render(environment, "items", **own, up="../")
+        for metric, scores in columns.items():
             place = f"data/{safe_name(label)}/{safe_name(metric)}"
-            yield f"{place}.js", _script(place, item_scores(board, label, metric))
+            yield f"{place}.js", _script(place, scores)
     for page in dict.fromkeys(line["page"] for line in data["lines"].values()):
         own = {name: line for name, line in data["lines"].items() if line["page"] == page}
         yield f"separators/{page}", _render(environment, "separator", own=own, up="../")
@@ -135,183 +141,11 @@ def _environment(data: Mapping[str, Any]) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "number": number,
-        "names": names_of,
-        "interval": _interval,
-        "amount": _amount,
-        "safe_name": safe_name,
-    }
-    environment.globals |= {
-        "data": data,
-        "bar": _bar,
-        "ends": lambda metric, rows: _ends(data, metric, rows),
-        "figures": figures,
-        "cost": lambda board: _cost(data, board),
-        "strengths": lambda line: _strengths(data, line),
-        "axes": lambda found: [(data["tasks"][one["task"]]["id"], one["share"]) for one in found],
-        "box_lines": lambda scores: _box_lines(data, scores),
-        "sections": lambda rows: _sections(data, rows),
-        "task_rows": lambda label: _task_rows(data, label),
-        "stated": _stated,
-        "matrix": lambda: _matrix(data),
-    }
+    environment.filters |= FILTERS
+    environment.globals |= functions(data)
     return environment
 
 
 def _render(environment: jinja2.Environment, name: str, *, up: str = "", here: str = "", **values: Any) -> str:
     page = environment.get_template(f"{name}.html").render(up=up, here=here, **values)
     return page.rstrip() + "\n"
-
-
-def _interval(cell: Mapping[str, Any], digits: int = 2) -> str:
-    if cell["low"] is None:
-        return "interval unknown: one recording" if cell["value"] is not None else ""
-    return f"{number(cell['low'], digits)} to {number(cell['high'], digits)}"
-
-
-def _amount(value: float | None) -> str:
-    """A count as 0, 950, 12 k, 3.2 M, 1.1 B."""
-    if value is None:
-        return "—"
-    for size, letter in ((1e9, " B"), (1e6, " M"), (1e3, " k")):
-        if value >= size:
-            return f"{value / size:.3g}{letter}"
-    return f"{value:g}"
-
-
-def _bar(cell: Mapping[str, Any], ends: tuple[float, float]) -> Any:
-    return "" if cell["value"] is None else figures.bar(cell["value"], cell["low"], cell["high"], ends)
-
-
-def _ends(data: Mapping[str, Any], metric: str, rows: list[Mapping[str, Any]]) -> tuple[float, float]:
-    """The ends of a column's bars: of all its intervals but silence's, within what interests."""
-    own = [row for row in rows if data["lines"][row["line"]]["separator"] != "silence"]
-    known = [row[name] for row in own for name in ("value", "low", "high") if row[name] is not None]
-    low, high = min(known, default=0.0), max(known, default=1.0)
-    bounds = _ENDS.get(data["metrics"][metric]["unit"])
-    return (low, high) if bounds is None else (max(low, bounds[0]), min(high, bounds[1]))
-
-
-def _sections(data: Mapping[str, Any], rows: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Rows apart: ranked ones, those that are not and why, baselines, oracles."""
-    headings = {
-        "ranked": "",
-        "items missing": "Not ranked: items or tasks without a score",
-        "tasks missing": "Not ranked: items or tasks without a score",
-        "own judge": "Not ranked: chosen by the model that scores here",
-        "superseded": "Earlier revisions",
-        "withdrawn": "Withdrawn",
-        "baseline": "Baselines, which do nothing",
-        "oracle": "Oracles, which are shown the answer",
-    }
-    found: dict[str, list[dict[str, Any]]] = {text: [] for text in headings.values()}
-    for row in rows:
-        found[headings[row["why"] or "ranked"]].append(row)
-    return [(text, own) for text, own in found.items() if own]
-
-
-def _task_rows(data: Mapping[str, Any], label: str) -> list[dict[str, Any]]:
-    """Lines of a task with a cell a metric, best by its main metric first."""
-    task, cells = data["tasks"][label], data["cells"][label]
-    sign = -1 if data["metrics"][task["main"]]["higher_is_better"] else 1
-    names = [name for name in data["lines"] if any(name in column for column in cells.values())]
-    empty = {
-        "value": None,
-        "low": None,
-        "high": None,
-        "n_ok": 0,
-        "n": 0,
-        "possible": 0,
-        "capped": 0,
-        "why": "items missing",
-    }
-    rows = []
-    for name in names:
-        own = {metric: column.get(name, empty) for metric, column in cells.items()}
-        rows.append({"line": name, "cells": own, **own[task["main"]]})
-    return sorted(rows, key=lambda row: (row["value"] is None, sign * (row["value"] or 0.0), row["line"]))
-
-
-def _cost(data: Mapping[str, Any], board: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Quality against real-time factor and against parameters, where at least two lines have them."""
-    found = []
-    metric = data["metrics"][board["metric"]]
-    for name, label in (
-        ("real_time_factor", "real-time factor: seconds of work for a second of sound"),
-        ("parameters", "parameters"),
-    ):
-        points = [
-            figures.Point(
-                name=data["lines"][row["line"]]["name"], href=f"separators/{quote(data['lines'][row['line']]['page'])}",
-                kind=data["lines"][row["line"]]["kind"], x=data["lines"][row["line"]][name], y=row["value"],
-                low=row["low"], high=row["high"],
-            )
-            for row in board["rows"]
-            if row["value"] is not None and data["lines"][row["line"]][name] and _interesting(row, data)
-        ]  # fmt: skip
-        if len(points) > 1:
-            figure = figures.pareto(
-                points, x_label=label, y_label=f"{board['metric']} {metric['unit']}".strip(),
-                higher_is_better=metric["higher_is_better"], title=f"{board['title']} against {label}",
-            )  # fmt: skip
-            found.append((label, figure))
-    return found
-
-
-def _interesting(row: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
-    """Neither silence nor oracles, whose scores would squeeze all others together, nor what counts no longer."""
-    silent = data["lines"][row["line"]]["separator"] == "silence"
-    return not silent and row["why"] not in ("oracle", "withdrawn", "superseded")
-
-
-def _strengths(data: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    """A line's main score on each of its tasks, and where it lies between the worst and the best line there."""
-    found = []
-    for label, task in data["tasks"].items():
-        if label not in data["lines"][name]["tasks"]:
-            continue
-        column = data["cells"][label][task["main"]]
-        if name not in column or column[name]["value"] is None:
-            continue
-        known = [
-            cell["value"]
-            for other, cell in column.items()
-            if cell["value"] is not None and data["lines"][other]["separator"] != "silence"
-        ]
-        value, low, high = column[name]["value"], min(known, default=0.0), max(known, default=0.0)
-        share = (value - low) / (high - low) if high > low else 0.5
-        share = share if data["metrics"][task["main"]]["higher_is_better"] else 1 - share
-        found.append({"task": label, "metric": task["main"], "cell": column[name], "share": share})
-    return found
-
-
-def _box_lines(data: Mapping[str, Any], scores: Mapping[str, Any]) -> list[tuple[str, str, list[float]]]:
-    """Lines for `figures.boxes`, silence left out: one point far away would hide the rest."""
-    found = []
-    for name, values in scores["lines"].items():
-        line, known = data["lines"][name], [value for value in values if value is not None]
-        if known and line["separator"] != "silence":
-            found.append((line["name"], line["kind"], known))
-    return sorted(found, key=lambda one: -sum(one[2]) / len(one[2]))
-
-
-def _stated(source: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Reported numbers with one row a task, system, place and mark, and a cell a quantity."""
-    rows: dict[tuple[str, str, str, str], dict[str, Any]] = {}
-    for one in source["rows"]:
-        key = one["task"], one["system"], one["where"], one["mark"]
-        row = rows.setdefault(key, {**one, "cells": {}, "notes": []})
-        row["cells"][one["quantity"]] = one["value"]
-        row["notes"] += [one["note"]] if "note" in one else []
-    return list(rows.values())
-
-
-def _matrix(data: Mapping[str, Any]) -> tuple[list[str], dict[tuple[str, str], Mapping[str, Any]]]:
-    """Metrics in order, and the agreement of each two."""
-    names = list(data["metrics"])
-    cells = {}
-    for record in data["agreement"]:
-        first, second = record["metrics"]
-        cells[first, second] = cells[second, first] = record
-    return names, cells

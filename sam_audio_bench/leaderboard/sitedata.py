@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,17 @@ import numpy as np
 from scipy.stats import rankdata
 
 from sam_audio_bench import __version__
+from sam_audio_bench.errors import StoreError
 from sam_audio_bench.files import safe_name
 from sam_audio_bench.leaderboard import log, reading
 from sam_audio_bench.leaderboard.board import Board, Line, rounded
 from sam_audio_bench.leaderboard.labels import kind_of
 from sam_audio_bench.leaderboard.reported import read_reported
 from sam_audio_bench.metrics.catalogue import CARDS
+from sam_audio_bench.run.results import model_label
 from sam_audio_bench.tasks import TASKS
 
-__all__ = ["LISTEN", "item_scores", "main_metric", "names_of", "site_data"]
+__all__ = ["LISTEN", "item_scores", "main_metric", "site_data"]
 
 LISTEN = "listen"
 """Folder of the previews in the site."""
@@ -45,13 +47,16 @@ def site_data(root: Path, board: Board) -> dict[str, Any]:
 
 
 def item_scores(board: Board, task: str, metric: str) -> dict[str, Any]:
-    """Scores of every item: ``{items, groups, lines: {line: [value or None]}}``, the data of one comparison."""
+    """Scores of every item: ``{items, groups, lines: {line: [value or None]}}``, the data of one comparison.
+
+    They are not rounded: a comparison by them gives the wins and ties of `sabench compare`.
+    """
     groups = board.groups(task)
     found = {}
     for line in board.lines:
         values = line.values(task, metric)
         if values:
-            found[line.id] = [rounded(values.get(item)) for item in groups]
+            found[line.id] = [values.get(item) for item in groups]
     return {"items": list(groups), "groups": list(groups.values()), "lines": found}
 
 
@@ -132,6 +137,7 @@ def _metric(name: str, board: Board) -> dict[str, Any]:
         "version": record.version,
         "parameters": dict(record.parameters),
         "weights_sha256": record.weights_sha256,
+        "model": model_label(record._asdict()),
         "summary": card.summary if card else "",
         "tolerance": card.tolerance if card else None,
     }
@@ -171,17 +177,17 @@ def _within_items(board: Board, task: str, first: str, second: str) -> list[floa
 
 
 def _previews(folder: Path, board: Board) -> dict[str, list[dict[str, Any]]]:
-    """What was made to listen to: task -> items, with the paths of their files below the site."""
+    """What was made to listen to: task -> items, with the paths of their files below the site; raises StoreError."""
     found: dict[str, list[dict[str, Any]]] = {}
     for label in board.tasks:
         for path in sorted((folder / safe_name(label)).glob("*/item.json")):
             item = reading.load(path)
+            broken = reading.violations(item, "preview")
+            if broken:
+                raise StoreError(f"expected {path} to meet its schema, found {broken[0][0]}: {broken[0][1]}")
+            if item["item"] not in board.groups(label):
+                raise StoreError(f"expected {path} to be of an item of {label}, found {item['item']}")
             item["folder"] = f"{LISTEN}/{safe_name(label)}/{path.parent.name}"
             item["has_reference"] = (path.parent / "reference.ogg").exists()
             found.setdefault(label, []).append(item)
     return found
-
-
-def names_of(values: Sequence[str]) -> str:
-    """A list for readers."""
-    return ", ".join(values) if values else "none stated"

@@ -18,7 +18,7 @@ from sam_audio_bench.types import Status
 if TYPE_CHECKING:
     from sam_audio_bench.run.plan import Plan
 
-__all__ = ["Results"]
+__all__ = ["Results", "model_label"]
 
 _STATISTICS = {"worst": ", worst paraphrase of each item", "spread": ", spread over the paraphrases of each item"}
 _SHOWN_DIGITS = 8  # of a digest
@@ -159,7 +159,7 @@ class Results:
             heading=f"{label}, {covered}" if told == {str(covered)} else "",
             remark=str(covered) if len(told) > 1 else "",
             candidates=self.candidates.get((task, row.separator, row.picked_by or ""), 1),
-            model=_model(self.metrics.get(row.metric, {})),
+            model=model_label(self.metrics.get(row.metric, {})),
             covered=len(covered.answered),
             items=covered.items,
             coverage=str(coverage_class(len(covered.answered), covered.items)),
@@ -224,8 +224,12 @@ class _Info:
     higher_is_better: bool
 
 
-def _model(record: Mapping[str, Any]) -> str:
-    """Name and abbreviated digest of a metric's network; empty for a metric that is none."""
+def model_label(record: Mapping[str, Any]) -> str:
+    """Name and abbreviated digest of a metric's network; empty for a metric that is none.
+
+    >>> model_label({"weights_sha256": "31bc2250ba3e7865", "parameters": {"model": "saj-mini"}})
+    'saj-mini 31bc2250'
+    """
     digest = record.get("weights_sha256")
     if digest is None:
         return ""

@@ -4,25 +4,38 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
+from importlib.resources import files
+from itertools import product
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
+from sam_audio_bench.errors import StoreError, UsageError
 from sam_audio_bench.files import load_json, write_json
 from sam_audio_bench.leaderboard import log
 from sam_audio_bench.leaderboard.figures import Point, boxes, pareto, radar
 from sam_audio_bench.leaderboard.previews import make_previews
-from sam_audio_bench.leaderboard.site import build, differences
+from sam_audio_bench.leaderboard.site import _environment, build, differences
 from sam_audio_bench.leaderboard.submission import HEADER, Submission
 
+ROOT = Path(__file__).parents[2] / "leaderboards"
 RULE = {"id": "music", "title": "Music", "metric": "si_sdr_i", "split": "mini", "subset": "paper"}
+TASK = "music@1-mini"
 BOARDS = [{**RULE, "parts": {"text": ["music"]}}]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file of a folder."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def page(board: Path, name: str) -> str:
+    """A page of its site."""
+    return (board / "site" / name).read_text(encoding="utf-8")
 
 
 def test_rebuilding_gives_the_same_bytes(board: Path, tmp_path: Path) -> None:
@@ -56,8 +69,6 @@ def test_no_page_asks_for_anything_from_elsewhere(board: Path) -> None:
 
 def test_links_lead_somewhere(board: Path) -> None:
     build(board)
-    from urllib.parse import unquote
-
     for path in (board / "site").rglob("*.html"):
         for target in re.findall(r'(?:href|src)="([^"#?]+)', path.read_text(encoding="utf-8")):
             if not target.startswith("http"):
@@ -70,9 +81,108 @@ def test_texts_of_strangers_are_escaped(board: Path, gate: Path, tamper: Callabl
     header["separator"]["summary"] = "<script>alert('x')</script>"
     write_json(gate / HEADER, header)
     build(board)
-    page = (board / "site" / "separators" / "spectral-gate.html").read_text(encoding="utf-8")
-    assert "<script>alert" not in page
-    assert "&lt;script&gt;alert" in page
+    assert "<script>alert" not in page(board, "separators/spectral-gate.html")
+    assert "&lt;script&gt;alert" in page(board, "separators/spectral-gate.html")
+
+
+def test_heads_name_the_network_that_scored(board: Path, tamper: Callable[..., None]) -> None:
+    """As the tables of the terminal do: two judges are two quantities."""
+
+    def judged(header: Any) -> None:
+        (record,) = (one for one in header["metrics"] if one["id"] == "snr_i")
+        record |= {"weights_sha256": "31bc2250" + 56 * "0", "parameters": {"model": "saj-mini"}}
+
+    for folder in (board / "results").glob("*/*"):
+        header = load_json(folder / HEADER)
+        judged(header)
+        write_json(folder / HEADER, header)
+    build(board)
+    (head,) = re.findall(r"<th[^>]*>(?:(?!</th>).)*snr_i.*?</th>", page(board, f"tasks/{TASK}.html"), re.DOTALL)
+    assert "saj-mini 31bc2250" in head
+    assert "higher is better" in head
+    assert "saj-mini 31bc2250" in page(board, "metrics.html")
+
+
+def test_scores_by_other_weights_share_no_column(board: Path, gate: Path) -> None:
+    header = load_json(gate / HEADER)
+    header["metrics"][0]["weights_sha256"] = 64 * "0"
+    write_json(gate / HEADER, header)
+    with pytest.raises(StoreError, match=r"with the weights_sha256 of .*score one of them again"):
+        build(board)
+
+
+def test_reported_numbers_stand_beside_measured_ones(board: Path) -> None:
+    """On the page of their task, and of the separator that bears the name; never with a rank."""
+    paper = load_json(ROOT / "results" / "reported" / "sam-audio-paper.json")
+    paper["rows"] += [
+        {"task": "music", "system": "Spectral-Gate", "quantity": name, "value": value, "mark": "S2", "where": "here"}
+        for name, value in (("human_ovr", 1.25), ("net_win_rate", -36))
+    ]
+    write_json(board / "results" / "reported" / "paper.json", paper)
+    build(board)
+    for name in (f"tasks/{TASK}.html", "separators/spectral-gate.html"):
+        _, _, section = page(board, name).partition('<section aria-labelledby="reported">')
+        (row,) = re.findall(r"<tr(?:(?!<tr).)*Spectral-Gate.*?</tr>", section, re.DOTALL)
+        assert [one in row for one in ("1.25", "−36", "here", "read in two independent digests")] == 4 * [True]
+        assert 'class="number rank"' not in section
+    assert "4.05" in page(board, f"tasks/{TASK}.html")
+    assert "4.05" not in page(board, "separators/spectral-gate.html")
+    assert "human_ovr" not in page(board, "separators/mixture.html")
+
+
+def test_quality_against_parameters_once_somebody_has_some(board: Path, gate: Path) -> None:
+    write_json(board / "boards.json", BOARDS)
+    build(board)
+    assert "Music against real-time factor" in page(board, "index.html")
+    assert "Music against parameters" not in page(board, "index.html")
+    header = load_json(gate / HEADER)
+    header["separator"]["parameters"] = 3_000_000
+    write_json(gate / HEADER, header)
+    build(board)
+    (figure,) = re.findall(r'aria-label="Music against parameters"><svg.*?</svg>', page(board, "index.html"))
+    assert 'href="separators/spectral-gate.html"' in figure
+    assert ">none</text>" in figure  # where the mixture stands, which has none
+    assert ">10⁶</text>" in figure
+
+
+def test_a_newer_revision_takes_the_place_and_both_can_be_told_apart(board: Path, gate: Path) -> None:
+    newer = gate.with_name("v2")
+    shutil.copytree(gate, newer, ignore=shutil.ignore_patterns("audio"))
+    header = load_json(newer / HEADER)
+    header["separator"]["revision"] = "v2"
+    write_json(newer / HEADER, header)
+    log.append(board, Submission.read(newer), event="submitted")
+    build(board)
+    lines = load_json(board / "site" / "data.json")["lines"]
+    names = {line["revision"]: (line["name"], line["why"]) for line in lines.values() if line["kind"] == "separator"}
+    assert names == {"v2": ("spectral-gate", ""), gate.name: (f"spectral-gate, {gate.name}", "superseded")}
+    assert f">spectral-gate, {gate.name}</option>" in page(board, "compare.html")
+    assert "2 attempts in all" in page(board, "separators/spectral-gate.html")
+
+
+def test_what_the_judge_itself_picked_is_marked() -> None:
+    data = {"lines": {}, "tasks": {}, "metrics": {}, "reported": []}
+    cell = {"value": 4.0, "low": 3.0, "high": 5.0, "n_ok": 9, "possible": 10, "coverage": "≥ 90 %", "capped": 1}
+    template = _environment(data).from_string('{% import "parts.html" as parts %}{{ parts.value(cell) }}')
+    assert "own judge" in template.render(cell={**cell, "why": "own judge"})
+    assert "own judge" not in template.render(cell={**cell, "why": ""})
+    assert "9/10 ≥ 90 %" in template.render(cell={**cell, "why": ""})
+
+
+def test_a_folder_that_was_never_submitted_is_refused(board: Path, gate: Path) -> None:
+    shutil.copytree(gate, gate.with_name("unknown"))
+    header = load_json(gate.with_name("unknown") / HEADER)
+    header["separator"]["revision"] = "unknown"
+    write_json(gate.with_name("unknown") / HEADER, header)
+    with pytest.raises(StoreError, match="expected an entry for spectral-gate unknown"):
+        build(board)
+
+
+def test_a_folder_of_other_files_is_no_place_for_a_site(board: Path, tmp_path: Path) -> None:
+    (tmp_path / "letters.txt").write_text("mine")
+    with pytest.raises(UsageError, match="expected an empty folder or an earlier site"):
+        build(board, tmp_path)
+    assert (tmp_path / "letters.txt").read_text() == "mine"
 
 
 def test_a_table_says_what_is_not_ranked(board: Path) -> None:
@@ -80,9 +190,9 @@ def test_a_table_says_what_is_not_ranked(board: Path) -> None:
     (folder,) = (board / "results" / "spectral-gate").iterdir()
     log.withdraw(board, Submission.read(folder), "a bug")
     build(board)
-    page = (board / "site" / "index.html").read_text(encoding="utf-8")
-    assert "Withdrawn" in page
-    assert "Baselines, which do nothing" in page
+    assert "Withdrawn" in page(board, "index.html")
+    assert "Withdrawn: a bug" in page(board, "separators/spectral-gate.html")
+    assert "Baselines, which do nothing" in page(board, "index.html")
     data = json.loads((board / "site" / "data.json").read_text(encoding="utf-8"))
     (overall,) = data["overall"]
     assert overall["rule"] == "si_sdr_i: the mean over tasks of the mean over items. text (music)."
@@ -98,9 +208,15 @@ def test_previews_can_be_heard_and_are_small(board: Path, finished_runs: Path) -
     assert [name.partition("/")[0] for name in item["answers"]] == ["spectral-gate"]
     assert {path.suffix for path in folder.iterdir()} == {".ogg", ".png", ".json"}
     assert max(path.stat().st_size for path in folder.iterdir()) < 50_000
-    page = (board / "site" / "items" / "music@1-mini.html").read_text(encoding="utf-8")
-    assert page.count("<audio controls") == 3
-    assert all(line["credit"] in page.replace("&#34;", '"') for line in item["credits"])
+    text = page(board, f"items/{TASK}.html")
+    assert text.count("<audio controls") == 3
+    write_json(folder / "item.json", item | {"spans": [["+", "0", "<b>"]]})
+    with pytest.raises(StoreError, match=r"item.json to meet its schema, found \$\.spans"):
+        build(board)
+    write_json(folder / "item.json", item | {"item": "music-99"})
+    with pytest.raises(StoreError, match="to be of an item of music@1-mini, found music-99"):
+        build(board)
+    assert all(line["credit"] in text.replace("&#34;", '"') for line in item["credits"])
 
 
 def test_the_front_holds_who_is_not_beaten_in_both() -> None:
@@ -121,7 +237,66 @@ def test_names_in_figures_are_escaped() -> None:
     assert radar([("a", 1.0), ("b", 0.5)], title="two spokes are no radar") == ""
 
 
-ROOT = Path(__file__).parents[2] / "leaderboards"
+def schemes() -> dict[str, dict[str, str]]:
+    """Colours of the style sheet by name, light and dark."""
+    css = (files("sam_audio_bench.leaderboard") / "pages" / "site.css").read_text(encoding="utf-8")
+    light, dark = (
+        dict(re.findall(r"--(\w+): (#\w+);", block)) for block in re.findall(r":root \{(.*?)\}", css, re.DOTALL)[:2]
+    )
+    return {"light": light, "dark": light | dark}
+
+
+def contrast(first: str, second: str) -> float:
+    """WCAG 2.2: ratio of relative luminances."""
+
+    def luminance(colour: str) -> float:
+        digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+        parts = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    dark, light = sorted((luminance(first), luminance(second)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_contrast_is_measured_right() -> None:
+    assert contrast("#fff", "#000000") == pytest.approx(21)
+    assert contrast("#777", "#fff") == pytest.approx(4.48, abs=0.01)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_colours_can_be_told_from_what_they_stand_on(scheme: str) -> None:
+    """WCAG AA: 4.5 for text, 3 for what figures and fields are drawn with."""
+    colours = schemes()[scheme]
+    texts = product(("ink", "faint", "accent", "oracle", "baseline", "bad"), ("paper", "card", "stripe", "note"), [4.5])
+    drawn = product(("strong", "recall", "precision", "faithfulness"), ("paper", "card"), [3.0])
+    low = {
+        (one, ground): contrast(colours[one], colours[ground])
+        for one, ground, needed in (*texts, *drawn)
+        if contrast(colours[one], colours[ground]) < needed
+    }
+    assert low == {}
+
+
+def test_every_field_of_the_data_is_documented(board: Path) -> None:
+    build(board)
+    text = (ROOT.parent / "docs" / "leaderboard.md").read_text(encoding="utf-8")
+    documented = re.findall(r"^\| `(\w+)` \|", text.partition("All numbers are in `site/data.json`")[2], re.MULTILINE)
+    assert documented == list(load_json(board / "site" / "data.json"))
+
+
+@pytest.mark.skipif(not (ROOT / "log.jsonl").exists(), reason="no submission in this checkout")
+def test_every_task_can_be_heard() -> None:
+    """With what its prompts are made of, and the judge's ratings over time where there is a text to judge by."""
+    data = load_json(ROOT / "site" / "data.json")
+    for label, task in data["tasks"].items():
+        item, *_ = data["listen"][label]
+        assert bool(item["text"]) == ("text" in task["prompt"]), label
+        assert bool(item["spans"]) == ("span" in task["prompt"]), label
+        assert bool(item["frames"]) == (task["prompt"] == "visual"), label
+        assert item["has_reference"]
+        assert {name.partition("/")[0] for name in item["answers"]} >= {"hpss", "repet-sim", "spectral-gate"}
+        assert all((answer["over_time"] is not None) == bool(item["text"]) for answer in item["answers"].values())
 
 
 @pytest.mark.skipif(not (ROOT / "log.jsonl").exists(), reason="no submission in this checkout")

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import urlencode
 
 import pytest
 
-from sam_audio_bench.files import write_json
+from sam_audio_bench.files import load_json, write_json
+from sam_audio_bench.leaderboard import log
 from sam_audio_bench.leaderboard.board import read_board
 from sam_audio_bench.leaderboard.labels import number
 from sam_audio_bench.leaderboard.previews import make_previews
 from sam_audio_bench.leaderboard.site import build
 from sam_audio_bench.leaderboard.sitedata import item_scores
-from sam_audio_bench.stats.bootstrap import paired_interval
+from sam_audio_bench.leaderboard.submission import HEADER, Submission
+from sam_audio_bench.run.compare import compare_runs
 from tests.ratings.test_listening_browser import CHROMIUM, Chromium
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the path")
 TASK = "music@1-mini"
+POLICY = "default-src 'none'; script-src 'self' file:; style-src"
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +57,11 @@ def browser(chromium: Chromium) -> Iterator[Chromium]:
 def address(root: Path, page: str, query: str = "") -> str:
     """A page of the site on the disk."""
     return (root / "site" / page).as_uri() + query
+
+
+def line(root: Path, separator: str) -> str:
+    """The id of a separator's line."""
+    return next(one.id for one in read_board(root).lines if one.submission.separator == separator)
 
 
 def names(browser: Chromium) -> list[str]:
@@ -96,36 +105,197 @@ def test_listening(browser: Chromium, built: Path) -> None:
     browser.wait("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
 
 
-def test_comparing_gives_the_numbers_of_the_package(browser: Chromium, built: Path) -> None:
-    board = read_board(built)
-    scores = item_scores(board, TASK, "snr_i")
-    first, second = (next(name for name in scores["lines"] if name.startswith(one)) for one in ("mixture", "spectral"))
-    query = f"?a={quote(first, safe='')}&b={quote(second, safe='')}&task={quote(TASK, safe='')}&metric=snr_i"
-    browser.open(address(built, "compare.html", query))
+def shown(browser: Chromium, name: str) -> str:
+    """What an element of the comparison says."""
+    text: str = browser.evaluate(f"document.getElementById('{name}').textContent")
+    return text
+
+
+@pytest.mark.parametrize("metric", ["si_sdr", "si_sdr_i", "snr_i", "leak_db"])
+def test_comparing_gives_the_numbers_of_sabench_compare(
+    browser: Chromium, built: Path, finished_runs: Path, metric: str
+) -> None:
+    """Digit by digit, for both directions of a metric and with items that one side lacks."""
+    found = compare_runs(finished_runs / "mixture", finished_runs / "spectral-gate", metrics=[metric])
+    (row,) = found.rows
+    unit = f" {row.unit}"
+    asked = {"a": line(built, "mixture"), "b": line(built, "spectral-gate"), "task": TASK, "metric": metric}
+    browser.open(address(built, "compare.html", "?" + urlencode(asked)))
     browser.wait("!document.getElementById('result').hidden")
-    pairs = zip(scores["lines"][first], scores["lines"][second], scores["groups"], strict=True)
-    known = [(a, b, group) for a, b, group in pairs if a is not None and b is not None]
-    a, b, groups = (list(column) for column in zip(*known, strict=True))
-    interval = paired_interval(b, a, groups)
-    assert interval is not None
-    shown = browser.evaluate("document.getElementById('interval').textContent")
-    assert shown == f"{number(interval.low)} to {number(interval.high)}"
-    assert browser.evaluate("document.querySelectorAll('#worst tr').length") == min(10, len(known))
-    assert browser.evaluate("document.querySelectorAll('#dots circle').length") == len(known)
-    worst = min(range(len(known)), key=lambda place: b[place] - a[place])
-    gap = browser.evaluate("document.querySelector('#worst td:last-child').textContent")
-    assert gap == number(b[worst] - a[worst])
+    assert shown(browser, "mean-a") == number(row.a) + unit
+    assert shown(browser, "mean-b") == number(row.b) + unit
+    assert shown(browser, "difference").removeprefix("+") == number(row.difference) + unit
+    assert shown(browser, "interval") == f"{number(row.ci_low)} to {number(row.ci_high)}"
+    assert shown(browser, "wins") == f"{row.wins} / {row.ties} / {row.losses}"
+    assert shown(browser, "counts").startswith(f"{row.n_ok}, ")
+    assert browser.evaluate("document.querySelectorAll('#dots circle').length") == row.n_ok
+    cells = "[...document.querySelectorAll('#worst tr')].map((row) => [...row.cells].map((cell) => cell.textContent))"
+    worst = [[one.item, number(one.a), number(one.b), number(one.difference)] for one in found.worst]
+    assert browser.evaluate(cells) == (worst or [["B is worse on no item."]])
 
 
-@pytest.mark.parametrize(
-    "page", ["index.html", f"tasks/{TASK}.html", f"items/{TASK}.html", "compare.html", "reading.html"]
+def test_the_worst_items_lead_to_their_rows(browser: Chromium, built: Path) -> None:
+    browser.open(
+        address(
+            built, "compare.html", "?" + urlencode({"a": line(built, "spectral-gate"), "b": line(built, "silence")})
+        )
+    )
+    browser.wait("document.querySelector('#worst a')")
+    item = browser.evaluate("document.querySelector('#worst a').textContent")
+    browser.click("#worst a")
+    browser.wait("document.readyState === 'complete' && location.pathname.includes('/items/')")
+    assert browser.evaluate("document.querySelector(':target').textContent") == item
+
+
+def test_another_comparison_is_in_the_address(browser: Chromium, built: Path) -> None:
+    browser.open(address(built, "compare.html"))
+    browser.evaluate("form.elements.metric.value = 'snr_i'; form.dispatchEvent(new Event('change', {bubbles: true}))")
+    browser.wait("location.search.includes('snr_i')")
+    assert shown(browser, "verdict")
+
+
+def test_another_metric_of_the_items(browser: Chromium, built: Path) -> None:
+    browser.open(address(built, f"items/{TASK}.html"))
+    column = (
+        "[...document.querySelectorAll('#items tbody tr')].map((row) => row.cells[row.cells.length - 1].textContent)"
+    )
+    head = "[...document.querySelectorAll('#items thead th')].at(-1).dataset.line"
+    select = "document.querySelector('[data-scores]')"
+    browser.evaluate(f"{select}.value = 'leak_db'; {select}.dispatchEvent(new Event('change', {{bubbles: true}}))")
+    browser.wait("document.getElementById('shown').textContent.startsWith('leak_db')")
+    scores = item_scores(read_board(built), TASK, "leak_db")
+    assert browser.evaluate(column) == [number(value) for value in scores["lines"][browser.evaluate(head)]]
+
+
+PAGES = (
+    *("index", f"tasks/{TASK}", f"items/{TASK}", "separators/spectral-gate"),
+    *("compare", "metrics", "reported", "log", "reading"),
 )
-def test_narrow_screens_do_not_scroll_sideways(browser: Chromium, built: Path, page: str) -> None:
-    browser("Emulation.setDeviceMetricsOverride", width=380, height=800, deviceScaleFactor=1, mobile=False)
-    browser.open(address(built, page))
-    width = browser.evaluate("document.documentElement.scrollWidth")
-    browser("Emulation.clearDeviceMetricsOverride")
-    assert width <= 380
+FAULTS = """(() => {
+  const all = (selector) => [...document.querySelectorAll(selector)];
+  const found = [], ids = all("[id]").map((one) => one.id);
+  const say = (what, ones) => ones.forEach((one) => found.push(what + ": " + one.outerHTML.slice(0, 100)));
+  if (!document.documentElement.lang) found.push("no language");
+  if (all("h1").length !== 1) found.push("headings of the first level: " + all("h1").length);
+  if (all("main").length !== 1) found.push("no main part");
+  say("table without a caption", all("table").filter((one) => !one.caption || !one.caption.textContent.trim()));
+  say("head without a scope", all("th:not([scope])"));
+  say("image without a text", all("img").filter((one) => !one.alt));
+  say("figure without a name", all("svg").filter((one) => !one.ariaLabel && one.ariaHidden !== "true"));
+  say("field without a label", all("input, select").filter((one) => !one.labels.length));
+  say("player without a name", all("audio").filter((one) => !one.ariaLabel));
+  say("button or link without a name", all("a, button").filter((one) => !one.textContent.trim() && !one.ariaLabel));
+  say("box that the keyboard cannot scroll", all("*").filter((one) => one.scrollWidth > one.clientWidth + 1
+    && one.tabIndex < 0 && ["auto", "scroll"].includes(getComputedStyle(one).overflowX)));
+  say("region without a name", all("[role=region], [role=group]").filter((one) =>
+    !one.ariaLabel && !one.hasAttribute("aria-labelledby")));
+  for (const name of ["aria-labelledby", "aria-describedby", "aria-controls"])
+    say("reference to nothing", all(`[${name}]`).filter((one) => !ids.includes(one.getAttribute(name))));
+  say("same id", all("[id]").filter((one, at) => ids.indexOf(one.id) !== at));
+  return found;
+})()"""
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_can_be_read_without_eyes_or_mouse(browser: Chromium, built: Path, page: str) -> None:
+    for width in (1280, 380):
+        browser("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=False)
+        browser.open(address(built, f"{page}.html"))
+        faults = browser.evaluate(FAULTS)
+        overflow = browser.evaluate("document.documentElement.scrollWidth")
+        browser("Emulation.clearDeviceMetricsOverride")
+        assert faults == []
+        assert overflow <= width
+    assert len(
+        {(built / "site" / f"{one}.html").read_text("utf-8").partition("<title>")[2].partition("<")[0] for one in PAGES}
+    ) == len(PAGES)
+
+
+def test_every_page_has_a_title_of_its_own(built: Path) -> None:
+    titles = {
+        re.findall("<title>(.*)</title>", (built / "site" / f"{page}.html").read_text("utf-8"))[0] for page in PAGES
+    }
+    assert len(titles) == len(PAGES)
+
+
+def test_the_keyboard_reaches_what_can_be_done(browser: Chromium, built: Path) -> None:
+    """From the top: the skip link, which shows itself, the filter, the heads; and the focus is seen."""
+    browser.open(address(built, f"tasks/{TASK}.html"))
+    browser.press("Tab")
+    assert browser.evaluate("document.activeElement.className") == "skip"
+    assert browser.evaluate("document.activeElement.getBoundingClientRect().left") >= 0
+    browser.press("Enter")
+    browser.wait("document.activeElement.id === 'main'")
+    for selector in ("[data-filter]", "[data-of]", "[data-sort]", "tbody a"):
+        browser.tab_to(selector)
+        assert browser.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+
+
+def test_a_strangers_texts_run_nothing(browser: Chromium, built: Path, tmp_path: Path) -> None:
+    """Names as hostile as the schema lets pass, and texts and links that `validate` would refuse."""
+    root = tmp_path / "board"
+    shutil.copytree(built, root)
+    (gate,) = (root / "results" / "spectral-gate").iterdir()
+    evil = root / "results" / "evil" / "v1"
+    shutil.copytree(gate, evil, ignore=shutil.ignore_patterns("audio"))
+    header = load_json(evil / HEADER)
+    name = '" onfocus="hacked=1" autofocus="\' `${hacked=1}` {{ 7*7 }} &lt;b&gt;'
+    markup = "</script><script>hacked=1</script><img src=x onerror=hacked=1><svg onload=hacked=1>]]>"
+    header["separator"] |= {
+        "name": name, "revision": name, "summary": markup, "licence": markup, "authors": [markup, name],
+        "links": ["javascript:hacked=1", "JaVaScRiPt:hacked=1//", "https://example.org/?\" onclick=\"hacked=1"],
+        "training_data": [markup], "settings": {markup: markup}, "weights_sha256": markup,
+    }  # fmt: skip
+    header["hardware"] = {"processor": markup, "gpus": []}
+    header["tasks"] = [{**task, "command": ["sabench", markup]} for task in header["tasks"]]
+    write_json(evil / HEADER, header)
+    log.append(root, Submission.read(evil), event="submitted")
+    (preview,) = (root / "site" / "listen").glob("*/*/item.json")
+    item = load_json(preview)
+    item["credits"] = [{"what": markup, "licence": name, "credit": markup}]
+    item["answers"][f"{name}/{name}"] = {**next(iter(item["answers"].values()))}
+    write_json(preview, item | {"text": markup})
+    build(root)
+    pages = sorted(path.relative_to(root / "site").as_posix() for path in (root / "site").rglob("*.html"))
+    assert len(pages) > 10
+    for page in pages:
+        browser.open(address(root, page))
+        if page == "compare.html":
+            for field, chosen in (("a", line(root, "silence")), ("b", f"{name}/{name}")):
+                browser.evaluate(f"form.elements.{field}.value = {json.dumps(chosen)}")
+            browser.evaluate("form.dispatchEvent(new Event('change', {bubbles: true}))")
+            browser.wait(f"document.getElementById('verdict').textContent.startsWith({json.dumps(name)})")
+        assert browser.evaluate("typeof hacked") == "undefined"
+        scripts = browser.evaluate("[...document.scripts].map((one) => one.src)")
+        assert all(script.startswith((root / "site").as_uri()) for script in scripts), page
+        strange = "[...document.querySelectorAll('*')].flatMap((one) => [...one.attributes])"
+        assert browser.evaluate(f"{strange}.filter((one) => /^on|^autofocus|^style/.test(one.name)).length") == 0
+        assert browser.evaluate(f"{strange}.filter((one) => /^\\s*javascript:/i.test(one.value)).length") == 0
+        assert browser.evaluate("document.querySelectorAll('img[src=x], h1 b, svg[onload]').length") == 0
+    assert any(markup in browser_text(browser, root, page) for page in pages if page.startswith("separators/"))
+    assert markup in browser_text(browser, root, f"items/{TASK}.html")
+
+
+def browser_text(browser: Chromium, root: Path, page: str) -> str:
+    """What a reader sees of a page, and what is folded."""
+    browser.open(address(root, page))
+    text: str = browser.evaluate("document.body.textContent")
+    return text
+
+
+def test_nothing_but_the_sites_own_files_may_run(chromium: Chromium, built: Path) -> None:
+    """The second lock: the policy of every page refuses scripts in the page, and requests."""
+    chromium.open(address(built, "index.html"))
+    chromium.evaluate("""{
+      const script = document.createElement("script");
+      script.textContent = "window.hacked = 1";
+      document.body.append(script);
+      document.body.insertAdjacentHTML("beforeend", "<img src=y onerror='window.hacked = 1'>");
+    }""")
+    refused = "fetch('data:,x').then(() => 'sent', () => 'refused')"
+    assert chromium.evaluate(refused) == "refused"
+    assert chromium.evaluate("typeof window.hacked") == "undefined"
+    assert all(POLICY in (built / "site" / f"{page}.html").read_text("utf-8") for page in PAGES)
 
 
 def test_both_colour_schemes(browser: Chromium, built: Path) -> None:
