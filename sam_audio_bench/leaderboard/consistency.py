@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from sam_audio_bench.errors import StoreError
 from sam_audio_bench.files import dump_json
@@ -22,14 +23,14 @@ _CLOSE_DB = 1e-6  # of scores of one mixture, formed on two machines
 
 
 def leaderboard_problems(
-    root: Path, submissions: Sequence[Submission], since: Path | None = None
+    root: Path, submissions: Sequence[Submission], before: Sequence[Any] = ()
 ) -> Iterator[tuple[str, str]]:
     """Where and what is wrong.
 
     Args:
         root: the leaderboard.
         submissions: those in it that are healthy on their own.
-        since: see `sam_audio_bench.leaderboard.log.growth_problems`.
+        before: entries of an earlier log, with which this one must begin.
     """
     yield from _strangers(root)
     yield from _columns(submissions)
@@ -40,7 +41,7 @@ def leaderboard_problems(
         read_boards(root)
     except StoreError as error:
         yield BOARDS, str(error)
-    yield from ((log.LOG, what) for what in _logged(root, submissions, since))
+    yield from ((log.LOG, what) for what in _logged(root, submissions, before))
 
 
 def _strangers(root: Path) -> Iterator[tuple[str, str]]:
@@ -105,14 +106,13 @@ def _mixtures(submissions: Sequence[Submission]) -> Iterator[tuple[str, str]]:
         known = {**{key: (submission.separator, value) for key, value in own.items()}, **known}
 
 
-def _logged(root: Path, submissions: Sequence[Submission], since: Path | None) -> Iterator[str]:
+def _logged(root: Path, submissions: Sequence[Submission], before: Sequence[Any]) -> Iterator[str]:
     try:
         entries = log.read(root)
     except StoreError as error:
         yield str(error)
         return
-    if since is not None:
-        yield from log.growth_problems(entries, since)
+    yield from log.growth_problems(entries, before)
     digests = {
         (entry["separator"], entry["revision"]): entry["submission_sha256"]
         for entry in entries

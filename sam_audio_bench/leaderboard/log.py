@@ -22,7 +22,7 @@ from sam_audio_bench.leaderboard import reading
 from sam_audio_bench.leaderboard.submission import HEADER, Submission
 
 __all__ = [
-    "LOG", "append", "attempts", "chain_problems", "growth_problems", "read", "standing", "today", "withdraw",
+    "LOG", "append", "attempts", "chain_problems", "earlier", "growth_problems", "read", "standing", "today", "withdraw",
     "writing",
 ]  # fmt: skip
 
@@ -67,24 +67,29 @@ def chain_problems(entries: Sequence[Any]) -> list[str]:
     return found
 
 
-def growth_problems(entries: Sequence[Any], since: Path) -> list[str]:
-    """Where a log does not begin with all of an earlier one, which is a file or lies in a leaderboard's folder.
-
-    Since each entry holds the digest of its submission.json, and that the digests of all other files, an old
-    submission whose numbers changed differs from its entry, or its entry from the earlier log.
+def earlier(since: Path) -> list[Any]:
+    """The entries of an earlier log, which is a file or lies in a leaderboard's folder; none where that has no log yet.
 
     Raises:
-        Precondition: nothing is at ``since``. StoreError: a broken log there.
+        Precondition: nothing is there. StoreError: it cannot be read.
     """
     if not since.exists():
         raise Precondition(f"expected an earlier leaderboard or its {LOG} at {since}, found none")
     path = since / LOG if since.is_dir() else since
-    earlier = reading.load_lines(path) if path.exists() else []
-    for number, entry in enumerate(earlier, 1):
+    return reading.load_lines(path) if path.exists() else []
+
+
+def growth_problems(entries: Sequence[Any], before: Sequence[Any]) -> list[str]:
+    """Where a log does not begin with all entries of an earlier one.
+
+    An entry holds the digest of its submission.json, and that the digests of all other files, so that an old submission
+    whose numbers changed differs from its entry, or its entry from the earlier log.
+    """
+    for number, entry in enumerate(before, 1):
         if entries[number - 1 : number] != [entry]:
             return [
-                f"line {number}: expected the entry that {path} has, found another or none: what was logged stays as it "
-                f"is; take that file back and submit what is new after it"
+                f"line {number}: expected the entry of the earlier log, {entry}, found another or none: what was logged "
+                "stays as it is; take the earlier log and its submissions back, and submit what is new after them"
             ]
     return []
 

@@ -15,7 +15,6 @@ import pandas as pd
 from sam_audio_bench.leaderboard.labels import base_metric
 from sam_audio_bench.leaderboard.pinned import ItemList
 from sam_audio_bench.leaderboard.submission import MetricRecord
-from sam_audio_bench.metrics.catalogue import CARDS
 from sam_audio_bench.types import Status
 
 __all__ = ["FAILURES", "check_task", "examples", "improvements", "unanswered"]
@@ -23,6 +22,9 @@ __all__ = ["FAILURES", "check_task", "examples", "improvements", "unanswered"]
 FAILURES = frozenset({Status.ERROR, Status.MISSING_MEDIA, Status.LENGTH_MISMATCH, Status.NON_FINITE})
 _ANSWER_FAILURES = FAILURES - {Status.ERROR}  # a metric alone may fail with an error
 _SILENT = frozenset({Status.SILENT_REFERENCE, Status.BOTH_SILENT})
+_OF_TARGET = frozenset(f"{name}{end}" for name in ("snr", "si_sdr", "si_snr", "sd_sdr") for end in ("", "_i"))
+"""Ratios to the target alone, whose silence leaves them undefined."""
+
 _LEAK = "leak_db"  # the only score that is asked of absent targets alone
 _RANGES: Mapping[str, tuple[float, float]] = {  # of finite values, by unit
     "dB": (-400.0, 400.0),  # an improvement may span the floor and the limit of rounding
@@ -146,14 +148,8 @@ def _covered(label: str, task: Mapping[str, Any], rows: pd.DataFrame, items: Ite
 
 def _silent(rows: pd.DataFrame) -> set[str] | None:
     """Items without a target, by what metrics of references say; None: none of them was asked."""
-    asked = rows[rows["metric"].map(_needs_reference)]
+    asked = rows[rows["metric"].isin(_OF_TARGET)]
     return set(asked[asked["status"].isin(list(_SILENT))]["item"]) if len(asked) else None
-
-
-def _needs_reference(metric: str) -> bool:
-    """Whether a score is a ratio to the reference, whose silence leaves it undefined."""
-    card = CARDS.get(metric)
-    return card is not None and "reference" in card.needs and card.unit == "dB" and metric != _LEAK
 
 
 def unanswered(rows: pd.DataFrame) -> set[str]:
@@ -218,7 +214,7 @@ def _consistent(label: str, rows: pd.DataFrame, items: ItemList) -> Iterator[Fin
             label,
             f"expected an answer that cannot be scored to have no score at all, found some for {examples(names)}",
         )
-    asked = rows[rows["metric"].map(_needs_reference) & ~rows["status"].isin(list(FAILURES))]
+    asked = rows[rows["metric"].isin(_OF_TARGET) & ~rows["status"].isin(list(FAILURES))]
     if items.absent is not None and len(asked):
         silent = asked["status"].isin(list(_SILENT)).to_numpy()
         wrong = asked[silent != asked["item"].isin(list(items.absent)).to_numpy()]

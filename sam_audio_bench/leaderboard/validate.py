@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sam_audio_bench import registry
 from sam_audio_bench.errors import BenchError, Precondition, StoreError, UsageError
 from sam_audio_bench.files import safe_name
-from sam_audio_bench.leaderboard import reading
+from sam_audio_bench.leaderboard import log, reading
 from sam_audio_bench.leaderboard.consistency import leaderboard_problems
 from sam_audio_bench.leaderboard.labels import folder_of, kind_of
 from sam_audio_bench.leaderboard.pinned import item_list
@@ -93,6 +93,7 @@ def validate(
         )
     if since is not None and root is None:
         raise UsageError(f"expected a leaderboard with --since, found the submission {path}; its log lies higher up")
+    before = [] if since is None else log.earlier(since)
     healthy = []
     for folder in folders:
         report.submissions += 1
@@ -103,7 +104,7 @@ def validate(
             if share is not None and (submission.header["has_audio"] or audio is not None):
                 _score_again(report, submission, share, seed, audio, progress)
     if root is not None:
-        report.problems += [Problem(*found) for found in leaderboard_problems(root, healthy, since)]
+        report.problems += [Problem(*found) for found in leaderboard_problems(root, healthy, before)]
     return report
 
 
