@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from sam_audio_bench import audio, registry
-from sam_audio_bench.errors import BenchError, UsageError
+from sam_audio_bench.errors import BenchError, Precondition, UsageError
 from sam_audio_bench.files import safe_name
 from sam_audio_bench.leaderboard import reading
 from sam_audio_bench.leaderboard.submission import HEADER, Submission
@@ -45,7 +45,7 @@ class Rescored:
 
     metrics: dict[str, Difference] = field(default_factory=dict)
     problems: list[tuple[str, str]] = field(default_factory=list)
-    skipped: dict[str, str] = field(default_factory=dict)  # metric -> why it could not be computed here
+    skipped: dict[str, str] = field(default_factory=dict)  # metric or task -> why it could not be computed here
 
 
 def rescore(
@@ -66,12 +66,17 @@ def rescore(
         folder = submission.path / "audio" / safe_name(label)
         if audio_root is not None:
             folder = audio_root / safe_name(submission.separator) / safe_name(label) / "audio"
-        (data,) = registry.load_tasks([task["id"]], split=task["split"], subset=task["subset"])
+        try:
+            (data,) = registry.load_tasks([task["id"]], split=task["split"], subset=task["subset"])
+        except Precondition as error:
+            found.skipped[label] = str(error)
+            continue
         metrics = _metrics(submission, task, data, found)
-        count = min(len(data), max(1, math.ceil(share * len(data))))
+        there = [name for name in data.ids if name not in data.lacking]  # recordings vanish, here as elsewhere
+        count = min(len(there), max(1, math.ceil(share * len(there))))
         rows = submission.scores[submission.scores["task"] == label]
         answers = submission.header["answers"].get(label, {})
-        sample = sorted(random.Random(f"{seed}/{label}").sample(data.ids, count))
+        sample = sorted(random.Random(f"{seed}/{label}").sample(there, count))
         for done, batch in enumerate(loaded(data, sample, 1)):
             progress(f"{submission.separator} {label}", done, count)
             found.problems += [(f"{label}: {name}", str(error)) for name, error in batch.failures.items()]

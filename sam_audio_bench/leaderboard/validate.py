@@ -46,7 +46,7 @@ class Report:
     problems: list[Problem] = field(default_factory=list)
     submissions: int = 0
     rescored: dict[str, dict[str, float]] = field(default_factory=dict)  # metric -> largest difference, tolerance, n
-    skipped: dict[str, str] = field(default_factory=dict)  # metric -> why it was not scored again
+    skipped: dict[str, str] = field(default_factory=dict)  # metric or task -> why it was not scored again
 
     @property
     def ok(self) -> bool:
