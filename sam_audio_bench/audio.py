@@ -27,7 +27,18 @@ from sam_audio_bench.errors import MediaError
 from sam_audio_bench.files import replacing
 from sam_audio_bench.types import Audio
 
-__all__ = ["CONTAINERS", "as_stored", "outline", "quantise", "read", "resample", "to_mono", "write", "write_ogg", "write_wav"]
+__all__ = [
+    "CONTAINERS",
+    "as_stored",
+    "outline",
+    "quantise",
+    "read",
+    "resample",
+    "to_mono",
+    "write",
+    "write_ogg",
+    "write_wav",
+]
 
 CONTAINERS = frozenset({".mp4", ".mkv", ".webm", ".m4a", ".mov"})
 _FULL_SCALE_24 = 2.0**23

@@ -72,7 +72,7 @@ def submit(
 @click.option("--audio", type=click.Path(path_type=Path), help="Run folders with the audio that submissions lack.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the sample.")
 @click.option("--since", type=click.Path(path_type=Path),
-              help="An earlier copy of the leaderboard, or of its log: everything in it must still be there, unchanged.")  # fmt: skip
+              help="An earlier copy of the leaderboard or its log: all of it must be there, unchanged.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def validate(
     folder: Path, share: float, everything: bool, no_audio: bool, audio: Path | None, seed: int, since: Path | None,
@@ -102,7 +102,9 @@ def validate(
         for name, why in report.skipped.items():
             click.echo(printable(f"{name}: not scored again: {why}"))
         number = len(report.problems)
-        click.echo(f"{_many(report.submissions, 'submission')}, {_many(number, 'problem') if number else 'no problems'}")
+        click.echo(
+            f"{_many(report.submissions, 'submission')}, {_many(number, 'problem') if number else 'no problems'}"
+        )
     sys.exit(0 if report.ok else 1)
 
 

@@ -13,10 +13,10 @@ __all__ = ["note", "print_json", "print_records", "printable"]
 
 
 def printable(text: str) -> str:
-    """A text from a stranger as a terminal may show it: controls and marks of direction as escapes, lines kept.
+    r"""A text from a stranger as a terminal may show it: controls and marks of direction as escapes, lines kept.
 
-    >>> printable("red \\x1b[31m")
-    'red \\\\x1b[31m'
+    >>> printable("red \x1b[31m")
+    'red \\x1b[31m'
     """
     return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
 

@@ -194,7 +194,9 @@ def read_boards(root: Path) -> list[Mapping[str, Any]]:
     for board in found:
         names = [name for part in board["parts"].values() for name in part]
         if strange := sorted(set(names) - set(TASKS)) or sorted({name for name in names if names.count(name) > 1}):
-            raise StoreError(f"expected tasks of the catalogue, each once a board, in {root / BOARDS}, found {strange[0]}")
+            raise StoreError(
+                f"expected tasks of the catalogue, each once a board, in {root / BOARDS}, found {strange[0]}"
+            )
     return found
 
 

@@ -1,4 +1,4 @@
-"""What shows only when a whole leaderboard is looked at: the log, foreign files, columns that differ, other mixtures."""
+"""What shows only in a whole leaderboard: its log, foreign files, columns that differ, other mixtures."""
 
 from __future__ import annotations
 

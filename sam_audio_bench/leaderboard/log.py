@@ -7,7 +7,6 @@ unless all that follows is written anew, which a comparison with an earlier log 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -22,7 +21,8 @@ from sam_audio_bench.leaderboard import reading
 from sam_audio_bench.leaderboard.submission import HEADER, Submission
 
 __all__ = [
-    "LOG", "append", "attempts", "chain_problems", "earlier", "growth_problems", "read", "standing", "today", "withdraw",
+    "LOG",
+    "append", "attempts", "chain_problems", "earlier", "growth_problems", "read", "standing", "today", "withdraw",
     "writing",
 ]  # fmt: skip
 
@@ -82,14 +82,14 @@ def earlier(since: Path) -> list[Any]:
 def growth_problems(entries: Sequence[Any], before: Sequence[Any]) -> list[str]:
     """Where a log does not begin with all entries of an earlier one.
 
-    An entry holds the digest of its submission.json, and that the digests of all other files, so that an old submission
-    whose numbers changed differs from its entry, or its entry from the earlier log.
+    An entry holds the digest of its submission.json, and that the digests of all other files, so that an old
+    submission whose numbers changed differs from its entry, or its entry from the earlier log.
     """
     for number, entry in enumerate(before, 1):
         if entries[number - 1 : number] != [entry]:
             return [
-                f"line {number}: expected the entry of the earlier log, {entry}, found another or none: what was logged "
-                "stays as it is; take the earlier log and its submissions back, and submit what is new after them"
+                f"line {number}: expected the entry of the earlier log, {entry}, found another or none: what was "
+                "logged stays; take the earlier log and its submissions back, and submit what is new after them"
             ]
     return []
 
@@ -109,7 +109,7 @@ def writing(root: Path) -> Iterator[None]:
     except Timeout as error:
         raise Precondition(f"expected {root} for this process alone, found another one writing to it") from error
     finally:
-        if made and set(os.listdir(root)) <= {".lock"}:
+        if made and {path.name for path in root.iterdir()} <= {".lock"}:
             (root / ".lock").unlink(missing_ok=True)
             for path in made:
                 path.rmdir()

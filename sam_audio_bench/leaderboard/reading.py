@@ -16,8 +16,8 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from itertools import islice
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -45,7 +45,9 @@ _LONGEST_NUMBER = 19  # digits and sign: it fits 64 bits
 _MOST_FILES = 200_000
 _DEEPEST = 6  # folders
 _TEXTS = [field.name for field in SCORE_TYPES if pyarrow.types.is_string(field.type)]
-_UNSEEN = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]")
+_UNSEEN = re.compile(
+    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]"
+)
 """Controls, marks of writing direction, and halves of letters: nothing that a name or a text needs."""
 
 
@@ -101,7 +103,8 @@ def load(path: Path) -> Any:
 
 def load_lines(path: Path) -> list[Any]:
     """Reads JSON lines under the same bounds."""
-    return [_parse(line, path) for line in _text(path).removesuffix("\n").split("\n")]
+    text = _text(path).removesuffix("\n")
+    return [_parse(line, path) for line in text.split("\n")] if text else []
 
 
 @lru_cache(maxsize=8)

@@ -36,7 +36,8 @@ _RANGES: Mapping[str, tuple[float, float]] = {  # of finite values, by unit
 _SHARES = (0.0, 1.000001)
 _OWN_RANGES: Mapping[str, tuple[float, float]] = {  # of those without a unit
     "span_iou": _SHARES, "span_recall": _SHARES, "span_precision": _SHARES, "pit_swapped": _SHARES,
-    "span_iou_upstream": (0.0, math.inf), "mrstft": (0.0, math.inf), "stoi": (-1.0, 1.000001), "estoi": (-1.0, 1.000001),
+    "span_iou_upstream": (0.0, math.inf), "mrstft": (0.0, math.inf),
+    "stoi": (-1.0, 1.000001), "estoi": (-1.0, 1.000001),
 }  # fmt: skip
 _BEST = {"mrstft": 0.0, "log_wmse": 4 * math.log(1e8)}  # of those that have a best value that is finite
 _CLOSE = 1e-5

@@ -71,29 +71,28 @@ def submit(
     separators: dict[str, list[RunFolder]] = {}
     for folder in sorted(folders, key=_label):
         separators.setdefault(folder.header["model"]["name"], []).append(folder)
-    own = [name for name in separators if name not in BASELINES]
-    if (card or revision) and len(own) > 1:
-        raise UsageError(f"expected runs of one separator with --card or --revision, found {', '.join(own)}")
-    with nullcontext() if dry_run else log.writing(to):
-        with tempfile.TemporaryDirectory(prefix=".submitting-", dir=None if dry_run else to) as temporary:
-            staged = [
-                _stage(
-                    Path(temporary) / safe_name(name), name, separators[name], to,
-                    None if name in BASELINES else card, revision, with_audio=with_audio,
-                )
-                for name in separators
-            ]  # fmt: skip
-            if dry_run:
-                return [replace(one, written=False, note=one.note or "dry run") for one, _ in staged]
-            _publish(to, [(one, folder) for one, folder in staged if one.written])
+    names = [name for name in separators if name not in BASELINES]
+    if (card or revision) and len(names) > 1:
+        raise UsageError(f"expected runs of one separator with --card or --revision, found {', '.join(names)}")
+    with (
+        nullcontext() if dry_run else log.writing(to),
+        tempfile.TemporaryDirectory(prefix=".submitting-", dir=None if dry_run else to) as temporary,
+    ):
+        staged = []
+        for name, own in separators.items():
+            goal, file = Path(temporary) / safe_name(name), None if name in BASELINES else card
+            staged.append((_stage(goal, name, own, to, file, revision, with_audio=with_audio), goal))
+        if dry_run:
+            return [replace(one, written=False, note=one.note or "dry run") for one, _ in staged]
+        _publish(to, [(one, goal) for one, goal in staged if one.written])
     return [one for one, _ in staged]
 
 
 def _stage(
     goal: Path, name: str, folders: Sequence[RunFolder], to: Path, card: Path | None, revision: str | None,
     *, with_audio: bool,
-) -> tuple[Submitted, Path]:  # fmt: skip
-    """Writes a submission aside and checks it; also where it lies now."""
+) -> Submitted:  # fmt: skip
+    """Writes a submission aside and checks it."""
     if safe_name(name) == REPORTED:
         raise UsageError(f"expected another name than {name!r}, which is the folder of papers' numbers")
     answers = {_label(folder): _answers(folder) for folder in folders}
@@ -103,7 +102,7 @@ def _stage(
     earlier = sorted(place.parent.glob(f"*/{HEADER}"))
     if name in BASELINES and any(_covers(Submission.read(path.parent).header, header) for path in earlier):
         note = f"{name} is there already"
-        return Submitted(folder=earlier[-1].parent, header=header, size=0, written=False, note=note), goal
+        return Submitted(folder=earlier[-1].parent, header=header, size=0, written=False, note=note)
     if place.exists():
         place = _next_place(place, header, chosen=revision is not None)
     _write(goal, header, folders, with_audio=with_audio)
@@ -111,7 +110,7 @@ def _stage(
     if problems or submission is None:
         raise StoreError(_explain(name, problems))
     size = sum(path.stat().st_size for path in reading.files_below(goal))
-    return Submitted(folder=place, header=submission.header, size=size, written=True), goal
+    return Submitted(folder=place, header=submission.header, size=size, written=True)
 
 
 def _publish(to: Path, staged: Sequence[tuple[Submitted, Path]]) -> None:
@@ -223,7 +222,9 @@ def _header(
         raise UsageError(f"expected runs of one {name}, found {len(models)} that differ in weights or settings")
     for one, other in pairwise(folders):
         if _label(one) == _label(other):
-            raise UsageError(f"expected one run of {_label(one)} by {name}, found {one.path} and {other.path}; name one")
+            raise UsageError(
+                f"expected one run of {_label(one)} by {name}, found {one.path} and {other.path}; name one"
+            )
     first, model = folders[0].header, folders[0].header["model"]
     weights = model["weights_sha256"]
     known = revision or model["revision"] or (weights and weights[:_DIGITS])

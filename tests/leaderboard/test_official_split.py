@@ -52,11 +52,15 @@ def test_a_submission_with_missing_media(bench: Made, tmp_path: Path, lost: int,
     assert (cells[line]["n_ok"], cells[line]["n"], cells[line]["why"]) == (50 - lost, 50, why)
     build(tmp_path / "board")
     assert differences(tmp_path / "board") == []
-    assert json.loads((tmp_path / "board" / "site" / "data.json").read_text())["tasks"]["sfx-span@1-test"]["items"] == 50
+    assert (
+        json.loads((tmp_path / "board" / "site" / "data.json").read_text())["tasks"]["sfx-span@1-test"]["items"] == 50
+    )
 
 
 def test_whoever_checks_needs_the_metadata_alone(bench: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    evaluate("silence", ["speech"], split="test", metrics=["reconstruction_db"], output=tmp_path / "runs", progress=False)
+    evaluate(
+        "silence", ["speech"], split="test", metrics=["reconstruction_db"], output=tmp_path / "runs", progress=False
+    )
     submit([tmp_path / "runs"], tmp_path / "board")
     for name in set(bench.files):
         (bench.folder / name).unlink()
@@ -72,7 +76,9 @@ def test_whoever_checks_needs_the_metadata_alone(bench: Made, tmp_path: Path, mo
 
 def test_items_that_the_test_split_does_not_have(bench: Made, tmp_path: Path) -> None:
     """Another table of questions is another digest."""
-    evaluate("silence", ["speech"], split="test", metrics=["reconstruction_db"], output=tmp_path / "runs", progress=False)
+    evaluate(
+        "silence", ["speech"], split="test", metrics=["reconstruction_db"], output=tmp_path / "runs", progress=False
+    )
     submit([tmp_path / "runs"], tmp_path / "board")
     index = next(index for index, row in enumerate(bench.rows) if "speech-clean-50:text-only" in row["paper_eval_sets"])
     bench.rows[index]["description"] = "something easier"

@@ -151,7 +151,9 @@ def test_the_order_of_runs_changes_nothing(tmp_path: Path) -> None:
 
 def test_one_run_a_task(runs: Path, tmp_path: Path) -> None:
     shutil.copytree(run_of(runs), tmp_path / "again" / "music@1-mini")
-    with pytest.raises(UsageError, match=r"expected one run of music@1-mini by spectral-gate, found .* and .*; name one"):
+    with pytest.raises(
+        UsageError, match=r"expected one run of music@1-mini by spectral-gate, found .* and .*; name one"
+    ):
         submit([run_of(runs), tmp_path / "again"], tmp_path / "board")
     assert not (tmp_path / "board").exists()
 
@@ -266,7 +268,7 @@ def test_a_reason_cannot_break_the_log(board: Path, reason: str) -> None:
     with pytest.raises(UsageError, match="found that it would break it"):
         log.withdraw(board, Submission.read(folder), reason)
     assert (board / log.LOG).read_bytes() == before
-    log.withdraw(board, Submission.read(folder), "wrong:\n\"<b>\" \x85".replace("\x85", "…"))
+    log.withdraw(board, Submission.read(folder), 'wrong:\n"<b>" \x85'.replace("\x85", "…"))
     assert validate(board, share=None).ok
 
 

@@ -214,8 +214,9 @@ def test_an_answer_without_a_digest(gate: Path, tamper: Tamper) -> None:
     name = worst(reading.scores(gate / SCORES))
     (gate / "audio" / "music@1-mini" / f"{name}.target.flac").unlink()
     tamper(header=lambda header: header["answers"]["music@1-mini"].pop(f"{name}.target.flac"))
-    assert f"music@1-mini: answers: expected the SHA-256 of target and residual of every answer, found none for {name}" in (
-        said(gate)
+    assert (
+        f"music@1-mini: answers: expected the SHA-256 of target and residual of every answer, found none for {name}"
+        in (said(gate))
     )
 
 
