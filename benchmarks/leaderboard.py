@@ -34,7 +34,7 @@ PAGES = ("index.html", "tasks/sfx@1-mini.html", "items/sfx@1-mini.html", "compar
 PAINT = "performance.getEntriesByName('first-contentful-paint')[0]"
 
 
-def submission(root: Path, number: int, tasks: list[dict[str, Any]], names: list[str]) -> None:
+def submission(root: Path, number: int, tasks: list[dict[str, Any]], names: list[str]) -> Submission:
     """One made-up submission, straight into its place; the first ones are made of noise with the same seed."""
     generator = np.random.default_rng(number)
     name = f"made-up-{number:03d}"
@@ -64,7 +64,7 @@ def submission(root: Path, number: int, tasks: list[dict[str, Any]], names: list
         "scores_sha256": reading.digest(folder / SCORES), "has_audio": False, "answers": {},
     }  # fmt: skip
     write_json(folder / HEADER, header)
-    log.append(root, Submission.read(folder), event="submitted")
+    return Submission.read(folder)
 
 
 def records() -> list[dict[str, Any]]:
@@ -100,8 +100,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="sabench-leaderboard-") as temporary:
         root = Path(temporary) / "board"
         tasks = records()
-        for number in range(SUBMISSIONS):
-            submission(root, number, tasks, names)
+        made = [submission(root, number, tasks, names) for number in range(SUBMISSIONS)]
+        log.append(root, made, event="submitted")
         rule = {"id": "all", "title": "All", "metric": names[0], "split": "mini", "subset": "paper"}
         write_json(root / "boards.json", [{**rule, "parts": {"text": [task["id"] for task in tasks]}}])
         begun = time.perf_counter()

@@ -27,7 +27,18 @@ from sam_audio_bench.errors import MediaError
 from sam_audio_bench.files import replacing
 from sam_audio_bench.types import Audio
 
-__all__ = ["CONTAINERS", "as_stored", "quantise", "read", "resample", "to_mono", "write", "write_ogg", "write_wav"]
+__all__ = [
+    "CONTAINERS",
+    "as_stored",
+    "outline",
+    "quantise",
+    "read",
+    "resample",
+    "to_mono",
+    "write",
+    "write_ogg",
+    "write_wav",
+]
 
 CONTAINERS = frozenset({".mp4", ".mkv", ".webm", ".m4a", ".mov"})
 _FULL_SCALE_24 = 2.0**23
@@ -59,6 +70,15 @@ def read(path: str | Path, *, start: float = 0.0, end: float | None = None, stre
     if not np.isfinite(samples).all():
         raise MediaError(f"expected finite samples in {path}, found NaN or infinity", status="non_finite")
     return Audio(torch.from_numpy(samples), rate)
+
+
+def outline(path: Path) -> tuple[int, int]:
+    """Channels and rate that a file of samples states, before any is decoded; raises MediaError."""
+    try:
+        found = soundfile.info(path)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise MediaError(f"expected an audio file that libsndfile can read at {path}, found: {error}") from error
+    return int(found.channels), int(found.samplerate)
 
 
 def _borders(start: float, end: float | None, rate: int) -> tuple[int, int | None]:

@@ -30,6 +30,7 @@ import click
 
 from sam_audio_bench import __version__
 from sam_audio_bench.cli.lazy import LazyGroup
+from sam_audio_bench.cli.output import note
 from sam_audio_bench.errors import BenchError
 
 __all__ = ["main"]
@@ -81,10 +82,10 @@ def main(arguments: list[str] | None = None) -> Any:
     except BenchError as error:
         if "--debug" in words:
             raise
-        click.echo(f"sabench: {error}", err=True)
+        note(f"sabench: {error}")
         sys.exit(2)
     except OSError as error:
         if "--debug" in words:
             raise
-        click.echo(f"sabench: expected files that can be read and written, found: {error}", err=True)
+        note(f"sabench: expected files that can be read and written, found: {error}")
         sys.exit(2)

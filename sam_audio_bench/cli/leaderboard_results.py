@@ -7,12 +7,16 @@ from pathlib import Path
 
 import click
 
-from sam_audio_bench.cli.output import note, print_json, print_records
+from sam_audio_bench.cli.output import note, print_json, print_records, printable
 from sam_audio_bench.errors import UsageError
 
 __all__ = ["log", "submit", "validate", "withdraw"]
 
 _BOARD = Path("leaderboards")
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 @click.command()
@@ -53,7 +57,7 @@ def submit(
         )
         return
     for one in done:
-        what = one.note or f"{len(one.header['tasks'])} tasks, {one.size / 2**20:.1f} MiB"
+        what = one.note or f"{_many(len(one.header['tasks']), 'task')}, {one.size / 2**20:.1f} MiB"
         click.echo(f"{one.folder}  {what}")
     if any(one.written for one in done):
         note(f"Next: sabench leaderboard validate {board}; then commit {board} on a branch and open a pull request.")
@@ -67,28 +71,40 @@ def submit(
 @click.option("--no-audio", is_flag=True, help="Score nothing again.")
 @click.option("--audio", type=click.Path(path_type=Path), help="Run folders with the audio that submissions lack.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the sample.")
+@click.option("--since", type=click.Path(path_type=Path),
+              help="An earlier copy of the leaderboard or its log: all of it must be there, unchanged.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def validate(
-    folder: Path, share: float, everything: bool, no_audio: bool, audio: Path | None, seed: int, as_json: bool
-) -> None:
+    folder: Path, share: float, everything: bool, no_audio: bool, audio: Path | None, seed: int, since: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Check one submission, or a leaderboard with everything in it; exit code 1 if anything is wrong."""
     from sam_audio_bench.leaderboard.validate import validate as check
+    from sam_audio_bench.run.progress import Progress
 
-    report = check(folder, share=None if no_audio else 1.0 if everything else share, seed=seed, audio=audio)
+    with Progress(0) as bar:
+
+        def progress(what: str, done: int, total: int) -> None:
+            bar.following(what)(done, total)
+
+        share_again = None if no_audio else 1.0 if everything else share
+        report = check(folder, share=share_again, seed=seed, audio=audio, since=since, progress=progress)
     if as_json:
         print_json(report.to_json())
     else:
         for problem in report.problems:
-            click.echo(f"{problem.where}: {problem.what}")
+            click.echo(printable(f"{problem.where}: {problem.what}"))
         for name, found in report.rescored.items():
             click.echo(
                 f"{name}: {found['scores']:.0f} scores computed again, at most {found['largest']:.2g} apart, "
                 f"allowed {found['tolerance']:g}"
             )
         for name, why in report.skipped.items():
-            click.echo(f"{name}: not scored again: {why}")
+            click.echo(printable(f"{name}: not scored again: {why}"))
         number = len(report.problems)
-        click.echo(f"{report.submissions} submissions, {number or 'no'} problem{'' if number == 1 else 's'}")
+        click.echo(
+            f"{_many(report.submissions, 'submission')}, {_many(number, 'problem') if number else 'no problems'}"
+        )
     sys.exit(0 if report.ok else 1)
 
 
@@ -117,7 +133,13 @@ def withdraw(separator: str, revision: str, reason: str, board: Path) -> None:
     """Take a submission out of the ranks; its row and its attempt stay."""
     from sam_audio_bench.leaderboard.labels import folder_of
     from sam_audio_bench.leaderboard.log import withdraw as take_out
-    from sam_audio_bench.leaderboard.submission import Submission
+    from sam_audio_bench.leaderboard.submission import HEADER, Submission
 
-    entry = take_out(board, Submission.read(folder_of(board / "results", separator, revision)), reason)
+    folder = folder_of(board / "results", separator, revision)
+    if not (folder / HEADER).is_file():
+        raise UsageError(
+            f"expected a submission in {board}, found no {separator} {revision}; `sabench leaderboard log {board}` "
+            "names them"
+        )
+    entry = take_out(board, Submission.read(folder), reason)
     click.echo(f"{separator} {revision} withdrawn, entry {entry['number']} of the log")

@@ -9,17 +9,26 @@ import click
 
 from sam_audio_bench.files import dump_json
 
-__all__ = ["note", "print_json", "print_records"]
+__all__ = ["note", "print_json", "print_records", "printable"]
+
+
+def printable(text: str) -> str:
+    r"""A text from a stranger as a terminal may show it: controls and marks of direction as escapes, lines kept.
+
+    >>> printable("red \x1b[31m")
+    'red \\x1b[31m'
+    """
+    return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
 
 
 def print_json(value: Any) -> None:
-    """One JSON value on standard output."""
-    click.echo(dump_json(value, indent=1))
+    """One JSON value on standard output; halves of letters, which file names may hold, as JSON writes them."""
+    click.echo(dump_json(value, indent=1).encode("utf-8", "backslashreplace").decode())
 
 
 def note(text: str) -> None:
     """A line for the person at the terminal, on standard error."""
-    click.echo(text, err=True)
+    click.echo(printable(text), err=True)
 
 
 def print_records(records: Iterable[Mapping[str, Any]], columns: Sequence[str], footer: str = "") -> None:
@@ -39,6 +48,6 @@ def _cell(value: Any) -> str:
         case bool():
             return "yes" if value else "no"
         case list() | tuple() | frozenset():
-            return ", ".join(map(str, value)) or "-"
+            return printable(", ".join(map(str, value))) or "-"
         case _:
-            return str(value)
+            return printable(str(value))

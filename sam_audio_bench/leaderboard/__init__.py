@@ -1,6 +1,7 @@
 """Submissions that anyone can check and re-score, ranks with their uncertainty, and a site without a server.
 
     reading     bounded reading of files from strangers
+    unpacking   their tables first, in a process with limits
     labels      names of tasks, columns and folders
     pinned      which items a task has
     submission  one submission as it lies on disk
@@ -8,12 +9,14 @@
     submit      from finished runs to a submission
     hub         what the Hugging Face Hub can show of it
     rows        checks of scores, row by row
-    validate    everything that can be wrong with a submission or a leaderboard
+    validate    everything that can be wrong with a submission
+    consistency what shows only in a whole leaderboard
     rescoring   stored answers scored again
     log         every submission and withdrawal, append-only
     ranking     ranks, their intervals, and groups that cannot be told apart
     board       all submissions as one value, from which every page is made
     reported    numbers of papers, which nobody measured here
+    listening   previews as they lie in the site
     previews    something to listen to
     pictures    small PNG files
     sitedata    data.json

@@ -212,9 +212,11 @@ def read_boards(root: Path) -> list[Mapping[str, Any]]:
     if broken:
         raise StoreError(f"expected {root / BOARDS} to meet its schema, found {broken[0][0]}: {broken[0][1]}")
     for board in found:
-        for name in (name for part in board["parts"].values() for name in part):
-            if name not in TASKS:
-                raise StoreError(f"expected tasks of the catalogue in {root / BOARDS}, found {name}")
+        names = [name for part in board["parts"].values() for name in part]
+        if strange := sorted(set(names) - set(TASKS)) or sorted({name for name in names if names.count(name) > 1}):
+            raise StoreError(
+                f"expected tasks of the catalogue, each once a board, in {root / BOARDS}, found {strange[0]}"
+            )
     return found
 
 

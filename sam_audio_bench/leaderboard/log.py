@@ -1,22 +1,30 @@
 """Every submission and withdrawal, in order, for good.
 
 A leaderboard that forgets attempts flatters those who try often ("The Leaderboard Illusion", arXiv:2504.20879). Each
-line of ``log.jsonl`` holds the digest of the line before it, so that nothing can be taken out or changed unnoticed.
+line of ``log.jsonl`` holds the digest of the line before it, so that nothing can be taken out or changed unnoticed
+unless all that follows is written anew, which a comparison with an earlier log shows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sam_audio_bench.errors import StoreError, UsageError
-from sam_audio_bench.files import append_lines, dump_json, sha256
+from filelock import FileLock, Timeout
+
+from sam_audio_bench.errors import Precondition, StoreError, UsageError
+from sam_audio_bench.files import dump_json, replacing, sha256
 from sam_audio_bench.leaderboard import reading
 from sam_audio_bench.leaderboard.submission import HEADER, Submission
 
-__all__ = ["LOG", "append", "attempts", "chain_problems", "read", "standing", "today", "withdraw"]
+__all__ = [
+    "LOG",
+    "append", "attempts", "chain_problems", "earlier", "growth_problems", "read", "standing", "today", "withdraw",
+    "writing",
+]  # fmt: skip
 
 LOG = "log.jsonl"
 
@@ -59,34 +67,100 @@ def chain_problems(entries: Sequence[Any]) -> list[str]:
     return found
 
 
-def append(root: Path, submission: Submission, *, event: str, reason: str = "") -> dict[str, Any]:
-    """Adds a line and returns it."""
+def earlier(since: Path) -> list[Any]:
+    """The entries of an earlier log, which is a file or lies in a leaderboard's folder; none where that has no log yet.
+
+    Raises:
+        Precondition: nothing is there. StoreError: it cannot be read.
+    """
+    if not since.exists():
+        raise Precondition(f"expected an earlier leaderboard or its {LOG} at {since}, found none")
+    path = since / LOG if since.is_dir() else since
+    return reading.load_lines(path) if path.exists() else []
+
+
+def growth_problems(entries: Sequence[Any], before: Sequence[Any]) -> list[str]:
+    """Where a log does not begin with all entries of an earlier one.
+
+    An entry holds the digest of its submission.json, and that the digests of all other files, so that an old
+    submission whose numbers changed differs from its entry, or its entry from the earlier log.
+    """
+    for number, entry in enumerate(before, 1):
+        if entries[number - 1 : number] != [entry]:
+            return [
+                f"line {number}: expected the entry of the earlier log, {entry}, found another or none: what was "
+                "logged stays; take the earlier log and its submissions back, and submit what is new after them"
+            ]
+    return []
+
+
+@contextmanager
+def writing(root: Path) -> Iterator[None]:
+    """Holds a leaderboard for one process, made where there is none; raises Precondition where another one holds it.
+
+    A folder that was made for nothing vanishes again.
+    """
+    made = [path for path in (root, *root.parents) if not path.exists()]
+    lock = FileLock(root / ".lock", timeout=0)
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        with lock:
+            yield
+    except Timeout as error:
+        raise Precondition(f"expected {root} for this process alone, found another one writing to it") from error
+    finally:
+        if made and {path.name for path in root.iterdir()} <= {".lock"}:
+            (root / ".lock").unlink(missing_ok=True)
+            for path in made:
+                path.rmdir()
+
+
+def append(root: Path, submissions: Sequence[Submission], *, event: str, reason: str = "") -> list[dict[str, Any]]:
+    """Adds a line for each submission, all or none, and returns them; raises UsageError for what the log may not say.
+
+    Call it inside `writing`.
+    """
+    path = root / LOG
     entries = read(root)
-    before = sum(
-        entry["event"] == "submitted" and entry["separator"] == submission.separator for entry in entries
-    )  # fmt: skip
-    entry = {
-        "number": len(entries) + 1,
-        "date": today(),
-        "event": event,
-        "separator": submission.separator,
-        "revision": submission.revision,
-        "attempt": before + (event == "submitted"),
-        "submission_sha256": reading.digest(submission.path / HEADER),
-        "reason": reason,
-        "previous": _digest(entries[-1]) if entries else None,
-    }
-    append_lines(root / LOG, [entry])
-    return entry
+    first = len(entries)
+    for submission in submissions:
+        entries.append(
+            {
+                "number": len(entries) + 1,
+                "date": today(),
+                "event": event,
+                "separator": submission.separator,
+                "revision": submission.revision,
+                "attempt": attempts(entries).get(submission.separator, 0) + (event == "submitted"),
+                "submission_sha256": reading.digest(submission.path / HEADER),
+                "reason": reason,
+                "previous": _digest(entries[-1]) if entries else None,
+            }
+        )
+    kept = path.read_text(encoding="utf-8").removesuffix("\n") + "\n" if first else ""
+    with replacing(path) as temporary:
+        temporary.write_text(kept + "".join(dump_json(entry) + "\n" for entry in entries[first:]), encoding="utf-8")
+        try:
+            problems = chain_problems(reading.load_lines(temporary))
+        except StoreError as error:
+            problems = [str(error)]
+        if problems:
+            raise UsageError(f"expected an entry that the log may hold, found that it would break it: {problems[0]}")
+    return entries[first:]
 
 
 def withdraw(root: Path, submission: Submission, reason: str) -> dict[str, Any]:
     """Records that a submission counts no longer; its row stays, marked, and its attempt stays counted."""
     if not reason.strip():
         raise UsageError("expected a reason for the withdrawal, found none")
-    if (submission.separator, submission.revision) not in standing(read(root)):
-        raise UsageError(f"expected a submission that stands, found none of {submission.separator} in {root / LOG}")
-    return append(root, submission, event="withdrawn", reason=reason)
+    with writing(root):
+        if (submission.separator, submission.revision) not in standing(read(root)):
+            raise UsageError(
+                f"expected a submission that stands, found {submission.separator} {submission.revision}, which was "
+                "withdrawn already or never logged"
+            )
+        (entry,) = append(root, [submission], event="withdrawn", reason=reason)
+    return entry
 
 
 def standing(entries: Sequence[Mapping[str, Any]]) -> set[tuple[str, str]]:

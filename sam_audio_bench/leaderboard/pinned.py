@@ -15,6 +15,9 @@ from sam_audio_bench.tasks.recipes import questions, revision
 __all__ = ["ItemList", "item_list"]
 
 
+_PARTS = (("mini", "paper"), ("test", "paper"), ("test", "full"))
+
+
 @dataclass(frozen=True, kw_only=True)
 class ItemList:
     """Items of one task, and what can be known of them without loading one."""
@@ -34,7 +37,8 @@ def item_list(task: Mapping[str, Any]) -> ItemList:
     """The items behind a task record with ``id``, ``version``, ``split`` and ``subset``.
 
     Raises:
-        UsageError: no such task, version or split. Precondition: data that are not on this machine.
+        UsageError: no such task, version, split or subset. Precondition: the test split's metadata are not on this
+            machine; its recordings are not needed.
     """
     return _items(str(task["id"]), str(task["version"]), str(task["split"]), str(task["subset"]))
 
@@ -45,6 +49,8 @@ def _items(name: str, version: str, split: str, subset: str) -> ItemList:
         raise unknown_name("task", name, TASKS)
     if version != TASKS[name].version:
         raise UsageError(f"expected version {TASKS[name].version} of {name}, found {version}; run the current one")
+    if (split, subset) not in _PARTS:
+        raise UsageError(f"expected split and subset among {_PARTS}, found {split} and {subset}")
     if split == "mini":
         items = questions(name, TASKS[name].prompt)
         return ItemList(
@@ -53,7 +59,7 @@ def _items(name: str, version: str, split: str, subset: str) -> ItemList:
             wanted={identifier: recipe.prompt for identifier, (recipe, _) in items.items()},
             absent=frozenset(identifier for identifier, (recipe, _) in items.items() if not recipe.target),
         )
-    from sam_audio_bench.tasks.load import load_task
+    from sam_audio_bench.tasks.official import official  # brings torch along
 
-    data = load_task(name, split, subset)
-    return ItemList(groups=data.groups, data_revision=data.revision, wanted={}, absent=None)
+    data = official(name, subset)
+    return ItemList(groups=data.groups, data_revision=data.digest, wanted={}, absent=None)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from sam_audio_bench import audio
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import replacing, safe_name, write_json
-from sam_audio_bench.leaderboard import reading
 from sam_audio_bench.leaderboard.labels import BASELINES, task_label
+from sam_audio_bench.leaderboard.listening import ITEM, LISTEN, read_preview
 from sam_audio_bench.leaderboard.pictures import png, spectrogram
 from sam_audio_bench.leaderboard.submission import Submission, find_submissions
 from sam_audio_bench.run.data import recorded_data
@@ -68,7 +68,7 @@ def make_previews(root: Path, runs: Sequence[Path], *, items: int = 1, judge: SA
             raise UsageError(f"expected recordings that may be passed on, found {label}; only the mini split has some")
         chosen = [name for name, (recipe, _) in questions(data.task, _prompt(data.task)).items() if recipe.target]
         for identifier in chosen[:items]:
-            place = root / "site" / "listen" / safe_name(label) / safe_name(identifier)
+            place = root / "site" / LISTEN / safe_name(label) / safe_name(identifier)
             _preview(place, data[identifier], _credits(data.task, identifier), answers, judge)
             written.append(place)
     return written
@@ -101,7 +101,7 @@ def _preview(
     top = _sound(place / "mixture", mixture, None)
     if item.reference is not None:
         _sound(place / "reference", item.reference, top)
-    kept: dict[str, Any] = reading.load(place / "item.json")["answers"] if (place / "item.json").exists() else {}
+    kept: dict[str, Any] = read_preview(place / ITEM)["answers"] if (place / ITEM).exists() else {}
     for submission, folder in answers:
         record = folder.items.get(item.id)
         if record is None or failed(record) or submission.separator in BASELINES:
@@ -113,7 +113,7 @@ def _preview(
         kept[name] = {"stem": stem, "over_time": _over_time(judge, item, answer)}
     prompt = item.query.prompt
     write_json(
-        place / "item.json",
+        place / ITEM,
         {
             "item": item.id,
             "text": prompt.text,

@@ -1,18 +1,23 @@
 """Files from strangers: every size is looked at before anything is read, and nothing in them is executed.
 
 A submission is data. Links, names that leave the folder, sizes beyond the bounds, JSON that is too deep or says NaN,
-and parquet files with other columns than scores have are refused with a reason.
+texts that could steer a terminal, and parquet files with other columns than scores have are refused with a reason.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+import re
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,31 +27,46 @@ import pyarrow
 from pyarrow import parquet
 
 from sam_audio_bench.errors import StoreError
+from sam_audio_bench.leaderboard import unpacking
 from sam_audio_bench.run.store import COLUMNS, SCORE_TYPES
 
-__all__ = ["digest", "files_below", "load", "load_lines", "schema", "scores", "violations"]
+__all__ = [
+    "beginning", "check_unpacks", "digest", "files_below", "load", "load_lines", "schema", "scores", "violations",
+]  # fmt: skip
 
 _LARGEST_JSON = 32 * 2**20  # bytes
+_DEEPEST_JSON = 20  # lists and objects in each other
 _LARGEST_TABLE = 512 * 2**20  # bytes, of the file and of its decoded columns
+_LARGEST_FILE = 2**30  # bytes: an hour of stereo
+_LARGEST_FOLDER = 64 * 2**30  # bytes
 _MOST_ROWS = 2_000_000
 _LONGEST_TEXT = 500  # letters of a cell
+_LONGEST_NUMBER = 19  # digits and sign: it fits 64 bits
 _MOST_FILES = 200_000
 _DEEPEST = 6  # folders
 _TEXTS = [field.name for field in SCORE_TYPES if pyarrow.types.is_string(field.type)]
+_UNSEEN = re.compile(
+    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]"
+)
+"""Controls, marks of writing direction, and halves of letters: nothing that a name or a text needs."""
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Every file in a folder, sorted; raises StoreError for a link, a device, too many files or too deep a tree."""
+    """Every file in a folder, sorted; raises StoreError for a link, a device, too many or too large files, or too deep
+    a tree.
+    """
     if folder.is_symlink() or not folder.is_dir():
         raise StoreError(f"expected a folder at {folder}, found none; links are not followed")
-    count = 0
+    count = size = 0
     waiting = [(folder, 0)]
     while waiting:
         here, depth = waiting.pop()
-        for entry in sorted(os.scandir(here), key=lambda entry: entry.name):
-            count += 1
-            if count > _MOST_FILES:
-                raise StoreError(f"expected at most {_MOST_FILES} files below {folder}, found more")
+        for entry in sorted(_entries(here), key=lambda entry: entry.name):
+            count, size = count + 1, size + entry.stat(follow_symlinks=False).st_size
+            if count > _MOST_FILES or size > _LARGEST_FOLDER:
+                raise StoreError(
+                    f"expected at most {_MOST_FILES} files of {_LARGEST_FOLDER >> 30} GiB below {folder}, found more"
+                )
             if entry.is_symlink() or not (entry.is_dir() or entry.is_file(follow_symlinks=False)):
                 raise StoreError(f"expected plain files and folders in {here}, found {entry.name!r}, which is neither")
             if entry.is_file(follow_symlinks=False):
@@ -57,10 +77,23 @@ def files_below(folder: Path) -> Iterator[Path]:
                 waiting.append((Path(entry.path), depth + 1))
 
 
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """What a folder holds, as far as it is bounded: a million names are not sorted to be refused."""
+    with os.scandir(folder) as found:
+        yield from islice(found, _MOST_FILES + 1)
+
+
 def digest(path: Path) -> str:
     """SHA-256 of a file, read in pieces."""
     with _opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def beginning(path: Path, size: int) -> bytes:
+    """The first bytes of a file."""
+    with _opened(path) as file:
+        found: bytes = file.read(size)
+    return found
 
 
 def load(path: Path) -> Any:
@@ -70,7 +103,8 @@ def load(path: Path) -> Any:
 
 def load_lines(path: Path) -> list[Any]:
     """Reads JSON lines under the same bounds."""
-    return [_parse(line, path) for line in _text(path).splitlines()]
+    text = _text(path).removesuffix("\n")
+    return [_parse(line, path) for line in text.split("\n")] if text else []
 
 
 @lru_cache(maxsize=8)
@@ -92,6 +126,24 @@ def violations(value: Any, name: str) -> list[tuple[str, str]]:
     return sorted(found)
 
 
+def check_unpacks(path: Path) -> None:
+    """Lets `unpacking` read a parquet file first; raises StoreError where that takes too much memory or time."""
+    with _opened(path, _LARGEST_TABLE) as file:
+        try:
+            done = subprocess.run(
+                [sys.executable, "-P", unpacking.__file__, str(unpacking.MEMORY), str(unpacking.SECONDS)],
+                stdin=file, capture_output=True, check=False, timeout=unpacking.SECONDS,
+            )  # fmt: skip
+            fine = done.returncode == 0
+        except subprocess.TimeoutExpired:
+            fine = False
+    if not fine:
+        raise StoreError(
+            f"expected a table that unpacks in {unpacking.MEMORY >> 20} MiB and {unpacking.SECONDS} s at {path}, "
+            "found one that does not"
+        )
+
+
 def scores(path: Path) -> pd.DataFrame:
     """Reads a table of scores whose columns and types are those of a run's; raises StoreError.
 
@@ -100,9 +152,7 @@ def scores(path: Path) -> pd.DataFrame:
     type could hold a pickle.
     """
     try:
-        with _opened(path) as file:
-            if os.fstat(file.fileno()).st_size > _LARGEST_TABLE:
-                raise StoreError(f"expected at most {_LARGEST_TABLE >> 20} MiB in {path}, found more")
+        with _opened(path, _LARGEST_TABLE) as file:
             _check_outline(parquet.ParquetFile(file), path)
             return _table(parquet.ParquetFile(file, read_dictionary=_TEXTS), path)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
@@ -112,11 +162,13 @@ def scores(path: Path) -> pd.DataFrame:
 def _check_outline(file: parquet.ParquetFile, path: Path) -> None:
     """What the file says of itself, before any of its columns is decoded."""
     stated = file.metadata
-    decoded = sum(stated.row_group(index).total_byte_size for index in range(stated.num_row_groups))
-    if stated.num_rows > _MOST_ROWS or decoded > _LARGEST_TABLE:
+    groups = [stated.row_group(index) for index in range(stated.num_row_groups)]
+    rows = max(stated.num_rows, sum(group.num_rows for group in groups))
+    decoded = sum(group.total_byte_size for group in groups)
+    if rows > _MOST_ROWS or decoded > _LARGEST_TABLE:
         raise StoreError(
             f"expected at most {_MOST_ROWS} rows and {_LARGEST_TABLE >> 20} MiB of decoded scores in {path}, "
-            f"found {stated.num_rows} rows and {decoded >> 20} MiB"
+            f"found {rows} rows and {decoded >> 20} MiB"
         )
     types = pyarrow.schema([(field.name, _decoded(field.type)) for field in file.schema_arrow])
     if not types.equals(SCORE_TYPES):
@@ -141,23 +193,25 @@ def _decoded(kind: pyarrow.DataType) -> pyarrow.DataType:
     return kind.value_type if pyarrow.types.is_dictionary(kind) else kind
 
 
-def _opened(path: Path) -> Any:
+def _opened(path: Path, largest: int = _LARGEST_FILE) -> Any:
     """The file itself, never what a link points at."""
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except OSError as error:
         raise StoreError(f"expected a plain file at {path}, found none ({error.strerror})") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
         os.close(descriptor)
         raise StoreError(f"expected a plain file at {path}, found something else")
+    if found.st_size > largest:
+        os.close(descriptor)
+        raise StoreError(f"expected at most {largest >> 20} MiB in {path}, found {found.st_size >> 20}")
     return os.fdopen(descriptor, "rb")
 
 
 def _text(path: Path) -> str:
-    with _opened(path) as file:
-        content: bytes = file.read(_LARGEST_JSON + 1)
-    if len(content) > _LARGEST_JSON:
-        raise StoreError(f"expected at most {_LARGEST_JSON >> 20} MiB in {path}, found more")
+    with _opened(path, _LARGEST_JSON) as file:
+        content: bytes = file.read(_LARGEST_JSON)
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -168,6 +222,13 @@ def _parse(text: str, path: Path) -> Any:
     def refuse(constant: str) -> NoReturn:
         raise ValueError(f"{constant} is not JSON")
 
+    def finite(digits: str) -> float:
+        number = float(digits)
+        return number if math.isfinite(number) else refuse(digits[:20])
+
+    def bounded(digits: str) -> int:
+        return int(digits) if len(digits) < _LONGEST_NUMBER else refuse(f"a number of {len(digits)} digits")
+
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
@@ -175,6 +236,26 @@ def _parse(text: str, path: Path) -> Any:
         return found
 
     try:
-        return json.loads(text, parse_constant=refuse, object_pairs_hook=once)
+        value = json.loads(
+            text, parse_constant=refuse, parse_float=finite, parse_int=bounded, object_pairs_hook=once
+        )  # fmt: skip
+        _check_values(value)
     except (ValueError, RecursionError) as error:
         raise StoreError(f"expected JSON in {path}, found none that can be accepted ({error})") from error
+    return value
+
+
+def _check_values(value: Any, depth: int = 0) -> None:
+    """Raises ValueError for what is nested too deeply, and for texts with letters that nobody sees."""
+    if depth > _DEEPEST_JSON:
+        raise ValueError(f"more than {_DEEPEST_JSON} lists and objects in each other")
+    if isinstance(value, str):
+        if hidden := _UNSEEN.search(value):
+            raise ValueError(f"{hidden[0]!a} in a text")
+    elif isinstance(value, dict):
+        for name, part in value.items():
+            _check_values(name)
+            _check_values(part, depth + 1)
+    elif isinstance(value, list):
+        for part in value:
+            _check_values(part, depth + 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,19 +12,18 @@ from typing import Any
 import pandas as pd
 
 from sam_audio_bench import audio, registry
-from sam_audio_bench.errors import BenchError
+from sam_audio_bench.errors import BenchError, Precondition, UsageError
 from sam_audio_bench.files import safe_name
 from sam_audio_bench.leaderboard import reading
-from sam_audio_bench.leaderboard.rows import FAILURES
-from sam_audio_bench.leaderboard.submission import Submission
+from sam_audio_bench.leaderboard.submission import HEADER, Submission
 from sam_audio_bench.metrics.base import Metric
 from sam_audio_bench.metrics.catalogue import CARDS
-from sam_audio_bench.run.check import cut
+from sam_audio_bench.run.check import check
 from sam_audio_bench.run.plan import obstacle
-from sam_audio_bench.run.scoring import loaded
+from sam_audio_bench.run.scoring import loaded, scored
 from sam_audio_bench.run.store import PARTS
 from sam_audio_bench.tasks import TaskData
-from sam_audio_bench.types import Item, Separation, Status
+from sam_audio_bench.types import Audio, Item, Separation, Status
 
 __all__ = ["Difference", "Rescored", "rescore"]
 
@@ -46,10 +45,13 @@ class Rescored:
 
     metrics: dict[str, Difference] = field(default_factory=dict)
     problems: list[tuple[str, str]] = field(default_factory=list)
-    skipped: dict[str, str] = field(default_factory=dict)  # metric -> why it could not be computed here
+    skipped: dict[str, str] = field(default_factory=dict)  # metric or task -> why it could not be computed here
 
 
-def rescore(submission: Submission, share: float, seed: int, audio_root: Path | None = None) -> Rescored:
+def rescore(
+    submission: Submission, share: float, seed: int, audio_root: Path | None = None,
+    progress: Callable[[str, int, int], None] = lambda *_: None,
+) -> Rescored:  # fmt: skip
     """Scores a seeded sample of items again, at least one a task.
 
     Args:
@@ -57,27 +59,35 @@ def rescore(submission: Submission, share: float, seed: int, audio_root: Path | 
         share: of each task's items, from 0 to 1.
         seed: of the sample; a maintainer chooses one that the submitter could not know.
         audio_root: run folders with the audio, ``<separator>/<task>/audio``, where the submission holds none.
+        progress: is told what is scored, how many items of it are done, and how many there are.
     """
     found = Rescored()
     for label, task in submission.tasks.items():
         folder = submission.path / "audio" / safe_name(label)
         if audio_root is not None:
             folder = audio_root / safe_name(submission.separator) / safe_name(label) / "audio"
-        (data,) = registry.load_tasks([task["id"]], split=task["split"], subset=task["subset"])
+        try:
+            (data,) = registry.load_tasks([task["id"]], split=task["split"], subset=task["subset"])
+        except Precondition as error:
+            found.skipped[label] = str(error)
+            continue
         metrics = _metrics(submission, task, data, found)
-        count = min(len(data), max(1, math.ceil(share * len(data))))
+        there = [name for name in data.ids if name not in data.lacking]  # recordings vanish, here as elsewhere
+        count = min(len(there), max(1, math.ceil(share * len(there))))
         rows = submission.scores[submission.scores["task"] == label]
         answers = submission.header["answers"].get(label, {})
-        sample = sorted(random.Random(f"{seed}/{label}").sample(data.ids, count))
-        for batch in loaded(data, sample, 1):
+        sample = sorted(random.Random(f"{seed}/{label}").sample(there, count))
+        for done, batch in enumerate(loaded(data, sample, 1)):
+            progress(f"{submission.separator} {label}", done, count)
             found.problems += [(f"{label}: {name}", str(error)) for name, error in batch.failures.items()]
             for item in batch.items:
                 own = rows[rows["item"] == item.id]
                 try:
-                    problems = list(_compare(own, _views(own, folder, answers), item, metrics, found))
+                    problems = list(_compare(own, _views(own, folder, answers, item, task), item, metrics, found))
                 except BenchError as error:
                     problems = [str(error)]
                 found.problems += [(f"{label}: {item.id}", problem) for problem in problems]
+        progress(f"{submission.separator} {label}", count, count)
     return found
 
 
@@ -91,6 +101,9 @@ def _metrics(submission: Submission, task: Mapping[str, Any], data: TaskData, fo
             chosen = {key: value for key, value in record.parameters.items() if key in options}
             (metric,) = registry.load_metrics([name], chosen)
             reason = obstacle(metric, data)
+        except UsageError as error:
+            found.problems.append((name, f"expected parameters of the metric in {HEADER}, found others: {error}"))
+            continue
         except BenchError as error:
             reason = str(error)
         weights = None if reason else getattr(metric, "weights_sha256", None)
@@ -103,17 +116,31 @@ def _metrics(submission: Submission, task: Mapping[str, Any], data: TaskData, fo
     return usable
 
 
-def _views(rows: pd.DataFrame, folder: Path, answers: Mapping[str, str]) -> Iterator[tuple[pd.DataFrame, Separation]]:
+def _views(
+    rows: pd.DataFrame, folder: Path, answers: Mapping[str, str], item: Item, task: Mapping[str, Any]
+) -> Iterator[tuple[pd.DataFrame, Separation]]:
     """Each scored answer of an item with its rows; its files must be those that the submission names."""
-    answered = rows[~rows["status"].isin(list(FAILURES))]
-    pickers = answered["picked_by"].fillna("")
-    for (_, picker), own in answered.groupby(["candidate", pickers], sort=True):
-        stem = safe_name(str(own["item"].iloc[0]))
-        first = any(f"{stem}.target.0{suffix}" in answers for suffix in _SUFFIXES)
+    stem = safe_name(item.id)
+    if not any(f"{stem}.target{suffix}" in answers for suffix in _SUFFIXES):
+        return  # nobody claims that there is one: its rows say so too
+    pickers = rows["picked_by"].fillna("")
+    first = any(f"{stem}.target.0{suffix}" in answers for suffix in _SUFFIXES)
+    for (_, picker), own in rows.groupby(["candidate", pickers], sort=True):
         middle = ".0" if first and not picker else ""
-        parts = {part: audio.read(_file(folder, f"{stem}.{part}{middle}", answers)) for part in PARTS}
-        picked_by = str(picker) if picker else None
-        yield own, Separation(target=parts["target"], residual=parts["residual"], picked_by=picked_by)
+        parts = {part: _read(_file(folder, f"{stem}.{part}{middle}", answers), item) for part in PARTS}
+        answer = Separation(target=parts["target"], residual=parts["residual"], picked_by=str(picker) or None)
+        yield own, check(answer, item.query, align=task["align"], stereo=task["stereo"])
+
+
+def _read(path: Path, item: Item) -> Audio:
+    """An answer, decoded no further than it may be long: an hour of silence is a small file."""
+    mixture = item.query.mixture
+    channels, rate = audio.outline(path)
+    if rate != mixture.rate or channels > mixture.channels:
+        raise BenchError(
+            f"expected {mixture.channels} channel(s) at {mixture.rate} Hz in {path}, found {channels} at {rate} Hz"
+        )
+    return audio.read(path, end=(mixture.length + 1) / rate)
 
 
 def _file(folder: Path, stem: str, answers: Mapping[str, str]) -> Path:
@@ -135,16 +162,13 @@ def _compare(
     found: Rescored,
 ) -> Iterator[str]:
     for own, answer in views:
-        wanted = {row["metric"]: (row["value"], row["status"]) for row in own.to_dict("records")}
+        stated = {row["metric"]: (row["value"], row["status"]) for row in own.to_dict("records")}
         for metric in metrics:
-            scored = metric.score([cut(item, answer.target.length)], [answer])[0]
-            for column, score in zip(metric.columns, scored, strict=True):
-                if column not in metric.wanted or (score is None and column not in wanted):
-                    continue
-                if score is None or column not in wanted:
-                    yield f"expected {column} to be asked or not as the metric does, found otherwise"
-                    continue
-                problem = _difference(column, wanted[column], (score.value, score.status), found)
+            row = scored(metric, item, answer, {})
+            if asked := set(row) ^ (set(metric.wanted) & set(stated)):
+                yield f"expected {' and '.join(sorted(asked))} to be asked or not as the metric does, found otherwise"
+            for column in sorted(set(row) & set(stated)):
+                problem = _difference(column, stated[column], (row[column].value, row[column].status), found)
                 if problem:
                     yield problem
 

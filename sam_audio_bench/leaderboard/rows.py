@@ -15,15 +15,16 @@ import pandas as pd
 from sam_audio_bench.leaderboard.labels import base_metric
 from sam_audio_bench.leaderboard.pinned import ItemList
 from sam_audio_bench.leaderboard.submission import MetricRecord
-from sam_audio_bench.metrics.catalogue import CARDS
 from sam_audio_bench.types import Status
 
-__all__ = ["FAILURES", "KEY", "check_task", "improvements"]
+__all__ = ["FAILURES", "check_task", "examples", "improvements", "unanswered"]
 
-KEY = ["task", "item", "candidate", "picked_by", "metric"]
 FAILURES = frozenset({Status.ERROR, Status.MISSING_MEDIA, Status.LENGTH_MISMATCH, Status.NON_FINITE})
 _ANSWER_FAILURES = FAILURES - {Status.ERROR}  # a metric alone may fail with an error
 _SILENT = frozenset({Status.SILENT_REFERENCE, Status.BOTH_SILENT})
+_OF_TARGET = frozenset(f"{name}{end}" for name in ("snr", "si_sdr", "si_snr", "sd_sdr") for end in ("", "_i"))
+"""Ratios to the target alone, whose silence leaves them undefined."""
+
 _LEAK = "leak_db"  # the only score that is asked of absent targets alone
 _RANGES: Mapping[str, tuple[float, float]] = {  # of finite values, by unit
     "dB": (-400.0, 400.0),  # an improvement may span the floor and the limit of rounding
@@ -32,6 +33,14 @@ _RANGES: Mapping[str, tuple[float, float]] = {  # of finite values, by unit
     "cosine": (-1.000001, 1.000001),
     "MOS": (-0.5, 5.5),
 }
+_SHARES = (0.0, 1.000001)
+_OWN_RANGES: Mapping[str, tuple[float, float]] = {  # of those without a unit
+    "span_iou": _SHARES, "span_recall": _SHARES, "span_precision": _SHARES, "pit_swapped": _SHARES,
+    "span_iou_upstream": (0.0, math.inf), "mrstft": (0.0, math.inf),
+    "stoi": (-1.0, 1.000001), "estoi": (-1.0, 1.000001),
+}  # fmt: skip
+_BEST = {"mrstft": 0.0, "log_wmse": 4 * math.log(1e8)}  # of those that have a best value that is finite
+_CLOSE = 1e-5
 _SHOWN = 3  # examples in a message
 
 Finding = tuple[str, str]
@@ -50,6 +59,10 @@ def check_task(
         metrics: the submission's metrics.
     """
     yield from _identity(label, task, items)
+    most = len(items.groups) * len(task["metrics"]) * (2 if task["picker"] else 1)
+    if len(rows) > 2 * most:  # the checks below would take long, and say the same of many
+        yield label, f"expected at most {most} rows, found {len(rows)}"
+        return
     yield from _unknown(label, task, rows, items)
     yield from _duplicates(label, rows)
     yield from _coverage(label, task, rows, items)
@@ -69,11 +82,11 @@ def _identity(label: str, task: Mapping[str, Any], items: ItemList) -> Iterator[
 def _unknown(label: str, task: Mapping[str, Any], rows: pd.DataFrame, items: ItemList) -> Iterator[Finding]:
     strange = rows[~rows["item"].isin(list(items.groups))]
     if len(strange):
-        yield label, f"expected items of the task, found {_examples(strange['item'])}"
+        yield label, f"expected items of the task, found {examples(strange['item'])}"
     known = rows[rows["item"].isin(list(items.groups))]
     moved = known[known["item"].map(items.groups) != known["group"]]
     if len(moved):
-        yield label, f"expected the groups that the task has, found others for {_examples(moved['item'])}"
+        yield label, f"expected the groups that the task has, found others for {examples(moved['item'])}"
     allowed: dict[str, Collection[Any]] = {
         "seed": {task["seed"]}, "metric": task["metrics"], "candidate": range(task["candidates"]),
     }  # fmt: skip
@@ -83,53 +96,65 @@ def _unknown(label: str, task: Mapping[str, Any], rows: pd.DataFrame, items: Ite
             yield (
                 label,
                 (
-                    f"expected the {column} that submission.json tells of, found {_examples(other[column])} "
+                    f"expected the {column} that submission.json tells of, found {examples(other[column])} "
                     f"in {len(other)} rows, such as {other['item'].iloc[0]}"
                 ),
             )
     pickers = {None, task["picker"]}
     other = rows[~rows["picked_by"].map(lambda name: (name if isinstance(name, str) else None) in pickers)]
     if len(other):
-        yield label, f"expected answers picked by {task['picker']}, found {_examples(other['picked_by'])}"
+        yield label, f"expected answers picked by {task['picker']}, found {examples(other['picked_by'])}"
 
 
 def _duplicates(label: str, rows: pd.DataFrame) -> Iterator[Finding]:
-    twice = rows[rows.duplicated(KEY)]
+    """One answer an item, or two where a picker chose one: the first candidate, and the one that was picked."""
+    twice = rows[rows.duplicated(["item", "picked_by", "metric"])]
     if len(twice):
-        yield label, f"expected each score once, found {len(twice)} twice, such as {_examples(twice['item'])}"
+        yield label, f"expected each score once, found {len(twice)} twice, such as {examples(twice['item'])}"
+    later = rows[rows["picked_by"].isna() & (rows["candidate"] != 0)]
+    if len(later):
+        yield label, f"expected the first candidate where nobody picked, found another for {examples(later['item'])}"
+    different = rows.groupby(["item", rows["picked_by"].fillna("")], sort=True)["candidate"].nunique()
+    mixed = different[different > 1]
+    if len(mixed):
+        names = [key[0] for key in mixed.index]
+        yield label, f"expected all scores of an answer from one candidate, found several for {examples(names)}"
 
 
 def _coverage(label: str, task: Mapping[str, Any], rows: pd.DataFrame, items: ItemList) -> Iterator[Finding]:
-    """Every metric was asked of every item that it can be asked of: no bad item was left out."""
-    first = rows[rows["picked_by"].isna()] if task["picker"] else rows
-    if task["picker"] is None or not first.empty:
-        failed = set(first[first["status"].isin(list(FAILURES))]["item"])
-        for metric in task["metrics"]:
-            found = set(first[first["metric"] == metric]["item"])
-            wanted = set(items.groups)
-            if metric == _LEAK:
-                absent = items.absent if items.absent is not None else _silent(first)
-                wanted = (set(absent) | (failed & found)) if absent is not None else found
-            if found != wanted:
-                yield f"{label}: {metric}", _difference(wanted, found)
-    answered = len(items.groups) - len(_unanswered(rows))
+    """Every metric was asked of every item that it can be asked of, in each line: no bad item was left out."""
+    first = rows[rows["picked_by"].isna()]
+    lost = first[first["status"].isin(list(FAILURES))]
+    if task["picker"] is None or task["candidates"] > 1 or len(lost) < len(first):
+        yield from _covered(label, task, first, items)
+    if task["picker"] is not None:  # an item without an answer is missing from both lines
+        picked = pd.concat([rows[rows["picked_by"] == task["picker"]], lost])
+        yield from _covered(f"{label} picked by {task['picker']}", task, picked, items)
+    answered = len(items.groups) - len(unanswered(rows))
     if task["answered"] != answered:
         yield f"{label}: answered", f"expected {answered}, counted from the rows, found {task['answered']}"
 
 
+def _covered(label: str, task: Mapping[str, Any], rows: pd.DataFrame, items: ItemList) -> Iterator[Finding]:
+    failed = set(rows[rows["status"].isin(list(FAILURES))]["item"])
+    for metric in task["metrics"]:
+        found = set(rows[rows["metric"] == metric]["item"])
+        wanted = set(items.groups)
+        if metric == _LEAK:
+            absent = items.absent if items.absent is not None else _silent(rows)
+            wanted = (set(absent) | (failed & found)) if absent is not None else found
+        if found != wanted:
+            yield f"{label}: {metric}", _difference(wanted, found)
+
+
 def _silent(rows: pd.DataFrame) -> set[str] | None:
     """Items without a target, by what metrics of references say; None: none of them was asked."""
-    asked = rows[rows["metric"].map(_needs_reference)]
+    asked = rows[rows["metric"].isin(_OF_TARGET)]
     return set(asked[asked["status"].isin(list(_SILENT))]["item"]) if len(asked) else None
 
 
-def _needs_reference(metric: str) -> bool:
-    """Whether a score is a ratio to the reference, whose silence leaves it undefined."""
-    card = CARDS.get(metric)
-    return card is not None and "reference" in card.needs and card.unit == "dB" and metric != _LEAK
-
-
-def _unanswered(rows: pd.DataFrame) -> set[str]:
+def unanswered(rows: pd.DataFrame) -> set[str]:
+    """Items without an answer, by their statuses."""
     return set(rows[rows["status"].isin(list(_ANSWER_FAILURES))]["item"]) | {
         str(item) for item, own in rows.groupby("item")["status"] if (own == Status.ERROR).all()
     }
@@ -138,18 +163,19 @@ def _unanswered(rows: pd.DataFrame) -> set[str]:
 def _difference(wanted: Collection[str], found: Collection[str]) -> str:
     lacking, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
     what = f"expected {len(wanted)} items, found {len(found)}"
-    what += f"; without {_examples(pd.Series(lacking))}" if lacking else ""
-    return what + (f"; not asked of {_examples(pd.Series(extra))}" if extra else "")
+    what += f"; without {examples(lacking)}" if lacking else ""
+    return what + (f"; not asked of {examples(extra)}" if extra else "")
 
 
 def _values(label: str, rows: pd.DataFrame, metrics: Mapping[str, MetricRecord]) -> Iterator[Finding]:
     for metric, own in rows.groupby("metric", sort=True):
         values = own["value"].to_numpy(dtype="float64")
-        low, high = _RANGES.get(metrics[str(metric)].unit if metric in metrics else "", (-math.inf, math.inf))
+        unit = metrics[str(metric)].unit if metric in metrics else ""
+        low, high = _OWN_RANGES.get(str(metric), _RANGES.get(unit, (-math.inf, math.inf)))
         outside = np.isfinite(values) & ((values < low) | (values > high))
         if outside.any():
             worst = own["item"][outside]
-            yield f"{label}: {metric}", f"expected values from {low:g} to {high:g}, found others for {_examples(worst)}"
+            yield f"{label}: {metric}", f"expected values from {low:g} to {high:g}, found others for {examples(worst)}"
 
 
 def _statuses(label: str, rows: pd.DataFrame, items: ItemList) -> Iterator[Finding]:
@@ -160,16 +186,22 @@ def _statuses(label: str, rows: pd.DataFrame, items: ItemList) -> Iterator[Findi
     rules = {
         "a status that exists": ~known,
         "a finite value where the status is ok": is_ok & ~np.isfinite(values),
-        "an infinite value where the status is perfect": perfect & ~np.isinf(values),
+        "the best value that there is where the status is perfect": perfect & ~_best(rows["metric"], values),
         "no value where the status says there is none": known & ~valued & ~np.isnan(values),
     }
     for wanted, broken in rules.items():
         if broken.any():
-            examples = [
-                f"{item} ({status})" for item, status in zip(rows["item"][broken], statuses[broken], strict=True)
-            ]
-            yield label, f"expected {wanted}, found otherwise for {_examples(pd.Series(examples))}"
+            found = [f"{item} ({status})" for item, status in zip(rows["item"][broken], statuses[broken], strict=True)]
+            yield label, f"expected {wanted}, found otherwise for {examples(found)}"
     yield from _consistent(label, rows, items)
+
+
+def _best(metrics: pd.Series[Any], values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Whether a value may be called perfect; an improvement on a perfect mixture has none."""
+    ends = metrics.map(_BEST).to_numpy(dtype="float64")
+    nothing = metrics.map(lambda name: base_metric(name) is not None).to_numpy(dtype=bool) & np.isnan(values)
+    found: np.ndarray[Any, Any] = (values == math.inf) | nothing | (np.abs(values - ends) < _CLOSE)
+    return found
 
 
 def _consistent(label: str, rows: pd.DataFrame, items: ItemList) -> Iterator[Finding]:
@@ -178,19 +210,19 @@ def _consistent(label: str, rows: pd.DataFrame, items: ItemList) -> Iterator[Fin
     broken = views.apply(lambda own: own.isin(list(_ANSWER_FAILURES)).mean())
     half = broken[(broken > 0) & (broken < 1)]
     if len(half):
-        names = pd.Series([key[0] for key in half.index])
+        names = [key[0] for key in half.index]
         yield (
             label,
-            f"expected an answer that cannot be scored to have no score at all, found some for {_examples(names)}",
+            f"expected an answer that cannot be scored to have no score at all, found some for {examples(names)}",
         )
-    asked = rows[rows["metric"].map(_needs_reference) & ~rows["status"].isin(list(FAILURES))]
+    asked = rows[rows["metric"].isin(_OF_TARGET) & ~rows["status"].isin(list(FAILURES))]
     if items.absent is not None and len(asked):
         silent = asked["status"].isin(list(_SILENT)).to_numpy()
         wrong = asked[silent != asked["item"].isin(list(items.absent)).to_numpy()]
         if len(wrong):
             yield (
                 label,
-                f"expected silent references where the target is absent, found others: {_examples(wrong['item'])}",
+                f"expected silent references where the target is absent, found others: {examples(wrong['item'])}",
             )
 
 
@@ -210,7 +242,7 @@ def improvements(rows: pd.DataFrame) -> dict[tuple[str, str, str], float]:
     return found
 
 
-def _examples(values: pd.Series[Any] | Sequence[Any]) -> str:
+def examples(values: pd.Series[Any] | Sequence[Any]) -> str:
     """The first few different values, and how many more there are."""
     different = sorted({str(value) for value in values})
     more = len(different) - _SHOWN

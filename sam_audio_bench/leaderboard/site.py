@@ -27,9 +27,11 @@ import jinja2
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import dump_json, replacing, safe_name
+from sam_audio_bench.leaderboard import reading
 from sam_audio_bench.leaderboard.board import Board, read_board
+from sam_audio_bench.leaderboard.listening import LISTEN
 from sam_audio_bench.leaderboard.pinned import item_list
-from sam_audio_bench.leaderboard.sitedata import LISTEN, item_scores, site_data
+from sam_audio_bench.leaderboard.sitedata import item_scores, site_data
 from sam_audio_bench.leaderboard.views import FILTERS, functions
 from sam_audio_bench.stats.bootstrap import multinomial_weights
 
@@ -51,14 +53,11 @@ def build(root: Path, out: Path | None = None) -> list[Path]:
         Files written, sorted.
 
     Raises:
-        StoreError: a submission that cannot be read; `validate` says more.
-        UsageError: ``out`` holds other things than a site.
+        StoreError: a submission that cannot be read; `validate` says more; or a link in the site's folder, through
+            which this would write elsewhere. UsageError: a folder that holds something else.
     """
     goal = out or root / "site"
-    if out is not None and out.is_dir() and any(out.iterdir()) and not (out / _ASSETS[0]).is_file():
-        raise UsageError(
-            f"expected an empty folder or an earlier site at {out}, found other files; name another folder"
-        )
+    _check_place(goal)
     pages = dict(_pages(root, read_board(root)))
     for name, text in pages.items():
         with replacing(goal / name) as temporary:
@@ -71,6 +70,15 @@ def build(root: Path, out: Path | None = None) -> list[Path]:
         if path.is_file() and name not in pages and not name.startswith(f"{LISTEN}/"):
             path.unlink()
     return sorted(goal / name for name in pages)
+
+
+def _check_place(goal: Path) -> None:
+    """What is in the site's folder and no page is removed: it must be a site."""
+    if not goal.exists() and not goal.is_symlink():
+        return
+    names = {path.relative_to(goal).as_posix() for path in reading.files_below(goal)}
+    if not names.issuperset({"data.json", *_ASSETS}) and not all(name.startswith(f"{LISTEN}/") for name in names):
+        raise UsageError(f"expected an empty folder or an earlier site in {goal}, found other files; name another one")
 
 
 def differences(root: Path) -> list[str]:

@@ -14,18 +14,16 @@ from scipy.stats import rankdata
 from sam_audio_bench import __version__
 from sam_audio_bench.errors import StoreError
 from sam_audio_bench.files import safe_name
-from sam_audio_bench.leaderboard import log, reading
+from sam_audio_bench.leaderboard import log
 from sam_audio_bench.leaderboard.board import Board, Line, rounded
 from sam_audio_bench.leaderboard.labels import kind_of
+from sam_audio_bench.leaderboard.listening import ITEM, LISTEN, read_preview
 from sam_audio_bench.leaderboard.reported import read_reported
 from sam_audio_bench.metrics.catalogue import CARDS
 from sam_audio_bench.run.results import model_label
 from sam_audio_bench.tasks import TASKS
 
-__all__ = ["LISTEN", "item_scores", "main_metric", "site_data"]
-
-LISTEN = "listen"
-"""Folder of the previews in the site."""
+__all__ = ["item_scores", "main_metric", "site_data"]
 
 
 def site_data(root: Path, board: Board) -> dict[str, Any]:
@@ -180,11 +178,8 @@ def _previews(folder: Path, board: Board) -> dict[str, list[dict[str, Any]]]:
     """What was made to listen to: task -> items, with the paths of their files below the site; raises StoreError."""
     found: dict[str, list[dict[str, Any]]] = {}
     for label in board.tasks:
-        for path in sorted((folder / safe_name(label)).glob("*/item.json")):
-            item = reading.load(path)
-            broken = reading.violations(item, "preview")
-            if broken:
-                raise StoreError(f"expected {path} to meet its schema, found {broken[0][0]}: {broken[0][1]}")
+        for path in sorted((folder / safe_name(label)).glob(f"*/{ITEM}")):
+            item = read_preview(path)
             if item["item"] not in board.groups(label):
                 raise StoreError(f"expected {path} to be of an item of {label}, found {item['item']}")
             item["folder"] = f"{LISTEN}/{safe_name(label)}/{path.parent.name}"

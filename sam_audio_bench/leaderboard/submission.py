@@ -98,6 +98,8 @@ def aggregates(scores: pd.DataFrame, metrics: Mapping[str, MetricRecord]) -> lis
 
 
 def find_submissions(results: Path) -> list[Path]:
-    """Folders of submissions below a results folder, sorted by separator and revision."""
+    """Folders of submissions below a results folder, sorted by separator and revision; links are not followed."""
     found = (path.parent for path in results.glob(f"*/*/{HEADER}"))
-    return sorted(path for path in found if path.parent.name != REPORTED)
+    return sorted(
+        path for path in found if path.parent.name != REPORTED and not path.is_symlink() | path.parent.is_symlink()
+    )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -63,35 +65,34 @@ def submit(
         UsageError: runs that cannot be submitted as they are. Precondition: no run, or a submission that is there
             already. StoreError: a run whose files are damaged or do not pass the validation.
     """
-    folders = [RunFolder.open(path) for path in find_runs(runs)]
+    folders = [RunFolder.open(path) for path in {path.resolve(): path for path in find_runs(runs)}.values()]
     for folder in folders:
         _check_run(folder)
-    names = list(dict.fromkeys(folder.header["model"]["name"] for folder in folders))
-    if (card or revision) and len([name for name in names if name not in BASELINES]) > 1:
+    separators: dict[str, list[RunFolder]] = {}
+    for folder in sorted(folders, key=_label):
+        separators.setdefault(folder.header["model"]["name"], []).append(folder)
+    names = [name for name in separators if name not in BASELINES]
+    if (card or revision) and len(names) > 1:
         raise UsageError(f"expected runs of one separator with --card or --revision, found {', '.join(names)}")
-    added: list[Submitted] = []
-    before = (to / log.LOG).read_bytes() if (to / log.LOG).exists() else None
-    try:
-        for name in names:
-            own = [folder for folder in folders if folder.header["model"]["name"] == name]
-            file = None if name in BASELINES else card
-            added.append(_submit(name, own, to, file, revision, with_audio=with_audio, dry_run=dry_run))
-    except BaseException:
-        for done in added:
-            if done.written:
-                _remove(done.folder)
-        if before is None:
-            (to / log.LOG).unlink(missing_ok=True)
-        elif not dry_run:
-            (to / log.LOG).write_bytes(before)
-        raise
-    return added
+    with (
+        nullcontext() if dry_run else log.writing(to),
+        tempfile.TemporaryDirectory(prefix=".submitting-", dir=None if dry_run else to) as temporary,
+    ):
+        staged = []
+        for name, own in separators.items():
+            goal, file = Path(temporary) / safe_name(name), None if name in BASELINES else card
+            staged.append((_stage(goal, name, own, to, file, revision, with_audio=with_audio), goal))
+        if dry_run:
+            return [replace(one, written=False, note=one.note or "dry run") for one, _ in staged]
+        _publish(to, [(one, goal) for one, goal in staged if one.written])
+    return [one for one, _ in staged]
 
 
-def _submit(
-    name: str, folders: Sequence[RunFolder], to: Path, card: Path | None, revision: str | None,
-    *, with_audio: bool, dry_run: bool,
+def _stage(
+    goal: Path, name: str, folders: Sequence[RunFolder], to: Path, card: Path | None, revision: str | None,
+    *, with_audio: bool,
 ) -> Submitted:  # fmt: skip
+    """Writes a submission aside and checks it."""
     if safe_name(name) == REPORTED:
         raise UsageError(f"expected another name than {name!r}, which is the folder of papers' numbers")
     answers = {_label(folder): _answers(folder) for folder in folders}
@@ -104,23 +105,41 @@ def _submit(
         return Submitted(folder=earlier[-1].parent, header=header, size=0, written=False, note=note)
     if place.exists():
         place = _next_place(place, header, chosen=revision is not None)
-    with tempfile.TemporaryDirectory(prefix=".submitting-", dir=None if dry_run else _existing(to)) as temporary:
-        staged = Path(temporary) / place.name
-        _write(staged, header, folders, with_audio=with_audio)
-        problems, submission = check_submission(staged, moving=True)
-        if problems or submission is None:
-            raise StoreError(_explain(name, problems))
-        size = sum(path.stat().st_size for path in reading.files_below(staged))
-        if dry_run:
-            return Submitted(folder=place, header=submission.header, size=size, written=False, note="dry run")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        staged.rename(place)
-    try:
-        log.append(to, Submission.read(place), event="submitted")
-    except BaseException:
-        _remove(place)
-        raise
+    _write(goal, header, folders, with_audio=with_audio)
+    problems, submission = check_submission(goal, moving=True)
+    if problems or submission is None:
+        raise StoreError(_explain(name, problems))
+    size = sum(path.stat().st_size for path in reading.files_below(goal))
     return Submitted(folder=place, header=submission.header, size=size, written=True)
+
+
+def _publish(to: Path, staged: Sequence[tuple[Submitted, Path]]) -> None:
+    """Moves everything to its place, then logs it in one step; if anything fails before that, all of it is undone."""
+    before = _content(to / log.LOG)
+    try:
+        for one, folder in staged:
+            one.folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.rename(one.folder)
+        if staged:
+            log.append(to, [Submission.read(one.folder) for one, _ in staged], event="submitted")
+    except BaseException:
+        if _content(to / log.LOG) == before:
+            for one, folder in staged:
+                _undo(one.folder, folder, to)
+        raise
+
+
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
+
+
+def _undo(place: Path, staged: Path, to: Path) -> None:
+    """Takes a submission away if it was moved, and the folders above it that are empty then."""
+    if not staged.exists():
+        shutil.rmtree(place, ignore_errors=True)
+    for folder in (place.parent, to / "results"):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _covers(known: Mapping[str, Any], header: Mapping[str, Any]) -> bool:
@@ -201,6 +220,11 @@ def _header(
     models = {dump_json(folder.header["model"]) for folder in folders}
     if len(models) > 1:
         raise UsageError(f"expected runs of one {name}, found {len(models)} that differ in weights or settings")
+    for one, other in pairwise(folders):
+        if _label(one) == _label(other):
+            raise UsageError(
+                f"expected one run of {_label(one)} by {name}, found {one.path} and {other.path}; name one"
+            )
     first, model = folders[0].header, folders[0].header["model"]
     weights = model["weights_sha256"]
     known = revision or model["revision"] or (weights and weights[:_DIGITS])
@@ -229,7 +253,9 @@ def _header(
 
 
 def _task(folder: RunFolder) -> dict[str, Any]:
-    header, scored = folder.header, set(folder.frame()["metric"])
+    header, scores = folder.header, folder.frame()
+    scored = set(scores["metric"])
+    chosen = [name for name in scores["picked_by"].unique() if isinstance(name, str)]  # by the separator itself, too
     task, timing = header["task"], header["timing"]
     return {
         **{key: task[key] for key in ("id", "version", "split", "subset", "data_revision", "items", "ids_sha256")},
@@ -237,7 +263,7 @@ def _task(folder: RunFolder) -> dict[str, Any]:
         "metrics": [record["id"] for record in header["metrics"] if record["id"] in scored],
         "seed": header["seed"],
         "candidates": header.get("candidates", 1),
-        "picker": (header.get("picker") or {}).get("name"),
+        "picker": (header.get("picker") or {}).get("name") or next(iter(chosen), None),
         "align": header["align"],
         "stereo": header["stereo"],
         "real_time_factor": timing["real_time_factor"],
@@ -282,17 +308,6 @@ def _write(folder: Path, header: dict[str, Any], folders: Sequence[RunFolder], *
                 shutil.copyfile(run.path / "audio" / name, goal / name)
     header["scores_sha256"] = reading.digest(folder / SCORES)
     write_json(folder / HEADER, header)
-
-
-def _existing(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    if folder.parent.is_dir() and not any(folder.parent.iterdir()):
-        folder.parent.rmdir()
 
 
 def _explain(name: str, problems: Sequence[Problem]) -> str:

@@ -1,4 +1,4 @@
-"""Everything that can be wrong with a submission, or with a leaderboard as a whole.
+"""Everything that can be wrong with a submission; what shows only in a whole leaderboard is in `consistency`.
 
 A submission is read as data: bounded, schema-checked, never executed, and nothing is written. Each problem names the
 place and says what was expected and what was found. Checks that need a healthy file come after those of its health.
@@ -6,29 +6,29 @@ place and says what was expected and what was found. Checks that need a healthy 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sam_audio_bench import registry
-from sam_audio_bench.errors import BenchError, Precondition, StoreError
-from sam_audio_bench.files import dump_json, safe_name
+from sam_audio_bench.errors import BenchError, Precondition, StoreError, UsageError
+from sam_audio_bench.files import safe_name
 from sam_audio_bench.leaderboard import log, reading
+from sam_audio_bench.leaderboard.consistency import leaderboard_problems
 from sam_audio_bench.leaderboard.labels import folder_of, kind_of
 from sam_audio_bench.leaderboard.pinned import item_list
-from sam_audio_bench.leaderboard.reported import reported_problems
-from sam_audio_bench.leaderboard.rows import check_task, improvements
+from sam_audio_bench.leaderboard.rows import check_task, examples, unanswered
 from sam_audio_bench.leaderboard.submission import HEADER, SCORES, Submission, aggregates, find_submissions
 from sam_audio_bench.metrics.catalogue import CARDS, MetricCard
+from sam_audio_bench.run.store import PARTS
 
 if TYPE_CHECKING:
     from sam_audio_bench.leaderboard.rescoring import Rescored
 
-__all__ = ["Problem", "Report", "check_leaderboard", "check_submission", "validate"]
+__all__ = ["Problem", "Report", "check_submission", "validate"]
 
 _CLOSE = 1e-9  # of means that are formed anew from the same rows
-_CLOSE_DB = 1e-6  # of scores of one mixture, formed on two machines
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Report:
     problems: list[Problem] = field(default_factory=list)
     submissions: int = 0
     rescored: dict[str, dict[str, float]] = field(default_factory=dict)  # metric -> largest difference, tolerance, n
-    skipped: dict[str, str] = field(default_factory=dict)  # metric -> why it was not scored again
+    skipped: dict[str, str] = field(default_factory=dict)  # metric or task -> why it was not scored again
 
     @property
     def ok(self) -> bool:
@@ -65,7 +65,8 @@ class Report:
 
 
 def validate(
-    path: Path, *, share: float | None = 0.05, seed: int = 0, audio: Path | None = None
+    path: Path, *, share: float | None = 0.05, seed: int = 0, audio: Path | None = None, since: Path | None = None,
+    progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> Report:  # fmt: skip
     """Checks one submission, or a leaderboard with everything in it.
 
@@ -74,9 +75,12 @@ def validate(
         share: of the items of each task whose audio is scored again where there is audio; None: none.
         seed: of that sample.
         audio: run folders that hold the audio of submissions without their own.
+        since: an earlier copy of the leaderboard, or of its log, that this one must have grown from.
+        progress: is told what is scored again, how many items are done, and how many there are.
 
     Raises:
-        Precondition: neither a submission nor a leaderboard is there.
+        Precondition: neither a submission nor a leaderboard is there, or nothing at ``since``.
+        UsageError: ``since`` with a single submission.
     """
     report = Report()
     if (path / HEADER).exists() or (path / HEADER).is_symlink():
@@ -87,6 +91,9 @@ def validate(
         raise Precondition(
             f"expected a submission (with {HEADER}) or a leaderboard (with results/) in {path}, found none"
         )
+    if since is not None and root is None:
+        raise UsageError(f"expected a leaderboard with --since, found the submission {path}; its log lies higher up")
+    before = [] if since is None else log.earlier(since)
     healthy = []
     for folder in folders:
         report.submissions += 1
@@ -95,9 +102,9 @@ def validate(
         if submission is not None and not found:
             healthy.append(submission)
             if share is not None and (submission.header["has_audio"] or audio is not None):
-                _score_again(report, submission, share, seed, audio)
+                _score_again(report, submission, share, seed, audio, progress)
     if root is not None:
-        report.problems += check_leaderboard(root, healthy)
+        report.problems += [Problem(*found) for found in leaderboard_problems(root, healthy, before)]
     return report
 
 
@@ -119,12 +126,14 @@ def check_submission(folder: Path, *, moving: bool = False) -> tuple[list[Proble
         return [Problem(f"{where}/{HEADER} {place}", what) for place, what in broken], None
     found: list[tuple[str, str]] = []
     found += _place(submission, moving)
-    found += _files(submission, present)
-    if not found:
-        try:
+    try:
+        found += _files(submission, present)
+        if not found:
+            if not moving:  # what `submit` wrote itself is no stranger's
+                reading.check_unpacks(folder / SCORES)
             found += _content(submission)
-        except StoreError as error:
-            found.append((SCORES, str(error)))
+    except StoreError as error:
+        found.append(("files", str(error)))
     return [Problem(f"{where}: {place}", what) for place, what in found], submission
 
 
@@ -169,14 +178,28 @@ def _content(submission: Submission) -> Iterator[tuple[str, str]]:
     strange = sorted(set(scores["task"]) - set(submission.tasks))
     if strange:
         yield SCORES, f"expected rows of the tasks of {HEADER}, found some of {', '.join(strange[:3])}"
+        return
     for label, task in submission.tasks.items():
         try:
             items = item_list(task)
         except BenchError as error:
             yield label, str(error)
             continue
-        yield from check_task(label, task, scores[scores["task"] == label], items, submission.metrics)
+        rows = scores[scores["task"] == label]
+        yield from check_task(label, task, rows, items, submission.metrics)
+        yield from _answers(label, submission.header["answers"].get(label, {}), set(items.groups) - unanswered(rows))
     yield from _aggregates(submission)
+
+
+def _answers(label: str, stated: Mapping[str, str], answered: Set[str]) -> Iterator[tuple[str, str]]:
+    """Every answer has its digests: one that has none could be replaced later."""
+    parts = {name.rpartition(".")[0] for name in stated}
+    bare = sorted(item for item in answered if not {f"{safe_name(item)}.{part}" for part in PARTS} <= parts)
+    if bare:
+        yield (
+            f"{label}: answers",
+            f"expected the SHA-256 of target and residual of every answer, found none for {examples(bare)}",
+        )
 
 
 def _metrics(submission: Submission) -> Iterator[tuple[str, str]]:
@@ -197,6 +220,9 @@ def _metrics(submission: Submission) -> Iterator[tuple[str, str]]:
                         f"again with `sabench score RUN --changed` and submit that"
                     ),
                 )
+    for label, task in submission.tasks.items():
+        if len(set(task["metrics"])) < len(task["metrics"]):
+            yield f"{HEADER}: {label}", "expected each metric once, found one twice"
     used = {name for task in submission.tasks.values() for name in task["metrics"]}
     if used != set(submission.metrics):
         yield (
@@ -228,79 +254,13 @@ def _same(stated: Any, wanted: Any) -> bool:
     return bool(stated == wanted)
 
 
-def check_leaderboard(root: Path, submissions: list[Submission]) -> list[Problem]:
-    """Problems that show only when submissions are seen together: the log, columns that differ, other mixtures."""
-    return [
-        *(Problem(where, what) for where, what in _columns(submissions)),
-        *(Problem(where, what) for where, what in _mixtures(submissions)),
-        *(Problem(where, what) for where, what in reported_problems(root / "results")),
-        *(Problem(log.LOG, what) for what in _logged(root, submissions)),
-    ]
-
-
-def _columns(submissions: list[Submission]) -> Iterator[tuple[str, str]]:
-    first: dict[str, Submission] = {}
-    for submission in submissions:
-        for name, record in submission.metrics.items():
-            known = first.setdefault(name, submission).metrics[name]
-            if dump_json(known) != dump_json(record):
-                different = [key for key in record._fields if getattr(record, key) != getattr(known, key)]
-                yield (
-                    f"{submission.separator}/{submission.revision}: {name}",
-                    (
-                        f"expected the {', '.join(different)} of {first[name].separator}, found others: "
-                        "score both in the same way"
-                    ),
-                )
-
-
-def _mixtures(submissions: list[Submission]) -> Iterator[tuple[str, str]]:
-    """A score less its improvement is the mixture's score, the same for all."""
-    known: dict[tuple[str, str, str], tuple[str, float]] = {}
-    for submission in submissions:
-        own = improvements(submission.scores)
-        bad = [key for key, value in own.items() if abs(known.get(key, ("", value))[1] - value) > _CLOSE_DB]
-        if bad:
-            task, metric, item = bad[0]
-            yield (
-                f"{submission.separator}/{submission.revision}: {task}",
-                (
-                    f"expected the mixtures that {known[bad[0]][0]} was given, found that {metric} less {metric}_i "
-                    f"differs for {len(bad)} items, such as {item}"
-                ),
-            )
-        known = {**{key: (submission.separator, value) for key, value in own.items()}, **known}
-
-
-def _logged(root: Path, submissions: list[Submission]) -> Iterator[str]:
-    try:
-        entries = log.read(root)
-    except StoreError as error:
-        yield str(error)
-        return
-    digests = {
-        (entry["separator"], entry["revision"]): entry["submission_sha256"]
-        for entry in entries
-        if entry["event"] == "submitted"
-    }
-    for submission in submissions:
-        key = submission.separator, submission.revision
-        if key not in digests:
-            yield f"expected an entry for {key[0]} {key[1]}, found none: use `sabench leaderboard submit`"
-        elif reading.digest(submission.path / HEADER) != digests[key]:
-            yield f"expected {key[0]} {key[1]} as it was submitted, found another {HEADER}: submit a new revision"
-    there = {path.relative_to(root / "results") for path in find_submissions(root / "results")}
-    for separator, revision in digests:
-        if folder_of(Path(), separator, revision) not in there:
-            yield f"expected the folder of {separator} {revision}, found none: withdrawing keeps the row"
-
-
 def _score_again(
-    report: Report, submission: Submission, share: float, seed: int, audio: Path | None
+    report: Report, submission: Submission, share: float, seed: int, audio: Path | None,
+    progress: Callable[[str, int, int], None],
 ) -> None:  # fmt: skip
     from sam_audio_bench.leaderboard.rescoring import rescore
 
-    found: Rescored = rescore(submission, share, seed, audio)
+    found: Rescored = rescore(submission, share, seed, audio, progress)
     where = f"{submission.path.parent.name}/{submission.path.name}: "
     report.problems += [Problem(where + place, what) for place, what in found.problems]
     report.skipped |= found.skipped

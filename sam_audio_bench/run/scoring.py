@@ -16,7 +16,7 @@ from sam_audio_bench.run.store import PARTS, RunFolder, View, failed, views
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import Item, Result, Score, Separation, Status
 
-__all__ = ["PARTS", "Batch", "Scorer", "Scores", "loaded", "metric_records", "outdated", "signatures"]
+__all__ = ["PARTS", "Batch", "Scorer", "Scores", "loaded", "metric_records", "outdated", "scored", "signatures"]
 
 
 @dataclass
@@ -95,7 +95,7 @@ class Scorer:
         scores = Scores()
         different = {id(answer): answer for answer in answers}  # the first candidate may be the picked one too
         for metric in metrics:
-            rows = {name: _scored(metric, item, answer, scores.errors) for name, answer in different.items()}
+            rows = {name: scored(metric, item, answer, scores.errors) for name, answer in different.items()}
             scores.found[metric] = [rows[id(answer)] for answer in answers]
         return scores
 
@@ -162,7 +162,7 @@ class Scorer:
         return asdict(row)
 
 
-def _scored(metric: Metric, item: Item, answer: Separation, errors: dict[str, str]) -> dict[str, Score]:
+def scored(metric: Metric, item: Item, answer: Separation, errors: dict[str, str]) -> dict[str, Score]:
     """One answer's scores by one metric, without what it does not ask; what went wrong is added to ``errors``."""
     try:
         row = dict(zip(metric.columns, metric.score([cut(item, answer.target.length)], [answer])[0], strict=True))

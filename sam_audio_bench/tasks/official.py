@@ -55,6 +55,11 @@ class Official:
         """Whether pictures are needed."""
         return self.task.prompt == "visual"
 
+    @property
+    def groups(self) -> dict[str, str]:
+        """Item -> the recording that it was cut from."""
+        return {name: f"{row.source}/{row.recording}" for name, row in self.rows.items()}
+
     def lacking(self) -> list[str]:
         """Items without a recording, as far as names of files tell."""
         return [name for name, row in self.rows.items() if not self.media.files(row, visual=self.visual)]
@@ -127,7 +132,7 @@ def _data(found: Official) -> TaskData:
         version=task.version,
         split="test",
         revision=found.digest,
-        groups={name: f"{row.source}/{row.recording}" for name, row in found.rows.items()},
+        groups=found.groups,
         provides=frozenset(offers),
         load=partial(_load, found),
         subset=found.subset,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 from pyarrow import Table, parquet
 
 from sam_audio_bench.files import load_json, write_json
@@ -17,6 +19,7 @@ from sam_audio_bench.leaderboard.submission import HEADER, SCORES, aggregates, m
 from sam_audio_bench.leaderboard.submit import submit
 from sam_audio_bench.run.evaluate import evaluate
 from sam_audio_bench.run.store import SCORE_TYPES
+from sam_audio_bench.types import Audio, Query, Separation
 
 METRICS = ("si_sdr", "si_sdr_i", "snr_i", "leak_db")
 
@@ -51,22 +54,68 @@ def gate(board: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def pristine_picked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A leaderboard with the best of three answers; copy it before changing anything."""
+    folder = tmp_path_factory.mktemp("picked")
+    evaluate(
+        Noisy(), ["instr-wild-span"], split="mini", metrics=("si_sdr", "si_sdr_i"), candidates=3, picker="activity",
+        output=folder / "runs", progress=False,
+    )  # fmt: skip
+    card = folder / "card.toml"
+    card.write_text('summary = "s"\nauthors = ["A"]\nlicence = "MIT"\ntraining_data = []\n')
+    submit([folder / "runs" / "noisy"], folder / "board", card=card, with_audio=True)
+    return folder / "board"
+
+
 @pytest.fixture
-def tamper(gate: Path) -> Callable[..., None]:
-    """Changes the gate's scores and header, and makes digests and aggregates agree again, as a careful cheat would."""
+def picked(pristine_picked: Path, tmp_path: Path) -> Path:
+    """The folder of the only submission on a copy of it."""
+    board = shutil.copytree(pristine_picked, tmp_path / "picked")
+    (folder,) = (board / "results" / "noisy").iterdir()
+    return Path(folder)
+
+
+class Noisy:
+    """The mixture with a gain and noise that the seed decides."""
+
+    name = "noisy"
+
+    def separate(self, queries: Sequence[Query], seeds: Sequence[int]) -> list[Separation]:
+        answers = []
+        for query, seed in zip(queries, seeds, strict=True):
+            drawn = torch.Generator().manual_seed(seed)
+            sound = query.mixture.samples
+            target = sound * torch.rand(1, generator=drawn) + 0.01 * torch.randn(sound.shape, generator=drawn)
+            rate = query.mixture.rate
+            answers.append(Separation(target=Audio(target, rate), residual=Audio(sound - target, rate)))
+        return answers
+
+
+@pytest.fixture
+def edit() -> Callable[..., None]:
+    """Changes the scores and the header of a submission, and makes digests and aggregates agree again."""
 
     def change(
-        rows: Callable[[pd.DataFrame], pd.DataFrame] | None = None, header: Callable[[Any], None] | None = None
+        folder: Path,
+        rows: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
+        header: Callable[[Any], None] | None = None,
     ) -> None:
-        stated = load_json(gate / HEADER)
-        scores = reading.scores(gate / SCORES)
+        stated = load_json(folder / HEADER)
+        scores = reading.scores(folder / SCORES)
         scores = scores if rows is None else rows(scores)
         table = Table.from_pandas(scores, schema=SCORE_TYPES, preserve_index=False)
-        parquet.write_table(table, gate / SCORES)
-        stated["scores_sha256"] = reading.digest(gate / SCORES)
+        parquet.write_table(table, folder / SCORES)
+        stated["scores_sha256"] = reading.digest(folder / SCORES)
         stated["aggregates"] = aggregates(scores, metric_records(stated["metrics"]))
         if header is not None:
             header(stated)
-        write_json(gate / HEADER, stated)
+        write_json(folder / HEADER, stated)
 
     return change
+
+
+@pytest.fixture
+def tamper(gate: Path, edit: Callable[..., None]) -> Callable[..., None]:
+    """`edit` of the gate, as a careful cheat would."""
+    return partial(edit, gate)

@@ -249,7 +249,7 @@ def test_a_strangers_texts_run_nothing(browser: Chromium, built: Path, tmp_path:
     header["hardware"] = {"processor": markup, "gpus": []}
     header["tasks"] = [{**task, "command": ["sabench", markup]} for task in header["tasks"]]
     write_json(evil / HEADER, header)
-    log.append(root, Submission.read(evil), event="submitted")
+    log.append(root, [Submission.read(evil)], event="submitted")
     (preview,) = (root / "site" / "listen").glob("*/*/item.json")
     item = load_json(preview)
     item["credits"] = [{"what": markup, "licence": name, "credit": markup}]

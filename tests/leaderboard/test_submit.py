@@ -93,8 +93,79 @@ def test_nothing_is_left_when_the_log_cannot_be_written(
 
     monkeypatch.setattr(submitting.log, "append", fail)
     with pytest.raises(OSError, match="disk full"):
-        submit([run_of(runs)], tmp_path / "board")
-    assert [path for path in (tmp_path / "board").rglob("*") if path.is_file()] == []
+        submit([run_of(runs)], tmp_path / "new" / "board")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["copyfile", "rename", "replacing"])
+def test_nothing_is_left_when_any_step_is_interrupted(
+    runs: Path, pristine_board: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Ctrl-C while sound is copied, after the first of two folders was moved, and before the log is replaced."""
+    rename(run_of(runs), "theirs")
+    card = tmp_path / "card.toml"
+    card.write_text('summary = "s"\nauthors = ["A"]\nlicence = "MIT"\ntraining_data = []\n')
+    board = Path(shutil.copytree(pristine_board, tmp_path / "board"))
+    (taken,) = (board / "results" / "mixture").iterdir()
+    taken.rename(taken.with_name("another"))  # so that the baseline is submitted, too
+    shutil.rmtree(board / "results" / "mixture")
+    (board / ".lock").unlink()
+    before = {path: path.read_bytes() for path in board.rglob("*") if path.is_file()}
+    count = 0
+
+    def stop(*_: Any, **__: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == (2 if name == "rename" else 1):
+            raise KeyboardInterrupt
+        return moving(*_, **__)
+
+    place = {"copyfile": submitting.shutil, "rename": Path, "replacing": log}[name]
+    moving = getattr(place, name)
+    monkeypatch.setattr(place, name, stop)
+    with pytest.raises(KeyboardInterrupt):
+        submit([run_of(runs), run_of(runs, "mixture")], board, card=card, with_audio=True)
+    after = {path: path.read_bytes() for path in board.rglob("*") if path.is_file() and path.name != ".lock"}
+    assert after == before
+    assert not (board / "results" / "theirs").exists()
+
+
+def test_two_at_once(runs: Path, board: Path) -> None:
+    with log.writing(board), pytest.raises(Precondition, match="for this process alone, found another one writing"):
+        submit([run_of(runs)], board, revision="v2")
+    submit([run_of(runs)], board, revision="v2", dry_run=True)
+    submit([run_of(runs)], board, revision="v2")
+
+
+def test_the_order_of_runs_changes_nothing(tmp_path: Path) -> None:
+    for task in ("music", "instr-pro"):
+        evaluate("silence", [task], split="mini", metrics=["snr"], output=tmp_path / task, progress=False)
+    paths = [tmp_path / task / "silence" for task in ("music", "instr-pro")]
+    one, other, twice = (
+        submit(chosen, tmp_path / "board", dry_run=True)[0]
+        for chosen in (paths, paths[::-1], [*paths, paths[0] / ".." / "silence"])
+    )
+    assert one.header == other.header == twice.header
+    assert one.folder == other.folder == twice.folder
+
+
+def test_one_run_a_task(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(run_of(runs), tmp_path / "again" / "music@1-mini")
+    with pytest.raises(
+        UsageError, match=r"expected one run of music@1-mini by spectral-gate, found .* and .*; name one"
+    ):
+        submit([run_of(runs), tmp_path / "again"], tmp_path / "board")
+    assert not (tmp_path / "board").exists()
+
+
+def test_a_separator_that_picks_on_its_own(runs: Path, tmp_path: Path) -> None:
+    """Its answers say who picked them; the run had no picker."""
+    run = run_of(runs, "mixture")
+    frame = reading.scores(run / "scores.parquet").assign(picked_by="clap")
+    parquet.write_table(Table.from_pandas(frame, schema=SCORE_TYPES, preserve_index=False), run / "scores.parquet")
+    (done,) = submit([run], tmp_path / "board")
+    assert done.header["tasks"][0]["picker"] == "clap"
+    assert validate(tmp_path / "board", share=None).ok
 
 
 @pytest.mark.parametrize(
@@ -188,6 +259,23 @@ def test_withdrawing_keeps_the_row_and_counts_the_attempt(board: Path) -> None:
     assert validate(board, share=None).ok
     with pytest.raises(UsageError, match="expected a submission that stands"):
         log.withdraw(board, Submission.read(folder), "again")
+
+
+@pytest.mark.parametrize("reason", ["x" * 501, "red \x1b[31m", "turned \u202e"])
+def test_a_reason_cannot_break_the_log(board: Path, reason: str) -> None:
+    before = (board / log.LOG).read_bytes()
+    (folder,) = (board / "results" / "spectral-gate").iterdir()
+    with pytest.raises(UsageError, match="found that it would break it"):
+        log.withdraw(board, Submission.read(folder), reason)
+    assert (board / log.LOG).read_bytes() == before
+    log.withdraw(board, Submission.read(folder), 'wrong:\n"<b>" \x85'.replace("\x85", "…"))
+    assert validate(board, share=None).ok
+
+
+def test_whom_one_can_withdraw(board: Path) -> None:
+    done = call("leaderboard", "withdraw", "nobody", "v1", "--reason", "x", "--from", str(board))
+    assert "expected a submission in" in str(done.exception)
+    assert "found no nobody v1; `sabench leaderboard log" in str(done.exception)
 
 
 @pytest.mark.parametrize("damage", ["changed", "removed", "moved"])

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from sam_audio_bench.files import load_json, sha256, write_json
+from sam_audio_bench.leaderboard import reading
 from sam_audio_bench.leaderboard.submission import HEADER, SCORES
 from sam_audio_bench.leaderboard.validate import validate
 
@@ -168,3 +169,112 @@ def test_a_submission_changed_after_it_was_logged(board: Path, gate: Path) -> No
 def test_a_submission_taken_away(board: Path, gate: Path) -> None:
     shutil.rmtree(gate)
     assert "found none: withdrawing keeps the row" in said(board)
+
+
+def test_a_picker_whose_bad_items_are_left_out(picked: Path, edit: Callable[..., None]) -> None:
+    """The line of picked answers is ranked of its own, so that it needs every item, too."""
+    assert said(picked, share=1.0) == ""
+
+    def without(scores: pd.DataFrame) -> pd.DataFrame:
+        chosen = scores[scores["picked_by"] == "activity"]
+        return scores[~((scores["item"] == worst(chosen)) & (scores["picked_by"] == "activity"))]
+
+    edit(picked, without)
+    assert "picked by activity: si_sdr_i: expected 12 items, found 11; without " in said(picked)
+
+
+def test_a_better_candidate_in_the_place_of_the_first(picked: Path, edit: Callable[..., None]) -> None:
+    """Best of three by looking at the references, without a word about a picker."""
+
+    def better(scores: pd.DataFrame) -> pd.DataFrame:
+        place = (scores["item"] == worst(scores)) & scores["picked_by"].isna()
+        return scores.assign(candidate=scores["candidate"].where(~place, 2))
+
+    edit(picked, better)
+    assert "expected the first candidate where nobody picked, found another for" in said(picked)
+
+
+def test_a_second_answer_that_raises_the_mean(picked: Path, edit: Callable[..., None]) -> None:
+    """Candidates of one item are averaged."""
+
+    def twice(scores: pd.DataFrame) -> pd.DataFrame:
+        chosen = scores[scores["picked_by"] == "activity"]
+        more = chosen[chosen["item"] == worst(chosen)]
+        more = more.assign(candidate=(more["candidate"] + 1) % 3, value=20.0)
+        return pd.concat([scores, more], ignore_index=True)
+
+    edit(picked, twice)
+    text = said(picked)
+    assert "expected each score once, found 2 twice" in text
+    assert "expected all scores of an answer from one candidate, found several" in text
+
+
+def test_an_answer_without_a_digest(gate: Path, tamper: Tamper) -> None:
+    """It could be made up later, when somebody asks for the audio."""
+    name = worst(reading.scores(gate / SCORES))
+    (gate / "audio" / "music@1-mini" / f"{name}.target.flac").unlink()
+    tamper(header=lambda header: header["answers"]["music@1-mini"].pop(f"{name}.target.flac"))
+    assert (
+        f"music@1-mini: answers: expected the SHA-256 of target and residual of every answer, found none for {name}"
+        in (said(gate))
+    )
+
+
+def test_a_bad_item_that_is_called_perfect(gate: Path, tamper: Tamper) -> None:
+    """An improvement may be undefined where the mixture is perfect; only the audio tells that this one is not."""
+
+    def perfect(scores: pd.DataFrame) -> pd.DataFrame:
+        place = (scores["item"] == worst(scores)) & (scores["metric"] == "si_sdr_i")
+        return scores.assign(value=scores["value"].where(~place), status=scores["status"].where(~place, "perfect"))
+
+    tamper(perfect)
+    assert "expected si_sdr_i with status ok, scored again, found perfect" in said(gate, share=1.0)
+
+
+def test_a_bad_item_that_is_called_lost(board: Path, gate: Path, tamper: Tamper) -> None:
+    """An answer that is there is scored; one that was never made cannot be told from a crash, and is counted."""
+    name = worst(reading.scores(gate / SCORES))
+
+    def lost(scores: pd.DataFrame) -> pd.DataFrame:
+        place = scores["item"] == name
+        return scores.assign(value=scores["value"].where(~place), status=scores["status"].where(~place, "error"))
+
+    tamper(lost, lambda header: header["tasks"][0].update(answered=13))
+    assert f"{name}: expected si_sdr_i with status ok, scored again, found error" in said(gate, share=1.0)
+
+
+def test_answers_of_two_items_exchanged(gate: Path, tamper: Tamper) -> None:
+    (folder,) = (gate / "audio").iterdir()
+    first, second = (folder / f"music-0{number}.target.flac" for number in (0, 1))
+    kept = first.read_bytes()
+    shutil.copyfile(second, first)
+    second.write_bytes(kept)
+
+    def adapt(header: Any) -> None:
+        header["answers"]["music@1-mini"] |= {path.name: sha256(path.read_bytes()) for path in (first, second)}
+
+    tamper(header=adapt)
+    assert said(gate) == ""
+    text = said(gate, share=1.0)
+    assert "music-00: expected si_sdr" in text
+    assert "music-01: expected si_sdr" in text
+
+
+def test_parameters_that_the_metric_does_not_have(gate: Path, tamper: Tamper) -> None:
+    """Else a column would be skipped as one that cannot be computed here."""
+
+    def other(header: Any) -> None:
+        next(one for one in header["metrics"] if one["id"] == "si_sdr_i")["parameters"] = {"stereo": "nonsense"}
+
+    tamper(header=other)
+    assert "si_sdr_i: expected parameters of the metric in submission.json, found others" in said(gate, share=1.0)
+
+
+def test_a_score_that_could_not_be_computed_is_still_none(gate: Path, tamper: Tamper) -> None:
+    def broken(scores: pd.DataFrame) -> pd.DataFrame:
+        place = (scores["item"] == worst(scores)) & (scores["metric"] == "si_sdr_i")
+        return scores.assign(value=scores["value"].where(~place), status=scores["status"].where(~place, "error"))
+
+    tamper(broken)
+    assert said(gate) == ""
+    assert "expected si_sdr_i with status ok, scored again, found error" in said(gate, share=1.0)

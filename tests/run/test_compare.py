@@ -10,7 +10,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
+import scipy.stats
 from click.testing import CliRunner
 
 from sam_audio_bench.cli import group
@@ -141,6 +144,41 @@ def test_holm_runs_over_all_rows_and_says_who_is_better(tmp_path: Path) -> None:
     assert found.labels == {"one": "one@1-test", "two": "two@1-test"}
     assert {one.metric for one in found.worst} == {"si_sdr_i"}
     assert {one.metric for one in compare_runs(tmp_path / "p", tmp_path / "q", worst_by="mrstft").worst} == {"mrstft"}
+
+
+def test_numbers_equal_those_of_scipy_and_statsmodels(tmp_path: Path) -> None:
+    """From the files of scores alone: p by `scipy.stats.permutation_test`, Holm by statsmodels, a plain bootstrap."""
+    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    drawn = np.random.default_rng(3)
+    items = "abcdefghijklmnop"  # two a recording
+    systems = {
+        name: {
+            metric: {item: float(drawn.normal(gain * better, 2)) for item in items}
+            for metric, better in (("si_sdr", 1.0), ("snr", 0.4), ("leak_db", -0.8))
+        }
+        for name, gain in (("p", 0.0), ("q", 2.5))
+    }
+    lower = {"leak_db": {"higher_is_better": False}}
+    paths = [run(tmp_path / name, name, own, metrics=lower) for name, own in systems.items()]
+    found = compare_runs(*paths, resamples=20_000)
+    tables = [
+        pd.read_parquet(path / "scores.parquet").pivot_table("value", ["group", "item"], "metric") for path in paths
+    ]
+    wanted = []
+    for row in found.rows:
+        difference = (tables[1] - tables[0])[row.metric]
+        assert row.difference == pytest.approx(difference.mean())
+        sums = difference.groupby("group").sum().to_numpy()
+        test = scipy.stats.permutation_test(
+            (sums,), np.sum, permutation_type="samples", vectorized=False, n_resamples=np.inf
+        )
+        wanted.append(test.pvalue)
+        assert row.p == pytest.approx(test.pvalue)
+        means = drawn.choice(sums / 2, (20_000, len(sums))).mean(axis=1)
+        assert (row.ci_low, row.ci_high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])), abs=0.06)
+        sign = -1 if row.metric == "leak_db" else 1
+        assert (row.wins, row.losses) == (int((sign * difference > 0).sum()), int((sign * difference < 0).sum()))
+    assert [row.p_holm for row in found.rows] == pytest.approx(multitest.multipletests(wanted, method="holm")[1])
 
 
 def test_only_common_items_count(two: Callable[..., tuple[Path, Path]]) -> None:

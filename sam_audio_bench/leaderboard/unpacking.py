@@ -1,0 +1,53 @@
+"""A stranger's parquet file, read once in a process of its own that may use so much memory and time and no more.
+
+What a file states about its sizes need not be true, and many encodings turn a few bytes into gigabytes, so that no
+check of the file itself is enough. Run as a script, with the file as standard input and bytes and seconds as arguments,
+this ends with exit code 0 if the file could be read or is damaged, and with another one, or by force, if that took too
+much.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pyarrow
+from pyarrow import parquet
+
+__all__ = ["MEMORY", "SECONDS"]
+
+MEMORY = 2 * 2**30  # bytes
+SECONDS = 60
+_PAGES = Path("/proc/self/statm")  # Linux: the first number counts pages of address space
+
+
+def _limit(memory: int, seconds: int) -> None:
+    """Bounds memory and time where the system can; elsewhere the one who waits for us bounds the time."""
+    try:
+        import resource
+    except ImportError:
+        return
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    if _PAGES.exists():
+        most = int(_PAGES.read_text().split()[0]) * resource.getpagesize() + memory
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+def _read() -> int:
+    """The exit code."""
+    try:
+        with open(0, "rb") as file:
+            texts = [one.name for one in parquet.read_schema(file) if pyarrow.types.is_string(one.type)]
+            file.seek(0)
+            parquet.ParquetFile(file, read_dictionary=texts).read(use_threads=False)
+    except MemoryError:
+        return 1
+    except (pyarrow.ArrowException, OSError, ValueError):
+        return 0  # whoever reads it next says what is wrong
+    return 0
+
+
+if __name__ == "__main__":
+    _limit(*map(int, sys.argv[1:]))
+    os._exit(_read())  # without the end of pyarrow's threads, which now and then goes wrong
