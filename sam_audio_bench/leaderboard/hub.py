@@ -13,7 +13,7 @@ from typing import Any
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import dump_json, replacing
-from sam_audio_bench.leaderboard.labels import line_name, task_label
+from sam_audio_bench.leaderboard.labels import line_name, number, task_label
 from sam_audio_bench.tasks import TASKS
 
 __all__ = ["card_block", "evaluation_results", "write_hub_files"]
@@ -53,7 +53,8 @@ def card_block(header: Mapping[str, Any]) -> str:
     lines = [_BEGIN, "", "| task | metric | mean | 95 % interval | items |", "| --- | --- | --- | --- | --- |"]
     for record in header["aggregates"]:
         picked = f" ({record['picked_by']})" if record["picked_by"] else ""
-        value = "undefined" if record["value"] is None else f"{record['value']:.2f} {units[record['metric']]}".strip()
+        value = f"{number(record['value'])} {units[record['metric']]}".strip()
+        value = value if record["value"] is not None else "undefined"
         items = f"{record['n_ok']}/{record['n']}"
         lines.append(f"| {record['task']}{picked} | {record['metric']} | {value} | {_interval(record)} | {items} |")
     return "\n".join([*lines, "", f"Measured with sam-audio-bench, {header['date']}.", "", _END, ""])
@@ -96,4 +97,4 @@ def _source(header: Mapping[str, Any]) -> str:
 def _interval(record: Mapping[str, Any]) -> str:
     if record["ci_low"] is None:
         return "unknown"
-    return f"[{record['ci_low']:.2f}, {record['ci_high']:.2f}]"
+    return f"[{number(record['ci_low'])}, {number(record['ci_high'])}]"
