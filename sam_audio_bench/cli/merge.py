@@ -6,15 +6,26 @@ from pathlib import Path
 
 import click
 
+from sam_audio_bench.errors import UsageError
+
 __all__ = ["merge"]
 
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--into", required=True, type=click.Path(path_type=Path), help="The new run folder.")
-def merge(runs: tuple[Path, ...], into: Path) -> None:
-    """Put the shards of a run together; RUNS are run folders or folders that hold them."""
+@click.option("--into", type=click.Path(path_type=Path), help="The new run folder, of one separator on one task.")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder of new run folders, one a separator and task.")
+def merge(runs: tuple[Path, ...], into: Path | None, output: Path | None) -> None:
+    """Put the shards of runs together; RUNS are run folders or folders that hold them."""
     from sam_audio_bench.run.merge import merge as merge_runs
+    from sam_audio_bench.run.merge import merge_all
 
-    merged = merge_runs(runs, into)
-    click.echo(f"{len(merged.items)} items in {into}; see `sabench table {into}`")
+    if into is not None and output is None:
+        merged = [merge_runs(runs, into)]
+    elif output is not None and into is None:
+        merged = merge_all(runs, output)
+    else:
+        raise UsageError("expected either --into, for one run, or --output, for any number of them")
+    for run in merged:
+        click.echo(f"{len(run.items)} items in {run.path}")
+    click.echo(f"See `sabench table {into or output}`.")

@@ -11,10 +11,27 @@ from typing import Any
 from sam_audio_bench.errors import StoreError, UsageError
 from sam_audio_bench.files import replacing
 from sam_audio_bench.run.header import closing
+from sam_audio_bench.run.plan import shard_suffix
 from sam_audio_bench.run.results import find_runs
 from sam_audio_bench.run.store import PARTS, RunFolder, candidate_files, failed
 
-__all__ = ["merge"]
+__all__ = ["merge", "merge_all"]
+
+
+def merge_all(paths: Sequence[Path], output: Path) -> list[RunFolder]:
+    """Merges the shards of any number of separators and tasks into ``<output>/<separator>/<task>``, as eval names them.
+
+    Raises:
+        UsageError, StoreError: as `merge`; a folder that holds a run already is told before anything is written.
+    """
+    parts: dict[Path, list[Path]] = {}
+    for path in find_runs(paths):
+        index, count = RunFolder.open(path).header.get("shard") or (0, 0)
+        name = path.resolve().name.removesuffix(shard_suffix((index, count)) if count else "")
+        parts.setdefault(output / path.resolve().parent.name / name, []).append(path)
+    for into in parts:
+        _check_new(into)
+    return [merge(own, into) for into, own in parts.items()]
 
 
 def merge(paths: Sequence[Path], into: Path) -> RunFolder:
@@ -29,8 +46,7 @@ def merge(paths: Sequence[Path], into: Path) -> RunFolder:
         StoreError: ``into`` holds a run already, or a shard is unfinished.
     """
     shards = [RunFolder.open(path) for path in find_runs(paths)]
-    if (into / "run.json").exists():
-        raise StoreError(f"expected a new folder at {into}, found a run in it; choose another --into")
+    _check_new(into)
     for shard in shards:
         _check_alike(shards[0], shard)
     merged = RunFolder(into)
@@ -41,9 +57,16 @@ def merge(paths: Sequence[Path], into: Path) -> RunFolder:
         total = shards[0].header["task"]["items"]
         done = [record for record in merged.items.values() if not failed(record)]
         walls = sum(shard.header["timing"]["wall_seconds"] for shard in shards)
+        peaks = [peak for shard in shards if (peak := shard.header["timing"]["peak_memory_mib"]) is not None]
         merged.seal(sorted(merged.items))
-        merged.write_header(**closing(merged, "success" if len(done) == total else "partial", walls))
+        end = closing(merged, "success" if len(done) == total else "partial", walls)
+        merged.write_header(**{**end, "timing": {**end["timing"], "peak_memory_mib": max(peaks, default=None)}})
     return merged
+
+
+def _check_new(into: Path) -> None:
+    if (into / "run.json").exists():
+        raise StoreError(f"expected a new folder at {into}, found a run in it; choose another one")
 
 
 def _check_alike(first: RunFolder, other: RunFolder) -> None:

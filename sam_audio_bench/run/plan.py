@@ -22,7 +22,7 @@ from sam_audio_bench.separators.pickers import AUTO
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import AnySeparator, NamedSeparator, OracleSeparator
 
-__all__ = ["BASELINE", "Job", "Plan", "Settings", "describe", "make_plan", "obstacle"]
+__all__ = ["BASELINE", "Job", "Plan", "Settings", "describe", "make_plan", "obstacle", "shard_suffix"]
 
 BASELINE = "mixture"
 OVERWRITE = ("only-missing", "always", "never")
@@ -228,7 +228,7 @@ def _job(
     reranking: Reranking | None,
 ) -> Job:
     chosen = data.select(limit=settings.limit, ids=settings.sample_ids, shard=settings.shard)
-    shard = "" if settings.shard is None else f".shard-{settings.shard[0]}-of-{settings.shard[1]}"
+    shard = "" if settings.shard is None else shard_suffix(settings.shard)
     path = settings.output / safe_name(separator.name) / f"{safe_name(data.label)}{shard}"
     return Job(
         separator=separator,
@@ -239,6 +239,11 @@ def _job(
         fingerprints={item: _fingerprint(separator, data, item, settings, reranking) for item in chosen.ids},
         reranking=reranking,
     )
+
+
+def shard_suffix(shard: tuple[int, int]) -> str:
+    """What the name of a shard's run folder ends with."""
+    return f".shard-{shard[0]}-of-{shard[1]}"
 
 
 def _fingerprint(

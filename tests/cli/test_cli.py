@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 import sam_audio_bench as sab
 from sam_audio_bench.cli import group, main
-from sam_audio_bench.errors import BenchError
+from sam_audio_bench.errors import BenchError, UsageError
 from sam_audio_bench.metrics import CARDS
 from sam_audio_bench.separators import CARDS as SEPARATORS
 from sam_audio_bench.tasks import TASKS
@@ -203,6 +203,11 @@ def test_shards_merge(here: Path, small_task: Path) -> None:
     result = invoke("merge", "runs/silence", "--into", "runs/whole")
     assert "6 items in runs/whole" in result.stdout
     assert json.loads(invoke("table", "runs/whole", "--json").stdout)["partial"] is False
+    both = invoke("merge", "runs/silence", "runs/mixture", "--output", "all")
+    assert "6 items in all/silence/small@1-file\n6 items in all/mixture/small@1-file" in both.stdout
+    for words in ([], ["--into", "a", "--output", "b"]):
+        with pytest.raises(UsageError, match="either --into, for one run, or --output"):
+            invoke("merge", "runs/silence", *words)
 
 
 def test_doctor(here: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,8 +26,10 @@ from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.metrics import CARDS
 from sam_audio_bench.metrics.levels import Leak, Reconstruction
 from sam_audio_bench.metrics.ratios import SISDR, SNR
-from sam_audio_bench.run.merge import merge
+from sam_audio_bench.run.merge import merge, merge_all
 from sam_audio_bench.run.rescore import rescore
+from sam_audio_bench.run.results import find_runs
+from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.types import Audio, Prompt, Query, Separation
 
 TOY = ["si_sdr", "si_sdr_i", "snr", "leak_db", "reconstruction_db"]
@@ -243,6 +246,26 @@ def test_shards_merge_to_the_whole(small_task: Path, tmp_path: Path) -> None:
     assert [row for row in whole.rows if row.separator == "counting"] == again.rows
     with pytest.raises(StoreError, match="found a run in it"):
         merge([tmp_path / "parts" / "counting"], tmp_path / "merged")
+
+
+def test_shards_of_several_runs_merge_to_what_one_process_gives(small_task: Path, tmp_path: Path) -> None:
+    """Separators, and a run that was never sharded, go where `evaluate` would have put them."""
+    run(small_task, tmp_path / "whole", moody)
+    run(small_task, tmp_path / "whole")
+    for index in (1, 2):
+        run(small_task, tmp_path / "parts", shard=(index, 2))
+    merged = merge_all([tmp_path / "parts", tmp_path / "whole" / "moody"], tmp_path / "merged")
+    names = {folder.path.relative_to(tmp_path / "merged").as_posix() for folder in merged}
+    assert names == {f"{name}/small@1-file" for name in ("counting", "mixture", "moody")}
+    for name in names:
+        pd.testing.assert_frame_equal(frame_of(tmp_path / "merged" / name), frame_of(tmp_path / "whole" / name))
+    peaks = [RunFolder.open(path).header["timing"]["peak_memory_mib"] for path in find_runs([tmp_path / "parts"])]
+    assert merged[0].header["timing"]["peak_memory_mib"] in peaks
+    (tmp_path / "again" / "mixture").mkdir(parents=True)
+    shutil.copytree(tmp_path / "merged" / "mixture" / "small@1-file", tmp_path / "again" / "mixture" / "small@1-file")
+    with pytest.raises(StoreError, match="found a run in it"):
+        merge_all([tmp_path / "parts"], tmp_path / "again")
+    assert not (tmp_path / "again" / "counting").exists()
 
 
 def test_merging_what_differs_is_refused(small_task: Path, tmp_path: Path) -> None:
