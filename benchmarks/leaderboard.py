@@ -2,7 +2,7 @@
 
     python -m benchmarks.leaderboard > benchmarks/leaderboard.md
 
-The scores are noise; only their number matters. Needs Chromium on the path.
+The scores are noise; only their number matters. Needs Chromium on the path, and Playwright.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sam_audio_bench.leaderboard.submission import HEADER, SCORES, Submission, a
 from sam_audio_bench.metrics.catalogue import CARDS
 from sam_audio_bench.run.store import SCORE_TYPES
 from sam_audio_bench.tasks import TASKS
-from tests.ratings.test_listening_browser import Chromium
+from tests.browser import Browser
 
 SUBMISSIONS, METRICS = 200, 20
 PAGES = ("index.html", "tasks/sfx@1-mini.html", "items/sfx@1-mini.html", "compare.html")
@@ -85,13 +85,13 @@ def records() -> list[dict[str, Any]]:
 
 def first_paint(page: Path) -> float:
     """Milliseconds from the start of the navigation to the first content, in a fresh browser."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        browser = Chromium(Path(profile))
+    browser = Browser()
+    try:
         browser.open(page.as_uri())
         browser.wait(PAINT)
-        found = float(browser.evaluate(f"{PAINT}.startTime"))
+        return float(browser.evaluate(f"{PAINT}.startTime"))
+    finally:
         browser.close()
-    return found
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))  # helpers beside the tests, which pytest's importlib mode leaves to us
 
+from browser import Browser
 from make_bench import Made, make_bench
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no bug
@@ -58,6 +59,25 @@ def error() -> Callable[[Tensor, Tensor], float]:
         return float((found.double() - expected.double()).abs().max() / expected.double().abs().max())
 
     return relative
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """Started once."""
+    started = Browser()
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def browser(chromium: Browser) -> Iterator[Browser]:
+    """The browser, as wide as a desk; a test that leaves errors or requests behind fails."""
+    chromium.trouble.clear()
+    chromium.page.set_viewport_size({"width": 1280, "height": 800})
+    chromium.page.emulate_media(color_scheme="light")
+    yield chromium
+    chromium.open("about:blank")  # what was under way has been told by then
+    assert chromium.trouble == []
 
 
 @pytest.fixture
