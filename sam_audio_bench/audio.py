@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import math
+import shutil
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import lru_cache
@@ -237,7 +238,20 @@ def write_wav(path: Path, audio: Audio) -> None:
 
 
 def write_ogg(path: Path, audio: Audio) -> None:
-    """Writes Ogg Vorbis at about 3 kB a second a channel, atomically: for listening on a page, never for scoring."""
+    """Writes Ogg Vorbis at about 3 kB a second a channel, atomically: for listening on a page, never for scoring.
+
+    A file that sounds the same already is left alone, since every encoding bears a random number of its own.
+    """
     with replacing(path) as temporary:
         samples = audio.samples.clamp(-1, 1).numpy().T
         soundfile.write(temporary, samples, audio.rate, format="OGG", subtype="VORBIS", compression_level=_LOSSY)
+        if path.exists() and _sound_alike(path, temporary):
+            shutil.copyfile(path, temporary)
+
+
+def _sound_alike(one: Path, other: Path) -> bool:
+    try:
+        (samples, rate), (others, other_rate) = (soundfile.read(path) for path in (one, other))
+    except soundfile.LibsndfileError:
+        return False
+    return rate == other_rate and np.array_equal(samples, others)

@@ -38,6 +38,20 @@ def test_reads_what_libsndfile_wrote(suffix: str, subtype: str, rate: int, tmp_p
     assert (found.samples - sound.samples).abs().max() <= step
 
 
+def test_small_files_to_listen_to_change_only_with_their_sound(tmp_path: Path) -> None:
+    path = tmp_path / "clip.ogg"
+    tone = 0.3 * torch.sin(torch.arange(24_000) / 20.0)[None]
+    audio.write_ogg(path, Audio(tone, 24_000))
+    first = path.read_bytes()
+    audio.write_ogg(path, Audio(tone, 24_000))
+    assert path.read_bytes() == first
+    audio.write_ogg(path, Audio(tone / 2, 24_000))
+    assert float(audio.read(path).samples.abs().max()) == pytest.approx(0.15, abs=0.02)
+    path.write_bytes(first[:100])
+    audio.write_ogg(path, Audio(tone, 24_000))
+    assert audio.read(path).length == 24_000
+
+
 @pytest.mark.parametrize("suffix", ["ogg", "mp3"])
 def test_reads_lossy_files(suffix: str, tmp_path: Path) -> None:
     sound = tone(48000, seconds=1.0)
