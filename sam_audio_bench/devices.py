@@ -7,12 +7,12 @@ from contextlib import contextmanager
 
 import torch
 
-from sam_audio_bench.errors import UsageError
+from sam_audio_bench.errors import Precondition, UsageError
 
-__all__ = ["exactly", "find_device", "lacking"]
+__all__ = ["exactly", "find_device", "lacking", "usable_device"]
 
 
-def find_device(name: str) -> torch.device:
+def find_device(name: str | torch.device) -> torch.device:
     """The device of a name: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1" …
 
     Raises:
@@ -29,6 +29,14 @@ def lacking(device: torch.device) -> str | None:
     if device.type != "cuda" or (device.index or 0) < torch.cuda.device_count():
         return None
     return f"expected a CUDA device for {device}, found {torch.cuda.device_count() or 'none'}"
+
+
+def usable_device(name: str | torch.device) -> torch.device:
+    """As `find_device`; a device that is not there raises Precondition."""
+    device = find_device(name)
+    if (lack := lacking(device)) is not None:
+        raise Precondition(f"{lack}; use device=cpu")
+    return device
 
 
 @contextmanager

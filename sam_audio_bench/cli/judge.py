@@ -39,7 +39,7 @@ def judge() -> None:
               "may be repeated.")  # fmt: skip
 @click.option("--frames", is_flag=True, help="Also the ratings over time.")
 @click.option("--parity", default="exact", show_default=True, help="exact, or upstream for the reference's behaviour.")
-@click.option("--device", default="cpu", show_default=True)
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda ….")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def score(
     place: str,

@@ -21,7 +21,7 @@ __all__ = ["explain"]
 @click.argument("item")
 @click.option("--judge", "place", default="saj-mini", show_default=True, help="A judge's folder or name.")
 @click.option("--out", type=click.Path(path_type=Path), help="The PNG file; default: ITEM.saj.png in the run folder.")
-@click.option("--device", default="cpu", show_default=True)
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda ….")
 @click.option("--json", "as_json", is_flag=True, help="Print the ratings and the flagged seconds as one JSON object.")
 def explain(run: Path, item: str, place: str, out: Path | None, device: str, as_json: bool) -> None:
     """Draw the spectrograms of an answer, its ratings over time, and the seconds that are rated poor."""

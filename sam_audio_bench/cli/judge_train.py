@@ -57,7 +57,7 @@ def train(config: Path, out: Path | None, resume: bool, changes: tuple[str, ...]
 @click.option("--out", type=click.Path(path_type=Path), help="Also write figures, predictions and report.json here.")
 @click.option("--resamples", type=click.IntRange(1), default=1000, show_default=True, help="Of the intervals.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the intervals.")
-@click.option("--device", default="cpu", show_default=True)
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda ….")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def evaluate(
     place: str, ratings: Path, out: Path | None, resamples: int, seed: int, device: str, as_json: bool
@@ -72,7 +72,7 @@ def evaluate(
     examples = read_examples(ratings)
     judge = load(place, device=device)
     with Progress(1) as progress:
-        rated = rate_examples(judge, examples, device=device, follow=progress.following("hearing"))
+        rated = rate_examples(judge, examples, follow=progress.following("hearing"))
     rows = agreement_rows(rated, ceilings=rater_ceilings(ratings), resamples=resamples, seed=seed)
     inside = _coverage(rated)
     if out is not None:

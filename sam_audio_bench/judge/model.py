@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sam_audio_bench.audio import resample, to_mono
-from sam_audio_bench.devices import exactly
+from sam_audio_bench.devices import exactly, usable_device
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.judge.config import JudgeConfig
 from sam_audio_bench.judge.network import SPAN_STATES, JudgeNetwork
@@ -59,14 +59,15 @@ class SAJ(JudgeNetwork):
             place: see `find_judge`, or what it found.
             parity: see the class.
             dtype: of the networks behind the codec, which stays in float32.
-            device: where they run.
+            device: where they run: "auto" (CUDA where there is one), "cpu", "cuda" ….
             revision: see `find_judge`.
             tokenizer: see `JudgeProcessor`.
 
         Raises:
             Precondition: the checkpoint is missing, damaged, of another layout or another model's.
-            UsageError: another parity.
+            UsageError: another parity, or no name of a device.
         """
+        device = usable_device(device)
         checkpoint = place if isinstance(place, Checkpoint) else find_judge(place, revision)
         config = JudgeConfig.of_folder(checkpoint.folder)
         tensors = open_weights(checkpoint.weights)

@@ -16,6 +16,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from sam_audio_bench.devices import usable_device
 from sam_audio_bench.nn.checkpoint import check_strict, load_in_parts, open_weights, under
 from sam_audio_bench.nn.codec import DACVAE
 from sam_audio_bench.nn.conditioning import AnchorEmbedding, VideoAlignment
@@ -110,13 +111,14 @@ class SAMAudio(nn.Module):
             place: a folder with ``config.json`` and ``checkpoint.pt`` or ``model.safetensors``, a name of
                 `hub.SEPARATORS`, or what `find_separator` found.
             dtype: of the transformer and the vision tower; codec and text encoder stay in float32.
-            device: where the networks run.
+            device: where the networks run: "auto" (CUDA where there is one), "cpu", "cuda" ….
             revision: branch, tag or commit on the hub.
             text_encoder: a folder or hub id of the T5 encoder, instead of what the config names.
 
         Raises:
             Precondition: the checkpoint is missing, damaged, or another one than its config describes.
         """
+        device = usable_device(device)
         checkpoint = place if isinstance(place, Checkpoint) else find_separator(place, revision)
         config = SAMAudioConfig.of_folder(checkpoint.folder)
         with torch.device("meta"):
@@ -129,7 +131,7 @@ class SAMAudio(nn.Module):
             config.text_encoder, under(tensors, "text_encoder."), checkpoint=checkpoint.folder, place=text_encoder,
             device=device,
         )  # fmt: skip
-        model._dtype, model._device = dtype, torch.device(device)
+        model._dtype, model._device = dtype, device
         layers = [f"transformer.layers.{index}" for index in range(config.transformer.n_layers)]
         others = [name for name, _ in model.named_children() if name not in ("vision_encoder", "audio_codec")]
         for parts, kind in (([*layers, *others], dtype), (["audio_codec"], torch.float32)):

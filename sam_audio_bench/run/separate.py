@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sam_audio_bench import audio, registry
+from sam_audio_bench.devices import find_device
 from sam_audio_bench.errors import MediaError, Precondition
 from sam_audio_bench.files import safe_name
 from sam_audio_bench.run.candidates import Answer, Reranking, answer, check_candidates
@@ -63,6 +64,7 @@ def separate_file(
         BenchError: a file, prompt or option that will not do, or the separator's own error.
     """
     check_candidates(candidates, picker, keep_candidates)
+    find_device(device)
     places = [None if path is None else str(path) for path in (video, mask)]
     prompt = Prompt(text=text, spans=tuple(spans), video=places[0], mask=places[1])
     query = Query(mixture=audio.as_stored(audio.read(file)), prompt=prompt)

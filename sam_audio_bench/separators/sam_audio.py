@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from sam_audio_bench.audio import resample
-from sam_audio_bench.devices import exactly, find_device, lacking
-from sam_audio_bench.errors import Precondition, UsageError
+from sam_audio_bench.devices import exactly, usable_device
+from sam_audio_bench.errors import UsageError
 from sam_audio_bench.nn import flow
 from sam_audio_bench.nn.hub import find_separator
 from sam_audio_bench.nn.model import Conditions, SAMAudio
@@ -103,9 +103,7 @@ class SAMAudioSeparator:
         self.long_form, self.window, self.overlap = long_form, float(window), float(overlap)
         self.message, self.offload, self.compile = message, offload, compile
         self.span_threshold = float(span_threshold)
-        self.device = find_device(device)
-        if (lack := lacking(self.device)) is not None:
-            raise Precondition(f"{lack}; use device=cpu")
+        self.device = usable_device(device)
         self.dtype = _DTYPES[dtype]
         self.rows = rows or (1 if self.device.type == "cpu" else 8)
         self.on_evaluation: Callable[[int, int], None] | None = None  # told how many of how many are done

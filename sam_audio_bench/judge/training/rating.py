@@ -72,7 +72,6 @@ def rate_examples(
     examples: Examples,
     *,
     max_seconds: float = 3600.0,
-    device: torch.device | str = "cpu",
     follow: Callable[[int, int], None] = lambda done, total: None,
 ) -> Rated:
     """Rates examples from their clips; each mixture and answer is heard once, nothing is kept on disk.
@@ -81,14 +80,13 @@ def rate_examples(
         judge: in evaluation mode.
         examples: what to rate.
         max_seconds: longer clips are cut.
-        device: where the judge is.
         follow: is told how many mixtures are done.
 
     Raises:
         MediaError, UsageError: clips or features that cannot be used. Precondition: no tokenizer.
     """
-    student = Student(judge, attends=False)
-    ear = Ear(student=student, digest="", max_seconds=max_seconds, device=torch.device(device))
+    student, device = Student(judge, attends=False), judge.head.weight.device
+    ear = Ear(student=student, digest="", max_seconds=max_seconds, device=device)
     texts = read_texts(judge, list(examples.rows["text"]))
     count = len(examples)
     values, spreads = np.full((count, len(AXES)), np.nan), np.full((count, len(AXES)), np.nan)
