@@ -49,9 +49,13 @@ def _explanation(run: Path, item: str, place: str, device: str) -> Explanation:
     from sam_audio_bench.judge.explain import Explanation
     from sam_audio_bench.judge.places import find_judge
     from sam_audio_bench.run.data import recorded_data
+    from sam_audio_bench.run.results import find_runs
     from sam_audio_bench.run.store import RunFolder, failed
 
-    folder = RunFolder.open(run)
+    (path, *others) = find_runs([run])
+    if others:
+        raise UsageError(f"expected one run folder, found {1 + len(others)} below {run}; name one, such as {path}")
+    folder = RunFolder.open(path)
     record = folder.items.get(item)
     if record is None or failed(record):
         known = ", ".join(list(folder.items)[:5])

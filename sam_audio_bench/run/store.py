@@ -52,6 +52,8 @@ SCORE_TYPES = pyarrow.schema(
     ]
 )
 
+_STATED = ("status", "model", "task", "metrics")  # of run.json, from its first writing on
+
 ScoreKey = tuple[str, int, str, str]  # item, candidate, who picked it or "", metric
 
 
@@ -91,13 +93,19 @@ class RunFolder:
         folder = cls(path)
         if not (path / "run.json").exists():
             return folder
-        folder.header = load_json(path / "run.json")
-        version = folder.header.get("schema_version")
+        header = load_json(path / "run.json")
+        version = header.get("schema_version") if isinstance(header, dict) else None
         if version != SCHEMA_VERSION:
             raise StoreError(
                 f"expected a run folder of schema version {SCHEMA_VERSION} at {path}, found version {version}; "
                 "use another --output, or the version of sabench that wrote it"
             )
+        if lacking := [name for name in _STATED if name not in header]:
+            raise StoreError(
+                f"expected a run's {', '.join(_STATED)} in {path / 'run.json'}, found no {' and no '.join(lacking)}; "
+                "remove the folder, or restore the file"
+            )
+        folder.header = header
         folder.items = {record["item"]: record for record in read_journal(path / "items.jsonl")}
         rows = _read_rows(path)
         folder.scores = {_key(row): row for row in rows}

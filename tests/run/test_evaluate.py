@@ -304,6 +304,16 @@ def test_another_schema_version_is_refused(small_task: Path, tmp_path: Path) -> 
         run(small_task, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [("null", "found version None"), ("[]", "found version None"), ('{"schema_version": 1, "task": {}}', "no status")],
+)
+def test_a_foreign_header_is_refused(tmp_path: Path, header: str, message: str) -> None:
+    (tmp_path / "run.json").write_text(header)
+    with pytest.raises(StoreError, match=message):
+        RunFolder.open(tmp_path)
+
+
 @pytest.mark.parametrize("torn", ['{"item": "item-2", "gro', '{"item": "item-2"}'])
 def test_torn_journals_cost_the_torn_item(torn: str, small_task: Path, tmp_path: Path) -> None:
     run(small_task, tmp_path)
