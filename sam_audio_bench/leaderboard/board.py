@@ -38,6 +38,7 @@ class Line:
     submission: Submission
     picked_by: str | None
     standing: str  # "", or why none of its numbers is ranked: "oracle", "baseline", "withdrawn" or "superseded"
+    dated: frozenset[str] = frozenset()  # metrics that are computed in another way by now; their scores are not shown
 
     @property
     def id(self) -> str:
@@ -57,7 +58,11 @@ class Line:
         """(task, metric) -> item -> its mean."""
         units = {name: info.unit for name, info in self.submission.metrics.items()}
         means = line_means(self.submission.scores, units)
-        return {(task, metric): own for (task, _, picker, metric), own in means.items() if picker == self.picked_by}
+        return {
+            (task, metric): own
+            for (task, _, picker, metric), own in means.items()
+            if picker == self.picked_by and metric not in self.dated
+        }
 
     @cached_property
     def stated(self) -> dict[tuple[str, str], Mapping[str, Any]]:
@@ -105,7 +110,8 @@ class Board:
         """
         found: dict[str, tuple[str, MetricRecord]] = {}
         for line in self.lines:
-            for name, record in line.submission.metrics.items():
+            shown = {name: record for name, record in line.submission.metrics.items() if name not in line.dated}
+            for name, record in shown.items():
                 first, known = found.setdefault(name, (line.id, record))
                 if known != record:
                     fields = [key for key in record._fields if getattr(record, key) != getattr(known, key)]
@@ -181,27 +187,25 @@ class Board:
 def read_board(root: Path) -> Board:
     """Everything that a leaderboard holds; raises StoreError for what `validate` would refuse to read."""
     entries = log.read(root)
-    standing = log.standing(entries)
-    order = {(entry["separator"], entry["revision"]): entry["number"] for entry in entries}
-    submissions = [Submission.read(path) for path in find_submissions(root / "results")]
-    newest: dict[str, int] = {}
-    for separator, revision in standing:
-        newest[separator] = max(newest.get(separator, 0), order[separator, revision])
+    standing, newest = log.standing(entries), log.newest(entries)
+    logged = {(entry["separator"], entry["revision"]) for entry in entries}
+    submissions = {(found.separator, found.revision): found
+                   for found in map(Submission.read, find_submissions(root / "results"))}  # fmt: skip
+    for separator, revision in submissions.keys() - logged:
+        raise StoreError(
+            f"expected an entry for {separator} {revision} in {root / log.LOG}, found none; `submit` adds one"
+        )
+    current: dict[str, MetricRecord] = {}
+    for key in sorted(newest & submissions.keys()):
+        current |= submissions[key].metrics
     lines = []
-    for submission in submissions:
-        key = submission.separator, submission.revision
-        if key not in order:
-            raise StoreError(
-                f"expected an entry for {key[0]} {key[1]} in {root / log.LOG}, found none; `submit` adds one"
-            )
-        if key not in standing:
-            why = "withdrawn"
-        elif order[key] < newest[key[0]]:
-            why = "superseded"
-        else:
-            why = "" if submission.kind == "separator" else submission.kind
+    for key, submission in submissions.items():
+        kind = "" if submission.kind == "separator" else submission.kind
+        why = "withdrawn" if key not in standing else kind if key in newest else "superseded"
+        past = submission.metrics.items() if key not in newest else ()
+        dated = frozenset(name for name, record in past if current.get(name) != record)
         pickers = [None if picker != picker else picker for picker in submission.scores["picked_by"].unique()]
-        lines += [Line(submission, picker, why) for picker in sorted(pickers, key=lambda name: name or "")]
+        lines += [Line(submission, picker, why, dated) for picker in sorted(pickers, key=lambda name: name or "")]
     return Board(tuple(lines), read_boards(root), entries)
 
 

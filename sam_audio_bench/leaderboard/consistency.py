@@ -33,8 +33,9 @@ def leaderboard_problems(
         before: entries of an earlier log, with which this one must begin.
     """
     yield from _strangers(root)
-    yield from _columns(submissions)
-    yield from _mixtures(submissions)
+    current = _current(root, submissions)
+    yield from _columns(current)
+    yield from _mixtures(current)
     yield from reported_problems(root / "results")
     yield from preview_problems(root)
     try:
@@ -42,6 +43,12 @@ def leaderboard_problems(
     except StoreError as error:
         yield BOARDS, str(error)
     yield from ((log.LOG, what) for what in _logged(root, submissions, before))
+
+
+def _current(root: Path, submissions: Sequence[Submission]) -> list[Submission]:
+    """Those that are not history, whose metrics may have been others."""
+    past = log.past(root)
+    return [one for one in submissions if (one.separator, one.revision) not in past]
 
 
 def _strangers(root: Path) -> Iterator[tuple[str, str]]:

@@ -22,8 +22,8 @@ from sam_audio_bench.leaderboard.submission import HEADER, Submission
 
 __all__ = [
     "LOG",
-    "append", "attempts", "chain_problems", "earlier", "growth_problems", "read", "standing", "today", "withdraw",
-    "writing",
+    "append", "attempts", "chain_problems", "earlier", "growth_problems", "newest", "past", "read", "standing", "today",
+    "withdraw", "writing",
 ]  # fmt: skip
 
 LOG = "log.jsonl"
@@ -170,6 +170,25 @@ def standing(entries: Sequence[Mapping[str, Any]]) -> set[tuple[str, str]]:
         key = entry["separator"], entry["revision"]
         found = found | {key} if entry["event"] == "submitted" else found - {key}
     return found
+
+
+def newest(entries: Sequence[Mapping[str, Any]]) -> set[tuple[str, str]]:
+    """Of each separator the last revision that stands: what is ranked. All others are history."""
+    left = standing(entries)
+    found: dict[str, str] = {}
+    for entry in entries:
+        if entry["event"] == "submitted" and (entry["separator"], entry["revision"]) in left:
+            found[entry["separator"]] = entry["revision"]
+    return set(found.items())
+
+
+def past(root: Path) -> set[tuple[str, str]]:
+    """What a leaderboard's log holds and ranks no longer; nothing where the log cannot be trusted."""
+    try:
+        entries = read(root)
+    except StoreError:
+        return set()
+    return {(entry["separator"], entry["revision"]) for entry in entries} - newest(entries)
 
 
 def attempts(entries: Sequence[Mapping[str, Any]]) -> dict[str, int]:

@@ -96,6 +96,9 @@ def _metrics(submission: Submission, task: Mapping[str, Any], data: TaskData, fo
     usable = []
     for name in task["metrics"]:
         record = submission.metrics[name]
+        if record.version != getattr(CARDS.get(name), "version", record.version):
+            found.skipped[name] = f"version {record.version} is not what is computed here"
+            continue
         try:
             options = registry.metric_options([name])
             chosen = {key: value for key, value in record.parameters.items() if key in options}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ from click.testing import CliRunner
 
 from sam_audio_bench.cli import group
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
+from sam_audio_bench.files import load_json, write_json
 from sam_audio_bench.leaderboard import log
-from sam_audio_bench.leaderboard.submission import Submission, find_submissions
+from sam_audio_bench.leaderboard.site import build
+from sam_audio_bench.leaderboard.submission import HEADER, Submission, find_submissions
 from sam_audio_bench.leaderboard.submit import submit
 from sam_audio_bench.leaderboard.validate import validate
+from sam_audio_bench.metrics.catalogue import CARDS
 
 
 @pytest.fixture
@@ -95,3 +99,48 @@ def test_adding_a_submission_changes_no_other_files(board: Path, old: Path, fini
     for path in sorted(old.rglob("*")):
         if path.is_file() and path.name != log.LOG:
             assert (board / path.relative_to(old)).read_bytes() == path.read_bytes()
+
+
+def newer_version(gate: Path, metric: str) -> Path:
+    """The next revision of a submission, scored by the next version of a metric; the log knows of it."""
+    newer = gate.with_name("v2")
+    shutil.copytree(gate, newer)
+    header = load_json(newer / HEADER)
+    header["separator"]["revision"] = "v2"
+    for record in header["metrics"]:
+        record["version"] += record["id"] == metric
+    write_json(newer / HEADER, header)
+    log.append(gate.parents[2], [Submission.read(newer)], event="submitted")
+    return newer
+
+
+def test_a_metric_gets_another_version(board: Path, gate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everyone is scored again; what was handed in before stays valid as history, without the column."""
+    card = CARDS["si_sdr_i"]
+    monkeypatch.setitem(CARDS, "si_sdr_i", replace(card, version=card.version + 1))
+    for folder in find_submissions(board / "results"):
+        assert f"{folder.name}: submission.json: si_sdr_i: expected version 2, found 1" in said(board, board)
+        newer_version(folder, "si_sdr_i")
+    report = validate(board, share=1.0)
+    assert report.problems == []
+    assert report.skipped == {"si_sdr_i": "version 1 is not what is computed here"}
+    assert {"si_sdr", "si_sdr_i", "snr_i"} <= report.rescored.keys()
+    build(board)
+    data = load_json(board / "site" / "data.json")
+    assert data["metrics"]["si_sdr_i"]["version"] == 2
+    cells = data["cells"]["music@1-mini"]
+    old, new = f"spectral-gate/{gate.name}", "spectral-gate/v2"
+    assert new in cells["si_sdr_i"]
+    assert old not in cells["si_sdr_i"]
+    assert cells["snr_i"][old]["why"] == "superseded"
+    assert cells["snr_i"][old]["value"] == cells["snr_i"][new]["value"]
+
+
+def test_history_is_not_from_the_future(board: Path, gate: Path) -> None:
+    newer_version(gate, "si_sdr_i")
+    shutil.copytree(gate, gate.with_name("v3"))
+    header = load_json(gate / HEADER)
+    header["separator"]["revision"] = "v3"
+    write_json(gate.with_name("v3") / HEADER, header)
+    log.append(board, [Submission.read(gate.with_name("v3"))], event="submitted")
+    assert "v2: submission.json: si_sdr_i: expected version 1, found 2" in said(board, board)
