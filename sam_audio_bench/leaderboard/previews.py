@@ -6,7 +6,7 @@ them needs the runs and torch; building the site needs neither.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ _RATE = 24_000  # Hz, that of the mini split's stems
 _FRAMES = 4
 _SHARED = frozenset({"CC0-1.0", "CC-BY-3.0", "CC-BY-4.0", "Public Domain", "MIT"})  # may be passed on
 _DECIMALS = 2
+_DIGITS = 12  # of a digest in a file name
 
 
 def make_previews(root: Path, runs: Sequence[Path], *, items: int = 1, judge: SAJ | None = None) -> list[Path]:
@@ -54,24 +55,36 @@ def make_previews(root: Path, runs: Sequence[Path], *, items: int = 1, judge: SA
         UsageError: a task whose recordings may not be passed on.
     """
     submitted = [Submission.read(path) for path in find_submissions(root / "results")]
-    tasks: dict[str, list[tuple[Submission, RunFolder]]] = {}
+    tasks: dict[str, list[RunFolder]] = {}
     for path in find_runs(runs):
         folder = RunFolder.open(path)
         label = task_label(folder.header["task"])
-        for submission in submitted:
-            if submission.separator == folder.header["model"]["name"] and label in submission.tasks:
-                tasks.setdefault(label, []).append((submission, folder))
+        if any(label in submission.tasks for submission in submitted):
+            tasks.setdefault(label, []).append(folder)
     written = []
-    for label, answers in tasks.items():
-        data = recorded_data([answers[0][1]])
+    for label, folders in tasks.items():
+        data = recorded_data([folders[0]])
+        known = {digest for one in submitted for digest in one.header["answers"].get(label, {}).values()}
         if data.split != "mini":
             raise UsageError(f"expected recordings that may be passed on, found {label}; only the mini split has some")
         chosen = [name for name, (recipe, _) in questions(data.task, _prompt(data.task)).items() if recipe.target]
         for identifier in chosen[:items]:
             place = root / "site" / LISTEN / safe_name(label) / safe_name(identifier)
+            answers = dict(_answers(identifier, folders, known))
             _preview(place, data[identifier], _credits(data.task, identifier), answers, judge)
             written.append(place)
     return written
+
+
+def _answers(item: str, folders: Iterable[RunFolder], known: Set[str]) -> Iterator[tuple[str, tuple[str, Path]]]:
+    """SHA-256 of what separators answered, as it was submitted, with who did and where it lies."""
+    for folder in folders:
+        record, separator = folder.items.get(item), folder.header["model"]["name"]
+        if record is None or failed(record) or separator in BASELINES:
+            continue
+        digest = record["sha256"]["target"]
+        if digest in known:
+            yield digest, (separator, folder.audio_path(item, "target"))
 
 
 def _prompt(task: str) -> str:
@@ -94,7 +107,7 @@ def _preview(
     place: Path,
     item: Item,
     makers: Sequence[Mapping[str, str]],
-    answers: Iterable[tuple[Submission, RunFolder]],
+    answers: Mapping[str, tuple[str, Path]],
     judge: SAJ | None,
 ) -> None:
     mixture = item.query.mixture
@@ -102,15 +115,10 @@ def _preview(
     if item.reference is not None:
         _sound(place / "reference", item.reference, top)
     kept: dict[str, Any] = read_preview(place / ITEM)["answers"] if (place / ITEM).exists() else {}
-    for submission, folder in answers:
-        record = folder.items.get(item.id)
-        if record is None or failed(record) or submission.separator in BASELINES:
-            continue
-        answer = audio.read(folder.audio_path(item.id, "target"))
-        name = f"{submission.separator}/{submission.revision}"
-        stem = safe_name(f"{submission.separator}@{submission.revision}")
+    for digest, (separator, path) in answers.items():
+        answer, stem = audio.read(path), safe_name(f"{separator}@{digest[:_DIGITS]}")
         _sound(place / stem, answer, top)
-        kept[name] = {"stem": stem, "over_time": _over_time(judge, item, answer)}
+        kept[digest] = {"stem": stem, "over_time": _over_time(judge, item, answer)}
     prompt = item.query.prompt
     write_json(
         place / ITEM,

@@ -184,5 +184,16 @@ def _previews(folder: Path, board: Board) -> dict[str, list[dict[str, Any]]]:
                 raise StoreError(f"expected {path} to be of an item of {label}, found {item['item']}")
             item["folder"] = f"{LISTEN}/{safe_name(label)}/{path.parent.name}"
             item["has_reference"] = (path.parent / "reference.ogg").exists()
+            digests = {line.id: _digest(line, label, item["item"]) for line in board.lines}
+            item["answers"] = {name: item["answers"][one] for name, one in digests.items() if one in item["answers"]}
             found.setdefault(label, []).append(item)
     return found
+
+
+def _digest(line: Line, label: str, item: str) -> str:
+    """SHA-256 of a line's answer to an item: what was picked, or beside it the first candidate; "": there is none."""
+    answers: Mapping[str, str] = line.submission.header["answers"].get(label, {})
+    by_stem = {name.rpartition(".")[0]: digest for name, digest in answers.items()}
+    stem = f"{safe_name(item)}.target"
+    first = by_stem.get(f"{stem}.0") if line.picked_by is None else None
+    return first or by_stem.get(stem, "")

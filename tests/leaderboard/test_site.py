@@ -205,7 +205,7 @@ def test_previews_can_be_heard_and_are_small(board: Path, finished_runs: Path) -
     item = load_json(folder / "item.json")
     assert item["text"]
     assert item["credits"]
-    assert [name.partition("/")[0] for name in item["answers"]] == ["spectral-gate"]
+    assert [answer["stem"].partition("@")[0] for answer in item["answers"].values()] == ["spectral-gate"]
     assert {path.suffix for path in folder.iterdir()} == {".ogg", ".png", ".json"}
     assert max(path.stat().st_size for path in folder.iterdir()) < 50_000
     text = page(board, f"items/{TASK}.html")
@@ -217,6 +217,23 @@ def test_previews_can_be_heard_and_are_small(board: Path, finished_runs: Path) -
     with pytest.raises(StoreError, match="to be of an item of music@1-mini, found music-99"):
         build(board)
     assert all(line["credit"] in text.replace("&#34;", '"') for line in item["credits"])
+
+
+def test_previews_belong_to_answers_not_to_revisions(board: Path, gate: Path, finished_runs: Path) -> None:
+    """The same answers with other scores can be heard; other answers of the same separator have none to show."""
+    make_previews(board, [finished_runs], items=1)
+    for revision, change in (("same", False), ("other", True)):
+        newer = gate.with_name(revision)
+        shutil.copytree(gate, newer, ignore=shutil.ignore_patterns("audio"))
+        header = load_json(newer / HEADER)
+        header["separator"]["revision"] = revision
+        if change:
+            header["answers"][TASK] = dict.fromkeys(header["answers"][TASK], "0" * 64)
+        write_json(newer / HEADER, header)
+        log.append(board, [Submission.read(newer)], event="submitted")
+    build(board)
+    ((item,),) = load_json(board / "site" / "data.json")["listen"].values()
+    assert set(item["answers"]) == {f"spectral-gate/{gate.name}", "spectral-gate/same"}
 
 
 def test_the_front_holds_who_is_not_beaten_in_both() -> None:
@@ -295,7 +312,8 @@ def test_every_task_can_be_heard() -> None:
         assert bool(item["spans"]) == ("span" in task["prompt"]), label
         assert bool(item["frames"]) == (task["prompt"] == "visual"), label
         assert item["has_reference"]
-        assert {name.partition("/")[0] for name in item["answers"]} >= {"hpss", "repet-sim", "spectral-gate"}
+        names = {answer["stem"].partition("@")[0] for answer in item["answers"].values()}
+        assert names >= {"hpss", "repet-sim", "spectral-gate"}
         assert all((answer["over_time"] is not None) == bool(item["text"]) for answer in item["answers"].values())
 
 
