@@ -109,6 +109,8 @@ class SAMAudioJudge(LearnedMetric):
             return self._all(Status.LENGTH_MISMATCH)
         if not all(bool(torch.isfinite(audio.samples).all()) for audio in (mixture, target)):
             return self._all(Status.NON_FINITE)
+        if item.reference is not None and bool(is_silent(item.reference.samples).all()):
+            return self._all(Status.SILENT_REFERENCE)
         pairs = [(one, answer) for one, answer in self._pairs(item, target) if _sounds(one, answer)]
         if not pairs:
             return self._all(Status.BOTH_SILENT)

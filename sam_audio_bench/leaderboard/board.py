@@ -185,7 +185,11 @@ class Board:
 
 
 def read_board(root: Path) -> Board:
-    """Everything that a leaderboard holds; raises StoreError for what `validate` would refuse to read."""
+    """Everything that a leaderboard holds, but for answers that were only scored again: they are shown once.
+
+    Raises:
+        StoreError: what `validate` would refuse to read.
+    """
     entries = log.read(root)
     standing, newest = log.standing(entries), log.newest(entries)
     logged = {(entry["separator"], entry["revision"]) for entry in entries}
@@ -196,12 +200,16 @@ def read_board(root: Path) -> Board:
             f"expected an entry for {separator} {revision} in {root / log.LOG}, found none; `submit` adds one"
         )
     current: dict[str, MetricRecord] = {}
+    answers: dict[str, Any] = {}
     for key in sorted(newest & submissions.keys()):
         current |= submissions[key].metrics
+        answers[key[0]] = submissions[key].header["answers"]
     lines = []
     for key, submission in submissions.items():
         kind = "" if submission.kind == "separator" else submission.kind
         why = "withdrawn" if key not in standing else kind if key in newest else "superseded"
+        if why == "superseded" and submission.header["answers"] == answers.get(key[0]):
+            continue
         past = submission.metrics.items() if key not in newest else ()
         dated = frozenset(name for name, record in past if current.get(name) != record)
         pickers = [None if picker != picker else picker for picker in submission.scores["picked_by"].unique()]

@@ -62,6 +62,7 @@ def _judged(axis: str, summary: str) -> MetricCard:
         target="sam_audio_bench.judge.metric:SAMAudioJudge",
         summary=f"{summary} as listeners would rate it, predicted by the SAM Audio Judge (2026)",
         unit="1-5",
+        version=2,  # 1 rated answers to absent sounds too
         needs=frozenset({"text"}),
     )
 

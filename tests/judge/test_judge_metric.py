@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,17 @@ def test_values_are_the_judges(metric: SAMAudioJudge, tiny: SAJ, noise: Noise) -
     expected = tiny.score(mixture, [target], "a dog").values[0].tolist()
     assert values(ask(metric, mixture, target)) == pytest.approx(expected, abs=1e-6)
     assert metric.columns == COLUMNS
+
+
+def test_an_absent_sound_has_no_rating(metric: SAMAudioJudge, noise: Noise) -> None:
+    """Silence is right there, and would be rated lowest; a broken answer is broken all the same."""
+    item = replace(question(noise(0.2)), reference=Audio(torch.zeros(1, noise(0.2).length), noise(0.2).rate))
+    silence = Audio(torch.zeros_like(noise(0.2).samples), noise(0.2).rate)
+    for target in (silence, noise(0.2, 1)):
+        assert statuses(metric.score([item], [answer(target)])[0]) == {Status.SILENT_REFERENCE}
+    assert statuses(metric.score([item], [answer(noise(0.1))])[0]) == {Status.LENGTH_MISMATCH}
+    present = replace(item, reference=noise(0.2, 2))
+    assert values(metric.score([present], [answer(noise(0.2, 1))])[0])
 
 
 def test_registered(tiny_folder: Path) -> None:

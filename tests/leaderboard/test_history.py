@@ -101,12 +101,14 @@ def test_adding_a_submission_changes_no_other_files(board: Path, old: Path, fini
             assert (board / path.relative_to(old)).read_bytes() == path.read_bytes()
 
 
-def newer_version(gate: Path, metric: str) -> Path:
-    """The next revision of a submission, scored by the next version of a metric; the log knows of it."""
+def newer_version(gate: Path, metric: str, *, other: bool = False) -> Path:
+    """The next revision, with other answers or not, scored by the next version of a metric; the log knows of it."""
     newer = gate.with_name("v2")
     shutil.copytree(gate, newer)
     header = load_json(newer / HEADER)
     header["separator"]["revision"] = "v2"
+    if other:
+        header["answers"] = {task: dict.fromkeys(names, "0" * 64) for task, names in header["answers"].items()}
     for record in header["metrics"]:
         record["version"] += record["id"] == metric
     write_json(newer / HEADER, header)
@@ -127,12 +129,23 @@ def test_a_metric_gets_another_version(board: Path, gate: Path, monkeypatch: pyt
     assert {"si_sdr", "si_sdr_i", "snr_i"} <= report.rescored.keys()
     build(board)
     data = load_json(board / "site" / "data.json")
+    assert {name.partition("/")[2] for name in data["lines"]} == {"v2"}  # answers that were scored again stand once
+
+
+@pytest.mark.parametrize("withdrawn", [False, True])
+def test_history_is_shown_without_what_is_computed_in_another_way(board: Path, gate: Path, withdrawn: bool) -> None:
+    for folder in find_submissions(board / "results"):
+        newer_version(folder, "si_sdr_i", other=True)
+    if withdrawn:
+        log.withdraw(board, Submission.read(gate), "wrong settings")
+    build(board)
+    data = load_json(board / "site" / "data.json")
     assert data["metrics"]["si_sdr_i"]["version"] == 2
     cells = data["cells"]["music@1-mini"]
     old, new = f"spectral-gate/{gate.name}", "spectral-gate/v2"
     assert new in cells["si_sdr_i"]
     assert old not in cells["si_sdr_i"]
-    assert cells["snr_i"][old]["why"] == "superseded"
+    assert cells["snr_i"][old]["why"] == ("withdrawn" if withdrawn else "superseded")
     assert cells["snr_i"][old]["value"] == cells["snr_i"][new]["value"]
 
 
