@@ -113,8 +113,7 @@ class Board:
             shown = {name: record for name, record in line.submission.metrics.items() if name not in line.dated}
             for name, record in shown.items():
                 first, known = found.setdefault(name, (line.id, record))
-                if known != record:
-                    fields = [key for key in record._fields if getattr(record, key) != getattr(known, key)]
+                if fields := record.differences(known):
                     raise StoreError(
                         f"expected {name} of {line.id} with the {' and '.join(fields)} of {first}, found others; "
                         "score one of them again"

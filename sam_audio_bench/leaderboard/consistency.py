@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any
 
 from sam_audio_bench.errors import StoreError
-from sam_audio_bench.files import dump_json
 from sam_audio_bench.leaderboard import log, reading
 from sam_audio_bench.leaderboard.board import BOARDS, read_boards
 from sam_audio_bench.leaderboard.labels import REPORTED, folder_of
@@ -23,17 +22,18 @@ _CLOSE_DB = 1e-6  # of scores of one mixture, formed on two machines
 
 
 def leaderboard_problems(
-    root: Path, submissions: Sequence[Submission], before: Sequence[Any] = ()
+    root: Path, submissions: Sequence[Submission], past: Set[tuple[str, str]], before: Sequence[Any] = ()
 ) -> Iterator[tuple[str, str]]:
     """Where and what is wrong.
 
     Args:
         root: the leaderboard.
         submissions: those in it that are healthy on their own.
+        past: separator and revision of those that are history, whose metrics may have been others.
         before: entries of an earlier log, with which this one must begin.
     """
     yield from _strangers(root)
-    current = _current(root, submissions)
+    current = [one for one in submissions if (one.separator, one.revision) not in past]
     yield from _columns(current)
     yield from _mixtures(current)
     yield from reported_problems(root / "results")
@@ -43,12 +43,6 @@ def leaderboard_problems(
     except StoreError as error:
         yield BOARDS, str(error)
     yield from ((log.LOG, what) for what in _logged(root, submissions, before))
-
-
-def _current(root: Path, submissions: Sequence[Submission]) -> list[Submission]:
-    """Those that are not history, whose metrics may have been others."""
-    past = log.past(root)
-    return [one for one in submissions if (one.separator, one.revision) not in past]
 
 
 def _strangers(root: Path) -> Iterator[tuple[str, str]]:
@@ -88,8 +82,7 @@ def _columns(submissions: Sequence[Submission]) -> Iterator[tuple[str, str]]:
     for submission in submissions:
         for name, record in submission.metrics.items():
             known = first.setdefault(name, submission).metrics[name]
-            if dump_json(known) != dump_json(record):
-                different = [key for key in record._fields if getattr(record, key) != getattr(known, key)]
+            if different := record.differences(known):
                 yield (
                     f"{submission.separator}/{submission.revision}: {name}",
                     f"expected the {', '.join(different)} of {first[name].separator}, found others: "

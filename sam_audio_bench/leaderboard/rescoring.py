@@ -15,7 +15,7 @@ from sam_audio_bench import audio, registry
 from sam_audio_bench.errors import BenchError, Precondition, UsageError
 from sam_audio_bench.files import safe_name
 from sam_audio_bench.leaderboard import reading
-from sam_audio_bench.leaderboard.submission import HEADER, Submission
+from sam_audio_bench.leaderboard.submission import HEADER, Submission, answer_file
 from sam_audio_bench.metrics.base import Metric
 from sam_audio_bench.metrics.catalogue import CARDS
 from sam_audio_bench.run.check import check
@@ -26,8 +26,6 @@ from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import Audio, Item, Separation, Status
 
 __all__ = ["Difference", "Rescored", "rescore"]
-
-_SUFFIXES = (".flac", ".wav")
 
 
 @dataclass
@@ -123,15 +121,13 @@ def _views(
     rows: pd.DataFrame, folder: Path, answers: Mapping[str, str], item: Item, task: Mapping[str, Any]
 ) -> Iterator[tuple[pd.DataFrame, Separation]]:
     """Each scored answer of an item with its rows; its files must be those that the submission names."""
-    stem = safe_name(item.id)
-    if not any(f"{stem}.target{suffix}" in answers for suffix in _SUFFIXES):
+    if answer_file(answers, item.id, "target", picked_by="anyone") is None:
         return  # nobody claims that there is one: its rows say so too
     pickers = rows["picked_by"].fillna("")
-    first = any(f"{stem}.target.0{suffix}" in answers for suffix in _SUFFIXES)
     for (_, picker), own in rows.groupby(["candidate", pickers], sort=True):
-        middle = ".0" if first and not picker else ""
-        parts = {part: _read(_file(folder, f"{stem}.{part}{middle}", answers), item) for part in PARTS}
-        answer = Separation(target=parts["target"], residual=parts["residual"], picked_by=str(picker) or None)
+        picked_by = str(picker) or None
+        target, residual = (_read(_file(folder, answers, item.id, part, picked_by), item) for part in PARTS)
+        answer = Separation(target=target, residual=residual, picked_by=picked_by)
         yield own, check(answer, item.query, align=task["align"], stereo=task["stereo"])
 
 
@@ -146,15 +142,14 @@ def _read(path: Path, item: Item) -> Audio:
     return audio.read(path, end=(mixture.length + 1) / rate)
 
 
-def _file(folder: Path, stem: str, answers: Mapping[str, str]) -> Path:
-    for suffix in _SUFFIXES:
-        name = stem + suffix
-        if name in answers:
-            path = folder / name
-            if reading.digest(path) != answers[name]:
-                raise BenchError(f"expected the answer {name} that was scored, found another file at {path}")
-            return path
-    raise BenchError(f"expected an answer {stem} among those of the submission, found none")
+def _file(folder: Path, answers: Mapping[str, str], item: str, part: str, picked_by: str | None) -> Path:
+    name = answer_file(answers, item, part, picked_by)
+    if name is None:
+        raise BenchError(f"expected an answer {safe_name(item)}.{part} among those of the submission, found none")
+    path = folder / name
+    if reading.digest(path) != answers[name]:
+        raise BenchError(f"expected the answer {name} that was scored, found another file at {path}")
+    return path
 
 
 def _compare(

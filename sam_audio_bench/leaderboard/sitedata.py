@@ -19,6 +19,7 @@ from sam_audio_bench.leaderboard.board import Board, Line, rounded
 from sam_audio_bench.leaderboard.labels import kind_of
 from sam_audio_bench.leaderboard.listening import ITEM, LISTEN, read_preview
 from sam_audio_bench.leaderboard.reported import read_reported
+from sam_audio_bench.leaderboard.submission import answer_file
 from sam_audio_bench.metrics.catalogue import CARDS
 from sam_audio_bench.run.results import model_label
 from sam_audio_bench.tasks import TASKS
@@ -191,9 +192,6 @@ def _previews(folder: Path, board: Board) -> dict[str, list[dict[str, Any]]]:
 
 
 def _digest(line: Line, label: str, item: str) -> str:
-    """SHA-256 of a line's answer to an item: what was picked, or beside it the first candidate; "": there is none."""
+    """SHA-256 of a line's answer to an item; "" where it has none."""
     answers: Mapping[str, str] = line.submission.header["answers"].get(label, {})
-    by_stem = {name.rpartition(".")[0]: digest for name, digest in answers.items()}
-    stem = f"{safe_name(item)}.target"
-    first = by_stem.get(f"{stem}.0") if line.picked_by is None else None
-    return first or by_stem.get(stem, "")
+    return answers.get(answer_file(answers, item, "target", line.picked_by) or "", "")

@@ -15,14 +15,25 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from sam_audio_bench.files import dump_json, safe_name
 from sam_audio_bench.leaderboard import reading
 from sam_audio_bench.leaderboard.labels import REPORTED, kind_of, task_label
 from sam_audio_bench.stats.summary import Row, summarise
 
-__all__ = ["HEADER", "SCORES", "MetricRecord", "Submission", "aggregates", "find_submissions", "metric_records"]
+__all__ = [
+    "HEADER",
+    "SCORES",
+    "MetricRecord",
+    "Submission",
+    "aggregates",
+    "answer_file",
+    "find_submissions",
+    "metric_records",
+]
 
 HEADER = "submission.json"
 SCORES = "scores.parquet"
+_SUFFIXES = (".flac", ".wav")  # of stored answers
 _AGGREGATE = ("task", "picked_by", "metric", "value", "ci_low", "ci_high", "n_ok", "n", "capped")
 
 
@@ -35,6 +46,10 @@ class MetricRecord(NamedTuple):
     higher_is_better: bool
     parameters: Mapping[str, Any]
     weights_sha256: str | None
+
+    def differences(self, other: MetricRecord) -> list[str]:
+        """Fields in which two records differ: with any, scores do not compare."""
+        return [name for name in self._fields if dump_json(getattr(self, name)) != dump_json(getattr(other, name))]
 
 
 @dataclass(frozen=True)
@@ -95,6 +110,24 @@ def aggregates(scores: pd.DataFrame, metrics: Mapping[str, MetricRecord]) -> lis
     rows: Sequence[Row] = summarise(scores, metrics)
     found = [{name: getattr(row, name) for name in _AGGREGATE} for row in rows]
     return sorted(found, key=lambda record: (record["task"], record["picked_by"] or "", record["metric"]))
+
+
+def answer_file(answers: Mapping[str, str], item: str, part: str, picked_by: str | None) -> str | None:
+    """Name of the file of an answer to an item; None where nobody claims that there is one.
+
+    Args:
+        answers: of the task, by file name.
+        item: its id.
+        part: "target" or "residual".
+        picked_by: who chose the answer; None or "": nobody, so beside a chosen one it is the first candidate.
+    """
+
+    def named(stem: str) -> str | None:
+        return next((stem + suffix for suffix in _SUFFIXES if stem + suffix in answers), None)
+
+    stem = safe_name(item)
+    first = not picked_by and named(f"{stem}.target.0") is not None
+    return named(f"{stem}.{part}{'.0' if first else ''}")
 
 
 def find_submissions(results: Path) -> list[Path]:

@@ -94,18 +94,19 @@ def validate(
     if since is not None and root is None:
         raise UsageError(f"expected a leaderboard with --since, found the submission {path}; its log lies higher up")
     before = [] if since is None else log.earlier(since)
-    past = set() if root is None else {folder_of(root / "results", *key) for key in log.past(root)}
+    past = set() if root is None else log.past(root)
+    dated = set() if root is None else {folder_of(root / "results", *key) for key in past}
     healthy = []
     for folder in folders:
         report.submissions += 1
-        found, submission = check_submission(folder, past=folder in past)
+        found, submission = check_submission(folder, past=folder in dated)
         report.problems += found
         if submission is not None and not found:
             healthy.append(submission)
             if share is not None and (submission.header["has_audio"] or audio is not None):
                 _score_again(report, submission, share, seed, audio, progress)
     if root is not None:
-        report.problems += [Problem(*found) for found in leaderboard_problems(root, healthy, before)]
+        report.problems += [Problem(*found) for found in leaderboard_problems(root, healthy, past, before)]
     return report
 
 
