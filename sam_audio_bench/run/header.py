@@ -51,7 +51,7 @@ def opening(plan: Plan, job: Job) -> dict[str, Any]:
     }
 
 
-def closing(folder: RunFolder, status: str, wall_seconds: float) -> dict[str, Any]:
+def closing(folder: RunFolder, status: str, wall_seconds: float, peak_memory_mib: int | None) -> dict[str, Any]:
     """The part that is known when a run ends, however it ends."""
     done = [record for record in folder.items.values() if not failed(record)]
     separation, sounding = (sum(record[key] for record in done) for key in ("seconds", "audio_seconds"))
@@ -64,7 +64,7 @@ def closing(folder: RunFolder, status: str, wall_seconds: float) -> dict[str, An
             "separation_seconds": separation,
             "audio_seconds": sounding,
             "real_time_factor": separation / sounding if sounding else None,
-            "peak_memory_mib": provenance.peak_memory_mib(),
+            "peak_memory_mib": peak_memory_mib,
         },
     }
 

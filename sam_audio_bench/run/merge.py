@@ -24,14 +24,14 @@ def merge_all(paths: Sequence[Path], output: Path) -> list[RunFolder]:
     Raises:
         UsageError, StoreError: as `merge`; a folder that holds a run already is told before anything is written.
     """
-    parts: dict[Path, list[Path]] = {}
-    for path in find_runs(paths):
-        index, count = RunFolder.open(path).header.get("shard") or (0, 0)
-        name = path.resolve().name.removesuffix(shard_suffix((index, count)) if count else "")
-        parts.setdefault(output / path.resolve().parent.name / name, []).append(path)
+    parts: dict[Path, list[RunFolder]] = {}
+    for shard in _opened(paths):
+        place, number = shard.path.resolve(), shard.header.get("shard")
+        name = place.name.removesuffix(shard_suffix(number) if number else "")
+        parts.setdefault(output / place.parent.name / name, []).append(shard)
     for into in parts:
         _check_new(into)
-    return [merge(own, into) for into, own in parts.items()]
+    return [_merged(shards, into) for into, shards in parts.items()]
 
 
 def merge(paths: Sequence[Path], into: Path) -> RunFolder:
@@ -45,8 +45,16 @@ def merge(paths: Sequence[Path], into: Path) -> RunFolder:
         UsageError: folders that differ in what they ran, or two answers to one item.
         StoreError: ``into`` holds a run already, or a shard is unfinished.
     """
-    shards = [RunFolder.open(path) for path in find_runs(paths)]
+    shards = _opened(paths)
     _check_new(into)
+    return _merged(shards, into)
+
+
+def _opened(paths: Sequence[Path]) -> list[RunFolder]:
+    return [RunFolder.open(path) for path in find_runs(paths)]
+
+
+def _merged(shards: Sequence[RunFolder], into: Path) -> RunFolder:
     for shard in shards:
         _check_alike(shards[0], shard)
     merged = RunFolder(into)
@@ -59,8 +67,8 @@ def merge(paths: Sequence[Path], into: Path) -> RunFolder:
         walls = sum(shard.header["timing"]["wall_seconds"] for shard in shards)
         peaks = [peak for shard in shards if (peak := shard.header["timing"]["peak_memory_mib"]) is not None]
         merged.seal(sorted(merged.items))
-        end = closing(merged, "success" if len(done) == total else "partial", walls)
-        merged.write_header(**{**end, "timing": {**end["timing"], "peak_memory_mib": max(peaks, default=None)}})
+        status = "success" if len(done) == total else "partial"
+        merged.write_header(**closing(merged, status, walls, max(peaks, default=None)))
     return merged
 
 

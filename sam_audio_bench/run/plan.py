@@ -241,7 +241,7 @@ def _job(
     )
 
 
-def shard_suffix(shard: tuple[int, int]) -> str:
+def shard_suffix(shard: Sequence[int]) -> str:
     """What the name of a shard's run folder ends with."""
     return f".shard-{shard[0]}-of-{shard[1]}"
 

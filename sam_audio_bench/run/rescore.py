@@ -14,6 +14,7 @@ from sam_audio_bench.run.data import recorded_data
 from sam_audio_bench.run.header import closing
 from sam_audio_bench.run.plan import obstacle
 from sam_audio_bench.run.progress import Progress
+from sam_audio_bench.run.provenance import peak_memory_mib
 from sam_audio_bench.run.results import Results, find_runs
 from sam_audio_bench.run.scoring import Scorer, metric_records, outdated
 from sam_audio_bench.run.store import RunFolder, failed
@@ -93,4 +94,4 @@ def _rescore(scorer: Scorer, *, everything: bool) -> None:
             if failed(record):
                 scorer.fail(item)
         folder.seal(scorer.data.ids)
-        folder.write_header(**closing(folder, status, time.perf_counter() - begun))
+        folder.write_header(**closing(folder, status, time.perf_counter() - begun, peak_memory_mib()))

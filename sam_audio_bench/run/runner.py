@@ -17,6 +17,7 @@ from sam_audio_bench.files import sha256
 from sam_audio_bench.run.candidates import Answer, answer
 from sam_audio_bench.run.header import closing, opening
 from sam_audio_bench.run.plan import Job, Plan
+from sam_audio_bench.run.provenance import peak_memory_mib
 from sam_audio_bench.run.scoring import Batch, Scorer, Scores, loaded
 from sam_audio_bench.run.store import PARTS
 from sam_audio_bench.types import Item, Separation, Status
@@ -52,7 +53,7 @@ class Runner:
                 status = "cancelled"
                 raise
             finally:
-                folder.write_header(**closing(folder, status, time.perf_counter() - begun))
+                folder.write_header(**closing(folder, status, time.perf_counter() - begun, peak_memory_mib()))
 
     def _separate_missing(self) -> None:
         size = self.plan.settings.batch_size or int(getattr(self.job.separator, "batch_size", 1))
