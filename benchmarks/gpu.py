@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from sam_audio import write_checkpoint
+from sam_audio import FRAMES, GIB, TOKENS, gflop, write_checkpoint
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from judge import CANDIDATES, SECONDS, noise, released
 from sam_audio_bench.devices import exactly
@@ -30,8 +29,6 @@ from sam_audio_bench.nn.watermark import BITS
 from sam_audio_bench.separators.sam_audio import SAMAudioSeparator
 from sam_audio_bench.types import Audio, Prompt, Query
 
-GIB = 2**30
-FRAMES, TOKENS = 250, 16
 LARGE: dict[str, Any] = {"dim": 2816, "n_heads": 22, "n_layers": 22, "context_dim": 2816}
 
 
@@ -45,15 +42,6 @@ def fastest(call: Callable[[], Any], rounds: int = 5) -> float:
         torch.cuda.synchronize()
         times.append(time.perf_counter() - begun)
     return min(times[1:])
-
-
-def tflop(config: TransformerConfig, rows: int) -> float:
-    """Of one evaluation."""
-    with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        DiT(config)(torch.randn(rows, FRAMES, config.dim), torch.rand(rows),
-                    memory=torch.randn(rows, TOKENS, config.dim))  # fmt: skip
-    counted: int = counter.get_total_flops()
-    return 1e-12 * counted
 
 
 def gemm(rows: int, config: TransformerConfig, dtype: torch.dtype) -> float:
@@ -79,7 +67,7 @@ def evaluations() -> Iterator[str]:
                 spent = fastest(partial(model, x, moment, memory=memory))
                 limit = gemm(rows * FRAMES, config, dtype)
             single.setdefault(rows, spent)
-            rate = tflop(config, rows) / spent
+            rate = 1e-3 * gflop(config, rows) / spent
             yield (
                 f"| one evaluation, large, {rows} x {FRAMES} frames, {_name(dtype)} | {1e3 * spent:.1f} ms | "
                 f"{rate:.0f} TFLOP/s, {rate / limit:.2f} x a product's {limit:.0f}; {single[rows] / spent:.1f} x as "

@@ -58,10 +58,11 @@ def gemm(product: Callable[..., Tensor], rows: int, width: int, hidden: int) -> 
     return 2e-9 * rows * width * hidden / fastest(lambda: product(x, weight), 20)
 
 
-def gflop(config: TransformerConfig) -> float:
+def gflop(config: TransformerConfig, rows: int = 1) -> float:
     """Of one evaluation; counted on the meta device, since torch does not know the operators of oneDNN."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        DiT(config)(torch.randn(1, FRAMES, config.dim), torch.rand(1), memory=torch.randn(1, TOKENS, config.dim))
+        x, memory = (torch.randn(rows, count, config.dim) for count in (FRAMES, TOKENS))
+        DiT(config)(x, torch.rand(rows), memory=memory)
     counted: int = counter.get_total_flops()
     return 1e-9 * counted
 

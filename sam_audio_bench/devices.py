@@ -9,7 +9,7 @@ import torch
 
 from sam_audio_bench.errors import Precondition, UsageError
 
-__all__ = ["exactly", "find_device", "lacking", "usable_device"]
+__all__ = ["exactly", "find_device", "gpus", "lacking", "usable_device"]
 
 
 def find_device(name: str | torch.device) -> torch.device:
@@ -22,6 +22,11 @@ def find_device(name: str | torch.device) -> torch.device:
         return torch.device(name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
     except RuntimeError as error:
         raise UsageError(f"expected device to be auto, cpu or cuda, found {name!r}") from error
+
+
+def gpus() -> list[str]:
+    """Names of the GPUs that are there."""
+    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
 
 
 def lacking(device: torch.device) -> str | None:
@@ -41,7 +46,7 @@ def usable_device(name: str | torch.device) -> torch.device:
 
 @contextmanager
 def exactly() -> Iterator[None]:
-    """Within it, float32 on a GPU is float32: convolutions do not round to TF32, which moves values by 1e-3.
+    """Within it, float32 on a GPU is float32: convolutions do not round to TF32, which keeps ten bits.
 
     And they take the same algorithm each time. Matrix products are exact by torch's default.
     """

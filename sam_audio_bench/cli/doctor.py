@@ -56,8 +56,9 @@ def _software() -> list[Check]:
             found.append((bare, "missing", f"pip install '{name}'"))
     import torch
 
-    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    found.append(("device", "ok", ", ".join(gpus) or f"cpu, {torch.get_num_threads()} threads of {os.cpu_count()}"))
+    from sam_audio_bench.devices import gpus
+
+    found.append(("device", "ok", ", ".join(gpus()) or f"cpu, {torch.get_num_threads()} threads of {os.cpu_count()}"))
     names = [name for kind in ("separators", "metrics", "tasks") for name in plugins(kind)]
     found.append(("plugins", "ok", ", ".join(names) or "none"))
     return found

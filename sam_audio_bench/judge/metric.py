@@ -12,7 +12,7 @@ import torch
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.judge.places import judge_source, tokenizer_folder
 from sam_audio_bench.judge.processor import PARITIES
-from sam_audio_bench.metrics.base import Row
+from sam_audio_bench.metrics.base import Row, known_absent
 from sam_audio_bench.metrics.catalogue import columns_of
 from sam_audio_bench.metrics.functional import is_silent
 from sam_audio_bench.metrics.weights import LearnedMetric, ModelFolder
@@ -109,7 +109,7 @@ class SAMAudioJudge(LearnedMetric):
             return self._all(Status.LENGTH_MISMATCH)
         if not all(bool(torch.isfinite(audio.samples).all()) for audio in (mixture, target)):
             return self._all(Status.NON_FINITE)
-        if item.reference is not None and bool(is_silent(item.reference.samples).all()):
+        if known_absent(item):
             return self._all(Status.SILENT_REFERENCE)
         pairs = [(one, answer) for one, answer in self._pairs(item, target) if _sounds(one, answer)]
         if not pairs:

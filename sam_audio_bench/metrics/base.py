@@ -14,15 +14,21 @@ from torchmetrics.utilities.data import dim_zero_cat
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.metrics.catalogue import CARDS, STEREO, MetricCard
+from sam_audio_bench.metrics.functional import is_silent
 from sam_audio_bench.types import Item, Score, Separation, Status
 
-__all__ = ["Metric", "Row", "StereoMetric"]
+__all__ = ["Metric", "Row", "StereoMetric", "known_absent"]
 
 Row = tuple[Score | None, ...]
 """One score a column; None where the metric asks nothing of the item (a leak where the target is present)."""
 
 _STATUSES = tuple(Status)
 _NOT_ASKED = -1
+
+
+def known_absent(item: Item) -> bool:
+    """Whether a silent reference says that the sound that is asked for is not in the mixture."""
+    return item.reference is not None and bool(is_silent(item.reference.samples.flatten()))
 
 
 class Metric(torchmetrics.Metric, ABC):

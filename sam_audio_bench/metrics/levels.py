@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sam_audio_bench.audio import to_mono
 from sam_audio_bench.metrics import functional
-from sam_audio_bench.metrics.base import Metric, Row
+from sam_audio_bench.metrics.base import Metric, Row, known_absent
 from sam_audio_bench.metrics.catalogue import FLOOR_DB, columns_of
 from sam_audio_bench.types import Audio, Item, Score, Separation, Status
 
@@ -28,7 +28,7 @@ class Leak(Metric):
         return [(self._leak(item, answer),) for item, answer in zip(items, separations, strict=True)]
 
     def _leak(self, item: Item, answer: Separation) -> Score | None:
-        if item.reference is None or not bool(functional.is_silent(item.reference.samples.flatten())):
+        if not known_absent(item):
             return None
         mixture, target = _mixture(item, answer), answer.target
         if (mixture.samples.shape, mixture.rate) != (target.samples.shape, target.rate):

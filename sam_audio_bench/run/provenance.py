@@ -54,14 +54,15 @@ def hardware() -> dict[str, Any]:
     """Processor, cores, memory and accelerators."""
     import torch
 
-    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    from sam_audio_bench.devices import gpus
+
     return {
         "platform": platform.platform(),
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "memory_mib": _memory_mib(),
-        "gpus": gpus,
+        "gpus": gpus(),
     }
 
 

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sam_audio_bench.devices import find_device
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.files import write_json
 from sam_audio_bench.judge.training.batches import plan_epoch
@@ -263,7 +264,7 @@ def _accelerator(recipe: Recipe, device: str) -> Any:
             "expected accelerate, which runs the training, found none; pip install 'sam-audio-bench[train]'"
         ) from error
     precision = recipe.optimizer.precision
-    on_gpu = device != "cpu" and torch.cuda.is_available()
+    on_gpu = find_device(device).type == "cuda"
     if precision == "auto":
         precision = "bf16" if on_gpu and torch.cuda.is_bf16_supported() else "float32"
     return Accelerator(mixed_precision="bf16" if precision == "bf16" else "no", cpu=device == "cpu")
