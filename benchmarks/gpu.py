@@ -19,7 +19,7 @@ from sam_audio import FRAMES, GIB, TOKENS, gflop, write_checkpoint
 from torch import Tensor, nn
 
 from judge import CANDIDATES, SECONDS, noise, released
-from sam_audio_bench.devices import exactly
+from sam_audio_bench.devices import deterministic_fp32
 from sam_audio_bench.judge import load
 from sam_audio_bench.nn.codec import DACVAE
 from sam_audio_bench.nn.config import CodecConfig, TransformerConfig
@@ -63,7 +63,7 @@ def evaluations() -> Iterator[str]:
         for rows in (1, CANDIDATES):
             x, memory = (torch.randn(rows, count, config.dim, device="cuda", dtype=dtype) for count in (FRAMES, TOKENS))
             moment = torch.full((rows,), 0.5, device="cuda")
-            with torch.inference_mode(), exactly():
+            with torch.inference_mode(), deterministic_fp32():
                 spent = fastest(partial(model, x, moment, memory=memory))
                 limit = gemm(rows * FRAMES, config, dtype)
             single.setdefault(rows, spent)
@@ -127,7 +127,7 @@ def codec() -> Iterator[str]:
             ("encode", partial(model.encode, samples)), ("decode", partial(model.decode, latents, message)),
         )  # fmt: skip
         for name, call in calls:
-            with exactly():
+            with deterministic_fp32():
                 exact, wanted = fastest(call), call()
             with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=True):
                 coarse, found = fastest(call), call()

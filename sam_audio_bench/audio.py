@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 
 from sam_audio_bench.errors import MediaError
-from sam_audio_bench.files import replacing
+from sam_audio_bench.files import atomic_write
 from sam_audio_bench.types import Audio
 
 __all__ = [
@@ -208,7 +208,7 @@ def write(stem: Path, audio: Audio) -> Path:
         write_wav(wav, audio)
         flac.unlink(missing_ok=True)
         return wav
-    with replacing(flac) as temporary:
+    with atomic_write(flac) as temporary:
         if steps is None:
             temporary.write_bytes(_silence(*samples.shape, audio.rate))
         else:
@@ -233,7 +233,7 @@ def _silence(channels: int, length: int, rate: int) -> bytes:
 
 def write_wav(path: Path, audio: Audio) -> None:
     """Writes a 32-bit float WAV atomically, bit for bit."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         soundfile.write(temporary, audio.samples.float().numpy().T, audio.rate, format="WAV", subtype="FLOAT")
 
 
@@ -242,7 +242,7 @@ def write_ogg(path: Path, audio: Audio) -> None:
 
     A file that sounds the same already is left alone, since every encoding bears a random number of its own.
     """
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         samples = audio.samples.clamp(-1, 1).numpy().T
         soundfile.write(temporary, samples, audio.rate, format="OGG", subtype="VORBIS", compression_level=_LOSSY)
         if path.exists() and _sound_alike(path, temporary):

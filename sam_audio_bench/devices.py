@@ -9,7 +9,7 @@ import torch
 
 from sam_audio_bench.errors import Precondition, UsageError
 
-__all__ = ["exactly", "find_device", "gpus", "lacking", "usable_device"]
+__all__ = ["deterministic_fp32", "find_device", "gpus", "lacking", "usable_device"]
 
 
 def find_device(name: str | torch.device) -> torch.device:
@@ -45,7 +45,7 @@ def usable_device(name: str | torch.device) -> torch.device:
 
 
 @contextmanager
-def exactly() -> Iterator[None]:
+def deterministic_fp32() -> Iterator[None]:
     """Within it, float32 on a GPU is float32: convolutions do not round to TF32, which keeps ten bits.
 
     And they take the same algorithm each time. Matrix products are exact by torch's default.

@@ -22,11 +22,11 @@ from sam_audio_bench.errors import StoreError
 
 __all__ = [
     "append_lines",
+    "atomic_write",
     "dump_json",
     "load_json",
     "now",
     "read_journal",
-    "replacing",
     "safe_name",
     "sha256",
     "write_json",
@@ -66,7 +66,7 @@ def now() -> str:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yields a temporary path that takes the place of ``path`` when the block succeeds and vanishes when it fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
@@ -96,7 +96,7 @@ def dump_json(value: Any, *, indent: int | None = None) -> str:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes indented JSON atomically."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(dump_json(value, indent=1) + "\n", encoding="utf-8")
 
 

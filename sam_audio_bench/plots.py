@@ -22,7 +22,7 @@ from scipy.optimize import isotonic_regression
 from scipy.stats import rankdata
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.files import replacing
+from sam_audio_bench.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,13 +94,13 @@ class Plot:
     def save(self, folder: Path) -> list[Path]:
         """Writes ``name.svg``, ``name.png`` and ``name.csv``, each atomically, and returns their paths."""
         paths = [folder / f"{self.name}.{suffix}" for suffix in ("svg", "png", "csv")]
-        with replacing(paths[0]) as temporary:
+        with atomic_write(paths[0]) as temporary:
             temporary.write_text(self.svg(), encoding="utf-8")
-        with replacing(paths[1]) as temporary, matplotlib.style.context(["default", _STYLE]):
+        with atomic_write(paths[1]) as temporary, matplotlib.style.context(["default", _STYLE]):
             self.figure.savefig(
                 temporary, format="png", dpi=_DOTS, facecolor="white", transparent=False, metadata={"Software": None}
             )
-        with replacing(paths[2]) as temporary:
+        with atomic_write(paths[2]) as temporary:
             self.data.to_csv(temporary, index=False, lineterminator="\n")
         return paths
 

@@ -215,7 +215,7 @@ def picker_options(name: str) -> list[str]:
 
 
 def load_metrics(ids: Iterable[str], arguments: Mapping[str, Any] = {}) -> list[Metric]:
-    """One Metric per class behind the ids, in their order; each metric's ``wanted`` says which columns were asked for.
+    """One Metric per class behind the ids, in their order; its ``requested`` says which columns were asked for.
 
     ``arguments`` go to every class whose constructor names them; one that no class names raises UsageError.
     """
@@ -226,7 +226,7 @@ def load_metrics(ids: Iterable[str], arguments: Mapping[str, Any] = {}) -> list[
         accepted = {key: value for key, value in arguments.items() if key in inspect.signature(kind).parameters}
         unused -= set(accepted)
         metric: Metric = kind(**accepted)
-        metric.wanted = tuple(columns)
+        metric.requested = tuple(columns)
         loaded.append(metric)
     if unused:
         raise UsageError(f"expected metric arguments that a chosen metric knows, found {sorted(unused)}")

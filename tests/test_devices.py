@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sam_audio_bench.devices import exactly, find_device, lacking, usable_device
+from sam_audio_bench.devices import deterministic_fp32, find_device, lacking, usable_device
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.judge import load
 from sam_audio_bench.nn import SAMAudio
@@ -42,6 +42,6 @@ def test_exactly_turns_rounding_off_and_nothing_else() -> None:
         return cudnn.enabled, cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32
 
     before = flags()
-    with exactly():
+    with deterministic_fp32():
         assert flags() == (before[0], True, False, False)
     assert flags() == before

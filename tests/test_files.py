@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sam_audio_bench.errors import StoreError
-from sam_audio_bench.files import append_lines, dump_json, load_json, read_journal, replacing, safe_name, write_json
+from sam_audio_bench.files import append_lines, atomic_write, dump_json, load_json, read_journal, safe_name, write_json
 
 RESERVED = {"con", "prn", "aux", "nul", *(f"com{i}" for i in range(10)), *(f"lpt{i}" for i in range(10))}
 
@@ -53,7 +53,7 @@ def test_write_is_atomic(tmp_path: Path) -> None:
     write_json(path, {"a": 1})
 
     def tear() -> None:
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text("torn")
             raise RuntimeError("halfway")
 

@@ -50,7 +50,7 @@ def test_every_listed_metric_loads_and_has_its_column(name: str) -> None:
     metric = sab.load_metric(name)
     assert name in metric.columns
     assert name in {card.id for card in metric.cards()}
-    assert metric.wanted == (name,)
+    assert metric.requested == (name,)
 
 
 @pytest.mark.parametrize(

@@ -120,10 +120,10 @@ def _coverage(rated: Any) -> dict[str, float]:
 
 
 def _write(out: Path, name: str, rated: Any, rows: Sequence[Mapping[str, Any]], inside: Mapping[str, float]) -> None:
-    from sam_audio_bench.files import replacing
+    from sam_audio_bench.files import atomic_write
     from sam_audio_bench.judge.training.report import Evidence, data_facts, write_report
 
-    with replacing(out / "predictions.parquet") as temporary:
+    with atomic_write(out / "predictions.parquet") as temporary:
         rated.frame().to_parquet(temporary, index=False)
     facts = {"data": {"held out": data_facts(rated.examples)}}
     write_report(out, Evidence(name=name, rated=rated, agreement=rows, coverage=inside, facts=facts))

@@ -12,7 +12,7 @@ import click
 from sam_audio_bench.cli.output import note, print_json, print_records
 from sam_audio_bench.cli.words import words
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.files import replacing
+from sam_audio_bench.files import atomic_write
 
 if TYPE_CHECKING:
     from sam_audio_bench.ratings.importing import Imported, Reading
@@ -96,7 +96,7 @@ def example(out: Path, votes: bool, seed: int) -> None:
     from sam_audio_bench.ratings.example import example_ratings, example_votes
 
     frame = example_votes(seed) if votes else example_ratings(seed)
-    with replacing(out) as temporary:
+    with atomic_write(out) as temporary:
         frame.to_csv(temporary, index=False, lineterminator="\n")
     click.echo(f"{len(frame)} rows in {out}")
     click.echo(f"Next: sabench ratings import {out} --out ratings.parquet")

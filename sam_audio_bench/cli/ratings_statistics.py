@@ -12,7 +12,7 @@ import click
 from sam_audio_bench.cli.output import note, print_json, print_records
 from sam_audio_bench.cli.words import words
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.files import replacing
+from sam_audio_bench.files import atomic_write
 from sam_audio_bench.ratings.numbers import number, with_interval
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def agreement(
     rows = agreement_rows(ratings, by=by, axis=axis, resamples=resamples, seed=seed)
     opinions = opinion_rows(ratings, by=by, axis=axis)
     if mos is not None:
-        with replacing(mos) as temporary:
+        with atomic_write(mos) as temporary:
             stimulus_opinions(ratings, axis).to_csv(temporary, index=False, lineterminator="\n")
     if as_json:
         print_json({"rows": rows, "opinions": opinions})

@@ -22,7 +22,7 @@ from scipy.signal.windows import hann
 
 from sam_audio_bench import audio
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.files import replacing
+from sam_audio_bench.files import atomic_write
 from sam_audio_bench.judge.scores import AXES, JudgeScores
 from sam_audio_bench.types import Audio, Span
 
@@ -121,7 +121,7 @@ def write_explanation(explanation: Explanation, path: Path) -> None:
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a prompt in any script
         figure = draw(explanation)
         try:
-            with replacing(path) as temporary:
+            with atomic_write(path) as temporary:
                 figure.savefig(temporary, format="png", dpi=_DOTS, metadata={"Software": None})
         except OSError as error:
             raise UsageError(f"expected a place that can be written at {path}, found: {error}") from error

@@ -61,9 +61,9 @@ class SAMAudioJudge(LearnedMetric):
         self._last: tuple[Query, Any] | None = None
 
     @property
-    def parameters_used(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
         """What changes the values, for ``run.json``."""
-        return {**super().parameters_used, "parity": self.parity}
+        return {**super().options, "parity": self.parity}
 
     def asks(self, item: Item) -> bool:
         """Items with a text: the released judge hears nothing else of a prompt."""

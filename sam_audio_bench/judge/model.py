@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sam_audio_bench.audio import resample, to_mono
-from sam_audio_bench.devices import exactly, usable_device
+from sam_audio_bench.devices import deterministic_fp32, usable_device
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.judge.config import JudgeConfig
 from sam_audio_bench.judge.network import SPAN_STATES, JudgeNetwork
@@ -100,7 +100,7 @@ class SAJ(JudgeNetwork):
 
     def ask(self, mixture: Audio, text: str, *, spans: Sequence[Span] = (), video: Tensor | None = None) -> Asked:
         """A query, heard and read once, to which any number of answers can be rated; arguments as in `score`."""
-        with torch.inference_mode(), exactly():
+        with torch.inference_mode(), deterministic_fp32():
             values, _ = self.batch([mixture])
             gain = self.level(values)
             states = self.hear(values * gain)
@@ -160,7 +160,7 @@ class SAJ(JudgeNetwork):
             raise UsageError(f"expected a text and at least one answer for each mixture, found {found}")
         if self.parity == "exact":
             return [self.score(*query) for query in zip(mixtures, targets, texts, strict=True)]
-        with torch.inference_mode(), exactly():
+        with torch.inference_mode(), deterministic_fp32():
             waves = [self._wave(mixture) for mixture in mixtures]
             hop, padded = self.processor.hop, nn.utils.rnn.pad_sequence(waves, batch_first=True)
             rows = [row[: frame_count(len(wave), hop) * hop] for row, wave in zip(padded, waves, strict=True)]
@@ -214,7 +214,7 @@ class Asked:
     def rate(self, target: Audio) -> JudgeScores:
         """Scores of one answer; raises UsageError as `SAJ.score`."""
         judge = self.judge
-        with torch.inference_mode(), exactly():
+        with torch.inference_mode(), deterministic_fp32():
             values, mask = judge.batch([target])
             hop, frames = judge.processor.hop, self.heard.shape[1]
             if frame_count(values.shape[-1], hop) != frames:

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from sam_audio_bench.errors import Precondition
-from sam_audio_bench.files import replacing, write_json
+from sam_audio_bench.files import atomic_write, write_json
 from sam_audio_bench.judge.config import JudgeConfig
 from sam_audio_bench.judge.model import SAJ
 from sam_audio_bench.nn.tiny import randomise, write_tokenizer
@@ -54,7 +54,7 @@ def write_tiny_judge(folder: Path, seed: int = 0) -> Path:
     tensors["std"] = tensors["std"].abs() + 0.8
     try:
         write_json(folder / "config.json", CONFIG)
-        with replacing(folder / "model.safetensors") as temporary:
+        with atomic_write(folder / "model.safetensors") as temporary:
             save_file(tensors, temporary)
         write_tokenizer(folder, "<s> $A </s>")
     except OSError as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.files import dump_json, replacing
+from sam_audio_bench.files import atomic_write, dump_json
 from sam_audio_bench.leaderboard.labels import line_name, number, task_label
 from sam_audio_bench.tasks import TASKS
 
@@ -70,7 +70,7 @@ def write_hub_files(folder: Path, header: Mapping[str, Any]) -> list[Path]:
     block, old = card_block(header), re.compile(f"{re.escape(_BEGIN)}.*?{re.escape(_END)}\n?", re.DOTALL)
     text = old.sub(lambda _: block, text) if old.search(text) else f"{text.rstrip()}\n\n{block}".lstrip()
     for path, content in ((results, evaluation_results(header)), (readme, text)):
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(content, encoding="utf-8")
     return [results, readme]
 

@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
-from sam_audio_bench.files import dump_json, replacing, sha256
+from sam_audio_bench.files import atomic_write, dump_json, sha256
 from sam_audio_bench.leaderboard import reading
 from sam_audio_bench.leaderboard.submission import HEADER, Submission
 
@@ -138,7 +138,7 @@ def append(root: Path, submissions: Sequence[Submission], *, event: str, reason:
             }
         )
     kept = path.read_text(encoding="utf-8").removesuffix("\n") + "\n" if first else ""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(kept + "".join(dump_json(entry) + "\n" for entry in entries[first:]), encoding="utf-8")
         try:
             problems = chain_problems(reading.load_lines(temporary))

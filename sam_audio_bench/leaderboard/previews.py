@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sam_audio_bench import audio
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.files import replacing, safe_name, write_json
+from sam_audio_bench.files import atomic_write, safe_name, write_json
 from sam_audio_bench.leaderboard.labels import BASELINES, task_label
 from sam_audio_bench.leaderboard.listening import ITEM, LISTEN, read_preview
 from sam_audio_bench.leaderboard.pictures import png, spectrogram
@@ -172,5 +172,5 @@ def _over_time(judge: SAJ | None, item: Item, answer: Audio) -> dict[str, Any] |
 
 
 def _write(path: Path, content: bytes) -> None:
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(content)

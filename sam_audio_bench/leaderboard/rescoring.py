@@ -19,7 +19,7 @@ from sam_audio_bench.leaderboard.submission import HEADER, Submission, answer_fi
 from sam_audio_bench.metrics.base import Metric
 from sam_audio_bench.metrics.catalogue import CARDS
 from sam_audio_bench.run.check import check
-from sam_audio_bench.run.plan import obstacle
+from sam_audio_bench.run.plan import unavailable_reason
 from sam_audio_bench.run.scoring import loaded, scored
 from sam_audio_bench.run.store import PARTS
 from sam_audio_bench.tasks import TaskData
@@ -101,7 +101,7 @@ def _metrics(submission: Submission, task: Mapping[str, Any], data: TaskData, fo
             options = registry.metric_options([name])
             chosen = {key: value for key, value in record.parameters.items() if key in options}
             (metric,) = registry.load_metrics([name], chosen)
-            reason = obstacle(metric, data)
+            reason = unavailable_reason(metric, data)
         except UsageError as error:
             found.problems.append((name, f"expected parameters of the metric in {HEADER}, found others: {error}"))
             continue
@@ -163,7 +163,7 @@ def _compare(
         stated = {row["metric"]: (row["value"], row["status"]) for row in own.to_dict("records")}
         for metric in metrics:
             row = scored(metric, item, answer, {})
-            if asked := set(row) ^ (set(metric.wanted) & set(stated)):
+            if asked := set(row) ^ (set(metric.requested) & set(stated)):
                 yield f"expected {' and '.join(sorted(asked))} to be asked or not as the metric does, found otherwise"
             for column in sorted(set(row) & set(stated)):
                 problem = _difference(column, stated[column], (row[column].value, row[column].status), found)

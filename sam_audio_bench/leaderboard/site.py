@@ -26,7 +26,7 @@ from typing import Any
 import jinja2
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.files import dump_json, replacing, safe_name
+from sam_audio_bench.files import atomic_write, dump_json, safe_name
 from sam_audio_bench.leaderboard import reading
 from sam_audio_bench.leaderboard.board import Board, read_board
 from sam_audio_bench.leaderboard.listening import LISTEN
@@ -60,7 +60,7 @@ def build(root: Path, out: Path | None = None) -> list[Path]:
     _check_place(goal)
     pages = dict(_pages(root, read_board(root)))
     for name, text in pages.items():
-        with replacing(goal / name) as temporary:
+        with atomic_write(goal / name) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="\n")
     listen = root / "site" / LISTEN
     if goal != root / "site" and listen.is_dir():

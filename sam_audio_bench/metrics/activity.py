@@ -36,7 +36,7 @@ class SpanOverlap(Metric):
         self.threshold = float(threshold)
 
     @property
-    def parameters_used(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
         """What changes the values, for ``run.json``."""
         return {"threshold": self.threshold}
 

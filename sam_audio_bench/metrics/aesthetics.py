@@ -72,9 +72,9 @@ class Aesthetics(LearnedMetric):
         return super().missing()
 
     @property
-    def parameters_used(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
         """What changes the values, for ``run.json``."""
-        return {**super().parameters_used, "window_seconds": WINDOW_SECONDS}
+        return {**super().options, "window_seconds": WINDOW_SECONDS}
 
     def load(self, model: ModelFolder, device: torch.device) -> _Predictor:
         """The network with its scaling of each axis."""

@@ -39,7 +39,7 @@ class Metric(torchmetrics.Metric, ABC):
     """
 
     columns: ClassVar[tuple[str, ...]]
-    wanted: tuple[str, ...]  # the columns that a run asked for
+    requested: tuple[str, ...]  # the columns that a run asked for
     full_state_update = False
     index: list[Tensor]
     values: list[Tensor]
@@ -47,7 +47,7 @@ class Metric(torchmetrics.Metric, ABC):
 
     def __init__(self) -> None:
         super().__init__()
-        self.wanted = self.columns
+        self.requested = self.columns
         for state in ("index", "values", "statuses"):
             self.add_state(state, default=[], dist_reduce_fx="cat")
 
@@ -65,7 +65,7 @@ class Metric(torchmetrics.Metric, ABC):
         return None
 
     @property
-    def parameters_used(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
         """What changes the values, for ``run.json``."""
         return {}
 
@@ -98,7 +98,7 @@ class StereoMetric(Metric):
         self.stereo = stereo
 
     @property
-    def parameters_used(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
         """What changes the values, for ``run.json``."""
         return {"stereo": self.stereo}
 

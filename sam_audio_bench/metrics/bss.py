@@ -58,9 +58,9 @@ class _Sources(ReferenceMetric):
         self.backend = backend
 
     @property
-    def parameters_used(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
         """What changes the values, for ``run.json``."""
-        return {**super().parameters_used, "backend": self.backend}
+        return {**super().options, "backend": self.backend}
 
     def shortest(self, channels: int) -> int:
         """Enough samples to tell the filters of all references apart."""
@@ -110,9 +110,9 @@ class _Images(ReferenceMetric):
         self.tail = tail
 
     @property
-    def parameters_used(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
         """What changes the values, for ``run.json``."""
-        return {**super().parameters_used, "tail": self.tail}
+        return {**super().options, "tail": self.tail}
 
 
 class BSSImagesSDR(_Images):

@@ -91,10 +91,10 @@ class Clap(LearnedMetric):
         self.hop = clap_hop
 
     @property
-    def parameters_used(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
         """What changes the values, for ``run.json``."""
         own = {"window_seconds": WINDOW_SECONDS, "hop_seconds": float(self.hop), "padding": PADDING}
-        return {**super().parameters_used, **own}
+        return {**super().options, **own}
 
     def asks(self, item: Item) -> bool:
         """Only items with a text have something to compare."""

@@ -21,7 +21,7 @@ import torch
 
 from sam_audio_bench import audio
 from sam_audio_bench.errors import MediaError
-from sam_audio_bench.files import replacing
+from sam_audio_bench.files import atomic_write
 from sam_audio_bench.metrics.catalogue import columns_of
 from sam_audio_bench.metrics.weights import LearnedMetric, ModelFolder, Source
 from sam_audio_bench.types import Audio, Item, Prompt
@@ -110,7 +110,7 @@ def masked_video(video: Path, mask: Path, out: Path) -> None:
 
     keep = read_mask(mask)
     count, size = 0, tuple(keep.shape[1:])
-    with replacing(out) as temporary, av.open(str(temporary), "w", format="mp4") as target:
+    with atomic_write(out) as temporary, av.open(str(temporary), "w", format="mp4") as target:
         stream = target.add_stream("libx264", options={"crf": "10"})
         stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
         stream.codec_context.time_base = _CLOCK

@@ -64,7 +64,7 @@ class ReferenceMetric(StereoMetric):
         if len(references) < self.sources:
             return (None,) * len(self.columns)
         systems = [[answer.target, answer.residual][: self.sources]]
-        improving = not set(self.wanted).isdisjoint(self.columns[1::2])
+        improving = not set(self.requested).isdisjoint(self.columns[1::2])
         if improving:
             systems.append([item.query.mixture] * self.sources)
         scores = self._rate(references, systems)

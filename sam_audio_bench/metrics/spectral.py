@@ -73,9 +73,9 @@ class MRSTFT(_SpectralMetric):
         self.level = level
 
     @property
-    def parameters_used(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
         """What changes the values, for ``run.json``."""
-        return {**super().parameters_used, "level": self.level}
+        return {**super().options, "level": self.level}
 
     def _rate(self, reference: Audio, estimate: Audio, mixture: Audio) -> Score:
         status = classify(reference.samples, estimate.samples)

@@ -50,7 +50,7 @@ class SpeechMetric(Metric):
         return None if absent is None else f"{absent} is not installed: pip install 'sam-audio-bench[speech]'"
 
     @property
-    def parameters_used(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
         """What changes the values, for ``run.json``: the library's version."""
         try:
             return {self.library: version(self.library)}
@@ -161,7 +161,9 @@ class STOI(SpeechMetric):
         """``stoi`` and ``estoi``, each only if it is wanted."""
         peak = np.abs(reference).max()
         return [
-            self._stoi(reference / peak, estimate / peak, extended=column == "estoi") if column in self.wanted else None
+            self._stoi(reference / peak, estimate / peak, extended=column == "estoi")
+            if column in self.requested
+            else None
             for column in self.columns
         ]
 

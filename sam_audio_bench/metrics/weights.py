@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import torch
 
 from sam_audio_bench.audio import resample
-from sam_audio_bench.devices import exactly, find_device, lacking
+from sam_audio_bench.devices import deterministic_fp32, find_device, lacking
 from sam_audio_bench.errors import BenchError, Precondition, StoreError
 from sam_audio_bench.files import load_json
 from sam_audio_bench.metrics.base import Row, StereoMetric
@@ -186,14 +186,14 @@ class LearnedMetric(StereoMetric):
         return self._sha256
 
     @property
-    def parameters_used(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
         """What changes the values; the weights' digest is among them, so that other weights are scored anew."""
         found = None if self.missing() else self._model()
         return {
             "model": found.model if found else self.source.repository,
             "revision": found.revision if found else None,
             "weights_sha256": self.weights_sha256,
-            **super().parameters_used,
+            **super().options,
         }
 
     def _model(self) -> ModelFolder:
@@ -216,7 +216,7 @@ class LearnedMetric(StereoMetric):
             return self._all(Status.SILENT_ESTIMATE)
         if self._network is None:
             self._network = self._loaded()
-        with torch.inference_mode(), exactly():
+        with torch.inference_mode(), deterministic_fp32():
             values = [
                 self.measure(self._network, resample(Audio(channel[None], target.rate), self.rate), item)
                 for channel in sounding

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sam_audio_bench.errors import Precondition
-from sam_audio_bench.files import replacing, write_json
+from sam_audio_bench.files import atomic_write, write_json
 from sam_audio_bench.nn.config import SAMAudioConfig
 
 __all__ = ["CONFIG", "TEXT_CONFIG", "VISION_CONFIG", "randomise", "write_tiny", "write_tokenizer"]
@@ -84,7 +84,7 @@ def write_tiny(folder: Path, seed: int = 0) -> Path:
         text: Any = transformers.T5EncoderModel(transformers.T5Config(**TEXT_CONFIG))
     tensors = randomise(model, generator)
     tensors |= {f"text_encoder.model.{name}": value for name, value in randomise(text, generator).items()}
-    with replacing(folder / "checkpoint.pt") as temporary:
+    with atomic_write(folder / "checkpoint.pt") as temporary:
         torch.save(tensors, temporary)
     write_tokenizer(folder)
     return folder
@@ -126,7 +126,7 @@ def write_tokenizer(folder: Path, template: str = "$A </s>") -> None:
     tokenizer.post_processor = processors.TemplateProcessing(
         single=template, special_tokens=[(mark, symbols.index(mark)) for mark in ("<s>", "</s>")]
     )
-    with replacing(folder / "tokenizer.json") as temporary:
+    with atomic_write(folder / "tokenizer.json") as temporary:
         tokenizer.save(str(temporary))
     write_json(
         folder / "tokenizer_config.json",

@@ -13,7 +13,7 @@ import jinja2
 import markupsafe
 
 from sam_audio_bench import __version__
-from sam_audio_bench.files import replacing
+from sam_audio_bench.files import atomic_write
 from sam_audio_bench.ratings.agreement import STATISTICS
 from sam_audio_bench.ratings.numbers import number, with_interval
 from sam_audio_bench.ratings.preference import Preference, preference_texts
@@ -64,7 +64,7 @@ def write_report(
     environment.tests["illustration"] = lambda content: isinstance(content, Illustration)
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     page = template.render(title=title, facts=facts, notes=notes, sections=sections, version=__version__)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 

@@ -14,7 +14,7 @@ import pyarrow
 import pyarrow.parquet
 
 from sam_audio_bench.errors import StoreError, UsageError
-from sam_audio_bench.files import dump_json, replacing
+from sam_audio_bench.files import atomic_write, dump_json
 from sam_audio_bench.ratings.media import MEDIA_COLUMNS, moved_in, moved_out
 
 __all__ = [
@@ -96,7 +96,7 @@ class Ratings:
             "history": [dict(entry) for entry in self.history],
         }
         table = table.replace_schema_metadata({_KEY: dump_json(facts).encode()})
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             pyarrow.parquet.write_table(table, temporary)
 
     @classmethod

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sam_audio_bench.errors import StoreError, UsageError
-from sam_audio_bench.files import replacing
+from sam_audio_bench.files import atomic_write
 from sam_audio_bench.run.header import closing
 from sam_audio_bench.run.plan import shard_suffix
 from sam_audio_bench.run.results import find_runs
@@ -111,7 +111,7 @@ def _take(merged: RunFolder, shard: RunFolder) -> None:
 
 def _link(source: Path, destination: Path) -> None:
     """A hard link where the file system has them, a copy elsewhere."""
-    with replacing(destination) as temporary:
+    with atomic_write(destination) as temporary:
         try:
             os.link(source, temporary)
         except OSError:

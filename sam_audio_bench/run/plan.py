@@ -22,7 +22,7 @@ from sam_audio_bench.separators.pickers import AUTO
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import AnySeparator, NamedSeparator, OracleSeparator
 
-__all__ = ["BASELINE", "Job", "Plan", "Settings", "describe", "make_plan", "obstacle", "shard_suffix"]
+__all__ = ["BASELINE", "Job", "Plan", "Settings", "describe", "make_plan", "shard_suffix", "unavailable_reason"]
 
 BASELINE = "mixture"
 OVERWRITE = ("only-missing", "always", "never")
@@ -82,7 +82,7 @@ class Job:
     @property
     def columns(self) -> tuple[str, ...]:
         """Metric ids of this job's scores."""
-        return tuple(column for metric in self.metrics for column in metric.wanted)
+        return tuple(column for metric in self.metrics for column in metric.requested)
 
     @property
     def stale(self) -> list[str]:
@@ -157,8 +157,8 @@ def make_plan(
         (task.task, column): reason
         for metric in loaded
         for task in data
-        for column in metric.wanted
-        if column in asked[task.task] and (reason := obstacle(metric, task))
+        for column in metric.requested
+        if column in asked[task.task] and (reason := unavailable_reason(metric, task))
     }
     if len(unavailable) == sum(map(len, asked.values())):
         raise Precondition(
@@ -193,7 +193,7 @@ def _load_metrics(ids: Iterable[str], settings: Settings, arguments: Mapping[str
 
 
 def _asked(loaded: Sequence[Metric], names: Sequence[str]) -> list[Metric]:
-    return [metric for metric in loaded if set(metric.wanted) <= set(names)]
+    return [metric for metric in loaded if set(metric.requested) <= set(names)]
 
 
 def _load_separators(
@@ -213,9 +213,9 @@ def _load_separators(
     return list(found.values())
 
 
-def obstacle(metric: Metric, task: TaskData) -> str | None:
+def unavailable_reason(metric: Metric, task: TaskData) -> str | None:
     """Why a metric cannot run on a task: something that the machine or the data lack."""
-    needs = frozenset[str]().union(*(card.needs for card in metric.cards() if card.id in metric.wanted))
+    needs = frozenset[str]().union(*(card.needs for card in metric.cards() if card.id in metric.requested))
     lacking = sorted(needs - task.provides)
     return metric.missing() or (f"no {' and no '.join(lacking)} there" if lacking else None)
 
@@ -234,7 +234,7 @@ def _job(
         separator=separator,
         data=data,
         chosen=chosen,
-        metrics=tuple(metric for metric in metrics if obstacle(metric, data) is None),
+        metrics=tuple(metric for metric in metrics if unavailable_reason(metric, data) is None),
         folder=RunFolder.open(path),
         fingerprints={item: _fingerprint(separator, data, item, settings, reranking) for item in chosen.ids},
         reranking=reranking,

@@ -12,7 +12,7 @@ from sam_audio_bench.errors import Precondition
 from sam_audio_bench.metrics.base import Metric
 from sam_audio_bench.run.data import recorded_data
 from sam_audio_bench.run.header import closing
-from sam_audio_bench.run.plan import obstacle
+from sam_audio_bench.run.plan import unavailable_reason
 from sam_audio_bench.run.progress import Progress
 from sam_audio_bench.run.provenance import peak_memory_mib
 from sam_audio_bench.run.results import Results, find_runs
@@ -60,10 +60,10 @@ def _prepare(
     data = recorded_data([folder])
     loaded = _load(folder, wanted, arguments)
     for metric in loaded:
-        reason = obstacle(metric, data)
+        reason = unavailable_reason(metric, data)
         if reason:
             raise Precondition(
-                f"expected {', '.join(metric.wanted)} to run on {data.task}, found an obstacle: {reason}"
+                f"expected {', '.join(metric.requested)} to run on {data.task}, found an obstacle: {reason}"
             )
     return folder, data, loaded
 

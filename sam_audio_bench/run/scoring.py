@@ -30,8 +30,8 @@ class Scores:
 def signatures(metric: Metric) -> dict[str, str]:
     """For each wanted column, its version, parameters and weights: what makes two scores comparable."""
     versions = {card.id: card.version for card in metric.cards()}
-    common = {**metric.parameters_used, "weights": getattr(metric, "weights_sha256", None)}
-    return {column: dump_json({"version": versions[column], **common}) for column in metric.wanted}
+    common = {**metric.options, "weights": getattr(metric, "weights_sha256", None)}
+    return {column: dump_json({"version": versions[column], **common}) for column in metric.requested}
 
 
 def outdated(folder: RunFolder, metrics: Iterable[Metric], item: str) -> list[Metric]:
@@ -45,13 +45,13 @@ def metric_records(metrics: Iterable[Metric], known: Iterable[Mapping[str, Any]]
     records = {record["id"]: dict(record) for record in known}
     for metric in metrics:
         for card in metric.cards():
-            if card.id in metric.wanted:
+            if card.id in metric.requested:
                 records[card.id] = {
                     "id": card.id,
                     "version": card.version,
                     "unit": card.unit,
                     "higher_is_better": card.higher_is_better,
-                    "parameters": metric.parameters_used,
+                    "parameters": metric.options,
                     "weights_sha256": getattr(metric, "weights_sha256", None),
                 }
     return list(records.values())
@@ -70,7 +70,7 @@ class Scorer:
     @property
     def columns(self) -> list[str]:
         """Metric ids of the rows."""
-        return [column for metric in self.metrics for column in metric.wanted]
+        return [column for metric in self.metrics for column in metric.requested]
 
     def answered(self, identifier: str) -> bool:
         """Whether an item has a stored answer."""
@@ -170,8 +170,8 @@ def scored(metric: Metric, item: Item, answer: Separation, errors: dict[str, str
         raise
     except Exception as error:
         row = dict.fromkeys(metric.columns, Score(None, Status.ERROR))
-        errors |= dict.fromkeys(metric.wanted, f"{type(error).__name__}: {error}")
-    return {column: score for column in metric.wanted if (score := row[column]) is not None}
+        errors |= dict.fromkeys(metric.requested, f"{type(error).__name__}: {error}")
+    return {column: score for column in metric.requested if (score := row[column]) is not None}
 
 
 @dataclass

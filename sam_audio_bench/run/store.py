@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from pyarrow import parquet
 
 from sam_audio_bench.errors import Precondition, StoreError
-from sam_audio_bench.files import append_lines, load_json, read_journal, replacing, safe_name, write_json
+from sam_audio_bench.files import append_lines, atomic_write, load_json, read_journal, safe_name, write_json
 from sam_audio_bench.types import Result, Status
 
 __all__ = [
@@ -143,9 +143,9 @@ class RunFolder:
                 (self.path / "audio" / name).unlink(missing_ok=True)
         self.items = {item: record for item, record in self.items.items() if item not in dropped}
         self.scores = {key: row for key, row in self.scores.items() if key[0] not in dropped}
-        with replacing(self.path / "items.jsonl") as temporary:
+        with atomic_write(self.path / "items.jsonl") as temporary:
             append_lines(temporary, self.items.values())
-        with replacing(self.path / "scores.jsonl") as temporary:
+        with atomic_write(self.path / "scores.jsonl") as temporary:
             append_lines(temporary, self.scores.values())
         (self.path / "scores.parquet").unlink(missing_ok=True)
 
@@ -192,7 +192,7 @@ class RunFolder:
                              rank.get(row["metric"], last), row["metric"]),
         )  # fmt: skip
         self.scores = {_key(row): row for row in rows}
-        with replacing(self.path / "scores.parquet") as temporary:
+        with atomic_write(self.path / "scores.parquet") as temporary:
             table = pyarrow.Table.from_pandas(self.frame(), schema=SCORE_TYPES, preserve_index=False)
             parquet.write_table(table, temporary)
         (self.path / "scores.jsonl").unlink(missing_ok=True)

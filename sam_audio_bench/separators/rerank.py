@@ -149,7 +149,7 @@ class _MetricPicker:
     def settings(self) -> Mapping[str, Any]:
         """The metric's parameters, without where its weights came from."""
         places = {"model", "revision", "weights_sha256"}
-        return {key: value for key, value in self.metric.parameters_used.items() if key not in places}
+        return {key: value for key, value in self.metric.options.items() if key not in places}
 
     @property
     def weights_sha256(self) -> Mapping[str, str | None]:

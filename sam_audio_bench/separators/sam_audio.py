@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sam_audio_bench.audio import resample
-from sam_audio_bench.devices import exactly, usable_device
+from sam_audio_bench.devices import deterministic_fp32, usable_device
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.nn import flow
 from sam_audio_bench.nn.hub import find_separator
@@ -151,7 +151,7 @@ class SAMAudioSeparator:
         """
         begun = time.perf_counter()
         model = self._loaded()
-        with torch.inference_mode(), exactly():
+        with torch.inference_mode(), deterministic_fp32():
             clips = self._reader(model).read(queries)
             if self.offload:
                 model.release_encoders()

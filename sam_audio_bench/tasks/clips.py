@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_audio_bench.errors import Precondition
-from sam_audio_bench.files import replacing, safe_name, sha256
+from sam_audio_bench.files import atomic_write, safe_name, sha256
 from sam_audio_bench.tasks.folders import cache_folder
 
 __all__ = ["COLOURS", "FRAME_RATE", "SIZE", "Scene", "clip", "loudness", "render", "scene"]
@@ -126,10 +126,10 @@ def scene(name: str, levels: NDArray[np.uint8]) -> Scene:
 
 def render(drawn: Scene, video: Path, mask: Path) -> None:
     """Writes the video (H.264) and the mask of the first object (npz, ``video_masklet`` bool [F, H, W]), atomically."""
-    with replacing(mask) as temporary, temporary.open("wb") as file:
+    with atomic_write(mask) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, video_masklet=drawn.objects[0])
     options = {"crf": "18", "preset": "veryfast", "threads": "1"}  # one thread: the same bytes on every run
-    with replacing(video) as temporary, av.open(str(temporary), "w", format="mp4") as container:
+    with atomic_write(video) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(FRAME_RATE), options=options)
         stream.width = stream.height = SIZE
         stream.pix_fmt = "yuv420p"

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from sam_audio_bench import audio
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.files import replacing
+from sam_audio_bench.files import atomic_write
 from sam_audio_bench.types import Audio, Item, Prompt, Span
 from sam_audio_bench.video import frame_times, mask_frames, matching_mask, read_mask, stream_frames
 
@@ -74,7 +74,7 @@ def contact_sheet(item: Item, path: Path, *, title: str, frames: int = 8) -> Non
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a prompt in any script
         figure = draw(item, title=title, frames=frames)
         try:
-            with replacing(path) as temporary:
+            with atomic_write(path) as temporary:
                 figure.savefig(temporary, format="png", dpi=_DOTS, metadata={"Software": None})
         except OSError as error:
             raise UsageError(f"expected a place that can be written at {path}, found: {error}") from error

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sam_audio_bench.errors import MediaError
-from sam_audio_bench.files import replacing
+from sam_audio_bench.files import atomic_write
 from sam_audio_bench.video import check_packet, opened_video
 
 __all__ = ["count_frames", "cut_frames", "has_frames"]
@@ -36,7 +36,7 @@ def cut_frames(path: Path, start: float, end: float, clip: Path) -> None:
     """
     import av
 
-    with replacing(clip) as temporary, av.open(str(temporary), "w", format="mp4") as written:
+    with atomic_write(clip) as temporary, av.open(str(temporary), "w", format="mp4") as written:
         output: Any = None
         for time, frame, stream in _part(path, start, end):
             output = output or _like(written, stream)

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from sam_audio_bench.errors import MediaError, Precondition, UsageError
-from sam_audio_bench.files import replacing
+from sam_audio_bench.files import atomic_write
 from sam_audio_bench.tasks.annotations import (
     MUSDB,
     Annotation,
@@ -218,7 +218,7 @@ def mask_file(found: Official, row: Annotation) -> Path:
         if not path.is_file():
             lacking = {other.row for other in found.rows.values() if not _there(folder, other)}
             for number, content in read_masks(found.table, lacking):
-                with replacing(folder / f"{number:04d}.npz") as temporary:
+                with atomic_write(folder / f"{number:04d}.npz") as temporary:
                     temporary.write_bytes(content)
     if not path.is_file():
         raise MediaError(f"expected a mask in row {row.row + 1} of {found.table.files[0]}, found none")

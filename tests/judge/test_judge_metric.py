@@ -133,7 +133,7 @@ def test_channels(tiny_folder: Path, metric: SAMAudioJudge, noise: Noise) -> Non
 
 def test_parameters(tiny_folder: Path, metric: SAMAudioJudge) -> None:
     digest = hashlib.sha256((tiny_folder / "model.safetensors").read_bytes()).hexdigest()
-    used = metric.parameters_used
+    used = metric.options
     assert (used["weights_sha256"], used["parity"], used["model"]) == (digest, "exact", "local")
     with pytest.raises(UsageError, match="parity to be one of exact, upstream"):
         SAMAudioJudge(parity="neither")

@@ -97,7 +97,7 @@ def test_nothing_is_left_when_the_log_cannot_be_written(
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize("name", ["copyfile", "rename", "replacing"])
+@pytest.mark.parametrize("name", ["copyfile", "rename", "atomic_write"])
 def test_nothing_is_left_when_any_step_is_interrupted(
     runs: Path, pristine_board: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -120,7 +120,7 @@ def test_nothing_is_left_when_any_step_is_interrupted(
             raise KeyboardInterrupt
         return moving(*_, **__)
 
-    place = {"copyfile": submitting.shutil, "rename": Path, "replacing": log}[name]
+    place = {"copyfile": submitting.shutil, "rename": Path, "atomic_write": log}[name]
     moving = getattr(place, name)
     monkeypatch.setattr(place, name, stop)
     with pytest.raises(KeyboardInterrupt):

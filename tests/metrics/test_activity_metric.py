@@ -85,7 +85,7 @@ def test_rows_do_not_depend_on_the_batch() -> None:
 
 
 def test_threshold_is_recorded() -> None:
-    assert SpanOverlap(threshold=-20).parameters_used == {"threshold": -20.0}
+    assert SpanOverlap(threshold=-20).options == {"threshold": -20.0}
 
 
 def test_the_true_target_beats_the_mixture() -> None:

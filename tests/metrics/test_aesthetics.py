@@ -142,7 +142,7 @@ def test_statuses_and_identity(metric: Aesthetics, package: Any, tmp_path: Path)
     other = Aesthetics(path=str(write_model(tmp_path, package, seed=1)), device="cpu")
     assert other.weights_sha256 != metric.weights_sha256
     assert metric.missing() is None
-    assert metric.parameters_used["weights_sha256"] == metric.weights_sha256
+    assert metric.options["weights_sha256"] == metric.weights_sha256
 
 
 @needs_package
@@ -160,7 +160,7 @@ def test_weights_of_another_shape_are_refused(folder: Path, tmp_path: Path) -> N
 def test_one_class_gives_the_columns_that_are_asked() -> None:
     (metric,) = load_metrics(["aes_pq", "aes_ce"])
     assert metric.columns == ("aes_ce", "aes_cu", "aes_pc", "aes_pq")
-    assert metric.wanted == ("aes_pq", "aes_ce")
+    assert metric.requested == ("aes_pq", "aes_ce")
     better = {card.id: card.higher_is_better for card in metric.cards()}
     assert better == {"aes_ce": True, "aes_cu": True, "aes_pc": False, "aes_pq": True}
 

@@ -177,10 +177,10 @@ def test_statuses(clap: Clap) -> None:
 def test_other_weights_are_another_metric(clap: Clap, tmp_path: Path) -> None:
     other = Clap(path=str(write_clap(tmp_path / "other", seed=1)), device="cpu")
     assert other.weights_sha256 != clap.weights_sha256
-    assert other.parameters_used != clap.parameters_used
+    assert other.options != clap.options
     assert value(other, noise(1)) != value(clap, noise(1))
     same = Clap(path=str(write_clap(tmp_path / "same")), device="cpu")
-    assert same.parameters_used == clap.parameters_used
+    assert same.options == clap.options
 
 
 def test_a_model_with_fusion(tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_hop_is_checked(hop: float) -> None:
 
 def test_registry_passes_the_options(folder: Path) -> None:
     metric = load_metric("clap", path=str(folder), clap_hop=10, device="cpu")
-    assert metric.parameters_used["hop_seconds"] == 10.0
+    assert metric.options["hop_seconds"] == 10.0
     with pytest.raises(UsageError, match="expected metric arguments that a chosen metric knows, found"):
         load_metric("clap", pth="x")
 

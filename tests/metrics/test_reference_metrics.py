@@ -176,7 +176,7 @@ def test_the_mir_eval_backend_agrees(kind: type[BSSSources], stereo: str) -> Non
             assert native[column] == theirs[column] == Score(None, Status.PERFECT)
         else:
             assert value(native, column) == pytest.approx(value(theirs, column), abs=1e-6)
-    assert kind(backend="mir_eval").parameters_used == {"stereo": "joint", "backend": "mir_eval"}
+    assert kind(backend="mir_eval").options == {"stereo": "joint", "backend": "mir_eval"}
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -245,7 +245,7 @@ def test_a_score_does_not_depend_on_its_neighbours() -> None:
 
 def test_the_mixture_is_not_scored_when_no_improvement_is_wanted() -> None:
     metric = SNR()
-    metric.wanted = ("snr",)
+    metric.requested = ("snr",)
     row: tuple[Score | None, ...] = metric.score([item(target, other)], [answer(target)])[0]
     assert row == (Score(math.inf, Status.PERFECT), None)
 
@@ -255,7 +255,7 @@ def test_options_that_do_not_exist_are_refused() -> None:
         BSSSources(backend="matlab")
     with pytest.raises(UsageError, match="expected tail"):
         BSSImages(tail="pad")
-    assert BSSImages(tail="keep").parameters_used == {"stereo": "joint", "tail": "keep"}
+    assert BSSImages(tail="keep").options == {"stereo": "joint", "tail": "keep"}
 
 
 def test_the_tail_policy_changes_what_is_scored() -> None:

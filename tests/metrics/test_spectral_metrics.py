@@ -78,8 +78,8 @@ def test_mrstft_stereo_policies() -> None:
 
 
 def test_parameters_are_recorded() -> None:
-    assert MRSTFT(level="full_scale").parameters_used == {"stereo": "joint", "level": "full_scale"}
-    assert LogWMSE(stereo="mono").parameters_used == {"stereo": "mono"}
+    assert MRSTFT(level="full_scale").options == {"stereo": "joint", "level": "full_scale"}
+    assert LogWMSE(stereo="mono").options == {"stereo": "mono"}
     with pytest.raises(UsageError, match="expected level to be one of reference, full_scale, found 'peak'"):
         MRSTFT(level="peak")
 

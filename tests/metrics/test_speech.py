@@ -255,8 +255,8 @@ def test_says_what_is_missing(
 
 
 def test_the_version_of_the_library_is_recorded() -> None:
-    assert Fake().parameters_used == {}
+    assert Fake().options == {}
     if PESQ().missing() is None:
         from importlib.metadata import version
 
-        assert PESQ().parameters_used == {"pesq": version("pesq")}
+        assert PESQ().options == {"pesq": version("pesq")}

@@ -171,16 +171,16 @@ def test_stereo(tmp_path: Path, stereo: str, same: float, opposite: float | None
     assert ask(metric, torch.cat([ones, -ones]))[0].value == opposite
     expected = 1.0 if stereo == "mean" else 0.25  # a silent channel has no say of its own
     assert ask(metric, torch.cat([ones, 0 * ones]))[0].value == expected
-    assert metric.parameters_used["stereo"] == stereo
+    assert metric.options["stereo"] == stereo
 
 
 def test_the_digest_of_the_weights_is_a_parameter(tmp_path: Path) -> None:
     first, second = (Level(str(write_model(tmp_path / name, name.encode())), device="cpu") for name in "ab")
     assert first.weights_sha256 == hashlib.sha256(b"a").hexdigest()
-    assert first.parameters_used["weights_sha256"] == first.weights_sha256 != second.weights_sha256
-    assert str(tmp_path) not in json.dumps(first.parameters_used)
+    assert first.options["weights_sha256"] == first.weights_sha256 != second.weights_sha256
+    assert str(tmp_path) not in json.dumps(first.options)
     absent = Level(str(tmp_path / "absent"))
-    assert (absent.weights_sha256, absent.parameters_used["model"]) == (None, "owner/toy")
+    assert (absent.weights_sha256, absent.options["model"]) == (None, "owner/toy")
     with pytest.raises(Precondition, match="expected a model"):
         ask(absent, torch.ones(1, 80))
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sam_audio_bench.errors import StoreError
-from sam_audio_bench.files import replacing
+from sam_audio_bench.files import atomic_write
 
 __all__ = ["NAME", "State", "read_state", "write_state"]
 
@@ -53,7 +53,7 @@ class State:
 
 def write_state(folder: Path, state: State) -> None:
     """Writes the state of a run, atomically and down to the disk."""
-    with replacing(folder / NAME) as temporary, temporary.open("wb") as file:
+    with atomic_write(folder / NAME) as temporary, temporary.open("wb") as file:
         torch.save(vars(state), file)
         file.flush()
         os.fsync(file.fileno())

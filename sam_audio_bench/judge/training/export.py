@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sam_audio_bench.errors import Precondition, StoreError
-from sam_audio_bench.files import replacing, write_json
+from sam_audio_bench.files import atomic_write, write_json
 from sam_audio_bench.judge.config import JudgeConfig
 from sam_audio_bench.judge.network import JudgeNetwork
 from sam_audio_bench.nn.checkpoint import open_weights
@@ -45,7 +45,7 @@ def write_judge(folder: Path, judge: JudgeNetwork, *, tensors: Mapping[str, Tens
     found = {name: value for name, value in own.items() if not (original and name.startswith("audio_codec."))}
     try:
         write_json(folder / "config.json", config_options(judge.config))
-        with replacing(folder / "model.safetensors") as temporary:
+        with atomic_write(folder / "model.safetensors") as temporary:
             save_file({name: value.clone() for name, value in {**original, **found}.items()}, temporary)
         for name in FILES[2:5]:
             if tokenizer is not None and (tokenizer / name).is_file():
@@ -97,10 +97,10 @@ def export(run: Path, folder: Path, *, half: bool = False) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         if (source / name).is_file():
-            with replacing(folder / name) as temporary:
+            with atomic_write(folder / name) as temporary:
                 shutil.copyfile(source / name, temporary)
     if half:
-        with replacing(folder / "model.safetensors") as temporary:
+        with atomic_write(folder / "model.safetensors") as temporary:
             save_file(_halved(open_weights(source)), temporary)
         SAJ.from_pretrained(folder)
         return folder

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sam_audio_bench.files import replacing, sha256
+from sam_audio_bench.files import atomic_write, sha256
 from sam_audio_bench.judge.scores import AXES
 from sam_audio_bench.judge.training.calibration import coverage, fit_knots, fit_scales, mapped
 from sam_audio_bench.judge.training.checkpoint import State
@@ -37,7 +37,7 @@ def finish(recipe: Recipe, folder: Path, ready: Ready, state: State) -> None:
     _calibrate(ready, raw, recipe.calibration)
     rated = rate_feed(ready.student, ready.held, recipe.optimizer.max_frames)
     write_judge(folder / "judge", judge, tensors=ready.start.tensors, tokenizer=ready.start.tokenizer)
-    with replacing(folder / "predictions.parquet") as temporary:
+    with atomic_write(folder / "predictions.parquet") as temporary:
         rated.frame().to_parquet(temporary, index=False)
     best = next((look for look in state.looks if look["srcc_overall"] == state.best_score), {"step": float(state.step)})
     evidence = Evidence(

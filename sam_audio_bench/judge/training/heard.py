@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sam_audio_bench.devices import exactly
+from sam_audio_bench.devices import deterministic_fp32
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.files import load_json, replacing, write_json
+from sam_audio_bench.files import atomic_write, load_json, write_json
 from sam_audio_bench.judge.training.examples import Examples
 from sam_audio_bench.judge.training.student import Student
 
@@ -137,7 +137,7 @@ def hear_mixture(ear: Ear, examples: Examples, mixture: int, answers: Sequence[i
                 f"expected {examples.clips[place]} to be as long as its mixture {examples.clips[mixture]}, "
                 f"{lengths[0]} samples in whole frames, found {length}"
             )
-    with torch.inference_mode(), exactly():
+    with torch.inference_mode(), deterministic_fp32():
         values = values.to(ear.device)
         values = values * judge.level(values[:1])
         left = judge.residual(values[:1].expand(len(answers), -1, -1), values[1:])
@@ -181,7 +181,7 @@ def _hear_chunk(folder: Path, chunk: Chunk, examples: Examples, ear: Ear) -> Non
         for part in (heard.mixture[None], heard.answers, heard.residuals):
             states += [] if part is None else list(part.to("cpu", torch.float16).numpy())
     stops = np.cumsum([len(one) for one in states]).tolist()
-    with replacing(folder / f"{chunk.name}.npy") as temporary, temporary.open("wb") as file:
+    with atomic_write(folder / f"{chunk.name}.npy") as temporary, temporary.open("wb") as file:
         np.save(file, np.concatenate(states), allow_pickle=False)
     places = list(zip([0, *stops[:-1]], stops, strict=True))
     write_json(folder / f"{chunk.name}.json", {"residuals": residuals, "places": places})
