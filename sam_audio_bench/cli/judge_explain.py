@@ -50,14 +50,14 @@ def _explanation(run: Path, item: str, place: str, device: str) -> Explanation:
     from sam_audio_bench.judge.places import find_judge
     from sam_audio_bench.run.data import recorded_data
     from sam_audio_bench.run.results import find_runs
-    from sam_audio_bench.run.store import RunFolder, failed
+    from sam_audio_bench.run.store import RunFolder
 
     (path, *others) = find_runs([run])
     if others:
         raise UsageError(f"expected one run folder, found {1 + len(others)} below {run}; name one, such as {path}")
     folder = RunFolder.open(path)
     record = folder.items.get(item)
-    if record is None or failed(record):
+    if record is None or record.failed:
         known = ", ".join(list(folder.items)[:5])
         raise UsageError(f"expected an item with an answer in {run}, found none called {item}; it has {known} …")
     query = recorded_data([folder])[item].query
@@ -67,7 +67,7 @@ def _explanation(run: Path, item: str, place: str, device: str) -> Explanation:
     checkpoint = find_judge(place)
     judge = load(checkpoint, device=device)
     return Explanation(
-        title=f"{folder.header['model']['name']} on {folder.header['task']['id']}, {item}",
+        title=f"{folder.header.model.name} on {folder.header.task.id}, {item}",
         judge=f"{Path(place).name} {checkpoint.sha256()[:8]}",
         mixture=query.mixture,
         target=target,

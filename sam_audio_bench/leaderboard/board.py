@@ -18,7 +18,8 @@ from sam_audio_bench.leaderboard import log, reading
 from sam_audio_bench.leaderboard.labels import line_name, task_label
 from sam_audio_bench.leaderboard.pinned import item_list
 from sam_audio_bench.leaderboard.ranking import Column, Place, rank
-from sam_audio_bench.leaderboard.submission import MetricRecord, Submission, find_submissions
+from sam_audio_bench.leaderboard.submission import Submission, find_submissions
+from sam_audio_bench.records import MetricRecord
 from sam_audio_bench.separators.pickers import judges_itself
 from sam_audio_bench.stats.coverage import Coverage, coverage_class
 from sam_audio_bench.stats.summary import ItemMean, line_means
@@ -115,7 +116,7 @@ class Board:
                 first, known = found.setdefault(name, (line.id, record))
                 if fields := record.differences(known):
                     raise StoreError(
-                        f"expected {name} of {line.id} with the {' and '.join(fields)} of {first}, found others; "
+                        f"expected {name} of {line.id} computed as that of {first}, found {'; '.join(fields)}; "
                         "score one of them again"
                     )
         return {name: record for name, (_, record) in found.items()}

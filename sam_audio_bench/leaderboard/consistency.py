@@ -85,7 +85,7 @@ def _columns(submissions: Sequence[Submission]) -> Iterator[tuple[str, str]]:
             if different := record.differences(known):
                 yield (
                     f"{submission.separator}/{submission.revision}: {name}",
-                    f"expected the {', '.join(different)} of {first[name].separator}, found others: "
+                    f"expected it computed as that of {first[name].separator}, found {'; '.join(different)}: "
                     "score both in the same way",
                 )
 

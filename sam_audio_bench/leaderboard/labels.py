@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sam_audio_bench.files import safe_name
+from sam_audio_bench.records import selection_label
 from sam_audio_bench.separators import CARDS
 
 __all__ = ["BASELINES", "REPORTED", "base_metric", "folder_of", "kind_of", "line_name", "number", "task_label"]
@@ -24,8 +25,7 @@ def task_label(task: Mapping[str, Any]) -> str:
     >>> task_label({"id": "sfx", "version": "1", "split": "test", "subset": "full"})
     'sfx@1-test-full'
     """
-    subset = "" if task["subset"] == "paper" else f"-{task['subset']}"
-    return f"{task['id']}@{task['version']}-{task['split']}{subset}"
+    return selection_label(task["id"], task["version"], task["split"], task["subset"])
 
 
 def folder_of(results: Path, separator: str, revision: str) -> Path:

@@ -18,10 +18,10 @@ from sam_audio_bench.leaderboard import reading
 from sam_audio_bench.leaderboard.submission import HEADER, Submission, answer_file
 from sam_audio_bench.metrics.base import Metric
 from sam_audio_bench.metrics.catalogue import CARDS
+from sam_audio_bench.records import PARTS
 from sam_audio_bench.run.check import check
 from sam_audio_bench.run.plan import unavailable_reason
-from sam_audio_bench.run.scoring import loaded, scored
-from sam_audio_bench.run.store import PARTS
+from sam_audio_bench.run.scoring import prefetch, score_alone
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import Audio, Item, Separation, Status
 
@@ -75,7 +75,7 @@ def rescore(
         rows = submission.scores[submission.scores["task"] == label]
         answers = submission.header["answers"].get(label, {})
         sample = sorted(random.Random(f"{seed}/{label}").sample(there, count))
-        for done, batch in enumerate(loaded(data, sample, 1)):
+        for done, batch in enumerate(prefetch(data, sample, 1)):
             progress(f"{submission.separator} {label}", done, count)
             found.problems += [(f"{label}: {name}", str(error)) for name, error in batch.failures.items()]
             for item in batch.items:
@@ -162,7 +162,7 @@ def _compare(
     for own, answer in views:
         stated = {row["metric"]: (row["value"], row["status"]) for row in own.to_dict("records")}
         for metric in metrics:
-            row = scored(metric, item, answer, {})
+            row = score_alone(metric, item, answer)
             if asked := set(row) ^ (set(metric.requested) & set(stated)):
                 yield f"expected {' and '.join(sorted(asked))} to be asked or not as the metric does, found otherwise"
             for column in sorted(set(row) & set(stated)):

@@ -14,7 +14,7 @@ import pandas as pd
 
 from sam_audio_bench.leaderboard.labels import base_metric
 from sam_audio_bench.leaderboard.pinned import ItemList
-from sam_audio_bench.leaderboard.submission import MetricRecord
+from sam_audio_bench.records import MetricRecord
 from sam_audio_bench.types import Status
 
 __all__ = ["FAILURES", "check_task", "examples", "improvements", "unanswered"]

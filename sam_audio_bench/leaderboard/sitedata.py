@@ -136,7 +136,7 @@ def _metric(name: str, board: Board) -> dict[str, Any]:
         "version": record.version,
         "parameters": dict(record.parameters),
         "weights_sha256": record.weights_sha256,
-        "model": model_label(record._asdict()),
+        "model": model_label(record),
         "summary": card.summary if card else "",
         "tolerance": card.tolerance if card else None,
     }

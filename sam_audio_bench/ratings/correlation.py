@@ -230,7 +230,7 @@ def _chosen(ratings: Ratings, names: tuple[str, ...] | None) -> tuple[str, ...]:
 def _scores(paths: Sequence[Path]) -> pd.DataFrame:
     """One row an item, separator and metric: what the answer that raters hear got."""
     results = _read(paths)
-    means = item_means(results.frame, {name: record["unit"] for name, record in results.metrics.items()})
+    means = item_means(results.frame, {name: record.unit for name, record in results.metrics.items()})
     rows = [
         (item, separator, metric, mean.value)
         for (_, separator, metric), items in means.items()

@@ -113,6 +113,7 @@ def heard(recipe: Recipe) -> frozenset[str]:
 
 
 @lru_cache(maxsize=1)
+@lru_cache(maxsize=1)
 def revision() -> str:
     """SHA-256 over the manifest, the recipes and every stem: one changed byte is another data set."""
     digest = hashlib.sha256()
