@@ -89,8 +89,8 @@ def test_candidates_share_the_mixture(metric: SAMAudioJudge, noise: Noise, monke
     item, answers = question(noise(0.2)), [answer(noise(0.2, seed)) for seed in (1, 2, 3)]
     alone = [metric.score([question(item.query.mixture)], [one])[0] for one in answers]
     heard = []
-    ask_judge = metric._network
-    monkeypatch.setattr(metric, "_network", lambda *given, **told: heard.append(1) or ask_judge(*given, **told))
+    ask_judge = metric._network.ask
+    monkeypatch.setattr(metric._network, "ask", lambda *given, **told: heard.append(1) or ask_judge(*given, **told))
     assert [metric.score([item], [one])[0] for one in answers] == alone
     assert len(heard) == 1
 
@@ -113,7 +113,7 @@ def test_damaged_weights_give_no_number(tiny_folder: Path, noise: Noise) -> None
     metric = SAMAudioJudge(path=str(tiny_folder), device="cpu")
     mixture = noise(0.1)
     values(ask(metric, mixture, mixture))
-    metric._network.__self__.head.weight.fill_(float("nan"))
+    metric._network.head.weight.fill_(float("nan"))
     assert statuses(ask(metric, mixture, mixture)) == {Status.NON_FINITE}
 
 

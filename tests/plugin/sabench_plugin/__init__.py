@@ -44,8 +44,14 @@ class Peak(Metric):
 
     def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
         """20 log10 of the largest sample."""
-        peaks = [float(separation.target.samples.abs().max()) for separation in separations]
-        return [(Score(20 * math.log10(peak), Status.OK),) for peak in peaks]
+        return [(self.peak(separation.target.samples),) for separation in separations]
+
+    def peak(self, samples: torch.Tensor) -> Score:
+        """Silence has none."""
+        loudest = float(samples.abs().max())
+        if loudest == 0:
+            return Score(None, Status.SILENT_ESTIMATE)
+        return Score(20 * math.log10(loudest), Status.OK)
 
 
 def clicks(*, split: str, subset: str) -> TaskData:
