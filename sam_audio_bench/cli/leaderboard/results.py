@@ -7,12 +7,11 @@ from pathlib import Path
 
 import click
 
+from sam_audio_bench.cli.leaderboard import BOARD
 from sam_audio_bench.cli.output import note, print_json, print_records, printable
 from sam_audio_bench.errors import UsageError
 
 __all__ = ["log", "submit", "validate", "withdraw"]
-
-_BOARD = Path("leaderboards")
 
 
 def _many(number: int, what: str) -> str:
@@ -21,7 +20,7 @@ def _many(number: int, what: str) -> str:
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--to", "board", type=click.Path(path_type=Path), default=_BOARD, show_default=True, help="Leaderboard.")
+@click.option("--to", "board", type=click.Path(path_type=Path), default=BOARD, show_default=True, help="Leaderboard.")
 @click.option(
     "--card", type=click.Path(path_type=Path), help="TOML or JSON about the separator; built-in ones need none."
 )
@@ -64,7 +63,7 @@ def submit(
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path), default=_BOARD)
+@click.argument("folder", type=click.Path(path_type=Path), default=BOARD)
 @click.option("--share", type=click.FloatRange(0, 1), default=0.05, show_default=True,
               help="Of each task's items, scored again where the audio is there.")  # fmt: skip
 @click.option("--all", "everything", is_flag=True, help="Score every item again.")
@@ -109,7 +108,7 @@ def validate(
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path), default=_BOARD)
+@click.argument("folder", type=click.Path(path_type=Path), default=BOARD)
 @click.option("--json", "as_json", is_flag=True, help="Print a list of entries.")
 def log(folder: Path, as_json: bool) -> None:
     """Print every submission and withdrawal of a leaderboard, in order."""
@@ -126,9 +125,7 @@ def log(folder: Path, as_json: bool) -> None:
 @click.argument("separator")
 @click.argument("revision")
 @click.option("--reason", required=True, help="Why; it is shown.")
-@click.option(
-    "--from", "board", type=click.Path(path_type=Path), default=_BOARD, show_default=True, help="Leaderboard."
-)
+@click.option("--from", "board", type=click.Path(path_type=Path), default=BOARD, show_default=True, help="Leaderboard.")
 def withdraw(separator: str, revision: str, reason: str, board: Path) -> None:
     """Take a submission out of the ranks; its row and its attempt stay."""
     from sam_audio_bench.leaderboard.labels import folder_of

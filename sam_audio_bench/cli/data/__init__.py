@@ -1,19 +1,71 @@
-"""``sabench data validate``: anyone's data, checked in full before a run meets them."""
+"""``sabench data``: looking at data before a run meets them.
+
+    official    the official data on this machine
+
+The short commands ``show`` and ``validate`` are here.
+"""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from sam_audio_bench.cli.config import data_dir_option
+from sam_audio_bench.cli.lazy import LazyGroup
 from sam_audio_bench.cli.output import print_json, print_records
 
 if TYPE_CHECKING:
     from sam_audio_bench.tasks.manifest_rows import Problem
 
-__all__ = ["validate"]
+__all__ = ["data", "show", "validate"]
+
+_COMMANDS = {
+    "status": (f"{__name__}.official:status", "Say what is there of the official data."),
+    "verify": (f"{__name__}.official:verify", "Decode it all and write down checksums."),
+    "where": (f"{__name__}.official:where", "Print which file serves an item."),
+    "missing": (f"{__name__}.official:missing", "List the recordings to get."),
+    "show": (f"{__name__}:show", "Draw an item: frames, mask, waveform, spans."),
+    "validate": (f"{__name__}:validate", "Check anyone's data before a run."),
+}
+
+_HELP = """Look at data before a run meets them.
+
+\b
+sabench data status
+sabench data missing sfx --format csv
+sabench data show sfx-visual sfx-visual-00 --split mini --out item.png
+sabench data validate my/questions.csv
+"""  # \b keeps click from rewrapping the lines
+
+
+@click.group(cls=LazyGroup, lazy=_COMMANDS, help=_HELP)
+def data() -> None:
+    """The commands above; `_HELP` is what a user reads."""
+
+
+@click.command()
+@click.argument("task")
+@click.argument("item")
+@click.option("--split", type=click.Choice(["test", "mini"]), default="test", show_default=True)
+@click.option("--subset", type=click.Choice(["paper", "full"]), default="paper", show_default=True)
+@data_dir_option()
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The PNG file to write.")
+@click.option("--frames", type=int, default=8, show_default=True, help="Frames of a video.")
+def show(task: str, item: str, split: str, subset: str, out: Path, frames: int) -> None:
+    """Draw an item of any task, or of anyone's data, on one sheet.
+
+    Frames, masks and masked frames of a video; the waveform with its spans and, where there is one, the reference.
+    """
+    from sam_audio_bench.registry import load_task
+    from sam_audio_bench.tasks.contact_sheet import contact_sheet
+
+    data = load_task(task, split=split, subset=subset)
+    contact_sheet(data[item], out, title=data.label, frames=frames)
+    click.echo(out)
 
 
 @click.command()
