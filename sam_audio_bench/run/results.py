@@ -13,6 +13,7 @@ from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.run.store import COLUMNS, RunFolder, failed
 from sam_audio_bench.stats.coverage import common_items, coverage_class, coverage_text
 from sam_audio_bench.stats.summary import Row, summarise, summarise_paraphrases, to_json
+from sam_audio_bench.tasks.data import task_label
 from sam_audio_bench.types import Status
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Results:
         return cls(
             frame=frame,
             metrics=metrics,
-            labels={name: f"{name}@{task['version']}-{task['split']}" for name, task in tasks.items()},
+            labels={name: task_label(name, task["version"], task["split"]) for name, task in tasks.items()},
             oracles=frozenset(
                 folder.header["model"]["name"] for folder, *_ in chosen if folder.header["model"]["oracle"]
             ),
@@ -177,13 +178,13 @@ class Results:
 
     def table(self, form: str = "md") -> str:
         """The table as text: "md", "csv", "tex", "html" or "json"."""
-        from sam_audio_bench.run.tables import render
+        from sam_audio_bench.render.tables import render
 
         return render(self.rows, form, partial=self.watermark, runs=map(str, self.runs))
 
     def print(self) -> None:
         """Prints the table for a terminal."""
-        from sam_audio_bench.run.tables import print_terminal
+        from sam_audio_bench.render.tables import print_terminal
 
         print_terminal(self.rows, partial=self.watermark)
 

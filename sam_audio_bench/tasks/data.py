@@ -10,7 +10,7 @@ from sam_audio_bench.errors import UsageError, unknown_name
 from sam_audio_bench.files import sha256
 from sam_audio_bench.types import Item
 
-__all__ = ["PROMPTS", "TaskData", "asked_item"]
+__all__ = ["PROMPTS", "TaskData", "asked_item", "task_label"]
 
 PROMPTS = ("given", "paraphrase", "absent")
 """What the items of a task are asked by, see `sam_audio_bench.tasks.prompts`."""
@@ -25,6 +25,15 @@ def asked_item(identifier: str) -> str:
     ('sfx-01', 'sfx-01', 'sfx-01')
     """
     return _ENDING.sub("", identifier)
+
+
+def task_label(task: str, version: str, split: str, subset: str = "paper") -> str:
+    """A task with version, split and, where it is not the paper's, subset.
+
+    >>> task_label("sfx", "1", "mini"), task_label("sfx", "1", "test", "full")
+    ('sfx@1-mini', 'sfx@1-test-full')
+    """
+    return f"{task}@{version}-{split}{'' if subset == 'paper' else f'-{subset}'}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +69,7 @@ class TaskData:
     @property
     def label(self) -> str:
         """Name of the task with version and split, as run folders use it: ``sfx@1-mini``."""
-        return f"{self.task}@{self.version}-{self.split}"
+        return task_label(self.task, self.version, self.split)
 
     @property
     def ids_sha256(self) -> str:

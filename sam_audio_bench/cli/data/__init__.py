@@ -17,6 +17,7 @@ import click
 from sam_audio_bench.cli.config import data_dir_option
 from sam_audio_bench.cli.lazy import LazyGroup
 from sam_audio_bench.cli.output import print_json, print_records
+from sam_audio_bench.render.text import pluralize
 
 if TYPE_CHECKING:
     from sam_audio_bench.tasks.manifest_rows import Problem
@@ -91,8 +92,8 @@ def validate(path: str, allow_outside: bool, as_json: bool) -> None:
         print_json({"ok": not errors, "task": found.task, "items": len(found.rows), "problems": records})
     else:
         _show([asdict(problem) | {"row": problem.where} for problem in problems])
-        items = "1 item" if len(found.rows) == 1 else f"{len(found.rows)} items"
-        click.echo(f"{found.task}: {items}, {_count(errors, 'error')}, {_count(len(problems) - errors, 'warning')}")
+        counts = {"item": len(found.rows), "error": errors, "warning": len(problems) - errors}
+        click.echo(f"{found.task}: {', '.join(pluralize(count, noun) for noun, count in counts.items())}")
     sys.exit(1 if errors else 0)
 
 
@@ -111,7 +112,3 @@ def _show(records: list[dict[str, Any]]) -> None:
     if records:
         print_records(records, ("row", "item", "column", "severity", "what"))
         click.echo()
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -8,14 +8,11 @@ from pathlib import Path
 import click
 
 from sam_audio_bench.cli.leaderboard import BOARD
-from sam_audio_bench.cli.output import note, print_json, print_records, printable
+from sam_audio_bench.cli.output import note, print_json, print_records
 from sam_audio_bench.errors import UsageError
+from sam_audio_bench.render.text import pluralize, printable
 
 __all__ = ["log", "submit", "validate", "withdraw"]
-
-
-def _many(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 @click.command()
@@ -56,7 +53,7 @@ def submit(
         )
         return
     for one in done:
-        what = one.note or f"{_many(len(one.header['tasks']), 'task')}, {one.size / 2**20:.1f} MiB"
+        what = one.note or f"{pluralize(len(one.header['tasks']), 'task')}, {one.size / 2**20:.1f} MiB"
         click.echo(f"{one.folder}  {what}")
     if any(one.written for one in done):
         note(f"Next: sabench leaderboard validate {board}; then commit {board} on a branch and open a pull request.")
@@ -100,10 +97,8 @@ def validate(
             )
         for name, why in report.skipped.items():
             click.echo(printable(f"{name}: not scored again: {why}"))
-        number = len(report.problems)
-        click.echo(
-            f"{_many(report.submissions, 'submission')}, {_many(number, 'problem') if number else 'no problems'}"
-        )
+        problems = pluralize(len(report.problems), "problem") if report.problems else "no problems"
+        click.echo(f"{pluralize(report.submissions, 'submission')}, {problems}")
     sys.exit(0 if report.ok else 1)
 
 
