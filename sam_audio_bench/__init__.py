@@ -12,8 +12,9 @@
     separators  baselines, oracles, classical methods, SAM Audio, anyone's programs
     tasks       the catalogue, the embedded mini split, anyone's data
     stats       intervals and summaries
+    render      numbers, texts and tables for readers
     registry    names to objects, plugins
-    run         plan, separate, persist, score, seal; tables
+    run         plan, separate, persist, score, seal
     leaderboard  submissions, ranks, the site
     ratings     listening tests: import, screening, agreement, correlation, reports
     plots       figures as SVG, PNG and CSV

@@ -18,6 +18,7 @@ LAYERS = [
     {"judge"},
     {"separators", "tasks"},
     {"stats"},
+    {"render"},
     {"registry"},
     {"run"},
     {"plots", "leaderboard", "ratings"},

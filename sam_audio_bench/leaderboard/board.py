@@ -15,11 +15,12 @@ from typing import Any
 
 from sam_audio_bench.errors import StoreError
 from sam_audio_bench.leaderboard import log, reading
-from sam_audio_bench.leaderboard.labels import line_name, task_label
+from sam_audio_bench.leaderboard.labels import task_label
 from sam_audio_bench.leaderboard.pinned import item_list
 from sam_audio_bench.leaderboard.ranking import Column, Place, rank
 from sam_audio_bench.leaderboard.submission import Submission, find_submissions
 from sam_audio_bench.records import MetricRecord
+from sam_audio_bench.render.text import line_name
 from sam_audio_bench.separators.pickers import judges_itself
 from sam_audio_bench.stats.coverage import Coverage, coverage_class
 from sam_audio_bench.stats.summary import ItemMean, line_means

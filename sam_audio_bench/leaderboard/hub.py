@@ -13,7 +13,9 @@ from typing import Any
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import atomic_write, dump_json
-from sam_audio_bench.leaderboard.labels import line_name, number, task_label
+from sam_audio_bench.leaderboard.labels import task_label
+from sam_audio_bench.render.numbers import number
+from sam_audio_bench.render.text import line_name
 from sam_audio_bench.tasks import TASKS
 
 __all__ = ["card_block", "evaluation_results", "write_hub_files"]

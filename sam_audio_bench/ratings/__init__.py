@@ -13,7 +13,6 @@
     power           how large the next test should be
     evidence        what the figures of a report show
     report          one HTML page with all of it
-    numbers         numbers as readers see them
     example         an imaginary test to try the commands on
 
     plan            a listening test from runs

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.ratings.numbers import number, with_interval
 from sam_audio_bench.ratings.table import Ratings
+from sam_audio_bench.render.numbers import number, with_interval
 from sam_audio_bench.stats.estimate import Estimate
 from sam_audio_bench.stats.preference import bradley_terry, elo, transitivity
 

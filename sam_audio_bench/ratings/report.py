@@ -15,8 +15,8 @@ import markupsafe
 from sam_audio_bench import __version__
 from sam_audio_bench.files import atomic_write
 from sam_audio_bench.ratings.agreement import STATISTICS
-from sam_audio_bench.ratings.numbers import number, with_interval
 from sam_audio_bench.ratings.preference import Preference, preference_texts
+from sam_audio_bench.render.numbers import number, with_interval
 
 __all__ = ["Illustration", "Table", "correlation_tables", "preference_tables", "statistic_tables", "write_report"]
 
@@ -103,7 +103,7 @@ def correlation_tables(rows: Sequence[Mapping[str, Any]], coefficient: str = "sp
             for level in levels
         ]
         ceiling = next((row["ceiling"] for row in part if row["ceiling"] is not None), None)
-        caption = f"{axis}, {by}: {coefficient}" + (f"; noise ceiling {number(ceiling)}" if ceiling else "")
+        caption = f"{axis}, {by}: {coefficient}" + (f"; noise ceiling {number(ceiling, 3)}" if ceiling else "")
         tables.append(Table(caption=caption, columns=["metric", *sizes, "group"], rows=lines))
     return tables
 
@@ -117,7 +117,7 @@ def preference_tables(found: Preference) -> list[Table]:
         order = with_interval(overall["order"], overall["order_low"], overall["order_high"], 2)
         caption = (
             f"{place[0]}, {place[1]}: {overall['votes']} votes; advantage of the first position {order} logits; "
-            f"{overall['circular']} of {overall['triads']} triads circular, p = {number(overall['p'])}"
+            f"{overall['circular']} of {overall['triads']} triads circular, p = {number(overall['p'], 3)}"
         )
         tables.append(Table(caption=caption, columns=list(texts[0]), rows=[list(text.values()) for text in texts]))
     return tables

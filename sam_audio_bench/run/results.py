@@ -160,13 +160,13 @@ class Results:
 
     def table(self, form: str = "md") -> str:
         """The table as text: "md", "csv", "tex", "html" or "json"."""
-        from sam_audio_bench.run.tables import render
+        from sam_audio_bench.render.tables import render
 
         return render(self.rows, form, partial=self.watermark, runs=map(str, self.runs))
 
     def print(self) -> None:
         """Prints the table for a terminal."""
-        from sam_audio_bench.run.tables import print_terminal
+        from sam_audio_bench.render.tables import print_terminal
 
         print_terminal(self.rows, partial=self.watermark)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sam_audio_bench.digests import joined
-from sam_audio_bench.errors import UsageError, unknown_name
+from sam_audio_bench.errors import MediaError, UsageError, unknown_name
 from sam_audio_bench.files import sha256
 from sam_audio_bench.records import TaskRecord
 from sam_audio_bench.types import Item
@@ -96,10 +96,12 @@ class TaskData:
         A task of a third party that does not tell it counts by its revision and code.
         """
         if self.content is not None:
-            return self.content(identifier)
-        return joined(
-            self.task, self.version, self.revision, str(self.code_sha256), identifier, self.groups[identifier]
-        )
+            try:
+                return self.content(identifier)
+            except MediaError:  # loading it will say so
+                return joined("unreadable", identifier)
+        version = (self.task, self.version, self.revision, str(self.code_sha256))
+        return joined(*version, identifier, self.groups[identifier])
 
     def __len__(self) -> int:
         return len(self.groups)
