@@ -3,6 +3,7 @@
     errors      what is raised on purpose
     types       Audio, Prompt, Query, Item, Separation, Score and the separators' protocols
     files       file names, JSON, journals
+    cards       what each component says of itself, readable without loading it
     audio       reading, writing, resampling
     video       frames and masks
     devices     where networks run
@@ -12,7 +13,8 @@
     separators  baselines, oracles, classical methods, SAM Audio, anyone's programs
     tasks       the catalogue, the embedded mini split, anyone's data
     stats       intervals and summaries
-    registry    names to objects, plugins
+    plugins     components of third parties and their cards
+    registry    names to objects
     run         plan, separate, persist, score, seal; tables
     leaderboard  submissions, ranks, the site
     ratings     listening tests: import, screening, agreement, correlation, reports

@@ -1,7 +1,6 @@
 """Names to objects: the built-in tables, entry points of third parties, and the spellings of ``--model``.
 
-Third parties register under the entry-point groups ``sam_audio_bench.separators``, ``.metrics`` and ``.tasks``. A name
-that is already taken is an error; an unknown one names its nearest neighbours.
+`plugins` finds what third parties register. An unknown name names its nearest neighbours.
 """
 
 from __future__ import annotations
@@ -12,12 +11,12 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sam_audio_bench import metrics, separators
 from sam_audio_bench.errors import Precondition, UsageError, unknown_name
+from sam_audio_bench.plugins import plugins
 from sam_audio_bench.separators.pickers import PICKERS
 from sam_audio_bench.tasks import GROUPS, TASKS, TaskData
 from sam_audio_bench.types import AnySeparator, NamedSeparator, OracleSeparator, Separator
@@ -40,23 +39,6 @@ __all__ = [
     "resolve",
     "split_models",
 ]
-
-_BUILT_IN: Mapping[str, Mapping[str, object]] = {
-    "separators": separators.CARDS,
-    "metrics": metrics.CARDS,
-    "tasks": {**TASKS, **GROUPS},
-}
-
-
-def plugins(kind: str) -> dict[str, EntryPoint]:
-    """Entry points of ``kind`` ("separators", "metrics" or "tasks") by name; a taken name raises UsageError."""
-    found: dict[str, EntryPoint] = {}
-    for point in entry_points(group=f"sam_audio_bench.{kind}"):
-        taken = found.get(point.name)
-        if point.name in _BUILT_IN[kind] or (taken is not None and taken.value != point.value):
-            raise UsageError(f"expected a new name for {point.value}, found {point.name!r}, which is taken; rename it")
-        found[point.name] = point
-    return found
 
 
 def resolve(target: str) -> Any:

@@ -12,12 +12,14 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sam_audio_bench"
 LAYERS = [
     {"errors", "types", "files"},
+    {"cards"},
     {"audio", "video", "devices"},
     {"nn"},
     {"metrics"},
     {"judge"},
     {"separators", "tasks"},
     {"stats"},
+    {"plugins"},
     {"registry"},
     {"run"},
     {"plots", "leaderboard", "ratings"},

@@ -9,7 +9,7 @@ import pytest
 
 import sam_audio_bench as sab
 from sam_audio_bench import metrics, separators
-from sam_audio_bench.run.cite import bibliography, cite, keys
+from sam_audio_bench.run.cite import bibliography, citations, cite
 from sam_audio_bench.tasks import TASKS
 
 
@@ -50,4 +50,4 @@ def test_a_run_cites_what_it_used(tmp_path: Path) -> None:
 
 def test_third_parties_have_no_key() -> None:
     header = {"task": {"id": "mine"}, "model": {"name": "mine+gain=2"}, "metrics": [{"id": "peak_db"}]}
-    assert keys(header) == ["sam_audio_bench"]
+    assert citations(header) == ["sam_audio_bench"]
