@@ -1,7 +1,6 @@
 """Names to objects: the built-in tables, entry points of third parties, and the spellings of ``--model``.
 
-Third parties register under the entry-point groups ``sam_audio_bench.separators``, ``.metrics`` and ``.tasks``. A name
-that is already taken is an error; an unknown one names its nearest neighbours.
+`plugins` finds what third parties register. An unknown name names its nearest neighbours.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +21,7 @@ from sam_audio_bench.digests import Unidentified
 from sam_audio_bench.errors import UsageError, unknown_name
 from sam_audio_bench.identity import WHERE, Identity, Options, capture, identify
 from sam_audio_bench.options import Spelling, parse_spelling, unknown_option
+from sam_audio_bench.plugins import plugins
 from sam_audio_bench.records import MetricRecord, ModelRecord
 from sam_audio_bench.separators.pickers import PICKERS
 from sam_audio_bench.tasks import GROUPS, TASKS, TaskData
@@ -48,23 +47,6 @@ __all__ = [
     "plugins",
     "resolve",
 ]
-
-_BUILT_IN: Mapping[str, Mapping[str, object]] = {
-    "separators": separators.CARDS,
-    "metrics": metrics.CARDS,
-    "tasks": {**TASKS, **GROUPS},
-}
-
-
-def plugins(kind: str) -> dict[str, EntryPoint]:
-    """Entry points of ``kind`` ("separators", "metrics" or "tasks") by name; a taken name raises UsageError."""
-    found: dict[str, EntryPoint] = {}
-    for point in entry_points(group=f"sam_audio_bench.{kind}"):
-        taken = found.get(point.name)
-        if point.name in _BUILT_IN[kind] or (taken is not None and taken.value != point.value):
-            raise UsageError(f"expected a new name for {point.value}, found {point.name!r}, which is taken; rename it")
-        found[point.name] = point
-    return found
 
 
 class Built(NamedTuple):
@@ -123,8 +105,7 @@ def build(
     named, (prefix, colon, rest) = plugins("separators"), spelt.name.partition(":")
     if name in separators.CARDS:
         card = separators.CARDS[name]
-        version = getattr(card, "version", 1)
-        return _construct(resolve(card.target), name, card.arguments, options, offered, version=version)
+        return _construct(resolve(card.target), name, card.arguments, options, offered, version=card.version)
     if name in named:
         return _adopt(resolve(named[name].value), name, options, offered)
     if prefix == "sam-audio" and colon:
@@ -201,7 +182,7 @@ def _construct(
     arguments: Mapping[str, Any],
     offered: Mapping[str, Any] = {},
     *,
-    version: int | None = None,
+    version: int | str | None = None,
 ) -> Built:
     parameters = check_arguments("model", kind, name, positional, arguments)
     taken = {**{key: value for key, value in offered.items() if key in parameters}, **arguments}
@@ -230,7 +211,7 @@ def _build_picker(spelt: Spelling, arguments: Mapping[str, Any]) -> Built:
     check_arguments("picker", kind, spelt.name, (), options)
     picker: Picker = made("picker", spelt.name, partial(kind, **options))
     identity = identify(
-        "picker", picker.name, picker, version=getattr(card, "version", 1),
+        "picker", picker.name, picker, version=card.version,
         options=partial(capture, kind, (), options), target=card.target,
     )  # fmt: skip
     return Built(picker, identity)

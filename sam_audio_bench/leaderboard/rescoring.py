@@ -17,7 +17,7 @@ from sam_audio_bench.files import safe_name
 from sam_audio_bench.leaderboard import reading
 from sam_audio_bench.leaderboard.submission import HEADER, Submission, answer_file
 from sam_audio_bench.metrics.base import Metric
-from sam_audio_bench.metrics.catalogue import CARDS
+from sam_audio_bench.plugins import find_card
 from sam_audio_bench.records import PARTS
 from sam_audio_bench.run.check import check
 from sam_audio_bench.run.plan import unavailable_reason
@@ -94,10 +94,11 @@ def _metrics(submission: Submission, task: Mapping[str, Any], data: TaskData, fo
     usable = []
     for name in task["metrics"]:
         record = submission.metrics[name]
-        if record.version != getattr(CARDS.get(name), "version", record.version):
-            found.skipped[name] = f"version {record.version} is not what is computed here"
-            continue
         try:
+            card = find_card("metrics", name)
+            if card is not None and record.version != card.version:
+                found.skipped[name] = f"version {record.version} is not what is computed here"
+                continue
             options = registry.metric_options([name])
             chosen = {key: value for key, value in record.parameters.items() if key in options}
             (metric,) = registry.load_metrics([name], chosen)
@@ -163,19 +164,20 @@ def _compare(
         stated = {row["metric"]: (row["value"], row["status"]) for row in own.to_dict("records")}
         for metric in metrics:
             row = score_alone(metric, item, answer)
+            tolerances = {card.id: card.tolerance for card in metric.cards()}
             if asked := set(row) ^ (set(metric.requested) & set(stated)):
                 yield f"expected {' and '.join(sorted(asked))} to be asked or not as the metric does, found otherwise"
             for column in sorted(set(row) & set(stated)):
-                problem = _difference(column, stated[column], (row[column].value, row[column].status), found)
+                computed = row[column].value, row[column].status
+                problem = _difference(column, tolerances[column], stated[column], computed, found)
                 if problem:
                     yield problem
 
 
 def _difference(
-    column: str, stated: tuple[float, str], computed: tuple[float | None, Status], found: Rescored
+    column: str, tolerance: float, stated: tuple[float, str], computed: tuple[float | None, Status], found: Rescored
 ) -> str | None:
-    card = CARDS.get(column)
-    known = found.metrics.setdefault(column, Difference(1e-6 if card is None else card.tolerance))
+    known = found.metrics.setdefault(column, Difference(tolerance))
     known.scores += 1
     value = math.nan if computed[0] is None else computed[0]
     equal = value == stated[0] or (math.isnan(value) and math.isnan(stated[0]))

@@ -22,10 +22,10 @@ from sam_audio_bench.leaderboard.card import card_of
 from sam_audio_bench.leaderboard.labels import BASELINES, REPORTED, folder_of
 from sam_audio_bench.leaderboard.submission import HEADER, SCORES, Submission, aggregates, metric_records
 from sam_audio_bench.leaderboard.validate import Problem, check_submission
+from sam_audio_bench.plugins import find_card
 from sam_audio_bench.records import PARTS, MetricRecord, StoredEstimate, to_plain
 from sam_audio_bench.run.results import find_runs
 from sam_audio_bench.run.store import COLUMNS, SCORE_TYPES, RunFolder
-from sam_audio_bench.tasks import TASKS
 from sam_audio_bench.types import Status
 
 __all__ = ["Submitted", "submit"]
@@ -182,10 +182,10 @@ def _check_run(folder: RunFolder) -> None:
         raise UsageError(
             f"expected a whole run, found a shard in {folder.path}; put them together with `sabench merge`"
         )
-    if task.id not in TASKS or task.prompts != "given":
+    if find_card("tasks", task.id) is None or task.prompts != "given":
         raise UsageError(
-            f"expected a task of the catalogue asked by its own prompts, found {task.id} in {folder.path}; "
-            "`sabench list tasks` names them"
+            f"expected a task of the catalogue or of an installed plugin, asked by its own prompts, found {task.id} "
+            f"in {folder.path}; `sabench list tasks` names them"
         )
     if len(folder.items) < task.items:
         raise UsageError(

@@ -122,14 +122,14 @@ def load(name: str, subset: str = "paper") -> TaskData:
 
 def _data(found: Official) -> TaskData:
     task, offers = found.task, set(_OFFERS[found.task.prompt])
-    kind = task.name.partition("-")[0]
+    kind = task.id.partition("-")[0]
     if kind in _SPEECH:
         offers.add("speech")
     if isinstance(found.media, StemMedia) and all(_stem(row) for row in found.rows.values()):
         offers |= {"reference", "residual_reference"}
     asked = "text" in offers
     return TaskData(
-        task=task.name,
+        task=task.id,
         version=task.version,
         split="test",
         revision=found.digest,
