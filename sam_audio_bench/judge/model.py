@@ -198,7 +198,7 @@ class SAJ(JudgeNetwork):
             for row, (some, frames) in enumerate(zip(spans, _frames(mask, self.processor.hop), strict=True)):
                 if some:
                     states[row, :frames] = self._span_states(some, frames)
-            return self(
+            scores: JudgeScores = self(
                 input_ids=ids,
                 input_values=values,
                 separated_values=answers,
@@ -206,6 +206,7 @@ class SAJ(JudgeNetwork):
                 padding_mask=mask,
                 spans=states if any(spans) else None,
             )
+            return scores
 
     def batch(self, clips: Sequence[Audio]) -> tuple[Tensor, Tensor]:
         """Clips of any rate and channels as `hear` takes them, and their padding mask; see `JudgeProcessor.audio`."""

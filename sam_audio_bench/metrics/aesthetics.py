@@ -84,10 +84,10 @@ class Aesthetics(LearnedMetric):
     def measure(self, network: _Predictor, clips: Sequence[Audio], items: Sequence[Item]) -> Sequence[Sequence[float]]:
         """The four ratings of each clip, in the order of `AXES`."""
         length = WINDOW_SECONDS * self.rate
-        cuts = [clip.samples[0].split(length) for clip in clips]
+        cuts = [torch.split(clip.samples[0], length) for clip in clips]
         pieces = [piece for cut in cuts for piece in cut]
         rated = torch.cat([network(batch, length) for batch in batches(pieces, self.batch_size)])
-        ratings = rated.split([len(cut) for cut in cuts])
+        ratings = torch.split(rated, [len(cut) for cut in cuts])
         return [_mean(some, [len(piece) / length for piece in cut]) for some, cut in zip(ratings, cuts, strict=True)]
 
 

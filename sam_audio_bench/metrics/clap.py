@@ -111,7 +111,7 @@ class Clap(LearnedMetric):
         cuts = [windows(clip.samples[0], WINDOW_SECONDS * self.rate, hop) for clip in clips]
         pieces = [piece for cut in cuts for piece in cut]
         heard = torch.cat([network.audio(batch) for batch in batches(pieces, self.batch_size)])
-        means = [part.mean(dim=0) for part in heard.split([len(cut) for cut in cuts])]
+        means = [part.mean(dim=0) for part in torch.split(heard, [len(cut) for cut in cuts])]
         texts = [network.text(item.query.prompt.text or "") for item in items]
         cosines = [torch.nn.functional.normalize(mean, dim=0) @ text for mean, text in zip(means, texts, strict=True)]
         return [[float(cosine.clamp(-1, 1))] for cosine in cosines]
