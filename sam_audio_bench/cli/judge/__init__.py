@@ -15,6 +15,7 @@ import click
 from sam_audio_bench.cli.lazy import LazyGroup
 from sam_audio_bench.cli.output import note, print_json, print_records
 from sam_audio_bench.errors import UsageError
+from sam_audio_bench.render.numbers import number
 
 if TYPE_CHECKING:
     from sam_audio_bench.judge import SAJ, JudgeScores
@@ -96,15 +97,15 @@ def _over_time(found: JudgeScores, judge: SAJ) -> dict[str, Any]:
 def _print(found: JudgeScores, judge: SAJ, frames: bool) -> None:
     for axis, value in _ratings(found).items():
         if value is not None:
-            click.echo(f"{axis:<13} {value:.3f}")
+            click.echo(f"{axis:<13} {number(value, 3)}")
     if frames:
         from sam_audio_bench.judge.scores import AXES
 
         click.echo("")
         rows = enumerate(found.frames[0].tolist())
         records = [
-            {"seconds": f"{index * judge.frame_seconds:.2f}"}
-            | {axis: f"{value:.3f}" for axis, value in zip(AXES, row, strict=True)}
+            {"seconds": number(index * judge.frame_seconds)}
+            | {axis: number(value, 3) for axis, value in zip(AXES, row, strict=True)}
             for index, row in rows
         ]
         print_records(records, ["seconds", *AXES])
