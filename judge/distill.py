@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from judge.degrade import uniform_db
 from judge.families import FAMILIES, Scene, answer
 from judge.stems import DOMAINS, Stem, load_pool, mini_pool, samples
-from sam_audio_bench.files import replacing, write_json
+from sam_audio_bench.files import atomic_write, write_json
 from sam_audio_bench.judge.listener import FLOOR, RATE, Listener, ListenerConfig, log_mel
 
 CLIP = 960
@@ -175,7 +175,7 @@ def rows_of(clips: Sequence[Signal]) -> Tensor:
 def write_clips(stems: Sequence[Stem], path: Path, scenes: int, seed: int) -> None:
     """Stores the rows of three clips a scene as float16 ``[clips, 960, 64]``."""
     start = time.monotonic()
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         store = np.lib.format.open_memmap(temporary, "w+", np.float16, (3 * scenes, CLIP, 64))
         for scene in range(scenes):
             random = np.random.default_rng([seed, scene])
@@ -265,7 +265,7 @@ def save(student: Student, out: Path) -> None:
     """Writes the student and, as ``config.json`` and ``model.safetensors``, the listener in it."""
     for name, module in (("student", student), ("model", student.folded())):
         tensors = {key: value.detach().contiguous().clone() for key, value in module.state_dict().items()}
-        with replacing(out / f"{name}.safetensors") as temporary:
+        with atomic_write(out / f"{name}.safetensors") as temporary:
             save_file(tensors, temporary)
     write_json(out / "config.json", vars(student.listener.config))
 

@@ -13,7 +13,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -21,7 +21,7 @@ from sam_audio_bench.digests import Unidentified, file_digest, folder_digest, jo
 from sam_audio_bench.errors import MediaError
 from sam_audio_bench.files import dump_json
 
-__all__ = ["WHERE", "Identity", "Options", "capture", "differences", "identify", "plain_value"]
+__all__ = ["WHERE", "Difference", "Identity", "Options", "capture", "differences", "identify", "plain_value"]
 
 Options = dict[str, Any]
 """Options by name, as plain values of JSON."""
@@ -57,13 +57,32 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
         fields = {name: _counted(getattr(self, name)) for name in self.__struct_fields__}
         return joined(dump_json(fields))[:32]
 
-    def differences(self, other: Identity) -> list[str]:
-        """In what two identities differ, as ``options.margin 1.0 instead of 2.0``; empty: in nothing."""
+    def differences(self, other: Identity) -> list[Difference]:
+        """In what two identities differ; empty: in nothing."""
         return differences(self, other)
 
 
-def differences(one: msgspec.Struct, other: msgspec.Struct, fields: Iterable[str] | None = None) -> list[str]:
-    """Fields in which two records of one kind differ, each with both values; files differ by their content alone.
+class Difference(NamedTuple):
+    """A field in which two records differ.
+
+    >>> str(Difference("options.margin", "2.0", "1.0"))
+    'options.margin 1.0 instead of 2.0'
+    """
+
+    field: str
+    one: str  # as people read it
+    other: str
+
+    def __str__(self) -> str:
+        return f"{self.field} {self.other} instead of {self.one}"
+
+    def below(self, name: str) -> Difference:
+        """The same of a record that is a field itself."""
+        return self._replace(field=f"{name}.{self.field}")
+
+
+def differences(one: msgspec.Struct, other: msgspec.Struct, fields: Iterable[str] | None = None) -> list[Difference]:
+    """Fields in which two records of one kind differ; files differ by their content alone.
 
     Args:
         one: what was expected.
@@ -71,21 +90,21 @@ def differences(one: msgspec.Struct, other: msgspec.Struct, fields: Iterable[str
         fields: to compare; None: all.
     """
     names = one.__struct_fields__ if fields is None else tuple(fields)
-    found: list[str] = []
+    found: list[Difference] = []
     for name in names:
         found += _compared(name, getattr(one, name), getattr(other, name))
     return found
 
 
-def _compared(name: str, one: Any, other: Any) -> list[str]:
-    if isinstance(one, msgspec.Struct) and type(one) is type(other):
-        return [f"{name}.{text}" for text in differences(one, other)]
+def _compared(name: str, one: Any, other: Any) -> list[Difference]:
+    if isinstance(one, msgspec.Struct) and isinstance(other, type(one)):
+        return [found.below(name) for found in differences(one, other)]
     if dump_json(_counted(one)) == dump_json(_counted(other)):
         return []
     if isinstance(one, dict) and isinstance(other, dict) and "sha256" not in one:
         keys = [*one, *(key for key in other if key not in one)]
-        return [text for key in keys for text in _compared(f"{name}.{key}", one.get(key), other.get(key))]
-    return [f"{name} {_shown(other)} instead of {_shown(one)}"]
+        return [found for key in keys for found in _compared(f"{name}.{key}", one.get(key), other.get(key))]
+    return [Difference(name, _shown(one), _shown(other))]
 
 
 def _counted(value: Any) -> Any:

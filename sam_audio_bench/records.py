@@ -18,7 +18,7 @@ from msgspec import Meta, Struct
 
 from sam_audio_bench.errors import StoreError
 from sam_audio_bench.files import dump_json, load_json, read_journal, sha256
-from sam_audio_bench.identity import Identity, Options, differences
+from sam_audio_bench.identity import Difference, Identity, Options, differences
 from sam_audio_bench.types import Status
 
 __all__ = [
@@ -68,7 +68,7 @@ class MetricRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     code_sha256: str | None = None  # of a third party's metric
     unknown: str | None = None  # why it cannot be identified
 
-    def differences(self, other: MetricRecord) -> list[str]:
+    def differences(self, other: MetricRecord) -> list[Difference]:
         """In what two columns of one id differ; what one of the two records does not know yet is left out."""
         fields = ["version", "unit", "higher_is_better", "parameters", "weights_sha256"]
         fields += [name for name in ("options", "code_sha256") if getattr(self, name) and getattr(other, name)]
@@ -111,7 +111,7 @@ class TaskRecord(Struct, frozen=True, kw_only=True):
         """Name of the task with version, split and a selection that is not the default one."""
         return selection_label(self.id, self.version, self.split, self.subset)
 
-    def differences(self, other: TaskRecord) -> list[str]:
+    def differences(self, other: TaskRecord) -> list[Difference]:
         """In what two selections of items differ; where they lie, and under which name, does not count."""
         fields = ("version", "split", "subset", "prompts", "data_revision", "ids_sha256", "code_sha256")
         return differences(self, other, fields)
@@ -144,7 +144,7 @@ class ItemRecord(StoredEstimate, kw_only=True, omit_defaults=True):
     not_asked: list[str] = []  # of these columns, those that ask nothing of the item
     score_errors: dict[str, str] = {}
     candidates: int = 0  # 0: one estimate, of which none was picked
-    picked: int = 0
+    picked: int | None = None  # which candidate counts
     picker_scores: list[float | Infinity | None] = []
     kept: dict[str, StoredEstimate] = {}  # number of a candidate -> its files
     candidate_errors: dict[str, str] = {}

@@ -244,25 +244,42 @@ def build_metrics(
     """
     unused, found = set(arguments), []
     for (target, own), (columns, options) in _metric_targets(specs).items():
-        kind = resolve(target)
+        kind = _metric_constructor(target)
         known = check_arguments("metric", kind, columns[0], (), options)
         accepted = {key: value for key, value in {**policies, **arguments}.items() if key in known} | options
         unused -= set(accepted)
         metric: Metric = made("metric", columns[0], partial(kind, **accepted))
-        metric.requested = tuple(columns)
-        found.append(LoadedMetric(metric=metric, records=_records(metric, accepted, own)))
+        metric.requested = tuple(columns) if columns[0] in metric.columns else metric.columns
+        found.append(LoadedMetric(metric=metric, records=_records(metric, kind, accepted, own)))
     if unused:
         known_options = {name for one in found for name in inspect.signature(type(one.metric)).parameters}
         raise unknown_option("metric", ", ".join(map(str, specs)), unused, sorted(known_options))
     return found
 
 
-def _records(metric: Metric, arguments: Mapping[str, Any], own: str) -> dict[str, MetricRecord]:
+def _metric_constructor(target: str) -> Callable[..., Metric]:
+    """The class behind ``module:Class``, or what adapts ``torchmetrics:module.Class``."""
+    if not target.startswith(_BRIDGED):
+        constructor: Callable[..., Metric] = resolve(target)
+        return constructor
+    from sam_audio_bench.metrics.bridge import adapt
+
+    module, _, name = target.removeprefix(_BRIDGED).rpartition(".")
+    resolve(f"{module}:{name}")  # from the working folder too
+    return partial(adapt, f"{module}.{name}")
+
+
+_BRIDGED = "torchmetrics:"
+
+
+def _records(
+    metric: Metric, constructor: Callable[..., Metric], arguments: Mapping[str, Any], own: str
+) -> dict[str, MetricRecord]:
     """The record of each requested column; what a third party's metric captures stands among its parameters too."""
-    kind = type(metric)
+    kind = getattr(metric, "kind", type(metric))  # what a bridge adapts, too, is somebody's code
     built_in = kind.__module__.startswith(f"{_OWN}.")
     identity = identify(
-        "metric", metric.requested[0], metric, options=partial(capture, kind, (), arguments),
+        "metric", metric.requested[0], metric, options=partial(capture, constructor, (), arguments),
         code=None if built_in else kind,
     )  # fmt: skip
     cards = {card.id: card for card in metric.cards()}
@@ -293,7 +310,9 @@ def load_metrics(ids: Iterable[str], arguments: Mapping[str, Any] = {}) -> list[
 
 def metric_options(ids: Iterable[str]) -> set[str]:
     """Names of the options that the classes behind some metric ids take."""
-    return {name for target, _ in _metric_targets(ids) for name in inspect.signature(resolve(target)).parameters}
+    return {
+        name for target, _ in _metric_targets(ids) for name in inspect.signature(_metric_constructor(target)).parameters
+    }
 
 
 def _metric_targets(specs: Iterable[str]) -> dict[tuple[str, str], tuple[list[str], Options]]:
@@ -306,6 +325,8 @@ def _metric_targets(specs: Iterable[str]) -> dict[tuple[str, str], tuple[list[st
             target, columns = metrics.CARDS[spelt.name].target, [spelt.name]
         elif spelt.name in named:
             target, columns = named[spelt.name].value, [spelt.name]
+        elif spelt.name.startswith(_BRIDGED):
+            target, columns = spelt.name, [spelt.name]
         elif re.fullmatch(r"[\w.]+:[\w.]+", spelt.name):
             target, columns = spelt.name, list(resolve(spelt.name).columns)
         else:

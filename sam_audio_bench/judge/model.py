@@ -53,7 +53,7 @@ class SAJ(JudgeNetwork):
         revision: str | None = None,
         tokenizer: Any = "",
     ) -> Self:
-        """A judge with its weights, in evaluation mode; the weight file is mapped, not copied.
+        """A judge with its weights, in evaluation mode; the weight file is mapped, see `checkpoint`.
 
         Args:
             place: see `find_judge`, or what it found.

@@ -116,9 +116,9 @@ class Board:
             shown = {name: record for name, record in line.submission.metrics.items() if name not in line.dated}
             for name, record in shown.items():
                 first, known = found.setdefault(name, (line.id, record))
-                if fields := record.differences(known):
+                if fields := [change.field for change in record.differences(known)]:
                     raise StoreError(
-                        f"expected {name} of {line.id} computed as that of {first}, found {'; '.join(fields)}; "
+                        f"expected {name} of {line.id} with the {' and '.join(fields)} of {first}, found others; "
                         "score one of them again"
                     )
         return {name: record for name, (_, record) in found.items()}

@@ -82,10 +82,10 @@ def _columns(submissions: Sequence[Submission]) -> Iterator[tuple[str, str]]:
     for submission in submissions:
         for name, record in submission.metrics.items():
             known = first.setdefault(name, submission).metrics[name]
-            if different := record.differences(known):
+            if different := [change.field for change in record.differences(known)]:
                 yield (
                     f"{submission.separator}/{submission.revision}: {name}",
-                    f"expected it computed as that of {first[name].separator}, found {'; '.join(different)}: "
+                    f"expected the {', '.join(different)} of {first[name].separator}, found others: "
                     "score both in the same way",
                 )
 

@@ -24,6 +24,7 @@ from torch import Tensor
 from sam_audio_bench.files import load_json
 from sam_audio_bench.metrics.catalogue import columns_of
 from sam_audio_bench.metrics.weights import LearnedMetric, ModelFolder, Source, batches
+from sam_audio_bench.nn.checkpoint import align_weights
 from sam_audio_bench.types import Audio, Item
 
 __all__ = ["Aesthetics"]
@@ -110,6 +111,7 @@ class _Predictor:
         with _no_warning("`torch.nn.utils.weight_norm` is deprecated"):
             network = kind(**{**config, "precision": "32"})
         load_model(network, model.weights)
+        align_weights(network)
         self.network: Any = network.eval().to(device)
         self.device = device
         scales = [config["target_transform"][axis] for axis in AXES]

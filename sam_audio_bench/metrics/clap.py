@@ -21,6 +21,7 @@ from torch import Tensor
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.metrics.catalogue import columns_of
 from sam_audio_bench.metrics.weights import LearnedMetric, ModelFolder, Source, batches
+from sam_audio_bench.nn.checkpoint import align_weights
 from sam_audio_bench.nn.text import quiet
 from sam_audio_bench.types import Audio, Item
 
@@ -139,6 +140,7 @@ class _Encoder:
                 f"expected all weights of a CLAP in {model.weights}, found none for {len(names)} tensors, {names[0]} "
                 "among them; get the model again"
             )
+        align_weights(network)
         self.network: Any = network.eval().to(device)
         self.device = device
         self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(

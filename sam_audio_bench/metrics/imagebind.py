@@ -24,6 +24,7 @@ from sam_audio_bench.errors import MediaError
 from sam_audio_bench.files import atomic_write
 from sam_audio_bench.metrics.catalogue import columns_of
 from sam_audio_bench.metrics.weights import LearnedMetric, ModelFolder, Source, batches
+from sam_audio_bench.nn.checkpoint import align_weights
 from sam_audio_bench.types import Audio, Item, Prompt
 from sam_audio_bench.video import mask_frames, read_mask, stream_frames
 
@@ -67,6 +68,7 @@ class ImageBind(LearnedMetric):
         networks = importlib.import_module("imagebind.models.imagebind_model")
         network = networks.imagebind_huge(pretrained=False)
         network.load_state_dict(torch.load(model.weights, map_location="cpu", weights_only=True))
+        align_weights(network)
         return network.eval().to(device), importlib.import_module("imagebind.data"), networks.ModalityType
 
     def measure(self, network: Any, clips: Sequence[Audio], items: Sequence[Item]) -> Sequence[Sequence[float]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sam_audio_bench.errors import UsageError
+from sam_audio_bench.identity import Difference
 from sam_audio_bench.run.results import Results, find_runs
 from sam_audio_bench.run.store import RunFolder, scored_estimates
 from sam_audio_bench.separators.pickers import judges_itself
@@ -200,12 +201,12 @@ def _common(what: str, names: Sequence[Sequence[str]], sides: Sequence[_Side], n
     return both
 
 
-def _same(what: str, changes: Sequence[str], sides: Sequence[_Side]) -> None:
+def _same(what: str, changes: Iterable[Difference], sides: Sequence[_Side]) -> None:
     """Refuses to compare what was made in different ways, and says which."""
-    if changes:
+    for change in changes:
         raise UsageError(
-            f"expected {what} alike in both runs, found {'; '.join(changes)} in {sides[1].path}, compared with "
-            f"{sides[0].path}; run or score one of them again"
+            f"expected {what} with the same {change.field} in both runs, found {change.one} in {sides[0].path} and "
+            f"{change.other} in {sides[1].path}; run or score one of them again"
         )
 
 

@@ -26,8 +26,9 @@ def recorded_data(folders: Sequence[RunFolder]) -> TaskData:
         [task.source], split=task.split, subset=task.subset, prompts=task.prompts, allow_outside=task.allow_outside
     )
     for folder in folders:
-        if changes := folder.header.task.differences(data.record):
+        for change in folder.header.task.differences(data.record):
             raise UsageError(
-                f"expected {data.label} as in {folder.path}, found {'; '.join(changes)}; run the evaluation again"
+                f"expected {data.label} with {change.field} {change.one} as in {folder.path}, found {change.other}; "
+                "run the evaluation again"
             )
     return data

@@ -11,7 +11,7 @@ from msgspec import structs
 
 from sam_audio_bench.errors import StoreError, UsageError
 from sam_audio_bench.files import atomic_write
-from sam_audio_bench.identity import differences
+from sam_audio_bench.identity import Difference, differences
 from sam_audio_bench.records import PARTS, SCHEMA_VERSION, RunRecord
 from sam_audio_bench.run.header import end_record
 from sam_audio_bench.run.plan import shard_suffix
@@ -96,10 +96,10 @@ def _check_alike(first: RunFolder, other: RunFolder) -> None:
         raise UsageError(f"expected runs that differ in their items only, found {changes[0]} in {other.path}")
 
 
-def _differences(first: RunRecord, other: RunRecord) -> list[str]:
+def _differences(first: RunRecord, other: RunRecord) -> list[Difference]:
     """In what the runs of two shards differ, their items aside."""
-    changes = [f"model.{text}" for text in first.model.differences(other.model)]
-    changes += [f"task.{text}" for text in first.task.differences(other.task)]
+    changes = [change.below("model") for change in first.model.differences(other.model)]
+    changes += [change.below("task") for change in first.task.differences(other.task)]
     changes += differences(first, other, ("metrics", "seed", "align", "stereo", "candidates", "picker"))
     return changes
 

@@ -123,7 +123,7 @@ class Job:
         if reason != "it was made in another way":
             return ""
         changes = self.folder.header.model.differences(self.model)
-        return f" ({'; '.join(changes[:3])})" if changes else ""
+        return f" ({'; '.join(map(str, changes[:3]))})" if changes else ""
 
 
 _SHOWN = 5

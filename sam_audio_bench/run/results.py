@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
-from sam_audio_bench.identity import Identity, differences
+from sam_audio_bench.identity import Difference, Identity, differences
 from sam_audio_bench.records import SCHEMA_VERSION, MetricRecord, RunRecord, TaskRecord
 from sam_audio_bench.run.store import COLUMNS, RunFolder
 from sam_audio_bench.stats.coverage import common_items, coverage_class, coverage_text
@@ -225,11 +225,13 @@ class _Known:
             _same(f"picker {name}", differences(known, header.picker, ("settings", "weights_sha256")), path, "do")
             line = task.id, header.model.name, name
             count = self.candidates.setdefault(line, header.candidates)
-            changes = [] if count == header.candidates else [f"candidates {header.candidates} instead of {count}"]
-            _same(header.model.name, changes, path, "do")
+            changed = (
+                [] if count == header.candidates else [Difference("candidates", str(count), str(header.candidates))]
+            )
+            _same(header.model.name, changed, path, "do")
 
 
-def _model_differences(first: RunRecord, other: RunRecord) -> list[str]:
+def _model_differences(first: RunRecord, other: RunRecord) -> list[Difference]:
     """In what two runs of one name differ; a record of schema version 1 knows no options and no code."""
     fields = ["target", "settings", "weights_sha256", "revision", "oracle"]
     if SCHEMA_VERSION == first.schema_version == other.schema_version:
@@ -290,10 +292,10 @@ def _part(folder: RunFolder, items: Sequence[str], columns: Sequence[str]) -> pd
     return frame.loc[ranks.sort_values(["metric", "item", "candidate", "picker"]).index, list(COLUMNS)]
 
 
-def _same(name: str, changes: Sequence[str], path: Path, remedy: str = "score") -> None:
+def _same(name: str, changes: Iterable[Difference], path: Path, remedy: str = "score") -> None:
     """Refuses to mix runs that differ; ``remedy`` is what would make them alike: to "score" or to "do" one again."""
-    if changes:
+    for change in changes:
         raise UsageError(
-            f"expected {name} as in the other runs, found {'; '.join(changes)} in {path}; "
+            f"expected {name} with {change.field} {change.one} as in the other runs, found {change.other} in {path}; "
             f"table them apart, or {remedy} that run again"
         )

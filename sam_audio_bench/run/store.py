@@ -69,7 +69,7 @@ class ScoredEstimate(NamedTuple):
 
 def scored_estimates(record: ItemRecord) -> list[ScoredEstimate]:
     """The estimates that a journal line tells of: the only one, or the first candidate and the picked one."""
-    chosen = ScoredEstimate(record.picked, record.picked_by, record)
+    chosen = ScoredEstimate(record.picked or 0, record.picked_by, record)
     if not record.candidates:
         return [chosen]
     first = record.kept.get("0", StoredEstimate())

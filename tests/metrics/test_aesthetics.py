@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from misalign import SHIFTS, misaligned_copy
 from tiny_networks import SCALES, small_aesthetics, write_aesthetics
 
 from sam_audio_bench.errors import Precondition
@@ -125,6 +126,13 @@ def test_statuses_and_identity(metric: Aesthetics, package: Any, tmp_path: Path)
     assert other.weights_sha256 != metric.weights_sha256
     assert metric.missing() is None
     assert metric.options["weights_sha256"] == metric.weights_sha256
+
+
+@needs_package
+@pytest.mark.parametrize("shift", SHIFTS)
+def test_values_do_not_depend_on_where_a_file_puts_a_tensor(metric, folder: Path, tmp_path: Path, shift: int) -> None:
+    moved = Aesthetics(path=str(misaligned_copy(folder, tmp_path / "moved", shift)), device="cpu")
+    assert values(moved, noise(0.5)) == values(metric, noise(0.5))
 
 
 @needs_package

@@ -51,6 +51,25 @@ def test_cosine_of_what_was_masked_and_heard(weights: Path) -> None:
     assert metric.score([text[text.ids[0]]], [answer]) == [(None,)]
 
 
+def test_it_does_not_depend_on_where_a_file_puts_a_tensor(weights: Path, tmp_path: Path) -> None:
+    """One block of memory holds all tensors of the file, 4 bytes behind one another's ends."""
+    tensors = torch.load(weights / WEIGHTS)
+    block = torch.cat([torch.cat([torch.zeros(1), value.flatten()]) for value in tensors.values()])
+    begins = torch.tensor([0, *(1 + value.numel() for value in tensors.values())]).cumsum(0).tolist()
+    (tmp_path / "moved").mkdir()
+    torch.save(
+        {name: block[at + 1 :][: value.numel()].view_as(value)
+         for at, (name, value) in zip(begins, tensors.items(), strict=False)},
+        tmp_path / "moved" / WEIGHTS,
+    )  # fmt: skip
+    data = sab.load_task("sfx-visual", split="mini")
+    item = data[data.ids[0]]
+    answer = Separation(target=item.query.mixture, residual=item.query.mixture)
+    metrics = (sab.load_metric("imagebind", path=str(folder)) for folder in (weights, tmp_path / "moved"))
+    first, moved = (metric.score([item], [answer]) for metric in metrics)
+    assert first == moved
+
+
 def test_everything_outside_the_mask_is_black(tmp_path: Path) -> None:
     data = sab.load_task("speaker-visual", split="mini")
     prompt = data[data.ids[0]].query.prompt

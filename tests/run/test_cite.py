@@ -7,6 +7,7 @@ from pathlib import Path
 
 import sam_audio_bench as sab
 from sam_audio_bench import metrics, separators
+from sam_audio_bench.records import MetricRecord, ModelRecord, RunRecord, TaskRecord
 from sam_audio_bench.run.cite import bibliography, citations, cite
 from sam_audio_bench.tasks import TASKS
 
@@ -33,5 +34,11 @@ def test_a_run_cites_what_it_used(tmp_path: Path) -> None:
 
 
 def test_third_parties_have_no_key() -> None:
-    header = {"task": {"id": "mine"}, "model": {"name": "mine+gain=2"}, "metrics": [{"id": "peak_db"}]}
+    header = RunRecord(
+        status="success", started="", model=ModelRecord(kind="separator", name="mine+gain=2"),
+        task=TaskRecord(id="mine", version="1", split="test", subset="paper", source="mine", data_revision="", items=1,
+                        ids_sha256=""),
+        metrics=[MetricRecord(id="peak_db", version=1, unit="", higher_is_better=True)], seed=0, align=None,
+        stereo="joint", shard=None, command=[], config={}, git=None, packages={}, hardware={},
+    )  # fmt: skip
     assert citations(header) == ["sam_audio_bench"]
