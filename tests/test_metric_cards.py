@@ -197,7 +197,9 @@ def test_invariances_are_measured(name: str) -> None:
     stated = dict(rows(section(name, "Invariances")))
     before = scored(name, ANSWER)
     assert before.value is not None
-    together = scored(name, 0.1 * ANSWER, 0.1 * TARGET if CARDS[name].absent != "only" else SILENCE, 0.1 * REST, 0.1 * REST)
+    together = scored(
+        name, 0.1 * ANSWER, 0.1 * TARGET if CARDS[name].absent != "only" else SILENCE, 0.1 * REST, 0.1 * REST
+    )
     found = {change: scored(name, target) for change, target in CHANGES.items()}
     found["answer, references and mixture scaled together"] = together
     assert list(stated) == list(found)
