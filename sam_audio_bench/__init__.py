@@ -21,6 +21,7 @@
     render      numbers, texts and tables for readers
     plugins     components of third parties and their cards
     construction  from a class and arguments to an object
+    columns     the metrics of a run, with the record of each column
     registry    names to objects and their identities
     run         plan, separate, persist, score, seal
     leaderboard  submissions, ranks, the site

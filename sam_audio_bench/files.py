@@ -158,7 +158,7 @@ def read_journal(path: Path, decode: Callable[[bytes], _Record]) -> list[_Record
                 raise ValueError("torn line")
             records.append(decode(line))
         except ValueError as error:
-            if number == len(lines) and not line.endswith(b"\n"):
+            if number == len(lines):
                 break
             raise StoreError(f"line {number} of {path} is damaged ({error}); remove it to start anew") from error
     return records

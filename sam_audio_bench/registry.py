@@ -6,23 +6,23 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import structs
 
-from sam_audio_bench import metrics, separators
+from sam_audio_bench import separators
+from sam_audio_bench.columns import build_metrics
 from sam_audio_bench.construction import check_arguments, made, resolve
 from sam_audio_bench.digests import Unidentified
 from sam_audio_bench.errors import UsageError, unknown_name
 from sam_audio_bench.identity import WHERE, Identity, Options, capture, identify
-from sam_audio_bench.options import Spelling, parse_spelling, unknown_option
+from sam_audio_bench.options import Spelling, parse_arguments, parse_spelling
 from sam_audio_bench.plugins import plugins
-from sam_audio_bench.records import MetricRecord, ModelRecord
+from sam_audio_bench.records import ModelRecord
 from sam_audio_bench.separators.pickers import PICKERS
 from sam_audio_bench.tasks import GROUPS, TASKS, TaskData
 from sam_audio_bench.types import AnySeparator, NamedSeparator, OracleSeparator, Separator
@@ -33,9 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Built",
-    "LoadedMetric",
     "build",
-    "build_metrics",
     "check_weights",
     "load_metric",
     "load_metrics",
@@ -43,6 +41,7 @@ __all__ = [
     "load_separator",
     "load_task",
     "load_tasks",
+    "parse_arguments",
     "picker_options",
     "plugins",
     "resolve",
@@ -54,24 +53,6 @@ class Built(NamedTuple):
 
     component: Any
     identity: ModelRecord | Identity
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoadedMetric:
-    """A metric with the records of the columns that a run asked for."""
-
-    metric: Metric
-    records: Mapping[str, MetricRecord]  # column of the class -> its record, under the name that tables show
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Names of the columns as tables show them."""
-        return tuple(record.id for record in self.records.values())
-
-    @property
-    def fingerprints(self) -> Mapping[str, str | None]:
-        """For each column what its scores depend on; None where that cannot be identified, and nothing is kept."""
-        return {record.id: record.fingerprint() for record in self.records.values()}
 
 
 def build(
@@ -228,112 +209,12 @@ def picker_options(name: str) -> list[str]:
     return list(inspect.signature(resolve(PICKERS[name].target)).parameters)
 
 
-def build_metrics(
-    specs: Iterable[str], arguments: Mapping[str, Any] = {}, *, policies: Mapping[str, Any] = {}
-) -> list[LoadedMetric]:
-    """One metric per class and set of options behind the spellings, in their order, with the records of its columns.
-
-    Args:
-        specs: ids, with options in brackets where they are for one metric alone: these become part of its columns'
-            names, so that two ways of computing a metric stand side by side.
-        arguments: options for every class whose constructor names them.
-        policies: options of the run, which a constructor that names them gets unless it has its own.
-
-    Raises:
-        UsageError: an unknown metric or option, or an option that no class names.
-    """
-    unused, found = set(arguments), []
-    for (target, own), (columns, options) in _metric_targets(specs).items():
-        kind = _metric_constructor(target)
-        known = check_arguments("metric", kind, columns[0], (), options)
-        accepted = {key: value for key, value in {**policies, **arguments}.items() if key in known} | options
-        unused -= set(accepted)
-        metric: Metric = made("metric", columns[0], partial(kind, **accepted))
-        metric.requested = tuple(columns) if columns[0] in metric.columns else metric.columns
-        found.append(LoadedMetric(metric=metric, records=_records(metric, kind, accepted, own)))
-    if unused:
-        known_options = {name for one in found for name in inspect.signature(type(one.metric)).parameters}
-        raise unknown_option("metric", ", ".join(map(str, specs)), unused, sorted(known_options))
-    return found
-
-
-def _metric_constructor(target: str) -> Callable[..., Metric]:
-    """The class behind ``module:Class``, or what adapts ``torchmetrics:module.Class``."""
-    if not target.startswith(_BRIDGED):
-        constructor: Callable[..., Metric] = resolve(target)
-        return constructor
-    from sam_audio_bench.metrics.bridge import adapt
-
-    module, _, name = target.removeprefix(_BRIDGED).rpartition(".")
-    resolve(f"{module}:{name}")  # from the working folder too
-    return partial(adapt, f"{module}.{name}")
-
-
-_BRIDGED = "torchmetrics:"
-
-
-def _records(
-    metric: Metric, constructor: Callable[..., Metric], arguments: Mapping[str, Any], own: str
-) -> dict[str, MetricRecord]:
-    """The record of each requested column; what a third party's metric captures stands among its parameters too."""
-    kind = getattr(metric, "kind", type(metric))  # what a bridge adapts, too, is somebody's code
-    built_in = kind.__module__.startswith(f"{_OWN}.")
-    identity = identify(
-        "metric", metric.requested[0], metric, options=partial(capture, constructor, (), arguments),
-        code=None if built_in else kind,
-    )  # fmt: skip
-    cards = {card.id: card for card in metric.cards()}
-    parameters = dict(metric.options)
-    return {
-        column: MetricRecord(
-            id=f"{column}({own})" if own else column,
-            version=cards[column].version,
-            unit=cards[column].unit,
-            higher_is_better=cards[column].higher_is_better,
-            parameters=parameters if built_in else {**identity.options, **parameters},
-            weights_sha256=getattr(metric, "weights_sha256", None),
-            options=identity.options,
-            code_sha256=identity.code_sha256,
-            unknown=identity.unknown,
-        )
-        for column in metric.requested
-    }
-
-
 def load_metrics(ids: Iterable[str], arguments: Mapping[str, Any] = {}) -> list[Metric]:
     """One Metric per class behind the ids, in their order; its ``requested`` says which columns were asked for.
 
     ``arguments`` go to every class whose constructor names them; one that no class names raises UsageError.
     """
     return [one.metric for one in build_metrics(ids, arguments)]
-
-
-def metric_options(ids: Iterable[str]) -> set[str]:
-    """Names of the options that the classes behind some metric ids take."""
-    return {
-        name for target, _ in _metric_targets(ids) for name in inspect.signature(_metric_constructor(target)).parameters
-    }
-
-
-def _metric_targets(specs: Iterable[str]) -> dict[tuple[str, str], tuple[list[str], Options]]:
-    """The classes behind spellings of metrics, each with its own options: the ids that are asked of it, and these."""
-    named = plugins("metrics")
-    requested: dict[tuple[str, str], tuple[list[str], Options]] = {}
-    for spec in dict.fromkeys(specs):
-        spelt = parse_spelling(spec)
-        if spelt.name in metrics.CARDS:
-            target, columns = metrics.CARDS[spelt.name].target, [spelt.name]
-        elif spelt.name in named:
-            target, columns = named[spelt.name].value, [spelt.name]
-        elif spelt.name.startswith(_BRIDGED):
-            target, columns = spelt.name, [spelt.name]
-        elif re.fullmatch(r"[\w.]+:[\w.]+", spelt.name):
-            target, columns = spelt.name, list(resolve(spelt.name).columns)
-        else:
-            raise unknown_name("metric", spelt.name, [*metrics.CARDS, *named])
-        own = ",".join(f"{key}={value}" for key, value in sorted(spelt.options.items()))
-        requested.setdefault((target, own), ([], spelt.options))[0].extend(columns)
-    return requested
 
 
 def load_metric(name: str, **arguments: Any) -> Metric:

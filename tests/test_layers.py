@@ -24,6 +24,7 @@ LAYERS = [
     {"separators", "tasks"},
     {"stats"},
     {"render", "plugins", "construction"},
+    {"columns"},
     {"registry"},
     {"run"},
     {"plots", "leaderboard", "ratings"},

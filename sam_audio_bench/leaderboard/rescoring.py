@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from sam_audio_bench import audio, registry
+from sam_audio_bench.columns import metric_options
 from sam_audio_bench.errors import BenchError, Precondition, UsageError
 from sam_audio_bench.files import safe_name
 from sam_audio_bench.leaderboard import reading
@@ -99,7 +100,7 @@ def _metrics(submission: Submission, task: Mapping[str, Any], data: TaskData, fo
             if card is not None and record.version != card.version:
                 found.skipped[name] = f"version {record.version} is not what is computed here"
                 continue
-            options = registry.metric_options([name])
+            options = metric_options([name])
             chosen = {key: value for key, value in record.parameters.items() if key in options}
             (metric,) = registry.load_metrics([name], chosen)
             reason = unavailable_reason(metric, data)

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from sam_audio_bench import registry
+from sam_audio_bench.columns import LoadedMetric, build_metrics, metric_options
 from sam_audio_bench.devices import find_device
 from sam_audio_bench.digests import flush_digests, joined
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
@@ -16,7 +17,7 @@ from sam_audio_bench.metrics.base import Metric
 from sam_audio_bench.metrics.catalogue import CARDS, DEFAULT, WITHOUT_REFERENCE
 from sam_audio_bench.options import parse_spelling
 from sam_audio_bench.records import SCHEMA_VERSION, ItemRecord, ModelRecord
-from sam_audio_bench.registry import Built, LoadedMetric
+from sam_audio_bench.registry import Built
 from sam_audio_bench.run.scoring import outdated
 from sam_audio_bench.run.separation import PickerPool, Reranking
 from sam_audio_bench.run.settings import BASELINE, Settings
@@ -170,7 +171,7 @@ def make_plan(
     find_device(settings.device)
     separators = _build_separators(models, settings)
     ids = tuple(settings.metrics)
-    registry.metric_options(ids)  # an unknown name is told before data are looked for
+    metric_options(ids)  # an unknown name is told before data are looked for
     data = registry.load_tasks(tasks, **settings.selection)
     requested = {task.task: _metric_ids(ids, task) for task in data}
     loaded = _build_metrics(dict.fromkeys(name for names in requested.values() for name in names), settings)
@@ -217,7 +218,7 @@ def _metric_ids(ids: tuple[str, ...], task: TaskData) -> tuple[str, ...]:
 def _build_metrics(ids: Iterable[str], settings: Settings) -> list[LoadedMetric]:
     policies = {"stereo": settings.stereo, **settings.offered}
     policies.pop("dtype", None)
-    return registry.build_metrics(ids, settings.metric_args, policies=policies)
+    return build_metrics(ids, settings.metric_args, policies=policies)
 
 
 def _belongs(one: LoadedMetric, specs: Sequence[str]) -> bool:

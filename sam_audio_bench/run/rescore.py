@@ -9,11 +9,10 @@ from typing import Any
 
 from msgspec import structs
 
-from sam_audio_bench import registry
+from sam_audio_bench.columns import LoadedMetric, build_metrics
 from sam_audio_bench.errors import Precondition, StoreError
 from sam_audio_bench.identity import Options
 from sam_audio_bench.records import SCHEMA_VERSION
-from sam_audio_bench.registry import LoadedMetric
 from sam_audio_bench.run.data import recorded_data
 from sam_audio_bench.run.header import end_record
 from sam_audio_bench.run.plan import unavailable_reason
@@ -81,7 +80,7 @@ def _load(folder: RunFolder, requested: list[str], arguments: Mapping[str, Any])
     recorded: Options = {"stereo": folder.header.stereo}
     for name in names:
         recorded |= known.get(name, {})
-    return registry.build_metrics(names, arguments, policies=recorded)
+    return build_metrics(names, arguments, policies=recorded)
 
 
 def _rescore(scorer: Scorer, *, everything: bool) -> None:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from msgspec import structs
 
 from sam_audio_bench import audio
+from sam_audio_bench.columns import LoadedMetric
 from sam_audio_bench.errors import BadSeparation, BenchError, Precondition
 from sam_audio_bench.metrics.base import Metric, Row
 from sam_audio_bench.records import PARTS, ItemRecord, MetricRecord, ScoreRow
-from sam_audio_bench.registry import LoadedMetric
 from sam_audio_bench.run.check import cut
 from sam_audio_bench.run.store import RunFolder, ScoredEstimate, scored_estimates
 from sam_audio_bench.tasks import TaskData

@@ -130,7 +130,7 @@ class RunFolder:
             if lost:
                 self.lost.add(item)
                 record.scored = {name: text for name, text in record.scored.items() if name not in lost}
-            known = (asked - lost) | set(record.score_errors)
+            known = set(record.scored) | set(record.score_errors)
             allowed |= {(item, *view, name) for view in views for name in known}
         failed = {item for item, record in self.items.items() if record.failed}
         self.scores = {key: row for key, row in self.scores.items() if key in allowed or key[0] in failed}

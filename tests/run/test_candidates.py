@@ -541,7 +541,7 @@ def test_missing_weights_are_found_before_any_work(small_task: Path, tmp_path: P
         ({"candidates": 0}, "--candidates to be at least 1, found 0"),
         ({"picker": "cla"}, "--picker to be one of auto, saj, clap"),
         ({"candidates": 1, "keep_candidates": True}, "--candidates above 1 with --keep-candidates"),
-        ({"picker_args": {"path": "x"}}, r"arguments among measure, threshold for activity, found \['path'\]"),
+        ({"picker_args": {"path": "x"}}, r"arguments among \[measure, threshold\] for 'activity', found path"),
         ({"picker": "auto", "picker_args": {"volume": 1}}, r"picker arguments among .*, found \['volume'\]"),
         ({"dtype": "float16"}, "--dtype to be one of auto, float32, bfloat16, found 'float16'"),
         ({"device": "abacus"}, "device to be auto, cpu or cuda, found 'abacus'"),
