@@ -13,10 +13,11 @@ import os
 import pathlib
 import sqlite3
 import stat
+import time
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,11 +33,10 @@ __all__ = [
     "flush_digests",
     "folder_digest",
     "joined",
-    "remember_digest",
 ]
 
 _MOST_FILES = 20_000  # in a folder that is an argument
-_BLOCK = 1 << 20
+_STEP_NS = 100_000_000
 _KEY = ("path", "size", "mtime_ns", "ctime_ns", "inode")
 
 
@@ -65,15 +65,14 @@ class FileDigests:
             if (known := self._find(key)) is not None:
                 return known
             found = _hash_file(path)
-            if _file_key(path) == key:  # not written to meanwhile
-                self.remember(key, found)
+            if _file_key(path) == key and not _just_changed(key):
+                self._remember(key, found)
         except OSError as error:
             status = "missing_media" if isinstance(error, FileNotFoundError) else "error"
             raise MediaError(f"expected a file that can be read at {path}, found: {error}", status=status) from error
         return found
 
-    def remember(self, key: tuple[str | int, ...], digest: str) -> None:
-        """Keeps what a file is known to hold; it is written down by `flush`, or after some hundred files."""
+    def _remember(self, key: tuple[str | int, ...], digest: str) -> None:
         self._known[key] = digest
         self._new.append((str(Path(str(key[0])).parent), *key, digest))
         if len(self._new) >= 256:
@@ -126,6 +125,11 @@ def _file_key(path: Path) -> tuple[str | int, ...]:
     return resolved, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
+def _just_changed(key: tuple[str | int, ...]) -> bool:
+    """Whether a file may change once more without another time of change: file systems count time in steps."""
+    return abs(time.time_ns() - int(key[3])) < _STEP_NS
+
+
 def _hash_file(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -145,11 +149,6 @@ def _here() -> FileDigests:
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's content, from memory where the file has not changed; raises MediaError."""
     return _here().of(path)
-
-
-def remember_digest(path: Path, digest: str) -> None:
-    """Tells the digest of a file that was just written, so that it need not be read again."""
-    _here().remember(_file_key(path), digest)
 
 
 def flush_digests() -> None:
@@ -238,18 +237,7 @@ class ValueDigester:
         return joined("path", str(path))
 
     def _object(self, value: Any) -> str:
-        """An object by its class and its state, as copying or pickling it would tell."""
-        kind = type(value)
-        if is_dataclass(kind):
-            state = {one.name: getattr(value, one.name, None) for one in fields(kind)} | getattr(value, "__dict__", {})
-            return joined("object", self.digest(kind), self.digest(state))
-        own_way = any("__reduce__" in base.__dict__ or "__reduce_ex__" in base.__dict__ for base in kind.__mro__[:-1])
-        if not own_way and hasattr(value, "__dict__"):
-            slots = {name: getattr(value, name) for name in _slots(kind) if hasattr(value, name)}
-            return joined("object", self.digest(kind), self.digest({**vars(value), **slots}))
-        return self._reduced(value)
-
-    def _reduced(self, value: Any) -> str:
+        """An object by its class and its state, as copying it would tell."""
         kind = type(value)
         try:
             reduced = value.__reduce_ex__(2)
@@ -258,13 +246,7 @@ class ValueDigester:
         if isinstance(reduced, str):
             return joined("global", kind.__module__, reduced)
         parts = [list(part) if index > 2 and part is not None else part for index, part in enumerate(reduced)]
-        return joined("reduced", *map(self.digest, parts))
-
-
-def _slots(kind: type) -> Iterable[str]:
-    for base in kind.__mro__:
-        slots = base.__dict__.get("__slots__", ())
-        yield from (name for name in ((slots,) if isinstance(slots, str) else slots) if name != "__dict__")
+        return joined("object", *map(self.digest, parts))
 
 
 def _array_content(value: Any) -> str | list[Any] | None:

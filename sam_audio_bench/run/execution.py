@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sam_audio_bench import audio
-from sam_audio_bench.digests import flush_digests, remember_digest
+from sam_audio_bench.digests import flush_digests
 from sam_audio_bench.errors import BenchError
 from sam_audio_bench.files import sha256
 from sam_audio_bench.records import PARTS, SCHEMA_VERSION, ItemRecord, StoredEstimate
@@ -242,9 +242,8 @@ _BEHIND = 8
 
 def _identified(path: Path) -> tuple[str, tuple[int, int]]:
     """Digest of a file that was just written, its size and time."""
-    found, digest = path.stat(), sha256(path.read_bytes())
-    remember_digest(path, digest)
-    return digest, (found.st_size, found.st_mtime_ns)
+    found = path.stat()
+    return sha256(path.read_bytes()), (found.st_size, found.st_mtime_ns)
 
 
 def _message(error: Exception) -> str:
