@@ -56,9 +56,9 @@ def judge_source(judge: str, path: str = "") -> Source:
 
 def tokenizer_folder(folder: Path) -> Path | None:
     """The folder of a judge's tokenizer: its own, or that in the hub's cache, which many judges share."""
-    from huggingface_hub import try_to_load_from_cache
-
     if (folder / "tokenizer.json").is_file():
         return folder
+    from huggingface_hub import try_to_load_from_cache
+
     found = try_to_load_from_cache(TOKENIZER, "tokenizer.json")
     return Path(found).parent if isinstance(found, str) else None
