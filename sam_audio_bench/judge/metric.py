@@ -15,7 +15,8 @@ from sam_audio_bench.judge.processor import PARITIES
 from sam_audio_bench.metrics.base import Row, known_absent
 from sam_audio_bench.metrics.catalogue import columns_of
 from sam_audio_bench.metrics.functional import is_silent
-from sam_audio_bench.metrics.weights import LearnedMetric, ModelFolder
+from sam_audio_bench.metrics.weights import LearnedMetric
+from sam_audio_bench.nn.hub import Checkpoint
 from sam_audio_bench.nn.peav import TOKENIZER
 from sam_audio_bench.types import Audio, Item, Query, Score, Separation, Status
 
@@ -79,7 +80,7 @@ class SAMAudioJudge(LearnedMetric):
             )
         return reason
 
-    def load(self, model: ModelFolder, device: torch.device) -> Any:
+    def load(self, model: Checkpoint, device: torch.device) -> Any:
         """What makes a question of a query: a bound method, for a module would become part of this one."""
         from sam_audio_bench.judge.model import SAJ
 
