@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sam_audio_bench.judge.config import REPOSITORY, REVISION
-from sam_audio_bench.metrics.weights import Source
-from sam_audio_bench.nn.hub import WEIGHTS, Checkpoint, find_checkpoint
+from sam_audio_bench.nn.hub import WEIGHTS, Checkpoint, Source, find_checkpoint
 from sam_audio_bench.nn.peav import TOKENIZER
 
 __all__ = ["DEFAULT", "SHIPPED", "find_judge", "judge_source", "tokenizer_folder"]

@@ -141,6 +141,7 @@ def test_parts_of_a_small_judge(small_folder: Path) -> None:
         choose_parts(judge, ["backbone"])
 
 
+@pytest.mark.bits
 def test_a_start_draws_what_the_seed_says(recipe: dict[str, Any], tiny_folder: Path) -> None:
     first, again, other = (start_judge(recipe_of({**recipe, "seed": seed})).judge.state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(first[name], again[name]) for name in first)
