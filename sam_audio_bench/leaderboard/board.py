@@ -1,6 +1,6 @@
-"""All submissions as one value, from which every page is made: means, intervals, places, coverage.
+"""All submissions as one value, from which every page is made: means, intervals, ranks, coverage.
 
-Numbers of a submission come from its rows alone; only places depend on the others. Values are rounded to six decimals,
+Numbers of a submission come from its rows alone; only ranks depend on the others. Values are rounded to six decimals,
 so that two machines write the same bytes.
 """
 
@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from sam_audio_bench.errors import StoreError
-from sam_audio_bench.leaderboard import log, reading
+from sam_audio_bench.leaderboard import log, safe_io
+from sam_audio_bench.leaderboard.item_lists import item_list
 from sam_audio_bench.leaderboard.labels import line_name, task_label
-from sam_audio_bench.leaderboard.pinned import item_list
 from sam_audio_bench.leaderboard.ranking import Column, Place, rank
 from sam_audio_bench.leaderboard.submission import MetricRecord, Submission, find_submissions
 from sam_audio_bench.separators.pickers import judges_itself
@@ -48,7 +48,7 @@ class Line:
 
     @property
     def name(self) -> str:
-        """For readers; with the revision where another one of the separator may stand beside it."""
+        """Display name; with the revision where another revision of the separator may be shown too."""
         candidates = max(int(task["candidates"]) for task in self.submission.header["tasks"])
         own = line_name(self.submission.separator, self.picked_by, candidates)
         return f"{own}, {self.submission.revision}" if self.standing in ("withdrawn", "superseded") else own
@@ -106,7 +106,7 @@ class Board:
     def metrics(self) -> dict[str, MetricRecord]:
         """Records of all metrics by id, in order of appearance; raises StoreError where two lines have different ones.
 
-        What other weights or parameters score is another quantity, and no order holds between the two.
+        Scores made with other weights or parameters are another quantity and cannot be ranked together.
         """
         found: dict[str, tuple[str, MetricRecord]] = {}
         for line in self.lines:
@@ -146,7 +146,7 @@ class Board:
         return cells
 
     def overall(self, board: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """One row a line that has any task of a board of `BOARDS`; empty where nobody has its metric."""
+        """One row per line that has any task of a board of `BOARDS`; empty if no line has its metric."""
         wanted = {part: [self._label(board, name) for name in names] for part, names in board["parts"].items()}
         tasks = [task for part in wanted.values() for task in part]
         metric = board["metric"]
@@ -184,7 +184,7 @@ class Board:
 
 
 def read_board(root: Path) -> Board:
-    """Everything that a leaderboard holds, but for answers that were only scored again: they are shown once.
+    """Reads a leaderboard; a submission that only scores the same audio again is shown once.
 
     Raises:
         StoreError: what `validate` would refuse to read.
@@ -218,8 +218,8 @@ def read_board(root: Path) -> Board:
 
 def read_boards(root: Path) -> list[Mapping[str, Any]]:
     """The rules by which tasks are averaged; raises StoreError."""
-    found: list[Mapping[str, Any]] = reading.load(root / BOARDS) if (root / BOARDS).exists() else []
-    broken = reading.violations(found, "boards") if found else []
+    found: list[Mapping[str, Any]] = safe_io.load(root / BOARDS) if (root / BOARDS).exists() else []
+    broken = safe_io.violations(found, "boards") if found else []
     if broken:
         raise StoreError(f"expected {root / BOARDS} to meet its schema, found {broken[0][0]}: {broken[0][1]}")
     for board in found:
@@ -232,7 +232,7 @@ def read_boards(root: Path) -> list[Mapping[str, Any]]:
 
 
 def rounded(value: float | None) -> float | None:
-    """Six decimals: what two machines agree on."""
+    """Rounds to six decimals, up to which two machines agree."""
     return None if value is None else round(float(value), _DECIMALS) + 0.0
 
 

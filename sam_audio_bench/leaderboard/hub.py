@@ -1,4 +1,4 @@
-"""What the Hugging Face Hub shows of a submission: evaluation results and a block for the model card.
+"""Files for the Hugging Face Hub: evaluation results and a block for the model card.
 
 The fields are those of the Hub's documentation of evaluation results: a list of results, each with its dataset, task,
 value, date and source. YAML is written as JSON strings and numbers, which every YAML reader takes.
@@ -23,7 +23,7 @@ _LINK = "https://arxiv.org/abs/2512.18099"
 
 
 def evaluation_results(header: Mapping[str, Any]) -> str:
-    """YAML for ``.eval_results/sam-audio-bench.yaml``: one result a task, its main metric or else its first.
+    """YAML for ``.eval_results/sam-audio-bench.yaml``: one result per task: its main metric, or else its first.
 
     Args:
         header: submission.json.

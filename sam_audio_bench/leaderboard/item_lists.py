@@ -1,4 +1,4 @@
-"""Which items a task has: a submission cannot choose them."""
+"""The item ids of a task, which a submission must cover in full."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from sam_audio_bench.errors import UsageError, unknown_name
 from sam_audio_bench.files import sha256
 from sam_audio_bench.tasks import TASKS
-from sam_audio_bench.tasks.recipes import questions, revision
+from sam_audio_bench.tasks.recipes import compute_revision, list_task_recipes
 
 __all__ = ["ItemList", "item_list"]
 
@@ -20,11 +20,11 @@ _PARTS = (("mini", "paper"), ("test", "paper"), ("test", "full"))
 
 @dataclass(frozen=True, kw_only=True)
 class ItemList:
-    """Items of one task, and what can be known of them without loading one."""
+    """Items of one task, and what is known of them without loading audio."""
 
     groups: Mapping[str, str]  # id -> the recording it was cut from, in order
     data_revision: str
-    wanted: Mapping[str, str]  # id -> the sound that is asked for, in words; empty: not known without the data
+    prompts: Mapping[str, str]  # id -> text prompt; empty: not known without the data
     absent: frozenset[str] | None  # items whose target does not sound; None: not known without the audio
 
     @property
@@ -52,14 +52,14 @@ def _items(name: str, version: str, split: str, subset: str) -> ItemList:
     if (split, subset) not in _PARTS:
         raise UsageError(f"expected split and subset among {_PARTS}, found {split} and {subset}")
     if split == "mini":
-        items = questions(name, TASKS[name].prompt)
+        items = list_task_recipes(name, TASKS[name].prompt)
         return ItemList(
             groups={identifier: group for identifier, (_, group) in items.items()},
-            data_revision=revision(),
-            wanted={identifier: recipe.prompt for identifier, (recipe, _) in items.items()},
+            data_revision=compute_revision(),
+            prompts={identifier: recipe.prompt for identifier, (recipe, _) in items.items()},
             absent=frozenset(identifier for identifier, (recipe, _) in items.items() if not recipe.target),
         )
     from sam_audio_bench.tasks.official import official  # brings torch along
 
     data = official(name, subset)
-    return ItemList(groups=data.groups, data_revision=data.digest, wanted={}, absent=None)
+    return ItemList(groups=data.groups, data_revision=data.digest, prompts={}, absent=None)

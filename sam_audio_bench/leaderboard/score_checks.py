@@ -1,6 +1,6 @@
-"""Checks of scores, row by row: which items, which metrics, which values may be there.
+"""Checks the rows of a score table: items, metrics and values.
 
-Every check yields ``(where, what)`` with few words and a count, since a broken file has many broken rows.
+Every check yields ``(where, what)`` once with a count, since an invalid file has many invalid rows.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sam_audio_bench.leaderboard.item_lists import ItemList
 from sam_audio_bench.leaderboard.labels import base_metric
-from sam_audio_bench.leaderboard.pinned import ItemList
 from sam_audio_bench.leaderboard.submission import MetricRecord
 from sam_audio_bench.types import Status
 
-__all__ = ["FAILURES", "check_task", "examples", "improvements", "unanswered"]
+__all__ = ["FAILURES", "check_task", "examples", "implied_mixture_scores", "unanswered"]
 
 FAILURES = frozenset({Status.ERROR, Status.MISSING_MEDIA, Status.LENGTH_MISMATCH, Status.NON_FINITE})
 _ANSWER_FAILURES = FAILURES - {Status.ERROR}  # a metric alone may fail with an error
 _SILENT = frozenset({Status.SILENT_REFERENCE, Status.BOTH_SILENT})
 _OF_TARGET = frozenset(f"{name}{end}" for name in ("snr", "si_sdr", "si_snr", "sd_sdr") for end in ("", "_i"))
-"""Ratios to the target alone, whose silence leaves them undefined."""
+"""Ratios of the target alone, undefined where it is silent."""
 
 _LEAK = "leak_db"  # the only score that is asked of absent targets alone
 _RANGES: Mapping[str, tuple[float, float]] = {  # of finite values, by unit
@@ -49,13 +49,13 @@ Finding = tuple[str, str]
 def check_task(
     label: str, task: Mapping[str, Any], rows: pd.DataFrame, items: ItemList, metrics: Mapping[str, MetricRecord]
 ) -> Iterator[Finding]:
-    """Everything that can be wrong with the rows of one task.
+    """Yields everything that is wrong with the rows of one task.
 
     Args:
         label: the task as rows name it.
         task: its record in submission.json.
         rows: of this task.
-        items: what the task really has.
+        items: the items of the task.
         metrics: the submission's metrics.
     """
     yield from _identity(label, task, items)
@@ -107,7 +107,7 @@ def _unknown(label: str, task: Mapping[str, Any], rows: pd.DataFrame, items: Ite
 
 
 def _duplicates(label: str, rows: pd.DataFrame) -> Iterator[Finding]:
-    """One answer an item, or two where a picker chose one: the first candidate, and the one that was picked."""
+    """One estimate per item, or two with a picker: the first candidate, and the picked one."""
     twice = rows[rows.duplicated(["item", "picked_by", "metric"])]
     if len(twice):
         yield label, f"expected each score once, found {len(twice)} twice, such as {examples(twice['item'])}"
@@ -122,7 +122,7 @@ def _duplicates(label: str, rows: pd.DataFrame) -> Iterator[Finding]:
 
 
 def _coverage(label: str, task: Mapping[str, Any], rows: pd.DataFrame, items: ItemList) -> Iterator[Finding]:
-    """Every metric was asked of every item that it can be asked of, in each line: no bad item was left out."""
+    """Each line has a row for every item that each metric applies to, so no item with a bad score was left out."""
     first = rows[rows["picked_by"].isna()]
     lost = first[first["status"].isin(list(FAILURES))]
     if task["picker"] is None or task["candidates"] > 1 or len(lost) < len(first):
@@ -148,22 +148,22 @@ def _covered(label: str, task: Mapping[str, Any], rows: pd.DataFrame, items: Ite
 
 
 def _silent(rows: pd.DataFrame) -> set[str] | None:
-    """Items without a target, by what metrics of references say; None: none of them was asked."""
+    """Items whose target is silent, by the statuses of reference-based metrics; None: there is no such metric."""
     asked = rows[rows["metric"].isin(_OF_TARGET)]
     return set(asked[asked["status"].isin(list(_SILENT))]["item"]) if len(asked) else None
 
 
 def unanswered(rows: pd.DataFrame) -> set[str]:
-    """Items without an answer, by their statuses."""
+    """Items without an estimate, by their statuses."""
     return set(rows[rows["status"].isin(list(_ANSWER_FAILURES))]["item"]) | {
         str(item) for item, own in rows.groupby("item")["status"] if (own == Status.ERROR).all()
     }
 
 
 def _difference(wanted: Collection[str], found: Collection[str]) -> str:
-    lacking, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
+    missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
     what = f"expected {len(wanted)} items, found {len(found)}"
-    what += f"; without {examples(lacking)}" if lacking else ""
+    what += f"; without {examples(missing)}" if missing else ""
     return what + (f"; not asked of {examples(extra)}" if extra else "")
 
 
@@ -197,7 +197,7 @@ def _statuses(label: str, rows: pd.DataFrame, items: ItemList) -> Iterator[Findi
 
 
 def _best(metrics: pd.Series[Any], values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Whether a value may be called perfect; an improvement on a perfect mixture has none."""
+    """Whether a value may have the status perfect; the improvement over a perfect mixture has no value."""
     ends = metrics.map(_BEST).to_numpy(dtype="float64")
     nothing = metrics.map(lambda name: base_metric(name) is not None).to_numpy(dtype=bool) & np.isnan(values)
     found: np.ndarray[Any, Any] = (values == math.inf) | nothing | (np.abs(values - ends) < _CLOSE)
@@ -205,7 +205,7 @@ def _best(metrics: pd.Series[Any], values: np.ndarray[Any, Any]) -> np.ndarray[A
 
 
 def _consistent(label: str, rows: pd.DataFrame, items: ItemList) -> Iterator[Finding]:
-    """An answer that is broken is broken for every metric; a target is absent for all metrics or for none."""
+    """An invalid estimate is invalid for every metric; a target is absent for all metrics or for none."""
     views = rows.groupby(["item", "candidate", rows["picked_by"].fillna("")], sort=True)["status"]
     broken = views.apply(lambda own: own.isin(list(_ANSWER_FAILURES)).mean())
     half = broken[(broken > 0) & (broken < 1)]
@@ -226,10 +226,10 @@ def _consistent(label: str, rows: pd.DataFrame, items: ItemList) -> Iterator[Fin
             )
 
 
-def improvements(rows: pd.DataFrame) -> dict[tuple[str, str, str], float]:
-    """What every improvement says of the mixture: (task, metric, item) -> score less its improvement, where finite.
+def implied_mixture_scores(rows: pd.DataFrame) -> dict[tuple[str, str, str], float]:
+    """Score of the mixture implied by each improvement: (task, metric, item) -> score minus improvement, where finite.
 
-    It is the same for every separator, so that a score that was changed alone is noticed.
+    It is the same for every separator, so a manipulated score is noticed.
     """
     plain = rows[rows["picked_by"].isna() & (rows["candidate"] == 0) & (rows["status"] == Status.OK)]
     columns = plain["task"].tolist(), plain["metric"].tolist(), plain["item"].tolist(), plain["value"].tolist()
@@ -243,7 +243,7 @@ def improvements(rows: pd.DataFrame) -> dict[tuple[str, str, str], float]:
 
 
 def examples(values: pd.Series[Any] | Sequence[Any]) -> str:
-    """The first few different values, and how many more there are."""
+    """The first few distinct values, and how many more there are."""
     different = sorted({str(value) for value in values})
     more = len(different) - _SHOWN
     return ", ".join(different[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
