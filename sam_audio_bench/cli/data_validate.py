@@ -11,7 +11,7 @@ import click
 from sam_audio_bench.cli.output import print_json, print_records
 
 if TYPE_CHECKING:
-    from sam_audio_bench.tasks.manifest_rows import Problem
+    from sam_audio_bench.tasks.manifest_rows import ManifestProblem
 
 __all__ = ["validate"]
 
@@ -44,7 +44,7 @@ def validate(path: str, allow_outside: bool, as_json: bool) -> None:
     sys.exit(1 if errors else 0)
 
 
-def _record(problem: Problem) -> dict[str, Any]:
+def _record(problem: ManifestProblem) -> dict[str, Any]:
     """A problem for programs: ``row`` is a number in a table, a name in a layout."""
     return {
         "row": problem.where,

@@ -141,7 +141,7 @@ class Runner:
         lost = {} if reranking is None else {"candidates": reranking.candidates, "picked_by": reranking.picker.name}
         self.job.folder.add_item({**self._identity(identifier, status), "message": message, **lost})
         self._scorer.fail(identifier)
-        told = identifier in self.job.data.lacking and status == Status.MISSING_MEDIA  # by the plan already
+        told = identifier in self.job.data.missing and status == Status.MISSING_MEDIA  # by the plan already
         self.advance(None if told else f"{identifier}: {message}")
 
     def _identity(self, identifier: str, status: Status) -> dict[str, Any]:

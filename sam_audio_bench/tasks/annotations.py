@@ -209,9 +209,9 @@ def _check_columns(table: Table, columns: Sequence[str]) -> None:
     from pyarrow import parquet
 
     for path in table.files:
-        lacking = [name for name in columns if name not in parquet.read_schema(path).names]
-        if lacking:
-            raise UsageError(f"expected the columns {', '.join(columns)} in {path}, found no {', '.join(lacking)}")
+        missing = [name for name in columns if name not in parquet.read_schema(path).names]
+        if missing:
+            raise UsageError(f"expected the columns {', '.join(columns)} in {path}, found no {', '.join(missing)}")
 
 
 def _checked(

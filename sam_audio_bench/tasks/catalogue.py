@@ -1,4 +1,4 @@
-"""One record a task. A record is never edited, only superseded by a new version."""
+"""One record per task. A record is never edited, only superseded by a new version."""
 
 from __future__ import annotations
 

@@ -52,9 +52,9 @@ def load_task(name: str, split: str = "mini", subset: str = "paper", *, allow_ou
     if name not in TASKS:
         raise unknown_name("task", name, TASKS)
     if split == "mini":
-        from sam_audio_bench.tasks.mini import mini  # brings torch along
+        from sam_audio_bench.tasks.mini import load_mini  # brings torch along
 
-        return mini(name)
+        return load_mini(name)
     from sam_audio_bench.tasks.official import load
 
     return load(name, subset)
