@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sam_audio_bench.files import load_json, replacing
+from sam_audio_bench.files import atomic_write, load_json
 
 __all__ = ["CARD", "REPORT", "filled"]
 
@@ -73,7 +73,7 @@ def _pool(pool: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
 def main() -> int:
     """Writes the card."""
     text = filled(CARD.read_text(encoding="utf-8"))
-    with replacing(CARD) as temporary:
+    with atomic_write(CARD) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return 0
 

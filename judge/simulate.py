@@ -33,7 +33,7 @@ from judge.queries import Casting, Drawn, Roles, draw_query
 from judge.stems import DOMAINS, Stem, load_pool, mini_pool
 from judge.summary import summarise
 from sam_audio_bench.errors import BenchError, Precondition, StoreError, UsageError
-from sam_audio_bench.files import dump_json, load_json, replacing, sha256, write_json
+from sam_audio_bench.files import atomic_write, dump_json, load_json, sha256, write_json
 from sam_audio_bench.run.progress import Progress
 
 __all__ = ["SETS", "Set", "main", "simulate", "simulate_mixture"]
@@ -204,7 +204,7 @@ def _flac(signal: Signal) -> bytes:
 
 def _shard(path: Path, mixtures: Iterable[list[tuple[str, bytes]]]) -> None:
     """Writes a tar file that appears when it is complete; the same files give the same bytes."""
-    with replacing(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
+    with atomic_write(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
         for name, content in (file for mixture in mixtures for file in mixture):
             entry = tarfile.TarInfo(name)
             entry.size = len(content)

@@ -25,8 +25,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor
 from torch.nn import functional as F
 
-from sam_audio_bench.files import load_json, replacing, sha256, write_json
-from sam_audio_bench.judge.words import WordsConfig, WordTokens, WordVectors, quantised
+from sam_audio_bench.files import atomic_write, load_json, sha256, write_json
+from sam_audio_bench.judge.word_vectors import WordTokenizer, WordVectors, WordVectorsConfig, quantise_rows
 
 MINI = Path(find_spec("sam_audio_bench").origin).parent / "tasks" / "mini_data" / "prompts.json"
 UNKNOWN = "[UNK]"
@@ -71,7 +71,7 @@ class Encoder:
             mask = inputs["attention_mask"][..., None].bfloat16()
             means = (self._model(**inputs).last_hidden_state * mask).sum(dim=1) / mask.sum(dim=1)
             found[torch.from_numpy(rows)] = F.normalize(means.float(), dim=-1)
-        with replacing(kept) as temporary, temporary.open("wb") as file:
+        with atomic_write(kept) as temporary, temporary.open("wb") as file:
             np.save(file, found.half().numpy())
         return found.half().float()
 
@@ -120,7 +120,7 @@ def corpus(words: Sequence[str], sounds: Sequence[str], count: int, seed: int = 
 
 
 def fit(
-    texts: Sequence[str], targets: Tensor, start: Tensor, tokens: WordTokens, *, epochs: int = 8, batch: int = 1024
+    texts: Sequence[str], targets: Tensor, start: Tensor, tokens: WordTokenizer, *, epochs: int = 8, batch: int = 1024
 ) -> tuple[Tensor, Tensor]:
     """A table, and a vector that texts share, whose normalised sums are near unit vectors ``[texts, D]``.
 
@@ -196,9 +196,9 @@ def build(words: Path, out: Path, pool: Path | None, *, width: int, count: int, 
     by_sound = [listed[row] for row in near.argsort(descending=True, stable=True)]
     whole = encoder.tokenizer.get_vocab()
     tokenizer = vocabulary(encoder, listed, [word for word in by_sound if word not in whole and len(word) > 2][:added])
-    with replacing(out / "tokenizer.json") as temporary:
+    with atomic_write(out / "tokenizer.json") as temporary:
         tokenizer.save(str(temporary), pretty=False)
-    tokens = WordTokens(out)
+    tokens = WordTokenizer(out)
 
     plain = [word for word in listed if word in whole]
     phrases = corpus(plain, by_sound[:8000], count)
@@ -211,10 +211,10 @@ def build(words: Path, out: Path, pool: Path | None, *, width: int, count: int, 
     start = encoder([token.removeprefix("##") for token, _ in rows]) @ axes
     table, shared = fit(texts, F.normalize(targets @ axes, dim=-1), start, tokens)
 
-    found = WordVectors(WordsConfig(vocabulary=len(rows), width=width, events=len(events)))
-    (found.table, found.scale), found.shared = quantised(table), shared
+    found = WordVectors(WordVectorsConfig(vocabulary=len(rows), width=width, events=len(events)))
+    (found.table, found.scale), found.shared = quantise_rows(table), shared
     found.names = F.normalize(encoder(events) @ axes, dim=-1).half()
-    with replacing(out / "model.safetensors") as temporary:
+    with atomic_write(out / "model.safetensors") as temporary:
         save_file(found.state_dict(), temporary)
     write_json(out / "config.json", vars(found.config))
     kept = {"generated": phrases[: min(4000, count // 50)], "mini": mini_prompts()}

@@ -26,7 +26,7 @@ from judge.sources.samples import sample_jobs
 from judge.sources.speech import voice_jobs
 from judge.sources.splits import check_splits, split_groups
 from judge.sources.voices import reader_jobs
-from sam_audio_bench.files import load_json, replacing, safe_name, sha256, write_json
+from sam_audio_bench.files import atomic_write, load_json, safe_name, sha256, write_json
 from sam_audio_bench.tasks.recipes import load_stems as mini_stems
 
 __all__ = ["COLUMNS", "Built", "all_jobs", "build", "run_job", "summarise"]
@@ -84,7 +84,7 @@ def _write(stem: Stem, wave: Wave, out: Path) -> Row:
     digest = sha256(data)
     name = f"{safe_name(stem.label.replace(' ', '-'))}-{digest[:12]}"
     path = Path("audio") / stem.domain / safe_name(stem.label.replace(" ", "-")) / f"{name}.flac"
-    with replacing(out / path) as temporary:
+    with atomic_write(out / path) as temporary:
         temporary.write_bytes(data)
     check_licence(stem.provenance.licence, stem.provenance.origin)
     return {
@@ -123,7 +123,7 @@ def build(jobs: Sequence[Job], out: Path, workers: int) -> Built:
     kept = [row for row in rows if row["id"] not in twins]
     check_splits([(row["label"], row["group"], row["split"]) for row in kept])
     table = pa.Table.from_pylist([{name: row[name] for name in COLUMNS.names} for row in kept], schema=COLUMNS)
-    with replacing(out / "stems.parquet") as temporary:
+    with atomic_write(out / "stems.parquet") as temporary:
         pq.write_table(table, temporary)
     _remove_strangers(out, {row["path"] for row in rows})
     return Built(kept, sum(len(note["in_mini"]) for note in notes), len(twins))

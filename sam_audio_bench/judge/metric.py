@@ -1,4 +1,4 @@
-"""`saj_overall`, `saj_recall`, `saj_precision`, `saj_faithfulness`: as listeners would rate, without a reference."""
+"""`saj_overall`, `saj_recall`, `saj_precision`, `saj_faithfulness`: predicted listener ratings, without a reference."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.judge.places import judge_source, tokenizer_folder
+from sam_audio_bench.judge.checkpoints import judge_source, tokenizer_folder
 from sam_audio_bench.judge.processor import PARITIES
 from sam_audio_bench.metrics.base import Row, known_absent
 from sam_audio_bench.metrics.catalogue import columns_of
@@ -23,11 +23,11 @@ __all__ = ["SAMAudioJudge"]
 
 
 class SAMAudioJudge(LearnedMetric):
-    """The four ratings of the SAM Audio Judge, asked of items with a text; see `sam_audio_bench.judge.SAJ`.
+    """The four ratings of the SAM Audio Judge, for items with a text; see `sam_audio_bench.judge.SAJ`.
 
-    Unlike other networks that listen, the judge hears the mixture too, so that a silent answer means something: the
-    sound was missed. It is rated. Undefined are ``both_silent``, where the mixture is silent as well;
-    ``length_mismatch``, where answer and mixture differ in rate or length; and ``non_finite``, in either or from
+    Unlike other learned metrics, the judge also gets the mixture, so a silent estimate is rated too: the sound was
+    missed. Undefined are ``both_silent``, where the mixture is silent as well;
+    ``length_mismatch``, where estimate and mixture differ in rate or length; and ``non_finite``, in either or from
     damaged weights.
 
     Args:
@@ -36,8 +36,8 @@ class SAMAudioJudge(LearnedMetric):
         path: a folder with the released judge, see `Source`.
         parity: one of `PARITIES`; for a single item "upstream" differs in the text's case and in refusing short clips.
         device: see `LearnedMetric`.
-        stereo: "joint" and "mono": the channels are averaged; "mean": the mean of the ratings of the answer's channels,
-            each against its channel of the mixture.
+        stereo: "joint" and "mono": the channels are averaged; "mean": the mean of the ratings of the estimate's
+            channels, each against its channel of the mixture.
 
     Raises:
         UsageError: another parity or policy.
@@ -66,7 +66,7 @@ class SAMAudioJudge(LearnedMetric):
         return {**super().options, "parity": self.parity}
 
     def asks(self, item: Item) -> bool:
-        """Items with a text: the released judge hears nothing else of a prompt."""
+        """Items with a text: the released judge uses no other part of a prompt."""
         return item.query.prompt.text is not None
 
     def missing(self) -> str | None:
@@ -80,21 +80,21 @@ class SAMAudioJudge(LearnedMetric):
         return reason
 
     def load(self, model: ModelFolder, device: torch.device) -> Any:
-        """What makes a question of a query: a bound method, for a module would become part of this one."""
+        """Returns `SAJ.prepare_query`: a bound method, since a module would be registered as a part of this one."""
         from sam_audio_bench.judge.model import SAJ
 
         tokenizer = tokenizer_folder(model.folder)
         judge = SAJ.from_pretrained(
             model.folder, parity=self.parity, device=device, tokenizer=str(tokenizer) if tokenizer else ""
         )
-        return judge.ask
+        return judge.prepare_query
 
     def measure(self, network: Any, audio: Audio, item: Item) -> Sequence[float]:
-        """The ratings; a query that comes again, with another answer, has been heard already."""
+        """The ratings; the features of the last query are reused."""
         if self._last is None or self._last[0] is not item.query:
             prompt = item.query.prompt
             self._last = item.query, network(item.query.mixture, prompt.text or "", spans=prompt.spans)
-        found: list[float] = self._last[1].rate(audio).values[0].double().tolist()
+        found: list[float] = self._last[1].score(audio).values[0].double().tolist()
         return found
 
     def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
@@ -123,7 +123,7 @@ class SAMAudioJudge(LearnedMetric):
         return tuple(Score(value, Status.OK) for value in means)
 
     def _pairs(self, item: Item, target: Audio) -> Iterator[tuple[Item, Audio]]:
-        """Items and answers of one channel each, or the item itself where channels are averaged."""
+        """Items and estimates of one channel each, or the item itself where channels are averaged."""
         mixture = item.query.mixture
         if self.stereo != "mean" or target.channels == 1 or mixture.channels != target.channels:
             yield item, target
@@ -134,6 +134,6 @@ class SAMAudioJudge(LearnedMetric):
 
 
 def _sounds(item: Item, answer: Audio) -> bool:
-    """Whether the mean of the channels of mixture or answer has a sample that is not zero."""
+    """Whether the mean of the channels of mixture or estimate has a sample that is not zero."""
     both = (item.query.mixture, answer)
     return not all(bool(is_silent(audio.samples.mean(dim=0))) for audio in both)

@@ -89,8 +89,8 @@ def test_candidates_share_the_mixture(metric: SAMAudioJudge, noise: Noise, monke
     item, answers = question(noise(0.2)), [answer(noise(0.2, seed)) for seed in (1, 2, 3)]
     alone = [metric.score([question(item.query.mixture)], [one])[0] for one in answers]
     heard = []
-    ask_judge = metric._network
-    monkeypatch.setattr(metric, "_network", lambda *given, **told: heard.append(1) or ask_judge(*given, **told))
+    prepare = metric._network
+    monkeypatch.setattr(metric, "_network", lambda *given, **told: heard.append(1) or prepare(*given, **told))
     assert [metric.score([item], [one])[0] for one in answers] == alone
     assert len(heard) == 1
 

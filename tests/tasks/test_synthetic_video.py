@@ -196,7 +196,10 @@ def test_threads_may_ask_for_the_same_clip(signals: list[NDArray[np.float32]], e
 
 
 def test_processes_may_ask_for_the_same_clip(empty_cache: Path):
-    code = "from sam_audio_bench.tasks.mini import load_mini; print(load_mini('sfx-visual')['sfx-visual-00'].query.prompt.video)"
+    code = (
+        "from sam_audio_bench.tasks.mini import load_mini\n"
+        "print(load_mini('sfx-visual')['sfx-visual-00'].query.prompt.video)"
+    )
     running = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     found = {process.communicate(timeout=120)[0].strip() for process in running}
     assert [process.returncode for process in running] == [0, 0]
