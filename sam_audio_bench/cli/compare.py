@@ -9,7 +9,7 @@ import click
 
 from sam_audio_bench.cli.output import note, print_json, print_records
 from sam_audio_bench.cli.words import words
-from sam_audio_bench.ratings.numbers import number, with_interval
+from sam_audio_bench.ratings.formatting import format_interval, format_number
 
 if TYPE_CHECKING:
     from sam_audio_bench.run.compare import ComparedItem, Comparison, ComparisonRow
@@ -72,10 +72,10 @@ def _record(row: ComparisonRow) -> dict[str, Any]:
     unit = f" ({row.unit})" if row.unit else ""
     return {
         "metric": f"{row.metric}{unit} {_ARROWS[row.higher_is_better]}",
-        "A": number(row.a, 2),
-        "B": number(row.b, 2),
-        "B − A": with_interval(row.difference, row.ci_low, row.ci_high, 2),
-        "p (Holm)": number(row.p_holm),
+        "A": format_number(row.a, 2),
+        "B": format_number(row.b, 2),
+        "B − A": format_interval(row.difference, row.ci_low, row.ci_high, 2),
+        "p (Holm)": format_number(row.p_holm),
         "B is": row.verdict() or None,
         "wins-ties-losses": f"{row.wins}-{row.ties}-{row.losses}",
         "items": f"{row.n_ok}/{row.n}",
@@ -83,5 +83,5 @@ def _record(row: ComparisonRow) -> dict[str, Any]:
 
 
 def _item(one: ComparedItem) -> dict[str, Any]:
-    numbers = {"A": number(one.a, 2), "B": number(one.b, 2), "B − A": number(one.difference, 2)}
+    numbers = {"A": format_number(one.a, 2), "B": format_number(one.b, 2), "B − A": format_number(one.difference, 2)}
     return {"task": one.task, "item": one.item, **numbers, "audio of A": one.audio_a, "audio of B": one.audio_b}

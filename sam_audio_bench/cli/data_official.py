@@ -211,9 +211,9 @@ def _record(report: InspectionReport) -> dict[str, Any]:
 
 
 def _coverage(counts: dict[str, int]) -> str:
-    from sam_audio_bench.stats.coverage import coverage_class
+    from sam_audio_bench.stats.item_coverage import classify_coverage
 
-    return str(coverage_class(counts["present"], sum(counts.values())))
+    return str(classify_coverage(counts["present"], sum(counts.values())))
 
 
 def _show(reports: Iterable[InspectionReport], *, detailed: bool) -> None:

@@ -13,10 +13,10 @@ from sam_audio_bench.cli.output import note, print_json, print_records
 from sam_audio_bench.cli.words import words
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import atomic_write
-from sam_audio_bench.ratings.numbers import number, with_interval
+from sam_audio_bench.ratings.formatting import format_interval, format_number
 
 if TYPE_CHECKING:
-    from sam_audio_bench.ratings.correlation import Correlations
+    from sam_audio_bench.ratings.correlation import CorrelationResult
 
 __all__ = ["agreement", "correlate", "power", "prefer"]
 
@@ -62,14 +62,14 @@ def agreement(
         print_json({"rows": rows, "opinions": opinions})
         return
     for (name, value), part in _grouped(rows, ("axis", "by")).items():
-        click.echo(f"{name}, {value}: {part[0]['n']} stimuli, {number(part[0]['raters'], 1)} raters each")
+        click.echo(f"{name}, {value}: {part[0]['n']} stimuli, {format_number(part[0]['raters'], 1)} raters each")
         print_records(map(_statistic_record, part), ("statistic", "value", "status", "interval by"))
         click.echo()
         _show_opinions([row for row in opinions if (row["axis"], row["by"]) == (name, value)])
 
 
 def _statistic_record(row: Mapping[str, Any]) -> dict[str, Any]:
-    value = with_interval(row["value"], row["ci_low"], row["ci_high"])
+    value = format_interval(row["value"], row["ci_low"], row["ci_high"])
     return {
         "statistic": row["statistic"],
         "value": value,
@@ -82,7 +82,7 @@ def _show_opinions(rows: Sequence[Mapping[str, Any]]) -> None:
     methods = list(dict.fromkeys(row["method"] for row in rows))
     records = []
     for (system,), part in _grouped(rows, ("system",)).items():
-        means = {r["method"]: with_interval(r["value"], r["ci_low"], r["ci_high"], 2) for r in part}
+        means = {r["method"]: format_interval(r["value"], r["ci_low"], r["ci_high"], 2) for r in part}
         records.append({"system": system, "stimuli": part[0]["n"], **means})
     print_records(records, ("system", "stimuli", *methods))
     click.echo()
@@ -135,14 +135,14 @@ def correlate(table: Path, scores: tuple[Path, ...], as_json: bool, **options: A
 
     Metrics that share a letter could not be told apart (Holm over all pairs, 5 %).
     """
-    from sam_audio_bench.ratings.correlation import Settings, correlate_ratings, with_scores
+    from sam_audio_bench.ratings.correlation import CorrelationSettings, add_run_scores, correlate_ratings
     from sam_audio_bench.ratings.table import Ratings
 
     ratings = Ratings.read(table)
     if scores:
-        ratings = with_scores(ratings, scores)
+        ratings = add_run_scores(ratings, scores)
     coefficients = options["coefficient"] or (_COEFFICIENTS[:3] if as_json else ("spearman",))
-    settings = Settings(
+    settings = CorrelationSettings(
         metrics=tuple(words(options["metrics"], "--metrics")) if options["metrics"] else None,
         by=options["by"],
         axis=options["axis"],
@@ -163,12 +163,12 @@ def correlate(table: Path, scores: tuple[Path, ...], as_json: bool, **options: A
             _show_differences(found)
 
 
-def _show_correlations(found: Correlations) -> None:
+def _show_correlations(found: CorrelationResult) -> None:
     for text in found.warnings:
         note(f"warning: {text}")
     for (axis, by, coefficient), part in _grouped(found.rows, ("axis", "by", "coefficient")).items():
         ceiling = next((row["ceiling"] for row in part if row["ceiling"] is not None), None)
-        click.echo(f"{axis}, {by}: {coefficient}" + (f", noise ceiling {number(ceiling)}" if ceiling else ""))
+        click.echo(f"{axis}, {by}: {coefficient}" + (f", noise ceiling {format_number(ceiling)}" if ceiling else ""))
         levels = list(dict.fromkeys(row["level"] for row in part))
         records = [_metric_record(metric, rows) for (metric,), rows in _grouped(part, ("metric",)).items()]
         records.sort(key=lambda record: record["_strength"])
@@ -179,7 +179,7 @@ def _show_correlations(found: Correlations) -> None:
     click.echo(f"95 % intervals: {methods or 'none'}. Signs are raw: a metric of errors correlates negatively.")
 
 
-def _show_differences(found: Correlations) -> None:
+def _show_differences(found: CorrelationResult) -> None:
     """Differences of metrics turned so that more is better, with Holm's p over all pairs."""
     for (axis, by, level, coefficient), part in _grouped(
         found.differences, ("axis", "by", "level", "coefficient")
@@ -188,7 +188,7 @@ def _show_differences(found: Correlations) -> None:
         records = [
             {
                 "metrics": f"{row['first']} − {row['second']}",
-                "difference": with_interval(row["value"], row["ci_low"], row["ci_high"]),
+                "difference": format_interval(row["value"], row["ci_low"], row["ci_high"]),
                 "p": _p_value(row["p"]),
                 "p (Holm)": _p_value(row["p_holm"]),
                 "n": row["n"],
@@ -200,7 +200,7 @@ def _show_differences(found: Correlations) -> None:
 
 
 def _p_value(p: float | None) -> str:
-    return "<0.001" if p is not None and p < 0.001 else number(p)
+    return "<0.001" if p is not None and p < 0.001 else format_number(p)
 
 
 def _n(rows: Sequence[Mapping[str, Any]], level: str) -> int:
@@ -211,7 +211,7 @@ def _metric_record(metric: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, 
     record: dict[str, Any] = {"metric": metric, "group": "".join(row["group"] for row in rows)}
     most = {row["level"]: row["n"] for row in rows}
     for row in rows:
-        text = with_interval(row["value"], row["ci_low"], row["ci_high"])
+        text = format_interval(row["value"], row["ci_low"], row["ci_high"])
         record[f"{row['level']} (n={most[row['level']]})"] = text if row["status"] == "ok" else f"— {row['status']}"
     first, errors = rows[0]["value"], rows[0]["coefficient"].startswith("rmse")
     return {**record, "_strength": math.inf if first is None else first if errors else -abs(first)}
@@ -258,10 +258,10 @@ def prefer(
         print_records(
             map(preference_texts, rows), ("system", "strength", "rank", "net win rate", "wins-ties-losses", "elo")
         )
-        order = with_interval(overall["order"], overall["order_low"], overall["order_high"])
+        order = format_interval(overall["order"], overall["order_low"], overall["order_high"])
         click.echo(
             f"Advantage of the first position {order} logits; {overall['circular']} of {overall['triads']} triads "
-            f"circular, p = {number(overall['p'])}.\n"
+            f"circular, p = {format_number(overall['p'])}.\n"
         )
 
 
@@ -286,7 +286,7 @@ def prefer(
 @_json
 def power(table: Path, as_json: bool, **options: Any) -> None:
     """Say how large the next test should be: the chance to find a difference, simulated from this test's variances."""
-    from sam_audio_bench.ratings.power import least_designs, power_rows
+    from sam_audio_bench.ratings.power import power_rows, smallest_designs
     from sam_audio_bench.ratings.table import Ratings
 
     components, rows, warnings = power_rows(
@@ -297,17 +297,19 @@ def power(table: Path, as_json: bool, **options: Any) -> None:
         differences=_numbers(options["difference"], "--difference", whole=False),
         axis=options["axis"], alpha=options["alpha"], simulations=options["simulations"], seed=options["seed"],
     )  # fmt: skip
-    least = least_designs(rows, options["wanted"])
+    least = smallest_designs(rows, options["wanted"])
     if as_json:
         print_json({"rows": rows, "least": least, "components": components, "warnings": warnings})
         return
     for text in warnings:
         note(f"warning: {text}")
     for part in components:
-        parts = ", ".join(f"{name} {number(part[name])}" for name in ("item", "system", "rater", "cell", "residual"))
+        parts = ", ".join(
+            f"{name} {format_number(part[name])}" for name in ("item", "system", "rater", "cell", "residual")
+        )
         click.echo(f"{part['axis']}: variances {parts}")
         records = [
-            {**row, "power": with_interval(row["power"], row["low"], row["high"], 2)}
+            {**row, "power": format_interval(row["power"], row["low"], row["high"], 2)}
             for row in rows
             if row["axis"] == part["axis"]
         ]

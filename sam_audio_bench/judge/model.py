@@ -130,7 +130,7 @@ class SAJ(JudgeNetwork):
             targets: estimates of the mixture's length.
             text: the prompt; empty where it has none.
             spans: of the prompt.
-            video: features ``[F, V]`` of the masked video, one row a frame.
+            video: features ``[F, V]`` of the masked video, one row per frame.
 
         Raises:
             UsageError: no estimate, no sample, a sample that is not finite, or an estimate of another length.

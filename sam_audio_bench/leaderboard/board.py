@@ -17,11 +17,11 @@ from sam_audio_bench.errors import StoreError
 from sam_audio_bench.leaderboard import log, safe_io
 from sam_audio_bench.leaderboard.item_lists import item_list
 from sam_audio_bench.leaderboard.labels import line_name, task_label
-from sam_audio_bench.leaderboard.ranking import Column, Place, rank
+from sam_audio_bench.leaderboard.ranking import Column, RankInterval, rank
 from sam_audio_bench.leaderboard.submission import MetricRecord, Submission, find_submissions
 from sam_audio_bench.separators.pickers import judges_itself
-from sam_audio_bench.stats.coverage import Coverage, coverage_class
-from sam_audio_bench.stats.summary import ItemMean, line_means
+from sam_audio_bench.stats.item_coverage import CoverageClass, classify_coverage
+from sam_audio_bench.stats.summary import ItemScore, compute_line_scores
 from sam_audio_bench.tasks import TASKS
 from sam_audio_bench.types import Status
 
@@ -54,10 +54,10 @@ class Line:
         return f"{own}, {self.submission.revision}" if self.standing in ("withdrawn", "superseded") else own
 
     @cached_property
-    def items(self) -> dict[tuple[str, str], dict[str, ItemMean]]:
+    def items(self) -> dict[tuple[str, str], dict[str, ItemScore]]:
         """(task, metric) -> item -> its mean."""
         units = {name: info.unit for name, info in self.submission.metrics.items()}
-        means = line_means(self.submission.scores, units)
+        means = compute_line_scores(self.submission.scores, units)
         return {
             (task, metric): own
             for (task, _, picker, metric), own in means.items()
@@ -162,7 +162,7 @@ class Board:
             cells = [self.cells[task][metric][line.id] for task in values]
             row |= {"value": None, "low": None, "high": None}
             row |= {name: sum(cell[name] for cell in cells) for name in ("n_ok", "possible", "capped")}
-            row["coverage"] = str(coverage_class(row["n_ok"], row["possible"]))
+            row["coverage"] = str(classify_coverage(row["n_ok"], row["possible"]))
             if len(values) == len(tasks):
                 interval = column.interval(values)
                 row |= {"value": rounded(column.samples(values)[0])}
@@ -242,8 +242,8 @@ def _cell(line: Line, task: str, metric: str) -> dict[str, Any]:
     why = line.standing
     if judges_itself(metric, line.picked_by):
         why = why or "own judge"
-    coverage = coverage_class(record["n_ok"], possible)
-    if record["value"] is None or coverage is Coverage.PARTIAL:
+    coverage = classify_coverage(record["n_ok"], possible)
+    if record["value"] is None or coverage is CoverageClass.PARTIAL:
         why = why or "items missing"
     return {
         "value": rounded(record["value"]), "low": rounded(record["ci_low"]), "high": rounded(record["ci_high"]),
@@ -252,7 +252,7 @@ def _cell(line: Line, task: str, metric: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _placed(place: Place) -> dict[str, Any]:
+def _placed(place: RankInterval) -> dict[str, Any]:
     return {"rank": place.rank, "rank_low": place.low, "rank_high": place.high, "letters": place.letters}
 
 

@@ -19,18 +19,18 @@ from numpy.typing import NDArray
 
 from sam_audio_bench.stats.bootstrap import Interval, multinomial_weights
 
-__all__ = ["Column", "Place", "Values", "rank"]
+__all__ = ["Column", "RankInterval", "Values", "rank"]
 
 Floats = NDArray[np.float64]
 Values = Mapping[str, Mapping[str, float]]
-"""Of one line: task -> item -> mean over its answers."""
+"""Of one line: task -> item -> mean over its estimates."""
 
 _LEVEL = 0.95
 _EQUAL = 1e-9  # differences up to here are rounding: a tie
 
 
 @dataclass(frozen=True)
-class Place:
+class RankInterval:
     """The rank of a line among those that it is compared with."""
 
     rank: int  # 1: nobody is ahead; equal means share a rank
@@ -111,7 +111,7 @@ class Column:
         return Interval(float(low), float(high))
 
 
-def rank(column: Column, lines: Sequence[Values], *, higher_is_better: bool) -> list[Place]:
+def rank(column: Column, lines: Sequence[Values], *, higher_is_better: bool) -> list[RankInterval]:
     """Ranks lines, returned in the order given; the ranks do not depend on that order.
 
     Args:
@@ -138,11 +138,11 @@ def rank(column: Column, lines: Sequence[Values], *, higher_is_better: bool) -> 
     ranks = 1 + ahead
     letters = _letters(ranks[:, 0], whole[:, 0].tolist(), apart)
     if not column.known:
-        return [Place(int(own[0]), 1, len(lines), text) for own, text in zip(ranks, letters, strict=True)]
+        return [RankInterval(int(own[0]), 1, len(lines), text) for own, text in zip(ranks, letters, strict=True)]
     low = np.quantile(ranks[:, 1:], (1 - _LEVEL) / 2, axis=1, method="lower")
     high = np.quantile(ranks[:, 1:], (1 + _LEVEL) / 2, axis=1, method="higher")
     bounds = zip(ranks[:, 0], low, high, letters, strict=True)
-    return [Place(int(own), int(first), int(last), text) for own, first, last, text in bounds]
+    return [RankInterval(int(own), int(first), int(last), text) for own, first, last, text in bounds]
 
 
 def _gap_on_common_items(column: Column, first: Values, second: Values) -> Floats:

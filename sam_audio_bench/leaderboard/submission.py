@@ -18,7 +18,7 @@ import pandas as pd
 from sam_audio_bench.files import dump_json, safe_name
 from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.leaderboard.labels import REPORTED, kind_of, task_label
-from sam_audio_bench.stats.summary import Row, summarise
+from sam_audio_bench.stats.summary import SummaryRow, summarise
 
 __all__ = [
     "HEADER",
@@ -107,7 +107,7 @@ def metric_records(records: Iterable[Mapping[str, Any]]) -> dict[str, MetricReco
 
 def aggregates(scores: pd.DataFrame, metrics: Mapping[str, MetricRecord]) -> list[dict[str, Any]]:
     """Aggregates of a submission: one record per task, picker and metric, sorted, computed from its rows alone."""
-    rows: Sequence[Row] = summarise(scores, metrics)
+    rows: Sequence[SummaryRow] = summarise(scores, metrics)
     found = [{name: getattr(row, name) for name in _AGGREGATE} for row in rows]
     return sorted(found, key=lambda record: (record["task"], record["picked_by"] or "", record["metric"]))
 

@@ -57,7 +57,7 @@ def submit(
         runs: run folders, or folders that hold them.
         to: the leaderboard, with ``results/`` and ``log.jsonl``; created if needed.
         card: TOML or JSON that describes the separator; not needed for built-in ones.
-        revision: of the separator; None: its model's, else the digest of its weights, else that of its answers.
+        revision: of the separator; None: its model's, else the digest of its weights, else that of its estimates.
         with_audio: include the audio, so that anyone can score it again.
         dry_run: check everything, write nothing.
 

@@ -1,4 +1,4 @@
-"""The trials of a listening test under opaque names, and who gets which of them in which order."""
+"""The stimuli of a listening test under blind names, and their assignment to raters, in order of presentation."""
 
 from __future__ import annotations
 
@@ -20,15 +20,24 @@ from sam_audio_bench.ratings.axes import HIGHEST
 from sam_audio_bench.ratings.controls import TRAP_ANSWERS
 from sam_audio_bench.ratings.stimuli import ANCHOR, REFERENCE, RatedItem
 
-__all__ = ["Design", "Trial", "cell_trials", "design_items", "design_trials", "gold_trials", "named", "trap_trials"]
+__all__ = [
+    "RaterAssignment",
+    "Stimulus",
+    "assign_blind_names",
+    "assign_items",
+    "assign_stimuli",
+    "make_gold_stimuli",
+    "make_system_stimuli",
+    "make_trap_stimuli",
+]
 
-_POOL = 4  # checks of a kind at least, so that raters who talk to each other hear different ones
+_POOL = 4  # least number of checks of a kind, so that raters cannot share the answers
 _ORDER, _CHECKS, _NAMES = 101, 102, 103  # streams of random numbers beside those of assignment and choice
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial:
-    """One sound that a rater judges. ``sound`` is the item that it comes from and its name in that item's set."""
+class Stimulus:
+    """A sound to rate. ``sound`` is the index of the item that it is from, and its name in that item's set."""
 
     item: int  # whose recording and prompt are shown
     sound: tuple[int, str]
@@ -40,73 +49,75 @@ class Trial:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Design:
-    """Trials, or items, of each rater in order of presentation."""
+class RaterAssignment:
+    """Stimuli, or items, of each rater in order of presentation."""
 
     sizes: Sizes
     balance: Balance
     blocks: tuple[tuple[str, ...], ...]
 
 
-def cell_trials(
+def make_system_stimuli(
     items: Sequence[RatedItem], systems: Sequence[str], *, hidden_reference: bool, anchors: bool
-) -> dict[tuple[int, int], Trial]:
-    """One trial for each item and condition: the systems, the hidden reference where one exists, the anchor."""
+) -> dict[tuple[int, int], Stimulus]:
+    """One stimulus per item and condition: the systems, the hidden reference if there is one, the anchor."""
     conditions = [("rating", name) for name in systems]
     conditions += [("hidden_reference", REFERENCE)] * hidden_reference + [("anchor", ANCHOR)] * anchors
     return {
-        (place, column): Trial(item=place, sound=(place, name), system=name, kind=kind)
-        for place, item in enumerate(items)
+        (index, column): Stimulus(item=index, sound=(index, name), system=name, kind=kind)
+        for index, item in enumerate(items)
         for column, (kind, name) in enumerate(conditions)
         if kind != "hidden_reference" or item.referenced
     }
 
 
-def trap_trials(items: Sequence[RatedItem], count: int, axes: Sequence[str], seed: int) -> list[Trial]:
-    """Results that end in beeps, to be counted: at least four where ``count`` a rater is not 0."""
+def make_trap_stimuli(items: Sequence[RatedItem], count: int, axes: Sequence[str], seed: int) -> list[Stimulus]:
+    """Trap stimuli that end in beeps to count: at least four, unless ``count`` per rater is 0."""
     generator = np.random.default_rng([seed, _CHECKS])
-    places = generator.integers(len(items), size=max(count, _POOL) if count else 0)
-    trials = []
-    for number, place in enumerate(places.tolist()):
+    indices = generator.integers(len(items), size=max(count, _POOL) if count else 0)
+    stimuli = []
+    for number, index in enumerate(indices.tolist()):
         answer = TRAP_ANSWERS[number % len(TRAP_ANSWERS)]
         expected = dict.fromkeys(axes, answer)
-        trials.append(Trial(item=place, sound=(place, ""), system=None, kind="trap", expected=expected, beeps=answer))
-    return trials
+        stimuli.append(
+            Stimulus(item=index, sound=(index, ""), system=None, kind="trap", expected=expected, beeps=answer)
+        )
+    return stimuli
 
 
-def gold_trials(items: Sequence[RatedItem], count: int, axes: Sequence[str], seed: int) -> list[Trial]:
-    """Answers beyond doubt: in turn the clean recording itself, and that of an item unrelated to the prompt.
+def make_gold_stimuli(items: Sequence[RatedItem], count: int, axes: Sequence[str], seed: int) -> list[Stimulus]:
+    """Gold stimuli with an obvious rating: alternately the clean recording, and that of an unrelated item.
 
-    The unrelated one is of another recording and prompt, and of another domain where there is one; how faithful it is,
-    nobody can say. Without clean recordings there are no golds.
+    The unrelated one has another recording and prompt, and another domain if possible; its faithfulness has no right
+    answer. Without clean recordings there are no golds.
 
     Args:
         items: of the test.
-        count: golds a rater; at least four are made where it is not 0.
+        count: golds per rater; at least four are made unless it is 0.
         axes: names of the axes asked.
-        seed: decides which.
+        seed: of the random choice.
     """
     generator = np.random.default_rng([seed, _CHECKS + 1])
     order = generator.permutation(len(items)).tolist()
-    perfect = [(place, place) for place in order if items[place].referenced]
-    wrong = [(place, other) for place in order if (other := _unrelated(items, place, order)) is not None]
+    perfect = [(index, index) for index in order if items[index].referenced]
+    wrong = [(index, other) for index in order if (other := _unrelated(items, index, order)) is not None]
     wrong_axes = [axis for axis in axes if axis != "faithfulness"]
     kinds = [(perfect, dict.fromkeys(axes, HIGHEST))]
     if wrong and wrong_axes:
         kinds.append((wrong, dict.fromkeys(wrong_axes, 1)))
     if not perfect or not count:
         return []
-    trials = []
+    stimuli = []
     for number in range(max(count, _POOL)):
         pairs, expected = kinds[number % len(kinds)]
-        place, other = pairs[number // len(kinds) % len(pairs)]
-        trials.append(Trial(item=place, sound=(other, REFERENCE), system=None, kind="gold", expected=expected))
-    return trials
+        index, other = pairs[number // len(kinds) % len(pairs)]
+        stimuli.append(Stimulus(item=index, sound=(other, REFERENCE), system=None, kind="gold", expected=expected))
+    return stimuli
 
 
-def _unrelated(items: Sequence[RatedItem], place: int, order: Sequence[int]) -> int | None:
-    """An item with a clean recording that has nothing to do with what another one asks for."""
-    here = items[place]
+def _unrelated(items: Sequence[RatedItem], index: int, order: Sequence[int]) -> int | None:
+    """An item with a clean recording that is unrelated to the prompt of another item."""
+    here = items[index]
     text = (here.prompt.text or "").casefold()
     fit = [
         other
@@ -119,29 +130,32 @@ def _unrelated(items: Sequence[RatedItem], place: int, order: Sequence[int]) -> 
     return next(iter(elsewhere or fit), None)
 
 
-def named(trials: Sequence[Trial], test: str, seed: int) -> list[Trial]:
-    """The trials with opaque names, numbered in random order; the test's digest in them tells tests apart."""
-    numbers = np.random.default_rng([seed, _NAMES]).permutation(len(trials)).tolist()
-    return [replace(trial, name=f"t{test[:4]}{number + 1:04d}") for trial, number in zip(trials, numbers, strict=True)]
+def assign_blind_names(stimuli: Sequence[Stimulus], test: str, seed: int) -> list[Stimulus]:
+    """Gives stimuli blind names, numbered in random order; the test's digest in them distinguishes tests."""
+    numbers = np.random.default_rng([seed, _NAMES]).permutation(len(stimuli)).tolist()
+    return [
+        replace(stimulus, name=f"t{test[:4]}{number + 1:04d}")
+        for stimulus, number in zip(stimuli, numbers, strict=True)
+    ]
 
 
-def design_trials(
-    cells: Mapping[tuple[int, int], Trial],
-    traps: tuple[Sequence[Trial], int],
-    golds: tuple[Sequence[Trial], int],
+def assign_stimuli(
+    cells: Mapping[tuple[int, int], Stimulus],
+    traps: tuple[Sequence[Stimulus], int],
+    golds: tuple[Sequence[Stimulus], int],
     items: Sequence[RatedItem],
     asked: Mapping[str, int | None],
     seed: int,
-) -> Design:
-    """Assigns named trials to raters, with the checks among them.
+) -> RaterAssignment:
+    """Assigns named stimuli to raters, checks included.
 
     Args:
-        cells: from `cell_trials`, named.
-        traps: pool, and how many a rater gets.
+        cells: from `make_system_stimuli`, named.
+        traps: pool, and number per rater.
         golds: the same.
         items: of the test.
-        asked: ``raters``, ``per_rater`` and ``raters_per_cell`` as far as they are given.
-        seed: decides the rest.
+        asked: ``raters``, ``per_rater`` and ``raters_per_cell`` if given.
+        seed: of all random choices.
     """
     present = np.zeros((len(items), 1 + max(column for _, column in cells)), bool)
     for cell in cells:
@@ -153,23 +167,23 @@ def design_trials(
     for rater, own in enumerate(assigned):
         generator = np.random.default_rng([seed, _ORDER, rater])
         ordered = [cells[cell].name for cell in presentation_order(own, generator)]
-        checks = [trial.name for pool, count in (traps, golds) for trial in _turn(pool, count, rater)]
+        checks = [stimulus.name for pool, count in (traps, golds) for stimulus in _turn(pool, count, rater)]
         blocks.append(tuple(with_checks(ordered, checks, generator)))
-    return Design(sizes=sizes, balance=balance(assigned, present), blocks=tuple(blocks))
+    return RaterAssignment(sizes=sizes, balance=balance(assigned, present), blocks=tuple(blocks))
 
 
-def _turn(pool: Sequence[Trial], count: int, rater: int) -> Iterator[Trial]:
-    """The checks whose turn it is for a rater."""
+def _turn(pool: Sequence[Stimulus], count: int, rater: int) -> Iterator[Stimulus]:
+    """The checks of a rater, taken from the pool in turn."""
     return (pool[(rater * count + number) % len(pool)] for number in range(count if pool else 0))
 
 
-def design_items(names: Sequence[str], asked: Mapping[str, int | None], seed: int) -> Design:
+def assign_items(names: Sequence[str], asked: Mapping[str, int | None], seed: int) -> RaterAssignment:
     """Assigns whole items to raters, for tests that show all systems of an item at once.
 
     Args:
-        names: opaque names of the items.
-        asked: as in `design_trials`; ``per_rater`` counts items.
-        seed: decides the rest.
+        names: blind names of the items.
+        asked: as in `assign_stimuli`; ``per_rater`` counts items.
+        seed: of all random choices.
     """
     present = np.ones((len(names), 1), bool)
     sizes = complete_sizes(len(names), **asked)
@@ -177,5 +191,5 @@ def design_items(names: Sequence[str], asked: Mapping[str, int | None], seed: in
     blocks = []
     for rater, own in enumerate(assigned):
         order = np.random.default_rng([seed, _ORDER, rater]).permutation(len(own))
-        blocks.append(tuple(names[own[place][0]] for place in order))
-    return Design(sizes=sizes, balance=balance(assigned, present), blocks=tuple(blocks))
+        blocks.append(tuple(names[own[index][0]] for index in order))
+    return RaterAssignment(sizes=sizes, balance=balance(assigned, present), blocks=tuple(blocks))

@@ -1,6 +1,7 @@
-"""How much of a task a system has answered: means over other items are not comparable, and the tables must say so.
+"""Coverage: the share of a task's items that a system has answered. Means over different items are not comparable.
 
-Videos vanish, so 41 answers to 50 items are normal. Systems are ranked by class, and compared on common items only.
+Videos vanish from the web, so 41 of 50 items are normal. Systems are ranked by class, and compared on common items
+only.
 """
 
 from __future__ import annotations
@@ -8,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from enum import StrEnum
 
-__all__ = ["Coverage", "common_items", "coverage_class", "coverage_rank", "coverage_text"]
+__all__ = ["CoverageClass", "classify_coverage", "common_items", "coverage_class_rank", "format_coverage"]
 
 
-class Coverage(StrEnum):
+class CoverageClass(StrEnum):
     """Class of a system's coverage of a task, the best first."""
 
     COMPLETE = "complete"
@@ -21,33 +22,33 @@ class Coverage(StrEnum):
     @property
     def rank(self) -> int:
         """0 for the best."""
-        return list(Coverage).index(self)
+        return list(CoverageClass).index(self)
 
 
-def coverage_class(answered: int, items: int) -> Coverage:
+def classify_coverage(answered: int, items: int) -> CoverageClass:
     """The class of ``answered`` of the ``items`` that a task has.
 
-    >>> [coverage_class(answered, 50).value for answered in (50, 49, 45, 44, 0)]
+    >>> [classify_coverage(answered, 50).value for answered in (50, 49, 45, 44, 0)]
     ['complete', '≥ 90 %', '≥ 90 %', 'partial', 'partial']
     """
     if answered >= items > 0:
-        return Coverage.COMPLETE
-    return Coverage.NEARLY if items > 0 and 10 * answered >= 9 * items else Coverage.PARTIAL
+        return CoverageClass.COMPLETE
+    return CoverageClass.NEARLY if items > 0 and 10 * answered >= 9 * items else CoverageClass.PARTIAL
 
 
-def coverage_rank(coverage: str) -> int:
-    """Place of a class among the classes, 0 for the best; what is not known takes nobody's place."""
-    return Coverage(coverage).rank if coverage else 0
+def coverage_class_rank(coverage: str) -> int:
+    """Rank of a coverage class, 0 for the best; an unknown class ranks with the best."""
+    return CoverageClass(coverage).rank if coverage else 0
 
 
-def coverage_text(answered: int, items: int, missing_media: int = 0) -> str:
-    """The coverage for readers.
+def format_coverage(answered: int, items: int, missing_media: int = 0) -> str:
+    """Formats the coverage.
 
-    >>> coverage_text(50, 50), coverage_text(41, 50, 9)
+    >>> format_coverage(50, 50), format_coverage(41, 50, 9)
     ('all 50 items', '41 of 50 items (partial, 9 without media)')
     """
-    found = coverage_class(answered, items)
-    if found is Coverage.COMPLETE:
+    found = classify_coverage(answered, items)
+    if found is CoverageClass.COMPLETE:
         return f"all {items} items"
     without = f", {missing_media} without media" if missing_media else ""
     return f"{answered} of {items} items ({found}{without})"
@@ -56,7 +57,7 @@ def coverage_text(answered: int, items: int, missing_media: int = 0) -> str:
 def common_items(answered: Mapping[str, Collection[str]], items: int) -> dict[str, frozenset[str]]:
     """For each system the items that it is compared on: those that every system of its class has answered.
 
-    A system without any answer is compared with nobody, and takes nothing from the others.
+    A system without any answer is not compared, and does not reduce the items of the others.
 
     Args:
         answered: system -> the items that it has answered.
@@ -66,10 +67,11 @@ def common_items(answered: Mapping[str, Collection[str]], items: int) -> dict[st
     >>> {name: "".join(sorted(kept)) for name, kept in found.items()}
     {'a': '12345', 'b': '234', 'c': '234', 'd': ''}
     """
-    classes: dict[Coverage, frozenset[str]] = {}
+    classes: dict[CoverageClass, frozenset[str]] = {}
     for found in filter(None, answered.values()):
-        kind = coverage_class(len(found), items)
+        kind = classify_coverage(len(found), items)
         classes[kind] = classes.get(kind, frozenset(found)) & frozenset(found)
     return {
-        name: classes[coverage_class(len(found), items)] if found else frozenset() for name, found in answered.items()
+        name: classes[classify_coverage(len(found), items)] if found else frozenset()
+        for name, found in answered.items()
     }

@@ -65,7 +65,7 @@ OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR
 
 
 def attribution() -> str:
-    """Markdown: licences, sources, and one row a stem."""
+    """Markdown: licences, sources, and one row per stem."""
     rows = (
         f"| {stem.id} | {stem.label} | {stem.source} | {stem.licence} | {stem.credit.replace('|', '/')} |\n"
         for stem in load_stems().values()

@@ -32,7 +32,7 @@ def load_task(name: str, split: str = "mini", subset: str = "paper", *, allow_ou
     Args:
         name: of a task, or anyone's data (`manifest` describes them), for which split and subset do not matter.
         split: "mini", embedded in the package, or "test", the official data.
-        subset: of the test split: "paper", the 50 items a task that the paper reports, or "full".
+        subset: of the test split: "paper", the 50 items per task that the paper reports, or "full".
         allow_outside: accept files of anyone's data that lie outside their folder.
 
     Raises:

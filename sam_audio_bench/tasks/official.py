@@ -19,7 +19,7 @@ from sam_audio_bench.files import atomic_write
 from sam_audio_bench.tasks.annotations import (
     MUSDB,
     Annotation,
-    Table,
+    MetadataTable,
     bench_table,
     find_table,
     musdb_table,
@@ -45,7 +45,7 @@ class Official:
 
     task: Task
     subset: str  # "paper" or "full"
-    table: Table
+    table: MetadataTable
     digest: str  # of all rows of the table
     rows: Mapping[str, Annotation]
     media: Media

@@ -108,7 +108,7 @@ def rater_ceilings(place: Path, *, seed: int = 0) -> dict[tuple[str, str], float
     Raises:
         StoreError: no tidy table of ratings.
     """
-    from sam_audio_bench.ratings.agreement import ceilings
+    from sam_audio_bench.ratings.agreement import noise_ceilings
     from sam_audio_bench.ratings.table import COLUMNS, Ratings
 
     if place.suffix != ".parquet" or not set(COLUMNS) <= set(pd.read_parquet(place).columns):
@@ -117,7 +117,7 @@ def rater_ceilings(place: Path, *, seed: int = 0) -> dict[tuple[str, str], float
     if ratings.votes or ratings.answers["rater"].nunique() < 2:
         return {}
     by = "domain" if ratings.answers["domain"].notna().any() else None
-    return {key: found.value for key, found in ceilings(ratings, by=by, resamples=100, seed=seed).items()}
+    return {key: found.value for key, found in noise_ceilings(ratings, by=by, resamples=100, seed=seed).items()}
 
 
 def _slices(rated: RatedExamples) -> Iterator[tuple[str, str, pd.DataFrame]]:

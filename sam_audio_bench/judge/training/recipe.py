@@ -65,7 +65,7 @@ class Data(_Table):
     hold_out_groups: float = 0.1  # share of the recordings of train that valid gets
     hold_out_systems: tuple[str, ...] = ()  # systems of train that only valid has
     max_seconds: float = 30.0  # longer clips are cut
-    texts: bool = True  # whether prompts are read; if not, only answers to intended prompts are there, all alike
+    texts: bool = True  # whether to use prompts; if not, only rows of intended prompts are kept, with empty texts
     cache: str = ""  # folder of cached features; empty: in the run's folder
 
 
@@ -85,7 +85,7 @@ class Loss(_Table):
     huber_delta: float = 0.5  # in standard deviations of the ratings
     axes: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)  # weights, in the order of `AXES`
     raters_cap: float = 0.0  # a mean of more raters weighs no more than one of so many; 0: no cap
-    ranking: float = 0.2  # weight of the order of answers to one query
+    ranking: float = 0.2  # weight of the loss for the order of estimates of one query
     ranking_gap: float = 0.5  # rating points; smaller differences are no order
     ranking_temperature: float = 0.5  # standard deviations
     spread: float = 0.1  # weight of the likelihood of errors under the spread

@@ -1,4 +1,4 @@
-"""Songs in stems: a folder a song, a file a stem, as MUSDB18-HQ, MoisesDB in files, or a session of one's own.
+"""Songs in stems: a folder a song, one file per stem, as MUSDB18-HQ, MoisesDB in files, or a session of one's own.
 
     songs/<song>/vocals.wav  drums.wav  bass.wav  other.wav  mixture.wav
 
