@@ -18,7 +18,7 @@ from sam_audio_bench.judge.scores import AXES, JudgeScores
 from sam_audio_bench.judge.small_encoder import SmallEncoder
 from sam_audio_bench.nn.codec import DACVAE
 from sam_audio_bench.nn.conditioning import frame_count
-from sam_audio_bench.nn.peav import PEAVTransformer, first_state, modern_bert
+from sam_audio_bench.nn.peav import PEAVTransformer, build_modern_bert, encode_first_token
 
 __all__ = ["SPAN_STATES", "JudgeNetwork"]
 
@@ -66,7 +66,7 @@ class JudgeNetwork(nn.Module):
             self.audio_codec = DACVAE(codec, decoder=False)
             self.data_proj = nn.Linear(codec.codebook_dim, width)
             self.transformer = PEAVTransformer(config.transformer)
-            self.text_model = modern_bert(config.text_model, config.nth_text_layer)
+            self.text_model = build_modern_bert(config.text_model, config.nth_text_layer)
             sides, text, hop, rate = 2, self.text_model.config.hidden_size, codec.hop_length, codec.sample_rate
         else:
             if parity != "exact":
@@ -159,7 +159,7 @@ class JudgeNetwork(nn.Module):
         mask = None if attention_mask is None else attention_mask.to(place)
         if self.ear is not None:
             return self.ear.encode_text(input_ids.to(place), mask)
-        return first_state(self.text_model, input_ids.to(place), mask, self.config.nth_text_layer)
+        return encode_first_token(self.text_model, input_ids.to(place), mask, self.config.nth_text_layer)
 
     def rate_frames(
         self,
