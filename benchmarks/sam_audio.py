@@ -118,7 +118,8 @@ def write_checkpoint(
 
 def answer(folder: str, seconds: str, *options: str) -> None:
     """Separates noise and prints peak memory and seconds: run in a process of its own."""
-    from sam_audio_bench.registry import load_separator, parse_arguments
+    from sam_audio_bench.options import parse_arguments
+    from sam_audio_bench.registry import load_separator
     from sam_audio_bench.types import Audio, Prompt, Query
 
     separator: Any = load_separator(f"sam-audio:{folder}", parse_arguments(",".join(options)))

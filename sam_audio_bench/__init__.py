@@ -4,6 +4,12 @@
     deprecated  old public names, for one release
     types       Audio, Prompt, Query, Item, Separation, Score and the separators' protocols
     files       file names, JSON, journals
+    digests     SHA-256 of files and of values
+    source      SHA-256 of code
+    identity    what a component is: options, code, weights, version
+    options     spellings of components and their options
+    records     what run folders hold, typed
+    cards       what each component says of itself, readable without loading it
     audio       reading, writing, resampling
     video       frames and masks
     devices     where networks run
@@ -13,8 +19,12 @@
     separators  baselines, oracles, classical methods, SAM Audio, anyone's programs
     tasks       the catalogue, the embedded mini split, anyone's data
     stats       intervals and summaries
-    registry    names to objects, plugins
-    run         plan, separate, persist, score, seal; tables
+    render      numbers, texts and tables for readers
+    plugins     components of third parties and their cards
+    construction  from a class and arguments to an object
+    columns     the metrics of a run, with the record of each column
+    registry    names to objects and their identities
+    run         plan, separate, persist, score, seal
     leaderboard  submissions, ranks, the site
     ratings     listening tests: import, screening, agreement, correlation, reports
     plots       figures as SVG, PNG and CSV

@@ -12,18 +12,20 @@ import math
 import os
 import re
 import string
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sam_audio_bench.errors import StoreError
 
 __all__ = [
     "append_lines",
     "atomic_write",
+    "cache_folder",
     "dump_json",
+    "json_object",
     "load_json",
     "now",
     "read_journal",
@@ -32,6 +34,7 @@ __all__ = [
     "write_json",
 ]
 
+_Record = TypeVar("_Record")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _SAFE = frozenset(string.ascii_letters + string.digits + "._@+=-")
 _LONGEST = 120  # bytes; file systems allow 255, and suffixes are still to come
@@ -53,6 +56,13 @@ def safe_name(identifier: str) -> str:
     if len(encoded) > _LONGEST:
         encoded = f"{encoded[: _LONGEST - 20]}%{sha256(identifier.encode())[:16]}"
     return encoded
+
+
+def cache_folder() -> Path:
+    """``SABENCH_CACHE``, else ``sam-audio-bench`` under ``XDG_CACHE_HOME``, else under ``~/.cache``; not created."""
+    if chosen := os.environ.get("SABENCH_CACHE"):
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sam-audio-bench"
 
 
 def sha256(data: bytes) -> str:
@@ -123,20 +133,32 @@ def append_lines(path: Path, records: Iterable[dict[str, Any]], *, durable: bool
             os.fsync(journal.fileno())
 
 
-def read_journal(path: Path) -> list[dict[str, Any]]:
-    """Reads JSON lines; a torn last line, which a crash leaves, is left out, any other damage raises StoreError."""
+def json_object(line: bytes) -> dict[str, Any]:
+    """The JSON object on a line; raises ValueError for anything else."""
+    record = json.loads(line)
+    if not isinstance(record, dict):
+        raise ValueError(f"found {type(record).__name__} instead of an object")
+    return record
+
+
+def read_journal(path: Path, decode: Callable[[bytes], _Record]) -> list[_Record]:
+    """Reads JSON lines; a torn last line, which a crash leaves, is left out, any other damage raises StoreError.
+
+    Args:
+        path: the journal; an absent one is empty.
+        decode: makes a record of a line, as `json_object` does; raises ValueError.
+    """
     if not path.exists():
         return []
-    records: list[dict[str, Any]] = []
+    records: list[_Record] = []
     lines = path.read_bytes().splitlines(keepends=True)
     for number, line in enumerate(lines, 1):
         try:
-            record = json.loads(line)
-            if not line.endswith(b"\n") or not isinstance(record, dict):
+            if not line.endswith(b"\n"):
                 raise ValueError("torn line")
+            records.append(decode(line))
         except ValueError as error:
             if number == len(lines):
                 break
             raise StoreError(f"line {number} of {path} is damaged ({error}); remove it to start anew") from error
-        records.append(record)
     return records

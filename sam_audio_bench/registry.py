@@ -1,23 +1,28 @@
 """Names to objects: the built-in tables, entry points of third parties, and the spellings of ``--model``.
 
-Third parties register under the entry-point groups ``sam_audio_bench.separators``, ``.metrics`` and ``.tasks``. A name
-that is already taken is an error; an unknown one names its nearest neighbours.
+`plugins` finds what third parties register. An unknown name names its nearest neighbours.
 """
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sam_audio_bench import metrics, separators
-from sam_audio_bench.errors import Precondition, UsageError, unknown_name
+from msgspec import structs
+
+from sam_audio_bench import separators
+from sam_audio_bench.columns import build_metrics
+from sam_audio_bench.construction import check_arguments, made, resolve
+from sam_audio_bench.digests import Unidentified
+from sam_audio_bench.errors import UsageError, unknown_name
+from sam_audio_bench.identity import WHERE, Identity, Options, capture, identify
+from sam_audio_bench.options import Spelling, parse_arguments, parse_spelling
+from sam_audio_bench.plugins import plugins
+from sam_audio_bench.records import ModelRecord
 from sam_audio_bench.separators.pickers import PICKERS
 from sam_audio_bench.tasks import GROUPS, TASKS, TaskData
 from sam_audio_bench.types import AnySeparator, NamedSeparator, OracleSeparator, Separator
@@ -27,6 +32,8 @@ if TYPE_CHECKING:
     from sam_audio_bench.separators.rerank import Picker
 
 __all__ = [
+    "Built",
+    "build",
     "check_weights",
     "load_metric",
     "load_metrics",
@@ -38,77 +45,60 @@ __all__ = [
     "picker_options",
     "plugins",
     "resolve",
-    "split_models",
 ]
 
-_BUILT_IN: Mapping[str, Mapping[str, object]] = {
-    "separators": separators.CARDS,
-    "metrics": metrics.CARDS,
-    "tasks": {**TASKS, **GROUPS},
-}
+
+class Built(NamedTuple):
+    """A component and what it is."""
+
+    component: Any
+    identity: ModelRecord | Identity
 
 
-def plugins(kind: str) -> dict[str, EntryPoint]:
-    """Entry points of ``kind`` ("separators", "metrics" or "tasks") by name; a taken name raises UsageError."""
-    found: dict[str, EntryPoint] = {}
-    for point in entry_points(group=f"sam_audio_bench.{kind}"):
-        taken = found.get(point.name)
-        if point.name in _BUILT_IN[kind] or (taken is not None and taken.value != point.value):
-            raise UsageError(f"expected a new name for {point.value}, found {point.name!r}, which is taken; rename it")
-        found[point.name] = point
-    return found
+def build(
+    kind: str,
+    spec: str | Callable[..., Any] | AnySeparator,
+    arguments: Mapping[str, Any] = {},
+    *,
+    offered: Mapping[str, Any] = {},
+    timeout: float | None = None,
+) -> Built:
+    """The separator or picker behind a spelling, with its identity: every argument is captured, defaults included.
 
+    Args:
+        kind: "separator" or "picker".
+        spec: what ``--model`` or ``--picker`` takes, with its options in brackets; a separator; or a function
+            ``(mixture, rate, prompt) -> target``.
+        arguments: options of the constructor, over those in brackets.
+        offered: "device" and "dtype" for constructors that name them; "dtype", which changes answers, becomes part of
+            the separator's name.
+        timeout: seconds that a ``cmd:`` program may take for an item; None: the separator's default.
 
-def resolve(target: str) -> Any:
-    """Imports ``module:attribute``; the working folder counts, as it does for ``python -m``."""
-    module_name, _, attribute = target.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        found: Any = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise Precondition(f"expected {target!r} to name a Python object, found none ({error})") from error
-    return found
-
-
-def split_models(text: str) -> list[str]:
-    """Splits ``a,b`` into models; a ``cmd:`` template reaches to the end, commas included.
-
-    >>> split_models("mixture,cmd:sox {mixture} {target} gain -3,1")
-    ['mixture', 'cmd:sox {mixture} {target} gain -3,1']
+    Raises:
+        UsageError: an unknown name or option. Precondition: a missing module, folder, file or program.
     """
-    head, colon, template = text.partition("cmd:") if text.startswith("cmd:") else text.partition(",cmd:")
-    names = [name.strip() for name in head.split(",") if name.strip()]
-    return names + ([f"cmd:{template}"] if colon else [])
-
-
-def parse_arguments(text: str) -> dict[str, Any]:
-    """Reads ``k=v,k=v``; values are integers, floats, true/false or text.
-
-    >>> parse_arguments("kernel=17,margin=2.5,soft=true,path=a/b")
-    {'kernel': 17, 'margin': 2.5, 'soft': True, 'path': 'a/b'}
-    """
-    arguments: dict[str, Any] = {}
-    for pair in filter(None, (part.strip() for part in text.split(","))):
-        key, equals, value = pair.partition("=")
-        if not equals or not key.isidentifier() or key in arguments:
-            raise UsageError(f"expected arguments as k=v,k=v with each k once, found {pair!r}")
-        arguments[key] = _typed(value)
-    return arguments
-
-
-def _typed(text: str) -> int | float | bool | str:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    if kind == "picker":
+        return _build_picker(parse_spelling(str(spec)), arguments)
+    if not isinstance(spec, str):
+        return _adopt(spec, getattr(spec, "__name__", type(spec).__name__), arguments, offered)
+    spelt = parse_spelling(spec)
+    name, options = spelt.name, {**spelt.options, **arguments}
+    named, (prefix, colon, rest) = plugins("separators"), spelt.name.partition(":")
+    if name in separators.CARDS:
+        card = separators.CARDS[name]
+        return _construct(resolve(card.target), name, card.arguments, options, offered, version=card.version)
+    if name in named:
+        return _adopt(resolve(named[name].value), name, options, offered)
+    if prefix == "sam-audio" and colon:
+        return _construct(resolve(separators.SAM_AUDIO), name, (rest,), options, offered, version=1)
+    if prefix == "files" and colon:
+        return _construct(resolve(_EXTERNAL + "FolderSeparator"), name, (rest,), options, {}, version=1)
+    if prefix == "cmd" and colon:
+        limits = {} if timeout is None else {"timeout": timeout}
+        return _construct(resolve(_EXTERNAL + "CommandSeparator"), name, (rest,), options, limits, version=1)
+    if colon and all(part.isidentifier() for part in prefix.split(".")):
+        return _adopt(resolve(name), rest, options, offered)
+    raise unknown_name("model", name, [*separators.CARDS, *named])
 
 
 def load_separator(
@@ -120,51 +110,29 @@ def load_separator(
 ) -> AnySeparator:
     """The separator behind a name, ``sam-audio:DIR``, ``files:DIR``, ``cmd:…``, ``module:attribute``, or an object.
 
-    Args:
-        spec: what ``--model`` takes, a separator, or a function ``(mixture, rate, prompt) -> target``.
-        arguments: options of the separator's constructor; they become part of its name.
-        timeout: seconds that a ``cmd:`` program may take for an item; None: the separator's default.
-        offered: "device" and "dtype" for constructors that name them; "dtype", which changes answers, becomes part of
-            the separator's name.
-
-    Raises:
-        UsageError: an unknown name or option. Precondition: a missing module, folder or program.
+    Arguments and errors as in `build`.
     """
-    if not isinstance(spec, str):
-        return _adopt(spec, getattr(spec, "__name__", type(spec).__name__), arguments)
-    named = plugins("separators")
-    prefix, colon, rest = spec.partition(":")
-    if spec in separators.CARDS:
-        card = separators.CARDS[spec]
-        return _construct(resolve(card.target), spec, card.arguments, arguments, offered)
-    if spec in named:
-        return _adopt(resolve(named[spec].value), spec, arguments, offered)
-    if prefix == "sam-audio" and colon:
-        return _construct(resolve(separators.SAM_AUDIO), spec, (rest,), arguments, offered)
-    if prefix == "files" and colon:
-        return _construct(resolve(_EXTERNAL + "FolderSeparator"), spec, (rest,), arguments)
-    if prefix == "cmd" and colon:
-        limits = {} if timeout is None else {"timeout": timeout}
-        return _construct(partial(resolve(_EXTERNAL + "CommandSeparator"), **limits), spec, (rest,), arguments)
-    if colon and all(part.isidentifier() for part in prefix.split(".")):
-        return _adopt(resolve(spec), rest, arguments, offered)
-    raise unknown_name("model", spec, [*separators.CARDS, *named])
+    separator: AnySeparator = build("separator", spec, arguments, offered=offered, timeout=timeout).component
+    return separator
 
 
 def check_weights(spec: str, arguments: Mapping[str, Any]) -> None:
     """Raises Precondition where the weights of a SAM Audio model are missing, before anything heavy is imported."""
     from sam_audio_bench.nn.hub import SEPARATORS, find_separator
 
-    prefix, colon, rest = spec.partition(":")
-    if spec in SEPARATORS or (prefix == "sam-audio" and colon):
-        place, revision = rest or spec, str(arguments.get("revision", ""))
-        find_separator(place, revision or None, text_encoder=str(arguments.get("text_encoder", "")))
+    spelt = parse_spelling(spec)
+    options = {**spelt.options, **arguments}
+    prefix, colon, rest = spelt.name.partition(":")
+    if spelt.name in SEPARATORS or (prefix == "sam-audio" and colon):
+        place, revision = rest or spelt.name, str(options.get("revision", ""))
+        find_separator(place, revision or None, text_encoder=str(options.get("text_encoder", "")))
 
 
 _EXTERNAL = "sam_audio_bench.separators.external:"
+_OWN = "sam_audio_bench"
 
 
-def _adopt(found: Any, name: str, arguments: Mapping[str, Any], offered: Mapping[str, Any] = {}) -> AnySeparator:
+def _adopt(found: Any, name: str, arguments: Mapping[str, Any], offered: Mapping[str, Any] = {}) -> Built:
     """Turns a class, an instance or a plain function into a separator."""
     from sam_audio_bench.separators.external import FunctionSeparator
 
@@ -173,10 +141,19 @@ def _adopt(found: Any, name: str, arguments: Mapping[str, Any], offered: Mapping
     if arguments:
         raise UsageError(f"expected no model arguments for {name!r}, which is no class, found {dict(arguments)}")
     if isinstance(found, Separator | OracleSeparator | NamedSeparator):
-        return found
+        return Built(found, _identified(found, found.name, code=found))
     if callable(found):
-        return FunctionSeparator(found, name)
+        separator = FunctionSeparator(found, name)
+        return Built(separator, _identified(separator, name, code=found))
     raise UsageError(f"expected a separator or a function (mixture, rate, prompt) -> target, found {found!r}")
+
+
+def _identified(separator: AnySeparator, name: str, **parts: Any) -> ModelRecord:
+    """The identity of a separator; one that comes with this package is known by its version and settings."""
+    if type(separator).__module__.startswith(f"{_OWN}.") and not hasattr(separator, "function"):
+        parts = {"version": 1, **parts, "code": None}
+    found = identify("separator", name, separator, **parts)
+    return ModelRecord(**structs.asdict(found), oracle=isinstance(separator, OracleSeparator))
 
 
 def _construct(
@@ -185,27 +162,45 @@ def _construct(
     positional: tuple[str, ...],
     arguments: Mapping[str, Any],
     offered: Mapping[str, Any] = {},
-) -> AnySeparator:
-    signature = inspect.signature(kind)
-    try:
-        signature.bind(*positional, **arguments)
-    except TypeError as error:
-        options = ", ".join(list(signature.parameters)[len(positional) :]) or "none"
-        raise UsageError(f"expected model arguments among [{options}] for {name!r}, found: {error}") from error
-    taken = {**{key: value for key, value in offered.items() if key in signature.parameters}, **arguments}
-    separator: AnySeparator = kind(*positional, **taken)
-    shown = sorted(key for key in taken if key in arguments or key != "device")  # where it ran changes no answer
+    *,
+    version: int | str | None = None,
+) -> Built:
+    parameters = check_arguments("model", kind, name, positional, arguments)
+    taken = {**{key: value for key, value in offered.items() if key in parameters}, **arguments}
+    separator: AnySeparator = made("model", name, partial(kind, *positional, **taken))
+    shown = sorted(key for key in taken if key in arguments or key not in WHERE)  # where it ran changes no answer
     if shown:
         separator.name = "+".join([separator.name, *(f"{key}={taken[key]}" for key in shown)])
-    return separator
+    own = version is not None
+    record = _identified(
+        separator, separator.name, version=version, options=partial(_captured, kind, positional, taken),
+        code=None if own else kind, target=f"{kind.__module__}:{kind.__qualname__}",
+    )  # fmt: skip
+    return Built(separator, record)
+
+
+def _captured(kind: Any, positional: tuple[str, ...], taken: Mapping[str, Any]) -> Options:
+    """Every argument; what answers of a folder hold is known item by item, and a program tells of its own files."""
+    if hasattr(kind, "separate_named"):
+        return {name: value for name, value in taken.items() if name not in WHERE}
+    return capture(kind, positional, taken)
+
+
+def _build_picker(spelt: Spelling, arguments: Mapping[str, Any]) -> Built:
+    card, options = PICKERS[spelt.name], {**spelt.options, **arguments}
+    kind = resolve(card.target)
+    check_arguments("picker", kind, spelt.name, (), options)
+    picker: Picker = made("picker", spelt.name, partial(kind, **options))
+    identity = identify(
+        "picker", picker.name, picker, version=card.version,
+        options=partial(capture, kind, (), options), target=card.target,
+    )  # fmt: skip
+    return Built(picker, identity)
 
 
 def load_picker(name: str, arguments: Mapping[str, Any] = {}) -> Picker:
     """The picker of one name of `PICKERS`; arguments that its constructor does not name raise UsageError."""
-    options = picker_options(name)
-    if unknown := sorted(set(arguments) - set(options)):
-        raise UsageError(f"expected picker arguments among {', '.join(options)} for {name}, found {unknown}")
-    picker: Picker = resolve(PICKERS[name].target)(**arguments)
+    picker: Picker = build("picker", name, arguments).component
     return picker
 
 
@@ -219,35 +214,7 @@ def load_metrics(ids: Iterable[str], arguments: Mapping[str, Any] = {}) -> list[
 
     ``arguments`` go to every class whose constructor names them; one that no class names raises UsageError.
     """
-    unused = set(arguments)
-    loaded = []
-    for target, columns in _metric_targets(ids).items():
-        kind = resolve(target)
-        accepted = {key: value for key, value in arguments.items() if key in inspect.signature(kind).parameters}
-        unused -= set(accepted)
-        metric: Metric = kind(**accepted)
-        metric.requested = tuple(columns)
-        loaded.append(metric)
-    if unused:
-        raise UsageError(f"expected metric arguments that a chosen metric knows, found {sorted(unused)}")
-    return loaded
-
-
-def metric_options(ids: Iterable[str]) -> set[str]:
-    """Names of the options that the classes behind some metric ids take."""
-    return {name for target in _metric_targets(ids) for name in inspect.signature(resolve(target)).parameters}
-
-
-def _metric_targets(ids: Iterable[str]) -> dict[str, list[str]]:
-    """The classes behind metric ids, with the ids of each."""
-    named = plugins("metrics")
-    wanted: dict[str, list[str]] = {}
-    for identifier in dict.fromkeys(ids):
-        if identifier not in metrics.CARDS and identifier not in named:
-            raise unknown_name("metric", identifier, [*metrics.CARDS, *named])
-        target = metrics.CARDS[identifier].target if identifier in metrics.CARDS else named[identifier].value
-        wanted.setdefault(target, []).append(identifier)
-    return wanted
+    return [one.metric for one in build_metrics(ids, arguments)]
 
 
 def load_metric(name: str, **arguments: Any) -> Metric:
@@ -297,14 +264,43 @@ def load_tasks(
 
     named = plugins("tasks")
     found: dict[str, TaskData] = {}
-    for name in names:
+    for spelling in names:
+        label, equals, name = spelling.rpartition("=")
+        if equals and label and is_path(name) and not Path(spelling).exists():
+            if label in TASKS or label in GROUPS or label in named:
+                raise UsageError(f"expected a name of your own for {name}, found {label!r}, which is taken; rename it")
+            loaded = load_one(name, split=split, subset=subset, allow_outside=allow_outside)
+            found[spelling] = replace(loaded, task=label, source=spelling)
+            continue
+        name = spelling
         if name in named:
-            found[name] = replace(resolve(named[name].value)(split=split, subset=subset), source=name, subset=subset)
+            found[name] = replace(
+                resolve(named[name].value)(split=split, subset=subset),
+                source=name, subset=subset, code_sha256=_task_code(resolve(named[name].value)),
+            )  # fmt: skip
             continue
         if not is_path(name) and name not in TASKS and name not in GROUPS:
             raise unknown_name("task", name, [*TASKS, *GROUPS, *named, *(f"{layout}:PATH" for layout in ADAPTERS)])
         for task in GROUPS.get(name, (name,)):
             if task not in found:
                 loaded = load_one(task, split=split, subset=subset, allow_outside=allow_outside)
-                found[task] = replace(loaded, source=task, subset=subset)
-    return [with_prompts(data, prompts) for data in found.values()]
+                found[task] = replace(loaded, source=task, subset=subset if loaded.split == "test" else "paper")
+    asked = [with_prompts(data, prompts) for data in found.values()]
+    for data in asked:
+        same = [other for other in asked if other.label == data.label]
+        if len(same) > 1:
+            raise UsageError(
+                f"expected tasks with different names, found {data.label} from {same[0].source} and {same[1].source}; "
+                f"give one a name of its own: --task other={same[1].source}"
+            )
+    return asked
+
+
+def _task_code(function: Any) -> str:
+    """Digest of a third party's task; "" where it has none, so that nothing of it is kept."""
+    from sam_audio_bench.source import digest
+
+    try:
+        return digest(function)
+    except Unidentified:
+        return ""

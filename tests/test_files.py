@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sam_audio_bench.errors import StoreError
-from sam_audio_bench.files import append_lines, atomic_write, dump_json, load_json, read_journal, safe_name, write_json
+from sam_audio_bench.files import (
+    append_lines,
+    atomic_write,
+    dump_json,
+    json_object,
+    load_json,
+    read_journal,
+    safe_name,
+    write_json,
+)
 
 RESERVED = {"con", "prn", "aux", "nul", *(f"com{i}" for i in range(10)), *(f"lpt{i}" for i in range(10))}
 
@@ -69,17 +78,17 @@ def test_torn_last_line_is_left_out(tail: str, tmp_path: Path) -> None:
     append_lines(path, [{"item": 1}, {"item": 2}])
     with path.open("a") as journal:
         journal.write(tail)
-    assert read_journal(path) == [{"item": 1}, {"item": 2}]
+    assert read_journal(path, json_object) == [{"item": 1}, {"item": 2}]
 
 
 def test_damage_elsewhere_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "items.jsonl"
     path.write_text('{"item": 1}\n{"ite\n{"item": 3}\n')
     with pytest.raises(StoreError, match=r"line 2 of .* is damaged"):
-        read_journal(path)
+        read_journal(path, json_object)
 
 
 def test_missing_journal_is_empty_and_missing_json_is_an_error(tmp_path: Path) -> None:
-    assert read_journal(tmp_path / "none") == []
+    assert read_journal(tmp_path / "none", json_object) == []
     with pytest.raises(StoreError, match="expected a JSON file"):
         load_json(tmp_path / "none")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import sam_audio_bench as sab
-from sam_audio_bench import registry
+from sam_audio_bench import plugins, registry
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.metrics import CARDS
 from sam_audio_bench.separators import CARDS as SEPARATORS
@@ -105,7 +105,7 @@ def test_module_attribute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_taken_name_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("hpss", "other:HPSS", "sam_audio_bench.separators")
-    monkeypatch.setattr(registry, "entry_points", lambda group: [point])
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [point])
     with pytest.raises(UsageError, match="found 'hpss', which is taken"):
         sab.load_separator("hpss")
 

@@ -4,17 +4,19 @@
     separate  one file
     score     kept audio by other metrics
     table     tables of run folders
+    compare   two runs on the items that both have
     merge     shards become one run
     cite      BibTeX of what runs used
     listing   tasks, models, metrics
     models    checkpoints on this machine
     doctor    what this machine has
-    judge     answers rated without a reference
-    data      looking at data: data_official, data_show, data_validate
-    ratings   listening tests
-    leaderboard  submissions, their validation, the site
+    judge     a package: answers rated without a reference, judges trained
+    data      a package: what is there of the data, what is wrong with them
+    ratings   a package: listening tests
+    leaderboard  a package: submissions, their validation, the site
     lazy      groups that import a command when it is called
     config    where an option's value comes from
+    words     lists that a user writes with commas
     output    results on standard output, everything else on standard error
 
 Importing this package imports click alone; each command imports its own needs.

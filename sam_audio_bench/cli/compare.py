@@ -9,7 +9,8 @@ import click
 
 from sam_audio_bench.cli.output import note, print_json, print_records
 from sam_audio_bench.cli.words import words
-from sam_audio_bench.ratings.formatting import format_interval, format_number
+from sam_audio_bench.render.numbers import number, with_interval
+from sam_audio_bench.render.text import unit_and_direction
 
 if TYPE_CHECKING:
     from sam_audio_bench.run.compare import ComparedItem, Comparison, ComparisonRow
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["compare"]
 
 _RUN = click.Path(path_type=Path)
-_ARROWS = {True: "↑", False: "↓"}
 
 
 @click.command()
@@ -69,13 +69,12 @@ def _show(found: Comparison) -> None:
 
 
 def _record(row: ComparisonRow) -> dict[str, Any]:
-    unit = f" ({row.unit})" if row.unit else ""
     return {
-        "metric": f"{row.metric}{unit} {_ARROWS[row.higher_is_better]}",
-        "A": format_number(row.a, 2),
-        "B": format_number(row.b, 2),
-        "B − A": format_interval(row.difference, row.ci_low, row.ci_high, 2),
-        "p (Holm)": format_number(row.p_holm),
+        "metric": f"{row.metric} {unit_and_direction(row.unit, row.higher_is_better)}",
+        "A": number(row.a),
+        "B": number(row.b),
+        "B − A": with_interval(row.difference, row.ci_low, row.ci_high),
+        "p (Holm)": number(row.p_holm, 3),
         "B is": row.verdict() or None,
         "wins-ties-losses": f"{row.wins}-{row.ties}-{row.losses}",
         "items": f"{row.n_ok}/{row.n}",
@@ -83,5 +82,5 @@ def _record(row: ComparisonRow) -> dict[str, Any]:
 
 
 def _item(one: ComparedItem) -> dict[str, Any]:
-    numbers = {"A": format_number(one.a, 2), "B": format_number(one.b, 2), "B − A": format_number(one.difference, 2)}
+    numbers = {"A": number(one.a), "B": number(one.b), "B − A": number(one.difference)}
     return {"task": one.task, "item": one.item, **numbers, "audio of A": one.audio_a, "audio of B": one.audio_b}

@@ -31,8 +31,10 @@ def _read(ctx: click.Context, parameter: click.Parameter, path: Path | None) -> 
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"expected a TOML file of options at {path}, found: {error}") from error
+    several = {option.name for option in ctx.command.params if isinstance(option, click.Option) and option.multiple}
     known = {option.name for option in ctx.command.params if option.name} - _NOT_SETTINGS
     values = {key.replace("-", "_"): value for key, value in values.items()}
+    values = {key: [value] if key in several and isinstance(value, str) else value for key, value in values.items()}
     unknown = sorted(set(values) - known)
     if unknown:
         raise UsageError(f"expected options among {', '.join(sorted(known))} in {path}, found {', '.join(unknown)}")

@@ -14,7 +14,7 @@ import click
 from sam_audio_bench import __version__
 from sam_audio_bench.cli.output import print_json
 from sam_audio_bench.errors import BenchError
-from sam_audio_bench.registry import plugins
+from sam_audio_bench.plugins import plugins
 
 __all__ = ["doctor"]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +13,8 @@ import click
 from sam_audio_bench.cli.config import config_option, data_dir_option, go_offline, origins
 from sam_audio_bench.cli.output import note, print_json, print_records
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.metrics.catalogue import STEREO
-from sam_audio_bench.separators.pickers import AUTO, PICKERS
-from sam_audio_bench.tasks.data import PROMPTS
+from sam_audio_bench.options import split_spellings
+from sam_audio_bench.run.settings import ABOUT, Settings, flag, read_texts, settings_from
 
 if TYPE_CHECKING:
     from sam_audio_bench.run.plan import Job, Plan
@@ -22,42 +23,42 @@ if TYPE_CHECKING:
 __all__ = ["evaluate"]
 
 
+class _Whole(click.ParamType[str]):
+    """Text that an environment variable holds once: nothing splits it at blanks."""
+
+    name = "text"
+    envvar_list_splitter = "\n"
+
+
+def _settings_options(command: Callable[..., None]) -> Callable[..., None]:
+    """One option for each field of `Settings`, in their order."""
+    for option in reversed(fields(Settings)):
+        command = _click_option(option)(command)
+    return command
+
+
+def _click_option(option: Field[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """An option of the command line: its default, help and choices are those of the field."""
+    name, about = option.name, ABOUT[option.name]
+    default = None if about.texts or option.default is MISSING else option.default
+    shown = {"metrics": "default", "size": "auto"}.get(about.texts, default not in (None, (), False))
+    kinds: dict[str, Any] = {"limit": int, "timeout": float, "output": click.Path(path_type=Path)}
+    kind = click.Choice(about.choices) if about.choices else kinds.get(name)
+    return click.option(
+        flag(name), default=default, show_default=shown, help=about.help, type=kind,
+        multiple=option.default == (), is_flag=default is False,
+    )  # fmt: skip
+
+
 @click.command(context_settings={"auto_envvar_prefix": "SABENCH"})
-@click.option("--model", required=True, help="Separators, comma-separated: a name of `sabench list models`, files:DIR, "
-              "cmd:'program {mixture} {text} {target}', or module:attribute.")  # fmt: skip
+@click.option("--model", multiple=True, required=True, type=_Whole(), help="Separators, comma-separated; may be "
+              "repeated: a name of `sabench list models`, files:DIR, module:attribute, each also with (option=value), "
+              "or cmd:'program {mixture} {text} {target}'.")  # fmt: skip
 @click.option("--task", required=True, help="Tasks or groups of `sabench list tasks`, or anyone's data: a table, "
-              "a folder, ADAPTER:PATH.")  # fmt: skip
-@click.option("--split", type=click.Choice(["test", "mini"]), default="test", show_default=True,
-              help="The official data, or the embedded stems.")  # fmt: skip
-@click.option("--subset", type=click.Choice(["paper", "full"]), default="paper", show_default=True)
+              "a folder, ADAPTER:PATH; name=PATH gives them another name.")  # fmt: skip
+@_settings_options
 @data_dir_option(expose=True)
 @click.option("--accept-license", is_flag=True, help="Write down that you accept the terms of the official data.")
-@click.option("--prompts", type=click.Choice(PROMPTS), default="given", show_default=True,
-              help="Ask by other words, or for a sound that is not there.")  # fmt: skip
-@click.option("--allow-outside", is_flag=True, help="Let manifests name files outside their folder.")
-@click.option("--metrics", default="default", show_default=True, help="Ids of `sabench list metrics`, or default.")
-@click.option("--model-args", default="", help="Options of the separators, k=v,k=v.")
-@click.option("--metric-args", default="", help="Options of the metrics, k=v,k=v.")
-@click.option("--limit", type=int, help="The first N items of each task.")
-@click.option("--sample-id", multiple=True, help="Only this item; may be repeated.")
-@click.option("--output", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--batch-size", default="auto", show_default=True, help="Queries handed over at once.")
-@click.option("--shard", help="I/N: every N-th item from the I-th; put together with `sabench merge`.")
-@click.option("--overwrite", type=click.Choice(["only-missing", "always", "never"]), default="only-missing",
-              show_default=True, help="What to do with finished items.")  # fmt: skip
-@click.option("--align", type=click.Choice(["pad", "trim"]), help="Accept answers of another length, and how.")
-@click.option("--stereo", type=click.Choice(STEREO), default="joint", show_default=True,
-              help="How scores treat channels.")  # fmt: skip
-@click.option("--candidates", type=int, default=1, show_default=True, help="Answers an item, of which one is picked.")
-@click.option("--picker", type=click.Choice([AUTO, *PICKERS]), default=AUTO, show_default=True,
-              help="What picks it; auto: as SAM Audio does for the task's prompts.")  # fmt: skip
-@click.option("--picker-args", default="", help="Options of the picker, k=v,k=v.")
-@click.option("--keep-candidates", is_flag=True, help="Keep the audio of all candidates.")
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda …, for whatever takes a device.")
-@click.option("--dtype", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True,
-              help="For separators that take one.")  # fmt: skip
-@click.option("--timeout", type=float, help="Seconds that a cmd: program may take for an item.")
 @click.option("--fail-on-error", help="Exit with 1 when more than N items, or this fraction of them, fail.")
 @click.option("--offline", is_flag=True, help="Never look on the network for weights or data.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
@@ -97,43 +98,21 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
 
 def _plan(options: dict[str, Any], config: dict[str, Any]) -> Plan:
     """Turns texts into a plan; everything that can be wrong with a name or option is wrong here."""
-    from sam_audio_bench.metrics import DEFAULT
-    from sam_audio_bench.registry import check_weights, parse_arguments, split_models
-
-    size = options["batch_size"]
-    if size != "auto" and not size.isdecimal():
-        raise UsageError(f"expected --batch-size to be auto or a number, found {size!r}")
-    models, arguments = split_models(options["model"]), parse_arguments(options["model_args"])
-    for model in models:
-        check_weights(model, arguments)
-    from sam_audio_bench.run.plan import Settings, make_plan
-
-    return make_plan(
-        models,
-        _words(options["task"]),
-        split=options["split"],
-        subset=options["subset"],
-        prompts=options["prompts"],
-        allow_outside=options["allow_outside"],
-        metrics=DEFAULT if options["metrics"] == "default" else _words(options["metrics"]),
-        model_args=arguments,
-        metric_args=parse_arguments(options["metric_args"]),
-        timeout=options["timeout"],
-        settings=Settings(
-            output=options["output"],
-            seed=options["seed"],
-            batch_size=None if size == "auto" else int(size),
-            limit=options["limit"],
-            sample_ids=options["sample_id"],
-            shard=_shard(options["shard"]),
-            overwrite=options["overwrite"],
-            align=options["align"],
-            stereo=options["stereo"],
-            picker_args=parse_arguments(options["picker_args"]),
-            **{name: options[name] for name in ("candidates", "picker", "keep_candidates", "device", "dtype")},
-        ),
-        config=config,
+    settings = settings_from(
+        {
+            name: read_texts(about.texts, value) if about.texts else value
+            for name, about in ABOUT.items()
+            for value in [options[flag(name)[2:].replace("-", "_")]]
+        }
     )
+    models = [model for text in options["model"] for model in split_spellings(text)]
+    from sam_audio_bench.registry import check_weights
+
+    for model in models:
+        check_weights(model, settings.model_args)
+    from sam_audio_bench.run.plan import make_plan
+
+    return make_plan(models, _words(options["task"]), settings=settings, config=config)
 
 
 def _say_terms(plan: Plan, *, accept: bool) -> None:
@@ -150,15 +129,6 @@ def _words(text: str) -> list[str]:
     if not words:
         raise UsageError(f"expected comma-separated names, found {text!r}")
     return words
-
-
-def _shard(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    index, slash, count = text.partition("/")
-    if not (slash and index.isdecimal() and count.isdecimal()):
-        raise UsageError(f"expected --shard I/N, for example 2/8, found {text!r}")
-    return int(index), int(count)
 
 
 def _allowance(text: str | None) -> Any:
@@ -185,7 +155,7 @@ def _show_plan(plan: Plan) -> None:
         names = ", ".join(job.separator.name for job in jobs)
         metrics = ", ".join(jobs[0].columns) or "none"
         note(f"plan: {label}: {len(jobs[0].chosen)} items for {names}: {state}; metrics {metrics}")
-    for text in plan.notes:
+    for text in (*plan.notes, *plan.redone):
         note(f"plan: {text}")
     without: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
     for (lacking, metric), reason in plan.unavailable.items():

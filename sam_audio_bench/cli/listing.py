@@ -1,13 +1,13 @@
-"""``sabench list``: the catalogues, without torch."""
+"""``sabench list``: the catalogues, without torch, and the cards of plugins, which are imported for it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import click
 
+from sam_audio_bench.cards import Card
 from sam_audio_bench.cli.output import print_json, print_records
 
 __all__ = ["listing"]
@@ -18,7 +18,7 @@ def _tasks() -> tuple[list[dict[str, Any]], str]:
     from sam_audio_bench.tasks.catalogue import GROUPS, TASKS
 
     records = [
-        {**asdict(task), "groups": [g for g, names in GROUPS.items() if name in names]} for name, task in TASKS.items()
+        {**_record(task), "groups": [g for g, names in GROUPS.items() if name in names]} for name, task in TASKS.items()
     ]
     groups = "; ".join(
         f"{name} = {', '.join(names) if len(names) < 4 else f'{len(names)} tasks'}" for name, names in GROUPS.items()
@@ -33,7 +33,7 @@ def _tasks() -> tuple[list[dict[str, Any]], str]:
 def _models() -> tuple[list[dict[str, Any]], str]:
     from sam_audio_bench.separators.catalogue import CARDS
 
-    return [asdict(card) for card in CARDS.values()], (
+    return [_record(card) for card in CARDS.values()], (
         "Also: files:DIR (answers named by item id), cmd:'program {mixture} {text} {target}', module:attribute."
     )
 
@@ -41,20 +41,19 @@ def _models() -> tuple[list[dict[str, Any]], str]:
 def _metrics() -> tuple[list[dict[str, Any]], str]:
     from sam_audio_bench.metrics.catalogue import CARDS, DEFAULT, WITHOUT_REFERENCE
 
-    records = [
-        {**_plain(asdict(card)), "name": card.id, "default": card.id in DEFAULT, "needs": sorted(card.needs)}
-        for card in CARDS.values()
-    ]
+    records = [{**_record(card), "default": card.id in DEFAULT} for card in CARDS.values()]
     without = ", ".join(WITHOUT_REFERENCE)
     return records, f"Default: {', '.join(DEFAULT)}; where there is no reference, as far as they can run: {without}."
 
 
-def _plain(card: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in card.items() if key != "id"}
+def _record(card: Card) -> dict[str, Any]:
+    """A card for readers: its id is its name, sets are in order."""
+    known = {key: sorted(value) if isinstance(value, frozenset) else value for key, value in asdict(card).items()}
+    return {"name": known.pop("id"), **known}
 
 
 _KINDS = {
-    "tasks": (_tasks, "tasks", ("name", "prompt", "items", "description")),
+    "tasks": (_tasks, "tasks", ("name", "prompt", "items", "summary")),
     "models": (_models, "separators", ("name", "oracle", "summary", "source")),
     "metrics": (_metrics, "metrics", ("name", "unit", "higher_is_better", "needs", "version", "summary")),
 }
@@ -65,17 +64,20 @@ _KINDS = {
 @click.option("--json", "as_json", is_flag=True, help="Print a list of records.")
 def listing(kind: str, as_json: bool) -> None:
     """List tasks, models or metrics."""
-    collect, entry_points, columns = _KINDS[kind]
+    collect, group, columns = _KINDS[kind]
     records, note = collect()
-    records += _third_parties(entry_points)
+    records += _third_parties(group)
     if as_json:
         print_json(records)
     else:
         print_records(records, columns, note)
 
 
-def _third_parties(kind: str) -> list[dict[str, Any]]:
-    from sam_audio_bench.registry import plugins
+def _third_parties(group: str) -> list[dict[str, Any]]:
+    from sam_audio_bench.plugins import plugin_cards, plugins
 
-    found = sorted(plugins(kind).items())
-    return [{"name": name, "target": point.value, "summary": f"plugin {point.value}"} for name, point in found]
+    cards, failures = plugin_cards(group)
+    broken = [
+        {"name": name, "target": plugins(group)[name].value, "summary": reason} for name, reason in failures.items()
+    ]
+    return [*map(_record, cards.values()), *broken]

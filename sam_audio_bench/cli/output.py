@@ -8,17 +8,9 @@ from typing import Any
 import click
 
 from sam_audio_bench.files import dump_json
+from sam_audio_bench.render.text import one_line, printable
 
-__all__ = ["note", "print_json", "print_records", "printable"]
-
-
-def printable(text: str) -> str:
-    r"""A text from a stranger as a terminal may show it: controls and marks of direction as escapes, lines kept.
-
-    >>> printable("red \x1b[31m")
-    'red \\x1b[31m'
-    """
-    return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
+__all__ = ["note", "print_json", "print_records"]
 
 
 def print_json(value: Any) -> None:
@@ -48,6 +40,6 @@ def _cell(value: Any) -> str:
         case bool():
             return "yes" if value else "no"
         case list() | tuple() | frozenset():
-            return printable(", ".join(map(str, value))) or "-"
+            return one_line(", ".join(map(str, value))) or "-"
         case _:
-            return printable(str(value))
+            return one_line(str(value))

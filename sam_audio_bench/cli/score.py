@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from sam_audio_bench.cli.output import print_json
-from sam_audio_bench.cli.words import words
 
 __all__ = ["score"]
 
@@ -20,10 +19,10 @@ __all__ = ["score"]
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
 def score(runs: tuple[Path, ...], metrics: str, changed: bool, metric_args: str, as_json: bool) -> None:
     """Score the answers that RUNS hold; nothing is separated. RUNS are run folders or folders that hold them."""
-    from sam_audio_bench.registry import parse_arguments
+    from sam_audio_bench.options import parse_arguments, split_spellings
     from sam_audio_bench.run.rescore import rescore
 
-    names = words(metrics, "--metrics") if metrics else []
+    names = split_spellings(metrics)
     results = rescore(runs, metrics=names, changed=changed, metric_args=parse_arguments(metric_args))
     if as_json:
         print_json(results.to_json())

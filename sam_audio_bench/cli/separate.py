@@ -35,13 +35,13 @@ __all__ = ["separate"]
 def separate(file: Path, out: Path, as_json: bool, **options: Any) -> None:
     """Separate FILE into what the prompt asks for and everything else."""
     from sam_audio_bench.cli.config import go_offline
-    from sam_audio_bench.registry import parse_arguments, split_models
+    from sam_audio_bench.options import parse_arguments, split_spellings
     from sam_audio_bench.run.separate import separate_file
     from sam_audio_bench.tasks.manifest import parse_spans
 
     if options.pop("offline"):
         go_offline()
-    models = split_models(options.pop("model"))
+    models = split_spellings(options.pop("model"))
     if len(models) != 1:
         raise UsageError(f"expected one --model, found {len(models)}")
     spans = parse_spans(" ".join(options.pop("spans")))

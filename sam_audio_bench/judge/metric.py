@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,9 +14,12 @@ from sam_audio_bench.judge.processor import PARITIES
 from sam_audio_bench.metrics.base import Row, known_absent
 from sam_audio_bench.metrics.catalogue import columns_of
 from sam_audio_bench.metrics.functional import is_silent
-from sam_audio_bench.metrics.weights import LearnedMetric, ModelFolder
+from sam_audio_bench.metrics.weights import LearnedMetric, ModelFolder, batches
 from sam_audio_bench.nn.peav import TOKENIZER
-from sam_audio_bench.types import Audio, Item, Query, Score, Separation, Status
+from sam_audio_bench.types import Audio, Item, Query, Separation, Status
+
+if TYPE_CHECKING:
+    from sam_audio_bench.judge.model import SAJ, PreparedQuery
 
 __all__ = ["SAMAudioJudge"]
 
@@ -45,6 +47,7 @@ class SAMAudioJudge(LearnedMetric):
 
     columns = columns_of("sam_audio_bench.judge.metric:SAMAudioJudge")
     rate = 48_000
+    batch_size = 8
 
     def __init__(
         self,
@@ -58,7 +61,9 @@ class SAMAudioJudge(LearnedMetric):
         if parity not in PARITIES:
             raise UsageError(f"expected parity to be one of {', '.join(PARITIES)}, found {parity!r}")
         self.parity = parity
-        self._last: tuple[Query, Any] | None = None
+        if parity == "upstream":
+            self.batch_size = 1  # the reference listens to padding, so that a rating would depend on its batch
+        self._last: tuple[Query, PreparedQuery] | None = None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -79,30 +84,31 @@ class SAMAudioJudge(LearnedMetric):
             )
         return reason
 
-    def load(self, model: ModelFolder, device: torch.device) -> Any:
-        """Returns `SAJ.prepare_query`: a bound method, since a module would be registered as a part of this one."""
+    def load(self, model: ModelFolder, device: torch.device) -> SAJ:
+        """The judge with its tokenizer."""
         from sam_audio_bench.judge.model import SAJ
 
         tokenizer = tokenizer_folder(model.folder)
-        judge = SAJ.from_pretrained(
+        return SAJ.from_pretrained(
             model.folder, parity=self.parity, device=device, tokenizer=str(tokenizer) if tokenizer else ""
         )
-        return judge.prepare_query
 
-    def measure(self, network: Any, audio: Audio, item: Item) -> Sequence[float]:
-        """The ratings; the features of the last query are reused."""
-        if self._last is None or self._last[0] is not item.query:
-            prompt = item.query.prompt
-            self._last = item.query, network(item.query.mixture, prompt.text or "", spans=prompt.spans)
-        found: list[float] = self._last[1].score(audio).values[0].double().tolist()
-        return found
+    def measure(self, network: SAJ, clips: Sequence[Audio], items: Sequence[Item]) -> Sequence[Sequence[float]]:
+        """The ratings of each clip."""
+        pairs = list(zip(clips, (item.query for item in items), strict=True))
+        if self.batch_size == 1:
+            return [self._rated(network, *pair) for pair in pairs]
+        return [row for batch in batches(pairs, self.batch_size) for row in _rated_together(network, batch)]
 
-    def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
-        """Rows in the order of the items; raises Precondition where the judge is missing."""
-        return [self._judged(item, answer.target) for item, answer in zip(items, separations, strict=True)]
+    def _rated(self, judge: SAJ, clip: Audio, query: Query) -> list[float]:
+        """The ratings of one clip; the features of the last query are reused."""
+        if self._last is None or self._last[0] is not query:
+            self._last = query, judge.prepare_query(query.mixture, query.prompt.text or "", spans=query.prompt.spans)
+        ratings: list[float] = self._last[1].score(clip).values[0].double().tolist()
+        return ratings
 
-    def _judged(self, item: Item, target: Audio) -> Row:
-        mixture = item.query.mixture
+    def _clips(self, item: Item, answer: Separation) -> list[tuple[Audio, Item]] | Row:
+        mixture, target = item.query.mixture, answer.target
         if not self.asks(item):
             return (None,) * len(self.columns)
         if (target.rate, target.length) != (mixture.rate, mixture.length):
@@ -111,29 +117,34 @@ class SAMAudioJudge(LearnedMetric):
             return self._all(Status.NON_FINITE)
         if known_absent(item):
             return self._all(Status.SILENT_REFERENCE)
-        pairs = [(one, answer) for one, answer in self._pairs(item, target) if _sounds(one, answer)]
-        if not pairs:
-            return self._all(Status.BOTH_SILENT)
-        if self._network is None:
-            self._network = self._loaded()
-        rows = [self.measure(self._network, answer, one) for one, answer in pairs]
-        means = [math.fsum(column) / len(column) for column in zip(*rows, strict=True)]
-        if not all(map(math.isfinite, means)):
-            return self._all(Status.NON_FINITE)
-        return tuple(Score(value, Status.OK) for value in means)
+        return [pair for pair in self._pairs(item, target) if _sounds(*pair)] or self._all(Status.BOTH_SILENT)
 
-    def _pairs(self, item: Item, target: Audio) -> Iterator[tuple[Item, Audio]]:
-        """Items and estimates of one channel each, or the item itself where channels are averaged."""
+    def _pairs(self, item: Item, target: Audio) -> Iterator[tuple[Audio, Item]]:
+        """Estimates and items of one channel each, or the item itself where channels are averaged."""
         mixture = item.query.mixture
         if self.stereo != "mean" or target.channels == 1 or mixture.channels != target.channels:
-            yield item, target
+            yield target, item
             return
         for one, answer in zip(mixture.samples, target.samples, strict=True):
             query = replace(item.query, mixture=Audio(one[None], mixture.rate))
-            yield replace(item, query=query), Audio(answer[None], target.rate)
+            yield Audio(answer[None], target.rate), replace(item, query=query)
 
 
-def _sounds(item: Item, answer: Audio) -> bool:
+def _rated_together(judge: SAJ, pairs: Sequence[tuple[Audio, Query]]) -> list[list[float]]:
+    """Ratings of clips, each against its own query, in one call of the network."""
+    clips, queries = zip(*pairs, strict=True)
+    prompts = [query.prompt for query in queries]
+    scores = judge.score_pairs(
+        [query.mixture for query in queries],
+        clips,
+        [prompt.text or "" for prompt in prompts],
+        [prompt.spans for prompt in prompts],
+    )
+    ratings: list[list[float]] = scores.values.double().tolist()
+    return ratings
+
+
+def _sounds(answer: Audio, item: Item) -> bool:
     """Whether the mean of the channels of mixture or estimate has a sample that is not zero."""
     both = (item.query.mixture, answer)
     return not all(bool(is_silent(audio.samples.mean(dim=0))) for audio in both)

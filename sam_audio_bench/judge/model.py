@@ -54,7 +54,7 @@ class SAJ(JudgeNetwork):
         revision: str | None = None,
         tokenizer: Any = "",
     ) -> Self:
-        """A judge with its weights, in evaluation mode; the weight file is mapped, not copied.
+        """A judge with its weights, in evaluation mode; the weight file is mapped, see `checkpoint`.
 
         Args:
             place: as in `find_judge`, or its result.
@@ -180,6 +180,39 @@ class SAJ(JudgeNetwork):
             keep = mask[copies, ::hop]
             return [self.pool(frames[copies == query], keep[copies == query]) for query in range(len(counts))]
 
+    def score_pairs(
+        self,
+        mixtures: Sequence[Audio],
+        targets: Sequence[Audio],
+        texts: Sequence[str],
+        spans: Sequence[Sequence[Span]],
+    ) -> JudgeScores:
+        """Scores of one answer to each of B queries, all of them in one call of the network; arguments as in `score`.
+
+        With ``parity="exact"`` they are those of `score` up to rounding.
+
+        Raises:
+            UsageError: see `score`. Precondition: no tokenizer.
+        """
+        with torch.inference_mode(), deterministic_fp32():
+            values, mask = self.batch(mixtures)
+            answers, own = self.batch(targets)
+            _same_frames(mask, own, self.processor.hop)
+            ids, attention = self.processor.tokens(texts)
+            states = torch.zeros(len(mask), mask.shape[1] // self.processor.hop, SPAN_STATES)
+            for row, (some, frames) in enumerate(zip(spans, _frames(mask, self.processor.hop), strict=True)):
+                if some:
+                    states[row, :frames] = self._span_states(some, frames)
+            scores: JudgeScores = self(
+                input_ids=ids,
+                input_values=values,
+                separated_values=answers,
+                attention_mask=attention,
+                padding_mask=mask,
+                spans=states if any(spans) else None,
+            )
+            return scores
+
     def batch(self, clips: Sequence[Audio]) -> tuple[Tensor, Tensor]:
         """Input of `encode_audio` and padding mask from clips of any rate and channels; see `JudgeProcessor.audio`."""
         return self.processor.audio([self._wave(clip) for clip in clips], self.processor.rate)
@@ -197,13 +230,15 @@ class SAJ(JudgeNetwork):
         self, spans: Sequence[Span], video: Tensor | None, size: int
     ) -> tuple[Tensor | None, Tensor | None]:
         """Spans and video of one query, as `rate_frames` takes them."""
-        states = None
-        if spans:
-            ids, alignment = anchor_tables([spans], [size], hop=self.processor.hop, rate=self.processor.rate)
-            states = F.one_hot(ids.gather(1, alignment), SPAN_STATES)
+        states = self._span_states(spans, size)[None] if spans else None
         if video is not None and (video.ndim != 2 or len(video) != size):
             raise UsageError(f"expected video features [{size}, width], found {tuple(video.shape)}")
         return states, None if video is None else video[None]
+
+    def _span_states(self, spans: Sequence[Span], size: int) -> Tensor:
+        """What spans say of each of ``size`` frames, one-hot ``[size, SPAN_STATES]``."""
+        ids, alignment = anchor_tables([spans], [size], hop=self.processor.hop, rate=self.processor.rate)
+        return F.one_hot(ids.gather(1, alignment)[0], SPAN_STATES)
 
 
 @dataclass(frozen=True)
@@ -243,6 +278,12 @@ class PreparedQuery:
 
 def _same_frames(mixtures: Tensor, answers: Tensor, hop: int) -> None:
     """Raises UsageError for estimates with another number of frames than their mixtures, by the masks ``[B, T]``."""
-    found = [(mask.sum(dim=1) // hop).tolist() for mask in (mixtures, answers)]
+    found = [_frames(mask, hop) for mask in (mixtures, answers)]
     if found[0] != found[1]:
         raise UsageError(f"expected answers as long as their mixtures, found {found[1]} frames for {found[0]}")
+
+
+def _frames(mask: Tensor, hop: int) -> list[int]:
+    """Frames of each clip, by their mask ``[B, T]``."""
+    found: list[int] = (mask.sum(dim=1) // hop).tolist()
+    return found

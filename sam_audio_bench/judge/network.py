@@ -143,7 +143,7 @@ class JudgeNetwork(nn.Module):
             keep: bool ``[B, F]``, see `PEAVTransformer.forward`. The codec does not mask padding.
 
         Returns:
-            ``[B, F, h]``; of a small judge, as `SmallEar.forward` says.
+            ``[B, F, h]``; of a small judge, as `SmallEncoder.forward` says.
         """
         if self.ear is not None:
             states: Tensor = self.ear(values)

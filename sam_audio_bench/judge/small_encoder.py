@@ -117,7 +117,7 @@ class SmallEncoder(nn.Module):
         )
 
     def event_features(self, states: EncodedTriplet, texts: Tensor, text_trust: Tensor, keep: Tensor | None) -> Tensor:
-        """Features of each frame for the texts ``[B, t]``: ``[B, F, width]``; arguments as `Evidence.forward`."""
+        """Features of each frame for the texts ``[B, t]``: ``[B, F, width]``; arguments as `EventFeatures.forward`."""
         if keep is None:
             keep = torch.ones(states.embeddings.mixture.shape[:2], dtype=torch.bool, device=texts.device)
         found: Tensor = self.evidence(

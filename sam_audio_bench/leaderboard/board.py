@@ -15,10 +15,13 @@ from typing import Any
 
 from sam_audio_bench.errors import StoreError
 from sam_audio_bench.leaderboard import log, safe_io
-from sam_audio_bench.leaderboard.item_lists import item_list
-from sam_audio_bench.leaderboard.labels import line_name, task_label
+from sam_audio_bench.leaderboard.item_lists import item_list, known_task
+from sam_audio_bench.leaderboard.labels import task_label
 from sam_audio_bench.leaderboard.ranking import Column, RankInterval, rank
-from sam_audio_bench.leaderboard.submission import MetricRecord, Submission, find_submissions
+from sam_audio_bench.leaderboard.submission import Submission, find_submissions
+from sam_audio_bench.plugins import find_card
+from sam_audio_bench.records import MetricRecord
+from sam_audio_bench.render.text import line_name
 from sam_audio_bench.separators.pickers import judges_itself
 from sam_audio_bench.stats.item_coverage import CoverageClass, classify_coverage
 from sam_audio_bench.stats.summary import ItemScore, compute_line_scores
@@ -113,7 +116,7 @@ class Board:
             shown = {name: record for name, record in line.submission.metrics.items() if name not in line.dated}
             for name, record in shown.items():
                 first, known = found.setdefault(name, (line.id, record))
-                if fields := record.differences(known):
+                if fields := [change.field for change in record.differences(known)]:
                     raise StoreError(
                         f"expected {name} of {line.id} with the {' and '.join(fields)} of {first}, found others; "
                         "score one of them again"
@@ -180,7 +183,7 @@ class Board:
         return _in_order(rows, better)
 
     def _label(self, board: Mapping[str, Any], name: str) -> str:
-        return task_label({**board, "id": name, "version": TASKS[name].version})
+        return task_label({**board, "id": name, "version": known_task(name).version})
 
 
 def read_board(root: Path) -> Board:
@@ -224,9 +227,11 @@ def read_boards(root: Path) -> list[Mapping[str, Any]]:
         raise StoreError(f"expected {root / BOARDS} to meet its schema, found {broken[0][0]}: {broken[0][1]}")
     for board in found:
         names = [name for part in board["parts"].values() for name in part]
-        if strange := sorted(set(names) - set(TASKS)) or sorted({name for name in names if names.count(name) > 1}):
+        strange = sorted(name for name in set(names) if find_card("tasks", name) is None)
+        if strange := strange or sorted({name for name in names if names.count(name) > 1}):
             raise StoreError(
-                f"expected tasks of the catalogue, each once a board, in {root / BOARDS}, found {strange[0]}"
+                f"expected tasks of the catalogue or of installed plugins, each once a board, in {root / BOARDS}, "
+                f"found {strange[0]}"
             )
     return found
 

@@ -82,7 +82,7 @@ def _columns(submissions: Sequence[Submission]) -> Iterator[tuple[str, str]]:
     for submission in submissions:
         for name, record in submission.metrics.items():
             known = first.setdefault(name, submission).metrics[name]
-            if different := record.differences(known):
+            if different := [change.field for change in record.differences(known)]:
                 yield (
                     f"{submission.separator}/{submission.revision}: {name}",
                     f"expected the {', '.join(different)} of {first[name].separator}, found others: "

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from sam_audio_bench.leaderboard.labels import number
+from sam_audio_bench.render.numbers import number
 
 __all__ = ["Point", "bar", "boxes", "pareto", "radar", "timeline", "tracks"]
 

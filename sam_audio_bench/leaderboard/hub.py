@@ -13,7 +13,10 @@ from typing import Any
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import atomic_write, dump_json
-from sam_audio_bench.leaderboard.labels import line_name, number, task_label
+from sam_audio_bench.leaderboard.item_lists import known_task
+from sam_audio_bench.leaderboard.labels import task_label
+from sam_audio_bench.render.numbers import number
+from sam_audio_bench.render.text import line_name
 from sam_audio_bench.tasks import TASKS
 
 __all__ = ["card_block", "evaluation_results", "write_hub_files"]
@@ -76,11 +79,12 @@ def write_hub_files(folder: Path, header: Mapping[str, Any]) -> list[Path]:
 
 
 def _dataset(task: Mapping[str, Any]) -> str:
-    return TASKS[task["id"]].repository if task["split"] == "test" else f"sam-audio-bench/{task['split']}"
+    repository = known_task(task["id"]).repository if task["split"] == "test" else ""
+    return repository or f"{task['id'] if task['id'] not in TASKS else 'sam-audio-bench'}/{task['split']}"
 
 
 def _main_metric(task: Mapping[str, Any]) -> str:
-    wanted = TASKS[task["id"]].main_metric
+    wanted = known_task(task["id"]).main_metric
     return str(wanted if wanted in task["metrics"] else task["metrics"][0])
 
 

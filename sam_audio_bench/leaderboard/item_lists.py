@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sam_audio_bench.errors import UsageError, unknown_name
+from sam_audio_bench.cards import TaskCard
+from sam_audio_bench.errors import BenchError, Precondition, UsageError
 from sam_audio_bench.files import sha256
+from sam_audio_bench.plugins import find_card
+from sam_audio_bench.registry import load_task
 from sam_audio_bench.tasks import TASKS
 from sam_audio_bench.tasks.recipes import compute_revision, list_task_recipes
 
-__all__ = ["ItemList", "item_list"]
+__all__ = ["ItemList", "item_list", "known_task"]
 
 
 _PARTS = (("mini", "paper"), ("test", "paper"), ("test", "full"))
@@ -33,26 +36,41 @@ class ItemList:
         return sha256("\n".join(sorted(self.groups)).encode())
 
 
+def known_task(name: str) -> TaskCard:
+    """The card of a task of the catalogue or of an installed plugin.
+
+    Raises:
+        UsageError: there is none. Precondition: the plugin cannot be imported.
+    """
+    card = find_card("tasks", name)
+    if card is None:
+        raise UsageError(
+            f"expected a task of the catalogue or of an installed plugin, found {name!r}; install the package that "
+            "provides it (`sabench list tasks` names what is there)"
+        )
+    return card
+
+
 def item_list(task: Mapping[str, Any]) -> ItemList:
     """The items behind a task record with ``id``, ``version``, ``split`` and ``subset``.
 
     Raises:
         UsageError: no such task, version, split or subset. Precondition: the test split's metadata are not on this
-            machine; its recordings are not needed.
+            machine (its recordings are not needed), or a plugin cannot give its items.
     """
-    return _items(str(task["id"]), str(task["version"]), str(task["split"]), str(task["subset"]))
+    name, version, split, subset = (str(task[part]) for part in ("id", "version", "split", "subset"))
+    card = known_task(name)
+    if version != card.version:
+        raise UsageError(f"expected version {card.version} of {name}, found {version}; run the current one")
+    if (split, subset) not in _PARTS:
+        raise UsageError(f"expected split and subset among {_PARTS}, found {split} and {subset}")
+    return _items(card, split, subset) if name in TASKS else _plugin_items(card, split, subset)
 
 
 @lru_cache(maxsize=64)
-def _items(name: str, version: str, split: str, subset: str) -> ItemList:
-    if name not in TASKS:
-        raise unknown_name("task", name, TASKS)
-    if version != TASKS[name].version:
-        raise UsageError(f"expected version {TASKS[name].version} of {name}, found {version}; run the current one")
-    if (split, subset) not in _PARTS:
-        raise UsageError(f"expected split and subset among {_PARTS}, found {split} and {subset}")
+def _items(card: TaskCard, split: str, subset: str) -> ItemList:
     if split == "mini":
-        items = list_task_recipes(name, TASKS[name].prompt)
+        items = list_task_recipes(card.id, card.prompt)
         return ItemList(
             groups={identifier: group for identifier, (_, group) in items.items()},
             data_revision=compute_revision(),
@@ -61,5 +79,23 @@ def _items(name: str, version: str, split: str, subset: str) -> ItemList:
         )
     from sam_audio_bench.tasks.official import official  # brings torch along
 
-    data = official(name, subset)
+    data = official(card.id, subset)
     return ItemList(groups=data.groups, data_revision=data.digest, prompts={}, absent=None)
+
+
+@lru_cache(maxsize=64)
+def _plugin_items(card: TaskCard, split: str, subset: str) -> ItemList:
+    try:
+        data = load_task(card.id, split=split, subset=subset)
+    except BenchError:
+        raise
+    except Exception as error:
+        raise Precondition(
+            f"expected {card.target} to load {card.id}, found {type(error).__name__}: {error}"
+        ) from error
+    if (data.task, data.version, data.split) != (card.id, card.version, split):
+        raise UsageError(
+            f"expected {card.target} to load {card.id}, version {card.version}, split {split}, as its card says, found "
+            f"{data.task}, version {data.version}, split {data.split}"
+        )
+    return ItemList(groups=data.groups, data_revision=data.revision, prompts={}, absent=None)

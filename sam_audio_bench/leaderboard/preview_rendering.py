@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from sam_audio_bench import audio
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import atomic_write, safe_name, write_json
-from sam_audio_bench.leaderboard.labels import BASELINES, task_label
+from sam_audio_bench.leaderboard.labels import BASELINES
 from sam_audio_bench.leaderboard.png import encode_png, spectrogram
 from sam_audio_bench.leaderboard.previews import ITEM, LISTEN, read_preview
 from sam_audio_bench.leaderboard.submission import Submission, find_submissions
 from sam_audio_bench.run.data import recorded_data
 from sam_audio_bench.run.results import find_runs
-from sam_audio_bench.run.store import RunFolder, failed
+from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.tasks.recipes import list_task_recipes, load_stems
 from sam_audio_bench.types import Audio, Item
 from sam_audio_bench.video import masked_frames
@@ -60,7 +60,7 @@ def make_previews(root: Path, runs: Sequence[Path], *, items: int = 1, judge: SA
     tasks: dict[str, list[RunFolder]] = {}
     for path in find_runs(runs):
         folder = RunFolder.open(path)
-        label = task_label(folder.header["task"])
+        label = folder.header.task.label
         if any(label in submission.tasks for submission in submitted):
             tasks.setdefault(label, []).append(folder)
     written = []
@@ -85,10 +85,10 @@ def _submitted_estimates(
 ) -> Iterator[tuple[str, tuple[str, Path]]]:
     """SHA-256 of each submitted estimate of an item, with its separator and its file."""
     for folder in folders:
-        record, separator = folder.items.get(item), folder.header["model"]["name"]
-        if record is None or failed(record) or separator in BASELINES:
+        record, separator = folder.items.get(item), folder.header.model.name
+        if record is None or record.failed or separator in BASELINES:
             continue
-        digest = record["sha256"]["target"]
+        digest = record.sha256["target"]
         if digest in known:
             yield digest, (separator, folder.audio_path(item, "target"))
 

@@ -12,16 +12,17 @@ from typing import Any
 import pandas as pd
 
 from sam_audio_bench import audio, registry
+from sam_audio_bench.columns import metric_options
 from sam_audio_bench.errors import BenchError, Precondition, UsageError
 from sam_audio_bench.files import safe_name
 from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.leaderboard.submission import HEADER, Submission, answer_file
 from sam_audio_bench.metrics.base import Metric
-from sam_audio_bench.metrics.catalogue import CARDS
+from sam_audio_bench.plugins import find_card
+from sam_audio_bench.records import PARTS
 from sam_audio_bench.run.check import check
 from sam_audio_bench.run.plan import unavailable_reason
-from sam_audio_bench.run.scoring import loaded, scored
-from sam_audio_bench.run.store import PARTS
+from sam_audio_bench.run.scoring import prefetch, score_alone
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import Audio, Item, Separation, Status
 
@@ -75,7 +76,7 @@ def rescore(
         rows = submission.scores[submission.scores["task"] == label]
         answers = submission.header["answers"].get(label, {})
         sample = sorted(random.Random(f"{seed}/{label}").sample(there, count))
-        for done, batch in enumerate(loaded(data, sample, 1)):
+        for done, batch in enumerate(prefetch(data, sample, 1)):
             progress(f"{submission.separator} {label}", done, count)
             found.problems += [(f"{label}: {name}", str(error)) for name, error in batch.failures.items()]
             for item in batch.items:
@@ -96,11 +97,12 @@ def _metrics(submission: Submission, task: Mapping[str, Any], data: TaskData, fo
     usable = []
     for name in task["metrics"]:
         record = submission.metrics[name]
-        if record.version != getattr(CARDS.get(name), "version", record.version):
-            found.skipped[name] = f"version {record.version} is not what is computed here"
-            continue
         try:
-            options = registry.metric_options([name])
+            card = find_card("metrics", name)
+            if card is not None and record.version != card.version:
+                found.skipped[name] = f"version {record.version} is not what is computed here"
+                continue
+            options = metric_options([name])
             chosen = {key: value for key, value in record.parameters.items() if key in options}
             (metric,) = registry.load_metrics([name], chosen)
             reason = unavailable_reason(metric, data)
@@ -164,20 +166,21 @@ def _compare(
     for own, answer in views:
         stated = {row["metric"]: (row["value"], row["status"]) for row in own.to_dict("records")}
         for metric in metrics:
-            row = scored(metric, item, answer, {})
+            row = score_alone(metric, item, answer)
+            tolerances = {card.id: card.tolerance for card in metric.cards()}
             if asked := set(row) ^ (set(metric.requested) & set(stated)):
                 yield f"expected {' and '.join(sorted(asked))} to be asked or not as the metric does, found otherwise"
             for column in sorted(set(row) & set(stated)):
-                problem = _difference(column, stated[column], (row[column].value, row[column].status), found)
+                computed = row[column].value, row[column].status
+                problem = _difference(column, tolerances[column], stated[column], computed, found)
                 if problem:
                     yield problem
 
 
 def _difference(
-    column: str, stated: tuple[float, str], computed: tuple[float | None, Status], found: Rescored
+    column: str, tolerance: float, stated: tuple[float, str], computed: tuple[float | None, Status], found: Rescored
 ) -> str | None:
-    card = CARDS.get(column)
-    known = found.metrics.setdefault(column, Difference(1e-6 if card is None else card.tolerance))
+    known = found.metrics.setdefault(column, Difference(tolerance))
     known.scores += 1
     value = math.nan if computed[0] is None else computed[0]
     equal = value == stated[0] or (math.isnan(value) and math.isnan(stated[0]))

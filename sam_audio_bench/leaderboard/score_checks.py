@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sam_audio_bench.cards import MetricCard
 from sam_audio_bench.leaderboard.item_lists import ItemList
 from sam_audio_bench.leaderboard.labels import base_metric
-from sam_audio_bench.leaderboard.submission import MetricRecord
 from sam_audio_bench.types import Status
 
 __all__ = ["FAILURES", "check_task", "examples", "implied_mixture_scores", "unanswered"]
@@ -22,32 +22,15 @@ __all__ = ["FAILURES", "check_task", "examples", "implied_mixture_scores", "unan
 FAILURES = frozenset({Status.ERROR, Status.MISSING_MEDIA, Status.LENGTH_MISMATCH, Status.NON_FINITE})
 _ANSWER_FAILURES = FAILURES - {Status.ERROR}  # a metric alone may fail with an error
 _SILENT = frozenset({Status.SILENT_REFERENCE, Status.BOTH_SILENT})
-_OF_TARGET = frozenset(f"{name}{end}" for name in ("snr", "si_sdr", "si_snr", "sd_sdr") for end in ("", "_i"))
-"""Ratios of the target alone, undefined where it is silent."""
-
-_LEAK = "leak_db"  # the only score that is asked of absent targets alone
-_RANGES: Mapping[str, tuple[float, float]] = {  # of finite values, by unit
-    "dB": (-400.0, 400.0),  # an improvement may span the floor and the limit of rounding
-    "1-5": (0.0, 6.0),  # regressions may overshoot their scale
-    "1-10": (0.0, 11.0),
-    "cosine": (-1.000001, 1.000001),
-    "MOS": (-0.5, 5.5),
-}
-_SHARES = (0.0, 1.000001)
-_OWN_RANGES: Mapping[str, tuple[float, float]] = {  # of those without a unit
-    "span_iou": _SHARES, "span_recall": _SHARES, "span_precision": _SHARES, "pit_swapped": _SHARES,
-    "span_iou_upstream": (0.0, math.inf), "mrstft": (0.0, math.inf),
-    "stoi": (-1.0, 1.000001), "estoi": (-1.0, 1.000001),
-}  # fmt: skip
-_BEST = {"mrstft": 0.0, "log_wmse": 4 * math.log(1e8)}  # of those that have a best value that is finite
 _CLOSE = 1e-5
 _SHOWN = 3  # examples in a message
 
 Finding = tuple[str, str]
+Cards = Mapping[str, MetricCard]
 
 
 def check_task(
-    label: str, task: Mapping[str, Any], rows: pd.DataFrame, items: ItemList, metrics: Mapping[str, MetricRecord]
+    label: str, task: Mapping[str, Any], rows: pd.DataFrame, items: ItemList | None, cards: Cards
 ) -> Iterator[Finding]:
     """Yields everything that is wrong with the rows of one task.
 
@@ -55,9 +38,12 @@ def check_task(
         label: the task as rows name it.
         task: its record in submission.json.
         rows: of this task.
-        items: the items of the task.
-        metrics: the submission's metrics.
+        items: the items of the task; None: not known here, so that rows are only checked against each other.
+        cards: of the submission's metrics, as far as they are known here.
     """
+    if items is None:
+        groups = dict(zip(rows["item"].tolist(), rows["group"].tolist(), strict=True))
+        items = ItemList(groups=groups, data_revision=task["data_revision"], prompts={}, absent=None)
     yield from _identity(label, task, items)
     most = len(items.groups) * len(task["metrics"]) * (2 if task["picker"] else 1)
     if len(rows) > 2 * most:  # the checks below would take long, and say the same of many
@@ -65,9 +51,9 @@ def check_task(
         return
     yield from _unknown(label, task, rows, items)
     yield from _duplicates(label, rows)
-    yield from _coverage(label, task, rows, items)
-    yield from _values(label, rows, metrics)
-    yield from _statuses(label, rows, items)
+    yield from _coverage(label, task, rows, items, cards)
+    yield from _values(label, rows, cards)
+    yield from _statuses(label, rows, items, cards)
 
 
 def _identity(label: str, task: Mapping[str, Any], items: ItemList) -> Iterator[Finding]:
@@ -121,36 +107,47 @@ def _duplicates(label: str, rows: pd.DataFrame) -> Iterator[Finding]:
         yield label, f"expected all scores of an answer from one candidate, found several for {examples(names)}"
 
 
-def _coverage(label: str, task: Mapping[str, Any], rows: pd.DataFrame, items: ItemList) -> Iterator[Finding]:
+def _coverage(
+    label: str, task: Mapping[str, Any], rows: pd.DataFrame, items: ItemList, cards: Cards
+) -> Iterator[Finding]:
     """Each line has a row for every item that each metric applies to, so no item with a bad score was left out."""
     first = rows[rows["picked_by"].isna()]
     lost = first[first["status"].isin(list(FAILURES))]
     if task["picker"] is None or task["candidates"] > 1 or len(lost) < len(first):
-        yield from _covered(label, task, first, items)
+        yield from _covered(label, task, first, items, cards)
     if task["picker"] is not None:  # an item without an answer is missing from both lines
         picked = pd.concat([rows[rows["picked_by"] == task["picker"]], lost])
-        yield from _covered(f"{label} picked by {task['picker']}", task, picked, items)
+        yield from _covered(f"{label} picked by {task['picker']}", task, picked, items, cards)
     answered = len(items.groups) - len(unanswered(rows))
     if task["answered"] != answered:
         yield f"{label}: answered", f"expected {answered}, counted from the rows, found {task['answered']}"
 
 
-def _covered(label: str, task: Mapping[str, Any], rows: pd.DataFrame, items: ItemList) -> Iterator[Finding]:
+def _covered(
+    label: str, task: Mapping[str, Any], rows: pd.DataFrame, items: ItemList, cards: Cards
+) -> Iterator[Finding]:
     failed = set(rows[rows["status"].isin(list(FAILURES))]["item"])
     for metric in task["metrics"]:
         found = set(rows[rows["metric"] == metric]["item"])
         wanted = set(items.groups)
-        if metric == _LEAK:
-            absent = items.absent if items.absent is not None else _silent(rows)
+        if metric not in cards:
+            wanted = found
+        elif cards[metric].absent == "only":
+            absent = items.absent if items.absent is not None else _silent(rows, cards)
             wanted = (set(absent) | (failed & found)) if absent is not None else found
         if found != wanted:
             yield f"{label}: {metric}", _difference(wanted, found)
 
 
-def _silent(rows: pd.DataFrame) -> set[str] | None:
-    """Items whose target is silent, by the statuses of reference-based metrics; None: there is no such metric."""
-    asked = rows[rows["metric"].isin(_OF_TARGET)]
+def _silent(rows: pd.DataFrame, cards: Cards) -> set[str] | None:
+    """Items whose target is silent, by the statuses of metrics that silence leaves undefined; None: there are none."""
+    asked = rows[rows["metric"].isin(_undefined(cards))]
     return set(asked[asked["status"].isin(list(_SILENT))]["item"]) if len(asked) else None
+
+
+def _undefined(cards: Cards) -> list[str]:
+    """Metrics that have no value for an absent target, and for it alone."""
+    return [name for name, card in cards.items() if card.absent == "undefined"]
 
 
 def unanswered(rows: pd.DataFrame) -> set[str]:
@@ -167,18 +164,19 @@ def _difference(wanted: Collection[str], found: Collection[str]) -> str:
     return what + (f"; not asked of {examples(extra)}" if extra else "")
 
 
-def _values(label: str, rows: pd.DataFrame, metrics: Mapping[str, MetricRecord]) -> Iterator[Finding]:
+def _values(label: str, rows: pd.DataFrame, cards: Cards) -> Iterator[Finding]:
     for metric, own in rows.groupby("metric", sort=True):
-        values = own["value"].to_numpy(dtype="float64")
-        unit = metrics[str(metric)].unit if metric in metrics else ""
-        low, high = _OWN_RANGES.get(str(metric), _RANGES.get(unit, (-math.inf, math.inf)))
-        outside = np.isfinite(values) & ((values < low) | (values > high))
+        if metric not in cards:
+            continue
+        values, card = own["value"].to_numpy(dtype="float64"), cards[str(metric)]
+        low, high = card.limits
+        outside = np.isfinite(values) & ((values < low - card.tolerance) | (values > high + card.tolerance))
         if outside.any():
             worst = own["item"][outside]
             yield f"{label}: {metric}", f"expected values from {low:g} to {high:g}, found others for {examples(worst)}"
 
 
-def _statuses(label: str, rows: pd.DataFrame, items: ItemList) -> Iterator[Finding]:
+def _statuses(label: str, rows: pd.DataFrame, items: ItemList, cards: Cards) -> Iterator[Finding]:
     values, statuses = rows["value"].to_numpy(dtype="float64"), rows["status"]
     known = statuses.isin([status.value for status in Status]).to_numpy()
     is_ok, perfect = (statuses == Status.OK).to_numpy(), (statuses == Status.PERFECT).to_numpy()
@@ -186,25 +184,27 @@ def _statuses(label: str, rows: pd.DataFrame, items: ItemList) -> Iterator[Findi
     rules = {
         "a status that exists": ~known,
         "a finite value where the status is ok": is_ok & ~np.isfinite(values),
-        "the best value that there is where the status is perfect": perfect & ~_best(rows["metric"], values),
+        "the best value that there is where the status is perfect": perfect & ~_best(rows["metric"], values, cards),
         "no value where the status says there is none": known & ~valued & ~np.isnan(values),
     }
     for wanted, broken in rules.items():
         if broken.any():
             found = [f"{item} ({status})" for item, status in zip(rows["item"][broken], statuses[broken], strict=True)]
             yield label, f"expected {wanted}, found otherwise for {examples(found)}"
-    yield from _consistent(label, rows, items)
+    yield from _consistent(label, rows, items, cards)
 
 
-def _best(metrics: pd.Series[Any], values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _best(metrics: pd.Series[Any], values: np.ndarray[Any, Any], cards: Cards) -> np.ndarray[Any, Any]:
     """Whether a value may have the status perfect; the improvement over a perfect mixture has no value."""
-    ends = metrics.map(_BEST).to_numpy(dtype="float64")
+    ends = {name: math.inf if card.best is None else card.best for name, card in cards.items()}
+    best = metrics.map(ends).to_numpy(dtype="float64")  # NaN where there is no card
     nothing = metrics.map(lambda name: base_metric(name) is not None).to_numpy(dtype=bool) & np.isnan(values)
-    found: np.ndarray[Any, Any] = (values == math.inf) | nothing | (np.abs(values - ends) < _CLOSE)
+    finite = np.isfinite(best) & (np.abs(values - np.where(np.isfinite(best), best, 0.0)) < _CLOSE)
+    found: np.ndarray[Any, Any] = (values == best) | finite | nothing | np.isnan(best)
     return found
 
 
-def _consistent(label: str, rows: pd.DataFrame, items: ItemList) -> Iterator[Finding]:
+def _consistent(label: str, rows: pd.DataFrame, items: ItemList, cards: Cards) -> Iterator[Finding]:
     """An invalid estimate is invalid for every metric; a target is absent for all metrics or for none."""
     views = rows.groupby(["item", "candidate", rows["picked_by"].fillna("")], sort=True)["status"]
     broken = views.apply(lambda own: own.isin(list(_ANSWER_FAILURES)).mean())
@@ -215,7 +215,7 @@ def _consistent(label: str, rows: pd.DataFrame, items: ItemList) -> Iterator[Fin
             label,
             f"expected an answer that cannot be scored to have no score at all, found some for {examples(names)}",
         )
-    asked = rows[rows["metric"].isin(_OF_TARGET) & ~rows["status"].isin(list(FAILURES))]
+    asked = rows[rows["metric"].isin(_undefined(cards)) & ~rows["status"].isin(list(FAILURES))]
     if items.absent is not None and len(asked):
         silent = asked["status"].isin(list(_SILENT)).to_numpy()
         wrong = asked[silent != asked["item"].isin(list(items.absent)).to_numpy()]

@@ -16,13 +16,13 @@ from sam_audio_bench.errors import StoreError
 from sam_audio_bench.files import safe_name
 from sam_audio_bench.leaderboard import log
 from sam_audio_bench.leaderboard.board import Board, Line, rounded
+from sam_audio_bench.leaderboard.item_lists import known_task
 from sam_audio_bench.leaderboard.labels import kind_of
 from sam_audio_bench.leaderboard.previews import ITEM, LISTEN, read_preview
 from sam_audio_bench.leaderboard.reported import read_reported
 from sam_audio_bench.leaderboard.submission import answer_file
-from sam_audio_bench.metrics.catalogue import CARDS
+from sam_audio_bench.plugins import find_card
 from sam_audio_bench.run.results import model_label
-from sam_audio_bench.tasks import TASKS
 
 __all__ = ["item_scores", "main_metric", "site_data"]
 
@@ -61,7 +61,7 @@ def item_scores(board: Board, task: str, metric: str) -> dict[str, Any]:
 
 def main_metric(task: str, board: Board) -> str:
     """The metric that a task's table is ordered by."""
-    wanted = TASKS[board.tasks[task]["id"]].main_metric
+    wanted = known_task(board.tasks[task]["id"]).main_metric
     known = list(board.cells.get(task, {}))
     preferred = [wanted, *(name for name in known if name.endswith("_i")), *known]
     return next(name for name in preferred if name in known)
@@ -112,14 +112,14 @@ def _significant(value: float, digits: int = 3) -> float:
 
 def _task(label: str, board: Board) -> dict[str, Any]:
     task = board.tasks[label]
-    card = TASKS[task["id"]]
+    card = known_task(task["id"])
     return {
         "id": task["id"],
         "version": task["version"],
         "split": task["split"],
         "subset": task["subset"],
         "page": f"{safe_name(label)}.html",
-        "description": card.description,
+        "description": card.summary,
         "prompt": card.prompt,
         "items": len(board.groups(label)),
         "groups": len(set(board.groups(label).values())),
@@ -129,14 +129,14 @@ def _task(label: str, board: Board) -> dict[str, Any]:
 
 
 def _metric(name: str, board: Board) -> dict[str, Any]:
-    record, card = board.metrics[name], CARDS.get(name)
+    record, card = board.metrics[name], find_card("metrics", name)
     return {
         "unit": record.unit,
         "higher_is_better": record.higher_is_better,
         "version": record.version,
         "parameters": dict(record.parameters),
         "weights_sha256": record.weights_sha256,
-        "model": model_label(record._asdict()),
+        "model": model_label(record),
         "summary": card.summary if card else "",
         "tolerance": card.tolerance if card else None,
     }

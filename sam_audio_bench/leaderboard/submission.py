@@ -11,19 +11,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
-from sam_audio_bench.files import dump_json, safe_name
+from sam_audio_bench.files import safe_name
 from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.leaderboard.labels import REPORTED, kind_of, task_label
+from sam_audio_bench.records import MetricRecord
 from sam_audio_bench.stats.summary import SummaryRow, summarise
 
 __all__ = [
     "HEADER",
     "SCORES",
-    "MetricRecord",
     "Submission",
     "aggregates",
     "answer_file",
@@ -35,21 +35,6 @@ HEADER = "submission.json"
 SCORES = "scores.parquet"
 _SUFFIXES = (".flac", ".wav")  # of stored answers
 _AGGREGATE = ("task", "picked_by", "metric", "value", "ci_low", "ci_high", "n_ok", "n", "capped")
-
-
-class MetricRecord(NamedTuple):
-    """The identity of a metric: scores are comparable where all fields are equal."""
-
-    id: str
-    version: int
-    unit: str
-    higher_is_better: bool
-    parameters: Mapping[str, Any]
-    weights_sha256: str | None
-
-    def differences(self, other: MetricRecord) -> list[str]:
-        """Fields in which two records differ: with any, scores do not compare."""
-        return [name for name in self._fields if dump_json(getattr(self, name)) != dump_json(getattr(other, name))]
 
 
 @dataclass(frozen=True)
@@ -102,7 +87,8 @@ class Submission:
 
 def metric_records(records: Iterable[Mapping[str, Any]]) -> dict[str, MetricRecord]:
     """Records of metrics by id."""
-    return {record["id"]: MetricRecord(**{name: record[name] for name in MetricRecord._fields}) for record in records}
+    names = ("id", "version", "unit", "higher_is_better", "parameters", "weights_sha256")
+    return {record["id"]: MetricRecord(**{name: record[name] for name in names}) for record in records}
 
 
 def aggregates(scores: pd.DataFrame, metrics: Mapping[str, MetricRecord]) -> list[dict[str, Any]]:

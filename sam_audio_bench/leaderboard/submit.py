@@ -19,12 +19,13 @@ from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.files import dump_json, safe_name, sha256, write_json
 from sam_audio_bench.leaderboard import log, safe_io
 from sam_audio_bench.leaderboard.card import card_of
-from sam_audio_bench.leaderboard.labels import BASELINES, REPORTED, folder_of, task_label
+from sam_audio_bench.leaderboard.labels import BASELINES, REPORTED, folder_of
 from sam_audio_bench.leaderboard.submission import HEADER, SCORES, Submission, aggregates, metric_records
 from sam_audio_bench.leaderboard.validate import ValidationProblem, check_submission
+from sam_audio_bench.plugins import find_card
+from sam_audio_bench.records import PARTS, MetricRecord, StoredEstimate, to_plain
 from sam_audio_bench.run.results import find_runs
-from sam_audio_bench.run.store import COLUMNS, SCORE_TYPES, RunFolder, failed
-from sam_audio_bench.tasks import TASKS
+from sam_audio_bench.run.store import COLUMNS, SCORE_TYPES, RunFolder
 from sam_audio_bench.types import Status
 
 __all__ = ["Submitted", "submit"]
@@ -70,7 +71,7 @@ def submit(
         _check_run(folder)
     separators: dict[str, list[RunFolder]] = {}
     for folder in sorted(folders, key=_label):
-        separators.setdefault(folder.header["model"]["name"], []).append(folder)
+        separators.setdefault(folder.header.model.name, []).append(folder)
     names = [name for name in separators if name not in BASELINES]
     if (card or revision) and len(names) > 1:
         raise UsageError(f"expected runs of one separator with --card or --revision, found {', '.join(names)}")
@@ -172,52 +173,54 @@ def _next_place(place: Path, header: dict[str, Any], *, chosen: bool) -> Path:
 
 def _check_run(folder: RunFolder) -> None:
     """One sentence for each reason why a run cannot be submitted."""
-    header, task = folder.header, folder.header["task"]
-    if header["status"] not in ("success", "partial"):
-        raise UsageError(f"expected a finished run, found status {header['status']} in {folder.path}; run it again")
-    if header["shard"] is not None:
+    header, task = folder.header, folder.header.task
+    if header.status not in ("success", "partial"):
+        raise UsageError(f"expected a finished run, found status {header.status} in {folder.path}; run it again")
+    if folder.lost:
+        raise StoreError(f"expected all scores in {folder.path}, found {len(folder.lost)} items without; run it again")
+    if header.shard is not None:
         raise UsageError(
             f"expected a whole run, found a shard in {folder.path}; put them together with `sabench merge`"
         )
-    if task["id"] not in TASKS or task.get("prompts", "given") != "given":
+    if find_card("tasks", task.id) is None or task.prompts != "given":
         raise UsageError(
-            f"expected a task of the catalogue asked by its own prompts, found {task['id']} in {folder.path}; "
-            "`sabench list tasks` names them"
+            f"expected a task of the catalogue or of an installed plugin, asked by its own prompts, found {task.id} "
+            f"in {folder.path}; `sabench list tasks` names them"
         )
-    if len(folder.items) < task["items"]:
+    if len(folder.items) < task.items:
         raise UsageError(
-            f"expected all {task['items']} items of {task['id']}, found {len(folder.items)} in {folder.path}; "
+            f"expected all {task.items} items of {task.id}, found {len(folder.items)} in {folder.path}; "
             "run it without --limit, --sample-id and --shard"
         )
 
 
 def _label(folder: RunFolder) -> str:
-    return task_label(folder.header["task"])
+    return folder.header.task.label
 
 
 def _answers(folder: RunFolder) -> dict[str, str]:
     """Digest of every scored estimate, computed from the files themselves."""
     found: dict[str, str] = {}
     for record in folder.items.values():
-        if failed(record):
+        if record.failed:
             continue
-        stored = [record, *(kept for number, kept in record.get("kept", {}).items() if number == "0")]
-        for answer in stored:
-            for part in ("target", "residual"):
-                found[answer[part]] = safe_io.digest(folder.path / "audio" / answer[part])
-        for part in ("target", "residual"):
-            if found[record[part]] != record["sha256"][part]:
-                raise StoreError(
-                    f"expected the answer that was scored at {folder.path / 'audio' / record[part]}, found another; "
-                    "score it again with `sabench score`"
-                )
+        estimates: list[StoredEstimate] = [record, *(kept for number, kept in record.kept.items() if number == "0")]
+        for estimate in estimates:
+            for part in PARTS:
+                name = str(getattr(estimate, part))
+                found[name] = safe_io.digest(folder.path / "audio" / name)
+                if found[name] != estimate.sha256[part]:
+                    raise StoreError(
+                        f"expected the estimate that was scored at {folder.path / 'audio' / name}, found another; "
+                        "run the evaluation again, which makes it anew"
+                    )
     return dict(sorted(found.items()))
 
 
 def _header(
     name: str, folders: Sequence[RunFolder], card: Mapping[str, Any], answers: Mapping[str, Any], revision: str | None
 ) -> dict[str, Any]:
-    models = {dump_json(folder.header["model"]) for folder in folders}
+    models = {dump_json(to_plain(folder.header.model)) for folder in folders}
     if len(models) > 1:
         raise UsageError(f"expected runs of one {name}, found {len(models)} that differ in weights or settings")
     for one, other in pairwise(folders):
@@ -225,27 +228,29 @@ def _header(
             raise UsageError(
                 f"expected one run of {_label(one)} by {name}, found {one.path} and {other.path}; name one"
             )
-    first, model = folders[0].header, folders[0].header["model"]
-    weights = model["weights_sha256"]
-    known = revision or model["revision"] or (weights and weights[:_DIGITS])
+    first, model = folders[0].header, folders[0].header.model
+    weights = model.weights_sha256 if isinstance(model.weights_sha256, str) else None
+    known = revision or model.revision or (weights and weights[:_DIGITS])
     scores = _scores(folders)
     metrics = _metrics(folders)
-    commit = first["git"]
     return {
         "schema_version": 1,
         "date": log.today(),
         "separator": {
             "name": name,
             "revision": known or f"answers-{sha256(dump_json(answers).encode())[:_DIGITS]}",
-            **{key: model[key] for key in ("class", "weights_sha256", "settings", "oracle")},
+            "class": model.target,
+            "weights_sha256": weights,
+            "settings": model.settings if model.version else {**model.options, **model.settings},
+            "oracle": model.oracle,
             **card,
         },
-        "hardware": first["hardware"],
-        "packages": first["packages"],
-        "commit": commit["commit"] if commit else None,
+        "hardware": first.hardware,
+        "packages": first.packages,
+        "commit": first.git.commit if first.git else None,
         "tasks": [_task(folder) for folder in folders],
-        "metrics": metrics,
-        "aggregates": aggregates(scores, metric_records(metrics)),
+        "metrics": [_metric(record) for record in metrics.values()],
+        "aggregates": aggregates(scores, metrics),
         "scores_sha256": "",
         "has_audio": False,
         "answers": dict(answers),
@@ -256,20 +261,29 @@ def _task(folder: RunFolder) -> dict[str, Any]:
     header, scores = folder.header, folder.frame()
     scored = set(scores["metric"])
     chosen = [name for name in scores["picked_by"].unique() if isinstance(name, str)]  # by the separator itself, too
-    task, timing = header["task"], header["timing"]
+    task, timing = header.task, header.timing
     return {
-        **{key: task[key] for key in ("id", "version", "split", "subset", "data_revision", "items", "ids_sha256")},
-        "answered": sum(not failed(record) for record in folder.items.values()),
-        "metrics": [record["id"] for record in header["metrics"] if record["id"] in scored],
-        "seed": header["seed"],
-        "candidates": header.get("candidates", 1),
-        "picker": (header.get("picker") or {}).get("name") or next(iter(chosen), None),
-        "align": header["align"],
-        "stereo": header["stereo"],
-        "real_time_factor": timing["real_time_factor"],
-        "peak_memory_mib": timing["peak_memory_mib"],
-        "command": [_without_place(word) for word in header["command"]],
+        **{key: getattr(task, key) for key in _TASK_FIELDS},
+        "answered": sum(not record.failed for record in folder.items.values()),
+        "metrics": [record.id for record in header.metrics if record.id in scored],
+        "seed": header.seed,
+        "candidates": header.candidates,
+        "picker": header.picker.name if header.picker else next(iter(chosen), None),
+        "align": header.align,
+        "stereo": header.stereo,
+        "real_time_factor": timing.real_time_factor if timing else None,
+        "peak_memory_mib": timing.peak_memory_mib if timing else None,
+        "command": [_without_place(word) for word in header.command],
     }
+
+
+_TASK_FIELDS = ("id", "version", "split", "subset", "data_revision", "items", "ids_sha256")
+
+
+def _metric(record: MetricRecord) -> dict[str, Any]:
+    """A metric as submissions tell of it."""
+    names = ("id", "version", "unit", "higher_is_better", "parameters", "weights_sha256")
+    return {name: getattr(record, name) for name in names}
 
 
 def _without_place(word: str) -> str:
@@ -277,17 +291,17 @@ def _without_place(word: str) -> str:
     return Path(word).name if Path(word).is_absolute() else word
 
 
-def _metrics(folders: Iterable[RunFolder]) -> list[dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
+def _metrics(folders: Iterable[RunFolder]) -> dict[str, MetricRecord]:
+    found: dict[str, MetricRecord] = {}
     for folder in folders:
         scored = set(folder.frame()["metric"])
-        for record in folder.header["metrics"]:
-            known = found.setdefault(record["id"], record) if record["id"] in scored else record
-            if dump_json(known) != dump_json(record):
+        for record in folder.header.metrics:
+            known = found.setdefault(record.id, record) if record.id in scored else record
+            if known.differences(record):
                 raise UsageError(
-                    f"expected {record['id']} computed in one way, found two in the runs; score {folder.path} again"
+                    f"expected {record.id} computed in one way, found two in the runs; score {folder.path} again"
                 )
-    return list(found.values())
+    return found
 
 
 def _scores(folders: Sequence[RunFolder]) -> pd.DataFrame:

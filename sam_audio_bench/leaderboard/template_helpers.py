@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from sam_audio_bench.files import safe_name
 from sam_audio_bench.leaderboard import figures
-from sam_audio_bench.leaderboard.labels import number
+from sam_audio_bench.render.numbers import number
 
 __all__ = ["FILTERS", "template_globals"]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sam_audio_bench import registry
+from sam_audio_bench.cards import MetricCard
 from sam_audio_bench.errors import BenchError, Precondition, StoreError, UsageError
 from sam_audio_bench.files import safe_name
 from sam_audio_bench.leaderboard import log, safe_io
@@ -20,7 +20,7 @@ from sam_audio_bench.leaderboard.item_lists import item_list
 from sam_audio_bench.leaderboard.labels import folder_of, kind_of
 from sam_audio_bench.leaderboard.score_checks import check_task, examples, unanswered
 from sam_audio_bench.leaderboard.submission import HEADER, SCORES, Submission, aggregates, find_submissions
-from sam_audio_bench.metrics.catalogue import CARDS, MetricCard
+from sam_audio_bench.plugins import find_card
 from sam_audio_bench.run.store import PARTS
 
 if TYPE_CHECKING:
@@ -175,7 +175,9 @@ def _files(submission: Submission, present: list[str]) -> Iterator[tuple[str, st
 
 
 def _content(submission: Submission, past: bool) -> Iterator[tuple[str, str]]:
-    yield from _metrics(submission, past)
+    cards, unknown = _cards(submission)
+    yield from () if past else unknown
+    yield from _metrics(submission, cards, past)
     scores = submission.scores
     names = sorted(set(scores["separator"]) - {submission.separator})
     if names:
@@ -185,14 +187,15 @@ def _content(submission: Submission, past: bool) -> Iterator[tuple[str, str]]:
         yield SCORES, f"expected rows of the tasks of {HEADER}, found some of {', '.join(strange[:3])}"
         return
     for label, task in submission.tasks.items():
+        rows = scores[scores["task"] == label]
+        items = None
         try:
             items = item_list(task)
         except BenchError as error:
             yield label, str(error)
-            continue
-        rows = scores[scores["task"] == label]
-        yield from check_task(label, task, rows, items, submission.metrics)
-        yield from _answers(label, submission.header["answers"].get(label, {}), set(items.groups) - unanswered(rows))
+        yield from check_task(label, task, rows, items, cards)
+        known = set(rows["item"]) if items is None else set(items.groups)
+        yield from _answers(label, submission.header["answers"].get(label, {}), known - unanswered(rows))
     yield from _aggregates(submission)
 
 
@@ -207,15 +210,30 @@ def _answers(label: str, stated: Mapping[str, str], answered: Set[str]) -> Itera
         )
 
 
-def _metrics(submission: Submission, past: bool) -> Iterator[tuple[str, str]]:
-    """Checks that metric versions are those of this installation: scores of other versions are not comparable."""
-    plugins = registry.plugins("metrics")
-    for name, record in submission.metrics.items():
-        card: MetricCard | None = CARDS.get(name)
+def _cards(submission: Submission) -> tuple[dict[str, MetricCard], list[tuple[str, str]]]:
+    """The cards of the submission's metrics, and why some have none here."""
+    found: dict[str, MetricCard] = {}
+    unknown = []
+    for name in submission.metrics:
+        reason = (
+            f"expected a metric of the catalogue or of an installed plugin, found {name}; install the package that "
+            "provides it"
+        )
+        try:
+            card = find_card("metrics", name)
+        except Precondition as error:
+            card, reason = None, str(error)
         if card is None:
-            if name not in plugins and not past:
-                yield HEADER, f"expected metrics that exist, found {name}"
-            continue
+            unknown.append((f"{HEADER}: {name}", reason))
+        else:
+            found[name] = card
+    return found, unknown
+
+
+def _metrics(submission: Submission, cards: Mapping[str, MetricCard], past: bool) -> Iterator[tuple[str, str]]:
+    """Versions are those of this installation: a score of another version is another quantity."""
+    for name, card in cards.items():
+        record = submission.metrics[name]
         if past and record.version < card.version:
             continue
         for key in ("version", "unit", "higher_is_better"):

@@ -1,7 +1,8 @@
 """Scores of answers, with or without a clean reference.
 
     catalogue    one card a score: unit, direction, what it needs, which class computes it
-    base         Metric: keeps one row of scores an item, on torchmetrics.Metric
+    base         Metric: what every score is computed by
+    bridge       metrics of torchmetrics as ours, and ours in a training loop
     functional   the pure functions: one definition of silence, float64, no additive epsilon
     ratios       the SDR family as Metrics
     bss          BSS-eval v3 (sources) and v4 (images), si_sir and si_sar as Metrics

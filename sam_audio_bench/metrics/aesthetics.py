@@ -23,7 +23,8 @@ from torch import Tensor
 
 from sam_audio_bench.files import load_json
 from sam_audio_bench.metrics.catalogue import columns_of
-from sam_audio_bench.metrics.weights import LearnedMetric, ModelFolder, Source
+from sam_audio_bench.metrics.weights import LearnedMetric, ModelFolder, Source, batches
+from sam_audio_bench.nn.checkpoint import align_weights
 from sam_audio_bench.types import Audio, Item
 
 __all__ = ["Aesthetics"]
@@ -36,8 +37,8 @@ class Aesthetics(LearnedMetric):
     """The four predicted ratings of the answer's target, nominally 1 to 10, asked of every item.
 
     As in the package: 16 kHz, windows of 10 s without overlap, the last one filled up with zeros that a mask hides, and
-    the mean of the windows' predictions weighted by how long each one is. Unlike it: each window alone, always float32,
-    resampled with soxr.
+    the mean of the windows' predictions weighted by how long each one is. Unlike it: always float32, resampled with
+    soxr.
 
     The network hears the waveform as it is, so the values depend on the answer's gain. They say nothing about the
     prompt: the mixture itself may be rated high. A lower complexity means fewer sounds at once. Silence is undefined,
@@ -52,6 +53,7 @@ class Aesthetics(LearnedMetric):
 
     columns = columns_of("sam_audio_bench.metrics.aesthetics:Aesthetics")
     rate = 16_000
+    batch_size = 16
 
     def __init__(self, path: str = "", aes_revision: str = "main", device: str = "auto", stereo: str = "joint") -> None:
         source = Source(
@@ -80,18 +82,24 @@ class Aesthetics(LearnedMetric):
         """The network with its scaling of each axis."""
         return _Predictor(model, device)
 
-    def measure(self, network: _Predictor, audio: Audio, item: Item) -> Sequence[float]:
-        """The four ratings in the order of `AXES`."""
+    def measure(self, network: _Predictor, clips: Sequence[Audio], items: Sequence[Item]) -> Sequence[Sequence[float]]:
+        """The four ratings of each clip, in the order of `AXES`."""
         length = WINDOW_SECONDS * self.rate
-        samples = audio.samples[0]
-        pieces = [samples[start : start + length] for start in range(0, len(samples), length)]
-        weights = torch.tensor([len(piece) / length for piece in pieces], dtype=torch.float64)
-        ratings = torch.stack([network(piece, length) for piece in pieces])
-        return [float(value) for value in weights @ ratings / weights.sum()]
+        cuts = [torch.split(clip.samples[0], length) for clip in clips]
+        pieces = [piece for cut in cuts for piece in cut]
+        rated = torch.cat([network(batch, length) for batch in batches(pieces, self.batch_size)])
+        ratings = torch.split(rated, [len(cut) for cut in cuts])
+        return [_mean(some, [len(piece) / length for piece in cut]) for some, cut in zip(ratings, cuts, strict=True)]
+
+
+def _mean(ratings: Tensor, weights: Sequence[float]) -> list[float]:
+    """Weighted mean over the windows of one clip: ``[windows, axes] -> [axes]``."""
+    shares = torch.tensor(weights, dtype=torch.float64)
+    return [float(value) for value in shares @ ratings / shares.sum()]
 
 
 class _Predictor:
-    """Ratings ``[axes]`` in float64 of at most 10 s of audio at 16 kHz."""
+    """Ratings ``[pieces, axes]`` in float64 of at most 10 s of audio at 16 kHz each."""
 
     def __init__(self, model: ModelFolder, device: torch.device) -> None:
         from safetensors.torch import load_model
@@ -103,20 +111,21 @@ class _Predictor:
         with _no_warning("`torch.nn.utils.weight_norm` is deprecated"):
             network = kind(**{**config, "precision": "32"})
         load_model(network, model.weights)
+        align_weights(network)
         self.network: Any = network.eval().to(device)
         self.device = device
         scales = [config["target_transform"][axis] for axis in AXES]
         self.mean = torch.tensor([scale["mean"] for scale in scales], dtype=torch.float64)
         self.std = torch.tensor([scale["std"] for scale in scales], dtype=torch.float64)
 
-    def __call__(self, samples: Tensor, length: int) -> Tensor:
-        """Rates ``[time]``, filled up to ``length`` samples."""
-        wave = torch.nn.functional.pad(samples.float(), (0, length - len(samples)))
-        heard = torch.arange(length) < len(samples)
-        batch = {"wav": wave[None, None].to(self.device), "mask": heard[None, None].to(self.device)}
+    def __call__(self, pieces: Sequence[Tensor], length: int) -> Tensor:
+        """Rates pieces ``[time]``, each filled up to ``length`` samples, in one call of the network."""
+        waves = torch.stack([torch.nn.functional.pad(piece.float(), (0, length - len(piece))) for piece in pieces])
+        heard = torch.stack([torch.arange(length) < len(piece) for piece in pieces])
+        batch = {"wav": waves[:, None].to(self.device), "mask": heard[:, None].to(self.device)}
         with _no_warning("Support for mismatched key_padding_mask and attn_mask is deprecated"):
             found = self.network(batch)
-        return torch.stack([found[axis][0].double().cpu() for axis in AXES]) * self.std + self.mean
+        return torch.stack([found[axis].double().cpu() for axis in AXES], dim=-1) * self.std + self.mean
 
 
 @contextmanager

@@ -1,29 +1,20 @@
-"""Metric: scores a chunk of items, keeps one row an item, survives sharding."""
+"""Metric: scores items, one row an item; means and intervals are the work of `stats`."""
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import torch
-import torchmetrics
-from torch import Tensor
-from torchmetrics.utilities.data import dim_zero_cat
-
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.metrics.catalogue import CARDS, STEREO, MetricCard
 from sam_audio_bench.metrics.functional import is_silent
-from sam_audio_bench.types import Item, Score, Separation, Status
+from sam_audio_bench.types import Item, Score, Separation
 
 __all__ = ["Metric", "Row", "StereoMetric", "known_absent"]
 
 Row = tuple[Score | None, ...]
 """One score a column; None where the metric asks nothing of the item (a leak where the target is present)."""
-
-_STATUSES = tuple(Status)
-_NOT_ASKED = -1
 
 
 def known_absent(item: Item) -> bool:
@@ -31,29 +22,34 @@ def known_absent(item: Item) -> bool:
     return item.reference is not None and bool(is_silent(item.reference.samples.flatten()))
 
 
-class Metric(torchmetrics.Metric, ABC):
-    """Keeps one row of scores an item; means and intervals are the work of `stats`.
+class Metric(ABC):
+    """Scores estimates of items: a subclass names its ``columns`` and implements `score`. It keeps nothing of them.
 
-    A subclass names its ``columns`` and implements `score`. As a torchmetrics.Metric it can be updated in many
-    processes and computed once: states are concatenated, and an item that was seen twice counts once.
+    Attributes:
+        columns: ids of the scores in a row.
+        batch_size: how many items of one length, rate and channel count the harness hands over at once. Above 1 for
+            networks that gain from a batch; a score must not depend on the items beside it.
     """
 
     columns: ClassVar[tuple[str, ...]]
-    requested: tuple[str, ...]  # the columns that a run asked for
-    full_state_update = False
-    index: list[Tensor]
-    values: list[Tensor]
-    statuses: list[Tensor]
+    batch_size: int = 1
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.requested = self.columns
-        for state in ("index", "values", "statuses"):
-            self.add_state(state, default=[], dist_reduce_fx="cat")
+    @property
+    def requested(self) -> tuple[str, ...]:
+        """The columns that a run asked for: all, unless it says otherwise."""
+        found: tuple[str, ...] = vars(self).get("_requested", self.columns)
+        return found
+
+    @requested.setter
+    def requested(self, columns: tuple[str, ...]) -> None:
+        self._requested = columns
 
     @abstractmethod
     def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
-        """One row an item: for each column a value with its status, or None where nothing is asked."""
+        """One row an item: for each column a value with its status, or None where nothing is asked.
+
+        Items differ in length, rate and channels where a caller likes; `batch_size` concerns the harness.
+        """
 
     @classmethod
     def cards(cls) -> tuple[MetricCard, ...]:
@@ -69,20 +65,6 @@ class Metric(torchmetrics.Metric, ABC):
         """What changes the values, for ``run.json``."""
         return {}
 
-    def update(self, start: int, items: Sequence[Item], separations: Sequence[Separation]) -> None:
-        """Scores items ``start``, ``start + 1``, … of the task."""
-        rows = self.score(items, separations)
-        self.index.append(torch.arange(start, start + len(items)))
-        self.values.append(torch.tensor([[_value(score) for score in row] for row in rows], dtype=torch.float64))
-        self.statuses.append(torch.tensor([[_code(score) for score in row] for row in rows]))
-
-    def compute(self) -> list[Row]:
-        """Rows in task order."""
-        order, where = torch.unique(dim_zero_cat(self.index), return_inverse=True)
-        latest = torch.empty_like(order).index_copy_(0, where, torch.arange(len(where)))
-        values, statuses = dim_zero_cat(self.values)[latest], dim_zero_cat(self.statuses)[latest]
-        return [tuple(map(_score, row, codes)) for row, codes in zip(values.tolist(), statuses.tolist(), strict=True)]
-
 
 class StereoMetric(Metric):
     """A metric with a policy for channels.
@@ -91,8 +73,9 @@ class StereoMetric(Metric):
         stereo: one of `catalogue.STEREO`.
     """
 
+    stereo: str = "joint"
+
     def __init__(self, stereo: str = "joint") -> None:
-        super().__init__()
         if stereo not in STEREO:
             raise UsageError(f"expected stereo to be one of {', '.join(STEREO)}, found {stereo!r}")
         self.stereo = stereo
@@ -101,15 +84,3 @@ class StereoMetric(Metric):
     def options(self) -> dict[str, Any]:
         """What changes the values, for ``run.json``."""
         return {"stereo": self.stereo}
-
-
-def _value(score: Score | None) -> float:
-    return math.nan if score is None or score.value is None else score.value
-
-
-def _code(score: Score | None) -> int:
-    return _NOT_ASKED if score is None else _STATUSES.index(score.status)
-
-
-def _score(value: float, code: int) -> Score | None:
-    return None if code == _NOT_ASKED else Score(None if math.isnan(value) else value, _STATUSES[code])

@@ -1,12 +1,23 @@
-"""One card a score. The classes read their columns from here, so that listing metrics needs no torch."""
+"""One card a metric. The classes read their columns from here, so that listing metrics needs no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import TypeVar
+import math
+from typing import Any
 
-__all__ = ["CAP_DB", "CARDS", "DEFAULT", "FLOOR_DB", "STEREO", "WITHOUT_REFERENCE", "MetricCard", "columns_of"]
+from sam_audio_bench.cards import MetricCard
+
+__all__ = [
+    "CAP_DB",
+    "CARDS",
+    "DEFAULT",
+    "FLOOR_DB",
+    "LIMIT_DB",
+    "STEREO",
+    "WITHOUT_REFERENCE",
+    "MetricCard",
+    "columns_of",
+]
 
 FLOOR_DB = -100.0
 """The lowest ratio that is given: silence where a sound was asked for, or an answer orthogonal to it."""
@@ -14,44 +25,60 @@ FLOOR_DB = -100.0
 CAP_DB = 100.0
 """What a value beyond ±CAP_DB counts as in a mean, ±inf too; the tables say so wherever it was used."""
 
+LIMIT_DB = 400.0
+"""No finite ratio lies beyond it: double precision rounds off what is 320 dB below a sound."""
 
 STEREO = ("joint", "mean", "mono")
 """How scores treat channels: taken together; the mean of the channels' scores; the channels averaged first."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MetricCard:
-    """What a reader and the planner need to know about one score without loading it."""
-
-    id: str
-    target: str  # "module:Class"
-    summary: str
-    unit: str = "dB"
-    higher_is_better: bool = True
-    needs: frozenset[str] = frozenset()  # of what `TaskData.provides` names
-    version: int = 1  # raised whenever any value changes
-    tolerance: float = 1e-6  # by how much the same audio may score differently on another machine, in `unit`
-    cites: tuple[str, ...] = ()  # keys of bibliography.bib
+_HERE = "sam_audio_bench.metrics."
+_REST = "residual_reference"
+_LEROUX, _SCHEIBLER = "leroux2019sdr", "scheibler2022sdr"
+_SHARE = (0.0, 1.0)
 
 
-def _ratio(name: str, target: str, summary: str, *needs: str) -> tuple[MetricCard, MetricCard]:
+def _ratio(
+    name: str, target: str, summary: str, *needs: str, cites: tuple[str, ...], **fields: Any
+) -> tuple[MetricCard, MetricCard]:
     """The card of a reference metric and the one of its improvement over the mixture."""
-    target = f"sam_audio_bench.metrics.{target}"
-    wants = frozenset({"reference", *needs})
+    common: dict[str, Any] = {
+        "target": _HERE + target,
+        "needs": frozenset({"reference", *needs}),
+        "cites": cites,
+        "range": (FLOOR_DB, LIMIT_DB),
+        "best": math.inf,
+        **fields,
+    }
     return (
-        MetricCard(id=name, target=target, summary=summary, needs=wants),
-        MetricCard(id=f"{name}_i", target=target, summary=f"improvement of {name} over the mixture", needs=wants),
+        MetricCard(id=name, summary=summary, **common),
+        MetricCard(id=f"{name}_i", summary=f"improvement of {name} over the mixture", **common),
     )
+
+
+def _bss_sources(kind: str, target: str, summary: str, *needs: str) -> tuple[MetricCard, MetricCard]:
+    """Of BSS-eval v3, which solves systems of up to 1024 equations."""
+    cites = ("vincent2006performance",)
+    return _ratio(f"bss_sources_{kind}", f"bss:{target}", summary, *needs, cites=cites, tolerance=1e-4)
+
+
+def _bss_images(kind: str, target: str, summary: str, *needs: str) -> tuple[MetricCard, MetricCard]:
+    """Of BSS-eval v4."""
+    cites = ("vincent2007first", "stoter2018sisec")
+    return _ratio(f"bss_images_{kind}", f"bss:{target}", summary, *needs, cites=cites, tolerance=1e-4)
 
 
 def _aesthetics(axis: str, summary: str, *, higher_is_better: bool = True) -> MetricCard:
     """The card of one predicted rating."""
     return MetricCard(
         id=f"aes_{axis}",
-        target="sam_audio_bench.metrics.aesthetics:Aesthetics",
+        target=_HERE + "aesthetics:Aesthetics",
         summary=f"{summary} as listeners would rate it, predicted by Audiobox Aesthetics (Tjandra 2025)",
+        cites=("tjandra2025aesthetics",),
         unit="1-10",
+        range=(0.0, 11.0),  # a regression may overshoot its scale
         higher_is_better=higher_is_better,
+        tolerance=0.01,  # float32 sums of a network are taken in another order on another machine
     )
 
 
@@ -61,170 +88,183 @@ def _judged(axis: str, summary: str) -> MetricCard:
         id=f"saj_{axis}",
         target="sam_audio_bench.judge.metric:SAMAudioJudge",
         summary=f"{summary} as listeners would rate it, predicted by the SAM Audio Judge (2026)",
-        unit="1-5",
+        cites=("wang2026samaudiojudge",),
         version=2,  # 1 rated answers to absent sounds too
+        unit="1-5",
+        range=(0.0, 6.0),  # a regression may overshoot its scale
         needs=frozenset({"text"}),
+        tolerance=0.01,  # as of `_aesthetics`
     )
 
 
-def _spans(name: str, summary: str) -> MetricCard:
-    target = "sam_audio_bench.metrics.activity:SpanOverlap"
-    return MetricCard(id=name, target=target, summary=summary, unit="", needs=frozenset({"spans"}))
-
-
-def _speech(name: str, kind: str, summary: str, *needs: str, unit: str = "") -> MetricCard:
-    target = f"sam_audio_bench.metrics.speech:{kind}"
-    return MetricCard(id=name, target=target, summary=summary, unit=unit, needs=frozenset({"speech", *needs}))
-
-
-_REST = "residual_reference"
-_LEVELS = "sam_audio_bench.metrics.levels:"
-_ALL = (
-    *_ratio("snr", "ratios:SNR", "signal over error energy, no gain forgiven (uSDR, MDX SDR)"),
-    *_ratio("si_sdr", "ratios:SISDR", "scale-invariant SDR, mean kept (Le Roux 2019)"),
-    *_ratio("si_snr", "ratios:SISNR", "scale-invariant SNR, mean removed (Luo 2018)"),
-    *_ratio("sd_sdr", "ratios:SDSDR", "scale-dependent SDR (Le Roux 2019)"),
-    *_ratio("sa_sdr", "ratios:SASDR", "SNR with the energies of target and residual summed (von Neumann 2022)", _REST),
-    *_ratio("si_sir", "bss:SIBSS", "scale-invariant ratio to the residual left in the target (Le Roux 2019)", _REST),
-    *_ratio("si_sar", "bss:SIBSS", "scale-invariant ratio to what is in no source (Le Roux 2019)", _REST),
-    *_ratio("bss_sources_sdr", "bss:BSSSourcesSDR", "SDR of BSS-eval v3: a filter of 512 taps forgiven (Vincent 2006)"),
-    *_ratio("bss_sources_sir", "bss:BSSSources", "SIR of BSS-eval v3 (Vincent 2006)", _REST),
-    *_ratio("bss_sources_sar", "bss:BSSSources", "SAR of BSS-eval v3 (Vincent 2006)", _REST),
-    *_ratio("bss_images_sdr", "bss:BSSImagesSDR", "SDR of BSS-eval v4: median of 1 s frames (Stöter 2018)"),
-    *_ratio("bss_images_isr", "bss:BSSImages", "ISR of BSS-eval v4: spatial distortion, median of frames", _REST),
-    *_ratio("bss_images_sir", "bss:BSSImages", "SIR of BSS-eval v4, median of frames", _REST),
-    *_ratio("bss_images_sar", "bss:BSSImages", "SAR of BSS-eval v4, median of frames", _REST),
-    MetricCard(
-        id="si_sdr_pit",
-        target="sam_audio_bench.metrics.permutation:PermutedSISDR",
-        summary="mean SI-SDR of both outputs in the order that suits the references best (Yu 2017)",
-        needs=frozenset({"reference", _REST}),
-    ),
-    MetricCard(
-        id="pit_swapped",
-        target="sam_audio_bench.metrics.permutation:PermutedSISDR",
-        summary="1 where that order exchanges target and residual: the separator heard the prompt the wrong way round",
-        unit="",
-        higher_is_better=False,
-        needs=frozenset({"reference", _REST}),
-    ),
-    MetricCard(
-        id="leak_db",
-        target=_LEVELS + "Leak",
-        summary="energy given out when the target is absent, over the mixture's",
-        higher_is_better=False,
-        needs=frozenset({"reference"}),
-    ),
-    MetricCard(
-        id="reconstruction_db",
-        target=_LEVELS + "Reconstruction",
-        summary="mixture energy over that of mixture - target - residual",
-    ),
-    MetricCard(
-        id="clap",
-        target="sam_audio_bench.metrics.clap:Clap",
-        summary="cosine of the prompt's text and the answer in the space of CLAP (Wu 2023)",
+def _cosine(name: str, target: str, summary: str, need: str, cites: str) -> MetricCard:
+    """The card of a similarity in the space of a network."""
+    return MetricCard(
+        id=name,
+        target=_HERE + target,
+        summary=summary,
+        cites=(cites,),
         unit="cosine",
-        needs=frozenset({"text"}),
-    ),
-    _judged("overall", "how well the answer serves the request"),
-    _judged("recall", "how much of the wanted sound survived"),
-    _judged("precision", "how free the answer is of anything else"),
-    _judged("faithfulness", "how little the wanted sound was changed"),
-    _aesthetics("ce", "content enjoyment"),
-    _aesthetics("cu", "content usefulness"),
-    _aesthetics("pc", "production complexity", higher_is_better=False),
-    _aesthetics("pq", "production quality"),
-    MetricCard(
-        id="imagebind",
-        target="sam_audio_bench.metrics.imagebind:ImageBind",
-        summary="cosine of the masked video and the answer in the space of ImageBind (Girdhar 2023)",
-        unit="cosine",
-        needs=frozenset({"video"}),
-    ),
-    _spans("span_iou", "activity of the answer against the prompt's + spans, merged: intersection over union"),
-    _spans("span_recall", "share of the + spans in which the answer is active"),
-    _spans("span_precision", "share of the answer's activity that lies in the + spans"),
-    _spans("span_iou_upstream", "span_iou without merging, as SAM Audio's own code computes it; can exceed 1"),
-    MetricCard(
-        id="mrstft",
-        target="sam_audio_bench.metrics.spectral:MRSTFT",
-        summary="multi-resolution STFT distance: spectral convergence + log-magnitude L1 (Yamamoto 2020)",
-        unit="",
-        higher_is_better=False,
-        needs=frozenset({"reference"}),
-    ),
-    MetricCard(
-        id="log_wmse",
-        target="sam_audio_bench.metrics.spectral:LogWMSE",
-        summary="log of the hearing-weighted error over the mixture's level, also for absent targets (Jordal 2023)",
-        unit="",
-        needs=frozenset({"reference"}),
-    ),
-    _speech("pesq_wb", "PESQ", "PESQ, wideband MOS-LQO (ITU-T P.862.2)", "reference", unit="MOS"),
-    _speech("stoi", "STOI", "short-time objective intelligibility (Taal 2011)", "reference"),
-    _speech("estoi", "STOI", "extended STOI, for modulated maskers (Jensen and Taal 2016)", "reference"),
-    _speech("dnsmos_ovrl", "DNSMOS", "predicted overall quality, no reference (DNSMOS P.835, Reddy 2022)", unit="MOS"),
-    _speech("dnsmos_sig", "DNSMOS", "predicted quality of the speech signal, no reference", unit="MOS"),
-    _speech("dnsmos_bak", "DNSMOS", "predicted quality of the background, no reference", unit="MOS"),
-)
-
-_PAPERS = {  # id, or the part before an underscore that a family shares -> keys of bibliography.bib
-    "snr": ("mitsufuji2022music",),
-    "si_sdr": ("leroux2019sdr",),
-    "si_snr": ("luo2019convtasnet",),
-    "sd_sdr": ("leroux2019sdr",),
-    "si_sdr_pit": ("yu2017permutation", "leroux2019sdr"),
-    "pit_swapped": ("yu2017permutation",),
-    "sa_sdr": ("vonneumann2022sasdr",),
-    "si_sir": ("leroux2019sdr", "scheibler2022sdr"),
-    "si_sar": ("leroux2019sdr", "scheibler2022sdr"),
-    "bss_sources": ("vincent2006performance",),
-    "bss_images": ("vincent2007first", "stoter2018sisec"),
-    "clap": ("wu2023clap",),
-    "saj": ("wang2026samaudiojudge",),
-    "aes": ("tjandra2025aesthetics",),
-    "imagebind": ("girdhar2023imagebind",),
-    "mrstft": ("yamamoto2020parallel",),
-    "pesq": ("rix2001pesq",),
-    "stoi": ("taal2011stoi",),
-    "estoi": ("jensen2016estoi",),
-    "dnsmos": ("reddy2022dnsmos",),
-}
-
-_TOLERANCES = {  # of networks, whose float32 sums are taken in another order on another machine
-    "saj": 0.01,
-    "clap": 1e-3,
-    "imagebind": 1e-3,
-    "aes": 0.01,
-    "dnsmos": 0.01,
-    "bss": 1e-4,  # systems of up to 1024 equations
-    "mrstft": 1e-4,  # float32 spectra
-    "pesq": 1e-3,
-    "estoi": 1e-4,
-    "stoi": 1e-4,
-    "log_wmse": 1e-4,
-}
+        range=(-1.0, 1.0),
+        needs=frozenset({need}),
+        tolerance=1e-3,  # as of `_aesthetics`
+    )
 
 
-_T = TypeVar("_T")
+def _spans(name: str, summary: str, range_: tuple[float, float | None] = _SHARE) -> MetricCard:
+    """The card of one comparison of activity with the prompt's spans."""
+    target = _HERE + "activity:SpanOverlap"
+    return MetricCard(id=name, target=target, summary=summary, unit="", range=range_, needs=frozenset({"spans"}))
 
 
-def _of_family(table: Mapping[str, _T], name: str, otherwise: _T) -> _T:
-    """What a table says of an id or of the longest family that it belongs to."""
-    while name and name not in table:
-        name = name.rpartition("_")[0]
-    return table.get(name, otherwise)
+def _speech(name: str, kind: str, summary: str, *needs: str, cites: str, **fields: Any) -> MetricCard:
+    """The card of one score of speech alone."""
+    common: dict[str, Any] = {"cites": (cites,), "needs": frozenset({"speech", *needs})}
+    return MetricCard(id=name, target=f"{_HERE}speech:{kind}", summary=summary, **common, **fields)
+
+
+def _stoi(name: str, summary: str, cites: str) -> MetricCard:
+    fields: dict[str, Any] = {"unit": "", "range": (-1.0, 1.0), "tolerance": 1e-4}
+    return _speech(name, "STOI", summary, "reference", cites=cites, **fields)
+
+
+def _dnsmos(axis: str, summary: str) -> MetricCard:
+    fields: dict[str, Any] = {"unit": "MOS", "range": (-0.5, 5.5), "tolerance": 0.01}  # as of `_aesthetics`
+    return _speech(f"dnsmos_{axis}", "DNSMOS", summary, cites="reddy2022dnsmos", **fields)
 
 
 CARDS: dict[str, MetricCard] = {
-    card.id: replace(
-        card,
-        cites=_of_family(_PAPERS, card.id, ()),
-        tolerance=_of_family(_TOLERANCES, card.id, card.tolerance),
+    card.id: card
+    for card in (
+        *_ratio(
+            "snr", "ratios:SNR", "signal over error energy, no gain forgiven (uSDR, MDX SDR)",
+            cites=("mitsufuji2022music",), absent="undefined",
+        ),
+        *_ratio(
+            "si_sdr", "ratios:SISDR", "scale-invariant SDR, mean kept (Le Roux 2019)",
+            cites=(_LEROUX,), absent="undefined",
+        ),
+        *_ratio(
+            "si_snr", "ratios:SISNR", "scale-invariant SNR, mean removed (Luo 2018)",
+            cites=("luo2019convtasnet",), absent="undefined",
+        ),
+        *_ratio(
+            "sd_sdr", "ratios:SDSDR", "scale-dependent SDR (Le Roux 2019)",
+            cites=(_LEROUX,), absent="undefined",
+        ),
+        *_ratio(
+            "sa_sdr", "ratios:SASDR", "SNR with the energies of target and residual summed (von Neumann 2022)", _REST,
+            cites=("vonneumann2022sasdr",),
+        ),
+        *_ratio(
+            "si_sir", "bss:SIBSS", "scale-invariant ratio to the residual left in the target (Le Roux 2019)", _REST,
+            cites=(_LEROUX, _SCHEIBLER),
+        ),
+        *_ratio(
+            "si_sar", "bss:SIBSS", "scale-invariant ratio to what is in no source (Le Roux 2019)", _REST,
+            cites=(_LEROUX, _SCHEIBLER),
+        ),
+        *_bss_sources("sdr", "BSSSourcesSDR", "SDR of BSS-eval v3: a filter of 512 taps forgiven (Vincent 2006)"),
+        *_bss_sources("sir", "BSSSources", "SIR of BSS-eval v3 (Vincent 2006)", _REST),
+        *_bss_sources("sar", "BSSSources", "SAR of BSS-eval v3 (Vincent 2006)", _REST),
+        *_bss_images("sdr", "BSSImagesSDR", "SDR of BSS-eval v4: median of 1 s frames (Stöter 2018)"),
+        *_bss_images("isr", "BSSImages", "ISR of BSS-eval v4: spatial distortion, median of frames", _REST),
+        *_bss_images("sir", "BSSImages", "SIR of BSS-eval v4, median of frames", _REST),
+        *_bss_images("sar", "BSSImages", "SAR of BSS-eval v4, median of frames", _REST),
+        MetricCard(
+            id="si_sdr_pit",
+            target=_HERE + "permutation:PermutedSISDR",
+            summary="mean SI-SDR of both outputs in the order that suits the references best (Yu 2017)",
+            cites=("yu2017permutation", _LEROUX),
+            range=(FLOOR_DB, LIMIT_DB),
+            best=math.inf,
+            needs=frozenset({"reference", _REST}),
+        ),
+        MetricCard(
+            id="pit_swapped",
+            target=_HERE + "permutation:PermutedSISDR",
+            summary="1 where that order exchanges target and residual: the separator heard the prompt the wrong way "
+            "round",
+            cites=("yu2017permutation",),
+            unit="",
+            higher_is_better=False,
+            range=_SHARE,
+            needs=frozenset({"reference", _REST}),
+        ),
+        MetricCard(
+            id="leak_db",
+            target=_HERE + "levels:Leak",
+            summary="energy given out when the target is absent, over the mixture's",
+            higher_is_better=False,
+            range=(FLOOR_DB, LIMIT_DB),
+            needs=frozenset({"reference"}),
+            absent="only",
+        ),
+        MetricCard(
+            id="reconstruction_db",
+            target=_HERE + "levels:Reconstruction",
+            summary="mixture energy over that of mixture - target - residual",
+            range=(FLOOR_DB, LIMIT_DB),
+            best=math.inf,
+        ),
+        _cosine(
+            "clap", "clap:Clap", "cosine of the prompt's text and the answer in the space of CLAP (Wu 2023)",
+            "text", "wu2023clap",
+        ),
+        _judged("overall", "how well the answer serves the request"),
+        _judged("recall", "how much of the wanted sound survived"),
+        _judged("precision", "how free the answer is of anything else"),
+        _judged("faithfulness", "how little the wanted sound was changed"),
+        _aesthetics("ce", "content enjoyment"),
+        _aesthetics("cu", "content usefulness"),
+        _aesthetics("pc", "production complexity", higher_is_better=False),
+        _aesthetics("pq", "production quality"),
+        _cosine(
+            "imagebind", "imagebind:ImageBind",
+            "cosine of the masked video and the answer in the space of ImageBind (Girdhar 2023)",
+            "video", "girdhar2023imagebind",
+        ),
+        _spans("span_iou", "activity of the answer against the prompt's + spans, merged: intersection over union"),
+        _spans("span_recall", "share of the + spans in which the answer is active"),
+        _spans("span_precision", "share of the answer's activity that lies in the + spans"),
+        _spans(
+            "span_iou_upstream", "span_iou without merging, as SAM Audio's own code computes it; can exceed 1",
+            (0.0, None),
+        ),
+        MetricCard(
+            id="mrstft",
+            target=_HERE + "spectral:MRSTFT",
+            summary="multi-resolution STFT distance: spectral convergence + log-magnitude L1 (Yamamoto 2020)",
+            cites=("yamamoto2020parallel",),
+            unit="",
+            higher_is_better=False,
+            range=(0.0, None),
+            best=0.0,
+            needs=frozenset({"reference"}),
+            tolerance=1e-4,  # float32 spectra
+        ),
+        MetricCard(
+            id="log_wmse",
+            target=_HERE + "spectral:LogWMSE",
+            summary="log of the hearing-weighted error over the mixture's level, also for absent targets (Jordal 2023)",
+            unit="",
+            range=(None, 4 * math.log(1e8)),
+            best=4 * math.log(1e8),
+            needs=frozenset({"reference"}),
+            tolerance=1e-4,
+        ),
+        _speech(
+            "pesq_wb", "PESQ", "PESQ, wideband MOS-LQO (ITU-T P.862.2)", "reference",
+            cites="rix2001pesq", unit="MOS", range=(0.999, 4.644), tolerance=1e-3,
+        ),
+        _stoi("stoi", "short-time objective intelligibility (Taal 2011)", "taal2011stoi"),
+        _stoi("estoi", "extended STOI, for modulated maskers (Jensen and Taal 2016)", "jensen2016estoi"),
+        _dnsmos("ovrl", "predicted overall quality, no reference (DNSMOS P.835, Reddy 2022)"),
+        _dnsmos("sig", "predicted quality of the speech signal, no reference"),
+        _dnsmos("bak", "predicted quality of the background, no reference"),
     )
-    for card in _ALL
-}
+}  # fmt: skip
+
 DEFAULT = (
     "saj_overall", "saj_recall", "saj_precision", "saj_faithfulness", "si_sdr", "si_sdr_i", "snr_i", "leak_db",
 )  # fmt: skip
@@ -237,6 +277,6 @@ WITHOUT_REFERENCE = (
 """The same where there are none: what SAM Audio's authors report, as far as it can run, and what always can."""
 
 
-def columns_of(target: str, cards: Iterable[MetricCard] = _ALL) -> tuple[str, ...]:
-    """Ids of the scores that one class computes, in catalogue order."""
-    return tuple(card.id for card in cards if card.target == target)
+def columns_of(target: str) -> tuple[str, ...]:
+    """Ids of the metrics that one class computes, in catalogue order."""
+    return tuple(card.id for card in CARDS.values() if card.target == target)

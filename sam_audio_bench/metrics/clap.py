@@ -20,7 +20,8 @@ from torch import Tensor
 
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.metrics.catalogue import columns_of
-from sam_audio_bench.metrics.weights import LearnedMetric, ModelFolder, Source
+from sam_audio_bench.metrics.weights import LearnedMetric, ModelFolder, Source, batches
+from sam_audio_bench.nn.checkpoint import align_weights
 from sam_audio_bench.nn.text import quiet
 from sam_audio_bench.types import Audio, Item
 
@@ -67,6 +68,7 @@ class Clap(LearnedMetric):
 
     columns = columns_of("sam_audio_bench.metrics.clap:Clap")
     rate = 48_000
+    batch_size = 16
 
     def __init__(
         self,
@@ -104,13 +106,16 @@ class Clap(LearnedMetric):
         """The text and audio towers with their tokenizer and feature extractor."""
         return _Encoder(model, device)
 
-    def measure(self, network: _Encoder, audio: Audio, item: Item) -> Sequence[float]:
-        """The cosine, one value."""
-        text = item.query.prompt.text or ""
-        pieces = windows(audio.samples[0], WINDOW_SECONDS * self.rate, max(1, round(self.hop * self.rate)))
-        clip = torch.stack([network.audio(piece) for piece in pieces]).mean(dim=0)
-        cosine = torch.nn.functional.normalize(clip, dim=0) @ network.text(text)
-        return [float(cosine.clamp(-1, 1))]
+    def measure(self, network: _Encoder, clips: Sequence[Audio], items: Sequence[Item]) -> Sequence[Sequence[float]]:
+        """The cosine of each clip, one value."""
+        hop = max(1, round(self.hop * self.rate))
+        cuts = [windows(clip.samples[0], WINDOW_SECONDS * self.rate, hop) for clip in clips]
+        pieces = [piece for cut in cuts for piece in cut]
+        heard = torch.cat([network.audio(batch) for batch in batches(pieces, self.batch_size)])
+        means = [part.mean(dim=0) for part in torch.split(heard, [len(cut) for cut in cuts])]
+        texts = [network.text(item.query.prompt.text or "") for item in items]
+        cosines = [torch.nn.functional.normalize(mean, dim=0) @ text for mean, text in zip(means, texts, strict=True)]
+        return [[float(cosine.clamp(-1, 1))] for cosine in cosines]
 
 
 class _Encoder:
@@ -135,6 +140,7 @@ class _Encoder:
                 f"expected all weights of a CLAP in {model.weights}, found none for {len(names)} tensors, {names[0]} "
                 "among them; get the model again"
             )
+        align_weights(network)
         self.network: Any = network.eval().to(device)
         self.device = device
         self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
@@ -155,18 +161,22 @@ class _Encoder:
         if text not in self.texts:
             tokens = self.tokenizer(text, truncation=True, max_length=self.longest, return_tensors="pt").to(self.device)
             states = self.network.text_model(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"])
-            self.texts[text] = _unit(self.network.text_projection(states.pooler_output))
+            self.texts[text] = _unit(self.network.text_projection(states.pooler_output))[0]
         return self.texts[text]
 
-    def audio(self, samples: Tensor) -> Tensor:
-        """Embedding of ``[time]`` at 48 kHz, at most 10 s: never longer, so the extractor crops nothing."""
-        mel = self.features(samples.numpy(), sampling_rate=Clap.rate, padding=PADDING, return_tensors="pt")
+    def audio(self, pieces: Sequence[Tensor]) -> Tensor:
+        """Embeddings ``[pieces, projection]`` of ``[time]`` each at 48 kHz, in one call of the network.
+
+        At most 10 s: never longer, so the extractor crops nothing, and fills each up to 10 s by itself.
+        """
+        waves = [piece.numpy() for piece in pieces]
+        mel = self.features(waves, sampling_rate=Clap.rate, padding=PADDING, return_tensors="pt")
+        longer = torch.zeros(len(waves), 1, dtype=torch.bool, device=self.device)  # the extractor may draw other values
         states = self.network.audio_model(
-            input_features=mel["input_features"].float().to(self.device),
-            is_longer=torch.zeros(1, 1, dtype=torch.bool, device=self.device),  # the extractor may draw another value
+            input_features=mel["input_features"].float().to(self.device), is_longer=longer
         )
         return _unit(self.network.audio_projection(states.pooler_output))
 
 
-def _unit(embedding: Tensor) -> Tensor:
-    return torch.nn.functional.normalize(embedding[0].double().cpu(), dim=0)
+def _unit(embeddings: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(embeddings.double().cpu(), dim=1)

@@ -23,7 +23,8 @@ from sam_audio_bench import audio
 from sam_audio_bench.errors import MediaError
 from sam_audio_bench.files import atomic_write
 from sam_audio_bench.metrics.catalogue import columns_of
-from sam_audio_bench.metrics.weights import LearnedMetric, ModelFolder, Source
+from sam_audio_bench.metrics.weights import LearnedMetric, ModelFolder, Source, batches
+from sam_audio_bench.nn.checkpoint import align_weights
 from sam_audio_bench.types import Audio, Item, Prompt
 from sam_audio_bench.video import mask_frames, read_mask, stream_frames
 
@@ -44,6 +45,7 @@ class ImageBind(LearnedMetric):
 
     columns = columns_of("sam_audio_bench.metrics.imagebind:ImageBind")
     rate = 16_000
+    batch_size = 8
 
     def __init__(self, path: str = "", device: str = "auto", stereo: str = "joint") -> None:
         self._folder = Path(path)
@@ -66,27 +68,37 @@ class ImageBind(LearnedMetric):
         networks = importlib.import_module("imagebind.models.imagebind_model")
         network = networks.imagebind_huge(pretrained=False)
         network.load_state_dict(torch.load(model.weights, map_location="cpu", weights_only=True))
+        align_weights(network)
         return network.eval().to(device), importlib.import_module("imagebind.data"), networks.ModalityType
 
-    def measure(self, network: Any, audio: Audio, item: Item) -> Sequence[float]:
-        """The cosine."""
-        model, data, modality = network
-        device = next(model.parameters()).device
-        with tempfile.TemporaryDirectory() as folder:
-            sound, video = _files(audio, item.query.prompt, Path(folder))
-            inputs = {
-                modality.VISION: data.load_and_transform_video_data([video], device),
-                modality.AUDIO: data.load_and_transform_audio_data([sound], device),
-            }
-        found = model(inputs)
-        return [float(torch.cosine_similarity(found[modality.VISION], found[modality.AUDIO]).squeeze())]
+    def measure(self, network: Any, clips: Sequence[Audio], items: Sequence[Item]) -> Sequence[Sequence[float]]:
+        """The cosine of each clip and its item's video."""
+        pairs = list(zip(clips, (item.query.prompt for item in items), strict=True))
+        return [[cosine] for batch in batches(pairs, self.batch_size) for cosine in _cosines(network, batch)]
 
     def _model(self) -> ModelFolder:
         return ModelFolder(folder=self._folder, weights=self._folder / WEIGHTS, model="local", revision=None)
 
 
+def _cosines(network: Any, pairs: Sequence[tuple[Audio, Prompt]]) -> list[float]:
+    """The cosine of each answer and its prompt's video, in one call of the network."""
+    model, data, modality = network
+    device = next(model.parameters()).device
+    with tempfile.TemporaryDirectory() as folder:
+        files = [_files(*pair, Path(folder) / str(number)) for number, pair in enumerate(pairs)]
+        sounds, videos = map(list, zip(*files, strict=True))
+        inputs = {
+            modality.VISION: data.load_and_transform_video_data(videos, device),
+            modality.AUDIO: data.load_and_transform_audio_data(sounds, device),
+        }
+    found = model(inputs)
+    cosines: list[float] = torch.cosine_similarity(found[modality.VISION], found[modality.AUDIO], dim=-1).tolist()
+    return cosines
+
+
 def _files(sound: Audio, prompt: Prompt, folder: Path) -> tuple[str, str]:
     """Paths of the answer and of the masked video, since the authors' preparation reads files."""
+    folder.mkdir()
     audio.write_wav(folder / "answer.wav", sound)
     assert prompt.video is not None  # `asks` saw to it
     if prompt.mask is None:

@@ -1,7 +1,8 @@
-"""Weights from a file into a network: mapped, never unpickled, strict, and without a second copy.
+"""Weights from a file into a network: mapped, never unpickled, strict, and aligned.
 
 A safetensors file or a ``torch.save``d dictionary is mapped into memory; a module that was made on the meta device
-takes the mapped tensors as they are, so pages that no forward pass touches are never read.
+takes the mapped tensors as they are, so pages that no forward pass touches are never read. Only tensors that a file
+does not align are copied, see `align_weights`.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from torch import Tensor, nn
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.nn.hub import weight_file
 
-__all__ = ["check_strict", "load_in_parts", "load_strict", "open_weights", "under"]
+__all__ = ["align_weights", "check_strict", "load_in_parts", "load_strict", "open_weights", "under"]
 
+_ALIGNMENT = 64  # bytes: where torch's own allocator puts every tensor
 _SHOWN = 3  # names in a message
 
 
@@ -52,12 +54,24 @@ def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
+def align_weights(module: nn.Module) -> None:
+    """Copies the parameters and buffers of a module that do not begin at a multiple of 64 bytes.
+
+    Where a matrix begins decides in which order a processor sums its products, hence the last bits of what a network
+    answers. torch allocates at such multiples; a mapped file puts a tensor wherever its header ends.
+    """
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.data_ptr() % _ALIGNMENT:
+            tensor.data = tensor.data.clone()
+
+
 def load_strict(
     module: nn.Module, tensors: Mapping[str, Tensor], *, source: Path, optional: Sequence[str] = ()
 ) -> None:
-    """Gives a module its weights by assignment; arguments and errors as in `check_strict`."""
+    """Gives a module its weights by assignment, aligned; arguments and errors as in `check_strict`."""
     check_strict(module, tensors, source=source, optional=optional)
     module.load_state_dict(dict(tensors), strict=False, assign=True)
+    align_weights(module)
 
 
 def load_in_parts(
@@ -87,6 +101,7 @@ def load_in_parts(
         for name, parameter in module.get_submodule(part).named_parameters():
             if start + name in tensors:
                 parameter.data = parameter.data.to(device=device, dtype=dtype)
+        align_weights(module.get_submodule(part))
         done.append(start)
 
 

@@ -171,7 +171,9 @@ class _Kernel(nn.Module):
         return self.weight_v if self.folded else self._normalised()
 
     def _normalised(self) -> Tensor:
-        gain: Tensor = self.weight_g / self.weight_v.norm(dim=(1, 2), keepdim=True)
+        return self._times(self.weight_g / self.weight_v.norm(dim=(1, 2), keepdim=True))
+
+    def _times(self, gain: Tensor) -> Tensor:
         back = [self.order.index(axis) for axis in range(3)]
         return (self.weight_v * gain).permute(self.order).contiguous().permute(back)
 
@@ -179,7 +181,10 @@ class _Kernel(nn.Module):
         """See the function `fold`."""
         if self.weight_norm and not self.folded:
             with torch.no_grad():
-                self.weight_v.data = self._normalised()
+                norm = torch.linalg.vector_norm(self.weight_v, dim=(1, 2), keepdim=True, dtype=torch.float64)
+                gain = self.weight_g / norm
+                done = (gain - 1).abs() <= 2 * torch.finfo(self.weight_v.dtype).eps  # stored after it was folded
+                self.weight_v.data = self._times(torch.where(done, 1, gain).to(self.weight_v))
             self.folded = True
 
 
@@ -197,7 +202,8 @@ def fold(module: nn.Module) -> None:
 
     Kernels are replaced one by one. Names, shapes and the function of the parameters stay the same, but v is no longer
     contiguous in memory. Loading a state dict or a pass with gradients resets the folded flag only. Folding is
-    idempotent.
+    idempotent, also with a state dict stored and loaded in between: where ||v|| is g except for rounding to v's
+    precision, v stays bit for bit.
     """
     for part in module.modules():
         if isinstance(part, _Kernel):

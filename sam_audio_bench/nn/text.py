@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sam_audio_bench.errors import Precondition
-from sam_audio_bench.nn.checkpoint import load_strict
+from sam_audio_bench.nn.checkpoint import align_weights, load_strict
 from sam_audio_bench.nn.config import TextConfig
 
 __all__ = ["TextEncoder", "quiet"]
@@ -96,6 +96,7 @@ class TextEncoder:
 
         if not self._tensors:
             network = self._transformers("T5EncoderModel", dtype=torch.float32)
+            align_weights(network)
         else:
             architecture = self.config.architecture or _ARCHITECTURES.get(self.config.name)
             if architecture is None:

@@ -13,7 +13,6 @@
     power           sample size of the next test
     figure_data     data of the figures in a report
     report          HTML report
-    formatting      formatting of numbers
     example         a simulated test to try the commands on
 
     plan            makes a listening test from runs

@@ -234,7 +234,7 @@ def _chosen(ratings: Ratings, names: tuple[str, ...] | None) -> tuple[str, ...]:
 def _scores(paths: Sequence[Path]) -> pd.DataFrame:
     """One row per item, separator and metric: the score of the estimate that raters hear."""
     results = _read(paths)
-    means = compute_item_scores(results.frame, {name: record["unit"] for name, record in results.metrics.items()})
+    means = compute_item_scores(results.frame, {name: record.unit for name, record in results.metrics.items()})
     rows = [
         (item, separator, metric, mean.value)
         for (_, separator, metric), items in means.items()

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.ratings.formatting import format_interval, format_number
 from sam_audio_bench.ratings.table import Ratings
+from sam_audio_bench.render.numbers import number, with_interval
 from sam_audio_bench.stats.estimate import Estimate
 from sam_audio_bench.stats.preference import bradley_terry, elo, transitivity
 
@@ -71,11 +71,11 @@ def preference_texts(row: Mapping[str, Any]) -> dict[str, str]:
     """A row of `prefer` as formatted text, by column."""
     return {
         "system": row["system"],
-        "strength": format_interval(row["strength"], row["ci_low"], row["ci_high"], 2),
-        "rank": format_interval(row["rank"], row["rank_low"], row["rank_high"], 0),
-        "net win rate": format_interval(row["net_win_rate"], row["net_low"], row["net_high"], 2),
+        "strength": with_interval(row["strength"], row["ci_low"], row["ci_high"], 2),
+        "rank": with_interval(row["rank"], row["rank_low"], row["rank_high"], 0),
+        "net win rate": with_interval(row["net_win_rate"], row["net_low"], row["net_high"], 2),
         "wins-ties-losses": f"{row['wins']}-{row['ties']}-{row['losses']}",
-        "elo": format_number(row["elo"], 0),
+        "elo": number(row["elo"], 0),
     }
 
 

@@ -15,8 +15,8 @@ import markupsafe
 from sam_audio_bench import __version__
 from sam_audio_bench.files import atomic_write
 from sam_audio_bench.ratings.agreement import STATISTICS
-from sam_audio_bench.ratings.formatting import format_interval, format_number
 from sam_audio_bench.ratings.preference import PreferenceResult, preference_texts
+from sam_audio_bench.render.numbers import number, with_interval
 
 __all__ = ["HtmlFigure", "HtmlTable", "correlation_tables", "preference_tables", "statistic_tables", "write_report"]
 
@@ -103,7 +103,7 @@ def correlation_tables(rows: Sequence[Mapping[str, Any]], coefficient: str = "sp
             for level in levels
         ]
         ceiling = next((row["ceiling"] for row in part if row["ceiling"] is not None), None)
-        caption = f"{axis}, {by}: {coefficient}" + (f"; noise ceiling {format_number(ceiling)}" if ceiling else "")
+        caption = f"{axis}, {by}: {coefficient}" + (f"; noise ceiling {number(ceiling, 3)}" if ceiling else "")
         tables.append(HtmlTable(caption=caption, columns=["metric", *sizes, "group"], rows=lines))
     return tables
 
@@ -114,10 +114,10 @@ def preference_tables(found: PreferenceResult) -> list[HtmlTable]:
     for overall in found.overall:
         place = overall["axis"], overall["by"]
         texts = [preference_texts(row) for row in found.rows if (row["axis"], row["by"]) == place]
-        order = format_interval(overall["order"], overall["order_low"], overall["order_high"], 2)
+        order = with_interval(overall["order"], overall["order_low"], overall["order_high"], 2)
         caption = (
             f"{place[0]}, {place[1]}: {overall['votes']} votes; advantage of the first position {order} logits; "
-            f"{overall['circular']} of {overall['triads']} triads circular, p = {format_number(overall['p'])}"
+            f"{overall['circular']} of {overall['triads']} triads circular, p = {number(overall['p'], 3)}"
         )
         tables.append(HtmlTable(caption=caption, columns=list(texts[0]), rows=[list(text.values()) for text in texts]))
     return tables
@@ -130,7 +130,7 @@ def _strength(row: Mapping[str, Any]) -> float:
 def _correlation(row: Mapping[str, Any]) -> str:
     if row["value"] is None:
         return f"— {row['status']}"
-    return format_interval(row["value"], row["ci_low"], row["ci_high"], 2)
+    return with_interval(row["value"], row["ci_low"], row["ci_high"], 2)
 
 
 def _statistic(row: Mapping[str, Any] | None) -> str:
@@ -138,7 +138,7 @@ def _statistic(row: Mapping[str, Any] | None) -> str:
         return ""
     if row["value"] is None:
         return f"— {row['status']}"
-    return format_interval(row["value"], row["ci_low"], row["ci_high"], 2)
+    return with_interval(row["value"], row["ci_low"], row["ci_high"], 2)
 
 
 def _inline(figure: HtmlFigure) -> markupsafe.Markup:

@@ -16,7 +16,7 @@ from sam_audio_bench.ratings.controls import low_anchor
 from sam_audio_bench.ratings.loudness import matching_gains
 from sam_audio_bench.run.data import recorded_data
 from sam_audio_bench.run.results import find_runs
-from sam_audio_bench.run.store import RunFolder, failed
+from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import Item, Prompt
 
@@ -95,8 +95,8 @@ def open_task_runs(paths: Iterable[Path]) -> list[TaskRuns]:
     """
     tasks: dict[str, dict[str, RunFolder]] = {}
     for folder in map(RunFolder.open, find_runs(paths)):
-        systems = tasks.setdefault(folder.header["task"]["id"], {})
-        name = folder.header["model"]["name"]
+        systems = tasks.setdefault(folder.header.task.id, {})
+        name = folder.header.model.name
         if name in (REFERENCE, ANCHOR):
             raise UsageError(
                 f"expected a system that is not called {name}, which the test adds itself, found {folder.path}"
@@ -161,7 +161,7 @@ def _fit(source: TaskRuns, generator: np.random.Generator, left_out: Counter[str
         rounds.append((seen[group], len(rounds), asked[place]))
         seen[group] += 1
     for _, _, name in sorted(rounds):
-        if any(name not in items or failed(items[name]) for items in records):
+        if any(name not in items or items[name].failed for items in records):
             left_out["without an answer of every system"] += 1
             continue
         try:

@@ -1,4 +1,4 @@
-"""An evaluation run: plan, separate, persist, score, seal, and its tables.
+"""An evaluation run: plan, separate, persist, score, seal.
 
     plan        what will be done, and why something cannot
     evaluate    the whole evaluation in one call
@@ -17,7 +17,6 @@
     compare     two runs on the items that both have
     merge       shards become one run
     cite        BibTeX of what was used
-    tables      markdown, CSV, LaTeX, HTML and terminal
 
 Importing this package does not import torch.
 """

@@ -7,13 +7,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from sam_audio_bench.errors import BadSeparation, UsageError
-from sam_audio_bench.metrics.catalogue import STEREO
+from sam_audio_bench.errors import BadSeparation
 from sam_audio_bench.types import Audio, Item, Query, Separation
 
-__all__ = ["ALIGNMENTS", "check", "check_policies", "cut"]
-
-ALIGNMENTS = ("pad", "trim")
+__all__ = ["check", "cut"]
 
 
 def check(answer: Separation, query: Query, *, align: str | None = None, stereo: str = "joint") -> Separation:
@@ -78,11 +75,3 @@ def cut(item: Item, length: int) -> Item:
         reference=shorten(item.reference),
         residual_reference=shorten(item.residual_reference),
     )
-
-
-def check_policies(align: str | None, stereo: str) -> None:
-    """Raises UsageError for a policy that does not exist."""
-    if align is not None and align not in ALIGNMENTS:
-        raise UsageError(f"expected --align to be one of {', '.join(ALIGNMENTS)}, found {align!r}")
-    if stereo not in STEREO:
-        raise UsageError(f"expected --stereo to be one of {', '.join(STEREO)}, found {stereo!r}")

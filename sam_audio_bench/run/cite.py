@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
-from sam_audio_bench import metrics, separators
-from sam_audio_bench.files import load_json
+from sam_audio_bench import separators
+from sam_audio_bench.cards import Card
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.options import parse_spelling
+from sam_audio_bench.plugins import find_card
+from sam_audio_bench.records import ModelRecord, RunRecord, read_run
 from sam_audio_bench.run.results import find_runs
 from sam_audio_bench.separators.pickers import PICKERS
-from sam_audio_bench.tasks import TASKS
 
-__all__ = ["bibliography", "cite", "keys"]
+__all__ = ["bibliography", "citations", "cite"]
 
 
 def bibliography() -> dict[str, str]:
@@ -28,19 +30,33 @@ def bibliography() -> dict[str, str]:
     return found
 
 
-def keys(header: Mapping[str, Any]) -> list[str]:
-    """Keys of what one run.json says was used; things of third parties have none."""
-    task = TASKS.get(header["task"]["id"])
-    separator = next((card for card in separators.CARDS.values() if card.target == header["model"].get("class")), None)
-    scored = [metrics.CARDS[record["id"]] for record in header["metrics"] if record["id"] in metrics.CARDS]
-    cards = [card for card in (task, separator, *scored) if card is not None]
-    picker = PICKERS.get(((header.get("picker") or {}).get("name") or "").partition("-")[0])
-    pickers = () if picker is None else picker.cites
-    return ["sam_audio_bench", *(key for card in cards for key in card.cites), *pickers]
+def citations(header: RunRecord) -> list[str]:
+    """What the cards of everything that one run.json names cite: keys of the bibliography, or whole BibTeX entries.
+
+    Raises:
+        Precondition: a plugin that was used and cannot be imported.
+    """
+    metrics = (find_card("metrics", parse_spelling(record.id).name) for record in header.metrics)
+    picker = PICKERS.get(header.picker.name.partition("-")[0]) if header.picker else None
+    cards = [find_card("tasks", header.task.id), _separator(header.model), *metrics, picker]
+    return ["sam_audio_bench", *(cited for card in cards if card is not None for cited in card.cites)]
+
+
+def _separator(model: ModelRecord) -> Card | None:
+    """By the class, which is the same under all names and options; a plugin also by its name."""
+    built_in = next((card for card in separators.CARDS.values() if card.target == model.target), None)
+    return built_in or find_card("separators", model.name.partition("+")[0])
 
 
 def cite(paths: Iterable[Path]) -> str:
-    """BibTeX of everything that run folders used, each entry once."""
+    """BibTeX of everything that run folders used, each entry once.
+
+    Raises:
+        UsageError: a card that cites neither a key of the bibliography nor a BibTeX entry.
+    """
     known = bibliography()
-    wanted = dict.fromkeys(key for path in find_runs(paths) for key in keys(load_json(path / "run.json")))
-    return "\n\n".join(known[key] for key in wanted)
+    wanted = dict.fromkeys(text for path in find_runs(paths) for text in citations(read_run(path / "run.json")))
+    entries = dict.fromkeys(known.get(text, text.strip()) for text in wanted)
+    if strange := [text for text in entries if not text.startswith("@")]:
+        raise UsageError(f"expected cards that cite BibTeX entries, or keys of ours, found {', '.join(strange)}")
+    return "\n\n".join(entries)

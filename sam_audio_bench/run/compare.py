@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from sam_audio_bench.errors import UsageError
+from sam_audio_bench.identity import Difference
 from sam_audio_bench.run.results import Results, find_runs
-from sam_audio_bench.run.store import RunFolder, views
+from sam_audio_bench.run.store import RunFolder, scored_estimates
 from sam_audio_bench.separators.pickers import judges_itself
 from sam_audio_bench.stats.correlation_tests import holm
 from sam_audio_bench.stats.paired import paired_difference
@@ -21,8 +22,6 @@ from sam_audio_bench.stats.summary import ItemScore, compute_item_scores
 
 __all__ = ["ComparedItem", "Comparison", "ComparisonRow", "compare_runs"]
 
-_TASK_FIELDS = ("prompts", "version", "split", "subset", "data_revision", "ids_sha256")
-_METRIC_FIELDS = ("version", "parameters", "weights_sha256")
 _MAIN_METRIC = "si_sdr_i"
 
 
@@ -98,24 +97,24 @@ class _Side:
     def __init__(self, path: Path, *, first: bool) -> None:
         self.path, self._first = path, first
         self.folders = [RunFolder.open(found) for found in find_runs([path])]
-        names = sorted({folder.header["model"]["name"] for folder in self.folders})
+        names = sorted({folder.header.model.name for folder in self.folders})
         if len(names) > 1:
             raise UsageError(
                 f"expected runs of one separator in {path}, found {', '.join(names)}; name the folder of one"
             )
         self.name = str(names[0])
         self.results = Results.read([path])
-        self.tasks = {folder.header["task"]["id"]: folder.header["task"] for folder in self.folders}
-        units = {name: record["unit"] for name, record in self.results.metrics.items()}
+        self.tasks = {folder.header.task.id: folder.header.task for folder in self.folders}
+        units = {name: record.unit for name, record in self.results.metrics.items()}
         means = compute_item_scores(self.results.frame, units, first=first)
         self.means = {(task, metric): items for (task, _, metric), items in means.items()}
 
     def audio(self, task: str, item: str) -> Path | None:
         """The target that was scored."""
         for folder in self.folders:
-            if folder.header["task"]["id"] == task and item in folder.items:
-                shown = views(folder.items[item])
-                name = (shown[0] if self._first else shown[-1]).files.get("target")
+            if folder.header.task.id == task and item in folder.items:
+                shown = scored_estimates(folder.items[item])
+                name = (shown[0] if self._first else shown[-1]).files.target
                 path = folder.path / "audio" / str(name)
                 return path if name and path.is_file() else None
         return None
@@ -167,9 +166,9 @@ def compare_runs(
         raise UsageError(f"expected metrics among {', '.join(known)}, which both runs have, found {', '.join(unknown)}")
     chosen = list(metrics) or known
     for task in tasks:
-        _same(f"task {task}", [side.tasks[task] for side in sides], _TASK_FIELDS, sides)
+        _same(f"task {task}", sides[0].tasks[task].differences(sides[1].tasks[task]), sides)
     for metric in chosen:
-        _same(f"metric {metric}", [side.results.metrics[metric] for side in sides], _METRIC_FIELDS, sides)
+        _same(f"metric {metric}", sides[0].results.metrics[metric].differences(sides[1].results.metrics[metric]), sides)
     _note_alone(tasks, sides, notes)
     cells = [(task, name) for task in tasks for name in chosen if all((task, name) in side.means for side in sides)]
     rows = [_row(sides, task, name, tie=tie, resamples=resamples, seed=seed) for task, name in cells]
@@ -202,15 +201,13 @@ def _common(what: str, names: Sequence[Sequence[str]], sides: Sequence[_Side], n
     return both
 
 
-def _same(what: str, records: Sequence[Mapping[str, Any]], fields: Iterable[str], sides: Sequence[_Side]) -> None:
+def _same(what: str, changes: Iterable[Difference], sides: Sequence[_Side]) -> None:
     """Refuses to compare what was made in different ways, and says which."""
-    for field in fields:
-        one, other = (record.get(field) for record in records)
-        if one != other:
-            raise UsageError(
-                f"expected {what} with the same {field} in both runs, found {one} in {sides[0].path} and {other} in "
-                f"{sides[1].path}; run or score one of them again"
-            )
+    for change in changes:
+        raise UsageError(
+            f"expected {what} with the same {change.field} in both runs, found {change.one} in {sides[0].path} and "
+            f"{change.other} in {sides[1].path}; run or score one of them again"
+        )
 
 
 def _note_alone(tasks: Sequence[str], sides: Sequence[_Side], notes: list[str]) -> None:
@@ -229,7 +226,7 @@ def _row(sides: Sequence[_Side], task: str, metric: str, *, tie: float, resample
     record = sides[0].results.metrics[metric]
     found = paired_difference(
         _values(one, both), _values(other, both), [one[item].group for item in both],
-        higher_is_better=record["higher_is_better"], tie=tie, resamples=resamples, seed=seed,
+        higher_is_better=record.higher_is_better, tie=tie, resamples=resamples, seed=seed,
     )  # fmt: skip
     pickers = {own[item].picked_by for own in (one, other) for item in both}
     own_judge = any(judges_itself(metric, picker) for picker in pickers)
@@ -250,8 +247,8 @@ def _row(sides: Sequence[_Side], task: str, metric: str, *, tie: float, resample
         n=len(common),
         missing_a=len(known_b - known_a),
         missing_b=len(known_a - known_b),
-        unit=record["unit"],
-        higher_is_better=record["higher_is_better"],
+        unit=record.unit,
+        higher_is_better=record.higher_is_better,
         own_judge=own_judge,
     )
 
@@ -262,7 +259,7 @@ def _values(means: Mapping[str, ItemScore], items: Iterable[str]) -> list[float]
 
 def _worst(sides: Sequence[_Side], tasks: Iterable[str], metric: str) -> list[ComparedItem]:
     """Every item on which the second run is worse, the worst first."""
-    sign = 1 if sides[0].results.metrics[metric]["higher_is_better"] else -1
+    sign = 1 if sides[0].results.metrics[metric].higher_is_better else -1
     found = []
     for task in tasks:
         one, other = (side.means[task, metric] for side in sides)

@@ -21,17 +21,14 @@ def recorded_data(folders: Sequence[RunFolder]) -> TaskData:
     Raises:
         Precondition: the data are missing. UsageError: they differ from those of a run.
     """
-    task = folders[0].header["task"]
+    task = folders[0].header.task
     (data,) = registry.load_tasks(
-        [task["source"]],
-        split=task["split"],
-        subset=task["subset"],
-        prompts=task.get("prompts", "given"),
-        allow_outside=task.get("allow_outside", False),
+        [task.source], split=task.split, subset=task.subset, prompts=task.prompts, allow_outside=task.allow_outside
     )
-    known = {"version": data.version, "data_revision": data.revision, "ids_sha256": data.ids_sha256}
     for folder in folders:
-        for name, found in known.items():
-            if found != (wanted := folder.header["task"][name]):
-                raise UsageError(f"expected {data.label} with {name} {wanted} as in {folder.path}, found {found}")
+        for change in folder.header.task.differences(data.record):
+            raise UsageError(
+                f"expected {data.label} with {change.field} {change.one} as in {folder.path}, found {change.other}; "
+                "run the evaluation again"
+            )
     return data

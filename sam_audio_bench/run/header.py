@@ -4,77 +4,69 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+
+from msgspec import structs
 
 from sam_audio_bench.files import now
+from sam_audio_bench.records import Commit, ErrorRecord, ItemRecord, RunRecord, Setting, Timing
 from sam_audio_bench.run import provenance
-from sam_audio_bench.run.plan import Job, Plan, describe
-from sam_audio_bench.run.scoring import metric_records
-from sam_audio_bench.run.store import RunFolder, failed
+from sam_audio_bench.run.plan import Job, Plan
+from sam_audio_bench.run.scoring import merged_records
+from sam_audio_bench.run.store import RunFolder
+from sam_audio_bench.types import Status
 
-__all__ = ["closing", "opening"]
-
-
-def opening(plan: Plan, job: Job) -> dict[str, Any]:
-    """The part that is known before the first item."""
-    data = job.data
-    return {
-        "status": "started",
-        "started": now(),
-        "model": describe(job.separator),
-        "task": {
-            "id": data.task,
-            "version": data.version,
-            "split": data.split,
-            "subset": data.subset,
-            "prompts": data.prompts,
-            "allow_outside": data.allow_outside,
-            "source": data.source or data.task,
-            "data_revision": data.revision,
-            "items": len(data),
-            "ids_sha256": data.ids_sha256,
-        },
-        "metrics": metric_records(job.metrics, job.folder.header.get("metrics", [])),
-        "seed": plan.settings.seed,
-        "align": plan.settings.align,
-        "stereo": plan.settings.stereo,
-        "candidates": job.reranking.candidates if job.reranking else 1,
-        "picker": job.reranking.describe() if job.reranking else None,
-        "device": plan.settings.device,
-        "dtype": plan.settings.dtype,
-        "shard": list(plan.settings.shard) if plan.settings.shard else None,
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "config": dict(plan.config),
-        "git": provenance.commit(),
-        "packages": provenance.packages(),
-        "hardware": provenance.hardware(),
-    }
+__all__ = ["end_record", "start_record"]
 
 
-def closing(folder: RunFolder, status: str, wall_seconds: float, peak_memory_mib: int | None) -> dict[str, Any]:
-    """The part that is known when a run ends, however it ends."""
-    done = [record for record in folder.items.values() if not failed(record)]
-    separation, sounding = (sum(record[key] for record in done) for key in ("seconds", "audio_seconds"))
-    return {
-        "status": status,
-        "finished": now(),
-        "errors": [error for record in folder.items.values() for error in _errors(record)],
-        "timing": {
-            "wall_seconds": wall_seconds,  # of the last invocation
-            "separation_seconds": separation,
-            "audio_seconds": sounding,
-            "real_time_factor": separation / sounding if sounding else None,
-            "peak_memory_mib": peak_memory_mib,
-        },
-    }
+def start_record(plan: Plan, job: Job) -> RunRecord:
+    """The record of a run before its first item; metrics that the folder has already stay among its own."""
+    commit, settings = provenance.commit(), plan.settings
+    return RunRecord(
+        status="started",
+        started=now(),
+        model=job.model,
+        task=job.data.record,
+        metrics=merged_records(job.metrics, job.folder.metrics),
+        seed=settings.seed,
+        align=settings.align,  # type: ignore[arg-type]  # checked by Settings
+        stereo=settings.stereo,  # type: ignore[arg-type]
+        shard=settings.shard,
+        command=[Path(sys.argv[0]).name, *sys.argv[1:]],
+        config={name: Setting(**entry) for name, entry in plan.config.items()},
+        git=None if commit is None else Commit(**commit),
+        packages=provenance.packages(),
+        hardware=provenance.hardware(),
+        candidates=job.reranking.candidates if job.reranking else 1,
+        picker=job.reranking.identity if job.reranking else None,
+        device=settings.device,
+        dtype=settings.dtype,
+    )
 
 
-def _errors(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """Why an item has no answer, or why scores of its answer could not be computed."""
-    if failed(record):
-        return [{key: record[key] for key in ("item", "status", "message")}]
-    failures = record.get("score_errors", {})
+def end_record(folder: RunFolder, status: str, wall_seconds: float, peak_memory_mib: int | None) -> RunRecord:
+    """The record of a run that ends, however it ends."""
+    done = [record for record in folder.items.values() if not record.failed]
+    separation, sounding = sum(record.seconds for record in done), sum(record.audio_seconds for record in done)
+    return structs.replace(
+        folder.header,
+        status=status,
+        finished=now(),
+        errors=[error for record in folder.items.values() for error in _errors(record)],
+        timing=Timing(
+            wall_seconds=wall_seconds,
+            separation_seconds=separation,
+            audio_seconds=sounding,
+            real_time_factor=separation / sounding if sounding else None,
+            peak_memory_mib=peak_memory_mib,
+        ),
+    )
+
+
+def _errors(record: ItemRecord) -> list[ErrorRecord]:
+    """Why an item has no estimate, or why scores of its estimate could not be computed."""
+    if record.failed:
+        return [ErrorRecord(record.item, record.status, record.message or "")]
     return [
-        {"item": record["item"], "status": "error", "message": f"{column} failed: {message}"}
-        for column, message in failures.items()
+        ErrorRecord(record.item, Status.ERROR, f"{column} failed: {message}")
+        for column, message in record.score_errors.items()
     ]

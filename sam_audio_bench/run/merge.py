@@ -6,14 +6,17 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+from msgspec import structs
 
 from sam_audio_bench.errors import StoreError, UsageError
 from sam_audio_bench.files import atomic_write
-from sam_audio_bench.run.header import closing
+from sam_audio_bench.identity import Difference, differences
+from sam_audio_bench.records import PARTS, SCHEMA_VERSION, RunRecord
+from sam_audio_bench.run.header import end_record
 from sam_audio_bench.run.plan import shard_suffix
 from sam_audio_bench.run.results import find_runs
-from sam_audio_bench.run.store import PARTS, RunFolder, candidate_files, failed
+from sam_audio_bench.run.store import RunFolder, candidate_files
 
 __all__ = ["merge", "merge_all"]
 
@@ -26,7 +29,7 @@ def merge_all(paths: Sequence[Path], output: Path) -> list[RunFolder]:
     """
     parts: dict[Path, list[RunFolder]] = {}
     for shard in _opened(paths):
-        place, number = shard.path.resolve(), shard.header.get("shard")
+        place, number = shard.path.resolve(), shard.header.shard
         name = place.name.removesuffix(shard_suffix(number) if number else "")
         parts.setdefault(output / place.parent.name / name, []).append(shard)
     for into in parts:
@@ -61,14 +64,15 @@ def _merged(shards: Sequence[RunFolder], into: Path) -> RunFolder:
     with merged.writing():
         for shard in shards:
             _take(merged, shard)
-        merged.write_header(**{**shards[0].header, "shard": None})
-        total = shards[0].header["task"]["items"]
-        done = [record for record in merged.items.values() if not failed(record)]
-        walls = sum(shard.header["timing"]["wall_seconds"] for shard in shards)
-        peaks = [peak for shard in shards if (peak := shard.header["timing"]["peak_memory_mib"]) is not None]
+        merged.write_header(structs.replace(shards[0].header, shard=None))
+        total = shards[0].header.task.items
+        done = [record for record in merged.items.values() if not record.failed]
+        timings = [shard.header.timing for shard in shards if shard.header.timing is not None]
+        walls = sum(timing.wall_seconds for timing in timings)
+        peaks = [timing.peak_memory_mib for timing in timings if timing.peak_memory_mib is not None]
         merged.seal(sorted(merged.items))
         status = "success" if len(done) == total else "partial"
-        merged.write_header(**closing(merged, status, walls, max(peaks, default=None)))
+        merged.write_header(end_record(merged, status, walls, max(peaks, default=None)))
     return merged
 
 
@@ -78,23 +82,26 @@ def _check_new(into: Path) -> None:
 
 
 def _check_alike(first: RunFolder, other: RunFolder) -> None:
-    if other.header["status"] not in ("success", "partial"):
+    if other.header.status not in ("success", "partial"):
+        raise StoreError(f"expected a finished run in {other.path}, found status {other.header.status}; run it again")
+    if other.header.schema_version != SCHEMA_VERSION:
         raise StoreError(
-            f"expected a finished run in {other.path}, found status {other.header['status']}; run it again"
+            f"expected a run of schema version {SCHEMA_VERSION} in {other.path}, found version "
+            f"{other.header.schema_version}; run it again with --overwrite always"
         )
-    for key in ("model", "task", "metrics", "seed", "align", "stereo", "candidates", "picker"):
-        one, another = first.header.get(key), other.header.get(key)
-        if one != another:
-            difference = _first_difference(key, one, another)
-            raise UsageError(f"expected runs that differ in their items only, found {difference} in {other.path}")
+    if other.lost:
+        raise StoreError(f"expected all scores in {other.path}, found {len(other.lost)} items without; run it again")
+    changes = _differences(first.header, other.header)
+    if changes:
+        raise UsageError(f"expected runs that differ in their items only, found {changes[0]} in {other.path}")
 
 
-def _first_difference(key: str, one: Any, other: Any) -> str:
-    if isinstance(one, dict) and isinstance(other, dict):
-        key, one, other = next(
-            (f"{key}.{name}", one[name], other.get(name)) for name in one if one[name] != other.get(name)
-        )
-    return f"{key} {other!r} instead of {one!r}"
+def _differences(first: RunRecord, other: RunRecord) -> list[Difference]:
+    """In what the runs of two shards differ, their items aside."""
+    changes = [change.below("model") for change in first.model.differences(other.model)]
+    changes += [change.below("task") for change in first.task.differences(other.task)]
+    changes += differences(first, other, ("metrics", "seed", "align", "stereo", "candidates", "picker"))
+    return changes
 
 
 def _take(merged: RunFolder, shard: RunFolder) -> None:
@@ -102,8 +109,10 @@ def _take(merged: RunFolder, shard: RunFolder) -> None:
     if twice:
         raise UsageError(f"expected each item in one shard, found {twice[0]} again in {shard.path}")
     for record in shard.items.values():
-        if not failed(record):
-            for name in (*(record[part] for part in PARTS), *candidate_files(record)):
+        if not record.failed:
+            if reason := shard.damage(record.item):
+                raise StoreError(f"{reason}; run that shard again")
+            for name in (*(str(getattr(record, part)) for part in PARTS), *candidate_files(record)):
                 _link(shard.path / "audio" / name, merged.path / "audio" / name)
         merged.add_item(record)
     merged.add_scores(list(shard.scores.values()))

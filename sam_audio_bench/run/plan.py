@@ -3,68 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from sam_audio_bench import registry
+from sam_audio_bench.columns import LoadedMetric, build_metrics, metric_options
 from sam_audio_bench.devices import find_device
-from sam_audio_bench.errors import Precondition, UsageError
+from sam_audio_bench.digests import flush_digests, joined
+from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.files import safe_name
 from sam_audio_bench.metrics.base import Metric
 from sam_audio_bench.metrics.catalogue import CARDS, DEFAULT, WITHOUT_REFERENCE
-from sam_audio_bench.run.candidates import Pickers, Reranking, check_candidates
-from sam_audio_bench.run.check import check_policies
-from sam_audio_bench.run.provenance import fingerprint
+from sam_audio_bench.options import parse_spelling
+from sam_audio_bench.records import SCHEMA_VERSION, ItemRecord, ModelRecord
+from sam_audio_bench.registry import Built
 from sam_audio_bench.run.scoring import outdated
-from sam_audio_bench.run.store import RunFolder, failed
-from sam_audio_bench.separators.pickers import AUTO
+from sam_audio_bench.run.separation import PickerPool, Reranking
+from sam_audio_bench.run.settings import BASELINE, Settings
+from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.tasks import TaskData
-from sam_audio_bench.types import AnySeparator, NamedSeparator, OracleSeparator
+from sam_audio_bench.types import AnySeparator, NamedSeparator
 
-__all__ = ["BASELINE", "Job", "Plan", "Settings", "describe", "make_plan", "shard_suffix", "unavailable_reason"]
+__all__ = ["BASELINE", "Job", "Model", "Plan", "Settings", "make_plan", "shard_suffix", "unavailable_reason"]
 
-BASELINE = "mixture"
-OVERWRITE = ("only-missing", "always", "never")
-DTYPES = ("auto", "float32", "bfloat16")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Everything about a run that is not its separators, tasks and metrics."""
-
-    output: Path = Path("runs")
-    seed: int = 0
-    batch_size: int | None = None  # None: what the separator prefers
-    limit: int | None = None  # items a task
-    sample_ids: tuple[str, ...] = ()
-    shard: tuple[int, int] | None = None  # I of N, from 1
-    overwrite: str = "only-missing"
-    align: str | None = None
-    stereo: str = "joint"
-    candidates: int = 1
-    picker: str = AUTO
-    picker_args: Mapping[str, Any] = field(default_factory=dict)
-    keep_candidates: bool = False  # the audio of all, not only of the first and the picked one
-    device: str = "auto"
-    dtype: str = "auto"
-
-    def __post_init__(self) -> None:
-        check_policies(self.align, self.stereo)
-        check_candidates(self.candidates, self.picker, self.keep_candidates)
-        if self.overwrite not in OVERWRITE:
-            raise UsageError(f"expected --overwrite to be one of {', '.join(OVERWRITE)}, found {self.overwrite!r}")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise UsageError(f"expected --batch-size to be auto or at least 1, found {self.batch_size}")
-        if self.dtype not in DTYPES:
-            raise UsageError(f"expected --dtype to be one of {', '.join(DTYPES)}, found {self.dtype!r}")
-        find_device(self.device)
-
-    @property
-    def offered(self) -> dict[str, str]:
-        """Device and dtype for whatever takes them, where they were chosen."""
-        chosen = {"device": self.device, "dtype": self.dtype}
-        return {name: value for name, value in chosen.items() if value != "auto"}
+Model = str | Callable[..., Any] | AnySeparator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,47 +35,104 @@ class Job:
     """One separator on one task: a run folder, and which of its items are still to do."""
 
     separator: AnySeparator
+    model: ModelRecord
     data: TaskData  # the whole task
     chosen: TaskData  # the items of this run
-    metrics: tuple[Metric, ...]  # those that the task can serve
+    metrics: tuple[LoadedMetric, ...]  # those that the task can serve
     folder: RunFolder
-    fingerprints: Mapping[str, str]  # item -> what a stored answer must have been made with
-    reranking: Reranking | None = None  # None: one answer an item
+    contents: Mapping[str, str]  # item -> digest of what it is made of
+    fingerprints: Mapping[str, str]  # item -> of what a stored estimate must have been made with; "": not known
+    reranking: Reranking | None = None  # None: one estimate per item
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Metric ids of this job's scores."""
-        return tuple(column for metric in self.metrics for column in metric.requested)
+        return tuple(column for one in self.metrics for column in one.columns)
+
+    @cached_property
+    def gone(self) -> list[str]:
+        """Journalled items that the data do not have any more."""
+        return [item for item in self.folder.items if item not in self.data.groups]
 
     @property
-    def stale(self) -> list[str]:
-        """Journalled items that cannot be kept: failed ones, those made in another way, and lost candidates."""
-        return [
-            item
-            for item, record in self.folder.items.items()
-            if item in self.fingerprints
-            and (failed(record) or record["fingerprint"] != self.fingerprints[item] or self._lacks_candidates(record))
-        ]
+    def stale(self) -> dict[str, str]:
+        """Journalled items that cannot be kept, and why."""
+        records = ((item, self.folder.items.get(item)) for item in self.chosen.ids)
+        found = {item: self._why_stale(record) for item, record in records if record is not None}
+        return {item: reason for item, reason in found.items() if reason}
 
-    def _lacks_candidates(self, record: Mapping[str, Any]) -> bool:
+    def _why_stale(self, record: ItemRecord) -> str | None:
+        if record.failed:
+            return "it failed"
+        if record.data_sha256 != self.contents[record.item]:
+            return "its recordings or its prompt have changed"
+        if not self.fingerprints[record.item]:
+            return "what made it cannot be identified"
+        if record.fingerprint != self.fingerprints[record.item]:
+            return "it was made in another way"
+        if self._lacks_candidates(record):
+            return "its candidates were not kept"
+        return self.folder.damage(record.item)
+
+    def _lacks_candidates(self, record: ItemRecord) -> bool:
         """Whether audio is to be kept that was not."""
-        wanted = record.get("candidates", 0) - len(record.get("candidate_errors", ()))
-        return self.reranking is not None and self.reranking.keep and len(record.get("kept", ())) < wanted
+        expected = record.candidates - len(record.candidate_errors)
+        return self.reranking is not None and self.reranking.keep and len(record.kept) < expected
 
     def to_separate(self) -> list[str]:
-        """Chosen items without an answer that can be kept."""
-        stale = set(self.stale)
+        """Chosen items without an estimate that can be kept."""
+        stale = self.stale
         return [item for item in self.chosen.ids if item not in self.folder.items or item in stale]
 
     def unfinished(self) -> list[str]:
-        """Chosen items that want an answer or a score."""
+        """Chosen items that need an estimate or a score."""
         separate = set(self.to_separate())
         return [item for item in self.chosen.ids if item in separate or outdated(self.folder, self.metrics, item)]
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to do for the chosen items."""
-        return (self.folder.path / "scores.parquet").exists() and not self.unfinished()
+        """Whether nothing is left to do for the chosen items, and the folder says what they are."""
+        if not self.folder.exists or not (self.folder.path / "scores.parquet").exists():
+            return False
+        header = self.folder.header
+        same = header.task == self.data.record and header.model == self.model and not self.gone
+        return same and header.schema_version == SCHEMA_VERSION and not self.unfinished()
+
+    def notes(self) -> list[str]:
+        """What a user must know about what is not kept."""
+        name, found = f"{self.model.name} on {self.data.label}", []
+        if self.model.unknown:
+            found.append(f"{name}: nothing is kept, since the separator cannot be identified: {self.model.unknown}")
+        if self.data.code_sha256 == "":
+            found.append(f"{name}: nothing is kept, since the code of the task cannot be identified")
+        found += [
+            f"{name}: {column} is computed anew, since the metric cannot be identified: {record.unknown}"
+            for one in self.metrics for column, record in one.records.items() if record.unknown
+        ]  # fmt: skip
+        if self.gone:
+            found.append(f"{name}: {_counted(self.gone)} set aside, since the data have no such item any more")
+        reasons: dict[str, list[str]] = {}
+        for item, reason in self.stale.items():
+            if reason != "it failed":
+                reasons.setdefault(reason, []).append(item)
+        for reason, items in reasons.items():
+            found.append(f"{name}: {_counted(items)} done again: {reason}{self._difference(reason)}")
+        return found
+
+    def _difference(self, reason: str) -> str:
+        """In what the separator of the folder differs, where that is why."""
+        if reason != "it was made in another way":
+            return ""
+        changes = self.folder.header.model.differences(self.model)
+        return f" ({'; '.join(map(str, changes[:3]))})" if changes else ""
+
+
+_SHOWN = 5
+
+
+def _counted(items: Sequence[str]) -> str:
+    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return f"{', '.join(items[:_SHOWN])}{more}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,58 +143,69 @@ class Plan:
     jobs: tuple[Job, ...]
     unavailable: Mapping[tuple[str, str], str] = field(default_factory=dict)  # (task, metric) -> reason
     config: Mapping[str, Any] = field(default_factory=dict)  # for run.json: option -> {value, origin}
-    notes: tuple[str, ...] = ()  # what is picked by what, and where nothing is
+    notes: tuple[str, ...] = ()  # about the data, and what is picked by what
+    redone: tuple[str, ...] = ()  # what is not kept, and why
 
 
 def make_plan(
-    models: Sequence[str | Callable[..., Any] | AnySeparator],
+    models: Sequence[Model],
     tasks: Iterable[str],
     *,
-    split: str = "test",
-    subset: str = "paper",
-    prompts: str = "given",
-    allow_outside: bool = False,
-    metrics: Iterable[str] = DEFAULT,
-    model_args: Mapping[str, Any] | None = None,
-    metric_args: Mapping[str, Any] | None = None,
-    timeout: float | None = None,
     settings: Settings | None = None,
     config: Mapping[str, Any] | None = None,
+    **options: Any,
 ) -> Plan:
     """Resolves every name and looks at every run folder; nothing is separated, scored or written.
+
+    Args:
+        models: as ``--model`` takes them, or objects.
+        tasks: as ``--task`` takes them.
+        settings: everything else.
+        config: for run.json: option -> {value, origin}.
+        options: of `Settings`, over those of ``settings``.
 
     Raises:
         UsageError: an unknown or impossible name or option. Precondition: missing data, module, program or folder.
     """
-    settings = settings or Settings()
-    separators = _load_separators(models, model_args or {}, timeout, settings.offered)
-    ids = tuple(metrics)
-    registry.metric_options(ids)  # an unknown name is told before data are looked for
-    data = registry.load_tasks(tasks, split=split, subset=subset, prompts=prompts, allow_outside=allow_outside)
-    asked = {task.task: _metric_ids(ids, task) for task in data}
-    loaded = _load_metrics(dict.fromkeys(name for names in asked.values() for name in names), settings, metric_args)
+    settings = replace(settings or Settings(), **options)
+    find_device(settings.device)
+    separators = _build_separators(models, settings)
+    ids = tuple(settings.metrics)
+    metric_options(ids)  # an unknown name is told before data are looked for
+    data = registry.load_tasks(tasks, **settings.selection)
+    requested = {task.task: _metric_ids(ids, task) for task in data}
+    loaded = _build_metrics(dict.fromkeys(name for names in requested.values() for name in names), settings)
+    asked = {task.task: [one for one in loaded if _belongs(one, requested[task.task])] for task in data}
     unavailable = {
         (task.task, column): reason
-        for metric in loaded
         for task in data
-        for column in metric.requested
-        if column in asked[task.task] and (reason := unavailable_reason(metric, task))
+        for one in asked[task.task]
+        if (reason := unavailable_reason(one.metric, task))
+        for column in one.columns
     }
-    if len(unavailable) == sum(map(len, asked.values())):
+    if len(unavailable) == sum(len(one.columns) for metrics in asked.values() for one in metrics):
         raise Precondition(
             f"expected a metric that can run, found none: {next(iter(unavailable.values()), 'none asked')}"
         )
-    pickers = Pickers(
+    pickers = PickerPool(
         candidates=settings.candidates, name=settings.picker, arguments=settings.picker_args,
         device=settings.device, keep=settings.keep_candidates,
     )  # fmt: skip
     jobs = [
-        _job(separator, task, _asked(loaded, asked[task.task]), settings, pickers.reranking(separator, task))
-        for task in data
-        for separator in separators
+        _job(built, task, asked[task.task], settings, pickers.reranking(built.component, task), contents)
+        for task, contents in ((task, _contents(task, settings)) for task in data)
+        for built in separators
     ]
-    notes = [f"{task.label}: {note}" for task in data for note in task.notes] + [*pickers.notes]
-    return Plan(settings=settings, jobs=tuple(jobs), unavailable=unavailable, config=config or {}, notes=tuple(notes))
+    flush_digests()
+    told = [f"{task.label}: {note}" for task in data for note in task.notes]
+    return Plan(
+        settings=settings,
+        jobs=tuple(jobs),
+        unavailable=unavailable,
+        config=config or {},
+        notes=(*told, *pickers.notes),
+        redone=tuple(note for job in jobs for note in job.notes()),
+    )
 
 
 def _metric_ids(ids: tuple[str, ...], task: TaskData) -> tuple[str, ...]:
@@ -184,61 +215,104 @@ def _metric_ids(ids: tuple[str, ...], task: TaskData) -> tuple[str, ...]:
     return tuple(name for name in WITHOUT_REFERENCE if CARDS[name].needs <= task.provides)
 
 
-def _load_metrics(ids: Iterable[str], settings: Settings, arguments: Mapping[str, Any] | None) -> list[Metric]:
-    ids = tuple(ids)
-    known = registry.metric_options(ids)
+def _build_metrics(ids: Iterable[str], settings: Settings) -> list[LoadedMetric]:
     policies = {"stereo": settings.stereo, **settings.offered}
-    policies = {name: value for name, value in policies.items() if name in known and name != "dtype"}
-    return registry.load_metrics(ids, {**policies, **(arguments or {})})
+    policies.pop("dtype", None)
+    return build_metrics(ids, settings.metric_args, policies=policies)
 
 
-def _asked(loaded: Sequence[Metric], names: Sequence[str]) -> list[Metric]:
-    return [metric for metric in loaded if set(metric.requested) <= set(names)]
+def _belongs(one: LoadedMetric, specs: Sequence[str]) -> bool:
+    """Whether a metric is among those that a task is asked for."""
+    names = {parse_spelling(spec).name for spec in specs}
+    return set(one.records) <= names or any(":" in name for name in names)
 
 
-def _load_separators(
-    models: Sequence[Any], arguments: Mapping[str, Any], timeout: float | None, offered: Mapping[str, str]
-) -> list[AnySeparator]:
+def _build_separators(models: Sequence[Any], settings: Settings) -> list[Built]:
     if not models:
         raise UsageError("expected at least one model, found none")
-    found: dict[str, AnySeparator] = {}
+    own = [model for model in models if not (isinstance(model, str) and model == BASELINE)]
+    if settings.model_args and len(own) > 1:
+        first = next((model for model in own if isinstance(model, str)), "name")
+        options = ",".join(f"{name}={value}" for name, value in settings.model_args.items())
+        raise UsageError(
+            f"expected one model with --model-args, found {len(own)}; write the options behind the model that they are "
+            f"for: --model '{first}({options}),…'"
+        )
+    found: dict[str, Built] = {}
     for model in models:
-        baseline = isinstance(model, str) and model == BASELINE
-        separator = registry.load_separator(model, {} if baseline else arguments, timeout=timeout, offered=offered)
-        if separator.name in found:
-            raise UsageError(f"expected models with different names, found {separator.name!r} twice")
-        found[separator.name] = separator
+        arguments = settings.model_args if model in own else {}
+        built = registry.build("separator", model, arguments, offered=settings.offered, timeout=settings.timeout)
+        if built.component.name in found:
+            raise UsageError(f"expected models with different names, found {built.component.name!r} twice")
+        found[built.component.name] = built
     if BASELINE not in found:
-        found[BASELINE] = registry.load_separator(BASELINE)
+        found[BASELINE] = registry.build("separator", BASELINE)
     return list(found.values())
 
 
 def unavailable_reason(metric: Metric, task: TaskData) -> str | None:
     """Why a metric cannot run on a task: something that the machine or the data lack."""
     needs = frozenset[str]().union(*(card.needs for card in metric.cards() if card.id in metric.requested))
-    lacking = sorted(needs - task.provides)
-    return metric.missing() or (f"no {' and no '.join(lacking)} there" if lacking else None)
+    missing = sorted(needs - task.provides)
+    return metric.missing() or (f"no {' and no '.join(missing)} there" if missing else None)
+
+
+def _contents(data: TaskData, settings: Settings) -> dict[str, str]:
+    """Digest of every chosen item."""
+    chosen = data.select(limit=settings.limit, ids=settings.sample_ids, shard=settings.shard)
+    return {item: data.content_sha256(item) for item in chosen.ids}
 
 
 def _job(
-    separator: AnySeparator,
+    built: Built,
     data: TaskData,
-    metrics: Sequence[Metric],
+    metrics: Sequence[LoadedMetric],
     settings: Settings,
     reranking: Reranking | None,
+    contents: Mapping[str, str],
 ) -> Job:
+    separator, model = built
+    assert isinstance(model, ModelRecord)
     chosen = data.select(limit=settings.limit, ids=settings.sample_ids, shard=settings.shard)
     shard = "" if settings.shard is None else shard_suffix(settings.shard)
-    path = settings.output / safe_name(separator.name) / f"{safe_name(data.label)}{shard}"
+    folder = RunFolder.open(settings.output / safe_name(separator.name) / f"{safe_name(data.label)}{shard}")
+    _check_folder(folder, data, settings)
+    common = _common_fingerprint(model, data, settings, reranking)
     return Job(
         separator=separator,
+        model=model,
         data=data,
         chosen=chosen,
-        metrics=tuple(metric for metric in metrics if unavailable_reason(metric, data) is None),
-        folder=RunFolder.open(path),
-        fingerprints={item: _fingerprint(separator, data, item, settings, reranking) for item in chosen.ids},
+        metrics=tuple(one for one in metrics if unavailable_reason(one.metric, data) is None),
+        folder=folder,
+        contents=contents,
+        fingerprints={item: _fingerprint(common, separator, item, contents[item]) for item in chosen.ids},
         reranking=reranking,
     )
+
+
+def _check_folder(folder: RunFolder, data: TaskData, settings: Settings) -> None:
+    """Refuses a folder without digests, and one that belongs to other data of the same name."""
+    if not folder.exists or settings.overwrite == "always":
+        return
+    if folder.header.schema_version != SCHEMA_VERSION:
+        raise StoreError(
+            f"expected a run folder of schema version {SCHEMA_VERSION} at {folder.path}, found version "
+            f"{folder.header.schema_version}, which does not say what its estimates were made from; do it again with "
+            "--overwrite always, or use another --output"
+        )
+    before = folder.header.task
+    if before.place is None or data.place is None or before.place == data.place:
+        return
+    records = [record for record in folder.items.values() if record.data_sha256]
+    same = all(
+        record.item in data.groups and data.content_sha256(record.item) == record.data_sha256 for record in records
+    )
+    if not same:
+        raise UsageError(
+            f"expected the data of {before.place} in {folder.path}, found other data of that name at {data.place}; "
+            f"give them a name of their own, --task other={data.source}, or use another --output"
+        )
 
 
 def shard_suffix(shard: Sequence[int]) -> str:
@@ -246,32 +320,20 @@ def shard_suffix(shard: Sequence[int]) -> str:
     return f".shard-{shard[0]}-of-{shard[1]}"
 
 
-def _fingerprint(
-    separator: AnySeparator, data: TaskData, item: str, settings: Settings, reranking: Reranking | None
-) -> str:
-    picked = {} if reranking is None else {"candidates": reranking.candidates, "picker": reranking.describe()}
-    answer = separator.fingerprint(item) if isinstance(separator, NamedSeparator) else None
-    return fingerprint(
-        separator=describe(separator),
-        answer=answer,
-        task=data.label,
-        data=data.revision,
-        item=item,
-        seed=settings.seed,
-        align=settings.align,
-        mono=settings.stereo == "mono",
-        **picked,
-    )
+def _common_fingerprint(
+    model: ModelRecord, data: TaskData, settings: Settings, reranking: Reranking | None
+) -> str | None:
+    """Digest of what all estimates of a job depend on; None where it cannot be identified."""
+    picker = None if reranking is None else reranking.identity
+    if model.unknown or data.code_sha256 == "" or (picker is not None and picker.unknown):
+        return None
+    picked = "" if reranking is None or picker is None else f"{reranking.candidates} {picker.fingerprint()}"
+    mono = str(settings.stereo == "mono")
+    return joined(model.fingerprint(), data.label, str(settings.seed), str(settings.align), mono, picked)
 
 
-def describe(separator: AnySeparator) -> dict[str, Any]:
-    """What identifies a separator and its weights, for fingerprints and run.json."""
-    kind = type(separator)
-    return {
-        "name": separator.name,
-        "class": f"{kind.__module__}:{kind.__qualname__}",
-        "revision": getattr(separator, "revision", None),
-        "weights_sha256": getattr(separator, "weights_sha256", None),
-        "settings": dict(getattr(separator, "settings", {})),
-        "oracle": isinstance(separator, OracleSeparator),
-    }
+def _fingerprint(common: str | None, separator: AnySeparator, item: str, content: str) -> str:
+    if common is None:
+        return ""
+    stored = separator.fingerprint(item) if isinstance(separator, NamedSeparator) else ""
+    return joined(common, item, content, stored)[:32]

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "say"]
 
 
 class Progress:
@@ -63,4 +63,13 @@ class Progress:
 
     def note(self, text: str) -> None:
         """A line above the bar."""
-        self._bar.console.print(text, style="yellow", markup=False, highlight=False)
+        _print(self._bar.console, text)
+
+
+def say(text: str) -> None:
+    """A line on standard error, where there is no bar."""
+    _print(Console(stderr=True), text)
+
+
+def _print(console: Console, text: str) -> None:
+    console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)

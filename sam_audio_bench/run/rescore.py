@@ -7,17 +7,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sam_audio_bench import registry
-from sam_audio_bench.errors import Precondition
-from sam_audio_bench.metrics.base import Metric
+from msgspec import structs
+
+from sam_audio_bench.columns import LoadedMetric, build_metrics
+from sam_audio_bench.errors import Precondition, StoreError
+from sam_audio_bench.identity import Options
+from sam_audio_bench.records import SCHEMA_VERSION
 from sam_audio_bench.run.data import recorded_data
-from sam_audio_bench.run.header import closing
+from sam_audio_bench.run.header import end_record
 from sam_audio_bench.run.plan import unavailable_reason
 from sam_audio_bench.run.progress import Progress
 from sam_audio_bench.run.provenance import peak_memory_mib
 from sam_audio_bench.run.results import Results, find_runs
-from sam_audio_bench.run.scoring import Scorer, metric_records, outdated
-from sam_audio_bench.run.store import RunFolder, failed
+from sam_audio_bench.run.scoring import Scorer, merged_records, outdated
+from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.tasks import TaskData
 
 __all__ = ["rescore"]
@@ -47,51 +50,53 @@ def rescore(
     total = sum(len(folder.items) for folder, _, _ in work)
     with Progress(total, show=progress) as bar:
         for folder, data, loaded in work:
-            scorer = Scorer(
-                folder, data, loaded, bar.counting(f"{folder.header['model']['name']} on {data.task}"), bar.note
-            )
+            scorer = Scorer(folder, data, loaded, bar.counting(f"{folder.header.model.name} on {data.task}"), bar.note)
             _rescore(scorer, everything=not changed)
     return Results.read([folder.path for folder, _, _ in work])
 
 
 def _prepare(
-    folder: RunFolder, wanted: list[str], arguments: Mapping[str, Any]
-) -> tuple[RunFolder, TaskData, list[Metric]]:
+    folder: RunFolder, requested: list[str], arguments: Mapping[str, Any]
+) -> tuple[RunFolder, TaskData, list[LoadedMetric]]:
+    if folder.header.schema_version != SCHEMA_VERSION:
+        raise StoreError(
+            f"expected a run of schema version {SCHEMA_VERSION} in {folder.path}, found version "
+            f"{folder.header.schema_version}, which does not say what its estimates were made from; run it again with "
+            "--overwrite always"
+        )
     data = recorded_data([folder])
-    loaded = _load(folder, wanted, arguments)
-    for metric in loaded:
-        reason = unavailable_reason(metric, data)
+    loaded = _load(folder, requested, arguments)
+    for one in loaded:
+        reason = unavailable_reason(one.metric, data)
         if reason:
-            raise Precondition(
-                f"expected {', '.join(metric.requested)} to run on {data.task}, found an obstacle: {reason}"
-            )
+            raise Precondition(f"expected {', '.join(one.columns)} to run on {data.task}, found an obstacle: {reason}")
     return folder, data, loaded
 
 
-def _load(folder: RunFolder, wanted: list[str], arguments: Mapping[str, Any]) -> list[Metric]:
+def _load(folder: RunFolder, requested: list[str], arguments: Mapping[str, Any]) -> list[LoadedMetric]:
     """The metrics, each with the parameters that the run recorded for it unless others are given."""
-    known = {record["id"]: record["parameters"] for record in folder.header["metrics"]}
-    recorded = {"stereo": folder.header["stereo"]}
-    for name in wanted or known:
-        recorded.update(known.get(name, {}))
-    options = registry.metric_options(wanted or known)
-    chosen = {key: value for key, value in recorded.items() if key in options}
-    return registry.load_metrics(wanted or known, {**chosen, **arguments})
+    known = {record.id: record.parameters for record in folder.header.metrics}
+    names = requested or list(known)
+    recorded: Options = {"stereo": folder.header.stereo}
+    for name in names:
+        recorded |= known.get(name, {})
+    return build_metrics(names, arguments, policies=recorded)
 
 
 def _rescore(scorer: Scorer, *, everything: bool) -> None:
     folder, begun = scorer.folder, time.perf_counter()
     if not everything and not any(
-        outdated(folder, scorer.metrics, item) for item in folder.items if scorer.answered(item)
+        outdated(folder, scorer.metrics, item) for item in folder.items if scorer.has_estimate(item)
     ):
         return
     with folder.writing():
-        status = folder.header["status"]
+        status = folder.header.status
         folder.forget_scores(scorer.columns if everything else ())
-        folder.write_header(status="started", metrics=metric_records(scorer.metrics, folder.header["metrics"]))
+        metrics = merged_records(scorer.metrics, folder.metrics)
+        folder.write_header(structs.replace(folder.header, status="started", metrics=metrics))
         scorer.complete(scorer.data.ids)
         for item, record in folder.items.items():
-            if failed(record):
-                scorer.fail(item)
+            if record.failed:
+                scorer.record_failure(item)
         folder.seal(scorer.data.ids)
-        folder.write_header(**closing(folder, status, time.perf_counter() - begun, peak_memory_mib()))
+        folder.write_header(end_record(folder, status, time.perf_counter() - begun, peak_memory_mib()))

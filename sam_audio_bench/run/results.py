@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from sam_audio_bench.errors import Precondition, UsageError
-from sam_audio_bench.run.store import COLUMNS, RunFolder, failed
+from sam_audio_bench.errors import Precondition, StoreError, UsageError
+from sam_audio_bench.identity import Difference, Identity, differences
+from sam_audio_bench.records import SCHEMA_VERSION, MetricRecord, RunRecord, TaskRecord
+from sam_audio_bench.run.store import COLUMNS, RunFolder
 from sam_audio_bench.stats.item_coverage import classify_coverage, common_items, format_coverage
 from sam_audio_bench.stats.summary import SummaryRow, summarise, summarise_paraphrases, to_json
 from sam_audio_bench.types import Status
@@ -22,9 +24,6 @@ __all__ = ["Results", "model_label"]
 
 _STATISTICS = {"worst": ", worst paraphrase of each item", "spread": ", spread over the paraphrases of each item"}
 _SHOWN_DIGITS = 8  # of a digest
-_TASK_FIELDS = ("version", "split", "subset", "data_revision", "ids_sha256")
-_PICKER_FIELDS = ("settings", "weights_sha256")
-_METRIC_FIELDS = ("version", "parameters", "weights_sha256")
 _KEY = ("task", "item", "separator", "seed", "candidate", "picked_by", "metric")
 
 
@@ -39,7 +38,7 @@ class Results:
     """
 
     frame: pd.DataFrame
-    metrics: dict[str, dict[str, Any]]  # id -> its record in run.json
+    metrics: dict[str, MetricRecord]  # by id
     labels: dict[str, str]  # task -> the task with its version and split
     oracles: frozenset[str]
     runs: tuple[Path, ...]
@@ -66,29 +65,16 @@ class Results:
         folders = [RunFolder.open(path) for path in find_runs(paths)]
         chosen = []
         for folder in folders:
-            order = [record["id"] for record in folder.header["metrics"]]
-            chosen.append((folder, list(folder.items), order, folder.header["task"]["items"]))
+            _check_scores(folder)
+            order = [record.id for record in folder.header.metrics]
+            chosen.append((folder, list(folder.items), order, folder.header.task.items))
         return cls._gather(chosen)
 
     @classmethod
     def _gather(cls, chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], int]]) -> Results:
-        metrics: dict[str, dict[str, Any]] = {}
-        tasks: dict[str, dict[str, Any]] = {}
-        pickers: dict[str, dict[str, Any]] = {}
-        candidates: dict[tuple[str, str, str], int] = {}
+        known = _Known()
         for folder, _, _, _ in chosen:
-            task = folder.header["task"]
-            _same(task["id"], tasks.setdefault(task["id"], task), task, _TASK_FIELDS, folder.path)
-            for record in folder.header["metrics"]:
-                known = metrics.setdefault(record["id"], record)
-                _same(record["id"], known, record, _METRIC_FIELDS, folder.path)
-            picker = folder.header.get("picker")
-            if picker is not None:
-                _same(f"picker {picker['name']}", pickers.setdefault(picker["name"], picker), picker, _PICKER_FIELDS,
-                      folder.path, "do")  # fmt: skip
-                line = task["id"], folder.header["model"]["name"], picker["name"]
-                known = {"candidates": candidates.setdefault(line, folder.header["candidates"])}
-                _same(line[1], known, folder.header, ("candidates",), folder.path, "do")
+            known.add(folder)
         frame = pd.concat([_part(folder, items, columns) for folder, items, columns, _ in chosen], ignore_index=True)
         if frame.duplicated(list(_KEY)).any():
             twice = frame[frame.duplicated(list(_KEY))].iloc[0]
@@ -98,16 +84,14 @@ class Results:
             )
         return cls(
             frame=frame,
-            metrics=metrics,
-            labels={name: f"{name}@{task['version']}-{task['split']}" for name, task in tasks.items()},
-            oracles=frozenset(
-                folder.header["model"]["name"] for folder, *_ in chosen if folder.header["model"]["oracle"]
-            ),
+            metrics=known.metrics,
+            labels={name: task.label for name, task in known.tasks.items()},
+            oracles=frozenset(folder.header.model.name for folder, *_ in chosen if folder.header.model.oracle),
             runs=tuple(folder.path for folder, *_ in chosen),
             asked=sum(len(items) for _, items, _, _ in chosen),
             available=sum(total for *_, total in chosen),
-            candidates=candidates,
-            paraphrased=frozenset(name for name, task in tasks.items() if task.get("prompts") == "paraphrase"),
+            candidates=known.candidates,
+            paraphrased=frozenset(name for name, task in known.tasks.items() if task.prompts == "paraphrase"),
             failures=sum(_incomplete(folder, item, columns) for folder, items, columns, _ in chosen for item in items),
             coverage=_coverage(chosen),
         )
@@ -125,14 +109,13 @@ class Results:
     @property
     def rows(self) -> list[SummaryRow]:
         """One row per task, separator, picker and metric: mean over the common items, interval, counts."""
-        known = {name: _Info(record["unit"], record["higher_is_better"]) for name, record in self.metrics.items()}
         aside = self._set_aside()
         names = zip(*(self.frame[column].tolist() for column in ("task", "separator", "item")), strict=True)
         frame = self.frame[[item not in aside.get((task, separator), ()) for task, separator, item in names]]
-        rows = summarise(frame, known, self.oracles)
+        rows = summarise(frame, self.metrics, self.oracles)
         reworded = frame[frame["task"].isin(self.paraphrased)]
         if len(reworded):
-            rows += summarise_paraphrases(reworded, known, self.oracles)
+            rows += summarise_paraphrases(reworded, self.metrics, self.oracles)
         return [self._labelled(row, aside) for row in rows]
 
     def _set_aside(self) -> dict[tuple[str, str], frozenset[str]]:
@@ -159,7 +142,7 @@ class Results:
             heading=f"{label}, {covered}" if told == {str(covered)} else "",
             remark=str(covered) if len(told) > 1 else "",
             candidates=self.candidates.get((task, row.separator, row.picked_by or ""), 1),
-            model=model_label(self.metrics.get(row.metric, {})),
+            model=model_label(self.metrics[row.metric]) if row.metric in self.metrics else "",
             covered=len(covered.answered),
             items=covered.items,
             coverage=str(classify_coverage(len(covered.answered), covered.items)),
@@ -177,13 +160,13 @@ class Results:
 
     def table(self, form: str = "md") -> str:
         """The table as text: "md", "csv", "tex", "html" or "json"."""
-        from sam_audio_bench.run.tables import render
+        from sam_audio_bench.render.tables import render
 
         return render(self.rows, form, partial=self.watermark, runs=map(str, self.runs))
 
     def print(self) -> None:
         """Prints the table for a terminal."""
-        from sam_audio_bench.run.tables import print_terminal
+        from sam_audio_bench.render.tables import print_terminal
 
         print_terminal(self.rows, partial=self.watermark)
 
@@ -208,39 +191,81 @@ def _coverage(chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], in
     found: dict[tuple[str, str], Covered] = {}
     for folder, items, _, total in chosen:
         records = [folder.items[item] for item in items if item in folder.items]
-        key = folder.header["task"]["id"], folder.header["model"]["name"]
+        key = folder.header.task.id, folder.header.model.name
         known = found.get(key, Covered())
         found[key] = Covered(
-            answered=known.answered | {record["item"] for record in records if not failed(record)},
+            answered=known.answered | {record.item for record in records if not record.failed},
             items=total,
-            missing_media=known.missing_media + sum(record["status"] == Status.MISSING_MEDIA for record in records),
+            missing_media=known.missing_media + sum(record.status == Status.MISSING_MEDIA for record in records),
         )
     return found
 
 
-@dataclass(frozen=True)
-class _Info:
-    unit: str
-    higher_is_better: bool
+@dataclass
+class _Known:
+    """What the runs of a table are of; one that is something else under the same name is refused."""
+
+    metrics: dict[str, MetricRecord] = field(default_factory=dict)
+    tasks: dict[str, TaskRecord] = field(default_factory=dict)
+    candidates: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    _runs: dict[str, RunRecord] = field(default_factory=dict)  # first run of each separator
+    _pickers: dict[str, Identity] = field(default_factory=dict)
+
+    def add(self, folder: RunFolder) -> None:
+        """Raises UsageError for a run that cannot stand beside the others."""
+        header, task, path = folder.header, folder.header.task, folder.path
+        _same(task.id, self.tasks.setdefault(task.id, task).differences(task), path)
+        for record in header.metrics:
+            _same(record.id, self.metrics.setdefault(record.id, record).differences(record), path)
+        first = self._runs.setdefault(header.model.name, header)
+        _same(header.model.name, _model_differences(first, header), path, "do")
+        if header.picker is not None:
+            name = header.picker.name
+            known = self._pickers.setdefault(name, header.picker)
+            _same(f"picker {name}", differences(known, header.picker, ("settings", "weights_sha256")), path, "do")
+            line = task.id, header.model.name, name
+            count = self.candidates.setdefault(line, header.candidates)
+            changed = (
+                [] if count == header.candidates else [Difference("candidates", str(count), str(header.candidates))]
+            )
+            _same(header.model.name, changed, path, "do")
 
 
-def model_label(record: Mapping[str, Any]) -> str:
+def _model_differences(first: RunRecord, other: RunRecord) -> list[Difference]:
+    """In what two runs of one name differ; a record of schema version 1 knows no options and no code."""
+    fields = ["target", "settings", "weights_sha256", "revision", "oracle"]
+    if SCHEMA_VERSION == first.schema_version == other.schema_version:
+        fields += ["version", "options", "code_sha256"]
+    return differences(first.model, other.model, fields)
+
+
+def _check_scores(folder: RunFolder) -> None:
+    """Refuses a run whose journal promises scores that are not there."""
+    if folder.lost:
+        raise StoreError(
+            f"expected scores of {len(folder.items)} items in {folder.path}, found none or too few of "
+            f"{len(folder.lost)}; run the same evaluation again, which computes them from the stored estimates"
+        )
+
+
+def model_label(record: MetricRecord) -> str:
     """Name and abbreviated digest of a metric's network; empty for a metric that is none.
 
-    >>> model_label({"weights_sha256": "31bc2250ba3e7865", "parameters": {"model": "saj-mini"}})
+    >>> parameters = {"model": "saj-mini"}
+    >>> model_label(MetricRecord(id="saj", version=1, unit="", higher_is_better=True, parameters=parameters,
+    ...                          weights_sha256="31bc2250ba3e7865"))
     'saj-mini 31bc2250'
     """
-    digest = record.get("weights_sha256")
-    if digest is None:
+    if record.weights_sha256 is None:
         return ""
-    name = str(record["parameters"].get("model", "local")).rpartition("/")[2]
-    return f"{name} {digest[:_SHOWN_DIGITS]}"
+    name = str(record.parameters.get("model", "local")).rpartition("/")[2]
+    return f"{name} {record.weights_sha256[:_SHOWN_DIGITS]}"
 
 
 def _incomplete(folder: RunFolder, item: str, columns: Sequence[str]) -> bool:
     """Whether an item has no answer, or a score that could not be computed."""
     record = folder.items.get(item)
-    return record is None or failed(record) or not set(columns).isdisjoint(record.get("score_errors", ()))
+    return record is None or record.failed or not set(columns).isdisjoint(record.score_errors)
 
 
 def find_runs(paths: Iterable[Path]) -> list[Path]:
@@ -267,13 +292,10 @@ def _part(folder: RunFolder, items: Sequence[str], columns: Sequence[str]) -> pd
     return frame.loc[ranks.sort_values(["metric", "item", "candidate", "picker"]).index, list(COLUMNS)]
 
 
-def _same(
-    name: str, known: dict[str, Any], found: dict[str, Any], names: Sequence[str], path: Path, remedy: str = "score"
-) -> None:
+def _same(name: str, changes: Iterable[Difference], path: Path, remedy: str = "score") -> None:
     """Refuses to mix runs that differ; ``remedy`` is what would make them alike: to "score" or to "do" one again."""
-    for key in names:
-        if known[key] != found[key]:
-            raise UsageError(
-                f"expected {name} with {key} {known[key]} as in the other runs, found {found[key]} in {path}; "
-                f"table them apart, or {remedy} that run again"
-            )
+    for change in changes:
+        raise UsageError(
+            f"expected {name} with {change.field} {change.one} as in the other runs, found {change.other} in {path}; "
+            f"table them apart, or {remedy} that run again"
+        )

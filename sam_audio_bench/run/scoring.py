@@ -1,59 +1,48 @@
-"""Scores of stored answers: the rows of a run folder, and the journal lines that say they are complete."""
+"""Scores of stored estimates: the rows of a run folder, and the journal lines that say they are complete."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+
+from msgspec import structs
 
 from sam_audio_bench import audio
-from sam_audio_bench.errors import BenchError, Precondition
-from sam_audio_bench.files import dump_json
-from sam_audio_bench.metrics.base import Metric
+from sam_audio_bench.columns import LoadedMetric
+from sam_audio_bench.errors import BadSeparation, BenchError, Precondition
+from sam_audio_bench.metrics.base import Metric, Row
+from sam_audio_bench.records import PARTS, ItemRecord, MetricRecord, ScoreRow
 from sam_audio_bench.run.check import cut
-from sam_audio_bench.run.store import PARTS, RunFolder, View, failed, views
+from sam_audio_bench.run.store import RunFolder, ScoredEstimate, scored_estimates
 from sam_audio_bench.tasks import TaskData
-from sam_audio_bench.types import Item, Result, Score, Separation, Status
+from sam_audio_bench.types import Item, Score, Separation, Status
 
-__all__ = ["PARTS", "Batch", "Scorer", "Scores", "loaded", "metric_records", "outdated", "scored", "signatures"]
+__all__ = ["Batch", "Scorer", "Scores", "merged_records", "outdated", "prefetch", "score_alone"]
 
 
 @dataclass
 class Scores:
-    """What the metrics said about the answers of one item, and why some of them could not say anything."""
+    """What the metrics said about the estimates of one item, and why some of them could not say anything."""
 
-    found: dict[Metric, list[Mapping[str, Score]]] = field(default_factory=dict)  # one an answer
-    errors: dict[str, str] = field(default_factory=dict)  # metric id -> message
-
-
-def signatures(metric: Metric) -> dict[str, str]:
-    """For each wanted column, its version, parameters and weights: what makes two scores comparable."""
-    versions = {card.id: card.version for card in metric.cards()}
-    common = {**metric.options, "weights": getattr(metric, "weights_sha256", None)}
-    return {column: dump_json({"version": versions[column], **common}) for column in metric.requested}
+    rows: list[dict[str, Score]] = field(default_factory=list)  # of each estimate, by column
+    complete: dict[str, str] = field(default_factory=dict)  # column -> fingerprint of the metric
+    not_asked: set[str] = field(default_factory=set)
+    errors: dict[str, str] = field(default_factory=dict)  # column -> message
 
 
-def outdated(folder: RunFolder, metrics: Iterable[Metric], item: str) -> list[Metric]:
-    """Metrics that an item was not asked for yet, or in another version or with other parameters or weights."""
-    known = folder.scored(item)
-    return [metric for metric in metrics if not signatures(metric).items() <= known.items()]
+def outdated(folder: RunFolder, metrics: Iterable[LoadedMetric], item: str) -> list[LoadedMetric]:
+    """Metrics that an item was not asked for yet, or by another identity, or by one that is not known."""
+    record = folder.items.get(item)
+    known = {} if record is None else record.scored
+    return [one for one in metrics if any(known.get(name) != text for name, text in one.fingerprints.items())]
 
 
-def metric_records(metrics: Iterable[Metric], known: Iterable[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
+def merged_records(metrics: Iterable[LoadedMetric], known: Iterable[MetricRecord] = ()) -> list[MetricRecord]:
     """run.json's list of metrics: those known already, and the given ones in their place."""
-    records = {record["id"]: dict(record) for record in known}
-    for metric in metrics:
-        for card in metric.cards():
-            if card.id in metric.requested:
-                records[card.id] = {
-                    "id": card.id,
-                    "version": card.version,
-                    "unit": card.unit,
-                    "higher_is_better": card.higher_is_better,
-                    "parameters": metric.options,
-                    "weights_sha256": getattr(metric, "weights_sha256", None),
-                }
+    records = {record.id: record for record in known}
+    for one in metrics:
+        records |= {record.id: record for record in one.records.values()}
     return list(records.values())
 
 
@@ -63,114 +52,205 @@ class Scorer:
 
     folder: RunFolder
     data: TaskData
-    metrics: Sequence[Metric]
+    metrics: Sequence[LoadedMetric]
     advance: Callable[[str | None], None]
     note: Callable[[str], None]
+    _persisted: set[tuple[str, str]] = field(default_factory=set)  # item and column, by this scorer
 
     @property
     def columns(self) -> list[str]:
         """Metric ids of the rows."""
-        return [column for metric in self.metrics for column in metric.requested]
+        return [column for one in self.metrics for column in one.columns]
 
-    def answered(self, identifier: str) -> bool:
-        """Whether an item has a stored answer."""
+    @property
+    def batch_size(self) -> int:
+        """How many items the metrics like to get at once."""
+        return max((one.metric.batch_size for one in self.metrics), default=1)
+
+    def has_estimate(self, identifier: str) -> bool:
+        """Whether an item has a stored estimate."""
         record = self.folder.items.get(identifier)
-        return record is not None and not failed(record)
+        return record is not None and not record.failed
 
     def complete(self, identifiers: Iterable[str]) -> None:
-        """Scores stored answers by the metrics that they lack; an item that cannot be loaded any more is a failure."""
-        waiting = [name for name in identifiers if self.answered(name) and outdated(self.folder, self.metrics, name)]
-        for batch in loaded(self.data, waiting, 1):
-            for item in batch.items:
-                self.keep(item.id, self.score(item, self._stored(item), outdated(self.folder, self.metrics, item.id)))
-                self.advance(None)
-            for identifier, error in batch.failures.items():
-                self.advance(f"{identifier}: {error}")
+        """Scores stored estimates by the metrics that they lack; what cannot be loaded any more is a failure.
 
-    def score(self, item: Item, answers: Sequence[Separation], metrics: Iterable[Metric]) -> Scores:
-        """Scores of an item's answers, without the columns that ask nothing of the item.
-
-        A metric that fails costs its own scores of this item; one that cannot work at all raises Precondition.
+        An estimate or a recording that is not the one of the journal costs the scores of its item.
         """
-        scores = Scores()
-        different = {id(answer): answer for answer in answers}  # the first candidate may be the picked one too
-        for metric in metrics:
-            rows = {name: scored(metric, item, answer, scores.errors) for name, answer in different.items()}
-            scores.found[metric] = [rows[id(answer)] for answer in answers]
-        return scores
+        waiting = [name for name in identifiers if self.has_estimate(name) and self._lacking(name)]
+        for batch in prefetch(self.data, waiting, self.batch_size):
+            for items, metrics in self._by_metrics(batch.items):
+                pairs = []
+                for item in items:
+                    try:
+                        pairs.append((item, self._stored(item)))
+                    except BenchError as error:
+                        self.persist(item.id, self._failure(item.id, metrics, str(error)))
+                        self.advance(f"{item.id}: {error}")
+                for (item, _), scores in zip(pairs, self.score(pairs, metrics), strict=True):
+                    self.persist(item.id, scores)
+                    self.advance(None)
+            for identifier, failure in batch.failures.items():
+                self.advance(f"{identifier}: {failure}")
 
-    def keep(self, identifier: str, scores: Scores) -> None:
+    def _lacking(self, item: str) -> list[LoadedMetric]:
+        """Metrics that an item lacks; one that cannot be identified was asked once by this scorer, or is lacking."""
+        found = outdated(self.folder, self.metrics, item)
+        return [one for one in found if not all((item, name) in self._persisted for name in one.columns)]
+
+    def _by_metrics(self, items: Sequence[Item]) -> list[tuple[list[Item], list[LoadedMetric]]]:
+        """Items that lack the same metrics, together."""
+        found: dict[tuple[int, ...], tuple[list[Item], list[LoadedMetric]]] = {}
+        for item in items:
+            metrics = self._lacking(item.id)
+            found.setdefault(tuple(map(id, metrics)), ([], metrics))[0].append(item)
+        return list(found.values())
+
+    def score(
+        self, pairs: Sequence[tuple[Item, Sequence[Separation]]], metrics: Sequence[LoadedMetric]
+    ) -> list[Scores]:
+        """Scores of each item's estimates, without the columns that ask nothing of the item.
+
+        A metric that fails costs its own scores of that item; one that cannot work at all raises Precondition.
+        """
+        found = [Scores(rows=[{} for _ in estimates]) for _, estimates in pairs]
+        for one in metrics:
+            # the first candidate may be the picked one too, and is scored once
+            different = {id(estimate): (item, estimate) for item, estimates in pairs for estimate in estimates}
+            rows = dict(zip(different, _score_batches(one.metric, list(different.values())), strict=True))
+            for scores, (_, estimates) in zip(found, pairs, strict=True):
+                _collect(scores, one, [rows[id(estimate)] for estimate in estimates])
+        return found
+
+    def persist(self, identifier: str, scores: Scores) -> None:
         """Scores first, then the journal line that says they are complete: a crash in between scores once more.
 
         A score that failed is not among the complete ones, so that a rerun tries it again.
         """
         record = self.folder.items[identifier]
+        estimates = scored_estimates(record)
         rows = [
-            self._row(identifier, view, column, score)
-            for answers in scores.found.values()
-            for view, row in zip(views(record), answers, strict=True)
-            for column, score in row.items()
+            self._row(record, estimate, column, score)
+            for estimate, columns in zip(estimates, scores.rows, strict=True)
+            for column, score in columns.items()
         ]
-        signed = {column: text for metric in scores.found for column, text in signatures(metric).items()}
-        complete = {**record.get("scored", {}), **signed}
-        earlier = {name: text for name, text in record.get("score_errors", {}).items() if name not in signed}
+        redone = {*scores.complete, *scores.errors}
+        self._persisted |= {(identifier, name) for name in redone}
+        kept = {name: text for name, text in record.scored.items() if name not in redone}
+        earlier = {name: text for name, text in record.score_errors.items() if name not in redone}
+        not_asked = {*(name for name in record.not_asked if name not in redone), *scores.not_asked}
         self.folder.add_scores(rows)
         self.folder.add_item(
-            {
-                **record,
-                "scored": {column: text for column, text in complete.items() if column not in scores.errors},
-                "score_errors": {**earlier, **scores.errors},
-            }
+            structs.replace(
+                record,
+                scored={**kept, **scores.complete},
+                not_asked=sorted(not_asked),
+                score_errors={**earlier, **scores.errors},
+            )
         )
         for column, message in scores.errors.items():
             self.note(f"{identifier}: {column} failed: {message}")
 
-    def fail(self, identifier: str) -> None:
-        """Rows without a value for an item that has no answer."""
+    def record_failure(self, identifier: str) -> None:
+        """Rows without a value for an item that has no estimate."""
         record = self.folder.items[identifier]
-        score = Score(None, Status(record["status"]))
-        rows = [self._row(identifier, view, column, score) for view in views(record) for column in self.columns]
-        self.folder.add_scores(rows)
+        score = Score(None, record.status)
+        views = scored_estimates(record)
+        self.folder.add_scores([self._row(record, view, column, score) for view in views for column in self.columns])
+
+    def _failure(self, item: str, metrics: Iterable[LoadedMetric], message: str) -> Scores:
+        """The scores of an item whose estimate is not there to be scored."""
+        columns = [column for one in metrics for column in one.columns]
+        rows = [dict.fromkeys(columns, Score(None, Status.ERROR)) for _ in scored_estimates(self.folder.items[item])]
+        return Scores(rows=rows, errors=dict.fromkeys(columns, message))
 
     def _stored(self, item: Item) -> list[Separation]:
-        """The answers in the order of their views; a picked first candidate is read once."""
+        """The estimates in the order of their views; a picked first candidate is read once."""
         record = self.folder.items[item.id]
+        if record.data_sha256 != self.data.content_sha256(item.id):
+            raise BadSeparation(
+                f"expected the recordings that {item.id} was separated from, found others; run the evaluation again"
+            )
+        if reason := self.folder.damage(item.id, read=True):
+            raise BadSeparation(f"{reason}; run the evaluation again")
+        views = scored_estimates(record)
         found = {
             view.candidate: Separation(
-                **{part: audio.read(self.folder.path / "audio" / str(view.files[part])) for part in PARTS},
-                seconds=record["seconds"],
+                **{part: audio.read(self.folder.path / "audio" / str(getattr(view.files, part))) for part in PARTS},
+                seconds=record.seconds,
                 picked_by=view.picked_by,
             )
-            for view in {view.candidate: view for view in views(record)}.values()
+            for view in {view.candidate: view for view in views}.values()
         }
-        return [found[view.candidate] for view in views(record)]
+        return [found[view.candidate] for view in views]
 
-    def _row(self, identifier: str, view: View, column: str, score: Score) -> dict[str, Any]:
-        record = self.folder.items[identifier]
-        row = Result(
+    def _row(self, record: ItemRecord, estimate: ScoredEstimate, column: str, score: Score) -> ScoreRow:
+        return ScoreRow(
             task=self.data.task,
-            item=identifier,
-            group=record["group"],
-            separator=self.folder.header["model"]["name"],
-            seed=record["seed"],
-            candidate=view.candidate,
-            picked_by=view.picked_by,
+            item=record.item,
+            group=record.group,
+            separator=self.folder.header.model.name,
+            seed=record.seed,
+            candidate=estimate.candidate,
+            picked_by=estimate.picked_by,
             metric=column,
             value=score.value,
             status=score.status,
         )
-        return asdict(row)
 
 
-def scored(metric: Metric, item: Item, answer: Separation, errors: dict[str, str]) -> dict[str, Score]:
-    """One answer's scores by one metric, without what it does not ask; what went wrong is added to ``errors``."""
+def _collect(scores: Scores, one: LoadedMetric, results: Sequence[Row | Exception]) -> None:
+    """Adds what a metric said about the estimates of an item."""
+    for rows, result in zip(scores.rows, results, strict=True):
+        if isinstance(result, Exception):
+            rows |= dict.fromkeys(one.columns, Score(None, Status.ERROR))
+            scores.errors |= dict.fromkeys(one.columns, f"{type(result).__name__}: {result}")
+            continue
+        row = dict(zip(one.metric.columns, result, strict=True))
+        asked = {record.id: score for column, record in one.records.items() if (score := row[column]) is not None}
+        rows |= asked
+        scores.not_asked |= set(one.columns) - set(asked)
+    scores.complete |= {name: text or "" for name, text in one.fingerprints.items() if name not in scores.errors}
+    scores.not_asked -= set(scores.errors)
+
+
+def _score_batches(metric: Metric, pairs: Sequence[tuple[Item, Separation]]) -> list[Row | Exception]:
+    """Rows in the order of the pairs; a batch holds what has one length, rate and number of channels."""
+    found: dict[int, Row | Exception] = {}
+    alike: dict[tuple[int, ...], list[int]] = {}
+    cut_items = [cut(item, estimate.target.length) for item, estimate in pairs]
+    for index, (item, (_, estimate)) in enumerate(zip(cut_items, pairs, strict=True)):
+        sound, target = item.query.mixture, estimate.target
+        alike.setdefault((sound.rate, sound.channels, sound.length, target.channels), []).append(index)
+    for indices in alike.values():
+        for start in range(0, len(indices), metric.batch_size):
+            batch = indices[start : start + metric.batch_size]
+            rows = _rows(metric, [cut_items[index] for index in batch], [pairs[index][1] for index in batch])
+            found |= dict(zip(batch, rows, strict=True))
+    return [found[index] for index in range(len(pairs))]
+
+
+def _rows(metric: Metric, items: Sequence[Item], estimates: Sequence[Separation]) -> Sequence[Row | Exception]:
+    """What a metric says; where a batch fails, each item is asked alone, so that a bad one costs itself."""
     try:
-        row = dict(zip(metric.columns, metric.score([cut(item, answer.target.length)], [answer])[0], strict=True))
+        rows = metric.score(items, estimates)
+        if [len(row) for row in rows] != [len(metric.columns)] * len(items):
+            raise ValueError(f"expected {len(items)} row(s) of {len(metric.columns)} score(s), found {rows}")
+        return rows
     except Precondition:
         raise
     except Exception as error:
-        row = dict.fromkeys(metric.columns, Score(None, Status.ERROR))
-        errors |= dict.fromkeys(metric.requested, f"{type(error).__name__}: {error}")
+        if len(items) == 1:
+            return [error]
+        return [_rows(metric, [item], [one])[0] for item, one in zip(items, estimates, strict=True)]
+
+
+def score_alone(metric: Metric, item: Item, estimate: Separation) -> dict[str, Score]:
+    """One estimate's scores by one metric, without what it does not ask."""
+    result = _score_batches(metric, [(item, estimate)])[0]
+    if isinstance(result, Exception):
+        return dict.fromkeys(metric.requested, Score(None, Status.ERROR))
+    row = dict(zip(metric.columns, result, strict=True))
     return {column: score for column in metric.requested if (score := row[column]) is not None}
 
 
@@ -182,7 +262,7 @@ class Batch:
     failures: dict[str, BenchError] = field(default_factory=dict)
 
 
-def loaded(data: TaskData, identifiers: Sequence[str], size: int) -> Iterator[Batch]:
+def prefetch(data: TaskData, identifiers: Sequence[str], size: int) -> Iterator[Batch]:
     """Batches of items in order, the next one being loaded while one is worked on."""
     under_way: Future[Batch] | None = None
     with ThreadPoolExecutor(1) as loader:
@@ -206,5 +286,5 @@ def _load(data: TaskData, identifiers: Sequence[str]) -> Batch:
 
 
 def _on_grid(item: Item) -> Item:
-    """The item with its mixture as the disk would give it back, so that the mixture as an answer improves by 0 dB."""
+    """The item with its mixture as the disk would give it back, so that the mixture as an estimate improves by 0 dB."""
     return replace(item, query=replace(item.query, mixture=audio.as_stored(item.query.mixture)))

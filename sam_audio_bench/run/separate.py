@@ -11,9 +11,10 @@ from sam_audio_bench import audio, registry
 from sam_audio_bench.devices import find_device
 from sam_audio_bench.errors import MediaError, Precondition
 from sam_audio_bench.files import safe_name
-from sam_audio_bench.run.candidates import Answer, Reranking, answer, check_candidates
+from sam_audio_bench.records import PARTS
 from sam_audio_bench.run.progress import Progress
-from sam_audio_bench.run.scoring import PARTS
+from sam_audio_bench.run.separation import CandidateSet, Reranking, separate_items
+from sam_audio_bench.run.settings import check_candidates
 from sam_audio_bench.separators.pickers import AUTO, default_picker
 from sam_audio_bench.types import AnySeparator, Item, NamedSeparator, OracleSeparator, Prompt, Query, Span
 
@@ -77,7 +78,7 @@ def separate_file(
     with Progress(1, show=progress) as bar:
         if hasattr(separator, "on_evaluation"):
             separator.on_evaluation = bar.following(separator.name)
-        found = answer(separator, [item], reranking, task="separate", seed=seed, align=None, stereo="joint")[0]
+        found = separate_items(separator, [item], reranking, task="separate", seed=seed, align=None, stereo="joint")[0]
     if isinstance(found, Exception):
         raise found
     return _written(found, out, keep=keep_candidates)
@@ -89,15 +90,15 @@ def _reranking(prompt: Prompt, candidates: int, picker: str, keep: bool) -> Rera
     offers = {name for name in ("text", "spans", "video") if getattr(prompt, name)}
     name = default_picker(offers) if picker == AUTO else picker
     assert name is not None  # a prompt offers something
-    chosen = registry.load_picker(name)
+    chosen, identity = registry.build("picker", name)
     if reason := chosen.missing():
         raise Precondition(f"expected picker {name} to work, found an obstacle: {reason}; or choose another --picker")
     if not chosen.asks(prompt):
         raise Precondition(f"expected a prompt that picker {name} can compare with, found {sorted(offers)} only")
-    return Reranking(candidates=candidates, picker=chosen, keep=keep)
+    return Reranking(candidates=candidates, picker=chosen, identity=identity, keep=keep)
 
 
-def _written(found: Answer, out: Path, *, keep: bool) -> dict[str, Any]:
+def _written(found: CandidateSet, out: Path, *, keep: bool) -> dict[str, Any]:
     picked = found.separation(found.picked)
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -4,26 +4,43 @@
     items.jsonl     one finished item a line, the last line of an item counts
     audio/          <item>.target.flac, <item>.residual.flac; of candidate k, <item>.target.k.flac
     scores.jsonl    while running; sealed as scores.parquet
+    aside.jsonl     lines of items that the data do not have any more; they count nowhere
 
 Where both score files exist, a crash came between two steps of sealing or unsealing, and scores.jsonl is complete.
+When a folder is opened, the scores that the journal promises are compared with those that are there: what is missing is
+not promised any more, and so computed again; what was not promised is left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 import pyarrow
 from filelock import FileLock, Timeout
+from msgspec import structs
 from pyarrow import parquet
 
-from sam_audio_bench.errors import Precondition, StoreError
-from sam_audio_bench.files import append_lines, atomic_write, load_json, read_journal, safe_name, write_json
-from sam_audio_bench.types import Result, Status
+from sam_audio_bench.digests import file_digest
+from sam_audio_bench.errors import MediaError, Precondition, StoreError
+from sam_audio_bench.files import append_lines, atomic_write, safe_name, write_json
+from sam_audio_bench.records import (
+    COLUMNS,
+    PARTS,
+    SCHEMA_VERSION,
+    ItemRecord,
+    MetricRecord,
+    RunRecord,
+    ScoreRow,
+    StoredEstimate,
+    read_records,
+    read_run,
+    to_plain,
+)
+from sam_audio_bench.types import Status
 
 __all__ = [
     "COLUMNS",
@@ -31,57 +48,43 @@ __all__ = [
     "SCHEMA_VERSION",
     "SCORE_TYPES",
     "RunFolder",
-    "View",
+    "ScoredEstimate",
     "candidate_files",
-    "failed",
-    "views",
+    "scored_estimates",
 ]
 
-SCHEMA_VERSION = 1
-PARTS = ("target", "residual")
-COLUMNS = tuple(column.name for column in fields(Result))
-SCORE_TYPES = pyarrow.schema(
-    [
-        (
-            name,
-            {"seed": pyarrow.int64(), "candidate": pyarrow.int64(), "value": pyarrow.float64()}.get(
-                name, pyarrow.string()
-            ),
-        )
-        for name in COLUMNS
-    ]
-)
-
-_STATED = ("status", "model", "task", "metrics")  # of run.json, from its first writing on
+_TYPES = {"seed": pyarrow.int64(), "candidate": pyarrow.int64(), "value": pyarrow.float64()}
+SCORE_TYPES = pyarrow.schema([(name, _TYPES.get(name, pyarrow.string())) for name in COLUMNS])
 
 ScoreKey = tuple[str, int, str, str]  # item, candidate, who picked it or "", metric
 
 
-class View(NamedTuple):
-    """One scored answer of an item."""
+class ScoredEstimate(NamedTuple):
+    """One estimate of an item that metrics score."""
 
     candidate: int
     picked_by: str | None
-    files: Mapping[str, Any]  # part -> name of its file; none where the item failed
+    files: StoredEstimate  # without names where the item failed
 
 
-def views(record: Mapping[str, Any]) -> list[View]:
-    """The scored answers that a journal line tells of: the only one, or the first candidate and the picked one."""
-    answer = View(record.get("picked", 0), record.get("picked_by"), record)
-    if "candidates" not in record:
-        return [answer]
-    first = record.get("kept", {}).get("0", {})
-    return [View(0, first.get("picked_by"), first), answer]
+def scored_estimates(record: ItemRecord) -> list[ScoredEstimate]:
+    """The estimates that a journal line tells of: the only one, or the first candidate and the picked one."""
+    chosen = ScoredEstimate(record.picked or 0, record.picked_by, record)
+    if not record.candidates:
+        return [chosen]
+    first = record.kept.get("0", StoredEstimate())
+    return [ScoredEstimate(0, first.picked_by, first), chosen]
 
 
-@dataclass
 class RunFolder:
     """One separator on one task. Open it with `open`; write to it only inside `writing`."""
 
-    path: Path
-    header: dict[str, Any] = field(default_factory=dict)  # run.json
-    items: dict[str, dict[str, Any]] = field(default_factory=dict)  # item -> its last journal line
-    scores: dict[ScoreKey, dict[str, Any]] = field(default_factory=dict)
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.items: dict[str, ItemRecord] = {}  # item -> its last journal line
+        self.scores: dict[ScoreKey, ScoreRow] = {}
+        self.lost: set[str] = set()  # items whose promised scores were not there when the folder was opened
+        self._header: RunRecord | None = None
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -91,25 +94,46 @@ class RunFolder:
             StoreError: the folder has another schema version or a damaged file.
         """
         folder = cls(path)
-        if not (path / "run.json").exists():
-            return folder
-        header = load_json(path / "run.json")
-        version = header.get("schema_version") if isinstance(header, dict) else None
-        if version != SCHEMA_VERSION:
-            raise StoreError(
-                f"expected a run folder of schema version {SCHEMA_VERSION} at {path}, found version {version}; "
-                "use another --output, or the version of sabench that wrote it"
-            )
-        if lacking := [name for name in _STATED if name not in header]:
-            raise StoreError(
-                f"expected a run's {', '.join(_STATED)} in {path / 'run.json'}, found no {' and no '.join(lacking)}; "
-                "remove the folder, or restore the file"
-            )
-        folder.header = header
-        folder.items = {record["item"]: record for record in read_journal(path / "items.jsonl")}
-        rows = _read_rows(path)
-        folder.scores = {_key(row): row for row in rows}
+        if (path / "run.json").exists():
+            folder._header = read_run(path / "run.json")
+            folder.items = {record.item: record for record in read_records(path / "items.jsonl", ItemRecord)}
+            folder.scores = {row.key: row for row in _read_rows(path)}
+            if folder.header.schema_version == SCHEMA_VERSION:
+                folder._reconcile()
         return folder
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run was begun here."""
+        return self._header is not None
+
+    @property
+    def header(self) -> RunRecord:
+        """``run.json`` of a run that was begun."""
+        assert self._header is not None, f"no run in {self.path}"
+        return self._header
+
+    @property
+    def metrics(self) -> list[MetricRecord]:
+        """The metrics of the run; none of one that was not begun."""
+        return [] if self._header is None else self._header.metrics
+
+    def _reconcile(self) -> None:
+        """Holds the journal's promises against the scores."""
+        allowed: set[ScoreKey] = set()
+        for item, record in self.items.items():
+            if record.failed:
+                continue
+            views = [(view.candidate, view.picked_by or "") for view in scored_estimates(record)]
+            asked = set(record.scored) - set(record.not_asked)
+            lost = {name for name in asked if any((item, *view, name) not in self.scores for view in views)}
+            if lost:
+                self.lost.add(item)
+                record.scored = {name: text for name, text in record.scored.items() if name not in lost}
+            known = set(record.scored) | set(record.score_errors)
+            allowed |= {(item, *view, name) for view in views for name in known}
+        failed = {item for item, record in self.items.items() if record.failed}
+        self.scores = {key: row for key, row in self.scores.items() if key in allowed or key[0] in failed}
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -126,14 +150,32 @@ class RunFolder:
             raise Precondition(f"expected a folder that can be written at {self.path}, found: {error}") from error
         try:
             now = RunFolder.open(self.path)  # another process may have written since this one looked
-            self.header, self.items, self.scores = now.header, now.items, now.scores
+            self._header, self.items, self.scores, self.lost = now._header, now.items, now.scores, now.lost
             yield
         finally:
             lock.release()
 
-    def scored(self, item: str) -> dict[str, str]:
-        """Metric ids that the item has been asked for, with or without a row, and the signature of each."""
-        return dict(self.items.get(item, {}).get("scored", {}))
+    def damage(self, item: str, *, read: bool = False) -> str | None:
+        """Why the stored estimates of an item are not those that the journal tells of; None: they are.
+
+        Args:
+            item: one that has an estimate.
+            read: compare digests even where size and time of a file are as they were.
+        """
+        for view in scored_estimates(self.items[item]):
+            for part in PARTS:
+                name = getattr(view.files, part)
+                path = self.path / "audio" / str(name)
+                try:
+                    found = path.stat()
+                    if not read and view.files.stat.get(part) == (found.st_size, found.st_mtime_ns):
+                        continue
+                    digest = file_digest(path)
+                except (OSError, MediaError):
+                    return f"expected the stored estimate {path}, found none"
+                if digest != view.files.sha256.get(part):
+                    return f"expected the estimate that was journalled at {path}, found another sound"
+        return None
 
     def forget(self, stale: Iterable[str]) -> None:
         """Drops items and their scores before they are redone, and unseals the scores."""
@@ -141,57 +183,66 @@ class RunFolder:
         for item in dropped & set(self.items):
             for name in candidate_files(self.items[item]):
                 (self.path / "audio" / name).unlink(missing_ok=True)
-        self.items = {item: record for item, record in self.items.items() if item not in dropped}
-        self.scores = {key: row for key, row in self.scores.items() if key[0] not in dropped}
-        with atomic_write(self.path / "items.jsonl") as temporary:
-            append_lines(temporary, self.items.values())
-        with atomic_write(self.path / "scores.jsonl") as temporary:
-            append_lines(temporary, self.scores.values())
-        (self.path / "scores.parquet").unlink(missing_ok=True)
+        self._keep(set(self.items) - dropped)
+
+    def set_aside(self, gone: Iterable[str]) -> None:
+        """Moves the lines of items that the data do not have any more to ``aside.jsonl``; their audio stays."""
+        lines = [to_plain(self.items[item]) for item in gone]
+        if lines:
+            append_lines(self.path / "aside.jsonl", lines)
+            self._keep(set(self.items) - set(gone))
 
     def forget_scores(self, metrics: Iterable[str]) -> None:
         """Drops every score of some metrics, and unseals the scores."""
         dropped = set(metrics)
         for record in self.items.values():
-            record["scored"] = {name: text for name, text in record.get("scored", {}).items() if name not in dropped}
+            record.scored = {name: text for name, text in record.scored.items() if name not in dropped}
         self.scores = {key: row for key, row in self.scores.items() if key[3] not in dropped}
-        self.forget(())
+        self._keep(set(self.items))
 
-    def add_item(self, record: dict[str, Any], *, durable: bool = True) -> None:
+    def _keep(self, items: set[str]) -> None:
+        self.items = {item: record for item, record in self.items.items() if item in items}
+        self.scores = {key: row for key, row in self.scores.items() if key[0] in items}
+        with atomic_write(self.path / "items.jsonl") as temporary:
+            append_lines(temporary, map(to_plain, self.items.values()))
+        with atomic_write(self.path / "scores.jsonl") as temporary:
+            append_lines(temporary, map(to_plain, self.scores.values()))
+        (self.path / "scores.parquet").unlink(missing_ok=True)
+
+    def add_item(self, record: ItemRecord, *, durable: bool = True) -> None:
         """Journals an item whose audio is on disk, or whose failure is final for this run."""
-        append_lines(self.path / "items.jsonl", [record], durable=durable)
-        self.items[record["item"]] = record
+        append_lines(self.path / "items.jsonl", [to_plain(record)], durable=durable)
+        self.items[record.item] = record
 
-    def add_scores(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Appends rows of `COLUMNS`; a later row of the same item, candidate, picker and metric replaces."""
-        append_lines(self.path / "scores.jsonl", rows)
-        self.scores.update({_key(row): row for row in rows})
+    def add_scores(self, rows: Sequence[ScoreRow]) -> None:
+        """Appends rows; a later row of the same item, candidate, picker and metric replaces."""
+        append_lines(self.path / "scores.jsonl", map(to_plain, rows))
+        self.scores.update({row.key: row for row in rows})
 
     def audio_stem(self, item: str, part: str, candidate: int | None = None) -> Path:
-        """Path without suffix of one part ("target" or "residual") of an item's answer, or of one candidate for it."""
+        """Path without suffix of one part ("target" or "residual") of an item's estimate, or of one candidate."""
         number = "" if candidate is None else f".{candidate}"
         return self.path / "audio" / f"{safe_name(item)}.{part}{number}"
 
     def audio_path(self, item: str, part: str) -> Path:
         """Where the journal says that a part of a finished item lies."""
-        return self.path / "audio" / str(self.items[item][part])
+        return self.path / "audio" / str(getattr(self.items[item], part))
 
-    def write_header(self, **changes: Any) -> None:
-        """Updates run.json."""
-        self.header = {"schema_version": SCHEMA_VERSION, **self.header, **changes}
-        write_json(self.path / "run.json", self.header)
+    def write_header(self, header: RunRecord) -> None:
+        """Writes run.json."""
+        self._header = header
+        write_json(self.path / "run.json", to_plain(header))
 
     def seal(self, order: Sequence[str]) -> None:
         """Sorts the scores by item, candidate, picker and metric and writes them as scores.parquet."""
-        metrics = [record["id"] for record in self.header["metrics"]]
-        rank = {name: position for position, name in enumerate([*order, *metrics])}
+        rank = {name: position for position, name in enumerate([*order, *(record.id for record in self.metrics)])}
         last = len(rank)
         rows = sorted(
             self.scores.values(),
-            key=lambda row: (rank.get(row["item"], last), row["item"], row["candidate"], row["picked_by"] or "",
-                             rank.get(row["metric"], last), row["metric"]),
+            key=lambda row: (rank.get(row.item, last), row.item, row.candidate, row.picked_by or "",
+                             rank.get(row.metric, last), row.metric),
         )  # fmt: skip
-        self.scores = {_key(row): row for row in rows}
+        self.scores = {row.key: row for row in rows}
         with atomic_write(self.path / "scores.parquet") as temporary:
             table = pyarrow.Table.from_pandas(self.frame(), schema=SCORE_TYPES, preserve_index=False)
             parquet.write_table(table, temporary)
@@ -199,37 +250,39 @@ class RunFolder:
 
     def frame(self) -> pd.DataFrame:
         """Scores as a data frame of `COLUMNS`; an undefined value is missing, infinities are floats."""
-        frame = pd.DataFrame(list(self.scores.values()), columns=list(COLUMNS), dtype="object")
+        rows = [structs.astuple(row) for row in self.scores.values()]
+        frame = pd.DataFrame(rows, columns=list(COLUMNS), dtype="object")
         return frame.astype({"seed": "int64", "candidate": "int64", "value": "float64"})
 
 
-def candidate_files(record: Mapping[str, Any]) -> list[str]:
+def candidate_files(record: ItemRecord) -> list[str]:
     """Names of the files of single candidates that a journal line tells of."""
-    return [str(kept[part]) for kept in record.get("kept", {}).values() for part in PARTS]
+    return [str(getattr(kept, part)) for kept in record.kept.values() for part in PARTS]
 
 
-def _key(row: Mapping[str, Any]) -> ScoreKey:
-    return row["item"], row["candidate"], row["picked_by"] or "", row["metric"]
-
-
-def _read_rows(path: Path) -> list[dict[str, Any]]:
+def _read_rows(path: Path) -> list[ScoreRow]:
     if (path / "scores.jsonl").exists():
-        return [{**row, "value": _number(row["value"])} for row in read_journal(path / "scores.jsonl")]
+        return [_with_number(row) for row in read_records(path / "scores.jsonl", ScoreRow)]
     sealed = path / "scores.parquet"
     if not sealed.exists():
         return []
     try:
-        frame = pd.read_parquet(sealed, columns=list(COLUMNS))
-    except (OSError, ValueError) as error:
-        raise StoreError(f"expected scores at {sealed}, found a damaged file ({error}); remove it and rerun") from error
-    plain = frame.astype("object").where(frame.notna(), None)
-    return [{str(key): value for key, value in row.items()} for row in plain.to_dict("records")]
+        table = parquet.read_table(sealed, columns=list(COLUMNS))
+    except (OSError, ValueError, KeyError) as error:
+        raise StoreError(
+            f"expected scores at {sealed}, found a damaged file ({error}); remove it, and run the same command again"
+        ) from error
+    columns = (table.column(name).to_pylist() for name in COLUMNS)
+    return [_row(dict(zip(COLUMNS, values, strict=True))) for values in zip(*columns, strict=True)]
 
 
-def _number(value: float | str | None) -> float | None:
-    return None if value is None else float(value)
+def _row(values: Mapping[str, object]) -> ScoreRow:
+    value = values["value"]
+    return ScoreRow(
+        **{**values, "value": None if value != value else value, "status": Status(str(values["status"]))}  # type: ignore[arg-type]
+    )
 
 
-def failed(record: dict[str, Any]) -> bool:
-    """Whether a journal line tells of an item without an answer, which a rerun tries again."""
-    return bool(record["status"] != Status.OK)
+def _with_number(row: ScoreRow) -> ScoreRow:
+    """The row with infinities as numbers."""
+    return structs.replace(row, value=float(row.value)) if isinstance(row.value, str) else row

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from sam_audio_bench.cards import SeparatorCard
 
 __all__ = ["CARDS", "SAM_AUDIO", "SeparatorCard"]
 
@@ -11,47 +11,34 @@ SAM_AUDIO = _HERE + "sam_audio:SAMAudioSeparator"
 """The class behind the released names and ``sam-audio:DIR``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeparatorCard:
-    """What a reader needs to know about a separator without loading it."""
-
-    name: str
-    target: str  # "module:Class"
-    summary: str
-    source: str = ""  # the papers, for a reader
-    cites: tuple[str, ...] = ()  # the papers, as keys of bibliography.bib
-    oracle: bool = False
-    arguments: tuple[str, ...] = ()  # of the class, before the options of a user
-
-
 CARDS: dict[str, SeparatorCard] = {
-    card.name: card
+    card.id: card
     for card in (
-        SeparatorCard(name="mixture", target=_HERE + "baselines:Mixture", summary="returns the mixture; always run"),
-        SeparatorCard(name="silence", target=_HERE + "baselines:Silence", summary="returns digital silence"),
+        SeparatorCard(id="mixture", target=_HERE + "baselines:Mixture", summary="returns the mixture; always run"),
+        SeparatorCard(id="silence", target=_HERE + "baselines:Silence", summary="returns digital silence"),
         SeparatorCard(
-            name="hpss",
+            id="hpss",
             target=_HERE + "classical:HPSS",
             summary="harmonic or percussive part, chosen by the prompt",
             source="Fitzgerald, DAFx 2010; Driedger, Müller and Disch, ISMIR 2014",
             cites=("fitzgerald2010harmonic", "driedger2014extending"),
         ),
         SeparatorCard(
-            name="repet-sim",
+            id="repet-sim",
             target=_HERE + "classical:RepetSim",
             summary="voice against a repeating background",
             source="Rafii and Pardo, ISMIR 2012",
             cites=("rafii2012music",),
         ),
         SeparatorCard(
-            name="spectral-gate",
+            id="spectral-gate",
             target=_HERE + "classical:SpectralGate",
             summary="what stands out of the noise floor; with spans, of what sounds outside them",
             source="Boll, IEEE TASSP 1979",
             cites=("boll1979suppression",),
         ),
         SeparatorCard(
-            name="oracle-ibm",
+            id="oracle-ibm",
             target=_HERE + "oracles:IBM",
             summary="ideal binary mask",
             source="Wang, 2005",
@@ -59,7 +46,7 @@ CARDS: dict[str, SeparatorCard] = {
             oracle=True,
         ),
         SeparatorCard(
-            name="oracle-irm",
+            id="oracle-irm",
             target=_HERE + "oracles:IRM",
             summary="ideal ratio mask",
             source="Liutkus and Badeau, ICASSP 2015",
@@ -67,7 +54,7 @@ CARDS: dict[str, SeparatorCard] = {
             oracle=True,
         ),
         SeparatorCard(
-            name="oracle-mwf",
+            id="oracle-mwf",
             target=_HERE + "oracles:MWF",
             summary="ideal multichannel Wiener filter",
             source="Duong, Vincent and Gribonval, IEEE TASLP 2010",
@@ -76,7 +63,7 @@ CARDS: dict[str, SeparatorCard] = {
         ),
         *(
             SeparatorCard(
-                name=f"sam-audio-{size}{variant}",
+                id=f"sam-audio-{size}{variant}",
                 target=SAM_AUDIO,
                 summary=f"flow-matching diffusion transformer, {parameters}{better}; gated weights",
                 source="Shi et al., arXiv:2512.18099",

@@ -24,8 +24,11 @@ import torch
 from torch import Tensor
 
 from sam_audio_bench import audio
+from sam_audio_bench.digests import folder_digest
 from sam_audio_bench.errors import BadSeparation, BenchError, MediaError, Precondition, UsageError
 from sam_audio_bench.files import safe_name, sha256
+from sam_audio_bench.identity import Options
+from sam_audio_bench.source import script_digest
 from sam_audio_bench.types import Audio, Prompt, Query, Separation
 
 __all__ = ["CommandSeparator", "FolderSeparator", "FunctionSeparator"]
@@ -228,8 +231,11 @@ class CommandSeparator:
     ``{rate}`` ``{seed}``   in Hz; an integer
 
     The paths lie in a folder that is removed afterwards; the working directory is the caller's. A program that runs
-    longer than ``timeout`` seconds is killed with all the processes that it started. An edit of the program is not
-    noticed by a resumed run: only the template is known here.
+    longer than ``timeout`` seconds is killed with all the processes that it started.
+
+    Every argument that is a file, also behind ``--option=``, is part of the command's identity by its content (a Python
+    script with the modules beside it that it imports), and so is a folder that is not the working one; a program on the
+    PATH by its path, size and time.
 
     Raises:
         UsageError: a placeholder is unknown, ``{mixture}`` or ``{target}`` is missing, or quotes are not balanced.
@@ -245,7 +251,12 @@ class CommandSeparator:
             raise UsageError(f"expected a timeout above 0 seconds, found {timeout}")
         self.timeout = timeout
         self.name = f"cmd-{safe_name(Path(program).name)}-{sha256(template.encode())[:8]}"
-        self.settings: Mapping[str, str | int | float] = {"command": template}
+        self._template = template
+
+    @property
+    def settings(self) -> Options:
+        """The command, and what identifies the files that it names."""
+        return {"command": self._template, "files": _named_files(self.arguments)}
 
     def separate(self, queries: Sequence[Query], seeds: Sequence[int]) -> list[Separation]:
         """Answers in the order of the queries, one run of the program each.
@@ -301,6 +312,21 @@ class CommandSeparator:
             status = error.status if error.status == "non_finite" else "error"
             raise BadSeparation(f"{self.name} ended well, but: {error}", status=status) from error
         return _at_rate(found, mixture, f"the {path.stem} of {self.name}")
+
+
+def _named_files(arguments: Sequence[str]) -> dict[str, str]:
+    """What a command names on this machine, and what identifies it."""
+    found = {}
+    for number, argument in enumerate(arguments):
+        path = Path(argument.partition("=")[2] if argument.startswith("-") else argument)
+        if path.is_file():
+            found[argument] = script_digest(path)
+        elif number == 0 and (program := shutil.which(argument)) is not None:
+            stat = Path(program).stat()
+            found[argument] = f"{program} {stat.st_size} {stat.st_mtime_ns}"
+        elif path.is_dir() and path.resolve() not in (here := Path.cwd(), *here.parents):
+            found[argument] = folder_digest(path)
+    return found
 
 
 def _prompt_values(prompt: Prompt) -> dict[str, str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Set
-from dataclasses import dataclass
+
+from sam_audio_bench.cards import PickerCard
 
 __all__ = ["AUTO", "PICKERS", "PickerCard", "default_picker", "judges_itself", "judging_families"]
 
@@ -14,23 +15,11 @@ AUTO = "auto"
 _HERE = "sam_audio_bench.separators.rerank:"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PickerCard:
-    """What a reader and the planner need to know about a picker without loading it."""
-
-    name: str
-    target: str  # "module:Class"
-    summary: str
-    needs: frozenset[str]  # of what `TaskData.provides` names
-    families: frozenset[str]  # metrics by the same model, as the part of their ids before the first underscore
-    cites: tuple[str, ...] = ()  # keys of bibliography.bib
-
-
 PICKERS: dict[str, PickerCard] = {
-    card.name: card
+    card.id: card
     for card in (
         PickerCard(
-            name="saj",
+            id="saj",
             target=_HERE + "SAJPicker",
             summary="overall score of the SAM Audio Judge",
             needs=frozenset({"text"}),
@@ -38,7 +27,7 @@ PICKERS: dict[str, PickerCard] = {
             cites=("shi2025samaudio",),
         ),
         PickerCard(
-            name="clap",
+            id="clap",
             target=_HERE + "ClapPicker",
             summary="cosine of text and answer in the space of CLAP",
             needs=frozenset({"text"}),
@@ -46,7 +35,7 @@ PICKERS: dict[str, PickerCard] = {
             cites=("wu2023clap",),
         ),
         PickerCard(
-            name="imagebind",
+            id="imagebind",
             target=_HERE + "ImageBindPicker",
             summary="cosine of masked video and answer in the space of ImageBind",
             needs=frozenset({"video"}),
@@ -54,14 +43,14 @@ PICKERS: dict[str, PickerCard] = {
             cites=("girdhar2023imagebind",),
         ),
         PickerCard(
-            name="activity",
+            id="activity",
             target=_HERE + "ActivityPicker",
             summary="overlap of the answer's activity with the prompt's + spans",
             needs=frozenset({"spans"}),
             families=frozenset({"span"}),
         ),
         PickerCard(
-            name="ensemble",
+            id="ensemble",
             target=_HERE + "EnsemblePicker",
             summary="5 CLAP + 1 SAJ overall, SAM Audio's default for texts",
             needs=frozenset({"text"}),

@@ -6,8 +6,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from sam_audio_bench.errors import UsageError, unknown_name
+from sam_audio_bench.digests import joined
+from sam_audio_bench.errors import MediaError, UsageError, unknown_name
 from sam_audio_bench.files import sha256
+from sam_audio_bench.records import TaskRecord
 from sam_audio_bench.types import Item
 
 __all__ = ["PROMPTS", "TaskData", "asked_item"]
@@ -42,6 +44,9 @@ class TaskData:
     groups: Mapping[str, str]  # item id -> the recording it was cut from, in item order
     provides: frozenset[str]
     load: Callable[[str], Item]  # raises MediaError
+    content: Callable[[str], str] | None = None  # item id -> digest of its sound, prompt and group; None: of `revision`
+    place: str | None = None  # absolute path of anyone's data
+    code_sha256: str | None = None  # of a third party's task; "": unknown, so that nothing is kept
     source: str | None = None  # the name or path that it was asked for by, if that is not ``task``
     subset: str = "paper"
     prompts: str = "given"  # of `PROMPTS`
@@ -59,13 +64,44 @@ class TaskData:
 
     @property
     def label(self) -> str:
-        """Name of the task with version and split, as run folders use it: ``sfx@1-mini``."""
-        return f"{self.task}@{self.version}-{self.split}"
+        """Name of the task with version and split, as run folders use it: ``sfx@1-mini``, ``sfx@1-test-full``."""
+        return self.record.label
+
+    @property
+    def record(self) -> TaskRecord:
+        """What identifies the selection of items."""
+        return TaskRecord(
+            id=self.task,
+            version=self.version,
+            split=self.split,
+            subset=self.subset,
+            source=self.source or self.task,
+            data_revision=self.revision,
+            items=len(self.groups),
+            ids_sha256=self.ids_sha256,
+            prompts=self.prompts,  # type: ignore[arg-type]  # checked by with_prompts
+            allow_outside=self.allow_outside,
+            place=self.place,
+            code_sha256=self.code_sha256,
+        )
 
     @property
     def ids_sha256(self) -> str:
         """Digest of the sorted item ids."""
         return sha256("\n".join(sorted(self.groups)).encode())
+
+    def content_sha256(self, identifier: str) -> str:
+        """Digest of all that an item is made of: its sound, its prompt and its group.
+
+        A task of a third party that does not tell it counts by its revision and code.
+        """
+        if self.content is not None:
+            try:
+                return self.content(identifier)
+            except MediaError:  # loading it will say so
+                return joined("unreadable", identifier)
+        version = (self.task, self.version, self.revision, str(self.code_sha256))
+        return joined(*version, identifier, self.groups[identifier])
 
     def __len__(self) -> int:
         return len(self.groups)

@@ -5,14 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from sam_audio_bench.files import cache_folder
+
 __all__ = ["cache_folder", "data_folder"]
-
-
-def cache_folder() -> Path:
-    """``SABENCH_CACHE``, else ``sam-audio-bench`` under ``XDG_CACHE_HOME``, else under ``~/.cache``; not created."""
-    if chosen := os.environ.get("SABENCH_CACHE"):
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sam-audio-bench"
 
 
 def data_folder() -> Path:

@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from sam_audio_bench import audio
+from sam_audio_bench.digests import file_digest, joined
 from sam_audio_bench.errors import MediaError, UsageError
 from sam_audio_bench.files import dump_json, sha256
 from sam_audio_bench.metrics.functional.activity import active_spans
@@ -246,10 +247,28 @@ def task_data(questions: Questions) -> TaskData:
         groups={identifier: row.group for identifier, row in rows.items()},
         provides=frozenset(name for name, values in offers.items() if all(values)),
         load=partial(_load, questions.root, rows),
+        content=partial(_content, questions.root, rows),
+        place=str(questions.path.resolve()),
         texts={identifier: row.text for identifier, row in rows.items() if row.text},
         paraphrases={identifier: row.paraphrases for identifier, row in rows.items() if row.paraphrases},
         allow_outside=questions.allow_outside,
     )
+
+
+def _content(root: Path, rows: Mapping[str, ManifestRow], identifier: str) -> str:
+    """Digest of a question and of the content of its files; a file that cannot be read counts as missing."""
+    row = rows[identifier]
+    plain = replace(row, where="", mixture=None, video="", mask="", target=(), residual=(), paraphrases=())
+    return joined(dump_json(_plain(plain)), *(f"{column} {_file_content(root, sound)}" for column, sound in row.files))
+
+
+def _file_content(root: Path, sound: Sound) -> str:
+    if not isinstance(sound, str):
+        return sha256(sound.read())
+    try:
+        return file_digest(root / sound)
+    except MediaError:
+        return "missing"
 
 
 def _load(root: Path, rows: Mapping[str, ManifestRow], identifier: str) -> Item:

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from sam_audio_bench import audio
+from sam_audio_bench.digests import joined
 from sam_audio_bench.tasks import synthetic_video
 from sam_audio_bench.tasks.catalogue import TASKS, Task
 from sam_audio_bench.tasks.data import TaskData
@@ -67,6 +68,7 @@ def load_mini(name: str) -> TaskData:
         groups={identifier: together[recipe.id] for identifier, recipe in mixtures.items()},
         provides=frozenset({"reference", "residual_reference"} | _OFFERS[task.prompt] | speech),
         load=partial(_load, task, mixtures, together),
+        content=partial(_content, name, mixtures, together),
         texts={identifier: recipe.prompt for identifier, recipe in asked.items()},
         paraphrases={
             identifier: load_prompt_variants()[recipe.prompt].paraphrases for identifier, recipe in asked.items()
@@ -110,6 +112,11 @@ def _samples(name: str) -> NDArray[np.float32]:
     samples = audio.resample(audio.read(load_stems()[name].path), RATE).samples[0].numpy()
     samples.setflags(write=False)
     return samples
+
+
+def _content(name: str, mixtures: Mapping[str, Recipe], together: Mapping[str, str], identifier: str) -> str:
+    recipe = mixtures[identifier]
+    return joined(compute_revision(), TASKS[name].version, name, identifier, recipe.id, together[recipe.id])
 
 
 def _load(task: Task, mixtures: Mapping[str, Recipe], together: Mapping[str, str], identifier: str) -> Item:

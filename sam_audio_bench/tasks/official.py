@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
 
+from sam_audio_bench.digests import file_digest, joined
 from sam_audio_bench.errors import MediaError, Precondition, UsageError
-from sam_audio_bench.files import atomic_write
+from sam_audio_bench.files import atomic_write, dump_json
 from sam_audio_bench.tasks.annotations import (
     MUSDB,
     Annotation,
@@ -121,23 +122,31 @@ def load(name: str, subset: str = "paper") -> TaskData:
 
 def _data(found: Official) -> TaskData:
     task, offers = found.task, set(_OFFERS[found.task.prompt])
-    kind = task.name.partition("-")[0]
+    kind = task.id.partition("-")[0]
     if kind in _SPEECH:
         offers.add("speech")
     if isinstance(found.media, StemMedia) and all(_stem(row) for row in found.rows.values()):
         offers |= {"reference", "residual_reference"}
     asked = "text" in offers
     return TaskData(
-        task=task.name,
+        task=task.id,
         version=task.version,
         split="test",
         revision=found.digest,
         groups=found.groups,
         provides=frozenset(offers),
         load=partial(_load, found),
+        content=partial(_content, found),
         subset=found.subset,
         texts={name: row.text for name, row in found.rows.items()} if asked else {},
     )
+
+
+def _content(found: Official, identifier: str) -> str:
+    """Digest of a row and of the files that serve it; the masks of a task are part of its table."""
+    row = found.rows[identifier]
+    files = [file_digest(path) for path in found.media.files(row, visual=found.visual)]
+    return joined(found.task.version, dump_json(asdict(row)), found.digest if found.visual else "", *files)
 
 
 def _load(found: Official, identifier: str) -> Item:

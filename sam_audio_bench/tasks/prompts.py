@@ -24,6 +24,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
+from sam_audio_bench.digests import joined
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import dump_json, sha256
 from sam_audio_bench.tasks.data import PROMPTS, TaskData
@@ -73,6 +74,7 @@ def with_prompts(data: TaskData, prompts: str) -> TaskData:
         missing=frozenset(name for name, (item, _) in questions.items() if item in data.missing),
         notes=(*data.notes, note) if len(asked) < len(data) else data.notes,
         load=partial(_load, data, questions, prompts),
+        content=partial(_content, data, questions, prompts),
     )
     offers = data.provides if prompts == "paraphrase" else {"reference", "residual_reference"}
     return replace(changed, provides=frozenset({*offers, "text"}))
@@ -162,6 +164,11 @@ def _alike(words: frozenset[str]) -> dict[str, set[str]]:
                 alike[word].add(word[:length])
                 alike[word[:length]].add(word)
     return alike
+
+
+def _content(data: TaskData, questions: Questions, prompts: str, identifier: str) -> str:
+    name, text = questions[identifier]
+    return joined(data.content_sha256(name), prompts, identifier, text)
 
 
 def _load(data: TaskData, questions: Questions, prompts: str, identifier: str) -> Item:

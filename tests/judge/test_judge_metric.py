@@ -85,12 +85,29 @@ def test_batch_and_order_change_nothing(metric: SAMAudioJudge, noise: Noise) -> 
     assert together == metric.score(items[::-1], answers[::-1])[::-1]
 
 
+@pytest.mark.parametrize("judge", ["tiny", "small"])
+def test_one_call_rates_other_lengths_texts_and_spans(judge: str, request: pytest.FixtureRequest, noise: Noise) -> None:
+    """What a GPU is given, here on the CPU: no item hears the padding of another."""
+    single, batched = (SAMAudioJudge(judge=str(request.getfixturevalue(f"{judge}_folder")), device="cpu") for _ in "ab")
+    batched.batch_size = 4
+    asked = [(0.1, "dog", ()), (0.5, "rain and a woman", (("+", 0.1, 0.3), ("-", 0.3, 0.4))), (0.5, "a guitar", ())]
+    items = [
+        Item(id="a", group="a", query=Query(mixture=noise(seconds, seed), prompt=Prompt(text=text, spans=spans)))
+        for seed, (seconds, text, spans) in enumerate(asked)
+    ]
+    answers = [answer(noise(seconds, seed + 9)) for seed, (seconds, _, _) in enumerate(asked)]
+    for one, other in zip(single.score(items, answers), batched.score(items, answers), strict=True):
+        assert values(other) == pytest.approx(values(one), abs=1e-5)
+    assert SAMAudioJudge(parity="upstream", device="cpu").batch_size == 1
+
+
 def test_candidates_share_the_mixture(metric: SAMAudioJudge, noise: Noise, monkeypatch: pytest.MonkeyPatch) -> None:
     item, answers = question(noise(0.2)), [answer(noise(0.2, seed)) for seed in (1, 2, 3)]
     alone = [metric.score([question(item.query.mixture)], [one])[0] for one in answers]
     heard = []
-    prepare = metric._network
-    monkeypatch.setattr(metric, "_network", lambda *given, **told: heard.append(1) or prepare(*given, **told))
+    network = metric._network
+    prepare = network.prepare_query
+    monkeypatch.setattr(network, "prepare_query", lambda *given, **told: heard.append(1) or prepare(*given, **told))
     assert [metric.score([item], [one])[0] for one in answers] == alone
     assert len(heard) == 1
 
@@ -113,7 +130,7 @@ def test_damaged_weights_give_no_number(tiny_folder: Path, noise: Noise) -> None
     metric = SAMAudioJudge(path=str(tiny_folder), device="cpu")
     mixture = noise(0.1)
     values(ask(metric, mixture, mixture))
-    metric._network.__self__.head.weight.fill_(float("nan"))
+    metric._network.head.weight.fill_(float("nan"))
     assert statuses(ask(metric, mixture, mixture)) == {Status.NON_FINITE}
 
 

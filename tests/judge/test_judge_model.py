@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from misalign import SHIFTS, misaligned_copy
 from safetensors.torch import load_file, save_file
 
 import sam_audio_bench.judge as package
@@ -39,8 +40,16 @@ def test_both_file_formats(tiny_folder: Path, tiny: SAJ, noise, tmp_path: Path) 
     other, expected = load(tmp_path), tiny.state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in other.state_dict().items())
     mixture, target = noise(), noise(seed=1)
-    found = other.score(mixture, [target], "a dog").values  # weights that lie elsewhere in memory may round otherwise
-    assert torch.allclose(found, tiny.score(mixture, [target], "a dog").values, atol=1e-5)
+    found = other.score(mixture, [target], "a dog").values
+    assert torch.equal(found, tiny.score(mixture, [target], "a dog").values)
+
+
+@pytest.mark.parametrize("shift", SHIFTS)
+def test_ratings_do_not_depend_on_where_a_file_puts_a_tensor(tiny_folder, tiny, noise, tmp_path, shift: int) -> None:
+    moved = SAJ.from_pretrained(misaligned_copy(tiny_folder, tmp_path / "moved", shift))
+    mixture, targets = noise(), [noise(seed=1), noise(seed=2)]
+    expected = tiny.score(mixture, targets, "a dog").values
+    assert torch.equal(moved.score(mixture, targets, "a dog").values, expected)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -58,16 +67,23 @@ def test_a_gpu_rates_as_the_cpu_does(tiny_folder: Path, noise, parity: str) -> N
     assert torch.allclose(*told, atol=2e-4)
 
 
-def test_the_tensors_are_not_copied(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_aligned_tensors_are_not_copied(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sam_audio_bench.judge.model as module
 
-    opened = {}
-    monkeypatch.setattr(module, "open_weights", lambda path: opened.setdefault("tensors", load_file(path)))
-    model = SAJ.from_pretrained(tiny_folder)
-    state = model.state_dict()
-    same = {name for name, value in opened["tensors"].items() if state[name].data_ptr() == value.data_ptr()}
-    others = opened["tensors"].keys() - same
-    assert all(name.startswith("audio_codec.") and name.endswith("weight_v") for name in others)  # folded one by one
+    places: dict[str, int] = {}
+
+    def read(path: Path) -> dict[str, torch.Tensor]:
+        tensors = load_file(path)
+        places.update((name, value.data_ptr()) for name, value in tensors.items())
+        return tensors
+
+    monkeypatch.setattr(module, "open_weights", read)
+    model = SAJ.from_pretrained(misaligned_copy(tiny_folder, tmp_path / "aligned", 0))
+    state, aligned = model.state_dict(), {name for name, place in places.items() if place % 64 == 0}
+    same = {name for name, place in places.items() if state[name].data_ptr() == place}
+    assert all(name.startswith("audio_codec.") and name.endswith("weight_v") for name in aligned - same)  # folded
+    assert same <= aligned
+    assert not any(value.data_ptr() % 64 for value in [*model.parameters(), *model.buffers()])
     assert not any(value.is_meta for value in [*model.parameters(), *model.buffers()])
     assert not any(parameter.requires_grad for parameter in model.parameters())
     assert not model.training

@@ -190,7 +190,10 @@ def test_a_part_of_a_task_is_no_submission(tmp_path: Path) -> None:
 
 def test_anyones_data_are_no_task_of_a_leaderboard(small_task: Path, tmp_path: Path) -> None:
     evaluate("silence", [str(small_task)], metrics=["snr"], output=tmp_path / "runs", progress=False)
-    with pytest.raises(UsageError, match="expected a task of the catalogue asked by its own prompts, found small"):
+    with pytest.raises(
+        UsageError,
+        match="expected a task of the catalogue or of an installed plugin, asked by its own prompts, found small",
+    ):
         submit([tmp_path / "runs" / "silence"], tmp_path / "board")
 
 

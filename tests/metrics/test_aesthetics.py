@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import importlib.util
 import io
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from misalign import SHIFTS, misaligned_copy
+from tiny_networks import SCALES, small_aesthetics, write_aesthetics
 
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.metrics.aesthetics import AXES, Aesthetics
@@ -23,35 +24,17 @@ from sam_audio_bench.types import Audio, Item, Prompt, Query, Score, Separation,
 RATE = 16_000
 INSTALLED = importlib.util.find_spec("audiobox_aesthetics") is not None
 needs_package = pytest.mark.skipif(not INSTALLED, reason="audiobox-aesthetics is not installed")
-SCALES = {axis: {"mean": 5.0 + index, "std": 1.5} for index, axis in enumerate(AXES)}
 
 
 @pytest.fixture(scope="module")
-def package() -> Any:
-    """The module with the network, its WavLM made small enough for a test."""
-    module: Any = importlib.import_module("audiobox_aesthetics.model.aes")
-    wavlm: Any = importlib.import_module("audiobox_aesthetics.model.wavlm")
-    small = {
-        "encoder_layers": 2, "encoder_embed_dim": 16, "encoder_ffn_embed_dim": 16, "encoder_attention_heads": 2,
-        "conv_feature_layers": "[(8,10,5)] + [(8,3,2)] * 4 + [(8,2,2)] * 2", "conv_pos": 4, "conv_pos_groups": 2,
-    }  # fmt: skip
-    with pytest.MonkeyPatch.context() as patch:
-        config = wavlm.WavLMConfig({**vars(module.DEFAULT_AUDIO_CFG), **small})
-        patch.setattr(module, "DEFAULT_AUDIO_CFG", config)
+def package() -> Iterator[Any]:
+    with small_aesthetics() as module:
         yield module
-
-
-def write_model(folder: Path, package: Any, seed: int = 0) -> Path:
-    with torch.random.fork_rng(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="`torch.nn.utils.weight_norm` is deprecated")
-        torch.manual_seed(seed)
-        package.AesMultiOutput(nth_layer=3, precision="bf16", target_transform=SCALES).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
 def folder(package: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("aesthetics"), package)
+    return write_aesthetics(tmp_path_factory.mktemp("aesthetics"), package)
 
 
 @pytest.fixture(scope="module")
@@ -139,10 +122,17 @@ def test_standard_output_and_warnings_stay_clean(folder: Path, capsys: pytest.Ca
 @needs_package
 def test_statuses_and_identity(metric: Aesthetics, package: Any, tmp_path: Path) -> None:
     assert ask(metric, Audio(torch.zeros(1, 100), RATE)) == (Score(None, Status.SILENT_ESTIMATE),) * 4
-    other = Aesthetics(path=str(write_model(tmp_path, package, seed=1)), device="cpu")
+    other = Aesthetics(path=str(write_aesthetics(tmp_path, package, seed=1)), device="cpu")
     assert other.weights_sha256 != metric.weights_sha256
     assert metric.missing() is None
     assert metric.options["weights_sha256"] == metric.weights_sha256
+
+
+@needs_package
+@pytest.mark.parametrize("shift", SHIFTS)
+def test_values_do_not_depend_on_where_a_file_puts_a_tensor(metric, folder: Path, tmp_path: Path, shift: int) -> None:
+    moved = Aesthetics(path=str(misaligned_copy(folder, tmp_path / "moved", shift)), device="cpu")
+    assert values(moved, noise(0.5)) == values(metric, noise(0.5))
 
 
 @needs_package

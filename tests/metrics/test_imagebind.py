@@ -2,71 +2,23 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 import torch
+from tiny_networks import write_imagebind
 
 import sam_audio_bench as sab
 from sam_audio_bench.errors import MediaError, Precondition
 from sam_audio_bench.metrics.imagebind import WEIGHTS, masked_video
 from sam_audio_bench.types import Audio, Separation, Status
 
-NETWORK = """
-import torch
-from types import SimpleNamespace
-ModalityType = SimpleNamespace(VISION="vision", AUDIO="audio")
-
-class Tiny(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.vision, self.audio = torch.nn.Linear(3, 4), torch.nn.Linear(8, 4)
-
-    def forward(self, inputs):
-        return {"vision": self.vision(inputs["vision"]), "audio": self.audio(inputs["audio"])}
-
-def imagebind_huge(pretrained=False):
-    assert not pretrained
-    return Tiny()
-"""
-DATA = """
-import av, numpy as np, soundfile, torch
-
-def load_and_transform_video_data(paths, device):
-    with av.open(paths[0]) as container:
-        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    return torch.tensor(np.mean(frames, axis=(0, 1, 2)) / 255, dtype=torch.float32)[None].to(device)
-
-def load_and_transform_audio_data(paths, device):
-    samples, rate = soundfile.read(paths[0], dtype="float32")
-    assert rate == 16000
-    return torch.tensor(np.abs(np.fft.rfft(samples))[:8])[None].to(device)
-"""
-
 
 @pytest.fixture
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The stand-in on the path, and random weights in the authors' form: a state dict in a .pth file."""
-    models = tmp_path / "site" / "imagebind" / "models"
-    models.mkdir(parents=True)
-    for place in (models.parent, models):
-        (place / "__init__.py").touch()
-    (models / "imagebind_model.py").write_text(NETWORK)
-    (models.parent / "data.py").write_text(DATA)
-    monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    importlib.invalidate_caches()
-    for name in [name for name in sys.modules if name.partition(".")[0] == "imagebind"]:
-        monkeypatch.delitem(sys.modules, name)
-    torch.manual_seed(0)
-    network = importlib.import_module("imagebind.models.imagebind_model").imagebind_huge()
-    folder = tmp_path / "weights"
-    folder.mkdir()
-    torch.save(network.state_dict(), folder / WEIGHTS)
-    return folder
+    return write_imagebind(tmp_path, monkeypatch)
 
 
 def test_it_says_what_is_missing(tmp_path: Path) -> None:
@@ -97,6 +49,25 @@ def test_cosine_of_what_was_masked_and_heard(weights: Path) -> None:
     assert metric.score([item], [Separation(target=silence, residual=mixture)]) == [((None, Status.SILENT_ESTIMATE),)]
     text = sab.load_task("sfx", split="mini")
     assert metric.score([text[text.ids[0]]], [answer]) == [(None,)]
+
+
+def test_it_does_not_depend_on_where_a_file_puts_a_tensor(weights: Path, tmp_path: Path) -> None:
+    """One block of memory holds all tensors of the file, 4 bytes behind one another's ends."""
+    tensors = torch.load(weights / WEIGHTS)
+    block = torch.cat([torch.cat([torch.zeros(1), value.flatten()]) for value in tensors.values()])
+    begins = torch.tensor([0, *(1 + value.numel() for value in tensors.values())]).cumsum(0).tolist()
+    (tmp_path / "moved").mkdir()
+    torch.save(
+        {name: block[at + 1 :][: value.numel()].view_as(value)
+         for at, (name, value) in zip(begins, tensors.items(), strict=False)},
+        tmp_path / "moved" / WEIGHTS,
+    )  # fmt: skip
+    data = sab.load_task("sfx-visual", split="mini")
+    item = data[data.ids[0]]
+    answer = Separation(target=item.query.mixture, residual=item.query.mixture)
+    metrics = (sab.load_metric("imagebind", path=str(folder)) for folder in (weights, tmp_path / "moved"))
+    first, moved = (metric.score([item], [answer]) for metric in metrics)
+    assert first == moved
 
 
 def test_everything_outside_the_mask_is_black(tmp_path: Path) -> None:

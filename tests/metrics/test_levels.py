@@ -19,16 +19,12 @@ absent = item(silence, first)
 
 def leak(question: Item, given: Separation) -> Score | None:
     """The leak of one item."""
-    metric = Leak()
-    metric.update(0, [question], [given])
-    return metric.compute()[0][0]
+    return Leak().score([question], [given])[0][0]
 
 
 def reconstruction(question: Item, given: Separation) -> Score | None:
     """The reconstruction of one item."""
-    metric = Reconstruction()
-    metric.update(0, [question], [given])
-    return metric.compute()[0][0]
+    return Reconstruction().score([question], [given])[0][0]
 
 
 @pytest.mark.parametrize("gain", [1e-3, 0.1, 1.0, 2.0])

@@ -1,4 +1,4 @@
-"""The SDR family as Metrics: statuses, improvements, stereo policies, shards."""
+"""The SDR family as Metrics: statuses, improvements, stereo policies."""
 
 from __future__ import annotations
 
@@ -29,8 +29,7 @@ def rows(
     metric: ReferenceMetric, items: Sequence[Item], answers: Sequence[Separation]
 ) -> list[dict[str, Score | None]]:
     """Scores of each item by column."""
-    metric.update(0, items, answers)
-    return [dict(zip(metric.columns, row, strict=True)) for row in metric.compute()]
+    return [dict(zip(metric.columns, row, strict=True)) for row in metric.score(items, answers)]
 
 
 def one(metric: ReferenceMetric, question: Item, given: Separation) -> dict[str, Score | None]:
@@ -220,27 +219,6 @@ def test_mono_accepts_a_mono_answer_to_stereo() -> None:
     mono = (target + 0.1 * error).mean(dim=0, keepdim=True)
     expected = float(si_sdr(reference=target.mean(0), estimate=mono[0]))
     assert value(one(SISDR("mono"), item(target, other), answer(mono)), "si_sdr") == pytest.approx(expected)
-
-
-def test_shards_in_any_order_with_duplicates_equal_one_go() -> None:
-    items = [item(target * (n + 1), other, name=str(n)) for n in range(7)]
-    answers = [answer(target + (0.1 + n) * error) for n in range(7)]
-    whole = SISDR()
-    whole.update(0, items, answers)
-    shards = SISDR()
-    for start, stop in ((5, 7), (0, 2), (4, 6), (2, 5)):
-        shards.update(start, items[start:stop], answers[start:stop])
-    assert shards.compute() == whole.compute()
-
-
-def test_a_score_does_not_depend_on_its_neighbours() -> None:
-    items = [item(target * (n + 1), other, name=str(n)) for n in range(5)]
-    answers = [answer(target + (0.1 + n) * error, other) for n in range(5)]
-    for kind in (SNR, SISDR, SASDR, BSSSources):
-        together = kind().score(items, answers)
-        alone = [kind().score([question], [given])[0] for question, given in zip(items, answers, strict=True)]
-        assert together == alone
-        assert kind().score(items[::-1], answers[::-1]) == together[::-1]
 
 
 def test_the_mixture_is_not_scored_when_no_improvement_is_wanted() -> None:

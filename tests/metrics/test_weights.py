@@ -130,8 +130,8 @@ class Level(LearnedMetric):
         self.loads += 1
         return lambda samples: float(samples.double().square().mean())
 
-    def measure(self, network: Any, audio: Audio, item: Item) -> Sequence[float]:
-        return [network(audio.samples), 1.0]
+    def measure(self, network: Any, clips: Sequence[Audio], items: Sequence[Item]) -> Sequence[Sequence[float]]:
+        return [[network(clip.samples), 1.0] for clip in clips]
 
 
 def ask(metric: LearnedMetric, samples: torch.Tensor) -> Any:
@@ -157,7 +157,7 @@ def test_statuses(level: Level) -> None:
 
 
 def test_a_network_that_answers_nan_is_no_number(level: Level, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(level, "measure", lambda *_: [float("nan"), 1.0])
+    monkeypatch.setattr(level, "measure", lambda *_: [[float("nan"), 1.0]])
     assert [score.status for score in ask(level, torch.ones(1, 80))] == [Status.NON_FINITE, Status.OK]
 
 

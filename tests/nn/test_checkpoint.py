@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from misalign import SHIFTS, misalign
 from safetensors.torch import save_file
 from torch import nn
 
 from sam_audio_bench.errors import Precondition
-from sam_audio_bench.nn.checkpoint import load_strict, open_weights, under
+from sam_audio_bench.nn.checkpoint import load_in_parts, load_strict, open_weights, under
 
 
 def layer() -> nn.Linear:
@@ -25,9 +26,29 @@ def test_both_formats_give_the_same_tensors(tmp_path: Path, name: str) -> None:
     (torch.save if name.endswith("pt") else save_file)(tensors, tmp_path / name)
     found = open_weights(tmp_path)
     assert all(torch.equal(found[key], value) for key, value in tensors.items())
-    module = layer()
-    load_strict(module, found, source=tmp_path)
-    assert module.weight.data_ptr() == found["weight"].data_ptr()  # no second copy
+
+
+@pytest.mark.parametrize("shift", [0, *SHIFTS])
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_only_what_a_file_does_not_align_is_copied(tmp_path: Path, shift: int, in_parts: bool) -> None:
+    file = tmp_path / "model.safetensors"
+    save_file({"weight": torch.randn(16, 3), "bias": torch.randn(16), "running": torch.randn(5)}, file)
+    misalign(file, shift)
+    with torch.device("meta"):
+        module = nn.Linear(3, 16)
+        module.register_buffer("running", torch.empty(5))
+    found = open_weights(file)
+    places = {name: value.data_ptr() for name, value in found.items()}
+    assert {name for name, place in places.items() if place % 64 == 0} == (set() if shift else {"bias", "running"})
+    if in_parts:
+        load_in_parts(module, file, [""], dtype=torch.float32, device=torch.device("cpu"))
+    else:
+        load_strict(module, found, source=file)
+        for name, value in module.state_dict().items():
+            assert (value.data_ptr() == places[name]) == (places[name] % 64 == 0)
+    for name, value in module.state_dict().items():
+        assert value.data_ptr() % 64 == 0
+        assert torch.equal(value, found[name])
 
 
 @pytest.mark.parametrize("name", ["checkpoint.pt", "model.safetensors"])

@@ -311,6 +311,16 @@ def test_folding_keeps_the_function_and_is_undone_by_loading(error) -> None:
         assert error(model.encode(waveform), theirs) < 1e-12
 
 
+def test_a_folded_codec_that_was_stored_answers_the_same_bit_for_bit() -> None:
+    model, fresh, waveform = random_codec(SMALL), DACVAE(SMALL), noise(1, 1, 700)
+    model.fold_weight_norm()
+    fresh.load_state_dict(model.state_dict())
+    fresh.fold_weight_norm()
+    assert all(torch.equal(value, fresh.state_dict()[name]) for name, value in model.state_dict().items())
+    with torch.inference_mode():
+        assert torch.equal(fresh.encode(waveform), model.encode(waveform))
+
+
 def test_gradients_reach_everything_and_are_right() -> None:
     model = random_codec(ODD).double()
     waveform, latent = noise(1, 1, 360).double().requires_grad_(), noise(1, 4, 2).double().requires_grad_()

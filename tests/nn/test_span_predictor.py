@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from misalign import SHIFTS, misaligned_copy
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -75,6 +76,12 @@ def test_the_references_embeddings_and_logits(model, tensors, error) -> None:
         assert error(model.embed_audio(tensors["in.input_features"]), tensors["out_nomask.audio_embeds"]) < NETWORK
         assert error(text, tensors["out.text_embeds"]) < NETWORK
     assert error(logits(model, tensors), tensors["out.logits"]) < NETWORK
+
+
+@pytest.mark.parametrize("shift", SHIFTS)
+def test_logits_do_not_depend_on_where_a_file_puts_a_tensor(model, folder, tensors, tmp_path, shift) -> None:
+    moved = SpanPredictor.from_pretrained(misaligned_copy(folder, tmp_path / "moved", shift))
+    assert torch.equal(logits(moved, tensors), logits(model, tensors))
 
 
 def test_its_own_codec(model, tensors, error) -> None:

@@ -20,7 +20,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 
-from sam_audio_bench.cli.ratings_plan import plan as command
+from sam_audio_bench.cli.ratings.plan import plan as command
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import load_json
 from sam_audio_bench.ratings.answers import join_key, join_table
@@ -421,7 +421,7 @@ def test_the_command(listening_runs: Path, tmp_path: Path) -> None:
 
 def test_help_is_light() -> None:
     code = (
-        "import sys\nfrom sam_audio_bench.cli.ratings_plan import plan\n"
+        "import sys\nfrom sam_audio_bench.cli.ratings.plan import plan\n"
         "try:\n    plan(['--help'])\nexcept SystemExit:\n"
         "    print(sorted({'torch', 'matplotlib', 'scipy'} & set(sys.modules)))"
     )

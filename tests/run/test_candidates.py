@@ -25,12 +25,13 @@ import torch
 import sam_audio_bench as sab
 from sam_audio_bench import audio, registry
 from sam_audio_bench.errors import MediaError, Precondition, UsageError
+from sam_audio_bench.identity import Identity
 from sam_audio_bench.metrics.activity import SpanOverlap
-from sam_audio_bench.run.candidates import Answer, Reranking, answer
 from sam_audio_bench.run.merge import merge
 from sam_audio_bench.run.plan import Settings, make_plan
 from sam_audio_bench.run.provenance import item_seed
 from sam_audio_bench.run.rescore import rescore
+from sam_audio_bench.run.separation import CandidateSet, Reranking, separate_items
 from sam_audio_bench.separators.pickers import PICKERS
 from sam_audio_bench.separators.rerank import ActivityPicker
 from sam_audio_bench.types import Audio, CandidateSeparator, Item, Prompt, Query, Separation
@@ -201,7 +202,7 @@ def test_shards_merge_to_the_whole(span_task: Path, tmp_path: Path) -> None:
     for index in (1, 2):
         run(span_task, tmp_path / "parts", shard=(index, 2), keep_candidates=True)
     merged = merge([tmp_path / "parts" / "gate"], tmp_path / "merged")
-    assert merged.header["candidates"] == 3
+    assert merged.header.candidates == 3
     expected = frame_of(tmp_path / "whole")
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "merged" / "scores.parquet"), expected)
     names = [{path.name for path in (folder / "audio").iterdir()} for folder in (
@@ -291,12 +292,11 @@ def test_files_meet_their_schemas(span_task: Path, tmp_path: Path) -> None:
     header = json.loads((folder / "run.json").read_text())
     jsonschema.validate(header, schemas["run"])
     assert header["candidates"] == 3
-    assert header["picker"] == {
-        "name": "activity", "settings": {"measure": "iou", "threshold": -40.0}, "weights_sha256": {},
-    }  # fmt: skip
+    assert header["picker"]["name"] == "activity"
+    assert header["picker"]["options"] == {"measure": "iou", "threshold": -40.0}
     for record in journal_of(tmp_path).values():
         jsonschema.validate(record, schemas["item"])
-    broken = {name: value for name, value in journal_of(tmp_path)["item-0"].items() if name != "picker_scores"}
+    broken = {name: value for name, value in journal_of(tmp_path)["item-0"].items() if name != "fingerprint"}
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(broken, schemas["item"])
 
@@ -380,9 +380,9 @@ def item_of(text: str = "a") -> Item:
     return Item(id=text, group=text, query=Query(mixture=mixture, prompt=Prompt(text=text)))
 
 
-def ask_one(picker: Any, separator: Any = None) -> Answer | Exception:
-    reranking = Reranking(candidates=3, picker=picker)
-    (found,) = answer(separator or Gate(), [item_of()], reranking, task="t", seed=0, align=None, stereo="joint")
+def ask_one(picker: Any, separator: Any = None) -> CandidateSet | Exception:
+    reranking = Reranking(candidates=3, picker=picker, identity=Identity(kind="picker", name=picker.name))
+    (found,) = separate_items(separator or Gate(), [item_of()], reranking, task="t", seed=0, align=None, stereo="joint")
     return found
 
 
@@ -398,7 +398,7 @@ def ask_one(picker: Any, separator: Any = None) -> Answer | Exception:
 )
 def test_ties_go_to_the_first_and_undefined_never_wins(scores: tuple[float, ...], picked: int) -> None:
     found = ask_one(Chosen(*scores))
-    assert isinstance(found, Answer)
+    assert isinstance(found, CandidateSet)
     assert found.picked == picked
     assert found.scored[1] is found.separation(picked)
 
@@ -428,15 +428,15 @@ def test_seconds_are_those_of_all_candidates() -> None:
             return [Separation(target=found.target, residual=found.residual, seconds=2.0) for found in answers]
 
     found = ask_one(Chosen(1.0, 2.0, 3.0), Timed())
-    assert isinstance(found, Answer)
+    assert isinstance(found, CandidateSet)
     assert found.seconds == 6.0
 
 
 def test_an_item_without_what_the_picker_needs_is_answered_once() -> None:
     separator = Gate()
-    reranking = Reranking(candidates=3, picker=ActivityPicker())
-    (found,) = answer(separator, [item_of()], reranking, task="t", seed=0, align=None, stereo="joint")
-    assert isinstance(found, Answer)
+    reranking = Reranking(candidates=3, picker=ActivityPicker(), identity=Identity(kind="picker", name="activity"))
+    (found,) = separate_items(separator, [item_of()], reranking, task="t", seed=0, align=None, stereo="joint")
+    assert isinstance(found, CandidateSet)
     assert (found.picker, len(found.candidates), separator.calls) == (None, 1, [1])
 
 
@@ -541,7 +541,7 @@ def test_missing_weights_are_found_before_any_work(small_task: Path, tmp_path: P
         ({"candidates": 0}, "--candidates to be at least 1, found 0"),
         ({"picker": "cla"}, "--picker to be one of auto, saj, clap"),
         ({"candidates": 1, "keep_candidates": True}, "--candidates above 1 with --keep-candidates"),
-        ({"picker_args": {"path": "x"}}, r"arguments among measure, threshold for activity, found \['path'\]"),
+        ({"picker_args": {"path": "x"}}, r"arguments among \[measure, threshold\] for 'activity', found path"),
         ({"picker": "auto", "picker_args": {"volume": 1}}, r"picker arguments among .*, found \['volume'\]"),
         ({"dtype": "float16"}, "--dtype to be one of auto, float32, bfloat16, found 'float16'"),
         ({"device": "abacus"}, "device to be auto, cpu or cuda, found 'abacus'"),

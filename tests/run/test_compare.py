@@ -18,15 +18,26 @@ from click.testing import CliRunner
 
 from sam_audio_bench.cli import group
 from sam_audio_bench.errors import Precondition, UsageError
+from sam_audio_bench.identity import Identity
+from sam_audio_bench.records import (
+    ItemRecord,
+    MetricRecord,
+    ModelRecord,
+    RunRecord,
+    ScoreRow,
+    StoredEstimate,
+    TaskRecord,
+)
 from sam_audio_bench.run.compare import compare_runs
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.stats.correlation_tests import holm
 from sam_audio_bench.stats.paired import paired_difference
+from sam_audio_bench.types import Status
 
 Scores = Mapping[str, Mapping[str, float | None]]  # metric -> item -> score
 
 TASK = {"id": "small", "version": "1", "split": "test", "subset": "paper", "prompts": "given", "data_revision": "r",
-        "items": 6, "ids_sha256": "0"}  # fmt: skip
+        "source": "small", "items": 6, "ids_sha256": "0" * 64}  # fmt: skip
 BASE = {"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0, "e": 5.0, "f": 6.0}
 OTHER = {"a": 4.0, "b": 1.5, "c": 3.0, "d": 9.0, "e": 1.0, "f": 7.0}
 
@@ -49,16 +60,24 @@ def run(
     """A finished run; two items a recording. ``picked``: the first metric of the answers that a picker chose."""
     folder = RunFolder(path)
     known = {metric: record(metric, **(metrics or {}).get(metric, {})) for metric in scores}
-    header = {"status": "success", "model": {"name": name, "oracle": False}, "task": {**TASK, **(task or {})},
-              "metrics": list(known.values()), "candidates": 4 if picked else 1,
-              "picker": {"name": "clap", "settings": {}, "weights_sha256": None} if picked else None}  # fmt: skip
+    header = RunRecord(
+        status="success", started="", model=ModelRecord(kind="separator", name=name),
+        task=TaskRecord(**{**TASK, **(task or {})}), metrics=[MetricRecord(**one) for one in known.values()], seed=seed,
+        align=None, stereo="joint", shard=None, command=[], config={}, git=None, packages={}, hardware={},
+        candidates=4 if picked else 1, picker=Identity(kind="picker", name="clap") if picked else None,
+    )  # fmt: skip
     with folder.writing():
-        folder.write_header(**header)
+        folder.write_header(header)
         for item in dict.fromkeys(item for own in scores.values() for item in own):
-            one = {"item": item, "status": "ok", "target": f"{item}.target.flac", "residual": f"{item}.residual.flac"}
-            kept = {"0": {"target": f"{item}.target.0.flac", "residual": "", "picked_by": None}}
-            more = {"candidates": 4, "picked": 2, "picked_by": "clap", "kept": kept} if picked else {}
-            folder.add_item({**one, **more})
+            first = StoredEstimate(target=f"{item}.target.0.flac", residual="")
+            more = {"candidates": 4, "picked": 2, "picked_by": "clap", "kept": {"0": first}} if picked else {}
+            folder.add_item(
+                ItemRecord(
+                    item=item, group=_group(item), fingerprint="", seed=seed, status=Status.OK,
+                    target=f"{item}.target.flac", residual=f"{item}.residual.flac",
+                    not_asked=list(scores), scored=dict.fromkeys(scores, ""), **more,
+                )
+            )  # fmt: skip
             (path / "audio" / f"{item}.target.flac").touch()
         rows = [(metric, item, value, None) for metric, own in scores.items() for item, value in own.items()]
         rows += [(next(iter(scores)), item, value, "clap") for item, value in (picked or {}).items()]
@@ -69,12 +88,16 @@ def run(
 
 def _row(
     folder: RunFolder, name: str, metric: str, item: str, value: float | None, picker: str | None, seed: int
-) -> Any:
-    return {
-        "task": folder.header["task"]["id"], "item": item, "group": str((ord(item[0]) - ord("a")) // 2),
-        "separator": name, "seed": seed, "candidate": 2 if picker else 0, "picked_by": picker, "metric": metric,
-        "value": value, "status": "silent_reference" if value is None else "ok",
-    }  # fmt: skip
+) -> ScoreRow:
+    return ScoreRow(
+        task=folder.header.task.id, item=item, group=_group(item), separator=name, seed=seed,
+        candidate=2 if picker else 0, picked_by=picker, metric=metric, value=value,
+        status=Status.SILENT_REFERENCE if value is None else Status.OK,
+    )  # fmt: skip
+
+
+def _group(item: str) -> str:
+    return str((ord(item[0]) - ord("a")) // 2)
 
 
 @pytest.fixture
@@ -203,7 +226,7 @@ def test_infinite_scores_count_as_the_cap(two: Callable[..., tuple[Path, Path]])
         ({"task": {"version": "2"}}, "task small with the same version in both runs, found 1 in .*base.* and 2 in"),
         ({"task": {"split": "mini"}}, "the same split"),
         ({"task": {"data_revision": "s"}}, "the same data_revision"),
-        ({"task": {"ids_sha256": "1"}}, "the same ids_sha256"),
+        ({"task": {"ids_sha256": "1" * 64}}, "the same ids_sha256"),
         ({"task": {"prompts": "absent"}}, "the same prompts"),
         ({"metrics": {"si_sdr": {"version": 2}}}, "metric si_sdr with the same version in both runs, found 1 in"),
         ({"metrics": {"si_sdr": {"parameters": {"stereo": "mono"}}}}, "the same parameters"),

@@ -239,7 +239,7 @@ def test_shards_merge_to_the_whole(small_task: Path, tmp_path: Path) -> None:
         part = run(small_task, tmp_path / "parts", shard=(index, 4))
         assert part.partial
     merged = merge([tmp_path / "parts" / "counting"], tmp_path / "merged")
-    assert merged.header["status"] == "success"
+    assert merged.header.status == "success"
     expected = frame_of(tmp_path / "whole" / "counting" / "small@1-file")
     pd.testing.assert_frame_equal(frame_of(tmp_path / "merged"), expected)
     again = sab.Results.read([tmp_path / "merged"])
@@ -259,8 +259,8 @@ def test_shards_of_several_runs_merge_to_what_one_process_gives(small_task: Path
     assert names == {f"{name}/small@1-file" for name in ("counting", "mixture", "moody")}
     for name in names:
         pd.testing.assert_frame_equal(frame_of(tmp_path / "merged" / name), frame_of(tmp_path / "whole" / name))
-    peaks = [RunFolder.open(path).header["timing"]["peak_memory_mib"] for path in find_runs([tmp_path / "parts"])]
-    assert merged[0].header["timing"]["peak_memory_mib"] in peaks
+    peaks = [RunFolder.open(path).header.timing.peak_memory_mib for path in find_runs([tmp_path / "parts"])]
+    assert merged[0].header.timing.peak_memory_mib in peaks
     (tmp_path / "again" / "mixture").mkdir(parents=True)
     shutil.copytree(tmp_path / "merged" / "mixture" / "small@1-file", tmp_path / "again" / "mixture" / "small@1-file")
     with pytest.raises(StoreError, match="found a run in it"):
@@ -299,14 +299,14 @@ def test_files_meet_their_schemas(small_task: Path, tmp_path: Path) -> None:
 def test_another_schema_version_is_refused(small_task: Path, tmp_path: Path) -> None:
     run(small_task, tmp_path)
     path = tmp_path / "counting" / "small@1-file" / "run.json"
-    path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 99'))
-    with pytest.raises(StoreError, match=r"schema version 1 .* found version 99"):
+    path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 99'))
+    with pytest.raises(StoreError, match=r"schema version 2 .* found version 99; update sabench"):
         run(small_task, tmp_path)
 
 
 @pytest.mark.parametrize(
     ("header", "message"),
-    [("null", "found version None"), ("[]", "found version None"), ('{"schema_version": 1, "task": {}}', "no status")],
+    [("null", "found version None"), ("[]", "found version None"), ('{"schema_version": 1, "task": {}}', "no 'model'")],
 )
 def test_a_foreign_header_is_refused(tmp_path: Path, header: str, message: str) -> None:
     (tmp_path / "run.json").write_text(header)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from misalign import SHIFTS, misaligned_copy
 from safetensors.torch import save_file
 
 from sam_audio_bench.errors import BenchError, Precondition, UsageError
@@ -87,6 +88,15 @@ def test_candidates_share_their_conditions_and_the_first_is_the_answer(separator
     assert torch.equal(candidates[0][0].target.samples, target(separator, MIXED[0], 5))
     assert torch.equal(candidates[0][2].target.samples, target(separator, MIXED[0], 7))
     assert not torch.allclose(candidates[0][0].target.samples, candidates[0][1].target.samples, atol=1e-3)
+
+
+@pytest.mark.parametrize("shift", SHIFTS)
+def test_answers_do_not_depend_on_where_a_file_puts_a_tensor(folder, separator, tmp_path, shift) -> None:
+    moved = misaligned_copy(folder, tmp_path / "moved", shift, tensors=open_weights(folder / "checkpoint.pt"))
+    found = SAMAudioSeparator(str(moved), **QUICK)
+    assert found.checkpoint.weights.name == "model.safetensors"
+    for asked in MIXED:
+        assert torch.equal(target(found, asked), target(separator, asked))
 
 
 def test_the_mixture_is_left_alone(separator) -> None:
@@ -393,6 +403,14 @@ def test_the_text_encoder_may_lie_elsewhere(folder, released) -> None:
     apart = SAMAudioSeparator(str(official), text_encoder=str(text), **QUICK)
     together = SAMAudioSeparator(str(folder), **QUICK)
     torch.testing.assert_close(target(apart, query()), target(together, query()), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("shift", SHIFTS)
+def test_features_of_a_text_do_not_depend_on_where_a_file_puts_a_tensor(folder, released, tmp_path, shift) -> None:
+    official, text = released
+    moved = misaligned_copy(text, tmp_path / "moved", shift)
+    found, expected = (SAMAudio.from_pretrained(official, text_encoder=str(place)) for place in (moved, text))
+    assert torch.equal(found.text_encoder("a dog barks"), expected.text_encoder("a dog barks"))
 
 
 def test_a_missing_text_encoder_is_told(released, tmp_path) -> None:

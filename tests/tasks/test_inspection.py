@@ -37,8 +37,8 @@ def test_exactly_what_was_removed_and_damaged_is_found(bench: Made) -> None:
         for index in rows:
             name = bench.files[index]
             state = "missing" if name in deleted else "corrupt" if name in damaged else "present"
-            expected.setdefault(state, set()).add(f"{task.name}-{index:04d}")
-        assert states(report) == expected, task.name
+            expected.setdefault(state, set()).add(f"{task.id}-{index:04d}")
+        assert states(report) == expected, task.id
         assert report.counts() == {
             state: len(expected.get(state, ())) for state in ("present", "missing", "corrupt", "wrong_length")
         }

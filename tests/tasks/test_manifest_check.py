@@ -11,7 +11,7 @@ import torch
 from click.testing import CliRunner
 
 from sam_audio_bench import audio
-from sam_audio_bench.cli.data_validate import validate
+from sam_audio_bench.cli.data import validate
 from sam_audio_bench.tasks.manifest import questions
 from sam_audio_bench.tasks.manifest_check import check
 from sam_audio_bench.tasks.synthetic_video import FRAME_RATE, draw_scene, write_clip

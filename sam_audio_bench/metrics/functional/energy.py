@@ -6,7 +6,6 @@ value. Shape legend: ``[..., time]``, leading dimensions are kept.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -29,6 +28,7 @@ __all__ = [
     "residual_energy",
     "same_shape",
     "score_db",
+    "status_codes",
 ]
 
 RESOLUTION_DB = 250.0
@@ -36,6 +36,7 @@ RESOLUTION_DB = 250.0
 
 
 _CHUNK = 1 << 17  # samples that are widened to float64 at once, so that they stay in the cache
+_STATUSES = tuple(Status)
 _CANCELLED = 1e-4  # below this share of its terms a difference of energies is summed from the differences instead
 
 
@@ -142,17 +143,20 @@ def score_db(reference: Tensor, estimate: Tensor, signal_energy: Tensor, error_e
     return decibels.masked_fill(undefined, torch.nan)
 
 
-def classify(reference: Tensor, estimate: Tensor) -> Status:
-    """What a score of one estimate against one reference can be worth, both of any one shape.
+def status_codes(reference: Tensor, estimate: Tensor) -> Tensor:
+    """What a score of each estimate against its reference can be worth: ``[..., time] -> [...]``.
 
-    `Status.OK` where both sound; a ratio is then a number, or +inf with `Status.PERFECT`.
+    Indices into ``tuple(Status)``, int64. `Status.OK` where both sound; a ratio is then a number, or +inf with
+    `Status.PERFECT`.
     """
-    energies = [float(energy(signal.flatten())) for signal in (reference, estimate)]
-    if not all(map(math.isfinite, energies)):  # one sample that is not finite shows in the sum
-        return Status.NON_FINITE
-    return {
-        (True, True): Status.BOTH_SILENT,
-        (True, False): Status.SILENT_REFERENCE,
-        (False, True): Status.SILENT_ESTIMATE,
-        (False, False): Status.OK,
-    }[energies[0] == 0, energies[1] == 0]
+    energies = energy(reference), energy(estimate)
+    silent = (energies[0] == 0).long() + 2 * (energies[1] == 0).long()
+    kinds = (Status.OK, Status.SILENT_REFERENCE, Status.SILENT_ESTIMATE, Status.BOTH_SILENT)
+    codes = torch.tensor([_STATUSES.index(kind) for kind in kinds], device=silent.device)[silent]
+    infinite = ~torch.isfinite(energies[0] + energies[1])  # one sample that is not finite shows in the sum
+    return codes.masked_fill(infinite, _STATUSES.index(Status.NON_FINITE))
+
+
+def classify(reference: Tensor, estimate: Tensor) -> Status:
+    """`status_codes` of one estimate against one reference, both of any one shape."""
+    return _STATUSES[int(status_codes(reference.flatten(), estimate.flatten()))]

@@ -8,15 +8,24 @@ from collections.abc import Sequence
 import torch
 
 from sam_audio_bench import Audio, Item, Metric, Prompt, Query, Score, Separation, Status
-from sam_audio_bench.metrics import MetricCard
+from sam_audio_bench.cards import MetricCard, SeparatorCard, TaskCard
 from sam_audio_bench.metrics.base import Row
 from sam_audio_bench.tasks import TaskData
+
+PAPER = """@article{nobody2026clicks,
+  title = {Clicks},
+  author = {Nobody, A.},
+  year = {2026}
+}"""
 
 
 class Attenuate:
     """Turns the mixture down."""
 
     name = "attenuate"
+    card = SeparatorCard(
+        id="attenuate", target="sabench_plugin:Attenuate", summary="the mixture, turned down", cites=(PAPER,)
+    )
 
     def __init__(self, gain: float = 0.5) -> None:
         self.gain = gain
@@ -40,12 +49,28 @@ class Peak(Metric):
     @classmethod
     def cards(cls) -> tuple[MetricCard, ...]:
         """One card."""
-        return (MetricCard(id="peak_db", target="sabench_plugin:Peak", summary="peak", unit="dBFS"),)
+        return (
+            MetricCard(
+                id="peak_db",
+                target="sabench_plugin:Peak",
+                summary="peak",
+                unit="dBFS",
+                higher_is_better=False,
+                range=(None, 0.0),
+                cites=(PAPER,),
+            ),
+        )
 
     def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
         """20 log10 of the largest sample."""
-        peaks = [float(separation.target.samples.abs().max()) for separation in separations]
-        return [(Score(20 * math.log10(peak), Status.OK),) for peak in peaks]
+        return [(self.peak(separation.target.samples),) for separation in separations]
+
+    def peak(self, samples: torch.Tensor) -> Score:
+        """Silence has none."""
+        loudest = float(samples.abs().max())
+        if loudest == 0:
+            return Score(None, Status.SILENT_ESTIMATE)
+        return Score(20 * math.log10(loudest), Status.OK)
 
 
 def clicks(*, split: str, subset: str) -> TaskData:
@@ -55,6 +80,11 @@ def clicks(*, split: str, subset: str) -> TaskData:
     return TaskData(
         task="clicks", version="1", split=split, revision="1", groups=groups, provides=provides, load=_click
     )
+
+
+clicks.card = TaskCard(  # type: ignore[attr-defined]
+    id="clicks", target="sabench_plugin:clicks", summary="two clicks", prompt="text", main_metric="peak_db"
+)
 
 
 def _click(identifier: str) -> Item:

@@ -1,28 +1,41 @@
-"""Several candidates an item, and the one that a picker chooses: which separators have them, how they are asked for.
+"""Separating items: seeds, the three protocols, batches that fail, the check of every estimate, and candidates.
 
-Oracles, answers that exist already and separators with ``deterministic = True`` have one answer an item. A
-`CandidateSeparator` makes all candidates in one call; any other separator is called once a candidate, each time with
-other seeds. The first candidate is the answer that the separator gives alone: the k = 1 of every table.
+A separator gets its own copy of every sound, so that one that changes it in place changes nothing else. Oracles,
+estimates that exist already and separators with ``deterministic = True`` have one estimate per item. A
+`CandidateSeparator` makes all candidates in one call; any other separator is called once per candidate, each time with
+other seeds. The first candidate is the estimate that the separator gives alone: the k = 1 of every table.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sam_audio_bench import audio, registry
 from sam_audio_bench.errors import BadSeparation, Precondition, UsageError
-from sam_audio_bench.run.answers import ask, checked
+from sam_audio_bench.identity import Identity, Options
+from sam_audio_bench.options import parse_spelling
+from sam_audio_bench.registry import Built
+from sam_audio_bench.run.check import check
 from sam_audio_bench.run.provenance import item_seed
 from sam_audio_bench.separators.pickers import AUTO, PICKERS, default_picker
 from sam_audio_bench.separators.rerank import Picker, best
 from sam_audio_bench.tasks import TaskData
-from sam_audio_bench.types import AnySeparator, CandidateSeparator, Item, NamedSeparator, OracleSeparator, Separation
+from sam_audio_bench.types import (
+    AnySeparator,
+    Audio,
+    CandidateSeparator,
+    Item,
+    NamedSeparator,
+    OracleSeparator,
+    Query,
+    Separation,
+)
 
-__all__ = ["Answer", "Pickers", "Reranking", "answer", "check_candidates"]
+__all__ = ["CandidateSet", "PickerPool", "Reranking", "separate_batch", "separate_items"]
 
 Candidates = list[Separation | Exception]
 
@@ -33,24 +46,17 @@ class Reranking:
 
     candidates: int
     picker: Picker
+    identity: Identity
     keep: bool = False
 
     def asks(self, item: Item) -> bool:
         """Whether there is something to pick by; an item without it is answered once."""
         return self.picker.asks(item.query.prompt)
 
-    def describe(self) -> dict[str, Any]:
-        """What identifies the picker, for fingerprints and run.json."""
-        return {
-            "name": self.picker.name,
-            "settings": dict(self.picker.settings),
-            "weights_sha256": dict(self.picker.weights_sha256),
-        }
-
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What one item is answered with, in the samples that the disk will give back.
+class CandidateSet:
+    """The estimates of one item, in the samples that the disk will give back.
 
     Without a ``picker`` there is one candidate. A broken candidate is the error that took its place: it has the score
     NaN and is never picked, and candidate 0 is never broken.
@@ -87,18 +93,8 @@ class Answer:
         return math.fsum(self.separation(index).seconds for index in self.sound)
 
 
-def check_candidates(candidates: int, picker: str, keep: bool) -> None:
-    """Raises UsageError for options that cannot be meant."""
-    if candidates < 1:
-        raise UsageError(f"expected --candidates to be at least 1, found {candidates}")
-    if picker not in (AUTO, *PICKERS):
-        raise UsageError(f"expected --picker to be one of {', '.join((AUTO, *PICKERS))}, found {picker!r}")
-    if keep and candidates == 1:
-        raise UsageError("expected --candidates above 1 with --keep-candidates, found 1")
-
-
 @dataclass(kw_only=True)
-class Pickers:
+class PickerPool:
     """The pickers of a run, each loaded once, and why some jobs do without; ``notes`` is for the plan.
 
     Args:
@@ -114,13 +110,15 @@ class Pickers:
 
     candidates: int
     name: str
-    arguments: Mapping[str, Any]
+    arguments: Options
     device: str = "auto"
     keep: bool = False
     notes: dict[str, None] = field(default_factory=dict)
-    _loaded: dict[str, Picker] = field(default_factory=dict)
+    _loaded: dict[str, Built] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        spelt = parse_spelling(self.name)
+        self.name, self.arguments = spelt.name, {**spelt.options, **self.arguments}
         if self.name == AUTO and self.arguments:
             known = set().union(*map(registry.picker_options, PICKERS))
             if unknown := sorted(set(self.arguments) - known):
@@ -142,21 +140,21 @@ class Pickers:
         if name is None or lacking:
             self.notes[f"picker {name or AUTO} has no {' and no '.join(lacking)} on {data.task}: k = 1 only"] = None
             return None
-        picker = self._load(name)
+        picker, identity = self._load(name)
         if reason := picker.missing():
             raise Precondition(
                 f"expected picker {name} to work on {data.task}, found an obstacle: {reason}; "
                 "or choose another --picker"
             )
         self.notes[f"best of {self.candidates} by {picker.name} on {data.task} for {separator.name}"] = None
-        return Reranking(candidates=self.candidates, picker=picker, keep=self.keep)
+        return Reranking(candidates=self.candidates, picker=picker, identity=identity, keep=self.keep)
 
-    def _load(self, name: str) -> Picker:
+    def _load(self, name: str) -> Built:
         if name not in self._loaded:
             options = registry.picker_options(name)
             place = {"device": self.device} if "device" in options and self.device != "auto" else {}
             own = {key: value for key, value in self.arguments.items() if self.name != AUTO or key in options}
-            self._loaded[name] = registry.load_picker(name, {**place, **own})
+            self._loaded[name] = registry.build("picker", name, {**place, **own})
         return self._loaded[name]
 
 
@@ -169,7 +167,86 @@ def _single(separator: AnySeparator) -> str | None:
     return "is deterministic" if getattr(separator, "deterministic", False) else None
 
 
-def answer(
+def separate_batch(
+    separator: AnySeparator,
+    items: Sequence[Item],
+    *,
+    task: str,
+    seed: int,
+    align: str | None,
+    stereo: str,
+    candidate: int = 0,
+) -> list[Separation | Exception]:
+    """One checked answer an item, or the error that took its place; a bad item costs its own answer only.
+
+    Args:
+        separator: of any of the three protocols.
+        items: the batch.
+        task: label of the task, part of each item's seed.
+        seed: of the run.
+        align: see `check`.
+        stereo: see `check`.
+        candidate: which of several answers to the same item; part of its seed.
+
+    Raises:
+        Precondition: the separator cannot work at all.
+    """
+    begun = time.perf_counter()
+    try:
+        answers = _estimates(separator, items, [item_seed(task, item.id, seed, candidate) for item in items])
+    except Precondition:
+        raise
+    except Exception as error:
+        if len(items) == 1:
+            return [error]
+        alone = (
+            separate_batch(separator, [item], task=task, seed=seed, align=align, stereo=stereo, candidate=candidate)
+            for item in items
+        )
+        return [answer for answers in alone for answer in answers]
+    share = (time.perf_counter() - begun) / max(len(items), 1)
+    return [_checked(answer, item, share, align, stereo) for answer, item in zip(answers, items, strict=True)]
+
+
+def _estimates(separator: AnySeparator, items: Sequence[Item], seeds: Sequence[int]) -> list[Separation]:
+    queries = [own_copy(item.query) for item in items]
+    if isinstance(separator, OracleSeparator):
+        answers = separator.separate_oracle(list(map(_with_own_copies, items)), seeds)
+    elif isinstance(separator, NamedSeparator):
+        answers = separator.separate_named([item.id for item in items], queries)
+    else:
+        answers = separator.separate(queries, seeds)
+    if len(answers) != len(items):
+        raise BadSeparation(f"expected {len(items)} answer(s) from {separator.name}, found {len(answers)}")
+    return answers
+
+
+def _checked(
+    answer: Separation, item: Item, seconds: float, align: str | None, stereo: str
+) -> Separation | BadSeparation:
+    """The answer as `check` gives it back, or its error; ``seconds`` where the separator did not measure its own."""
+    try:
+        answer = check(answer, item.query, align=align, stereo=stereo)
+    except BadSeparation as error:
+        return error
+    return replace(answer, seconds=answer.seconds or seconds)
+
+
+def own_copy(query: Query) -> Query:
+    """The query with a mixture that its receiver may change."""
+    return replace(query, mixture=_copy(query.mixture))
+
+
+def _with_own_copies(item: Item) -> Item:
+    reference, rest = (None if sound is None else _copy(sound) for sound in (item.reference, item.residual_reference))
+    return replace(item, query=own_copy(item.query), reference=reference, residual_reference=rest)
+
+
+def _copy(sound: Audio) -> Audio:
+    return Audio(sound.samples.clone(), sound.rate)
+
+
+def separate_items(
     separator: AnySeparator,
     items: Sequence[Item],
     reranking: Reranking | None,
@@ -178,7 +255,7 @@ def answer(
     seed: int,
     align: str | None,
     stereo: str,
-) -> list[Answer | Exception]:
+) -> list[CandidateSet | Exception]:
     """One answer an item, picked where ``reranking`` asks, or the error that took its place.
 
     A bad item costs its own answer only; a bad candidate, but for the first, only itself.
@@ -199,9 +276,9 @@ def answer(
     picked_from = [item for item in items if reranking is not None and reranking.asks(item)]
     many = {item.id for item in picked_from}
     alone = [item for item in items if item.id not in many]
-    found: dict[str, Answer | Exception] = {}
-    for item, single in zip(alone, ask(separator, alone, **policies) if alone else [], strict=True):
-        found[item.id] = single if isinstance(single, Exception) else Answer(candidates=(_as_stored(single),))
+    found: dict[str, CandidateSet | Exception] = {}
+    for item, single in zip(alone, separate_batch(separator, alone, **policies) if alone else [], strict=True):
+        found[item.id] = single if isinstance(single, Exception) else CandidateSet(candidates=(_as_stored(single),))
     if reranking is not None and picked_from:
         count = reranking.candidates
         if isinstance(separator, CandidateSeparator):
@@ -215,7 +292,7 @@ def answer(
 
 def _in_turn(separator: AnySeparator, items: Sequence[Item], count: int, **policies: Any) -> list[Candidates]:
     """Candidates ``[item][candidate]`` of a separator that gives one at a time."""
-    rounds = [ask(separator, items, **policies, candidate=candidate) for candidate in range(count)]
+    rounds = [separate_batch(separator, items, **policies, candidate=candidate) for candidate in range(count)]
     return [list(column) for column in zip(*rounds, strict=True)]
 
 
@@ -233,7 +310,7 @@ def _at_once(
     seeds = [[item_seed(task, item.id, seed, candidate) for candidate in range(count)] for item in items]
     begun = time.perf_counter()
     try:
-        answers = separator.separate_candidates([item.query for item in items], seeds)
+        answers = separator.separate_candidates([own_copy(item.query) for item in items], seeds)
         if [len(candidates) for candidates in answers] != [count] * len(items):
             found = [len(candidates) for candidates in answers]
             raise BadSeparation(f"expected {count} candidate(s) for each of {len(items)} item(s), found {found}")
@@ -246,7 +323,7 @@ def _at_once(
         return [candidates for part in parts for candidates in part]
     share = (time.perf_counter() - begun) / (len(items) * count)
     return [
-        [_timed(checked(candidate, item, share, align, stereo), share) for candidate in candidates]
+        [_timed(_checked(candidate, item, share, align, stereo), share) for candidate in candidates]
         for candidates, item in zip(answers, items, strict=True)
     ]
 
@@ -256,7 +333,7 @@ def _timed(candidate: Separation | BadSeparation, seconds: float) -> Separation 
     return replace(candidate, seconds=seconds) if isinstance(candidate, Separation) else candidate
 
 
-def _picked(item: Item, candidates: Candidates, picker: Picker) -> Answer | Exception:
+def _picked(item: Item, candidates: Candidates, picker: Picker) -> CandidateSet | Exception:
     """The answer with the picker's scores; an error of the first candidate, or of the picker, is the item's."""
     if isinstance(candidates[0], Exception):
         return candidates[0]
@@ -270,7 +347,7 @@ def _picked(item: Item, candidates: Candidates, picker: Picker) -> Answer | Exce
     except Exception as error:
         return BadSeparation(f"picker {picker.name} failed: {type(error).__name__}: {error}")
     everyone = tuple(scores.get(index, math.nan) for index in range(len(stored)))
-    return Answer(candidates=stored, picker=picker.name, scores=everyone)
+    return CandidateSet(candidates=stored, picker=picker.name, scores=everyone)
 
 
 def _as_stored(found: Separation) -> Separation:

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.run.tables import FORMATS, print_terminal, render, terminal
+from sam_audio_bench.render.tables import FORMATS, print_terminal, render, terminal
 from sam_audio_bench.stats import SummaryRow, to_json
 
 HOSTILE = "<script>alert(1)</script> a_b% x|y [*_`&#{}~^\\ \x1b[31m\n[red]"
@@ -251,7 +251,7 @@ def test_hostile_names_stay_text():
     assert "<" not in md.replace("&lt;", "")
     assert r"a_b% x\|y \[\*\_\`&amp;\#{}\~^\\" in md
     assert "script" not in {tag for tag, _ in Tables(page).tags}
-    assert Tables(page).rows[1][0] == "<script>alert(1)</script> a_b% x|y [*_`&#{}~^\\ [31m [red]"
+    assert Tables(page).rows[1][0] == "<script>alert(1)</script> a_b% x|y [*_`&#{}~^\\ \\x1b[31m [red]"
     assert r"\textless{}script\textgreater{}alert(1)" in tex
     assert r"a\_b\% x\textbar{}y {[}{*}\_`\&\#\{\}\textasciitilde{}\textasciicircum{}\textbackslash{}" in tex
     assert "\x1b[31m" not in md + page + tex
@@ -276,6 +276,6 @@ def test_an_unknown_format_is_refused():
 
 def test_tables_start_fast():
     """Neither torch nor plotting nor scipy's statistics is loaded to print a table."""
-    code = "import sys, sam_audio_bench.run.tables, sam_audio_bench.stats; print(*sys.modules)"
+    code = "import sys, sam_audio_bench.render.tables, sam_audio_bench.stats; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "matplotlib", "scipy.stats", "pandas", "rich"} & set(loaded)

@@ -13,6 +13,7 @@ from sam_audio_bench.cli.output import note, print_json, print_records
 from sam_audio_bench.cli.words import words
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import atomic_write
+from sam_audio_bench.render.numbers import number
 
 if TYPE_CHECKING:
     from sam_audio_bench.ratings.importing import FileReading, ImportResult
@@ -183,8 +184,8 @@ def _axis_record(axis: Mapping[str, Any]) -> dict[str, Any]:
         "scores": axis["n"],
         "stimuli": axis["stimuli"],
         "raters a stimulus": f"{raters[1]} ({raters[0]} to {raters[2]})",
-        "mean": f"{axis['mean']:.2f}",
-        "sd": None if axis["sd"] is None else f"{axis['sd']:.2f}",
+        "mean": number(axis["mean"]),
+        "sd": None if axis["sd"] is None else number(axis["sd"]),
         "repeated": axis["repeated"],
     }
 

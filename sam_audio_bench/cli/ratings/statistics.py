@@ -13,7 +13,7 @@ from sam_audio_bench.cli.output import note, print_json, print_records
 from sam_audio_bench.cli.words import words
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import atomic_write
-from sam_audio_bench.ratings.formatting import format_interval, format_number
+from sam_audio_bench.render.numbers import number, with_interval
 
 if TYPE_CHECKING:
     from sam_audio_bench.ratings.correlation import CorrelationResult
@@ -62,14 +62,14 @@ def agreement(
         print_json({"rows": rows, "opinions": opinions})
         return
     for (name, value), part in _grouped(rows, ("axis", "by")).items():
-        click.echo(f"{name}, {value}: {part[0]['n']} stimuli, {format_number(part[0]['raters'], 1)} raters each")
+        click.echo(f"{name}, {value}: {part[0]['n']} stimuli, {number(part[0]['raters'], 1)} raters each")
         print_records(map(_statistic_record, part), ("statistic", "value", "status", "interval by"))
         click.echo()
         _show_opinions([row for row in opinions if (row["axis"], row["by"]) == (name, value)])
 
 
 def _statistic_record(row: Mapping[str, Any]) -> dict[str, Any]:
-    value = format_interval(row["value"], row["ci_low"], row["ci_high"])
+    value = with_interval(row["value"], row["ci_low"], row["ci_high"], 3)
     return {
         "statistic": row["statistic"],
         "value": value,
@@ -82,7 +82,7 @@ def _show_opinions(rows: Sequence[Mapping[str, Any]]) -> None:
     methods = list(dict.fromkeys(row["method"] for row in rows))
     records = []
     for (system,), part in _grouped(rows, ("system",)).items():
-        means = {r["method"]: format_interval(r["value"], r["ci_low"], r["ci_high"], 2) for r in part}
+        means = {r["method"]: with_interval(r["value"], r["ci_low"], r["ci_high"]) for r in part}
         records.append({"system": system, "stimuli": part[0]["n"], **means})
     print_records(records, ("system", "stimuli", *methods))
     click.echo()
@@ -168,7 +168,7 @@ def _show_correlations(found: CorrelationResult) -> None:
         note(f"warning: {text}")
     for (axis, by, coefficient), part in _grouped(found.rows, ("axis", "by", "coefficient")).items():
         ceiling = next((row["ceiling"] for row in part if row["ceiling"] is not None), None)
-        click.echo(f"{axis}, {by}: {coefficient}" + (f", noise ceiling {format_number(ceiling)}" if ceiling else ""))
+        click.echo(f"{axis}, {by}: {coefficient}" + (f", noise ceiling {number(ceiling, 3)}" if ceiling else ""))
         levels = list(dict.fromkeys(row["level"] for row in part))
         records = [_metric_record(metric, rows) for (metric,), rows in _grouped(part, ("metric",)).items()]
         records.sort(key=lambda record: record["_strength"])
@@ -188,7 +188,7 @@ def _show_differences(found: CorrelationResult) -> None:
         records = [
             {
                 "metrics": f"{row['first']} − {row['second']}",
-                "difference": format_interval(row["value"], row["ci_low"], row["ci_high"]),
+                "difference": with_interval(row["value"], row["ci_low"], row["ci_high"], 3),
                 "p": _p_value(row["p"]),
                 "p (Holm)": _p_value(row["p_holm"]),
                 "n": row["n"],
@@ -200,7 +200,7 @@ def _show_differences(found: CorrelationResult) -> None:
 
 
 def _p_value(p: float | None) -> str:
-    return "<0.001" if p is not None and p < 0.001 else format_number(p)
+    return "<0.001" if p is not None and p < 0.001 else number(p, 3)
 
 
 def _n(rows: Sequence[Mapping[str, Any]], level: str) -> int:
@@ -211,7 +211,7 @@ def _metric_record(metric: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, 
     record: dict[str, Any] = {"metric": metric, "group": "".join(row["group"] for row in rows)}
     most = {row["level"]: row["n"] for row in rows}
     for row in rows:
-        text = format_interval(row["value"], row["ci_low"], row["ci_high"])
+        text = with_interval(row["value"], row["ci_low"], row["ci_high"], 3)
         record[f"{row['level']} (n={most[row['level']]})"] = text if row["status"] == "ok" else f"— {row['status']}"
     first, errors = rows[0]["value"], rows[0]["coefficient"].startswith("rmse")
     return {**record, "_strength": math.inf if first is None else first if errors else -abs(first)}
@@ -258,10 +258,10 @@ def prefer(
         print_records(
             map(preference_texts, rows), ("system", "strength", "rank", "net win rate", "wins-ties-losses", "elo")
         )
-        order = format_interval(overall["order"], overall["order_low"], overall["order_high"])
+        order = with_interval(overall["order"], overall["order_low"], overall["order_high"], 3)
         click.echo(
             f"Advantage of the first position {order} logits; {overall['circular']} of {overall['triads']} triads "
-            f"circular, p = {format_number(overall['p'])}.\n"
+            f"circular, p = {number(overall['p'], 3)}.\n"
         )
 
 
@@ -304,12 +304,10 @@ def power(table: Path, as_json: bool, **options: Any) -> None:
     for text in warnings:
         note(f"warning: {text}")
     for part in components:
-        parts = ", ".join(
-            f"{name} {format_number(part[name])}" for name in ("item", "system", "rater", "cell", "residual")
-        )
+        parts = ", ".join(f"{name} {number(part[name], 3)}" for name in ("item", "system", "rater", "cell", "residual"))
         click.echo(f"{part['axis']}: variances {parts}")
         records = [
-            {**row, "power": format_interval(row["power"], row["low"], row["high"], 2)}
+            {**row, "power": with_interval(row["power"], row["low"], row["high"])}
             for row in rows
             if row["axis"] == part["axis"]
         ]

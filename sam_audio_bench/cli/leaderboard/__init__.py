@@ -1,4 +1,9 @@
-"""``sabench leaderboard previews`` and ``build``."""
+"""``sabench leaderboard``: submissions, their validation and the site, without torch unless audio is touched.
+
+    results     submissions: add, validate, list, withdraw
+
+The site, ``previews`` and ``build``, is here.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +12,41 @@ from pathlib import Path
 
 import click
 
+from sam_audio_bench.cli.lazy import LazyGroup
 from sam_audio_bench.cli.output import note
 
-__all__ = ["build", "previews"]
+__all__ = ["BOARD", "build", "leaderboard", "previews"]
 
-_BOARD = Path("leaderboards")
+BOARD = Path("leaderboards")
+"""The leaderboard of the commands that are told of no other."""
+
+_COMMANDS = {
+    "submit": (f"{__name__}.results:submit", "Add finished runs as submissions."),
+    "validate": (f"{__name__}.results:validate", "Say everything that is wrong with a submission."),
+    "log": (f"{__name__}.results:log", "Print every submission and withdrawal."),
+    "withdraw": (f"{__name__}.results:withdraw", "Take a submission out of the ranks; its row stays."),
+    "previews": (f"{__name__}:previews", "Make small sound files of some items for the site."),
+    "build": (f"{__name__}:build", "Write the site."),
+}
+
+_HELP = """Leaderboards: submissions that anyone can score again, and a site without a server.
+
+\b
+sabench eval --model hpss --task instrument --split mini
+sabench leaderboard submit runs --to board
+sabench leaderboard validate board
+sabench leaderboard build board
+"""  # \b keeps click from rewrapping the lines
+
+
+@click.group(cls=LazyGroup, lazy=_COMMANDS, help=_HELP)
+def leaderboard() -> None:
+    """The commands above; `_HELP` is what a user reads."""
 
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--to", "board", type=click.Path(path_type=Path), default=_BOARD, show_default=True, help="Leaderboard.")
+@click.option("--to", "board", type=click.Path(path_type=Path), default=BOARD, show_default=True, help="Leaderboard.")
 @click.option("--items", type=click.IntRange(1), default=1, show_default=True, help="How many a task.")
 @click.option("--judge", help="A judge's folder or name, whose ratings over time are shown; default: none.")
 def previews(runs: tuple[Path, ...], board: Path, items: int, judge: str | None) -> None:
@@ -33,7 +63,7 @@ def previews(runs: tuple[Path, ...], board: Path, items: int, judge: str | None)
 
 
 @click.command()
-@click.argument("board", type=click.Path(path_type=Path), default=_BOARD)
+@click.argument("board", type=click.Path(path_type=Path), default=BOARD)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the site; default: site/ in the leaderboard.")
 @click.option("--check", is_flag=True, help="Write nothing; exit code 1 if the site is not what would be written.")
 def build(board: Path, out: Path | None, check: bool) -> None:

@@ -51,7 +51,7 @@ def status(tasks: tuple[str, ...], subset: str, workers: int, accept_license: bo
     except Precondition as error:
         note(f"sabench: the findings are not remembered: {error}")
     if as_json:
-        print_json({report.official.task.name: _record(report) for report in reports})
+        print_json({report.official.task.id: _record(report) for report in reports})
     else:
         _show(reports, detailed=bool(tasks))
 
@@ -82,7 +82,7 @@ def verify(
     lock.write()
     if as_json:
         print_json({"lock": str(lock.path), "changed": changed,
-                    "tasks": {report.official.task.name: _record(report) for report in reports}})  # fmt: skip
+                    "tasks": {report.official.task.id: _record(report) for report in reports}})  # fmt: skip
     else:
         _show(reports, detailed=True)
         for text in changed:
@@ -223,7 +223,7 @@ def _show(reports: Iterable[InspectionReport], *, detailed: bool) -> None:
     for report in reports:
         counts = report.counts()
         records.append(
-            {"task": report.official.task.name, "source": "all", "items": sum(counts.values()), **counts,
+            {"task": report.official.task.id, "source": "all", "items": sum(counts.values()), **counts,
              "coverage": _coverage(counts)}
         )  # fmt: skip
         for source in report.sources if len(report.sources) > 1 else ():
@@ -266,5 +266,5 @@ def _lacking(chosen: Sequence[Official]) -> Iterable[dict[str, Any]]:
                     "tasks": "",
                 },
             )
-            record["tasks"] = " ".join(dict.fromkeys([*record["tasks"].split(), task.task.name]))
+            record["tasks"] = " ".join(dict.fromkeys([*record["tasks"].split(), task.task.id]))
     return records.values()

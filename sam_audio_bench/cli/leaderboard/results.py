@@ -7,21 +7,17 @@ from pathlib import Path
 
 import click
 
-from sam_audio_bench.cli.output import note, print_json, print_records, printable
+from sam_audio_bench.cli.leaderboard import BOARD
+from sam_audio_bench.cli.output import note, print_json, print_records
 from sam_audio_bench.errors import UsageError
+from sam_audio_bench.render.text import pluralize, printable
 
 __all__ = ["log", "submit", "validate", "withdraw"]
-
-_BOARD = Path("leaderboards")
-
-
-def _many(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--to", "board", type=click.Path(path_type=Path), default=_BOARD, show_default=True, help="Leaderboard.")
+@click.option("--to", "board", type=click.Path(path_type=Path), default=BOARD, show_default=True, help="Leaderboard.")
 @click.option(
     "--card", type=click.Path(path_type=Path), help="TOML or JSON about the separator; built-in ones need none."
 )
@@ -57,14 +53,14 @@ def submit(
         )
         return
     for one in done:
-        what = one.note or f"{_many(len(one.header['tasks']), 'task')}, {one.size / 2**20:.1f} MiB"
+        what = one.note or f"{pluralize(len(one.header['tasks']), 'task')}, {one.size / 2**20:.1f} MiB"
         click.echo(f"{one.folder}  {what}")
     if any(one.written for one in done):
         note(f"Next: sabench leaderboard validate {board}; then commit {board} on a branch and open a pull request.")
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path), default=_BOARD)
+@click.argument("folder", type=click.Path(path_type=Path), default=BOARD)
 @click.option("--share", type=click.FloatRange(0, 1), default=0.05, show_default=True,
               help="Of each task's items, scored again where the audio is there.")  # fmt: skip
 @click.option("--all", "everything", is_flag=True, help="Score every item again.")
@@ -101,15 +97,13 @@ def validate(
             )
         for name, why in report.skipped.items():
             click.echo(printable(f"{name}: not scored again: {why}"))
-        number = len(report.problems)
-        click.echo(
-            f"{_many(report.submissions, 'submission')}, {_many(number, 'problem') if number else 'no problems'}"
-        )
+        problems = pluralize(len(report.problems), "problem") if report.problems else "no problems"
+        click.echo(f"{pluralize(report.submissions, 'submission')}, {problems}")
     sys.exit(0 if report.ok else 1)
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path), default=_BOARD)
+@click.argument("folder", type=click.Path(path_type=Path), default=BOARD)
 @click.option("--json", "as_json", is_flag=True, help="Print a list of entries.")
 def log(folder: Path, as_json: bool) -> None:
     """Print every submission and withdrawal of a leaderboard, in order."""
@@ -126,9 +120,7 @@ def log(folder: Path, as_json: bool) -> None:
 @click.argument("separator")
 @click.argument("revision")
 @click.option("--reason", required=True, help="Why; it is shown.")
-@click.option(
-    "--from", "board", type=click.Path(path_type=Path), default=_BOARD, show_default=True, help="Leaderboard."
-)
+@click.option("--from", "board", type=click.Path(path_type=Path), default=BOARD, show_default=True, help="Leaderboard.")
 def withdraw(separator: str, revision: str, reason: str, board: Path) -> None:
     """Take a submission out of the ranks; its row and its attempt stay."""
     from sam_audio_bench.leaderboard.labels import folder_of

@@ -9,6 +9,7 @@ import click
 
 from sam_audio_bench.cli.output import note, print_json, print_records
 from sam_audio_bench.errors import Precondition
+from sam_audio_bench.render.numbers import number, with_interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -136,8 +137,7 @@ def _lines(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         place = {name: row[name] for name in ("domain", "axis", "level")}
         line = lines.setdefault(tuple(place.values()), {**place, "n": row["n"]})
         if row["value"] is not None:
-            interval = "" if row["ci_low"] is None else f" ({row['ci_low']:.2f} to {row['ci_high']:.2f})"
-            line[row["coefficient"]] = f"{row['value']:.2f}{interval}"
+            line[row["coefficient"]] = with_interval(row["value"], row["ci_low"], row["ci_high"])
         if row["ceiling"] is not None:
-            line["ceiling"] = f"{row['ceiling']:.2f}"
+            line["ceiling"] = number(row["ceiling"])
     return list(lines.values())

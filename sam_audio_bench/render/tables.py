@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import dump_json
 from sam_audio_bench.metrics.catalogue import CAP_DB
+from sam_audio_bench.render.numbers import UNDEFINED, interval, number
+from sam_audio_bench.render.text import line_name, one_line, pluralize, unit_and_direction
 from sam_audio_bench.separators.pickers import judges_itself
 from sam_audio_bench.stats.item_coverage import coverage_class_rank
 from sam_audio_bench.stats.summary import SummaryRow, to_json
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS", "print_terminal", "render", "terminal"]
 
 _MAIN_METRIC = "si_sdr_i"
-_ARROWS = {True: "↑", False: "↓", None: ""}
-_UNDEFINED = "—"
 _WIDTH_OF_FILES = 100
 _METRICS_ABREAST = 5  # in a terminal
 _WIDEST_NAME = 15  # letters of a metric's name on one line of a terminal
@@ -115,11 +115,11 @@ def terminal(rows: Sequence[SummaryRow], *, partial: str | None = None) -> Rende
     from rich.table import Table
     from rich.text import Text
 
-    parts: list[RenderableType] = [] if partial is None else [Text(_plain(partial), style="bold yellow")]
+    parts: list[RenderableType] = [] if partial is None else [Text(one_line(partial), style="bold yellow")]
     for block in _layout(rows):
         parts += [Text("")] if parts else []
         parts.append(Text(block.task, style="bold"))
-        for number, columns in enumerate(_panels(len(block.heads) - 1)):
+        for index, columns in enumerate(_panels(len(block.heads) - 1)):
             table = Table(box=SIMPLE_HEAD, padding=0, show_edge=False)
             for head in (block.heads[0], *block.heads[1:][columns]):
                 table.add_column(Text(head.stacked), overflow="fold")
@@ -128,7 +128,7 @@ def terminal(rows: Sequence[SummaryRow], *, partial: str | None = None) -> Rende
                     texts = [Text.assemble(*_in_terminal(cell)) for cell in line.cells[columns]]
                     table.add_row(Text(line.name.replace(" (", "\n(")), *texts)
                 table.add_section()
-            parts += [Text(""), table] if number else [table]
+            parts += [Text(""), table] if index else [table]
         parts += [] if block.note is None else [Text(block.note, style="dim")]
     return Group(*parts)
 
@@ -155,8 +155,7 @@ def print_terminal(rows: Sequence[SummaryRow], *, partial: str | None = None, co
 
 
 def _in_terminal(cell: _Cell) -> list[tuple[str, str]]:
-    mean, interval = cell.mean.replace("-", "−"), cell.interval.replace("-", "−")
-    return [(mean, "bold" if cell.best else ""), (f"  {cell.count}\n{interval}", "")]
+    return [(cell.mean, "bold" if cell.best else ""), (f"  {cell.count}\n{cell.interval}", "")]
 
 
 def _layout(rows: Sequence[SummaryRow]) -> list[_Block]:
@@ -180,17 +179,16 @@ def _block(task: str, rows: Sequence[SummaryRow]) -> _Block:
         first = next(iter(asked.values()))
         lines.append(_Line(_name(first), first.oracle, cells))
     heads = (_Head("separator"), *(_head(row) for row in metrics.values()))
-    return _Block(_plain(rows[0].heading or rows[0].label or task), heads, tuple(lines), _note(rows))
+    return _Block(one_line(rows[0].heading or rows[0].label or task), heads, tuple(lines), _note(rows))
 
 
 def _note(rows: Sequence[SummaryRow]) -> str | None:
     """What a reader must know about the numbers: capped scores, and scores that prove nothing."""
     capped = sum(row.capped for row in rows)
-    scores = "1 item score" if capped == 1 else f"{capped} item scores"
-    notes = [f"* {scores} counted as ±{CAP_DB:.0f} dB (infinite or beyond)"] if capped else []
+    notes = [f"* {pluralize(capped, 'item score')} counted as ±{CAP_DB:.0f} dB (infinite or beyond)"] if capped else []
     own: dict[str, dict[str, None]] = {}
     for row in filter(_judges_itself, rows):
-        own.setdefault(_plain(row.picked_by or ""), {})[_plain(row.metric)] = None
+        own.setdefault(one_line(row.picked_by or ""), {})[one_line(row.metric)] = None
     if any(row.set_aside for row in rows):
         notes.append("means over the items that all separators of one class of coverage have answered")
     notes += [f"not ranked, being of the picker's own model: {', '.join(own[name])} of best by {name}" for name in own]
@@ -230,42 +228,26 @@ def _best(rows: Iterable[SummaryRow]) -> tuple[int, str] | None:
         for row in rows
         if row.value is not None and _direction(row) and not row.oracle and not _judges_itself(row)
     ]
-    return (-max(contest)[0], _number(max(contest)[2])) if contest else None
+    return (-max(contest)[0], number(max(contest)[2])) if contest else None
 
 
 def _cell(row: SummaryRow, best: tuple[int, str] | None) -> _Cell:
     count = f"{row.n_ok}/{row.n}"
     if row.value is None:
-        return _Cell(_UNDEFINED, "", count)
-    known = row.ci_low is not None and row.ci_high is not None
-    interval = f"[{_number(row.ci_low)}, {_number(row.ci_high)}]" if known else f"[{_UNDEFINED}]"
-    mean = _number(row.value)
+        return _Cell(UNDEFINED, "", count)
+    mean = number(row.value)
     wins = (coverage_class_rank(row.coverage), mean) == best and not row.oracle and not _judges_itself(row)
-    return _Cell(mean + "*" * bool(row.capped), interval, count, wins)
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return _UNDEFINED
-    text = f"{value:.2f}"
-    return text.removeprefix("-") if float(text) == 0 else text
+    return _Cell(mean + "*" * bool(row.capped), interval(row.ci_low, row.ci_high), count, wins)
 
 
 def _name(row: SummaryRow) -> str:
-    number = f" of {row.candidates}" if row.candidates > 1 else ""
-    picked = f" (best{number} by {row.picked_by})" if row.picked_by else ""
-    return _plain(row.separator + picked + " (oracle)" * row.oracle + f" ({row.remark})" * bool(row.remark))
+    name = line_name(row.separator, row.picked_by, row.candidates)
+    return one_line(name + " (oracle)" * row.oracle + f" ({row.remark})" * bool(row.remark))
 
 
 def _head(row: SummaryRow) -> _Head:
-    unit = f"({row.unit})" if row.unit else ""
-    unit = f"{unit} {_ARROWS[row.higher_is_better]}".strip()
-    return _Head(*map(_plain, (row.metric, row.model, unit)))
-
-
-def _plain(text: str) -> str:
-    """One line without control characters."""
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    unit = unit_and_direction(row.unit, row.higher_is_better)
+    return _Head(*map(one_line, (row.metric, row.model, unit)))
 
 
 def _json(rows: Sequence[SummaryRow], partial: str | None, runs: Iterable[str]) -> str:
@@ -290,7 +272,7 @@ def _md_text(text: str) -> str:
 
 
 def _md(rows: Sequence[SummaryRow], partial: str | None, runs: Iterable[str]) -> str:
-    parts = [] if partial is None else [f"**{_md_text(_plain(partial))}**"]
+    parts = [] if partial is None else [f"**{_md_text(one_line(partial))}**"]
     for block in _layout(rows):
         table = [
             [_md_text(str(head)) for head in block.heads],
@@ -303,9 +285,9 @@ def _md(rows: Sequence[SummaryRow], partial: str | None, runs: Iterable[str]) ->
 
 
 def _md_cell(cell: _Cell) -> str:
-    mean = _md_text(cell.mean)
+    mean, bounds = (text.replace("−", "-") for text in (_md_text(cell.mean), cell.interval))  # programs read it too
     shown = f"**{mean}**" if cell.best else mean
-    return " ".join(part for part in (shown, cell.interval, cell.count) if part)
+    return " ".join(part for part in (shown, bounds, cell.count) if part)
 
 
 _TEX = str.maketrans(
@@ -329,7 +311,7 @@ _TEX = str.maketrans(
 
 def _tex(rows: Sequence[SummaryRow], partial: str | None, runs: Iterable[str]) -> str:
     parts = [r"% needs \usepackage{booktabs}"]
-    parts += [] if partial is None else [rf"\noindent\textbf{{{_plain(partial).translate(_TEX)}}}\par"]
+    parts += [] if partial is None else [rf"\noindent\textbf{{{one_line(partial).translate(_TEX)}}}\par"]
     for block in _layout(rows):
         sections = [
             "\n".join(" & ".join([line.name.translate(_TEX), *map(_tex_cell, line.cells)]) + r" \\" for line in section)
@@ -352,9 +334,9 @@ def _tex(rows: Sequence[SummaryRow], partial: str | None, runs: Iterable[str]) -
 
 
 def _tex_cell(cell: _Cell) -> str:
-    mean, interval = (text.replace("-", "−").translate(_TEX) for text in (cell.mean, cell.interval))
+    mean, bounds = (text.translate(_TEX) for text in (cell.mean, cell.interval))
     shown = rf"\textbf{{{mean}}}" if cell.best else mean
-    return " ".join(part for part in (shown, interval, cell.count) if part)
+    return " ".join(part for part in (shown, bounds, cell.count) if part)
 
 
 _STYLE = """<style>
@@ -370,7 +352,7 @@ _STYLE = """<style>
 
 def _html(rows: Sequence[SummaryRow], partial: str | None, runs: Iterable[str]) -> str:
     parts = ['<div class="sabench">', _STYLE]
-    parts += [] if partial is None else [f"<p><strong>{html.escape(_plain(partial))}</strong></p>"]
+    parts += [] if partial is None else [f"<p><strong>{html.escape(one_line(partial))}</strong></p>"]
     for block in _layout(rows):
         heads = "".join(f'<th scope="col">{html.escape(str(head))}</th>' for head in block.heads)
         parts += ["<table>", f"<caption>{html.escape(block.task)}</caption>", f"<thead><tr>{heads}</tr></thead>"]
@@ -387,9 +369,8 @@ def _html(rows: Sequence[SummaryRow], partial: str | None, runs: Iterable[str]) 
 
 
 def _html_cell(cell: _Cell) -> str:
-    mean, interval = cell.mean.replace("-", "−"), cell.interval.replace("-", "−")
-    shown = f"<b>{mean}</b>" if cell.best else mean
-    return f"<td>{shown} <small>{f'{interval} {cell.count}'.strip()}</small></td>" if cell.count else "<td></td>"
+    shown = f"<b>{cell.mean}</b>" if cell.best else cell.mean
+    return f"<td>{shown} <small>{f'{cell.interval} {cell.count}'.strip()}</small></td>" if cell.count else "<td></td>"
 
 
 _RENDERERS: Mapping[str, Callable[[Sequence[SummaryRow], str | None, Iterable[str]], str]] = MappingProxyType(

@@ -1,0 +1,114 @@
+"""``sabench data``: looking at data before a run meets them.
+
+    official    the official data on this machine
+
+The short commands ``show`` and ``validate`` are here.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sam_audio_bench.cli.config import data_dir_option
+from sam_audio_bench.cli.lazy import LazyGroup
+from sam_audio_bench.cli.output import print_json, print_records
+from sam_audio_bench.render.text import pluralize
+
+if TYPE_CHECKING:
+    from sam_audio_bench.tasks.manifest_rows import ManifestProblem
+
+__all__ = ["data", "show", "validate"]
+
+_COMMANDS = {
+    "status": (f"{__name__}.official:status", "Say what is there of the official data."),
+    "verify": (f"{__name__}.official:verify", "Decode it all and write down checksums."),
+    "where": (f"{__name__}.official:where", "Print which file serves an item."),
+    "missing": (f"{__name__}.official:missing", "List the recordings to get."),
+    "show": (f"{__name__}:show", "Draw an item: frames, mask, waveform, spans."),
+    "validate": (f"{__name__}:validate", "Check anyone's data before a run."),
+}
+
+_HELP = """Look at data before a run meets them.
+
+\b
+sabench data status
+sabench data missing sfx --format csv
+sabench data show sfx-visual sfx-visual-00 --split mini --out item.png
+sabench data validate my/questions.csv
+"""  # \b keeps click from rewrapping the lines
+
+
+@click.group(cls=LazyGroup, lazy=_COMMANDS, help=_HELP)
+def data() -> None:
+    """The commands above; `_HELP` is what a user reads."""
+
+
+@click.command()
+@click.argument("task")
+@click.argument("item")
+@click.option("--split", type=click.Choice(["test", "mini"]), default="test", show_default=True)
+@click.option("--subset", type=click.Choice(["paper", "full"]), default="paper", show_default=True)
+@data_dir_option()
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The PNG file to write.")
+@click.option("--frames", type=int, default=8, show_default=True, help="Frames of a video.")
+def show(task: str, item: str, split: str, subset: str, out: Path, frames: int) -> None:
+    """Draw an item of any task, or of anyone's data, on one sheet.
+
+    Frames, masks and masked frames of a video; the waveform with its spans and, where there is one, the reference.
+    """
+    from sam_audio_bench.registry import load_task
+    from sam_audio_bench.tasks.contact_sheet import contact_sheet
+
+    data = load_task(task, split=split, subset=subset)
+    contact_sheet(data[item], out, title=data.label, frames=frames)
+    click.echo(out)
+
+
+@click.command()
+@click.argument("path")
+@click.option("--allow-outside", is_flag=True, help="Accept files outside the folder of the data.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def validate(path: str, allow_outside: bool, as_json: bool) -> None:
+    """Check a table of questions, a folder or ADAPTER:PATH: every row, and every file that it names.
+
+    Exits with 1 where there are errors; warnings alone are fine.
+    """
+    from sam_audio_bench.run.progress import Progress
+    from sam_audio_bench.tasks.manifest import questions
+    from sam_audio_bench.tasks.manifest_check import check
+
+    found = questions(path, allow_outside=allow_outside)
+    with Progress(len(found.rows), show=False if as_json else None) as bar:
+        count = bar.counting(found.task)
+        problems = list(check(found, advance=lambda: count(None)))
+    errors = sum(problem.severity == "error" for problem in problems)
+    if as_json:
+        records = [_record(problem) for problem in problems]
+        print_json({"ok": not errors, "task": found.task, "items": len(found.rows), "problems": records})
+    else:
+        _show([asdict(problem) | {"row": problem.where} for problem in problems])
+        counts = {"item": len(found.rows), "error": errors, "warning": len(problems) - errors}
+        click.echo(f"{found.task}: {', '.join(pluralize(count, noun) for noun, count in counts.items())}")
+    sys.exit(1 if errors else 0)
+
+
+def _record(problem: ManifestProblem) -> dict[str, Any]:
+    """A problem for programs: ``row`` is a number in a table, a name in a layout."""
+    return {
+        "row": problem.where,
+        "item": problem.item or None,
+        "column": problem.column or None,
+        "severity": problem.severity,
+        "what": problem.what,
+    }
+
+
+def _show(records: list[dict[str, Any]]) -> None:
+    if records:
+        print_records(records, ("row", "item", "column", "severity", "what"))
+        click.echo()

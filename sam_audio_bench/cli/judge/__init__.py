@@ -1,0 +1,173 @@
+"""``sabench judge``: what listeners would say of an answer.
+
+    train       judges that are trained, evaluated and exported
+
+Rating one answer, ``score`` and ``explain``, is here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sam_audio_bench.cli.lazy import LazyGroup
+from sam_audio_bench.cli.output import note, print_json, print_records
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.render.numbers import number
+
+if TYPE_CHECKING:
+    from sam_audio_bench.judge import SAJ, JudgeScores
+    from sam_audio_bench.judge.explain import Explanation
+
+__all__ = ["explain", "judge", "score"]
+
+_COMMANDS = {
+    "score": (f"{__name__}:score", "Rate one answer."),
+    "explain": (f"{__name__}:explain", "Draw why an answer of a run was rated as it was."),
+    "train": (f"{__name__}.train:train", "Train a judge on ratings."),
+    "evaluate": (f"{__name__}.train:evaluate", "Say how well a judge agrees with ratings."),
+    "export": (f"{__name__}.train:export", "Write the judge of a finished run in the official layout."),
+}
+
+
+@click.group(cls=LazyGroup, lazy=_COMMANDS)
+def judge() -> None:
+    """Rate answers without a reference."""
+
+
+@click.command()
+@click.option("--judge", "place", default="saj-mini", show_default=True, help="A judge's folder or name.")
+@click.option("--mixture", type=click.Path(path_type=Path), required=True, help="What was separated.")
+@click.option("--target", type=click.Path(path_type=Path), required=True, help="The answer, as long as the mixture.")
+@click.option("--text", required=True, help='What was asked for: "dog barking".')
+@click.option("--span", "spans", multiple=True, help="+1.0:2.5 where it sounds, -3:4 where it does not, in seconds; "
+              "may be repeated.")  # fmt: skip
+@click.option("--frames", is_flag=True, help="Also the ratings over time.")
+@click.option("--parity", default="exact", show_default=True, help="exact, or upstream for the reference's behaviour.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda ….")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def score(
+    place: str,
+    mixture: Path,
+    target: Path,
+    text: str,
+    spans: tuple[str, ...],
+    frames: bool,
+    parity: str,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Rate one answer: overall, recall, precision and faithfulness, from 1 to 5."""
+    from sam_audio_bench import audio
+    from sam_audio_bench.judge import load
+    from sam_audio_bench.tasks.manifest import parse_spans
+
+    if not text.strip():
+        raise UsageError("expected a --text that says something, found an empty one")
+    parsed = parse_spans(" ".join(spans))
+    clips = [audio.read(path) for path in (mixture, target)]
+    judge = load(place, parity=parity, device=device)
+    if parsed and "spans" not in judge.prompts:
+        note(f"sabench: {place} was not trained on spans and passes them over")
+    found = judge.score(clips[0], clips[1:], text, spans=parsed)
+    if as_json:
+        print_json({**_ratings(found), **(_over_time(found, judge) if frames else {})})
+    else:
+        _print(found, judge, frames)
+
+
+def _ratings(found: JudgeScores) -> dict[str, Any]:
+    """The four ratings, and the spread of the overall one where the judge gives it."""
+    from sam_audio_bench.judge.scores import AXES
+
+    spread = None if found.spread is None else float(found.spread[0, 0])
+    return {**dict(zip(AXES, found.values[0].tolist(), strict=True)), "spread": spread}
+
+
+def _over_time(found: JudgeScores, judge: SAJ) -> dict[str, Any]:
+    """Ratings of every frame, by axis."""
+    from sam_audio_bench.judge.scores import AXES
+
+    columns = found.frames[0].T.tolist()
+    return {"frame_seconds": judge.frame_seconds, "frames": dict(zip(AXES, columns, strict=True))}
+
+
+def _print(found: JudgeScores, judge: SAJ, frames: bool) -> None:
+    for axis, value in _ratings(found).items():
+        if value is not None:
+            click.echo(f"{axis:<13} {number(value, 3)}")
+    if frames:
+        from sam_audio_bench.judge.scores import AXES
+
+        click.echo("")
+        rows = enumerate(found.frames[0].tolist())
+        records = [
+            {"seconds": number(index * judge.frame_seconds)}
+            | {axis: number(value, 3) for axis, value in zip(AXES, row, strict=True)}
+            for index, row in rows
+        ]
+        print_records(records, ["seconds", *AXES])
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("item")
+@click.option("--judge", "place", default="saj-mini", show_default=True, help="A judge's folder or name.")
+@click.option("--out", type=click.Path(path_type=Path), help="The PNG file; default: ITEM.saj.png in the run folder.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda ….")
+@click.option("--json", "as_json", is_flag=True, help="Print the ratings and the flagged seconds as one JSON object.")
+def explain(run: Path, item: str, place: str, out: Path | None, device: str, as_json: bool) -> None:
+    """Draw the spectrograms of an answer, its ratings over time, and the seconds that are rated poor."""
+    from sam_audio_bench.files import safe_name
+    from sam_audio_bench.judge.explain import COMPLAINTS, write_explanation
+    from sam_audio_bench.judge.scores import AXES
+
+    found = _explanation(run, item, place, device)
+    path = out or run / f"{safe_name(item)}.saj.png"
+    write_explanation(found, path)
+    if as_json:
+        values = dict(zip(AXES, found.scores.values[0].tolist(), strict=True))
+        flagged = [{"axis": flag.axis, "start": flag.start, "end": flag.end} for flag in found.flags]
+        print_json({**values, "judge": found.judge, "flags": flagged, "picture": str(path)})
+        return
+    for flag in found.flags:
+        click.echo(f"{flag.start:6.2f} to {flag.end:6.2f} s  {COMPLAINTS[flag.axis]}")
+    click.echo(path)
+
+
+def _explanation(run: Path, item: str, place: str, device: str) -> Explanation:
+    """The kept answer of a run, rated again; raises UsageError where the item has none, or no text."""
+    from sam_audio_bench import audio
+    from sam_audio_bench.judge import load
+    from sam_audio_bench.judge.checkpoints import find_judge
+    from sam_audio_bench.judge.explain import Explanation
+    from sam_audio_bench.run.data import recorded_data
+    from sam_audio_bench.run.results import find_runs
+    from sam_audio_bench.run.store import RunFolder
+
+    (path, *others) = find_runs([run])
+    if others:
+        raise UsageError(f"expected one run folder, found {1 + len(others)} below {run}; name one, such as {path}")
+    folder = RunFolder.open(path)
+    record = folder.items.get(item)
+    if record is None or record.failed:
+        known = ", ".join(list(folder.items)[:5])
+        raise UsageError(f"expected an item with an answer in {run}, found none called {item}; it has {known} …")
+    query = recorded_data([folder])[item].query
+    if query.prompt.text is None:
+        raise UsageError(f"expected an item with a text, found {item} without one; the judge hears texts")
+    target = audio.read(folder.audio_path(item, "target"))
+    checkpoint = find_judge(place)
+    judge = load(checkpoint, device=device)
+    return Explanation(
+        title=f"{folder.header.model.name} on {folder.header.task.id}, {item}",
+        judge=f"{Path(place).name} {checkpoint.sha256()[:8]}",
+        mixture=query.mixture,
+        target=target,
+        text=query.prompt.text,
+        spans=query.prompt.spans,
+        scores=judge.score(query.mixture, [target], query.prompt.text, spans=query.prompt.spans),
+        frame_seconds=judge.frame_seconds,
+    )

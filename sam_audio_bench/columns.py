@@ -1,0 +1,140 @@
+"""The metrics of a run: from spellings to objects, with the record of each column that is asked of them."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from sam_audio_bench import metrics
+from sam_audio_bench.construction import check_arguments, made, resolve
+from sam_audio_bench.errors import UsageError, unknown_name
+from sam_audio_bench.identity import Options, capture, identify
+from sam_audio_bench.options import parse_spelling
+from sam_audio_bench.plugins import plugins
+from sam_audio_bench.records import MetricRecord
+
+if TYPE_CHECKING:
+    from sam_audio_bench.metrics.base import Metric
+
+__all__ = ["LoadedMetric", "build_metrics", "metric_options"]
+
+_OWN = "sam_audio_bench."
+_BRIDGED = "torchmetrics:"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedMetric:
+    """A metric with the records of the columns that a run asked for."""
+
+    metric: Metric
+    records: Mapping[str, MetricRecord]  # column of the class -> its record, under the name that tables show
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns as tables show them."""
+        return tuple(record.id for record in self.records.values())
+
+    @property
+    def fingerprints(self) -> Mapping[str, str | None]:
+        """For each column what its scores depend on; None where that cannot be identified, and nothing is kept."""
+        return {record.id: record.fingerprint() for record in self.records.values()}
+
+
+def build_metrics(
+    specs: Iterable[str], arguments: Mapping[str, Any] = {}, *, policies: Mapping[str, Any] = {}
+) -> list[LoadedMetric]:
+    """One metric per class and set of options behind the spellings, in their order, with the records of its columns.
+
+    Args:
+        specs: ids, with options in brackets where they are for one metric alone: these become part of its columns'
+            names, so that two ways of computing a metric stand side by side.
+        arguments: options for every class whose constructor names them.
+        policies: options of the run, which a constructor that names them gets unless it has its own.
+
+    Raises:
+        UsageError: an unknown metric or option, or an option that no class names.
+    """
+    unused, found = set(arguments), []
+    for (target, own), (columns, options) in _metric_targets(specs).items():
+        kind = _metric_constructor(target)
+        known = check_arguments("metric", kind, columns[0], (), options)
+        accepted = {key: value for key, value in {**policies, **arguments}.items() if key in known} | options
+        unused -= set(accepted)
+        metric: Metric = made("metric", columns[0], partial(kind, **accepted))
+        metric.requested = tuple(columns) if columns[0] in metric.columns else metric.columns
+        found.append(LoadedMetric(metric=metric, records=_records(metric, kind, accepted, own)))
+    if unused:
+        raise UsageError(f"expected metric arguments that a chosen metric knows, found {sorted(unused)}")
+    return found
+
+
+def _metric_constructor(target: str) -> Callable[..., Metric]:
+    """The class behind ``module:Class``, or what adapts ``torchmetrics:module.Class``."""
+    if not target.startswith(_BRIDGED):
+        constructor: Callable[..., Metric] = resolve(target)
+        return constructor
+    from sam_audio_bench.metrics.bridge import adapt
+
+    module, _, name = target.removeprefix(_BRIDGED).rpartition(".")
+    resolve(f"{module}:{name}")  # from the working folder too
+    return partial(adapt, f"{module}.{name}")
+
+
+def _records(
+    metric: Metric, constructor: Callable[..., Metric], arguments: Mapping[str, Any], own: str
+) -> dict[str, MetricRecord]:
+    """The record of each requested column; what a third party's metric captures stands among its parameters too."""
+    kind = getattr(metric, "kind", type(metric))  # what a bridge adapts, too, is somebody's code
+    built_in = kind.__module__.startswith(_OWN)
+    identity = identify(
+        "metric", metric.requested[0], metric, options=partial(capture, constructor, (), arguments),
+        code=None if built_in else kind,
+    )  # fmt: skip
+    cards = {card.id: card for card in metric.cards()}
+    parameters = dict(metric.options)
+    return {
+        column: MetricRecord(
+            id=f"{column}({own})" if own else column,
+            version=cards[column].version,
+            unit=cards[column].unit,
+            higher_is_better=cards[column].higher_is_better,
+            parameters=parameters if built_in else {**identity.options, **parameters},
+            weights_sha256=getattr(metric, "weights_sha256", None),
+            options=identity.options,
+            code_sha256=identity.code_sha256,
+            unknown=identity.unknown,
+        )
+        for column in metric.requested
+    }
+
+
+def metric_options(ids: Iterable[str]) -> set[str]:
+    """Names of the options that the classes behind some metric ids take."""
+    return {
+        name for target, _ in _metric_targets(ids) for name in inspect.signature(_metric_constructor(target)).parameters
+    }
+
+
+def _metric_targets(specs: Iterable[str]) -> dict[tuple[str, str], tuple[list[str], Options]]:
+    """The classes behind spellings of metrics, each with its own options: the ids that are asked of it, and these."""
+    named = plugins("metrics")
+    requested: dict[tuple[str, str], tuple[list[str], Options]] = {}
+    for spec in dict.fromkeys(specs):
+        spelt = parse_spelling(spec)
+        if spelt.name in metrics.CARDS:
+            target, columns = metrics.CARDS[spelt.name].target, [spelt.name]
+        elif spelt.name in named:
+            target, columns = named[spelt.name].value, [spelt.name]
+        elif spelt.name.startswith(_BRIDGED):
+            target, columns = spelt.name, [spelt.name]
+        elif re.fullmatch(r"[\w.]+:[\w.]+", spelt.name):
+            target, columns = spelt.name, list(resolve(spelt.name).columns)
+        else:
+            raise unknown_name("metric", spelt.name, [*metrics.CARDS, *named])
+        own = ",".join(f"{key}={value}" for key, value in sorted(spelt.options.items()))
+        requested.setdefault((target, own), ([], spelt.options))[0].extend(columns)
+    return requested

@@ -1,0 +1,72 @@
+"""From a class and the arguments of a spelling to an object, with errors that a person understands."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sam_audio_bench.errors import BenchError, Precondition, UsageError
+from sam_audio_bench.options import unknown_option
+
+__all__ = ["check_arguments", "made", "resolve"]
+
+
+def resolve(target: str) -> Any:
+    """Imports ``module:attribute``; the working folder counts, as it does for ``python -m``."""
+    module_name, _, attribute = target.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise Precondition(f"expected {target!r} to name a Python object, found none ({error})") from error
+    except BenchError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise Precondition(
+            f"expected {target!r} to name a Python object, found that its module {module_name} cannot be imported "
+            f"({type(error).__name__}: {error}); `python -c 'import {module_name}'` shows where"
+        ) from error
+    return found
+
+
+def check_arguments(
+    what: str, kind: Any, name: str, positional: Sequence[Any], arguments: Mapping[str, Any]
+) -> list[str]:
+    """Names of the arguments that a constructor takes; raises UsageError for others, or where one is missing."""
+    try:
+        signature = inspect.signature(kind)
+    except ValueError:  # written in C
+        return [*arguments]
+    packed = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in signature.parameters.values())
+    known = [name for name, one in signature.parameters.items() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+    own = known[len(positional) :]
+    strange = [] if packed else [key for key in arguments if key not in own]
+    if strange:
+        raise unknown_option(what, name, strange, own)
+    try:
+        signature.bind(*positional, **arguments)
+    except TypeError as error:
+        raise UsageError(
+            f"expected {what} arguments among [{', '.join(own) or 'none'}] for {name!r}, found: {error}"
+        ) from error
+    return own + ([*arguments] if packed else [])
+
+
+def made(what: str, name: str, constructor: Callable[[], Any]) -> Any:
+    """What a constructor gives; an error of a third party's becomes a sentence."""
+    try:
+        return constructor()
+    except BenchError:
+        raise
+    except Exception as error:
+        raise Precondition(
+            f"expected {what} {name!r} to be made from its options, found {type(error).__name__}: {error}"
+        ) from error

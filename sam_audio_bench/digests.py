@@ -1,0 +1,265 @@
+"""SHA-256 of what numbers depend on: files, folders, and the values that Python code holds.
+
+A file is read once: its digest is remembered on this machine, together with its path, size, times and inode, and read
+again when any of them has changed. Equal values have equal digests in every process; what has no digest that could be
+trusted (an open socket, a running generator) raises `Unidentified` with the reason.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import os
+import pathlib
+import sqlite3
+import stat
+import time
+import types
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sam_audio_bench.errors import MediaError
+from sam_audio_bench.files import cache_folder
+
+__all__ = [
+    "FileDigests",
+    "Unidentified",
+    "ValueDigester",
+    "file_digest",
+    "flush_digests",
+    "folder_digest",
+    "joined",
+]
+
+_MOST_FILES = 20_000  # in a folder that is an argument
+_STEP_NS = 100_000_000
+_KEY = ("path", "size", "mtime_ns", "ctime_ns", "inode")
+
+
+class Unidentified(Exception):  # noqa: N818 - it names a fact about a value, not a failure
+    """A value without a digest; the message says which, and why."""
+
+
+def joined(*parts: str) -> str:
+    """Digest of several digests or texts, in their order."""
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@dataclass
+class FileDigests:
+    """Digests of files, remembered in a database below the cache folder, or in memory where that cannot be written."""
+
+    database: Path | None
+    _known: dict[tuple[str | int, ...], str] = field(default_factory=dict)
+    _read: set[str] = field(default_factory=set)  # folders whose entries were read
+    _new: list[tuple[str | int, ...]] = field(default_factory=list)
+
+    def of(self, path: Path) -> str:
+        """SHA-256 of a file's content; raises MediaError where it cannot be read."""
+        try:
+            key = _file_key(path)
+            if (known := self._find(key)) is not None:
+                return known
+            found = _hash_file(path)
+            if _file_key(path) == key and not _just_changed(key):
+                self._remember(key, found)
+        except OSError as error:
+            status = "missing_media" if isinstance(error, FileNotFoundError) else "error"
+            raise MediaError(f"expected a file that can be read at {path}, found: {error}", status=status) from error
+        return found
+
+    def _remember(self, key: tuple[str | int, ...], digest: str) -> None:
+        self._known[key] = digest
+        self._new.append((str(Path(str(key[0])).parent), *key, digest))
+        if len(self._new) >= 256:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes new digests to the database; a machine without a cache folder does without."""
+        new, self._new = self._new, []
+        if self.database is None or not new:
+            return
+        try:
+            self.database.parent.mkdir(parents=True, exist_ok=True)
+            with closing(self._connect()) as connection, connection:
+                connection.execute(
+                    "CREATE TABLE IF NOT EXISTS files "
+                    "(folder, path PRIMARY KEY, size, mtime_ns, ctime_ns, inode, sha256)"
+                )
+                connection.execute("CREATE INDEX IF NOT EXISTS folders ON files (folder)")
+                connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", new)
+        except (OSError, sqlite3.Error):
+            self.database = None
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(str(self.database), timeout=10)
+
+    def _find(self, key: tuple[str | int, ...]) -> str | None:
+        folder = str(Path(str(key[0])).parent)
+        if folder not in self._read:
+            self._read.add(folder)
+            self._load(folder)
+        return self._known.get(key)
+
+    def _load(self, folder: str) -> None:
+        """What is known of a folder's files, in one query."""
+        if self.database is None or not self.database.exists():
+            return
+        try:
+            with closing(self._connect()) as connection:
+                rows = connection.execute(f"SELECT {', '.join(_KEY)}, sha256 FROM files WHERE folder = ?", (folder,))
+                self._known.update({tuple(row[:-1]): row[-1] for row in rows})
+        except sqlite3.Error:
+            return
+
+
+def _file_key(path: Path) -> tuple[str | int, ...]:
+    resolved = os.path.realpath(path)
+    found = os.stat(resolved)  # noqa: PTH116 - called once a file, of which there may be 100,000
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(f"{path} is a folder")
+    return resolved, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+
+
+def _just_changed(key: tuple[str | int, ...]) -> bool:
+    """Whether a file may change once more without another time of change: file systems count time in steps."""
+    return abs(time.time_ns() - int(key[3])) < _STEP_NS
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+_files: dict[Path | None, FileDigests] = {}
+
+
+def _here() -> FileDigests:
+    try:
+        place = cache_folder() / "digests.sqlite"
+    except RuntimeError:  # no home folder
+        place = None
+    return _files.setdefault(place, FileDigests(place))
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content, from memory where the file has not changed; raises MediaError."""
+    return _here().of(path)
+
+
+def flush_digests() -> None:
+    """Writes what was learnt about files to the cache folder."""
+    for known in _files.values():
+        known.flush()
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over the relative paths and contents of all files below a folder, hidden ones left out.
+
+    Raises:
+        Unidentified: it holds too many files to be an argument, or one that cannot be read.
+    """
+    found: list[str] = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__pycache__")
+        for name in sorted(name for name in names if not name.startswith(".")):
+            path = Path(place, name)
+            if len(found) >= _MOST_FILES:
+                raise Unidentified(f"the folder {folder} holds more than {_MOST_FILES} files")
+            try:
+                found.append(f"{path.relative_to(folder).as_posix()} {file_digest(path)}")
+            except MediaError as error:
+                raise Unidentified(str(error)) from error
+    return joined(*sorted(found))
+
+
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, bytearray, range, type(Ellipsis), type(NotImplemented))
+
+
+_CODE = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType, types.MethodType)
+
+
+@dataclass
+class ValueDigester:
+    """Digests values by content; ``code`` digests functions, classes and modules, which `source` knows how to read."""
+
+    code: Callable[[Any, ValueDigester], str]
+    _under_way: dict[int, int] = field(default_factory=dict)  # id -> depth: values that hold themselves
+    _kept: list[Any] = field(default_factory=list)  # temporary values, so that no id is used twice
+
+    def digest(self, value: Any) -> str:
+        """Hex digest; raises Unidentified."""
+        if isinstance(value, _PLAIN):
+            return joined(type(value).__name__, repr(value))
+        if id(value) in self._under_way:
+            return joined("cycle", str(len(self._under_way) - self._under_way[id(value)]))
+        self._under_way[id(value)] = len(self._under_way)
+        self._kept.append(value)
+        try:
+            return self._compound(value)
+        finally:
+            del self._under_way[id(value)]
+
+    def _compound(self, value: Any) -> str:
+        kind = type(value)
+        if isinstance(
+            value, type | types.FunctionType | types.BuiltinFunctionType | types.ModuleType | types.MethodType
+        ):
+            return self.code(value, self)
+        if isinstance(value, pathlib.PurePath):
+            return self._path(value)
+        if isinstance(value, enum.Enum):
+            return joined("enum", kind.__qualname__, value.name)
+        if isinstance(value, partial):
+            return joined("partial", *map(self.digest, (value.func, value.args, value.keywords)))
+        if kind in (list, tuple):
+            return joined(kind.__name__, *map(self.digest, value))
+        if kind in (set, frozenset):
+            return joined(kind.__name__, *sorted(map(self.digest, value)))
+        if isinstance(value, dict) and kind.__module__ in ("builtins", "collections"):
+            return joined(kind.__name__, *self._pairs(value))
+        if (array := _array_content(value)) is not None:
+            return array if isinstance(array, str) else joined("objects", *map(self.digest, array))
+        return self._object(value)
+
+    def _pairs(self, mapping: Mapping[Any, Any]) -> list[str]:
+        return [joined(self.digest(key), self.digest(entry)) for key, entry in mapping.items()]
+
+    def _path(self, path: pathlib.PurePath) -> str:
+        if isinstance(path, Path) and path.is_file():
+            return joined("file", file_digest(path))
+        if isinstance(path, Path) and path.is_dir():
+            return joined("folder", folder_digest(path))
+        return joined("path", str(path))
+
+    def _object(self, value: Any) -> str:
+        """An object by its class and its state, as copying it would tell."""
+        kind = type(value)
+        try:
+            reduced = value.__reduce_ex__(2)
+        except Exception as error:
+            raise Unidentified(f"a {kind.__module__}.{kind.__qualname__} cannot be digested ({error})") from error
+        if isinstance(reduced, str):
+            return joined("global", kind.__module__, reduced)
+        parts = [list(part) if index > 2 and part is not None else part for index, part in enumerate(reduced)]
+        return joined("object", *map(self.digest, parts))
+
+
+def _array_content(value: Any) -> str | list[Any] | None:
+    """Digest of an array or tensor by kind, shape and bytes; its elements where they are objects; None: neither."""
+    root = type(value).__module__.partition(".")[0]
+    if root == "torch" and hasattr(value, "untyped_storage"):
+        import torch
+
+        tensor = value.detach().to("cpu").contiguous()
+        content = tensor.reshape(-1).view(torch.uint8).numpy().tobytes()
+        return joined("tensor", str(tensor.dtype), str(tuple(tensor.shape)), hashlib.sha256(content).hexdigest())
+    if root == "numpy" and hasattr(value, "dtype") and hasattr(value, "tobytes"):
+        if value.dtype.hasobject:
+            return list(value.ravel())
+        return joined("array", str(value.dtype), str(value.shape), hashlib.sha256(value.tobytes()).hexdigest())
+    return None

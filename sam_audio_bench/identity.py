@@ -1,0 +1,230 @@
+"""What a task, separator, metric, picker or judge *is*: a value that is made in one place, stored beside every number,
+and compared before a number is used.
+
+The options of a constructor are captured, not declared: all of them, defaults included, but for those that say where
+things run. A file or folder among them counts by its content, under any path. The code of third parties counts by
+`source`, built-in components by a version that is raised by hand. What cannot be identified says why in ``unknown``;
+nothing that it made is kept.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from sam_audio_bench.digests import Unidentified, file_digest, folder_digest, joined
+from sam_audio_bench.errors import MediaError
+from sam_audio_bench.files import dump_json
+
+__all__ = ["WHERE", "Difference", "Identity", "Options", "capture", "differences", "identify", "plain_value"]
+
+Options = dict[str, Any]
+"""Options by name, as plain values of JSON."""
+
+WHERE = frozenset(
+    {"batch_size", "device", "devices", "num_threads", "num_workers", "rows", "threads", "timeout", "workers"}
+)
+"""Options that say where and how fast something runs, and change no number."""
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """Equal fingerprints mean: the same thing, which gives the same numbers."""
+
+    kind: str  # "separator", "metric", "picker", "task"
+    name: str  # what people call it
+    target: str = ""  # "module:Class"
+    version: str | None = None  # of what comes with this package
+    options: Options = {}  # of the constructor
+    settings: Options = {}  # what the component adds to them
+    weights_sha256: str | dict[str, str | None] | None = None
+    revision: str | None = None
+    code_sha256: str | None = None  # of a third party's code
+    unknown: str | None = None  # why it cannot be identified
+
+    @property
+    def label(self) -> str:
+        """Name and the options that are no file, for messages."""
+        shown = ", ".join(f"{name}={_shown(value)}" for name, value in self.options.items())
+        return f"{self.name}({shown})" if shown else self.name
+
+    def fingerprint(self) -> str:
+        """Digest of everything but names for people."""
+        fields = {name: _counted(getattr(self, name)) for name in self.__struct_fields__}
+        return joined(dump_json(fields))[:32]
+
+    def differences(self, other: Identity) -> list[Difference]:
+        """In what two identities differ; empty: in nothing."""
+        return differences(self, other)
+
+
+class Difference(NamedTuple):
+    """A field in which two records differ.
+
+    >>> str(Difference("options.margin", "2.0", "1.0"))
+    'options.margin 1.0 instead of 2.0'
+    """
+
+    field: str
+    one: str  # as people read it
+    other: str
+
+    def __str__(self) -> str:
+        return f"{self.field} {self.other} instead of {self.one}"
+
+    def below(self, name: str) -> Difference:
+        """The same of a record that is a field itself."""
+        return self._replace(field=f"{name}.{self.field}")
+
+
+def differences(one: msgspec.Struct, other: msgspec.Struct, fields: Iterable[str] | None = None) -> list[Difference]:
+    """Fields in which two records of one kind differ; files differ by their content alone.
+
+    Args:
+        one: what was expected.
+        other: what was found.
+        fields: to compare; None: all.
+    """
+    names = one.__struct_fields__ if fields is None else tuple(fields)
+    found: list[Difference] = []
+    for name in names:
+        found += _compared(name, getattr(one, name), getattr(other, name))
+    return found
+
+
+def _compared(name: str, one: Any, other: Any) -> list[Difference]:
+    if isinstance(one, msgspec.Struct) and isinstance(other, type(one)):
+        return [found.below(name) for found in differences(one, other)]
+    if dump_json(_counted(one)) == dump_json(_counted(other)):
+        return []
+    if isinstance(one, dict) and isinstance(other, dict) and "sha256" not in one:
+        keys = [*one, *(key for key in other if key not in one)]
+        return [found for key in keys for found in _compared(f"{name}.{key}", one.get(key), other.get(key))]
+    return [Difference(name, _shown(one), _shown(other))]
+
+
+def _counted(value: Any) -> Any:
+    """A value without the names of its files, in an order that does not matter."""
+    if isinstance(value, msgspec.Struct):
+        value = msgspec.structs.asdict(value)
+    if isinstance(value, dict):
+        if value.keys() in ({"file", "sha256"}, {"folder", "sha256"}):
+            return value["sha256"]
+        return {key: _counted(entry) for key, entry in sorted(value.items())}
+    return [_counted(entry) for entry in value] if isinstance(value, list | tuple) else value
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict) and "sha256" in value:
+        name = value.get("file") or value.get("folder") or value.get("type") or "content"
+        return f"{name} ({value['sha256'][:8]})"
+    return str(value)
+
+
+def capture(constructor: Callable[..., Any], positional: Iterable[Any], named: Mapping[str, Any]) -> Options:
+    """The arguments that a constructor gets, defaults included, as plain values; without those of `WHERE`.
+
+    Raises:
+        Unidentified: an argument that has no digest. TypeError: arguments that it does not take.
+    """
+    try:
+        signature = inspect.signature(constructor)
+    except ValueError:  # written in C, and silent about its arguments
+        bound = {str(index): value for index, value in enumerate(positional)} | dict(named)
+    else:
+        arguments = signature.bind(*positional, **named)
+        arguments.apply_defaults()
+        bound = {}
+        for name, value in arguments.arguments.items():
+            packed = signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD
+            bound |= value if packed else {name: value}
+    return {name: plain_value(value, name) for name, value in bound.items() if name not in WHERE}
+
+
+def plain_value(value: Any, name: str = "") -> Any:
+    """A value of JSON; files and folders, and what JSON does not have, by their digest.
+
+    Raises:
+        Unidentified: a value without a digest; the message begins with ``name``.
+    """
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, str | Path):
+        return _file_or_text(value)
+    if type(value) in (list, tuple):
+        return [plain_value(entry, name) for entry in value]
+    if type(value) is dict and all(isinstance(key, str) for key in value):
+        return {key: plain_value(entry, f"{name}.{key}") for key, entry in value.items()}
+    from sam_audio_bench.source import digest
+
+    kind = type(value)
+    try:
+        return {"type": f"{kind.__module__}:{kind.__qualname__}", "sha256": digest(value)}
+    except Unidentified as error:
+        raise Unidentified(f"{name}: {error}" if name else str(error)) from error
+
+
+def _file_or_text(value: str | Path) -> Any:
+    path = Path(value)
+    try:
+        if str(value) and path.is_file():
+            return {"file": path.name, "sha256": file_digest(path)}
+        if str(value) and path.is_dir() and path.resolve() not in (here := Path.cwd(), *here.parents):
+            return {"folder": path.name, "sha256": folder_digest(path)}
+    except (OSError, ValueError, MediaError):  # no name that a file could have, or none that can be read
+        return str(value)
+    return str(value)
+
+
+def identify(
+    kind: str,
+    name: str,
+    component: Any,
+    *,
+    version: int | str | None = None,
+    options: Callable[[], Options] | None = None,
+    code: Any = None,
+    target: str = "",
+) -> Identity:
+    """The identity of a component.
+
+    Args:
+        kind: as `Identity.kind`.
+        name: what people call it.
+        component: the object; its ``settings`` (or ``options``), ``weights_sha256`` and ``revision`` are added.
+        version: of what comes with this package.
+        options: gives the captured arguments, as `capture` does; None: there are none.
+        code: a third party's function, class or object, which is digested; None: the version says it.
+        target: "module:Class"; "": the component's class.
+    """
+    own = type(component)
+    unknown, captured, digest = None, Options(), None
+    try:
+        captured = options() if options is not None else {}
+        if code is not None:
+            from sam_audio_bench import source
+
+            digest = source.digest(code)
+        settings = plain_value(dict(getattr(component, "settings", None) or {}), "settings")
+    except (Unidentified, MediaError) as error:
+        unknown, settings = str(error), {}
+    weights = getattr(component, "weights_sha256", None)
+    revision = getattr(component, "revision", None)
+    return Identity(
+        kind=kind,
+        name=name,
+        target=target or f"{own.__module__}:{own.__qualname__}",
+        version=None if version is None else str(version),
+        options=captured,
+        settings=settings,
+        weights_sha256=dict(weights) if isinstance(weights, Mapping) else weights,
+        revision=None if revision is None else str(revision),
+        code_sha256=digest,
+        unknown=unknown,
+    )

@@ -1,0 +1,264 @@
+"""The bridge to torchmetrics, both ways: its metrics as ours, and ours in anyone's training loop.
+
+`adapt` makes a `Metric` of any ``torchmetrics.Metric`` whose ``update`` takes ``preds`` and ``target``. The other
+classes are ``torchmetrics.Metric``s that average a score of `functional` over everything that they were updated with.
+
+No other module imports torchmetrics, which costs seconds and memory.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import torch
+import torchmetrics
+from torch import Tensor
+
+from sam_audio_bench.errors import Precondition, UsageError
+from sam_audio_bench.metrics import functional
+from sam_audio_bench.metrics.base import Metric, Row
+from sam_audio_bench.metrics.catalogue import CAP_DB, MetricCard
+from sam_audio_bench.metrics.functional.energy import same_shape, status_codes
+from sam_audio_bench.types import Audio, Item, Score, Separation, Status
+
+__all__ = ["SASDR", "SDSDR", "SISDR", "SISNR", "SNR", "Averaged", "BSSSourcesSDR", "TorchmetricsMetric", "adapt"]
+
+_STATUSES = tuple(Status)
+
+
+class Averaged(torchmetrics.Metric):
+    """Mean of a score over all signals of all updates and all processes, dB; NaN where none is defined.
+
+    The last dimension is time, every index of the leading ones is a signal of its own; flatten channels to score them
+    together. The mean is that of the tables: a value beyond ±`CAP_DB` counts as ±`CAP_DB`, a silent estimate of a real
+    sound as the floor, and signals whose reference is silent are left out, as are those with NaN or infinity. How many
+    there were of each kind is in `counts`.
+
+    ``update`` raises UsageError where the shapes differ. Keyword arguments are those of ``torchmetrics.Metric``.
+    """
+
+    measure: ClassVar[Callable[..., Tensor]]  # of `functional`: reference and estimate [..., time] -> [...]
+    higher_is_better = True
+    is_differentiable = False
+    full_state_update = False
+    found: Tensor  # how many signals have each of the statuses
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        # A collection shares the states of metrics whose states are called and hold the same after the first batch,
+        # and all scores of silence are the same: the name keeps them apart.
+        self._total = f"{type(self).__name__}_total"
+        self.add_state(self._total, default=torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("found", default=torch.zeros(len(_STATUSES), dtype=torch.int64), dist_reduce_fx="sum")
+
+    @staticmethod
+    def prepare(signal: Tensor) -> Tensor:
+        """What of ``preds`` or ``target`` decides about silence, ``[..., time]``."""
+        return signal
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Adds the scores of estimates ``preds`` of references ``target``, ``[..., time]`` both."""
+        values = self.measure(reference=target, estimate=preds)
+        codes = status_codes(self.prepare(target), self.prepare(preds))
+        codes = codes.masked_fill(values.isposinf(), _STATUSES.index(Status.PERFECT))
+        total = values.clamp(-CAP_DB, CAP_DB).nansum()
+        setattr(self, self._total, getattr(self, self._total) + total)
+        self.found = self.found + codes.flatten().bincount(minlength=len(_STATUSES))
+
+    def compute(self) -> Tensor:
+        """The mean of the defined values, float64 ``[]``."""
+        defined = [_STATUSES.index(status) for status in (Status.OK, Status.PERFECT, Status.SILENT_ESTIMATE)]
+        total: Tensor = getattr(self, self._total)
+        return total / self.found[defined].sum()
+
+    def counts(self) -> dict[Status, int]:
+        """How many signals have each status that occurred, of all processes; each of them has to call this."""
+        with self.sync_context(dist_sync_fn=self.dist_sync_fn, distributed_available=self.distributed_available_fn):
+            numbers = self.found.tolist()
+        return {status: number for status, number in zip(_STATUSES, numbers, strict=True) if number}
+
+
+class SNR(Averaged):
+    """Mean of `functional.snr`."""
+
+    measure = staticmethod(functional.snr)
+
+
+class SISDR(Averaged):
+    """Mean of `functional.si_sdr`."""
+
+    measure = staticmethod(functional.si_sdr)
+
+
+class SISNR(Averaged):
+    """Mean of `functional.si_snr`; a constant is silence."""
+
+    measure = staticmethod(functional.si_snr)
+    prepare = staticmethod(functional.centred)
+
+
+class SDSDR(Averaged):
+    """Mean of `functional.sd_sdr`."""
+
+    measure = staticmethod(functional.sd_sdr)
+
+
+class SASDR(Averaged):
+    """Mean of `functional.sa_sdr`, of ``[..., sources, time]``: the sources of one mixture are one signal."""
+
+    measure = staticmethod(functional.sa_sdr)
+
+    @staticmethod
+    def prepare(signal: Tensor) -> Tensor:
+        """All sources, one after another."""
+        return signal.flatten(-2)
+
+
+class BSSSourcesSDR(Averaged):
+    """Mean of the SDR of `functional.bss_sources`, every signal alone."""
+
+    @staticmethod
+    def measure(*, reference: Tensor, estimate: Tensor) -> Tensor:
+        """The SDR ``[..., time] -> [...]``."""
+        same_shape(reference, estimate)
+        length = reference.shape[-1]
+        pairs = zip(reference.reshape(-1, 1, length), estimate.reshape(-1, 1, length), strict=True)
+        scores = [functional.bss_sources(reference=truth, estimate=given).sdr for truth, given in pairs]
+        return torch.cat(scores).reshape(reference.shape[:-1])
+
+
+class TorchmetricsMetric(Metric):
+    """A ``torchmetrics.Metric`` of target and reference; `adapt` makes a subclass for each of them.
+
+    Each item is scored by itself: the metric is reset, updated with ``preds``, the target estimate, and ``target``, the
+    reference, ``[channels, time]`` both, and computed. What is done with channels and rates is up to it.
+
+    Statuses are those of our reference metrics and come first: where reference or estimate is silent or not finite, or
+    their shapes or rates differ, the metric is not asked, since libraries give silence numbers of an epsilon. A silent
+    estimate has no value, for nobody knows the floor of a foreign scale; read ``n_ok/n`` with it. NaN, and infinity in
+    the worse direction, are ``non_finite``; infinity in the better one is ``perfect``. What the metric raises is the
+    item's error.
+    """
+
+    path: ClassVar[str]  # module.Class
+    kind: ClassVar[type[torchmetrics.Metric]]
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+        try:
+            self._metric = self.kind(**options)
+        except ImportError as error:
+            raise Precondition(f"expected the libraries that {self.path} needs, found: {error}") from error
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"expected options that {self.path} takes, found: {error}") from error
+
+    @classmethod
+    def cards(cls) -> tuple[MetricCard, ...]:
+        """One card, without a unit."""
+        return (
+            MetricCard(
+                id=cls.columns[0],
+                target=f"{__name__}:TorchmetricsMetric",
+                summary=f"{cls.path} of the target against its reference",
+                unit="",
+                higher_is_better=bool(cls.kind.higher_is_better),
+                needs=frozenset({"reference"}),
+            ),
+        )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The class, its options and the version of torchmetrics."""
+        return {"class": self.path, "torchmetrics": str(torchmetrics.__version__), **self._options}
+
+    def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
+        """One score an item; an item without a reference is not asked."""
+        return [(self._one(item.reference, answer.target),) for item, answer in zip(items, separations, strict=True)]
+
+    def _one(self, reference: Audio | None, estimate: Audio) -> Score | None:
+        if reference is None:
+            return None
+        if (reference.samples.shape, reference.rate) != (estimate.samples.shape, estimate.rate):
+            return Score(None, Status.LENGTH_MISMATCH)
+        status = functional.classify(reference.samples, estimate.samples)
+        if status is not Status.OK:
+            return Score(None, status)
+        value = self._value(estimate.samples, reference.samples)
+        if value == (math.inf if self.kind.higher_is_better else -math.inf):
+            return Score(value, Status.PERFECT)
+        return Score(value, status) if math.isfinite(value) else Score(None, Status.NON_FINITE)
+
+    def _value(self, preds: Tensor, target: Tensor) -> float:
+        self._metric.reset()
+        self._metric.update(preds=preds, target=target)
+        found: Any = self._metric.compute()
+        if not isinstance(found, Tensor) or found.numel() != 1:
+            shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise UsageError(f"expected one number of {self.path}, found {shape}; choose options that give one")
+        return float(found)
+
+
+def adapt(path: str, **options: Any) -> TorchmetricsMetric:
+    """Any ``torchmetrics.Metric`` of estimate and reference as a metric of ours, see `TorchmetricsMetric`.
+
+    Args:
+        path: of the class, ``torchmetrics.audio.SignalDistortionRatio`` say; its column is
+            ``torchmetrics.SignalDistortionRatio``.
+        options: of its constructor.
+
+    Raises:
+        UsageError: no such class; one that is updated with something else than ``preds`` and ``target``, or that does
+            not say whether higher is better, without which no table can be read; or options that it refuses.
+        Precondition: a module that cannot be imported.
+
+    >>> adapt("torchmetrics.audio.SignalDistortionRatio", filter_length=128).columns
+    ('torchmetrics.SignalDistortionRatio',)
+    """
+    kind = _find(path)
+    parameters = inspect.signature(kind.update).parameters
+    named = {name: entry for name, entry in parameters.items() if entry.kind is entry.POSITIONAL_OR_KEYWORD}
+    required = {name for name, entry in named.items() if entry.default is entry.empty}
+    if not {"preds", "target"} <= set(named) or required - {"self", "preds", "target"}:
+        found = ", ".join(name for name in parameters if name != "self")
+        raise UsageError(f"expected a metric that is updated with preds and target, found {path}, which wants {found}")
+    if kind.higher_is_better is None:
+        raise UsageError(
+            f"expected a metric that says whether higher is better, found {path}, which does not; "
+            "derive a class from it that sets higher_is_better"
+        )
+    column = f"torchmetrics.{kind.__name__}"
+    made = type(kind.__name__, (TorchmetricsMetric,), {"columns": (column,), "path": path, "kind": kind})
+    metric: TorchmetricsMetric = made(**options)
+    return metric
+
+
+def _find(path: str) -> type[torchmetrics.Metric]:
+    """The class behind ``module.Class``."""
+    name, _, attribute = path.rpartition(".")
+    if not name:
+        raise UsageError(f"expected a class with its module, as torchmetrics.audio.SignalDistortionRatio, found {path}")
+    try:
+        module = importlib.import_module(name)
+    except Exception as error:  # whatever somebody's module does when it is imported
+        found = f"{type(error).__name__}: {error}"
+        raise Precondition(
+            f"expected the module {name}, which {path} names, to be importable, found {found}"
+        ) from error
+    kind = getattr(module, attribute, None)
+    if kind is None:
+        near = difflib.get_close_matches(attribute, [key for key, value in vars(module).items() if _is_metric(value)])
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise UsageError(f"expected a metric that {name} has, found {attribute!r}{hint}")
+    if not _is_metric(kind):
+        raise UsageError(f"expected {path} to be a class of torchmetrics.Metric, found {kind!r}")
+    found_kind: type[torchmetrics.Metric] = kind
+    return found_kind
+
+
+def _is_metric(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, torchmetrics.Metric)

@@ -1,0 +1,136 @@
+"""How components and their options are spelt: ``hpss(margin=2),oracle-irm``, ``k=v,k=v``."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.identity import Options
+
+__all__ = ["Spelling", "parse_arguments", "parse_spelling", "split_spellings", "unknown_option"]
+
+_OPENING, _CLOSING, _QUOTES = "([{", ")]}", "'\""
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """A component and the options that stand in brackets behind its name."""
+
+    name: str
+    options: Options = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        shown = ",".join(f"{name}={value}" for name, value in self.options.items())
+        return f"{self.name}({shown})" if shown else self.name
+
+
+def split_spellings(text: str) -> list[str]:
+    """Splits at commas outside brackets and quotes; a ``cmd:`` template reaches to the end, commas included.
+
+    >>> split_spellings("hpss(margin=2,kernel=17),cmd:sox {mixture} {target} gain -3,1")
+    ['hpss(margin=2,kernel=17)', 'cmd:sox {mixture} {target} gain -3,1']
+
+    Raises:
+        UsageError: brackets or quotes that do not match.
+    """
+    found, start = [], 0
+    command = re.search(r"(?:^|,)\s*(cmd:)", text)
+    head = text[: command.start(1)] if command else text
+    for position in [*_commas(head), len(text)]:
+        if position < start:
+            continue
+        if text[start:].lstrip().startswith("cmd:"):
+            found.append(text[start:].strip())
+            return [part for part in found if part]
+        found.append(text[start:position].strip())
+        start = position + 1
+    return [part for part in found if part]
+
+
+def _commas(text: str, *, quotes: bool = False) -> list[int]:
+    """Positions of the commas outside brackets, and outside quotes within brackets; ``quotes``: everywhere."""
+    open_brackets: list[str] = []
+    quote, found = "", []
+    for position, letter in enumerate(text):
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in _QUOTES and (open_brackets or (quotes and text[:position].rstrip().endswith("="))):
+            quote = letter
+        elif letter in _OPENING:
+            open_brackets.append(_CLOSING[_OPENING.index(letter)])
+        elif letter in _CLOSING and open_brackets and letter == open_brackets[-1]:
+            open_brackets.pop()
+        elif letter == "," and not open_brackets:
+            found.append(position)
+    if open_brackets or quote:
+        raise UsageError(f"expected brackets and quotes that are closed, found {text!r}; write name(option=value)")
+    return found
+
+
+def parse_spelling(text: str) -> Spelling:
+    """Reads ``name`` or ``name(option=value,option=value)``; a path with brackets is a name.
+
+    >>> parse_spelling("hpss(margin=2)")
+    Spelling(name='hpss', options={'margin': 2})
+    """
+    match = re.fullmatch(r"(?P<name>[^()]+)\((?P<options>.*)\)", text.strip(), re.DOTALL)
+    if match is None or text.startswith("cmd:"):
+        return Spelling(text.strip())
+    if match["options"].strip() and "=" not in match["options"]:
+        return Spelling(text.strip())
+    return Spelling(match["name"].strip(), parse_arguments(match["options"]))
+
+
+def parse_arguments(text: str) -> Options:
+    """Reads ``k=v,k=v``; values are integers, floats, true/false, none, quoted or plain text, or lists in brackets.
+
+    >>> parse_arguments("kernel=17,margin=2.5,soft=true,path=a/b,sizes=[1,2]")
+    {'kernel': 17, 'margin': 2.5, 'soft': True, 'path': 'a/b', 'sizes': [1, 2]}
+
+    Raises:
+        UsageError: something else.
+    """
+    arguments: Options = {}
+    positions = [-1, *_commas(text, quotes=True), len(text)]
+    pairs = [text[start + 1 : end].strip() for start, end in pairwise(positions)]
+    for pair in filter(None, pairs):
+        key, equals, value = pair.partition("=")
+        if not equals or not key.strip().isidentifier() or key.strip() in arguments:
+            raise UsageError(f"expected arguments as k=v,k=v with each k once, found {pair!r}")
+        arguments[key.strip()] = _typed(value.strip())
+    return arguments
+
+
+def _typed(text: str) -> object:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    if text.lower() in ("none", "null"):
+        return None
+    if text[:1] in "[('\"" and text:
+        try:
+            return ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            return text
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def unknown_option(
+    what: str, name: str, found: Iterable[str], known: Mapping[str, object] | Iterable[str]
+) -> UsageError:
+    """The error for an option that a constructor does not have, with the nearest that it has."""
+    names = list(known)
+    strange = sorted(found)
+    near = [match for one in strange for match in difflib.get_close_matches(one, names, n=1, cutoff=0.5)]
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    options = ", ".join(names) or "none"
+    return UsageError(f"expected {what} arguments among [{options}] for {name!r}, found {', '.join(strange)}{hint}")

@@ -1,0 +1,295 @@
+"""What run folders hold, typed: read and written here alone. The JSON Schemas in ``run/schemas`` are made from these.
+
+    RunRecord     run.json: what was run, with which versions, and how it ended
+    ItemRecord    a line of items.jsonl: one finished item
+    ScoreRow      a line of scores.jsonl, a row of scores.parquet
+
+JSON has no infinity: it is stored as the string "inf". A field that is missing or of another type raises StoreError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from sam_audio_bench.errors import StoreError
+from sam_audio_bench.files import dump_json, load_json, read_journal, sha256
+from sam_audio_bench.identity import Difference, Identity, Options, differences
+from sam_audio_bench.types import Status
+
+__all__ = [
+    "COLUMNS",
+    "PARTS",
+    "SCHEMA_VERSION",
+    "ErrorRecord",
+    "ItemRecord",
+    "MetricRecord",
+    "ModelRecord",
+    "RunRecord",
+    "ScoreRow",
+    "StoredEstimate",
+    "TaskRecord",
+    "Timing",
+    "read_records",
+    "read_run",
+    "schemas",
+    "selection_label",
+    "to_plain",
+]
+
+SCHEMA_VERSION = 2
+PARTS = ("target", "residual")
+
+Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Infinity = Literal["inf", "-inf"]
+_Record = TypeVar("_Record", bound=Struct)
+
+
+class ModelRecord(Identity, frozen=True, kw_only=True):
+    """The identity of a separator."""
+
+    oracle: bool = False  # it is shown the references
+
+
+class MetricRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What identifies a column of scores: they compare where all of it but names for people is equal."""
+
+    id: str
+    version: Annotated[int, Meta(ge=1)]
+    unit: str
+    higher_is_better: bool
+    parameters: Options = {}  # what the metric says of itself
+    weights_sha256: str | None = None
+    options: Options = {}  # of its constructor
+    code_sha256: str | None = None  # of a third party's metric
+    unknown: str | None = None  # why it cannot be identified
+
+    def differences(self, other: MetricRecord) -> list[Difference]:
+        """In what two columns of one id differ; what one of the two records does not know yet is left out."""
+        fields = ["version", "unit", "higher_is_better", "parameters", "weights_sha256"]
+        fields += [name for name in ("options", "code_sha256") if getattr(self, name) and getattr(other, name)]
+        return differences(self, other, fields)
+
+    def fingerprint(self) -> str | None:
+        """Digest of what the column's scores depend on; None where that is not known."""
+        counted = (self.version, self.parameters, self.weights_sha256, self.code_sha256)
+        options = Identity(kind="metric", name="", options=self.options).fingerprint()
+        return None if self.unknown else sha256(dump_json([*counted, options]).encode())[:16]
+
+
+def selection_label(task: str, version: str, split: str, subset: str) -> str:
+    """Name of a task's selection of items; only one that is not the default has its name in it.
+
+    >>> selection_label("sfx", "1", "test", "paper"), selection_label("sfx", "1", "test", "full")
+    ('sfx@1-test', 'sfx@1-test-full')
+    """
+    return f"{task}@{version}-{split}" + ("" if subset == "paper" else f"-{subset}")
+
+
+class TaskRecord(Struct, frozen=True, kw_only=True):
+    """Which items were asked, and how."""
+
+    id: str
+    version: str
+    split: str
+    subset: str
+    source: str  # the name or path that it was asked for by
+    data_revision: str
+    items: Annotated[int, Meta(ge=1)]
+    ids_sha256: Digest
+    prompts: Literal["given", "paraphrase", "absent"] = "given"
+    allow_outside: bool = False
+    place: str | None = None  # absolute path of anyone's data
+    code_sha256: str | None = None  # of a third party's task
+
+    @property
+    def label(self) -> str:
+        """Name of the task with version, split and a selection that is not the default one."""
+        return selection_label(self.id, self.version, self.split, self.subset)
+
+    def differences(self, other: TaskRecord) -> list[Difference]:
+        """In what two selections of items differ; where they lie, and under which name, does not count."""
+        fields = ("version", "split", "subset", "prompts", "data_revision", "ids_sha256", "code_sha256")
+        return differences(self, other, fields)
+
+
+class StoredEstimate(Struct, kw_only=True, omit_defaults=True):
+    """The files of one estimate."""
+
+    picked_by: str | None = None
+    target: str | None = None  # name of its file in audio/
+    residual: str | None = None
+    sha256: dict[str, Digest] = {}  # of the parts
+    stat: dict[str, tuple[int, int]] = {}  # size and time of last change, ns, of the parts
+
+
+class ItemRecord(StoredEstimate, kw_only=True, omit_defaults=True):
+    """One item; the last line of an item counts."""
+
+    item: str
+    group: str
+    fingerprint: str  # of all that its estimate was made from; "" where that is not known
+    seed: int
+    status: Status
+    data_sha256: str = ""  # of its mixture, references and prompt
+    message: str | None = None  # why there is no estimate
+    remarks: list[str] = []
+    seconds: float = 0.0
+    audio_seconds: float = 0.0
+    scored: dict[str, str] = {}  # column -> fingerprint of the metric that computed it
+    not_asked: list[str] = []  # of these columns, those that ask nothing of the item
+    score_errors: dict[str, str] = {}
+    candidates: int = 0  # 0: one estimate, of which none was picked
+    picked: int | None = None  # which candidate counts
+    picker_scores: list[float | Infinity | None] = []
+    kept: dict[str, StoredEstimate] = {}  # number of a candidate -> its files
+    candidate_errors: dict[str, str] = {}
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is no estimate; a rerun tries again."""
+        return self.status != Status.OK
+
+
+class ScoreRow(Struct, frozen=True, kw_only=True):
+    """One number of one item."""
+
+    task: str
+    item: str
+    group: str
+    separator: str
+    seed: int
+    candidate: int
+    picked_by: str | None
+    metric: str
+    value: float | Infinity | None
+    status: Status
+
+    @property
+    def key(self) -> tuple[str, int, str, str]:
+        """What a later row of the same replaces: item, candidate, who picked it or "", metric."""
+        return self.item, self.candidate, self.picked_by or "", self.metric
+
+
+COLUMNS = ScoreRow.__struct_fields__
+
+
+class ErrorRecord(Struct, frozen=True):
+    """Why an item has no estimate, or a score of it could not be computed."""
+
+    item: str
+    status: Status
+    message: str
+
+
+class Timing(Struct, frozen=True, kw_only=True):
+    """What a run took; ``wall_seconds`` are those of the last invocation."""
+
+    wall_seconds: float
+    separation_seconds: float
+    audio_seconds: float
+    real_time_factor: float | None
+    peak_memory_mib: int | None
+
+
+class Setting(Struct, frozen=True):
+    """An option with where its value came from."""
+
+    value: Any
+    origin: str
+
+
+class Commit(Struct, frozen=True):
+    """The checkout that ran."""
+
+    commit: str
+    dirty: bool
+
+
+class RunRecord(Struct, kw_only=True):
+    """``run.json``."""
+
+    schema_version: int = SCHEMA_VERSION
+    status: Literal["started", "success", "partial", "cancelled", "error"]
+    started: str
+    model: ModelRecord
+    task: TaskRecord
+    metrics: list[MetricRecord]
+    seed: int
+    align: Literal["pad", "trim"] | None
+    stereo: Literal["joint", "mean", "mono"]
+    shard: tuple[int, int] | None
+    command: list[str]
+    config: dict[str, Setting]
+    git: Commit | None
+    packages: dict[str, str]
+    hardware: Options
+    candidates: int = 1
+    picker: Identity | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    finished: str | None = None
+    errors: list[ErrorRecord] = []
+    timing: Timing | None = None
+
+
+def to_plain(record: Struct) -> dict[str, Any]:
+    """A record as plain values of JSON."""
+    plain: dict[str, Any] = msgspec.to_builtins(record)
+    return plain
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """JSON Schemas of the files of a run folder, by name."""
+    found = {}
+    for name, kind in (("run", RunRecord), ("item", ItemRecord), ("score", ScoreRow)):
+        found[name] = {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(kind)}
+    return found
+
+
+def read_records(path: Path, kind: type[_Record]) -> list[_Record]:
+    """Lines of a journal as records; a torn last line is left out, any other damage raises StoreError."""
+    decoder = msgspec.json.Decoder(kind)
+
+    def decode(line: bytes) -> _Record:
+        try:
+            return decoder.decode(line)
+        except msgspec.DecodeError as error:  # a class of its own
+            raise ValueError(str(error)) from error
+
+    return read_journal(path, decode)
+
+
+def read_run(path: Path) -> RunRecord:
+    """Reads ``run.json`` of this schema version or of version 1, which held no digests of data.
+
+    Raises:
+        StoreError: another version, a missing field, or a damaged file.
+    """
+    header = load_json(path)
+    version = header.get("schema_version") if isinstance(header, dict) else None
+    if version not in (1, SCHEMA_VERSION):
+        newer = isinstance(version, int) and version > SCHEMA_VERSION
+        remedy = "update sabench, or use another --output" if newer else "use another --output"
+        raise StoreError(
+            f"expected a run folder of schema version {SCHEMA_VERSION} at {path.parent}, found version {version}; "
+            f"{remedy}"
+        )
+    try:
+        return msgspec.convert(_upgraded(header) if version == 1 else header, RunRecord)
+    except (msgspec.ValidationError, KeyError, TypeError, AttributeError) as error:
+        found = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise StoreError(
+            f"expected the record of a run in {path}, found: {found}; remove the folder, or restore the file"
+        ) from error
+
+
+def _upgraded(header: Mapping[str, Any]) -> dict[str, Any]:
+    """A header of schema version 1 with the names of today; it stays marked as version 1."""
+    model, picker = dict(header["model"]), header.get("picker")
+    model = {"kind": "separator", "target": model.pop("class", ""), **model}
+    return {**header, "model": model, "picker": {"kind": "picker", **picker} if picker else None}

@@ -1,0 +1,54 @@
+"""Texts as readers see them: what strangers wrote made harmless, counts, and names of lines and columns of tables."""
+
+from __future__ import annotations
+
+__all__ = ["line_name", "one_line", "pluralize", "printable", "unit_and_direction"]
+
+_ARROWS = {True: "↑", False: "↓", None: ""}
+
+
+def printable(text: str) -> str:
+    r"""A text from a stranger as a terminal may show it: controls and marks of direction as escapes, lines kept.
+
+    >>> printable("red \x1b[31m")
+    'red \\x1b[31m'
+    """
+    return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
+
+
+def one_line(text: str) -> str:
+    r"""`printable` on one line: for a cell, a heading or a name, with one space for any white space.
+
+    >>> one_line("two\n lines \x07")
+    'two lines \\x07'
+    """
+    return printable(" ".join(text.split()))
+
+
+def pluralize(count: int, noun: str) -> str:
+    """A count of something whose plural ends in s.
+
+    >>> pluralize(1, "item"), pluralize(0, "item")
+    ('1 item', '0 items')
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def line_name(separator: str, picked_by: str | None = None, candidates: int = 1) -> str:
+    """A line of a table: a separator, or the best of its candidates by some picker.
+
+    >>> line_name("sam-audio-small"), line_name("sam-audio-small", "clap", 8)
+    ('sam-audio-small', 'sam-audio-small (best of 8 by clap)')
+    """
+    if not picked_by:
+        return separator
+    return f"{separator} (best{f' of {candidates}' if candidates > 1 else ''} by {picked_by})"
+
+
+def unit_and_direction(unit: str, higher_is_better: bool | None) -> str:
+    """What stands behind a metric's name: its unit, and an arrow that points to better scores where that is known.
+
+    >>> unit_and_direction("dB", False), unit_and_direction("", True), unit_and_direction("s", None)
+    ('(dB) ↓', '↑', '(s)')
+    """
+    return f"{f'({unit})' if unit else ''} {_ARROWS[higher_is_better]}".strip()

@@ -1,0 +1,251 @@
+"""Carrying out one job: items go in, outcomes come out in any order, and one recorder writes the store.
+
+An `Executor` separates and scores; it may do so anywhere. What it finds becomes files, journal lines and rows in
+`Recorder` alone, so that every executor keeps the same promises. Locally a thread loads ahead, and another one writes
+behind.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from sam_audio_bench import audio
+from sam_audio_bench.digests import flush_digests
+from sam_audio_bench.errors import BenchError
+from sam_audio_bench.files import sha256
+from sam_audio_bench.records import PARTS, SCHEMA_VERSION, ItemRecord, StoredEstimate
+from sam_audio_bench.run.header import end_record, start_record
+from sam_audio_bench.run.plan import Job, Plan
+from sam_audio_bench.run.provenance import peak_memory_mib
+from sam_audio_bench.run.scoring import Batch, Scorer, Scores, prefetch
+from sam_audio_bench.run.separation import CandidateSet, separate_items
+from sam_audio_bench.run.settings import Settings
+from sam_audio_bench.types import Item, Separation, Status
+
+__all__ = ["Estimated", "Executor", "Failed", "LocalExecutor", "Outcome", "Recorder", "Scored"]
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """An item was separated; to be stored at once, so that a crash costs no separation."""
+
+    item: Item
+    found: CandidateSet
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The stored estimates of an item were scored."""
+
+    identifier: str
+    scores: Scores
+
+
+@dataclass(frozen=True)
+class Failed:
+    """An item has no estimate."""
+
+    identifier: str
+    error: Exception
+    reranked: bool = False  # it would have been picked from candidates
+
+
+Outcome = Estimated | Scored | Failed
+
+
+class Executor(Protocol):
+    """Separates and scores the items of a job, wherever that may be."""
+
+    def outcomes(self, job: Job, items: Sequence[str], settings: Settings, scorer: Scorer) -> Iterator[Outcome]:
+        """For each item `Failed`, or `Estimated` and later `Scored`; the order of the items does not matter."""
+        ...
+
+
+class LocalExecutor:
+    """In this process, batch by batch; scores are computed as soon as the metrics' batch is full."""
+
+    def outcomes(self, job: Job, items: Sequence[str], settings: Settings, scorer: Scorer) -> Iterator[Outcome]:
+        """As `Executor.outcomes`, in the order of the items."""
+        size = settings.batch_size or int(getattr(job.separator, "batch_size", 1))
+        waiting: list[tuple[Item, list[Separation]]] = []
+        for batch in prefetch(job.data, items, size):
+            for outcome in self._separated(job, batch, settings):
+                if isinstance(outcome, Estimated):
+                    waiting.append((outcome.item, outcome.found.scored))
+                yield outcome
+            if len(waiting) >= scorer.batch_size:
+                yield from self._scored(waiting, job, scorer)
+                waiting = []
+        yield from self._scored(waiting, job, scorer)
+
+    def _separated(self, job: Job, batch: Batch, settings: Settings) -> Iterator[Outcome]:
+        for identifier, failure in batch.failures.items():
+            yield Failed(identifier, failure, reranked=job.reranking is not None)
+        candidates = separate_items(
+            job.separator, batch.items, job.reranking, task=job.data.label,
+            seed=settings.seed, align=settings.align, stereo=settings.stereo,
+        )  # fmt: skip
+        for item, found in zip(batch.items, candidates, strict=True):
+            if isinstance(found, CandidateSet):
+                yield Estimated(item, found)
+            else:
+                yield Failed(item.id, found, reranked=job.reranking is not None and job.reranking.asks(item))
+
+    def _scored(self, waiting: Sequence[tuple[Item, list[Separation]]], job: Job, scorer: Scorer) -> Iterator[Scored]:
+        for (item, _), scores in zip(waiting, scorer.score(waiting, job.metrics), strict=True):
+            yield Scored(item.id, scores)
+
+
+@dataclass
+class Recorder:
+    """Does what a job has left to do and writes its run folder.
+
+    ``advance`` is called after every item, with its error if it has one.
+    """
+
+    plan: Plan
+    job: Job
+    advance: Callable[[str | None], None]
+    note: Callable[[str], None]
+    executor: Executor
+
+    def __post_init__(self) -> None:
+        self._scorer = Scorer(self.job.folder, self.job.data, self.job.metrics, self.advance, self.note)
+
+    def run(self) -> None:
+        """Leaves a sealed run folder, or after an interruption one that a rerun takes up."""
+        job, folder = self.job, self.job.folder
+        begun, status = time.perf_counter(), "error"
+        with folder.writing():
+            folder.forget(self._dropped())
+            folder.set_aside([item for item in folder.items if item not in job.data.groups])
+            folder.write_header(start_record(self.plan, job))
+            try:
+                self._separate_missing()
+                self._scorer.complete(job.chosen.ids)
+                folder.seal(job.data.ids)
+                status = "success" if all(map(self._scorer.has_estimate, job.data.ids)) else "partial"
+            except KeyboardInterrupt:
+                status = "cancelled"
+                raise
+            finally:
+                flush_digests()
+                folder.write_header(end_record(folder, status, time.perf_counter() - begun, peak_memory_mib()))
+
+    def _dropped(self) -> Iterable[str]:
+        """Items that are done again; a folder of an earlier schema says too little to keep any."""
+        folder = self.job.folder
+        if folder.exists and folder.header.schema_version != SCHEMA_VERSION:
+            return list(folder.items)
+        return self.job.chosen.ids if self.plan.settings.overwrite == "always" else list(self.job.stale)
+
+    def _separate_missing(self) -> None:
+        behind: deque[Future[None]] = deque()
+        outcomes = self.executor.outcomes(self.job, self.job.to_separate(), self.plan.settings, self._scorer)
+        with ThreadPoolExecutor(1) as writer:
+            for outcome in outcomes:
+                behind.append(writer.submit(self._record, outcome))
+                while len(behind) > _BEHIND:
+                    behind.popleft().result()
+            for waiting in behind:
+                waiting.result()
+
+    def _record(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Estimated):
+            self._store(outcome.item, outcome.found)
+        elif isinstance(outcome, Scored):
+            self._scorer.persist(outcome.identifier, outcome.scores)
+            self.advance(None)
+        else:
+            self._record_failure(outcome)
+
+    def _store(self, item: Item, found: CandidateSet) -> None:
+        """Writes the audio, then the item's line of the journal: from there on a crash costs no separation."""
+        chosen = found.separation(found.picked)
+        stored = self._write(item.id, chosen)
+        record = ItemRecord(
+            item=item.id,
+            group=self.job.data.groups[item.id],
+            fingerprint=self.job.fingerprints[item.id],
+            data_sha256=self.job.contents[item.id],
+            seed=self.plan.settings.seed,
+            status=Status.OK,
+            seconds=found.seconds,
+            audio_seconds=item.query.mixture.seconds,
+            remarks=list(item.remarks),
+            picked_by=found.picker or chosen.picked_by,
+            target=stored.target,
+            residual=stored.residual,
+            sha256=stored.sha256,
+            stat=stored.stat,
+        )
+        if found.picker:
+            self._add_candidates(record, found)
+        self.job.folder.add_item(record, durable=False)  # the line with the scores follows
+
+    def _add_candidates(self, record: ItemRecord, found: CandidateSet) -> None:
+        """What the journal says about candidates, after writing those that stay: the first one, or all."""
+        keep = self.job.reranking is not None and self.job.reranking.keep
+        errors = {index: error for index, error in enumerate(found.candidates) if isinstance(error, Exception)}
+        record.candidates = len(found.candidates)
+        record.picked = found.picked
+        record.picker_scores = [None if math.isnan(score) else score for score in found.scores]
+        staying = found.sound if keep else [0]
+        record.kept = {str(index): self._write(record.item, found.separation(index), index) for index in staying}
+        record.candidate_errors = {str(index): _message(error) for index, error in errors.items()}
+
+    def _write(self, identifier: str, separation: Separation, candidate: int | None = None) -> StoredEstimate:
+        """Writes both parts and says where they are."""
+        stored = StoredEstimate(picked_by=separation.picked_by, sha256={}, stat={})
+        for part in PARTS:
+            path = audio.write(self.job.folder.audio_stem(identifier, part, candidate), getattr(separation, part))
+            setattr(stored, part, path.name)
+            stored.sha256[part], stored.stat[part] = _identified(path)
+        return stored
+
+    def _record_failure(self, failed: Failed) -> None:
+        """An item without an estimate: its message in the journal, its status in every row, and the run goes on.
+
+        An item that would have been picked from candidates is missing from both of its separator's lines.
+        """
+        error, identifier = failed.error, failed.identifier
+        status = Status(error.status) if isinstance(error, BenchError) else Status.ERROR
+        reranking = self.job.reranking if failed.reranked else None
+        self.job.folder.add_item(
+            ItemRecord(
+                item=identifier,
+                group=self.job.data.groups[identifier],
+                fingerprint=self.job.fingerprints[identifier],
+                data_sha256=self.job.contents[identifier],
+                seed=self.plan.settings.seed,
+                status=status,
+                message=_message(error),
+                candidates=0 if reranking is None else reranking.candidates,
+                picked_by=None if reranking is None else reranking.picker.name,
+            )
+        )
+        self._scorer.record_failure(identifier)
+        told = identifier in self.job.data.missing and status == Status.MISSING_MEDIA  # by the plan already
+        self.advance(None if told else f"{identifier}: {_message(error)}")
+
+
+_BEHIND = 8
+"""Outcomes that may wait for the recorder: enough to keep it busy, few enough to hold their audio in memory."""
+
+
+def _identified(path: Path) -> tuple[str, tuple[int, int]]:
+    """Digest of a file that was just written, its size and time."""
+    found = path.stat()
+    return sha256(path.read_bytes()), (found.st_size, found.st_mtime_ns)
+
+
+def _message(error: Exception) -> str:
+    """What the journal says about an error: a sentence of ours, or the class and text of anyone else's."""
+    return str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,211 @@
+"""The options of an evaluation, once: command line, `evaluate` and plan take names, defaults and help from here.
+
+Importing this module imports no torch.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.identity import Options
+from sam_audio_bench.metrics.catalogue import DEFAULT, STEREO
+from sam_audio_bench.options import parse_arguments, parse_spelling, split_spellings, unknown_option
+from sam_audio_bench.separators.pickers import AUTO, PICKERS
+from sam_audio_bench.tasks.data import PROMPTS
+
+__all__ = [
+    "ABOUT",
+    "ALIGNMENTS",
+    "BASELINE",
+    "About",
+    "Settings",
+    "check_candidates",
+    "check_policies",
+    "documentation",
+    "flag",
+    "read_texts",
+    "settings_from",
+    "signature",
+]
+
+BASELINE = "mixture"
+ALIGNMENTS = ("pad", "trim")
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What a command line needs to know of an option."""
+
+    help: str
+    choices: tuple[str, ...] = ()
+    flag: str = ""  # if it is not called like the field
+    texts: str = ""  # how a text becomes the value, of `read_texts`; "": as click does
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything about an evaluation that is not its separators and tasks; `ABOUT` says what each option does."""
+
+    split: str = "test"
+    subset: str = "paper"
+    prompts: str = "given"
+    allow_outside: bool = False
+    metrics: tuple[str, ...] = DEFAULT
+    model_args: Options = field(default_factory=dict)
+    metric_args: Options = field(default_factory=dict)
+    limit: int | None = None
+    sample_ids: tuple[str, ...] = ()
+    output: Path = Path("runs")
+    seed: int = 0
+    batch_size: int | None = None
+    shard: tuple[int, int] | None = None
+    overwrite: str = "only-missing"
+    align: str | None = None
+    stereo: str = "joint"
+    candidates: int = 1
+    picker: str = AUTO
+    picker_args: Options = field(default_factory=dict)
+    keep_candidates: bool = False
+    device: str = "auto"
+    dtype: str = "auto"
+    timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, about in ABOUT.items():
+            value = getattr(self, name)
+            if about.choices and value is not None and value not in about.choices:
+                raise UsageError(f"expected {flag(name)} to be one of {', '.join(about.choices)}, found {value!r}")
+        check_candidates(self.candidates, self.picker, self.keep_candidates)
+        if self.batch_size is not None and self.batch_size < 1:
+            raise UsageError(f"expected --batch-size to be auto or at least 1, found {self.batch_size}")
+
+    @property
+    def offered(self) -> dict[str, str]:
+        """Device and dtype for whatever takes them, where they were chosen."""
+        chosen = {"device": self.device, "dtype": self.dtype}
+        return {name: value for name, value in chosen.items() if value != "auto"}
+
+    @property
+    def selection(self) -> dict[str, Any]:
+        """Which items of a task, as `registry.load_tasks` takes it."""
+        return {name: getattr(self, name) for name in ("split", "subset", "prompts", "allow_outside")}
+
+
+ABOUT: dict[str, About] = {
+    "split": About(help="The official data, or the embedded stems.", choices=("test", "mini")),
+    "subset": About(help="Of the official data.", choices=("paper", "full")),
+    "prompts": About(help="Ask by other words, or for a sound that is not there.", choices=PROMPTS),
+    "allow_outside": About(help="Let manifests name files outside their folder."),
+    "metrics": About(help="Ids of `sabench list metrics`, also id(option=value), or default.", texts="metrics"),
+    "model_args": About(help="Options of the one separator, k=v,k=v.", texts="arguments"),
+    "metric_args": About(help="Options of the metrics, k=v,k=v.", texts="arguments"),
+    "limit": About(help="The first N items of each task."),
+    "sample_ids": About(help="Only this item; may be repeated.", flag="--sample-id"),
+    "output": About(help="Folder of the run folders; what is finished in it is kept."),
+    "seed": About(help="Of the run; the seed of an item follows from it, the task and the item."),
+    "batch_size": About(help="Queries handed over at once; auto: what the separator prefers.", texts="size"),
+    "shard": About(help="I/N: every N-th item from the I-th; put together with `sabench merge`.", texts="shard"),
+    "overwrite": About(help="What to do with finished items.", choices=("only-missing", "always", "never")),
+    "align": About(help="Accept estimates of another length, and how.", choices=ALIGNMENTS),
+    "stereo": About(help="How scores treat channels.", choices=STEREO),
+    "candidates": About(help="Estimates per item, of which one is picked."),
+    "picker": About(help=f"What picks it: {', '.join(PICKERS)}, also name(option=value); auto: as SAM Audio does."),
+    "picker_args": About(help="Options of the picker, k=v,k=v.", texts="arguments"),
+    "keep_candidates": About(help="Keep the audio of all candidates."),
+    "device": About(help="cpu, cuda …, for whatever takes a device."),
+    "dtype": About(help="For separators that take one.", choices=("auto", "float32", "bfloat16")),
+    "timeout": About(help="Seconds that a cmd: program may take for an item."),
+}
+
+
+def flag(name: str) -> str:
+    """The option of the command line that stands for a field."""
+    return ABOUT[name].flag or f"--{name.replace('_', '-')}"
+
+
+def check_candidates(candidates: int, picker: str, keep: bool) -> None:
+    """Raises UsageError for inconsistent options."""
+    if candidates < 1:
+        raise UsageError(f"expected --candidates to be at least 1, found {candidates}")
+    if parse_spelling(picker).name not in (AUTO, *PICKERS):
+        raise UsageError(f"expected --picker to be one of {', '.join((AUTO, *PICKERS))}, found {picker!r}")
+    if keep and candidates == 1:
+        raise UsageError("expected --candidates above 1 with --keep-candidates, found 1")
+
+
+def check_policies(align: str | None, stereo: str) -> None:
+    """Raises UsageError for a policy that does not exist."""
+    Settings(align=align, stereo=stereo)
+
+
+def settings_from(options: Mapping[str, Any]) -> Settings:
+    """Settings from named values; an option that does not exist raises UsageError with the nearest that does."""
+    known = [option.name for option in fields(Settings)]
+    if strange := [name for name in options if name not in known]:
+        raise unknown_option("evaluation", "evaluate", strange, known)
+    values = {name: value for name, value in options.items() if value is not None}
+    if isinstance(values.get("metrics"), str):
+        values["metrics"] = (values["metrics"],)
+    for name in ("metrics", "sample_ids"):
+        if name in values:
+            values[name] = tuple(values[name])
+    if "output" in values:
+        values["output"] = Path(values["output"])
+    return Settings(**values)
+
+
+def signature(first: inspect.Signature) -> inspect.Signature:
+    """A signature whose ``**options`` are replaced by the fields of `Settings`, with their defaults."""
+    named = [one for one in first.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+    own = [
+        inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=_default(option), annotation=option.type)
+        for option in fields(Settings)
+    ]
+    return first.replace(parameters=[*named, *own])
+
+
+def _default(option: Field[Any]) -> Any:
+    return option.default_factory() if callable(option.default_factory) else option.default
+
+
+def documentation() -> str:
+    """One line per option, for docstrings."""
+    return "\n".join(f"        {name}: {about.help}" for name, about in ABOUT.items())
+
+
+def read_texts(kind: str, text: str | None) -> Any:
+    """The value that a command line's text means, by the kind of its option; raises UsageError.
+
+    >>> read_texts("shard", "2/8"), read_texts("size", "auto"), read_texts("metrics", "si_sdr")
+    ((2, 8), None, ('si_sdr',))
+    """
+    if kind == "arguments":
+        return parse_arguments(text or "")
+    if kind == "metrics":
+        return _metric_ids(text)
+    if kind == "size":
+        if text is None or text == "auto":
+            return None
+        if not text.isdecimal():
+            raise UsageError(f"expected --batch-size to be auto or a number, found {text!r}")
+        return int(text)
+    if text is None:
+        return None
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal()):
+        raise UsageError(f"expected --shard I/N, for example 2/8, found {text!r}")
+    return int(index), int(count)
+
+
+def _metric_ids(text: str | None) -> tuple[str, ...]:
+    if text is None or text == "default":
+        return DEFAULT
+    found = tuple(split_spellings(text))
+    if not found:
+        raise UsageError(f"expected comma-separated names, found {text!r}")
+    return found
