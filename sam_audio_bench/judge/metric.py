@@ -12,7 +12,7 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.judge.checkpoints import judge_source, tokenizer_folder
 from sam_audio_bench.judge.processor import PARITIES
 from sam_audio_bench.metrics.base import Row, known_absent
-from sam_audio_bench.metrics.catalogue import columns_of
+from sam_audio_bench.metrics.catalogue import metric_ids_of
 from sam_audio_bench.metrics.functional import is_silent
 from sam_audio_bench.metrics.weights import LearnedMetric, ModelFolder, batches
 from sam_audio_bench.nn.peav import TOKENIZER
@@ -45,7 +45,7 @@ class SAMAudioJudge(LearnedMetric):
         UsageError: another parity or policy.
     """
 
-    columns = columns_of("sam_audio_bench.judge.metric:SAMAudioJudge")
+    columns = metric_ids_of("sam_audio_bench.judge.metric:SAMAudioJudge")
     rate = 48_000
     batch_size = 8
 

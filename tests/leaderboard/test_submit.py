@@ -80,7 +80,7 @@ def test_nothing_is_left_when_a_later_separator_cannot_be_submitted(runs: Path, 
     before = {path: path.read_bytes() for path in board.rglob("*") if path.is_file()}
     write_json(run_of(runs) / "run.json", load_json(run_of(runs) / "run.json"))
     (run_of(runs) / "audio" / "music-00.target.flac").write_bytes(b"not what was scored")
-    with pytest.raises(StoreError, match=r"expected the answer that was scored .*; score it again"):
+    with pytest.raises(StoreError, match=r"expected the estimate that was scored .*; run the evaluation again"):
         submit([run_of(runs, "mixture"), run_of(runs)], board)
     assert {path: path.read_bytes() for path in board.rglob("*") if path.is_file()} == before
 
