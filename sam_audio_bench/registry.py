@@ -168,7 +168,7 @@ def _construct(
     parameters = check_arguments("model", kind, name, positional, arguments)
     taken = {**{key: value for key, value in offered.items() if key in parameters}, **arguments}
     separator: AnySeparator = made("model", name, partial(kind, *positional, **taken))
-    shown = sorted(key for key in taken if key in arguments or key not in WHERE)  # where it ran changes no answer
+    shown = sorted(key for key in taken if key not in WHERE)  # where it ran changes no estimate
     if shown:
         separator.name = "+".join([separator.name, *(f"{key}={taken[key]}" for key in shown)])
     own = version is not None

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sam_audio_bench.judge.config import REPOSITORY, REVISION
-from sam_audio_bench.metrics.weights import Source
-from sam_audio_bench.nn.hub import WEIGHTS, Checkpoint, find_checkpoint
+from sam_audio_bench.nn.hub import WEIGHTS, Checkpoint, Source, find_checkpoint
 from sam_audio_bench.nn.peav import TOKENIZER
 
 __all__ = ["DEFAULT", "SHIPPED", "find_judge", "judge_source", "tokenizer_folder"]
@@ -56,9 +55,9 @@ def judge_source(judge: str, path: str = "") -> Source:
 
 def tokenizer_folder(folder: Path) -> Path | None:
     """The folder of a judge's tokenizer: its own, or that in the hub's cache, which many judges share."""
-    from huggingface_hub import try_to_load_from_cache
-
     if (folder / "tokenizer.json").is_file():
         return folder
+    from huggingface_hub import try_to_load_from_cache
+
     found = try_to_load_from_cache(TOKENIZER, "tokenizer.json")
     return Path(found).parent if isinstance(found, str) else None

@@ -14,7 +14,8 @@ from sam_audio_bench.judge.processor import PARITIES
 from sam_audio_bench.metrics.base import Row, known_absent
 from sam_audio_bench.metrics.catalogue import metric_ids_of
 from sam_audio_bench.metrics.functional import is_silent
-from sam_audio_bench.metrics.weights import LearnedMetric, ModelFolder, batches
+from sam_audio_bench.metrics.weights import LearnedMetric, batches
+from sam_audio_bench.nn.hub import Checkpoint
 from sam_audio_bench.nn.peav import TOKENIZER
 from sam_audio_bench.types import Audio, Item, Query, Separation, Status
 
@@ -84,7 +85,7 @@ class SAMAudioJudge(LearnedMetric):
             )
         return reason
 
-    def load(self, model: ModelFolder, device: torch.device) -> SAJ:
+    def load(self, model: Checkpoint, device: torch.device) -> SAJ:
         """The judge with its tokenizer."""
         from sam_audio_bench.judge.model import SAJ
 

@@ -23,8 +23,9 @@ from torch import Tensor
 
 from sam_audio_bench.files import load_json
 from sam_audio_bench.metrics.catalogue import metric_ids_of
-from sam_audio_bench.metrics.weights import LearnedMetric, ModelFolder, Source, batches
+from sam_audio_bench.metrics.weights import LearnedMetric, batches
 from sam_audio_bench.nn.checkpoint import align_weights
+from sam_audio_bench.nn.hub import Checkpoint, Source
 from sam_audio_bench.types import Audio, Item
 
 __all__ = ["Aesthetics"]
@@ -78,7 +79,7 @@ class Aesthetics(LearnedMetric):
         """What changes the values, for ``run.json``."""
         return {**super().options, "window_seconds": WINDOW_SECONDS}
 
-    def load(self, model: ModelFolder, device: torch.device) -> _Predictor:
+    def load(self, model: Checkpoint, device: torch.device) -> _Predictor:
         """The network with its scaling of each axis."""
         return _Predictor(model, device)
 
@@ -101,7 +102,7 @@ def _mean(ratings: Tensor, weights: Sequence[float]) -> list[float]:
 class _Predictor:
     """Ratings ``[pieces, axes]`` in float64 of at most 10 s of audio at 16 kHz each."""
 
-    def __init__(self, model: ModelFolder, device: torch.device) -> None:
+    def __init__(self, model: Checkpoint, device: torch.device) -> None:
         from safetensors.torch import load_model
 
         # The package's own loader prints to standard output, where results belong.

@@ -20,8 +20,9 @@ from torch import Tensor
 
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.metrics.catalogue import metric_ids_of
-from sam_audio_bench.metrics.weights import LearnedMetric, ModelFolder, Source, batches
+from sam_audio_bench.metrics.weights import LearnedMetric, batches
 from sam_audio_bench.nn.checkpoint import align_weights
+from sam_audio_bench.nn.hub import Checkpoint, Source
 from sam_audio_bench.nn.text import quiet
 from sam_audio_bench.types import Audio, Item
 
@@ -102,7 +103,7 @@ class Clap(LearnedMetric):
         """Only items with a text have something to compare."""
         return item.query.prompt.text is not None
 
-    def load(self, model: ModelFolder, device: torch.device) -> _Encoder:
+    def load(self, model: Checkpoint, device: torch.device) -> _Encoder:
         """The text and audio towers with their tokenizer and feature extractor."""
         return _Encoder(model, device)
 
@@ -121,7 +122,7 @@ class Clap(LearnedMetric):
 class _Encoder:
     """Unit vectors ``[projection]`` in float64 of a text and of at most 10 s of audio."""
 
-    def __init__(self, model: ModelFolder, device: torch.device) -> None:
+    def __init__(self, model: Checkpoint, device: torch.device) -> None:
         import transformers
 
         kind: Any = transformers.ClapModel

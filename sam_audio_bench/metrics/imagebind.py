@@ -23,8 +23,9 @@ from sam_audio_bench import audio
 from sam_audio_bench.errors import MediaError
 from sam_audio_bench.files import atomic_write
 from sam_audio_bench.metrics.catalogue import metric_ids_of
-from sam_audio_bench.metrics.weights import LearnedMetric, ModelFolder, Source, batches
+from sam_audio_bench.metrics.weights import LearnedMetric, batches
 from sam_audio_bench.nn.checkpoint import align_weights
+from sam_audio_bench.nn.hub import Checkpoint, Source
 from sam_audio_bench.types import Audio, Item, Prompt
 from sam_audio_bench.video import mask_frames, read_mask, stream_frames
 
@@ -63,7 +64,7 @@ class ImageBind(LearnedMetric):
         """Items whose prompt has a video."""
         return item.query.prompt.video is not None
 
-    def load(self, model: ModelFolder, device: torch.device) -> Any:
+    def load(self, model: Checkpoint, device: torch.device) -> Any:
         """The authors' network with its weights, and their module that prepares files."""
         networks = importlib.import_module("imagebind.models.imagebind_model")
         network = networks.imagebind_huge(pretrained=False)
@@ -76,8 +77,8 @@ class ImageBind(LearnedMetric):
         pairs = list(zip(clips, (item.query.prompt for item in items), strict=True))
         return [[cosine] for batch in batches(pairs, self.batch_size) for cosine in _cosines(network, batch)]
 
-    def _model(self) -> ModelFolder:
-        return ModelFolder(folder=self._folder, weights=self._folder / WEIGHTS, model="local", revision=None)
+    def _model(self) -> Checkpoint:
+        return Checkpoint(folder=self._folder, weights=self._folder / WEIGHTS)
 
 
 def _cosines(network: Any, pairs: Sequence[tuple[Audio, Prompt]]) -> list[float]:

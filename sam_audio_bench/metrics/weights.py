@@ -1,137 +1,30 @@
-"""Metrics that are networks: where their weights come from, and what they all do around the network.
+"""Metrics that are networks, and what they all do around the network.
 
 A model is a folder in its library's own format. It is looked for in ``--metric-args path=DIR``, else in the cache of
-the Hugging Face hub. Nothing is downloaded during a run: whether a download will succeed cannot be planned, and a run
-must not die of it halfway; `Metric.missing` gives the command instead. Weights are read as safetensors, or with
-``weights_only=True``; nothing is unpickled.
+the Hugging Face hub, see `Source`; `Metric.missing` gives the command that brings it. Weights are read as safetensors,
+or with ``weights_only=True``; nothing is unpickled.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import torch
 
 from sam_audio_bench.audio import resample
 from sam_audio_bench.devices import deterministic_fp32, find_device, lacking
-from sam_audio_bench.errors import BenchError, Precondition, StoreError
-from sam_audio_bench.files import load_json
+from sam_audio_bench.errors import BenchError, Precondition
 from sam_audio_bench.metrics.base import Row, StereoMetric
 from sam_audio_bench.metrics.functional import is_silent
+from sam_audio_bench.nn.hub import Checkpoint, Source
 from sam_audio_bench.types import Audio, Item, Score, Separation, Status
 
-__all__ = ["LearnedMetric", "ModelFolder", "Source", "batches"]
+__all__ = ["LearnedMetric", "batches"]
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelFolder:
-    """A complete model on this machine."""
-
-    folder: Path
-    weights: Path
-    model: str  # id on the hub, or the label of a folder
-    revision: str | None  # commit on the hub
-
-    def sha256(self) -> str:
-        """Hex digest of the weight file; it identifies the model wherever it came from."""
-        with self.weights.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """Where to look for a model, and how to know that it is the right kind and complete.
-
-    Args:
-        repository: id on the Hugging Face hub, ``owner/name``.
-        revision: branch, tag or commit on the hub; the commit that it stands for is what results record.
-        path: a folder of the user's to be used instead, or one that has the model in a subfolder ``name``, so that
-            several metrics can share one ``path=DIR``.
-        weights: names of the weight file, the preferred one first.
-        files: what must lie beside the weights: of each group, one file.
-        marks: entries that ``config.json`` must have; None stands for any value.
-        label: what results call a model in a folder.
-    """
-
-    repository: str
-    revision: str = "main"
-    path: str = ""
-    weights: tuple[str, ...] = ("model.safetensors",)
-    files: tuple[tuple[str, ...], ...] = ()
-    marks: tuple[tuple[str, str | None], ...] = ()
-    label: str = "local"
-
-    def find(self) -> ModelFolder:
-        """The complete model; looks at file names and ``config.json`` only.
-
-        Raises:
-            Precondition: it is not here, incomplete or another kind of model; the message names the way to get it.
-        """
-        folder = self._own() if self.path else self._cached()
-        absent = [" or ".join(group) for group in (*self.files, self.weights) if _first(folder, group) is None]
-        weights = _first(folder, self.weights)
-        if absent or weights is None:
-            raise Precondition(f"expected {' and '.join(absent)} in {folder}, found none; {self._remedy()}")
-        self._check_kind(folder)
-        if self.path:
-            return ModelFolder(folder=folder, weights=weights, model=self.label, revision=None)
-        return ModelFolder(folder=folder, weights=weights, model=self.repository, revision=folder.name)
-
-    def _own(self) -> Path:
-        folder = Path(self.path)
-        shared = folder / self.repository.rpartition("/")[2]
-        for place in (shared, folder):
-            if (place / "config.json").is_file():
-                return place
-        raise Precondition(f"expected a model with a config.json in {folder} or {shared}, found none; {self._remedy()}")
-
-    def _cached(self) -> Path:
-        from huggingface_hub import try_to_load_from_cache
-
-        found = try_to_load_from_cache(self.repository, "config.json", revision=self.revision)
-        if isinstance(found, str):
-            return Path(found).parent
-        raise Precondition(
-            f"expected {self.repository} at revision {self.revision} in the cache of the Hugging Face hub, found none; "
-            + self._remedy()
-        )
-
-    def _check_kind(self, folder: Path) -> None:
-        try:
-            config = load_json(folder / "config.json")
-        except StoreError as error:
-            raise Precondition(f"{error}; {self._remedy()}") from error
-        for key, value in self.marks:
-            found = config.get(key) if isinstance(config, dict) else None
-            if found is None or value not in (None, found):
-                wanted = f"{key} {value}" if value else key
-                raise Precondition(
-                    f"expected {wanted} in {folder / 'config.json'}, found {found}: another kind of model; "
-                    + self._remedy()
-                )
-
-    def _remedy(self) -> str:
-        from huggingface_hub import is_offline_mode
-
-        revision = "" if self.revision == "main" else f" --revision {self.revision}"
-        name = self.repository.rpartition("/")[2]
-        offline = " with HF_HUB_OFFLINE unset" if is_offline_mode() else ""
-        return (
-            f"run `hf download {self.repository}{revision}`{offline}, "
-            f"or give a copy with --metric-args path=DIR (the model in DIR or DIR/{name})"
-        )
-
-
-def _first(folder: Path, names: Sequence[str]) -> Path | None:
-    return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
 class LearnedMetric(StereoMetric):
@@ -160,12 +53,12 @@ class LearnedMetric(StereoMetric):
         if self._place.type == "cpu":
             self.batch_size = 1  # bit for bit the same whatever an item is scored beside; see the class
         self.source = source
-        self._found: ModelFolder | None = None
+        self._found: Checkpoint | None = None
         self._sha256: str | None = None
         self._network: Any = None
 
     @abstractmethod
-    def load(self, model: ModelFolder, device: torch.device) -> Any:
+    def load(self, model: Checkpoint, device: torch.device) -> Any:
         """The network, and what prepares its input, as one object."""
 
     @abstractmethod
@@ -204,7 +97,7 @@ class LearnedMetric(StereoMetric):
             **super().options,
         }
 
-    def _model(self) -> ModelFolder:
+    def _model(self) -> Checkpoint:
         if self._found is None:
             self._found = self.source.find()
         return self._found

@@ -1,4 +1,8 @@
-"""Where a checkpoint lies: a folder of the user's, or a repository of the Hugging Face hub, downloaded once.
+"""Where weights lie: in a folder of the user's, or in the cache of the Hugging Face hub.
+
+A separator and its parts are downloaded when they are made, which is before any work (`find_checkpoint`). What scores
+or picks is not (`Source`): whether a download will succeed cannot be planned, and a run must not die of it halfway; the
+message names the command instead.
 
 Importing this module imports neither torch nor huggingface_hub.
 """
@@ -16,10 +20,21 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from sam_audio_bench.errors import Precondition
+from sam_audio_bench.digests import file_digest
+from sam_audio_bench.errors import Precondition, StoreError
+from sam_audio_bench.files import load_json
 from sam_audio_bench.nn.config import TextConfig, read_config
 
-__all__ = ["SEPARATORS", "WEIGHTS", "Checkpoint", "find_checkpoint", "find_dataset", "find_separator", "weight_file"]
+__all__ = [
+    "SEPARATORS",
+    "WEIGHTS",
+    "Checkpoint",
+    "Source",
+    "find_checkpoint",
+    "find_dataset",
+    "find_separator",
+    "weight_file",
+]
 
 SEPARATORS = {
     f"sam-audio-{size}{variant}": f"facebook/sam-audio-{size}{variant}"
@@ -36,30 +51,121 @@ _PATIENCE_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """A folder with ``config.json`` and a weight file, and what the hub calls it."""
+    """A folder with a weight file and, mostly, ``config.json``; and what the hub calls it."""
 
     folder: Path
     weights: Path
     repository: str | None = None
     revision: str | None = None  # the commit
+    label: str = "local"  # what results call it where it has no repository
+
+    @property
+    def model(self) -> str:
+        """Id on the hub, or the label."""
+        return self.repository or self.label
 
     def sha256(self) -> str:
         """Hex digest of the weight file; the hub's cache names its files by it, others are read."""
         blob = self.weights.resolve().name
         if self.repository is not None and re.fullmatch(r"[0-9a-f]{64}", blob):
             return blob
-        import hashlib
-
-        with self.weights.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_digest(self.weights)
 
 
 def weight_file(folder: Path, names: Sequence[str] = WEIGHTS) -> Path:
     """The weight file of a folder; raises Precondition where there is none."""
-    for name in names:
-        if (folder / name).is_file():
-            return folder / name
-    raise Precondition(f"expected {' or '.join(names)} in {folder}, found neither")
+    found = _first(folder, names)
+    if found is None:
+        raise Precondition(f"expected {' or '.join(names)} in {folder}, found neither")
+    return found
+
+
+def _first(folder: Path, names: Sequence[str]) -> Path | None:
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where to look for a model, and how to know that it is the right kind and complete.
+
+    Args:
+        repository: id on the Hugging Face hub, ``owner/name``.
+        revision: branch, tag or commit on the hub; the commit that it stands for is what results record.
+        path: a folder of the user's to be used instead, or one that has the model in a subfolder ``name``, so that
+            several metrics can share one ``path=DIR``.
+        weights: names of the weight file, the preferred one first.
+        files: what must lie beside the weights: of each group, one file.
+        marks: entries that ``config.json`` must have; None stands for any value.
+        label: what results call a model in a folder.
+    """
+
+    repository: str
+    revision: str = "main"
+    path: str = ""
+    weights: tuple[str, ...] = ("model.safetensors",)
+    files: tuple[tuple[str, ...], ...] = ()
+    marks: tuple[tuple[str, str | None], ...] = ()
+    label: str = "local"
+
+    def find(self) -> Checkpoint:
+        """The complete model; looks at file names and ``config.json`` only.
+
+        Raises:
+            Precondition: it is not here, incomplete or another kind of model; the message names the way to get it.
+        """
+        folder = self._own() if self.path else self._cached()
+        absent = [" or ".join(group) for group in (*self.files, self.weights) if _first(folder, group) is None]
+        weights = _first(folder, self.weights)
+        if absent or weights is None:
+            raise Precondition(f"expected {' and '.join(absent)} in {folder}, found none; {self._remedy()}")
+        self._check_kind(folder)
+        if self.path:
+            return Checkpoint(folder=folder, weights=weights, label=self.label)
+        return Checkpoint(folder=folder, weights=weights, repository=self.repository, revision=folder.name)
+
+    def _own(self) -> Path:
+        folder = Path(self.path)
+        shared = folder / self.repository.rpartition("/")[2]
+        for place in (shared, folder):
+            if (place / "config.json").is_file():
+                return place
+        raise Precondition(f"expected a model with a config.json in {folder} or {shared}, found none; {self._remedy()}")
+
+    def _cached(self) -> Path:
+        from huggingface_hub import try_to_load_from_cache
+
+        found = try_to_load_from_cache(self.repository, "config.json", revision=self.revision)
+        if isinstance(found, str):
+            return Path(found).parent
+        raise Precondition(
+            f"expected {self.repository} at revision {self.revision} in the cache of the Hugging Face hub, found none; "
+            + self._remedy()
+        )
+
+    def _check_kind(self, folder: Path) -> None:
+        try:
+            config = load_json(folder / "config.json")
+        except StoreError as error:
+            raise Precondition(f"{error}; {self._remedy()}") from error
+        for key, value in self.marks:
+            found = config.get(key) if isinstance(config, dict) else None
+            if found is None or value not in (None, found):
+                wanted = f"{key} {value}" if value else key
+                raise Precondition(
+                    f"expected {wanted} in {folder / 'config.json'}, found {found}: another kind of model; "
+                    + self._remedy()
+                )
+
+    def _remedy(self) -> str:
+        from huggingface_hub import is_offline_mode
+
+        revision = "" if self.revision == "main" else f" --revision {self.revision}"
+        name = self.repository.rpartition("/")[2]
+        offline = " with HF_HUB_OFFLINE unset" if is_offline_mode() else ""
+        return (
+            f"run `hf download {self.repository}{revision}`{offline}, "
+            f"or give a copy with --metric-args path=DIR (the model in DIR or DIR/{name})"
+        )
 
 
 def find_checkpoint(

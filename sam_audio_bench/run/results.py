@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.identity import Difference, Identity, differences
 from sam_audio_bench.records import SCHEMA_VERSION, MetricRecord, RunRecord, TaskRecord
@@ -18,6 +16,8 @@ from sam_audio_bench.stats.summary import SummaryRow, summarise, summarise_parap
 from sam_audio_bench.types import Status
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from sam_audio_bench.run.plan import Plan
 
 __all__ = ["Results", "model_label"]
@@ -75,6 +75,8 @@ class Results:
         known = _Known()
         for folder, _, _, _ in chosen:
             known.add(folder)
+        import pandas as pd
+
         frame = pd.concat([_part(folder, items, columns) for folder, items, columns, _ in chosen], ignore_index=True)
         if frame.duplicated(list(_KEY)).any():
             twice = frame[frame.duplicated(list(_KEY))].iloc[0]

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter1d, median_filter
 from torch import Tensor
 from torch.nn.functional import avg_pool1d, max_pool1d, normalize
 
@@ -103,6 +102,8 @@ def running_median(values: NDArray[np.floating], size: int) -> NDArray[np.floati
     The rows are laid end to end, mirrored margins between them: scipy's filter of one dimension is ten times as fast
     as the one of two.
     """
+    from scipy.ndimage import median_filter  # not where finished runs are only read
+
     half = size // 2
     padded = np.pad(values, [(0, 0)] * (values.ndim - 1) + [(half, half)], mode="symmetric")
     medians: NDArray[np.floating] = median_filter(padded.ravel(), size=2 * half + 1).reshape(padded.shape)
@@ -156,6 +157,8 @@ def similar_frames(
     The neighbours of a frame are the ``similar`` highest local maxima of its cosine similarity to all frames, no two
     less than ``distance`` frames apart; the frame itself is always one.
     """
+    from scipy.ndimage import maximum_filter1d
+
     unit = normalize(magnitude.double(), dim=0, eps=1e-300)  # zeros stay zeros
     total = unit.shape[1]
     for start in range(0, total, _BLOCK):

@@ -110,6 +110,7 @@ def test_pieces_have_the_rows_of_the_whole() -> None:
     torch.testing.assert_close(piece[:, 1:-1], whole[:, 9:23])
 
 
+@pytest.mark.bits
 def test_batch_independence_and_repeatability(listener: AudioEncoder) -> None:
     clips = noise(9, batch=5)
     together = listener.encode(clips)
@@ -122,6 +123,7 @@ def test_batch_independence_and_repeatability(listener: AudioEncoder) -> None:
     assert torch.equal(again.mel, together.mel)
 
 
+@pytest.mark.bits
 def test_training_mode_hears_the_same(listener: AudioEncoder) -> None:
     """There are no batch statistics and no dropout, so that a judge in training hears what it will hear later."""
     clips = noise(4, batch=2)

@@ -33,6 +33,7 @@ def test_keys_and_parameters_of_the_released_judge() -> None:
     assert tuple(state["cat_audio_proj.weight"].shape) == (256, 3584)
 
 
+@pytest.mark.bits
 def test_both_file_formats(tiny_folder: Path, tiny: SAJ, noise, tmp_path: Path) -> None:
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         shutil.copy(tiny_folder / name, tmp_path / name)
@@ -44,6 +45,7 @@ def test_both_file_formats(tiny_folder: Path, tiny: SAJ, noise, tmp_path: Path) 
     assert torch.equal(found, tiny.score(mixture, [target], "a dog").values)
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("shift", SHIFTS)
 def test_ratings_do_not_depend_on_where_a_file_puts_a_tensor(tiny_folder, tiny, noise, tmp_path, shift: int) -> None:
     moved = SAJ.from_pretrained(misaligned_copy(tiny_folder, tmp_path / "moved", shift))
@@ -146,6 +148,7 @@ def test_unknown_parity_and_attribute(tiny_folder: Path) -> None:
         _ = package.SAK
 
 
+@pytest.mark.bits
 def test_candidates_are_scored_as_if_alone(tiny: SAJ, noise, monkeypatch: pytest.MonkeyPatch) -> None:
     mixture, targets = noise(0.3), [noise(0.3, seed) for seed in (1, 2, 3)]
     alone = [tiny.score(mixture, [target], "a dog").values for target in targets]
@@ -177,6 +180,7 @@ def test_scoring_queries_of_one_length_together_or_apart(tiny_folder: Path, nois
     assert [len(scores.values) for scores in found] == [1, 2]
 
 
+@pytest.mark.bits
 def test_exact_queries_of_other_lengths_do_not_hear_each_other(tiny: SAJ, noise) -> None:
     mixtures, texts = [noise(seconds, 1) for seconds in (0.2, 0.5)], ["dog", "a dog that barks at the rain"]
     targets = [[noise(seconds, 2)] for seconds in (0.2, 0.5)]
@@ -184,6 +188,7 @@ def test_exact_queries_of_other_lengths_do_not_hear_each_other(tiny: SAJ, noise)
         assert torch.equal(scores.values, tiny.score(mixtures[query], targets[query], texts[query]).values)
 
 
+@pytest.mark.bits
 def test_texts(tiny_folder: Path, tiny: SAJ, noise) -> None:
     mixture, target = noise(), noise(seed=1)
     plain = tiny.score(mixture, [target], "dog barking").values
@@ -195,6 +200,7 @@ def test_texts(tiny_folder: Path, tiny: SAJ, noise) -> None:
     assert torch.isfinite(tiny.score(mixture, [target], "").values).all()
 
 
+@pytest.mark.bits
 def test_rates_and_channels(tiny: SAJ, noise) -> None:
     stereo = noise(0.3, rate=44_100, channels=2)
     mono = Audio(stereo.samples.mean(dim=0, keepdim=True), 44_100)
@@ -258,6 +264,7 @@ def test_tensors_that_do_not_belong_together(tiny: SAJ, change, message) -> None
         tiny(**{**given, **change})
 
 
+@pytest.mark.bits
 def test_official_weights_give_official_scores_whatever_the_spans(tiny_folder: Path, tiny: SAJ, noise) -> None:
     mixture, target, spans = noise(), noise(seed=1), (("+", 0.05, 0.1), ("-", 0.15, 0.2))
     plain = tiny.score(mixture, [target], "dog").values
@@ -272,6 +279,7 @@ def test_official_weights_give_official_scores_whatever_the_spans(tiny_folder: P
         extended.score(mixture, [target], "dog", video=video[:6])
 
 
+@pytest.mark.bits
 def test_trained_spans_and_video_are_heard_stored_and_read(tiny_folder: Path, noise, tmp_path: Path) -> None:
     judge = SAJ.from_pretrained(tiny_folder)
     judge.extend(spans=True, video_width=12)

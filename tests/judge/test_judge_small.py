@@ -61,6 +61,7 @@ def test_a_common_gain_changes_nothing(small: SAJ, noise, gain: float) -> None:
     assert not torch.allclose(small.score(mixture, [quieter], "dog").values, plain, atol=1e-3)
 
 
+@pytest.mark.bits
 def test_the_mixture_is_heard_once(small: SAJ, noise, monkeypatch: pytest.MonkeyPatch) -> None:
     mixture, targets = noise(0.5), [noise(0.5, seed) for seed in (1, 2, 3)]
     alone = [small.score(mixture, [target], "dog").values for target in targets]
@@ -109,6 +110,7 @@ def test_the_residual_has_nothing_of_the_answer(small: SAJ) -> None:
     assert torch.equal(small.residual(mixtures, answers * 0), mixtures)
 
 
+@pytest.mark.bits
 def test_texts_are_read_in_lower_case_and_unknown_ones_too(small: SAJ, noise) -> None:
     mixture, target = noise(0.5), noise(0.5, 1)
     plain = small.score(mixture, [target], "dog barking").values
@@ -148,6 +150,7 @@ def test_calibration_interpolates(small: SAJ) -> None:
     assert found[0] == pytest.approx(float(knots[1, 0, 2]) - 1, abs=1e-5)
 
 
+@pytest.mark.bits
 def test_saved_judges_say_the_same(small_folder: Path, small: SAJ, noise, tmp_path: Path) -> None:
     shutil.copytree(small_folder, tmp_path / "again")
     save_file(

@@ -81,12 +81,14 @@ def test_nothing_known_is_finite(words: WordVectors, tokens: WordTokenizer, text
     torch.testing.assert_close(words.event_weights(found), torch.full((1, 3), 1 / 3))
 
 
+@pytest.mark.bits
 def test_batch_independence(words: WordVectors, tokens: WordTokenizer) -> None:
     texts = ["dog", "the electric guitar and a dog barking at a guitar", "", "electric dog"]
     together = words(*tokens(texts))
     assert all(torch.equal(words(*tokens([text]))[0], row) for text, row in zip(texts, together, strict=True))
 
 
+@pytest.mark.bits
 def test_words_without_order_but_with_case_folded(words: WordVectors, tokens: WordTokenizer) -> None:
     one, other = words(*tokens(["electric dog", "DOG ELECTRIC"]))
     assert torch.equal(one, other)

@@ -128,6 +128,7 @@ def test_statuses_and_identity(metric: Aesthetics, package: Any, tmp_path: Path)
     assert metric.options["weights_sha256"] == metric.weights_sha256
 
 
+@pytest.mark.bits
 @needs_package
 @pytest.mark.parametrize("shift", SHIFTS)
 def test_values_do_not_depend_on_where_a_file_puts_a_tensor(metric, folder: Path, tmp_path: Path, shift: int) -> None:

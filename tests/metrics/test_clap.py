@@ -160,12 +160,14 @@ def test_other_weights_are_another_metric(clap: Clap, tmp_path: Path) -> None:
     assert same.options == clap.options
 
 
+@pytest.mark.bits
 def test_a_model_with_fusion(tmp_path: Path) -> None:
     """Its extractor calls one clip of a batch long, at random; a window never is."""
     fused = Clap(path=str(write_clap(tmp_path, fusion=True)), device="cpu")
     assert value(fused, noise(1)) == value(fused, noise(1))
 
 
+@pytest.mark.bits
 def test_pickled_weights_are_read_as_weights_only(clap: Clap, folder: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
@@ -179,6 +181,7 @@ def test_pickled_weights_are_read_as_weights_only(clap: Clap, folder: Path, tmp_
         ask(Clap(path=str(tmp_path), device="cpu"), noise(1))
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("shift", SHIFTS)
 def test_values_do_not_depend_on_where_a_file_puts_a_tensor(clap: Clap, folder: Path, tmp_path: Path, shift) -> None:
     moved = Clap(path=str(misaligned_copy(folder, tmp_path / "moved", shift)), device="cpu")

@@ -51,6 +51,7 @@ def test_cosine_of_what_was_masked_and_heard(weights: Path) -> None:
     assert metric.score([text[text.ids[0]]], [answer]) == [(None,)]
 
 
+@pytest.mark.bits
 def test_it_does_not_depend_on_where_a_file_puts_a_tensor(weights: Path, tmp_path: Path) -> None:
     """One block of memory holds all tensors of the file, 4 bytes behind one another's ends."""
     tensors = torch.load(weights / WEIGHTS)

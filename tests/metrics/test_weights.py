@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from sam_audio_bench.errors import Precondition, UsageError
-from sam_audio_bench.metrics.weights import LearnedMetric, ModelFolder, Source
+from sam_audio_bench.metrics.weights import LearnedMetric
+from sam_audio_bench.nn.hub import Checkpoint, Source
 from sam_audio_bench.types import Audio, Item, Prompt, Query, Separation, Status
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -51,9 +52,8 @@ def at(path: Path, **changes: Any) -> Source:
 
 def test_own_folder(tmp_path: Path) -> None:
     found = at(write_model(tmp_path / "mine")).find()
-    assert found == ModelFolder(
-        folder=tmp_path / "mine", weights=tmp_path / "mine" / "model.safetensors", model="local", revision=None
-    )
+    assert found == Checkpoint(folder=tmp_path / "mine", weights=tmp_path / "mine" / "model.safetensors")
+    assert (found.model, found.revision) == ("local", None)
     assert found.sha256() == hashlib.sha256(b"weights").hexdigest()
 
 
@@ -126,7 +126,7 @@ class Level(LearnedMetric):
     def __init__(self, path: str, **options: Any) -> None:
         super().__init__(at(Path(path)), **options)
 
-    def load(self, model: ModelFolder, device: torch.device) -> Any:
+    def load(self, model: Checkpoint, device: torch.device) -> Any:
         self.loads += 1
         return lambda samples: float(samples.double().square().mean())
 

@@ -255,6 +255,7 @@ def test_odd_strides_may_leave_nothing() -> None:
         random_codec(ODD).encode(noise(1, 1, 120))
 
 
+@pytest.mark.bits
 def test_a_message_changes_the_mark_alone_and_causally(small) -> None:
     latent, tanh = noise(1, 5, 6).double(), small.decoder.wm_model.encoder_block.pre[2]
     cleans, outs = [], []
@@ -269,6 +270,7 @@ def test_a_message_changes_the_mark_alone_and_causally(small) -> None:
     assert torch.equal(again, outs[2])
 
 
+@pytest.mark.bits
 def test_the_mark_hears_only_what_was(small) -> None:
     clean, blocks = noise(1, 640, 1).double(), list(small.decoder.model[1:])
     changed = clean * (torch.arange(640) < 320)[:, None]
@@ -311,6 +313,7 @@ def test_folding_keeps_the_function_and_is_undone_by_loading(error) -> None:
         assert error(model.encode(waveform), theirs) < 1e-12
 
 
+@pytest.mark.bits
 def test_a_folded_codec_that_was_stored_answers_the_same_bit_for_bit() -> None:
     model, fresh, waveform = random_codec(SMALL), DACVAE(SMALL), noise(1, 1, 700)
     model.fold_weight_norm()

@@ -67,6 +67,7 @@ def test_heads_really_are_permuted() -> None:
     assert torch.equal(raw[8], state[name][1])  # head 1, element 0: channel 1
 
 
+@pytest.mark.bits
 def test_masked_keys_have_no_effect() -> None:
     model = random_dit(SMALL)
     given = inputs(10)

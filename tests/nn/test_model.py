@@ -228,6 +228,7 @@ def test_a_loaded_model_has_the_checkpoints_keys(model, golden) -> None:
     assert {name: value.shape for name, value in model.state_dict().items()} == expected
 
 
+@pytest.mark.bits
 def test_the_vision_tower_waits_for_a_video(separator_folder, golden) -> None:
     model = SAMAudio.from_pretrained(separator_folder)
     tower = model.vision_encoder.model.visual

@@ -78,6 +78,7 @@ def test_the_references_embeddings_and_logits(model, tensors, error) -> None:
     assert error(logits(model, tensors), tensors["out.logits"]) < NETWORK
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("shift", SHIFTS)
 def test_logits_do_not_depend_on_where_a_file_puts_a_tensor(model, folder, tensors, tmp_path, shift) -> None:
     moved = SpanPredictor.from_pretrained(misaligned_copy(folder, tmp_path / "moved", shift))

@@ -85,6 +85,7 @@ def test_a_video_is_spread_over_its_own_size(encoder) -> None:
     assert not found[1, 3:].any()
 
 
+@pytest.mark.bits
 def test_neither_order_nor_neighbours_nor_batch_size_change_features(encoder) -> None:
     videos = [frames(5, seed=3), frames(2, 31, 17, seed=4), frames(9, seed=5)]
     sizes = [5, 4, 9]
@@ -111,6 +112,7 @@ def counted(encoder: PerceptionEncoder, monkeypatch: pytest.MonkeyPatch) -> list
     return batches
 
 
+@pytest.mark.bits
 def test_equal_frames_in_a_row_are_encoded_once(encoder, monkeypatch) -> None:
     batches = counted(encoder, monkeypatch)
     video = frames(4)

@@ -260,6 +260,7 @@ def test_fingerprints_of_single_answers_know_nothing_of_candidates(span_task: Pa
     assert fingerprint(candidates=3, picker="activity", keep_candidates=True) in several
 
 
+@pytest.mark.bits
 def test_all_candidates_stay_only_when_asked_for(span_task: Path, tmp_path: Path) -> None:
     def names() -> set[str]:
         return {path.name for path in (tmp_path / "gate" / NAME / "audio").glob("item-1.*")}

@@ -58,6 +58,7 @@ def test_odd_rates(kind: type[MaskSeparator], rate: int) -> None:
     assert answer(kind(), samples, PROMPTS["text+span"], rate).target.samples.shape == samples.shape
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("kind", KINDS)
 def test_batches_do_not_matter(kind: type[MaskSeparator]) -> None:
     queries = [

@@ -102,6 +102,7 @@ def test_reference_of_another_shape() -> None:
         ask(IBM(), asked)
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("kind", ORACLES)
 def test_batches_do_not_matter_and_inputs_stay(kind: type[Oracle]) -> None:
     asked = [

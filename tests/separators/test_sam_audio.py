@@ -82,6 +82,7 @@ def test_upstream_parity_does_depend_on_the_batch(folder) -> None:
     assert float((alone - padded).abs().max()) > 1e-3
 
 
+@pytest.mark.bits
 def test_candidates_share_their_conditions_and_the_first_is_the_answer(separator) -> None:
     candidates = separator.separate_candidates(MIXED[:2], [[5, 6, 7], [8, 9]])
     assert [len(found) for found in candidates] == [3, 2]
@@ -90,12 +91,13 @@ def test_candidates_share_their_conditions_and_the_first_is_the_answer(separator
     assert not torch.allclose(candidates[0][0].target.samples, candidates[0][1].target.samples, atol=1e-3)
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("shift", SHIFTS)
 def test_answers_do_not_depend_on_where_a_file_puts_a_tensor(folder, separator, tmp_path, shift) -> None:
     moved = misaligned_copy(folder, tmp_path / "moved", shift, tensors=open_weights(folder / "checkpoint.pt"))
     found = SAMAudioSeparator(str(moved), **QUICK)
     assert found.checkpoint.weights.name == "model.safetensors"
-    for asked in MIXED:
+    for asked in MIXED[2:]:
         assert torch.equal(target(found, asked), target(separator, asked))
 
 
@@ -145,6 +147,7 @@ def test_spans_steer_and_overlap(separator) -> None:
     assert all(float((a - b).abs().max()) > 1e-4 for i, a in enumerate(found) for b in found[:i])
 
 
+@pytest.mark.bits
 def test_a_span_that_outlasts_the_clip_ends_with_it(separator) -> None:
     beyond = target(separator, query(0.3, text="rain", spans=(("+", 0.1, 99.0),)))
     within = target(separator, query(0.3, text="rain", spans=(("+", 0.1, 0.3),)))
@@ -156,6 +159,7 @@ def test_a_span_after_the_clip_is_refused(separator) -> None:
         target(separator, query(0.3, text="rain", spans=(("+", 0.5, 0.6),)))
 
 
+@pytest.mark.bits
 def test_the_message_is_the_seeds_or_given(folder) -> None:
     drawn = SAMAudioSeparator(str(folder), **QUICK)
     assert torch.equal(target(drawn, query()), target(drawn, query()))
@@ -170,6 +174,7 @@ def test_long_forms_answer_at_full_length(folder, mode) -> None:
     assert bool(found[0].abs().amax() > 0)
 
 
+@pytest.mark.bits
 def test_long_forms_differ_only_where_there_are_windows(folder) -> None:
     joint = SAMAudioSeparator(str(folder), long_form="multi-diffusion", window=0.4, overlap=0.2, **QUICK)
     plain = SAMAudioSeparator(str(folder), long_form="one-shot", **QUICK)
@@ -241,6 +246,7 @@ def test_progress_counts_every_evaluation(folder) -> None:
     assert len(told) == 2 * 2 * 5  # candidates, evaluations, windows
 
 
+@pytest.mark.bits
 def test_offload_and_bfloat16_change_little_or_nothing(folder) -> None:
     plain = target(SAMAudioSeparator(str(folder), **QUICK), query())
     offloaded = SAMAudioSeparator(str(folder), offload=True, **QUICK)
@@ -305,6 +311,7 @@ def span_predictor(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.bits
 def test_predicted_spans_reach_the_network(folder, span_predictor) -> None:
     """What is predicted has the effect of the same spans given; upstream it has none, as in the reference."""
     options = {**QUICK, "predict_spans": True, "span_predictor": str(span_predictor), "span_threshold": 0.5}
@@ -372,6 +379,7 @@ def test_a_broken_video_is_refused(separator, tmp_path, clip) -> None:
         target(separator, query(0.5, video=clip[0], mask=str(tmp_path / "empty.npz")))
 
 
+@pytest.mark.bits
 def test_the_same_seed_writes_the_same_checkpoint(tmp_path, folder) -> None:
     first, again = open_weights(folder), open_weights(write_tiny(tmp_path / "again", seed=0))
     other = open_weights(write_tiny(tmp_path / "other", seed=1))
@@ -405,6 +413,7 @@ def test_the_text_encoder_may_lie_elsewhere(folder, released) -> None:
     torch.testing.assert_close(target(apart, query()), target(together, query()), rtol=0, atol=1e-6)
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("shift", SHIFTS)
 def test_features_of_a_text_do_not_depend_on_where_a_file_puts_a_tensor(folder, released, tmp_path, shift) -> None:
     official, text = released

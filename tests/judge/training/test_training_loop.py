@@ -108,6 +108,7 @@ def test_a_run_learns(run: Path) -> None:
     assert "simulated ratings" in (run / "judge" / "README.md").read_text()
 
 
+@pytest.mark.bits
 def test_a_killed_run_goes_on_to_the_same_bits(run: Path, recipe: dict[str, Any], tmp_path: Path) -> None:
     """Kill -9 at some step, which differs from one execution of this test to the next."""
     (tmp_path / "recipe.toml").write_text(toml(longer(recipe)))
@@ -190,6 +191,7 @@ def test_another_recipe_cannot_go_on(run: Path, recipe: dict[str, Any]) -> None:
         train(recipe_of({**longer(recipe), "seed": 1}), run, resume=True, device="cpu")
 
 
+@pytest.mark.bits
 def test_what_is_exported_is_what_was_trained(run: Path, tmp_path: Path, shards: Path) -> None:
     result = CliRunner().invoke(group, ["judge", "export", str(run), "--out", str(tmp_path / "mine")])
     assert result.exit_code == 0, result.output

@@ -147,6 +147,7 @@ def test_parts_of_a_small_judge(small_folder: Path) -> None:
         select_trainable_parts(judge, ["backbone"])
 
 
+@pytest.mark.bits
 def test_a_start_draws_what_the_seed_says(recipe: dict[str, Any], tiny_folder: Path) -> None:
     first, again, other = (
         load_initial_judge(recipe_of({**recipe, "seed": seed})).judge.state_dict() for seed in (1, 1, 2)
