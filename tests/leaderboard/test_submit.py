@@ -159,8 +159,11 @@ def test_one_run_a_task(runs: Path, tmp_path: Path) -> None:
 
 
 def test_a_separator_that_picks_on_its_own(runs: Path, tmp_path: Path) -> None:
-    """Its answers say who picked them; the run had no picker."""
+    """Its estimates say who picked them, in the journal and the scores; the run had no picker."""
     run = run_of(runs, "mixture")
+    records = [json.loads(line) for line in (run / "items.jsonl").read_text().splitlines()]
+    lines = [json.dumps({**record, "picked_by": "clap"}) + "\n" for record in records]
+    (run / "items.jsonl").write_text("".join(lines))
     frame = safe_io.scores(run / "scores.parquet").assign(picked_by="clap")
     parquet.write_table(Table.from_pandas(frame, schema=SCORE_TYPES, preserve_index=False), run / "scores.parquet")
     (done,) = submit([run], tmp_path / "board")

@@ -148,7 +148,7 @@ def test_scores_with_other_parameters_than_the_others(board: Path, tamper: Tampe
         next(record for record in header["metrics"] if record["id"] == "si_sdr_i")["parameters"] = {"stereo": "mono"}
 
     tamper(header=other)
-    assert "si_sdr_i: expected the parameters of mixture, found others" in said(board)
+    assert "si_sdr_i: expected the parameters.stereo of mixture, found others" in said(board)
 
 
 def test_rows_from_another_seed(gate: Path, tamper: Tamper) -> None:
