@@ -19,9 +19,9 @@ import pandas as pd
 from pyarrow import Table, parquet
 
 from sam_audio_bench.files import safe_name, write_json
-from sam_audio_bench.leaderboard import log, reading
+from sam_audio_bench.leaderboard import log, safe_io
+from sam_audio_bench.leaderboard.item_lists import item_list
 from sam_audio_bench.leaderboard.labels import folder_of, task_label
-from sam_audio_bench.leaderboard.pinned import item_list
 from sam_audio_bench.leaderboard.site import build
 from sam_audio_bench.leaderboard.submission import HEADER, SCORES, Submission, aggregates, metric_records
 from sam_audio_bench.metrics.catalogue import CARDS
@@ -61,7 +61,7 @@ def submission(root: Path, number: int, tasks: list[dict[str, Any]], names: list
         },
         "tasks": [{**task, "metrics": names} for task in tasks],
         "aggregates": aggregates(scores, metric_records(metrics)),
-        "scores_sha256": reading.digest(folder / SCORES), "has_audio": False, "answers": {},
+        "scores_sha256": safe_io.digest(folder / SCORES), "has_audio": False, "answers": {},
     }  # fmt: skip
     write_json(folder / HEADER, header)
     return Submission.read(folder)

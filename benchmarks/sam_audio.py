@@ -170,7 +170,7 @@ def growth() -> list[str]:
     with torch.inference_mode():
         for seconds in (20, 60, 180):
             frames = seconds * 25
-            pieces = flow.windows(frames, 500, 125)
+            pieces = flow.split_windows(frames, 500, 125)
             given = Conditions(torch.randn(1, frames, SMALL["dim"]), torch.randn(1, TOKENS, SMALL["dim"]))
 
             def velocity(piece: slice, given: Conditions = given) -> flow.Velocity:
@@ -181,7 +181,7 @@ def growth() -> list[str]:
 
                 return one
 
-            joint = flow.jointly([velocity(piece) for piece in pieces], pieces)
+            joint = flow.multi_diffusion([velocity(piece) for piece in pieces], pieces)
             inputs = torch.tensor(0.5), torch.zeros(1, frames, config.transformer.out_channels)
             found.append((seconds, len(pieces), fastest(partial(joint, *inputs), 2)))
     each = ", ".join(f"{seconds} s: {spent:.1f} s in {count} windows" for seconds, count, spent in found)

@@ -32,7 +32,7 @@ from judge.degrade import uniform_db
 from judge.families import FAMILIES, Scene, answer
 from judge.stems import DOMAINS, Stem, load_pool, mini_pool, samples
 from sam_audio_bench.files import atomic_write, write_json
-from sam_audio_bench.judge.listener import FLOOR, RATE, Listener, ListenerConfig, log_mel
+from sam_audio_bench.judge.audio_encoder import FLOOR, RATE, AudioEncoder, AudioEncoderConfig, log_mel
 
 CLIP = 960
 """Of a stored clip: 9.6 s."""
@@ -88,9 +88,9 @@ class Teacher:
 class Student(nn.Module):
     """A listener in training: normalised convolutions, and a way to the teacher's features that is left behind."""
 
-    def __init__(self, config: ListenerConfig) -> None:
+    def __init__(self, config: AudioEncoderConfig) -> None:
         super().__init__()
-        self.listener = Listener(config)
+        self.listener = AudioEncoder(config)
         _exchange(self.listener, nn.Conv2d, lambda conv: nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels)))
         self.to_features = nn.Linear(config.width, FEATURES)
         self.register_buffer("mean", torch.zeros(FEATURES))
@@ -103,9 +103,9 @@ class Student(nn.Module):
         patches = F.avg_pool1d(steps, PATCH // step, HOP // step).transpose(1, 2)
         return self.listener.events(patches), self.to_features(patches)
 
-    def folded(self) -> Listener:
+    def folded(self) -> AudioEncoder:
         """The listener with its normalisations folded into the convolutions before them."""
-        found = Listener(self.listener.config)
+        found = AudioEncoder(self.listener.config)
         _exchange(found, nn.Conv2d, lambda conv: nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels)))
         found.load_state_dict(self.listener.state_dict())
         found.eval()
@@ -234,7 +234,7 @@ def train(out: Path, steps: int, *, start: Path | None = None, size: int = 32, r
         size: clips a step.
         rate: the highest learning rate.
     """
-    teacher, student = Teacher(), Student(ListenerConfig())
+    teacher, student = Teacher(), Student(AudioEncoderConfig())
     store = np.load(out / "train.npy", mmap_mode="r")
     _, features = teacher(torch.from_numpy(store[:: max(1, len(store) // 200)].astype(np.float32)))
     student.mean.copy_(features.mean(dim=(0, 1)))

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from judge.distill import CLIP, PATCH, RATE, Student, Teacher
 from judge.stems import Stem, samples
 from sam_audio_bench.files import write_json
-from sam_audio_bench.judge.listener import FRAME, ListenerConfig, log_mel
-from sam_audio_bench.judge.words import WordTokens, WordVectors
+from sam_audio_bench.judge.audio_encoder import FRAME, AudioEncoderConfig, log_mel
+from sam_audio_bench.judge.word_vectors import WordTokenizer, WordVectors
 from sam_audio_bench.nn.config import read_config
 
 __all__ = ["average_precision", "roc_auc", "write_report"]
@@ -38,7 +38,7 @@ def write_report(parts: Mapping[str, Sequence[Stem]], out: Path, words: Path) ->
         out: folder of the student and of ``test.npy``, rows of degraded and mixed clips.
         words: folder of the word vectors that turn a label into weights of events.
     """
-    teacher, student = Teacher(), Student(ListenerConfig.of(read_config(out / "config.json")))
+    teacher, student = Teacher(), Student(AudioEncoderConfig.of(read_config(out / "config.json")))
     student.load_state_dict(load_file(out / "student.safetensors"))
     student.eval().requires_grad_(False)
     found = {"degraded": against_teacher(teacher, student, torch.from_numpy(np.load(out / "test.npy")).float())}
@@ -101,8 +101,8 @@ def hear(teacher: Teacher, student: Student, stems: Sequence[Stem]) -> dict[str,
 def by_words(heard: Mapping[str, Tensor], labels: Sequence[str], words: Path) -> dict[str, float]:
     """How well stems of a label rank first by the events that the label's words are near to; no training."""
     names = sorted(set(labels))
-    vectors, tokens = WordVectors.of_folder(words), WordTokens(words)
-    weights = vectors.events(vectors(*tokens(names)))
+    vectors, tokens = WordVectors.of_folder(words), WordTokenizer(words)
+    weights = vectors.event_weights(vectors(*tokens(names)))
     truth = np.array(labels)[:, None] == np.array(names)
     found: dict[str, float] = {"stems": len(labels), "labels": len(names)}
     for hearer in ("teacher", "student"):

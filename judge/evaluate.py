@@ -25,7 +25,7 @@ from judge import bars, on_mini  # noqa: E402
 from judge.bars import KNOWN, NEW, UNSEEN, UNSEEN_NEW, Bar  # noqa: E402
 from sam_audio_bench.files import load_json, write_json  # noqa: E402
 from sam_audio_bench.judge import SAJ, load  # noqa: E402
-from sam_audio_bench.judge.places import find_judge  # noqa: E402
+from sam_audio_bench.judge.checkpoints import find_judge  # noqa: E402
 from sam_audio_bench.judge.training.rating import rate_examples  # noqa: E402
 from sam_audio_bench.judge.training.shards import read_shards  # noqa: E402
 
@@ -74,7 +74,7 @@ def _rated(judge: SAJ, place: Path, *, texts: bool = True) -> pd.DataFrame:
     """Rows of a set with what a judge says of them."""
     examples = read_shards(place) if texts else read_shards(place).without_texts()
     with _bar(place.name) as follow:
-        frame = rate_examples(judge, examples, follow=follow).frame()
+        frame = rate_examples(judge, examples, progress=follow).frame()
     return frame.assign(answer_id=examples.rows["answer"].to_numpy())
 
 

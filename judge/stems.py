@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from judge.degrade import RATE
 from sam_audio_bench.errors import Precondition
-from sam_audio_bench.tasks.recipes import stems as mini_stems
-from sam_audio_bench.tasks.recipes import words
+from sam_audio_bench.tasks.recipes import load_prompt_variants
+from sam_audio_bench.tasks.recipes import load_stems as mini_stems
 
 __all__ = ["DOMAINS", "Stem", "load_pool", "mini_pool", "samples", "tell_apart"]
 
@@ -90,13 +90,14 @@ def load_pool(folder: Path) -> tuple[Stem, ...]:
 def mini_pool() -> tuple[Stem, ...]:
     """The embedded stems, each in every split: for trying the recipes out, never for a judge that mini shall test."""
     domains = {"speech": "speech", "music": "music", "inst": "music", "sfx": "effects"}
+    variants = load_prompt_variants()
     return tuple(
         Stem(
             id=f"{stem.id}-{split}",
             path=stem.path,
             domain=domains[stem.kind],
             label=stem.label,
-            prompts=(stem.label, *(words()[stem.label].paraphrases if stem.label in words() else ())),
+            prompts=(stem.label, *(variants[stem.label].paraphrases if stem.label in variants else ())),
             group=stem.id,
             split=split,
         )

@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sam_audio_bench.files import atomic_write, load_json, sha256, write_json
-from sam_audio_bench.judge.words import WordsConfig, WordTokens, WordVectors, quantised
+from sam_audio_bench.judge.word_vectors import WordTokenizer, WordVectors, WordVectorsConfig, quantise_rows
 
 MINI = Path(find_spec("sam_audio_bench").origin).parent / "tasks" / "mini_data" / "prompts.json"
 UNKNOWN = "[UNK]"
@@ -120,7 +120,7 @@ def corpus(words: Sequence[str], sounds: Sequence[str], count: int, seed: int = 
 
 
 def fit(
-    texts: Sequence[str], targets: Tensor, start: Tensor, tokens: WordTokens, *, epochs: int = 8, batch: int = 1024
+    texts: Sequence[str], targets: Tensor, start: Tensor, tokens: WordTokenizer, *, epochs: int = 8, batch: int = 1024
 ) -> tuple[Tensor, Tensor]:
     """A table, and a vector that texts share, whose normalised sums are near unit vectors ``[texts, D]``.
 
@@ -198,7 +198,7 @@ def build(words: Path, out: Path, pool: Path | None, *, width: int, count: int, 
     tokenizer = vocabulary(encoder, listed, [word for word in by_sound if word not in whole and len(word) > 2][:added])
     with atomic_write(out / "tokenizer.json") as temporary:
         tokenizer.save(str(temporary), pretty=False)
-    tokens = WordTokens(out)
+    tokens = WordTokenizer(out)
 
     plain = [word for word in listed if word in whole]
     phrases = corpus(plain, by_sound[:8000], count)
@@ -211,8 +211,8 @@ def build(words: Path, out: Path, pool: Path | None, *, width: int, count: int, 
     start = encoder([token.removeprefix("##") for token, _ in rows]) @ axes
     table, shared = fit(texts, F.normalize(targets @ axes, dim=-1), start, tokens)
 
-    found = WordVectors(WordsConfig(vocabulary=len(rows), width=width, events=len(events)))
-    (found.table, found.scale), found.shared = quantised(table), shared
+    found = WordVectors(WordVectorsConfig(vocabulary=len(rows), width=width, events=len(events)))
+    (found.table, found.scale), found.shared = quantise_rows(table), shared
     found.names = F.normalize(encoder(events) @ axes, dim=-1).half()
     with atomic_write(out / "model.safetensors") as temporary:
         save_file(found.state_dict(), temporary)

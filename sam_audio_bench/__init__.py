@@ -1,6 +1,7 @@
 """The evaluation harness of promptable audio source separation.
 
     errors      what is raised on purpose
+    deprecated  old public names, for one release
     types       Audio, Prompt, Query, Item, Separation, Score and the separators' protocols
     files       file names, JSON, journals
     digests     SHA-256 of files and of values

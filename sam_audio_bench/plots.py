@@ -1,4 +1,4 @@
-"""Figures of listening tests: the same bits of SVG and PNG for the same data, and the data as CSV beside them.
+"""Figures of listening tests, as bit-identical SVG and PNG for the same data, and the data as CSV.
 
 Colours are Okabe and Ito's, which most colour-blind readers tell apart; shapes repeat what colours say.
 """
@@ -41,10 +41,10 @@ __all__ = [
 ]
 
 INK = "#1a1a1a"
-"""Colour of text and lines, which a page may replace by its own."""
+"""Colour of text and lines, which a page may replace."""
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
-"""Of series, in order."""
+"""Colours of series, in order."""
 
 _SHAPES = "osD^vPX"
 _STYLE = {
@@ -76,7 +76,7 @@ _P = ParamSpec("_P")
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """A drawn figure with what it shows."""
+    """A figure with its data."""
 
     name: str  # of its files
     title: str
@@ -106,7 +106,7 @@ class Plot:
 
 
 def styled(draw: Callable[_P, Plot]) -> Callable[_P, Plot]:
-    """Draws in our style, whatever the user's is."""
+    """Draws in the style of this package, regardless of the user's settings."""
 
     @wraps(draw)
     def drawn(*arguments: _P.args, **options: _P.kwargs) -> Plot:
@@ -118,10 +118,10 @@ def styled(draw: Callable[_P, Plot]) -> Callable[_P, Plot]:
 
 @styled
 def scatter(data: pd.DataFrame, *, metric: str, axis: str, name: str, noise: Mapping[str, float | None]) -> Plot:
-    """A metric against mean opinions, a panel a domain, with the best monotonic line and the ceiling band.
+    """A metric against mean opinions, one panel per domain, with the best monotonic fit and the noise-ceiling band.
 
     Args:
-        data: columns ``domain, system, metric, opinion``; one row a stimulus, finite.
+        data: columns ``domain, system, metric, opinion``; one row per stimulus, finite.
         metric: its name.
         axis: name of the opinion.
         name: of the files.
@@ -162,7 +162,7 @@ def scatter(data: pd.DataFrame, *, metric: str, axis: str, name: str, noise: Map
 
 @styled
 def forest(rows: pd.DataFrame, *, title: str, name: str, ceiling: tuple[float, float] | None = None) -> Plot:
-    """Correlations with their intervals, one line a metric, the strongest of the first series on top.
+    """Correlations with their intervals, one line per metric, the strongest of the first series on top.
 
     Args:
         rows: columns ``metric, by, value, ci_low, ci_high``; a value of ``by`` has a colour; undefined values are NaN.
@@ -241,7 +241,7 @@ def system_means(
 
 @styled
 def rater_heat_map(deviations: pd.DataFrame, agreement: Mapping[str, float | None], *, axis: str, name: str) -> Plot:
-    """How each rater departs from the others on each system, and how well each follows them.
+    """Deviation of each rater from the others on each system, and correlation with them.
 
     Args:
         deviations: [raters, systems], mean of score minus mean opinion, NaN where nothing was rated.
@@ -278,7 +278,7 @@ def rater_heat_map(deviations: pd.DataFrame, agreement: Mapping[str, float | Non
 
 @styled
 def reliability_curves(rows: pd.DataFrame, *, name: str) -> Plot:
-    """ICC(1,k) against the number of raters k, a panel an axis, with a mark where the test stands.
+    """ICC(1,k) against the number of raters k, one panel per axis, with a marker at the test's own k.
 
     Args:
         rows: columns ``axis, by, raters, reliability, here``; a value of ``by`` is a curve, ``here`` marks the row
@@ -306,7 +306,7 @@ def reliability_curves(rows: pd.DataFrame, *, name: str) -> Plot:
         panel.set_ylim(0, 1.02)
         panel.set_xlim(0, None)
         panel.grid()
-        panel.set_xlabel("raters a stimulus")
+        panel.set_xlabel("raters per stimulus")
     for panel in grid[::columns]:
         panel.set_ylabel("reliability of the mean, ICC(1,k)")
     for panel in grid[len(axes) :]:
@@ -325,7 +325,7 @@ def _colour(at: int) -> str:
 
 
 def _shape(at: int) -> str:
-    """Of the series at a place; with the colour, 49 of them differ."""
+    """Marker of the series at an index; with the colour, 49 series are distinguishable."""
     return _SHAPES[(at + at // len(COLOURS)) % len(_SHAPES)]
 
 

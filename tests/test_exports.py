@@ -12,6 +12,7 @@ import pytest
 
 import sam_audio_bench
 import tasks as entrance
+from sam_audio_bench.deprecated import DEPRECATED
 from sam_audio_bench.tasks import TASKS
 
 MODULES = sorted(module.name for module in pkgutil.walk_packages(sam_audio_bench.__path__, "sam_audio_bench."))
@@ -24,6 +25,18 @@ def test_all_is_sorted_and_importable(name: str) -> None:
     assert list(names) == sorted(names, key=lambda text: (not text.isupper(), not text[0].isupper(), text))
     for attribute in names:
         assert hasattr(module, attribute)
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new"), [(module, old, new) for module, names in DEPRECATED.items() for old, new in names.items()]
+)
+def test_an_old_name_warns_and_is_the_new_one(module: str, old: str, new: str) -> None:
+    home, _, name = new.partition(":")
+    with pytest.warns(DeprecationWarning, match=rf"{module}\.{old} is now {home}\.{name}"):
+        found = getattr(importlib.import_module(module), old)
+    assert found is getattr(importlib.import_module(home), name)
+    with pytest.raises(AttributeError, match="no attribute 'Rwo'"):
+        _ = importlib.import_module(module).Rwo
 
 
 def test_unknown_attribute_is_an_attribute_error() -> None:

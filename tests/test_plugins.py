@@ -19,10 +19,10 @@ from sam_audio_bench.cards import MetricCard, SeparatorCard, TaskCard
 from sam_audio_bench.cli import group
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.files import load_json, write_json
-from sam_audio_bench.leaderboard import reading
+from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.leaderboard.board import read_board
 from sam_audio_bench.leaderboard.hub import evaluation_results
-from sam_audio_bench.leaderboard.pinned import item_list
+from sam_audio_bench.leaderboard.item_lists import item_list
 from sam_audio_bench.leaderboard.sitedata import site_data
 from sam_audio_bench.leaderboard.submission import HEADER, SCORES, aggregates, metric_records
 from sam_audio_bench.leaderboard.submit import submit
@@ -242,12 +242,12 @@ def test_a_board_may_average_a_task_of_a_plugin(plugin: None, board: Path) -> No
 def change(board: Path, metric: str, value: float) -> None:
     """One score of the separator becomes another, and the files agree again, as a careful cheat would do it."""
     (folder,) = (board / "results" / "attenuate").iterdir()
-    scores: pd.DataFrame = reading.scores(folder / SCORES)
+    scores: pd.DataFrame = safe_io.scores(folder / SCORES)
     row = scores.index[(scores["metric"] == metric) & (scores["item"] == "click-0")][0]
     scores.loc[row, ["value", "status"]] = [value, "ok"]
     parquet.write_table(Table.from_pandas(scores, schema=SCORE_TYPES, preserve_index=False), folder / SCORES)
     header = load_json(folder / HEADER)
-    header["scores_sha256"] = reading.digest(folder / SCORES)
+    header["scores_sha256"] = safe_io.digest(folder / SCORES)
     header["aggregates"] = aggregates(scores, metric_records(header["metrics"]))
     write_json(folder / HEADER, header)
 

@@ -1,16 +1,19 @@
-"""The SAM Audio Judge: what listeners would say of a separation, from mixture, answer and prompt.
+"""The SAM Audio Judge: predicts listeners' ratings of an estimate from mixture, estimate and prompt.
 
-    config      config.json
-    processor   clips and texts to batches
-    network     the layers, on tensors
-    small       how a small judge hears and reads, with listener, words and evidence
-    model       SAJ: weights, audio in, scores out
-    places      where judges are; weights/ holds the shipped one
-    scores      what it says
-    metric      SAJ as a metric
-    explain     why it says so, as a picture
-    training    from ratings to a judge
-    tiny        small random judges in the official format
+    config          config.json
+    processor       turns clips and texts into batches
+    network         the layers, on tensors
+    small_encoder   encoder of a small judge, made of the three modules below
+    audio_encoder   log-mel spectrogram, audio embedding and sound-event tagger
+    word_vectors    text embedding by static word vectors
+    event_features  features of mixture, estimate and residual for a prompt
+    model           SAJ: weights, audio in, scores out
+    checkpoints     finds a judge's checkpoint; weights/ holds the shipped one
+    scores          the predicted ratings
+    metric          SAJ as a metric
+    explain         figure of a judge's ratings over time
+    training        trains a judge from ratings
+    tiny            small random judges in the official format
 
 Importing this package does not import torch.
 """

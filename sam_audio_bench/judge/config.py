@@ -1,6 +1,7 @@
-"""What ``config.json`` says about a judge.
+"""Configuration of a judge, read from ``config.json``.
 
-Defaults are those of the released class, which is smaller than the released judge; `RELEASED` has the latter's.
+Defaults are those of the released class, which is smaller than the released judge; `RELEASED` holds the dimensions of
+the latter.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from sam_audio_bench.errors import Precondition
-from sam_audio_bench.judge.evidence import EvidenceConfig
-from sam_audio_bench.judge.listener import ListenerConfig
-from sam_audio_bench.judge.words import WordsConfig
+from sam_audio_bench.judge.audio_encoder import AudioEncoderConfig
+from sam_audio_bench.judge.event_features import EventFeaturesConfig
+from sam_audio_bench.judge.word_vectors import WordVectorsConfig
 from sam_audio_bench.nn.config import CodecConfig, Config, read_config
 from sam_audio_bench.nn.peav import PEAVConfig
 
@@ -28,17 +29,19 @@ REVISION = "sam_audio"
 
 @dataclass(frozen=True, kw_only=True)
 class SmallConfig(Config):
-    """What a small judge has in place of codec, transformer and ModernBERT: a listener, word vectors, evidence.
+    """A small judge: audio encoder, word vectors and event features instead of codec, transformer and ModernBERT.
+
+    Fields have the names of ``config.json``.
 
     Attributes:
-        steps: listener frames a frame of the judge.
-        level_db: root mean square to which every mixture is brought, its answers by the same gain, dBFS.
-        familiar: how many texts of the training data are stored, see `sam_audio_bench.judge.small.SmallEar.known`.
+        steps: frames of the audio encoder per frame of the judge.
+        level_db: RMS level in dBFS to which every mixture is scaled; its estimates get the same gain.
+        familiar: number of stored texts of the training data, see `SmallEncoder.text_familiarity`.
     """
 
-    listener: ListenerConfig = field(default_factory=ListenerConfig)
-    words: WordsConfig = field(default_factory=WordsConfig)
-    evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
+    listener: AudioEncoderConfig = field(default_factory=AudioEncoderConfig)
+    words: WordVectorsConfig = field(default_factory=WordVectorsConfig)
+    evidence: EventFeaturesConfig = field(default_factory=EventFeaturesConfig)
     steps: int = 4
     level_db: float = -26.0
     familiar: int = 0
@@ -47,9 +50,9 @@ class SmallConfig(Config):
     def of_options(cls, options: Mapping[str, Any]) -> SmallConfig:
         """The config in a JSON object; raises Precondition for options that describe no network."""
         return cls(
-            listener=ListenerConfig.of(options.get("listener")),
-            words=WordsConfig.of(options.get("words")),
-            evidence=EvidenceConfig.of(options.get("evidence")),
+            listener=AudioEncoderConfig.of(options.get("listener")),
+            words=WordVectorsConfig.of(options.get("words")),
+            evidence=EventFeaturesConfig.of(options.get("evidence")),
             **{name: options[name] for name in ("steps", "level_db", "familiar") if name in options},
         )
 
@@ -83,7 +86,7 @@ class JudgeConfig(Config):
 
     @classmethod
     def of_folder(cls, folder: Path) -> JudgeConfig:
-        """Reads ``config.json``; raises Precondition where there is none, or another model's, or another layout."""
+        """Reads ``config.json``; raises Precondition where it is missing or that of another model or layout."""
         path = folder / "config.json"
         options = read_config(path)
         if "dac_vae_encoder" in options:

@@ -1,4 +1,4 @@
-"""Why a judge rates an answer as it does: spectrograms, ratings over time, and the seconds that it complains about.
+"""Figure that explains a judge's ratings: spectrograms, ratings over time, and passages that are rated poor.
 
 Letters: F frames of the judge, B bands, T columns of a spectrogram.
 """
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 __all__ = ["Explanation", "Flag", "draw", "flags", "write_explanation"]
 
 POOR = 2.5
-"""A rating below this is nearer to "poor" than to "fair"."""
+"""Ratings below this are closer to "poor" than to "fair"."""
 
 COMPLAINTS = {"recall": "missing", "precision": "other sounds", "faithfulness": "distorted"}
-"""What a poor rating of an axis says of a stretch."""
+"""The meaning of a poor rating, by axis."""
 
 _SHORTEST = 0.3  # seconds of a flag
 _COLOURS = {"overall": "#1a1a1a", "recall": "#0072b2", "precision": "#d55e00", "faithfulness": "#009e73"}
@@ -55,7 +55,7 @@ _FLOOR_DB = 80.0  # below the mixture's loudest bin
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """A stretch that a judge rates poor on one axis."""
+    """A passage that a judge rates poor on one axis."""
 
     axis: str
     start: float  # seconds
@@ -64,7 +64,7 @@ class Flag:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """An answer with what was asked and what a judge said."""
+    """An estimate with its prompt and a judge's ratings."""
 
     title: str
     judge: str
@@ -83,16 +83,16 @@ class Explanation:
 
     @property
     def flags(self) -> list[Flag]:
-        """What the judge complains about, by axis and time."""
+        """Passages rated poor, by axis and time."""
         return flags(self.frames, self.frame_seconds, self.mixture.seconds)
 
 
 def flags(frames: NDArray[np.floating], frame_seconds: float, seconds: float) -> list[Flag]:
-    """Stretches of at least 0.3 s that are rated below `POOR`, by axis and time.
+    """Passages of at least 0.3 s that are rated below `POOR`, by axis and time.
 
     Args:
         frames: ratings ``[F, 4]``, columns as `AXES`.
-        frame_seconds: seconds a frame.
+        frame_seconds: seconds per frame.
         seconds: of the clip, at which flags end.
 
     >>> flags(np.array([[3, 1, 4, 4], [3, 1, 4, 4], [3, 4, 4, 4]]), 0.2, 0.6)
@@ -110,7 +110,7 @@ def flags(frames: NDArray[np.floating], frame_seconds: float, seconds: float) ->
 
 
 def write_explanation(explanation: Explanation, path: Path) -> None:
-    """Writes the figure as PNG, atomically; the same explanation gives the same bits.
+    """Writes the figure as PNG, atomically; the same explanation gives the same bytes.
 
     Raises:
         UsageError: another suffix than ``.png``, or a folder that cannot be written.
@@ -128,7 +128,7 @@ def write_explanation(explanation: Explanation, path: Path) -> None:
 
 
 def draw(explanation: Explanation) -> Figure:
-    """The figure behind `write_explanation`: mixture, answer, ratings and flags over one axis of time."""
+    """The figure behind `write_explanation`: mixture, estimate, ratings and flags over a common time axis."""
     figure = Figure(figsize=_SIZE)
     FigureCanvasAgg(figure)
     lines = textwrap.wrap(f"{explanation.title}   “{explanation.text}”", _COLUMNS)
@@ -146,7 +146,7 @@ def draw(explanation: Explanation) -> Figure:
 
 
 def _verdict(explanation: Explanation) -> str:
-    """The ratings, each with its spread where the judge gives one, and whose they are."""
+    """The ratings, each with its spread if the judge predicts one, and the name of the judge."""
     values = explanation.scores.values[0].tolist()
     spread = explanation.scores.spread
     spreads = [""] * len(AXES) if spread is None else [f" ± {one:.2f}" for one in spread[0].tolist()]
@@ -155,7 +155,7 @@ def _verdict(explanation: Explanation) -> str:
 
 
 def _spectrogram(sound: Audio) -> NDArray[np.float64]:
-    """Levels of the mean of the channels, dB, ``[B, T]``."""
+    """Spectrogram of the mean of the channels in dB, ``[B, T]``."""
     samples = audio.to_mono(sound).samples[0].double().numpy()
     size = max(16, round(_WINDOW_SECONDS * sound.rate))
     samples = np.pad(samples, (0, max(0, size - len(samples))))

@@ -1,4 +1,4 @@
-"""`saj_overall`, `saj_recall`, `saj_precision`, `saj_faithfulness`: as listeners would rate, without a reference."""
+"""`saj_overall`, `saj_recall`, `saj_precision`, `saj_faithfulness`: predicted listener ratings, without a reference."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.judge.places import judge_source, tokenizer_folder
+from sam_audio_bench.judge.checkpoints import judge_source, tokenizer_folder
 from sam_audio_bench.judge.processor import PARITIES
 from sam_audio_bench.metrics.base import Row, known_absent
-from sam_audio_bench.metrics.catalogue import columns_of
+from sam_audio_bench.metrics.catalogue import metric_ids_of
 from sam_audio_bench.metrics.functional import is_silent
 from sam_audio_bench.metrics.weights import LearnedMetric, batches
 from sam_audio_bench.nn.hub import Checkpoint
@@ -20,17 +20,17 @@ from sam_audio_bench.nn.peav import TOKENIZER
 from sam_audio_bench.types import Audio, Item, Query, Separation, Status
 
 if TYPE_CHECKING:
-    from sam_audio_bench.judge.model import SAJ, Asked
+    from sam_audio_bench.judge.model import SAJ, PreparedQuery
 
 __all__ = ["SAMAudioJudge"]
 
 
 class SAMAudioJudge(LearnedMetric):
-    """The four ratings of the SAM Audio Judge, asked of items with a text; see `sam_audio_bench.judge.SAJ`.
+    """The four ratings of the SAM Audio Judge, for items with a text; see `sam_audio_bench.judge.SAJ`.
 
-    Unlike other networks that listen, the judge hears the mixture too, so that a silent answer means something: the
-    sound was missed. It is rated. Undefined are ``both_silent``, where the mixture is silent as well;
-    ``length_mismatch``, where answer and mixture differ in rate or length; and ``non_finite``, in either or from
+    Unlike other learned metrics, the judge also gets the mixture, so a silent estimate is rated too: the sound was
+    missed. Undefined are ``both_silent``, where the mixture is silent as well;
+    ``length_mismatch``, where estimate and mixture differ in rate or length; and ``non_finite``, in either or from
     damaged weights.
 
     Args:
@@ -39,14 +39,14 @@ class SAMAudioJudge(LearnedMetric):
         path: a folder with the released judge, see `Source`.
         parity: one of `PARITIES`; for a single item "upstream" differs in the text's case and in refusing short clips.
         device: see `LearnedMetric`.
-        stereo: "joint" and "mono": the channels are averaged; "mean": the mean of the ratings of the answer's channels,
-            each against its channel of the mixture.
+        stereo: "joint" and "mono": the channels are averaged; "mean": the mean of the ratings of the estimate's
+            channels, each against its channel of the mixture.
 
     Raises:
         UsageError: another parity or policy.
     """
 
-    columns = columns_of("sam_audio_bench.judge.metric:SAMAudioJudge")
+    columns = metric_ids_of("sam_audio_bench.judge.metric:SAMAudioJudge")
     rate = 48_000
     batch_size = 8
 
@@ -64,7 +64,7 @@ class SAMAudioJudge(LearnedMetric):
         self.parity = parity
         if parity == "upstream":
             self.batch_size = 1  # the reference listens to padding, so that a rating would depend on its batch
-        self._last: tuple[Query, Asked] | None = None
+        self._last: tuple[Query, PreparedQuery] | None = None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -72,7 +72,7 @@ class SAMAudioJudge(LearnedMetric):
         return {**super().options, "parity": self.parity}
 
     def asks(self, item: Item) -> bool:
-        """Items with a text: the released judge hears nothing else of a prompt."""
+        """Items with a text: the released judge uses no other part of a prompt."""
         return item.query.prompt.text is not None
 
     def missing(self) -> str | None:
@@ -102,10 +102,10 @@ class SAMAudioJudge(LearnedMetric):
         return [row for batch in batches(pairs, self.batch_size) for row in _rated_together(network, batch)]
 
     def _rated(self, judge: SAJ, clip: Audio, query: Query) -> list[float]:
-        """One clip's ratings; a query that comes again, with another answer, has been heard already."""
+        """The ratings of one clip; the features of the last query are reused."""
         if self._last is None or self._last[0] is not query:
-            self._last = query, judge.ask(query.mixture, query.prompt.text or "", spans=query.prompt.spans)
-        ratings: list[float] = self._last[1].rate(clip).values[0].double().tolist()
+            self._last = query, judge.prepare_query(query.mixture, query.prompt.text or "", spans=query.prompt.spans)
+        ratings: list[float] = self._last[1].score(clip).values[0].double().tolist()
         return ratings
 
     def _clips(self, item: Item, answer: Separation) -> list[tuple[Audio, Item]] | Row:
@@ -121,7 +121,7 @@ class SAMAudioJudge(LearnedMetric):
         return [pair for pair in self._pairs(item, target) if _sounds(*pair)] or self._all(Status.BOTH_SILENT)
 
     def _pairs(self, item: Item, target: Audio) -> Iterator[tuple[Audio, Item]]:
-        """Answers and items of one channel each, or the item itself where channels are averaged."""
+        """Estimates and items of one channel each, or the item itself where channels are averaged."""
         mixture = item.query.mixture
         if self.stereo != "mean" or target.channels == 1 or mixture.channels != target.channels:
             yield target, item
@@ -146,6 +146,6 @@ def _rated_together(judge: SAJ, pairs: Sequence[tuple[Audio, Query]]) -> list[li
 
 
 def _sounds(answer: Audio, item: Item) -> bool:
-    """Whether the mean of the channels of mixture or answer has a sample that is not zero."""
+    """Whether the mean of the channels of mixture or estimate has a sample that is not zero."""
     both = (item.query.mixture, answer)
     return not all(bool(is_silent(audio.samples.mean(dim=0))) for audio in both)

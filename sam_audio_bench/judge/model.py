@@ -1,10 +1,11 @@
-"""SAJ, the SAM Audio Judge: ratings of a separation from the mixture, the answer and the prompt, without a reference.
+"""SAJ, the SAM Audio Judge: predicts ratings from mixture, estimate and prompt, without a reference.
 
-Codec latents of mixture and answer go through one shared PE-AV transformer; both are fused, frame by frame, with the
-text as ModernBERT reads it; a small transformer and a linear head rate every frame, and an answer's rating is the mean
-over its frames ("SAM Audio Judge", arXiv 2601.19702; names and dimensions are those of the released checkpoint).
+Codec latents of mixture and estimate go through one shared PE-AV transformer; both are fused, frame by frame, with the
+text embedding of ModernBERT; a small transformer and a linear head rate every frame, and the rating of an estimate is
+the mean over its frames ("SAM Audio Judge", arXiv 2601.19702; names and dimensions are those of the released
+checkpoint).
 
-Letters: K answers, F frames, T samples, h width of the transformer, b of the fusion, V of video features.
+Letters: K estimates, F frames, T samples, h width of the transformer, b of the fusion, V of video features.
 """
 
 from __future__ import annotations
@@ -21,25 +22,25 @@ from torch.nn import functional as F
 from sam_audio_bench.audio import resample, to_mono
 from sam_audio_bench.devices import deterministic_fp32, usable_device
 from sam_audio_bench.errors import UsageError
+from sam_audio_bench.judge.checkpoints import find_judge
 from sam_audio_bench.judge.config import JudgeConfig
 from sam_audio_bench.judge.network import SPAN_STATES, JudgeNetwork
-from sam_audio_bench.judge.places import find_judge
 from sam_audio_bench.judge.processor import JudgeProcessor
 from sam_audio_bench.judge.scores import JudgeScores
-from sam_audio_bench.judge.words import WordTokens
+from sam_audio_bench.judge.word_vectors import WordTokenizer
 from sam_audio_bench.nn.checkpoint import load_strict, open_weights
 from sam_audio_bench.nn.conditioning import anchor_tables, frame_count
 from sam_audio_bench.nn.hub import Checkpoint
 from sam_audio_bench.nn.peav import restore_buffers
 from sam_audio_bench.types import Audio, Span
 
-__all__ = ["SAJ", "Asked"]
+__all__ = ["SAJ", "PreparedQuery"]
 
 
 class SAJ(JudgeNetwork):
-    """The judge, with its weights; `JudgeNetwork` says what ``parity`` is and what becomes of spans and video.
+    """The judge, with its weights; `JudgeNetwork` describes ``parity`` and the use of spans and video.
 
-    Make it with `from_pretrained`; the bare constructor leaves the weights at random.
+    Create it with `from_pretrained`; the constructor leaves the weights random.
     """
 
     @classmethod
@@ -56,7 +57,7 @@ class SAJ(JudgeNetwork):
         """A judge with its weights, in evaluation mode; the weight file is mapped, see `checkpoint`.
 
         Args:
-            place: see `find_judge`, or what it found.
+            place: as in `find_judge`, or its result.
             parity: see the class.
             dtype: of the networks behind the codec, which stays in float32.
             device: where they run: "auto" (CUDA where there is one), "cpu", "cuda" ….
@@ -89,7 +90,7 @@ class SAJ(JudgeNetwork):
             parity=parity,
             folder=checkpoint.folder,
             tokenizer=tokenizer,
-            reader=None if config.small is None else WordTokens(checkpoint.folder),
+            reader=None if config.small is None else WordTokenizer(checkpoint.folder),
         )
         for name, part in model.named_children():
             part.to(torch.float32 if name == "audio_codec" else dtype)
@@ -98,14 +99,18 @@ class SAJ(JudgeNetwork):
             restore_buffers(model.text_model)
         return model.to(device)
 
-    def ask(self, mixture: Audio, text: str, *, spans: Sequence[Span] = (), video: Tensor | None = None) -> Asked:
-        """A query, heard and read once, to which any number of answers can be rated; arguments as in `score`."""
+    def prepare_query(
+        self, mixture: Audio, text: str, *, spans: Sequence[Span] = (), video: Tensor | None = None
+    ) -> PreparedQuery:
+        """Encodes a query once, for any number of estimates; arguments as in `score`."""
         with torch.inference_mode(), deterministic_fp32():
             values, _ = self.batch([mixture])
-            gain = self.level(values)
-            states = self.hear(values * gain)
-            told = self._told(spans, video, states.shape[1])
-            return Asked(self, values * gain, gain, states, self.read(*self.processor.tokens([text])), *told)
+            gain = self.input_gain(values)
+            states = self.encode_audio(values * gain)
+            prompt = self._encode_prompt(spans, video, states.shape[1])
+            return PreparedQuery(
+                self, values * gain, gain, states, self.encode_text(*self.processor.tokens([text])), *prompt
+            )
 
     def score(
         self,
@@ -116,41 +121,41 @@ class SAJ(JudgeNetwork):
         spans: Sequence[Span] = (),
         video: Tensor | None = None,
     ) -> JudgeScores:
-        """Scores of K answers to one query; the mixture is heard once.
+        """Scores of K estimates of one query; the mixture is encoded once.
 
-        An answer's scores do not depend on the other answers, bit for bit.
+        The scores of an estimate do not depend on the other estimates, bit for bit.
 
         Args:
-            mixture: any rate and channels; the judge hears mono at its own rate.
-            targets: answers of the mixture's length.
+            mixture: any rate and channels; converted to mono at the judge's rate.
+            targets: estimates of the mixture's length.
             text: the prompt; empty where it has none.
             spans: of the prompt.
-            video: features ``[F, V]`` of the masked video, one row a frame.
+            video: features ``[F, V]`` of the masked video, one row per frame.
 
         Raises:
-            UsageError: no answer, no sample, a sample that is not finite, or an answer of another length.
+            UsageError: no estimate, no sample, a sample that is not finite, or an estimate of another length.
             Precondition: no tokenizer.
         """
         if not targets:
             raise UsageError("expected at least one answer to a mixture, found none")
-        asked = self.ask(mixture, text, spans=spans, video=video)
-        return JudgeScores.joined([asked.rate(target) for target in targets])
+        query = self.prepare_query(mixture, text, spans=spans, video=video)
+        return JudgeScores.joined([query.score(target) for target in targets])
 
     def score_batch(
         self, mixtures: Sequence[Audio], targets: Sequence[Sequence[Audio]], texts: Sequence[str]
     ) -> list[JudgeScores]:
-        """Scores of the answers to several queries.
+        """Scores of the estimates of several queries.
 
         With ``parity="upstream"`` all of them are one batch, as SAM Audio's reranker makes it: mixtures are rows of the
         zero-padded batch that the separator got, cut to whole frames, so that only the longest is reflected.
 
         Args:
-            mixtures: one a query.
-            targets: the answers to each.
+            mixtures: one per query.
+            targets: the estimates of each.
             texts: the prompts.
 
         Returns:
-            For each query the scores of its answers.
+            For each query the scores of its estimates.
 
         Raises:
             UsageError: see `score`, or not as many of each. Precondition: no tokenizer.
@@ -169,9 +174,9 @@ class SAJ(JudgeNetwork):
             counts = torch.tensor([len(some) for some in targets])
             copies = torch.arange(len(counts)).repeat_interleave(counts)
             _same_frames(mask[copies], own, hop)
-            asked = self.read(*self.processor.tokens(texts))
-            states = self.hear(values)
-            frames = self.rate(self.hear(answers), states[copies], asked[copies])
+            asked = self.encode_text(*self.processor.tokens(texts))
+            states = self.encode_audio(values)
+            frames = self.rate_frames(self.encode_audio(answers), states[copies], asked[copies])
             keep = mask[copies, ::hop]
             return [self.pool(frames[copies == query], keep[copies == query]) for query in range(len(counts))]
 
@@ -209,7 +214,7 @@ class SAJ(JudgeNetwork):
             return scores
 
     def batch(self, clips: Sequence[Audio]) -> tuple[Tensor, Tensor]:
-        """Clips of any rate and channels as `hear` takes them, and their padding mask; see `JudgeProcessor.audio`."""
+        """Input of `encode_audio` and padding mask from clips of any rate and channels; see `JudgeProcessor.audio`."""
         return self.processor.audio([self._wave(clip) for clip in clips], self.processor.rate)
 
     def _wave(self, audio: Audio) -> Tensor:
@@ -221,8 +226,10 @@ class SAJ(JudgeNetwork):
         found = resample(mono, self.processor.rate).samples[0].float()
         return found if len(found) else mono.samples[0, :1].float()  # shorter than a sample of the judge
 
-    def _told(self, spans: Sequence[Span], video: Tensor | None, size: int) -> tuple[Tensor | None, Tensor | None]:
-        """Spans and video of one query, as `rate` takes them."""
+    def _encode_prompt(
+        self, spans: Sequence[Span], video: Tensor | None, size: int
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Spans and video of one query, as `rate_frames` takes them."""
         states = self._span_states(spans, size)[None] if spans else None
         if video is not None and (video.ndim != 2 or len(video) != size):
             raise UsageError(f"expected video features [{size}, width], found {tuple(video.shape)}")
@@ -235,34 +242,34 @@ class SAJ(JudgeNetwork):
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A query as a judge has heard and read it."""
+class PreparedQuery:
+    """An encoded query: features of the mixture and the prompt."""
 
     judge: SAJ
-    mixture: Tensor  # [1, 1, T], at the level that it is heard at
-    gain: Tensor  # [1, 1, 1], that brought it there
-    heard: Tensor  # [1, F, h]
+    mixture: Tensor  # [1, 1, T], after the input gain
+    gain: Tensor  # [1, 1, 1], the input gain
+    features: Tensor  # [1, F, h]
     text: Tensor  # [1, t]
     spans: Tensor | None  # [1, F, 3]
     video: Tensor | None  # [1, F, V]
 
-    def rate(self, target: Audio) -> JudgeScores:
-        """Scores of one answer; raises UsageError as `SAJ.score`."""
+    def score(self, target: Audio) -> JudgeScores:
+        """Scores of one estimate; raises UsageError as `SAJ.score`."""
         judge = self.judge
         with torch.inference_mode(), deterministic_fp32():
             values, mask = judge.batch([target])
-            hop, frames = judge.processor.hop, self.heard.shape[1]
+            hop, frames = judge.processor.hop, self.features.shape[1]
             if frame_count(values.shape[-1], hop) != frames:
                 found = frame_count(values.shape[-1], hop)
                 raise UsageError(f"expected an answer as long as its mixture, {frames} frames, found {found}")
             clips = [values * self.gain]
             residual = judge.residual(self.mixture, clips[0])
-            heard = judge.hear(torch.cat(clips if residual is None else [*clips, residual]))
-            rated = judge.rate(
-                heard[:1],
-                self.heard,
+            features = judge.encode_audio(torch.cat(clips if residual is None else [*clips, residual]))
+            rated = judge.rate_frames(
+                features[:1],
+                self.features,
                 self.text,
-                residuals=None if residual is None else heard[1:],
+                residuals=None if residual is None else features[1:],
                 spans=self.spans,
                 video=self.video,
             )
@@ -270,7 +277,7 @@ class Asked:
 
 
 def _same_frames(mixtures: Tensor, answers: Tensor, hop: int) -> None:
-    """Refuses answers that fill another number of frames than their mixtures, by the masks ``[B, T]`` of both."""
+    """Raises UsageError for estimates with another number of frames than their mixtures, by the masks ``[B, T]``."""
     found = [_frames(mask, hop) for mask in (mixtures, answers)]
     if found[0] != found[1]:
         raise UsageError(f"expected answers as long as their mixtures, found {found[1]} frames for {found[0]}")

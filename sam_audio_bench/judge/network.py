@@ -1,7 +1,7 @@
 """The judge's layers, and one pass through them; keys and dimensions are those of the released checkpoint.
 
-Letters: B batch, T samples, F frames, h width of what is heard, b of the fusion, t of a text, V of video features,
-S tokens.
+Letters: B batch, T samples, F frames, h width of the audio features, b of the fusion, t of a text, V of video features,
+S tokens. The attribute ``ear`` holds the encoder of a small judge; it has the name that checkpoints use.
 """
 
 from __future__ import annotations
@@ -15,42 +15,42 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.judge.config import JudgeConfig
 from sam_audio_bench.judge.processor import JudgeProcessor
 from sam_audio_bench.judge.scores import AXES, JudgeScores
-from sam_audio_bench.judge.small import SmallEar
+from sam_audio_bench.judge.small_encoder import SmallEncoder
 from sam_audio_bench.nn.codec import DACVAE
 from sam_audio_bench.nn.conditioning import frame_count
-from sam_audio_bench.nn.peav import PEAVTransformer, first_state, modern_bert
+from sam_audio_bench.nn.peav import PEAVTransformer, build_modern_bert, encode_first_token
 
 __all__ = ["SPAN_STATES", "JudgeNetwork"]
 
 SPAN_STATES = 3
-"""Nothing said, sound present, sound absent: `sam_audio_bench.nn.conditioning.ANCHORS` without padding."""
+"""No span, sound present, sound absent: `sam_audio_bench.nn.conditioning.ANCHORS` without padding."""
 
 
 class JudgeNetwork(nn.Module):
-    """What `SAJ` computes with, on tensors.
+    """The network of `SAJ`, on tensors.
 
-    A released judge hears latents of a codec through a large transformer and reads with ModernBERT. A small one, whose
-    config has ``small``, hears and reads with a `SmallEar` instead, which also hears the residual and finds evidence of
-    the prompt; fusion, last transformer and head are the same.
+    A released judge encodes audio by a codec and a large transformer, and texts by ModernBERT. A small one, whose
+    config has ``small``, uses a `SmallEncoder` instead, which also encodes the residual and adds event features of the
+    prompt; fusion, last transformer and head are the same.
 
     ``parity`` says how padding and texts are treated. With "upstream" the transformers attend to padding, as the
-    released code does, so that a score depends on the batch. With "exact" every item is heard without padding: its
-    scores are those that it gets alone.
+    released code does, so that a score depends on the batch. With "exact" every item is encoded without
+    padding: its scores are those that it gets alone.
 
-    Spans and masked video, which the paper names and the released judge does not hear, are embeddings of the frames
-    that are added to the fused features; the spread is a second head. They exist where a checkpoint has them or after
-    `extend`, which starts them at zero; elsewhere spans and video change nothing, and there is no spread. A
-    calibration, where a checkpoint has one, maps scores monotonically, see `calibrate`.
+    Spans and masked video, which the paper names and the released judge ignores, are frame embeddings added to the
+    fused features; the spread is a second head. They exist if a checkpoint has them or after `extend`, which
+    initialises them with zeros; otherwise spans and video have no effect, and there is no spread. A calibration, if a
+    checkpoint has one, maps scores monotonically, see `calibrate`.
 
     Args:
         config: dimensions.
         parity: one of `sam_audio_bench.judge.processor.PARITIES`.
 
     Raises:
-        UsageError: another parity. Precondition: dimensions that make no network.
+        UsageError: another parity. Precondition: impossible dimensions.
     """
 
-    ear: SmallEar | None
+    ear: SmallEncoder | None
     span_proj: nn.Linear | None
     video_proj: nn.Linear | None
     spread_head: nn.Linear | None
@@ -66,12 +66,12 @@ class JudgeNetwork(nn.Module):
             self.audio_codec = DACVAE(codec, decoder=False)
             self.data_proj = nn.Linear(codec.codebook_dim, width)
             self.transformer = PEAVTransformer(config.transformer)
-            self.text_model = modern_bert(config.text_model, config.nth_text_layer)
+            self.text_model = build_modern_bert(config.text_model, config.nth_text_layer)
             sides, text, hop, rate = 2, self.text_model.config.hidden_size, codec.hop_length, codec.sample_rate
         else:
             if parity != "exact":
                 raise UsageError(f"expected parity exact, found {parity}: only released judges have a reference")
-            self.ear = SmallEar(config.small, inner)
+            self.ear = SmallEncoder(config.small, inner)
             sides, width, text, hop, rate = 3, self.ear.width, self.ear.text, self.ear.hop, self.ear.rate
         self.processor = JudgeProcessor(hop, rate, parity=parity)
         self.cat_audio_proj = nn.Linear(sides * width, inner)
@@ -89,22 +89,22 @@ class JudgeNetwork(nn.Module):
 
     @property
     def parity(self) -> str:
-        """How padding and texts are treated."""
+        """Treatment of padding and texts, see the class."""
         return self.processor.parity
 
     @property
     def prompts(self) -> frozenset[str]:
-        """What of a prompt has an effect: "text", "spans", "video"."""
-        heard = {"text": True, "spans": self.span_proj is not None, "video": self.video_proj is not None}
-        return frozenset(name for name, effect in heard.items() if effect)
+        """The parts of a prompt that the judge uses: "text", "spans", "video"."""
+        effects = {"text": True, "spans": self.span_proj is not None, "video": self.video_proj is not None}
+        return frozenset(name for name, effect in effects.items() if effect)
 
     @property
     def frame_seconds(self) -> float:
-        """Seconds a frame."""
+        """Seconds per frame."""
         return self.processor.hop / self.processor.rate
 
     def extend(self, *, spans: bool = False, video_width: int | None = None, spread: bool = False) -> None:
-        """Adds what is asked for of spans, video features of a width, and spread: zero, to be trained."""
+        """Adds inputs for spans and for video features of a width, and the spread head; their weights start at zero."""
         inner = self.config.bottleneck_dim
         if spans:
             self.span_proj = nn.Linear(SPAN_STATES, inner, bias=False)
@@ -118,30 +118,32 @@ class JudgeNetwork(nn.Module):
             nn.init.zeros_(self.spread_head.bias)
 
     def calibrate(self, knots: Tensor | None) -> None:
-        """Sets the calibration: a score is interpolated linearly between knots, and moves with the outermost ones.
+        """Sets the calibration: linear interpolation of scores between knots, and beyond them a constant offset.
 
         Args:
-            knots: ``[2, K, 4]``: scores as rated, increasing along K, and what they become, not decreasing; None: none.
+            knots: ``[2, K, 4]``: raw scores, increasing along K, and calibrated scores, not decreasing; None: no
+                calibration.
         """
         self.calibration = knots
 
-    def level(self, mixtures: Tensor) -> Tensor:
-        """Gain of mixtures and their answers before they are heard, ``[B, 1, T] -> [B, 1, 1]``."""
-        return torch.ones_like(mixtures[..., :1]) if self.ear is None else self.ear.level(mixtures)
+    def input_gain(self, mixtures: Tensor) -> Tensor:
+        """Gain of mixtures and their estimates before encoding, ``[B, 1, T] -> [B, 1, 1]``."""
+        return torch.ones_like(mixtures[..., :1]) if self.ear is None else self.ear.input_gain(mixtures)
 
     def residual(self, mixtures: Tensor, answers: Tensor) -> Tensor | None:
-        """What answers leave of their mixtures, ``[B, 1, T]``, where the judge hears it."""
+        """Residuals of mixtures and estimates, ``[B, 1, T]``; None for a judge that does not use them."""
         return None if self.ear is None else self.ear.residual(mixtures, answers)
 
-    def hear(self, values: Tensor, keep: Tensor | None = None) -> Tensor:
-        """What a mixture, an answer or a residual sounds like, frame by frame.
+    def encode_audio(self, values: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Features of mixtures, estimates or residuals, per frame.
 
         Args:
-            values: ``[B, 1, T]``, at their `level`; codec and listener are not trained, so no gradient flows into them.
-            keep: bool ``[B, F]``, see `PEAVTransformer.forward`. The codec hears padding all the same.
+            values: ``[B, 1, T]``, after `input_gain`; codec and audio encoder are frozen, so no gradient flows into
+                them.
+            keep: bool ``[B, F]``, see `PEAVTransformer.forward`. The codec does not mask padding.
 
         Returns:
-            ``[B, F, h]``; of a small judge, what `SmallEar.forward` says.
+            ``[B, F, h]``; of a small judge, as `SmallEncoder.forward` says.
         """
         if self.ear is not None:
             states: Tensor = self.ear(values)
@@ -151,22 +153,22 @@ class JudgeNetwork(nn.Module):
         found: Tensor = self.transformer(self.data_proj(latents.to(self.data_proj.weight.dtype)), keep)
         return found
 
-    def read(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """What texts say: ``[B, S] -> [B, t]``."""
+    def encode_text(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Text embeddings: ``[B, S] -> [B, t]``."""
         place = self.head.weight.device
         mask = None if attention_mask is None else attention_mask.to(place)
         if self.ear is not None:
-            return self.ear.read(input_ids.to(place), mask)
-        return first_state(self.text_model, input_ids.to(place), mask, self.config.nth_text_layer)
+            return self.ear.encode_text(input_ids.to(place), mask)
+        return encode_first_token(self.text_model, input_ids.to(place), mask, self.config.nth_text_layer)
 
-    def rate(
+    def rate_frames(
         self,
         answers: Tensor,
         mixtures: Tensor,
         texts: Tensor,
         *,
         residuals: Tensor | None = None,
-        known: Tensor | None = None,
+        text_trust: Tensor | None = None,
         keep: Tensor | None = None,
         spans: Tensor | None = None,
         video: Tensor | None = None,
@@ -174,18 +176,18 @@ class JudgeNetwork(nn.Module):
         """Ratings of every frame, in units of the training data: zero mean, unit variance.
 
         Args:
-            answers: ``[B, F, h]``, what `hear` found.
-            mixtures: the same of the mixtures.
-            texts: ``[B, t]``, what `read` found.
-            residuals: as answers, where `residual` gives one.
-            known: ``[B, 1]`` in 0…1, how far a small judge trusts the words themselves rather than the events that
-                they name; None: as near as they are to texts that it was trained on. Others pass it over.
+            answers: features of the estimates ``[B, F, h]``, from `encode_audio`.
+            mixtures: features of the mixtures.
+            texts: ``[B, t]``, from `encode_text`.
+            residuals: features of the residuals, for a judge that uses them.
+            text_trust: ``[B, 1]`` from 0 to 1, weight of the text embedding itself in a small judge, against that of
+                the events that it resembles; None: `SmallEncoder.text_familiarity`. Other judges ignore it.
             keep: bool ``[B, F]``, see `PEAVTransformer.forward`.
-            spans: ``[B, F, 3]``, one-hot: nothing said, sound present, sound absent.
+            spans: ``[B, F, 3]``, one-hot: no span, sound present, sound absent.
             video: ``[B, F, V]``, features of the masked video; V is that of `extend`.
 
         Returns:
-            ``[B, F, 4]``, columns as `AXES`; behind them, where there is a spread, the logarithms of the four spreads.
+            ``[B, F, 4]``, columns as `AXES`; followed by the logarithms of the four spreads if there is a spread head.
         """
         asked = self.layer_norm(self.text_proj2(self.text_proj1(texts)))
         evidence = None
@@ -193,11 +195,11 @@ class JudgeNetwork(nn.Module):
             audio = self.cat_audio_proj(torch.cat([answers, mixtures], dim=-1))
         else:
             assert residuals is not None
-            known = self.ear.known(texts) if known is None else known
-            sides = self.ear.sides(mixtures, answers, residuals)
-            audio = self.cat_audio_proj(torch.cat(sides.embeddings.all(), dim=-1))
-            asked = asked * known
-            evidence = self.ear.evidence_of(sides, texts, known, keep)
+            text_trust = self.ear.text_familiarity(texts) if text_trust is None else text_trust
+            states = self.ear.split_states(mixtures, answers, residuals)
+            audio = self.cat_audio_proj(torch.cat(states.embeddings.all(), dim=-1))
+            asked = asked * text_trust
+            evidence = self.ear.event_features(states, texts, text_trust, keep)
         fused = self.proj_audio_and_text(torch.cat([audio, asked[:, None].expand_as(audio)], dim=-1))
         if evidence is not None:
             fused = fused + evidence
@@ -225,49 +227,49 @@ class JudgeNetwork(nn.Module):
         Args:
             input_ids: ``[B, S]``.
             input_values: mixtures ``[B, 1, T]``.
-            separated_values: answers ``[B, 1, T]``.
+            separated_values: estimates ``[B, 1, T]``.
             attention_mask: ``[B, S]``, true for real tokens; None: all are.
             padding_mask: bool ``[B, T]``, true for real samples, which come first; None: all are.
-            spans: see `rate`.
-            video: see `rate`.
+            spans: see `rate_frames`.
+            video: see `rate_frames`.
 
         Returns:
-            Scores of B answers.
+            Scores of B estimates.
 
         Raises:
-            UsageError: shapes that do not belong together, or an item without a sample.
+            UsageError: inconsistent shapes, or an item without a sample.
         """
         _check(input_ids, input_values, separated_values, padding_mask)
-        texts = self.read(input_ids, attention_mask)
+        texts = self.encode_text(input_ids, attention_mask)
         count = frame_count(input_values.shape[-1], self.processor.hop)
         columns = len(AXES) * (1 if self.spread_head is None else 2)
         frames = texts.new_zeros(len(texts), count, columns)
         for rows, samples in self._groups(input_values, padding_mask):
             size = frame_count(samples, self.processor.hop)
-            told = [None if given is None else given[rows, :size] for given in (spans, video)]
+            extra = [None if given is None else given[rows, :size] for given in (spans, video)]
             clips = input_values[rows, :, :samples], separated_values[rows, :, :samples]
-            mixtures, answers, residuals = self.hear_pair(*clips)
-            frames[rows, :size] = self.rate(
-                answers, mixtures, texts[rows], residuals=residuals, spans=told[0], video=told[1]
+            mixtures, answers, residuals = self.encode_pair(*clips)
+            frames[rows, :size] = self.rate_frames(
+                answers, mixtures, texts[rows], residuals=residuals, spans=extra[0], video=extra[1]
             )
         keep = torch.ones_like(frames[..., 0], dtype=torch.bool)
         return self.pool(frames, keep if padding_mask is None else padding_mask.bool()[:, :: self.processor.hop])
 
-    def hear_pair(self, mixtures: Tensor, answers: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """What mixtures, their answers and, where the judge hears it, residuals sound like: ``[B, 1, T]`` each."""
-        gain = self.level(mixtures)
+    def encode_pair(self, mixtures: Tensor, answers: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Features of mixtures, estimates and, if used, residuals, from mixtures and estimates ``[B, 1, T]``."""
+        gain = self.input_gain(mixtures)
         clips = [mixtures * gain, answers * gain]
         residual = self.residual(*clips)
-        together = self.hear(torch.cat([*clips, *([] if residual is None else [residual])]))
-        heard = torch.split(together, len(mixtures))
-        return heard[0], heard[1], None if residual is None else heard[2]
+        together = self.encode_audio(torch.cat([*clips, *([] if residual is None else [residual])]))
+        parts = torch.split(together, len(mixtures))
+        return parts[0], parts[1], None if residual is None else parts[2]
 
     def pool(self, rated: Tensor, keep: Tensor) -> JudgeScores:
-        """Scores from ratings of frames: means in the units of listeners.
+        """Averages frame ratings to scores on the scale of the listeners.
 
         Args:
-            rated: ``[B, F, 4]`` or ``[B, F, 8]``, what `rate` found.
-            keep: bool ``[B, F]``, true for the frames that count.
+            rated: ``[B, F, 4]`` or ``[B, F, 8]``, from `rate_frames`.
+            keep: bool ``[B, F]``, true for real frames.
         """
         keep = keep.to(rated.device)
         mean, std = self.mean.float(), self.std.float()
@@ -280,7 +282,7 @@ class JudgeNetwork(nn.Module):
         return JudgeScores(values=values, frames=shown, keep=keep, spread=spread)
 
     def _calibrated(self, values: Tensor) -> Tensor:
-        """Values ``[..., 4]`` through the calibration, if there is one."""
+        """Applies the calibration to values ``[..., 4]``, if there is one."""
         if self.calibration is None:
             return values
         rated, wanted = self.calibration.float()
@@ -294,7 +296,7 @@ class JudgeNetwork(nn.Module):
         return torch.stack(columns, dim=-1)
 
     def _groups(self, values: Tensor, padding_mask: Tensor | None) -> Iterator[tuple[Tensor, int]]:
-        """Rows that are heard together, and how many of their samples."""
+        """Rows that are encoded together, and their number of samples."""
         everything = torch.arange(len(values)), values.shape[-1]
         if padding_mask is None or self.parity == "upstream":
             yield everything

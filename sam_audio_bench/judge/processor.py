@@ -1,4 +1,4 @@
-"""From clips and texts to a judge's input: whole frames by reflection, batches by zeros, tokens."""
+"""Prepares a judge's input: clips padded to whole frames by reflection and to batches by zeros, and tokens."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ __all__ = ["PARITIES", "JudgeProcessor"]
 Reader = Callable[[Sequence[str]], tuple[Tensor, Tensor]]
 
 PARITIES = ("exact", "upstream")
-"""With the reference's known faults corrected, or as they are."""
+"""The known faults of the reference implementation corrected ("exact"), or reproduced ("upstream")."""
 
 
 class JudgeProcessor:
     """Makes batches.
 
-    With ``parity="upstream"`` texts are read as they are, channels stay, and a clip that one reflection cannot extend
-    to whole frames is refused. With "exact" texts are lower-cased and stripped, as those that the judge was trained on
-    were; channels are averaged; and any clip with a sample will do.
+    With ``parity="upstream"`` texts and channels are left unchanged, and a clip that one reflection cannot extend to
+    whole frames is refused. With "exact" texts are lower-cased and stripped, as in the judge's training data; channels
+    are averaged; and any clip with at least one sample is accepted.
 
     Args:
-        hop: samples a frame.
-        rate: Hz that the judge hears.
+        hop: samples per frame.
+        rate: of the judge in Hz.
         parity: one of `PARITIES`.
         folder: of the checkpoint, which may hold the tokenizer.
-        tokenizer: a folder or hub id of the tokenizer, or a callable in its stead; empty: the folder's own, else
+        tokenizer: a folder or hub id of the tokenizer, or a callable; empty: the folder's own, else
             `sam_audio_bench.nn.peav.TOKENIZER`.
-        reader: what makes ids and mask of texts instead of a tokenizer.
+        reader: callable that returns ids and mask of texts, instead of a tokenizer.
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class JudgeProcessor:
     def __call__(
         self, texts: Sequence[str], mixtures: Sequence[Tensor], separated: Sequence[Tensor], rate: int
     ) -> dict[str, Tensor]:
-        """A judge's arguments for B texts, mixtures and answers; see `audio` and `tokens`.
+        """A judge's arguments for B texts, mixtures and estimates; see `audio` and `tokens`.
 
         Raises:
-            UsageError: not as many of each, or an answer of another number of frames than its mixture.
+            UsageError: different numbers of each, or an estimate with another number of frames than its mixture.
         """
         if not len(texts) == len(mixtures) == len(separated):
             found = f"{len(texts)}, {len(mixtures)} and {len(separated)}"
@@ -88,8 +88,8 @@ class JudgeProcessor:
             rate: of the clips, Hz.
 
         Returns:
-            Values ``[B, channels, T]``, padded with zeros on the right, and bool ``[B, T]``, true for samples that are
-            the clip's own.
+            Values ``[B, channels, T]``, padded with zeros on the right, and bool ``[B, T]``, true for samples of
+            the clip itself.
 
         Raises:
             UsageError: no list of clips, another rate, or a clip that cannot be extended.
@@ -117,7 +117,7 @@ class JudgeProcessor:
         return self._reader([self.text(text) for text in texts])
 
     def text(self, text: str) -> str:
-        """A text as it is read."""
+        """A text as it is tokenized."""
         return text.lower().strip() if self.parity == "exact" else text
 
     def _extended(self, clip: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a judge says."""
+"""The ratings that a judge predicts."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ AXES = ("overall", "recall", "precision", "faithfulness")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeScores:
-    """Ratings of B answers, nominally from 1 to 5; the network's output is not clipped.
+    """Ratings of B estimates, nominally from 1 to 5; the network's output is not clipped.
 
     Attributes:
         values: ``[B, 4]``, columns as `AXES`.
-        frames: ``[B, T, 4]``, the same frame by frame; the mean over an answer's frames is its row of ``values``. Zero
-            after its end.
-        keep: bool ``[B, T]``, true for the frames that an answer has.
-        spread: ``[B, 4]``, standard deviation that the judge expects of its own error; None: it does not say.
+        frames: ``[B, T, 4]``, the same per frame; the mean over the frames of an estimate is its row of ``values``.
+            Zero after its end.
+        keep: bool ``[B, T]``, true for real frames.
+        spread: ``[B, 4]``, predicted standard deviation of the error; None: the judge predicts none.
     """
 
     values: Tensor
@@ -33,7 +33,7 @@ class JudgeScores:
 
     @classmethod
     def joined(cls, parts: Sequence[JudgeScores]) -> JudgeScores:
-        """Scores of several answers of one length, one after another."""
+        """Concatenates scores of estimates of one length."""
         spreads = [part.spread for part in parts if part.spread is not None]
         return cls(
             values=torch.cat([part.values for part in parts]),
@@ -44,20 +44,20 @@ class JudgeScores:
 
     @property
     def overall(self) -> Tensor:
-        """How well the answer serves the request, ``[B, 1]``."""
+        """How well the estimate matches the prompt, ``[B, 1]``."""
         return self.values[:, 0:1]
 
     @property
     def recall(self) -> Tensor:
-        """How much of the wanted sound survived, ``[B, 1]``."""
+        """How much of the target is preserved, ``[B, 1]``."""
         return self.values[:, 1:2]
 
     @property
     def precision(self) -> Tensor:
-        """How free the answer is of anything else, ``[B, 1]``."""
+        """How free the estimate is of other sounds, ``[B, 1]``."""
         return self.values[:, 2:3]
 
     @property
     def faithfulness(self) -> Tensor:
-        """How little the wanted sound was changed, ``[B, 1]``."""
+        """How little the target is distorted, ``[B, 1]``."""
         return self.values[:, 3:4]

@@ -1,4 +1,4 @@
-"""Small random judges in the official format: every layer is there, nothing was learned; for tests and dry runs."""
+"""Small random judges in the official format: every layer with random weights; for tests and dry runs."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ CONFIG: dict[str, Any] = {
     "nth_text_layer": 3,
     "bottleneck_dim": 16,
 }  # fmt: skip
-"""``config.json``: 48 kHz and 25 frames a second as the released one; the vocabulary is the bytes and a few marks."""
+"""``config.json``: 48 kHz and 25 frames per second, as the released one; vocabulary: bytes and special tokens."""
 
 
 def write_tiny_judge(folder: Path, seed: int = 0) -> Path:
     """Writes a complete judge: ``config.json``, ``model.safetensors`` and a tokenizer of bytes.
 
     Args:
-        folder: to be made; must not hold a checkpoint.
+        folder: created if needed; must not hold a checkpoint.
         seed: of the weights; the same seed writes the same tensors.
 
     Raises:

@@ -1,29 +1,29 @@
 """Submissions that anyone can check and re-score, ranks with their uncertainty, and a site without a server.
 
-    reading     bounded reading of files from strangers
-    unpacking   their tables first, in a process with limits
-    labels      names of tasks, columns and folders
-    pinned      which items a task has
-    submission  one submission as it lies on disk
-    card        who made a separator, and of what
-    submit      from finished runs to a submission
-    hub         what the Hugging Face Hub can show of it
-    rows        checks of scores, row by row
-    validate    everything that can be wrong with a submission
-    consistency what shows only in a whole leaderboard
-    rescoring   stored answers scored again
-    log         every submission and withdrawal, append-only
-    ranking     ranks, their intervals, and groups that cannot be told apart
-    board       all submissions as one value, from which every page is made
-    reported    numbers of papers, which nobody measured here
-    listening   previews as they lie in the site
-    previews    something to listen to
-    pictures    small PNG files
-    sitedata    data.json
-    figures     figures as SVG
-    views       what templates call
-    site        the pages
+    safe_io           size-limited reading of untrusted files
+    parquet_sandbox   decodes an untrusted parquet file in a process with limits
+    labels            names of tasks, columns and folders
+    item_lists        the item ids of a task
+    submission        one submission on disk
+    card              metadata of a separator: authors, licence, training data
+    submit            turns finished runs into a submission
+    hub               evaluation results for the Hugging Face Hub
+    score_checks      checks of scores, row by row
+    validate          validation of one submission
+    consistency       checks across all submissions of a leaderboard
+    rescoring         scores the stored audio again
+    log               append-only record of submissions and withdrawals
+    ranking           ranks, their intervals, and groups of lines that do not differ significantly
+    board             all submissions as one value, the source of every page
+    reported          numbers copied from papers, not measured here
+    previews          the preview files of the site
+    preview_rendering makes previews: sound files, spectrograms, frames
+    png               PNG encoder
+    sitedata          data.json
+    figures           SVG figures
+    template_helpers  filters and functions of the HTML templates
+    site              the pages
 
-Importing this package does not import torch; only `rescoring` and `previews`
-do, which touch audio.
+Importing this package does not import torch; only `rescoring` and `preview_rendering`,
+which read audio, do.
 """

@@ -1,6 +1,6 @@
-"""All submissions as one value, from which every page is made: means, intervals, places, coverage.
+"""All submissions as one value, from which every page is made: means, intervals, ranks, coverage.
 
-Numbers of a submission come from its rows alone; only places depend on the others. Values are rounded to six decimals,
+Numbers of a submission come from its rows alone; only ranks depend on the others. Values are rounded to six decimals,
 so that two machines write the same bytes.
 """
 
@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from sam_audio_bench.errors import StoreError
-from sam_audio_bench.leaderboard import log, reading
+from sam_audio_bench.leaderboard import log, safe_io
+from sam_audio_bench.leaderboard.item_lists import item_list, known_task
 from sam_audio_bench.leaderboard.labels import task_label
-from sam_audio_bench.leaderboard.pinned import item_list, known_task
-from sam_audio_bench.leaderboard.ranking import Column, Place, rank
+from sam_audio_bench.leaderboard.ranking import Column, RankInterval, rank
 from sam_audio_bench.leaderboard.submission import Submission, find_submissions
 from sam_audio_bench.plugins import find_card
 from sam_audio_bench.records import MetricRecord
 from sam_audio_bench.render.text import line_name
 from sam_audio_bench.separators.pickers import judges_itself
-from sam_audio_bench.stats.coverage import Coverage, coverage_class
-from sam_audio_bench.stats.summary import ItemMean, line_means
+from sam_audio_bench.stats.item_coverage import CoverageClass, classify_coverage
+from sam_audio_bench.stats.summary import ItemScore, compute_line_scores
 from sam_audio_bench.tasks import TASKS
 from sam_audio_bench.types import Status
 
@@ -51,16 +51,16 @@ class Line:
 
     @property
     def name(self) -> str:
-        """For readers; with the revision where another one of the separator may stand beside it."""
+        """Display name; with the revision where another revision of the separator may be shown too."""
         candidates = max(int(task["candidates"]) for task in self.submission.header["tasks"])
         own = line_name(self.submission.separator, self.picked_by, candidates)
         return f"{own}, {self.submission.revision}" if self.standing in ("withdrawn", "superseded") else own
 
     @cached_property
-    def items(self) -> dict[tuple[str, str], dict[str, ItemMean]]:
+    def items(self) -> dict[tuple[str, str], dict[str, ItemScore]]:
         """(task, metric) -> item -> its mean."""
         units = {name: info.unit for name, info in self.submission.metrics.items()}
-        means = line_means(self.submission.scores, units)
+        means = compute_line_scores(self.submission.scores, units)
         return {
             (task, metric): own
             for (task, _, picker, metric), own in means.items()
@@ -109,7 +109,7 @@ class Board:
     def metrics(self) -> dict[str, MetricRecord]:
         """Records of all metrics by id, in order of appearance; raises StoreError where two lines have different ones.
 
-        What other weights or parameters score is another quantity, and no order holds between the two.
+        Scores made with other weights or parameters are another quantity and cannot be ranked together.
         """
         found: dict[str, tuple[str, MetricRecord]] = {}
         for line in self.lines:
@@ -149,7 +149,7 @@ class Board:
         return cells
 
     def overall(self, board: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """One row a line that has any task of a board of `BOARDS`; empty where nobody has its metric."""
+        """One row per line that has any task of a board of `BOARDS`; empty if no line has its metric."""
         wanted = {part: [self._label(board, name) for name in names] for part, names in board["parts"].items()}
         tasks = [task for part in wanted.values() for task in part]
         metric = board["metric"]
@@ -165,7 +165,7 @@ class Board:
             cells = [self.cells[task][metric][line.id] for task in values]
             row |= {"value": None, "low": None, "high": None}
             row |= {name: sum(cell[name] for cell in cells) for name in ("n_ok", "possible", "capped")}
-            row["coverage"] = str(coverage_class(row["n_ok"], row["possible"]))
+            row["coverage"] = str(classify_coverage(row["n_ok"], row["possible"]))
             if len(values) == len(tasks):
                 interval = column.interval(values)
                 row |= {"value": rounded(column.samples(values)[0])}
@@ -187,7 +187,7 @@ class Board:
 
 
 def read_board(root: Path) -> Board:
-    """Everything that a leaderboard holds, but for answers that were only scored again: they are shown once.
+    """Reads a leaderboard; a submission that only scores the same audio again is shown once.
 
     Raises:
         StoreError: what `validate` would refuse to read.
@@ -221,8 +221,8 @@ def read_board(root: Path) -> Board:
 
 def read_boards(root: Path) -> list[Mapping[str, Any]]:
     """The rules by which tasks are averaged; raises StoreError."""
-    found: list[Mapping[str, Any]] = reading.load(root / BOARDS) if (root / BOARDS).exists() else []
-    broken = reading.violations(found, "boards") if found else []
+    found: list[Mapping[str, Any]] = safe_io.load(root / BOARDS) if (root / BOARDS).exists() else []
+    broken = safe_io.violations(found, "boards") if found else []
     if broken:
         raise StoreError(f"expected {root / BOARDS} to meet its schema, found {broken[0][0]}: {broken[0][1]}")
     for board in found:
@@ -237,7 +237,7 @@ def read_boards(root: Path) -> list[Mapping[str, Any]]:
 
 
 def rounded(value: float | None) -> float | None:
-    """Six decimals: what two machines agree on."""
+    """Rounds to six decimals, up to which two machines agree."""
     return None if value is None else round(float(value), _DECIMALS) + 0.0
 
 
@@ -247,8 +247,8 @@ def _cell(line: Line, task: str, metric: str) -> dict[str, Any]:
     why = line.standing
     if judges_itself(metric, line.picked_by):
         why = why or "own judge"
-    coverage = coverage_class(record["n_ok"], possible)
-    if record["value"] is None or coverage is Coverage.PARTIAL:
+    coverage = classify_coverage(record["n_ok"], possible)
+    if record["value"] is None or coverage is CoverageClass.PARTIAL:
         why = why or "items missing"
     return {
         "value": rounded(record["value"]), "low": rounded(record["ci_low"]), "high": rounded(record["ci_high"]),
@@ -257,7 +257,7 @@ def _cell(line: Line, task: str, metric: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _placed(place: Place) -> dict[str, Any]:
+def _placed(place: RankInterval) -> dict[str, Any]:
     return {"rank": place.rank, "rank_low": place.low, "rank_high": place.high, "letters": place.letters}
 
 

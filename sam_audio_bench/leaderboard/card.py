@@ -1,4 +1,4 @@
-"""Who made a separator, and of what. Nothing is asked that can be found out."""
+"""Metadata of a separator: authors, licence, training data. Users state only what the package cannot know."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.leaderboard import reading
+from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.separators import CARDS
 
 __all__ = ["FIELDS", "card_of"]
@@ -27,11 +27,11 @@ def card_of(separator: str, file: Path | None) -> dict[str, Any]:
     """The fields of `FIELDS` for a separator.
 
     Args:
-        separator: its name; what a built-in one is, is known.
-        file: TOML or JSON with the same names, which says what is not known.
+        separator: its name; built-in separators need no file.
+        file: TOML or JSON with the same names, for every field that the package does not know.
 
     Raises:
-        UsageError: something is missing, with an example of the whole.
+        UsageError: a field is missing; the message shows a complete example.
     """
     card = {**_known(separator), **({} if file is None else _stated(file))}
     card.setdefault("parameters", None)
@@ -57,7 +57,7 @@ def _known(separator: str) -> dict[str, Any]:
 
 def _stated(file: Path) -> Mapping[str, Any]:
     if file.suffix == ".json":
-        found = reading.load(file)
+        found = safe_io.load(file)
     else:
         try:
             found = tomllib.loads(file.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What shows only in a whole leaderboard: its log, foreign files, columns that differ, other mixtures."""
+"""Checks across a whole leaderboard: its log, unexpected files, metrics and mixtures that differ."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from sam_audio_bench.errors import StoreError
-from sam_audio_bench.leaderboard import log, reading
+from sam_audio_bench.leaderboard import log, safe_io
 from sam_audio_bench.leaderboard.board import BOARDS, read_boards
 from sam_audio_bench.leaderboard.labels import REPORTED, folder_of
-from sam_audio_bench.leaderboard.listening import preview_problems
+from sam_audio_bench.leaderboard.previews import preview_problems
 from sam_audio_bench.leaderboard.reported import reported_problems
-from sam_audio_bench.leaderboard.rows import improvements
+from sam_audio_bench.leaderboard.score_checks import implied_mixture_scores
 from sam_audio_bench.leaderboard.submission import HEADER, Submission, find_submissions
 
 __all__ = ["leaderboard_problems"]
@@ -24,15 +24,15 @@ _CLOSE_DB = 1e-6  # of scores of one mixture, formed on two machines
 def leaderboard_problems(
     root: Path, submissions: Sequence[Submission], past: Set[tuple[str, str]], before: Sequence[Any] = ()
 ) -> Iterator[tuple[str, str]]:
-    """Where and what is wrong.
+    """Yields where and what is wrong.
 
     Args:
         root: the leaderboard.
-        submissions: those in it that are healthy on their own.
-        past: separator and revision of those that are history, whose metrics may have been others.
+        submissions: those in it that are valid on their own.
+        past: separator and revision of superseded submissions, whose metrics may have other versions.
         before: entries of an earlier log, with which this one must begin.
     """
-    yield from _strangers(root)
+    yield from _unexpected_files(root)
     current = [one for one in submissions if (one.separator, one.revision) not in past]
     yield from _columns(current)
     yield from _mixtures(current)
@@ -45,8 +45,8 @@ def leaderboard_problems(
     yield from ((log.LOG, what) for what in _logged(root, submissions, before))
 
 
-def _strangers(root: Path) -> Iterator[tuple[str, str]]:
-    """Results hold submissions and numbers of papers and nothing else; no link leads elsewhere."""
+def _unexpected_files(root: Path) -> Iterator[tuple[str, str]]:
+    """Files in ``results`` that are neither submissions nor reported numbers, and symbolic links."""
     for name in ("results", "site", BOARDS, log.LOG):
         if (root / name).is_symlink():
             yield name, "expected a plain file or folder, found a link"
@@ -91,10 +91,10 @@ def _columns(submissions: Sequence[Submission]) -> Iterator[tuple[str, str]]:
 
 
 def _mixtures(submissions: Sequence[Submission]) -> Iterator[tuple[str, str]]:
-    """A score less its improvement is the mixture's score, the same for all."""
+    """A score minus its improvement is the score of the mixture, which must be the same for all submissions."""
     known: dict[tuple[str, str, str], tuple[str, float]] = {}
     for submission in submissions:
-        own = improvements(submission.scores)
+        own = implied_mixture_scores(submission.scores)
         bad = [key for key, value in own.items() if abs(known.get(key, ("", value))[1] - value) > _CLOSE_DB]
         if bad:
             task, metric, item = bad[0]
@@ -125,7 +125,7 @@ def _logged(root: Path, submissions: Sequence[Submission], before: Sequence[Any]
                 f"expected an entry for {key[0]} {key[1]}, found none: an interrupted submit leaves that; remove the "
                 "folder and use `sabench leaderboard submit`"
             )
-        elif reading.digest(submission.path / HEADER) != digests[key]:
+        elif safe_io.digest(submission.path / HEADER) != digests[key]:
             yield f"expected {key[0]} {key[1]} as it was submitted, found another {HEADER}: submit a new revision"
     there = {path.relative_to(root / "results") for path in find_submissions(root / "results")}
     for separator, revision in digests:

@@ -1,6 +1,6 @@
-"""Figures as SVG text: no script draws them, and their colours follow the page's.
+"""Figures as SVG text, drawn without scripts, in the colours of the page.
 
-Every figure has a title for screen readers; the numbers stand in a table beside it.
+Every figure has a title for screen readers; its numbers are also in a table beside it.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ def bar(value: float, low: float | None, high: float | None, ends: tuple[float, 
 
 
 def pareto(points: Sequence[Point], *, x_label: str, y_label: str, higher_is_better: bool, title: str) -> Markup:
-    """Quality against a cost on a logarithmic axis; the line joins those that nobody beats in both.
+    """Quality against a cost on a logarithmic axis, with the Pareto front as a line.
 
-    A cost of nothing, as of a separator without parameters, stands apart on the left; some point must cost something.
+    Costs of zero, as of separators without parameters, are drawn apart on the left; some cost must be above 0.
     """
     left, right, top, bottom = 62.0, _WIDTH - 16, 14.0, 300.0
     across, marks = _costs([point.x for point in points], left, right)
@@ -95,7 +95,7 @@ def pareto(points: Sequence[Point], *, x_label: str, y_label: str, higher_is_bet
 def _costs(
     values: Sequence[float], left: float, right: float
 ) -> tuple[Callable[[float], float], list[tuple[float, str]]]:
-    """A logarithmic axis over the costs above zero, with a place for zero to its left; and its marks."""
+    """A logarithmic axis over the costs above zero, with a position for zero to its left; and its ticks."""
     exponents = [math.log10(value) for value in values if value > 0]
     first = math.floor(min(exponents))
     last = max(math.ceil(max(exponents)), first + 1)
@@ -133,7 +133,7 @@ def _names(points: Sequence[Point], places: Sequence[tuple[float, float]], right
 
 
 def _front(points: Sequence[Point], higher_is_better: bool) -> list[Point]:
-    """Separators that no other one beats in cost and quality, by cost."""
+    """The Pareto front: separators that no other one beats in both cost and quality, sorted by cost."""
     sign = 1 if higher_is_better else -1
     found: list[Point] = []
     for point in sorted((one for one in points if one.kind == "separator"), key=lambda one: (one.x, -sign * one.y)):
@@ -185,7 +185,7 @@ def boxes(lines: Sequence[tuple[str, str, Sequence[float]]], *, unit: str, title
 
 
 def radar(axes: Sequence[tuple[str, float]], *, title: str) -> Markup:
-    """Values from 0 (centre) to 1 (rim), one spoke each; empty with fewer than three."""
+    """Radar chart of values from 0 (centre) to 1 (rim), one spoke each; empty with fewer than three."""
     if len(axes) < 3:
         return Markup("")
     centre, size = (180.0, 150.0), 92.0
@@ -242,7 +242,7 @@ def _broken(name: str, width: int = 11) -> list[str]:
 
 
 def timeline(spans: Sequence[tuple[str, float, float]], seconds: float) -> Markup:
-    """When a prompt says that its sound is there (+) or not (-)."""
+    """The spans of a prompt: where its sound is present (+) or absent (-)."""
     parts = ['<rect class="track" x="0" y="3" width="720" height="10" rx="3"/>']
     for sign, start, end in spans:
         x, width = _WIDTH * start / seconds, _WIDTH * (end - start) / seconds
@@ -252,7 +252,7 @@ def timeline(spans: Sequence[tuple[str, float, float]], seconds: float) -> Marku
 
 
 def tracks(ratings: Mapping[str, Sequence[float]], step: float, seconds: float) -> Markup:
-    """Ratings from 1 to 5 over time, a line each, with the name as its class."""
+    """Ratings from 1 to 5 over time, one line each, with its name as CSS class."""
     width, height = 320.0, 84.0
 
     def up(value: float) -> float:

@@ -1,4 +1,4 @@
-"""What the Hugging Face Hub shows of a submission: evaluation results and a block for the model card.
+"""Files for the Hugging Face Hub: evaluation results and a block for the model card.
 
 The fields are those of the Hub's documentation of evaluation results: a list of results, each with its dataset, task,
 value, date and source. YAML is written as JSON strings and numbers, which every YAML reader takes.
@@ -13,8 +13,8 @@ from typing import Any
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import atomic_write, dump_json
+from sam_audio_bench.leaderboard.item_lists import known_task
 from sam_audio_bench.leaderboard.labels import task_label
-from sam_audio_bench.leaderboard.pinned import known_task
 from sam_audio_bench.render.numbers import number
 from sam_audio_bench.render.text import line_name
 from sam_audio_bench.tasks import TASKS
@@ -26,7 +26,7 @@ _LINK = "https://arxiv.org/abs/2512.18099"
 
 
 def evaluation_results(header: Mapping[str, Any]) -> str:
-    """YAML for ``.eval_results/sam-audio-bench.yaml``: one result a task, its main metric or else its first.
+    """YAML for ``.eval_results/sam-audio-bench.yaml``: one result per task: its main metric, or else its first.
 
     Args:
         header: submission.json.

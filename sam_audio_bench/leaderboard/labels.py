@@ -13,7 +13,7 @@ from sam_audio_bench.separators import CARDS
 __all__ = ["BASELINES", "REPORTED", "base_metric", "folder_of", "kind_of", "task_label"]
 
 BASELINES = frozenset({"mixture", "silence"})
-"""Separators that do nothing: the floor of every table."""
+"""Separators that do nothing: the lower reference of every table."""
 
 REPORTED = "reported"
 """Folder of the numbers of papers, beside the separators' folders."""
@@ -29,12 +29,12 @@ def task_label(task: Mapping[str, Any]) -> str:
 
 
 def folder_of(results: Path, separator: str, revision: str) -> Path:
-    """Where a submission lies."""
+    """The folder of a submission."""
     return results / safe_name(separator) / safe_name(revision)
 
 
 def kind_of(separator: str, oracle: bool) -> str:
-    """What a line is compared with: "oracle", "baseline" or "separator"."""
+    """The kind of a separator: "oracle", "baseline" or "separator"."""
     built_in = CARDS.get(separator)
     if oracle or (built_in is not None and built_in.oracle):
         return "oracle"

@@ -1,8 +1,8 @@
-"""Every submission and withdrawal, in order, for good.
+"""The append-only record of submissions and withdrawals.
 
 A leaderboard that forgets attempts flatters those who try often ("The Leaderboard Illusion", arXiv:2504.20879). Each
-line of ``log.jsonl`` holds the digest of the line before it, so that nothing can be taken out or changed unnoticed
-unless all that follows is written anew, which a comparison with an earlier log shows.
+line of ``log.jsonl`` holds the digest of the line before it, so that nothing can be removed or changed unnoticed
+unless all later lines are rewritten, which a comparison with an earlier log shows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.files import atomic_write, dump_json, sha256
-from sam_audio_bench.leaderboard import reading
+from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.leaderboard.submission import HEADER, Submission
 
 __all__ = [
@@ -35,11 +35,11 @@ def today() -> str:
 
 
 def read(root: Path) -> list[dict[str, Any]]:
-    """Entries in order, none where nothing was submitted yet; raises StoreError where the chain is broken."""
+    """Entries in order, none before the first submission; raises StoreError where the chain is broken."""
     path = root / LOG
     if not path.exists():
         return []
-    entries: list[dict[str, Any]] = reading.load_lines(path)
+    entries: list[dict[str, Any]] = safe_io.load_lines(path)
     problems = chain_problems(entries)
     if problems:
         raise StoreError(f"expected an unbroken log at {path}, found: {problems[0]}; restore it from version control")
@@ -47,11 +47,11 @@ def read(root: Path) -> list[dict[str, Any]]:
 
 
 def chain_problems(entries: Sequence[Any]) -> list[str]:
-    """What is wrong with a log: a line that breaks the schema, a gap, a change, an event that makes no sense."""
+    """What is wrong with a log: a line that breaks the schema, a gap, a changed line, an impossible event."""
     found: list[str] = []
     previous, counts, seen, gone = None, dict[str, int](), set[tuple[str, str]](), set[tuple[str, str]]()
     for number, entry in enumerate(entries, 1):
-        broken = reading.violations(entry, "log")
+        broken = safe_io.violations(entry, "log")
         if broken:
             return [*found, f"line {number}: {broken[0][0]}: {broken[0][1]}"]
         key = entry["separator"], entry["revision"]
@@ -68,7 +68,7 @@ def chain_problems(entries: Sequence[Any]) -> list[str]:
 
 
 def earlier(since: Path) -> list[Any]:
-    """The entries of an earlier log, which is a file or lies in a leaderboard's folder; none where that has no log yet.
+    """The entries of an earlier log, from a file or the folder of a leaderboard; none where that has no log yet.
 
     Raises:
         Precondition: nothing is there. StoreError: it cannot be read.
@@ -76,14 +76,14 @@ def earlier(since: Path) -> list[Any]:
     if not since.exists():
         raise Precondition(f"expected an earlier leaderboard or its {LOG} at {since}, found none")
     path = since / LOG if since.is_dir() else since
-    return reading.load_lines(path) if path.exists() else []
+    return safe_io.load_lines(path) if path.exists() else []
 
 
 def growth_problems(entries: Sequence[Any], before: Sequence[Any]) -> list[str]:
     """Where a log does not begin with all entries of an earlier one.
 
-    An entry holds the digest of its submission.json, and that the digests of all other files, so that an old
-    submission whose numbers changed differs from its entry, or its entry from the earlier log.
+    An entry holds the digest of its submission.json, which holds the digests of all other files. So if the numbers of
+    an old submission change, either it differs from its entry, or its entry differs from the earlier log.
     """
     for number, entry in enumerate(before, 1):
         if entries[number - 1 : number] != [entry]:
@@ -96,9 +96,9 @@ def growth_problems(entries: Sequence[Any], before: Sequence[Any]) -> list[str]:
 
 @contextmanager
 def writing(root: Path) -> Iterator[None]:
-    """Holds a leaderboard for one process, made where there is none; raises Precondition where another one holds it.
+    """Locks a leaderboard for this process, and creates it if needed; raises Precondition if another process has it.
 
-    A folder that was made for nothing vanishes again.
+    A folder that was created but not used is removed again.
     """
     made = [path for path in (root, *root.parents) if not path.exists()]
     lock = FileLock(root / ".lock", timeout=0)
@@ -116,7 +116,7 @@ def writing(root: Path) -> Iterator[None]:
 
 
 def append(root: Path, submissions: Sequence[Submission], *, event: str, reason: str = "") -> list[dict[str, Any]]:
-    """Adds a line for each submission, all or none, and returns them; raises UsageError for what the log may not say.
+    """Adds a line for each submission, all or none, and returns them; raises UsageError for an invalid entry.
 
     Call it inside `writing`.
     """
@@ -132,7 +132,7 @@ def append(root: Path, submissions: Sequence[Submission], *, event: str, reason:
                 "separator": submission.separator,
                 "revision": submission.revision,
                 "attempt": attempts(entries).get(submission.separator, 0) + (event == "submitted"),
-                "submission_sha256": reading.digest(submission.path / HEADER),
+                "submission_sha256": safe_io.digest(submission.path / HEADER),
                 "reason": reason,
                 "previous": _digest(entries[-1]) if entries else None,
             }
@@ -141,7 +141,7 @@ def append(root: Path, submissions: Sequence[Submission], *, event: str, reason:
     with atomic_write(path) as temporary:
         temporary.write_text(kept + "".join(dump_json(entry) + "\n" for entry in entries[first:]), encoding="utf-8")
         try:
-            problems = chain_problems(reading.load_lines(temporary))
+            problems = chain_problems(safe_io.load_lines(temporary))
         except StoreError as error:
             problems = [str(error)]
         if problems:
@@ -150,7 +150,7 @@ def append(root: Path, submissions: Sequence[Submission], *, event: str, reason:
 
 
 def withdraw(root: Path, submission: Submission, reason: str) -> dict[str, Any]:
-    """Records that a submission counts no longer; its row stays, marked, and its attempt stays counted."""
+    """Records that a submission is withdrawn; its row stays, marked as such, and still counts as an attempt."""
     if not reason.strip():
         raise UsageError("expected a reason for the withdrawal, found none")
     with writing(root):
@@ -173,7 +173,7 @@ def standing(entries: Sequence[Mapping[str, Any]]) -> set[tuple[str, str]]:
 
 
 def newest(entries: Sequence[Mapping[str, Any]]) -> set[tuple[str, str]]:
-    """Of each separator the last revision that stands: what is ranked. All others are history."""
+    """The last revision of each separator that is not withdrawn. Only these are ranked."""
     left = standing(entries)
     found: dict[str, str] = {}
     for entry in entries:
@@ -183,7 +183,7 @@ def newest(entries: Sequence[Mapping[str, Any]]) -> set[tuple[str, str]]:
 
 
 def past(root: Path) -> set[tuple[str, str]]:
-    """What a leaderboard's log holds and ranks no longer; nothing where the log cannot be trusted."""
+    """Submissions in the log that are no longer ranked; none if the log is damaged."""
     try:
         entries = read(root)
     except StoreError:

@@ -1,176 +1,46 @@
-"""Something to listen to: a few items a task with small lossy sound files, spectrograms and masked frames.
-
-They lie in ``site/listen/<task>/<item>/`` and illustrate; they are no evidence, scores never come from them. Making
-them needs the runs and torch; building the site needs neither.
-"""
+"""The preview files in ``site/listen/<task>/<item>/``: reading and checking them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from sam_audio_bench.errors import StoreError
+from sam_audio_bench.leaderboard import safe_io
 
-from sam_audio_bench import audio
-from sam_audio_bench.errors import UsageError
-from sam_audio_bench.files import atomic_write, safe_name, write_json
-from sam_audio_bench.leaderboard.labels import BASELINES
-from sam_audio_bench.leaderboard.listening import ITEM, LISTEN, read_preview
-from sam_audio_bench.leaderboard.pictures import png, spectrogram
-from sam_audio_bench.leaderboard.submission import Submission, find_submissions
-from sam_audio_bench.run.data import recorded_data
-from sam_audio_bench.run.results import find_runs
-from sam_audio_bench.run.store import RunFolder
-from sam_audio_bench.tasks.recipes import questions, stems
-from sam_audio_bench.types import Audio, Item
-from sam_audio_bench.video import masked_frames
+__all__ = ["ITEM", "LISTEN", "preview_problems", "read_preview"]
 
-if TYPE_CHECKING:
-    from sam_audio_bench.judge import SAJ
+LISTEN = "listen"
+"""Folder of the previews in the site."""
 
-__all__ = ["make_previews"]
-
-_RATE = 24_000  # Hz, that of the mini split's stems
-_FRAMES = 4
-_SHARED = frozenset({"CC0-1.0", "CC-BY-3.0", "CC-BY-4.0", "Public Domain", "MIT"})  # may be passed on
-_DECIMALS = 2
-_DIGITS = 12  # of a digest in a file name
+ITEM = "item.json"
+_MAGIC = {".ogg": b"OggS", ".png": b"\x89PNG"}
+_LARGEST = 4 * 2**20  # bytes per file
 
 
-def make_previews(root: Path, runs: Sequence[Path], *, items: int = 1, judge: SAJ | None = None) -> list[Path]:
-    """Writes previews of the first items of every task that runs and submissions have in common.
-
-    Args:
-        root: the leaderboard.
-        runs: run folders, or folders that hold them, of separators that are submitted.
-        items: how many a task, of those whose target sounds.
-        judge: whose ratings over time are kept beside each answer to a text; None: nobody's.
-
-    Returns:
-        The folders, one an item.
-
-    Raises:
-        UsageError: a task whose recordings may not be passed on.
-    """
-    submitted = [Submission.read(path) for path in find_submissions(root / "results")]
-    tasks: dict[str, list[RunFolder]] = {}
-    for path in find_runs(runs):
-        folder = RunFolder.open(path)
-        label = folder.header.task.label
-        if any(label in submission.tasks for submission in submitted):
-            tasks.setdefault(label, []).append(folder)
-    written = []
-    for label, folders in tasks.items():
-        data = recorded_data([folders[0]])
-        known = {digest for one in submitted for digest in one.header["answers"].get(label, {}).values()}
-        if data.split != "mini":
-            raise UsageError(f"expected recordings that may be passed on, found {label}; only the mini split has some")
-        chosen = [name for name, (recipe, _) in questions(data.task, _prompt(data.task)).items() if recipe.target]
-        for identifier in chosen[:items]:
-            place = root / "site" / LISTEN / safe_name(label) / safe_name(identifier)
-            answers = dict(_answers(identifier, folders, known))
-            _preview(place, data[identifier], _credits(data.task, identifier), answers, judge)
-            written.append(place)
-    return written
-
-
-def _answers(item: str, folders: Iterable[RunFolder], known: Set[str]) -> Iterator[tuple[str, tuple[str, Path]]]:
-    """SHA-256 of what separators answered, as it was submitted, with who did and where it lies."""
-    for folder in folders:
-        record, separator = folder.items.get(item), folder.header.model.name
-        if record is None or record.failed or separator in BASELINES:
-            continue
-        digest = record.sha256["target"]
-        if digest in known:
-            yield digest, (separator, folder.audio_path(item, "target"))
-
-
-def _prompt(task: str) -> str:
-    from sam_audio_bench.tasks import TASKS
-
-    return TASKS[task].prompt
-
-
-def _credits(task: str, identifier: str) -> list[dict[str, str]]:
-    """Who made the recordings of an item; raises UsageError for a licence that does not let them be passed on."""
-    recipe, _ = questions(task, _prompt(task))[identifier]
-    used = [stems()[name] for name in (*recipe.target, *recipe.others)]
-    for stem in used:
-        if stem.licence not in _SHARED:
-            raise UsageError(f"expected a licence to pass {stem.id} on, found {stem.licence}")
-    return [{"what": stem.label, "licence": stem.licence, "credit": stem.credit} for stem in used]
-
-
-def _preview(
-    place: Path,
-    item: Item,
-    makers: Sequence[Mapping[str, str]],
-    answers: Mapping[str, tuple[str, Path]],
-    judge: SAJ | None,
-) -> None:
-    mixture = item.query.mixture
-    top = _sound(place / "mixture", mixture, None)
-    if item.reference is not None:
-        _sound(place / "reference", item.reference, top)
-    kept: dict[str, Any] = read_preview(place / ITEM)["answers"] if (place / ITEM).exists() else {}
-    for digest, (separator, path) in answers.items():
-        answer, stem = audio.read(path), safe_name(f"{separator}@{digest[:_DIGITS]}")
-        _sound(place / stem, answer, top)
-        kept[digest] = {"stem": stem, "over_time": _over_time(judge, item, answer)}
-    prompt = item.query.prompt
-    write_json(
-        place / ITEM,
-        {
-            "item": item.id,
-            "text": prompt.text,
-            "spans": [list(span) for span in prompt.spans],
-            "seconds": mixture.seconds,
-            "frames": _frames(place, item),
-            "credits": list(makers),
-            "answers": dict(sorted(kept.items())),
-        },
-    )
-
-
-def _sound(stem: Path, sound: Audio, top: float | None) -> float:
-    """Writes ``stem.ogg`` and ``stem.png``; returns the loudest bin in dB."""
-    small = audio.resample(audio.to_mono(sound), _RATE)
-    audio.write_ogg(stem.with_name(stem.name + ".ogg"), small)
-    picture, loudest = spectrogram(small.samples[0].double().numpy(), _RATE, top)
-    _write(stem.with_name(stem.name + ".png"), picture)
-    return loudest
-
-
-def _frames(place: Path, item: Item) -> list[dict[str, Any]]:
-    """Masked frames, at the middles of equal parts of the clip."""
-    prompt = item.query.prompt
-    if prompt.video is None:
-        return []
-    seconds = item.query.mixture.seconds
-    times = [(number + 0.5) * seconds / _FRAMES for number in range(_FRAMES)]
-    found = []
-    for number, pixels in enumerate(masked_frames(prompt.video, prompt.mask, times)):
-        shown: NDArray[np.uint8] = pixels.permute(1, 2, 0).contiguous().numpy()
-        _write(place / f"frame{number}.png", png(shown))
-        found.append({"file": f"frame{number}.png", "time": round(times[number], 3)})
+def read_preview(path: Path) -> dict[str, Any]:
+    """An item's item.json; raises StoreError for one that breaks its schema."""
+    found: dict[str, Any] = safe_io.load(path)
+    broken = safe_io.violations(found, "preview")
+    if broken:
+        raise StoreError(f"expected a preview that meets its schema in {path}, found {broken[0][0]}: {broken[0][1]}")
     return found
 
 
-def _over_time(judge: SAJ | None, item: Item, answer: Audio) -> dict[str, Any] | None:
-    """A judge's ratings, frame by frame; None without a judge or a text."""
-    from sam_audio_bench.judge.scores import AXES
-
-    prompt = item.query.prompt
-    if judge is None or prompt.text is None:
-        return None
-    scores = judge.score(item.query.mixture, [answer], prompt.text, spans=prompt.spans)
-    frames = scores.frames[0][scores.keep[0]].double().cpu().numpy()
-    ratings = {axis: [round(float(one), _DECIMALS) for one in frames[:, at]] for at, axis in enumerate(AXES)}
-    return {"step": judge.frame_seconds, **ratings}
-
-
-def _write(path: Path, content: bytes) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(content)
+def preview_problems(root: Path) -> Iterator[tuple[str, str]]:
+    """Yields where and what is wrong with the preview files of a leaderboard, which browsers will load."""
+    folder = root / "site" / LISTEN
+    if not folder.exists() or (root / "site").is_symlink():
+        return
+    try:
+        for path in safe_io.files_below(folder):
+            where = path.relative_to(root).as_posix()
+            if path.name == ITEM:
+                read_preview(path)
+            elif path.suffix not in _MAGIC:
+                yield where, f"expected {ITEM}, {' and '.join(_MAGIC)} files, found another"
+            elif path.stat().st_size > _LARGEST or safe_io.read_prefix(path, 4) != _MAGIC[path.suffix]:
+                yield where, f"expected a {path.suffix} file of at most {_LARGEST >> 20} MiB, found something else"
+    except StoreError as error:
+        yield f"site/{LISTEN}", str(error)

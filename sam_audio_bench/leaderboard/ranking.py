@@ -1,7 +1,7 @@
-"""Ranks that say how sure they are.
+"""Ranks with confidence intervals.
 
 All lines of a column are resampled together, recording by recording (`sam_audio_bench.stats.bootstrap`), so that two
-lines are compared on the items that both have a score for, and the difficulty of the items cancels. A rank interval
+lines are compared on the items that both have a score for, and the difficulty of the items cancels out. A rank interval
 holds the middle 95 % of a line's ranks over the resamples. Two lines are told apart where one is ahead in at least
 97.5 % of them; lines that share a letter are not told apart.
 """
@@ -19,19 +19,19 @@ from numpy.typing import NDArray
 
 from sam_audio_bench.stats.bootstrap import Interval, multinomial_weights
 
-__all__ = ["Column", "Place", "Values", "rank"]
+__all__ = ["Column", "RankInterval", "Values", "rank"]
 
 Floats = NDArray[np.float64]
 Values = Mapping[str, Mapping[str, float]]
-"""Of one line: task -> item -> mean over its answers."""
+"""Of one line: task -> item -> mean over its estimates."""
 
 _LEVEL = 0.95
 _EQUAL = 1e-9  # differences up to here are rounding: a tie
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a line stands among those that it is ranked with."""
+class RankInterval:
+    """The rank of a line among those that it is compared with."""
 
     rank: int  # 1: nobody is ahead; equal means share a rank
     low: int
@@ -45,7 +45,7 @@ class Column:
 
     Args:
         parts: groups of tasks; the value is the mean over groups of the mean over tasks of the mean over items.
-        groups: task -> item -> the recording it was cut from, of all items, with or without a score.
+        groups: task -> item -> the recording it was cut from, for all items, scored or not.
     """
 
     parts: tuple[tuple[str, ...], ...]
@@ -80,7 +80,7 @@ class Column:
 
     @property
     def known(self) -> bool:
-        """Whether anything can be said about the spread between recordings."""
+        """Whether there are enough recordings to estimate their variance."""
         return len(self.weights) > 1
 
     def samples(self, values: Values) -> Floats:
@@ -104,15 +104,15 @@ class Column:
         return np.where(counts > 0, sums / np.where(counts > 0, counts, 1.0), mean)
 
     def interval(self, values: Values) -> Interval | None:
-        """Percentile interval of the mean; None where nothing is known about the spread."""
+        """Percentile interval of the mean; None where the variance is unknown."""
         if not self.known:
             return None
         low, high = np.quantile(self.samples(values)[1:], [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
         return Interval(float(low), float(high))
 
 
-def rank(column: Column, lines: Sequence[Values], *, higher_is_better: bool) -> list[Place]:
-    """Places of lines, in their order; whatever that order is, the places are the same.
+def rank(column: Column, lines: Sequence[Values], *, higher_is_better: bool) -> list[RankInterval]:
+    """Ranks lines, returned in the order given; the ranks do not depend on that order.
 
     Args:
         column: what is ranked.
@@ -138,11 +138,11 @@ def rank(column: Column, lines: Sequence[Values], *, higher_is_better: bool) -> 
     ranks = 1 + ahead
     letters = _letters(ranks[:, 0], whole[:, 0].tolist(), apart)
     if not column.known:
-        return [Place(int(own[0]), 1, len(lines), text) for own, text in zip(ranks, letters, strict=True)]
+        return [RankInterval(int(own[0]), 1, len(lines), text) for own, text in zip(ranks, letters, strict=True)]
     low = np.quantile(ranks[:, 1:], (1 - _LEVEL) / 2, axis=1, method="lower")
     high = np.quantile(ranks[:, 1:], (1 + _LEVEL) / 2, axis=1, method="higher")
     bounds = zip(ranks[:, 0], low, high, letters, strict=True)
-    return [Place(int(own), int(first), int(last), text) for own, first, last, text in bounds]
+    return [RankInterval(int(own), int(first), int(last), text) for own, first, last, text in bounds]
 
 
 def _gap_on_common_items(column: Column, first: Values, second: Values) -> Floats:
@@ -158,7 +158,7 @@ def _gap_on_common_items(column: Column, first: Values, second: Values) -> Float
 
 
 def _letters(ranks: NDArray[np.int64], means: Sequence[float], apart: NDArray[np.bool_]) -> list[str]:
-    """A letter for each longest run of lines, best first, of which no two are told apart."""
+    """Compact letter display: one letter per longest run of lines, best first, of which no two differ significantly."""
     order = sorted(range(len(ranks)), key=lambda line: (int(ranks[line]), -means[line]))
     runs: list[tuple[int, int]] = []
     for start in range(len(order)):

@@ -1,4 +1,4 @@
-"""Numbers of papers, ``results/reported/*.json``: shown with their source, never ranked with measured ones."""
+"""Numbers copied from papers, ``results/reported/*.json``: shown with their source, never ranked with measured ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sam_audio_bench.errors import StoreError
-from sam_audio_bench.leaderboard import reading
+from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.leaderboard.labels import REPORTED
 from sam_audio_bench.tasks import TASKS
 
@@ -21,7 +21,7 @@ def read_reported(results: Path) -> list[dict[str, Any]]:
         problems = list(_problems(path))
         if problems:
             raise StoreError(f"expected reported numbers that meet their schema in {path}, found {problems[0]}")
-        found.append({"id": path.stem, **reading.load(path)})
+        found.append({"id": path.stem, **safe_io.load(path)})
     return sorted(found, key=lambda source: (source["date"], source["id"]))
 
 
@@ -34,11 +34,11 @@ def reported_problems(results: Path) -> Iterator[tuple[str, str]]:
 
 def _problems(path: Path) -> Iterator[str]:
     try:
-        source = reading.load(path)
+        source = safe_io.load(path)
     except StoreError as error:
         yield str(error)
         return
-    broken = reading.violations(source, "reported")
+    broken = safe_io.violations(source, "reported")
     yield from (f"{place}: {what}" for place, what in broken)
     if broken:
         return

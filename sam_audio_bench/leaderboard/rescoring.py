@@ -1,4 +1,4 @@
-"""Stored answers scored again: the only proof that scores are true. The one part of a leaderboard that needs torch."""
+"""Scores the stored estimates again, the only proof that submitted scores are correct. Needs torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sam_audio_bench import audio, registry
 from sam_audio_bench.columns import metric_options
 from sam_audio_bench.errors import BenchError, Precondition, UsageError
 from sam_audio_bench.files import safe_name
-from sam_audio_bench.leaderboard import reading
+from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.leaderboard.submission import HEADER, Submission, answer_file
 from sam_audio_bench.metrics.base import Metric
 from sam_audio_bench.plugins import find_card
@@ -31,7 +31,7 @@ __all__ = ["Difference", "Rescored", "rescore"]
 
 @dataclass
 class Difference:
-    """How far a metric's scores lie from those that were handed in."""
+    """How far recomputed scores of a metric are from the submitted ones."""
 
     tolerance: float
     largest: float = 0.0
@@ -40,7 +40,7 @@ class Difference:
 
 @dataclass
 class Rescored:
-    """What scoring again found."""
+    """The result of scoring again."""
 
     metrics: dict[str, Difference] = field(default_factory=dict)
     problems: list[tuple[str, str]] = field(default_factory=list)
@@ -51,14 +51,14 @@ def rescore(
     submission: Submission, share: float, seed: int, audio_root: Path | None = None,
     progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> Rescored:  # fmt: skip
-    """Scores a seeded sample of items again, at least one a task.
+    """Scores a seeded random sample of items again, at least one per task.
 
     Args:
         submission: one whose rows were checked.
         share: of each task's items, from 0 to 1.
-        seed: of the sample; a maintainer chooses one that the submitter could not know.
+        seed: of the sample; the maintainer chooses one that the submitter cannot know.
         audio_root: run folders with the audio, ``<separator>/<task>/audio``, where the submission holds none.
-        progress: is told what is scored, how many items of it are done, and how many there are.
+        progress: callback (label, done, total).
     """
     found = Rescored()
     for label, task in submission.tasks.items():
@@ -71,7 +71,7 @@ def rescore(
             found.skipped[label] = str(error)
             continue
         metrics = _metrics(submission, task, data, found)
-        there = [name for name in data.ids if name not in data.lacking]  # recordings vanish, here as elsewhere
+        there = [name for name in data.ids if name not in data.missing]  # recordings vanish, here as elsewhere
         count = min(len(there), max(1, math.ceil(share * len(there))))
         rows = submission.scores[submission.scores["task"] == label]
         answers = submission.header["answers"].get(label, {})
@@ -82,7 +82,9 @@ def rescore(
             for item in batch.items:
                 own = rows[rows["item"] == item.id]
                 try:
-                    problems = list(_compare(own, _views(own, folder, answers, item, task), item, metrics, found))
+                    problems = list(
+                        _compare(own, _scored_estimates(own, folder, answers, item, task), item, metrics, found)
+                    )
                 except BenchError as error:
                     problems = [str(error)]
                 found.problems += [(f"{label}: {item.id}", problem) for problem in problems]
@@ -91,7 +93,7 @@ def rescore(
 
 
 def _metrics(submission: Submission, task: Mapping[str, Any], data: TaskData, found: Rescored) -> list[Metric]:
-    """The task's metrics with the parameters that the submission states, as far as this machine has them."""
+    """The task's metrics with the options that the submission states, if they are available on this machine."""
     usable = []
     for name in task["metrics"]:
         record = submission.metrics[name]
@@ -119,12 +121,12 @@ def _metrics(submission: Submission, task: Mapping[str, Any], data: TaskData, fo
     return usable
 
 
-def _views(
+def _scored_estimates(
     rows: pd.DataFrame, folder: Path, answers: Mapping[str, str], item: Item, task: Mapping[str, Any]
 ) -> Iterator[tuple[pd.DataFrame, Separation]]:
-    """Each scored answer of an item with its rows; its files must be those that the submission names."""
+    """Each scored estimate of an item with its rows; its files must be those that the submission names."""
     if answer_file(answers, item.id, "target", picked_by="anyone") is None:
-        return  # nobody claims that there is one: its rows say so too
+        return  # the submission states no estimate for this item, and its rows agree
     pickers = rows["picked_by"].fillna("")
     for (_, picker), own in rows.groupby(["candidate", pickers], sort=True):
         picked_by = str(picker) or None
@@ -134,7 +136,7 @@ def _views(
 
 
 def _read(path: Path, item: Item) -> Audio:
-    """An answer, decoded no further than it may be long: an hour of silence is a small file."""
+    """Reads an estimate, at most one sample longer than the mixture: an hour of silence is a small file."""
     mixture = item.query.mixture
     channels, rate = audio.outline(path)
     if rate != mixture.rate or channels > mixture.channels:
@@ -149,7 +151,7 @@ def _file(folder: Path, answers: Mapping[str, str], item: str, part: str, picked
     if name is None:
         raise BenchError(f"expected an answer {safe_name(item)}.{part} among those of the submission, found none")
     path = folder / name
-    if reading.digest(path) != answers[name]:
+    if safe_io.digest(path) != answers[name]:
         raise BenchError(f"expected the answer {name} that was scored, found another file at {path}")
     return path
 

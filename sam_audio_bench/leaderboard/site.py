@@ -1,15 +1,15 @@
-"""The site: static pages from `data.json`, which open from a disk, ask for nothing from elsewhere and run no framework.
+"""The site: static pages from `data.json`, which open from disk, load nothing from other hosts and use no framework.
 
     index.html            overall tables, quality against cost, tasks
     tasks/<task>.html     every metric, numbers of papers about it, item scores
     separators/<name>.html  its card, its strengths, all of its revisions
     items/<task>.html     every item; players, spectrograms, prompt and ratings over time of some
     compare.html          two lines, item by item
-    metrics.html          what they measure, and how far they agree
+    metrics.html          what each metric measures, and how well metrics agree
     reported.html  log.html  reading.html
     data.json             what the pages show
-    data/                 item scores, one file a task and metric, which pages load when asked
-    listen/               previews, made by `previews`, kept as they are
+    data/                 item scores, one file per task and metric, loaded on demand
+    listen/               previews, made by `preview_rendering`, left as they are
 
 The same leaderboard gives the same bytes.
 """
@@ -27,12 +27,12 @@ import jinja2
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import atomic_write, dump_json, safe_name
-from sam_audio_bench.leaderboard import reading
+from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.leaderboard.board import Board, read_board
-from sam_audio_bench.leaderboard.listening import LISTEN
-from sam_audio_bench.leaderboard.pinned import item_list
+from sam_audio_bench.leaderboard.item_lists import item_list
+from sam_audio_bench.leaderboard.previews import LISTEN
 from sam_audio_bench.leaderboard.sitedata import item_scores, site_data
-from sam_audio_bench.leaderboard.views import FILTERS, functions
+from sam_audio_bench.leaderboard.template_helpers import FILTERS, template_globals
 from sam_audio_bench.stats.bootstrap import multinomial_weights
 
 __all__ = ["build", "differences"]
@@ -73,10 +73,10 @@ def build(root: Path, out: Path | None = None) -> list[Path]:
 
 
 def _check_place(goal: Path) -> None:
-    """What is in the site's folder and no page is removed: it must be a site."""
+    """Raises UsageError unless the folder is empty or holds a site, since `build` removes files that are no page."""
     if not goal.exists() and not goal.is_symlink():
         return
-    names = {path.relative_to(goal).as_posix() for path in reading.files_below(goal)}
+    names = {path.relative_to(goal).as_posix() for path in safe_io.files_below(goal)}
     if not names.issuperset({"data.json", *_ASSETS}) and not all(name.startswith(f"{LISTEN}/") for name in names):
         raise UsageError(f"expected an empty folder or an earlier site in {goal}, found other files; name another one")
 
@@ -119,13 +119,13 @@ def _pages(root: Path, board: Board) -> Iterator[tuple[str, str]]:
 
 
 def _script(place: str, value: Any) -> str:
-    """A page from a disk may run scripts but not read other files, so data come as calls of one function."""
+    """Data as a call of one function: a page opened from disk may load scripts but not read other files."""
     text = dump_json(value).replace("</", "<\\/")
     return f"sabench.give({dump_json(place)}, {text});\n"
 
 
 def _recordings(board: Board, data: Mapping[str, Any]) -> set[int]:
-    """Numbers of recordings that any two lines can have in common in a task and metric."""
+    """Every number of recordings that two lines can have in common for a task and metric."""
     found = set()
     for label, task in data["tasks"].items():
         groups = board.groups(label)
@@ -136,7 +136,7 @@ def _recordings(board: Board, data: Mapping[str, Any]) -> set[int]:
 
 
 def _weights(units: int) -> list[str]:
-    """How often each resample draws each recording, a digit each: those of `sam_audio_bench.stats.bootstrap`."""
+    """How often each resample draws each recording, one digit each, as in `sam_audio_bench.stats.bootstrap`."""
     drawn = multinomial_weights(units, _RESAMPLES, (0,)).astype(int)
     return ["".join(_DIGITS[count] for count in row) for row in drawn]
 
@@ -150,7 +150,7 @@ def _environment(data: Mapping[str, Any]) -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= FILTERS
-    environment.globals |= functions(data)
+    environment.globals |= template_globals(data)
     return environment
 
 

@@ -16,9 +16,9 @@ from sam_audio_bench.errors import StoreError
 from sam_audio_bench.files import safe_name
 from sam_audio_bench.leaderboard import log
 from sam_audio_bench.leaderboard.board import Board, Line, rounded
+from sam_audio_bench.leaderboard.item_lists import known_task
 from sam_audio_bench.leaderboard.labels import kind_of
-from sam_audio_bench.leaderboard.listening import ITEM, LISTEN, read_preview
-from sam_audio_bench.leaderboard.pinned import known_task
+from sam_audio_bench.leaderboard.previews import ITEM, LISTEN, read_preview
 from sam_audio_bench.leaderboard.reported import read_reported
 from sam_audio_bench.leaderboard.submission import answer_file
 from sam_audio_bench.plugins import find_card
@@ -68,7 +68,7 @@ def main_metric(task: str, board: Board) -> str:
 
 
 def _standing(line: Line) -> tuple[int, str]:
-    """Separators first, then what is not ranked; the order of the lists that readers choose from."""
+    """Sort key of selection lists: separators first, then lines that are not ranked."""
     order = ("", "superseded", "withdrawn", "baseline", "oracle")
     return order.index(line.standing), line.id
 
@@ -143,14 +143,14 @@ def _metric(name: str, board: Board) -> dict[str, Any]:
 
 
 def _rule(board: Mapping[str, Any]) -> str:
-    """How a board's number comes about, in words."""
+    """How the number of a board is computed, as text."""
     parts = [f"{name} ({', '.join(tasks)})" for name, tasks in board["parts"].items()]
     outer = f"the mean over {len(parts)} parts of " if len(parts) > 1 else ""
     return f"{board['metric']}: {outer}the mean over tasks of the mean over items. {'; '.join(parts)}."
 
 
 def _agreement(board: Board) -> list[dict[str, Any]]:
-    """How alike two metrics order the answers to one item: Spearman's ρ within items, averaged over all of them."""
+    """Agreement of two metrics: Spearman's ρ over the estimates of one item, averaged over all items."""
     sums: dict[tuple[str, str], list[float]] = {}
     for task in board.tasks:
         names = list(board.cells.get(task, {}))
@@ -176,7 +176,7 @@ def _within_items(board: Board, task: str, first: str, second: str) -> list[floa
 
 
 def _previews(folder: Path, board: Board) -> dict[str, list[dict[str, Any]]]:
-    """What was made to listen to: task -> items, with the paths of their files below the site; raises StoreError."""
+    """Previews: task -> items, with the paths of their files below the site; raises StoreError."""
     found: dict[str, list[dict[str, Any]]] = {}
     for label in board.tasks:
         for path in sorted((folder / safe_name(label)).glob(f"*/{ITEM}")):
@@ -192,6 +192,6 @@ def _previews(folder: Path, board: Board) -> dict[str, list[dict[str, Any]]]:
 
 
 def _digest(line: Line, label: str, item: str) -> str:
-    """SHA-256 of a line's answer to an item; "" where it has none."""
+    """SHA-256 of a line's estimate of an item; "" where it has none."""
     answers: Mapping[str, str] = line.submission.header["answers"].get(label, {})
     return answers.get(answer_file(answers, item, "target", line.picked_by) or "", "")

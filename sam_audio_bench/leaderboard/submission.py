@@ -1,4 +1,4 @@
-"""One submission as it lies on disk: ``submission.json``, ``scores.parquet`` and, if it was handed in, the audio.
+"""One submission on disk: ``submission.json``, ``scores.parquet`` and, if it was submitted, the audio.
 
 results/<separator>/<revision>/submission.json
                                scores.parquet          the columns of a run's, ``task`` with version and split
@@ -16,10 +16,10 @@ from typing import Any
 import pandas as pd
 
 from sam_audio_bench.files import safe_name
-from sam_audio_bench.leaderboard import reading
+from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.leaderboard.labels import REPORTED, kind_of, task_label
 from sam_audio_bench.records import MetricRecord
-from sam_audio_bench.stats.summary import Row, summarise
+from sam_audio_bench.stats.summary import SummaryRow, summarise
 
 __all__ = [
     "HEADER",
@@ -46,8 +46,8 @@ class Submission:
 
     @classmethod
     def read(cls, path: Path) -> Submission:
-        """Reads the header; raises StoreError. Nothing is checked: `validate` does."""
-        return cls(path, reading.load(path / HEADER))
+        """Reads the header; raises StoreError. `validate` checks it."""
+        return cls(path, safe_io.load(path / HEADER))
 
     @property
     def separator(self) -> str:
@@ -56,7 +56,7 @@ class Submission:
 
     @property
     def revision(self) -> str:
-        """Which of its versions."""
+        """Its revision."""
         return str(self.header["separator"]["revision"])
 
     @property
@@ -76,13 +76,13 @@ class Submission:
 
     @cached_property
     def metrics(self) -> dict[str, MetricRecord]:
-        """What identifies each of its columns."""
+        """The identity of each of its metrics."""
         return metric_records(self.header["metrics"])
 
     @cached_property
     def scores(self) -> pd.DataFrame:
-        """One row a score, as in scores.parquet."""
-        return reading.scores(self.path / SCORES)
+        """One row per score, as in scores.parquet."""
+        return safe_io.scores(self.path / SCORES)
 
 
 def metric_records(records: Iterable[Mapping[str, Any]]) -> dict[str, MetricRecord]:
@@ -92,20 +92,20 @@ def metric_records(records: Iterable[Mapping[str, Any]]) -> dict[str, MetricReco
 
 
 def aggregates(scores: pd.DataFrame, metrics: Mapping[str, MetricRecord]) -> list[dict[str, Any]]:
-    """What a submission says in sum: one record a task, picker and metric, sorted, from its rows alone."""
-    rows: Sequence[Row] = summarise(scores, metrics)
+    """Aggregates of a submission: one record per task, picker and metric, sorted, computed from its rows alone."""
+    rows: Sequence[SummaryRow] = summarise(scores, metrics)
     found = [{name: getattr(row, name) for name in _AGGREGATE} for row in rows]
     return sorted(found, key=lambda record: (record["task"], record["picked_by"] or "", record["metric"]))
 
 
 def answer_file(answers: Mapping[str, str], item: str, part: str, picked_by: str | None) -> str | None:
-    """Name of the file of an answer to an item; None where nobody claims that there is one.
+    """Name of the file with an estimate of an item; None where the submission states none.
 
     Args:
         answers: of the task, by file name.
         item: its id.
         part: "target" or "residual".
-        picked_by: who chose the answer; None or "": nobody, so beside a chosen one it is the first candidate.
+        picked_by: the picker that chose the estimate; None or "": the first candidate.
     """
 
     def named(stem: str) -> str | None:

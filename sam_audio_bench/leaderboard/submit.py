@@ -1,4 +1,4 @@
-"""From finished runs to a submission: all of it or nothing."""
+"""Turns finished runs into a submission, atomically."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pyarrow import parquet
 
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.files import dump_json, safe_name, sha256, write_json
-from sam_audio_bench.leaderboard import log, reading
+from sam_audio_bench.leaderboard import log, safe_io
 from sam_audio_bench.leaderboard.card import card_of
 from sam_audio_bench.leaderboard.labels import BASELINES, REPORTED, folder_of
 from sam_audio_bench.leaderboard.submission import HEADER, SCORES, Submission, aggregates, metric_records
-from sam_audio_bench.leaderboard.validate import Problem, check_submission
+from sam_audio_bench.leaderboard.validate import ValidationProblem, check_submission
 from sam_audio_bench.plugins import find_card
 from sam_audio_bench.records import PARTS, MetricRecord, StoredEstimate, to_plain
 from sam_audio_bench.run.results import find_runs
@@ -36,7 +36,7 @@ _DIGITS = 12  # of a digest that serves as a revision
 
 @dataclass(frozen=True, kw_only=True)
 class Submitted:
-    """What was, or would be, added to a leaderboard."""
+    """A submission that was, or would be, added to a leaderboard."""
 
     folder: Path
     header: Mapping[str, Any]
@@ -51,15 +51,15 @@ def submit(
 ) -> list[Submitted]:  # fmt: skip
     """Adds the separators of finished runs to a leaderboard, each as one submission.
 
-    A baseline that the leaderboard has already, with these tasks and metrics, is left as it is: `sabench eval` runs
-    ``mixture`` along.
+    A baseline that the leaderboard already has, with these tasks and metrics, is left as it is, since `sabench eval`
+    always runs ``mixture`` too.
 
     Args:
         runs: run folders, or folders that hold them.
-        to: the leaderboard, with ``results/`` and ``log.jsonl``; made where there is none.
+        to: the leaderboard, with ``results/`` and ``log.jsonl``; created if needed.
         card: TOML or JSON that describes the separator; not needed for built-in ones.
-        revision: of the separator; None: its model's, else the digest of its weights, else that of its answers.
-        with_audio: hand in the answers too, so that anyone can score them again.
+        revision: of the separator; None: its model's, else the digest of its weights, else that of its estimates.
+        with_audio: include the audio, so that anyone can score it again.
         dry_run: check everything, write nothing.
 
     Raises:
@@ -93,7 +93,7 @@ def _stage(
     goal: Path, name: str, folders: Sequence[RunFolder], to: Path, card: Path | None, revision: str | None,
     *, with_audio: bool,
 ) -> Submitted:  # fmt: skip
-    """Writes a submission aside and checks it."""
+    """Writes a submission to a staging folder and checks it."""
     if safe_name(name) == REPORTED:
         raise UsageError(f"expected another name than {name!r}, which is the folder of papers' numbers")
     answers = {_label(folder): _answers(folder) for folder in folders}
@@ -110,12 +110,12 @@ def _stage(
     problems, submission = check_submission(goal, moving=True)
     if problems or submission is None:
         raise StoreError(_explain(name, problems))
-    size = sum(path.stat().st_size for path in reading.files_below(goal))
+    size = sum(path.stat().st_size for path in safe_io.files_below(goal))
     return Submitted(folder=place, header=submission.header, size=size, written=True)
 
 
 def _publish(to: Path, staged: Sequence[tuple[Submitted, Path]]) -> None:
-    """Moves everything to its place, then logs it in one step; if anything fails before that, all of it is undone."""
+    """Moves everything to its final folder, then logs it in one step; a failure before that undoes everything."""
     before = _content(to / log.LOG)
     try:
         for one, folder in staged:
@@ -135,7 +135,7 @@ def _content(path: Path) -> bytes | None:
 
 
 def _undo(place: Path, staged: Path, to: Path) -> None:
-    """Takes a submission away if it was moved, and the folders above it that are empty then."""
+    """Removes a submission that was moved, and the parent folders that are then empty."""
     if not staged.exists():
         shutil.rmtree(place, ignore_errors=True)
     for folder in (place.parent, to / "results"):
@@ -151,10 +151,10 @@ def _covers(known: Mapping[str, Any], header: Mapping[str, Any]) -> bool:
 
 
 def _next_place(place: Path, header: dict[str, Any], *, chosen: bool) -> Path:
-    """A place for the same revision with other scores: ``<revision>+2`` and so on, as after `sabench score`.
+    """A folder for the same revision with other scores: ``<revision>+2`` and so on, as after `sabench score`.
 
     Raises:
-        Precondition: the same scores are there already, or the revision was chosen by hand.
+        Precondition: the same scores were submitted already, or the revision was stated by the user.
     """
     separator = header["separator"]
     base, number = separator["revision"], 1
@@ -199,7 +199,7 @@ def _label(folder: RunFolder) -> str:
 
 
 def _answers(folder: RunFolder) -> dict[str, str]:
-    """Digest of every scored answer, after a look at the files themselves."""
+    """Digest of every scored estimate, computed from the files themselves."""
     found: dict[str, str] = {}
     for record in folder.items.values():
         if record.failed:
@@ -208,7 +208,7 @@ def _answers(folder: RunFolder) -> dict[str, str]:
         for estimate in estimates:
             for part in PARTS:
                 name = str(getattr(estimate, part))
-                found[name] = reading.digest(folder.path / "audio" / name)
+                found[name] = safe_io.digest(folder.path / "audio" / name)
                 if found[name] != estimate.sha256[part]:
                     raise StoreError(
                         f"expected the estimate that was scored at {folder.path / 'audio' / name}, found another; "
@@ -287,7 +287,7 @@ def _metric(record: MetricRecord) -> dict[str, Any]:
 
 
 def _without_place(word: str) -> str:
-    """An absolute path names a person and a machine: its last part is enough."""
+    """Reduces an absolute path, which reveals a user and a machine, to its last part."""
     return Path(word).name if Path(word).is_absolute() else word
 
 
@@ -320,10 +320,10 @@ def _write(folder: Path, header: dict[str, Any], folders: Sequence[RunFolder], *
             goal.mkdir(parents=True)
             for name in header["answers"][_label(run)]:
                 shutil.copyfile(run.path / "audio" / name, goal / name)
-    header["scores_sha256"] = reading.digest(folder / SCORES)
+    header["scores_sha256"] = safe_io.digest(folder / SCORES)
     write_json(folder / HEADER, header)
 
 
-def _explain(name: str, problems: Sequence[Problem]) -> str:
+def _explain(name: str, problems: Sequence[ValidationProblem]) -> str:
     shown = "; ".join(f"{problem.where}: {problem.what}" for problem in problems[:_SHOWN])
     return f"expected runs of {name} that pass the validation, found {len(problems)} problems, none written: {shown}"

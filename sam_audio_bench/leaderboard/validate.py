@@ -1,7 +1,7 @@
-"""Everything that can be wrong with a submission; what shows only in a whole leaderboard is in `consistency`.
+"""Validation of a submission; checks across a whole leaderboard are in `consistency`.
 
-A submission is read as data: bounded, schema-checked, never executed, and nothing is written. Each problem names the
-place and says what was expected and what was found. Checks that need a healthy file come after those of its health.
+A submission is read as data: size-limited, schema-checked, never executed, and nothing is written. Each problem names
+the place and says what was expected and what was found. Checks of the content come after those of the file itself.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from sam_audio_bench.cards import MetricCard
 from sam_audio_bench.errors import BenchError, Precondition, StoreError, UsageError
 from sam_audio_bench.files import safe_name
-from sam_audio_bench.leaderboard import log, reading
+from sam_audio_bench.leaderboard import log, safe_io
 from sam_audio_bench.leaderboard.consistency import leaderboard_problems
+from sam_audio_bench.leaderboard.item_lists import item_list
 from sam_audio_bench.leaderboard.labels import folder_of, kind_of
-from sam_audio_bench.leaderboard.pinned import item_list
-from sam_audio_bench.leaderboard.rows import check_task, examples, unanswered
+from sam_audio_bench.leaderboard.score_checks import check_task, examples, unanswered
 from sam_audio_bench.leaderboard.submission import HEADER, SCORES, Submission, aggregates, find_submissions
 from sam_audio_bench.plugins import find_card
 from sam_audio_bench.run.store import PARTS
@@ -26,24 +26,24 @@ from sam_audio_bench.run.store import PARTS
 if TYPE_CHECKING:
     from sam_audio_bench.leaderboard.rescoring import Rescored
 
-__all__ = ["Problem", "Report", "check_submission", "validate"]
+__all__ = ["ValidationProblem", "ValidationReport", "check_submission", "validate"]
 
 _CLOSE = 1e-9  # of means that are formed anew from the same rows
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """Something that a submission may not be."""
+class ValidationProblem:
+    """One violation of the rules for submissions."""
 
     where: str
     what: str
 
 
 @dataclass(kw_only=True)
-class Report:
-    """What a validation found."""
+class ValidationReport:
+    """The result of a validation."""
 
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[ValidationProblem] = field(default_factory=list)
     submissions: int = 0
     rescored: dict[str, dict[str, float]] = field(default_factory=dict)  # metric -> largest difference, tolerance, n
     skipped: dict[str, str] = field(default_factory=dict)  # metric or task -> why it was not scored again
@@ -54,7 +54,7 @@ class Report:
         return not self.problems
 
     def to_json(self) -> dict[str, Any]:
-        """What ``--json`` prints."""
+        """The value that ``--json`` prints."""
         return {
             "ok": self.ok,
             "problems": [{"where": problem.where, "what": problem.what} for problem in self.problems],
@@ -67,7 +67,7 @@ class Report:
 def validate(
     path: Path, *, share: float | None = 0.05, seed: int = 0, audio: Path | None = None, since: Path | None = None,
     progress: Callable[[str, int, int], None] = lambda *_: None,
-) -> Report:  # fmt: skip
+) -> ValidationReport:  # fmt: skip
     """Checks one submission, or a leaderboard with everything in it.
 
     Args:
@@ -75,14 +75,14 @@ def validate(
         share: of the items of each task whose audio is scored again where there is audio; None: none.
         seed: of that sample.
         audio: run folders that hold the audio of submissions without their own.
-        since: an earlier copy of the leaderboard, or of its log, that this one must have grown from.
-        progress: is told what is scored again, how many items are done, and how many there are.
+        since: an earlier copy of the leaderboard, or of its log, whose entries this one must still have.
+        progress: callback (label, done, total).
 
     Raises:
         Precondition: neither a submission nor a leaderboard is there, or nothing at ``since``.
         UsageError: ``since`` with a single submission.
     """
-    report = Report()
+    report = ValidationReport()
     if (path / HEADER).exists() or (path / HEADER).is_symlink():
         folders, root = [path], None
     elif (path / "results").is_dir():
@@ -106,40 +106,40 @@ def validate(
             if share is not None and (submission.header["has_audio"] or audio is not None):
                 _score_again(report, submission, share, seed, audio, progress)
     if root is not None:
-        report.problems += [Problem(*found) for found in leaderboard_problems(root, healthy, past, before)]
+        report.problems += [ValidationProblem(*found) for found in leaderboard_problems(root, healthy, past, before)]
     return report
 
 
 def check_submission(
     folder: Path, *, moving: bool = False, past: bool = False
-) -> tuple[list[Problem], Submission | None]:
+) -> tuple[list[ValidationProblem], Submission | None]:
     """Problems of one submission without its audio, and the submission where it could be read.
 
     Args:
         folder: of the submission.
-        moving: it is not in its place yet, so its folder's names do not count.
-        past: it is history, in which metrics may have earlier versions.
+        moving: it is still in a staging folder, whose names are not checked.
+        past: it is superseded, so its metrics may have earlier versions.
     """
     where = folder.name if moving else f"{folder.parent.name}/{folder.name}"
     try:
-        present = [path.relative_to(folder).as_posix() for path in reading.files_below(folder)]
+        present = [path.relative_to(folder).as_posix() for path in safe_io.files_below(folder)]
         submission = Submission.read(folder)
     except StoreError as error:
-        return [Problem(where, str(error))], None
-    broken = reading.violations(submission.header, "submission")
+        return [ValidationProblem(where, str(error))], None
+    broken = safe_io.violations(submission.header, "submission")
     if broken:
-        return [Problem(f"{where}/{HEADER} {place}", what) for place, what in broken], None
+        return [ValidationProblem(f"{where}/{HEADER} {place}", what) for place, what in broken], None
     found: list[tuple[str, str]] = []
     found += _place(submission, moving)
     try:
         found += _files(submission, present)
         if not found:
             if not moving:  # what `submit` wrote itself is no stranger's
-                reading.check_unpacks(folder / SCORES)
+                safe_io.check_unpacks(folder / SCORES)
             found += _content(submission, past)
     except StoreError as error:
         found.append(("files", str(error)))
-    return [Problem(f"{where}: {place}", what) for place, what in found], submission
+    return [ValidationProblem(f"{where}: {place}", what) for place, what in found], submission
 
 
 def _place(submission: Submission, moving: bool) -> Iterator[tuple[str, str]]:
@@ -156,7 +156,7 @@ def _place(submission: Submission, moving: bool) -> Iterator[tuple[str, str]]:
 
 
 def _files(submission: Submission, present: list[str]) -> Iterator[tuple[str, str]]:
-    """The files are those that the header names, and their digests are its digests."""
+    """Checks that the files and their digests are those of the header."""
     header = submission.header
     wanted = {HEADER: "", SCORES: header["scores_sha256"]}
     if header["has_audio"]:
@@ -167,7 +167,7 @@ def _files(submission: Submission, present: list[str]) -> Iterator[tuple[str, st
     for name in sorted(set(wanted) - set(present)):
         yield name, "expected this file, which submission.json names, found none"
     for name in sorted(set(wanted) & set(present) - {HEADER}):
-        if reading.digest(submission.path / name) != wanted[name]:
+        if safe_io.digest(submission.path / name) != wanted[name]:
             yield name, "expected the SHA-256 that submission.json states, found another: the file was changed"
     strange = sorted(set(header["answers"]) - set(submission.tasks))
     if strange:
@@ -200,7 +200,7 @@ def _content(submission: Submission, past: bool) -> Iterator[tuple[str, str]]:
 
 
 def _answers(label: str, stated: Mapping[str, str], answered: Set[str]) -> Iterator[tuple[str, str]]:
-    """Every answer has its digests: one that has none could be replaced later."""
+    """Checks that every estimate has digests; one without could be replaced later."""
     parts = {name.rpartition(".")[0] for name in stated}
     bare = sorted(item for item in answered if not {f"{safe_name(item)}.{part}" for part in PARTS} <= parts)
     if bare:
@@ -280,14 +280,14 @@ def _same(stated: Any, wanted: Any) -> bool:
 
 
 def _score_again(
-    report: Report, submission: Submission, share: float, seed: int, audio: Path | None,
+    report: ValidationReport, submission: Submission, share: float, seed: int, audio: Path | None,
     progress: Callable[[str, int, int], None],
 ) -> None:  # fmt: skip
     from sam_audio_bench.leaderboard.rescoring import rescore
 
     found: Rescored = rescore(submission, share, seed, audio, progress)
     where = f"{submission.path.parent.name}/{submission.path.name}: "
-    report.problems += [Problem(where + place, what) for place, what in found.problems]
+    report.problems += [ValidationProblem(where + place, what) for place, what in found.problems]
     report.skipped |= found.skipped
     for name, difference in found.metrics.items():
         known = report.rescored.setdefault(name, {"largest": 0.0, "tolerance": difference.tolerance, "scores": 0})

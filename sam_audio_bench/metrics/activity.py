@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from sam_audio_bench.metrics.base import Metric, Row
-from sam_audio_bench.metrics.catalogue import columns_of
+from sam_audio_bench.metrics.catalogue import metric_ids_of
 from sam_audio_bench.metrics.functional.activity import active_spans, span_overlap
 from sam_audio_bench.types import Item, Score, Separation, Status
 
@@ -29,7 +29,7 @@ class SpanOverlap(Metric):
         threshold: dB below the loudest window from which on a window is silent.
     """
 
-    columns = columns_of("sam_audio_bench.metrics.activity:SpanOverlap")
+    columns = metric_ids_of("sam_audio_bench.metrics.activity:SpanOverlap")
 
     def __init__(self, threshold: float = -40.0) -> None:
         super().__init__()

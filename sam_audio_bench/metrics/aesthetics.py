@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from sam_audio_bench.files import load_json
-from sam_audio_bench.metrics.catalogue import columns_of
+from sam_audio_bench.metrics.catalogue import metric_ids_of
 from sam_audio_bench.metrics.weights import LearnedMetric, batches
 from sam_audio_bench.nn.checkpoint import align_weights
 from sam_audio_bench.nn.hub import Checkpoint, Source
@@ -52,7 +52,7 @@ class Aesthetics(LearnedMetric):
         stereo: see `LearnedMetric`.
     """
 
-    columns = columns_of("sam_audio_bench.metrics.aesthetics:Aesthetics")
+    columns = metric_ids_of("sam_audio_bench.metrics.aesthetics:Aesthetics")
     rate = 16_000
     batch_size = 16
 

@@ -16,7 +16,7 @@ from torch.nn.functional import pad
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.metrics import functional
-from sam_audio_bench.metrics.catalogue import columns_of
+from sam_audio_bench.metrics.catalogue import metric_ids_of
 from sam_audio_bench.metrics.functional.bss import Decomposition
 from sam_audio_bench.metrics.functional.energy import is_silent, ratio_db
 from sam_audio_bench.metrics.functional.frames import TAILS, frames
@@ -31,7 +31,7 @@ BACKENDS = ("native", "mir_eval")
 class SIBSS(ReferenceMetric):
     """`functional.si_sir` and `functional.si_sar` of the target, one gain a source for all channels."""
 
-    columns = columns_of("sam_audio_bench.metrics.bss:SIBSS")
+    columns = metric_ids_of("sam_audio_bench.metrics.bss:SIBSS")
     sources = 2
 
     def measure(self, references: Tensor, estimates: Tensor, rate: int) -> Tensor:
@@ -83,14 +83,14 @@ class _Sources(ReferenceMetric):
 class BSSSourcesSDR(_Sources):
     """`functional.bss_sources` of the target alone: its SDR does not depend on the other references."""
 
-    columns = columns_of("sam_audio_bench.metrics.bss:BSSSourcesSDR")
+    columns = metric_ids_of("sam_audio_bench.metrics.bss:BSSSourcesSDR")
     chosen = slice(0, 1)
 
 
 class BSSSources(_Sources):
     """SIR and SAR of `functional.bss_sources` of the target, against the references of target and residual."""
 
-    columns = columns_of("sam_audio_bench.metrics.bss:BSSSources")
+    columns = metric_ids_of("sam_audio_bench.metrics.bss:BSSSources")
     sources = 2
     chosen = slice(1, 3)
 
@@ -118,7 +118,7 @@ class _Images(ReferenceMetric):
 class BSSImagesSDR(_Images):
     """`functional.framewise_sdr` of the target, median over frames."""
 
-    columns = columns_of("sam_audio_bench.metrics.bss:BSSImagesSDR")
+    columns = metric_ids_of("sam_audio_bench.metrics.bss:BSSImagesSDR")
 
     def measure(self, references: Tensor, estimates: Tensor, rate: int) -> Tensor:
         """The ratio ``[systems, 1]``."""
@@ -131,7 +131,7 @@ class BSSImagesSDR(_Images):
 class BSSImages(_Images):
     """ISR, SIR and SAR of `functional.bss_images` of the target, median over frames."""
 
-    columns = columns_of("sam_audio_bench.metrics.bss:BSSImages")
+    columns = metric_ids_of("sam_audio_bench.metrics.bss:BSSImages")
     sources = 2
 
     def shortest(self, channels: int) -> int:

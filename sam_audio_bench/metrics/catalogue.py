@@ -16,7 +16,7 @@ __all__ = [
     "STEREO",
     "WITHOUT_REFERENCE",
     "MetricCard",
-    "columns_of",
+    "metric_ids_of",
 ]
 
 FLOOR_DB = -100.0
@@ -277,6 +277,6 @@ WITHOUT_REFERENCE = (
 """The same where there are none: what SAM Audio's authors report, as far as it can run, and what always can."""
 
 
-def columns_of(target: str) -> tuple[str, ...]:
+def metric_ids_of(target: str) -> tuple[str, ...]:
     """Ids of the metrics that one class computes, in catalogue order."""
     return tuple(card.id for card in CARDS.values() if card.target == target)

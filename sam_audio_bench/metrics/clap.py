@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from sam_audio_bench.errors import Precondition, UsageError
-from sam_audio_bench.metrics.catalogue import columns_of
+from sam_audio_bench.metrics.catalogue import metric_ids_of
 from sam_audio_bench.metrics.weights import LearnedMetric, batches
 from sam_audio_bench.nn.checkpoint import align_weights
 from sam_audio_bench.nn.hub import Checkpoint, Source
@@ -67,7 +67,7 @@ class Clap(LearnedMetric):
         stereo: see `LearnedMetric`.
     """
 
-    columns = columns_of("sam_audio_bench.metrics.clap:Clap")
+    columns = metric_ids_of("sam_audio_bench.metrics.clap:Clap")
     rate = 48_000
     batch_size = 16
 

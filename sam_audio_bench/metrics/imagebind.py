@@ -22,7 +22,7 @@ import torch
 from sam_audio_bench import audio
 from sam_audio_bench.errors import MediaError
 from sam_audio_bench.files import atomic_write
-from sam_audio_bench.metrics.catalogue import columns_of
+from sam_audio_bench.metrics.catalogue import metric_ids_of
 from sam_audio_bench.metrics.weights import LearnedMetric, batches
 from sam_audio_bench.nn.checkpoint import align_weights
 from sam_audio_bench.nn.hub import Checkpoint, Source
@@ -44,7 +44,7 @@ class ImageBind(LearnedMetric):
         stereo: see `LearnedMetric`.
     """
 
-    columns = columns_of("sam_audio_bench.metrics.imagebind:ImageBind")
+    columns = metric_ids_of("sam_audio_bench.metrics.imagebind:ImageBind")
     rate = 16_000
     batch_size = 8
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sam_audio_bench.audio import to_mono
 from sam_audio_bench.metrics import functional
 from sam_audio_bench.metrics.base import Metric, Row, known_absent
-from sam_audio_bench.metrics.catalogue import FLOOR_DB, columns_of
+from sam_audio_bench.metrics.catalogue import FLOOR_DB, metric_ids_of
 from sam_audio_bench.types import Audio, Item, Score, Separation, Status
 
 __all__ = ["Leak", "Reconstruction"]
@@ -21,7 +21,7 @@ class Leak(Metric):
     A silent mixture leaves it undefined.
     """
 
-    columns = columns_of("sam_audio_bench.metrics.levels:Leak")
+    columns = metric_ids_of("sam_audio_bench.metrics.levels:Leak")
 
     def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
         """One leak an item, dB, at least `FLOOR_DB` when any sound is given out; None where the target is present."""
@@ -48,7 +48,7 @@ class Reconstruction(Metric):
     ``silent_estimate``; a silent mixture leaves it undefined.
     """
 
-    columns = columns_of("sam_audio_bench.metrics.levels:Reconstruction")
+    columns = metric_ids_of("sam_audio_bench.metrics.levels:Reconstruction")
 
     def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
         """One ratio an item, dB, the `functional.snr` of target + residual against the mixture."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sam_audio_bench.metrics import functional
 from sam_audio_bench.metrics.base import Metric, Row
-from sam_audio_bench.metrics.catalogue import FLOOR_DB, columns_of
+from sam_audio_bench.metrics.catalogue import FLOOR_DB, metric_ids_of
 from sam_audio_bench.metrics.ratios import mean_db
 from sam_audio_bench.types import Audio, Item, Score, Separation, Status
 
@@ -24,7 +24,7 @@ class PermutedSISDR(Metric):
     other voice, so that the order is kept with the score (Yu et al., ICASSP 2017). All channels share one gain.
     """
 
-    columns = columns_of("sam_audio_bench.metrics.permutation:PermutedSISDR")
+    columns = metric_ids_of("sam_audio_bench.metrics.permutation:PermutedSISDR")
 
     def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
         """Rows in the order of the items; an item without both references is not asked."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sam_audio_bench.metrics import functional
 from sam_audio_bench.metrics.base import Row, StereoMetric
-from sam_audio_bench.metrics.catalogue import CAP_DB, FLOOR_DB, columns_of
+from sam_audio_bench.metrics.catalogue import CAP_DB, FLOOR_DB, metric_ids_of
 from sam_audio_bench.types import Audio, Item, Score, Separation, Status
 
 __all__ = ["SASDR", "SDSDR", "SISDR", "SISNR", "SNR", "ReferenceMetric", "improvement", "mean_db"]
@@ -154,7 +154,7 @@ def _targets(references: Tensor, estimates: Tensor) -> dict[str, Tensor]:
 class SNR(ReferenceMetric):
     """`functional.snr` of the target, over all channels."""
 
-    columns = columns_of("sam_audio_bench.metrics.ratios:SNR")
+    columns = metric_ids_of("sam_audio_bench.metrics.ratios:SNR")
 
     def measure(self, references: Tensor, estimates: Tensor, rate: int) -> Tensor:
         """The ratio ``[systems, 1]``."""
@@ -164,7 +164,7 @@ class SNR(ReferenceMetric):
 class SISDR(ReferenceMetric):
     """`functional.si_sdr` of the target, one gain for all channels."""
 
-    columns = columns_of("sam_audio_bench.metrics.ratios:SISDR")
+    columns = metric_ids_of("sam_audio_bench.metrics.ratios:SISDR")
 
     def measure(self, references: Tensor, estimates: Tensor, rate: int) -> Tensor:
         """The ratio ``[systems, 1]``."""
@@ -174,7 +174,7 @@ class SISDR(ReferenceMetric):
 class SISNR(SISDR):
     """`functional.si_snr` of the target: the mean of each channel is removed, then `SISDR`."""
 
-    columns = columns_of("sam_audio_bench.metrics.ratios:SISNR")
+    columns = metric_ids_of("sam_audio_bench.metrics.ratios:SISNR")
 
     def prepare(self, signals: Tensor) -> Tensor:
         """Removes the mean of each channel."""
@@ -184,7 +184,7 @@ class SISNR(SISDR):
 class SDSDR(ReferenceMetric):
     """`functional.sd_sdr` of the target, one gain for all channels."""
 
-    columns = columns_of("sam_audio_bench.metrics.ratios:SDSDR")
+    columns = metric_ids_of("sam_audio_bench.metrics.ratios:SDSDR")
 
     def measure(self, references: Tensor, estimates: Tensor, rate: int) -> Tensor:
         """The ratio ``[systems, 1]``."""
@@ -194,7 +194,7 @@ class SDSDR(ReferenceMetric):
 class SASDR(ReferenceMetric):
     """`functional.sa_sdr` of target and residual, over all channels: defined as long as one of them should sound."""
 
-    columns = columns_of("sam_audio_bench.metrics.ratios:SASDR")
+    columns = metric_ids_of("sam_audio_bench.metrics.ratios:SASDR")
     sources = 2
     decisive = 2
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from sam_audio_bench.audio import resample, to_mono
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.metrics.base import Row, StereoMetric
-from sam_audio_bench.metrics.catalogue import columns_of
+from sam_audio_bench.metrics.catalogue import metric_ids_of
 from sam_audio_bench.metrics.functional.energy import classify, is_silent
 from sam_audio_bench.metrics.functional.spectral import LEVELS, SHORTEST, mrstft
 from sam_audio_bench.types import Audio, Item, Score, Separation, Status
@@ -64,7 +64,7 @@ class MRSTFT(_SpectralMetric):
         level: one of `functional.spectral.LEVELS`; "full_scale" gives auraloss's values.
     """
 
-    columns = columns_of("sam_audio_bench.metrics.spectral:MRSTFT")
+    columns = metric_ids_of("sam_audio_bench.metrics.spectral:MRSTFT")
 
     def __init__(self, stereo: str = "joint", level: str = "reference") -> None:
         super().__init__(stereo)
@@ -111,7 +111,7 @@ class LogWMSE(_SpectralMetric):
         stereo: one of `catalogue.STEREO`.
     """
 
-    columns = columns_of("sam_audio_bench.metrics.spectral:LogWMSE")
+    columns = metric_ids_of("sam_audio_bench.metrics.spectral:LogWMSE")
 
     def missing(self) -> str | None:
         """Whether the library is absent; it is no extra because it pins soxr below 1, which it then does not need."""

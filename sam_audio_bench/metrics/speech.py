@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from sam_audio_bench.audio import resample, to_mono
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.metrics.base import Metric, Row
-from sam_audio_bench.metrics.catalogue import columns_of
+from sam_audio_bench.metrics.catalogue import metric_ids_of
 from sam_audio_bench.metrics.functional.energy import classify
 from sam_audio_bench.types import Audio, Item, Score, Separation, Status
 
@@ -111,7 +111,7 @@ class PESQ(SpeechMetric):
     where that becomes possible, is cut into equal parts, and the score is the mean of those with a voice.
     """
 
-    columns = columns_of("sam_audio_bench.metrics.speech:PESQ")
+    columns = metric_ids_of("sam_audio_bench.metrics.speech:PESQ")
     library = "pesq"
     imports = ("pesq",)
     rate = 16_000
@@ -151,7 +151,7 @@ class STOI(SpeechMetric):
     noise from NumPy's global generator: it is seeded for every item here and left as it was found.
     """
 
-    columns = columns_of("sam_audio_bench.metrics.speech:STOI")
+    columns = metric_ids_of("sam_audio_bench.metrics.speech:STOI")
     library = "pystoi"
     imports = ("pystoi",)
     rate = 10_000
@@ -188,7 +188,7 @@ class DNSMOS(SpeechMetric):
     Source: Reddy, Gopal and Cutler, "DNSMOS P.835", ICASSP 2022.
     """
 
-    columns = columns_of("sam_audio_bench.metrics.speech:DNSMOS")
+    columns = metric_ids_of("sam_audio_bench.metrics.speech:DNSMOS")
     library = "speechmos"
     imports = ("speechmos", "onnxruntime", "librosa", "requests")  # it names none of them as its requirements
     rate = 16_000

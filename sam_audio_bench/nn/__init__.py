@@ -1,19 +1,19 @@
-"""The networks of SAM Audio, from papers, key names and measured tensors; no code of the official repository.
+"""The networks of SAM Audio, written from papers, key names and measured tensors; no official code is used.
 
     config          config.json
-    hub             where a checkpoint lies
-    checkpoint      weights from a file into a network
+    hub             finds checkpoints, in folders or on the Hugging Face Hub
+    checkpoint      loads weights from a file into a network
     layers          norms, rotations and residual blocks that the transformers share
     codec           DAC-VAE
-    watermark       the mark that its decoder leaves
-    streaming       its layers, piece by piece
+    watermark       the watermark that its decoder embeds
+    streaming       layers that process a signal in chunks
     dit             the diffusion transformer
-    conditioning    spans and video, frame by frame
+    conditioning    conditioning on spans and video, per frame
     text, vision    the encoders of text and masked video
     peav            the transformer of the judge and the span predictor
     span_predictor  PE-A-Frame
-    flow            the differential equation, whole or in windows
-    model           all of it: SAMAudio
+    flow            flow-matching solver, in one piece or in windows (multi-diffusion)
+    model           SAMAudio, the whole separator
     upstream        the reference's resampler, for comparisons
     tiny            small random checkpoints in the official format
 

@@ -1,4 +1,4 @@
-"""DAC-VAE: the autoencoder of SAM Audio, from 48 kHz to 25 frames a second of 128 numbers and back, with a watermark.
+"""DAC-VAE: the autoencoder of SAM Audio, 48 kHz audio to 25 frames of 128 numbers per second and back, watermarked.
 
 The networks are those of the Descript Audio Codec (Kumar et al., NeurIPS 2023) with a Gaussian bottleneck in place of
 the quantiser; encoding gives its mean. Both directions run over pieces of the signal (`sam_audio_bench.nn.streaming`),
@@ -21,12 +21,12 @@ from torch.nn import functional as F
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.nn.config import CodecConfig
 from sam_audio_bench.nn.streaming import Convolution, ResidualUnit, Snake, Stream, TransposedConvolution, fold
-from sam_audio_bench.nn.watermark import BITS, MarkUnit, Watermark, mark_strides
+from sam_audio_bench.nn.watermark import BITS, Watermark, WatermarkUnit, watermark_strides
 
 __all__ = ["CHUNK_FRAMES", "DACVAE", "reflect_pad"]
 
 CHUNK_FRAMES = 50
-"""Latent frames a piece: few enough for small memory, enough for efficient products where the kernels are largest."""
+"""Latent frames per chunk: few enough to save memory, enough for efficient matrix products with the largest kernels."""
 
 _BUDGET = 2**20  # numbers in a slice of an activation: 4 MiB in float32; less gains nothing, more leaves the cache
 _DILATIONS = (1, 3, 9)
@@ -35,8 +35,8 @@ _DILATIONS = (1, 3, 9)
 def reflect_pad(waveform: Tensor, multiple: int) -> Tensor:
     """Extends ``[..., T]`` on the right to a multiple of ``multiple`` samples by reflection about the last one.
 
-    A signal too short for one reflection goes on being reflected at both of its ends; one sample is repeated. Raises
-    UsageError when there is no sample.
+    A signal too short for one reflection is reflected repeatedly at both ends; a single sample is repeated. Raises
+    UsageError for an empty signal.
     """
     length = waveform.shape[-1]
     if not length:
@@ -89,7 +89,7 @@ class Encoder(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    """Snake, a transposed convolution that multiplies the rate by ``stride``, residual units; and the mark's layers."""
+    """Snake, transposed convolution with a ``stride``, residual units; and layers of the watermark."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, mark_stride: int) -> None:
         super().__init__()
@@ -104,8 +104,8 @@ class DecoderBlock(nn.Module):
                 "3": TransposedConvolution(before, after, stride=mark_stride, causal=True, weight_norm=False),
                 "4": first,
                 "5": second,
-                "6": MarkUnit(after, outputs // 6),
-                "7": MarkUnit(after, outputs // 6),
+                "6": WatermarkUnit(after, outputs // 6),
+                "7": WatermarkUnit(after, outputs // 6),
                 "8": third,
                 "11": Convolution(after, before, size, stride=mark_stride, causal=True, weight_norm=False),
             }
@@ -150,13 +150,13 @@ class Decoder(nn.Module):
                 f"expected decoder_rates of product {config.hop_length} and a decoder_dim of at least {6 << count}, "
                 f"found {rates} and {config.decoder_dim}; correct config.json"
             )
-        sizes = zip(pairwise(widths), rates, mark_strides(count, config.hop_length), strict=True)
+        sizes = zip(pairwise(widths), rates, watermark_strides(count, config.hop_length), strict=True)
         blocks = [DecoderBlock(*pair, stride, mark) for pair, stride, mark in sizes]
         self.model = nn.ModuleList([Convolution(config.latent_dim, widths[0], 7), *blocks])
         self.wm_model = Watermark(widths[-1], widths[0] // 3, widths[-1] // 3)
 
     def forward(self, x: Tensor, message: Tensor, stream: Stream) -> tuple[Tensor, Tensor]:
-        """``[B, F, latent_dim]``, bits ``[B, 16]`` -> clean waveform ``[B, F * hop, 1]`` and mark, as far as known."""
+        """``[B, F, latent_dim]``, bits ``[B, 16]`` -> clean waveform ``[B, F * hop, 1]`` and watermark so far."""
         for layer in self.model:
             x = layer(x, stream)
         clean = self.wm_model.clean(x, stream)
@@ -181,7 +181,7 @@ class DACVAE(nn.Module):
         decoder: False leaves out the decoder, as the judge's checkpoint does.
 
     Raises:
-        Precondition: rates and widths that fit no decoder.
+        Precondition: rates and widths that are incompatible with the decoder.
     """
 
     def __init__(self, config: CodecConfig, *, decoder: bool = True) -> None:
@@ -194,7 +194,7 @@ class DACVAE(nn.Module):
         self.decoder = Decoder(config) if decoder else None
 
     def fold_weight_norm(self) -> None:
-        """Makes the stored kernels the normalised ones, in place; see `sam_audio_bench.nn.streaming.fold`."""
+        """Replaces the stored kernels by the normalised ones, in place; see `sam_audio_bench.nn.streaming.fold`."""
         fold(self)
 
     def encode(self, waveform: Tensor, *, chunk_frames: int | None = CHUNK_FRAMES) -> Tensor:
@@ -205,11 +205,11 @@ class DACVAE(nn.Module):
             chunk_frames: frames in memory at once; None: all.
 
         Returns:
-            ``[B, codebook_dim, ceil(T / hop_length)]``. With an odd rate in ``encoder_rates`` there is less, as in the
-            released code.
+            ``[B, codebook_dim, ceil(T / hop_length)]``. With an odd rate in ``encoder_rates`` there are fewer frames,
+            as in the released code.
 
         Raises:
-            UsageError: another shape, no sample, too few for odd rates, or fewer than one frame a chunk.
+            UsageError: another shape, no sample, too few for odd rates, or less than one frame per chunk.
         """
         if waveform.ndim != 3 or waveform.shape[1] != 1 or not waveform.is_floating_point():
             found = f"{waveform.dtype} {tuple(waveform.shape)}"
@@ -227,7 +227,7 @@ class DACVAE(nn.Module):
         return mean
 
     def decode(self, latent: Tensor, message: Tensor, *, chunk_frames: int | None = CHUNK_FRAMES) -> Tensor:
-        """The waveform, marked with a message.
+        """The waveform, watermarked with a message.
 
         Args:
             latent: ``[B, codebook_dim, F]``.
@@ -238,7 +238,8 @@ class DACVAE(nn.Module):
             ``[B, 1, F * hop_length]``.
 
         Raises:
-            UsageError: another shape, no frame, no decoder, a message of other than bits, less than one frame a chunk.
+            UsageError: another shape, no frame, no decoder, a message of other than bits, less than one frame per
+                chunk.
         """
         if self.decoder is None:
             raise UsageError("expected a codec with a decoder, found one without; make it with decoder=True")
@@ -251,11 +252,11 @@ class DACVAE(nn.Module):
         return (torch.cat(cleans, dim=1) + torch.cat(marks, dim=1)).mT
 
     def feature_to_wav(self, index: int, rate: int | None = None) -> int:
-        """First sample, at ``rate`` Hz (None: the codec's), of a latent frame; a fraction is dropped."""
+        """First sample, at ``rate`` Hz (None: the codec's), of a latent frame; rounded down."""
         return index * self.hop_length * (rate or self.sample_rate) // self.sample_rate
 
     def wav_to_feature(self, index: int, rate: int | None = None) -> int:
-        """Latent frames that hold ``index`` samples at ``rate`` Hz (None: the codec's); a part counts whole."""
+        """Number of latent frames for ``index`` samples at ``rate`` Hz (None: the codec's), rounded up."""
         return -(-index * self.sample_rate // ((rate or self.sample_rate) * self.hop_length))
 
     def _check(self, latent: Tensor, message: Tensor) -> None:
@@ -270,7 +271,7 @@ class DACVAE(nn.Module):
 
 
 def _pieces(x: Tensor, chunk_frames: int | None, unit: int) -> Iterator[tuple[Tensor, Stream]]:
-    """Pieces ``[B, chunk_frames * unit, C]`` of ``x [B, C, T]``, and the stream through which all of them go."""
+    """Pieces ``[B, chunk_frames * unit, C]`` of ``x [B, C, T]``, and the `Stream` that connects them."""
     if chunk_frames is not None and chunk_frames < 1:
         raise UsageError(f"expected chunk_frames of at least 1 or None, found {chunk_frames}")
     stream = Stream(None if chunk_frames is None else _BUDGET)

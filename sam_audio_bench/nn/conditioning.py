@@ -1,4 +1,4 @@
-"""What the separator is told beside the text: spans as anchors, and features of a masked video, added to its frames.
+"""Conditioning besides the text: spans as anchors, and features of a masked video, added to the frames.
 
 Letters: B batch, T frames, D width, V width of the video features, L anchors of an item.
 """
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from sam_audio_bench.errors import UsageError
 
-__all__ = ["ANCHORS", "AnchorEmbedding", "VideoAlignment", "anchor_tables", "frame_count", "frames_kept"]
+__all__ = ["ANCHORS", "AnchorEmbedding", "VideoAlignment", "anchor_tables", "frame_count", "frame_mask"]
 
 ANCHORS = {"<null>": 0, "+": 1, "-": 2, "<pad>": 3}
-"""Identifiers of what a frame can be told: nothing, target present, target absent, no frame."""
+"""Anchor tokens of a frame: nothing stated, target present, target absent, padding."""
 
 Anchor = tuple[str, float, float]
 
@@ -30,33 +30,33 @@ def frame_count(samples: int, hop: int) -> int:
     return math.ceil(samples / hop)
 
 
-def frames_kept(sizes: Sequence[int]) -> Tensor:
-    """Bool ``[B, T]``, true for the frames that an item has; T is the longest item's."""
+def frame_mask(sizes: Sequence[int]) -> Tensor:
+    """Bool ``[B, T]``, true for real frames; T is the length of the longest item."""
     return torch.arange(max(sizes)) < torch.tensor(sizes)[:, None]
 
 
 def anchor_tables(
     anchors: Sequence[Sequence[Anchor]], sizes: Sequence[int], *, hop: int, rate: int
 ) -> tuple[Tensor, Tensor]:
-    """Identifiers ``[B, L]`` of the anchors and, for each frame, which of them holds there ``[B, T]``, both int64.
+    """Token ids ``[B, L]`` of the anchors and, for each frame, the index of its anchor ``[B, T]``, both int64.
 
-    Every list opens with ``<null>``, which holds where no anchor does, and ``<pad>``, which holds after an item's end.
+    Every list begins with ``<null>``, for frames without an anchor, and ``<pad>``, for frames after the end of an item.
     A span reaches from frame ``ceil(start * rate / hop)`` to before frame ``ceil(end * rate / hop)``; a later anchor
-    wins over an earlier one, and over padding; negative times count from the end, as Python's slices do.
+    overrides an earlier one, and padding; negative times count from the end, as Python's slices do.
 
     Args:
         anchors: for each item (token of `ANCHORS`, start, end), in seconds.
         sizes: frames of each item.
-        hop: samples a frame.
+        hop: samples per frame.
         rate: Hz.
 
     Raises:
-        UsageError: not one list an item, or an unknown token.
+        UsageError: another number of lists than items, or an unknown token.
     """
     if len(anchors) != len(sizes):
         raise UsageError(f"expected one list of spans an item, found {len(anchors)} for {len(sizes)} items")
     rows = [[ANCHORS["<null>"], ANCHORS["<pad>"]] for _ in sizes]
-    alignment = (~frames_kept(sizes)).long()
+    alignment = (~frame_mask(sizes)).long()
     for item, spans in enumerate(anchors):
         for token, start, end in spans:
             if token not in ANCHORS:

@@ -1,7 +1,7 @@
-"""What ``config.json`` says about a checkpoint, with the defaults of the released class (the ``base`` size).
+"""Configuration of a checkpoint, read from ``config.json``, with the defaults of the released class (size ``base``).
 
-The dimensions that ``config.json`` only names ("PE-Core-L14-336", "t5-base") come from the tables here, or from
-``pe_config.json`` and ``t5_config.json`` beside it, so that a folder with tiny networks is complete.
+Dimensions that ``config.json`` only refers to by name ("PE-Core-L14-336", "t5-base") come from the tables here, or from
+``pe_config.json`` and ``t5_config.json`` beside it, so that a folder with tiny networks is self-contained.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = [
     "TextConfig",
     "TextTowerConfig",
     "TransformerConfig",
-    "VisionConfig",
+    "VisionEncoderConfig",
     "VisionTowerConfig",
     "read_config",
 ]
@@ -31,11 +31,11 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """A group of options; keys of a file that no field names (training options, say) are passed over."""
+    """A group of options; unknown keys of a file, such as training options, are ignored."""
 
     @classmethod
     def of(cls, options: Mapping[str, Any] | None) -> Self:
-        """The options of a JSON object, defaults for those that it leaves out."""
+        """The options of a JSON object, with defaults for missing ones."""
         known = {item.name for item in fields(cls) if item.init}
         found = {name: value for name, value in (options or {}).items() if name in known}
         try:
@@ -58,7 +58,7 @@ class CodecConfig(Config):
 
     @property
     def hop_length(self) -> int:
-        """Samples a latent frame."""
+        """Samples per latent frame."""
         return math.prod(self.encoder_rates)
 
 
@@ -96,7 +96,7 @@ class VisionTowerConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class TextTowerConfig(Config):
-    """The text tower of a Perception Encoder: stored in checkpoints, never run."""
+    """The text tower of a Perception Encoder: stored in checkpoints, never used."""
 
     context_length: int = 32
     width: int = 1024
@@ -108,12 +108,12 @@ class TextTowerConfig(Config):
 
 
 TOWERS = {"PE-Core-L14-336": (VisionTowerConfig(), TextTowerConfig())}
-"""Image and text tower of the Perception Encoders that a ``config.json`` may name."""
+"""Image and text towers of the Perception Encoders, by the name in ``config.json``."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class VisionConfig(Config):
-    """How masked frames become features; ``vision`` and ``text`` are the towers behind ``name``."""
+class VisionEncoderConfig(Config):
+    """Encoder of masked video frames; ``vision`` and ``text`` are the towers of the encoder ``name``."""
 
     name: str = "PE-Core-L14-336"
     dim: int = 1024
@@ -171,7 +171,7 @@ class SAMAudioConfig(Config):
     in_channels: int = 768
     audio_codec: CodecConfig = field(default_factory=CodecConfig)
     text_encoder: TextConfig = field(default_factory=TextConfig)
-    vision_encoder: VisionConfig = field(default_factory=VisionConfig)
+    vision_encoder: VisionEncoderConfig = field(default_factory=VisionEncoderConfig)
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
     num_anchors: int = 3
     anchor_embedding_dim: int = 128
@@ -181,7 +181,7 @@ class SAMAudioConfig(Config):
         """Reads ``config.json`` and the files beside it.
 
         Raises:
-            Precondition: no such file, no JSON object, or a network that is neither known nor described.
+            Precondition: no such file, no JSON object, or an unknown network without a description.
         """
         options = read_config(folder / "config.json")
         if "dac_vae_encoder" in options or "finetune_transformer" in options:
@@ -203,7 +203,7 @@ class SAMAudioConfig(Config):
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; raises Precondition where there is none."""
+    """The JSON object in a file; raises Precondition if there is none."""
     if not path.is_file():
         raise Precondition(f"expected a checkpoint folder with {path.name} at {path.parent}, found no such file")
     try:
@@ -220,8 +220,8 @@ def _text(options: Mapping[str, Any], folder: Path) -> TextConfig:
     return TextConfig.of({**options, "architecture": read_config(beside) if beside.is_file() else None})
 
 
-def _vision(options: Mapping[str, Any], folder: Path) -> VisionConfig:
-    name = options.get("name", VisionConfig.name)
+def _vision(options: Mapping[str, Any], folder: Path) -> VisionEncoderConfig:
+    name = options.get("name", VisionEncoderConfig.name)
     beside = folder / "pe_config.json"
     if beside.is_file():
         found = read_config(beside)
@@ -233,4 +233,4 @@ def _vision(options: Mapping[str, Any], folder: Path) -> VisionConfig:
             f"expected vision_encoder.name to be one of {', '.join(TOWERS)}, found {name!r}; "
             f"describe another tower in {beside}"
         )
-    return VisionConfig.of({**options, "vision": towers[0], "text": towers[1]})
+    return VisionEncoderConfig.of({**options, "vision": towers[0], "text": towers[1]})

@@ -1,8 +1,8 @@
 """The diffusion transformer (Peebles and Xie, 2023) of SAM Audio (Shi et al., 2025), with cross-attention to the text.
 
-The released weights lay channel c of queries, keys and values out as element ``c // H`` of head ``c % H``. The rows are
-brought into the order of heads when a state dict is loaded, and back when one is taken, so that the forward pass is an
-ordinary attention.
+In the released weights, channel c of queries, keys and values is element ``c // H`` of head ``c % H``. Rows are
+reordered by head when a state dict is loaded, and back when one is saved, so that the forward pass is ordinary
+attention.
 
 Letters: B batch, T frames, S tokens of the memory, D width, H heads, E width of a head.
 """
@@ -20,10 +20,10 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.nn.config import TransformerConfig
 from sam_audio_bench.nn.layers import Linear, ResidualBlock, RMSNorm, activation, rotary_angles, rotate
 
-__all__ = ["Attention", "DiT", "GatedProjection", "sinusoids"]
+__all__ = ["Attention", "DiT", "GatedProjection", "sinusoidal_embedding"]
 
 
-def sinusoids(time: Tensor, width: int) -> Tensor:
+def sinusoidal_embedding(time: Tensor, width: int) -> Tensor:
     """Cosines, then sines, of times ``[B]`` at ``width / 2`` frequencies from 1 down to 1e-4 -> ``[B, width]``."""
     half = width // 2
     frequencies = torch.exp(-math.log(10_000) * torch.arange(half, device=time.device).float() / half)
@@ -124,7 +124,7 @@ class _Layer(nn.Module):
 
 
 def _modulated(norm: RMSNorm, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """``norm(x) * (1 + scale) + shift`` for ``x [B, T, D]``, the two factors of a frame multiplied first."""
+    """``norm(x) * (1 + scale) + shift`` for ``x [B, T, D]``, the two factors of a frame are multiplied first."""
     return torch.addcmul(shift, norm.unit(x), norm.weight * (1 + scale))
 
 
@@ -161,7 +161,7 @@ class _TimeEmbedder(nn.Module):
 
     def forward(self, time: Tensor) -> Tensor:
         weight = self.projection.w1.weight
-        found: Tensor = self.projection(sinusoids(time, self.width).to(weight.dtype))
+        found: Tensor = self.projection(sinusoidal_embedding(time, self.width).to(weight.dtype))
         return found
 
 
@@ -169,7 +169,7 @@ class DiT(nn.Module):
     """Predicts a velocity for each frame from noisy frames, the time and a memory of text.
 
     Args:
-        config: of the transformer; all options of the released class, dropout excepted, which is for training.
+        config: of the transformer; all options of the released class, except dropout, which is for training.
     """
 
     def __init__(self, config: TransformerConfig) -> None:
@@ -210,7 +210,7 @@ class DiT(nn.Module):
             ``[B, T, out_channels]``.
 
         Raises:
-            UsageError: more frames than the checkpoint's table of positions has.
+            UsageError: more frames than positions in the checkpoint's table.
         """
         h = self.x_embedder(x)
         t = self.t_embedder(time)

@@ -1,7 +1,7 @@
-"""From noise to latents: the differential equation of flow matching (Lipman et al., 2023), solved by torchdiffeq.
+"""Solver of the flow-matching equation (Lipman et al., 2023), from noise to latents, by torchdiffeq.
 
-Clips above what a network was trained on are solved window by window: jointly, every evaluation merging the windows'
-velocities (multi-diffusion, Bar-Tal et al., 2023, as the SAM Audio paper describes it), so that the seams agree.
+Clips longer than those that a network was trained on are divided into overlapping windows, whose velocities are merged
+in every evaluation (multi-diffusion, Bar-Tal et al., 2023, as in the SAM Audio paper), so that there are no seams.
 
 Letters: B batch, T frames, C channels.
 """
@@ -17,19 +17,27 @@ from torchdiffeq import odeint
 
 from sam_audio_bench.errors import UsageError
 
-__all__ = ["EVALUATIONS", "Velocity", "evaluations", "fades", "integrate", "jointly", "windows"]
+__all__ = [
+    "EVALUATIONS",
+    "Velocity",
+    "count_evaluations",
+    "integrate",
+    "multi_diffusion",
+    "overlap_weights",
+    "split_windows",
+]
 
 EVALUATIONS = {"euler": 1, "midpoint": 2, "heun2": 2, "heun3": 3, "rk4": 4}
-"""Evaluations a step of the solvers; "rk4" is torchdiffeq's, the 3/8 rule."""
+"""Evaluations per step of the solvers; "rk4" is torchdiffeq's, the 3/8 rule."""
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
 """``(time [], state [B, T, C]) -> [B, T, C]``."""
 
 
-def evaluations(solver: str, step: float) -> int:
-    """Evaluations of the network from time 0 to 1; a last step is as long as is left.
+def count_evaluations(solver: str, step: float) -> int:
+    """Number of network evaluations from time 0 to 1; the last step may be shorter.
 
-    >>> evaluations("midpoint", 2 / 32), evaluations("midpoint", 0.3)
+    >>> count_evaluations("midpoint", 2 / 32), count_evaluations("midpoint", 0.3)
     (32, 8)
     """
     if solver not in EVALUATIONS:
@@ -43,16 +51,16 @@ def integrate(
     velocity: Velocity, noise: Tensor, *, solver: str = "midpoint", step: float = 2 / 32,
     on_evaluation: Callable[[], None] | None = None,
 ) -> Tensor:  # fmt: skip
-    """The state at time 1 of what starts as noise at time 0, float32.
+    """Integrates the velocity from noise at time 0 to the state at time 1, float32.
 
     Args:
         velocity: the derivative.
         noise: ``[B, T, C]``.
         solver: one of `EVALUATIONS`.
         step: between 0 and 1; the released separator takes 2/32.
-        on_evaluation: called after each of `evaluations`.
+        on_evaluation: called after each of `count_evaluations`.
     """
-    evaluations(solver, step)
+    count_evaluations(solver, step)
 
     def derivative(time: Tensor, state: Tensor) -> Tensor:
         found = velocity(time, state).to(state.dtype)
@@ -65,12 +73,12 @@ def integrate(
     return path[-1]
 
 
-def windows(frames: int, length: int, overlap: int) -> list[slice]:
-    """Windows of ``length`` frames, each sharing ``overlap`` or more with the next; the last one ends with the clip.
+def split_windows(frames: int, length: int, overlap: int) -> list[slice]:
+    """Windows of ``length`` frames that overlap by at least ``overlap`` frames; the last one ends with the clip.
 
-    >>> windows(50, 20, 5)
+    >>> split_windows(50, 20, 5)
     [slice(0, 20, None), slice(15, 35, None), slice(30, 50, None)]
-    >>> windows(7, 20, 5)
+    >>> split_windows(7, 20, 5)
     [slice(0, 7, None)]
     """
     if not 0 <= overlap < length:
@@ -81,10 +89,10 @@ def windows(frames: int, length: int, overlap: int) -> list[slice]:
     return [slice(start, start + length) for start in starts]
 
 
-def fades(pieces: Sequence[slice], length: int) -> list[Tensor]:
-    """Weights ``[length of the piece]`` that sum to one everywhere: triangles that meet where pieces overlap.
+def overlap_weights(pieces: Sequence[slice], length: int) -> list[Tensor]:
+    """Weights ``[length of the piece]`` that sum to one everywhere: triangular windows, normalised.
 
-    >>> [weights.tolist() for weights in fades([slice(0, 4), slice(2, 6)], 6)]
+    >>> [weights.tolist() for weights in overlap_weights([slice(0, 4), slice(2, 6)], 6)]
     [[1.0, 1.0, 0.75, 0.25], [0.25, 0.75, 1.0, 1.0]]
     """
     ramps = []
@@ -97,11 +105,11 @@ def fades(pieces: Sequence[slice], length: int) -> list[Tensor]:
     return [(ramp / total[piece]).float() for piece, ramp in zip(pieces, ramps, strict=True)]
 
 
-def jointly(velocities: Sequence[Velocity], pieces: Sequence[slice]) -> Velocity:
-    """One velocity of a whole clip out of one a window, merged by `fades`; one window at a time is in memory."""
+def multi_diffusion(velocities: Sequence[Velocity], pieces: Sequence[slice]) -> Velocity:
+    """Velocity of a whole clip from those of its windows, merged by `overlap_weights`, one at a time."""
     if len(pieces) == 1:
         return velocities[0]
-    weights = fades(pieces, pieces[-1].stop)
+    weights = overlap_weights(pieces, pieces[-1].stop)
 
     def merged(time: Tensor, state: Tensor) -> Tensor:
         found = torch.zeros_like(state)

@@ -49,8 +49,8 @@ def activation(name: str) -> Callable[[Tensor], Tensor]:
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x [..., C]`` times ``weight [C', C]``, plus ``bias [C']`` -> ``[..., C']``.
 
-    In float32 on a CPU torch takes MKL's product, which leaves half of an AMD processor idle (docs/decisions.md). Where
-    no gradient is wanted it is oneDNN's here, as torch's own is in bfloat16.
+    In float32 on a CPU torch uses MKL, which leaves half of an AMD processor idle (docs/decisions.md). Without
+    gradients this uses oneDNN instead, as torch itself does in bfloat16.
     """
     wanted = torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in (x, weight, bias))
     single = x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
@@ -61,7 +61,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """`torch.nn.Linear` by `linear`."""
+    """`torch.nn.Linear`, computed by `linear`."""
 
     def forward(self, x: Tensor) -> Tensor:
         """``[..., C] -> [..., C']``."""
@@ -81,7 +81,7 @@ class RMSNorm(nn.Module):
         return self.unit(x) * self.weight
 
     def unit(self, x: Tensor) -> Tensor:
-        """The same without the weight, for those that have another factor to multiply it with first."""
+        """Normalised input without the weight, for callers that combine the weight with another factor."""
         wide = x.float()
         square = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square() / x.shape[-1]
         return (wide * torch.rsqrt(square + self.eps)).to(x.dtype)
@@ -101,13 +101,13 @@ def rotate(x: Tensor, angles: Tensor) -> Tensor:
 
 
 class FrameGroupNorm(nn.GroupNorm):
-    """Group norm of one group over channels and frames; with a mask, over the frames that it keeps."""
+    """Group norm of one group over channels and frames; with a mask, over unmasked frames only."""
 
     def __init__(self, channels: int, eps: float = 1e-5) -> None:
         super().__init__(1, channels, eps=eps)
 
     def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
-        """``x [B, D, T]``, ``keep`` bool ``[B, T]`` or None -> ``[B, D, T]``; other frames are scaled alike."""
+        """``x [B, D, T]``, ``keep`` bool ``[B, T]`` or None -> ``[B, D, T]``; masked frames are scaled likewise."""
         if keep is None:
             return super().forward(x)
         weights = keep[:, None].float()
@@ -136,7 +136,7 @@ class _ConvolutionBlock(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """x + block2(block1(x)): what every transformer here sees its frames through first.
+    """x + block2(block1(x)): the input block of every transformer here.
 
     Without a mask, statistics and convolutions run over padded frames too, as the released separator does. With one,
     statistics are those of the kept frames and the convolutions read zeros elsewhere.

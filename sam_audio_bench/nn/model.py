@@ -1,7 +1,7 @@
-"""SAM Audio: the codec, the towers that read a prompt, and the transformer that predicts the flow, under official keys.
+"""SAM Audio: codec, prompt encoders, and the transformer that predicts the flow, with official parameter names.
 
-The network's input in each frame is the noisy state of target and residual, a slot that inference leaves at zero, and
-the mixture's latents twice; the features of spans and video are added to its projection, the text is attended to.
+The network's input in each frame is the noisy state of target and residual, a slot that is zero at inference, and the
+mixture's latents twice; features of spans and video are added to its projection, the text enters by cross-attention.
 
 Letters: B batch, T frames, C width of a latent, D width of the transformer, S tokens, V width of the video features.
 """
@@ -21,7 +21,7 @@ from sam_audio_bench.nn.checkpoint import check_strict, load_in_parts, open_weig
 from sam_audio_bench.nn.codec import DACVAE
 from sam_audio_bench.nn.conditioning import AnchorEmbedding, VideoAlignment
 from sam_audio_bench.nn.config import SAMAudioConfig
-from sam_audio_bench.nn.dit import DiT, sinusoids
+from sam_audio_bench.nn.dit import DiT, sinusoidal_embedding
 from sam_audio_bench.nn.hub import Checkpoint, find_separator
 from sam_audio_bench.nn.layers import Linear, linear
 from sam_audio_bench.nn.text import TextEncoder
@@ -30,12 +30,12 @@ from sam_audio_bench.nn.vision import PerceptionEncoder
 __all__ = ["Conditions", "SAMAudio"]
 
 _ABSENT = ("text_encoder.", "visual_ranker.", "text_ranker.", "span_predictor.")
-"""Families of names that official files leave out, and that a file may hold nevertheless."""
+"""Patterns of parameter names that official files omit, but other files may contain."""
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What stays the same from evaluation to evaluation, and from candidate to candidate."""
+    """Inputs that are the same for all evaluations and all candidates."""
 
     frames: Tensor  # [B, T, D], everything in the projected input that is not the noisy state
     text: Tensor | None = None  # [B, S, D]
@@ -55,7 +55,7 @@ class Conditions:
 
     @staticmethod
     def stacked(some: Sequence[Conditions]) -> Conditions:
-        """One batch out of conditions of as many frames; texts are padded and masked where their lengths differ."""
+        """Stacks conditions of equal length into one batch; texts of different lengths are padded and masked."""
         if len(some) == 1:
             return some[0]
         texts = [item.text[0] for item in some if item.text is not None]
@@ -72,10 +72,10 @@ class Conditions:
 
 
 class SAMAudio(nn.Module):
-    """The separator's networks. Make it with `from_pretrained`; the bare constructor leaves the weights at random.
+    """The separator's networks. Create it with `from_pretrained`; the constructor leaves the weights random.
 
     The state dict has the official keys. The text encoder is not among them, as in official checkpoints, and the vision
-    tower stays on the meta device until a video asks for it.
+    tower stays on the meta device until it is needed for a video.
     """
 
     checkpoint: Checkpoint
@@ -109,11 +109,11 @@ class SAMAudio(nn.Module):
 
         Args:
             place: a folder with ``config.json`` and ``checkpoint.pt`` or ``model.safetensors``, a name of
-                `hub.SEPARATORS`, or what `find_separator` found.
+                `hub.SEPARATORS`, or a result of `find_separator`.
             dtype: of the transformer and the vision tower; codec and text encoder stay in float32.
             device: where the networks run: "auto" (CUDA where there is one), "cpu", "cuda" ….
             revision: branch, tag or commit on the hub.
-            text_encoder: a folder or hub id of the T5 encoder, instead of what the config names.
+            text_encoder: a folder or hub id of the T5 encoder, instead of the one in the config.
 
         Raises:
             Precondition: the checkpoint is missing, damaged, or another one than its config describes.
@@ -146,7 +146,7 @@ class SAMAudio(nn.Module):
 
     @property
     def frame_seconds(self) -> float:
-        """Seconds a latent frame."""
+        """Seconds per latent frame."""
         return self.codec.hop_length / self.codec.sample_rate
 
     def encode_video(self, videos: Sequence[Tensor], sizes: Sequence[int] | None = None) -> Tensor:
@@ -154,17 +154,17 @@ class SAMAudio(nn.Module):
 
         Args:
             videos: masked frames of each item.
-            sizes: latent frames of each item, over which its video is spread; None: as many as it has.
+            sizes: latent frames of each item, over which its video is stretched; None: one per video frame.
         """
         found: Tensor = self._vision()(videos, sizes)
         return found.transpose(1, 2)
 
     def encode_frames(self, frames: Iterable[Tensor]) -> Tensor:
-        """Features ``[1, V, T]`` of one uint8 frame ``[3, H, W]`` a latent frame, taken as they come."""
+        """Features ``[1, V, T]`` of one uint8 frame ``[3, H, W]`` per latent frame, encoded lazily."""
         return self._vision().encode(frames).T[None]
 
     def _vision(self) -> PerceptionEncoder:
-        """The encoder of video, its image tower loaded if it is not there; the text tower is never run."""
+        """The video encoder; loads its image tower if needed. The text tower is never used."""
         if self.vision_encoder.model.visual.proj.is_meta:
             blocks = range(self.config.vision_encoder.vision.layers)
             parts = [*(f"model.visual.transformer.resblocks.{index}" for index in blocks), "model.visual"]
@@ -175,7 +175,7 @@ class SAMAudio(nn.Module):
         return self.vision_encoder
 
     def release_encoders(self) -> None:
-        """Frees the text encoder and the vision tower; both come back when they are asked again."""
+        """Frees the text encoder and the vision tower; both are loaded again when needed."""
         self.text_encoder.release()
         self.vision_encoder.to("meta")
 
@@ -190,7 +190,7 @@ class SAMAudio(nn.Module):
         anchor_alignment: Tensor | None = None,
         masked_video_features: Tensor | None = None,
     ) -> Conditions:
-        """Everything that an evaluation does not depend on its state or time for; arguments as in `velocity`."""
+        """Computes everything that does not depend on state or time; arguments as in `velocity`."""
         weight, kind = self.proj.weight, self.proj.weight.dtype
         width = audio_features.shape[-1]
         frames = linear(audio_features.to(kind), weight[:, -width:], self.proj.bias)
@@ -206,7 +206,7 @@ class SAMAudio(nn.Module):
         kind = self.proj.weight.dtype
         width = noisy_audio.shape[-1]
         x = linear(noisy_audio.to(kind), self.proj.weight[:, :width]) + given.frames
-        memory = sinusoids(time, self.config.transformer.dim).to(kind)[:, None]
+        memory = sinusoidal_embedding(time, self.config.transformer.dim).to(kind)[:, None]
         found: Tensor = self.transformer(
             x,
             time,
@@ -234,14 +234,14 @@ class SAMAudio(nn.Module):
         Args:
             noisy_audio: ``[B, T, 2 C]``, target and residual.
             audio_features: ``[B, T, 2 C]``, the mixture's latents twice.
-            text_features: ``[B, S, text width]``; None: the memory is the time alone.
+            text_features: ``[B, S, text width]``; None: the memory holds the time only.
             time: ``[B]``, in [0, 1].
             text_mask: bool ``[B, S]``, true for real tokens.
             audio_pad_mask: bool ``[B, T]``, true for real frames.
             anchor_ids: ``[B, L]``, see `anchor_tables`.
             anchor_alignment: ``[B, T]``.
-            masked_video_features: ``[B, V, T]``; None leaves their layer out, zeros are what "no video" means to the
-                released separator.
+            masked_video_features: ``[B, V, T]``; None omits their layer; the released separator uses
+                zeros for "no video".
 
         Returns:
             ``[B, T, 2 C]``.

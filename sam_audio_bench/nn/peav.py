@@ -1,7 +1,7 @@
-"""The transformer of PE-AV (Perception Encoder Audiovisual), which the judge and PE-A-Frame hear through; their texts.
+"""The transformer of PE-AV (Perception Encoder Audiovisual), used by the judge and PE-A-Frame, and their text encoder.
 
-A pre-norm transformer with RMSNorm, rotary positions, normalised queries and keys and gated SiLU. A class token is put
-before the frames, passes the convolutions with them and is dropped in the end.
+A pre-norm transformer with RMSNorm, rotary positions, normalised queries and keys and gated SiLU. A class token is
+prepended to the frames, passes through the convolutions with them and is dropped at the end.
 
 Letters: B batch, T frames, h width, S tokens, t width of the text.
 """
@@ -26,15 +26,15 @@ __all__ = [
     "TOKENIZER",
     "PEAVConfig",
     "PEAVTransformer",
-    "first_state",
+    "build_modern_bert",
+    "encode_first_token",
     "load_tokenizer",
-    "modern_bert",
     "restore_buffers",
     "tokenize",
 ]
 
 TOKENIZER = "answerdotai/ModernBERT-large"
-"""Where the hub has the tokenizer that the released judge and PE-A-Frame read texts with."""
+"""Hub id of the tokenizer of the released judge and PE-A-Frame."""
 
 _LONGEST_TEXT = 512  # tokens
 
@@ -43,7 +43,7 @@ _LONGEST_TEXT = 512  # tokens
 class PEAVConfig(Config):
     """Dimensions of a `PEAVTransformer`; the defaults are those of the released class, not of a released model.
 
-    ``rope_theta`` of a file has no effect on the reference and is passed over, see `theta`.
+    ``rope_theta`` of a file has no effect on the reference and is ignored, see `theta`.
     """
 
     hidden_size: int = 1024
@@ -147,14 +147,14 @@ class PEAVTransformer(nn.Module):
 
         Args:
             x: ``[B, T, h]``.
-            keep: bool ``[B, T]``, true for real frames; what they become does not depend on the others, which are
-                answered too but mean nothing. None: all are real, as the released judge takes them.
+            keep: bool ``[B, T]``, true for real frames; their states do not depend on the others, whose
+                states are meaningless. None: all are real, as in the released judge.
 
         Returns:
             ``[B, T, h]``.
 
         Raises:
-            UsageError: more frames than the positions of the config reach.
+            UsageError: more frames than positions in the config.
         """
         longest = self.config.max_position_embeddings - 1  # the class token has the first position
         if x.shape[1] > longest:
@@ -172,15 +172,15 @@ class PEAVTransformer(nn.Module):
         return found[:, 1:]
 
 
-def modern_bert(options: Mapping[str, Any] | None, layer: int) -> Any:
-    """A ModernBERT (Warner et al., 2024) of transformers.
+def build_modern_bert(options: Mapping[str, Any] | None, layer: int) -> Any:
+    """Builds a ModernBERT (Warner et al., 2024) of transformers.
 
     Args:
-        options: ``text_model`` of a ``config.json``; absent ones have the defaults of transformers.
-        layer: the one that `first_state` is to be asked for.
+        options: ``text_model`` of a ``config.json``; missing ones have the defaults of transformers.
+        layer: the layer that `encode_first_token` reads.
 
     Raises:
-        Precondition: options that make no ModernBERT, or one of fewer layers.
+        Precondition: invalid options, or too few layers.
     """
     import transformers
 
@@ -205,10 +205,10 @@ def restore_buffers(network: Any) -> None:
     network.rotary_emb = type(network.rotary_emb)(network.config)
 
 
-def first_state(network: Any, input_ids: Tensor, attention_mask: Tensor | None, layer: int) -> Tensor:
+def encode_first_token(network: Any, input_ids: Tensor, attention_mask: Tensor | None, layer: int) -> Tensor:
     """State ``[B, t]`` of the first token behind ``layer`` layers of a ModernBERT, of token ids ``[B, S]``.
 
-    The last layer's state comes behind the final norm, as transformers counts.
+    The state of the last layer includes the final norm, as in transformers.
     """
     found = network(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True)
     state: Tensor = found.hidden_states[layer][:, 0]
@@ -221,7 +221,7 @@ def load_tokenizer(folder: Path | None, place: str = "", *, option: str = "token
     Args:
         folder: of the checkpoint; None: it has none.
         place: a folder or an id on the hub.
-        option: what a message tells the user to give.
+        option: name of the option in error messages.
 
     Raises:
         Precondition: there is none.

@@ -1,7 +1,7 @@
-"""PE-A-Frame: in which frames does a text sound? Embeddings of frames and of the text, compared in each frame.
+"""PE-A-Frame predicts the frames in which a text is audible, by comparing embeddings of each frame and of the text.
 
 A `PEAVTransformer` over the latents of DAC-VAE and a ModernBERT, trained as SAM Audio describes (Shi et al., 2025).
-SAM Audio hands over the latents that it has already; the codec's encoder in here is for those who come with a waveform.
+SAM Audio passes the latents that it already has; the codec's encoder is for callers with a waveform.
 
 Letters: B batch, T frames, C width of a latent, D width of the common space, S tokens.
 """
@@ -20,15 +20,15 @@ from torch import Tensor, nn
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.nn.checkpoint import load_strict, open_weights
 from sam_audio_bench.nn.codec import reflect_pad
-from sam_audio_bench.nn.conditioning import frames_kept
+from sam_audio_bench.nn.conditioning import frame_mask
 from sam_audio_bench.nn.config import Config, read_config
 from sam_audio_bench.nn.hub import Checkpoint, find_checkpoint
 from sam_audio_bench.nn.peav import (
     PEAVConfig,
     PEAVTransformer,
-    first_state,
+    build_modern_bert,
+    encode_first_token,
     load_tokenizer,
-    modern_bert,
     restore_buffers,
     tokenize,
 )
@@ -40,12 +40,12 @@ __all__ = [
     "DACConfig",
     "SpanPredictor",
     "SpanPredictorConfig",
+    "extract_spans",
     "find_span_predictor",
-    "spans",
 ]
 
 REPOSITORIES = {f"pe-a-frame-{size}": f"facebook/pe-a-frame-{size}" for size in ("small", "base", "large")}
-"""The released span predictors on the Hugging Face hub, by the names that they go by here."""
+"""The released span predictors on the Hugging Face hub, by their names here."""
 
 REVISION = "perception_models"
 """Branch of those repositories that has the layout read here; ``main`` has that of transformers."""
@@ -58,7 +58,7 @@ _HEAD_EPS = 1e-6  # of the heads' layer norms; the transformer's is 1e-5
 
 @dataclass(frozen=True, kw_only=True)
 class DACConfig(Config):
-    """The codec's encoder, in the words of transformers."""
+    """The codec's encoder, with the names of transformers."""
 
     encoder_hidden_size: int = 64
     downsampling_ratios: tuple[int, ...] = (2, 8, 10, 12)
@@ -67,12 +67,12 @@ class DACConfig(Config):
 
     @property
     def hop_length(self) -> int:
-        """Samples a frame."""
+        """Samples per frame."""
         return math.prod(self.downsampling_ratios)
 
     @property
     def latent_dim(self) -> int:
-        """Channels that the encoder hands to the bottleneck; ``codebook_size`` of the file is the same number."""
+        """Channels between encoder and bottleneck; ``codebook_size`` of the file is the same number."""
         return self.encoder_hidden_size << len(self.downsampling_ratios)
 
 
@@ -162,13 +162,13 @@ def find_span_predictor(place: str | Path, revision: str | None = None) -> Check
 
 
 class SpanPredictor(nn.Module):
-    """PE-A-Frame. Make it with `from_pretrained`; the bare constructor leaves the weights at random."""
+    """PE-A-Frame. Create it with `from_pretrained`; the constructor leaves the weights random."""
 
     def __init__(self, config: SpanPredictorConfig) -> None:
         super().__init__()
         self.config = config
         self.audio_model = _AudioModel(config)
-        self.text_model = modern_bert(config.text_model, config.nth_text_layer)
+        self.text_model = build_modern_bert(config.text_model, config.nth_text_layer)
         self.audio_head = _Head(config.audio_transformer.hidden_size, config.output_dim)
         self.text_head = _Head(self.text_model.config.hidden_size, config.output_dim)
         self.logit_scale = nn.Parameter(torch.ones(1))
@@ -184,9 +184,9 @@ class SpanPredictor(nn.Module):
         """A span predictor with its weights, in float32 and evaluation mode.
 
         Args:
-            place: see `find_span_predictor`, or what it found.
+            place: as in `find_span_predictor`, or its result.
             revision: see `find_span_predictor`.
-            tokenizer: a folder or hub id, where the checkpoint's folder has none of its own.
+            tokenizer: a folder or hub id, if the checkpoint's folder has none.
 
         Raises:
             Precondition: the checkpoint is missing, damaged, or another one than its config describes.
@@ -202,7 +202,7 @@ class SpanPredictor(nn.Module):
 
     @property
     def hop_length(self) -> int:
-        """Samples a frame."""
+        """Samples per frame."""
         return self.config.dac_vae_encoder.hop_length
 
     @property
@@ -211,7 +211,7 @@ class SpanPredictor(nn.Module):
         return self.config.dac_vae_encoder.sampling_rate
 
     def encode(self, waveform: Tensor) -> Tensor:
-        """Latents ``[B, C, T]`` of a waveform ``[B, 1, samples]``, which is reflected to whole frames."""
+        """Latents ``[B, C, T]`` of a waveform ``[B, 1, samples]``, which is padded to whole frames by reflection."""
         found: Tensor = self.audio_model.dac_vae_encoder(waveform)
         return found
 
@@ -223,7 +223,7 @@ class SpanPredictor(nn.Module):
 
     def embed_text(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Embeddings ``[B, D]`` of token ids ``[B, S]``."""
-        state = first_state(self.text_model, input_ids, attention_mask, self.config.nth_text_layer)
+        state = encode_first_token(self.text_model, input_ids, attention_mask, self.config.nth_text_layer)
         found: Tensor = self.text_head(state)
         return found
 
@@ -234,7 +234,7 @@ class SpanPredictor(nn.Module):
         attention_mask: Tensor | None = None,
         padding_mask: Tensor | None = None,
     ) -> Tensor:
-        """How far each frame sounds like the text, before the sigmoid.
+        """Similarity of each frame to the text, before the sigmoid.
 
         Args:
             latents: ``[B, T, C]``, means of DAC-VAE.
@@ -257,20 +257,20 @@ class SpanPredictor(nn.Module):
         threshold: float = THRESHOLD,
         clip: bool = True,
     ) -> list[list[tuple[float, float]]]:
-        """Spans in which each text sounds.
+        """Spans in which each text is audible.
 
         Args:
             latents: ``[B, T, C]``.
-            texts: one an item.
+            texts: one per item.
             lengths: frames of each item; None: all have T.
-            threshold: probability above which a frame counts.
-            clip: whether spans end with the item; the reference lets them go on into its padding.
+            threshold: probability above which a frame belongs to a span.
+            clip: whether spans end with the item; in the reference they may extend into its padding.
 
         Returns:
             For each item (start, end) in seconds, in order.
 
         Raises:
-            UsageError: not one text and one length of 1 … T an item. Precondition: no tokenizer.
+            UsageError: not one text and one length of 1 … T per item. Precondition: no tokenizer.
         """
         sizes = [latents.shape[1]] * len(latents) if lengths is None else list(lengths)
         if not len(latents) == len(texts) == len(sizes) or not all(1 <= size <= latents.shape[1] for size in sizes):
@@ -280,30 +280,30 @@ class SpanPredictor(nn.Module):
             )
         if self.tokenizer is None:
             self.tokenizer = load_tokenizer(self._folder, self._tokenizer_place)
-        keep = frames_kept([*sizes, latents.shape[1]])[:-1].to(latents.device)
+        keep = frame_mask([*sizes, latents.shape[1]])[:-1].to(latents.device)
         ids, mask = (part.to(latents.device) for part in tokenize(self.tokenizer, texts))
         with torch.inference_mode():
             probabilities = self.logits(latents, ids, mask, keep).sigmoid()
         if clip:
             probabilities = probabilities * keep
-        return spans(probabilities, threshold, hop=self.hop_length, rate=self.sample_rate)
+        return extract_spans(probabilities, threshold, hop=self.hop_length, rate=self.sample_rate)
 
 
-def spans(
+def extract_spans(
     probabilities: Tensor, threshold: float = THRESHOLD, *, hop: int, rate: int
 ) -> list[list[tuple[float, float]]]:
-    """Runs of frames above a threshold.
+    """Extracts runs of frames above a threshold.
 
     Args:
         probabilities: ``[B, T]``.
-        threshold: frames strictly above it count.
-        hop: samples a frame.
+        threshold: frames strictly above it belong to a span.
+        hop: samples per frame.
         rate: Hz.
 
     Returns:
         For each row (start, end) in seconds, computed in float32 as the reference does, in order.
 
-    >>> spans(torch.tensor([[0.9, 0.3, 0.5, 0.6]]), 0.3, hop=1, rate=2)
+    >>> extract_spans(torch.tensor([[0.9, 0.3, 0.5, 0.6]]), 0.3, hop=1, rate=2)
     [[(0.0, 0.5), (1.0, 2.0)]]
     """
     active = nn.functional.pad((probabilities > threshold).int(), (1, 1))

@@ -1,11 +1,12 @@
-"""Layers of a convolutional codec that take a signal piece by piece and answer as if it had come whole.
+"""Layers of a convolutional codec that process a signal in chunks, with the same result as for the whole signal.
 
-Each layer sees a window of its input: what earlier pieces left, the new piece, and zeros before the first and after the
-last one. It answers as far as the window reaches and leaves the rest for the next piece, so nothing is computed twice,
-there are no seams, and memory depends on the piece, not on the signal. One `Stream` holds what the layers left.
+Each layer sees a window of its input: the buffered end of earlier chunks, the new chunk, and zeros before the first and
+after the last one. It computes all outputs that the window determines and buffers the rest for the next chunk, so
+nothing is computed twice, there are no seams, and memory depends on the chunk, not on the signal. One `Stream` holds
+all buffers.
 
 Snake and ELU map zero to zero, so a window may be taken before an activation instead of after it. Signals are
-``[B, T, C]`` here: windows are then joined and cut in one stretch of memory, and convolutions run a fifth faster.
+``[B, T, C]`` here: windows are then contiguous in memory, and convolutions run a fifth faster.
 
 Letters: B batch, T time, C channels, K taps of a kernel.
 """
@@ -31,8 +32,8 @@ class Stream:
     """One pass of a signal through layers: the tails of their inputs, and the kernels in use.
 
     Attributes:
-        last: whether the piece under way is the last one; layers then see the zeros behind the signal.
-        budget: numbers that a slice of an activation may hold (see `sliced`); None: as many as there are.
+        last: whether the current chunk is the last one; layers then see the zeros after the signal.
+        budget: numbers that a slice of an activation may hold (see `sliced`); None: unlimited.
     """
 
     def __init__(self, budget: int | None = None) -> None:
@@ -43,10 +44,10 @@ class Stream:
         self._states: dict[nn.Module, tuple[Tensor, Tensor]] = {}
 
     def window(self, layer: nn.Module, x: Tensor, *, left: int, right: int, size: int, step: int = 1) -> Tensor:
-        """What ``layer`` can answer from now: the input of a whole number of positions, none perhaps.
+        """Input of all positions that ``layer`` can compute now, possibly none.
 
         Args:
-            layer: whose tail is continued.
+            layer: whose buffer is continued.
             x: new input ``[B, T, C]``.
             left: zeros before the signal.
             right: zeros after it.
@@ -66,7 +67,7 @@ class Stream:
         return joined[:, : (count - 1) * step + size if count else 0]
 
     def kernel(self, layer: Convolution | TransposedConvolution) -> Tensor:
-        """The layer's kernel, normalised once a stream."""
+        """The layer's kernel, normalised once per stream."""
         if layer not in self._kernels:
             self._kernels[layer] = layer.kernel()
         return self._kernels[layer]
@@ -80,7 +81,7 @@ class Stream:
         self._states[layer] = state
 
     def sliced(self, layer: Callable[[Tensor, Stream], Tensor], x: Tensor, width: int) -> Tensor:
-        """``layer(x, self)``, in slices of time within the budget, so that activations stay in the cache.
+        """``layer(x, self)``, in slices of time within the budget, so that activations fit into the CPU cache.
 
         Args:
             layer: takes ``[B, T, C]`` and this stream.
@@ -103,14 +104,14 @@ class Stream:
 
 
 class Snake(nn.Module):
-    """x + sin(alpha x)^2 / (alpha + 1e-9), a frequency a channel (Ziyin, Hartwig and Ueda, NeurIPS 2020)."""
+    """x + sin(alpha x)^2 / (alpha + 1e-9), with one frequency per channel (Ziyin, Hartwig and Ueda, NeurIPS 2020)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.alpha = nn.Parameter(torch.ones(1, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[B, T, C] -> [B, T, C]``; without gradients in one buffer, which halves the time."""
+        """``[B, T, C] -> [B, T, C]``; without gradients in place, which halves the time."""
         alpha = self.alpha.mT
         inverse = (alpha + 1e-9).reciprocal()
         if torch.is_grad_enabled() and (x.requires_grad or alpha.requires_grad):
@@ -122,9 +123,9 @@ class Snake(nn.Module):
 def _convolve(x: Tensor, kernel: Tensor, bias: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
     """Convolution of ``[B, T, C]`` with ``[C', C, K]``, by one algorithm for every B and T.
 
-    So pieces and whole, one row and many agree to the bit, or nearly. On CPUs torch takes oneDNN unless x is a single
-    row of few numbers, or the kernel a single tap without dilation on one thread; and oneDNN has another algorithm for
-    few outputs. Each sums in another order.
+    So chunked and whole signals, and single and batched rows, agree bit for bit or nearly. On CPUs torch uses oneDNN
+    unless x is a single short row, or the kernel a single tap without dilation on one thread; and oneDNN has another
+    algorithm for few outputs. Each sums in another order.
     """
     rows, count = x.shape[0], (x.shape[1] - (kernel.shape[2] - 1) * dilation - 1) // stride + 1
     if x.device.type == "cpu":
@@ -141,7 +142,7 @@ def _convolve(x: Tensor, kernel: Tensor, bias: Tensor, stride: int = 1, dilation
 class _Kernel(nn.Module):
     """A kernel and a bias; with weight norm, g v / ||v|| over all axes but the first (Salimans and Kingma, 2016).
 
-    ``order`` is that of the kernel's axes in memory once it is folded: the one that `_convolve` reads without a copy.
+    ``order`` is the memory order of the kernel's axes after folding, which `_convolve` reads without a copy.
     """
 
     order: tuple[int, int, int]
@@ -192,17 +193,17 @@ def _unfold(layer: nn.Module, _keys: object) -> None:
 
 
 def _pack(_layer: nn.Module, state: dict[str, Tensor], prefix: str, _metadata: object) -> None:
-    """Gives a state dict kernels in the usual order of memory, which safetensors insists on."""
+    """Makes the kernels of a state dict contiguous, as safetensors requires."""
     state[f"{prefix}weight_v"] = state[f"{prefix}weight_v"].contiguous()
 
 
 def fold(module: nn.Module) -> None:
-    """Makes ||v|| = g in every weight norm within ``module``, so that v itself is the kernel.
+    """Folds every weight norm within ``module``, so that ||v|| = g and v itself is the kernel.
 
-    Kernel by kernel, the new one in place of the old. Parameters keep their names, shapes and the function that they
-    say, but v is no longer contiguous in memory. Loading a state dict and a pass with gradients undo the note that it
-    was done, nothing else. Doing it twice is doing it once, also with a state dict stored and loaded in between: where
-    ||v|| is g but for what rounding to v's precision leaves, v stays bit for bit.
+    Kernels are replaced one by one. Names, shapes and the function of the parameters stay the same, but v is no longer
+    contiguous in memory. Loading a state dict or a pass with gradients resets the folded flag only. Folding is
+    idempotent, also with a state dict stored and loaded in between: where ||v|| is g except for rounding to v's
+    precision, v stays bit for bit.
     """
     for part in module.modules():
         if isinstance(part, _Kernel):
@@ -210,9 +211,9 @@ def fold(module: nn.Module) -> None:
 
 
 class Convolution(_Kernel):
-    """A convolution with zeros around the signal; of a stride that divides T and is even, T / stride outputs.
+    """A zero-padded convolution; an even stride that divides T gives T / stride outputs.
 
-    Centred: (kernel - stride) * dilation // 2 zeros on both sides, which an odd stride pays with its last output.
+    Centred: (kernel - stride) * dilation // 2 zeros on both sides, with which an odd stride loses its last output.
     Causal: (kernel - 1) * dilation + 1 - stride zeros on the left.
     """
 
@@ -236,7 +237,7 @@ class Convolution(_Kernel):
         self.right = 0 if causal else self.left
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
-        """``[B, T, inputs] -> [B, as many as can be told by now, outputs]``."""
+        """``[B, T, inputs] -> [B, as many as can be computed so far, outputs]``."""
         window = stream.window(self, x, left=self.left, right=self.right, size=self.reach, step=self.stride)
         if not window.shape[1]:
             return x.new_zeros(x.shape[0], 0, self.bias.shape[0])
@@ -250,8 +251,8 @@ class Convolution(_Kernel):
 class TransposedConvolution(_Kernel):
     """A transposed convolution with a kernel of twice the stride: ``stride`` outputs for each input.
 
-    Centred: (stride + 1) // 2 outputs are cut on the left, so an output depends on three inputs. Causal: what would
-    follow the last input is cut, so it depends on two.
+    Centred: (stride + 1) // 2 outputs are cut on the left, so an output depends on three inputs. Causal: outputs after
+    the last input are cut, so an output depends on two.
     """
 
     order = (2, 1, 0)
@@ -263,7 +264,7 @@ class TransposedConvolution(_Kernel):
         self.stride, self.causal = stride, causal
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
-        """``[B, T, inputs] -> [B, T * stride, outputs]``, as far as can be told by now."""
+        """``[B, T, inputs] -> [B, T * stride, outputs]``, as far as can be computed so far."""
         window = stream.window(self, x, left=1, right=0 if self.causal else 1, size=2 if self.causal else 3)
         batch, outputs = x.shape[0], self.bias.shape[0]
         if not window.shape[1]:
@@ -296,7 +297,7 @@ class ResidualUnit(nn.Module):
         self.side = 3 * dilation
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
-        """``[B, T, C] -> [B, as many as can be told by now, C]``."""
+        """``[B, T, C] -> [B, as many as can be computed so far, C]``."""
         window = stream.window(self, x, left=self.side, right=self.side, size=2 * self.side + 1)
         if not window.shape[1]:
             return window

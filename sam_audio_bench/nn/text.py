@@ -1,6 +1,6 @@
-"""The T5 encoder (Raffel et al., 2020) of the text prompts, as transformers computes it.
+"""The T5 encoder (Raffel et al., 2020) of the text prompts, computed by transformers.
 
-Its weights are in no released checkpoint: they come from a folder, from the hub, or from a checkpoint that has them
+Its weights are not in released checkpoints: they come from a folder, from the hub, or from a checkpoint that has them
 under ``text_encoder.``.
 """
 
@@ -30,13 +30,14 @@ _TOKENIZER_FILES = ("tokenizer.json", "spiece.model")
 
 
 class TextEncoder:
-    """Texts to features; the network is loaded when the first text comes, and can be released.
+    """Encodes texts; the network is loaded for the first text, and can be released.
 
     Args:
         config: the network.
-        tensors: its weights, by the names below ``text_encoder.`` in a checkpoint; empty: a folder or the hub has them.
-        checkpoint: folder of the checkpoint, which may hold the tokenizer.
-        place: a folder in transformers' format, or an id on the hub, instead of what the config names.
+        tensors: its weights, by the names below ``text_encoder.`` in a checkpoint; empty: load them from a folder or
+            the hub.
+        checkpoint: folder of the checkpoint, which may contain the tokenizer.
+        place: a folder in transformers' format, or an id on the hub, instead of the one in the config.
         device: where the network runs; always in float32.
     """
 
@@ -58,7 +59,7 @@ class TextEncoder:
         self._tokenizer: Any = None
 
     def __call__(self, text: str) -> Tensor:
-        """Features ``[1, S, dim]`` of one text, padding left out."""
+        """Features ``[1, S, dim]`` of one text, without padding."""
         features, mask = self.batch([text])
         return features[:, mask[0]]
 
@@ -116,7 +117,7 @@ class TextEncoder:
         return network
 
     def _transformers(self, kind: str, place: str | None = None, **options: Any) -> Any:
-        """``kind.from_pretrained``, in messages of ours."""
+        """``kind.from_pretrained``, with errors as Precondition."""
         import transformers
 
         place = place or self._place
@@ -133,7 +134,7 @@ class TextEncoder:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """A run has one progress bar and its own messages; transformers would add bars and advice while it loads."""
+    """Silences progress bars and warnings of transformers while it loads."""
     import transformers
 
     logging: Any = transformers.utils.logging

@@ -1,6 +1,6 @@
-"""Small random checkpoints in the official format: every layer is there, every gate is open, nothing was learned.
+"""Small random checkpoints in the official format: every layer with random weights, every gate open.
 
-They serve tests, demonstrations and dry runs: what they separate is noise.
+For tests, demonstrations and dry runs; their estimates are noise.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CONFIG: dict[str, Any] = {
     "num_anchors": 3,
     "anchor_embedding_dim": 16,
 }  # fmt: skip
-"""``config.json``: 48 kHz and 25 frames a second as the released ones."""
+"""``config.json``: 48 kHz and 25 frames per second, as the released ones."""
 
 VISION_CONFIG: dict[str, Any] = {
     "vision": {
@@ -50,7 +50,7 @@ TEXT_CONFIG: dict[str, Any] = {
     "vocab_size": 384, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4,
     "feed_forward_proj": "relu",
 }  # fmt: skip
-"""``t5_config.json``; the vocabulary is the bytes and a few marks."""
+"""``t5_config.json``; the vocabulary is the bytes and a few special tokens."""
 
 _GAIN = 0.7  # of the codec's convolutions: residual units add up, and one below 1 keeps waveforms inside ±1
 
@@ -59,7 +59,7 @@ def write_tiny(folder: Path, seed: int = 0) -> Path:
     """Writes a complete checkpoint: configs, ``checkpoint.pt`` with a text encoder, and a tokenizer of bytes.
 
     Args:
-        folder: to be made; must not hold a checkpoint.
+        folder: created if needed; must not hold a checkpoint.
         seed: of the weights; the same seed writes the same tensors.
 
     Raises:
@@ -111,8 +111,8 @@ def write_tokenizer(folder: Path, template: str = "$A </s>") -> None:
     """Writes a tokenizer whose tokens are bytes, in the format of transformers: no text is out of vocabulary.
 
     Args:
-        folder: where ``tokenizer.json`` and ``tokenizer_config.json`` go.
-        template: what a text becomes; ``<s>``, ``</s>`` and the text itself, ``$A``.
+        folder: for ``tokenizer.json`` and ``tokenizer_config.json``.
+        template: of the token sequence; ``<s>``, ``</s>`` and the text itself, ``$A``.
     """
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 

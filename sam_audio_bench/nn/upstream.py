@@ -1,4 +1,4 @@
-"""What only ``parity="upstream"`` needs: the reference's resampler, so that its waveforms can be compared."""
+"""The resampler of the reference implementation, used with ``parity="upstream"`` only."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Features of masked frames: a Perception Encoder (Bolya et al., 2025), under official keys.
+"""Features of masked frames: a Perception Encoder (Bolya et al., 2025), with official parameter names.
 
 A vision transformer (Dosovitskiy et al., 2021) with pre-norm blocks, learnt absolute and rotary (Su et al., 2021; in
 two dimensions) positions, and a learnt probe that pools the tokens by attention. Its text tower is part of every
-checkpoint and is never run here.
+checkpoint and is never used here.
 
 Letters: B items, N frames of a video, T latent frames, H height, W width, D width of the tower, P tokens of a frame.
 """
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sam_audio_bench.errors import Precondition, UsageError
-from sam_audio_bench.nn.config import TextTowerConfig, VisionConfig, VisionTowerConfig
+from sam_audio_bench.nn.config import TextTowerConfig, VisionEncoderConfig, VisionTowerConfig
 from sam_audio_bench.nn.layers import Linear, linear, rotary_angles, rotate
 
 __all__ = ["INTERPOLATIONS", "PerceptionEncoder", "VisionTower", "frame_indices"]
@@ -28,7 +28,7 @@ INTERPOLATIONS: dict[str, dict[str, Any]] = {
     "NEAREST": {"mode": "nearest"},
     "NEAREST_EXACT": {"mode": "nearest-exact"},
 }
-"""How frames are resized, by the names in a config."""
+"""Interpolation modes for resizing frames, by the name in a config."""
 
 _AT_ONCE = 16  # frames: more do not make the products of the released tower faster, and take a gigabyte for each 32
 _THETA = 10_000.0
@@ -36,7 +36,7 @@ _POOL_RATIO = 4  # of the pooling layer's hidden width, whatever the blocks have
 
 
 def frame_indices(count: int, frames: int) -> Tensor:
-    """Which of ``count`` frames stand for ``frames`` latent frames, int64 ``[frames]``: evenly spread, both ends there.
+    """Which of ``count`` frames each latent frame uses, int64 ``[frames]``: evenly spaced, both ends included.
 
     >>> frame_indices(4, 10).tolist()
     [0, 0, 1, 1, 1, 2, 2, 2, 3, 3]
@@ -66,7 +66,7 @@ class _Attention(nn.Module):
         return self._mixed(query, key, value)
 
     def pool(self, probe: Tensor, x: Tensor) -> Tensor:
-        """``probe [1, Q, D]`` looks at ``x [B, P, D]`` -> ``[B, Q, D]``."""
+        """Attention of ``probe [1, Q, D]`` over ``x [B, P, D]`` -> ``[B, Q, D]``."""
         width = x.shape[-1]
         weights, biases = (torch.split(part, [width, 2 * width]) for part in (self.in_proj_weight, self.in_proj_bias))
         (query,) = self._heads(linear(probe, weights[0], biases[0]), 1)
@@ -95,7 +95,7 @@ class _FeedForward(nn.Module):
 
 
 class _LayerScale(nn.Module):
-    """A learnt factor a channel (Touvron et al., 2021)."""
+    """A learnt factor per channel (Touvron et al., 2021)."""
 
     def __init__(self, width: int, start: float) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class _LayerScale(nn.Module):
 
 
 class _Block(nn.Module):
-    """x + attention(norm(x)), then x + feed-forward(norm(x)), each with its layer scale where there is one."""
+    """x + attention(norm(x)), then x + feed-forward(norm(x)), each with an optional layer scale."""
 
     def __init__(self, width: int, heads: int, ratio: float, scale: float | None = None) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ class _Blocks(nn.Module):
 
 
 class _AttentionPool(nn.Module):
-    """A learnt probe looks at all tokens; a feed-forward layer follows, with its residual."""
+    """Attention pooling by a learnt probe, followed by a residual feed-forward layer."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -152,10 +152,10 @@ class _AttentionPool(nn.Module):
 
 
 class VisionTower(nn.Module):
-    """Images to one vector each.
+    """Encodes each image as one vector.
 
     Args:
-        config: all options of ``pe_config.json``; drop path is for training.
+        config: all options of ``pe_config.json`` except drop path, which is for training.
 
     Raises:
         Precondition: a pooling other than "attn", or widths that do not divide into heads.
@@ -187,7 +187,7 @@ class VisionTower(nn.Module):
         return found
 
     def tokens(self, pixels: Tensor) -> Tensor:
-        """What is pooled: ``[B, P, D]``, the class token first where there is one.
+        """Tokens before pooling: ``[B, P, D]``, the class token first, if there is one.
 
         Raises:
             UsageError: sides that are no multiples of the patch size.
@@ -209,7 +209,7 @@ class VisionTower(nn.Module):
         return found
 
     def _positions(self, stored: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Absolute positions ``[P, D]``; the stored grid is stretched where the image has another one."""
+        """Absolute positions ``[P, D]``; the stored grid is interpolated for another image size."""
         if grid == (self.side, self.side):
             return stored
         first, patches = torch.split(stored, [stored.shape[0] - self.side**2, self.side**2])
@@ -231,7 +231,7 @@ class VisionTower(nn.Module):
 
 
 class _Towers(nn.Module):
-    """Both towers. The text tower holds parameters only: official checkpoints have them, and nothing reads them."""
+    """Both towers. The text tower holds parameters only, since official checkpoints have them; nothing uses them."""
 
     def __init__(self, vision: VisionTowerConfig, text: TextTowerConfig) -> None:
         super().__init__()
@@ -245,17 +245,17 @@ class _Towers(nn.Module):
 
 
 class PerceptionEncoder(nn.Module):
-    """Masked videos to features, one a latent frame.
+    """Encodes masked videos, one feature vector per latent frame.
 
     Args:
-        config: how frames are prepared, and the towers.
+        config: preprocessing of frames, and the towers.
 
     Raises:
-        Precondition: an interpolation that is not in `INTERPOLATIONS`, a width of features that the tower does not
-            give, or what `VisionTower` refuses.
+        Precondition: an interpolation that is not in `INTERPOLATIONS`, a feature width other than that of the
+            tower, or a config that `VisionTower` refuses.
     """
 
-    def __init__(self, config: VisionConfig) -> None:
+    def __init__(self, config: VisionEncoderConfig) -> None:
         super().__init__()
         mode = str(config.interpolation_mode).upper()
         if mode not in INTERPOLATIONS:
@@ -269,14 +269,14 @@ class PerceptionEncoder(nn.Module):
         self.model = _Towers(config.vision, config.text)
 
     def forward(self, videos: Sequence[Tensor], sizes: Sequence[int] | None = None) -> Tensor:
-        """Features ``[B, T, dim]``; T is the largest size, what an item lacks is zero.
+        """Features ``[B, T, dim]``; T is the largest size, shorter items are padded with zeros.
 
         Args:
             videos: uint8 ``[N, 3, H, W]`` for each item, at least one frame.
-            sizes: latent frames of each item, over which its video is spread evenly; None: as many as it has frames.
+            sizes: latent frames of each item, over which its video is stretched evenly; None: its number of frames.
 
         Raises:
-            UsageError: no item, not one size an item, or frames of another type or shape.
+            UsageError: no item, another number of sizes than items, or frames of another type or shape.
         """
         sizes = [len(video) for video in videos] if sizes is None else sizes
         if not videos or len(sizes) != len(videos):
@@ -289,9 +289,9 @@ class PerceptionEncoder(nn.Module):
 
     @torch.no_grad()
     def encode(self, frames: Iterable[Tensor]) -> Tensor:
-        """Features ``[T, dim]`` of frames uint8 ``[3, H, W]``, taken one by one: memory does not grow with their size.
+        """Features ``[T, dim]`` of frames uint8 ``[3, H, W]``, encoded one by one to bound memory.
 
-        Consecutive frames that are equal are encoded once: a latent frame is often shorter than one of the video.
+        Equal consecutive frames are encoded once, since latent frames are often shorter than video frames.
 
         Raises:
             UsageError: frames of another type or shape.
@@ -321,7 +321,7 @@ class PerceptionEncoder(nn.Module):
         return self.encode_image(pixels, normalize=self.config.normalize_feature)
 
     def encode_image(self, pixels: Tensor, normalize: bool = False) -> Tensor:
-        """Normalised pixels ``[B, 3, H, W]`` -> float32 ``[B, dim]``, of unit length where asked for."""
+        """Normalised pixels ``[B, 3, H, W]`` -> float32 ``[B, dim]``, of unit length if requested."""
         found: Tensor = self.model.visual(pixels.to(self.model.visual.proj.dtype)).float()
         return F.normalize(found, dim=-1) if normalize else found
 
@@ -335,7 +335,7 @@ class PerceptionEncoder(nn.Module):
         Computed in float32 and rounded, as the released transform does: the integer kernels of torch differ.
 
         Raises:
-            UsageError: another type or shape, or an empty picture.
+            UsageError: another type or shape, or an empty image.
         """
         if frames.dtype != torch.uint8 or frames.ndim != 4 or frames.shape[1] != 3 or 0 in frames.shape[2:]:
             found = f"{frames.dtype} {tuple(frames.shape)}"
@@ -348,10 +348,10 @@ class PerceptionEncoder(nn.Module):
 
 
 def _weight(*shape: int) -> nn.Parameter:
-    """A random parameter whose products neither vanish nor explode."""
+    """A random parameter scaled to preserve magnitudes."""
     return nn.Parameter(torch.randn(shape) * shape[-1] ** -0.5)
 
 
 def _normalised(frames: Tensor) -> Tensor:
-    """Bytes to -1…1, in the released order of operations."""
+    """Maps bytes to -1…1, in the order of operations of the release."""
     return (frames.float() / 255 - 0.5) / 0.5

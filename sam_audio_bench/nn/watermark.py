@@ -1,8 +1,8 @@
-"""The watermark that the released decoder puts into every waveform: AudioSeal (San Roman et al., ICML 2024), 16 bits.
+"""The watermark that the released decoder embeds in every waveform: AudioSeal (San Roman et al., ICML 2024), 16 bits.
 
-A causal encoder brings the clean waveform down to 150 steps a second (of 48 kHz), the message is added, and a causal
-decoder brings both up again; what it makes is added to the clean waveform at a quarter. The blocks of its two halves
-live in the blocks of the main decoder, mirrored: the encoder runs through them from the last to the first.
+A causal encoder brings the clean waveform down to 150 steps per second (of 48 kHz), the message is added, and a causal
+decoder brings both up again; its output, scaled by a quarter, is added to the clean waveform. The blocks of its two
+halves are part of the blocks of the main decoder, mirrored: the encoder runs through them from the last to the first.
 
 Letters: B batch, T time, C channels.
 """
@@ -20,16 +20,16 @@ from torch.nn import functional as F
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.nn.streaming import Convolution, Snake, Stream
 
-__all__ = ["BITS", "MarkBlock", "MarkUnit", "Watermark", "mark_strides"]
+__all__ = ["BITS", "Watermark", "WatermarkBlock", "WatermarkUnit", "watermark_strides"]
 
 BITS = 16
-"""Bits of a message."""
+"""Number of bits of a message."""
 
 _STRIDES = (8, 5, 4, 2)
 
 
-def mark_strides(blocks: int, hop: int) -> tuple[int, ...]:
-    """Strides of the watermark's blocks, beside ``blocks`` blocks of a decoder with ``hop`` samples a frame.
+def watermark_strides(blocks: int, hop: int) -> tuple[int, ...]:
+    """Strides of the watermark's blocks, for ``blocks`` blocks of a decoder with ``hop`` samples per frame.
 
     Raises:
         Precondition: there are more blocks than strides, or their product does not divide the hop.
@@ -43,7 +43,7 @@ def mark_strides(blocks: int, hop: int) -> tuple[int, ...]:
     return strides
 
 
-class MarkBlock(Protocol):
+class WatermarkBlock(Protocol):
     """The watermark's layers of one block of the main decoder."""
 
     def down(self, x: Tensor, stream: Stream) -> Tensor:
@@ -55,7 +55,7 @@ class MarkBlock(Protocol):
         ...
 
 
-class MarkUnit(nn.Module):
+class WatermarkUnit(nn.Module):
     """x + conv1(elu(conv3(elu(x)))), causal."""
 
     def __init__(self, channels: int, hidden: int) -> None:
@@ -113,11 +113,11 @@ class _Half(nn.Module):
 
 
 class Watermark(nn.Module):
-    """The clean waveform, and the mark that belongs to it and a message.
+    """Computes the clean waveform, and its watermark for a message.
 
     Args:
         inputs: channels of the main decoder's last block.
-        width: channels at 150 steps a second.
+        width: channels at 150 steps per second.
         marks: channels at the sampling rate.
     """
 
@@ -135,13 +135,13 @@ class Watermark(nn.Module):
         self.alpha = marks / code
 
     def clean(self, x: Tensor, stream: Stream) -> Tensor:
-        """Features ``[B, T, C]`` to the waveform ``[B, T, 1]`` without a mark."""
+        """Features ``[B, T, C]`` to the waveform ``[B, T, 1]`` without watermark."""
         snake, convolution, tanh, _ = self.encoder_block.pre
         found: Tensor = tanh(convolution(snake(x), stream))
         return found
 
-    def mark(self, clean: Tensor, message: Tensor, blocks: Sequence[MarkBlock], stream: Stream) -> Tensor:
-        """What bits ``message [B, 16]`` add to the waveform ``clean [B, T, 1]``, through the main decoder's blocks."""
+    def mark(self, clean: Tensor, message: Tensor, blocks: Sequence[WatermarkBlock], stream: Stream) -> Tensor:
+        """Watermark of bits ``message [B, 16]`` for ``clean [B, T, 1]``, through the blocks of the main decoder."""
         h = self.encoder_block.pre[3](clean, stream)
         for block in reversed(blocks):
             h = block.down(h, stream)

@@ -1,33 +1,33 @@
-"""Listening tests: how to make one, whose answers to believe, and which metric agrees with listeners.
+"""Listening tests: planning, import, screening, agreement of raters, and correlation of metrics with ratings.
 
     table           the tidy table in a parquet file
-    media           the sounds and prompts that were rated
-    importing       from files of any known format to the table
-    formats         readers, one module a format
+    media           paths of the sounds and prompts that were rated
+    importing       reads files of any known format into the table
+    formats         readers, one module per format
     describe        counts and scale use
-    screening       rules that leave out answers, and who was dropped
-    matrices        from rows to matrices
+    screening       rules that exclude raters or sessions
+    matrices        turns rows into matrices
     agreement       reliability and mean opinions
-    correlation     metrics against listeners
+    correlation     correlation of metrics with ratings
     preference      ranks from pairwise votes
-    power           how large the next test should be
-    evidence        what the figures of a report show
-    report          one HTML page with all of it
-    example         an imaginary test to try the commands on
+    power           sample size of the next test
+    figure_data     data of the figures in a report
+    report          HTML report
+    example         a simulated test to try the commands on
 
-    plan            a listening test from runs
-    options         what a listening test should be
-    axes            what raters are asked
+    plan            makes a listening test from runs
+    options         options of a listening test
+    axes            rating axes and their questions
     stimuli         the sounds of a test
-    controls        anchors, traps and golds
-    loudness        loudness of BS.1770-4, and gains that make sounds equally loud
-    assignment      who rates what: a balanced incomplete design
-    trials          trials under opaque names
-    composition     the parts of a test
+    controls        anchors, trap questions and gold questions
+    loudness        loudness of BS.1770-4, and loudness matching
+    assignment      balanced incomplete assignment of stimuli to raters
+    blinded_stimuli stimuli under blind names, and their assignment to raters
+    composition     all parts of a test before rendering
     listening_page  the test as one static page
     exports         the same test for webMUSHRA and the P.808 toolkit
-    handout         what raters, tools and the experimenter get
-    answers         what opaque names stand for, joined to answers
+    export_bundle   files for raters, tools and the experimenter
+    answers         resolves blind names in answers
 
 Importing this package does not import torch.
 """

@@ -1,4 +1,4 @@
-"""How far raters agree, and what a stimulus is worth in their opinion: one row a statistic."""
+"""Agreement of raters and mean opinion scores: one row per statistic."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sam_audio_bench.ratings.matrices import Panel, panel, slices
+from sam_audio_bench.ratings.matrices import RaterMatrix, rater_matrix, slices
 from sam_audio_bench.ratings.table import Ratings
 from sam_audio_bench.stats.bootstrap import cluster_interval
 from sam_audio_bench.stats.estimate import Estimate
@@ -22,7 +22,7 @@ from sam_audio_bench.stats.reliability import (
     split_half,
 )
 
-__all__ = ["OPINIONS", "STATISTICS", "agreement_rows", "ceilings", "opinion_rows", "stimulus_opinions"]
+__all__ = ["OPINIONS", "STATISTICS", "agreement_rows", "noise_ceilings", "opinion_rows", "stimulus_opinions"]
 
 OPINIONS = {"raw": mean_opinion, "z_scored": z_scored_opinion, "bias_corrected": recovered_opinion}
 """Three ways to average raters; the last is ITU-T P.910/P.913's."""
@@ -47,28 +47,28 @@ _MEASUREMENTS = ("nominal", "ordinal", "interval")
 def agreement_rows(
     ratings: Ratings, *, by: str | None = None, axis: str | None = None, resamples: int = 2000, seed: int = 0
 ) -> list[dict[str, Any]]:
-    """ICC, Krippendorff's α, split-half, leave-one-out and noise ceiling, a row each.
+    """ICC, Krippendorff's α, split-half, leave-one-out and noise ceiling, one row each.
 
-    A stimulus is an item of one system. Statistics that need to know who is who are not asked of anonymous raters:
+    A stimulus is an item of one system. Statistics that need the identity of raters are undefined for anonymous raters:
     their status is ``anonymous``.
 
     Args:
         ratings: a table of ratings.
-        by: a column; each of its values gets rows of its own, after ``all``.
+        by: a column; each of its values gets separate rows, after ``all``.
         axis: one axis; None: all.
         resamples: of the intervals.
         seed: of the intervals.
 
     Returns:
         ``{axis, by, statistic, value, ci_low, ci_high, n, raters, status, method}``; ``n`` counts stimuli, ``raters``
-        is the harmonic mean of raters a stimulus, the k of ICC(·,k).
+        is the harmonic mean of raters per stimulus, the k of ICC(·,k).
 
     Raises:
         UsageError: an unknown axis or column, or options out of range.
     """
     rows = []
     for name, value, answers in slices(ratings, by, axis):
-        known = panel(answers)
+        known = rater_matrix(answers)
         k = raters_per_item(known.scores)
         for statistic, estimate in _estimates(known, ratings.anonymous, resamples, seed).items():
             head = {"axis": name, "by": value, "statistic": statistic}
@@ -76,12 +76,12 @@ def agreement_rows(
     return rows
 
 
-def ceilings(
+def noise_ceilings(
     ratings: Ratings, *, by: str | None = None, axis: str | None = None, resamples: int = 2000, seed: int = 0
 ) -> dict[tuple[str, str], Estimate]:
     """√ICC(k), the highest correlation that a perfect metric could reach, by axis and value of ``by``."""
     return {
-        (name, value): noise_ceiling(panel(answers).scores, resamples=resamples, seed=seed)
+        (name, value): noise_ceiling(rater_matrix(answers).scores, resamples=resamples, seed=seed)
         for name, value, answers in slices(ratings, by, axis)
     }
 
@@ -94,7 +94,7 @@ def opinion_rows(ratings: Ratings, *, by: str | None = None, axis: str | None = 
     """
     rows = []
     for name, value, answers in slices(ratings, by, axis):
-        known = panel(answers)
+        known = rater_matrix(answers)
         for method, scores in _opinions(known, ratings.anonymous).items():
             for system, part in known.stimuli.groupby("system", sort=True):
                 there = part.index[np.isfinite(scores["value"][part.index])]
@@ -108,10 +108,10 @@ def opinion_rows(ratings: Ratings, *, by: str | None = None, axis: str | None = 
 
 
 def stimulus_opinions(ratings: Ratings, axis: str | None = None) -> pd.DataFrame:
-    """One row a stimulus and axis: ``n`` raters, then value and 95 % interval by each of `OPINIONS`."""
+    """One row per stimulus and axis: ``n`` raters, then value and 95 % interval by each of `OPINIONS`."""
     parts = []
     for name, _, answers in slices(ratings, axis=axis):
-        known = panel(answers)
+        known = rater_matrix(answers)
         found: dict[str, Any] = {"axis": name, "n": (~np.isnan(known.scores)).sum(axis=1)}
         for method, scores in _opinions(known, ratings.anonymous).items():
             found.update({f"{method}_{part}": values for part, values in scores.items()})
@@ -119,8 +119,8 @@ def stimulus_opinions(ratings: Ratings, axis: str | None = None) -> pd.DataFrame
     return pd.concat(parts, ignore_index=True)
 
 
-def _opinions(known: Panel, anonymous: bool) -> dict[str, dict[str, np.ndarray]]:
-    """Value, low and high [stimuli] by method; anonymous raters have no scale of their own to correct."""
+def _opinions(known: RaterMatrix, anonymous: bool) -> dict[str, dict[str, np.ndarray]]:
+    """Value, low and high [stimuli] by method; scales of anonymous raters cannot be corrected."""
     methods = ["raw"] if anonymous else list(OPINIONS)
     found = {}
     for method in methods:
@@ -129,8 +129,8 @@ def _opinions(known: Panel, anonymous: bool) -> dict[str, dict[str, np.ndarray]]
     return found
 
 
-def _estimates(known: Panel, anonymous: bool, resamples: int, seed: int) -> Mapping[str, Estimate | None]:
-    """Estimates by the name of the statistic; None: it needs to know who is who."""
+def _estimates(known: RaterMatrix, anonymous: bool, resamples: int, seed: int) -> Mapping[str, Estimate | None]:
+    """Estimates by the name of the statistic; None: it needs the identity of raters."""
     scores = known.scores
     options: dict[str, Any] = {"resamples": resamples, "seed": seed}
     found: dict[str, Estimate | None] = {}

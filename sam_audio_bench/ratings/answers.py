@@ -1,4 +1,4 @@
-"""What the opaque names of a listening test stand for, joined to its answers."""
+"""Resolves the blind names of a listening test in its answers."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["KEY_FIELDS", "KEY_SCHEMA", "KEY_VERSION", "join_key", "join_table"]
 KEY_SCHEMA = "sabench-listening-key"
 KEY_VERSION = 1
 KEY_FIELDS = ("item", "group", "task", "domain", "system", "kind", "expected", *MEDIA_COLUMNS)
-"""What the key says of a trial.
+"""Fields that the key holds for a trial.
 
-``expected`` is the right answer by axis, or None where there is none. The mixture and the target are as loud as raters
-heard them. A trap has neither, so that nobody is trained on beeps; raters are shown no video.
+``expected`` is the right answer by axis, or None where there is none. The mixture and the target are the
+loudness-matched files of the test. A trap has neither, so that no judge is trained on beeps; tests show no video.
 """
 
 
@@ -27,7 +27,7 @@ def join_key(answers: Iterable[Mapping[str, Any]], key: Mapping[str, Any], folde
     """Adds `KEY_FIELDS` to answers of the listening page.
 
     Args:
-        answers: each with the opaque name of its ``trial``.
+        answers: each with the blind name of its ``trial``.
         key: content of the ``key.json`` that was written with the page.
         folder: where that file lies.
 
@@ -35,7 +35,7 @@ def join_key(answers: Iterable[Mapping[str, Any]], key: Mapping[str, Any], folde
         Copies of the answers, in their order.
 
     Raises:
-        UsageError: no key of this version, or a trial that it does not know: the key of another test.
+        UsageError: no key of this version, or an unknown trial, which means that the key belongs to another test.
     """
     trials = _trials(key, folder)
     joined = []
@@ -53,14 +53,14 @@ def join_table(frame: pd.DataFrame, key: Mapping[str, Any], folder: Path) -> pd.
     """Names items and systems in answers that webMUSHRA or the P.808 toolkit gave to a planned test.
 
     Args:
-        frame: one row an answer. Of webMUSHRA, ``item`` is the opaque name of a page and ``system`` that of a stimulus,
-            or ``reference`` or ``anchor``; of P.808, ``item`` is the address of a clip, whose name is opaque.
+        frame: one row per answer. Of webMUSHRA, ``item`` is the blind name of a page and ``system`` that of a stimulus,
+            or ``reference`` or ``anchor``; of P.808, ``item`` is the address of a clip, which ends in a blind name.
         key: content of ``key.json``.
         folder: where that file lies.
 
     Returns:
-        A copy with `KEY_FIELDS`; ``expected`` is filled where the tool does not say it, from the axis that the key
-        names first, as these tools ask one question.
+        A copy with `KEY_FIELDS`; ``expected`` is filled in if the tool does not state it, from the first axis of the
+        key, as these tools ask one question.
 
     Raises:
         UsageError: no key of this version, or a stimulus that it does not know.
@@ -84,7 +84,7 @@ def join_table(frame: pd.DataFrame, key: Mapping[str, Any], folder: Path) -> pd.
 
 
 def _trials(key: Mapping[str, Any], folder: Path) -> dict[str, dict[str, Any]]:
-    """`KEY_FIELDS` of every trial by opaque name; paths are absolute."""
+    """`KEY_FIELDS` of every trial by blind name; paths are absolute."""
     schema, version = (key.get("schema"), key.get("version")) if isinstance(key, dict) else (None, None)
     if (schema, version) != (KEY_SCHEMA, KEY_VERSION):
         found = f"{schema} {version}" if schema else "another file"

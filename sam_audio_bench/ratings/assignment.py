@@ -1,4 +1,4 @@
-"""Who rates what: a balanced incomplete design.
+"""Assignment of cells to raters: a balanced incomplete design.
 
 A cell is an item under a condition (a system, the hidden reference, an anchor). Cells go to raters as an equitable edge
 colouring of the bipartite multigraph of items and conditions (de Werra, Discrete Mathematics 1, 1971), found one rater
@@ -36,7 +36,7 @@ _DEFAULT_PER_RATER = 40
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """How large a test is."""
+    """Size of a test."""
 
     raters: int
     per_rater: int  # cells that a rater rates at most
@@ -45,7 +45,7 @@ class Sizes:
 
 @dataclass(frozen=True, kw_only=True)
 class Balance:
-    """What a design guarantees, each as the least and the greatest."""
+    """Balance of a design, each as minimum and maximum."""
 
     raters_per_cell: tuple[int, int]
     cells_per_rater: tuple[int, int]
@@ -65,12 +65,12 @@ def complete_sizes(
 
     Args:
         cells: number of cells.
-        raters: raters; None: as many as are needed.
-        per_rater: cells that a rater rates at most; None: what ``raters`` requires, or else 40.
-        raters_per_cell: raters of each cell; None: what the others allow, or else 5.
+        raters: number of raters; None: as many as needed.
+        per_rater: largest number of cells per rater; None: what ``raters`` requires, or else 40.
+        raters_per_cell: raters of each cell; None: as many as the others allow, or else 5.
 
     Raises:
-        UsageError: a size below 1, more raters a cell than raters, or too few raters for what is asked.
+        UsageError: a size below 1, more raters per cell than raters, or too few raters.
 
     >>> complete_sizes(120, raters_per_cell=3)
     Sizes(raters=9, per_rater=40, raters_per_cell=3)
@@ -95,7 +95,7 @@ def complete_sizes(
 
 
 def _affordable(cells: int, raters: int | None, per_rater: int | None) -> int:
-    """Raters a cell that the other two sizes allow."""
+    """Raters per cell that the other two sizes allow."""
     if raters is None or per_rater is None:
         return min(_DEFAULT_RATERS_PER_CELL, raters or _DEFAULT_RATERS_PER_CELL)
     if raters * per_rater < cells:
@@ -111,14 +111,14 @@ def assign(
 ) -> list[list[Cell]]:
     """Gives every cell to ``sizes.raters_per_cell`` different raters.
 
-    Loads, meetings with a condition, with a block of items and with an item differ by one between raters at most. The
-    first of a few random designs that connects all raters and cells is taken.
+    The numbers of cells per rater, and of cells per rater and condition, block of items, and item differ by at most one
+    between raters. The first of a few random designs that connects all raters and cells is used.
 
     Args:
         present: [items, conditions]: which cells exist.
         sizes: from `complete_sizes` for as many cells.
-        blocks: [items], task of each item; None: one for all.
-        seed: decides everything that balance leaves open.
+        blocks: [items], task of each item; None: one block.
+        seed: of all random choices.
 
     Returns:
         [raters] cells of each, sorted.
@@ -157,7 +157,7 @@ def _design(
 def _share(
     left: NDArray[np.int64], remaining: int, sums: sparse.csr_array, costs: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """What the next of ``remaining`` raters takes; random costs make the vertex unique."""
+    """Cells of the next of ``remaining`` raters; random costs make the vertex unique."""
     totals: NDArray[np.int64] = np.rint(sums @ left).astype(np.int64)
     solution = milp(
         costs,
@@ -193,7 +193,7 @@ def _range(counts: NDArray[np.int64]) -> tuple[int, int]:
 
 
 def presentation_order(cells: Sequence[Cell], generator: np.random.Generator) -> list[Cell]:
-    """The cells in random order, without one item twice in succession wherever that is possible."""
+    """The cells in random order, without the same item twice in succession if possible."""
     left = [cells[place] for place in generator.permutation(len(cells))]
     ordered: list[Cell] = []
     while left:
@@ -208,7 +208,7 @@ def presentation_order(cells: Sequence[Cell], generator: np.random.Generator) ->
 
 
 def with_checks(trials: Sequence[str], checks: Sequence[str], generator: np.random.Generator) -> list[str]:
-    """Puts one check into each of as many equal stretches of the trials, at a random place, never first of all."""
+    """Inserts one check into each of as many equal parts of the trials, at a random position, never the first."""
     found = list(trials)
     edges = np.linspace(min(1, len(found)), len(found), len(checks) + 1)
     shuffled = [checks[place] for place in generator.permutation(len(checks))]

@@ -1,8 +1,8 @@
-"""What raters are asked: the four axes of SAM Audio Judge on a scale of five points.
+"""Rating axes: the four axes of SAM Audio Judge on a five-point scale.
 
-The wording that its raters read is not published. Question and labels are ours, after the axes' meanings: recall, how
-much of the wanted sound is left; precision, how free the answer is of other sounds; faithfulness, how true the wanted
-sound is to the recording; overall, with the labels of absolute category rating (ITU-T P.800).
+The wording shown to its raters is not published. Question and labels are ours, after the definitions of the axes:
+recall, how much of the target is left; precision, how free the estimate is of other sounds; faithfulness, how close the
+target is to the recording; overall, with the labels of absolute category rating (ITU-T P.800).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ HIGHEST = 5
 
 
 class Axis(NamedTuple):
-    """One question, and what the answers 1 to 5 mean."""
+    """One question, and the labels of the answers 1 to 5."""
 
     name: str
     title: str
@@ -64,11 +64,11 @@ AXES: Mapping[str, Axis] = MappingProxyType(
         )
     }
 )
-"""By name, in the order in which they are asked."""
+"""Axes by name, in the order in which they are asked."""
 
 
 def choose_axes(names: Iterable[str]) -> tuple[Axis, ...]:
-    """The axes of some names, in their order; none, an unknown one or one named twice raises UsageError.
+    """The axes with some names, in their order; no, unknown or repeated names raise UsageError.
 
     >>> [axis.title for axis in choose_axes(["overall", "recall"])]
     ['Overall', 'Recall']

@@ -1,4 +1,4 @@
-"""The parts of a listening test, put together before any sound is written."""
+"""All parts of a listening test, assembled before any sound is written."""
 
 from __future__ import annotations
 
@@ -11,56 +11,56 @@ import numpy as np
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import dump_json, sha256
-from sam_audio_bench.ratings.options import Options
-from sam_audio_bench.ratings.stimuli import RatedItem
-from sam_audio_bench.ratings.trials import (
-    Design,
-    Trial,
-    cell_trials,
-    design_items,
-    design_trials,
-    gold_trials,
-    named,
-    trap_trials,
+from sam_audio_bench.ratings.blinded_stimuli import (
+    RaterAssignment,
+    Stimulus,
+    assign_blind_names,
+    assign_items,
+    assign_stimuli,
+    make_gold_stimuli,
+    make_system_stimuli,
+    make_trap_stimuli,
 )
+from sam_audio_bench.ratings.options import ListeningTestOptions
+from sam_audio_bench.ratings.stimuli import RatedItem
 
-__all__ = ["Composition", "compose", "design"]
+__all__ = ["Composition", "assign_raters", "compose"]
 
-_PER_RATER = 40  # trials, where nobody says how many
+_PER_RATER = 40  # stimuli per rater by default
 
 
 @dataclass
 class Composition:
-    """A test while it is made; ``designs`` and all after them are filled on the way."""
+    """A test under construction; ``designs`` and all later fields are filled step by step."""
 
-    options: Options
+    options: ListeningTestOptions
     items: Sequence[RatedItem]
     systems: tuple[str, ...]
     digest: str
-    cells: dict[tuple[int, int], Trial]
-    traps: list[Trial]
-    golds: list[Trial]
-    mixtures: list[str]  # opaque name of each item's mixture
-    designs: dict[str, Design] = field(default_factory=dict)
+    cells: dict[tuple[int, int], Stimulus]
+    traps: list[Stimulus]
+    golds: list[Stimulus]
+    mixtures: list[str]  # blind name of each item's mixture
+    designs: dict[str, RaterAssignment] = field(default_factory=dict)
     minutes: list[int] = field(default_factory=list)
-    clips: dict[str, dict[str, Any]] = field(default_factory=dict)  # seconds and peaks by opaque name
+    clips: dict[str, dict[str, Any]] = field(default_factory=dict)  # seconds and peaks by blind name
     files: dict[str, str] = field(default_factory=dict)  # a path of each sound in the folder of the test
 
     @property
-    def trials(self) -> list[Trial]:
-        """Every trial, checks included."""
+    def stimuli(self) -> list[Stimulus]:
+        """Every stimulus, checks included."""
         return [*self.cells.values(), *self.traps, *self.golds]
 
 
-def compose(items: Sequence[RatedItem], systems: tuple[str, ...], options: Options) -> Composition:
-    """Makes the trials of a test and names them.
+def compose(items: Sequence[RatedItem], systems: tuple[str, ...], options: ListeningTestOptions) -> Composition:
+    """Makes the stimuli of a test and gives them blind names.
 
-    The digest covers the answers themselves: two tests have the same names only if they are the same test.
+    The digest covers the audio of the estimates, so that only identical tests have the same names.
     """
-    cells = cell_trials(items, systems, hidden_reference=options.hidden_reference, anchors=options.anchors)
+    cells = make_system_stimuli(items, systems, hidden_reference=options.hidden_reference, anchors=options.anchors)
     checks = [
         maker(items, count, options.axes, options.seed)
-        for maker, count in ((trap_trials, options.traps), (gold_trials, options.golds))
+        for maker, count in ((make_trap_stimuli, options.traps), (make_gold_stimuli, options.golds))
     ]
     what = {
         "answers": [[item.task, item.id, *(_answer_digest(item, name) for name in systems)] for item in items],
@@ -68,7 +68,7 @@ def compose(items: Sequence[RatedItem], systems: tuple[str, ...], options: Optio
         "options": {name: value for name, value in asdict(options).items() if name not in ("formats", "audio_url")},
     }
     digest = sha256(dump_json(what).encode())[:8]
-    names = iter(named([*cells.values(), *checks[0], *checks[1]], digest, options.seed))
+    names = iter(assign_blind_names([*cells.values(), *checks[0], *checks[1]], digest, options.seed))
     order = np.random.default_rng([options.seed, len(items)]).permutation(len(items)).tolist()
     return Composition(
         options=options,
@@ -87,8 +87,8 @@ def _answer_digest(item: RatedItem, system: str) -> str:
     return record.sha256["target"]
 
 
-def design(test: Composition) -> list[str]:
-    """Assigns trials, and items for webMUSHRA; returns what the user should know.
+def assign_raters(test: Composition) -> list[str]:
+    """Assigns stimuli, and items for webMUSHRA, to raters; returns notes for the user.
 
     Raises:
         UsageError: sizes that cannot be met, or webMUSHRA without any clean recording.
@@ -97,7 +97,7 @@ def design(test: Composition) -> list[str]:
     notes = []
     if {"page", "p808"} & set(options.formats):
         pools = (test.traps, options.traps), (test.golds, options.golds)
-        assigned = design_trials(test.cells, *pools, items, options.asked, options.seed)
+        assigned = assign_stimuli(test.cells, *pools, items, options.asked, options.seed)
         if assigned.balance.components > 1:
             notes.append(
                 "raters and stimuli fall apart into groups without a stimulus in common: ask for more raters an item"
@@ -112,7 +112,7 @@ def design(test: Composition) -> list[str]:
         conditions = 1 + max(column for _, column in test.cells)
         trials = options.per_rater or (None if options.raters else _PER_RATER)
         asked = {**options.asked, "per_rater": None if trials is None else math.ceil(trials / conditions)}
-        test.designs["items"] = design_items(referenced, asked, options.seed)
+        test.designs["items"] = assign_items(referenced, asked, options.seed)
     if options.hidden_reference and not all(item.referenced for item in items):
         notes.append("items without a clean recording have no hidden reference")
     if options.golds and not test.golds:

@@ -1,4 +1,4 @@
-"""Sounds whose rating is known beforehand: the low anchor, and clips that show whether a rater listens."""
+"""Stimuli with a known rating: the low anchor, and traps that show whether a rater listens."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from scipy import signal
 
 from sam_audio_bench.errors import UsageError
 
-__all__ = ["TRAP_ANSWERS", "fitted", "low_anchor", "trap"]
+__all__ = ["TRAP_ANSWERS", "fit_length", "low_anchor", "make_trap"]
 
 Floats = NDArray[np.float64]
 
 TRAP_ANSWERS = (2, 4, 1, 5)
-"""Numbers of beeps in the order in which traps are made; without 3, where many raters rest when they do not listen."""
+"""Numbers of beeps, in the order in which traps are made; without 3, a frequent rating of inattentive raters."""
 
 _PASS, _STOP, _ATTENUATION = 3500.0, 4000.0, 60.0  # Hz, Hz, dB
 _LOWEST_RATE = 16000
@@ -25,18 +25,18 @@ _FADE = 0.01  # seconds
 def low_anchor(mixture: NDArray[np.floating], rate: int) -> Floats:
     """The low anchor: the mixture through the 3.5 kHz low-pass of BS.1534-3 (25 dB at 4 kHz, 50 dB at 4.5 kHz).
 
-    BS.1534-3 filters the reference. That would be perfect in precision and recall; the filtered mixture is low on every
-    axis but recall, and exists without a reference.
+    BS.1534-3 filters the reference. That would have perfect precision and recall; the filtered mixture is poor on
+    every axis but recall, and needs no reference.
 
     Args:
         mixture: [channels, time].
         rate: Hz, at least 16000.
 
     Returns:
-        [channels, time], in time with the mixture (linear phase).
+        [channels, time], aligned with the mixture (linear phase).
 
     Raises:
-        UsageError: a lower rate, at which the anchor would hardly differ from the mixture.
+        UsageError: a lower sampling rate, at which the anchor would hardly differ from the mixture.
     """
     if rate < _LOWEST_RATE:
         raise UsageError(f"expected recordings at {_LOWEST_RATE} Hz or more for the low anchor, found {rate} Hz")
@@ -45,11 +45,11 @@ def low_anchor(mixture: NDArray[np.floating], rate: int) -> Floats:
     return np.asarray(signal.oaconvolve(mixture.astype(np.float64), taps[None], mode="same", axes=1))
 
 
-def trap(mixture: NDArray[np.floating], rate: int, answer: int) -> Floats:
-    """Two seconds of a mixture, then ``answer`` beeps: a rater who listens gives that many points.
+def make_trap(mixture: NDArray[np.floating], rate: int, answer: int) -> Floats:
+    """Two seconds of a mixture, then ``answer`` beeps, the rating that an attentive rater gives.
 
     Args:
-        mixture: [channels, time], as loud as in the test.
+        mixture: [channels, time], after loudness matching.
         rate: Hz.
         answer: number of beeps.
     """
@@ -69,7 +69,7 @@ def _ramps(length: int, rate: int) -> Floats:
     return np.asarray(np.minimum(1.0, distance / steps))
 
 
-def fitted(samples: NDArray[np.floating], length: int) -> Floats:
-    """Samples [channels, time] cut or filled with zeros to ``length``."""
+def fit_length(samples: NDArray[np.floating], length: int) -> Floats:
+    """Samples [channels, time] cut or zero-padded to ``length``."""
     kept = samples[:, :length].astype(np.float64)
     return np.pad(kept, ((0, 0), (0, length - kept.shape[1])))

@@ -1,4 +1,4 @@
-"""Which metric can be trusted: correlations of metrics with raters, and which metrics differ at all."""
+"""Correlation of metrics with ratings, and significant differences between metrics."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ import pandas as pd
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.metrics.catalogue import CARDS
-from sam_audio_bench.ratings.agreement import ceilings
-from sam_audio_bench.ratings.matrices import NO_SYSTEM, Cells, cells, slices
+from sam_audio_bench.ratings.agreement import noise_ceilings
+from sam_audio_bench.ratings.matrices import NO_SYSTEM, ItemSystemMatrices, item_system_matrices, slices
 from sam_audio_bench.ratings.table import Ratings
 from sam_audio_bench.stats.correlation import correlations, few_systems
 from sam_audio_bench.stats.correlation_tests import Difference, differences, letter_groups
 from sam_audio_bench.stats.design import Design
-from sam_audio_bench.stats.reference_tests import compare_independent, is_covered
-from sam_audio_bench.stats.summary import item_means
+from sam_audio_bench.stats.reference_tests import compare_independent, is_applicable
+from sam_audio_bench.stats.summary import compute_item_scores
 
 if TYPE_CHECKING:
     from sam_audio_bench.run.results import Results
 
-__all__ = ["Correlations", "Settings", "correlate_ratings", "with_scores"]
+__all__ = ["CorrelationResult", "CorrelationSettings", "add_run_scores", "correlate_ratings"]
 
 _BOUNDED = ("pearson", "spearman")  # what the noise ceiling of stimuli bounds
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What to correlate and how; None: everything there is."""
+class CorrelationSettings:
+    """What to correlate and how; None: everything."""
 
     metrics: tuple[str, ...] | None = None
     by: str | None = None
@@ -46,27 +46,27 @@ class Settings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Correlations:
-    """Rows as ``--json`` prints them, the tested differences, and warnings that belong beside any table of them."""
+class CorrelationResult:
+    """Rows as ``--json`` prints them, the tested differences, and warnings to show with any table of them."""
 
     rows: list[dict[str, Any]]
     differences: list[dict[str, Any]]
     warnings: list[str]
 
 
-def with_scores(ratings: Ratings, paths: Sequence[Path]) -> Ratings:
+def add_run_scores(ratings: Ratings, paths: Sequence[Path]) -> Ratings:
     """Adds the scores of runs as metrics, joined on item and system.
 
-    Where a picker chose among candidates, its choice counts, which is what raters hear. Otherwise seeds and candidates
-    of one item are averaged. In dB, values beyond ±CAP_DB count as ±CAP_DB, and so do infinite ones of any unit.
+    If a picker chose among candidates, its choice is used, as raters hear it. Otherwise seeds and candidates of one
+    item are averaged. In dB, values beyond ±CAP_DB are clipped to ±CAP_DB, as are infinite values of any unit.
 
     Args:
-        ratings: whose items and systems are those of the runs.
+        ratings: with the items and systems of the runs.
         paths: run folders, folders that hold them, or files scores.parquet.
 
     Raises:
-        UsageError: no item and system in common, or a metric that the ratings have already.
-        Precondition, StoreError: a run is absent or cannot be trusted.
+        UsageError: no common item and system, or a metric that the ratings already have.
+        Precondition, StoreError: a run is missing or damaged.
     """
     scores = _scores(paths)
     table = scores.pivot_table(index=["item", "separator"], columns="metric", values="value", aggfunc="mean")
@@ -85,28 +85,28 @@ def with_scores(ratings: Ratings, paths: Sequence[Path]) -> Ratings:
     return Ratings(**{**vars(ratings), "frame": joined, "metrics": (*ratings.metrics, *table.columns)})
 
 
-def correlate_ratings(ratings: Ratings, settings: Settings | None = None) -> Correlations:
+def correlate_ratings(ratings: Ratings, settings: CorrelationSettings | None = None) -> CorrelationResult:
     """Correlates every metric with every axis.
 
     Args:
-        ratings: with metrics, from the import or `with_scores`.
-        settings: what and how.
+        ratings: with metrics, from the import or `add_run_scores`.
+        settings: what to correlate and how.
 
     Returns:
         Rows ``{metric, axis, level, by, coefficient, value, ci_low, ci_high, n, status, method, ceiling, group}``:
-        ``ceiling`` is √ICC(k) of the axis, None where it bounds nothing, and metrics that share a letter of ``group``
-        could not be told apart (Holm over all pairs, 5 %); it is empty where nothing was tested.
+        ``ceiling`` is √ICC(k) of the axis, None where it is no bound; metrics that share a letter of ``group`` do
+        not differ significantly (Holm over all pairs, 5 %); it is empty without a test.
 
     Raises:
         UsageError: no metrics, or unknown ones, axes, columns, levels or coefficients.
     """
-    settings = settings or Settings()
+    settings = settings or CorrelationSettings()
     names = _chosen(ratings, settings.metrics)
-    found = Correlations(rows=[], differences=[], warnings=[])
-    best = ceilings(ratings, by=settings.by, axis=settings.axis, resamples=100, seed=settings.seed)
+    found = CorrelationResult(rows=[], differences=[], warnings=[])
+    best = noise_ceilings(ratings, by=settings.by, axis=settings.axis, resamples=100, seed=settings.seed)
     few: dict[tuple[str, str], list[str]] = {}
     for axis, by, answers in slices(ratings, settings.by, settings.axis):
-        matrices = cells(answers, names)
+        matrices = item_system_matrices(answers, names)
         place = {"axis": axis, "by": by}
         ceiling = best[axis, by].value
         design = _design(matrices, settings, settings.interval)
@@ -119,7 +119,7 @@ def correlate_ratings(ratings: Ratings, settings: Settings | None = None) -> Cor
     return found
 
 
-def _design(matrices: Cells, settings: Settings, interval: str) -> Design:
+def _design(matrices: ItemSystemMatrices, settings: CorrelationSettings, interval: str) -> Design:
     return Design(
         matrices.human, matrices.metrics, interval=interval, groups=matrices.groups, resamples=settings.resamples,
         seed=settings.seed,
@@ -127,7 +127,7 @@ def _design(matrices: Cells, settings: Settings, interval: str) -> Design:
 
 
 def _add_rows(
-    design: Design, settings: Settings, place: Mapping[str, str], found: Correlations,
+    design: Design, settings: CorrelationSettings, place: Mapping[str, str], found: CorrelationResult,
     ceiling: float | None, letters: Mapping[str, str],
 ) -> None:  # fmt: skip
     tested = _tested(settings)
@@ -154,16 +154,20 @@ def _add_rows(
         )
 
 
-def _tested(settings: Settings) -> tuple[str, str]:
+def _tested(settings: CorrelationSettings) -> tuple[str, str]:
     """Level and coefficient at which metrics are compared."""
     known = [name for name in ("spearman", "pearson", "kendall") if name in settings.coefficients]
     return settings.levels[0], (known or ["spearman"])[0]
 
 
 def _compared(
-    matrices: Cells, design: Design, settings: Settings, place: Mapping[str, str], found: Correlations
+    matrices: ItemSystemMatrices,
+    design: Design,
+    settings: CorrelationSettings,
+    place: Mapping[str, str],
+    found: CorrelationResult,
 ) -> Mapping[str, str]:
-    """Tests all pairs of metrics; returns the letters of those that were not told apart."""
+    """Tests all pairs of metrics; returns the letters of those that do not differ significantly."""
     if len(matrices.metrics) < 2:
         return {}
     level, coefficient = _tested(settings)
@@ -191,14 +195,14 @@ def _compared(
     return letter_groups(order, pairs)
 
 
-def _pairs(matrices: Cells, design: Design, settings: Settings) -> list[Difference]:
-    """By the bootstrap of the intervals; by Williams where they are Fisher's, which no resampling made."""
+def _pairs(matrices: ItemSystemMatrices, design: Design, settings: CorrelationSettings) -> list[Difference]:
+    """Tests pairs by the bootstrap of the intervals; by Williams' test for Fisher intervals."""
     level, coefficient = _tested(settings)
     orientation = _orientation(matrices.metrics)
     fisher = settings.interval == "fisher"
     test = settings.test
     if test is None:
-        test = "williams" if fisher and is_covered("williams", level, coefficient) else "bootstrap"
+        test = "williams" if fisher and is_applicable("williams", level, coefficient) else "bootstrap"
     if test != "bootstrap":
         return compare_independent(
             matrices.human, matrices.metrics, test=test, at=level, coefficient=coefficient, orientation=orientation,
@@ -210,7 +214,7 @@ def _pairs(matrices: Cells, design: Design, settings: Settings) -> list[Differen
 
 
 def _orientation(metrics: Mapping[str, Any]) -> dict[str, int] | None:
-    """Which way each metric points; None unless all are known, and then each is turned to correlate positively."""
+    """Direction of each metric; None unless all are known: each is then oriented to correlate positively."""
     if not all(name in CARDS for name in metrics):
         return None
     return {name: 1 if CARDS[name].higher_is_better else -1 for name in metrics}
@@ -228,9 +232,9 @@ def _chosen(ratings: Ratings, names: tuple[str, ...] | None) -> tuple[str, ...]:
 
 
 def _scores(paths: Sequence[Path]) -> pd.DataFrame:
-    """One row an item, separator and metric: what the answer that raters hear got."""
+    """One row per item, separator and metric: the score of the estimate that raters hear."""
     results = _read(paths)
-    means = item_means(results.frame, {name: record.unit for name, record in results.metrics.items()})
+    means = compute_item_scores(results.frame, {name: record.unit for name, record in results.metrics.items()})
     rows = [
         (item, separator, metric, mean.value)
         for (_, separator, metric), items in means.items()

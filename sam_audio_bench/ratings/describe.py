@@ -1,4 +1,4 @@
-"""What a listening test holds: counts, raters a stimulus, how the scale was used, what was done to the rows."""
+"""Summary of a listening test: counts, raters per stimulus, use of the scale, processing history."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from sam_audio_bench.ratings.table import Ratings
 __all__ = ["HISTOGRAM_BINS", "describe", "scale_use"]
 
 HISTOGRAM_BINS = 10
-"""Bins of a scale with more steps than that."""
+"""Number of bins for scales with more steps than that."""
 
 
 def describe(ratings: Ratings) -> dict[str, Any]:
-    """Facts of a test as JSON has them.
+    """Summary of a test as JSON values.
 
     Returns:
         ``counts`` of rows, raters, items, groups, systems, domains and sessions; ``scale``, ``direction``,
-        ``anonymous``, ``metrics``; for ratings ``axes``, one record an axis with ``n, mean, sd, stimuli, raters_min,
+        ``anonymous``, ``metrics``; for ratings ``axes``, one record per axis with ``n, mean, sd, stimuli, raters_min,
         raters_median, raters_max, repeated, histogram``, for votes ``choices``; ``controls``, rows by kind;
         ``history``.
     """
@@ -49,7 +49,7 @@ def describe(ratings: Ratings) -> dict[str, Any]:
 
 
 def scale_use(scores: pd.Series, scale: tuple[float, float]) -> list[dict[str, float]]:
-    """Share of answers at each step of the scale, or in ten bins where there are more steps.
+    """Share of answers at each step of the scale, or in ten bins if there are more steps.
 
     Returns:
         ``{low, high, count}``; a step has low = high; the last bin includes its upper end.

@@ -1,4 +1,4 @@
-"""An imaginary listening test to try the commands on: raters who differ, two metrics, one rater who did not listen."""
+"""A simulated listening test to try the commands on: different raters, two metrics, one inattentive rater."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def example_ratings(seed: int = 0) -> pd.DataFrame:
     """A long table: every rater rates every item of every system from 1 to 5, and answers one trap.
 
     Args:
-        seed: of everything that is drawn.
+        seed: of the random numbers.
 
     Returns:
         ``rater, session, item, domain, system, score, seconds, kind, expected, si_sdr, estoi``.
@@ -25,9 +25,9 @@ def example_ratings(seed: int = 0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     raters, items, systems = (axis.ravel() for axis in np.indices((_RATERS, _ITEMS, _SYSTEMS)))
     truth = _qualities(rng)
-    heard = truth[items, systems] + rng.normal(0, 0.3, _RATERS)[raters] + rng.normal(0, 0.6, len(raters))
+    perceived = truth[items, systems] + rng.normal(0, 0.3, _RATERS)[raters] + rng.normal(0, 0.6, len(raters))
     careless = raters == _CARELESS
-    score = np.where(careless, rng.integers(1, 6, len(raters)), np.clip(np.rint(heard), 1, 5))
+    score = np.where(careless, rng.integers(1, 6, len(raters)), np.clip(np.rint(perceived), 1, 5))
     metrics = {
         "si_sdr": 4 * truth - 4 + rng.normal(0, 3, truth.shape),
         "estoi": 0.5 + 0.05 * truth + rng.normal(0, 0.15, truth.shape),
@@ -56,7 +56,7 @@ def example_votes(seed: int = 0) -> pd.DataFrame:
     """Votes of the same raters on pairs of the same systems: ``rater, item, first, second, choice``.
 
     Args:
-        seed: of everything that is drawn.
+        seed: of the random numbers.
     """
     rng = np.random.default_rng(seed)
     truth = _qualities(rng)
@@ -77,7 +77,7 @@ def example_votes(seed: int = 0) -> pd.DataFrame:
 
 
 def _qualities(rng: np.random.Generator) -> np.ndarray:
-    """What each item of each system is worth: [items, systems]."""
+    """True quality of each item of each system: [items, systems]."""
     systems = np.linspace(1.8, 4.2, _SYSTEMS)
     return systems + rng.normal(0, 0.4, (_ITEMS, 1)) + rng.normal(0, 0.4, (_ITEMS, _SYSTEMS))
 

@@ -1,7 +1,7 @@
 """The same test for webMUSHRA and for the P.808 toolkit.
 
 webMUSHRA (Schoeffler et al., JORS 2018) rates all systems of an item on one page against the clean recording, so that
-there a rater gets items, not single stimuli. The P.808 toolkit (Naderi and Cutler, Interspeech 2020) asks for the
+its raters get items, not single stimuli. The P.808 toolkit (Naderi and Cutler, Interspeech 2020) asks for the
 quality of one clip at a time; its lists of clips, and the assignments that `batch` makes, name clips by address.
 """
 
@@ -24,13 +24,13 @@ from sam_audio_bench.files import dump_json
 __all__ = ["MushraPage", "batch", "clip_lists", "to_csv", "to_yaml", "webmushra", "write_wav16"]
 
 MushraPage = tuple[str, str, str, Mapping[str, str]]
-"""Opaque name, prompt, address of the clean recording, stimuli by name."""
+"""Blind name, prompt, address of the clean recording, stimuli by name."""
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_]\w*")
 
 
 def write_wav16(path: Path, samples: NDArray[np.floating], rate: int) -> None:
-    """Writes [channels, time] within ±1 as WAV with 16 bit, which every browser and toolkit reads."""
+    """Writes [channels, time] within ±1 as WAV with 16 bit, which every browser and toolkit can read."""
     steps = np.clip(np.rint(samples * 2**15), -(2**15), 2**15 - 1).astype("<i2")
     with wave.open(str(path), "wb") as file:
         file.setnchannels(samples.shape[0])
@@ -115,7 +115,7 @@ def _lines(value: Any, indent: str) -> list[str]:
 
 
 def clip_lists(rated: Sequence[str], traps: Mapping[str, int], golds: Mapping[str, int]) -> dict[str, str]:
-    """CSV files that the toolkit reads to make assignments itself: clips to rate, and traps and golds with answers.
+    """CSV files from which the toolkit makes assignments: clips to rate, and traps and golds with answers.
 
     Args:
         rated: addresses.
@@ -135,7 +135,7 @@ def clip_lists(rated: Sequence[str], traps: Mapping[str, int], golds: Mapping[st
 
 
 def batch(assignments: Sequence[tuple[Sequence[str], Sequence[str], Sequence[str]]], answers: Mapping[str, int]) -> str:
-    """CSV with one assignment a row: ``Q0`` … the clips to rate, ``TP`` the trap, ``gold_clips`` the gold.
+    """CSV with one assignment per row: ``Q0`` … the clips to rate, ``TP`` the trap, ``gold_clips`` the gold.
 
     Args:
         assignments: addresses of the clips to rate, traps and golds of each rater; the first trap and gold are used.

@@ -1,4 +1,4 @@
-"""From files of listening tests to one tidy table: guess, say what was guessed, complete, check."""
+"""Reads files of listening tests into one tidy table: guesses roles of columns, reports them, completes and checks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sam_audio_bench.files import load_json
 from sam_audio_bench.ratings.answers import join_table
 from sam_audio_bench.ratings.formats import FORMATS, Choice, Parsed, recognise
 from sam_audio_bench.ratings.formats.source import read_source
-from sam_audio_bench.ratings.media import MEDIA_COLUMNS, PATH_COLUMNS, absent_files, located
+from sam_audio_bench.ratings.media import MEDIA_COLUMNS, PATH_COLUMNS, find_missing_files, resolve_paths
 from sam_audio_bench.ratings.table import (
     COLUMNS,
     CONTROL_COLUMNS,
@@ -25,15 +25,15 @@ from sam_audio_bench.ratings.table import (
     guess_scale,
 )
 
-__all__ = ["Imported", "Reading", "import_ratings"]
+__all__ = ["FileReading", "ImportResult", "import_ratings"]
 
 _NUMERIC = ("score", "time", "expected", "n_raters")
 _PATTERN_ROLES = ("item", "system", "domain", "group", "axis", "rater")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
-    """How one file was understood."""
+class FileReading:
+    """How one file was interpreted."""
 
     path: Path
     format: str
@@ -42,11 +42,11 @@ class Reading:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Imported:
-    """The table, and what a user should confirm."""
+class ImportResult:
+    """The table, and interpretations that a user should confirm."""
 
     ratings: Ratings
-    readings: tuple[Reading, ...]
+    readings: tuple[FileReading, ...]
     notes: tuple[str, ...]
 
 
@@ -57,26 +57,26 @@ def import_ratings(
     format: str | None = None,
     scale: Scale | None = None,
     direction: Direction = "higher",
-) -> Imported:
+) -> ImportResult:
     """Reads files of one test as one table.
 
-    An item is its own group where no recording is named, and the file's name is the domain where several files of lists
-    name none. Rows that are equal in every column are one row; other repeats are kept.
+    Without a named recording an item is its own group, and without domains in several files of lists the name of the
+    file is the domain. Duplicate rows are dropped; other repeats are kept.
 
     Args:
         paths: the files, all of ratings or all of votes.
         choice: columns that the user named; None: guess all.
-        format: a name of `FORMATS`; None: recognise each file.
-        scale: lowest and highest answer; None: the smallest usual scale that holds the scores.
+        format: a name of `FORMATS`; None: detect it for each file.
+        scale: lowest and highest answer; None: the smallest usual scale that covers the scores.
         direction: which end of the scale is better.
 
     Raises:
-        Precondition: a file is absent.
-        UsageError: a file that cannot be understood, files of different scales, a row without rater or item, or a
+        Precondition: a file is missing.
+        UsageError: a file of unknown format, files of different scales, a row without rater or item, or a
             score outside ``scale``.
 
     Returns:
-        The table, one reading a file, and notes.
+        The table, one `FileReading` per file, and notes.
     """
     choice = choice or Choice()
     parts, readings = [], []
@@ -85,7 +85,7 @@ def import_ratings(
         if name == "lists" and len(paths) > 1 and parsed.frame["domain"].isna().all():
             parsed = replace(parsed, frame=parsed.frame.assign(domain=path.stem))
         parts.append(parsed)
-        readings.append(Reading(path=path, format=name, columns=dict(parsed.columns), rows=len(parsed.frame)))
+        readings.append(FileReading(path=path, format=name, columns=dict(parsed.columns), rows=len(parsed.frame)))
     notes = list(dict.fromkeys(note for parsed in parts for note in parsed.notes))
     votes = parts[0].votes
     if any(parsed.votes != votes for parsed in parts):
@@ -93,14 +93,14 @@ def import_ratings(
     frame = _together([parsed.frame for parsed in parts], notes)
     metrics = _metrics(parts, frame)
     located_in = tuple(name for name in PATH_COLUMNS if name in frame and all(name in p.paths for p in parts))
-    notes += absent_files(frame, located_in)
+    notes += find_missing_files(frame, located_in)
     if not votes:
         scale = _checked_scale(frame, scale or _common(parts), notes)
     ratings = Ratings(
         frame=frame, votes=votes, scale=scale, direction=direction, metrics=metrics,
         anonymous=any(parsed.anonymous for parsed in parts), paths=located_in,
     )  # fmt: skip
-    return Imported(ratings=ratings, readings=tuple(readings), notes=tuple(notes))
+    return ImportResult(ratings=ratings, readings=tuple(readings), notes=tuple(notes))
 
 
 def _read(path: Path, choice: Choice, format: str | None) -> tuple[str, Parsed]:
@@ -109,7 +109,7 @@ def _read(path: Path, choice: Choice, format: str | None) -> tuple[str, Parsed]:
     name = recognise(source, choice, format)
     parsed = FORMATS[name].parse(source, choice)
     if choice.key is None:
-        frame, places = located(parsed.frame, path.parent)
+        frame, places = resolve_paths(parsed.frame, path.parent)
     else:
         frame, places = parsed.frame if name == "page" else _unveiled(parsed, name, choice.key), PATH_COLUMNS
     notes = parsed.notes
@@ -120,7 +120,7 @@ def _read(path: Path, choice: Choice, format: str | None) -> tuple[str, Parsed]:
 
 
 def _unveiled(parsed: Parsed, format: str, key: Path) -> pd.DataFrame:
-    """Items and systems in place of the opaque names of a planned test."""
+    """Resolves the blind names of a planned test to items and systems."""
     if format not in ("webmushra", "p808") or parsed.votes:
         found = f"pairwise votes of {format}" if parsed.votes else format
         raise UsageError(f"expected --key with ratings of page, webmushra or p808, found {found}; leave it out")
@@ -128,7 +128,7 @@ def _unveiled(parsed: Parsed, format: str, key: Path) -> pd.DataFrame:
 
 
 def _completed(parsed: Parsed, choice: Choice, path: Path) -> pd.DataFrame:
-    """Every column of the tidy table, in order; rows without a score are left out, as nobody said anything there."""
+    """Every column of the tidy table, in order; rows without a score are left out."""
     frame = parsed.frame
     if not parsed.votes:
         frame = frame[frame["score"].notna()].reset_index(drop=True)
@@ -171,7 +171,7 @@ def _text(column: pd.Series) -> pd.Series:
 
 
 def _taken_apart(frame: pd.DataFrame, pattern: str, path: Path) -> pd.DataFrame:
-    """Names hidden in the item, such as ``…/SYSTEM/CLIP.wav``, by a regular expression with named groups."""
+    """Extracts names from the item, such as ``…/SYSTEM/CLIP.wav``, by a regular expression with named groups."""
     try:
         known = re.compile(pattern)
     except re.error as error:

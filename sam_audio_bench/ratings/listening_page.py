@@ -1,4 +1,4 @@
-"""The listening test as one static page that asks nothing of any network and works from ``file://``."""
+"""The listening test as one static page that needs no network and works from ``file://``."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u20
 def render_page(data: Mapping[str, Any], axes: Sequence[Axis], *, title: str, consent: str, beeps: bool) -> str:
     """HTML of the test.
 
-    A content security policy allows the page's own script and style by their digests, and sound from where the page
-    lies: whatever a prompt says, nothing else can run or be fetched.
+    A content security policy allows the page's own script and style by their digests, and sound from the folder
+    of the page: whatever a prompt contains, nothing else can run or be fetched.
 
     Args:
-        data: what the script shows: ``test``, ``mixtures``, ``trials``, ``blocks`` and their ``minutes``, by opaque
-            names.
+        data: of the script: ``test``, ``mixtures``, ``trials``, ``blocks`` and their ``minutes``, by blind
+            name.
         axes: questions of each trial.
         title: heading of the page.
         consent: what raters agree to.
-        beeps: explain the traps.
+        beeps: whether to explain the traps.
     """
     script, style = _text("player.js") + _text("test.js"), _text("page.css")
     environment = Environment(

@@ -1,4 +1,4 @@
-"""Loudness of ITU-R BS.1770-4, true peak, and the gains that make the sounds of a trial equally loud."""
+"""Loudness of ITU-R BS.1770-4, true peak, and loudness matching of the sounds of a trial."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 HIGHEST_PEAK = 10 ** (-1 / 20)
 """Full scale is 1: -1 dBTP, the limit of EBU R 128."""
 GREATEST_BOOST = 30.0
-"""dB by which the gain of an answer may exceed that of its mixture: what is quieter stays almost silent."""
+"""dB by which the gain of an estimate may exceed that of its mixture, so that quiet residue stays quiet."""
 
 _BLOCK, _STEP = 0.4, 0.1  # seconds: gating blocks overlap by 75 %
 _ABSOLUTE_GATE, _RELATIVE_GATE = -70.0, -10.0
@@ -62,7 +62,7 @@ def integrated_loudness(samples: NDArray[np.floating], rate: int) -> float | Non
         rate: Hz.
 
     Returns:
-        LUFS, or None where no block is above the absolute gate of -70 LUFS. A sound shorter than a gating block of
+        LUFS, or None if no block is above the absolute gate of -70 LUFS. A sound shorter than a gating block of
         400 ms is one block.
 
     Raises:
@@ -98,7 +98,7 @@ def _level(power: Floats | np.floating) -> Floats:
 
 
 def true_peak(samples: NDArray[np.floating]) -> float:
-    """Greatest magnitude of [channels, time] between the samples too, by fourfold oversampling (BS.1770-4, Annex 2)."""
+    """True peak of [channels, time], by fourfold oversampling (BS.1770-4, Annex 2)."""
     between = signal.resample_poly(samples.astype(np.float64), _OVERSAMPLING, 1, axis=1)
     return float(max(np.abs(samples).max(initial=0), np.abs(between).max(initial=0)))
 
@@ -106,12 +106,11 @@ def true_peak(samples: NDArray[np.floating]) -> float:
 def matching_gains(
     mixture: NDArray[np.floating], sounds: Mapping[str, NDArray[np.floating]], rate: int, target: float
 ) -> dict[str, float]:
-    """Gains that bring a mixture and the answers to it to one loudness.
+    """Gains that bring a mixture and its estimates to equal loudness.
 
-    Each sound gets the gain to ``target``, an answer `GREATEST_BOOST` more than its mixture at most; then all of them
-    get the same cut if a true peak would exceed `HIGHEST_PEAK`. So levels differ within the set only where an answer is
-    almost silent. A sound below the absolute gate gets the mixture's gain. Mono counts as the two equal channels that a
-    listener hears.
+    Each sound gets the gain to ``target``, an estimate at most `GREATEST_BOOST` more than its mixture; then all gains
+    are reduced equally if a true peak would exceed `HIGHEST_PEAK`. So levels differ within the set only if an estimate
+    is almost silent. A sound below the absolute gate gets the mixture's gain. Mono is measured as two equal channels.
 
     Args:
         mixture: [channels, time].
@@ -134,6 +133,6 @@ def matching_gains(
 
 
 def _gain(samples: NDArray[np.floating], rate: int, target: float) -> float | None:
-    heard = np.repeat(samples, 2, axis=0) if samples.shape[0] == 1 else samples
-    found = integrated_loudness(heard, rate)
+    stereo = np.repeat(samples, 2, axis=0) if samples.shape[0] == 1 else samples
+    found = integrated_loudness(stereo, rate)
     return None if found is None else float(10 ** ((target - found) / 20))

@@ -1,4 +1,4 @@
-"""From tidy rows to the matrices of statistics. Repeated answers are averaged; the order of rows never matters."""
+"""Turns tidy rows into matrices. Repeated ratings are averaged; the order of rows does not matter."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from numpy.typing import NDArray
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.ratings.table import Ratings
 
-__all__ = ["NO_SYSTEM", "Cells", "Panel", "cells", "panel", "slices"]
+__all__ = ["NO_SYSTEM", "ItemSystemMatrices", "RaterMatrix", "item_system_matrices", "rater_matrix", "slices"]
 
 NO_SYSTEM = "all"
-"""What stands for the system where a test names none."""
+"""Name of the system in a test that names none."""
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Panel:
-    """Who said what of which stimulus: ``scores`` [stimuli, raters], NaN where nothing was said."""
+class RaterMatrix:
+    """Ratings by stimulus and rater: ``scores`` [stimuli, raters], NaN where missing."""
 
     scores: Floats
-    stimuli: pd.DataFrame  # item, system, group, domain; one row a stimulus, sorted
+    stimuli: pd.DataFrame  # item, system, group, domain; one row per stimulus, sorted
     raters: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Cells:
-    """Mean opinion by item and system: ``human`` and each of ``metrics`` [items, systems], NaN where absent."""
+class ItemSystemMatrices:
+    """Mean opinion by item and system: ``human`` and each of ``metrics`` [items, systems], NaN where missing."""
 
     human: Floats
     metrics: dict[str, Floats]
@@ -63,7 +63,7 @@ def slices(ratings: Ratings, by: str | None = None, axis: str | None = None) -> 
                 yield name, str(value), part
 
 
-def panel(answers: pd.DataFrame) -> Panel:
+def rater_matrix(answers: pd.DataFrame) -> RaterMatrix:
     """The matrix of stimuli and raters of one axis."""
     items, item_names = pd.factorize(answers["item"], sort=True)
     systems, system_names = pd.factorize(answers["system"].fillna(NO_SYSTEM), sort=True)
@@ -76,12 +76,12 @@ def panel(answers: pd.DataFrame) -> Panel:
         "system": system_names.take(stimuli % len(system_names)),
     }
     described = pd.DataFrame(names).join(first)
-    return Panel(scores, described, tuple(map(str, raters)))
+    return RaterMatrix(scores, described, tuple(map(str, raters)))
 
 
-def cells(answers: pd.DataFrame, metrics: tuple[str, ...] = ()) -> Cells:
-    """Matrices of items and systems of one axis; a rater's repeated answers weigh as one."""
-    known = panel(answers)
+def item_system_matrices(answers: pd.DataFrame, metrics: tuple[str, ...] = ()) -> ItemSystemMatrices:
+    """Matrices of items and systems of one axis; repeated ratings of a rater count once."""
+    known = rater_matrix(answers)
     counts = (~np.isnan(known.scores)).sum(axis=1)
     means = np.nansum(known.scores, axis=1) / np.maximum(counts, 1)
     items, item_names = pd.factorize(known.stimuli["item"], sort=True)
@@ -89,7 +89,7 @@ def cells(answers: pd.DataFrame, metrics: tuple[str, ...] = ()) -> Cells:
     shape = len(item_names), len(system_names)
     values = _metric_values(answers, list(metrics))
     group = known.stimuli.groupby("item")["group"].min()
-    return Cells(
+    return ItemSystemMatrices(
         human=_means(items, systems, means, shape),
         metrics={name: values[name].unstack("system").to_numpy(float) for name in metrics},
         items=tuple(map(str, item_names)),
@@ -106,7 +106,7 @@ def _metric_values(answers: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
 
 
 def _means(rows: NDArray[np.intp], columns: NDArray[np.intp], values: Floats, shape: tuple[int, int]) -> Floats:
-    """Means by cell; rows are added in the order of their values, so that their order in the file is forgotten."""
+    """Means by cell; rows are added in the order of their values, so that their order in the file has no effect."""
     cell = rows * shape[1] + columns
     order = np.lexsort((values, cell))
     size = shape[0] * shape[1]

@@ -1,6 +1,7 @@
-"""What was heard, beside what was said of it: the recording, the answer and the prompt, as a judge is trained on them.
+"""Paths of the recording and the estimate that were rated, and the prompt, for the training of judges.
 
-Paths are absolute in memory. In a file they are relative to its folder, so that ratings and sounds move together.
+Paths are absolute in memory. In a file they are relative to its folder, so that ratings and sounds can be moved
+together.
 """
 
 from __future__ import annotations
@@ -11,18 +12,25 @@ from pathlib import Path
 
 import pandas as pd
 
-__all__ = ["MEDIA_COLUMNS", "PATH_COLUMNS", "absent_files", "located", "moved_in", "moved_out"]
+__all__ = [
+    "MEDIA_COLUMNS",
+    "PATH_COLUMNS",
+    "find_missing_files",
+    "make_paths_absolute",
+    "make_paths_relative",
+    "resolve_paths",
+]
 
 MEDIA_COLUMNS = ("mixture", "target", "text", "spans", "video")
-"""Optional: the recording, the answer that was rated, and the prompt; spans as of a task's table, ``+1.0:2.5 -3:4``."""
+"""Optional columns: recording, rated estimate, and prompt; spans as in tables of tasks, ``+1.0:2.5 -3:4``."""
 PATH_COLUMNS = ("mixture", "target", "video")
 
 
-def located(frame: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Makes columns of paths absolute; a column of which no value is a file in ``folder`` holds names, and stays.
+def resolve_paths(frame: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Makes columns of paths absolute; a column without existing files in ``folder`` holds names and is unchanged.
 
     Args:
-        frame: perhaps with `PATH_COLUMNS`.
+        frame: with or without `PATH_COLUMNS`.
         folder: of the file that the frame was read from.
 
     Returns:
@@ -33,17 +41,17 @@ def located(frame: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, tuple[str,
         for name in PATH_COLUMNS
         if name in frame and any(isinstance(one, str) and (folder / one).is_file() for one in frame[name].unique())
     )
-    return moved_in(frame, found, folder), found
+    return make_paths_absolute(frame, found, folder), found
 
 
-def moved_in(frame: pd.DataFrame, columns: Iterable[str], folder: Path) -> pd.DataFrame:
-    """Paths relative to ``folder`` as absolute ones."""
+def make_paths_absolute(frame: pd.DataFrame, columns: Iterable[str], folder: Path) -> pd.DataFrame:
+    """Makes paths relative to ``folder`` absolute."""
     base = folder.resolve()
     return _mapped(frame, columns, lambda path: os.path.normpath(base / path))
 
 
-def moved_out(frame: pd.DataFrame, columns: Iterable[str], folder: Path) -> pd.DataFrame:
-    """Absolute paths as relative to ``folder``, with slashes; one on another drive stays as it is."""
+def make_paths_relative(frame: pd.DataFrame, columns: Iterable[str], folder: Path) -> pd.DataFrame:
+    """Makes absolute paths relative to ``folder``, with slashes; paths on another drive are left unchanged."""
     base = folder.resolve()
 
     def relative(path: str) -> str:
@@ -55,8 +63,8 @@ def moved_out(frame: pd.DataFrame, columns: Iterable[str], folder: Path) -> pd.D
     return _mapped(frame, columns, relative)
 
 
-def absent_files(frame: pd.DataFrame, columns: Iterable[str]) -> list[str]:
-    """A sentence for each column of paths whose files are not all there."""
+def find_missing_files(frame: pd.DataFrame, columns: Iterable[str]) -> list[str]:
+    """A sentence for each column of paths with missing files."""
     sentences = []
     for name in columns:
         paths = frame[name].dropna().unique()
@@ -67,7 +75,7 @@ def absent_files(frame: pd.DataFrame, columns: Iterable[str]) -> list[str]:
 
 
 def _mapped(frame: pd.DataFrame, columns: Iterable[str], change: Callable[[str], str]) -> pd.DataFrame:
-    """The frame with every text of some columns changed; each distinct one is looked at once."""
+    """Applies a function to every text of some columns, once per distinct text."""
     changed = {}
     for name in columns:
         known = {one: change(one) for one in frame[name].unique() if isinstance(one, str)}

@@ -1,4 +1,4 @@
-"""What a listening test should be."""
+"""Options of a listening test."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.ratings.axes import AXES, choose_axes
 from sam_audio_bench.ratings.listening_page import CONSENT
 
-__all__ = ["FORMATS", "Options"]
+__all__ = ["FORMATS", "ListeningTestOptions"]
 
 FORMATS = ("page", "webmushra", "p808")
 
@@ -16,8 +16,8 @@ _QUIETEST, _LOUDEST = -50.0, -10.0  # LUFS that --loudness may ask for
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
-    """What a test should be. Raises UsageError for what cannot be meant."""
+class ListeningTestOptions:
+    """Options of a listening test. Raises UsageError for inconsistent options."""
 
     raters: int | None = None
     per_rater: int | None = None  # trials, without traps and golds
@@ -51,5 +51,5 @@ class Options:
 
     @property
     def asked(self) -> dict[str, int | None]:
-        """Sizes as `assignment.complete_sizes` takes them."""
+        """Sizes as arguments of `assignment.complete_sizes`."""
         return {"raters": self.raters, "per_rater": self.per_rater, "raters_per_cell": self.raters_per_item}

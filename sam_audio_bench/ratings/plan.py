@@ -1,11 +1,11 @@
-"""A listening test from runs: choose items, assign them, make the sounds equally loud, write the handouts.
+"""Makes a listening test from runs: chooses and assigns items, matches loudness, writes the files.
 
-    <out>/key.json         what the opaque names stand for: for the experimenter alone
+    <out>/key.json         meaning of the blind names, for the experimenter only
     <out>/page/            index.html and its audio: for raters
-    <out>/webmushra/       one YAML a rater, audio
+    <out>/webmushra/       one YAML per rater, audio
     <out>/p808/            lists of clips, assignments, audio
 
-Nothing outside key.json names a system, an item, or which trials are controls.
+Nothing outside key.json names a system, an item, or which stimuli are controls.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from numpy.typing import NDArray
 
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.files import write_json
-from sam_audio_bench.ratings.composition import Composition, compose, design
-from sam_audio_bench.ratings.controls import fitted, trap
+from sam_audio_bench.ratings.blinded_stimuli import RaterAssignment, Stimulus
+from sam_audio_bench.ratings.composition import Composition, assign_raters, compose
+from sam_audio_bench.ratings.controls import fit_length, make_trap
+from sam_audio_bench.ratings.export_bundle import build_key, build_page, write_p808, write_text, write_webmushra
 from sam_audio_bench.ratings.exports import write_wav16
-from sam_audio_bench.ratings.handout import key, page, write_p808, write_text, write_webmushra
-from sam_audio_bench.ratings.options import Options
-from sam_audio_bench.ratings.stimuli import Sound, choose_items, loud_set, read_sources
-from sam_audio_bench.ratings.trials import Design, Trial
+from sam_audio_bench.ratings.options import ListeningTestOptions
+from sam_audio_bench.ratings.stimuli import Sound, choose_items, loudness_matched_sounds, open_task_runs
 
-__all__ = ["Planned", "plan_test"]
+__all__ = ["PlannedTest", "plan_test"]
 
 _BINS = 240  # of a waveform
-_ANSWERING = 12.0  # seconds a trial, beside hearing recording and result once each
+_ANSWERING = 12.0  # seconds per stimulus, besides listening to recording and estimate once each
 
 
 @dataclass(frozen=True, kw_only=True)
-class Planned:
-    """What was written."""
+class PlannedTest:
+    """A listening test that was written."""
 
     folder: Path
     test: str  # digest
     items: int
     systems: tuple[str, ...]
     stimuli: int
-    designs: Mapping[str, Design]  # "trials" for the page and P.808, "items" for webMUSHRA
+    designs: Mapping[str, RaterAssignment]  # "trials" for the page and P.808, "items" for webMUSHRA
     minutes: tuple[int, ...]  # of each rater
     notes: tuple[str, ...]
 
@@ -57,7 +57,7 @@ class Planned:
         return {"test": self.test, "folder": str(self.folder), **plain, "notes": list(self.notes)}
 
 
-def plan_test(runs: Sequence[Path], out: Path, options: Options | None = None) -> Planned:
+def plan_test(runs: Sequence[Path], out: Path, options: ListeningTestOptions | None = None) -> PlannedTest:
     """Makes a listening test from runs; the same runs, options and seed give the same bytes.
 
     Args:
@@ -67,26 +67,26 @@ def plan_test(runs: Sequence[Path], out: Path, options: Options | None = None) -
 
     Raises:
         Precondition: no runs, missing data, or a folder that is not empty.
-        UsageError: options that cannot be met. MediaError: an answer's audio is missing.
+        UsageError: options that cannot be met. MediaError: the audio of an estimate is missing.
     """
-    options = options or Options()
+    options = options or ListeningTestOptions()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise Precondition(f"expected a new or empty folder at {out}, found something there; choose another --out")
-    sources = read_sources(runs)
+    sources = open_task_runs(runs)
     items, left_out = choose_items(sources, options.items, options.seed)
     test = compose(items, tuple(sources[0].folders), options)
     notes = [f"left out {count} items {reason}" for reason, count in left_out.items()]
-    notes += design(test)
+    notes += assign_raters(test)
     with _new_folder(out) as folder:
         _render(test, folder)
         if "page" in options.formats:
-            write_text(folder / "page" / "index.html", page(test))
+            write_text(folder / "page" / "index.html", build_page(test))
         if "webmushra" in options.formats:
             write_webmushra(test, folder / "webmushra")
         if "p808" in options.formats:
             write_p808(test, folder / "p808")
-        write_json(folder / "key.json", key(test))
-    return Planned(
+        write_json(folder / "key.json", build_key(test))
+    return PlannedTest(
         folder=out,
         test=test.digest,
         items=len(items),
@@ -99,42 +99,42 @@ def plan_test(runs: Sequence[Path], out: Path, options: Options | None = None) -
 
 
 def _render(test: Composition, folder: Path) -> None:
-    """Writes every sound under its opaque name, an item at a time."""
-    by_origin: dict[int, list[Trial]] = {}
-    for trial in test.trials:
-        by_origin.setdefault(trial.sound[0], []).append(trial)
+    """Writes every sound under its blind name, one item at a time."""
+    by_origin: dict[int, list[Stimulus]] = {}
+    for stimulus in test.stimuli:
+        by_origin.setdefault(stimulus.sound[0], []).append(stimulus)
     for place, item in enumerate(test.items):
-        sounds = loud_set(item, test.options.loudness, anchor=test.options.anchors)
+        sounds = loudness_matched_sounds(item, test.options.loudness, anchor=test.options.anchors)
         _store(test, folder, test.mixtures[place], sounds[""], _of_mixtures(test.options.formats))
-        for trial in by_origin.get(place, ()):
+        for stimulus in by_origin.get(place, ()):
             formats = ["page", "p808"]
-            if item.referenced and trial.kind not in ("trap", "gold"):
+            if item.referenced and stimulus.kind not in ("trap", "gold"):
                 formats.append("webmushra")
-            _store(test, folder, trial.name, _sound(test, trial, sounds), formats)
+            _store(test, folder, stimulus.name, _sound(test, stimulus, sounds), formats)
     for block in test.designs["trials"].blocks if "trials" in test.designs else ():
-        heard = sum(2 * test.clips[name]["seconds"] + _ANSWERING for name in block)
-        test.minutes.append(max(1, round(heard / 60)))
+        seconds = sum(2 * test.clips[name]["seconds"] + _ANSWERING for name in block)
+        test.minutes.append(max(1, round(seconds / 60)))
 
 
 def _of_mixtures(formats: Sequence[str]) -> tuple[str, ...]:
-    """Where recordings lie: raters of our page hear them; for the other tools they are there to train a judge."""
+    """Formats that include the recordings: our page plays them; for other tools they are kept to train a judge."""
     return ("page",) if "page" in formats else tuple(formats[:1])
 
 
-def _sound(test: Composition, trial: Trial, sounds: Mapping[str, Sound]) -> Sound:
-    samples, rate = sounds[trial.sound[1]]
-    if trial.beeps:
-        return Sound(trap(samples, rate, trial.beeps), rate)
-    if trial.sound[0] == trial.item:
+def _sound(test: Composition, stimulus: Stimulus, sounds: Mapping[str, Sound]) -> Sound:
+    samples, rate = sounds[stimulus.sound[1]]
+    if stimulus.beeps:
+        return Sound(make_trap(samples, rate, stimulus.beeps), rate)
+    if stimulus.sound[0] == stimulus.item:
         return Sound(samples, rate)
     import torch
 
     from sam_audio_bench import audio
     from sam_audio_bench.types import Audio
 
-    shown = test.items[trial.item]
+    shown = test.items[stimulus.item]
     moved = audio.resample(Audio(torch.from_numpy(np.ascontiguousarray(samples)), rate), shown.rate)
-    return Sound(fitted(moved.samples.numpy(), shown.length), shown.rate)
+    return Sound(fit_length(moved.samples.numpy(), shown.length), shown.rate)
 
 
 def _store(test: Composition, folder: Path, name: str, sound: Sound, formats: Sequence[str]) -> None:
@@ -156,7 +156,7 @@ def _store(test: Composition, folder: Path, name: str, sound: Sound, formats: Se
 
 
 def _peaks(samples: NDArray[np.float64]) -> list[int]:
-    """Greatest magnitude of each of `_BINS` equal stretches, in thousandths of full scale."""
+    """Largest magnitude in each of `_BINS` equal parts, in thousandths of full scale."""
     envelope = np.abs(samples).max(axis=0)
     edges = np.linspace(0, envelope.size, min(_BINS, envelope.size), endpoint=False).astype(np.int64)
     found: list[int] = np.rint(1000 * np.maximum.reduceat(envelope, edges)).astype(np.int64).tolist()
@@ -165,7 +165,7 @@ def _peaks(samples: NDArray[np.float64]) -> list[int]:
 
 @contextmanager
 def _new_folder(out: Path) -> Iterator[Path]:
-    """A temporary folder that takes the place of ``out`` when the block succeeds and vanishes when it fails."""
+    """A temporary folder, renamed to ``out`` if the block succeeds and removed if it fails."""
     temporary = out.with_name(f".{os.getpid()}.{out.name}")
     try:
         temporary.mkdir(parents=True)

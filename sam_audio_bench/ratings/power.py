@@ -1,4 +1,4 @@
-"""How large the next listening test should be: power by simulation from the variances that this one shows."""
+"""Sample size of the next listening test: power by simulation from the variance components of this one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sam_audio_bench.ratings.table import Ratings
 from sam_audio_bench.stats.components import variance_components
 from sam_audio_bench.stats.power import power_table
 
-__all__ = ["least_designs", "power_rows"]
+__all__ = ["power_rows", "smallest_designs"]
 
 _FACTORS = ("item", "system", "rater")
 
@@ -21,11 +21,11 @@ def power_rows(
     ratings: Ratings, *, raters: Sequence[int], items: Sequence[int], systems: Sequence[int],
     differences: Sequence[float], axis: str | None = None, alpha: float = 0.05, simulations: int = 1000, seed: int = 0,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[str]]:  # fmt: skip
-    """Chance to find a difference between two systems, for each design.
+    """Power to detect a difference between two systems, for each design.
 
     Args:
         ratings: a finished test with named raters.
-        raters: raters a stimulus.
+        raters: raters per stimulus.
         items: items of the test.
         systems: systems of the test.
         differences: between two systems' means, in units of the scale.
@@ -35,7 +35,8 @@ def power_rows(
         seed: of the simulations.
 
     Returns:
-        Variance components, a row an axis; power, a row an axis and design; and warnings of what the test cannot show.
+        Variance components, one row per axis; power, one row per axis and design; and warnings about limits of the
+        test.
 
     Raises:
         UsageError: votes, anonymous raters, constant ratings, an unknown axis, or a design out of range.
@@ -67,16 +68,16 @@ def power_rows(
     return components, rows, warnings
 
 
-def least_designs(rows: Sequence[Mapping[str, Any]], power: float) -> list[dict[str, Any]]:
-    """Of each axis, number of systems and difference, the design with the fewest ratings that has a ``power``.
+def smallest_designs(rows: Sequence[Mapping[str, Any]], power: float) -> list[dict[str, Any]]:
+    """Of each axis, number of systems and difference, the design with the fewest ratings that reaches ``power``.
 
     Args:
         rows: of `power_rows`.
-        power: the chance that is asked for.
+        power: the required power.
 
     Returns:
-        ``{axis, systems, difference, raters, items, ratings, power}``; of equally many ratings the design with more
-        items, and None for what no design of the table reaches.
+        ``{axis, systems, difference, raters, items, ratings, power}``; of designs with equally many ratings the one
+        with more items; None if no design of the table reaches the power.
     """
     found = []
     for axis, systems, difference in dict.fromkeys((row["axis"], row["systems"], row["difference"]) for row in rows):

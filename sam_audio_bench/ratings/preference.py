@@ -1,4 +1,4 @@
-"""Ranks from pairwise votes: strengths, ranks and net win rates with intervals, and whether a ranking makes sense."""
+"""Ranks from pairwise votes: strengths, ranks and net win rates with intervals, and transitivity of the votes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from sam_audio_bench.render.numbers import number, with_interval
 from sam_audio_bench.stats.estimate import Estimate
 from sam_audio_bench.stats.preference import bradley_terry, elo, transitivity
 
-__all__ = ["Preference", "prefer", "preference_texts"]
+__all__ = ["PreferenceResult", "prefer", "preference_texts"]
 
 _OUTCOMES = {"first": 1, "second": -1, "tie": 0}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Preference:
-    """Rows as ``--json`` prints them, what concerns all systems, and warnings."""
+class PreferenceResult:
+    """Rows as ``--json`` prints them, statistics over all systems, and warnings."""
 
     rows: list[dict[str, Any]]
     overall: list[dict[str, Any]]
@@ -31,13 +31,13 @@ class Preference:
 def prefer(
     ratings: Ratings, *, by: str | None = None, order_effect: bool = True, prior: float = 3.0,
     resamples: int = 1000, seed: int = 0,
-) -> Preference:  # fmt: skip
+) -> PreferenceResult:  # fmt: skip
     """Fits the Bradley–Terry model with Davidson's ties to each axis, and to each value of ``by``.
 
     Args:
         ratings: a table of votes.
-        by: a column; each of its values gets rows of its own, after ``all``.
-        order_effect: whether being heard first may matter.
+        by: a column; each of its values gets separate rows, after ``all``.
+        order_effect: whether to estimate an effect of the order of presentation.
         prior: standard deviation of the strengths in logits; 0: none.
         resamples: of the intervals, which resample raters, or votes where raters are anonymous.
         seed: of the intervals.
@@ -57,7 +57,7 @@ def prefer(
         raise UsageError(
             f"expected --by to name a column of the votes, found {by!r}; it has {', '.join(map(str, frame.columns))}"
         )
-    found = Preference(rows=[], overall=[], warnings=[])
+    found = PreferenceResult(rows=[], overall=[], warnings=[])
     for axis, votes in frame.groupby("axis", sort=False):
         parts = [("all", votes), *((str(v), part) for v, part in (votes.groupby(by, sort=True) if by else ()))]
         for value, part in parts:
@@ -68,7 +68,7 @@ def prefer(
 
 
 def preference_texts(row: Mapping[str, Any]) -> dict[str, str]:
-    """A row of `prefer` as a reader sees it, by column."""
+    """A row of `prefer` as formatted text, by column."""
     return {
         "system": row["system"],
         "strength": with_interval(row["strength"], row["ci_low"], row["ci_high"], 2),
@@ -79,7 +79,9 @@ def preference_texts(row: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _fit(votes: Any, place: dict[str, str], found: Preference, *, anonymous: bool, seed: int, **options: Any) -> None:
+def _fit(
+    votes: Any, place: dict[str, str], found: PreferenceResult, *, anonymous: bool, seed: int, **options: Any
+) -> None:
     systems = sorted({*votes["first"], *votes["second"]})
     index = {name: place for place, name in enumerate(systems)}
     first = votes["first"].map(index).to_numpy(np.int64)

@@ -1,4 +1,4 @@
-"""One HTML page about a listening test: self-contained, light and dark, every figure with its data."""
+"""HTML report of a listening test: self-contained, light and dark theme, every figure with its data."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ import markupsafe
 from sam_audio_bench import __version__
 from sam_audio_bench.files import atomic_write
 from sam_audio_bench.ratings.agreement import STATISTICS
-from sam_audio_bench.ratings.preference import Preference, preference_texts
+from sam_audio_bench.ratings.preference import PreferenceResult, preference_texts
 from sam_audio_bench.render.numbers import number, with_interval
 
-__all__ = ["Illustration", "Table", "correlation_tables", "preference_tables", "statistic_tables", "write_report"]
+__all__ = ["HtmlFigure", "HtmlTable", "correlation_tables", "preference_tables", "statistic_tables", "write_report"]
 
 _TEMPLATE = Path(__file__).with_name("report.html")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
-    """Texts in columns, the first one a heading of its row."""
+class HtmlTable:
+    """A table of texts; the first column holds row headings."""
 
     caption: str
     columns: Sequence[str]
@@ -33,8 +33,8 @@ class Table:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Illustration:
-    """A figure as the page needs it."""
+class HtmlFigure:
+    """A figure of the page."""
 
     name: str
     title: str
@@ -46,7 +46,7 @@ class Illustration:
 
 def write_report(
     path: Path, *, title: str, facts: Mapping[str, Any], notes: Sequence[str],
-    sections: Sequence[tuple[str, Sequence[Table | Illustration]]],
+    sections: Sequence[tuple[str, Sequence[HtmlTable | HtmlFigure]]],
 ) -> None:  # fmt: skip
     """Writes the page atomically.
 
@@ -61,15 +61,15 @@ def write_report(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"inline": _inline, "data_uri": _data_uri, "anchor": _anchor}
-    environment.tests["illustration"] = lambda content: isinstance(content, Illustration)
+    environment.tests["illustration"] = lambda content: isinstance(content, HtmlFigure)
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     page = template.render(title=title, facts=facts, notes=notes, sections=sections, version=__version__)
     with atomic_write(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
-def statistic_tables(rows: Sequence[Mapping[str, Any]]) -> list[Table]:
-    """Rows of `agreement_rows`, a table an axis, with a column a value of ``by``."""
+def statistic_tables(rows: Sequence[Mapping[str, Any]]) -> list[HtmlTable]:
+    """Rows of `agreement_rows`, one table per axis, with one column per value of ``by``."""
     tables = []
     for axis in dict.fromkeys(row["axis"] for row in rows):
         own = [row for row in rows if row["axis"] == axis]
@@ -79,12 +79,12 @@ def statistic_tables(rows: Sequence[Mapping[str, Any]]) -> list[Table]:
             [STATISTICS[name], *(_statistic(cells.get((name, value))) for value in values)]
             for name in dict.fromkeys(row["statistic"] for row in own)
         ]
-        tables.append(Table(caption=axis, columns=["statistic", *values], rows=lines))
+        tables.append(HtmlTable(caption=axis, columns=["statistic", *values], rows=lines))
     return tables
 
 
-def correlation_tables(rows: Sequence[Mapping[str, Any]], coefficient: str = "spearman") -> list[Table]:
-    """Rows of `correlate_ratings`, a table an axis and value of ``by``, the strongest metric first."""
+def correlation_tables(rows: Sequence[Mapping[str, Any]], coefficient: str = "spearman") -> list[HtmlTable]:
+    """Rows of `correlate_ratings`, one table per axis and value of ``by``, the strongest metric first."""
     tables = []
     own = [row for row in rows if row["coefficient"] == coefficient]
     for axis, by in dict.fromkeys((row["axis"], row["by"]) for row in own):
@@ -104,12 +104,12 @@ def correlation_tables(rows: Sequence[Mapping[str, Any]], coefficient: str = "sp
         ]
         ceiling = next((row["ceiling"] for row in part if row["ceiling"] is not None), None)
         caption = f"{axis}, {by}: {coefficient}" + (f"; noise ceiling {number(ceiling, 3)}" if ceiling else "")
-        tables.append(Table(caption=caption, columns=["metric", *sizes, "group"], rows=lines))
+        tables.append(HtmlTable(caption=caption, columns=["metric", *sizes, "group"], rows=lines))
     return tables
 
 
-def preference_tables(found: Preference) -> list[Table]:
-    """Strengths, ranks and net win rates, a table an axis and value of ``by``, the best system first."""
+def preference_tables(found: PreferenceResult) -> list[HtmlTable]:
+    """Strengths, ranks and net win rates, one table per axis and value of ``by``, the best system first."""
     tables = []
     for overall in found.overall:
         place = overall["axis"], overall["by"]
@@ -119,7 +119,7 @@ def preference_tables(found: Preference) -> list[Table]:
             f"{place[0]}, {place[1]}: {overall['votes']} votes; advantage of the first position {order} logits; "
             f"{overall['circular']} of {overall['triads']} triads circular, p = {number(overall['p'], 3)}"
         )
-        tables.append(Table(caption=caption, columns=list(texts[0]), rows=[list(text.values()) for text in texts]))
+        tables.append(HtmlTable(caption=caption, columns=list(texts[0]), rows=[list(text.values()) for text in texts]))
     return tables
 
 
@@ -141,8 +141,8 @@ def _statistic(row: Mapping[str, Any] | None) -> str:
     return with_interval(row["value"], row["ci_low"], row["ci_high"], 2)
 
 
-def _inline(figure: Illustration) -> markupsafe.Markup:
-    """SVG for the page: names of its own, so that figures do not take each other's, and the page's text colour."""
+def _inline(figure: HtmlFigure) -> markupsafe.Markup:
+    """Inline SVG with unique ids, so that figures do not clash, and the page's text colour."""
     drawing = figure.svg[figure.svg.index("<svg") :]
     drawing = re.sub(r'\bid="', f'id="{figure.name}-', drawing)
     drawing = re.sub(r"url\(#", f"url(#{figure.name}-", drawing)

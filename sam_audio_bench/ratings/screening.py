@@ -1,7 +1,7 @@
-"""Which answers to leave out, and why: each rule is a switch, and whoever is dropped is named.
+"""Screening of raters: optional rules, with a record of every exclusion.
 
-Rules of ITU-T P.808 judge a session (one assignment of a crowd worker), the others a rater. Bounds of BS.1534-3 are
-given on its scale from 0 to 100 and stretched to the scale of the test.
+Rules of ITU-T P.808 apply to a session (one assignment of a crowd worker), the others to a rater. Limits of BS.1534-3
+are given on its scale from 0 to 100 and mapped to the scale of the test.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ import numpy as np
 import pandas as pd
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.ratings.matrices import panel
+from sam_audio_bench.ratings.matrices import rater_matrix
 from sam_audio_bench.ratings.table import Ratings
 from sam_audio_bench.stats.reliability import leave_one_out
 
-__all__ = ["PRESETS", "RULES", "Drop", "Rule", "Screened", "applicable", "screen"]
+__all__ = ["PRESETS", "RULES", "Exclusion", "Rule", "ScreeningResult", "applicable", "screen"]
 
 _LEAST = 5  # answers that a judgement of a rater needs
 _HIDDEN_SHARE = 0.15  # BS.1534-3: in more than 15 % of the trials
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drop:
-    """Why a rater or one of their sessions was left out."""
+class Exclusion:
+    """Why a rater or one of their sessions was excluded."""
 
     rule: str
     rater: str
@@ -39,7 +39,9 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """``judge`` gives the value that is compared with ``limit``, by (rater, session) or by rater; NaN: cannot say."""
+    """A screening rule. ``judge`` returns the value to compare with ``limit``, by (rater, session) or by rater; NaN:
+    not applicable.
+    """
 
     summary: str
     limit: float  # the default
@@ -50,33 +52,33 @@ class Rule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Screened:
-    """What is left, who was dropped by which rule, and what the rules could not judge."""
+class ScreeningResult:
+    """The remaining ratings, the exclusions by rule, and notes about rules that could not be applied."""
 
     ratings: Ratings
-    drops: tuple[Drop, ...]
+    drops: tuple[Exclusion, ...]
     notes: tuple[str, ...]
     rows_before: int
 
     @property
     def rows_after(self) -> int:
-        """Rows that are left."""
+        """Number of remaining rows."""
         return len(self.ratings.frame)
 
 
-def screen(ratings: Ratings, limits: Mapping[str, float | None]) -> Screened:
-    """Applies rules to all answers at once: no rule sees what another one dropped.
+def screen(ratings: Ratings, limits: Mapping[str, float | None]) -> ScreeningResult:
+    """Applies each rule to all answers, regardless of exclusions by other rules.
 
     Args:
         ratings: a table of ratings with named raters.
         limits: by name of a rule of `RULES`; None: its default limit.
 
     Raises:
-        UsageError: no rule, an unknown one, one whose needs are not met, anonymous raters, or votes; or all answers
-            would be dropped.
+        UsageError: no rule, an unknown one, one without the data that it needs, anonymous raters, or votes; or all
+            answers would be excluded.
     """
     _check(ratings, limits)
-    drops: list[Drop] = []
+    drops: list[Exclusion] = []
     notes: list[str] = []
     for name, given in limits.items():
         rule = RULES[name]
@@ -98,13 +100,13 @@ def screen(ratings: Ratings, limits: Mapping[str, float | None]) -> Screened:
         "dropped_rows": int(gone.sum()),
         "dropped": [f"{d.rater}{f' in {d.session}' if d.session else ''}: {d.rule}, {d.why}" for d in drops],
     }
-    return Screened(
+    return ScreeningResult(
         ratings=ratings.with_frame(kept, record), drops=tuple(drops), notes=tuple(notes), rows_before=len(frame)
     )
 
 
 def applicable(ratings: Ratings, names: Sequence[str]) -> list[str]:
-    """Those of the rules ``names`` for which the table holds what they need."""
+    """The rules in ``names`` for which the table has the required data."""
     return [name for name in names if _holds(ratings.frame, RULES[name].needs)]
 
 
@@ -132,14 +134,14 @@ def _holds(frame: pd.DataFrame, need: str) -> bool:
     return column == need or (column in frame and bool(frame[column].notna().any()))
 
 
-def _drop(name: str, rule: Rule, key: Any, value: float, limit: float) -> Drop:
+def _drop(name: str, rule: Rule, key: Any, value: float, limit: float) -> Exclusion:
     rater, session = key if isinstance(key, tuple) else (key, None)
     relation = "<" if rule.below else ">"
     why = f"{rule.summary}: {value:.3g} {relation} {limit:g}"
-    return Drop(rule=name, rater=str(rater), session=session or None, value=value, limit=limit, why=why)
+    return Exclusion(rule=name, rater=str(rater), session=session or None, value=value, limit=limit, why=why)
 
 
-def _dropped(frame: pd.DataFrame, drops: Sequence[Drop]) -> pd.Series:
+def _dropped(frame: pd.DataFrame, drops: Sequence[Exclusion]) -> pd.Series:
     raters = {drop.rater for drop in drops if drop.session is None}
     sessions = {(drop.rater, drop.session) for drop in drops if drop.session is not None}
     pairs = pd.MultiIndex.from_arrays([frame["rater"], frame["session"].fillna("")])
@@ -147,7 +149,7 @@ def _dropped(frame: pd.DataFrame, drops: Sequence[Drop]) -> pd.Series:
     return frame["rater"].isin(raters) | there
 
 
-def _counts(drops: Sequence[Drop]) -> str:
+def _counts(drops: Sequence[Exclusion]) -> str:
     rules = dict.fromkeys(drop.rule for drop in drops)
     return ", ".join(f"{sum(drop.rule == rule for drop in drops)} by {rule}" for rule in rules)
 
@@ -172,7 +174,7 @@ def _gold_error(ratings: Ratings) -> pd.Series:
 
 
 def _variance(ratings: Ratings) -> pd.Series:
-    """Population variance, as of the P.808 toolkit; of the axis that varies most."""
+    """Population variance, as in the P.808 toolkit, of the axis that varies most."""
     answers = ratings.answers
     by_axis = answers.groupby([*_sessions(answers), answers["axis"]])["score"]
     found = by_axis.var(ddof=0).where(by_axis.count() > 1)
@@ -186,7 +188,7 @@ def _unplayed(ratings: Ratings) -> pd.Series:
 
 
 def _stretched(ratings: Ratings, score: float) -> float:
-    """A score of BS.1534's scale on the scale of the test, from its worse to its better end."""
+    """Maps a score from the scale of BS.1534 to that of the test, from its worse to its better end."""
     low, high = ratings.scale or (0.0, 100.0)
     if ratings.direction == "lower":
         low, high = high, low
@@ -209,7 +211,7 @@ def _missed_references(ratings: Ratings) -> pd.Series:
 
 
 def _praised_anchors(ratings: Ratings) -> pd.Series:
-    """On the axis overall where there is one: the anchor of a planned test may rightly be perfect in recall."""
+    """On the axis overall if there is one: the anchor of a planned test may have perfect recall."""
     anchors = _of_kind(ratings, "anchor")
     overall = anchors["axis"] == "overall"
     anchors = anchors[overall] if overall.any() else anchors
@@ -217,10 +219,10 @@ def _praised_anchors(ratings: Ratings) -> pd.Series:
 
 
 def _agreement(ratings: Ratings) -> pd.Series:
-    """Pearson correlation with the mean of the other raters, over axes the mean; NaN: too few common stimuli."""
+    """Pearson correlation with the mean of the other raters, averaged over axes; NaN: too few common stimuli."""
     found = []
     for axis in ratings.axes:
-        known = panel(ratings.answers[ratings.answers["axis"] == axis])
+        known = rater_matrix(ratings.answers[ratings.answers["axis"] == axis])
         estimates = leave_one_out(known.scores, resamples=1).raters
         values = [np.nan if one.value is None or one.n < _LEAST else one.value for one in estimates]
         found.append(pd.Series(values, index=list(known.raters)))
@@ -256,9 +258,9 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "speed": Rule("median seconds an answer", 2, "the column time", False, True, _speed),
     }
 )  # fmt: skip
-"""By name: what is judged, the default limit, and whose answers are dropped."""
+"""Rules by name: statistic, default limit, and whose answers are excluded."""
 
 PRESETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"p808": ("trap", "gold", "variance", "playback"), "bs1534": ("hidden-reference", "anchor")}
 )
-"""Rules of the recommendations; of a preset, those whose needs are not met are left out and named."""
+"""Rules of the recommendations; rules of a preset without the required data are skipped and reported."""

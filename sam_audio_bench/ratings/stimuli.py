@@ -1,4 +1,4 @@
-"""The sounds of a listening test: which items of some runs, and what a rater hears of them."""
+"""The sounds of a listening test: selection of items from runs, and loudness-matched audio."""
 
 from __future__ import annotations
 
@@ -20,7 +20,16 @@ from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import Item, Prompt
 
-__all__ = ["ANCHOR", "REFERENCE", "RatedItem", "Sound", "Source", "choose_items", "loud_set", "read_sources"]
+__all__ = [
+    "ANCHOR",
+    "REFERENCE",
+    "RatedItem",
+    "Sound",
+    "TaskRuns",
+    "choose_items",
+    "loudness_matched_sounds",
+    "open_task_runs",
+]
 
 REFERENCE = "reference"
 ANCHOR = "anchor"
@@ -35,7 +44,7 @@ class Sound(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class TaskRuns:
     """One task and every run on it."""
 
     data: TaskData
@@ -43,15 +52,15 @@ class Source:
 
     @property
     def domain(self) -> str:
-        """Speech, music or sound, as SAM Audio Judge divides them; of anyone's data, the task's name."""
+        """Speech, music or sound, as in SAM Audio Judge; for user data the name of the task."""
         return _DOMAINS.get(self.data.task.partition("-")[0], self.data.task)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RatedItem:
-    """An item that raters will hear."""
+    """An item of a listening test."""
 
-    source: Source
+    source: TaskRuns
     id: str
     prompt: Prompt
     length: int  # samples of its mixture
@@ -74,8 +83,8 @@ class RatedItem:
         return self.length / self.rate
 
 
-def read_sources(paths: Iterable[Path]) -> list[Source]:
-    """Opens runs, and loads the tasks that they were done on.
+def open_task_runs(paths: Iterable[Path]) -> list[TaskRuns]:
+    """Opens runs, and loads their tasks.
 
     Args:
         paths: run folders, or folders that hold them.
@@ -100,27 +109,27 @@ def read_sources(paths: Iterable[Path]) -> list[Source]:
     everyone = sorted({name for systems in tasks.values() for name in systems})
     sources = []
     for task, systems in tasks.items():
-        if lacking := [name for name in everyone if name not in systems]:
-            raise UsageError(f"expected every system on every task, found no run of {', '.join(lacking)} on {task}")
+        if missing := [name for name in everyone if name not in systems]:
+            raise UsageError(f"expected every system on every task, found no run of {', '.join(missing)} on {task}")
         sources.append(
-            Source(data=recorded_data([*systems.values()]), folders={name: systems[name] for name in everyone})
+            TaskRuns(data=recorded_data([*systems.values()]), folders={name: systems[name] for name in everyone})
         )
     return sources
 
 
-def choose_items(sources: Iterable[Source], limit: int | None, seed: int) -> tuple[list[RatedItem], dict[str, int]]:
-    """Items that every system answered and that a rater can judge: as many of each task, of different recordings first.
+def choose_items(sources: Iterable[TaskRuns], limit: int | None, seed: int) -> tuple[list[RatedItem], dict[str, int]]:
+    """Chooses items with estimates of every system that can be rated, balanced over tasks, then over recordings.
 
     Args:
-        sources: from `read_sources`.
-        limit: how many; None: all that can be judged.
-        seed: decides which.
+        sources: from `open_task_runs`.
+        limit: how many; None: all that can be rated.
+        seed: of the random choice.
 
     Returns:
-        The items, and how many were left out for which reason.
+        The items, and the number left out by reason.
 
     Raises:
-        UsageError: a limit below 1, one name for items of two tasks, or no item that can be judged.
+        UsageError: a limit below 1, one name for items of two tasks, or no item that can be rated.
     """
     if limit is not None and limit < 1:
         raise UsageError(f"expected --items to be at least 1, found {limit}")
@@ -140,17 +149,17 @@ def choose_items(sources: Iterable[Source], limit: int | None, seed: int) -> tup
     return chosen, dict(left_out)
 
 
-def _fit(source: Source, generator: np.random.Generator, left_out: Counter[str]) -> Iterator[RatedItem]:
-    """Items of one task that can be judged, lazily, in random order, a new recording whenever there is one."""
+def _fit(source: TaskRuns, generator: np.random.Generator, left_out: Counter[str]) -> Iterator[RatedItem]:
+    """Items of one task that can be rated, lazily, in random order, from new recordings first."""
     data = source.data
     records = [folder.items for folder in source.folders.values()]
     asked = [name for name in data.ids if any(name in items for items in records)]
-    heard: Counter[str] = Counter()
+    seen: Counter[str] = Counter()
     rounds: list[tuple[int, int, str]] = []
     for place in generator.permutation(len(asked)):
         group = data.groups[asked[place]]
-        rounds.append((heard[group], len(rounds), asked[place]))
-        heard[group] += 1
+        rounds.append((seen[group], len(rounds), asked[place]))
+        seen[group] += 1
     for _, _, name in sorted(rounds):
         if any(name not in items or items[name].failed for items in records):
             left_out["without an answer of every system"] += 1
@@ -175,7 +184,7 @@ def _fit(source: Source, generator: np.random.Generator, left_out: Counter[str])
 
 
 def _unfit(item: Item) -> str | None:
-    """Why raters cannot judge answers to an item, or None."""
+    """Why estimates of an item cannot be rated, or None."""
     if item.reference is not None and not item.reference.samples.any():
         return "whose target is absent, so that there is nothing to rate"
     if not (item.query.prompt.text or item.query.prompt.spans):
@@ -183,18 +192,18 @@ def _unfit(item: Item) -> str | None:
     return None
 
 
-def loud_set(item: RatedItem, target: float, *, anchor: bool) -> dict[str, Sound]:
-    """The mixture of an item under "", and every answer to it by system, equally loud.
+def loudness_matched_sounds(item: RatedItem, target: float, *, anchor: bool) -> dict[str, Sound]:
+    """Loudness-matched mixture of an item under "", and its estimates by system.
 
-    The clean recording is under `REFERENCE` where there is one, the low anchor under `ANCHOR` where asked for.
+    The clean recording, if there is one, is under `REFERENCE`, the low anchor, if requested, under `ANCHOR`.
 
     Args:
         item: from `choose_items`.
         target: LUFS.
-        anchor: make the low anchor too.
+        anchor: whether to add the low anchor.
 
     Raises:
-        MediaError: the audio of an answer is missing or damaged.
+        MediaError: the audio of an estimate is missing or damaged.
     """
     from sam_audio_bench import audio
 

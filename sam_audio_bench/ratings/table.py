@@ -1,4 +1,4 @@
-"""The tidy table of a listening test: one row an answer, in a parquet file that says what its scores mean."""
+"""The tidy table of a listening test: one row per answer, in a parquet file with metadata about the scale."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pyarrow.parquet
 
 from sam_audio_bench.errors import StoreError, UsageError
 from sam_audio_bench.files import atomic_write, dump_json
-from sam_audio_bench.ratings.media import MEDIA_COLUMNS, moved_in, moved_out
+from sam_audio_bench.ratings.media import MEDIA_COLUMNS, make_paths_absolute, make_paths_relative
 
 __all__ = [
     "COLUMNS",
@@ -29,11 +29,11 @@ __all__ = [
 ]
 
 COLUMNS = ("rater", "item", "group", "system", "domain", "axis", "score", "time", "trial", "session")
-"""One row a score: ``time`` in seconds, ``group`` the recording that the item was cut from; unknown columns follow."""
+"""Columns of ratings, one row per score; ``time`` in seconds, ``group`` is the recording; unknown columns follow."""
 VOTE_COLUMNS = ("rater", "item", "group", "first", "second", "choice", "domain", "axis", "time", "trial", "session")
-"""One row a comparison of two systems on one item; ``choice`` is first, second or tie."""
+"""Columns of votes, one row per comparison of two systems on one item; ``choice`` is first, second or tie."""
 CONTROL_COLUMNS = ("kind", "expected", "played", "n_raters")
-"""Optional: rating, hidden_reference, anchor, trap or gold; the right answer; heard to the end; raters of a mean."""
+"""Optional: rating, hidden_reference, anchor, trap or gold; the right answer; played to the end; raters of a mean."""
 
 Direction = Literal["higher", "lower"]
 Scale = tuple[float, float]
@@ -46,7 +46,7 @@ _KNOWN_SCALES: tuple[Scale, ...] = ((1, 5), (1, 7), (1, 9), (0, 10), (0, 100), (
 
 @dataclass(frozen=True, kw_only=True)
 class Ratings:
-    """Answers of a listening test with what must be known to read them.
+    """Answers of a listening test with the metadata needed to interpret them.
 
     ``frame`` has `COLUMNS` (or `VOTE_COLUMNS` where ``votes``), then `CONTROL_COLUMNS` and `MEDIA_COLUMNS` that apply,
     then others.
@@ -62,7 +62,7 @@ class Ratings:
     history: tuple[Mapping[str, Any], ...] = ()  # what was done to the rows since the import
 
     def with_frame(self, frame: pd.DataFrame, *done: Mapping[str, Any]) -> Ratings:
-        """The same test with other rows; ``done`` says what happened to them."""
+        """The same test with other rows; ``done`` records the change in the history."""
         return replace(self, frame=frame, history=(*self.history, *done))
 
     @property
@@ -79,7 +79,7 @@ class Ratings:
 
     def write(self, path: Path) -> None:
         """Writes parquet atomically; scale, direction, metrics and history go into its metadata."""
-        frame = moved_out(self.frame, self.paths, path.parent)
+        frame = make_paths_relative(self.frame, self.paths, path.parent)
         table = pyarrow.Table.from_pandas(frame, preserve_index=False)
         for position, name in enumerate(table.column_names):
             kind = _storage(name)
@@ -101,7 +101,7 @@ class Ratings:
 
     @classmethod
     def read(cls, path: Path) -> Ratings:
-        """Reads what `write` wrote, or any parquet file with the same columns.
+        """Reads a file of `write`, or any parquet file with the same columns.
 
         Raises:
             StoreError: no parquet file there, or a column is missing.
@@ -128,7 +128,7 @@ class Ratings:
             )
         scale, paths = facts.get("scale"), tuple(facts.get("paths", ()))
         return cls(
-            frame=moved_in(frame, paths, path.parent),
+            frame=make_paths_absolute(frame, paths, path.parent),
             votes=votes,
             scale=(scale[0], scale[1]) if scale else None,
             direction=facts.get("direction", "higher"),
@@ -156,7 +156,7 @@ def parse_scale(text: str) -> Scale:
 
 
 def guess_scale(lowest: float, highest: float) -> Scale:
-    """The smallest usual scale that holds both; where none does, the scores themselves.
+    """The smallest usual scale that contains both; if there is none, the scores themselves.
 
     >>> guess_scale(1, 4), guess_scale(0, 10), guess_scale(3, 88)
     ((1, 5), (0, 10), (0, 100))

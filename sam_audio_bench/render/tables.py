@@ -21,8 +21,8 @@ from sam_audio_bench.metrics.catalogue import CAP_DB
 from sam_audio_bench.render.numbers import UNDEFINED, interval, number
 from sam_audio_bench.render.text import line_name, one_line, pluralize, unit_and_direction
 from sam_audio_bench.separators.pickers import judges_itself
-from sam_audio_bench.stats.coverage import coverage_rank
-from sam_audio_bench.stats.summary import Row, to_json
+from sam_audio_bench.stats.item_coverage import coverage_class_rank
+from sam_audio_bench.stats.summary import SummaryRow, to_json
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -91,7 +91,7 @@ class _Block:
         return [part for part in parts if part]
 
 
-def render(rows: Sequence[Row], format: str, *, partial: str | None = None, runs: Iterable[str] = ()) -> str:
+def render(rows: Sequence[SummaryRow], format: str, *, partial: str | None = None, runs: Iterable[str] = ()) -> str:
     """Writes rows as text that ends with a newline.
 
     Args:
@@ -108,7 +108,7 @@ def render(rows: Sequence[Row], format: str, *, partial: str | None = None, runs
     return _RENDERERS[format](rows, partial, runs)
 
 
-def terminal(rows: Sequence[Row], *, partial: str | None = None) -> RenderableType:
+def terminal(rows: Sequence[SummaryRow], *, partial: str | None = None) -> RenderableType:
     """What a rich console prints: mean and count on the first line of a cell, the interval on the second."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Group
@@ -144,7 +144,7 @@ def _panels(metrics: int) -> list[slice]:
     return [slice(start, start + size) for start in range(0, metrics, size or 1)] or [slice(0, 0)]
 
 
-def print_terminal(rows: Sequence[Row], *, partial: str | None = None, console: Console | None = None) -> None:
+def print_terminal(rows: Sequence[SummaryRow], *, partial: str | None = None, console: Console | None = None) -> None:
     """Prints the table to a rich console; None: standard output, in 100 columns where that is no terminal."""
     from rich.console import Console
 
@@ -158,17 +158,17 @@ def _in_terminal(cell: _Cell) -> list[tuple[str, str]]:
     return [(cell.mean, "bold" if cell.best else ""), (f"  {cell.count}\n{cell.interval}", "")]
 
 
-def _layout(rows: Sequence[Row]) -> list[_Block]:
-    tasks: dict[str, list[Row]] = {}
+def _layout(rows: Sequence[SummaryRow]) -> list[_Block]:
+    tasks: dict[str, list[SummaryRow]] = {}
     for row in rows:
         tasks.setdefault(row.task, []).append(row)
     return [_block(task, members) for task, members in tasks.items()]
 
 
-def _block(task: str, rows: Sequence[Row]) -> _Block:
+def _block(task: str, rows: Sequence[SummaryRow]) -> _Block:
     metrics = {row.metric: row for row in rows}
     best = {metric: _best(row for row in rows if row.metric == metric) for metric in metrics}
-    systems: dict[tuple[str, str | None], dict[str, Row]] = {}
+    systems: dict[tuple[str, str | None], dict[str, SummaryRow]] = {}
     for row in rows:
         systems.setdefault((row.separator, row.picked_by), {})[row.metric] = row
     lines = []
@@ -182,7 +182,7 @@ def _block(task: str, rows: Sequence[Row]) -> _Block:
     return _Block(one_line(rows[0].heading or rows[0].label or task), heads, tuple(lines), _note(rows))
 
 
-def _note(rows: Sequence[Row]) -> str | None:
+def _note(rows: Sequence[SummaryRow]) -> str | None:
     """What a reader must know about the numbers: capped scores, and scores that prove nothing."""
     capped = sum(row.capped for row in rows)
     notes = [f"* {pluralize(capped, 'item score')} counted as ±{CAP_DB:.0f} dB (infinite or beyond)"] if capped else []
@@ -195,69 +195,69 @@ def _note(rows: Sequence[Row]) -> str | None:
     return "; ".join(notes) or None
 
 
-def _main_metric(rows: Iterable[Row]) -> str | None:
+def _main_metric(rows: Iterable[SummaryRow]) -> str | None:
     """The metric that orders the lines: si_sdr_i, or else the first improvement, or else the first one with a value."""
     known = {row.metric: bool(row.higher_is_better) for row in rows if _direction(row) and row.value is not None}
     order = sorted(known, key=lambda name: (name != _MAIN_METRIC, not name.endswith("_i"), not known[name]))
     return order[0] if order else None
 
 
-def _ranked(systems: Iterable[dict[str, Row]], metric: str | None) -> list[dict[str, Row]]:
-    def key(asked: Mapping[str, Row]) -> tuple[bool, int, bool, float]:
+def _ranked(systems: Iterable[dict[str, SummaryRow]], metric: str | None) -> list[dict[str, SummaryRow]]:
+    def key(asked: Mapping[str, SummaryRow]) -> tuple[bool, int, bool, float]:
         row = asked.get(metric or "")
         first = next(iter(asked.values()))
         if row is None or row.value is None or _judges_itself(row):
-            return first.oracle, coverage_rank(first.coverage), True, 0.0
-        return first.oracle, coverage_rank(first.coverage), False, -_direction(row) * row.value
+            return first.oracle, coverage_class_rank(first.coverage), True, 0.0
+        return first.oracle, coverage_class_rank(first.coverage), False, -_direction(row) * row.value
 
     return sorted(systems, key=key)
 
 
-def _direction(row: Row) -> int:
+def _direction(row: SummaryRow) -> int:
     return {True: 1, False: -1, None: 0}[row.higher_is_better]
 
 
-def _judges_itself(row: Row) -> bool:
+def _judges_itself(row: SummaryRow) -> bool:
     return judges_itself(row.metric, row.picked_by)
 
 
-def _best(rows: Iterable[Row]) -> tuple[int, str] | None:
+def _best(rows: Iterable[SummaryRow]) -> tuple[int, str] | None:
     """The best mean of one metric as it is shown, in the best class of coverage, oracles aside; ties win together."""
     contest = [
-        (-coverage_rank(row.coverage), _direction(row) * row.value, row.value)
+        (-coverage_class_rank(row.coverage), _direction(row) * row.value, row.value)
         for row in rows
         if row.value is not None and _direction(row) and not row.oracle and not _judges_itself(row)
     ]
     return (-max(contest)[0], number(max(contest)[2])) if contest else None
 
 
-def _cell(row: Row, best: tuple[int, str] | None) -> _Cell:
+def _cell(row: SummaryRow, best: tuple[int, str] | None) -> _Cell:
     count = f"{row.n_ok}/{row.n}"
     if row.value is None:
         return _Cell(UNDEFINED, "", count)
     mean = number(row.value)
-    wins = (coverage_rank(row.coverage), mean) == best and not row.oracle and not _judges_itself(row)
+    wins = (coverage_class_rank(row.coverage), mean) == best and not row.oracle and not _judges_itself(row)
     return _Cell(mean + "*" * bool(row.capped), interval(row.ci_low, row.ci_high), count, wins)
 
 
-def _name(row: Row) -> str:
+def _name(row: SummaryRow) -> str:
     name = line_name(row.separator, row.picked_by, row.candidates)
     return one_line(name + " (oracle)" * row.oracle + f" ({row.remark})" * bool(row.remark))
 
 
-def _head(row: Row) -> _Head:
+def _head(row: SummaryRow) -> _Head:
     unit = unit_and_direction(row.unit, row.higher_is_better)
     return _Head(*map(one_line, (row.metric, row.model, unit)))
 
 
-def _json(rows: Sequence[Row], partial: str | None, runs: Iterable[str]) -> str:
+def _json(rows: Sequence[SummaryRow], partial: str | None, runs: Iterable[str]) -> str:
     return dump_json(to_json(rows, runs, partial is not None), indent=1) + "\n"
 
 
-def _csv(rows: Sequence[Row], partial: str | None, runs: Iterable[str]) -> str:
+def _csv(rows: Sequence[SummaryRow], partial: str | None, runs: Iterable[str]) -> str:
     """Long format: one line a row, every field at full precision, and how partial the run is."""
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, [*(column.name for column in fields(Row)), "partial"], lineterminator="\n")
+    writer = csv.DictWriter(stream, [*(column.name for column in fields(SummaryRow)), "partial"], lineterminator="\n")
     writer.writeheader()
     writer.writerows({**asdict(row), "partial": partial} for row in rows)
     return stream.getvalue()
@@ -271,7 +271,7 @@ def _md_text(text: str) -> str:
     return _MD_LONE_UNDERSCORE.sub(r"\\_", re.sub(r"([\\`*|\[\]~#])", r"\\\1", safe))
 
 
-def _md(rows: Sequence[Row], partial: str | None, runs: Iterable[str]) -> str:
+def _md(rows: Sequence[SummaryRow], partial: str | None, runs: Iterable[str]) -> str:
     parts = [] if partial is None else [f"**{_md_text(one_line(partial))}**"]
     for block in _layout(rows):
         table = [
@@ -309,7 +309,7 @@ _TEX = str.maketrans(
 )
 
 
-def _tex(rows: Sequence[Row], partial: str | None, runs: Iterable[str]) -> str:
+def _tex(rows: Sequence[SummaryRow], partial: str | None, runs: Iterable[str]) -> str:
     parts = [r"% needs \usepackage{booktabs}"]
     parts += [] if partial is None else [rf"\noindent\textbf{{{one_line(partial).translate(_TEX)}}}\par"]
     for block in _layout(rows):
@@ -350,7 +350,7 @@ _STYLE = """<style>
 </style>"""
 
 
-def _html(rows: Sequence[Row], partial: str | None, runs: Iterable[str]) -> str:
+def _html(rows: Sequence[SummaryRow], partial: str | None, runs: Iterable[str]) -> str:
     parts = ['<div class="sabench">', _STYLE]
     parts += [] if partial is None else [f"<p><strong>{html.escape(one_line(partial))}</strong></p>"]
     for block in _layout(rows):
@@ -373,7 +373,7 @@ def _html_cell(cell: _Cell) -> str:
     return f"<td>{shown} <small>{f'{cell.interval} {cell.count}'.strip()}</small></td>" if cell.count else "<td></td>"
 
 
-_RENDERERS: Mapping[str, Callable[[Sequence[Row], str | None, Iterable[str]], str]] = MappingProxyType(
+_RENDERERS: Mapping[str, Callable[[Sequence[SummaryRow], str | None, Iterable[str]], str]] = MappingProxyType(
     {"md": _md, "csv": _csv, "tex": _tex, "html": _html, "json": _json}
 )
 FORMATS = tuple(_RENDERERS)

@@ -18,7 +18,7 @@ from sam_audio_bench.run.store import RunFolder, scored_estimates
 from sam_audio_bench.separators.pickers import judges_itself
 from sam_audio_bench.stats.correlation_tests import holm
 from sam_audio_bench.stats.paired import paired_difference
-from sam_audio_bench.stats.summary import ItemMean, item_means
+from sam_audio_bench.stats.summary import ItemScore, compute_item_scores
 
 __all__ = ["ComparedItem", "Comparison", "ComparisonRow", "compare_runs"]
 
@@ -106,7 +106,7 @@ class _Side:
         self.results = Results.read([path])
         self.tasks = {folder.header.task.id: folder.header.task for folder in self.folders}
         units = {name: record.unit for name, record in self.results.metrics.items()}
-        means = item_means(self.results.frame, units, first=first)
+        means = compute_item_scores(self.results.frame, units, first=first)
         self.means = {(task, metric): items for (task, _, metric), items in means.items()}
 
     def audio(self, task: str, item: str) -> Path | None:
@@ -253,7 +253,7 @@ def _row(sides: Sequence[_Side], task: str, metric: str, *, tie: float, resample
     )
 
 
-def _values(means: Mapping[str, ItemMean], items: Iterable[str]) -> list[float]:
+def _values(means: Mapping[str, ItemScore], items: Iterable[str]) -> list[float]:
     return [value for item in items if (value := means[item].value) is not None]
 
 

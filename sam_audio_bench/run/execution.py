@@ -232,7 +232,7 @@ class Recorder:
             )
         )
         self._scorer.record_failure(identifier)
-        told = identifier in self.job.data.lacking and status == Status.MISSING_MEDIA  # by the plan already
+        told = identifier in self.job.data.missing and status == Status.MISSING_MEDIA  # by the plan already
         self.advance(None if told else f"{identifier}: {_message(error)}")
 
 

@@ -11,8 +11,8 @@ from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.identity import Difference, Identity, differences
 from sam_audio_bench.records import SCHEMA_VERSION, MetricRecord, RunRecord, TaskRecord
 from sam_audio_bench.run.store import COLUMNS, RunFolder
-from sam_audio_bench.stats.coverage import common_items, coverage_class, coverage_text
-from sam_audio_bench.stats.summary import Row, summarise, summarise_paraphrases, to_json
+from sam_audio_bench.stats.item_coverage import classify_coverage, common_items, format_coverage
+from sam_audio_bench.stats.summary import SummaryRow, summarise, summarise_paraphrases, to_json
 from sam_audio_bench.types import Status
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Results:
         return f"PARTIAL n={self.asked - self.failures}/{self.available}" if self.partial else None
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[SummaryRow]:
         """One row per task, separator, picker and metric: mean over the common items, interval, counts."""
         aside = self._set_aside()
         names = zip(*(self.frame[column].tolist() for column in ("task", "separator", "item")), strict=True)
@@ -132,7 +132,7 @@ class Results:
             aside |= {(task, name): answered[name] - kept for name, kept in common.items()}
         return aside
 
-    def _labelled(self, row: Row, aside: Mapping[tuple[str, str], frozenset[str]]) -> Row:
+    def _labelled(self, row: SummaryRow, aside: Mapping[tuple[str, str], frozenset[str]]) -> SummaryRow:
         """With the task's version and split, the number of candidates, the network that scored, and the coverage."""
         task, _, statistic = (row.task, "", "") if row.task in self.labels else row.task.rpartition(":")
         covered = self.coverage.get((task, row.separator), Covered())
@@ -147,7 +147,7 @@ class Results:
             model=model_label(self.metrics[row.metric]) if row.metric in self.metrics else "",
             covered=len(covered.answered),
             items=covered.items,
-            coverage=str(coverage_class(len(covered.answered), covered.items)),
+            coverage=str(classify_coverage(len(covered.answered), covered.items)),
             missing_media=covered.missing_media,
             set_aside=len(aside.get((task, row.separator), ())),
         )
@@ -185,7 +185,7 @@ class Covered:
     missing_media: int = 0
 
     def __str__(self) -> str:
-        return coverage_text(len(self.answered), self.items, self.missing_media)
+        return format_coverage(len(self.answered), self.items, self.missing_media)
 
 
 def _coverage(chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], int]]) -> dict[tuple[str, str], Covered]:

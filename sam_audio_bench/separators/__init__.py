@@ -4,7 +4,7 @@
     baselines   mixture, silence
     oracles     ideal masks and the multichannel Wiener filter, shown the references
     classical   hpss, repet-sim, spectral-gate
-    prompts     what they read from a prompt: keywords and spans
+    prompt_keywords keywords and spans of a prompt, for separators without a learned text encoder
     base        options and answers of oracles and classical separators
     stft        the short-time Fourier transform that they share
     sam_audio   the SAM Audio networks of `nn`, with sam_audio_query for what they are told

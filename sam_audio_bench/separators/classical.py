@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool1d, max_pool1d, normalize
 
 from sam_audio_bench.separators.base import SpectrumSeparator
-from sam_audio_bench.separators.prompts import ACCOMPANIMENT, PERCUSSIVE, VOICE, first_mention, span_gain
+from sam_audio_bench.separators.prompt_keywords import ACCOMPANIMENT, PERCUSSIVE, VOICE, first_mention, span_gain
 from sam_audio_bench.separators.stft import STFT, ratio_mask
 from sam_audio_bench.types import Prompt, Query, Separation
 

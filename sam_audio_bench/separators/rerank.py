@@ -14,7 +14,7 @@ import torch
 
 from sam_audio_bench.devices import find_device, lacking
 from sam_audio_bench.errors import Precondition, UsageError
-from sam_audio_bench.judge.places import judge_source
+from sam_audio_bench.judge.checkpoints import judge_source
 from sam_audio_bench.metrics.activity import SpanOverlap
 from sam_audio_bench.metrics.clap import Clap
 from sam_audio_bench.metrics.functional.activity import Overlap, active_spans, span_overlap

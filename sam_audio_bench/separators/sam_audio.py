@@ -90,7 +90,7 @@ class SAMAudioSeparator:
         _one_of("long_form", long_form, LONG_FORMS)
         _one_of("parity", parity, _PARITIES)
         _one_of("dtype", dtype, tuple(_DTYPES))
-        flow.evaluations(solver, step)
+        flow.count_evaluations(solver, step)
         if not (0 <= overlap < window and 0 < span_threshold < 1 and message < 2**BITS and rows >= 0):
             raise UsageError(
                 f"expected 0 <= overlap < window, 0 < span_threshold < 1, message < {2**BITS} and rows >= 0, "
@@ -210,11 +210,11 @@ class SAMAudioSeparator:
         if self.long_form == "one-shot" or (self.long_form == "auto" and short):
             return [slice(0, frames)]
         length, overlap = (max(1, round(s / model.frame_seconds)) for s in (self.window, self.overlap))
-        return flow.windows(frames, length, min(overlap, length - 1))
+        return flow.split_windows(frames, length, min(overlap, length - 1))
 
     def _evaluations(self, model: SAMAudio, clip: Clip) -> int:
         pieces = self._pieces(model, clip.conditions.frames.shape[1])
-        return len(pieces) * flow.evaluations(self.solver, self.step)
+        return len(pieces) * flow.count_evaluations(self.solver, self.step)
 
     def _waveforms(
         self, model: SAMAudio, given: Conditions, noise: Tensor, message: Tensor, steps: Callable[[], None]
@@ -226,7 +226,7 @@ class SAMAudioSeparator:
             parts = [self._decoded(model, self._flow(one, noise[:, piece]), message)
                      for one, piece in zip(velocities, pieces, strict=True)]  # fmt: skip
             return _faded(parts, pieces, model.codec.hop_length)
-        return self._decoded(model, self._flow(flow.jointly(velocities, pieces), noise), message)
+        return self._decoded(model, self._flow(flow.multi_diffusion(velocities, pieces), noise), message)
 
     def _flow(self, velocity: flow.Velocity, noise: Tensor) -> Tensor:
         return flow.integrate(velocity, noise, solver=self.solver, step=self.step)
@@ -277,7 +277,7 @@ def _faded(parts: Sequence[Tensor], pieces: Sequence[slice], hop: int) -> Tensor
     """Waveforms of windows, faded into one another."""
     spans = [slice(piece.start * hop, piece.stop * hop) for piece in pieces]
     found = parts[0].new_zeros(len(parts[0]), spans[-1].stop)
-    for part, span, weight in zip(parts, spans, flow.fades(spans, spans[-1].stop), strict=True):
+    for part, span, weight in zip(parts, spans, flow.overlap_weights(spans, spans[-1].stop), strict=True):
         found[:, span] += part * weight.to(part.device)
     return found
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from sam_audio_bench.audio import resample, to_mono
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.nn import upstream
-from sam_audio_bench.nn.conditioning import anchor_tables, frame_count, frames_kept
+from sam_audio_bench.nn.conditioning import anchor_tables, frame_count, frame_mask
 from sam_audio_bench.nn.model import Conditions, SAMAudio
 from sam_audio_bench.nn.span_predictor import SpanPredictor
 from sam_audio_bench.types import Audio, Prompt, Query, Span
@@ -84,7 +84,7 @@ class Reader:
             latents,
             text_features=features,
             text_mask=mask,
-            audio_pad_mask=frames_kept(sizes).to(self.device),
+            audio_pad_mask=frame_mask(sizes).to(self.device),
             anchor_ids=ids,
             anchor_alignment=alignment,
             masked_video_features=self._video(prompts, sizes),

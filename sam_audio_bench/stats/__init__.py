@@ -1,7 +1,8 @@
-"""How sure the numbers are.
+"""Statistics: intervals, tests, agreement and correlation.
 
 bootstrap           intervals of a mean and of a paired difference, resampling whole groups
-summary             from scores of items to one row a task, separator and metric
+summary             one row per task, separator and metric from the scores of items
+item_coverage       how many items of a task a system has answered, and common items
 estimate            a number with its interval and status; orders that make seeded resampling independent of the input's
 reliability         intraclass correlation, split half, leave one out, noise ceiling
 krippendorff        Krippendorff's alpha
@@ -16,12 +17,24 @@ correlation_tests   two metrics compared; Williams, Zou, permutation, Holm, lett
 reference_tests     two metrics compared as if observations were independent
 preference          Bradley-Terry with ties and order effect, transitivity, Elo
 components          variance components of ratings
-power               raters, items and systems that a listening test needs
+power               power of listening tests by simulation
 
-Importing this package imports neither torch nor scipy: what is not used by every table is in its module.
+Importing this package imports neither torch nor scipy: statistics of ratings are imported from their modules.
 """
 
+from sam_audio_bench.deprecated import deprecated_names
 from sam_audio_bench.stats.bootstrap import Interval, Method, cluster_interval, paired_interval
-from sam_audio_bench.stats.summary import MetricInfo, Row, summarise, to_json
+from sam_audio_bench.stats.summary import MetricInfo, SummaryRow, summarise, to_json
 
-__all__ = ["Interval", "Method", "MetricInfo", "Row", "cluster_interval", "paired_interval", "summarise", "to_json"]
+__all__ = [
+    "Interval",
+    "Method",
+    "MetricInfo",
+    "SummaryRow",
+    "cluster_interval",
+    "paired_interval",
+    "summarise",
+    "to_json",
+]
+
+__getattr__ = deprecated_names(__name__)

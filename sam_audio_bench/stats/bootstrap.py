@@ -1,4 +1,4 @@
-"""How sure a mean is: intervals by resampling whole groups of items.
+"""Confidence intervals of a mean by resampling whole groups of items.
 
 Items cut from one recording resemble each other; resampling items as if they were independent gives intervals that are
 too narrow. Here a resample draws groups with replacement (Davison and Hinkley, *Bootstrap Methods and their
@@ -44,7 +44,7 @@ def cluster_interval(
 ) -> Interval | None:
     """Confidence interval of the mean of ``values`` when items of one group are not independent.
 
-    The same values, groups and seed give the same bits in any order of the items. Labels are compared as text.
+    The same values, groups and seed give bit-identical results in any order of the items. Labels are compared as text.
 
     Args:
         values: [items], finite.
@@ -55,7 +55,7 @@ def cluster_interval(
         method: "percentile", or "bca": bias-corrected and accelerated (Efron, JASA 1987), jackknife over groups.
 
     Returns:
-        The interval, or None with fewer than two groups: nothing is known about the spread between recordings.
+        The interval, or None with fewer than two groups, where the variance between recordings is unknown.
 
     Raises:
         UsageError: a value that is not finite, lengths that differ, or an option out of range.
@@ -85,10 +85,10 @@ def cluster_interval(
 
 @lru_cache(maxsize=4)
 def multinomial_weights(units: int, resamples: int, seed: tuple[int, ...]) -> Floats:
-    """How often each resample draws each unit: [resamples, units], read-only. Cached, as the cells of a table share it.
+    """How often each resample draws each unit: [resamples, units], read-only. Cached, as all cells of a table use it.
 
     Args:
-        units: what is drawn with replacement, as many times as there are.
+        units: number of units, all of which are resampled with replacement.
         resamples: number of resamples.
         seed: one integer, or several: the seed and the number of an independent stream.
     """

@@ -39,12 +39,12 @@ Made = TypeVar("Made")
 
 
 class Weights:
-    """How often some resamples drew each item and each system, with what all metrics derive from that.
+    """Weights of items and systems in some resamples, with a cache of values derived from them.
 
     Args:
         items: [items, resamples].
         systems: [systems, resamples].
-        cells: [items * systems, resamples], where cells are drawn by themselves; None: their product.
+        cells: [items * systems, resamples], if cells are resampled directly; None: the product of both.
     """
 
     def __init__(self, items: Floats, systems: Floats, cells: Floats | None = None) -> None:
@@ -58,7 +58,7 @@ class Weights:
         return self._cells
 
     def kept(self, key: Hashable, make: Callable[[], Made]) -> Made:
-        """What ``make`` returned when ``key`` was first asked for."""
+        """The cached value of ``key``, computed by ``make`` at first."""
         if key not in self._kept:
             self._kept[key] = make()
         return self._kept[key]  # type: ignore[return-value]
@@ -126,7 +126,7 @@ class Ranked:
         return np.add.reduceat(drawn, self._starts, axis=0) if self._tied else drawn
 
     def midranks(self, tie_weights: Floats) -> Floats:
-        """Midranks less a half of the resampled observations, [observations, resamples]."""
+        """Midranks minus half the number of resampled observations, [observations, resamples]."""
         halves = tie_weights / 2
         ranks = np.empty_like(halves)
         ranks[0] = halves[0]
@@ -175,7 +175,7 @@ def tie_threshold(human: Floats, metric: Floats, shares: Floats) -> float:
     Args:
         human: [pairs], difference of the ratings.
         metric: [pairs], difference of the metric, larger is better.
-        shares: [pairs], what each pair counts.
+        shares: [pairs], weight of each pair.
     """
     distance = np.abs(metric)
     order = np.argsort(distance, kind="stable")

@@ -1,4 +1,4 @@
-"""How much of the spread of ratings belongs to items, systems, raters, their cells, and to nothing but the moment."""
+"""Variance components of ratings: items, systems, raters, cells, and residual."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _codes(names: Sequence[str], present: NDArray[np.bool_]) -> NDArray[np.intp]
 
 
 def _henderson(values: Floats, factors: dict[str, NDArray[np.intp]]) -> dict[str, float]:
-    """Solves for the components that the design can tell apart, dropping the last factor until it can."""
+    """Solves for the identifiable components, dropping the last factor until the system is solvable."""
     known = {name: codes for name, codes in factors.items() if 1 < len(np.unique(codes)) < len(values)}
     total = len(values)
     while True:
@@ -97,7 +97,7 @@ def _henderson(values: Floats, factors: dict[str, NDArray[np.intp]]) -> dict[str
 
 
 def _coefficient(one: NDArray[np.intp], other: NDArray[np.intp]) -> float:
-    """What a unit variance of ``other`` adds to the uncorrected sum of squares of ``one``."""
+    """Coefficient of the variance of ``other`` in the expected uncorrected sum of squares of ``one``."""
     width = int(other.max()) + 1
     pairs, counts = np.unique(one * width + other, return_counts=True)
     return float((counts.astype(np.float64) ** 2 / np.bincount(one)[pairs // width]).sum())

@@ -1,9 +1,9 @@
-"""How well metrics agree with raters, and how sure that is.
+"""Correlation of metrics with ratings, with confidence intervals.
 
-Ratings of separated audio are crossed: the same items went through the same systems. A conclusion about metrics is
-meant for other items and other systems, so both are resampled (Owen, *The pigeonhole bootstrap*, Annals of Applied
-Statistics 2007). Intervals that treat cells as independent covered the truth half of the time in simulation; they are
-offered for reference. Percentile, not BCa: the latter covered less.
+Ratings of separated audio are crossed: the same items went through the same systems. A conclusion about metrics should
+hold for other items and other systems, so both are resampled (Owen, *The pigeonhole bootstrap*, Annals of Applied
+Statistics 2007). Intervals that treat cells as independent covered the true value half of the time in simulation; they
+are offered for comparison. Percentile intervals covered more than BCa.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def correlate(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> list[Correlation]:
-    """Every metric at every level by every coefficient, with intervals; no order of rows or columns matters.
+    """Every metric at every level by every coefficient, with intervals; the order of rows and columns has no effect.
 
     Accuracy is the share of pairs whose order or tie agrees, with the metric's ties calibrated (Deutsch et al., EMNLP
     2023); the threshold is kept in the resamples. The errors after mapping are those of ITU-T P.1401, at the levels
@@ -71,7 +71,8 @@ def correlate(
         coefficients: of COEFFICIENTS.
         interval: of INTERVALS.
         groups: [items], the recording that each item was cut from; None: items are independent.
-        orientation: by name, -1 where less is better, +1 where more is; matters to accuracy only; default: as found.
+        orientation: by name, -1 if lower is better, +1 if higher is; used for accuracy only; default: as the metric
+            correlates.
         level: confidence.
         resamples: number of resamples.
         seed: of the resamples.
@@ -91,7 +92,7 @@ def correlations(
     orientation: Mapping[str, int] | None = None,
     level: float = 0.95,
 ) -> list[Correlation]:
-    """`correlate` of a design, whose resamples are shared with all else that is asked of it."""
+    """`correlate` of a design, whose resamples are shared with other statistics of it."""
     for chosen, known in ((levels, LEVELS), (coefficients, COEFFICIENTS)):
         for name in chosen:
             check_options(level, 1, name, known)
@@ -106,7 +107,7 @@ def correlations(
 
 
 def few_systems(human: ArrayLike, metrics: Mapping[str, ArrayLike]) -> str | None:
-    """The warning that a table of fewer than eight systems deserves; None where there are more."""
+    """Warning for a table of fewer than eight systems; None if there are more."""
     table = matrix(human, "ratings")
     present = [np.isfinite(table) & np.isfinite(matrix(one, name)) for name, one in metrics.items()]
     shared = [int(cells.any(axis=0).sum()) for cells in present]

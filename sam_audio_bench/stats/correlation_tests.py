@@ -1,8 +1,9 @@
-"""Is one metric closer to the raters than another?
+"""Tests of whether one metric correlates better with ratings than another.
 
 The default resamples items and systems. Williams, Zou and the permutation test take observations as independent, which
 the cells of a crossed design are not: with metric errors that belong to items or to systems they rejected a true null
-hypothesis in 18 to 45 % of simulated tests at a nominal 5 %. They are here for reference and for data without systems.
+hypothesis in 18 to 45 % of simulated tests at a nominal 5 %. They are offered for comparison and for data without
+systems.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def compare(
         coefficient: one of COEFFICIENTS.
         interval: "two_way", "cluster" or "row", as in `correlate`.
         groups: as in `correlate`.
-        orientation: by name, -1 where less of a metric is better, +1 where more is; default: as it correlates here.
+        orientation: by name, -1 if lower is better, +1 if higher is; default: as the metric correlates.
         level: confidence.
         resamples: number of resamples.
         seed: of the resamples.
@@ -117,7 +118,7 @@ def differences(
     orientation: Mapping[str, int] | None = None,
     level: float = 0.95,
 ) -> list[Difference]:
-    """`compare` of a design, whose resamples are shared with all else that is asked of it."""
+    """`compare` of a design, whose resamples are shared with other statistics of it."""
     check_options(level, 1, at, LEVELS)
     check_options(level, 1, coefficient, COEFFICIENTS)
     signs, whole = orientation or {}, design.at(at, orientation)
@@ -171,11 +172,11 @@ def _bootstrap_p(differences: Floats) -> float:
 
 
 def letter_groups(names: Sequence[str], differences: Sequence[Difference], *, alpha: float = 0.05) -> dict[str, str]:
-    """Compact letter display: metrics that share a letter cannot be told apart (insert and absorb; Piepho 2004).
+    """Compact letter display: metrics that share a letter do not differ significantly (insert and absorb; Piepho 2004).
 
     Args:
         names: in the order in which letters are given out, the best first.
-        differences: of `compare`; a pair without ``p_holm`` is not told apart.
+        differences: of `compare`; a pair without ``p_holm`` is not significant.
         alpha: family-wise error rate.
 
     >>> letter_groups(["a", "b"], [])
@@ -248,7 +249,7 @@ def williams(r_first: float, r_second: float, r_between: float, n: int) -> Willi
         n: independent observations, at least four.
 
     Raises:
-        UsageError: fewer than four observations, or correlations that no data can have.
+        UsageError: fewer than four observations, or an impossible combination of correlations.
     """
     determinant = _determinant(r_first, r_second, r_between, n)
     mean = (r_first + r_second) / 2
@@ -278,7 +279,7 @@ def zou_interval(r_first: float, r_second: float, r_between: float, n: int, *, l
 
 
 def _determinant(r_first: float, r_second: float, r_between: float, n: int) -> float:
-    """Of the correlation matrix."""
+    """Determinant of the correlation matrix."""
     product = 2 * r_first * r_second * r_between
     determinant = 1 - r_first**2 - r_second**2 - r_between**2 + product
     if n < 4 or determinant < -1e-9:
@@ -306,14 +307,14 @@ def permutation_test(
     Args:
         human: [items, systems], NaN where missing.
         first: likewise.
-        second: likewise; cells that all three have count.
+        second: likewise; only cells that all three have are used.
         coefficient: "pearson" or "spearman".
         unit: "item", "system" or "cell", what is swapped.
         resamples: number of permutations.
         seed: of the permutations.
 
     Returns:
-        p, or None where fewer than three cells or a constant variable leave a correlation undefined.
+        p, or None if fewer than three cells or a constant variable leave a correlation undefined.
     """
     check_options(0.5, resamples, coefficient, ("pearson", "spearman"))
     check_options(0.5, resamples, unit, _UNITS)

@@ -20,13 +20,13 @@ _CHUNK = 2**18  # numbers an array holds, so that it stays in the cache
 
 
 class Design:
-    """Ratings and metrics in canonical order, and the resamples that an interval asks for.
+    """Ratings and metrics in canonical order, and the resamples of an interval method.
 
     Args:
         human: [items, systems], NaN where missing.
         metrics: by name, like ``human``.
         interval: one of INTERVALS.
-        groups: [items], the recording that each item was cut from, resampled whole; None: each item is one.
+        groups: [items], the recording that each item was cut from, resampled whole; None: each item is its own group.
         resamples: number of resamples.
         seed: of the resamples.
 
@@ -64,7 +64,7 @@ class Design:
         self._levels: dict[tuple[str, str, int | None], LevelData] = {}
 
     def at(self, level: str, orientation: Mapping[str, int] | None = None) -> dict[str, LevelData]:
-        """Each metric at a level, made once, so that whoever asks again finds what was drawn."""
+        """Data of each metric at a level, cached with its draws."""
         signs = orientation or {}
         found = {}
         for name, table in self.metrics.items():
@@ -75,7 +75,7 @@ class Design:
         return found
 
     def method(self, level: str) -> str:
-        """What is resampled at ``level``; "" where too little is there to resample."""
+        """The resampling method at ``level``; "" if there is too little to resample."""
         chosen = self._interval
         if chosen == "two_way" and self.human.shape[1] < 2:
             chosen = "cluster"
@@ -84,7 +84,7 @@ class Design:
         return "" if chosen == "fisher" and level == "within_item" else chosen
 
     def resamples(self, level: str) -> Iterator[Weights]:
-        """The resamples in chunks that fit the cache."""
+        """The resamples, in chunks that fit into the CPU cache."""
         (items, systems), method = self.human.shape, self.method(level)
         row_unit = {"utterance": "cells", "within_item": "items", "system": "systems"}[level]
         units = {"two_way": ("items", "systems"), "cluster": ("items",), "row": (row_unit,)}.get(method, ())
@@ -112,7 +112,7 @@ def draw(
 ) -> dict[str, dict[str, Floats]]:
     """The coefficients of each metric in each resample, [resamples]; the same resamples for all metrics.
 
-    What was drawn before is not drawn again: ``data`` belong to ``design`` alone.
+    Draws are cached in ``data``, which belongs to one ``design``.
     """
     if design.method(where) in ("", "fisher"):
         return {name: {} for name in data}

@@ -1,4 +1,4 @@
-"""A number with its interval, and the checks and orders that all statistics of ratings share.
+"""An estimate with its interval, and checks shared by all statistics of ratings.
 
 A statistic that the data do not define has the value None and a status that says why; it is never 0.
 """
@@ -32,7 +32,7 @@ Indices = NDArray[np.intp]
 
 
 class EstimateStatus(StrEnum):
-    """Why a number is there, or why it is not."""
+    """Why a value is defined or not."""
 
     OK = "ok"
     CONSTANT = "constant"  # nothing varies, so that the statistic is 0/0
@@ -72,7 +72,7 @@ def matrix(values: ArrayLike, what: str) -> Floats:
 
 
 def check_options(level: float, resamples: int, choice: str = "", known: Sequence[str] = ()) -> None:
-    """Raises UsageError for a confidence level, a number of resamples or a choice that cannot be meant."""
+    """Raises UsageError for a confidence level, a number of resamples or a choice that is invalid."""
     if not 0 < level < 1:
         raise UsageError(f"expected a confidence level between 0 and 1, found {level}")
     if resamples < 1:
@@ -91,14 +91,14 @@ def percentile_interval(draws: Floats, level: float) -> Interval | None:
 
 
 def canonical_order(*matrices: Floats) -> tuple[Indices, Indices]:
-    """Orders rows and columns by what they contain, so that no order of the input matters to seeded resampling.
+    """Orders rows and columns by their content, so that seeded resampling does not depend on the order of the input.
 
-    Rows are told apart by the multiset of their values, each with the class of its column, and columns likewise, until
-    the classes are stable (colour refinement; Weisfeiler and Leman, 1968). What is still tied is interchangeable
+    Rows are distinguished by the multiset of their values, each with the class of its column, and columns likewise,
+    until the classes are stable (colour refinement; Weisfeiler and Leman, 1968). Remaining ties are interchangeable
     except in contrived symmetric tables.
 
     Args:
-        matrices: each [rows, columns], NaN where missing; a later one only tells apart what earlier ones leave tied.
+        matrices: each [rows, columns], NaN where missing; a later one only breaks ties of earlier ones.
 
     Returns:
         Indices of the rows and of the columns, in order.

@@ -1,4 +1,4 @@
-"""Krippendorff's alpha: agreement beyond chance on any scale, with any raters missing.
+"""Krippendorff's alpha: agreement beyond chance on any scale, with missing ratings.
 
 Krippendorff, *Content Analysis*, 3rd edition, 2013, chapter 12. An ordinal difference is a difference of midranks in
 the marginal distribution, so that ordinal data are interval data once their values are replaced.
@@ -35,14 +35,15 @@ def krippendorff_alpha(
     """Alpha with a percentile bootstrap over items.
 
     Args:
-        ratings: [items, raters], NaN where missing; items with one rating say nothing and are left out.
+        ratings: [items, raters], NaN where missing; items with one rating are left out.
         measurement: "nominal", "ordinal" or "interval".
         level: confidence.
         resamples: of the bootstrap.
         seed: of the bootstrap.
 
     Returns:
-        The estimate; n counts items with two ratings or more, of which it takes two; constant where all are equal.
+        The estimate; n counts items with two ratings or more, at least two of which are needed; constant if all are
+        equal.
 
     Raises:
         UsageError: ratings that are no matrix, or an option out of range.

@@ -1,7 +1,7 @@
 """One metric against the raters at one level, in any number of resamples of items and systems.
 
 utterance     all cells (item, system) pooled
-within_item   the coefficient across systems for each item, averaged over items: the difficulty of items is gone
+within_item   the coefficient across systems for each item, averaged over items, which removes the difficulty of items
 system        the means of the systems
 
 A resample repeats whole items and whole systems; a cell is drawn as often as its item times its system.
@@ -44,9 +44,8 @@ class LevelData(ABC):
 
     Args:
         human: [items, systems], NaN where missing.
-        metric: likewise; a cell counts where both are there.
-        sign: -1 where less of the metric is better; None: as the metric correlates with the raters. Accuracy alone
-            depends on it.
+        metric: likewise; only cells with both are used.
+        sign: -1 if lower is better; None: as the metric correlates with the raters. Only accuracy depends on it.
     """
 
     LEVELS: ClassVar[dict[str, type[LevelData]]] = {}
@@ -65,17 +64,17 @@ class LevelData(ABC):
         self._points: dict[str, tuple[float | None, EstimateStatus]] = {}
         self.prepare()
         if self.status is EstimateStatus.OK:
-            slope = self.evaluate(self.ones(), ("pearson",))["pearson"][0]
+            slope = self.evaluate(self.unit_weights(), ("pearson",))["pearson"][0]
             self.direction = -1.0 if slope < 0 else 1.0
             self.sign = float(sign or self.direction)
 
     @abstractmethod
     def prepare(self) -> None:
-        """Sets ``n``, ``status`` and what does not depend on the resample."""
+        """Sets ``n``, ``status`` and everything that does not depend on the resample."""
 
     @abstractmethod
     def calibrate(self) -> None:
-        """Finds the threshold that accuracy calls a tie."""
+        """Finds the threshold below which accuracy counts a tie."""
 
     def evaluate(self, weights: Weights, coefficients: Sequence[str]) -> dict[str, Floats]:
         """Each coefficient in each resample: [resamples]; NaN where the resample does not define it."""
@@ -85,16 +84,16 @@ class LevelData(ABC):
         return {name: self._coefficient(name, weights) for name in defined}
 
     def point(self, coefficient: str) -> tuple[float | None, EstimateStatus]:
-        """A coefficient on all data, with what it is worth."""
+        """A coefficient on all data, with its number of observations and status."""
         if coefficient not in self._points:
-            found = self.evaluate(self.ones(), (coefficient,)).get(coefficient, np.array([np.nan]))
+            found = self.evaluate(self.unit_weights(), (coefficient,)).get(coefficient, np.array([np.nan]))
             known = bool(np.isfinite(found[0]))
             missing = EstimateStatus.TOO_FEW if self.status is EstimateStatus.OK else self.status
             self._points[coefficient] = (float(found[0]), self.status) if known else (None, missing)
         return self._points[coefficient]
 
     def defines(self, coefficient: str) -> bool:
-        """Whether the coefficient has a meaning at this level."""
+        """Whether the coefficient is defined at this level."""
         return self.status is EstimateStatus.OK and self.enough(coefficient)
 
     def enough(self, coefficient: str) -> bool:
@@ -129,14 +128,14 @@ class LevelData(ABC):
         """Share of pairs of different observations whose order or tie agrees."""
 
     def rmse(self, weights: Weights, order: int) -> Floats:
-        """Error after a mapping of ``order``; NaN where a level has none."""
+        """Error after a mapping of ``order``; NaN if a level has none."""
         return np.full(weights.items.shape[1], np.nan)
 
-    def ones(self) -> Weights:
-        """Everything drawn once."""
+    def unit_weights(self) -> Weights:
+        """Weights of the original data: everything drawn once."""
         return Weights(*(np.ones((size, 1)) for size in self.human.shape))
 
-    def judge(self, human: Floats, metric: Floats) -> None:
+    def set_status(self, human: Floats, metric: Floats) -> None:
         """Sets ``n`` and ``status`` from the observations that are correlated."""
         self.n = len(human)
         flat = self.n and not (unit_range(human)[1] and unit_range(metric)[1])
@@ -157,7 +156,7 @@ class Utterance(LevelData, level="utterance"):
         self._index = np.flatnonzero(self.present.reshape(-1))
         self._key = (self._index.tobytes(), "utterance")
         self._y, self._x = self.human.reshape(-1)[self._index], self.metric.reshape(-1)[self._index]
-        self.judge(self._y, self._x)
+        self.set_status(self._y, self._x)
         self._agreeing: NDArray[np.bool_] | None = None
         if self.status is EstimateStatus.OK:
             self._unit = standardise(self._x), standardise(self._y)
@@ -293,14 +292,14 @@ class System(LevelData, level="system"):
         self._mask, self._filled = mask, filled
         self._scale = (0.0, 1.0), (0.0, 1.0)
         self._key = (mask.tobytes(), self._columns.tobytes(), "system")
-        x, y = (means[:, 0] for means in self._means(self.ones()))
-        self.judge(y, x)
+        x, y = (means[:, 0] for means in self._means(self.unit_weights()))
+        self.set_status(y, x)
         if self.status is EstimateStatus.OK:
             self._scale = unit_range(x), unit_range(y)
 
     def calibrate(self) -> None:
         first, second = np.triu_indices(self.n, 1)
-        x, y = (means[:, 0] for means in self._means(self.ones()))
+        x, y = (means[:, 0] for means in self._means(self.unit_weights()))
         self.thresholds["accuracy"] = tie_threshold(
             y[first] - y[second], self.sign * (x[first] - x[second]), np.ones(len(first))
         )
@@ -364,7 +363,7 @@ def _rank_variance(ties: Floats, drawn: Floats) -> Floats:
 
 
 def _rounded(means: Floats) -> Floats:
-    """Means with 40 bits: equal ones stay equal whatever their sums were rounded to."""
+    """Rounds means to 40 bits, so that rounding of sums does not break ties."""
     quantum = 2.0 ** (math.frexp(float(np.abs(means).max(initial=0.0)))[1] - 40)
     rounded: Floats = np.round(means / quantum) * quantum
     return rounded

@@ -1,4 +1,4 @@
-"""Error of prediction after a metric was mapped to the scale of the raters (ITU-T P.1401).
+"""Prediction error after mapping a metric to the scale of the raters (ITU-T P.1401).
 
 The mapping is a straight line, or a polynomial of third order that is monotonic over the range of the metric. The
 latter is the exact constrained least-squares fit: the derivative is a quadratic that may touch zero at an end, at both
@@ -37,7 +37,7 @@ def mapped_rmse(x: Floats, y: Floats, weights: Floats, *, order: int, direction:
         direction: positive for an increasing mapping of third order, negative for a decreasing one.
 
     Returns:
-        [resamples], ``sqrt(SSE / (n - order - 1))``; NaN where n leaves no degree of freedom.
+        [resamples], ``sqrt(SSE / (n - order - 1))``; NaN without a degree of freedom.
     """
     columns = "nb,n->b" if x.ndim == 1 else "nb,nb->b"
     total = weights.sum(axis=0)
@@ -60,7 +60,7 @@ def _gain(covariance: Floats, crossed: Floats, basis: Floats) -> tuple[Floats, F
     Args:
         covariance: of the powers with each other, [resamples, powers, powers].
         crossed: of the powers with the ratings, [resamples, powers].
-        basis: [functions, powers], what the fit is a combination of, besides a constant.
+        basis: [functions, powers], basis functions of the fit, besides a constant.
     """
     small = basis @ covariance @ basis.T
     right = (crossed @ basis.T)[..., None]

@@ -1,4 +1,4 @@
-"""Mean opinion scores: plain, with all raters put on one scale, and with their bias and inconsistency estimated."""
+"""Mean opinion scores: plain, z-scored by rater, and with estimated bias and inconsistency of raters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = [
     "RecoveredOpinion",
     "mean_opinion",
     "recovered_opinion",
-    "standardised",
+    "standardise_by_rater",
     "z_scored_opinion",
 ]
 
@@ -29,7 +29,7 @@ _LEAST = 0.1  # an inconsistency below this share of the overall one would let o
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpinionScores:
-    """One score an item, in the order of the rows."""
+    """One score per item, in the order of the rows."""
 
     value: Floats  # [items], NaN without ratings
     low: Floats  # [items], NaN where there is no interval
@@ -40,7 +40,7 @@ class OpinionScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecoveredOpinion(OpinionScores):
-    """Scores with what was learnt about the raters, in the order of the columns."""
+    """Scores with the estimated parameters of the raters, in the order of the columns."""
 
     bias: Floats  # [raters], in the unit of the ratings, mean 0; NaN without ratings
     inconsistency: Floats  # [raters], standard deviation of a rating; NaN without ratings
@@ -75,15 +75,15 @@ def mean_opinion(ratings: ArrayLike, *, level: float = 0.95) -> OpinionScores:
     return OpinionScores(value=value, low=value - width, high=value + width, n=n, method="t")
 
 
-def standardised(ratings: ArrayLike) -> Floats:
+def standardise_by_rater(ratings: ArrayLike) -> Floats:
     """Ratings in units of their rater: minus the rater's mean, over the standard deviation (n - 1).
 
     Args:
         ratings: [items, raters], NaN where missing.
 
     Returns:
-        [items, raters]; NaN for a rater without spread, who tells no item from another. Where raters heard different
-        items, this also removes what the items differ by.
+        [items, raters]; NaN for a rater without variance. If raters rated different items, this also
+        removes differences between those items.
     """
     table = matrix(ratings, "ratings")
     mean, spread = _moments(table)
@@ -91,11 +91,11 @@ def standardised(ratings: ArrayLike) -> Floats:
 
 
 def z_scored_opinion(ratings: ArrayLike, *, level: float = 0.95) -> OpinionScores:
-    """`mean_opinion` of `standardised` ratings, put back on the scale by the mean raters' mean and spread.
+    """`mean_opinion` of z-scored ratings, mapped back by the average mean and standard deviation of the raters.
 
     Arguments and errors as in `mean_opinion`.
     """
-    scores = mean_opinion(standardised(ratings), level=level)
+    scores = mean_opinion(standardise_by_rater(ratings), level=level)
     mean, spread = (np.sort(values) for values in _moments(matrix(ratings, "ratings")))
     usable = spread[spread > 0]
     centre = float(mean[np.isfinite(mean)].mean()) if np.isfinite(mean).any() else np.nan
@@ -117,11 +117,11 @@ def recovered_opinion(ratings: ArrayLike, *, estimator: str = "projection", leve
 
     Args:
         ratings: [items, raters], NaN where missing.
-        estimator: "projection", the recommendations' one, or "marginal".
+        estimator: "projection", as recommended by ITU-T, or "marginal".
         level: confidence of the normal intervals.
 
     Returns:
-        The scores; an item that one rater rated has no interval, nor has any where raters agree perfectly.
+        The scores; items with one rater have no interval, nor has any item if raters agree perfectly.
 
     Raises:
         UsageError: ratings that are no matrix or infinite, or an option out of range.

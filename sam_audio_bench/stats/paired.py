@@ -1,6 +1,6 @@
-"""Two systems on the same items: is one better, by how much, how often, and how sure is that?
+"""Paired comparison of two systems on the same items: difference, interval, p-value, wins and losses.
 
-Pairing removes the difficulty of the items. Items cut from one recording resemble each other, so that the interval
+Pairing removes the difficulty of the items. Items cut from one recording are correlated, so the interval
 resamples whole recordings and the test swaps the systems on whole recordings.
 """
 
@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.stats.bootstrap import paired_interval
 
-__all__ = ["Paired", "paired_difference", "swap_test"]
+__all__ = ["PairedComparison", "paired_difference", "swap_test"]
 
 _MOST_EXACT = 13  # recordings, of which all ways to swap are tried
 _CHUNK = 2**20  # numbers in an array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Paired:
-    """The second system against the first one."""
+class PairedComparison:
+    """Comparison of two systems; differences are second minus first."""
 
     first: float | None  # means over the items, in the unit of the scores; None without items
     second: float | None
@@ -51,7 +51,7 @@ def paired_difference(
     tie: float = 0.0,
     resamples: int = 2000,
     seed: int = 0,
-) -> Paired:
+) -> PairedComparison:
     """Mean difference with a bootstrap interval over recordings, p of `swap_test`, and how often each system wins.
 
     The order of the items does not matter.
@@ -60,7 +60,7 @@ def paired_difference(
         first: [items], finite.
         second: [items], of the same items in the same order.
         groups: [items], the recording that each item was cut from.
-        higher_is_better: what wins.
+        higher_is_better: direction of the metric.
         tie: items whose scores differ by no more are ties.
         resamples: of the interval and of the test.
         seed: of both.
@@ -78,7 +78,7 @@ def paired_difference(
     better = sum(one > tie for one in differences)
     worse = sum(one < -tie for one in differences)
     low, high = interval if interval is not None else (None, None)
-    return Paired(
+    return PairedComparison(
         first=_mean(first),
         second=_mean(second),
         value=_mean(differences),
@@ -94,16 +94,16 @@ def paired_difference(
 def swap_test(
     differences: Sequence[float], groups: Sequence[Hashable], *, resamples: int = 2000, seed: int = 0
 ) -> float:
-    """Two-sided p of two systems that are alike, by swapping them on whole recordings.
+    """Two-sided p of equal systems, by swapping them on whole recordings.
 
-    If the systems are alike, a recording's differences might as well have the other sign (the randomisation test of
+    If the systems are equal, the differences of a recording may have either sign (the randomisation test of
     Fisher, *The Design of Experiments*, 1935, §21; Noreen, *Computer-Intensive Methods*, 1989). With few recordings all
-    ways to swap are tried, and no p can be below 2 of 2 to the power of their number.
+    swaps are enumerated, and p is at least 2 / 2**recordings.
 
     Args:
         differences: [items], finite.
         groups: [items].
-        resamples: random ways to swap, with more than 13 recordings.
+        resamples: number of random swaps, with more than 13 recordings.
         seed: of these.
     """
     members: dict[str, list[float]] = {}
@@ -128,7 +128,7 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def _swapped(bits: NDArray[np.integer], sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Magnitude of the sum for each way to swap; ``bits`` is [ways, recordings], its lowest bit counts."""
+    """Magnitude of the sum for each swap; ``bits`` is [ways, recordings], its lowest bit counts."""
     # Not a matrix product, whose order of addition may depend on the machine and its load.
     found: NDArray[np.float64] = np.abs(np.where(bits & 1, -sums, sums).sum(axis=1))
     return found

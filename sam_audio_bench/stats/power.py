@@ -1,4 +1,4 @@
-"""How many raters, items and systems a listening test needs, by simulating it.
+"""Power of a listening test for numbers of raters, items and systems, by simulation.
 
 A simulated test draws ratings from fitted variance components, averages them over raters, and compares two systems by a
 paired t-test over items, at the level that Holm's first step leaves with all pairs of systems.
@@ -27,7 +27,7 @@ _LARGEST = 10_000_000  # ratings of one simulated system, which are in memory at
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PowerRow:
-    """Chance that a design finds a difference."""
+    """Power of a design to detect a difference."""
 
     raters: int  # an item and system
     items: int
@@ -58,7 +58,7 @@ def simulate_power(
         components: of `variance_components`.
         raters: ratings of each item and system.
         items: number of items, at least two.
-        systems: number of systems, at least two; more of them cost level, not data.
+        systems: number of systems, at least two; more of them lower the significance level, not the amount of data.
         difference: of the two systems' true means.
         alpha: family-wise error rate over all pairs of systems.
         same_raters: the raters of an item are the same for both systems, so that their biases cancel.

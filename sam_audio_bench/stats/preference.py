@@ -1,9 +1,9 @@
-"""From votes on pairs to strengths of systems.
+"""Strengths of systems from pairwise votes.
 
 Bradley and Terry (Biometrika 1952) with the ties of Davidson (JASA 1970) and the order effect of Davidson and Beaver
-(Biometrics 1977): with strengths s, advantage of the first position e and tie parameter v, the first answer, the
-second and a tie are as likely as ``exp(s1 + e/2) : exp(s2 - e/2) : v exp((s1 + s2)/2)``. Votes of one rater are not
-independent, so that raters are resampled whole.
+(Biometrics 1977): with strengths s, advantage of the first position e and tie parameter v, the first system, the
+second and a tie have probabilities proportional to ``exp(s1 + e/2) : exp(s2 - e/2) : v exp((s1 + s2)/2)``. Votes of one
+rater are not independent, so that raters are resampled whole.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _CHUNK = 2**21
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BradleyTerry:
-    """Strengths and what they rest on, by the number of the system."""
+    """Strengths with supporting statistics, by index of the system."""
 
     strengths: tuple[Estimate, ...]  # logits, mean 0; n counts votes
     ranks: tuple[Estimate, ...]  # 1 is the best; bounds are whole ranks
@@ -57,7 +57,7 @@ class BradleyTerry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transitivity:
-    """Whether majorities contradict each other."""
+    """Transitivity of the majorities."""
 
     circular: int  # triads in which a beats b, b beats c and c beats a
     triads: int  # of which all three pairs have a majority
@@ -104,25 +104,25 @@ def bradley_terry(
     """Fits strengths by Newton's method and their intervals by resampling raters.
 
     Args:
-        first: [votes], number of the system that was shown first.
-        second: [votes], of the other one.
+        first: [votes], index of the system that was presented first.
+        second: [votes], index of the other one.
         outcome: [votes], 1 where the first was preferred, -1 the second, 0 a tie.
-        systems: how many there are.
+        systems: number of systems.
         raters: [votes], labels; None: votes are independent.
         order_effect: estimate the advantage of the first position.
-        prior: standard deviation of a normal prior around 0, in logits, which keeps systems finite that always win; 0:
-            none.
+        prior: standard deviation of a normal prior around 0, in logits, which keeps strengths finite for systems that
+            always win; 0: none.
         level: confidence of the percentile intervals.
         resamples: of the bootstrap.
         seed: of the bootstrap.
 
     Returns:
-        The fit. Where chains of comparisons do not link all systems the strengths have no common zero: they are
-        None, with the status "disconnected". Without a prior, a system that beat all others has no finite strength
+        The fit. If the comparisons do not connect all systems, the strengths are not comparable: they are None,
+        with the status "disconnected". Without a prior, a system that beat all others has no finite strength
         either. Fewer than two raters: no intervals.
 
     Raises:
-        UsageError: votes that cannot be meant, or an option out of range.
+        UsageError: invalid votes, or an option out of range.
     """
     check_options(level, resamples)
     if prior < 0:
@@ -182,7 +182,7 @@ def transitivity(
         seed: of the tournaments.
 
     Raises:
-        UsageError: votes that cannot be meant, or an option out of range.
+        UsageError: invalid votes, or an option out of range.
     """
     check_options(0.5, resamples)
     votes = _counted(first, second, outcome, systems, None)
@@ -213,7 +213,7 @@ def _circular(majority: Floats) -> int:
 def _counted(
     first: ArrayLike, second: ArrayLike, outcome: ArrayLike, systems: int, raters: Sequence[Hashable] | None
 ) -> _Votes:
-    """Counts of outcomes; raters in the order of what they said, so that no order of the votes matters."""
+    """Counts of outcomes; raters in an order by content, so that the order of the votes has no effect."""
     columns = [np.array(column, dtype=np.float64).astype(np.intp) for column in (first, second, outcome)]
     one, other, result = columns
     lengths = {column.shape for column in columns}

@@ -1,6 +1,6 @@
-"""Two metrics compared by tests that take observations as independent, for comparison with other work.
+"""Tests of two metrics that assume independent observations, for comparison with other work.
 
-`sam_audio_bench.stats.correlation_tests` says why they are no default.
+`sam_audio_bench.stats.correlation_tests` explains why they are not the default.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from sam_audio_bench.stats.correlation_tests import Difference, holm, permutatio
 from sam_audio_bench.stats.estimate import EstimateStatus, Floats, check_options, matrix
 from sam_audio_bench.stats.levels import LevelData
 
-__all__ = ["compare_independent", "is_covered"]
+__all__ = ["compare_independent", "is_applicable"]
 
 _LEVELS = {"williams": ("utterance", "system"), "permutation": ("utterance",)}
 _COEFFICIENTS = ("pearson", "spearman")
 _FEWEST = 4  # observations of Williams' test
 
 
-def is_covered(test: str, at: str, coefficient: str) -> bool:
-    """Whether a test exists at a level: Williams takes cells or systems as independent, permutations swap items."""
+def is_applicable(test: str, at: str, coefficient: str) -> bool:
+    """Whether a test applies at a level: Williams assumes independent cells or systems, permutations swap items."""
     return at in _LEVELS[test] and coefficient in _COEFFICIENTS
 
 
@@ -62,7 +62,7 @@ def compare_independent(
         UsageError: shapes that differ, infinite values, or an option that does not exist for the test.
     """
     check_options(level, resamples, test, tuple(_LEVELS))
-    if not is_covered(test, at, coefficient):
+    if not is_applicable(test, at, coefficient):
         raise UsageError(
             f"expected Pearson's or Spearman's coefficient at the level {' or '.join(_LEVELS[test])} for the test "
             f"{test}, found {coefficient} at the level {at}; use the bootstrap"

@@ -1,7 +1,7 @@
-"""How well raters agree, and how much of a mean rating is signal.
+"""Agreement of raters and reliability of mean ratings.
 
 Intraclass correlations in the notation of Shrout and Fleiss (Psychological Bulletin 1979): "1" takes the raters of an
-item as anonymous, "2" as crossed with the items and drawn at random, and asks for absolute agreement; "1" after the
+item as anonymous, "2" as crossed with the items and drawn at random, and measures absolute agreement; "1" after the
 comma is one rater, "k" the mean of an item's raters.
 """
 
@@ -46,14 +46,14 @@ _FEWEST = 3  # pairs of a correlation
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaveOneOut:
-    """Each rater against the mean of the others: what a metric is up against."""
+    """Each rater against the mean of the others: human performance to compare a metric with."""
 
     mean: Estimate  # of the raters that have a value; n counts them
     raters: tuple[Estimate, ...]  # in the order of the columns; n counts items
 
 
 def raters_per_item(ratings: ArrayLike) -> float:
-    """Harmonic mean of the number of ratings an item, over the items that have any; 0 without ratings.
+    """Harmonic mean of the number of ratings per item, over the items that have any; 0 without ratings.
 
     Args:
         ratings: [items, raters], NaN where missing.
@@ -80,10 +80,10 @@ def icc_table(ratings: ArrayLike, *, level: float = 0.95, resamples: int = 2000,
 
     With missing ratings the variance components are those of the analysis of variance for unbalanced data (Searle,
     Casella and McCulloch, *Variance Components*, 1992, chapter 5: one-way ANOVA; Henderson's method I), negative ones
-    kept, and k is the harmonic mean of the raters an item. Both reduce to the textbook form on complete data.
+    kept, and k is the harmonic mean of the raters per item. Both reduce to the textbook form on complete data.
 
     Args:
-        ratings: [items, raters], NaN where missing. Columns that merely number the ratings of an item suit "1" only.
+        ratings: [items, raters], NaN where missing. With anonymous columns only "1" is meaningful.
         level: confidence.
         resamples: of the bootstrap over items, where ratings are missing; complete data have the exact F intervals of
             McGraw and Wong (Psychological Methods 1996).
@@ -117,7 +117,7 @@ def icc_table(ratings: ArrayLike, *, level: float = 0.95, resamples: int = 2000,
 def noise_ceiling(
     ratings: ArrayLike, form: str = "1,k", *, level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Estimate:
-    """Square root of ICC(k): the correlation with the mean ratings that an errorless metric would reach.
+    """Square root of ICC(k): the correlation with the mean ratings that a perfect metric would reach.
 
     A negative ICC counts as 0. Arguments as in `icc`; ``form`` is "1,k" or "2,k".
     """
@@ -128,11 +128,11 @@ def noise_ceiling(
 
 
 def reliability_curve(ratings: ArrayLike, counts: Sequence[int]) -> list[float | None]:
-    """ICC(1,k) that ``counts`` raters an item would have, by the Spearman-Brown formula on ICC(1,1).
+    """ICC(1,k) for ``counts`` raters per item, by the Spearman-Brown formula on ICC(1,1).
 
     Args:
         ratings: [items, raters], NaN where missing.
-        counts: raters an item.
+        counts: raters per item.
     """
     single = icc(ratings, "1,1", resamples=1).value
     return [None if single is None else _step_up(single, count) for count in counts]

@@ -1,4 +1,4 @@
-"""From scores of items to one row a task, separator and metric: mean, interval, and how many items it rests on."""
+"""One row per task, separator and metric from the scores of items: mean, interval, and how many items it rests on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,16 @@ from sam_audio_bench.types import Status
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ItemMean", "MetricInfo", "Row", "item_means", "line_means", "summarise", "summarise_paraphrases", "to_json"]
+__all__ = [
+    "ItemScore",
+    "MetricInfo",
+    "SummaryRow",
+    "compute_item_scores",
+    "compute_line_scores",
+    "summarise",
+    "summarise_paraphrases",
+    "to_json",
+]
 
 _COLUMNS = ("task", "separator", "picked_by", "metric", "item", "group", "status", "value")
 _FAILURES = frozenset({Status.ERROR, Status.MISSING_MEDIA, Status.LENGTH_MISMATCH, Status.NON_FINITE})
@@ -38,7 +47,7 @@ class MetricInfo(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class SummaryRow:
     """One cell of a results table."""
 
     task: str
@@ -59,18 +68,18 @@ class Row:
     model: str = ""  # the network that scored: its name and the beginning of its weights' digest
     covered: int = 0  # items that the separator has answered, of the ``items`` of the task
     items: int = 0
-    coverage: str = ""  # of `sam_audio_bench.stats.coverage.Coverage`; "": not known here
+    coverage: str = ""  # of `sam_audio_bench.stats.item_coverage.CoverageClass`; "": not known here
     missing_media: int = 0  # items without a recording
     set_aside: int = 0  # answers that do not count, since others of the class lack them
     heading: str = ""  # ``label`` with the coverage, where all separators have the same
     remark: str = ""  # the coverage, where they differ
 
 
-class ItemMean(NamedTuple):
-    """What one item got by one metric."""
+class ItemScore(NamedTuple):
+    """Score of one item by one metric."""
 
     group: str
-    value: float | None  # capped as in `Row`; None: no score is defined
+    value: float | None  # capped as in `SummaryRow`; None: no score is defined
     picked_by: str | None  # the reranker that chose the answer
 
 
@@ -82,7 +91,7 @@ class _Key(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Marks:
+class _ItemValues:
     """Values of one item: one for each seed and candidate that has one."""
 
     group: str
@@ -98,13 +107,13 @@ def summarise(
     resamples: int = 2000,
     seed: int = 0,
     method: Method = "percentile",
-) -> list[Row]:
-    """One row a task, separator and metric, in order of first appearance of each.
+) -> list[SummaryRow]:
+    """One row per task, separator and metric, in order of first appearance of each.
 
-    Seeds and candidates of one item are averaged first, then items; the interval resamples groups. Answers that a
-    reranker picked make rows of their own, never averaged with those that nobody picked. An item without a
-    value counts in ``n`` only. In dB, a value beyond ±CAP_DB counts as ±CAP_DB, so that a perfect answer, which is
-    infinite, is never worth less than a nearly perfect one; ``capped`` counts such items.
+    Seeds and candidates of one item are averaged first, then items; the interval resamples groups. Estimates picked by
+    a reranker get separate rows, never averaged with the others. An item without a value counts in ``n`` only. In dB,
+    values are clipped to ±CAP_DB, so that a perfect estimate, which is infinite, never counts less than a nearly
+    perfect one; ``capped`` counts such items.
 
     Args:
         scores: columns of scores.parquet; a missing value is NaN or None; no value depends on their order.
@@ -124,12 +133,12 @@ def summarise(
 
 def summarise_paraphrases(
     scores: pd.DataFrame, metrics: Mapping[str, MetricInfo], oracles: Collection[str] = ()
-) -> list[Row]:
-    """What the words of a prompt change: over the paraphrases of each item its worst score, and the spread of all.
+) -> list[SummaryRow]:
+    """Robustness to the wording of prompts: worst score and spread over the paraphrases of each item.
 
-    Rows as `summarise` gives them, of the tasks ``<task>:worst`` and ``<task>:spread``. The spread is the largest score
-    less the smallest; the smaller the better. An item counts where all of its paraphrases have a value: a worst of
-    fewer would flatter. Of a metric without a direction there is no worst.
+    Rows as `summarise` gives them, of the tasks ``<task>:worst`` and ``<task>:spread``. The spread is the largest minus
+    the smallest score; lower is better. Only items are used whose paraphrases all have a value, since the worst of
+    fewer would be too good. A metric without a direction has no worst score.
 
     Args:
         scores: of tasks whose items are paraphrases, see `sam_audio_bench.tasks.prompts`; columns as in `summarise`.
@@ -154,23 +163,23 @@ def summarise_paraphrases(
     return rows
 
 
-def line_means(
+def compute_line_scores(
     scores: pd.DataFrame, units: Mapping[str, str]
-) -> dict[tuple[str, str, str | None, str], dict[str, ItemMean]]:
-    """What `summarise` averages: by task, separator, picker and metric, the mean of each item that was asked.
+) -> dict[tuple[str, str, str | None, str], dict[str, ItemScore]]:
+    """Item scores that `summarise` averages, by task, separator, picker and metric.
 
     Args:
         scores: columns as in `summarise`.
-        units: by metric id; they decide what is capped.
+        units: by metric id; they determine which values are clipped.
 
     Raises:
         UsageError: scores lack a column.
     """
-    found: dict[tuple[str, str, str | None, str], dict[str, ItemMean]] = {}
+    found: dict[tuple[str, str, str | None, str], dict[str, ItemScore]] = {}
     for key, items in _in_order(_collect(scores)):
         unit = units.get(key.metric, "")
         found[key] = {
-            item: ItemMean(
+            item: ItemScore(
                 mark.group, _mean(_cap(value, unit) for value in mark.values) if mark.values else None, key.picked_by
             )
             for item, mark in items.items()
@@ -178,23 +187,23 @@ def line_means(
     return found
 
 
-def item_means(
+def compute_item_scores(
     scores: pd.DataFrame, units: Mapping[str, str], *, first: bool = False
-) -> dict[tuple[str, str, str], dict[str, ItemMean]]:
-    """What each item got, by task, separator and metric: the score of the answer that a user would be given.
+) -> dict[tuple[str, str, str], dict[str, ItemScore]]:
+    """Item scores by task, separator and metric, of the estimate that a user would get.
 
-    Where a picker chose among candidates, its choice counts; otherwise seeds and candidates are averaged.
+    If a picker chose among candidates, its choice is used; otherwise seeds and candidates are averaged.
 
     Args:
         scores: columns as in `summarise`.
-        units: by metric id; they decide what is capped.
-        first: the first candidates count, not those that a picker chose.
+        units: by metric id; they determine which values are clipped.
+        first: use the first candidates, not the picked ones.
 
     Raises:
         UsageError: scores lack a column.
     """
-    found: dict[tuple[str, str, str], dict[str, ItemMean]] = {}
-    for (task, separator, picked_by, metric), items in line_means(scores, units).items():
+    found: dict[tuple[str, str, str], dict[str, ItemScore]] = {}
+    for (task, separator, picked_by, metric), items in compute_line_scores(scores, units).items():
         means = found.setdefault((task, separator, metric), {})
         for item, mean in items.items():
             if item not in means or (picked_by is None) is first:
@@ -203,14 +212,14 @@ def item_means(
 
 
 def _over_paraphrases(
-    questions: Mapping[str, _Marks], unit: str, statistic: str, higher_is_better: bool
-) -> dict[str, _Marks]:
-    """One mark an item: none where one of its questions has none."""
+    questions: Mapping[str, _ItemValues], unit: str, statistic: str, higher_is_better: bool
+) -> dict[str, _ItemValues]:
+    """One value per item: none if one of its paraphrases has none."""
     values: dict[str, list[float | None]] = {}
-    items: dict[str, _Marks] = {}
+    items: dict[str, _ItemValues] = {}
     for question, mark in questions.items():
         item = asked_item(question)
-        items.setdefault(item, _Marks(mark.group))
+        items.setdefault(item, _ItemValues(mark.group))
         mean = _mean(_cap(value, unit) for value in mark.values) if mark.values else None
         values.setdefault(item, []).append(mean)
     for item, found in values.items():
@@ -223,17 +232,17 @@ def _over_paraphrases(
 
 def _row(
     key: _Key,
-    items: Mapping[str, _Marks],
+    items: Mapping[str, _ItemValues],
     info: MetricInfo | None,
     oracles: Collection[str],
     interval: Callable[[Sequence[float], Sequence[str]], object],
-) -> Row:
+) -> SummaryRow:
     unit = "" if info is None else info.unit
     marks = [mark for mark in items.values() if mark.values]
     means = [_mean(_cap(value, unit) for value in mark.values) for mark in marks]
     found = interval(means, [mark.group for mark in marks])
     low, high = found if isinstance(found, Interval) else (None, None)
-    return Row(
+    return SummaryRow(
         **key._asdict(),
         value=_mean(means) if means else None,
         ci_low=low,
@@ -247,12 +256,12 @@ def _row(
     )
 
 
-def to_json(rows: Iterable[Row], runs: Iterable[str] = (), partial: bool = False) -> dict[str, Any]:
+def to_json(rows: Iterable[SummaryRow], runs: Iterable[str] = (), partial: bool = False) -> dict[str, Any]:
     """The object that ``--json`` prints: every field of every row, the run folders, and whether items are missing."""
     return {"rows": [asdict(row) for row in rows], "runs": list(runs), "partial": partial}
 
 
-def _collect(scores: pd.DataFrame) -> dict[_Key, dict[str, _Marks]]:
+def _collect(scores: pd.DataFrame) -> dict[_Key, dict[str, _ItemValues]]:
     missing = [name for name in _COLUMNS if name not in scores.columns]
     if missing:
         raise UsageError(f"expected scores with the columns {', '.join(_COLUMNS)}, found none of {', '.join(missing)}")
@@ -262,13 +271,13 @@ def _collect(scores: pd.DataFrame) -> dict[_Key, dict[str, _Marks]]:
     for task, separator, picked_by, _, _, _, _, value in rows:
         if not math.isnan(value):
             pickers.setdefault((task, separator), {})[_text(picked_by)] = None
-    cells: dict[_Key, dict[str, _Marks]] = {}
+    cells: dict[_Key, dict[str, _ItemValues]] = {}
     for task, separator, picked_by, metric, item, group, status, value in rows:
         # A failed answer does not say who would have picked it: it is missing from every one of its separator's lines.
         failed = status in _FAILURES and _text(picked_by) is None
         for picker in pickers.get((task, separator), {None: None}) if failed else [_text(picked_by)]:
             items = cells.setdefault(_Key(task, separator, picker, metric), {})
-            marks = items.setdefault(item, _Marks(group))
+            marks = items.setdefault(item, _ItemValues(group))
             if not math.isnan(value):
                 marks.values.append(value)
     return cells
@@ -278,7 +287,7 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _in_order(cells: Mapping[_Key, dict[str, _Marks]]) -> list[tuple[_Key, dict[str, _Marks]]]:
+def _in_order(cells: Mapping[_Key, dict[str, _ItemValues]]) -> list[tuple[_Key, dict[str, _ItemValues]]]:
     ranks = [{name: rank for rank, name in enumerate(dict.fromkeys(names))} for names in zip(*cells, strict=True)]
     return sorted(cells.items(), key=lambda cell: [rank[name] for rank, name in zip(ranks, cell[0], strict=True)])
 
@@ -290,6 +299,6 @@ def _cap(value: float, unit: str) -> float:
 
 
 def _mean(values: Iterable[float]) -> float:
-    """Mean by an exactly rounded sum: the same bits in any order."""
+    """Mean by an exactly rounded sum: bit-identical in any order."""
     numbers: Sequence[float] = list(values)
     return math.fsum(numbers) / len(numbers)

@@ -1,27 +1,27 @@
 """The catalogue of tasks and the loaders that turn data into Items.
 
-    catalogue   one record a task, its official subsets, groups
+    catalogue   one record per task, its official subsets, groups
     data        TaskData: the items of one task, loaded one at a time
     load        load_task: from a name to its items
     recipes     the stems of the mini split, and which of them each mixture is made of
     mini        the embedded split: the recipes, mixed on load
-    clips       the rendered videos of the mini split's visual tasks
-    attribution who made the stems, and under which licences
+    synthetic_video  the rendered videos of the mini split's visual tasks
+    attribution authors and licences of the stems
     official    the test split: SAM Audio-Bench and its questions about MUSDB18-HQ
     annotations its metadata: found, read by column, checked
     media       its recordings: which file serves an item, and what is cut from it
-    excerpts    parts of videos as files of their own
-    inspection  what is there of it: present, missing, corrupt
-    lock        what is known about it on this machine
-    licences    its terms, said once
+    video_clips parts of videos as separate files
+    inspection  which of its recordings are present, missing or corrupt
+    lock        lock.json: verified revisions, digests and decoding results
+    licences    its terms, shown once
     manifest    anyone's data: a table of files, a folder, or a known layout
-    manifest_rows    its questions, one row each, and the boundary where they are checked
+    manifest_rows    its questions, one row each, and their checks
     manifest_tables  CSV, JSON lines, parquet and datasets folders as rows
     manifest_check   everything that can be wrong with it, files included
     adapters    layouts of known data sets
     prompts     the same items in other words, or asked for what they do not have
-    contact_sheet    an item on one sheet
-    folders     where the cache and the official data lie
+    contact_sheet    one image that summarises an item
+    folders     paths of the cache and the official data
 
 Importing this package does not import torch.
 """

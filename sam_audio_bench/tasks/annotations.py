@@ -29,7 +29,7 @@ __all__ = [
     "MASKS",
     "MUSDB",
     "Annotation",
-    "Table",
+    "MetadataTable",
     "bench_table",
     "expected_counts",
     "find_table",
@@ -63,7 +63,7 @@ class Annotation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
+class MetadataTable:
     """The parquet files of a data set, and the commit that the hub calls them by, if they are the hub's."""
 
     repository: str
@@ -86,7 +86,7 @@ class Table:
         return ", ".join(map(str, self.files))
 
 
-def find_table(repository: str) -> Table:
+def find_table(repository: str) -> MetadataTable:
     """The metadata in ``<data>/<name of the repository>/`` or ``data/`` in it; else in the hub's cache or on the hub.
 
     What the lock file has pinned is asked for, else ``main``: no commit could be verified when this was written.
@@ -99,7 +99,7 @@ def find_table(repository: str) -> Table:
     folder = data_folder() / repository.rpartition("/")[2].replace("-", "_")
     files = [path for place in (folder, folder / "data") for path in sorted(place.glob("*.parquet"))]
     if files:
-        return Table(repository=repository, files=tuple(files))
+        return MetadataTable(repository=repository, files=tuple(files))
     try:
         found, commit = find_dataset(repository, Lock.read().revision(repository))
     except Precondition as error:
@@ -110,10 +110,10 @@ def find_table(repository: str) -> Table:
     files = [path for path in every if path.name.startswith("test")] or every
     if not files:
         raise Precondition(f"expected parquet files in {repository} at {commit}, found none; put a copy into {folder}")
-    return Table(repository=repository, files=tuple(files), commit=commit)
+    return MetadataTable(repository=repository, files=tuple(files), commit=commit)
 
 
-def bench_table(table: Table) -> tuple[tuple[Annotation, ...], str]:
+def bench_table(table: MetadataTable) -> tuple[tuple[Annotation, ...], str]:
     """The rows of SAM Audio-Bench, and their digest.
 
     Raises:
@@ -122,20 +122,20 @@ def bench_table(table: Table) -> tuple[tuple[Annotation, ...], str]:
     return _bench_table(table, table.stamps)
 
 
-def musdb_table(table: Table) -> tuple[tuple[Annotation, ...], str]:
+def musdb_table(table: MetadataTable) -> tuple[tuple[Annotation, ...], str]:
     """The excerpts of MUSDB18-HQ that SAM Audio-Bench asks about, and their digest; errors as in `bench_table`."""
     return _musdb_table(table, table.stamps)
 
 
 @lru_cache(maxsize=4)  # eighteen tasks share one table
-def _bench_table(table: Table, stamps: tuple[tuple[int, int], ...]) -> tuple[tuple[Annotation, ...], str]:
+def _bench_table(table: MetadataTable, stamps: tuple[tuple[int, int], ...]) -> tuple[tuple[Annotation, ...], str]:
     rows = tuple(_checked(table, _BENCH_COLUMNS, _bench_row))
     _check_counts(table, rows)
     return rows, _digest(rows)
 
 
 @lru_cache(maxsize=4)
-def _musdb_table(table: Table, stamps: tuple[tuple[int, int], ...]) -> tuple[tuple[Annotation, ...], str]:
+def _musdb_table(table: MetadataTable, stamps: tuple[tuple[int, int], ...]) -> tuple[tuple[Annotation, ...], str]:
     rows = tuple(_checked(table, _MUSDB_COLUMNS, _musdb_row))
     asked = Counter((row.recording, row.start, row.end, row.text) for row in rows)
     for (recording, start, _, text), times in asked.items():
@@ -162,7 +162,7 @@ def expected_counts() -> dict[str, int]:
     return counts
 
 
-def _check_counts(table: Table, rows: Sequence[Annotation]) -> None:
+def _check_counts(table: MetadataTable, rows: Sequence[Annotation]) -> None:
     if len(rows) != BENCH_ROWS:
         raise UsageError(f"expected {BENCH_ROWS} rows in {table.named}, found {len(rows)}; get the data again")
     found = Counter(name for row in rows for name in row.sets)
@@ -175,7 +175,7 @@ def _check_counts(table: Table, rows: Sequence[Annotation]) -> None:
             )
 
 
-def _cells(table: Table, columns: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+def _cells(table: MetadataTable, columns: Sequence[str]) -> Iterator[Mapping[str, Any]]:
     """Rows of some columns; no other column is read."""
     import datasets
 
@@ -195,7 +195,7 @@ def _cells(table: Table, columns: Sequence[str]) -> Iterator[Mapping[str, Any]]:
 
 
 @contextmanager
-def _readable(table: Table) -> Iterator[None]:
+def _readable(table: MetadataTable) -> Iterator[None]:
     import pyarrow
     from datasets.exceptions import DatasetsError
 
@@ -205,17 +205,17 @@ def _readable(table: Table) -> Iterator[None]:
         raise UsageError(f"expected parquet files that can be read, found {table.named} damaged ({error})") from error
 
 
-def _check_columns(table: Table, columns: Sequence[str]) -> None:
+def _check_columns(table: MetadataTable, columns: Sequence[str]) -> None:
     from pyarrow import parquet
 
     for path in table.files:
-        lacking = [name for name in columns if name not in parquet.read_schema(path).names]
-        if lacking:
-            raise UsageError(f"expected the columns {', '.join(columns)} in {path}, found no {', '.join(lacking)}")
+        missing = [name for name in columns if name not in parquet.read_schema(path).names]
+        if missing:
+            raise UsageError(f"expected the columns {', '.join(columns)} in {path}, found no {', '.join(missing)}")
 
 
 def _checked(
-    table: Table, columns: Sequence[str], read: Callable[[int, Mapping[str, Any]], Annotation]
+    table: MetadataTable, columns: Sequence[str], read: Callable[[int, Mapping[str, Any]], Annotation]
 ) -> Iterator[Annotation]:
     for number, cells in enumerate(_cells(table, columns)):
         try:
@@ -285,7 +285,7 @@ def _span(value: Any) -> tuple[float, float]:
     return start, end
 
 
-def read_masks(table: Table, wanted: Set[int]) -> Iterator[tuple[int, bytes]]:
+def read_masks(table: MetadataTable, wanted: Set[int]) -> Iterator[tuple[int, bytes]]:
     """Rows and the bytes of their masks, of those rows that have one; the whole column is read once.
 
     It is read from the files themselves: ``datasets`` takes two gigabytes for the third of one that it holds.

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from sam_audio_bench.tasks.recipes import FOLDER, stems
+from sam_audio_bench.tasks.recipes import FOLDER, load_stems
 
 __all__ = ["PATH", "attribution"]
 
@@ -65,9 +65,9 @@ OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR
 
 
 def attribution() -> str:
-    """Markdown: licences, sources, and one row a stem."""
+    """Markdown: licences, sources, and one row per stem."""
     rows = (
         f"| {stem.id} | {stem.label} | {stem.source} | {stem.licence} | {stem.credit.replace('|', '/')} |\n"
-        for stem in stems().values()
+        for stem in load_stems().values()
     )
     return _HEAD + "".join(rows) + _MIT

@@ -1,4 +1,4 @@
-"""One card a task. A card is never edited, only superseded by a new version."""
+"""One card per task. A card is never edited, only superseded by a new version."""
 
 from __future__ import annotations
 

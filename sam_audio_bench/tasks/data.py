@@ -1,4 +1,4 @@
-"""What a loaded task is: names known at once, audio loaded one item at a time."""
+"""A loaded task: names known at once, audio loaded one item at a time."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class TaskData:
     texts: Mapping[str, str] = field(default_factory=dict)  # item id -> its text, known without loading it
     paraphrases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # item id -> other words for its text
     heard: Mapping[str, frozenset[str]] = field(default_factory=dict)  # item id -> texts that fit its mixture
-    lacking: frozenset[str] = frozenset()  # items known to have no recording; loading them fails
+    missing: frozenset[str] = frozenset()  # items known to have no recording; loading them fails
     notes: tuple[str, ...] = ()  # what a reader of the plan must know
     allow_outside: bool = False  # whether a manifest may name files outside its folder
 

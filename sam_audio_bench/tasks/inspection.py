@@ -1,4 +1,4 @@
-"""What is there of the official data: present, missing, corrupt, of another length; by item, without a run.
+"""Which recordings of the official data are present, missing, corrupt or of another length, item by item.
 
 A clip is looked at once, whatever tasks ask about it: its sound and, where its file has some, its pictures are decoded,
 and so is the rest of small files. How that went is kept in the lock file and holds until a file changes.
@@ -18,7 +18,7 @@ from sam_audio_bench.tasks.lock import Lock
 from sam_audio_bench.tasks.media import MUSDB_SHA256, StemMedia
 from sam_audio_bench.tasks.official import Official, mask_file
 
-__all__ = ["STATES", "Finding", "Report", "clip_name", "inspect", "verify_files"]
+__all__ = ["STATES", "InspectionReport", "ItemFinding", "clip_name", "inspect", "verify_files"]
 
 STATES = ("present", "missing", "corrupt", "wrong_length")
 """What can be said of an item's recording; one that cannot be decoded is corrupt."""
@@ -27,8 +27,8 @@ _STATE_OF = {"missing_media": "missing", "length_mismatch": "wrong_length"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """What there is for one item."""
+class ItemFinding:
+    """The state of one item's recording."""
 
     item: str
     source: str
@@ -38,11 +38,11 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """What there is for one task."""
+class InspectionReport:
+    """The state of one task's recordings."""
 
     official: Official
-    findings: tuple[Finding, ...]
+    findings: tuple[ItemFinding, ...]
 
     def counts(self, source: str | None = None) -> dict[str, int]:
         """Items by state, of all sources or of one."""
@@ -55,7 +55,7 @@ class Report:
         return sorted({finding.source for finding in self.findings})
 
     @property
-    def problems(self) -> list[Finding]:
+    def problems(self) -> list[ItemFinding]:
         """Everything but the items that are there."""
         return [finding for finding in self.findings if finding.state != "present"]
 
@@ -78,7 +78,7 @@ def inspect(
     workers: int = 1,
     again: bool = False,
     counting: Callable[[int], Callable[[], None]] = lambda total: lambda: None,
-) -> list[Report]:
+) -> list[InspectionReport]:
     """Looks at every clip of some tasks, each once, and keeps what it found in ``lock``, which is not written.
 
     Args:
@@ -86,7 +86,7 @@ def inspect(
         lock: what is known already.
         workers: threads that decode.
         again: decode what is known too.
-        counting: told how many clips are to be decoded; what it returns is called after each.
+        counting: called with the number of clips to decode; returns a function that is called after each clip.
     """
     clips = {clip_name(task, row): (task, row) for task in tasks for row in task.rows.values()}
     served = {name: task.media.files(row, visual=task.visual) for name, (task, row) in clips.items()}
@@ -111,7 +111,7 @@ def inspect(
             verdicts[name] = state, what
             if state != "missing":
                 lock.judge(name, served[name], state, what)
-    return [Report(official=task, findings=tuple(_findings(task, verdicts, served))) for task in tasks]
+    return [InspectionReport(official=task, findings=tuple(_findings(task, verdicts, served))) for task in tasks]
 
 
 def clip_name(task: Official, row: Annotation) -> str:
@@ -132,11 +132,11 @@ def _look(task: Official, row: Annotation) -> tuple[str, str]:
 
 def _findings(
     task: Official, verdicts: Mapping[str, tuple[str, str]], served: Mapping[str, Sequence[Path]]
-) -> Iterable[Finding]:
+) -> Iterable[ItemFinding]:
     for item, row in task.rows.items():
         name = clip_name(task, row)
         state, what = verdicts[name]
-        yield Finding(item=item, source=row.source, state=state, files=tuple(served[name]), what=what)
+        yield ItemFinding(item=item, source=row.source, state=state, files=tuple(served[name]), what=what)
 
 
 def verify_files(

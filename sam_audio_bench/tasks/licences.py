@@ -17,7 +17,7 @@ def show_licences(tasks: Iterable[Task], show: Callable[[str], None], *, accept:
 
     Args:
         tasks: of the test split.
-        show: is given one sentence a repository.
+        show: callback for one sentence per repository.
         accept: write down that the user accepts them; nothing is said then.
 
     Raises:

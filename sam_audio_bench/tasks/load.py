@@ -32,7 +32,7 @@ def load_task(name: str, split: str = "mini", subset: str = "paper", *, allow_ou
     Args:
         name: of a task, or anyone's data (`manifest` describes them), for which split and subset do not matter.
         split: "mini", embedded in the package, or "test", the official data.
-        subset: of the test split: "paper", the 50 items a task that the paper reports, or "full".
+        subset: of the test split: "paper", the 50 items per task that the paper reports, or "full".
         allow_outside: accept files of anyone's data that lie outside their folder.
 
     Raises:
@@ -52,9 +52,9 @@ def load_task(name: str, split: str = "mini", subset: str = "paper", *, allow_ou
     if name not in TASKS:
         raise unknown_name("task", name, TASKS)
     if split == "mini":
-        from sam_audio_bench.tasks.mini import mini  # brings torch along
+        from sam_audio_bench.tasks.mini import load_mini  # brings torch along
 
-        return mini(name)
+        return load_mini(name)
     from sam_audio_bench.tasks.official import load
 
     return load(name, subset)

@@ -1,4 +1,4 @@
-"""Anyone's data: a table with one row a question, a folder that holds one, or a known layout.
+"""Anyone's data: a table with one row per question, a folder that holds one, or a known layout.
 
     mixture,text,target
     street.wav,dog barking,street-dog.wav
@@ -30,7 +30,7 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import sha256
 from sam_audio_bench.tasks.adapters import adapter_of
 from sam_audio_bench.tasks.data import TaskData
-from sam_audio_bench.tasks.manifest_rows import Problem, Questions, Row, collect, task_data
+from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Questions, collect, task_data
 from sam_audio_bench.tasks.manifest_tables import COLUMNS, READERS, parse_spans, read_datasets
 
 __all__ = ["COLUMNS", "manifest", "parse_spans", "questions"]
@@ -103,7 +103,7 @@ def _table(path: Path, allow_outside: bool, name: str | None = None) -> Question
 def _collected(
     path: Path,
     root: Path,
-    rows: Iterator[Row | Problem],
+    rows: Iterator[ManifestRow | ManifestProblem],
     revision: str | None,
     allow_outside: bool,
     name: str | None = None,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sam_audio_bench import video
 from sam_audio_bench.errors import MediaError
-from sam_audio_bench.tasks.manifest_rows import Problem, Questions, Row, Sound, like, named, read_sound
+from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Questions, Sound, like, named, read_sound
 from sam_audio_bench.types import Audio
 
 __all__ = ["SLACK", "check"]
@@ -20,10 +20,10 @@ __all__ = ["SLACK", "check"]
 SLACK = 0.05
 """Seconds by which spans and videos may differ from their mixture: a frame at 20 frames a second."""
 
-_Report = Callable[..., Problem]
+_Report = Callable[..., ManifestProblem]
 
 
-def check(questions: Questions, *, advance: Callable[[], None] = lambda: None) -> Iterator[Problem]:
+def check(questions: Questions, *, advance: Callable[[], None] = lambda: None) -> Iterator[ManifestProblem]:
     """Every problem: those of the table first, then those of the files, row by row.
 
     Args:
@@ -36,8 +36,8 @@ def check(questions: Questions, *, advance: Callable[[], None] = lambda: None) -
         advance()
 
 
-def _check_row(root: Path, row: Row) -> Iterator[Problem]:
-    report = partial(Problem, where=row.where, item=row.id)
+def _check_row(root: Path, row: ManifestRow) -> Iterator[ManifestProblem]:
+    report = partial(ManifestProblem, where=row.where, item=row.id)
     first: Sound = row.mixture if row.mixture is not None else row.target[0]
     column = "target" if row.mixture is None else "mixture"
     try:
@@ -57,7 +57,7 @@ def _check_row(root: Path, row: Row) -> Iterator[Problem]:
 
 def _check_reference(
     root: Path, mixture: Audio | None, first: Sound, sound: Sound, report: _Report
-) -> Iterator[Problem]:
+) -> Iterator[ManifestProblem]:
     """Decodes, and compares rate, length and channels with the mixture."""
     try:
         found = read_sound(root, sound)
@@ -74,13 +74,13 @@ def _check_reference(
         yield report(what=str(error))
 
 
-def _check_spans(row: Row, seconds: float, report: _Report) -> Iterator[Problem]:
+def _check_spans(row: ManifestRow, seconds: float, report: _Report) -> Iterator[ManifestProblem]:
     for sign, start, end in row.spans:
         if start >= seconds or end > seconds + SLACK:
             yield report(what=f"expected spans within {seconds:.2f} s of sound, found {sign}{start:g}:{end:g}")
 
 
-def _check_video(root: Path, row: Row, mixture: Audio | None, report: _Report) -> Iterator[Problem]:
+def _check_video(root: Path, row: ManifestRow, mixture: Audio | None, report: _Report) -> Iterator[ManifestProblem]:
     """Decodes all frames, and compares their duration with the sound and their number with the mask."""
     frames, last = 0, 0.0
     try:
@@ -97,7 +97,7 @@ def _check_video(root: Path, row: Row, mixture: Audio | None, report: _Report) -
         yield from _check_mask(root / row.mask, frames, partial(report, column="mask"))
 
 
-def _check_mask(path: Path, frames: int, report: _Report) -> Iterator[Problem]:
+def _check_mask(path: Path, frames: int, report: _Report) -> Iterator[ManifestProblem]:
     try:
         mask = video.read_mask(path)
     except MediaError as error:

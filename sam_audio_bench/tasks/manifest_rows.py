@@ -25,7 +25,18 @@ from sam_audio_bench.metrics.functional.activity import active_spans
 from sam_audio_bench.tasks.data import TaskData
 from sam_audio_bench.types import Audio, Item, Prompt, Query, Span
 
-__all__ = ["Embedded", "Problem", "Questions", "Row", "Sound", "collect", "like", "named", "read_sound", "task_data"]
+__all__ = [
+    "Embedded",
+    "ManifestProblem",
+    "ManifestRow",
+    "Questions",
+    "Sound",
+    "collect",
+    "like",
+    "named",
+    "read_sound",
+    "task_data",
+]
 
 _PEAK = 0.9  # of a mixture that a level ratio would drive beyond full scale
 
@@ -43,7 +54,7 @@ Sound = str | Embedded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class ManifestRow:
     """One question, before its files are looked at."""
 
     where: int | str  # row of a table, from 1 with its header, or name of an example
@@ -76,7 +87,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class ManifestProblem:
     """Something wrong with a row: an error, or a warning about what will be worked around."""
 
     where: int | str
@@ -98,8 +109,8 @@ class Questions:
     task: str
     path: Path  # that the user named
     root: Path  # that the rows' files are relative to
-    rows: Mapping[str, Row]
-    problems: tuple[Problem, ...]
+    rows: Mapping[str, ManifestRow]
+    problems: tuple[ManifestProblem, ...]
     revision: str
     voices: bool  # whether the targets are, or may be, speech
     allow_outside: bool
@@ -108,7 +119,7 @@ class Questions:
 def collect(
     task: str,
     path: Path,
-    found: Iterable[Row | Problem],
+    found: Iterable[ManifestRow | ManifestProblem],
     *,
     root: Path | None = None,
     revision: str | None = None,
@@ -126,17 +137,17 @@ def collect(
         voices: whether metrics of speech may be asked for.
         allow_outside: accept absolute paths and ``..``.
     """
-    rows: list[Row] = []
-    problems: list[Problem] = []
+    rows: list[ManifestRow] = []
+    problems: list[ManifestProblem] = []
     for entry in found:
-        fault = entry if isinstance(entry, Problem) else _fault(entry, allow_outside)
+        fault = entry if isinstance(entry, ManifestProblem) else _fault(entry, allow_outside)
         if fault is not None:
             problems.append(fault)
-        elif isinstance(entry, Row):
+        elif isinstance(entry, ManifestRow):
             rows.append(entry)
     by_id, repeated = _by_id(rows)
     if not by_id and not problems:
-        problems.append(Problem(where=str(path), what="expected at least one question, found none"))
+        problems.append(ManifestProblem(where=str(path), what="expected at least one question, found none"))
     return Questions(
         task=task,
         path=path,
@@ -149,13 +160,13 @@ def collect(
     )
 
 
-def _plain(row: Row) -> dict[str, object]:
+def _plain(row: ManifestRow) -> dict[str, object]:
     return {name: value for name, value in asdict(row).items() if value not in (None, "", (), False)}
 
 
-def _fault(row: Row, allow_outside: bool) -> Problem | None:
+def _fault(row: ManifestRow, allow_outside: bool) -> ManifestProblem | None:
     """What makes a row impossible."""
-    fault = partial(Problem, where=row.where, item=row.id)
+    fault = partial(ManifestProblem, where=row.where, item=row.id)
     if row.mixture is None and not (row.target and row.residual):
         return fault(what="expected the path of a mixture, found an empty cell", column="mixture")
     if not (row.text or row.spans or row.video or row.spans_of_target):
@@ -177,10 +188,10 @@ def _allowed(name: str, allow_outside: bool) -> bool:
     return allow_outside or not (path.is_absolute() or path.drive or ".." in path.parts)
 
 
-def _by_id(rows: Sequence[Row]) -> tuple[dict[str, Row], list[Problem]]:
+def _by_id(rows: Sequence[ManifestRow]) -> tuple[dict[str, ManifestRow], list[ManifestProblem]]:
     """Rows with ids and groups, and those whose id another row has."""
     asked = Counter(_stem(row) for row in rows if not row.id)
-    found: dict[str, Row] = {}
+    found: dict[str, ManifestRow] = {}
     repeated = []
     for row in rows:
         stem = _stem(row)
@@ -188,21 +199,21 @@ def _by_id(rows: Sequence[Row]) -> tuple[dict[str, Row], list[Problem]]:
         if identifier in found:
             known = found[identifier].place
             what = f"expected an id of its own, found {identifier!r}, which {known} has: name them in a column 'id'"
-            repeated.append(Problem(where=row.where, what=what, column="id", item=identifier))
+            repeated.append(ManifestProblem(where=row.where, what=what, column="id", item=identifier))
             continue
         found[identifier] = replace(row, id=identifier, group=row.group or PurePath(named(_first(row))).as_posix())
     return found, repeated
 
 
-def _first(row: Row) -> Sound:
+def _first(row: ManifestRow) -> Sound:
     return row.mixture if row.mixture is not None else row.target[0]
 
 
-def _stem(row: Row) -> str:
+def _stem(row: ManifestRow) -> str:
     return PurePath(named(_first(row))).with_suffix("").as_posix()
 
 
-def _slug(row: Row) -> str:
+def _slug(row: ManifestRow) -> str:
     spans = " ".join(f"{sign}{start:g}:{end:g}" for sign, start, end in row.spans)
     return re.sub(r"[^\w.]+", "-", row.text or spans or PurePath(row.video).stem).strip("-")
 
@@ -244,7 +255,7 @@ def task_data(questions: Questions) -> TaskData:
     )
 
 
-def _content(root: Path, rows: Mapping[str, Row], identifier: str) -> str:
+def _content(root: Path, rows: Mapping[str, ManifestRow], identifier: str) -> str:
     """Digest of a question and of the content of its files; a file that cannot be read counts as missing."""
     row = rows[identifier]
     plain = replace(row, where="", mixture=None, video="", mask="", target=(), residual=(), paraphrases=())
@@ -260,7 +271,7 @@ def _file_content(root: Path, sound: Sound) -> str:
         return "missing"
 
 
-def _load(root: Path, rows: Mapping[str, Row], identifier: str) -> Item:
+def _load(root: Path, rows: Mapping[str, ManifestRow], identifier: str) -> Item:
     row = rows[identifier]
     mixture, target, residual = _sounds(root, row)
     spans = row.spans
@@ -283,7 +294,7 @@ def _load(root: Path, rows: Mapping[str, Row], identifier: str) -> Item:
     )
 
 
-def _sounds(root: Path, row: Row) -> tuple[Audio, Audio | None, Audio | None]:
+def _sounds(root: Path, row: ManifestRow) -> tuple[Audio, Audio | None, Audio | None]:
     """Mixture, target and everything else."""
     if row.mixture is None:
         return _mixed(root, row)
@@ -295,7 +306,7 @@ def _sounds(root: Path, row: Row) -> tuple[Audio, Audio | None, Audio | None]:
     return mixture, target, residual
 
 
-def _mixed(root: Path, row: Row) -> tuple[Audio, Audio, Audio]:
+def _mixed(root: Path, row: ManifestRow) -> tuple[Audio, Audio, Audio]:
     """Adds up; with a level ratio the residual is scaled to it, and all of it where the sum leaves full scale."""
     first = row.target[0]
     pattern = read_sound(root, first)

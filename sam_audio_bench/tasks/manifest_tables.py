@@ -1,6 +1,6 @@
 """Tables of questions: CSV, JSON lines, parquet and Hugging Face ``datasets`` folders, read as rows.
 
-A row that cannot be meant is a Problem that names it, and the reading goes on. Rows are counted as editors count lines:
+An invalid row yields a `ManifestProblem` that names it, and reading continues. Rows are counted as editors count lines:
 in a CSV the header is row 1; in JSON lines the first line, in the binary formats the first entry.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.tasks.manifest_rows import Embedded, Problem, Row, Sound
+from sam_audio_bench.tasks.manifest_rows import Embedded, ManifestProblem, ManifestRow, Sound
 from sam_audio_bench.types import Span
 
 __all__ = [
@@ -74,7 +74,7 @@ def _span(text: str) -> Span:
     raise UsageError(f"expected a span such as +1.0:2.5 or -3:4 (sign, start < end in seconds), found {text!r}")
 
 
-def read_csv(path: Path) -> Iterator[tuple[int, Cells | Problem]]:
+def read_csv(path: Path) -> Iterator[tuple[int, Cells | ManifestProblem]]:
     """Rows of a CSV file by number, as texts; the header comes first, with empty texts.
 
     Bytes that are no UTF-8 become surrogates, which the check of the cell that holds them refuses.
@@ -88,33 +88,36 @@ def read_csv(path: Path) -> Iterator[tuple[int, Cells | Problem]]:
             number = reader.reader.line_num
             if None in cells:
                 what = "expected as many cells as the header has, found more: put text that has commas in quotes"
-                yield number, Problem(where=number, what=what)
+                yield number, ManifestProblem(where=number, what=what)
             else:
                 yield number, {str(name).strip(): value for name, value in cells.items()}
     except csv.Error as error:
         number = reader.reader.line_num
-        yield number, Problem(where=number, what=f"expected a row of CSV, found a damaged row {number} ({error})")
+        yield (
+            number,
+            ManifestProblem(where=number, what=f"expected a row of CSV, found a damaged row {number} ({error})"),
+        )
 
 
-def _repeated(names: Sequence[str]) -> Problem:
+def _repeated(names: Sequence[str]) -> ManifestProblem:
     twice = next(name for name in names if names.count(name) > 1)
-    return Problem(where=1, what=f"expected each column once, found {twice!r} more often", column=twice)
+    return ManifestProblem(where=1, what=f"expected each column once, found {twice!r} more often", column=twice)
 
 
-def read_table(path: Path) -> Iterator[Row | Problem]:
+def read_table(path: Path) -> Iterator[ManifestRow | ManifestProblem]:
     """Rows of a CSV file with the columns of a manifest."""
     lines = read_csv(path)
     _, header = next(lines, (1, {}))
-    fault = header if isinstance(header, Problem) else _header_fault(1, header)
+    fault = header if isinstance(header, ManifestProblem) else _header_fault(1, header)
     if fault is not None:
         yield fault
         return
     for number, cells in lines:
-        yield cells if isinstance(cells, Problem) else _row(number, cells)
+        yield cells if isinstance(cells, ManifestProblem) else _row(number, cells)
 
 
-def read_json_lines(path: Path) -> Iterator[Row | Problem]:
-    """Rows of a file with one JSON object a line; spans and paraphrases may be lists."""
+def read_json_lines(path: Path) -> Iterator[ManifestRow | ManifestProblem]:
+    """Rows of a file with one JSON object per line; spans and paraphrases may be lists."""
     known: set[str] = set()
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
         if not line.strip():
@@ -122,20 +125,20 @@ def read_json_lines(path: Path) -> Iterator[Row | Problem]:
         try:
             cells = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
         except UnicodeDecodeError:
-            yield Problem(where=number, what=NOT_UTF8)
+            yield ManifestProblem(where=number, what=NOT_UTF8)
             continue
         except (ValueError, RecursionError) as error:
-            yield Problem(where=number, what=f"expected a JSON object, found a damaged line ({error})")
+            yield ManifestProblem(where=number, what=f"expected a JSON object, found a damaged line ({error})")
             continue
         if not isinstance(cells, dict):
-            yield Problem(where=number, what=f"expected a JSON object, found {line[:40].decode()!r}")
+            yield ManifestProblem(where=number, what=f"expected a JSON object, found {line[:40].decode()!r}")
             continue
         fault = None if known >= set(cells) else _header_fault(number, cells)
         known |= set(cells)
         yield _row(number, cells) if fault is None else fault
 
 
-def read_parquet(path: Path) -> Iterator[Row | Problem]:
+def read_parquet(path: Path) -> Iterator[ManifestRow | ManifestProblem]:
     """Rows of a parquet file; sounds are named by paths."""
     import pyarrow
     from pyarrow import parquet
@@ -157,13 +160,13 @@ def read_parquet(path: Path) -> Iterator[Row | Problem]:
         raise UsageError(f"expected a parquet file at {path}, found a damaged one ({error})") from error
 
 
-def _embedded_fault(schema: Any) -> Problem | None:
+def _embedded_fault(schema: Any) -> ManifestProblem | None:
     import pyarrow.types
 
     for name in _SOUNDS:
         if name in schema.names and pyarrow.types.is_struct(schema.field(name).type):
             what = f"expected paths in column {name!r}, found sounds: save the data with datasets' save_to_disk"
-            return Problem(where=1, what=what, column=name)
+            return ManifestProblem(where=1, what=what, column=name)
     return None
 
 
@@ -183,7 +186,7 @@ def plain_cells(batch: Any) -> Iterator[dict[str, Any]]:
         }
 
 
-def read_datasets(path: Path) -> Iterator[Row | Problem]:
+def read_datasets(path: Path) -> Iterator[ManifestRow | ManifestProblem]:
     """Rows of a folder that ``datasets.Dataset.save_to_disk`` wrote; sounds are paths, or files inside the table."""
     import datasets
     import pyarrow.types
@@ -228,7 +231,7 @@ def _bytes(table: Any, name: str, index: int) -> bytes:
     return content
 
 
-READERS: Mapping[str, Callable[[Path], Iterator[Row | Problem]]] = {
+READERS: Mapping[str, Callable[[Path], Iterator[ManifestRow | ManifestProblem]]] = {
     ".csv": read_table,
     ".jsonl": read_json_lines,
     ".parquet": read_parquet,
@@ -236,23 +239,23 @@ READERS: Mapping[str, Callable[[Path], Iterator[Row | Problem]]] = {
 """Suffix of a table -> its reader."""
 
 
-def _header_fault(where: int, names: Iterable[str]) -> Problem | None:
+def _header_fault(where: int, names: Iterable[str]) -> ManifestProblem | None:
     """What is wrong with the columns of a table."""
     found = list(names)
     for name in found:  # other columns are the owner's affair, misspelt ones are not
         if broken(name):
-            return Problem(where=where, what=NOT_UTF8)
+            return ManifestProblem(where=where, what=NOT_UTF8)
         near = difflib.get_close_matches(name.lower(), sorted(set(COLUMNS) - set(found)), n=1, cutoff=0.8)
         if near and name not in COLUMNS:
-            return Problem(where=where, what=f"unknown column {name!r}: did you mean {near[0]!r}?", column=name)
+            return ManifestProblem(where=where, what=f"unknown column {name!r}: did you mean {near[0]!r}?", column=name)
     if "mixture" not in found or not {"text", "spans", "video"} & set(found):
         shown = ", ".join(found) or "none"
         what = f"expected columns 'mixture' and 'text' or 'spans' or 'video', found {shown}"
-        return Problem(where=where, what=what)
+        return ManifestProblem(where=where, what=what)
     return None
 
 
-def _row(number: int, cells: Cells) -> Row | Problem:
+def _row(number: int, cells: Cells) -> ManifestRow | ManifestProblem:
     """A row from its cells; text is stripped, and an empty cell, null and NaN are the same."""
     column = ""
     try:
@@ -261,9 +264,9 @@ def _row(number: int, cells: Cells) -> Row | Problem:
             read = _READ.get(column, _text)
             values[column] = read(cells.get(column))
     except UsageError as error:
-        return Problem(where=number, what=str(error), column=column)
+        return ManifestProblem(where=number, what=str(error), column=column)
     sounds = {name: (values[name],) if values[name] else () for name in ("target", "residual")}
-    return Row(**{**values, **sounds, "mixture": values["mixture"] or None}, where=number)
+    return ManifestRow(**{**values, **sounds, "mixture": values["mixture"] or None}, where=number)
 
 
 def _empty(value: object) -> bool:

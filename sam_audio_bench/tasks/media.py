@@ -31,9 +31,9 @@ from sam_audio_bench import audio
 from sam_audio_bench.errors import MediaError, Precondition
 from sam_audio_bench.files import safe_name, sha256
 from sam_audio_bench.tasks.annotations import Annotation
-from sam_audio_bench.tasks.excerpts import count_frames, cut_frames, has_frames
 from sam_audio_bench.tasks.folders import cache_folder, data_folder
 from sam_audio_bench.tasks.lock import Lock
+from sam_audio_bench.tasks.video_clips import count_frames, cut_frames, has_frames
 from sam_audio_bench.types import Audio
 
 __all__ = ["MUSDB_SHA256", "RATE", "SLACK", "STEMS", "BenchMedia", "Media", "StemMedia"]

@@ -1,4 +1,4 @@
-"""The embedded split: stems mixed on load, in arithmetic that is exact.
+"""The embedded split: stems mixed on load, in exact arithmetic.
 
 Target and rest are scaled and then put on the 24-bit grid, on which float32 sums below ±2 have no rounding. So
 ``target + rest == mixture`` holds bit for bit, and so does every copy that goes through a 24-bit file.
@@ -16,13 +16,22 @@ from numpy.typing import NDArray
 
 from sam_audio_bench import audio
 from sam_audio_bench.digests import joined
-from sam_audio_bench.tasks import clips
+from sam_audio_bench.tasks import synthetic_video
 from sam_audio_bench.tasks.catalogue import TASKS, Task
 from sam_audio_bench.tasks.data import TaskData
-from sam_audio_bench.tasks.recipes import SECONDS, Recipe, heard, questions, revision, spans, stems, words
+from sam_audio_bench.tasks.recipes import (
+    SECONDS,
+    Recipe,
+    compute_revision,
+    find_audible_prompts,
+    find_target_spans,
+    list_task_recipes,
+    load_prompt_variants,
+    load_stems,
+)
 from sam_audio_bench.types import Audio, Item, Prompt, Query
 
-__all__ = ["RATE", "Mix", "mini", "mix"]
+__all__ = ["RATE", "Mix", "load_mini", "mix"]
 
 RATE = 48_000
 """Hz."""
@@ -43,10 +52,10 @@ class Mix:
     rest_gain: float
 
 
-def mini(name: str) -> TaskData:
-    """The embedded items of a task of the catalogue; a task of spans or videos has those whose target sounds."""
+def load_mini(name: str) -> TaskData:
+    """The embedded items of a task of the catalogue; span and visual tasks only have items whose target is audible."""
     task = TASKS[name]
-    items = questions(name, task.prompt)
+    items = list_task_recipes(name, task.prompt)
     mixtures = {identifier: recipe for identifier, (recipe, _) in items.items()}
     together = {recipe.id: group for recipe, group in items.values()}
     asked = mixtures if "text" in _OFFERS[task.prompt] else {}
@@ -55,14 +64,16 @@ def mini(name: str) -> TaskData:
         task=name,
         version=task.version,
         split="mini",
-        revision=revision(),
+        revision=compute_revision(),
         groups={identifier: together[recipe.id] for identifier, recipe in mixtures.items()},
         provides=frozenset({"reference", "residual_reference"} | _OFFERS[task.prompt] | speech),
         load=partial(_load, task, mixtures, together),
         content=partial(_content, name, mixtures, together),
         texts={identifier: recipe.prompt for identifier, recipe in asked.items()},
-        paraphrases={identifier: words()[recipe.prompt].paraphrases for identifier, recipe in asked.items()},
-        heard={identifier: heard(recipe) for identifier, recipe in asked.items()},
+        paraphrases={
+            identifier: load_prompt_variants()[recipe.prompt].paraphrases for identifier, recipe in asked.items()
+        },
+        heard={identifier: find_audible_prompts(recipe) for identifier, recipe in asked.items()},
     )
 
 
@@ -98,14 +109,14 @@ def _place(starts: Mapping[str, float]) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=128)  # all stems: 65 MB, and each is decoded and resampled once
 def _samples(name: str) -> NDArray[np.float32]:
-    samples = audio.resample(audio.read(stems()[name].path), RATE).samples[0].numpy()
+    samples = audio.resample(audio.read(load_stems()[name].path), RATE).samples[0].numpy()
     samples.setflags(write=False)
     return samples
 
 
 def _content(name: str, mixtures: Mapping[str, Recipe], together: Mapping[str, str], identifier: str) -> str:
     recipe = mixtures[identifier]
-    return joined(revision(), TASKS[name].version, name, identifier, recipe.id, together[recipe.id])
+    return joined(compute_revision(), TASKS[name].version, name, identifier, recipe.id, together[recipe.id])
 
 
 def _load(task: Task, mixtures: Mapping[str, Recipe], together: Mapping[str, str], identifier: str) -> Item:
@@ -127,10 +138,10 @@ def _audio(samples: NDArray[np.float32]) -> Audio:
 def _prompt(task: Task, recipe: Recipe, mixed: Mix) -> Prompt:
     if task.prompt == "visual":
         others = [_place({stem: start}) * mixed.rest_gain for stem, start in recipe.others.items()]
-        video, mask = clips.clip(recipe.id, [mixed.target, *others], RATE)
+        video, mask = synthetic_video.render_clip(recipe.id, [mixed.target, *others], RATE)
         return Prompt(video=str(video), mask=str(mask))
     offers = _OFFERS[task.prompt]
     return Prompt(
         text=recipe.prompt if "text" in offers else None,
-        spans=spans(recipe) if "spans" in offers else (),
+        spans=find_target_spans(recipe) if "spans" in offers else (),
     )

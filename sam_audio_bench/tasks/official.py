@@ -20,7 +20,7 @@ from sam_audio_bench.files import atomic_write, dump_json
 from sam_audio_bench.tasks.annotations import (
     MUSDB,
     Annotation,
-    Table,
+    MetadataTable,
     bench_table,
     find_table,
     musdb_table,
@@ -46,7 +46,7 @@ class Official:
 
     task: Task
     subset: str  # "paper" or "full"
-    table: Table
+    table: MetadataTable
     digest: str  # of all rows of the table
     rows: Mapping[str, Annotation]
     media: Media
@@ -61,7 +61,7 @@ class Official:
         """Item -> the recording that it was cut from."""
         return {name: f"{row.source}/{row.recording}" for name, row in self.rows.items()}
 
-    def lacking(self) -> list[str]:
+    def missing(self) -> list[str]:
         """Items without a recording, as far as names of files tell."""
         return [name for name, row in self.rows.items() if not self.media.files(row, visual=self.visual)]
 
@@ -104,20 +104,20 @@ def load(name: str, subset: str = "paper") -> TaskData:
     """
     found = official(name, subset)
     found.media.check()
-    lacking = found.lacking()
+    missing = found.missing()
     total = len(found.rows)
-    if len(lacking) == total:
+    if len(missing) == total:
         first = next(iter(found.rows.values()))
         raise Precondition(
             f"expected recordings of {name}, such as {found.media.names(first)[0]}, found none; `sabench data missing "
             f"{name} --format csv` lists what to get"
         )
     notes = []
-    if lacking:
-        notes.append(f"recordings of {len(lacking)} of {total} items are missing: `sabench data missing {name}`")
+    if missing:
+        notes.append(f"recordings of {len(missing)} of {total} items are missing: `sabench data missing {name}`")
     if past := sum(_too_long(row) for row in found.rows.values() if "spans" in _OFFERS[found.task.prompt]):
         notes.append(f"spans of {past} of {total} items end after their clip, and are clamped")
-    return replace(_data(found), notes=tuple(notes), lacking=frozenset(lacking))
+    return replace(_data(found), notes=tuple(notes), missing=frozenset(missing))
 
 
 def _data(found: Official) -> TaskData:
@@ -225,8 +225,8 @@ def mask_file(found: Official, row: Annotation) -> Path:
     path = folder / f"{row.row:04d}.npz"
     with _extracting:
         if not path.is_file():
-            lacking = {other.row for other in found.rows.values() if not _there(folder, other)}
-            for number, content in read_masks(found.table, lacking):
+            missing = {other.row for other in found.rows.values() if not _there(folder, other)}
+            for number, content in read_masks(found.table, missing):
                 with atomic_write(folder / f"{number:04d}.npz") as temporary:
                     temporary.write_bytes(content)
     if not path.is_file():

@@ -59,8 +59,8 @@ def with_prompts(data: TaskData, prompts: str) -> TaskData:
         raise UsageError(f"expected a task whose items have texts for --prompts {prompts}, found none in {data.label}")
     questions = _paraphrased(data) if prompts == "paraphrase" else _absent(data)
     asked = {item for item, _ in questions.values()}
-    lacking = "a stored paraphrase" if prompts == "paraphrase" else "a text that is surely absent"
-    note = f"{len(data) - len(asked)} of {len(data)} items left out for want of {lacking}"
+    missing = "a stored paraphrase" if prompts == "paraphrase" else "a text that is surely absent"
+    note = f"{len(data) - len(asked)} of {len(data)} items left out for want of {missing}"
     changed = replace(
         data,
         task=f"{data.task}+{prompts}",
@@ -71,7 +71,7 @@ def with_prompts(data: TaskData, prompts: str) -> TaskData:
         paraphrases={},
         heard={},
         source=data.source or data.task,
-        lacking=frozenset(name for name, (item, _) in questions.items() if item in data.lacking),
+        missing=frozenset(name for name, (item, _) in questions.items() if item in data.missing),
         notes=(*data.notes, note) if len(asked) < len(data) else data.notes,
         load=partial(_load, data, questions, prompts),
         content=partial(_content, data, questions, prompts),

@@ -1,6 +1,6 @@
-"""What the mini split is made of: licensed stems, and recipes that say which of them sound where and how loud.
+"""The mini split's licensed stems, and recipes that state which of them sound where and how loud.
 
-Reading them decodes nothing and does not import torch; `mini` turns recipes into sound.
+Reading them decodes no audio and does not import torch; `mini` turns recipes into audio.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from sam_audio_bench.types import Span
 __all__ = [
     "FOLDER",
     "SECONDS",
+    "PromptVariants",
     "Recipe",
     "Stem",
-    "Words",
-    "groups",
-    "heard",
-    "questions",
-    "recipes",
-    "revision",
-    "spans",
-    "stems",
-    "words",
+    "compute_revision",
+    "find_audible_prompts",
+    "find_target_spans",
+    "group_recipes",
+    "list_task_recipes",
+    "load_prompt_variants",
+    "load_recipes",
+    "load_stems",
 ]
 
 FOLDER = Path(__file__).with_name("mini_data")
@@ -71,7 +71,7 @@ class Recipe:
 
 
 @lru_cache(maxsize=1)
-def stems() -> Mapping[str, Stem]:
+def load_stems() -> Mapping[str, Stem]:
     """All stems by id."""
     records = json.loads((FOLDER / "manifest.json").read_text(encoding="utf-8"))
     return MappingProxyType(
@@ -80,51 +80,50 @@ def stems() -> Mapping[str, Stem]:
 
 
 @lru_cache(maxsize=1)
-def recipes() -> Mapping[str, tuple[Recipe, ...]]:
+def load_recipes() -> Mapping[str, tuple[Recipe, ...]]:
     """Recipes of each text task, in order."""
     tasks = json.loads((FOLDER / "items.json").read_text(encoding="utf-8"))
     return MappingProxyType({task: tuple(Recipe(**record) for record in records) for task, records in tasks.items()})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Words:
-    """What else is known of a prompt."""
+class PromptVariants:
+    """Paraphrases of a prompt, and the sounds that it describes."""
 
     paraphrases: tuple[str, ...]
     fits: frozenset[str]  # labels of the stems that it may name
 
 
 @lru_cache(maxsize=1)
-def words() -> Mapping[str, Words]:
-    """Paraphrases of each prompt, and the sounds that it fits; in doubt it does."""
+def load_prompt_variants() -> Mapping[str, PromptVariants]:
+    """Paraphrases of each prompt, and the sounds that it fits, doubtful cases included."""
     records = json.loads((FOLDER / "prompts.json").read_text(encoding="utf-8"))
     return MappingProxyType(
         {
-            prompt: Words(paraphrases=tuple(record["paraphrases"]), fits=frozenset(record["fits"]))
+            prompt: PromptVariants(paraphrases=tuple(record["paraphrases"]), fits=frozenset(record["fits"]))
             for prompt, record in records.items()
         }
     )
 
 
-def heard(recipe: Recipe) -> frozenset[str]:
-    """The prompts that fit some sound of a mixture."""
-    labels = {stems()[name].label for name in (*recipe.target, *recipe.others)}
-    return frozenset(prompt for prompt, known in words().items() if not labels.isdisjoint(known.fits))
+def find_audible_prompts(recipe: Recipe) -> frozenset[str]:
+    """The prompts that describe some sound of a mixture."""
+    labels = {load_stems()[name].label for name in (*recipe.target, *recipe.others)}
+    return frozenset(prompt for prompt, known in load_prompt_variants().items() if not labels.isdisjoint(known.fits))
 
 
 @lru_cache(maxsize=1)
-@lru_cache(maxsize=1)
-def revision() -> str:
+def compute_revision() -> str:
     """SHA-256 over the manifest, the recipes and every stem: one changed byte is another data set."""
     digest = hashlib.sha256()
-    for path in [FOLDER / "items.json", FOLDER / "manifest.json", *(stem.path for stem in stems().values())]:
+    for path in [FOLDER / "items.json", FOLDER / "manifest.json", *(stem.path for stem in load_stems().values())]:
         content = path.read_bytes()
         digest.update(f"{path.name} {len(content)}\n".encode())
         digest.update(content)
     return digest.hexdigest()
 
 
-def groups(mixtures: Iterable[Recipe]) -> dict[str, str]:
+def group_recipes(mixtures: Iterable[Recipe]) -> dict[str, str]:
     """Maps each recipe to the group it is resampled with, which bears the name of its first recipe.
 
     Mixtures that share a stem, directly or through others, are not independent, so they are one group.
@@ -140,28 +139,28 @@ def groups(mixtures: Iterable[Recipe]) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def questions(task: str, prompt: str) -> dict[str, tuple[Recipe, str]]:
-    """Items of a task: id -> its recipe and its group; a task of spans or videos has those whose target sounds.
+def list_task_recipes(task: str, prompt: str) -> dict[str, tuple[Recipe, str]]:
+    """Items of a task: id -> its recipe and its group; span and visual tasks only have items whose target is audible.
 
     Args:
         task: name in the catalogue.
         prompt: kind of its prompts: "text", "text+span", "span" or "visual".
     """
     kind = _VARIANT.sub("", task)
-    together = groups(recipes()[kind])
+    together = group_recipes(load_recipes()[kind])
     return {
         task + recipe.id.removeprefix(kind): (recipe, together[recipe.id])
-        for recipe in recipes()[kind]
+        for recipe in load_recipes()[kind]
         if recipe.target or prompt == "text"
     }
 
 
-def spans(recipe: Recipe) -> tuple[Span, ...]:
+def find_target_spans(recipe: Recipe) -> tuple[Span, ...]:
     """When the target sounds: the active parts of its stems, joined where they touch and clipped to the mixture."""
     parts = sorted(
         (round(start + begin, 3), round(start + end, 3))
         for stem, start in recipe.target.items()
-        for begin, end in stems()[stem].active
+        for begin, end in load_stems()[stem].active
     )
     joined: list[tuple[float, float]] = []
     for begin, end in parts:

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from sam_audio_bench.judge import SAJ
 from sam_audio_bench.judge.config import JudgeConfig
 from sam_audio_bench.judge.tiny import write_tiny_judge
-from sam_audio_bench.judge.words import quantised
+from sam_audio_bench.judge.word_vectors import quantise_rows
 from sam_audio_bench.nn.tiny import randomise
 from sam_audio_bench.types import Audio
 
@@ -70,7 +70,7 @@ def small_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tensors["calibration"] = torch.stack([grid, 1 + 4 * torch.sigmoid(grid - 3)])
     tensors["mean"], tensors["std"] = torch.full((4,), 3.0), torch.ones(4)
     table = torch.randn(8, 10, generator=torch.Generator().manual_seed(4))
-    tensors["ear.words.table"], tensors["ear.words.scale"] = quantised(table)
+    tensors["ear.words.table"], tensors["ear.words.scale"] = quantise_rows(table)
     tensors["ear.words.names"] = table[:6].half()
     tensors["ear.familiar"] = torch.nn.functional.normalize(table[1:4], dim=-1)
     save_file({name: value.contiguous() for name, value in tensors.items()}, folder / "model.safetensors")

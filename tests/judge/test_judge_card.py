@@ -8,7 +8,7 @@ import pytest
 
 from judge.card import CARD, REPORT, filled
 from sam_audio_bench.files import load_json
-from sam_audio_bench.judge.places import DEFAULT, find_judge
+from sam_audio_bench.judge.checkpoints import DEFAULT, find_judge
 
 
 def test_the_card_is_up_to_date() -> None:

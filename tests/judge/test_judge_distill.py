@@ -11,9 +11,9 @@ from judge.degrade import RATE
 from judge.distill import CLIP, FEATURES, HOP, PATCH, Student, batches, changed, scene_clips
 from judge.distill_report import average_precision, probe, roc_auc
 from judge.stems import mini_pool
-from sam_audio_bench.judge.listener import FLOOR, Listener, ListenerConfig
+from sam_audio_bench.judge.audio_encoder import FLOOR, AudioEncoder, AudioEncoderConfig
 
-TINY = ListenerConfig(channels=(4, 8, 8, 8, 8), blocks=(2, 1, 1, 1), width=6, events=5)
+TINY = AudioEncoderConfig(channels=(4, 8, 8, 8, 8), blocks=(2, 1, 1, 1), width=6, events=5)
 
 
 def rows(clips: int = 4, count: int = 3 * HOP + PATCH, seed: int = 0) -> torch.Tensor:
@@ -32,7 +32,7 @@ def test_folding_changes_nothing() -> None:
             nn.init.normal_(layer.bias)
     student.eval()
     folded = student.folded()
-    assert folded.state_dict().keys() == Listener(TINY).state_dict().keys()
+    assert folded.state_dict().keys() == AudioEncoder(TINY).state_dict().keys()
     with torch.no_grad():
         torch.testing.assert_close(folded.embedding(rows()), student.listener.embedding(rows()), atol=1e-5, rtol=1e-4)
 

@@ -11,12 +11,12 @@ import soxr
 
 from judge.fingerprint import RATE, Index
 from judge.sources.clips import decode
-from sam_audio_bench.tasks.recipes import stems
+from sam_audio_bench.tasks.recipes import load_stems
 
 
 @pytest.fixture(scope="module")
 def mini() -> dict[str, np.ndarray]:
-    return {stem.id: decode(stem.path) for stem in stems().values()}
+    return {stem.id: decode(stem.path) for stem in load_stems().values()}
 
 
 @pytest.fixture(scope="module")

@@ -68,11 +68,11 @@ def test_every_stage(upstream, tensors, error) -> None:
     both = torch.cat([given["input_values"], given["separated_values"]])
     with torch.inference_mode():
         assert error(upstream.audio_codec.encode(both), tensors["mid.codec"]) < CODEC
-        heard = upstream.hear(both)
+        heard = upstream.encode_audio(both)
         assert error(heard, tensors["mid.transformer"]) < NETWORK
-        texts = upstream.read(given["input_ids"], given["attention_mask"])
+        texts = upstream.encode_text(given["input_ids"], given["attention_mask"])
         mixtures, answers = heard.chunk(2)
-        rated = upstream.rate(answers, mixtures, texts)
+        rated = upstream.rate_frames(answers, mixtures, texts)
         expected = torch.nn.functional.linear(tensors["mid.finetune"], upstream.head.weight)
         assert error(rated, expected) < NETWORK
 

@@ -105,8 +105,9 @@ def test_candidates_share_the_mixture(metric: SAMAudioJudge, noise: Noise, monke
     item, answers = question(noise(0.2)), [answer(noise(0.2, seed)) for seed in (1, 2, 3)]
     alone = [metric.score([question(item.query.mixture)], [one])[0] for one in answers]
     heard = []
-    ask_judge = metric._network.ask
-    monkeypatch.setattr(metric._network, "ask", lambda *given, **told: heard.append(1) or ask_judge(*given, **told))
+    network = metric._network
+    prepare = network.prepare_query
+    monkeypatch.setattr(network, "prepare_query", lambda *given, **told: heard.append(1) or prepare(*given, **told))
     assert [metric.score([item], [one])[0] for one in answers] == alone
     assert len(heard) == 1
 

@@ -118,7 +118,7 @@ def test_faults_of_a_checkpoint(tiny_folder: Path, tmp_path: Path, change, messa
 
 
 def test_names(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sam_audio_bench.judge.places as module
+    import sam_audio_bench.judge.checkpoints as module
 
     asked = []
 
@@ -153,13 +153,13 @@ def test_candidates_are_scored_as_if_alone(tiny: SAJ, noise, monkeypatch: pytest
     mixture, targets = noise(0.3), [noise(0.3, seed) for seed in (1, 2, 3)]
     alone = [tiny.score(mixture, [target], "a dog").values for target in targets]
     heard: list[int] = []
-    hear = tiny.hear
+    hear = tiny.encode_audio
 
     def counted(values: torch.Tensor) -> torch.Tensor:
         heard.append(len(values))
         return hear(values)
 
-    monkeypatch.setattr(tiny, "hear", counted)
+    monkeypatch.setattr(tiny, "encode_audio", counted)
     together = tiny.score(mixture, targets, "a dog")
     assert sum(heard) == 1 + len(targets)  # the mixture once
     assert torch.equal(together.values, torch.cat(alone))

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.judge import SAJ
-from sam_audio_bench.judge.evidence import Evidence, EvidenceConfig, Sides
+from sam_audio_bench.judge.event_features import EventFeatures, EventFeaturesConfig, Triplet
 from sam_audio_bench.types import Audio
 
 
@@ -66,13 +66,13 @@ def test_the_mixture_is_heard_once(small: SAJ, noise, monkeypatch: pytest.Monkey
     mixture, targets = noise(0.5), [noise(0.5, seed) for seed in (1, 2, 3)]
     alone = [small.score(mixture, [target], "dog").values for target in targets]
     heard: list[int] = []
-    hear = small.hear
+    hear = small.encode_audio
 
     def counted(values: torch.Tensor) -> torch.Tensor:
         heard.append(len(values))
         return hear(values)
 
-    monkeypatch.setattr(small, "hear", counted)
+    monkeypatch.setattr(small, "encode_audio", counted)
     assert torch.equal(small.score(mixture, targets, "dog").values, torch.cat(alone))
     assert sum(heard) == 1 + 2 * len(targets)  # answer and residual each
 
@@ -124,15 +124,15 @@ def test_words_count_as_far_as_they_are_familiar(small: SAJ) -> None:
     ear = small.ear
     assert ear is not None
     familiar = F.normalize(ear.familiar, dim=-1)
-    assert torch.equal(ear.known(familiar), torch.ones(3, 1))
+    assert torch.equal(ear.text_familiarity(familiar), torch.ones(3, 1))
     opposite = -familiar.sum(0, keepdim=True)
-    assert float(ear.known(F.normalize(opposite, dim=-1))) == 0.0
+    assert float(ear.text_familiarity(F.normalize(opposite, dim=-1))) == 0.0
     batch = given(small, frames=4)
     with torch.inference_mode():
-        states = small.hear_pair(batch["input_values"], batch["separated_values"])
-        texts = small.read(batch["input_ids"])
+        states = small.encode_pair(batch["input_values"], batch["separated_values"])
+        texts = small.encode_text(batch["input_ids"])
         rated = [
-            small.rate(states[1], states[0], vectors, residuals=states[2], known=torch.full((3, 1), known))
+            small.rate_frames(states[1], states[0], vectors, residuals=states[2], text_trust=torch.full((3, 1), known))
             for vectors, known in ((texts, 0.0), (texts, 1.0))
         ]
     assert not torch.allclose(rated[0], rated[1], atol=1e-4)
@@ -178,15 +178,15 @@ def test_gradients_reach_the_evidence_and_not_the_listener(small_folder: Path) -
     assert not any(name.startswith("ear.listener.layers") for name in reached)
 
 
-def evidence(rows: int = 16) -> Evidence:
+def evidence(rows: int = 16) -> EventFeatures:
     torch.manual_seed(0)
-    found = Evidence(EvidenceConfig(channels=(4, 6)), bands=64, rows=rows, embedding=5, text=7, width=9)
+    found = EventFeatures(EventFeaturesConfig(channels=(4, 6)), bands=64, rows=rows, embedding=5, text=7, width=9)
     return found.eval().requires_grad_(False)
 
 
-def sides(size: int, frames: int = 4, seed: int = 0) -> Sides:
+def sides(size: int, frames: int = 4, seed: int = 0) -> Triplet:
     generator = torch.Generator().manual_seed(seed)
-    return Sides(*(torch.randn(2, frames, size, generator=generator) for _ in range(3)))
+    return Triplet(*(torch.randn(2, frames, size, generator=generator) for _ in range(3)))
 
 
 def test_marks_follow_the_prompts_event() -> None:
@@ -195,21 +195,21 @@ def test_marks_follow_the_prompts_event() -> None:
     silence, bark = torch.zeros(2, 4, 3), torch.zeros(2, 4, 3)
     bark[..., 1] = 0.8
     weights = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
-    marks = network.marks(mels, embeddings, Sides(silence, bark, silence), weights)
-    answer = marks[:, 0, 4:7]  # mean and strongest of the prompt's events, strongest other, of the answer
+    event_statistics = network.event_statistics(mels, embeddings, Triplet(silence, bark, silence), weights)
+    answer = event_statistics[:, 0, 4:7]  # mean and strongest of the prompt's events, strongest other, of the answer
     assert torch.allclose(answer, torch.tensor([[0.8, 0.8, 0.0], [0.0, 0.0, 0.8]]))
-    assert marks.shape == (2, 4, 17)
+    assert event_statistics.shape == (2, 4, 17)
 
 
 @pytest.mark.parametrize("rows", [8, 16])
 def test_details_of_a_frame_are_where_it_is(rows: int) -> None:
     network = evidence(rows)
     mels = sides(rows * 64, frames=40)
-    plain = network.detail(mels)
+    plain = network.spectral_features(mels)
     assert plain.shape[:2] == (2, 40)
-    changed = Sides(mels.mixture, mels.answer.clone(), mels.residual)
-    changed.answer[:, 30] += 1
-    moved = (network.detail(changed) - plain).abs().amax(dim=(0, 2))
+    changed = Triplet(mels.mixture, mels.estimate.clone(), mels.residual)
+    changed.estimate[:, 30] += 1
+    moved = (network.spectral_features(changed) - plain).abs().amax(dim=(0, 2))
     assert float(moved[30]) > 1e-4
     moved[30] = 0
     assert float(moved.max()) == 0.0
@@ -217,10 +217,10 @@ def test_details_of_a_frame_are_where_it_is(rows: int) -> None:
 
 def test_padding_is_no_evidence() -> None:
     network = evidence()
-    mels, embeddings, events = sides(16 * 64, 6), sides(5, 6), Sides(*(part.sigmoid() for part in sides(3, 6).all()))
+    mels, embeddings, events = sides(16 * 64, 6), sides(5, 6), Triplet(*(part.sigmoid() for part in sides(3, 6).all()))
     text, weights = torch.ones(2, 7), torch.full((2, 3), 1 / 3)
     keep = torch.arange(6).expand(2, -1) < 4
     whole = network(mels, embeddings, events, text, weights, torch.ones(2, 1), keep)
-    changed = Sides(events.mixture, torch.where(keep[..., None], events.answer, 1.0), events.residual)
+    changed = Triplet(events.mixture, torch.where(keep[..., None], events.estimate, 1.0), events.residual)
     other = network(mels, embeddings, changed, text, weights, torch.ones(2, 1), keep)
     assert torch.allclose(whole[:, :4], other[:, :4], atol=1e-6)

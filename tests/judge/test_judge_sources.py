@@ -29,7 +29,7 @@ from judge.sources.speech import sex_of, split_by_pitch
 from judge.sources.voices import sentence
 from sam_audio_bench.errors import MediaError, Precondition, StoreError, UsageError
 from sam_audio_bench.files import sha256
-from sam_audio_bench.tasks.recipes import stems as mini_stems
+from sam_audio_bench.tasks.recipes import load_stems as mini_stems
 
 SOME = Package("some", "deb", "1", "0" * 64, "CC0-1.0", "someone", "effects")
 

@@ -14,7 +14,7 @@ import torch
 from pyarrow import Table, parquet
 
 from sam_audio_bench.files import load_json, write_json
-from sam_audio_bench.leaderboard import reading
+from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.leaderboard.submission import HEADER, SCORES, aggregates, metric_records
 from sam_audio_bench.leaderboard.submit import submit
 from sam_audio_bench.run.evaluate import evaluate
@@ -102,11 +102,11 @@ def edit() -> Callable[..., None]:
         header: Callable[[Any], None] | None = None,
     ) -> None:
         stated = load_json(folder / HEADER)
-        scores = reading.scores(folder / SCORES)
+        scores = safe_io.scores(folder / SCORES)
         scores = scores if rows is None else rows(scores)
         table = Table.from_pandas(scores, schema=SCORE_TYPES, preserve_index=False)
         parquet.write_table(table, folder / SCORES)
-        stated["scores_sha256"] = reading.digest(folder / SCORES)
+        stated["scores_sha256"] = safe_io.digest(folder / SCORES)
         stated["aggregates"] = aggregates(scores, metric_records(stated["metrics"]))
         if header is not None:
             header(stated)

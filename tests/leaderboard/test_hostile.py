@@ -20,7 +20,7 @@ from pyarrow import parquet
 from sam_audio_bench.cli import group
 from sam_audio_bench.errors import BenchError, StoreError, UsageError
 from sam_audio_bench.files import load_json, write_json
-from sam_audio_bench.leaderboard import reading, unpacking
+from sam_audio_bench.leaderboard import parquet_sandbox, safe_io
 from sam_audio_bench.leaderboard.site import build
 from sam_audio_bench.leaderboard.submission import HEADER, SCORES, find_submissions
 from sam_audio_bench.leaderboard.validate import validate
@@ -95,7 +95,7 @@ def test_files_and_folders_beyond_the_bounds(gate: Path, monkeypatch: pytest.Mon
     with sound.open("r+b") as file:
         file.truncate(2**31)
     assert "expected at most 1024 MiB" in said(gate)
-    monkeypatch.setattr(reading, "_MOST_FILES", 10)
+    monkeypatch.setattr(safe_io, "_MOST_FILES", 10)
     assert "expected at most 10 files" in said(gate)
 
 
@@ -132,7 +132,7 @@ def test_a_link_in_the_place_of_a_file(gate: Path, tmp_path: Path) -> None:
     (gate / SCORES).symlink_to(secret)
     assert "expected plain files and folders" in said(gate)
     with pytest.raises(StoreError, match="expected a plain file"):
-        reading.digest(gate / SCORES)
+        safe_io.digest(gate / SCORES)
 
 
 def test_a_link_to_a_folder_and_a_pipe(gate: Path, tmp_path: Path) -> None:
@@ -177,41 +177,41 @@ def test_a_table_with_a_pickle(gate: Path) -> None:
     header = load_json(gate / HEADER)
     payload = pyarrow.array([pickle.dumps(header)], type=pyarrow.binary())
     parquet.write_table(pyarrow.table({"task": payload}), gate / SCORES)
-    header["scores_sha256"] = reading.digest(gate / SCORES)
+    header["scores_sha256"] = safe_io.digest(gate / SCORES)
     write_json(gate / HEADER, header)
     assert "expected the columns task string, item string" in said(gate)
 
 
 def test_a_table_that_unpacks_to_far_more(gate: Path) -> None:
     """One text of a million letters in every row: kilobytes on disk, sixty gigabytes if each row got its own."""
-    table = reading.scores(gate / SCORES).iloc[[0] * 60_000]
+    table = safe_io.scores(gate / SCORES).iloc[[0] * 60_000]
     bomb = pyarrow.Table.from_pandas(table, schema=SCORE_TYPES, preserve_index=False)
     text = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * len(table), pyarrow.int32()), ["x" * 10**6])
     bomb = bomb.set_column(bomb.column_names.index("item"), "item", text)
     parquet.write_table(bomb, gate / SCORES, compression="zstd", store_schema=False)
     assert (gate / SCORES).stat().st_size < 2**16
     with pytest.raises(StoreError, match="expected texts of at most 500 letters"):
-        reading.scores(gate / SCORES)
+        safe_io.scores(gate / SCORES)
 
 
 def test_a_table_that_takes_too_much_memory(gate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty kilobytes that one page unpacks to 300 MB; what it states of itself is within the bounds."""
     table = pyarrow.Table.from_pandas(
-        reading.scores(gate / SCORES).iloc[[0] * 300], schema=SCORE_TYPES, preserve_index=False
+        safe_io.scores(gate / SCORES).iloc[[0] * 300], schema=SCORE_TYPES, preserve_index=False
     )
     table = table.set_column(table.column_names.index("item"), "item", pyarrow.array(["x" * 10**6] * 300))
-    reading.check_unpacks(gate / SCORES)
+    safe_io.check_unpacks(gate / SCORES)
     parquet.write_table(table, gate / SCORES, use_dictionary=False, compression="zstd", data_page_size=2**30)
     assert (gate / SCORES).stat().st_size < 2**16
-    monkeypatch.setattr(unpacking, "MEMORY", 100 * 2**20)
+    monkeypatch.setattr(parquet_sandbox, "MEMORY", 100 * 2**20)
     with pytest.raises(StoreError, match="expected a table that unpacks in 100 MiB and 60 s"):
-        reading.check_unpacks(gate / SCORES)
+        safe_io.check_unpacks(gate / SCORES)
 
 
 def test_a_table_that_takes_too_long(gate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpacking, "SECONDS", 0)
+    monkeypatch.setattr(parquet_sandbox, "SECONDS", 0)
     with pytest.raises(StoreError, match="expected a table that unpacks"):
-        reading.check_unpacks(gate / SCORES)
+        safe_io.check_unpacks(gate / SCORES)
 
 
 def test_far_more_rows_than_a_task_has(gate: Path, tamper: Tamper) -> None:
@@ -220,15 +220,15 @@ def test_far_more_rows_than_a_task_has(gate: Path, tamper: Tamper) -> None:
 
 
 def test_a_table_with_too_many_rows(gate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "_MOST_ROWS", 10)
+    monkeypatch.setattr(safe_io, "_MOST_ROWS", 10)
     with pytest.raises(StoreError, match="expected at most 10 rows"):
-        reading.scores(gate / SCORES)
+        safe_io.scores(gate / SCORES)
 
 
 def test_a_table_that_is_no_table(gate: Path) -> None:
     (gate / SCORES).write_bytes(b"PAR1" + os.urandom(100) + b"PAR1")
     with pytest.raises(StoreError, match="found a damaged one"):
-        reading.scores(gate / SCORES)
+        safe_io.scores(gate / SCORES)
 
 
 def test_values_that_are_no_values(gate: Path, tamper: Tamper) -> None:
@@ -256,7 +256,7 @@ def test_answers_that_no_item_can_have(gate: Path, tamper: Tamper) -> None:
     (folder / "music-04.target.flac").write_bytes(b"RIFF" + bytes(40))
 
     def adapt(header: Any) -> None:
-        header["answers"]["music@1-mini"] |= {path.name: reading.digest(path) for path in folder.iterdir()}
+        header["answers"]["music@1-mini"] |= {path.name: safe_io.digest(path) for path in folder.iterdir()}
 
     tamper(header=adapt)
     report = validate(gate, share=1.0)
@@ -277,7 +277,7 @@ def test_a_schema_is_itself_valid() -> None:
     import jsonschema
 
     for name in ("submission", "log", "reported", "boards"):
-        jsonschema.Draft202012Validator.check_schema(reading.schema(name))
+        jsonschema.Draft202012Validator.check_schema(safe_io.schema(name))
 
 
 def test_numbers_of_papers_are_explained(board: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from make_bench import Made
 
 from sam_audio_bench.errors import Precondition
-from sam_audio_bench.leaderboard import pinned
+from sam_audio_bench.leaderboard import item_lists
 from sam_audio_bench.leaderboard.board import read_board
 from sam_audio_bench.leaderboard.site import build, differences
 from sam_audio_bench.leaderboard.submit import submit
@@ -22,9 +22,9 @@ from sam_audio_bench.run.evaluate import evaluate
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
     """Item lists are kept for a process, and these are of stand-ins."""
-    pinned._items.cache_clear()
+    item_lists._items.cache_clear()
     yield
-    pinned._items.cache_clear()
+    item_lists._items.cache_clear()
 
 
 def lose(bench: Made, task: str, count: int) -> None:
@@ -68,9 +68,9 @@ def test_whoever_checks_needs_the_metadata_alone(bench: Made, tmp_path: Path, mo
     assert report.ok
     assert "expected recordings of speech" in report.skipped["speech@1-test"]
     shutil.rmtree(bench.folder)
-    pinned._items.cache_clear()
+    item_lists._items.cache_clear()
     with pytest.raises(Precondition):
-        pinned.item_list({"id": "speech", "version": "1", "split": "test", "subset": "paper"})
+        item_lists.item_list({"id": "speech", "version": "1", "split": "test", "subset": "paper"})
     assert not validate(tmp_path / "board", share=None).ok
 
 
@@ -83,5 +83,5 @@ def test_items_that_the_test_split_does_not_have(bench: Made, tmp_path: Path) ->
     index = next(index for index, row in enumerate(bench.rows) if "speech-clean-50:text-only" in row["paper_eval_sets"])
     bench.rows[index]["description"] = "something easier"
     bench.write_table()
-    pinned._items.cache_clear()
+    item_lists._items.cache_clear()
     assert "data_revision" in "".join(problem.where for problem in validate(tmp_path / "board", share=None).problems)

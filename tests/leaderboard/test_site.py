@@ -18,7 +18,7 @@ from sam_audio_bench.errors import StoreError, UsageError
 from sam_audio_bench.files import load_json, write_json
 from sam_audio_bench.leaderboard import log
 from sam_audio_bench.leaderboard.figures import Point, boxes, pareto, radar
-from sam_audio_bench.leaderboard.previews import make_previews
+from sam_audio_bench.leaderboard.preview_rendering import make_previews
 from sam_audio_bench.leaderboard.site import _environment, build, differences
 from sam_audio_bench.leaderboard.submission import HEADER, Submission
 

@@ -14,7 +14,7 @@ from browser import Browser, needs_browser
 from sam_audio_bench.files import load_json, write_json
 from sam_audio_bench.leaderboard import log
 from sam_audio_bench.leaderboard.board import read_board
-from sam_audio_bench.leaderboard.previews import make_previews
+from sam_audio_bench.leaderboard.preview_rendering import make_previews
 from sam_audio_bench.leaderboard.site import build
 from sam_audio_bench.leaderboard.sitedata import item_scores
 from sam_audio_bench.leaderboard.submission import HEADER, Submission

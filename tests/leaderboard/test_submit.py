@@ -14,7 +14,7 @@ from pyarrow import Table, parquet
 from sam_audio_bench.cli import group
 from sam_audio_bench.errors import BenchError, Precondition, StoreError, UsageError
 from sam_audio_bench.files import load_json, write_json
-from sam_audio_bench.leaderboard import log, reading
+from sam_audio_bench.leaderboard import log, safe_io
 from sam_audio_bench.leaderboard import submit as submitting
 from sam_audio_bench.leaderboard.hub import card_block, evaluation_results, write_hub_files
 from sam_audio_bench.leaderboard.submission import Submission, find_submissions
@@ -45,7 +45,7 @@ def test_what_a_submission_holds(pristine_board: Path) -> None:
     folders = find_submissions(pristine_board / "results")
     assert [folder.parent.name for folder in folders] == ["mixture", "silence", "spectral-gate"]
     header = Submission.read(folders[-1]).header
-    assert reading.violations(header, "submission") == []
+    assert safe_io.violations(header, "submission") == []
     assert header["separator"]["licence"] == "Apache-2.0"
     assert "Boll" in header["separator"]["summary"]
     (task,) = header["tasks"]
@@ -80,7 +80,7 @@ def test_nothing_is_left_when_a_later_separator_cannot_be_submitted(runs: Path, 
     before = {path: path.read_bytes() for path in board.rglob("*") if path.is_file()}
     write_json(run_of(runs) / "run.json", load_json(run_of(runs) / "run.json"))
     (run_of(runs) / "audio" / "music-00.target.flac").write_bytes(b"not what was scored")
-    with pytest.raises(StoreError, match=r"expected the answer that was scored .*; score it again"):
+    with pytest.raises(StoreError, match=r"expected the estimate that was scored .*; run the evaluation again"):
         submit([run_of(runs, "mixture"), run_of(runs)], board)
     assert {path: path.read_bytes() for path in board.rglob("*") if path.is_file()} == before
 
@@ -159,9 +159,12 @@ def test_one_run_a_task(runs: Path, tmp_path: Path) -> None:
 
 
 def test_a_separator_that_picks_on_its_own(runs: Path, tmp_path: Path) -> None:
-    """Its answers say who picked them; the run had no picker."""
+    """Its estimates say who picked them, in the journal and the scores; the run had no picker."""
     run = run_of(runs, "mixture")
-    frame = reading.scores(run / "scores.parquet").assign(picked_by="clap")
+    records = [json.loads(line) for line in (run / "items.jsonl").read_text().splitlines()]
+    lines = [json.dumps({**record, "picked_by": "clap"}) + "\n" for record in records]
+    (run / "items.jsonl").write_text("".join(lines))
+    frame = safe_io.scores(run / "scores.parquet").assign(picked_by="clap")
     parquet.write_table(Table.from_pandas(frame, schema=SCORE_TYPES, preserve_index=False), run / "scores.parquet")
     (done,) = submit([run], tmp_path / "board")
     assert done.header["tasks"][0]["picker"] == "clap"
@@ -220,7 +223,7 @@ def rename(run: Path, name: str) -> None:
     header = load_json(run / "run.json")
     header["model"] |= {"name": name, "class": "theirs:Model"}
     write_json(run / "run.json", header)
-    frame = reading.scores(run / "scores.parquet").assign(separator=name)
+    frame = safe_io.scores(run / "scores.parquet").assign(separator=name)
     parquet.write_table(Table.from_pandas(frame, schema=SCORE_TYPES, preserve_index=False), run / "scores.parquet")
 
 

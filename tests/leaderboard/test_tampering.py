@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from sam_audio_bench.files import load_json, sha256, write_json
-from sam_audio_bench.leaderboard import reading
+from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.leaderboard.submission import HEADER, SCORES
 from sam_audio_bench.leaderboard.validate import validate
 
@@ -148,7 +148,7 @@ def test_scores_with_other_parameters_than_the_others(board: Path, tamper: Tampe
         next(record for record in header["metrics"] if record["id"] == "si_sdr_i")["parameters"] = {"stereo": "mono"}
 
     tamper(header=other)
-    assert "si_sdr_i: expected the parameters of mixture, found others" in said(board)
+    assert "si_sdr_i: expected the parameters.stereo of mixture, found others" in said(board)
 
 
 def test_rows_from_another_seed(gate: Path, tamper: Tamper) -> None:
@@ -211,7 +211,7 @@ def test_a_second_answer_that_raises_the_mean(picked: Path, edit: Callable[..., 
 
 def test_an_answer_without_a_digest(gate: Path, tamper: Tamper) -> None:
     """It could be made up later, when somebody asks for the audio."""
-    name = worst(reading.scores(gate / SCORES))
+    name = worst(safe_io.scores(gate / SCORES))
     (gate / "audio" / "music@1-mini" / f"{name}.target.flac").unlink()
     tamper(header=lambda header: header["answers"]["music@1-mini"].pop(f"{name}.target.flac"))
     assert (
@@ -233,7 +233,7 @@ def test_a_bad_item_that_is_called_perfect(gate: Path, tamper: Tamper) -> None:
 
 def test_a_bad_item_that_is_called_lost(board: Path, gate: Path, tamper: Tamper) -> None:
     """An answer that is there is scored; one that was never made cannot be told from a crash, and is counted."""
-    name = worst(reading.scores(gate / SCORES))
+    name = worst(safe_io.scores(gate / SCORES))
 
     def lost(scores: pd.DataFrame) -> pd.DataFrame:
         place = scores["item"] == name

@@ -11,7 +11,7 @@ from metric_signals import RATE, decibels, disjoint, noise
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.metrics.catalogue import FLOOR_DB
 from sam_audio_bench.metrics.functional import bss_images, bss_sources, framewise_sdr, snr
-from sam_audio_bench.metrics.functional.filters import Filters, Projection, correlate, gram
+from sam_audio_bench.metrics.functional.filters import Filters, LeastSquaresProjector, correlate, gram
 from sam_audio_bench.metrics.functional.frames import frames
 
 
@@ -46,7 +46,7 @@ def test_filters_and_gram_are_their_definitions_across_blocks() -> None:
 def test_projection_leaves_a_residual_orthogonal_to_all_delays() -> None:
     references, estimates = noise(2, 900), noise(1, 900, seed=1)
     own, cross = correlate(references, references, estimates, taps=16).split_with_sizes([2, 1], dim=1)
-    projection = Projection(own, 900)
+    projection = LeastSquaresProjector(own, 900)
     parts = [part for _, part in Filters(projection.filters(cross))(references)]
     rest = torch.nn.functional.pad(estimates, (0, 15)) - torch.cat(parts, dim=1)
     assert float(correlate(references, rest, taps=16).abs().max()) < 1e-10

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.nn.conditioning import AnchorEmbedding, VideoAlignment, anchor_tables, frame_count, frames_kept
+from sam_audio_bench.nn.conditioning import AnchorEmbedding, VideoAlignment, anchor_tables, frame_count, frame_mask
 
 
 def test_tables_are_the_references(golden_json) -> None:
     for case in golden_json("anchors")["cases"]:
         sizes = [frame_count(samples, case["hop"]) for samples in case["wav_sizes"]]
         assert sizes == [int(size) for size in case["sizes"]]
-        assert frames_kept(sizes).int().tolist() == case["audio_pad_mask"]
+        assert frame_mask(sizes).int().tolist() == case["audio_pad_mask"]
         anchors = case["anchors"] if case["anchors"] is not None else [[] for _ in sizes]
         ids, alignment = anchor_tables(anchors, sizes, hop=case["hop"], rate=case["sr"])
         assert ids.tolist() == case["anchor_ids"]

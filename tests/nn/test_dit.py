@@ -7,7 +7,7 @@ import torch
 
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.nn.config import TransformerConfig
-from sam_audio_bench.nn.dit import DiT, sinusoids
+from sam_audio_bench.nn.dit import DiT, sinusoidal_embedding
 
 BOUND = 2e-6
 SMALL = TransformerConfig(
@@ -111,7 +111,7 @@ def test_bfloat16_stays_near_float32() -> None:
 
 
 def test_sinusoids_are_cosines_then_sines() -> None:
-    found = sinusoids(torch.tensor([0.0, 1.0]), 4)
+    found = sinusoidal_embedding(torch.tensor([0.0, 1.0]), 4)
     angle = torch.tensor([1.0, 10_000**-0.5])
     torch.testing.assert_close(found[0], torch.tensor([1.0, 1.0, 0.0, 0.0]))
     torch.testing.assert_close(found[1], torch.cat([angle.cos(), angle.sin()]))

@@ -16,9 +16,9 @@ from sam_audio_bench.nn.checkpoint import load_strict, under
 from sam_audio_bench.nn.peav import (
     PEAVConfig,
     PEAVTransformer,
-    first_state,
+    build_modern_bert,
+    encode_first_token,
     load_tokenizer,
-    modern_bert,
     restore_buffers,
     tokenize,
 )
@@ -154,7 +154,7 @@ def test_heads_must_fit(options) -> None:
 def text_model(golden, golden_json) -> Any:
     """ModernBERT of the reference's tiny judge."""
     with torch.device("meta"):
-        model = modern_bert(golden_json("judge_config")["text_model"], 3).eval()
+        model = build_modern_bert(golden_json("judge_config")["text_model"], 3).eval()
     load_strict(model, under(golden("judge"), "text_model."), source=HERE)
     restore_buffers(model)
     return model
@@ -164,7 +164,7 @@ def text_model(golden, golden_json) -> Any:
 def test_the_references_texts(text_model, golden, error, layer) -> None:
     tensors = golden("judge_io")
     with torch.inference_mode():
-        found = first_state(text_model, tensors["proc.input_ids"], tensors["proc.attention_mask"], layer)
+        found = encode_first_token(text_model, tensors["proc.input_ids"], tensors["proc.attention_mask"], layer)
     assert error(found, tensors[f"mid.text.hidden.{layer}"][:, 0]) < NETWORK
     if layer == 3:
         assert error(found, tensors["mid.text"]) < NETWORK
@@ -180,7 +180,7 @@ def test_the_references_texts(text_model, golden, error, layer) -> None:
 )
 def test_texts_of_another_model_are_refused(options, layer, message) -> None:
     with pytest.raises(Precondition, match=message), torch.device("meta"):
-        modern_bert(options, layer)
+        build_modern_bert(options, layer)
 
 
 def test_tokenizers(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sam_audio_bench.errors import Precondition, UsageError
-from sam_audio_bench.nn.span_predictor import SpanPredictor, spans
+from sam_audio_bench.nn.span_predictor import SpanPredictor, extract_spans
 
 NETWORK, CODEC = 2e-6, 1e-5
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -93,7 +93,7 @@ def test_its_own_codec(model, tensors, error) -> None:
 def test_the_references_spans(model, tensors, golden_json) -> None:
     expected = golden_json("peaframe_spans")
     for masked, name in ((True, "model_spans"), (False, "model_spans_nomask")):
-        found = spans(logits(model, tensors, masked=masked).sigmoid(), 0.3, hop=1920, rate=48_000)
+        found = extract_spans(logits(model, tensors, masked=masked).sigmoid(), 0.3, hop=1920, rate=48_000)
         assert found == as_tuples(expected[name])
 
 
@@ -103,13 +103,13 @@ def test_every_table_of_spans(golden_json) -> None:
     for case in cases:
         probabilities = torch.tensor(case["logits"]).sigmoid()
         assert (probabilities > case["threshold"]).int().tolist() == case["preds"]
-        found = spans(probabilities, case["threshold"], hop=case["hop"], rate=case["sr"])
+        found = extract_spans(probabilities, case["threshold"], hop=case["hop"], rate=case["sr"])
         assert found == as_tuples(case["spans"])
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=30))
 def test_spans_say_which_frames_were_active(active: list[bool]) -> None:
-    (found,) = spans(torch.tensor([active]).float(), hop=1, rate=1)
+    (found,) = extract_spans(torch.tensor([active]).float(), hop=1, rate=1)
     assert [any(start <= frame < end for start, end in found) for frame in range(len(active))] == active
     assert all(first[1] < second[0] for first, second in pairwise(found))  # maximal, in order
 

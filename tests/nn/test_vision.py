@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sam_audio_bench.errors import Precondition, UsageError
-from sam_audio_bench.nn.config import SAMAudioConfig, TextTowerConfig, VisionConfig, VisionTowerConfig
+from sam_audio_bench.nn.config import SAMAudioConfig, TextTowerConfig, VisionEncoderConfig, VisionTowerConfig
 from sam_audio_bench.nn.vision import PerceptionEncoder, VisionTower, frame_indices
 
 PARITY = 2e-6
@@ -231,7 +231,7 @@ def test_rotary_positions_alone_tell_places_apart() -> None:
 @pytest.mark.parametrize(("height", "width"), [(50, 70), (9, 13), (32, 40)])
 def test_resizing_agrees_with_pillow(mode, name, height, width) -> None:
     image = pytest.importorskip("PIL.Image")
-    config = VisionConfig(
+    config = VisionEncoderConfig(
         dim=12, image_size=32, interpolation_mode=mode,
         vision=VisionTowerConfig(width=8, heads=2, layers=0, output_dim=12, attn_pooler_heads=2),
         text=TextTowerConfig(width=8, heads=2, layers=0, vocab_size=4),
@@ -256,7 +256,7 @@ def test_a_frame_of_the_right_size_is_left_alone(encoder, tensors) -> None:
 
 def test_the_released_tower_has_the_released_keys_and_shapes() -> None:
     with torch.device("meta"):
-        state = PerceptionEncoder(VisionConfig()).state_dict()
+        state = PerceptionEncoder(VisionEncoderConfig()).state_dict()
     assert all(value.is_meta for value in state.values())
     assert sum(value.numel() for value in state.values()) / 1e6 == pytest.approx(671.1, abs=0.05)
     norm = {"weight": (1024,), "bias": (1024,)}

@@ -17,7 +17,7 @@ from sam_audio_bench.files import load_json
 from sam_audio_bench.ratings.answers import join_key
 from sam_audio_bench.ratings.formats import Choice
 from sam_audio_bench.ratings.importing import import_ratings
-from sam_audio_bench.ratings.options import Options
+from sam_audio_bench.ratings.options import ListeningTestOptions
 from sam_audio_bench.ratings.plan import plan_test
 from sam_audio_bench.ratings.screening import screen
 
@@ -27,7 +27,7 @@ pytestmark = needs_browser
 @pytest.fixture
 def planned(listening_runs: Path, tmp_path: Path) -> Path:
     """A test of two items with three systems and a hidden reference, for four raters."""
-    plan_test([listening_runs], tmp_path / "test", Options(items=2, raters=4, raters_per_item=2, seed=1))
+    plan_test([listening_runs], tmp_path / "test", ListeningTestOptions(items=2, raters=4, raters_per_item=2, seed=1))
     return tmp_path / "test"
 
 
@@ -178,7 +178,7 @@ def test_a_missing_sound_does_not_stop_a_rater(browser: Browser, planned: Path) 
 
 def test_prompts_are_text(browser: Browser, listening_runs: Path, tmp_path: Path) -> None:
     """A prompt made of HTML is shown as it is, and nothing of it runs."""
-    plan_test([listening_runs], tmp_path / "test", Options(raters=1, raters_per_item=1, traps=0, golds=0))
+    plan_test([listening_runs], tmp_path / "test", ListeningTestOptions(raters=1, raters_per_item=1, traps=0, golds=0))
     key = load_json(tmp_path / "test" / "key.json")
     (block,) = key["designs"]["trials"]["blocks"]
     place = next(place for place, name in enumerate(block) if key["trials"][name]["item"] == "secretitem1")

@@ -12,14 +12,14 @@ import pandas as pd
 import pytest
 
 from sam_audio_bench.files import load_json
-from sam_audio_bench.ratings.correlation import Settings, correlate_ratings, with_scores
+from sam_audio_bench.ratings.correlation import CorrelationSettings, add_run_scores, correlate_ratings
 from sam_audio_bench.ratings.formats import Choice
-from sam_audio_bench.ratings.importing import Imported, import_ratings
-from sam_audio_bench.ratings.options import FORMATS, Options
+from sam_audio_bench.ratings.importing import ImportResult, import_ratings
+from sam_audio_bench.ratings.options import FORMATS, ListeningTestOptions
 from sam_audio_bench.ratings.plan import plan_test
 from sam_audio_bench.ratings.screening import screen
 
-OPTIONS = Options(
+OPTIONS = ListeningTestOptions(
     items=4, raters=2, raters_per_item=2, anchors=True, traps=2, golds=1, formats=FORMATS, audio_url="https://x.org/a"
 )
 SYSTEMS = {"mixture", "secrethalf", "secretsilence"}
@@ -101,7 +101,7 @@ def page_file(planned: Path, key: Key, path: Path) -> Path:
     return path
 
 
-def checked(imported: Imported, key: Key, factor: int = 1) -> pd.DataFrame:
+def checked(imported: ImportResult, key: Key, factor: int = 1) -> pd.DataFrame:
     """The answers, after every item, group, system and score was compared with the plan."""
     answers = imported.ratings.answers
     assert set(answers["system"]) == SYSTEMS
@@ -136,8 +136,10 @@ def test_p808_comes_back(planned: Path, key: Key, tmp_path: Path, listening_runs
     assert frame[frame["kind"].isin(["trap", "gold"])]["expected"].notna().all()
     rules = dict.fromkeys(["trap", "gold", "playback", "hidden-reference", "anchor"])
     assert screen(imported.ratings, rules).drops == ()
-    scored = with_scores(imported.ratings, [listening_runs])
-    rows = correlate_ratings(scored, Settings(levels=("utterance",), coefficients=("pearson",), resamples=10)).rows
+    scored = add_run_scores(imported.ratings, [listening_runs])
+    rows = correlate_ratings(
+        scored, CorrelationSettings(levels=("utterance",), coefficients=("pearson",), resamples=10)
+    ).rows
     assert {(row["metric"], row["axis"]) for row in rows} == {("si_sdr", "quality")}
 
 

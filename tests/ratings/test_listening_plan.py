@@ -25,26 +25,26 @@ from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import load_json
 from sam_audio_bench.ratings.answers import join_key, join_table
 from sam_audio_bench.ratings.axes import AXES, choose_axes
-from sam_audio_bench.ratings.controls import low_anchor, trap
+from sam_audio_bench.ratings.controls import low_anchor, make_trap
 from sam_audio_bench.ratings.exports import to_yaml
 from sam_audio_bench.ratings.listening_page import render_page
 from sam_audio_bench.ratings.loudness import integrated_loudness, true_peak
-from sam_audio_bench.ratings.options import FORMATS, Options
-from sam_audio_bench.ratings.plan import Planned, plan_test
+from sam_audio_bench.ratings.options import FORMATS, ListeningTestOptions
+from sam_audio_bench.ratings.plan import PlannedTest, plan_test
 
-EVERYTHING = Options(
+EVERYTHING = ListeningTestOptions(
     items=4, raters=6, raters_per_item=3, anchors=True, traps=2, golds=2, formats=FORMATS, audio_url="https://x.org/a"
 )
 
 
 @pytest.fixture(scope="module")
-def everything(listening_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Planned:
+def everything(listening_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> PlannedTest:
     """A test in every format with every kind of trial."""
     return plan_test([listening_runs], tmp_path_factory.mktemp("plan") / "test", EVERYTHING)
 
 
 @pytest.fixture(scope="module")
-def key(everything: Planned) -> dict[str, Any]:
+def key(everything: PlannedTest) -> dict[str, Any]:
     found: dict[str, Any] = load_json(everything.folder / "key.json")
     return found
 
@@ -63,7 +63,7 @@ def page_data(folder: Path) -> dict[str, Any]:
     return found
 
 
-def test_every_stimulus_has_its_raters(everything: Planned, key: dict[str, Any]) -> None:
+def test_every_stimulus_has_its_raters(everything: PlannedTest, key: dict[str, Any]) -> None:
     cells = {name for name, trial in key["trials"].items() if trial["kind"] not in ("trap", "gold")}
     assert everything.stimuli == len(cells) == 4 * (3 + 1 + 1)
     blocks = page_data(everything.folder)["blocks"]
@@ -82,7 +82,7 @@ def test_every_stimulus_has_its_raters(everything: Planned, key: dict[str, Any])
     )
 
 
-def test_nothing_gives_a_system_away(everything: Planned, key: dict[str, Any]) -> None:
+def test_nothing_gives_a_system_away(everything: PlannedTest, key: dict[str, Any]) -> None:
     """No name of a system, item, recording or task, and no kind of a trial, outside the key."""
     for path in everything.folder.rglob("*"):
         inside = path.relative_to(everything.folder)
@@ -101,7 +101,7 @@ def test_nothing_gives_a_system_away(everything: Planned, key: dict[str, Any]) -
     assert min(numbers["trap"]) < max(numbers["rating"])  # numbers follow no order of kinds
 
 
-def test_every_sound_of_an_item_is_equally_loud(everything: Planned, key: dict[str, Any]) -> None:
+def test_every_sound_of_an_item_is_equally_loud(everything: PlannedTest, key: dict[str, Any]) -> None:
     for name, trial in key["trials"].items():
         samples, rate = heard(everything.folder, name)
         assert true_peak(samples) <= 10 ** (-1 / 20) + 1e-4
@@ -117,7 +117,7 @@ def test_every_sound_of_an_item_is_equally_loud(everything: Planned, key: dict[s
         assert integrated_loudness(np.repeat(samples, 2, axis=0), rate) == pytest.approx(-23, abs=0.02)
 
 
-def test_sounds_are_what_the_key_says(everything: Planned, key: dict[str, Any], listening_runs: Path) -> None:
+def test_sounds_are_what_the_key_says(everything: PlannedTest, key: dict[str, Any], listening_runs: Path) -> None:
     def alike(a: np.ndarray, b: np.ndarray) -> float:
         return float((a * b).sum() / np.sqrt((a**2).sum() * (b**2).sum()))
 
@@ -161,7 +161,7 @@ def beeps_in(samples: np.ndarray, rate: int) -> int:
     return int((np.diff(tonal.astype(int), prepend=0) == 1).sum())
 
 
-def test_peaks_draw_the_sound(everything: Planned) -> None:
+def test_peaks_draw_the_sound(everything: PlannedTest) -> None:
     data = page_data(everything.folder)
     for name, clip in {**data["trials"], **data["mixtures"]}.items():
         samples, rate = heard(everything.folder, name)
@@ -172,7 +172,7 @@ def test_peaks_draw_the_sound(everything: Planned) -> None:
 
 
 def test_same_seed_same_bytes(listening_runs: Path, tmp_path: Path) -> None:
-    options = Options(items=2, raters=2, formats=FORMATS)
+    options = ListeningTestOptions(items=2, raters=2, formats=FORMATS)
     for name in ("a", "b"):
         plan_test([listening_runs], tmp_path / name, options)
     first, second = (
@@ -184,7 +184,9 @@ def test_same_seed_same_bytes(listening_runs: Path, tmp_path: Path) -> None:
         for name in ("a", "b")
     )
     assert first == second
-    other = plan_test([listening_runs], tmp_path / "c", Options(items=2, raters=2, formats=FORMATS, seed=1))
+    other = plan_test(
+        [listening_runs], tmp_path / "c", ListeningTestOptions(items=2, raters=2, formats=FORMATS, seed=1)
+    )
     assert page_data(other.folder)["test"] != page_data(tmp_path / "a")["test"]
 
 
@@ -204,7 +206,7 @@ class _Elements(HTMLParser):
         self.text += data
 
 
-def test_the_page_asks_nothing_of_the_network_and_runs_only_itself(everything: Planned) -> None:
+def test_the_page_asks_nothing_of_the_network_and_runs_only_itself(everything: PlannedTest) -> None:
     text = (everything.folder / "page" / "index.html").read_text(encoding="utf-8")
     page = _Elements(text)
     tags = Counter(tag for tag, _ in page.found)
@@ -230,7 +232,7 @@ def test_titles_and_prompts_are_escaped() -> None:
     assert "beeps" not in page.text.partition('"use strict"')[0]
 
 
-def test_answers_are_joined_with_the_key(everything: Planned, key: dict[str, Any]) -> None:
+def test_answers_are_joined_with_the_key(everything: PlannedTest, key: dict[str, Any]) -> None:
     block = page_data(everything.folder)["blocks"][0]
     answers = [{"trial": name, "axes": {"overall": 3}, "seconds": 1.0, "played": True} for name in block]
     joined = join_key(answers, key, everything.folder)
@@ -259,7 +261,7 @@ def test_another_key_is_refused(
         join_table(pd.DataFrame({"item": [next(iter(key["trials"]))]}), change(key), Path())
 
 
-def test_webmushra_files_parse(everything: Planned, key: dict[str, Any]) -> None:
+def test_webmushra_files_parse(everything: PlannedTest, key: dict[str, Any]) -> None:
     yaml = pytest.importorskip("yaml")
     folder = everything.folder / "webmushra"
     files = sorted(folder.glob("*.yaml"))
@@ -294,7 +296,7 @@ def test_yaml_says_what_was_meant() -> None:
     assert yaml.safe_load(to_yaml(value)) == value
 
 
-def test_p808_files_parse(everything: Planned, key: dict[str, Any]) -> None:
+def test_p808_files_parse(everything: PlannedTest, key: dict[str, Any]) -> None:
     folder = everything.folder / "p808"
     tables = {
         path.stem: list(csv.DictReader(path.read_text(encoding="utf-8").splitlines())) for path in folder.glob("*.csv")
@@ -324,7 +326,7 @@ def test_p808_files_parse(everything: Planned, key: dict[str, Any]) -> None:
 
 
 def test_absent_targets_and_missing_answers_are_left_out(listening_runs: Path, tmp_path: Path) -> None:
-    planned = plan_test([listening_runs], tmp_path / "test", Options())
+    planned = plan_test([listening_runs], tmp_path / "test", ListeningTestOptions())
     assert planned.items == 7
     assert planned.notes == ("left out 1 items whose target is absent, so that there is nothing to rate",)
 
@@ -343,7 +345,7 @@ def test_absent_targets_and_missing_answers_are_left_out(listening_runs: Path, t
 )
 def test_options_that_cannot_be_meant(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        Options(**options)
+        ListeningTestOptions(**options)
 
 
 def test_a_folder_in_use_is_left_alone(listening_runs: Path, tmp_path: Path) -> None:
@@ -351,7 +353,7 @@ def test_a_folder_in_use_is_left_alone(listening_runs: Path, tmp_path: Path) -> 
     with pytest.raises(Precondition, match="new or empty folder"):
         plan_test([listening_runs], tmp_path)
     with pytest.raises(UsageError, match="--items to be at least 1"):
-        plan_test([listening_runs], tmp_path / "new", Options(items=0))
+        plan_test([listening_runs], tmp_path / "new", ListeningTestOptions(items=0))
     with pytest.raises(UsageError, match="expected each system once, found secrethalf"):
         plan_test([listening_runs, *listening_runs.glob("../runs/secrethalf")], tmp_path / "new")
     assert [path.name for path in tmp_path.iterdir()] == ["answers.json"]
@@ -387,7 +389,7 @@ def test_the_low_anchor_meets_bs_1534() -> None:
 def test_traps_have_as_many_beeps_as_points() -> None:
     noise = np.random.default_rng(0).normal(size=(2, 90000)) * 0.05
     for answer in range(1, 6):
-        found = trap(noise, 48000, answer)
+        found = make_trap(noise, 48000, answer)
         assert beeps_in(found[1], 48000) == answer
         assert not found[:, 90000 : 90000 + 20000].any()
     assert set(AXES) == {"overall", "recall", "precision", "faithfulness"}

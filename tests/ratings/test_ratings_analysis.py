@@ -12,12 +12,17 @@ import scipy.stats
 
 import sam_audio_bench as sab
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.ratings.agreement import agreement_rows, ceilings, opinion_rows, stimulus_opinions
-from sam_audio_bench.ratings.correlation import Settings, correlate_ratings, with_scores
-from sam_audio_bench.ratings.evidence import curve_rows, opinion_points, rater_deviations, strongest
+from sam_audio_bench.ratings.agreement import agreement_rows, noise_ceilings, opinion_rows, stimulus_opinions
+from sam_audio_bench.ratings.correlation import CorrelationSettings, add_run_scores, correlate_ratings
+from sam_audio_bench.ratings.figure_data import (
+    mean_opinions_with_metric,
+    rater_deviations,
+    reliability_curve_rows,
+    select_strongest_metrics,
+)
 from sam_audio_bench.ratings.importing import import_ratings
-from sam_audio_bench.ratings.matrices import cells, panel, slices
-from sam_audio_bench.ratings.power import least_designs, power_rows
+from sam_audio_bench.ratings.matrices import item_system_matrices, rater_matrix, slices
+from sam_audio_bench.ratings.power import power_rows, smallest_designs
 from sam_audio_bench.ratings.preference import prefer
 from sam_audio_bench.ratings.table import Ratings
 
@@ -48,7 +53,7 @@ def made(text: str, tmp_path: Path, **options) -> Ratings:
 
 def test_published_correlations(published_ratings):
     ratings = import_ratings([published_ratings / "gensvs_eval_data.csv"]).ratings
-    settings = Settings(
+    settings = CorrelationSettings(
         metrics=tuple({metric: None for _, metric in PUBLISHED}), by="model_type", levels=("utterance",),
         coefficients=("spearman",), resamples=100, compare=False,
     )  # fmt: skip
@@ -57,7 +62,9 @@ def test_published_correlations(published_ratings):
 
 
 def test_slices_are_those_of_scipy(imaginary, imaginary_ratings):
-    found = correlate_ratings(imaginary, Settings(by="model_type", levels=("utterance",), resamples=100, compare=False))
+    found = correlate_ratings(
+        imaginary, CorrelationSettings(by="model_type", levels=("utterance",), resamples=100, compare=False)
+    )
     values = {(row["by"], row["metric"]): row["value"] for row in found.rows if row["coefficient"] == "spearman"}
     frame = pd.read_csv(imaginary_ratings)
     for by in ("all", "discriminative", "generative"):
@@ -72,7 +79,7 @@ def test_slices_are_those_of_scipy(imaginary, imaginary_ratings):
 
 def test_rows_are_those_of_scipy(imaginary):
     frame = imaginary.frame.groupby(["item", "system"]).agg({"score": "mean", "visqol": "first"})
-    found = correlate_ratings(imaginary, Settings(metrics=("visqol",), resamples=100))
+    found = correlate_ratings(imaginary, CorrelationSettings(metrics=("visqol",), resamples=100))
     values = {(row["level"], row["coefficient"]): row["value"] for row in found.rows}
     for name, oracle in [
         ("pearson", scipy.stats.pearsonr),
@@ -87,11 +94,13 @@ def test_rows_are_those_of_scipy(imaginary):
 
 
 def test_metrics_are_compared_and_lettered(imaginary):
-    found = correlate_ratings(imaginary, Settings(levels=("utterance",), coefficients=("spearman",), resamples=300))
+    found = correlate_ratings(
+        imaginary, CorrelationSettings(levels=("utterance",), coefficients=("spearman",), resamples=300)
+    )
     assert len(found.differences) == 7 * 6 // 2
     assert all(row["group"] for row in found.rows)
     assert {row["first"] for row in found.differences} <= set(imaginary.metrics)
-    quiet = correlate_ratings(imaginary, Settings(levels=("utterance",), resamples=50, compare=False))
+    quiet = correlate_ratings(imaginary, CorrelationSettings(levels=("utterance",), resamples=50, compare=False))
     assert quiet.differences == []
     assert {row["group"] for row in quiet.rows} == {""}
 
@@ -101,7 +110,7 @@ def test_a_known_metric_that_points_the_wrong_way_orders_few_pairs(tmp_path):
     cells = [(item, system) for item in range(4) for system in range(3)]
     rows = [f"ann,{item},{system},{1 + (item + system) % 5},{-item - system % 5}\n" for item, system in cells]
     text = "rater,item,system,score,{}\n" + "".join(rows)
-    settings = Settings(coefficients=("accuracy",), levels=("utterance",), resamples=20, compare=False)
+    settings = CorrelationSettings(coefficients=("accuracy",), levels=("utterance",), resamples=20, compare=False)
     ((wrong,), (right,)) = (
         correlate_ratings(made(text.format(name), tmp_path), settings).rows for name in ("si_sdr", "mrstft")
     )
@@ -110,7 +119,7 @@ def test_a_known_metric_that_points_the_wrong_way_orders_few_pairs(tmp_path):
 
 def test_order_of_rows_does_not_matter(imaginary):
     shuffled = imaginary.with_frame(imaginary.frame.sample(frac=1, random_state=3))
-    settings = Settings(by="model_type", metrics=("sdr", "visqol"), resamples=50)
+    settings = CorrelationSettings(by="model_type", metrics=("sdr", "visqol"), resamples=50)
     assert correlate_ratings(shuffled, settings).rows == correlate_ratings(imaginary, settings).rows
     assert agreement_rows(shuffled, resamples=50) == agreement_rows(imaginary, resamples=50)
     assert opinion_rows(shuffled) == opinion_rows(imaginary)
@@ -141,7 +150,7 @@ def test_agreement_by_a_column(imaginary):
     }  # fmt: skip
     assert all(row["ci_low"] <= row["value"] <= row["ci_high"] for row in rows)
     assert named["icc_1_1"]["n"] == 250
-    assert ceilings(imaginary)["DMOS", "all"].value == pytest.approx(named["noise_ceiling"]["value"])
+    assert noise_ceilings(imaginary)["DMOS", "all"].value == pytest.approx(named["noise_ceiling"]["value"])
 
 
 def test_opinions_side_by_side(imaginary):
@@ -171,7 +180,7 @@ def test_one_rater_has_no_agreement(tmp_path):
     rows = agreement_rows(ratings, resamples=20)
     assert all(row["value"] is None and row["status"] in ("too_few", "constant") for row in rows)
     assert not any(row["value"] == 0 for row in rows)
-    found = correlate_ratings(ratings, Settings(resamples=20))
+    found = correlate_ratings(ratings, CorrelationSettings(resamples=20))
     assert {row["ceiling"] for row in found.rows} == {None}
     assert next(row for row in found.rows if row["level"] == "utterance")["value"] is not None
 
@@ -180,7 +189,7 @@ def test_one_system_has_no_system_level(tmp_path):
     from sam_audio_bench.ratings.formats import Choice
 
     text = "rater,item,score,m\n" + "".join(f"{r},i{at},{at % 5 + 1},{at * 2}\n" for r in "ab" for at in range(9))
-    found = correlate_ratings(made(text, tmp_path, choice=Choice(metrics=("m",))), Settings(resamples=20))
+    found = correlate_ratings(made(text, tmp_path, choice=Choice(metrics=("m",))), CorrelationSettings(resamples=20))
     by_level = {row["level"]: row for row in found.rows}
     assert by_level["utterance"]["status"] == "ok"
     assert by_level["utterance"]["method"] == "cluster"
@@ -192,7 +201,10 @@ def test_constant_ratings_are_undefined_not_zero(tmp_path):
     from sam_audio_bench.ratings.formats import Choice
 
     ratings = made(CONSTANT, tmp_path, choice=Choice(metrics=("m",)))
-    for row in [*agreement_rows(ratings, resamples=20), *correlate_ratings(ratings, Settings(resamples=20)).rows]:
+    for row in [
+        *agreement_rows(ratings, resamples=20),
+        *correlate_ratings(ratings, CorrelationSettings(resamples=20)).rows,
+    ]:
         if row.get("statistic") == "alpha_nominal":
             continue  # nominal agreement of constants is its own question
         assert row["value"] is None, row
@@ -202,14 +214,14 @@ def test_constant_ratings_are_undefined_not_zero(tmp_path):
 def test_repeated_answers_weigh_as_one(tmp_path):
     text = "rater,item,score,trial\na,x,1,1\na,x,3,2\na,x,2,3\nb,x,5,1\n"
     ((_, _, answers),) = slices(made(text, tmp_path))
-    assert panel(answers).scores.tolist() == [[2, 5]]
-    assert cells(answers).human.tolist() == [[3.5]]
+    assert rater_matrix(answers).scores.tolist() == [[2, 5]]
+    assert item_system_matrices(answers).human.tolist() == [[3.5]]
 
 
 def test_controls_are_not_rated(tmp_path):
     text = "rater,item,score,kind,expected\na,x,1,rating,\na,t,5,trap,5\na,y,2,,\n"
     ((_, _, answers),) = slices(made(text, tmp_path))
-    assert panel(answers).stimuli["item"].tolist() == ["x", "y"]
+    assert rater_matrix(answers).stimuli["item"].tolist() == ["x", "y"]
 
 
 def test_equal_metrics_stay_equal(tmp_path):
@@ -223,7 +235,7 @@ def test_equal_metrics_stay_equal(tmp_path):
     ]
     ratings = made("rater,item,score,m\n" + "\n".join(rows) + "\n", tmp_path, choice=Choice(metrics=("m",)))
     ((_, _, answers),) = slices(ratings)
-    assert cells(answers, ("m",)).metrics["m"].tolist() == [[0.1]] * 3
+    assert item_system_matrices(answers, ("m",)).metrics["m"].tolist() == [[0.1]] * 3
 
 
 def test_scores_of_a_run_join_on_item_and_system(small_task, tmp_path, monkeypatch):
@@ -233,27 +245,27 @@ def test_scores_of_a_run_join_on_item_and_system(small_task, tmp_path, monkeypat
         f"{rater},item-{at},{system},{(at + len(rater) + len(system)) % 5 + 1}\n"
         for rater in ("a", "bb") for at in range(6) for system in ("silence", "mixture")
     )  # fmt: skip
-    ratings = with_scores(made(text, tmp_path), [Path("runs")])
+    ratings = add_run_scores(made(text, tmp_path), [Path("runs")])
     frame = sab.Results.read([Path("runs")]).frame
     known = frame[frame["metric"] == "snr"].set_index(["item", "separator"])["value"]
     for row in ratings.frame.itertuples():
         assert row.snr == pytest.approx(known[row.item, row.system], nan_ok=True)
     assert set(ratings.metrics) == {"snr", "leak_db"}
     sealed = next(Path("runs").rglob("scores.parquet"))
-    assert with_scores(made(text, tmp_path), [sealed]).frame["snr"].notna().sum() == 10
-    found = correlate_ratings(ratings, Settings(metrics=("snr",), levels=("utterance",), resamples=20))
+    assert add_run_scores(made(text, tmp_path), [sealed]).frame["snr"].notna().sum() == 10
+    found = correlate_ratings(ratings, CorrelationSettings(metrics=("snr",), levels=("utterance",), resamples=20))
     assert {row["n"] for row in found.rows} == {10}
     with pytest.raises(UsageError, match="'leak_db' in both"):
-        with_scores(ratings, [Path("runs")])
+        add_run_scores(ratings, [Path("runs")])
     with pytest.raises(UsageError, match="items and systems that were rated"):
-        with_scores(made(text.replace("item-", "clip-"), tmp_path), [Path("runs")])
+        add_run_scores(made(text.replace("item-", "clip-"), tmp_path), [Path("runs")])
 
 
 def test_refusals(imaginary, tmp_path):
     votes = made("a,b,vote\np,q,p\n", tmp_path)
     for call, message in [
-        (lambda: correlate_ratings(imaginary, Settings(metrics=("pesq",))), "found pesq"),
-        (lambda: correlate_ratings(imaginary.with_frame(imaginary.frame), Settings(by="genre")), "found 'genre'"),
+        (lambda: correlate_ratings(imaginary, CorrelationSettings(metrics=("pesq",))), "found pesq"),
+        (lambda: correlate_ratings(imaginary, CorrelationSettings(by="genre")), "found 'genre'"),
         (lambda: agreement_rows(imaginary, axis="clarity"), "found 'clarity'"),
         (lambda: agreement_rows(votes), "found votes"),
         (lambda: prefer(imaginary), "found ratings"),
@@ -300,11 +312,11 @@ def test_the_smallest_design_with_enough_power_has_the_fewest_ratings():
     head = {"axis": "overall", "systems": 3}
     rows = [{**head, "difference": 0.5, "raters": r, "items": i, "power": p} for r, i, p in designs]
     rows += [{**row, "difference": 0.2, "power": 0.1} for row in rows]
-    assert least_designs(rows, 0.8) == [
+    assert smallest_designs(rows, 0.8) == [
         {**head, "difference": 0.5, "raters": 1, "items": 40, "ratings": 120, "power": 0.82},
         {**head, "difference": 0.2, "raters": None, "items": None, "ratings": None, "power": None},
     ]
-    assert least_designs(rows, 0.9)[0]["ratings"] == 4 * 30 * 3
+    assert smallest_designs(rows, 0.9)[0]["ratings"] == 4 * 30 * 3
 
 
 def test_power_of_what_a_test_cannot_show(tmp_path):
@@ -324,13 +336,13 @@ def test_raters_hear_what_a_picker_chose(small_task, tmp_path, monkeypatch):
     both = pd.concat([frame, frame.assign(candidate=1, picked_by="judge", value=frame["value"] + 7)], ignore_index=True)
     monkeypatch.setattr("sam_audio_bench.ratings.correlation._read", lambda paths: replace(results, frame=both))
     text = "rater,item,system,score\n" + "".join(f"a,item-{at},silence,{at % 5 + 1}\n" for at in range(5))
-    found = with_scores(made(text, tmp_path), [Path("runs")]).frame
+    found = add_run_scores(made(text, tmp_path), [Path("runs")]).frame
     known = frame.set_index("item")["value"]
     assert found["snr"].tolist() == [known[item] + 7 for item in found["item"]]
     metrics = {"snr": {**results.metrics["snr"], "unit": ""}}
     far = replace(results, frame=frame.assign(value=1000 + frame["value"]), metrics=metrics)
     monkeypatch.setattr("sam_audio_bench.ratings.correlation._read", lambda paths: far)
-    found = with_scores(made(text, tmp_path), [Path("runs")]).frame
+    found = add_run_scores(made(text, tmp_path), [Path("runs")]).frame
     assert found["snr"].tolist() == [known[item] + 1000 for item in found["item"]], "no dB, no cap"
 
 
@@ -338,20 +350,20 @@ def test_reference_tests_of_differences(imaginary):
     chosen = {"metrics": ("sdr", "visqol"), "levels": ("utterance",), "resamples": 50}
     by_test = {}
     for test, interval in ((None, "two_way"), (None, "fisher"), ("williams", "two_way"), ("permutation", "two_way")):
-        settings = Settings(**chosen, coefficients=("pearson",), test=test, interval=interval)
+        settings = CorrelationSettings(**chosen, coefficients=("pearson",), test=test, interval=interval)
         (by_test[test, interval],) = correlate_ratings(imaginary, settings).differences
     methods = [row["method"] for row in by_test.values()]
     assert methods == ["two_way", "williams", "williams", "permutation"]
     values = [row["value"] for row in by_test.values()]
     assert values == pytest.approx([values[0]] * 4)
-    kendall = Settings(**chosen, coefficients=("kendall",), interval="fisher")
+    kendall = CorrelationSettings(**chosen, coefficients=("kendall",), interval="fisher")
     assert correlate_ratings(imaginary, kendall).differences[0]["method"] == "two_way"
     with pytest.raises(UsageError, match="for the test williams, found kendall"):
-        correlate_ratings(imaginary, Settings(**chosen, coefficients=("kendall",), test="williams"))
+        correlate_ratings(imaginary, CorrelationSettings(**chosen, coefficients=("kendall",), test="williams"))
 
 
 def test_what_figures_show(imaginary):
-    points, noise = opinion_points(imaginary, "DMOS", "sdr")
+    points, noise = mean_opinions_with_metric(imaginary, "DMOS", "sdr")
     assert len(points) == 250
     scores = imaginary.frame.groupby(["item", "system"])["score"]
     assert noise["all"] == pytest.approx(np.sqrt((scores.var() / 12).mean()))
@@ -362,7 +374,7 @@ def test_what_figures_show(imaginary):
     expected = departures.groupby(frame["rater"]).mean()
     assert set(table.index) == set(expected.index)
     assert (np.diff(expected[table.index]) <= 1e-12).all(), "the most lenient first"
-    curves = curve_rows(imaginary)
+    curves = reliability_curve_rows(imaginary)
     assert curves.loc[curves["here"], "raters"].tolist() == [12]
-    rows = correlate_ratings(imaginary, Settings(levels=("utterance",), resamples=20, compare=False)).rows
-    assert strongest(rows, "DMOS", 2) == ["emb_mse_clap_music_df", "fad_song2song_clap_music_df"]
+    rows = correlate_ratings(imaginary, CorrelationSettings(levels=("utterance",), resamples=20, compare=False)).rows
+    assert select_strongest_metrics(rows, "DMOS", 2) == ["emb_mse_clap_music_df", "fad_song2song_clap_music_df"]

@@ -13,7 +13,7 @@ import pytest
 
 from sam_audio_bench.errors import BenchError, Precondition, UsageError
 from sam_audio_bench.ratings.formats import FORMATS, Choice
-from sam_audio_bench.ratings.importing import Imported, import_ratings
+from sam_audio_bench.ratings.importing import ImportResult, import_ratings
 from sam_audio_bench.ratings.table import COLUMNS, VOTE_COLUMNS, guess_scale, parse_scale
 
 LONG = """rater,item,system,score
@@ -30,7 +30,7 @@ bob,dog,y,5
 def read(tmp_path: Path):
     """Imports texts, each as a file of its name."""
 
-    def _read(text: str | bytes = LONG, *more: str, name: str = "answers.csv", **options) -> Imported:
+    def _read(text: str | bytes = LONG, *more: str, name: str = "answers.csv", **options) -> ImportResult:
         paths = []
         for at, content in enumerate((text, *more)):
             path = tmp_path / f"{at}-{name}"
@@ -42,7 +42,7 @@ def read(tmp_path: Path):
     return _read
 
 
-def scores(imported: Imported) -> dict[tuple[str, str, str], float]:
+def scores(imported: ImportResult) -> dict[tuple[str, str, str], float]:
     frame = imported.ratings.frame
     return {(r.rater, r.item, r.system): r.score for r in frame.itertuples()}
 

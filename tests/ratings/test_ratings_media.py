@@ -13,7 +13,7 @@ from sam_audio_bench.files import load_json
 from sam_audio_bench.ratings.formats import Choice
 from sam_audio_bench.ratings.importing import import_ratings
 from sam_audio_bench.ratings.media import MEDIA_COLUMNS
-from sam_audio_bench.ratings.options import Options
+from sam_audio_bench.ratings.options import ListeningTestOptions
 from sam_audio_bench.ratings.plan import plan_test
 from sam_audio_bench.ratings.table import Ratings
 from sam_audio_bench.tasks.manifest_tables import parse_spans
@@ -38,7 +38,9 @@ def read(table: Path) -> pd.DataFrame:
 
 
 def test_a_planned_test_comes_back_with_its_sounds(listening_runs: Path, tmp_path: Path) -> None:
-    test = plan_test([listening_runs], tmp_path / "test", Options(raters=1, raters_per_item=1, anchors=True)).folder
+    test = plan_test(
+        [listening_runs], tmp_path / "test", ListeningTestOptions(raters=1, raters_per_item=1, anchors=True)
+    ).folder
     imported = import_ratings([answers(test)], Choice(key=test / "key.json"))
     table = tmp_path / "elsewhere" / "ratings.parquet"
     imported.ratings.write(table)
@@ -66,7 +68,7 @@ def test_a_planned_test_comes_back_with_its_sounds(listening_runs: Path, tmp_pat
 
 @pytest.mark.parametrize("form", ["webmushra", "p808"])
 def test_other_tools_have_the_sounds_too(listening_runs: Path, tmp_path: Path, form: str) -> None:
-    test = plan_test([listening_runs], tmp_path / "test", Options(items=2, formats=(form,))).folder
+    test = plan_test([listening_runs], tmp_path / "test", ListeningTestOptions(items=2, formats=(form,))).folder
     key = load_json(test / "key.json")
     named = [name for name, trial in key["trials"].items() if trial["kind"] == "rating"]
     if form == "webmushra":
@@ -86,7 +88,9 @@ def test_other_tools_have_the_sounds_too(listening_runs: Path, tmp_path: Path, f
 
 
 def test_sounds_that_were_moved_away_are_said(listening_runs: Path, tmp_path: Path) -> None:
-    test = plan_test([listening_runs], tmp_path / "test", Options(raters=1, raters_per_item=1, items=2)).folder
+    test = plan_test(
+        [listening_runs], tmp_path / "test", ListeningTestOptions(raters=1, raters_per_item=1, items=2)
+    ).folder
     (test / "page").rename(tmp_path / "published")
     (note, other) = import_ratings([answers(test)], Choice(key=test / "key.json")).notes
     assert re.match(r"2 of 2 files of mixture are not there, the first .*/test/page/audio/m\w+\.flac", note)
@@ -134,7 +138,9 @@ def test_media_columns_come_after_the_tidy_ones(tmp_path: Path) -> None:
 def test_a_judge_reads_what_a_planned_test_brought_back(listening_runs: Path, tmp_path: Path) -> None:
     """Answers of systems alone: controls screen raters and teach nothing."""
     tables = pytest.importorskip("sam_audio_bench.judge.training.tables")
-    test = plan_test([listening_runs], tmp_path / "test", Options(raters=1, raters_per_item=1, anchors=True)).folder
+    test = plan_test(
+        [listening_runs], tmp_path / "test", ListeningTestOptions(raters=1, raters_per_item=1, anchors=True)
+    ).folder
     ratings = import_ratings([answers(test)], Choice(key=test / "key.json")).ratings
     ratings.write(tmp_path / "elsewhere" / "ratings.parquet")
     examples = tables.read_examples(tmp_path / "elsewhere" / "ratings.parquet")

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.render.tables import FORMATS, print_terminal, render, terminal
-from sam_audio_bench.stats import Row, to_json
+from sam_audio_bench.stats import SummaryRow, to_json
 
 HOSTILE = "<script>alert(1)</script> a_b% x|y [*_`&#{}~^\\ \x1b[31m\n[red]"
 PARTIAL = "PARTIAL n=8/24"
@@ -24,7 +24,7 @@ PARTIAL = "PARTIAL n=8/24"
 def row(separator="hpss", value=3.214, metric="si_sdr_i", **changes):
     interval = {"ci_low": None, "ci_high": None} if value is None else {"ci_low": value - 1, "ci_high": value + 1}
     fields = {"task": "sfx@1", "n_ok": 0 if value is None else 10, "n": 12, "unit": "dB", "higher_is_better": True}
-    return Row(separator=separator, metric=metric, value=value, **{**fields, **interval, **changes})
+    return SummaryRow(separator=separator, metric=metric, value=value, **{**fields, **interval, **changes})
 
 
 ROWS = [

@@ -25,7 +25,7 @@ from sam_audio_bench.run.results import Results
 from sam_audio_bench.stats.summary import summarise_paraphrases
 from sam_audio_bench.tasks import TASKS, TaskData
 from sam_audio_bench.tasks.prompts import absent_texts, with_prompts
-from sam_audio_bench.tasks.recipes import heard, recipes, stems, words
+from sam_audio_bench.tasks.recipes import find_audible_prompts, load_prompt_variants, load_recipes, load_stems
 from sam_audio_bench.types import Audio, Item, Prompt, Query
 
 RATE = 8000
@@ -157,17 +157,17 @@ def test_a_failed_answer_is_missing_from_the_line_of_its_picker():
 
 
 def test_the_mini_split_has_three_paraphrases_of_every_text():
-    prompts = {recipe.prompt for mixtures in recipes().values() for recipe in mixtures}
-    assert set(words()) == prompts
-    labels = {stem.label for stem in stems().values()}
-    for prompt, known in words().items():
+    prompts = {recipe.prompt for mixtures in load_recipes().values() for recipe in mixtures}
+    assert set(load_prompt_variants()) == prompts
+    labels = {stem.label for stem in load_stems().values()}
+    for prompt, known in load_prompt_variants().items():
         assert len({text.casefold() for text in (prompt, *known.paraphrases)}) == 4
         assert known.fits <= labels
         assert known.fits
         assert prompt not in labels or prompt in known.fits
-    for mixtures in recipes().values():
+    for mixtures in load_recipes().values():
         for recipe in mixtures:
-            assert (recipe.prompt in heard(recipe)) == bool(recipe.target), recipe.id
+            assert (recipe.prompt in find_audible_prompts(recipe)) == bool(recipe.target), recipe.id
     data = sab.load_task("sfx-span", split="mini", prompts="paraphrase")
     assert len(data) == 3 * len(sab.load_task("sfx-span", split="mini"))
     assert data[data.ids[0]].query.prompt.spans
@@ -196,10 +196,10 @@ def test_no_absent_text_of_the_mini_split_fits_its_mixture(name: str):
         assert name in ("music", "music-span", "speech-span")  # all say the same, all have it
         return
     plain = sab.load_task(name, split="mini")
-    mixtures = {name + recipe.id.removeprefix(kind): recipe for recipe in recipes()[kind]}
+    mixtures = {name + recipe.id.removeprefix(kind): recipe for recipe in load_recipes()[kind]}
     for question, text in data.texts.items():
         item = question.removesuffix("~absent")
-        assert text not in heard(mixtures[item])
+        assert text not in find_audible_prompts(mixtures[item])
         assert text in {asked for other, asked in plain.texts.items() if plain.groups[other] != plain.groups[item]}
         assert text != plain.texts[item]
     assert bool(data.notes) == (len(data) < len(plain))
@@ -291,7 +291,16 @@ def test_ten_thousand_texts_are_quick():
 
 
 def test_the_command_takes_the_mode(animals: Path, tmp_path: Path):
-    words = ["--model", "silence", "--task", str(animals), "--metrics", "leak_db", "--output", str(tmp_path / "runs")]
+    words = [
+        "--model",
+        "silence",
+        "--task",
+        str(animals),
+        "--metrics",
+        "leak_db",
+        "--output",
+        str(tmp_path / "runs"),
+    ]
     done = CliRunner().invoke(evaluate, [*words, "--prompts", "absent", "--json"])
     assert done.exit_code == 0, done.output
     assert {row["task"] for row in json.loads(done.stdout)["rows"]} == {"animals+absent"}

@@ -352,11 +352,11 @@ def test_no_padding_of_a_text_is_attended_to(folder, pad_mode) -> None:
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """Half a second of video at 10 frames a second and its mask."""
-    from sam_audio_bench.tasks.clips import render, scene
+    from sam_audio_bench.tasks.synthetic_video import draw_scene, write_clip
 
     folder = tmp_path_factory.mktemp("clip")
     levels = np.full((2, 5), 200, np.uint8)
-    render(scene("clip", levels), folder / "clip.mp4", folder / "clip.npz")
+    write_clip(draw_scene("clip", levels), folder / "clip.mp4", folder / "clip.npz")
     return str(folder / "clip.mp4"), str(folder / "clip.npz")
 
 

@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.stats.opinion import mean_opinion, recovered_opinion, standardised, z_scored_opinion
+from sam_audio_bench.stats.opinion import mean_opinion, recovered_opinion, standardise_by_rater, z_scored_opinion
 
 NAN = math.nan
 
@@ -54,11 +54,11 @@ def test_missing_and_single_ratings():
 
 def test_standardised_raters():
     table = simulated(missing=0.3)[0]
-    z = standardised(table)
+    z = standardise_by_rater(table)
     assert np.nanmean(z, axis=0) == pytest.approx(np.zeros(12), abs=1e-12)
     assert np.nanstd(z, axis=0, ddof=1) == pytest.approx(np.ones(12))
     table[:, 0] = 0.1
-    assert np.isnan(standardised(table)[:, 0]).all()
+    assert np.isnan(standardise_by_rater(table)[:, 0]).all()
 
 
 def test_z_scores_undo_scales_and_keep_the_unit():

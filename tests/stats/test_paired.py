@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.stats.bootstrap import paired_interval
-from sam_audio_bench.stats.paired import Paired, paired_difference, swap_test
+from sam_audio_bench.stats.paired import PairedComparison, paired_difference, swap_test
 
 
 def test_all_ways_to_swap_are_scipy_s_permutation_test():
@@ -45,7 +45,9 @@ def test_one_recording_tells_nothing_of_others():
     found = paired_difference([1.0, 2.0], [3.0, 4.0], ["x", "x"])
     assert (found.value, found.low, found.high, found.p, found.wins) == (2.0, None, None, None, 2)
     nothing = paired_difference([], [], [])
-    assert nothing == Paired(first=None, second=None, value=None, low=None, high=None, p=None, wins=0, ties=0, losses=0)
+    assert nothing == PairedComparison(
+        first=None, second=None, value=None, low=None, high=None, p=None, wins=0, ties=0, losses=0
+    )
 
 
 def test_equal_systems_do_not_differ():

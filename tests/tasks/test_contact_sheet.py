@@ -18,7 +18,7 @@ from matplotlib.image import imread
 from sam_audio_bench.cli import group
 from sam_audio_bench.errors import MediaError, UsageError
 from sam_audio_bench.tasks.contact_sheet import contact_sheet, draw, envelope
-from sam_audio_bench.tasks.mini import mini
+from sam_audio_bench.tasks.mini import load_mini
 from sam_audio_bench.types import Audio, Item, Prompt, Query
 from sam_audio_bench.video import masked_frames, read_frames, read_mask
 
@@ -30,7 +30,7 @@ def item(prompt: Prompt, samples: torch.Tensor | None = None, reference: torch.T
 
 
 def first(task: str) -> Item:
-    data = mini(task)
+    data = load_mini(task)
     return data[data.ids[0]]
 
 

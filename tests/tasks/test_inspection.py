@@ -11,7 +11,7 @@ from make_bench import Made, damage
 
 from sam_audio_bench.errors import MediaError, Precondition, StoreError
 from sam_audio_bench.tasks import TASKS
-from sam_audio_bench.tasks.inspection import Report, inspect, verify_files
+from sam_audio_bench.tasks.inspection import InspectionReport, inspect, verify_files
 from sam_audio_bench.tasks.lock import Lock
 from sam_audio_bench.tasks.media import BenchMedia
 from sam_audio_bench.tasks.official import official
@@ -19,7 +19,7 @@ from sam_audio_bench.tasks.official import official
 BENCH_TASKS = [name for name in TASKS if name != "instr-pro"]
 
 
-def states(report: Report) -> Mapping[str, set[str]]:
+def states(report: InspectionReport) -> Mapping[str, set[str]]:
     found: dict[str, set[str]] = {}
     for finding in report.findings:
         found.setdefault(finding.state, set()).add(finding.item)

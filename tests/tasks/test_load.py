@@ -73,7 +73,7 @@ def test_folders_follow_the_environment(monkeypatch: pytest.MonkeyPatch):
 def test_importing_the_loader_brings_neither_torch_nor_a_decoder():
     code = (
         "import sys, sam_audio_bench.tasks, sam_audio_bench.tasks.load, sam_audio_bench.tasks.recipes as r\n"
-        "r.recipes(), r.revision()\n"
+        "r.load_recipes(), r.compute_revision()\n"
         "print([m for m in ('torch', 'numpy', 'soundfile', 'av') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

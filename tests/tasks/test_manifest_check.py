@@ -12,9 +12,9 @@ from click.testing import CliRunner
 
 from sam_audio_bench import audio
 from sam_audio_bench.cli.data import validate
-from sam_audio_bench.tasks.clips import FRAME_RATE, render, scene
 from sam_audio_bench.tasks.manifest import questions
 from sam_audio_bench.tasks.manifest_check import check
+from sam_audio_bench.tasks.synthetic_video import FRAME_RATE, draw_scene, write_clip
 from sam_audio_bench.types import Audio
 
 RATE = 8000
@@ -29,7 +29,7 @@ def sound(path: Path, seconds: float = 1.0, rate: int = RATE, channels: int = 1)
 def folder(tmp_path: Path) -> Path:
     for name in ("a", "t", "r"):
         sound(tmp_path / f"{name}.wav")
-    render(scene("x", np.full((1, FRAME_RATE), 255, np.uint8)), tmp_path / "v.mp4", tmp_path / "m.npz")
+    write_clip(draw_scene("x", np.full((1, FRAME_RATE), 255, np.uint8)), tmp_path / "v.mp4", tmp_path / "m.npz")
     return tmp_path
 
 

@@ -11,8 +11,8 @@ import torch
 from sam_audio_bench import audio
 from sam_audio_bench.tasks import GROUPS, TASKS
 from sam_audio_bench.tasks.data import TaskData
-from sam_audio_bench.tasks.mini import RATE, mini
-from sam_audio_bench.tasks.recipes import SECONDS, groups, recipes, stems
+from sam_audio_bench.tasks.mini import RATE, load_mini
+from sam_audio_bench.tasks.recipes import SECONDS, group_recipes, load_recipes, load_stems
 from sam_audio_bench.types import Item
 
 PROVIDES = {"text": {"text"}, "text+span": {"text", "spans"}, "span": {"spans"}, "visual": {"video"}}
@@ -24,7 +24,7 @@ def energy(samples: torch.Tensor) -> float:
 
 @pytest.fixture(scope="module", params=GROUPS["text"])
 def loaded(request: pytest.FixtureRequest) -> list[Item]:
-    return list(mini(request.param))
+    return list(load_mini(request.param))
 
 
 def test_the_mixture_is_the_exact_sum(loaded: list[Item]):
@@ -49,7 +49,7 @@ def test_every_signal_survives_24_bit_files_and_leaves_headroom(loaded: list[Ite
 
 
 def test_levels_are_those_of_the_recipe(loaded: list[Item]):
-    made = {recipe.id: recipe for task in recipes().values() for recipe in task}
+    made = {recipe.id: recipe for task in load_recipes().values() for recipe in task}
     for item in loaded:
         assert item.reference is not None
         assert item.residual_reference is not None
@@ -60,7 +60,7 @@ def test_levels_are_those_of_the_recipe(loaded: list[Item]):
 
 
 def test_absent_targets_have_a_silent_reference(loaded: list[Item]):
-    made = {recipe.id: recipe for task in recipes().values() for recipe in task}
+    made = {recipe.id: recipe for task in load_recipes().values() for recipe in task}
     absent = [item for item in loaded if not made[item.id].target]
     assert len(absent) == 2
     for item in loaded:
@@ -74,10 +74,10 @@ def test_absent_targets_have_a_silent_reference(loaded: list[Item]):
 def test_stems_start_where_the_recipe_says(loaded: list[Item]):
     """Against a second way: resample the stem, and look for it in the reference by correlation."""
     item = loaded[0]
-    recipe = next(recipe for task in recipes().values() for recipe in task if recipe.id == item.id)
+    recipe = next(recipe for task in load_recipes().values() for recipe in task if recipe.id == item.id)
     assert item.reference is not None
     (name, start), *_ = recipe.target.items()
-    stem = audio.resample(audio.read(stems()[name].path), RATE).samples[0].double().numpy()
+    stem = audio.resample(audio.read(load_stems()[name].path), RATE).samples[0].double().numpy()
     track = item.reference.samples[0].double().numpy()
     size = len(track) + len(stem)
     likeness = np.fft.irfft(np.fft.rfft(track, size) * np.conj(np.fft.rfft(stem, size)), size)
@@ -86,7 +86,7 @@ def test_stems_start_where_the_recipe_says(loaded: list[Item]):
 
 @pytest.mark.parametrize("name", GROUPS["span"])
 def test_the_target_sounds_inside_its_spans(name: str):
-    for item in mini(name):
+    for item in load_mini(name):
         assert item.reference is not None
         track = item.reference.samples[0].double().numpy()
         inside = np.zeros(len(track), bool)
@@ -104,7 +104,7 @@ def test_the_target_sounds_inside_its_spans(name: str):
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_task_asks_as_its_record_says(name: str):
-    data = mini(name)
+    data = load_mini(name)
     voice = {"speech"} if name.startswith(("speech", "speaker")) else set()
     assert data.provides == {"reference", "residual_reference"} | PROVIDES[TASKS[name].prompt] | voice
     prompt = data[data.ids[0]].query.prompt
@@ -115,13 +115,13 @@ def test_a_task_asks_as_its_record_says(name: str):
 
 @pytest.mark.parametrize("name", TASKS)
 def test_ids_are_unique_over_all_tasks_and_groups_are_those_of_the_text_task(name: str):
-    data = mini(name)
+    data = load_mini(name)
     assert len(set(data.ids)) == len(data) >= 10
     assert all(identifier.startswith(name + "-") for identifier in data.ids)
-    others = {identifier for other in TASKS if other != name for identifier in mini(other).ids}
+    others = {identifier for other in TASKS if other != name for identifier in load_mini(other).ids}
     assert not others & set(data.ids)
     text = next(task for task in GROUPS["text"] if name == task or name in (f"{task}-{end}" for end in ENDINGS))
-    of_recipe = groups(recipes()[text])
+    of_recipe = group_recipes(load_recipes()[text])
     for identifier, group in data.groups.items():
         assert of_recipe[text + identifier.removeprefix(name)] == group
     assert data[data.ids[-1]].group == data.groups[data.ids[-1]]
@@ -132,7 +132,7 @@ ENDINGS = ("span", "span-only", "visual")
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_span_and_visual_tasks_have_the_mixtures_of_the_text_task_but_no_absent_target(ending: str):
-    text, other = mini("speaker"), mini(f"speaker-{ending}")
+    text, other = load_mini("speaker"), load_mini(f"speaker-{ending}")
     present = [item for item in text if item.reference is not None and item.reference.samples.any()]
     assert len(present) == len(other) == len(text) - 2
     for mine, theirs in zip(present, other, strict=True):
@@ -140,7 +140,7 @@ def test_span_and_visual_tasks_have_the_mixtures_of_the_text_task_but_no_absent_
 
 
 def test_loading_twice_gives_the_same_bits_and_nothing_is_shared():
-    data = mini("sfx")
+    data = load_mini("sfx")
     first, last = data["sfx-00"], data["sfx-15"]
     mixture = first.query.mixture.samples.clone()
     for item in (first, last):
@@ -158,13 +158,13 @@ def test_listing_a_task_decodes_nothing(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(audio, "read", refuse)
     for name in TASKS:
-        data = mini(name).select(limit=2)
+        data = load_mini(name).select(limit=2)
         assert len(data.ids) == 2
         assert len(data.revision) == 64
 
 
 def test_a_task_travels_to_another_process():
-    data = mini("music")
+    data = load_mini("music")
     copy: TaskData = pickle.loads(pickle.dumps(data))
     assert copy.groups == data.groups
     assert torch.equal(copy["music-08"].query.mixture.samples, data["music-08"].query.mixture.samples)

@@ -167,7 +167,7 @@ def test_some_recordings_missing_is_a_note_and_all_missing_an_error(bench: Made)
         (bench.folder / bench.files[index]).unlink()
     data = load("sfx")
     assert data.notes == ("recordings of 9 of 50 items are missing: `sabench data missing sfx`",)
-    assert data.lacking == {f"sfx-{index:04d}" for index in rows[:9]}
+    assert data.missing == {f"sfx-{index:04d}" for index in rows[:9]}
     for index in rows[9:]:
         (bench.folder / bench.files[index]).unlink(missing_ok=True)  # two questions may be about one recording
     with pytest.raises(

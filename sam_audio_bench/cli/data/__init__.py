@@ -20,7 +20,7 @@ from sam_audio_bench.cli.output import print_json, print_records
 from sam_audio_bench.render.text import pluralize
 
 if TYPE_CHECKING:
-    from sam_audio_bench.tasks.manifest_rows import Problem
+    from sam_audio_bench.tasks.manifest_rows import ManifestProblem
 
 __all__ = ["data", "show", "validate"]
 
@@ -97,7 +97,7 @@ def validate(path: str, allow_outside: bool, as_json: bool) -> None:
     sys.exit(1 if errors else 0)
 
 
-def _record(problem: Problem) -> dict[str, Any]:
+def _record(problem: ManifestProblem) -> dict[str, Any]:
     """A problem for programs: ``row`` is a number in a table, a name in a layout."""
     return {
         "row": problem.where,

@@ -16,7 +16,7 @@ from sam_audio_bench.cli.output import note, print_json, print_records
 from sam_audio_bench.errors import Precondition, unknown_name
 
 if TYPE_CHECKING:
-    from sam_audio_bench.tasks.inspection import Report
+    from sam_audio_bench.tasks.inspection import InspectionReport
     from sam_audio_bench.tasks.official import Official
 
 __all__ = ["missing", "status", "verify", "where"]
@@ -185,7 +185,7 @@ def _chosen(names: Sequence[str], subset: str, *, accept: bool) -> list[Official
     return found
 
 
-def _inspect(chosen: Sequence[Official], lock: Any, *, workers: int, again: bool, show: bool) -> list[Report]:
+def _inspect(chosen: Sequence[Official], lock: Any, *, workers: int, again: bool, show: bool) -> list[InspectionReport]:
     from sam_audio_bench.run.progress import Progress
     from sam_audio_bench.tasks.inspection import inspect
 
@@ -205,18 +205,18 @@ def _inspect(chosen: Sequence[Official], lock: Any, *, workers: int, again: bool
         return inspect(chosen, lock, workers=workers, again=again, counting=counting)
 
 
-def _record(report: Report) -> dict[str, Any]:
+def _record(report: InspectionReport) -> dict[str, Any]:
     counts = report.counts()
     return {**report.record(), "coverage": _coverage(counts)}
 
 
 def _coverage(counts: dict[str, int]) -> str:
-    from sam_audio_bench.stats.coverage import coverage_class
+    from sam_audio_bench.stats.item_coverage import classify_coverage
 
-    return str(coverage_class(counts["present"], sum(counts.values())))
+    return str(classify_coverage(counts["present"], sum(counts.values())))
 
 
-def _show(reports: Iterable[Report], *, detailed: bool) -> None:
+def _show(reports: Iterable[InspectionReport], *, detailed: bool) -> None:
     from sam_audio_bench.tasks.inspection import STATES
 
     records: list[dict[str, Any]] = []

@@ -141,8 +141,8 @@ def _explanation(run: Path, item: str, place: str, device: str) -> Explanation:
     """The kept answer of a run, rated again; raises UsageError where the item has none, or no text."""
     from sam_audio_bench import audio
     from sam_audio_bench.judge import load
+    from sam_audio_bench.judge.checkpoints import find_judge
     from sam_audio_bench.judge.explain import Explanation
-    from sam_audio_bench.judge.places import find_judge
     from sam_audio_bench.run.data import recorded_data
     from sam_audio_bench.run.results import find_runs
     from sam_audio_bench.run.store import RunFolder

@@ -43,7 +43,7 @@ def train(config: Path, out: Path | None, resume: bool, changes: tuple[str, ...]
     from sam_audio_bench.judge.training.loop import train as run
 
     folder = out or Path("runs/judge") / recipe.name
-    found = run(recipe, folder, resume=resume, device=device, hear_only=hear_only)
+    found = run(recipe, folder, resume=resume, device=device, encode_only=hear_only)
     if hear_only:
         note("sabench: everything has been heard")
     elif found is not None:
@@ -73,7 +73,7 @@ def evaluate(
     examples = read_examples(ratings)
     judge = load(place, device=device)
     with Progress(1) as progress:
-        rated = rate_examples(judge, examples, follow=progress.following("hearing"))
+        rated = rate_examples(judge, examples, progress=progress.following("hearing"))
     rows = agreement_rows(rated, ceilings=rater_ceilings(ratings), resamples=resamples, seed=seed)
     inside = _coverage(rated)
     if out is not None:
@@ -122,12 +122,12 @@ def _coverage(rated: Any) -> dict[str, float]:
 
 def _write(out: Path, name: str, rated: Any, rows: Sequence[Mapping[str, Any]], inside: Mapping[str, float]) -> None:
     from sam_audio_bench.files import atomic_write
-    from sam_audio_bench.judge.training.report import Evidence, data_facts, write_report
+    from sam_audio_bench.judge.training.report import JudgeReport, data_facts, write_report
 
     with atomic_write(out / "predictions.parquet") as temporary:
         rated.frame().to_parquet(temporary, index=False)
     facts = {"data": {"held out": data_facts(rated.examples)}}
-    write_report(out, Evidence(name=name, rated=rated, agreement=rows, coverage=inside, facts=facts))
+    write_report(out, JudgeReport(name=name, rated=rated, agreement=rows, coverage=inside, facts=facts))
 
 
 def _lines(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -51,7 +51,7 @@ def leaderboard() -> None:
 @click.option("--judge", help="A judge's folder or name, whose ratings over time are shown; default: none.")
 def previews(runs: tuple[Path, ...], board: Path, items: int, judge: str | None) -> None:
     """Make small sound files and spectrograms of some items for the site; RUNS are those that were submitted."""
-    from sam_audio_bench.leaderboard.previews import make_previews
+    from sam_audio_bench.leaderboard.preview_rendering import make_previews
 
     loaded = None
     if judge is not None:

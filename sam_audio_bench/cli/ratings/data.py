@@ -16,8 +16,8 @@ from sam_audio_bench.files import atomic_write
 from sam_audio_bench.render.numbers import number
 
 if TYPE_CHECKING:
-    from sam_audio_bench.ratings.importing import Imported, Reading
-    from sam_audio_bench.ratings.screening import Screened
+    from sam_audio_bench.ratings.importing import FileReading, ImportResult
+    from sam_audio_bench.ratings.screening import ScreeningResult
 
 __all__ = ["describe", "example", "import_", "screen"]
 
@@ -103,7 +103,7 @@ def example(out: Path, votes: bool, seed: int) -> None:
     click.echo(f"Next: sabench ratings import {out} --out ratings.parquet")
 
 
-def _as_json(imported: Imported, out: Path) -> dict[str, Any]:
+def _as_json(imported: ImportResult, out: Path) -> dict[str, Any]:
     table = imported.ratings
     readings = [
         {"path": str(r.path), "format": r.format, "columns": dict(r.columns), "rows": r.rows} for r in imported.readings
@@ -115,9 +115,9 @@ def _as_json(imported: Imported, out: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _show(imported: Imported, out: Path) -> None:
+def _show(imported: ImportResult, out: Path) -> None:
     table = imported.ratings
-    alike: dict[tuple[str, ...], list[Reading]] = {}
+    alike: dict[tuple[str, ...], list[FileReading]] = {}
     for reading in imported.readings:
         alike.setdefault((reading.format, *chain(*reading.columns.items())), []).append(reading)
     for readings in alike.values():
@@ -245,7 +245,7 @@ def _limit(name: str, text: str) -> float | None:
         raise UsageError(f"expected a number for --{name.replace('_', '-')}, found {text!r}") from None
 
 
-def _show_screened(result: Screened, out: Path, as_json: bool) -> None:
+def _show_screened(result: ScreeningResult, out: Path, as_json: bool) -> None:
     rows = [
         {"rater": d.rater, "session": d.session, "rule": d.rule, "value": d.value, "limit": d.limit, "why": d.why}
         for d in result.drops

@@ -11,7 +11,7 @@ from sam_audio_bench.cli.output import note, print_json
 from sam_audio_bench.cli.words import words
 
 if TYPE_CHECKING:
-    from sam_audio_bench.ratings.plan import Planned
+    from sam_audio_bench.ratings.plan import PlannedTest
 
 __all__ = ["plan"]
 
@@ -46,21 +46,21 @@ def plan(runs: tuple[Path, ...], out: Path, as_json: bool, **options: Any) -> No
 
     RUNS are run folders or folders that hold them, of several systems on the same tasks.
     """
-    from sam_audio_bench.ratings.options import Options
+    from sam_audio_bench.ratings.options import ListeningTestOptions
     from sam_audio_bench.ratings.plan import plan_test
 
     for name, option in (("axes", "--axes"), ("formats", "--format")):
         options[name] = tuple(words(options[name], option))
     if options["consent"] is None:
         del options["consent"]
-    planned = plan_test(runs, out, Options(**options))
+    planned = plan_test(runs, out, ListeningTestOptions(**options))
     if as_json:
         print_json(planned.to_json())
     else:
         _show(planned, options["formats"])
 
 
-def _show(planned: Planned, formats: tuple[str, ...]) -> None:
+def _show(planned: PlannedTest, formats: tuple[str, ...]) -> None:
     for text in planned.notes:
         note(f"plan: {text}")
     systems = f"{len(planned.systems)} systems ({', '.join(planned.systems)})"

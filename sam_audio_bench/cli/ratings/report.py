@@ -13,10 +13,10 @@ from sam_audio_bench.files import safe_name, write_json
 
 if TYPE_CHECKING:
     from sam_audio_bench.plots import Plot
-    from sam_audio_bench.ratings.report import Illustration, Table
+    from sam_audio_bench.ratings.report import HtmlFigure, HtmlTable
     from sam_audio_bench.ratings.table import Ratings
 
-    Section = tuple[str, Sequence[Table | Illustration]]
+    Section = tuple[str, Sequence[HtmlTable | HtmlFigure]]
 
 __all__ = ["report"]
 
@@ -45,14 +45,14 @@ def report(table: Path, out: Path, scores: tuple[Path, ...], by: str | None, tit
 
     Figures lie in OUT/figures as SVG, PNG and CSV, all numbers in OUT/report.json.
     """
-    from sam_audio_bench.ratings.correlation import with_scores
+    from sam_audio_bench.ratings.correlation import add_run_scores
     from sam_audio_bench.ratings.describe import describe
     from sam_audio_bench.ratings.report import write_report
     from sam_audio_bench.ratings.table import Ratings
 
     ratings = Ratings.read(table)
     if scores:
-        ratings = with_scores(ratings, scores)
+        ratings = add_run_scores(ratings, scores)
     if by is None and ratings.frame["domain"].nunique() > 1:
         by = "domain"
     build = _of_votes if ratings.votes else _of_ratings
@@ -69,14 +69,14 @@ def _of_ratings(
     ratings: Ratings, by: str | None, folder: Path, options: Mapping[str, Any]
 ) -> tuple[list[Section], list[str], dict[str, Any]]:
     from sam_audio_bench.plots import reliability_curves
-    from sam_audio_bench.ratings.agreement import agreement_rows, ceilings, opinion_rows
-    from sam_audio_bench.ratings.evidence import curve_rows
+    from sam_audio_bench.ratings.agreement import agreement_rows, noise_ceilings, opinion_rows
+    from sam_audio_bench.ratings.figure_data import reliability_curve_rows
     from sam_audio_bench.ratings.report import statistic_tables
 
     chosen = {"resamples": options["resamples"], "seed": options["seed"]}
     agreement = agreement_rows(ratings, by=by, **chosen)
     opinions = opinion_rows(ratings)
-    curves = curve_rows(ratings, by=by)
+    curves = reliability_curve_rows(ratings, by=by)
     drawn = [reliability_curves(curves, name="reliability")] if curves["reliability"].notna().any() else []
     raters = [] if ratings.anonymous else _rater_plots(ratings)
     sections: list[Section] = [
@@ -87,7 +87,7 @@ def _of_ratings(
     numbers: dict[str, Any] = {"agreement": agreement, "opinions": opinions}
     notes: list[str] = []
     if ratings.metrics:
-        best = ceilings(ratings, **chosen)
+        best = noise_ceilings(ratings, **chosen)
         section, found = _correlations(ratings, by, folder, options, best)
         sections.append(section)
         notes += found.warnings
@@ -117,7 +117,7 @@ def _opinion_plots(ratings: Ratings, opinions: Sequence[Mapping[str, Any]]) -> l
 
 def _rater_plots(ratings: Ratings) -> list[Plot]:
     from sam_audio_bench.plots import rater_heat_map
-    from sam_audio_bench.ratings.evidence import rater_agreement, rater_deviations
+    from sam_audio_bench.ratings.figure_data import rater_agreement, rater_deviations
 
     return [
         rater_heat_map(
@@ -135,11 +135,11 @@ def _correlations(
     import pandas as pd
 
     from sam_audio_bench.plots import forest, scatter
-    from sam_audio_bench.ratings.correlation import Settings, correlate_ratings
-    from sam_audio_bench.ratings.evidence import opinion_points, strongest
+    from sam_audio_bench.ratings.correlation import CorrelationSettings, correlate_ratings
+    from sam_audio_bench.ratings.figure_data import mean_opinions_with_metric, select_strongest_metrics
     from sam_audio_bench.ratings.report import correlation_tables
 
-    found = correlate_ratings(ratings, Settings(by=by, resamples=options["resamples"], seed=options["seed"]))
+    found = correlate_ratings(ratings, CorrelationSettings(by=by, resamples=options["resamples"], seed=options["seed"]))
     rows = pd.DataFrame(found.rows).astype({"value": "float64", "ci_low": "float64", "ci_high": "float64"})
     plots: list[Plot] = []
     for axis in ratings.axes:
@@ -151,8 +151,8 @@ def _correlations(
                 name = f"forest-{safe_name(axis)}-{level}"
                 heading = f"Spearman correlation with {axis}, {level.replace('_', ' ')} level"
                 plots.append(forest(part, title=heading, name=name, ceiling=band if level == "utterance" else None))
-        for metric in strongest(found.rows, axis, options["scatters"]):
-            points, noise = opinion_points(ratings, axis, metric)
+        for metric in select_strongest_metrics(found.rows, axis, options["scatters"]):
+            points, noise = mean_opinions_with_metric(ratings, axis, metric)
             name = f"scatter-{safe_name(axis)}-{safe_name(metric)}"
             plots.append(scatter(points, metric=metric, axis=axis, name=name, noise=noise))
     return ("Correlations", [*correlation_tables(found.rows), *_illustrated(plots, folder)]), found
@@ -182,13 +182,13 @@ def _of_votes(
     return [("Preference", [*preference_tables(found), *_illustrated(plots, folder)])], found.warnings, numbers
 
 
-def _illustrated(plots: Sequence[Plot], folder: Path) -> list[Illustration]:
+def _illustrated(plots: Sequence[Plot], folder: Path) -> list[HtmlFigure]:
     from sam_audio_bench.plots import INK
-    from sam_audio_bench.ratings.report import Illustration
+    from sam_audio_bench.ratings.report import HtmlFigure
 
     found = []
     for plot in plots:
         paths = plot.save(folder)
         svg, csv = (paths[at].read_text(encoding="utf-8") for at in (0, 2))
-        found.append(Illustration(name=plot.name, title=plot.title, caption=plot.caption, svg=svg, csv=csv, ink=INK))
+        found.append(HtmlFigure(name=plot.name, title=plot.title, caption=plot.caption, svg=svg, csv=csv, ink=INK))
     return found

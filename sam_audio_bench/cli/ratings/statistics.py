@@ -16,7 +16,7 @@ from sam_audio_bench.files import atomic_write
 from sam_audio_bench.render.numbers import number, with_interval
 
 if TYPE_CHECKING:
-    from sam_audio_bench.ratings.correlation import Correlations
+    from sam_audio_bench.ratings.correlation import CorrelationResult
 
 __all__ = ["agreement", "correlate", "power", "prefer"]
 
@@ -135,14 +135,14 @@ def correlate(table: Path, scores: tuple[Path, ...], as_json: bool, **options: A
 
     Metrics that share a letter could not be told apart (Holm over all pairs, 5 %).
     """
-    from sam_audio_bench.ratings.correlation import Settings, correlate_ratings, with_scores
+    from sam_audio_bench.ratings.correlation import CorrelationSettings, add_run_scores, correlate_ratings
     from sam_audio_bench.ratings.table import Ratings
 
     ratings = Ratings.read(table)
     if scores:
-        ratings = with_scores(ratings, scores)
+        ratings = add_run_scores(ratings, scores)
     coefficients = options["coefficient"] or (_COEFFICIENTS[:3] if as_json else ("spearman",))
-    settings = Settings(
+    settings = CorrelationSettings(
         metrics=tuple(words(options["metrics"], "--metrics")) if options["metrics"] else None,
         by=options["by"],
         axis=options["axis"],
@@ -163,7 +163,7 @@ def correlate(table: Path, scores: tuple[Path, ...], as_json: bool, **options: A
             _show_differences(found)
 
 
-def _show_correlations(found: Correlations) -> None:
+def _show_correlations(found: CorrelationResult) -> None:
     for text in found.warnings:
         note(f"warning: {text}")
     for (axis, by, coefficient), part in _grouped(found.rows, ("axis", "by", "coefficient")).items():
@@ -179,7 +179,7 @@ def _show_correlations(found: Correlations) -> None:
     click.echo(f"95 % intervals: {methods or 'none'}. Signs are raw: a metric of errors correlates negatively.")
 
 
-def _show_differences(found: Correlations) -> None:
+def _show_differences(found: CorrelationResult) -> None:
     """Differences of metrics turned so that more is better, with Holm's p over all pairs."""
     for (axis, by, level, coefficient), part in _grouped(
         found.differences, ("axis", "by", "level", "coefficient")
@@ -286,7 +286,7 @@ def prefer(
 @_json
 def power(table: Path, as_json: bool, **options: Any) -> None:
     """Say how large the next test should be: the chance to find a difference, simulated from this test's variances."""
-    from sam_audio_bench.ratings.power import least_designs, power_rows
+    from sam_audio_bench.ratings.power import power_rows, smallest_designs
     from sam_audio_bench.ratings.table import Ratings
 
     components, rows, warnings = power_rows(
@@ -297,7 +297,7 @@ def power(table: Path, as_json: bool, **options: Any) -> None:
         differences=_numbers(options["difference"], "--difference", whole=False),
         axis=options["axis"], alpha=options["alpha"], simulations=options["simulations"], seed=options["seed"],
     )  # fmt: skip
-    least = least_designs(rows, options["wanted"])
+    least = smallest_designs(rows, options["wanted"])
     if as_json:
         print_json({"rows": rows, "least": least, "components": components, "warnings": warnings})
         return

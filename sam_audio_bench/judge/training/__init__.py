@@ -1,21 +1,26 @@
-"""How a judge is trained, measured and exported.
+"""Training, evaluation and export of a judge.
 
-    recipe       one TOML: what is trained, on what, how
-    examples     rows of ratings and the clips that they are of
-    tables       examples from tables of ratings
-    shards       examples from archives of answers
-    splits       recordings and systems held out; leakage refused
-    heard        what frozen ears hear, heard once
-    batches      batches of like length with several answers to a query
-    losses       Huber, ranking, spread
-    student      the judge in training: where it starts, which parts learn, batches in, ratings out
-    calibration  the scale of ratings and the width of intervals, fitted on held-out data
-    checkpoint   the state of a run, and its going on
-    loop         the run
-    measures     how well a judge agrees with ratings
-    figures      what a report draws
-    report       the report and the model card
-    export       the official layout
+    recipe           configuration of a run, one TOML
+    examples         rows of ratings and the clips that they refer to
+    tables           examples from tables of ratings
+    shards           examples from tar archives
+    splits           held-out recordings and systems; refuses leakage
+    setup            prepares data and model of a run
+    features         features of the frozen encoder, computed once and cached
+    feed             turns rows of examples into batches
+    batches          batches of similar length, several estimates per query
+    losses           Huber, ranking and spread losses
+    trainable_model  the judge in training: initialisation, trainable parts, forward pass
+    optimizer        parameter groups, learning rate, moving average of the weights
+    calibration      scale of ratings and width of intervals, fitted on held-out data
+    checkpoint       state of a run, from which it resumes
+    loop             training loop
+    finish           final weights, calibration and report
+    rating           rates examples
+    measures         agreement of a judge with ratings
+    figures          figures of the report
+    report           report and model card
+    export           writes a judge in the official layout
 
 Importing this package does not import torch.
 """

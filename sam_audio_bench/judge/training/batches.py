@@ -1,6 +1,6 @@
-"""Which rows are heard together: answers to one query stay together, clips of a batch are about equally long.
+"""Batches of similar length, in which estimates of one query stay together.
 
-The order is a function of seed and epoch alone, so that a run can go on from any step.
+The order depends on seed and epoch alone, so that a run can resume from any step.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def plan_epoch(
         seed: of the order.
         epoch: number, from 0.
         max_frames: of a batch, rows times the longest; a single query may exceed it.
-        together: rows of one query in a batch, at most; the others come in further batches.
+        together: at most so many rows of one query per batch; the others come in further batches.
     """
     generator = np.random.default_rng([seed, epoch])
     lengths = np.asarray(frames)
@@ -53,7 +53,7 @@ def plan_epoch(
 
 
 def equal_batches(frames: Sequence[int] | Rows, max_frames: int) -> list[Rows]:
-    """Batches of rows of exactly one length, in order, for ratings that no padding may touch."""
+    """Batches of rows of exactly one length, in order, for ratings without padding."""
     lengths = np.asarray(frames)
     found = []
     for size in np.unique(lengths):
@@ -64,7 +64,7 @@ def equal_batches(frames: Sequence[int] | Rows, max_frames: int) -> list[Rows]:
 
 
 def _units(queries: Rows, generator: np.random.Generator, together: int) -> list[Rows]:
-    """Rows of one query, shuffled and cut to so many."""
+    """Rows of one query, shuffled and divided into groups of at most ``together``."""
     shuffled = generator.permutation(len(queries))
     order = shuffled[np.argsort(queries[shuffled], kind="stable")]
     ends = np.flatnonzero(np.diff(queries[order])) + 1

@@ -1,8 +1,9 @@
 """The scale of ratings and the width of intervals, fitted on held-out data.
 
-A network's ratings shrink towards the middle. They are mapped by a line through a few knots, `JudgeNetwork.calibrate`:
-for the least error, or so that ratings are as spread over the scale as listeners' are. The order of answers stays,
-since the line rises everywhere. Then the spread of each axis is scaled so that the 80 % interval holds 80 %.
+A network's ratings shrink towards the middle. They are mapped by a piecewise linear function with a few knots,
+`JudgeNetwork.calibrate`: for the least error, or to match the distribution of listeners' ratings. The order of
+estimates is kept, since the function increases. Then the spread of each axis is scaled so that the 80 % interval covers
+80 %.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from torch import Tensor
 
 from sam_audio_bench.judge.scores import AXES
 
-__all__ = ["HALF_WIDTH", "INSIDE", "coverage", "fit_knots", "fit_scales", "mapped"]
+__all__ = ["HALF_WIDTH", "INSIDE", "apply_knots", "coverage", "fit_knots", "fit_scales"]
 
 INSIDE = 0.8
-"""What the interval is to hold."""
+"""Nominal coverage of the interval."""
 
 HALF_WIDTH = 1.2815515655446004
-"""Of that interval, in spreads: the normal distribution's."""
+"""Half width of that interval in spreads, for a normal distribution."""
 
 _MOST_KNOTS = 9
 _ROWS_A_KNOT = 100
@@ -35,7 +36,7 @@ def fit_knots(values: Floats, scores: Floats, kind: str) -> Tensor | None:
 
     Args:
         values: ``[rows, 4]``, ratings without calibration.
-        scores: ``[rows, 4]``, what listeners said; NaN where nothing.
+        scores: ``[rows, 4]``, ratings by listeners; NaN where there are none.
         kind: of `CALIBRATIONS`.
     """
     if kind == "none":
@@ -45,14 +46,14 @@ def fit_knots(values: Floats, scores: Floats, kind: str) -> Tensor | None:
     columns = []
     for axis in range(len(AXES)):
         there = rated[:, axis]
-        x = _places(values[there, axis], count)
+        x = _knot_positions(values[there, axis], count)
         fit = _quantiles if kind == "quantiles" else _least_squares
         y = fit(values[there, axis], scores[there, axis], x) if there.sum() >= 2 else x
         columns.append((x, y))
     return torch.tensor(np.stack([np.stack(pair) for pair in columns], axis=-1), dtype=torch.float32)
 
 
-def mapped(values: Floats, knots: Tensor | None) -> Floats:
+def apply_knots(values: Floats, knots: Tensor | None) -> Floats:
     """Ratings ``[rows, 4]`` through knots, as `JudgeNetwork` maps them."""
     if knots is None:
         return values
@@ -65,7 +66,7 @@ def mapped(values: Floats, knots: Tensor | None) -> Floats:
 
 
 def fit_scales(values: Floats, spreads: Floats, scores: Floats) -> Floats:
-    """By how much spreads ``[rows, 4]`` must be widened, ``[4]``, for the interval to hold 80 % of the scores."""
+    """Factors ``[4]`` for spreads ``[rows, 4]`` with which the interval covers 80 % of the scores."""
     ratio = np.abs(values - scores) / spreads
     found = []
     for axis in range(len(AXES)):
@@ -76,7 +77,7 @@ def fit_scales(values: Floats, spreads: Floats, scores: Floats) -> Floats:
 
 
 def coverage(values: Floats, spreads: Floats, scores: Floats, inside: float = INSIDE) -> list[float | None]:
-    """Share of the scores of each axis within an interval that is to hold ``inside`` of them; None: no scores."""
+    """Empirical coverage per axis of the interval with nominal coverage ``inside``; None: no scores."""
     from scipy.stats import norm
 
     ratio = np.abs(values - scores) / spreads
@@ -85,8 +86,8 @@ def coverage(values: Floats, spreads: Floats, scores: Floats, inside: float = IN
     return [float((own <= half).mean()) if len(own) else None for own in columns]
 
 
-def _places(values: Floats, count: int) -> Floats:
-    """Places of knots, increasing: at quantiles, or at equal distances where those coincide."""
+def _knot_positions(values: Floats, count: int) -> Floats:
+    """Positions of knots, increasing: quantiles, or equidistant where those coincide."""
     if not len(values):
         return np.linspace(1.0, 5.0, count)
     found: Floats = np.quantile(values, np.linspace(0, 1, count))
@@ -97,7 +98,7 @@ def _places(values: Floats, count: int) -> Floats:
 
 
 def _least_squares(values: Floats, scores: Floats, x: Floats) -> Floats:
-    """Heights of the rising line with the least squared error: non-negative rises, a convex problem."""
+    """Values at the knots with the least squared error, under the convex constraint that they do not decrease."""
     right = np.clip(np.searchsorted(x, values), 1, len(x) - 1)
     share = np.clip((values - x[right - 1]) / (x[right] - x[right - 1]), 0, 1)
     steps = np.arange(1, len(x))
@@ -110,7 +111,7 @@ def _least_squares(values: Floats, scores: Floats, x: Floats) -> Floats:
 
 
 def _quantiles(values: Floats, scores: Floats, x: Floats) -> Floats:
-    """Heights that give ratings the distribution of the scores."""
+    """Values at the knots that give ratings the distribution of the scores."""
     ranks = np.searchsorted(np.sort(values), x, side="right") / len(values)
     heights = np.quantile(scores, np.clip(ranks, 0, 1))
     heights[0] = np.quantile(scores, 0.5 / len(scores))

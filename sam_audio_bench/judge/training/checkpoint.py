@@ -1,4 +1,4 @@
-"""The state of a run: written under another name and renamed, so that a killed run goes on from the last whole one."""
+"""The state of a run, written atomically, so that a killed run resumes from the last complete one."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from sam_audio_bench.files import atomic_write
 __all__ = ["NAME", "State", "read_state", "write_state"]
 
 NAME = "checkpoint.pt"
-"""Of the file in a run's folder."""
+"""Name of the file in a run's folder."""
 
 
 @dataclass(kw_only=True)
 class State:
-    """Where a run is. Random numbers are functions of seed and step, so that nothing else has to be kept.
+    """The state of a run. Random numbers depend on seed and step alone, so that nothing else has to be stored.
 
     Attributes:
-        fingerprint: of recipe, data and starting weights; another one cannot go on from here.
+        fingerprint: of recipe, data and initial weights; a run with another one cannot resume.
         epoch: number of the current epoch, from 0.
-        batch: steps done in it.
+        batch: steps done in this epoch.
         step: steps done.
-        weights: that learn, by name.
-        average: of them over the steps.
+        weights: trainable weights by name.
+        average: their moving average.
         optimizer: its state.
-        best: the averaged weights of the best look.
-        best_score: its SRCC of overall on held-out data; None: no look yet.
-        stale: looks since then.
-        looks: what each look found, in order.
+        best: the averaged weights of the best evaluation.
+        best_score: its SRCC of overall on held-out data; None: not evaluated yet.
+        stale: evaluations since then.
+        looks: results of each evaluation on held-out data, in order; the name is that of the file.
     """
 
     fingerprint: str
@@ -52,7 +52,7 @@ class State:
 
 
 def write_state(folder: Path, state: State) -> None:
-    """Writes the state of a run, atomically and down to the disk."""
+    """Writes the state of a run, atomically and flushed to disk."""
     with atomic_write(folder / NAME) as temporary, temporary.open("wb") as file:
         torch.save(vars(state), file)
         file.flush()
@@ -60,10 +60,10 @@ def write_state(folder: Path, state: State) -> None:
 
 
 def read_state(folder: Path, fingerprint: str) -> State | None:
-    """The state of a run; None where there is none yet.
+    """Reads the state of a run; None if there is none yet.
 
     Raises:
-        StoreError: it is damaged, or of another recipe, other data or other starting weights.
+        StoreError: it is damaged, or of another recipe, other data or other initial weights.
     """
     path = folder / NAME
     if not path.is_file():

@@ -1,6 +1,6 @@
-"""What a judge learns from: rows of ratings, and the clips that they are of.
+"""Training examples of a judge: rows of ratings, and the clips that they refer to.
 
-A row is what listeners said of one answer to one query, on up to four axes. Tables and shards become the same.
+A row holds the listeners' ratings of one estimate of one query, on up to four axes. Tables and shards give the same.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from sam_audio_bench.errors import MediaError, UsageError
 from sam_audio_bench.judge.scores import AXES
 from sam_audio_bench.types import Audio
 
-__all__ = ["COLUMNS", "Clip", "Examples", "joined", "recordings_of"]
+__all__ = ["COLUMNS", "Clip", "Examples", "join_recordings", "split_recordings"]
 
 COLUMNS = (
     "query", "item", "group", "system", "domain", "text", "label", "kind", "spans", "video", "mixture", "answer", *AXES,
     "raters",
 )  # fmt: skip
-"""Of `Examples.rows`.
+"""Columns of `Examples.rows`.
 
-``query`` names mixture and prompt, ``item`` the mixture, ``group`` the recording that it was cut from, or, with " & "
-between them, those that it was mixed of. ``label`` and ``kind`` are what simulations know: the event that the text
-means, and whether it is intended, wrong or absent. ``spans`` are as `sam_audio_bench.tasks.manifest.parse_spans` reads;
-``video`` is a file of features. ``mixture`` and ``answer`` are places in `Examples.clips`. Axes that were not rated are
-NaN. ``raters`` is of how many opinions the scores are means.
+``query`` names mixture and prompt, ``item`` the mixture, ``group`` the recording that it was cut from, or those that
+it was mixed from, joined by " & ". ``label`` and ``kind`` are known for simulations: the event that the text
+describes, and whether it is intended, wrong or absent. ``spans`` are as `sam_audio_bench.tasks.manifest.parse_spans`
+reads; ``video`` is a file of features. ``mixture`` and ``answer`` are indices into `Examples.clips`. Axes that were not
+rated are NaN. ``raters`` is the number of ratings that the scores are means of.
 """
 
 _BIGGEST = 512 * 2**20  # bytes of an encoded clip
@@ -44,19 +44,19 @@ _BIGGEST = 512 * 2**20  # bytes of an encoded clip
 _BETWEEN = " & "
 
 
-def joined(recordings: str | Sequence[str]) -> str:
+def join_recordings(recordings: str | Sequence[str]) -> str:
     """The group of a mixture of several recordings.
 
-    >>> joined("a"), joined(["b", "a", "b"])
+    >>> join_recordings("a"), join_recordings(["b", "a", "b"])
     ('a', 'a & b')
     """
     return recordings if isinstance(recordings, str) else _BETWEEN.join(sorted(set(recordings)))
 
 
-def recordings_of(group: str) -> list[str]:
+def split_recordings(group: str) -> list[str]:
     """The recordings behind a group.
 
-    >>> recordings_of("a & b")
+    >>> split_recordings("a & b")
     ['a', 'b']
     """
     return str(group).split(_BETWEEN)
@@ -72,7 +72,7 @@ class Clip:
     size: int = -1  # bytes; -1: to the end
 
     def bytes(self) -> bytes:
-        """The encoded recording; raises MediaError where it is absent or shorter than said."""
+        """The encoded recording; raises MediaError if it is missing or truncated."""
         try:
             with self.path.open("rb") as file:
                 file.seek(self.offset)
@@ -88,7 +88,7 @@ class Clip:
         return hashlib.sha256(self.bytes()).hexdigest()
 
     def wave(self, rate: int, max_seconds: float) -> Tensor:
-        """Mono at a rate, ``[samples]``, cut to so many seconds.
+        """Mono at a rate, ``[samples]``, cut to ``max_seconds``.
 
         Raises:
             MediaError: no recording, no sample, or one that is not finite.
@@ -112,7 +112,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Examples:
-    """Rows with `COLUMNS`, in an order that the sources alone decide, and the clips that they name by their places."""
+    """Rows with `COLUMNS`, in an order determined by the sources alone, and the clips that they refer to by index."""
 
     rows: pd.DataFrame
     clips: tuple[Clip, ...]
@@ -126,11 +126,11 @@ class Examples:
         return len(self.rows)
 
     def only(self, keep: Sequence[bool] | np.ndarray) -> Self:
-        """The rows where ``keep`` is true; clips keep their places."""
+        """The rows where ``keep`` is true; clips keep their indices."""
         return replace(self, rows=self.rows[np.asarray(keep)].reset_index(drop=True))
 
     def without_texts(self) -> Self:
-        """The rows of intended prompts, all empty: what a judge can learn that cannot read."""
+        """The rows of intended prompts with empty texts, to train a judge that ignores texts."""
         there = self.only(self.rows["kind"].isin(("", "intended")).to_numpy(bool))
         return replace(there, rows=there.rows.assign(text=""))
 
@@ -144,7 +144,7 @@ class Examples:
 
     @classmethod
     def together(cls, parts: Iterable[Examples]) -> Examples:
-        """Several as one; raises UsageError where two of different scores name the same query."""
+        """Concatenates examples; raises UsageError if a query occurs twice with different scores."""
         rows: list[pd.DataFrame] = []
         clips: list[Clip] = []
         seen: set[str] = set()

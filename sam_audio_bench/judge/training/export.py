@@ -28,16 +28,16 @@ FILES = (
     "special_tokens_map.json",
     "README.md",
 )
-"""Of an exported judge, as far as it has them."""
+"""Files of an exported judge, if it has them."""
 
 
 def write_judge(folder: Path, judge: JudgeNetwork, *, tensors: Mapping[str, Tensor], tokenizer: Path | None) -> Path:
     """Writes what `SAJ.from_pretrained` reads back, bit for bit.
 
     Args:
-        folder: where to.
-        judge: its weights count, where its names are those of the layout.
-        tensors: of the checkpoint that it began as; they stand for layers that were changed for speed.
+        folder: to write to.
+        judge: whose weights are written, where parameter names are those of the layout.
+        tensors: of the checkpoint that it started from; used for layers that were converted for speed.
         tokenizer: folder of its tokenizer.
     """
     own = {name: value.detach().cpu().contiguous() for name, value in judge.state_dict().items() if value is not None}
@@ -65,7 +65,7 @@ def config_options(config: JudgeConfig) -> dict[str, Any]:
 
 
 def _halved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights in float16, but for the scale of ratings."""
+    """Weights in float16, except for the scale of ratings."""
     exact = ("mean", "std", "calibration")
     return {
         name: value.half() if value.dtype == torch.float32 and name not in exact else value.clone()
@@ -78,8 +78,8 @@ def export(run: Path, folder: Path, *, half: bool = False) -> Path:
 
     Args:
         run: its folder, or the judge's folder in it.
-        folder: to be made; must not hold a judge.
-        half: weights in float16, which makes the file smaller and hardly moves ratings.
+        folder: created if needed; must not hold a judge.
+        half: weights in float16, which makes the file smaller and hardly changes ratings.
 
     Raises:
         Precondition: the run has no judge yet, or the folder has one already.

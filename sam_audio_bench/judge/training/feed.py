@@ -1,4 +1,4 @@
-"""Rows of examples as the batches of a student, with what listeners said of them."""
+"""Turns rows of examples into batches of the model and training targets."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.judge.network import SPAN_STATES, JudgeNetwork
 from sam_audio_bench.judge.scores import AXES
 from sam_audio_bench.judge.training.examples import Examples
-from sam_audio_bench.judge.training.heard import Heard
-from sam_audio_bench.judge.training.losses import Truth
-from sam_audio_bench.judge.training.student import Batch
+from sam_audio_bench.judge.training.features import FeatureStore
+from sam_audio_bench.judge.training.losses import Targets
+from sam_audio_bench.judge.training.trainable_model import Batch
 from sam_audio_bench.nn.conditioning import anchor_tables
 from sam_audio_bench.tasks.manifest import parse_spans
 from sam_audio_bench.types import Span
 
-__all__ = ["Feed", "Texts", "read_texts", "span_states", "video_features"]
+__all__ = ["Feed", "Texts", "encode_texts", "span_states", "video_features"]
 
 _AT_ONCE = 256  # texts
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Each text once, as a judge reads it."""
+    """Embeddings of unique texts."""
 
     vectors: Tensor  # [U, t]
-    places: dict[str, int]
+    indices: dict[str, int]
 
-    def of(self, texts: Sequence[str]) -> Tensor:
-        """``[B, t]``."""
-        return self.vectors[[self.places[text] for text in texts]]
+    def lookup(self, texts: Sequence[str]) -> Tensor:
+        """Embeddings of texts, ``[B, t]``."""
+        return self.vectors[[self.indices[text] for text in texts]]
 
 
-def read_texts(judge: JudgeNetwork, texts: Sequence[str]) -> Texts:
-    """Reads each text once; nothing of it is trained.
+def encode_texts(judge: JudgeNetwork, texts: Sequence[str]) -> Texts:
+    """Encodes each text once; text encoders are frozen.
 
     Raises:
         Precondition: no tokenizer.
@@ -52,8 +52,8 @@ def read_texts(judge: JudgeNetwork, texts: Sequence[str]) -> Texts:
     with torch.inference_mode():
         for at in range(0, len(unique), _AT_ONCE):
             ids, mask = judge.processor.tokens(unique[at : at + _AT_ONCE])
-            found.append(judge.read(ids, mask).float().cpu())
-    return Texts(torch.cat(found).clone(), {text: place for place, text in enumerate(unique)})
+            found.append(judge.encode_text(ids, mask).float().cpu())
+    return Texts(torch.cat(found).clone(), {text: index for index, text in enumerate(unique)})
 
 
 @dataclass(frozen=True)
@@ -61,17 +61,17 @@ class Feed:
     """Makes batches of rows.
 
     Args:
-        examples: the rows; all of their clips have been heard.
-        heard: the clips.
-        texts: of the rows.
-        judge: whose rates and projections are asked.
+        examples: the rows; all of their clips have been encoded.
+        features: of the clips.
+        texts: embeddings of the texts of the rows.
+        judge: for its sampling rate, scale and inputs.
         device: of the batches.
-        gap: see `Truth.gap`, in rating points.
+        gap: see `Targets.gap`, in rating points.
         raters_cap: see `Loss.raters_cap`.
     """
 
     examples: Examples
-    heard: Heard
+    features: FeatureStore
     texts: Texts
     judge: JudgeNetwork
     device: torch.device
@@ -81,7 +81,7 @@ class Feed:
     @cached_property
     def frames(self) -> NDArray[np.int64]:
         """Length of each row."""
-        return np.array([self.heard.frames(int(mixture)) for mixture in self.examples.rows["mixture"]])
+        return np.array([self.features.frames(int(mixture)) for mixture in self.examples.rows["mixture"]])
 
     @cached_property
     def queries(self) -> NDArray[np.int64]:
@@ -90,7 +90,7 @@ class Feed:
 
     @cached_property
     def weights(self) -> NDArray[np.float64]:
-        """Of each row, by its raters; 1 on average."""
+        """Weight of each row by its number of raters; 1 on average."""
         raters = self.examples.rows["raters"].to_numpy(float)
         if self.raters_cap > 0:
             raters = np.minimum(raters, self.raters_cap)
@@ -98,30 +98,30 @@ class Feed:
         return found
 
     def batch(self, rows: Sequence[int] | NDArray[np.int64], *, padded: bool = True) -> Batch:
-        """A batch of rows, with a mask where ``padded``; otherwise they must be equally long."""
+        """A batch of rows, with a mask if ``padded``; otherwise they must be equally long."""
         part = self.examples.rows.iloc[list(rows)]
         sizes = torch.as_tensor(self.frames[list(rows)])
         longest = int(sizes.max())
         pairs = list(zip(part["mixture"].astype(int), part["answer"].astype(int), strict=True))
-        kinds = ("m", "a", "r") if self.heard.residuals else ("m", "a")
-        states = [self.heard.batch(kind, pairs, longest).to(self.device) for kind in kinds]
+        kinds = ("m", "a", "r") if self.features.residuals else ("m", "a")
+        states = [self.features.batch(kind, pairs, longest).to(self.device) for kind in kinds]
         keep = (torch.arange(longest) < sizes[:, None]).to(self.device) if padded else None
         return Batch(
             mixtures=states[0],
             answers=states[1],
-            residuals=states[2] if self.heard.residuals else None,
-            texts=self.texts.of(list(part["text"])).to(self.device),
+            residuals=states[2] if self.features.residuals else None,
+            texts=self.texts.lookup(list(part["text"])).to(self.device),
             keep=keep,
             spans=self._spans(list(part["spans"]), longest),
             video=self._video(list(part["video"]), sizes.tolist(), longest),
         )
 
-    def truth(self, rows: Sequence[int] | NDArray[np.int64]) -> Truth:
-        """What listeners said of rows, normalised by the judge's mean and deviation."""
+    def targets(self, rows: Sequence[int] | NDArray[np.int64]) -> Targets:
+        """Ratings of rows, normalised by the judge's mean and standard deviation."""
         part = self.examples.rows.iloc[list(rows)]
         mean, std = (value.detach().double().cpu() for value in (self.judge.mean, self.judge.std))
         scores = (torch.tensor(part[list(AXES)].to_numpy(float)) - mean) / std
-        return Truth(
+        return Targets(
             scores=scores.float().to(self.device),
             weights=torch.as_tensor(self.weights[list(rows)], dtype=torch.float32, device=self.device),
             queries=torch.as_tensor(self.queries[list(rows)], device=self.device),
@@ -146,13 +146,13 @@ class Feed:
 
 
 def span_states(spans: Sequence[Sequence[Span]], size: int, *, hop: int, rate: int) -> Tensor:
-    """Spans of B prompts, each of ``size`` frames, one-hot as `JudgeNetwork.rate` takes them: ``[B, F, 3]``."""
+    """Spans of B prompts, each of ``size`` frames, one-hot as `JudgeNetwork.rate_frames` takes them: ``[B, F, 3]``."""
     ids, alignment = anchor_tables(spans, [size] * len(spans), hop=hop, rate=rate)
     return F.one_hot(ids.gather(1, alignment), SPAN_STATES)
 
 
 def video_features(path: str | Path, frames: int, width: int) -> Tensor:
-    """Features ``[F, V]`` of a masked video from a ``.npy`` file, one row a frame of the judge.
+    """Features ``[F, V]`` of a masked video from a ``.npy`` file, one row per frame of the judge.
 
     Raises:
         UsageError: another kind of file, or other sizes.

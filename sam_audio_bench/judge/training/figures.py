@@ -1,4 +1,4 @@
-"""What a report draws: ratings against listeners, how true scale and spread are, how training went."""
+"""Figures of the report: ratings against listeners, calibration of scale and spread, learning curve."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pandas as pd
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.judge.scores import AXES
 from sam_audio_bench.judge.training.measures import coverage_rows
-from sam_audio_bench.judge.training.rating import Rated
+from sam_audio_bench.judge.training.rating import RatedExamples
 from sam_audio_bench.plots import COLOURS, INK, Plot, panels, styled
 
-__all__ = ["learning_curve", "mean_calibration", "scatters", "spread_calibration"]
+__all__ = ["learning_curve", "reliability_diagram", "scatter_plots", "spread_calibration"]
 
 _MOST_VECTORS = 2000  # points beyond which a panel is an image inside the SVG
 _BINS = 10
@@ -21,12 +21,12 @@ _LIMITS = (0.8, 5.2)
 
 
 @styled
-def scatters(rated: Rated, *, said: str) -> Plot:
-    """The judge against listeners: a row of panels an axis, a column a domain.
+def scatter_plots(rated: RatedExamples, *, said: str) -> Plot:
+    """Scatter plots of the judge against listeners: one row per axis, one column per domain.
 
     Args:
-        rated: answers.
-        said: what the scores are: "listeners" or "simulated ratings".
+        rated: estimates with their ratings.
+        said: name of the scores: "listeners" or "simulated ratings".
     """
     table = _long(rated)
     domains = sorted(table["domain"].unique())
@@ -52,8 +52,8 @@ def scatters(rated: Rated, *, said: str) -> Plot:
 
 
 @styled
-def mean_calibration(rated: Rated, *, said: str) -> Plot:
-    """Mean score of answers that the judge rates alike, a panel an axis; arguments as `scatters`."""
+def reliability_diagram(rated: RatedExamples, *, said: str) -> Plot:
+    """Reliability diagram: mean score per bin of ratings, one panel per axis; arguments as `scatter_plots`."""
     table = _long(rated)
     axes = [axis for axis in AXES if axis in set(table["axis"])]
     figure, grid = panels(1, len(axes), (2.5 * len(axes) + 0.5, 2.9))
@@ -79,8 +79,8 @@ def mean_calibration(rated: Rated, *, said: str) -> Plot:
 
 
 @styled
-def spread_calibration(rated: Rated) -> Plot:
-    """How many scores are within intervals that are to hold a share of them; raises UsageError without spreads."""
+def spread_calibration(rated: RatedExamples) -> Plot:
+    """Empirical against nominal coverage of the predicted intervals; raises UsageError without spreads."""
     table = pd.DataFrame(coverage_rows(rated))
     if table.empty:
         raise UsageError("expected a judge that says how sure it is, found none")
@@ -106,7 +106,7 @@ def learning_curve(looks: Sequence[Mapping[str, float]], best: int) -> Plot:
 
     Args:
         looks: as `State.looks`.
-        best: step of the look whose weights were kept.
+        best: step of the evaluation whose weights were kept.
     """
     table = pd.DataFrame(list(looks))
     if table.empty:
@@ -126,8 +126,8 @@ def learning_curve(looks: Sequence[Mapping[str, float]], best: int) -> Plot:
     return Plot(name="learning_curve", title="How training went", caption=caption, figure=figure, data=table)
 
 
-def _long(rated: Rated) -> pd.DataFrame:
-    """One row an answer and axis."""
+def _long(rated: RatedExamples) -> pd.DataFrame:
+    """One row per estimate and axis."""
     rows = rated.examples.rows
     parts = [
         pd.DataFrame(

@@ -1,7 +1,7 @@
-"""The run: steps, looks at held-out data, checkpoints, and the judge in the end.
+"""The training loop: steps, evaluations on held-out data, checkpoints, and the final judge.
 
-Whatever a step needs of chance is a function of seed and step, so that a run that was killed goes on to the same
-weights. Processes are those of accelerate: each takes its share of a step's batches, gradients are averaged.
+Random numbers of a step depend on seed and step alone, so that a killed run resumes to the same weights. Processes are
+those of accelerate: each takes its share of the batches of a step, gradients are averaged.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from sam_audio_bench.judge.training.batches import plan_epoch
 from sam_audio_bench.judge.training.checkpoint import NAME, State, read_state, write_state
 from sam_audio_bench.judge.training.feed import Feed
 from sam_audio_bench.judge.training.finish import finish
-from sam_audio_bench.judge.training.losses import Losses, losses
+from sam_audio_bench.judge.training.losses import Losses, compute_losses
 from sam_audio_bench.judge.training.measures import held_out_numbers
-from sam_audio_bench.judge.training.optimizer import Average, learning_rate, parameter_groups
+from sam_audio_bench.judge.training.optimizer import WeightEMA, learning_rate, parameter_groups
 from sam_audio_bench.judge.training.rating import rate_feed
 from sam_audio_bench.judge.training.recipe import Recipe
-from sam_audio_bench.judge.training.setup import Place, Ready, make_ready
-from sam_audio_bench.judge.training.student import Batch, Student
+from sam_audio_bench.judge.training.setup import ProcessContext, TrainingSetup, prepare_training
+from sam_audio_bench.judge.training.trainable_model import Batch, TrainableModel
 from sam_audio_bench.run.progress import Progress
 
 __all__ = ["train"]
@@ -44,38 +44,38 @@ def train(
     *,
     resume: bool = False,
     device: str = "auto",
-    hear_only: bool = False,
+    encode_only: bool = False,
     show: bool | None = None,
 ) -> Path | None:
     """Trains a judge and writes it with its report into the run's folder.
 
     Args:
-        recipe: what to do.
+        recipe: configuration of the run.
         folder: of the run; afterwards it holds ``judge/``, ``report/``, ``predictions.parquet``, ``tensorboard/``.
-        resume: go on from the folder's checkpoint, where there is one.
-        device: "cpu", or "auto": what accelerate finds.
-        hear_only: stop when everything has been heard.
-        show: a progress bar; None: where somebody watches.
+        resume: resume from the folder's checkpoint, if there is one.
+        device: "cpu", or "auto": chosen by accelerate.
+        encode_only: stop once all features are cached.
+        show: a progress bar; None: only in a terminal.
 
     Returns:
-        The judge's folder; None where it only heard, and in all processes but the main one.
+        The judge's folder; None with ``encode_only``, and in all processes but the main one.
 
     Raises:
         Precondition: accelerate or TensorBoard is not installed, or something that the recipe names is missing.
-        UsageError: a folder with a checkpoint and no ``resume``, or data that cannot be meant.
-        StoreError: a checkpoint that cannot be gone on from.
+        UsageError: a folder with a checkpoint and no ``resume``, or inconsistent data.
+        StoreError: a checkpoint that cannot be resumed.
     """
     if (folder / NAME).exists() and not resume:
         raise UsageError(f"expected a new folder, found a checkpoint in {folder}; go on with --resume, or name another")
     accelerator = _accelerator(recipe, device)
-    place = Place(
+    place = ProcessContext(
         device=accelerator.device, rank=accelerator.process_index, ranks=accelerator.num_processes,
         wait=accelerator.wait_for_everyone,
     )  # fmt: skip
     show = show if accelerator.is_main_process else False
     with Progress(1, show=show) as progress:
-        ready = make_ready(recipe, folder, place, progress.following("hearing"))
-        if hear_only:
+        ready = prepare_training(recipe, folder, place, progress.following("hearing"))
+        if encode_only:
             return None
         if accelerator.is_main_process:
             write_json(folder / "recipe.json", recipe.plain())
@@ -91,15 +91,15 @@ def train(
 class _Run:
     """A recipe's steps from the last checkpoint to the end."""
 
-    def __init__(self, recipe: Recipe, folder: Path, ready: Ready, accelerator: Any) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, ready: TrainingSetup, accelerator: Any) -> None:
         self.recipe, self.folder, self.ready, self.accelerator = recipe, folder, ready, accelerator
-        self.student: Student = ready.student
-        learning = {name: one for name, one in self.student.named_parameters() if one.requires_grad}
+        self.unwrapped: TrainableModel = ready.model
+        learning = {name: one for name, one in self.unwrapped.named_parameters() if one.requires_grad}
         optimizer = torch.optim.AdamW(
             parameter_groups(learning, recipe.optimizer), lr=recipe.optimizer.learning_rate,
             betas=recipe.optimizer.betas,
         )  # fmt: skip
-        self.average = Average(learning, recipe.optimizer.ema)
+        self.average = WeightEMA(learning, recipe.optimizer.ema)
         self.state = read_state(folder, ready.fingerprint) or State(fingerprint=ready.fingerprint)
         if self.state.step:
             with torch.no_grad():
@@ -108,38 +108,38 @@ class _Run:
             optimizer.load_state_dict(self.state.optimizer)
             self.average.load(self.state.average)
         self.learning = learning
-        self.model, self.optimizer = accelerator.prepare(self.student, optimizer)
+        self.model, self.optimizer = accelerator.prepare(self.unwrapped, optimizer)
         self.writer = _writer(folder, self.state.step) if accelerator.is_main_process else None
 
-    def steps(self, follow: Callable[[int, int], None]) -> None:
-        """Trains until the last epoch, or until patience is at its end."""
+    def steps(self, progress: Callable[[int, int], None]) -> None:
+        """Trains until the last epoch, or until early stopping."""
         recipe, state = self.recipe, self.state
-        while state.epoch < recipe.optimizer.epochs and not self._out_of_patience():
+        while state.epoch < recipe.optimizer.epochs and not self._stops_early():
             batches = self._batches(state.epoch)
             share = recipe.optimizer.accumulate * self.accelerator.num_processes
             count = math.ceil(len(batches) / share)
             while state.batch < count:
-                own = [batches[at % len(batches)] for at in self._places(state.batch * share, share)]
-                progress = (state.epoch + state.batch / count) / recipe.optimizer.epochs
-                self._step(own, progress)
+                own = [batches[at % len(batches)] for at in self._batch_indices(state.batch * share, share)]
+                fraction = (state.epoch + state.batch / count) / recipe.optimizer.epochs
+                self._step(own, fraction)
                 state.batch += 1
                 state.step += 1
                 last = state.batch == count
                 if last:
                     state.epoch, state.batch = state.epoch + 1, 0
-                follow(round(1000 * (state.epoch + state.batch / count)), 1000 * recipe.optimizer.epochs)
-                looked = state.step % recipe.stop.every == 0 if recipe.stop.every else last
-                if looked:
-                    self._look()
-                if looked or state.step % recipe.stop.checkpoint == 0:
+                progress(round(1000 * (state.epoch + state.batch / count)), 1000 * recipe.optimizer.epochs)
+                evaluated = state.step % recipe.stop.every == 0 if recipe.stop.every else last
+                if evaluated:
+                    self._evaluate()
+                if evaluated or state.step % recipe.stop.checkpoint == 0:
                     self._save()
-                if last or self._out_of_patience():
+                if last or self._stops_early():
                     break
         if self.writer is not None:
             self.writer.close()
 
     def check_agreement(self) -> None:
-        """Raises StoreError where processes have come to different weights, as a broken link can do."""
+        """Raises StoreError if processes have different weights, which faulty communication can cause."""
         if self.accelerator.num_processes == 1:
             return
         from accelerate.utils import gather_object
@@ -154,21 +154,21 @@ class _Run:
 
     def _batches(self, epoch: int) -> list[NDArray[np.int64]]:
         """The epoch's batches for all processes."""
-        feed, optimizer = self.ready.learned, self.recipe.optimizer
+        feed, optimizer = self.ready.training, self.recipe.optimizer
         return plan_epoch(
             feed.queries, feed.frames, seed=self.recipe.seed, epoch=epoch, max_frames=optimizer.max_frames,
             together=optimizer.answers_per_query,
         )  # fmt: skip
 
-    def _places(self, first: int, share: int) -> range:
-        """This process's places among a step's batches."""
+    def _batch_indices(self, first: int, share: int) -> range:
+        """Indices of this process's batches in a step."""
         return range(first + self.accelerator.process_index, first + share, self.accelerator.num_processes)
 
-    def _step(self, batches: list[NDArray[np.int64]], progress: float) -> None:
+    def _step(self, batches: list[NDArray[np.int64]], fraction: float) -> None:
         """One step of the optimiser over this process's batches."""
-        recipe, feed = self.recipe, self.ready.learned
-        self.student.train()
-        rate = learning_rate(recipe.optimizer, progress)
+        recipe, feed = self.recipe, self.ready.training
+        self.unwrapped.train()
+        rate = learning_rate(recipe.optimizer, fraction)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["share"]
         parts: list[Losses] = []
@@ -181,7 +181,7 @@ class _Run:
             with nullcontext() if last else self.accelerator.no_sync(self.model):
                 with self.accelerator.autocast():
                     rated = self.model(batch)
-                found = losses(pooled(rated, batch), feed.truth(rows), recipe.loss)
+                found = compute_losses(pool_frames(rated, batch), feed.targets(rows), recipe.loss)
                 self.accelerator.backward(found.total / len(batches))
             parts.append(found)
         norm = self.accelerator.clip_grad_norm_(list(self.learning.values()), recipe.optimizer.clip)
@@ -192,10 +192,10 @@ class _Run:
             )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.average.follow(self.learning, self.state.step)
-        self._note(parts, rate, float(norm))
+        self.average.update(self.learning, self.state.step)
+        self._log_losses(parts, rate, float(norm))
 
-    def _note(self, parts: list[Losses], rate: float, norm: float) -> None:
+    def _log_losses(self, parts: list[Losses], rate: float, norm: float) -> None:
         if self.writer is None:
             return
         for name in ("total", "huber", "ranking", "spread"):
@@ -204,12 +204,12 @@ class _Run:
         self.writer.add_scalar("optimizer/learning_rate", rate, self.state.step)
         self.writer.add_scalar("optimizer/gradient_norm", norm, self.state.step)
 
-    def _look(self) -> None:
-        """Rates the held-out rows with the averaged weights; the main process looks, all know what it found."""
+    def _evaluate(self) -> None:
+        """Evaluates the averaged weights on the held-out rows in the main process; all processes get the result."""
         found: list[dict[str, float]] = [{}]
         if self.accelerator.is_main_process:
-            with self.average.in_place(self.learning):
-                held = rate_feed(self.student, self.ready.held, self.recipe.optimizer.max_frames)
+            with self.average.swapped_in(self.learning):
+                held = rate_feed(self.unwrapped, self.ready.held_out, self.recipe.optimizer.max_frames)
             found[0] = {"step": float(self.state.step), "epoch": float(self.state.epoch), **held_out_numbers(held)}
             if self.writer is not None:
                 for name, value in found[0].items():
@@ -218,9 +218,9 @@ class _Run:
             from accelerate.utils import broadcast_object_list
 
             broadcast_object_list(found)
-        state, look = self.state, found[0]
-        state.looks.append(look)
-        score = look["srcc_overall"]
+        state, numbers = self.state, found[0]
+        state.looks.append(numbers)
+        score = numbers["srcc_overall"]
         if state.best_score is None or score > state.best_score:
             state.best_score, state.stale, state.best = score, 0, self.average.tensors()
         else:
@@ -236,13 +236,13 @@ class _Run:
         state.optimizer = self.optimizer.state_dict()
         write_state(self.folder, state)
 
-    def _out_of_patience(self) -> bool:
+    def _stops_early(self) -> bool:
         patience = self.recipe.stop.patience
         return bool(patience) and self.state.stale >= patience
 
 
-def pooled(rated: Tensor, batch: Batch) -> Tensor:
-    """Means over the frames that count, float32: ``[B, F, n] -> [B, n]``."""
+def pool_frames(rated: Tensor, batch: Batch) -> Tensor:
+    """Mean over real frames, float32: ``[B, F, n] -> [B, n]``."""
     if batch.keep is None:
         return rated.float().mean(dim=1)
     keep = batch.keep[..., None]
@@ -250,10 +250,12 @@ def pooled(rated: Tensor, batch: Batch) -> Tensor:
 
 
 def _with_dropped_texts(feed: Feed, rows: NDArray[np.int64], share: float, generator: np.random.Generator) -> Batch:
-    """A batch of which some queries are read through the names of events alone, as unknown texts will be."""
+    """A batch in which some queries have no text embedding but only events, as texts unlike the training data."""
     queries, places = np.unique(feed.queries[rows], return_inverse=True)
-    known = (generator.random(len(queries)) >= share)[places]
-    return replace(feed.batch(rows), known=torch.as_tensor(known[:, None], dtype=torch.float32, device=feed.device))
+    trusted = (generator.random(len(queries)) >= share)[places]
+    return replace(
+        feed.batch(rows), text_trust=torch.as_tensor(trusted[:, None], dtype=torch.float32, device=feed.device)
+    )
 
 
 def _accelerator(recipe: Recipe, device: str) -> Any:

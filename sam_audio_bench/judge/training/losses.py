@@ -1,6 +1,6 @@
-"""What training makes small: errors of ratings, wrong orders, and doubts that do not fit the errors.
+"""Training losses: error of ratings, order of estimates, and fit of the predicted spread.
 
-Everything is in units of the training ratings' standard deviation. Letters: B rows, 4 axes.
+All values are in units of the standard deviation of the training ratings. Letters: B rows, 4 axes.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from torch.nn import functional as F
 
 from sam_audio_bench.judge.training.recipe import Loss
 
-__all__ = ["Losses", "Truth", "huber", "laplace_nll", "losses", "ranking"]
+__all__ = ["Losses", "Targets", "compute_losses", "laplace_nll", "pairwise_ranking_loss", "weighted_huber_loss"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Truth:
-    """What listeners said of a batch.
+class Targets:
+    """Ratings of a batch by listeners.
 
     Attributes:
         scores: ``[B, 4]``, normalised; NaN where an axis was not rated.
-        weights: ``[B]``, by raters, about 1.
-        queries: int64 ``[B]``; rows of one query have one number.
-        gap: rating points of overall below which two answers are not ordered, normalised.
+        weights: ``[B]``, by number of raters, 1 on average.
+        queries: int64 ``[B]``; rows of one query have the same number.
+        gap: least difference of overall, normalised, at which two estimates count as ordered.
     """
 
     scores: Tensor
@@ -35,7 +35,7 @@ class Truth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Losses:
-    """The parts, and their weighted sum."""
+    """The losses, and their weighted sum."""
 
     total: Tensor
     huber: Tensor
@@ -43,62 +43,66 @@ class Losses:
     spread: Tensor
 
 
-def losses(rated: Tensor, truth: Truth, recipe: Loss) -> Losses:
+def compute_losses(rated: Tensor, targets: Targets, recipe: Loss) -> Losses:
     """The loss of pooled ratings.
 
     Args:
-        rated: ``[B, 4]`` or, with logarithms of spreads behind them, ``[B, 8]``.
-        truth: of the same rows.
+        rated: ``[B, 4]`` or, followed by logarithms of spreads, ``[B, 8]``.
+        targets: of the same rows.
         recipe: weights.
     """
     values = rated[:, :4]
     axes = rated.new_tensor(recipe.axes)
-    first = huber(values, truth.scores, truth.weights, axes, delta=recipe.huber_delta)
+    first = weighted_huber_loss(values, targets.scores, targets.weights, axes, delta=recipe.huber_delta)
     order = (
-        ranking(values[:, 0], truth, temperature=recipe.ranking_temperature) if recipe.ranking else first.new_zeros(())
+        pairwise_ranking_loss(values[:, 0], targets, temperature=recipe.ranking_temperature)
+        if recipe.ranking
+        else first.new_zeros(())
     )
     doubt = first.new_zeros(())
     if rated.shape[1] > 4:
-        doubt = laplace_nll(values.detach(), rated[:, 4:], truth.scores, truth.weights)
+        doubt = laplace_nll(values.detach(), rated[:, 4:], targets.scores, targets.weights)
     total = first + recipe.ranking * order + recipe.spread * doubt
     return Losses(total=total, huber=first, ranking=order, spread=doubt)
 
 
-def huber(values: Tensor, scores: Tensor, weights: Tensor, axes: Tensor, *, delta: float) -> Tensor:
-    """Huber's loss (Annals of Mathematical Statistics 1964), weighted by rows and axes; 0 where nothing was rated.
+def weighted_huber_loss(
+    ratings: Tensor, targets: Tensor, row_weights: Tensor, axis_weights: Tensor, *, delta: float
+) -> Tensor:
+    """Huber loss (Annals of Mathematical Statistics 1964), weighted by rows and axes; 0 without ratings.
 
     Args:
-        values: ``[B, 4]``.
-        scores: ``[B, 4]``, NaN where an axis was not rated.
-        weights: ``[B]``.
-        axes: ``[4]``.
+        ratings: ``[B, 4]``.
+        targets: ``[B, 4]``, NaN where an axis was not rated.
+        row_weights: ``[B]``.
+        axis_weights: ``[4]``.
         delta: error from which the loss is linear.
     """
-    there = ~scores.isnan()
-    errors = F.huber_loss(values, torch.where(there, scores, values.detach()), reduction="none", delta=delta)
-    weight = weights[:, None] * axes * there
+    rated = ~targets.isnan()
+    errors = F.huber_loss(ratings, torch.where(rated, targets, ratings.detach()), reduction="none", delta=delta)
+    weight = row_weights[:, None] * axis_weights * rated
     return (errors * weight).sum() / weight.sum().clamp(min=1e-12)
 
 
-def ranking(values: Tensor, truth: Truth, *, temperature: float) -> Tensor:
-    """Logistic loss of pairs of answers to one query that listeners ordered (RankNet, Burges et al., ICML 2005).
+def pairwise_ranking_loss(values: Tensor, targets: Targets, *, temperature: float) -> Tensor:
+    """Logistic loss of pairs of estimates of one query that listeners ordered (RankNet, Burges et al., ICML 2005).
 
     Args:
         values: overall ``[B]``.
-        truth: of the same rows; pairs closer than its gap do not count.
-        temperature: difference that is as good as e to 1.
+        targets: of the same rows; pairs closer than its gap are ignored.
+        temperature: difference in ratings at which the odds are e to 1.
     """
-    overall = truth.scores[:, 0]
+    overall = targets.scores[:, 0]
     gaps = overall[:, None] - overall[None, :]
-    pairs = (truth.queries[:, None] == truth.queries[None, :]) & (gaps > truth.gap)  # NaN compares false
+    pairs = (targets.queries[:, None] == targets.queries[None, :]) & (gaps > targets.gap)  # NaN compares false
     margins = (values[:, None] - values[None, :]) / temperature
     return (F.softplus(-margins) * pairs).sum() / pairs.sum().clamp(min=1)
 
 
 def laplace_nll(values: Tensor, log_spreads: Tensor, scores: Tensor, weights: Tensor) -> Tensor:
-    """Negative log likelihood of errors under Laplace's distribution with the standard deviations that were said.
+    """Negative log likelihood of errors under a Laplace distribution with the predicted standard deviations.
 
-    Its tails are those of ratings better than a normal distribution's: a few answers are misjudged by far.
+    Its heavy tails fit the errors better than those of a normal distribution: a few estimates are misjudged by far.
 
     Args:
         values: ``[B, 4]``.

@@ -1,4 +1,4 @@
-"""How well a judge agrees with ratings: by axis and domain, at three levels, with intervals and the noise ceiling."""
+"""Agreement of a judge with ratings: by axis and domain, at three levels, with intervals and noise ceiling."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from scipy.stats import spearmanr
 
 from sam_audio_bench.judge.scores import AXES
 from sam_audio_bench.judge.training.calibration import coverage
-from sam_audio_bench.judge.training.rating import Rated
+from sam_audio_bench.judge.training.rating import RatedExamples
 from sam_audio_bench.stats.bootstrap import cluster_interval
 from sam_audio_bench.stats.correlation import Correlation, correlate
 
 __all__ = ["COEFFICIENTS", "agreement_rows", "coverage_rows", "held_out_numbers", "rater_ceilings"]
 
 COEFFICIENTS = {"pearson": "pcc", "spearman": "srcc", "kendall": "tau", "accuracy": "pair_accuracy"}
-"""Coefficients of `sam_audio_bench.stats.correlation` by what the field calls them; RMSE is beside them."""
+"""Coefficients of `sam_audio_bench.stats.correlation` by their usual short names; RMSE is added to them."""
 
 _LEVELS = ("utterance", "within_item", "system")
 _FEW = 3
@@ -29,8 +29,8 @@ _PAIR_CELLS = 4000  # beyond, the accuracy of all their pairs takes minutes
 Ceilings = Mapping[tuple[str, str], float | None]
 
 
-def held_out_numbers(rated: Rated) -> dict[str, float]:
-    """Numbers to follow a run by: SRCC, PCC and RMSE by axis, and the coverage of the 80 % interval of overall."""
+def held_out_numbers(rated: RatedExamples) -> dict[str, float]:
+    """Numbers that monitor a run: SRCC, PCC and RMSE by axis, and the coverage of the 80 % interval of overall."""
     found = {}
     for at, axis in enumerate(AXES):
         scores, values = rated.scores[:, at], rated.values[:, at]
@@ -49,15 +49,15 @@ def held_out_numbers(rated: Rated) -> dict[str, float]:
 
 
 def agreement_rows(
-    rated: Rated, *, ceilings: Ceilings | None = None, resamples: int = 1000, seed: int = 0
+    rated: RatedExamples, *, ceilings: Ceilings | None = None, resamples: int = 1000, seed: int = 0
 ) -> list[dict[str, Any]]:
-    """One row an axis, domain, level and coefficient.
+    """One row per axis, domain, level and coefficient.
 
-    An item is a query: a mixture and what was asked of it. Intervals resample recordings and systems (two-way), those
+    An item is a query: a mixture and a prompt. Intervals resample recordings and systems (two-way), those
     of RMSE recordings.
 
     Args:
-        rated: what was said, and by whom.
+        rated: ratings by judge and listeners.
         ceilings: √ICC(k) by axis and domain, see `rater_ceilings`.
         resamples: of the intervals.
         seed: of the intervals.
@@ -89,8 +89,8 @@ def agreement_rows(
     return rows
 
 
-def coverage_rows(rated: Rated) -> list[dict[str, Any]]:
-    """Share of scores within the interval that is to hold 10, 20 … 90 %: ``{axis, nominal, covered, n}``."""
+def coverage_rows(rated: RatedExamples) -> list[dict[str, Any]]:
+    """Empirical coverage of intervals with nominal coverage 10, 20 … 90 %: ``{axis, nominal, covered, n}``."""
     if rated.spreads is None:
         return []
     rows = []
@@ -103,12 +103,12 @@ def coverage_rows(rated: Rated) -> list[dict[str, Any]]:
 
 
 def rater_ceilings(place: Path, *, seed: int = 0) -> dict[tuple[str, str], float | None]:
-    """√ICC(k) by axis and domain of a table that names raters; empty where nobody is named.
+    """√ICC(k) by axis and domain of a table that names raters; empty without names.
 
     Raises:
         StoreError: no tidy table of ratings.
     """
-    from sam_audio_bench.ratings.agreement import ceilings
+    from sam_audio_bench.ratings.agreement import noise_ceilings
     from sam_audio_bench.ratings.table import COLUMNS, Ratings
 
     if place.suffix != ".parquet" or not set(COLUMNS) <= set(pd.read_parquet(place).columns):
@@ -117,10 +117,10 @@ def rater_ceilings(place: Path, *, seed: int = 0) -> dict[tuple[str, str], float
     if ratings.votes or ratings.answers["rater"].nunique() < 2:
         return {}
     by = "domain" if ratings.answers["domain"].notna().any() else None
-    return {key: found.value for key, found in ceilings(ratings, by=by, resamples=100, seed=seed).items()}
+    return {key: found.value for key, found in noise_ceilings(ratings, by=by, resamples=100, seed=seed).items()}
 
 
-def _slices(rated: Rated) -> Iterator[tuple[str, str, pd.DataFrame]]:
+def _slices(rated: RatedExamples) -> Iterator[tuple[str, str, pd.DataFrame]]:
     """Axis, domain, and columns item, group, system, copy, score, value."""
     rows = rated.examples.rows
     for at, axis in enumerate(AXES):
@@ -140,7 +140,7 @@ def _slices(rated: Rated) -> Iterator[tuple[str, str, pd.DataFrame]]:
 
 
 def _correlations(table: pd.DataFrame, *, resamples: int, seed: int) -> list[Correlation]:
-    """Every level; an answer that a system gave again to the same query is a column of its own below system level."""
+    """Correlations at every level; below system level, repeated estimates of a query are separate columns."""
     names = [name for name in COEFFICIENTS if name != "accuracy" or len(table) <= _PAIR_CELLS]
     copies = table.groupby(["item", "system"]).cumcount()
     fine = table.assign(system=table["system"] + copies.where(copies > 0, "").map(lambda n: f" {n}" if n != "" else ""))
@@ -161,7 +161,7 @@ def _matrices(table: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.floa
 
 
 def _errors(table: pd.DataFrame, *, resamples: int, seed: int) -> Iterator[dict[str, Any]]:
-    """RMSE of answers, and of the means of systems."""
+    """RMSE of estimates, and of the means of systems."""
     squares = (table["value"] - table["score"]) ** 2
     interval = cluster_interval(squares, table["group"].astype(str), resamples=resamples, seed=seed)
     low, high = (None, None) if interval is None else (float(np.sqrt(interval.low)), float(np.sqrt(interval.high)))

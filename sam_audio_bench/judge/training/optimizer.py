@@ -1,4 +1,4 @@
-"""What the optimiser is told: which weights decay, how fast it goes, and the average of where it was."""
+"""Optimisation: parameter groups, learning rate schedule, moving average of the weights."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from sam_audio_bench.judge.training.recipe import Optimizer
-from sam_audio_bench.judge.training.student import PARTS_OF
+from sam_audio_bench.judge.training.trainable_model import PARTS_OF
 
-__all__ = ["Average", "learning_rate", "parameter_groups"]
+__all__ = ["WeightEMA", "learning_rate", "parameter_groups"]
 
 
 def parameter_groups(learning: Mapping[str, nn.Parameter], recipe: Optimizer) -> list[dict[str, Any]]:
-    """Parameters by decay and share of the learning rate; vectors (biases, norms, tokens) do not decay."""
+    """Parameter groups by weight decay and learning rate; vectors (biases, norms, tokens) have no weight decay."""
     backbone = tuple(f"judge.{prefix}." for prefix in PARTS_OF["backbone"])
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in learning.items():
@@ -28,11 +28,11 @@ def parameter_groups(learning: Mapping[str, nn.Parameter], recipe: Optimizer) ->
 
 
 def learning_rate(recipe: Optimizer, progress: float) -> float:
-    """Warm-up, then half a cosine (Loshchilov and Hutter, ICLR 2017).
+    """Linear warm-up, then cosine decay (Loshchilov and Hutter, ICLR 2017).
 
     Args:
         recipe: rates.
-        progress: share of all steps that are done.
+        progress: fraction of all steps that is done.
     """
     top, last = recipe.learning_rate, recipe.learning_rate * recipe.final_rate
     if progress < recipe.warmup:
@@ -41,12 +41,12 @@ def learning_rate(recipe: Optimizer, progress: float) -> float:
     return last + (top - last) * (1 + math.cos(math.pi * min(share, 1.0))) / 2
 
 
-class Average:
-    """Exponential moving average of weights, of the few steps that there are in the beginning.
+class WeightEMA:
+    """Exponential moving average of weights, with a warm-up of the decay.
 
     Args:
         learning: the weights.
-        decay: kept a step, in the long run; 0: the average is the last step.
+        decay: per step, after the warm-up; 0: no averaging.
     """
 
     def __init__(self, learning: Mapping[str, nn.Parameter], decay: float) -> None:
@@ -54,8 +54,8 @@ class Average:
         self._tensors = {name: one.detach().clone() for name, one in learning.items()}
 
     @torch.no_grad()
-    def follow(self, learning: Mapping[str, nn.Parameter], step: int) -> None:
-        """Takes a step in, the ``step``-th from 0."""
+    def update(self, learning: Mapping[str, nn.Parameter], step: int) -> None:
+        """Adds the weights after step ``step``, counted from 0."""
         decay = min(self.decay, (1 + step) / (10 + step)) if self.decay else 0.0
         for name, parameter in learning.items():
             self._tensors[name].lerp_(parameter, 1 - decay)
@@ -65,22 +65,22 @@ class Average:
         return {name: one.cpu().clone() for name, one in self._tensors.items()}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Takes averages over."""
+        """Restores averages."""
         for name, one in self._tensors.items():
             one.copy_(tensors[name])
 
     @contextmanager
-    def in_place(self, learning: Mapping[str, nn.Parameter]) -> Iterator[None]:
-        """Puts the averages in the place of the weights for a while."""
+    def swapped_in(self, learning: Mapping[str, nn.Parameter]) -> Iterator[None]:
+        """Replaces the weights by their averages inside the context."""
         kept = {name: one.detach().clone() for name, one in learning.items()}
         try:
-            _put(learning, self._tensors)
+            _copy_into(learning, self._tensors)
             yield
         finally:
-            _put(learning, kept)
+            _copy_into(learning, kept)
 
 
 @torch.no_grad()
-def _put(learning: Mapping[str, nn.Parameter], tensors: Mapping[str, Tensor]) -> None:
+def _copy_into(learning: Mapping[str, nn.Parameter], tensors: Mapping[str, Tensor]) -> None:
     for name, parameter in learning.items():
         parameter.copy_(tensors[name])

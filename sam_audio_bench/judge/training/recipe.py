@@ -1,6 +1,6 @@
-"""A recipe: one TOML that says what is trained, on what, and how.
+"""The configuration of a training run, one TOML.
 
-Every table is a frozen dataclass; a key that no field names is refused with the nearest name. There are recipes in
+Every table is a frozen dataclass; an unknown key is refused with a suggestion. There are recipes in
 ``judge/recipes`` of the repository; docs/judge-training.md explains each key.
 """
 
@@ -29,14 +29,14 @@ __all__ = [
 ]
 
 PARTS = ("fusion", "head", "backbone", "all")
-"""What ``train`` may name; see `sam_audio_bench.judge.training.student.PARTS_OF`."""
+"""Values of ``train``; see `sam_audio_bench.judge.training.trainable_model.PARTS_OF`."""
 
 PRECISIONS = ("auto", "float32", "bf16")
-"""Of the forward pass: bf16 under autocast; "auto" takes it on a GPU that has it."""
+"""Precision of the forward pass: bf16 under autocast; "auto" uses it on a GPU that supports it."""
 
 CALIBRATIONS = ("least_squares", "quantiles", "none")
-"""How ratings are mapped in the end, by a monotone line through knots: for the least error on held-out data, or so that
-ratings are spread over the scale as listeners' are."""
+"""Final monotone piecewise linear mapping of ratings: for the least error on held-out data, or to match the
+distribution of listeners' ratings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,34 +58,34 @@ class _Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Data(_Table):
-    """What is heard; paths are relative to the working folder."""
+    """Data; paths are relative to the working folder."""
 
     train: tuple[str, ...] = ()  # tables of ratings, and folders of shards
     valid: tuple[str, ...] = ()  # the same; empty: held out of train
     hold_out_groups: float = 0.1  # share of the recordings of train that valid gets
     hold_out_systems: tuple[str, ...] = ()  # systems of train that only valid has
     max_seconds: float = 30.0  # longer clips are cut
-    texts: bool = True  # whether prompts are read; if not, only answers to intended prompts are there, all alike
-    cache: str = ""  # where what frozen ears hear is kept; empty: in the run's folder
+    texts: bool = True  # whether to use prompts; if not, only rows of intended prompts are kept, with empty texts
+    cache: str = ""  # folder of cached features; empty: in the run's folder
 
 
 @dataclass(frozen=True, kw_only=True)
 class Extend(_Table):
-    """What the network gets beyond what ``init`` has."""
+    """Inputs and outputs added to the network of ``init``."""
 
     spread: bool = True  # it says how sure it is
-    spans: bool = False  # it hears of spans
+    spans: bool = False  # an input for spans
     video_width: int = 0  # it sees video features of this width
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loss(_Table):
-    """Weights and shapes of the parts of the loss."""
+    """Weights and parameters of the losses."""
 
     huber_delta: float = 0.5  # in standard deviations of the ratings
     axes: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)  # weights, in the order of `AXES`
     raters_cap: float = 0.0  # a mean of more raters weighs no more than one of so many; 0: no cap
-    ranking: float = 0.2  # weight of the order of answers to one query
+    ranking: float = 0.2  # weight of the loss for the order of estimates of one query
     ranking_gap: float = 0.5  # rating points; smaller differences are no order
     ranking_temperature: float = 0.5  # standard deviations
     spread: float = 0.1  # weight of the likelihood of errors under the spread
@@ -93,7 +93,7 @@ class Loss(_Table):
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer(_Table):
-    """AdamW with warm-up and cosine, and the average of its steps."""
+    """AdamW with warm-up and cosine decay, and the moving average of the weights."""
 
     learning_rate: float = 1e-3
     final_rate: float = 0.01  # share of learning_rate at the end
@@ -112,7 +112,7 @@ class Optimizer(_Table):
 
 @dataclass(frozen=True, kw_only=True)
 class Stop(_Table):
-    """When to look, and when to stop."""
+    """Evaluation interval, early stopping and checkpoint interval."""
 
     every: int = 0  # steps between looks at held-out data; 0: once an epoch
     patience: int = 0  # looks without a better SRCC of overall; 0: never stop early
@@ -121,7 +121,7 @@ class Stop(_Table):
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(_Table):
-    """All of it."""
+    """The whole configuration."""
 
     name: str = "judge"
     seed: int = 0
@@ -172,7 +172,7 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
         changes: ``key=value`` or ``table.key=value``, values as TOML writes them.
 
     Raises:
-        Precondition: no file. UsageError: no TOML, an unknown key, or a value that cannot be meant.
+        Precondition: no file. UsageError: no TOML, an unknown key, or an invalid value.
     """
     try:
         options = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -13,32 +13,37 @@ import pandas as pd
 
 from sam_audio_bench.files import write_json
 from sam_audio_bench.judge.scores import AXES
-from sam_audio_bench.judge.training.examples import Examples, recordings_of
-from sam_audio_bench.judge.training.figures import learning_curve, mean_calibration, scatters, spread_calibration
-from sam_audio_bench.judge.training.rating import Rated
+from sam_audio_bench.judge.training.examples import Examples, split_recordings
+from sam_audio_bench.judge.training.figures import (
+    learning_curve,
+    reliability_diagram,
+    scatter_plots,
+    spread_calibration,
+)
+from sam_audio_bench.judge.training.rating import RatedExamples
 
-__all__ = ["Evidence", "data_facts", "said_by", "write_card", "write_report"]
+__all__ = ["JudgeReport", "data_facts", "rating_source", "write_card", "write_report"]
 
 _SIZES = ("rows", "answers", "mixtures", "recordings")
 _PACKAGES = ("torch", "transformers", "accelerate", "numpy", "scipy")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """What is known of a judge.
+class JudgeReport:
+    """Content of the report of a judge.
 
     Attributes:
         name: of the judge.
-        rated: held-out answers.
+        rated: held-out examples with ratings.
         agreement: rows of `agreement_rows`.
         coverage: of the 80 % interval by axis, fitted on one half of the recordings and counted on the other.
-        looks: of the run, empty where there was none.
+        looks: evaluations during the run, empty if there was none.
         best: step of the weights that were kept.
         facts: further entries of ``report.json``.
     """
 
     name: str
-    rated: Rated
+    rated: RatedExamples
     agreement: Sequence[Mapping[str, Any]]
     coverage: Mapping[str, float | None]
     looks: Sequence[Mapping[str, float]] = ()
@@ -46,54 +51,54 @@ class Evidence:
     facts: Mapping[str, Any]
 
 
-def write_report(folder: Path, evidence: Evidence) -> Path:
+def write_report(folder: Path, report: JudgeReport) -> Path:
     """Writes figures as SVG, PNG and CSV, and ``report.json``; returns the latter's path."""
-    said = said_by(evidence.rated.examples)
-    plots = [scatters(evidence.rated, said=said), mean_calibration(evidence.rated, said=said)]
-    if evidence.rated.spreads is not None:
-        plots.append(spread_calibration(evidence.rated))
-    if evidence.looks:
-        plots.append(learning_curve(evidence.looks, evidence.best))
+    said = rating_source(report.rated.examples)
+    plots = [scatter_plots(report.rated, said=said), reliability_diagram(report.rated, said=said)]
+    if report.rated.spreads is not None:
+        plots.append(spread_calibration(report.rated))
+    if report.looks:
+        plots.append(learning_curve(report.looks, report.best))
     for plot in plots:
         plot.save(folder)
     path = folder / "report.json"
     write_json(
         path,
         {
-            "judge": evidence.name,
+            "judge": report.name,
             "scores": said,
-            "agreement": list(evidence.agreement),
-            "coverage_80": dict(evidence.coverage),
-            "looks": list(evidence.looks),
-            "best_step": evidence.best,
+            "agreement": list(report.agreement),
+            "coverage_80": dict(report.coverage),
+            "looks": list(report.looks),
+            "best_step": report.best,
             "figures": [{"name": plot.name, "title": plot.title, "caption": plot.caption} for plot in plots],
-            **evidence.facts,
+            **report.facts,
         },
     )
     return path
 
 
-def said_by(examples: Examples) -> str:
-    """What scores are, for figures and cards."""
+def rating_source(examples: Examples) -> str:
+    """Name of the source of the scores, for figures and cards."""
     return "simulated ratings" if examples.simulated else "listeners"
 
 
 def data_facts(examples: Examples) -> dict[str, Any]:
-    """Sizes of a set: rows, queries, answers, mixtures, recordings, systems, rows by domain."""
+    """Sizes of a set: rows, queries, estimates, mixtures, recordings, systems, rows by domain."""
     rows = examples.rows
     return {
         "rows": len(rows),
         "queries": int(rows["query"].nunique()),
         "answers": int(rows[["mixture", "answer"]].drop_duplicates().shape[0]),
         "mixtures": int(rows["mixture"].nunique()),
-        "recordings": len({one for group in rows["group"].unique() for one in recordings_of(group)}),
+        "recordings": len({one for group in rows["group"].unique() for one in split_recordings(group)}),
         "systems": sorted(map(str, rows["system"].unique())),
         "domains": {str(name): int(count) for name, count in rows["domain"].value_counts().sort_index().items()},
     }
 
 
 def package_versions() -> dict[str, str]:
-    """Of what decides the bits."""
+    """Versions of packages that affect the result."""
     return {name: version(name) for name in _PACKAGES}
 
 
@@ -142,29 +147,29 @@ without being less sure. It is no substitute for a listening test where a decisi
 """
 
 
-def write_card(path: Path, evidence: Evidence, *, rate: int) -> None:
-    """Writes the model card, as far as a run knows; what only people know, such as licences, is theirs to add."""
-    facts = evidence.facts
+def write_card(path: Path, report: JudgeReport, *, rate: int) -> None:
+    """Writes the model card, with everything known from the run; add the rest, such as licences, by hand."""
+    facts = report.facts
     environment = jinja2.Environment(keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
     held, learned = facts["data"]["held out"], facts["data"]["trained on"]
     text = environment.from_string(_CARD).render(
-        name=evidence.name,
-        said=said_by(evidence.rated.examples),
-        simulated=evidence.rated.examples.simulated,
+        name=report.name,
+        said=rating_source(report.rated.examples),
+        simulated=report.rated.examples.simulated,
         data=facts["data"],
         sizes=lambda one: [one[name] for name in _SIZES] + [len(one["systems"])],
         new=[name for name in held["systems"] if name not in learned["systems"]],
         parts=facts["recipe"]["train"],
         parameters=f"{facts['parameters_trained']:,}",
-        table=_table(evidence.agreement),
-        coverage={axis: f"{share:.0%}" for axis, share in evidence.coverage.items() if share is not None},
+        table=_table(report.agreement),
+        coverage={axis: f"{share:.0%}" for axis, share in report.coverage.items() if share is not None},
         rate=rate,
     )
     path.write_text(text, encoding="utf-8")
 
 
 def _table(agreement: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One line a domain and axis, at the level of utterances."""
+    """One line per domain and axis, at utterance level."""
     frame = pd.DataFrame(list(agreement))
     frame = frame[frame["level"] == "utterance"]
     lines = []

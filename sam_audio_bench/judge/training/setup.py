@@ -1,4 +1,4 @@
-"""From a recipe to everything that a run needs: data without leaks, a judge, what it hears."""
+"""Prepares a run from its recipe: data without leakage, judge, cached features."""
 
 from __future__ import annotations
 
@@ -14,21 +14,27 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import dump_json, sha256
 from sam_audio_bench.judge.scores import AXES
 from sam_audio_bench.judge.training.examples import Examples
-from sam_audio_bench.judge.training.feed import Feed, read_texts
-from sam_audio_bench.judge.training.heard import Chunk, Ear, Heard, hear_share
+from sam_audio_bench.judge.training.features import Chunk, FeatureStore, FrozenEncoder, encode_share
+from sam_audio_bench.judge.training.feed import Feed, encode_texts
 from sam_audio_bench.judge.training.recipe import Recipe
 from sam_audio_bench.judge.training.splits import check_leakage, split
-from sam_audio_bench.judge.training.student import Start, Student, choose_parts, remember_texts, start_judge
 from sam_audio_bench.judge.training.tables import read_examples
+from sam_audio_bench.judge.training.trainable_model import (
+    InitialJudge,
+    TrainableModel,
+    load_initial_judge,
+    select_trainable_parts,
+    store_training_texts,
+)
 
-__all__ = ["Place", "Ready", "make_ready", "read_sides"]
+__all__ = ["ProcessContext", "TrainingSetup", "prepare_training", "read_splits"]
 
-Follow = Callable[[int, int], None]
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where a process computes, and which one it is."""
+class ProcessContext:
+    """Device and rank of a process."""
 
     device: torch.device
     rank: int = 0
@@ -37,26 +43,26 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ready:
-    """What a run needs.
+class TrainingSetup:
+    """Everything that a run needs.
 
     Attributes:
-        start: the judge.
-        student: it, with the parts that learn.
-        learned: what it learns from.
-        held: what it is looked at with.
-        fingerprint: of all that decides the result, but for the code and the machine.
+        start: the initial judge.
+        student: the judge, with its trainable parts.
+        training: training data.
+        held_out: held-out data.
+        fingerprint: of everything that determines the result, except code and machine.
     """
 
-    start: Start
-    student: Student
-    learned: Feed
-    held: Feed
+    start: InitialJudge
+    model: TrainableModel
+    training: Feed
+    held_out: Feed
     fingerprint: str
 
 
-def read_sides(recipe: Recipe) -> tuple[Examples, Examples]:
-    """Training and held-out examples; raises UsageError where they have a recording or a held-out system in common."""
+def read_splits(recipe: Recipe) -> tuple[Examples, Examples]:
+    """Training and held-out examples; raises UsageError if they share a recording or a held-out system."""
     data = recipe.data
     learned = _read(data.train, texts=data.texts)
     if data.valid:
@@ -72,56 +78,56 @@ def _read(places: Sequence[str], *, texts: bool) -> Examples:
     return found if texts else found.without_texts()
 
 
-def make_ready(recipe: Recipe, folder: Path, place: Place, follow: Follow) -> Ready:
-    """Reads, splits, starts and hears.
+def prepare_training(recipe: Recipe, folder: Path, context: ProcessContext, progress: Progress) -> TrainingSetup:
+    """Reads and splits the data, initialises the judge and caches features.
 
     Args:
-        recipe: what to do.
-        folder: of the run, for what is heard where the recipe names no other.
-        place: of this process.
-        follow: is told how much has been heard.
+        recipe: configuration of the run.
+        folder: of the run, for cached features unless the recipe names another.
+        context: of this process.
+        progress: callback (done, total) over chunks of features.
 
     Raises:
         Precondition, StoreError, MediaError, UsageError: see the parts.
     """
-    learned, held = read_sides(recipe)
-    start = start_judge(recipe)
+    learned, held = read_splits(recipe)
+    start = load_initial_judge(recipe)
     judge = start.judge
     judge.calibrate(None)  # fitted anew in the end
-    attends = choose_parts(judge, recipe.train)
-    sides = {"learned": learned, "held": held}
+    trains_backbone = select_trainable_parts(judge, recipe.train)
+    splits = {"learned": learned, "held": held}
     for name, projection in (("spans", judge.span_proj), ("video", judge.video_proj)):
         if projection is not None and not any(learned.rows[name]):
             projection.requires_grad_(False)  # weight decay would wear off what it knows
     if start.fresh:
         _set_scale(start, learned)
-    texts = read_texts(judge, [*learned.rows["text"], *held.rows["text"]])
-    remember_texts(judge, texts.of(sorted(set(learned.rows["text"]))))
-    judge.to(place.device)
-    student = Student(judge, attends=attends)
-    student.eval()
-    ear = Ear.of(student, max_seconds=recipe.data.max_seconds, device=place.device)
+    texts = encode_texts(judge, [*learned.rows["text"], *held.rows["text"]])
+    store_training_texts(judge, texts.lookup(sorted(set(learned.rows["text"]))))
+    judge.to(context.device)
+    model = TrainableModel(judge, trains_backbone=trains_backbone)
+    model.eval()
+    encoder = FrozenEncoder.of(model, max_seconds=recipe.data.max_seconds, device=context.device)
     cache = Path(recipe.data.cache) if recipe.data.cache else folder / "heard"
     chunks = {
-        name: hear_share(cache, side, ear, rank=place.rank, ranks=place.ranks, follow=follow)
-        for name, side in sides.items()
+        name: encode_share(cache, side, encoder, rank=context.rank, ranks=context.ranks, progress=progress)
+        for name, side in splits.items()
     }
-    place.wait()
+    context.wait()
     feeds = {
         name: Feed(
-            examples=side, heard=Heard(cache, chunks[name]), texts=texts, judge=judge, device=place.device,
+            examples=side, features=FeatureStore(cache, chunks[name]), texts=texts, judge=judge, device=context.device,
             gap=recipe.loss.ranking_gap, raters_cap=recipe.loss.raters_cap,
         )
-        for name, side in sides.items()
+        for name, side in splits.items()
     }  # fmt: skip
-    return Ready(
-        start=start, student=student, learned=feeds["learned"], held=feeds["held"],
-        fingerprint=_fingerprint(recipe, sides, chunks, start),
+    return TrainingSetup(
+        start=start, model=model, training=feeds["learned"], held_out=feeds["held"],
+        fingerprint=_fingerprint(recipe, splits, chunks, start),
     )  # fmt: skip
 
 
-def _set_scale(start: Start, learned: Examples) -> None:
-    """Mean and deviation of the training ratings, by axis; an axis that nobody rated has those of overall."""
+def _set_scale(start: InitialJudge, learned: Examples) -> None:
+    """Sets mean and standard deviation of the training ratings, by axis; unrated axes get those of overall."""
     scores = learned.scores().copy()
     rated = np.isfinite(scores).any(axis=0)
     if not rated[0]:
@@ -132,10 +138,12 @@ def _set_scale(start: Start, learned: Examples) -> None:
     start.judge.std.data = torch.tensor(np.maximum(std, 0.1), dtype=torch.float32)
 
 
-def _fingerprint(recipe: Recipe, sides: dict[str, Examples], chunks: dict[str, list[Chunk]], start: Start) -> str:
-    """A digest of the recipe, the rows, what is heard, and the weights."""
-    found = hashlib.sha256(dump_json(_lasting(recipe)).encode())
-    for name, side in sides.items():
+def _fingerprint(
+    recipe: Recipe, splits: dict[str, Examples], chunks: dict[str, list[Chunk]], start: InitialJudge
+) -> str:
+    """Digest of the recipe, the rows, the clips, and the weights."""
+    found = hashlib.sha256(dump_json(_relevant_options(recipe)).encode())
+    for name, side in splits.items():
         found.update(name.encode())
         found.update(sha256(side.rows.to_csv(index=False).encode()).encode())
         found.update("".join(chunk.name for chunk in chunks[name]).encode())
@@ -145,8 +153,8 @@ def _fingerprint(recipe: Recipe, sides: dict[str, Examples], chunks: dict[str, l
     return found.hexdigest()
 
 
-def _lasting(recipe: Recipe) -> dict[str, object]:
-    """What of a recipe decides the result: not where things are kept, nor how often."""
+def _relevant_options(recipe: Recipe) -> dict[str, object]:
+    """The part of a recipe that determines the result: without cache folder and checkpoint interval."""
     plain = recipe.plain()
     plain["data"] = {**plain["data"], "cache": ""}
     plain["stop"] = {**plain["stop"], "checkpoint": 0}

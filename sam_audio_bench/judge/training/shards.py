@@ -1,12 +1,12 @@
-"""Examples from archives: tar files of mixtures and answers with what was said of them, as WebDataset names members.
+"""Examples from archives: tar files of mixtures, estimates and ratings, named as in WebDataset.
 
     KEY.mixture.flac    the mixture
-    KEY.K.target.flac   the K-th answer to it
+    KEY.K.target.flac   its K-th estimate
     KEY.json            {"key", "domain", "group", "classes", "seconds", "rows": [ROW, …]}
 
-The group is a name, or a list of the recordings that the mixture was made of. A ROW is ``{"target": K, "text", "label",
-"kind", "query", "system", "scores": {axis: 1…5}, "raters"}``. Members are indexed once and read by their place, so that
-any order costs the same. Nothing is unpacked: a member's name never becomes a path.
+The group is a name, or a list of the recordings in the mixture. A ROW is ``{"target": K, "text", "label",
+"kind", "query", "system", "scores": {axis: 1…5}, "raters"}``. Members are indexed once and read by offset, so that
+any order is equally fast. Nothing is unpacked: a member's name never becomes a path.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import pandas as pd
 
 from sam_audio_bench.errors import Precondition, StoreError
 from sam_audio_bench.judge.scores import AXES
-from sam_audio_bench.judge.training.examples import COLUMNS, Clip, Examples, joined
+from sam_audio_bench.judge.training.examples import COLUMNS, Clip, Examples, join_recordings
 
 __all__ = ["SCHEMA", "is_shards", "read_shards"]
 
@@ -68,11 +68,11 @@ SCHEMA: Mapping[str, Any] = {
         "rows": {"type": "array", "maxItems": 10_000, "items": _ROW},
     },
 }
-"""Of ``KEY.json``; further keys are passed over."""
+"""JSON Schema of ``KEY.json``; further keys are ignored."""
 
 
 def is_shards(place: Path) -> bool:
-    """Whether a place is an archive or a folder of them."""
+    """Whether a path is an archive or a folder of archives."""
     return place.suffix == ".tar" or (place.is_dir() and any(place.glob("*.tar")))
 
 
@@ -82,7 +82,7 @@ def read_shards(place: Path) -> Examples:
     Scores are taken as simulated unless a JSON says ``"simulated": false``.
 
     Raises:
-        Precondition: no archive there. StoreError: one that is damaged or breaks the rules above.
+        Precondition: no archive there. StoreError: a damaged archive, or one that breaks the rules above.
     """
     files = [place] if place.suffix == ".tar" else sorted(place.glob("*.tar"))
     if not files or not all(file.is_file() for file in files):
@@ -114,7 +114,7 @@ def _records(
         yield {
             "query": row.get("query") or f"{key}/{row['text']}",
             "item": key,
-            "group": joined(facts["group"]),
+            "group": join_recordings(facts["group"]),
             "system": row["system"],
             "domain": facts["domain"],
             "text": row["text"],
@@ -130,7 +130,7 @@ def _records(
 
 
 def _mixtures(file: Path) -> Iterator[tuple[dict[str, Any], Clip, dict[int, Clip]]]:
-    """What is said, the mixture and the answers by number, for each key in the order of the archive."""
+    """Metadata, mixture and estimates by number, for each key in the order of the archive."""
     for key, members in _members(file).items():
         if "json" not in members or "mixture.flac" not in members:
             raise StoreError(
@@ -142,7 +142,7 @@ def _mixtures(file: Path) -> Iterator[tuple[dict[str, Any], Clip, dict[int, Clip
 
 
 def _members(file: Path) -> dict[str, dict[str | int, Clip]]:
-    """Members by key and by what they are; only headers are read."""
+    """Members by key and kind; only headers are read."""
     found: dict[str, dict[str | int, Clip]] = {}
     try:
         with tarfile.open(file, "r:") as archive:

@@ -1,6 +1,6 @@
-"""Which answers are learned from and which are held out: by recording and by system, without a leak.
+"""Splits training from held-out examples, by recording and by system, without leakage.
 
-A judge that has heard a recording, or a system's kind of fault, is no witness of how it does on new ones.
+A judge must be evaluated on recordings and systems that it was not trained on.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Sequence
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.judge.training.examples import Examples, recordings_of
+from sam_audio_bench.judge.training.examples import Examples, split_recordings
 
 __all__ = ["check_leakage", "split"]
 
@@ -21,21 +21,21 @@ def split(
 ) -> tuple[Examples, Examples]:
     """Training and held-out examples of one set.
 
-    Held out are all answers to a share of the recordings; a recording's side depends on its name, the seed and no
-    other recording, so that more data move nothing. Mixtures of recordings of both sides are left out. Where
-    ``systems`` are held out, training has none of their answers, and only they are kept of the held-out recordings:
-    both are new, then.
+    Held out are all estimates of a share of the recordings; the split of a recording depends on its name and the seed
+    alone, so that more data do not change it. Mixtures with recordings of both splits are left out. Where
+    ``systems`` are held out, training has none of their estimates, and only theirs are kept of the held-out recordings,
+    so that both are new.
 
     Raises:
-        UsageError: an unknown system, or a side without rows.
+        UsageError: an unknown system, or an empty split.
     """
     rows = examples.rows
     unknown = [name for name in systems if name not in set(rows["system"])]
     if unknown:
         known = ", ".join(sorted(map(str, rows["system"].unique())))
         raise UsageError(f"expected data.hold_out_systems among {known}, found {', '.join(unknown)}")
-    names = {str(name): recordings_of(name) for name in rows["group"].unique()}
-    held_out = {one: _place(one, seed) < groups for some in names.values() for one in some}
+    names = {str(name): split_recordings(name) for name in rows["group"].unique()}
+    held_out = {one: _hash_fraction(one, seed) < groups for some in names.values() for one in some}
     held = rows["group"].map({name: all(held_out[one] for one in some) for name, some in names.items()}).to_numpy(bool)
     free = rows["group"].map({name: not any(held_out[one] for one in some) for name, some in names.items()})
     away = rows["system"].isin(systems).to_numpy(bool)
@@ -52,15 +52,15 @@ def split(
 def check_leakage(learned: Examples, held: Examples, systems: Sequence[str] = ()) -> None:
     """Refuses held-out examples that share a recording with training, or training that has a held-out system.
 
-    Names and the clips' own content count: a recording under two names is found by its bytes.
+    Names and content of the clips are compared: a recording under two names is found by its bytes.
 
     Args:
         learned: examples that are trained on.
-        held: those that are not.
+        held: held-out examples.
         systems: that must not be in ``learned``.
 
     Raises:
-        UsageError: with the names of what both have.
+        UsageError: names what both have in common.
     """
     faults = []
     groups = sorted(_recordings(learned) & _recordings(held))
@@ -81,7 +81,7 @@ def check_leakage(learned: Examples, held: Examples, systems: Sequence[str] = ()
 
 
 def _recordings(examples: Examples) -> set[str]:
-    return {one for group in examples.rows["group"].unique() for one in recordings_of(group)}
+    return {one for group in examples.rows["group"].unique() for one in split_recordings(group)}
 
 
 def _mixtures(examples: Examples) -> dict[str, str]:
@@ -92,8 +92,8 @@ def _mixtures(examples: Examples) -> dict[str, str]:
     }
 
 
-def _place(name: str, seed: int) -> float:
-    """A number in [0, 1) that a name and a seed decide."""
+def _hash_fraction(name: str, seed: int) -> float:
+    """A pseudo-random number in [0, 1) from a name and a seed."""
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return int.from_bytes(digest[:8]) / 2**64
 

@@ -1,7 +1,7 @@
-"""Examples from a table: one row a rating or a mean, as ``sabench ratings import`` writes it, with the files' names.
+"""Examples from a table: one row per rating or mean, as ``sabench ratings import`` writes it, with the files' names.
 
 Needed are ``mixture``, ``target``, ``axis`` and ``score``, and ``text`` or ``spans``. Paths are relative to the table.
-A table of one column an axis (``overall``, …) will do as well. Without ``group`` a mixture is a recording of its own.
+A table with one column per axis (``overall``, …) is accepted too. Without ``group`` every mixture is its own recording.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _LOW, _HIGH = 1.0, 5.0
 
 
 def read_examples(place: str | Path) -> Examples:
-    """The examples at a place: a table, an archive or a folder of archives.
+    """Reads examples from a table, an archive or a folder of archives.
 
     Raises:
-        Precondition: nothing there. StoreError, UsageError: see `read_ratings` and `read_shards`.
+        Precondition: no such file. StoreError, UsageError: see `read_ratings` and `read_shards`.
     """
     path = Path(place)
     if is_shards(path):
@@ -45,12 +45,12 @@ def read_examples(place: str | Path) -> Examples:
 def read_ratings(path: Path) -> Examples:
     """The examples in a parquet or CSV table.
 
-    Scores of a table that states another scale, as ``sabench ratings import --scale`` does, are mapped to 1…5. Answers
-    of several raters become their mean; where a rater's row is a mean already, ``n_raters`` says of how many.
+    Scores of a table that states another scale, as ``sabench ratings import --scale`` does, are mapped to 1…5. Ratings
+    of several raters are averaged; where a row is a mean already, ``n_raters`` is their number.
 
     Raises:
         StoreError: no table that can be read.
-        UsageError: a column or a file is missing, or a score is off the scale.
+        UsageError: a column or a file is missing, or a score is outside the scale.
     """
     frame, scale, flipped = _read(path)
     frame = _long(frame, path)
@@ -68,7 +68,7 @@ def read_ratings(path: Path) -> Examples:
 
 
 def _read(path: Path) -> tuple[pd.DataFrame, tuple[float, float] | None, bool]:
-    """The table, its scale where it says one, and whether less is better."""
+    """The table, its scale if it states one, and whether lower is better."""
     from sam_audio_bench.ratings.table import COLUMNS as TIDY
     from sam_audio_bench.ratings.table import Ratings
 
@@ -87,7 +87,7 @@ def _read(path: Path) -> tuple[pd.DataFrame, tuple[float, float] | None, bool]:
 
 
 def _long(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """One row a score."""
+    """One row per score."""
     axes = [axis for axis in AXES if axis in frame]
     if "axis" not in frame and axes:
         kept = [name for name in frame if name not in axes]
@@ -100,7 +100,7 @@ def _long(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 def _scaled(scores: pd.Series, scale: tuple[float, float] | None, flipped: bool, path: Path) -> pd.Series:
-    """Scores on 1…5, more is better."""
+    """Scores mapped to 1…5, higher is better."""
     low, high = scale or (_LOW, _HIGH)
     outside = (scores < low) | (scores > high)
     if outside.any():
@@ -113,7 +113,7 @@ def _scaled(scores: pd.Series, scale: tuple[float, float] | None, flipped: bool,
 
 
 def _wide(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row a stimulus: the mean by axis, weighted by raters, and how many raters the axis of most has."""
+    """One row per stimulus: the mean by axis, weighted by raters, and the largest number of raters of an axis."""
     frame = frame.assign(total=frame["score"] * frame["raters"])
     sums = frame.groupby([*_STIMULUS, "axis"], sort=True, dropna=False)[["total", "raters"]].sum().reset_index()
     sums["mean"] = sums["total"] / sums["raters"]

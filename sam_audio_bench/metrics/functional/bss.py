@@ -21,13 +21,22 @@ from torch.nn.functional import pad
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.metrics.functional.energy import energy, score_db
-from sam_audio_bench.metrics.functional.filters import Filters, Projection, correlate
+from sam_audio_bench.metrics.functional.filters import Filters, LeastSquaresProjector, correlate
 from sam_audio_bench.metrics.functional.frames import frames
 
-__all__ = ["BSSImages", "BSSSources", "Decomposition", "bss_images", "bss_sources", "decompose", "si_sar", "si_sir"]
+__all__ = [
+    "BSSImagesScores",
+    "BSSSourcesScores",
+    "Decomposition",
+    "bss_images",
+    "bss_sources",
+    "decompose",
+    "si_sar",
+    "si_sir",
+]
 
 
-class BSSSources(NamedTuple):
+class BSSSourcesScores(NamedTuple):
     """Scores of BSS-eval v3, ``[S]`` each, dB."""
 
     sdr: Tensor
@@ -36,7 +45,7 @@ class BSSSources(NamedTuple):
     condition: float
 
 
-class BSSImages(NamedTuple):
+class BSSImagesScores(NamedTuple):
     """Scores of BSS-eval v4, ``[S, F]`` each, dB."""
 
     sdr: Tensor
@@ -64,7 +73,7 @@ class Decomposition(NamedTuple):
         return score_db(self.reference, self.estimate, signal, error)
 
 
-def bss_sources(*, reference: Tensor, estimate: Tensor, taps: int = 512) -> BSSSources:
+def bss_sources(*, reference: Tensor, estimate: Tensor, taps: int = 512) -> BSSSourcesScores:
     """BSS-eval v3 for single-channel sources, the estimates in the order of the references.
 
     ``SDR = |P_j ŝ|² / |ŝ - P_j ŝ|²``, ``SIR = |P_j ŝ|² / |P ŝ - P_j ŝ|²``, ``SAR = |P ŝ|² / |ŝ - P ŝ|²``: blind to
@@ -84,7 +93,7 @@ def bss_sources(*, reference: Tensor, estimate: Tensor, taps: int = 512) -> BSSS
     """
     _check(reference, estimate, "sources", "time")
     parts, condition = decompose(reference[:, None], estimate[:, None], range(len(reference)), taps=taps)
-    return BSSSources(
+    return BSSSourcesScores(
         sdr=parts.ratio(parts.target, parts.filtered_error)[:, 0],
         sir=parts.ratio(parts.target, parts.interference)[:, 0],
         sar=parts.ratio(parts.projection, parts.artifacts)[:, 0],
@@ -101,7 +110,7 @@ def bss_images(
     window: float = 1.0,
     hop: float = 1.0,
     tail: str = "drop",
-) -> BSSImages:
+) -> BSSImagesScores:
     """BSS-eval v4 for multichannel images: filters from the whole signals, scores of each frame.
 
     ``SDR = |s|² / |ŝ - s|²``, ``ISR = |s|² / |P_j ŝ - s|²``, ``SIR = |P_j ŝ|² / |P ŝ - P_j ŝ|²``,
@@ -128,7 +137,7 @@ def bss_images(
     _check(reference, estimate, "sources", "channels", "time")
     cuts = frames(reference.shape[-1], rate, window=window, hop=hop, tail=tail)
     parts, condition = decompose(reference, estimate, range(len(reference)), cuts, taps=taps)
-    return BSSImages(
+    return BSSImagesScores(
         sdr=parts.ratio(parts.reference, parts.error),
         isr=parts.ratio(parts.reference, parts.spatial),
         sir=parts.ratio(parts.target, parts.interference),
@@ -189,13 +198,13 @@ def decompose(
     channels, length = reference.shape[1:]
     signals, projected = reference.flatten(0, 1), estimate.flatten(0, 1)
     own, cross = correlate(signals, signals, projected, taps=taps).split_with_sizes([len(signals), len(projected)], 1)
-    joint = Projection(own, length)
+    joint = LeastSquaresProjector(own, length)
     filters = joint.filters(cross)
     alone = torch.zeros_like(filters) if len(reference) > 1 else filters
     for source in set(owners) if len(reference) > 1 else ():
         rows = slice(source * channels, (source + 1) * channels)
         mine = torch.tensor([owner == source for owner in owners for _ in range(channels)], device=cross.device)
-        alone[rows, mine] = Projection(own[rows, rows], length).filters(cross[rows, mine])
+        alone[rows, mine] = LeastSquaresProjector(own[rows, rows], length).filters(cross[rows, mine])
     apply = Filters(torch.cat([alone, filters], dim=1))
     energies = own.new_empty(len(Decomposition._fields), len(owners), len(cuts))
     for number, cut in enumerate(cuts):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-__all__ = ["Filters", "Projection", "correlate", "gram"]
+__all__ = ["Filters", "LeastSquaresProjector", "correlate", "gram"]
 
 _BLOCKS = 16  # transformed at once: 16 signals of them take 16 MiB
 _COLUMNS = 256  # of a block of the factorisation
@@ -78,7 +78,7 @@ def gram(correlations: Tensor) -> Tensor:
     return rows.reshape(len(lags) * taps, len(lags) * taps)
 
 
-class Projection:
+class LeastSquaresProjector:
     """Projects signals on the span of references delayed by ``0 ... L - 1`` samples, by the normal equations.
 
     These are scaled to a unit diagonal and factorised once, by Cholesky. References that are dependent in double

@@ -1,9 +1,9 @@
-"""Readers of listening-test data, one module a format.
+"""Readers of listening-test data, one module per format.
 
-    source     files as they are, without meaning
-    columns    which column plays which role
-    wide       a column a rater
-    long       a row a score
+    source     files as raw tables or records
+    columns    roles of columns
+    wide       one column per rater
+    long       one row per score
     lists      JSON lines with lists of scores
     webmushra  webMUSHRA
     p808       the P.808 toolkit
@@ -34,7 +34,7 @@ __all__ = ["FORMATS", "Choice", "Format", "Parsed", "Source", "recognise"]
 
 
 class Format(NamedTuple):
-    """How a format is known and read."""
+    """Detection and parser of a format."""
 
     recognises: Callable[[Source, Choice], bool]
     parse: Callable[[Source, Choice], Parsed]
@@ -51,7 +51,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "long": Format(is_long, parse_long),
     }
 )
-"""By name; the first that recognises a file reads it."""
+"""Formats by name; the first that recognises a file reads it."""
 
 
 def recognise(source: Source, choice: Choice, name: str | None = None) -> str:

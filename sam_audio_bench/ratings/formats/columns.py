@@ -1,4 +1,4 @@
-"""Which column plays which role: guessed from its name, overridden by the user, and said aloud."""
+"""Roles of columns: guessed from their names, overridden by the user, and reported."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ _WORDS = {
     "n_raters": "nraters nvotes votes n",
 }
 NAMES: Mapping[str, tuple[str, ...]] = {role: tuple(words.split()) for role, words in _WORDS.items()}
-"""Column names that are understood for each role, without case and punctuation, the likeliest first."""
+"""Known column names for each role, ignoring case and punctuation, the likeliest first."""
 
 ROLES = ("rater", "item", "group", "system", "domain", "axis", "score", "time", "trial", "session")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What the user said about a file; None and empty mean: guess.
+    """The user's choices for a file; None and empty mean: guess.
 
     A role is the name of a column, or ``=TEXT`` for the same text in every row. ``score`` may name several columns or
     patterns: scores of several raters in the wide format, of several axes in the long one.
@@ -61,7 +61,7 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class Parsed:
-    """One file as tidy rows, not yet completed: columns that the file does not have are absent."""
+    """One file as tidy rows, not yet completed: columns that the file does not have are missing."""
 
     frame: pd.DataFrame
     columns: Mapping[str, str]  # role -> what it was read from, for the user to confirm
@@ -112,11 +112,11 @@ class Roles:
         return name
 
     def drop(self, role: str) -> None:
-        """Takes a guess back."""
+        """Discards a guess."""
         self.found.pop(role, None)
 
     def texts(self, frame: pd.DataFrame, roles: Sequence[str]) -> pd.DataFrame:
-        """The columns of ``roles`` that exist, under the names of their roles, blanks as missing."""
+        """The columns of ``roles`` that exist, renamed to their roles, with blanks as missing values."""
         found = {}
         for role in roles:
             name = self.column(role)

@@ -1,6 +1,6 @@
-"""JSON lines with a list of scores an axis, as of AES-natural: ``{"data_path": …, "Production_Quality": [8, 7, …]}``.
+"""JSON lines with one list of scores per axis, as AES-natural: ``{"data_path": …, "Production_Quality": [8, 7, …]}``.
 
-Nothing says that the scores at one place of two lists are one person's: raters are anonymous.
+Scores at the same position of two lists need not be from the same person, so raters are anonymous.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ def is_lists(source: Source, choice: Choice) -> bool:
 
 
 def parse_lists(source: Source, choice: Choice) -> Parsed:
-    """One row a score; lists may differ in length.
+    """One row per score; lists may differ in length.
 
     Raises:
-        UsageError: no list of numbers, or an axis that was chosen and is absent.
+        UsageError: no list of numbers, or a chosen axis that is missing.
     """
     axes = list(choice.score) or [key for key in source.columns if any(_is_scores(r.get(key)) for r in source.records)]
     if not axes or not set(axes) <= set(source.columns):

@@ -1,4 +1,4 @@
-"""Long tables: a row a score, or a row a rated stimulus with one column an axis; also tables of means."""
+"""Long tables: one row per score, or one row per rated stimulus with one column per axis; also tables of means."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from sam_audio_bench.ratings.formats.source import Source, numbers
 __all__ = ["AXES", "is_long", "parse_long", "table_of"]
 
 AXES = ("overall", "recall", "precision", "faithfulness")
-"""Axes of the SAM Audio Judge (arXiv:2601.19702): columns of these names are scores of their own."""
+"""Axes of the SAM Audio Judge (arXiv:2601.19702): columns with these names are separate scores."""
 
 _CONTROLS = ("kind", "expected", "played", "n_raters")
 _YES = {"1", "true", "yes", "1.0"}
 
 
 def is_long(source: Source, choice: Choice) -> bool:
-    """Whether a column is chosen as the score, or looks like one."""
+    """Whether a column is chosen as the score, or named like one."""
     return bool(choice.score) or bool(_score_columns(Roles(source, choice), source))
 
 
 def parse_long(source: Source, choice: Choice) -> Parsed:
-    """One row a score and axis.
+    """One row per score and axis.
 
-    Without a column of raters, rows that repeat a stimulus come from anonymous raters; rows that do not are means.
+    Without a column of raters, repeated rows of a stimulus are from anonymous raters; single rows are means.
 
     Raises:
-        UsageError: no score or item, a score that is no number, or a stated column that is absent.
+        UsageError: no score or item, a score that is no number, or a stated column that is missing.
     """
     frame = table_of(source)
     roles = Roles(source, choice)

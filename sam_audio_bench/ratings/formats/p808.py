@@ -1,9 +1,9 @@
-"""Batch results of the P.808 toolkit (Naderi and Cutler, Interspeech 2020): one row an assignment of a crowd worker.
+"""Batch results of the P.808 toolkit (Naderi and Cutler, Interspeech 2020): one row per assignment of a crowd worker.
 
 Question k has its vote in ``Answer.Qk`` (P.835: ``Answer.Qk_sig`` …), its clip in ``Answer.Qk_url`` or ``Input.Qk``,
 and plays in ``Answer.audio_n_finish_Qk``. The clip named by ``Input.TP`` is a trap whose right answer is
-``Input.TP_ANS``; the one named by ``Input.gold_clip`` (or ``gold_clips``) has the expected answer ``…_ANS``. Case does
-not matter.
+``Input.TP_ANS``; the one named by ``Input.gold_clip`` (or ``gold_clips``) has the expected answer ``…_ANS``. Case is
+ignored.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def is_p808(source: Source, choice: Choice) -> bool:
 
 
 def parse_p808(source: Source, choice: Choice) -> Parsed:
-    """One row a vote; the clip's address is the item until ``--pattern`` takes it apart; other columns are kept.
+    """One row per vote; the address of the clip is the item unless ``--pattern`` splits it; other columns are kept.
 
     Raises:
         UsageError: no column of votes, workers or clips, or a vote that is no number.

@@ -1,4 +1,4 @@
-"""Answers that our listening page hands out: one JSON file a rater and session."""
+"""Answers from our listening page: one JSON file per rater and session."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _OPTIONAL = {"task", *MEDIA_COLUMNS}  # columns that a key fills
 
 
 def is_page(source: Source, choice: Choice) -> bool:
-    """Whether the file names our schema."""
+    """Whether the file states our schema."""
     return bool(source.records) and all(record.get("schema") == SCHEMA for record in source.records)
 
 
 def parse_page(source: Source, choice: Choice) -> Parsed:
-    """One row an answer and axis; ``choice.key`` says which item and system a trial was.
+    """One row per answer and axis; ``choice.key`` maps trials to items and systems.
 
     Raises:
-        UsageError: another schema or version, a document without rater or answers, or opaque trials without a key.
+        UsageError: another schema or version, a document without rater or answers, or blind trials without a key.
     """
     rows = [row for document in source.records for row in _rows(document, source, choice)]
     if not rows:

@@ -1,4 +1,4 @@
-"""Files as they are: text with a delimiter, JSON, JSON lines, parquet. No column has a meaning yet."""
+"""Reads files without interpreting columns: delimited text, JSON, JSON lines, parquet."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _COMMA_DECIMAL = r"\s*[-+]?\d+,\d+\s*"
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A file that was read: a table of texts, or records of JSON; exactly one of both."""
+    """Content of a file: either a table of texts or JSON records."""
 
     path: Path
     table: pd.DataFrame | None = None
@@ -43,7 +43,7 @@ class Source:
 
 
 def read_source(path: Path) -> Source:
-    """Reads a file by its suffix: .json, .jsonl, .parquet, and text with a delimiter under any other.
+    """Reads a file by its suffix: .json, .jsonl, .parquet, and delimited text with any other suffix.
 
     Raises:
         Precondition: no such file.
@@ -66,7 +66,7 @@ def read_source(path: Path) -> Source:
 
 
 def numbers(texts: pd.Series, where: str, missing: Sequence[str] = ()) -> pd.Series:
-    """Texts as floats; a decimal comma is understood where a column has no decimal point.
+    """Texts as floats; decimal commas are accepted in a column without decimal points.
 
     Args:
         texts: [rows] of texts or numbers.
@@ -74,7 +74,7 @@ def numbers(texts: pd.Series, where: str, missing: Sequence[str] = ()) -> pd.Ser
         missing: further texts that mean "no answer", numbers in any notation; `MISSING` always does.
 
     Raises:
-        UsageError: a text that is no finite number; the row is named as a text editor counts.
+        UsageError: a text that is no finite number; the row is counted as in a text editor.
     """
     if pd.api.types.is_numeric_dtype(texts) and not missing:
         found = texts.astype("float64")

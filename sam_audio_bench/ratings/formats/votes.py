@@ -1,4 +1,4 @@
-"""Pairwise votes: who was preferred, the first or the second system, or neither."""
+"""Pairwise votes: the first system, the second system, or a tie."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _MEANING = {word: choice for choice, words in _WORDS.items() for word in words.s
 
 
 def is_votes(source: Source, choice: Choice) -> bool:
-    """Whether there are two systems and a choice a row."""
+    """Whether each row has two systems and a choice."""
     roles = Roles(source, choice)
     return all(roles.column(role) is not None for role in ("first", "second", "choice"))
 
 
 def parse_votes(source: Source, choice: Choice) -> Parsed:
-    """One row a comparison; a choice may be a side, a number (1, 2, 0: tie) or the name of the preferred system.
+    """One row per comparison; a choice may be a side, a number (1, 2, 0: tie) or the name of the preferred system.
 
     Raises:
-        UsageError: a column is missing, a choice has no meaning, or a system is compared with itself.
+        UsageError: a column is missing, a choice is unknown, or a system is compared with itself.
     """
     frame = table_of(source)
     roles = Roles(source, choice)
@@ -69,7 +69,7 @@ def read_choices(tidy: pd.DataFrame, source: Source) -> pd.Series:
         source: the file, for an error.
 
     Raises:
-        UsageError: a choice without a meaning.
+        UsageError: an unknown choice.
     """
     plain = tidy["choice"].fillna("").str.casefold().str.replace(" ", "_").str.removesuffix(".0")
     found = plain.map(_MEANING)

@@ -1,6 +1,6 @@
 """Result files of webMUSHRA (Schoeffler et al., JORS 2018): MUSHRA pages and paired comparisons.
 
-A stimulus called ``reference`` is the hidden reference and ``anchor…`` an anchor, as webMUSHRA names them; times are
+A stimulus called ``reference`` is the hidden reference and ``anchor…`` an anchor, as in webMUSHRA; times are in
 milliseconds; the scale of MUSHRA is 0 to 100.
 """
 
@@ -24,7 +24,7 @@ def is_webmushra(source: Source, choice: Choice) -> bool:
 
 
 def parse_webmushra(source: Source, choice: Choice) -> Parsed:
-    """One row a rated stimulus, or a vote a comparison; ``trial_id`` is the item, ``session_test_id`` the session."""
+    """One row per rated stimulus or vote; ``trial_id`` is the item, ``session_test_id`` the session."""
     assert source.table is not None
     frame = source.table
     votes = set(source.columns) >= _PAIRS
@@ -65,7 +65,7 @@ def parse_webmushra(source: Source, choice: Choice) -> Parsed:
 
 
 def _rater_column(frame: pd.DataFrame) -> str:
-    """The name that a planned test asks for; else a session, as webMUSHRA itself asks nobody."""
+    """Column of the name that a planned test asks for, else of the session, as webMUSHRA does not ask for names."""
     if "rater" in frame and (frame["rater"].str.strip() != "").all():
         return "rater"
     return "session_uuid" if "session_uuid" in frame else "session_test_id"

@@ -1,7 +1,7 @@
-"""Wide tables: a row a stimulus, a column a rater, and objective metrics beside them.
+"""Wide tables: one row per stimulus, one column per rater, and objective metrics.
 
 The raters' columns end in a number (``rating_0``, ``rating_1``, …). A second family of columns with the same numbers
-and texts in it (``subject_rating_0``, …) says who rated; without one, each column is one rater.
+and texts in it (``subject_rating_0``, …) names the raters; without one, each column is one rater.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ def is_wide(source: Source, choice: Choice) -> bool:
 
 
 def parse_wide(source: Source, choice: Choice) -> Parsed:
-    """One row a rater and stimulus that has a score.
+    """One row per rater and stimulus with a score.
 
     Raises:
-        UsageError: no family of columns, a score that is no number, or a score of nobody.
+        UsageError: no family of columns, a score that is no number, or a score without a rater.
     """
     assert source.table is not None
     frame = source.table
@@ -98,7 +98,7 @@ def _families(frame: pd.DataFrame) -> tuple[dict[str, _Family], dict[str, _Famil
 
 
 def _numeric(frame: pd.DataFrame, family: _Family) -> bool:
-    """Whether nearly all texts are numbers; stray texts are errors that `numbers` names."""
+    """Whether nearly all texts are numbers; other texts are errors that `numbers` reports."""
     texts = frame[list(family.values())].to_numpy().astype(str).ravel()
     said = [text.strip().replace(",", ".") for text in texts[:2000] if text.strip().lower() not in MISSING]
     right = sum(re.fullmatch(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?", text) is not None for text in said)
@@ -155,7 +155,7 @@ def _matrix(frame: pd.DataFrame, family: _Family, choice: Choice) -> np.ndarray:
 
 
 def _raters(frame: pd.DataFrame, family: _Family, names: _Family, source: Source) -> np.ndarray:
-    """Who gave each score: [rows, raters] of texts."""
+    """Rater of each score: [rows, raters] of texts."""
     if not names:
         return np.tile(np.array(list(family.values()), dtype=object), (len(frame), 1))
     missing = sorted(set(family) - set(names))
@@ -175,7 +175,7 @@ def _long(stimuli: pd.DataFrame, scores: np.ndarray, axis: str, raters: np.ndarr
 
 
 def _means(extras: pd.DataFrame, values: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """Columns that hold the mean over raters: they name the axis and are no metrics."""
+    """Columns that hold the mean over raters: they name the axis and are not metrics."""
     found = {}
     for axis, matrix in values.items():
         counts = (~np.isnan(matrix)).sum(axis=1)
@@ -190,7 +190,7 @@ def _means(extras: pd.DataFrame, values: Mapping[str, np.ndarray]) -> dict[str, 
 def _sessions(
     stimuli: pd.DataFrame, frame: pd.DataFrame, names: _Family, roles: Roles
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """A guessed group that decides who rates is a session of the test, not a recording."""
+    """A guessed group that determines the raters is a session of the test, not a recording."""
     column = roles.found.get("group")
     if column is None or not names or "session" in roles.found:
         return stimuli, ()

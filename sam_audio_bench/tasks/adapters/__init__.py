@@ -7,7 +7,7 @@ Modules:
     fuss          FUSS, universal sounds
     librimix      LibriMix, voices
     dnr           Divide and Remaster, speech, music and effects
-    stems         a folder a song, a file a stem
+    stems         a folder a song, one file per stem
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sam_audio_bench.tasks.adapters.layouts import csv_in, csv_rows, sound_file
-from sam_audio_bench.tasks.manifest_rows import Problem, Questions, Row, collect
+from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Questions, collect
 from sam_audio_bench.tasks.manifest_tables import read_csv
 
 __all__ = ["questions"]
@@ -25,27 +25,27 @@ def questions(path: Path, *, allow_outside: bool = False) -> Questions:
     """The rows of the CSV, or of the only one in a folder; raises UsageError where there is none."""
     table = csv_in(path)
     _, header = next(read_csv(table), (1, {}))
-    names = {name.lower() for name in header} if not isinstance(header, Problem) else set()
+    names = {name.lower() for name in header} if not isinstance(header, ManifestProblem) else set()
     rows = _pairs(table) if set(_PAIRS) <= names else _segments(table)
     return collect(f"audiosep-{table.stem}", path, rows, root=table.parent, allow_outside=allow_outside)
 
 
-def _segments(table: Path) -> Iterator[Row | Problem]:
+def _segments(table: Path) -> Iterator[ManifestRow | ManifestProblem]:
     for number, cells in csv_rows(table, ("idx", "caption")):
-        if isinstance(cells, Problem):
+        if isinstance(cells, ManifestProblem):
             yield cells
             continue
         mixture, target = (_file(table, f"{kind}-{cells['idx']}") for kind in ("mixture", "segment"))
-        yield Row(where=number, mixture=mixture, text=cells["caption"], target=(target,), id=cells["idx"])
+        yield ManifestRow(where=number, mixture=mixture, text=cells["caption"], target=(target,), id=cells["idx"])
 
 
-def _pairs(table: Path) -> Iterator[Row | Problem]:
+def _pairs(table: Path) -> Iterator[ManifestRow | ManifestProblem]:
     for number, cells in csv_rows(table, _PAIRS):
-        if isinstance(cells, Problem):
+        if isinstance(cells, ManifestProblem):
             yield cells
             continue
         for source in ("s0", "s1"):
-            yield Row(
+            yield ManifestRow(
                 where=number,
                 mixture=_file(table, cells["mix_wav"]),
                 text=cells[f"{source}_text"],

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sam_audio_bench.tasks.adapters.layouts import csv_in, csv_rows, sound_file
-from sam_audio_bench.tasks.manifest_rows import Problem, Questions, Row, collect
+from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Questions, collect
 
 __all__ = ["questions"]
 
@@ -29,18 +29,18 @@ def questions(path: Path, *, allow_outside: bool = False) -> Questions:
     return collect(name, path, _rows(table), root=table.parent, allow_outside=allow_outside)
 
 
-def _rows(table: Path) -> Iterator[Row | Problem]:
+def _rows(table: Path) -> Iterator[ManifestRow | ManifestProblem]:
     for number, cells in csv_rows(table, _COLUMNS):
-        if isinstance(cells, Problem):
+        if isinstance(cells, ManifestProblem):
             yield cells
             continue
         ratio = _decibels(cells["snr"])
         if ratio is None:
             what = f"expected a level ratio in dB, found {cells['snr']!r}"
-            yield Problem(where=number, what=what, column="snr")
+            yield ManifestProblem(where=number, what=what, column="snr")
             continue
         source, noise = (sound_file(table.parent, cells[name], _FOLDERS) for name in ("source", "noise"))
-        yield Row(
+        yield ManifestRow(
             where=number,
             text=cells["caption"],
             target=(source,),

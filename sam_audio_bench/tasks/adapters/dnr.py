@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.tasks.adapters.layouts import folders_in
-from sam_audio_bench.tasks.manifest_rows import Questions, Row, collect
+from sam_audio_bench.tasks.manifest_rows import ManifestRow, Questions, collect
 
 __all__ = ["questions"]
 
@@ -27,11 +27,11 @@ def questions(path: Path, *, allow_outside: bool = False) -> Questions:
     return collect(f"dnr-{path.resolve().name}", path, rows, allow_outside=allow_outside)
 
 
-def _rows(path: Path) -> Iterator[Row]:
+def _rows(path: Path) -> Iterator[ManifestRow]:
     for track in folders_in(path):
         if any((track / f"{stem}.wav").is_file() for stem in ("mix", *_TEXTS)):
             for stem, text in _TEXTS.items():
-                yield Row(
+                yield ManifestRow(
                     where=f"{track.name}/{stem}",
                     mixture=f"{track.name}/mix.wav",
                     text=text,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.tasks.adapters.layouts import SUFFIXES, folders_in
-from sam_audio_bench.tasks.manifest_rows import Questions, Row, collect
+from sam_audio_bench.tasks.manifest_rows import ManifestRow, Questions, collect
 
 __all__ = ["questions"]
 
@@ -31,7 +31,7 @@ def questions(path: Path, *, allow_outside: bool = False) -> Questions:
     return collect(f"fuss-{path.resolve().name}", path, rows, allow_outside=allow_outside)
 
 
-def _rows(path: Path) -> Iterator[Row]:
+def _rows(path: Path) -> Iterator[ManifestRow]:
     for folder in folders_in(path):
         if folder.name.endswith(_ENDING):
             example, sources = folder.name.removesuffix(_ENDING), folder
@@ -44,7 +44,7 @@ def _rows(path: Path) -> Iterator[Row]:
         mixture = next((name for name in mixtures if (path / name).is_file()), mixtures[0])
         for source in sorted(sources.iterdir()):
             if source.suffix.lower() in SUFFIXES and not source.name.startswith(("background", ".")):
-                yield Row(
+                yield ManifestRow(
                     where=f"{example}/{source.name}",
                     mixture=mixture,
                     target=(source.relative_to(path).as_posix(),),

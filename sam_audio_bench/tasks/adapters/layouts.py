@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.tasks.manifest_rows import Problem
+from sam_audio_bench.tasks.manifest_rows import ManifestProblem
 from sam_audio_bench.tasks.manifest_tables import NOT_UTF8, broken, read_csv
 
 __all__ = ["SUFFIXES", "csv_in", "csv_rows", "folders_in", "sound_file"]
@@ -26,7 +26,7 @@ def csv_in(path: Path, pattern: str = "*.csv") -> Path:
     return found[0]
 
 
-def csv_rows(path: Path, names: Sequence[str]) -> Iterator[tuple[int, dict[str, str] | Problem]]:
+def csv_rows(path: Path, names: Sequence[str]) -> Iterator[tuple[int, dict[str, str] | ManifestProblem]]:
     """Rows of a CSV by number, reduced to the columns ``names``, stripped.
 
     Columns go by their names where the header has all of them in any case, else by their places: the first of the file
@@ -34,25 +34,27 @@ def csv_rows(path: Path, names: Sequence[str]) -> Iterator[tuple[int, dict[str, 
     """
     keys: list[str] = []
     for number, cells in read_csv(path):
-        if isinstance(cells, Problem):
+        if isinstance(cells, ManifestProblem):
             yield number, cells
         elif not keys:
             by_name = {name.lower(): name for name in cells}
             keys = [by_name[name] for name in names] if set(names) <= set(by_name) else list(cells)[: len(names)]
             if len(keys) < len(names):
                 what = f"expected columns {', '.join(names)}, found {', '.join(cells)}"
-                yield number, Problem(where=number, what=what)
+                yield number, ManifestProblem(where=number, what=what)
                 return
         else:
             yield number, _checked(number, {name: cells[key] or "" for name, key in zip(names, keys, strict=True)})
 
 
-def _checked(number: int, cells: dict[str, str]) -> dict[str, str] | Problem:
+def _checked(number: int, cells: dict[str, str]) -> dict[str, str] | ManifestProblem:
     for name, text in cells.items():
         if broken(text):
-            return Problem(where=number, what=NOT_UTF8, column=name)
+            return ManifestProblem(where=number, what=NOT_UTF8, column=name)
         if not text.strip():
-            return Problem(where=number, what=f"expected a value in column {name!r}, found an empty cell", column=name)
+            return ManifestProblem(
+                where=number, what=f"expected a value in column {name!r}, found an empty cell", column=name
+            )
     return {name: text.strip() for name, text in cells.items()}
 
 

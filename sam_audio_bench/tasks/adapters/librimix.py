@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.tasks.adapters.layouts import csv_in, csv_rows
-from sam_audio_bench.tasks.manifest_rows import Problem, Questions, Row, collect
+from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Questions, collect
 from sam_audio_bench.tasks.manifest_tables import read_csv
 
 __all__ = ["questions"]
@@ -34,7 +34,7 @@ def questions(path: Path, *, allow_outside: bool = False) -> Questions:
     table = csv_in(path, "mixture_*.csv")
     root = table.parent.parent if table.parent.name == "metadata" else table.parent
     _, header = next(read_csv(table), (1, {}))
-    names = [] if isinstance(header, Problem) else sorted(name for name in header if name.startswith("source_"))
+    names = [] if isinstance(header, ManifestProblem) else sorted(name for name in header if name.startswith("source_"))
     if not names:
         raise UsageError(f"expected columns mixture_ID, mixture_path and source_1_path in {table}, found none of them")
     genders = _genders(table) if len(names) > 1 else {}
@@ -55,23 +55,23 @@ def _genders(table: Path) -> dict[str, str]:
     return {entry[0]: entry[1].upper() for entry in cells if len(entry) > 1}
 
 
-def _rows(table: Path, sources: list[str], genders: Mapping[str, str]) -> Iterator[Row | Problem]:
+def _rows(table: Path, sources: list[str], genders: Mapping[str, str]) -> Iterator[ManifestRow | ManifestProblem]:
     names = ("mixture_id", "mixture_path", *(name.lower() for name in sources))
     for number, cells in csv_rows(table, names):
-        if isinstance(cells, Problem):
+        if isinstance(cells, ManifestProblem):
             yield cells
             continue
         speakers = [part.split("-")[0] for part in cells["mixture_id"].split("_")]
         if len(sources) > 1 and len(speakers) != len(sources):
             what = f"expected a mixture_ID of {len(sources)} utterances, found {cells['mixture_id']!r}"
-            yield Problem(where=number, what=what, column="mixture_ID")
+            yield ManifestProblem(where=number, what=what, column="mixture_ID")
             continue
         known = [genders.get(speaker, "") for speaker in speakers] if len(sources) > 1 else [""]
         alone = Counter(known)
         for index, (source, gender) in enumerate(zip(sources, known, strict=True), 1):
             if len(sources) > 1 and (gender not in _TEXTS or alone[gender] > 1 or "" in alone):
                 continue
-            yield Row(
+            yield ManifestRow(
                 where=number,
                 mixture=_tail(cells["mixture_path"]),
                 text=_TEXTS.get(gender, "person speaking"),

@@ -1,4 +1,4 @@
-"""Songs in stems: a folder a song, a file a stem, as MUSDB18-HQ, MoisesDB in files, or a session of one's own.
+"""Songs in stems: a folder a song, one file per stem, as MUSDB18-HQ, MoisesDB in files, or a session of one's own.
 
     songs/<song>/vocals.wav  drums.wav  bass.wav  other.wav  mixture.wav
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.tasks.adapters.layouts import SUFFIXES, folders_in
-from sam_audio_bench.tasks.manifest_rows import Questions, Row, collect
+from sam_audio_bench.tasks.manifest_rows import ManifestRow, Questions, collect
 
 __all__ = ["questions"]
 
@@ -32,7 +32,7 @@ def questions(path: Path, *, allow_outside: bool = False) -> Questions:
     return collect(f"stems-{path.resolve().name}", path, rows, allow_outside=allow_outside)
 
 
-def _rows(path: Path) -> Iterator[Row]:
+def _rows(path: Path) -> Iterator[ManifestRow]:
     for song in folders_in(path):
         files = _files(song)
         mixture = next((files[name] for name in _MIXTURES if name in files), None)
@@ -43,7 +43,7 @@ def _rows(path: Path) -> Iterator[Row]:
             continue
         for name, file in stems.items():
             if name not in _NAMELESS:
-                yield Row(
+                yield ManifestRow(
                     where=f"{song.name}/{name}",
                     mixture=mixture,
                     text=re.sub(r"[\s_-]+", " ", name).strip(),

@@ -303,11 +303,11 @@ def test_patience_ends_a_run(recipe: dict[str, Any], tmp_path: Path) -> None:
 
 def test_hearing_alone(recipe: dict[str, Any], tmp_path: Path) -> None:
     options = {**recipe, "data": {**recipe["data"], "cache": str(tmp_path / "cache")}}
-    assert train(recipe_of(options), tmp_path / "run", device="cpu", hear_only=True) is None
+    assert train(recipe_of(options), tmp_path / "run", device="cpu", encode_only=True) is None
     found = {path.name: path.read_bytes() for path in (tmp_path / "cache").iterdir()}
     assert found
     assert not (tmp_path / "run" / NAME).exists()
-    train(recipe_of(options), tmp_path / "run", device="cpu", hear_only=True)
+    train(recipe_of(options), tmp_path / "run", device="cpu", encode_only=True)
     assert found == {path.name: path.read_bytes() for path in (tmp_path / "cache").iterdir()}
 
 

@@ -15,18 +15,24 @@ from scipy.optimize import isotonic_regression
 
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.judge import SAJ
-from sam_audio_bench.judge.training.calibration import coverage, fit_knots, fit_scales, mapped
+from sam_audio_bench.judge.training.calibration import apply_knots, coverage, fit_knots, fit_scales
 from sam_audio_bench.judge.training.checkpoint import NAME, State, read_state, write_state
-from sam_audio_bench.judge.training.losses import Truth, huber, laplace_nll, losses, ranking
-from sam_audio_bench.judge.training.optimizer import Average, learning_rate, parameter_groups
+from sam_audio_bench.judge.training.losses import (
+    Targets,
+    compute_losses,
+    laplace_nll,
+    pairwise_ranking_loss,
+    weighted_huber_loss,
+)
+from sam_audio_bench.judge.training.optimizer import WeightEMA, learning_rate, parameter_groups
 from sam_audio_bench.judge.training.recipe import Loss, Optimizer, recipe_of
-from sam_audio_bench.judge.training.student import Student, choose_parts, start_judge
+from sam_audio_bench.judge.training.trainable_model import TrainableModel, load_initial_judge, select_trainable_parts
 
 NAN = float("nan")
 
 
-def truth(scores: Any, queries: Any = (0, 0, 1), weights: Any = (1.0, 1.0, 1.0), gap: float = 0.3) -> Truth:
-    return Truth(
+def truth(scores: Any, queries: Any = (0, 0, 1), weights: Any = (1.0, 1.0, 1.0), gap: float = 0.3) -> Targets:
+    return Targets(
         scores=torch.tensor(scores), weights=torch.tensor(weights), queries=torch.tensor(queries), gap=gap
     )  # fmt: skip
 
@@ -37,14 +43,14 @@ def test_huber_by_hand() -> None:
     axes, weights = torch.tensor([1.0, 2.0, 1.0, 1.0]), torch.tensor([1.0, 3.0])
     # 0.5²/2 = 0.125 (weight 1); 1 · (2 − 0.5) = 1.5 (weight 3); 0.5 (weight 3 · 2)
     expected = (1 * 0.125 + 3 * 1.5 + 6 * 0.5) / (1 + 3 + 6)
-    assert float(huber(values, scores, weights, axes, delta=1.0)) == pytest.approx(expected)
-    assert float(huber(values, torch.full_like(scores, NAN), weights, axes, delta=1.0)) == 0
+    assert float(weighted_huber_loss(values, scores, weights, axes, delta=1.0)) == pytest.approx(expected)
+    assert float(weighted_huber_loss(values, torch.full_like(scores, NAN), weights, axes, delta=1.0)) == 0
 
 
 def test_unrated_axes_have_no_gradient() -> None:
     values = torch.zeros(1, 8, requires_grad=True)
     scores = [[1.0, NAN, NAN, NAN]]
-    losses(values, truth(scores, queries=(0,), weights=(1.0,)), Loss()).total.backward()
+    compute_losses(values, truth(scores, queries=(0,), weights=(1.0,)), Loss()).total.backward()
     assert values.grad is not None
     there = values.grad[0] != 0
     assert there.tolist() == [True, False, False, False, True, False, False, False]
@@ -52,7 +58,7 @@ def test_unrated_axes_have_no_gradient() -> None:
 
 def test_the_spread_does_not_move_the_mean() -> None:
     values = torch.randn(3, 8, requires_grad=True)
-    found = losses(values, truth(torch.randn(3, 4).tolist()), Loss(spread=1.0))
+    found = compute_losses(values, truth(torch.randn(3, 4).tolist()), Loss(spread=1.0))
     found.spread.backward()
     assert values.grad is not None
     assert not values.grad[:, :4].any()
@@ -61,10 +67,10 @@ def test_the_spread_does_not_move_the_mean() -> None:
 
 def test_ranking_counts_clear_pairs_of_one_query() -> None:
     scores = [[2.0] * 4, [0.0] * 4, [-5.0] * 4]
-    found = ranking(torch.tensor([0.0, 1.0, 9.0]), truth(scores), temperature=0.5)
+    found = pairwise_ranking_loss(torch.tensor([0.0, 1.0, 9.0]), truth(scores), temperature=0.5)
     assert float(found) == pytest.approx(math.log1p(math.exp(2.0)))
-    assert float(ranking(torch.zeros(3), truth(scores, gap=2.5), temperature=1.0)) == 0
-    assert float(ranking(torch.zeros(3), truth([[NAN] * 4] * 3), temperature=1.0)) == 0
+    assert float(pairwise_ranking_loss(torch.zeros(3), truth(scores, gap=2.5), temperature=1.0)) == 0
+    assert float(pairwise_ranking_loss(torch.zeros(3), truth([[NAN] * 4] * 3), temperature=1.0)) == 0
 
 
 def test_the_likelihood_is_best_at_the_true_spread() -> None:
@@ -89,21 +95,21 @@ def test_learning_rate() -> None:
 
 def test_the_average_follows_and_steps_aside() -> None:
     weight = torch.nn.Parameter(torch.zeros(2))
-    average = Average({"w": weight}, 0.5)
+    average = WeightEMA({"w": weight}, 0.5)
     with torch.no_grad():
         weight.fill_(1.0)
-    average.follow({"w": weight}, 100)
+    average.update({"w": weight}, 100)
     assert average.tensors()["w"].tolist() == [0.5, 0.5]
-    with average.in_place({"w": weight}):
+    with average.swapped_in({"w": weight}):
         assert weight.tolist() == [0.5, 0.5]
     assert weight.tolist() == [1.0, 1.0]
 
 
 def test_vectors_do_not_decay(recipe: dict[str, Any]) -> None:
-    judge = start_judge(recipe_of(recipe)).judge
-    choose_parts(judge, ["all"])
-    student = Student(judge, attends=False)
-    learning = {name: one for name, one in student.named_parameters() if one.requires_grad}
+    judge = load_initial_judge(recipe_of(recipe)).judge
+    select_trainable_parts(judge, ["all"])
+    model = TrainableModel(judge, trains_backbone=False)
+    learning = {name: one for name, one in model.named_parameters() if one.requires_grad}
     groups = parameter_groups(learning, Optimizer(weight_decay=0.1))
     names = {id(one): name for name, one in learning.items()}
     still = {names[id(one)] for group in groups if not group["weight_decay"] for one in group["params"]}
@@ -124,32 +130,34 @@ def test_vectors_do_not_decay(recipe: dict[str, Any]) -> None:
 )  # fmt: skip
 def test_parts_of_a_released_judge(tiny_folder: Path, names: list[str], learns: str, rests: str) -> None:
     judge = SAJ.from_pretrained(tiny_folder)
-    attends = choose_parts(judge, names)
+    trains_backbone = select_trainable_parts(judge, names)
     found = dict(judge.named_parameters())
     assert found[learns].requires_grad
     assert not found[rests].requires_grad
     assert not any(one.requires_grad for name, one in found.items() if name.startswith("audio_codec"))
-    assert attends == ("backbone" in names or "all" in names)
+    assert trains_backbone == ("backbone" in names or "all" in names)
 
 
 def test_parts_of_a_small_judge(small_folder: Path) -> None:
     judge = SAJ.from_pretrained(small_folder)
-    assert not choose_parts(judge, ["all"])
+    assert not select_trainable_parts(judge, ["all"])
     learning = {name for name, one in judge.named_parameters() if one.requires_grad}
     assert {name.split(".")[1] for name in learning if name.startswith("ear.")} == {"evidence"}
     with pytest.raises(UsageError, match="its listener is trained before"):
-        choose_parts(judge, ["backbone"])
+        select_trainable_parts(judge, ["backbone"])
 
 
 @pytest.mark.bits
 def test_a_start_draws_what_the_seed_says(recipe: dict[str, Any], tiny_folder: Path) -> None:
-    first, again, other = (start_judge(recipe_of({**recipe, "seed": seed})).judge.state_dict() for seed in (1, 1, 2))
+    first, again, other = (
+        load_initial_judge(recipe_of({**recipe, "seed": seed})).judge.state_dict() for seed in (1, 1, 2)
+    )
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["head.weight"], other["head.weight"])
     assert torch.equal(first["ear.words.table"], other["ear.words.table"])
     options = {"init": str(tiny_folder), "data": {"train": "x"}}
-    kept = start_judge(recipe_of(options)).judge.state_dict()
-    reset = start_judge(recipe_of({**options, "reset": ["head"]}))
+    kept = load_initial_judge(recipe_of(options)).judge.state_dict()
+    reset = load_initial_judge(recipe_of({**options, "reset": ["head"]}))
     assert reset.fresh
     assert not torch.equal(kept["head.weight"], reset.judge.state_dict()["head.weight"])
     assert torch.equal(kept["cat_audio_proj.weight"], reset.judge.state_dict()["cat_audio_proj.weight"])
@@ -157,9 +165,9 @@ def test_a_start_draws_what_the_seed_says(recipe: dict[str, Any], tiny_folder: P
 
 def test_a_start_needs_its_parts(recipe: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(Precondition, match="small judge's words, or"):
-        start_judge(recipe_of({**recipe, "words": str(tmp_path)}))
+        load_initial_judge(recipe_of({**recipe, "words": str(tmp_path)}))
     with pytest.raises(UsageError, match=r"expected \[judge.small\] in the recipe"):
-        start_judge(recipe_of({**recipe, "judge": {"bottleneck_dim": 3}}))
+        load_initial_judge(recipe_of({**recipe, "judge": {"bottleneck_dim": 3}}))
 
 
 def test_the_line_is_monotone_and_fits_better() -> None:
@@ -167,7 +175,7 @@ def test_the_line_is_monotone_and_fits_better() -> None:
     values = generator.uniform(1.5, 4, (1000, 4))
     scores = np.clip(1 + 4 / (1 + np.exp(-3 * (values - 3))) + generator.normal(0, 0.3, (1000, 4)), 1, 5)
     knots = fit_knots(values, scores, "least_squares")
-    found = mapped(values, knots)
+    found = apply_knots(values, knots)
     for axis in range(4):
         order = np.argsort(values[:, axis])
         assert (np.diff(found[order, axis]) > 0).all()
@@ -175,7 +183,7 @@ def test_the_line_is_monotone_and_fits_better() -> None:
         floor = np.mean((best - scores[order, axis]) ** 2)
         error = np.mean((found[:, axis] - scores[:, axis]) ** 2)
         assert floor < error < 1.1 * floor + 0.01
-    spread = mapped(values, fit_knots(values, scores, "quantiles"))
+    spread = apply_knots(values, fit_knots(values, scores, "quantiles"))
     np.testing.assert_allclose(np.sort(spread, axis=0).std(axis=0), scores.std(axis=0), rtol=0.05)
     assert fit_knots(values, scores, "none") is None
 
@@ -190,7 +198,7 @@ def test_the_judge_maps_as_calibration_says(tiny_folder: Path) -> None:
     seen = np.concatenate([values, [[0.2] * 4, [6.0] * 4]])
     normal = (torch.tensor(seen, dtype=torch.float32) - judge.mean) / judge.std
     found = judge.pool(normal[:, None], torch.ones(len(seen), 1, dtype=torch.bool)).values
-    np.testing.assert_allclose(found.numpy(), mapped(seen, knots), atol=1e-4)
+    np.testing.assert_allclose(found.numpy(), apply_knots(seen, knots), atol=1e-4)
 
 
 def test_few_or_equal_ratings_still_make_a_line() -> None:
@@ -234,9 +242,9 @@ def test_a_start_takes_parts_of_a_judge_in_half_precision(
     halved = {name: one.half() if one.dtype == torch.float32 else one for name, one in tensors.items()}
     save_file(halved, tmp_path / "judge" / "model.safetensors")
     place = str(tmp_path / "judge")
-    judge = start_judge(recipe_of({**recipe, "listener": place, "words": place})).judge
+    judge = load_initial_judge(recipe_of({**recipe, "listener": place, "words": place})).judge
     found = judge.state_dict()
     for name in ("ear.listener.embed.weight", "ear.words.names"):
         torch.testing.assert_close(found[name].float(), halved[name].float(), rtol=0, atol=0)
-    assert judge.hear(torch.zeros(1, 1, 4 * 640)).dtype == torch.float32
+    assert judge.encode_audio(torch.zeros(1, 1, 4 * 640)).dtype == torch.float32
     assert judge.processor.tokens(["dog"])[0].tolist() == [[1]]

@@ -1,8 +1,7 @@
-"""What frozen ears hear, heard once: float16 on disk, named after what was heard and by whom.
+"""Features of the frozen encoder, computed once and cached in float16, under names that identify clips and encoder.
 
-A chunk is the mixtures of one archive, or some files of a table, with their answers and, where a judge hears them,
-residuals. It is heard by one process and read by all, mapped. A changed clip, a changed ear or another rate is another
-chunk.
+A chunk holds the mixtures of one archive, or some files of a table, with their estimates and, if the judge uses them,
+residuals. One process computes it, all processes map it. A changed clip, encoder or rate gives another chunk.
 """
 
 from __future__ import annotations
@@ -22,31 +21,31 @@ from sam_audio_bench.devices import deterministic_fp32
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import atomic_write, load_json, write_json
 from sam_audio_bench.judge.training.examples import Examples
-from sam_audio_bench.judge.training.student import Student
+from sam_audio_bench.judge.training.trainable_model import TrainableModel
 
-__all__ = ["Chunk", "Ear", "Heard", "HeardMixture", "hear_mixture", "hear_share"]
+__all__ = ["Chunk", "FeatureStore", "FrozenEncoder", "MixtureFeatures", "encode_mixture", "encode_share"]
 
 _MIXTURES = 64  # of a chunk, at most
 _FORMAT = 1
 
-Follow = Callable[[int, int], None]
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ear:
-    """Who hears, and how clips are prepared."""
+class FrozenEncoder:
+    """The frozen encoder of a judge, and how clips are prepared for it."""
 
-    student: Student
+    model: TrainableModel
     digest: str  # of the frozen weights and of their use
     max_seconds: float
     device: torch.device
 
     @classmethod
-    def of(cls, student: Student, *, max_seconds: float, device: torch.device) -> Ear:
-        """An ear with its digest."""
-        judge = student.judge
+    def of(cls, model: TrainableModel, *, max_seconds: float, device: torch.device) -> FrozenEncoder:
+        """The frozen encoder of a model, with its digest."""
+        judge = model.judge
         prefixes: tuple[str, ...] = ("audio_codec.",) if judge.ear is None else ("ear.listener.",)
-        if judge.ear is None and not student.attends:
+        if judge.ear is None and not model.trains_backbone:
             prefixes += ("data_proj.", "transformer.")
         digest = hashlib.sha256(f"{_FORMAT} {judge.processor.rate} {judge.processor.hop} {max_seconds}".encode())
         if judge.config.small is not None:
@@ -55,23 +54,23 @@ class Ear:
             if name.startswith(prefixes):
                 digest.update(name.encode())
                 digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-        return cls(student=student, digest=digest.hexdigest(), max_seconds=max_seconds, device=device)
+        return cls(model=model, digest=digest.hexdigest(), max_seconds=max_seconds, device=device)
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Mixtures with their answers, by their places among the clips."""
+    """Mixtures with their estimates, by index of the clip."""
 
     name: str  # of its files
     pairs: tuple[tuple[int, tuple[int, ...]], ...]
 
 
-class Heard:
-    """States of clips by mixture and answer; what is opened is mapped, not read.
+class FeatureStore:
+    """Cached features of clips by mixture and estimate; files are memory-mapped.
 
     Args:
         folder: of the chunks.
-        chunks: that are there.
+        chunks: to open.
     """
 
     def __init__(self, folder: Path, chunks: Sequence[Chunk]) -> None:
@@ -87,22 +86,22 @@ class Heard:
 
     @property
     def width(self) -> int:
-        """Of a state."""
+        """Width of the features."""
         return int(self._arrays[0].shape[1])
 
     def frames(self, mixture: int) -> int:
-        """How long a mixture and its answers are."""
+        """Number of frames of a mixture and its estimates."""
         _, start, stop = self._places["m", mixture, -1]
         return stop - start
 
     def states(self, kind: str, mixture: int, answer: int = -1) -> NDArray[np.float16]:
-        """``[F, C]`` of a mixture ("m"), or of an answer ("a") to it or its residual ("r")."""
+        """Features ``[F, C]`` of a mixture ("m"), an estimate ("a") or a residual ("r")."""
         number, start, stop = self._places[kind, mixture, answer]
         found: NDArray[np.float16] = self._arrays[number][start:stop]
         return found
 
     def batch(self, kind: str, pairs: Iterable[tuple[int, int]], size: int) -> Tensor:
-        """``[B, size, C]``, float32; shorter clips go on as they end."""
+        """Features ``[B, size, C]``, float32; shorter clips repeat their last frame."""
         found = []
         for mixture, answer in pairs:
             states = np.asarray(self.states(kind, mixture, -1 if kind == "m" else answer), np.float32)
@@ -112,23 +111,23 @@ class Heard:
 
 
 @dataclass(frozen=True)
-class HeardMixture:
-    """States of one mixture ``[F, C]``, its answers ``[K, F, C]`` and, where the judge hears them, residuals."""
+class MixtureFeatures:
+    """Features of one mixture ``[F, C]``, its estimates ``[K, F, C]`` and, if the judge uses them, residuals."""
 
     mixture: Tensor
     answers: Tensor
     residuals: Tensor | None
 
 
-def hear_mixture(ear: Ear, examples: Examples, mixture: int, answers: Sequence[int]) -> HeardMixture:
-    """Hears a mixture and answers to it, by their places among the clips.
+def encode_mixture(encoder: FrozenEncoder, examples: Examples, mixture: int, answers: Sequence[int]) -> MixtureFeatures:
+    """Encodes a mixture and its estimates, by index of the clip.
 
     Raises:
-        MediaError: a clip that cannot be read. UsageError: an answer of another length than the mixture.
+        MediaError: a clip that cannot be read. UsageError: an estimate of another length than the mixture.
     """
-    judge = ear.student.judge
+    judge = encoder.model.judge
     places = (mixture, *answers)
-    waves = [examples.clips[place].wave(judge.processor.rate, ear.max_seconds) for place in places]
+    waves = [examples.clips[place].wave(judge.processor.rate, encoder.max_seconds) for place in places]
     values, mask = judge.processor.audio(waves, judge.processor.rate)
     lengths = mask.sum(dim=1).tolist()
     for place, length in zip(places, lengths, strict=True):
@@ -138,23 +137,23 @@ def hear_mixture(ear: Ear, examples: Examples, mixture: int, answers: Sequence[i
                 f"{lengths[0]} samples in whole frames, found {length}"
             )
     with torch.inference_mode(), deterministic_fp32():
-        values = values.to(ear.device)
-        values = values * judge.level(values[:1])
+        values = values.to(encoder.device)
+        values = values * judge.input_gain(values[:1])
         left = judge.residual(values[:1].expand(len(answers), -1, -1), values[1:])
-        states = ear.student.listen(values if left is None else torch.cat([values, left]))
+        states = encoder.model.encode(values if left is None else torch.cat([values, left]))
     count = len(places)
-    return HeardMixture(states[0], states[1:count], None if left is None else states[count:])
+    return MixtureFeatures(states[0], states[1:count], None if left is None else states[count:])
 
 
-def _plan(examples: Examples, ear: Ear) -> list[Chunk]:
-    """What has to be heard, in pieces, each named after its content; reads every clip's bytes."""
+def _plan_chunks(examples: Examples, encoder: FrozenEncoder) -> list[Chunk]:
+    """Divides all clips into chunks, each named after its content; reads every clip's bytes."""
     pairs = examples.rows[["mixture", "answer"]].drop_duplicates().sort_values(["mixture", "answer"])
     answers: dict[int, list[int]] = {}
     for mixture, answer in zip(pairs["mixture"], pairs["answer"], strict=True):
         answers.setdefault(int(mixture), []).append(int(answer))
     chunks = []
-    for mixtures in _pieces(list(answers), examples):
-        digest = hashlib.sha256(ear.digest.encode())
+    for mixtures in _group_mixtures(list(answers), examples):
+        digest = hashlib.sha256(encoder.digest.encode())
         for mixture in mixtures:
             for place in (mixture, *answers[mixture]):
                 digest.update(f"{'m' if place == mixture else 'a'} {examples.clips[place].digest()}".encode())
@@ -162,23 +161,23 @@ def _plan(examples: Examples, ear: Ear) -> list[Chunk]:
     return chunks
 
 
-def _is_heard(folder: Path, chunk: Chunk) -> bool:
-    """Whether a chunk is there; its JSON is written last."""
+def _is_encoded(folder: Path, chunk: Chunk) -> bool:
+    """Whether a chunk is complete; its JSON is written last."""
     return (folder / f"{chunk.name}.json").is_file() and (folder / f"{chunk.name}.npy").is_file()
 
 
-def _hear_chunk(folder: Path, chunk: Chunk, examples: Examples, ear: Ear) -> None:
-    """Hears one chunk and writes it, atomically.
+def _encode_chunk(folder: Path, chunk: Chunk, examples: Examples, encoder: FrozenEncoder) -> None:
+    """Encodes one chunk and writes it, atomically.
 
     Raises:
-        MediaError: a clip that cannot be read. UsageError: an answer of another length than its mixture.
+        MediaError: a clip that cannot be read. UsageError: an estimate of another length than its mixture.
     """
     states: list[NDArray[np.float16]] = []
     residuals = False
     for mixture, answers in chunk.pairs:
-        heard = hear_mixture(ear, examples, mixture, answers)
-        residuals = heard.residuals is not None
-        for part in (heard.mixture[None], heard.answers, heard.residuals):
+        found = encode_mixture(encoder, examples, mixture, answers)
+        residuals = found.residuals is not None
+        for part in (found.mixture[None], found.answers, found.residuals):
             states += [] if part is None else list(part.to("cpu", torch.float16).numpy())
     stops = np.cumsum([len(one) for one in states]).tolist()
     with atomic_write(folder / f"{chunk.name}.npy") as temporary, temporary.open("wb") as file:
@@ -187,28 +186,30 @@ def _hear_chunk(folder: Path, chunk: Chunk, examples: Examples, ear: Ear) -> Non
     write_json(folder / f"{chunk.name}.json", {"residuals": residuals, "places": places})
 
 
-def hear_share(folder: Path, examples: Examples, ear: Ear, *, rank: int, ranks: int, follow: Follow) -> list[Chunk]:
-    """Hears this process's share of what is not there yet, and returns all chunks.
+def encode_share(
+    folder: Path, examples: Examples, encoder: FrozenEncoder, *, rank: int, ranks: int, progress: Progress
+) -> list[Chunk]:
+    """Encodes this process's share of the missing chunks, and returns all chunks.
 
     Args:
         folder: of the chunks.
-        examples: whose clips are heard.
-        ear: who hears.
+        examples: whose clips are encoded.
+        encoder: the frozen encoder.
         rank: of this process.
         ranks: number of processes; all chunks are there when all are done.
-        follow: is told how many of this process's chunks are done.
+        progress: callback (done, total) over the chunks of this process.
     """
-    chunks = _plan(examples, ear)
-    own = [chunk for chunk in chunks[rank::ranks] if not _is_heard(folder, chunk)]
+    chunks = _plan_chunks(examples, encoder)
+    own = [chunk for chunk in chunks[rank::ranks] if not _is_encoded(folder, chunk)]
     for done, chunk in enumerate(own):
-        follow(done, len(own))
-        _hear_chunk(folder, chunk, examples, ear)
-    follow(len(own), len(own))
+        progress(done, len(own))
+        _encode_chunk(folder, chunk, examples, encoder)
+    progress(len(own), len(own))
     return chunks
 
 
 def _keys(chunk: Chunk, residuals: bool) -> Iterable[tuple[str, int, int]]:
-    """What the states of a chunk are of, in their order."""
+    """Keys of the features of a chunk, in order."""
     for mixture, answers in chunk.pairs:
         yield "m", mixture, -1
         yield from (("a", mixture, answer) for answer in answers)
@@ -216,8 +217,8 @@ def _keys(chunk: Chunk, residuals: bool) -> Iterable[tuple[str, int, int]]:
             yield from (("r", mixture, answer) for answer in answers)
 
 
-def _pieces(mixtures: list[int], examples: Examples) -> Iterable[list[int]]:
-    """Mixtures of one archive, or of no archive, so many at most."""
+def _group_mixtures(mixtures: list[int], examples: Examples) -> Iterable[list[int]]:
+    """Groups of at most `_MIXTURES` mixtures of one archive or of no archive."""
     piece: list[int] = []
     source: Any = None
     for mixture in mixtures:

@@ -1,4 +1,4 @@
-"""Where judges are: the one that is shipped, the released one, anyone's folders."""
+"""Finds the checkpoint of a judge: the shipped one, the released one, or a folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sam_audio_bench.nn.peav import TOKENIZER
 __all__ = ["DEFAULT", "SHIPPED", "find_judge", "judge_source", "tokenizer_folder"]
 
 DEFAULT = "saj-mini"
-"""The judge that scores where none is named: small, and part of this package."""
+"""The default judge: small, and shipped with this package."""
 
 SHIPPED = {DEFAULT: Path(__file__).parent / "weights" / DEFAULT}
 
@@ -19,14 +19,14 @@ _RELEASED = (REPOSITORY, REPOSITORY.rpartition("/")[2])
 
 
 def find_judge(place: str | Path, revision: str | None = None) -> Checkpoint:
-    """The checkpoint of a shipped judge, in a folder, or behind ``sam-audio-judge``.
+    """The checkpoint of a shipped judge, of a judge in a folder, or of the released ``sam-audio-judge``.
 
     Args:
         place: a name of `SHIPPED`, a folder, or the released name with or without its owner.
         revision: branch, tag or commit on the hub; None: `REVISION`.
 
     Raises:
-        Precondition: there is none.
+        Precondition: there is no such checkpoint.
     """
     repository = REPOSITORY if str(place) in _RELEASED else None
     return find_checkpoint(
@@ -35,7 +35,7 @@ def find_judge(place: str | Path, revision: str | None = None) -> Checkpoint:
 
 
 def judge_source(judge: str, path: str = "") -> Source:
-    """Where a metric or a picker looks for its judge; nothing is downloaded.
+    """The weights of a metric's or picker's judge; nothing is downloaded.
 
     Args:
         judge: as ``place`` of `find_judge`; empty: `DEFAULT`, or the released judge where ``path`` is given.

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sam_audio_bench.separators.prompts import ACCOMPANIMENT, PERCUSSIVE, VOICE, first_mention, span_gain
+from sam_audio_bench.separators.prompt_keywords import ACCOMPANIMENT, PERCUSSIVE, VOICE, first_mention, span_gain
 
 RATE = 1000
 

@@ -1,4 +1,4 @@
-"""Which items a task has: a submission cannot choose them."""
+"""The item ids of a task, which a submission must cover in full."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sam_audio_bench.files import sha256
 from sam_audio_bench.plugins import find_card
 from sam_audio_bench.registry import load_task
 from sam_audio_bench.tasks import TASKS
-from sam_audio_bench.tasks.recipes import questions, revision
+from sam_audio_bench.tasks.recipes import compute_revision, list_task_recipes
 
 __all__ = ["ItemList", "item_list", "known_task"]
 
@@ -23,11 +23,11 @@ _PARTS = (("mini", "paper"), ("test", "paper"), ("test", "full"))
 
 @dataclass(frozen=True, kw_only=True)
 class ItemList:
-    """Items of one task, and what can be known of them without loading one."""
+    """Items of one task, and what is known of them without loading audio."""
 
     groups: Mapping[str, str]  # id -> the recording it was cut from, in order
     data_revision: str
-    wanted: Mapping[str, str]  # id -> the sound that is asked for, in words; empty: not known without the data
+    prompts: Mapping[str, str]  # id -> text prompt; empty: not known without the data
     absent: frozenset[str] | None  # items whose target does not sound; None: not known without the audio
 
     @property
@@ -70,17 +70,17 @@ def item_list(task: Mapping[str, Any]) -> ItemList:
 @lru_cache(maxsize=64)
 def _items(card: TaskCard, split: str, subset: str) -> ItemList:
     if split == "mini":
-        items = questions(card.id, card.prompt)
+        items = list_task_recipes(card.id, card.prompt)
         return ItemList(
             groups={identifier: group for identifier, (_, group) in items.items()},
-            data_revision=revision(),
-            wanted={identifier: recipe.prompt for identifier, (recipe, _) in items.items()},
+            data_revision=compute_revision(),
+            prompts={identifier: recipe.prompt for identifier, (recipe, _) in items.items()},
             absent=frozenset(identifier for identifier, (recipe, _) in items.items() if not recipe.target),
         )
     from sam_audio_bench.tasks.official import official  # brings torch along
 
     data = official(card.id, subset)
-    return ItemList(groups=data.groups, data_revision=data.digest, wanted={}, absent=None)
+    return ItemList(groups=data.groups, data_revision=data.digest, prompts={}, absent=None)
 
 
 @lru_cache(maxsize=64)
@@ -98,4 +98,4 @@ def _plugin_items(card: TaskCard, split: str, subset: str) -> ItemList:
             f"expected {card.target} to load {card.id}, version {card.version}, split {split}, as its card says, found "
             f"{data.task}, version {data.version}, split {data.split}"
         )
-    return ItemList(groups=data.groups, data_revision=data.revision, wanted={}, absent=None)
+    return ItemList(groups=data.groups, data_revision=data.revision, prompts={}, absent=None)

@@ -1,4 +1,4 @@
-"""What the figures of a report show: tidy data, computed here, drawn elsewhere."""
+"""Data of the figures in a report, as tidy tables."""
 
 from __future__ import annotations
 
@@ -8,24 +8,30 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sam_audio_bench.ratings.matrices import Panel, panel, slices
+from sam_audio_bench.ratings.matrices import RaterMatrix, rater_matrix, slices
 from sam_audio_bench.ratings.table import Ratings
 from sam_audio_bench.stats.reliability import leave_one_out, raters_per_item, reliability_curve
 
-__all__ = ["curve_rows", "opinion_points", "rater_agreement", "rater_deviations", "strongest"]
+__all__ = [
+    "mean_opinions_with_metric",
+    "rater_agreement",
+    "rater_deviations",
+    "reliability_curve_rows",
+    "select_strongest_metrics",
+]
 
 _WHOLE = "all"
 
 
-def opinion_points(ratings: Ratings, axis: str, metric: str) -> tuple[pd.DataFrame, dict[str, float | None]]:
+def mean_opinions_with_metric(ratings: Ratings, axis: str, metric: str) -> tuple[pd.DataFrame, dict[str, float | None]]:
     """Stimuli of one axis with a metric and their mean opinion, and the noise of that mean in each domain.
 
     Returns:
-        ``item, system, domain, metric, opinion``, one row a stimulus that has both; and by domain the root mean square
-        over stimuli of the standard error of the mean opinion, None where no stimulus has two raters.
+        ``item, system, domain, metric, opinion``, one row per stimulus that has both; and by domain the root mean
+        square over stimuli of the standard error of the mean opinion, None if no stimulus has two raters.
     """
     ((_, _, answers),) = slices(ratings, axis=axis)
-    known = panel(answers)
+    known = rater_matrix(answers)
     counts = (~np.isnan(known.scores)).sum(axis=1)
     opinion = np.nansum(known.scores, axis=1) / counts
     squares = np.nansum((known.scores - opinion[:, None]) ** 2, axis=1)
@@ -42,8 +48,8 @@ def opinion_points(ratings: Ratings, axis: str, metric: str) -> tuple[pd.DataFra
     return points[np.isfinite(points["metric"])].reset_index(drop=True), noise
 
 
-def strongest(rows: Sequence[Mapping[str, Any]], axis: str, most: int) -> list[str]:
-    """The metrics that correlate most with an axis over everything, by Spearman's coefficient of utterances."""
+def select_strongest_metrics(rows: Sequence[Mapping[str, Any]], axis: str, most: int) -> list[str]:
+    """The metrics that correlate most with an axis over all ratings, by Spearman's coefficient of utterances."""
     known = [
         row
         for row in rows
@@ -56,7 +62,7 @@ def strongest(rows: Sequence[Mapping[str, Any]], axis: str, most: int) -> list[s
 def rater_deviations(ratings: Ratings, axis: str) -> pd.DataFrame:
     """Mean of a rater's scores minus the mean opinions of the same stimuli: [raters, systems], most lenient first."""
     ((_, _, answers),) = slices(ratings, axis=axis)
-    known = panel(answers)
+    known = rater_matrix(answers)
     departures = known.scores - np.nanmean(known.scores, axis=1, keepdims=True)
     systems = known.stimuli["system"]
     columns = {
@@ -70,16 +76,16 @@ def rater_deviations(ratings: Ratings, axis: str) -> pd.DataFrame:
 def rater_agreement(ratings: Ratings, axis: str) -> dict[str, float | None]:
     """Correlation of each rater with the mean of the others, None where it is undefined."""
     ((_, _, answers),) = slices(ratings, axis=axis)
-    known = panel(answers)
+    known = rater_matrix(answers)
     estimates = leave_one_out(known.scores, resamples=1).raters
     return {rater: estimate.value for rater, estimate in zip(known.raters, estimates, strict=True)}
 
 
-def curve_rows(ratings: Ratings, *, by: str | None = None, most: int = 30) -> pd.DataFrame:
+def reliability_curve_rows(ratings: Ratings, *, by: str | None = None, most: int = 30) -> pd.DataFrame:
     """ICC(1,k) for 1 to ``most`` raters: ``axis, by, raters, reliability, here``."""
     found = []
     for axis, value, answers in slices(ratings, by):
-        known: Panel = panel(answers)
+        known: RaterMatrix = rater_matrix(answers)
         own = raters_per_item(known.scores)
         counts = list(range(1, max(most, round(own)) + 1))
         curve = reliability_curve(known.scores, counts)

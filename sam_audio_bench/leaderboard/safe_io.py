@@ -1,7 +1,7 @@
-"""Files from strangers: every size is looked at before anything is read, and nothing in them is executed.
+"""Safe reading of untrusted files: every size is checked before anything is read, and nothing in them is executed.
 
-A submission is data. Links, names that leave the folder, sizes beyond the bounds, JSON that is too deep or says NaN,
-texts that could steer a terminal, and parquet files with other columns than scores have are refused with a reason.
+A submission is data. Links, paths outside the folder, sizes beyond the limits, JSON that is too deep or contains NaN,
+texts with terminal control characters, and parquet files with unexpected columns are refused with a reason.
 """
 
 from __future__ import annotations
@@ -27,11 +27,19 @@ import pyarrow
 from pyarrow import parquet
 
 from sam_audio_bench.errors import StoreError
-from sam_audio_bench.leaderboard import unpacking
+from sam_audio_bench.leaderboard import parquet_sandbox
 from sam_audio_bench.run.store import COLUMNS, SCORE_TYPES
 
 __all__ = [
-    "beginning", "check_unpacks", "digest", "files_below", "load", "load_lines", "schema", "scores", "violations",
+    "check_unpacks",
+    "digest",
+    "files_below",
+    "load",
+    "load_lines",
+    "read_prefix",
+    "schema",
+    "scores",
+    "violations",
 ]  # fmt: skip
 
 _LARGEST_JSON = 32 * 2**20  # bytes
@@ -45,10 +53,10 @@ _LONGEST_NUMBER = 19  # digits and sign: it fits 64 bits
 _MOST_FILES = 200_000
 _DEEPEST = 6  # folders
 _TEXTS = [field.name for field in SCORE_TYPES if pyarrow.types.is_string(field.type)]
-_UNSEEN = re.compile(
+_INVISIBLE = re.compile(
     "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]"
 )
-"""Controls, marks of writing direction, and halves of letters: nothing that a name or a text needs."""
+"""Control characters, writing-direction marks and unpaired surrogates, which no name or text needs."""
 
 
 def files_below(folder: Path) -> Iterator[Path]:
@@ -78,7 +86,7 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """What a folder holds, as far as it is bounded: a million names are not sorted to be refused."""
+    """Entries of a folder, at most one more than the limit, so that a huge folder is refused without sorting it."""
     with os.scandir(folder) as found:
         yield from islice(found, _MOST_FILES + 1)
 
@@ -89,7 +97,7 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def beginning(path: Path, size: int) -> bytes:
+def read_prefix(path: Path, size: int) -> bytes:
     """The first bytes of a file."""
     with _opened(path) as file:
         found: bytes = file.read(size)
@@ -97,7 +105,7 @@ def beginning(path: Path, size: int) -> bytes:
 
 
 def load(path: Path) -> Any:
-    """Reads JSON of bounded size and depth; raises StoreError, also for NaN, infinities and doubled names."""
+    """Reads JSON of bounded size and depth; raises StoreError, also for NaN, infinities and duplicate keys."""
     return _parse(_text(path), path)
 
 
@@ -116,7 +124,7 @@ def schema(name: str) -> Mapping[str, Any]:
 
 
 def violations(value: Any, name: str) -> list[tuple[str, str]]:
-    """Where and how a value breaks a schema of this package, at most twenty."""
+    """Where and how a value violates a schema of this package, at most twenty violations."""
     validator = jsonschema.Draft202012Validator(schema(name))
     found = []
     for error in validator.iter_errors(value):
@@ -127,29 +135,29 @@ def violations(value: Any, name: str) -> list[tuple[str, str]]:
 
 
 def check_unpacks(path: Path) -> None:
-    """Lets `unpacking` read a parquet file first; raises StoreError where that takes too much memory or time."""
+    """Decodes a parquet file in `parquet_sandbox` first; raises StoreError if that takes too much memory or time."""
+    memory, seconds = parquet_sandbox.MEMORY, parquet_sandbox.SECONDS
     with _opened(path, _LARGEST_TABLE) as file:
         try:
             done = subprocess.run(
-                [sys.executable, "-P", unpacking.__file__, str(unpacking.MEMORY), str(unpacking.SECONDS)],
-                stdin=file, capture_output=True, check=False, timeout=unpacking.SECONDS,
+                [sys.executable, "-P", parquet_sandbox.__file__, str(memory), str(seconds)],
+                stdin=file, capture_output=True, check=False, timeout=seconds,
             )  # fmt: skip
             fine = done.returncode == 0
         except subprocess.TimeoutExpired:
             fine = False
     if not fine:
         raise StoreError(
-            f"expected a table that unpacks in {unpacking.MEMORY >> 20} MiB and {unpacking.SECONDS} s at {path}, "
-            "found one that does not"
+            f"expected a table that unpacks in {memory >> 20} MiB and {seconds} s at {path}, found one that does not"
         )
 
 
 def scores(path: Path) -> pd.DataFrame:
     """Reads a table of scores whose columns and types are those of a run's; raises StoreError.
 
-    The sizes that the file states are compared with the bounds first. Texts are decoded as dictionaries, so that a long
-    one in every row takes its own room only, and are then measured. A column of any other type is refused: an extension
-    type could hold a pickle.
+    The sizes that the file states are compared with the limits first. Texts are decoded as dictionaries, so that a long
+    text repeated in every row takes memory once, and are then measured. A column of any other type is refused: an
+    extension type could hold a pickle.
     """
     try:
         with _opened(path, _LARGEST_TABLE) as file:
@@ -160,7 +168,7 @@ def scores(path: Path) -> pd.DataFrame:
 
 
 def _check_outline(file: parquet.ParquetFile, path: Path) -> None:
-    """What the file says of itself, before any of its columns is decoded."""
+    """Checks the sizes and columns that the file states, before any column is decoded."""
     stated = file.metadata
     groups = [stated.row_group(index) for index in range(stated.num_row_groups)]
     rows = max(stated.num_rows, sum(group.num_rows for group in groups))
@@ -194,7 +202,7 @@ def _decoded(kind: pyarrow.DataType) -> pyarrow.DataType:
 
 
 def _opened(path: Path, largest: int = _LARGEST_FILE) -> Any:
-    """The file itself, never what a link points at."""
+    """Opens a file without following links."""
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except OSError as error:
@@ -246,11 +254,11 @@ def _parse(text: str, path: Path) -> Any:
 
 
 def _check_values(value: Any, depth: int = 0) -> None:
-    """Raises ValueError for what is nested too deeply, and for texts with letters that nobody sees."""
+    """Raises ValueError for values nested too deeply, and for texts with invisible characters."""
     if depth > _DEEPEST_JSON:
         raise ValueError(f"more than {_DEEPEST_JSON} lists and objects in each other")
     if isinstance(value, str):
-        if hidden := _UNSEEN.search(value):
+        if hidden := _INVISIBLE.search(value):
             raise ValueError(f"{hidden[0]!a} in a text")
     elif isinstance(value, dict):
         for name, part in value.items():

@@ -1,7 +1,7 @@
-"""Parts of videos, as files of their own: what a separator is shown of a recording that is longer than the item.
+"""Cuts parts of videos into separate files, for items that are shorter than their recording.
 
-A part begins with the frame that is shown at its start; the others keep their distance to it, and the last one comes
-before its end. So a part is in step with the sound that was cut at the same seconds.
+A part begins with the frame that is shown at its start; the others keep their time offsets, and the last one comes
+before its end. So a part is in sync with the audio that was cut at the same seconds.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def cut_frames(path: Path, start: float, end: float, clip: Path) -> None:
     Args:
         path: a file with a video stream.
         start: in seconds since the first frame.
-        end: of the part; what a shorter video lacks is left out.
+        end: of the part; it may lie after the end of the video.
         clip: the file to write.
 
     Raises:

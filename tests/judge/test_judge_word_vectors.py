@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.files import write_json
-from sam_audio_bench.judge.words import WordsConfig, WordTokens, WordVectors, quantised
+from sam_audio_bench.judge.word_vectors import WordTokenizer, WordVectors, WordVectorsConfig, quantise_rows
 
 VOCABULARY = ["[UNK]", "dog", "bark", "##ing", "electric", "guitar", "the", "a"]
 MEANING = torch.tensor([[9, 9, 9], [1, 0, 0], [1, 0.1, 0], [0, 0, 0], [0, 0, 1], [0, 2, 0], [0, 0, 0], [0, 0, 0.0]])
@@ -25,9 +25,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = Tokenizer(models.WordPiece({word: row for row, word in enumerate(VOCABULARY)}, unk_token="[UNK]"))
     tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
     tokenizer.save(str(found / "tokenizer.json"))
-    config = WordsConfig(vocabulary=len(VOCABULARY), width=3, events=3)
+    config = WordVectorsConfig(vocabulary=len(VOCABULARY), width=3, events=3)
     model = WordVectors(config)
-    model.table, model.scale = quantised(MEANING)
+    model.table, model.scale = quantise_rows(MEANING)
     model.names = torch.tensor([[3, 0, 0], [0, 1, 0], [0, 0, 0.5]], dtype=torch.float16)
     save_file(model.state_dict(), found / "model.safetensors")
     write_json(found / "config.json", vars(config))
@@ -40,25 +40,25 @@ def words(folder: Path) -> WordVectors:
 
 
 @pytest.fixture(scope="module")
-def tokens(folder: Path) -> WordTokens:
-    return WordTokens(folder)
+def tokens(folder: Path) -> WordTokenizer:
+    return WordTokenizer(folder)
 
 
-def test_tokens(tokens: WordTokens) -> None:
+def test_tokens(tokens: WordTokenizer) -> None:
     ids, mask = tokens(["Dog BARKING", "the électric-guitar!", "qx dog", ""])
     assert ids.tolist() == [[1, 2, 3, 0, 0], [6, 4, 0, 5, 0], [0, 1, 0, 0, 0], [0, 0, 0, 0, 0]]
     assert torch.equal(mask, ids != 0)
     assert tokens([""])[0].shape == (1, 1)
 
 
-def test_a_sum_of_words(words: WordVectors, tokens: WordTokens) -> None:
+def test_a_sum_of_words(words: WordVectors, tokens: WordTokenizer) -> None:
     found = words(*tokens(["dog", "the guitar", "a dog guitar electric"]))
     wanted = F.normalize(torch.tensor([[1, 0, 0], [0, 1, 0], [1, 2, 1.0]]), dim=-1)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, wanted, atol=5e-3, rtol=0)  # half a step of int8 in each direction
 
 
-def test_what_texts_share_is_added_once(words: WordVectors, tokens: WordTokens) -> None:
+def test_what_texts_share_is_added_once(words: WordVectors, tokens: WordTokenizer) -> None:
     other = WordVectors(words.config)
     other.load_state_dict(words.state_dict())
     other.shared = torch.tensor([0, 0, 2.0])
@@ -66,8 +66,8 @@ def test_what_texts_share_is_added_once(words: WordVectors, tokens: WordTokens) 
     torch.testing.assert_close(other(*tokens(["guitar", "dog guitar", ""])), wanted, atol=5e-3, rtol=0)
 
 
-def test_hand_made_events(words: WordVectors, tokens: WordTokens) -> None:
-    weights = words.events(words(*tokens(["a dog barking", "Electric Guitar", "electric", "guitar"])))
+def test_hand_made_events(words: WordVectors, tokens: WordTokenizer) -> None:
+    weights = words.event_weights(words(*tokens(["a dog barking", "Electric Guitar", "electric", "guitar"])))
     assert weights.argmax(dim=1).tolist() == [0, 1, 2, 1]
     torch.testing.assert_close(weights.sum(dim=1), torch.ones(4))
     cosine = F.normalize(torch.tensor([0, 2, 1.0]), dim=-1)
@@ -75,21 +75,21 @@ def test_hand_made_events(words: WordVectors, tokens: WordTokens) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "   ", "qx", "犬"])
-def test_nothing_known_is_finite(words: WordVectors, tokens: WordTokens, text: str) -> None:
+def test_nothing_known_is_finite(words: WordVectors, tokens: WordTokenizer, text: str) -> None:
     found = words(*tokens([text]))
     assert torch.equal(found, torch.zeros(1, 3))
-    torch.testing.assert_close(words.events(found), torch.full((1, 3), 1 / 3))
+    torch.testing.assert_close(words.event_weights(found), torch.full((1, 3), 1 / 3))
 
 
 @pytest.mark.bits
-def test_batch_independence(words: WordVectors, tokens: WordTokens) -> None:
+def test_batch_independence(words: WordVectors, tokens: WordTokenizer) -> None:
     texts = ["dog", "the electric guitar and a dog barking at a guitar", "", "electric dog"]
     together = words(*tokens(texts))
     assert all(torch.equal(words(*tokens([text]))[0], row) for text, row in zip(texts, together, strict=True))
 
 
 @pytest.mark.bits
-def test_words_without_order_but_with_case_folded(words: WordVectors, tokens: WordTokens) -> None:
+def test_words_without_order_but_with_case_folded(words: WordVectors, tokens: WordTokenizer) -> None:
     one, other = words(*tokens(["electric dog", "DOG ELECTRIC"]))
     assert torch.equal(one, other)
 
@@ -97,7 +97,7 @@ def test_words_without_order_but_with_case_folded(words: WordVectors, tokens: Wo
 def test_quantised_is_within_half_a_step() -> None:
     table = torch.randn(50, 16, generator=torch.Generator().manual_seed(0)) * torch.logspace(-3, 2, 50)[:, None]
     table[7] = 0
-    integers, scale = quantised(table)
+    integers, scale = quantise_rows(table)
     error = (integers * scale[:, None] - table).abs()
     assert bool((error <= 0.501 * table.abs().amax(dim=1, keepdim=True) / 127).all())
     assert not bool(integers[7].any())
@@ -105,8 +105,8 @@ def test_quantised_is_within_half_a_step() -> None:
 
 def test_faults(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(Precondition, match=r"expected a tokenizer in .*tokenizer\.json"):
-        WordTokens(tmp_path)
+        WordTokenizer(tmp_path)
     with pytest.raises(Precondition, match=r"config\.json"):
         WordVectors.of_folder(tmp_path)
     with pytest.raises(ValueError, match="positive"):
-        WordsConfig(temperature=0)
+        WordVectorsConfig(temperature=0)

@@ -1,6 +1,6 @@
-"""The judge in training: where it starts, which parts learn, batches in, ratings out.
+"""The judge in training: initialisation, trainable parts, forward pass.
 
-Letters: B rows, F frames, C width of frozen states, t of a text, V of video features.
+Letters: B rows, F frames, C width of frozen features, t of a text, V of video features.
 """
 
 from __future__ import annotations
@@ -15,16 +15,24 @@ from torch import Tensor, nn
 
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import load_json
+from sam_audio_bench.judge.checkpoints import SHIPPED, find_judge
 from sam_audio_bench.judge.config import JudgeConfig
 from sam_audio_bench.judge.model import SAJ
 from sam_audio_bench.judge.network import JudgeNetwork
-from sam_audio_bench.judge.places import SHIPPED, find_judge
 from sam_audio_bench.judge.processor import JudgeProcessor
 from sam_audio_bench.judge.training.recipe import Recipe
-from sam_audio_bench.judge.words import WordTokens
+from sam_audio_bench.judge.word_vectors import WordTokenizer
 from sam_audio_bench.nn.checkpoint import load_strict, open_weights, under
 
-__all__ = ["PARTS_OF", "Batch", "Start", "Student", "choose_parts", "remember_texts", "start_judge"]
+__all__ = [
+    "PARTS_OF",
+    "Batch",
+    "InitialJudge",
+    "TrainableModel",
+    "load_initial_judge",
+    "select_trainable_parts",
+    "store_training_texts",
+]
 
 PARTS_OF: Mapping[str, tuple[str, ...]] = {
     "fusion": (
@@ -34,7 +42,7 @@ PARTS_OF: Mapping[str, tuple[str, ...]] = {
     "head": ("finetune_data_proj", "finetune_transformer", "head", "spread_head"),
     "backbone": ("data_proj", "transformer"),
 }  # fmt: skip
-"""Parameters of `JudgeNetwork` by the part that a recipe names; "all" is every one of them."""
+"""Parameters of `JudgeNetwork` by part, as named in a recipe; "all" means every one of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,10 +50,10 @@ class Batch:
     """Rows that are rated together.
 
     Attributes:
-        mixtures: ``[B, F, C]``, as `JudgeNetwork.hear` finds them, or a backbone's input where it is trained.
+        mixtures: ``[B, F, C]``, from `JudgeNetwork.encode_audio`, or the input of the backbone if that is trained.
         texts: ``[B, t]``.
         keep: bool ``[B, F]``; None: no padding.
-        known: ``[B, 1]``, see `JudgeNetwork.rate`.
+        text_trust: ``[B, 1]``, see `JudgeNetwork.rate_frames`.
         spans: ``[B, F, 3]``, or None.
         video: ``[B, F, V]``, or None.
     """
@@ -55,20 +63,20 @@ class Batch:
     residuals: Tensor | None
     texts: Tensor
     keep: Tensor | None = None
-    known: Tensor | None = None
+    text_trust: Tensor | None = None
     spans: Tensor | None = None
     video: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Start:
-    """A judge as training finds it, in float32.
+class InitialJudge:
+    """A judge before training, in float32.
 
     Attributes:
-        judge: with what the recipe adds.
-        tensors: of its checkpoint, by their names there; those that are not trained are exported as they are.
-        tokenizer: folder of its tokenizer, if there is one.
-        fresh: whether the layers that rate are random, so that no scale of ratings is known.
+        judge: with the inputs and outputs that the recipe adds.
+        tensors: of its checkpoint by name; those that are not trained are exported unchanged.
+        tokenizer: folder of its tokenizer, if it has one.
+        fresh: whether the rating layers are random, so that the scale of ratings is not known.
     """
 
     judge: SAJ
@@ -77,60 +85,61 @@ class Start:
     fresh: bool
 
 
-class Student(nn.Module):
-    """A judge that rates batches, for the wrappers of accelerate.
+class TrainableModel(nn.Module):
+    """A judge that rates batches, as a module that accelerate can wrap.
 
     Args:
-        judge: its frozen parts do not learn, whatever the mode.
-        attends: whether batches hold a backbone's input: the backbone learns.
+        judge: its frozen parts stay in evaluation mode.
+        trains_backbone: whether the backbone is trained, so that batches hold its input.
     """
 
-    def __init__(self, judge: JudgeNetwork, *, attends: bool) -> None:
+    def __init__(self, judge: JudgeNetwork, *, trains_backbone: bool) -> None:
         super().__init__()
         self.judge = judge
-        self.attends = attends
-        if judge.spread_head is not None:  # how sure it is must not change what it says
+        self.trains_backbone = trains_backbone
+        if judge.spread_head is not None:  # the spread loss must not change the ratings
             judge.spread_head.register_forward_pre_hook(lambda _, given: (given[0].detach(),))
 
     def train(self, mode: bool = True) -> Self:
-        """Turns dropout on or off; what is frozen stays as it is in use."""
+        """Sets training mode; frozen parts stay in evaluation mode."""
         super().train(mode)
         for part in (self.judge.ear and self.judge.ear.listener, getattr(self.judge, "text_model", None)):
             if part is not None:
                 part.eval()
         return self
 
-    def listen(self, values: Tensor) -> Tensor:
-        """What is heard once, ``[B, 1, T] -> [B, F, C]``; no gradient flows."""
+    def encode(self, values: Tensor) -> Tensor:
+        """Features of the frozen encoder, ``[B, 1, T] -> [B, F, C]``; no gradient flows."""
         with torch.no_grad():
-            if self.attends:
+            if self.trains_backbone:
                 return self.judge.audio_codec.encode(values).transpose(1, 2)
-            return self.judge.hear(values)
+            return self.judge.encode_audio(values)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Ratings of frames, ``[B, F, 4]`` or ``[B, F, 8]``, as `JudgeNetwork.rate`."""
+        """Ratings of frames, ``[B, F, 4]`` or ``[B, F, 8]``, as `JudgeNetwork.rate_frames`."""
         mixtures, answers = batch.mixtures, batch.answers
-        if self.attends:
+        if self.trains_backbone:
             both = torch.cat([mixtures, answers])
             keep = None if batch.keep is None else batch.keep.repeat(2, 1)
             mixtures, answers = self.judge.transformer(self.judge.data_proj(both), keep).chunk(2)
-        return self.judge.rate(
+        return self.judge.rate_frames(
             answers, mixtures, batch.texts,
-            residuals=batch.residuals, known=batch.known, keep=batch.keep, spans=batch.spans, video=batch.video,
+            residuals=batch.residuals, text_trust=batch.text_trust, keep=batch.keep, spans=batch.spans,
+            video=batch.video,
         )  # fmt: skip
 
 
-def start_judge(recipe: Recipe) -> Start:
-    """The judge that a recipe starts from, with what it adds, its random layers drawn from the recipe's seed.
+def load_initial_judge(recipe: Recipe) -> InitialJudge:
+    """The initial judge of a recipe, with the inputs and outputs that it adds; random layers use the recipe's seed.
 
     Raises:
-        Precondition: a judge, listener or word vectors that are not there. UsageError: parts that do not fit.
+        Precondition: missing judge, audio encoder or word vectors. UsageError: parts that do not fit.
     """
     torch.manual_seed(recipe.seed)
     tokenizer: Path | None
     tensors: Mapping[str, Tensor] = {}
     if recipe.judge:
-        judge, tokenizer = _small(recipe)
+        judge, tokenizer = _build_small_judge(recipe)
     else:
         place = find_judge(recipe.init)
         judge, tensors = SAJ.from_pretrained(place), open_weights(place.weights)
@@ -144,14 +153,14 @@ def start_judge(recipe: Recipe) -> Start:
         video_width=extend.video_width if extend.video_width and judge.video_proj is None else None,
     )
     fresh = bool(recipe.judge) or "head" in recipe.reset or "all" in recipe.reset
-    return Start(judge=judge, tensors=tensors, tokenizer=tokenizer, fresh=fresh)
+    return InitialJudge(judge=judge, tensors=tensors, tokenizer=tokenizer, fresh=fresh)
 
 
-def choose_parts(judge: JudgeNetwork, names: Sequence[str]) -> bool:
-    """Lets only the named parts learn; returns whether a backbone is among them.
+def select_trainable_parts(judge: JudgeNetwork, names: Sequence[str]) -> bool:
+    """Makes only the named parts trainable; returns whether the backbone is among them.
 
     Raises:
-        UsageError: the backbone of a small judge, or nothing that could learn.
+        UsageError: the backbone of a small judge, or no trainable parameter.
     """
     if judge.ear is not None and "backbone" in names:
         raise UsageError(
@@ -170,8 +179,8 @@ def choose_parts(judge: JudgeNetwork, names: Sequence[str]) -> bool:
     return judge.ear is None and ("backbone" in names or "all" in names)
 
 
-def remember_texts(judge: JudgeNetwork, texts: Tensor) -> None:
-    """Stores in a small judge the vectors ``[U, t]`` of the texts that it is trained on; others need none."""
+def store_training_texts(judge: JudgeNetwork, texts: Tensor) -> None:
+    """Stores the embeddings ``[U, t]`` of the training texts in a small judge; others need none."""
     if judge.ear is not None and judge.config.small is not None:
         judge.ear.familiar = texts.detach().clone()
         judge.config = replace(judge.config, small=replace(judge.config.small, familiar=len(texts)))
@@ -183,41 +192,41 @@ def _prefixes(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _reset(judge: SAJ, recipe: Recipe) -> None:
-    """Random weights for the parts that the recipe says."""
+    """Random weights for the parts that the recipe resets."""
     prefixes = _prefixes(recipe.reset)
     fresh = SAJ(judge.config).state_dict()
     judge.load_state_dict({name: value for name, value in fresh.items() if name.startswith(prefixes)}, strict=False)
 
 
-def _small(recipe: Recipe) -> tuple[SAJ, Path]:
-    """A small judge with random weights, but with the listener and the words that it is given."""
+def _build_small_judge(recipe: Recipe) -> tuple[SAJ, Path]:
+    """A small judge with random weights, except for its given audio encoder and word vectors."""
     if not recipe.judge.get("small") and "small" not in recipe.judge:
         raise UsageError(
             "expected [judge.small] in the recipe, found none: to train a judge of the released layout, name one as "
             "init; reset draws its layers anew"
         )
-    listener, words = _part("listener", recipe.listener), _part("words", recipe.words)
+    listener, words = _load_part("listener", recipe.listener), _load_part("words", recipe.words)
     small = {**recipe.judge["small"], "listener": listener.config, "words": words.config, "familiar": 0}
     judge = SAJ(JudgeConfig.of_options({**recipe.judge, "small": small}))
     assert judge.ear is not None
     load_strict(judge.ear.listener, listener.tensors, source=listener.folder)
     load_strict(judge.ear.words, words.tensors, source=words.folder)
     judge.ear.listener.float()  # shipped weights are float16
-    judge.processor = _reading(judge, words.folder)
+    judge.processor = _processor_with_words(judge, words.folder)
     return judge, words.folder
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Part:
-    """A listener or word vectors."""
+    """An audio encoder or word vectors."""
 
     config: Any
     tensors: dict[str, Tensor]
     folder: Path
 
 
-def _part(name: str, place: str) -> _Part:
-    """A part in a folder of its own, or that of a small judge, by its folder or name."""
+def _load_part(name: str, place: str) -> _Part:
+    """A part in its own folder, or that of a small judge, by folder or name."""
     folder = SHIPPED.get(place, Path(place))
     if not place or not (folder / "config.json").is_file():
         raise Precondition(
@@ -230,6 +239,6 @@ def _part(name: str, place: str) -> _Part:
     return _Part(config=config["small"][name], tensors=under(tensors, f"ear.{name}."), folder=folder)
 
 
-def _reading(judge: SAJ, words: Path) -> JudgeProcessor:
+def _processor_with_words(judge: SAJ, words: Path) -> JudgeProcessor:
     old = judge.processor
-    return JudgeProcessor(old.hop, old.rate, reader=WordTokens(words))
+    return JudgeProcessor(old.hop, old.rate, reader=WordTokenizer(words))

@@ -1,4 +1,4 @@
-"""What templates call: numbers as readers see them, rows in order and apart, and the figures made of them."""
+"""Filters and functions of the HTML templates: formatted numbers, sorted and sectioned rows, and figures."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from sam_audio_bench.files import safe_name
 from sam_audio_bench.leaderboard import figures
 from sam_audio_bench.render.numbers import number
 
-__all__ = ["FILTERS", "functions"]
+__all__ = ["FILTERS", "template_globals"]
 
 Data = Mapping[str, Any]
 """The content of `data.json`."""
 
-_ENDS = {"dB": (-30.0, 30.0)}  # of the bars where scores can lie far outside of what interests
+_ENDS = {"dB": (-30.0, 30.0)}  # outermost limits of the bars: a few scores can lie far outside the others
 
 
-def functions(data: Data) -> dict[str, Any]:
+def template_globals(data: Data) -> dict[str, Any]:
     """Globals of the templates."""
     bound: tuple[Callable[..., Any], ...] = (
         ends, sections, task_rows, cost, strengths, box_lines, answers, counts, matrix,
@@ -53,7 +53,7 @@ def amount(value: float | None) -> str:
 
 
 def plain(value: float | None) -> str:
-    """Two digits that count, without an exponent.
+    """Two significant digits, without an exponent.
 
     >>> plain(0.00009034), plain(0.339), plain(12.3), plain(412.0), plain(None)
     ('0.00009', '0.34', '12', '412', '—')
@@ -66,33 +66,33 @@ def plain(value: float | None) -> str:
 
 
 def quantity(value: float, unit: str) -> str:
-    """A reported number with the digits that its source gives: shares as +36 or −5.5, ratings as 3.20."""
+    """A reported number with as many digits as its source gives: percentages as +36 or −5.5, ratings as 3.20."""
     return f"{value:+g}".replace("-", "−") if unit == "%" else number(value)
 
 
 def names(values: Iterable[str]) -> str:
-    """A list for readers."""
+    """Values joined by commas."""
     return ", ".join(values) or "none stated"
 
 
-def said(spans: Iterable[tuple[str, float, float]]) -> str:
-    """Spans of a prompt in words.
+def describe_spans(spans: Iterable[tuple[str, float, float]]) -> str:
+    """The spans of a prompt as text.
 
-    >>> said([("+", 1.0, 4.25), ("-", 5.0, 6.0)])
+    >>> describe_spans([("+", 1.0, 4.25), ("-", 5.0, 6.0)])
     'present 1.0 to 4.2 s, absent 5.0 to 6.0 s'
     """
     words = {"+": "present", "-": "absent"}
     return ", ".join(f"{words.get(sign, sign)} {number(start, 1)} to {number(end, 1)} s" for sign, start, end in spans)
 
 
-def of_web(link: str) -> bool:
-    """Whether a link may be followed: anything else, as javascript:, is shown as text."""
+def is_web_link(link: str) -> bool:
+    """Whether a link is http(s); anything else, such as ``javascript:``, is shown as plain text."""
     return link.lower().startswith(("https://", "http://"))
 
 
 FILTERS = {
     "number": number, "names": names, "interval": interval, "amount": amount, "plain": plain, "quantity": quantity,
-    "said": said, "of_web": of_web, "safe_name": safe_name,
+    "describe_spans": describe_spans, "is_web_link": is_web_link, "safe_name": safe_name,
 }  # fmt: skip
 
 
@@ -109,7 +109,7 @@ def counts(data: Data) -> dict[str, int]:
 
 
 def ends(data: Data, metric: str, rows: list[Mapping[str, Any]]) -> tuple[float, float]:
-    """The ends of a column's bars: of all its intervals but silence's, within what interests."""
+    """Axis limits of a column's bars: the extremes of all intervals except those of ``silence``, within `_ENDS`."""
     own = [row for row in rows if data["lines"][row["line"]]["separator"] != "silence"]
     known = [row[name] for row in own for name in ("value", "low", "high") if row[name] is not None]
     low, high = min(known, default=0.0), max(known, default=1.0)
@@ -118,7 +118,7 @@ def ends(data: Data, metric: str, rows: list[Mapping[str, Any]]) -> tuple[float,
 
 
 def sections(data: Data, rows: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Rows apart: ranked ones, those that are not and why, baselines, oracles."""
+    """Rows divided into sections: ranked, not ranked (by reason), baselines, oracles."""
     headings = {
         "ranked": "",
         "items missing": "Not ranked: items or tasks without a score",
@@ -136,7 +136,7 @@ def sections(data: Data, rows: list[dict[str, Any]]) -> list[tuple[str, list[dic
 
 
 def task_rows(data: Data, label: str) -> list[dict[str, Any]]:
-    """Lines of a task with a cell a metric, best by its main metric first."""
+    """Lines of a task with one cell per metric, best by the main metric first."""
     task, cells = data["tasks"][label], data["cells"][label]
     sign = -1 if data["metrics"][task["main"]]["higher_is_better"] else 1
     names = [name for name in data["lines"] if any(name in column for column in cells.values())]
@@ -150,7 +150,7 @@ def task_rows(data: Data, label: str) -> list[dict[str, Any]]:
 
 
 def cost(data: Data, board: Data) -> list[tuple[str, Any]]:
-    """Quality against real-time factor and against parameters, where two lines have them and one of them some."""
+    """Quality against real-time factor and against number of parameters, where at least two lines state them."""
     found = []
     metric = data["metrics"][board["metric"]]
     for name, label in (
@@ -178,7 +178,7 @@ def cost(data: Data, board: Data) -> list[tuple[str, Any]]:
 
 
 def _interesting(data: Data, row: Mapping[str, Any]) -> bool:
-    """Neither silence nor oracles, whose scores would squeeze all others together, nor what counts no longer."""
+    """Leaves out silence and oracles, whose scores would compress the axis, and withdrawn or superseded lines."""
     silent = data["lines"][row["line"]]["separator"] == "silence"
     return not silent and row["why"] not in ("oracle", "withdrawn", "superseded")
 
@@ -205,7 +205,7 @@ def strengths(data: Data, name: str) -> list[dict[str, Any]]:
 
 
 def box_lines(data: Data, metric: str, scores: Data) -> list[tuple[str, str, list[float]]]:
-    """Lines for `figures.boxes`, best first, silence left out: one point far away would hide the rest."""
+    """Lines for `figures.boxes`, best first, without silence: one point far away would compress the rest."""
     sign = -1 if data["metrics"][metric]["higher_is_better"] else 1
     found = []
     for name, values in scores["lines"].items():
@@ -216,12 +216,12 @@ def box_lines(data: Data, metric: str, scores: Data) -> list[tuple[str, str, lis
 
 
 def answers(data: Data, item: Data) -> list[tuple[str, Any]]:
-    """Lines that answered an item that can be heard, with what is kept of each, in the order of all lists."""
+    """Lines with an estimate of a previewed item, and its preview, in the order of all lists."""
     return [(name, item["answers"][name]) for name in data["lines"] if name in item["answers"]]
 
 
 def reported(sources: Iterable[Data], *, task: str | None = None, system: str | None = None) -> dict[str, Any]:
-    """Numbers of papers about separators, of one task or system: a row a task, system, place and mark."""
+    """Numbers of papers about separators, of one task or system: one row per task, system, place and mark."""
     rows: dict[tuple[str, ...], dict[str, Any]] = {}
     quantities: dict[str, Any] = {}
     for source in sources:
@@ -237,7 +237,7 @@ def reported(sources: Iterable[Data], *, task: str | None = None, system: str | 
 
 
 def matrix(data: Data) -> tuple[list[str], dict[tuple[str, str], Mapping[str, Any]]]:
-    """Metrics in order, and the agreement of each two."""
+    """Metrics in order, and the agreement of each pair."""
     names = list(data["metrics"])
     cells = {}
     for record in data["agreement"]:

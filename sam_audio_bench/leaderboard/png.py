@@ -1,4 +1,4 @@
-"""Small PNG files of spectrograms and frames, without a drawing library: the same input gives the same bytes."""
+"""PNG files of spectrograms and frames, written without a drawing library: the same input gives the same bytes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from scipy.signal import ShortTimeFFT
 from scipy.signal.windows import hann
 
-__all__ = ["LEVELS", "png", "spectrogram"]
+__all__ = ["LEVELS", "encode_png", "spectrogram"]
 
 LEVELS = 32
-"""Steps of a spectrogram's scale: the fewer, the smaller the file."""
+"""Number of colours in a spectrogram: fewer colours make a smaller file."""
 
 _COLUMNS, _ROWS = 256, 80
 _LOWEST, _HIGHEST = 60.0, 11_000.0  # Hz, the ends of the logarithmic axis
@@ -28,7 +28,8 @@ def spectrogram(samples: NDArray[np.float64], rate: int, top: float | None = Non
     Args:
         samples: ``[time]``.
         rate: Hz.
-        top: dB of the brightest colour, the loudest bin of the mixture say, so that pictures compare; None: its own.
+        top: dB of the brightest colour, for example the loudest bin of the mixture, so that images compare; None: the
+            loudest bin of this sound.
     """
     window = round(0.046 * rate)
     transform = ShortTimeFFT(hann(window, sym=False), hop=max(1, len(samples) // _COLUMNS), fs=rate, scale_to="psd")
@@ -40,10 +41,10 @@ def spectrogram(samples: NDArray[np.float64], rate: int, top: float | None = Non
     loudest = float(level.max())
     scaled = (level - ((loudest if top is None else top) - _DYNAMIC)) / _DYNAMIC
     indices = np.clip(np.rint(scaled * (LEVELS - 1)), 0, LEVELS - 1).astype(np.uint8)
-    return png(indices, _palette()), loudest
+    return encode_png(indices, _palette()), loudest
 
 
-def png(pixels: NDArray[np.uint8], palette: NDArray[np.uint8] | None = None) -> bytes:
+def encode_png(pixels: NDArray[np.uint8], palette: NDArray[np.uint8] | None = None) -> bytes:
     """A PNG file.
 
     Args:
@@ -64,7 +65,7 @@ def png(pixels: NDArray[np.uint8], palette: NDArray[np.uint8] | None = None) -> 
 def _palette() -> NDArray[np.uint8]:
     """Dark to light through violet and orange, evenly between the colours named above."""
     known = np.array(_COLOURS, float)
-    places = np.linspace(0, len(known) - 1, LEVELS)
-    found = np.stack([np.interp(places, np.arange(len(known)), known[:, channel]) for channel in range(3)], axis=1)
+    positions = np.linspace(0, len(known) - 1, LEVELS)
+    found = np.stack([np.interp(positions, np.arange(len(known)), known[:, channel]) for channel in range(3)], axis=1)
     colours: NDArray[np.uint8] = np.rint(found).astype(np.uint8)
     return colours

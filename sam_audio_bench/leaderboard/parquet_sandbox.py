@@ -1,9 +1,8 @@
-"""A stranger's parquet file, read once in a process of its own that may use so much memory and time and no more.
+"""Decodes an untrusted parquet file once, in a separate process with limits on memory and time.
 
-What a file states about its sizes need not be true, and many encodings turn a few bytes into gigabytes, so that no
-check of the file itself is enough. Run as a script, with the file as standard input and bytes and seconds as arguments,
-this ends with exit code 0 if the file could be read or is damaged, and with another one, or by force, if that took too
-much.
+The sizes that a file states need not be true, and many encodings expand a few bytes to gigabytes, so no check of the
+file itself is enough. Run as a script, with the file as standard input and bytes and seconds as arguments, it exits
+with code 0 if the file could be read or is damaged, and fails or is killed if reading exceeds the limits.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _PAGES = Path("/proc/self/statm")  # Linux: the first number counts pages of add
 
 
 def _limit(memory: int, seconds: int) -> None:
-    """Bounds memory and time where the system can; elsewhere the one who waits for us bounds the time."""
+    """Limits memory and CPU time where the system can; elsewhere the parent process limits the time."""
     try:
         import resource
     except ImportError:

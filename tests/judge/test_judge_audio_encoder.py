@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.judge.listener import BANDS, FRAME, RATE, Listener, ListenerConfig, log_mel
+from sam_audio_bench.judge.audio_encoder import BANDS, FRAME, RATE, AudioEncoder, AudioEncoderConfig, log_mel
 
-TINY = ListenerConfig(channels=(4, 8, 8, 8, 8), blocks=(2, 1, 1, 1), width=6, events=5)
+TINY = AudioEncoderConfig(channels=(4, 8, 8, 8, 8), blocks=(2, 1, 1, 1), width=6, events=5)
 
 
 @pytest.fixture(scope="module")
-def listener() -> Listener:
+def listener() -> AudioEncoder:
     torch.manual_seed(0)
-    return Listener(TINY).eval().requires_grad_(False)
+    return AudioEncoder(TINY).eval().requires_grad_(False)
 
 
 def noise(frames: int, batch: int = 1, seed: int = 0) -> Tensor:
@@ -46,7 +46,7 @@ def oracle(signal: np.ndarray) -> np.ndarray:
     return np.array(rows)
 
 
-def test_log_mel_is_that_of_the_oracle(listener: Listener) -> None:
+def test_log_mel_is_that_of_the_oracle(listener: AudioEncoder) -> None:
     time = np.arange(2 * FRAME) / RATE
     signal = (0.3 * np.sin(2 * np.pi * 440 * time) + noise(2)[0, 0].numpy()).astype(np.float32)
     found = listener.encode(torch.from_numpy(signal)[None, None]).mel
@@ -54,7 +54,7 @@ def test_log_mel_is_that_of_the_oracle(listener: Listener) -> None:
     np.testing.assert_allclose(found.numpy().reshape(8, BANDS), oracle(signal), atol=2e-4)
 
 
-def test_a_tone_is_heard_in_its_band(listener: Listener) -> None:
+def test_a_tone_is_heard_in_its_band(listener: AudioEncoder) -> None:
     tone = torch.sin(2 * torch.pi * 1000 * torch.arange(10 * FRAME) / RATE)[None, None]
     rows = listener.encode(tone).mel.reshape(-1, BANDS)[2:-2]
     centres = 700 * torch.expm1(
@@ -63,7 +63,7 @@ def test_a_tone_is_heard_in_its_band(listener: Listener) -> None:
     assert (rows.argmax(dim=1) == (centres - 1000).abs().argmin()).all()
 
 
-def test_shapes(listener: Listener) -> None:
+def test_shapes(listener: AudioEncoder) -> None:
     for frames in (1, 3, 4, 9):
         heard = listener.encode(noise(frames, batch=2))
         assert heard.mel.shape == (2, frames, 256)
@@ -75,12 +75,12 @@ def test_shapes(listener: Listener) -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 640), (1, 2, 640), (1, 1, 641), (1, 1, 0)])
-def test_refused_shapes(listener: Listener, shape: tuple[int, ...]) -> None:
+def test_refused_shapes(listener: AudioEncoder, shape: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match="expected clips"):
         listener.encode(torch.zeros(shape))
 
 
-def test_a_gain_moves_log_mel_by_its_logarithm(listener: Listener) -> None:
+def test_a_gain_moves_log_mel_by_its_logarithm(listener: AudioEncoder) -> None:
     loud = noise(6)
     moved = listener.encode(loud * 0.5).mel - listener.encode(loud).mel
     assert moved.sub(np.log(0.5)).abs().max() < 0.05  # the floor matters a little
@@ -88,13 +88,13 @@ def test_a_gain_moves_log_mel_by_its_logarithm(listener: Listener) -> None:
     assert faint.sub(np.log(0.001)).abs().max() < 0.1
 
 
-def test_silence_is_finite(listener: Listener) -> None:
+def test_silence_is_finite(listener: AudioEncoder) -> None:
     heard = listener.encode(torch.zeros(1, 1, 5 * FRAME))
     torch.testing.assert_close(heard.mel, torch.full_like(heard.mel, np.log(0.001)))
     assert torch.isfinite(heard.embedding).all()
 
 
-def test_zeros_after_a_clip_change_no_row_but_its_last(listener: Listener) -> None:
+def test_zeros_after_a_clip_change_no_row_but_its_last(listener: AudioEncoder) -> None:
     clip = noise(5)
     alone, padded = (
         listener.encode(values).mel.reshape(-1, BANDS) for values in (clip, torch.cat([clip, clip * 0], dim=2))
@@ -111,7 +111,7 @@ def test_pieces_have_the_rows_of_the_whole() -> None:
 
 
 @pytest.mark.bits
-def test_batch_independence_and_repeatability(listener: Listener) -> None:
+def test_batch_independence_and_repeatability(listener: AudioEncoder) -> None:
     clips = noise(9, batch=5)
     together = listener.encode(clips)
     for row in range(5):
@@ -124,7 +124,7 @@ def test_batch_independence_and_repeatability(listener: Listener) -> None:
 
 
 @pytest.mark.bits
-def test_training_mode_hears_the_same(listener: Listener) -> None:
+def test_training_mode_hears_the_same(listener: AudioEncoder) -> None:
     """There are no batch statistics and no dropout, so that a judge in training hears what it will hear later."""
     clips = noise(4, batch=2)
     wanted = listener.encode(clips).embedding
@@ -134,7 +134,7 @@ def test_training_mode_hears_the_same(listener: Listener) -> None:
 
 
 def test_size_of_the_shipped_listener() -> None:
-    model = Listener()
+    model = AudioEncoder()
     assert sum(parameter.numel() for parameter in model.parameters()) < 1.8e6
     assert model.state_dict().keys() == dict(model.named_parameters()).keys()
     assert model.config.step == 16
@@ -142,4 +142,4 @@ def test_size_of_the_shipped_listener() -> None:
 
 def test_a_config_that_is_none() -> None:
     with pytest.raises(ValueError, match="as many channels and strides"):
-        ListenerConfig(channels=(4, 8), blocks=(1, 1), strides=(2, 2))
+        AudioEncoderConfig(channels=(4, 8), blocks=(1, 1), strides=(2, 2))

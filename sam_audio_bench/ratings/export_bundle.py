@@ -1,4 +1,4 @@
-"""What raters, tools and the experimenter get."""
+"""Files of a listening test for raters, tools and the experimenter."""
 
 from __future__ import annotations
 
@@ -14,19 +14,23 @@ from sam_audio_bench.ratings.listening_page import render_page
 from sam_audio_bench.ratings.stimuli import ANCHOR, RatedItem
 from sam_audio_bench.tasks.manifest_tables import spans_text
 
-__all__ = ["key", "page", "write_p808", "write_text", "write_webmushra"]
+__all__ = ["build_key", "build_page", "write_p808", "write_text", "write_webmushra"]
 
 
-def page(test: Composition) -> str:
-    """HTML of the page, from what `Composition.clips` says of the sounds."""
+def build_page(test: Composition) -> str:
+    """HTML of the listening page."""
     options = test.options
     mixtures = {}
     for name, item in zip(test.mixtures, test.items, strict=True):
         prompt = {"text": item.prompt.text or "", "spans": [list(span) for span in item.prompt.spans]}
         mixtures[name] = {"file": f"audio/{name}.flac", **test.clips[name], **prompt}
     trials = {
-        trial.name: {"file": f"audio/{trial.name}.flac", "mixture": test.mixtures[trial.item], **test.clips[trial.name]}
-        for trial in sorted(test.trials, key=lambda trial: trial.name)
+        stimulus.name: {
+            "file": f"audio/{stimulus.name}.flac",
+            "mixture": test.mixtures[stimulus.item],
+            **test.clips[stimulus.name],
+        }
+        for stimulus in sorted(test.stimuli, key=lambda stimulus: stimulus.name)
     }
     blocks = [list(block) for block in test.designs["trials"].blocks]
     data = {
@@ -41,16 +45,16 @@ def page(test: Composition) -> str:
 
 
 def write_webmushra(test: Composition, folder: Path) -> None:
-    """Writes one YAML a rater."""
+    """Writes one YAML per rater."""
     url = test.options.audio_url.rstrip("/") + "/"
     pages = {}
     for place, name in enumerate(test.mixtures):
-        own = [trial for trial in test.cells.values() if trial.item == place]
-        reference = next((f"{url}{trial.name}.wav" for trial in own if trial.kind == "hidden_reference"), None)
+        own = [stimulus for stimulus in test.cells.values() if stimulus.item == place]
+        reference = next((f"{url}{stimulus.name}.wav" for stimulus in own if stimulus.kind == "hidden_reference"), None)
         if reference is not None:
-            stimuli = {trial.name: f"{url}{trial.name}.wav" for trial in own if trial.kind == "rating"}
+            stimuli = {stimulus.name: f"{url}{stimulus.name}.wav" for stimulus in own if stimulus.kind == "rating"}
             stimuli = dict(sorted(stimuli.items()))
-            stimuli.update((ANCHOR, f"{url}{trial.name}.wav") for trial in own if trial.kind == "anchor")
+            stimuli.update((ANCHOR, f"{url}{stimulus.name}.wav") for stimulus in own if stimulus.kind == "anchor")
             pages[name] = (name, _prompt_text(test.items[place]), reference, stimuli)
     for number, block in enumerate(test.designs["items"].blocks, 1):
         text = webmushra(test.options.name, f"{test.digest}-{number:03d}", [pages[name] for name in block])
@@ -58,7 +62,7 @@ def write_webmushra(test: Composition, folder: Path) -> None:
 
 
 def _prompt_text(item: RatedItem) -> str:
-    """A prompt in words, spans included."""
+    """A prompt as text, including its spans."""
     spans = [f"{'at' if sign == '+' else 'not at'} {start:g} to {end:g} s" for sign, start, end in item.prompt.spans]
     return ", ".join([*([item.prompt.text] if item.prompt.text else []), *spans])
 
@@ -66,12 +70,12 @@ def _prompt_text(item: RatedItem) -> str:
 def write_p808(test: Composition, folder: Path) -> None:
     """Writes the lists of clips and the assignments."""
     url = test.options.audio_url.rstrip("/") + "/"
-    address = {trial.name: f"{url}{trial.name}.wav" for trial in test.trials}
+    address = {stimulus.name: f"{url}{stimulus.name}.wav" for stimulus in test.stimuli}
     answers = {
-        kind: {address[trial.name]: next(iter(trial.expected.values())) for trial in pool if trial.expected}
+        kind: {address[stimulus.name]: next(iter(stimulus.expected.values())) for stimulus in pool if stimulus.expected}
         for kind, pool in (("trap", test.traps), ("gold", test.golds))
     }
-    rated = sorted(address[trial.name] for trial in test.cells.values())
+    rated = sorted(address[stimulus.name] for stimulus in test.cells.values())
     for name, text in clip_lists(rated, answers["trap"], answers["gold"]).items():
         write_text(folder / name, text)
     assignments = []
@@ -82,10 +86,10 @@ def write_p808(test: Composition, folder: Path) -> None:
     write_text(folder / "batch.csv", batch(assignments, {**answers["trap"], **answers["gold"]}))
 
 
-def key(test: Composition) -> dict[str, Any]:
-    """What the opaque names stand for, with options and designs.
+def build_key(test: Composition) -> dict[str, Any]:
+    """Content of key.json: the meaning of the blind names, options and designs.
 
-    Paths of sounds are relative to the key; checks that no chosen format has are not written and have none.
+    Paths of sounds are relative to the key; checks that no chosen format uses are not written and have no path.
     """
 
     def about(place: int) -> dict[str, str]:
@@ -97,11 +101,11 @@ def key(test: Composition) -> dict[str, Any]:
         return {"text": asked.text, "spans": spans_text(asked.spans) or None}
 
     trials = {}
-    for trial in sorted(test.trials, key=lambda trial: trial.name):
-        expected = None if trial.expected is None else dict(trial.expected)
-        shown = {"system": trial.system, "kind": trial.kind, "expected": expected}
-        heard = {"mixture": test.mixtures[trial.item], "audio": test.files.get(trial.name)}
-        trials[trial.name] = {**about(trial.item), **shown, **heard}
+    for stimulus in sorted(test.stimuli, key=lambda stimulus: stimulus.name):
+        expected = None if stimulus.expected is None else dict(stimulus.expected)
+        shown = {"system": stimulus.system, "kind": stimulus.kind, "expected": expected}
+        sounds = {"mixture": test.mixtures[stimulus.item], "audio": test.files.get(stimulus.name)}
+        trials[stimulus.name] = {**about(stimulus.item), **shown, **sounds}
     return {
         "schema": KEY_SCHEMA,
         "version": KEY_VERSION,
@@ -125,6 +129,6 @@ def key(test: Composition) -> dict[str, Any]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8 with plain line ends; makes the folder."""
+    """Writes UTF-8 with plain line ends; creates the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8", newline="\n")

@@ -1,9 +1,9 @@
-"""What a prompt means to a small judge: static word vectors, and the sound events that a prompt is near to.
+"""Text embedding of a small judge: static word vectors, and the similarity of a prompt to sound-event names.
 
 A text's vector is the normalised sum of the vectors of its words, much as in fastText (Joulin et al., EACL 2017), and
-of one vector that all texts share; they are fitted to the sentence vectors of a large text encoder. A vector's length
-is its word's weight. Any text has a vector, so a judge that reads prompts through the events that they are near to also
-understands words that it was never trained with.
+of one vector that all texts share; they are fitted to the sentence vectors of a large text encoder. The length of
+a vector is the weight of its word. Any text has a vector, so a judge that represents prompts by the events that they
+resemble also generalises to words that it was not trained on.
 
 Letters: B texts, S tokens, V vocabulary, D width, N events.
 """
@@ -22,12 +22,12 @@ from sam_audio_bench.errors import Precondition
 from sam_audio_bench.nn.checkpoint import load_strict, open_weights
 from sam_audio_bench.nn.config import Config, read_config
 
-__all__ = ["WordTokens", "WordVectors", "WordsConfig", "quantised"]
+__all__ = ["WordTokenizer", "WordVectors", "WordVectorsConfig", "quantise_rows"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class WordsConfig(Config):
-    """Sizes of a table of words, and how sharply a text chooses among events."""
+class WordVectorsConfig(Config):
+    """Sizes of the table of word vectors, and temperature of the softmax over events."""
 
     vocabulary: int = 26_000
     width: int = 128
@@ -39,11 +39,11 @@ class WordsConfig(Config):
             raise ValueError(f"expected positive sizes and temperature, found {self}")
 
 
-class WordTokens:
-    """Texts to rows of the table.
+class WordTokenizer:
+    """Tokenizer: maps texts to rows of the table.
 
     Args:
-        folder: holds ``tokenizer.json``, whose id 0 stands for whatever it does not know.
+        folder: holds ``tokenizer.json``, whose id 0 is the unknown token.
 
     Raises:
         Precondition: no tokenizer there.
@@ -65,15 +65,15 @@ class WordTokens:
         rows = [torch.tensor(found.ids) for found in self._tokenizer.encode_batch(list(texts))]
         longest = max([1, *map(len, rows)])
         ids = torch.zeros(len(rows), longest, dtype=torch.int64)
-        for place, row in zip(ids, rows, strict=True):
-            place[: len(row)] = row
+        for padded, row in zip(ids, rows, strict=True):
+            padded[: len(row)] = row
         return ids, ids != 0
 
 
 class WordVectors(nn.Module):
     """A table of word vectors, and the vectors of the names of sound events.
 
-    Nothing in it is trained together with a judge: all tensors are buffers. The table is int8, a scale a row.
+    It is not trained together with a judge: all tensors are buffers. The table is int8 with one scale per row.
     """
 
     table: Tensor
@@ -81,7 +81,7 @@ class WordVectors(nn.Module):
     shared: Tensor
     names: Tensor
 
-    def __init__(self, config: WordsConfig) -> None:
+    def __init__(self, config: WordVectorsConfig) -> None:
         super().__init__()
         self.config = config
         self.register_buffer("table", torch.zeros(config.vocabulary, config.width, dtype=torch.int8))
@@ -93,7 +93,7 @@ class WordVectors(nn.Module):
     def of_folder(cls, folder: Path) -> WordVectors:
         """Reads ``config.json`` and ``model.safetensors``; raises Precondition where they are not there."""
         with torch.device("meta"):
-            found = cls(WordsConfig.of(read_config(folder / "config.json")))
+            found = cls(WordVectorsConfig.of(read_config(folder / "config.json")))
         load_strict(found, open_weights(folder), source=folder)
         return found.eval()
 
@@ -101,7 +101,7 @@ class WordVectors(nn.Module):
         """Vectors of texts.
 
         Args:
-            ids: int64 ``[B, S]``, as `WordTokens` finds them.
+            ids: int64 ``[B, S]``, as `WordTokenizer` finds them.
             mask: bool ``[B, S]``, true for known words.
 
         Returns:
@@ -111,8 +111,8 @@ class WordVectors(nn.Module):
         sums = (self.table[ids] * weights[..., None]).sum(dim=1) + self.shared * mask.any(dim=1, keepdim=True)
         return F.normalize(sums, dim=-1).float()
 
-    def events(self, texts: Tensor) -> Tensor:
-        """How much each sound event is meant by texts: a softmax of cosines.
+    def event_weights(self, texts: Tensor) -> Tensor:
+        """Similarity of texts to each sound event: a softmax of cosines.
 
         Args:
             texts: unit vectors ``[B, D]``.
@@ -124,8 +124,8 @@ class WordVectors(nn.Module):
         return (cosines / self.config.temperature).softmax(dim=-1)
 
 
-def quantised(table: Tensor) -> tuple[Tensor, Tensor]:
-    """A table ``[V, D]`` as int8 and a scale ``[V]`` a row; their product is within half a step of it."""
+def quantise_rows(table: Tensor) -> tuple[Tensor, Tensor]:
+    """Quantises a table ``[V, D]`` to int8 with one scale per row ``[V]``; the error is at most half a step."""
     scale = table.abs().amax(dim=1) / 127
     steps = table / scale.where(scale > 0, 1)[:, None]
     return steps.round().to(torch.int8), scale

@@ -1,8 +1,8 @@
-"""What a small judge hears: log-mel energies, and an embedding from which sound events can be read.
+"""Audio encoder of a small judge: log-mel energies, and an embedding from which sound events are predicted.
 
 The front end is that of YAMNet (64 HTK-mel bands from 125 to 7500 Hz, 25 ms windows every 10 ms), and the convolutions
-are depthwise separable as those of MobileNet (Howard et al., 2017). They see the past and the future: an embedding
-stands for 160 ms and has heard 1.3 s on either side of its centre.
+are depthwise separable as in MobileNet (Howard et al., 2017). They are not causal: an embedding covers 160 ms and has
+a receptive field of 1.3 s on either side of its centre.
 
 Letters: B batch, T samples, F frames of 40 ms, R rows of 10 ms, E width of the embedding, N events.
 """
@@ -20,19 +20,19 @@ from torch.nn import functional as F
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.nn.config import Config
 
-__all__ = ["BANDS", "FLOOR", "FRAME", "RATE", "ROWS", "Heard", "Listener", "ListenerConfig", "log_mel"]
+__all__ = ["BANDS", "FLOOR", "FRAME", "RATE", "ROWS", "AudioEncoder", "AudioEncoderConfig", "EncodedAudio", "log_mel"]
 
 RATE = 16_000
-"""Hz that a listener hears."""
+"""Sampling rate of the input in Hz."""
 
 FRAME = 640
-"""Samples a frame."""
+"""Samples per frame."""
 
 BANDS = 64
 """Mel bands of a row."""
 
 ROWS = 4
-"""Rows a frame."""
+"""Rows per frame."""
 
 FLOOR = 1e-3
 """Magnitude that is added before the logarithm, as YAMNet does."""
@@ -42,7 +42,7 @@ _LOW, _HIGH = 125.0, 7500.0  # Hz
 
 
 @dataclass(frozen=True, kw_only=True)
-class ListenerConfig(Config):
+class AudioEncoderConfig(Config):
     """A stem and stages of convolutions; each stage begins with a stride.
 
     Attributes:
@@ -67,13 +67,13 @@ class ListenerConfig(Config):
 
     @property
     def step(self) -> int:
-        """Rows an embedding."""
+        """Rows per embedding."""
         return math.prod(self.strides)
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What a listener heard in B clips, frame by frame.
+class EncodedAudio:
+    """Features of B clips, frame by frame.
 
     Attributes:
         mel: ``[B, F, 256]``, four rows of 64 bands, natural logarithms of magnitudes.
@@ -84,15 +84,15 @@ class Heard:
     embedding: Tensor
 
 
-class Listener(nn.Module):
-    """A sound-event tagger that is small enough to hear mixture, answer and residual on one core.
+class AudioEncoder(nn.Module):
+    """A sound-event tagger small enough to encode mixture, estimate and residual on one core.
 
-    It hears the level that it is given: amplitudes are those of samples in ±1.
+    The input is not normalised: its level matters; full scale is ±1.
     """
 
-    def __init__(self, config: ListenerConfig | None = None) -> None:
+    def __init__(self, config: AudioEncoderConfig | None = None) -> None:
         super().__init__()
-        self.config = config = config or ListenerConfig()
+        self.config = config = config or AudioEncoderConfig()
         layers: list[nn.Module] = [_stem(config.channels[0], config.strides[0])]
         for stage, count in enumerate(config.blocks):
             before, after = config.channels[stage : stage + 2]
@@ -102,8 +102,8 @@ class Listener(nn.Module):
         self.embed = nn.Linear(config.channels[-1], config.width)
         self.tags = nn.Linear(config.width, config.events)
 
-    def encode(self, values: Tensor) -> Heard:
-        """What is heard in clips.
+    def encode(self, values: Tensor) -> EncodedAudio:
+        """Log-mel energies and embeddings of clips.
 
         Args:
             values: ``[B, 1, T]`` at 16 kHz, T a multiple of 640.
@@ -116,10 +116,10 @@ class Listener(nn.Module):
         rows = log_mel(values[:, 0])
         mel = rows.reshape(len(rows), -1, ROWS * BANDS)
         embedding = self.embedding(rows).repeat_interleave(self.config.step // ROWS, dim=1)
-        return Heard(mel=mel, embedding=embedding[:, : mel.shape[1]])
+        return EncodedAudio(mel=mel, embedding=embedding[:, : mel.shape[1]])
 
     def embedding(self, rows: Tensor) -> Tensor:
-        """Embeddings of rows: ``[B, R, 64] -> [B, ceil(R / 16), E]``; rows of silence are added to fill the last."""
+        """Embeddings of rows: ``[B, R, 64] -> [B, ceil(R / 16), E]``; rows of silence pad the last one."""
         rows = F.pad(rows, (0, 0, 0, -rows.shape[1] % self.config.step), value=math.log(FLOOR))
         maps = self.layers(rows[:, None].contiguous(memory_format=torch.channels_last))
         found: Tensor = self.embed(maps.mean(dim=3).transpose(1, 2))
@@ -132,7 +132,7 @@ class Listener(nn.Module):
 
 
 class Separable(nn.Module):
-    """A convolution of each channel, one across channels, and a way round both where shapes allow it."""
+    """Depthwise separable convolution, with a skip connection where shapes allow it."""
 
     def __init__(self, before: int, after: int, stride: tuple[int, int]) -> None:
         super().__init__()
@@ -153,7 +153,7 @@ def _stem(channels: int, stride: int) -> nn.Module:
 def log_mel(values: Tensor) -> Tensor:
     """Natural logarithms of mel magnitudes.
 
-    A row's window is centred on the row; what lies beyond the ends is silence, so that zeros after a clip change only
+    A row's window is centred on the row; the signal is padded with silence, so that zeros after a clip change only
     the one row whose window reaches into them.
 
     Args:
@@ -172,7 +172,7 @@ def log_mel(values: Tensor) -> Tensor:
 
 @lru_cache(maxsize=1)
 def _mel_bands() -> Tensor:
-    """Triangles on the HTK mel scale, ``[257, 64]``, peaks of 1, the lowest bin left out as in AudioSet's front end."""
+    """Triangular filters on the HTK mel scale, ``[257, 64]``, with peaks of 1, no lowest bin, as AudioSet's."""
     mel = _mel(torch.linspace(0, RATE / 2, _FFT // 2 + 1, dtype=torch.float64))[:, None]
     ends = _mel(torch.tensor([_LOW, _HIGH], dtype=torch.float64))
     edges = torch.linspace(float(ends[0]), float(ends[1]), BANDS + 2, dtype=torch.float64)

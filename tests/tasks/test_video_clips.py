@@ -11,7 +11,7 @@ from make_bench import FRAME_RATE, encode, frames
 
 from sam_audio_bench import video
 from sam_audio_bench.errors import MediaError
-from sam_audio_bench.tasks.excerpts import count_frames, cut_frames, has_frames
+from sam_audio_bench.tasks.video_clips import count_frames, cut_frames, has_frames
 
 
 @pytest.fixture(scope="module")

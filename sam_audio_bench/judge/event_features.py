@@ -1,9 +1,10 @@
-"""What tells a small judge of a prompt: sound events and fine spectra of mixture, answer and residual, side by side.
+"""Features of mixture, estimate and residual for a prompt: sound events and spectral detail.
 
-Events are named by the listener and weighed by how near their names are to the prompt, so that a prompt that was never
-trained on has evidence too. Spectra show what no event does: bleed, gaps, bands that are missing, musical noise.
+Events are predicted by the audio encoder and weighted by the similarity of their names to the prompt, so that prompts
+outside the training data have features too. Spectral detail shows what events do not: interference, gaps, missing
+bands, musical noise.
 
-Letters: B batch, F frames, M mel bands, R rows of the log-mel a frame, E width of an embedding, N events, t of a text.
+Letters: B batch, F frames, M mel bands, R log-mel rows per frame, E width of an embedding, N events, t of a text.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ from torch.nn import functional as F
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.nn.config import Config
 
-__all__ = ["Evidence", "EvidenceConfig", "Sides"]
+__all__ = ["EventFeatures", "EventFeaturesConfig", "Triplet"]
 
 _LEVELS = 5  # log-mels of mixture, answer and residual, and how far answer and residual are below the mixture
 _PATCH = 4  # rows and bands of the first patches
-_MARKS = 17  # numbers a frame, see `Evidence.marks`
+_MARKS = 17  # numbers per frame, see `EventFeatures.event_statistics`
 _MEL_CENTRE, _MEL_SCALE = -4.0, 3.0  # typical log-mel of sounds at the judge's level
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvidenceConfig(Config):
-    """Dimensions of `Evidence`."""
+class EventFeaturesConfig(Config):
+    """Dimensions of `EventFeatures`."""
 
     channels: tuple[int, ...] = (32, 64, 96)
     hidden: int = 128
@@ -35,22 +36,22 @@ class EvidenceConfig(Config):
 
 
 @dataclass(frozen=True, slots=True)
-class Sides:
-    """One thing about mixture, answer and residual."""
+class Triplet:
+    """One feature of mixture, estimate and residual."""
 
     mixture: Tensor
-    answer: Tensor
+    estimate: Tensor
     residual: Tensor
 
     def all(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The three in the order in which they are put side by side."""
-        return self.mixture, self.answer, self.residual
+        """The three, in the order in which they are concatenated."""
+        return self.mixture, self.estimate, self.residual
 
 
 class _Patches(nn.Module):
-    """Patches of rows and bands to numbers: each stage joins four neighbours, all frames and places share its weights.
+    """Patch encoder: each stage merges four neighbouring patches of rows and bands, with weights shared by all.
 
-    A frame's patches do not reach into its neighbours, so that no frame depends on the clip's length.
+    Patches of one frame do not overlap other frames, so no frame depends on the length of the clip.
     """
 
     def __init__(self, channels: tuple[int, ...], bands: int) -> None:
@@ -70,8 +71,8 @@ class _Patches(nn.Module):
         return x.flatten(2)
 
 
-class Evidence(nn.Module):
-    """Frames of evidence about a prompt.
+class EventFeatures(nn.Module):
+    """Features of each frame with respect to a prompt.
 
     Args:
         config: dimensions.
@@ -79,13 +80,15 @@ class Evidence(nn.Module):
         rows: R.
         embedding: E.
         text: t.
-        width: of the evidence.
+        width: of the features.
 
     Raises:
         Precondition: rows or bands that the stages do not divide.
     """
 
-    def __init__(self, config: EvidenceConfig, *, bands: int, rows: int, embedding: int, text: int, width: int) -> None:
+    def __init__(
+        self, config: EventFeaturesConfig, *, bands: int, rows: int, embedding: int, text: int, width: int
+    ) -> None:
         super().__init__()
         self.bands, self.rows = bands, rows
         self.patches = _Patches(config.channels, bands)
@@ -100,9 +103,16 @@ class Evidence(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
-        self, mels: Sides, embeddings: Sides, events: Sides, text: Tensor, weights: Tensor, known: Tensor, keep: Tensor
+        self,
+        mels: Triplet,
+        embeddings: Triplet,
+        events: Triplet,
+        text: Tensor,
+        weights: Tensor,
+        text_trust: Tensor,
+        keep: Tensor,
     ) -> Tensor:
-        """Evidence ``[B, F, width]``.
+        """Features ``[B, F, width]``.
 
         Args:
             mels: log-mels ``[B, F, R * M]``.
@@ -110,27 +120,31 @@ class Evidence(nn.Module):
             events: probabilities ``[B, F, N]``.
             text: ``[B, t]``.
             weights: of the events for the text, ``[B, N]``, summing to 1.
-            known: ``[B, 1]``, how far the words themselves are to be trusted, from 0 to 1.
+            text_trust: ``[B, 1]`` from 0 to 1, weight of the text embedding itself against that of its events.
             keep: bool ``[B, F]``, true for real frames.
         """
-        matched = [(known * self._matched(one, text))[..., None] for one in embeddings.all()]
-        marks = torch.cat([self.marks(mels, embeddings, events, weights), *matched], dim=-1)
-        hidden = F.silu(self.marks_in(_with_context(marks, keep)))
-        found: Tensor = self.detail_proj(self.dropout(self.detail(mels))) + self.marks_out(self.dropout(hidden))
+        matched = [(text_trust * self._text_similarity(one, text))[..., None] for one in embeddings.all()]
+        event_statistics = torch.cat([self.event_statistics(mels, embeddings, events, weights), *matched], dim=-1)
+        hidden = F.silu(self.marks_in(_with_context(event_statistics, keep)))
+        found: Tensor = self.detail_proj(self.dropout(self.spectral_features(mels))) + self.marks_out(
+            self.dropout(hidden)
+        )
         return found
 
-    def detail(self, mels: Sides) -> Tensor:
-        """Fine spectra, ``[B, F, channels]``: independent of the prompt."""
+    def spectral_features(self, mels: Triplet) -> Tensor:
+        """Spectral detail, ``[B, F, channels]``, independent of the prompt."""
         grids = [torch.unflatten(mel, -1, (self.rows, self.bands)) for mel in mels.all()]
-        mixture, answer, residual = ((grid - _MEL_CENTRE) / _MEL_SCALE for grid in grids)
-        found: Tensor = self.patches(torch.stack([mixture, answer, residual, answer - mixture, residual - mixture], -1))
+        mixture, estimate, residual = ((grid - _MEL_CENTRE) / _MEL_SCALE for grid in grids)
+        found: Tensor = self.patches(
+            torch.stack([mixture, estimate, residual, estimate - mixture, residual - mixture], -1)
+        )
         return found
 
-    def marks(self, mels: Sides, embeddings: Sides, events: Sides, weights: Tensor) -> Tensor:
-        """Seventeen numbers a frame, ``[B, F, 17]``.
+    def event_statistics(self, mels: Triplet, embeddings: Triplet, events: Triplet, weights: Tensor) -> Tensor:
+        """Seventeen numbers per frame, ``[B, F, 17]``.
 
-        Of mixture, answer and residual: the prompt's share of events (mean and strongest), the strongest other event,
-        and the level; then levels of answer and residual below the mixture, and cosines between the embeddings.
+        For mixture, estimate and residual: probability of the prompt's events (mean and maximum), maximum of other
+        events, and level; then levels of estimate and residual below the mixture, and cosines of the embeddings.
         """
         top = weights / weights.amax(dim=-1, keepdim=True)
         found = []
@@ -148,14 +162,14 @@ class Evidence(nn.Module):
         found += [F.cosine_similarity(parts[a], parts[b], dim=-1, eps=1e-6) for a, b in pairs]
         return torch.stack(found, dim=-1)
 
-    def _matched(self, embeddings: Tensor, text: Tensor) -> Tensor:
-        """How near sounds are to the words, by a learned map: ``[B, F]``."""
+    def _text_similarity(self, embeddings: Tensor, text: Tensor) -> Tensor:
+        """Cosine similarity of audio and text embeddings, after a learned linear map: ``[B, F]``."""
         return F.cosine_similarity(embeddings, self.match(text)[:, None], dim=-1, eps=1e-6)
 
 
-def _with_context(marks: Tensor, keep: Tensor) -> Tensor:
-    """Marks of a frame beside their mean and maximum over the clip: ``[B, F, K] -> [B, F, 3 K]``."""
+def _with_context(event_statistics: Tensor, keep: Tensor) -> Tensor:
+    """Statistics of a frame, and their mean and maximum over the clip: ``[B, F, K] -> [B, F, 3 K]``."""
     real = keep[..., None]
-    mean = (marks * real).sum(dim=1, keepdim=True) / real.sum(dim=1, keepdim=True)
-    most = marks.masked_fill(~real, -torch.inf).amax(dim=1, keepdim=True)
-    return torch.cat([marks, mean.expand_as(marks), most.expand_as(marks)], dim=-1)
+    mean = (event_statistics * real).sum(dim=1, keepdim=True) / real.sum(dim=1, keepdim=True)
+    most = event_statistics.masked_fill(~real, -torch.inf).amax(dim=1, keepdim=True)
+    return torch.cat([event_statistics, mean.expand_as(event_statistics), most.expand_as(event_statistics)], dim=-1)

@@ -1,4 +1,4 @@
-"""What a separator without learned understanding can read from a prompt: keywords, and when the target may sound."""
+"""Keywords of a prompt, and a gain from its spans, for separators without a learned text encoder."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from sam_audio_bench.types import Span
 __all__ = ["ACCOMPANIMENT", "PERCUSSIVE", "RAMP_SECONDS", "VOICE", "first_mention", "span_gain"]
 
 RAMP_SECONDS = 0.01
-"""Length of the raised cosine with which a span opens before its start and closes after its end."""
+"""Length of the raised-cosine fades before the start and after the end of a span."""
 
 
 def _words(*stems: str) -> re.Pattern[str]:
-    """Matches any of the words; a stem that ends with ``*`` matches whatever follows it."""
+    """Matches any of the words; ``*`` at the end of a stem matches any ending."""
     either = "|".join(stems).replace("*", r"\w*")
     return re.compile(rf"\b(?:{either})\b", re.IGNORECASE)
 
@@ -29,7 +29,7 @@ PERCUSSIVE = _words(
     *("footstep*", "hoof*", "hooves", "gallop*", "bang*", "thud*", "slam*", "tap", "taps", "tapping", "click*"),
     *("crackl*", "typing", "typewriter*", "gunshot*", "gunfire", "explosion*", "firework*", "chop*", "falling"),
 )
-"""Sounds made of short broadband events."""
+"""Words for sounds made of short broadband events."""
 
 VOICE = _words(
     *("voice*", "vocal*", "speech*", "speak*", "talk*", "say", "says", "saying", "sing", "sings", "singing", "singer*"),
@@ -37,19 +37,19 @@ VOICE = _words(
     *("whisper*", "laugh*", "man", "men", "woman", "women", "male", "female", "person", "people", "child", "children"),
     *("boy*", "girl*", "choir*"),
 )
-"""People: what repeats least in a recording."""
+"""Words for people, whose sounds repeat least in a recording."""
 
 ACCOMPANIMENT = _words(
     *("music*", "background*", "accompani*", "instrumental*", "song*", "band", "orchestra*", "melod*", "loop*"),
     *("ambien*", "noise*", "hum", "humming", "engine*"),
 )
-"""What goes on or comes again while something else happens."""
+"""Words for sounds that continue or repeat while something else happens."""
 
 
 def first_mention(text: str | None, *tables: re.Pattern[str]) -> int | None:
     """Index of the table that matches earliest in the text; None without a text or a match.
 
-    The earliest, because a noun phrase opens with what is asked for: "vocals of a song", "music behind a voice".
+    The earliest, because a noun phrase begins with the target: "vocals of a song", "music behind a voice".
 
     >>> first_mention("music behind a voice", VOICE, ACCOMPANIMENT), first_mention("an owl", VOICE)
     (1, None)
@@ -59,7 +59,7 @@ def first_mention(text: str | None, *tables: re.Pattern[str]) -> int | None:
 
 
 def span_gain(spans: Iterable[Span], length: int, rate: int) -> Tensor:
-    """Gain ``[length]`` in 0…1: open inside the ``+`` spans (without any: everywhere) and shut inside the ``-`` spans.
+    """Gain ``[length]`` in 0…1: 1 inside the ``+`` spans (everywhere if there are none) and 0 inside the ``-`` spans.
 
     Each edge is a raised cosine of ``RAMP_SECONDS`` that lies outside its span.
     """

@@ -1,4 +1,4 @@
-"""The videos of the mini split's visual tasks: one moving object a source, as large as that source is loud.
+"""The videos of the mini split's visual tasks: one moving object per source, as large as that source is loud.
 
 A clip is rendered when it is first asked for and kept in the cache folder, beside the mask of the target's object in
 the format of the official data. Objects circle a common centre on a black ground, evenly spaced, and never touch.
@@ -23,10 +23,10 @@ from sam_audio_bench.errors import Precondition
 from sam_audio_bench.files import atomic_write, safe_name, sha256
 from sam_audio_bench.tasks.folders import cache_folder
 
-__all__ = ["COLOURS", "FRAME_RATE", "SIZE", "Scene", "clip", "loudness", "render", "scene"]
+__all__ = ["COLOURS", "FRAME_RATE", "SIZE", "Scene", "draw_scene", "frame_levels", "render_clip", "write_clip"]
 
 FRAME_RATE = 10
-"""Frames a second."""
+"""Frames per second."""
 
 SIZE = 96
 """Height and width in pixels."""
@@ -59,25 +59,25 @@ class Scene:
     colours: tuple[tuple[int, int, int], ...]
 
 
-def clip(name: str, sources: Sequence[NDArray[np.floating]], rate: int) -> tuple[Path, Path]:
+def render_clip(name: str, sources: Sequence[NDArray[np.floating]], rate: int) -> tuple[Path, Path]:
     """Paths of a video (mp4) and of the mask of its first source's object (npz), rendered unless they exist.
 
     Args:
-        name: decides on shapes, colours and movements.
+        name: seeds the choice of shapes, colours and movements.
         sources: up to four signals ``[time]``; the first is the target.
         rate: of the sources in Hz.
 
     Raises:
         Precondition: the cache folder cannot be written.
     """
-    levels = loudness(sources, rate)
+    levels = frame_levels(sources, rate)
     content = sha256(f"{_FORMAT} {name} {levels.shape} ".encode() + levels.tobytes())[:16]
     video = cache_folder() / "clips" / f"{safe_name(name)}-{content}.mp4"
     mask = video.with_suffix(".npz")
     with _rendering:
         if not (video.is_file() and mask.is_file()):
             try:
-                render(scene(name, levels), video, mask)
+                write_clip(draw_scene(name, levels), video, mask)
             except OSError as error:
                 raise Precondition(
                     f"expected a folder that can be written at {video.parent} for rendered clips, found: {error}; "
@@ -86,7 +86,7 @@ def clip(name: str, sources: Sequence[NDArray[np.floating]], rate: int) -> tuple
     return video, mask
 
 
-def loudness(sources: Sequence[NDArray[np.floating]], rate: int) -> NDArray[np.uint8]:
+def frame_levels(sources: Sequence[NDArray[np.floating]], rate: int) -> NDArray[np.uint8]:
     """Level of each source in each frame ``[O, F]``: 255 for the loudest of all, 0 for 40 dB less or silence.
 
     The steps are coarse enough that two machines whose resamplers differ in the last bit render the same clip.
@@ -99,7 +99,7 @@ def loudness(sources: Sequence[NDArray[np.floating]], rate: int) -> NDArray[np.u
     return steps.astype(np.uint8)
 
 
-def scene(name: str, levels: NDArray[np.uint8]) -> Scene:
+def draw_scene(name: str, levels: NDArray[np.uint8]) -> Scene:
     """Draws the objects for levels ``[O, F]``; the same name and levels give the same pixels."""
     count, length = levels.shape
     if count > len(_SHAPES):
@@ -124,7 +124,7 @@ def scene(name: str, levels: NDArray[np.uint8]) -> Scene:
     return Scene(pixels, objects, colours)
 
 
-def render(drawn: Scene, video: Path, mask: Path) -> None:
+def write_clip(drawn: Scene, video: Path, mask: Path) -> None:
     """Writes the video (H.264) and the mask of the first object (npz, ``video_masklet`` bool [F, H, W]), atomically."""
     with atomic_write(mask) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, video_masklet=drawn.objects[0])

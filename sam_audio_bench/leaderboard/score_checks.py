@@ -1,6 +1,6 @@
-"""Checks of scores, row by row: which items, which metrics, which values may be there.
+"""Checks the rows of a score table: items, metrics and values.
 
-Every check yields ``(where, what)`` with few words and a count, since a broken file has many broken rows.
+Every check yields ``(where, what)`` once with a count, since an invalid file has many invalid rows.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 from sam_audio_bench.cards import MetricCard
+from sam_audio_bench.leaderboard.item_lists import ItemList
 from sam_audio_bench.leaderboard.labels import base_metric
-from sam_audio_bench.leaderboard.pinned import ItemList
 from sam_audio_bench.types import Status
 
-__all__ = ["FAILURES", "check_task", "examples", "improvements", "unanswered"]
+__all__ = ["FAILURES", "check_task", "examples", "implied_mixture_scores", "unanswered"]
 
 FAILURES = frozenset({Status.ERROR, Status.MISSING_MEDIA, Status.LENGTH_MISMATCH, Status.NON_FINITE})
 _ANSWER_FAILURES = FAILURES - {Status.ERROR}  # a metric alone may fail with an error
@@ -32,18 +32,18 @@ Cards = Mapping[str, MetricCard]
 def check_task(
     label: str, task: Mapping[str, Any], rows: pd.DataFrame, items: ItemList | None, cards: Cards
 ) -> Iterator[Finding]:
-    """Everything that can be wrong with the rows of one task.
+    """Yields everything that is wrong with the rows of one task.
 
     Args:
         label: the task as rows name it.
         task: its record in submission.json.
         rows: of this task.
-        items: what the task really has; None: not known here, so that rows are only checked against each other.
+        items: the items of the task; None: not known here, so that rows are only checked against each other.
         cards: of the submission's metrics, as far as they are known here.
     """
     if items is None:
         groups = dict(zip(rows["item"].tolist(), rows["group"].tolist(), strict=True))
-        items = ItemList(groups=groups, data_revision=task["data_revision"], wanted={}, absent=None)
+        items = ItemList(groups=groups, data_revision=task["data_revision"], prompts={}, absent=None)
     yield from _identity(label, task, items)
     most = len(items.groups) * len(task["metrics"]) * (2 if task["picker"] else 1)
     if len(rows) > 2 * most:  # the checks below would take long, and say the same of many
@@ -93,7 +93,7 @@ def _unknown(label: str, task: Mapping[str, Any], rows: pd.DataFrame, items: Ite
 
 
 def _duplicates(label: str, rows: pd.DataFrame) -> Iterator[Finding]:
-    """One answer an item, or two where a picker chose one: the first candidate, and the one that was picked."""
+    """One estimate per item, or two with a picker: the first candidate, and the picked one."""
     twice = rows[rows.duplicated(["item", "picked_by", "metric"])]
     if len(twice):
         yield label, f"expected each score once, found {len(twice)} twice, such as {examples(twice['item'])}"
@@ -110,7 +110,7 @@ def _duplicates(label: str, rows: pd.DataFrame) -> Iterator[Finding]:
 def _coverage(
     label: str, task: Mapping[str, Any], rows: pd.DataFrame, items: ItemList, cards: Cards
 ) -> Iterator[Finding]:
-    """Every metric was asked of every item that it can be asked of, in each line: no bad item was left out."""
+    """Each line has a row for every item that each metric applies to, so no item with a bad score was left out."""
     first = rows[rows["picked_by"].isna()]
     lost = first[first["status"].isin(list(FAILURES))]
     if task["picker"] is None or task["candidates"] > 1 or len(lost) < len(first):
@@ -140,7 +140,7 @@ def _covered(
 
 
 def _silent(rows: pd.DataFrame, cards: Cards) -> set[str] | None:
-    """Items without a target, by the metrics that this leaves undefined; None: none of them was asked."""
+    """Items whose target is silent, by the statuses of metrics that silence leaves undefined; None: there are none."""
     asked = rows[rows["metric"].isin(_undefined(cards))]
     return set(asked[asked["status"].isin(list(_SILENT))]["item"]) if len(asked) else None
 
@@ -151,16 +151,16 @@ def _undefined(cards: Cards) -> list[str]:
 
 
 def unanswered(rows: pd.DataFrame) -> set[str]:
-    """Items without an answer, by their statuses."""
+    """Items without an estimate, by their statuses."""
     return set(rows[rows["status"].isin(list(_ANSWER_FAILURES))]["item"]) | {
         str(item) for item, own in rows.groupby("item")["status"] if (own == Status.ERROR).all()
     }
 
 
 def _difference(wanted: Collection[str], found: Collection[str]) -> str:
-    lacking, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
+    missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
     what = f"expected {len(wanted)} items, found {len(found)}"
-    what += f"; without {examples(lacking)}" if lacking else ""
+    what += f"; without {examples(missing)}" if missing else ""
     return what + (f"; not asked of {examples(extra)}" if extra else "")
 
 
@@ -195,7 +195,7 @@ def _statuses(label: str, rows: pd.DataFrame, items: ItemList, cards: Cards) -> 
 
 
 def _best(metrics: pd.Series[Any], values: np.ndarray[Any, Any], cards: Cards) -> np.ndarray[Any, Any]:
-    """Whether a value may be called perfect; an improvement on a perfect mixture has none."""
+    """Whether a value may have the status perfect; the improvement over a perfect mixture has no value."""
     ends = {name: math.inf if card.best is None else card.best for name, card in cards.items()}
     best = metrics.map(ends).to_numpy(dtype="float64")  # NaN where there is no card
     nothing = metrics.map(lambda name: base_metric(name) is not None).to_numpy(dtype=bool) & np.isnan(values)
@@ -205,7 +205,7 @@ def _best(metrics: pd.Series[Any], values: np.ndarray[Any, Any], cards: Cards) -
 
 
 def _consistent(label: str, rows: pd.DataFrame, items: ItemList, cards: Cards) -> Iterator[Finding]:
-    """An answer that is broken is broken for every metric; a target is absent for all metrics or for none."""
+    """An invalid estimate is invalid for every metric; a target is absent for all metrics or for none."""
     views = rows.groupby(["item", "candidate", rows["picked_by"].fillna("")], sort=True)["status"]
     broken = views.apply(lambda own: own.isin(list(_ANSWER_FAILURES)).mean())
     half = broken[(broken > 0) & (broken < 1)]
@@ -226,10 +226,10 @@ def _consistent(label: str, rows: pd.DataFrame, items: ItemList, cards: Cards) -
             )
 
 
-def improvements(rows: pd.DataFrame) -> dict[tuple[str, str, str], float]:
-    """What every improvement says of the mixture: (task, metric, item) -> score less its improvement, where finite.
+def implied_mixture_scores(rows: pd.DataFrame) -> dict[tuple[str, str, str], float]:
+    """Score of the mixture implied by each improvement: (task, metric, item) -> score minus improvement, where finite.
 
-    It is the same for every separator, so that a score that was changed alone is noticed.
+    It is the same for every separator, so a manipulated score is noticed.
     """
     plain = rows[rows["picked_by"].isna() & (rows["candidate"] == 0) & (rows["status"] == Status.OK)]
     columns = plain["task"].tolist(), plain["metric"].tolist(), plain["item"].tolist(), plain["value"].tolist()
@@ -243,7 +243,7 @@ def improvements(rows: pd.DataFrame) -> dict[tuple[str, str, str], float]:
 
 
 def examples(values: pd.Series[Any] | Sequence[Any]) -> str:
-    """The first few different values, and how many more there are."""
+    """The first few distinct values, and how many more there are."""
     different = sorted({str(value) for value in values})
     more = len(different) - _SHOWN
     return ", ".join(different[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

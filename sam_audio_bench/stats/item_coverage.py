@@ -1,0 +1,77 @@
+"""Coverage: the share of a task's items that a system has answered. Means over different items are not comparable.
+
+Videos vanish from the web, so 41 of 50 items are normal. Systems are ranked by class, and compared on common items
+only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from enum import StrEnum
+
+__all__ = ["CoverageClass", "classify_coverage", "common_items", "coverage_class_rank", "format_coverage"]
+
+
+class CoverageClass(StrEnum):
+    """Class of a system's coverage of a task, the best first."""
+
+    COMPLETE = "complete"
+    NEARLY = "≥ 90 %"
+    PARTIAL = "partial"
+
+    @property
+    def rank(self) -> int:
+        """0 for the best."""
+        return list(CoverageClass).index(self)
+
+
+def classify_coverage(answered: int, items: int) -> CoverageClass:
+    """The class of ``answered`` of the ``items`` that a task has.
+
+    >>> [classify_coverage(answered, 50).value for answered in (50, 49, 45, 44, 0)]
+    ['complete', '≥ 90 %', '≥ 90 %', 'partial', 'partial']
+    """
+    if answered >= items > 0:
+        return CoverageClass.COMPLETE
+    return CoverageClass.NEARLY if items > 0 and 10 * answered >= 9 * items else CoverageClass.PARTIAL
+
+
+def coverage_class_rank(coverage: str) -> int:
+    """Rank of a coverage class, 0 for the best; an unknown class ranks with the best."""
+    return CoverageClass(coverage).rank if coverage else 0
+
+
+def format_coverage(answered: int, items: int, missing_media: int = 0) -> str:
+    """Formats the coverage.
+
+    >>> format_coverage(50, 50), format_coverage(41, 50, 9)
+    ('all 50 items', '41 of 50 items (partial, 9 without media)')
+    """
+    found = classify_coverage(answered, items)
+    if found is CoverageClass.COMPLETE:
+        return f"all {items} items"
+    without = f", {missing_media} without media" if missing_media else ""
+    return f"{answered} of {items} items ({found}{without})"
+
+
+def common_items(answered: Mapping[str, Collection[str]], items: int) -> dict[str, frozenset[str]]:
+    """For each system the items that it is compared on: those that every system of its class has answered.
+
+    A system without any answer is not compared, and does not reduce the items of the others.
+
+    Args:
+        answered: system -> the items that it has answered.
+        items: how many the task has.
+
+    >>> found = common_items({"a": "12345", "b": "1234", "c": "2345", "d": ""}, 5)
+    >>> {name: "".join(sorted(kept)) for name, kept in found.items()}
+    {'a': '12345', 'b': '234', 'c': '234', 'd': ''}
+    """
+    classes: dict[CoverageClass, frozenset[str]] = {}
+    for found in filter(None, answered.values()):
+        kind = classify_coverage(len(found), items)
+        classes[kind] = classes.get(kind, frozenset(found)) & frozenset(found)
+    return {
+        name: classes[classify_coverage(len(found), items)] if found else frozenset()
+        for name, found in answered.items()
+    }
