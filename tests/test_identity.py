@@ -29,19 +29,9 @@ from sam_audio_bench.separators.pickers import PICKERS
 GOLDEN = Path(__file__).parent / "golden" / "builtin_code.json"
 PLUGIN = Path(__file__).parent / "plugin"
 TEXTS = (
-    "mono",
-    "upstream",
-    "full_scale",
-    "mir_eval",
-    "keep",
-    "recall",
-    "euler",
-    "window",
-    "bfloat16",
-    "saj-mini",
-    "v2",
-    "",
-)
+    "mono", "upstream", "full_scale", "mir_eval", "keep", "recall", "euler", "cross-fade", "bfloat16", "saj-mini",
+    "cpu", "v2", "",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +39,14 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     """What the spellings of separators that need something name: a checkpoint, a folder of estimates, a program."""
     folder = tmp_path_factory.mktemp("places")
     write_tiny(folder / "tiny")
+    predictor = folder / "span-predictor"
+    predictor.mkdir()
+    shutil.copy(GOLDEN.with_name("peaframe.safetensors"), predictor / "model.safetensors")
+    shutil.copy(GOLDEN.with_name("peaframe_config.json"), predictor / "config.json")
     (folder / "answers").mkdir()
     (folder / "answers" / "a.wav").write_bytes(b"")
     return {
-        "sam-audio": f"sam-audio:{folder / 'tiny'}",
+        "sam-audio": f"sam-audio:{folder / 'tiny'}(span_predictor={predictor})",
         "files": f"files:{folder / 'answers'}",
         "cmd": "cmd:cp {mixture} {target}",
     }
