@@ -26,9 +26,7 @@ __all__ = ["WHERE", "Difference", "Identity", "Options", "capture", "differences
 Options = dict[str, Any]
 """Options by name, as plain values of JSON."""
 
-WHERE = frozenset(
-    {"batch_size", "device", "devices", "num_threads", "num_workers", "rows", "threads", "timeout", "workers"}
-)
+WHERE = frozenset({"batch_size", "device", "devices", "num_threads", "num_workers", "threads", "workers"})
 """Options that say where and how fast something runs, and change no number."""
 
 
@@ -125,8 +123,19 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
-def capture(constructor: Callable[..., Any], positional: Iterable[Any], named: Mapping[str, Any]) -> Options:
-    """The arguments that a constructor gets, defaults included, as plain values; without those of `WHERE`.
+def capture(
+    constructor: Callable[..., Any],
+    positional: Iterable[Any],
+    named: Mapping[str, Any],
+    where: frozenset[str] = WHERE,
+) -> Options:
+    """The arguments that a constructor gets, defaults included, as plain values.
+
+    Args:
+        constructor: a class or function.
+        positional: its first arguments.
+        named: the others.
+        where: names of those that change no number.
 
     Raises:
         Unidentified: an argument that has no digest. TypeError: arguments that it does not take.
@@ -142,7 +151,7 @@ def capture(constructor: Callable[..., Any], positional: Iterable[Any], named: M
         for name, value in arguments.arguments.items():
             packed = signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD
             bound |= value if packed else {name: value}
-    return {name: plain_value(value, name) for name, value in bound.items() if name not in WHERE}
+    return {name: plain_value(value, name) for name, value in bound.items() if name not in where}
 
 
 def plain_value(value: Any, name: str = "") -> Any:

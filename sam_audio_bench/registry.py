@@ -168,22 +168,23 @@ def _construct(
     parameters = check_arguments("model", kind, name, positional, arguments)
     taken = {**{key: value for key, value in offered.items() if key in parameters}, **arguments}
     separator: AnySeparator = made("model", name, partial(kind, *positional, **taken))
-    shown = sorted(key for key in taken if key not in WHERE)  # where it ran changes no estimate
+    where = WHERE | (getattr(kind, "where", frozenset()) if version is not None else frozenset())
+    shown = sorted(key for key in taken if key not in where)  # where it ran changes no estimate
     if shown:
         separator.name = "+".join([separator.name, *(f"{key}={taken[key]}" for key in shown)])
     own = version is not None
     record = _identified(
-        separator, separator.name, version=version, options=partial(_captured, kind, positional, taken),
+        separator, separator.name, version=version, options=partial(_captured, kind, positional, taken, where),
         code=None if own else kind, target=f"{kind.__module__}:{kind.__qualname__}",
     )  # fmt: skip
     return Built(separator, record)
 
 
-def _captured(kind: Any, positional: tuple[str, ...], taken: Mapping[str, Any]) -> Options:
+def _captured(kind: Any, positional: tuple[str, ...], taken: Mapping[str, Any], where: frozenset[str]) -> Options:
     """Every argument; what answers of a folder hold is known item by item, and a program tells of its own files."""
     if hasattr(kind, "separate_named"):
-        return {name: value for name, value in taken.items() if name not in WHERE}
-    return capture(kind, positional, taken)
+        return {name: value for name, value in taken.items() if name not in where}
+    return capture(kind, positional, taken, where)
 
 
 def _build_picker(spelt: Spelling, arguments: Mapping[str, Any]) -> Built:

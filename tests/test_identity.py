@@ -97,7 +97,7 @@ def test_every_option_of_a_separator_counts(name: str, places: Mapping[str, str]
     for option in options:
         found = changed(kind, name, option, fingerprint, tmp_path)
         assert found is not None, f"no other value of {option.name} was accepted"
-        assert (found == before) is (option.name in WHERE), option.name
+        assert (found == before) is (option.name in WHERE | getattr(kind, "where", frozenset())), option.name
 
 
 @pytest.mark.parametrize("name", [*PICKERS])
@@ -188,6 +188,17 @@ def test_arguments_are_captured_with_their_defaults(tmp_path: Path) -> None:
     (difference,) = one.differences(Identity(kind="separator", name="x", options=changed_file))
     assert difference.field == "options.weights"
     assert "v.npy" in str(difference)
+
+
+class Anyones(Holding):
+    """A third party cannot leave an option out."""
+
+    where = frozenset({"what"})
+
+
+def test_only_built_ins_say_where_they_run() -> None:
+    one, other = (build("separator", Anyones, {"what": value}).identity for value in (1, 2))
+    assert one.fingerprint() != other.fingerprint()
 
 
 def test_the_working_folder_is_no_argument() -> None:

@@ -80,7 +80,10 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
     allowed = _allowance(options["fail_on_error"])
     plan = _plan(options, origins(ctx))
     _say_terms(plan, accept=options["accept_license"])
-    if not options["as_json"]:
+    if options["as_json"]:
+        for text in plan.redone:
+            note(f"plan: {text}")
+    else:
         _show_plan(plan)
     if options["dry_run"]:
         return

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -121,9 +121,10 @@ class Recorder:
 
     def run(self) -> None:
         """Leaves a sealed run folder, or after an interruption one that a rerun takes up."""
-        job, folder = self.job, self.job.folder
+        folder = self.job.folder
         begun, status = time.perf_counter(), "error"
         with folder.writing():
+            job = self.job = replace(self.job)  # what was found out before the folder was held may be outdated
             folder.forget(self._dropped())
             folder.set_aside([item for item in folder.items if item not in job.data.groups])
             folder.write_header(start_record(self.plan, job))

@@ -18,6 +18,7 @@ from sam_audio_bench.metrics.catalogue import CARDS, DEFAULT, WITHOUT_REFERENCE
 from sam_audio_bench.options import parse_spelling
 from sam_audio_bench.records import SCHEMA_VERSION, ItemRecord, ModelRecord
 from sam_audio_bench.registry import Built
+from sam_audio_bench.run.progress import Progress
 from sam_audio_bench.run.scoring import outdated
 from sam_audio_bench.run.separation import PickerPool, Reranking
 from sam_audio_bench.run.settings import BASELINE, Settings
@@ -54,9 +55,9 @@ class Job:
         """Journalled items that the data do not have any more."""
         return [item for item in self.folder.items if item not in self.data.groups]
 
-    @property
+    @cached_property
     def stale(self) -> dict[str, str]:
-        """Journalled items that cannot be kept, and why."""
+        """Journalled items that cannot be kept, and why; of the folder as it was when this was first asked."""
         records = ((item, self.folder.items.get(item)) for item in self.chosen.ids)
         found = {item: self._why_stale(record) for item, record in records if record is not None}
         return {item: reason for item, reason in found.items() if reason}
@@ -260,7 +261,16 @@ def unavailable_reason(metric: Metric, task: TaskData) -> str | None:
 def _contents(data: TaskData, settings: Settings) -> dict[str, str]:
     """Digest of every chosen item."""
     chosen = data.select(limit=settings.limit, ids=settings.sample_ids, shard=settings.shard)
-    return {item: data.content_sha256(item) for item in chosen.ids}
+    found = {}
+    with Progress(len(chosen), show=None if len(chosen) > _MANY else False) as bar:
+        advance = bar.counting(f"reading {data.label}")
+        for item in chosen.ids:
+            found[item] = data.content_sha256(item)
+            advance(None)
+    return found
+
+
+_MANY = 200  # items whose files are read so long that a bar is wanted
 
 
 def _job(

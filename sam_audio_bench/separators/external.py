@@ -242,6 +242,8 @@ class CommandSeparator:
         Precondition: there is no such program.
     """
 
+    where = frozenset({"timeout"})  # a program that is killed has no estimate
+
     def __init__(self, template: str, timeout: float = 600.0) -> None:
         self.arguments = parse_template(template)
         program = self.arguments[0]

@@ -65,6 +65,8 @@ class SAMAudioSeparator:
         UsageError: an option that cannot be meant. Precondition: no checkpoint, text encoder or span predictor.
     """
 
+    where = frozenset({"rows"})  # how many rows of a batch are solved at once
+
     def __init__(
         self,
         place: str,
