@@ -20,7 +20,7 @@ from sam_audio_bench.records import MetricRecord
 if TYPE_CHECKING:
     from sam_audio_bench.metrics.base import Metric
 
-__all__ = ["LoadedMetric", "build_metrics", "metric_options"]
+__all__ = ["LoadedMetric", "build_metrics", "check_columns", "metric_options"]
 
 _OWN = "sam_audio_bench."
 _BRIDGED = "torchmetrics:"
@@ -58,18 +58,35 @@ def build_metrics(
     Raises:
         UsageError: an unknown metric or option, or an option that no class names.
     """
-    unused, found = set(arguments), []
+    specs, unused, found = list(specs), set(arguments), []
     for (target, own), (columns, options) in _metric_targets(specs).items():
+        specific = target.startswith(_BRIDGED) or any(parse_spelling(spec).name == target for spec in specs)
         kind = _metric_constructor(target)
         known = check_arguments("metric", kind, columns[0], (), options)
         accepted = {key: value for key, value in {**policies, **arguments}.items() if key in known} | options
         unused -= set(accepted)
         metric: Metric = made("metric", columns[0], partial(kind, **accepted))
         metric.requested = tuple(columns) if columns[0] in metric.columns else metric.columns
-        found.append(LoadedMetric(metric=metric, records=_records(metric, kind, accepted, own)))
+        found.append(
+            LoadedMetric(metric=metric, records=_records(metric, kind, accepted, own, target if specific else ""))
+        )
+    check_columns(found)
     if unused:
         raise UsageError(f"expected metric arguments that a chosen metric knows, found {sorted(unused)}")
     return found
+
+
+def check_columns(loaded: Iterable[LoadedMetric]) -> None:
+    """Raises UsageError where two metrics have a column of one name."""
+    first: dict[str, str] = {}
+    for one in loaded:
+        for record in one.records.values():
+            if record.id in first:
+                raise UsageError(
+                    f"expected metrics whose columns have different names, found {record.id} of {first[record.id]} "
+                    f"and of {record.spelling}; leave one out, or rename the column"
+                )
+            first[record.id] = record.spelling
 
 
 def _metric_constructor(target: str) -> Callable[..., Metric]:
@@ -85,7 +102,7 @@ def _metric_constructor(target: str) -> Callable[..., Metric]:
 
 
 def _records(
-    metric: Metric, constructor: Callable[..., Metric], arguments: Mapping[str, Any], own: str
+    metric: Metric, constructor: Callable[..., Metric], arguments: Mapping[str, Any], own: str, spec: str
 ) -> dict[str, MetricRecord]:
     """The record of each requested column; what a third party's metric captures stands among its parameters too."""
     kind = getattr(metric, "kind", type(metric))  # what a bridge adapts, too, is somebody's code
@@ -103,8 +120,9 @@ def _records(
             unit=cards[column].unit,
             higher_is_better=cards[column].higher_is_better,
             parameters=parameters if built_in else {**identity.options, **parameters},
-            weights_sha256=getattr(metric, "weights_sha256", None),
+            weights_sha256=identity.weights_sha256,
             options=identity.options,
+            spec=f"{spec}({own})" if spec and own else spec,
             code_sha256=identity.code_sha256,
             unknown=identity.unknown,
         )

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from sam_audio_bench.digests import Unidentified, file_digest, folder_digest, joined
-from sam_audio_bench.errors import MediaError
+from sam_audio_bench.errors import MediaError, UsageError
 from sam_audio_bench.files import dump_json
 
 __all__ = ["WHERE", "Difference", "Identity", "Options", "capture", "differences", "identify", "plain_value"]
@@ -191,6 +191,14 @@ def _file_or_text(value: str | Path) -> Any:
     return str(value)
 
 
+def _stated(component: Any, name: str) -> Options:
+    """What a component says of itself."""
+    stated = getattr(component, "settings", None) or {}
+    if not isinstance(stated, Mapping):
+        raise UsageError(f"expected settings of {name} by name, found {type(stated).__name__}: make them a dict")
+    return {str(key): value for key, value in stated.items()}
+
+
 def identify(
     kind: str,
     name: str,
@@ -220,10 +228,12 @@ def identify(
             from sam_audio_bench import source
 
             digest = source.digest(code)
-        settings = plain_value(dict(getattr(component, "settings", None) or {}), "settings")
+        settings = plain_value(_stated(component, name), "settings")
     except (Unidentified, MediaError) as error:
         unknown, settings = str(error), {}
     weights = getattr(component, "weights_sha256", None)
+    if isinstance(weights, Mapping):
+        weights = {str(part): None if text is None else str(text) for part, text in weights.items()}
     revision = getattr(component, "revision", None)
     return Identity(
         kind=kind,
@@ -232,7 +242,7 @@ def identify(
         version=None if version is None else str(version),
         options=captured,
         settings=settings,
-        weights_sha256=dict(weights) if isinstance(weights, Mapping) else weights,
+        weights_sha256=weights if weights is None or isinstance(weights, dict) else str(weights),
         revision=None if revision is None else str(revision),
         code_sha256=digest,
         unknown=unknown,

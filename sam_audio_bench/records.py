@@ -59,14 +59,20 @@ class MetricRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What identifies a column of scores: they compare where all of it but names for people is equal."""
 
     id: str
-    version: Annotated[int, Meta(ge=1)]
+    version: int | str
     unit: str
     higher_is_better: bool
     parameters: Options = {}  # what the metric says of itself
-    weights_sha256: str | None = None
+    weights_sha256: str | dict[str, str | None] | None = None
     options: Options = {}  # of its constructor
+    spec: str = ""  # what it is asked for by, where that is not its id
     code_sha256: str | None = None  # of a third party's metric
     unknown: str | None = None  # why it cannot be identified
+
+    @property
+    def spelling(self) -> str:
+        """What ``--metrics`` takes for it."""
+        return self.spec or self.id
 
     def differences(self, other: MetricRecord) -> list[Difference]:
         """In what two columns of one id differ; what one of the two records does not know yet is left out."""
@@ -228,6 +234,7 @@ class RunRecord(Struct, kw_only=True):
     git: Commit | None
     packages: dict[str, str]
     hardware: Options
+    scores_sha256: str | None = None  # of the sealed scores.parquet
     candidates: int = 1
     picker: Identity | None = None
     device: str = "auto"

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -82,6 +82,8 @@ def build(
     if not isinstance(spec, str):
         return _adopt(spec, getattr(spec, "__name__", type(spec).__name__), arguments, offered)
     spelt = parse_spelling(spec)
+    if twice := sorted(spelt.options.keys() & arguments.keys()):
+        raise UsageError(f"expected each option of {spelt.name} once, found {', '.join(twice)} in brackets and beside")
     name, options = spelt.name, {**spelt.options, **arguments}
     named, (prefix, colon, rest) = plugins("separators"), spelt.name.partition(":")
     if name in separators.CARDS:
@@ -170,8 +172,7 @@ def _construct(
     separator: AnySeparator = made("model", name, partial(kind, *positional, **taken))
     where = WHERE | (getattr(kind, "where", frozenset()) if version is not None else frozenset())
     shown = sorted(key for key in taken if key not in where)  # where it ran changes no estimate
-    if shown:
-        separator.name = "+".join([separator.name, *(f"{key}={taken[key]}" for key in shown)])
+    _rename(separator, name, [f"{key}={taken[key]}" for key in shown])
     own = version is not None
     record = _identified(
         separator, separator.name, version=version, options=partial(_captured, kind, positional, taken, where),
@@ -180,9 +181,24 @@ def _construct(
     return Built(separator, record)
 
 
+def _rename(separator: AnySeparator, name: str, options: Sequence[str]) -> None:
+    """Gives a separator the name that results have: its own, else that of its class, and its options."""
+    own = getattr(separator, "name", None) or name
+    if not isinstance(own, str):
+        raise UsageError(f"expected a text as the name of {name}, found {own!r}")
+    shown = "+".join([own, *options])
+    if shown != getattr(separator, "name", None):
+        try:
+            separator.name = shown
+        except AttributeError as error:
+            raise UsageError(
+                f"expected a separator {name} whose name can be set to {shown!r}, found one that is fixed ({error})"
+            ) from error
+
+
 def _captured(kind: Any, positional: tuple[str, ...], taken: Mapping[str, Any], where: frozenset[str]) -> Options:
     """Every argument; what answers of a folder hold is known item by item, and a program tells of its own files."""
-    if hasattr(kind, "separate_named"):
+    if hasattr(kind, "separate_named") and kind.__module__.startswith(f"{_OWN}."):
         return {name: value for name, value in taken.items() if name not in where}
     return capture(kind, positional, taken, where)
 

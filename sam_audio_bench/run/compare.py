@@ -13,7 +13,7 @@ from typing import Any
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.identity import Difference
-from sam_audio_bench.run.results import Results, find_runs
+from sam_audio_bench.run.results import Results, check_content, find_runs
 from sam_audio_bench.run.store import RunFolder, scored_estimates
 from sam_audio_bench.separators.pickers import judges_itself
 from sam_audio_bench.stats.correlation_tests import holm
@@ -167,6 +167,10 @@ def compare_runs(
     chosen = list(metrics) or known
     for task in tasks:
         _same(f"task {task}", sides[0].tasks[task].differences(sides[1].tasks[task]), sides)
+    contents: dict[tuple[str, str], tuple[str, Path]] = {}
+    for folder in (folder for side in sides for folder in side.folders if folder.header.task.id in tasks):
+        for item in folder.items.values():
+            check_content(contents, folder.header.task.id, item, folder.path)
     for metric in chosen:
         _same(f"metric {metric}", sides[0].results.metrics[metric].differences(sides[1].results.metrics[metric]), sides)
     _note_alone(tasks, sides, notes)

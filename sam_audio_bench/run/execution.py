@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from sam_audio_bench import audio
 from sam_audio_bench.digests import flush_digests
 from sam_audio_bench.errors import BenchError
 from sam_audio_bench.files import sha256
-from sam_audio_bench.records import PARTS, SCHEMA_VERSION, ItemRecord, StoredEstimate
+from sam_audio_bench.records import PARTS, ItemRecord, StoredEstimate
 from sam_audio_bench.run.header import end_record, start_record
 from sam_audio_bench.run.plan import Job, Plan
 from sam_audio_bench.run.provenance import peak_memory_mib
@@ -125,8 +125,9 @@ class Recorder:
         begun, status = time.perf_counter(), "error"
         with folder.writing():
             job = self.job = replace(self.job)  # what was found out before the folder was held may be outdated
-            folder.forget(self._dropped())
-            folder.set_aside([item for item in folder.items if item not in job.data.groups])
+            folder.set_aside(job.aside)
+            self._scorer.forget_other_scores()
+            folder.forget(job.chosen.ids if self.plan.settings.overwrite == "always" else job.stale)
             folder.write_header(start_record(self.plan, job))
             try:
                 self._separate_missing()
@@ -139,13 +140,6 @@ class Recorder:
             finally:
                 flush_digests()
                 folder.write_header(end_record(folder, status, time.perf_counter() - begun, peak_memory_mib()))
-
-    def _dropped(self) -> Iterable[str]:
-        """Items that are done again; a folder of an earlier schema says too little to keep any."""
-        folder = self.job.folder
-        if folder.exists and folder.header.schema_version != SCHEMA_VERSION:
-            return list(folder.items)
-        return self.job.chosen.ids if self.plan.settings.overwrite == "always" else list(self.job.stale)
 
     def _separate_missing(self) -> None:
         behind: deque[Future[None]] = deque()

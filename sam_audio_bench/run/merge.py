@@ -91,6 +91,11 @@ def _check_alike(first: RunFolder, other: RunFolder) -> None:
         )
     if other.lost:
         raise StoreError(f"expected all scores in {other.path}, found {len(other.lost)} items without; run it again")
+    if len({id(first), id(other)}) > 1 and (reason := other.header.model.unknown):
+        raise StoreError(
+            f"expected shards of one separator, found one in {other.path} that cannot be identified ({reason}); "
+            "run it whole"
+        )
     changes = _differences(first.header, other.header)
     if changes:
         raise UsageError(f"expected runs that differ in their items only, found {changes[0]} in {other.path}")
@@ -100,7 +105,13 @@ def _differences(first: RunRecord, other: RunRecord) -> list[Difference]:
     """In what the runs of two shards differ, their items aside."""
     changes = [change.below("model") for change in first.model.differences(other.model)]
     changes += [change.below("task") for change in first.task.differences(other.task)]
-    changes += differences(first, other, ("metrics", "seed", "align", "stereo", "candidates", "picker"))
+    own, others = ({record.id: record for record in one.metrics} for one in (first, other))
+    for name in sorted(own | others):
+        if name in own and name in others:
+            changes += [change.below(name) for change in own[name].differences(others[name])]
+        else:
+            changes.append(Difference("metrics", ", ".join(sorted(own)), ", ".join(sorted(others))))
+    changes += differences(first, other, ("seed", "align", "stereo", "candidates", "picker"))
     return changes
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -41,7 +41,8 @@ class Job:
     chosen: TaskData  # the items of this run
     metrics: tuple[LoadedMetric, ...]  # those that the task can serve
     folder: RunFolder
-    contents: Mapping[str, str]  # item -> digest of what it is made of
+    contents: Mapping[str, str]  # chosen item -> digest of what it is made of
+    common: str | None  # digest of what all estimates depend on; None: not known
     fingerprints: Mapping[str, str]  # item -> of what a stored estimate must have been made with; "": not known
     reranking: Reranking | None = None  # None: one estimate per item
 
@@ -51,9 +52,24 @@ class Job:
         return tuple(column for one in self.metrics for column in one.columns)
 
     @cached_property
-    def gone(self) -> list[str]:
-        """Journalled items that the data do not have any more."""
-        return [item for item in self.folder.items if item not in self.data.groups]
+    def aside(self) -> dict[str, str]:
+        """Journalled items that are not of this run and cannot stand beside its own, and why."""
+        known = self.folder.items.values()
+        found = {record.item: self._why_aside(record) for record in known if record.item not in self.contents}
+        return {item: reason for item, reason in found.items() if reason}
+
+    def _why_aside(self, record: ItemRecord) -> str | None:
+        if record.item not in self.data.groups:
+            return "the data have no such item any more"
+        if self.folder.header.schema_version != SCHEMA_VERSION:
+            return "the folder does not say what it was made from"
+        if record.failed:
+            return None
+        content = self.data.content_sha256(record.item)
+        if record.data_sha256 != content:
+            return "its recordings or its prompt have changed"
+        same = record.fingerprint == _fingerprint(self.common, self.separator, record.item, content)
+        return None if same and record.fingerprint else "it was made in another way"
 
     @cached_property
     def stale(self) -> dict[str, str]:
@@ -96,7 +112,7 @@ class Job:
         if not self.folder.exists or not (self.folder.path / "scores.parquet").exists():
             return False
         header = self.folder.header
-        same = header.task == self.data.record and header.model == self.model and not self.gone
+        same = header.task == self.data.record and header.model == self.model and not self.aside
         return same and header.schema_version == SCHEMA_VERSION and not self.unfinished()
 
     def notes(self) -> list[str]:
@@ -110,14 +126,11 @@ class Job:
             f"{name}: {column} is computed anew, since the metric cannot be identified: {record.unknown}"
             for one in self.metrics for column, record in one.records.items() if record.unknown
         ]  # fmt: skip
-        if self.gone:
-            found.append(f"{name}: {_counted(self.gone)} set aside, since the data have no such item any more")
-        reasons: dict[str, list[str]] = {}
-        for item, reason in self.stale.items():
+        for reason, items in _by_reason(self.aside):
+            found.append(f"{name}: {_counted(items)} set aside: {reason}{self._difference(reason)}")
+        for reason, items in _by_reason(self.stale):
             if reason != "it failed":
-                reasons.setdefault(reason, []).append(item)
-        for reason, items in reasons.items():
-            found.append(f"{name}: {_counted(items)} done again: {reason}{self._difference(reason)}")
+                found.append(f"{name}: {_counted(items)} done again: {reason}{self._difference(reason)}")
         return found
 
     def _difference(self, reason: str) -> str:
@@ -125,7 +138,13 @@ class Job:
         if reason != "it was made in another way":
             return ""
         changes = self.folder.header.model.differences(self.model)
-        return f" ({'; '.join(map(str, changes[:3]))})" if changes else ""
+        return f" ({'; '.join(map(str, changes[:3]))})" if changes else " (another seed, alignment, picker or estimate)"
+
+
+def _by_reason(reasons: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
+    """Each reason with its items."""
+    for reason in dict.fromkeys(reasons.values()):
+        yield reason, [item for item, own in reasons.items() if own == reason]
 
 
 _SHOWN = 5
@@ -232,6 +251,8 @@ def _build_separators(models: Sequence[Any], settings: Settings) -> list[Built]:
     if not models:
         raise UsageError("expected at least one model, found none")
     own = [model for model in models if not (isinstance(model, str) and model == BASELINE)]
+    if settings.model_args and not own:
+        raise UsageError(f"expected a model with options for --model-args, found {BASELINE} alone; leave them out")
     if settings.model_args and len(own) > 1:
         first = next((model for model in own if isinstance(model, str)), "name")
         options = ",".join(f"{name}={value}" for name, value in settings.model_args.items())
@@ -296,6 +317,7 @@ def _job(
         metrics=tuple(one for one in metrics if unavailable_reason(one.metric, data) is None),
         folder=folder,
         contents=contents,
+        common=common,
         fingerprints={item: _fingerprint(common, separator, item, contents[item]) for item in chosen.ids},
         reranking=reranking,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any
 
 from msgspec import structs
 
-from sam_audio_bench.columns import LoadedMetric, build_metrics
-from sam_audio_bench.errors import Precondition, StoreError
+from sam_audio_bench.columns import LoadedMetric, build_metrics, check_columns
+from sam_audio_bench.errors import Precondition, StoreError, UsageError
+from sam_audio_bench.files import dump_json
 from sam_audio_bench.identity import Options
 from sam_audio_bench.records import SCHEMA_VERSION
 from sam_audio_bench.run.data import recorded_data
@@ -75,12 +77,32 @@ def _prepare(
 
 def _load(folder: RunFolder, requested: list[str], arguments: Mapping[str, Any]) -> list[LoadedMetric]:
     """The metrics, each with the parameters that the run recorded for it unless others are given."""
-    known = {record.id: record.parameters for record in folder.header.metrics}
-    names = requested or list(known)
-    recorded: Options = {"stereo": folder.header.stereo}
-    for name in names:
-        recorded |= known.get(name, {})
-    return build_metrics(names, arguments, policies=recorded)
+    known = {record.id: record for record in folder.header.metrics}
+    by_spelling = {record.spelling: record for record in folder.header.metrics}
+    alike: dict[str, tuple[list[str], Options]] = {}  # metrics of the same recorded options together
+    for name in requested or known:
+        record = known.get(name) or by_spelling.get(name)
+        recorded = {"stereo": folder.header.stereo, **(record.parameters if record else {})}
+        names, _ = alike.setdefault(dump_json(recorded), ([], recorded))
+        names.append(record.spelling if record else name)
+    found: list[LoadedMetric] = []
+    for names, recorded in alike.values():
+        chosen = {**recorded, **arguments}
+        if files := [key for key, value in chosen.items() if isinstance(value, Mapping) and "sha256" in value]:
+            raise UsageError(
+                f"expected {files[0]} of {', '.join(names)}, which the run knows by content only, found none; say "
+                f"--metric-args {files[0]}=PATH"
+            )
+        found += build_metrics(names, policies=chosen)
+    check_columns(found)
+    _check_used(arguments, found)
+    return found
+
+
+def _check_used(arguments: Mapping[str, Any], loaded: Sequence[LoadedMetric]) -> None:
+    known = {name for one in loaded for name in inspect.signature(type(one.metric)).parameters}
+    if strange := sorted(set(arguments) - known):
+        raise UsageError(f"expected metric arguments that a chosen metric knows, found {strange}")
 
 
 def _rescore(scorer: Scorer, *, everything: bool) -> None:
@@ -90,13 +112,20 @@ def _rescore(scorer: Scorer, *, everything: bool) -> None:
     ):
         return
     with folder.writing():
-        status = folder.header.status
-        folder.forget_scores(scorer.columns if everything else ())
+        before, status = folder.header.status, "error"
+        scorer.forget_other_scores()
+        folder.unseal()
         metrics = merged_records(scorer.metrics, folder.metrics)
         folder.write_header(structs.replace(folder.header, status="started", metrics=metrics))
-        scorer.complete(scorer.data.ids)
-        for item, record in folder.items.items():
-            if record.failed:
-                scorer.record_failure(item)
-        folder.seal(scorer.data.ids)
-        folder.write_header(end_record(folder, status, time.perf_counter() - begun, peak_memory_mib()))
+        try:
+            scorer.complete(scorer.data.ids, everything=everything)
+            for item, record in folder.items.items():
+                if record.failed:
+                    scorer.record_failure(item)
+            status = before
+        except KeyboardInterrupt:
+            status = "cancelled"
+            raise
+        finally:  # what was computed, and what had been before, is there in any case
+            folder.seal(scorer.data.ids)
+            folder.write_header(end_record(folder, status, time.perf_counter() - begun, peak_memory_mib()))

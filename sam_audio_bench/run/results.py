@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.identity import Difference, Identity, differences
-from sam_audio_bench.records import SCHEMA_VERSION, MetricRecord, RunRecord, TaskRecord
+from sam_audio_bench.records import SCHEMA_VERSION, ItemRecord, MetricRecord, RunRecord, TaskRecord
 from sam_audio_bench.run.store import COLUMNS, RunFolder
 from sam_audio_bench.stats.item_coverage import classify_coverage, common_items, format_coverage
 from sam_audio_bench.stats.summary import SummaryRow, summarise, summarise_paraphrases, to_json
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sam_audio_bench.run.plan import Plan
 
-__all__ = ["Results", "model_label"]
+__all__ = ["Results", "check_content", "model_label"]
 
 _STATISTICS = {"worst": ", worst paraphrase of each item", "spread": ", spread over the paraphrases of each item"}
 _SHOWN_DIGITS = 8  # of a digest
@@ -212,11 +212,14 @@ class _Known:
     candidates: dict[tuple[str, str, str], int] = field(default_factory=dict)
     _runs: dict[str, RunRecord] = field(default_factory=dict)  # first run of each separator
     _pickers: dict[str, Identity] = field(default_factory=dict)
+    _contents: dict[tuple[str, str], tuple[str, Path]] = field(default_factory=dict)  # task, item -> digest, folder
 
     def add(self, folder: RunFolder) -> None:
         """Raises UsageError for a run that cannot stand beside the others."""
         header, task, path = folder.header, folder.header.task, folder.path
         _same(task.id, self.tasks.setdefault(task.id, task).differences(task), path)
+        for item in folder.items.values():
+            check_content(self._contents, task.id, item, path)
         for record in header.metrics:
             _same(record.id, self.metrics.setdefault(record.id, record).differences(record), path)
         first = self._runs.setdefault(header.model.name, header)
@@ -231,6 +234,24 @@ class _Known:
                 [] if count == header.candidates else [Difference("candidates", str(count), str(header.candidates))]
             )
             _same(header.model.name, changed, path, "do")
+
+
+def check_content(known: dict[tuple[str, str], tuple[str, Path]], task: str, item: ItemRecord, path: Path) -> None:
+    """Refuses an item that another run has separated from other recordings, or asked by another prompt.
+
+    Args:
+        known: for each task and item a digest of what it is made of, and the folder that said so; is added to.
+        task: its name.
+        item: as a folder tells of it; one of schema version 1 tells nothing.
+        path: of that folder.
+    """
+    if item.data_sha256:
+        digest, first = known.setdefault((task, item.item), (item.data_sha256, path))
+        if digest != item.data_sha256:
+            raise UsageError(
+                f"expected {item.item} of {task} with the recordings and prompt that it has in {first}, found others "
+                f"in {path}; run the evaluation again for both"
+            )
 
 
 def _model_differences(first: RunRecord, other: RunRecord) -> list[Difference]:
@@ -267,7 +288,7 @@ def model_label(record: MetricRecord) -> str:
 def _incomplete(folder: RunFolder, item: str, columns: Sequence[str]) -> bool:
     """Whether an item has no answer, or a score that could not be computed."""
     record = folder.items.get(item)
-    return record is None or record.failed or not set(columns).isdisjoint(record.score_errors)
+    return record is None or record.failed or any(column not in record.scored for column in columns)
 
 
 def find_runs(paths: Iterable[Path]) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -56,6 +57,7 @@ class Scorer:
     advance: Callable[[str | None], None]
     note: Callable[[str], None]
     _persisted: set[tuple[str, str]] = field(default_factory=set)  # item and column, by this scorer
+    _everything: bool = False
 
     @property
     def columns(self) -> list[str]:
@@ -72,11 +74,16 @@ class Scorer:
         record = self.folder.items.get(identifier)
         return record is not None and not record.failed
 
-    def complete(self, identifiers: Iterable[str]) -> None:
+    def complete(self, identifiers: Iterable[str], *, everything: bool = False) -> None:
         """Scores stored estimates by the metrics that they lack; what cannot be loaded any more is a failure.
 
-        An estimate or a recording that is not the one of the journal costs the scores of its item.
+        An estimate or a recording that is not the one of the journal costs the scores that its item lacks.
+
+        Args:
+            identifiers: items.
+            everything: score by all metrics, lacking or not; what is there stays until its successor is.
         """
+        self._everything = everything
         waiting = [name for name in identifiers if self.has_estimate(name) and self._lacking(name)]
         for batch in prefetch(self.data, waiting, self.batch_size):
             for items, metrics in self._by_metrics(batch.items):
@@ -85,7 +92,8 @@ class Scorer:
                     try:
                         pairs.append((item, self._stored(item)))
                     except BenchError as error:
-                        self.persist(item.id, self._failure(item.id, metrics, str(error)))
+                        lost = outdated(self.folder, metrics, item.id)  # scores of the estimate that was there are kept
+                        self.persist(item.id, self._failure(item.id, lost, str(error)))
                         self.advance(f"{item.id}: {error}")
                 for (item, _), scores in zip(pairs, self.score(pairs, metrics), strict=True):
                     self.persist(item.id, scores)
@@ -93,9 +101,17 @@ class Scorer:
             for identifier, failure in batch.failures.items():
                 self.advance(f"{identifier}: {failure}")
 
+    def forget_other_scores(self) -> None:
+        """Drops scores of these columns that another identity of a metric computed, of items outside this run too."""
+        current = {name: text for one in self.metrics for name, text in one.fingerprints.items()}
+        for record in self.folder.items.values():
+            other = {name for name, text in record.scored.items() if current.get(name, text) not in (text, None)}
+            if other:
+                self.folder.forget_scores(other, [record.item])
+
     def _lacking(self, item: str) -> list[LoadedMetric]:
         """Metrics that an item lacks; one that cannot be identified was asked once by this scorer, or is lacking."""
-        found = outdated(self.folder, self.metrics, item)
+        found = list(self.metrics) if self._everything else outdated(self.folder, self.metrics, item)
         return [one for one in found if not all((item, name) in self._persisted for name in one.columns)]
 
     def _by_metrics(self, items: Sequence[Item]) -> list[tuple[list[Item], list[LoadedMetric]]]:
@@ -214,6 +230,14 @@ def _collect(scores: Scores, one: LoadedMetric, results: Sequence[Row | Exceptio
     scores.not_asked -= set(scores.errors)
 
 
+def _defined(score: Score | None) -> Score | None:
+    """The score with a plain number; a value that is none has a status of its own."""
+    if score is None or score.value is None:
+        return score
+    value = float(score.value)
+    return Score(None, Status.NON_FINITE) if math.isnan(value) else Score(value, Status(score.status))
+
+
 def _score_batches(metric: Metric, pairs: Sequence[tuple[Item, Separation]]) -> list[Row | Exception]:
     """Rows in the order of the pairs; a batch holds what has one length, rate and number of channels."""
     found: dict[int, Row | Exception] = {}
@@ -236,7 +260,7 @@ def _rows(metric: Metric, items: Sequence[Item], estimates: Sequence[Separation]
         rows = metric.score(items, estimates)
         if [len(row) for row in rows] != [len(metric.columns)] * len(items):
             raise ValueError(f"expected {len(items)} row(s) of {len(metric.columns)} score(s), found {rows}")
-        return rows
+        return [tuple(map(_defined, row)) for row in rows]
     except Precondition:
         raise
     except Exception as error:

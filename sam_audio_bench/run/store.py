@@ -25,7 +25,7 @@ from pyarrow import parquet
 
 from sam_audio_bench.digests import file_digest
 from sam_audio_bench.errors import MediaError, Precondition, StoreError
-from sam_audio_bench.files import append_lines, atomic_write, safe_name, write_json
+from sam_audio_bench.files import append_lines, atomic_write, safe_name, sha256, write_json
 from sam_audio_bench.records import (
     COLUMNS,
     PARTS,
@@ -99,7 +99,7 @@ class RunFolder:
         if (path / "run.json").exists():
             folder._header = read_run(path / "run.json")
             folder.items = {record.item: record for record in read_records(path / "items.jsonl", ItemRecord)}
-            folder.scores = {row.key: row for row in _read_rows(path)}
+            folder.scores = {row.key: row for row in _read_rows(path, folder.header.scores_sha256)}
             if folder.header.schema_version == SCHEMA_VERSION:
                 folder._reconcile()
         return folder
@@ -187,19 +187,24 @@ class RunFolder:
                 (self.path / "audio" / name).unlink(missing_ok=True)
         self._keep(set(self.items) - dropped)
 
-    def set_aside(self, gone: Iterable[str]) -> None:
-        """Moves the lines of items that the data do not have any more to ``aside.jsonl``; their audio stays."""
-        lines = [to_plain(self.items[item]) for item in gone]
+    def set_aside(self, items: Iterable[str]) -> None:
+        """Moves the lines of items that belong to other data or another identity to ``aside.jsonl``; audio stays."""
+        gone = set(items)
+        lines = [to_plain(self.items[item]) for item in self.items if item in gone]
         if lines:
             append_lines(self.path / "aside.jsonl", lines)
-            self._keep(set(self.items) - set(gone))
+            self._keep(set(self.items) - gone)
 
-    def forget_scores(self, metrics: Iterable[str]) -> None:
-        """Drops every score of some metrics, and unseals the scores."""
-        dropped = set(metrics)
-        for record in self.items.values():
+    def forget_scores(self, metrics: Iterable[str], items: Iterable[str]) -> None:
+        """Drops scores of some metrics and items from memory; what is written next says so."""
+        dropped, of = set(metrics), set(items)
+        for item in of:
+            record = self.items[item]
             record.scored = {name: text for name, text in record.scored.items() if name not in dropped}
-        self.scores = {key: row for key, row in self.scores.items() if key[3] not in dropped}
+        self.scores = {key: row for key, row in self.scores.items() if key[3] not in dropped or key[0] not in of}
+
+    def unseal(self) -> None:
+        """Writes the journal and the scores as they are in memory, to be added to."""
         self._keep(set(self.items))
 
     def _keep(self, items: set[str]) -> None:
@@ -248,6 +253,8 @@ class RunFolder:
         with atomic_write(self.path / "scores.parquet") as temporary:
             table = pyarrow.Table.from_pandas(self.frame(), schema=SCORE_TYPES, preserve_index=False)
             parquet.write_table(table, temporary)
+            digest = sha256(temporary.read_bytes())
+        self.write_header(structs.replace(self.header, scores_sha256=digest))
         (self.path / "scores.jsonl").unlink(missing_ok=True)
 
     def frame(self) -> pd.DataFrame:
@@ -264,15 +271,19 @@ def candidate_files(record: ItemRecord) -> list[str]:
     return [str(getattr(kept, part)) for kept in record.kept.values() for part in PARTS]
 
 
-def _read_rows(path: Path) -> list[ScoreRow]:
+def _read_rows(path: Path, digest: str | None) -> list[ScoreRow]:
+    """Rows while running, else the sealed ones; none where the table is not the one that was sealed."""
     if (path / "scores.jsonl").exists():
         return [_with_number(row) for row in read_records(path / "scores.jsonl", ScoreRow)]
     sealed = path / "scores.parquet"
     if not sealed.exists():
         return []
     try:
+        if digest is not None and file_digest(sealed) != digest:
+            parquet.read_schema(sealed)
+            return []
         table = parquet.read_table(sealed, columns=list(COLUMNS))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, MediaError) as error:
         raise StoreError(
             f"expected scores at {sealed}, found a damaged file ({error}); remove it, and run the same command again"
         ) from error

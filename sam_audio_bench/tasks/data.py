@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from sam_audio_bench.digests import joined
 from sam_audio_bench.errors import MediaError, UsageError, unknown_name
@@ -27,6 +28,16 @@ def asked_item(identifier: str) -> str:
     ('sfx-01', 'sfx-01', 'sfx-01')
     """
     return _ENDING.sub("", identifier)
+
+
+def _content(item: Item) -> str:
+    """Digest of what an item holds."""
+    from sam_audio_bench.source import digest
+
+    prompt, sounds = item.query.prompt, (item.query.mixture, item.reference, item.residual_reference)
+    files = [None if name is None else Path(name) for name in (prompt.video, prompt.mask)]
+    return digest([prompt.text, prompt.spans, files, *((one.samples, one.rate) for one in sounds if one is not None),
+                   [one is None for one in sounds]])  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,15 +104,19 @@ class TaskData:
     def content_sha256(self, identifier: str) -> str:
         """Digest of all that an item is made of: its sound, its prompt and its group.
 
-        A task of a third party that does not tell it counts by its revision and code.
+        Of a task that does not tell it, the item is loaded; its revision and code count as well.
         """
         if self.content is not None:
             try:
                 return self.content(identifier)
             except MediaError:  # loading it will say so
                 return joined("unreadable", identifier)
+        try:
+            item = self.load(identifier)
+        except MediaError:
+            return joined("unreadable", identifier)
         version = (self.task, self.version, self.revision, str(self.code_sha256))
-        return joined(*version, identifier, self.groups[identifier])
+        return joined(*version, identifier, self.groups[identifier], _content(item))
 
     def __len__(self) -> int:
         return len(self.groups)

@@ -18,7 +18,8 @@ from click.testing import CliRunner
 import sam_audio_bench as sab
 from sam_audio_bench import Audio, Item, Query, Separation
 from sam_audio_bench.cli import group
-from sam_audio_bench.errors import StoreError, UsageError
+from sam_audio_bench.errors import Precondition, StoreError, UsageError
+from sam_audio_bench.metrics import MetricCard
 from sam_audio_bench.run.compare import compare_runs
 from sam_audio_bench.run.merge import merge
 from sam_audio_bench.run.plan import make_plan
@@ -291,8 +292,8 @@ def test_a_stored_estimate_that_is_not_the_journalled_one(loss: str, small_task:
 def test_score_refuses_estimates_of_other_recordings(small_task: Path, tmp_path: Path) -> None:
     run(small_task, tmp_path)
     turn_down(small_task.with_name("mix1.wav"))
-    scored = rescore([folder_of(tmp_path, "mixture")], metrics=["snr_i"], progress=False).to_frame()
-    rows = scored[scored["metric"] == "snr_i"].set_index("item")
+    scored = rescore([folder_of(tmp_path, "mixture")], metrics=["sd_sdr_i"], progress=False).to_frame()
+    rows = scored[scored["metric"] == "sd_sdr_i"].set_index("item")
     assert rows.loc["item-1", "status"] == "error"
     assert (rows["value"].dropna() == 0).all()
 
@@ -445,3 +446,171 @@ def span_items(tmp_path: Path) -> Path:
     path = folder / "spans.csv"
     path.write_text("mixture,spans,target\nmix0.wav,+0.1:0.5,target0.wav\nmix1.wav,+0.2:0.7,target1.wav\n")
     return path
+
+
+def gain(factor: float, name: str = "mine") -> Any:
+    """A function as a notebook's cell makes it."""
+    space: dict[str, Any] = {"__name__": "__main__"}
+    exec(f"def {name}(mixture, rate, prompt):\n    return mixture * {factor}\n", space)
+    return space[name]
+
+
+PARTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "the function": ({"model": gain(0.5)}, {"model": gain(0.25)}),
+    "the seed": ({"model": "hpss"}, {"model": "hpss", "seed": 1}),
+    "the alignment": ({"model": "hpss", "align": "pad"}, {"model": "hpss", "align": "trim"}),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_of_the_items_does_not_stand_beside_another_identity(
+    part: str, small_task: Path, tmp_path: Path
+) -> None:
+    first, then = PARTS[part]
+    run(small_task, tmp_path, **first)
+    _, said = asked(small_task, tmp_path, **then, limit=2)
+    assert "item-2, item-3, item-4, item-5 set aside: it was made in another way" in said
+    run(small_task, tmp_path, **then, limit=2)
+    name = "mine" if part == "the function" else "hpss"
+    results = sab.Results.read([folder_of(tmp_path, name)])
+    assert set(results.to_frame()["item"]) == {"item-0", "item-1"}
+    assert results.watermark == "PARTIAL n=2/6"
+
+
+class Level(sab.Metric):
+    """A level times a factor."""
+
+    columns = ("level",)
+
+    def __init__(self, factor: float = 1.0) -> None:
+        super().__init__()
+        self.factor = factor
+
+    @classmethod
+    def cards(cls) -> tuple[MetricCard, ...]:
+        """One card."""
+        return (MetricCard(id="level", target="test:Level", summary="a level", unit="dB"),)
+
+    def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Any]:
+        """The factor itself."""
+        return [(sab.Score(self.factor, sab.Status.OK),) for _ in items]
+
+
+class OtherLevel(Level):
+    """Another one under the same name, with another default."""
+
+    columns = ("other_level",)
+
+    def __init__(self, factor: float = 3.0) -> None:
+        super().__init__(factor)
+
+    @classmethod
+    def cards(cls) -> tuple[MetricCard, ...]:
+        """One card."""
+        return (MetricCard(id="other_level", target="test:OtherLevel", summary="a level", unit="dB"),)
+
+
+class Twin(Level):
+    """A metric with a column that another one has."""
+
+    columns = ("snr",)
+
+    @classmethod
+    def cards(cls) -> tuple[MetricCard, ...]:
+        """One card."""
+        return (MetricCard(id="snr", target="test:Twin", summary="a level", unit="dB"),)
+
+
+class Fails(Level):
+    """A metric that finds out late that it cannot work."""
+
+    def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Any]:
+        """Raises."""
+        raise Precondition("expected a model, found none; get it")
+
+
+@pytest.fixture
+def levels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These metrics in a module that a spelling can name."""
+    import sys
+    import types
+
+    module = types.ModuleType("levels")
+    for kind in (Level, OtherLevel, Twin):
+        setattr(module, kind.__name__, kind)
+    monkeypatch.setitem(sys.modules, "levels", module)
+
+
+def values_of(results: sab.Results, metric: str) -> set[float]:
+    frame = results.to_frame()
+    return set(frame[frame["metric"] == metric]["value"])
+
+
+@pytest.mark.usefixtures("levels")
+def test_another_option_of_a_metric_leaves_no_old_scores(small_task: Path, tmp_path: Path) -> None:
+    run(small_task, tmp_path, "mixture", metrics=["levels:Level"], metric_args={"factor": 1})
+    run(small_task, tmp_path, "mixture", metrics=["levels:Level"], metric_args={"factor": 3}, limit=2)
+    results = sab.Results.read([folder_of(tmp_path, "mixture")])
+    assert values_of(results, "level") == {3.0}
+    assert results.partial
+
+
+@pytest.mark.usefixtures("levels")
+def test_score_uses_the_options_that_each_metric_had(small_task: Path, tmp_path: Path) -> None:
+    both = ["levels:Level", "levels:OtherLevel"]
+    run(small_task, tmp_path, "mixture", metrics=both)
+    again = rescore([folder_of(tmp_path, "mixture")], progress=False)
+    assert (values_of(again, "level"), values_of(again, "other_level")) == ({1.0}, {3.0})
+    run(small_task, tmp_path / "seven", "mixture", metrics=["levels:Level"], metric_args={"factor": 7})
+    again = rescore([folder_of(tmp_path / "seven", "mixture")], metrics=["levels:Level"], progress=False)
+    assert values_of(again, "level") == {7.0}
+
+
+@pytest.mark.usefixtures("levels")
+def test_two_metrics_of_one_column_are_refused(small_task: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="found snr of snr and of levels:Twin"):
+        run(small_task, tmp_path, "mixture", metrics=["snr", "levels:Twin"])
+
+
+def test_runs_on_other_recordings_are_not_set_side_by_side(small_task: Path, tmp_path: Path) -> None:
+    run(small_task, tmp_path, gain(0.5, "one"))
+    turn_down(small_task.with_name("mix1.wav"))
+    run(small_task, tmp_path, gain(0.5, "two"))
+    with pytest.raises(UsageError, match=r"expected item-1 of small with the recordings .* found others in .*two"):
+        sab.Results.read([tmp_path / "one", tmp_path / "two"])
+    with pytest.raises(UsageError, match="expected item-1 of small with the recordings"):
+        compare_runs(tmp_path / "one", tmp_path / "two")
+
+
+def test_scores_that_were_edited_are_computed_again(small_task: Path, tmp_path: Path) -> None:
+    before = run(small_task, tmp_path).to_frame()
+    sealed = folder_of(tmp_path) / "scores.parquet"
+    pd.read_parquet(sealed).assign(value=99.0).to_parquet(sealed)
+    with pytest.raises(StoreError, match="found none or too few of 6"):
+        sab.Results.read([folder_of(tmp_path)])
+    pd.testing.assert_frame_equal(run(small_task, tmp_path).to_frame(), before)
+
+
+def test_shards_of_an_unknown_separator_are_not_merged(small_task: Path, tmp_path: Path) -> None:
+    for number in (1, 2):
+        run(small_task, tmp_path, Socketed(), shard=(number, 2))
+    shards = [folder_of(tmp_path, "socketed", f"small@1-file.shard-{number}-of-2") for number in (1, 2)]
+    with pytest.raises(StoreError, match="that cannot be identified"):
+        merge(shards, tmp_path / "merged")
+
+
+@pytest.mark.usefixtures("levels")
+def test_scores_outlive_a_metric_that_cannot_work(
+    small_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = run(small_task, tmp_path, "mixture", metrics=["levels:Level", "snr"]).to_frame()
+    monkeypatch.setattr(Level, "score", Fails.score)
+    with pytest.raises(Precondition, match="expected a model"):
+        rescore([folder_of(tmp_path, "mixture")], metrics=["levels:Level"], progress=False)
+    monkeypatch.undo()
+    folder = RunFolder.open(folder_of(tmp_path, "mixture"))
+    assert folder.header.status == "error"
+    kept = sab.Results.read([folder.path]).to_frame().query("metric == 'snr'").reset_index(drop=True)
+    pd.testing.assert_frame_equal(
+        kept, before.query("metric == 'snr' and separator == 'mixture'").reset_index(drop=True)
+    )
