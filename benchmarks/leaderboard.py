@@ -12,16 +12,24 @@ import platform
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from msgspec import structs
 from pyarrow import Table, parquet
 
 from sam_audio_bench.files import safe_name, write_json
 from sam_audio_bench.leaderboard import log, safe_io
 from sam_audio_bench.leaderboard.item_lists import item_list
-from sam_audio_bench.leaderboard.labels import folder_of, task_label
+from sam_audio_bench.leaderboard.labels import folder_of
+from sam_audio_bench.leaderboard.records import (
+    Selection,
+    SeparatorRecord,
+    SubmissionRecord,
+    SubmittedMetric,
+    SubmittedTask,
+    to_plain,
+)
 from sam_audio_bench.leaderboard.site import build
 from sam_audio_bench.leaderboard.submission import HEADER, SCORES, Submission, aggregates, metric_records
 from sam_audio_bench.metrics.catalogue import CARDS
@@ -34,7 +42,7 @@ PAGES = ("index.html", "tasks/sfx@1-mini.html", "items/sfx@1-mini.html", "compar
 PAINT = "performance.getEntriesByName('first-contentful-paint')[0]"
 
 
-def submission(root: Path, number: int, tasks: list[dict[str, Any]], names: list[str]) -> Submission:
+def submission(root: Path, number: int, tasks: list[SubmittedTask], names: list[str]) -> Submission:
     """One made-up submission, straight into its place; the first ones are made of noise with the same seed."""
     generator = np.random.default_rng(number)
     name = f"made-up-{number:03d}"
@@ -44,41 +52,44 @@ def submission(root: Path, number: int, tasks: list[dict[str, Any]], names: list
         index = pd.MultiIndex.from_product([list(items), names], names=["item", "metric"]).to_frame(index=False)
         low, high = generator.normal(number / 40, 1, 2)
         values = generator.normal(low + high, 2, len(index))
-        frames.append(index.assign(task=task_label(task), group=index["item"].map(items), value=values))
+        frames.append(index.assign(task=task.label, group=index["item"].map(items), value=values))
     scores = pd.concat(frames).assign(separator=name, seed=0, candidate=0, picked_by=None, status="ok")
     scores = scores[[field.name for field in SCORE_TYPES]]
-    plain = {"version": 1, "higher_is_better": True, "parameters": {}, "weights_sha256": None}
-    metrics = [{"id": one, "unit": CARDS[one].unit, **plain} for one in names]
+    metrics = [
+        SubmittedMetric(
+            id=one, version=1, unit=CARDS[one].unit, higher_is_better=True, parameters={}, weights_sha256=None
+        )
+        for one in names
+    ]
     folder = folder_of(root / "results", name, "v1")
     folder.mkdir(parents=True)
     parquet.write_table(Table.from_pandas(scores, schema=SCORE_TYPES, preserve_index=False), folder / SCORES)
-    header = {
-        "schema_version": 1, "date": log.today(), "hardware": {}, "packages": {}, "commit": None, "metrics": metrics,
-        "separator": {
-            "name": name, "revision": "v1", "class": "made:Up", "weights_sha256": None, "settings": {}, "oracle": False,
-            "summary": "made up", "authors": ["nobody"], "licence": "none", "parameters": 10**6 * (number + 1),
-            "training_data": [], "links": [],
-        },
-        "tasks": [{**task, "metrics": names} for task in tasks],
-        "aggregates": aggregates(scores, metric_records(metrics)),
-        "scores_sha256": safe_io.digest(folder / SCORES), "has_audio": False, "answers": {},
-    }  # fmt: skip
-    write_json(folder / HEADER, header)
+    separator = SeparatorRecord(
+        name=name, revision="v1", target="made:Up", weights_sha256=None, settings={}, oracle=False, summary="made up",
+        authors=["nobody"], licence="none", parameters=10**6 * (number + 1), training_data=[], links=[],
+    )  # fmt: skip
+    header = SubmissionRecord(
+        schema_version=1, date=log.today(), separator=separator, hardware={}, packages={}, commit=None,
+        tasks=[structs.replace(task, metrics=names) for task in tasks], metrics=metrics,
+        aggregates=aggregates(scores, metric_records(metrics)), scores_sha256=safe_io.digest(folder / SCORES),
+        has_audio=False, answers={},
+    )  # fmt: skip
+    write_json(folder / HEADER, to_plain(header))
     return Submission.read(folder)
 
 
-def records() -> list[dict[str, Any]]:
+def records() -> list[SubmittedTask]:
     """All tasks of the mini split, as submissions state them."""
-    found: list[dict[str, Any]] = []
+    found = []
     for name, card in TASKS.items():
-        task = {"id": name, "version": card.version, "split": "mini", "subset": "paper"}
-        items = item_list(task)
+        selection = Selection(id=name, version=card.version, split="mini", subset="paper")
+        items = item_list(selection)
         found.append(
-            {
-                **task, "data_revision": items.data_revision, "items": len(items.groups), "answered": len(items.groups),
-                "ids_sha256": items.ids_sha256, "seed": 0, "candidates": 1, "picker": None, "align": None,
-                "stereo": "joint", "real_time_factor": 0.1, "peak_memory_mib": 100, "command": [],
-            }
+            SubmittedTask(
+                **structs.asdict(selection), data_revision=items.data_revision, items=len(items.groups),
+                ids_sha256=items.ids_sha256, answered=len(items.groups), metrics=[], seed=0, candidates=1, picker=None,
+                align=None, stereo="joint", real_time_factor=0.1, peak_memory_mib=100, command=[],
+            )
         )  # fmt: skip
     return found
 
@@ -103,7 +114,7 @@ def main() -> None:
         made = [submission(root, number, tasks, names) for number in range(SUBMISSIONS)]
         log.append(root, made, event="submitted")
         rule = {"id": "all", "title": "All", "metric": names[0], "split": "mini", "subset": "paper"}
-        write_json(root / "boards.json", [{**rule, "parts": {"text": [task["id"] for task in tasks]}}])
+        write_json(root / "boards.json", [{**rule, "parts": {"text": [task.id for task in tasks]}}])
         begun = time.perf_counter()
         build(root)
         seconds = time.perf_counter() - begun

@@ -34,6 +34,7 @@ __all__ = [
     "StoredEstimate",
     "TaskRecord",
     "Timing",
+    "json_schema",
     "read_records",
     "read_run",
     "schemas",
@@ -250,12 +251,14 @@ def to_plain(record: Struct) -> dict[str, Any]:
     return plain
 
 
+def json_schema(kind: object) -> dict[str, Any]:
+    """The JSON Schema of a record."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(kind)}
+
+
 def schemas() -> dict[str, dict[str, Any]]:
     """JSON Schemas of the files of a run folder, by name."""
-    found = {}
-    for name, kind in (("run", RunRecord), ("item", ItemRecord), ("score", ScoreRow)):
-        found[name] = {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(kind)}
-    return found
+    return {name: json_schema(kind) for name, kind in (("run", RunRecord), ("item", ItemRecord), ("score", ScoreRow))}
 
 
 def read_records(path: Path, kind: type[_Record]) -> list[_Record]:

@@ -13,6 +13,8 @@ from typing import Any
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from msgspec import convert
+from msgspec.structs import replace
 from pyarrow import Table, parquet
 
 from sam_audio_bench.cards import MetricCard, SeparatorCard, TaskCard
@@ -23,6 +25,7 @@ from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.leaderboard.board import read_board
 from sam_audio_bench.leaderboard.hub import evaluation_results
 from sam_audio_bench.leaderboard.item_lists import item_list
+from sam_audio_bench.leaderboard.records import Selection, SubmittedMetric, to_plain
 from sam_audio_bench.leaderboard.sitedata import site_data
 from sam_audio_bench.leaderboard.submission import HEADER, SCORES, aggregates, metric_records
 from sam_audio_bench.leaderboard.submit import submit
@@ -33,7 +36,7 @@ from sam_audio_bench.run.evaluate import evaluate
 from sam_audio_bench.run.store import SCORE_TYPES
 
 PLUGIN = Path(__file__).parent / "plugin"
-TASK = {"id": "clicks", "version": "1", "split": "mini", "subset": "paper"}
+TASK = Selection(id="clicks", version="1", split="mini", subset="paper")
 
 
 def installed(folder: Path, name: str, groups: dict[str, dict[str, str]]) -> None:
@@ -248,7 +251,8 @@ def change(board: Path, metric: str, value: float) -> None:
     parquet.write_table(Table.from_pandas(scores, schema=SCORE_TYPES, preserve_index=False), folder / SCORES)
     header = load_json(folder / HEADER)
     header["scores_sha256"] = safe_io.digest(folder / SCORES)
-    header["aggregates"] = aggregates(scores, metric_records(header["metrics"]))
+    metrics = metric_records(convert(header["metrics"], list[SubmittedMetric]))
+    header["aggregates"] = [to_plain(one) for one in aggregates(scores, metrics)]
     write_json(folder / HEADER, header)
 
 
@@ -297,7 +301,7 @@ def test_where_the_plugin_is_not_installed_the_rest_is_checked(board: Path) -> N
 def test_items_that_a_plugin_s_task_does_not_have(plugin: None, change: dict[str, str], message: str) -> None:
     assert list(item_list(TASK).groups) == ["click-0", "click-1"]
     with pytest.raises(UsageError, match=message):
-        item_list(TASK | change)
+        item_list(replace(TASK, **change))
 
 
 def test_a_task_that_is_not_what_its_card_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,6 +313,6 @@ def test_a_task_that_is_not_what_its_card_says(tmp_path: Path, monkeypatch: pyte
     )
     third_party(tmp_path, code, {"tasks": {"bells": "other:bells"}}, monkeypatch)
     with pytest.raises(UsageError, match="expected other:bells to load bells, version 1, split mini, as its card says"):
-        item_list(TASK | {"id": "bells"})
+        item_list(replace(TASK, id="bells"))
     with pytest.raises(Precondition, match="expected other:bells to load bells, found KeyError: 'full'"):
-        item_list(TASK | {"id": "bells", "split": "test", "subset": "full"})
+        item_list(replace(TASK, id="bells", split="test", subset="full"))

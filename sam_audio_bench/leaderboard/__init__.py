@@ -1,8 +1,9 @@
 """Submissions that anyone can check and re-score, ranks with their uncertainty, and a site without a server.
 
     safe_io           size-limited reading of untrusted files
+    records           every JSON file of a leaderboard, typed
     parquet_sandbox   decodes an untrusted parquet file in a process with limits
-    labels            names of tasks, columns and folders
+    labels            kinds of separators, columns and folders
     item_lists        the item ids of a task
     submission        one submission on disk
     card              metadata of a separator: authors, licence, training data
@@ -19,6 +20,7 @@
     previews          the preview files of the site
     preview_rendering makes previews: sound files, spectrograms, frames
     png               PNG encoder
+    sitetypes         the types of what pages show
     sitedata          data.json
     figures           SVG figures
     template_helpers  filters and functions of the HTML templates

@@ -11,13 +11,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from sam_audio_bench.errors import StoreError
-from sam_audio_bench.leaderboard import log, safe_io
+from sam_audio_bench.leaderboard import log
 from sam_audio_bench.leaderboard.item_lists import item_list, known_task
-from sam_audio_bench.leaderboard.labels import task_label
-from sam_audio_bench.leaderboard.ranking import Column, RankInterval, rank
+from sam_audio_bench.leaderboard.ranking import Column, RankInterval, Values, rank
+from sam_audio_bench.leaderboard.records import (
+    Aggregate,
+    BoardRule,
+    LogEntry,
+    ReportedNumbers,
+    Selection,
+    SubmittedTask,
+    read_record,
+)
+from sam_audio_bench.leaderboard.reported import read_reported
+from sam_audio_bench.leaderboard.sitetypes import Cell, OverallRow, Placed
 from sam_audio_bench.leaderboard.submission import Submission, find_submissions
 from sam_audio_bench.plugins import find_card
 from sam_audio_bench.records import MetricRecord
@@ -52,7 +61,7 @@ class Line:
     @property
     def name(self) -> str:
         """Display name; with the revision where another revision of the separator may be shown too."""
-        candidates = max(int(task["candidates"]) for task in self.submission.header["tasks"])
+        candidates = max(task.candidates for task in self.submission.header.tasks)
         own = line_name(self.submission.separator, self.picked_by, candidates)
         return f"{own}, {self.submission.revision}" if self.standing in ("withdrawn", "superseded") else own
 
@@ -68,12 +77,10 @@ class Line:
         }
 
     @cached_property
-    def stated(self) -> dict[tuple[str, str], Mapping[str, Any]]:
+    def stated(self) -> dict[tuple[str, str], Aggregate]:
         """(task, metric) -> its aggregate in submission.json."""
-        records = self.submission.header["aggregates"]
-        return {
-            (record["task"], record["metric"]): record for record in records if record["picked_by"] == self.picked_by
-        }
+        aggregates = self.submission.header.aggregates
+        return {(one.task, one.metric): one for one in aggregates if one.picked_by == self.picked_by}
 
     @cached_property
     def impossible(self) -> dict[tuple[str, str], int]:
@@ -95,15 +102,16 @@ class Board:
     """What `read_board` read; `data` is what pages show."""
 
     lines: tuple[Line, ...]
-    boards: Sequence[Mapping[str, Any]]
-    entries: Sequence[Mapping[str, Any]]
+    boards: Sequence[BoardRule]
+    entries: Sequence[LogEntry]
+    reported: Mapping[str, ReportedNumbers]
 
     @cached_property
-    def tasks(self) -> dict[str, Mapping[str, Any]]:
+    def tasks(self) -> dict[str, SubmittedTask]:
         """Task records by label, in the order of the catalogue."""
         found = {label: task for line in self.lines for label, task in line.submission.tasks.items()}
         order = {name: place for place, name in enumerate(TASKS)}
-        return dict(sorted(found.items(), key=lambda pair: (order.get(pair[1]["id"], len(order)), pair[0])))
+        return dict(sorted(found.items(), key=lambda pair: (order.get(pair[1].id, len(order)), pair[0])))
 
     @cached_property
     def metrics(self) -> dict[str, MetricRecord]:
@@ -128,9 +136,9 @@ class Board:
         return item_list(self.tasks[task]).groups
 
     @cached_property
-    def cells(self) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
+    def cells(self) -> dict[str, dict[str, dict[str, Cell]]]:
         """Task -> metric -> line -> what a table shows."""
-        found: dict[str, dict[str, dict[str, dict[str, Any]]]] = {}
+        found: dict[str, dict[str, dict[str, Cell]]] = {}
         for task in self.tasks:
             for metric in self.metrics:
                 own = [line for line in self.lines if (task, metric) in line.items]
@@ -138,52 +146,57 @@ class Board:
                     found.setdefault(task, {})[metric] = self._column(task, metric, own)
         return found
 
-    def _column(self, task: str, metric: str, lines: Sequence[Line]) -> dict[str, dict[str, Any]]:
+    def _column(self, task: str, metric: str, lines: Sequence[Line]) -> dict[str, Cell]:
         cells = {line.id: _cell(line, task, metric) for line in lines}
         ranked = [line for line in lines if not cells[line.id]["why"]]
         column = Column(((task,),), {task: self.groups(task)})
         values = [{task: line.values(task, metric)} for line in ranked]
         places = rank(column, values, higher_is_better=self.metrics[metric].higher_is_better)
         for line, place in zip(ranked, places, strict=True):
-            cells[line.id] |= _placed(place)
+            _rank(cells[line.id], place)
         return cells
 
-    def overall(self, board: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def overall(self, board: BoardRule) -> list[OverallRow]:
         """One row per line that has any task of a board of `BOARDS`; empty if no line has its metric."""
-        wanted = {part: [self._label(board, name) for name in names] for part, names in board["parts"].items()}
-        tasks = [task for part in wanted.values() for task in part]
-        metric = board["metric"]
-        rows, complete = [], []
-        if any(task not in self.tasks for task in tasks) or metric not in self.metrics:
+        wanted = [tuple(_label(board, name) for name in names) for names in board.parts.values()]
+        tasks = [task for part in wanted for task in part]
+        if any(task not in self.tasks for task in tasks) or board.metric not in self.metrics:
             return []
-        column = Column(tuple(map(tuple, wanted.values())), {task: self.groups(task) for task in tasks})
+        column = Column(tuple(wanted), {task: self.groups(task) for task in tasks})
+        rows, complete = [], []
         for line in self.lines:
-            values = {task: found for task in tasks if (found := line.values(task, metric))}
+            values = {task: found for task in tasks if (found := line.values(task, board.metric))}
             if not values:
                 continue
-            row: dict[str, Any] = {"line": line.id, "tasks": len(values), "of": len(tasks), "why": line.standing}
-            cells = [self.cells[task][metric][line.id] for task in values]
-            row |= {"value": None, "low": None, "high": None}
-            row |= {name: sum(cell[name] for cell in cells) for name in ("n_ok", "possible", "capped")}
-            row["coverage"] = str(classify_coverage(row["n_ok"], row["possible"]))
-            if len(values) == len(tasks):
-                interval = column.interval(values)
-                row |= {"value": rounded(column.samples(values)[0])}
-                row |= {"low": rounded(interval.low), "high": rounded(interval.high)} if interval else {}
-            row["why"] = row["why"] or ("" if row["value"] is not None else "tasks missing")
-            row["why"] = row["why"] or next((cell["why"] for cell in cells if cell["why"]), "")
-            if not row["why"]:
-                complete.append((row, values))
-            rows.append(row)
-        better = self.metrics[metric].higher_is_better
-        for (row, _), place in zip(
-            complete, rank(column, [values for _, values in complete], higher_is_better=better), strict=True
-        ):
-            row |= _placed(place)
+            rows.append(self._overall_row(line, board.metric, column, values))
+            if not rows[-1]["why"]:
+                complete.append((rows[-1], values))
+        better = self.metrics[board.metric].higher_is_better
+        places = rank(column, [values for _, values in complete], higher_is_better=better)
+        for (row, _), place in zip(complete, places, strict=True):
+            _rank(row, place)
         return _in_order(rows, better)
 
-    def _label(self, board: Mapping[str, Any], name: str) -> str:
-        return task_label({**board, "id": name, "version": known_task(name).version})
+    def _overall_row(self, line: Line, metric: str, column: Column, values: Values) -> OverallRow:
+        cells = [self.cells[task][metric][line.id] for task in values]
+        whole = len(values) == len(column.tasks)
+        value = rounded(column.samples(values)[0]) if whole else None
+        interval = column.interval(values) if whole else None
+        n_ok, possible = sum(cell["n_ok"] for cell in cells), sum(cell["possible"] for cell in cells)
+        return {
+            "line": line.id, "tasks": len(values), "of": len(column.tasks),
+            "why": line.standing
+            or ("" if whole else "tasks missing")
+            or next((cell["why"] for cell in cells if cell["why"]), ""),
+            "value": value,
+            "low": rounded(interval.low) if interval else None, "high": rounded(interval.high) if interval else None,
+            "n_ok": n_ok, "possible": possible, "capped": sum(cell["capped"] for cell in cells),
+            "coverage": str(classify_coverage(n_ok, possible)),
+        }  # fmt: skip
+
+
+def _label(board: BoardRule, task: str) -> str:
+    return Selection(id=task, version=known_task(task).version, split=board.split, subset=board.subset).label
 
 
 def read_board(root: Path) -> Board:
@@ -194,7 +207,7 @@ def read_board(root: Path) -> Board:
     """
     entries = log.read(root)
     standing, newest = log.standing(entries), log.newest(entries)
-    logged = {(entry["separator"], entry["revision"]) for entry in entries}
+    logged = {entry.key for entry in entries}
     submissions = {(found.separator, found.revision): found
                    for found in map(Submission.read, find_submissions(root / "results"))}  # fmt: skip
     for separator, revision in submissions.keys() - logged:
@@ -202,31 +215,29 @@ def read_board(root: Path) -> Board:
             f"expected an entry for {separator} {revision} in {root / log.LOG}, found none; `submit` adds one"
         )
     current: dict[str, MetricRecord] = {}
-    answers: dict[str, Any] = {}
+    answers: dict[str, dict[str, dict[str, str]]] = {}
     for key in sorted(newest & submissions.keys()):
         current |= submissions[key].metrics
-        answers[key[0]] = submissions[key].header["answers"]
+        answers[key[0]] = submissions[key].header.answers
     lines = []
     for key, submission in submissions.items():
         kind = "" if submission.kind == "separator" else submission.kind
         why = "withdrawn" if key not in standing else kind if key in newest else "superseded"
-        if why == "superseded" and submission.header["answers"] == answers.get(key[0]):
+        if why == "superseded" and submission.header.answers == answers.get(key[0]):
             continue
         past = submission.metrics.items() if key not in newest else ()
         dated = frozenset(name for name, record in past if current.get(name) != record)
         pickers = [None if picker != picker else picker for picker in submission.scores["picked_by"].unique()]
         lines += [Line(submission, picker, why, dated) for picker in sorted(pickers, key=lambda name: name or "")]
-    return Board(tuple(lines), read_boards(root), entries)
+    return Board(tuple(lines), read_boards(root), entries, read_reported(root / "results"))
 
 
-def read_boards(root: Path) -> list[Mapping[str, Any]]:
+def read_boards(root: Path) -> list[BoardRule]:
     """The rules by which tasks are averaged; raises StoreError."""
-    found: list[Mapping[str, Any]] = safe_io.load(root / BOARDS) if (root / BOARDS).exists() else []
-    broken = safe_io.violations(found, "boards") if found else []
-    if broken:
-        raise StoreError(f"expected {root / BOARDS} to meet its schema, found {broken[0][0]}: {broken[0][1]}")
+    path = root / BOARDS
+    found = read_record(path, list[BoardRule], "a list of overall tables") if path.exists() else []
     for board in found:
-        names = [name for part in board["parts"].values() for name in part]
+        names = [name for part in board.parts.values() for name in part]
         strange = sorted(name for name in set(names) if find_card("tasks", name) is None)
         if strange := strange or sorted({name for name in names if names.count(name) > 1}):
             raise StoreError(
@@ -241,30 +252,30 @@ def rounded(value: float | None) -> float | None:
     return None if value is None else round(float(value), _DECIMALS) + 0.0
 
 
-def _cell(line: Line, task: str, metric: str) -> dict[str, Any]:
+def _cell(line: Line, task: str, metric: str) -> Cell:
     record = line.stated[task, metric]
-    possible = max(1, int(record["n"]) - line.impossible.get((task, metric), 0))
+    possible = max(1, record.n - line.impossible.get((task, metric), 0))
     why = line.standing
     if judges_itself(metric, line.picked_by):
         why = why or "own judge"
-    coverage = classify_coverage(record["n_ok"], possible)
-    if record["value"] is None or coverage is CoverageClass.PARTIAL:
+    coverage = classify_coverage(record.n_ok, possible)
+    if record.value is None or coverage is CoverageClass.PARTIAL:
         why = why or "items missing"
     return {
-        "value": rounded(record["value"]), "low": rounded(record["ci_low"]), "high": rounded(record["ci_high"]),
-        "n_ok": record["n_ok"], "n": record["n"], "possible": possible, "coverage": str(coverage),
-        "capped": record["capped"], "why": why,
+        "value": rounded(record.value), "low": rounded(record.ci_low), "high": rounded(record.ci_high),
+        "n_ok": record.n_ok, "n": record.n, "possible": possible, "coverage": str(coverage),
+        "capped": record.capped, "why": why,
     }  # fmt: skip
 
 
-def _placed(place: RankInterval) -> dict[str, Any]:
-    return {"rank": place.rank, "rank_low": place.low, "rank_high": place.high, "letters": place.letters}
+def _rank(row: Placed, place: RankInterval) -> None:
+    row["rank"], row["rank_low"], row["rank_high"], row["letters"] = place.rank, place.low, place.high, place.letters
 
 
-def _in_order(rows: Iterable[dict[str, Any]], higher_is_better: bool) -> list[dict[str, Any]]:
+def _in_order(rows: Iterable[OverallRow], higher_is_better: bool) -> list[OverallRow]:
     sign = -1 if higher_is_better else 1
 
-    def key(row: Mapping[str, Any]) -> tuple[bool, float, str]:
+    def key(row: OverallRow) -> tuple[bool, float, str]:
         return row["value"] is None, 0.0 if row["value"] is None else sign * row["value"], row["line"]
 
     return sorted(rows, key=key)

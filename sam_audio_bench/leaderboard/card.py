@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.separators import CARDS
 
-__all__ = ["FIELDS", "card_of"]
+__all__ = ["FIELDS", "Card", "card_of"]
 
-FIELDS = ("summary", "authors", "licence", "parameters", "training_data", "links")
+
+class Card(TypedDict):
+    """Who made a separator, from what, and what others may do with it."""
+
+    summary: str
+    authors: list[str]
+    licence: str
+    parameters: int | None  # None: nobody knows
+    training_data: list[str]
+    links: list[str]
+
+
+FIELDS = tuple(Card.__annotations__)
 _OURS = ("baselines", "classical", "oracles")  # modules whose separators are nothing but this package's code
 _EXAMPLE = """summary = "diffusion, 100 M parameters, text prompts"
 authors = ["A. Author"]
@@ -23,8 +34,8 @@ training_data = ["FSD50K"]
 links = ["https://example.org/paper"]"""
 
 
-def card_of(separator: str, file: Path | None) -> dict[str, Any]:
-    """The fields of `FIELDS` for a separator.
+def card_of(separator: str, file: Path | None) -> Card:
+    """The card of a separator; whether what a file states is of the right type, `validate` says.
 
     Args:
         separator: its name; built-in separators need no file.
@@ -33,18 +44,16 @@ def card_of(separator: str, file: Path | None) -> dict[str, Any]:
     Raises:
         UsageError: a field is missing; the message shows a complete example.
     """
-    card = {**_known(separator), **({} if file is None else _stated(file))}
-    card.setdefault("parameters", None)
-    card.setdefault("links", [])
+    card = {"parameters": None, "links": [], **_known(separator), **({} if file is None else _stated(file))}
     missing = [name for name in FIELDS if name not in card]
     if missing:
         raise UsageError(
             f"expected {', '.join(missing)} of {separator} in a file for --card, found none; for example:\n{_EXAMPLE}"
         )
-    return {name: card[name] for name in FIELDS}
+    return cast(Card, {name: card[name] for name in FIELDS})
 
 
-def _known(separator: str) -> dict[str, Any]:
+def _known(separator: str) -> dict[str, object]:
     card = CARDS.get(separator)
     if card is None or card.target.partition(":")[0].rpartition(".")[2] not in _OURS:
         return {}
@@ -55,15 +64,15 @@ def _known(separator: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _stated(file: Path) -> Mapping[str, Any]:
+def _stated(file: Path) -> dict[str, object]:
     if file.suffix == ".json":
-        found = safe_io.load(file)
+        found: object = safe_io.load(file)
     else:
         try:
             found = tomllib.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UsageError(f"expected TOML or JSON at {file}, found none that can be read ({error})") from error
     unknown = sorted(set(found) - set(FIELDS)) if isinstance(found, dict) else ["no table"]
-    if unknown:
+    if unknown or not isinstance(found, dict):
         raise UsageError(f"expected {', '.join(FIELDS)} in {file}, found {', '.join(unknown)}")
     return dict(found)

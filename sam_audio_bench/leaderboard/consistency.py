@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
-from typing import Any
 
 from sam_audio_bench.errors import StoreError
 from sam_audio_bench.leaderboard import log, safe_io
@@ -22,7 +21,7 @@ _CLOSE_DB = 1e-6  # of scores of one mixture, formed on two machines
 
 
 def leaderboard_problems(
-    root: Path, submissions: Sequence[Submission], past: Set[tuple[str, str]], before: Sequence[Any] = ()
+    root: Path, submissions: Sequence[Submission], past: Set[tuple[str, str]], before: Sequence[object] = ()
 ) -> Iterator[tuple[str, str]]:
     """Yields where and what is wrong.
 
@@ -106,18 +105,14 @@ def _mixtures(submissions: Sequence[Submission]) -> Iterator[tuple[str, str]]:
         known = {**{key: (submission.separator, value) for key, value in own.items()}, **known}
 
 
-def _logged(root: Path, submissions: Sequence[Submission], before: Sequence[Any]) -> Iterator[str]:
+def _logged(root: Path, submissions: Sequence[Submission], before: Sequence[object]) -> Iterator[str]:
     try:
         entries = log.read(root)
     except StoreError as error:
         yield str(error)
         return
     yield from log.growth_problems(entries, before)
-    digests = {
-        (entry["separator"], entry["revision"]): entry["submission_sha256"]
-        for entry in entries
-        if entry["event"] == "submitted"
-    }
+    digests = {entry.key: entry.submission_sha256 for entry in entries if entry.event == "submitted"}
     for submission in submissions:
         key = submission.separator, submission.revision
         if key not in digests:

@@ -7,14 +7,13 @@ value, date and source. YAML is written as JSON strings and numbers, which every
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import atomic_write, dump_json
 from sam_audio_bench.leaderboard.item_lists import known_task
-from sam_audio_bench.leaderboard.labels import task_label
+from sam_audio_bench.leaderboard.records import Aggregate, SubmissionRecord, SubmittedTask
 from sam_audio_bench.render.numbers import number
 from sam_audio_bench.render.text import line_name
 from sam_audio_bench.tasks import TASKS
@@ -25,45 +24,43 @@ _BEGIN, _END = "<!-- sabench results -->", "<!-- end of sabench results -->"
 _LINK = "https://arxiv.org/abs/2512.18099"
 
 
-def evaluation_results(header: Mapping[str, Any]) -> str:
+def evaluation_results(header: SubmissionRecord) -> str:
     """YAML for ``.eval_results/sam-audio-bench.yaml``: one result per task: its main metric, or else its first.
 
     Args:
         header: submission.json.
     """
     lines = []
-    for task in header["tasks"]:
+    for task in header.tasks:
         name = _main_metric(task)
-        for record in _records(header, task_label(task), name):
-            notes = f"{name}, {task_label(task)}, n = {record['n_ok']}/{record['n']}, 95 % interval {_interval(record)}"
-            picked = (
-                f"; {line_name('', record['picked_by'], task['candidates']).strip()}" if record["picked_by"] else ""
-            )
+        for record in _records(header, task.label, name):
+            notes = f"{name}, {task.label}, n = {record.n_ok}/{record.n}, 95 % interval {_interval(record)}"
+            picked = f"; {line_name('', record.picked_by, task.candidates).strip()}" if record.picked_by else ""
             lines += [
-                f"- dataset: {{id: {dump_json(_dataset(task))}, task_id: {dump_json(task_label(task))}, "
-                f"revision: {dump_json(task['data_revision'])}}}",
-                f"  value: {record['value']!r}",
-                f"  date: {dump_json(header['date'])}",
+                f"- dataset: {{id: {dump_json(_dataset(task))}, task_id: {dump_json(task.label)}, "
+                f"revision: {dump_json(task.data_revision)}}}",
+                f"  value: {record.value!r}",
+                f"  date: {dump_json(header.date)}",
                 f"  source: {{url: {dump_json(_source(header))}, name: {dump_json('sam-audio-bench')}}}",
                 f"  notes: {dump_json(notes + picked)}",
             ]
     return "\n".join(lines) + "\n"
 
 
-def card_block(header: Mapping[str, Any]) -> str:
+def card_block(header: SubmissionRecord) -> str:
     """Markdown of all results, between two comments by which a later block replaces it."""
-    units = {record["id"]: record["unit"] for record in header["metrics"]}
+    units = {metric.id: metric.unit for metric in header.metrics}
     lines = [_BEGIN, "", "| task | metric | mean | 95 % interval | items |", "| --- | --- | --- | --- | --- |"]
-    for record in header["aggregates"]:
-        picked = f" ({record['picked_by']})" if record["picked_by"] else ""
-        value = f"{number(record['value'])} {units[record['metric']]}".strip()
-        value = value if record["value"] is not None else "undefined"
-        items = f"{record['n_ok']}/{record['n']}"
-        lines.append(f"| {record['task']}{picked} | {record['metric']} | {value} | {_interval(record)} | {items} |")
-    return "\n".join([*lines, "", f"Measured with sam-audio-bench, {header['date']}.", "", _END, ""])
+    for record in header.aggregates:
+        picked = f" ({record.picked_by})" if record.picked_by else ""
+        value = f"{number(record.value)} {units[record.metric]}".strip()
+        value = value if record.value is not None else "undefined"
+        items = f"{record.n_ok}/{record.n}"
+        lines.append(f"| {record.task}{picked} | {record.metric} | {value} | {_interval(record)} | {items} |")
+    return "\n".join([*lines, "", f"Measured with sam-audio-bench, {header.date}.", "", _END, ""])
 
 
-def write_hub_files(folder: Path, header: Mapping[str, Any]) -> list[Path]:
+def write_hub_files(folder: Path, header: SubmissionRecord) -> list[Path]:
     """Writes the evaluation results and puts the block into the folder's README.md, in the place of an older one."""
     results, readme = folder / ".eval_results" / "sam-audio-bench.yaml", folder / "README.md"
     try:
@@ -78,27 +75,27 @@ def write_hub_files(folder: Path, header: Mapping[str, Any]) -> list[Path]:
     return [results, readme]
 
 
-def _dataset(task: Mapping[str, Any]) -> str:
-    repository = known_task(task["id"]).repository if task["split"] == "test" else ""
-    return repository or f"{task['id'] if task['id'] not in TASKS else 'sam-audio-bench'}/{task['split']}"
+def _dataset(task: SubmittedTask) -> str:
+    repository = known_task(task.id).repository if task.split == "test" else ""
+    return repository or f"{task.id if task.id not in TASKS else 'sam-audio-bench'}/{task.split}"
 
 
-def _main_metric(task: Mapping[str, Any]) -> str:
-    wanted = known_task(task["id"]).main_metric
-    return str(wanted if wanted in task["metrics"] else task["metrics"][0])
+def _main_metric(task: SubmittedTask) -> str:
+    wanted = known_task(task.id).main_metric
+    return wanted if wanted in task.metrics else task.metrics[0]
 
 
-def _records(header: Mapping[str, Any], label: str, metric: str) -> Iterable[Mapping[str, Any]]:
-    found = (record for record in header["aggregates"] if (record["task"], record["metric"]) == (label, metric))
-    return [record for record in found if record["value"] is not None]
+def _records(header: SubmissionRecord, label: str, metric: str) -> Iterable[Aggregate]:
+    found = (record for record in header.aggregates if (record.task, record.metric) == (label, metric))
+    return [record for record in found if record.value is not None]
 
 
-def _source(header: Mapping[str, Any]) -> str:
-    links = header["separator"]["links"]
-    return str(links[0]) if links else _LINK
+def _source(header: SubmissionRecord) -> str:
+    links = header.separator.links
+    return links[0] if links else _LINK
 
 
-def _interval(record: Mapping[str, Any]) -> str:
-    if record["ci_low"] is None:
+def _interval(record: Aggregate) -> str:
+    if record.ci_low is None:
         return "unknown"
-    return f"[{number(record['ci_low'])}, {number(record['ci_high'])}]"
+    return f"[{number(record.ci_low)}, {number(record.ci_high)}]"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 from sam_audio_bench.cards import TaskCard
 from sam_audio_bench.errors import BenchError, Precondition, UsageError
 from sam_audio_bench.files import sha256
+from sam_audio_bench.leaderboard.records import Selection
 from sam_audio_bench.plugins import find_card
 from sam_audio_bench.registry import load_task
 from sam_audio_bench.tasks import TASKS
@@ -51,14 +51,14 @@ def known_task(name: str) -> TaskCard:
     return card
 
 
-def item_list(task: Mapping[str, Any]) -> ItemList:
-    """The items behind a task record with ``id``, ``version``, ``split`` and ``subset``.
+def item_list(task: Selection) -> ItemList:
+    """The items of a task.
 
     Raises:
         UsageError: no such task, version, split or subset. Precondition: the test split's metadata are not on this
             machine (its recordings are not needed), or a plugin cannot give its items.
     """
-    name, version, split, subset = (str(task[part]) for part in ("id", "version", "split", "subset"))
+    name, version, split, subset = task.id, task.version, task.split, task.subset
     card = known_task(name)
     if version != card.version:
         raise UsageError(f"expected version {card.version} of {name}, found {version}; run the current one")

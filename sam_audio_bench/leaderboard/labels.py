@@ -1,31 +1,19 @@
-"""Names on a leaderboard: of tasks, of kinds of separators, and of folders."""
+"""Names on a leaderboard: of kinds of separators, and of folders."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from sam_audio_bench.files import safe_name
-from sam_audio_bench.records import selection_label
 from sam_audio_bench.separators import CARDS
 
-__all__ = ["BASELINES", "REPORTED", "base_metric", "folder_of", "kind_of", "task_label"]
+__all__ = ["BASELINES", "REPORTED", "base_metric", "folder_of", "kind_of"]
 
 BASELINES = frozenset({"mixture", "silence"})
 """Separators that do nothing: the lower reference of every table."""
 
 REPORTED = "reported"
 """Folder of the numbers of papers, beside the separators' folders."""
-
-
-def task_label(task: Mapping[str, Any]) -> str:
-    """Name of a submission's task with version, split and, where it is not the paper's, subset.
-
-    >>> task_label({"id": "sfx", "version": "1", "split": "test", "subset": "full"})
-    'sfx@1-test-full'
-    """
-    return selection_label(task["id"], task["version"], task["split"], task["subset"])
 
 
 def folder_of(results: Path, separator: str, revision: str) -> Path:

@@ -7,22 +7,24 @@ unless all later lines are rewritten, which a comparison with an earlier log sho
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from filelock import FileLock, Timeout
 
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.files import atomic_write, dump_json, sha256
 from sam_audio_bench.leaderboard import safe_io
+from sam_audio_bench.leaderboard.records import LogEntry, SchemaError, as_record, to_plain
 from sam_audio_bench.leaderboard.submission import HEADER, Submission
 
 __all__ = [
     "LOG",
-    "append", "attempts", "chain_problems", "earlier", "growth_problems", "newest", "past", "read", "standing", "today",
+    "append", "attempts", "earlier", "growth_problems", "newest", "past", "read", "standing", "today",
     "withdraw", "writing",
 ]  # fmt: skip
 
@@ -34,40 +36,44 @@ def today() -> str:
     return datetime.now(UTC).date().isoformat()
 
 
-def read(root: Path) -> list[dict[str, Any]]:
+def read(root: Path) -> list[LogEntry]:
     """Entries in order, none before the first submission; raises StoreError where the chain is broken."""
     path = root / LOG
     if not path.exists():
         return []
-    entries: list[dict[str, Any]] = safe_io.load_lines(path)
-    problems = chain_problems(entries)
-    if problems:
-        raise StoreError(f"expected an unbroken log at {path}, found: {problems[0]}; restore it from version control")
+    try:
+        return _unbroken(safe_io.load_lines(path))
+    except ValueError as error:
+        raise StoreError(
+            f"expected an unbroken log at {path}, found: {error}; restore it from version control"
+        ) from error
+
+
+def _unbroken(lines: Sequence[object]) -> list[LogEntry]:
+    """The entries of a log; raises ValueError for a line that breaks the schema, a gap, a changed line, or an event
+    that cannot be.
+    """
+    entries: list[LogEntry] = []
+    counts, seen, gone = Counter[str](), set[tuple[str, str]](), set[tuple[str, str]]()
+    for number, line in enumerate(lines, 1):
+        try:
+            entry = as_record(line, LogEntry, "an entry")
+        except SchemaError as error:
+            raise ValueError(f"line {number}: {': '.join(error.violations[0])}") from error
+        if (entry.number, entry.previous) != (number, _digest(entries[-1]) if entries else None):
+            raise ValueError(f"line {number} does not follow the line before it: one was changed, moved or taken out")
+        if (entry.event == "withdrawn") != (entry.key in seen) or entry.key in gone:
+            raise ValueError(f"line {number}: {' '.join(entry.key)} was {entry.event} out of order")
+        counts[entry.separator] += entry.event == "submitted"
+        if entry.attempt != counts[entry.separator]:
+            attempt = f"attempt {counts[entry.separator]} of {entry.separator}"
+            raise ValueError(f"line {number}: {attempt} is called attempt {entry.attempt}")
+        (seen if entry.event == "submitted" else gone).add(entry.key)
+        entries.append(entry)
     return entries
 
 
-def chain_problems(entries: Sequence[Any]) -> list[str]:
-    """What is wrong with a log: a line that breaks the schema, a gap, a changed line, an impossible event."""
-    found: list[str] = []
-    previous, counts, seen, gone = None, dict[str, int](), set[tuple[str, str]](), set[tuple[str, str]]()
-    for number, entry in enumerate(entries, 1):
-        broken = safe_io.violations(entry, "log")
-        if broken:
-            return [*found, f"line {number}: {broken[0][0]}: {broken[0][1]}"]
-        key = entry["separator"], entry["revision"]
-        if (entry["number"], entry["previous"]) != (number, previous):
-            found.append(f"line {number} does not follow the line before it: one was changed, moved or taken out")
-        if (entry["event"] == "withdrawn") != (key in seen) or key in gone:
-            found.append(f"line {number}: {key[0]} {key[1]} was {entry['event']} out of order")
-        counts[key[0]] = counts.get(key[0], 0) + (entry["event"] == "submitted")
-        if entry["attempt"] != counts[key[0]]:
-            found.append(f"line {number}: attempt {counts[key[0]]} of {key[0]} is called attempt {entry['attempt']}")
-        (seen if entry["event"] == "submitted" else gone).add(key)
-        previous = _digest(entry)
-    return found
-
-
-def earlier(since: Path) -> list[Any]:
+def earlier(since: Path) -> list[object]:
     """The entries of an earlier log, from a file or the folder of a leaderboard; none where that has no log yet.
 
     Raises:
@@ -79,14 +85,14 @@ def earlier(since: Path) -> list[Any]:
     return safe_io.load_lines(path) if path.exists() else []
 
 
-def growth_problems(entries: Sequence[Any], before: Sequence[Any]) -> list[str]:
+def growth_problems(entries: Sequence[LogEntry], before: Sequence[object]) -> list[str]:
     """Where a log does not begin with all entries of an earlier one.
 
     An entry holds the digest of its submission.json, which holds the digests of all other files. So if the numbers of
     an old submission change, either it differs from its entry, or its entry differs from the earlier log.
     """
     for number, entry in enumerate(before, 1):
-        if entries[number - 1 : number] != [entry]:
+        if [to_plain(own) for own in entries[number - 1 : number]] != [entry]:
             return [
                 f"line {number}: expected the entry of the earlier log, {entry}, found another or none: what was "
                 "logged stays; take the earlier log and its submissions back, and submit what is new after them"
@@ -115,7 +121,9 @@ def writing(root: Path) -> Iterator[None]:
                 path.rmdir()
 
 
-def append(root: Path, submissions: Sequence[Submission], *, event: str, reason: str = "") -> list[dict[str, Any]]:
+def append(
+    root: Path, submissions: Sequence[Submission], *, event: Literal["submitted", "withdrawn"], reason: str = ""
+) -> list[LogEntry]:
     """Adds a line for each submission, all or none, and returns them; raises UsageError for an invalid entry.
 
     Call it inside `writing`.
@@ -125,31 +133,31 @@ def append(root: Path, submissions: Sequence[Submission], *, event: str, reason:
     first = len(entries)
     for submission in submissions:
         entries.append(
-            {
-                "number": len(entries) + 1,
-                "date": today(),
-                "event": event,
-                "separator": submission.separator,
-                "revision": submission.revision,
-                "attempt": attempts(entries).get(submission.separator, 0) + (event == "submitted"),
-                "submission_sha256": safe_io.digest(submission.path / HEADER),
-                "reason": reason,
-                "previous": _digest(entries[-1]) if entries else None,
-            }
+            LogEntry(
+                number=len(entries) + 1,
+                date=today(),
+                event=event,
+                separator=submission.separator,
+                revision=submission.revision,
+                attempt=attempts(entries).get(submission.separator, 0) + (event == "submitted"),
+                submission_sha256=safe_io.digest(submission.path / HEADER),
+                reason=reason,
+                previous=_digest(entries[-1]) if entries else None,
+            )
         )
     kept = path.read_text(encoding="utf-8").removesuffix("\n") + "\n" if first else ""
     with atomic_write(path) as temporary:
-        temporary.write_text(kept + "".join(dump_json(entry) + "\n" for entry in entries[first:]), encoding="utf-8")
+        temporary.write_text(kept + "".join(_line(entry) + "\n" for entry in entries[first:]), encoding="utf-8")
         try:
-            problems = chain_problems(safe_io.load_lines(temporary))
-        except StoreError as error:
-            problems = [str(error)]
-        if problems:
-            raise UsageError(f"expected an entry that the log may hold, found that it would break it: {problems[0]}")
+            _unbroken(safe_io.load_lines(temporary))
+        except (StoreError, ValueError) as error:
+            raise UsageError(
+                f"expected an entry that the log may hold, found that it would break it: {error}"
+            ) from error
     return entries[first:]
 
 
-def withdraw(root: Path, submission: Submission, reason: str) -> dict[str, Any]:
+def withdraw(root: Path, submission: Submission, reason: str) -> LogEntry:
     """Records that a submission is withdrawn; its row stays, marked as such, and still counts as an attempt."""
     if not reason.strip():
         raise UsageError("expected a reason for the withdrawal, found none")
@@ -163,22 +171,21 @@ def withdraw(root: Path, submission: Submission, reason: str) -> dict[str, Any]:
     return entry
 
 
-def standing(entries: Sequence[Mapping[str, Any]]) -> set[tuple[str, str]]:
+def standing(entries: Sequence[LogEntry]) -> set[tuple[str, str]]:
     """Separator and revision of everything that was submitted and not withdrawn."""
     found: set[tuple[str, str]] = set()
     for entry in entries:
-        key = entry["separator"], entry["revision"]
-        found = found | {key} if entry["event"] == "submitted" else found - {key}
+        found = found | {entry.key} if entry.event == "submitted" else found - {entry.key}
     return found
 
 
-def newest(entries: Sequence[Mapping[str, Any]]) -> set[tuple[str, str]]:
+def newest(entries: Sequence[LogEntry]) -> set[tuple[str, str]]:
     """The last revision of each separator that is not withdrawn. Only these are ranked."""
     left = standing(entries)
     found: dict[str, str] = {}
     for entry in entries:
-        if entry["event"] == "submitted" and (entry["separator"], entry["revision"]) in left:
-            found[entry["separator"]] = entry["revision"]
+        if entry.event == "submitted" and entry.key in left:
+            found[entry.separator] = entry.revision
     return set(found.items())
 
 
@@ -188,17 +195,21 @@ def past(root: Path) -> set[tuple[str, str]]:
         entries = read(root)
     except StoreError:
         return set()
-    return {(entry["separator"], entry["revision"]) for entry in entries} - newest(entries)
+    return {entry.key for entry in entries} - newest(entries)
 
 
-def attempts(entries: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+def attempts(entries: Sequence[LogEntry]) -> dict[str, int]:
     """How often each separator was submitted, withdrawals included."""
     found: dict[str, int] = {}
     for entry in entries:
-        if entry["event"] == "submitted":
-            found[entry["separator"]] = found.get(entry["separator"], 0) + 1
+        if entry.event == "submitted":
+            found[entry.separator] = found.get(entry.separator, 0) + 1
     return found
 
 
-def _digest(entry: Mapping[str, Any]) -> str:
-    return sha256(dump_json(entry).encode())
+def _line(entry: LogEntry) -> str:
+    return dump_json(to_plain(entry))
+
+
+def _digest(entry: LogEntry) -> str:
+    return sha256(_line(entry).encode())

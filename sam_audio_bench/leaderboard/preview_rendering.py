@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from sam_audio_bench.files import atomic_write, safe_name, write_json
 from sam_audio_bench.leaderboard.labels import BASELINES
 from sam_audio_bench.leaderboard.png import encode_png, spectrogram
 from sam_audio_bench.leaderboard.previews import ITEM, LISTEN, read_preview
+from sam_audio_bench.leaderboard.records import Credit, Frame, Preview, PreviewAnswer, RatingsOverTime, to_plain
 from sam_audio_bench.leaderboard.submission import Submission, find_submissions
 from sam_audio_bench.run.data import recorded_data
 from sam_audio_bench.run.results import find_runs
@@ -66,7 +67,7 @@ def make_previews(root: Path, runs: Sequence[Path], *, items: int = 1, judge: SA
     written = []
     for label, folders in tasks.items():
         data = recorded_data([folders[0]])
-        known = {digest for one in submitted for digest in one.header["answers"].get(label, {}).values()}
+        known = {digest for one in submitted for digest in one.header.answers.get(label, {}).values()}
         if data.split != "mini":
             raise UsageError(f"expected recordings that may be passed on, found {label}; only the mini split has some")
         chosen = [
@@ -99,20 +100,20 @@ def _prompt(task: str) -> str:
     return TASKS[task].prompt
 
 
-def _credits(task: str, identifier: str) -> list[dict[str, str]]:
+def _credits(task: str, identifier: str) -> list[Credit]:
     """Credits of the recordings of an item; raises UsageError for a licence that forbids redistribution."""
     recipe, _ = list_task_recipes(task, _prompt(task))[identifier]
     used = [load_stems()[name] for name in (*recipe.target, *recipe.others)]
     for stem in used:
         if stem.licence not in _REDISTRIBUTABLE:
             raise UsageError(f"expected a licence to pass {stem.id} on, found {stem.licence}")
-    return [{"what": stem.label, "licence": stem.licence, "credit": stem.credit} for stem in used]
+    return [Credit(what=stem.label, licence=stem.licence, credit=stem.credit) for stem in used]
 
 
 def _preview(
     place: Path,
     item: Item,
-    makers: Sequence[Mapping[str, str]],
+    makers: list[Credit],
     answers: Mapping[str, tuple[str, Path]],
     judge: SAJ | None,
 ) -> None:
@@ -120,24 +121,22 @@ def _preview(
     top = _sound(place / "mixture", mixture, None)
     if item.reference is not None:
         _sound(place / "reference", item.reference, top)
-    kept: dict[str, Any] = read_preview(place / ITEM)["answers"] if (place / ITEM).exists() else {}
+    kept = dict(read_preview(place / ITEM).answers) if (place / ITEM).exists() else {}
     for digest, (separator, path) in answers.items():
         answer, stem = audio.read(path), safe_name(f"{separator}@{digest[:_DIGITS]}")
         _sound(place / stem, answer, top)
-        kept[digest] = {"stem": stem, "over_time": _over_time(judge, item, answer)}
+        kept[digest] = PreviewAnswer(stem=stem, over_time=_over_time(judge, item, answer))
     prompt = item.query.prompt
-    write_json(
-        place / ITEM,
-        {
-            "item": item.id,
-            "text": prompt.text,
-            "spans": [list(span) for span in prompt.spans],
-            "seconds": mixture.seconds,
-            "frames": _frames(place, item),
-            "credits": list(makers),
-            "answers": dict(sorted(kept.items())),
-        },
+    preview = Preview(
+        item=item.id,
+        text=prompt.text,
+        spans=[("+" if sign == "+" else "-", start, end) for sign, start, end in prompt.spans],
+        seconds=mixture.seconds,
+        frames=_frames(place, item),
+        credits=makers,
+        answers=dict(sorted(kept.items())),
     )
+    write_json(place / ITEM, to_plain(preview))
 
 
 def _sound(stem: Path, sound: Audio, top: float | None) -> float:
@@ -149,7 +148,7 @@ def _sound(stem: Path, sound: Audio, top: float | None) -> float:
     return loudest
 
 
-def _frames(place: Path, item: Item) -> list[dict[str, Any]]:
+def _frames(place: Path, item: Item) -> list[Frame]:
     """Writes masked frames, taken at the middles of equal parts of the clip."""
     prompt = item.query.prompt
     if prompt.video is None:
@@ -160,11 +159,11 @@ def _frames(place: Path, item: Item) -> list[dict[str, Any]]:
     for number, pixels in enumerate(masked_frames(prompt.video, prompt.mask, times)):
         shown: NDArray[np.uint8] = pixels.permute(1, 2, 0).contiguous().numpy()
         _write(place / f"frame{number}.png", encode_png(shown))
-        found.append({"file": f"frame{number}.png", "time": round(times[number], 3)})
+        found.append(Frame(file=f"frame{number}.png", time=round(times[number], 3)))
     return found
 
 
-def _over_time(judge: SAJ | None, item: Item, answer: Audio) -> dict[str, Any] | None:
+def _over_time(judge: SAJ | None, item: Item, answer: Audio) -> RatingsOverTime | None:
     """A judge's ratings per frame; None without a judge or a text."""
     from sam_audio_bench.judge.scores import AXES
 
@@ -174,7 +173,7 @@ def _over_time(judge: SAJ | None, item: Item, answer: Audio) -> dict[str, Any] |
     scores = judge.score(item.query.mixture, [answer], prompt.text, spans=prompt.spans)
     frames = scores.frames[0][scores.keep[0]].double().cpu().numpy()
     ratings = {axis: [round(float(one), _DECIMALS) for one in frames[:, at]] for at, axis in enumerate(AXES)}
-    return {"step": judge.frame_seconds, **ratings}
+    return RatingsOverTime(step=judge.frame_seconds, **ratings)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from sam_audio_bench.errors import StoreError
 from sam_audio_bench.leaderboard import safe_io
+from sam_audio_bench.leaderboard.records import Preview, read_record
 
 __all__ = ["ITEM", "LISTEN", "preview_problems", "read_preview"]
 
@@ -19,13 +19,9 @@ _MAGIC = {".ogg": b"OggS", ".png": b"\x89PNG"}
 _LARGEST = 4 * 2**20  # bytes per file
 
 
-def read_preview(path: Path) -> dict[str, Any]:
+def read_preview(path: Path) -> Preview:
     """An item's item.json; raises StoreError for one that breaks its schema."""
-    found: dict[str, Any] = safe_io.load(path)
-    broken = safe_io.violations(found, "preview")
-    if broken:
-        raise StoreError(f"expected a preview that meets its schema in {path}, found {broken[0][0]}: {broken[0][1]}")
-    return found
+    return read_record(path, Preview, "a preview")
 
 
 def preview_problems(root: Path) -> Iterator[tuple[str, str]]:

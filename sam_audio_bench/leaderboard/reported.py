@@ -4,53 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from sam_audio_bench.errors import StoreError
-from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.leaderboard.labels import REPORTED
+from sam_audio_bench.leaderboard.records import ReportedNumbers, SchemaError, read_record
 from sam_audio_bench.tasks import TASKS
 
 __all__ = ["read_reported", "reported_problems"]
 
 
-def read_reported(results: Path) -> list[dict[str, Any]]:
-    """Every source with its rows, by date; raises StoreError."""
-    found: list[dict[str, Any]] = []
+def read_reported(results: Path) -> dict[str, ReportedNumbers]:
+    """Every source by its file's name, in the order of their dates; raises StoreError."""
+    found: dict[str, ReportedNumbers] = {}
     for path in sorted((results / REPORTED).glob("*.json")):
-        problems = list(_problems(path))
-        if problems:
-            raise StoreError(f"expected reported numbers that meet their schema in {path}, found {problems[0]}")
-        found.append({"id": path.stem, **safe_io.load(path)})
-    return sorted(found, key=lambda source: (source["date"], source["id"]))
+        found[path.stem] = _read(path)
+        if problem := next(_problems(found[path.stem]), None):
+            raise StoreError(f"expected reported numbers that agree with themselves in {path}, found {problem}")
+    return dict(sorted(found.items(), key=lambda pair: (pair[1].date, pair[0])))
 
 
 def reported_problems(results: Path) -> Iterator[tuple[str, str]]:
     """Where and what is wrong with a file of reported numbers."""
     for path in sorted((results / REPORTED).glob("*.json")):
-        for what in _problems(path):
-            yield f"{REPORTED}/{path.name}", what
+        where = f"{REPORTED}/{path.name}"
+        try:
+            source = _read(path)
+        except SchemaError as error:
+            yield from ((where, f"{place}: {what}") for place, what in error.violations)
+        except StoreError as error:
+            yield where, str(error)
+        else:
+            yield from ((where, what) for what in _problems(source))
 
 
-def _problems(path: Path) -> Iterator[str]:
-    try:
-        source = safe_io.load(path)
-    except StoreError as error:
-        yield str(error)
-        return
-    broken = safe_io.violations(source, "reported")
-    yield from (f"{place}: {what}" for place, what in broken)
-    if broken:
-        return
+def _read(path: Path) -> ReportedNumbers:
+    return read_record(path, ReportedNumbers, "a source of reported numbers")
+
+
+def _problems(source: ReportedNumbers) -> Iterator[str]:
     seen = set()
-    for row in source["rows"]:
-        key = row["task"], row["system"], row["quantity"]
+    for row in source.rows:
+        key = row.task, row.system, row.quantity
         if key in seen:
             yield f"expected each number once, found {key} twice"
         seen.add(key)
-        if row["mark"] not in source["marks"]:
-            yield f"expected a mark that is explained, found {row['mark']} at {key}"
-        if row["quantity"] not in source["quantities"]:
-            yield f"expected a quantity that is explained, found {row['quantity']} at {key}"
-        if source["about"] == "separators" and row["task"] not in TASKS:
-            yield f"expected a task of the catalogue, found {row['task']} at {key}"
+        if row.mark not in source.marks:
+            yield f"expected a mark that is explained, found {row.mark} at {key}"
+        if row.quantity not in source.quantities:
+            yield f"expected a quantity that is explained, found {row.quantity} at {key}"
+        if source.about == "separators" and row.task not in TASKS:
+            yield f"expected a task of the catalogue, found {row.task} at {key}"

@@ -7,7 +7,6 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -16,6 +15,7 @@ from sam_audio_bench.columns import metric_options
 from sam_audio_bench.errors import BenchError, Precondition, UsageError
 from sam_audio_bench.files import safe_name
 from sam_audio_bench.leaderboard import safe_io
+from sam_audio_bench.leaderboard.records import SubmittedTask
 from sam_audio_bench.leaderboard.submission import HEADER, Submission, answer_file
 from sam_audio_bench.metrics.base import Metric
 from sam_audio_bench.plugins import find_card
@@ -66,7 +66,7 @@ def rescore(
         if audio_root is not None:
             folder = audio_root / safe_name(submission.separator) / safe_name(label) / "audio"
         try:
-            (data,) = registry.load_tasks([task["id"]], split=task["split"], subset=task["subset"])
+            (data,) = registry.load_tasks([task.id], split=task.split, subset=task.subset)
         except Precondition as error:
             found.skipped[label] = str(error)
             continue
@@ -74,7 +74,7 @@ def rescore(
         there = [name for name in data.ids if name not in data.missing]  # recordings vanish, here as elsewhere
         count = min(len(there), max(1, math.ceil(share * len(there))))
         rows = submission.scores[submission.scores["task"] == label]
-        answers = submission.header["answers"].get(label, {})
+        answers = submission.header.answers.get(label, {})
         sample = sorted(random.Random(f"{seed}/{label}").sample(there, count))
         for done, batch in enumerate(prefetch(data, sample, 1)):
             progress(f"{submission.separator} {label}", done, count)
@@ -92,10 +92,10 @@ def rescore(
     return found
 
 
-def _metrics(submission: Submission, task: Mapping[str, Any], data: TaskData, found: Rescored) -> list[Metric]:
+def _metrics(submission: Submission, task: SubmittedTask, data: TaskData, found: Rescored) -> list[Metric]:
     """The task's metrics with the options that the submission states, if they are available on this machine."""
     usable = []
-    for name in task["metrics"]:
+    for name in task.metrics:
         record = submission.metrics[name]
         try:
             card = find_card("metrics", name)
@@ -122,7 +122,7 @@ def _metrics(submission: Submission, task: Mapping[str, Any], data: TaskData, fo
 
 
 def _scored_estimates(
-    rows: pd.DataFrame, folder: Path, answers: Mapping[str, str], item: Item, task: Mapping[str, Any]
+    rows: pd.DataFrame, folder: Path, answers: Mapping[str, str], item: Item, task: SubmittedTask
 ) -> Iterator[tuple[pd.DataFrame, Separation]]:
     """Each scored estimate of an item with its rows; its files must be those that the submission names."""
     if answer_file(answers, item.id, "target", picked_by="anyone") is None:
@@ -132,7 +132,7 @@ def _scored_estimates(
         picked_by = str(picker) or None
         target, residual = (_read(_file(folder, answers, item.id, part, picked_by), item) for part in PARTS)
         answer = Separation(target=target, residual=residual, picked_by=picked_by)
-        yield own, check(answer, item.query, align=task["align"], stereo=task["stereo"])
+        yield own, check(answer, item.query, align=task.align, stereo=task.stereo)
 
 
 def _read(path: Path, item: Item) -> Audio:

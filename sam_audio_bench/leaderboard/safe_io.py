@@ -14,14 +14,11 @@ import re
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
-from importlib.resources import files
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
-import jsonschema
 import pandas as pd
 import pyarrow
 from pyarrow import parquet
@@ -37,9 +34,7 @@ __all__ = [
     "load",
     "load_lines",
     "read_prefix",
-    "schema",
     "scores",
-    "violations",
 ]  # fmt: skip
 
 _LARGEST_JSON = 32 * 2**20  # bytes
@@ -104,34 +99,15 @@ def read_prefix(path: Path, size: int) -> bytes:
     return found
 
 
-def load(path: Path) -> Any:
+def load(path: Path) -> object:
     """Reads JSON of bounded size and depth; raises StoreError, also for NaN, infinities and duplicate keys."""
     return _parse(_text(path), path)
 
 
-def load_lines(path: Path) -> list[Any]:
+def load_lines(path: Path) -> list[object]:
     """Reads JSON lines under the same bounds."""
     text = _text(path).removesuffix("\n")
     return [_parse(line, path) for line in text.split("\n")] if text else []
-
-
-@lru_cache(maxsize=8)
-def schema(name: str) -> Mapping[str, Any]:
-    """A JSON Schema of this package."""
-    text = (files("sam_audio_bench.leaderboard") / "schemas" / f"{name}.schema.json").read_text(encoding="utf-8")
-    found: Mapping[str, Any] = json.loads(text)
-    return found
-
-
-def violations(value: Any, name: str) -> list[tuple[str, str]]:
-    """Where and how a value violates a schema of this package, at most twenty violations."""
-    validator = jsonschema.Draft202012Validator(schema(name))
-    found = []
-    for error in validator.iter_errors(value):
-        found.append((error.json_path, error.message if len(error.message) < 300 else error.message[:300] + " …"))
-        if len(found) == 20:
-            break
-    return sorted(found)
 
 
 def check_unpacks(path: Path) -> None:
@@ -226,7 +202,7 @@ def _text(path: Path) -> str:
         raise StoreError(f"expected UTF-8 in {path}, found other bytes ({error})") from error
 
 
-def _parse(text: str, path: Path) -> Any:
+def _parse(text: str, path: Path) -> object:
     def refuse(constant: str) -> NoReturn:
         raise ValueError(f"{constant} is not JSON")
 
@@ -237,14 +213,14 @@ def _parse(text: str, path: Path) -> Any:
     def bounded(digits: str) -> int:
         return int(digits) if len(digits) < _LONGEST_NUMBER else refuse(f"a number of {len(digits)} digits")
 
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
         found = dict(pairs)
         if len(found) < len(pairs):
             raise ValueError("a name occurs twice in one object")
         return found
 
     try:
-        value = json.loads(
+        value: object = json.loads(
             text, parse_constant=refuse, parse_float=finite, parse_int=bounded, object_pairs_hook=once
         )  # fmt: skip
         _check_values(value)
@@ -253,7 +229,7 @@ def _parse(text: str, path: Path) -> Any:
     return value
 
 
-def _check_values(value: Any, depth: int = 0) -> None:
+def _check_values(value: object, depth: int = 0) -> None:
     """Raises ValueError for values nested too deeply, and for texts with invisible characters."""
     if depth > _DEEPEST_JSON:
         raise ValueError(f"more than {_DEEPEST_JSON} lists and objects in each other")

@@ -15,6 +15,7 @@ import pandas as pd
 from sam_audio_bench.cards import MetricCard
 from sam_audio_bench.leaderboard.item_lists import ItemList
 from sam_audio_bench.leaderboard.labels import base_metric
+from sam_audio_bench.leaderboard.records import SubmittedTask
 from sam_audio_bench.types import Status
 
 __all__ = ["FAILURES", "check_task", "examples", "implied_mixture_scores", "unanswered"]
@@ -30,7 +31,7 @@ Cards = Mapping[str, MetricCard]
 
 
 def check_task(
-    label: str, task: Mapping[str, Any], rows: pd.DataFrame, items: ItemList | None, cards: Cards
+    label: str, task: SubmittedTask, rows: pd.DataFrame, items: ItemList | None, cards: Cards
 ) -> Iterator[Finding]:
     """Yields everything that is wrong with the rows of one task.
 
@@ -43,9 +44,9 @@ def check_task(
     """
     if items is None:
         groups = dict(zip(rows["item"].tolist(), rows["group"].tolist(), strict=True))
-        items = ItemList(groups=groups, data_revision=task["data_revision"], prompts={}, absent=None)
+        items = ItemList(groups=groups, data_revision=task.data_revision, prompts={}, absent=None)
     yield from _identity(label, task, items)
-    most = len(items.groups) * len(task["metrics"]) * (2 if task["picker"] else 1)
+    most = len(items.groups) * len(task.metrics) * (2 if task.picker else 1)
     if len(rows) > 2 * most:  # the checks below would take long, and say the same of many
         yield label, f"expected at most {most} rows, found {len(rows)}"
         return
@@ -56,16 +57,16 @@ def check_task(
     yield from _statuses(label, rows, items, cards)
 
 
-def _identity(label: str, task: Mapping[str, Any], items: ItemList) -> Iterator[Finding]:
+def _identity(label: str, task: SubmittedTask, items: ItemList) -> Iterator[Finding]:
     pinned = {
         "data_revision": items.data_revision, "items": len(items.groups), "ids_sha256": items.ids_sha256,
     }  # fmt: skip
     for name, wanted in pinned.items():
-        if task[name] != wanted:
-            yield f"{label}: {name}", f"expected {wanted}, as the task has it, found {task[name]}"
+        if (found := getattr(task, name)) != wanted:
+            yield f"{label}: {name}", f"expected {wanted}, as the task has it, found {found}"
 
 
-def _unknown(label: str, task: Mapping[str, Any], rows: pd.DataFrame, items: ItemList) -> Iterator[Finding]:
+def _unknown(label: str, task: SubmittedTask, rows: pd.DataFrame, items: ItemList) -> Iterator[Finding]:
     strange = rows[~rows["item"].isin(list(items.groups))]
     if len(strange):
         yield label, f"expected items of the task, found {examples(strange['item'])}"
@@ -74,7 +75,7 @@ def _unknown(label: str, task: Mapping[str, Any], rows: pd.DataFrame, items: Ite
     if len(moved):
         yield label, f"expected the groups that the task has, found others for {examples(moved['item'])}"
     allowed: dict[str, Collection[Any]] = {
-        "seed": {task["seed"]}, "metric": task["metrics"], "candidate": range(task["candidates"]),
+        "seed": {task.seed}, "metric": task.metrics, "candidate": range(task.candidates),
     }  # fmt: skip
     for column, wanted in allowed.items():
         other = rows[~rows[column].isin(list(wanted))]
@@ -86,10 +87,10 @@ def _unknown(label: str, task: Mapping[str, Any], rows: pd.DataFrame, items: Ite
                     f"in {len(other)} rows, such as {other['item'].iloc[0]}"
                 ),
             )
-    pickers = {None, task["picker"]}
+    pickers = {None, task.picker}
     other = rows[~rows["picked_by"].map(lambda name: (name if isinstance(name, str) else None) in pickers)]
     if len(other):
-        yield label, f"expected answers picked by {task['picker']}, found {examples(other['picked_by'])}"
+        yield label, f"expected answers picked by {task.picker}, found {examples(other['picked_by'])}"
 
 
 def _duplicates(label: str, rows: pd.DataFrame) -> Iterator[Finding]:
@@ -107,27 +108,23 @@ def _duplicates(label: str, rows: pd.DataFrame) -> Iterator[Finding]:
         yield label, f"expected all scores of an answer from one candidate, found several for {examples(names)}"
 
 
-def _coverage(
-    label: str, task: Mapping[str, Any], rows: pd.DataFrame, items: ItemList, cards: Cards
-) -> Iterator[Finding]:
+def _coverage(label: str, task: SubmittedTask, rows: pd.DataFrame, items: ItemList, cards: Cards) -> Iterator[Finding]:
     """Each line has a row for every item that each metric applies to, so no item with a bad score was left out."""
     first = rows[rows["picked_by"].isna()]
     lost = first[first["status"].isin(list(FAILURES))]
-    if task["picker"] is None or task["candidates"] > 1 or len(lost) < len(first):
+    if task.picker is None or task.candidates > 1 or len(lost) < len(first):
         yield from _covered(label, task, first, items, cards)
-    if task["picker"] is not None:  # an item without an answer is missing from both lines
-        picked = pd.concat([rows[rows["picked_by"] == task["picker"]], lost])
-        yield from _covered(f"{label} picked by {task['picker']}", task, picked, items, cards)
+    if task.picker is not None:  # an item without an answer is missing from both lines
+        picked = pd.concat([rows[rows["picked_by"] == task.picker], lost])
+        yield from _covered(f"{label} picked by {task.picker}", task, picked, items, cards)
     answered = len(items.groups) - len(unanswered(rows))
-    if task["answered"] != answered:
-        yield f"{label}: answered", f"expected {answered}, counted from the rows, found {task['answered']}"
+    if task.answered != answered:
+        yield f"{label}: answered", f"expected {answered}, counted from the rows, found {task.answered}"
 
 
-def _covered(
-    label: str, task: Mapping[str, Any], rows: pd.DataFrame, items: ItemList, cards: Cards
-) -> Iterator[Finding]:
+def _covered(label: str, task: SubmittedTask, rows: pd.DataFrame, items: ItemList, cards: Cards) -> Iterator[Finding]:
     failed = set(rows[rows["status"].isin(list(FAILURES))]["item"])
-    for metric in task["metrics"]:
+    for metric in task.metrics:
         found = set(rows[rows["metric"] == metric]["item"])
         wanted = set(items.groups)
         if metric not in cards:

@@ -21,9 +21,9 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import jinja2
+import msgspec
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import atomic_write, dump_json, safe_name
@@ -31,7 +31,9 @@ from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.leaderboard.board import Board, read_board
 from sam_audio_bench.leaderboard.item_lists import item_list
 from sam_audio_bench.leaderboard.previews import LISTEN
+from sam_audio_bench.leaderboard.records import ReportedNumbers
 from sam_audio_bench.leaderboard.sitedata import item_scores, site_data
+from sam_audio_bench.leaderboard.sitetypes import SiteData
 from sam_audio_bench.leaderboard.template_helpers import FILTERS, template_globals
 from sam_audio_bench.stats.bootstrap import multinomial_weights
 
@@ -97,34 +99,34 @@ def _content(path: Path) -> bytes | None:
 
 def _pages(root: Path, board: Board) -> Iterator[tuple[str, str]]:
     data = site_data(root, board)
-    environment = _environment(data)
-    yield "data.json", dump_json(data, indent=1) + "\n"
+    environment = _environment(data, board.reported)
+    yield "data.json", dump_json(msgspec.to_builtins(data), indent=1) + "\n"
     for name in _ASSETS:
         yield name, (files("sam_audio_bench.leaderboard") / "pages" / name).read_text(encoding="utf-8")
     for name in ("index", "compare", "metrics", "reported", "log", "reading"):
-        yield f"{name}.html", _render(environment, name, here=f"{name}.html")
+        yield f"{name}.html", _render(environment, name, {"here": f"{name}.html"})
     for label, task in data["tasks"].items():
         columns = {metric: item_scores(board, label, metric) for metric in task["metrics"]}
-        own = {"label": label, "task": task, "columns": columns, "list": item_list(board.tasks[label])}
-        yield f"tasks/{task['page']}", _render(environment, "task", **own, up="../")
-        yield f"items/{task['page']}", _render(environment, "items", **own, up="../")
+        own = {"label": label, "task": task, "columns": columns, "list": item_list(board.tasks[label]), "up": "../"}
+        yield f"tasks/{task['page']}", _render(environment, "task", own)
+        yield f"items/{task['page']}", _render(environment, "items", own)
         for metric, scores in columns.items():
             place = f"data/{safe_name(label)}/{safe_name(metric)}"
             yield f"{place}.js", _script(place, scores)
     for page in dict.fromkeys(line["page"] for line in data["lines"].values()):
-        own = {name: line for name, line in data["lines"].items() if line["page"] == page}
-        yield f"separators/{page}", _render(environment, "separator", own=own, up="../")
+        lines = {name: line for name, line in data["lines"].items() if line["page"] == page}
+        yield f"separators/{page}", _render(environment, "separator", {"own": lines, "up": "../"})
     for units in sorted(_recordings(board, data)):
         yield f"data/weights-{units}.js", _script(f"data/weights-{units}", _weights(units))
 
 
-def _script(place: str, value: Any) -> str:
+def _script(place: str, value: object) -> str:
     """Data as a call of one function: a page opened from disk may load scripts but not read other files."""
     text = dump_json(value).replace("</", "<\\/")
     return f"sabench.give({dump_json(place)}, {text});\n"
 
 
-def _recordings(board: Board, data: Mapping[str, Any]) -> set[int]:
+def _recordings(board: Board, data: SiteData) -> set[int]:
     """Every number of recordings that two lines can have in common for a task and metric."""
     found = set()
     for label, task in data["tasks"].items():
@@ -141,7 +143,7 @@ def _weights(units: int) -> list[str]:
     return ["".join(_DIGITS[count] for count in row) for row in drawn]
 
 
-def _environment(data: Mapping[str, Any]) -> jinja2.Environment:
+def _environment(data: SiteData, reported: Mapping[str, ReportedNumbers]) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("sam_audio_bench.leaderboard", "pages"),
         autoescape=True,
@@ -150,10 +152,10 @@ def _environment(data: Mapping[str, Any]) -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= FILTERS
-    environment.globals |= template_globals(data)
+    environment.globals |= template_globals(data, reported)
     return environment
 
 
-def _render(environment: jinja2.Environment, name: str, *, up: str = "", here: str = "", **values: Any) -> str:
-    page = environment.get_template(f"{name}.html").render(up=up, here=here, **values)
+def _render(environment: jinja2.Environment, name: str, values: Mapping[str, object]) -> str:
+    page = environment.get_template(f"{name}.html").render({"up": "", "here": "", **values})
     return page.rstrip() + "\n"

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
@@ -19,7 +17,18 @@ from sam_audio_bench.leaderboard.board import Board, Line, rounded
 from sam_audio_bench.leaderboard.item_lists import known_task
 from sam_audio_bench.leaderboard.labels import kind_of
 from sam_audio_bench.leaderboard.previews import ITEM, LISTEN, read_preview
-from sam_audio_bench.leaderboard.reported import read_reported
+from sam_audio_bench.leaderboard.records import BoardRule, to_plain
+from sam_audio_bench.leaderboard.sitetypes import (
+    Agreement,
+    ItemScores,
+    LineData,
+    MetricData,
+    OverallRow,
+    OverallTable,
+    PreviewData,
+    SiteData,
+    TaskData,
+)
 from sam_audio_bench.leaderboard.submission import answer_file
 from sam_audio_bench.plugins import find_card
 from sam_audio_bench.run.results import model_label
@@ -27,7 +36,7 @@ from sam_audio_bench.run.results import model_label
 __all__ = ["item_scores", "main_metric", "site_data"]
 
 
-def site_data(root: Path, board: Board) -> dict[str, Any]:
+def site_data(root: Path, board: Board) -> SiteData:
     """Lines, tasks, metrics, cells, overall tables, reported numbers, agreement, previews and the log."""
     return {
         "version": __version__,
@@ -35,18 +44,16 @@ def site_data(root: Path, board: Board) -> dict[str, Any]:
         "tasks": {label: _task(label, board) for label in board.tasks},
         "metrics": {name: _metric(name, board) for name in board.metrics},
         "cells": board.cells,
-        "overall": [
-            {**rule, "rule": _rule(rule), "rows": rows} for rule in board.boards if (rows := board.overall(rule))
-        ],
-        "reported": read_reported(root / "results"),
+        "overall": [_overall(rule, rows) for rule in board.boards if (rows := board.overall(rule))],
+        "reported": [{"id": name, **to_plain(source)} for name, source in board.reported.items()],
         "agreement": _agreement(board),
         "listen": _previews(root / "site" / LISTEN, board),
         "log": list(board.entries),
     }
 
 
-def item_scores(board: Board, task: str, metric: str) -> dict[str, Any]:
-    """Scores of every item: ``{items, groups, lines: {line: [value or None]}}``, the data of one comparison.
+def item_scores(board: Board, task: str, metric: str) -> ItemScores:
+    """Scores of every item, the data of one comparison.
 
     They are not rounded: a comparison by them gives the wins and ties of `sabench compare`.
     """
@@ -61,7 +68,7 @@ def item_scores(board: Board, task: str, metric: str) -> dict[str, Any]:
 
 def main_metric(task: str, board: Board) -> str:
     """The metric that a task's table is ordered by."""
-    wanted = known_task(board.tasks[task]["id"]).main_metric
+    wanted = known_task(board.tasks[task].id).main_metric
     known = list(board.cells.get(task, {}))
     preferred = [wanted, *(name for name in known if name.endswith("_i")), *known]
     return next(name for name in preferred if name in known)
@@ -73,35 +80,36 @@ def _standing(line: Line) -> tuple[int, str]:
     return order.index(line.standing), line.id
 
 
-def _line(line: Line, board: Board) -> dict[str, Any]:
+def _line(line: Line, board: Board) -> LineData:
     header = line.submission.header
-    separator = header["separator"]
-    entry = next(
-        one
-        for one in board.entries
-        if (one["separator"], one["revision"], one["event"]) == (separator["name"], separator["revision"], "submitted")
-    )
-    factors = [task["real_time_factor"] for task in header["tasks"] if task["real_time_factor"] is not None]
-    memory = [task["peak_memory_mib"] for task in header["tasks"] if task["peak_memory_mib"] is not None]
+    separator, key = header.separator, (header.separator.name, header.separator.revision)
+    entry = next(one for one in board.entries if one.event == "submitted" and one.key == key)
+    factors = [task.real_time_factor for task in header.tasks if task.real_time_factor is not None]
+    memory = [task.peak_memory_mib for task in header.tasks if task.peak_memory_mib is not None]
     return {
         "name": line.name,
-        "separator": separator["name"],
-        "revision": separator["revision"],
-        "kind": kind_of(separator["name"], separator["oracle"]),
+        "separator": separator.name,
+        "revision": separator.revision,
+        "kind": kind_of(separator.name, separator.oracle),
         "why": line.standing,
         "picked_by": line.picked_by,
-        "page": f"{safe_name(separator['name'])}.html",
-        "date": entry["date"],
-        "attempts": log.attempts(board.entries)[separator["name"]],
-        **{name: separator[name] for name in ("summary", "authors", "licence", "parameters", "training_data", "links")},
-        "weights_sha256": separator["weights_sha256"],
-        "settings": separator["settings"],
-        "hardware": header["hardware"],
+        "page": f"{safe_name(separator.name)}.html",
+        "date": entry.date,
+        "attempts": log.attempts(board.entries)[separator.name],
+        "summary": separator.summary,
+        "authors": separator.authors,
+        "licence": separator.licence,
+        "parameters": separator.parameters,
+        "training_data": separator.training_data,
+        "links": separator.links,
+        "weights_sha256": separator.weights_sha256,
+        "settings": separator.settings,
+        "hardware": header.hardware,
         "real_time_factor": _significant(sum(factors) / len(factors)) if factors else None,
         "peak_memory_mib": max(memory, default=None),
-        "commands": sorted({" ".join(task["command"]) for task in header["tasks"]}),
-        "seeds": sorted({task["seed"] for task in header["tasks"]}),
-        "has_audio": header["has_audio"],
+        "commands": sorted({" ".join(task.command) for task in header.tasks}),
+        "seeds": sorted({task.seed for task in header.tasks}),
+        "has_audio": header.has_audio,
         "tasks": list(line.submission.tasks),
     }
 
@@ -110,14 +118,14 @@ def _significant(value: float, digits: int = 3) -> float:
     return float(f"{value:.{digits}g}")
 
 
-def _task(label: str, board: Board) -> dict[str, Any]:
+def _task(label: str, board: Board) -> TaskData:
     task = board.tasks[label]
-    card = known_task(task["id"])
+    card = known_task(task.id)
     return {
-        "id": task["id"],
-        "version": task["version"],
-        "split": task["split"],
-        "subset": task["subset"],
+        "id": task.id,
+        "version": task.version,
+        "split": task.split,
+        "subset": task.subset,
         "page": f"{safe_name(label)}.html",
         "description": card.summary,
         "prompt": card.prompt,
@@ -128,7 +136,7 @@ def _task(label: str, board: Board) -> dict[str, Any]:
     }
 
 
-def _metric(name: str, board: Board) -> dict[str, Any]:
+def _metric(name: str, board: Board) -> MetricData:
     record, card = board.metrics[name], find_card("metrics", name)
     return {
         "unit": record.unit,
@@ -142,14 +150,21 @@ def _metric(name: str, board: Board) -> dict[str, Any]:
     }
 
 
-def _rule(board: Mapping[str, Any]) -> str:
+def _overall(rule: BoardRule, rows: list[OverallRow]) -> OverallTable:
+    return {
+        "id": rule.id, "title": rule.title, "metric": rule.metric, "split": rule.split, "subset": rule.subset,
+        "parts": rule.parts, "rule": _rule(rule), "rows": rows,
+    }  # fmt: skip
+
+
+def _rule(board: BoardRule) -> str:
     """How the number of a board is computed, as text."""
-    parts = [f"{name} ({', '.join(tasks)})" for name, tasks in board["parts"].items()]
+    parts = [f"{name} ({', '.join(tasks)})" for name, tasks in board.parts.items()]
     outer = f"the mean over {len(parts)} parts of " if len(parts) > 1 else ""
-    return f"{board['metric']}: {outer}the mean over tasks of the mean over items. {'; '.join(parts)}."
+    return f"{board.metric}: {outer}the mean over tasks of the mean over items. {'; '.join(parts)}."
 
 
-def _agreement(board: Board) -> list[dict[str, Any]]:
+def _agreement(board: Board) -> list[Agreement]:
     """Agreement of two metrics: Spearman's ρ over the estimates of one item, averaged over all items."""
     sums: dict[tuple[str, str], list[float]] = {}
     for task in board.tasks:
@@ -175,23 +190,32 @@ def _within_items(board: Board, task: str, first: str, second: str) -> list[floa
     return found
 
 
-def _previews(folder: Path, board: Board) -> dict[str, list[dict[str, Any]]]:
+def _previews(folder: Path, board: Board) -> dict[str, list[PreviewData]]:
     """Previews: task -> items, with the paths of their files below the site; raises StoreError."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    found: dict[str, list[PreviewData]] = {}
     for label in board.tasks:
         for path in sorted((folder / safe_name(label)).glob(f"*/{ITEM}")):
-            item = read_preview(path)
-            if item["item"] not in board.groups(label):
-                raise StoreError(f"expected {path} to be of an item of {label}, found {item['item']}")
-            item["folder"] = f"{LISTEN}/{safe_name(label)}/{path.parent.name}"
-            item["has_reference"] = (path.parent / "reference.ogg").exists()
-            digests = {line.id: _digest(line, label, item["item"]) for line in board.lines}
-            item["answers"] = {name: item["answers"][one] for name, one in digests.items() if one in item["answers"]}
-            found.setdefault(label, []).append(item)
+            preview = read_preview(path)
+            if preview.item not in board.groups(label):
+                raise StoreError(f"expected {path} to be of an item of {label}, found {preview.item}")
+            digests = {line.id: _digest(line, label, preview.item) for line in board.lines}
+            found.setdefault(label, []).append(
+                {
+                    "item": preview.item,
+                    "text": preview.text,
+                    "spans": preview.spans,
+                    "seconds": preview.seconds,
+                    "frames": preview.frames,
+                    "credits": preview.credits,
+                    "answers": {line: preview.answers[one] for line, one in digests.items() if one in preview.answers},
+                    "folder": f"{LISTEN}/{safe_name(label)}/{path.parent.name}",
+                    "has_reference": (path.parent / "reference.ogg").exists(),
+                }
+            )
     return found
 
 
 def _digest(line: Line, label: str, item: str) -> str:
     """SHA-256 of a line's estimate of an item; "" where it has none."""
-    answers: Mapping[str, str] = line.submission.header["answers"].get(label, {})
+    answers = line.submission.header.answers.get(label, {})
     return answers.get(answer_file(answers, item, "target", line.picked_by) or "", "")

@@ -11,13 +11,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from sam_audio_bench.files import safe_name
 from sam_audio_bench.leaderboard import safe_io
-from sam_audio_bench.leaderboard.labels import REPORTED, kind_of, task_label
+from sam_audio_bench.leaderboard.labels import REPORTED, kind_of
+from sam_audio_bench.leaderboard.records import (
+    Aggregate,
+    SubmissionRecord,
+    SubmittedMetric,
+    SubmittedTask,
+    read_record,
+)
 from sam_audio_bench.records import MetricRecord
 from sam_audio_bench.stats.summary import SummaryRow, summarise
 
@@ -34,7 +40,6 @@ __all__ = [
 HEADER = "submission.json"
 SCORES = "scores.parquet"
 _SUFFIXES = (".flac", ".wav")  # of stored answers
-_AGGREGATE = ("task", "picked_by", "metric", "value", "ci_low", "ci_high", "n_ok", "n", "capped")
 
 
 @dataclass(frozen=True)
@@ -42,22 +47,22 @@ class Submission:
     """A separator's revision with its scores."""
 
     path: Path
-    header: Mapping[str, Any]
+    header: SubmissionRecord
 
     @classmethod
     def read(cls, path: Path) -> Submission:
-        """Reads the header; raises StoreError. `validate` checks it."""
-        return cls(path, safe_io.load(path / HEADER))
+        """Reads the header; raises StoreError, which is SchemaError where it breaks its schema."""
+        return cls(path, read_record(path / HEADER, SubmissionRecord, "a submission"))
 
     @property
     def separator(self) -> str:
         """Its name."""
-        return str(self.header["separator"]["name"])
+        return self.header.separator.name
 
     @property
     def revision(self) -> str:
         """Its revision."""
-        return str(self.header["separator"]["revision"])
+        return self.header.separator.revision
 
     @property
     def oracle(self) -> bool:
@@ -67,17 +72,17 @@ class Submission:
     @property
     def kind(self) -> str:
         """One of "separator", "baseline" and "oracle"."""
-        return kind_of(self.separator, bool(self.header["separator"]["oracle"]))
+        return kind_of(self.separator, self.header.separator.oracle)
 
     @cached_property
-    def tasks(self) -> dict[str, Mapping[str, Any]]:
+    def tasks(self) -> dict[str, SubmittedTask]:
         """Task records by label."""
-        return {task_label(task): task for task in self.header["tasks"]}
+        return {task.label: task for task in self.header.tasks}
 
     @cached_property
     def metrics(self) -> dict[str, MetricRecord]:
         """The identity of each of its metrics."""
-        return metric_records(self.header["metrics"])
+        return metric_records(self.header.metrics)
 
     @cached_property
     def scores(self) -> pd.DataFrame:
@@ -85,17 +90,16 @@ class Submission:
         return safe_io.scores(self.path / SCORES)
 
 
-def metric_records(records: Iterable[Mapping[str, Any]]) -> dict[str, MetricRecord]:
+def metric_records(metrics: Iterable[SubmittedMetric]) -> dict[str, MetricRecord]:
     """Records of metrics by id."""
-    names = ("id", "version", "unit", "higher_is_better", "parameters", "weights_sha256")
-    return {record["id"]: MetricRecord(**{name: record[name] for name in names}) for record in records}
+    return {metric.id: metric.record for metric in metrics}
 
 
-def aggregates(scores: pd.DataFrame, metrics: Mapping[str, MetricRecord]) -> list[dict[str, Any]]:
+def aggregates(scores: pd.DataFrame, metrics: Mapping[str, MetricRecord]) -> list[Aggregate]:
     """Aggregates of a submission: one record per task, picker and metric, sorted, computed from its rows alone."""
     rows: Sequence[SummaryRow] = summarise(scores, metrics)
-    found = [{name: getattr(row, name) for name in _AGGREGATE} for row in rows]
-    return sorted(found, key=lambda record: (record["task"], record["picked_by"] or "", record["metric"]))
+    found = [Aggregate(**{name: getattr(row, name) for name in Aggregate.__struct_fields__}) for row in rows]
+    return sorted(found, key=lambda aggregate: aggregate.key)
 
 
 def answer_file(answers: Mapping[str, str], item: str, part: str, picked_by: str | None) -> str | None:

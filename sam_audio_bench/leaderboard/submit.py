@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow
+from msgspec import structs
 from pyarrow import parquet
 
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.files import dump_json, safe_name, sha256, write_json
 from sam_audio_bench.leaderboard import log, safe_io
-from sam_audio_bench.leaderboard.card import card_of
+from sam_audio_bench.leaderboard.card import Card, card_of
 from sam_audio_bench.leaderboard.labels import BASELINES, REPORTED, folder_of
+from sam_audio_bench.leaderboard.records import (
+    SeparatorRecord,
+    SubmissionRecord,
+    SubmittedMetric,
+    SubmittedTask,
+)
 from sam_audio_bench.leaderboard.submission import HEADER, SCORES, Submission, aggregates, metric_records
 from sam_audio_bench.leaderboard.validate import ValidationProblem, check_submission
 from sam_audio_bench.plugins import find_card
@@ -39,7 +45,7 @@ class Submitted:
     """A submission that was, or would be, added to a leaderboard."""
 
     folder: Path
-    header: Mapping[str, Any]
+    header: SubmissionRecord
     size: int  # bytes
     written: bool
     note: str = ""  # why it was not
@@ -97,16 +103,16 @@ def _stage(
     if safe_name(name) == REPORTED:
         raise UsageError(f"expected another name than {name!r}, which is the folder of papers' numbers")
     answers = {_label(folder): _answers(folder) for folder in folders}
-    header = _header(name, folders, card_of(name, card), answers, revision)
-    header["has_audio"] = with_audio
-    place = folder_of(to / "results", name, header["separator"]["revision"])
+    header = _header(name, folders, card_of(name, card), answers, revision, with_audio=with_audio)
+    place = folder_of(to / "results", name, header.separator.revision)
     earlier = sorted(place.parent.glob(f"*/{HEADER}"))
     if name in BASELINES and any(_covers(Submission.read(path.parent).header, header) for path in earlier):
         note = f"{name} is there already"
         return Submitted(folder=earlier[-1].parent, header=header, size=0, written=False, note=note)
     if place.exists():
-        place = _next_place(place, header, chosen=revision is not None)
-    _write(goal, header, folders, with_audio=with_audio)
+        header = _next_revision(place, header, chosen=revision is not None)
+        place = folder_of(to / "results", name, header.separator.revision)
+    _write(goal, header, folders)
     problems, submission = check_submission(goal, moving=True)
     if problems or submission is None:
         raise StoreError(_explain(name, problems))
@@ -143,32 +149,31 @@ def _undo(place: Path, staged: Path, to: Path) -> None:
             folder.rmdir()
 
 
-def _covers(known: Mapping[str, Any], header: Mapping[str, Any]) -> bool:
+def _covers(known: SubmissionRecord, header: SubmissionRecord) -> bool:
     """Whether a submission has every task and metric of another one, computed in the same way."""
-    columns = [{(one["task"], one["metric"]) for one in each["aggregates"]} for each in (known, header)]
-    same = metric_records(known["metrics"]).items() >= metric_records(header["metrics"]).items()
+    columns = [{(one.task, one.metric) for one in each.aggregates} for each in (known, header)]
+    same = metric_records(known.metrics).items() >= metric_records(header.metrics).items()
     return same and columns[0] >= columns[1]
 
 
-def _next_place(place: Path, header: dict[str, Any], *, chosen: bool) -> Path:
-    """A folder for the same revision with other scores: ``<revision>+2`` and so on, as after `sabench score`.
+def _next_revision(place: Path, header: SubmissionRecord, *, chosen: bool) -> SubmissionRecord:
+    """The same revision with other scores, as after `sabench score`, is called ``<revision>+2`` and so on.
 
     Raises:
         Precondition: the same scores were submitted already, or the revision was stated by the user.
     """
-    separator = header["separator"]
-    base, number = separator["revision"], 1
+    base, number, revision = header.separator.revision, 1, header.separator.revision
     while place.exists():
         known = Submission.read(place).header
-        if chosen or all(known[part] == header[part] for part in ("aggregates", "metrics")):
+        if chosen or (known.aggregates, known.metrics) == (header.aggregates, header.metrics):
             raise Precondition(
-                f"expected a new revision of {separator['name']}, found {place}, which was submitted already; "
+                f"expected a new revision of {header.separator.name}, found {place}, which was submitted already; "
                 "say --revision"
             )
         number += 1
-        separator["revision"] = f"{base}+{number}"
-        place = place.with_name(safe_name(separator["revision"]))
-    return place
+        revision = f"{base}+{number}"
+        place = place.with_name(safe_name(revision))
+    return structs.replace(header, separator=structs.replace(header.separator, revision=revision))
 
 
 def _check_run(folder: RunFolder) -> None:
@@ -218,8 +223,9 @@ def _answers(folder: RunFolder) -> dict[str, str]:
 
 
 def _header(
-    name: str, folders: Sequence[RunFolder], card: Mapping[str, Any], answers: Mapping[str, Any], revision: str | None
-) -> dict[str, Any]:
+    name: str, folders: Sequence[RunFolder], card: Card, answers: dict[str, dict[str, str]], revision: str | None,
+    *, with_audio: bool,
+) -> SubmissionRecord:  # fmt: skip
     models = {dump_json(to_plain(folder.header.model)) for folder in folders}
     if len(models) > 1:
         raise UsageError(f"expected runs of one {name}, found {len(models)} that differ in weights or settings")
@@ -231,59 +237,61 @@ def _header(
     first, model = folders[0].header, folders[0].header.model
     weights = model.weights_sha256 if isinstance(model.weights_sha256, str) else None
     known = revision or model.revision or (weights and weights[:_DIGITS])
-    scores = _scores(folders)
     metrics = _metrics(folders)
-    return {
-        "schema_version": 1,
-        "date": log.today(),
-        "separator": {
-            "name": name,
-            "revision": known or f"answers-{sha256(dump_json(answers).encode())[:_DIGITS]}",
-            "class": model.target,
-            "weights_sha256": weights,
-            "settings": model.settings if model.version else {**model.options, **model.settings},
-            "oracle": model.oracle,
-            **card,
-        },
-        "hardware": first.hardware,
-        "packages": first.packages,
-        "commit": first.git.commit if first.git else None,
-        "tasks": [_task(folder) for folder in folders],
-        "metrics": [_metric(record) for record in metrics.values()],
-        "aggregates": aggregates(scores, metrics),
-        "scores_sha256": "",
-        "has_audio": False,
-        "answers": dict(answers),
-    }
+    separator = SeparatorRecord(
+        name=name,
+        revision=known or f"answers-{sha256(dump_json(answers).encode())[:_DIGITS]}",
+        target=model.target,
+        weights_sha256=weights,
+        settings=model.settings if model.version else {**model.options, **model.settings},
+        oracle=model.oracle,
+        **card,
+    )
+    return SubmissionRecord(
+        schema_version=1,
+        date=log.today(),
+        separator=separator,
+        hardware=first.hardware,
+        packages=first.packages,
+        commit=first.git.commit if first.git else None,
+        tasks=[_task(folder) for folder in folders],
+        metrics=[_metric(record) for record in metrics.values()],
+        aggregates=aggregates(_scores(folders), metrics),
+        scores_sha256="",  # known once they are written
+        has_audio=with_audio,
+        answers=answers,
+    )
 
 
-def _task(folder: RunFolder) -> dict[str, Any]:
+def _task(folder: RunFolder) -> SubmittedTask:
     header, scores = folder.header, folder.frame()
     scored = set(scores["metric"])
     chosen = [name for name in scores["picked_by"].unique() if isinstance(name, str)]  # by the separator itself, too
     task, timing = header.task, header.timing
-    return {
-        **{key: getattr(task, key) for key in _TASK_FIELDS},
-        "answered": sum(not record.failed for record in folder.items.values()),
-        "metrics": [record.id for record in header.metrics if record.id in scored],
-        "seed": header.seed,
-        "candidates": header.candidates,
-        "picker": header.picker.name if header.picker else next(iter(chosen), None),
-        "align": header.align,
-        "stereo": header.stereo,
-        "real_time_factor": timing.real_time_factor if timing else None,
-        "peak_memory_mib": timing.peak_memory_mib if timing else None,
-        "command": [_without_place(word) for word in header.command],
-    }
+    return SubmittedTask(
+        id=task.id,
+        version=task.version,
+        split=task.split,
+        subset=task.subset,
+        data_revision=task.data_revision,
+        items=task.items,
+        ids_sha256=task.ids_sha256,
+        answered=sum(not record.failed for record in folder.items.values()),
+        metrics=[record.id for record in header.metrics if record.id in scored],
+        seed=header.seed,
+        candidates=header.candidates,
+        picker=header.picker.name if header.picker else next(iter(chosen), None),
+        align=header.align,
+        stereo=header.stereo,
+        real_time_factor=timing.real_time_factor if timing else None,
+        peak_memory_mib=timing.peak_memory_mib if timing else None,
+        command=[_without_place(word) for word in header.command],
+    )
 
 
-_TASK_FIELDS = ("id", "version", "split", "subset", "data_revision", "items", "ids_sha256")
-
-
-def _metric(record: MetricRecord) -> dict[str, Any]:
+def _metric(record: MetricRecord) -> SubmittedMetric:
     """A metric as submissions tell of it."""
-    names = ("id", "version", "unit", "higher_is_better", "parameters", "weights_sha256")
-    return {name: getattr(record, name) for name in names}
+    return SubmittedMetric(**{name: getattr(record, name) for name in SubmittedMetric.__struct_fields__})
 
 
 def _without_place(word: str) -> str:
@@ -310,18 +318,18 @@ def _scores(folders: Sequence[RunFolder]) -> pd.DataFrame:
     return frame.assign(status=[str(Status(status)) for status in frame["status"]])
 
 
-def _write(folder: Path, header: dict[str, Any], folders: Sequence[RunFolder], *, with_audio: bool) -> None:
+def _write(folder: Path, header: SubmissionRecord, folders: Sequence[RunFolder]) -> None:
     folder.mkdir(parents=True)
     table = pyarrow.Table.from_pandas(_scores(folders), schema=SCORE_TYPES, preserve_index=False)
     parquet.write_table(table, folder / SCORES, compression="zstd")
-    if with_audio:
+    if header.has_audio:
         for run in folders:
             goal = folder / "audio" / safe_name(_label(run))
             goal.mkdir(parents=True)
-            for name in header["answers"][_label(run)]:
+            for name in header.answers[_label(run)]:
                 shutil.copyfile(run.path / "audio" / name, goal / name)
-    header["scores_sha256"] = safe_io.digest(folder / SCORES)
-    write_json(folder / HEADER, header)
+    header = structs.replace(header, scores_sha256=safe_io.digest(folder / SCORES))
+    write_json(folder / HEADER, to_plain(header))
 
 
 def _explain(name: str, problems: Sequence[ValidationProblem]) -> str:

@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TypeVar
 from urllib.parse import quote
+
+from markupsafe import Markup
 
 from sam_audio_bench.files import safe_name
 from sam_audio_bench.leaderboard import figures
+from sam_audio_bench.leaderboard.records import PreviewAnswer, Quantity, ReportedNumbers
+from sam_audio_bench.leaderboard.sitetypes import (
+    Agreement,
+    Cell,
+    ItemScores,
+    LineData,
+    OverallTable,
+    PreviewData,
+    Scored,
+    SiteData,
+    TableRow,
+    TaskRow,
+)
 from sam_audio_bench.render.numbers import number
 
 __all__ = ["FILTERS", "template_globals"]
 
-Data = Mapping[str, Any]
-"""The content of `data.json`."""
-
+_Row = TypeVar("_Row", bound=TableRow)
 _ENDS = {"dB": (-30.0, 30.0)}  # outermost limits of the bars: a few scores can lie far outside the others
 
 
-def template_globals(data: Data) -> dict[str, Any]:
-    """Globals of the templates."""
-    bound: tuple[Callable[..., Any], ...] = (
+def template_globals(data: SiteData, sources: Mapping[str, ReportedNumbers]) -> dict[str, object]:
+    """Globals of the templates: `data.json`, figures, and functions of them."""
+    bound: tuple[Callable[..., object], ...] = (
         ends, sections, task_rows, cost, strengths, box_lines, answers, counts, matrix,
     )  # fmt: skip
     own = {function.__name__: partial(function, data) for function in bound}
@@ -29,13 +43,13 @@ def template_globals(data: Data) -> dict[str, Any]:
         "data": data,
         "figures": figures,
         "bar": bar,
-        "reported": partial(reported, data["reported"]),
-        "only": lambda source: reported([source]),
+        "reported": partial(reported, sources.values()),
+        "only": lambda source: reported([sources[source]]),
         **own,
     }
 
 
-def interval(cell: Data, digits: int = 2) -> str:
+def interval(cell: Scored, digits: int = 2) -> str:
     """The interval of a mean."""
     if cell["low"] is None:
         return "interval unknown: one recording" if cell["value"] is not None else ""
@@ -96,28 +110,28 @@ FILTERS = {
 }  # fmt: skip
 
 
-def bar(cell: Data, ends: tuple[float, float], kind: str) -> str:
+def bar(cell: Scored, ends: tuple[float, float], kind: str) -> str:
     """A mean and its interval between the ends of its column."""
     return "" if cell["value"] is None else figures.bar(cell["value"], cell["low"], cell["high"], ends, kind)
 
 
-def counts(data: Data) -> dict[str, int]:
+def counts(data: SiteData) -> dict[str, int]:
     """How many separators, baselines and oracles there are, whatever their revisions and pickers."""
     found = {kind: {line["separator"] for line in data["lines"].values() if line["kind"] == kind}
              for kind in ("separator", "baseline", "oracle")}  # fmt: skip
     return {kind: len(own) for kind, own in found.items()}
 
 
-def ends(data: Data, metric: str, rows: list[Mapping[str, Any]]) -> tuple[float, float]:
+def ends(data: SiteData, metric: str, rows: Sequence[TableRow]) -> tuple[float, float]:
     """Axis limits of a column's bars: the extremes of all intervals except those of ``silence``, within `_ENDS`."""
     own = [row for row in rows if data["lines"][row["line"]]["separator"] != "silence"]
-    known = [row[name] for row in own for name in ("value", "low", "high") if row[name] is not None]
+    known = [bound for row in own for bound in (row["value"], row["low"], row["high"]) if bound is not None]
     low, high = min(known, default=0.0), max(known, default=1.0)
     bounds = _ENDS.get(data["metrics"][metric]["unit"])
     return (low, high) if bounds is None else (max(low, bounds[0]), min(high, bounds[1]))
 
 
-def sections(data: Data, rows: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
+def sections(data: SiteData, rows: list[_Row]) -> list[tuple[str, list[_Row]]]:
     """Rows divided into sections: ranked, not ranked (by reason), baselines, oracles."""
     headings = {
         "ranked": "",
@@ -129,43 +143,46 @@ def sections(data: Data, rows: list[dict[str, Any]]) -> list[tuple[str, list[dic
         "baseline": "Baselines, which do nothing",
         "oracle": "Oracles, which are shown the answer",
     }
-    found: dict[str, list[dict[str, Any]]] = {text: [] for text in headings.values()}
+    found: dict[str, list[_Row]] = {text: [] for text in headings.values()}
     for row in rows:
         found[headings[row["why"] or "ranked"]].append(row)
     return [(text, own) for text, own in found.items() if own]
 
 
-def task_rows(data: Data, label: str) -> list[dict[str, Any]]:
+def task_rows(data: SiteData, label: str) -> list[TaskRow]:
     """Lines of a task with one cell per metric, best by the main metric first."""
     task, cells = data["tasks"][label], data["cells"][label]
     sign = -1 if data["metrics"][task["main"]]["higher_is_better"] else 1
     names = [name for name in data["lines"] if any(name in column for column in cells.values())]
-    numbers = {"value": None, "low": None, "high": None, "n_ok": 0, "n": 0, "possible": 0, "capped": 0}
-    empty = {**numbers, "coverage": "", "why": "items missing"}
-    rows = []
+    empty: Cell = {
+        "value": None, "low": None, "high": None, "n_ok": 0, "n": 0, "possible": 0, "capped": 0, "coverage": "",
+        "why": "items missing",
+    }  # fmt: skip
+    rows: list[TaskRow] = []
     for name in names:
         own = {metric: column.get(name, empty) for metric, column in cells.items()}
         rows.append({"line": name, "cells": own, **own[task["main"]]})
     return sorted(rows, key=lambda row: (row["value"] is None, sign * (row["value"] or 0.0), row["line"]))
 
 
-def cost(data: Data, board: Data) -> list[tuple[str, Any]]:
+def cost(data: SiteData, board: OverallTable) -> list[tuple[str, Markup]]:
     """Quality against real-time factor and against number of parameters, where at least two lines state them."""
     found = []
     metric = data["metrics"][board["metric"]]
-    for name, label in (
-        ("real_time_factor", "real-time factor (seconds of work for a second of sound)"),
-        ("parameters", "parameters"),
-    ):
+    costs: dict[str, Callable[[LineData], float | None]] = {
+        "real-time factor (seconds of work for a second of sound)": _time_factor,
+        "parameters": lambda line: line["parameters"],
+    }
+    for label, cost_of in costs.items():
         points = []
         for row in board["rows"]:
             line = data["lines"][row["line"]]
-            known = line[name] is not None and (line[name] > 0 or name == "parameters")
-            if row["value"] is not None and known and _interesting(data, row):
+            x, y = cost_of(line), row["value"]
+            if x is not None and y is not None and _interesting(data, row["line"], row["why"]):
                 points.append(
                     figures.Point(
                         name=line["name"], href=f"separators/{quote(line['page'])}", kind=line["kind"],
-                        x=line[name], y=row["value"], low=row["low"], high=row["high"],
+                        x=x, y=y, low=row["low"], high=row["high"],
                     )
                 )  # fmt: skip
         if len(points) > 1 and any(point.x > 0 for point in points):
@@ -177,34 +194,51 @@ def cost(data: Data, board: Data) -> list[tuple[str, Any]]:
     return found
 
 
-def _interesting(data: Data, row: Mapping[str, Any]) -> bool:
+def _time_factor(line: LineData) -> float | None:
+    """A factor of zero is one that nobody measured."""
+    factor = line["real_time_factor"]
+    return factor if factor is not None and factor > 0 else None
+
+
+def _interesting(data: SiteData, name: str, why: str) -> bool:
     """Leaves out silence and oracles, whose scores would compress the axis, and withdrawn or superseded lines."""
-    silent = data["lines"][row["line"]]["separator"] == "silence"
-    return not silent and row["why"] not in ("oracle", "withdrawn", "superseded")
+    silent = data["lines"][name]["separator"] == "silence"
+    return not silent and why not in ("oracle", "withdrawn", "superseded")
 
 
-def strengths(data: Data, name: str) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Strength:
+    """A line's main score on a task."""
+
+    task: str
+    metric: str
+    cell: Cell
+    spoke: tuple[str, float]  # of the radar: a name, and where it lies from the worst score, 0, to the best one, 1
+
+
+def strengths(data: SiteData, name: str) -> list[Strength]:
     """A line's main score on each of its tasks, and where it lies between the worst and the best one there."""
     found = []
     for label, task in data["tasks"].items():
         if label not in data["lines"][name]["tasks"]:
             continue
         column = data["cells"][label][task["main"]]
-        if name not in column or column[name]["value"] is None:
+        value = column[name]["value"] if name in column else None
+        if value is None:
             continue
         known = [
             cell["value"]
             for other, cell in column.items()
-            if cell["value"] is not None and _interesting(data, {**cell, "line": other})
+            if cell["value"] is not None and _interesting(data, other, cell["why"])
         ]
-        value, low, high = column[name]["value"], min(known, default=0.0), max(known, default=0.0)
+        low, high = min(known, default=0.0), max(known, default=0.0)
         share = (value - low) / (high - low) if high > low else 0.5
         share = share if data["metrics"][task["main"]]["higher_is_better"] else 1 - share
-        found.append({"task": label, "metric": task["main"], "cell": column[name], "spoke": (task["id"], share)})
+        found.append(Strength(label, task["main"], column[name], (task["id"], share)))
     return found
 
 
-def box_lines(data: Data, metric: str, scores: Data) -> list[tuple[str, str, list[float]]]:
+def box_lines(data: SiteData, metric: str, scores: ItemScores) -> list[tuple[str, str, list[float]]]:
     """Lines for `figures.boxes`, best first, without silence: one point far away would compress the rest."""
     sign = -1 if data["metrics"][metric]["higher_is_better"] else 1
     found = []
@@ -215,28 +249,51 @@ def box_lines(data: Data, metric: str, scores: Data) -> list[tuple[str, str, lis
     return sorted(found, key=lambda one: sign * sum(one[2]) / len(one[2]))
 
 
-def answers(data: Data, item: Data) -> list[tuple[str, Any]]:
+def answers(data: SiteData, item: PreviewData) -> list[tuple[str, PreviewAnswer]]:
     """Lines with an estimate of a previewed item, and its preview, in the order of all lists."""
     return [(name, item["answers"][name]) for name in data["lines"] if name in item["answers"]]
 
 
-def reported(sources: Iterable[Data], *, task: str | None = None, system: str | None = None) -> dict[str, Any]:
+@dataclass
+class ReportedRow:
+    """The numbers of one task, system, place and mark of a source."""
+
+    task: str
+    system: str
+    where: str
+    mark: str
+    source: ReportedNumbers
+    cells: dict[str, int | float] = field(default_factory=dict)  # by quantity
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class ReportedTable:
+    """Rows, and the quantities of their cells."""
+
+    quantities: dict[str, Quantity]
+    rows: list[ReportedRow]
+
+
+def reported(
+    sources: Iterable[ReportedNumbers], *, task: str | None = None, system: str | None = None
+) -> ReportedTable:
     """Numbers of papers about separators, of one task or system: one row per task, system, place and mark."""
-    rows: dict[tuple[str, ...], dict[str, Any]] = {}
-    quantities: dict[str, Any] = {}
-    for source in sources:
-        for one in source["rows"] if source["about"] == "separators" else ():
-            if task not in (None, one["task"]) or (system or one["system"]).lower() != one["system"].lower():
+    rows: dict[tuple[object, ...], ReportedRow] = {}
+    quantities: dict[str, Quantity] = {}
+    for index, source in enumerate(sources):
+        for one in source.rows if source.about == "separators" else ():
+            if task not in (None, one.task) or (system or one.system).lower() != one.system.lower():
                 continue
-            quantities[one["quantity"]] = source["quantities"][one["quantity"]]
-            key = source["id"], one["task"], one["system"], one["where"], one["mark"]
-            row = rows.setdefault(key, {**one, "source": source, "cells": {}, "notes": []})
-            row["cells"][one["quantity"]] = one["value"]
-            row["notes"] += [one["note"]] if "note" in one else []
-    return {"quantities": quantities, "rows": list(rows.values())}
+            quantities[one.quantity] = source.quantities[one.quantity]
+            place = one.task, one.system, one.where, one.mark
+            row = rows.setdefault((index, *place), ReportedRow(*place, source))
+            row.cells[one.quantity] = one.value
+            row.notes += [one.note] if isinstance(one.note, str) else []
+    return ReportedTable(quantities, list(rows.values()))
 
 
-def matrix(data: Data) -> tuple[list[str], dict[tuple[str, str], Mapping[str, Any]]]:
+def matrix(data: SiteData) -> tuple[list[str], dict[tuple[str, str], Agreement]]:
     """Metrics in order, and the agreement of each pair."""
     names = list(data["metrics"])
     cells = {}

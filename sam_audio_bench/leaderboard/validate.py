@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sam_audio_bench.cards import MetricCard
 from sam_audio_bench.errors import BenchError, Precondition, StoreError, UsageError
@@ -18,6 +18,7 @@ from sam_audio_bench.leaderboard import log, safe_io
 from sam_audio_bench.leaderboard.consistency import leaderboard_problems
 from sam_audio_bench.leaderboard.item_lists import item_list
 from sam_audio_bench.leaderboard.labels import folder_of, kind_of
+from sam_audio_bench.leaderboard.records import Aggregate, SchemaError
 from sam_audio_bench.leaderboard.score_checks import check_task, examples, unanswered
 from sam_audio_bench.leaderboard.submission import HEADER, SCORES, Submission, aggregates, find_submissions
 from sam_audio_bench.plugins import find_card
@@ -53,7 +54,7 @@ class ValidationReport:
         """Whether nothing is wrong."""
         return not self.problems
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The value that ``--json`` prints."""
         return {
             "ok": self.ok,
@@ -103,7 +104,7 @@ def validate(
         report.problems += found
         if submission is not None and not found:
             healthy.append(submission)
-            if share is not None and (submission.header["has_audio"] or audio is not None):
+            if share is not None and (submission.header.has_audio or audio is not None):
                 _score_again(report, submission, share, seed, audio, progress)
     if root is not None:
         report.problems += [ValidationProblem(*found) for found in leaderboard_problems(root, healthy, past, before)]
@@ -124,11 +125,10 @@ def check_submission(
     try:
         present = [path.relative_to(folder).as_posix() for path in safe_io.files_below(folder)]
         submission = Submission.read(folder)
+    except SchemaError as error:
+        return [ValidationProblem(f"{where}/{HEADER} {place}", what) for place, what in error.violations], None
     except StoreError as error:
         return [ValidationProblem(where, str(error))], None
-    broken = safe_io.violations(submission.header, "submission")
-    if broken:
-        return [ValidationProblem(f"{where}/{HEADER} {place}", what) for place, what in broken], None
     found: list[tuple[str, str]] = []
     found += _place(submission, moving)
     try:
@@ -146,11 +146,11 @@ def _place(submission: Submission, moving: bool) -> Iterator[tuple[str, str]]:
     wanted = folder_of(Path(), submission.separator, submission.revision)
     if not moving and Path(submission.path.parent.name, submission.path.name) != wanted:
         yield HEADER, f"expected the folder {wanted}, as separator and revision say, found another"
-    if len(submission.tasks) < len(submission.header["tasks"]):
+    if len(submission.tasks) < len(submission.header.tasks):
         yield HEADER, "expected each task once, found one twice"
-    if len(submission.metrics) < len(submission.header["metrics"]):
+    if len(submission.metrics) < len(submission.header.metrics):
         yield HEADER, "expected each metric once, found one twice"
-    oracle = bool(submission.header["separator"]["oracle"])
+    oracle = submission.header.separator.oracle
     if (kind_of(submission.separator, oracle) == "oracle") != oracle:
         yield HEADER, f"expected {submission.separator} to be called an oracle, found that it is not"
 
@@ -158,9 +158,9 @@ def _place(submission: Submission, moving: bool) -> Iterator[tuple[str, str]]:
 def _files(submission: Submission, present: list[str]) -> Iterator[tuple[str, str]]:
     """Checks that the files and their digests are those of the header."""
     header = submission.header
-    wanted = {HEADER: "", SCORES: header["scores_sha256"]}
-    if header["has_audio"]:
-        for label, answers in header["answers"].items():
+    wanted = {HEADER: "", SCORES: header.scores_sha256}
+    if header.has_audio:
+        for label, answers in header.answers.items():
             wanted |= {f"audio/{safe_name(label)}/{name}": digest for name, digest in answers.items()}
     for name in sorted(set(present) - set(wanted)):
         yield name, "expected only files that submission.json names, found this one"
@@ -169,7 +169,7 @@ def _files(submission: Submission, present: list[str]) -> Iterator[tuple[str, st
     for name in sorted(set(wanted) & set(present) - {HEADER}):
         if safe_io.digest(submission.path / name) != wanted[name]:
             yield name, "expected the SHA-256 that submission.json states, found another: the file was changed"
-    strange = sorted(set(header["answers"]) - set(submission.tasks))
+    strange = sorted(set(header.answers) - set(submission.tasks))
     if strange:
         yield HEADER, f"expected answers to the tasks, found some to {', '.join(strange)}"
 
@@ -195,7 +195,7 @@ def _content(submission: Submission, past: bool) -> Iterator[tuple[str, str]]:
             yield label, str(error)
         yield from check_task(label, task, rows, items, cards)
         known = set(rows["item"]) if items is None else set(items.groups)
-        yield from _answers(label, submission.header["answers"].get(label, {}), known - unanswered(rows))
+        yield from _answers(label, submission.header.answers.get(label, {}), known - unanswered(rows))
     yield from _aggregates(submission)
 
 
@@ -246,9 +246,9 @@ def _metrics(submission: Submission, cards: Mapping[str, MetricCard], past: bool
                     ),
                 )
     for label, task in submission.tasks.items():
-        if len(set(task["metrics"])) < len(task["metrics"]):
+        if len(set(task.metrics)) < len(task.metrics):
             yield f"{HEADER}: {label}", "expected each metric once, found one twice"
-    used = {name for task in submission.tasks.values() for name in task["metrics"]}
+    used = {name for task in submission.tasks.values() for name in task.metrics}
     if used != set(submission.metrics):
         yield (
             HEADER,
@@ -257,26 +257,24 @@ def _metrics(submission: Submission, cards: Mapping[str, MetricCard], past: bool
 
 
 def _aggregates(submission: Submission) -> Iterator[tuple[str, str]]:
-    def key(record: Mapping[str, Any]) -> tuple[str, str, str]:
-        return record["task"], record["picked_by"] or "", record["metric"]
-
-    stated = {key(record): record for record in submission.header["aggregates"]}
-    computed = {key(record): record for record in aggregates(submission.scores, submission.metrics)}
-    if len(stated) < len(submission.header["aggregates"]) or set(stated) != set(computed):
+    stated = {record.key: record for record in submission.header.aggregates}
+    computed = {record.key: record for record in aggregates(submission.scores, submission.metrics)}
+    if len(stated) < len(submission.header.aggregates) or set(stated) != set(computed):
         yield HEADER, "expected one aggregate a task, picker and metric that has rows, found others"
     for name in sorted(set(stated) & set(computed)):
-        for part, wanted in computed[name].items():
-            if not _same(stated[name][part], wanted):
+        for part in Aggregate.__struct_fields__:
+            found, wanted = getattr(stated[name], part), getattr(computed[name], part)
+            if not _same(found, wanted):
                 yield (
                     f"aggregate of {' '.join(filter(None, name))}",
-                    (f"expected {part} {wanted}, computed from the rows, found {stated[name][part]}"),
+                    f"expected {part} {wanted}, computed from the rows, found {found}",
                 )
 
 
-def _same(stated: Any, wanted: Any) -> bool:
+def _same(stated: object, wanted: object) -> bool:
     if isinstance(stated, float | int) and isinstance(wanted, float | int):
         return abs(stated - wanted) <= _CLOSE * max(1.0, abs(wanted))
-    return bool(stated == wanted)
+    return stated == wanted
 
 
 def _score_again(

@@ -11,10 +11,12 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from msgspec import convert
 from pyarrow import Table, parquet
 
 from sam_audio_bench.files import load_json, write_json
 from sam_audio_bench.leaderboard import safe_io
+from sam_audio_bench.leaderboard.records import SubmittedMetric, to_plain
 from sam_audio_bench.leaderboard.submission import HEADER, SCORES, aggregates, metric_records
 from sam_audio_bench.leaderboard.submit import submit
 from sam_audio_bench.run.evaluate import evaluate
@@ -107,7 +109,8 @@ def edit() -> Callable[..., None]:
         table = Table.from_pandas(scores, schema=SCORE_TYPES, preserve_index=False)
         parquet.write_table(table, folder / SCORES)
         stated["scores_sha256"] = safe_io.digest(folder / SCORES)
-        stated["aggregates"] = aggregates(scores, metric_records(stated["metrics"]))
+        metrics = metric_records(convert(stated["metrics"], list[SubmittedMetric]))
+        stated["aggregates"] = [to_plain(one) for one in aggregates(scores, metrics)]
         if header is not None:
             header(stated)
         write_json(folder / HEADER, stated)

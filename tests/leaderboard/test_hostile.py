@@ -273,13 +273,6 @@ def test_rows_of_someone_else(gate: Path, tamper: Tamper) -> None:
     assert "expected rows of spectral-gate, found some of <b>other</b>" in said(gate)
 
 
-def test_a_schema_is_itself_valid() -> None:
-    import jsonschema
-
-    for name in ("submission", "log", "reported", "boards"):
-        jsonschema.Draft202012Validator.check_schema(safe_io.schema(name))
-
-
 def test_numbers_of_papers_are_explained(board: Path) -> None:
     folder = board / "results" / "reported"
     folder.mkdir()

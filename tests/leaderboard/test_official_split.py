@@ -13,6 +13,7 @@ from make_bench import Made
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.leaderboard import item_lists
 from sam_audio_bench.leaderboard.board import read_board
+from sam_audio_bench.leaderboard.records import Selection
 from sam_audio_bench.leaderboard.site import build, differences
 from sam_audio_bench.leaderboard.submit import submit
 from sam_audio_bench.leaderboard.validate import validate
@@ -42,8 +43,8 @@ def test_a_submission_with_missing_media(bench: Made, tmp_path: Path, lost: int,
         progress=False,
     )  # fmt: skip
     done = submit([tmp_path / "runs"], tmp_path / "board", with_audio=True)
-    task = done[-1].header["tasks"][0]
-    assert (task["split"], task["items"], task["answered"]) == ("test", 50, 50 - lost)
+    task = done[-1].header.tasks[0]
+    assert (task.split, task.items, task.answered) == ("test", 50, 50 - lost)
     report = validate(tmp_path / "board", share=1.0)
     assert report.problems == []
     assert report.rescored["span_iou"]["scores"] == 2 * (50 - lost)
@@ -70,7 +71,7 @@ def test_whoever_checks_needs_the_metadata_alone(bench: Made, tmp_path: Path, mo
     shutil.rmtree(bench.folder)
     item_lists._items.cache_clear()
     with pytest.raises(Precondition):
-        item_lists.item_list({"id": "speech", "version": "1", "split": "test", "subset": "paper"})
+        item_lists.item_list(Selection(id="speech", version="1", split="test", subset="paper"))
     assert not validate(tmp_path / "board", share=None).ok
 
 

@@ -162,9 +162,9 @@ def test_a_newer_revision_takes_the_place_and_both_can_be_told_apart(board: Path
 
 
 def test_what_the_judge_itself_picked_is_marked() -> None:
-    data = {"lines": {}, "tasks": {}, "metrics": {}, "reported": []}
+    data: Any = {"lines": {}, "tasks": {}, "metrics": {}}
     cell = {"value": 4.0, "low": 3.0, "high": 5.0, "n_ok": 9, "possible": 10, "coverage": "≥ 90 %", "capped": 1}
-    template = _environment(data).from_string('{% import "parts.html" as parts %}{{ parts.value(cell) }}')
+    template = _environment(data, {}).from_string('{% import "parts.html" as parts %}{{ parts.value(cell) }}')
     assert "own judge" in template.render(cell={**cell, "why": "own judge"})
     assert "own judge" not in template.render(cell={**cell, "why": ""})
     assert "9/10 ≥ 90 %" in template.render(cell={**cell, "why": ""})

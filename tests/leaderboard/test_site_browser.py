@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
 from browser import Browser, needs_browser
+from msgspec import structs
 
 from sam_audio_bench.files import load_json, write_json
-from sam_audio_bench.leaderboard import log
-from sam_audio_bench.leaderboard.board import read_board
+from sam_audio_bench.leaderboard import log, site
+from sam_audio_bench.leaderboard.board import Board, read_board
 from sam_audio_bench.leaderboard.preview_rendering import make_previews
+from sam_audio_bench.leaderboard.records import to_plain
 from sam_audio_bench.leaderboard.site import build
 from sam_audio_bench.leaderboard.sitedata import item_scores
 from sam_audio_bench.leaderboard.submission import HEADER, Submission
@@ -211,24 +214,41 @@ def test_the_keyboard_reaches_what_can_be_done(browser: Browser, built: Path) ->
         assert browser.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
 
 
-def test_a_strangers_texts_run_nothing(browser: Browser, built: Path, tmp_path: Path) -> None:
-    """Names as hostile as the schema lets pass, and texts and links that `validate` would refuse."""
+def test_a_strangers_texts_run_nothing(
+    browser: Browser, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names as hostile as the schema lets pass, and texts and links that it refuses."""
     root = tmp_path / "board"
     shutil.copytree(built, root)
     (gate,) = (root / "results" / "spectral-gate").iterdir()
     evil = root / "results" / "evil" / "v1"
     shutil.copytree(gate, evil, ignore=shutil.ignore_patterns("audio"))
-    header = load_json(evil / HEADER)
     name = '" onfocus="hacked=1" autofocus="\' `${hacked=1}` {{ 7*7 }} &lt;b&gt;'
     markup = "</script><script>hacked=1</script><img src=x onerror=hacked=1><svg onload=hacked=1>]]>"
-    header["separator"] |= {
-        "name": name, "revision": name, "summary": markup, "licence": markup, "authors": [markup, name],
-        "links": ["javascript:hacked=1", "JaVaScRiPt:hacked=1//", "https://example.org/?\" onclick=\"hacked=1"],
-        "training_data": [markup], "settings": {markup: markup}, "weights_sha256": markup,
-    }  # fmt: skip
-    header["hardware"] = {"processor": markup, "gpus": []}
-    header["tasks"] = [{**task, "command": ["sabench", markup]} for task in header["tasks"]]
-    write_json(evil / HEADER, header)
+    header = Submission.read(evil).header
+    header = structs.replace(
+        header,
+        separator=structs.replace(
+            header.separator, name=name, revision=name, summary=markup, settings={markup: markup}
+        ),
+        hardware={"processor": markup, "gpus": []},
+        tasks=[structs.replace(task, command=["sabench", markup]) for task in header.tasks],
+    )
+    write_json(evil / HEADER, to_plain(header))
+    refused = structs.replace(
+        header.separator, summary=markup, licence=markup, authors=[markup, name], training_data=[markup],
+        links=["javascript:hacked=1", "JaVaScRiPt:hacked=1//", "https://example.org/?\" onclick=\"hacked=1"],
+        weights_sha256=markup,
+    )  # fmt: skip
+
+    def read_unchecked(root: Path) -> Board:
+        """The leaderboard as if the schema let everything pass."""
+        board = read_board(root)
+        hostile = Submission(evil, structs.replace(header, separator=refused))
+        lines = [replace(one, submission=hostile) if one.submission.separator == name else one for one in board.lines]
+        return replace(board, lines=tuple(lines))
+
+    monkeypatch.setattr(site, "read_board", read_unchecked)
     log.append(root, [Submission.read(evil)], event="submitted")
     (preview,) = (root / "site" / "listen").glob("*/*/item.json")
     item = load_json(preview)

@@ -45,13 +45,13 @@ def test_what_a_submission_holds(pristine_board: Path) -> None:
     folders = find_submissions(pristine_board / "results")
     assert [folder.parent.name for folder in folders] == ["mixture", "silence", "spectral-gate"]
     header = Submission.read(folders[-1]).header
-    assert safe_io.violations(header, "submission") == []
-    assert header["separator"]["licence"] == "Apache-2.0"
-    assert "Boll" in header["separator"]["summary"]
-    (task,) = header["tasks"]
-    assert (task["id"], task["items"], task["answered"], task["seed"]) == ("music", 14, 14, 0)
-    assert task["real_time_factor"] > 0
-    assert len(header["answers"]["music@1-mini"]) == 28
+    assert header.separator.licence == "Apache-2.0"
+    assert "Boll" in header.separator.summary
+    (task,) = header.tasks
+    assert (task.id, task.items, task.answered, task.seed) == ("music", 14, 14, 0)
+    assert task.real_time_factor is not None
+    assert task.real_time_factor > 0
+    assert len(header.answers["music@1-mini"]) == 28
     assert sorted(path.name for path in folders[-1].iterdir()) == ["audio", "scores.parquet", "submission.json"]
 
 
@@ -167,7 +167,7 @@ def test_a_separator_that_picks_on_its_own(runs: Path, tmp_path: Path) -> None:
     frame = safe_io.scores(run / "scores.parquet").assign(picked_by="clap")
     parquet.write_table(Table.from_pandas(frame, schema=SCORE_TYPES, preserve_index=False), run / "scores.parquet")
     (done,) = submit([run], tmp_path / "board")
-    assert done.header["tasks"][0]["picker"] == "clap"
+    assert done.header.tasks[0].picker == "clap"
     assert validate(tmp_path / "board", share=None).ok
 
 
@@ -235,7 +235,7 @@ def test_a_strangers_separator_needs_a_card(runs: Path, tmp_path: Path) -> None:
     card.write_text('summary = "s"\nauthors = ["A"]\nlicence = "MIT"\ntraining_data = ["FSD50K"]\n')
     (done,) = submit([run_of(runs)], tmp_path / "board", card=card, revision="v1")
     assert done.folder == tmp_path / "board" / "results" / "their-model" / "v1"
-    assert done.header["separator"]["parameters"] is None
+    assert done.header.separator.parameters is None
     card.write_text('auhtors = ["A"]\n')
     with pytest.raises(UsageError, match="found auhtors"):
         submit([run_of(runs)], tmp_path / "board", card=card, revision="v2")
@@ -259,7 +259,7 @@ def test_withdrawing_keeps_the_row_and_counts_the_attempt(board: Path) -> None:
         log.withdraw(board, Submission.read(folder), " ")
     log.withdraw(board, Submission.read(folder), "a bug in the gate")
     entries = log.read(board)
-    assert [entry["event"] for entry in entries] == ["submitted"] * 3 + ["withdrawn"]
+    assert [entry.event for entry in entries] == ["submitted"] * 3 + ["withdrawn"]
     assert ("spectral-gate", folder.name) not in log.standing(entries)
     assert log.attempts(entries)["spectral-gate"] == 1
     assert validate(board, share=None).ok
@@ -304,8 +304,8 @@ def test_hub_files_are_yaml_and_replace_their_own_block(pristine_board: Path, tm
     (folder,) = (pristine_board / "results" / "spectral-gate").iterdir()
     header = Submission.read(folder).header
     (result,) = yaml.safe_load(evaluation_results(header))
-    wanted = next(record for record in header["aggregates"] if record["metric"] == "si_sdr_i")
-    assert result["value"] == wanted["value"]
+    wanted = next(record for record in header.aggregates if record.metric == "si_sdr_i")
+    assert result["value"] == wanted.value
     assert result["dataset"]["task_id"] == "music@1-mini"
     (tmp_path / "README.md").write_text("# Mine\n")
     for _ in range(2):

@@ -42,7 +42,7 @@ def submit(
     from sam_audio_bench.leaderboard.submit import submit as add
 
     done = add(runs, board, card=card, revision=revision, with_audio=with_audio, dry_run=dry_run)
-    own = [one for one in done if one.header["separator"]["name"] not in BASELINES]
+    own = [one for one in done if one.header.separator.name not in BASELINES]
     if hub is not None and not dry_run:
         if len(own) != 1:
             raise UsageError(f"expected runs of one separator with --hub, found {len(own)}")
@@ -53,7 +53,7 @@ def submit(
         )
         return
     for one in done:
-        what = one.note or f"{pluralize(len(one.header['tasks']), 'task')}, {one.size / 2**20:.1f} MiB"
+        what = one.note or f"{pluralize(len(one.header.tasks), 'task')}, {one.size / 2**20:.1f} MiB"
         click.echo(f"{one.folder}  {what}")
     if any(one.written for one in done):
         note(f"Next: sabench leaderboard validate {board}; then commit {board} on a branch and open a pull request.")
@@ -108,8 +108,9 @@ def validate(
 def log(folder: Path, as_json: bool) -> None:
     """Print every submission and withdrawal of a leaderboard, in order."""
     from sam_audio_bench.leaderboard.log import read
+    from sam_audio_bench.records import to_plain
 
-    entries = read(folder)
+    entries = [to_plain(entry) for entry in read(folder)]
     if as_json:
         print_json(entries)
     else:
@@ -134,4 +135,4 @@ def withdraw(separator: str, revision: str, reason: str, board: Path) -> None:
             "names them"
         )
     entry = take_out(board, Submission.read(folder), reason)
-    click.echo(f"{separator} {revision} withdrawn, entry {entry['number']} of the log")
+    click.echo(f"{separator} {revision} withdrawn, entry {entry.number} of the log")

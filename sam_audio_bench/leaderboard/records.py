@@ -1,0 +1,351 @@
+"""The JSON files of a leaderboard, typed: read and written here alone. The schemas in ``schemas/`` are made from these.
+
+    SubmissionRecord   submission.json: one revision of a separator, what was run, and what came out
+    LogEntry           a line of log.jsonl
+    BoardRule          an entry of boards.json
+    Preview            item.json: an item of the site to listen to
+    ReportedNumbers    results/reported/*.json: numbers of a paper
+
+Whoever wrote a file may be a stranger: `safe_io` bounds it first, then every field must be of its type, and no other
+may be there. Submissions keep schema version 1: their files are never written anew, and the log holds their digests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from sam_audio_bench.errors import StoreError
+from sam_audio_bench.identity import Options
+from sam_audio_bench.leaderboard import safe_io
+from sam_audio_bench.records import MetricRecord, json_schema, selection_label, to_plain
+
+__all__ = [
+    "FILES",
+    "Aggregate",
+    "BoardRule",
+    "Credit",
+    "Frame",
+    "LogEntry",
+    "Preview",
+    "PreviewAnswer",
+    "Quantity",
+    "RatingsOverTime",
+    "ReportedNumber",
+    "ReportedNumbers",
+    "SchemaError",
+    "Selection",
+    "SeparatorRecord",
+    "SubmissionRecord",
+    "SubmittedMetric",
+    "SubmittedTask",
+    "as_record",
+    "read_record",
+    "schemas",
+    "to_plain",
+]
+
+_MOST_VIOLATIONS = 20  # of a schema, in a message
+_LONGEST_MESSAGE = 300
+
+# Python's $ matches before a line break at the end, hence (?!\n).
+Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\u0000-\u001f\u007f<>]+$(?!\n)")]
+Prose = Annotated[str, Meta(min_length=1, max_length=1000, pattern=r"^[^\u0000-\u001f\u007f<>]+$(?!\n)")]
+Text = Annotated[str, Meta(max_length=2000)]
+ShortText = Annotated[str, Meta(max_length=500)]
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
+Date = Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$(?!\n)")]
+Address = Annotated[str, Meta(pattern=r"^https?://[^\s<>\"']+$(?!\n)")]
+Link = Annotated[str, Meta(max_length=500, pattern=r"^https?://[^\s<>\"']+$(?!\n)")]
+AudioFile = Annotated[str, Meta(pattern=r"^(?!\.)[A-Za-z0-9._@+=%-]{1,200}\.(flac|wav)$(?!\n)")]
+Count = Annotated[int, Meta(ge=0)]
+Ordinal = Annotated[int, Meta(ge=1)]
+Number = int | float  # as it is written
+Time = Annotated[int, Meta(ge=0)] | Annotated[float, Meta(ge=0)]  # seconds
+Duration = Annotated[int, Meta(gt=0)] | Annotated[float, Meta(gt=0)]  # seconds
+Ratings = Annotated[list[Number], Meta(min_length=1, max_length=10_000)]
+
+
+class _Record(Struct, frozen=True, forbid_unknown_fields=True):
+    """No field but those that are declared."""
+
+
+class SeparatorRecord(_Record, frozen=True):
+    """A revision of a separator: what ran, then its card."""
+
+    name: Name
+    revision: Name
+    target: Text = msgspec.field(name="class")  # "module:Class"
+    weights_sha256: Digest | None
+    settings: Options
+    oracle: bool  # it is shown the references
+    summary: Text
+    authors: Annotated[list[Name], Meta(min_length=1, max_length=100)]
+    licence: Name
+    parameters: Count | None  # None: nobody knows
+    training_data: Annotated[list[Name], Meta(max_length=200)]
+    links: Annotated[list[Link], Meta(max_length=20)]
+
+
+class Selection(_Record, frozen=True):
+    """Which items of a task."""
+
+    id: Name
+    version: Name
+    split: Name
+    subset: Name
+
+    @property
+    def label(self) -> str:
+        """Name of the task with version, split and, where it is not the paper's, subset.
+
+        >>> Selection(id="sfx", version="1", split="test", subset="full").label
+        'sfx@1-test-full'
+        """
+        return selection_label(self.id, self.version, self.split, self.subset)
+
+
+class SubmittedTask(Selection, frozen=True):
+    """What was asked of a separator, how, and what it took."""
+
+    data_revision: Name
+    items: Ordinal
+    ids_sha256: Digest
+    answered: Count
+    metrics: Annotated[list[Name], Meta(min_length=1, max_length=200)]
+    seed: int
+    candidates: Ordinal
+    picker: Name | None
+    align: Literal["pad", "trim"] | None
+    stereo: Literal["joint", "mean", "mono"]
+    real_time_factor: Number | None
+    peak_memory_mib: int | None
+    command: Annotated[list[Annotated[str, Meta(max_length=4000)]], Meta(max_length=200)]
+
+
+class SubmittedMetric(_Record, frozen=True):
+    """What identifies a column of scores."""
+
+    id: Name
+    version: Ordinal
+    unit: Annotated[str, Meta(max_length=20)]
+    higher_is_better: bool
+    parameters: Options
+    weights_sha256: Digest | None
+
+    @property
+    def record(self) -> MetricRecord:
+        """The same as run folders hold it."""
+        return MetricRecord(**{name: getattr(self, name) for name in self.__struct_fields__})
+
+
+class Aggregate(_Record, frozen=True):
+    """The mean of one task by one metric, as computed from the rows."""
+
+    task: Name
+    picked_by: Name | None
+    metric: Name
+    value: Number | None
+    ci_low: Number | None
+    ci_high: Number | None
+    n_ok: Count
+    n: Ordinal
+    capped: Count
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Task, picker or "", metric: what a submission states once."""
+        return self.task, self.picked_by or "", self.metric
+
+
+class SubmissionRecord(_Record, frozen=True):
+    """submission.json: one revision of a separator, what was run, and what came out."""
+
+    schema_version: Literal[1]
+    date: Date
+    separator: SeparatorRecord
+    hardware: Options
+    packages: dict[str, Annotated[str, Meta(max_length=100)]]
+    commit: Annotated[str, Meta(pattern=r"^[0-9a-f]{7,64}$(?!\n)")] | None
+    tasks: Annotated[list[SubmittedTask], Meta(min_length=1, max_length=200)]
+    metrics: Annotated[list[SubmittedMetric], Meta(min_length=1, max_length=200)]
+    aggregates: list[Aggregate]
+    scores_sha256: Digest
+    has_audio: bool
+    answers: dict[str, dict[AudioFile, Digest]]  # task -> name of the file of an estimate -> its SHA-256
+
+
+class LogEntry(_Record, frozen=True):
+    """A line of log.jsonl: a submission or a withdrawal."""
+
+    number: Ordinal
+    date: Date
+    event: Literal["submitted", "withdrawn"]
+    separator: Name
+    revision: Name
+    attempt: Ordinal
+    submission_sha256: Digest
+    reason: ShortText
+    previous: Digest | None  # SHA-256 of the line before
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Separator and revision."""
+        return self.separator, self.revision
+
+
+class BoardRule(_Record, frozen=True):
+    """An entry of boards.json: which tasks are averaged into one number, by which metric and how.
+
+    The number is the mean over parts of the mean over tasks of the mean over items.
+    """
+
+    id: Annotated[str, Meta(pattern=r"^[a-z0-9_-]{1,60}$(?!\n)")]
+    title: Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^<>]+$(?!\n)")]
+    metric: Annotated[str, Meta(min_length=1, max_length=60)]
+    split: str
+    subset: str
+    parts: Annotated[dict[str, Annotated[list[str], Meta(min_length=1)]], Meta(min_length=1)]  # name -> tasks
+
+
+class Frame(_Record, frozen=True):
+    """A frame of a masked clip."""
+
+    file: Annotated[str, Meta(pattern=r"^frame[0-9]{1,3}\.png$(?!\n)")]
+    time: Time
+
+
+class Credit(_Record, frozen=True):
+    """Who made a recording."""
+
+    what: ShortText
+    licence: ShortText
+    credit: ShortText
+
+
+class RatingsOverTime(_Record, frozen=True):
+    """A judge's ratings of an estimate, one a step."""
+
+    step: Duration
+    overall: Ratings
+    recall: Ratings
+    precision: Ratings
+    faithfulness: Ratings
+
+
+class PreviewAnswer(_Record, frozen=True):
+    """What the files of an estimate are called, and how a judge rated it over time."""
+
+    stem: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_@+=%-][A-Za-z0-9._@+=%-]{0,249}$(?!\n)")]
+    over_time: RatingsOverTime | None
+
+
+class Preview(_Record, frozen=True):
+    """item.json: one item of the site to listen to; its files lie beside it."""
+
+    item: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^<>]+$(?!\n)")]
+    text: ShortText | None
+    spans: Annotated[list[tuple[Literal["+", "-"], Time, Time]], Meta(max_length=1000)]
+    seconds: Duration
+    frames: Annotated[list[Frame], Meta(max_length=100)]
+    credits: Annotated[list[Credit], Meta(max_length=100)]
+    answers: dict[Digest, PreviewAnswer]  # by the SHA-256 of the estimate
+
+
+class Quantity(_Record, frozen=True):
+    """What a source measured."""
+
+    summary: Prose
+    unit: str
+    higher_is_better: bool
+
+
+class ReportedNumber(_Record, frozen=True):
+    """A number with the place where it stands."""
+
+    task: Prose
+    system: Prose
+    quantity: Prose
+    value: Number
+    mark: Prose
+    where: Prose
+    note: Prose | UnsetType = UNSET
+
+
+class ReportedNumbers(_Record, frozen=True):
+    """Numbers that a paper or a release states; nobody measured them here."""
+
+    schema_version: Literal[1]
+    title: Prose
+    authors: Prose
+    link: Address
+    date: Date
+    about: Literal["separators", "metrics"]
+    note: Prose
+    marks: dict[str, Prose]
+    quantities: dict[str, Quantity]
+    rows: Annotated[list[ReportedNumber], Meta(min_length=1)]
+
+
+FILES = {
+    "submission": SubmissionRecord,
+    "log": LogEntry,
+    "boards": list[BoardRule],
+    "preview": Preview,
+    "reported": ReportedNumbers,
+}
+"""What each schema in ``schemas/`` is of."""
+
+_Kind = TypeVar("_Kind")
+
+
+class SchemaError(StoreError):
+    """A value that does not meet its schema; ``violations`` holds where and how, at most twenty."""
+
+    def __init__(self, wanted: str, violations: Sequence[tuple[str, str]]) -> None:
+        super().__init__(f"expected {wanted}, found {violations[0][0]}: {violations[0][1]}")
+        self.violations = violations
+
+
+def read_record(path: Path, kind: type[_Kind], what: str) -> _Kind:
+    """Reads a file that a stranger may have written.
+
+    Args:
+        path: JSON.
+        kind: one of the values of `FILES`.
+        what: it is called in messages.
+
+    Raises:
+        SchemaError: it does not meet its schema. StoreError: it is not JSON within the bounds of `safe_io`.
+    """
+    return as_record(safe_io.load(path), kind, f"{what} that meets its schema in {path}")
+
+
+def as_record(value: object, kind: type[_Kind], wanted: str) -> _Kind:
+    """The record that a plain value of JSON is; raises SchemaError, whose message says what was ``wanted``."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise SchemaError(wanted, _violations(value, kind) or [("$", str(error))]) from error
+
+
+def _violations(value: object, kind: object) -> list[tuple[str, str]]:
+    """Everything that is wrong with a value: a decoder stops at the first."""
+    import jsonschema
+
+    found = []
+    for error in jsonschema.Draft202012Validator(json_schema(kind)).iter_errors(value):
+        short = error.message[:_LONGEST_MESSAGE]
+        found.append((error.json_path, error.message if short == error.message else f"{short} …"))
+        if len(found) == _MOST_VIOLATIONS:
+            break
+    return sorted(found)
+
+
+def schemas() -> dict[str, Options]:
+    """JSON Schemas of the files of a leaderboard, by name."""
+    return {name: json_schema(kind) for name, kind in FILES.items()}

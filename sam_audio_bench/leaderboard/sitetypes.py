@@ -1,0 +1,190 @@
+"""What the pages show, typed: the values of ``data.json``, which templates read by these names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+from sam_audio_bench.identity import Options
+from sam_audio_bench.leaderboard.records import Credit, Frame, LogEntry, PreviewAnswer
+
+__all__ = [
+    "Agreement",
+    "Cell",
+    "ItemScores",
+    "LineData",
+    "MetricData",
+    "OverallRow",
+    "OverallTable",
+    "Placed",
+    "PreviewData",
+    "Scored",
+    "SiteData",
+    "TableRow",
+    "TaskData",
+    "TaskRow",
+]
+
+
+class Placed(TypedDict, total=False):
+    """The rank of a line; absent where it is not ranked."""
+
+    rank: int
+    rank_low: int
+    rank_high: int
+    letters: str  # shared by lines that do not differ significantly
+
+
+class Scored(Placed):
+    """A mean, how many items it rests on, and why it is not ranked."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n_ok: int
+    possible: int  # items that can have a score
+    coverage: str
+    capped: int
+    why: str  # "": it is ranked
+
+
+class Cell(Scored):
+    """A line's mean of one task by one metric."""
+
+    n: int
+
+
+class TableRow(Scored):
+    """A row of any table."""
+
+    line: str
+
+
+class TaskRow(TableRow):
+    """A row of a task's table: the cell of the main metric, and all cells."""
+
+    n: int
+    cells: dict[str, Cell]
+
+
+class OverallRow(TableRow):
+    """A row of an overall table."""
+
+    tasks: int
+    of: int
+
+
+class OverallTable(TypedDict):
+    """A rule of boards.json with its rows."""
+
+    id: str
+    title: str
+    metric: str
+    split: str
+    subset: str
+    parts: dict[str, list[str]]
+    rule: str  # as text
+    rows: list[OverallRow]
+
+
+class LineData(TypedDict):
+    """A line: its card, what ran, and what that took."""
+
+    name: str
+    separator: str
+    revision: str
+    kind: str
+    why: str
+    picked_by: str | None
+    page: str
+    date: str
+    attempts: int
+    summary: str
+    authors: list[str]
+    licence: str
+    parameters: int | None
+    training_data: list[str]
+    links: list[str]
+    weights_sha256: str | None
+    settings: Options
+    hardware: Options
+    real_time_factor: float | None
+    peak_memory_mib: int | None
+    commands: list[str]
+    seeds: list[int]
+    has_audio: bool
+    tasks: list[str]
+
+
+class TaskData(TypedDict):
+    """A task."""
+
+    id: str
+    version: str
+    split: str
+    subset: str
+    page: str
+    description: str
+    prompt: str
+    items: int
+    groups: int
+    main: str
+    metrics: list[str]
+
+
+class MetricData(TypedDict):
+    """A metric."""
+
+    unit: str
+    higher_is_better: bool
+    version: int
+    parameters: Options
+    weights_sha256: str | None
+    model: str
+    summary: str
+    tolerance: float | None
+
+
+class Agreement(TypedDict):
+    """Agreement of two metrics."""
+
+    metrics: list[str]
+    rho: float | None
+    items: int
+
+
+class PreviewData(TypedDict):
+    """An item to listen to."""
+
+    item: str
+    text: str | None
+    spans: Sequence[tuple[str, float, float]]
+    seconds: float
+    frames: list[Frame]
+    credits: list[Credit]
+    answers: dict[str, PreviewAnswer]  # by line
+    folder: str  # below the site
+    has_reference: bool
+
+
+class ItemScores(TypedDict):
+    """Scores of every item by one metric."""
+
+    items: list[str]
+    groups: list[str]
+    lines: dict[str, list[float | None]]
+
+
+class SiteData(TypedDict):
+    """``data.json``."""
+
+    version: str
+    lines: dict[str, LineData]
+    tasks: dict[str, TaskData]
+    metrics: dict[str, MetricData]
+    cells: dict[str, dict[str, dict[str, Cell]]]  # task -> metric -> line
+    overall: list[OverallTable]
+    reported: list[dict[str, object]]
+    agreement: list[Agreement]
+    listen: dict[str, list[PreviewData]]  # by task
+    log: list[LogEntry]
