@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 from sam_audio_bench import metrics
 from sam_audio_bench.construction import check_arguments, made, resolve
 from sam_audio_bench.errors import UsageError, unknown_name
+from sam_audio_bench.files import dump_json
 from sam_audio_bench.identity import Options, capture, identify
 from sam_audio_bench.options import parse_spelling
 from sam_audio_bench.plugins import plugins
 from sam_audio_bench.records import MetricRecord
 
 if TYPE_CHECKING:
+    from sam_audio_bench.cards import MetricCard
     from sam_audio_bench.metrics.base import Metric
 
 __all__ = ["LoadedMetric", "build_metrics", "check_columns", "metric_options"]
@@ -112,15 +114,15 @@ def _records(
         code=None if built_in else kind,
     )  # fmt: skip
     cards = {card.id: card for card in metric.cards()}
-    parameters = dict(metric.options)
+    parameters, weights = dict(metric.options), identity.weights_sha256
     return {
         column: MetricRecord(
             id=f"{column}({own})" if own else column,
-            version=cards[column].version,
+            version=_version(cards[column]),
             unit=cards[column].unit,
             higher_is_better=cards[column].higher_is_better,
             parameters=parameters if built_in else {**identity.options, **parameters},
-            weights_sha256=identity.weights_sha256,
+            weights_sha256=dump_json(weights) if isinstance(weights, dict) else weights,
             options=identity.options,
             spec=f"{spec}({own})" if spec and own else spec,
             code_sha256=identity.code_sha256,
@@ -128,6 +130,12 @@ def _records(
         )
         for column in metric.requested
     }
+
+
+def _version(card: MetricCard) -> int:
+    if isinstance(card.version, bool) or not isinstance(card.version, int) or card.version < 1:
+        raise UsageError(f"expected a whole number from 1 as the version of {card.id}, found {card.version!r}")
+    return card.version
 
 
 def metric_options(ids: Iterable[str]) -> set[str]:

@@ -60,11 +60,11 @@ class MetricRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What identifies a column of scores: they compare where all of it but names for people is equal."""
 
     id: str
-    version: int | str
+    version: Annotated[int, Meta(ge=1)]
     unit: str
     higher_is_better: bool
     parameters: Options = {}  # what the metric says of itself
-    weights_sha256: str | dict[str, str | None] | None = None
+    weights_sha256: str | None = None
     options: Options = {}  # of its constructor
     spec: str = ""  # what it is asked for by, where that is not its id
     code_sha256: str | None = None  # of a third party's metric
