@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -339,7 +340,7 @@ def test_raters_hear_what_a_picker_chose(small_task, tmp_path, monkeypatch):
     found = add_run_scores(made(text, tmp_path), [Path("runs")]).frame
     known = frame.set_index("item")["value"]
     assert found["snr"].tolist() == [known[item] + 7 for item in found["item"]]
-    metrics = {"snr": {**results.metrics["snr"], "unit": ""}}
+    metrics = {"snr": msgspec.structs.replace(results.metrics["snr"], unit="")}
     far = replace(results, frame=frame.assign(value=1000 + frame["value"]), metrics=metrics)
     monkeypatch.setattr("sam_audio_bench.ratings.correlation._read", lambda paths: far)
     found = add_run_scores(made(text, tmp_path), [Path("runs")]).frame
