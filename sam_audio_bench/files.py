@@ -118,7 +118,7 @@ def load_json(path: Path) -> Any:
         raise StoreError(f"expected a JSON file at {path}, found none that can be read ({error})") from error
 
 
-def append_lines(path: Path, records: Iterable[dict[str, Any]], *, durable: bool = True) -> None:
+def append_lines(path: Path, records: Iterable[dict[str, object]], *, durable: bool = True) -> None:
     """Appends JSON lines; a killed process costs at most what is being written.
 
     Args:
@@ -133,7 +133,7 @@ def append_lines(path: Path, records: Iterable[dict[str, Any]], *, durable: bool
             os.fsync(journal.fileno())
 
 
-def json_object(line: bytes) -> dict[str, Any]:
+def json_object(line: bytes) -> dict[str, object]:
     """The JSON object on a line; raises ValueError for anything else."""
     record = json.loads(line)
     if not isinstance(record, dict):

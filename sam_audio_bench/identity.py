@@ -214,7 +214,7 @@ def identify(
     Args:
         kind: as `Identity.kind`.
         name: what people call it.
-        component: the object; its ``settings`` (or ``options``), ``weights_sha256`` and ``revision`` are added.
+        component: the object; its ``settings``, ``weights_sha256``, ``revision`` and ``named_files`` are added.
         version: of what comes with this package.
         options: gives the captured arguments, as `capture` does; None: there are none.
         code: a third party's function, class or object, which is digested; None: the version says it.
@@ -229,6 +229,8 @@ def identify(
 
             digest = source.digest(code)
         settings = plain_value(_stated(component, name), "settings")
+        if files := getattr(component, "named_files", None):
+            settings["files"] = files
     except (Unidentified, MediaError) as error:
         unknown, settings = str(error), {}
     weights = getattr(component, "weights_sha256", None)

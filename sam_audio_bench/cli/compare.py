@@ -68,7 +68,7 @@ def _show(found: Comparison) -> None:
         print_records(map(_item, found.worst), ("task", "item", "A", "B", "B − A", "audio of A", "audio of B"))
 
 
-def _record(row: ComparisonRow) -> dict[str, Any]:
+def _record(row: ComparisonRow) -> dict[str, object]:
     return {
         "metric": f"{row.metric} {unit_and_direction(row.unit, row.higher_is_better)}",
         "A": number(row.a),
@@ -81,6 +81,6 @@ def _record(row: ComparisonRow) -> dict[str, Any]:
     }
 
 
-def _item(one: ComparedItem) -> dict[str, Any]:
+def _item(one: ComparedItem) -> dict[str, object]:
     numbers = {"A": number(one.a), "B": number(one.b), "B − A": number(one.difference)}
     return {"task": one.task, "item": one.item, **numbers, "audio of A": one.audio_a, "audio of B": one.audio_b}

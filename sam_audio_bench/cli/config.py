@@ -67,7 +67,7 @@ def go_offline() -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
 
 
-def origins(ctx: click.Context) -> dict[str, dict[str, Any]]:
+def origins(ctx: click.Context) -> dict[str, dict[str, object]]:
     """Every option with its value and where that came from."""
     found = {}
     for name, value in ctx.params.items():

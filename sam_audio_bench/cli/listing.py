@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
 
 import click
 
@@ -13,7 +12,7 @@ from sam_audio_bench.cli.output import print_json, print_records
 __all__ = ["listing"]
 
 
-def _tasks() -> tuple[list[dict[str, Any]], str]:
+def _tasks() -> tuple[list[dict[str, object]], str]:
     from sam_audio_bench.tasks.adapters import ADAPTERS
     from sam_audio_bench.tasks.catalogue import GROUPS, TASKS
 
@@ -30,7 +29,7 @@ def _tasks() -> tuple[list[dict[str, Any]], str]:
     )
 
 
-def _models() -> tuple[list[dict[str, Any]], str]:
+def _models() -> tuple[list[dict[str, object]], str]:
     from sam_audio_bench.separators.catalogue import CARDS
 
     return [_record(card) for card in CARDS.values()], (
@@ -38,7 +37,7 @@ def _models() -> tuple[list[dict[str, Any]], str]:
     )
 
 
-def _metrics() -> tuple[list[dict[str, Any]], str]:
+def _metrics() -> tuple[list[dict[str, object]], str]:
     from sam_audio_bench.metrics.catalogue import CARDS, DEFAULT, WITHOUT_REFERENCE
 
     records = [{**_record(card), "default": card.id in DEFAULT} for card in CARDS.values()]
@@ -46,7 +45,7 @@ def _metrics() -> tuple[list[dict[str, Any]], str]:
     return records, f"Default: {', '.join(DEFAULT)}; where there is no reference, as far as they can run: {without}."
 
 
-def _record(card: Card) -> dict[str, Any]:
+def _record(card: Card) -> dict[str, object]:
     """A card for readers: its id is its name, sets are in order."""
     known = {key: sorted(value) if isinstance(value, frozenset) else value for key, value in asdict(card).items()}
     return {"name": known.pop("id"), **known}
@@ -73,11 +72,11 @@ def listing(kind: str, as_json: bool) -> None:
         print_records(records, columns, note)
 
 
-def _third_parties(group: str) -> list[dict[str, Any]]:
+def _third_parties(group: str) -> list[dict[str, object]]:
     from sam_audio_bench.plugins import plugin_cards, plugins
 
     cards, failures = plugin_cards(group)
-    broken = [
+    broken: list[dict[str, object]] = [
         {"name": name, "target": plugins(group)[name].value, "summary": reason} for name, reason in failures.items()
     ]
     return [*map(_record, cards.values()), *broken]

@@ -23,7 +23,7 @@ def note(text: str) -> None:
     click.echo(printable(text), err=True)
 
 
-def print_records(records: Iterable[Mapping[str, Any]], columns: Sequence[str], footer: str = "") -> None:
+def print_records(records: Iterable[Mapping[str, object]], columns: Sequence[str], footer: str = "") -> None:
     """Records as aligned columns on standard output; the last column is not padded."""
     rows = [columns, *([_cell(record.get(column)) for column in columns] for record in records)]
     widths = [max(len(row[index]) for row in rows) for index in range(len(columns))]

@@ -6,12 +6,11 @@ the latter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from sam_audio_bench.errors import Precondition
+from sam_audio_bench.identity import Options
 from sam_audio_bench.judge.audio_encoder import AudioEncoderConfig
 from sam_audio_bench.judge.event_features import EventFeaturesConfig
 from sam_audio_bench.judge.word_vectors import WordVectorsConfig
@@ -47,7 +46,7 @@ class SmallConfig(Config):
     familiar: int = 0
 
     @classmethod
-    def of_options(cls, options: Mapping[str, Any]) -> SmallConfig:
+    def of_options(cls, options: Options) -> SmallConfig:
         """The config in a JSON object; raises Precondition for options that describe no network."""
         return cls(
             listener=AudioEncoderConfig.of(options.get("listener")),
@@ -67,13 +66,13 @@ class JudgeConfig(Config):
     audio_codec: CodecConfig = field(default_factory=CodecConfig)
     transformer: PEAVConfig = field(default_factory=PEAVConfig)
     finetune_transformer: PEAVConfig = field(default_factory=PEAVConfig)
-    text_model: Mapping[str, Any] = field(default_factory=dict)
+    text_model: Options = field(default_factory=dict)
     nth_text_layer: int = 22
     bottleneck_dim: int = 256
     small: SmallConfig | None = None
 
     @classmethod
-    def of_options(cls, options: Mapping[str, Any]) -> JudgeConfig:
+    def of_options(cls, options: Options) -> JudgeConfig:
         """The config in a JSON object; raises Precondition for options that describe no network."""
         return cls(
             audio_codec=CodecConfig.of(options.get("audio_codec")),
@@ -103,7 +102,7 @@ class JudgeConfig(Config):
         return cls.of_options(options)
 
 
-RELEASED: Mapping[str, Any] = {
+RELEASED: Options = {
     "audio_codec": {},
     "transformer": {
         "hidden_size": 1792, "intermediate_size": 4800, "num_hidden_layers": 28, "num_attention_heads": 14,

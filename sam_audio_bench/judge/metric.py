@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from sam_audio_bench.errors import UsageError
+from sam_audio_bench.identity import Options
 from sam_audio_bench.judge.checkpoints import judge_source, tokenizer_folder
 from sam_audio_bench.judge.processor import PARITIES
 from sam_audio_bench.metrics.base import Row, known_absent
@@ -67,7 +68,7 @@ class SAMAudioJudge(LearnedMetric):
         self._last: tuple[Query, PreparedQuery] | None = None
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> Options:
         """What changes the values, for ``run.json``."""
         return {**super().options, "parity": self.parity}
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.files import atomic_write, write_json
+from sam_audio_bench.identity import Options
 from sam_audio_bench.judge.config import JudgeConfig
 from sam_audio_bench.judge.model import SAJ
 from sam_audio_bench.nn.tiny import randomise, write_tokenizer
 
 __all__ = ["CONFIG", "write_tiny_judge"]
 
-CONFIG: dict[str, Any] = {
+CONFIG: Options = {
     "audio_codec": {
         "encoder_dim": 2, "encoder_rates": [2, 8, 10, 12], "latent_dim": 32, "codebook_dim": 16, "sample_rate": 48_000,
     },

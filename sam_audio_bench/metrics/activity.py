@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
+from sam_audio_bench.identity import Options
 from sam_audio_bench.metrics.base import Metric, Row
 from sam_audio_bench.metrics.catalogue import metric_ids_of
 from sam_audio_bench.metrics.functional.activity import active_spans, span_overlap
@@ -36,7 +36,7 @@ class SpanOverlap(Metric):
         self.threshold = float(threshold)
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> Options:
         """What changes the values, for ``run.json``."""
         return {"threshold": self.threshold}
 

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from sam_audio_bench.files import load_json
+from sam_audio_bench.identity import Options
 from sam_audio_bench.metrics.catalogue import metric_ids_of
 from sam_audio_bench.metrics.weights import LearnedMetric, batches
 from sam_audio_bench.nn.checkpoint import align_weights
@@ -75,7 +76,7 @@ class Aesthetics(LearnedMetric):
         return super().missing()
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> Options:
         """What changes the values, for ``run.json``."""
         return {**super().options, "window_seconds": WINDOW_SECONDS}
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from sam_audio_bench.errors import UsageError
+from sam_audio_bench.identity import Options
 from sam_audio_bench.metrics.catalogue import CARDS, STEREO, MetricCard
 from sam_audio_bench.metrics.functional import is_silent
 from sam_audio_bench.types import Item, Score, Separation
@@ -61,7 +62,7 @@ class Metric(ABC):
         return None
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> Options:
         """What changes the values, for ``run.json``."""
         return {}
 
@@ -81,6 +82,6 @@ class StereoMetric(Metric):
         self.stereo = stereo
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> Options:
         """What changes the values, for ``run.json``."""
         return {"stereo": self.stereo}

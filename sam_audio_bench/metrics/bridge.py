@@ -20,6 +20,7 @@ import torchmetrics
 from torch import Tensor
 
 from sam_audio_bench.errors import Precondition, UsageError
+from sam_audio_bench.identity import Options
 from sam_audio_bench.metrics import functional
 from sam_audio_bench.metrics.base import Metric, Row
 from sam_audio_bench.metrics.catalogue import CAP_DB, MetricCard
@@ -172,7 +173,7 @@ class TorchmetricsMetric(Metric):
         )
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> Options:
         """The class, its options and the version of torchmetrics."""
         return {"class": self.path, "torchmetrics": str(torchmetrics.__version__), **self._options}
 

@@ -7,7 +7,7 @@ residual reference and are many times faster.
 from __future__ import annotations
 
 import warnings
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from sam_audio_bench.errors import UsageError
+from sam_audio_bench.identity import Options
 from sam_audio_bench.metrics import functional
 from sam_audio_bench.metrics.catalogue import metric_ids_of
 from sam_audio_bench.metrics.functional.bss import Decomposition
@@ -58,7 +59,7 @@ class _Sources(ReferenceMetric):
         self.backend = backend
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> Options:
         """What changes the values, for ``run.json``."""
         return {**super().options, "backend": self.backend}
 
@@ -110,7 +111,7 @@ class _Images(ReferenceMetric):
         self.tail = tail
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> Options:
         """What changes the values, for ``run.json``."""
         return {**super().options, "tail": self.tail}
 

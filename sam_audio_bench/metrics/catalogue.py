@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from sam_audio_bench.cards import MetricCard
@@ -42,18 +43,17 @@ def _ratio(
     name: str, target: str, summary: str, *needs: str, cites: tuple[str, ...], **fields: Any
 ) -> tuple[MetricCard, MetricCard]:
     """The card of a reference metric and the one of its improvement over the mixture."""
-    common: dict[str, Any] = {
-        "target": _HERE + target,
-        "needs": frozenset({"reference", *needs}),
-        "cites": cites,
-        "range": (FLOOR_DB, LIMIT_DB),
-        "best": math.inf,
-        **fields,
-    }
-    return (
-        MetricCard(id=name, summary=summary, **common),
-        MetricCard(id=f"{name}_i", summary=f"improvement of {name} over the mixture", **common),
+    usual = MetricCard(
+        id=name,
+        target=_HERE + target,
+        summary=summary,
+        needs=frozenset({"reference", *needs}),
+        cites=cites,
+        range=(FLOOR_DB, LIMIT_DB),
+        best=math.inf,
     )
+    card = replace(usual, **fields)
+    return card, replace(card, id=f"{name}_i", summary=f"improvement of {name} over the mixture")
 
 
 def _bss_sources(kind: str, target: str, summary: str, *needs: str) -> tuple[MetricCard, MetricCard]:
@@ -119,18 +119,30 @@ def _spans(name: str, summary: str, range_: tuple[float, float | None] = _SHARE)
 
 def _speech(name: str, kind: str, summary: str, *needs: str, cites: str, **fields: Any) -> MetricCard:
     """The card of one score of speech alone."""
-    common: dict[str, Any] = {"cites": (cites,), "needs": frozenset({"speech", *needs})}
-    return MetricCard(id=name, target=f"{_HERE}speech:{kind}", summary=summary, **common, **fields)
+    return MetricCard(
+        id=name,
+        target=f"{_HERE}speech:{kind}",
+        summary=summary,
+        cites=(cites,),
+        needs=frozenset({"speech", *needs}),
+        **fields,
+    )
 
 
 def _stoi(name: str, summary: str, cites: str) -> MetricCard:
-    fields: dict[str, Any] = {"unit": "", "range": (-1.0, 1.0), "tolerance": 1e-4}
-    return _speech(name, "STOI", summary, "reference", cites=cites, **fields)
+    return _speech(name, "STOI", summary, "reference", cites=cites, unit="", range=(-1.0, 1.0), tolerance=1e-4)
 
 
 def _dnsmos(axis: str, summary: str) -> MetricCard:
-    fields: dict[str, Any] = {"unit": "MOS", "range": (-0.5, 5.5), "tolerance": 0.01}  # as of `_aesthetics`
-    return _speech(f"dnsmos_{axis}", "DNSMOS", summary, cites="reddy2022dnsmos", **fields)
+    return _speech(
+        f"dnsmos_{axis}",
+        "DNSMOS",
+        summary,
+        cites="reddy2022dnsmos",
+        unit="MOS",
+        range=(-0.5, 5.5),
+        tolerance=0.01,  # as of `_aesthetics`
+    )
 
 
 CARDS: dict[str, MetricCard] = {

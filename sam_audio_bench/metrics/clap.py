@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from sam_audio_bench.errors import Precondition, UsageError
+from sam_audio_bench.identity import Options
 from sam_audio_bench.metrics.catalogue import metric_ids_of
 from sam_audio_bench.metrics.weights import LearnedMetric, batches
 from sam_audio_bench.nn.checkpoint import align_weights
@@ -94,7 +95,7 @@ class Clap(LearnedMetric):
         self.hop = clap_hop
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> Options:
         """What changes the values, for ``run.json``."""
         own = {"window_seconds": WINDOW_SECONDS, "hop_seconds": float(self.hop), "padding": PADDING}
         return {**super().options, **own}

@@ -8,12 +8,12 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
 from statistics import fmean
-from typing import Any
 
 from torch import Tensor
 
 from sam_audio_bench.audio import resample, to_mono
 from sam_audio_bench.errors import Precondition, UsageError
+from sam_audio_bench.identity import Options
 from sam_audio_bench.metrics.base import Row, StereoMetric
 from sam_audio_bench.metrics.catalogue import metric_ids_of
 from sam_audio_bench.metrics.functional.energy import classify, is_silent
@@ -73,7 +73,7 @@ class MRSTFT(_SpectralMetric):
         self.level = level
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> Options:
         """What changes the values, for ``run.json``."""
         return {**super().options, "level": self.level}
 

@@ -17,13 +17,14 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sam_audio_bench.audio import resample, to_mono
 from sam_audio_bench.errors import Precondition
+from sam_audio_bench.identity import Options
 from sam_audio_bench.metrics.base import Metric, Row
 from sam_audio_bench.metrics.catalogue import metric_ids_of
 from sam_audio_bench.metrics.functional.energy import classify
@@ -50,7 +51,7 @@ class SpeechMetric(Metric):
         return None if absent is None else f"{absent} is not installed: pip install 'sam-audio-bench[speech]'"
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> Options:
         """What changes the values, for ``run.json``: the library's version."""
         try:
             return {self.library: version(self.library)}

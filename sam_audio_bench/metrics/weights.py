@@ -17,6 +17,7 @@ import torch
 from sam_audio_bench.audio import resample
 from sam_audio_bench.devices import deterministic_fp32, find_device, lacking
 from sam_audio_bench.errors import BenchError, Precondition
+from sam_audio_bench.identity import Options
 from sam_audio_bench.metrics.base import Row, StereoMetric
 from sam_audio_bench.metrics.functional import is_silent
 from sam_audio_bench.nn.hub import Checkpoint, Source
@@ -87,7 +88,7 @@ class LearnedMetric(StereoMetric):
         return self._sha256
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> Options:
         """What changes the values; the weights' digest is among them, so that other weights are scored anew."""
         found = None if self.missing() else self._model()
         return {

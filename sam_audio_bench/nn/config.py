@@ -10,10 +10,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from sam_audio_bench.errors import Precondition, StoreError
 from sam_audio_bench.files import load_json
+from sam_audio_bench.identity import Options
 
 __all__ = [
     "TOWERS",
@@ -34,7 +35,7 @@ class Config:
     """A group of options; unknown keys of a file, such as training options, are ignored."""
 
     @classmethod
-    def of(cls, options: Mapping[str, Any] | None) -> Self:
+    def of(cls, options: Mapping[str, object] | None) -> Self:
         """The options of a JSON object, with defaults for missing ones."""
         known = {item.name for item in fields(cls) if item.init}
         found = {name: value for name, value in (options or {}).items() if name in known}
@@ -70,7 +71,7 @@ class TextConfig(Config):
     dim: int = 768
     max_length: int = 512
     pad_mode: str = "longest"
-    architecture: Mapping[str, Any] | None = None
+    architecture: Options | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +203,7 @@ class SAMAudioConfig(Config):
         )
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> Options:
     """The JSON object in a file; raises Precondition if there is none."""
     if not path.is_file():
         raise Precondition(f"expected a checkpoint folder with {path.name} at {path.parent}, found no such file")
@@ -215,12 +216,12 @@ def read_config(path: Path) -> dict[str, Any]:
     return found
 
 
-def _text(options: Mapping[str, Any], folder: Path) -> TextConfig:
+def _text(options: Options, folder: Path) -> TextConfig:
     beside = folder / "t5_config.json"
     return TextConfig.of({**options, "architecture": read_config(beside) if beside.is_file() else None})
 
 
-def _vision(options: Mapping[str, Any], folder: Path) -> VisionEncoderConfig:
+def _vision(options: Options, folder: Path) -> VisionEncoderConfig:
     name = options.get("name", VisionEncoderConfig.name)
     beside = folder / "pe_config.json"
     if beside.is_file():

@@ -81,15 +81,15 @@ class Attention(nn.Module):
 _PERMUTED = tuple(f"{name}.{kind}" for name in ("wq", "wk", "wv") for kind in ("weight", "bias"))
 
 
-def _to_head_order(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+def _to_head_order(module: nn.Module, state: dict[str, object], prefix: str, *_: Any) -> None:
     _reorder(module, state, prefix, lambda rows, heads: rows.unflatten(0, (-1, heads)).transpose(0, 1).flatten(0, 1))
 
 
-def _to_released_order(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+def _to_released_order(module: nn.Module, state: dict[str, object], prefix: str, *_: Any) -> None:
     _reorder(module, state, prefix, lambda rows, heads: rows.unflatten(0, (heads, -1)).transpose(0, 1).flatten(0, 1))
 
 
-def _reorder(module: nn.Module, state: dict[str, Any], prefix: str, order: Any) -> None:
+def _reorder(module: nn.Module, state: dict[str, object], prefix: str, order: Any) -> None:
     heads: Any = module.heads
     for name in _PERMUTED:
         rows = state.get(prefix + name)

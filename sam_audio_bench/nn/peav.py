@@ -8,7 +8,7 @@ Letters: B batch, T frames, h width, S tokens, t width of the text.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sam_audio_bench.errors import Precondition, UsageError
+from sam_audio_bench.identity import Options
 from sam_audio_bench.nn.config import Config
 from sam_audio_bench.nn.layers import Linear, ResidualBlock, RMSNorm, rotary_angles, rotate
 from sam_audio_bench.nn.text import quiet
@@ -172,7 +173,7 @@ class PEAVTransformer(nn.Module):
         return found[:, 1:]
 
 
-def build_modern_bert(options: Mapping[str, Any] | None, layer: int) -> Any:
+def build_modern_bert(options: Options | None, layer: int) -> Any:
     """Builds a ModernBERT (Warner et al., 2024) of transformers.
 
     Args:

@@ -9,7 +9,7 @@ Letters: B batch, T frames, C width of a latent, D width of the common space, S 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from sam_audio_bench.errors import Precondition, UsageError
+from sam_audio_bench.identity import Options
 from sam_audio_bench.nn.checkpoint import load_strict, open_weights
 from sam_audio_bench.nn.codec import reflect_pad
 from sam_audio_bench.nn.conditioning import frame_mask
@@ -82,7 +83,7 @@ class SpanPredictorConfig(Config):
 
     dac_vae_encoder: DACConfig = field(default_factory=DACConfig)
     audio_transformer: PEAVConfig = field(default_factory=PEAVConfig)
-    text_model: Mapping[str, Any] = field(default_factory=dict)
+    text_model: Options = field(default_factory=dict)
     output_dim: int = 1024
     nth_text_layer: int = 22
 

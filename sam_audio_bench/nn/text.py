@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from sam_audio_bench.errors import Precondition
+from sam_audio_bench.identity import Options
 from sam_audio_bench.nn.checkpoint import align_weights, load_strict
 from sam_audio_bench.nn.config import TextConfig
 
 __all__ = ["TextEncoder", "quiet"]
 
-_ARCHITECTURES: Mapping[str, Mapping[str, Any]] = {
+_ARCHITECTURES: Mapping[str, Options] = {
     "t5-base": {
         "vocab_size": 32_128, "d_model": 768, "d_kv": 64, "d_ff": 3072, "num_layers": 12, "num_heads": 12,
         "feed_forward_proj": "relu",

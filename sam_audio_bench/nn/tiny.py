@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.files import atomic_write, write_json
+from sam_audio_bench.identity import Options
 from sam_audio_bench.nn.config import SAMAudioConfig
 
 __all__ = ["CONFIG", "TEXT_CONFIG", "VISION_CONFIG", "randomise", "write_tiny", "write_tokenizer"]
 
-CONFIG: dict[str, Any] = {
+CONFIG: Options = {
     "in_channels": 96,
     "audio_codec": {
         "encoder_dim": 4, "encoder_rates": [2, 8, 10, 12], "latent_dim": 32, "decoder_dim": 96,
@@ -37,7 +38,7 @@ CONFIG: dict[str, Any] = {
 }  # fmt: skip
 """``config.json``: 48 kHz and 25 frames per second, as the released ones."""
 
-VISION_CONFIG: dict[str, Any] = {
+VISION_CONFIG: Options = {
     "vision": {
         "patch_size": 8, "width": 32, "layers": 2, "heads": 2, "mlp_ratio": 2.0, "output_dim": 24, "image_size": 32,
         "attn_pooler_heads": 4,
@@ -46,7 +47,7 @@ VISION_CONFIG: dict[str, Any] = {
 }  # fmt: skip
 """``pe_config.json``."""
 
-TEXT_CONFIG: dict[str, Any] = {
+TEXT_CONFIG: Options = {
     "vocab_size": 384, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4,
     "feed_forward_proj": "relu",
 }  # fmt: skip

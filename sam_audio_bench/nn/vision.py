@@ -9,8 +9,8 @@ Letters: B items, N frames of a video, T latent frames, H height, W width, D wid
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +22,20 @@ from sam_audio_bench.nn.layers import Linear, linear, rotary_angles, rotate
 
 __all__ = ["INTERPOLATIONS", "PerceptionEncoder", "VisionTower", "frame_indices"]
 
-INTERPOLATIONS: dict[str, dict[str, Any]] = {
-    "BICUBIC": {"mode": "bicubic", "antialias": True, "align_corners": False},
-    "BILINEAR": {"mode": "bilinear", "antialias": True, "align_corners": False},
-    "NEAREST": {"mode": "nearest"},
-    "NEAREST_EXACT": {"mode": "nearest-exact"},
+
+class _Interpolation(NamedTuple):
+    """Arguments of `torch.nn.functional.interpolate`."""
+
+    mode: str
+    antialias: bool = False
+    align_corners: bool | None = None
+
+
+INTERPOLATIONS: Mapping[str, _Interpolation] = {
+    "BICUBIC": _Interpolation("bicubic", antialias=True, align_corners=False),
+    "BILINEAR": _Interpolation("bilinear", antialias=True, align_corners=False),
+    "NEAREST": _Interpolation("nearest"),
+    "NEAREST_EXACT": _Interpolation("nearest-exact"),
 }
 """Interpolation modes for resizing frames, by the name in a config."""
 
@@ -343,7 +352,7 @@ class PerceptionEncoder(nn.Module):
         size = (self.config.image_size, self.config.image_size)
         if frames.shape[2:] == size:
             return frames
-        resized: Tensor = F.interpolate(frames.float(), size=size, **self._resampling)
+        resized: Tensor = F.interpolate(frames.float(), size=size, **self._resampling._asdict())
         return resized.round().clamp(0, 255).to(torch.uint8)
 
 

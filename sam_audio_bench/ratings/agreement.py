@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,16 @@ from sam_audio_bench.stats.reliability import (
     split_half,
 )
 
-__all__ = ["OPINIONS", "STATISTICS", "agreement_rows", "noise_ceilings", "opinion_rows", "stimulus_opinions"]
+__all__ = [
+    "OPINIONS",
+    "STATISTICS",
+    "AgreementRow",
+    "OpinionRow",
+    "agreement_rows",
+    "noise_ceilings",
+    "opinion_rows",
+    "stimulus_opinions",
+]
 
 OPINIONS = {"raw": mean_opinion, "z_scored": z_scored_opinion, "bias_corrected": recovered_opinion}
 """Three ways to average raters; the last is ITU-T P.910/P.913's."""
@@ -44,9 +53,37 @@ STATISTICS = {
 _MEASUREMENTS = ("nominal", "ordinal", "interval")
 
 
+class AgreementRow(TypedDict):
+    """One statistic of one axis, as ``--json`` prints it."""
+
+    axis: str
+    by: str  # "all", or a value of the column that was asked for
+    statistic: str  # of `STATISTICS`
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+    n: int  # stimuli
+    status: str
+    method: str
+    raters: float  # harmonic mean per stimulus
+
+
+class OpinionRow(TypedDict):
+    """Mean opinion of one system by one of `OPINIONS`, as ``--json`` prints it."""
+
+    axis: str
+    by: str
+    system: str
+    method: str
+    n: int  # stimuli
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+
+
 def agreement_rows(
     ratings: Ratings, *, by: str | None = None, axis: str | None = None, resamples: int = 2000, seed: int = 0
-) -> list[dict[str, Any]]:
+) -> list[AgreementRow]:
     """ICC, Krippendorff's α, split-half, leave-one-out and noise ceiling, one row each.
 
     A stimulus is an item of one system. Statistics that need the identity of raters are undefined for anonymous raters:
@@ -66,13 +103,25 @@ def agreement_rows(
     Raises:
         UsageError: an unknown axis or column, or options out of range.
     """
-    rows = []
+    rows: list[AgreementRow] = []
     for name, value, answers in slices(ratings, by, axis):
         known = rater_matrix(answers)
         k = raters_per_item(known.scores)
         for statistic, estimate in _estimates(known, ratings.anonymous, resamples, seed).items():
-            head = {"axis": name, "by": value, "statistic": statistic}
-            rows.append({**head, **_row(estimate, len(known.stimuli)), "raters": k})
+            rows.append(
+                {
+                    "axis": name,
+                    "by": value,
+                    "statistic": statistic,
+                    "value": estimate.value if estimate else None,
+                    "ci_low": estimate.low if estimate else None,
+                    "ci_high": estimate.high if estimate else None,
+                    "n": estimate.n if estimate else len(known.stimuli),
+                    "status": str(estimate.status) if estimate else "anonymous",
+                    "method": estimate.method if estimate else "",
+                    "raters": k,
+                }
+            )
     return rows
 
 
@@ -86,13 +135,13 @@ def noise_ceilings(
     }
 
 
-def opinion_rows(ratings: Ratings, *, by: str | None = None, axis: str | None = None) -> list[dict[str, Any]]:
+def opinion_rows(ratings: Ratings, *, by: str | None = None, axis: str | None = None) -> list[OpinionRow]:
     """Mean opinion of each system: raw, z-scored by rater and bias-corrected, side by side.
 
     Returns:
         ``{axis, by, system, method, value, ci_low, ci_high, n}``; the interval resamples recordings.
     """
-    rows = []
+    rows: list[OpinionRow] = []
     for name, value, answers in slices(ratings, by, axis):
         known = rater_matrix(answers)
         for method, scores in _opinions(known, ratings.anonymous).items():
@@ -100,10 +149,19 @@ def opinion_rows(ratings: Ratings, *, by: str | None = None, axis: str | None = 
                 there = part.index[np.isfinite(scores["value"][part.index])]
                 values = scores["value"][there]
                 interval = cluster_interval(values, part.loc[there, "group"]) if len(values) else None
-                row = {"axis": name, "by": value, "system": str(system), "method": method, "n": len(values)}
-                mean = float(values.mean()) if len(values) else None
                 low, high = interval if interval else (None, None)
-                rows.append({**row, "value": mean, "ci_low": low, "ci_high": high})
+                rows.append(
+                    {
+                        "axis": name,
+                        "by": value,
+                        "system": str(system),
+                        "method": method,
+                        "n": len(values),
+                        "value": float(values.mean()) if len(values) else None,
+                        "ci_low": low,
+                        "ci_high": high,
+                    }
+                )
     return rows
 
 
@@ -112,7 +170,7 @@ def stimulus_opinions(ratings: Ratings, axis: str | None = None) -> pd.DataFrame
     parts = []
     for name, _, answers in slices(ratings, axis=axis):
         known = rater_matrix(answers)
-        found: dict[str, Any] = {"axis": name, "n": (~np.isnan(known.scores)).sum(axis=1)}
+        found: dict[str, str | np.ndarray] = {"axis": name, "n": (~np.isnan(known.scores)).sum(axis=1)}
         for method, scores in _opinions(known, ratings.anonymous).items():
             found.update({f"{method}_{part}": values for part, values in scores.items()})
         parts.append(known.stimuli.assign(**found))
@@ -132,7 +190,7 @@ def _opinions(known: RaterMatrix, anonymous: bool) -> dict[str, dict[str, np.nda
 def _estimates(known: RaterMatrix, anonymous: bool, resamples: int, seed: int) -> Mapping[str, Estimate | None]:
     """Estimates by the name of the statistic; None: it needs the identity of raters."""
     scores = known.scores
-    options: dict[str, Any] = {"resamples": resamples, "seed": seed}
+    options = {"resamples": resamples, "seed": seed}
     found: dict[str, Estimate | None] = {}
     for form, estimate in icc_table(scores, **options).items():
         found[f"icc_{form.replace(',', '_')}"] = None if anonymous and form.startswith("2") else estimate
@@ -140,18 +198,5 @@ def _estimates(known: RaterMatrix, anonymous: bool, resamples: int, seed: int) -
         found[f"alpha_{measurement}"] = krippendorff_alpha(scores, measurement, **options)
     found["split_half"] = split_half(scores, **options)
     found["leave_one_out"] = None if anonymous else leave_one_out(scores, **options).mean
-    found["noise_ceiling"] = noise_ceiling(scores, **options)
+    found["noise_ceiling"] = noise_ceiling(scores, resamples=resamples, seed=seed)
     return found
-
-
-def _row(estimate: Estimate | None, stimuli: int) -> dict[str, Any]:
-    if estimate is None:
-        return {"value": None, "ci_low": None, "ci_high": None, "n": stimuli, "status": "anonymous", "method": ""}
-    return {
-        "value": estimate.value,
-        "ci_low": estimate.low,
-        "ci_high": estimate.high,
-        "n": estimate.n,
-        "status": str(estimate.status),
-        "method": estimate.method,
-    }

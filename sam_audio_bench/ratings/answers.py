@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TypedDict
 
 import pandas as pd
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.ratings.media import MEDIA_COLUMNS
 
-__all__ = ["KEY_FIELDS", "KEY_SCHEMA", "KEY_VERSION", "join_key", "join_table"]
+__all__ = [
+    "KEY_FIELDS",
+    "KEY_SCHEMA",
+    "KEY_VERSION",
+    "Key",
+    "KeyMixture",
+    "KeyOrigin",
+    "KeyTrial",
+    "join_key",
+    "join_table",
+]
 
 KEY_SCHEMA = "sabench-listening-key"
 KEY_VERSION = 1
@@ -23,7 +33,47 @@ loudness-matched files of the test. A trap has neither, so that no judge is trai
 """
 
 
-def join_key(answers: Iterable[Mapping[str, Any]], key: Mapping[str, Any], folder: Path) -> list[dict[str, Any]]:
+class KeyOrigin(TypedDict):
+    """Which item of which task a sound is from."""
+
+    item: str
+    group: str
+    task: str
+    domain: str
+
+
+class KeyTrial(KeyOrigin):
+    """What is rated in a trial, and paths relative to the key."""
+
+    system: str | None
+    kind: str  # as in the column of ratings
+    expected: dict[str, int] | None
+    mixture: str  # blind name
+    audio: str | None  # None: no chosen format uses it
+
+
+class KeyMixture(KeyOrigin):
+    """A recording and what is asked of it."""
+
+    text: str | None
+    spans: str | None
+    audio: str
+
+
+class Key(TypedDict):
+    """Content of ``key.json``; trials and mixtures by their blind names."""
+
+    schema: str
+    version: int
+    test: str  # digest
+    options: dict[str, object]
+    systems: list[str]
+    designs: dict[str, dict[str, object]]
+    mixtures: dict[str, KeyMixture]
+    trials: dict[str, KeyTrial]
+
+
+def join_key(answers: Iterable[Mapping[str, object]], key: Key, folder: Path) -> list[dict[str, object]]:
     """Adds `KEY_FIELDS` to answers of the listening page.
 
     Args:
@@ -49,7 +99,7 @@ def join_key(answers: Iterable[Mapping[str, Any]], key: Mapping[str, Any], folde
     return joined
 
 
-def join_table(frame: pd.DataFrame, key: Mapping[str, Any], folder: Path) -> pd.DataFrame:
+def join_table(frame: pd.DataFrame, key: Key, folder: Path) -> pd.DataFrame:
     """Names items and systems in answers that webMUSHRA or the P.808 toolkit gave to a planned test.
 
     Args:
@@ -83,7 +133,7 @@ def join_table(frame: pd.DataFrame, key: Mapping[str, Any], folder: Path) -> pd.
     return frame.drop(columns=[name for name in found if name in frame]).join(found)
 
 
-def _trials(key: Mapping[str, Any], folder: Path) -> dict[str, dict[str, Any]]:
+def _trials(key: Key, folder: Path) -> dict[str, dict[str, object]]:
     """`KEY_FIELDS` of every trial by blind name; paths are absolute."""
     schema, version = (key.get("schema"), key.get("version")) if isinstance(key, dict) else (None, None)
     if (schema, version) != (KEY_SCHEMA, KEY_VERSION):
@@ -95,7 +145,7 @@ def _trials(key: Mapping[str, Any], folder: Path) -> dict[str, dict[str, Any]]:
         recording = key["mixtures"][trial["mixture"]]
         media = {"text": recording["text"], "spans": recording["spans"]}
         if trial["kind"] != "trap" and trial["audio"]:
-            media["mixture"], media["target"] = (str(base / one["audio"]) for one in (recording, trial))
+            media |= {"mixture": str(base / recording["audio"]), "target": str(base / trial["audio"])}
         about = {**trial, **dict.fromkeys(MEDIA_COLUMNS), **media}
         trials[name] = {field: about[field] for field in KEY_FIELDS}
     return trials

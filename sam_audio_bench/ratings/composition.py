@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -24,9 +24,16 @@ from sam_audio_bench.ratings.blinded_stimuli import (
 from sam_audio_bench.ratings.options import ListeningTestOptions
 from sam_audio_bench.ratings.stimuli import RatedItem
 
-__all__ = ["Composition", "assign_raters", "compose"]
+__all__ = ["Clip", "Composition", "assign_raters", "compose"]
 
 _PER_RATER = 40  # stimuli per rater by default
+
+
+class Clip(TypedDict):
+    """What the listening page draws of a sound."""
+
+    seconds: float
+    peaks: list[int]  # thousandths of full scale
 
 
 @dataclass
@@ -43,7 +50,7 @@ class Composition:
     mixtures: list[str]  # blind name of each item's mixture
     designs: dict[str, RaterAssignment] = field(default_factory=dict)
     minutes: list[int] = field(default_factory=list)
-    clips: dict[str, dict[str, Any]] = field(default_factory=dict)  # seconds and peaks by blind name
+    clips: dict[str, Clip] = field(default_factory=dict)  # by blind name
     files: dict[str, str] = field(default_factory=dict)  # a path of each sound in the folder of the test
 
     @property

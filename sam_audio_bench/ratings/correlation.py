@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import pandas as pd
 
@@ -24,7 +24,14 @@ from sam_audio_bench.stats.summary import compute_item_scores
 if TYPE_CHECKING:
     from sam_audio_bench.run.results import Results
 
-__all__ = ["CorrelationResult", "CorrelationSettings", "add_run_scores", "correlate_ratings"]
+__all__ = [
+    "CorrelationResult",
+    "CorrelationRow",
+    "CorrelationSettings",
+    "DifferenceRow",
+    "add_run_scores",
+    "correlate_ratings",
+]
 
 _BOUNDED = ("pearson", "spearman")  # what the noise ceiling of stimuli bounds
 
@@ -45,12 +52,49 @@ class CorrelationSettings:
     compare: bool = True  # whether differences of metrics are tested, at the first level, by the first rank coefficient
 
 
+class CorrelationRow(TypedDict):
+    """Correlation of one metric with one axis, as ``--json`` prints it; see `correlate_ratings`."""
+
+    metric: str
+    axis: str
+    by: str  # "all", or a value of the column that was asked for
+    level: str
+    coefficient: str
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+    n: int
+    status: str
+    method: str
+    ceiling: float | None
+    group: str
+
+
+class DifferenceRow(TypedDict):
+    """Difference of two metrics' correlations, as ``--json`` prints it."""
+
+    axis: str
+    by: str
+    level: str
+    coefficient: str
+    first: str
+    second: str
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+    p: float | None
+    p_holm: float | None  # over all pairs of metrics
+    n: int
+    status: str
+    method: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class CorrelationResult:
     """Rows as ``--json`` prints them, the tested differences, and warnings to show with any table of them."""
 
-    rows: list[dict[str, Any]]
-    differences: list[dict[str, Any]]
+    rows: list[CorrelationRow]
+    differences: list[DifferenceRow]
     warnings: list[str]
 
 
@@ -107,11 +151,10 @@ def correlate_ratings(ratings: Ratings, settings: CorrelationSettings | None = N
     few: dict[tuple[str, str], list[str]] = {}
     for axis, by, answers in slices(ratings, settings.by, settings.axis):
         matrices = item_system_matrices(answers, names)
-        place = {"axis": axis, "by": by}
         ceiling = best[axis, by].value
         design = _design(matrices, settings, settings.interval)
-        letters = _compared(matrices, design, settings, place, found) if settings.compare else {}
-        _add_rows(design, settings, place, found, ceiling, letters)
+        letters = _compared(matrices, design, settings, (axis, by), found) if settings.compare else {}
+        _add_rows(design, settings, (axis, by), found, ceiling, letters)
         warning = few_systems(matrices.human, matrices.metrics)
         if warning:
             few.setdefault((by, warning), []).append(axis)
@@ -127,9 +170,10 @@ def _design(matrices: ItemSystemMatrices, settings: CorrelationSettings, interva
 
 
 def _add_rows(
-    design: Design, settings: CorrelationSettings, place: Mapping[str, str], found: CorrelationResult,
+    design: Design, settings: CorrelationSettings, place: tuple[str, str], found: CorrelationResult,
     ceiling: float | None, letters: Mapping[str, str],
 ) -> None:  # fmt: skip
+    axis, by = place
     tested = _tested(settings)
     results = correlations(
         design, levels=settings.levels, coefficients=settings.coefficients, orientation=_orientation(design.metrics)
@@ -139,7 +183,8 @@ def _add_rows(
         found.rows.append(
             {
                 "metric": result.metric,
-                **place,
+                "axis": axis,
+                "by": by,
                 "level": result.level,
                 "coefficient": result.coefficient,
                 "value": result.value,
@@ -164,18 +209,20 @@ def _compared(
     matrices: ItemSystemMatrices,
     design: Design,
     settings: CorrelationSettings,
-    place: Mapping[str, str],
+    place: tuple[str, str],
     found: CorrelationResult,
 ) -> Mapping[str, str]:
     """Tests all pairs of metrics; returns the letters of those that do not differ significantly."""
     if len(matrices.metrics) < 2:
         return {}
+    axis, by = place
     level, coefficient = _tested(settings)
     pairs = _pairs(matrices, design, settings)
     for pair in pairs:
         found.differences.append(
             {
-                **place,
+                "axis": axis,
+                "by": by,
                 "level": level,
                 "coefficient": coefficient,
                 "first": pair.first,
@@ -213,7 +260,7 @@ def _pairs(matrices: ItemSystemMatrices, design: Design, settings: CorrelationSe
     return differences(design, at=level, coefficient=coefficient, orientation=orientation)
 
 
-def _orientation(metrics: Mapping[str, Any]) -> dict[str, int] | None:
+def _orientation(metrics: Collection[str]) -> dict[str, int] | None:
     """Direction of each metric; None unless all are known: each is then oriented to correlate positively."""
     if not all(name in CARDS for name in metrics):
         return None

@@ -2,21 +2,58 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
 
 from sam_audio_bench.ratings.matrices import NO_SYSTEM
-from sam_audio_bench.ratings.table import Ratings
+from sam_audio_bench.ratings.table import Direction, Ratings
 
-__all__ = ["HISTOGRAM_BINS", "describe", "scale_use"]
+__all__ = ["HISTOGRAM_BINS", "AxisDescription", "Bin", "Description", "describe", "scale_use"]
 
 HISTOGRAM_BINS = 10
 """Number of bins for scales with more steps than that."""
 
 
-def describe(ratings: Ratings) -> dict[str, Any]:
+class Bin(TypedDict):
+    """Answers from ``low`` to ``high``."""
+
+    low: float
+    high: float
+    count: int
+
+
+class AxisDescription(TypedDict):
+    """Answers on one axis."""
+
+    axis: str
+    n: int
+    mean: float
+    sd: float | None  # None: one answer
+    stimuli: int
+    raters_min: float  # per stimulus
+    raters_median: float
+    raters_max: float
+    repeated: int
+    histogram: list[Bin]
+
+
+class Description(TypedDict):
+    """Summary of a test, as ``--json`` prints it."""
+
+    counts: dict[str, int]
+    scale: list[float] | None
+    direction: Direction
+    anonymous: bool
+    metrics: list[str]
+    history: list[dict[str, object]]
+    controls: dict[str, int]  # rows by kind
+    choices: NotRequired[dict[str, int]]  # of votes
+    axes: NotRequired[list[AxisDescription]]  # of ratings
+
+
+def describe(ratings: Ratings) -> Description:
     """Summary of a test as JSON values.
 
     Returns:
@@ -31,7 +68,7 @@ def describe(ratings: Ratings) -> dict[str, Any]:
     if ratings.votes:
         counts["systems"] = len(set(frame["first"]) | set(frame["second"]))
         del counts["firsts"]
-    found: dict[str, Any] = {
+    found: Description = {
         "counts": counts,
         "scale": list(ratings.scale) if ratings.scale else None,
         "direction": ratings.direction,
@@ -48,7 +85,7 @@ def describe(ratings: Ratings) -> dict[str, Any]:
     return found
 
 
-def scale_use(scores: pd.Series, scale: tuple[float, float]) -> list[dict[str, float]]:
+def scale_use(scores: pd.Series, scale: tuple[float, float]) -> list[Bin]:
     """Share of answers at each step of the scale, or in ten bins if there are more steps.
 
     Returns:
@@ -66,7 +103,7 @@ def scale_use(scores: pd.Series, scale: tuple[float, float]) -> list[dict[str, f
     return [{"low": float(a), "high": float(b), "count": int(count)} for a, b, count in ends]
 
 
-def _axis(name: str, answers: pd.DataFrame, ratings: Ratings) -> dict[str, Any]:
+def _axis(name: str, answers: pd.DataFrame, ratings: Ratings) -> AxisDescription:
     scores = np.sort(answers["score"].to_numpy(float))
     keys = [answers["item"], answers["system"].fillna(NO_SYSTEM)]
     raters = answers.groupby(keys)["rater"].nunique()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from sam_audio_bench.ratings.answers import KEY_SCHEMA, KEY_VERSION
+from sam_audio_bench.ratings.answers import KEY_SCHEMA, KEY_VERSION, Key, KeyOrigin, KeyTrial
 from sam_audio_bench.ratings.axes import choose_axes
 from sam_audio_bench.ratings.composition import Composition
 from sam_audio_bench.ratings.exports import batch, clip_lists, webmushra
@@ -86,26 +85,25 @@ def write_p808(test: Composition, folder: Path) -> None:
     write_text(folder / "batch.csv", batch(assignments, {**answers["trap"], **answers["gold"]}))
 
 
-def build_key(test: Composition) -> dict[str, Any]:
+def build_key(test: Composition) -> Key:
     """Content of key.json: the meaning of the blind names, options and designs.
 
     Paths of sounds are relative to the key; checks that no chosen format uses are not written and have no path.
     """
 
-    def about(place: int) -> dict[str, str]:
-        item = test.items[place]
+    def about(item: RatedItem) -> KeyOrigin:
         return {"item": item.id, "group": item.group, "task": item.task, "domain": item.source.domain}
 
-    def prompt(place: int) -> dict[str, str | None]:
-        asked = test.items[place].prompt
-        return {"text": asked.text, "spans": spans_text(asked.spans) or None}
-
-    trials = {}
+    trials: dict[str, KeyTrial] = {}
     for stimulus in sorted(test.stimuli, key=lambda stimulus: stimulus.name):
-        expected = None if stimulus.expected is None else dict(stimulus.expected)
-        shown = {"system": stimulus.system, "kind": stimulus.kind, "expected": expected}
-        sounds = {"mixture": test.mixtures[stimulus.item], "audio": test.files.get(stimulus.name)}
-        trials[stimulus.name] = {**about(stimulus.item), **shown, **sounds}
+        trials[stimulus.name] = {
+            **about(test.items[stimulus.item]),
+            "system": stimulus.system,
+            "kind": stimulus.kind,
+            "expected": None if stimulus.expected is None else dict(stimulus.expected),
+            "mixture": test.mixtures[stimulus.item],
+            "audio": test.files.get(stimulus.name),
+        }
     return {
         "schema": KEY_SCHEMA,
         "version": KEY_VERSION,
@@ -121,8 +119,13 @@ def build_key(test: Composition) -> dict[str, Any]:
             for name, design in test.designs.items()
         },
         "mixtures": {
-            name: {**about(place), **prompt(place), "audio": test.files[name]}
-            for place, name in enumerate(test.mixtures)
+            name: {
+                **about(item),
+                "text": item.prompt.text,
+                "spans": spans_text(item.prompt.spans) or None,
+                "audio": test.files[name],
+            }
+            for name, item in zip(test.mixtures, test.items, strict=True)
         },
         "trials": trials,
     }

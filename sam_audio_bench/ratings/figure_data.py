@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
+from sam_audio_bench.ratings.correlation import CorrelationRow
 from sam_audio_bench.ratings.matrices import RaterMatrix, rater_matrix, slices
 from sam_audio_bench.ratings.table import Ratings
 from sam_audio_bench.stats.reliability import leave_one_out, raters_per_item, reliability_curve
@@ -48,15 +48,15 @@ def mean_opinions_with_metric(ratings: Ratings, axis: str, metric: str) -> tuple
     return points[np.isfinite(points["metric"])].reset_index(drop=True), noise
 
 
-def select_strongest_metrics(rows: Sequence[Mapping[str, Any]], axis: str, most: int) -> list[str]:
+def select_strongest_metrics(rows: Sequence[CorrelationRow], axis: str, most: int) -> list[str]:
     """The metrics that correlate most with an axis over all ratings, by Spearman's coefficient of utterances."""
-    known = [
-        row
+    strengths = {
+        row["metric"]: abs(row["value"])
         for row in rows
         if row["axis"] == axis and row["by"] == _WHOLE and row["level"] == "utterance" and row["value"] is not None
         and row["coefficient"] == "spearman"
-    ]  # fmt: skip
-    return [row["metric"] for row in sorted(known, key=lambda row: (-abs(row["value"]), row["metric"]))[:most]]
+    }  # fmt: skip
+    return sorted(strengths, key=lambda metric: (-strengths[metric], metric))[:most]
 
 
 def rater_deviations(ratings: Ratings, axis: str) -> pd.DataFrame:

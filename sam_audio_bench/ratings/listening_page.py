@@ -6,7 +6,6 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -25,7 +24,7 @@ _FOLDER = Path(__file__).with_name("page")
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
 
-def render_page(data: Mapping[str, Any], axes: Sequence[Axis], *, title: str, consent: str, beeps: bool) -> str:
+def render_page(data: Mapping[str, object], axes: Sequence[Axis], *, title: str, consent: str, beeps: bool) -> str:
     """HTML of the test.
 
     A content security policy allows the page's own script and style by their digests, and sound from the folder

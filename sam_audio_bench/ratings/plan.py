@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +49,7 @@ class PlannedTest:
     minutes: tuple[int, ...]  # of each rater
     notes: tuple[str, ...]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """As ``--json`` prints it."""
         designs = {name: {**asdict(design.sizes), **design.balance.to_json()} for name, design in self.designs.items()}
         plain = {"items": self.items, "systems": list(self.systems), "stimuli": self.stimuli, "designs": designs}

@@ -2,25 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Sequence
+from typing import TypedDict
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.ratings.matrices import NO_SYSTEM, slices
 from sam_audio_bench.ratings.table import Ratings
-from sam_audio_bench.stats.components import variance_components
-from sam_audio_bench.stats.power import power_table
+from sam_audio_bench.stats.components import VarianceComponents, variance_components
+from sam_audio_bench.stats.power import PowerRow, power_table
 
-__all__ = ["power_rows", "smallest_designs"]
+__all__ = ["DesignPower", "SmallestDesign", "Variances", "power_rows", "smallest_designs"]
 
 _FACTORS = ("item", "system", "rater")
+
+
+class Variances(TypedDict):
+    """Variance components of one axis, as ``--json`` prints them; see `VarianceComponents`."""
+
+    axis: str
+    item: float
+    system: float
+    rater: float
+    cell: float
+    residual: float
+    mean: float
+    n: int
+    method: str
+
+
+class DesignPower(TypedDict):
+    """Power of one design, as ``--json`` prints it; see `PowerRow`."""
+
+    axis: str
+    raters: int
+    items: int
+    systems: int
+    difference: float
+    power: float
+    low: float
+    high: float
+    simulations: int
+
+
+class SmallestDesign(TypedDict):
+    """The least that reaches a power, as ``--json`` prints it; None: nothing that was simulated does."""
+
+    axis: str
+    systems: int
+    difference: float
+    raters: int | None
+    items: int | None
+    ratings: int | None
+    power: float | None
 
 
 def power_rows(
     ratings: Ratings, *, raters: Sequence[int], items: Sequence[int], systems: Sequence[int],
     differences: Sequence[float], axis: str | None = None, alpha: float = 0.05, simulations: int = 1000, seed: int = 0,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[str]]:  # fmt: skip
+) -> tuple[list[Variances], list[DesignPower], list[str]]:  # fmt: skip
     """Power to detect a difference between two systems, for each design.
 
     Args:
@@ -44,7 +83,9 @@ def power_rows(
     if ratings.votes or ratings.anonymous:
         found = "votes" if ratings.votes else "anonymous ones"
         raise UsageError(f"expected ratings by named raters, whose variance can be told apart, found {found}")
-    components, rows, warnings = [], [], []
+    components: list[Variances] = []
+    rows: list[DesignPower] = []
+    warnings = []
     for name, _, answers in slices(ratings, axis=axis):
         if answers["score"].nunique() < 2:
             raise UsageError(f"expected ratings of {name} that vary, found one score; choose another --axis")
@@ -59,16 +100,16 @@ def power_rows(
             systems=answers["system"].fillna(NO_SYSTEM).tolist(),
             raters=answers["rater"].tolist(),
         )
-        components.append({"axis": name, **asdict(known)})
+        components.append(_variances(name, known))
         table = power_table(
             known, raters=raters, items=items, systems=systems, difference=differences, alpha=alpha,
             simulations=simulations, seed=seed,
         )  # fmt: skip
-        rows += [{"axis": name, **asdict(row)} for row in table]
+        rows += [_power(name, row) for row in table]
     return components, rows, warnings
 
 
-def smallest_designs(rows: Sequence[Mapping[str, Any]], power: float) -> list[dict[str, Any]]:
+def smallest_designs(rows: Sequence[DesignPower], power: float) -> list[SmallestDesign]:
     """Of each axis, number of systems and difference, the design with the fewest ratings that reaches ``power``.
 
     Args:
@@ -79,14 +120,52 @@ def smallest_designs(rows: Sequence[Mapping[str, Any]], power: float) -> list[di
         ``{axis, systems, difference, raters, items, ratings, power}``; of designs with equally many ratings the one
         with more items; None if no design of the table reaches the power.
     """
-    found = []
-    for axis, systems, difference in dict.fromkeys((row["axis"], row["systems"], row["difference"]) for row in rows):
-        what = {"axis": axis, "systems": systems, "difference": difference}
-        enough = [row for row in rows if row["power"] >= power and what.items() <= row.items()]
+    found: list[SmallestDesign] = []
+    for place in dict.fromkeys(map(_place, rows)):
+        enough = [row for row in rows if row["power"] >= power and _place(row) == place]
         least = min(enough, key=lambda row: (row["raters"] * row["items"], row["raters"]), default=None)
-        design: dict[str, Any] = dict.fromkeys(("raters", "items", "ratings", "power"))
-        if least is not None:
-            ratings = least["raters"] * least["items"] * systems
-            design = {"raters": least["raters"], "items": least["items"], "ratings": ratings, "power": least["power"]}
-        found.append({**what, **design})
+        axis, systems, difference = place
+        found.append(
+            {
+                "axis": axis,
+                "systems": systems,
+                "difference": difference,
+                "raters": least["raters"] if least else None,
+                "items": least["items"] if least else None,
+                "ratings": least["raters"] * least["items"] * systems if least else None,
+                "power": least["power"] if least else None,
+            }
+        )
     return found
+
+
+def _place(row: DesignPower) -> tuple[str, int, float]:
+    return row["axis"], row["systems"], row["difference"]
+
+
+def _variances(axis: str, known: VarianceComponents) -> Variances:
+    return {
+        "axis": axis,
+        "item": known.item,
+        "system": known.system,
+        "rater": known.rater,
+        "cell": known.cell,
+        "residual": known.residual,
+        "mean": known.mean,
+        "n": known.n,
+        "method": known.method,
+    }
+
+
+def _power(axis: str, row: PowerRow) -> DesignPower:
+    return {
+        "axis": axis,
+        "raters": row.raters,
+        "items": row.items,
+        "systems": row.systems,
+        "difference": row.difference,
+        "power": row.power,
+        "low": row.low,
+        "high": row.high,
+        "simulations": row.simulations,
+    }

@@ -2,29 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.ratings.table import Ratings
 from sam_audio_bench.render.numbers import number, with_interval
-from sam_audio_bench.stats.estimate import Estimate
-from sam_audio_bench.stats.preference import bradley_terry, elo, transitivity
+from sam_audio_bench.stats.preference import BradleyTerry, bradley_terry, elo, transitivity
 
-__all__ = ["PreferenceResult", "prefer", "preference_texts"]
+__all__ = ["PreferenceOverall", "PreferenceResult", "PreferenceRow", "prefer", "preference_texts"]
 
 _OUTCOMES = {"first": 1, "second": -1, "tie": 0}
+
+
+class PreferenceRow(TypedDict):
+    """One system, as ``--json`` prints it."""
+
+    axis: str
+    by: str  # "all", or a value of the column that was asked for
+    system: str
+    strength: float | None  # logits, mean 0
+    ci_low: float | None
+    ci_high: float | None
+    elo: float | None
+    rank: float | None
+    rank_low: float | None
+    rank_high: float | None
+    net_win_rate: float | None
+    net_low: float | None
+    net_high: float | None
+    wins: int
+    losses: int
+    ties: int
+    n: int  # votes
+    status: str
+    method: str
+
+
+class PreferenceOverall(TypedDict):
+    """What is known of all systems together, as ``--json`` prints it."""
+
+    axis: str
+    by: str
+    votes: int
+    order: float | None  # advantage of the first position, logits
+    order_low: float | None
+    order_high: float | None
+    tie: float | None
+    components: list[list[str]]  # systems that chains of comparisons link
+    circular: int
+    triads: int
+    transitivity: float | None
+    p: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreferenceResult:
     """Rows as ``--json`` prints them, statistics over all systems, and warnings."""
 
-    rows: list[dict[str, Any]]
-    overall: list[dict[str, Any]]
+    rows: list[PreferenceRow]
+    overall: list[PreferenceOverall]
     warnings: list[str]
 
 
@@ -61,13 +100,12 @@ def prefer(
     for axis, votes in frame.groupby("axis", sort=False):
         parts = [("all", votes), *((str(v), part) for v, part in (votes.groupby(by, sort=True) if by else ()))]
         for value, part in parts:
-            place = {"axis": str(axis), "by": value}
-            _fit(part, place, found, anonymous=ratings.anonymous, order_effect=order_effect, prior=prior,
+            _fit(part, (str(axis), value), found, anonymous=ratings.anonymous, order_effect=order_effect, prior=prior,
                  resamples=resamples, seed=seed)  # fmt: skip
     return found
 
 
-def preference_texts(row: Mapping[str, Any]) -> dict[str, str]:
+def preference_texts(row: PreferenceRow) -> dict[str, str]:
     """A row of `prefer` as formatted text, by column."""
     return {
         "system": row["system"],
@@ -80,7 +118,7 @@ def preference_texts(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _fit(
-    votes: Any, place: dict[str, str], found: PreferenceResult, *, anonymous: bool, seed: int, **options: Any
+    votes: Any, place: tuple[str, str], found: PreferenceResult, *, anonymous: bool, seed: int, **options: Any
 ) -> None:
     systems = sorted({*votes["first"], *votes["second"]})
     index = {name: place for place, name in enumerate(systems)}
@@ -89,27 +127,17 @@ def _fit(
     outcome = votes["choice"].map(_OUTCOMES).to_numpy(np.int64)
     raters = None if anonymous else votes["rater"].tolist()
     fit = bradley_terry(first, second, outcome, systems=len(systems), raters=raters, seed=seed, **options)
-    rows = []
-    for at, name in enumerate(systems):
-        strength = fit.strengths[at]
-        row = {
-            **place,
-            "system": name,
-            **_three("strength", "ci", strength),
-            "elo": None if strength.value is None else elo(strength.value),
-            **_three("rank", "rank", fit.ranks[at]),
-            **_three("net_win_rate", "net", fit.net_win_rate[at]),
-        }
-        counts = {"wins": fit.wins[at], "losses": fit.losses[at], "ties": fit.ties[at]}
-        row |= {**counts, "n": sum(counts.values()), "status": str(strength.status), "method": fit.method}
-        rows.append(row)
+    rows = [_row(place, name, fit, at) for at, name in enumerate(systems)]
     found.rows.extend(sorted(rows, key=lambda row: (row["strength"] is None, -(row["strength"] or 0.0))))
     triads = transitivity(first, second, outcome, systems=len(systems), seed=seed)
     found.overall.append(
         {
-            **place,
+            "axis": place[0],
+            "by": place[1],
             "votes": len(votes),
-            **_three("order", "order", fit.order),
+            "order": fit.order.value,
+            "order_low": fit.order.low,
+            "order_high": fit.order.high,
             "tie": fit.tie,
             "components": [[systems[at] for at in part] for part in fit.components],
             "circular": triads.circular,
@@ -121,10 +149,31 @@ def _fit(
     if len(fit.components) > 1:
         parts = "; ".join(", ".join(systems[at] for at in part) for part in fit.components)
         found.warnings.append(
-            f"{place['axis']}, {place['by']}: systems of different groups were never compared, directly or through "
+            f"{', '.join(place)}: systems of different groups were never compared, directly or through "
             f"others, so their order is unknown: {parts}"
         )
 
 
-def _three(name: str, bounds: str, estimate: Estimate) -> dict[str, float | None]:
-    return {name: estimate.value, f"{bounds}_low": estimate.low, f"{bounds}_high": estimate.high}
+def _row(place: tuple[str, str], name: str, fit: BradleyTerry, at: int) -> PreferenceRow:
+    strength, rank, net = fit.strengths[at], fit.ranks[at], fit.net_win_rate[at]
+    return {
+        "axis": place[0],
+        "by": place[1],
+        "system": name,
+        "strength": strength.value,
+        "ci_low": strength.low,
+        "ci_high": strength.high,
+        "elo": None if strength.value is None else elo(strength.value),
+        "rank": rank.value,
+        "rank_low": rank.low,
+        "rank_high": rank.high,
+        "net_win_rate": net.value,
+        "net_low": net.low,
+        "net_high": net.high,
+        "wins": fit.wins[at],
+        "losses": fit.losses[at],
+        "ties": fit.ties[at],
+        "n": fit.wins[at] + fit.losses[at] + fit.ties[at],
+        "status": str(strength.status),
+        "method": fit.method,
+    }

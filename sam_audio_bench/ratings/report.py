@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import markupsafe
 
 from sam_audio_bench import __version__
 from sam_audio_bench.files import atomic_write
-from sam_audio_bench.ratings.agreement import STATISTICS
+from sam_audio_bench.ratings.agreement import STATISTICS, AgreementRow
+from sam_audio_bench.ratings.correlation import CorrelationRow
+from sam_audio_bench.ratings.describe import Description
 from sam_audio_bench.ratings.preference import PreferenceResult, preference_texts
 from sam_audio_bench.render.numbers import number, with_interval
 
@@ -45,7 +46,7 @@ class HtmlFigure:
 
 
 def write_report(
-    path: Path, *, title: str, facts: Mapping[str, Any], notes: Sequence[str],
+    path: Path, *, title: str, facts: Description, notes: Sequence[str],
     sections: Sequence[tuple[str, Sequence[HtmlTable | HtmlFigure]]],
 ) -> None:  # fmt: skip
     """Writes the page atomically.
@@ -68,7 +69,7 @@ def write_report(
         temporary.write_text(page, encoding="utf-8")
 
 
-def statistic_tables(rows: Sequence[Mapping[str, Any]]) -> list[HtmlTable]:
+def statistic_tables(rows: Sequence[AgreementRow]) -> list[HtmlTable]:
     """Rows of `agreement_rows`, one table per axis, with one column per value of ``by``."""
     tables = []
     for axis in dict.fromkeys(row["axis"] for row in rows):
@@ -83,7 +84,7 @@ def statistic_tables(rows: Sequence[Mapping[str, Any]]) -> list[HtmlTable]:
     return tables
 
 
-def correlation_tables(rows: Sequence[Mapping[str, Any]], coefficient: str = "spearman") -> list[HtmlTable]:
+def correlation_tables(rows: Sequence[CorrelationRow], coefficient: str = "spearman") -> list[HtmlTable]:
     """Rows of `correlate_ratings`, one table per axis and value of ``by``, the strongest metric first."""
     tables = []
     own = [row for row in rows if row["coefficient"] == coefficient]
@@ -123,17 +124,17 @@ def preference_tables(found: PreferenceResult) -> list[HtmlTable]:
     return tables
 
 
-def _strength(row: Mapping[str, Any]) -> float:
+def _strength(row: CorrelationRow) -> float:
     return 1.0 if row["value"] is None else -abs(row["value"])
 
 
-def _correlation(row: Mapping[str, Any]) -> str:
+def _correlation(row: CorrelationRow) -> str:
     if row["value"] is None:
         return f"— {row['status']}"
     return with_interval(row["value"], row["ci_low"], row["ci_high"], 2)
 
 
-def _statistic(row: Mapping[str, Any] | None) -> str:
+def _statistic(row: AgreementRow | None) -> str:
     if row is None:
         return ""
     if row["value"] is None:

@@ -59,9 +59,9 @@ class Ratings:
     metrics: tuple[str, ...] = ()  # columns that hold objective metrics of the stimulus
     anonymous: bool = False  # who gave which score is unknown: rater names mean nothing across stimuli
     paths: tuple[str, ...] = ()  # columns that hold paths, absolute here and relative to its folder in a file
-    history: tuple[Mapping[str, Any], ...] = ()  # what was done to the rows since the import
+    history: tuple[Mapping[str, object], ...] = ()  # what was done to the rows since the import
 
-    def with_frame(self, frame: pd.DataFrame, *done: Mapping[str, Any]) -> Ratings:
+    def with_frame(self, frame: pd.DataFrame, *done: Mapping[str, object]) -> Ratings:
         """The same test with other rows; ``done`` records the change in the history."""
         return replace(self, frame=frame, history=(*self.history, *done))
 

@@ -253,12 +253,12 @@ class CommandSeparator:
             raise UsageError(f"expected a timeout above 0 seconds, found {timeout}")
         self.timeout = timeout
         self.name = f"cmd-{safe_name(Path(program).name)}-{sha256(template.encode())[:8]}"
-        self._template = template
+        self.settings: Options = {"command": template}
 
     @property
-    def settings(self) -> Options:
-        """The command, and what identifies the files that it names."""
-        return {"command": self._template, "files": _named_files(self.arguments)}
+    def named_files(self) -> dict[str, str]:
+        """What the command names on this machine, with what identifies it."""
+        return _named_files(self.arguments)
 
     def separate(self, queries: Sequence[Query], seeds: Sequence[int]) -> list[Separation]:
         """Answers in the order of the queries, one run of the program each.

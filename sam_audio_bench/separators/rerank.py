@@ -14,6 +14,7 @@ import torch
 
 from sam_audio_bench.devices import find_device, lacking
 from sam_audio_bench.errors import Precondition, UsageError
+from sam_audio_bench.identity import Options
 from sam_audio_bench.judge.checkpoints import judge_source
 from sam_audio_bench.metrics.activity import SpanOverlap
 from sam_audio_bench.metrics.clap import Clap
@@ -43,7 +44,7 @@ class Picker(Protocol):
     name: str  # what ``picked_by`` says
 
     @property
-    def settings(self) -> Mapping[str, Any]:
+    def settings(self) -> Options:
         """What changes the scores, apart from the weights."""
         ...
 
@@ -114,7 +115,7 @@ class ActivityPicker:
         self.name = "activity" if measure == "iou" else f"activity-{measure}"
 
     @property
-    def settings(self) -> Mapping[str, Any]:
+    def settings(self) -> Options:
         """Measure and threshold."""
         return {"measure": self.measure, "threshold": self.threshold}
 
@@ -146,7 +147,7 @@ class _MetricPicker:
         self.metric = metric
 
     @property
-    def settings(self) -> Mapping[str, Any]:
+    def settings(self) -> Options:
         """The metric's parameters, without where its weights came from."""
         places = {"model", "revision", "weights_sha256"}
         return {key: value for key, value in self.metric.options.items() if key not in places}
@@ -234,7 +235,7 @@ class SAJPicker:
         self._judge: Any = None
 
     @property
-    def settings(self) -> Mapping[str, Any]:
+    def settings(self) -> Options:
         """The parity."""
         return {"parity": self.parity}
 
@@ -303,7 +304,7 @@ class EnsemblePicker:
         )
 
     @property
-    def settings(self) -> Mapping[str, Any]:
+    def settings(self) -> Options:
         """The weights, and the settings of both members."""
         members = {member.name: dict(member.settings) for member in self.members}
         return {**members, "weights": dict(zip(members, self.weights, strict=True))}

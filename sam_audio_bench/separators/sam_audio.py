@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +16,7 @@ from torch import Tensor
 from sam_audio_bench.audio import resample
 from sam_audio_bench.devices import deterministic_fp32, usable_device
 from sam_audio_bench.errors import UsageError
+from sam_audio_bench.identity import Options
 from sam_audio_bench.nn import flow
 from sam_audio_bench.nn.hub import find_separator
 from sam_audio_bench.nn.model import Conditions, SAMAudio
@@ -118,7 +118,7 @@ class SAMAudioSeparator:
         self._sha256: str | None = None
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Options:
         """The options that change an answer."""
         spans = {"span_predictor": self._span_name, "span_threshold": self.span_threshold}
         return {

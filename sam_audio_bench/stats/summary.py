@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.metrics.catalogue import CAP_DB
@@ -256,7 +256,7 @@ def _row(
     )
 
 
-def to_json(rows: Iterable[SummaryRow], runs: Iterable[str] = (), partial: bool = False) -> dict[str, Any]:
+def to_json(rows: Iterable[SummaryRow], runs: Iterable[str] = (), partial: bool = False) -> dict[str, object]:
     """The object that ``--json`` prints: every field of every row, the run folders, and whether items are missing."""
     return {"rows": [asdict(row) for row in rows], "runs": list(runs), "partial": partial}
 

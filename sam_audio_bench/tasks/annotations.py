@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -21,7 +21,7 @@ from sam_audio_bench.files import dump_json, sha256
 from sam_audio_bench.tasks.catalogue import TASKS
 from sam_audio_bench.tasks.folders import cache_folder, data_folder
 from sam_audio_bench.tasks.lock import Lock
-from sam_audio_bench.tasks.manifest_tables import NOT_UTF8, broken, plain_cells
+from sam_audio_bench.tasks.manifest_tables import NOT_UTF8, Cells, broken, plain_cells
 
 __all__ = [
     "BENCH",
@@ -175,7 +175,7 @@ def _check_counts(table: MetadataTable, rows: Sequence[Annotation]) -> None:
             )
 
 
-def _cells(table: MetadataTable, columns: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+def _cells(table: MetadataTable, columns: Sequence[str]) -> Iterator[Cells]:
     """Rows of some columns; no other column is read."""
     import datasets
 
@@ -215,7 +215,7 @@ def _check_columns(table: MetadataTable, columns: Sequence[str]) -> None:
 
 
 def _checked(
-    table: MetadataTable, columns: Sequence[str], read: Callable[[int, Mapping[str, Any]], Annotation]
+    table: MetadataTable, columns: Sequence[str], read: Callable[[int, Cells], Annotation]
 ) -> Iterator[Annotation]:
     for number, cells in enumerate(_cells(table, columns)):
         try:
@@ -224,7 +224,7 @@ def _checked(
             raise UsageError(f"row {number + 1} of {table.named}: {error}") from error
 
 
-def _bench_row(number: int, cells: Mapping[str, Any]) -> Annotation:
+def _bench_row(number: int, cells: Cells) -> Annotation:
     start, end = _part(cells, "start_offset", "end_offset")
     return Annotation(
         row=number,
@@ -233,12 +233,12 @@ def _bench_row(number: int, cells: Mapping[str, Any]) -> Annotation:
         start=start,
         end=end,
         text=_text(cells, "description"),
-        spans=tuple(_span(span) for span in cells["spans"] or ()),
-        sets=tuple(sorted(map(str, cells["paper_eval_sets"] or ()))),
+        spans=tuple(_span(span) for span in _list(cells, "spans")),
+        sets=tuple(sorted(map(str, _list(cells, "paper_eval_sets")))),
     )
 
 
-def _musdb_row(number: int, cells: Mapping[str, Any]) -> Annotation:
+def _musdb_row(number: int, cells: Cells) -> Annotation:
     start, end = _part(cells, "start_time", "end_time")
     return Annotation(
         row=number,
@@ -250,7 +250,7 @@ def _musdb_row(number: int, cells: Mapping[str, Any]) -> Annotation:
     )
 
 
-def _text(cells: Mapping[str, Any], column: str) -> str:
+def _text(cells: Cells, column: str) -> str:
     value = cells[column]
     if not isinstance(value, str) or not value.strip():
         raise UsageError(f"expected a text in {column!r}, found {value!r}")
@@ -259,7 +259,7 @@ def _text(cells: Mapping[str, Any], column: str) -> str:
     return value.strip()
 
 
-def _name(cells: Mapping[str, Any], column: str) -> str:
+def _name(cells: Cells, column: str) -> str:
     """A text that becomes part of a path, and must not lead elsewhere."""
     value = _text(cells, column)
     if value in (".", "..") or any(letter in "/\\\0" for letter in value):
@@ -267,11 +267,18 @@ def _name(cells: Mapping[str, Any], column: str) -> str:
     return value
 
 
-def _part(cells: Mapping[str, Any], first: str, last: str) -> tuple[float, float]:
+def _part(cells: Cells, first: str, last: str) -> tuple[float, float]:
     start, end = (_seconds(cells[column]) for column in (first, last))
     if not 0 <= start < end < math.inf:
         raise UsageError(f"expected seconds with 0 <= {first} < {last}, found {cells[first]} and {cells[last]}")
     return start, end
+
+
+def _list(cells: Cells, column: str) -> list[object]:
+    value = cells[column] or []
+    if not isinstance(value, list):
+        raise UsageError(f"expected a list in {column!r}, found {value!r}")
+    return value
 
 
 def _seconds(value: object) -> float:

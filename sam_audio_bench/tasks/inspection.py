@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from sam_audio_bench.errors import MediaError
 from sam_audio_bench.tasks.annotations import Annotation
@@ -59,7 +58,7 @@ class InspectionReport:
         """Everything but the items that are there."""
         return [finding for finding in self.findings if finding.state != "present"]
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """For programs."""
         return {
             "items": len(self.findings),

@@ -27,11 +27,12 @@ def show_licences(tasks: Iterable[Task], show: Callable[[str], None], *, accept:
     repositories = {task.repository: task.licence for task in tasks}
     changed = False
     for repository, licence in repositories.items():
-        known = lock.licences.get(repository, {})
-        if accept and known.get("accepted") is None:
-            lock.licences[repository] = {"shown": now(), **known, "licence": licence, "accepted": now()}
+        known = lock.licences.get(repository)
+        if accept and (known is None or known["accepted"] is None):
+            shown = now() if known is None else known["shown"]
+            lock.licences[repository] = {"shown": shown, "licence": licence, "accepted": now()}
             changed = True
-        elif not known:
+        elif known is None:
             show(
                 f"{repository}: {licence}; access may have to be asked for at "
                 f"https://huggingface.co/datasets/{repository}, and recordings belong to their owners. "

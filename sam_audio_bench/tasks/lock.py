@@ -14,16 +14,48 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from sam_audio_bench.errors import Precondition, StoreError
 from sam_audio_bench.files import load_json, write_json
 from sam_audio_bench.tasks.folders import data_folder
 
-__all__ = ["Lock"]
+__all__ = ["KnownClip", "KnownFile", "KnownLicence", "KnownMetadata", "Lock"]
 
 _SCHEMA_VERSION = 1
 _PARTS = ("licences", "metadata", "files", "clips")
+
+
+class KnownLicence(TypedDict):
+    """Dates at which somebody saw and accepted the terms of a repository."""
+
+    licence: str
+    shown: str
+    accepted: str | None
+
+
+class KnownMetadata(TypedDict):
+    """The revision of a repository that was verified, and the digest of its rows."""
+
+    commit: str | None
+    sha256: str
+
+
+class KnownFile(TypedDict, total=False):
+    """A file as it was when it was looked at."""
+
+    size: int
+    mtime_ns: int
+    sha256: str
+    checked: bool
+
+
+class KnownClip(TypedDict):
+    """How decoding a part of a recording went."""
+
+    files: list[str]
+    state: str
+    what: str
 
 
 @dataclass
@@ -31,10 +63,10 @@ class Lock:
     """The content of ``lock.json``; `read` it, change it, `write` it."""
 
     folder: Path
-    licences: dict[str, dict[str, Any]] = field(default_factory=dict)
-    metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
-    files: dict[str, dict[str, Any]] = field(default_factory=dict)
-    clips: dict[str, dict[str, Any]] = field(default_factory=dict)
+    licences: dict[str, KnownLicence] = field(default_factory=dict)
+    metadata: dict[str, KnownMetadata] = field(default_factory=dict)
+    files: dict[str, KnownFile] = field(default_factory=dict)
+    clips: dict[str, KnownClip] = field(default_factory=dict)
 
     @classmethod
     def read(cls) -> Lock:
@@ -66,10 +98,10 @@ class Lock:
 
     def revision(self, repository: str) -> str | None:
         """The commit of a repository that was verified, and is asked for from then on."""
-        commit: str | None = self.metadata.get(repository, {}).get("commit")
-        return commit
+        known = self.metadata.get(repository)
+        return known.get("commit") if known else None
 
-    def known(self, path: Path) -> dict[str, Any]:
+    def known(self, path: Path) -> KnownFile:
         """What was written down about a file."""
         return self.files.get(self._name(path), {})
 
@@ -102,6 +134,6 @@ class Lock:
         return path.relative_to(self.folder).as_posix()
 
 
-def _stamp(path: Path) -> dict[str, int]:
+def _stamp(path: Path) -> KnownFile:
     found = path.stat()
     return {"size": found.st_size, "mtime_ns": found.st_mtime_ns}

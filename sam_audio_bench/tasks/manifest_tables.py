@@ -44,7 +44,7 @@ _BATCH = 1024  # rows in memory at once, without their sounds
 _NUMBER = r"((?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)"
 _SPAN = re.compile(rf"([+-]){_NUMBER}:{_NUMBER}", re.ASCII | re.IGNORECASE)
 
-Cells = Mapping[str, Any]
+Cells = Mapping[str, object]
 """Column -> value of one row."""
 
 
@@ -74,8 +74,8 @@ def _span(text: str) -> Span:
     raise UsageError(f"expected a span such as +1.0:2.5 or -3:4 (sign, start < end in seconds), found {text!r}")
 
 
-def read_csv(path: Path) -> Iterator[tuple[int, Cells | ManifestProblem]]:
-    """Rows of a CSV file by number, as texts; the header comes first, with empty texts.
+def read_csv(path: Path) -> Iterator[tuple[int, Mapping[str, str | None] | ManifestProblem]]:
+    """Rows of a CSV file by number, as texts, None where a row ends early; the header comes first, with empty texts.
 
     Bytes that are no UTF-8 become surrogates, which the check of the cell that holds them refuses.
     """
@@ -170,7 +170,7 @@ def _embedded_fault(schema: Any) -> ManifestProblem | None:
     return None
 
 
-def plain_cells(batch: Any) -> Iterator[dict[str, Any]]:
+def plain_cells(batch: Any) -> Iterator[dict[str, object]]:
     """Rows of a record batch or table; text goes by its bytes, for bad ones are a row's fault and not the file's."""
     import pyarrow
 

@@ -96,9 +96,9 @@ class Listener:
     def text(self, text: str) -> Tensor:
         return torch.tensor([1.0, 0.0], dtype=torch.float64)
 
-    def audio(self, samples: Tensor) -> Tensor:
-        angle = samples.double().abs().mean()
-        return torch.stack([angle.cos(), angle.sin()])
+    def audio(self, pieces: Sequence[Tensor]) -> Tensor:
+        angles = torch.stack([piece.double().abs().mean() for piece in pieces])
+        return torch.stack([angles.cos(), angles.sin()], dim=1)
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def test_options_are_checked() -> None:
     assert registry.load_picker("activity", {"measure": "recall"}).name == "activity-recall"
     with pytest.raises(UsageError, match="expected measure to be one of iou, recall, precision, found 'f1'"):
         registry.load_picker("activity", {"measure": "f1"})
-    with pytest.raises(UsageError, match=r"picker arguments among measure, threshold for activity, found \['path'\]"):
+    with pytest.raises(UsageError, match=r"picker arguments among \[measure, threshold\] for 'activity', found path"):
         registry.load_picker("activity", {"path": "x"})
     with pytest.raises(UsageError, match="finite weights"):
         registry.load_picker("ensemble", {"clap_weight": math.inf})

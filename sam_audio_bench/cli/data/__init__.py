@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -97,7 +97,7 @@ def validate(path: str, allow_outside: bool, as_json: bool) -> None:
     sys.exit(1 if errors else 0)
 
 
-def _record(problem: ManifestProblem) -> dict[str, Any]:
+def _record(problem: ManifestProblem) -> dict[str, object]:
     """A problem for programs: ``row`` is a number in a table, a name in a layout."""
     return {
         "row": problem.where,
@@ -108,7 +108,7 @@ def _record(problem: ManifestProblem) -> dict[str, Any]:
     }
 
 
-def _show(records: list[dict[str, Any]]) -> None:
+def _show(records: list[dict[str, object]]) -> None:
     if records:
         print_records(records, ("row", "item", "column", "severity", "what"))
         click.echo()

@@ -7,7 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import click
 
@@ -27,6 +27,30 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 _workers = click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count() or 1, show_default="all cores",
                         help="Threads that decode.")  # fmt: skip
 _accept = click.option("--accept-license", is_flag=True, help="Write down that you accept the terms of the data.")
+
+
+class _Place(TypedDict):
+    """Where an item is, as ``--json`` prints it."""
+
+    item: str
+    file: str | None
+    start: float
+    end: float
+    files: list[str]
+    looked_for: list[str]
+
+
+class _Missing(TypedDict):
+    """A recording to get, as ``--format`` prints it."""
+
+    source_dataset: str
+    video_id: str
+    start_offset: float
+    end_offset: float
+    state: str
+    url: str
+    file: str
+    tasks: str
 
 
 @click.command()
@@ -114,7 +138,7 @@ def where(task: str, items: tuple[str, ...], subset: str, as_json: bool) -> None
     )
 
 
-def _place(official: Official, item: str) -> dict[str, Any]:
+def _place(official: Official, item: str) -> _Place:
     """The files of an item and the seconds in them, or where they were looked for."""
     from sam_audio_bench.tasks.media import BenchMedia
 
@@ -205,7 +229,7 @@ def _inspect(chosen: Sequence[Official], lock: Any, *, workers: int, again: bool
         return inspect(chosen, lock, workers=workers, again=again, counting=counting)
 
 
-def _record(report: InspectionReport) -> dict[str, Any]:
+def _record(report: InspectionReport) -> dict[str, object]:
     counts = report.counts()
     return {**report.record(), "coverage": _coverage(counts)}
 
@@ -219,7 +243,7 @@ def _coverage(counts: dict[str, int]) -> str:
 def _show(reports: Iterable[InspectionReport], *, detailed: bool) -> None:
     from sam_audio_bench.tasks.inspection import STATES
 
-    records: list[dict[str, Any]] = []
+    records: list[dict[str, object]] = []
     for report in reports:
         counts = report.counts()
         records.append(
@@ -240,13 +264,13 @@ def _show(reports: Iterable[InspectionReport], *, detailed: bool) -> None:
         click.echo("\nWhat is wrong with which item: `sabench data status TASK`; what to get: `sabench data missing`.")
 
 
-def _lacking(chosen: Sequence[Official]) -> Iterable[dict[str, Any]]:
+def _lacking(chosen: Sequence[Official]) -> Iterable[_Missing]:
     """One record a recording and part of it, with the tasks that ask for it."""
     from sam_audio_bench.tasks.inspection import clip_name
     from sam_audio_bench.tasks.lock import Lock
 
     lock = Lock.read()
-    records: dict[tuple[str, str, float, float], dict[str, Any]] = {}
+    records: dict[tuple[str, str, float, float], _Missing] = {}
     for task in chosen:
         for row in task.rows.values():
             files = task.media.files(row, visual=task.visual)

@@ -8,7 +8,7 @@ Rating one answer, ``score`` and ``explain``, is here.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -78,7 +78,7 @@ def score(
         _print(found, judge, frames)
 
 
-def _ratings(found: JudgeScores) -> dict[str, Any]:
+def _ratings(found: JudgeScores) -> dict[str, float | None]:
     """The four ratings, and the spread of the overall one where the judge gives it."""
     from sam_audio_bench.judge.scores import AXES
 
@@ -86,7 +86,7 @@ def _ratings(found: JudgeScores) -> dict[str, Any]:
     return {**dict(zip(AXES, found.values[0].tolist(), strict=True)), "spread": spread}
 
 
-def _over_time(found: JudgeScores, judge: SAJ) -> dict[str, Any]:
+def _over_time(found: JudgeScores, judge: SAJ) -> dict[str, object]:
     """Ratings of every frame, by axis."""
     from sam_audio_bench.judge.scores import AXES
 

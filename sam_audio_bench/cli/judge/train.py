@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +13,9 @@ from sam_audio_bench.render.numbers import number, with_interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from sam_audio_bench.judge.training.measures import AgreementRow
+    from sam_audio_bench.judge.training.rating import RatedExamples
 
 __all__ = ["evaluate", "export", "train"]
 
@@ -109,7 +112,7 @@ def export(run: Path, out: Path, half: bool) -> None:
     note(f"sabench: {copy(run, out, half=half)} can be loaded with sam_audio_bench.judge.load")
 
 
-def _coverage(rated: Any) -> dict[str, float]:
+def _coverage(rated: RatedExamples) -> dict[str, float]:
     """Of the 80 % interval, by axis."""
     from sam_audio_bench.judge.training.measures import coverage_rows
 
@@ -120,22 +123,24 @@ def _coverage(rated: Any) -> dict[str, float]:
     }
 
 
-def _write(out: Path, name: str, rated: Any, rows: Sequence[Mapping[str, Any]], inside: Mapping[str, float]) -> None:
+def _write(
+    out: Path, name: str, rated: RatedExamples, rows: Sequence[AgreementRow], inside: Mapping[str, float]
+) -> None:
     from sam_audio_bench.files import atomic_write
-    from sam_audio_bench.judge.training.report import JudgeReport, data_facts, write_report
+    from sam_audio_bench.judge.training.report import JudgeReport, ReportFacts, data_facts, write_report
 
     with atomic_write(out / "predictions.parquet") as temporary:
         rated.frame().to_parquet(temporary, index=False)
-    facts = {"data": {"held out": data_facts(rated.examples)}}
+    facts: ReportFacts = {"data": {"held out": data_facts(rated.examples)}}
     write_report(out, JudgeReport(name=name, rated=rated, agreement=rows, coverage=inside, facts=facts))
 
 
-def _lines(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _lines(rows: Sequence[AgreementRow]) -> list[dict[str, object]]:
     """One line a domain, axis and level, for the terminal; the accuracy of pairs is in ``--json``."""
-    lines: dict[tuple[str, ...], dict[str, Any]] = {}
+    lines: dict[tuple[str, str, str], dict[str, object]] = {}
     for row in rows:
-        place = {name: row[name] for name in ("domain", "axis", "level")}
-        line = lines.setdefault(tuple(place.values()), {**place, "n": row["n"]})
+        place = row["domain"], row["axis"], row["level"]
+        line = lines.setdefault(place, {"domain": place[0], "axis": place[1], "level": place[2], "n": row["n"]})
         if row["value"] is not None:
             line[row["coefficient"]] = with_interval(row["value"], row["ci_low"], row["ci_high"])
         if row["ceiling"] is not None:

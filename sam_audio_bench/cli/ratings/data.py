@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,6 +16,7 @@ from sam_audio_bench.files import atomic_write
 from sam_audio_bench.render.numbers import number
 
 if TYPE_CHECKING:
+    from sam_audio_bench.ratings.describe import AxisDescription
     from sam_audio_bench.ratings.importing import FileReading, ImportResult
     from sam_audio_bench.ratings.screening import ScreeningResult
 
@@ -103,7 +104,7 @@ def example(out: Path, votes: bool, seed: int) -> None:
     click.echo(f"Next: sabench ratings import {out} --out ratings.parquet")
 
 
-def _as_json(imported: ImportResult, out: Path) -> dict[str, Any]:
+def _as_json(imported: ImportResult, out: Path) -> dict[str, object]:
     table = imported.ratings
     readings = [
         {"path": str(r.path), "format": r.format, "columns": dict(r.columns), "rows": r.rows} for r in imported.readings
@@ -157,8 +158,8 @@ def describe(table: Path, as_json: bool) -> None:
         click.echo("Raters are anonymous: nobody is known from one stimulus to the next.")
     if facts["controls"]:
         click.echo("Controls: " + ", ".join(f"{count} {kind}" for kind, count in facts["controls"].items()))
-    for entry in facts["history"]:
-        click.echo(f"History: {entry.get('step')} dropped {entry.get('dropped_rows')} rows")
+    for done in facts["history"]:
+        click.echo(f"History: {done.get('step')} dropped {done.get('dropped_rows')} rows")
     if "choices" in facts:
         print_records(
             [{"choice": name, "votes": count} for name, count in facts["choices"].items()], ("choice", "votes")
@@ -177,13 +178,12 @@ def describe(table: Path, as_json: bool) -> None:
 _AXIS_COLUMNS = ("axis", "scores", "stimuli", "raters a stimulus", "mean", "sd", "repeated")
 
 
-def _axis_record(axis: Mapping[str, Any]) -> dict[str, Any]:
-    raters = [f"{axis[f'raters_{name}']:g}" for name in ("min", "median", "max")]
+def _axis_record(axis: AxisDescription) -> dict[str, object]:
     return {
         "axis": axis["axis"],
         "scores": axis["n"],
         "stimuli": axis["stimuli"],
-        "raters a stimulus": f"{raters[1]} ({raters[0]} to {raters[2]})",
+        "raters a stimulus": f"{axis['raters_median']:g} ({axis['raters_min']:g} to {axis['raters_max']:g})",
         "mean": number(axis["mean"]),
         "sd": None if axis["sd"] is None else number(axis["sd"]),
         "repeated": axis["repeated"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -13,14 +13,24 @@ from sam_audio_bench.files import safe_name, write_json
 
 if TYPE_CHECKING:
     from sam_audio_bench.plots import Plot
+    from sam_audio_bench.ratings.agreement import OpinionRow
+    from sam_audio_bench.ratings.correlation import CorrelationResult
     from sam_audio_bench.ratings.report import HtmlFigure, HtmlTable
     from sam_audio_bench.ratings.table import Ratings
+    from sam_audio_bench.stats.estimate import Estimate
 
     Section = tuple[str, Sequence[HtmlTable | HtmlFigure]]
 
 __all__ = ["report"]
 
 _PATH = click.Path(path_type=Path)
+
+
+class _Options(NamedTuple):
+    by: str | None
+    scatters: int
+    resamples: int
+    seed: int
 
 
 @click.command()
@@ -40,7 +50,10 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option("--resamples", type=click.IntRange(min=1), default=2000, show_default=True, help="Of all intervals.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-def report(table: Path, out: Path, scores: tuple[Path, ...], by: str | None, title: str, **options: Any) -> None:
+def report(
+    table: Path, out: Path, scores: tuple[Path, ...], by: str | None, title: str, scatters: int, resamples: int,
+    seed: int,
+) -> None:  # fmt: skip
     """Write one HTML page about a listening test: data, agreement, opinions, correlations, figures.
 
     Figures lie in OUT/figures as SVG, PNG and CSV, all numbers in OUT/report.json.
@@ -56,7 +69,7 @@ def report(table: Path, out: Path, scores: tuple[Path, ...], by: str | None, tit
     if by is None and ratings.frame["domain"].nunique() > 1:
         by = "domain"
     build = _of_votes if ratings.votes else _of_ratings
-    sections, notes, numbers = build(ratings, by, out / "figures", options)
+    sections, notes, numbers = build(ratings, out / "figures", _Options(by, scatters, resamples, seed))
     facts = describe(ratings)
     write_json(out / "report.json", {"data": facts, **numbers, "notes": notes})
     write_report(out / "index.html", title=title, facts=facts, notes=notes, sections=sections)
@@ -66,17 +79,16 @@ def report(table: Path, out: Path, scores: tuple[Path, ...], by: str | None, tit
 
 
 def _of_ratings(
-    ratings: Ratings, by: str | None, folder: Path, options: Mapping[str, Any]
-) -> tuple[list[Section], list[str], dict[str, Any]]:
+    ratings: Ratings, folder: Path, options: _Options
+) -> tuple[list[Section], list[str], dict[str, object]]:
     from sam_audio_bench.plots import reliability_curves
     from sam_audio_bench.ratings.agreement import agreement_rows, noise_ceilings, opinion_rows
     from sam_audio_bench.ratings.figure_data import reliability_curve_rows
     from sam_audio_bench.ratings.report import statistic_tables
 
-    chosen = {"resamples": options["resamples"], "seed": options["seed"]}
-    agreement = agreement_rows(ratings, by=by, **chosen)
+    agreement = agreement_rows(ratings, by=options.by, resamples=options.resamples, seed=options.seed)
     opinions = opinion_rows(ratings)
-    curves = reliability_curve_rows(ratings, by=by)
+    curves = reliability_curve_rows(ratings, by=options.by)
     drawn = [reliability_curves(curves, name="reliability")] if curves["reliability"].notna().any() else []
     raters = [] if ratings.anonymous else _rater_plots(ratings)
     sections: list[Section] = [
@@ -84,18 +96,18 @@ def _of_ratings(
         ("Opinions", _illustrated(_opinion_plots(ratings, opinions), folder)),
         ("Raters", _illustrated(raters, folder)),
     ]
-    numbers: dict[str, Any] = {"agreement": agreement, "opinions": opinions}
+    numbers: dict[str, object] = {"agreement": agreement, "opinions": opinions}
     notes: list[str] = []
     if ratings.metrics:
-        best = noise_ceilings(ratings, **chosen)
-        section, found = _correlations(ratings, by, folder, options, best)
+        best = noise_ceilings(ratings, resamples=options.resamples, seed=options.seed)
+        section, found = _correlations(ratings, folder, options, best)
         sections.append(section)
         notes += found.warnings
         numbers |= {"correlations": found.rows, "differences": found.differences}
     return [section for section in sections if section[1]], notes, numbers
 
 
-def _opinion_plots(ratings: Ratings, opinions: Sequence[Mapping[str, Any]]) -> list[Plot]:
+def _opinion_plots(ratings: Ratings, opinions: Sequence[OpinionRow]) -> list[Plot]:
     import pandas as pd
 
     from sam_audio_bench.plots import system_means
@@ -129,8 +141,8 @@ def _rater_plots(ratings: Ratings) -> list[Plot]:
 
 
 def _correlations(
-    ratings: Ratings, by: str | None, folder: Path, options: Mapping[str, Any], best: Mapping[tuple[str, str], Any]
-) -> tuple[Section, Any]:
+    ratings: Ratings, folder: Path, options: _Options, best: Mapping[tuple[str, str], Estimate]
+) -> tuple[Section, CorrelationResult]:
     """The section and what it shows, with figures for all data and for each value of ``by``."""
     import pandas as pd
 
@@ -139,7 +151,8 @@ def _correlations(
     from sam_audio_bench.ratings.figure_data import mean_opinions_with_metric, select_strongest_metrics
     from sam_audio_bench.ratings.report import correlation_tables
 
-    found = correlate_ratings(ratings, CorrelationSettings(by=by, resamples=options["resamples"], seed=options["seed"]))
+    settings = CorrelationSettings(by=options.by, resamples=options.resamples, seed=options.seed)
+    found = correlate_ratings(ratings, settings)
     rows = pd.DataFrame(found.rows).astype({"value": "float64", "ci_low": "float64", "ci_high": "float64"})
     plots: list[Plot] = []
     for axis in ratings.axes:
@@ -151,23 +164,21 @@ def _correlations(
                 name = f"forest-{safe_name(axis)}-{level}"
                 heading = f"Spearman correlation with {axis}, {level.replace('_', ' ')} level"
                 plots.append(forest(part, title=heading, name=name, ceiling=band if level == "utterance" else None))
-        for metric in select_strongest_metrics(found.rows, axis, options["scatters"]):
+        for metric in select_strongest_metrics(found.rows, axis, options.scatters):
             points, noise = mean_opinions_with_metric(ratings, axis, metric)
             name = f"scatter-{safe_name(axis)}-{safe_name(metric)}"
             plots.append(scatter(points, metric=metric, axis=axis, name=name, noise=noise))
     return ("Correlations", [*correlation_tables(found.rows), *_illustrated(plots, folder)]), found
 
 
-def _of_votes(
-    ratings: Ratings, by: str | None, folder: Path, options: Mapping[str, Any]
-) -> tuple[list[Section], list[str], dict[str, Any]]:
+def _of_votes(ratings: Ratings, folder: Path, options: _Options) -> tuple[list[Section], list[str], dict[str, object]]:
     import pandas as pd
 
     from sam_audio_bench.plots import system_means
     from sam_audio_bench.ratings.preference import prefer
     from sam_audio_bench.ratings.report import preference_tables
 
-    found = prefer(ratings, by=by, resamples=options["resamples"], seed=options["seed"])
+    found = prefer(ratings, by=options.by, resamples=options.resamples, seed=options.seed)
     plots = []
     for axis, part in pd.DataFrame(found.rows).groupby("axis", sort=False):
         rows = part.assign(method=part["by"], value=part["strength"].astype("float64"))
@@ -178,7 +189,7 @@ def _of_votes(
                 "Bradley–Terry strengths with 95 % intervals; 0 is the mean.",
             )
             plots.append(system_means(rows, axis=f"strength in logits, {axis}", name=name, caption=caption))
-    numbers = {"preference": found.rows, "overall": found.overall}
+    numbers: dict[str, object] = {"preference": found.rows, "overall": found.overall}
     return [("Preference", [*preference_tables(found), *_illustrated(plots, folder)])], found.warnings, numbers
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -16,9 +16,13 @@ from sam_audio_bench.files import atomic_write
 from sam_audio_bench.render.numbers import number, with_interval
 
 if TYPE_CHECKING:
-    from sam_audio_bench.ratings.correlation import CorrelationResult
+    from sam_audio_bench.ratings.agreement import AgreementRow, OpinionRow
+    from sam_audio_bench.ratings.correlation import CorrelationResult, CorrelationRow
+    from sam_audio_bench.ratings.power import SmallestDesign
 
 __all__ = ["agreement", "correlate", "power", "prefer"]
+
+_Row = TypeVar("_Row", bound=Mapping[str, object])
 
 _PATH = click.Path(path_type=Path)
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -68,7 +72,7 @@ def agreement(
         _show_opinions([row for row in opinions if (row["axis"], row["by"]) == (name, value)])
 
 
-def _statistic_record(row: Mapping[str, Any]) -> dict[str, Any]:
+def _statistic_record(row: AgreementRow) -> dict[str, object]:
     value = with_interval(row["value"], row["ci_low"], row["ci_high"], 3)
     return {
         "statistic": row["statistic"],
@@ -78,7 +82,7 @@ def _statistic_record(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _show_opinions(rows: Sequence[Mapping[str, Any]]) -> None:
+def _show_opinions(rows: Sequence[OpinionRow]) -> None:
     methods = list(dict.fromkeys(row["method"] for row in rows))
     records = []
     for (system,), part in _grouped(rows, ("system",)).items():
@@ -88,10 +92,10 @@ def _show_opinions(rows: Sequence[Mapping[str, Any]]) -> None:
     click.echo()
 
 
-def _grouped(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict[tuple[str, ...], list[Mapping[str, Any]]]:
-    found: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+def _grouped(rows: Sequence[_Row], keys: Sequence[str]) -> dict[tuple[str, ...], list[_Row]]:
+    found: dict[tuple[str, ...], list[_Row]] = {}
     for row in rows:
-        found.setdefault(tuple(row[key] for key in keys), []).append(row)
+        found.setdefault(tuple(str(row[key]) for key in keys), []).append(row)
     return found
 
 
@@ -170,8 +174,8 @@ def _show_correlations(found: CorrelationResult) -> None:
         ceiling = next((row["ceiling"] for row in part if row["ceiling"] is not None), None)
         click.echo(f"{axis}, {by}: {coefficient}" + (f", noise ceiling {number(ceiling, 3)}" if ceiling else ""))
         levels = list(dict.fromkeys(row["level"] for row in part))
-        records = [_metric_record(metric, rows) for (metric,), rows in _grouped(part, ("metric",)).items()]
-        records.sort(key=lambda record: record["_strength"])
+        strongest = sorted(_grouped(part, ("metric",)).items(), key=lambda rows: _strength(rows[1][0]))
+        records = [_metric_record(metric, rows) for (metric,), rows in strongest]
         lettered = ["group"] if any(record["group"] for record in records) else []
         print_records(records, ("metric", *(f"{level} (n={_n(part, level)})" for level in levels), *lettered))
         click.echo()
@@ -203,18 +207,24 @@ def _p_value(p: float | None) -> str:
     return "<0.001" if p is not None and p < 0.001 else number(p, 3)
 
 
-def _n(rows: Sequence[Mapping[str, Any]], level: str) -> int:
-    return max(int(row["n"]) for row in rows if row["level"] == level)
+def _n(rows: Sequence[CorrelationRow], level: str) -> int:
+    return max(row["n"] for row in rows if row["level"] == level)
 
 
-def _metric_record(metric: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    record: dict[str, Any] = {"metric": metric, "group": "".join(row["group"] for row in rows)}
+def _strength(row: CorrelationRow) -> float:
+    """Sorts the metric that agrees most with raters first."""
+    if row["value"] is None:
+        return math.inf
+    return row["value"] if row["coefficient"].startswith("rmse") else -abs(row["value"])
+
+
+def _metric_record(metric: str, rows: Sequence[CorrelationRow]) -> dict[str, str]:
+    record = {"metric": metric, "group": "".join(row["group"] for row in rows)}
     most = {row["level"]: row["n"] for row in rows}
     for row in rows:
         text = with_interval(row["value"], row["ci_low"], row["ci_high"], 3)
         record[f"{row['level']} (n={most[row['level']]})"] = text if row["status"] == "ok" else f"— {row['status']}"
-    first, errors = rows[0]["value"], rows[0]["coefficient"].startswith("rmse")
-    return {**record, "_strength": math.inf if first is None else first if errors else -abs(first)}
+    return record
 
 
 @click.command()
@@ -304,7 +314,14 @@ def power(table: Path, as_json: bool, **options: Any) -> None:
     for text in warnings:
         note(f"warning: {text}")
     for part in components:
-        parts = ", ".join(f"{name} {number(part[name], 3)}" for name in ("item", "system", "rater", "cell", "residual"))
+        variances = {
+            "item": part["item"],
+            "system": part["system"],
+            "rater": part["rater"],
+            "cell": part["cell"],
+            "residual": part["residual"],
+        }
+        parts = ", ".join(f"{name} {number(value, 3)}" for name, value in variances.items())
         click.echo(f"{part['axis']}: variances {parts}")
         records = [
             {**row, "power": with_interval(row["power"], row["low"], row["high"])}
@@ -318,7 +335,7 @@ def power(table: Path, as_json: bool, **options: Any) -> None:
         click.echo()
 
 
-def _least(design: Mapping[str, Any], wanted: float) -> str:
+def _least(design: SmallestDesign, wanted: float) -> str:
     what = f"{design['difference']:g} between {design['systems']} systems, power {wanted:g}: "
     if design["raters"] is None:
         return what + "none of these designs"

@@ -6,7 +6,6 @@ import os
 import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,7 +43,7 @@ class State:
     step: int = 0
     weights: dict[str, Tensor] = field(default_factory=dict)
     average: dict[str, Tensor] = field(default_factory=dict)
-    optimizer: dict[str, Any] = field(default_factory=dict)
+    optimizer: dict[str, object] = field(default_factory=dict)
     best: dict[str, Tensor] = field(default_factory=dict)
     best_score: float | None = None
     stale: int = 0

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -55,7 +54,7 @@ def write_judge(folder: Path, judge: JudgeNetwork, *, tensors: Mapping[str, Tens
     return folder
 
 
-def config_options(config: JudgeConfig) -> dict[str, Any]:
+def config_options(config: JudgeConfig) -> dict[str, object]:
     """``config.json`` of a judge."""
     options = asdict(config)
     if options["small"] is None:

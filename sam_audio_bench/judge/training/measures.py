@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,15 @@ from sam_audio_bench.judge.training.rating import RatedExamples
 from sam_audio_bench.stats.bootstrap import cluster_interval
 from sam_audio_bench.stats.correlation import Correlation, correlate
 
-__all__ = ["COEFFICIENTS", "agreement_rows", "coverage_rows", "held_out_numbers", "rater_ceilings"]
+__all__ = [
+    "COEFFICIENTS",
+    "AgreementRow",
+    "CoverageRow",
+    "agreement_rows",
+    "coverage_rows",
+    "held_out_numbers",
+    "rater_ceilings",
+]
 
 COEFFICIENTS = {"pearson": "pcc", "spearman": "srcc", "kendall": "tau", "accuracy": "pair_accuracy"}
 """Coefficients of `sam_audio_bench.stats.correlation` by their usual short names; RMSE is added to them."""
@@ -27,6 +35,30 @@ _FEW = 3
 _PAIR_CELLS = 4000  # beyond, the accuracy of all their pairs takes minutes
 
 Ceilings = Mapping[tuple[str, str], float | None]
+
+
+class AgreementRow(TypedDict):
+    """One coefficient of one axis, domain and level, as ``--json`` prints it."""
+
+    axis: str
+    domain: str  # "all" pools them
+    level: str
+    coefficient: str  # a short name of `COEFFICIENTS`, or "rmse"
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+    n: int
+    status: str
+    ceiling: float | None
+
+
+class CoverageRow(TypedDict):
+    """How many scores of one axis lie in the intervals of a nominal coverage."""
+
+    axis: str
+    nominal: float
+    covered: float | None
+    n: int
 
 
 def held_out_numbers(rated: RatedExamples) -> dict[str, float]:
@@ -50,7 +82,7 @@ def held_out_numbers(rated: RatedExamples) -> dict[str, float]:
 
 def agreement_rows(
     rated: RatedExamples, *, ceilings: Ceilings | None = None, resamples: int = 1000, seed: int = 0
-) -> list[dict[str, Any]]:
+) -> list[AgreementRow]:
     """One row per axis, domain, level and coefficient.
 
     An item is a query: a mixture and a prompt. Intervals resample recordings and systems (two-way), those
@@ -65,16 +97,16 @@ def agreement_rows(
     Returns:
         ``{axis, domain, level, coefficient, value, ci_low, ci_high, n, status, ceiling}``; domain "all" pools them.
     """
-    rows = []
+    rows: list[AgreementRow] = []
     known = ceilings or {}
     for axis, domain, table in _slices(rated):
-        head = {"axis": axis, "domain": domain}
         best = known.get((axis, domain))
         for found in _correlations(table, resamples=resamples, seed=seed):
             bounded = found.level == "utterance" and found.coefficient in ("pearson", "spearman")
             rows.append(
                 {
-                    **head,
+                    "axis": axis,
+                    "domain": domain,
                     "level": found.level,
                     "coefficient": COEFFICIENTS[found.coefficient],
                     "value": found.value,
@@ -85,15 +117,15 @@ def agreement_rows(
                     "ceiling": best if bounded else None,
                 }
             )
-        rows += [{**head, **row} for row in _errors(table, resamples=resamples, seed=seed)]
+        rows += _errors(axis, domain, table, resamples=resamples, seed=seed)
     return rows
 
 
-def coverage_rows(rated: RatedExamples) -> list[dict[str, Any]]:
+def coverage_rows(rated: RatedExamples) -> list[CoverageRow]:
     """Empirical coverage of intervals with nominal coverage 10, 20 … 90 %: ``{axis, nominal, covered, n}``."""
     if rated.spreads is None:
         return []
-    rows = []
+    rows: list[CoverageRow] = []
     for nominal in np.arange(1, 10) / 10:
         found = coverage(rated.values, rated.spreads, rated.scores, float(nominal))
         for at, (axis, covered) in enumerate(zip(AXES, found, strict=True)):
@@ -160,15 +192,25 @@ def _matrices(table: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.floa
     return wide["score"].to_numpy(float), wide["value"].to_numpy(float), [str(name) for name in groups]
 
 
-def _errors(table: pd.DataFrame, *, resamples: int, seed: int) -> Iterator[dict[str, Any]]:
+def _errors(axis: str, domain: str, table: pd.DataFrame, *, resamples: int, seed: int) -> Iterator[AgreementRow]:
     """RMSE of estimates, and of the means of systems."""
     squares = (table["value"] - table["score"]) ** 2
     interval = cluster_interval(squares, table["group"].astype(str), resamples=resamples, seed=seed)
     low, high = (None, None) if interval is None else (float(np.sqrt(interval.low)), float(np.sqrt(interval.high)))
     means = table.groupby("system")[["value", "score"]].mean()
-    found = {"coefficient": "rmse", "status": "ok", "ceiling": None}
-    value = float(np.sqrt(squares.mean()))
-    yield {**found, "level": "utterance", "value": value, "ci_low": low, "ci_high": high, "n": len(table)}
+    row: AgreementRow = {
+        "axis": axis,
+        "domain": domain,
+        "coefficient": "rmse",
+        "status": "ok",
+        "ceiling": None,
+        "level": "utterance",
+        "value": float(np.sqrt(squares.mean())),
+        "ci_low": low,
+        "ci_high": high,
+        "n": len(table),
+    }
+    yield row
     if len(means) > 1:
         value = float(np.sqrt(((means["value"] - means["score"]) ** 2).mean()))
-        yield {**found, "level": "system", "value": value, "ci_low": None, "ci_high": None, "n": len(means)}
+        yield {**row, "level": "system", "value": value, "ci_low": None, "ci_high": None, "n": len(means)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,7 @@ from sam_audio_bench.judge.training.trainable_model import PARTS_OF
 __all__ = ["WeightEMA", "learning_rate", "parameter_groups"]
 
 
-def parameter_groups(learning: Mapping[str, nn.Parameter], recipe: Optimizer) -> list[dict[str, Any]]:
+def parameter_groups(learning: Mapping[str, nn.Parameter], recipe: Optimizer) -> list[dict[str, object]]:
     """Parameter groups by weight decay and learning rate; vectors (biases, norms, tokens) have no weight decay."""
     backbone = tuple(f"judge.{prefix}." for prefix in PARTS_OF["backbone"])
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
@@ -132,7 +132,7 @@ class Recipe(_Table):
     words: str = ""  # the same of its word vectors
     text_dropout: float = 0.5  # share of queries that a small judge reads through the names of events alone
     calibration: str = "least_squares"
-    judge: Mapping[str, Any] = field(default_factory=dict)
+    judge: Mapping[str, object] = field(default_factory=dict)
     data: Data = Data()
     extend: Extend = Extend()
     loss: Loss = Loss()
@@ -156,7 +156,7 @@ class Recipe(_Table):
             if not low <= value <= high:
                 raise UsageError(f"expected {name} between {low:g} and {high:g} in the recipe, found {value:g}")
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, object]:
         """The recipe as JSON has it."""
         return asdict(self)
 
@@ -185,7 +185,7 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
     return recipe_of(options)
 
 
-def recipe_of(options: Mapping[str, Any]) -> Recipe:
+def recipe_of(options: Mapping[str, object]) -> Recipe:
     """The recipe in the tables of a TOML, or as `Recipe.plain` gave it."""
     return Recipe.of(options, "recipe")
 
@@ -211,7 +211,7 @@ def _ranges(recipe: Recipe) -> list[tuple[str, float, float, float]]:
     ]
 
 
-def _unknown(name: str, known: Mapping[str, Any], where: str) -> str:
+def _unknown(name: str, known: Collection[str], where: str) -> str:
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}"
     place = "the recipe" if where == "recipe" else f"[{where}] of the recipe"
@@ -246,7 +246,7 @@ def _typed(value: Any, kind: Any, where: str) -> Any:
     raise UsageError(f"expected {where} to be {text} in the recipe, found {value!r}")
 
 
-def _change(options: dict[str, Any], change: str) -> None:
+def _change(options: dict[str, object], change: str) -> None:
     key, equals, text = change.partition("=")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
@@ -256,7 +256,8 @@ def _change(options: dict[str, Any], change: str) -> None:
     if not equals or not name:
         raise UsageError(f"expected a change as table.key=value, found {change!r}")
     for table in tables:
-        options = options.setdefault(table, {})
-        if not isinstance(options, dict):
+        inside = options.setdefault(table, {})
+        if not isinstance(inside, dict):
             raise UsageError(f"expected a change of a table, found {change!r}, and {table!r} is none")
+        options = inside
     options[name] = value

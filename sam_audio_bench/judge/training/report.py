@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import jinja2
 import pandas as pd
@@ -20,12 +20,36 @@ from sam_audio_bench.judge.training.figures import (
     scatter_plots,
     spread_calibration,
 )
+from sam_audio_bench.judge.training.measures import AgreementRow
 from sam_audio_bench.judge.training.rating import RatedExamples
 
-__all__ = ["JudgeReport", "data_facts", "rating_source", "write_card", "write_report"]
+__all__ = ["DataFacts", "JudgeReport", "ReportFacts", "data_facts", "rating_source", "write_card", "write_report"]
 
 _SIZES = ("rows", "answers", "mixtures", "recordings")
 _PACKAGES = ("torch", "transformers", "accelerate", "numpy", "scipy")
+
+
+class DataFacts(TypedDict):
+    """Sizes of a set of examples."""
+
+    rows: int
+    queries: int
+    answers: int
+    mixtures: int
+    recordings: int
+    systems: list[str]
+    domains: dict[str, int]  # rows
+
+
+class ReportFacts(TypedDict):
+    """Further entries of ``report.json``; all but ``data`` are those of a training run."""
+
+    recipe: NotRequired[dict[str, object]]
+    data: dict[str, DataFacts]
+    parameters: NotRequired[int]
+    parameters_trained: NotRequired[int]
+    weights_sha256: NotRequired[str]
+    packages: NotRequired[dict[str, str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +68,11 @@ class JudgeReport:
 
     name: str
     rated: RatedExamples
-    agreement: Sequence[Mapping[str, Any]]
+    agreement: Sequence[AgreementRow]
     coverage: Mapping[str, float | None]
     looks: Sequence[Mapping[str, float]] = ()
     best: int = 0
-    facts: Mapping[str, Any]
+    facts: ReportFacts
 
 
 def write_report(folder: Path, report: JudgeReport) -> Path:
@@ -83,7 +107,7 @@ def rating_source(examples: Examples) -> str:
     return "simulated ratings" if examples.simulated else "listeners"
 
 
-def data_facts(examples: Examples) -> dict[str, Any]:
+def data_facts(examples: Examples) -> DataFacts:
     """Sizes of a set: rows, queries, estimates, mixtures, recordings, systems, rows by domain."""
     rows = examples.rows
     return {
@@ -168,7 +192,7 @@ def write_card(path: Path, report: JudgeReport, *, rate: int) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _table(agreement: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _table(agreement: Sequence[AgreementRow]) -> list[dict[str, str]]:
     """One line per domain and axis, at utterance level."""
     frame = pd.DataFrame(list(agreement))
     frame = frame[frame["level"] == "utterance"]
@@ -176,7 +200,7 @@ def _table(agreement: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for (domain, axis), part in frame.groupby(["domain", "axis"], sort=False):
         cells = {str(row["coefficient"]): _cell(row) for _, row in part.iterrows()}
         shown = {name: cells.get(name, "–") for name in ("pcc", "srcc", "rmse")}
-        lines.append({"domain": domain, "axis": axis, "n": int(part["n"].max()), **shown})
+        lines.append({"domain": str(domain), "axis": str(axis), "n": str(int(part["n"].max())), **shown})
     return sorted(lines, key=lambda line: (line["domain"] != "all", line["domain"], AXES.index(line["axis"])))
 
 

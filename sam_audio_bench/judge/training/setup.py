@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -155,7 +155,6 @@ def _fingerprint(
 
 def _relevant_options(recipe: Recipe) -> dict[str, object]:
     """The part of a recipe that determines the result: without cache folder and checkpoint interval."""
-    plain = recipe.plain()
-    plain["data"] = {**plain["data"], "cache": ""}
-    plain["stop"] = {**plain["stop"], "checkpoint": 0}
-    return plain
+    data = {**asdict(recipe.data), "cache": ""}
+    stop = {**asdict(recipe.stop), "checkpoint": 0}
+    return {**recipe.plain(), "data": data, "stop": stop}

@@ -17,7 +17,7 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import jsonschema
 import pandas as pd
@@ -56,7 +56,7 @@ _ROW = {
         "raters": {"type": "number", "exclusiveMinimum": 0},
     },
 }
-SCHEMA: Mapping[str, Any] = {
+SCHEMA: Mapping[str, object] = {
     "type": "object",
     "required": ["key", "domain", "group", "rows"],
     "properties": {
@@ -69,6 +69,28 @@ SCHEMA: Mapping[str, Any] = {
     },
 }
 """JSON Schema of ``KEY.json``; further keys are ignored."""
+
+
+class _RatedAnswer(TypedDict):
+    target: int
+    text: str
+    label: NotRequired[str]
+    kind: NotRequired[str]
+    query: NotRequired[str]
+    system: str
+    spans: NotRequired[str]
+    scores: dict[str, float]
+    raters: NotRequired[float]
+
+
+class _Facts(TypedDict):
+    """What `SCHEMA` admits, as far as it is read."""
+
+    key: str
+    domain: str
+    group: str | list[str]
+    simulated: NotRequired[bool]
+    rows: list[_RatedAnswer]
 
 
 def is_shards(place: Path) -> bool:
@@ -89,7 +111,7 @@ def read_shards(place: Path) -> Examples:
         raise Precondition(
             f"expected tar files of answers at {place}, found none; make them with `python -m judge.simulate`"
         )
-    records: list[dict[str, Any]] = []
+    records: list[dict[str, object]] = []
     clips: list[Clip] = []
     simulated = False
     for file in files:
@@ -104,9 +126,7 @@ def read_shards(place: Path) -> Examples:
     return Examples(pd.DataFrame(records, columns=list(COLUMNS)), tuple(clips), simulated)
 
 
-def _records(
-    facts: Mapping[str, Any], mixture: int, answers: Mapping[int, int], file: Path
-) -> Iterator[dict[str, Any]]:
+def _records(facts: _Facts, mixture: int, answers: Mapping[int, int], file: Path) -> Iterator[dict[str, object]]:
     key = facts["key"]
     for row in facts["rows"]:
         if row["target"] not in answers:
@@ -129,7 +149,7 @@ def _records(
         }
 
 
-def _mixtures(file: Path) -> Iterator[tuple[dict[str, Any], Clip, dict[int, Clip]]]:
+def _mixtures(file: Path) -> Iterator[tuple[_Facts, Clip, dict[int, Clip]]]:
     """Metadata, mixture and estimates by number, for each key in the order of the archive."""
     for key, members in _members(file).items():
         if "json" not in members or "mixture.flac" not in members:
@@ -164,9 +184,9 @@ def _members(file: Path) -> dict[str, dict[str | int, Clip]]:
     return found
 
 
-def _facts(clip: Clip, key: str) -> dict[str, Any]:
+def _facts(clip: Clip, key: str) -> _Facts:
     try:
-        facts: dict[str, Any] = json.loads(clip.bytes())
+        facts: _Facts = json.loads(clip.bytes())
         _validator().validate(facts)
     except (ValueError, jsonschema.ValidationError) as error:
         reason = error.message if isinstance(error, jsonschema.ValidationError) else str(error)

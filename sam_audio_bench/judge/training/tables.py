@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -19,7 +18,7 @@ from sam_audio_bench.judge.training.shards import is_shards, read_shards
 
 __all__ = ["read_examples", "read_ratings"]
 
-_OPTIONAL: Mapping[str, Any] = {
+_OPTIONAL: Mapping[str, str] = {
     "text": "", "spans": "", "video": "", "domain": "all", "system": "all", "item": "", "group": "", "label": "",
     "kind": "",
 }  # fmt: skip

@@ -200,13 +200,14 @@ def _reset(judge: SAJ, recipe: Recipe) -> None:
 
 def _build_small_judge(recipe: Recipe) -> tuple[SAJ, Path]:
     """A small judge with random weights, except for its given audio encoder and word vectors."""
-    if not recipe.judge.get("small") and "small" not in recipe.judge:
+    options = recipe.judge.get("small")
+    if not isinstance(options, Mapping):
         raise UsageError(
             "expected [judge.small] in the recipe, found none: to train a judge of the released layout, name one as "
             "init; reset draws its layers anew"
         )
     listener, words = _load_part("listener", recipe.listener), _load_part("words", recipe.words)
-    small = {**recipe.judge["small"], "listener": listener.config, "words": words.config, "familiar": 0}
+    small = {**options, "listener": listener.config, "words": words.config, "familiar": 0}
     judge = SAJ(JudgeConfig.of_options({**recipe.judge, "small": small}))
     assert judge.ear is not None
     load_strict(judge.ear.listener, listener.tensors, source=listener.folder)

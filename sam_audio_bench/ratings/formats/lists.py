@@ -50,8 +50,8 @@ def parse_lists(source: Source, choice: Choice) -> Parsed:
 
 
 def _axis(stimuli: pd.DataFrame, axis: str, source: Source, choice: Choice) -> pd.DataFrame:
-    lists = [record.get(axis) or [] for record in source.records]
-    if not all(isinstance(entry, list) for entry in lists):
+    lists = [entry for record in source.records if isinstance(entry := record.get(axis) or [], list)]
+    if len(lists) < len(source.records):
         raise UsageError(
             f"expected a list of scores under {axis} in every record of {source.path}, found another value"
         )

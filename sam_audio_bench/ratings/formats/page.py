@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import pandas as pd
 
@@ -46,7 +46,7 @@ def parse_page(source: Source, choice: Choice) -> Parsed:
     return Parsed(frame=pd.DataFrame(rows), columns=found, scale=(1.0, 5.0))
 
 
-def _rows(document: dict[str, Any], source: Source, choice: Choice) -> list[dict[str, Any]]:
+def _rows(document: Mapping[str, object], source: Source, choice: Choice) -> list[dict[str, object]]:
     if document.get("schema") != SCHEMA or document.get("version") != _VERSION:
         what = f"{document.get('schema')} {document.get('version')}"
         raise UsageError(f"expected {SCHEMA} {_VERSION} in {source.path}, found {what}; upgrade")
@@ -60,7 +60,7 @@ def _rows(document: dict[str, Any], source: Source, choice: Choice) -> list[dict
     return [row for answer in answers for row in _answer(answer, fixed, source)]
 
 
-def _answer(answer: dict[str, Any], fixed: dict[str, Any], source: Source) -> list[dict[str, Any]]:
+def _answer(answer: Mapping[str, object], fixed: Mapping[str, object], source: Source) -> list[dict[str, object]]:
     axes = answer.get("axes")
     if not isinstance(axes, dict) or not answer.get("item"):
         raise UsageError(

@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,7 +31,7 @@ class Source:
 
     path: Path
     table: pd.DataFrame | None = None
-    records: list[dict[str, Any]] = field(default_factory=list)
+    records: list[dict[str, object]] = field(default_factory=list)
 
     @property
     def columns(self) -> list[str]:
@@ -107,7 +106,7 @@ def _decoded(path: Path) -> str:
         raise UsageError(f"expected UTF-8 in {path}, found another encoding in row {row}; save it as UTF-8") from error
 
 
-def _records(path: Path, text: str) -> list[dict[str, Any]]:
+def _records(path: Path, text: str) -> list[dict[str, object]]:
     try:
         if path.suffix == ".json":
             value = json.loads(text)
