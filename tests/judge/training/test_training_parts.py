@@ -166,8 +166,9 @@ def test_a_start_draws_what_the_seed_says(recipe: dict[str, Any], tiny_folder: P
 def test_a_start_needs_its_parts(recipe: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(Precondition, match="small judge's words, or"):
         load_initial_judge(recipe_of({**recipe, "words": str(tmp_path)}))
-    with pytest.raises(UsageError, match=r"expected \[judge.small\] in the recipe"):
-        load_initial_judge(recipe_of({**recipe, "judge": {"bottleneck_dim": 3}}))
+    for judge in ({"bottleneck_dim": 3}, {"small": 3}):
+        with pytest.raises(UsageError, match=r"expected \[judge.small\] in the recipe"):
+            load_initial_judge(recipe_of({**recipe, "judge": judge}))
 
 
 def test_the_line_is_monotone_and_fits_better() -> None:
