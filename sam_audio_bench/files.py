@@ -25,7 +25,6 @@ __all__ = [
     "atomic_write",
     "cache_folder",
     "dump_json",
-    "json_object",
     "load_json",
     "now",
     "read_journal",
@@ -133,20 +132,12 @@ def append_lines(path: Path, records: Iterable[dict[str, object]], *, durable: b
             os.fsync(journal.fileno())
 
 
-def json_object(line: bytes) -> dict[str, object]:
-    """The JSON object on a line; raises ValueError for anything else."""
-    record = json.loads(line)
-    if not isinstance(record, dict):
-        raise ValueError(f"found {type(record).__name__} instead of an object")
-    return record
-
-
 def read_journal(path: Path, decode: Callable[[bytes], _Record]) -> list[_Record]:
     """Reads JSON lines; a torn last line, which a crash leaves, is left out, any other damage raises StoreError.
 
     Args:
         path: the journal; an absent one is empty.
-        decode: makes a record of a line, as `json_object` does; raises ValueError.
+        decode: makes a record of a line; raises ValueError.
     """
     if not path.exists():
         return []

@@ -15,7 +15,6 @@ from sam_audio_bench.files import (
     append_lines,
     atomic_write,
     dump_json,
-    json_object,
     load_json,
     read_journal,
     safe_name,
@@ -70,6 +69,14 @@ def test_write_is_atomic(tmp_path: Path) -> None:
         tear()
     assert load_json(path) == {"a": 1}
     assert [entry.name for entry in path.parent.iterdir()] == ["run.json"]
+
+
+def json_object(line: bytes) -> dict[str, object]:
+    """A record as a journal has it."""
+    record = json.loads(line)
+    if not isinstance(record, dict):
+        raise ValueError("no object")
+    return record
 
 
 @pytest.mark.parametrize("tail", ['{"item": 3', '{"item": 3}', "\0\0\0", "[1]\n"])

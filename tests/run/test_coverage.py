@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from make_bench import Made
 import sam_audio_bench as sab
 from sam_audio_bench import Prompt
 from sam_audio_bench.errors import MediaError
-from sam_audio_bench.files import json_object, read_journal
+from sam_audio_bench.files import read_journal
 from sam_audio_bench.run.results import Results
 from sam_audio_bench.tasks.load import load_task
 
@@ -124,7 +125,7 @@ def test_the_official_data_run_and_a_file_that_vanishes_costs_one_row(bench: Mad
 
 def test_clamped_spans_are_in_the_journal(bench: Made, tmp_path: Path) -> None:
     sab.evaluate("silence", "sfx-span", metrics="span_recall", limit=4, output=tmp_path / "runs", progress=False)
-    journal = read_journal(tmp_path / "runs" / "silence" / "sfx-span@1-test" / "items.jsonl", json_object)
+    journal = read_journal(tmp_path / "runs" / "silence" / "sfx-span@1-test" / "items.jsonl", json.loads)
     remarks = {record["item"]: record.get("remarks") for record in journal}
     for item, remark in remarks.items():
         longer = bench.rows[int(item[-4:])]["spans"][1][1] > bench.rows[int(item[-4:])]["duration"]
