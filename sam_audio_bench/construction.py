@@ -25,11 +25,12 @@ def resolve(target: str) -> Any:
         found: Any = importlib.import_module(module_name)
         for part in attribute.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise Precondition(f"expected {target!r} to name a Python object, found none ({error})") from error
     except BenchError:
         raise
     except (Exception, SystemExit) as error:
+        missing = isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}.")
+        if missing or (isinstance(error, AttributeError) and module_name in sys.modules):
+            raise Precondition(f"expected {target!r} to name a Python object, found none ({error})") from error
         raise Precondition(
             f"expected {target!r} to name a Python object, found that its module {module_name} cannot be imported "
             f"({type(error).__name__}: {error}); `python -c 'import {module_name}'` shows where"

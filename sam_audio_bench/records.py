@@ -286,7 +286,7 @@ def read_run(path: Path) -> RunRecord:
         newer = isinstance(version, int) and version > SCHEMA_VERSION
         remedy = "update sabench, or use another --output" if newer else "use another --output"
         raise StoreError(
-            f"expected a run folder of schema version {SCHEMA_VERSION} at {path.parent}, found version {version}; "
+            f"expected a run folder of schema version {SCHEMA_VERSION} at {path.parent}, found version {version!r}; "
             f"{remedy}"
         )
     try:

@@ -125,3 +125,60 @@ def test_a_real_plugin_package(tmp_path: Path) -> None:
     assert '"separator": "attenuate+gain=0.25"' in done.stdout
     assert '"metric": "peak_db"' in done.stdout
     assert '"value": -18.06' in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "raise OSError('boom')",
+            r"its module broken cannot be imported \(OSError: boom\); `python -c",
+        ),
+        ("import not_there_at_all", r"its module broken cannot be imported \(ModuleNotFoundError"),
+        ("from math import nothing", r"its module broken cannot be imported \(ImportError"),
+        ("raise SystemExit(3)", r"its module broken cannot be imported \(SystemExit: 3\)"),
+        ("def (", r"its module broken cannot be imported \(SyntaxError"),
+        ("g = 1", r"expected 'broken:f' to name a Python object, found none"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_named(
+    text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "broken.py").write_text(text + "\n")
+    monkeypatch.delitem(sys.modules, "broken", raising=False)
+    with pytest.raises(Precondition, match=message):
+        sab.load_separator("broken:f")
+    monkeypatch.delitem(sys.modules, "broken", raising=False)
+
+
+class Fixed:
+    """A separator whose name cannot be set."""
+
+    def __init__(self, gain: float = 1.0) -> None:
+        self.gain = gain
+
+    @property
+    def name(self) -> str:
+        """The same always."""
+        return "fixed"
+
+    def separate(self, queries: object, seeds: object) -> list[object]:
+        """Nothing."""
+        return []
+
+
+class Nameless(Fixed):
+    """A separator that does not say its name."""
+
+    name = None  # type: ignore[assignment]
+
+
+def test_names_of_separators() -> None:
+    assert registry.build("separator", Fixed).identity.name == "fixed"
+    with pytest.raises(UsageError, match=r"whose name can be set to 'fixed\+gain=2'"):
+        registry.build("separator", Fixed, {"gain": 2})
+    assert registry.build("separator", Nameless, {"gain": 2}).component.name == "Nameless+gain=2"
+    with pytest.raises(UsageError, match="each option of hpss once, found margin"):
+        registry.build("separator", "hpss(margin=2)", {"margin": 3})

@@ -63,6 +63,10 @@ class Results:
             Precondition: no run there. StoreError: a run that cannot be trusted.
         """
         folders = [RunFolder.open(path) for path in find_runs(paths)]
+        if not any(folder.items for folder in folders):
+            raise StoreError(
+                f"expected finished items in {folders[0].path}, found none; the same evaluation again does them"
+            )
         chosen = []
         for folder in folders:
             _check_scores(folder)
