@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as RichProgress
+if TYPE_CHECKING:
+    from rich.console import Console
 
 __all__ = ["Progress", "say"]
 
@@ -17,6 +17,10 @@ class Progress:
     """A context manager around the bar."""
 
     def __init__(self, total: int, *, show: bool | None = None) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
         shown = sys.stderr.isatty() if show is None else show
         self._failures = 0
         self._bar = RichProgress(
@@ -68,6 +72,8 @@ class Progress:
 
 def say(text: str) -> None:
     """A line on standard error, where there is no bar."""
+    from rich.console import Console
+
     _print(Console(stderr=True), text)
 
 

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import pyarrow
 from filelock import FileLock, Timeout
 from msgspec import structs
-from pyarrow import parquet
 
 from sam_audio_bench.digests import file_digest
 from sam_audio_bench.errors import MediaError, Precondition, StoreError
@@ -250,6 +249,8 @@ class RunFolder:
                              rank.get(row.metric, last), row.metric),
         )  # fmt: skip
         self.scores = {row.key: row for row in rows}
+        from pyarrow import parquet
+
         with atomic_write(self.path / "scores.parquet") as temporary:
             table = pyarrow.Table.from_pandas(self.frame(), schema=SCORE_TYPES, preserve_index=False)
             parquet.write_table(table, temporary)
@@ -278,6 +279,8 @@ def _read_rows(path: Path, digest: str | None) -> list[ScoreRow]:
     sealed = path / "scores.parquet"
     if not sealed.exists():
         return []
+    from pyarrow import parquet
+
     try:
         if digest is not None and file_digest(sealed) != digest:
             parquet.read_schema(sealed)
