@@ -27,7 +27,7 @@ from sam_audio_bench.digests import Unidentified, ValueDigester, file_digest, jo
 from sam_audio_bench.live import Memory, class_members, is_of
 from sam_audio_bench.written import Source, imported_names, instructions, nested
 
-__all__ = ["code_digest", "digest", "script_digest"]
+__all__ = ["code_digest", "digest", "is_python", "script_digest"]
 
 _PACKAGE = "sam_audio_bench"
 
@@ -70,8 +70,11 @@ def script_digest(path: Path, name: str = "__main__") -> str:
 
 def is_python(path: Path) -> bool:
     """Whether the first line of a file names Python as its interpreter."""
-    with path.open("rb") as stream:
-        return re.match(rb"#!.*python", stream.readline(1024)) is not None
+    try:
+        with path.open("rb") as stream:
+            return re.match(rb"#!.*python", stream.readline(1024)) is not None
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True)
