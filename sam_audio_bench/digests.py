@@ -211,11 +211,11 @@ class ValueDigester:
 
     Args:
         code: digests functions, classes and modules, which `source` knows how to read.
-        is_own: whether a module, by its name, is neither of the standard library nor of an installed package.
+        is_own: whether a class, or a module by its name, is not of the standard library or an installed package.
     """
 
     code: Callable[[Any, ValueDigester], str]
-    is_own: Callable[[str], bool]
+    is_own: Callable[[str | type], bool]
     changes: dict[int, list[str]] = field(default_factory=dict)  # by id of a namespace: what ``code`` found in it
     _under_way: dict[int, int] = field(default_factory=dict)  # id -> depth: values that hold themselves
     _kept: list[Any] = field(default_factory=list)  # temporary values, so that no id is used twice
@@ -275,27 +275,28 @@ class ValueDigester:
     def _object(self, value: Any) -> str:
         """An object by its class and its state, as copying it would tell."""
         kind = type(value)
-        wrapped = getattr(value, "__wrapped__", None)
         try:
             reducer = copyreg.dispatch_table.get(kind)
             reduced = reducer(value) if reducer is not None else value.__reduce_ex__(2)
         except Exception as error:
             raise Unidentified(f"a {kind.__module__}.{kind.__qualname__} cannot be digested ({error})") from error
-        if isinstance(reduced, str) and isinstance(wrapped, _CODE):
-            return joined("wrapped", self.digest(kind), self.digest(wrapped))
-        held = [vars(value)] if self._has_own_state(kind) and hasattr(value, "__dict__") else []
+        held = [state] if self._has_own_state(kind) and (state := _attributes(value)) else []
         if isinstance(reduced, str):
-            if not held and (self.is_own(kind.__module__) or not self._is_global(value, reduced)):
+            if isinstance(wrapped := getattr(value, "__wrapped__", None), _CODE):
+                return joined("wrapped", self.digest(kind), self.digest(wrapped))
+            if not held and not self._is_global(value, reduced):
                 raise Unidentified(f"a {kind.__module__}.{kind.__qualname__} cannot be digested (it is only a name)")
-            return joined("global", self.digest(kind), reduced, *map(self.digest, held))
+            home = sys.modules.get(str(getattr(value, "__module__", None)))
+            home = home if isinstance(home, types.ModuleType) and _held(home, reduced) is value else None
+            return joined("global", self.digest(home or kind), reduced, *map(self.digest, held))
         parts = [list(part) if index > 2 and part is not None else part for index, part in enumerate(reduced)]
         return joined("object", *map(self.digest, [*parts, *held]))
 
     def _has_own_state(self, kind: type) -> bool:
         """Whether a class of one's own says what copying tells."""
-        return any(
-            self.is_own(base.__module__) and any(name in vars(base) for name in _OWN_STATE) for base in kind.__mro__
-        )
+        if self.is_own(kind) and kind in copyreg.dispatch_table:
+            return True
+        return any(self.is_own(base) and any(name in vars(base) for name in _OWN_STATE) for base in kind.__mro__)
 
     def _is_global(self, value: Any, name: str) -> bool:
         """Whether a name means the same to everybody: that of a type variable, or one in a module of others."""
@@ -303,6 +304,13 @@ class ValueDigester:
             return True
         holders = [known for known, module in list(sys.modules.items()) if _held(module, name) is value]
         return any(not self.is_own(known) for known in holders)
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    """Everything that an object holds, in its dictionary and its slots."""
+    slots = (getattr(base, "__slots__", ()) for base in type(value).__mro__)
+    names = [name for one in slots for name in ([one] if isinstance(one, str) else one)]
+    return {name: getattr(value, name) for name in names if hasattr(value, name)} | dict(getattr(value, "__dict__", {}))
 
 
 def _held(module: Any, name: str) -> Any:

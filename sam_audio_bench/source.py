@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from sam_audio_bench.digests import Unidentified, ValueDigester, file_digest, joined
+from sam_audio_bench.errors import MediaError
 from sam_audio_bench.live import Memory, class_members, is_of
 from sam_audio_bench.written import Source, imported_names, instructions, nested
 
@@ -35,9 +36,15 @@ _PACKAGE = "sam_audio_bench"
 def digest(value: Any) -> str:
     """Digest of any value, functions, classes and objects among them; raises Unidentified."""
     try:
-        return ValueDigester(code_digest, lambda module: not _origin(module).text).digest(value)
+        return ValueDigester(code_digest, _is_own).digest(value)
     except RecursionError as error:
         raise Unidentified(f"a {type(value).__qualname__} cannot be digested (it is nested too deeply)") from error
+    except (SyntaxError, MediaError) as error:  # a module's file that was broken or removed since its import
+        raise Unidentified(str(error)) from error
+
+
+def _is_own(one: str | type) -> bool:
+    return not (_class_origin(one) if isinstance(one, type) else _origin(one)).text
 
 
 def code_digest(value: Any, digester: ValueDigester) -> str:
@@ -144,7 +151,7 @@ def _tree(origin: _Origin, digester: ValueDigester | None = None) -> str:
     parts = origin.name.split(".")[:-1]
     for count in range(1, len(parts) + 1):  # importing a module runs the packages that it lies in
         name = ".".join(parts[:count])
-        above = origin.file.parents[len(parts) - count + (origin.file.name == "__init__.py")]
+        above = _above(origin.file, len(parts) - count + (origin.file.name == "__init__.py"))
         waiting |= {(name, above / "__init__.py")} if (above / "__init__.py").is_file() else set()
     while waiting:
         key = name, path = waiting.pop()
@@ -162,6 +169,11 @@ def _tree(origin: _Origin, digester: ValueDigester | None = None) -> str:
     return joined("source", *sorted(f"{name} {text}" for (name, _), text in found.items()))
 
 
+def _above(file: Path, depth: int) -> Path:
+    """The folder of a file, or one further up."""
+    return file.parents[min(depth, len(file.parents) - 1)]
+
+
 def _package(name: str, path: Path) -> str:
     return name if path.name == "__init__.py" else name.rpartition(".")[0]
 
@@ -177,9 +189,8 @@ def _neighbours(origin: _Origin) -> set[tuple[str, Path]]:
     """Loaded modules of a module's package, or beside it: what it may have imported by a name made up as it ran."""
     assert origin.file is not None
     found = set()
-    package = _package(origin.name, origin.file)
-    depth = len(package.split(".")) - 1 + (origin.file.name == "__init__.py") if package else 0
-    folder = origin.file.parents[max(0, depth - (origin.file.name == "__init__.py"))]
+    depth = _package(origin.name, origin.file).count(".")
+    folder = _above(origin.file, depth)
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if (
@@ -201,13 +212,12 @@ def _own_files(name: str, importer: tuple[str, Path], is_loaded: bool) -> set[tu
     """Files of a module that belongs to nobody else: beside its importer, in memory, or elsewhere on the path."""
     root, path = name.partition(".")[0], importer[1]
     package = _package(*importer)
-    depth = len(package.split(".")) if package else 0
-    folder = path.parents[depth - (path.name != "__init__.py") + (path.name != "__init__.py")] if depth else path.parent
+    folder = _above(path, package.count(".") + 1 if package else 0)
     found = {_find(folder, name)}
     file = getattr(sys.modules.get(name), "__file__", None)
     if is_loaded and file:
         found.add(Path(file).resolve())
-    elif found == {None} and root not in sys.stdlib_module_names:
+    elif is_loaded or found == {None}:
         found.add(_found_spec(root, name))
     return {(name, one) for one in found if one is not None and one != path and not _is_others(name, one)}
 
@@ -328,7 +338,7 @@ def _class(kind: type, digester: ValueDigester) -> str:
     ):
         return joined("class", bases, digester.digest(class_members(kind)))
     parts = ["class", _tree(origin, digester), kind.__qualname__, bases]
-    if "<locals>" in kind.__qualname__:
+    if "<locals>" in kind.__qualname__ or origin.file.suffix != ".py":
         return joined(*parts, digester.digest(class_members(kind)))
     space = next((one.__globals__ for one in own), vars(sys.modules[origin.name]))
     return joined(*parts, *_old_changes(origin, space, digester), *_memory(space, origin.file, digester).of_class(kind))

@@ -389,6 +389,16 @@ def test_objects_of_an_earlier_import(module: Callable[..., Any], way: str, edit
         assert after[1] != fresh[1]
 
 
+def test_a_file_that_was_broken_or_removed_since_its_import(module: Callable[..., Any]) -> None:
+    mine = module("mine", mine=MINE, net=NET)
+    module("mine", again=False, mine="def f(:\n")
+    with pytest.raises(Unidentified, match="invalid syntax"):
+        digest(mine.f)
+    Path(mine.__file__).unlink()
+    with pytest.raises(Unidentified, match="found: "):
+        digest(mine.f)
+
+
 def test_removed_functions_count_by_what_they_do(module: Callable[..., Any]) -> None:
     text = "LEVEL = {}\n\ndef old(x):\n    return x * LEVEL\n"
     found = []
@@ -561,6 +571,18 @@ class Silent(Plain):
         return None
 
 
+class Slotted:
+    """Keeps its gain in a slot, and leaves it out of its state."""
+
+    __slots__ = ("gain",)
+
+    def __init__(self, gain: float) -> None:
+        self.gain = gain
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Slotted, (0.0,)
+
+
 class Slim:
     """A name, and nothing else."""
 
@@ -572,6 +594,7 @@ class Slim:
 
 def test_names_are_not_enough() -> None:
     assert digest(Named(1)) == digest(Named(1)) != digest(Named(2))
+    assert digest(Slotted(1)) == digest(Slotted(1)) != digest(Slotted(2))
     assert digest(Silent(1)) == digest(Silent(1)) != digest(Silent(2))
     with pytest.raises(Unidentified, match="it is only a name"):
         digest(Slim())
