@@ -23,7 +23,7 @@ from typing import Any
 from sam_audio_bench.digests import Unidentified, ValueDigester, joined
 from sam_audio_bench.written import Binding, Import, Literal, Written, evaluated, instructions, nested
 
-__all__ = ["Memory", "class_members", "is_of"]
+__all__ = ["Memory", "class_members", "is_of", "resolved"]
 
 _GENERATED = frozenset(  # members of a class that say nothing of what it does
     {
@@ -49,13 +49,14 @@ _GENERATED = frozenset(  # members of a class that say nothing of what it does
 
 
 @lru_cache(maxsize=4096)
-def _resolved(name: str) -> Path:
+def resolved(name: str) -> Path:
+    """The full path of a module's file, without links."""
     return Path(name).resolve()
 
 
 def is_of(function: types.FunctionType, file: Path | None) -> bool:
     """Whether a function was compiled from a file, and not from another of the same name."""
-    return file is not None and _resolved(function.__code__.co_filename) == file
+    return file is not None and resolved(function.__code__.co_filename) == file
 
 
 def plain(member: Any) -> Any:

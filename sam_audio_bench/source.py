@@ -25,7 +25,7 @@ from typing import Any
 
 from sam_audio_bench.digests import Unidentified, ValueDigester, file_digest, joined
 from sam_audio_bench.errors import MediaError
-from sam_audio_bench.live import Memory, class_members, is_of
+from sam_audio_bench.live import Memory, class_members, is_of, resolved
 from sam_audio_bench.written import Source, imported_names, instructions, nested
 
 __all__ = ["code_digest", "digest", "is_python", "script_digest"]
@@ -100,7 +100,7 @@ def _origin(name: str | None) -> _Origin:
         return _Origin(name, text=_PACKAGE)
     file = getattr(sys.modules.get(name), "__file__", None)
     place = file or getattr(sys.modules.get(root), "__file__", None)
-    path = Path(place).resolve() if place else None
+    path = resolved(place) if place else None
     if root in sys.stdlib_module_names and root != "__main__" and (path is None or _is_standard(path)):
         return _Origin(name, text=f"python {root}")
     if root == "__main__" or path is None:
@@ -111,7 +111,7 @@ def _origin(name: str | None) -> _Origin:
 
 
 def _is_standard(path: Path) -> bool:
-    folders = (Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib"))
+    folders = (resolved(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
     packages = {"site-packages", "dist-packages"}
     return packages.isdisjoint(path.parts) and any(folder in path.parents for folder in folders)
 
@@ -182,7 +182,7 @@ def _loaded(name: str, path: Path) -> types.ModuleType | None:
     """A module in memory that comes from a file."""
     module = sys.modules.get(name)
     file = getattr(module, "__file__", None)
-    return module if file and name != "__main__" and Path(file).resolve() == path else None
+    return module if file and name != "__main__" and resolved(file) == path else None
 
 
 def _neighbours(origin: _Origin) -> set[tuple[str, Path]]:
@@ -193,12 +193,7 @@ def _neighbours(origin: _Origin) -> set[tuple[str, Path]]:
     folder = _above(origin.file, depth)
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if (
-            file
-            and name != "__main__"
-            and folder in (path := Path(file).resolve()).parents
-            and not _is_others(name, path)
-        ):
+        if file and name != "__main__" and folder in (path := resolved(file)).parents and not _is_others(name, path):
             found.add((name, path))
     return found
 
@@ -216,7 +211,7 @@ def _own_files(name: str, importer: tuple[str, Path], is_loaded: bool) -> set[tu
     found = {_find(folder, name)}
     file = getattr(sys.modules.get(name), "__file__", None)
     if is_loaded and file:
-        found.add(Path(file).resolve())
+        found.add(resolved(file))
     elif is_loaded or found == {None}:
         found.add(_found_spec(root, name))
     return {(name, one) for one in found if one is not None and one != path and not _is_others(name, one)}
@@ -268,9 +263,7 @@ def _old_changes(origin: _Origin, namespace: Mapping[str, Any], digester: ValueD
 
 def _module(module: types.ModuleType, digester: ValueDigester) -> str:
     name, file = module.__name__, getattr(module, "__file__", None)
-    origin = (
-        _origin(name) if sys.modules.get(name) is module else _Origin(name, file=Path(file).resolve() if file else None)
-    )
+    origin = _origin(name) if sys.modules.get(name) is module else _Origin(name, file=resolved(file) if file else None)
     if origin.text:
         return joined("module", name, origin.text)
     if origin.file is not None:

@@ -330,7 +330,7 @@ KIT = (
         lambda kit: kit.CFG.update(g=0.1),
         lambda kit: setattr(kit, "G", 0.1),
         lambda kit: setattr(kit, "helper", lambda: 0.1),
-        lambda kit: setattr(kit, "sum", lambda values: 0.1),  # named by nothing yet
+        lambda kit: setattr(kit, "sum", lambda values: 0.1),  # in the place of a built-in
         lambda kit: setattr(kit.A, "g", 0.1),
         lambda kit: kit.A.table.update(a=2),
         lambda kit: setattr(kit.A, "gain", lambda self: 0.1),
