@@ -223,12 +223,13 @@ class Memory:
         own = self._wrapped(value, qualname, 4)
         found = self.of_function(own) if own is not None else []
         maker = value.__globals__.get("__name__") if isinstance(value, types.FunctionType) else type(value).__module__
-        if own is value or self.is_known(str(maker)):
+        is_known = self.is_known(str(maker))
+        if own is not None and (own is value or is_known):
             return found
         try:
             return [*found, self._deviates(name, value)]
         except Unidentified:
-            if own is None:
+            if own is None and not is_known:
                 raise
             return found  # a library made the rest
 

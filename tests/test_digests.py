@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import logging
@@ -320,7 +321,8 @@ KIT = (
     "def f(x, k=2):\n    global COUNT\n    COUNT += 1\n    CACHE[COUNT] = x\n"
     "    return x * CFG['g'] * helper() * A.g\n\n"
     "class Base:\n    def scale(self):\n        return 1.0\n\n"
-    "class A(Base):\n    g = 0.5\n    table = {'a': 1}\n\n    def gain(self):\n        return self.scale() * self.g\n"
+    "class A(Base):\n    g = 0.5\n    table = {'a': 1}\n\n    def gain(self):\n        return self.scale() * self.g\n\n"
+    "    @property\n    def level(self):\n        return 1\n"
 )
 
 
@@ -336,6 +338,7 @@ KIT = (
         lambda kit: setattr(kit.A, "gain", lambda self: 0.1),
         lambda kit: setattr(kit.A, "other", 3),
         lambda kit: setattr(kit.Base, "scale", lambda self: 0.1),
+        lambda kit: setattr(kit.A, "level", 2),
         lambda kit: setattr(kit.f, "__defaults__", (3,)),
         lambda kit: setattr(kit.net, "gain", lambda x: 0.1),
     ],
@@ -433,7 +436,11 @@ def test_decorated_functions(module: Callable[..., Any]) -> None:
         module("mine", again=False, mine=text)
         assert digest(kept) not in (before, digest(module("mine").f))
     mine = module("mine", mine=DECORATED)
-    for name, value in (("other", lambda x: 0.1), ("helper", lambda x: 0.1)):
+    for name, value in (
+        ("other", lambda x: 0.1),
+        ("helper", lambda x: 0.1),
+        ("helper", functools.cache(lambda x: 0.1)),
+    ):
         mine = module("mine", mine=DECORATED)
         setattr(mine, name, value)
         assert digest(mine.f) != before
