@@ -5,6 +5,8 @@
     types       Audio, Prompt, Query, Item, Separation, Score and the separators' protocols
     files       file names, JSON, journals
     digests     SHA-256 of files and of values
+    written     what the text of a module says
+    live        what memory holds otherwise than files say
     source      SHA-256 of code
     identity    what a component is: options, code, weights, version
     options     spellings of components and their options

@@ -7,14 +7,17 @@ trusted (an open socket, a running generator) raises `Unidentified` with the rea
 
 from __future__ import annotations
 
+import copyreg
 import enum
 import hashlib
 import os
 import pathlib
 import sqlite3
 import stat
+import sys
 import time
 import types
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -36,6 +39,7 @@ __all__ = [
 ]
 
 _MOST_FILES = 20_000  # in a folder that is an argument
+_LONGEST_NAME = 1024  # of a file, in characters
 _STEP_NS = 100_000_000
 _KEY = ("path", "size", "mtime_ns", "ctime_ns", "inode")
 
@@ -160,14 +164,22 @@ def flush_digests() -> None:
 def folder_digest(folder: Path) -> str:
     """SHA-256 over the relative paths and contents of all files below a folder, hidden ones left out.
 
+    Links to folders are followed, but for those that lead back to where they lie in.
+
     Raises:
         Unidentified: it holds too many files to be an argument, or one that cannot be read.
     """
     found: list[str] = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__pycache__")
+    for place, folders, names in os.walk(folder, followlinks=True):
+        here = Path(place)
+        around = {path.resolve() for path in (here, *here.parents[: len(here.relative_to(folder).parts)])}
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and name != "__pycache__" and (here / name).resolve() not in around
+        )
         for name in sorted(name for name in names if not name.startswith(".")):
-            path = Path(place, name)
+            path = here / name
             if len(found) >= _MOST_FILES:
                 raise Unidentified(f"the folder {folder} holds more than {_MOST_FILES} files")
             try:
@@ -177,24 +189,44 @@ def folder_digest(folder: Path) -> str:
     return joined(*sorted(found))
 
 
-_PLAIN = (type(None), bool, int, float, complex, str, bytes, bytearray, range, type(Ellipsis), type(NotImplemented))
+def _named_file(text: str) -> Path | None:
+    """The file that a text names."""
+    if not text or len(text) > _LONGEST_NAME or "\n" in text:
+        return None
+    try:
+        path = Path(os.path.expanduser(text))  # noqa: PTH111 - leaves the home of an unknown user as it is
+        return path if path.is_file() else None
+    except (OSError, ValueError):  # no name that a file could have
+        return None
 
 
+_PLAIN = (type(None), bool, int, float, complex, bytes, bytearray, range, type(Ellipsis), type(NotImplemented))
 _CODE = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType, types.MethodType)
+_OWN_STATE = ("__getstate__", "__reduce__", "__reduce_ex__", "__getnewargs__", "__getnewargs_ex__")
 
 
 @dataclass
 class ValueDigester:
-    """Digests values by content; ``code`` digests functions, classes and modules, which `source` knows how to read."""
+    """Digests values by content.
+
+    Args:
+        code: digests functions, classes and modules, which `source` knows how to read.
+        is_own: whether a class, or a module by its name, is not of the standard library or an installed package.
+    """
 
     code: Callable[[Any, ValueDigester], str]
+    is_own: Callable[[str | type], bool]
+    changes: dict[int, list[str]] = field(default_factory=dict)  # by id of a namespace: what ``code`` found in it
     _under_way: dict[int, int] = field(default_factory=dict)  # id -> depth: values that hold themselves
     _kept: list[Any] = field(default_factory=list)  # temporary values, so that no id is used twice
 
     def digest(self, value: Any) -> str:
         """Hex digest; raises Unidentified."""
-        if isinstance(value, _PLAIN):
-            return joined(type(value).__name__, repr(value))
+        kind = type(value)
+        if kind is str:
+            return self._file(path) if (path := _named_file(value)) else joined("str", repr(value))
+        if kind in _PLAIN:
+            return joined(kind.__name__, repr(value))
         if id(value) in self._under_way:
             return joined("cycle", str(len(self._under_way) - self._under_way[id(value)]))
         self._under_way[id(value)] = len(self._under_way)
@@ -206,21 +238,19 @@ class ValueDigester:
 
     def _compound(self, value: Any) -> str:
         kind = type(value)
-        if isinstance(
-            value, type | types.FunctionType | types.BuiltinFunctionType | types.ModuleType | types.MethodType
-        ):
+        if isinstance(value, _CODE):
             return self.code(value, self)
         if isinstance(value, pathlib.PurePath):
             return self._path(value)
         if isinstance(value, enum.Enum):
-            return joined("enum", kind.__qualname__, value.name)
-        if isinstance(value, partial):
-            return joined("partial", *map(self.digest, (value.func, value.args, value.keywords)))
+            return joined("enum", self.digest(kind), value.name or "", self.digest(value.value))
+        if kind is partial:
+            return joined("partial", *map(self.digest, (value.func, value.args, value.keywords, vars(value))))
         if kind in (list, tuple):
             return joined(kind.__name__, *map(self.digest, value))
         if kind in (set, frozenset):
             return joined(kind.__name__, *sorted(map(self.digest, value)))
-        if isinstance(value, dict) and kind.__module__ in ("builtins", "collections"):
+        if kind in (dict, OrderedDict, Counter, types.MappingProxyType):
             return joined(kind.__name__, *self._pairs(value))
         if (array := _array_content(value)) is not None:
             return array if isinstance(array, str) else joined("objects", *map(self.digest, array))
@@ -230,23 +260,61 @@ class ValueDigester:
         return [joined(self.digest(key), self.digest(entry)) for key, entry in mapping.items()]
 
     def _path(self, path: pathlib.PurePath) -> str:
-        if isinstance(path, Path) and path.is_file():
-            return joined("file", file_digest(path))
+        if isinstance(path, Path) and (file := _named_file(str(path))):
+            return self._file(file)
         if isinstance(path, Path) and path.is_dir():
             return joined("folder", folder_digest(path))
         return joined("path", str(path))
+
+    def _file(self, path: Path) -> str:
+        try:
+            return joined("file", file_digest(path))
+        except MediaError as error:
+            raise Unidentified(str(error)) from error
 
     def _object(self, value: Any) -> str:
         """An object by its class and its state, as copying it would tell."""
         kind = type(value)
         try:
-            reduced = value.__reduce_ex__(2)
+            reducer = copyreg.dispatch_table.get(kind)
+            reduced = reducer(value) if reducer is not None else value.__reduce_ex__(2)
         except Exception as error:
             raise Unidentified(f"a {kind.__module__}.{kind.__qualname__} cannot be digested ({error})") from error
+        held = [state] if self._has_own_state(kind) and (state := _attributes(value)) else []
         if isinstance(reduced, str):
-            return joined("global", kind.__module__, reduced)
+            if isinstance(wrapped := getattr(value, "__wrapped__", None), _CODE):
+                return joined("wrapped", self.digest(kind), self.digest(wrapped))
+            if not held and not self._is_global(value, reduced):
+                raise Unidentified(f"a {kind.__module__}.{kind.__qualname__} cannot be digested (it is only a name)")
+            home = sys.modules.get(str(getattr(value, "__module__", None)))
+            home = home if isinstance(home, types.ModuleType) and _held(home, reduced) is value else None
+            return joined("global", self.digest(home or kind), reduced, *map(self.digest, held))
         parts = [list(part) if index > 2 and part is not None else part for index, part in enumerate(reduced)]
-        return joined("object", *map(self.digest, parts))
+        return joined("object", *map(self.digest, [*parts, *held]))
+
+    def _has_own_state(self, kind: type) -> bool:
+        """Whether a class of one's own says what copying tells."""
+        if self.is_own(kind) and kind in copyreg.dispatch_table:
+            return True
+        return any(self.is_own(base) and any(name in vars(base) for name in _OWN_STATE) for base in kind.__mro__)
+
+    def _is_global(self, value: Any, name: str) -> bool:
+        """Whether a name means the same to everybody: that of a type variable, or one in a module of others."""
+        if type(value).__module__ == "typing":
+            return True
+        holders = [known for known, module in list(sys.modules.items()) if _held(module, name) is value]
+        return any(not self.is_own(known) for known in holders)
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    """Everything that an object holds, in its dictionary and its slots."""
+    slots = (getattr(base, "__slots__", ()) for base in type(value).__mro__)
+    names = [name for one in slots for name in ([one] if isinstance(one, str) else one)]
+    return {name: getattr(value, name) for name in names if hasattr(value, name)} | dict(getattr(value, "__dict__", {}))
+
+
+def _held(module: Any, name: str) -> Any:
+    return getattr(module, "__dict__", {}).get(name)
 
 
 def _array_content(value: Any) -> str | list[Any] | None:

@@ -1,24 +1,22 @@
 """SHA-256 of the code behind a function, class or object of a third party.
 
 Where a module's file is there, its syntax tree counts, without comments and docstrings, together with the trees of all
-modules of one's own that it imports, so that an edited ``net.py`` counts and a changed comment does not. What was
-changed in memory since (a function that an editor has changed on disk, a constant that was set by hand) counts too.
-Functions of notebooks and scripts, lambdas and closures count by their instructions, constants, defaults, closed-over
-values and the globals that they name. Installed distributions count by their version, the standard library and this
-package by name.
+modules of one's own that it imports, so that an edited ``net.py`` counts and a changed comment does not. What memory
+holds otherwise than the file says (`live`: a function that an editor has changed on disk, a constant that was set by
+hand) counts too. Functions of notebooks, lambdas and closures count by their instructions, constants, defaults,
+closed-over values and the globals that they name. Installed distributions count by their version, the standard library
+and this package by name.
 """
 
 from __future__ import annotations
 
-import ast
-import dis
-import functools
+import builtins
 import importlib.util
-import inspect
+import re
 import sys
 import sysconfig
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
@@ -26,64 +24,64 @@ from pathlib import Path
 from typing import Any
 
 from sam_audio_bench.digests import Unidentified, ValueDigester, file_digest, joined
+from sam_audio_bench.errors import MediaError
+from sam_audio_bench.live import Memory, class_members, is_of, resolved
+from sam_audio_bench.written import Source, imported_names, instructions, nested
 
-__all__ = ["code_digest", "digest", "script_digest"]
+__all__ = ["code_digest", "digest", "is_python", "script_digest"]
 
 _PACKAGE = "sam_audio_bench"
-_GENERATED = frozenset(
-    {
-        "__dict__",
-        "__weakref__",
-        "__doc__",
-        "__module__",
-        "__qualname__",
-        "__annotations__",
-        "__annotate__",
-        "__annotate_func__",
-        "__annotations_cache__",
-        "__firstlineno__",
-        "__static_attributes__",
-        "__parameters__",
-        "__orig_bases__",
-        "__abstractmethods__",
-        "_abc_impl",
-        "__match_args__",
-        "__dataclass_params__",
-    }
-)
-_LITERALS = (int, float, complex, str, bytes, bool, tuple, frozenset, type(None))
 
 
 def digest(value: Any) -> str:
     """Digest of any value, functions, classes and objects among them; raises Unidentified."""
-    return ValueDigester(code_digest).digest(value)
+    try:
+        return ValueDigester(code_digest, _is_own).digest(value)
+    except RecursionError as error:
+        raise Unidentified(f"a {type(value).__qualname__} cannot be digested (it is nested too deeply)") from error
+    except (SyntaxError, MediaError) as error:  # a module's file that was broken or removed since its import
+        raise Unidentified(str(error)) from error
+
+
+def _is_own(one: str | type) -> bool:
+    return not (_class_origin(one) if isinstance(one, type) else _origin(one)).text
 
 
 def code_digest(value: Any, digester: ValueDigester) -> str:
     """Digest of a function, method, class or module; ``digester`` digests the values that it holds."""
     if isinstance(value, types.ModuleType):
-        origin = _origin(value.__name__)
-        return joined("module", origin.text or _tree(origin))
+        return _module(value, digester)
     if isinstance(value, types.MethodType):
         return joined("method", digester.digest(value.__func__), digester.digest(value.__self__))
     if isinstance(value, types.BuiltinFunctionType):
         owner = value.__self__
         bound = "" if owner is None or isinstance(owner, types.ModuleType) else digester.digest(owner)
         return joined("builtin", str(value.__module__), value.__qualname__, bound)
-    origin = _origin(value.__module__)
-    if origin.text:
-        return joined("code", origin.text, value.__qualname__)
-    return _class(value, origin, digester) if isinstance(value, type) else _function(value, origin, digester)
+    return _class(value, digester) if isinstance(value, type) else _function(value, digester)
 
 
-def script_digest(path: Path) -> str:
-    """Digest of a Python script and of the modules beside it that it imports; of any other file, its content."""
-    if path.suffix != ".py":
+def script_digest(path: Path, name: str = "__main__") -> str:
+    """Digest of a Python script and of the modules beside it that it imports; of any other file, its content.
+
+    Args:
+        path: of the script; one without ``.py`` is told by its first line.
+        name: of the module that it is run as.
+    """
+    if path.suffix != ".py" and not is_python(path):
         return file_digest(path)
     try:
-        return _tree(_Origin(name="__main__", file=path.resolve()))
+        return _tree(_Origin(name=name, file=path.resolve()))
     except (SyntaxError, ValueError):
         return file_digest(path)
+
+
+def is_python(path: Path) -> bool:
+    """Whether the first line of a file names Python as its interpreter."""
+    try:
+        with path.open("rb") as stream:
+            return re.match(rb"#!.*python", stream.readline(1024)) is not None
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -96,19 +94,26 @@ class _Origin:
 
 
 def _origin(name: str | None) -> _Origin:
-    root = (name or "").partition(".")[0]
+    name = str(name or "")
+    root = name.partition(".")[0]
     if root == _PACKAGE:
-        return _Origin(str(name), text=_PACKAGE)
-    if root in sys.stdlib_module_names and root != "__main__":
-        return _Origin(str(name), text=f"python {root}")
-    module = sys.modules.get(str(name))
-    file = getattr(module, "__file__", None)
-    if root == "__main__" or not file:
-        return _Origin(str(name))
-    path = Path(file).resolve()
+        return _Origin(name, text=_PACKAGE)
+    file = getattr(sys.modules.get(name), "__file__", None)
+    place = file or getattr(sys.modules.get(root), "__file__", None)
+    path = resolved(place) if place else None
+    if root in sys.stdlib_module_names and root != "__main__" and (path is None or _is_standard(path)):
+        return _Origin(name, text=f"python {root}")
+    if root == "__main__" or path is None:
+        return _Origin(name)
     if _is_installed(path) and (version := _version(root)):
-        return _Origin(str(name), text=f"{root} {version}")
-    return _Origin(str(name), file=path)
+        return _Origin(name, text=f"{root} {version}")
+    return _Origin(name, file=path if file else None)
+
+
+def _is_standard(path: Path) -> bool:
+    folders = (resolved(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
+    packages = {"site-packages", "dist-packages"}
+    return packages.isdisjoint(path.parts) and any(folder in path.parents for folder in folders)
 
 
 @lru_cache
@@ -135,79 +140,81 @@ def _version(root: str) -> str | None:
         return " ".join(f"{name} {metadata.version(name)}" for name in sorted(set(names))) or None
 
 
-def _tree(origin: _Origin) -> str:
-    """Digest of a module's file and of every module of one's own that it imports, also inside functions."""
+def _tree(origin: _Origin, digester: ValueDigester | None = None) -> str:
+    """Digest of a module's file and of every module of one's own that it imports, also inside functions.
+
+    With a digester, what loaded modules hold otherwise than their files say counts as well; without one, the code is
+    run by another process.
+    """
     assert origin.file is not None
-    waiting, found = {origin.name: origin.file}, dict[str, str]()
+    waiting, found = {(origin.name, origin.file)}, dict[tuple[str, Path], str]()
+    parts = origin.name.split(".")[:-1]
+    for count in range(1, len(parts) + 1):  # importing a module runs the packages that it lies in
+        name = ".".join(parts[:count])
+        above = _above(origin.file, len(parts) - count + (origin.file.name == "__init__.py"))
+        waiting |= {(name, above / "__init__.py")} if (above / "__init__.py").is_file() else set()
     while waiting:
-        name, path = waiting.popitem()
-        if path.suffix != ".py":
-            found[name] = file_digest(path)
+        key = name, path = waiting.pop()
+        found[key] = file_digest(path)
+        if path.suffix not in ("", ".py"):
             continue
-        source = _Source.read(path, file_digest(path))
-        found[name] = joined(source.tree, *_changes_in_memory(sys.modules.get(name), path, source))
-        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        for wanted in source.imports(package):
-            near = _own_file(wanted, path, package)
-            if near is not None and wanted not in found and near != path:
-                waiting[wanted] = near
-    return joined("source", *(f"{name} {text}" for name, text in sorted(found.items())))
+        source = Source.read(path, file_digest(path), _package(name, path))
+        loaded = _loaded(name, path) if digester is not None else None
+        changes = _changes(vars(loaded), path, digester) if loaded is not None and digester is not None else []
+        found[key] = joined(source.tree, *changes)
+        wanted = {one for name in source.imports for one in _own_files(name, key, is_loaded=digester is not None)}
+        if source.is_dynamic and digester is not None:
+            wanted |= _neighbours(origin)
+        waiting |= wanted - found.keys()
+    return joined("source", *sorted(f"{name} {text}" for (name, _), text in found.items()))
 
 
-@dataclass(frozen=True)
-class _Source:
-    """A parsed file."""
-
-    tree: str  # digest without comments and docstrings
-    parsed: ast.Module
-    text: str
-
-    @staticmethod
-    @lru_cache(maxsize=256)
-    def read(path: Path, content: str) -> _Source:
-        """Parses a file, once for each content."""
-        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
-        parsed = ast.parse(text)
-        plain = ast.parse(text)
-        for node in ast.walk(plain):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and (
-                ast.get_docstring(node, clean=False) is not None
-            ):
-                node.body = node.body[1:]
-        return _Source(joined(ast.dump(plain)), parsed, text)
-
-    def imports(self, package: str) -> Iterator[str]:
-        """Absolute names of what may be imported; a name behind ``from`` may be a module or not."""
-        for node in ast.walk(self.parsed):
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-                base = ".".join(filter(None, [*above, node.module or ""]))
-                names = [base, *(f"{base}.{alias.name}".strip(".") for alias in node.names)]
-            elif isinstance(node, ast.Call) and node.args and "import" in ast.unparse(node.func):
-                first = node.args[0]
-                names = [first.value] if isinstance(first, ast.Constant) and isinstance(first.value, str) else []
-            else:
-                continue
-            for name in names:
-                parts = name.split(".")
-                yield from (".".join(parts[:count]) for count in range(1, len(parts) + 1) if all(parts))
+def _above(file: Path, depth: int) -> Path:
+    """The folder of a file, or one further up."""
+    return file.parents[min(depth, len(file.parents) - 1)]
 
 
-def _own_file(name: str, importer: Path, package: str) -> Path | None:
-    """The file of a module that belongs to nobody else; None for the library's, installed ones and names of values."""
+def _package(name: str, path: Path) -> str:
+    return name if path.name == "__init__.py" else name.rpartition(".")[0]
+
+
+def _loaded(name: str, path: Path) -> types.ModuleType | None:
+    """A module in memory that comes from a file."""
+    module = sys.modules.get(name)
+    file = getattr(module, "__file__", None)
+    return module if file and name != "__main__" and resolved(file) == path else None
+
+
+def _neighbours(origin: _Origin) -> set[tuple[str, Path]]:
+    """Loaded modules of a module's package, or beside it: what it may have imported by a name made up as it ran."""
+    assert origin.file is not None
+    found = set()
+    depth = _package(origin.name, origin.file).count(".")
+    folder = _above(origin.file, depth)
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and name != "__main__" and folder in (path := resolved(file)).parents and not _is_others(name, path):
+            found.add((name, path))
+    return found
+
+
+def _is_others(name: str, path: Path) -> bool:
     root = name.partition(".")[0]
-    if root == _PACKAGE or root in sys.stdlib_module_names:
-        return None
-    loaded = getattr(sys.modules.get(name), "__file__", None)
-    if loaded:
-        path: Path | None = Path(loaded).resolve()
-    else:
-        depth = len(package.split(".")) if package else 0
-        folder = importer.parents[depth - 1 if importer.name == "__init__.py" else depth] if depth else importer.parent
-        path = _find(folder, name) or _found_spec(root, name)
-    return None if path is None or (_is_installed(path) and _version(root)) else path
+    return root == _PACKAGE or _is_standard(path) or (_is_installed(path) and _version(root) is not None)
+
+
+def _own_files(name: str, importer: tuple[str, Path], is_loaded: bool) -> set[tuple[str, Path]]:
+    """Files of a module that belongs to nobody else: beside its importer, in memory, or elsewhere on the path."""
+    root, path = name.partition(".")[0], importer[1]
+    package = _package(*importer)
+    folder = _above(path, package.count(".") + 1 if package else 0)
+    found = {_find(folder, name)}
+    file = getattr(sys.modules.get(name), "__file__", None)
+    if is_loaded and file:
+        found.add(resolved(file))
+    elif is_loaded or found == {None}:
+        found.add(_found_spec(root, name))
+    return {(name, one) for one in found if one is not None and one != path and not _is_others(name, one)}
 
 
 def _find(folder: Path, name: str) -> Path | None:
@@ -221,108 +228,74 @@ def _found_spec(root: str, name: str) -> Path | None:
         spec = importlib.util.find_spec(root)
     except (ImportError, ValueError):
         return None
-    if spec is None or not spec.origin or not Path(spec.origin).is_file():
-        return None
-    top = Path(spec.origin).resolve()
-    return top if name == root else _find(top.parents[1], name) if top.name == "__init__.py" else None
+    places = [Path(place).resolve().parent for place in (spec.submodule_search_locations or ())] if spec else []
+    if spec is not None and spec.origin and not places:
+        places = [Path(spec.origin).resolve().parent]
+    return next((path for place in places if (path := _find(place, name)) is not None), None)
 
 
-def _changes_in_memory(module: types.ModuleType | None, path: Path, source: _Source) -> list[str]:
-    """What a loaded module holds otherwise than its file says: changed functions, and constants set by hand."""
-    if module is None or module.__name__ == "__main__":
-        return []
-    written = {code.co_qualname: code for code in _nested(compile(source.text, str(path), "exec"))}
-    found = []
-    for function in _functions(module):
-        code, same = function.__code__, written.get(function.__code__.co_qualname)
-        if Path(code.co_filename).name == path.name and code != same:
-            live = _instructions(code)
-            if same is None or live != _instructions(same):
-                found.append(joined("function", code.co_qualname, live))
-    for name, value in _constants(source.parsed).items():
-        live_value = vars(module).get(name, value)
-        if isinstance(live_value, _LITERALS) and repr(live_value) != repr(value):
-            found.append(joined("constant", name, repr(live_value)))
-    return found
+def _memory(namespace: Mapping[str, Any], file: Path, digester: ValueDigester) -> Memory:
+    name = str(namespace.get("__name__"))
+    source = Source.read(file, file_digest(file), _package(name, file))
+    roots = {one.partition(".")[0] for one in (*source.imports, name)}
+    return Memory(
+        namespace, file, source.written, digester,
+        is_known=lambda module: bool(_origin(module).text) or module.partition(".")[0] in roots,
+    )  # fmt: skip
 
 
-def _functions(module: types.ModuleType) -> Iterator[types.FunctionType]:
-    """Functions that a module defines, and methods of its classes."""
-    for value in list(vars(module).values()):
-        entries = list(vars(value).values()) if isinstance(value, type) else [value]
-        if getattr(value, "__module__", None) == module.__name__:
-            for entry in entries:
-                plain = inspect.unwrap(getattr(entry, "__func__", entry)) if callable(entry) else None
-                if isinstance(plain, types.FunctionType) and plain.__module__ == module.__name__:
-                    yield plain
+def _changes(namespace: Mapping[str, Any], file: Path, digester: ValueDigester) -> list[str]:
+    """What a module holds otherwise than its file says; found once, and empty while it is being found."""
+    if id(namespace) not in digester.changes:
+        digester.changes[id(namespace)] = []
+        digester.changes[id(namespace)] = _memory(namespace, file, digester).changes()
+    return digester.changes[id(namespace)]
 
 
-def _constants(tree: ast.Module) -> dict[str, Any]:
-    """Names that a module binds once, to a literal that nothing can change but a hand."""
-    bound: dict[str, list[ast.expr | None]] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Global):
-            for name in node.names:
-                bound.setdefault(name, []).append(None)
-    for statement in tree.body:
-        if isinstance(statement, ast.Assign | ast.AnnAssign):
-            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-            for target in targets:
-                if isinstance(target, ast.Name):
-                    bound.setdefault(target.id, []).append(statement.value)
-    found = {}
-    for name, values in bound.items():
-        try:
-            value = ast.literal_eval(values[0]) if len(values) == 1 and values[0] is not None else []
-        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-            continue
-        if isinstance(value, _LITERALS):
-            found[name] = value
-    return found
+def _old_changes(origin: _Origin, namespace: Mapping[str, Any], digester: ValueDigester) -> list[str]:
+    """The same of a module that is no longer the one that its name stands for."""
+    loaded = sys.modules.get(origin.name)
+    is_old = (
+        origin.file is not None and origin.file.suffix == ".py" and getattr(loaded, "__dict__", None) is not namespace
+    )
+    return _changes(namespace, origin.file, digester) if is_old and origin.file is not None else []
 
 
-def _nested(code: types.CodeType) -> Iterator[types.CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _nested(constant)
+def _module(module: types.ModuleType, digester: ValueDigester) -> str:
+    name, file = module.__name__, getattr(module, "__file__", None)
+    origin = _origin(name) if sys.modules.get(name) is module else _Origin(name, file=resolved(file) if file else None)
+    if origin.text:
+        return joined("module", name, origin.text)
+    if origin.file is not None:
+        return joined("module", name, _tree(origin, digester), *_old_changes(origin, vars(module), digester))
+    files = sorted(path for place in getattr(module, "__path__", ()) for path in Path(place).resolve().rglob("*.py"))
+    if not files:
+        raise Unidentified(f"the module {name} cannot be digested (it has no file)")
+    trees = [_tree(_Origin(f"{name}.{path.stem}", file=path), digester) for path in files]
+    return joined("namespace", name, *trees)
 
 
-@lru_cache(maxsize=4096)
-def _instructions(code: types.CodeType) -> str:
-    """Digest of what a function does, wherever it stands; its docstring is loaded by no instruction."""
-    parts = [
-        str(part) for part in (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & 15)
-    ]
-    for step in dis.get_instructions(code):
-        value = step.argval
-        if isinstance(value, types.CodeType):
-            value = _instructions(value)
-        elif isinstance(value, frozenset):
-            value = sorted(map(repr, value))
-        parts.append(f"{step.opname} {value!r}")
-    return joined("instructions", *parts, *code.co_varnames, *code.co_freevars)
-
-
-def _function(function: types.FunctionType, origin: _Origin, digester: ValueDigester) -> str:
-    code = function.__code__
-    in_file = origin.file is not None and Path(code.co_filename).name == origin.file.name
+def _function(function: types.FunctionType, digester: ValueDigester) -> str:
+    code, space = function.__code__, function.__globals__
+    origin = _origin(space.get("__name__"))
     held = [_cell(cell) for cell in function.__closure__ or ()]
     attributes = {name: value for name, value in vars(function).items() if name != "__wrapped__"}
     state = [function.__defaults__, function.__kwdefaults__, attributes, *held]
+    if origin.text:
+        return joined("code", origin.text, origin.name, code.co_qualname, *map(digester.digest, held))
     parts = ["function", *map(digester.digest, state)]
-    if in_file:
-        parts += [_tree(origin), code.co_qualname]
-    if not in_file or "<locals>" in code.co_qualname or "<lambda>" in code.co_qualname:
-        parts.append(_instructions(code))
-    if not in_file:
-        parts += _globals(function, digester)
-    return joined(*parts)
+    if not is_of(function, origin.file):
+        return joined(*parts, instructions(code), *_globals(function, digester), *_imported(function, digester))
+    assert origin.file is not None
+    parts += [_tree(origin, digester), code.co_qualname, *_old_changes(origin, space, digester)]
+    if "<locals>" in code.co_qualname or "<lambda>" in code.co_qualname:
+        parts.append(instructions(code))
+    return joined(*parts, *_memory(space, origin.file, digester).of_function(function))
 
 
 def _globals(function: types.FunctionType, digester: ValueDigester) -> list[str]:
     """Digests of the global values that a function names."""
-    names = {name for code in _nested(function.__code__) for name in code.co_names}
+    names = {name for code in nested(function.__code__) for name in code.co_names}
     found = []
     for name in sorted(names & function.__globals__.keys()):
         try:
@@ -332,6 +305,13 @@ def _globals(function: types.FunctionType, digester: ValueDigester) -> list[str]
     return found
 
 
+def _imported(function: types.FunctionType, digester: ValueDigester) -> list[str]:
+    """Digests of the modules of one's own that a function imports as it runs."""
+    here = ("", Path.cwd() / "here.py")
+    files = {own for name in imported_names(function.__code__) for own in _own_files(name, here, is_loaded=True)}
+    return sorted(_tree(_Origin(name, file=path), digester) for name, path in files)
+
+
 def _cell(cell: types.CellType) -> Any:
     try:
         return cell.cell_contents
@@ -339,26 +319,27 @@ def _cell(cell: types.CellType) -> Any:
         return None
 
 
-def _class(kind: type, origin: _Origin, digester: ValueDigester) -> str:
-    if origin.file is not None and "<locals>" not in kind.__qualname__:
-        return joined("class", _tree(origin), kind.__qualname__)
-    members = {name: _plain(value) for name, value in vars(kind).items() if name not in _GENERATED}
-    bases = [base for base in kind.__bases__ if base is not object]
-    text = _tree(origin) if origin.file is not None else ""
-    return joined("class", text, digester.digest(bases), digester.digest(_without_slots(members)))
+def _class(kind: type, digester: ValueDigester) -> str:
+    origin = _class_origin(kind)
+    if origin.text:
+        return joined("code", origin.text, origin.name, kind.__qualname__)
+    bases = digester.digest([base for base in kind.__bases__ if base is not object])
+    functions = [one for one in class_members(kind).values() if isinstance(one, types.FunctionType)]
+    own = [one for one in functions if one.__code__.co_qualname == f"{kind.__qualname__}.{one.__name__}"]
+    if origin.file is None or any(
+        not is_of(one, origin.file) for one in own if one.__globals__.get("__name__") == origin.name
+    ):
+        return joined("class", bases, digester.digest(class_members(kind)))
+    parts = ["class", _tree(origin, digester), kind.__qualname__, bases]
+    if "<locals>" in kind.__qualname__ or origin.file.suffix != ".py":
+        return joined(*parts, digester.digest(class_members(kind)))
+    space = next((one.__globals__ for one in own), vars(sys.modules[origin.name]))
+    return joined(*parts, *_old_changes(origin, space, digester), *_memory(space, origin.file, digester).of_class(kind))
 
 
-def _plain(member: Any) -> Any:
-    """What a descriptor of a class stands for."""
-    if isinstance(member, staticmethod | classmethod):
-        return member.__func__
-    if isinstance(member, property):
-        return (member.fget, member.fset, member.fdel)
-    if isinstance(member, functools.cached_property):
-        return member.func
-    return member
-
-
-def _without_slots(members: Mapping[str, Any]) -> dict[str, Any]:
-    slots = types.MemberDescriptorType | types.GetSetDescriptorType | types.WrapperDescriptorType
-    return {name: value for name, value in members.items() if not isinstance(value, slots)}
+def _class_origin(kind: type) -> _Origin:
+    """As `_origin`; a class that was executed without the name of a module says that it is a built-in one."""
+    is_made = bool(kind.__flags__ & 1 << 9)  # by Python code
+    if kind.__module__ == "builtins" and is_made and not hasattr(builtins, kind.__qualname__.partition(".")[0]):
+        return _Origin("builtins")
+    return _origin(kind.__module__)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import importlib.util
 import logging
 import math
 import os
@@ -11,6 +13,8 @@ import subprocess
 import sys
 import threading
 import time
+import types
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -23,9 +27,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sam_audio_bench.digests import FileDigests, Unidentified, file_digest, folder_digest
+from sam_audio_bench.digests import FileDigests, Unidentified, ValueDigester, file_digest, folder_digest
 from sam_audio_bench.files import sha256
-from sam_audio_bench.source import digest, script_digest
+from sam_audio_bench.live import Memory
+from sam_audio_bench.source import code_digest, digest, script_digest
+from sam_audio_bench.written import Source
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
@@ -308,3 +314,356 @@ def test_folders_count_by_content(tmp_path: Path) -> None:
     (other / "deep" / "a.bin").rename(other / "deep" / "b.bin")
     assert folder_digest(one) != folder_digest(other)
     assert file_digest(one / "deep" / "a.bin") == sha256(b"a")
+
+
+KIT = (
+    "import net\nCFG = {'g': 0.5}\nG = 1 / 2\nCACHE = {}\nCOUNT = 0\n\ndef helper():\n    return 0.5\n\n"
+    "def f(x, k=2):\n    global COUNT\n    COUNT += 1\n    CACHE[COUNT] = x\n"
+    "    return x * CFG['g'] * helper() * A.g\n\n"
+    "class Base:\n    def scale(self):\n        return 1.0\n\n"
+    "class A(Base):\n    g = 0.5\n    table = {'a': 1}\n\n    def gain(self):\n        return self.scale() * self.g\n\n"
+    "    @property\n    def level(self):\n        return 1\n"
+)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda kit: kit.CFG.update(g=0.1),
+        lambda kit: setattr(kit, "G", 0.1),
+        lambda kit: setattr(kit, "helper", lambda: 0.1),
+        lambda kit: setattr(kit, "sum", lambda values: 0.1),  # in the place of a built-in
+        lambda kit: setattr(kit.A, "g", 0.1),
+        lambda kit: kit.A.table.update(a=2),
+        lambda kit: setattr(kit.A, "gain", lambda self: 0.1),
+        lambda kit: setattr(kit.A, "other", 3),
+        lambda kit: setattr(kit.Base, "scale", lambda self: 0.1),
+        lambda kit: setattr(kit.A, "level", 2),
+        lambda kit: setattr(kit.f, "__defaults__", (3,)),
+        lambda kit: setattr(kit.net, "gain", lambda x: 0.1),
+    ],
+)  # fmt: skip
+def test_what_was_set_by_hand_counts(module: Callable[..., Any], change: Callable[[Any], Any]) -> None:
+    kit = module("kit", kit=KIT.replace("G = 1 / 2", "G = 1 / 2\nTOTAL = lambda: sum([1])"), net=NET)
+    before = [digest(kit.f), digest(kit.A())]
+    change(kit)
+    after = [digest(kit.f), digest(kit.A())]
+    assert all(one != other for one, other in zip(before, after, strict=True))
+    fresh = module("kit")
+    assert [digest(fresh.f), digest(fresh.A())] == before
+
+
+def test_caches_and_counters_change_no_digest(module: Callable[..., Any]) -> None:
+    kit = module("kit", kit=KIT, net=NET)
+    before = digest(kit.f)
+    kit.f(1.0)
+    assert kit.CACHE
+    assert digest(kit.f) == before
+
+
+def test_a_changed_value_without_a_digest_is_said(module: Callable[..., Any]) -> None:
+    kit = module("kit", kit=KIT, net=NET)
+    kit.CFG["lock"] = threading.Lock()
+    with pytest.raises(Unidentified, match="lock"):
+        digest(kit.f)
+
+
+@pytest.mark.parametrize("way", ["reloaded", "imported again", "edited"])
+@pytest.mark.parametrize(
+    "edit", [("helper():\n    return 0.5", "helper():\n    return 0.1"), ("k=2", "k=3"), ("1.0", "2.0")]
+)
+def test_objects_of_an_earlier_import(module: Callable[..., Any], way: str, edit: tuple[str, str]) -> None:
+    """What runs is the old code, whatever the file says by now."""
+    kit = module("kit", kit=KIT, net=NET)
+    held = [kit.f, kit.A()]
+    before = [digest(one) for one in held]
+    text = KIT.replace(*edit)
+    new = module("kit", again=way == "imported again", kit=text)
+    if way == "reloaded":
+        new = importlib.reload(kit)
+    fresh = [digest(module("kit").f), digest(new.A())] if way == "imported again" else None
+    after = [digest(one) for one in held]
+    if way != "reloaded" or "k=" in edit[0]:
+        assert after[0] != before[0]
+    if way != "reloaded" or "1.0" in edit[0]:
+        assert after[1] != before[1]
+    if fresh:
+        assert after[0] != fresh[0]
+        assert after[1] != fresh[1]
+
+
+def test_a_file_that_was_broken_or_removed_since_its_import(module: Callable[..., Any]) -> None:
+    mine = module("mine", mine=MINE, net=NET)
+    module("mine", again=False, mine="def f(:\n")
+    with pytest.raises(Unidentified, match="invalid syntax"):
+        digest(mine.f)
+    Path(mine.__file__).unlink()
+    with pytest.raises(Unidentified, match="found: "):
+        digest(mine.f)
+
+
+def test_removed_functions_count_by_what_they_do(module: Callable[..., Any]) -> None:
+    text = "LEVEL = {}\n\ndef old(x):\n    return x * LEVEL\n"
+    found = []
+    for level in (1, 2):
+        mine = module("mine", mine=text.format(level))
+        held = mine.old
+        module("mine", again=False, mine="X = 1\n")
+        found.append(digest(held))
+    assert found[0] != found[1]
+
+
+DECORATED = (
+    "import functools\nfrom contextlib import contextmanager\n\ndef twice(f):\n    @functools.wraps(f)\n"
+    "    def inner(*args):\n        return 2 * f(*args)\n    return inner\n\n"
+    "@functools.lru_cache\ndef helper(x):\n    return 0.5\n\n@twice\ndef other(x):\n    return 0.25\n\n"
+    "@contextmanager\ndef held():\n    yield 1\n\ndef f(x):\n    return helper(x) * other(x)\n\n"
+    "class A:\n    @property\n    def g(self):\n        return 1\n\n    @g.setter\n    def g(self, value):\n"
+    "        self.h = value\n\n    @staticmethod\n    def s():\n        return 1\n\n    @classmethod\n"
+    "    def c(cls):\n        return 1\n"
+)
+
+
+def test_decorated_functions(module: Callable[..., Any]) -> None:
+    mine = module("mine", mine=DECORATED)
+    before = digest(mine.f)
+    mine.f(1)
+    assert digest(mine.f) == before
+    for old, new in (("0.5", "0.75"), ("0.25", "0.3"), ("self.h", "self.k"), ("yield 1", "yield 2")):
+        mine = module("mine", mine=DECORATED)
+        kept = mine.f
+        text = DECORATED.replace(old, new)
+        module("mine", again=False, mine=text)
+        assert digest(kept) not in (before, digest(module("mine").f))
+    mine = module("mine", mine=DECORATED)
+    for name, value in (
+        ("other", lambda x: 0.1),
+        ("helper", lambda x: 0.1),
+        ("helper", functools.cache(lambda x: 0.1)),
+    ):
+        mine = module("mine", mine=DECORATED)
+        setattr(mine, name, value)
+        assert digest(mine.f) != before
+
+
+def test_nothing_in_memory_deviates_where_nothing_was_changed(module: Callable[..., Any]) -> None:
+    """Of what Python and decorators make themselves."""
+    text = DECORATED + (
+        "from dataclasses import dataclass\nfrom enum import Enum\nfrom typing import *\n"
+        "from abc import ABC, abstractmethod\nT = TypeVar('T')\nX, Y = 1, [2]\nfor Z in range(3):\n    W = Z\n"
+        "@dataclass\nclass D:\n    x: int = 0\n    y: float = 1.5\n"
+        "@dataclass(frozen=True, slots=True, order=True)\nclass S:\n    x: int = 0\n"
+        "class E(Enum):\n    A = 1\n    B = 'b'\n    def m(self):\n        return 1\n"
+        "class N(NamedTuple):\n    x: int = 1\n"
+        "class P(Protocol):\n    level: int = 3\n    def m(self) -> int: ...\n"
+        "class G(Generic[T], ABC):\n    __slots__ = ('a',)\n    __hidden = 3\n"
+        "    @abstractmethod\n    def m(self): ...\n"
+        "    def __init_subclass__(cls): ...\n    h = lambda self: 3\n"
+    )
+    mine = module("mine", mine=text)
+    parsed = Source.read(Path(mine.__file__), sha256(text.encode()), "")
+    digester = ValueDigester(code_digest, lambda module: module == "mine")
+    memory = Memory(vars(mine), Path(mine.__file__), parsed.written, digester, lambda module: True)
+    assert memory.changes() == []
+    mine.E.m = lambda self: 2
+    mine.D.y = 2.0
+    assert len(memory.changes()) == 2
+
+
+def loaded_from(path: Path, name: str) -> Any:
+    """A module from a file, under any name."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+def test_two_files_of_one_name(module: Callable[..., Any], tmp_path: Path) -> None:
+    text = "FACTOR = {}\n\ndef f(x):\n    return x * FACTOR\n\nclass A:\n    def g(self):\n        return FACTOR\n"
+    mine = module("mine", mine=text.format(2))
+    before = [digest(mine.f), digest(mine.A())]
+    found = []
+    for factor in (3, 4):
+        path = tmp_path / str(factor) / "mine.py"
+        path.parent.mkdir()
+        path.write_text(text.format(factor))
+        other = loaded_from(path, "mine")
+        found.append([digest(other.f), digest(other.A())])
+    assert len({one[0] for one in (before, *found)}) == len({one[1] for one in (before, *found)}) == 3
+
+
+def test_own_modules_named_like_the_standard_library(module: Callable[..., Any], tmp_path: Path) -> None:
+    sys.modules.pop("chunk", None)
+    text = "import chunk\n\ndef f(x):\n    return chunk.gain(x)\n"
+    before = digest(module("mine", mine=text, chunk=NET).f)
+    assert digest(module("mine", chunk=NET.replace("2", "3")).f) != before
+    own = digest(module("chunk").gain)
+    assert digest(module("chunk", chunk=NET).gain) != own
+    script = tmp_path / "half.py"
+    script.write_text("import profile\nprint(profile.gain(1))\n")
+    (tmp_path / "profile.py").write_text(NET)
+    one = script_digest(script)
+    (tmp_path / "profile.py").write_text(NET.replace("2", "3"))
+    assert script_digest(script) != one
+
+
+def test_namespace_packages(module: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "spread").mkdir(parents=True)
+    monkeypatch.syspath_prepend(elsewhere)
+    text = "def f(x):\n    from spread import net\n    return net.gain(x)\n"
+    found, values = [], []
+    for factor in ("2", "3"):
+        (elsewhere / "spread" / "net.py").write_text(NET.replace("2", factor))
+        found.append(digest(module("mine", mine=text).f))
+        values.append(digest(importlib.import_module("spread")))
+        sys.modules.pop("spread")
+    assert found[0] != found[1]
+    assert values[0] != values[1]
+    with pytest.raises(Unidentified, match="the module made cannot be digested"):
+        digest(types.ModuleType("made"))
+
+
+@pytest.mark.parametrize(
+    "line", ["import_module('nt_' + KIND)", "importlib.__import__(f'nt_{KIND}')", "load('nt_' + KIND)"]
+)
+def test_modules_that_were_imported_by_a_name_made_up(module: Callable[..., Any], line: str) -> None:
+    text = (
+        "import importlib\nfrom importlib import import_module\nload = import_module\nKIND = 'a'\n\n"
+        f"def f(x):\n    return {line}.gain(x)\n"
+    )
+    found = []
+    for factor in ("2", "3"):
+        mine = module("mine", mine=text, nt_a=NET.replace("2", factor))
+        assert mine.f(1) == int(factor)
+        found.append(digest(mine.f))
+    assert found[0] != found[1]
+
+
+def test_imports_of_cells_count(module: Callable[..., Any]) -> None:
+    found = []
+    for factor in ("2", "3"):
+        module("net", net=NET.replace("2", factor))
+        found.append(digest(cell("def mine(x, rate, prompt):\n    from net import gain\n    return gain(x)\n")))
+    assert found[0] != found[1]
+
+
+def test_wrapped_functions_count() -> None:
+    text = "import functools\n@functools.{}\ndef mine(x):\n    return x * {}\n"
+    for name in ("cache", "lru_cache(maxsize=3)"):
+        assert digest(cell(text.format(name, 1))) == digest(cell(text.format(name, 1)))
+        assert digest(cell(text.format(name, 1))) != digest(cell(text.format(name, 2)))
+    text = "import torch\n@torch.no_grad()\ndef mine(x):\n    return x * {}\n"
+    assert digest(cell(text.format(1))) == digest(cell(text.format(1))) != digest(cell(text.format(2)))
+    text = "import functools\n@functools.wraps(np.sum)\ndef mine(x):\n    return x * {}\n"
+    assert digest(cell(text.format(1))) == digest(cell(text.format(1))) != digest(cell(text.format(2)))
+
+
+class Named:
+    """Says to copying that it is only a name."""
+
+    def __init__(self, gain: float) -> None:
+        self.gain = gain
+
+    def __reduce__(self) -> str:
+        return "Named"
+
+
+class Silent(Plain):
+    """Leaves its gain out of its state."""
+
+    def __getstate__(self) -> None:
+        return None
+
+
+class Slotted:
+    """Keeps its gain in a slot, and leaves it out of its state."""
+
+    __slots__ = ("gain",)
+
+    def __init__(self, gain: float) -> None:
+        self.gain = gain
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Slotted, (0.0,)
+
+
+class Slim:
+    """A name, and nothing else."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> str:
+        return "Slim"
+
+
+def test_names_are_not_enough() -> None:
+    assert digest(Named(1)) == digest(Named(1)) != digest(Named(2))
+    assert digest(Slotted(1)) == digest(Slotted(1)) != digest(Slotted(2))
+    assert digest(Silent(1)) == digest(Silent(1)) != digest(Silent(2))
+    with pytest.raises(Unidentified, match="it is only a name"):
+        digest(Slim())
+    with pytest.raises(Unidentified, match="it is only a name"):
+        digest(np.frompyfunc(lambda x: x, 1, 1))
+    assert digest(np.sin) == digest(np.sin) != digest(np.cos)
+
+
+def test_enumerations_mappings_and_defaults() -> None:
+    text = "import enum\nclass Mode(enum.Enum):\n    A = {}\nGIVEN = Mode.A\ndef mine(x):\n    return GIVEN.value * x\n"
+    assert digest(cell(text.format(1))) == digest(cell(text.format(1))) != digest(cell(text.format(2)))
+    assert digest(types.MappingProxyType({"a": 1})) != digest(types.MappingProxyType({"a": 2}))
+    assert digest(defaultdict(list, a=1)) != digest(defaultdict(dict, a=1))
+    text = "from dataclasses import dataclass\n@dataclass\nclass C:\n    g: float = {}\nmine = C()\n"
+    text += "def use(x):\n    return x * mine.g\n"
+    one, same, other = (cell(text.format(gain), "use") for gain in (1, 1, 2))
+    assert digest(one) == digest(same) != digest(other)
+    unnamed = []
+    for gain in (1, 2):
+        space: dict[str, Any] = {}
+        exec(f"class A:\n    def g(self):\n        return {gain}\n", space)
+        unnamed.append(digest(space["A"]()))
+    assert unnamed[0] != unnamed[1]
+
+
+def test_what_is_nested_too_deeply_has_no_digest() -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(Unidentified, match="nested too deeply"):
+        digest(deep)
+    while deep:  # or its end would be nested too deeply as well
+        deep = deep.pop()
+
+
+def test_texts_that_name_files_count_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = tmp_path / "w.npy"
+    values = [
+        Plain(str(path)),  # type: ignore[arg-type]
+        partial(print, str(path)),
+        cell(CELL, GAIN=str(path)),
+        {"deep": ["~/w.npy"]},
+        path,
+        Path("~/w.npy"),
+    ]
+    absent = [digest(value) for value in values]
+    path.write_bytes(b"one")
+    before = [digest(value) for value in values]
+    path.write_bytes(b"other")
+    after = [digest(value) for value in values]
+    assert all(len(set(three)) == 3 for three in zip(absent, before, after, strict=True))
+    for text in ("", "\0", "a\nb", "~nobody/x", "x" * 5000, "\ud800"):
+        assert digest(text) == digest(text)
+
+
+def test_linked_folders_count(tmp_path: Path) -> None:
+    (tmp_path / "given").mkdir()
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "a.bin").write_bytes(b"a")
+    (tmp_path / "given" / "link").symlink_to(tmp_path / "far")
+    (tmp_path / "far" / "back").symlink_to(tmp_path / "given")
+    before = folder_digest(tmp_path / "given")
+    (tmp_path / "far" / "a.bin").write_bytes(b"b")
+    assert folder_digest(tmp_path / "given") != before

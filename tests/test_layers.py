@@ -13,6 +13,8 @@ PACKAGE = ROOT / "sam_audio_bench"
 LAYERS = [
     {"errors", "types", "files", "deprecated"},
     {"digests"},
+    {"written"},
+    {"live"},
     {"source"},
     {"identity"},
     {"options"},

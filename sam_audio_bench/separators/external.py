@@ -24,11 +24,11 @@ import torch
 from torch import Tensor
 
 from sam_audio_bench import audio
-from sam_audio_bench.digests import folder_digest
+from sam_audio_bench.digests import folder_digest, joined
 from sam_audio_bench.errors import BadSeparation, BenchError, MediaError, Precondition, UsageError
 from sam_audio_bench.files import safe_name, sha256
 from sam_audio_bench.identity import Options
-from sam_audio_bench.source import script_digest
+from sam_audio_bench.source import is_python, script_digest
 from sam_audio_bench.types import Audio, Prompt, Query, Separation
 
 __all__ = ["CommandSeparator", "FolderSeparator", "FunctionSeparator"]
@@ -185,6 +185,9 @@ class FolderSeparator:
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_]+)\}")
 _FIELDS = ("mixture", "text", "spans", "video", "mask", "target", "residual", "rate", "seed")
 _NEEDED = ("mixture", "target")
+_BREAKS = re.compile(r"[\s\"'`=,;|&<>()]+")  # between the words of a shell's command
+_LONGEST_NAME = 1024  # of a file, in characters
+_LONGEST_SCRIPT = 1 << 20  # in bytes
 
 
 def parse_template(template: str) -> list[str]:
@@ -233,9 +236,9 @@ class CommandSeparator:
     The paths lie in a folder that is removed afterwards; the working directory is the caller's. A program that runs
     longer than ``timeout`` seconds is killed with all the processes that it started.
 
-    Every argument that is a file, also behind ``--option=``, is part of the command's identity by its content (a Python
-    script with the modules beside it that it imports), and so is a folder that is not the working one; a program on the
-    PATH by its path, size and time.
+    Every word of an argument that is a file, also in ``--option=…`` or ``sh -c '…'``, is part of the command's identity
+    by its content: a Python script with the modules beside it that it imports, a shell's script with the files that its
+    words name. So is an argument that is a folder, but the working one; a program on the PATH by path, size and time.
 
     Raises:
         UsageError: a placeholder is unknown, ``{mixture}`` or ``{target}`` is missing, or quotes are not balanced.
@@ -319,16 +322,58 @@ class CommandSeparator:
 def _named_files(arguments: Sequence[str]) -> dict[str, str]:
     """What a command names on this machine, and what identifies it."""
     found = {}
-    for number, argument in enumerate(arguments):
+    first, here = arguments[0], Path.cwd()
+    if os.sep not in first and (program := shutil.which(first)) is not None:
+        stat = Path(program).stat()
+        found[first] = f"{program} {stat.st_size} {stat.st_mtime_ns}"
+    for argument in arguments:
         path = Path(argument.partition("=")[2] if argument.startswith("-") else argument)
-        if path.is_file():
-            found[argument] = script_digest(path)
-        elif number == 0 and (program := shutil.which(argument)) is not None:
-            stat = Path(program).stat()
-            found[argument] = f"{program} {stat.st_size} {stat.st_mtime_ns}"
-        elif path.is_dir() and path.resolve() not in (here := Path.cwd(), *here.parents):
-            found[argument] = folder_digest(path)
+        if path.is_dir() and path.resolve() not in (here, *here.parents):
+            found.setdefault(argument, folder_digest(path))
+    for word, (path, module) in _files(_words(arguments), None).items():
+        found.setdefault(word, _content(path, module, set()))
     return found
+
+
+def _words(texts: Sequence[str]) -> list[str]:
+    """Whole texts, and what they hold between blanks, quotes and signs of the shell."""
+    return [word for text in texts for word in dict.fromkeys([text, *_BREAKS.split(text)]) if word]
+
+
+def _files(words: Sequence[str], script: Path | None) -> dict[str, tuple[Path, str]]:
+    """Files that the words of a command or script name, relative to the working folder or to the script.
+
+    With each comes the name of the module that it is: of ``-m name`` that of ``name.py`` or ``name/__main__.py``.
+    """
+    found = {}
+    places = [Path(), script.parent] if script else [Path()]
+    for before, word in zip(["", *words], words, strict=False):
+        named = [word, *([word.partition("/")[2]] if script else [])]  # "$folder/name"
+        files = [(place / os.path.expanduser(name), "__main__") for place in places for name in named if name]  # noqa: PTH111
+        module = word if before == "-m" else word[2:] if word.startswith("-m") else ""
+        if module.replace(".", "").isidentifier():
+            inside = module.replace(".", "/")
+            files += [(place / f"{inside}.py", module) for place in places]
+            files += [(place / inside / "__main__.py", f"{module}.__main__") for place in places]
+        there = next((one for one in files if len(word) <= _LONGEST_NAME and one[0].is_file()), None)
+        if there is not None:
+            found[word] = there
+    return found
+
+
+def _content(path: Path, module: str, seen: set[Path]) -> str:
+    """Digest of a file that is run or read; of a shell's script, with the files that its words name, each once."""
+    if path.resolve() in seen:
+        return ""
+    seen.add(path.resolve())
+    own = script_digest(path, module)
+    with path.open("rb") as stream:
+        is_script = (stream.read(2) == b"#!" or path.suffix in (".sh", ".bash", ".zsh")) and not is_python(path)
+    if not is_script or path.stat().st_size > _LONGEST_SCRIPT:
+        return own
+    words = _words([path.read_text(encoding="utf-8", errors="replace").replace("\0", " ")])
+    named = [f"{word} {_content(*one, seen)}" for word, one in sorted(_files(words, path).items())]
+    return joined(own, *named) if named else own
 
 
 def _prompt_values(prompt: Prompt) -> dict[str, str]:

@@ -193,4 +193,63 @@ def test_name_and_settings_follow_the_template() -> None:
     assert first.name == again.name != other.name
     assert first.name.startswith("cmd-cp-")
     assert len(first.name) == len("cmd-cp-") + 8
-    assert first.settings == {"command": "cp -p {mixture} {target}"}
+    assert first.settings["command"] == "cp -p {mixture} {target}"
+    assert first.settings["files"].keys() == {"cp"}
+
+
+HALF = "import net\nprint(net.gain(1))\n"
+FILES = {
+    "half.py": HALF,
+    "tool": "#!/usr/bin/env python3\n" + HALF,
+    "net.py": "import profile\n\ndef gain(x):\n    return x\n",
+    "profile.py": "X = 1\n",
+    "kit/__init__.py": "",
+    "kit/__main__.py": "from . import inner\n",
+    "kit/inner.py": "X = 1\n",
+    "w.npy": "1",
+    "run.sh": "#!/bin/sh\n. ./second.sh\n",
+    "second.sh": "sh run.sh; python half.py\n",
+    "bin/far": '#!/bin/sh\nexec python "$(dirname "$0")/near.py"\n',
+    "bin/near.py": "import beside\n",
+    "bin/beside.py": "X = 1\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "counted"),
+    [
+        ("python half.py", {"half.py", "net.py", "profile.py"}),
+        ("python tool", {"tool", "net.py", "profile.py"}),
+        ("sh -c 'python half.py > \"$0\"'", {"half.py", "net.py", "profile.py"}),
+        ("env GW=w.npy true", {"w.npy"}),
+        ("true --a=x,w.npy", {"w.npy"}),
+        ("python -m half", {"half.py", "net.py", "profile.py"}),
+        ("python -m kit", {"kit/__init__.py", "kit/__main__.py", "kit/inner.py"}),
+        ("sh -c 'python -m kit.inner'", {"kit/__init__.py", "kit/inner.py"}),
+        ("sh run.sh", {"run.sh", "second.sh", "half.py", "net.py", "profile.py"}),
+        ("./bin/far", {"bin/far", "bin/near.py", "bin/beside.py"}),
+    ],
+)
+def test_every_file_behind_a_command_counts(
+    command: str, counted: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / "bin" / "far").chmod(0o755)
+    separator = CommandSeparator(f"{command} {{mixture}} {{target}}")
+    before = separator.settings
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text + "Y = 1\n")
+        assert (separator.settings != before) is (name in counted), name
+        (tmp_path / name).write_text(text)
+    assert separator.settings == before
+
+
+def test_comments_of_a_script_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "half.py").write_text("print(1)\n")
+    before = CommandSeparator("python half.py {mixture} {target}").settings
+    (tmp_path / "half.py").write_text("# why\nprint( 1 )\n")
+    assert CommandSeparator("python half.py {mixture} {target}").settings == before

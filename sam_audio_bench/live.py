@@ -1,0 +1,260 @@
+"""What a module, class or function holds in memory otherwise than its file says.
+
+A file may have been edited since its import, a name bound by hand. Compared are functions by their instructions and
+literal defaults, classes by their members, names that are bound to literals, lambdas and imports. A name that functions
+of the file rebind (``global``, ``cls.x = …``, ``TABLE[key] = …``) is a cache or a registry, and left out; so is a
+container that begins empty.
+"""
+
+from __future__ import annotations
+
+import ast
+import enum
+import functools
+import sys
+import types
+from abc import ABCMeta
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from sam_audio_bench.digests import Unidentified, ValueDigester, joined
+from sam_audio_bench.written import Binding, Import, Literal, Written, evaluated, instructions, nested
+
+__all__ = ["Memory", "class_members", "is_of", "resolved"]
+
+_GENERATED = frozenset(  # members of a class that say nothing of what it does
+    {
+        "__dict__",
+        "__weakref__",
+        "__doc__",
+        "__module__",
+        "__qualname__",
+        "__annotations__",
+        "__annotate__",
+        "__annotate_func__",
+        "__annotations_cache__",
+        "__firstlineno__",
+        "__static_attributes__",
+        "__parameters__",
+        "__orig_bases__",
+        "__abstractmethods__",
+        "_abc_impl",
+        "__match_args__",
+        "__dataclass_params__",
+    }
+)
+
+
+@lru_cache(maxsize=4096)
+def resolved(name: str) -> Path:
+    """The full path of a module's file, without links."""
+    return Path(name).resolve()
+
+
+def is_of(function: types.FunctionType, file: Path | None) -> bool:
+    """Whether a function was compiled from a file, and not from another of the same name."""
+    return file is not None and resolved(function.__code__.co_filename) == file
+
+
+def plain(member: Any) -> Any:
+    """What a descriptor of a class stands for."""
+    if isinstance(member, staticmethod | classmethod):
+        return member.__func__
+    if isinstance(member, property):
+        return (member.fget, member.fset, member.fdel)
+    if isinstance(member, functools.cached_property):
+        return member.func
+    return member
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Compares what is loaded with its file.
+
+    Args:
+        namespace: of the module.
+        file: of the module, resolved.
+        written: what the file says.
+        digester: digests what deviates; raises Unidentified where it cannot.
+        is_known: whether the module of a decorator's function, by its name, is installed or imported by the file.
+    """
+
+    namespace: Mapping[str, Any]
+    file: Path
+    written: Written
+    digester: ValueDigester
+    is_known: Callable[[str], bool]
+
+    def changes(self) -> list[str]:
+        """Digests of what the module holds otherwise than its file says; empty: nothing."""
+        found = []
+        for name, value in sorted(self.namespace.items()):
+            if name.startswith("__") and name.endswith("__"):
+                continue
+            if name in self.written.module:
+                found += self._compared(name, name, self.written.module[name], value)
+            elif name in self.written.named and not self.written.has_star and not isinstance(value, types.ModuleType):
+                found.append(self._deviates(name, value))  # set by hand, in the place of a built-in
+        return found
+
+    def of_class(self, kind: type) -> list[str]:
+        """The same of a class, whether or not its module still holds it."""
+        if kind.__qualname__ not in self.written.classes:
+            return [joined("class", kind.__qualname__, self.digester.digest(class_members(kind)))]
+        scope, found = self.written.members(kind.__qualname__), []
+        is_plain = type(kind) in (type, ABCMeta)
+        for name, member in sorted(vars(kind).items()):
+            if name in _GENERATED or name in self.written.class_rebound:
+                continue
+            if name in scope:
+                found += self._compared(name, f"{kind.__qualname__}.{name}", scope[name], member)
+            elif self._is_set_by_hand(kind, name, member, is_plain):
+                found.append(self._deviates(name, plain(member)))
+        return found
+
+    def of_function(self, function: types.FunctionType) -> list[str]:
+        """The same of a function: its instructions, its literal defaults, and the globals that the file lacks."""
+        code = function.__code__
+        nodes: list[Any] = [*self.written.functions.get(code.co_qualname, [])]
+        if self._is_written(code) and (not nodes or any(self._has_defaults(function, node.args) for node in nodes)):
+            return []
+        lacking = sorted({name for part in nested(code) for name in part.co_names} & function.__globals__.keys())
+        values = {name: function.__globals__[name] for name in lacking if name not in self.written.module}
+        values = {name: value for name, value in values.items() if not (name.startswith("__") and name.endswith("__"))}
+        state = [function.__defaults__, function.__kwdefaults__, values]
+        return [joined("function", code.co_qualname, instructions(code), *map(self.digester.digest, state))]
+
+    def _is_set_by_hand(self, kind: type, name: str, member: Any, is_plain: bool) -> bool:
+        """Whether a member that the class body does not bind was put there, and not made by the standard library."""
+        function = plain(member)
+        if isinstance(function, types.FunctionType):
+            maker = str(function.__globals__.get("__name__")).partition(".")[0]
+            is_made = maker in sys.stdlib_module_names - {"__main__"} or maker == f"namedtuple_{kind.__name__}"
+            is_filled = "__dataclass_fields__" in vars(kind) and name.startswith("__")
+            is_filled = is_filled and function.__code__.co_filename == "<string>"
+            return not (is_filled or (is_made and name.startswith("_")))
+        is_made = issubclass(kind, tuple) and name.startswith("_field")
+        return is_plain and not is_made and not name.startswith("__") and not hasattr(type(member), "__get__")
+
+    def _deviates(self, name: str, value: Any) -> str:
+        return joined("name", name, self.digester.digest(value))
+
+    def _compared(self, name: str, qualname: str, bindings: list[Binding], value: Any) -> list[str]:
+        """The digest of a value where it is none of those that the file binds a name to."""
+        if None in bindings or isinstance(value, enum.Enum):
+            return []
+        if any(self._is_bound(qualname, binding, value) for binding in bindings):
+            return self.of_class(value) if isinstance(value, type) and self._is_own(value, qualname) else []
+        if any(getattr(binding, "decorator_list", None) for binding in bindings) and not isinstance(
+            plain(value), tuple
+        ):
+            return self._decorated(name, qualname, plain(value))
+        own = [one for one in self._functions(plain(value)) if self._is_own(one, qualname)]
+        return [change for one in own for change in self.of_function(one)] or [self._deviates(name, plain(value))]
+
+    def _is_bound(self, qualname: str, binding: Binding, value: Any) -> bool:
+        if isinstance(binding, Literal):
+            described = hasattr(type(value), "__get__") and not isinstance(value, types.FunctionType)
+            return described or self.digester.digest(value) == self.digester.digest(binding.value)
+        if isinstance(binding, Import):
+            return self._is_imported(binding, value)
+        if isinstance(binding, ast.Lambda):
+            return isinstance(value, types.FunctionType) and self._is_lambda(binding, value)
+        if isinstance(binding, ast.ClassDef):
+            return self._is_own(value, qualname)
+        assert binding is not None
+        functions = self._functions(plain(value))
+        return bool(functions) and all(self._is_own(one, qualname) and not self.of_function(one) for one in functions)
+
+    def _functions(self, value: Any) -> list[types.FunctionType]:
+        parts = [part for part in value if part is not None] if isinstance(value, tuple) else [value]
+        return parts if all(isinstance(part, types.FunctionType) for part in parts) else []
+
+    def _is_own(self, value: Any, qualname: str) -> bool:
+        if isinstance(value, types.FunctionType):
+            return value.__code__.co_qualname == qualname and is_of(value, self.file)
+        own = isinstance(value, type) and value.__module__ == self.namespace.get("__name__")
+        return own and value.__qualname__ == qualname
+
+    def _is_lambda(self, node: ast.Lambda, function: types.FunctionType) -> bool:
+        same = [
+            code
+            for codes in self.written.codes.values()
+            for code in codes
+            if code.co_name == "<lambda>" and code.co_firstlineno == node.lineno
+        ]
+        alike = any(instructions(code) == instructions(function.__code__) for code in same)
+        return alike and self._has_defaults(function, node.args)
+
+    def _is_written(self, code: types.CodeType) -> bool:
+        same = self.written.codes.get(code.co_qualname, [])
+        return any(instructions(one) == instructions(code) for one in same)
+
+    def _has_defaults(self, function: types.FunctionType, arguments: ast.arguments) -> bool:
+        """Whether the defaults of a function are those that the file gives it, as far as these are literals."""
+        found, named = function.__defaults__ or (), function.__kwdefaults__ or {}
+        if len(found) != len(arguments.defaults):
+            return False
+        pairs = list(zip(arguments.defaults, found, strict=True))
+        for argument, node in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+            if (node is None) != (argument.arg not in named):
+                return False
+            if node is not None:
+                pairs.append((node, named[argument.arg]))
+        literals = [(literal.value, value) for node, value in pairs if (literal := evaluated(node)) is not None]
+        return all(self.digester.digest(one) == self.digester.digest(other) for one, other in literals)
+
+    def _is_imported(self, binding: Import, value: Any) -> bool:
+        """Whether a name is bound to what its import would find now, or to its equal."""
+        module = sys.modules.get(binding.module)
+        if module is None or module is value:
+            return True
+        expected = vars(module).get(binding.name, sys.modules.get(f"{binding.module}.{binding.name}"))
+        expected = expected if binding.name else module
+        if expected is None or expected is value:
+            return True
+        return self.digester.digest(expected) == self.digester.digest(value)
+
+    def _decorated(self, name: str, qualname: str, value: Any) -> list[str]:
+        """What deviates in what a decorator should have made of a function of the file."""
+        own = self._wrapped(value, qualname, 4)
+        found = self.of_function(own) if own is not None else []
+        maker = value.__globals__.get("__name__") if isinstance(value, types.FunctionType) else type(value).__module__
+        is_known = self.is_known(str(maker))
+        if own is not None and (own is value or is_known):
+            return found
+        try:
+            return [*found, self._deviates(name, value)]
+        except Unidentified:
+            if own is None and not is_known:
+                raise
+            return found  # a library made the rest
+
+    def _wrapped(self, value: Any, qualname: str, depth: int) -> types.FunctionType | None:
+        """The function of the file that another one, or an object, holds."""
+        if isinstance(value, types.FunctionType) and self._is_own(value, qualname):
+            return value
+        cells = getattr(value, "__closure__", None) or ()
+        held = [cell.cell_contents for cell in cells if not _is_empty(cell)]
+        held += [getattr(value, name, None) for name in ("__wrapped__", "__func__", "func", "fget")]
+        held += list(getattr(value, "__dict__", {}).values())
+        parts = (
+            self._wrapped(one, qualname, depth - 1)
+            for one in held
+            if depth and not isinstance(one, type | types.ModuleType)
+        )
+        return next((one for one in parts if one is not None), None)
+
+
+def _is_empty(cell: types.CellType) -> bool:
+    return cell == types.CellType()
+
+
+def class_members(kind: type) -> dict[str, Any]:
+    """What a class holds, without what Python makes of it."""
+    slots = types.MemberDescriptorType | types.GetSetDescriptorType | types.WrapperDescriptorType
+    members = {name: plain(value) for name, value in vars(kind).items() if name not in _GENERATED}
+    return {name: value for name, value in members.items() if not isinstance(value, slots)}
