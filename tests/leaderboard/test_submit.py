@@ -13,7 +13,7 @@ from pyarrow import Table, parquet
 
 from sam_audio_bench.cli import group
 from sam_audio_bench.errors import BenchError, Precondition, StoreError, UsageError
-from sam_audio_bench.files import load_json, write_json
+from sam_audio_bench.files import load_json, sha256, write_json
 from sam_audio_bench.leaderboard import log, safe_io
 from sam_audio_bench.leaderboard import submit as submitting
 from sam_audio_bench.leaderboard.hub import card_block, evaluation_results, write_hub_files
@@ -158,14 +158,30 @@ def test_one_run_a_task(runs: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "board").exists()
 
 
+def reseal(run: Path, **columns: str) -> None:
+    """Writes other columns into the scores of a run, and the digest of the table that a run would have written."""
+    frame = safe_io.scores(run / "scores.parquet").assign(**columns)
+    parquet.write_table(Table.from_pandas(frame, schema=SCORE_TYPES, preserve_index=False), run / "scores.parquet")
+    digest = sha256((run / "scores.parquet").read_bytes())
+    write_json(run / "run.json", load_json(run / "run.json") | {"scores_sha256": digest})
+
+
+def test_scores_that_were_edited_are_not_submitted(runs: Path, tmp_path: Path) -> None:
+    run = run_of(runs)
+    sealed = load_json(run / "run.json")["scores_sha256"]
+    reseal(run, separator="another")
+    write_json(run / "run.json", load_json(run / "run.json") | {"scores_sha256": sealed})
+    with pytest.raises(StoreError, match="found 14 items without; run it again"):
+        submit([run], tmp_path / "board")
+
+
 def test_a_separator_that_picks_on_its_own(runs: Path, tmp_path: Path) -> None:
     """Its estimates say who picked them, in the journal and the scores; the run had no picker."""
     run = run_of(runs, "mixture")
     records = [json.loads(line) for line in (run / "items.jsonl").read_text().splitlines()]
     lines = [json.dumps({**record, "picked_by": "clap"}) + "\n" for record in records]
     (run / "items.jsonl").write_text("".join(lines))
-    frame = safe_io.scores(run / "scores.parquet").assign(picked_by="clap")
-    parquet.write_table(Table.from_pandas(frame, schema=SCORE_TYPES, preserve_index=False), run / "scores.parquet")
+    reseal(run, picked_by="clap")
     (done,) = submit([run], tmp_path / "board")
     assert done.header.tasks[0].picker == "clap"
     assert validate(tmp_path / "board", share=None).ok
@@ -223,8 +239,7 @@ def rename(run: Path, name: str) -> None:
     header = load_json(run / "run.json")
     header["model"] |= {"name": name, "class": "theirs:Model"}
     write_json(run / "run.json", header)
-    frame = safe_io.scores(run / "scores.parquet").assign(separator=name)
-    parquet.write_table(Table.from_pandas(frame, schema=SCORE_TYPES, preserve_index=False), run / "scores.parquet")
+    reseal(run, separator=name)
 
 
 def test_a_strangers_separator_needs_a_card(runs: Path, tmp_path: Path) -> None:
