@@ -193,8 +193,8 @@ def test_name_and_settings_follow_the_template() -> None:
     assert first.name == again.name != other.name
     assert first.name.startswith("cmd-cp-")
     assert len(first.name) == len("cmd-cp-") + 8
-    assert first.settings["command"] == "cp -p {mixture} {target}"
-    assert first.settings["files"].keys() == {"cp"}
+    assert first.settings == {"command": "cp -p {mixture} {target}"}
+    assert first.named_files.keys() == {"cp"}
 
 
 HALF = "import net\nprint(net.gain(1))\n"
@@ -239,17 +239,17 @@ def test_every_file_behind_a_command_counts(
         (tmp_path / name).write_text(text)
     (tmp_path / "bin" / "far").chmod(0o755)
     separator = CommandSeparator(f"{command} {{mixture}} {{target}}")
-    before = separator.settings
+    before = separator.named_files
     for name, text in FILES.items():
         (tmp_path / name).write_text(text + "Y = 1\n")
-        assert (separator.settings != before) is (name in counted), name
+        assert (separator.named_files != before) is (name in counted), name
         (tmp_path / name).write_text(text)
-    assert separator.settings == before
+    assert separator.named_files == before
 
 
 def test_comments_of_a_script_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "half.py").write_text("print(1)\n")
-    before = CommandSeparator("python half.py {mixture} {target}").settings
+    before = CommandSeparator("python half.py {mixture} {target}").named_files
     (tmp_path / "half.py").write_text("# why\nprint( 1 )\n")
-    assert CommandSeparator("python half.py {mixture} {target}").settings == before
+    assert CommandSeparator("python half.py {mixture} {target}").named_files == before
