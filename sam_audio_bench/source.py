@@ -148,6 +148,7 @@ def _tree(origin: _Origin, digester: ValueDigester | None = None) -> str:
     """
     assert origin.file is not None
     waiting, found = {(origin.name, origin.file)}, dict[tuple[str, Path], str]()
+    beside: set[tuple[str, Path]] = set()
     parts = origin.name.split(".")[:-1]
     for count in range(1, len(parts) + 1):  # importing a module runs the packages that it lies in
         name = ".".join(parts[:count])
@@ -163,9 +164,11 @@ def _tree(origin: _Origin, digester: ValueDigester | None = None) -> str:
         changes = _changes(vars(loaded), path, digester) if loaded is not None and digester is not None else []
         found[key] = joined(source.tree, *changes)
         wanted = {one for name in source.imports for one in _own_files(name, key, is_loaded=digester is not None)}
-        if source.is_dynamic and digester is not None:
-            wanted |= _neighbours(origin)
+        if source.is_dynamic and digester is not None and not beside:
+            beside = _neighbours(origin)
         waiting |= wanted - found.keys()
+    for name, path in beside - found.keys():  # they may have been imported, so their files count, and no more
+        found[name, path] = Source.read(path, file_digest(path), _package(name, path)).tree
     return joined("source", *sorted(f"{name} {text}" for (name, _), text in found.items()))
 
 
@@ -188,12 +191,17 @@ def _loaded(name: str, path: Path) -> types.ModuleType | None:
 def _neighbours(origin: _Origin) -> set[tuple[str, Path]]:
     """Loaded modules of a module's package, or beside it: what it may have imported by a name made up as it ran."""
     assert origin.file is not None
+    folder, package = origin.file.parent, None
+    while (folder / "__init__.py").is_file() and folder.parent != folder:
+        folder, package = folder.parent, folder
     found = set()
-    depth = _package(origin.name, origin.file).count(".")
-    folder = _above(origin.file, depth)
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if file and name != "__main__" and folder in (path := resolved(file)).parents and not _is_others(name, path):
+        if not file or name == "__main__" or not file.endswith(".py"):
+            continue
+        path = resolved(file)
+        near = path.parent == folder if package is None else package in path.parents
+        if near and not _is_others(name, path):
             found.add((name, path))
     return found
 
