@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from sam_audio_bench import metrics
@@ -40,7 +40,7 @@ class LoadedMetric:
         """Names of the columns as tables show them."""
         return tuple(record.id for record in self.records.values())
 
-    @property
+    @cached_property
     def fingerprints(self) -> Mapping[str, str | None]:
         """For each column what its scores depend on; None where that cannot be identified, and nothing is kept."""
         return {record.id: record.fingerprint() for record in self.records.values()}
