@@ -13,7 +13,7 @@ from sam_audio_bench import metrics
 from sam_audio_bench.construction import check_arguments, made, resolve
 from sam_audio_bench.errors import UsageError, unknown_name
 from sam_audio_bench.files import dump_json
-from sam_audio_bench.identity import Options, capture, identify
+from sam_audio_bench.identity import Options, capture, identify, is_built_in
 from sam_audio_bench.options import parse_spelling
 from sam_audio_bench.plugins import plugins
 from sam_audio_bench.records import MetricRecord
@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from sam_audio_bench.cards import MetricCard
     from sam_audio_bench.metrics.base import Metric
 
-__all__ = ["LoadedMetric", "build_metrics", "check_columns", "metric_options"]
+__all__ = ["LoadedMetric", "build_metrics", "check_columns", "check_used", "metric_options"]
 
-_OWN = "sam_audio_bench."
 _BRIDGED = "torchmetrics:"
 
 
@@ -34,6 +33,7 @@ class LoadedMetric:
 
     metric: Metric
     records: Mapping[str, MetricRecord]  # column of the class -> its record, under the name that tables show
+    knows: frozenset[str]  # names of the constructor's options
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -60,21 +60,18 @@ def build_metrics(
     Raises:
         UsageError: an unknown metric or option, or an option that no class names.
     """
-    specs, unused, found = list(specs), set(arguments), []
+    specs, found = list(specs), []
     for (target, own), (columns, options) in _metric_targets(specs).items():
         specific = target.startswith(_BRIDGED) or any(parse_spelling(spec).name == target for spec in specs)
         kind = _metric_constructor(target)
         known = check_arguments("metric", kind, columns[0], (), options)
         accepted = {key: value for key, value in {**policies, **arguments}.items() if key in known} | options
-        unused -= set(accepted)
         metric: Metric = made("metric", columns[0], partial(kind, **accepted))
         metric.requested = tuple(columns) if columns[0] in metric.columns else metric.columns
-        found.append(
-            LoadedMetric(metric=metric, records=_records(metric, kind, accepted, own, target if specific else ""))
-        )
+        records = _records(metric, kind, accepted, own, target if specific else "")
+        found.append(LoadedMetric(metric=metric, records=records, knows=frozenset(known)))
     check_columns(found)
-    if unused:
-        raise UsageError(f"expected metric arguments that a chosen metric knows, found {sorted(unused)}")
+    check_used(arguments, found)
     return found
 
 
@@ -89,6 +86,12 @@ def check_columns(loaded: Iterable[LoadedMetric]) -> None:
                     f"and of {record.spelling}; leave one out, or rename the column"
                 )
             first[record.id] = record.spelling
+
+
+def check_used(arguments: Iterable[str], loaded: Iterable[LoadedMetric]) -> None:
+    """Raises UsageError for arguments that no constructor names."""
+    if strange := sorted(set(arguments).difference(*(one.knows for one in loaded))):
+        raise UsageError(f"expected metric arguments that a chosen metric knows, found {strange}")
 
 
 def _metric_constructor(target: str) -> Callable[..., Metric]:
@@ -108,7 +111,7 @@ def _records(
 ) -> dict[str, MetricRecord]:
     """The record of each requested column; what a third party's metric captures stands among its parameters too."""
     kind = getattr(metric, "kind", type(metric))  # what a bridge adapts, too, is somebody's code
-    built_in = kind.__module__.startswith(_OWN)
+    built_in = is_built_in(kind)
     identity = identify(
         "metric", metric.requested[0], metric, options=partial(capture, constructor, (), arguments),
         code=None if built_in else kind,

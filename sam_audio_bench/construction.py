@@ -41,11 +41,11 @@ def resolve(target: str) -> Any:
 def check_arguments(
     what: str, kind: Any, name: str, positional: Sequence[Any], arguments: Mapping[str, Any]
 ) -> list[str]:
-    """Names of the arguments that a constructor takes; raises UsageError for others, or where one is missing."""
+    """Names of the arguments that a constructor names; raises UsageError for others, or where one is missing."""
     try:
         signature = inspect.signature(kind)
     except ValueError:  # written in C
-        return [*arguments]
+        return []
     packed = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in signature.parameters.values())
     known = [name for name, one in signature.parameters.items() if one.kind is not inspect.Parameter.VAR_KEYWORD]
     own = known[len(positional) :]
@@ -58,7 +58,7 @@ def check_arguments(
         raise UsageError(
             f"expected {what} arguments among [{', '.join(own) or 'none'}] for {name!r}, found: {error}"
         ) from error
-    return own + ([*arguments] if packed else [])
+    return own
 
 
 def made(what: str, name: str, constructor: Callable[[], Any]) -> Any:

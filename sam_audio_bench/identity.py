@@ -21,7 +21,17 @@ from sam_audio_bench.digests import Unidentified, file_digest, folder_digest, jo
 from sam_audio_bench.errors import MediaError, UsageError
 from sam_audio_bench.files import dump_json
 
-__all__ = ["WHERE", "Difference", "Identity", "Options", "capture", "differences", "identify", "plain_value"]
+__all__ = [
+    "WHERE",
+    "Difference",
+    "Identity",
+    "Options",
+    "capture",
+    "differences",
+    "identify",
+    "is_built_in",
+    "plain_value",
+]
 
 Options = dict[str, Any]
 """Options by name, as plain values of JSON."""
@@ -43,12 +53,6 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     revision: str | None = None
     code_sha256: str | None = None  # of a third party's code
     unknown: str | None = None  # why it cannot be identified
-
-    @property
-    def label(self) -> str:
-        """Name and the options that are no file, for messages."""
-        shown = ", ".join(f"{name}={_shown(value)}" for name, value in self.options.items())
-        return f"{self.name}({shown})" if shown else self.name
 
     def fingerprint(self) -> str:
         """Digest of everything but names for people."""
@@ -189,6 +193,11 @@ def _file_or_text(value: str | Path) -> Any:
     except (OSError, ValueError, MediaError):  # no name that a file could have, or none that can be read
         return str(value)
     return str(value)
+
+
+def is_built_in(kind: Any) -> bool:
+    """Whether a class or function comes with this package, so that a version says what its code is."""
+    return str(kind.__module__).startswith("sam_audio_bench.")
 
 
 def _stated(component: Any, name: str) -> Options:

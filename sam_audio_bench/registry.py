@@ -19,7 +19,7 @@ from sam_audio_bench.columns import build_metrics
 from sam_audio_bench.construction import check_arguments, made, resolve
 from sam_audio_bench.digests import Unidentified
 from sam_audio_bench.errors import UsageError, unknown_name
-from sam_audio_bench.identity import WHERE, Identity, Options, capture, identify
+from sam_audio_bench.identity import WHERE, Identity, Options, capture, identify, is_built_in
 from sam_audio_bench.options import Spelling, parse_arguments, parse_spelling
 from sam_audio_bench.plugins import plugins
 from sam_audio_bench.records import ModelRecord
@@ -131,7 +131,6 @@ def check_weights(spec: str, arguments: Mapping[str, Any]) -> None:
 
 
 _EXTERNAL = "sam_audio_bench.separators.external:"
-_OWN = "sam_audio_bench"
 
 
 def _adopt(found: Any, name: str, arguments: Mapping[str, Any], offered: Mapping[str, Any] = {}) -> Built:
@@ -152,7 +151,7 @@ def _adopt(found: Any, name: str, arguments: Mapping[str, Any], offered: Mapping
 
 def _identified(separator: AnySeparator, name: str, **parts: Any) -> ModelRecord:
     """The identity of a separator; one that comes with this package is known by its version and settings."""
-    if type(separator).__module__.startswith(f"{_OWN}.") and not hasattr(separator, "function"):
+    if is_built_in(type(separator)) and not hasattr(separator, "function"):
         parts = {"version": 1, **parts, "code": None}
     found = identify("separator", name, separator, **parts)
     return ModelRecord(**structs.asdict(found), oracle=isinstance(separator, OracleSeparator))
@@ -198,7 +197,7 @@ def _rename(separator: AnySeparator, name: str, options: Sequence[str]) -> None:
 
 def _captured(kind: Any, positional: tuple[str, ...], taken: Mapping[str, Any], where: frozenset[str]) -> Options:
     """Every argument; what answers of a folder hold is known item by item, and a program tells of its own files."""
-    if hasattr(kind, "separate_named") and kind.__module__.startswith(f"{_OWN}."):
+    if hasattr(kind, "separate_named") and is_built_in(kind):
         return {name: value for name, value in taken.items() if name not in where}
     return capture(kind, positional, taken, where)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
@@ -25,7 +25,6 @@ __all__ = [
     "OracleSeparator",
     "Prompt",
     "Query",
-    "Result",
     "Score",
     "Separation",
     "Separator",
@@ -191,19 +190,3 @@ class Score(NamedTuple):
 
     value: float | None
     status: Status
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """One number of one item: a row of ``scores.parquet``."""
-
-    task: str  # "sfx"
-    item: str
-    group: str
-    separator: str
-    seed: int
-    candidate: int
-    picked_by: str | None
-    metric: str
-    value: float | None = field(default=None)
-    status: Status = Status.OK

@@ -12,7 +12,7 @@ from msgspec import structs
 from sam_audio_bench.errors import StoreError, UsageError
 from sam_audio_bench.files import atomic_write
 from sam_audio_bench.identity import Difference, differences
-from sam_audio_bench.records import PARTS, SCHEMA_VERSION, RunRecord
+from sam_audio_bench.records import PARTS, RunRecord
 from sam_audio_bench.run.header import end_record
 from sam_audio_bench.run.plan import shard_suffix
 from sam_audio_bench.run.results import find_runs
@@ -84,11 +84,7 @@ def _check_new(into: Path) -> None:
 def _check_alike(first: RunFolder, other: RunFolder) -> None:
     if other.header.status not in ("success", "partial"):
         raise StoreError(f"expected a finished run in {other.path}, found status {other.header.status}; run it again")
-    if other.header.schema_version != SCHEMA_VERSION:
-        raise StoreError(
-            f"expected a run of schema version {SCHEMA_VERSION} in {other.path}, found version "
-            f"{other.header.schema_version}; run it again with --overwrite always"
-        )
+    other.require_digests()
     if other.lost:
         raise StoreError(f"expected all scores in {other.path}, found {len(other.lost)} items without; run it again")
     if len({id(first), id(other)}) > 1 and (reason := other.header.model.unknown):

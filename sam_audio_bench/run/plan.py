@@ -11,7 +11,7 @@ from sam_audio_bench import registry
 from sam_audio_bench.columns import LoadedMetric, build_metrics, metric_options
 from sam_audio_bench.devices import find_device
 from sam_audio_bench.digests import flush_digests, joined
-from sam_audio_bench.errors import Precondition, StoreError, UsageError
+from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import safe_name
 from sam_audio_bench.metrics.base import Metric
 from sam_audio_bench.metrics.catalogue import CARDS, DEFAULT, WITHOUT_REFERENCE
@@ -327,12 +327,7 @@ def _check_folder(folder: RunFolder, data: TaskData, settings: Settings) -> None
     """Refuses a folder without digests, and one that belongs to other data of the same name."""
     if not folder.exists or settings.overwrite == "always":
         return
-    if folder.header.schema_version != SCHEMA_VERSION:
-        raise StoreError(
-            f"expected a run folder of schema version {SCHEMA_VERSION} at {folder.path}, found version "
-            f"{folder.header.schema_version}, which does not say what its estimates were made from; do it again with "
-            "--overwrite always, or use another --output"
-        )
+    folder.require_digests()
     before = folder.header.task
     if before.place is None or data.place is None or before.place == data.place:
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,11 +9,10 @@ from typing import Any
 
 from msgspec import structs
 
-from sam_audio_bench.columns import LoadedMetric, build_metrics, check_columns
-from sam_audio_bench.errors import Precondition, StoreError, UsageError
+from sam_audio_bench.columns import LoadedMetric, build_metrics, check_columns, check_used
+from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import dump_json
 from sam_audio_bench.identity import Options
-from sam_audio_bench.records import SCHEMA_VERSION
 from sam_audio_bench.run.data import recorded_data
 from sam_audio_bench.run.header import end_record
 from sam_audio_bench.run.plan import unavailable_reason
@@ -60,12 +58,7 @@ def rescore(
 def _prepare(
     folder: RunFolder, requested: list[str], arguments: Mapping[str, Any]
 ) -> tuple[RunFolder, TaskData, list[LoadedMetric]]:
-    if folder.header.schema_version != SCHEMA_VERSION:
-        raise StoreError(
-            f"expected a run of schema version {SCHEMA_VERSION} in {folder.path}, found version "
-            f"{folder.header.schema_version}, which does not say what its estimates were made from; run it again with "
-            "--overwrite always"
-        )
+    folder.require_digests()
     data = recorded_data([folder])
     loaded = _load(folder, requested, arguments)
     for one in loaded:
@@ -95,14 +88,8 @@ def _load(folder: RunFolder, requested: list[str], arguments: Mapping[str, Any])
             )
         found += build_metrics(names, policies=chosen)
     check_columns(found)
-    _check_used(arguments, found)
+    check_used(arguments, found)
     return found
-
-
-def _check_used(arguments: Mapping[str, Any], loaded: Sequence[LoadedMetric]) -> None:
-    known = {name for one in loaded for name in inspect.signature(type(one.metric)).parameters}
-    if strange := sorted(set(arguments) - known):
-        raise UsageError(f"expected metric arguments that a chosen metric knows, found {strange}")
 
 
 def _rescore(scorer: Scorer, *, everything: bool) -> None:

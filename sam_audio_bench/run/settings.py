@@ -25,7 +25,6 @@ __all__ = [
     "About",
     "Settings",
     "check_candidates",
-    "check_policies",
     "documentation",
     "flag",
     "read_texts",
@@ -136,11 +135,6 @@ def check_candidates(candidates: int, picker: str, keep: bool) -> None:
         raise UsageError(f"expected --picker to be one of {', '.join((AUTO, *PICKERS))}, found {picker!r}")
     if keep and candidates == 1:
         raise UsageError("expected --candidates above 1 with --keep-candidates, found 1")
-
-
-def check_policies(align: str | None, stereo: str) -> None:
-    """Raises UsageError for a policy that does not exist."""
-    Settings(align=align, stereo=stereo)
 
 
 def settings_from(options: Mapping[str, Any]) -> Settings:

@@ -119,6 +119,15 @@ class RunFolder:
         """The metrics of the run; none of one that was not begun."""
         return [] if self._header is None else self._header.metrics
 
+    def require_digests(self) -> None:
+        """Raises StoreError for a run of schema version 1, which is read and not continued."""
+        if self.header.schema_version != SCHEMA_VERSION:
+            raise StoreError(
+                f"expected a run folder of schema version {SCHEMA_VERSION} at {self.path}, found version "
+                f"{self.header.schema_version}, which does not say what its estimates were made from; do it again with "
+                "--overwrite always, or use another --output"
+            )
+
     def _reconcile(self) -> None:
         """Holds the journal's promises against the scores."""
         allowed: set[ScoreKey] = set()

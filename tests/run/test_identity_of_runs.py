@@ -211,6 +211,16 @@ def test_items_that_left_the_data_are_set_aside_everywhere(small_task: Path, tmp
     assert asked(small_task, tmp_path)[0] == ["item-5"]  # what comes back is done again
 
 
+def test_options_that_no_metric_knows_are_refused(small_task: Path, tmp_path: Path) -> None:
+    spec = "torchmetrics:torchmetrics.audio.SignalNoiseRatio"
+    run(small_task, tmp_path, metrics=["snr", spec])
+    for name in ("strange", "options"):  # a constructor that packs its options names none of them
+        with pytest.raises(UsageError, match="metric arguments that a chosen metric knows, found"):
+            rescore([folder_of(tmp_path)], metric_args={name: 1}, progress=False)
+        with pytest.raises(UsageError, match="metric arguments that a chosen metric knows, found"):
+            run(small_task, tmp_path, metrics=["snr", spec], metric_args={name: 1})
+
+
 def test_data_that_moved_are_kept_and_other_data_refused(small_task: Path, tmp_path: Path) -> None:
     run(small_task, tmp_path / "runs")
     moved = tmp_path / "moved"
@@ -385,6 +395,8 @@ def test_a_folder_without_digests_is_read_and_not_continued(small_task: Path, tm
         run(small_task, tmp_path)
     with pytest.raises(StoreError, match=r"found version 1, .*--overwrite always"):
         rescore([folder_of(tmp_path)], progress=False)
+    with pytest.raises(StoreError, match=r"found version 1, .*--overwrite always"):
+        merge([folder_of(tmp_path)], tmp_path / "merged")
     run(small_task, tmp_path, overwrite="always", limit=2)
     assert RunFolder.open(folder_of(tmp_path)).header.schema_version == 2
     assert set(RunFolder.open(folder_of(tmp_path)).items) == {"item-0", "item-1"}
