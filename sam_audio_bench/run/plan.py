@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from sam_audio_bench import registry
 from sam_audio_bench.columns import LoadedMetric, build_metrics, metric_options
@@ -195,15 +195,12 @@ def make_plan(
     data = registry.load_tasks(tasks, **settings.selection)
     requested = {task.task: _metric_ids(ids, task) for task in data}
     loaded = _build_metrics(dict.fromkeys(name for names in requested.values() for name in names), settings)
-    asked = {task.task: [one for one in loaded if _belongs(one, requested[task.task])] for task in data}
-    unavailable = {
-        (task.task, column): reason
-        for task in data
-        for one in asked[task.task]
-        if (reason := unavailable_reason(one.metric, task))
-        for column in one.columns
-    }
-    if len(unavailable) == sum(len(one.columns) for metrics in asked.values() for one in metrics):
+    asked = [
+        _Asked(task, one, unavailable_reason(one.metric, task))
+        for task in data for one in loaded if _belongs(one, requested[task.task])
+    ]  # fmt: skip
+    unavailable = {(task.task, column): reason for task, one, reason in asked if reason for column in one.columns}
+    if all(one.obstacle for one in asked):
         raise Precondition(
             f"expected a metric that can run, found none: {next(iter(unavailable.values()), 'none asked')}"
         )
@@ -211,11 +208,8 @@ def make_plan(
         candidates=settings.candidates, name=settings.picker, arguments=settings.picker_args,
         device=settings.device, keep=settings.keep_candidates,
     )  # fmt: skip
-    jobs = [
-        _job(built, task, asked[task.task], settings, pickers.reranking(built.component, task), contents)
-        for task, contents in ((task, _contents(task, settings)) for task in data)
-        for built in separators
-    ]
+    usable = {task.label: [one.metric for one in asked if one.data is task and not one.obstacle] for task in data}
+    jobs = [job for task in data for job in _jobs(task, usable[task.label], separators, pickers, settings)]
     flush_digests()
     told = [f"{task.label}: {note}" for task in data for note in task.notes]
     return Plan(
@@ -226,6 +220,14 @@ def make_plan(
         notes=(*told, *pickers.notes),
         redone=tuple(note for job in jobs for note in job.notes()),
     )
+
+
+class _Asked(NamedTuple):
+    """A metric that a task is asked for."""
+
+    data: TaskData
+    metric: LoadedMetric
+    obstacle: str | None  # why it cannot run there
 
 
 def _metric_ids(ids: tuple[str, ...], task: TaskData) -> tuple[str, ...]:
@@ -279,14 +281,13 @@ def unavailable_reason(metric: Metric, task: TaskData) -> str | None:
     return metric.missing() or (f"no {' and no '.join(missing)} there" if missing else None)
 
 
-def _contents(data: TaskData, settings: Settings) -> dict[str, str]:
+def _contents(chosen: TaskData) -> dict[str, str]:
     """Digest of every chosen item."""
-    chosen = data.select(limit=settings.limit, ids=settings.sample_ids, shard=settings.shard)
     found = {}
     with Progress(len(chosen), show=None if len(chosen) > _MANY else False) as bar:
-        advance = bar.counting(f"reading {data.label}")
+        advance = bar.counting(f"reading {chosen.label}")
         for item in chosen.ids:
-            found[item] = data.content_sha256(item)
+            found[item] = chosen.content_sha256(item)
             advance(None)
     return found
 
@@ -294,33 +295,35 @@ def _contents(data: TaskData, settings: Settings) -> dict[str, str]:
 _MANY = 200  # items whose files are read so long that a bar is wanted
 
 
-def _job(
-    built: Built,
+def _jobs(
     data: TaskData,
     metrics: Sequence[LoadedMetric],
+    separators: Sequence[Built],
+    pickers: PickerPool,
     settings: Settings,
-    reranking: Reranking | None,
-    contents: Mapping[str, str],
-) -> Job:
-    separator, model = built
-    assert isinstance(model, ModelRecord)
+) -> Iterator[Job]:
+    """The jobs of a task: what separators have in common is found out once."""
     chosen = data.select(limit=settings.limit, ids=settings.sample_ids, shard=settings.shard)
+    contents = _contents(chosen)
     shard = "" if settings.shard is None else shard_suffix(settings.shard)
-    folder = RunFolder.open(settings.output / safe_name(separator.name) / f"{safe_name(data.label)}{shard}")
-    _check_folder(folder, data, settings)
-    common = _common_fingerprint(model, data, settings, reranking)
-    return Job(
-        separator=separator,
-        model=model,
-        data=data,
-        chosen=chosen,
-        metrics=tuple(one for one in metrics if unavailable_reason(one.metric, data) is None),
-        folder=folder,
-        contents=contents,
-        common=common,
-        fingerprints={item: _fingerprint(common, separator, item, contents[item]) for item in chosen.ids},
-        reranking=reranking,
-    )
+    for separator, model in separators:
+        assert isinstance(model, ModelRecord)
+        reranking = pickers.reranking(separator, data)
+        folder = RunFolder.open(settings.output / safe_name(separator.name) / f"{safe_name(data.label)}{shard}")
+        _check_folder(folder, data, settings)
+        common = _common_fingerprint(model, data, settings, reranking)
+        yield Job(
+            separator=separator,
+            model=model,
+            data=data,
+            chosen=chosen,
+            metrics=tuple(metrics),
+            folder=folder,
+            contents=contents,
+            common=common,
+            fingerprints={item: _fingerprint(common, separator, item, contents[item]) for item in chosen.ids},
+            reranking=reranking,
+        )
 
 
 def _check_folder(folder: RunFolder, data: TaskData, settings: Settings) -> None:

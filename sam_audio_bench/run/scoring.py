@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -57,7 +57,6 @@ class Scorer:
     advance: Callable[[str | None], None]
     note: Callable[[str], None]
     _persisted: set[tuple[str, str]] = field(default_factory=set)  # item and column, by this scorer
-    _everything: bool = False
 
     @property
     def columns(self) -> list[str]:
@@ -83,10 +82,10 @@ class Scorer:
             identifiers: items.
             everything: score by all metrics, lacking or not; what is there stays until its successor is.
         """
-        self._everything = everything
-        waiting = [name for name in identifiers if self.has_estimate(name) and self._lacking(name)]
+        lacking = {name: self._lacking(name, everything) for name in identifiers if self.has_estimate(name)}
+        waiting = [name for name, metrics in lacking.items() if metrics]
         for batch in prefetch(self.data, waiting, self.batch_size):
-            for items, metrics in self._by_metrics(batch.items):
+            for items, metrics in _by_metrics(batch.items, lacking):
                 pairs = []
                 for item in items:
                     try:
@@ -104,23 +103,16 @@ class Scorer:
     def forget_other_scores(self) -> None:
         """Drops scores of these columns that another identity of a metric computed, of items outside this run too."""
         current = {name: text for one in self.metrics for name, text in one.fingerprints.items()}
-        for record in self.folder.items.values():
-            other = {name for name, text in record.scored.items() if current.get(name, text) not in (text, None)}
-            if other:
-                self.folder.forget_scores(other, [record.item])
+        other = {
+            item: {name for name, text in record.scored.items() if current.get(name, text) not in (text, None)}
+            for item, record in self.folder.items.items()
+        }
+        self.folder.forget_scores(other)
 
-    def _lacking(self, item: str) -> list[LoadedMetric]:
+    def _lacking(self, item: str, everything: bool) -> list[LoadedMetric]:
         """Metrics that an item lacks; one that cannot be identified was asked once by this scorer, or is lacking."""
-        found = list(self.metrics) if self._everything else outdated(self.folder, self.metrics, item)
+        found = self.metrics if everything else outdated(self.folder, self.metrics, item)
         return [one for one in found if not all((item, name) in self._persisted for name in one.columns)]
-
-    def _by_metrics(self, items: Sequence[Item]) -> list[tuple[list[Item], list[LoadedMetric]]]:
-        """Items that lack the same metrics, together."""
-        found: dict[tuple[int, ...], tuple[list[Item], list[LoadedMetric]]] = {}
-        for item in items:
-            metrics = self._lacking(item.id)
-            found.setdefault(tuple(map(id, metrics)), ([], metrics))[0].append(item)
-        return list(found.values())
 
     def score(
         self, pairs: Sequence[tuple[Item, Sequence[Separation]]], metrics: Sequence[LoadedMetric]
@@ -213,6 +205,17 @@ class Scorer:
             value=score.value,
             status=score.status,
         )
+
+
+def _by_metrics(
+    items: Sequence[Item], lacking: Mapping[str, list[LoadedMetric]]
+) -> list[tuple[list[Item], list[LoadedMetric]]]:
+    """Items that lack the same metrics, together."""
+    found: dict[tuple[int, ...], tuple[list[Item], list[LoadedMetric]]] = {}
+    for item in items:
+        metrics = lacking[item.id]
+        found.setdefault(tuple(map(id, metrics)), ([], metrics))[0].append(item)
+    return list(found.values())
 
 
 def _collect(scores: Scores, one: LoadedMetric, results: Sequence[Row | Exception]) -> None:

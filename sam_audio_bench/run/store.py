@@ -13,7 +13,7 @@ not promised any more, and so computed again; what was not promised is left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -194,35 +194,38 @@ class RunFolder:
             for name in candidate_files(self.items[item]):
                 (self.path / "audio" / name).unlink(missing_ok=True)
         self._keep(set(self.items) - dropped)
+        self.unseal()
 
     def set_aside(self, items: Iterable[str]) -> None:
-        """Moves the lines of items that belong to other data or another identity to ``aside.jsonl``; audio stays."""
+        """Moves the lines of items that belong to other data or another identity to ``aside.jsonl``; audio stays.
+
+        The journal has them until it is written next: a crash before that leaves them in both files, never in neither.
+        """
         gone = set(items)
-        lines = [to_plain(self.items[item]) for item in self.items if item in gone]
+        lines = [to_plain(record) for item, record in self.items.items() if item in gone]
         if lines:
             append_lines(self.path / "aside.jsonl", lines)
-            self._keep(set(self.items) - gone)
+        self._keep(set(self.items) - gone)
 
-    def forget_scores(self, metrics: Iterable[str], items: Iterable[str]) -> None:
-        """Drops scores of some metrics and items from memory; what is written next says so."""
-        dropped, of = set(metrics), set(items)
-        for item in of:
+    def forget_scores(self, columns: Mapping[str, Collection[str]]) -> None:
+        """Drops scores of some columns of each of some items from memory; what is written next says so."""
+        for item, dropped in columns.items():
             record = self.items[item]
             record.scored = {name: text for name, text in record.scored.items() if name not in dropped}
-        self.scores = {key: row for key, row in self.scores.items() if key[3] not in dropped or key[0] not in of}
+        self.scores = {key: row for key, row in self.scores.items() if row.metric not in columns.get(row.item, ())}
 
     def unseal(self) -> None:
         """Writes the journal and the scores as they are in memory, to be added to."""
-        self._keep(set(self.items))
-
-    def _keep(self, items: set[str]) -> None:
-        self.items = {item: record for item, record in self.items.items() if item in items}
-        self.scores = {key: row for key, row in self.scores.items() if key[0] in items}
         with atomic_write(self.path / "items.jsonl") as temporary:
             append_lines(temporary, map(to_plain, self.items.values()))
         with atomic_write(self.path / "scores.jsonl") as temporary:
             append_lines(temporary, map(to_plain, self.scores.values()))
         (self.path / "scores.parquet").unlink(missing_ok=True)
+
+    def _keep(self, items: set[str]) -> None:
+        """Drops all other items and their scores from memory."""
+        self.items = {item: record for item, record in self.items.items() if item in items}
+        self.scores = {key: row for key, row in self.scores.items() if row.item in items}
 
     def add_item(self, record: ItemRecord, *, durable: bool = True) -> None:
         """Journals an item whose audio is on disk, or whose failure is final for this run."""

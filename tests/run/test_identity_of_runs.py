@@ -211,6 +211,19 @@ def test_items_that_left_the_data_are_set_aside_everywhere(small_task: Path, tmp
     assert asked(small_task, tmp_path)[0] == ["item-5"]  # what comes back is done again
 
 
+def test_a_crash_after_setting_aside_loses_nothing(small_task: Path, tmp_path: Path) -> None:
+    run(small_task, tmp_path)
+    small_task.write_text("".join(small_task.read_text().splitlines(keepends=True)[:-1]))
+    crashed = RunFolder.open(folder_of(tmp_path))
+    crashed.set_aside(["item-5"])
+    assert set(crashed.items) == {row.item for row in crashed.scores.values()} == set(ALL[:-1])
+    assert set(RunFolder.open(folder_of(tmp_path)).items) == set(ALL)
+    run(small_task, tmp_path)
+    assert set(RunFolder.open(folder_of(tmp_path)).items) == set(ALL[:-1])
+    aside = (folder_of(tmp_path) / "aside.jsonl").read_text().splitlines()
+    assert [json.loads(line)["item"] for line in aside] == ["item-5", "item-5"]
+
+
 def test_options_that_no_metric_knows_are_refused(small_task: Path, tmp_path: Path) -> None:
     spec = "torchmetrics:torchmetrics.audio.SignalNoiseRatio"
     run(small_task, tmp_path, metrics=["snr", spec])
