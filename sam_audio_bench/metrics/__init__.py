@@ -10,6 +10,7 @@
     levels       leak_db and reconstruction_db
     spectral     mrstft and log_wmse
     activity     span_iou and its relatives
+    perceptual   what listeners would say beside the reference
     speech       PESQ, STOI and DNSMOS, through their libraries
     weights      what metrics that are networks share: where the weights come from, windows, statuses
     clap         the prompt's text against the answer

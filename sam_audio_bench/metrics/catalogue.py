@@ -97,6 +97,22 @@ def _judged(axis: str, summary: str) -> MetricCard:
     )
 
 
+def _perceived(axis: str, summary: str) -> MetricCard:
+    """The card of one rating beside the clean reference."""
+    return MetricCard(
+        id=f"perceptual_{axis}",
+        target=_HERE + "perceptual:Perceptual",
+        summary=f"{summary} as listeners would rate it beside the reference",
+        cites=("hines2015visqol", "emiya2011peass"),
+        unit="1-5",
+        range=(1.0, 5.0),
+        best=5.0,
+        needs=frozenset({"reference"}),
+        absent="undefined",
+        tolerance=1e-3,  # float32 spectra
+    )
+
+
 def _cosine(name: str, target: str, summary: str, need: str, cites: str) -> MetricCard:
     """The card of a similarity in the space of a network."""
     return MetricCard(
@@ -223,6 +239,10 @@ CARDS: dict[str, MetricCard] = {
             "clap", "clap:Clap", "cosine of the prompt's text and the answer in the space of CLAP (Wu 2023)",
             "text", "wu2023clap",
         ),
+        _perceived("overall", "how well the answer serves the request"),
+        _perceived("recall", "how much of the wanted sound survived"),
+        _perceived("precision", "how free the answer is of anything else"),
+        _perceived("faithfulness", "how little the wanted sound was changed"),
         _judged("overall", "how well the answer serves the request"),
         _judged("recall", "how much of the wanted sound survived"),
         _judged("precision", "how free the answer is of anything else"),
@@ -278,7 +298,8 @@ CARDS: dict[str, MetricCard] = {
 }  # fmt: skip
 
 DEFAULT = (
-    "saj_overall", "saj_recall", "saj_precision", "saj_faithfulness", "si_sdr", "si_sdr_i", "snr_i", "leak_db",
+    "perceptual_overall", "saj_overall", "saj_recall", "saj_precision", "saj_faithfulness",
+    "si_sdr", "si_sdr_i", "snr_i", "leak_db",
 )  # fmt: skip
 """What a run scores by, unless it says otherwise, where there are references."""
 

@@ -7,6 +7,8 @@
     bss          bss_sources, bss_images, si_sir, si_sar
     permutation  which estimate is of which reference
     spectral     mrstft
+    hearing      energies in bands, loudness and alignment, in numpy
+    perceptual   what listeners would say beside the reference: 1-5 instead of dB
     activity     active_spans, span_overlap: in numpy, seconds instead of dB
 
 No argument is modified.
@@ -16,6 +18,7 @@ from sam_audio_bench.metrics.functional.activity import active_spans, merge_span
 from sam_audio_bench.metrics.functional.bss import bss_images, bss_sources, decompose, si_sar, si_sir
 from sam_audio_bench.metrics.functional.energy import centred, classify, energy, is_silent, ratio_db
 from sam_audio_bench.metrics.functional.frames import framewise_sdr
+from sam_audio_bench.metrics.functional.perceptual import perceptual
 from sam_audio_bench.metrics.functional.permutation import best_assignment, permuted
 from sam_audio_bench.metrics.functional.ratios import sa_sdr, sd_sdr, si_sdr, si_snr, snr
 from sam_audio_bench.metrics.functional.spectral import mrstft
@@ -33,6 +36,7 @@ __all__ = [
     "is_silent",
     "merge_spans",
     "mrstft",
+    "perceptual",
     "permuted",
     "ratio_db",
     "sa_sdr",

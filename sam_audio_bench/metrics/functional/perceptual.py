@@ -1,0 +1,291 @@
+"""What listeners would say of an answer beside its clean reference. docs/perceptual.md derives every step.
+
+Shape legend: ``[C, N]`` channels and samples, ``[T, B]`` frames and bands (`hearing`), ``[K, B]`` cells of
+several frames.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter, maximum_filter1d
+from torch import Tensor
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.metrics.functional.hearing import (
+    HOP,
+    SHORTEST,
+    Aligner,
+    excitation,
+    loudness,
+    prepared,
+)
+
+__all__ = ["Impressions", "Original", "Ratings", "perceptual"]
+
+Cells = NDArray[np.float64]
+
+_BLOCK = 1200  # frames that share one blend of target and interference: 9.6 s, a whole number of cells
+_SLOW, _FAST = 10, 3  # frames a cell: 80 and 24 ms
+_SLOW_RANGE, _FAST_RANGE = 40.0, 50.0  # dB below the loudest cells that are still heard
+_UPPER = 18  # the first band of the upper half, above 1.9 kHz
+_HEARD = 5.0  # dB above the floor in some band: the reference sounds
+_HEARD_FAST = 15.0
+_BLUR = 0.8  # cells
+_SOUNDING = 1e-5  # of the loudest frame: where levels are measured
+_LOUD = 1e-3  # of a band's loudest frame
+_DOMINANT = 4.0  # times the other source's energy: a cell is one source's
+_LEAST_RISE = 5.0  # dB: a mixture that hardly rises above its target is a clean one
+_CEILING = 1.5  # times the mixture's rise: more strangeness than that is not heard as more
+_TINY = 1e-30
+
+
+class Ratings(NamedTuple):
+    """From 1, worst, to 5, best; floats, or tensors ``[...]``."""
+
+    overall: Tensor | float
+    recall: Tensor | float
+    precision: Tensor | float
+    faithfulness: Tensor | float
+
+
+class Impressions(NamedTuple):
+    """What the ratings are made of; docs/perceptual.md has a letter for each."""
+
+    slow: float  # Q: likeness of slow patterns to the reference's, 0…1
+    fast: float  # U: likeness of fast patterns in the upper bands, 0…1
+    blend: float  # F: likeness to the best blend of target and interference, 0…1
+    holes: float  # H: dB by which the answer lies below that blend, weighted by the reference's loudness
+    share: float  # R: share of the reference's loudness that is there, 0…1
+    rise: float  # P: rise above the reference, over the mixture's
+    leak: float  # I: the part of it that the interference explains
+    presence: float  # 0…1: the target is there at all
+
+
+def perceptual(
+    *, reference: Tensor, estimate: Tensor, mixture: Tensor, rate: int, residual: Tensor | None = None
+) -> Ratings:
+    """Ratings as listeners would give them, from 1 to 5, of answers whose clean reference is known.
+
+    Blind to phase, to a delay of up to 20 ms, and to the answer's level, polarity and constant offset. Channels are
+    heard together. Source: docs/perceptual.md; ERB bands after Glasberg and Moore 1990, NSIM after Hines et al. 2015
+    (ViSQOL), the split of errors after Emiya et al. 2011 (PEASS).
+
+    Args:
+        reference: ``[..., channels, time]``, what was asked for.
+        estimate: ``[..., channels, time]``, the answer.
+        mixture: ``[..., channels, time]``.
+        rate: in Hz.
+        residual: everything else in the mixture; None: the mixture less the reference at the gain that fits best.
+
+    Returns:
+        Four tensors ``[...]``, float64; NaN where the reference is silent or a sample is not finite, 1 where the
+        estimate is silent.
+
+    Raises:
+        UsageError: shapes that differ, or signals below `hearing.SHORTEST`.
+    """
+    signals = [reference, estimate, mixture, *([] if residual is None else [residual])]
+    if len({one.shape for one in signals}) > 1 or reference.ndim < 2 or reference.shape[-1] < SHORTEST * rate:
+        found = ", ".join(str(list(one.shape)) for one in signals)
+        expected = f"signals of one shape [..., channels, time], time at least {SHORTEST} s"
+        raise UsageError(f"expected {expected}, found {found} at {rate} Hz")
+    flat = [one.reshape(-1, *one.shape[-2:]) for one in signals]
+    rated = [_one(*parts, rate=rate) for parts in zip(*flat, strict=True)]
+    axes = torch.tensor(rated, dtype=torch.float64).reshape(*reference.shape[:-2], 4)
+    return Ratings(*axes.unbind(-1))
+
+
+def _one(reference: Tensor, estimate: Tensor, mixture: Tensor, residual: Tensor | None = None, *, rate: int) -> Ratings:
+    parts = (reference, estimate, mixture)
+    if not reference.any() or not all(bool(torch.isfinite(part).all()) for part in parts):
+        return Ratings(*[float("nan")] * 4)
+    return Original(reference, mixture, rate, residual).rate(estimate)
+
+
+class Original:
+    """One mixture whose target is known, beside which any number of answers can be rated.
+
+    Args:
+        reference: ``[channels, time]``, not silent.
+        mixture: ``[channels, time]``.
+        rate: in Hz.
+        residual: as of `perceptual`.
+    """
+
+    def __init__(self, reference: Tensor, mixture: Tensor, rate: int, residual: Tensor | None = None) -> None:
+        self._rate = rate
+        target = reference.double()
+        if residual is None:
+            product = float((target * mixture.double()).sum())
+            gain = product / float(target.square().sum()) if product > 0 else 1.0
+            target = gain * target
+            residual = mixture.double() - target
+        both = prepared(torch.cat([target, residual.double()]), rate)  # at one level
+        sound, rest = both[: len(target)], both[len(target) :]
+        self._aligned = Aligner(sound, sound + rest)
+        energies = excitation(sound), excitation(rest)
+        frames = energies[0].sum(axis=1)
+        sounding = frames > _SOUNDING * frames.max()
+        level = float(np.percentile(frames[sounding], 95)) if sounding.any() else 1.0
+        self._s, self._n = (energy / np.float32(level) for energy in energies)
+        self._top = float(np.percentile(self._s[sounding], 99)) if sounding.any() else 1.0
+
+    def rate(self, estimate: Tensor) -> Ratings:
+        """Ratings of one answer ``[channels, time]``; a silent one gets 1 on every axis."""
+        found = self.hear(estimate)
+        if found is None:
+            return Ratings(1.0, 1.0, 1.0, 1.0)
+        alike = 0.6 * found.slow + 0.4 * found.fast
+        qualities = (
+            1 - 1.25 * (1 - alike) - 0.25 * found.leak - 0.05 * found.holes,
+            (found.share - 0.4) / 0.6,  # a sound that has nothing to do with the target shares some 40 %
+            1 - (found.rise + found.leak) / 2,
+            1 - 1.2 * (1 - found.blend) - 0.05 * found.holes,
+        )
+        return Ratings(*(1 + 4 * float(np.clip(quality, 0, 1)) * found.presence for quality in qualities))
+
+    def hear(self, estimate: Tensor) -> Impressions | None:
+        """What an answer sounds like beside the reference; None where it is silent."""
+        if not estimate.any():
+            return None
+        moved, lag = self._aligned(prepared(estimate, self._rate))
+        answer = excitation(moved)
+        level = _level(answer, self._s, self._n)
+        if level is None:
+            return None
+        other = _level(answer, self._n, self._s)
+        turned_up = 0.0 if other is None else max(0.0, other - level - 1)
+        sums = _Sums()
+        first, last = -(-max(0, -lag) // (HOP * _SLOW)) * _SLOW, len(answer) - -(-max(0, lag) // HOP)  # both sound
+        edges = [*range(first, max(last - _BLOCK // 4, first + 1), _BLOCK), last]
+        for start, stop in pairwise(edges):
+            y = answer[start:stop].astype(np.float64) / 10 ** (level / 10)
+            sums.add(self._s[start:stop].astype(np.float64), self._n[start:stop].astype(np.float64), y, self._top)
+        return sums.impressions(max(0.0, 1 - turned_up / 20))
+
+
+def _level(answer: NDArray[np.float32], one: NDArray[np.float32], other: NDArray[np.float32]) -> float | None:
+    """Median level of the answer in dB over ``one``, weighted by loudness, in cells where ``one`` dominates.
+
+    None: there are no such cells, or nothing sounds in them.
+    """
+    loud = (one > _LOUD * one.max(axis=0)) & (one > 0)
+    if not loud.any():
+        return None
+    odds = one[loud] / np.maximum(other[loud], _TINY)
+    dominant = odds >= min(_DOMINANT, float(np.percentile(odds, 90)))
+    if float(np.percentile(odds, 90)) < 1:
+        return None
+    given, wanted = answer[loud][dominant].astype(np.float64), one[loud][dominant].astype(np.float64)
+    ratio, weight = given / wanted, loudness(wanted)
+    kept = ratio > _LOUD * np.percentile(ratio, 90)  # drop-outs are not a level
+    if not kept.any():
+        return None
+    order = np.argsort(ratio[kept])
+    mass = np.cumsum(weight[kept][order])
+    return float(10 * np.log10(ratio[kept][order][np.searchsorted(mass, mass[-1] / 2)]))
+
+
+class _Sums:
+    """Sums over blocks of what the impressions are means of."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, NDArray[np.float64]] = {}
+
+    def _gather(self, name: str, value: float, count: float) -> None:
+        self._kept.setdefault(name, np.zeros(2))
+        self._kept[name] += (value, count)
+
+    def _mean(self, name: str) -> float:
+        value, count = self._kept[name]
+        return float(value / count) if count else 0.0
+
+    def add(self, s: Cells, n: Cells, y: Cells, top: float) -> None:
+        """One block: energies ``[T, B]`` of target, interference and answer at the target's level."""
+        a = _blend(s, n, y)
+        explained = s + a * n
+        slow = [_decibels(_cells(energy, _SLOW), top, _SLOW_RANGE) for energy in (s, y, explained)]
+        fast = [_decibels(_cells(energy, _FAST), top, _FAST_RANGE) for energy in (s, y, explained, s + n)]
+        masked = _decibels(_cells(maximum_filter1d(s, 3, axis=0), _FAST), top, _FAST_RANGE)
+        heard, heard_fast = (slow[0] > _HEARD).any(axis=1), (fast[0] > _HEARD_FAST).any(axis=1)
+        for name, first, second, span, frames, bands in (
+            ("slow", slow[0], slow[1], _SLOW_RANGE, heard, 0),
+            ("blend", slow[2], slow[1], _SLOW_RANGE, heard, 0),
+            ("fast", fast[0], fast[1], _FAST_RANGE, heard_fast, _UPPER),
+        ):
+            likeness = _likeness(first, second, span)[frames, bands:]
+            self._gather(name, likeness.sum(), likeness.size)
+        weight = _cells(s, _SLOW) ** 0.3
+        self._gather("holes", (np.maximum(slow[2] - slow[1], 0) * weight).sum(), weight.sum())
+        wanted, found = loudness(s), loudness(y)
+        self._gather("share", np.minimum(wanted, found).sum(), wanted.sum())
+        for name, one in (("rise", fast[1]), ("leak", fast[2]), ("mixture", fast[3])):
+            self._gather(name, np.maximum(one - masked, 0).sum(), one.size)
+        x, z = slow[2][heard], slow[1][heard]
+        for name, product in (("x", x), ("y", z), ("xx", x * x), ("yy", z * z), ("xy", x * z)):
+            self._gather(name, product.sum(), product.size)
+
+    def impressions(self, presence: float) -> Impressions:
+        """The means; ``presence`` is lowered where the answer's pattern has nothing to do with target or mixture."""
+        x, y, xx, yy, xy = (self._mean(name) for name in ("x", "y", "xx", "yy", "xy"))
+        correlation = (xy - x * y) / (np.sqrt(max(xx - x * x, 0) * max(yy - y * y, 0)) + 1e-9)
+        full = max(self._mean("mixture"), _LEAST_RISE) + 0.5
+        return Impressions(
+            self._mean("slow"),
+            self._mean("fast"),
+            self._mean("blend"),
+            self._mean("holes"),
+            self._mean("share"),
+            min(self._mean("rise") / full, _CEILING),
+            min(self._mean("leak") / full, _CEILING),
+            presence * float(np.clip((correlation - 0.45) / 0.25, 0, 1)),
+        )
+
+
+def _cells(energy: Cells, frames: int) -> Cells:
+    """Means ``[K, B]`` over cells of ``frames``; what is left at the end is dropped, a shorter block is one cell."""
+    count = max(1, len(energy) // frames)
+    cells: Cells = energy[: count * frames].reshape(count, -1, energy.shape[1]).mean(axis=1)
+    return cells
+
+
+def _decibels(energy: Cells, top: float, span: float) -> Cells:
+    """Decibels above a floor ``span`` dB below ``top``, at least 0."""
+    return np.maximum(10 * np.log10(energy / top + 1e-12) + span, 0)
+
+
+def _blend(s: Cells, n: Cells, y: Cells) -> Cells:
+    """Gain ``[B]`` of the interference in the non-negative least squares ``y ~ a s + b n``, errors being relative."""
+    weight = (s + n + 1e-4) ** -1.4
+    ss, nn, sn, ys, yn = ((weight * product).sum(axis=0) for product in (s * s, n * n, s * n, y * s, y * n))
+    determinant = ss * nn - sn * sn
+    solved = determinant > 1e-9 * ss * nn
+    safe = np.where(solved, determinant, 1)
+    gain = np.where(solved, (yn * ss - ys * sn) / safe, 0)
+    alone = np.where(solved, (ys * nn - yn * sn) / safe, 0) < 0
+    gain = np.where(alone, yn / np.maximum(nn, _TINY), gain)
+    return np.maximum(gain, 0)
+
+
+def _likeness(one: Cells, other: Cells, span: float) -> Cells:
+    """NSIM of two maps in dB, ``[K, B]``, at most 1: ViSQOL's product of intensity and structure."""
+
+    def blurred(values: Cells) -> Cells:
+        smooth: Cells = gaussian_filter(values, _BLUR, mode="nearest")
+        return smooth
+
+    mean, mean_other = blurred(one), blurred(other)
+    spread, spread_other = (
+        np.maximum(blurred(values * values) - middle * middle, 0)
+        for values, middle in ((one, mean), (other, mean_other))
+    )
+    shared = blurred(one * other) - mean * mean_other
+    c1, c3 = (0.01 * span) ** 2, (0.03 * span) ** 2 / 2
+    intensity = (2 * mean * mean_other + c1) / (mean**2 + mean_other**2 + c1)
+    likeness: Cells = intensity * (shared + c3) / (np.sqrt(spread * spread_other) + c3)
+    return likeness

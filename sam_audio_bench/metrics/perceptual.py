@@ -1,0 +1,77 @@
+"""What listeners would say beside a clean reference, as a Metric."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from torch import Tensor
+
+from sam_audio_bench.audio import to_mono
+from sam_audio_bench.metrics.base import Row, StereoMetric
+from sam_audio_bench.metrics.catalogue import metric_ids_of
+from sam_audio_bench.metrics.functional.energy import classify, is_silent
+from sam_audio_bench.metrics.functional.hearing import SHORTEST
+from sam_audio_bench.metrics.functional.perceptual import Original
+from sam_audio_bench.types import Audio, Item, Score, Separation, Status
+
+__all__ = ["Perceptual"]
+
+
+class Perceptual(StereoMetric):
+    """`functional.perceptual` of the target at any rate, four ratings from 1 to 5.
+
+    A silent answer is 1 on every axis, status ``silent_estimate``; 5 is ``perfect``. Without a residual reference
+    everything else is the mixture less the reference.
+
+    Args:
+        stereo: "joint": both channels are heard together; "mean": mean of the channels' ratings, without those whose
+            reference is silent; "mono": channels averaged first.
+    """
+
+    columns = metric_ids_of("sam_audio_bench.metrics.perceptual:Perceptual")
+
+    def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
+        """Four ratings an item; an item without a reference is not asked."""
+        return [self._one(item, answer) for item, answer in zip(items, separations, strict=True)]
+
+    def _one(self, item: Item, answer: Separation) -> Row:
+        if item.reference is None:
+            return (None,) * len(self.columns)
+        given = [item.reference, answer.target, item.query.mixture]
+        if item.residual_reference is not None:
+            given.append(item.residual_reference)
+        if self.stereo == "mono":
+            given = [to_mono(audio) for audio in given]
+        if len({(audio.samples.shape, audio.rate) for audio in given}) > 1:
+            return self._without(Status.LENGTH_MISMATCH)
+        status = classify(given[0].samples, given[1].samples)
+        if status is Status.OK and any(not bool(audio.samples.isfinite().all()) for audio in given[2:]):
+            status = Status.NON_FINITE
+        if status not in (Status.OK, Status.SILENT_ESTIMATE):
+            return self._without(status)
+        if given[0].seconds < SHORTEST:
+            return self._without(Status.TOO_SHORT)
+        return tuple(Score(value, _status(value, status)) for value in self._rate(given))
+
+    def _without(self, status: Status) -> Row:
+        return (Score(None, status),) * len(self.columns)
+
+    def _rate(self, given: Sequence[Audio]) -> list[float]:
+        rate = given[0].rate
+        if self.stereo != "mean":
+            return _ratings([audio.samples for audio in given], rate)
+        channels = zip(*(audio.samples[:, None] for audio in given), strict=True)
+        rated = [_ratings(parts, rate) for parts in channels if not is_silent(parts[0].flatten())]
+        return [fmean(axis) for axis in zip(*rated, strict=True)]
+
+
+def _ratings(parts: Sequence[Tensor], rate: int) -> list[float]:
+    """Overall, recall, precision and faithfulness of reference, answer, mixture and perhaps residual, in this order."""
+    reference, estimate, mixture, *residual = parts
+    found = Original(reference, mixture, rate, *residual).rate(estimate)
+    return [float(value) for value in found]
+
+
+def _status(value: float, status: Status) -> Status:
+    return Status.PERFECT if value == 5 else status
