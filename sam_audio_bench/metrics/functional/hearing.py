@@ -10,11 +10,9 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+import soxr
 from scipy import fft
 from torch import Tensor
-
-from sam_audio_bench.audio import resample
-from sam_audio_bench.types import Audio
 
 __all__ = ["BANDS", "HOP", "RATE", "SHORTEST", "Aligner", "excitation", "loudness", "prepared"]
 
@@ -48,12 +46,19 @@ _SHORT = 256  # samples under an envelope's window
 _EDGES = np.geomspace(100, 14_000, 12)  # Hz, of the bands whose envelopes are compared
 
 
-def prepared(signal: Tensor, rate: int) -> Reals:
-    """``[C, N]`` at `RATE`, its constant offset removed and its peak 1, so that float32 holds any level."""
-    centred = signal.double() - signal.double().mean(dim=-1, keepdim=True)
-    peak = float(centred.abs().max()) or 1.0
-    found: Reals = resample(Audio((centred / peak).float(), rate), RATE).samples.numpy()
-    return found
+def prepared(signal: Tensor, rate: int, peak: float) -> Reals:
+    """``[C, N]`` at `RATE`, divided by ``peak`` so that float32 holds any level, without its constant offset.
+
+    In float32, a channel at a time: ten minutes take no more memory than they must.
+    """
+    channels = []
+    for channel in signal:
+        samples = channel.float().numpy()
+        sound = samples.copy() if rate == RATE else soxr.resample(samples, rate, RATE, quality="HQ")
+        sound /= np.float32(peak)
+        sound -= sound.mean(dtype=np.float64).astype(np.float32)
+        channels.append(sound)
+    return channels[0][None] if len(channels) == 1 else np.stack(channels)
 
 
 @lru_cache(maxsize=1)
@@ -163,17 +168,18 @@ def _waveform_correlation(reference: Reals, estimate: Reals) -> NDArray[np.float
 
     Of the signals' slopes, so that low notes with another phase do not move what is above them.
     """
-    reference, estimate = (np.diff(signal, axis=1) for signal in (reference, estimate))
     size, reach = 1 << 16, _LONGEST_LAG
-    total = np.zeros(2 * reach + 1)
+    total, energies = np.zeros(2 * reach + 1), np.zeros(2)
     length = reference.shape[1]
-    padded = np.pad(estimate, ((0, 0), (reach, reach)))
     for start in range(0, length, size):
-        block = reference[:, start : start + size]
-        around = padded[:, start : start + block.shape[1] + 2 * reach]
+        block = np.diff(reference[:, start : start + size + 1], axis=1)
+        first, last = start - reach, start + block.shape[1] + reach + 1
+        around = np.diff(estimate[:, max(first, 0) : last], axis=1)
+        around = np.pad(around, ((0, 0), (max(-first, 0), max(last - length, 0))))
         count = fft.next_fast_len(around.shape[1], real=True)
         product = fft.rfft(around, count) * np.conj(fft.rfft(block, count))
         total += fft.irfft(product.sum(axis=0), count)[: 2 * reach + 1]
-    energies = [float(np.square(signal, dtype=np.float64).sum()) for signal in (reference, estimate)]
-    found: NDArray[np.float64] = total / (np.sqrt(energies[0] * energies[1]) + 1e-12)
+        given = around[:, reach : around.shape[1] - reach]
+        energies += [np.square(part, dtype=np.float64).sum() for part in (block, given)]
+    found: NDArray[np.float64] = total / (np.sqrt(energies.prod()) + 1e-12)
     return found

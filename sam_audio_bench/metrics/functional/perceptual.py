@@ -39,7 +39,9 @@ _BLUR = 0.8  # cells
 _SOUNDING = 1e-5  # of the loudest frame: where levels are measured
 _LOUD = 1e-3  # of a band's loudest frame
 _DOMINANT = 4.0  # times the other source's energy: a cell is one source's
-_LEAST_RISE = 5.0  # dB: a mixture that hardly rises above its target is a clean one
+_LITTLE = 0.25  # dB: a mixture that rises less above its target is all but clean
+_CLEAN_RISE = 5.0  # dB that count as a mixture's rise where there is nothing to remove
+_LOST = 20.0  # dB below its place in the mixture: the target is gone
 _CEILING = 1.5  # times the mixture's rise: more strangeness than that is not heard as more
 _TINY = 1e-30
 
@@ -119,20 +121,21 @@ class Original:
 
     def __init__(self, reference: Tensor, mixture: Tensor, rate: int, residual: Tensor | None = None) -> None:
         self._rate = rate
-        target = reference.double()
+        peak = max(_peak(reference), _peak(mixture if residual is None else residual))
+        sound, other = (prepared(one, rate, peak) for one in (reference, mixture if residual is None else residual))
         if residual is None:
-            product = float((target * mixture.double()).sum())
-            gain = product / float(target.square().sum()) if product > 0 else 1.0
-            target = gain * target
-            residual = mixture.double() - target
-        both = prepared(torch.cat([target, residual.double()]), rate)  # at one level
-        sound, rest = both[: len(target)], both[len(target) :]
-        self._aligned = Aligner(sound, sound + rest)
-        energies = excitation(sound), excitation(rest)
+            product = np.vdot(sound, other)
+            sound *= product / np.vdot(sound, sound) if product > 0 else 1
+            mixed, other = other, other - sound
+        else:
+            mixed = sound + other
+        self._aligned = Aligner(sound, mixed)
+        energies = excitation(sound), excitation(other)
         frames = energies[0].sum(axis=1)
         sounding = frames > _SOUNDING * frames.max()
         level = float(np.percentile(frames[sounding], 95)) if sounding.any() else 1.0
         self._s, self._n = (energy / np.float32(level) for energy in energies)
+        self._ladder = self._tilt(self._s + self._n), self._tilt(self._n)
         self._top = float(np.percentile(self._s[sounding], 99)) if sounding.any() else 1.0
 
     def rate(self, estimate: Tensor) -> Ratings:
@@ -142,7 +145,7 @@ class Original:
             return Ratings(1.0, 1.0, 1.0, 1.0)
         alike = 0.6 * found.slow + 0.4 * found.fast
         qualities = (
-            1 - 1.25 * (1 - alike) - 0.25 * found.leak - 0.05 * found.holes,
+            1 - 1.25 * (1 - alike) - 0.4 * found.leak - 0.05 * found.holes,
             (found.share - 0.4) / 0.6,  # a sound that has nothing to do with the target shares some 40 %
             1 - (found.rise + found.leak) / 2,
             1 - 1.2 * (1 - found.blend) - 0.05 * found.holes,
@@ -153,20 +156,35 @@ class Original:
         """What an answer sounds like beside the reference; None where it is silent."""
         if not estimate.any():
             return None
-        moved, lag = self._aligned(prepared(estimate, self._rate))
+        moved, lag = self._aligned(prepared(estimate, self._rate, _peak(estimate)))
         answer = excitation(moved)
         level = _level(answer, self._s, self._n)
         if level is None:
             return None
-        other = _level(answer, self._n, self._s)
-        turned_up = 0.0 if other is None else max(0.0, other - level - 1)
         sums = _Sums()
         first, last = -(-max(0, -lag) // (HOP * _SLOW)) * _SLOW, len(answer) - -(-max(0, lag) // HOP)  # both sound
         edges = [*range(first, max(last - _BLOCK // 4, first + 1), _BLOCK), last]
         for start, stop in pairwise(edges):
             y = answer[start:stop].astype(np.float64) / 10 ** (level / 10)
             sums.add(self._s[start:stop].astype(np.float64), self._n[start:stop].astype(np.float64), y, self._top)
-        return sums.impressions(max(0.0, 1 - turned_up / 20))
+        return sums.impressions(self._kept(answer))
+
+    def _tilt(self, answer: NDArray[np.float32]) -> float | None:
+        """By how many dB an answer raises the rest over the target; None: one of them has no cells of its own."""
+        levels = _level(answer, self._n, self._s), _level(answer, self._s, self._n)
+        return None if levels[0] is None or levels[1] is None else levels[0] - levels[1]
+
+    def _kept(self, answer: NDArray[np.float32]) -> float:
+        """1: the target is at least as loud beside the rest as in the mixture; 0: there is only the rest."""
+        mixture, rest = self._ladder
+        found = self._tilt(answer)
+        if mixture is None or rest is None or found is None or rest - mixture < 1:
+            return 1.0
+        return 1 - float(np.clip((found - mixture) / min(rest - mixture, _LOST), 0, 1))
+
+
+def _peak(signal: Tensor) -> float:
+    return float(max(signal.max(), -signal.min())) or 1.0
 
 
 def _level(answer: NDArray[np.float32], one: NDArray[np.float32], other: NDArray[np.float32]) -> float | None:
@@ -179,8 +197,6 @@ def _level(answer: NDArray[np.float32], one: NDArray[np.float32], other: NDArray
         return None
     odds = one[loud] / np.maximum(other[loud], _TINY)
     dominant = odds >= min(_DOMINANT, float(np.percentile(odds, 90)))
-    if float(np.percentile(odds, 90)) < 1:
-        return None
     given, wanted = answer[loud][dominant].astype(np.float64), one[loud][dominant].astype(np.float64)
     ratio, weight = given / wanted, loudness(wanted)
     kept = ratio > _LOUD * np.percentile(ratio, 90)  # drop-outs are not a level
@@ -226,24 +242,20 @@ class _Sums:
         self._gather("share", np.minimum(wanted, found).sum(), wanted.sum())
         for name, one in (("rise", fast[1]), ("leak", fast[2]), ("mixture", fast[3])):
             self._gather(name, np.maximum(one - masked, 0).sum(), one.size)
-        x, z = slow[2][heard], slow[1][heard]
-        for name, product in (("x", x), ("y", z), ("xx", x * x), ("yy", z * z), ("xy", x * z)):
-            self._gather(name, product.sum(), product.size)
 
-    def impressions(self, presence: float) -> Impressions:
-        """The means; ``presence`` is lowered where the answer's pattern has nothing to do with target or mixture."""
-        x, y, xx, yy, xy = (self._mean(name) for name in ("x", "y", "xx", "yy", "xy"))
-        correlation = (xy - x * y) / (np.sqrt(max(xx - x * x, 0) * max(yy - y * y, 0)) + 1e-9)
-        full = max(self._mean("mixture"), _LEAST_RISE) + 0.5
+    def impressions(self, kept: float) -> Impressions:
+        """The means; the target is present as far as it was ``kept`` and the answer is like it or a blend of it."""
+        slow, blend, rise = (self._mean(name) for name in ("slow", "blend", "mixture"))
+        full = rise + _LITTLE if rise > _LITTLE else 2 * rise + _CLEAN_RISE * (1 - rise / _LITTLE)
         return Impressions(
-            self._mean("slow"),
+            slow,
             self._mean("fast"),
-            self._mean("blend"),
+            blend,
             self._mean("holes"),
             self._mean("share"),
             min(self._mean("rise") / full, _CEILING),
             min(self._mean("leak") / full, _CEILING),
-            presence * float(np.clip((correlation - 0.45) / 0.25, 0, 1)),
+            kept * float(np.clip((max(slow, blend) - 0.3) / 0.25, 0, 1)),
         )
 
 
