@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from edge_cases import museval_metrics
 from perceptual_figures import draw_scatter, draw_sweeps
 from scipy.optimize import nnls
 
+import sam_audio_bench as sab
 from sam_audio_bench.audio import resample
 from sam_audio_bench.metrics.functional.perceptual import Original, perceptual
 from sam_audio_bench.registry import load_metric
@@ -257,6 +259,31 @@ def speed() -> list[str]:
     return [*lines, f"| python-peass (measured apart, 5 s, scaled to 10 s) | {peass:.1f} | {peass / ours:.3g} |"]
 
 
+def on_mini() -> list[str]:
+    """The embedded split: each axis against the judge's and the improvement of SI-SDR, over items and separators."""
+    metrics = [*(f"{family}_{axis}" for family in ("perceptual", "saj") for axis in OURS), "si_sdr_i"]
+    with tempfile.TemporaryDirectory() as folder:
+        results = sab.evaluate(
+            ["hpss", "repet-sim", "spectral-gate", "oracle-ibm", "oracle-irm", "oracle-mwf"],
+            tasks=["sfx", "speech", "music", "instr-pro"], split="mini", metrics=metrics, output=folder, progress=False,
+        )  # fmt: skip
+        frame = results.to_frame()
+    frame = frame[frame.value.notna()]
+    cells = frame.pivot_table(index=["task", "item", "separator"], columns="metric", values="value").dropna()
+    lines = [*_head("PCC", "saj, same axis", "si_sdr_i")]
+    for axis in OURS:
+        ours = cells[f"perceptual_{axis}"]
+        pair = (ours.corr(cells[f"saj_{axis}"]), ours.corr(cells.si_sdr_i.clip(-100, 100)))
+        lines.append(f"| perceptual_{axis} | {pair[0]:.2f} | {pair[1]:.2f} |")
+    means = cells.groupby("separator").mean().sort_values("perceptual_overall", ascending=False)
+    columns = ["perceptual_overall", "saj_overall", "si_sdr_i"]
+    lines += ["", f"Means over {len(cells) // len(means)} items:", "", *_head("separator", *columns)]
+    lines += [
+        f"| {name} | {' | '.join(f'{row[column]:.2f}' for column in columns)} |" for name, row in means.iterrows()
+    ]
+    return lines
+
+
 def report(root: Path, published: Path | None, tables: dict[str, pd.DataFrame]) -> str:
     """The whole page."""
     pages, checks = [], []
@@ -286,6 +313,8 @@ def report(root: Path, published: Path | None, tables: dict[str, pd.DataFrame]) 
         "CPU seconds for 10 s in mono at 44.1 kHz, one thread; ratio to ours.\n",
         *_head("", "seconds", "ratio"),
         *speed(),
+        "\n## On mini, beside the judge\n",
+        *on_mini(),
         "",
         *pages,
     ]

@@ -17,6 +17,8 @@ from sam_audio_bench.types import Audio, Item, Score, Separation, Status
 
 __all__ = ["Perceptual"]
 
+_BEST, _ROUNDING = 5.0, 1e-5
+
 
 class Perceptual(StereoMetric):
     """`functional.perceptual` of the target at any rate, four ratings from 1 to 5.
@@ -52,7 +54,7 @@ class Perceptual(StereoMetric):
             return self._without(status)
         if given[0].seconds < SHORTEST:
             return self._without(Status.TOO_SHORT)
-        return tuple(Score(value, _status(value, status)) for value in self._rate(given))
+        return tuple(_score(value, status) for value in self._rate(given))
 
     def _without(self, status: Status) -> Row:
         return (Score(None, status),) * len(self.columns)
@@ -73,5 +75,6 @@ def _ratings(parts: Sequence[Tensor], rate: int) -> list[float]:
     return [float(value) for value in found]
 
 
-def _status(value: float, status: Status) -> Status:
-    return Status.PERFECT if value == 5 else status
+def _score(value: float, status: Status) -> Score:
+    """What rounding in float32 leaves of 5 is 5."""
+    return Score(_BEST, Status.PERFECT) if value > _BEST - _ROUNDING else Score(value, status)

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 import soxr
+from numpy.typing import NDArray
 from scipy import fft
 from torch import Tensor
 
