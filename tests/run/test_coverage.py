@@ -140,5 +140,5 @@ def test_without_references_the_default_is_what_needs_none(bench: Made, tmp_path
     judged = {"saj_overall", "saj_recall", "saj_precision", "saj_faithfulness"}
     assert metrics == {
         "sfx-span": judged | {"span_iou", "reconstruction_db"},
-        "instr-pro": judged | {"si_sdr", "si_sdr_i", "snr_i"},
+        "instr-pro": judged | {"perceptual_overall", "si_sdr", "si_sdr_i", "snr_i"},
     }
