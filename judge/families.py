@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
 
 import numpy as np
@@ -15,7 +16,6 @@ from scipy.ndimage import gaussian_filter, uniform_filter1d
 from judge import degrade
 from judge.codecs import CODECS, round_trip
 from judge.degrade import RATE, TRANSFORM, uniform_db
-from judge.hearing import bands_of
 from sam_audio_bench.separators.classical import HPSS, MaskSeparator, RepetSim, SpectralGate
 from sam_audio_bench.types import Audio, Prompt, Query
 
@@ -150,7 +150,7 @@ def _band_gains(scene: Scene, random: Random) -> Signal:
     if scene.others and random.random() < 0.12:
         target, rest = scene.others[0], scene.mixture - scene.others[0]
     spectra = [TRANSFORM.forward(signal) for signal in (target, rest)]
-    members = bands_of(RATE).members
+    members = _erb_bands()
     edges = np.linspace(0, members.shape[1], int(random.integers(8, 23)) + 1).astype(int)
     groups = np.stack([members[:, low:high].sum(axis=1) for low, high in itertools.pairwise(edges)], axis=1)
     width = max(1, round(random.uniform(0.03, 0.25) * RATE / TRANSFORM.hop))
@@ -158,6 +158,19 @@ def _band_gains(scene: Scene, random: Random) -> Signal:
     wanted, other = (np.maximum(power, 0) for power in powers)  # a running sum may end a little below 0
     gain = (wanted / np.maximum(wanted + other, 1e-12)) ** random.uniform(0.5, 1.5)
     return TRANSFORM.inverse((spectra[0] + spectra[1]) * (gain @ groups.T), len(scene.target))
+
+
+@cache
+def _erb_bands() -> NDArray[np.float32]:
+    """Which frequency of `TRANSFORM` lies in which band of one ERB (Glasberg and Moore 1990), ``[F, B]``, 1 or 0."""
+    number, (low, high) = (
+        21.4 * np.log10(1 + 0.00437 * hertz)
+        for hertz in (np.fft.rfftfreq(TRANSFORM.size, 1 / RATE), np.array([50, RATE / 2]))
+    )
+    count = int(high - low)
+    index = np.minimum((number - low) / (high - low) * count, count - 1).astype(int)
+    members = (index[:, None] == np.arange(count)) & (number >= low)[:, None]
+    return members[:, members.any(axis=0)].astype(np.float32)  # low bands may be narrower than a bin
 
 
 def _separated(separator: Callable[[Random], MaskSeparator]) -> Maker:

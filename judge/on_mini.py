@@ -9,8 +9,9 @@ import pandas as pd
 import torch
 from scipy.stats import spearmanr
 
-from judge import labels
 from judge.bars import Bar, pearson, share
+from judge.degrade import RATE
+from judge.labels import Truth
 from sam_audio_bench import audio
 from sam_audio_bench.judge import SAJ
 from sam_audio_bench.judge.scores import AXES
@@ -46,7 +47,7 @@ def _rows(judge: SAJ, item: Item) -> Iterator[dict[str, object]]:
     scores = judge.score(item.query.mixture, list(answers.values()), item.query.prompt.text or "")
     assert item.reference is not None
     assert item.residual_reference is not None
-    truth = labels.Truth(_heard(item.reference), _heard(item.residual_reference))
+    truth = Truth(_heard(item.reference), _heard(item.residual_reference))
     before = _quality(item.reference, item.query.mixture)
     for (name, answer), said in zip(answers.items(), scores.values.tolist(), strict=True):
         improvement = np.clip(_quality(item.reference, answer) - before, -_CLIP_DB, _CLIP_DB)
@@ -80,8 +81,8 @@ def _answers(item: Item) -> dict[str, Audio]:
 
 
 def _heard(sound: Audio) -> np.ndarray:
-    """Mono at the rate of the simulated listeners."""
-    return audio.resample(audio.to_mono(sound), 16_000).samples[0].numpy()
+    """Mono at the rate that answers are simulated at, which is also what the judge hears."""
+    return audio.resample(audio.to_mono(sound), RATE).samples[0].numpy()
 
 
 def _quality(reference: Audio, estimate: Audio) -> float:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from judge.degrade import RATE
 from judge.families import FAMILIES, answer
-from judge.labels import Ratings, Truth
+from judge.labels import WORST, Truth, audible
 from judge.queries import Casting, Drawn, Roles, draw_query
 from judge.stems import DOMAINS, Stem, load_pool, mini_pool
 from judge.summary import summarise
@@ -47,7 +47,6 @@ PER_SHARD = 100
 _ANSWERS = (4, 5, 6)
 _OTHER_PROMPT = 0.5  # of the answers that are asked for with one more prompt
 _ABSENT = 0.35  # of these prompts where another source could be asked for
-_NOTHING = Ratings(1.0, 1.0, 1.0, 1.0)
 _PEAK = 0.999
 
 
@@ -145,7 +144,7 @@ def _rows(key: str, drawn: Drawn, families: list[str], answers: list[Signal], ra
     prompts = _prompts(drawn)
     for k, (family, signal) in enumerate(zip(families, answers, strict=True)):
         for asked in (prompts(0), *_another(drawn, prompts, signal, random)):
-            right = asked.truth.rate(signal) if asked.truth else _NOTHING
+            right = asked.truth.rate(signal) if asked.truth else WORST
             rows.append(
                 {
                     "target": k,
@@ -169,9 +168,9 @@ def _prompts(drawn: Drawn) -> Callable[[int], _Asked]:
     def prompt(source: int) -> _Asked:
         label = drawn.stems[source].label
         if source == 0:
-            return _Asked(scene.text, label, "intended", Truth(scene.target, scene.interference, RATE))
+            return _Asked(scene.text, label, "intended", Truth(scene.target, scene.interference))
         wanted = scene.others[source - 1]
-        return _Asked(drawn.wrong[source - 1], label, "wrong", Truth(wanted, scene.mixture - wanted, RATE))
+        return _Asked(drawn.wrong[source - 1], label, "wrong", Truth(wanted, scene.mixture - wanted))
 
     return prompt
 
@@ -185,13 +184,8 @@ def _another(drawn: Drawn, prompts: Callable[[int], _Asked], signal: Signal, ran
         return
     if drawn.wrong and random.random() >= _ABSENT:
         yield prompts(int(random.integers(len(drawn.wrong))) + 1)
-    elif drawn.absent and _heard(signal, drawn.scene.mixture):
+    elif drawn.absent and audible(signal, drawn.scene.mixture):
         yield _Asked(*drawn.absent, "absent", None)
-
-
-def _heard(signal: Signal, mixture: Signal) -> bool:
-    """Whether an answer is more than 50 dB below its mixture anywhere."""
-    return bool(np.abs(signal).max() > 10 ** (-50 / 20) * np.abs(mixture).max())
 
 
 def _flac(signal: Signal) -> bytes:

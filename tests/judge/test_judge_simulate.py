@@ -15,10 +15,9 @@ import pytest
 import soundfile
 
 from judge import degrade
-from judge.anchor import Curve, fit_curve, fit_half, listeners
 from judge.degrade import RATE, TRANSFORM
 from judge.families import FAMILIES, Scene, answer
-from judge.labels import OVERALL_HALF, overall_of, rate
+from judge.labels import Truth
 from judge.queries import SECONDS, Casting, Roles, draw_query
 from judge.simulate import SETS, main, simulate, simulate_mixture
 from judge.stems import Stem, load_pool, mini_pool, tell_apart
@@ -101,7 +100,7 @@ def test_stored_answers_are_what_was_rated(folder):
         for row in record["rows"]:
             if row["system"] == "mixture" and row["kind"] == "intended":
                 assert abs(np.corrcoef(read("mixture"), read(f"{row['target']}.target"))[0, 1]) > 0.9999
-                assert row["scores"]["recall"] > 4.99
+                assert row["scores"]["recall"] > 4.85
             if row["system"] == "silence":
                 assert np.abs(read(f"{row['target']}.target")).max() < 1e-3
                 assert row["scores"]["overall"] < 1.01
@@ -261,7 +260,7 @@ def test_every_family_answers_every_scene(drawn, name):
         assert found.dtype == np.float32
         assert np.isfinite(found).all()
         assert np.array_equal(found, answer(name, scene, np.random.default_rng(3)))
-        assert np.isfinite(rate(scene.target, scene.interference, found)).all()
+        assert np.isfinite(Truth(scene.target, scene.interference).rate(found)).all()
 
 
 def test_families_are_rated_as_they_should_be(drawn):
@@ -270,7 +269,7 @@ def test_families_are_rated_as_they_should_be(drawn):
 
     def mean(name: str) -> float:
         ratings = [
-            rate(scene.target, scene.interference, answer(name, scene, np.random.default_rng(at))).overall
+            Truth(scene.target, scene.interference).rate(answer(name, scene, np.random.default_rng(at))).overall
             for at, scene in enumerate(scenes)
         ]
         return float(np.mean(ratings))
@@ -319,35 +318,3 @@ def test_pitch_moves_a_tone():
     found = degrade.pitch(tone, np.random.default_rng(2))
     peak = np.abs(np.fft.rfft(found * np.hanning(len(found)))).argmax() / 2
     assert 0.29 < abs(12 * np.log2(peak / 1000)) < 4.01
-
-
-def test_the_curve_of_listeners_is_found_again():
-    """From ratings that follow a known curve with noise."""
-    random = np.random.default_rng(0)
-    distances = random.uniform(0.4, 4, 400)
-    ratings = Curve(1.2, 2.0)(distances) + random.normal(0, 0.3, 400)
-    found = fit_curve(distances, ratings)
-    assert found.half == pytest.approx(1.2, abs=0.08)
-    assert found.steepness == pytest.approx(2.0, abs=0.2)
-    assert Curve(1.2, 2.0)(np.array([0.0, 1.2])).tolist() == [5, 3]
-
-
-def test_the_constant_of_the_overall_rating_is_found_again():
-    """From distances that were made to fit one."""
-    curve, qualities = Curve(1.2, 2.0), np.random.default_rng(0).uniform(0.2, 0.95, (300, 3))
-    ratings = np.array([1 + 4 * overall_of(*row, half=0.4) for row in qualities])
-    distances = 1.2 * ((5 - ratings) / (ratings - 1)) ** 0.5
-    assert fit_half(distances, qualities, curve) == pytest.approx(0.4, abs=1e-3)
-
-
-def test_the_committed_anchor_is_what_the_listeners_say(published_ratings):
-    curve, report = listeners(pd.read_csv(published_ratings / "gensvs_eval_data.csv"))
-    kept = json.loads((Path(degrade.__file__).parent / "anchor.json").read_text())
-    assert report == kept["listeners"]
-    assert curve(np.array([0.5]))[0] > 4 > curve(np.array([1.0]))[0]
-
-
-def test_the_constant_is_the_committed_one():
-    kept = json.loads((Path(degrade.__file__).parent / "anchor.json").read_text())["overall"]
-    assert round(kept["half"], 2) == OVERALL_HALF
-    assert kept["interval"][0] < OVERALL_HALF < kept["interval"][1]
