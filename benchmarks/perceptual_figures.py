@@ -33,7 +33,7 @@ def draw_scatter(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:
     for panel, (test, ours, axis) in zip(panels, PAIRS, strict=True):
         table = tables[test]
         for index, (system, part) in enumerate(table.groupby("system")):
-            mark = "os^Dv"[index % 5]
+            mark = "os^DvP*Xphd<"[index % 12]
             panel.scatter(part[ours], part[axis], s=18, marker=mark, color=f"C{index % 10}", alpha=0.75, label=system)
         correlation = np.corrcoef(table[ours], table[axis])[0, 1]
         panel.set(xlabel=f"perceptual_{ours} (1-5)", ylabel=f"listeners: {axis}", xlim=(0.9, 5.1))

@@ -71,20 +71,22 @@ class TestWhatIsKnown:
         assert not audible(quiet, target + rest)
 
     def test_wrong_source_is_nothing_that_was_asked_for(self, scenes, seed):
-        """Where both sources often sound together, as in one of the scenes, it may have half of the recall."""
         target, rest = scenes[seed]
-        found = rate(target, rest, rest)
-        assert max(found.overall, found.precision) < 1.1
-        assert max(found.recall, found.faithfulness) < 3.1
+        assert max(rate(target, rest, rest)) < 1.1
 
     def test_mixture(self, scenes, seed):
+        """Its precision is compared with itself: it falls early, and is near 1 from 20 dB on."""
         target, rest = scenes[seed]
-        found = [rate(target, at(rest, target, snr), target + at(rest, target, snr)) for snr in (20, 10, 5, 0, -5, -10)]
-        assert all(one.recall > 4.85 and one.faithfulness > 4.8 for one in found)
-        assert falls([one.precision for one in found])
-        assert falls([one.overall for one in found])
-        assert found[3].overall < 4  # at 0 dB: not "good"
-        assert found[5].precision < 1.5
+        found = {
+            snr: rate(target, at(rest, target, snr), target + at(rest, target, snr))
+            for snr in (40, 30, 20, 10, 5, 0, -5, -10)
+        }
+        assert all(one.recall > 4.8 and one.faithfulness > 4.75 for one in found.values())
+        assert falls([one.precision for one in found.values()])
+        assert falls([one.overall for one in found.values()])
+        assert found[0].overall < 3  # at 0 dB: not even "fair"
+        assert found[0].precision < 1.5
+        assert found[-10].precision < 1.25
 
     def test_level_of_the_answer_does_not_matter(self, scenes, seed):
         target, rest = scenes[seed]
@@ -112,7 +114,7 @@ class TestMonotone:
         found = [truth.rate(target + at(rest, target, down)) for down in (40, 30, 20, 10, 5, 0)]
         assert falls([one.precision for one in found])
         assert falls([one.overall for one in found])
-        assert min(one.recall for one in found) > 4.9
+        assert min(one.recall for one in found) > 4.88
 
     def test_recall_with_gaps(self, scenes, seed):
         truth, target = Truth(*scenes[seed]), scenes[seed][0]

@@ -275,6 +275,27 @@ def test_refusals() -> None:
     assert all(torch.isnan(axis) for axis in silent)
 
 
+HOSTILE = {
+    "noise": torch.randn(1, 8000, generator=torch.Generator().manual_seed(5)),
+    "click": torch.eye(1, 8000),
+    "constant": torch.ones(1, 8000),
+    "tone": torch.sin(torch.arange(8000) / 16_000 * 2 * torch.pi * 440)[None],
+    "inaudibly high": torch.sin(torch.arange(8000) * 3.1)[None],
+    "tiny": 1e-30 * torch.randn(1, 8000, generator=torch.Generator().manual_seed(6)),
+    "huge": 1e30 * torch.randn(1, 8000, generator=torch.Generator().manual_seed(7)),
+    "silence": torch.zeros(1, 8000),
+}
+
+
+@pytest.mark.parametrize("target", [name for name in HOSTILE if name != "silence"])
+def test_hostile_signals_stay_on_the_scale(target: str) -> None:
+    """Whatever is asked for, mixed and answered, without a warning."""
+    for rest in HOSTILE.values():
+        for answer in HOSTILE.values():
+            signals = {"reference": HOSTILE[target], "estimate": answer, "mixture": HOSTILE[target] + rest}
+            assert all(1 <= float(axis) <= 5 for axis in perceptual(**signals, rate=16_000))
+
+
 def rated(answer: Tensor, target: Tensor, rest: Tensor, *, stereo: str = "joint", residual: bool = True) -> list[float]:
     query = Query(mixture=Audio(target + rest, 16_000), prompt=Prompt(text="dog"))
     known = Audio(rest, 16_000) if residual else None

@@ -121,13 +121,16 @@ class Original:
 
     def __init__(self, reference: Tensor, mixture: Tensor, rate: int, residual: Tensor | None = None) -> None:
         self._rate = rate
-        peak = max(_peak(reference), _peak(mixture if residual is None else residual))
-        sound, other = (prepared(one, rate, peak) for one in (reference, mixture if residual is None else residual))
+        peak = _peak(mixture) if residual is None else max(_peak(reference), _peak(residual))
+        sound = prepared(reference, rate, _peak(reference))
+        other = prepared(mixture if residual is None else residual, rate, peak)
+        gain = _peak(reference) / peak
         if residual is None:
-            product = np.vdot(sound, other)
-            sound *= product / np.vdot(sound, sound) if product > 0 else 1
+            product, power = float(np.vdot(sound, other)), float(np.vdot(sound, sound))
+            sound *= np.float32(product / power if product > 0 and power > 0 else gain)
             mixed, other = other, other - sound
         else:
+            sound *= np.float32(gain)
             mixed = sound + other
         self._aligned = Aligner(sound, mixed)
         energies = excitation(sound), excitation(other)
