@@ -27,7 +27,11 @@ IDS = ("speech-01", "music-11", "sfx-05", "instr-pro-14")  # a voice, a band, an
 @cache
 def scene(name: str) -> tuple[Tensor, Tensor, int]:
     """Target and rest in mono, and their rate."""
-    items = (item for data in load_tasks(["speech", "music", "sfx", "instr-pro"], split="mini") for item in data)
+    items = (
+        item
+        for data in load_tasks(["speech", "music", "sfx", "instr-pro", "instr-wild"], split="mini")
+        for item in data
+    )
     item = next(item for item in items if item.id == name)
     assert item.reference is not None
     target = item.reference.samples.double().mean(dim=0, keepdim=True)
@@ -341,3 +345,12 @@ class TestMetric:
             assert {score.status for score in row if score} <= {status, Status.OK}
             assert row[0] is not None
             assert row[0].value == pytest.approx(5 if status is Status.PERFECT else 1, abs=1e-4)
+
+
+@pytest.mark.parametrize("decibels", [0, -20, -40, -50, -70])
+def test_perfect_is_perfect_beside_however_soft_a_rest(decibels: float) -> None:
+    """The rest is gone from the answer: that must not look like a rest turned up."""
+    target, rest, rate = scene("instr-wild-02")
+    for other in (rest, noise(target)):
+        softer = 10 ** (decibels / 20) * other
+        assert min(Original(target, target + softer, rate, softer).rate(target)) > 4.99

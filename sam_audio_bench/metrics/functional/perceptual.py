@@ -174,7 +174,7 @@ class Original:
 
     def _tilt(self, answer: NDArray[np.float32]) -> float | None:
         """By how many dB an answer raises the rest over the target; None: one of them has no cells of its own."""
-        levels = _level(answer, self._n, self._s), _level(answer, self._s, self._n)
+        levels = _level(answer, self._n, self._s, gaps=True), _level(answer, self._s, self._n)
         return None if levels[0] is None or levels[1] is None else levels[0] - levels[1]
 
     def _kept(self, answer: NDArray[np.float32]) -> float:
@@ -190,10 +190,13 @@ def _peak(signal: Tensor) -> float:
     return float(max(signal.max(), -signal.min())) or 1.0
 
 
-def _level(answer: NDArray[np.float32], one: NDArray[np.float32], other: NDArray[np.float32]) -> float | None:
+def _level(
+    answer: NDArray[np.float32], one: NDArray[np.float32], other: NDArray[np.float32], *, gaps: bool = False
+) -> float | None:
     """Median level of the answer in dB over ``one``, weighted by loudness, in cells where ``one`` dominates.
 
-    None: there are no such cells, or nothing sounds in them.
+    Gaps of the answer count where ``gaps``: a rest that is gone has a low level; a target with drop-outs has that of
+    what is left. None: there are no such cells, or nothing sounds in them.
     """
     loud = (one > _LOUD * one.max(axis=0)) & (one > 0)
     if not loud.any():
@@ -201,8 +204,8 @@ def _level(answer: NDArray[np.float32], one: NDArray[np.float32], other: NDArray
     odds = one[loud] / np.maximum(other[loud], _TINY)
     dominant = odds >= min(_DOMINANT, float(np.percentile(odds, 90)))
     given, wanted = answer[loud][dominant].astype(np.float64), one[loud][dominant].astype(np.float64)
-    ratio, weight = given / wanted, loudness(wanted)
-    kept = ratio > _LOUD * np.percentile(ratio, 90)  # drop-outs are not a level
+    ratio, weight = np.maximum(given / wanted, 1e-12), loudness(wanted)
+    kept = (ratio > _LOUD * np.percentile(ratio, 90)) | gaps
     if not kept.any():
         return None
     order = np.argsort(ratio[kept])
