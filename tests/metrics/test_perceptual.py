@@ -276,7 +276,8 @@ def test_refusals() -> None:
     with pytest.raises(UsageError, match=r"at least 0\.2 s"):
         perceptual(reference=sound, estimate=sound, mixture=sound, rate=96_000)
     silent = perceptual(reference=0 * sound, estimate=sound, mixture=sound, rate=16_000)
-    assert all(torch.isnan(axis) for axis in silent)
+    broken = perceptual(reference=sound, estimate=sound, mixture=sound, residual=sound * float("nan"), rate=16_000)
+    assert all(torch.isnan(axis) for axis in (*silent, *broken))
 
 
 HOSTILE = {

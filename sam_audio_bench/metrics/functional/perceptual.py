@@ -103,7 +103,7 @@ def perceptual(
 
 
 def _one(reference: Tensor, estimate: Tensor, mixture: Tensor, residual: Tensor | None = None, *, rate: int) -> Ratings:
-    parts = (reference, estimate, mixture)
+    parts = (reference, estimate, mixture, *([] if residual is None else [residual]))
     if not reference.any() or not all(bool(torch.isfinite(part).all()) for part in parts):
         return Ratings(*[float("nan")] * 4)
     return Original(reference, mixture, rate, residual).rate(estimate)
