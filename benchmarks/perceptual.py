@@ -28,14 +28,14 @@ from perceptual_figures import draw_scatter, draw_sweeps
 from scipy.optimize import nnls
 
 import sam_audio_bench as sab
-from sam_audio_bench.audio import resample
-from sam_audio_bench.metrics.functional.perceptual import Original, perceptual
+from sam_audio_bench.metrics.functional.perceptual import Original, Ratings, perceptual
 from sam_audio_bench.registry import load_metric
 from sam_audio_bench.stats.correlation import correlate
+from sam_audio_bench.stats.reliability import noise_ceiling
 from sam_audio_bench.types import Audio, Item, Prompt, Query, Separation
 
 HERE = Path(__file__).parent
-OURS = ("overall", "recall", "precision", "faithfulness")
+OURS = Ratings._fields
 OTHERS = (
     "si_sdr", "bss_sources_sdr", "bss_sources_sir", "bss_sources_sar",
     "bss_images_sdr", "bss_images_isr", "bss_images_sir", "bss_images_sar", "mrstft",
@@ -81,7 +81,7 @@ BARS = (  # test, our axis, the listeners', level, coefficient, least value
 
 
 def answers(root: Path, test: Test) -> Iterator[tuple[dict[str, object], Item, Separation, torch.Tensor]]:
-    """Mean ratings, item, answer and the gain-matched residual of every answer of a test, cut to one length."""
+    """Mean ratings, item, answer and the gain-matched reference of every answer of a test, cut to one length."""
     table = pd.read_csv(root / test.folder / "ratings.csv")
     keys = ["item", "system", "mixture", "answer", "reference"]
     means = table.pivot_table(index=keys, columns="axis", values="score").reset_index()
@@ -112,12 +112,10 @@ def measured(root: Path, test: Test) -> pd.DataFrame:
         original = Original(reference, item.query.mixture.samples, rate)
         found = original.hear(answer.target.samples)
         assert found is not None
-        row |= original.rate(answer.target.samples)._asdict()
-        row |= {f"damage_{index}": value for index, value in enumerate(_damages(found))}
+        row |= found._asdict() | found.ratings()._asdict()
         for name in names:
             metric = load_metric(name)
-            heard = _at_16k(item, answer) if name in SPEECH else (item, answer)
-            (scores,) = metric.score([heard[0]], [heard[1]])
+            (scores,) = metric.score([item], [answer])
             score = scores[metric.columns.index(name)]
             row[name] = score.value if score is not None else None
         rows.append(row)
@@ -128,24 +126,14 @@ def _needs_rest(name: str) -> bool:
     return name.endswith(("_sir", "_sar", "_isr", "images_sdr"))
 
 
-def _damages(found: object) -> tuple[float, float, float, float]:
+def _damages(table: pd.DataFrame) -> pd.DataFrame:
     """What `overall` is made of, each from 0: unlike slow and fast patterns, leak, holes."""
-    return 1 - found.slow, 1 - found.fast, found.leak, found.holes  # type: ignore[attr-defined]
-
-
-def _at_16k(item: Item, answer: Separation) -> tuple[Item, Separation]:
-    assert item.reference is not None
-    query = Query(mixture=resample(item.query.mixture, 16_000), prompt=item.query.prompt)
-    return (
-        Item(id=item.id, group="", query=query, reference=resample(item.reference, 16_000)),
-        Separation(target=resample(answer.target, 16_000), residual=resample(answer.residual, 16_000)),
-    )
+    return table[["leak", "holes"]].assign(slow=1 - table.slow, fast=1 - table.fast)
 
 
 def with_peass(table: pd.DataFrame, test: Test) -> pd.DataFrame:
     """The table with PEASS's scores where they were measured."""
-    path = HERE / "perceptual_peass.csv"
-    known = pd.read_csv(path)
+    known = pd.read_csv(HERE / "perceptual_peass.csv")
     known = known[known.test == test.folder].drop(columns=["test", "cpu_seconds", "seconds"])
     return table.merge(known, how="left", on=["item", "system"])
 
@@ -175,8 +163,7 @@ def against(table: pd.DataFrame, axis: str, metrics: list[str]) -> pd.DataFrame:
     )
     return pd.DataFrame(
         {"metric": row.metric, "level": row.level, "coefficient": row.coefficient, "value": row.value,
-         "low": row.low, "high": row.high,
-         "n": row.n}
+         "low": row.low, "high": row.high, "n": row.n}
         for row in rows
     )  # fmt: skip
 
@@ -185,13 +172,11 @@ def ceiling(root: Path, test: Test, axis: str) -> float:
     """Root of the reliability of the mean ratings: what a perfect metric could reach."""
     table = pd.read_csv(root / test.folder / "ratings.csv")
     table = table[(table.axis == axis) & (table.system != test.without)]
-    if table.votes.notna().all():
-        error = float((table["std"] ** 2 / table.votes).mean())
-        spread = float(table.score.var())
-    else:
-        groups = table.groupby(["item", "system"]).score
-        error, spread = float((groups.var() / groups.count()).mean()), float(groups.mean().var())
-    return float(np.sqrt(max(0.0, 1 - error / spread)))
+    if table.votes.isna().any():
+        raters = table.pivot_table(index=["item", "system"], columns="rater", values="score")
+        return noise_ceiling(raters.to_numpy()).value or float("nan")
+    error = float((table["std"] ** 2 / table.votes).mean())  # means and spreads are all that was published
+    return float(np.sqrt(max(0.0, 1 - error / float(table.score.var()))))
 
 
 def fitted(tables: dict[str, pd.DataFrame]) -> dict[str, float]:
@@ -200,13 +185,13 @@ def fitted(tables: dict[str, pd.DataFrame]) -> dict[str, float]:
     The last entry fits on the tests that may be trained on and is compared on gensvs60.
     """
     axes = {"p835_reference": "OVRL", "codec_mushra": "MUSHRA"}
-    names = [f"damage_{index}" for index in range(4)]
 
     def weights(parts: list[tuple[pd.DataFrame, str]]) -> np.ndarray:
         rows, wanted = [], []
         for part, axis in parts:
             scale = np.sqrt(len(part)) * part[axis].std()  # tests count alike
-            rows.append((part[names] - part[names].mean()).to_numpy() / np.sqrt(len(part)))
+            damages = _damages(part)
+            rows.append((damages - damages.mean()).to_numpy() / np.sqrt(len(part)))
             wanted.append(-(part[axis] - part[axis].mean()).to_numpy() / scale)
         return nnls(np.concatenate(rows), np.concatenate(wanted))[0]  # type: ignore[no-any-return]
 
@@ -217,11 +202,12 @@ def fitted(tables: dict[str, pd.DataFrame]) -> dict[str, float]:
         for (item, system), rows in table.groupby(["item", "system"]):
             kept = table[(table["item"] != item) & (table["system"] != system)]
             others = [(tables[other], name) for other, name in axes.items() if other != test]
-            said[rows.index] = -(rows[names].to_numpy() @ weights([(kept, axis), *others]))
+            said[rows.index] = -(_damages(rows).to_numpy() @ weights([(kept, axis), *others]))
         found[f"{test}, item and system left out"] = float(np.corrcoef(said, table[axis])[0, 1])
     chosen = weights([(tables[test], axis) for test, axis in axes.items()])
     unseen = tables["gensvs60"]
-    found["gensvs60, fitted on the other two"] = float(np.corrcoef(-(unseen[names] @ chosen), unseen.DMOS)[0, 1])
+    heard = -(_damages(unseen).to_numpy() @ chosen)
+    found["gensvs60, fitted on the other two"] = float(np.corrcoef(heard, unseen.DMOS)[0, 1])
     return found
 
 
@@ -236,10 +222,9 @@ def speed() -> list[str]:
         reference=Audio(reference, 44_100), residual_reference=Audio(rest, 44_100),
     )  # fmt: skip
     answer = Separation(target=Audio(estimate, 44_100), residual=Audio(mixture - estimate, 44_100))
-    at_16k = _at_16k(item, answer)
     candidates: dict[str, Callable[[], object]] = {
         "perceptual": lambda: perceptual(reference=reference, estimate=estimate, mixture=mixture, rate=44_100),
-        "pesq_wb": lambda: load_metric("pesq_wb").score([at_16k[0]], [at_16k[1]]),
+        "pesq_wb": lambda: load_metric("pesq_wb").score([item], [answer]),
     }
     both = np.stack([reference.numpy().T, rest.numpy().T])
     given = np.stack([estimate.numpy().T, (mixture - estimate).numpy().T])

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.signal import butter, sosfilt
 
-from sam_audio_bench.metrics.functional.perceptual import Original
+from sam_audio_bench.metrics.functional.perceptual import Original, Ratings
 from sam_audio_bench.registry import load_tasks
 
 Signal = NDArray[np.float64]
@@ -24,7 +24,6 @@ PAIRS = (
     ("p835_reference", "precision", "BAK"),
     ("p835_reference", "faithfulness", "SIG"),
 )
-AXES = ("overall", "recall", "precision", "faithfulness")
 
 
 def draw_scatter(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:
@@ -59,7 +58,7 @@ def draw_sweeps(folder: Path) -> None:
             for row, step in enumerate(steps):
                 answer = damage(target.numpy()[0], (mixture - target).numpy()[0], rate, step)
                 means[row] += np.array(original.rate(torch.from_numpy(answer)[None]), dtype=float) / len(items)
-        for column, axis in enumerate(AXES):
+        for column, axis in enumerate(Ratings._fields):
             panel.plot(range(len(steps)), means[:, column], marker="osD^"[column], color=f"C{column}", label=axis)
         panel.set_xticks(range(len(steps)), [f"{step:g}" for step in steps], fontsize=8)
         panel.set(title=name, xlabel=unit, ylim=(0.9, 5.1))

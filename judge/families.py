@@ -16,6 +16,7 @@ from scipy.ndimage import gaussian_filter, uniform_filter1d
 from judge import degrade
 from judge.codecs import CODECS, round_trip
 from judge.degrade import RATE, TRANSFORM, uniform_db
+from sam_audio_bench.metrics.functional.hearing import erb_number
 from sam_audio_bench.separators.classical import HPSS, MaskSeparator, RepetSim, SpectralGate
 from sam_audio_bench.types import Audio, Prompt, Query
 
@@ -162,11 +163,9 @@ def _band_gains(scene: Scene, random: Random) -> Signal:
 
 @cache
 def _erb_bands() -> NDArray[np.float32]:
-    """Which frequency of `TRANSFORM` lies in which band of one ERB (Glasberg and Moore 1990), ``[F, B]``, 1 or 0."""
-    number, (low, high) = (
-        21.4 * np.log10(1 + 0.00437 * hertz)
-        for hertz in (np.fft.rfftfreq(TRANSFORM.size, 1 / RATE), np.array([50, RATE / 2]))
-    )
+    """Which frequency of `TRANSFORM` lies in which band of one ERB, ``[F, B]``, 1 or 0."""
+    number = erb_number(np.fft.rfftfreq(TRANSFORM.size, 1 / RATE))
+    low, high = erb_number(50), erb_number(RATE / 2)
     count = int(high - low)
     index = np.minimum((number - low) / (high - low) * count, count - 1).astype(int)
     members = (index[:, None] == np.arange(count)) & (number >= low)[:, None]

@@ -13,13 +13,11 @@ from torch import Tensor
 from judge.degrade import RATE
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.metrics.functional.hearing import SHORTEST
-from sam_audio_bench.metrics.functional.perceptual import Original, Ratings
+from sam_audio_bench.metrics.functional.perceptual import WORST, Original, Ratings
 
-__all__ = ["WORST", "Truth", "audible"]
+__all__ = ["Truth", "audible"]
 
 Signal = NDArray[np.floating]
-
-WORST = Ratings(1.0, 1.0, 1.0, 1.0)
 
 _INAUDIBLE = 10 ** (-50 / 20)  # of the mixture's peak
 

@@ -28,12 +28,13 @@ from numpy.typing import NDArray
 
 from judge.degrade import RATE
 from judge.families import FAMILIES, answer
-from judge.labels import WORST, Truth, audible
+from judge.labels import Truth, audible
 from judge.queries import Casting, Drawn, Roles, draw_query
 from judge.stems import DOMAINS, Stem, load_pool, mini_pool
 from judge.summary import summarise
 from sam_audio_bench.errors import BenchError, Precondition, StoreError, UsageError
 from sam_audio_bench.files import atomic_write, dump_json, load_json, sha256, write_json
+from sam_audio_bench.metrics.functional.perceptual import WORST
 from sam_audio_bench.run.progress import Progress
 
 __all__ = ["SETS", "Set", "main", "simulate", "simulate_mixture"]

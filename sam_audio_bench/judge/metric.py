@@ -112,7 +112,7 @@ class SAMAudioJudge(LearnedMetric):
     def _clips(self, item: Item, answer: Separation) -> list[tuple[Audio, Item]] | Row:
         mixture, target = item.query.mixture, answer.target
         if not self.asks(item):
-            return (None,) * len(self.columns)
+            return self._all(None)
         if (target.rate, target.length) != (mixture.rate, mixture.length):
             return self._all(Status.LENGTH_MISMATCH)
         if not all(bool(torch.isfinite(audio.samples).all()) for audio in (mixture, target)):

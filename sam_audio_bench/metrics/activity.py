@@ -47,9 +47,9 @@ class SpanOverlap(Metric):
     def _row(self, item: Item, answer: Separation) -> Row:
         wanted = [(start, end) for sign, start, end in item.query.prompt.spans if sign == "+"]
         if not wanted:
-            return (None,) * len(self.columns)
+            return self._all(None)
         if not bool(torch.isfinite(answer.target.samples).all()):
-            return (Score(None, Status.NON_FINITE),) * len(self.columns)
+            return self._all(Status.NON_FINITE)
         silent = not bool(answer.target.samples.any())  # a silent clip below one window would count as active
         found = [] if silent else active_spans(answer.target.samples, answer.target.rate, threshold=self.threshold)
         status = Status.OK if found else Status.SILENT_ESTIMATE

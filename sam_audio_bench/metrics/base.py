@@ -6,11 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
+from sam_audio_bench.audio import to_mono
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.identity import Options
 from sam_audio_bench.metrics.catalogue import CARDS, STEREO, MetricCard
 from sam_audio_bench.metrics.functional import is_silent
-from sam_audio_bench.types import Item, Score, Separation
+from sam_audio_bench.types import Audio, Item, Score, Separation, Status
 
 __all__ = ["Metric", "Row", "StereoMetric", "known_absent"]
 
@@ -66,6 +67,10 @@ class Metric(ABC):
         """What changes the values, for ``run.json``."""
         return {}
 
+    def _all(self, status: Status | None, value: float | None = None) -> Row:
+        """The same in every column; None for an item that is not asked."""
+        return (None if status is None else Score(value, status),) * len(self.columns)
+
 
 class StereoMetric(Metric):
     """A metric with a policy for channels.
@@ -85,3 +90,8 @@ class StereoMetric(Metric):
     def options(self) -> Options:
         """What changes the values, for ``run.json``."""
         return {"stereo": self.stereo}
+
+    def _comparable(self, *signals: Audio) -> list[Audio] | None:
+        """The signals, channels averaged where the policy says so; None where their shapes or rates differ."""
+        heard = [to_mono(audio) if self.stereo == "mono" else audio for audio in signals]
+        return heard if len({(audio.samples.shape, audio.rate) for audio in heard}) == 1 else None

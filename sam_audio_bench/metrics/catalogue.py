@@ -37,6 +37,13 @@ _HERE = "sam_audio_bench.metrics."
 _REST = "residual_reference"
 _LEROUX, _SCHEIBLER = "leroux2019sdr", "scheibler2022sdr"
 _SHARE = (0.0, 1.0)
+_AXES = {
+    "overall": "how well the answer serves the request",
+    "recall": "how much of the wanted sound survived",
+    "precision": "how free the answer is of anything else",
+    "faithfulness": "how little the wanted sound was changed",
+}
+"""What listeners are asked, and those who speak for them."""
 
 
 def _ratio(
@@ -239,14 +246,8 @@ CARDS: dict[str, MetricCard] = {
             "clap", "clap:Clap", "cosine of the prompt's text and the answer in the space of CLAP (Wu 2023)",
             "text", "wu2023clap",
         ),
-        _perceived("overall", "how well the answer serves the request"),
-        _perceived("recall", "how much of the wanted sound survived"),
-        _perceived("precision", "how free the answer is of anything else"),
-        _perceived("faithfulness", "how little the wanted sound was changed"),
-        _judged("overall", "how well the answer serves the request"),
-        _judged("recall", "how much of the wanted sound survived"),
-        _judged("precision", "how free the answer is of anything else"),
-        _judged("faithfulness", "how little the wanted sound was changed"),
+        *(_perceived(axis, summary) for axis, summary in _AXES.items()),
+        *(_judged(axis, summary) for axis, summary in _AXES.items()),
         _aesthetics("ce", "content enjoyment"),
         _aesthetics("cu", "content usefulness"),
         _aesthetics("pc", "production complexity", higher_is_better=False),

@@ -7,7 +7,6 @@ from statistics import fmean
 
 from torch import Tensor
 
-from sam_audio_bench.audio import to_mono
 from sam_audio_bench.metrics.base import Row, StereoMetric
 from sam_audio_bench.metrics.catalogue import metric_ids_of
 from sam_audio_bench.metrics.functional.energy import classify, is_silent
@@ -39,25 +38,19 @@ class Perceptual(StereoMetric):
 
     def _one(self, item: Item, answer: Separation) -> Row:
         if item.reference is None:
-            return (None,) * len(self.columns)
-        given = [item.reference, answer.target, item.query.mixture]
-        if item.residual_reference is not None:
-            given.append(item.residual_reference)
-        if self.stereo == "mono":
-            given = [to_mono(audio) for audio in given]
-        if len({(audio.samples.shape, audio.rate) for audio in given}) > 1:
-            return self._without(Status.LENGTH_MISMATCH)
+            return self._all(None)
+        rest = [] if item.residual_reference is None else [item.residual_reference]
+        given = self._comparable(item.reference, answer.target, item.query.mixture, *rest)
+        if given is None:
+            return self._all(Status.LENGTH_MISMATCH)
         status = classify(given[0].samples, given[1].samples)
         if status is Status.OK and any(not bool(audio.samples.isfinite().all()) for audio in given[2:]):
             status = Status.NON_FINITE
         if status not in (Status.OK, Status.SILENT_ESTIMATE):
-            return self._without(status)
+            return self._all(status)
         if given[0].seconds < SHORTEST:
-            return self._without(Status.TOO_SHORT)
+            return self._all(Status.TOO_SHORT)
         return tuple(_score(value, status) for value in self._rate(given))
-
-    def _without(self, status: Status) -> Row:
-        return (Score(None, status),) * len(self.columns)
 
     def _rate(self, given: Sequence[Audio]) -> list[float]:
         rate = given[0].rate

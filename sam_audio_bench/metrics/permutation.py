@@ -32,10 +32,10 @@ class PermutedSISDR(Metric):
 
     def _row(self, item: Item, answer: Separation) -> Row:
         if item.reference is None or item.residual_reference is None:
-            return (None, None)
+            return self._all(None)
         references, estimates = (item.reference, item.residual_reference), (answer.target, answer.residual)
         if len({(audio.rate, audio.samples.shape) for audio in (*references, *estimates)}) > 1:
-            return (Score(None, Status.LENGTH_MISMATCH),) * 2
+            return self._all(Status.LENGTH_MISMATCH)
         truth, given = _flat(references), _flat(estimates)
         statuses = {functional.classify(reference, given) for reference in truth}
         if statuses != {Status.OK}:

@@ -62,7 +62,7 @@ class ReferenceMetric(StereoMetric):
     def _row(self, item: Item, answer: Separation) -> Row:
         references = [audio for audio in (item.reference, item.residual_reference)[: self.sources] if audio is not None]
         if len(references) < self.sources:
-            return (None,) * len(self.columns)
+            return self._all(None)
         systems = [[answer.target, answer.residual][: self.sources]]
         improving = not set(self.requested).isdisjoint(self.columns[1::2])
         if improving:

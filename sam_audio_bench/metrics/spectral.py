@@ -11,7 +11,7 @@ from statistics import fmean
 
 from torch import Tensor
 
-from sam_audio_bench.audio import resample, to_mono
+from sam_audio_bench.audio import resample
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.identity import Options
 from sam_audio_bench.metrics.base import Row, StereoMetric
@@ -39,12 +39,8 @@ class _SpectralMetric(StereoMetric):
     def _one(self, item: Item, answer: Separation) -> Score | None:
         if item.reference is None:
             return None
-        signals = [item.reference, answer.target, item.query.mixture]
-        if self.stereo == "mono":
-            signals = [to_mono(audio) for audio in signals]
-        if len({(audio.samples.shape, audio.rate) for audio in signals}) > 1:
-            return Score(None, Status.LENGTH_MISMATCH)
-        return self._rate(*signals)
+        signals = self._comparable(item.reference, answer.target, item.query.mixture)
+        return Score(None, Status.LENGTH_MISMATCH) if signals is None else self._rate(*signals)
 
     @abstractmethod
     def _rate(self, reference: Audio, estimate: Audio, mixture: Audio) -> Score:

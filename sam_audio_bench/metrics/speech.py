@@ -81,26 +81,23 @@ class SpeechMetric(Metric):
         if item.reference is None and self.intrusive:
             return self._all(None)
         if (reference.length, reference.rate) != (estimate.length, estimate.rate):
-            return self._all(Score(None, Status.LENGTH_MISMATCH))
+            return self._all(Status.LENGTH_MISMATCH)
         status = classify(reference.samples, estimate.samples)
         if item.reference is None and status is Status.BOTH_SILENT:  # the reference is the answer itself
             status = Status.SILENT_ESTIMATE
         if status is not Status.OK:
-            return self._all(Score(self.lowest if status is Status.SILENT_ESTIMATE else None, status))
+            return self._all(status, self.lowest if status is Status.SILENT_ESTIMATE else None)
         if reference.seconds < self.shortest:
-            return self._all(Score(None, Status.TOO_SHORT))
+            return self._all(Status.TOO_SHORT)
         try:
             with _quiet():
                 return tuple(map(_checked, self.measure(self._signal(reference), self._signal(estimate))))
         except Exception:  # whatever a library does with one item must not cost the others their scores
-            return self._all(Score(None, Status.ERROR))
+            return self._all(Status.ERROR)
 
     def _signal(self, audio: Audio) -> Signal:
         samples: Signal = resample(Audio(audio.samples.double(), audio.rate), self.rate).samples[0].numpy()
         return samples
-
-    def _all(self, score: Score | None) -> Row:
-        return (score,) * len(self.columns)
 
 
 class PESQ(SpeechMetric):

@@ -113,7 +113,7 @@ class LearnedMetric(StereoMetric):
     def _clips(self, item: Item, answer: Separation) -> list[tuple[Audio, Item]] | Row:
         """The channels that the network has to hear, with their item; or the row of an item for which it need not."""
         if not self.asks(item):
-            return (None,) * len(self.columns)
+            return self._all(None)
         target = answer.target
         if not bool(torch.isfinite(target.samples).all()):
             return self._all(Status.NON_FINITE)
@@ -138,9 +138,6 @@ class LearnedMetric(StereoMetric):
             raise Precondition(
                 f"expected a model that can be loaded in {model.folder}, found {found}; get it again"
             ) from error
-
-    def _all(self, status: Status) -> Row:
-        return (Score(None, status),) * len(self.columns)
 
 
 def batches(entries: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:

@@ -10,12 +10,12 @@ from scipy.signal import butter, sosfilt
 
 from judge.codecs import CODECS, round_trip
 from judge.degrade import RATE, TRANSFORM
-from judge.labels import WORST, Truth, audible
+from judge.labels import Truth, audible
 from judge.queries import Casting, Roles, draw_query
 from judge.stems import mini_pool, samples
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.judge.scores import AXES
-from sam_audio_bench.metrics.functional.perceptual import Ratings
+from sam_audio_bench.metrics.functional.perceptual import WORST, Ratings
 
 SEEDS = range(6)  # two scenes a domain
 

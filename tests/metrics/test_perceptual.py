@@ -15,12 +15,11 @@ from torch import Tensor
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.metrics.functional import perceptual
 from sam_audio_bench.metrics.functional.hearing import RATE, Aligner, excitation, loudness, prepared
-from sam_audio_bench.metrics.functional.perceptual import Original, Ratings
+from sam_audio_bench.metrics.functional.perceptual import Original
 from sam_audio_bench.metrics.perceptual import Perceptual
 from sam_audio_bench.registry import load_tasks
 from sam_audio_bench.types import Audio, Item, Prompt, Query, Separation, Status
 
-AXES = Ratings._fields
 IDS = ("speech-01", "music-11", "sfx-05", "instr-pro-14")  # a voice, a band, an effect, bass-heavy drums
 
 

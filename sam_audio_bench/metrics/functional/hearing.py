@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import fft
 from torch import Tensor
 
-__all__ = ["BANDS", "HOP", "RATE", "SHORTEST", "Aligner", "excitation", "loudness", "prepared"]
+__all__ = ["BANDS", "HOP", "RATE", "SHORTEST", "Aligner", "erb_number", "excitation", "loudness", "prepared"]
 
 Reals = NDArray[np.float32]
 
@@ -61,6 +61,12 @@ def prepared(signal: Tensor, rate: int, peak: float) -> Reals:
     return channels[0][None] if len(channels) == 1 else np.stack(channels)
 
 
+def erb_number(hertz: NDArray[np.floating] | float) -> NDArray[np.floating]:
+    """Number of equivalent rectangular bandwidths below a frequency (Glasberg and Moore 1990)."""
+    number: NDArray[np.floating] = 21.4 * np.log10(1 + 4.37e-3 * np.asarray(hertz))
+    return number
+
+
 @lru_cache(maxsize=1)
 def _weights() -> Reals:
     """``[513, B]``: power responses of the bands times that of the outer and middle ear.
@@ -68,8 +74,8 @@ def _weights() -> Reals:
     Bands are fourth-order gammatone filters, one ERB wide (Glasberg and Moore 1990; Patterson et al. 1992). The ear is
     that of PEAQ (ITU-R BS.1387), with a second-order high-pass below it.
     """
-    lowest, highest = (21.4 * np.log10(4.37e-3 * edge + 1) for edge in (_LOWEST, _HIGHEST))
-    centres = (10 ** (np.linspace(lowest, highest, BANDS) / 21.4) - 1) / 4.37e-3
+    numbers = np.linspace(erb_number(_LOWEST), erb_number(_HIGHEST), BANDS)
+    centres = (10 ** (numbers / 21.4) - 1) / 4.37e-3
     hertz = np.fft.rfftfreq(_WINDOW, 1 / RATE)
     width = 1.019 * 24.7 * (4.37e-3 * centres + 1)
     bands = (1 + ((hertz[:, None] - centres) / width) ** 2) ** -4

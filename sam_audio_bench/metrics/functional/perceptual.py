@@ -25,7 +25,7 @@ from sam_audio_bench.metrics.functional.hearing import (
     prepared,
 )
 
-__all__ = ["Impressions", "Original", "Ratings", "perceptual"]
+__all__ = ["WORST", "Impressions", "Original", "Ratings", "perceptual"]
 
 Cells = NDArray[np.float64]
 
@@ -55,6 +55,9 @@ class Ratings(NamedTuple):
     faithfulness: Tensor | float
 
 
+WORST = Ratings(1.0, 1.0, 1.0, 1.0)
+
+
 class Impressions(NamedTuple):
     """What the ratings are made of; docs/perceptual.md has a letter for each."""
 
@@ -66,6 +69,17 @@ class Impressions(NamedTuple):
     rise: float  # P: rise above the reference, over the mixture's
     leak: float  # I: the part of it that the interference explains
     presence: float  # 0…1: the target is there at all
+
+    def ratings(self) -> Ratings:
+        """The four ratings."""
+        alike = 0.6 * self.slow + 0.4 * self.fast
+        qualities = (
+            1 - 1.25 * (1 - alike) - 0.4 * self.leak - 0.05 * self.holes,
+            (self.share - 0.4) / 0.6,  # a sound that has nothing to do with the target shares some 40 %
+            1 - (self.rise + self.leak) / 2,
+            1 - 1.2 * (1 - self.blend) - 0.05 * self.holes,
+        )
+        return Ratings(*(1 + 4 * float(np.clip(quality, 0, 1)) * self.presence for quality in qualities))
 
 
 def perceptual(
@@ -121,10 +135,10 @@ class Original:
 
     def __init__(self, reference: Tensor, mixture: Tensor, rate: int, residual: Tensor | None = None) -> None:
         self._rate = rate
-        peak = _peak(mixture) if residual is None else max(_peak(reference), _peak(residual))
-        sound = prepared(reference, rate, _peak(reference))
-        other = prepared(mixture if residual is None else residual, rate, peak)
-        gain = _peak(reference) / peak
+        own, given = _peak(reference), mixture if residual is None else residual
+        peak = _peak(mixture) if residual is None else max(own, _peak(residual))
+        sound, other = prepared(reference, rate, own), prepared(given, rate, peak)
+        gain = own / peak
         if residual is None:
             product, power = float(np.vdot(sound, other)), float(np.vdot(sound, sound))
             sound *= np.float32(product / power if product > 0 and power > 0 else gain)
@@ -138,22 +152,14 @@ class Original:
         sounding = frames > _SOUNDING * frames.max()
         level = float(np.percentile(frames[sounding], 95)) if sounding.any() else 1.0
         self._s, self._n = (energy / np.float32(level) for energy in energies)
-        self._ladder = self._tilt(self._s + self._n), self._tilt(self._n)
+        self._of_target, self._of_rest = _Own(self._s, self._n), _Own(self._n, self._s)
+        self._ladder = tuple(self._tilt(one, self._of_target.level(one)) for one in (self._s + self._n, self._n))
         self._top = float(np.percentile(self._s[sounding], 99)) if sounding.any() else 1.0
 
     def rate(self, estimate: Tensor) -> Ratings:
         """Ratings of one answer ``[channels, time]``; a silent one gets 1 on every axis."""
         found = self.hear(estimate)
-        if found is None:
-            return Ratings(1.0, 1.0, 1.0, 1.0)
-        alike = 0.6 * found.slow + 0.4 * found.fast
-        qualities = (
-            1 - 1.25 * (1 - alike) - 0.4 * found.leak - 0.05 * found.holes,
-            (found.share - 0.4) / 0.6,  # a sound that has nothing to do with the target shares some 40 %
-            1 - (found.rise + found.leak) / 2,
-            1 - 1.2 * (1 - found.blend) - 0.05 * found.holes,
-        )
-        return Ratings(*(1 + 4 * float(np.clip(quality, 0, 1)) * found.presence for quality in qualities))
+        return WORST if found is None else found.ratings()
 
     def hear(self, estimate: Tensor) -> Impressions | None:
         """What an answer sounds like beside the reference; None where it is silent."""
@@ -161,7 +167,7 @@ class Original:
             return None
         moved, lag = self._aligned(prepared(estimate, self._rate, _peak(estimate)))
         answer = excitation(moved)
-        level = _level(answer, self._s, self._n)
+        level = self._of_target.level(answer)
         if level is None:
             return None
         sums = _Sums()
@@ -170,17 +176,17 @@ class Original:
         for start, stop in pairwise(edges):
             y = answer[start:stop].astype(np.float64) / 10 ** (level / 10)
             sums.add(self._s[start:stop].astype(np.float64), self._n[start:stop].astype(np.float64), y, self._top)
-        return sums.impressions(self._kept(answer))
+        return sums.impressions(self._kept(answer, level))
 
-    def _tilt(self, answer: NDArray[np.float32]) -> float | None:
-        """By how many dB an answer raises the rest over the target; None: one of them has no cells of its own."""
-        levels = _level(answer, self._n, self._s, gaps=True), _level(answer, self._s, self._n)
-        return None if levels[0] is None or levels[1] is None else levels[0] - levels[1]
+    def _tilt(self, answer: NDArray[np.float32], level: float | None) -> float | None:
+        """By how many dB an answer of this ``level`` raises the rest over the target; None: one owns no cells."""
+        other = self._of_rest.level(answer, gaps=True)
+        return None if other is None or level is None else other - level
 
-    def _kept(self, answer: NDArray[np.float32]) -> float:
+    def _kept(self, answer: NDArray[np.float32], level: float) -> float:
         """1: the target is at least as loud beside the rest as in the mixture; 0: there is only the rest."""
         mixture, rest = self._ladder
-        found = self._tilt(answer)
+        found = self._tilt(answer, level)
         if mixture is None or rest is None or found is None or rest - mixture < 1:
             return 1.0
         return 1 - float(np.clip((found - mixture) / min(rest - mixture, _LOST), 0, 1))
@@ -190,27 +196,32 @@ def _peak(signal: Tensor) -> float:
     return float(max(signal.max(), -signal.min())) or 1.0
 
 
-def _level(
-    answer: NDArray[np.float32], one: NDArray[np.float32], other: NDArray[np.float32], *, gaps: bool = False
-) -> float | None:
-    """Median level of the answer in dB over ``one``, weighted by loudness, in cells where ``one`` dominates.
+class _Own:
+    """The cells in which one of two sources dominates."""
 
-    Gaps of the answer count where ``gaps``: a rest that is gone has a low level; a target with drop-outs has that of
-    what is left. None: there are no such cells, or nothing sounds in them.
-    """
-    loud = (one > _LOUD * one.max(axis=0)) & (one > 0)
-    if not loud.any():
-        return None
-    odds = one[loud] / np.maximum(other[loud], _TINY)
-    dominant = odds >= min(_DOMINANT, float(np.percentile(odds, 90)))
-    given, wanted = answer[loud][dominant].astype(np.float64), one[loud][dominant].astype(np.float64)
-    ratio, weight = np.maximum(given / wanted, 1e-12), loudness(wanted)
-    kept = (ratio > _LOUD * np.percentile(ratio, 90)) | gaps
-    if not kept.any():
-        return None
-    order = np.argsort(ratio[kept])
-    mass = np.cumsum(weight[kept][order])
-    return float(10 * np.log10(ratio[kept][order][np.searchsorted(mass, mass[-1] / 2)]))
+    def __init__(self, one: NDArray[np.float32], other: NDArray[np.float32]) -> None:
+        self._cells = (one > _LOUD * one.max(axis=0)) & (one > 0)
+        odds = one[self._cells] / np.maximum(other[self._cells], _TINY)
+        if len(odds):
+            self._cells[self._cells] = odds >= min(_DOMINANT, float(np.percentile(odds, 90)))
+        self._wanted = one[self._cells].astype(np.float64)
+        self._weight = loudness(self._wanted)
+
+    def level(self, answer: NDArray[np.float32], *, gaps: bool = False) -> float | None:
+        """Median level of an answer over the source in dB, weighted by loudness.
+
+        Gaps of the answer count where ``gaps``: a rest that is gone has a low level; a target with drop-outs has that
+        of what is left. None: there are no such cells, or nothing sounds in them.
+        """
+        if not len(self._wanted):
+            return None
+        ratio = np.maximum(answer[self._cells].astype(np.float64) / self._wanted, 1e-12)
+        kept = (ratio > _LOUD * np.percentile(ratio, 90)) | gaps
+        if not kept.any():
+            return None
+        order = np.argsort(ratio[kept])
+        mass = np.cumsum(self._weight[kept][order])
+        return float(10 * np.log10(ratio[kept][order][np.searchsorted(mass, mass[-1] / 2)]))
 
 
 class _Sums:
