@@ -20,7 +20,8 @@ from torch.nn import functional as F
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.nn.config import Config
 
-__all__ = ["BANDS", "FLOOR", "FRAME", "RATE", "ROWS", "AudioEncoder", "AudioEncoderConfig", "EncodedAudio", "log_mel"]
+__all__ = ["BANDS", "FLOOR", "FRAME", "RATE", "ROWS", "AudioEncoder", "AudioEncoderConfig", "EncodedAudio", "log_mel",
+           "mel_rows", "spectra"]
 
 RATE = 16_000
 """Sampling rate of the input in Hz."""
@@ -151,23 +152,28 @@ def _stem(channels: int, stride: int) -> nn.Module:
 
 
 def log_mel(values: Tensor) -> Tensor:
-    """Natural logarithms of mel magnitudes.
+    """Natural logarithms of mel magnitudes: float32 ``[B, T]``, T a multiple of 160, to ``[B, T / 160, 64]``."""
+    return mel_rows(spectra(values).abs())
+
+
+def spectra(values: Tensor) -> Tensor:
+    """Short-time spectra, complex64: ``[B, T] -> [B, T / 160, 257]``, T a multiple of 160.
 
     A row's window is centred on the row; the signal is padded with silence, so that zeros after a clip change only
     the one row whose window reaches into them.
-
-    Args:
-        values: float32 ``[B, T]``, T a multiple of 160.
-
-    Returns:
-        ``[B, T / 160, 64]``.
     """
     edge = (_FFT - _ROW) // 2
     window = torch.hann_window(_WINDOW, device=values.device)
-    spectra = torch.stft(
+    found: Tensor = torch.stft(
         F.pad(values, (edge, edge)), _FFT, _ROW, _WINDOW, window=window, center=False, return_complex=True
     )
-    return (spectra.abs().transpose(1, 2) @ _mel_bands().to(values.device) + FLOOR).log()
+    return found.transpose(1, 2)
+
+
+def mel_rows(magnitudes: Tensor, *, floor: float = FLOOR) -> Tensor:
+    """Mel magnitudes ``[B, R, 257] -> [B, R, 64]``: logarithms of those above a floor, or themselves where it is 0."""
+    found: Tensor = magnitudes @ _mel_bands().to(magnitudes.device)
+    return (found + floor).log() if floor else found
 
 
 @lru_cache(maxsize=1)

@@ -12,7 +12,7 @@ from pathlib import Path
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.identity import Options
 from sam_audio_bench.judge.audio_encoder import AudioEncoderConfig
-from sam_audio_bench.judge.event_features import EventFeaturesConfig
+from sam_audio_bench.judge.prompt_marks import PrototypesConfig
 from sam_audio_bench.judge.word_vectors import WordVectorsConfig
 from sam_audio_bench.nn.config import CodecConfig, Config, read_config
 from sam_audio_bench.nn.peav import PEAVConfig
@@ -28,22 +28,22 @@ REVISION = "sam_audio"
 
 @dataclass(frozen=True, kw_only=True)
 class SmallConfig(Config):
-    """A small judge: audio encoder, word vectors and event features instead of codec, transformer and ModernBERT.
+    """A small judge: audio encoder, word vectors and prototypes instead of codec, transformer and ModernBERT.
 
     Fields have the names of ``config.json``.
 
     Attributes:
         steps: frames of the audio encoder per frame of the judge.
-        level_db: RMS level in dBFS to which every mixture is scaled; its estimates get the same gain.
-        familiar: number of stored texts of the training data, see `SmallEncoder.text_familiarity`.
+        hidden: width of the layer behind comparisons and marks.
+        dropout: of its input and output.
     """
 
     listener: AudioEncoderConfig = field(default_factory=AudioEncoderConfig)
     words: WordVectorsConfig = field(default_factory=WordVectorsConfig)
-    evidence: EventFeaturesConfig = field(default_factory=EventFeaturesConfig)
+    prototypes: PrototypesConfig = field(default_factory=PrototypesConfig)
     steps: int = 4
-    level_db: float = -26.0
-    familiar: int = 0
+    hidden: int = 192
+    dropout: float = 0.1
 
     @classmethod
     def of_options(cls, options: Options) -> SmallConfig:
@@ -51,8 +51,8 @@ class SmallConfig(Config):
         return cls(
             listener=AudioEncoderConfig.of(options.get("listener")),
             words=WordVectorsConfig.of(options.get("words")),
-            evidence=EventFeaturesConfig.of(options.get("evidence")),
-            **{name: options[name] for name in ("steps", "level_db", "familiar") if name in options},
+            prototypes=PrototypesConfig.of(options.get("prototypes")),
+            **{name: options[name] for name in ("steps", "hidden", "dropout") if name in options},
         )
 
 

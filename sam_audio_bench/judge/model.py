@@ -104,13 +104,10 @@ class SAJ(JudgeNetwork):
     ) -> PreparedQuery:
         """Encodes a query once, for any number of estimates; arguments as in `score`."""
         with torch.inference_mode(), deterministic_fp32():
-            values, _ = self.batch([mixture])
-            gain = self.input_gain(values)
-            states = self.encode_audio(values * gain)
-            prompt = self._encode_prompt(spans, video, states.shape[1])
-            return PreparedQuery(
-                self, values * gain, gain, states, self.encode_text(*self.processor.tokens([text])), *prompt
-            )
+            values, mask = self.batch([mixture])
+            states = None if self.ear is not None else self.encode_audio(values)
+            prompt = self._encode_prompt(spans, video, mask.shape[1] // self.processor.hop)
+            return PreparedQuery(self, values, states, self.encode_text(*self.processor.tokens([text])), *prompt)
 
     def score(
         self,
@@ -246,9 +243,8 @@ class PreparedQuery:
     """An encoded query: features of the mixture and the prompt."""
 
     judge: SAJ
-    mixture: Tensor  # [1, 1, T], after the input gain
-    gain: Tensor  # [1, 1, 1], the input gain
-    features: Tensor  # [1, F, h]
+    mixture: Tensor  # [1, 1, T]
+    features: Tensor | None  # [1, F, h]; None: the judge compares signals
     text: Tensor  # [1, t]
     spans: Tensor | None  # [1, F, 3]
     video: Tensor | None  # [1, F, V]
@@ -258,21 +254,15 @@ class PreparedQuery:
         judge = self.judge
         with torch.inference_mode(), deterministic_fp32():
             values, mask = judge.batch([target])
-            hop, frames = judge.processor.hop, self.features.shape[1]
-            if frame_count(values.shape[-1], hop) != frames:
-                found = frame_count(values.shape[-1], hop)
-                raise UsageError(f"expected an answer as long as its mixture, {frames} frames, found {found}")
-            clips = [values * self.gain]
-            residual = judge.residual(self.mixture, clips[0])
-            features = judge.encode_audio(torch.cat(clips if residual is None else [*clips, residual]))
-            rated = judge.rate_frames(
-                features[:1],
-                self.features,
-                self.text,
-                residuals=None if residual is None else features[1:],
-                spans=self.spans,
-                video=self.video,
-            )
+            hop = judge.processor.hop
+            expected, found = (frame_count(one.shape[-1], hop) for one in (self.mixture, values))
+            if found != expected:
+                raise UsageError(f"expected an answer as long as its mixture, {expected} frames, found {found}")
+            if self.features is None:
+                mixture, answer = judge.encode_pair(self.mixture, values)
+            else:
+                mixture, answer = self.features, judge.encode_audio(values)
+            rated = judge.rate_frames(answer, mixture, self.text, spans=self.spans, video=self.video)
             return judge.pool(rated, mask[:, ::hop])
 
 

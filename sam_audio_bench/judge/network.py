@@ -15,23 +15,20 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.judge.config import JudgeConfig
 from sam_audio_bench.judge.processor import JudgeProcessor
 from sam_audio_bench.judge.scores import AXES, JudgeScores
-from sam_audio_bench.judge.small_encoder import SmallEncoder
+from sam_audio_bench.judge.small_encoder import SPAN_STATES, SmallEncoder
 from sam_audio_bench.nn.codec import DACVAE
 from sam_audio_bench.nn.conditioning import frame_count
 from sam_audio_bench.nn.peav import PEAVTransformer, build_modern_bert, encode_first_token
 
 __all__ = ["SPAN_STATES", "JudgeNetwork"]
 
-SPAN_STATES = 3
-"""No span, sound present, sound absent: `sam_audio_bench.nn.conditioning.ANCHORS` without padding."""
-
 
 class JudgeNetwork(nn.Module):
     """The network of `SAJ`, on tensors.
 
-    A released judge encodes audio by a codec and a large transformer, and texts by ModernBERT. A small one, whose
-    config has ``small``, uses a `SmallEncoder` instead, which also encodes the residual and adds event features of the
-    prompt; fusion, last transformer and head are the same.
+    A released judge encodes audio by a codec and a large transformer, and texts by ModernBERT, and fuses them frame by
+    frame. A small one, whose config has ``small``, has a `SmallEncoder` instead, which compares mixture and answer and
+    looks for the prompt in them; last transformer and head are the same.
 
     ``parity`` says how padding and texts are treated. With "upstream" the transformers attend to padding, as the
     released code does, so that a score depends on the batch. With "exact" every item is encoded without
@@ -61,24 +58,13 @@ class JudgeNetwork(nn.Module):
         self.config, inner = config, config.bottleneck_dim
         last = config.finetune_transformer.hidden_size
         if config.small is None:
-            codec, width = config.audio_codec, config.transformer.hidden_size
-            self.ear = None
-            self.audio_codec = DACVAE(codec, decoder=False)
-            self.data_proj = nn.Linear(codec.codebook_dim, width)
-            self.transformer = PEAVTransformer(config.transformer)
-            self.text_model = build_modern_bert(config.text_model, config.nth_text_layer)
-            sides, text, hop, rate = 2, self.text_model.config.hidden_size, codec.hop_length, codec.sample_rate
+            self.ear, (hop, rate) = None, self._add_released_encoders(config)
         else:
             if parity != "exact":
                 raise UsageError(f"expected parity exact, found {parity}: only released judges have a reference")
             self.ear = SmallEncoder(config.small, inner)
-            sides, width, text, hop, rate = 3, self.ear.width, self.ear.text, self.ear.hop, self.ear.rate
+            hop, rate = self.ear.hop, self.ear.rate
         self.processor = JudgeProcessor(hop, rate, parity=parity)
-        self.cat_audio_proj = nn.Linear(sides * width, inner)
-        self.text_proj1 = nn.Linear(text, width, bias=False)
-        self.text_proj2 = nn.Linear(width, inner)
-        self.layer_norm = nn.LayerNorm(inner)
-        self.proj_audio_and_text = nn.Linear(2 * inner, inner)
         self.finetune_data_proj = nn.Linear(inner, last)
         self.finetune_transformer = PEAVTransformer(config.finetune_transformer)
         self.head = nn.Linear(last, len(AXES), bias=False)
@@ -86,6 +72,20 @@ class JudgeNetwork(nn.Module):
         self.std = nn.Parameter(torch.ones(len(AXES)))
         self.span_proj = self.video_proj = self.spread_head = None
         self.register_buffer("calibration", None)
+
+    def _add_released_encoders(self, config: JudgeConfig) -> tuple[int, int]:
+        """Adds codec, transformer, ModernBERT and fusion; returns the codec's samples per frame and rate."""
+        codec, width, inner = config.audio_codec, config.transformer.hidden_size, config.bottleneck_dim
+        self.audio_codec = DACVAE(codec, decoder=False)
+        self.data_proj = nn.Linear(codec.codebook_dim, width)
+        self.transformer = PEAVTransformer(config.transformer)
+        self.text_model = build_modern_bert(config.text_model, config.nth_text_layer)
+        self.cat_audio_proj = nn.Linear(2 * width, inner)
+        self.text_proj1 = nn.Linear(self.text_model.config.hidden_size, width, bias=False)
+        self.text_proj2 = nn.Linear(width, inner)
+        self.layer_norm = nn.LayerNorm(inner)
+        self.proj_audio_and_text = nn.Linear(2 * inner, inner)
+        return codec.hop_length, codec.sample_rate
 
     @property
     def parity(self) -> str:
@@ -95,7 +95,8 @@ class JudgeNetwork(nn.Module):
     @property
     def prompts(self) -> frozenset[str]:
         """The parts of a prompt that the judge uses: "text", "spans", "video"."""
-        effects = {"text": True, "spans": self.span_proj is not None, "video": self.video_proj is not None}
+        spans = self.ear is not None or self.span_proj is not None
+        effects = {"text": True, "spans": spans, "video": self.video_proj is not None}
         return frozenset(name for name, effect in effects.items() if effect)
 
     @property
@@ -126,28 +127,16 @@ class JudgeNetwork(nn.Module):
         """
         self.calibration = knots
 
-    def input_gain(self, mixtures: Tensor) -> Tensor:
-        """Gain of mixtures and their estimates before encoding, ``[B, 1, T] -> [B, 1, 1]``."""
-        return torch.ones_like(mixtures[..., :1]) if self.ear is None else self.ear.input_gain(mixtures)
-
-    def residual(self, mixtures: Tensor, answers: Tensor) -> Tensor | None:
-        """Residuals of mixtures and estimates, ``[B, 1, T]``; None for a judge that does not use them."""
-        return None if self.ear is None else self.ear.residual(mixtures, answers)
-
     def encode_audio(self, values: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Features of mixtures, estimates or residuals, per frame.
+        """Features of mixtures or estimates per frame, of a released judge.
 
         Args:
-            values: ``[B, 1, T]``, after `input_gain`; codec and audio encoder are frozen, so no gradient flows into
-                them.
+            values: ``[B, 1, T]``; the codec is frozen, so no gradient flows into it.
             keep: bool ``[B, F]``, see `PEAVTransformer.forward`. The codec does not mask padding.
 
         Returns:
-            ``[B, F, h]``; of a small judge, as `SmallEncoder.forward` says.
+            ``[B, F, h]``.
         """
-        if self.ear is not None:
-            states: Tensor = self.ear(values)
-            return states
         with torch.no_grad():
             latents = self.audio_codec.encode(values.to(self.data_proj.weight.device, torch.float32)).transpose(1, 2)
         found: Tensor = self.transformer(self.data_proj(latents.to(self.data_proj.weight.dtype)), keep)
@@ -167,42 +156,36 @@ class JudgeNetwork(nn.Module):
         mixtures: Tensor,
         texts: Tensor,
         *,
-        residuals: Tensor | None = None,
         text_trust: Tensor | None = None,
         keep: Tensor | None = None,
         spans: Tensor | None = None,
         video: Tensor | None = None,
+        known: Tensor | None = None,
     ) -> Tensor:
         """Ratings of every frame, in units of the training data: zero mean, unit variance.
 
         Args:
-            answers: features of the estimates ``[B, F, h]``, from `encode_audio`.
+            answers: features of the estimates ``[B, F, h]``, from `encode_pair`.
             mixtures: features of the mixtures.
             texts: ``[B, t]``, from `encode_text`.
-            residuals: features of the residuals, for a judge that uses them.
-            text_trust: ``[B, 1]`` from 0 to 1, weight of the text embedding itself in a small judge, against that of
-                the events that it resembles; None: `SmallEncoder.text_familiarity`. Other judges ignore it.
+            text_trust: ``[B, 1]`` from 0 to 1, a factor for what a small judge knows of the text's class by its
+                prototypes; None: 1. Other judges ignore it.
             keep: bool ``[B, F]``, see `PEAVTransformer.forward`.
             spans: ``[B, F, 3]``, one-hot: no span, sound present, sound absent.
             video: ``[B, F, V]``, features of the masked video; V is that of `extend`.
+            known: bool ``[B, P]``, prototypes that a small judge may use for each row; None: all of them.
 
         Returns:
             ``[B, F, 4]``, columns as `AXES`; followed by the logarithms of the four spreads if there is a spread head.
         """
-        asked = self.layer_norm(self.text_proj2(self.text_proj1(texts)))
-        evidence = None
         if self.ear is None:
+            asked = self.layer_norm(self.text_proj2(self.text_proj1(texts)))
             audio = self.cat_audio_proj(torch.cat([answers, mixtures], dim=-1))
+            fused = self.proj_audio_and_text(torch.cat([audio, asked[:, None].expand_as(audio)], dim=-1))
         else:
-            assert residuals is not None
-            text_trust = self.ear.text_familiarity(texts) if text_trust is None else text_trust
-            states = self.ear.split_states(mixtures, answers, residuals)
-            audio = self.cat_audio_proj(torch.cat(states.embeddings.all(), dim=-1))
-            asked = asked * text_trust
-            evidence = self.ear.event_features(states, texts, text_trust, keep)
-        fused = self.proj_audio_and_text(torch.cat([audio, asked[:, None].expand_as(audio)], dim=-1))
-        if evidence is not None:
-            fused = fused + evidence
+            fused = self.ear.features(
+                mixtures, answers, texts, text_trust=text_trust, keep=keep, spans=spans, known=known
+            )
         if spans is not None and self.span_proj is not None:
             fused = fused + self.span_proj(spans.to(fused))
         if video is not None and self.video_proj is not None:
@@ -248,21 +231,17 @@ class JudgeNetwork(nn.Module):
             size = frame_count(samples, self.processor.hop)
             extra = [None if given is None else given[rows, :size] for given in (spans, video)]
             clips = input_values[rows, :, :samples], separated_values[rows, :, :samples]
-            mixtures, answers, residuals = self.encode_pair(*clips)
-            frames[rows, :size] = self.rate_frames(
-                answers, mixtures, texts[rows], residuals=residuals, spans=extra[0], video=extra[1]
-            )
+            mixtures, answers = self.encode_pair(*clips)
+            frames[rows, :size] = self.rate_frames(answers, mixtures, texts[rows], spans=extra[0], video=extra[1])
         keep = torch.ones_like(frames[..., 0], dtype=torch.bool)
         return self.pool(frames, keep if padding_mask is None else padding_mask.bool()[:, :: self.processor.hop])
 
-    def encode_pair(self, mixtures: Tensor, answers: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Features of mixtures, estimates and, if used, residuals, from mixtures and estimates ``[B, 1, T]``."""
-        gain = self.input_gain(mixtures)
-        clips = [mixtures * gain, answers * gain]
-        residual = self.residual(*clips)
-        together = self.encode_audio(torch.cat([*clips, *([] if residual is None else [residual])]))
-        parts = torch.split(together, len(mixtures))
-        return parts[0], parts[1], None if residual is None else parts[2]
+    def encode_pair(self, mixtures: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of mixtures ``[B, 1, T]`` and of answers to them, or of K answers ``[K, 1, T]`` to one mixture."""
+        if self.ear is not None:
+            return self.ear.encode(mixtures, answers)
+        together = self.encode_audio(torch.cat([mixtures, answers]))
+        return together[: len(mixtures)], together[len(mixtures) :]
 
     def pool(self, rated: Tensor, keep: Tensor) -> JudgeScores:
         """Averages frame ratings to scores on the scale of the listeners.
@@ -278,6 +257,8 @@ class JudgeNetwork(nn.Module):
         frames, axes = counted[..., : len(AXES)], len(AXES)
         shown = self._calibrated(frames * std + mean) * keep[..., None]
         values = self._calibrated(pooled[:, :axes] * std + mean)
+        if self.ear is not None:
+            shown, values = shown.clamp(1, 5) * keep[..., None], values.clamp(1, 5)
         spread = None if self.spread_head is None else pooled[:, axes:].exp() * std
         return JudgeScores(values=values, frames=shown, keep=keep, spread=spread)
 

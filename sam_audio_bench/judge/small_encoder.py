@@ -1,65 +1,63 @@
-"""Encoder of a small judge: audio encoder, word vectors and event features.
+"""Encoder of a small judge: comparisons of mixture and answer, and what is known of the prompt in them.
 
-Attributes have the names of the checkpoint: ``listener`` is the audio encoder, ``words`` the word vectors, ``evidence``
-the event features, ``familiar`` the text embeddings of the training data.
+Attributes have the names of the checkpoint: ``listener`` is the audio encoder, ``words`` the word vectors,
+``prototypes`` recordings of known classes.
 
-Letters: B batch, T samples, F frames of the judge, h width of the audio features, t of a text, E of an embedding.
+Letters: B batch, T samples, F frames of the judge, E of an embedding, K comparisons, t of a text, P prototypes.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sam_audio_bench.judge.audio_encoder import BANDS, FRAME, RATE, ROWS, AudioEncoder
+from sam_audio_bench.errors import Precondition
+from sam_audio_bench.judge.audio_encoder import FRAME, RATE, ROWS, AudioEncoder
 from sam_audio_bench.judge.config import SmallConfig
-from sam_audio_bench.judge.event_features import EventFeatures, Triplet
+from sam_audio_bench.judge.front_end import COMPARISONS, compare, framed_energy
+from sam_audio_bench.judge.prompt_marks import MARKS, Prototypes, Triplet, event_marks, nearness
 from sam_audio_bench.judge.word_vectors import WordVectors
 
-__all__ = ["EncodedTriplet", "SmallEncoder"]
+__all__ = ["SPAN_STATES", "SmallEncoder"]
 
-_FAR, _NEAR = 0.8, 0.95
-"""Cosines to the nearest text of the training data at which the text embedding has no weight, and full weight."""
+SPAN_STATES = 3
+"""No span, sound present, sound absent: `sam_audio_bench.nn.conditioning.ANCHORS` without padding."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EncodedTriplet:
-    """Log-mels, embeddings and event probabilities of mixtures, estimates and residuals."""
-
-    mels: Triplet
-    embeddings: Triplet
-    events: Triplet
+_INPUTS = COMPARISONS + MARKS + SPAN_STATES
+_CONTEXTS = 4
 
 
 class SmallEncoder(nn.Module):
-    """Audio encoder and word vectors, which are trained beforehand, and event features, trained with the judge.
+    """Audio encoder, word vectors and prototypes, which are made beforehand, and one layer trained with the judge.
 
     Args:
         config: dimensions.
-        width: of the event features.
-    """
+        width: of the features.
 
-    familiar: Tensor
+    Raises:
+        Precondition: frames that do not hold whole embeddings.
+    """
 
     def __init__(self, config: SmallConfig, width: int) -> None:
         super().__init__()
         self.config = config
         self.listener = AudioEncoder(config.listener)
         self.words = WordVectors(config.words)
-        self.mel_width = config.steps * ROWS * BANDS
-        self.width, self.text = config.listener.width, config.words.width
-        self.evidence = EventFeatures(
-            config.evidence,
-            bands=BANDS,
-            rows=config.steps * ROWS,
-            embedding=self.width,
-            text=self.text,
-            width=width,
+        self.embedding, self.text = config.listener.width, config.words.width
+        self.prototypes = Prototypes(config.prototypes, embedding=self.embedding, text=self.text)
+        self.rows = config.steps * ROWS
+        if self.rows != self.listener.config.step:
+            found = f"{self.rows} and {self.listener.config.step}"
+            raise Precondition(f"expected as many rows in a frame as in an embedding, found {found}")
+        self.evidence = nn.Sequential(
+            nn.LayerNorm(_INPUTS * _CONTEXTS),
+            nn.Dropout(config.dropout),
+            nn.Linear(_INPUTS * _CONTEXTS, config.hidden),
+            nn.SiLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.hidden, width),
         )
-        self.register_buffer("familiar", torch.zeros(config.familiar, self.text))
 
     @property
     def hop(self) -> int:
@@ -71,56 +69,89 @@ class SmallEncoder(nn.Module):
         """Hz."""
         return RATE
 
-    def input_gain(self, mixtures: Tensor) -> Tensor:
-        """Gain that brings each mixture to the level of the config, ``[B, 1, 1]``; 1 for silence."""
-        power = mixtures.double().square().mean(dim=-1, keepdim=True)
-        target = 10 ** (self.config.level_db / 20)
-        return torch.where(power > 0, target / power.sqrt(), 1.0).to(mixtures.dtype)
+    def encode(self, mixtures: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of mixtures and of answers to them; no gradient flows into the audio encoder's weights.
 
-    def residual(self, mixtures: Tensor, answers: Tensor) -> Tensor:
-        """Mixtures minus their estimates, scaled by the gain that leaves the least energy."""
-        wide, other = mixtures.double(), answers.double()
-        power = other.square().sum(dim=-1, keepdim=True)
-        gain = torch.where(power > 0, (wide * other).sum(dim=-1, keepdim=True) / power, 0.0)
-        return (wide - gain * other).to(mixtures.dtype)
+        Args:
+            mixtures: ``[B, 1, T]``.
+            answers: ``[B, 1, T]``, or ``[K, 1, T]`` to one mixture.
 
-    def forward(self, values: Tensor) -> Tensor:
-        """Log-mels and embeddings of the frames, concatenated: ``[B, 1, T] -> [B, F, h]``; no gradient flows."""
-        with torch.no_grad():
-            encoded = self.listener.encode(values.to(self.familiar.device, torch.float32))
-        mels, embeddings = (
-            torch.unflatten(one, 1, (-1, self.config.steps)) for one in (encoded.mel, encoded.embedding)
-        )
-        return torch.cat([mels.flatten(2), embeddings.mean(dim=2)], dim=-1)
+        Returns:
+            ``[B, F, E]``, and ``[B or K, F, 2 E + COMPARISONS]``: embeddings of answer and residual, comparisons.
+        """
+        found = compare(mixtures[:, 0].float(), answers[:, 0].float(), self.rows)
+        count = len(found.mixture)
+        embeddings = self.listener.embedding(torch.cat([found.mixture, found.answer, found.residual]))
+        mixture, answer, residual = torch.split(embeddings, [count, len(answers), len(answers)])
+        return mixture, torch.cat([answer, residual, found.comparisons], dim=-1)
 
     def encode_text(self, ids: Tensor, mask: Tensor | None) -> Tensor:
         """Text embeddings, ``[B, S] -> [B, t]``."""
         vectors: Tensor = self.words(ids, ids != 0 if mask is None else mask)
         return vectors
 
-    def text_familiarity(self, texts: Tensor) -> Tensor:
-        """Similarity of texts to those of the training data: ``[B, t] -> [B, 1]`` in 0…1; 1 where none are stored."""
-        if not len(self.familiar):
-            return torch.ones_like(texts[:, :1])
-        nearest = (texts @ F.normalize(self.familiar.to(texts), dim=-1).T).amax(dim=-1, keepdim=True)
-        return ((nearest - _FAR) / (_NEAR - _FAR)).clamp(0, 1)
-
-    def split_states(self, mixtures: Tensor, answers: Tensor, residuals: Tensor) -> EncodedTriplet:
-        """Splits audio features ``[B, F, h]`` into their parts."""
-        inputs = [states.to(self.evidence.match.weight.dtype) for states in (mixtures, answers, residuals)]
-        parts = [torch.split(states, [self.mel_width, self.width], dim=-1) for states in inputs]
-        events = [self.listener.events(embeddings).sigmoid() for _, embeddings in parts]
-        return EncodedTriplet(
-            mels=Triplet(*(mels for mels, _ in parts)),
-            embeddings=Triplet(*(embeddings for _, embeddings in parts)),
-            events=Triplet(*events),
-        )
-
-    def event_features(self, states: EncodedTriplet, texts: Tensor, text_trust: Tensor, keep: Tensor | None) -> Tensor:
-        """Features of each frame for the texts ``[B, t]``: ``[B, F, width]``; arguments as `EventFeatures.forward`."""
+    def features(
+        self,
+        mixtures: Tensor,
+        answers: Tensor,
+        texts: Tensor,
+        *,
+        text_trust: Tensor | None,
+        keep: Tensor | None,
+        spans: Tensor | None,
+        known: Tensor | None,
+    ) -> Tensor:
+        """Features of each frame for the texts ``[B, t]``: ``[B, F, width]``; arguments as `rate_frames`."""
         if keep is None:
-            keep = torch.ones(states.embeddings.mixture.shape[:2], dtype=torch.bool, device=texts.device)
-        found: Tensor = self.evidence(
-            states.mels, states.embeddings, states.events, texts, self.words.event_weights(texts), text_trust, keep
-        )
+            keep = torch.ones(answers.shape[:2], dtype=torch.bool, device=answers.device)
+        marks = self.marks(mixtures, answers, texts, text_trust=text_trust, keep=keep, spans=spans, known=known)
+        weight = framed_energy(answers[..., 2 * self.embedding :])[1]
+        found: Tensor = self.evidence(_with_context(marks, keep, weight))
         return found
+
+    def marks(
+        self,
+        mixtures: Tensor,
+        answers: Tensor,
+        texts: Tensor,
+        *,
+        text_trust: Tensor | None,
+        keep: Tensor,
+        spans: Tensor | None,
+        known: Tensor | None,
+    ) -> Tensor:
+        """Everything that is told of a frame, ``[B, F, COMPARISONS + MARKS + SPAN_STATES]``."""
+        width = self.embedding
+        answer, residual, comparisons = torch.split(answers, [width, width, answers.shape[-1] - 2 * width], dim=-1)
+        embeddings = Triplet(mixtures.expand_as(answer), answer, residual)
+        events = Triplet(*(self.listener.events(one).sigmoid() for one in embeddings.all()))
+        near = nearness(texts, self.prototypes.texts)
+        trust = near if text_trust is None else near * text_trust
+        energies = Triplet(*(one * keep[..., None] for one in framed_energy(comparisons)))
+        described = torch.cat([trust, nearness(texts, self.words.names)], dim=-1)
+        parts = [
+            comparisons,
+            event_marks(events, embeddings, self.words.event_weights(texts)),
+            self.prototypes.marks(embeddings, energies, texts, trust, known),
+            described[:, None].expand(-1, comparisons.shape[1], -1),
+            self._spans(spans, comparisons),
+        ]
+        return torch.cat([part.to(comparisons) for part in parts], dim=-1)
+
+    def _spans(self, spans: Tensor | None, like: Tensor) -> Tensor:
+        """One-hot ``[B, F, SPAN_STATES]``; without spans every frame is in the first state."""
+        if spans is None:
+            first = torch.tensor([0], device=like.device).expand(like.shape[:2])
+            return F.one_hot(first, SPAN_STATES).to(like)
+        return spans.to(like)
+
+
+def _with_context(marks: Tensor, keep: Tensor, weight: Tensor) -> Tensor:
+    """Marks of a frame, and of the clip their mean, deviation, and mean where the answer sounds: ``[B, F, 4 K]``."""
+    real = keep[..., None].to(marks)
+    count = real.sum(dim=1, keepdim=True)
+    mean = (marks * real).sum(dim=1, keepdim=True) / count
+    spread = (((marks - mean) * real).square().sum(dim=1, keepdim=True) / count + 1e-6).sqrt()
+    loud = weight * real
+    sounding = (marks * loud).sum(dim=1, keepdim=True) / loud.sum(dim=1, keepdim=True).clamp(min=1e-9)
+    return torch.cat([marks, *(one.expand_as(marks) for one in (mean, spread, sounding))], dim=-1)

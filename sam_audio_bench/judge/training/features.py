@@ -1,7 +1,6 @@
 """Features of the frozen encoder, computed once and cached in float16, under names that identify clips and encoder.
 
-A chunk holds the mixtures of one archive, or some files of a table, with their estimates and, if the judge uses them,
-residuals. One process computes it, all processes map it. A changed clip, encoder or rate gives another chunk.
+A chunk holds the mixtures of one archive, or some files of a table, with their estimates. One process computes it, all processes map it. A changed clip, encoder or rate gives another chunk.
 """
 
 from __future__ import annotations
@@ -20,13 +19,17 @@ from torch import Tensor
 from sam_audio_bench.devices import deterministic_fp32
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import atomic_write, load_json, write_json
+from sam_audio_bench.judge import front_end
 from sam_audio_bench.judge.training.examples import Examples
 from sam_audio_bench.judge.training.trainable_model import TrainableModel
 
-__all__ = ["Chunk", "FeatureStore", "FrozenEncoder", "MixtureFeatures", "encode_mixture", "encode_share"]
+__all__ = ["MIXTURE", "Chunk", "FeatureStore", "FrozenEncoder", "encode_mixture", "encode_share"]
+
+MIXTURE = -1
+"""Stands for the mixture itself where an estimate is expected."""
 
 _MIXTURES = 64  # of a chunk, at most
-_FORMAT = 1
+_FORMAT = 2
 
 Progress = Callable[[int, int], None]
 
@@ -48,8 +51,8 @@ class FrozenEncoder:
         if judge.ear is None and not model.trains_backbone:
             prefixes += ("data_proj.", "transformer.")
         digest = hashlib.sha256(f"{_FORMAT} {judge.processor.rate} {judge.processor.hop} {max_seconds}".encode())
-        if judge.config.small is not None:
-            digest.update(f"{judge.config.small.steps} {judge.config.small.level_db}".encode())
+        if judge.ear is not None:
+            digest.update(Path(front_end.__file__).read_bytes())  # how signals are compared
         for name, value in judge.state_dict().items():
             if name.startswith(prefixes):
                 digest.update(name.encode())
@@ -75,52 +78,37 @@ class FeatureStore:
 
     def __init__(self, folder: Path, chunks: Sequence[Chunk]) -> None:
         self._arrays: list[NDArray[np.float16]] = []
-        self._places: dict[tuple[str, int, int], tuple[int, int, int]] = {}
-        self.residuals = False
+        self._places: dict[tuple[int, int], tuple[int, int, int, int]] = {}
         for number, chunk in enumerate(chunks):
-            facts = load_json(folder / f"{chunk.name}.json")
+            places = load_json(folder / f"{chunk.name}.json")["places"]
             self._arrays.append(np.load(folder / f"{chunk.name}.npy", mmap_mode="r", allow_pickle=False))
-            self.residuals |= facts["residuals"]
-            for key, (start, stop) in zip(_keys(chunk, facts["residuals"]), facts["places"], strict=True):
-                self._places[key] = number, start, stop
-
-    @property
-    def width(self) -> int:
-        """Width of the features."""
-        return int(self._arrays[0].shape[1])
+            for key, (start, frames, width) in zip(_keys(chunk), places, strict=True):
+                self._places[key] = number, start, frames, width
 
     def frames(self, mixture: int) -> int:
         """Number of frames of a mixture and its estimates."""
-        _, start, stop = self._places["m", mixture, -1]
-        return stop - start
+        return self._places[mixture, MIXTURE][2]
 
-    def states(self, kind: str, mixture: int, answer: int = -1) -> NDArray[np.float16]:
-        """Features ``[F, C]`` of a mixture ("m"), an estimate ("a") or a residual ("r")."""
-        number, start, stop = self._places[kind, mixture, answer]
-        found: NDArray[np.float16] = self._arrays[number][start:stop]
+    def states(self, mixture: int, answer: int = MIXTURE) -> NDArray[np.float16]:
+        """Features ``[F, C]`` of a mixture, or of an estimate."""
+        number, start, frames, width = self._places[mixture, answer]
+        found: NDArray[np.float16] = self._arrays[number][start : start + frames * width].reshape(frames, width)
         return found
 
-    def batch(self, kind: str, pairs: Iterable[tuple[int, int]], size: int) -> Tensor:
-        """Features ``[B, size, C]``, float32; shorter clips repeat their last frame."""
+    def batch(self, pairs: Iterable[tuple[int, int]], size: int) -> Tensor:
+        """Features ``[B, size, C]`` by mixture and estimate, float32; shorter clips repeat their last frame."""
         found = []
-        for mixture, answer in pairs:
-            states = np.asarray(self.states(kind, mixture, -1 if kind == "m" else answer), np.float32)
+        for pair in pairs:
+            states = np.asarray(self.states(*pair), np.float32)
             missing = size - len(states)
             found.append(np.concatenate([states, np.repeat(states[-1:], missing, axis=0)]) if missing else states)
         return torch.from_numpy(np.stack(found))
 
 
-@dataclass(frozen=True)
-class MixtureFeatures:
-    """Features of one mixture ``[F, C]``, its estimates ``[K, F, C]`` and, if the judge uses them, residuals."""
-
-    mixture: Tensor
-    answers: Tensor
-    residuals: Tensor | None
-
-
-def encode_mixture(encoder: FrozenEncoder, examples: Examples, mixture: int, answers: Sequence[int]) -> MixtureFeatures:
-    """Encodes a mixture and its estimates, by index of the clip.
+def encode_mixture(
+    encoder: FrozenEncoder, examples: Examples, mixture: int, answers: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Features of a mixture ``[F, C]`` and of its estimates ``[K, F, C']``, by index of the clip.
 
     Raises:
         MediaError: a clip that cannot be read. UsageError: an estimate of another length than the mixture.
@@ -138,11 +126,8 @@ def encode_mixture(encoder: FrozenEncoder, examples: Examples, mixture: int, ans
             )
     with torch.inference_mode(), deterministic_fp32():
         values = values.to(encoder.device)
-        values = values * judge.input_gain(values[:1])
-        left = judge.residual(values[:1].expand(len(answers), -1, -1), values[1:])
-        states = encoder.model.encode(values if left is None else torch.cat([values, left]))
-    count = len(places)
-    return MixtureFeatures(states[0], states[1:count], None if left is None else states[count:])
+        one, others = encoder.model.encode(values[:1], values[1:])
+    return one[0], others
 
 
 def _plan_chunks(examples: Examples, encoder: FrozenEncoder) -> list[Chunk]:
@@ -173,17 +158,14 @@ def _encode_chunk(folder: Path, chunk: Chunk, examples: Examples, encoder: Froze
         MediaError: a clip that cannot be read. UsageError: an estimate of another length than its mixture.
     """
     states: list[NDArray[np.float16]] = []
-    residuals = False
     for mixture, answers in chunk.pairs:
-        found = encode_mixture(encoder, examples, mixture, answers)
-        residuals = found.residuals is not None
-        for part in (found.mixture[None], found.answers, found.residuals):
-            states += [] if part is None else list(part.to("cpu", torch.float16).numpy())
-    stops = np.cumsum([len(one) for one in states]).tolist()
+        own, others = encode_mixture(encoder, examples, mixture, answers)
+        states += [one.to("cpu", torch.float16).numpy() for one in (own, *others)]
+    starts = [0, *np.cumsum([one.size for one in states]).tolist()]
     with atomic_write(folder / f"{chunk.name}.npy") as temporary, temporary.open("wb") as file:
-        np.save(file, np.concatenate(states), allow_pickle=False)
-    places = list(zip([0, *stops[:-1]], stops, strict=True))
-    write_json(folder / f"{chunk.name}.json", {"residuals": residuals, "places": places})
+        np.save(file, np.concatenate([one.ravel() for one in states]), allow_pickle=False)
+    places = [(start, *one.shape) for start, one in zip(starts, states, strict=False)]
+    write_json(folder / f"{chunk.name}.json", {"places": places})
 
 
 def encode_share(
@@ -208,13 +190,11 @@ def encode_share(
     return chunks
 
 
-def _keys(chunk: Chunk, residuals: bool) -> Iterable[tuple[str, int, int]]:
+def _keys(chunk: Chunk) -> Iterable[tuple[int, int]]:
     """Keys of the features of a chunk, in order."""
     for mixture, answers in chunk.pairs:
-        yield "m", mixture, -1
-        yield from (("a", mixture, answer) for answer in answers)
-        if residuals:
-            yield from (("r", mixture, answer) for answer in answers)
+        yield mixture, MIXTURE
+        yield from ((mixture, answer) for answer in answers)
 
 
 def _group_mixtures(mixtures: list[int], examples: Examples) -> Iterable[list[int]]:

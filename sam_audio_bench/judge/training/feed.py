@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.judge.network import SPAN_STATES, JudgeNetwork
 from sam_audio_bench.judge.scores import AXES
-from sam_audio_bench.judge.training.examples import Examples
-from sam_audio_bench.judge.training.features import FeatureStore
+from sam_audio_bench.judge.training.examples import Examples, split_recordings
+from sam_audio_bench.judge.training.features import MIXTURE, FeatureStore
 from sam_audio_bench.judge.training.losses import Targets
 from sam_audio_bench.judge.training.trainable_model import Batch
 from sam_audio_bench.nn.conditioning import anchor_tables
@@ -68,6 +68,7 @@ class Feed:
         device: of the batches.
         gap: see `Targets.gap`, in rating points.
         raters_cap: see `Loss.raters_cap`.
+        prototypes: the recording behind each prototype of a small judge; a row does not see its own.
     """
 
     examples: Examples
@@ -77,6 +78,7 @@ class Feed:
     device: torch.device
     gap: float = 0.5
     raters_cap: float = 0.0
+    prototypes: tuple[str, ...] = ()
 
     @cached_property
     def frames(self) -> NDArray[np.int64]:
@@ -103,17 +105,16 @@ class Feed:
         sizes = torch.as_tensor(self.frames[list(rows)])
         longest = int(sizes.max())
         pairs = list(zip(part["mixture"].astype(int), part["answer"].astype(int), strict=True))
-        kinds = ("m", "a", "r") if self.features.residuals else ("m", "a")
-        states = [self.features.batch(kind, pairs, longest).to(self.device) for kind in kinds]
+        own = self.features.batch(((mixture, MIXTURE) for mixture, _ in pairs), longest)
         keep = (torch.arange(longest) < sizes[:, None]).to(self.device) if padded else None
         return Batch(
-            mixtures=states[0],
-            answers=states[1],
-            residuals=states[2] if self.features.residuals else None,
+            mixtures=own.to(self.device),
+            answers=self.features.batch(pairs, longest).to(self.device),
             texts=self.texts.lookup(list(part["text"])).to(self.device),
             keep=keep,
             spans=self._spans(list(part["spans"]), longest),
             video=self._video(list(part["video"]), sizes.tolist(), longest),
+            known=self._known(list(part["group"])),
         )
 
     def targets(self, rows: Sequence[int] | NDArray[np.int64]) -> Targets:
@@ -129,10 +130,17 @@ class Feed:
         )
 
     def _spans(self, texts: list[str], size: int) -> Tensor | None:
-        if self.judge.span_proj is None or not any(self.examples.rows["spans"]):
+        if "spans" not in self.judge.prompts or not any(self.examples.rows["spans"]):
             return None
         hop, rate = self.judge.processor.hop, self.judge.processor.rate
         return span_states([parse_spans(text) for text in texts], size, hop=hop, rate=rate).to(self.device)
+
+    def _known(self, groups: list[str]) -> Tensor | None:
+        """Prototypes that are not of a recording of the row's mixture, bool ``[B, P]``."""
+        if not self.prototypes:
+            return None
+        own = [set(split_recordings(group)) for group in groups]
+        return torch.tensor([[name not in some for name in self.prototypes] for some in own], device=self.device)
 
     def _video(self, files: list[str], sizes: list[int], size: int) -> Tensor | None:
         projection = self.judge.video_proj

@@ -15,7 +15,7 @@ from sam_audio_bench.judge.network import JudgeNetwork
 from sam_audio_bench.judge.scores import AXES
 from sam_audio_bench.judge.training.batches import equal_batches
 from sam_audio_bench.judge.training.examples import Examples
-from sam_audio_bench.judge.training.features import FrozenEncoder, MixtureFeatures, encode_mixture
+from sam_audio_bench.judge.training.features import FrozenEncoder, encode_mixture
 from sam_audio_bench.judge.training.feed import Feed, encode_texts, span_states, video_features
 from sam_audio_bench.judge.training.trainable_model import Batch, TrainableModel
 from sam_audio_bench.tasks.manifest import parse_spans
@@ -107,12 +107,13 @@ def rate_examples(
 
 
 def _batch(
-    judge: JudgeNetwork, features: MixtureFeatures, part: pd.DataFrame, indices: list[int], texts: Tensor
+    judge: JudgeNetwork, features: tuple[Tensor, Tensor], part: pd.DataFrame, indices: list[int], texts: Tensor
 ) -> Batch:
     """A batch of rows of one mixture; ``indices`` are those of their estimates."""
-    size = len(features.mixture)
+    mixture, answers = features
+    size = len(mixture)
     spans = video = None
-    if judge.span_proj is not None and any(part["spans"]):
+    if "spans" in judge.prompts and any(part["spans"]):
         hop, rate = judge.processor.hop, judge.processor.rate
         spans = span_states([parse_spans(text) for text in part["spans"]], size, hop=hop, rate=rate)
     if judge.video_proj is not None and any(part["video"]):
@@ -120,9 +121,8 @@ def _batch(
         rows = [video_features(path, size, width) if path else torch.zeros(size, width) for path in part["video"]]
         video = torch.stack(rows)
     return Batch(
-        mixtures=features.mixture.expand(len(part), -1, -1),
-        answers=features.answers[indices],
-        residuals=None if features.residuals is None else features.residuals[indices],
+        mixtures=mixture.expand(len(part), -1, -1),
+        answers=answers[indices],
         texts=texts,
         spans=spans,
         video=video,

@@ -130,6 +130,7 @@ class Recipe(_Table):
     train: tuple[str, ...] = ("all",)  # parts that learn
     listener: str = ""  # folder of a small judge's listener, or a small judge that has it, where there is [judge]
     words: str = ""  # the same of its word vectors
+    prototypes: str = ""  # the same of its prototypes, with the names of their recordings; empty: none
     text_dropout: float = 0.5  # share of queries that a small judge reads through the names of events alone
     calibration: str = "least_squares"
     judge: Mapping[str, object] = field(default_factory=dict)

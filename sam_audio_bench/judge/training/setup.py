@@ -23,8 +23,8 @@ from sam_audio_bench.judge.training.trainable_model import (
     InitialJudge,
     TrainableModel,
     load_initial_judge,
+    prototype_recordings,
     select_trainable_parts,
-    store_training_texts,
 )
 
 __all__ = ["ProcessContext", "TrainingSetup", "prepare_training", "read_splits"]
@@ -102,7 +102,6 @@ def prepare_training(recipe: Recipe, folder: Path, context: ProcessContext, prog
     if start.fresh:
         _set_scale(start, learned)
     texts = encode_texts(judge, [*learned.rows["text"], *held.rows["text"]])
-    store_training_texts(judge, texts.lookup(sorted(set(learned.rows["text"]))))
     judge.to(context.device)
     model = TrainableModel(judge, trains_backbone=trains_backbone)
     model.eval()
@@ -116,7 +115,7 @@ def prepare_training(recipe: Recipe, folder: Path, context: ProcessContext, prog
     feeds = {
         name: Feed(
             examples=side, features=FeatureStore(cache, chunks[name]), texts=texts, judge=judge, device=context.device,
-            gap=recipe.loss.ranking_gap, raters_cap=recipe.loss.raters_cap,
+            gap=recipe.loss.ranking_gap, raters_cap=recipe.loss.raters_cap, prototypes=prototype_recordings(recipe),
         )
         for name, side in splits.items()
     }  # fmt: skip

@@ -30,8 +30,8 @@ __all__ = [
     "InitialJudge",
     "TrainableModel",
     "load_initial_judge",
+    "prototype_recordings",
     "select_trainable_parts",
-    "store_training_texts",
 ]
 
 PARTS_OF: Mapping[str, tuple[str, ...]] = {
@@ -50,22 +50,24 @@ class Batch:
     """Rows that are rated together.
 
     Attributes:
-        mixtures: ``[B, F, C]``, from `JudgeNetwork.encode_audio`, or the input of the backbone if that is trained.
+        mixtures: ``[B, F, C]``, from `JudgeNetwork.encode_pair`, or the input of the backbone if that is trained.
+        answers: ``[B, F, C']``, likewise.
         texts: ``[B, t]``.
         keep: bool ``[B, F]``; None: no padding.
         text_trust: ``[B, 1]``, see `JudgeNetwork.rate_frames`.
         spans: ``[B, F, 3]``, or None.
         video: ``[B, F, V]``, or None.
+        known: bool ``[B, P]``, or None.
     """
 
     mixtures: Tensor
     answers: Tensor
-    residuals: Tensor | None
     texts: Tensor
     keep: Tensor | None = None
     text_trust: Tensor | None = None
     spans: Tensor | None = None
     video: Tensor | None = None
+    known: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,12 +110,13 @@ class TrainableModel(nn.Module):
                 part.eval()
         return self
 
-    def encode(self, values: Tensor) -> Tensor:
-        """Features of the frozen encoder, ``[B, 1, T] -> [B, F, C]``; no gradient flows."""
+    def encode(self, mixtures: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of the frozen encoder of a mixture ``[1, 1, T]`` and of answers to it ``[K, 1, T]``."""
         with torch.no_grad():
-            if self.trains_backbone:
-                return self.judge.audio_codec.encode(values).transpose(1, 2)
-            return self.judge.encode_audio(values)
+            if not self.trains_backbone:
+                return self.judge.encode_pair(mixtures, answers)
+            latents = self.judge.audio_codec.encode(torch.cat([mixtures, answers])).transpose(1, 2)
+            return latents[:1], latents[1:]
 
     def forward(self, batch: Batch) -> Tensor:
         """Ratings of frames, ``[B, F, 4]`` or ``[B, F, 8]``, as `JudgeNetwork.rate_frames`."""
@@ -124,8 +127,7 @@ class TrainableModel(nn.Module):
             mixtures, answers = self.judge.transformer(self.judge.data_proj(both), keep).chunk(2)
         return self.judge.rate_frames(
             answers, mixtures, batch.texts,
-            residuals=batch.residuals, text_trust=batch.text_trust, keep=batch.keep, spans=batch.spans,
-            video=batch.video,
+            text_trust=batch.text_trust, keep=batch.keep, spans=batch.spans, video=batch.video, known=batch.known,
         )  # fmt: skip
 
 
@@ -149,7 +151,7 @@ def load_initial_judge(recipe: Recipe) -> InitialJudge:
     extend = recipe.extend
     judge.extend(
         spread=extend.spread and judge.spread_head is None,
-        spans=extend.spans and judge.span_proj is None,
+        spans=extend.spans and "spans" not in judge.prompts,
         video_width=extend.video_width if extend.video_width and judge.video_proj is None else None,
     )
     fresh = bool(recipe.judge) or "head" in recipe.reset or "all" in recipe.reset
@@ -179,11 +181,9 @@ def select_trainable_parts(judge: JudgeNetwork, names: Sequence[str]) -> bool:
     return judge.ear is None and ("backbone" in names or "all" in names)
 
 
-def store_training_texts(judge: JudgeNetwork, texts: Tensor) -> None:
-    """Stores the embeddings ``[U, t]`` of the training texts in a small judge; others need none."""
-    if judge.ear is not None and judge.config.small is not None:
-        judge.ear.familiar = texts.detach().clone()
-        judge.config = replace(judge.config, small=replace(judge.config.small, familiar=len(texts)))
+def prototype_recordings(recipe: Recipe) -> tuple[str, ...]:
+    """The recording behind each prototype, by ``recordings.json`` beside them; none for a judge that has none."""
+    return tuple(load_json(Path(recipe.prototypes) / "recordings.json")) if recipe.prototypes else ()
 
 
 def _prefixes(names: Sequence[str]) -> tuple[str, ...]:
@@ -206,13 +206,17 @@ def _build_small_judge(recipe: Recipe) -> tuple[SAJ, Path]:
             "expected [judge.small] in the recipe, found none: to train a judge of the released layout, name one as "
             "init; reset draws its layers anew"
         )
-    listener, words = _load_part("listener", recipe.listener), _load_part("words", recipe.words)
-    small = {**options, "listener": listener.config, "words": words.config, "familiar": 0}
+    parts = {"listener": _load_part("listener", recipe.listener), "words": _load_part("words", recipe.words)}
+    if recipe.prototypes:
+        parts["prototypes"] = _load_part("prototypes", recipe.prototypes)
+    small = {**options, **{name: part.config for name, part in parts.items()}}
     judge = SAJ(JudgeConfig.of_options({**recipe.judge, "small": small}))
     assert judge.ear is not None
-    load_strict(judge.ear.listener, listener.tensors, source=listener.folder)
-    load_strict(judge.ear.words, words.tensors, source=words.folder)
+    for name, part in parts.items():
+        load_strict(getattr(judge.ear, name), part.tensors, source=part.folder)
     judge.ear.listener.float()  # shipped weights are float16
+    judge.ear.prototypes.float()
+    words = parts["words"]
     judge.processor = _processor_with_words(judge, words.folder)
     return judge, words.folder
 

@@ -1,0 +1,143 @@
+"""Recordings by which a judge knows a class: ``python -m judge.prototypes --pool P --listener L --words W --out O``.
+
+Stems of the split "train" are embedded by the listener, 10 s each. Linear discriminant analysis finds the directions
+in which classes differ more than the recordings of one do (Fisher 1936; Hastie et al., 2009, 4.3). Of every class the
+recordings that represent it best are kept as prototypes, at most eight of different groups, each the nearest to what the
+ones before it leave uncovered. ``recordings.json`` names the group of each, so that training can leave out a mixture's own.
+
+Letters: N stems, E embedding, D directions, C classes.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import track
+from safetensors.torch import save_file
+from scipy.linalg import eigh
+from torch.nn import functional as F
+
+from judge.stems import Stem, load_pool, mini_pool, samples
+from sam_audio_bench.files import atomic_write, load_json, write_json
+from sam_audio_bench.judge.audio_encoder import RATE, AudioEncoder, AudioEncoderConfig, log_mel
+from sam_audio_bench.judge.checkpoints import SHIPPED
+from sam_audio_bench.judge.word_vectors import WordTokenizer, WordVectors
+from sam_audio_bench.nn.checkpoint import load_strict, open_weights, under
+
+__all__ = ["discriminant", "embed", "main", "representatives"]
+
+WIDTH = 64
+_MOST = 8  # prototypes of a class
+_SECONDS = 10
+_LEVEL = 10 ** (-26 / 20)
+_SHRINKAGE = 0.1  # of the covariance inside classes towards a sphere
+
+Floats = NDArray[np.float64]
+
+
+def load_listener(place: str) -> AudioEncoder:
+    """The listener in a folder of its own, or that of a small judge, by folder or name."""
+    folder = SHIPPED.get(place, Path(place))
+    config, tensors = load_json(folder / "config.json"), open_weights(folder)
+    if "small" in config:
+        config, tensors = config["small"]["listener"], under(tensors, "ear.listener.")
+    found = AudioEncoder(AudioEncoderConfig.of(config))
+    load_strict(found, tensors, source=folder)
+    return found.float().eval()
+
+
+def embed(listener: AudioEncoder, signal: NDArray[np.float32]) -> Floats:
+    """Mean embedding ``[E]`` of a clip's first seconds, weighted by energy."""
+    clip = torch.tensor(signal[: _SECONDS * RATE])
+    clip = clip[: max(len(clip) // 2560, 1) * 2560]
+    clip = F.pad(clip, (0, -len(clip) % 2560))
+    rows = log_mel((clip * (_LEVEL / clip.square().mean().sqrt().clamp(min=1e-9)))[None])
+    with torch.inference_mode():
+        embeddings = listener.embedding(rows)[0].double()
+    weight = (2 * rows[0].double()).exp().mean(dim=1).unflatten(0, (-1, 16)).mean(dim=1)
+    found: Floats = ((embeddings * weight[:, None]).sum(dim=0) / weight.sum()).numpy()
+    return found
+
+
+def discriminant(values: Floats, labels: Sequence[str], width: int = WIDTH) -> tuple[Floats, Floats]:
+    """Centre ``[E]`` and directions ``[E, D]`` in which classes differ; every class counts the same."""
+    names = sorted(set(labels))
+    codes = np.searchsorted(names, labels)
+    means = np.stack([values[codes == code].mean(axis=0) for code in range(len(names))])
+    inside = [np.cov((values[codes == code] - means[code]).T, bias=True) for code in range(len(names))]
+    within = np.mean(inside, axis=0)
+    within += _SHRINKAGE * np.trace(within) / len(within) * np.eye(len(within))
+    centre = means.mean(axis=0)
+    between = np.cov((means - centre).T, bias=True)
+    _, vectors = eigh(between, within)
+    return centre, vectors[:, ::-1][:, :width]
+
+
+def representatives(directions: Floats, groups: Sequence[str], most: int = _MOST) -> list[int]:
+    """Indices of rows ``[N, D]``, unit vectors, that cover the others best, at most one of a group."""
+    likeness = directions @ directions.T
+    covered, chosen = np.full(len(directions), -1.0), list[int]()
+    taken: set[str] = set()
+    while len(chosen) < most and len(taken) < len(set(groups)):
+        free = [row for row, group in enumerate(groups) if group not in taken]
+        best = max(free, key=lambda row: float(np.maximum(covered, likeness[row]).sum()))
+        chosen.append(best)
+        taken.add(groups[best])
+        covered = np.maximum(covered, likeness[best])
+    return chosen
+
+
+def make(stems: Sequence[Stem], listener: AudioEncoder, words: Path, out: Path) -> None:
+    """Writes ``config.json``, ``model.safetensors`` and ``recordings.json``."""
+    values = np.stack([embed(listener, samples(stem.path)) for stem in track(stems, "recordings")])
+    labels = [stem.label for stem in stems]
+    centre, projection = discriminant(values, labels)
+    directions = (values - centre) @ projection
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    names, rows, owners = sorted(set(labels)), list[int](), list[int]()
+    for code, name in enumerate(names):
+        own = [row for row, label in enumerate(labels) if label == name]
+        chosen = representatives(directions[own], [stems[row].group for row in own])
+        rows += [own[row] for row in chosen]
+        owners += [code] * len(chosen)
+    texts = _texts([sorted({text for stem in stems if stem.label == name for text in (name, *stem.prompts)})
+                    for name in names], words)  # fmt: skip
+    tensors = {
+        "centre": torch.tensor(centre, dtype=torch.float32),
+        "projection": torch.tensor(projection.copy(), dtype=torch.float32),
+        "table": torch.tensor(directions[rows], dtype=torch.float32),
+        "owner": torch.tensor(owners),
+        "texts": texts,
+    }
+    with atomic_write(out / "model.safetensors") as temporary:
+        save_file(tensors, temporary)
+    write_json(out / "recordings.json", [stems[row].group for row in rows])
+    write_json(out / "config.json", {"count": len(rows), "classes": len(names), "width": projection.shape[1]})
+
+
+def _texts(prompts: Sequence[Sequence[str]], words: Path) -> torch.Tensor:
+    """One unit vector a class, the mean of those of its prompts, ``[C, t]``."""
+    vectors, tokenizer = WordVectors.of_folder(words), WordTokenizer(words)
+    means = [vectors(*tokenizer(list(texts))).mean(dim=0) for texts in prompts]
+    return F.normalize(torch.stack(means), dim=-1)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Choose recordings by which a judge knows a class.")
+    parser.add_argument("--pool", type=Path, help="folder of stems; default: the bundled ones, for a dry run")
+    parser.add_argument("--listener", default="judge/made/listener")
+    parser.add_argument("--words", type=Path, default=Path("judge/made/words"))
+    parser.add_argument("--out", type=Path, default=Path("judge/made/prototypes"))
+    given = parser.parse_args()
+    pool = load_pool(given.pool) if given.pool else mini_pool()
+    make([stem for stem in pool if stem.split == "train"], load_listener(given.listener), given.words, given.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""What a small judge compares: spectra of mixture, answer and residual, whatever the answer's level, delay or phase.
+
+Listeners do not mind if an answer is softer, 5 ms late, upside down or behind an all-pass filter; a difference of
+waveforms does. So the answer is aligned with the mixture and brought to the level at which it fits into it, and what
+it explains of the mixture is read from the coherence of both, bin by bin over 170 ms, which knows no phase. Where they
+are not coherent, as behind a vocoder, powers are subtracted instead.
+
+Letters: B pairs, T samples, R rows of 10 ms, Q bins, M mel bands, F frames, G groups of bands, K comparisons.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sam_audio_bench.judge.audio_encoder import BANDS, FLOOR, RATE, mel_rows, spectra
+
+__all__ = ["COMPARISONS", "Compared", "compare", "framed_energy"]
+
+GROUPS = 16
+"""Groups of neighbouring mel bands that are compared."""
+
+_PER_GROUP, _WHOLE = 9, 8
+COMPARISONS = _PER_GROUP * GROUPS + _WHOLE
+"""Numbers per frame, see `_comparisons`."""
+
+_LONGEST_LAG = RATE // 50  # 20 ms
+_NEARER = 0.97  # of the greatest correlation: a smaller lag that reaches it is taken
+_LEVEL = 10 ** (-26 / 20)  # RMS of a mixture
+_SMOOTH = 17  # rows under which coherence is measured
+_QUANTILE = 0.4  # of the answer's energy that lies where it is louder than its part of the mixture
+_TINY = 1e-12
+_LOWEST_BIN = 3  # 94 Hz: below are hum, rumble and what a constant offset leaks
+_SCALE = 3.0  # natural logarithms of magnitudes per unit of a comparison
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Rows of log-mel energies of mixture, answer and residual, and comparisons of each frame.
+
+    Attributes:
+        mixture, answer, residual: ``[B, R, M]``.
+        comparisons: ``[B, F, K]``.
+    """
+
+    mixture: Tensor
+    answer: Tensor
+    residual: Tensor
+    comparisons: Tensor
+
+
+def compare(mixtures: Tensor, answers: Tensor, frame: int) -> Compared:
+    """Compares answers with their mixtures.
+
+    Args:
+        mixtures: ``[B, T]`` at `RATE`, T a multiple of a frame.
+        answers: ``[B, T]``, of any level.
+        frame: rows per frame.
+    """
+    mixtures, answers = (_unit_peak(one - one.mean(dim=-1, keepdim=True)) for one in (mixtures, answers))
+    answers = _align(mixtures, answers)
+    mixture, answer = spectra(mixtures), spectra(answers)  # [B, R, Q]
+    mixture, answer = _levelled(mixture, answer)
+    power, own = _power(mixture), _power(answer)
+    cross = _smooth(mixture * answer.conj())
+    mean_power, mean_own = _smooth(power), _smooth(own)
+    coherence = (_power(cross) / (mean_power * mean_own + _TINY)).clamp(0, 1)
+    linear = _power(mixture - cross / (mean_own + _TINY) * answer)
+    subtracted = (power - own).clamp(min=0)
+    explained = coherence * linear + (1 - coherence) * subtracted
+    rows = [mel_rows(one.clamp(min=0).sqrt()) for one in (power, own, explained, (1 - coherence) * own)]
+    alike = mel_rows((coherence * own).sqrt())
+    return Compared(rows[0], rows[1], rows[2], _comparisons(rows, alike, frame))
+
+
+def framed_energy(comparisons: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean energy of mixture, answer and residual in each frame, ``[B, F, 1]``, as comparisons ``[B, F, K]`` have it."""
+    levels = comparisons[..., -_WHOLE : -_WHOLE + 3] * _SCALE - 4
+    mixture, answer, residual = torch.split((2 * levels).exp(), 1, dim=-1)
+    return mixture, answer, residual
+
+
+def _unit_peak(signals: Tensor) -> Tensor:
+    """Signals ``[B, T]`` divided by their peaks, so that no level is too low or high for float32; silence stays."""
+    peak = signals.abs().amax(dim=-1, keepdim=True)
+    return signals / torch.where(peak > 0, peak, 1.0)
+
+
+def _align(mixtures: Tensor, answers: Tensor) -> Tensor:
+    """Answers ``[B, T]`` moved by up to 20 ms to where they correlate best with their mixtures, either way up."""
+    size = 2 ** math.ceil(math.log2(mixtures.shape[-1] + _LONGEST_LAG))
+    cross = torch.fft.rfft(mixtures, size) * torch.fft.rfft(answers, size).conj()
+    whitened = cross / (cross.abs() + _TINY).sqrt()
+    found = torch.fft.irfft(whitened, size).abs()
+    lags = torch.arange(-_LONGEST_LAG, _LONGEST_LAG + 1)
+    likeness = found[:, lags % size]
+    good = likeness >= _NEARER * likeness.amax(dim=-1, keepdim=True)
+    distance = torch.where(good, lags.abs().to(likeness), math.inf)
+    chosen = lags[distance.argmin(dim=-1)]
+    return torch.stack([_moved(one, int(lag)) for one, lag in zip(answers, chosen, strict=True)])
+
+
+def _moved(signal: Tensor, lag: int) -> Tensor:
+    return F.pad(signal, (lag, -lag)) if lag else signal
+
+
+def _levelled(mixture: Tensor, answer: Tensor) -> tuple[Tensor, Tensor]:
+    """The mixture at `_LEVEL`; the answer at the level at which it fits into the mixture."""
+    size = 2 * (mixture.shape[-1] - 1)
+    power = 2 * _power(mixture[..., _LOWEST_BIN:]).sum(dim=-1).mean(dim=-1) / (size * 150)  # 150: energy of the window
+    mixture = mixture * _gain(_LEVEL / power.sqrt())
+    wide, own = (mel_rows(one.abs(), floor=0.0) for one in (mixture, answer))
+    ratio = ((wide + _TINY) / (own + _TINY)).log().flatten(1)
+    weight = own.square().flatten(1)
+    order = ratio.argsort(dim=-1)
+    reached = weight.gather(1, order).double().cumsum(dim=-1)
+    place = (reached < _QUANTILE * reached[:, -1:]).sum(dim=-1, keepdim=True).clamp(max=ratio.shape[1] - 1)
+    fitting = ratio.gather(1, order).gather(1, place)[:, 0].exp()
+    there = weight.sum(dim=-1) > 0
+    return mixture, answer * _gain(torch.where(there, fitting, 0.0))
+
+
+def _gain(values: Tensor) -> Tensor:
+    return torch.nan_to_num(values, nan=0.0, posinf=0.0)[:, None, None]
+
+
+def _power(spectrum: Tensor) -> Tensor:
+    return spectrum.real.square() + spectrum.imag.square()
+
+
+def _smooth(rows: Tensor) -> Tensor:
+    """Mean over neighbouring rows, ``[B, R, Q]``; at the ends over those that there are."""
+    if rows.is_complex():
+        return torch.complex(_smooth(rows.real), _smooth(rows.imag))
+    return F.avg_pool1d(rows.transpose(1, 2), _SMOOTH, 1, _SMOOTH // 2, count_include_pad=False).transpose(1, 2)
+
+
+def _comparisons(rows: list[Tensor], alike: Tensor, frame: int) -> Tensor:
+    """Numbers per frame, ``[B, F, K]``.
+
+    For each group of bands: levels of mixture and answer; how far answer, residual and the answer's incoherent part
+    are below mixture or answer; coherence, weighted by the answer; how far the answer is above the mixture; how its
+    level against the mixture changes from row to row, and how alike both envelopes are. Then, over all bands: levels
+    of the three, their greatest rows, coherence, and likeness of envelopes.
+    """
+    mixture, answer, residual, stray = (_framed(one, frame) for one in rows)  # [B, F, frame, M]
+    energy = [_group((2 * one).exp()) for one in (mixture, answer, residual, stray, _framed(alike, frame))]
+    levels = [0.5 * one.log() for one in energy]
+    difference = answer - mixture
+    weight = (2 * answer).exp()
+    excess = _group((weight - (2 * mixture).exp()).clamp(min=0)) / energy[1]
+    rough = _group((difference - difference.mean(dim=2, keepdim=True)).abs())
+    likeness = _likeness(mixture, answer)
+    coherent = energy[4] / (energy[1] + energy[3])
+    parts = [
+        (levels[0] + 4) / _SCALE, (levels[1] + 4) / _SCALE, (levels[1] - levels[0]) / _SCALE,
+        (levels[2] - levels[0]) / _SCALE, (levels[3] - levels[1]) / _SCALE, coherent, excess, rough, likeness,
+    ]  # fmt: skip
+    whole = [0.5 * one.mean(dim=-1).log() for one in energy[:4]]
+    total = [one.sum(dim=-1) for one in energy]
+    summed = [
+        *((one + 4) / _SCALE for one in whole[:3]), (whole[1] - whole[0]) / _SCALE, (whole[2] - whole[0]) / _SCALE,
+        total[4] / (total[1] + total[3]), (likeness * energy[1]).sum(dim=-1) / total[1],
+        (excess * energy[1]).sum(dim=-1) / total[1],
+    ]  # fmt: skip
+    return torch.cat([*parts, torch.stack(summed, dim=-1)], dim=-1)
+
+
+def _likeness(mixture: Tensor, answer: Tensor) -> Tensor:
+    """Correlation of log-mel rows of a group over a frame, ``[B, F, G]``."""
+    one, other = (_patches(rows) for rows in (mixture, answer))  # [B, F, G, frame * M / G]
+    one, other = (part - part.mean(dim=-1, keepdim=True) for part in (one, other))
+    norm = one.square().sum(dim=-1) * other.square().sum(dim=-1)
+    found: Tensor = (one * other).sum(dim=-1) / (norm.sqrt() + 1e-3)
+    return found
+
+
+def _framed(rows: Tensor, frame: int) -> Tensor:
+    return rows.unflatten(1, (-1, frame))
+
+
+def _patches(framed: Tensor) -> Tensor:
+    return framed.unflatten(-1, (GROUPS, BANDS // GROUPS)).transpose(2, 3).flatten(3)
+
+
+def _group(framed: Tensor) -> Tensor:
+    """Mean over rows of a frame and bands of a group: ``[B, F, frame, M] -> [B, F, G]``."""
+    return _patches(framed).mean(dim=-1)

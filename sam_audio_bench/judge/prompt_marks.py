@@ -1,0 +1,153 @@
+"""What a small judge knows of a prompt in a sound: events of that name, and recordings of that class.
+
+Events are predicted by the audio encoder and weighted by the similarity of their names to the prompt, so that any
+prompt has some. Of classes that the judge knows, prototypes are kept: embeddings of a few recordings of each, in the
+directions that tell classes apart. A sound is like the prompt's class, and more or less so than like its rivals.
+
+Letters: B batch, F frames, N events, E embedding, D width of a prototype, P prototypes, C classes, t of a text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sam_audio_bench.nn.config import Config
+
+__all__ = ["MARKS", "Prototypes", "PrototypesConfig", "Triplet", "event_marks", "nearness"]
+
+MARKS = 12 + 12 + 2
+"""Numbers of a frame for a prompt: `event_marks`, `Prototypes.marks`, and how well the prompt is understood."""
+
+_FAR, _NEAR = 0.75, 0.93
+"""Cosines of a prompt to the nearest name at which the prompt is strange, and at which it is the name."""
+
+_TEMPERATURE = 0.05
+_RIVAL = 0.25  # of the prompt's greatest weight: classes and events below it are others
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrototypesConfig(Config):
+    """Sizes of `Prototypes`."""
+
+    count: int = 0
+    classes: int = 0
+    width: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Triplet:
+    """One feature of mixture, estimate and residual."""
+
+    mixture: Tensor
+    estimate: Tensor
+    residual: Tensor
+
+    def all(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The three, in the order in which they are concatenated."""
+        return self.mixture, self.estimate, self.residual
+
+
+def nearness(texts: Tensor, names: Tensor) -> Tensor:
+    """How near texts ``[B, t]`` are to any of the names ``[N, t]``: ``[B, 1]`` from 0 to 1; 0 where there is none."""
+    if not len(names):
+        return torch.zeros_like(texts[:, :1])
+    nearest = (texts @ F.normalize(names.to(texts), dim=-1).T).amax(dim=-1, keepdim=True)
+    return ((nearest - _FAR) / (_NEAR - _FAR)).clamp(0, 1)
+
+
+def event_marks(events: Triplet, embeddings: Triplet, weights: Tensor) -> Tensor:
+    """Twelve numbers per frame, ``[B, F, 12]``.
+
+    For mixture, estimate and residual: probability of the prompt's events (mean and maximum) and maximum of other
+    events; then cosines of the embeddings.
+
+    Args:
+        events: probabilities ``[B, F, N]``.
+        embeddings: ``[B, F, E]``.
+        weights: of the events for the text, ``[B, N]``, summing to 1.
+    """
+    top = weights / weights.amax(dim=-1, keepdim=True)
+    found = []
+    for one in events.all():
+        found += [
+            torch.einsum("bfn,bn->bf", one, weights),
+            (one * top[:, None]).amax(dim=-1),
+            (one * (top[:, None] < _RIVAL)).amax(dim=-1),
+        ]
+    parts = embeddings.all()
+    found += [F.cosine_similarity(parts[a], parts[b], dim=-1, eps=1e-6) for a, b in ((0, 1), (0, 2), (1, 2))]
+    return torch.stack(found, dim=-1)
+
+
+class Prototypes(nn.Module):
+    """Embeddings of recordings of the classes that a judge knows, and the texts of those classes; all are buffers."""
+
+    centre: Tensor
+    projection: Tensor
+    table: Tensor
+    owner: Tensor
+    texts: Tensor
+
+    def __init__(self, config: PrototypesConfig, *, embedding: int, text: int) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("centre", torch.zeros(embedding))
+        self.register_buffer("projection", torch.zeros(embedding, config.width))
+        self.register_buffer("table", torch.zeros(config.count, config.width))
+        self.register_buffer("owner", torch.zeros(config.count, dtype=torch.int64))
+        self.register_buffer("texts", torch.zeros(config.classes, text))
+
+    def directions(self, embeddings: Tensor) -> Tensor:
+        """Unit vectors ``[..., D]`` of embeddings ``[..., E]``."""
+        return F.normalize((embeddings - self.centre.to(embeddings)) @ self.projection.to(embeddings), dim=-1)
+
+    def weights(self, texts: Tensor) -> Tensor:
+        """Similarity of texts to each class, ``[B, t] -> [B, C]``; rows sum to 1."""
+        cosines = texts @ F.normalize(self.texts.to(texts), dim=-1).T
+        return (cosines / _TEMPERATURE).softmax(dim=-1)
+
+    def likeness(self, embeddings: Tensor, known: Tensor | None) -> Tensor:
+        """Cosine to the nearest prototype of each class: ``[B, F, E] -> [B, F, C]``.
+
+        Args:
+            embeddings: ``[B, F, E]``.
+            known: bool ``[B, P]``, prototypes that may be used; None: all. A class without one gets -1.
+        """
+        cosines = self.directions(embeddings) @ self.table.to(embeddings).T
+        if known is not None:
+            cosines = cosines.masked_fill(~known[:, None], -1.0)
+        empty = cosines.new_full((*cosines.shape[:2], len(self.texts)), -1.0)
+        return empty.scatter_reduce(2, self.owner.expand_as(cosines), cosines, "amax")
+
+    def marks(
+        self, embeddings: Triplet, energies: Triplet, texts: Tensor, trust: Tensor, known: Tensor | None
+    ) -> Tensor:
+        """Twelve numbers per frame, ``[B, F, 12]``.
+
+        For mixture, estimate and residual: likeness to the prompt's class and to the likest other class, of the frame
+        and of the whole clip. All are 0 where the text is not trusted.
+
+        Args:
+            embeddings: ``[B, F, E]``.
+            energies: of each frame, ``[B, F, 1]``, zero for padding.
+            texts: ``[B, t]``.
+            trust: ``[B, 1]`` from 0 to 1.
+            known: see `likeness`.
+        """
+        if not len(self.table):
+            return embeddings.mixture.new_zeros(*embeddings.mixture.shape[:2], 12)
+        weights = self.weights(texts)
+        rivals = weights < _RIVAL * weights.amax(dim=-1, keepdim=True)
+        found = []
+        for one, energy in zip(embeddings.all(), energies.all(), strict=True):
+            whole = (one * energy).sum(dim=1, keepdim=True) / energy.sum(dim=1, keepdim=True).clamp(min=1e-9)
+            for part in (one, whole):
+                like = self.likeness(part, known)
+                own = torch.einsum("bfc,bc->bf", like, weights)
+                other = like.masked_fill(~rivals[:, None], -1.0).amax(dim=-1)
+                found += [mark.expand(one.shape[:2]) for mark in (own, other)]
+        return torch.stack(found, dim=-1) * trust[:, None]
