@@ -7,6 +7,8 @@
     effects      file names to classes (`judge/effects.toml`)
     speech       recorded voices
     voices       synthetic voices
+    singing      recorded voices made to sing
+    sing         the voice of a song: notes, pitch, synthesis
     music        published pieces
     patterns     musical patterns from a seed
     instruments  patterns played by soundfonts (`judge/instruments.toml`)

@@ -23,6 +23,7 @@ from judge.sources.job import Job, Stem
 from judge.sources.music import piece_jobs
 from judge.sources.packages import Unpacked, check_licence
 from judge.sources.samples import sample_jobs
+from judge.sources.singing import song_jobs
 from judge.sources.speech import voice_jobs
 from judge.sources.splits import check_splits, split_groups
 from judge.sources.voices import reader_jobs
@@ -47,7 +48,7 @@ Note = dict[str, list[Row]]
 
 def all_jobs(packages: Mapping[str, Unpacked]) -> list[Job]:
     """Every job that the packages at hand allow."""
-    makers = (voice_jobs, reader_jobs, piece_jobs, render_jobs, sample_jobs, effect_jobs)
+    makers = (voice_jobs, reader_jobs, song_jobs, piece_jobs, render_jobs, sample_jobs, effect_jobs)
     return [job for maker in makers for job in maker(packages)]
 
 

@@ -6,6 +6,7 @@ import io
 import random
 import re
 import struct
+import sys
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from judge.sources import splits
+from judge.sources import sing, singing, splits
 from judge.sources.archives import read_cat, unpack
 from judge.sources.clips import RATE, SHORTEST, cut, decode, encode, joined, level, loudness, pitch, trim
 from judge.sources.effects import Family, classify, effect_jobs, family, load_classes
@@ -25,7 +26,7 @@ from judge.sources.job import Stem
 from judge.sources.packages import Package, Provenance, Unpacked, check_licence, fetch, load_packages, verify
 from judge.sources.patterns import PARTS, groove, tune
 from judge.sources.pool import COLUMNS, build, run_job, summarise
-from judge.sources.speech import sex_of, split_by_pitch
+from judge.sources.speech import Turns, sex_of, split_by_pitch
 from judge.sources.voices import sentence
 from sam_audio_bench.errors import MediaError, Precondition, StoreError, UsageError
 from sam_audio_bench.files import sha256
@@ -356,7 +357,65 @@ def test_sentences_vary() -> None:
     assert all(re.fullmatch(r"[A-Z][A-Za-z ]+\.", text) for text in said)
 
 
+# singing
+
+
+def babble(seconds: float = 6.0) -> np.ndarray:
+    """Four syllables of a buzz a second at 110 Hz, with breath between them."""
+    at = np.arange(round(seconds * RATE)) / RATE
+    buzz = sum(np.sin(2 * np.pi * 110 * k * at) / k for k in range(1, 30))
+    return (0.1 * buzz * np.maximum(0, np.sin(8 * np.pi * at)) + noise(seconds, amplitude=0.003)).astype(np.float32)
+
+
+def test_every_manner_of_singing_is_on_pitch_and_repeatable() -> None:
+    pytest.importorskip("pyworld")
+    for number, manner in enumerate(sing.MANNERS):
+        song = sing.sing(babble(), manner, random.Random(number))
+        assert song is not None
+        assert 2 * RATE < len(song) <= 8.1 * RATE
+        assert np.isfinite(song).all()
+        again = sing.sing(babble(), manner, random.Random(number))
+        assert again is not None
+        assert np.array_equal(song, again)
+    assert sing.sing(noise(3), sing.MANNERS[0], random.Random(0)) is None
+
+
+def test_melodies_glide_between_notes_and_tremble_on_long_ones() -> None:
+    which = np.repeat([0, 1], 200)
+    calm, rich = sing.MANNERS[2], sing.MANNERS[1]
+    plain = sing.melody(np.where(which, 64.0, 60.0), which, replace(calm, scoop=0), random.Random(0))
+    assert abs(np.median(plain[50:150]) - 60) < 0.3
+    assert abs(np.median(plain[250:350]) - 64) < 0.3
+    assert np.abs(np.diff(plain)).max() < 1
+    assert sing.melody(np.full(400, 60.0), 0 * which, rich, random.Random(0))[100:].std() > 2 * plain[60:150].std()
+
+
+def test_a_voice_sings_in_its_own_group(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    spoken = Stem(babble(), "speech", "man", ("speech",), "ami:MEE1", Provenance("a==1", "a.wav", "MIT", "b"), "train")
+    monkeypatch.setattr(Turns, "stems", lambda self: iter([spoken]))
+    monkeypatch.setattr(singing, "sing", lambda wave, manner, rng: wave)
+    made = list(singing.Sung(Turns("ami:MEE1", (), spoken.provenance)).stems())
+    assert {(stem.domain, stem.label, stem.group, stem.side) for stem in made} == {
+        ("music", "singing", "ami:MEE1", "train")
+    }
+    assert "male vocals" in made[0].prompts
+    assert made[0].provenance.origin == "a.wav, made to sing"
+
+
+def test_a_missing_engine_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyworld", None)
+    sing._world.cache_clear()
+    with pytest.raises(Precondition, match="pip install pyworld"):
+        sing.sing(babble(), sing.MANNERS[0], random.Random(0))
+
+
 # splits
+
+
+def test_a_voice_sings_where_it_speaks() -> None:
+    spoken = rows("man", "a", 8) + rows("woman", "b", 8)
+    sung = [("singing", group, package, side) for _, group, package, side in spoken]
+    assert splits.split_groups(spoken + sung) == splits.split_groups(spoken)
 
 
 def rows(label: str, package: str, groups: int, side: str = "") -> list[tuple[str, str, str, str]]:
