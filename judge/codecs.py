@@ -29,7 +29,9 @@ class Codec:
 
 CODECS = {
     "aac": Codec("aac", "adts", (16_000,), (8_000, 12_000, 16_000, 24_000, 32_000)),
-    "opus": Codec("libopus", "ogg", (16_000,), (6_000, 8_000, 12_000, 16_000, 24_000)),
+    "opus": Codec("libopus", "ogg", (16_000,), (5_000, 6_000, 8_000, 12_000, 16_000, 24_000)),
+    "opus-narrow": Codec("libopus", "ogg", (8_000,), (4_500, 5_500)),
+    "g723": Codec("g723_1", "nut", (8_000,), (6_300,)),
     "amr": Codec("libopencore_amrnb", "amr", (8_000,), (4_750, 6_700, 12_200)),
     "mp3": Codec("libmp3lame", "mp3", (16_000,), (8_000, 16_000, 24_000, 32_000)),
     "vorbis": Codec("vorbis", "ogg", (16_000,), (1, 2, 3, 4)),  # quality of libsndfile's encoder in quarters

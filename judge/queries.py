@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -13,12 +14,16 @@ from judge.degrade import RATE, uniform_db
 from judge.families import Scene
 from judge.stems import DOMAINS, Stem, samples, tell_apart
 
-__all__ = ["Casting", "Drawn", "Roles", "draw_query"]
+__all__ = ["Casting", "Drawn", "Roles", "draw_query", "overlap", "sounding"]
 
 Signal = NDArray[np.float32]
 Random = np.random.Generator
 
-SECONDS = {2: 0.12, 3: 0.18, 4: 0.20, 5: 0.15, 6: 0.13, 8: 0.12, 10: 0.10}
+SECONDS = {
+    **{0.3: 0.01, 0.5: 0.01, 0.8: 0.01, 1.2: 0.01},
+    **{2.0: 0.12, 3.0: 0.18, 4.0: 0.19, 5.0: 0.14, 6.0: 0.12, 8.0: 0.10, 10.0: 0.08},
+    **{15.0: 0.016, 20.0: 0.007, 30.0: 0.007},
+}
 """Lengths of mixtures and how often they are drawn: few, so that batches need little padding; 5 s in the mean."""
 
 SOURCES = {1: 0.2, 2: 0.45, 3: 0.35}
@@ -28,9 +33,16 @@ _LEVELS = (-10.0, 10.0)  # dB of the target over all other sources
 _WITHIN = 0.6  # of the other sources that are of the target's domain
 _NOISE = 0.5  # of the mixtures of one source that have some noise behind it
 _NOISE_LEVELS = (-45.0, -15.0)  # dB of that noise over the target
+_MIXTURE_LEVELS = (-45.0, -10.0)  # dBFS
+_SINGERS = 0.4  # of the targets among music that are singing, where there is any
+_BACKING = 0.85  # of these that sing over one to three other sources of music
+_VOICED = re.compile(r"\b(sing\w*|songs?|sung|vocals?|voices?|choirs?|chorus|chant\w*|rap\w*)\b", re.IGNORECASE)
 _SPEED = 0.06  # by which training stems are played faster or slower, at most
 _LEAST_SOUND = 0.3  # of a stem's level that a cut must have to be taken at once
-
+_ACTIVITY = 0.02  # seconds of a frame that sounds or not
+_QUIET = 0.01  # of the loudest frame's level
+_PAUSE = 0.25  # seconds
+_MOST_SPANS = 20
 
 Groups = list[list[Stem]]
 
@@ -47,15 +59,25 @@ class Roles:
             domain: [[groups[name] for name in sorted(groups)] for _, groups in sorted(labels.items())]
             for domain, labels in known.items()
         }
+        self._labels = {domain: sorted(labels) for domain, labels in known.items()}
         self.domains = tuple(domain for domain in DOMAINS if domain in known)
+
+    def groups(self, domain: str, label: str) -> Groups:
+        """Stems of a label by group; none where the label is not known."""
+        labels = self._labels.get(domain, [])
+        return self._groups[domain][labels.index(label)] if label in labels else []
 
     def draw(self, domain: str, random: Random) -> Stem:
         """A label, the more often the more groups it has (their square root); then a group, then a stem."""
         labels = self._groups[domain]
         weights = np.sqrt([len(groups) for groups in labels])
         groups = labels[int(random.choice(len(labels), p=weights / weights.sum()))]
-        members = groups[random.integers(len(groups))]
-        return members[random.integers(len(members))]
+        return _any_of(groups, random)
+
+
+def _any_of(groups: Groups, random: Random) -> Stem:
+    members = groups[random.integers(len(groups))]
+    return members[random.integers(len(members))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +101,8 @@ class Drawn:
 
 def draw_query(casting: Casting, domain: str, random: Random) -> Drawn:
     """Draws a mixture whose target is of a domain, at full scale or below."""
-    length = int(random.choice(list(SECONDS), p=list(SECONDS.values()))) * RATE
-    count = int(random.choice(list(SOURCES), p=list(SOURCES.values())))
-    target = casting.targets.draw(domain, random)
-    company = _company(casting, target, count - 1, random)
+    length = round(float(random.choice(list(SECONDS), p=list(SECONDS.values()))) * RATE)
+    target, company = _cast(casting, domain, random)
     stems = (target, *company)
     tracks = [_track(stem, length, casting.augment, random) for stem in stems]
     wanted, others = tracks[0], [track * uniform_db(random, -6, 6) for track in tracks[1:]]
@@ -98,29 +118,67 @@ def draw_query(casting: Casting, domain: str, random: Random) -> Drawn:
         interference=rest * scale,
         others=tuple(other * scale for other in others),
         text=_prompt(target, company, random),
+        kind="singing" if _sings(target) else target.domain,
+        impostor=_impostor(casting, stems, length, random),
     )
     rivals = tuple(_prompt(stem, [other for other in stems if other is not stem], random) for stem in company)
     return Drawn(scene, stems, _absent(casting, stems, random), rivals)
 
 
-def _company(casting: Casting, target: Stem, count: int, random: Random) -> list[Stem]:
+def _cast(casting: Casting, domain: str, random: Random) -> tuple[Stem, list[Stem]]:
+    """The target and its company; of music often somebody who sings, over music without voices."""
+    count = int(random.choice(list(SOURCES), p=list(SOURCES.values())))
+    singers = casting.targets.groups(domain, "singing") if domain == "music" else []
+    if singers and random.random() < _SINGERS:
+        target = _any_of(singers, random)
+        if random.random() < _BACKING:
+            return target, _company(casting, target, int(random.integers(1, 4)), 1.0, random)
+    else:
+        target = casting.targets.draw(domain, random)
+    return target, _company(casting, target, count - 1, _WITHIN, random)
+
+
+def _company(casting: Casting, target: Stem, count: int, within: float, random: Random) -> list[Stem]:
     """Other sources that prompts can tell from the target and from each other; fewer where none are found."""
     company: list[Stem] = []
     for _ in range(count):
         for _ in range(20):
-            stem = casting.others.draw(_domain(casting.others, target.domain, _WITHIN, random), random)
+            stem = casting.others.draw(_domain(casting.others, target.domain, within, random), random)
             taken = [target, *company]
-            if stem.group not in {other.group for other in taken} and tell_apart(stem, taken):
+            if stem.group not in {other.group for other in taken} and _apart(stem, taken):
                 company.append(stem)
                 break
     return company
+
+
+def _apart(stem: Stem, taken: Sequence[Stem]) -> bool:
+    """As `tell_apart`; singing can also be told from any music in which nobody sings."""
+    return all(_sings_over(stem, other) or _sings_over(other, stem) or tell_apart(stem, [other]) for other in taken)
+
+
+def _sings(stem: Stem) -> bool:
+    return stem.label == "singing"
+
+
+def _sings_over(singer: Stem, music: Stem) -> bool:
+    """Whether one sings and the other is music without voices, as far as its texts say."""
+    if not _sings(singer) or music.domain != "music":
+        return False
+    return not any(_VOICED.search(text) for text in (music.label, *music.prompts))
+
+
+def _impostor(casting: Casting, stems: Sequence[Stem], length: int, random: Random) -> Signal | None:
+    """Another recording of the target's label; None where only the mixture's own groups have it."""
+    taken = {stem.group for stem in stems}
+    groups = [group for group in casting.targets.groups(stems[0].domain, stems[0].label) if group[0].group not in taken]
+    return _track(_any_of(groups, random), length, casting.augment, random) if groups else None
 
 
 def _absent(casting: Casting, stems: Sequence[Stem], random: Random) -> tuple[str, str] | None:
     """Text and label of a sound that is not in the mixture; None where 50 tries find none."""
     for _ in range(50):
         stem = casting.others.draw(_domain(casting.others, stems[0].domain, 0.5, random), random)
-        if tell_apart(stem, stems):
+        if _apart(stem, stems):
             return _prompt(stem, stems, random), stem.label
     return None
 
@@ -144,20 +202,20 @@ def _track(stem: Stem, length: int, augment: bool, random: Random) -> Signal:
     if augment and random.random() < 0.5:
         signal = soxr.resample(signal, RATE, RATE * float(random.uniform(1 - _SPEED, 1 + _SPEED)), quality="LQ")
     track = _cut(signal, length, random) if len(signal) >= length else _placed(signal, length, random)
-    level = np.sqrt(np.mean(np.square(track, dtype=np.float64)[np.abs(track) > 1e-3 * np.abs(track).max(initial=0)]))
-    return (track * (0.1 / max(float(level), 1e-9))).astype(np.float32)
+    sounding = track[np.abs(track) > 1e-3 * np.abs(track).max(initial=0)]
+    return (track * (0.1 / max(_rms(sounding), 1e-9))).astype(np.float32) if len(sounding) else track
 
 
 def _cut(signal: Signal, length: int, random: Random) -> Signal:
-    """A stretch in which the stem sounds: the first of eight that is nearly as loud as the whole, or the loudest."""
-    whole, best = _rms(signal), signal[:length]
+    """A stretch in which the stem sounds: the first of eight nearly as loud as the whole, or one around its peak."""
+    whole, peak = _rms(signal), int(np.abs(signal).argmax())
     for _ in range(8):
         start = int(random.integers(0, len(signal) - length + 1))
         part = signal[start : start + length]
         if _rms(part) >= _LEAST_SOUND * whole:
             return part
-        best = max(best, part, key=_rms)
-    return best
+    start = int(np.clip(peak - random.integers(0, length), 0, len(signal) - length))
+    return signal[start : start + length]
 
 
 def _placed(signal: Signal, length: int, random: Random) -> Signal:
@@ -183,9 +241,38 @@ def _noise(length: int, random: Random) -> Signal:
 
 
 def _scale(mixture: Signal, random: Random) -> float:
-    """A gain that brings a mixture to -32...-16 dBFS RMS, with peaks of at most -1 dBFS."""
-    wanted = uniform_db(random, -32, -16) / max(_rms(mixture), 1e-9)
+    """A gain that brings a mixture to -45...-10 dBFS RMS, with peaks of at most -1 dBFS."""
+    wanted = uniform_db(random, *_MIXTURE_LEVELS) / max(_rms(mixture), 1e-9)
     return min(wanted, 0.89 / max(float(np.abs(mixture).max()), 1e-9))
+
+
+def sounding(signal: Signal) -> list[tuple[float, float]]:
+    """When a source sounds, as (start, end) in seconds within the signal: frames at most 40 dB below the loudest.
+
+    Pauses below a quarter of a second, longer ones where there would be more than 20 spans, do not count.
+    """
+    size = round(_ACTIVITY * RATE)
+    blocks = np.pad(signal, (0, -len(signal) % size)).reshape(-1, size)
+    levels = np.sqrt(np.mean(np.square(blocks, dtype=np.float64), axis=1))
+    (active,) = np.nonzero(levels > _QUIET * levels.max(initial=0))
+    pause = _PAUSE
+    while True:
+        breaks = np.flatnonzero(np.diff(active) * _ACTIVITY > pause)
+        if len(breaks) < _MOST_SPANS:
+            break
+        pause *= 2
+    edges = (
+        zip(active[np.r_[0, breaks + 1]], active[np.r_[breaks, len(active) - 1]], strict=True) if len(active) else ()
+    )
+    end = len(signal) / RATE
+    return [(round(first * _ACTIVITY, 2), round(min((last + 1) * _ACTIVITY, end), 2)) for first, last in edges]
+
+
+def overlap(one: Sequence[tuple[float, float]], other: Sequence[tuple[float, float]]) -> float:
+    """Seconds in both of two lists of spans as a share of those in either."""
+    both = sum(max(0.0, min(a[1], b[1]) - max(a[0], b[0])) for a in one for b in other)
+    either = sum(end - start for start, end in (*one, *other)) - both
+    return both / either if either else 0.0
 
 
 def _rms(signal: Signal) -> float:

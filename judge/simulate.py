@@ -1,8 +1,9 @@
 """Simulates answers with ratings for training and testing a judge: ``python -m judge.simulate --pool P --out O``.
 
 Each set becomes a folder of tar shards in the layout of WebDataset. A mixture has the key ``<key>`` and the files
-``<key>.mixture.flac``, ``<key>.<k>.target.flac`` for each answer k (16 kHz, mono, 16 bits, at the mixture's level) and
-``<key>.json`` with what is asked and the simulated ratings. Mixture i of a set depends on seed, set and i alone.
+``<key>.mixture.flac``, ``<key>.<k>.target.flac`` for each answer k (16 kHz, mono, 16 bits, 24 where it is soft) and
+``<key>.json`` with what is asked and the simulated ratings. Some answers are turned up or down after they were rated.
+Mixture i of a set depends on seed, set, i and the families that may answer alone.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import argparse
 import io
 import tarfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,16 +27,17 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
-from judge.degrade import RATE
-from judge.families import FAMILIES, answer
+from judge.degrade import RATE, uniform_db
+from judge.families import answer, draw_families
 from judge.labels import Truth, audible
-from judge.queries import Casting, Drawn, Roles, draw_query
+from judge.queries import Casting, Drawn, Roles, draw_query, overlap, sounding
 from judge.stems import DOMAINS, Stem, load_pool, mini_pool
 from judge.summary import summarise
 from sam_audio_bench.errors import BenchError, Precondition, StoreError, UsageError
 from sam_audio_bench.files import atomic_write, dump_json, load_json, sha256, write_json
 from sam_audio_bench.metrics.functional.perceptual import WORST
 from sam_audio_bench.run.progress import Progress
+from sam_audio_bench.tasks.manifest_tables import spans_text
 
 __all__ = ["SETS", "Set", "main", "simulate", "simulate_mixture"]
 
@@ -45,10 +47,16 @@ Random = np.random.Generator
 PER_SHARD = 100
 """Mixtures in a shard."""
 
-_ANSWERS = (4, 5, 6)
 _OTHER_PROMPT = 0.5  # of the answers that are asked for with one more prompt
 _ABSENT = 0.35  # of these prompts where another source could be asked for
 _PEAK = 0.999
+_SOFT = 2.0**-5  # peak below which a signal is stored in 24 bits
+_GAINED = 0.3  # of the answers that are turned up or down
+_GAINS = (-45.0, 20.0)  # dB
+_FAINTEST = 10 ** (-48 / 20)  # peak of an answer over that of the mixture, to which it is turned down at most
+_WITH_SPANS = 0.25  # of the prompts that say when the sound is there
+_SPANS_ALONE = 0.4  # of these that say nothing else, where that tells the sources apart
+_APART = 0.5  # overlap of the spans of two sources that are told apart by them
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +78,7 @@ SETS: Mapping[str, Set] = MappingProxyType(
         "unseen": Set(260, "unseen", "test", held_out=False, domains=("music", "effects")),
         "unseen-families": Set(260, "unseen", "test", held_out=True, domains=("music", "effects")),
         "train": Set(
-            7000, "train", "train", False, ("effects", "music", "speech", "effects", "music", "speech", "effects")
+            8000, "train", "train", False, ("effects", "music", "speech", "effects", "music", "speech", "effects")
         ),
     }
 )
@@ -95,7 +103,9 @@ def _casting(pool: str, name: str) -> Casting:
     return Casting(targets, others, augment=name == "train")
 
 
-def simulate_mixture(pool: str, name: str, seed: int, index: int) -> list[tuple[str, bytes]]:
+def simulate_mixture(
+    pool: str, name: str, seed: int, index: int, without: Collection[str] = ()
+) -> list[tuple[str, bytes]]:
     """Files of one mixture, as (name, content), the description last; see the module.
 
     Args:
@@ -103,12 +113,13 @@ def simulate_mixture(pool: str, name: str, seed: int, index: int) -> list[tuple[
         name: one of `SETS`.
         seed: of the whole set.
         index: of the mixture in it.
+        without: families that are left out.
     """
     torch.set_num_threads(1)
     plan, random = SETS[name], np.random.default_rng([seed, zlib.crc32(name.encode()), index])
     drawn = draw_query(_casting(pool, name), plan.domains[index % len(plan.domains)], random)
     key = f"{name}-{index:06d}"
-    families = _families(plan.held_out, random)
+    families = draw_families(drawn.scene, random, held_out=plan.held_out, without=without)
     answers = [answer(family, drawn.scene, random) for family in families]
     record = {
         "key": key,
@@ -119,21 +130,25 @@ def simulate_mixture(pool: str, name: str, seed: int, index: int) -> list[tuple[
         "rows": _rows(key, drawn, families, answers, random),
     }
     files = [(f"{key}.mixture.flac", _flac(drawn.scene.mixture))]
-    files += [(f"{key}.{k}.target.flac", _flac(signal)) for k, signal in enumerate(answers)]
+    gained = [_turned(signal, drawn.scene.mixture, random) for signal in answers]
+    files += [(f"{key}.{k}.target.flac", _flac(signal)) for k, signal in enumerate(gained)]
     return [*files, (f"{key}.json", dump_json(record).encode())]
 
 
-def _families(held_out: bool, random: Random) -> list[str]:
-    """Four to six different ones of one side."""
-    names = [name for name, family in FAMILIES.items() if family.held_out == held_out]
-    shares = np.array([FAMILIES[name].share for name in names])
-    return [str(name) for name in random.choice(names, random.choice(_ANSWERS), replace=False, p=shares / shares.sum())]
+def _turned(signal: Signal, mixture: Signal, random: Random) -> Signal:
+    """Some answers at another level, which no rating depends on; none so faint that it would count as silence."""
+    if random.random() >= _GAINED:
+        return signal
+    peak, gain = float(np.abs(signal).max(initial=0)), uniform_db(random, *_GAINS)
+    least = _FAINTEST * float(np.abs(mixture).max(initial=0)) / max(peak, 1e-9)
+    return signal * np.float32(max(gain, min(least, 1.0)))
 
 
 class _Asked(NamedTuple):
-    """One prompt: its text, the label of the sound that it names, what it is to the answer, and what is right."""
+    """One prompt: text, spans, the label of the sound that it names, what it is to the answer, and what is right."""
 
     text: str
+    spans: str
     label: str
     kind: str  # "intended", "wrong" or "absent"
     truth: Truth | None  # None: the sound is not there
@@ -142,7 +157,7 @@ class _Asked(NamedTuple):
 def _rows(key: str, drawn: Drawn, families: list[str], answers: list[Signal], random: Random) -> list[dict[str, Any]]:
     """Ratings of every answer for what was asked, and of half of them for one text that asks for something else."""
     rows = []
-    prompts = _prompts(drawn)
+    prompts = _prompts(drawn, random)
     for k, (family, signal) in enumerate(zip(families, answers, strict=True)):
         for asked in (prompts(0), *_another(drawn, prompts, signal, random)):
             right = asked.truth.rate(signal) if asked.truth else WORST
@@ -152,8 +167,9 @@ def _rows(key: str, drawn: Drawn, families: list[str], answers: list[Signal], ra
                     "text": asked.text,
                     "label": asked.label,
                     "kind": asked.kind,
-                    "query": f"{key}/{asked.text}",
+                    "query": f"{key}/{asked.text or asked.spans}",
                     "system": family,
+                    **({"spans": asked.spans} if asked.spans else {}),
                     "scores": right._asdict(),
                     "raters": 1,
                 }
@@ -161,19 +177,35 @@ def _rows(key: str, drawn: Drawn, families: list[str], answers: list[Signal], ra
     return rows
 
 
-def _prompts(drawn: Drawn) -> Callable[[int], _Asked]:
-    """Asks for source n of the mixture; 0 is the target."""
+def _prompts(drawn: Drawn, random: Random) -> Callable[[int], _Asked]:
+    """Asks for source n of the mixture, in the same way for all answers; 0 is the target."""
     scene = drawn.scene
+    said = _said(drawn, random)
 
     @cache
     def prompt(source: int) -> _Asked:
-        label = drawn.stems[source].label
+        label, (text, spans) = drawn.stems[source].label, said[source]
         if source == 0:
-            return _Asked(scene.text, label, "intended", Truth(scene.target, scene.interference))
+            return _Asked(text, spans, label, "intended", Truth(scene.target, scene.interference))
         wanted = scene.others[source - 1]
-        return _Asked(drawn.wrong[source - 1], label, "wrong", Truth(wanted, scene.mixture - wanted))
+        return _Asked(text, spans, label, "wrong", Truth(wanted, scene.mixture - wanted))
 
     return prompt
+
+
+def _said(drawn: Drawn, random: Random) -> list[tuple[str, str]]:
+    """Text and spans that ask for each source: mostly text alone, sometimes both, and where that is clear, spans."""
+    scene = drawn.scene
+    times = [sounding(source) for source in (scene.target, *scene.others)]
+    said = []
+    for source, text in enumerate((scene.text, *drawn.wrong)):
+        spans = ""
+        if random.random() < _WITH_SPANS and times[source]:
+            spans = spans_text(("+", start, end) for start, end in times[source])
+            clear = all(overlap(times[source], time) < _APART for at, time in enumerate(times) if at != source)
+            text = "" if clear and random.random() < _SPANS_ALONE else text
+        said.append((text, spans))
+    return said
 
 
 def _another(drawn: Drawn, prompts: Callable[[int], _Asked], signal: Signal, random: Random) -> Iterator[_Asked]:
@@ -186,14 +218,16 @@ def _another(drawn: Drawn, prompts: Callable[[int], _Asked], signal: Signal, ran
     if drawn.wrong and random.random() >= _ABSENT:
         yield prompts(int(random.integers(len(drawn.wrong))) + 1)
     elif drawn.absent and audible(signal, drawn.scene.mixture):
-        yield _Asked(*drawn.absent, "absent", None)
+        text, label = drawn.absent
+        yield _Asked(text, "", label, "absent", None)
 
 
 def _flac(signal: Signal) -> bytes:
-    """16 bits at `RATE`; an answer that would overload is turned down as a whole."""
+    """At `RATE`; an answer that would overload is turned down as a whole, a soft one is stored in more bits."""
     peak = float(np.abs(signal).max(initial=0))
+    bits = "PCM_24" if peak < _SOFT else "PCM_16"
     with io.BytesIO() as file:
-        soundfile.write(file, signal * min(1.0, _PEAK / max(peak, 1e-9)), RATE, format="FLAC", subtype="PCM_16")
+        soundfile.write(file, signal * min(1.0, _PEAK / max(peak, 1e-9)), RATE, format="FLAC", subtype=bits)
         return file.getvalue()
 
 

@@ -14,16 +14,17 @@ import pandas as pd
 import pytest
 import soundfile
 
-from judge import degrade
+from judge import alike, degrade
 from judge.degrade import RATE, TRANSFORM
 from judge.families import FAMILIES, Scene, answer
 from judge.labels import Truth
-from judge.queries import SECONDS, Casting, Roles, draw_query
+from judge.queries import SECONDS, Casting, Roles, draw_query, overlap, sounding
 from judge.simulate import SETS, main, simulate, simulate_mixture
 from judge.stems import Stem, load_pool, mini_pool, tell_apart
 from judge.summary import read_rows
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.judge.scores import AXES
+from sam_audio_bench.tasks.manifest import parse_spans
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +54,14 @@ def test_a_mixture_has_its_files(folder):
         assert len(record["group"]) == len(record["classes"])
         for k in answers:
             info = soundfile.info(io.BytesIO(files[f"{key}.{k}.target.flac"]))
-            assert (info.frames, info.samplerate, info.channels, info.subtype) == (len(mixture), RATE, 1, "PCM_16")
+            assert (info.frames, info.samplerate, info.channels) == (len(mixture), RATE, 1)
+            assert info.subtype in ("PCM_16", "PCM_24")
         for row in record["rows"]:
-            assert set(row) == {"target", "text", "label", "kind", "query", "system", "scores", "raters"}
-            assert row["query"] == f"{key}/{row['text']}"
+            needed = {"target", "text", "label", "kind", "query", "system", "scores", "raters"}
+            assert needed <= set(row) <= {*needed, "spans"}
+            assert row["query"] == f"{key}/{row['text'] or row['spans']}"
+            spans = parse_spans(row.get("spans", ""))
+            assert all(sign == "+" and 0 <= start < end <= record["seconds"] for sign, start, end in spans)
             assert set(row["scores"]) == set(AXES)
             assert all(1 <= score <= 5 for score in row["scores"].values())
             assert row["kind"] in ("intended", "wrong", "absent")
@@ -252,9 +257,9 @@ def test_telling_apart():
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_answers_every_scene(drawn, name):
     """Finite, as long as the mixture, and the same for the same random numbers; silence and lone sources too."""
-    hum = np.sin(np.arange(RATE) * 0.05).astype(np.float32)
-    silent = Scene(target=hum, interference=np.zeros_like(hum), others=(), text="hum")
-    for scene in (*(one.scene for one in drawn[:4]), silent):
+    hum = np.sin(np.arange(round(0.3 * RATE)) * 0.05).astype(np.float32)
+    short = Scene(target=hum, interference=np.zeros_like(hum), others=(), text="hum")
+    for scene in (*(one.scene for one in drawn[1:3]), short):
         found = answer(name, scene, np.random.default_rng(3))
         assert found.shape == scene.target.shape
         assert found.dtype == np.float32
@@ -279,6 +284,58 @@ def test_families_are_rated_as_they_should_be(drawn):
     assert order[0] > 4.99
     assert order[-1] < 1.01
     assert mean("wrong-source") < mean("mixture")
+
+
+@pytest.mark.parametrize("gain", [-45, 20])
+def test_no_level_of_an_answer_matters(drawn, gain):
+    """What is asked of the ratings, since answers are turned up or down after they were rated."""
+    scene = next(one.scene for one in drawn if one.scene.others)
+    truth = Truth(scene.target, scene.interference)
+    for name in ("near-perfect", "irm", "mild-filter", "clip"):
+        found = answer(name, scene, np.random.default_rng(1))
+        assert np.allclose(truth.rate(found), truth.rate(found * np.float32(10 ** (gain / 20))), atol=0.02), name
+
+
+def test_changes_that_are_hardly_heard(drawn):
+    """Another waveform and nearly the best rating."""
+    for one in drawn[:4]:
+        target, random = one.scene.target, np.random.default_rng(5)
+        truth = Truth(target, one.scene.interference)
+        for change in (alike.delay, alike.all_pass):
+            found = change(target, random)
+            assert found.shape == target.shape
+            assert np.mean((found - target) ** 2) > 0.01 * np.mean(target**2)
+            spectra = [np.abs(np.fft.rfft(signal)) for signal in (found, target)]
+            assert np.corrcoef(*spectra)[0, 1] > 0.9
+            assert truth.rate(found).overall > 3.5
+
+
+def test_spans_of_a_source():
+    tone, pause = np.ones(RATE // 2, np.float32), np.zeros(RATE, np.float32)
+    short = np.zeros(RATE // 10, np.float32)
+    assert sounding(np.concatenate([pause, tone, short, tone, pause, tone])) == [(1.0, 2.1), (3.1, 3.6)]
+    assert sounding(pause) == []
+    assert len(sounding(np.tile(np.concatenate([tone, pause]), 60))) <= 20
+    assert overlap([(0, 1)], [(0.5, 1.5)]) == pytest.approx(1 / 3)
+    assert overlap([(0, 1)], [(2, 3)]) == overlap([], []) == 0
+
+
+def test_singers_sing_over_music(tmp_path):
+    """Where the pool has singing; elsewhere nothing is different."""
+    tone = np.sin(2 * np.pi * 440 * np.arange(3 * RATE) / RATE).astype(np.float32)
+    soundfile.write(tmp_path / "tone.flac", 0.3 * tone, RATE)
+    labels = ["singing"] * 3 + ["orchestral music"] * 3 + ["piano"] * 3
+    stems = [
+        Stem(f"{at}", tmp_path / "tone.flac", "music", label, (label,), f"{label}-{at}", "train")
+        for at, label in enumerate(labels)
+    ]
+    roles = Roles(stems)
+    casts = [draw_query(Casting(roles, roles, augment=False), "music", np.random.default_rng(at)) for at in range(60)]
+    over = [one for one in casts if one.scene.kind == "singing" and len(one.stems) > 1]
+    assert 15 <= len(over) <= 45
+    assert any(stem.label == "orchestral music" for one in over for stem in one.stems)
+    assert all(one.scene.impostor is not None for one in over)
+    assert {one.scene.kind for one in casts} == {"singing", "music"}
 
 
 def test_the_transform_is_inverted_exactly():

@@ -1,0 +1,161 @@
+"""Changes that a listener hardly hears though the waveform is another: delays, all-passes, vocoders, mild filters.
+
+Every function takes float32 samples ``[time]`` at `RATE` and a random generator, and returns as many samples.
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache, lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import irfft, next_fast_len, rfft
+from scipy.ndimage import gaussian_filter, gaussian_filter1d
+from scipy.signal import butter, sosfilt
+
+from judge.degrade import RATE, TRANSFORM, uniform_db
+from sam_audio_bench.errors import Precondition
+
+__all__ = ["all_pass", "delay", "griffin_lim", "mild_filter", "noisy_resynthesis", "vocode"]
+
+Signal = NDArray[np.float32]
+Random = np.random.Generator
+
+_DELAY = 0.02  # seconds, at most
+_GROUP_DELAY = 0.008  # seconds that a smooth phase delays or advances a frequency by, at most
+_INVERTED = 0.25  # of the answers whose polarity is turned over as well
+_FRAME = 10.0  # milliseconds between the frames of WORLD
+
+
+def delay(signal: Signal, random: Random) -> Signal:
+    """Up to 20 ms later or earlier, by a part of a sample too; some with the other polarity, which may be all."""
+    samples = random.uniform(-_DELAY, _DELAY) * RATE * random.choice([0.1, 1.0, 1.0])
+    sign = -1.0 if random.random() < _INVERTED else 1.0
+    if sign < 0 and random.random() < 0.4:
+        return -signal
+    return _turned(signal, lambda turns: -2 * np.pi * turns * samples) * np.float32(sign)
+
+
+def all_pass(signal: Signal, random: Random) -> Signal:
+    """Every frequency keeps its level and gets another phase: one to eight biquads, or a smooth random phase."""
+    sign = np.float32(-1 if random.random() < _INVERTED else 1)
+    if random.random() < 0.5:
+        found: Signal = sosfilt([_biquad(random) for _ in range(random.integers(1, 9))], signal)
+        return found.astype(np.float32) * sign
+    knots = random.uniform(-_GROUP_DELAY, _GROUP_DELAY, int(random.integers(3, 20)))
+
+    def phase(turns: NDArray[np.float64]) -> NDArray[np.float64]:
+        late = np.interp(turns, np.linspace(0, 0.5, len(knots)), knots) * RATE
+        return -2 * np.pi * np.cumsum(late) * (turns[1] - turns[0])
+
+    return _turned(signal, phase) * sign
+
+
+def _biquad(random: Random) -> NDArray[np.float64]:
+    """A second-order all-pass at 80-7000 Hz whose poles are near the unit circle or not."""
+    radius, angle = random.uniform(0.5, 0.98), 2 * np.pi * np.exp(random.uniform(np.log(80), np.log(7000))) / RATE
+    poles = np.array([1.0, -2 * radius * np.cos(angle), radius**2])
+    return np.concatenate([poles[::-1], poles])
+
+
+def _turned(signal: Signal, phase: Any) -> Signal:
+    """The signal with phases added, a function of the frequency in cycles a sample; nothing wraps around."""
+    margin = round(2.5 * _DELAY * RATE)
+    size = next_fast_len(len(signal) + 2 * margin, real=True)
+    spectrum = rfft(np.pad(signal, (margin, size - len(signal) - margin)).astype(np.float64))
+    turns = np.arange(len(spectrum)) / size
+    found: Signal = irfft(spectrum * np.exp(1j * phase(turns)), size)[margin : margin + len(signal)]
+    return found.astype(np.float32)
+
+
+def griffin_lim(signal: Signal, random: Random) -> Signal:
+    """Magnitudes, in two of three cases of 40-100 mel bands, with random phases and a few rounds of Griffin-Lim."""
+    magnitude = np.abs(TRANSFORM.forward(signal))
+    if random.random() < 0.67:
+        bands = _mel_bands(int(random.integers(40, 101)))
+        magnitude = magnitude @ (bands / bands.sum(axis=1, keepdims=True).clip(1e-9)).T @ bands
+    phase = np.exp(2j * np.pi * random.random(magnitude.shape)).astype(np.complex64)
+    found = TRANSFORM.inverse(magnitude * phase, len(signal))
+    for _ in range(int(random.integers(2, 9))):
+        found = _projected(found, magnitude)
+    return found
+
+
+@lru_cache(maxsize=64)
+def _mel_bands(count: int) -> NDArray[np.float32]:
+    """Triangles ``[B, F]`` that overlap by half on the mel scale and add up to 1 at every frequency."""
+    centres = 700 * (np.exp(np.linspace(0, np.log(1 + RATE / 2 / 700), count)) - 1)
+    places = np.linspace(0, RATE / 2, TRANSFORM.size // 2 + 1)
+    return np.stack([np.interp(places, centres, unit) for unit in np.eye(count)]).astype(np.float32)
+
+
+def _projected(signal: Signal, magnitude: NDArray[np.float32]) -> Signal:
+    """One round of Griffin and Lim (1984): the signal's phases with these magnitudes."""
+    spectrum = TRANSFORM.forward(signal)
+    return TRANSFORM.inverse(spectrum * (magnitude / np.maximum(np.abs(spectrum), 1e-9)), len(signal))
+
+
+def noisy_resynthesis(signal: Signal, random: Random) -> Signal:
+    """As by diffusion: from noise under the signal's envelope in 2-4 steps to smoothly wrong magnitudes."""
+    spectrum = TRANSFORM.forward(signal)
+    errors = random.standard_normal(spectrum.shape).astype(np.float32)
+    errors = gaussian_filter(errors, (random.uniform(1, 8), random.uniform(1, 6)))
+    errors *= random.uniform(0.5, 4) / max(float(errors.std()), 1e-9)
+    magnitude = np.abs(spectrum) * 10 ** (errors / 20)
+    envelope = gaussian_filter1d(np.abs(spectrum), 2.0, axis=1)
+    amount, found = random.uniform(0.2, 2.0), signal
+    for step in range(steps := int(random.integers(2, 5))):
+        share = np.float32(amount * (1 - step / steps))
+        turns = np.exp(2j * np.pi * random.random(spectrum.shape)).astype(np.complex64)
+        noised = TRANSFORM.forward(found) + share * envelope * turns
+        found = TRANSFORM.inverse(noised * (magnitude / np.maximum(np.abs(noised), 1e-9)), len(signal))
+    return found
+
+
+def mild_filter(signal: Signal, random: Random) -> Signal:
+    """One or two of: a high-pass at 50-150 Hz, a low-pass at 5-7.5 kHz, a tilt of up to 4 dB, a constant."""
+    found = signal
+    for kind in random.choice(["high", "low", "tilt", "constant"], int(random.integers(1, 3)), replace=False):
+        if kind == "tilt":
+            spectrum = TRANSFORM.forward(found)
+            gain = np.linspace(-1, 1, spectrum.shape[1]) * random.uniform(-4, 4)
+            found = TRANSFORM.inverse(spectrum * (10 ** (gain / 20)).astype(np.float32), len(signal))
+        elif kind == "constant":
+            level = np.sqrt(np.mean(np.square(signal, dtype=np.float64)))
+            found = found + np.float32(level * uniform_db(random, -20, 20) * random.choice([-1, 1]))
+        else:
+            edge = random.uniform(50, 150) if kind == "high" else random.uniform(5000, 7500)
+            sections = butter(int(random.integers(1, 5)), edge, f"{kind}pass", fs=RATE, output="sos")
+            found = sosfilt(sections, found).astype(np.float32)
+    return found
+
+
+def vocode(signal: Signal, random: Random) -> Signal:
+    """Analysed and synthesised anew by WORLD, with pitch and envelope a little off; for voices."""
+    world, given = _world(), signal.astype(np.float64)
+    if not np.any(np.abs(signal) > 1e-6):
+        return signal
+    pitch, times = world.dio(given, RATE, frame_period=_FRAME)
+    pitch = world.stonemask(given, pitch, times, RATE)
+    envelope = world.cheaptrick(given, pitch, times, RATE)
+    noise = world.d4c(given, pitch, times, RATE)
+    if random.random() < 0.5:
+        envelope = np.exp(gaussian_filter1d(np.log(envelope), random.uniform(1, 12), axis=1))
+    pitch = pitch * 2 ** (random.normal(0, 0.1) / 12)
+    found = world.synthesize(pitch, envelope, noise, RATE, _FRAME)[: len(signal)].astype(np.float32)
+    level = np.sqrt(np.mean(given**2) / max(float(np.mean(found.astype(np.float64) ** 2)), 1e-12))
+    fitted: Signal = found * np.float32(min(level, 10.0))
+    return np.pad(fitted, (0, len(signal) - len(fitted)))
+
+
+@cache
+def _world() -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it imports pkg_resources, which setuptools warns of
+            import pyworld
+    except ImportError:
+        raise Precondition('the family "vocoder" needs WORLD: pip install pyworld==0.3.5 "setuptools<81"') from None
+    return pyworld
