@@ -1,6 +1,6 @@
 """Recordings by which a judge knows a class: ``python -m judge.prototypes --pool P --listener L --words W --out O``.
 
-Stems of the split "train" are embedded by the listener, 10 s each. Linear discriminant analysis finds the directions
+Stems of the split "train" are embedded by the listener, 5 s each. Linear discriminant analysis finds the directions
 in which classes differ more than the recordings of one do (Fisher 1936; Hastie et al., 2009, 4.3). Of every class the
 recordings that represent it best are kept as prototypes, at most eight of different groups, each the nearest to what the
 ones before it leave uncovered. ``recordings.json`` names the group of each, so that training can leave out a mixture's own.
@@ -33,7 +33,7 @@ __all__ = ["discriminant", "embed", "main", "representatives"]
 
 WIDTH = 64
 _MOST = 8  # prototypes of a class
-_SECONDS = 10
+_SECONDS = 5
 _LEVEL = 10 ** (-26 / 20)
 _SHRINKAGE = 0.1  # of the covariance inside classes towards a sphere
 

@@ -43,7 +43,8 @@ class Compared:
     """Rows of log-mel energies of mixture, answer and residual, and comparisons of each frame.
 
     Attributes:
-        mixture, answer, residual: ``[B, R, M]``.
+        mixture: ``[B, R, M]``, or ``[1, R, M]`` for all answers.
+        answer, residual: ``[B, R, M]``.
         comparisons: ``[B, F, K]``.
     """
 
@@ -57,7 +58,7 @@ def compare(mixtures: Tensor, answers: Tensor, frame: int) -> Compared:
     """Compares answers with their mixtures.
 
     Args:
-        mixtures: ``[B, T]`` at `RATE`, T a multiple of a frame.
+        mixtures: ``[B, T]`` at `RATE`, T a multiple of a frame; or ``[1, T]`` for all answers.
         answers: ``[B, T]``, of any level.
         frame: rows per frame.
     """
@@ -74,7 +75,8 @@ def compare(mixtures: Tensor, answers: Tensor, frame: int) -> Compared:
     explained = coherence * linear + (1 - coherence) * subtracted
     rows = [mel_rows(one.clamp(min=0).sqrt()) for one in (power, own, explained, (1 - coherence) * own)]
     alike = mel_rows((coherence * own).sqrt())
-    return Compared(rows[0], rows[1], rows[2], _comparisons(rows, alike, frame))
+    wide = rows[0].expand_as(rows[1])
+    return Compared(rows[0], rows[1], rows[2], _comparisons([wide, *rows[1:]], alike, frame))
 
 
 def framed_energy(comparisons: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -156,11 +156,9 @@ class JudgeNetwork(nn.Module):
         mixtures: Tensor,
         texts: Tensor,
         *,
-        text_trust: Tensor | None = None,
         keep: Tensor | None = None,
         spans: Tensor | None = None,
         video: Tensor | None = None,
-        known: Tensor | None = None,
     ) -> Tensor:
         """Ratings of every frame, in units of the training data: zero mean, unit variance.
 
@@ -168,28 +166,36 @@ class JudgeNetwork(nn.Module):
             answers: features of the estimates ``[B, F, h]``, from `encode_pair`.
             mixtures: features of the mixtures.
             texts: ``[B, t]``, from `encode_text`.
-            text_trust: ``[B, 1]`` from 0 to 1, a factor for what a small judge knows of the text's class by its
-                prototypes; None: 1. Other judges ignore it.
             keep: bool ``[B, F]``, see `PEAVTransformer.forward`.
             spans: ``[B, F, 3]``, one-hot: no span, sound present, sound absent.
             video: ``[B, F, V]``, features of the masked video; V is that of `extend`.
-            known: bool ``[B, P]``, prototypes that a small judge may use for each row; None: all of them.
 
         Returns:
             ``[B, F, 4]``, columns as `AXES`; followed by the logarithms of the four spreads if there is a spread head.
         """
-        if self.ear is None:
-            asked = self.layer_norm(self.text_proj2(self.text_proj1(texts)))
-            audio = self.cat_audio_proj(torch.cat([answers, mixtures], dim=-1))
-            fused = self.proj_audio_and_text(torch.cat([audio, asked[:, None].expand_as(audio)], dim=-1))
-        else:
-            fused = self.ear.features(
-                mixtures, answers, texts, text_trust=text_trust, keep=keep, spans=spans, known=known
-            )
+        if self.ear is not None:
+            return self.rate_marks(self.ear.marks(mixtures, answers, texts, keep=keep, spans=spans), keep=keep)
+        asked = self.layer_norm(self.text_proj2(self.text_proj1(texts)))
+        audio = self.cat_audio_proj(torch.cat([answers, mixtures], dim=-1))
+        fused = self.proj_audio_and_text(torch.cat([audio, asked[:, None].expand_as(audio)], dim=-1))
         if spans is not None and self.span_proj is not None:
             fused = fused + self.span_proj(spans.to(fused))
         if video is not None and self.video_proj is not None:
             fused = fused + self.video_proj(video.to(fused))
+        return self._rated(fused, keep)
+
+    def rate_marks(self, marks: Tensor, *, text_trust: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
+        """Ratings of every frame by a small judge.
+
+        Args:
+            marks: ``[B, F, INPUTS]``, from `SmallEncoder.marks`.
+            text_trust: ``[B, 1]`` from 0 to 1, a factor for what is known of the text's class; None: 1.
+            keep: see `rate_frames`, as for what is returned.
+        """
+        assert self.ear is not None
+        return self._rated(self.ear.features(marks, text_trust=text_trust, keep=keep), keep)
+
+    def _rated(self, fused: Tensor, keep: Tensor | None) -> Tensor:
         states = self.finetune_transformer(self.finetune_data_proj(fused), keep)
         found: Tensor = self.head(states)
         return found if self.spread_head is None else torch.cat([found, self.spread_head(states)], dim=-1)

@@ -17,10 +17,13 @@ from torch.nn import functional as F
 
 from sam_audio_bench.nn.config import Config
 
-__all__ = ["MARKS", "Prototypes", "PrototypesConfig", "Triplet", "event_marks", "nearness"]
+__all__ = ["EVENT_MARKS", "MARKS", "Prototypes", "PrototypesConfig", "Triplet", "event_marks", "nearness"]
 
-MARKS = 12 + 12 + 2
-"""Numbers of a frame for a prompt: `event_marks`, `Prototypes.marks`, and how well the prompt is understood."""
+EVENT_MARKS = 12
+"""Numbers of a frame, see `event_marks`."""
+
+MARKS = EVENT_MARKS + 12 + 2
+"""Numbers of a frame for a prompt: `event_marks`, `Prototypes.marks`, nearness to a known class and to an event."""
 
 _FAR, _NEAR = 0.75, 0.93
 """Cosines of a prompt to the nearest name at which the prompt is strange, and at which it is the name."""

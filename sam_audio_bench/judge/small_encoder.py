@@ -16,15 +16,20 @@ from sam_audio_bench.errors import Precondition
 from sam_audio_bench.judge.audio_encoder import FRAME, RATE, ROWS, AudioEncoder
 from sam_audio_bench.judge.config import SmallConfig
 from sam_audio_bench.judge.front_end import COMPARISONS, compare, framed_energy
-from sam_audio_bench.judge.prompt_marks import MARKS, Prototypes, Triplet, event_marks, nearness
+from sam_audio_bench.judge.prompt_marks import EVENT_MARKS, MARKS, Prototypes, Triplet, event_marks, nearness
 from sam_audio_bench.judge.word_vectors import WordVectors
 
-__all__ = ["SPAN_STATES", "SmallEncoder"]
+__all__ = ["INPUTS", "SPAN_STATES", "SmallEncoder"]
 
 SPAN_STATES = 3
 """No span, sound present, sound absent: `sam_audio_bench.nn.conditioning.ANCHORS` without padding."""
 
-_INPUTS = COMPARISONS + MARKS + SPAN_STATES
+INPUTS = COMPARISONS + MARKS + SPAN_STATES
+"""Numbers of a frame, see `SmallEncoder.marks`."""
+
+_TRUSTED = slice(COMPARISONS + EVENT_MARKS, COMPARISONS + MARKS - 1)
+"""Those that are 0 where the text's class is not known: prototypes, and how near the text is to one."""
+
 _CONTEXTS = 4
 
 
@@ -50,10 +55,11 @@ class SmallEncoder(nn.Module):
         if self.rows != self.listener.config.step:
             found = f"{self.rows} and {self.listener.config.step}"
             raise Precondition(f"expected as many rows in a frame as in an embedding, found {found}")
+        self.register_buffer("usual", torch.zeros(INPUTS))
+        self.register_buffer("deviation", torch.ones(INPUTS))
         self.evidence = nn.Sequential(
-            nn.LayerNorm(_INPUTS * _CONTEXTS),
             nn.Dropout(config.dropout),
-            nn.Linear(_INPUTS * _CONTEXTS, config.hidden),
+            nn.Linear(INPUTS * _CONTEXTS, config.hidden),
             nn.SiLU(),
             nn.Dropout(config.dropout),
             nn.Linear(config.hidden, width),
@@ -90,53 +96,60 @@ class SmallEncoder(nn.Module):
         vectors: Tensor = self.words(ids, ids != 0 if mask is None else mask)
         return vectors
 
-    def features(
-        self,
-        mixtures: Tensor,
-        answers: Tensor,
-        texts: Tensor,
-        *,
-        text_trust: Tensor | None,
-        keep: Tensor | None,
-        spans: Tensor | None,
-        known: Tensor | None,
-    ) -> Tensor:
-        """Features of each frame for the texts ``[B, t]``: ``[B, F, width]``; arguments as `rate_frames`."""
-        if keep is None:
-            keep = torch.ones(answers.shape[:2], dtype=torch.bool, device=answers.device)
-        marks = self.marks(mixtures, answers, texts, text_trust=text_trust, keep=keep, spans=spans, known=known)
-        weight = framed_energy(answers[..., 2 * self.embedding :])[1]
-        found: Tensor = self.evidence(_with_context(marks, keep, weight))
-        return found
-
     def marks(
         self,
         mixtures: Tensor,
         answers: Tensor,
         texts: Tensor,
         *,
-        text_trust: Tensor | None,
-        keep: Tensor,
-        spans: Tensor | None,
-        known: Tensor | None,
+        keep: Tensor | None = None,
+        spans: Tensor | None = None,
+        known: Tensor | None = None,
     ) -> Tensor:
-        """Everything that is told of a frame, ``[B, F, COMPARISONS + MARKS + SPAN_STATES]``."""
+        """Everything that is told of a frame: comparisons, marks of the prompt, and spans.
+
+        Args:
+            mixtures: ``[B, F, E]`` or ``[1, F, E]``, from `encode`.
+            answers: ``[B, F, 2 E + COMPARISONS]``.
+            texts: ``[B, t]``.
+            keep: bool ``[B, F]``, true for real frames; None: all.
+            spans: ``[B, F, SPAN_STATES]``, one-hot; None: no frame is in a span or out of one.
+            known: see `Prototypes.likeness`.
+
+        Returns:
+            ``[B, F, INPUTS]``.
+        """
         width = self.embedding
         answer, residual, comparisons = torch.split(answers, [width, width, answers.shape[-1] - 2 * width], dim=-1)
         embeddings = Triplet(mixtures.expand_as(answer), answer, residual)
         events = Triplet(*(self.listener.events(one).sigmoid() for one in embeddings.all()))
-        near = nearness(texts, self.prototypes.texts)
-        trust = near if text_trust is None else near * text_trust
-        energies = Triplet(*(one * keep[..., None] for one in framed_energy(comparisons)))
-        described = torch.cat([trust, nearness(texts, self.words.names)], dim=-1)
+        trust = nearness(texts, self.prototypes.texts)
+        real = torch.ones_like(comparisons[..., :1]) if keep is None else keep[..., None]
+        energies = Triplet(*(one * real for one in framed_energy(comparisons)))
         parts = [
             comparisons,
             event_marks(events, embeddings, self.words.event_weights(texts)),
             self.prototypes.marks(embeddings, energies, texts, trust, known),
-            described[:, None].expand(-1, comparisons.shape[1], -1),
+            *(one[:, None].expand(-1, comparisons.shape[1], -1) for one in (trust, nearness(texts, self.words.names))),
             self._spans(spans, comparisons),
         ]
         return torch.cat([part.to(comparisons) for part in parts], dim=-1)
+
+    def standardise(self, marks: Tensor) -> None:
+        """Takes mean and standard deviation of marks ``[N, INPUTS]`` as the usual ones."""
+        self.usual, self.deviation = marks.mean(dim=0), marks.std(dim=0).clamp(min=0.05)
+
+    def features(self, marks: Tensor, *, text_trust: Tensor | None, keep: Tensor | None) -> Tensor:
+        """Features of each frame, ``[B, F, INPUTS] -> [B, F, width]``; arguments as `JudgeNetwork.rate_frames`."""
+        if text_trust is not None:
+            factor = torch.ones_like(marks[:, :1])
+            factor[..., _TRUSTED] = text_trust[:, None].to(marks)
+            marks = marks * factor
+        if keep is None:
+            keep = torch.ones(marks.shape[:2], dtype=torch.bool, device=marks.device)
+        weight = framed_energy(marks[..., :COMPARISONS])[1]
+        found: Tensor = self.evidence(_with_context((marks - self.usual) / self.deviation, keep, weight))
+        return found
 
     def _spans(self, spans: Tensor | None, like: Tensor) -> Tensor:
         """One-hot ``[B, F, SPAN_STATES]``; without spans every frame is in the first state."""

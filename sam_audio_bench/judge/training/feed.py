@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -79,6 +79,7 @@ class Feed:
     gap: float = 0.5
     raters_cap: float = 0.0
     prototypes: tuple[str, ...] = ()
+    _marks: dict[int, NDArray[np.float16]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def frames(self) -> NDArray[np.int64]:
@@ -104,18 +105,43 @@ class Feed:
         part = self.examples.rows.iloc[list(rows)]
         sizes = torch.as_tensor(self.frames[list(rows)])
         longest = int(sizes.max())
+        keep = (torch.arange(longest) < sizes[:, None]).to(self.device) if padded else None
+        texts = self.texts.lookup(list(part["text"])).to(self.device)
+        if self.judge.ear is not None:
+            marks = [np.asarray(self._row_marks(int(row)), np.float32) for row in rows]
+            together = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(one) for one in marks], batch_first=True)
+            return Batch(mixtures=together[..., :0], answers=together.to(self.device), texts=texts, keep=keep)
         pairs = list(zip(part["mixture"].astype(int), part["answer"].astype(int), strict=True))
         own = self.features.batch(((mixture, MIXTURE) for mixture, _ in pairs), longest)
-        keep = (torch.arange(longest) < sizes[:, None]).to(self.device) if padded else None
         return Batch(
             mixtures=own.to(self.device),
             answers=self.features.batch(pairs, longest).to(self.device),
-            texts=self.texts.lookup(list(part["text"])).to(self.device),
+            texts=texts,
             keep=keep,
             spans=self._spans(list(part["spans"]), longest),
             video=self._video(list(part["video"]), sizes.tolist(), longest),
-            known=self._known(list(part["group"])),
         )
+
+    def marks(self, most: int) -> Tensor:
+        """Marks of the frames of up to so many rows, evenly spread, ``[N, INPUTS]``."""
+        rows = np.unique(np.linspace(0, len(self.examples) - 1, most).astype(int))
+        return torch.from_numpy(np.concatenate([np.asarray(self._row_marks(int(row)), np.float32) for row in rows]))
+
+    def _row_marks(self, row: int) -> NDArray[np.float16]:
+        """Marks of one row ``[F, INPUTS]``, computed once; they hold nothing that is trained."""
+        if row not in self._marks:
+            facts = self.examples.rows.iloc[row]
+            mixture, answer = int(facts["mixture"]), int(facts["answer"])
+            own = self.features.batch([(mixture, MIXTURE)], int(self.frames[row])).to(self.device)
+            other = self.features.batch([(mixture, answer)], int(self.frames[row])).to(self.device)
+            assert self.judge.ear is not None
+            with torch.no_grad():
+                found = self.judge.ear.marks(
+                    own, other, self.texts.lookup([facts["text"]]).to(self.device),
+                    spans=self._spans([facts["spans"]], int(self.frames[row])), known=self._known([facts["group"]]),
+                )  # fmt: skip
+            self._marks[row] = found[0].to("cpu", torch.float16).numpy()
+        return self._marks[row]
 
     def targets(self, rows: Sequence[int] | NDArray[np.int64]) -> Targets:
         """Ratings of rows, normalised by the judge's mean and standard deviation."""
@@ -130,7 +156,7 @@ class Feed:
         )
 
     def _spans(self, texts: list[str], size: int) -> Tensor | None:
-        if "spans" not in self.judge.prompts or not any(self.examples.rows["spans"]):
+        if "spans" not in self.judge.prompts or not any(texts):
             return None
         hop, rate = self.judge.processor.hop, self.judge.processor.rate
         return span_states([parse_spans(text) for text in texts], size, hop=hop, rate=rate).to(self.device)

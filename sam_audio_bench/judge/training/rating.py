@@ -120,6 +120,9 @@ def _batch(
         width = judge.video_proj.in_features
         rows = [video_features(path, size, width) if path else torch.zeros(size, width) for path in part["video"]]
         video = torch.stack(rows)
+    if judge.ear is not None:
+        marks = judge.ear.marks(mixture[None], answers[indices], texts, spans=spans)
+        return Batch(mixtures=marks[..., :0], answers=marks, texts=texts)
     return Batch(
         mixtures=mixture.expand(len(part), -1, -1),
         answers=answers[indices],

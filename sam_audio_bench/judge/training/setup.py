@@ -31,6 +31,9 @@ __all__ = ["ProcessContext", "TrainingSetup", "prepare_training", "read_splits"]
 
 Progress = Callable[[int, int], None]
 
+_STANDARDISED = 4000
+"""Rows whose marks give the usual ones of a new judge."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessContext:
@@ -119,6 +122,8 @@ def prepare_training(recipe: Recipe, folder: Path, context: ProcessContext, prog
         )
         for name, side in splits.items()
     }  # fmt: skip
+    if start.fresh and judge.ear is not None:
+        judge.ear.standardise(feeds["learned"].marks(_STANDARDISED).to(context.device))
     return TrainingSetup(
         start=start, model=model, training=feeds["learned"], held_out=feeds["held"],
         fingerprint=_fingerprint(recipe, splits, chunks, start),

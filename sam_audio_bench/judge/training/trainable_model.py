@@ -51,13 +51,12 @@ class Batch:
 
     Attributes:
         mixtures: ``[B, F, C]``, from `JudgeNetwork.encode_pair`, or the input of the backbone if that is trained.
-        answers: ``[B, F, C']``, likewise.
+        answers: ``[B, F, C]``, likewise; of a small judge its marks ``[B, F, INPUTS]``, which hold all but ``keep``.
         texts: ``[B, t]``.
         keep: bool ``[B, F]``; None: no padding.
-        text_trust: ``[B, 1]``, see `JudgeNetwork.rate_frames`.
+        text_trust: ``[B, 1]``, see `JudgeNetwork.rate_marks`.
         spans: ``[B, F, 3]``, or None.
         video: ``[B, F, V]``, or None.
-        known: bool ``[B, P]``, or None.
     """
 
     mixtures: Tensor
@@ -67,7 +66,6 @@ class Batch:
     text_trust: Tensor | None = None
     spans: Tensor | None = None
     video: Tensor | None = None
-    known: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,13 +119,14 @@ class TrainableModel(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """Ratings of frames, ``[B, F, 4]`` or ``[B, F, 8]``, as `JudgeNetwork.rate_frames`."""
         mixtures, answers = batch.mixtures, batch.answers
+        if self.judge.ear is not None:
+            return self.judge.rate_marks(answers, text_trust=batch.text_trust, keep=batch.keep)
         if self.trains_backbone:
             both = torch.cat([mixtures, answers])
             keep = None if batch.keep is None else batch.keep.repeat(2, 1)
             mixtures, answers = self.judge.transformer(self.judge.data_proj(both), keep).chunk(2)
         return self.judge.rate_frames(
-            answers, mixtures, batch.texts,
-            text_trust=batch.text_trust, keep=batch.keep, spans=batch.spans, video=batch.video, known=batch.known,
+            answers, mixtures, batch.texts, keep=batch.keep, spans=batch.spans, video=batch.video,
         )  # fmt: skip
 
 
