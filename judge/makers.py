@@ -87,8 +87,8 @@ def gated(scene: Scene, random: Random) -> Signal:
     size = round(random.uniform(0.005, 0.03) * RATE)
     level = np.sqrt(uniform_filter1d(np.square(scene.mixture, dtype=np.float64), size, mode="constant").clip(0))
     opened = level > np.quantile(level, random.uniform(0.2, 0.85))
-    gain = uniform_filter1d(opened.astype(np.float32), size)
-    return scene.mixture * gain
+    kept: Signal = scene.mixture * uniform_filter1d(opened.astype(np.float32), size)
+    return kept
 
 
 def filtered(scene: Scene, random: Random) -> Signal:
@@ -219,7 +219,8 @@ def _erb_bands() -> NDArray[np.float32]:
     count = int(high - low)
     index = np.minimum((number - low) / (high - low) * count, count - 1).astype(int)
     members = (index[:, None] == np.arange(count)) & (number >= low)[:, None]
-    return members[:, members.any(axis=0)].astype(np.float32)  # low bands may be narrower than a bin
+    bands: NDArray[np.float32] = members[:, members.any(axis=0)].astype(np.float32)
+    return bands  # without low bands, which may be narrower than a bin
 
 
 def separated(separator: Callable[[Random], MaskSeparator]) -> Maker:

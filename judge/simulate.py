@@ -28,7 +28,7 @@ import torch
 from numpy.typing import NDArray
 
 from judge.degrade import RATE, uniform_db
-from judge.families import answer, draw_families
+from judge.families import answer, check_families, draw_families
 from judge.labels import Truth, audible
 from judge.queries import Casting, Drawn, Roles, draw_query, overlap, sounding
 from judge.stems import DOMAINS, Stem, load_pool, mini_pool
@@ -249,6 +249,7 @@ def simulate(
     seed: int = 1,
     workers: int = 1,
     progress: bool | None = None,
+    without: Collection[str] = (),
 ) -> Path:
     """Makes what is missing of one set and returns its folder; shards that exist are kept.
 
@@ -260,13 +261,15 @@ def simulate(
         seed: decides everything.
         workers: processes.
         progress: show a bar; None: on a terminal.
+        without: families that are left out, as for want of a package.
     """
     if name not in SETS:
         raise UsageError(f"expected sets among {', '.join(SETS)}, found {name!r}")
     folder, total = out / name, mixtures or SETS[name].mixtures
-    made = partial(simulate_mixture, pool, name, seed)
-    _casting(pool, name)  # complains before any work
-    _agree(folder / "plan.json", {"set": name, "seed": seed, "stems": _digest(pool)})
+    made = partial(simulate_mixture, pool, name, seed, without=frozenset(without))
+    _casting(pool, name)  # complains before any work, as does the next line
+    check_families(held_out=SETS[name].held_out, without=without)
+    _agree(folder / "plan.json", {"set": name, "seed": seed, "stems": _digest(pool), "without": sorted(without)})
     with Progress(total, show=progress) as bar, _mapper(workers) as each:
         count = bar.counting(name)
         for start in range(0, total, PER_SHARD):
@@ -292,7 +295,7 @@ def _agree(path: Path, plan: dict[str, Any]) -> None:
     elif (begun := load_json(path)) != plan:
         found = ", ".join(f"{key} {begun.get(key)}" for key in plan if begun.get(key) != plan[key])
         raise StoreError(
-            f"expected {path.parent} to be begun with this set, seed and stems, found {found}; choose --out"
+            f"expected {path.parent} to be begun with this set, seed, stems and families, found {found}; choose --out"
         )
 
 
@@ -330,15 +333,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("judge/made/answers"), help="default: %(default)s")
     parser.add_argument("--sets", default=",".join(SETS), help="some of %(default)s")
     parser.add_argument("--mixtures", type=int, help="in each set (default: the set's own number)")
+    parser.add_argument("--without", default="", help="families to leave out, such as dtln,hush")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1, help="processes; they change nothing but the time")
     options = parser.parse_args(arguments)
     pool = "mini" if options.stems == "mini" else options.pool
+    common = {"mixtures": options.mixtures, "seed": options.seed, "workers": options.workers}
     try:
         for name in options.sets.split(","):
-            folder = simulate(
-                pool, options.out, name, mixtures=options.mixtures, seed=options.seed, workers=options.workers
-            )
+            without = [family for family in options.without.split(",") if family]
+            folder = simulate(pool, options.out, name, without=without, **common)
             print(folder)
     except BenchError as error:
         parser.exit(2, f"{error}\n")
