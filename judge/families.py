@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from judge import alike, degrade, makers
 from judge.makers import Maker, Scene
+from judge.mask_network import separated_by
 from judge.suppressors import suppressed
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.separators.classical import HPSS, RepetSim, SpectralGate
@@ -73,6 +74,8 @@ def draw_families(scene: Scene, random: Random, *, held_out: bool, without: Coll
 def _suits(name: str, scene: Scene) -> bool:
     if name == "impostor" and scene.impostor is None:
         return False
+    if name == "mask-network" and scene.network is None:
+        return False
     return not FAMILIES[name].kinds or scene.kind in FAMILIES[name].kinds
 
 
@@ -116,6 +119,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "nsnet2": _suppressor("nsnet2", 0.6),
         "gtcrn": _suppressor("gtcrn", 0.6),
         "rnnoise": _suppressor("rnnoise", 0.6),
+        "mask-network": Family(makers.networked(separated_by), 1.5),
         "turned-down": Family(makers.turned_down, 0.5),
         "gated": Family(makers.gated, 0.4),
         "filtered": Family(makers.filtered, 0.4),

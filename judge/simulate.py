@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from judge.degrade import RATE, uniform_db
 from judge.families import answer, check_families, draw_families
 from judge.labels import Truth, audible
+from judge.mask_network import network_digest
 from judge.queries import Casting, Drawn, Roles, draw_query, overlap, sounding
 from judge.stems import DOMAINS, Stem, load_pool, mini_pool
 from judge.summary import summarise
@@ -104,7 +105,7 @@ def _casting(pool: str, name: str) -> Casting:
 
 
 def simulate_mixture(
-    pool: str, name: str, seed: int, index: int, without: Collection[str] = ()
+    pool: str, name: str, seed: int, index: int, without: Collection[str] = (), network: Path | None = None
 ) -> list[tuple[str, bytes]]:
     """Files of one mixture, as (name, content), the description last; see the module.
 
@@ -114,10 +115,12 @@ def simulate_mixture(
         seed: of the whole set.
         index: of the mixture in it.
         without: families that are left out.
+        network: folder of a mask network that answers too.
     """
     torch.set_num_threads(1)
     plan, random = SETS[name], np.random.default_rng([seed, zlib.crc32(name.encode()), index])
     drawn = draw_query(_casting(pool, name), plan.domains[index % len(plan.domains)], random)
+    drawn = replace(drawn, scene=replace(drawn.scene, network=network))
     key = f"{name}-{index:06d}"
     families = draw_families(drawn.scene, random, held_out=plan.held_out, without=without)
     answers = [answer(family, drawn.scene, random) for family in families]
@@ -250,6 +253,7 @@ def simulate(
     workers: int = 1,
     progress: bool | None = None,
     without: Collection[str] = (),
+    network: Path | None = None,
 ) -> Path:
     """Makes what is missing of one set and returns its folder; shards that exist are kept.
 
@@ -262,14 +266,16 @@ def simulate(
         workers: processes.
         progress: show a bar; None: on a terminal.
         without: families that are left out, as for want of a package.
+        network: folder of a mask network (`judge.mask_network`), for one more family.
     """
     if name not in SETS:
         raise UsageError(f"expected sets among {', '.join(SETS)}, found {name!r}")
     folder, total = out / name, mixtures or SETS[name].mixtures
-    made = partial(simulate_mixture, pool, name, seed, without=frozenset(without))
+    made = partial(simulate_mixture, pool, name, seed, without=frozenset(without), network=network)
     _casting(pool, name)  # complains before any work, as does the next line
     check_families(held_out=SETS[name].held_out, without=without)
-    _agree(folder / "plan.json", {"set": name, "seed": seed, "stems": _digest(pool), "without": sorted(without)})
+    plan = {"set": name, "seed": seed, "stems": _digest(pool), "without": sorted(without)}
+    _agree(folder / "plan.json", {**plan, "network": network_digest(network) if network else None})
     with Progress(total, show=progress) as bar, _mapper(workers) as each:
         count = bar.counting(name)
         for start in range(0, total, PER_SHARD):
@@ -333,12 +339,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("judge/made/answers"), help="default: %(default)s")
     parser.add_argument("--sets", default=",".join(SETS), help="some of %(default)s")
     parser.add_argument("--mixtures", type=int, help="in each set (default: the set's own number)")
+    parser.add_argument("--network", type=Path, help="folder of a mask network, for one more family of answers")
     parser.add_argument("--without", default="", help="families to leave out, such as dtln,hush")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1, help="processes; they change nothing but the time")
     options = parser.parse_args(arguments)
     pool = "mini" if options.stems == "mini" else options.pool
-    common = {"mixtures": options.mixtures, "seed": options.seed, "workers": options.workers}
+    common = {name: getattr(options, name) for name in ("mixtures", "seed", "workers", "network")}
     try:
         for name in options.sets.split(","):
             without = [family for family in options.without.split(",") if family]

@@ -7,17 +7,19 @@ import io
 import json
 import tarfile
 from collections import defaultdict
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 
-from judge import alike, degrade
+from judge import alike, degrade, mask_network
 from judge.degrade import RATE, TRANSFORM
-from judge.families import FAMILIES, Scene, answer
+from judge.families import FAMILIES, Scene, answer, draw_families
 from judge.labels import Truth
 from judge.queries import SECONDS, Casting, Roles, draw_query, overlap, sounding
 from judge.simulate import SETS, main, simulate, simulate_mixture
@@ -94,7 +96,8 @@ def test_going_on(tmp_path):
 
 
 def test_another_seed_gives_other_mixtures():
-    assert simulate_mixture("mini", "train", 1, 0) != simulate_mixture("mini", "train", 2, 0)
+    one, other = (simulate_mixture("mini", "train", seed, 0, ABSENT) for seed in (1, 2))
+    assert one != other
 
 
 def decoded(files: dict[str, bytes], key: str, part: str) -> np.ndarray:
@@ -300,6 +303,38 @@ def test_suppressors_take_noise_away(name):
     found = suppressed(name, noise)
     assert found.shape == noise.shape
     assert np.mean(found**2) < 0.3 * np.mean(noise**2)
+
+
+def test_a_mask_network(tmp_path, monkeypatch, drawn):
+    """Trained in one go or in two it is the same file, and then answers; another folder is refused."""
+    monkeypatch.setattr(mask_network, "_BATCH", 2)
+    monkeypatch.setattr(mask_network, "_EVERY", 1)
+    stems = mini_pool()
+    whole = mask_network.train(stems, tmp_path / "whole", steps=3)
+    steps, made = iter((True, True, False)), mask_network._step
+
+    def stopped(*given: Any) -> None:
+        if not next(steps):
+            raise KeyboardInterrupt
+        made(*given)
+
+    with monkeypatch.context() as once:
+        once.setattr(mask_network, "_step", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            mask_network.train(stems, tmp_path / "parts", steps=3)
+    assert (tmp_path / "parts" / "checkpoint.pt").is_file()
+    parts = mask_network.train(stems, tmp_path / "parts", steps=3)
+    assert mask_network.network_digest(parts) == mask_network.network_digest(whole)
+    assert sorted(path.name for path in parts.iterdir()) == ["mask-network.json", "weights.safetensors"]
+    scene = replace(drawn[0].scene, network=whole)
+    found = answer("mask-network", scene, np.random.default_rng(0))
+    assert found.shape == scene.target.shape
+    assert 0 < np.mean(found**2) < np.mean(scene.mixture**2)
+    assert "mask-network" in {
+        name for seed in range(40) for name in draw_families(scene, np.random.default_rng(seed), held_out=False)
+    }
+    with pytest.raises(Precondition, match=r"judge\.mask_network"):
+        simulate("mini", tmp_path, "train", mixtures=1, without=ABSENT, network=tmp_path / "nowhere")
 
 
 def test_families_are_rated_as_they_should_be(drawn):
