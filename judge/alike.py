@@ -5,6 +5,7 @@ Every function takes float32 samples ``[time]`` at `RATE` and a random generator
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from functools import cache, lru_cache
 from typing import Any
@@ -48,7 +49,8 @@ def all_pass(signal: Signal, random: Random) -> Signal:
 
     def phase(turns: NDArray[np.float64]) -> NDArray[np.float64]:
         late = np.interp(turns, np.linspace(0, 0.5, len(knots)), knots) * RATE
-        return -2 * np.pi * np.cumsum(late) * (turns[1] - turns[0])
+        angles: NDArray[np.float64] = -2 * np.pi * np.cumsum(late) * (turns[1] - turns[0])
+        return angles
 
     return _turned(signal, phase) * sign
 
@@ -155,7 +157,6 @@ def _world() -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it imports pkg_resources, which setuptools warns of
-            import pyworld
+            return importlib.import_module("pyworld")
     except ImportError:
         raise Precondition('the family "vocoder" needs WORLD: pip install pyworld==0.3.5 "setuptools<81"') from None
-    return pyworld

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 
 import numpy as np
@@ -11,9 +12,12 @@ from numpy.typing import NDArray
 
 from judge import alike, degrade, makers
 from judge.makers import Maker, Scene
+from judge.mask_network import separated_by
+from judge.suppressors import suppressed
+from sam_audio_bench.errors import UsageError
 from sam_audio_bench.separators.classical import HPSS, RepetSim, SpectralGate
 
-__all__ = ["FAMILIES", "Family", "Scene", "answer", "draw_families"]
+__all__ = ["FAMILIES", "Family", "Scene", "answer", "check_families", "draw_families"]
 
 Signal = NDArray[np.float32]
 Random = np.random.Generator
@@ -39,6 +43,21 @@ def answer(name: str, scene: Scene, random: Random) -> Signal:
     return np.nan_to_num(np.asarray(made, np.float32))
 
 
+def check_families(*, held_out: bool, without: Collection[str] = ()) -> None:
+    """Says before any work what one side's families lack.
+
+    Raises:
+        UsageError: one to be left out is none. Precondition: one needs a package that is not installed.
+    """
+    if unknown := set(without) - FAMILIES.keys():
+        raise UsageError(f"expected families among {', '.join(FAMILIES)}, found {', '.join(sorted(unknown))}")
+    moment = np.sin(np.arange(8000) / 8).astype(np.float32)
+    scene = Scene(target=moment, interference=np.zeros_like(moment), others=(), text="hum", kind="speech")
+    for name, family in FAMILIES.items():
+        if family.held_out == held_out and family.kinds == _VOICES and name not in without:
+            answer(name, scene, np.random.default_rng(0))
+
+
 def draw_families(scene: Scene, random: Random, *, held_out: bool, without: Collection[str] = ()) -> list[str]:
     """Four to six different ones of one side, of those that suit a scene."""
     names = [
@@ -55,7 +74,14 @@ def draw_families(scene: Scene, random: Random, *, held_out: bool, without: Coll
 def _suits(name: str, scene: Scene) -> bool:
     if name == "impostor" and scene.impostor is None:
         return False
+    if name == "mask-network" and scene.network is None:
+        return False
     return not FAMILIES[name].kinds or scene.kind in FAMILIES[name].kinds
+
+
+def _suppressor(name: str, share: float, *, held_out: bool = False) -> Family:
+    """A noise suppressor, which keeps voices and so answers where one is asked for."""
+    return Family(makers.heard(partial(suppressed, name)), share, held_out, _VOICES)
 
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
@@ -89,6 +115,11 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "vocoder": Family(makers.alike(alike.vocode), 0.9, kinds=_VOICES),
         "resynthesis-diffusion": Family(makers.alike(alike.noisy_resynthesis), 0.9),
         "codec-low": Family(makers.alike(makers.coded("opus", "opus-narrow", "g723", "amr", lowest=True)), 0.7),
+        "dtln": _suppressor("dtln", 0.6),
+        "nsnet2": _suppressor("nsnet2", 0.6),
+        "gtcrn": _suppressor("gtcrn", 0.6),
+        "rnnoise": _suppressor("rnnoise", 0.6),
+        "mask-network": Family(makers.networked(separated_by), 1.5),
         "turned-down": Family(makers.turned_down, 0.5),
         "gated": Family(makers.gated, 0.4),
         "filtered": Family(makers.filtered, 0.4),
@@ -103,6 +134,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "reverb": Family(makers.damaged(degrade.reverberate), 1.0, held_out=True),
         "codec-mp3": Family(makers.damaged(makers.coded("mp3")), 0.7, held_out=True),
         "codec-ogg": Family(makers.damaged(makers.coded("vorbis")), 0.7, held_out=True),
+        "hush": _suppressor("hush", 1.0, held_out=True),
     }
 )
 """By name; docs/judge-labels.md has their ratings."""

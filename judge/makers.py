@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -36,6 +37,7 @@ __all__ = [
     "impostor",
     "masked",
     "mixture",
+    "networked",
     "partial",
     "perfect",
     "separated",
@@ -60,6 +62,7 @@ class Scene:
     text: str
     kind: str = ""  # of the target: "speech", "singing", "music" or "effects"; "" where nobody knows
     impostor: Signal | None = None  # another recording of the target's label, which is not in the mixture
+    network: Path | None = None  # folder of a mask network, where there is one
 
     @property
     def mixture(self) -> Signal:
@@ -87,8 +90,8 @@ def gated(scene: Scene, random: Random) -> Signal:
     size = round(random.uniform(0.005, 0.03) * RATE)
     level = np.sqrt(uniform_filter1d(np.square(scene.mixture, dtype=np.float64), size, mode="constant").clip(0))
     opened = level > np.quantile(level, random.uniform(0.2, 0.85))
-    gain = uniform_filter1d(opened.astype(np.float32), size)
-    return scene.mixture * gain
+    kept: Signal = scene.mixture * uniform_filter1d(opened.astype(np.float32), size)
+    return kept
 
 
 def filtered(scene: Scene, random: Random) -> Signal:
@@ -219,7 +222,8 @@ def _erb_bands() -> NDArray[np.float32]:
     count = int(high - low)
     index = np.minimum((number - low) / (high - low) * count, count - 1).astype(int)
     members = (index[:, None] == np.arange(count)) & (number >= low)[:, None]
-    return members[:, members.any(axis=0)].astype(np.float32)  # low bands may be narrower than a bin
+    bands: NDArray[np.float32] = members[:, members.any(axis=0)].astype(np.float32)
+    return bands  # without low bands, which may be narrower than a bin
 
 
 def separated(separator: Callable[[Random], MaskSeparator]) -> Maker:
@@ -296,6 +300,17 @@ def heard(separator: Callable[[Signal], Signal]) -> Maker:
         wet = separator(signal * np.float32(gain)) / np.float32(gain)
         dry = random.choice([0.0, 0.0, uniform_db(random, -30, -10)])  # some keep a little of the mixture
         return wet + signal * np.float32(dry)
+
+    return make
+
+
+def networked(separator: Callable[[Path, Signal, str], Signal]) -> Maker:
+    """What a network leaves of the mixture; a ratio mask where there is none, or none for such a target."""
+
+    def make(scene: Scene, random: Random) -> Signal:
+        if scene.network is None or not scene.kind:
+            return masked((0.5, 5), (0.8, 2.5))(scene, random)
+        return separator(scene.network, scene.mixture, scene.kind)
 
     return make
 

@@ -11,7 +11,7 @@ import soxr
 from numpy.typing import NDArray
 
 from judge.degrade import RATE, uniform_db
-from judge.families import Scene
+from judge.makers import Scene
 from judge.stems import DOMAINS, Stem, samples, tell_apart
 
 __all__ = ["Casting", "Drawn", "Roles", "draw_query", "overlap", "sounding"]

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -28,8 +28,9 @@ import torch
 from numpy.typing import NDArray
 
 from judge.degrade import RATE, uniform_db
-from judge.families import answer, draw_families
+from judge.families import answer, check_families, draw_families
 from judge.labels import Truth, audible
+from judge.mask_network import network_digest
 from judge.queries import Casting, Drawn, Roles, draw_query, overlap, sounding
 from judge.stems import DOMAINS, Stem, load_pool, mini_pool
 from judge.summary import summarise
@@ -104,7 +105,7 @@ def _casting(pool: str, name: str) -> Casting:
 
 
 def simulate_mixture(
-    pool: str, name: str, seed: int, index: int, without: Collection[str] = ()
+    pool: str, name: str, seed: int, index: int, without: Collection[str] = (), network: Path | None = None
 ) -> list[tuple[str, bytes]]:
     """Files of one mixture, as (name, content), the description last; see the module.
 
@@ -114,10 +115,12 @@ def simulate_mixture(
         seed: of the whole set.
         index: of the mixture in it.
         without: families that are left out.
+        network: folder of a mask network that answers too.
     """
     torch.set_num_threads(1)
     plan, random = SETS[name], np.random.default_rng([seed, zlib.crc32(name.encode()), index])
     drawn = draw_query(_casting(pool, name), plan.domains[index % len(plan.domains)], random)
+    drawn = replace(drawn, scene=replace(drawn.scene, network=network))
     key = f"{name}-{index:06d}"
     families = draw_families(drawn.scene, random, held_out=plan.held_out, without=without)
     answers = [answer(family, drawn.scene, random) for family in families]
@@ -249,6 +252,8 @@ def simulate(
     seed: int = 1,
     workers: int = 1,
     progress: bool | None = None,
+    without: Collection[str] = (),
+    network: Path | None = None,
 ) -> Path:
     """Makes what is missing of one set and returns its folder; shards that exist are kept.
 
@@ -260,13 +265,17 @@ def simulate(
         seed: decides everything.
         workers: processes.
         progress: show a bar; None: on a terminal.
+        without: families that are left out, as for want of a package.
+        network: folder of a mask network (`judge.mask_network`), for one more family.
     """
     if name not in SETS:
         raise UsageError(f"expected sets among {', '.join(SETS)}, found {name!r}")
     folder, total = out / name, mixtures or SETS[name].mixtures
-    made = partial(simulate_mixture, pool, name, seed)
-    _casting(pool, name)  # complains before any work
-    _agree(folder / "plan.json", {"set": name, "seed": seed, "stems": _digest(pool)})
+    made = partial(simulate_mixture, pool, name, seed, without=frozenset(without), network=network)
+    _casting(pool, name)  # complains before any work, as does the next line
+    check_families(held_out=SETS[name].held_out, without=without)
+    plan = {"set": name, "seed": seed, "stems": _digest(pool), "without": sorted(without)}
+    _agree(folder / "plan.json", {**plan, "network": network_digest(network) if network else None})
     with Progress(total, show=progress) as bar, _mapper(workers) as each:
         count = bar.counting(name)
         for start in range(0, total, PER_SHARD):
@@ -292,7 +301,7 @@ def _agree(path: Path, plan: dict[str, Any]) -> None:
     elif (begun := load_json(path)) != plan:
         found = ", ".join(f"{key} {begun.get(key)}" for key in plan if begun.get(key) != plan[key])
         raise StoreError(
-            f"expected {path.parent} to be begun with this set, seed and stems, found {found}; choose --out"
+            f"expected {path.parent} to be begun with this set, seed, stems and families, found {found}; choose --out"
         )
 
 
@@ -330,15 +339,17 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("judge/made/answers"), help="default: %(default)s")
     parser.add_argument("--sets", default=",".join(SETS), help="some of %(default)s")
     parser.add_argument("--mixtures", type=int, help="in each set (default: the set's own number)")
+    parser.add_argument("--network", type=Path, help="folder of a mask network, for one more family of answers")
+    parser.add_argument("--without", default="", help="families to leave out, such as dtln,hush")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1, help="processes; they change nothing but the time")
     options = parser.parse_args(arguments)
     pool = "mini" if options.stems == "mini" else options.pool
+    common = {name: getattr(options, name) for name in ("mixtures", "seed", "workers", "network")}
     try:
         for name in options.sets.split(","):
-            folder = simulate(
-                pool, options.out, name, mixtures=options.mixtures, seed=options.seed, workers=options.workers
-            )
+            without = [family for family in options.without.split(",") if family]
+            folder = simulate(pool, options.out, name, without=without, **common)
             print(folder)
     except BenchError as error:
         parser.exit(2, f"{error}\n")
