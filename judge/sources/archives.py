@@ -19,7 +19,7 @@ _HIGH_BIT = 0x7FFFFFFF  # marks the new format, in which a title stands in front
 
 
 def unpack(archive: Path, folder: Path, keep: str = "") -> None:
-    """Unpacks a ``.deb``, ``.tgz``, ``.tar.gz``, ``.whl`` or ``.zip`` into ``folder``.
+    """Unpacks a ``.deb``, ``.tgz``, ``.tar.gz``, ``.whl``, ``.zip`` or ``.pk3`` into ``folder``.
 
     Args:
         archive: the file; its suffix says what it is.
@@ -30,7 +30,7 @@ def unpack(archive: Path, folder: Path, keep: str = "") -> None:
         MediaError: a member would land outside the folder, or the archive cannot be read.
     """
     wanted = re.compile(keep)
-    if archive.suffix in {".whl", ".zip"}:
+    if archive.suffix in {".whl", ".zip", ".pk3"}:
         unpack_zip(archive, folder, wanted)
     elif archive.suffix == ".deb":
         _unpack_deb(archive, folder, wanted)
