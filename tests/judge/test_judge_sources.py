@@ -120,7 +120,7 @@ def test_a_package_is_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def packed(path: Path, names: dict[str, bytes], link: str = "") -> Path:
-    if path.suffix == ".zip":
+    if path.suffix in {".zip", ".pk3"}:
         with zipfile.ZipFile(path, "w") as archive:
             for name, data in names.items():
                 archive.writestr(name, data)
@@ -152,7 +152,7 @@ def test_links_outside_the_folder_are_refused(tmp_path: Path) -> None:
         unpack(packed(tmp_path / "bad.tgz", {"a": b""}, link="../../etc/passwd"), tmp_path / "in")
 
 
-@pytest.mark.parametrize("suffix", ["zip", "tgz"])
+@pytest.mark.parametrize("suffix", ["zip", "pk3", "tgz"])
 def test_only_wanted_members_are_unpacked(tmp_path: Path, suffix: str) -> None:
     archive = packed(tmp_path / f"good.{suffix}", {"a/b.wav": b"1", "./c.txt": b"2"})
     (tmp_path / "in").mkdir()
