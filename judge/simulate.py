@@ -73,13 +73,13 @@ class Set:
 
 SETS: Mapping[str, Set] = MappingProxyType(
     {
-        "valid": Set(402, "valid", "valid", held_out=False),
-        "heldout-recordings": Set(675, "test", "test", held_out=False),
-        "heldout-families": Set(675, "test", "test", held_out=True),
-        "unseen": Set(260, "unseen", "test", held_out=False, domains=("music", "effects")),
-        "unseen-families": Set(260, "unseen", "test", held_out=True, domains=("music", "effects")),
+        "valid": Set(300, "valid", "valid", held_out=False),
+        "heldout-recordings": Set(300, "test", "test", held_out=False),
+        "heldout-families": Set(240, "test", "test", held_out=True),
+        "unseen": Set(160, "unseen", "test", held_out=False, domains=("music", "effects")),
+        "unseen-families": Set(120, "unseen", "test", held_out=True, domains=("music", "effects")),
         "train": Set(
-            8000, "train", "train", False, ("effects", "music", "speech", "effects", "music", "speech", "effects")
+            5600, "train", "train", False, ("effects", "music", "speech", "effects", "music", "speech", "effects")
         ),
     }
 )
