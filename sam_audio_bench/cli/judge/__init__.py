@@ -20,6 +20,7 @@ from sam_audio_bench.render.numbers import number
 if TYPE_CHECKING:
     from sam_audio_bench.judge import SAJ, JudgeScores
     from sam_audio_bench.judge.explain import Explanation
+    from sam_audio_bench.types import Audio
 
 __all__ = ["explain", "judge", "score"]
 
@@ -59,23 +60,48 @@ def score(
     device: str,
     as_json: bool,
 ) -> None:
-    """Rate one answer: overall, recall, precision and faithfulness, from 1 to 5."""
-    from sam_audio_bench import audio
+    """Rate one answer: overall, recall, precision and faithfulness, from 1 to 5.
+
+    A question mark behind a rating says that the prompt was not understood.
+    """
     from sam_audio_bench.judge import load
+    from sam_audio_bench.judge.checkpoints import find_judge
+    from sam_audio_bench.judge.remarks import prompt_remark
+    from sam_audio_bench.judge.trained_on import TrainedOn
     from sam_audio_bench.tasks.manifest import parse_spans
 
     if not text.strip():
         raise UsageError("expected a --text that says something, found an empty one")
     parsed = parse_spans(" ".join(spans))
-    clips = [audio.read(path) for path in (mixture, target)]
-    judge = load(place, parity=parity, device=device)
+    clips = _clips(mixture, target)
+    checkpoint = find_judge(place)
+    judge = load(checkpoint, parity=parity, device=device)
     if parsed and "spans" not in judge.prompts:
         note(f"sabench: {place} was not trained on spans and passes them over")
+    if clips[0] in TrainedOn.of_folder(checkpoint.folder):
+        note(f"sabench: {place} was trained on {mixture}; its ratings of that are too good")
+    remark = prompt_remark(judge, text)
     found = judge.score(clips[0], clips[1:], text, spans=parsed)
     if as_json:
-        print_json({**_ratings(found), **(_over_time(found, judge) if frames else {})})
+        told = {"understood": remark is None or remark.understood, "remark": remark and remark.text}
+        print_json({**_ratings(found), **told, **(_over_time(found, judge) if frames else {})})
     else:
-        _print(found, judge, frames)
+        _print(found, judge, frames, mark=" ?" if remark and not remark.understood else "")
+        if remark:
+            note(f"sabench: {remark.text}")
+
+
+def _clips(mixture: Path, target: Path) -> list[Audio]:
+    """Mixture and answer at one rate; raises UsageError where they cannot be judged."""
+    from sam_audio_bench import audio
+    from sam_audio_bench.judge.remarks import clip_fault
+
+    whole, answer = audio.read(mixture), audio.read(target)
+    if answer.rate != whole.rate and abs(answer.seconds - whole.seconds) * min(answer.rate, whole.rate) < 1:
+        answer = audio.resample(answer, whole.rate)
+    if fault := clip_fault(whole, answer):
+        raise UsageError(fault[1])
+    return [whole, answer]
 
 
 def _ratings(found: JudgeScores) -> dict[str, float | None]:
@@ -94,10 +120,10 @@ def _over_time(found: JudgeScores, judge: SAJ) -> dict[str, object]:
     return {"frame_seconds": judge.frame_seconds, "frames": dict(zip(AXES, columns, strict=True))}
 
 
-def _print(found: JudgeScores, judge: SAJ, frames: bool) -> None:
+def _print(found: JudgeScores, judge: SAJ, frames: bool, mark: str) -> None:
     for axis, value in _ratings(found).items():
         if value is not None:
-            click.echo(f"{axis:<13} {number(value, 3)}")
+            click.echo(f"{axis:<13} {number(value, 3)}{mark}")
     if frames:
         from sam_audio_bench.judge.scores import AXES
 
