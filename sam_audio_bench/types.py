@@ -45,6 +45,7 @@ class Status(StrEnum):
     BOTH_SILENT = "both_silent"
     PERFECT = "perfect"
     TOO_SHORT = "too_short"
+    NOT_UNDERSTOOD = "not_understood"
     LENGTH_MISMATCH = "length_mismatch"
     NON_FINITE = "non_finite"
     MISSING_MEDIA = "missing_media"

@@ -11,6 +11,9 @@
     checkpoints     finds a judge's checkpoint; weights/ holds the shipped one
     scores          the predicted ratings
     metric          SAJ as a metric
+    remarks         clips that cannot be judged, prompts that are not understood
+    trained_on      the mixtures that a judge was trained on
+    heard           events of the prompt in mixture, answer and residual, and the reason for a rating
     explain         figure of a judge's ratings over time
     training        trains a judge from ratings
     tiny            small random judges in the official format

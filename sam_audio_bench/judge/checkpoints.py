@@ -2,54 +2,88 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from sam_audio_bench.errors import Precondition
 from sam_audio_bench.judge.config import REPOSITORY, REVISION
 from sam_audio_bench.nn.hub import WEIGHTS, Checkpoint, Source, find_checkpoint
 from sam_audio_bench.nn.peav import TOKENIZER
 
-__all__ = ["DEFAULT", "SHIPPED", "find_judge", "judge_source", "tokenizer_folder"]
+__all__ = ["DEFAULT", "SHIPPED", "find_judge", "judge_folder", "judge_source", "own_name", "tokenizer_folder"]
 
 DEFAULT = "saj-mini"
 """The default judge: small, and shipped with this package."""
 
 SHIPPED = {DEFAULT: Path(__file__).parent / "weights" / DEFAULT}
 
+_UNNAMED = "local"
+_LONGEST_NAME = 40  # characters, in the head of a column
+
 _RELEASED = (REPOSITORY, REPOSITORY.rpartition("/")[2])
+
+
+def judge_folder(place: str | Path) -> Path:
+    """The folder behind a shipped judge's name, a judge's folder, or that of the training run which made it."""
+    folder = SHIPPED.get(str(place), Path(place))
+    inside = folder / "judge"
+    return inside if not (folder / "config.json").is_file() and (inside / "config.json").is_file() else folder
+
+
+def own_name(folder: Path) -> str:
+    """What a judge calls itself, in the title of its card; "local" where it has none.
+
+    The name of the folder would not do: the same judge elsewhere would be another one to a table.
+    """
+    try:
+        first = (folder / "README.md").read_text(encoding="utf-8").partition("\n")[0]
+    except (OSError, UnicodeDecodeError):
+        return _UNNAMED
+    title = " ".join(first.removeprefix("#").split()) if first.startswith("# ") else ""
+    return title.replace("/", "-")[:_LONGEST_NAME] or _UNNAMED
 
 
 def find_judge(place: str | Path, revision: str | None = None) -> Checkpoint:
     """The checkpoint of a shipped judge, of a judge in a folder, or of the released ``sam-audio-judge``.
 
     Args:
-        place: a name of `SHIPPED`, a folder, or the released name with or without its owner.
+        place: a name of `SHIPPED`, a folder as `judge_folder` takes it, or the released name with or without its owner.
         revision: branch, tag or commit on the hub; None: `REVISION`.
 
     Raises:
         Precondition: there is no such checkpoint.
     """
     repository = REPOSITORY if str(place) in _RELEASED else None
-    return find_checkpoint(
-        SHIPPED.get(str(place), place), repository=repository, revision=revision or REVISION, names=WEIGHTS
-    )
+    if repository is not None:
+        return find_checkpoint(place, repository=repository, revision=revision or REVISION, names=WEIGHTS)
+    folder = judge_folder(place)
+    if (folder / "recipe.json").is_file() and not (folder / "config.json").is_file():
+        raise Precondition(
+            f"expected a judge or a finished training run at {folder}, found a run without its judge; finish it with "
+            "`sabench judge train --resume`"
+        )
+    found = find_checkpoint(folder, names=WEIGHTS)
+    return replace(found, label=str(place) if str(place) in SHIPPED else own_name(folder))
 
 
 def judge_source(judge: str, path: str = "") -> Source:
     """The weights of a metric's or picker's judge; nothing is downloaded.
 
     Args:
-        judge: as ``place`` of `find_judge`; empty: `DEFAULT`, or the released judge where ``path`` is given.
+        judge: as ``place`` of `find_judge`, whose own name results show; empty: `DEFAULT`, or the released judge where
+            ``path`` is given.
         path: a folder with the released judge, or with a subfolder of its name, to be used instead of the hub's cache.
     """
     judge = judge or (_RELEASED[1] if path else DEFAULT)
     released = judge in _RELEASED
+    folder = judge_folder(path if released else judge) if path or not released else None
     return Source(
         repository=REPOSITORY,
         revision=REVISION,
-        path=path if released else str(SHIPPED.get(judge, judge)),
+        path="" if folder is None else str(folder),
         weights=WEIGHTS,
         marks=(("finetune_transformer", None), *((("audio_codec", None),) if released else ())),
-        label=judge if judge in SHIPPED else "local",
+        label=judge if judge in SHIPPED else own_name(folder) if folder is not None else _UNNAMED,
     )
 
 

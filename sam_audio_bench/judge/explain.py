@@ -23,19 +23,15 @@ from scipy.signal.windows import hann
 from sam_audio_bench import audio
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import atomic_write
+from sam_audio_bench.judge.heard import COMPLAINTS, POOR, EventMatch, residual_of, why
 from sam_audio_bench.judge.scores import AXES, JudgeScores
+from sam_audio_bench.judge.word_vectors import PromptRemark
 from sam_audio_bench.types import Audio, Span
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["Explanation", "Flag", "draw", "flags", "write_explanation"]
-
-POOR = 2.5
-"""Ratings below this are closer to "poor" than to "fair"."""
-
-COMPLAINTS = {"recall": "missing", "precision": "other sounds", "faithfulness": "distorted"}
-"""The meaning of a poor rating, by axis."""
 
 _SHORTEST = 0.3  # seconds of a flag
 _COLOURS = {"overall": "#1a1a1a", "recall": "#0072b2", "precision": "#d55e00", "faithfulness": "#009e73"}
@@ -46,7 +42,9 @@ _STYLE = {
     "font.size": 9,
     "text.parse_math": False,  # a prompt may hold dollar signs
 }
-_SIZE = (11.0, 8.5)  # inches
+_SIZE = (11.0, 10.0)  # inches
+_EVENTS_SIZE = 0.9  # inches more for a panel of events, and for each of them
+_SOUNDS = {"mixture": "#7f7f7f", "answer": "#0072b2", "residual": "#d55e00"}
 _DOTS = 120  # an inch
 _COLUMNS = 130  # characters of a line of the heading
 _WINDOW_SECONDS, _HOP_SECONDS = 0.032, 0.010
@@ -64,7 +62,7 @@ class Flag:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """An estimate with its prompt and a judge's ratings."""
+    """An estimate with its prompt and a judge's ratings; ``matches`` are the events that the prompt resembles."""
 
     title: str
     judge: str
@@ -74,6 +72,16 @@ class Explanation:
     spans: tuple[Span, ...]
     scores: JudgeScores  # of this one answer
     frame_seconds: float
+    matches: Sequence[EventMatch] = ()
+    remark: PromptRemark | None = None  # what the judge does not understand of the prompt
+
+    @property
+    def why(self) -> str:
+        """One sentence: what the ratings are due to, or that they say nothing."""
+        if self.remark is not None and not self.remark.understood:
+            return f"The ratings say nothing: {self.remark.text}."
+        more = f" Beware: {self.remark.text}." if self.remark else ""
+        return why(self.scores.values[0].tolist(), self.matches) + more
 
     @property
     def frames(self) -> NDArray[np.float64]:
@@ -128,21 +136,53 @@ def write_explanation(explanation: Explanation, path: Path) -> None:
 
 
 def draw(explanation: Explanation) -> Figure:
-    """The figure behind `write_explanation`: mixture, estimate, ratings and flags over a common time axis."""
-    figure = Figure(figsize=_SIZE)
+    """The figure behind `write_explanation`.
+
+    Mixture, estimate, residual, ratings and flags over a common time axis; below them the events of the prompt.
+    """
+    matches = explanation.matches if explanation.remark is None or explanation.remark.understood else ()
+    events = [_EVENTS_SIZE * (1 + len(matches)) / 2] if matches else []
+    figure = Figure(figsize=(_SIZE[0], _SIZE[1] + sum(events)))
     FigureCanvasAgg(figure)
     lines = textwrap.wrap(f"{explanation.title}   “{explanation.text}”", _COLUMNS)
-    figure.suptitle("\n".join([*lines, _verdict(explanation)]), x=0.01, ha="left", fontsize=10)
-    panels = figure.subplots(4, 1, sharex=True, height_ratios=[2.2, 2.2, 2.2, 0.9])
-    top = _spectrogram(explanation.mixture).max()
-    _draw_sound(panels[0], explanation.mixture, "mixture", top)
-    _draw_sound(panels[1], explanation.target, "answer", top)
-    _draw_spans(panels[0], explanation.spans)
-    _draw_ratings(panels[2], explanation)
-    _draw_flags(panels[3], explanation)
-    panels[3].set_xlim(0, explanation.mixture.seconds)
-    panels[3].set_xlabel("s")
+    lines += [_verdict(explanation), *textwrap.wrap(explanation.why, _COLUMNS)]
+    figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=10)
+    grid = figure.add_gridspec(5 + len(events), 1, height_ratios=[2.0, 2.0, 2.0, 2.2, 0.9, *events])
+    panels = [figure.add_subplot(grid[0, 0])]
+    panels += [figure.add_subplot(grid[row, 0], sharex=panels[0]) for row in range(1, 5)]
+    for panel in panels[:-1]:
+        panel.tick_params(labelbottom=False)
+    _draw_over_time(panels, explanation)
+    if events:
+        _draw_events(figure.add_subplot(grid[5, 0]), matches)
     return figure
+
+
+def _draw_over_time(panels: Sequence[Axes], explanation: Explanation) -> None:
+    """Mixture, answer, residual, ratings and flags."""
+    top = _spectrogram(explanation.mixture).max()
+    residual = residual_of(explanation.mixture, explanation.target)
+    sounds = zip(_SOUNDS, (explanation.mixture, explanation.target, residual), strict=True)
+    for panel, (name, sound) in zip(panels, sounds, strict=False):
+        _draw_sound(panel, sound, name, top)
+    _draw_spans(panels[0], explanation.spans)
+    _draw_ratings(panels[3], explanation)
+    _draw_flags(panels[4], explanation)
+    panels[4].set_xlim(0, explanation.mixture.seconds)
+    panels[4].set_xlabel("s")
+
+
+def _draw_events(panel: Axes, matches: Sequence[EventMatch]) -> None:
+    """Probability of each event of the prompt in each sound."""
+    height = 0.8 / len(_SOUNDS)
+    for place, (name, colour) in enumerate(_SOUNDS.items()):
+        rows = np.arange(len(matches)) + (place - 1) * height
+        panel.barh(rows, [getattr(one, name) for one in matches], height, color=colour, label=name)
+    panel.set_yticks(range(len(matches)), [f"{one.name} ({one.weight:.0%})" for one in matches])
+    panel.set_ylim(len(matches) - 0.5, -0.5)
+    panel.set_xlim(0, 1)
+    panel.set_xlabel("highest probability of the events that the prompt resembles; in brackets their share of it")
+    panel.legend(loc="lower right", ncols=3, frameon=False)
 
 
 def _verdict(explanation: Explanation) -> str:
@@ -193,6 +233,8 @@ def _draw_ratings(panel: Axes, explanation: Explanation) -> None:
             middle - width, middle + width, color="#1a1a1a", alpha=0.10, linewidth=0, label="overall ± spread"
         )
     panel.axhline(POOR, color="#7f7f7f", linewidth=0.8, linestyle=":")
+    panel.annotate(f"poor below {POOR:g}", (1, POOR), (-3, 2), xycoords=panel.get_yaxis_transform(),
+                   textcoords="offset points", ha="right", fontsize=8, color="#5f5f5f")  # fmt: skip
     panel.set_ylim(0.8, 5.2)
     panel.set_yticks(range(1, 6))
     panel.set_ylabel("rating")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -12,9 +13,10 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.identity import Options
 from sam_audio_bench.judge.checkpoints import judge_source, tokenizer_folder
 from sam_audio_bench.judge.processor import PARITIES
+from sam_audio_bench.judge.remarks import clip_fault, prompt_remark
+from sam_audio_bench.judge.trained_on import TrainedOn
 from sam_audio_bench.metrics.base import Row, known_absent
 from sam_audio_bench.metrics.catalogue import metric_ids_of
-from sam_audio_bench.metrics.functional import is_silent
 from sam_audio_bench.metrics.weights import LearnedMetric, batches
 from sam_audio_bench.nn.hub import Checkpoint
 from sam_audio_bench.nn.peav import TOKENIZER
@@ -30,15 +32,18 @@ class SAMAudioJudge(LearnedMetric):
     """The four ratings of the SAM Audio Judge, for items with a text; see `sam_audio_bench.judge.SAJ`.
 
     Unlike other learned metrics, the judge also gets the mixture, so a silent estimate is rated too: the sound was
-    missed. Undefined are ``both_silent``, where the mixture is silent as well;
+    missed. Undefined are ``silent_reference`` and ``both_silent``, where the mixture is silent, without and with the
+    estimate; ``too_short``, below `SHORTEST`; ``not_understood``, where `prompt_remark` finds nothing to listen for;
     ``length_mismatch``, where estimate and mixture differ in rate or length; and ``non_finite``, in either or from
     damaged weights.
 
+    A judge of one's own tells which mixtures it was trained on; rating the first of them warns.
+
     Args:
-        judge: "saj-mini", which is shipped; "sam-audio-judge", the released one, in the hub's cache; or a folder.
-            Empty: the released one where ``path`` is given, else the shipped one.
+        judge: "saj-mini", which is shipped; "sam-audio-judge", the released one, in the hub's cache; or a folder, of
+            a judge or of a training run. Empty: the released one where ``path`` is given, else the shipped one.
         path: a folder with the released judge, see `Source`.
-        parity: one of `PARITIES`; for a single item "upstream" differs in the text's case and in refusing short clips.
+        parity: one of `PARITIES`; for a single item "upstream" differs in the text's case.
         device: see `LearnedMetric`.
         stereo: "joint" and "mono": the channels are averaged; "mean": the mean of the ratings of the estimate's
             channels, each against its channel of the mixture.
@@ -66,6 +71,9 @@ class SAMAudioJudge(LearnedMetric):
         if parity == "upstream":
             self.batch_size = 1  # the reference listens to padding, so that a rating would depend on its batch
         self._last: tuple[Query, PreparedQuery] | None = None
+        self._understood: dict[str, bool] = {}
+        self._trained: TrainedOn | None = None
+        self._warned = False
 
     @property
     def options(self) -> Options:
@@ -110,16 +118,42 @@ class SAMAudioJudge(LearnedMetric):
         return ratings
 
     def _clips(self, item: Item, answer: Separation) -> list[tuple[Audio, Item]] | Row:
-        mixture, target = item.query.mixture, answer.target
         if not self.asks(item):
             return self._all(None)
-        if (target.rate, target.length) != (mixture.rate, mixture.length):
-            return self._all(Status.LENGTH_MISMATCH)
-        if not all(bool(torch.isfinite(audio.samples).all()) for audio in (mixture, target)):
-            return self._all(Status.NON_FINITE)
+        pairs = list(self._pairs(item, answer.target))
+        faults = [fault and fault[0] for fault in (clip_fault(one.query.mixture, clip) for clip, one in pairs)]
+        for status in (Status.LENGTH_MISMATCH, Status.NON_FINITE):
+            if status in faults:
+                return self._all(status)
         if known_absent(item):
             return self._all(Status.SILENT_REFERENCE)
-        return [pair for pair in self._pairs(item, target) if _sounds(*pair)] or self._all(Status.BOTH_SILENT)
+        if None not in faults:
+            return self._all(faults[0])
+        if not self._understands(item.query.prompt.text or ""):
+            return self._all(Status.NOT_UNDERSTOOD)
+        self._warn_of_training(item)
+        return [pair for pair, fault in zip(pairs, faults, strict=True) if fault is None]
+
+    def _understands(self, text: str) -> bool:
+        """Whether the judge finds in a text what to listen for."""
+        if text not in self._understood:
+            if self._network is None:
+                self._network = self._loaded()
+            remark = prompt_remark(self._network, text)
+            self._understood[text] = remark is None or remark.understood
+        return self._understood[text]
+
+    def _warn_of_training(self, item: Item) -> None:
+        """Warns at the first mixture that the judge was trained on."""
+        if self._trained is None:
+            self._trained = TrainedOn.of_folder(self._model().folder)
+        if not self._warned and item.query.mixture in self._trained:
+            self._warned = True
+            warnings.warn(
+                f"{self._model().model} was trained on {len(self._trained)} mixtures, that of {item.id} among them: "
+                "its ratings of these are too good",
+                stacklevel=2,
+            )
 
     def _pairs(self, item: Item, target: Audio) -> Iterator[tuple[Audio, Item]]:
         """Estimates and items of one channel each, or the item itself where channels are averaged."""
@@ -144,9 +178,3 @@ def _rated_together(judge: SAJ, pairs: Sequence[tuple[Audio, Query]]) -> list[li
     )
     ratings: list[list[float]] = scores.values.double().tolist()
     return ratings
-
-
-def _sounds(answer: Audio, item: Item) -> bool:
-    """Whether the mean of the channels of mixture or estimate has a sample that is not zero."""
-    both = (item.query.mixture, answer)
-    return not all(bool(is_silent(audio.samples.mean(dim=0))) for audio in both)

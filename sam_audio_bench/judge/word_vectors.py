@@ -10,9 +10,11 @@ Letters: B texts, S tokens, V vocabulary, D width, N events.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +24,28 @@ from sam_audio_bench.errors import Precondition
 from sam_audio_bench.nn.checkpoint import load_strict, open_weights
 from sam_audio_bench.nn.config import Config, read_config
 
-__all__ = ["WordTokenizer", "WordVectors", "WordVectorsConfig", "quantise_rows"]
+__all__ = ["PromptRemark", "WordTokenizer", "WordVectors", "WordVectorsConfig", "quantise_rows"]
+
+_WORD = re.compile(r"[^\W\d_]{2,}|[^\W\d_a-zA-Z]")  # one letter alone names nothing, in Latin script
+_NEGATION = re.compile(
+    r"\b(no|not|non|none|never|without|except|excluding|minus|\w+n['’]t|other than|anything but)\b", re.I
+)
+_FILLERS = frozenset(
+    ("an", "the", "of", "and", "or", "in", "on", "at", "to", "by", "from", "for", "with", "is", "are", "it", "its",
+     "this", "that", "some", "my", "sound", "sounds")
+)  # fmt: skip
+"""Words that name no sound by themselves."""
+
+_SURE, _TRAINED = 0.75, 0.95
+"""Cosines to the nearest event, or to the nearest text of the training data, from which a word that is put together
+from pieces counts as known: foreign words reach 0.5 to 0.7, "didgeridoo" 0.79, "theremin" 0.93."""
+
+
+class PromptRemark(NamedTuple):
+    """What a judge does not understand of a prompt."""
+
+    text: str  # a sentence without a full stop
+    understood: bool  # whether enough is left for a rating to say something about the prompt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +145,55 @@ class WordVectors(nn.Module):
         """
         cosines = texts @ F.normalize(self.names.float(), dim=-1).T.to(texts)
         return (cosines / self.config.temperature).softmax(dim=-1)
+
+    def remark(
+        self,
+        text: str,
+        tokenize: Callable[[Sequence[str]], tuple[Tensor, Tensor]],
+        familiar: Tensor | None = None,
+    ) -> PromptRemark | None:
+        """What is not understood of a prompt; None: all of it is.
+
+        Args:
+            text: the prompt.
+            tokenize: a `WordTokenizer`, or what wraps one.
+            familiar: unit vectors of texts that were trained on, ``[K, D]``.
+        """
+        if not text.strip():
+            return PromptRemark("the prompt is empty: nothing says what to listen for", understood=False)
+        if found := _NEGATION.search(text):
+            return PromptRemark(
+                f"'{text}': negation ('{found.group()}') is not understood; name the sound that is wanted",
+                understood=False,
+            )
+        named = [word for word in dict.fromkeys(_WORD.findall(text)) if word.lower() not in _FILLERS]
+        known = dict(zip(named, self._known(named, tokenize, familiar), strict=True)) if named else {}
+        if not any(known.values()):
+            return PromptRemark(
+                f"no word of '{text}' is known: the judge reads English names of sounds, so its ratings say nothing "
+                "about this prompt; name the sound in English",
+                understood=False,
+            )
+        strange = [f"'{word}'" for word, one in known.items() if not one]
+        return PromptRemark(f"of '{text}' the judge does not know {', '.join(strange)}", True) if strange else None
+
+    def _known(
+        self,
+        words: Sequence[str],
+        tokenize: Callable[[Sequence[str]], tuple[Tensor, Tensor]],
+        familiar: Tensor | None,
+    ) -> list[bool]:
+        """Whether each word is in the table, or its pieces come near an event or a text of the training data."""
+        ids, mask = tokenize([word.lower() for word in words])
+        mask = mask.bool() & (ids != 0)
+        vectors = self(ids, mask)
+        near = (vectors @ F.normalize(self.names.float(), dim=-1).T).amax(dim=-1) >= _SURE
+        if familiar is not None and len(familiar):
+            near |= (vectors @ F.normalize(familiar.to(vectors), dim=-1).T).amax(dim=-1) >= _TRAINED
+        pieces = mask.sum(dim=1)
+        return [
+            bool(count == 1 or (count > 1 and sure)) for count, sure in zip(pieces.tolist(), near.tolist(), strict=True)
+        ]
 
 
 def quantise_rows(table: Tensor) -> tuple[Tensor, Tensor]:

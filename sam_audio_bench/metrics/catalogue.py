@@ -96,7 +96,7 @@ def _judged(axis: str, summary: str) -> MetricCard:
         target="sam_audio_bench.judge.metric:SAMAudioJudge",
         summary=f"{summary} as listeners would rate it, predicted by the SAM Audio Judge (2026)",
         cites=("wang2026samaudiojudge",),
-        version=2,  # 1 rated answers to absent sounds too
+        version=3,  # 1 rated answers to absent sounds too, 2 silent mixtures and prompts that say nothing
         unit="1-5",
         range=(0.0, 6.0),  # a regression may overshoot its scale
         needs=frozenset({"text"}),

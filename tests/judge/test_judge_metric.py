@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +14,13 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from sam_audio_bench.audio import write_wav
+from sam_audio_bench.audio import read, write_wav
 from sam_audio_bench.cli import group
 from sam_audio_bench.errors import BenchError, UsageError
 from sam_audio_bench.judge import SAJ
+from sam_audio_bench.judge.checkpoints import find_judge, own_name
 from sam_audio_bench.judge.metric import SAMAudioJudge
+from sam_audio_bench.judge.trained_on import TrainedOn
 from sam_audio_bench.metrics.base import Row
 from sam_audio_bench.registry import load_metric
 from sam_audio_bench.types import Audio, Item, Prompt, Query, Separation, Status
@@ -61,13 +65,13 @@ def test_values_are_the_judges(metric: SAMAudioJudge, tiny: SAJ, noise: Noise) -
 
 def test_an_absent_sound_has_no_rating(metric: SAMAudioJudge, noise: Noise) -> None:
     """Silence is right there, and would be rated lowest; a broken answer is broken all the same."""
-    item = replace(question(noise(0.2)), reference=Audio(torch.zeros(1, noise(0.2).length), noise(0.2).rate))
-    silence = Audio(torch.zeros_like(noise(0.2).samples), noise(0.2).rate)
-    for target in (silence, noise(0.2, 1)):
+    item = replace(question(noise(0.4)), reference=Audio(torch.zeros(1, noise(0.4).length), noise(0.4).rate))
+    silence = Audio(torch.zeros_like(noise(0.4).samples), noise(0.4).rate)
+    for target in (silence, noise(0.4, 1)):
         assert statuses(metric.score([item], [answer(target)])[0]) == {Status.SILENT_REFERENCE}
-    assert statuses(metric.score([item], [answer(noise(0.1))])[0]) == {Status.LENGTH_MISMATCH}
-    present = replace(item, reference=noise(0.2, 2))
-    assert values(metric.score([present], [answer(noise(0.2, 1))])[0])
+    assert statuses(metric.score([item], [answer(noise(0.3))])[0]) == {Status.LENGTH_MISMATCH}
+    present = replace(item, reference=noise(0.4, 2))
+    assert values(metric.score([present], [answer(noise(0.4, 1))])[0])
 
 
 def test_registered(tiny_folder: Path) -> None:
@@ -77,7 +81,7 @@ def test_registered(tiny_folder: Path) -> None:
 
 
 def test_batch_and_order_change_nothing(metric: SAMAudioJudge, noise: Noise) -> None:
-    mixtures = [noise(seconds, seed) for seed, seconds in enumerate((0.1, 0.5, 0.1))]
+    mixtures = [noise(seconds, seed) for seed, seconds in enumerate((0.3, 0.5, 0.3))]
     items = [question(mixture, text) for mixture, text in zip(mixtures, ("dog", "rain and horn", "dog"), strict=True)]
     answers = [answer(Audio(mixture.samples * 0.5, mixture.rate)) for mixture in mixtures]
     together = metric.score(items, answers)
@@ -90,7 +94,7 @@ def test_one_call_rates_other_lengths_texts_and_spans(judge: str, request: pytes
     """What a GPU is given, here on the CPU: no item hears the padding of another."""
     single, batched = (SAMAudioJudge(judge=str(request.getfixturevalue(f"{judge}_folder")), device="cpu") for _ in "ab")
     batched.batch_size = 4
-    asked = [(0.1, "dog", ()), (0.5, "rain and a woman", (("+", 0.1, 0.3), ("-", 0.3, 0.4))), (0.5, "a guitar", ())]
+    asked = [(0.3, "dog", ()), (0.5, "rain and a woman", (("+", 0.1, 0.3), ("-", 0.3, 0.4))), (0.5, "a guitar", ())]
     items = [
         Item(id="a", group="a", query=Query(mixture=noise(seconds, seed), prompt=Prompt(text=text, spans=spans)))
         for seed, (seconds, text, spans) in enumerate(asked)
@@ -102,7 +106,7 @@ def test_one_call_rates_other_lengths_texts_and_spans(judge: str, request: pytes
 
 
 def test_candidates_share_the_mixture(metric: SAMAudioJudge, noise: Noise, monkeypatch: pytest.MonkeyPatch) -> None:
-    item, answers = question(noise(0.2)), [answer(noise(0.2, seed)) for seed in (1, 2, 3)]
+    item, answers = question(noise(0.4)), [answer(noise(0.4, seed)) for seed in (1, 2, 3)]
     alone = [metric.score([question(item.query.mixture)], [one])[0] for one in answers]
     heard = []
     network = metric._network
@@ -113,12 +117,13 @@ def test_candidates_share_the_mixture(metric: SAMAudioJudge, noise: Noise, monke
 
 
 def test_what_is_undefined(metric: SAMAudioJudge, noise: Noise) -> None:
-    mixture = noise(0.2)
+    mixture = noise(0.4)
     silence = Audio(torch.zeros(1, mixture.length), mixture.rate)
     assert len(values(ask(metric, mixture, silence))) == 4  # a missed sound is an answer
-    assert len(values(ask(metric, silence, mixture))) == 4
+    assert statuses(ask(metric, silence, mixture)) == {Status.SILENT_REFERENCE}  # nothing to separate
+    assert statuses(ask(metric, noise(0.29), noise(0.29, 1))) == {Status.TOO_SHORT}
     assert statuses(ask(metric, silence, silence)) == {Status.BOTH_SILENT}
-    assert statuses(ask(metric, mixture, noise(0.1))) == {Status.LENGTH_MISMATCH}
+    assert statuses(ask(metric, mixture, noise(0.3))) == {Status.LENGTH_MISMATCH}
     assert statuses(ask(metric, mixture, Audio(mixture.samples, 24_000))) == {Status.LENGTH_MISMATCH}
     damaged = Audio(mixture.samples * float("inf"), mixture.rate)
     assert statuses(ask(metric, mixture, damaged)) == {Status.NON_FINITE}
@@ -126,16 +131,70 @@ def test_what_is_undefined(metric: SAMAudioJudge, noise: Noise) -> None:
     assert metric.score([question(mixture, None)], [answer(mixture)]) == [(None,) * 4]
 
 
+@pytest.mark.parametrize("text", ["собака", "no dog", "the zxq"])
+def test_a_prompt_that_says_nothing_has_no_rating(
+    small_folder: Path, tiny_folder: Path, noise: Noise, text: str
+) -> None:
+    ours, released = (SAMAudioJudge(judge=str(place), device="cpu") for place in (small_folder, tiny_folder))
+    items, answers = [question(noise(0.4), text), question(noise(0.4), "a dog zxq")], [answer(noise(0.4, 1))] * 2
+    found = ours.score(items, answers)
+    assert statuses(found[0]) == {Status.NOT_UNDERSTOOD}
+    assert len(values(found[1])) == 4  # one word is enough
+    assert len(values(released.score(items[:1], answers[:1])[0])) == 4  # its text encoder reads anything
+
+
+def test_what_it_was_trained_on_is_said_once(small_folder: Path, tmp_path: Path, noise: Noise) -> None:
+    folder = Path(shutil.copytree(small_folder, tmp_path / "run" / "judge"))
+    (folder / "README.md").write_text("# our judge\n\ntext")
+    TrainedOn().and_of([noise(0.4), noise(0.4, 5)]).write(folder)
+    metric = SAMAudioJudge(judge=str(tmp_path / "run"), device="cpu")  # the run stands for its judge
+    assert metric.options["model"] == "our judge"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        metric.score([question(noise(0.4, 2))], [answer(noise(0.4, 1))])
+        with pytest.raises(UserWarning, match="our judge was trained on 2 mixtures, that of a among them"):
+            metric.score([question(noise(0.4))], [answer(noise(0.4, 1))])
+        metric.score([question(noise(0.4))], [answer(noise(0.4, 1))])
+
+
+def test_digests_of_mixtures(tmp_path: Path, noise: Noise) -> None:
+    known = TrainedOn().and_of([noise(0.4), noise(0.4)])
+    known.write(tmp_path)
+    found = TrainedOn.of_folder(tmp_path)
+    assert (found, len(found)) == (known, 1)
+    write_wav(tmp_path / "a.wav", noise(0.4))
+    assert read(tmp_path / "a.wav") in found
+    assert noise(0.4, 1) not in found
+    assert noise(0.4) not in TrainedOn.of_folder(tmp_path / "none")
+    (tmp_path / "trained_on.npy").write_bytes(b"no digests")
+    with pytest.raises(BenchError, match="expected digests of mixtures"):
+        TrainedOn.of_folder(tmp_path)
+
+
+def test_names_and_places_of_judges(small_folder: Path, tmp_path: Path) -> None:
+    assert find_judge(small_folder).model == own_name(small_folder) == "local"
+    assert find_judge("saj-mini").model == "saj-mini"
+    (tmp_path / "recipe.json").write_text("{}")
+    with pytest.raises(
+        BenchError, match=r"found a run without its judge; finish it with `sabench judge train --resume`"
+    ):
+        find_judge(tmp_path)
+    folder = Path(shutil.copytree(small_folder, tmp_path / "judge"))
+    (folder / "README.md").write_text(f"# a/{'b' * 90}\n")
+    found = find_judge(tmp_path)
+    assert (found.folder, found.model) == (folder, f"a-{'b' * 38}")
+
+
 def test_damaged_weights_give_no_number(tiny_folder: Path, noise: Noise) -> None:
     metric = SAMAudioJudge(path=str(tiny_folder), device="cpu")
-    mixture = noise(0.1)
+    mixture = noise(0.3)
     values(ask(metric, mixture, mixture))
     metric._network.head.weight.fill_(float("nan"))
     assert statuses(ask(metric, mixture, mixture)) == {Status.NON_FINITE}
 
 
 def test_channels(tiny_folder: Path, metric: SAMAudioJudge, noise: Noise) -> None:
-    mixture, target = noise(0.2, channels=2), noise(0.2, 1, channels=2)
+    mixture, target = noise(0.4, channels=2), noise(0.4, 1, channels=2)
     each = SAMAudioJudge(path=str(tiny_folder), device="cpu", stereo="mean")
     mono = [
         values(ask(metric, Audio(mixture.samples[i : i + 1], 48_000), Audio(target.samples[i : i + 1], 48_000)))
@@ -171,7 +230,7 @@ def test_missing(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (snapshot / name).write_bytes((tiny_folder / name).read_bytes())
     assert metric.missing() is None
-    mixture = Audio(torch.ones(1, 4800), 48_000)
+    mixture = Audio(torch.ones(1, 14_400), 48_000)
     assert len(values(ask(metric, mixture, mixture))) == 4
     config = json.loads((tiny_folder / "config.json").read_text())
     config["dac_vae_encoder"] = config.pop("audio_codec")
@@ -198,7 +257,7 @@ def test_command_prints_json(tiny_folder: Path, tiny: SAJ, files: list[str], noi
     found = json.loads(command("--judge", str(tiny_folder), *files, "--text", "dog", "--json").stdout)
     clips = [noise(0.3, seed, rate=44_100, channels=2) for seed in (0, 1)]
     expected = tiny.score(clips[0], clips[1:], "dog").values[0].tolist()
-    assert list(found) == ["overall", "recall", "precision", "faithfulness", "spread"]
+    assert list(found) == ["overall", "recall", "precision", "faithfulness", "spread", "understood", "remark"]
     assert [found[name] for name in list(found)[:4]] == pytest.approx(expected, abs=1e-5)
     assert found["spread"] is None
 
@@ -233,5 +292,39 @@ def test_command_refuses(tiny_folder: Path, files: list[str], tmp_path: Path, no
     with pytest.raises(BenchError, match="checkpoint folder"):
         command("--judge", str(tmp_path / "nowhere"), *files, "--text", "dog")
     write_wav(tmp_path / "long.wav", noise(2))
-    with pytest.raises(BenchError, match="as long as its mixture, 8 frames, found 50"):
+    with pytest.raises(
+        BenchError, match=r"as long as its mixture, 0\.300 s .*, found 2\.000 s .*; resample, cut or pad it"
+    ):
         command(*judge, *files, "--target", str(tmp_path / "long.wav"), "--text", "dog")
+    write_wav(tmp_path / "short.wav", noise(0.1))
+    write_wav(tmp_path / "silence.wav", Audio(torch.zeros(1, 14_400), 48_000))
+    for name, message in (
+        ("short", r"at least 0\.3 s, found 0\.1 s"),
+        ("silence", "a mixture with sound, found silence"),
+    ):
+        place = str(tmp_path / f"{name}.wav")
+        with pytest.raises(BenchError, match=message):
+            command(*judge, "--mixture", place, "--target", place, "--text", "dog")
+
+
+def test_command_takes_another_rate(tiny_folder: Path, files: list[str], tmp_path: Path, noise: Noise) -> None:
+    write_wav(tmp_path / "other.wav", noise(0.3, rate=48_000))
+    found = command("--judge", str(tiny_folder), *files, "--target", str(tmp_path / "other.wav"), "--text", "dog")
+    assert found.stdout.startswith("overall")
+
+
+def test_command_marks_what_was_not_understood(small_folder: Path, files: list[str]) -> None:
+    words = ("--judge", str(small_folder), *files, "--text")
+    plain, odd = command(*words, "dog"), command(*words, "собака")
+    assert "?" not in plain.stdout
+    assert all(line.endswith(" ?") for line in odd.stdout.splitlines())
+    assert "no word of 'собака' is known" in odd.stderr
+    told = json.loads(command(*words, "no dog", "--json").stdout)
+    assert not told["understood"]
+    assert "negation ('no') is not understood" in told["remark"]
+
+
+def test_command_says_what_it_was_trained_on(small_folder: Path, files: list[str], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(small_folder, tmp_path / "judge"))
+    TrainedOn().and_of([read(files[1])]).write(folder)
+    assert "was trained on" in command("--judge", str(folder), *files, "--text", "dog").stderr

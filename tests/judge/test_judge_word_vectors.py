@@ -110,3 +110,37 @@ def test_faults(folder: Path, tmp_path: Path) -> None:
         WordVectors.of_folder(tmp_path)
     with pytest.raises(ValueError, match="positive"):
         WordVectorsConfig(temperature=0)
+
+
+def test_what_is_not_understood(words: WordVectors, tokens: WordTokenizer) -> None:
+    def remark(text: str, familiar: torch.Tensor | None = None) -> tuple[str, bool] | None:
+        found = words.remark(text, tokens, familiar)
+        return found and (found.text, found.understood)
+
+    assert remark("the dog") is None
+    assert remark("Barking") is None  # in pieces, near an event
+    assert remark("dog 犬") == ("of 'dog 犬' the judge does not know '犬'", True)
+    for text in ("犬", "собака", "the", "12"):
+        found = remark(text)
+        assert found
+        assert found[0].startswith(f"no word of '{text}' is known")
+        assert not found[1]
+    for text, word in (("no dog", "no"), ("Everything EXCEPT dog", "EXCEPT"), ("a dog that doesn't bark", "doesn't")):
+        assert f"negation ('{word}')" in (remark(text) or "")[0]
+    assert (remark("  ") or "")[0].startswith("the prompt is empty")
+    assert remark("north notes dog") == (
+        "of 'north notes dog' the judge does not know 'north', 'notes'",
+        True,
+    )
+    assert remark("electric") is None
+
+
+def test_words_in_pieces_are_known_where_they_lead_somewhere(words: WordVectors, tokens: WordTokenizer) -> None:
+    far = WordVectors(words.config)
+    far.load_state_dict(words.state_dict())
+    far.names = torch.tensor([[0, 3, 0], [0, 1, 0], [0, 0, 0.5]], dtype=torch.float16)
+    assert far.remark("dog", tokens) is None  # a word of the table
+    found = far.remark("barking", tokens)
+    assert found is not None
+    assert not found.understood
+    assert far.remark("barking", tokens, words(*tokens(["bark"]))) is None  # it was trained on

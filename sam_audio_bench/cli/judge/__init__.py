@@ -20,6 +20,7 @@ from sam_audio_bench.render.numbers import number
 if TYPE_CHECKING:
     from sam_audio_bench.judge import SAJ, JudgeScores
     from sam_audio_bench.judge.explain import Explanation
+    from sam_audio_bench.types import Audio, Query
 
 __all__ = ["explain", "judge", "score"]
 
@@ -59,23 +60,48 @@ def score(
     device: str,
     as_json: bool,
 ) -> None:
-    """Rate one answer: overall, recall, precision and faithfulness, from 1 to 5."""
-    from sam_audio_bench import audio
+    """Rate one answer: overall, recall, precision and faithfulness, from 1 to 5.
+
+    A question mark behind a rating says that the prompt was not understood.
+    """
     from sam_audio_bench.judge import load
+    from sam_audio_bench.judge.checkpoints import find_judge
+    from sam_audio_bench.judge.remarks import prompt_remark
+    from sam_audio_bench.judge.trained_on import TrainedOn
     from sam_audio_bench.tasks.manifest import parse_spans
 
     if not text.strip():
         raise UsageError("expected a --text that says something, found an empty one")
     parsed = parse_spans(" ".join(spans))
-    clips = [audio.read(path) for path in (mixture, target)]
-    judge = load(place, parity=parity, device=device)
+    clips = _clips(mixture, target)
+    checkpoint = find_judge(place)
+    judge = load(checkpoint, parity=parity, device=device)
     if parsed and "spans" not in judge.prompts:
         note(f"sabench: {place} was not trained on spans and passes them over")
+    if clips[0] in TrainedOn.of_folder(checkpoint.folder):
+        note(f"sabench: {place} was trained on {mixture}; its ratings of that are too good")
+    remark = prompt_remark(judge, text)
     found = judge.score(clips[0], clips[1:], text, spans=parsed)
     if as_json:
-        print_json({**_ratings(found), **(_over_time(found, judge) if frames else {})})
+        told = {"understood": remark is None or remark.understood, "remark": remark and remark.text}
+        print_json({**_ratings(found), **told, **(_over_time(found, judge) if frames else {})})
     else:
-        _print(found, judge, frames)
+        _print(found, judge, frames, mark=" ?" if remark and not remark.understood else "")
+        if remark:
+            note(f"sabench: {remark.text}")
+
+
+def _clips(mixture: Path, target: Path) -> list[Audio]:
+    """Mixture and answer at one rate; raises UsageError where they cannot be judged."""
+    from sam_audio_bench import audio
+    from sam_audio_bench.judge.remarks import clip_fault
+
+    whole, answer = audio.read(mixture), audio.read(target)
+    if answer.rate != whole.rate and abs(answer.seconds - whole.seconds) * min(answer.rate, whole.rate) < 1:
+        answer = audio.resample(answer, whole.rate)
+    if fault := clip_fault(whole, answer):
+        raise UsageError(fault[1])
+    return [whole, answer]
 
 
 def _ratings(found: JudgeScores) -> dict[str, float | None]:
@@ -94,10 +120,10 @@ def _over_time(found: JudgeScores, judge: SAJ) -> dict[str, object]:
     return {"frame_seconds": judge.frame_seconds, "frames": dict(zip(AXES, columns, strict=True))}
 
 
-def _print(found: JudgeScores, judge: SAJ, frames: bool) -> None:
+def _print(found: JudgeScores, judge: SAJ, frames: bool, mark: str) -> None:
     for axis, value in _ratings(found).items():
         if value is not None:
-            click.echo(f"{axis:<13} {number(value, 3)}")
+            click.echo(f"{axis:<13} {number(value, 3)}{mark}")
     if frames:
         from sam_audio_bench.judge.scores import AXES
 
@@ -117,32 +143,91 @@ def _print(found: JudgeScores, judge: SAJ, frames: bool) -> None:
 @click.option("--judge", "place", default="saj-mini", show_default=True, help="A judge's folder or name.")
 @click.option("--out", type=click.Path(path_type=Path), help="The PNG file; default: ITEM.saj.png in the run folder.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda ….")
-@click.option("--json", "as_json", is_flag=True, help="Print the ratings and the flagged seconds as one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print ratings, events and flagged seconds as one JSON object.")
 def explain(run: Path, item: str, place: str, out: Path | None, device: str, as_json: bool) -> None:
-    """Draw the spectrograms of an answer, its ratings over time, and the seconds that are rated poor."""
+    """Draw the spectrograms of an answer, its ratings over time, the seconds that are rated poor, and say why."""
     from sam_audio_bench.files import safe_name
-    from sam_audio_bench.judge.explain import COMPLAINTS, write_explanation
-    from sam_audio_bench.judge.scores import AXES
+    from sam_audio_bench.judge.explain import write_explanation
 
     found = _explanation(run, item, place, device)
     path = out or run / f"{safe_name(item)}.saj.png"
     write_explanation(found, path)
     if as_json:
-        values = dict(zip(AXES, found.scores.values[0].tolist(), strict=True))
-        flagged = [{"axis": flag.axis, "start": flag.start, "end": flag.end} for flag in found.flags]
-        print_json({**values, "judge": found.judge, "flags": flagged, "picture": str(path)})
-        return
+        print_json({**_explained(found), "picture": str(path)})
+    else:
+        _print_explanation(found)
+        click.echo(path)
+
+
+def _explained(found: Explanation) -> dict[str, object]:
+    """An explanation as JSON has it."""
+    from dataclasses import asdict
+
+    from sam_audio_bench.judge.heard import POOR
+    from sam_audio_bench.judge.scores import AXES
+
+    return {
+        **dict(zip(AXES, found.scores.values[0].tolist(), strict=True)),
+        "judge": found.judge,
+        "why": found.why,
+        "understood": found.remark is None or found.remark.understood,
+        "remark": found.remark and found.remark.text,
+        "events": [asdict(match) for match in found.matches],
+        "poor_below": POOR,
+        "flags": [asdict(flag) for flag in found.flags],
+    }
+
+
+def _print_explanation(found: Explanation) -> None:
+    """The reason, the events of the prompt, and the passages that are rated poor."""
+    from sam_audio_bench.judge.heard import COMPLAINTS
+
+    click.echo(found.why)
+    sounds = ("mixture", "answer", "residual")
+    if found.matches and (found.remark is None or found.remark.understood):
+        click.echo("")
+        events = [
+            {"event": one.name, "share": f"{one.weight:.0%}"} | {sound: number(getattr(one, sound)) for sound in sounds}
+            for one in found.matches
+        ]
+        print_records(events, ["event", "share", *sounds])
+    click.echo("")
     for flag in found.flags:
         click.echo(f"{flag.start:6.2f} to {flag.end:6.2f} s  {COMPLAINTS[flag.axis]}")
-    click.echo(path)
 
 
 def _explanation(run: Path, item: str, place: str, device: str) -> Explanation:
-    """The kept answer of a run, rated again; raises UsageError where the item has none, or no text."""
-    from sam_audio_bench import audio
+    """The kept answer of a run, rated again; raises UsageError where it cannot be judged."""
     from sam_audio_bench.judge import load
     from sam_audio_bench.judge.checkpoints import find_judge
     from sam_audio_bench.judge.explain import Explanation
+    from sam_audio_bench.judge.heard import event_matches
+    from sam_audio_bench.judge.remarks import clip_fault, prompt_remark
+
+    title, query, target = _answer(run, item)
+    if fault := clip_fault(query.mixture, target):
+        raise UsageError(fault[1])
+    checkpoint = find_judge(place)
+    judge = load(checkpoint, device=device)
+    name = Path(place).name if checkpoint.model == "local" else checkpoint.model.rpartition("/")[2]
+    text = query.prompt.text or ""
+    return Explanation(
+        title=title,
+        judge=f"{name} {checkpoint.sha256()[:8]}",
+        mixture=query.mixture,
+        target=target,
+        text=text,
+        spans=query.prompt.spans,
+        scores=judge.score(query.mixture, [target], text, spans=query.prompt.spans),
+        frame_seconds=judge.frame_seconds,
+        matches=event_matches(judge, text, query.mixture, target),
+        remark=prompt_remark(judge, text),
+    )
+
+
+def _answer(run: Path, item: str) -> tuple[str, Query, Audio]:
+    """Title, query and kept answer of an item; raises UsageError where it has no answer, or no text."""
+    from sam_audio_bench import audio
     from sam_audio_bench.run.data import recorded_data
     from sam_audio_bench.run.results import find_runs
     from sam_audio_bench.run.store import RunFolder
@@ -158,16 +243,5 @@ def _explanation(run: Path, item: str, place: str, device: str) -> Explanation:
     query = recorded_data([folder])[item].query
     if query.prompt.text is None:
         raise UsageError(f"expected an item with a text, found {item} without one; the judge hears texts")
-    target = audio.read(folder.audio_path(item, "target"))
-    checkpoint = find_judge(place)
-    judge = load(checkpoint, device=device)
-    return Explanation(
-        title=f"{folder.header.model.name} on {folder.header.task.id}, {item}",
-        judge=f"{Path(place).name} {checkpoint.sha256()[:8]}",
-        mixture=query.mixture,
-        target=target,
-        text=query.prompt.text,
-        spans=query.prompt.spans,
-        scores=judge.score(query.mixture, [target], query.prompt.text, spans=query.prompt.spans),
-        frame_seconds=judge.frame_seconds,
-    )
+    title = f"{folder.header.model.name} on {folder.header.task.id}, {item}"
+    return title, query, audio.read(folder.audio_path(item, "target"))

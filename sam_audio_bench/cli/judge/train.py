@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -40,6 +40,7 @@ def train(config: Path, out: Path | None, resume: bool, changes: tuple[str, ...]
 
     On several GPUs or machines: accelerate launch -m judge.train --config FILE.
     """
+    from sam_audio_bench.files import load_json
     from sam_audio_bench.judge.training.recipe import read_recipe
 
     recipe = read_recipe(config, changes)
@@ -50,7 +51,20 @@ def train(config: Path, out: Path | None, resume: bool, changes: tuple[str, ...]
     if hear_only:
         note("sabench: everything has been heard")
     elif found is not None:
+        _say_what_happened(load_json(folder / "report" / "report.json"))
         note(f"sabench: the judge is in {found}, its report in {folder / 'report'}")
+
+
+def _say_what_happened(report: Mapping[str, Any]) -> None:
+    """Which rows were left out, and where scale and spread come from."""
+    facts = report["data"]
+    used = " and ".join(f"{facts[side]['rows']} rows {side}" for side in ("trained on", "held out"))
+    note(f"sabench: {used}")
+    for reason, count in report["dropped"].items():
+        note(f"sabench: left out {count} {reason}")
+    if any("mixtures of a recording" in reason for reason in report["dropped"]):
+        note("sabench: to keep them, name a table of other recordings in data.valid")
+    note(f"sabench: {report['calibration'][0].lower()}{report['calibration'][1:].removesuffix('.')}")
 
 
 @click.command()
@@ -68,13 +82,19 @@ def evaluate(
 ) -> None:
     """Say how well a judge agrees with ratings: by axis, domain and level, with intervals."""
     from sam_audio_bench.judge import load
+    from sam_audio_bench.judge.checkpoints import find_judge
     from sam_audio_bench.judge.training.measures import agreement_rows, rater_ceilings
-    from sam_audio_bench.judge.training.rating import rate_examples
+    from sam_audio_bench.judge.training.rating import count_trained_on, rate_examples
     from sam_audio_bench.judge.training.tables import read_examples
     from sam_audio_bench.run.progress import Progress
 
     examples = read_examples(ratings)
-    judge = load(place, device=device)
+    checkpoint = find_judge(place)
+    judge = load(checkpoint, device=device)
+    for reason, count in examples.dropped.items():
+        note(f"sabench: left out {count} {reason}")
+    if known := count_trained_on(checkpoint.folder, examples):
+        note(f"sabench: {place} was trained on {known} of these mixtures; what it says of them is too good")
     with Progress(1) as progress:
         rated = rate_examples(judge, examples, progress=progress.following("hearing"))
     rows = agreement_rows(rated, ceilings=rater_ceilings(ratings), resamples=resamples, seed=seed)

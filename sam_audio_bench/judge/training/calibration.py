@@ -3,10 +3,14 @@
 A network's ratings shrink towards the middle. They are mapped by a piecewise linear function with a few knots,
 `JudgeNetwork.calibrate`: for the least error, or to match the distribution of listeners' ratings. The order of
 estimates is kept, since the function increases. Then the spread of each axis is scaled so that the 80 % interval covers
-80 %.
+80 %, of errors that are cross-fitted: `calibrated`. A few mixtures say too little for either: `widened`.
 """
 
 from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,7 +20,22 @@ from torch import Tensor
 
 from sam_audio_bench.judge.scores import AXES
 
-__all__ = ["HALF_WIDTH", "INSIDE", "apply_knots", "coverage", "fit_knots", "fit_scales"]
+__all__ = [
+    "FEWEST",
+    "HALF_WIDTH",
+    "INSIDE",
+    "Calibration",
+    "apply_knots",
+    "calibrated",
+    "coverage",
+    "fit_knots",
+    "fit_scales",
+    "folds_of",
+    "widened",
+]
+
+FEWEST = 20
+"""Held-out mixtures below which no scale is fitted."""
 
 INSIDE = 0.8
 """Nominal coverage of the interval."""
@@ -24,11 +43,108 @@ INSIDE = 0.8
 HALF_WIDTH = 1.2815515655446004
 """Half width of that interval in spreads, for a normal distribution."""
 
+_FOLDS = 5
 _MOST_KNOTS = 9
 _ROWS_A_KNOT = 100
 _FLATTEST = 0.1  # rise of the line, rating points a point
 
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """How a network's output becomes ratings and intervals.
+
+    Attributes:
+        knots: for `JudgeNetwork.calibrate`, or None.
+        scales: factors of the spreads by axis; None where the judge predicts none.
+        coverage: of the 80 % interval by axis, counted on recordings that it was not fitted on; empty: not known.
+        note: a sentence about how it was found.
+    """
+
+    knots: Tensor | None
+    scales: Floats | None
+    coverage: dict[str, float | None]
+    note: str
+
+
+def calibrated(values: Floats, spreads: Floats | None, scores: Floats, groups: Sequence[str], kind: str) -> Calibration:
+    """Scale and spread from held-out rows.
+
+    The line is fitted on all rows. Spreads are scaled by errors under lines that were fitted on other recordings, and
+    the coverage is that of scales from other recordings.
+
+    Args:
+        values: ``[rows, 4]``, ratings without calibration.
+        spreads: ``[rows, 4]``, or None.
+        scores: ``[rows, 4]``, ratings by listeners; NaN where there are none.
+        groups: the recording of each row; at least two.
+        kind: of `CALIBRATIONS`.
+    """
+    folds = folds_of(groups)
+    count = int(folds.max()) + 1
+    knots = fit_knots(values, scores, kind)
+    note = f"Scale and spread were fitted on held-out recordings, in {count} folds."
+    if spreads is None:
+        return Calibration(knots=knots, scales=None, coverage={}, note=note)
+    outside, wide = np.empty_like(values), np.empty_like(spreads)
+    for fold in range(count):
+        here = folds == fold
+        outside[here] = apply_knots(values[here], fit_knots(values[~here], scores[~here], kind))
+    for fold in range(count):
+        here = folds == fold
+        wide[here] = spreads[here] * fit_scales(outside[~here], spreads[~here], scores[~here])
+    held = dict(zip(AXES, coverage(outside, wide, scores), strict=True))
+    return Calibration(knots=knots, scales=fit_scales(outside, spreads, scores), coverage=held, note=note)
+
+
+def widened(
+    before: Floats, after: Floats, spreads: Floats | None, scores: Floats, held: NDArray[np.bool_], knots: Tensor | None
+) -> Calibration:
+    """Scale and spread where few mixtures are held out: the initial judge's scale, a spread that is rather too wide.
+
+    The errors of a judge before its training are those of one that heard none of these rows, so they may be taken from
+    all of them. The interval is as wide as they demand, and at least as the held-out errors do. It is too wide by as
+    much as training helped.
+
+    Args:
+        before: ``[rows, 4]``, ratings before training, of rows that were trained on and of those held out.
+        after: the same, after training, without calibration.
+        spreads: ``[rows, 4]``, after training, or None.
+        scores: ``[rows, 4]``, ratings by listeners; NaN where there are none.
+        held: the rows that were held out.
+        knots: of the initial judge; are left out where ratings come closer without them.
+    """
+    if knots is not None and _squared(after, scores) <= _squared(apply_knots(after, knots), scores):
+        knots = None
+    scale = "the scale is left as it was trained" if knots is None else "the scale is the initial judge's"
+    note = (
+        f"Fewer than {FEWEST} mixtures were held out, too few to fit a scale: {scale}, and intervals are as wide as "
+        "the errors before training, so rather too wide."
+    )
+    if spreads is None:
+        return Calibration(knots=knots, scales=None, coverage={}, note=note)
+    typical = np.sqrt(np.mean(spreads[held] ** 2, axis=0))
+    earlier = fit_scales(before, np.broadcast_to(typical, before.shape), scores)
+    later = fit_scales(apply_knots(after[held], knots), spreads[held], scores[held])
+    rated = np.isfinite(scores).any(axis=0)
+    scales = np.where(rated, np.maximum(earlier, np.where(np.isfinite(scores[held]).any(axis=0), later, 0)), 1.0)
+    return Calibration(knots=knots, scales=scales, coverage={}, note=note)
+
+
+def folds_of(groups: Sequence[str]) -> NDArray[np.int64]:
+    """Fold of each row; all rows of a recording are in one, chosen by hashes of the names.
+
+    >>> folds_of(["a", "b", "a", "c"]).tolist()
+    [2, 0, 2, 1]
+    """
+    names = sorted(set(map(str, groups)), key=lambda name: hashlib.sha256(name.encode()).digest())
+    fold = {name: place % _FOLDS for place, name in enumerate(names)}
+    return np.array([fold[str(group)] for group in groups], np.int64)
+
+
+def _squared(values: Floats, scores: Floats) -> float:
+    return float(np.nanmean((values - scores) ** 2)) if np.isfinite(scores).any() else 0.0
 
 
 def fit_knots(values: Floats, scores: Floats, kind: str) -> Tensor | None:

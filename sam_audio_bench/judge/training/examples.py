@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -93,9 +94,13 @@ class Clip:
         Raises:
             MediaError: no recording, no sample, or one that is not finite.
         """
-        found = audio.read(self.path) if not self.name else self._decoded()
+        found = self.sound()
         cut = Audio(found.samples[:, : round(max_seconds * found.rate)], found.rate)
         return audio.resample(audio.to_mono(cut), rate).samples[0].float()
+
+    def sound(self) -> Audio:
+        """The whole recording as it is; raises MediaError as `wave`."""
+        return self._decoded() if self.name else audio.read(self.path)
 
     def _decoded(self) -> Audio:
         try:
@@ -117,6 +122,7 @@ class Examples:
     rows: pd.DataFrame
     clips: tuple[Clip, ...]
     simulated: bool = False  # whether scores were computed, not given by listeners
+    dropped: Mapping[str, int] = field(default_factory=dict)  # what was left out, by reason, and how many rows
 
     def __post_init__(self) -> None:
         if self.rows.empty:
@@ -132,7 +138,14 @@ class Examples:
     def without_texts(self) -> Self:
         """The rows of intended prompts with empty texts, to train a judge that ignores texts."""
         there = self.only(self.rows["kind"].isin(("", "intended")).to_numpy(bool))
-        return replace(there, rows=there.rows.assign(text=""))
+        without = replace(there, rows=there.rows.assign(text=""))
+        return without.without("answers rated for a prompt that was not meant", len(self) - len(there))
+
+    def without(self, reason: str, count: int) -> Self:
+        """The same, with a further reason why as many rows are missing."""
+        if not count:
+            return self
+        return replace(self, dropped={**self.dropped, reason: self.dropped.get(reason, 0) + count})
 
     def scores(self) -> np.ndarray:
         """Float64 ``[rows, 4]``, columns as `AXES`, NaN where an axis was not rated."""
@@ -149,6 +162,7 @@ class Examples:
         clips: list[Clip] = []
         seen: set[str] = set()
         simulated = False
+        dropped: Counter[str] = Counter()
         for part in parts:
             names = set(part.rows["query"])
             if seen & names:
@@ -158,6 +172,8 @@ class Examples:
             rows.append(part.rows.assign(**moved))
             clips += part.clips
             simulated |= part.simulated
+            dropped.update(part.dropped)
         if not rows:
             raise UsageError("expected at least one source of ratings, found none")
-        return cls(rows=pd.concat(rows, ignore_index=True), clips=tuple(clips), simulated=simulated)
+        joined = pd.concat(rows, ignore_index=True)
+        return cls(rows=joined, clips=tuple(clips), simulated=simulated, dropped=dict(dropped))

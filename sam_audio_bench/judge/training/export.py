@@ -15,6 +15,7 @@ from sam_audio_bench.errors import Precondition, StoreError
 from sam_audio_bench.files import atomic_write, write_json
 from sam_audio_bench.judge.config import JudgeConfig
 from sam_audio_bench.judge.network import JudgeNetwork
+from sam_audio_bench.judge.trained_on import FILE as TRAINED_ON
 from sam_audio_bench.nn.checkpoint import open_weights
 
 __all__ = ["FILES", "export", "write_judge"]
@@ -26,6 +27,7 @@ FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
     "README.md",
+    TRAINED_ON,
 )
 """Files of an exported judge, if it has them."""
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
+from sam_audio_bench.errors import MediaError
 from sam_audio_bench.files import atomic_write, sha256
-from sam_audio_bench.judge.scores import AXES
-from sam_audio_bench.judge.training.calibration import apply_knots, coverage, fit_knots, fit_scales
+from sam_audio_bench.judge.checkpoints import find_judge
+from sam_audio_bench.judge.network import JudgeNetwork
+from sam_audio_bench.judge.trained_on import FILE, TrainedOn
+from sam_audio_bench.judge.training.calibration import FEWEST, Calibration, calibrated, widened
 from sam_audio_bench.judge.training.checkpoint import State
+from sam_audio_bench.judge.training.examples import Examples
 from sam_audio_bench.judge.training.export import write_judge
 from sam_audio_bench.judge.training.measures import agreement_rows
-from sam_audio_bench.judge.training.rating import RatedExamples, rate_feed
+from sam_audio_bench.judge.training.rating import rate_feed
 from sam_audio_bench.judge.training.recipe import Recipe
 from sam_audio_bench.judge.training.report import JudgeReport, data_facts, package_versions, write_card, write_report
 from sam_audio_bench.judge.training.setup import TrainingSetup
@@ -27,16 +33,15 @@ def finish(recipe: Recipe, folder: Path, setup: TrainingSetup, state: State) -> 
     """Writes ``judge/``, ``predictions.parquet`` and ``report/`` of a run; repeating it changes nothing."""
     judge = setup.start.judge
     learning = {name: one for name, one in setup.model.named_parameters() if one.requires_grad}
-    with torch.no_grad():
-        for name, parameter in learning.items():
-            parameter.copy_((state.best or state.average)[name])
+    weights = state.best or state.average
+    _set_weights(learning, weights)
     setup.model.eval()
     judge.calibrate(None)
-    raw = rate_feed(setup.model, setup.held_out, recipe.optimizer.max_frames)
-    inside = _cross_fitted(raw, recipe.calibration)
-    _calibrate(setup, raw, recipe.calibration)
+    found = _calibration(recipe, setup, learning, weights)
+    _apply(judge, found)
     rated = rate_feed(setup.model, setup.held_out, recipe.optimizer.max_frames)
     write_judge(folder / "judge", judge, tensors=setup.start.tensors, tokenizer=setup.start.tokenizer)
+    _write_trained_on(folder / "judge", recipe, setup.training.examples)
     with atomic_write(folder / "predictions.parquet") as temporary:
         rated.frame().to_parquet(temporary, index=False)
     best = next((look for look in state.looks if look["srcc_overall"] == state.best_score), {"step": float(state.step)})
@@ -44,12 +49,14 @@ def finish(recipe: Recipe, folder: Path, setup: TrainingSetup, state: State) -> 
         name=recipe.name,
         rated=rated,
         agreement=agreement_rows(rated, resamples=500, seed=recipe.seed),
-        coverage=inside,
+        coverage=found.coverage,
+        calibration=found.note,
         looks=state.looks,
         best=int(best["step"]),
         facts={
             "recipe": recipe.plain(),
             "data": {"trained on": data_facts(setup.training.examples), "held out": data_facts(rated.examples)},
+            "dropped": _dropped(setup),
             "parameters": sum(one.numel() for one in judge.parameters()),
             "parameters_trained": sum(one.numel() for one in learning.values()),
             "weights_sha256": sha256((folder / "judge" / "model.safetensors").read_bytes()),
@@ -60,36 +67,70 @@ def finish(recipe: Recipe, folder: Path, setup: TrainingSetup, state: State) -> 
     write_card(folder / "judge" / "README.md", report, rate=judge.processor.rate)
 
 
-def _calibrate(setup: TrainingSetup, raw: RatedExamples, kind: str) -> None:
-    """Calibrates scale and spread of a judge on its held-out ratings."""
-    judge = setup.start.judge
-    knots = fit_knots(raw.values, raw.scores, kind)
-    judge.calibrate(None if knots is None else knots.to(judge.mean.device))
-    if raw.spreads is not None and judge.spread_head is not None:
-        scales = fit_scales(apply_knots(raw.values, knots), raw.spreads, raw.scores)
+def _calibration(
+    recipe: Recipe, setup: TrainingSetup, learning: Mapping[str, nn.Parameter], weights: Mapping[str, Tensor]
+) -> Calibration:
+    """Scale and spread from the held-out rows; where these are few, from all rows and the judge before its training."""
+    most = recipe.optimizer.max_frames
+    held = rate_feed(setup.model, setup.held_out, most)
+    groups = list(held.examples.rows["group"].astype(str))
+    if held.examples.rows["mixture"].nunique() >= FEWEST and len(set(groups)) > 1:
+        return calibrated(held.values, held.spreads, held.scores, groups, recipe.calibration)
+    learned = rate_feed(setup.model, setup.training, most)
+    before = _before(setup, learning, most)
+    _set_weights(learning, weights)
+    knots = setup.start.tensors.get("calibration") if recipe.calibration != "none" and not setup.start.fresh else None
+    scores = np.concatenate([held.scores, learned.scores])
+    return widened(
+        before if before is not None else np.broadcast_to(np.nanmean(learned.scores, axis=0), scores.shape),
+        np.concatenate([held.values, learned.values]),
+        None if held.spreads is None or learned.spreads is None else np.concatenate([held.spreads, learned.spreads]),
+        scores,
+        np.arange(len(scores)) < len(held.values),
+        None if knots is None else knots.float(),
+    )
+
+
+def _before(setup: TrainingSetup, learning: Mapping[str, nn.Parameter], most: int) -> NDArray[np.float64] | None:
+    """Ratings of the held-out rows and the training rows by the initial judge; None where its weights were random."""
+    judge, tensors = setup.start.judge, setup.start.tensors
+    if setup.start.fresh:
+        return None
+    named = {name: tensors.get(name.removeprefix("judge.")) for name in learning}
+    initial = {name: torch.zeros_like(learning[name]) if one is None else one for name, one in named.items()}
+    _set_weights(learning, initial)
+    knots = tensors.get("calibration")
+    judge.calibrate(None if knots is None else knots.float().to(judge.mean.device))
+    found = [rate_feed(setup.model, feed, most).values for feed in (setup.held_out, setup.training)]
+    judge.calibrate(None)
+    return np.concatenate(found)
+
+
+def _set_weights(learning: Mapping[str, nn.Parameter], weights: Mapping[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, parameter in learning.items():
+            parameter.copy_(weights[name])
+
+
+def _apply(judge: JudgeNetwork, found: Calibration) -> None:
+    """Calibrates scale and spread of a judge."""
+    judge.calibrate(None if found.knots is None else found.knots.to(judge.mean.device))
+    if found.scales is not None and judge.spread_head is not None:
         with torch.no_grad():
-            judge.spread_head.bias.add_(torch.as_tensor(np.log(scales)).to(judge.spread_head.bias))
+            judge.spread_head.bias.add_(torch.as_tensor(np.log(found.scales)).to(judge.spread_head.bias))
 
 
-def _cross_fitted(raw: RatedExamples, kind: str) -> dict[str, float | None]:
-    """Coverage of the 80 % interval by axis, where scale and spread are fitted on the other half of the recordings."""
-    if raw.spreads is None:
-        return {}
-    first = _half(raw)
-    if first.all():
-        return {}
-    values, spreads = np.empty_like(raw.values), np.empty_like(raw.spreads)
-    for here in (first, ~first):
-        fitted = ~here
-        knots = fit_knots(raw.values[fitted], raw.scores[fitted], kind)
-        scales = fit_scales(apply_knots(raw.values[fitted], knots), raw.spreads[fitted], raw.scores[fitted])
-        values[here] = apply_knots(raw.values[here], knots)
-        spreads[here] = raw.spreads[here] * scales
-    return dict(zip(AXES, coverage(values, spreads, raw.scores), strict=True))
+def _write_trained_on(folder: Path, recipe: Recipe, examples: Examples) -> None:
+    """Says in a judge's folder which mixtures it, and the judge that it began as, were trained on."""
+    earlier = TrainedOn.of_folder(find_judge(recipe.init).folder) if recipe.init else TrainedOn()
+    clips = [examples.clips[place] for place in sorted(set(examples.rows["mixture"]))]
+    try:
+        earlier.and_of(clip.sound() for clip in clips).write(folder)
+    except MediaError:  # features that were heard elsewhere suffice for training
+        (folder / FILE).unlink(missing_ok=True)
 
 
-def _half(raw: RatedExamples) -> NDArray[np.bool_]:
-    """Mask of the rows of one half of the recordings, chosen by hashes of their names."""
-    groups = raw.examples.rows["group"].astype(str)
-    order = sorted(groups.unique(), key=lambda group: hashlib.sha256(group.encode()).digest())
-    return groups.isin(order[::2]).to_numpy(bool)
+def _dropped(setup: TrainingSetup) -> dict[str, int]:
+    """Rows that were left out, by reason."""
+    sides = (setup.training.examples.dropped, setup.held_out.examples.dropped)
+    return dict(sum(map(Counter, sides), Counter()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from sam_audio_bench.judge.network import JudgeNetwork
 from sam_audio_bench.judge.scores import AXES
+from sam_audio_bench.judge.trained_on import TrainedOn
 from sam_audio_bench.judge.training.batches import equal_batches
 from sam_audio_bench.judge.training.examples import Examples
 from sam_audio_bench.judge.training.features import FrozenEncoder, encode_mixture
@@ -20,7 +22,7 @@ from sam_audio_bench.judge.training.feed import Feed, encode_texts, span_states,
 from sam_audio_bench.judge.training.trainable_model import Batch, TrainableModel
 from sam_audio_bench.tasks.manifest import parse_spans
 
-__all__ = ["RatedExamples", "rate_examples", "rate_feed"]
+__all__ = ["RatedExamples", "count_trained_on", "rate_examples", "rate_feed"]
 
 Floats = NDArray[np.float64]
 
@@ -104,6 +106,14 @@ def rate_examples(
             _rate_into(model, batch, rows, values, spreads)
     progress(len(mixtures), len(mixtures))
     return RatedExamples(examples, values, None if judge.spread_head is None else spreads)
+
+
+def count_trained_on(folder: Path, examples: Examples) -> int:
+    """How many mixtures the judge in a folder was trained on, as far as it tells."""
+    known = TrainedOn.of_folder(folder)
+    if not len(known):
+        return 0
+    return sum(examples.clips[int(place)].sound() in known for place in examples.rows["mixture"].unique())
 
 
 def _batch(

@@ -46,6 +46,7 @@ class ReportFacts(TypedDict):
 
     recipe: NotRequired[dict[str, object]]
     data: dict[str, DataFacts]
+    dropped: NotRequired[dict[str, int]]  # rows that were left out, by reason
     parameters: NotRequired[int]
     parameters_trained: NotRequired[int]
     weights_sha256: NotRequired[str]
@@ -60,7 +61,8 @@ class JudgeReport:
         name: of the judge.
         rated: held-out examples with ratings.
         agreement: rows of `agreement_rows`.
-        coverage: of the 80 % interval by axis, fitted on one half of the recordings and counted on the other.
+        coverage: of the 80 % interval by axis, fitted and counted on different recordings; empty: not known.
+        calibration: a sentence about where scale and spread come from.
         looks: evaluations during the run, empty if there was none.
         best: step of the weights that were kept.
         facts: further entries of ``report.json``.
@@ -70,6 +72,7 @@ class JudgeReport:
     rated: RatedExamples
     agreement: Sequence[AgreementRow]
     coverage: Mapping[str, float | None]
+    calibration: str = ""
     looks: Sequence[Mapping[str, float]] = ()
     best: int = 0
     facts: ReportFacts
@@ -93,6 +96,7 @@ def write_report(folder: Path, report: JudgeReport) -> Path:
             "scores": said,
             "agreement": list(report.agreement),
             "coverage_80": dict(report.coverage),
+            "calibration": report.calibration,
             "looks": list(report.looks),
             "best_step": report.best,
             "figures": [{"name": plot.name, "title": plot.title, "caption": plot.caption} for plot in plots],
@@ -149,7 +153,10 @@ It was trained on ratings by listeners.
 {% endfor %}
 Held-out answers are of other recordings than those it was trained on{% if new %}, and by systems that it never heard:
 {{ new | join(", ") }}{% endif %}. Trained parts: {{ parts | join(", ") }}; {{ parameters }} parameters learned.
-
+{% if dropped %}
+Left out were
+{% for reason, count in dropped.items() %}{{ count }} {{ reason }}{{ "; " if not loop.last else "." }}{% endfor %}
+{% endif %}
 ## How well it does on held-out answers
 
 | domain | axis | PCC | SRCC | RMSE | n |
@@ -160,8 +167,9 @@ Held-out answers are of other recordings than those it was trained on{% if new %
 In brackets: 95 % intervals; of correlations, over recordings and systems. Weights, scale and spread were chosen on
 these answers, so the numbers are a little too good; measure on others with `sabench judge evaluate`.
 
+{{ calibration }}
 {% if coverage -%}
-Its 80 % interval (rating ± 1.28 spreads), fitted on one half of the recordings, held this share of the other half:
+Its 80 % interval (rating ± 1.28 spreads), fitted on some of the recordings, held this share of the others:
 {% for axis, share in coverage.items() %}{{ axis }} {{ share }}{{ ", " if not loop.last else "." }}{% endfor %}
 {% endif %}
 ## Limits
@@ -187,6 +195,8 @@ def write_card(path: Path, report: JudgeReport, *, rate: int) -> None:
         parameters=f"{facts['parameters_trained']:,}",
         table=_table(report.agreement),
         coverage={axis: f"{share:.0%}" for axis, share in report.coverage.items() if share is not None},
+        calibration=report.calibration,
+        dropped=facts.get("dropped", {}),
         rate=rate,
     )
     path.write_text(text, encoding="utf-8")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.judge.training.examples import Examples, split_recordings
@@ -24,7 +25,7 @@ def split(
     Held out are all estimates of a share of the recordings; the split of a recording depends on its name and the seed
     alone, so that more data do not change it. Mixtures with recordings of both splits are left out. Where
     ``systems`` are held out, training has none of their estimates, and only theirs are kept of the held-out recordings,
-    so that both are new.
+    so that both are new. The training examples say how many rows were left out, and why.
 
     Raises:
         UsageError: an unknown system, or an empty split.
@@ -37,16 +38,24 @@ def split(
     names = {str(name): split_recordings(name) for name in rows["group"].unique()}
     held_out = {one: _hash_fraction(one, seed) < groups for some in names.values() for one in some}
     held = rows["group"].map({name: all(held_out[one] for one in some) for name, some in names.items()}).to_numpy(bool)
-    free = rows["group"].map({name: not any(held_out[one] for one in some) for name, some in names.items()})
+    apart = {name: not any(held_out[one] for one in some) for name, some in names.items()}
+    free = rows["group"].map(apart).to_numpy(bool)
     away = rows["system"].isin(systems).to_numpy(bool)
-    learned = free.to_numpy(bool) & ~away
+    learned = free & ~away
     kept = held & away if systems else held
     if not learned.any() or not kept.any():
         raise UsageError(
             f"expected rows to learn from and rows to hold out, found {int(learned.sum())} and {int(kept.sum())} of "
             f"{len(held_out)} recordings; change data.hold_out_groups or name data.valid"
         )
-    return examples.only(learned), examples.only(kept)
+    training = examples.only(learned)
+    for reason, there in {
+        "answers to mixtures of a recording that is trained on and one that is held out": ~(held | free),
+        "answers of held-out systems to recordings that are trained on": free & away,
+        "answers of other systems to held-out recordings": held & ~kept,
+    }.items():
+        training = training.without(reason, int(there.sum()))
+    return training, replace(examples.only(kept), dropped={})
 
 
 def check_leakage(learned: Examples, held: Examples, systems: Sequence[str] = ()) -> None:

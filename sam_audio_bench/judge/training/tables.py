@@ -53,6 +53,10 @@ def read_ratings(path: Path) -> Examples:
     """
     frame, scale, flipped = _read(path)
     frame = _long(frame, path)
+    unrated = int(frame["score"].isna().sum())
+    frame = frame[frame["score"].notna()].copy()
+    strange = sorted({str(axis) for axis in frame["axis"] if axis not in AXES})
+    others = int((~frame["axis"].isin(AXES)).sum())
     for name, value in _OPTIONAL.items():
         frame[name] = frame[name].fillna(value).astype(str) if name in frame else value
     frame = frame[frame["axis"].isin(AXES)].reset_index(drop=True)
@@ -62,8 +66,8 @@ def read_ratings(path: Path) -> Examples:
         )
     frame["score"] = _scaled(frame["score"].astype(float), scale, flipped, path)
     frame["raters"] = frame["n_raters"].fillna(1.0).astype(float) if "n_raters" in frame else 1.0
-    wide = _wide(frame)
-    return _examples(wide, path)
+    found = _examples(_wide(frame), path).without("ratings without a score", unrated)
+    return found.without(f"ratings of {', '.join(strange)}, which a judge does not have as axes", others)
 
 
 def _read(path: Path) -> tuple[pd.DataFrame, tuple[float, float] | None, bool]:
@@ -95,7 +99,7 @@ def _long(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     if missing or not {"text", "spans", "video"} & set(frame):
         names = ", ".join(missing) or "text, spans or video"
         raise UsageError(f"expected columns mixture, target, text, axis and score in {path}, found no {names}")
-    return frame[frame["score"].notna()].copy()
+    return frame
 
 
 def _scaled(scores: pd.Series, scale: tuple[float, float] | None, flipped: bool, path: Path) -> pd.Series:

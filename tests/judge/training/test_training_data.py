@@ -229,6 +229,37 @@ def test_splits_leave_nothing_in_common(shards: Path) -> None:
         split(examples, groups=0.0)
 
 
+def test_what_is_left_out_is_counted(shards: Path, table: Path) -> None:
+    examples = read_shards(shards)
+    assert not examples.dropped
+    numbers = examples.rows["group"].str[1:].astype(int)
+    mixed = replace(examples, rows=examples.rows.assign(group=[f"g{one} & g{(one + 1) % 8}" for one in numbers]))
+    learned, held = split(mixed, groups=0.5, systems=["muffled"], seed=1)
+    assert not held.dropped
+    assert len(learned) + len(held) + sum(learned.dropped.values()) == len(mixed)
+    assert [reason.split()[0:2] for reason in learned.dropped] == [
+        ["answers", "to"],
+        ["answers", "of"],
+        ["answers", "of"],
+    ]
+    whole, part = split(examples, groups=0.4, seed=1)
+    assert not whole.dropped
+    assert len(whole) + len(part) == len(examples)
+    frame = pd.read_parquet(table)
+    frame.loc[frame["axis"] == "recall", "axis"] = "beauty"
+    frame.loc[:2, "score"] = np.nan
+    path = table.parent / "gaps.csv"
+    frame.to_csv(path, index=False)
+    found = read_examples(path)
+    assert found.dropped == {
+        "ratings without a score": 3,
+        "ratings of beauty, which a judge does not have as axes": int((frame["axis"] == "beauty")[3:].sum()),
+    }
+    assert Examples.together([found, examples]).dropped == found.dropped
+    wrong = replace(examples, rows=examples.rows.assign(kind=["intended", "wrong"] * (len(examples) // 2)))
+    assert wrong.without_texts().dropped == {"answers rated for a prompt that was not meant": len(examples) // 2}
+
+
 def test_without_texts_only_intended_prompts_are_left(shards: Path) -> None:
     examples = read_shards(shards)
     rows = examples.rows.assign(kind=["intended", "wrong"] * (len(examples) // 2))

@@ -15,7 +15,15 @@ from scipy.optimize import isotonic_regression
 
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.judge import SAJ
-from sam_audio_bench.judge.training.calibration import apply_knots, coverage, fit_knots, fit_scales
+from sam_audio_bench.judge.training.calibration import (
+    apply_knots,
+    calibrated,
+    coverage,
+    fit_knots,
+    fit_scales,
+    folds_of,
+    widened,
+)
 from sam_audio_bench.judge.training.checkpoint import NAME, State, read_state, write_state
 from sam_audio_bench.judge.training.losses import (
     Targets,
@@ -218,6 +226,79 @@ def test_intervals_hold_what_they_should() -> None:
     np.testing.assert_allclose(scales, [1, 2, 0.5, 3], rtol=0.06)
     for nominal in (0.5, 0.8, 0.9):
         np.testing.assert_allclose(coverage(np.zeros((5000, 4)), spreads * scales, errors, nominal), nominal, atol=0.02)
+
+
+def drawn(generator: np.random.Generator, mixtures: int, error: float, bias: float = 0.2) -> tuple[np.ndarray, ...]:
+    """Scores, ratings whose errors are partly common to the five answers of a mixture, and names of recordings."""
+    scores = generator.uniform(1, 5, (mixtures * 5, 4))
+    common = np.repeat(generator.normal(0, error * 0.8, (mixtures, 4)), 5, axis=0)
+    values = 3 + 0.7 * (scores - 3) + bias + common + generator.normal(0, error * 0.6, scores.shape)
+    return scores, values, np.repeat([f"r{place}" for place in range(mixtures)], 5)
+
+
+def test_folds_keep_recordings_whole() -> None:
+    groups = [f"g{place % 17}" for place in range(100)]
+    folds = folds_of(groups)
+    assert set(folds) == {0, 1, 2, 3, 4}
+    assert all(len({fold for fold, name in zip(folds, groups, strict=True) if name == one}) == 1 for one in groups)
+    assert folds_of(["a", "b"]).tolist() in ([0, 1], [1, 0])
+
+
+def test_cross_fitted_intervals_hold_on_new_recordings() -> None:
+    held = []
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        scores, values, groups = drawn(generator, 30, 0.6)
+        found = calibrated(values, np.full_like(values, 0.2), scores, groups, "least_squares")
+        assert found.scales is not None
+        assert set(found.coverage) == {"overall", "recall", "precision", "faithfulness"}
+        scores, values, _ = drawn(generator, 200, 0.6)
+        held.append(coverage(apply_knots(values, found.knots), 0.2 * np.ones_like(values) * found.scales, scores))
+    assert 0.76 < np.mean(held) < 0.84
+    assert np.min(np.mean(held, axis=1)) > 0.7
+
+
+def test_intervals_hold_after_training_on_few_ratings() -> None:
+    """A judge that knows its training rows by heart and is too sure; three mixtures are held out."""
+    honest, former = [], []
+    for seed in range(40):
+        generator = np.random.default_rng(seed)
+        scores, before, _ = drawn(generator, 40, 0.7)
+        held = np.arange(len(scores)) < 15
+        unseen = (
+            scores + np.repeat(generator.normal(0, 0.45, (40, 4)), 5, axis=0) + generator.normal(0, 0.3, scores.shape)
+        )
+        after = np.where(held[:, None], unseen, scores + generator.normal(0, 0.1, scores.shape))
+        spreads = np.where(held[:, None], 0.25, 0.12) * np.ones_like(scores)
+        found = widened(before, after, spreads, scores, held, None)
+        assert found.coverage == {}
+        assert "Fewer than 20 mixtures" in found.note
+        assert found.scales is not None
+        new = generator.uniform(1, 5, (500, 4))
+        rated = new + np.hypot(0.45, 0.3) * generator.normal(size=new.shape)
+        honest.append(coverage(rated, 0.25 * np.ones_like(new) * found.scales, new))
+        knots = fit_knots(after[held], scores[held], "least_squares")
+        scales = fit_scales(apply_knots(after[held], knots), spreads[held], scores[held])
+        former.append(coverage(apply_knots(rated, knots), 0.25 * np.ones_like(new) * scales, new))
+    assert 0.8 <= np.mean(honest) < 0.97
+    assert np.quantile(honest, 0.05) > 0.78
+    assert np.quantile(former, 0.05) < 0.72  # what three mixtures give
+
+
+def test_the_initial_scale_stays_where_it_fits() -> None:
+    generator = np.random.default_rng(0)
+    scores, values, _ = drawn(generator, 10, 0.2, bias=0.0)
+    scores[:, 3] = NAN
+    line = torch.tensor([[[1.0] * 4, [5.0] * 4], [[0.2] * 4, [5.8] * 4]])  # undoes the shrinking of `drawn`
+    held = np.arange(50) < 10
+    for ratings, kept in ((values, True), (np.nan_to_num(scores, nan=3.0), False)):
+        found = widened(values, ratings, np.full_like(values, 0.3), scores, held, line)
+        assert (found.knots is not None) == kept
+        assert ("the initial judge's" in found.note) == kept
+        assert found.scales is not None
+        assert found.scales[3] == 1  # nobody rated that axis
+        assert np.isfinite(found.scales).all()
+    assert widened(values, values, None, scores, held, line).scales is None
 
 
 def test_checkpoints(tmp_path: Path) -> None:
