@@ -17,11 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sam_audio_bench.errors import UsageError
 from sam_audio_bench.nn.config import Config
 
-__all__ = ["BANDS", "FLOOR", "FRAME", "RATE", "ROWS", "AudioEncoder", "AudioEncoderConfig", "EncodedAudio", "log_mel",
-           "mel_rows", "spectra"]
+__all__ = ["BANDS", "FLOOR", "FRAME", "RATE", "ROWS", "AudioEncoder", "AudioEncoderConfig", "log_mel", "mel_rows",
+           "spectra"]  # fmt: skip
 
 RATE = 16_000
 """Sampling rate of the input in Hz."""
@@ -72,19 +71,6 @@ class AudioEncoderConfig(Config):
         return math.prod(self.strides)
 
 
-@dataclass(frozen=True)
-class EncodedAudio:
-    """Features of B clips, frame by frame.
-
-    Attributes:
-        mel: ``[B, F, 256]``, four rows of 64 bands, natural logarithms of magnitudes.
-        embedding: ``[B, F, E]``.
-    """
-
-    mel: Tensor
-    embedding: Tensor
-
-
 class AudioEncoder(nn.Module):
     """A sound-event tagger small enough to encode mixture, estimate and residual on one core.
 
@@ -102,22 +88,6 @@ class AudioEncoder(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.embed = nn.Linear(config.channels[-1], config.width)
         self.tags = nn.Linear(config.width, config.events)
-
-    def encode(self, values: Tensor) -> EncodedAudio:
-        """Log-mel energies and embeddings of clips.
-
-        Args:
-            values: ``[B, 1, T]`` at 16 kHz, T a multiple of 640.
-
-        Raises:
-            UsageError: another shape.
-        """
-        if values.ndim != 3 or values.shape[1] != 1 or not values.shape[2] or values.shape[2] % FRAME:
-            raise UsageError(f"expected clips [batch, 1, frames * {FRAME}], found {tuple(values.shape)}")
-        rows = log_mel(values[:, 0])
-        mel = rows.reshape(len(rows), -1, ROWS * BANDS)
-        embedding = self.embedding(rows).repeat_interleave(self.config.step // ROWS, dim=1)
-        return EncodedAudio(mel=mel, embedding=embedding[:, : mel.shape[1]])
 
     def embedding(self, rows: Tensor) -> Tensor:
         """Embeddings of rows: ``[B, R, 64] -> [B, ceil(R / 16), E]``; rows of silence pad the last one."""

@@ -110,12 +110,9 @@ def _heard(judge: SAJ, mixture: Audio, answer: Audio) -> Tensor:
     assert judge.ear is not None
     with torch.inference_mode(), deterministic_fp32():
         (values, _), (answers, _) = judge.batch([mixture]), judge.batch([answer])
-        gain = judge.input_gain(values)
-        left = judge.residual(values * gain, answers * gain)
-        assert left is not None  # as of every small judge
-        sounds = torch.cat([values * gain, answers * gain, left]).to(judge.head.weight.device, torch.float32)
-        encoded = judge.ear.listener.encode(sounds)
-        return judge.ear.listener.events(encoded.embedding).sigmoid().amax(dim=1).float().cpu()
+        own, pair = judge.encode_pair(values, answers)
+        sounds = torch.cat([own, pair[..., : own.shape[-1]], pair[..., own.shape[-1] : 2 * own.shape[-1]]])
+        return judge.ear.listener.events(sounds).sigmoid().amax(dim=1).float().cpu()
 
 
 @lru_cache(maxsize=2)

@@ -48,7 +48,7 @@ def prompt_remark(judge: JudgeNetwork, text: str) -> PromptRemark | None:
     if judge.ear is None:
         return None
     with torch.inference_mode():
-        return judge.ear.words.remark(text, judge.processor.tokens, judge.ear.familiar)
+        return judge.ear.words.remark(text, judge.processor.tokens, judge.ear.prototypes.texts)
 
 
 def _size(audio: Audio) -> str:

@@ -8,6 +8,8 @@ Letters: B batch, T samples, F frames of the judge, E of an embedding, K compari
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -30,7 +32,7 @@ INPUTS = COMPARISONS + MARKS + SPAN_STATES
 _TRUSTED = slice(COMPARISONS + EVENT_MARKS, COMPARISONS + MARKS - 1)
 """Those that are 0 where the text's class is not known: prototypes, and how near the text is to one."""
 
-_CONTEXTS = 4
+_CONTEXTS = 6
 
 
 class SmallEncoder(nn.Module):
@@ -147,8 +149,8 @@ class SmallEncoder(nn.Module):
             marks = marks * factor
         if keep is None:
             keep = torch.ones(marks.shape[:2], dtype=torch.bool, device=marks.device)
-        weight = framed_energy(marks[..., :COMPARISONS])[1]
-        found: Tensor = self.evidence(_with_context((marks - self.usual) / self.deviation, keep, weight))
+        energies = framed_energy(marks[..., :COMPARISONS])[1:]  # of answer and residual
+        found: Tensor = self.evidence(_with_context((marks - self.usual) / self.deviation, keep, energies))
         return found
 
     def _spans(self, spans: Tensor | None, like: Tensor) -> Tensor:
@@ -159,12 +161,26 @@ class SmallEncoder(nn.Module):
         return spans.to(like)
 
 
-def _with_context(marks: Tensor, keep: Tensor, weight: Tensor) -> Tensor:
-    """Marks of a frame, and of the clip their mean, deviation, and mean where the answer sounds: ``[B, F, 4 K]``."""
+def _with_context(marks: Tensor, keep: Tensor, weights: Sequence[Tensor]) -> Tensor:
+    """Marks of a frame, and of the clip their mean, deviation, maximum, and means with each of some weights.
+
+    Args:
+        marks: ``[B, F, K]``.
+        keep: bool ``[B, F]``.
+        weights: ``[B, F, 1]`` each.
+
+    Returns:
+        ``[B, F, _CONTEXTS * K]``.
+    """
     real = keep[..., None].to(marks)
-    count = real.sum(dim=1, keepdim=True)
-    mean = (marks * real).sum(dim=1, keepdim=True) / count
-    spread = (((marks - mean) * real).square().sum(dim=1, keepdim=True) / count + 1e-6).sqrt()
-    loud = weight * real
-    sounding = (marks * loud).sum(dim=1, keepdim=True) / loud.sum(dim=1, keepdim=True).clamp(min=1e-9)
-    return torch.cat([marks, *(one.expand_as(marks) for one in (mean, spread, sounding))], dim=-1)
+    mean = (marks * real).sum(dim=1, keepdim=True) / real.sum(dim=1, keepdim=True)
+    spread = (marks - mean).square()
+    found = [
+        mean,
+        ((spread * real).sum(dim=1, keepdim=True) / real.sum(dim=1, keepdim=True) + 1e-6).sqrt(),
+        marks.masked_fill(~keep[..., None], -torch.inf).amax(dim=1, keepdim=True),
+    ]
+    for weight in weights:
+        loud = weight * real
+        found.append((marks * loud).sum(dim=1, keepdim=True) / loud.sum(dim=1, keepdim=True).clamp(min=1e-9))
+    return torch.cat([marks, *(one.expand_as(marks) for one in found)], dim=-1)

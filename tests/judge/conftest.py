@@ -45,8 +45,8 @@ SMALL = {
     "small": {
         "listener": {"channels": [4, 8, 8], "blocks": [1, 1], "strides": [2, 2, 4], "width": 12, "events": 6},
         "words": {"vocabulary": 8, "width": 10, "events": 6},
-        "evidence": {"channels": [4, 6], "hidden": 8},
-        "familiar": 3,
+        "prototypes": {"count": 4, "classes": 3, "width": 5},
+        "hidden": 8,
     },
     "bottleneck_dim": 16,
     "finetune_transformer": {
@@ -64,7 +64,7 @@ def small_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "saj-small"
     folder.mkdir()
     judge = SAJ(JudgeConfig.of_options(SMALL))
-    judge.extend(spans=True, spread=True)
+    judge.extend(spread=True)
     tensors = randomise(judge, torch.Generator().manual_seed(3))
     grid = torch.linspace(0, 6, 7)[:, None].expand(-1, 4)
     tensors["calibration"] = torch.stack([grid, 1 + 4 * torch.sigmoid(grid - 3)])
@@ -72,7 +72,10 @@ def small_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = torch.randn(8, 10, generator=torch.Generator().manual_seed(4))
     tensors["ear.words.table"], tensors["ear.words.scale"] = quantise_rows(table)
     tensors["ear.words.names"] = table[:6].half()
-    tensors["ear.familiar"] = torch.nn.functional.normalize(table[1:4], dim=-1)
+    tensors["ear.prototypes.texts"] = torch.nn.functional.normalize(table[1:4], dim=-1)
+    tensors["ear.prototypes.owner"] = torch.tensor([0, 1, 1, 2])
+    tensors["ear.prototypes.table"] = torch.nn.functional.normalize(tensors["ear.prototypes.table"], dim=-1)
+    tensors["ear.deviation"] = torch.ones_like(tensors["ear.deviation"])
     save_file({name: value.contiguous() for name, value in tensors.items()}, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(SMALL))
     tokenizer = Tokenizer(models.WordLevel({word: row for row, word in enumerate(WORDS)}, unk_token="[UNK]"))

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.judge import SAJ
-from sam_audio_bench.judge.event_features import EventFeatures, EventFeaturesConfig, Triplet
+from sam_audio_bench.judge.prompt_marks import Prototypes, PrototypesConfig, Triplet, event_marks, nearness
 from sam_audio_bench.types import Audio
 
 
@@ -52,29 +52,19 @@ def test_scores_do_not_depend_on_the_batch(small: SAJ, error) -> None:
 
 
 @pytest.mark.parametrize("gain", [1e-4, 0.1, 30.0])
-def test_a_common_gain_changes_nothing(small: SAJ, noise, gain: float) -> None:
+def test_no_gain_changes_anything(small: SAJ, noise, gain: float) -> None:
     mixture, target = noise(1.0), noise(1.0, 1)
     plain = small.score(mixture, [target], "dog").values
-    louder = [Audio(clip.samples * gain, clip.rate) for clip in (mixture, target)]
-    assert torch.allclose(small.score(louder[0], louder[1:], "dog").values, plain, atol=1e-4)
-    quieter = Audio(target.samples * 0.1, target.rate)
-    assert not torch.allclose(small.score(mixture, [quieter], "dog").values, plain, atol=1e-3)
+    clips = [Audio(clip.samples * gain, clip.rate) for clip in (mixture, target)]
+    for one, other in ((clips[0], clips[1]), (mixture, clips[1]), (clips[0], target)):
+        assert torch.allclose(small.score(one, [other], "dog").values, plain, atol=1e-4)
 
 
 @pytest.mark.bits
-def test_the_mixture_is_heard_once(small: SAJ, noise, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_are_rated_one_by_one(small: SAJ, noise) -> None:
     mixture, targets = noise(0.5), [noise(0.5, seed) for seed in (1, 2, 3)]
     alone = [small.score(mixture, [target], "dog").values for target in targets]
-    heard: list[int] = []
-    hear = small.encode_audio
-
-    def counted(values: torch.Tensor) -> torch.Tensor:
-        heard.append(len(values))
-        return hear(values)
-
-    monkeypatch.setattr(small, "encode_audio", counted)
     assert torch.equal(small.score(mixture, targets, "dog").values, torch.cat(alone))
-    assert sum(heard) == 1 + 2 * len(targets)  # answer and residual each
 
 
 def test_batches_and_single_answers_agree(small: SAJ, noise, error) -> None:
@@ -100,16 +90,6 @@ def test_silence_is_rated(small: SAJ, noise) -> None:
         assert torch.isfinite(scores.spread).all()
 
 
-def test_the_residual_has_nothing_of_the_answer(small: SAJ) -> None:
-    batch = given(small)
-    mixtures, answers = batch["input_values"], batch["separated_values"]
-    residual = small.residual(mixtures, answers)
-    assert residual is not None
-    assert float((residual * answers).sum(-1).abs().max()) < 1e-2
-    assert float(small.residual(mixtures, mixtures * 0.25).abs().max()) < 1e-6
-    assert torch.equal(small.residual(mixtures, answers * 0), mixtures)
-
-
 @pytest.mark.bits
 def test_texts_are_read_in_lower_case_and_unknown_ones_too(small: SAJ, noise) -> None:
     mixture, target = noise(0.5), noise(0.5, 1)
@@ -120,22 +100,25 @@ def test_texts_are_read_in_lower_case_and_unknown_ones_too(small: SAJ, noise) ->
         assert torch.isfinite(small.score(mixture, [target], text).values).all()
 
 
-def test_words_count_as_far_as_they_are_familiar(small: SAJ) -> None:
-    ear = small.ear
-    assert ear is not None
-    familiar = F.normalize(ear.familiar, dim=-1)
-    assert torch.equal(ear.text_familiarity(familiar), torch.ones(3, 1))
-    opposite = -familiar.sum(0, keepdim=True)
-    assert float(ear.text_familiarity(F.normalize(opposite, dim=-1))) == 0.0
+def test_a_text_is_as_near_as_its_nearest_name() -> None:
+    names = F.normalize(torch.randn(3, 7, generator=torch.Generator().manual_seed(0)), dim=-1)
+    assert torch.equal(nearness(names, names), torch.ones(3, 1))
+    assert float(nearness(F.normalize(-names.sum(0, keepdim=True), dim=-1), names)) == 0.0
+    assert float(nearness(names[:1], names[:0])) == 0.0
+
+
+def test_trust_takes_what_is_known_of_a_class_and_no_more(small: SAJ) -> None:
     batch = given(small, frames=4)
+    assert small.ear is not None
     with torch.inference_mode():
-        states = small.encode_pair(batch["input_values"], batch["separated_values"])
-        texts = small.encode_text(batch["input_ids"])
-        rated = [
-            small.rate_frames(states[1], states[0], vectors, residuals=states[2], text_trust=torch.full((3, 1), known))
-            for vectors, known in ((texts, 0.0), (texts, 1.0))
-        ]
-    assert not torch.allclose(rated[0], rated[1], atol=1e-4)
+        pair = small.encode_pair(batch["input_values"], batch["separated_values"])
+        marks = small.ear.marks(*pair, small.encode_text(batch["input_ids"]))
+        plain, trusted, blind = (
+            small.rate_marks(marks, text_trust=None if trust is None else torch.full((3, 1), trust))
+            for trust in (None, 1.0, 0.0)
+        )
+    assert torch.equal(plain, trusted)
+    assert not torch.allclose(plain, blind, atol=1e-4)
 
 
 def test_calibration_interpolates(small: SAJ) -> None:
@@ -170,18 +153,14 @@ def test_only_released_judges_have_a_reference(small_folder: Path) -> None:
         SAJ.from_pretrained(small_folder, parity="upstream")
 
 
-def test_gradients_reach_the_evidence_and_not_the_listener(small_folder: Path) -> None:
-    judge = SAJ.from_pretrained(small_folder).requires_grad_(True)
+def test_gradients_reach_what_is_trained_and_not_the_listener(small_folder: Path) -> None:
+    judge = SAJ.from_pretrained(small_folder)
+    for name, parameter in judge.named_parameters():
+        parameter.requires_grad_(not name.startswith("ear.listener"))
     judge(**given(judge)).values.sum().backward()
     reached = {name.rpartition(".")[0] for name, value in judge.named_parameters() if value.grad is not None}
-    assert {"head", "ear.evidence.patches.stages.0", "ear.evidence.match", "ear.evidence.marks_in"} <= reached
-    assert not any(name.startswith("ear.listener.layers") for name in reached)
-
-
-def evidence(rows: int = 16) -> EventFeatures:
-    torch.manual_seed(0)
-    found = EventFeatures(EventFeaturesConfig(channels=(4, 6)), bands=64, rows=rows, embedding=5, text=7, width=9)
-    return found.eval().requires_grad_(False)
+    assert {"head", "ear.evidence.1", "ear.evidence.4"} <= reached
+    assert not any(name.startswith("ear.listener") for name in reached)
 
 
 def sides(size: int, frames: int = 4, seed: int = 0) -> Triplet:
@@ -190,37 +169,54 @@ def sides(size: int, frames: int = 4, seed: int = 0) -> Triplet:
 
 
 def test_marks_follow_the_prompts_event() -> None:
-    network = evidence()
-    mels, embeddings = sides(16 * 64), sides(5)
     silence, bark = torch.zeros(2, 4, 3), torch.zeros(2, 4, 3)
     bark[..., 1] = 0.8
     weights = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
-    event_statistics = network.event_statistics(mels, embeddings, Triplet(silence, bark, silence), weights)
-    answer = event_statistics[:, 0, 4:7]  # mean and strongest of the prompt's events, strongest other, of the answer
+    marks = event_marks(Triplet(silence, bark, silence), sides(5), weights)
+    answer = marks[:, 0, 3:6]  # mean and strongest of the prompt's events, strongest other, of the answer
     assert torch.allclose(answer, torch.tensor([[0.8, 0.8, 0.0], [0.0, 0.0, 0.8]]))
-    assert event_statistics.shape == (2, 4, 17)
+    assert marks.shape == (2, 4, 12)
 
 
-@pytest.mark.parametrize("rows", [8, 16])
-def test_details_of_a_frame_are_where_it_is(rows: int) -> None:
-    network = evidence(rows)
-    mels = sides(rows * 64, frames=40)
-    plain = network.spectral_features(mels)
-    assert plain.shape[:2] == (2, 40)
-    changed = Triplet(mels.mixture, mels.estimate.clone(), mels.residual)
-    changed.estimate[:, 30] += 1
-    moved = (network.spectral_features(changed) - plain).abs().amax(dim=(0, 2))
-    assert float(moved[30]) > 1e-4
-    moved[30] = 0
-    assert float(moved.max()) == 0.0
+def known_classes() -> Prototypes:
+    """Two classes along the axes: the first with two recordings, the second with one."""
+    found = Prototypes(PrototypesConfig(count=3, classes=2, width=2), embedding=2, text=2)
+    found.projection.copy_(torch.eye(2))
+    found.table.copy_(torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]))
+    found.owner.copy_(torch.tensor([0, 0, 1]))
+    found.texts.copy_(torch.eye(2))
+    return found
 
 
-def test_padding_is_no_evidence() -> None:
-    network = evidence()
-    mels, embeddings, events = sides(16 * 64, 6), sides(5, 6), Triplet(*(part.sigmoid() for part in sides(3, 6).all()))
-    text, weights = torch.ones(2, 7), torch.full((2, 3), 1 / 3)
-    keep = torch.arange(6).expand(2, -1) < 4
-    whole = network(mels, embeddings, events, text, weights, torch.ones(2, 1), keep)
-    changed = Triplet(events.mixture, torch.where(keep[..., None], events.estimate, 1.0), events.residual)
-    other = network(mels, embeddings, changed, text, weights, torch.ones(2, 1), keep)
+def test_a_sound_is_as_like_a_class_as_its_likest_recording() -> None:
+    sound = torch.tensor([[[3.0, 4.0]]])
+    found = known_classes().likeness(sound, None)
+    assert torch.allclose(found, torch.tensor([[[1.0, 0.8]]]))
+    left = known_classes().likeness(sound, torch.tensor([[True, False, False]]))
+    assert torch.allclose(left, torch.tensor([[[0.6, -1.0]]]))  # without its own recording
+
+
+def test_rivals_are_the_classes_that_were_not_asked_for() -> None:
+    sound, still = torch.tensor([[[1.0, 0.0]]]), torch.ones(1, 1, 1)
+    for text, own, rival in ((0, 1.0, 0.0), (1, 0.0, 1.0)):
+        texts = torch.eye(2)[text : text + 1]
+        marks = known_classes().marks(
+            Triplet(sound, sound, sound), Triplet(still, still, still), texts, torch.ones(1, 1), None
+        )
+        assert torch.allclose(marks[0, 0, :2], torch.tensor([own, rival]), atol=1e-6)
+    strange = known_classes().marks(
+        Triplet(sound, sound, sound), Triplet(still, still, still), texts, torch.zeros(1, 1), None
+    )
+    assert not strange.any()
+
+
+def test_padding_is_no_evidence(small: SAJ) -> None:
+    batch = given(small)
+    assert small.ear is not None
+    keep = torch.arange(6).expand(3, -1) < 4
+    with torch.inference_mode():
+        pair = small.encode_pair(batch["input_values"], batch["separated_values"])
+        marks = small.ear.marks(*pair, small.encode_text(batch["input_ids"]), keep=keep)
+        changed = torch.where(keep[..., None], marks, marks + 1)
+        whole, other = (small.ear.features(one, text_trust=None, keep=keep) for one in (marks, changed))
     assert torch.allclose(whole[:, :4], other[:, :4], atol=1e-6)

@@ -106,7 +106,7 @@ def read_shards(place: Path) -> Examples:
     Raises:
         Precondition: no archive there. StoreError: a damaged archive, or one that breaks the rules above.
     """
-    files = [place] if place.suffix == ".tar" else sorted(place.glob("*.tar"))
+    files = [place] if place.suffix == ".tar" else sorted(place.glob("[!.]*.tar"))  # none that is being written
     if not files or not all(file.is_file() for file in files):
         raise Precondition(
             f"expected tar files of answers at {place}, found none; make them with `python -m judge.simulate`"

@@ -181,8 +181,9 @@ def select_trainable_parts(judge: JudgeNetwork, names: Sequence[str]) -> bool:
 
 
 def prototype_recordings(recipe: Recipe) -> tuple[str, ...]:
-    """The recording behind each prototype, by ``recordings.json`` beside them; none for a judge that has none."""
-    return tuple(load_json(Path(recipe.prototypes) / "recordings.json")) if recipe.prototypes else ()
+    """The recording behind each prototype, as ``recordings.json`` beside them names it; none where it is missing."""
+    path = SHIPPED.get(recipe.prototypes, Path(recipe.prototypes)) / "recordings.json"
+    return tuple(load_json(path)) if recipe.prototypes and path.is_file() else ()
 
 
 def _prefixes(names: Sequence[str]) -> tuple[str, ...]:

@@ -117,7 +117,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 SMALL = {
     "bottleneck_dim": 16,
-    "small": {"evidence": {"channels": [4, 6, 8], "hidden": 8}},
+    "small": {"hidden": 8},
     "finetune_transformer": {
         "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
     },
@@ -127,11 +127,11 @@ SMALL = {
 
 @pytest.fixture(scope="session")
 def parts(small_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Listener and word vectors of the small judge, in folders of their own."""
+    """Listener, word vectors and prototypes of the small judge, in folders of their own."""
     config = json.loads((small_folder / "config.json").read_text())["small"]
     tensors = load_file(small_folder / "model.safetensors")
     found = {}
-    for part in ("listener", "words"):
+    for part in ("listener", "words", "prototypes"):
         folder = tmp_path_factory.mktemp("parts") / part
         folder.mkdir()
         prefix = f"ear.{part}."

@@ -1,0 +1,119 @@
+"""What a small judge compares: blind to level, polarity, delay and phase, and not to anything else."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from sam_audio_bench.judge.audio_encoder import RATE, log_mel
+from sam_audio_bench.judge.front_end import COMPARISONS, compare, framed_energy
+
+ROWS = 16
+LENGTH = 10 * ROWS * 160
+
+
+def buzz(hertz: float = 180.0) -> Tensor:
+    """A tone of 20 harmonics that comes and goes, ``[1, LENGTH]``."""
+    time = torch.arange(LENGTH) / RATE
+    harmonics = sum(torch.sin(2 * math.pi * hertz * k * time + k * k) / k for k in range(1, 21))
+    return (0.1 * harmonics * (0.5 + 0.5 * torch.sin(2 * math.pi * 2.5 * time)))[None]
+
+
+def hiss(seed: int = 0, level: float = 0.03) -> Tensor:
+    return level * torch.randn(1, LENGTH, generator=torch.Generator().manual_seed(seed))
+
+
+def delayed(signal: Tensor, seconds: float) -> Tensor:
+    """By any fraction of a sample, around the end."""
+    hertz = torch.fft.rfftfreq(LENGTH, 1 / RATE)
+    return torch.fft.irfft(torch.fft.rfft(signal) * torch.exp(-2j * math.pi * hertz * seconds), LENGTH)
+
+
+def all_passed(signal: Tensor) -> Tensor:
+    """A smooth phase of up to ±2 rad, groups of frequencies up to 1.5 ms apart."""
+    hertz = torch.fft.rfftfreq(LENGTH, 1 / RATE)
+    return torch.fft.irfft(torch.fft.rfft(signal) * torch.exp(2j * torch.sin(hertz / 200)), LENGTH)
+
+
+def whole(answer: Tensor, mixture: Tensor | None = None) -> Tensor:
+    """Comparisons, mean over frames."""
+    return compare(buzz() + hiss() if mixture is None else mixture, answer, ROWS).comparisons.mean(dim=1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda answer: 1e-3 * answer,
+        lambda answer: 30 * answer,
+        lambda answer: -answer,
+        lambda answer: answer + 0.5,
+        lambda answer: delayed(answer, 0.005),
+        lambda answer: delayed(answer, -0.0203 + 0.0005),
+    ],
+    ids=["softer", "louder", "upside down", "offset", "late", "early"],
+)
+def test_what_nobody_hears_changes_nothing(change) -> None:
+    plain, found = whole(buzz()), whole(change(buzz()))
+    assert float((found - plain).abs().mean()) < 0.03
+    assert float((found - plain).abs().max()) < 0.2
+
+
+def test_an_all_pass_filter_is_no_damage() -> None:
+    plain, passed, damaged = whole(buzz()), whole(all_passed(buzz())), whole(buzz() + hiss(1, 0.06))
+    assert float((passed - plain).abs().mean()) < 0.3 * float((damaged - plain).abs().mean())
+
+
+def test_the_mixture_leaves_nothing_over() -> None:
+    mixture = buzz() + hiss()
+    found = compare(mixture, 0.2 * mixture, ROWS)
+    assert torch.allclose(found.mixture, found.answer, atol=1e-3)
+    assert float(found.residual.max()) < math.log(2e-3)  # the floor
+    assert float(found.comparisons[..., -3].min()) > 0.999  # coherent
+
+
+def test_a_perfect_answer_leaves_the_rest() -> None:
+    mixture = buzz() + hiss()
+    found = compare(mixture, buzz(), ROWS)
+    scale = (found.mixture - log_mel(mixture)).median()
+    assert float((found.residual - log_mel(hiss()) - scale).abs().median()) < 0.35  # natural logarithms: 3 dB
+    assert float((found.answer - log_mel(buzz()) - scale).abs().median()) < 0.1
+
+
+def test_another_sound_explains_nothing() -> None:
+    mixture = buzz() + hiss()
+    found = compare(mixture, hiss(7), ROWS)
+    assert float(found.comparisons[..., -3].mean()) < 0.25
+    assert float((found.residual - found.mixture).abs().median()) < 0.35  # powers are subtracted, nothing else
+
+
+def test_energies_of_frames() -> None:
+    mixture = buzz() + hiss()
+    found = compare(mixture, buzz(), ROWS)
+    own, answer, _ = framed_energy(found.comparisons)
+    assert own.shape == (1, 10, 1)
+    expected = (2 * found.mixture).exp().unflatten(1, (-1, ROWS)).mean(dim=(2, 3))
+    assert torch.allclose(own[..., 0], expected, rtol=1e-4)
+    assert bool((answer < own).all())
+
+
+def test_one_mixture_serves_many_answers_and_nothing_is_changed() -> None:
+    mixture, answers = buzz() + hiss(), torch.cat([buzz(), hiss(), 0 * buzz()])
+    kept = mixture.clone(), answers.clone()
+    together = compare(mixture, answers, ROWS)
+    assert together.mixture.shape == (1, 160, 64)
+    for row in range(3):
+        alone = compare(mixture, answers[row : row + 1], ROWS)
+        assert torch.allclose(alone.comparisons[0], together.comparisons[row], atol=1e-5)
+    assert torch.equal(mixture, kept[0])
+    assert torch.equal(answers, kept[1])
+
+
+def test_silence_and_shortest_clips_are_finite() -> None:
+    short = buzz()[:, : ROWS * 160]
+    for mixture, answer in ((0 * short, short), (short, 0 * short), (0 * short, 0 * short), (short, short)):
+        found = compare(mixture, answer, ROWS)
+        assert found.comparisons.shape == (1, 1, COMPARISONS)
+        assert all(bool(torch.isfinite(one).all()) for one in (found.answer, found.residual, found.comparisons))
