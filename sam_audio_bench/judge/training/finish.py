@@ -82,13 +82,19 @@ def _calibration(
     knots = setup.start.tensors.get("calibration") if recipe.calibration != "none" and not setup.start.fresh else None
     scores = np.concatenate([held.scores, learned.scores])
     return widened(
-        before if before is not None else np.broadcast_to(np.nanmean(learned.scores, axis=0), scores.shape),
+        before if before is not None else np.broadcast_to(_mean(setup), scores.shape),
         np.concatenate([held.values, learned.values]),
         None if held.spreads is None or learned.spreads is None else np.concatenate([held.spreads, learned.spreads]),
         scores,
         np.arange(len(scores)) < len(held.values),
         None if knots is None else knots.float(),
     )
+
+
+def _mean(setup: TrainingSetup) -> NDArray[np.float64]:
+    """The mean of the training ratings by axis, which is all that a new judge knows before its training."""
+    found: NDArray[np.float64] = setup.start.judge.mean.detach().double().cpu().numpy()
+    return found
 
 
 def _before(setup: TrainingSetup, learning: Mapping[str, nn.Parameter], most: int) -> NDArray[np.float64] | None:

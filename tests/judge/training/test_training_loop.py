@@ -208,7 +208,7 @@ def test_a_judge_goes_on_from_a_run_and_knows_what_both_were_trained_on(
     options = {
         "name": "ours",
         "init": str(run),  # the run stands for its judge
-        "data": {"train": [str(table)], "hold_out_groups": 0.3},
+        "data": {"train": [str(table)], "hold_out_groups": 0.6},
         "optimizer": {"epochs": 1},
     }
     (tmp_path / "recipe.toml").write_text(toml(options))
