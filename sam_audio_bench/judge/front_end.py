@@ -182,11 +182,11 @@ def _likeness(mixture: Tensor, answer: Tensor) -> Tensor:
 
 
 def _framed(rows: Tensor, frame: int) -> Tensor:
-    return rows.unflatten(1, (-1, frame))
+    return torch.unflatten(rows, 1, (-1, frame))
 
 
 def _patches(framed: Tensor) -> Tensor:
-    return framed.unflatten(-1, (GROUPS, BANDS // GROUPS)).transpose(2, 3).flatten(3)
+    return torch.unflatten(framed, -1, (GROUPS, BANDS // GROUPS)).transpose(2, 3).flatten(3)
 
 
 def _group(framed: Tensor) -> Tensor:
