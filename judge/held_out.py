@@ -65,7 +65,7 @@ def _clip(examples: Examples, number: int) -> Signal:
 def pesq_bar(sets: Mapping[str, pd.DataFrame]) -> list[Bar]:
     """Correlation with PESQ; empty where it was not measured."""
     table = set_rows(sets, tuple(sets))
-    rows = table[table["pesq"].notna()] if "pesq" in table else table
+    rows = table[table["pesq"].notna()] if "pesq" in table else table.iloc[:0]
     if len(rows) < _ENOUGH:
         return []
     return [
