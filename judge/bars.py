@@ -1,11 +1,12 @@
-"""What is demanded of the shipped judge, and how far it gets: correlations, wrong prompts, pairs, families, intervals.
+"""What is demanded of the shipped judge on simulated ratings of answers that it never heard, and how far it gets.
 
-All on simulated ratings of answers that it was not trained on. Intervals resample mixtures.
+Intervals resample mixtures. `judge.evaluate` prints the bars beside those of `judge.gaming`, `judge.tolerance` and
+`judge.on_mini`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,22 +19,46 @@ from sam_audio_bench.judge.training.calibration import coverage
 from sam_audio_bench.stats.bootstrap import cluster_interval, multinomial_weights
 from sam_audio_bench.stats.coefficients import standardise, weighted_pearson
 
-__all__ = ["KNOWN", "NEW", "UNSEEN", "UNSEEN_NEW", "Bar", "families", "held_out_bars", "pearson", "share"]
+__all__ = [
+    "BLIND",
+    "HIGHEST",
+    "KNOWN",
+    "LOWEST",
+    "NEW",
+    "POOLED",
+    "UNSEEN",
+    "UNSEEN_NEW",
+    "Bar",
+    "average",
+    "demanded",
+    "families",
+    "in_scale",
+    "label_bars",
+    "missing_bar",
+    "pearson",
+    "perfection_bars",
+    "set_rows",
+]
 
 KNOWN, NEW = "heldout-recordings", "heldout-families"
 UNSEEN, UNSEEN_NEW = "unseen", "unseen-families"
-
-OVERALL = {  # what overall must reach; each other axis
-    (KNOWN, "speech"): (0.85, 0.80),
-    (KNOWN, "music"): (0.77, 0.72),
-    (KNOWN, "effects"): (0.66, 0.60),
-    (NEW, "speech"): (0.80, 0.75),
-    (NEW, "music"): (0.70, 0.62),
-    (NEW, "effects"): (0.58, 0.52),
+POOLED: Mapping[str, tuple[str, ...]] = {
+    "recordings unseen": (KNOWN, NEW),
+    "packages unseen": (UNSEEN, UNSEEN_NEW),
 }
+"""Held-out sets that are measured together: what was not heard in training, and the sets."""
+
+BLIND = (
+    "hpss", "repet-sim", "spectral-gate", "suppressors", "dtln", "nsnet2", "gtcrn", "rnnoise", "hush", "mask-network",
+)  # fmt: skip
+"""Families of answers by real separators, which are not shown the sources."""
+
+LOWEST, HIGHEST = 1.0, 5.0
+"""Ends of the scale of ratings."""
+
 _RESAMPLES = 1000
 _GAP = 0.5  # rating points by which two truths must differ to be an order
-_WIDE_GAP = 2.0
+_POOR = 2.5  # a perfect answer that is rated below was not recognised
 _FEWEST = 30  # answers of a family whose correlation is reported
 
 Floats = NDArray[np.float64]
@@ -49,8 +74,8 @@ class Bar:
         value: None: nothing to measure.
         low, high: 95 % interval; None: none.
         n: answers or pairs.
-        wanted: the least value; None: reported without a demand.
-        most: the greatest one, where there is one.
+        wanted: the least value; None: none.
+        most: the greatest one; without both it is reported without a demand.
     """
 
     part: str
@@ -65,47 +90,32 @@ class Bar:
     @property
     def met(self) -> bool | None:
         """Whether the demand is met; None: there is none."""
-        if self.wanted is None:
+        if self.wanted is None and self.most is None:
             return None
-        return self.value is not None and self.value >= self.wanted and (self.most is None or self.value <= self.most)
+        value = self.value
+        if value is None or not np.isfinite(value):
+            return False
+        return (self.wanted is None or value >= self.wanted) and (self.most is None or value <= self.most)
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""
         return {**asdict(self), "met": self.met}
 
 
-def held_out_bars(sets: dict[str, pd.DataFrame], blind: dict[str, pd.DataFrame]) -> list[Bar]:
-    """Every bar on simulated ratings.
+def demanded(wanted: float | None, most: float | None) -> str:
+    """A demand in words, as `Bar` has it; empty: none.
 
-    Args:
-        sets: rated rows by the name of the set: columns of `Examples.rows`, and ``saj_AXIS``, ``saj_AXIS_spread``.
-        blind: answers to intended prompts, rated by a twin that was trained without texts; empty: there is none.
+    >>> demanded(0.72, 0.88), demanded(None, 0.1)
+    ('≥ 0.72, ≤ 0.88', '≤ 0.1')
     """
-    found: list[Bar] = []
-    for name in (KNOWN, NEW, UNSEEN, UNSEEN_NEW):
-        if name in sets:
-            found += _correlations(name, sets[name])
-    seen = {name: sets[name] for name in (KNOWN, NEW) if name in sets}
-    found += _wrong_prompts(seen, sets)
-    found += [_pair_order(name, table) for name, table in sets.items()]
-    if blind:
-        found += [_beyond_the_twin(what, table, blind[KNOWN]) for what, table in _prompted(sets[KNOWN])]
-    found += [_covered(name, table) for name, table in sets.items() if "saj_overall_spread" in table]
-    return found
-
-
-def families(table: pd.DataFrame) -> list[Bar]:
-    """Correlation of overall inside each family of separators."""
-    rows = _intended(table).groupby("system", sort=True)
-    return [
-        pearson(f"family {name}", "PCC of overall", part["saj_overall"], part["overall"], part["item"])
-        for name, part in rows
-        if len(part) >= _FEWEST
-    ]
+    ends = ("" if wanted is None else f"≥ {wanted:g}", "" if most is None else f"≤ {most:g}")
+    return ", ".join(end for end in ends if end)
 
 
 def pearson(part: str, what: str, x: pd.Series, y: pd.Series, items: pd.Series, wanted: float | None = None) -> Bar:
     """Pearson's r with a bootstrap interval over mixtures."""
+    if len(x) < 3:
+        return Bar(part=part, what=what, value=None, n=len(x), wanted=wanted)
     codes = pd.factorize(items)[0]
     columns = [standardise(np.asarray(one, float)) for one in (x, y)]
 
@@ -115,13 +125,27 @@ def pearson(part: str, what: str, x: pd.Series, y: pd.Series, items: pd.Series, 
     return _bootstrapped(part, what, drawn, codes, wanted)
 
 
-def share(part: str, what: str, right: pd.Series, items: pd.Series, wanted: float | None = None) -> Bar:
-    """How often something holds, with a bootstrap interval over mixtures; ties count half."""
-    if right.empty:
-        return Bar(part=part, what=what, value=None, wanted=wanted)
-    interval = cluster_interval(right.astype(float), items.astype(str), resamples=_RESAMPLES)
+def average(
+    part: str,
+    what: str,
+    values: pd.Series,
+    items: pd.Series,
+    wanted: float | None = None,
+    most: float | None = None,
+) -> Bar:
+    """A mean, or how often something holds, with a bootstrap interval over mixtures."""
+    if values.empty:
+        return Bar(part=part, what=what, value=None, wanted=wanted, most=most)
+    numbers = values.astype(float)
+    interval = cluster_interval(numbers, items.astype(str), resamples=_RESAMPLES)
     low, high = (None, None) if interval is None else interval
-    return Bar(part=part, what=what, value=float(right.mean()), low=low, high=high, n=len(right), wanted=wanted)
+    mean = float(numbers.mean())
+    return Bar(part=part, what=what, value=mean, low=low, high=high, n=len(numbers), wanted=wanted, most=most)
+
+
+def missing_bar(part: str, what: str, wanted: float | None = None, most: float | None = None) -> Bar:
+    """A demand that nothing was there to measure."""
+    return Bar(part=part, what=what, value=None, wanted=wanted, most=most)
 
 
 def _bootstrapped(
@@ -136,6 +160,79 @@ def _bootstrapped(
     return Bar(part=part, what=what, value=value, low=float(low), high=float(high), n=len(codes), wanted=wanted)
 
 
+def label_bars(sets: Mapping[str, pd.DataFrame]) -> list[Bar]:
+    """Every bar against simulated ratings, then each set by domain and axis.
+
+    Args:
+        sets: rated rows by the name of the set: columns of `Examples.rows`, ``answer_id``, and ``saj_AXIS``,
+            ``saj_AXIS_spread``.
+    """
+    found = [bar for part, names in POOLED.items() for bar in _pooled(part, set_rows(sets, names))]
+    found += [bar for name, table in sets.items() for bar in _covered(name, table)]
+    return [*found, *(bar for name, table in sets.items() for bar in _correlations(name, table))]
+
+
+def set_rows(sets: Mapping[str, pd.DataFrame], names: tuple[str, ...]) -> pd.DataFrame:
+    """Rows of the sets that are there, together; an empty table where none is."""
+    there = [sets[name] for name in names if name in sets]
+    return pd.concat(there, ignore_index=True) if there else pd.DataFrame()
+
+
+def _pooled(part: str, table: pd.DataFrame) -> Iterator[Bar]:
+    if table.empty:
+        return
+    answers = _intended(table)
+    rows = {
+        "PCC of overall": (answers, 0.76),
+        "PCC of overall, effects": (answers[answers["domain"] == "effects"], 0.72),
+        "PCC of overall, blind separators": (answers[answers["system"].isin(BLIND)], 0.72),
+    }
+    for what, (some, least) in rows.items():
+        yield pearson(part, what, some["saj_overall"], some["overall"], some["item"], least)
+    pairs = _answer_pairs(table)
+    yield average(part, "order of two answers to one query", pairs["right"], pairs["item"], 0.82)
+    wrong = _prompt_pairs(table)
+    yield average(part, "wrong prompt rated lower", wrong["drops"], wrong["item"], 0.92)
+    effects = wrong[wrong["domain"] == "effects"]
+    yield average(part, "wrong prompt rated lower, effects", effects["drops"], effects["item"], 0.85)
+
+
+def perfection_bars(sets: Mapping[str, pd.DataFrame]) -> Iterator[Bar]:
+    """What is said of perfect answers to mixtures of recordings that were not heard in training."""
+    for part, names in POOLED.items():
+        table = set_rows(sets, names)
+        if table.empty:
+            continue
+        rows = _intended(table)
+        rows = rows[rows["system"] == "perfect"]
+        yield average(part, "mean overall of perfect answers", rows["saj_overall"], rows["item"], 4.3)
+        poor = rows["saj_overall"] < _POOR
+        yield average(part, f"share of perfect answers below {_POOR}", poor, rows["item"], most=0.08)
+
+
+def in_scale(tables: Mapping[str, pd.DataFrame]) -> Bar:
+    """Whether every rating in columns ``saj_AXIS`` is within the scale."""
+    columns = [f"saj_{axis}" for axis in AXES]
+    values = [table[columns].to_numpy(float).ravel() for table in tables.values() if not table.empty]
+    said = np.concatenate(values) if values else np.zeros(0)
+    part, what = "everywhere", f"share of ratings within {LOWEST:g} to {HIGHEST:g}"
+    if not len(said):
+        return missing_bar(part, what, 1.0)
+    ends = f"; found {np.nanmin(said):.2f} to {np.nanmax(said):.2f}"
+    inside = float(((said >= LOWEST) & (said <= HIGHEST)).mean())
+    return Bar(part=part, what=what + ends, value=inside, n=len(said), wanted=1.0)
+
+
+def families(table: pd.DataFrame) -> list[Bar]:
+    """Correlation of overall inside each family of separators."""
+    rows = _intended(table).groupby("system", sort=True)
+    return [
+        pearson(f"family {name}", "PCC of overall", part["saj_overall"], part["overall"], part["item"])
+        for name, part in rows
+        if len(part) >= _FEWEST
+    ]
+
+
 def _intended(table: pd.DataFrame) -> pd.DataFrame:
     """One row an answer: as it was asked for."""
     return table[table["kind"] == "intended"]
@@ -143,49 +240,26 @@ def _intended(table: pd.DataFrame) -> pd.DataFrame:
 
 def _correlations(name: str, table: pd.DataFrame) -> Iterator[Bar]:
     rows = _intended(table)
-    if name in (UNSEEN, UNSEEN_NEW):
-        wanted = {UNSEEN: 0.65, UNSEEN_NEW: 0.55}[name]
-        yield pearson(name, "PCC of overall", rows["saj_overall"], rows["overall"], rows["item"], wanted)
-    else:
-        yield pearson(name, "PCC of overall", rows["saj_overall"], rows["overall"], rows["item"])
+    yield pearson(name, "PCC of overall", rows["saj_overall"], rows["overall"], rows["item"])
     for domain, part in rows.groupby("domain", sort=True):
-        first, others = OVERALL.get((name, str(domain)), (None, None))
         for axis in AXES:
-            least = first if axis == "overall" else others
-            where = f"{name}, {domain}"
-            yield pearson(where, f"PCC of {axis}", part[f"saj_{axis}"], part[axis], part["item"], least)
-
-
-def _wrong_prompts(seen: dict[str, pd.DataFrame], sets: dict[str, pd.DataFrame]) -> Iterator[Bar]:
-    """How often overall drops when the answer is judged for another prompt, where the truth drops."""
-    pairs = {name: _prompt_pairs(table) for name, table in sets.items()}
-    together = pd.concat([pairs[name] for name in seen], ignore_index=True)
-    yield share("known classes", "wrong prompt rated lower", together["drops"], together["item"], 0.90)
-    for domain, part in together.groupby("domain", sort=True):
-        yield share(f"known classes, {domain}", "wrong prompt rated lower", part["drops"], part["item"], 0.85)
-    far = together[together["gap"] > _WIDE_GAP]
-    yield share("known classes", "wrong prompt rated lower, true gap > 2", far["drops"], far["item"], 0.94)
-    for name, part in pairs.items():
-        yield share(name, "wrong prompt rated lower", part["drops"], part["item"])
+            yield pearson(f"{name}, {domain}", f"PCC of {axis}", part[f"saj_{axis}"], part[axis], part["item"])
 
 
 def _prompt_pairs(table: pd.DataFrame) -> pd.DataFrame:
+    """Answers under another prompt, where the truth is lower; ``drops``: so is the judge's overall."""
     keys = ["item", "system", "answer_id"]
-    right = _intended(table)
-    wrong = table[table["kind"] != "intended"]
-    both = right.merge(wrong, on=keys, suffixes=("", "_wrong"))
-    both = both.assign(gap=both["overall"] - both["overall_wrong"])
-    both = both[both["gap"] > _GAP]
+    both = _intended(table).merge(table[table["kind"] != "intended"], on=keys, suffixes=("", "_wrong"))
+    both = both[both["overall"] - both["overall_wrong"] > _GAP]
     return both.assign(drops=_wins(both["saj_overall"] - both["saj_overall_wrong"]))
 
 
-def _pair_order(name: str, table: pd.DataFrame) -> Bar:
-    """How often two answers to one query are in their true order, where they differ by more than half a point."""
-    rows = table[table["kind"] == "intended"].reset_index(drop=True)
+def _answer_pairs(table: pd.DataFrame) -> pd.DataFrame:
+    """Two answers to one query that differ by more than half a point; ``right``: the judge has their order."""
+    rows = _intended(table)
     both = rows.merge(rows, on="query", suffixes=("", "_other"))
     both = both[both["overall"] - both["overall_other"] > _GAP]
-    right = _wins(both["saj_overall"] - both["saj_overall_other"])
-    return share(name, "order of two answers", right, both["item"], 0.85)
+    return both.assign(right=_wins(both["saj_overall"] - both["saj_overall_other"]))
 
 
 def _wins(differences: pd.Series) -> pd.Series:
@@ -193,30 +267,14 @@ def _wins(differences: pd.Series) -> pd.Series:
     return (differences > 0).astype(float) + 0.5 * (differences == 0)
 
 
-def _prompted(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Answers as they were asked for, and the same answers judged for wrong and absent prompts beside them."""
-    yield "intended prompts", _intended(table)
-    yield "all prompts", table
-
-
-def _beyond_the_twin(what: str, rows: pd.DataFrame, blind: pd.DataFrame) -> Bar:
-    """PCC of overall with texts minus that of the twin, which says of an answer the same whatever was asked."""
-    codes = pd.factorize(rows["item"])[0]
-    said = rows["answer_id"].map(blind.set_index("answer_id")["saj_overall"])
-    truth, with_text, without = (
-        standardise(np.asarray(one, float)) for one in (rows["overall"], rows["saj_overall"], said)
-    )
-
-    def drawn(weights: Floats) -> Floats:
-        drawn = weights[:, codes].T
-        return weighted_pearson(with_text, truth, drawn) - weighted_pearson(without, truth, drawn)
-
-    return _bootstrapped(f"{KNOWN}, {what}", "PCC of overall beyond the text-blind twin's", drawn, codes, 0.20)
-
-
-def _covered(name: str, table: pd.DataFrame) -> Bar:
-    """Share of overall ratings inside the interval that is to hold 80 % of them."""
+def _covered(name: str, table: pd.DataFrame) -> Iterator[Bar]:
+    """Share of overall ratings inside the interval that is to hold 80 % of them, in a set and in its domains."""
+    if "saj_overall_spread" not in table:
+        return
+    rows = _intended(table)
+    parts = [(name, rows), *((f"{name}, {domain}", part) for domain, part in rows.groupby("domain", sort=True))]
     columns = [[f"saj_{axis}" for axis in AXES], [f"saj_{axis}_spread" for axis in AXES], list(AXES)]
-    values, spreads, scores = (_intended(table)[names].to_numpy(float) for names in columns)
-    inside = coverage(values, spreads, scores, 0.8)[0]
-    return Bar(part=name, what="coverage of the 80 % interval", value=inside, n=len(values), wanted=0.72, most=0.88)
+    for part, some in parts:
+        values, spreads, scores = (some[names].to_numpy(float) for names in columns)
+        inside = coverage(values, spreads, scores, 0.8)[0]
+        yield Bar(part=part, what="coverage of the 80 % interval", value=inside, n=len(values), wanted=0.72, most=0.88)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from judge.bars import demanded
 from sam_audio_bench.files import atomic_write, load_json
 
 __all__ = ["CARD", "REPORT", "filled"]
@@ -42,8 +43,7 @@ def _bars(bars: Sequence[Mapping[str, Any]]) -> str:
     for bar in bars:
         value = "—" if bar["value"] is None else f"{bar['value']:.3f}"
         interval = "" if bar["low"] is None else f"[{bar['low']:.2f}, {bar['high']:.2f}]"
-        most = "" if bar["most"] is None else f", ≤ {bar['most']:g}"
-        wanted = "" if bar["wanted"] is None else f"≥ {bar['wanted']:g}{most}"
+        wanted = demanded(bar["wanted"], bar["most"])
         verdict = {True: "met", False: "**missed**", None: ""}[bar["met"]]
         cells = (bar["part"], bar["what"], value, interval, str(bar["n"]), wanted, verdict)
         rows.append(f"| {' | '.join(cells)} |")

@@ -30,7 +30,7 @@ LAYERS = [
     {"registry"},
     {"run"},
     {"plots", "leaderboard", "ratings"},
-    {"judge.training"},
+    {"judge.training", "judge.listeners"},
     {"cli"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -27,6 +27,7 @@ __all__ = ["explain", "judge", "score"]
 _COMMANDS = {
     "score": (f"{__name__}:score", "Rate one answer."),
     "explain": (f"{__name__}:explain", "Draw why an answer of a run was rated as it was."),
+    "listeners": (f"{__name__}.listeners:listeners", "Say how well a judge agrees with listening tests."),
     "train": (f"{__name__}.train:train", "Train a judge on ratings."),
     "evaluate": (f"{__name__}.train:evaluate", "Say how well a judge agrees with ratings."),
     "export": (f"{__name__}.train:export", "Write the judge of a finished run in the official layout."),
