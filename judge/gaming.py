@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import pandas as pd
@@ -197,26 +195,6 @@ def _overall(judge: Judge, mixture: Signal, answer: Signal, text: str) -> float:
     return float(said(judge, mixture, {"": answer}, text)[""][0])
 
 
-@contextmanager
-def _gradients_pass() -> Iterator[None]:
-    """Lets gradients pass where a frozen front end says that it needs none."""
-    kept = torch.no_grad
-    torch.no_grad = nullcontext  # type: ignore[assignment, misc]
-    try:
-        yield
-    finally:
-        torch.no_grad = kept  # type: ignore[misc]
-
-
-def _forget_constants() -> None:
-    """Empties the caches of this package: what was made while ratings were given cannot be part of a gradient."""
-    for name, module in list(sys.modules.items()):
-        if name.startswith("sam_audio_bench."):
-            for value in list(vars(module).values()):
-                if callable(clear := getattr(value, "cache_clear", None)):
-                    clear()
-
-
 def _by_gradient(judge: Judge, mixture: Signal, answer: Signal, text: str, steps: int) -> Signal | None:
     """The answer with the best perturbation found; None: the judge lets no gradient pass to a waveform."""
     if not isinstance(judge, JudgeNetwork) or judge.processor.rate != RATE:
@@ -226,11 +204,9 @@ def _by_gradient(judge: Judge, mixture: Signal, answer: Signal, text: str, steps
     whole = torch.from_numpy(np.ascontiguousarray(mixture[:size]))[None, None]
     clean = torch.from_numpy(np.ascontiguousarray(answer[:size]))[None, None]
     ids, mask = judge.processor.tokens([text])
-    _forget_constants()
 
     def overall(wave: Tensor) -> Tensor:
-        with _gradients_pass():
-            scores = judge(input_ids=ids, attention_mask=mask, input_values=whole, separated_values=wave)
+        scores = judge(input_ids=ids, attention_mask=mask, input_values=whole, separated_values=wave)
         value: Tensor = scores.values[0, 0]
         return value
 

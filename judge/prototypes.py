@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from judge.stems import Stem, load_pool, mini_pool, samples
 from sam_audio_bench.files import atomic_write, load_json, write_json
 from sam_audio_bench.judge.audio_encoder import RATE, AudioEncoder, AudioEncoderConfig, log_mel
-from sam_audio_bench.judge.checkpoints import SHIPPED
+from sam_audio_bench.judge.checkpoints import judge_folder
 from sam_audio_bench.judge.word_vectors import WordTokenizer, WordVectors
 from sam_audio_bench.nn.checkpoint import load_strict, open_weights, under
 
@@ -42,7 +42,7 @@ Floats = NDArray[np.float64]
 
 def load_listener(place: str) -> AudioEncoder:
     """The listener in a folder of its own, or that of a small judge, by folder or name."""
-    folder = SHIPPED.get(place, Path(place))
+    folder = judge_folder(place)
     config, tensors = load_json(folder / "config.json"), open_weights(folder)
     if "small" in config:
         config, tensors = config["small"]["listener"], under(tensors, "ear.listener.")

@@ -149,14 +149,15 @@ def mel_rows(magnitudes: Tensor, *, floor: float = FLOOR) -> Tensor:
 @lru_cache(maxsize=1)
 def _mel_bands() -> Tensor:
     """Triangular filters on the HTK mel scale, ``[257, 64]``, with peaks of 1, no lowest bin, as AudioSet's."""
-    mel = _mel(torch.linspace(0, RATE / 2, _FFT // 2 + 1, dtype=torch.float64))[:, None]
-    ends = _mel(torch.tensor([_LOW, _HIGH], dtype=torch.float64))
-    edges = torch.linspace(float(ends[0]), float(ends[1]), BANDS + 2, dtype=torch.float64)
-    rise = (mel - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    fall = (edges[2:] - mel) / (edges[2:] - edges[1:-1])
-    found = torch.minimum(rise, fall).clamp(min=0)
-    found[0] = 0
-    return found.float()
+    with torch.inference_mode(False):  # whoever asks first, gradients may pass later
+        mel = _mel(torch.linspace(0, RATE / 2, _FFT // 2 + 1, dtype=torch.float64))[:, None]
+        ends = _mel(torch.tensor([_LOW, _HIGH], dtype=torch.float64))
+        edges = torch.linspace(float(ends[0]), float(ends[1]), BANDS + 2, dtype=torch.float64)
+        rise = (mel - edges[:-2]) / (edges[1:-1] - edges[:-2])
+        fall = (edges[2:] - mel) / (edges[2:] - edges[1:-1])
+        found = torch.minimum(rise, fall).clamp(min=0)
+        found[0] = 0
+        return found.float()
 
 
 def _mel(hertz: Tensor) -> Tensor:

@@ -73,8 +73,8 @@ def compare(mixtures: Tensor, answers: Tensor, frame: int) -> Compared:
     linear = _power(mixture - cross / (mean_own + _TINY) * answer)
     subtracted = (power - own).clamp(min=0)
     explained = coherence * linear + (1 - coherence) * subtracted
-    rows = [mel_rows(one.clamp(min=0).sqrt()) for one in (power, own, explained, (1 - coherence) * own)]
-    alike = mel_rows((coherence * own).sqrt())
+    rows = [mel_rows(_root(one)) for one in (power, own, explained, (1 - coherence) * own)]
+    alike = mel_rows(_root(coherence * own))
     wide = rows[0].expand_as(rows[1])
     return Compared(rows[0], rows[1], rows[2], _comparisons([wide, *rows[1:]], alike, frame))
 
@@ -134,6 +134,11 @@ def _power(spectrum: Tensor) -> Tensor:
     return spectrum.real.square() + spectrum.imag.square()
 
 
+def _root(power: Tensor) -> Tensor:
+    """Square root that has a gradient at 0."""
+    return (power.clamp(min=0) + _TINY**2).sqrt()
+
+
 def _smooth(rows: Tensor) -> Tensor:
     """Mean over neighbouring rows, ``[B, R, Q]``; at the ends over those that there are."""
     if rows.is_complex():
@@ -177,7 +182,7 @@ def _likeness(mixture: Tensor, answer: Tensor) -> Tensor:
     one, other = (_patches(rows) for rows in (mixture, answer))  # [B, F, G, frame * M / G]
     one, other = (part - part.mean(dim=-1, keepdim=True) for part in (one, other))
     norm = one.square().sum(dim=-1) * other.square().sum(dim=-1)
-    found: Tensor = (one * other).sum(dim=-1) / (norm.sqrt() + 1e-3)
+    found: Tensor = (one * other).sum(dim=-1) / (_root(norm) + 1e-3)
     return found
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import load_json
-from sam_audio_bench.judge.checkpoints import SHIPPED, find_judge
+from sam_audio_bench.judge.checkpoints import find_judge, judge_folder
 from sam_audio_bench.judge.config import JudgeConfig
 from sam_audio_bench.judge.model import SAJ
 from sam_audio_bench.judge.network import JudgeNetwork
@@ -182,7 +182,7 @@ def select_trainable_parts(judge: JudgeNetwork, names: Sequence[str]) -> bool:
 
 def prototype_recordings(recipe: Recipe) -> tuple[str, ...]:
     """The recording behind each prototype, as ``recordings.json`` beside them names it; none where it is missing."""
-    path = SHIPPED.get(recipe.prototypes, Path(recipe.prototypes)) / "recordings.json"
+    path = judge_folder(recipe.prototypes) / "recordings.json"
     return tuple(load_json(path)) if recipe.prototypes and path.is_file() else ()
 
 
@@ -232,7 +232,7 @@ class _Part:
 
 def _load_part(name: str, place: str) -> _Part:
     """A part in its own folder, or that of a small judge, by folder or name."""
-    folder = SHIPPED.get(place, Path(place))
+    folder = judge_folder(place)
     if not place or not (folder / "config.json").is_file():
         raise Precondition(
             f"expected config.json and model.safetensors of a small judge's {name}, or a small judge, in {folder}, "
