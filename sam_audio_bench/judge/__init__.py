@@ -3,10 +3,11 @@
     config          config.json
     processor       turns clips and texts into batches
     network         the layers, on tensors
-    small_encoder   encoder of a small judge, made of the three modules below
+    small_encoder   encoder of a small judge, made of the four modules below
+    front_end       aligns, levels and compares spectra of mixture, estimate and residual
     audio_encoder   log-mel spectrogram, audio embedding and sound-event tagger
     word_vectors    text embedding by static word vectors
-    event_features  features of mixture, estimate and residual for a prompt
+    prompt_marks    events and known recordings of a prompt's class in a sound
     model           SAJ: weights, audio in, scores out
     checkpoints     finds a judge's checkpoint; weights/ holds the shipped one
     scores          the predicted ratings
@@ -15,6 +16,7 @@
     trained_on      the mixtures that a judge was trained on
     heard           events of the prompt in mixture, answer and residual, and the reason for a rating
     explain         figure of a judge's ratings over time
+    listeners       agreement of a judge with listening tests
     training        trains a judge from ratings
     tiny            small random judges in the official format
 

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from sam_audio_bench.judge.audio_encoder import BANDS, FLOOR, RATE, mel_rows, spectra
 
-__all__ = ["COMPARISONS", "Compared", "compare", "framed_energy"]
+__all__ = ["COMPARISONS", "Compared", "compare", "framed_energy", "mixture_rows"]
 
 GROUPS = 16
 """Groups of neighbouring mel bands that are compared."""
@@ -62,10 +62,9 @@ def compare(mixtures: Tensor, answers: Tensor, frame: int) -> Compared:
         answers: ``[B, T]``, of any level.
         frame: rows per frame.
     """
-    mixtures, answers = (_unit_peak(one - one.mean(dim=-1, keepdim=True)) for one in (mixtures, answers))
-    answers = _align(mixtures, answers)
-    mixture, answer = spectra(mixtures), spectra(answers)  # [B, R, Q]
-    mixture, answer = _levelled(mixture, answer)
+    mixtures, answers = _unit_peak(mixtures), _unit_peak(answers)
+    mixture = _levelled(spectra(mixtures))  # [B, R, Q]
+    answer = _fitted(spectra(_align(mixtures, answers)), mixture)
     power, own = _power(mixture), _power(answer)
     cross = _smooth(mixture * answer.conj())
     mean_power, mean_own = _smooth(power), _smooth(own)
@@ -79,6 +78,11 @@ def compare(mixtures: Tensor, answers: Tensor, frame: int) -> Compared:
     return Compared(rows[0], rows[1], rows[2], _comparisons([wide, *rows[1:]], alike, frame))
 
 
+def mixture_rows(mixtures: Tensor) -> Tensor:
+    """Log-mel rows of mixtures alone, those of `Compared.mixture`: ``[B, T] -> [B, R, M]``."""
+    return mel_rows(_root(_power(_levelled(spectra(_unit_peak(mixtures))))))
+
+
 def framed_energy(comparisons: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean energy of mixture, answer and residual in each frame, ``[B, F, 1]``, as comparisons ``[B, F, K]`` have it."""
     levels = comparisons[..., -_WHOLE : -_WHOLE + 3] * _SCALE - 4
@@ -87,7 +91,8 @@ def framed_energy(comparisons: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _unit_peak(signals: Tensor) -> Tensor:
-    """Signals ``[B, T]`` divided by their peaks, so that no level is too low or high for float32; silence stays."""
+    """Signals ``[B, T]`` without offset, divided by their peaks, so that float32 holds any level; silence stays."""
+    signals = signals - signals.mean(dim=-1, keepdim=True)
     peak = signals.abs().amax(dim=-1, keepdim=True)
     return signals / torch.where(peak > 0, peak, 1.0)
 
@@ -110,11 +115,15 @@ def _moved(signal: Tensor, lag: int) -> Tensor:
     return F.pad(signal, (lag, -lag)) if lag else signal
 
 
-def _levelled(mixture: Tensor, answer: Tensor) -> tuple[Tensor, Tensor]:
-    """The mixture at `_LEVEL`; the answer at the level at which it fits into the mixture."""
+def _levelled(mixture: Tensor) -> Tensor:
+    """The spectrum of a mixture at `_LEVEL`."""
     size = 2 * (mixture.shape[-1] - 1)
     power = 2 * _power(mixture[..., _LOWEST_BIN:]).sum(dim=-1).mean(dim=-1) / (size * 150)  # 150: energy of the window
-    mixture = mixture * _gain(_LEVEL / power.sqrt())
+    return mixture * _gain(_LEVEL / power.sqrt())
+
+
+def _fitted(answer: Tensor, mixture: Tensor) -> Tensor:
+    """The spectrum of an answer at the level at which it fits into the mixture."""
     wide, own = (mel_rows(one.abs(), floor=0.0) for one in (mixture, answer))
     ratio = ((wide + _TINY) / (own + _TINY)).log().flatten(1)
     weight = own.square().flatten(1)
@@ -122,8 +131,7 @@ def _levelled(mixture: Tensor, answer: Tensor) -> tuple[Tensor, Tensor]:
     reached = weight.gather(1, order).double().cumsum(dim=-1)
     place = (reached < _QUANTILE * reached[:, -1:]).sum(dim=-1, keepdim=True).clamp(max=ratio.shape[1] - 1)
     fitting = ratio.gather(1, order).gather(1, place)[:, 0].exp()
-    there = weight.sum(dim=-1) > 0
-    return mixture, answer * _gain(torch.where(there, fitting, 0.0))
+    return answer * _gain(torch.where(weight.sum(dim=-1) > 0, fitting, 0.0))
 
 
 def _gain(values: Tensor) -> Tensor:

@@ -105,7 +105,7 @@ class SAJ(JudgeNetwork):
         """Encodes a query once, for any number of estimates; arguments as in `score`."""
         with torch.inference_mode(), deterministic_fp32():
             values, mask = self.batch([mixture])
-            states = None if self.ear is not None else self.encode_audio(values)
+            states = self.encode_audio(values) if self.ear is None else self.ear.encode_mixtures(values)
             prompt = self._encode_prompt(spans, video, mask.shape[1] // self.processor.hop)
             return PreparedQuery(self, values, states, self.encode_text(*self.processor.tokens([text])), *prompt)
 
@@ -244,7 +244,7 @@ class PreparedQuery:
 
     judge: SAJ
     mixture: Tensor  # [1, 1, T]
-    features: Tensor | None  # [1, F, h]; None: the judge compares signals
+    features: Tensor  # [1, F, h]
     text: Tensor  # [1, t]
     spans: Tensor | None  # [1, F, 3]
     video: Tensor | None  # [1, F, V]
@@ -258,11 +258,11 @@ class PreparedQuery:
             expected, found = (frame_count(one.shape[-1], hop) for one in (self.mixture, values))
             if found != expected:
                 raise UsageError(f"expected an answer as long as its mixture, {expected} frames, found {found}")
-            if self.features is None:
-                mixture, answer = judge.encode_pair(self.mixture, values)
+            if judge.ear is None:
+                answer = judge.encode_audio(values)
             else:
-                mixture, answer = self.features, judge.encode_audio(values)
-            rated = judge.rate_frames(answer, mixture, self.text, spans=self.spans, video=self.video)
+                answer = judge.ear.encode_answers(self.mixture, values)
+            rated = judge.rate_frames(answer, self.features, self.text, spans=self.spans, video=self.video)
             return judge.pool(rated, mask[:, ::hop])
 
 

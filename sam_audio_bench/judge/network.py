@@ -245,7 +245,7 @@ class JudgeNetwork(nn.Module):
     def encode_pair(self, mixtures: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
         """Features of mixtures ``[B, 1, T]`` and of answers to them, or of K answers ``[K, 1, T]`` to one mixture."""
         if self.ear is not None:
-            return self.ear.encode(mixtures, answers)
+            return self.ear.encode_mixtures(mixtures), self.ear.encode_answers(mixtures, answers)
         together = self.encode_audio(torch.cat([mixtures, answers]))
         return together[: len(mixtures)], together[len(mixtures) :]
 

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.judge.audio_encoder import FRAME, RATE, ROWS, AudioEncoder
 from sam_audio_bench.judge.config import SmallConfig
-from sam_audio_bench.judge.front_end import COMPARISONS, compare, framed_energy
+from sam_audio_bench.judge.front_end import COMPARISONS, compare, framed_energy, mixture_rows
 from sam_audio_bench.judge.prompt_marks import EVENT_MARKS, MARKS, Prototypes, Triplet, event_marks, nearness
 from sam_audio_bench.judge.word_vectors import WordVectors
 
@@ -77,21 +77,23 @@ class SmallEncoder(nn.Module):
         """Hz."""
         return RATE
 
-    def encode(self, mixtures: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
-        """Features of mixtures and of answers to them; no gradient flows into the audio encoder's weights.
+    def encode_mixtures(self, mixtures: Tensor) -> Tensor:
+        """Embeddings of mixtures, ``[B, 1, T] -> [B, F, E]``."""
+        return self.listener.embedding(mixture_rows(mixtures[:, 0].float()))
+
+    def encode_answers(self, mixtures: Tensor, answers: Tensor) -> Tensor:
+        """Embeddings of answers and residuals, and comparisons of answers with their mixtures.
 
         Args:
-            mixtures: ``[B, 1, T]``.
-            answers: ``[B, 1, T]``, or ``[K, 1, T]`` to one mixture.
+            mixtures: ``[B, 1, T]``, or ``[1, 1, T]`` for all answers.
+            answers: ``[B, 1, T]``.
 
         Returns:
-            ``[B, F, E]``, and ``[B or K, F, 2 E + COMPARISONS]``: embeddings of answer and residual, comparisons.
+            ``[B, F, 2 E + COMPARISONS]``.
         """
         found = compare(mixtures[:, 0].float(), answers[:, 0].float(), self.rows)
-        count = len(found.mixture)
-        embeddings = self.listener.embedding(torch.cat([found.mixture, found.answer, found.residual]))
-        mixture, answer, residual = torch.split(embeddings, [count, len(answers), len(answers)])
-        return mixture, torch.cat([answer, residual, found.comparisons], dim=-1)
+        answer, residual = self.listener.embedding(torch.cat([found.answer, found.residual])).chunk(2)
+        return torch.cat([answer, residual, found.comparisons], dim=-1)
 
     def encode_text(self, ids: Tensor, mask: Tensor | None) -> Tensor:
         """Text embeddings, ``[B, S] -> [B, t]``."""
@@ -111,8 +113,8 @@ class SmallEncoder(nn.Module):
         """Everything that is told of a frame: comparisons, marks of the prompt, and spans.
 
         Args:
-            mixtures: ``[B, F, E]`` or ``[1, F, E]``, from `encode`.
-            answers: ``[B, F, 2 E + COMPARISONS]``.
+            mixtures: ``[B, F, E]`` or ``[1, F, E]``, from `encode_mixtures`.
+            answers: ``[B, F, 2 E + COMPARISONS]``, from `encode_answers`.
             texts: ``[B, t]``.
             keep: bool ``[B, F]``, true for real frames; None: all.
             spans: ``[B, F, SPAN_STATES]``, one-hot; None: no frame is in a span or out of one.
