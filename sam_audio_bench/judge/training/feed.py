@@ -128,20 +128,27 @@ class Feed:
         return torch.from_numpy(np.concatenate([np.asarray(self._row_marks(int(row)), np.float32) for row in rows]))
 
     def _row_marks(self, row: int) -> NDArray[np.float16]:
-        """Marks of one row ``[F, INPUTS]``, computed once; they hold nothing that is trained."""
+        """Marks of one row ``[F, INPUTS]``, computed once with those of its mixture; they hold nothing that is trained."""
         if row not in self._marks:
-            facts = self.examples.rows.iloc[row]
-            mixture, answer = int(facts["mixture"]), int(facts["answer"])
-            own = self.features.batch([(mixture, MIXTURE)], int(self.frames[row])).to(self.device)
-            other = self.features.batch([(mixture, answer)], int(self.frames[row])).to(self.device)
             assert self.judge.ear is not None
+            mixture = int(self.examples.rows["mixture"].iat[row])
+            rows = self._rows_of[mixture]
+            part, size = self.examples.rows.iloc[rows], int(self.frames[row])
+            own = self.features.batch([(mixture, MIXTURE)], size)
+            others = self.features.batch(((mixture, int(answer)) for answer in part["answer"]), size)
             with torch.no_grad():
                 found = self.judge.ear.marks(
-                    own, other, self.texts.lookup([facts["text"]]).to(self.device),
-                    spans=self._spans([facts["spans"]], int(self.frames[row])), known=self._known([facts["group"]]),
+                    own.to(self.device), others.to(self.device), self.texts.lookup(list(part["text"])).to(self.device),
+                    spans=self._spans(list(part["spans"]), size), known=self._known(list(part["group"])),
                 )  # fmt: skip
-            self._marks[row] = found[0].to("cpu", torch.float16).numpy()
+            self._marks.update(zip(rows.tolist(), found.to("cpu", torch.float16).numpy(), strict=True))
         return self._marks[row]
+
+    @cached_property
+    def _rows_of(self) -> dict[int, NDArray[np.int64]]:
+        """Rows of each mixture."""
+        found: dict[int, NDArray[np.int64]] = self.examples.rows.reset_index(drop=True).groupby("mixture").indices
+        return {int(mixture): rows for mixture, rows in found.items()}
 
     def targets(self, rows: Sequence[int] | NDArray[np.int64]) -> Targets:
         """Ratings of rows, normalised by the judge's mean and standard deviation."""
