@@ -47,7 +47,12 @@ class SmallConfig(Config):
 
     @classmethod
     def of_options(cls, options: Options) -> SmallConfig:
-        """The config in a JSON object; raises Precondition for options that describe no network."""
+        """The config in a JSON object; raises Precondition for options that describe no network, or an earlier one."""
+        if "evidence" in options:
+            raise Precondition(
+                "expected a small judge of version 2, found one of version 1, which heard other features; train it "
+                "again from its ratings with `sabench judge train`"
+            )
         return cls(
             listener=AudioEncoderConfig.of(options.get("listener")),
             words=WordVectorsConfig.of(options.get("words")),

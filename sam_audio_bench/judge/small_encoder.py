@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.judge.audio_encoder import FRAME, RATE, ROWS, AudioEncoder
@@ -156,11 +155,11 @@ class SmallEncoder(nn.Module):
         return found
 
     def _spans(self, spans: Tensor | None, like: Tensor) -> Tensor:
-        """One-hot ``[B, F, SPAN_STATES]``; without spans every frame is in the first state."""
+        """One-hot ``[B, F, SPAN_STATES]``; frames of which nothing is said are in the first state."""
         if spans is None:
-            first = torch.tensor([0], device=like.device).expand(like.shape[:2])
-            return F.one_hot(first, SPAN_STATES).to(like)
-        return spans.to(like)
+            spans = torch.zeros(*like.shape[:2], SPAN_STATES, device=like.device)
+        said = spans.sum(dim=-1, keepdim=True)
+        return torch.cat([spans[..., :1] + 1 - said, spans[..., 1:]], dim=-1).to(like)
 
 
 def _with_context(marks: Tensor, keep: Tensor, weights: Sequence[Tensor]) -> Tensor:

@@ -122,7 +122,9 @@ def test_names(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     asked = []
 
-    def find(place: object, *, repository: str | None, revision: str | None, names: object) -> object:
+    def find(
+        place: object, *, names: object, repository: str | None = None, revision: str | None = None
+    ) -> object:
         asked.append((str(place), repository, revision))
         raise Precondition("asked")
 
@@ -133,7 +135,7 @@ def test_names(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(Precondition, match="asked"):
         load("sam-audio-judge", revision="abc")
     official = "facebook/sam-audio-judge"
-    assert [entry[1:] for entry in asked] == [(official, "sam_audio")] * 2 + [(None, "sam_audio"), (official, "abc")]
+    assert [entry[1:] for entry in asked] == [(official, "sam_audio")] * 2 + [(None, None), (official, "abc")]
 
 
 def test_no_folder(tmp_path: Path) -> None:

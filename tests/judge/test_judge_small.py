@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from sam_audio_bench.errors import UsageError
+from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.judge import SAJ
 from sam_audio_bench.judge.prompt_marks import Prototypes, PrototypesConfig, Triplet, event_marks, nearness
 from sam_audio_bench.types import Audio
@@ -146,6 +147,15 @@ def test_saved_judges_say_the_same(small_folder: Path, small: SAJ, noise, tmp_pa
     assert torch.equal(found.values, expected.values)
     assert torch.equal(found.spread, expected.spread)
     assert again.prompts == {"text", "spans"}
+
+
+def test_version_1_is_named(small_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(small_folder, tmp_path / "old")
+    config = json.loads((tmp_path / "old" / "config.json").read_text())
+    config["small"]["evidence"] = {"hidden": 8}
+    (tmp_path / "old" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(Precondition, match="found one of version 1.*train it again"):
+        SAJ.from_pretrained(tmp_path / "old")
 
 
 def test_only_released_judges_have_a_reference(small_folder: Path) -> None:
