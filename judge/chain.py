@@ -4,8 +4,8 @@ Every stage is a command with inputs and products. ``judge/made/chain.json`` kee
 run again if they are not those that it was run with, or left. A stage that was stopped goes on where it was; none takes
 longer than 30 minutes on two cores. Without names, all stages run in order.
 
-The listener and the word vectors are those of the shipped judge. ``--anew`` distils and fits them again, from YAMNet and
-MiniLM, which takes two hours more.
+The listener and the word vectors are those of the shipped judge. ``--anew`` distils and fits them again, from YAMNet
+and MiniLM, which takes two hours more.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _simulated(name: str) -> Stage:
     return Stage(f"answers-{name}", (command,), inputs, (f"judge/made/answers/{name}",))
 
 
-_ANSWERS = tuple(f"judge/made/answers/{name}" for name in ("train", "valid"))
+_ANSWERS = tuple(f"judge/made/answers/{name}" for name in ("train", "train-faults", "valid"))
 _PARTS = ("judge/made/listener", "judge/made/words", "judge/made/prototypes")
 _ENCODING = ("sam_audio_bench/judge/front_end.py", "sam_audio_bench/judge/audio_encoder.py")
 _RATING = (*_ENCODING, "sam_audio_bench/judge/small_encoder.py", "sam_audio_bench/judge/prompt_marks.py")

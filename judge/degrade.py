@@ -19,6 +19,7 @@ __all__ = [
     "coarse",
     "drop_out",
     "hiss",
+    "modulated_noise",
     "musical_noise",
     "phase_noise",
     "pitch",
@@ -122,6 +123,13 @@ def hiss(signal: Signal, random: Random) -> Signal:
     noise = np.fft.irfft(spectrum * frequency ** -random.uniform(0, 1), len(signal))
     level = (_rms(signal) or 0.03) * uniform_db(random, -45, -5)
     return (signal + noise * (level / np.std(noise))).astype(np.float32)
+
+
+def modulated_noise(signal: Signal, random: Random) -> Signal:
+    """Noise that follows the signal, 0-40 dB below it: the modulated noise reference unit of ITU-T P.810."""
+    noise = random.standard_normal(len(signal)).astype(np.float32)
+    found: Signal = signal * (1 + noise * uniform_db(random, -40, 0))
+    return found
 
 
 def musical_noise(signal: Signal, random: Random) -> Signal:

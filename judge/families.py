@@ -17,7 +17,7 @@ from judge.suppressors import suppressed
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.separators.classical import HPSS, RepetSim, SpectralGate
 
-__all__ = ["FAMILIES", "Family", "Scene", "answer", "check_families", "draw_families"]
+__all__ = ["FAMILIES", "FAULTS", "Family", "Scene", "answer", "check_families", "draw_families"]
 
 Signal = NDArray[np.float32]
 Random = np.random.Generator
@@ -58,14 +58,30 @@ def check_families(*, held_out: bool, without: Collection[str] = ()) -> None:
             answer(name, scene, np.random.default_rng(0))
 
 
-def draw_families(scene: Scene, random: Random, *, held_out: bool, without: Collection[str] = ()) -> list[str]:
-    """Four to six different ones of one side, of those that suit a scene."""
+def draw_families(
+    scene: Scene,
+    random: Random,
+    *,
+    held_out: bool,
+    without: Collection[str] = (),
+    wanted: Mapping[str, float] | None = None,
+) -> list[str]:
+    """Four to six different ones of one side, of those that suit a scene.
+
+    Args:
+        scene: what is answered.
+        random: chooses.
+        held_out: the side.
+        without: names that are left out.
+        wanted: shares of the names that may be drawn; None: those of `FAMILIES`.
+    """
+    everything = {name: family.share for name, family in FAMILIES.items()} if wanted is None else wanted
     names = [
         name
-        for name, family in FAMILIES.items()
-        if family.held_out == held_out and name not in without and _suits(name, scene)
+        for name in everything
+        if FAMILIES[name].held_out == held_out and name not in without and _suits(name, scene)
     ]
-    shares = np.array([FAMILIES[name].share for name in names])
+    shares = np.array([everything[name] for name in names])
     if not scene.others and "mixture" in names:
         shares[names.index("mixture")] *= _LONE_MIXTURE
     return [str(name) for name in random.choice(names, random.choice(_ANSWERS), replace=False, p=shares / shares.sum())]
@@ -135,6 +151,16 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "codec-mp3": Family(makers.damaged(makers.coded("mp3")), 0.7, held_out=True),
         "codec-ogg": Family(makers.damaged(makers.coded("vorbis")), 0.7, held_out=True),
         "hush": _suppressor("hush", 1.0, held_out=True),
+        "modulated-noise": Family(makers.damaged(degrade.modulated_noise), 0.0),
     }
 )
-"""By name; docs/judge-labels.md has their ratings."""
+"""By name; docs/judge-labels.md has their ratings. What has no share is drawn where a set asks for it."""
+
+FAULTS: Mapping[str, float] = MappingProxyType(
+    {
+        "modulated-noise": 3.0, "hiss": 1.5, "codec": 1.0, "codec-low": 1.5, "coarse": 0.5, "clip": 0.5,
+        "musical-noise": 0.8, "resynthesis": 0.8, "griffin-lim": 1.0, "vocoder": 1.0, "resynthesis-diffusion": 0.8,
+        "irm": 0.6, "mask-network": 0.6, "nsnet2": 0.4, "perfect": 0.7, "near-perfect": 0.5, "mixture": 0.3,
+    }
+)  # fmt: skip
+"""Shares of a set about damage to the target, and about what only looks like damage."""

@@ -2,8 +2,9 @@
 
 Stems of the split "train" are embedded by the listener, 5 s each. Linear discriminant analysis finds the directions
 in which classes differ more than the recordings of one do (Fisher 1936; Hastie et al., 2009, 4.3). Of every class the
-recordings that represent it best are kept as prototypes, at most eight of different groups, each the nearest to what the
-ones before it leave uncovered. ``recordings.json`` names the group of each, so that training can leave out a mixture's own.
+recordings that represent it best are kept as prototypes, at most eight of different groups, each the nearest to what
+the ones before it leave uncovered. ``recordings.json`` names the group of each, so that training can leave out a
+mixture's own.
 
 Letters: N stems, E embedding, D directions, C classes.
 """

@@ -28,7 +28,7 @@ import torch
 from numpy.typing import NDArray
 
 from judge.degrade import RATE, uniform_db
-from judge.families import answer, check_families, draw_families
+from judge.families import FAULTS, answer, check_families, draw_families
 from judge.labels import Truth, audible
 from judge.mask_network import network_digest
 from judge.queries import Casting, Drawn, Roles, draw_query, overlap, sounding
@@ -69,6 +69,7 @@ class Set:
     others: str
     held_out: bool  # families
     domains: tuple[str, ...] = DOMAINS
+    families: Mapping[str, float] | None = None  # shares; None: those of `FAMILIES`
 
 
 SETS: Mapping[str, Set] = MappingProxyType(
@@ -81,6 +82,7 @@ SETS: Mapping[str, Set] = MappingProxyType(
         "train": Set(
             5600, "train", "train", False, ("effects", "music", "speech", "effects", "music", "speech", "effects")
         ),
+        "train-faults": Set(1200, "train", "train", False, ("speech", "music", "speech", "effects"), FAULTS),
     }
 )
 """By name; of effects there are the fewest recordings, so training has more mixtures of them."""
@@ -101,7 +103,7 @@ def _casting(pool: str, name: str) -> Casting:
         raise Precondition(
             f"expected stems of split {plan.targets} for {', '.join(sorted(missing))}, found none in {pool}"
         )
-    return Casting(targets, others, augment=name == "train")
+    return Casting(targets, others, augment=name.startswith("train"))
 
 
 def simulate_mixture(
@@ -122,7 +124,7 @@ def simulate_mixture(
     drawn = draw_query(_casting(pool, name), plan.domains[index % len(plan.domains)], random)
     drawn = replace(drawn, scene=replace(drawn.scene, network=network))
     key = f"{name}-{index:06d}"
-    families = draw_families(drawn.scene, random, held_out=plan.held_out, without=without)
+    families = draw_families(drawn.scene, random, held_out=plan.held_out, without=without, wanted=plan.families)
     answers = [answer(family, drawn.scene, random) for family in families]
     record = {
         "key": key,

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sam_audio_bench.judge.audio_encoder import BANDS, FLOOR, RATE, mel_rows, spectra
+from sam_audio_bench.judge.audio_encoder import BANDS, RATE, mel_rows, spectra
 
 __all__ = ["COMPARISONS", "Compared", "compare", "framed_energy", "mixture_rows"]
 
@@ -84,7 +84,7 @@ def mixture_rows(mixtures: Tensor) -> Tensor:
 
 
 def framed_energy(comparisons: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean energy of mixture, answer and residual in each frame, ``[B, F, 1]``, as comparisons ``[B, F, K]`` have it."""
+    """Mean energy of mixture, answer and residual in each frame, ``[B, F, 1]``, by comparisons ``[B, F, K]``."""
     levels = comparisons[..., -_WHOLE : -_WHOLE + 3] * _SCALE - 4
     mixture, answer, residual = torch.split((2 * levels).exp(), 1, dim=-1)
     return mixture, answer, residual

@@ -122,9 +122,7 @@ def test_names(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     asked = []
 
-    def find(
-        place: object, *, names: object, repository: str | None = None, revision: str | None = None
-    ) -> object:
+    def find(place: object, *, names: object, repository: str | None = None, revision: str | None = None) -> object:
         asked.append((str(place), repository, revision))
         raise Precondition("asked")
 
