@@ -258,10 +258,8 @@ class PreparedQuery:
             expected, found = (frame_count(one.shape[-1], hop) for one in (self.mixture, values))
             if found != expected:
                 raise UsageError(f"expected an answer as long as its mixture, {expected} frames, found {found}")
-            if judge.ear is None:
-                answer = judge.encode_audio(values)
-            else:
-                answer = judge.ear.encode_answers(self.mixture, values)
+            small = judge.ear
+            answer = judge.encode_audio(values) if small is None else small.encode_answers(self.mixture, values)
             rated = judge.rate_frames(answer, self.features, self.text, spans=self.spans, video=self.video)
             return judge.pool(rated, mask[:, ::hop])
 

@@ -154,7 +154,7 @@ def test_version_1_is_named(small_folder: Path, tmp_path: Path) -> None:
     config = json.loads((tmp_path / "old" / "config.json").read_text())
     config["small"]["evidence"] = {"hidden": 8}
     (tmp_path / "old" / "config.json").write_text(json.dumps(config))
-    with pytest.raises(Precondition, match="found one of version 1.*train it again"):
+    with pytest.raises(Precondition, match=r"found one of version 1.*train it again"):
         SAJ.from_pretrained(tmp_path / "old")
 
 

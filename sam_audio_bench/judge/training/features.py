@@ -1,6 +1,7 @@
 """Features of the frozen encoder, computed once and cached in float16, under names that identify clips and encoder.
 
-A chunk holds the mixtures of one archive, or some files of a table, with their estimates. One process computes it, all processes map it. A changed clip, encoder or rate gives another chunk.
+A chunk holds the mixtures of one archive, or some files of a table, with their estimates. One process computes it,
+all processes map it. A changed clip, encoder or rate gives another chunk.
 """
 
 from __future__ import annotations

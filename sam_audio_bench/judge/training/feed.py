@@ -128,7 +128,7 @@ class Feed:
         return torch.from_numpy(np.concatenate([np.asarray(self._row_marks(int(row)), np.float32) for row in rows]))
 
     def _row_marks(self, row: int) -> NDArray[np.float16]:
-        """Marks of one row ``[F, INPUTS]``, computed once with those of its mixture; they hold nothing that is trained."""
+        """Marks of one row ``[F, INPUTS]``, computed once with those of its mixture; nothing in them is trained."""
         if row not in self._marks:
             assert self.judge.ear is not None
             mixture = int(self.examples.rows["mixture"].iat[row])

@@ -6,7 +6,7 @@ Letters: B rows, F frames, C width of frozen features, t of a text, V of video f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
