@@ -283,9 +283,17 @@ def test_command_says_that_spans_have_no_effect(tiny_folder: Path, files: list[s
     assert told.stdout == plain.stdout
 
 
+def test_command_takes_spans_alone(tiny_folder: Path, small_folder: Path, files: list[str]) -> None:
+    found = json.loads(command("--judge", str(small_folder), *files, "--span", "+0.1:0.2", "--json").stdout)
+    assert found["remark"] is None
+    assert 1 <= found["overall"] <= 5
+    with pytest.raises(BenchError, match="does not read spans"):
+        command("--judge", str(tiny_folder), *files, "--span", "+0.1:0.2")
+
+
 def test_command_refuses(tiny_folder: Path, files: list[str], tmp_path: Path, noise: Noise) -> None:
     judge = ("--judge", str(tiny_folder))
-    with pytest.raises(BenchError, match="--text that says something"):
+    with pytest.raises(BenchError, match="--text that says something, or a --span"):
         command(*judge, *files, "--text", " ")
     with pytest.raises(BenchError, match="expected a span such as"):
         command(*judge, *files, "--text", "dog", "--span", "0.1:0.2")

@@ -43,7 +43,7 @@ def judge() -> None:
 @click.option("--judge", "place", default="saj-mini", show_default=True, help="A judge's folder or name.")
 @click.option("--mixture", type=click.Path(path_type=Path), required=True, help="What was separated.")
 @click.option("--target", type=click.Path(path_type=Path), required=True, help="The answer, as long as the mixture.")
-@click.option("--text", required=True, help='What was asked for: "dog barking".')
+@click.option("--text", default="", help='What was asked for: "dog barking"; may be left out where there is a --span.')
 @click.option("--span", "spans", multiple=True, help="+1.0:2.5 where it sounds, -3:4 where it does not, in seconds; "
               "may be repeated.")  # fmt: skip
 @click.option("--frames", is_flag=True, help="Also the ratings over time.")
@@ -71,17 +71,19 @@ def score(
     from sam_audio_bench.judge.trained_on import TrainedOn
     from sam_audio_bench.tasks.manifest import parse_spans
 
-    if not text.strip():
-        raise UsageError("expected a --text that says something, found an empty one")
     parsed = parse_spans(" ".join(spans))
+    if not text.strip() and not parsed:
+        raise UsageError("expected a --text that says something, or a --span, found neither")
     clips = _clips(mixture, target)
     checkpoint = find_judge(place)
     judge = load(checkpoint, parity=parity, device=device)
     if parsed and "spans" not in judge.prompts:
         note(f"sabench: {place} was not trained on spans and passes them over")
+        if not text.strip():
+            raise UsageError(f"expected a --text, since {place} does not read spans, found none")
     if clips[0] in TrainedOn.of_folder(checkpoint.folder):
         note(f"sabench: {place} was trained on {mixture}; its ratings of that are too good")
-    remark = prompt_remark(judge, text)
+    remark = prompt_remark(judge, text) if text.strip() else None
     found = judge.score(clips[0], clips[1:], text, spans=parsed)
     if as_json:
         told = {"understood": remark is None or remark.understood, "remark": remark and remark.text}
