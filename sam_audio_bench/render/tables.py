@@ -35,6 +35,10 @@ _METRICS_ABREAST = 5  # in a terminal
 _WIDEST_NAME = 15  # letters of a metric's name on one line of a terminal
 
 
+_CAUTIONS = {"saj-mini": "saj-mini is not for comparing generative separators"}
+"""What is said under a table of a network's column; of the shipped judge until it agrees with listeners about them."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Cell:
     """Mean, interval and count as text, all empty where the metric was not asked."""
@@ -191,6 +195,8 @@ def _note(rows: Sequence[SummaryRow]) -> str | None:
         own.setdefault(one_line(row.picked_by or ""), {})[one_line(row.metric)] = None
     if any(row.set_aside for row in rows):
         notes.append("means over the items that all separators of one class of coverage have answered")
+    judges = {row.model.partition(" ")[0] for row in rows}
+    notes += [caution for name, caution in _CAUTIONS.items() if name in judges]
     notes += [f"not ranked, being of the picker's own model: {', '.join(own[name])} of best by {name}" for name in own]
     return "; ".join(notes) or None
 
