@@ -19,7 +19,7 @@ import soundfile
 
 from judge import alike, degrade, mask_network
 from judge.degrade import RATE, TRANSFORM
-from judge.families import FAMILIES, Scene, answer, draw_families
+from judge.families import FAMILIES, FAULTS, Scene, answer, draw_families
 from judge.labels import Truth
 from judge.queries import SECONDS, Casting, Roles, draw_query, overlap, sounding
 from judge.simulate import SETS, main, simulate, simulate_mixture
@@ -147,14 +147,14 @@ def test_no_group_and_no_family_is_on_both_sides():
     for stem in stems:
         groups[stem.split].add(stem.group)
     splits = {name: {plan.targets, plan.others} for name, plan in SETS.items()}
-    assert splits["train"] == {"train"}
+    training = {"train", "train-faults"}
+    assert all(splits[name] == {"train"} for name in training)
     assert splits["valid"] == {"valid"}
-    assert all(
-        "train" not in splits[name] and "valid" not in splits[name] for name in SETS if name not in ("train", "valid")
-    )
+    assert all(not splits[name] & {"train", "valid"} for name in SETS if name not in training | {"valid"})
     assert not groups["train"] & groups["valid"]
     assert not (groups["train"] | groups["valid"]) & (groups["test"] | groups["unseen"])
-    assert not SETS["train"].held_out
+    assert not any(SETS[name].held_out for name in training)
+    assert not any(FAMILIES[name].held_out for name in FAULTS)
     assert not SETS["valid"].held_out
     assert {name for name, family in FAMILIES.items() if family.held_out} == {
         *("spectral-gate", "repet-sim", "band-gains", "phase-noise", "reverb", "codec-mp3", "codec-ogg", "hush")
