@@ -245,16 +245,17 @@ class JudgeNetwork(nn.Module):
     def encode_pair(self, mixtures: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
         """Features of mixtures ``[B, 1, T]`` and of answers to them, or of K answers ``[K, 1, T]`` to one mixture."""
         if self.ear is not None:
-            return self.ear.encode_mixtures(mixtures), self.ear.encode_answers(mixtures, answers)
+            return self.ear.encode_pair(mixtures, answers)
         together = self.encode_audio(torch.cat([mixtures, answers]))
         return together[: len(mixtures)], together[len(mixtures) :]
 
-    def pool(self, rated: Tensor, keep: Tensor) -> JudgeScores:
+    def pool(self, rated: Tensor, keep: Tensor, *, bounded: bool = True) -> JudgeScores:
         """Averages frame ratings to scores on the scale of the listeners.
 
         Args:
             rated: ``[B, F, 4]`` or ``[B, F, 8]``, from `rate_frames`.
             keep: bool ``[B, F]``, true for real frames.
+            bounded: whether ratings of a small judge are clipped to 1…5.
         """
         keep = keep.to(rated.device)
         mean, std = self.mean.float(), self.std.float()
@@ -263,7 +264,7 @@ class JudgeNetwork(nn.Module):
         frames, axes = counted[..., : len(AXES)], len(AXES)
         shown = self._calibrated(frames * std + mean) * keep[..., None]
         values = self._calibrated(pooled[:, :axes] * std + mean)
-        if self.ear is not None:
+        if self.ear is not None and bounded:
             shown, values = shown.clamp(1, 5) * keep[..., None], values.clamp(1, 5)
         spread = None if self.spread_head is None else pooled[:, axes:].exp() * std
         return JudgeScores(values=values, frames=shown, keep=keep, spread=spread)

@@ -81,18 +81,25 @@ class SmallEncoder(nn.Module):
         return self.listener.embedding(mixture_rows(mixtures[:, 0].float()))
 
     def encode_answers(self, mixtures: Tensor, answers: Tensor) -> Tensor:
-        """Embeddings of answers and residuals, and comparisons of answers with their mixtures.
+        """Embeddings of answers and residuals, and comparisons: the second part of `encode_pair`."""
+        found = compare(mixtures[:, 0].float(), answers[:, 0].float(), self.rows)
+        answer, residual = self.listener.embedding(torch.cat([found.answer, found.residual])).chunk(2)
+        return torch.cat([answer, residual, found.comparisons], dim=-1)
+
+    def encode_pair(self, mixtures: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings of mixtures; and of answers and residuals, beside comparisons of answers with their mixtures.
 
         Args:
             mixtures: ``[B, 1, T]``, or ``[1, 1, T]`` for all answers.
             answers: ``[B, 1, T]``.
 
         Returns:
-            ``[B, F, 2 E + COMPARISONS]``.
+            ``[B, F, E]`` or ``[1, F, E]``, and ``[B, F, 2 E + COMPARISONS]``.
         """
         found = compare(mixtures[:, 0].float(), answers[:, 0].float(), self.rows)
-        answer, residual = self.listener.embedding(torch.cat([found.answer, found.residual])).chunk(2)
-        return torch.cat([answer, residual, found.comparisons], dim=-1)
+        heard = self.listener.embedding(torch.cat([found.mixture, found.answer, found.residual]))
+        mixture, answer, residual = torch.split(heard, [len(mixtures), len(answers), len(answers)])
+        return mixture, torch.cat([answer, residual, found.comparisons], dim=-1)
 
     def encode_text(self, ids: Tensor, mask: Tensor | None) -> Tensor:
         """Text embeddings, ``[B, S] -> [B, t]``."""
@@ -112,8 +119,8 @@ class SmallEncoder(nn.Module):
         """Everything that is told of a frame: comparisons, marks of the prompt, and spans.
 
         Args:
-            mixtures: ``[B, F, E]`` or ``[1, F, E]``, from `encode_mixtures`.
-            answers: ``[B, F, 2 E + COMPARISONS]``, from `encode_answers`.
+            mixtures: ``[B, F, E]`` or ``[1, F, E]``, from `encode_pair`.
+            answers: ``[B, F, 2 E + COMPARISONS]``, from `encode_pair`.
             texts: ``[B, t]``.
             keep: bool ``[B, F]``, true for real frames; None: all.
             spans: ``[B, F, SPAN_STATES]``, one-hot; None: no frame is in a span or out of one.

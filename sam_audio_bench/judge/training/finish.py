@@ -72,11 +72,11 @@ def _calibration(
 ) -> Calibration:
     """Scale and spread from the held-out rows; where these are few, from all rows and the judge before its training."""
     most = recipe.optimizer.max_frames
-    held = rate_feed(setup.model, setup.held_out, most)
+    held = rate_feed(setup.model, setup.held_out, most, bounded=False)
     groups = list(held.examples.rows["group"].astype(str))
     if held.examples.rows["mixture"].nunique() >= FEWEST and len(set(groups)) > 1:
         return calibrated(held.values, held.spreads, held.scores, groups, recipe.calibration)
-    learned = rate_feed(setup.model, setup.training, most)
+    learned = rate_feed(setup.model, setup.training, most, bounded=False)
     before = _before(setup, learning, most)
     _set_weights(learning, weights)
     knots = setup.start.tensors.get("calibration") if recipe.calibration != "none" and not setup.start.fresh else None
@@ -107,7 +107,7 @@ def _before(setup: TrainingSetup, learning: Mapping[str, nn.Parameter], most: in
     _set_weights(learning, initial)
     knots = tensors.get("calibration")
     judge.calibrate(None if knots is None else knots.float().to(judge.mean.device))
-    found = [rate_feed(setup.model, feed, most).values for feed in (setup.held_out, setup.training)]
+    found = [rate_feed(setup.model, feed, most, bounded=False).values for feed in (setup.held_out, setup.training)]
     judge.calibrate(None)
     return np.concatenate(found)
 

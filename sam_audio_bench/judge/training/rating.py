@@ -56,15 +56,22 @@ class RatedExamples:
         return found
 
 
-def rate_feed(model: TrainableModel, feed: Feed, max_frames: int) -> RatedExamples:
-    """Rates the rows of a feed, without padding and in evaluation mode; leaves the mode as it was."""
+def rate_feed(model: TrainableModel, feed: Feed, max_frames: int, *, bounded: bool = True) -> RatedExamples:
+    """Rates the rows of a feed, without padding and in evaluation mode; leaves the mode as it was.
+
+    Args:
+        model: what rates.
+        feed: its rows.
+        max_frames: of a batch.
+        bounded: see `JudgeNetwork.pool`.
+    """
     count = len(feed.examples)
     values, spreads = np.full((count, len(AXES)), np.nan), np.full((count, len(AXES)), np.nan)
     training = model.training
     model.eval()
     with torch.inference_mode():
         for rows in equal_batches(feed.frames, max_frames):
-            _rate_into(model, feed.batch(rows, padded=False), rows, values, spreads)
+            _rate_into(model, feed.batch(rows, padded=False), rows, values, spreads, bounded=bounded)
     model.train(training)
     return RatedExamples(feed.examples, values, None if model.judge.spread_head is None else spreads)
 
@@ -142,11 +149,19 @@ def _batch(
     )
 
 
-def _rate_into(model: TrainableModel, batch: Batch, rows: NDArray[np.int64], values: Floats, spreads: Floats) -> None:
+def _rate_into(
+    model: TrainableModel,
+    batch: Batch,
+    rows: NDArray[np.int64],
+    values: Floats,
+    spreads: Floats,
+    *,
+    bounded: bool = True,
+) -> None:
     """Rates a batch and writes the ratings into its rows."""
     rated = model(batch)
     keep = torch.ones(rated.shape[:2], dtype=torch.bool, device=rated.device)
-    scores = model.judge.pool(rated, keep)
+    scores = model.judge.pool(rated, keep, bounded=bounded)
     values[rows] = scores.values.double().cpu().numpy()
     if scores.spread is not None:
         spreads[rows] = scores.spread.double().cpu().numpy()
