@@ -105,7 +105,7 @@ def _heard(sound: Audio) -> Signal:
 
 def said(judge: Judge, mixture: Signal, answers: Mapping[str, Signal], text: str) -> dict[str, NDArray[np.float64]]:
     """What a judge says of each answer by name: ratings, as `AXES`."""
-    sounds = [Audio(torch.from_numpy(np.asarray(one, np.float32)[None]), RATE) for one in (mixture, *answers.values())]
+    sounds = [Audio(torch.from_numpy(np.array(one, np.float32)[None]), RATE) for one in (mixture, *answers.values())]
     values = judge.score(sounds[0], sounds[1:], text).values.double().cpu().numpy()
     return dict(zip(answers, values, strict=True))
 

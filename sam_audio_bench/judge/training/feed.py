@@ -131,7 +131,7 @@ class Feed:
         """Marks of one row ``[F, INPUTS]``, computed once with those of its mixture; nothing in them is trained."""
         if row not in self._marks:
             assert self.judge.ear is not None
-            mixture = int(self.examples.rows["mixture"].iat[row])
+            mixture = int(self._mixtures[row])
             rows = self._rows_of[mixture]
             part, size = self.examples.rows.iloc[rows], int(self.frames[row])
             own = self.features.batch([(mixture, MIXTURE)], size)
@@ -147,8 +147,15 @@ class Feed:
     @cached_property
     def _rows_of(self) -> dict[int, NDArray[np.int64]]:
         """Rows of each mixture."""
-        found: dict[int, NDArray[np.int64]] = self.examples.rows.reset_index(drop=True).groupby("mixture").indices
-        return {int(mixture): rows for mixture, rows in found.items()}
+        order = np.argsort(self._mixtures, kind="stable")
+        names, starts = np.unique(self._mixtures[order], return_index=True)
+        return dict(zip(names.tolist(), np.split(order, starts[1:]), strict=True))
+
+    @cached_property
+    def _mixtures(self) -> NDArray[np.int64]:
+        """Mixture of each row."""
+        found: NDArray[np.int64] = self.examples.rows["mixture"].to_numpy(np.int64)
+        return found
 
     def targets(self, rows: Sequence[int] | NDArray[np.int64]) -> Targets:
         """Ratings of rows, normalised by the judge's mean and standard deviation."""
