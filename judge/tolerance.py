@@ -168,9 +168,11 @@ def draw_sweeps(gains: pd.DataFrame, changes: pd.DataFrame) -> Plot:
         "delay of the answer, ms": late.assign(step=delays),
     }
     figure, both = panels(1, 2, (7.6, 3.2))
+    names = sorted({*gains["system"], *late["system"]})
     kept = []
     for panel, (title, table) in zip(both, sweeps.items(), strict=True):
-        for at, (name, part) in enumerate(table.groupby("system", sort=True)):
+        for name, part in table.groupby("system", sort=True):
+            at = names.index(str(name))
             steps = part.groupby("step")["saj_overall"]
             low, high = (steps.quantile(share) for share in (0.25, 0.75))
             panel.plot(low.index, steps.mean(), "o^sD"[at] + "-", color=COLOURS[at], markersize=4, label=str(name))
