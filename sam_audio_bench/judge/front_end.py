@@ -21,11 +21,8 @@ from sam_audio_bench.judge.audio_encoder import BANDS, RATE, mel_rows, spectra
 
 __all__ = ["COMPARISONS", "Compared", "compare", "framed_energy", "mixture_rows"]
 
-GROUPS = 16
-"""Groups of neighbouring mel bands that are compared."""
-
-_PER_GROUP, _WHOLE = 9, 8
-COMPARISONS = _PER_GROUP * GROUPS + _WHOLE
+_GROUPS, _PER_GROUP, _WHOLE = 16, 9, 8  # groups of neighbouring mel bands, numbers of each, and of all together
+COMPARISONS = _PER_GROUP * _GROUPS + _WHOLE
 """Numbers per frame, see `_comparisons`."""
 
 _LONGEST_LAG = RATE // 50  # 20 ms
@@ -71,8 +68,8 @@ def compare(mixtures: Tensor, answers: Tensor, frame: int) -> Compared:
     coherence = (_power(cross) / (mean_power * mean_own + _TINY)).clamp(0, 1)
     linear = _power(mixture - cross / (mean_own + _TINY) * answer)
     subtracted = (power - own).clamp(min=0)
-    explained = coherence * linear + (1 - coherence) * subtracted
-    rows = [mel_rows(_root(one)) for one in (power, own, explained, (1 - coherence) * own)]
+    left = coherence * linear + (1 - coherence) * subtracted
+    rows = [mel_rows(_root(one)) for one in (power, own, left, (1 - coherence) * own)]
     alike = mel_rows(_root(coherence * own))
     wide = rows[0].expand_as(rows[1])
     return Compared(rows[0], rows[1], rows[2], _comparisons([wide, *rows[1:]], alike, frame))
@@ -103,7 +100,7 @@ def _align(mixtures: Tensor, answers: Tensor) -> Tensor:
     cross = torch.fft.rfft(mixtures, size) * torch.fft.rfft(answers, size).conj()
     whitened = cross / (cross.abs() + _TINY).sqrt()
     found = torch.fft.irfft(whitened, size).abs()
-    lags = torch.arange(-_LONGEST_LAG, _LONGEST_LAG + 1)
+    lags = torch.arange(-_LONGEST_LAG, _LONGEST_LAG + 1, device=found.device)
     likeness = found[:, lags % size]
     good = likeness >= _NEARER * likeness.amax(dim=-1, keepdim=True)
     distance = torch.where(good, lags.abs().to(likeness), math.inf)
@@ -199,7 +196,7 @@ def _framed(rows: Tensor, frame: int) -> Tensor:
 
 
 def _patches(framed: Tensor) -> Tensor:
-    return torch.unflatten(framed, -1, (GROUPS, BANDS // GROUPS)).transpose(2, 3).flatten(3)
+    return torch.unflatten(framed, -1, (_GROUPS, BANDS // _GROUPS)).transpose(2, 3).flatten(3)
 
 
 def _group(framed: Tensor) -> Tensor:

@@ -78,11 +78,11 @@ class SmallEncoder(nn.Module):
 
     def encode_mixtures(self, mixtures: Tensor) -> Tensor:
         """Embeddings of mixtures, ``[B, 1, T] -> [B, F, E]``."""
-        return self.listener.embedding(mixture_rows(mixtures[:, 0].float()))
+        return self.listener.embedding(mixture_rows(self._placed(mixtures)))
 
     def encode_answers(self, mixtures: Tensor, answers: Tensor) -> Tensor:
         """Embeddings of answers and residuals, and comparisons: the second part of `encode_pair`."""
-        found = compare(mixtures[:, 0].float(), answers[:, 0].float(), self.rows)
+        found = compare(self._placed(mixtures), self._placed(answers), self.rows)
         answer, residual = self.listener.embedding(torch.cat([found.answer, found.residual])).chunk(2)
         return torch.cat([answer, residual, found.comparisons], dim=-1)
 
@@ -96,10 +96,14 @@ class SmallEncoder(nn.Module):
         Returns:
             ``[B, F, E]`` or ``[1, F, E]``, and ``[B, F, 2 E + COMPARISONS]``.
         """
-        found = compare(mixtures[:, 0].float(), answers[:, 0].float(), self.rows)
+        found = compare(self._placed(mixtures), self._placed(answers), self.rows)
         heard = self.listener.embedding(torch.cat([found.mixture, found.answer, found.residual]))
         mixture, answer, residual = torch.split(heard, [len(mixtures), len(answers), len(answers)])
         return mixture, torch.cat([answer, residual, found.comparisons], dim=-1)
+
+    def _placed(self, clips: Tensor) -> Tensor:
+        """Clips ``[B, 1, T]`` as ``[B, T]``, where the encoder is."""
+        return clips[:, 0].to(self.prototypes.centre.device, torch.float32)
 
     def encode_text(self, ids: Tensor, mask: Tensor | None) -> Tensor:
         """Text embeddings, ``[B, S] -> [B, t]``."""
