@@ -25,7 +25,7 @@ from judge.simulate import SETS
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.files import load_json, sha256, write_json
 from sam_audio_bench.judge.checkpoints import SHIPPED
-from sam_audio_bench.nn.checkpoint import open_weights, under
+from sam_audio_bench.judge.training.trainable_model import load_part
 
 __all__ = ["STAGES", "Stage", "digest", "is_done", "main", "run"]
 
@@ -134,13 +134,12 @@ def run(stage: Stage, *, anew: bool) -> None:
 
 def _take_parts() -> None:
     """Writes listener and word vectors of the shipped judge as folders of their own."""
-    shipped = SHIPPED["saj-mini"]
-    config, tensors = load_json(shipped / "config.json")["small"], open_weights(shipped)
     for name in ("listener", "words"):
+        part = load_part(name, "saj-mini")
         (MADE / name).mkdir(parents=True, exist_ok=True)
-        save_file(under(tensors, f"ear.{name}."), MADE / name / "model.safetensors")
-        write_json(MADE / name / "config.json", config[name])
-    shutil.copyfile(shipped / "tokenizer.json", MADE / "words" / "tokenizer.json")
+        save_file(part.tensors, MADE / name / "model.safetensors")
+        write_json(MADE / name / "config.json", part.config)
+    shutil.copyfile(SHIPPED["saj-mini"] / "tokenizer.json", MADE / "words" / "tokenizer.json")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -24,11 +24,11 @@ from scipy.linalg import eigh
 from torch.nn import functional as F
 
 from judge.stems import Stem, load_pool, mini_pool, samples
-from sam_audio_bench.files import atomic_write, load_json, write_json
+from sam_audio_bench.files import atomic_write, write_json
 from sam_audio_bench.judge.audio_encoder import RATE, AudioEncoder, AudioEncoderConfig, log_mel
-from sam_audio_bench.judge.checkpoints import judge_folder
+from sam_audio_bench.judge.training.trainable_model import load_part
 from sam_audio_bench.judge.word_vectors import WordTokenizer, WordVectors
-from sam_audio_bench.nn.checkpoint import load_strict, open_weights, under
+from sam_audio_bench.nn.checkpoint import load_strict
 
 __all__ = ["discriminant", "embed", "main", "representatives"]
 
@@ -43,12 +43,9 @@ Floats = NDArray[np.float64]
 
 def load_listener(place: str) -> AudioEncoder:
     """The listener in a folder of its own, or that of a small judge, by folder or name."""
-    folder = judge_folder(place)
-    config, tensors = load_json(folder / "config.json"), open_weights(folder)
-    if "small" in config:
-        config, tensors = config["small"]["listener"], under(tensors, "ear.listener.")
-    found = AudioEncoder(AudioEncoderConfig.of(config))
-    load_strict(found, tensors, source=folder)
+    part = load_part("listener", place)
+    found = AudioEncoder(AudioEncoderConfig.of(part.config))
+    load_strict(found, part.tensors, source=part.folder)
     return found.float().eval()
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sam_audio_bench.judge.word_vectors import name_cosines
 from sam_audio_bench.nn.config import Config
 
 __all__ = ["EVENT_MARKS", "MARKS", "Prototypes", "PrototypesConfig", "Triplet", "event_marks", "nearness"]
@@ -58,7 +59,7 @@ def nearness(texts: Tensor, names: Tensor) -> Tensor:
     """How near texts ``[B, t]`` are to any of the names ``[N, t]``: ``[B, 1]`` from 0 to 1; 0 where there is none."""
     if not len(names):
         return torch.zeros_like(texts[:, :1])
-    nearest = (texts @ F.normalize(names.to(texts), dim=-1).T).amax(dim=-1, keepdim=True)
+    nearest = name_cosines(texts, names).amax(dim=-1, keepdim=True)
     return ((nearest - _FAR) / (_NEAR - _FAR)).clamp(0, 1)
 
 
@@ -110,8 +111,7 @@ class Prototypes(nn.Module):
 
     def weights(self, texts: Tensor) -> Tensor:
         """Similarity of texts to each class, ``[B, t] -> [B, C]``; rows sum to 1."""
-        cosines = texts @ F.normalize(self.texts.to(texts), dim=-1).T
-        return (cosines / _TEMPERATURE).softmax(dim=-1)
+        return (name_cosines(texts, self.texts) / _TEMPERATURE).softmax(dim=-1)
 
     def likeness(self, embeddings: Tensor, known: Tensor | None) -> Tensor:
         """Cosine to the nearest prototype of each class: ``[B, F, E] -> [B, F, C]``.

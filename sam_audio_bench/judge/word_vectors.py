@@ -24,7 +24,7 @@ from sam_audio_bench.errors import Precondition
 from sam_audio_bench.nn.checkpoint import load_strict, open_weights
 from sam_audio_bench.nn.config import Config, read_config
 
-__all__ = ["PromptRemark", "WordTokenizer", "WordVectors", "WordVectorsConfig", "quantise_rows"]
+__all__ = ["PromptRemark", "WordTokenizer", "WordVectors", "WordVectorsConfig", "name_cosines", "quantise_rows"]
 
 _WORD = re.compile(r"[^\W\d_]{2,}|[^\W\d_a-zA-Z]")  # one letter alone names nothing, in Latin script
 _NEGATION = re.compile(
@@ -143,8 +143,7 @@ class WordVectors(nn.Module):
         Returns:
             Weights ``[B, N]`` that sum to 1; all equal for a zero vector.
         """
-        cosines = texts @ F.normalize(self.names.float(), dim=-1).T.to(texts)
-        return (cosines / self.config.temperature).softmax(dim=-1)
+        return (name_cosines(texts, self.names) / self.config.temperature).softmax(dim=-1)
 
     def remark(
         self,
@@ -187,13 +186,18 @@ class WordVectors(nn.Module):
         ids, mask = tokenize([word.lower() for word in words])
         mask = mask.bool() & (ids != 0)
         vectors = self(ids, mask)
-        near = (vectors @ F.normalize(self.names.float(), dim=-1).T).amax(dim=-1) >= _SURE
+        near = name_cosines(vectors, self.names).amax(dim=-1) >= _SURE
         if familiar is not None and len(familiar):
-            near |= (vectors @ F.normalize(familiar.to(vectors), dim=-1).T).amax(dim=-1) >= _TRAINED
+            near |= name_cosines(vectors, familiar).amax(dim=-1) >= _TRAINED
         pieces = mask.sum(dim=1)
         return [
             bool(count == 1 or (count > 1 and sure)) for count, sure in zip(pieces.tolist(), near.tolist(), strict=True)
         ]
+
+
+def name_cosines(texts: Tensor, names: Tensor) -> Tensor:
+    """Cosines of texts, unit vectors ``[B, D]``, to names ``[N, D]``: ``[B, N]``."""
+    return texts @ F.normalize(names.float(), dim=-1).T.to(texts)
 
 
 def quantise_rows(table: Tensor) -> tuple[Tensor, Tensor]:

@@ -30,6 +30,7 @@ __all__ = [
     "InitialJudge",
     "TrainableModel",
     "load_initial_judge",
+    "load_part",
     "prototype_recordings",
     "select_trainable_parts",
 ]
@@ -206,9 +207,9 @@ def _build_small_judge(recipe: Recipe) -> tuple[SAJ, Path]:
             "expected [judge.small] in the recipe, found none: to train a judge of the released layout, name one as "
             "init; reset draws its layers anew"
         )
-    parts = {"listener": _load_part("listener", recipe.listener), "words": _load_part("words", recipe.words)}
+    parts = {"listener": load_part("listener", recipe.listener), "words": load_part("words", recipe.words)}
     if recipe.prototypes:
-        parts["prototypes"] = _load_part("prototypes", recipe.prototypes)
+        parts["prototypes"] = load_part("prototypes", recipe.prototypes)
     small = {**options, **{name: part.config for name, part in parts.items()}}
     judge = SAJ(JudgeConfig.of_options({**recipe.judge, "small": small}))
     assert judge.ear is not None
@@ -230,7 +231,7 @@ class _Part:
     folder: Path
 
 
-def _load_part(name: str, place: str) -> _Part:
+def load_part(name: str, place: str) -> _Part:
     """A part in its own folder, or that of a small judge, by folder or name."""
     folder = judge_folder(place)
     if not place or not (folder / "config.json").is_file():
