@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from judge.stems import Stem, load_pool, mini_pool, samples
 from sam_audio_bench.files import atomic_write, write_json
 from sam_audio_bench.judge.audio_encoder import RATE, AudioEncoder, AudioEncoderConfig, log_mel
+from sam_audio_bench.judge.prompt_marks import VOICES
 from sam_audio_bench.judge.training.trainable_model import load_part
 from sam_audio_bench.judge.word_vectors import WordTokenizer, WordVectors
 from sam_audio_bench.nn.checkpoint import load_strict
@@ -111,6 +112,7 @@ def make(stems: Sequence[Stem], listener: AudioEncoder, words: Path, out: Path) 
         "table": torch.tensor(directions[rows], dtype=torch.float32),
         "owner": torch.tensor(owners),
         "texts": texts,
+        "voices": _texts([[voice] for voice in VOICES], words),
     }
     with atomic_write(out / "model.safetensors") as temporary:
         save_file(tensors, temporary)

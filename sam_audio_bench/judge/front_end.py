@@ -18,12 +18,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sam_audio_bench.judge.audio_encoder import BANDS, RATE, mel_rows, spectra
+from sam_audio_bench.judge.impressions import IMPRESSIONS, PITCHES, impressions
 
-__all__ = ["COMPARISONS", "Compared", "compare", "framed_energy", "mixture_rows"]
+__all__ = ["COMPARISONS", "Compared", "compare", "framed_energy", "framed_pitch", "mixture_rows"]
 
 _GROUPS, _PER_GROUP, _WHOLE = 16, 9, 8  # groups of neighbouring mel bands, numbers of each, and of all together
-COMPARISONS = _PER_GROUP * _GROUPS + _WHOLE
-"""Numbers per frame, see `_comparisons`."""
+COMPARISONS = IMPRESSIONS + _PER_GROUP * _GROUPS + _WHOLE
+"""Numbers per frame: `impressions`, then `_comparisons`."""
 
 _LONGEST_LAG = RATE // 50  # 20 ms
 _NEARER = 0.97  # of the greatest correlation: a smaller lag that reaches it is taken
@@ -72,12 +73,20 @@ def compare(mixtures: Tensor, answers: Tensor, frame: int) -> Compared:
     rows = [mel_rows(_root(one)) for one in (power, own, left, (1 - coherence) * own)]
     alike = mel_rows(_root(coherence * own))
     wide = rows[0].expand_as(rows[1])
-    return Compared(rows[0], rows[1], rows[2], _comparisons([wide, *rows[1:]], alike, frame))
+    sounds = impressions(rows[0], rows[1], (power, own, left), frame)
+    told = torch.cat([sounds, _comparisons([wide, *rows[1:]], alike, frame)], dim=-1)
+    return Compared(rows[0], rows[1], rows[2], told)
 
 
 def mixture_rows(mixtures: Tensor) -> Tensor:
     """Log-mel rows of mixtures alone, those of `Compared.mixture`: ``[B, T] -> [B, R, M]``."""
     return mel_rows(_root(_power(_levelled(spectra(_unit_peak(mixtures))))))
+
+
+def framed_pitch(comparisons: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Octaves above 165 Hz of mixture, answer and residual in each frame, ``[B, F]``; 0 where there is no pitch."""
+    mixture, answer, residual = comparisons[..., IMPRESSIONS - PITCHES : IMPRESSIONS].unflatten(-1, (3, 3)).unbind(-2)
+    return mixture[..., 2], answer[..., 2], residual[..., 2]
 
 
 def framed_energy(comparisons: Tensor) -> tuple[Tensor, Tensor, Tensor]:

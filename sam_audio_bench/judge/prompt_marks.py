@@ -18,13 +18,31 @@ from torch.nn import functional as F
 from sam_audio_bench.judge.word_vectors import name_cosines
 from sam_audio_bench.nn.config import Config
 
-__all__ = ["EVENT_MARKS", "MARKS", "Prototypes", "PrototypesConfig", "Triplet", "event_marks", "nearness"]
+__all__ = [
+    "EVENT_MARKS",
+    "MARKS",
+    "VOICES",
+    "VOICE_MARKS",
+    "Prototypes",
+    "PrototypesConfig",
+    "Triplet",
+    "event_marks",
+    "nearness",
+    "voice_marks",
+]
 
 EVENT_MARKS = 12
 """Numbers of a frame, see `event_marks`."""
 
-MARKS = EVENT_MARKS + 12 + 2
-"""Numbers of a frame for a prompt: `event_marks`, `Prototypes.marks`, nearness to a known class and to an event."""
+VOICE_MARKS = 5
+"""Numbers of a frame, see `voice_marks`."""
+
+MARKS = EVENT_MARKS + VOICE_MARKS + 12 + 2
+"""Numbers of a frame for a prompt: those of `event_marks`, `voice_marks` and `Prototypes.marks`, and nearness to a
+known class and to an event."""
+
+VOICES = ("man male", "woman female", "child kid")
+"""Texts that say whose voice is meant."""
 
 _FAR, _NEAR = 0.75, 0.93
 """Cosines of a prompt to the nearest name at which the prompt is strange, and at which it is the name."""
@@ -87,14 +105,36 @@ def event_marks(events: Triplet, embeddings: Triplet, weights: Tensor) -> Tensor
     return torch.stack(found, dim=-1)
 
 
+def voice_marks(texts: Tensor, voices: Tensor, pitches: Triplet) -> Tensor:
+    """Five numbers per frame, ``[B, F, 5]``: whose voice is asked for, and how well the pitches agree with that.
+
+    How much nearer the text is to a woman than to a man, how much nearer to a child than to either, and the former
+    times the pitch of estimate, mixture and residual. The events of AudioSet tell children's voices from others but
+    not women's from men's.
+
+    Args:
+        texts: unit vectors ``[B, t]``.
+        voices: those of `VOICES`, ``[3, t]``.
+        pitches: in octaves above the middle between men and women, ``[B, F]``.
+    """
+    man, woman, child = name_cosines(texts, voices).unbind(-1)
+    woman, child = (2 * (woman - man))[:, None], (2 * (child - torch.maximum(man, woman)))[:, None]
+    pitched = [woman * one for one in (pitches.estimate, pitches.mixture, pitches.residual)]
+    return torch.stack([woman.expand_as(pitched[0]), child.expand_as(pitched[0]), *pitched], dim=-1)
+
+
 class Prototypes(nn.Module):
-    """Embeddings of recordings of the classes that a judge knows, and the texts of those classes; all are buffers."""
+    """Embeddings of recordings of the classes that a judge knows, and the texts of those classes and of voices.
+
+    All are buffers.
+    """
 
     centre: Tensor
     projection: Tensor
     table: Tensor
     owner: Tensor
     texts: Tensor
+    voices: Tensor
 
     def __init__(self, config: PrototypesConfig, *, embedding: int, text: int) -> None:
         super().__init__()
@@ -104,6 +144,7 @@ class Prototypes(nn.Module):
         self.register_buffer("table", torch.zeros(config.count, config.width))
         self.register_buffer("owner", torch.zeros(config.count, dtype=torch.int64))
         self.register_buffer("texts", torch.zeros(config.classes, text))
+        self.register_buffer("voices", torch.zeros(len(VOICES), text))
 
     def directions(self, embeddings: Tensor) -> Tensor:
         """Unit vectors ``[..., D]`` of embeddings ``[..., E]``."""

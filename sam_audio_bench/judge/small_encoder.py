@@ -16,8 +16,17 @@ from torch import Tensor, nn
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.judge.audio_encoder import FRAME, RATE, ROWS, AudioEncoder
 from sam_audio_bench.judge.config import SmallConfig
-from sam_audio_bench.judge.front_end import COMPARISONS, compare, framed_energy, mixture_rows
-from sam_audio_bench.judge.prompt_marks import EVENT_MARKS, MARKS, Prototypes, Triplet, event_marks, nearness
+from sam_audio_bench.judge.front_end import COMPARISONS, compare, framed_energy, framed_pitch, mixture_rows
+from sam_audio_bench.judge.prompt_marks import (
+    EVENT_MARKS,
+    MARKS,
+    VOICE_MARKS,
+    Prototypes,
+    Triplet,
+    event_marks,
+    nearness,
+    voice_marks,
+)
 from sam_audio_bench.judge.word_vectors import WordVectors
 
 __all__ = ["INPUTS", "SPAN_STATES", "SmallEncoder"]
@@ -28,7 +37,7 @@ SPAN_STATES = 3
 INPUTS = COMPARISONS + MARKS + SPAN_STATES
 """Numbers of a frame, see `SmallEncoder.marks`."""
 
-_TRUSTED = slice(COMPARISONS + EVENT_MARKS, COMPARISONS + MARKS - 1)
+_TRUSTED = slice(COMPARISONS + EVENT_MARKS + VOICE_MARKS, COMPARISONS + MARKS - 1)
 """Those that are 0 where the text's class is not known: prototypes, and how near the text is to one."""
 
 _CONTEXTS = 6
@@ -143,6 +152,7 @@ class SmallEncoder(nn.Module):
         parts = [
             comparisons,
             event_marks(events, embeddings, self.words.event_weights(texts)),
+            voice_marks(texts, self.prototypes.voices, Triplet(*framed_pitch(comparisons))),
             self.prototypes.marks(embeddings, energies, texts, trust, known),
             *(one[:, None].expand(-1, comparisons.shape[1], -1) for one in (trust, nearness(texts, self.words.names))),
             self._spans(spans, comparisons),

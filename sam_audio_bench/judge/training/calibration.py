@@ -46,6 +46,9 @@ HALF_WIDTH = 1.2815515655446004
 _FOLDS = 5
 _MOST_KNOTS = 9
 _ROWS_A_KNOT = 100
+_ROWS_A_SORT, _FEWEST_SORTS = 20, 4
+_SAFE = 0.75  # of the sorts of answers have an interval that holds
+_SURE = 0.9  # that errors shrank by training at least as much as is believed
 _FLATTEST = 0.3  # rise of the line, rating points a point: flatter ones tell answers apart no more
 
 Floats = NDArray[np.float64]
@@ -68,7 +71,14 @@ class Calibration:
     note: str
 
 
-def calibrated(values: Floats, spreads: Floats | None, scores: Floats, groups: Sequence[str], kind: str) -> Calibration:
+def calibrated(
+    values: Floats,
+    spreads: Floats | None,
+    scores: Floats,
+    groups: Sequence[str],
+    kind: str,
+    sorts: Sequence[str] | None = None,
+) -> Calibration:
     """Scale and spread from held-out rows.
 
     The line is fitted on all rows. Spreads are scaled by errors under lines that were fitted on other recordings, and
@@ -80,9 +90,10 @@ def calibrated(values: Floats, spreads: Floats | None, scores: Floats, groups: S
         scores: ``[rows, 4]``, ratings by listeners; NaN where there are none.
         groups: the recording of each row; at least two.
         kind: of `CALIBRATIONS`.
+        sorts: of `fit_scales`.
     """
     folds = folds_of(groups)
-    count = int(folds.max()) + 1
+    count, sort = int(folds.max()) + 1, np.array(["" for _ in groups] if sorts is None else sorts)
     knots = fit_knots(values, scores, kind)
     note = f"Scale and spread were fitted on held-out recordings, in {count} folds."
     if spreads is None:
@@ -93,19 +104,26 @@ def calibrated(values: Floats, spreads: Floats | None, scores: Floats, groups: S
         outside[here] = apply_knots(values[here], fit_knots(values[~here], scores[~here], kind))
     for fold in range(count):
         here = folds == fold
-        wide[here] = spreads[here] * fit_scales(outside[~here], spreads[~here], scores[~here])
+        wide[here] = spreads[here] * fit_scales(outside[~here], spreads[~here], scores[~here], sort[~here])
     held = dict(zip(AXES, coverage(outside, wide, scores), strict=True))
-    return Calibration(knots=knots, scales=fit_scales(outside, spreads, scores), coverage=held, note=note)
+    return Calibration(knots=knots, scales=fit_scales(outside, spreads, scores, sort), coverage=held, note=note)
 
 
 def widened(
-    before: Floats, after: Floats, spreads: Floats | None, scores: Floats, held: NDArray[np.bool_], knots: Tensor | None
+    before: Floats,
+    after: Floats,
+    spreads: Floats | None,
+    scores: Floats,
+    held: NDArray[np.bool_],
+    *,
+    mixtures: int,
+    knots: Tensor | None,
 ) -> Calibration:
     """Scale and spread where few mixtures are held out: the initial judge's scale, a spread that is rather too wide.
 
     The errors of a judge before its training are those of one that heard none of these rows, so they may be taken from
-    all of them. The interval is as wide as they demand, and at least as the held-out errors do. It is too wide by as
-    much as training helped.
+    all of them. By how much training shrank them is seen on the held-out rows alone, and believed the more the more of
+    them there are. The interval is as wide as the shrunk errors demand, and at least as the held-out errors do.
 
     Args:
         before: ``[rows, 4]``, ratings before training, of rows that were trained on and of those held out.
@@ -113,20 +131,23 @@ def widened(
         spreads: ``[rows, 4]``, after training, or None.
         scores: ``[rows, 4]``, ratings by listeners; NaN where there are none.
         held: the rows that were held out.
+        mixtures: that those are of.
         knots: of the initial judge; are left out where ratings come closer without them.
     """
     if knots is not None and _squared(after, scores) <= _squared(apply_knots(after, knots), scores):
         knots = None
     scale = "the scale is left as it was trained" if knots is None else "the scale is the initial judge's"
     note = (
-        f"Fewer than {FEWEST} mixtures were held out, too few to fit a scale: {scale}, and intervals are as wide as "
-        "the errors before training, so rather too wide."
+        f"Fewer than {FEWEST} mixtures were held out, too few to fit a scale: {scale}, and intervals are as "
+        "wide as the errors before training, shrunk as far as is sure, so rather too wide."
     )
     if spreads is None:
         return Calibration(knots=knots, scales=None, coverage={}, note=note)
     typical = np.sqrt(np.mean(spreads[held] ** 2, axis=0))
     earlier = fit_scales(before, np.broadcast_to(typical, before.shape), scores)
-    later = fit_scales(apply_knots(after[held], knots), spreads[held], scores[held])
+    final = apply_knots(after[held], knots)
+    earlier *= _shrunk(before[held], final, scores[held], mixtures)
+    later = fit_scales(final, spreads[held], scores[held])
     rated = np.isfinite(scores).any(axis=0)
     scales = np.where(rated, np.maximum(earlier, np.where(np.isfinite(scores[held]).any(axis=0), later, 0)), 1.0)
     return Calibration(knots=knots, scales=scales, coverage={}, note=note)
@@ -141,6 +162,22 @@ def folds_of(groups: Sequence[str]) -> NDArray[np.int64]:
     names = sorted(set(map(str, groups)), key=lambda name: hashlib.sha256(name.encode()).digest())
     fold = {name: place % _FOLDS for place, name in enumerate(names)}
     return np.array([fold[str(group)] for group in groups], np.int64)
+
+
+def _shrunk(before: Floats, after: Floats, scores: Floats, mixtures: int) -> Floats:
+    """By what factor errors shrank, as far as so many mixtures can tell: ``[4]``, at most 1; 1 without scores.
+
+    The ratio of two sums of squares over as many independent errors follows an F distribution.
+    """
+    from scipy.stats import f
+
+    rated = np.isfinite(scores)
+    sums = [
+        (np.square(values - scores, where=rated, out=np.zeros_like(scores))).sum(axis=0) for values in (after, before)
+    ]
+    ratio = np.divide(sums[0], sums[1], where=sums[1] > 0, out=np.ones(len(AXES)))
+    found: Floats = np.sqrt(np.minimum(ratio * f.ppf(_SURE, mixtures, mixtures), 1))
+    return found
 
 
 def _squared(values: Floats, scores: Floats) -> float:
@@ -181,15 +218,33 @@ def apply_knots(values: Floats, knots: Tensor | None) -> Floats:
     return found
 
 
-def fit_scales(values: Floats, spreads: Floats, scores: Floats) -> Floats:
-    """Factors ``[4]`` for spreads ``[rows, 4]`` with which the interval covers 80 % of the scores."""
+def fit_scales(values: Floats, spreads: Floats, scores: Floats, sorts: Sequence[str] | None = None) -> Floats:
+    """Factors ``[4]`` for spreads ``[rows, 4]`` with which the interval covers 80 % of the scores.
+
+    Args:
+        values: ``[rows, 4]``, ratings.
+        spreads: ``[rows, 4]``.
+        scores: ``[rows, 4]``, ratings by listeners; NaN where there are none.
+        sorts: of each row, as domain and separator. An interval that holds on average fails for some of them, and
+            others are met in use; so it is as wide as three sorts of four need. None, or few sorts: as all together do.
+    """
     ratio = np.abs(values - scores) / spreads
+    known = None if sorts is None else np.asarray(sorts)
     found = []
     for axis in range(len(AXES)):
-        own = ratio[np.isfinite(ratio[:, axis]), axis]
-        width = float(np.quantile(own, INSIDE)) / HALF_WIDTH if len(own) else 1.0
-        found.append(max(width, 1e-3))
+        there = np.isfinite(ratio[:, axis])
+        own = ratio[there, axis]
+        parts = [own] if known is None else _parts(own, known[there])
+        needed = [float(np.quantile(part, INSIDE)) / HALF_WIDTH for part in parts if len(part)]
+        found.append(max(float(np.quantile(needed, _SAFE)) if needed else 1.0, 1e-3))
     return np.array(found)
+
+
+def _parts(values: Floats, sorts: NDArray[np.str_]) -> list[Floats]:
+    """Values of each sort that has enough; all together where fewer than four sorts have."""
+    names, counts = np.unique(sorts, return_counts=True)
+    enough = names[counts >= _ROWS_A_SORT]
+    return [values[sorts == name] for name in enough] if len(enough) >= _FEWEST_SORTS else [values]
 
 
 def coverage(values: Floats, spreads: Floats, scores: Floats, inside: float = INSIDE) -> list[float | None]:

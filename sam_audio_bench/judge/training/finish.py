@@ -73,9 +73,11 @@ def _calibration(
     """Scale and spread from the held-out rows; where these are few, from all rows and the judge before its training."""
     most = recipe.optimizer.max_frames
     held = rate_feed(setup.model, setup.held_out, most, bounded=False)
-    groups = list(held.examples.rows["group"].astype(str))
-    if held.examples.rows["mixture"].nunique() >= FEWEST and len(set(groups)) > 1:
-        return calibrated(held.values, held.spreads, held.scores, groups, recipe.calibration)
+    rows = held.examples.rows
+    groups, mixtures = list(rows["group"].astype(str)), int(rows["mixture"].nunique())
+    if mixtures >= FEWEST and len(set(groups)) > 1:
+        sorts = list(rows["domain"].astype(str) + " " + rows["system"].astype(str))
+        return calibrated(held.values, held.spreads, held.scores, groups, recipe.calibration, sorts)
     learned = rate_feed(setup.model, setup.training, most, bounded=False)
     before = _before(setup, learning, most)
     _set_weights(learning, weights)
@@ -87,7 +89,8 @@ def _calibration(
         None if held.spreads is None or learned.spreads is None else np.concatenate([held.spreads, learned.spreads]),
         scores,
         np.arange(len(scores)) < len(held.values),
-        None if knots is None else knots.float(),
+        mixtures=mixtures,
+        knots=None if knots is None else knots.float(),
     )
 
 

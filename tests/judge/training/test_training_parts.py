@@ -228,6 +228,36 @@ def test_intervals_hold_what_they_should() -> None:
         np.testing.assert_allclose(coverage(np.zeros((5000, 4)), spreads * scales, errors, nominal), nominal, atol=0.02)
 
 
+def test_intervals_are_as_wide_as_most_sorts_of_answers_need() -> None:
+    generator = np.random.default_rng(4)
+    need = np.repeat([1.0, 1.0, 1.0, 2.0, 2.0, 4.0, 9.0], [400, 400, 400, 400, 400, 400, 5])
+    sorts = np.repeat(list("abcdefg"), [400, 400, 400, 400, 400, 400, 5])
+    errors, zero = need[:, None] * generator.normal(size=(len(need), 4)), np.zeros((len(need), 4))
+    np.testing.assert_allclose(fit_scales(zero, zero + 1, errors, sorts), 2, rtol=0.15)  # g has too few to count
+    few = need < 2
+    np.testing.assert_allclose(fit_scales(zero[few], zero[few] + 1, errors[few], sorts[few]), 1, rtol=0.1)
+    np.testing.assert_array_equal(
+        fit_scales(zero, zero + 1, errors), fit_scales(zero, zero + 1, errors, ["a"] * len(need))
+    )
+
+
+def test_an_interval_knows_by_how_much_training_helped() -> None:
+    held, wide = [], []
+    for seed in range(30):
+        generator = np.random.default_rng(seed)
+        scores = generator.uniform(1, 5, (200, 4))
+        before = scores + generator.normal(0, 1.5, scores.shape)
+        after = scores + generator.normal(0, 0.4, scores.shape)
+        held_out = np.arange(200) < 55
+        found = widened(before, after, np.full_like(scores, 0.3), scores, held_out, mixtures=11, knots=None)
+        assert found.scales is not None
+        new = generator.normal(0, 0.4, (500, 4))
+        held.append(coverage(new, 0.3 * found.scales * np.ones_like(new), np.zeros_like(new)))
+        wide.append(found.scales)
+    assert 0.8 < np.mean(held) < 0.95
+    assert np.mean(wide) < 0.5 * 1.5 / 0.3  # what the errors before training ask for
+
+
 def drawn(generator: np.random.Generator, mixtures: int, error: float, bias: float = 0.2) -> tuple[np.ndarray, ...]:
     """Scores, ratings whose errors are partly common to the five answers of a mixture, and names of recordings."""
     scores = generator.uniform(1, 5, (mixtures * 5, 4))
@@ -270,7 +300,7 @@ def test_intervals_hold_after_training_on_few_ratings() -> None:
         )
         after = np.where(held[:, None], unseen, scores + generator.normal(0, 0.1, scores.shape))
         spreads = np.where(held[:, None], 0.25, 0.12) * np.ones_like(scores)
-        found = widened(before, after, spreads, scores, held, None)
+        found = widened(before, after, spreads, scores, held, mixtures=3, knots=None)
         assert found.coverage == {}
         assert "Fewer than 20 mixtures" in found.note
         assert found.scales is not None
@@ -292,13 +322,13 @@ def test_the_initial_scale_stays_where_it_fits() -> None:
     line = torch.tensor([[[1.0] * 4, [5.0] * 4], [[0.2] * 4, [5.8] * 4]])  # undoes the shrinking of `drawn`
     held = np.arange(50) < 10
     for ratings, kept in ((values, True), (np.nan_to_num(scores, nan=3.0), False)):
-        found = widened(values, ratings, np.full_like(values, 0.3), scores, held, line)
+        found = widened(values, ratings, np.full_like(values, 0.3), scores, held, mixtures=2, knots=line)
         assert (found.knots is not None) == kept
         assert ("the initial judge's" in found.note) == kept
         assert found.scales is not None
         assert found.scales[3] == 1  # nobody rated that axis
         assert np.isfinite(found.scales).all()
-    assert widened(values, values, None, scores, held, line).scales is None
+    assert widened(values, values, None, scores, held, mixtures=2, knots=line).scales is None
 
 
 def test_checkpoints(tmp_path: Path) -> None:
