@@ -85,8 +85,8 @@ def mixture_rows(mixtures: Tensor) -> Tensor:
 
 def framed_pitch(comparisons: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Octaves above 165 Hz of mixture, answer and residual in each frame, ``[B, F]``; 0 where there is no pitch."""
-    mixture, answer, residual = comparisons[..., IMPRESSIONS - PITCHES : IMPRESSIONS].unflatten(-1, (3, 3)).unbind(-2)
-    return mixture[..., 2], answer[..., 2], residual[..., 2]
+    mixture, answer, residual = comparisons[..., IMPRESSIONS - PITCHES + 2 : IMPRESSIONS : 3].unbind(-1)
+    return mixture, answer, residual
 
 
 def framed_energy(comparisons: Tensor) -> tuple[Tensor, Tensor, Tensor]:

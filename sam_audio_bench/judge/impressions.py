@@ -68,8 +68,8 @@ def impressions(mixture: Tensor, answer: Tensor, powers: tuple[Tensor, Tensor, T
         fast[1],
         _flatness(powers[1], frame),
         _flatness(powers[0], frame).expand(len(answer), -1, -1),
-        by_group(steps.unflatten(1, (-1, frame))),
-        _together(answer.unflatten(1, (-1, frame))),
+        by_group(torch.unflatten(steps, 1, (-1, frame))),
+        _together(torch.unflatten(answer, 1, (-1, frame))),
         *(_pitch(power, frame).expand(len(answer), -1, -1) for power in powers),
     ]
     return torch.cat(parts, dim=-1)
@@ -77,19 +77,21 @@ def impressions(mixture: Tensor, answer: Tensor, powers: tuple[Tensor, Tensor, T
 
 def by_group(framed: Tensor) -> Tensor:
     """Mean over rows of a frame and bands of a group: ``[B, F, rows, M] -> [B, F, G]``."""
-    return framed.mean(dim=2).unflatten(-1, (_GROUPS, BANDS // _GROUPS)).mean(dim=-1)
+    return torch.unflatten(framed.mean(dim=2), -1, (_GROUPS, BANDS // _GROUPS)).mean(dim=-1)
 
 
 def _patterns(mixture: Tensor, answer: Tensor, top: Tensor, rows: int, frame: int) -> tuple[Tensor, Tensor, Tensor]:
     """Likeness ``[B, F, G]`` everywhere, and where the answer is heard, and the share of cells where it is."""
     span, count = _SPANS[rows], frame // rows
     one, other = (
-        ((_NATS / 2) * ((2 * part).exp().unflatten(1, (-1, rows)).mean(dim=2).log() - top) + span).clamp(min=0)
+        ((_NATS / 2) * (torch.unflatten((2 * part).exp(), 1, (-1, rows)).mean(dim=2).log() - top) + span).clamp(min=0)
         for part in (mixture, answer)
     )
     likeness = _nsim(one, other, span)
     heard = ((other - one + _HIDDEN) / _HIDDEN).clamp(0, 1) * (other > _HEARD)
-    whole, kept, share = (by_group(part.unflatten(1, (-1, count))) for part in (likeness, likeness * heard, heard))
+    whole, kept, share = (
+        by_group(torch.unflatten(part, 1, (-1, count))) for part in (likeness, likeness * heard, heard)
+    )
     return whole, (kept + 0.02) / (share + 0.02), share
 
 
@@ -117,7 +119,7 @@ def _flatness(power: Tensor, frame: int) -> Tensor:
     power = power + FLOOR**2
     owner = _owners().to(power.device)
     logs, means = (one @ owner for one in (power.log(), power))
-    found: Tensor = (logs - means.log()).unflatten(1, (-1, frame)).mean(dim=2) / 2
+    found: Tensor = torch.unflatten(logs - means.log(), 1, (-1, frame)).mean(dim=2) / 2
     return found
 
 
@@ -126,14 +128,14 @@ def _owners() -> Tensor:
     """Which group a bin belongs to most, ``[Q, G]``, divided by the number of such bins."""
     with torch.inference_mode(False):
         bands = mel_rows(torch.eye(257)[None], floor=0.0)[0]  # [Q, M]
-        grouped = bands.unflatten(-1, (_GROUPS, BANDS // _GROUPS)).sum(dim=-1)
+        grouped = torch.unflatten(bands, -1, (_GROUPS, BANDS // _GROUPS)).sum(dim=-1)
         owner = F.one_hot(grouped.argmax(dim=-1), _GROUPS).float() * (grouped.sum(dim=-1, keepdim=True) > 0)
         return owner / owner.sum(dim=0).clamp(min=1)
 
 
 def _together(framed: Tensor) -> Tensor:
     """Correlation of each group's level with that of all bands over a frame: ``[B, F, rows, M] -> [B, F, G]``."""
-    groups = framed.unflatten(-1, (_GROUPS, BANDS // _GROUPS)).mean(dim=-1)
+    groups = torch.unflatten(framed, -1, (_GROUPS, BANDS // _GROUPS)).mean(dim=-1)
     groups = groups - groups.mean(dim=2, keepdim=True)
     whole = groups.mean(dim=-1, keepdim=True)
     norm = groups.square().sum(dim=2) * whole.square().sum(dim=2)
@@ -152,10 +154,10 @@ def _pitch(power: Tensor, frame: int) -> Tensor:
     near = F.max_pool1d(_autocorrelation(power - low), _NEAR, 1, _NEAR // 2)
     high = near.gather(-1, place[..., None])[..., 0]
     octaves = (RATE / _MIDDLE / (place + _SHORTEST)).log2()
-    weight = (low.sum(dim=-1) + FLOOR**2).unflatten(1, (-1, frame))
+    weight = torch.unflatten(low.sum(dim=-1) + FLOOR**2, 1, (-1, frame))
     weight = weight / weight.sum(dim=2, keepdim=True)
     voiced = ((best - 0.4) / 0.4).clamp(0, 1)
-    found = torch.stack([best, high, octaves * voiced], dim=-1).unflatten(1, (-1, frame))
+    found = torch.unflatten(torch.stack([best, high, octaves * voiced], dim=-1), 1, (-1, frame))
     return (found * weight[..., None]).sum(dim=2)
 
 

@@ -93,7 +93,7 @@ def calibrated(
         sorts: of `fit_scales`.
     """
     folds = folds_of(groups)
-    count, sort = int(folds.max()) + 1, np.array(["" for _ in groups] if sorts is None else sorts)
+    count, sort = int(folds.max()) + 1, np.array([""] * len(groups) if sorts is None else sorts)
     knots = fit_knots(values, scores, kind)
     note = f"Scale and spread were fitted on held-out recordings, in {count} folds."
     if spreads is None:
@@ -218,7 +218,9 @@ def apply_knots(values: Floats, knots: Tensor | None) -> Floats:
     return found
 
 
-def fit_scales(values: Floats, spreads: Floats, scores: Floats, sorts: Sequence[str] | None = None) -> Floats:
+def fit_scales(
+    values: Floats, spreads: Floats, scores: Floats, sorts: Sequence[str] | NDArray[np.str_] | None = None
+) -> Floats:
     """Factors ``[4]`` for spreads ``[rows, 4]`` with which the interval covers 80 % of the scores.
 
     Args:
