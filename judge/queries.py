@@ -108,6 +108,7 @@ class Drawn:
     stems: tuple[Stem, ...]  # the target's first
     absent: tuple[str, str] | None  # text and label of a sound that is not there
     wrong: tuple[str, ...]  # a text for each of the other stems
+    voices: tuple[Stem, ...] = ()  # in the noise, where that is babble
 
 
 def draw_query(casting: Casting, domain: str, random: Random) -> Drawn:
@@ -144,7 +145,7 @@ def draw_query(casting: Casting, domain: str, random: Random) -> Drawn:
         again=None if again is None else again * scale,
     )
     rivals = tuple(_prompt(stem, [other for other in stems if other is not stem], random) for stem in company)
-    return Drawn(scene, stems, _absent(casting, (*stems, *voices), noisy, random), rivals)
+    return Drawn(scene, stems, _absent(casting, (*stems, *voices), noisy, random), rivals, voices)
 
 
 def _cast(casting: Casting, domain: str, noisy: bool, random: Random) -> tuple[Stem, list[Stem]]:

@@ -163,8 +163,8 @@ def simulate_mixture(
     record = {
         "key": key,
         "domain": drawn.stems[0].domain,
-        "group": [stem.group for stem in drawn.stems],
-        "classes": [stem.label for stem in drawn.stems],
+        "group": [stem.group for stem in (*drawn.stems, *drawn.voices)],
+        "classes": [stem.label for stem in (*drawn.stems, *drawn.voices)],
         "seconds": len(drawn.scene.target) / RATE,
         "rows": _rows(key, drawn, families, answers, random),
     }
