@@ -24,14 +24,14 @@ from rich.progress import Progress  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 from judge import bars, gaming, held_out, on_mini, tolerance  # noqa: E402
-from judge.bars import POOLED, Bar, demanded  # noqa: E402
+from judge.bars import DENOISED, POOLED, Bar, demanded  # noqa: E402
 from sam_audio_bench.files import load_json, write_json  # noqa: E402
 from sam_audio_bench.judge import SAJ, load  # noqa: E402
 from sam_audio_bench.judge.checkpoints import DEFAULT, find_judge  # noqa: E402
 
 MADE = ROOT / "judge" / "made"
 REPORT = ROOT / "judge" / "report"
-SETS = tuple(name for names in POOLED.values() for name in names)
+SETS = (*(name for names in POOLED.values() for name in names), DENOISED)
 
 Sections = Mapping[str, Sequence[Bar]]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -17,13 +17,17 @@ from judge.suppressors import suppressed
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.separators.classical import HPSS, RepetSim, SpectralGate
 
-__all__ = ["FAMILIES", "FAULTS", "Family", "Scene", "answer", "check_families", "draw_families"]
+__all__ = ["ANSWERS", "FAMILIES", "FAULTS", "TRAINING", "Family", "Scene", "answer", "check_families", "draw_families"]
 
 Signal = NDArray[np.float32]
 Random = np.random.Generator
 
-_LONE_MIXTURE = 4.0  # times as often as otherwise is the mixture the answer where one source sounds alone
-_ANSWERS = (4, 5, 6)
+ANSWERS = (4, 5, 6)
+"""To a mixture."""
+
+_LONE_MIXTURE = 4.0  # times as often as otherwise is the mixture the answer where the target sounds alone,
+_MOST_LONE = 3.2  # but with this share at most
+_ALONE = 12.0  # dB of the target over the rest
 _VOICES = ("speech", "singing")
 
 
@@ -43,8 +47,8 @@ def answer(name: str, scene: Scene, random: Random) -> Signal:
     return np.nan_to_num(np.asarray(made, np.float32))
 
 
-def check_families(*, held_out: bool, without: Collection[str] = ()) -> None:
-    """Says before any work what one side's families lack.
+def check_families(*, held_out: bool, without: Collection[str] = (), wanted: Mapping[str, float] | None = None) -> None:
+    """Says before any work what the families that may be drawn lack.
 
     Raises:
         UsageError: one to be left out is none. Precondition: one needs a package that is not installed.
@@ -53,8 +57,8 @@ def check_families(*, held_out: bool, without: Collection[str] = ()) -> None:
         raise UsageError(f"expected families among {', '.join(FAMILIES)}, found {', '.join(sorted(unknown))}")
     moment = np.sin(np.arange(8000) / 8).astype(np.float32)
     scene = Scene(target=moment, interference=np.zeros_like(moment), others=(), text="hum", kind="speech")
-    for name, family in FAMILIES.items():
-        if family.held_out == held_out and family.kinds == _VOICES and name not in without:
+    for name in _shares(held_out, wanted):
+        if FAMILIES[name].kinds == _VOICES and name not in without:
             answer(name, scene, np.random.default_rng(0))
 
 
@@ -65,32 +69,55 @@ def draw_families(
     held_out: bool,
     without: Collection[str] = (),
     wanted: Mapping[str, float] | None = None,
+    always: Collection[str] = (),
+    answers: Sequence[int] = ANSWERS,
 ) -> list[str]:
-    """Four to six different ones of one side, of those that suit a scene.
+    """Different ones, of those that suit a scene.
 
     Args:
         scene: what is answered.
         random: chooses.
-        held_out: the side.
+        held_out: the side of `FAMILIES` that is drawn from.
         without: names that are left out.
-        wanted: shares of the names that may be drawn; None: those of `FAMILIES`.
+        wanted: shares of the names that may be drawn, of whichever side; None: one side of `FAMILIES`.
+        always: names that are there each time, first.
+        answers: how many there may be; fewer where fewer suit.
     """
-    everything = {name: family.share for name, family in FAMILIES.items()} if wanted is None else wanted
-    names = [
-        name
-        for name in everything
-        if FAMILIES[name].held_out == held_out and name not in without and _suits(name, scene)
-    ]
-    shares = np.array([everything[name] for name in names])
-    if not scene.others and "mixture" in names:
-        shares[names.index("mixture")] *= _LONE_MIXTURE
-    return [str(name) for name in random.choice(names, random.choice(_ANSWERS), replace=False, p=shares / shares.sum())]
+    able = {
+        name: share
+        for name, share in {**dict.fromkeys(always, 1.0), **_shares(held_out, wanted)}.items()
+        if name not in without and _suits(name, scene)
+    }
+    first = [name for name in always if name in able]
+    names = [name for name in able if name not in first]
+    shares = np.array([able[name] for name in names])
+    if "mixture" in names and _is_alone(scene):
+        at = names.index("mixture")
+        shares[at] = min(_LONE_MIXTURE * shares[at], _MOST_LONE)
+    count = min(random.choice(answers) - len(first), np.count_nonzero(shares))
+    drawn = random.choice(names, count, replace=False, p=shares / shares.sum())
+    return [*first, *(str(name) for name in drawn)]
+
+
+def _shares(held_out: bool, wanted: Mapping[str, float] | None) -> Mapping[str, float]:
+    """Shares that a set names, or those of one side."""
+    if wanted is not None:
+        return wanted
+    return {name: family.share for name, family in FAMILIES.items() if family.held_out == held_out}
+
+
+def _is_alone(scene: Scene) -> bool:
+    """Whether the target sounds all but alone, so that the mixture is a right answer; never where noise is to go."""
+    wanted, rest = (float(np.mean(np.square(one, dtype=np.float64))) for one in (scene.target, scene.interference))
+    return scene.again is None and rest <= wanted * 10 ** (-_ALONE / 10)
 
 
 def _suits(name: str, scene: Scene) -> bool:
     if name == "impostor" and scene.impostor is None:
         return False
     if name == "mask-network" and scene.network is None:
+        return False
+    if name == "other-noise" and scene.again is None:
         return False
     return not FAMILIES[name].kinds or scene.kind in FAMILIES[name].kinds
 
@@ -152,15 +179,25 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "codec-ogg": Family(makers.damaged(makers.coded("vorbis")), 0.7, held_out=True),
         "hush": _suppressor("hush", 1.0, held_out=True),
         "modulated-noise": Family(makers.damaged(degrade.modulated_noise), 0.0),
+        "other-noise": Family(makers.other_noise, 0.0),
     }
 )
 """By name; docs/judge-labels.md has their ratings. What has no share is drawn where a set asks for it."""
 
+TRAINING: Mapping[str, float] = MappingProxyType(
+    {
+        **{name: family.share for name, family in FAMILIES.items() if not family.held_out},
+        **{"mixture": 1.4, "turned-down": 0.7, "modulated-noise": 0.5, "other-noise": 1.5},
+    }
+)
+"""Shares of training and validation, with more of what separates nothing or leaves noise."""
+
 FAULTS: Mapping[str, float] = MappingProxyType(
     {
-        "modulated-noise": 3.0, "hiss": 1.5, "codec": 1.0, "codec-low": 1.5, "coarse": 0.5, "clip": 0.5,
-        "musical-noise": 0.8, "resynthesis": 0.8, "griffin-lim": 1.0, "vocoder": 1.0, "resynthesis-diffusion": 0.8,
-        "irm": 0.6, "mask-network": 0.6, "nsnet2": 0.4, "perfect": 0.7, "near-perfect": 0.5, "mixture": 0.3,
+        "modulated-noise": 3.0, "other-noise": 3.0, "hiss": 1.5, "codec": 1.0, "codec-low": 2.5, "coarse": 0.5,
+        "clip": 0.5, "musical-noise": 0.8, "resynthesis": 0.8, "griffin-lim": 1.2, "vocoder": 1.5,
+        "resynthesis-diffusion": 0.8, "irm": 0.6, "mask-network": 0.6, "nsnet2": 0.4, "perfect": 0.7,
+        "near-perfect": 0.5, "mixture": 0.3,
     }
 )  # fmt: skip
 """Shares of a set about damage to the target, and about what only looks like damage."""

@@ -27,7 +27,7 @@ Follow = Callable[[int, int], None]
 _ENOUGH = 5  # recordings of a class that is reported
 _MOST = 8  # recordings of a class that are rated
 _SECONDS = 5
-_MOST_PESQ = 300  # answers
+_MOST_PESQ = 400  # answers of a set: all that suppressors gave in "denoised"
 _LONGEST = 60.0  # seconds of an answer
 
 

@@ -38,6 +38,7 @@ __all__ = [
     "masked",
     "mixture",
     "networked",
+    "other_noise",
     "partial",
     "perfect",
     "separated",
@@ -63,6 +64,7 @@ class Scene:
     kind: str = ""  # of the target: "speech", "singing", "music" or "effects"; "" where nobody knows
     impostor: Signal | None = None  # another recording of the target's label, which is not in the mixture
     network: Path | None = None  # folder of a mask network, where there is one
+    again: Signal | None = None  # more of the noise that is all of the interference; None where it is not one
 
     @property
     def mixture(self) -> Signal:
@@ -168,6 +170,17 @@ def partial(scene: Scene, random: Random) -> Signal:
     time = np.arange(len(scene.target))
     one, other = (np.interp(time, knots, random.uniform(low, 0, len(knots))) for low in (-24, -36))
     return (scene.target * 10 ** (one / 20) + scene.interference * 10 ** (other / 20)).astype(np.float32)
+
+
+def other_noise(scene: Scene, random: Random) -> Signal:
+    """The target in other noise of the same kind, 0-40 dB softer than the mixture's; in half of them with damage.
+
+    So are the reference conditions of tests after ITU-T P.835: speech, some through the modulated noise reference unit
+    of ITU-T P.810, with noise at known levels, which for every condition is a realisation of its own.
+    """
+    again = scene.interference if scene.again is None else scene.again
+    wanted = degrade.modulated_noise(scene.target, random) if random.random() < 0.5 else scene.target
+    return wanted + again * np.float32(uniform_db(random, -40, 0))
 
 
 def masked(noise: tuple[float, float], power: tuple[float, float]) -> Maker:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from judge.degrade import RATE, uniform_db
 from judge.makers import Scene
+from judge.noises import draw_noise, faint_noise, unit
 from judge.stems import DOMAINS, Stem, samples, tell_apart
 
 __all__ = ["Casting", "Drawn", "Roles", "draw_query", "overlap", "sounding"]
@@ -33,6 +34,10 @@ _LEVELS = (-10.0, 10.0)  # dB of the target over all other sources
 _WITHIN = 0.6  # of the other sources that are of the target's domain
 _NOISE = 0.5  # of the mixtures of one source that have some noise behind it
 _NOISE_LEVELS = (-45.0, -15.0)  # dB of that noise over the target
+_ELSEWHERE = 0.25  # as often as with speech are there noise scenes with other targets
+_SCENE_LEVELS = (-5.0, 20.0)  # dB of the target over the noise of a noise scene
+_BABBLE = 1 / 3  # of these noises, where there are voices for it
+_VOICES = (5, 9)  # of a babble
 _MIXTURE_LEVELS = (-45.0, -10.0)  # dBFS
 _SINGERS = 0.4  # of the targets among music that are singing, where there is any
 _BACKING = 0.85  # of these that sing over one to three other sources of music
@@ -67,6 +72,10 @@ class Roles:
         labels = self._labels.get(domain, [])
         return self._groups[domain][labels.index(label)] if label in labels else []
 
+    def all_groups(self, domain: str) -> Groups:
+        """Stems of all labels of a domain by group."""
+        return [group for groups in self._groups.get(domain, []) for group in groups]
+
     def draw(self, domain: str, random: Random) -> Stem:
         """A label, the more often the more groups it has (their square root); then a group, then a stem."""
         labels = self._groups[domain]
@@ -82,11 +91,13 @@ def _any_of(groups: Groups, random: Random) -> Stem:
 
 @dataclass(frozen=True, slots=True)
 class Casting:
-    """Who may be a target, who its company, and whether stems are played faster or slower for variety."""
+    """Who may be a target, in what company, and whether stems are played faster or slower for variety."""
 
     targets: Roles
     others: Roles
     augment: bool
+    noise: float = 0.0  # of the mixtures with speech as the target that are noise scenes; of others a quarter of it
+    alone: float | None = None  # of the other mixtures that have one source; None: as `SOURCES`
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,21 +108,32 @@ class Drawn:
     stems: tuple[Stem, ...]  # the target's first
     absent: tuple[str, str] | None  # text and label of a sound that is not there
     wrong: tuple[str, ...]  # a text for each of the other stems
+    voices: tuple[Stem, ...] = ()  # in the noise, where that is babble
 
 
 def draw_query(casting: Casting, domain: str, random: Random) -> Drawn:
-    """Draws a mixture whose target is of a domain, at full scale or below."""
+    """Draws a mixture whose target is of a domain, at full scale or below.
+
+    Some are *noise scenes*, as the casting says: the target's only company is a noise, which nobody asks for.
+    """
     length = round(float(random.choice(list(SECONDS), p=list(SECONDS.values()))) * RATE)
-    target, company = _cast(casting, domain, random)
+    noisy = casting.noise > 0 and random.random() < casting.noise * (1 if domain == "speech" else _ELSEWHERE)
+    target, company = _cast(casting, domain, noisy, random)
     stems = (target, *company)
     tracks = [_track(stem, length, casting.augment, random) for stem in stems]
     wanted, others = tracks[0], [track * uniform_db(random, -6, 6) for track in tracks[1:]]
     rest: Signal = np.sum([np.zeros(length, np.float32), *others], axis=0, dtype=np.float32)
-    if others:
+    again: Signal | None = None
+    voices: tuple[Stem, ...] = ()
+    if noisy:
+        rest, again, voices = _noise(casting, target, length, random)
+        gain = _rms(wanted) / uniform_db(random, *_SCENE_LEVELS)
+        rest, again = rest * gain, again * gain
+    elif others:
         gain = uniform_db(random, *_LEVELS) ** -1 * _rms(wanted) / max(_rms(rest), 1e-9)
         others, rest = [other * gain for other in others], rest * gain
     elif random.random() < _NOISE:
-        rest = _noise(length, random) * (_rms(wanted) * uniform_db(random, *_NOISE_LEVELS))
+        rest = faint_noise(length, random) * (_rms(wanted) * uniform_db(random, *_NOISE_LEVELS))
     scale = _scale(wanted + rest, random)
     scene = Scene(
         target=wanted * scale,
@@ -119,23 +141,54 @@ def draw_query(casting: Casting, domain: str, random: Random) -> Drawn:
         others=tuple(other * scale for other in others),
         text=_prompt(target, company, random),
         kind="singing" if _sings(target) else target.domain,
-        impostor=_impostor(casting, stems, length, random),
+        impostor=_impostor(casting, (*stems, *voices), length, random),
+        again=None if again is None else again * scale,
     )
     rivals = tuple(_prompt(stem, [other for other in stems if other is not stem], random) for stem in company)
-    return Drawn(scene, stems, _absent(casting, stems, random), rivals)
+    return Drawn(scene, stems, _absent(casting, (*stems, *voices), noisy, random), rivals, voices)
 
 
-def _cast(casting: Casting, domain: str, random: Random) -> tuple[Stem, list[Stem]]:
+def _cast(casting: Casting, domain: str, noisy: bool, random: Random) -> tuple[Stem, list[Stem]]:
     """The target and its company; of music often somebody who sings, over music without voices."""
-    count = int(random.choice(list(SOURCES), p=list(SOURCES.values())))
+    count = 1 if noisy else int(random.choice(list(SOURCES), p=_shares(casting.alone)))
+    alone = count == 1 and (noisy or casting.alone is not None)  # then singers are too
     singers = casting.targets.groups(domain, "singing") if domain == "music" else []
     if singers and random.random() < _SINGERS:
         target = _any_of(singers, random)
-        if random.random() < _BACKING:
+        if not alone and random.random() < _BACKING:
             return target, _company(casting, target, int(random.integers(1, 4)), 1.0, random)
     else:
         target = casting.targets.draw(domain, random)
     return target, _company(casting, target, count - 1, _WITHIN, random)
+
+
+def _shares(alone: float | None) -> list[float]:
+    """How often each number of `SOURCES` is drawn, where one source has a share of its own."""
+    if alone is None:
+        return list(SOURCES.values())
+    rest = (1 - alone) / (1 - SOURCES[1])
+    return [alone if count == 1 else share * rest for count, share in SOURCES.items()]
+
+
+def _noise(casting: Casting, target: Stem, length: int, random: Random) -> tuple[Signal, Signal, tuple[Stem, ...]]:
+    """Noise and more of the same, each at an RMS of 1, and who speaks in the first; a third of it is babble."""
+    voices = [group for group in casting.others.all_groups("speech") if group[0].group != target.group]
+    least, most = _VOICES
+    if len(voices) < least or random.random() >= _BABBLE:
+        realise = draw_noise(length, random)
+        return realise(), realise(), ()
+    count = min(int(random.integers(least, most + 1)), len(voices))
+    chosen = [voices[at] for at in random.permutation(len(voices))[:count]]
+    stems = tuple(_any_of([group], random) for group in chosen)
+    more = [_any_of([group], random) for group in chosen]
+    babble, again = (_babble(casting, part, length, random) for part in (stems, more))
+    return babble, again, stems
+
+
+def _babble(casting: Casting, stems: Sequence[Stem], length: int, random: Random) -> Signal:
+    """Many voices at once; each is turned round by a random time, lest a stem without choice begin as it does again."""
+    tracks = (_track(stem, length, casting.augment, random) for stem in stems)
+    return unit(np.sum([np.roll(track, int(random.integers(length))) for track in tracks], axis=0))
 
 
 def _company(casting: Casting, target: Stem, count: int, within: float, random: Random) -> list[Stem]:
@@ -174,11 +227,14 @@ def _impostor(casting: Casting, stems: Sequence[Stem], length: int, random: Rand
     return _track(_any_of(groups, random), length, casting.augment, random) if groups else None
 
 
-def _absent(casting: Casting, stems: Sequence[Stem], random: Random) -> tuple[str, str] | None:
-    """Text and label of a sound that is not in the mixture; None where 50 tries find none."""
+def _absent(casting: Casting, stems: Sequence[Stem], noisy: bool, random: Random) -> tuple[str, str] | None:
+    """Text and label of a sound that is not in the mixture; None where 50 tries find none.
+
+    In noise it is no effect, since noise can pass for rain, wind or an engine.
+    """
     for _ in range(50):
         stem = casting.others.draw(_domain(casting.others, stems[0].domain, 0.5, random), random)
-        if _apart(stem, stems):
+        if _apart(stem, stems) and not (noisy and stem.domain == "effects"):
             return _prompt(stem, stems, random), stem.label
     return None
 
@@ -230,14 +286,6 @@ def _placed(signal: Signal, length: int, random: Random) -> Signal:
         if not repeat:
             break
     return track
-
-
-def _noise(length: int, random: Random) -> Signal:
-    """Unit noise, white to pink."""
-    spectrum = np.fft.rfft(random.standard_normal(length))
-    spectrum *= np.maximum(np.fft.rfftfreq(length, 1 / RATE), 50) ** -random.uniform(0, 0.5)
-    noise = np.fft.irfft(spectrum, length)
-    return (noise / np.std(noise)).astype(np.float32)
 
 
 def _scale(mixture: Signal, random: Random) -> float:

@@ -28,7 +28,7 @@ import torch
 from numpy.typing import NDArray
 
 from judge.degrade import RATE, uniform_db
-from judge.families import FAULTS, answer, check_families, draw_families
+from judge.families import ANSWERS, FAULTS, TRAINING, answer, check_families, draw_families
 from judge.labels import Truth, audible
 from judge.mask_network import network_digest
 from judge.queries import Casting, Drawn, Roles, draw_query, overlap, sounding
@@ -62,27 +62,53 @@ _APART = 0.5  # overlap of the spans of two sources that are told apart by them
 
 @dataclass(frozen=True, slots=True)
 class Set:
-    """One set of mixtures; domains take turns."""
+    """One set of mixtures; domains take turns.
+
+    Attributes:
+        mixtures: how many.
+        targets, others: splits of the stems.
+        held_out: the side of the families, where the set names none.
+        domains: of the targets.
+        families: shares of those that may be drawn; None: those of `FAMILIES`.
+        always: families that answer every mixture.
+        answers: how many there may be to a mixture.
+        noise: how often speech is in a noise scene (`draw_query`); other targets are a quarter as often.
+        alone: how often a target has no competing source otherwise; None: as `judge.queries.SOURCES`.
+    """
 
     mixtures: int
-    targets: str  # split of the stems
+    targets: str
     others: str
-    held_out: bool  # families
+    held_out: bool
     domains: tuple[str, ...] = DOMAINS
-    families: Mapping[str, float] | None = None  # shares; None: those of `FAMILIES`
+    families: Mapping[str, float] | None = None
+    always: tuple[str, ...] = ()
+    answers: tuple[int, ...] = ANSWERS
+    noise: float = 0.0
+    alone: float | None = None
 
+
+_TURNS = ("effects", "music", "speech", "effects", "music", "speech", "effects")
+_FAULTY = ("speech", "music", "speech", "effects")
+_DENOISERS = MappingProxyType(
+    {
+        **dict.fromkeys(("dtln", "nsnet2", "gtcrn", "rnnoise", "hush", "mask-network"), 1.0),
+        **dict.fromkeys(("other-noise", "mixture"), 0.5),
+    }
+)
 
 SETS: Mapping[str, Set] = MappingProxyType(
     {
-        "valid": Set(300, "valid", "valid", held_out=False),
+        "valid": Set(300, "valid", "valid", held_out=False, families=TRAINING, noise=0.3),
         "heldout-recordings": Set(300, "test", "test", held_out=False),
         "heldout-families": Set(240, "test", "test", held_out=True),
         "unseen": Set(160, "unseen", "test", held_out=False, domains=("music", "effects")),
         "unseen-families": Set(120, "unseen", "test", held_out=True, domains=("music", "effects")),
-        "train": Set(
-            5600, "train", "train", False, ("effects", "music", "speech", "effects", "music", "speech", "effects")
+        "denoised": Set(
+            100, "test", "test", True, ("speech",), _DENOISERS, always=("perfect",), answers=(5,), noise=1.0
         ),
-        "train-faults": Set(1200, "train", "train", False, ("speech", "music", "speech", "effects"), FAULTS),
+        "train": Set(5600, "train", "train", False, _TURNS, TRAINING, noise=0.3),
+        "train-faults": Set(1200, "train", "train", False, _FAULTY, FAULTS, noise=0.5, alone=0.4),
     }
 )
 """By name; of effects there are the fewest recordings, so training has more mixtures of them."""
@@ -103,7 +129,7 @@ def _casting(pool: str, name: str) -> Casting:
         raise Precondition(
             f"expected stems of split {plan.targets} for {', '.join(sorted(missing))}, found none in {pool}"
         )
-    return Casting(targets, others, augment=name.startswith("train"))
+    return Casting(targets, others, augment=name.startswith("train"), noise=plan.noise, alone=plan.alone)
 
 
 def simulate_mixture(
@@ -124,13 +150,21 @@ def simulate_mixture(
     drawn = draw_query(_casting(pool, name), plan.domains[index % len(plan.domains)], random)
     drawn = replace(drawn, scene=replace(drawn.scene, network=network))
     key = f"{name}-{index:06d}"
-    families = draw_families(drawn.scene, random, held_out=plan.held_out, without=without, wanted=plan.families)
+    families = draw_families(
+        drawn.scene,
+        random,
+        held_out=plan.held_out,
+        without=without,
+        wanted=plan.families,
+        always=plan.always,
+        answers=plan.answers,
+    )
     answers = [answer(family, drawn.scene, random) for family in families]
     record = {
         "key": key,
         "domain": drawn.stems[0].domain,
-        "group": [stem.group for stem in drawn.stems],
-        "classes": [stem.label for stem in drawn.stems],
+        "group": [stem.group for stem in (*drawn.stems, *drawn.voices)],
+        "classes": [stem.label for stem in (*drawn.stems, *drawn.voices)],
         "seconds": len(drawn.scene.target) / RATE,
         "rows": _rows(key, drawn, families, answers, random),
     }
@@ -275,7 +309,7 @@ def simulate(
     folder, total = out / name, mixtures or SETS[name].mixtures
     made = partial(simulate_mixture, pool, name, seed, without=frozenset(without), network=network)
     _casting(pool, name)  # complains before any work, as does the next line
-    check_families(held_out=SETS[name].held_out, without=without)
+    check_families(held_out=SETS[name].held_out, without=without, wanted=SETS[name].families)
     plan = {"set": name, "seed": seed, "stems": _digest(pool), "without": sorted(without)}
     _agree(folder / "plan.json", {**plan, "network": network_digest(network) if network else None})
     with Progress(total, show=progress) as bar, _mapper(workers) as each:

@@ -14,6 +14,7 @@ import torch
 from judge import gaming, held_out, tolerance
 from judge.bars import (
     BLIND,
+    DENOISED,
     KNOWN,
     NEW,
     UNSEEN,
@@ -27,7 +28,7 @@ from judge.bars import (
     pearson,
     perfection_bars,
 )
-from judge.evaluate import _absent, _sections, keep
+from judge.evaluate import SETS, _absent, _sections, keep
 from judge.on_mini import Case, mini_perfection, mini_rows, quality
 from sam_audio_bench.files import load_json
 from sam_audio_bench.judge import SAJ, JudgeScores
@@ -302,6 +303,21 @@ def test_pesq_is_compared_where_it_was_measured() -> None:
     assert held_out.pesq_bar({KNOWN: rows}) == []
     (bar,) = held_out.pesq_bar({KNOWN: rows.assign(pesq=rows["overall"].where(rows["system"].isin(BLIND)))})
     assert bar.value == pytest.approx(1)
+
+
+def test_denoised_speech_is_measured_beside_pesq_and_in_no_pooled_bar() -> None:
+    """It must not move what is demanded on unseen recordings; and where it is missing, a line says so."""
+    known, denoised = table(seed=1), table(seed=2, noise=3)
+    denoised = denoised.assign(pesq=denoised["overall"].where(denoised["system"].isin(BLIND)))
+    both, alone = ({KNOWN: known, DENOISED: denoised}, {KNOWN: known})
+    assert held_out.pesq_bar(both)[0].n == denoised["pesq"].notna().sum() > 13
+    demands_of_both = [bar for bar in label_bars(both) if bar.met is not None]
+    assert demands_of_both == [bar for bar in label_bars(alone) if bar.met is not None]
+    assert found(label_bars(both), DENOISED, "coverage").met is None
+    assert {"dtln", "nsnet2", "gtcrn", "rnnoise", "hush", "mask-network"} <= set(BLIND)
+    assert DENOISED in SETS
+    assert DENOISED in _absent(alone, pd.DataFrame(), Path(), Path())
+    assert DENOISED not in _absent(dict.fromkeys(SETS, known), pd.DataFrame(), Path(), Path())
 
 
 def test_the_report_keeps_what_was_measured_before_of_the_same_weights(tmp_path: Path) -> None:

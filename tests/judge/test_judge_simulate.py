@@ -9,6 +9,7 @@ import tarfile
 from collections import defaultdict
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ import soundfile
 
 from judge import alike, degrade, mask_network
 from judge.degrade import RATE, TRANSFORM
-from judge.families import FAMILIES, FAULTS, Scene, answer, draw_families
+from judge.families import FAMILIES, FAULTS, TRAINING, Scene, answer, draw_families
 from judge.labels import Truth
-from judge.queries import SECONDS, Casting, Roles, draw_query, overlap, sounding
+from judge.noises import draw_noise
+from judge.queries import SECONDS, Casting, Drawn, Roles, draw_query, overlap, sounding
 from judge.simulate import SETS, main, simulate, simulate_mixture
 from judge.stems import Stem, load_pool, mini_pool, tell_apart
 from judge.summary import read_rows
@@ -154,7 +156,8 @@ def test_no_group_and_no_family_is_on_both_sides():
     assert not groups["train"] & groups["valid"]
     assert not (groups["train"] | groups["valid"]) & (groups["test"] | groups["unseen"])
     assert not any(SETS[name].held_out for name in training)
-    assert not any(FAMILIES[name].held_out for name in FAULTS)
+    for name in (*training, "valid"):
+        assert not any(FAMILIES[family].held_out for family in (*SETS[name].families, *SETS[name].always))
     assert not SETS["valid"].held_out
     assert {name for name, family in FAMILIES.items() if family.held_out} == {
         *("spectral-gate", "repet-sim", "band-gains", "phase-noise", "reverb", "codec-mp3", "codec-ogg", "hush")
@@ -263,6 +266,135 @@ def test_telling_apart():
     assert tell_apart(stem("man speaking", "speech"), [stem("woman speaking", "speech")])
     assert not tell_apart(stem("man speaking", "speech"), [stem("man speaking", "speech")])
     assert not tell_apart(stem("stream"), [stem("rain")])
+
+
+def decibels(one: np.ndarray, other: np.ndarray) -> float:
+    """Level of one signal over another."""
+    return float(10 * np.log10(np.mean(one.astype(float) ** 2) / np.mean(other.astype(float) ** 2)))
+
+
+def octaves(signal: np.ndarray) -> np.ndarray:
+    """Long-term levels of the octaves from 125 Hz to 8 kHz in dB."""
+    power, places = np.abs(np.fft.rfft(signal)) ** 2, np.fft.rfftfreq(len(signal), 1 / RATE)
+    edges = 125 * 2.0 ** np.arange(7)
+    bands = [power[(places >= low) & (places < high)].sum() for low, high in pairwise(edges)]
+    return 10 * np.log10(np.array(bands) / power.sum())
+
+
+def noise_scenes(domain: str, count: int) -> list[Drawn]:
+    roles = Roles(stem for stem in mini_pool() if stem.split == "train")
+    casting = Casting(roles, roles, augment=False, noise=1.0 if domain == "speech" else 4.0)
+    return [draw_query(casting, domain, np.random.default_rng(seed)) for seed in range(count)]
+
+
+@pytest.fixture(scope="module")
+def noisy() -> list[Drawn]:
+    """Noise scenes of speech."""
+    return noise_scenes("speech", 40)
+
+
+def test_noise_scenes(noisy):
+    """The target in noise alone, and as much of the same noise again, made of other samples."""
+    levels = []
+    for one in [*noisy, *noise_scenes("music", 4)]:
+        scene = one.scene
+        assert scene.others == () == one.wrong
+        assert len(one.stems) == 1
+        assert np.array_equal(scene.target + scene.interference, scene.mixture)
+        assert abs(decibels(scene.again, scene.interference)) < 1
+        assert abs(np.corrcoef(scene.again, scene.interference)[0, 1]) < 0.5
+        assert not one.absent or one.absent[1] not in {s.label for s in mini_pool() if s.domain == "effects"}
+        levels.append(decibels(scene.target, scene.interference))
+        if len(scene.target) >= 2 * RATE:
+            apart = octaves(scene.again) - octaves(scene.interference)
+            assert np.abs(apart[octaves(scene.interference) > -20]).mean() < 5
+    assert -5.1 <= min(levels) < 0
+    assert 15 < max(levels) <= 20.1
+
+
+def test_noises_differ_in_colour_but_not_from_themselves():
+    colours = []
+    for seed in range(20):
+        realise = draw_noise(5 * RATE, np.random.default_rng(seed))
+        one, other = realise(), realise()
+        assert abs(np.corrcoef(one, other)[0, 1]) < 0.1
+        assert np.abs(octaves(one) - octaves(other)).max() < 3
+        colours.append(octaves(one))
+    assert np.std(colours, axis=0).min() > 1
+
+
+def test_babble_is_of_other_voices_than_the_target():
+    """One voice beside the target's is too few for it, and nobody in it is said to be absent."""
+    stems = [stem for stem in mini_pool() if stem.split == "train" and stem.domain == "speech"]
+    few = Roles([next(stem for stem in stems if stem.group == group) for group in sorted({s.group for s in stems})[:2]])
+    many = Roles(stems)
+    for roles, found in ((few, False), (many, True)):
+        casting = Casting(roles, roles, augment=False, noise=1.0)
+        drawn = [draw_query(casting, "speech", np.random.default_rng(seed)) for seed in range(12)]
+        assert {len(one.voices) for one in drawn} <= {0, *range(5, 10)}
+        assert all(one.stems[0].group not in {stem.group for stem in one.voices} for one in drawn)
+        assert all(not one.absent or one.absent[1] not in {stem.label for stem in one.voices} for one in drawn)
+        assert any(one.voices for one in drawn) == found
+
+
+def test_who_gets_noise(drawn):
+    """Sets of tests draw none, "denoised" apart; training mostly for speech; and the others say how many are alone."""
+    assert all(one.scene.again is None for one in drawn)
+    assert {name for name, plan in SETS.items() if plan.noise} == {"train", "train-faults", "valid", "denoised"}
+    assert all(plan.alone is None for name, plan in SETS.items() if name != "train-faults")
+    roles = Roles(stem for stem in mini_pool() if stem.split == "train")
+    casting = Casting(roles, roles, augment=False, noise=0.4, alone=0.9)
+    for domain, share in (("speech", 0.4), ("music", 0.1)):
+        found = [draw_query(casting, domain, np.random.default_rng(seed)) for seed in range(150)]
+        assert np.mean([one.scene.again is not None for one in found]) == pytest.approx(share, abs=0.1)
+        quiet = [one for one in found if one.scene.again is None]
+        assert np.mean([len(one.stems) == 1 for one in quiet]) == pytest.approx(0.9, abs=0.08)
+
+
+def test_other_noise(noisy):
+    """What is not the target is the other noise at a lower level; only noise scenes are answered so."""
+    scene = noisy[0].scene
+    found = [answer("other-noise", scene, np.random.default_rng(seed)) for seed in range(20)]
+    levels = [decibels(one - scene.target, scene.again) for one in found]
+    likeness = [np.corrcoef(one - scene.target, scene.again)[0, 1] for one in found]
+    assert {like > 0.999 for like in likeness} == {True, False}  # some through the reference unit
+    assert all(-40.1 < level < 0.1 for level, like in zip(levels, likeness, strict=True) if like > 0.999)
+    wanted = {"other-noise": 1.0, "perfect": 1.0}
+    draw = partial(draw_families, random=np.random.default_rng(0), held_out=False, wanted=wanted)
+    assert set(draw(scene)) == {"other-noise", "perfect"}
+    assert draw(replace(scene, again=None)) == ["perfect"]
+
+
+@pytest.mark.parametrize(("share", "alone"), [(0.8, 3.2), (TRAINING["mixture"], 3.2), (FAULTS["mixture"], 1.2)])
+def test_a_lone_mixture_is_an_answer_more_often(noisy, share, alone):
+    """Where the target is 12 dB above the rest and no noise is to be taken away."""
+    speech = noisy[0].scene.target
+    wanted = {"mixture": share, "perfect": 2.0}
+    for rest, again, expected in ((-12.5, None, alone), (-11.5, None, share), (-12.5, speech, share)):
+        scene = Scene(speech, np.float32(10 ** (rest / 20)) * speech[::-1], (), "man speaking", again=again)
+        draw = partial(draw_families, scene, held_out=False, wanted=wanted, answers=(1,))
+        found = np.mean([draw(random=np.random.default_rng(seed)) == ["mixture"] for seed in range(1000)])
+        assert found == pytest.approx(expected / (expected + 2), abs=0.05)
+
+
+def test_denoised_speech_is_beside_a_perfect_answer():
+    """And beside families of either side, among them Hush, as far as they are installed."""
+    plan, seen = SETS["denoised"], set()
+    for index in range(3):
+        files = simulate_mixture("mini", "denoised", 1, index, ABSENT)
+        assert files == simulate_mixture("mini", "denoised", 1, index, ABSENT)
+        record = json.loads(files[-1][1])
+        systems = {row["target"]: row["system"] for row in record["rows"]}
+        assert record["domain"] == "speech"
+        assert systems[0] == "perfect"
+        assert set(systems.values()) <= {"perfect", *plan.families}
+        seen |= set(systems.values())
+    assert len(seen) > 2
+    scene = replace(noise_scenes("speech", 1)[0].scene, network=Path())
+    draw = partial(draw_families, scene, held_out=True, wanted=plan.families, always=plan.always, answers=plan.answers)
+    found = [draw(random=np.random.default_rng(seed)) for seed in range(40)]
+    assert all(len(set(names)) == 5 and names[0] == "perfect" for names in found)
+    assert {name for names in found for name in names} == {"perfect", *plan.families}
 
 
 @pytest.mark.parametrize("name", FAMILIES)
