@@ -97,6 +97,7 @@ def _patterns(mixture: Tensor, answer: Tensor, top: Tensor, rows: int, frame: in
 
 def _nsim(one: Tensor, other: Tensor, span: float) -> Tensor:
     """NSIM of maps in dB ``[B, C, M]``: the product of intensity and structure of ViSQOL."""
+    one, other = one.double(), other.double()  # differences of squares
     mean, mean_other = _blurred(one), _blurred(other)
     spread, spread_other = (
         (_blurred(values * values) - middle * middle).clamp(min=0)
@@ -105,7 +106,7 @@ def _nsim(one: Tensor, other: Tensor, span: float) -> Tensor:
     shared = _blurred(one * other) - mean * mean_other
     c1, c3 = (0.01 * span) ** 2, (0.03 * span) ** 2 / 2
     intensity = (2 * mean * mean_other + c1) / (mean.square() + mean_other.square() + c1)
-    return intensity * (shared + c3) / ((spread * spread_other + _TINY).sqrt() + c3)
+    return (intensity * (shared + c3) / ((spread * spread_other + _TINY).sqrt() + c3)).float()
 
 
 def _blurred(maps: Tensor) -> Tensor:
