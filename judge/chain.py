@@ -34,7 +34,8 @@ MADE = ROOT / "judge" / "made"
 RECIPE = "judge/recipes/saj-mini.toml"
 
 _PYTHON = (sys.executable, "-W", "ignore", "-m")
-_TRAIN = (*_PYTHON, "judge.train", "--config", RECIPE, "--out", "judge/made/saj-mini")
+_RUN = ("judge.train", "--config", RECIPE, "--out", "judge/made/saj-mini")
+_PAIR = ("torch.distributed.run", "--nproc-per-node", "2", "-m")  # two processes share what is to be heard
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,8 @@ def _simulated(name: str) -> Stage:
 
 _ANSWERS = tuple(f"judge/made/answers/{name}" for name in ("train", "train-faults", "valid"))
 _PARTS = ("judge/made/listener", "judge/made/words", "judge/made/prototypes")
-_ENCODING = ("sam_audio_bench/judge/front_end.py", "sam_audio_bench/judge/audio_encoder.py")
+_ENCODING = ("sam_audio_bench/judge/front_end.py", "sam_audio_bench/judge/impressions.py",
+             "sam_audio_bench/judge/audio_encoder.py")  # fmt: skip
 _RATING = (*_ENCODING, "sam_audio_bench/judge/small_encoder.py", "sam_audio_bench/judge/prompt_marks.py")
 
 STAGES = (
@@ -89,8 +91,15 @@ STAGES = (
         ("judge/made/mask-network/weights.safetensors",),
     ),
     *(_simulated(name) for name in SETS),
-    Stage("features", ((*_TRAIN, "--hear-only"),), (*_ANSWERS, *_PARTS, *_ENCODING), ()),
-    Stage("train", ((*_TRAIN, "--resume"),), (*_ANSWERS, *_PARTS, *_RATING, RECIPE), ("judge/made/saj-mini/judge",)),
+    Stage(
+        "features", ((*_PYTHON, *_PAIR, *_RUN, "--device", "cpu", "--hear-only"),), (*_ANSWERS, *_PARTS, *_ENCODING), ()
+    ),
+    Stage(
+        "train",
+        ((*_PYTHON, *_RUN, "--resume"),),
+        (*_ANSWERS, *_PARTS, *_RATING, RECIPE),
+        ("judge/made/saj-mini/judge",),
+    ),
 )
 """In order; each needs those before it."""
 

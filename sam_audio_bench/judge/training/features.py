@@ -20,7 +20,7 @@ from torch import Tensor
 from sam_audio_bench.devices import deterministic_fp32
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import atomic_write, load_json, write_json
-from sam_audio_bench.judge import front_end
+from sam_audio_bench.judge import front_end, impressions
 from sam_audio_bench.judge.training.examples import Examples
 from sam_audio_bench.judge.training.trainable_model import TrainableModel
 
@@ -53,7 +53,8 @@ class FrozenEncoder:
             prefixes += ("data_proj.", "transformer.")
         digest = hashlib.sha256(f"{_FORMAT} {judge.processor.rate} {judge.processor.hop} {max_seconds}".encode())
         if judge.ear is not None:
-            digest.update(Path(front_end.__file__).read_bytes())  # how signals are compared
+            for code in (front_end, impressions):  # how signals are compared
+                digest.update(Path(code.__file__).read_bytes())
         for name, value in judge.state_dict().items():
             if name.startswith(prefixes):
                 digest.update(name.encode())
