@@ -105,10 +105,10 @@ def coarse(signal: Signal, random: Random) -> Signal:
     return rounded
 
 
-def drop_out(signal: Signal, random: Random) -> Signal:
-    """Gaps of 20-600 ms, silent or 15-30 dB down, over 5-60 % of the time."""
+def drop_out(signal: Signal, random: Random, most: float = 0.6) -> Signal:
+    """Gaps of 20-600 ms, silent or 15-30 dB down, over 5 % of the time or more, if they did not overlap."""
     gain = np.ones(len(signal), np.float32)
-    share, length = random.uniform(0.05, 0.6), np.exp(random.uniform(np.log(0.02), np.log(0.6))) * RATE
+    share, length = random.uniform(0.05, most), np.exp(random.uniform(np.log(0.02), np.log(0.6))) * RATE
     depth = random.choice([0.0, uniform_db(random, -30, -15)])
     for start in random.integers(0, len(signal), max(1, round(share * len(signal) / length))):
         gain[start : start + int(length * random.uniform(0.5, 1.5))] = depth

@@ -179,6 +179,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "codec-ogg": Family(makers.damaged(makers.coded("vorbis")), 0.7, held_out=True),
         "hush": _suppressor("hush", 1.0, held_out=True),
         "modulated-noise": Family(makers.damaged(degrade.modulated_noise), 0.0),
+        "tatters": Family(makers.damaged(partial(degrade.drop_out, most=3.0)), 0.0),
         "other-noise": Family(makers.other_noise, 0.0),
     }
 )
@@ -187,10 +188,10 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
 TRAINING: Mapping[str, float] = MappingProxyType(
     {
         **{name: family.share for name, family in FAMILIES.items() if not family.held_out},
-        **{"mixture": 1.4, "turned-down": 0.7, "modulated-noise": 0.5, "other-noise": 1.5},
+        **{"mixture": 1.4, "turned-down": 0.7, "modulated-noise": 0.5, "other-noise": 1.5, "tatters": 0.6},
     }
 )
-"""Shares of training and validation, with more of what separates nothing or leaves noise."""
+"""Shares of training and validation, with more of what separates nothing, leaves noise or tears holes."""
 
 FAULTS: Mapping[str, float] = MappingProxyType(
     {
