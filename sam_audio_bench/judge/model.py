@@ -82,6 +82,8 @@ class SAJ(JudgeNetwork):
             )
             knots = tensors.get("calibration")
             model.calibrate(None if knots is None else torch.empty_like(knots))
+        if model.ear is not None:
+            model.ear.check_inputs(tensors, checkpoint.weights)
         load_strict(model, tensors, source=checkpoint.weights)
         model.eval().requires_grad_(False)
         model.processor = JudgeProcessor(

@@ -8,7 +8,8 @@ Letters: B batch, T samples, F frames of the judge, E of an embedding, K compari
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +85,15 @@ class SmallEncoder(nn.Module):
     def rate(self) -> int:
         """Hz."""
         return RATE
+
+    def check_inputs(self, tensors: Mapping[str, Tensor], source: Path) -> None:
+        """Raises Precondition for the checkpoint of a judge that was told other numbers of a frame than this one."""
+        usual = tensors.get("ear.usual")
+        if usual is not None and usual.shape != self.usual.shape:
+            raise Precondition(
+                f"expected a small judge that is told {len(self.usual)} numbers of a frame, found {len(usual)} in "
+                f"{source}: it was trained with another version of sam-audio-bench; train it again, from its recipe"
+            )
 
     def encode_mixtures(self, mixtures: Tensor) -> Tensor:
         """Embeddings of mixtures, ``[B, 1, T] -> [B, F, E]``."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from sam_audio_bench.errors import Precondition, UsageError
@@ -155,6 +155,14 @@ def test_version_1_is_named(small_folder: Path, tmp_path: Path) -> None:
     config["small"]["evidence"] = {"hidden": 8}
     (tmp_path / "old" / "config.json").write_text(json.dumps(config))
     with pytest.raises(Precondition, match=r"found one of version 1.*train it again"):
+        SAJ.from_pretrained(tmp_path / "old")
+
+
+def test_a_judge_that_was_told_other_numbers_is_named(small_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(small_folder, tmp_path / "old")
+    weights = load_file(tmp_path / "old" / "model.safetensors")
+    save_file({**weights, "ear.usual": weights["ear.usual"][:-3].clone()}, tmp_path / "old" / "model.safetensors")
+    with pytest.raises(Precondition, match=r"numbers of a frame.*another version of sam-audio-bench; train it again"):
         SAJ.from_pretrained(tmp_path / "old")
 
 
