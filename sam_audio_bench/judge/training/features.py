@@ -54,7 +54,7 @@ class FrozenEncoder:
         digest = hashlib.sha256(f"{_FORMAT} {judge.processor.rate} {judge.processor.hop} {max_seconds}".encode())
         if judge.ear is not None:
             for code in (front_end, impressions):  # how signals are compared
-                digest.update(Path(code.__file__).read_bytes())
+                digest.update(Path(str(code.__file__)).read_bytes())
         for name, value in judge.state_dict().items():
             if name.startswith(prefixes):
                 digest.update(name.encode())
