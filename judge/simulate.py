@@ -107,7 +107,7 @@ SETS: Mapping[str, Set] = MappingProxyType(
         "denoised": Set(
             100, "test", "test", True, ("speech",), _DENOISERS, always=("perfect",), answers=(5,), noise=1.0
         ),
-        "train": Set(5600, "train", "train", False, _TURNS, TRAINING, noise=0.3),
+        "train": Set(4200, "train", "train", False, _TURNS, TRAINING, noise=0.3),
         "train-faults": Set(1200, "train", "train", False, _FAULTY, FAULTS, noise=0.5, alone=0.4),
     }
 )
