@@ -184,7 +184,8 @@ def encode_share(
         progress: callback (done, total) over the chunks of this process.
     """
     chunks = _plan_chunks(examples, encoder)
-    own = [chunk for chunk in chunks[rank::ranks] if not _is_encoded(folder, chunk)]
+    by_size = sorted(chunks, key=lambda chunk: len(chunk.pairs))  # so that all processes have about as much to do
+    own = [chunk for chunk in by_size[rank::ranks] if not _is_encoded(folder, chunk)]
     for done, chunk in enumerate(own):
         progress(done, len(own))
         _encode_chunk(folder, chunk, examples, encoder)
