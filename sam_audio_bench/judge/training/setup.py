@@ -81,7 +81,9 @@ def _read(places: Sequence[str], *, texts: bool) -> Examples:
     return found if texts else found.without_texts()
 
 
-def prepare_training(recipe: Recipe, folder: Path, context: ProcessContext, progress: Progress) -> TrainingSetup:
+def prepare_training(
+    recipe: Recipe, folder: Path, context: ProcessContext, progress: Progress, *, encode_only: bool = False
+) -> TrainingSetup:
     """Reads and splits the data, initialises the judge and caches features.
 
     Args:
@@ -89,6 +91,7 @@ def prepare_training(recipe: Recipe, folder: Path, context: ProcessContext, prog
         folder: of the run, for cached features unless the recipe names another.
         context: of this process.
         progress: callback (done, total) over chunks of features.
+        encode_only: nothing is trained after this, so what training needs beyond features is left out.
 
     Raises:
         Precondition, StoreError, MediaError, UsageError: see the parts.
@@ -122,7 +125,7 @@ def prepare_training(recipe: Recipe, folder: Path, context: ProcessContext, prog
         )
         for name, side in splits.items()
     }  # fmt: skip
-    if start.fresh and judge.ear is not None:
+    if start.fresh and judge.ear is not None and not encode_only:
         judge.ear.standardise(feeds["learned"].marks(_STANDARDISED).to(context.device))
     return TrainingSetup(
         start=start, model=model, training=feeds["learned"], held_out=feeds["held"],
