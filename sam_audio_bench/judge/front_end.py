@@ -18,12 +18,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sam_audio_bench.judge.audio_encoder import BANDS, RATE, mel_rows, spectra
-from sam_audio_bench.judge.impressions import IMPRESSIONS, PITCHES, impressions
+from sam_audio_bench.judge.impressions import GROUPS, IMPRESSIONS, PITCHES, impressions
 
 __all__ = ["COMPARISONS", "Compared", "compare", "framed_energy", "framed_pitch", "mixture_rows"]
 
-_GROUPS, _PER_GROUP, _WHOLE = 16, 9, 8  # groups of neighbouring mel bands, numbers of each, and of all together
-COMPARISONS = IMPRESSIONS + _PER_GROUP * _GROUPS + _WHOLE
+_PER_GROUP, _WHOLE = 9, 8  # numbers of each group of bands, and of all together
+COMPARISONS = IMPRESSIONS + _PER_GROUP * GROUPS + _WHOLE
 """Numbers per frame: `impressions`, then `_comparisons`."""
 
 _LONGEST_LAG = RATE // 50  # 20 ms
@@ -205,7 +205,7 @@ def _framed(rows: Tensor, frame: int) -> Tensor:
 
 
 def _patches(framed: Tensor) -> Tensor:
-    return torch.unflatten(framed, -1, (_GROUPS, BANDS // _GROUPS)).transpose(2, 3).flatten(3)
+    return torch.unflatten(framed, -1, (GROUPS, BANDS // GROUPS)).transpose(2, 3).flatten(3)
 
 
 def _group(framed: Tensor) -> Tensor:

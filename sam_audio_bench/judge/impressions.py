@@ -18,15 +18,17 @@ from torch.nn import functional as F
 
 from sam_audio_bench.judge.audio_encoder import BANDS, FLOOR, RATE, mel_rows
 
-__all__ = ["IMPRESSIONS", "PITCHES", "by_group", "impressions"]
+__all__ = ["GROUPS", "IMPRESSIONS", "PITCHES", "impressions"]
 
-_GROUPS = 16
+GROUPS = 16
+"""Groups of neighbouring mel bands."""
+
 _PER_GROUP = 8
 
 PITCHES = 9
 """Numbers about pitch, the last of `impressions`: of mixture, answer and residual each three."""
 
-IMPRESSIONS = _GROUPS * _PER_GROUP + PITCHES
+IMPRESSIONS = GROUPS * _PER_GROUP + PITCHES
 """Numbers of a frame, see `impressions`."""
 
 _SLOW, _FAST = 8, 2  # rows a cell: 80 and 20 ms
@@ -68,16 +70,16 @@ def impressions(mixture: Tensor, answer: Tensor, powers: tuple[Tensor, Tensor, T
         fast[1],
         _flatness(powers[1], frame),
         _flatness(powers[0], frame).expand(len(answer), -1, -1),
-        by_group(torch.unflatten(steps, 1, (-1, frame))),
+        _by_group(torch.unflatten(steps, 1, (-1, frame))),
         _together(torch.unflatten(answer, 1, (-1, frame))),
         *(_pitch(power, frame).expand(len(answer), -1, -1) for power in powers),
     ]
     return torch.cat(parts, dim=-1)
 
 
-def by_group(framed: Tensor) -> Tensor:
+def _by_group(framed: Tensor) -> Tensor:
     """Mean over rows of a frame and bands of a group: ``[B, F, rows, M] -> [B, F, G]``."""
-    return torch.unflatten(framed.mean(dim=2), -1, (_GROUPS, BANDS // _GROUPS)).mean(dim=-1)
+    return torch.unflatten(framed.mean(dim=2), -1, (GROUPS, BANDS // GROUPS)).mean(dim=-1)
 
 
 def _patterns(mixture: Tensor, answer: Tensor, top: Tensor, rows: int, frame: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -90,7 +92,7 @@ def _patterns(mixture: Tensor, answer: Tensor, top: Tensor, rows: int, frame: in
     likeness = _nsim(one, other, span)
     heard = ((other - one + _HIDDEN) / _HIDDEN).clamp(0, 1) * (other > _HEARD)
     whole, kept, share = (
-        by_group(torch.unflatten(part, 1, (-1, count))) for part in (likeness, likeness * heard, heard)
+        _by_group(torch.unflatten(part, 1, (-1, count))) for part in (likeness, likeness * heard, heard)
     )
     return whole, (kept + 0.02) / (share + 0.02), share
 
@@ -129,14 +131,14 @@ def _owners() -> Tensor:
     """Which group a bin belongs to most, ``[Q, G]``, divided by the number of such bins."""
     with torch.inference_mode(False):
         bands = mel_rows(torch.eye(257)[None], floor=0.0)[0]  # [Q, M]
-        grouped = torch.unflatten(bands, -1, (_GROUPS, BANDS // _GROUPS)).sum(dim=-1)
-        owner = F.one_hot(grouped.argmax(dim=-1), _GROUPS).float() * (grouped.sum(dim=-1, keepdim=True) > 0)
+        grouped = torch.unflatten(bands, -1, (GROUPS, BANDS // GROUPS)).sum(dim=-1)
+        owner = F.one_hot(grouped.argmax(dim=-1), GROUPS).float() * (grouped.sum(dim=-1, keepdim=True) > 0)
         return owner / owner.sum(dim=0).clamp(min=1)
 
 
 def _together(framed: Tensor) -> Tensor:
     """Correlation of each group's level with that of all bands over a frame: ``[B, F, rows, M] -> [B, F, G]``."""
-    groups = torch.unflatten(framed, -1, (_GROUPS, BANDS // _GROUPS)).mean(dim=-1)
+    groups = torch.unflatten(framed, -1, (GROUPS, BANDS // GROUPS)).mean(dim=-1)
     groups = groups - groups.mean(dim=2, keepdim=True)
     whole = groups.mean(dim=-1, keepdim=True)
     norm = groups.square().sum(dim=2) * whole.square().sum(dim=2)
@@ -165,8 +167,14 @@ def _pitch(power: Tensor, frame: int) -> Tensor:
 def _autocorrelation(power: Tensor) -> Tensor:
     """Normalised, of periods from `_SHORTEST` to `_LONGEST` samples, averaged over rows: ``[B, R, periods]``."""
     found = torch.fft.irfft(power, dim=-1)[..., : _LONGEST + 1]
-    window = torch.hann_window(400, device=power.device)
-    own = torch.fft.irfft(torch.fft.rfft(window, 1024).abs().square())[: _LONGEST + 1]
-    likeness = (found / (found[..., :1] + FLOOR**2) / (own / own[0])).clamp(-1, 1)
+    likeness = (found / (found[..., :1] + FLOOR**2) / _of_window().to(power.device)).clamp(-1, 1)
     smooth = F.avg_pool1d(likeness.transpose(1, 2), _STEADY, 1, _STEADY // 2, count_include_pad=False)
     return smooth.transpose(1, 2)[..., _SHORTEST:]
+
+
+@lru_cache(maxsize=1)
+def _of_window() -> Tensor:
+    """What the window of a row makes of the autocorrelation of any sound, ``[_LONGEST + 1]``."""
+    with torch.inference_mode(False):
+        own: Tensor = torch.fft.irfft(torch.fft.rfft(torch.hann_window(400), 1024).abs().square())[: _LONGEST + 1]
+        return own / own[0]
