@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read as torch loads; threads of several processes wait for each other
+
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+import torch
 from hypothesis import settings
 from safetensors.torch import load_file
 from torch import Tensor
@@ -36,6 +39,19 @@ def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SABENCH_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """On one thread, for equal bits in other processes, and for solving systems of equations.
+
+    Once `torch.set_num_threads` has set more than one, whatever it was before, MKL factorizes a batch of large float64
+    matrices on threads within torch's threads and gets pivots wrong ("Parameter 6 was incorrect on entry to DLASWP").
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,8 @@ from sam_audio_bench.metrics.functional import bss_images, bss_sources, framewis
 
 CLOSE = 1e-6  # dB
 
+pytestmark = pytest.mark.usefixtures("one_thread")  # some oracles factorize batches of matrices
+
 
 def coloured(*shape: int, seed: int = 0) -> Tensor:
     """Noise with a gentle low-pass, as music has."""

@@ -38,13 +38,7 @@ from sam_audio_bench.types import Audio
 
 ROOT = Path(__file__).parents[3]
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def train_on_gpu(recipe: dict[str, Any], folder: Path, precision: str, **options: Any) -> None:
