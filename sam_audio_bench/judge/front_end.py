@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sam_audio_bench.judge.audio_encoder import BANDS, RATE, mel_rows, spectra
-from sam_audio_bench.judge.impressions import GROUPS, IMPRESSIONS, PITCHES, impressions
+from sam_audio_bench.judge.impressions import GROUPS, IMPRESSIONS, PITCHES, by_group, impressions
 
 __all__ = ["COMPARISONS", "Compared", "compare", "framed_energy", "framed_pitch", "mixture_rows"]
 
@@ -169,12 +169,12 @@ def _comparisons(rows: list[Tensor], alike: Tensor, frame: int) -> Tensor:
     of the three, their greatest rows, coherence, and likeness of envelopes.
     """
     mixture, answer, residual, stray = (_framed(one, frame) for one in rows)  # [B, F, frame, M]
-    energy = [_group((2 * one).exp()) for one in (mixture, answer, residual, stray, _framed(alike, frame))]
+    energy = [by_group((2 * one).exp()) for one in (mixture, answer, residual, stray, _framed(alike, frame))]
     levels = [0.5 * one.log() for one in energy]
     difference = answer - mixture
     weight = (2 * answer).exp()
-    excess = _group((weight - (2 * mixture).exp()).clamp(min=0)) / energy[1]
-    rough = _group((difference - difference.mean(dim=2, keepdim=True)).abs())
+    excess = by_group((weight - (2 * mixture).exp()).clamp(min=0)) / energy[1]
+    rough = by_group((difference - difference.mean(dim=2, keepdim=True)).abs())
     likeness = _likeness(mixture, answer)
     coherent = energy[4] / (energy[1] + energy[3])
     parts = [
@@ -206,8 +206,3 @@ def _framed(rows: Tensor, frame: int) -> Tensor:
 
 def _patches(framed: Tensor) -> Tensor:
     return torch.unflatten(framed, -1, (GROUPS, BANDS // GROUPS)).transpose(2, 3).flatten(3)
-
-
-def _group(framed: Tensor) -> Tensor:
-    """Mean over rows of a frame and bands of a group: ``[B, F, frame, M] -> [B, F, G]``."""
-    return _patches(framed).mean(dim=-1)

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from sam_audio_bench.judge.audio_encoder import BANDS, FLOOR, RATE, mel_rows
 
-__all__ = ["GROUPS", "IMPRESSIONS", "PITCHES", "impressions"]
+__all__ = ["GROUPS", "IMPRESSIONS", "PITCHES", "by_group", "impressions"]
 
 GROUPS = 16
 """Groups of neighbouring mel bands."""
@@ -70,14 +70,14 @@ def impressions(mixture: Tensor, answer: Tensor, powers: tuple[Tensor, Tensor, T
         fast[1],
         _flatness(powers[1], frame),
         _flatness(powers[0], frame).expand(len(answer), -1, -1),
-        _by_group(torch.unflatten(steps, 1, (-1, frame))),
+        by_group(torch.unflatten(steps, 1, (-1, frame))),
         _together(torch.unflatten(answer, 1, (-1, frame))),
         *(_pitch(power, frame).expand(len(answer), -1, -1) for power in powers),
     ]
     return torch.cat(parts, dim=-1)
 
 
-def _by_group(framed: Tensor) -> Tensor:
+def by_group(framed: Tensor) -> Tensor:
     """Mean over rows of a frame and bands of a group: ``[B, F, rows, M] -> [B, F, G]``."""
     return torch.unflatten(framed.mean(dim=2), -1, (GROUPS, BANDS // GROUPS)).mean(dim=-1)
 
@@ -92,7 +92,7 @@ def _patterns(mixture: Tensor, answer: Tensor, top: Tensor, rows: int, frame: in
     likeness = _nsim(one, other, span)
     heard = ((other - one + _HIDDEN) / _HIDDEN).clamp(0, 1) * (other > _HEARD)
     whole, kept, share = (
-        _by_group(torch.unflatten(part, 1, (-1, count))) for part in (likeness, likeness * heard, heard)
+        by_group(torch.unflatten(part, 1, (-1, count))) for part in (likeness, likeness * heard, heard)
     )
     return whole, (kept + 0.02) / (share + 0.02), share
 
