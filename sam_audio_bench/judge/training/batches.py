@@ -1,4 +1,4 @@
-"""Batches of similar length, in which estimates of one query stay together.
+"""Batches of similar length, in which ratings of one mixture stay together.
 
 The order depends on seed and epoch alone, so that a run can resume from any step.
 """
@@ -16,7 +16,7 @@ Rows = NDArray[np.int64]
 
 
 def plan_epoch(
-    queries: Sequence[int] | Rows,
+    mixtures: Sequence[int] | Rows,
     frames: Sequence[int] | Rows,
     *,
     seed: int,
@@ -27,16 +27,16 @@ def plan_epoch(
     """The batches of one epoch: every row once.
 
     Args:
-        queries: number of each row's query.
+        mixtures: number of each row's mixture.
         frames: length of each row.
         seed: of the order.
         epoch: number, from 0.
-        max_frames: of a batch, rows times the longest; a single query may exceed it.
-        together: at most so many rows of one query per batch; the others come in further batches.
+        max_frames: of a batch, rows times the longest; a single mixture may exceed it.
+        together: at most so many rows of one mixture per batch; the others come in further batches.
     """
     generator = np.random.default_rng([seed, epoch])
     lengths = np.asarray(frames)
-    units = _units(np.asarray(queries), generator, together)
+    units = _units(np.asarray(mixtures), generator, together)
     order = generator.permutation(len(units))
     longest = np.array([lengths[units[at]].max() for at in order])
     batches: list[list[Rows]] = []
@@ -63,10 +63,10 @@ def equal_batches(frames: Sequence[int] | Rows, max_frames: int) -> list[Rows]:
     return found
 
 
-def _units(queries: Rows, generator: np.random.Generator, together: int) -> list[Rows]:
-    """Rows of one query, shuffled and divided into groups of at most ``together``."""
-    shuffled = generator.permutation(len(queries))
-    order = shuffled[np.argsort(queries[shuffled], kind="stable")]
-    ends = np.flatnonzero(np.diff(queries[order])) + 1
+def _units(mixtures: Rows, generator: np.random.Generator, together: int) -> list[Rows]:
+    """Rows of one mixture, shuffled and divided into groups of at most ``together``."""
+    shuffled = generator.permutation(len(mixtures))
+    order = shuffled[np.argsort(mixtures[shuffled], kind="stable")]
+    ends = np.flatnonzero(np.diff(mixtures[order])) + 1
     groups = np.split(order, ends)
     return [group[at : at + together] for group in groups for at in range(0, len(group), together)]

@@ -87,9 +87,10 @@ class Feed:
         return np.array([self.features.frames(int(mixture)) for mixture in self.examples.rows["mixture"]])
 
     @cached_property
-    def queries(self) -> NDArray[np.int64]:
-        """Number of each row's query."""
-        return self.examples.queries()
+    def mixtures(self) -> NDArray[np.int64]:
+        """Mixture of each row."""
+        found: NDArray[np.int64] = self.examples.rows["mixture"].to_numpy(np.int64)
+        return found
 
     @cached_property
     def weights(self) -> NDArray[np.float64]:
@@ -131,7 +132,7 @@ class Feed:
         """Marks of one row ``[F, INPUTS]``, computed once with those of its mixture; nothing in them is trained."""
         if row not in self._marks:
             assert self.judge.ear is not None
-            mixture = int(self._mixtures[row])
+            mixture = int(self.mixtures[row])
             rows = self._rows_of[mixture]
             part, size = self.examples.rows.iloc[rows], int(self.frames[row])
             own = self.features.batch([(mixture, MIXTURE)], size)
@@ -147,15 +148,9 @@ class Feed:
     @cached_property
     def _rows_of(self) -> dict[int, NDArray[np.int64]]:
         """Rows of each mixture."""
-        order = np.argsort(self._mixtures, kind="stable")
-        names, starts = np.unique(self._mixtures[order], return_index=True)
+        order = np.argsort(self.mixtures, kind="stable")
+        names, starts = np.unique(self.mixtures[order], return_index=True)
         return dict(zip(names.tolist(), np.split(order, starts[1:]), strict=True))
-
-    @cached_property
-    def _mixtures(self) -> NDArray[np.int64]:
-        """Mixture of each row."""
-        found: NDArray[np.int64] = self.examples.rows["mixture"].to_numpy(np.int64)
-        return found
 
     def targets(self, rows: Sequence[int] | NDArray[np.int64]) -> Targets:
         """Ratings of rows, normalised by the judge's mean and standard deviation."""
@@ -165,7 +160,7 @@ class Feed:
         return Targets(
             scores=scores.float().to(self.device),
             weights=torch.as_tensor(self.weights[list(rows)], dtype=torch.float32, device=self.device),
-            queries=torch.as_tensor(self.queries[list(rows)], device=self.device),
+            mixtures=torch.as_tensor(self.mixtures[list(rows)], device=self.device),
             gap=self.gap / float(std[0]),
         )
 

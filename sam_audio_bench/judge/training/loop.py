@@ -156,8 +156,8 @@ class _Run:
         """The epoch's batches for all processes."""
         feed, optimizer = self.ready.training, self.recipe.optimizer
         return plan_epoch(
-            feed.queries, feed.frames, seed=self.recipe.seed, epoch=epoch, max_frames=optimizer.max_frames,
-            together=optimizer.answers_per_query,
+            feed.mixtures, feed.frames, seed=self.recipe.seed, epoch=epoch, max_frames=optimizer.max_frames,
+            together=optimizer.ratings_per_mixture,
         )  # fmt: skip
 
     def _batch_indices(self, first: int, share: int) -> range:
@@ -250,11 +250,15 @@ def pool_frames(rated: Tensor, batch: Batch) -> Tensor:
 
 
 def _with_dropped_texts(feed: Feed, rows: NDArray[np.int64], share: float, generator: np.random.Generator) -> Batch:
-    """A batch in which some queries have no text embedding but only events, as texts unlike the training data."""
-    queries, places = np.unique(feed.queries[rows], return_inverse=True)
-    trusted = (generator.random(len(queries)) >= share)[places]
+    """A batch in which the classes of some prompts count for nothing, only events, as for texts of no known class.
+
+    For half as many mixtures they count in part, as for texts that are only near to a known class.
+    """
+    mixtures, places = np.unique(feed.mixtures[rows], return_inverse=True)
+    drawn = generator.random(len(mixtures))
+    trust = np.where(drawn < share, 0.0, np.where(drawn < 1.5 * share, generator.random(len(mixtures)), 1.0))
     return replace(
-        feed.batch(rows), text_trust=torch.as_tensor(trusted[:, None], dtype=torch.float32, device=feed.device)
+        feed.batch(rows), text_trust=torch.as_tensor(trust[places][:, None], dtype=torch.float32, device=feed.device)
     )
 
 

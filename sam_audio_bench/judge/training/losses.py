@@ -23,13 +23,13 @@ class Targets:
     Attributes:
         scores: ``[B, 4]``, normalised; NaN where an axis was not rated.
         weights: ``[B]``, by number of raters, 1 on average.
-        queries: int64 ``[B]``; rows of one query have the same number.
+        mixtures: int64 ``[B]``; ratings of answers to one mixture have the same number.
         gap: least difference of overall, normalised, at which two estimates count as ordered.
     """
 
     scores: Tensor
     weights: Tensor
-    queries: Tensor
+    mixtures: Tensor
     gap: float
 
 
@@ -85,7 +85,9 @@ def weighted_huber_loss(
 
 
 def pairwise_ranking_loss(values: Tensor, targets: Targets, *, temperature: float) -> Tensor:
-    """Logistic loss of pairs of estimates of one query that listeners ordered (RankNet, Burges et al., ICML 2005).
+    """Logistic loss of pairs of ratings that listeners ordered (RankNet, Burges et al., ICML 2005).
+
+    Pairs are of one mixture: two answers for one prompt, or for two, of which one may ask for something else.
 
     Args:
         values: overall ``[B]``.
@@ -94,7 +96,7 @@ def pairwise_ranking_loss(values: Tensor, targets: Targets, *, temperature: floa
     """
     overall = targets.scores[:, 0]
     gaps = overall[:, None] - overall[None, :]
-    pairs = (targets.queries[:, None] == targets.queries[None, :]) & (gaps > targets.gap)  # NaN compares false
+    pairs = (targets.mixtures[:, None] == targets.mixtures[None, :]) & (gaps > targets.gap)  # NaN compares false
     margins = (values[:, None] - values[None, :]) / temperature
     return (F.softplus(-margins) * pairs).sum() / pairs.sum().clamp(min=1)
 

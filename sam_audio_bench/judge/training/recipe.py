@@ -105,7 +105,7 @@ class Optimizer(_Table):
     clip: float = 1.0  # norm of the gradient
     ema: float = 0.999  # of the weights, reached slowly; 0: none
     max_frames: int = 8000  # of one batch: answers times frames of the longest
-    answers_per_query: int = 8  # at most, in one batch
+    ratings_per_mixture: int = 12  # at most, in one batch
     accumulate: int = 1  # batches a step
     precision: str = "auto"
 
@@ -131,7 +131,7 @@ class Recipe(_Table):
     listener: str = ""  # folder of a small judge's listener, or a small judge that has it, where there is [judge]
     words: str = ""  # the same of its word vectors
     prototypes: str = ""  # the same of its prototypes, with the names of their recordings; empty: none
-    text_dropout: float = 0.5  # share of queries that a small judge reads through the names of events alone
+    text_dropout: float = 0.5  # share of mixtures whose prompts a small judge reads through the names of events alone
     calibration: str = "least_squares"
     judge: Mapping[str, object] = field(default_factory=dict)
     data: Data = Data()
@@ -206,7 +206,7 @@ def _ranges(recipe: Recipe) -> list[tuple[str, float, float, float]]:
         ("optimizer.clip", optimizer.clip, 1e-6, most),
         ("optimizer.ema", optimizer.ema, 0, 0.999_999),
         ("optimizer.max_frames", optimizer.max_frames, 1, most),
-        ("optimizer.answers_per_query", optimizer.answers_per_query, 1, 1000),
+        ("optimizer.ratings_per_mixture", optimizer.ratings_per_mixture, 1, 1000),
         ("optimizer.accumulate", optimizer.accumulate, 1, 10_000),
         ("stop.checkpoint", recipe.stop.checkpoint, 1, most),
     ]

@@ -286,26 +286,26 @@ def test_leaks_are_named(shards: Path, write_shards: Callable[..., Path], tmp_pa
         Examples.together([examples, some])
 
 
-def test_batches_keep_queries_together_and_lengths_alike() -> None:
+def test_batches_keep_mixtures_together_and_lengths_alike() -> None:
     generator = np.random.default_rng(0)
-    queries = np.repeat(np.arange(200), generator.integers(1, 5, 200))
-    frames = generator.integers(10, 60, 200)[queries]
+    mixtures = np.repeat(np.arange(200), generator.integers(1, 5, 200))
+    frames = generator.integers(10, 60, 200)[mixtures]
     options = {"seed": 3, "max_frames": 500, "together": 4}
-    batches = plan_epoch(queries, frames, epoch=0, **options)
-    assert sorted(np.concatenate(batches)) == list(range(len(queries)))
+    batches = plan_epoch(mixtures, frames, epoch=0, **options)
+    assert sorted(np.concatenate(batches)) == list(range(len(mixtures)))
     assert all(len(rows) * frames[rows].max() <= 500 for rows in batches)
     padding = sum(len(rows) * frames[rows].max() for rows in batches) / frames.sum()
     assert padding < 1.1
-    assert all(len(np.intersect1d(queries[a], queries[b])) == 0 for a, b in combinations(batches, 2))
-    for first, second in zip(batches, plan_epoch(queries, frames, epoch=0, **options), strict=True):
+    assert all(len(np.intersect1d(mixtures[a], mixtures[b])) == 0 for a, b in combinations(batches, 2))
+    for first, second in zip(batches, plan_epoch(mixtures, frames, epoch=0, **options), strict=True):
         np.testing.assert_array_equal(first, second)
     assert any(
         len(a) != len(b) or (a != b).any()
-        for a, b in zip(batches, plan_epoch(queries, frames, epoch=1, **options), strict=False)
+        for a, b in zip(batches, plan_epoch(mixtures, frames, epoch=1, **options), strict=False)
     )
 
 
-def test_queries_of_many_answers_are_cut() -> None:
+def test_mixtures_of_many_answers_are_cut() -> None:
     batches = plan_epoch([0] * 10, [5] * 10, seed=0, epoch=0, max_frames=20, together=4)
     assert sorted(map(len, batches)) == [2, 4, 4]
 

@@ -39,9 +39,9 @@ from sam_audio_bench.judge.training.trainable_model import TrainableModel, load_
 NAN = float("nan")
 
 
-def truth(scores: Any, queries: Any = (0, 0, 1), weights: Any = (1.0, 1.0, 1.0), gap: float = 0.3) -> Targets:
+def truth(scores: Any, mixtures: Any = (0, 0, 1), weights: Any = (1.0, 1.0, 1.0), gap: float = 0.3) -> Targets:
     return Targets(
-        scores=torch.tensor(scores), weights=torch.tensor(weights), queries=torch.tensor(queries), gap=gap
+        scores=torch.tensor(scores), weights=torch.tensor(weights), mixtures=torch.tensor(mixtures), gap=gap
     )  # fmt: skip
 
 
@@ -58,7 +58,7 @@ def test_huber_by_hand() -> None:
 def test_unrated_axes_have_no_gradient() -> None:
     values = torch.zeros(1, 8, requires_grad=True)
     scores = [[1.0, NAN, NAN, NAN]]
-    compute_losses(values, truth(scores, queries=(0,), weights=(1.0,)), Loss()).total.backward()
+    compute_losses(values, truth(scores, mixtures=(0,), weights=(1.0,)), Loss()).total.backward()
     assert values.grad is not None
     there = values.grad[0] != 0
     assert there.tolist() == [True, False, False, False, True, False, False, False]
