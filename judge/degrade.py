@@ -125,10 +125,10 @@ def hiss(signal: Signal, random: Random) -> Signal:
     return (signal + noise * (level / np.std(noise))).astype(np.float32)
 
 
-def modulated_noise(signal: Signal, random: Random) -> Signal:
-    """Noise that follows the signal, 0-40 dB below it: the modulated noise reference unit of ITU-T P.810."""
+def modulated_noise(signal: Signal, random: Random, levels: tuple[float, float] = (-40, 0)) -> Signal:
+    """Noise that follows the signal, at some dB beside it: the modulated noise reference unit of ITU-T P.810."""
     noise = random.standard_normal(len(signal)).astype(np.float32)
-    found: Signal = signal * (1 + noise * uniform_db(random, -40, 0))
+    found: Signal = signal * (1 + noise * uniform_db(random, *levels))
     return found
 
 

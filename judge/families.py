@@ -178,7 +178,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "codec-mp3": Family(makers.damaged(makers.coded("mp3")), 0.7, held_out=True),
         "codec-ogg": Family(makers.damaged(makers.coded("vorbis")), 0.7, held_out=True),
         "hush": _suppressor("hush", 1.0, held_out=True),
-        "modulated-noise": Family(makers.damaged(degrade.modulated_noise), 0.0),
+        "modulated-noise": Family(makers.damaged(partial(degrade.modulated_noise, levels=(-35, 3))), 0.0),
         "tatters": Family(makers.damaged(partial(degrade.drop_out, most=3.0)), 0.0),
         "other-noise": Family(makers.other_noise, 0.0),
     }
@@ -188,14 +188,14 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
 TRAINING: Mapping[str, float] = MappingProxyType(
     {
         **{name: family.share for name, family in FAMILIES.items() if not family.held_out},
-        **{"mixture": 1.4, "turned-down": 0.7, "modulated-noise": 0.5, "other-noise": 1.5, "tatters": 0.6},
+        **{"mixture": 1.4, "turned-down": 0.7, "modulated-noise": 0.8, "other-noise": 1.5, "tatters": 0.6},
     }
 )
 """Shares of training and validation, with more of what separates nothing, leaves noise or tears holes."""
 
 FAULTS: Mapping[str, float] = MappingProxyType(
     {
-        "modulated-noise": 3.0, "other-noise": 3.0, "hiss": 1.5, "codec": 1.0, "codec-low": 2.5, "coarse": 0.5,
+        "modulated-noise": 4.0, "other-noise": 3.5, "hiss": 1.5, "codec": 1.0, "codec-low": 2.5, "coarse": 0.5,
         "clip": 0.5, "musical-noise": 0.8, "resynthesis": 0.8, "griffin-lim": 1.2, "vocoder": 1.5,
         "resynthesis-diffusion": 0.8, "irm": 0.6, "mask-network": 0.6, "nsnet2": 0.4, "perfect": 0.7,
         "near-perfect": 0.5, "mixture": 0.3,

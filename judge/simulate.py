@@ -48,7 +48,6 @@ Random = np.random.Generator
 PER_SHARD = 100
 """Mixtures in a shard."""
 
-_OTHER_PROMPT = 0.5  # of the answers that are asked for with one more prompt
 _ABSENT = 0.35  # of these prompts where another source could be asked for
 _PEAK = 0.999
 _SOFT = 2.0**-5  # peak below which a signal is stored in 24 bits
@@ -74,6 +73,8 @@ class Set:
         answers: how many there may be to a mixture.
         noise: how often speech is in a noise scene (`draw_query`); other targets are a quarter as often.
         alone: how often a target has no competing source otherwise; None: as `judge.queries.SOURCES`.
+        other_prompts: of the answers that are asked for with one more prompt, for something else.
+        lone_prompts: the same of the answers to mixtures in which no other source could be asked for.
     """
 
     mixtures: int
@@ -86,6 +87,8 @@ class Set:
     answers: tuple[int, ...] = ANSWERS
     noise: float = 0.0
     alone: float | None = None
+    other_prompts: float = 0.5
+    lone_prompts: float = 0.5
 
 
 _TURNS = ("effects", "music", "speech", "effects", "music", "speech", "effects")
@@ -99,7 +102,7 @@ _DENOISERS = MappingProxyType(
 
 SETS: Mapping[str, Set] = MappingProxyType(
     {
-        "valid": Set(300, "valid", "valid", held_out=False, families=TRAINING, noise=0.3),
+        "valid": Set(300, "valid", "valid", False, families=TRAINING, noise=0.3, other_prompts=0.35, lone_prompts=0.15),
         "heldout-recordings": Set(300, "test", "test", held_out=False),
         "heldout-families": Set(240, "test", "test", held_out=True),
         "unseen": Set(160, "unseen", "test", held_out=False, domains=("music", "effects")),
@@ -107,11 +110,14 @@ SETS: Mapping[str, Set] = MappingProxyType(
         "denoised": Set(
             100, "test", "test", True, ("speech",), _DENOISERS, always=("perfect",), answers=(5,), noise=1.0
         ),
-        "train": Set(4200, "train", "train", False, _TURNS, TRAINING, noise=0.3),
-        "train-faults": Set(1200, "train", "train", False, _FAULTY, FAULTS, noise=0.5, alone=0.4),
+        "train": Set(5600, "train", "train", False, _TURNS, TRAINING, noise=0.3, other_prompts=0.35, lone_prompts=0.15),
+        "train-faults": Set(
+            1400, "train", "train", False, _FAULTY, FAULTS, noise=0.5, alone=0.4, other_prompts=0.35, lone_prompts=0.15
+        ),
     }
 )
-"""By name; of effects there are the fewest recordings, so training has more mixtures of them."""
+"""By name; of effects there are the fewest recordings, so training has more mixtures of them. It asks for fewer sounds
+that are not there than tests do: users rarely do, and a judge that expects it doubts what it merely does not know."""
 
 
 @lru_cache(maxsize=2)
@@ -166,7 +172,7 @@ def simulate_mixture(
         "group": [stem.group for stem in (*drawn.stems, *drawn.voices)],
         "classes": [stem.label for stem in (*drawn.stems, *drawn.voices)],
         "seconds": len(drawn.scene.target) / RATE,
-        "rows": _rows(key, drawn, families, answers, random),
+        "rows": _rows(plan, key, drawn, families, answers, random),
     }
     files = [(f"{key}.mixture.flac", _flac(drawn.scene.mixture))]
     gained = [_turned(signal, drawn.scene.mixture, random) for signal in answers]
@@ -193,12 +199,16 @@ class _Asked(NamedTuple):
     truth: Truth | None  # None: the sound is not there
 
 
-def _rows(key: str, drawn: Drawn, families: list[str], answers: list[Signal], random: Random) -> list[dict[str, Any]]:
-    """Ratings of every answer for what was asked, and of half of them for one text that asks for something else."""
+def _rows(
+    plan: Set, key: str, drawn: Drawn, families: list[str], answers: list[Signal], random: Random
+) -> list[dict[str, Any]]:
+    """Ratings of every answer for what was asked, and of some for one text that asks for something else."""
     rows = []
     prompts = _prompts(drawn, random)
+    share = plan.other_prompts if drawn.wrong else plan.lone_prompts
     for k, (family, signal) in enumerate(zip(families, answers, strict=True)):
-        for asked in (prompts(0), *_another(drawn, prompts, signal, random)):
+        others = _another(drawn, prompts, signal, random) if random.random() < share else ()
+        for asked in (prompts(0), *others):
             right = asked.truth.rate(signal) if asked.truth else WORST
             rows.append(
                 {
@@ -248,12 +258,10 @@ def _said(drawn: Drawn, random: Random) -> list[tuple[str, str]]:
 
 
 def _another(drawn: Drawn, prompts: Callable[[int], _Asked], signal: Signal, random: Random) -> Iterator[_Asked]:
-    """For half of the answers, a text for another source or for a sound that is not there.
+    """A text for another source or for a sound that is not there.
 
     A silent answer to the latter would be right; it is left out.
     """
-    if random.random() >= _OTHER_PROMPT:
-        return
     if drawn.wrong and random.random() >= _ABSENT:
         yield prompts(int(random.integers(len(drawn.wrong))) + 1)
     elif drawn.absent and audible(signal, drawn.scene.mixture):

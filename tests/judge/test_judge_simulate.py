@@ -106,6 +106,23 @@ def decoded(files: dict[str, bytes], key: str, part: str) -> np.ndarray:
     return soundfile.read(io.BytesIO(files[f"{key}.{part}.flac"]), dtype="float32")[0]
 
 
+def test_what_else_is_asked_depends_on_whether_there_is_anything_else(monkeypatch):
+    """Shares of 1 and 0 instead of those of training: two prompts an answer beside a rival, one where there is none."""
+    plan = replace(
+        SETS["train"], other_prompts=1.0, lone_prompts=0.0, families={"perfect": 1, "mixture": 1, "bleed": 1}
+    )
+    monkeypatch.setattr("judge.simulate.SETS", {"train": plan})
+    lone = 0
+    for index in range(12):
+        record = json.loads(simulate_mixture("mini", "train", 1, index)[-1][1])
+        rows = pd.DataFrame(record["rows"])
+        alone = len(record["classes"]) == 1
+        lone += alone
+        assert set(rows["target"].value_counts()) == {1 if alone else 2}
+        assert (rows["kind"] == "intended").sum() == rows["target"].nunique()
+    assert 0 < lone < 12
+
+
 def test_stored_answers_are_what_was_rated(folder):
     """Perfect answers are rated 5, silence is silent, and the mixture as an answer is the mixture."""
     files = members(folder / "shard-00000.tar")
