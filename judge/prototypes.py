@@ -2,11 +2,11 @@
 
 Stems of the split "train" are embedded by the listener, 5 s each. Linear discriminant analysis finds the directions
 in which classes differ more than the recordings of one do (Fisher 1936; Hastie et al., 2009, 4.3). Of every class the
-recordings that represent it best are kept as prototypes, at most eight of different groups, each the nearest to what
+recordings that represent it best are kept as prototypes, at most sixteen of different groups, each the nearest to what
 the ones before it leave uncovered. ``recordings.json`` names the group of each, so that training can leave out a
 mixture's own.
 
-Letters: N stems, E embedding, D directions, C classes.
+Letters: N stems, E embedding, D directions, A texts, t of a text.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -34,10 +35,14 @@ from sam_audio_bench.nn.checkpoint import load_strict
 __all__ = ["discriminant", "embed", "main", "representatives"]
 
 WIDTH = 64
-_MOST = 8  # prototypes of a class
+_MOST = 16  # prototypes of a class
 _SECONDS = 5
 _LEVEL = 10 ** (-26 / 20)
 _SHRINKAGE = 0.1  # of the covariance inside classes towards a sphere
+
+_VOCALS = ("vocals", "lead vocals", "vocal track", "voice")
+_ALSO = MappingProxyType({"man": _VOCALS, "woman": _VOCALS, "child": _VOCALS})
+"""Further texts of classes: who asks for the vocals of a song wants the voice, whether it sings, raps or speaks."""
 
 Floats = NDArray[np.float64]
 
@@ -104,27 +109,29 @@ def make(stems: Sequence[Stem], listener: AudioEncoder, words: Path, out: Path) 
         chosen = representatives(directions[own], [stems[row].group for row in own])
         rows += [own[row] for row in chosen]
         owners += [code] * len(chosen)
-    texts = _texts([sorted({text for stem in stems if stem.label == name for text in (name, *stem.prompts)})
-                    for name in names], words)  # fmt: skip
+    asked = [(text, code) for code, name in enumerate(names) for text in sorted(
+             {*_ALSO.get(name, ()), *(text for stem in stems if stem.label == name for text in (name, *stem.prompts))})
+             ]  # fmt: skip
     tensors = {
         "centre": torch.tensor(centre, dtype=torch.float32),
         "projection": torch.tensor(projection.copy(), dtype=torch.float32),
         "table": torch.tensor(directions[rows], dtype=torch.float32),
         "owner": torch.tensor(owners),
-        "texts": texts,
-        "voices": _texts([[voice] for voice in VOICES], words),
+        "texts": _texts([text for text, _ in asked], words),
+        "meaning": torch.tensor([code for _, code in asked]),
+        "voices": _texts(VOICES, words),
     }
     with atomic_write(out / "model.safetensors") as temporary:
         save_file(tensors, temporary)
     write_json(out / "recordings.json", [stems[row].group for row in rows])
-    write_json(out / "config.json", {"count": len(rows), "classes": len(names), "width": projection.shape[1]})
+    sizes = {"count": len(rows), "classes": len(names), "texts": len(asked), "width": projection.shape[1]}
+    write_json(out / "config.json", sizes)
 
 
-def _texts(prompts: Sequence[Sequence[str]], words: Path) -> torch.Tensor:
-    """One unit vector a class, the mean of those of its prompts, ``[C, t]``."""
-    vectors, tokenizer = WordVectors.of_folder(words), WordTokenizer(words)
-    means = [vectors(*tokenizer(list(texts))).mean(dim=0) for texts in prompts]
-    return F.normalize(torch.stack(means), dim=-1)
+def _texts(texts: Sequence[str], words: Path) -> torch.Tensor:
+    """Unit vectors of texts, ``[A, t]``."""
+    found: torch.Tensor = WordVectors.of_folder(words)(*WordTokenizer(words)(texts))
+    return found
 
 
 def main() -> None:

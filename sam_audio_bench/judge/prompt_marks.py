@@ -4,7 +4,8 @@ Events are predicted by the audio encoder and weighted by the similarity of thei
 prompt has some. Of classes that the judge knows, prototypes are kept: embeddings of a few recordings of each, in the
 directions that tell classes apart. A sound is like the prompt's class, and more or less so than like its rivals.
 
-Letters: B batch, F frames, N events, E embedding, D width of a prototype, P prototypes, C classes, t of a text.
+Letters: B batch, F frames, N events, E embedding, D width of a prototype, P prototypes, C classes, A texts of classes,
+t of a text.
 """
 
 from __future__ import annotations
@@ -44,8 +45,14 @@ known class and to an event."""
 VOICES = ("man male", "woman female", "child kid")
 """Texts that say whose voice is meant."""
 
-_FAR, _NEAR = 0.75, 0.93
-"""Cosines of a prompt to the nearest name at which the prompt is strange, and at which it is the name."""
+_FAR, _NEAR = 0.82, 0.95
+"""Cosines of a prompt to the nearest name at which the prompt is strange, and at which it is the name. Of the texts of
+the training recordings, the nearest other text is of the same class in 72 % of the cases at 0.75 to 0.85, in 79 % at
+0.85 to 0.9, in 95 % at 0.9 to 0.95, and always above."""
+
+_NEUTRAL, _CLEAR = 0.35, 0.65
+"""Lead of one of `VOICES` over another at which a text begins to name a voice, and at which it does; of texts without a
+voice "human" leads by 0.31, of those with one "male vocals" by 0.64."""
 
 _TEMPERATURE = 0.05
 _RIVAL = 0.25  # of the prompt's greatest weight: classes and events below it are others
@@ -57,6 +64,7 @@ class PrototypesConfig(Config):
 
     count: int = 0
     classes: int = 0
+    texts: int = 0
     width: int = 64
 
 
@@ -108,9 +116,9 @@ def event_marks(events: Triplet, embeddings: Triplet, weights: Tensor) -> Tensor
 def voice_marks(texts: Tensor, voices: Tensor, pitches: Triplet) -> Tensor:
     """Five numbers per frame, ``[B, F, 5]``: whose voice is asked for, and how well the pitches agree with that.
 
-    How much nearer the text is to a woman than to a man, how much nearer to a child than to either, and the former
-    times the pitch of estimate, mixture and residual. The events of AudioSet tell children's voices from others but
-    not women's from men's.
+    Whether the text names a woman (1) or a man (-1), whether it names a child, and the former times the pitch of
+    estimate, mixture and residual. The events of AudioSet tell children's voices from others but not women's from
+    men's. All are 0 for a text that names nobody, such as "vocals", which may be anybody's.
 
     Args:
         texts: unit vectors ``[B, t]``.
@@ -118,14 +126,20 @@ def voice_marks(texts: Tensor, voices: Tensor, pitches: Triplet) -> Tensor:
         pitches: in octaves above the middle between men and women, ``[B, F]``.
     """
     man, woman, child = name_cosines(texts, voices).unbind(-1)
-    woman, child = (2 * (woman - man))[:, None], (2 * (child - torch.maximum(man, woman)))[:, None]
+    woman, child = _named(2 * (woman - man)), _named(2 * (child - torch.maximum(man, woman))).clamp(min=0)
     pitched = [woman * one for one in (pitches.estimate, pitches.mixture, pitches.residual)]
     return torch.stack([woman.expand_as(pitched[0]), child.expand_as(pitched[0]), *pitched], dim=-1)
+
+
+def _named(lead: Tensor) -> Tensor:
+    """From -1 to 1, 0 where a lead ``[B]`` of either sign is too small to mean anything: ``[B, 1]``."""
+    return (((lead.abs() - _NEUTRAL) / (_CLEAR - _NEUTRAL)).clamp(0, 1) * lead.sign())[:, None]
 
 
 class Prototypes(nn.Module):
     """Embeddings of recordings of the classes that a judge knows, and the texts of those classes and of voices.
 
+    A class has several texts, and a text may belong to several classes: "speech" is a man's, a woman's or a child's.
     All are buffers.
     """
 
@@ -134,6 +148,7 @@ class Prototypes(nn.Module):
     table: Tensor
     owner: Tensor
     texts: Tensor
+    meaning: Tensor
     voices: Tensor
 
     def __init__(self, config: PrototypesConfig, *, embedding: int, text: int) -> None:
@@ -143,7 +158,8 @@ class Prototypes(nn.Module):
         self.register_buffer("projection", torch.zeros(embedding, config.width))
         self.register_buffer("table", torch.zeros(config.count, config.width))
         self.register_buffer("owner", torch.zeros(config.count, dtype=torch.int64))
-        self.register_buffer("texts", torch.zeros(config.classes, text))
+        self.register_buffer("texts", torch.zeros(config.texts, text))
+        self.register_buffer("meaning", torch.zeros(config.texts, dtype=torch.int64))
         self.register_buffer("voices", torch.zeros(len(VOICES), text))
 
     def directions(self, embeddings: Tensor) -> Tensor:
@@ -151,8 +167,11 @@ class Prototypes(nn.Module):
         return F.normalize((embeddings - self.centre.to(embeddings)) @ self.projection.to(embeddings), dim=-1)
 
     def weights(self, texts: Tensor) -> Tensor:
-        """Similarity of texts to each class, ``[B, t] -> [B, C]``; rows sum to 1."""
-        return (name_cosines(texts, self.texts) / _TEMPERATURE).softmax(dim=-1)
+        """Similarity of texts to the nearest text of each class, ``[B, t] -> [B, C]``; the greatest is 1."""
+        cosines = name_cosines(texts, self.texts)
+        empty = cosines.new_full((len(texts), self.config.classes), -1.0)
+        nearest = empty.scatter_reduce(1, self.meaning.expand_as(cosines), cosines, "amax")
+        return ((nearest - nearest.amax(dim=-1, keepdim=True)) / _TEMPERATURE).exp()
 
     def likeness(self, embeddings: Tensor, known: Tensor | None) -> Tensor:
         """Cosine to the nearest prototype of each class: ``[B, F, E] -> [B, F, C]``.
@@ -164,7 +183,7 @@ class Prototypes(nn.Module):
         cosines = self.directions(embeddings) @ self.table.to(embeddings).T
         if known is not None:
             cosines = cosines.masked_fill(~known[:, None], -1.0)
-        empty = cosines.new_full((*cosines.shape[:2], len(self.texts)), -1.0)
+        empty = cosines.new_full((*cosines.shape[:2], self.config.classes), -1.0)
         return empty.scatter_reduce(2, self.owner.expand_as(cosines), cosines, "amax")
 
     def marks(
@@ -173,7 +192,8 @@ class Prototypes(nn.Module):
         """Twelve numbers per frame, ``[B, F, 12]``.
 
         For mixture, estimate and residual: likeness to the prompt's class and to the likest other class, of the frame
-        and of the whole clip. All are 0 where the text is not trusted.
+        and of the whole clip. Of several classes that the prompt may mean, the likest counts: any kind of what is asked
+        for is right. All are 0 where the text is not trusted.
 
         Args:
             embeddings: ``[B, F, E]``.
@@ -185,13 +205,13 @@ class Prototypes(nn.Module):
         if not len(self.table):
             return embeddings.mixture.new_zeros(*embeddings.mixture.shape[:2], 12)
         weights = self.weights(texts)
-        rivals = weights < _RIVAL * weights.amax(dim=-1, keepdim=True)
+        rivals = weights < _RIVAL
         found = []
         for one, energy in zip(embeddings.all(), energies.all(), strict=True):
             whole = (one * energy).sum(dim=1, keepdim=True) / energy.sum(dim=1, keepdim=True).clamp(min=1e-9)
             for part in (one, whole):
                 like = self.likeness(part, known)
-                own = torch.einsum("bfc,bc->bf", like, weights)
+                own = ((like + 1) * weights[:, None] - 1).amax(dim=-1)  # -1, as if unlike, where it is not meant
                 other = like.masked_fill(~rivals[:, None], -1.0).amax(dim=-1)
                 found += [mark.expand(one.shape[:2]) for mark in (own, other)]
         return torch.stack(found, dim=-1) * trust[:, None]

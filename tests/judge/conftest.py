@@ -45,7 +45,7 @@ SMALL = {
     "small": {
         "listener": {"channels": [4, 8, 8], "blocks": [1, 1], "strides": [2, 2, 4], "width": 12, "events": 6},
         "words": {"vocabulary": 8, "width": 10, "events": 6},
-        "prototypes": {"count": 4, "classes": 3, "width": 5},
+        "prototypes": {"count": 4, "classes": 3, "texts": 3, "width": 5},
         "hidden": 8,
     },
     "bottleneck_dim": 16,
@@ -73,6 +73,7 @@ def small_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tensors["ear.words.table"], tensors["ear.words.scale"] = quantise_rows(table)
     tensors["ear.words.names"] = table[:6].half()
     tensors["ear.prototypes.texts"] = torch.nn.functional.normalize(table[1:4], dim=-1)
+    tensors["ear.prototypes.meaning"] = torch.arange(3)
     tensors["ear.prototypes.owner"] = torch.tensor([0, 1, 1, 2])
     tensors["ear.prototypes.table"] = torch.nn.functional.normalize(tensors["ear.prototypes.table"], dim=-1)
     tensors["ear.deviation"] = torch.ones_like(tensors["ear.deviation"])

@@ -13,8 +13,15 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from sam_audio_bench.errors import Precondition, UsageError
-from sam_audio_bench.judge import SAJ
-from sam_audio_bench.judge.prompt_marks import Prototypes, PrototypesConfig, Triplet, event_marks, nearness
+from sam_audio_bench.judge import SAJ, load
+from sam_audio_bench.judge.prompt_marks import (
+    Prototypes,
+    PrototypesConfig,
+    Triplet,
+    event_marks,
+    nearness,
+    voice_marks,
+)
 from sam_audio_bench.types import Audio
 
 
@@ -197,12 +204,13 @@ def test_marks_follow_the_prompts_event() -> None:
 
 
 def known_classes() -> Prototypes:
-    """Two classes along the axes: the first with two recordings, the second with one."""
-    found = Prototypes(PrototypesConfig(count=3, classes=2, width=2), embedding=2, text=2)
+    """Two classes along the axes: the first with two recordings, the second with one; the third text means both."""
+    found = Prototypes(PrototypesConfig(count=3, classes=2, texts=4, width=2), embedding=2, text=2)
     found.projection.copy_(torch.eye(2))
     found.table.copy_(torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]))
     found.owner.copy_(torch.tensor([0, 0, 1]))
-    found.texts.copy_(torch.eye(2))
+    found.texts.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [-1.0, 0.0]]))
+    found.meaning.copy_(torch.tensor([0, 1, 0, 1]))
     return found
 
 
@@ -226,6 +234,41 @@ def test_rivals_are_the_classes_that_were_not_asked_for() -> None:
         Triplet(sound, sound, sound), Triplet(still, still, still), texts, torch.zeros(1, 1), None
     )
     assert not strange.any()
+
+
+def test_any_kind_of_what_is_asked_for_is_right() -> None:
+    """As "speech" is a man's or a woman's: the likest counts, and neither is the other's rival."""
+    both, still = torch.tensor([[-1.0, 0.0]]), torch.ones(1, 1, 1)
+    assert torch.allclose(known_classes().weights(both), torch.ones(1, 2))
+    for sound in ([1.0, 0.0], [0.0, 1.0]):
+        one = torch.tensor([[sound]])
+        marks = known_classes().marks(
+            Triplet(one, one, one), Triplet(still, still, still), both, torch.ones(1, 1), None
+        )
+        assert torch.allclose(marks[0, 0, :2], torch.tensor([1.0, -1.0]), atol=1e-6)
+
+
+def test_only_a_text_that_names_a_voice_is_held_against_the_pitch() -> None:
+    judge = load("saj-mini")
+    assert judge.ear is not None
+    texts = (
+        "vocals",
+        "singing",
+        "speech",
+        "human voice",
+        "manual saw",
+        "man speaking",
+        "female vocals",
+        "a child laughing",
+    )
+    with torch.inference_mode():
+        vectors = judge.encode_text(*judge.processor.tokens(texts))
+        high = torch.ones(len(texts), 2)
+        marks = voice_marks(vectors, judge.ear.prototypes.voices, Triplet(high, high, high))[:, 0]
+    assert not marks[:5].any()
+    assert marks[5, 0] == -1
+    assert marks[6, 0] == marks[7, 1] == 1
+    assert torch.allclose(marks[5, 2:], -torch.ones(3))  # an octave above the middle speaks against a man
 
 
 def test_padding_is_no_evidence(small: SAJ) -> None:
