@@ -353,11 +353,14 @@ def patient(mixture, rate, prompt):
 """
 
 
-def test_kill_and_resume(small_task: Path, tmp_path: Path) -> None:
+def test_kill_and_resume(small_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kill -9 in the middle, then rerun: nothing redone, the same scores as an uninterrupted run."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "patience.py").write_text(SLOW_SEPARATOR)
     start = "from sam_audio_bench.cli import main; main()"
-    options = ["eval", "--model", "patience:patient", "--task", str(small_task), "--output", "killed"]
+    options = ["eval", "--model", "patience:patient", "--task", str(small_task), "--metrics", "si_sdr,snr"]
+    options += ["--output", "killed"]
     command = [sys.executable, "-c", start, *options]
     journal = tmp_path / "killed" / "patient" / "small@1-file" / "items.jsonl"
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -371,8 +374,8 @@ def test_kill_and_resume(small_task: Path, tmp_path: Path) -> None:
     stored = journal.parent / "audio"
     audio = {path: path.stat().st_mtime_ns for item in before for path in stored.glob(f"{item}.*")}
 
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
-    subprocess.run([*command[:-1], "whole"], cwd=tmp_path, check=True, capture_output=True)
+    for output in ("killed", "whole"):
+        sab.evaluate("patience:patient", str(small_task), metrics=["si_sdr", "snr"], output=output, progress=False)
     assert {path: path.stat().st_mtime_ns for path in audio} == audio
     expected = frame_of(tmp_path / "whole" / "patient" / "small@1-file")
     pd.testing.assert_frame_equal(frame_of(journal.parent), expected)

@@ -108,6 +108,20 @@ def test_options_of_a_run(options: dict[str, Any], small_task: Path, tmp_path: P
     assert found == ALL  # a spelt option is part of the name, and of a folder of its own
 
 
+ONE_PROCESS_A_RUN = """
+import os, sys
+import pandas, rich, sam_audio_bench.cli.eval, sam_audio_bench.metrics.ratios  # what every run would import
+import sam_audio_bench.run.evaluate, sam_audio_bench.separators.external, sam_audio_bench.tasks.manifest_tables
+from sam_audio_bench.cli import main
+
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        sys.exit(main())
+    print("exit", os.waitpid(child, 0)[1], file=sys.stderr, flush=True)
+"""
+
+
 def test_an_edited_module_a_weight_file_and_a_script(
     small_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,28 +142,38 @@ def test_an_edited_module_a_weight_file_and_a_script(
     Path("tool.py").write_text("import sys, shutil\nshutil.copy(sys.argv[1], sys.argv[2])\n")
     np.save("w.npy", 0.5)
     models = ["mine:f", "gain:Gain(weights=w.npy)", f"cmd:{sys.executable} tool.py {{mixture}} {{target}}"]
-    program = "from sam_audio_bench.cli import main; main()"
-    words = [sys.executable, "-c", program, "eval", "--task", str(small_task), "--metrics", "snr", "--limit", "2",
-             "--output", "runs", *(part for model in models for part in ("--model", model))]  # fmt: skip
+    words = [sys.executable, "-c", ONE_PROCESS_A_RUN, "eval", "--task", str(small_task), "--metrics", "snr", "--limit",
+             "2", "--output", "runs", *(part for model in models for part in ("--model", model))]  # fmt: skip
+    runs = subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, bufsize=1
+    )
 
     def redone() -> set[str]:
         """Separators whose items were done again."""
-        done = subprocess.run(words, capture_output=True, text=True, check=True)
-        notes = [line.split()[1] for line in done.stderr.splitlines() if "done again" in line]
+        assert runs.stdin is not None
+        assert runs.stderr is not None
+        runs.stdin.write("run\n")
+        said = []
+        for line in runs.stderr:
+            said.append(line)
+            if line.startswith("exit "):
+                break
+        assert said[-1:] == ["exit 0\n"], "".join(said)
+        notes = [line.split()[1] for line in said if "done again" in line]
         return {name.partition("+")[0].partition("-")[0] for name in notes}
 
-    assert redone() == set()
-    assert redone() == set()
-    Path("net.py").write_text("GAIN = 0.5  # a half\n")
-    Path("mine.py").write_text(Path("mine.py").read_text() + "\n# the end\n")
-    assert redone() == set()
-    Path("net.py").write_text("GAIN = 0.25\n")
-    assert redone() == {"f"}
-    np.save("w.npy", 0.25)
-    assert redone() == {"gain"}
-    Path("tool.py").write_text("import sys, shutil\nshutil.copyfile(sys.argv[1], sys.argv[2])\n")
-    assert redone() == {"cmd"}
-    assert redone() == set()
+    with runs:
+        assert redone() == set()
+        Path("net.py").write_text("GAIN = 0.5  # a half\n")
+        Path("mine.py").write_text(Path("mine.py").read_text() + "\n# the end\n")
+        assert redone() == set()
+        Path("net.py").write_text("GAIN = 0.25\n")
+        assert redone() == {"f"}
+        np.save("w.npy", 0.25)
+        assert redone() == {"gain"}
+        Path("tool.py").write_text("import sys, shutil\nshutil.copyfile(sys.argv[1], sys.argv[2])\n")
+        assert redone() == {"cmd"}
+        assert redone() == set()
 
 
 def test_an_edited_cell_is_told(small_task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
