@@ -78,6 +78,12 @@ def run(recipe: dict[str, Any], runs: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def undrawn(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No figures, which take longer than a short training; those of the run that all share are drawn before."""
+    monkeypatch.setattr("sam_audio_bench.plots.Plot.save", lambda plot, folder: [])
+
+
 def longer(recipe: dict[str, Any]) -> dict[str, Any]:
     return {**recipe, "optimizer": {**recipe["optimizer"], "epochs": 25}}
 
@@ -185,6 +191,7 @@ def _killed_after(saves: int) -> Callable[..., None]:
     return write
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_enough_mixtures_are_calibrated_in_folds(
     recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,6 +203,7 @@ def test_enough_mixtures_are_calibrated_in_folds(
     assert "on held-out recordings, in" in report["calibration"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_judge_goes_on_from_a_run_and_knows_what_both_were_trained_on(
     run: Path, recipe: dict[str, Any], table: Path, tmp_path: Path
 ) -> None:
@@ -292,6 +300,7 @@ def test_evaluate_prints_levels_and_ceilings(run: Path, table: Path, tmp_path: P
     assert "utterance" in shown.stdout
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_released_judge_is_fine_tuned_and_hears_of_spans(table: Path, tiny_folder: Path, tmp_path: Path) -> None:
     recipe = recipe_of(
         {
@@ -314,6 +323,7 @@ def test_a_released_judge_is_fine_tuned_and_hears_of_spans(table: Path, tiny_fol
     assert not torch.equal(plain.values, told.values)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_backbone_learns(table: Path, tiny_folder: Path, tmp_path: Path) -> None:
     recipe = recipe_of(
         {
@@ -332,6 +342,7 @@ def test_a_backbone_learns(table: Path, tiny_folder: Path, tmp_path: Path) -> No
     np.testing.assert_allclose(rows["saj_overall"], told["saj_overall"], atol=0.05)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_patience_ends_a_run(recipe: dict[str, Any], tmp_path: Path) -> None:
     still = {**recipe, "optimizer": {**recipe["optimizer"], "learning_rate": 0.0}, "stop": {"patience": 2}}
     train(recipe_of(still), tmp_path / "run", device="cpu")
