@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from msgspec import convert
 from pyarrow import Table, parquet
 
 from sam_audio_bench.files import load_json, write_json
-from sam_audio_bench.leaderboard import safe_io
+from sam_audio_bench.leaderboard import parquet_sandbox, safe_io
 from sam_audio_bench.leaderboard.records import SubmittedMetric, to_plain
 from sam_audio_bench.leaderboard.submission import HEADER, SCORES, aggregates, metric_records
 from sam_audio_bench.leaderboard.submit import submit
@@ -24,6 +24,23 @@ from sam_audio_bench.run.store import SCORE_TYPES
 from sam_audio_bench.types import Audio, Query, Separation
 
 METRICS = ("si_sdr", "si_sdr_i", "snr_i", "leak_db")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unpacked_once() -> Iterator[None]:
+    """A table that unpacked within the limits needs no second process; most tests read copies of the same few."""
+    known: set[tuple[str, int, int]] = set()
+    check = safe_io.check_unpacks
+
+    def once(path: Path) -> None:
+        table = (safe_io.digest(path), parquet_sandbox.MEMORY, parquet_sandbox.SECONDS)
+        if table not in known:
+            check(path)
+            known.add(table)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(safe_io, "check_unpacks", once)
+        yield
 
 
 @pytest.fixture(scope="session")
