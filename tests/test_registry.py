@@ -38,7 +38,7 @@ def test_gated_separators_say_what_is_missing(tmp_path) -> None:
         "    try: sab.load_separator(name)\n"
         "    except sab.BenchError as error: print(error)\n"
     )
-    environment = {"PATH": "/usr/bin:/bin", "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    environment = {"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-c", program, *GATED]
     said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
     assert len(said) == len(GATED) == 6

@@ -114,7 +114,7 @@ def test_a_gated_model_offline_is_told_before_torch_is_loaded(tmp_path) -> None:
         "try: main(['eval', '--model', 'sam-audio-large', '--task', 'instrument', '--offline'])\n"
         "except SystemExit as error: print(error.code, 'torch' in sys.modules)\n"
     )
-    environment = {"PATH": "/usr/bin:/bin", "HF_HOME": str(tmp_path)}
+    environment = {"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "HF_HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["2", "False"]
     assert "facebook/sam-audio-large" in done.stderr

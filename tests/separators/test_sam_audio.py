@@ -432,7 +432,7 @@ def test_a_missing_text_encoder_is_told(released, tmp_path) -> None:
         "try: separator.separate([query], [0])\n"
         "except sab.BenchError as error: print(type(error).__name__, error)\n"
     )
-    environment = {"PATH": "/usr/bin:/bin", "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    environment = {"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-c", program, str(released[0])]
     said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
     assert said.startswith("Precondition expected the text encoder t5-tiny in a folder or on the Hugging Face hub")
