@@ -14,8 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from sam_audio_bench.audio import SUFFIXES
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.tasks.adapters.layouts import SUFFIXES, folders_in
+from sam_audio_bench.files import find_file
+from sam_audio_bench.tasks.adapters.layouts import folders_in
 from sam_audio_bench.tasks.manifest_rows import ManifestRow, Questions, collect
 
 __all__ = ["questions"]
@@ -41,7 +43,7 @@ def _rows(path: Path) -> Iterator[ManifestRow]:
             mixtures = [f"{example}/{name}.wav" for name in ("mixture", "mix", example)]
         else:
             continue
-        mixture = next((name for name in mixtures if (path / name).is_file()), mixtures[0])
+        mixture = next((name for name in mixtures if find_file(path / name).is_file()), mixtures[0])
         for source in sorted(sources.iterdir()):
             if source.suffix.lower() in SUFFIXES and not source.name.startswith(("background", ".")):
                 yield ManifestRow(
