@@ -33,6 +33,7 @@ class Header:
     ffmpeg_first: bool = False  # which library is asked first
     breaks_off: bool = False  # the file ends before it should
     length_known: bool = True  # False: written to a pipe, it does not say where it should end
+    counts_frames: bool = False  # an MP3 says how many it has, without which libsndfile guesses
     samples: int | None = None  # in each channel, where a codec of blocks has its own count
     correction: tuple[int, int] | None = None  # where a 64-bit length should stand that both libraries need, and which
 
@@ -57,8 +58,8 @@ def _unframed(file: BinaryIO, head: bytes, begin: int, size: int) -> Header:
         known = int.from_bytes(_bytes(file, begin + 21, 5), "big") & (1 << 36) - 1 != 0
         return Header(ffmpeg_first=not known, length_known=known)
     if len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
-        adts = head[1] & 0x06 == 0  # the layer: none is AAC
-        return Header(ffmpeg_first=adts or not _counted(file, begin, size))
+        counts = head[1] & 0x06 != 0 and _counted(file, begin, size)  # without a layer it is AAC
+        return Header(ffmpeg_first=not counts, counts_frames=counts)
     return Header(ffmpeg_first=head.startswith(_FFMPEG))
 
 
@@ -73,7 +74,7 @@ def _syncsafe(four: bytes) -> int:
 
 
 def _counted(file: BinaryIO, begin: int, size: int) -> bool:
-    """Whether an MP3 counts its frames, and holds no more than that; libsndfile guesses the length of others."""
+    """Whether an MP3 counts its frames, and holds no more than that."""
     head = _bytes(file, begin, 64)
     at = max(head.find(b"Xing"), head.find(b"Info"))
     flags = head[at + 7] if at > 0 else 0

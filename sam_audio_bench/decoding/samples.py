@@ -28,6 +28,8 @@ def read(path: Path, place: Path | BinaryIO, header: Header, start: float, end: 
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise Unopened(str(error)) from error
     with opened:
+        if opened.format == "MP3" and not header.counts_frames:
+            raise Unopened("an MP3 whose length it would guess")
         rate, frames = checked_rate(path, int(opened.samplerate)), int(opened.frames)
         if header.samples is not None and 0 < frames - header.samples < _PADDING:
             frames = header.samples
