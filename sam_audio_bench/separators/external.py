@@ -153,8 +153,8 @@ class FolderSeparator:
         if path is None:
             stem = safe_name(identifier)
             raise MediaError(
-                f"expected the answer to {identifier} at {self.folder / stem}.flac (or {stem}.target.flac; wav, ogg "
-                "and mp3 will do), found none",
+                f"expected the answer to {identifier} at {self.folder / stem}.flac (or {stem}.target.flac; wav and "
+                "other formats will do), found none",
                 status="missing_media",
             )
         target = _at_rate(audio.read(path), mixture, str(path))

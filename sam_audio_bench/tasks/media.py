@@ -116,7 +116,11 @@ class BenchMedia:
         return (found.path, *found.part(row)) if found else None
 
     def sound(self, row: Annotation, *, visual: bool = False) -> Audio:
-        """The mixture of a row, mono at `RATE`.
+        """The mixture of a row, mono at `RATE`; errors as in `remarked_sound`."""
+        return self.remarked_sound(row, visual=visual)[0]
+
+    def remarked_sound(self, row: Annotation, *, visual: bool = False) -> tuple[Audio, tuple[str, ...]]:
+        """The mixture of a row, mono at `RATE`, with the remarks of `audio.read_remarked`.
 
         Raises:
             MediaError: there is none (status ``missing_media``), it is damaged, or its length
@@ -125,8 +129,8 @@ class BenchMedia:
         found = self._found(row, visual=visual)
         start, end = found.part(row)
         margin = 0.0 if found.whole else 1.0  # enough to tell whether a file that is cut already is too long
-        sound = audio.read(found.path, start=start, end=end + margin)
-        return _prepared(sound, end - start, found.path)
+        sound, remarks = audio.read_remarked(found.path, start=start, end=end + margin)
+        return _prepared(sound, end - start, found.path), remarks
 
     def pictures(self, row: Annotation) -> Path:
         """A video of the row alone, cut into the cache where the file is longer; errors as in `sound`."""
