@@ -56,7 +56,7 @@ _PICTURES = (".mp4", ".mkv", ".webm", ".mov", ".m4v", ".avi", ".flv", ".ts", ".3
 _SUFFIXES = tuple(dict.fromkeys((*_NAMED, *audio.SUFFIXES)))
 _SMALL = 2**23  # bytes; what is read in a moment is looked at to its end
 _LARGEST = 2**30  # bytes of a file in an archive; five hours of CD sound would be more
-_FORMAT = "1"  # of cut videos; raised whenever a pixel or time changes
+_FORMAT = "2"  # of cut videos; raised whenever a pixel or time changes
 _cutting = threading.Lock()  # processes write to names of their own, threads of one process would share them
 
 
