@@ -75,7 +75,7 @@ def _shown_until(container: Any, stream: Any) -> Fraction | None:
     """
     if not container.format.name.startswith(_MP4) or stream.duration is None:
         return None
-    return Fraction((stream.start_time or 0) + stream.duration) * stream.time_base
+    return Fraction(((stream.start_time or 0) + stream.duration) * stream.time_base)
 
 
 def _first_stamp(stream: Any) -> int:
