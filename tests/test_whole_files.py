@@ -15,6 +15,7 @@ from media_files import RATE, noise, write_clap, write_sound
 from sam_audio_bench import audio, video
 from sam_audio_bench.errors import MediaError
 
+SECONDS = 1
 SAMPLES = {
     "16.wav": ("WAV", "PCM_16"),
     "float.wav": ("WAV", "FLOAT"),
@@ -43,7 +44,7 @@ CONTAINERS = {
 }
 
 
-def write(folder: Path, name: str, seconds: float = 2.0) -> Path:
+def write(folder: Path, name: str, seconds: float = SECONDS) -> Path:
     """Stereo noise in one of the formats above."""
     path, sound = folder / name, noise(seconds, 2)
     if name in SAMPLES:
@@ -56,7 +57,7 @@ def write(folder: Path, name: str, seconds: float = 2.0) -> Path:
 @pytest.mark.parametrize("name", [*SAMPLES, *CONTAINERS])
 def test_half_a_file_is_refused_and_the_whole_is_not(name: str, tmp_path: Path) -> None:
     path = write(tmp_path, name)
-    assert abs(audio.read(path).length - 2 * RATE) <= 2048
+    assert abs(audio.read(path).length - SECONDS * RATE) <= 2048
     content = path.read_bytes()
     for share in (0.5, 0.9):
         path.write_bytes(content[: round(share * len(content))])
@@ -74,7 +75,7 @@ def test_it_is_called_broken_off(name: str, tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"expected a whole file at .*, found one that breaks off; get it again"):
         audio.read(path)
     with pytest.raises(MediaError, match="breaks off"):
-        audio.read(path, start=1.5, end=9.0)
+        audio.read(path, start=0.8, end=9.0)
 
 
 @pytest.mark.parametrize("name", ["16.wav", "a.aiff", "a.mkv"])
@@ -90,7 +91,7 @@ def test_what_stands_behind_the_sound_is_no_damage(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes() + b"LIST" + struct.pack("<I", 400) + bytes(100))  # and breaks off there
     content[4:8] = struct.pack("<I", len(content) + 300 - 8)
     path.write_bytes(content)
-    assert audio.read(path).length == 2 * RATE
+    assert audio.read(path).length == SECONDS * RATE
     for name in ("a.ogg", "a.mp3", "a.m4a"):
         path = write(tmp_path, name)
         length = audio.read(path).length
@@ -165,7 +166,7 @@ def test_a_flac_whose_header_counts_wrong_costs_nothing_but_itself(samples: int,
         found, remarks = audio.read_remarked(path)
         assert torch.equal(found.samples, expected.samples)
         assert len(remarks) == 1
-    assert torch.equal(audio.read(path, start=0.5, end=1.0).samples, expected.samples[:, RATE // 2 : RATE])
+    assert torch.equal(audio.read(path, start=0.25, end=0.5).samples, expected.samples[:, RATE // 4 : RATE // 2])
 
 
 def test_an_mp3_without_a_count_of_frames_is_read_to_its_end(tmp_path: Path) -> None:
@@ -176,13 +177,13 @@ def test_an_mp3_without_a_count_of_frames_is_read_to_its_end(tmp_path: Path) -> 
     frames = content[content.index(content[:2], 4) :]
     for before in (b"", bytes(40), b"ID3\4\0\0\0\0\0\0" + bytes(300)):
         path.write_bytes(before + frames)
-        assert 0 <= audio.read(path).length - 2 * RATE < 4096
+        assert 0 <= audio.read(path).length - SECONDS * RATE < 4096
 
 
 def test_two_mp3_in_one_file_are_both_read(tmp_path: Path) -> None:
     path = write(tmp_path, "a.mp3")
     path.write_bytes(2 * path.read_bytes())
-    assert audio.read(path).length >= 4 * RATE
+    assert audio.read(path).length >= 2 * SECONDS * RATE
 
 
 def test_two_ogg_in_one_file_are_refused(tmp_path: Path) -> None:
@@ -207,4 +208,4 @@ def test_an_ogg_page_that_is_lost_or_damaged(lost: bool, tmp_path: Path) -> None
 
 
 def test_blocks_of_a_codec_end_where_their_header_says(tmp_path: Path) -> None:
-    assert audio.read(write(tmp_path, "coded.wav")).length == 2 * RATE
+    assert audio.read(write(tmp_path, "coded.wav")).length == SECONDS * RATE

@@ -189,7 +189,7 @@ class _Canvas:
         """For frames like the first one."""
         rate = checked_rate(path, int(frame.sample_rate))
         last = None if end is None else round(end * rate)
-        return cls(path, rate, len(frame.layout.channels), round(start * rate), last, None if sought else 0)
+        return cls(path, rate, frame.layout.nb_channels, round(start * rate), last, None if sought else 0)
 
     @property
     def full(self) -> bool:
@@ -203,10 +203,10 @@ class _Canvas:
 
     def put(self, frame: Any, at: Fraction | None, length: Fraction | None) -> None:
         """Adds a frame at its time, or behind the last one where it has none; of the last frame ``length`` seconds."""
-        if (int(frame.sample_rate), len(frame.layout.channels)) != (self.rate, self.channels):
+        if (int(frame.sample_rate), frame.layout.nb_channels) != (self.rate, self.channels):
             raise MediaError(
                 f"expected {self.channels} channel(s) at {self.rate} Hz throughout {self.path}, found "
-                f"{len(frame.layout.channels)} at {frame.sample_rate} Hz later on; convert it"
+                f"{frame.layout.nb_channels} at {frame.sample_rate} Hz later on; convert it"
             )
         if at is None and self.position is None:
             return
@@ -271,7 +271,7 @@ def _samples(frame: Any) -> Samples:
         )
     values: NDArray[Any] = frame.to_ndarray()
     if not frame.format.is_planar:
-        values = values.reshape(-1, len(frame.layout.channels)).T
+        values = values.reshape(-1, frame.layout.nb_channels).T
     if kind in ("flt", "dbl"):
         return values.astype(np.float32)
     centred: NDArray[np.float64] = values.astype(np.float64) - (_SCALES[kind] if kind == "u8" else 0.0)
