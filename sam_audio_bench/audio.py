@@ -42,7 +42,8 @@ __all__ = [
 
 SUFFIXES = (
     ".wav", ".flac", ".ogg", ".mp3", ".m4a", ".mp4", ".opus", ".oga", ".aac", ".aif", ".aiff", ".aifc", ".caf", ".w64",
-    ".au", ".wma", ".mka", ".m4b", ".mkv", ".webm", ".mov", ".m4v", ".avi", ".flv", ".ts", ".3gp",
+    ".rf64", ".bwf", ".au", ".snd", ".wma", ".wv", ".ape", ".tta", ".ac3", ".amr", ".mp2", ".mka", ".m4b", ".weba",
+    ".mkv", ".webm", ".mov", ".m4v", ".avi", ".flv", ".ts", ".m2ts", ".mpg", ".mpeg", ".wmv", ".ogv", ".3gp",
 )  # fmt: skip
 """By which sound files are found in folders, the preferred ones first; upper case is the same."""
 

@@ -104,11 +104,12 @@ class _Part:
             canvas.put(frame, None if at is None or begin is None else at - begin, length)
             if canvas.full:
                 return canvas.decoded()
-        if canvas is None:
-            return Decoded(np.zeros((1, 0), np.float32), int(stream.rate or 1))
-        missing = self.until is not None and canvas.seconds < self.until - (begin or 0) - _MISSING
+        seconds = 0.0 if canvas is None else canvas.seconds
+        missing = self.until is not None and seconds < self.until - (begin or 0) - _MISSING
         if self.header.breaks_off or missing:
             raise broken_off(self.path)
+        if canvas is None:
+            return Decoded(np.zeros((1, 0), np.float32), int(stream.rate or 1))
         return canvas.decoded()
 
     def _frames(self, container: Any, stream: Any) -> Iterator[tuple[Any, Fraction | None, Fraction | None]]:

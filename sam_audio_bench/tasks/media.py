@@ -52,7 +52,22 @@ STEMS = ("drums", "bass", "vocals", "other")
 """The parts of a song."""
 
 _NAMED = (".mp4", ".mkv", ".webm", ".m4a", ".wav", ".flac")  # what users are told of
-_PICTURES = (".mp4", ".mkv", ".webm", ".mov", ".m4v", ".avi", ".flv", ".ts", ".3gp")
+_PICTURES = (
+    ".mp4",
+    ".mkv",
+    ".webm",
+    ".mov",
+    ".m4v",
+    ".avi",
+    ".flv",
+    ".ts",
+    ".m2ts",
+    ".mpg",
+    ".mpeg",
+    ".wmv",
+    ".ogv",
+    ".3gp",
+)
 _SUFFIXES = tuple(dict.fromkeys((*_NAMED, *audio.SUFFIXES)))
 _SMALL = 2**23  # bytes; what is read in a moment is looked at to its end
 _LARGEST = 2**30  # bytes of a file in an archive; five hours of CD sound would be more
