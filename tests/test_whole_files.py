@@ -142,6 +142,26 @@ def test_so_is_an_rf64(length: int, tmp_path: Path) -> None:
         assert torch.equal(audio.read("a.wav", stream=stream).samples, expected.samples)
 
 
+PIPED = [
+    ("a.aiff", b"SSND", ">I", 0),
+    ("a.aiff", b"SSND", ">I", 0x7F000008),
+    ("a.caf", b"data", ">q", -1),
+    ("a.au", b".snd\0\0\0\x18", ">I", 0xFFFFFFFF),
+]
+
+
+@pytest.mark.parametrize(("name", "before", "form", "length"), PIPED)
+def test_so_are_others(name: str, before: bytes, form: str, length: int, tmp_path: Path) -> None:
+    path = write(tmp_path, name)
+    expected = audio.read(path)
+    content = bytearray(path.read_bytes())
+    struct.pack_into(form, content, content.index(before) + len(before), length)
+    path.write_bytes(content)
+    found, remarks = audio.read_remarked(path)
+    assert torch.equal(found.samples, expected.samples)
+    assert len(remarks) == 1
+
+
 def test_a_wav_that_says_that_it_is_empty_is_empty(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.zeros((0, 1)), 8000)
     content = bytearray((tmp_path / "a.wav").read_bytes() + b"LIST\x04\0\0\0INFO")

@@ -110,7 +110,7 @@ def _of_chunks(file: BinaryIO, size: int, form: str, at: int, names: tuple[bytes
     """A file whose sound is the chunk ``names``."""
     for name, begin, length in _chunks(file, size, form, at, 1):
         if name in names:
-            known = length == 0 or not _unstated(length)
+            known = not _unstated(length) and length >> 24 != 0x7F  # SoX writes 0x7F000000 and a little to pipes
             return Header(breaks_off=known and begin + length > size, length_known=known)
     return Header()
 
