@@ -12,6 +12,7 @@
     options     spellings of components and their options
     records     what run folders hold, typed
     cards       what each component says of itself, readable without loading it
+    decoding    from the bytes of a sound or video file to samples
     audio       reading, writing, resampling
     video       frames and masks
     devices     where networks run

@@ -1,22 +1,18 @@
-"""Reading, writing and resampling: the only file that touches a decoder.
+"""Reading, writing and resampling sound; `decoding` touches the decoders. One resampler, soxr HQ, serves all of it.
 
-WAV, FLAC, OGG and MP3 go through libsndfile; containers (mp4, mkv, webm, m4a) through PyAV, which carries its own
-FFmpeg. One resampler, soxr HQ, serves all evaluation audio.
-
-Time 0 is a file's first sample. A part of a file is cut at whole samples of its own rate: from start x rate up to, but
+Time 0 is a file's first sample, or its first frame where pictures start earlier: silence stands before the sound then,
+so that a second of the sound is the same second of `video`. A part
+of a file is cut at whole samples of its own rate: from start x rate up to, but
 not including, end x rate, both rounded.
 """
 
 from __future__ import annotations
 
 import io
-import math
 import shutil
-from collections.abc import Iterator
-from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -24,16 +20,19 @@ import soxr
 import torch
 from numpy.typing import NDArray
 
+from sam_audio_bench.decoding import decode
+from sam_audio_bench.decoding.formats import checked_rate, media_errors
 from sam_audio_bench.errors import MediaError
 from sam_audio_bench.files import atomic_write
 from sam_audio_bench.types import Audio
 
 __all__ = [
-    "CONTAINERS",
+    "SUFFIXES",
     "as_stored",
     "outline",
     "quantise",
     "read",
+    "read_remarked",
     "resample",
     "to_mono",
     "write",
@@ -41,7 +40,13 @@ __all__ = [
     "write_wav",
 ]
 
-CONTAINERS = frozenset({".mp4", ".mkv", ".webm", ".m4a", ".mov"})
+SUFFIXES = (
+    ".wav", ".flac", ".ogg", ".mp3", ".m4a", ".mp4", ".opus", ".oga", ".aac", ".aif", ".aiff", ".aifc", ".caf", ".w64",
+    ".rf64", ".bwf", ".au", ".snd", ".wma", ".wv", ".ape", ".tta", ".ac3", ".amr", ".mp2", ".mka", ".m4b", ".weba",
+    ".mkv", ".webm", ".mov", ".m4v", ".avi", ".flv", ".ts", ".m2ts", ".mpg", ".mpeg", ".wmv", ".ogv", ".3gp",
+)  # fmt: skip
+"""By which sound files are found in folders, the preferred ones first; upper case is the same."""
+
 _FULL_SCALE_24 = 2.0**23
 _LOSSY = 0.85  # of 1, libsndfile's smallest files
 
@@ -50,107 +55,40 @@ def read(path: str | Path, *, start: float = 0.0, end: float | None = None, stre
     """Decodes a file, or a part of it, to float32 ``[channels, time]`` at its own rate.
 
     Args:
-        path: the file.
+        path: the file; its content tells the format, its name does not.
         start: of the part, in seconds.
         end: of the part; what a shorter file lacks is left out. None: the end of the file.
-        stream: the content, where it does not lie at ``path``, which then only names it; not for containers.
+        stream: the content, where it does not lie at ``path``, which then only names it.
 
     Raises:
-        MediaError: the file is absent (status ``missing_media``), empty, damaged, ends before ``start``, or holds NaN
-            or infinite samples.
+        MediaError: the file is absent (status ``missing_media``), empty, damaged, breaks off before the part ends, ends
+            before ``start``, or holds NaN or infinite samples.
     """
+    return read_remarked(path, start=start, end=end, stream=stream)[0]
+
+
+def read_remarked(
+    path: str | Path, *, start: float = 0.0, end: float | None = None, stream: BinaryIO | None = None
+) -> tuple[Audio, tuple[str, ...]]:
+    """As `read`, with a sentence on everything in the file that was not as it should be and could be worked around."""
     path = Path(path)
     if stream is None and not path.is_file():
         raise MediaError(f"expected an audio file at {path}, found none", status="missing_media")
-    container = stream is None and path.suffix.lower() in CONTAINERS
-    samples, rate = _read_container(path, start, end) if container else _read_soundfile(path, stream, start, end)
-    if samples.shape[1] == 0:
+    found = decode(path, start=start, end=end, stream=stream)
+    if found.samples.shape[1] == 0:
         behind = f" from {start:g} s on" if start else ""
         status = "length_mismatch" if start else "error"
         raise MediaError(f"expected audio in {path}{behind}, found zero samples", status=status)
-    if not np.isfinite(samples).all():
+    if not np.isfinite(found.samples).all():
         raise MediaError(f"expected finite samples in {path}, found NaN or infinity", status="non_finite")
-    return Audio(torch.from_numpy(samples), rate)
+    return Audio(torch.from_numpy(found.samples), found.rate), found.remarks
 
 
 def outline(path: Path) -> tuple[int, int]:
     """Channels and rate that a file of samples states, before any is decoded; raises MediaError."""
-    try:
+    with media_errors(path, "an audio file that libsndfile can read"):
         found = soundfile.info(path)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise MediaError(f"expected an audio file that libsndfile can read at {path}, found: {error}") from error
-    return int(found.channels), int(found.samplerate)
-
-
-def _borders(start: float, end: float | None, rate: int) -> tuple[int, int | None]:
-    return round(start * rate), None if end is None else round(end * rate)
-
-
-def _read_soundfile(
-    path: Path, stream: BinaryIO | None, start: float, end: float | None
-) -> tuple[NDArray[np.float32], int]:
-    try:
-        with soundfile.SoundFile(stream or path) as file:
-            rate = int(file.samplerate)
-            first, last = _borders(start, end, rate)
-            if first >= file.frames:
-                return np.zeros((file.channels, 0), np.float32), rate
-            file.seek(first)
-            samples = file.read(-1 if last is None else last - first, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise MediaError(f"expected an audio file that libsndfile can read at {path}, found: {error}") from error
-    return np.ascontiguousarray(samples.T), rate
-
-
-def _read_container(path: Path, start: float, end: float | None) -> tuple[NDArray[np.float32], int]:
-    import av  # 0.2 s; only videos need it
-
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.audio:
-                raise MediaError(f"expected an audio stream in {path}, found none")
-            rate = int(container.streams.audio[0].rate)
-            first, last = _borders(start, end, rate)
-            blocks = [
-                block[:, max(first - position, 0) : None if last is None else last - position]
-                for position, block in _blocks(path, container, start, last)
-                if position + block.shape[1] > first and (last is None or position < last)
-            ]
-    except (av.FFmpegError, ValueError) as error:
-        raise MediaError(f"expected a readable media file at {path}, found: {error}") from error
-    return np.concatenate(blocks, axis=1) if blocks else np.zeros((1, 0), np.float32), rate
-
-
-_WARM_UP = 0.5  # seconds that are decoded before a part, for a codec's frames overlap
-
-
-def _blocks(path: Path, container: Any, start: float, last: int | None) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Decoded blocks ``[C, T]`` with the number of their first sample, up to the sample ``last``.
-
-    Only stamps that count samples (mp4) tell exactly where a block belongs, so that decoding can begin shortly before
-    the part; in Matroska, whose stamps are milliseconds, it begins with the file and the samples are counted.
-    """
-    import av
-
-    stream = container.streams.audio[0]
-    counted = stream.time_base == Fraction(1, stream.rate)
-    position = 0
-    if counted and start > _WARM_UP:
-        container.seek(math.floor((start - _WARM_UP) * stream.rate), stream=stream)
-        position = -1  # the first stamp tells
-    to_float = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
-    for packet in container.demux(stream):
-        if packet.is_corrupt:
-            raise MediaError(f"expected a whole file at {path}, found one that breaks off; get it again")
-        for frame in packet.decode():
-            position = int(frame.pts - (stream.start_time or 0)) if position < 0 else position
-            for part in to_float.resample(frame):
-                yield position, part.to_ndarray().astype(np.float32, copy=False)
-                position += part.samples
-            if last is not None and position >= last:
-                return
-    for part in to_float.resample(None):
-        yield position, part.to_ndarray().astype(np.float32, copy=False)
+        return int(found.channels), checked_rate(path, int(found.samplerate))
 
 
 def resample(audio: Audio, rate: int) -> Audio:

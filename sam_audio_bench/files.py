@@ -12,9 +12,12 @@ import math
 import os
 import re
 import string
-from collections.abc import Callable, Iterable, Iterator
+import time
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +28,8 @@ __all__ = [
     "atomic_write",
     "cache_folder",
     "dump_json",
+    "find_file",
+    "find_files",
     "load_json",
     "now",
     "read_journal",
@@ -36,6 +41,7 @@ __all__ = [
 _Record = TypeVar("_Record")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _SAFE = frozenset(string.ascii_letters + string.digits + "._@+=-")
+_SETTLED = 2_000_000_000  # nanoseconds after which a folder's time tells every change
 _LONGEST = 120  # bytes; file systems allow 255, and suffixes are still to come
 
 
@@ -55,6 +61,52 @@ def safe_name(identifier: str) -> str:
     if len(encoded) > _LONGEST:
         encoded = f"{encoded[: _LONGEST - 20]}%{sha256(identifier.encode())[:16]}"
     return encoded
+
+
+def find_file(path: Path) -> Path:
+    """The file or folder at ``path``, else the only one whose name is the same text: written with other code points, as
+    macOS does (NFC and NFD), or with a suffix in upper case. ``path`` itself where there is none, or several.
+    """
+    if path.exists() or not path.name:
+        return path
+    folder = find_file(path.parent)
+    found = _names(folder).get(_same(path.name), ())
+    return folder / (found[0] if len(found) == 1 else path.name)
+
+
+def find_files(folder: Path, stem: str, suffixes: Sequence[str]) -> list[Path]:
+    """The files in a folder that are called ``stem`` and one of ``suffixes`` (lower case), in the order of these.
+
+    Names are compared as in `find_file`.
+    """
+    names = _names(folder)
+    found = (folder / name for suffix in suffixes for name in names.get(_same(stem + suffix), ()))
+    return [path for path in found if path.is_file()]
+
+
+def _same(name: str) -> str:
+    """Equal for names that are the same text, whatever the case of their suffix."""
+    stem, dot, suffix = unicodedata.normalize("NFC", name).rpartition(".")
+    return stem + dot + (suffix.lower() if dot else suffix)
+
+
+def _names(folder: Path) -> Mapping[str, Sequence[str]]:
+    """Entries of a folder by `_same`; nothing where there is no folder that can be read."""
+    try:
+        changed = folder.stat().st_mtime_ns
+        if time.time_ns() - changed < _SETTLED:  # another entry may come without another time
+            return _listed.__wrapped__(folder, changed)
+        return _listed(folder, changed)
+    except OSError:
+        return {}
+
+
+@lru_cache(maxsize=64)
+def _listed(folder: Path, changed: int) -> Mapping[str, Sequence[str]]:
+    found: dict[str, list[str]] = {}
+    for name in sorted(os.listdir(folder)):  # noqa: PTH208 - names, not paths
+        found.setdefault(_same(name), []).append(name)
+    return found
 
 
 def cache_folder() -> Path:

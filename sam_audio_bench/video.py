@@ -2,9 +2,9 @@
 
 Frames are read as a stream, so that a video takes no more memory than the frames that are asked for.
 
-Time 0 is the presentation time of a file's first frame, as it is of the first sample for its sound; containers that
-start later (MPEG-TS, cut clips) are not shifted against their own sound. Frames without time stamps are taken to be
-evenly spaced. A time is answered by the frame whose presentation time is nearest, ties by the earlier.
+Time 0 is the presentation time of a file's first frame, or that of its sound where this starts earlier, as it is for
+`audio`. Frames without time stamps are taken to be evenly spaced. A time is answered by the frame whose presentation
+time is nearest, ties by the earlier.
 
 A mask with as many frames as its video is matched by number. One with another number is matched by relative time: of M
 masks, number j is what holds at j/M of the duration, and the nearest holds for a frame, ties by the earlier. A mask of
@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import math
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +31,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from sam_audio_bench.decoding import check_whole
+from sam_audio_bench.decoding.formats import (
+    Unopened,
+    broken_off,
+    clock_start,
+    media_errors,
+    opened_container,
+    video_stream,
+)
 from sam_audio_bench.errors import MediaError, UsageError
 
 __all__ = [
@@ -58,6 +66,8 @@ MASK_KEY = "video_masklet"
 """Name of the array in a mask's npz file."""
 
 _LARGEST_MASK = 2**32  # bytes; ten seconds of 4K at 50 frames a second
+_LARGEST_FRAME = 2**26  # pixels, twice those of 8K: a damaged header claims any size
+_READABLE = "a video that can be decoded"
 _TIE = 1e-9  # seconds below which two distances are equal: finer than any time base
 _RATE = 25.0  # frames a second of a stream that knows neither times nor rate
 
@@ -67,7 +77,7 @@ class Frame:
     """A decoded frame."""
 
     pixels: Tensor  # uint8 [3, H, W], red, green, blue
-    time: float  # seconds since the first frame's presentation
+    time: float  # seconds since the file's time 0
     index: int  # in order of presentation
 
 
@@ -76,14 +86,14 @@ class Frames:
     """Decoded frames, all of one size."""
 
     pixels: Tensor  # uint8 [T, 3, H, W]
-    times: NDArray[np.float64]  # [T], seconds since the first frame's presentation
+    times: NDArray[np.float64]  # [T], seconds since the file's time 0
 
 
 def stream_frames(path: str | Path, times: Sequence[float] | None = None) -> Iterator[Frame]:
     """Frames in order of presentation, decoded as they are taken.
 
     Args:
-        path: a file with a video stream; the first one counts, cover pictures do not.
+        path: a file with a video stream; the one that is marked default counts, or the first, cover pictures do not.
         times: ascending, in seconds; the nearest frame is yielded for each, the same object where one answers several.
             Times outside the video get its first or last frame. None: every frame.
 
@@ -91,13 +101,12 @@ def stream_frames(path: str | Path, times: Sequence[float] | None = None) -> Ite
         MediaError: the file is absent (status ``missing_media``), damaged, or has no video stream or no frame.
         UsageError: times that are not ascending or not finite.
     """
-    if times is None:
-        yield from (decoded.shown() for decoded in _decode(Path(path)))
-        return
-    wanted = np.asarray(times, np.float64)
-    if not np.isfinite(wanted).all() or (np.diff(wanted) < 0).any():
-        raise UsageError(f"expected ascending times in seconds, found {list(times)[:8]}")
-    yield from _nearest(_decode(Path(path)), wanted)
+    wanted = None if times is None else np.asarray(times, np.float64)
+    if wanted is not None and (not np.isfinite(wanted).all() or (np.diff(wanted) < 0).any()):
+        raise UsageError(f"expected ascending times in seconds, found {list(times or ())[:8]}")
+    with media_errors(Path(path), _READABLE):  # of converting a frame too
+        decoded = _decode(Path(path))
+        yield from (frame.shown() for frame in decoded) if wanted is None else _nearest(decoded, wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,48 +141,47 @@ def _nearest(decoded: Iterator[_Decoded], wanted: NDArray[np.float64]) -> Iterat
 def _decode(path: Path) -> Iterator[_Decoded]:
     """Every frame, at least one."""
     index, time, size = 0, 0.0, (0, 0)
-    first: int | None = None
     with opened_video(path) as (container, stream):
         stream.thread_type = "SLICE"  # threads of whole frames read ahead: how far, and into what damage, cores decide
-        rate = float(stream.average_rate or _RATE)
+        rate, begin = float(stream.average_rate or _RATE), clock_start(container)
         for packet in container.demux():  # of all streams, for a file may break off in the sound
             check_packet(path, packet)
             for frame in packet.decode() if packet.stream == stream else ():
-                first = frame.pts if first is None else first
-                size = (frame.height, frame.width) if index == 0 else size
-                stamp = index / rate if frame.pts is None else float((frame.pts - first) * stream.time_base)
+                if index == 0:
+                    size = (frame.height, frame.width)
+                    begin = (frame.pts or 0) * stream.time_base if begin is None else begin
+                stamp = index / rate if frame.pts is None else float(frame.pts * stream.time_base - begin)
                 time = max(time, stamp)  # AVI's stamps, made up from the order of storage, go back and forth
                 yield _Decoded(frame, time, index, size)
                 index += 1
     if index == 0:
         raise _without_frames(path)
+    check_whole(path)
 
 
 @contextmanager
 def opened_video(path: Path) -> Iterator[tuple[Any, Any]]:
     """PyAV's container and its video stream; its errors become MediaError."""
-    import av  # 0.2 s; only videos need it
-
     if not path.is_file():
         raise MediaError(f"expected a video at {path}, found none", status="missing_media")
     try:
-        with av.open(str(path)) as container:
-            streams = [
-                stream
-                for stream in container.streams.video
-                if not stream.disposition & av.stream.Disposition.attached_pic
-            ]
-            if not streams:
+        with media_errors(path, _READABLE), opened_container(path) as container:
+            stream = video_stream(container)
+            if stream is None:
                 raise MediaError(f"expected a video stream in {path}, found none")
-            yield container, streams[0]
-    except (av.FFmpegError, ValueError) as error:
-        raise MediaError(f"expected a video that can be decoded at {path}, found: {error}") from error
+            if stream.width * stream.height > _LARGEST_FRAME:
+                size = f"{stream.width} x {stream.height}"
+                raise MediaError(f"expected frames of at most {_LARGEST_FRAME} pixels in {path}, found {size}")
+            yield container, stream
+    except Unopened as error:
+        check_whole(path)
+        raise MediaError(f"expected {_READABLE} at {path}, found: {error}; convert it to mp4") from error
 
 
 def check_packet(path: Path, packet: Any) -> None:
     """Raises MediaError for a packet that is not whole."""
     if packet.is_corrupt:
-        raise MediaError(f"expected a whole video at {path}, found one that breaks off; get it again")
+        raise broken_off(path)
 
 
 def _without_frames(path: Path) -> MediaError:
@@ -181,7 +189,7 @@ def _without_frames(path: Path) -> MediaError:
 
 
 def frame_times(path: str | Path) -> NDArray[np.float64]:
-    """Presentation times ``[N]`` of all frames, in seconds since the first one's; nothing is decoded.
+    """Presentation times ``[N]`` of all frames, in seconds since the file's time 0; nothing is decoded.
 
     Raises:
         MediaError: as `stream_frames`, as far as it shows without decoding.
@@ -189,13 +197,15 @@ def frame_times(path: str | Path) -> NDArray[np.float64]:
     path = Path(path)
     with opened_video(path) as (container, stream):
         stamps = [packet.pts for packet in container.demux(stream) if packet.size and not packet.is_discard]
-        unit, rate = float(stream.time_base), float(stream.average_rate or _RATE)
+        unit, rate, begin = stream.time_base, float(stream.average_rate or _RATE), clock_start(container)
     if not stamps:
         raise _without_frames(path)
     if any(stamp is None for stamp in stamps):
         return np.arange(len(stamps)) / rate
+    check_whole(path)
     ordered = np.sort(np.asarray(stamps, np.int64))
-    return np.asarray((ordered - ordered[0]) * unit, np.float64)
+    first = ordered[0] if begin is None else float(begin / unit)
+    return np.maximum((ordered - first) * float(unit), 0.0)
 
 
 def read_frames(path: str | Path, times: Sequence[float] | None = None) -> Frames:
@@ -218,7 +228,7 @@ def read_mask(path: str | Path) -> Tensor:
     path = Path(path)
     if not path.is_file():
         raise MediaError(f"expected a mask at {path}, found none", status="missing_media")
-    try:
+    with media_errors(path, "an npz file with a mask"):
         with zipfile.ZipFile(path) as archive:
             if f"{MASK_KEY}.npy" not in archive.namelist():
                 raise MediaError(f"expected an array {MASK_KEY} in {path}, found {archive.namelist()[:8]}")
@@ -226,8 +236,6 @@ def read_mask(path: str | Path) -> Tensor:
                 _check_header(path, *_header(file))
         with np.load(path, allow_pickle=False) as arrays:
             return torch.from_numpy(arrays[MASK_KEY].astype(bool, copy=False))
-    except (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, RuntimeError) as error:
-        raise MediaError(f"expected an npz file with a mask at {path}, found: {error}") from error
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -285,11 +293,11 @@ def matching_mask(index: int, time: float, *, masks: int, clock: NDArray[np.floa
     >>> [matching_mask(i, clock[i], masks=2, clock=clock) for i in range(4)]
     [0, 0, 1, 1]
     """
-    frames = len(clock)
-    if masks == frames or frames == 1 or clock[-1] <= 0:
+    frames, first = len(clock), float(clock[0])
+    if masks == frames or frames == 1 or clock[-1] <= first:
         return min(index, masks - 1)
-    duration = float(clock[-1]) * frames / (frames - 1)
-    return min(max(math.ceil(time / duration * masks - 0.5 - _TIE), 0), masks - 1)
+    duration = (float(clock[-1]) - first) * frames / (frames - 1)
+    return min(max(math.ceil((time - first) / duration * masks - 0.5 - _TIE), 0), masks - 1)
 
 
 def masked_frames(

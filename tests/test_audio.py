@@ -141,20 +141,23 @@ def test_a_container_that_breaks_off_is_refused(tmp_path: Path) -> None:
     """With its index in front, FFmpeg would give what is left without a word."""
     path = encode(tmp_path / "a.mp4", chirp(0, 4, 48_000)[None], 48_000, movflags="faststart")
     path.write_bytes(path.read_bytes()[:-3000])
-    with pytest.raises(MediaError, match="breaks off"):
-        audio.read(path)
+    for start in (0.0, 2.0, 30.0):
+        with pytest.raises(MediaError, match="breaks off"):
+            audio.read(path, start=start)
     assert audio.read(path, end=1.0).seconds == 1.0
 
 
 def test_refuses_what_cannot_be_heard(tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("no sound")
     (tmp_path / "cut.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
+    (tmp_path / "odd.mp4").write_bytes(b"\0\0\0\x0cftypmp42")
     soundfile.write(tmp_path / "empty.wav", np.zeros((0, 1)), 8000)
     soundfile.write(tmp_path / "nan.wav", np.array([0.0, np.nan, 0.5]), 8000, subtype="FLOAT")
     soundfile.write(tmp_path / "inf.wav", np.array([0.0, np.inf, 0.5]), 8000, subtype="FLOAT")
     for name, message, status in [
         ("text.wav", "libsndfile can read", "error"),
-        ("cut.mp4", "readable media file", "error"),
+        ("cut.mp4", "breaks off", "error"),
+        ("odd.mp4", "readable media file", "error"),
         ("empty.wav", "zero samples", "error"),
         ("nan.wav", "finite samples", "non_finite"),
         ("inf.wav", "finite samples", "non_finite"),

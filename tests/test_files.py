@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,8 @@ from sam_audio_bench.files import (
     append_lines,
     atomic_write,
     dump_json,
+    find_file,
+    find_files,
     load_json,
     read_journal,
     safe_name,
@@ -99,3 +103,39 @@ def test_missing_journal_is_empty_and_missing_json_is_an_error(tmp_path: Path) -
     assert read_journal(tmp_path / "none", json_object) == []
     with pytest.raises(StoreError, match="expected a JSON file"):
         load_json(tmp_path / "none")
+
+
+NAMES = [unicodedata.normalize(form, "Mélodie/été.WAV") for form in ("NFC", "NFD")]
+
+
+@pytest.mark.parametrize("written", NAMES)
+@pytest.mark.parametrize("asked", [*NAMES, NAMES[0].replace("WAV", "wav"), NAMES[1].replace("WAV", "Wav")])
+def test_a_file_is_found_however_its_name_is_written(written: str, asked: str, tmp_path: Path) -> None:
+    (tmp_path / written).parent.mkdir()
+    (tmp_path / written).touch()
+    assert find_file(tmp_path / asked) == tmp_path / written
+    assert find_files((tmp_path / asked).parent, "none", (".wav",)) == []
+
+
+def test_another_name_is_not_found(tmp_path: Path) -> None:
+    for name in ("a.WAV", "b.wav", "b.WAV"):
+        (tmp_path / name).touch()
+    for name in ("A.wav", "a.flac", "c/a.wav", "b.Wav"):  # the last could be either
+        assert find_file(tmp_path / name) == tmp_path / name
+    assert find_file(tmp_path / "b.wav").name == "b.wav"
+    assert find_file(Path()) == Path()
+
+
+def test_all_files_of_a_stem_in_the_order_of_suffixes(tmp_path: Path) -> None:
+    for name in ("a.WAV", "a.wav", "a.Flac", "ab.wav", "a"):
+        (tmp_path / name).touch()
+    (tmp_path / "a.ogg").mkdir()
+    found = find_files(tmp_path, "a", (".flac", ".wav", ".ogg"))
+    assert [path.name for path in found] == ["a.Flac", "a.WAV", "a.wav"]
+
+
+def test_a_file_that_comes_later_is_found(tmp_path: Path) -> None:
+    os.utime(tmp_path, (1, 1))  # long ago, so that what was listed is remembered
+    assert find_file(tmp_path / "a.wav").name == "a.wav"
+    (tmp_path / "a.WAV").touch()
+    assert find_file(tmp_path / "a.wav").name == "a.WAV"

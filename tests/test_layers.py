@@ -19,6 +19,7 @@ LAYERS = [
     {"identity"},
     {"options"},
     {"records", "cards"},
+    {"decoding"},
     {"audio", "video", "devices"},
     {"nn"},
     {"metrics"},

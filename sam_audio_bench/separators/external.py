@@ -26,7 +26,7 @@ from torch import Tensor
 from sam_audio_bench import audio
 from sam_audio_bench.digests import folder_digest, joined
 from sam_audio_bench.errors import BadSeparation, BenchError, MediaError, Precondition, UsageError
-from sam_audio_bench.files import safe_name, sha256
+from sam_audio_bench.files import find_files, safe_name, sha256
 from sam_audio_bench.identity import Options
 from sam_audio_bench.source import is_python, script_digest
 from sam_audio_bench.types import Audio, Prompt, Query, Separation
@@ -116,21 +116,21 @@ class FunctionSeparator:
 class FolderSeparator:
     """Answers that lie in a folder: ``<item>.flac`` or ``<item>.target.flac``, and ``<item>.residual.flac`` if any.
 
-    ``<item>`` is the id as `files.safe_name` writes it; wav, ogg and mp3 will do as well as flac. Without a residual
-    file the residual is mixture - target. The ``audio`` folder of a run is such a folder.
+    ``<item>`` is the id as `files.safe_name` writes it; wav and every other suffix of `audio.SUFFIXES` will do as well
+    as flac. Without a residual file the residual is mixture - target. The ``audio`` folder of a run is such a folder.
 
     Raises:
         Precondition: there is no such folder, or it holds no audio.
     """
 
-    suffixes = (".flac", ".wav", ".ogg", ".mp3")
+    suffixes = tuple(dict.fromkeys((".flac", *audio.SUFFIXES)))
 
     def __init__(self, folder: str | Path, name: str | None = None) -> None:
         self.folder = Path(folder)
         if not self.folder.is_dir():
             raise Precondition(f"expected a folder of answers at {self.folder}, found none")
-        if not any(path.suffix in self.suffixes for path in self.folder.iterdir()):
-            raise Precondition(f"expected answers ({', '.join(self.suffixes)}) in {self.folder}, found none")
+        if not any(path.suffix.lower() in self.suffixes for path in self.folder.iterdir()):
+            raise Precondition(f"expected answers ({', '.join(self.suffixes[:4])} …) in {self.folder}, found none")
         self.name = name or f"files-{safe_name(self.folder.resolve().name)}"
         self.settings: Mapping[str, str | int | float] = {}  # what the files hold is in the fingerprint of each item
 
@@ -153,8 +153,8 @@ class FolderSeparator:
         if path is None:
             stem = safe_name(identifier)
             raise MediaError(
-                f"expected the answer to {identifier} at {self.folder / stem}.flac (or {stem}.target.flac; wav, ogg "
-                "and mp3 will do), found none",
+                f"expected the answer to {identifier} at {self.folder / stem}.flac (or {stem}.target.flac; wav and "
+                "other formats will do), found none",
                 status="missing_media",
             )
         target = _at_rate(audio.read(path), mixture, str(path))
@@ -169,8 +169,7 @@ class FolderSeparator:
         return (f"{safe_name(identifier)}.residual",)
 
     def _files(self, stems: Sequence[str]) -> list[Path]:
-        candidates = (self.folder / f"{stem}{suffix}" for stem in stems for suffix in self.suffixes)
-        return [path for path in candidates if path.is_file()]
+        return [path for stem in stems for path in find_files(self.folder, stem, self.suffixes)]
 
     def _only(self, identifier: str, part: str, stems: Sequence[str]) -> Path | None:
         found = self._files(stems)

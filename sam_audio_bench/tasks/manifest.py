@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.files import sha256
+from sam_audio_bench.files import find_file, sha256
 from sam_audio_bench.tasks.adapters import adapter_of
 from sam_audio_bench.tasks.data import TaskData
 from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Questions, collect, task_data
@@ -75,7 +75,7 @@ def questions(name: str | Path, *, allow_outside: bool = False) -> Questions:
     if (path / _STATE).is_file() or (path / _SPLITS).is_file():
         revision = sha256((path / _STATE).read_bytes()) if (path / _STATE).is_file() else None
         return _collected(path, path, read_datasets(path), revision, allow_outside)
-    tables = [path / table for table in _NAMES if (path / table).is_file()]
+    tables = [found for table in _NAMES if (found := find_file(path / table)).is_file()]
     if len(tables) > 1:
         raise UsageError(f"expected one table in {path}, found {', '.join(table.name for table in tables)}: name one")
     if tables:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from sam_audio_bench import video
 from sam_audio_bench.errors import MediaError
-from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Questions, Sound, like, named, read_sound
+from sam_audio_bench.files import find_file
+from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Questions, Sound, SoundReader, like, named
 from sam_audio_bench.types import Audio
 
 __all__ = ["SLACK", "check"]
@@ -40,27 +41,35 @@ def _check_row(root: Path, row: ManifestRow) -> Iterator[ManifestProblem]:
     report = partial(ManifestProblem, where=row.where, item=row.id)
     first: Sound = row.mixture if row.mixture is not None else row.target[0]
     column = "target" if row.mixture is None else "mixture"
+    read = SoundReader(root)
     try:
-        mixture = read_sound(root, first)
+        mixture = read(first)
     except MediaError as error:
         yield report(what=str(error), column=column)
         mixture = None
+    yield from _remarks(read, partial(report, column=column))
     for name, sounds in (("target", row.target), ("residual", row.residual)):
         for sound in sounds:
             if sound is not first:
-                yield from _check_reference(root, mixture, first, sound, partial(report, column=name))
+                yield from _check_reference(SoundReader(root), mixture, first, sound, partial(report, column=name))
     if mixture is not None:
         yield from _check_spans(row, mixture.seconds, partial(report, column="spans"))
     if row.video:
         yield from _check_video(root, row, mixture, report)
 
 
+def _remarks(read: SoundReader, report: _Report) -> Iterator[ManifestProblem]:
+    """What decoding a sound had to work around."""
+    return (report(what=remark, severity="warning") for remark in read.remarks)
+
+
 def _check_reference(
-    root: Path, mixture: Audio | None, first: Sound, sound: Sound, report: _Report
+    read: SoundReader, mixture: Audio | None, first: Sound, sound: Sound, report: _Report
 ) -> Iterator[ManifestProblem]:
     """Decodes, and compares rate, length and channels with the mixture."""
     try:
-        found = read_sound(root, sound)
+        found = read(sound)
+        yield from _remarks(read, report)
         if mixture is None:
             return
         if found.rate != mixture.rate:
@@ -82,19 +91,20 @@ def _check_spans(row: ManifestRow, seconds: float, report: _Report) -> Iterator[
 
 def _check_video(root: Path, row: ManifestRow, mixture: Audio | None, report: _Report) -> Iterator[ManifestProblem]:
     """Decodes all frames, and compares their duration with the sound and their number with the mask."""
-    frames, last = 0, 0.0
+    frames, first, last = 0, 0.0, 0.0
     try:
-        for frame in video.stream_frames(root / row.video):
+        for frame in video.stream_frames(find_file(root / row.video)):
+            first = frame.time if frames == 0 else first
             frames, last = frames + 1, frame.time
     except MediaError as error:
         yield report(what=str(error), column="video")
     else:
-        seconds = last * frames / (frames - 1) if frames > 1 else 0.0
+        seconds = last + (last - first) / (frames - 1) if frames > 1 else first
         if mixture is not None and seconds < mixture.seconds - SLACK - (seconds / frames):
             what = f"expected a video of {mixture.seconds:.2f} s, found {seconds:.2f} s: it will stay on its last frame"
             yield report(what=what, column="video", severity="warning")
     if row.mask:
-        yield from _check_mask(root / row.mask, frames, partial(report, column="mask"))
+        yield from _check_mask(find_file(root / row.mask), frames, partial(report, column="mask"))
 
 
 def _check_mask(path: Path, frames: int, report: _Report) -> Iterator[ManifestProblem]:

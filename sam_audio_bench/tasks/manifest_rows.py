@@ -6,21 +6,21 @@ to one folder, and none of them may lie outside it unless that is allowed.
 
 from __future__ import annotations
 
+import io
 import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePath
-from tempfile import TemporaryDirectory
 
 import torch
 
 from sam_audio_bench import audio
 from sam_audio_bench.digests import file_digest, joined
 from sam_audio_bench.errors import MediaError, UsageError
-from sam_audio_bench.files import dump_json, sha256
+from sam_audio_bench.files import dump_json, find_file, sha256
 from sam_audio_bench.metrics.functional.activity import active_spans
 from sam_audio_bench.tasks.data import TaskData
 from sam_audio_bench.types import Audio, Item, Prompt, Query, Span
@@ -31,10 +31,10 @@ __all__ = [
     "ManifestRow",
     "Questions",
     "Sound",
+    "SoundReader",
     "collect",
     "like",
     "named",
-    "read_sound",
     "task_data",
 ]
 
@@ -266,14 +266,14 @@ def _file_content(root: Path, sound: Sound) -> str:
     if not isinstance(sound, str):
         return sha256(sound.read())
     try:
-        return file_digest(root / sound)
+        return file_digest(find_file(root / sound))
     except MediaError:
         return "missing"
 
 
 def _load(root: Path, rows: Mapping[str, ManifestRow], identifier: str) -> Item:
-    row = rows[identifier]
-    mixture, target, residual = _sounds(root, row)
+    row, read = rows[identifier], SoundReader(root)
+    mixture, target, residual = _sounds(read, row)
     spans = row.spans
     if row.spans_of_target and target is not None:
         spans = tuple(("+", start, end) for start, end in active_spans(target.samples, target.rate))
@@ -282,8 +282,8 @@ def _load(root: Path, rows: Mapping[str, ManifestRow], identifier: str) -> Item:
     prompt = Prompt(
         text=row.text or None,
         spans=spans,
-        video=str(root / row.video) if row.video else None,
-        mask=str(root / row.mask) if row.mask else None,
+        video=str(find_file(root / row.video)) if row.video else None,
+        mask=str(find_file(root / row.mask)) if row.mask else None,
     )
     return Item(
         id=identifier,
@@ -291,27 +291,28 @@ def _load(root: Path, rows: Mapping[str, ManifestRow], identifier: str) -> Item:
         query=Query(mixture=mixture, prompt=prompt),
         reference=target,
         residual_reference=residual,
+        remarks=tuple(read.remarks),
     )
 
 
-def _sounds(root: Path, row: ManifestRow) -> tuple[Audio, Audio | None, Audio | None]:
+def _sounds(read: SoundReader, row: ManifestRow) -> tuple[Audio, Audio | None, Audio | None]:
     """Mixture, target and everything else."""
     if row.mixture is None:
-        return _mixed(root, row)
-    mixture = read_sound(root, row.mixture)
-    target = _sum(root, mixture, row.mixture, row.target) if row.target else None
-    residual = _sum(root, mixture, row.mixture, row.residual) if row.residual else None
+        return _mixed(read, row)
+    mixture = read(row.mixture)
+    target = _sum(read, mixture, row.mixture, row.target) if row.target else None
+    residual = _sum(read, mixture, row.mixture, row.residual) if row.residual else None
     if target is not None and residual is None:
         residual = Audio(mixture.samples - target.samples, mixture.rate)
     return mixture, target, residual
 
 
-def _mixed(root: Path, row: ManifestRow) -> tuple[Audio, Audio, Audio]:
+def _mixed(read: SoundReader, row: ManifestRow) -> tuple[Audio, Audio, Audio]:
     """Adds up; with a level ratio the residual is scaled to it, and all of it where the sum leaves full scale."""
     first = row.target[0]
-    pattern = read_sound(root, first)
-    target = _sum(root, pattern, first, row.target).samples.double()
-    rest = _sum(root, pattern, first, row.residual).samples.double()
+    pattern = read(first)
+    target = _sum(read, pattern, first, row.target).samples.double()
+    rest = _sum(read, pattern, first, row.residual).samples.double()
     if row.target_to_rest_db is not None:
         power, other = float(target.square().mean()), float(rest.square().mean())
         if not power or not other:
@@ -324,22 +325,26 @@ def _mixed(root: Path, row: ManifestRow) -> tuple[Audio, Audio, Audio]:
     return Audio((target + rest).float(), rate), Audio(target.float(), rate), Audio(rest.float(), rate)
 
 
-def _sum(root: Path, mixture: Audio, name: Sound, sounds: Sequence[Sound]) -> Audio:
-    parts = [like(mixture, name, read_sound(root, sound), sound).samples for sound in sounds]
+def _sum(read: SoundReader, mixture: Audio, name: Sound, sounds: Sequence[Sound]) -> Audio:
+    parts = [like(mixture, name, read(sound), sound).samples for sound in sounds]
     return Audio(parts[0] if len(parts) == 1 else torch.stack(parts).sum(dim=0), mixture.rate)
 
 
-def read_sound(root: Path, sound: Sound) -> Audio:
-    """Decodes a file of a row; raises MediaError as `audio.read` does."""
-    if isinstance(sound, str):
-        return audio.read(root / sound)
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / f"sound{PurePath(sound.name).suffix}"
-        file.write_bytes(sound.read())
-        try:
-            return audio.read(file)
-        except MediaError as error:
-            raise MediaError(str(error).replace(str(file), sound.name), status=error.status) from error
+@dataclass(slots=True)
+class SoundReader:
+    """Decodes the files of a row, and keeps what is to be said of them."""
+
+    root: Path
+    remarks: list[str] = field(default_factory=list)
+
+    def __call__(self, sound: Sound) -> Audio:
+        """The sound of a file or of the bytes in a table; raises MediaError as `audio.read` does."""
+        if isinstance(sound, str):
+            found, remarks = audio.read_remarked(find_file(self.root / sound))
+        else:
+            found, remarks = audio.read_remarked(sound.name, stream=io.BytesIO(sound.read()))
+        self.remarks.extend(remark for remark in remarks if remark not in self.remarks)
+        return found
 
 
 def like(mixture: Audio, mixture_name: Sound, found: Audio, name: Sound) -> Audio:

@@ -7,8 +7,8 @@ SAM Audio-Bench, below ``<data>/sam_audio_bench/<source_dataset>/``; the first o
     {video_id}_{start_s}_{end_s}            whole seconds, cut already
     {video_id}.{start_ms:08d}_{end_ms:08d}  cut already
 
-with mp4, mkv, webm, m4a, wav or flac. MUSDB18-HQ: ``<data>/musdb18hq/test/<track>/`` with ``mixture.wav`` and the
-stems, or ``<data>/musdb18hq.zip`` as Zenodo has it.
+with mp4, mkv, webm, m4a, wav or flac, or another suffix of `audio.SUFFIXES`, in upper case too. MUSDB18-HQ:
+``<data>/musdb18hq/test/<track>/`` with ``mixture.wav`` and the stems, or ``<data>/musdb18hq.zip`` as Zenodo has it.
 
 All sound becomes mono, the mean of the channels, at 48 kHz, as the released evaluation hears it. It is cut at its own
 rate, then mixed down, then resampled.
@@ -28,8 +28,9 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from sam_audio_bench import audio
+from sam_audio_bench.decoding import check_whole
 from sam_audio_bench.errors import MediaError, Precondition
-from sam_audio_bench.files import safe_name, sha256
+from sam_audio_bench.files import find_file, find_files, safe_name, sha256
 from sam_audio_bench.tasks.annotations import Annotation
 from sam_audio_bench.tasks.folders import cache_folder, data_folder
 from sam_audio_bench.tasks.lock import Lock
@@ -50,12 +51,27 @@ MUSDB_SHA256 = "baac80d0483c61d74b2e5f3be75fa557eec52898339e6aa45c1fa48833c5d21d
 STEMS = ("drums", "bass", "vocals", "other")
 """The parts of a song."""
 
-_PICTURES = (".mp4", ".mkv", ".webm")
-_SUFFIXES = (*_PICTURES, ".m4a", ".wav", ".flac")
+_NAMED = (".mp4", ".mkv", ".webm", ".m4a", ".wav", ".flac")  # what users are told of
+_PICTURES = (
+    ".mp4",
+    ".mkv",
+    ".webm",
+    ".mov",
+    ".m4v",
+    ".avi",
+    ".flv",
+    ".ts",
+    ".m2ts",
+    ".mpg",
+    ".mpeg",
+    ".wmv",
+    ".ogv",
+    ".3gp",
+)
+_SUFFIXES = tuple(dict.fromkeys((*_NAMED, *audio.SUFFIXES)))
 _SMALL = 2**23  # bytes; what is read in a moment is looked at to its end
 _LARGEST = 2**30  # bytes of a file in an archive; five hours of CD sound would be more
-_UNTOLD = 0x7FFF0000  # from here on, a length in a header stands for one that was not known
-_FORMAT = "1"  # of cut videos; raised whenever a pixel or time changes
+_FORMAT = "2"  # of cut videos; raised whenever a pixel or time changes
 _cutting = threading.Lock()  # processes write to names of their own, threads of one process would share them
 
 
@@ -101,8 +117,8 @@ class BenchMedia:
         return cls(data_folder() / "sam_audio_bench")
 
     def names(self, row: Annotation) -> list[Path]:
-        """Every name that would do, in order."""
-        return [found.path for found in self._candidates(row)]
+        """Every name that is usual, in order."""
+        return [self.folder / row.source / f"{stem}{suffix}" for stem in _stems(row) for suffix in _NAMED]
 
     def files(self, row: Annotation, *, visual: bool = False) -> list[Path]:
         """The file that serves a row, alone, or nothing."""
@@ -115,7 +131,11 @@ class BenchMedia:
         return (found.path, *found.part(row)) if found else None
 
     def sound(self, row: Annotation, *, visual: bool = False) -> Audio:
-        """The mixture of a row, mono at `RATE`.
+        """The mixture of a row, mono at `RATE`; errors as in `remarked_sound`."""
+        return self.remarked_sound(row, visual=visual)[0]
+
+    def remarked_sound(self, row: Annotation, *, visual: bool = False) -> tuple[Audio, tuple[str, ...]]:
+        """The mixture of a row, mono at `RATE`, with the remarks of `audio.read_remarked`.
 
         Raises:
             MediaError: there is none (status ``missing_media``), it is damaged, or its length
@@ -124,8 +144,8 @@ class BenchMedia:
         found = self._found(row, visual=visual)
         start, end = found.part(row)
         margin = 0.0 if found.whole else 1.0  # enough to tell whether a file that is cut already is too long
-        sound = audio.read(found.path, start=start, end=end + margin)
-        return _prepared(sound, end - start, found.path)
+        sound, remarks = audio.read_remarked(found.path, start=start, end=end + margin)
+        return _prepared(sound, end - start, found.path), remarks
 
     def pictures(self, row: Annotation) -> Path:
         """A video of the row alone, cut into the cache where the file is longer; errors as in `sound`."""
@@ -150,7 +170,7 @@ class BenchMedia:
     def inspect(self, row: Annotation, *, visual: bool = False) -> None:
         """Decodes sound and pictures: those of the row, and all others of small files."""
         found = self._found(row, visual=visual)
-        _check_riff(found.path)
+        check_whole(found.path)
         self.sound(row, visual=visual)
         start, end = found.part(row)
         if _stat(found.path).st_size <= _SMALL:
@@ -176,13 +196,12 @@ class BenchMedia:
     def _find(self, row: Annotation, *, visual: bool) -> _Found | None:
         """The first file that there is; for pictures, the first that can have some, if there is one."""
         kinds = (_PICTURES, _SUFFIXES) if visual else (_SUFFIXES,)
-        candidates = (found for suffixes in kinds for found in self._candidates(row, suffixes))
-        return next((found for found in candidates if found.path.is_file()), None)
+        return next((found for suffixes in kinds for found in self._candidates(row, suffixes)), None)
 
-    def _candidates(self, row: Annotation, suffixes: Sequence[str] = _SUFFIXES) -> Iterator[_Found]:
+    def _candidates(self, row: Annotation, suffixes: Sequence[str]) -> Iterator[_Found]:
         for stem in _stems(row):
-            for suffix in suffixes:
-                yield _Found(self.folder / row.source / f"{stem}{suffix}", stem == row.recording)
+            for path in find_files(self.folder / row.source, stem, suffixes):
+                yield _Found(path, stem == row.recording)
 
 
 def _stems(row: Annotation) -> list[str]:
@@ -233,7 +252,7 @@ class StemMedia:
 
     def names(self, row: Annotation) -> list[Path]:
         """Mixture and stems."""
-        return [self.folder / "test" / row.recording / f"{part}.wav" for part in ("mixture", *STEMS)]
+        return [self._place(row, part) for part in ("mixture", *STEMS)]
 
     def files(self, row: Annotation, *, visual: bool = False) -> list[Path]:
         """Mixture and stems, or the archive; nothing where one of them is missing."""
@@ -244,15 +263,19 @@ class StemMedia:
 
     def sound(self, row: Annotation, part: str = "mixture") -> Audio:
         """Mixture or stem of a row, mono at `RATE`; errors as in `BenchMedia.sound`."""
-        path = self.folder / "test" / row.recording / f"{part}.wav"
-        stream, place = self._opened(path)
+        stream, place = self._opened(self._place(row, part))
         found = audio.read(place, start=row.start, end=row.end, stream=stream)
         return _prepared(found, row.end - row.start, place)
 
+    def _place(self, row: Annotation, part: str) -> Path:
+        """The file of a song's part, or where it should be."""
+        path = self.folder / "test" / row.recording / f"{part}.wav"
+        return path if self.archive is not None else find_file(path)
+
     def inspect(self, row: Annotation, *, visual: bool = False) -> None:
         """Decodes mixture and stems, which must be equally long."""
-        for path in self.files(row):
-            _check_riff(path)
+        for path in () if self.archive is not None else self.files(row):
+            check_whole(path)
         lengths = {part: self.sound(row, part).length for part in ("mixture", *STEMS)}
         if len(set(lengths.values())) > 1:
             shown = ", ".join(f"{part} {length}" for part, length in lengths.items())
@@ -289,17 +312,6 @@ class StemMedia:
             raise MediaError(f"expected {member} in {archive}, found none", status="missing_media") from error
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
             raise MediaError(f"expected {member} in {archive}, found it damaged ({error})") from error
-
-
-def _check_riff(path: Path) -> None:
-    """A WAV file that breaks off passes for a shorter one; its header knows better, unless a pipe wrote it."""
-    if path.suffix != ".wav":
-        return
-    with path.open("rb") as file:
-        head = file.read(8)
-    told = int.from_bytes(head[4:8], "little") + 8
-    if head[:4] == b"RIFF" and _stat(path).st_size < told < _UNTOLD:
-        raise MediaError(f"expected a whole file at {path}, found one that breaks off; get it again")
 
 
 def _stat(path: Path) -> os.stat_result:

@@ -159,7 +159,7 @@ def _load(found: Official, identifier: str) -> Item:
             query=Query(mixture=mixture, prompt=Prompt(text=row.text)), reference=target, residual_reference=rest
         )
     assert isinstance(found.media, BenchMedia)
-    mixture = found.media.sound(row, visual=found.visual)
+    mixture, noted = found.media.remarked_sound(row, visual=found.visual)
     offers = _OFFERS[found.task.prompt]
     spans, remarks = clamped(row.spans, mixture.seconds) if "spans" in offers else ((), ())
     video = str(found.media.pictures(row)) if found.visual else None
@@ -169,7 +169,7 @@ def _load(found: Official, identifier: str) -> Item:
         video=video,
         mask=str(mask_file(found, row)) if found.visual else None,
     )
-    return item(query=Query(mixture=mixture, prompt=prompt), remarks=remarks)
+    return item(query=Query(mixture=mixture, prompt=prompt), remarks=(*noted, *remarks))
 
 
 def clamped(spans: tuple[tuple[float, float], ...], seconds: float) -> tuple[tuple[Span, ...], tuple[str, ...]]:

@@ -1,7 +1,7 @@
 """Cuts parts of videos into separate files, for items that are shorter than their recording.
 
-A part begins with the frame that is shown at its start; the others keep their time offsets, and the last one comes
-before its end. So a part is in sync with the audio that was cut at the same seconds.
+A part begins with the frame that is shown at its start, or with the first one where none is yet; the others keep their
+time offsets, and the last one comes before its end. So a part is in sync with the audio cut at the same seconds.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sam_audio_bench.decoding import check_whole
+from sam_audio_bench.decoding.formats import clock_start, media_errors
 from sam_audio_bench.errors import MediaError
 from sam_audio_bench.files import atomic_write
 from sam_audio_bench.video import check_packet, opened_video
@@ -18,6 +20,7 @@ from sam_audio_bench.video import check_packet, opened_video
 __all__ = ["count_frames", "cut_frames", "has_frames"]
 
 _TIE = 1e-9  # seconds below which two times are equal
+_INDEXED = ("mov,", "matroska,")  # FFmpeg's formats in which it finds the key frame before a time
 _EIGHT_BITS = ("yuv420p", "yuvj420p", "yuv422p", "yuv444p")
 _COLOURS = ("color_range", "colorspace", "color_primaries", "color_trc")
 
@@ -27,7 +30,7 @@ def cut_frames(path: Path, start: float, end: float, clip: Path) -> None:
 
     Args:
         path: a file with a video stream.
-        start: in seconds since the first frame.
+        start: in seconds since the file's time 0, see `sam_audio_bench.video`.
         end: of the part; it may lie after the end of the video.
         clip: the file to write.
 
@@ -40,9 +43,11 @@ def cut_frames(path: Path, start: float, end: float, clip: Path) -> None:
         output: Any = None
         for time, frame, stream in _part(path, start, end):
             output = output or _like(written, stream)
-            picture = frame.reformat(format=output.pix_fmt)
-            picture.pts, picture.pict_type = round(time / stream.time_base), 0
-            written.mux(output.encode(picture))
+            with media_errors(path, "a video that can be cut"):
+                picture = frame.reformat(format=output.pix_fmt)
+                picture.pts, picture.pict_type = round(time / stream.time_base), 0
+                packets = output.encode(picture)
+            written.mux(packets)
         written.mux(output.encode(None))
 
 
@@ -65,28 +70,32 @@ def _part(path: Path, start: float, end: float) -> Iterator[tuple[float, Any, An
     shown, count = None, 0
     with opened_video(path) as (container, stream):
         stream.thread_type = "SLICE"  # threads of whole frames would read ahead, into damage too
-        first, unit = stream.start_time or 0, stream.time_base
-        if start > 0:
-            container.seek(first + math.floor(start / unit), stream=stream)
+        unit, begin = stream.time_base, clock_start(container) or 0
+        if start > 0 and container.format.name.startswith(_INDEXED):
+            container.seek(math.floor((start + begin) / unit), stream=stream)
         for packet in container.demux(stream):
             check_packet(path, packet)
             for frame in packet.decode():
                 if frame.pts is None:
                     raise MediaError(f"expected a video with time stamps at {path}, found none; convert it to mp4")
-                time = float((frame.pts - first) * unit)
+                time = float(frame.pts * unit - begin)
                 if time <= start + _TIE:
+                    shown = frame
+                    continue
+                if shown is None and count == 0:
                     shown = frame
                     continue
                 if shown is not None:
                     yield 0.0, shown, stream
+                    shown, count = None, 1
                 if time >= end:
                     return
                 yield time - start, frame, stream
-                shown, count = None, count + 1
+        if shown is None and count == 0:
+            raise MediaError(f"expected frames in the video {path}, found none")
         if shown is not None:
             yield 0.0, shown, stream
-        elif count == 0:
-            raise MediaError(f"expected frames in the video {path}, found none")
+    check_whole(path)
 
 
 def _like(container: Any, source: Any) -> Any:

@@ -34,10 +34,11 @@ def test_answers_are_found_by_id_and_not_by_order(tmp_path: Path) -> None:
             assert torch.equal(found.residual.samples, MIXTURE - answers[identifier])
 
 
-@pytest.mark.parametrize("suffix", [".flac", ".wav", ".ogg", ".mp3"])
+@pytest.mark.parametrize("suffix", [".flac", ".wav", ".ogg", ".mp3", ".WAV", ".Flac", ".aif", ".opus"])
 @pytest.mark.parametrize("stem", ["one", "one.target"])
 def test_spellings(tmp_path: Path, suffix: str, stem: str) -> None:
-    soundfile.write(tmp_path / f"{stem}{suffix}", noise(0.5)[0].numpy(), RATE)
+    form, subtype = {".aif": ("AIFF", "FLOAT"), ".opus": ("OGG", "OPUS")}.get(suffix, (suffix[1:].upper(), None))
+    soundfile.write(tmp_path / f"{stem}{suffix}", noise(0.5)[0].numpy(), RATE, format=form, subtype=subtype)
     assert ask(tmp_path, "one")[0].target.rate == RATE
 
 
@@ -56,10 +57,10 @@ def test_missing_answer(tmp_path: Path) -> None:
     assert caught.value.status == "missing_media"
 
 
-@pytest.mark.parametrize("names", [("one.flac", "one.wav"), ("one.wav", "one.target.wav")])
+@pytest.mark.parametrize("names", [("one.flac", "one.wav"), ("one.wav", "one.target.wav"), ("one.WAV", "one.wav")])
 def test_two_answers(tmp_path: Path, names: tuple[str, str]) -> None:
     for name in names:
-        soundfile.write(tmp_path / name, MIXTURE[0].numpy(), RATE)
+        soundfile.write(tmp_path / name, MIXTURE[0].numpy(), RATE, format=name[-4:].strip(".").upper())
     with pytest.raises(
         BadSeparation, match=f"expected one target for one in .*, found {names[0]} and {names[1]}; keep"
     ):

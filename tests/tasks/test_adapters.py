@@ -238,3 +238,25 @@ def test_a_wrong_place_is_said_in_one_sentence(name: str, tmp_path: Path):
 def test_a_misspelt_layout_suggests_the_nearest(tmp_path: Path):
     with pytest.raises(UsageError, match="did you mean 'fuss:PATH'"):
         registry.load_task("fus:PATH")
+
+
+LAYOUTS = {
+    "stems": ("", ["one/vocals.WAV", "one/drums.Wav"], ""),
+    "dnr": ("", ["7/mix.W64", "7/speech.WAV", "7/music.wav", "7/sfx.AIF"], ""),
+    "fuss": ("", ["e0.Au", "e0_sources/foreground0_sound.WAV"], ""),
+    "dcase2024-t9": ("lass.CSV", ["1.WAV", "2.WAV"], "source,noise,snr,caption\n1.wav,2,3,a dog barks\n"),
+    "audiosep": ("list.CSV", ["audio/mixture-1.WAV", "audio/segment-1.WAV"], "idx,caption\n1,a dog barks\n"),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_other_suffixes_will_do_in_every_layout(layout: str, tmp_path: Path):
+    table, files, text = LAYOUTS[layout]
+    for seed, name in enumerate(files):
+        write((tmp_path / name).with_suffix(".wav"), seed)
+        (tmp_path / name).with_suffix(".wav").rename(tmp_path / name)
+    if table:
+        (tmp_path / table).write_text(text)
+    data = load_task(f"{layout}:{tmp_path}")
+    for identifier in data.ids:
+        assert data[identifier].reference is not None

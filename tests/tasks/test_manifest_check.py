@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from click.testing import CliRunner
 
+import sam_audio_bench as sab
 from sam_audio_bench import audio
 from sam_audio_bench.cli.data import validate
+from sam_audio_bench.tasks.load import load_task
 from sam_audio_bench.tasks.manifest import questions
 from sam_audio_bench.tasks.manifest_check import check
 from sam_audio_bench.tasks.synthetic_video import FRAME_RATE, draw_scene, write_clip
@@ -60,7 +64,7 @@ def test_sound_data_have_no_problem(folder: Path):
         ("mixture,text,spans", "a.wav,dog,+0:1.06", [("spans", "error", "within 1.00 s of sound, found +0:1.06")]),
         ("mixture,text,spans", "a.wav,dog,+0:1 -1:1.04", [("spans", "error", "found -1:1.04")]),
         ("mixture,video", "a.wav,a.wav", [("video", "error", "expected a video stream")]),
-        ("mixture,video", "a.wav,torn.mp4", [("video", "error", "video")]),
+        ("mixture,video", "a.wav,torn.mp4", [("video", "error", "breaks off")]),
         ("mixture,video", "long.wav,v.mp4", [("video", "warning", "expected a video of 2.00 s, found 1.00 s")]),
         ("mixture,video,mask", "a.wav,v.mp4,none.npz", [("mask", "error", "expected a mask at")]),
         ("mixture,video,mask", "a.wav,v.mp4,few.npz", [("mask", "error", "expected 10 masks in few.npz")]),
@@ -83,6 +87,55 @@ def test_each_problem_is_named(folder: Path, columns: str, row: str, expected: l
     assert [problem[1:3] for problem in found] == [entry[:2] for entry in expected]
     assert all(wanted[2] in problem[3] for problem, wanted in zip(found, expected, strict=True))
     assert {problem[0] for problem in found} == {2 if "video" in columns else 3}
+
+
+def test_what_is_worked_around_is_a_warning(folder: Path):
+    content = bytearray((folder / "a.wav").read_bytes())
+    at = content.index(b"data") + 4
+    content[4:8] = content[at : at + 4] = b"\xff\xff\xff\xff"
+    (folder / "piped.wav").write_bytes(content)
+    found = problems(folder, "mixture,text,target\npiped.wav,dog,t.wav\na.wav,dog,piped.wav\n")
+    assert [problem[:3] for problem in found] == [(2, "mixture", "warning"), (3, "target", "warning")]
+    assert all("does not say how long it is" in problem[3] for problem in found)
+    item = load_task(str(folder / "mine.csv"))["piped"]
+    assert [remark.split(":")[0] for remark in item.remarks] == ["piped.wav"]
+    assert torch.equal(item.query.mixture.samples, audio.read(folder / "a.wav").samples)
+
+
+def test_names_mean_files_however_they_are_written(folder: Path):
+    for form, name in (("NFD", "é.WAV"), ("NFC", "à.mp4"), ("NFD", "ô.npz")):
+        source = folder / {"WAV": "a.wav", "mp4": "v.mp4", "npz": "m.npz"}[name[-3:]]
+        source.rename(folder / unicodedata.normalize(form, name))
+    text = "mixture,text,video,mask,target\né.wav,dog,à.MP4,ô.npz,t.WAV\n"
+    assert problems(folder, unicodedata.normalize("NFC", text)) == []
+    assert problems(folder, unicodedata.normalize("NFD", text)) == []
+    data = load_task(str(folder / "mine.csv"))
+    item = data[data.ids[0]]
+    assert item.query.prompt.video is not None
+    assert Path(item.query.prompt.video).is_file()
+    assert "missing" not in data.content_sha256(data.ids[0])
+    before = data.content_sha256(data.ids[0])
+    sound(folder / "t.wav", 2.0)
+    assert data.content_sha256(data.ids[0]) != before
+
+
+def test_broken_files_cost_their_rows_and_nothing_else(folder: Path):
+    soundfile.write(folder / "a.flac", np.zeros((RATE, 1)) + 0.1, RATE)
+    content = bytearray((folder / "a.flac").read_bytes())
+    content[21:26] = (int.from_bytes(content[21:26], "big") >> 36 << 36 | 2**35).to_bytes(5, "big")
+    (folder / "a.flac").write_bytes(content)
+    (folder / "half.wav").write_bytes((folder / "a.wav").read_bytes()[: RATE * 2])
+    text = "mixture,text,id\na.wav,dog,first\na.flac,dog,long\nhalf.wav,dog,half\nt.wav,dog,last\n"
+    assert [problem[0] for problem in problems(folder, text)] == [3, 4]
+    result = sab.evaluate(
+        "mixture", str(folder / "mine.csv"), metrics="reconstruction_db", output=folder / "runs", progress=False
+    )
+    statuses = dict(zip(result.frame["item"], result.frame["status"], strict=True))
+    assert {name: status for name, status in statuses.items() if status == "error"} == {
+        "long": "error",
+        "half": "error",
+    }
+    assert set(statuses) == {"first", "long", "half", "last"}
 
 
 def test_mistakes_of_the_table_come_with_those_of_the_files(folder: Path):

@@ -48,6 +48,17 @@ def test_names_are_tried_in_their_order(media: BenchMedia):
         assert media.files(asked) == [name]
 
 
+@pytest.mark.parametrize("name", ["abc.WAV", "abc_2000_3000.Flac", "abc_2_3.aiff", "abc.w64"])
+def test_other_suffixes_and_upper_case_serve_too(name: str, media: BenchMedia):
+    form = {"aiff": "AIFF", "w64": "W64"}.get(name.rpartition(".")[2], name.rpartition(".")[2].upper())
+    path = media.folder / "audioset" / name
+    soundfile.write(path, signal(4.0 if "_" not in name else 1.0, 8000, 1, 0).T, 8000, format=form, subtype="PCM_16")
+    assert media.files(row()) == [path]
+    assert media.sound(row()).seconds == 1.0
+    write(media, "abc.wav", 4.0)  # the usual name is preferred
+    assert media.files(row()) == [media.folder / "audioset" / "abc.wav"] or name == "abc.WAV"
+
+
 def test_milliseconds_are_rounded_or_cut_off(media: BenchMedia):
     names = [path.name for path in media.names(row(start=0.2909, end=1.2909))]
     assert names.index("abc_291_1291.mp4") < names.index("abc_290_1290.mp4") < names.index("abc_0_1.mp4")
@@ -151,6 +162,7 @@ def damaged(media: BenchMedia, kind: str) -> tuple[str, bool]:
     content = bytearray(path.read_bytes())
     if kind == "truncated":
         path.write_bytes(content[: len(content) // 2])
+        return "breaks off", False
     if kind == "overwritten":
         content[1000:3000] = np.random.default_rng(0).bytes(2000)
         path.write_bytes(content)

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.tasks.adapters.layouts import folders_in
+from sam_audio_bench.files import find_file
+from sam_audio_bench.tasks.adapters.layouts import folders_in, sound_file
 from sam_audio_bench.tasks.manifest_rows import ManifestRow, Questions, collect
 
 __all__ = ["questions"]
@@ -29,13 +30,13 @@ def questions(path: Path, *, allow_outside: bool = False) -> Questions:
 
 def _rows(path: Path) -> Iterator[ManifestRow]:
     for track in folders_in(path):
-        if any((track / f"{stem}.wav").is_file() for stem in ("mix", *_TEXTS)):
+        if any(find_file(path / sound_file(path, f"{track.name}/{stem}")).is_file() for stem in ("mix", *_TEXTS)):
             for stem, text in _TEXTS.items():
                 yield ManifestRow(
                     where=f"{track.name}/{stem}",
-                    mixture=f"{track.name}/mix.wav",
+                    mixture=sound_file(path, f"{track.name}/mix"),
                     text=text,
-                    target=(f"{track.name}/{stem}.wav",),
+                    target=(sound_file(path, f"{track.name}/{stem}"),),
                     group=track.name,
                     id=f"{track.name}-{stem}",
                 )

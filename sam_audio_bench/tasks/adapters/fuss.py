@@ -14,8 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from sam_audio_bench.audio import SUFFIXES
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.tasks.adapters.layouts import SUFFIXES, folders_in
+from sam_audio_bench.files import find_file
+from sam_audio_bench.tasks.adapters.layouts import folders_in, sound_file
 from sam_audio_bench.tasks.manifest_rows import ManifestRow, Questions, collect
 
 __all__ = ["questions"]
@@ -35,13 +37,14 @@ def _rows(path: Path) -> Iterator[ManifestRow]:
     for folder in folders_in(path):
         if folder.name.endswith(_ENDING):
             example, sources = folder.name.removesuffix(_ENDING), folder
-            mixtures = [f"{example}.wav"]
+            mixtures = [example]
         elif (folder / "sources").is_dir():
             example, sources = folder.name, folder / "sources"
-            mixtures = [f"{example}/{name}.wav" for name in ("mixture", "mix", example)]
+            mixtures = [f"{example}/{name}" for name in ("mixture", "mix", example)]
         else:
             continue
-        mixture = next((name for name in mixtures if (path / name).is_file()), mixtures[0])
+        names = [sound_file(path, name) for name in mixtures]
+        mixture = next((name for name in names if find_file(path / name).is_file()), names[0])
         for source in sorted(sources.iterdir()):
             if source.suffix.lower() in SUFFIXES and not source.name.startswith(("background", ".")):
                 yield ManifestRow(

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 
+from sam_audio_bench.audio import SUFFIXES
 from sam_audio_bench.errors import UsageError
+from sam_audio_bench.files import find_file
 from sam_audio_bench.tasks.manifest_rows import ManifestProblem
 from sam_audio_bench.tasks.manifest_tables import NOT_UTF8, broken, read_csv
 
-__all__ = ["SUFFIXES", "csv_in", "csv_rows", "folders_in", "sound_file"]
-
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a", ".mp4")
-"""Sound files, the preferred ones first."""
+__all__ = ["csv_in", "csv_rows", "folders_in", "sound_file"]
 
 
 def csv_in(path: Path, pattern: str = "*.csv") -> Path:
-    """The path of a CSV, or the only one of a pattern in a folder; none or several raise UsageError."""
+    """The path of a CSV, or the only one of a pattern in lower case in a folder; none or several raise UsageError."""
     if path.is_file():
         return path
-    found = sorted(path.glob(pattern))
+    found = sorted(file for file in path.iterdir() if fnmatchcase(file.name.lower(), pattern))
     if len(found) != 1:
         names = ", ".join(file.name for file in found) or "none"
         raise UsageError(f"expected one {pattern} in {path}, found {names}: name the file")
@@ -62,7 +62,7 @@ def sound_file(root: Path, name: str, folders: Sequence[str] = ("",)) -> str:
     """Path relative to ``root`` of a sound that is named with or without suffix; where it should be if it is absent."""
     names = [name] if PurePath(name).suffix.lower() in SUFFIXES else [f"{name}{suffix}" for suffix in SUFFIXES]
     tried = [(PurePath(folder) / file).as_posix() for folder in folders for file in names]
-    return next((path for path in tried if (root / path).is_file()), tried[0])
+    return next((path for path in tried if find_file(root / path).is_file()), tried[0])
 
 
 def folders_in(path: Path) -> list[Path]:

@@ -13,8 +13,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from sam_audio_bench.audio import SUFFIXES
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.tasks.adapters.layouts import SUFFIXES, folders_in
+from sam_audio_bench.tasks.adapters.layouts import folders_in
 from sam_audio_bench.tasks.manifest_rows import ManifestRow, Questions, collect
 
 __all__ = ["questions"]
