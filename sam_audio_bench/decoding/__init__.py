@@ -21,7 +21,11 @@ from sam_audio_bench.decoding.formats import Decoded, Unopened, broken_off, medi
 from sam_audio_bench.decoding.headers import Header, read_header
 from sam_audio_bench.errors import MediaError
 
-__all__ = ["Decoded", "check_whole", "decode"]
+__all__ = ["READING", "Decoded", "check_whole", "decode"]
+
+READING = "2"
+"""Version of how files are read, a part of the identity of what is read from them: it is raised with a change after
+which the same file gives other samples. 2: the edit lists and time stamps of containers count."""
 
 _READERS = {"libsndfile": samples.read, "FFmpeg": packets.read}
 

@@ -18,6 +18,7 @@ from pathlib import Path, PurePath
 import torch
 
 from sam_audio_bench import audio
+from sam_audio_bench.decoding import READING
 from sam_audio_bench.digests import file_digest, joined
 from sam_audio_bench.errors import MediaError, UsageError
 from sam_audio_bench.files import dump_json, find_file, sha256
@@ -259,7 +260,9 @@ def _content(root: Path, rows: Mapping[str, ManifestRow], identifier: str) -> st
     """Digest of a question and of the content of its files; a file that cannot be read counts as missing."""
     row = rows[identifier]
     plain = replace(row, where="", mixture=None, video="", mask="", target=(), residual=(), paraphrases=())
-    return joined(dump_json(_plain(plain)), *(f"{column} {_file_content(root, sound)}" for column, sound in row.files))
+    return joined(
+        READING, dump_json(_plain(plain)), *(f"{column} {_file_content(root, sound)}" for column, sound in row.files)
+    )
 
 
 def _file_content(root: Path, sound: Sound) -> str:
