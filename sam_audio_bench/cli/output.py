@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -20,7 +21,8 @@ def print_json(value: Any) -> None:
 
 def note(text: str) -> None:
     """A line for the person at the terminal, on standard error."""
-    click.echo(printable(text), err=True)
+    with suppress(OSError):  # of a terminal that is gone
+        click.echo(printable(text), err=True)
 
 
 def print_records(records: Iterable[Mapping[str, object]], columns: Sequence[str], footer: str = "") -> None:
