@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, Field, fields
@@ -53,7 +54,7 @@ def _click_option(option: Field[Any]) -> Callable[[Callable[..., None]], Callabl
 @click.command(context_settings={"auto_envvar_prefix": "SABENCH"})
 @click.option("--model", multiple=True, required=True, type=_Whole(), help="Separators, comma-separated; may be "
               "repeated: a name of `sabench list models`, files:DIR, module:attribute, each also with (option=value), "
-              "or cmd:'program {mixture} {text} {target}'.")  # fmt: skip
+              "or cmd:'program {mixture} --text={text} {target}'.")  # fmt: skip
 @click.option("--task", required=True, help="Tasks or groups of `sabench list tasks`, or anyone's data: a table, "
               "a folder, ADAPTER:PATH; name=PATH gives them another name.")  # fmt: skip
 @_settings_options
@@ -81,7 +82,7 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
     plan = _plan(options, origins(ctx))
     _say_terms(plan, accept=options["accept_license"])
     if options["as_json"]:
-        for text in plan.redone:
+        for text in (*plan.ignored, *plan.redone):
             note(f"plan: {text}")
     else:
         _show_plan(plan)
@@ -142,7 +143,7 @@ def _allowance(text: str | None) -> Any:
         value = float(text)
     except ValueError:
         value = -1.0
-    if value < 0 or (value >= 1 and value != int(value)):
+    if not 0 <= value < math.inf or (value >= 1 and value != int(value)):
         raise UsageError(f"expected --fail-on-error to be a count or a fraction below 1, found {text!r}")
     return lambda asked: value if value >= 1 or value == 0 else value * asked
 
@@ -158,7 +159,7 @@ def _show_plan(plan: Plan) -> None:
         names = ", ".join(job.separator.name for job in jobs)
         metrics = ", ".join(jobs[0].columns) or "none"
         note(f"plan: {label}: {len(jobs[0].chosen)} items for {names}: {state}; metrics {metrics}")
-    for text in (*plan.notes, *plan.redone):
+    for text in (*plan.notes, *plan.ignored, *plan.redone):
         note(f"plan: {text}")
     without: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
     for (lacking, metric), reason in plan.unavailable.items():
