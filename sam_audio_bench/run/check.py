@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,7 +48,8 @@ def check(answer: Separation, query: Query, *, align: str | None = None, stereo:
 
 def _check_claims(answer: Separation) -> float:
     """The time that an answer says it took; what it says beside its samples goes into the journal."""
-    seconds, picker = answer.seconds, answer.picked_by
+    seconds: Any = answer.seconds
+    picker: Any = answer.picked_by
     if not isinstance(seconds, Real) or not 0 <= float(seconds) <= _LONGEST_TIME:
         raise BadSeparation(
             f"expected seconds as a number from 0, found {seconds!r}; leave them out to have them measured"
@@ -64,8 +66,9 @@ def _check_claims(answer: Separation) -> float:
 def _check_part(name: str, found: Audio, mixture: Audio, align: str | None, stereo: str) -> Audio:
     if not isinstance(found, Audio):
         raise BadSeparation(f"expected the {name} as Audio, found {type(found).__name__}")
-    if isinstance(found.rate, bool) or not isinstance(found.rate, Integral):
-        raise BadSeparation(f"expected the rate of the {name} as a whole number of Hz, found {found.rate!r}")
+    rate: Any = found.rate
+    if isinstance(rate, bool) or not isinstance(rate, Integral):
+        raise BadSeparation(f"expected the rate of the {name} as a whole number of Hz, found {rate!r}")
     if found.rate != mixture.rate:
         raise BadSeparation(
             f"expected the {name} at the mixture's {mixture.rate} Hz, found {found.rate} Hz; resample the answer"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,10 @@ from sam_audio_bench.run.global_state import GlobalState
 from sam_audio_bench.run.isolation import no_exit
 from sam_audio_bench.run.output_log import Printed, captured_text
 from sam_audio_bench.run.progress import say
+from sam_audio_bench.run.settings import BASELINE, flag
 from sam_audio_bench.types import AnySeparator
 
-__all__ = ["PreparedSeparator", "batch_size", "prepare_separator"]
+__all__ = ["PreparedSeparator", "batch_size", "ignored_options", "prepare_separator"]
 
 _ARGUMENTS = {"separate": "queries, seeds", "separate_oracle": "items, seeds", "separate_named": "ids, queries",
               "separate_candidates": "queries, seeds", "fingerprint": "identifier"}  # fmt: skip
@@ -85,6 +86,22 @@ def batch_size(separator: AnySeparator) -> int:
     if size < 1:
         raise UsageError(f"expected batch_size of {separator.name} to be a whole number above 0, found {found!r}")
     return size
+
+
+def ignored_options(offered: Mapping[str, Any], taken: Mapping[str, frozenset[str]]) -> Iterator[str]:
+    """What to say of options that no component takes, or not every separator; of the baseline nobody expects it.
+
+    Args:
+        offered: options by name, as `Settings.offered` has them.
+        taken: which of them something takes in the run of each separator.
+    """
+    for name, value in offered.items():
+        spelling = f"{flag(name)} {value}"
+        without = [separator for separator, names in taken.items() if name not in names]
+        if len(without) == len(taken):
+            yield f"{spelling} is ignored: no separator, metric or picker of this run takes it"
+        elif without := [separator for separator in without if separator != BASELINE]:
+            yield f"{spelling} is ignored by {', '.join(without)}, which does not take it"
 
 
 def _shown(spec: Any) -> str:

@@ -19,7 +19,7 @@ from typing import Protocol
 
 from sam_audio_bench import audio
 from sam_audio_bench.digests import flush_digests
-from sam_audio_bench.errors import BenchError, describe_error
+from sam_audio_bench.errors import BenchError, StoreError, describe_error
 from sam_audio_bench.files import sha256
 from sam_audio_bench.records import PARTS, ItemRecord, StoredEstimate
 from sam_audio_bench.run import interruption, output_log
@@ -174,11 +174,15 @@ class Recorder:
         if isinstance(outcome, Estimated):
             try:
                 self._store(outcome.item, outcome.found)
+            except IsADirectoryError as error:  # where its sound belongs
+                there = StoreError(f"expected no folder at {error.filename2}, found one; remove it, and run this again")
+                self._record_failure(Failed(outcome.item.id, there))
             finally:
                 outcome.stored.set()
         elif isinstance(outcome, Scored):
-            self._scorer.persist(outcome.identifier, outcome.scores)
-            self.advance(None)
+            if self._scorer.has_estimate(outcome.identifier):
+                self._scorer.persist(outcome.identifier, outcome.scores)
+                self.advance(None)
         else:
             self._record_failure(outcome)
 

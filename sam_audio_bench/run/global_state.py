@@ -25,6 +25,10 @@ __all__ = ["GlobalState", "seed_generators"]
 _Switch = tuple[Callable[[], Any], Callable[[Any], object]]  # reads a value, and sets it
 
 
+def _is_cuda_used() -> bool:
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+
+
 def _attribute(owner: Any, name: str) -> _Switch:
     return lambda: getattr(owner, name), lambda value: setattr(owner, name, value)
 
@@ -84,7 +88,8 @@ def _clear_alarm(was_set: bool) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-_cuda, _cudnn, _mkldnn = torch.backends.cuda, torch.backends.cudnn, torch.backends.mkldnn
+_backends: Any = torch.backends
+_cuda, _cudnn, _mkldnn = _backends.cuda, _backends.cudnn, _backends.mkldnn
 _PROCESS: tuple[_Switch, ...] = (  # what nobody may keep as it likes
     (_streams, _set_streams),
     (_is_alarm_set, _clear_alarm),
@@ -116,7 +121,7 @@ _SETTINGS: tuple[_Switch, ...] = (
     *(
         _attribute(owner, "fp32_precision")
         for owner in (
-            torch.backends, _mkldnn, _mkldnn.matmul, _mkldnn.conv, _mkldnn.rnn,
+            _backends, _mkldnn, _mkldnn.matmul, _mkldnn.conv, _mkldnn.rnn,
             _cudnn, _cuda.matmul, _cudnn.conv, _cudnn.rnn,
         )
     ),
@@ -144,7 +149,7 @@ class GlobalState:
     @classmethod
     def now(cls) -> GlobalState:
         """What is there."""
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+        cuda = torch.cuda.get_rng_state_all() if _is_cuda_used() else []
         generators = random.getstate(), np.random.get_state(), torch.get_rng_state(), cuda
         return cls(tuple(map(_read, _PROCESS)), tuple(map(_read, _SETTINGS)), generators)
 
@@ -184,5 +189,5 @@ def seed_generators(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized():
+    if _is_cuda_used():
         torch.cuda.manual_seed_all(seed)

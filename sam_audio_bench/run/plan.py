@@ -18,12 +18,12 @@ from sam_audio_bench.metrics.base import Metric
 from sam_audio_bench.metrics.catalogue import CARDS, DEFAULT, WITHOUT_REFERENCE
 from sam_audio_bench.options import parse_spelling
 from sam_audio_bench.records import SCHEMA_VERSION, ItemRecord, ModelRecord
-from sam_audio_bench.run.contract import PreparedSeparator, prepare_separator
+from sam_audio_bench.run.contract import PreparedSeparator, ignored_options, prepare_separator
 from sam_audio_bench.run.global_state import GlobalState
 from sam_audio_bench.run.progress import Progress
 from sam_audio_bench.run.scoring import outdated
 from sam_audio_bench.run.separation import PickerPool, Reranking
-from sam_audio_bench.run.settings import BASELINE, Settings, flag
+from sam_audio_bench.run.settings import BASELINE, Settings
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import AnySeparator, NamedSeparator
@@ -226,20 +226,8 @@ def make_plan(
         config=config or {},
         notes=(*told, *pickers.notes),
         redone=tuple(note for job in jobs for note in job.notes()),
-        ignored=tuple(_ignored(settings, jobs)),
+        ignored=tuple(ignored_options(settings.offered, {job.separator.name: job.taken for job in jobs})),
     )
-
-
-def _ignored(settings: Settings, jobs: Sequence[Job]) -> Iterator[str]:
-    """Options for components that none, or not every separator, takes; the baseline has none."""
-    for name, value in settings.offered.items():
-        spelling = f"{flag(name)} {value}"
-        if not any(name in job.taken for job in jobs):
-            yield f"{spelling} is ignored: no separator, metric or picker of this run takes it"
-            continue
-        own = {job.separator.name: None for job in jobs if job.separator.name != BASELINE and name not in job.taken}
-        if own:
-            yield f"{spelling} is ignored by {', '.join(own)}, which does not take it"
 
 
 class _Asked(NamedTuple):

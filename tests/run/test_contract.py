@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -318,3 +319,16 @@ def test_an_answer_that_rotted_is_made_again(small_task: Path, tmp_path: Path) -
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert run("si_sdr").failures == 0
     assert path.read_bytes() != sound
+
+
+def test_a_folder_where_an_answer_belongs_costs_that_answer(small_task: Path, tmp_path: Path) -> None:
+    run = partial(sab.evaluate, "hpss", str(small_task), output=tmp_path, progress=False)
+    run(metrics="snr")
+    path = tmp_path / "hpss" / "small@1-file" / "audio" / "item-2.target.flac"
+    path.unlink()
+    path.mkdir()
+    assert run(metrics=["snr", "si_sdr"]).failures == 1
+    (error,) = json.loads((path.parents[1] / "run.json").read_text())["errors"]
+    assert error["message"] == f"expected no folder at {path}, found one; remove it, and run this again"
+    path.rmdir()
+    assert run(metrics=["snr", "si_sdr"]).failures == 0

@@ -200,6 +200,17 @@ def test_json_is_one_object_whatever_is_printed(
     assert log == "module\nconstructor\n--- item-0\ncall\n"
 
 
+def test_one_file_has_a_log_beside_its_answers(
+    small_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "garrulous.py").write_text("print('module')\ndef f(m, r, p):\n    print('call')\n    return m\n")
+    mixture, words = small_task.parent / "mix0.wav", ["--text", "a", "--out", "out", "--json"]
+    done = CliRunner().invoke(group, ["separate", str(mixture), "--model", "garrulous:f", *words])
+    assert json.loads(done.stdout)["target"] == "out/target.flac"
+    assert (tmp_path / "out" / "separator.log").read_text() == "module\ncall\n"
+
+
 def test_a_log_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output_log, "_LARGEST", 100)
     log = tmp_path / "log"
