@@ -123,6 +123,7 @@ def _check(separator: Any, identity: Any) -> None:
         _check_method(kind, name, getattr(separator, name, None))
     _check_name(kind, separator.name)
     batch_size(separator)
+    bool(getattr(separator, "deterministic", False))
     try:
         dump_json(to_plain(identity)).encode()
     except ValueError as error:  # half a letter

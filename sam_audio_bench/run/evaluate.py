@@ -77,6 +77,6 @@ def execute(plan: Plan, *, progress: bool | None = None, executor: Executor | No
     total = sum(len(job.chosen) if again else len(job.unfinished()) for job in jobs)
     with interruption.handled(), no_exit(), Progress(total, show=progress) as bar:
         for job in jobs:
-            advance = bar.counting(f"{job.separator.name} on {job.data.task}")
+            advance = bar.counting(f"{job.model.name} on {job.data.task}")
             Recorder(plan, job, advance, bar.note, executor or LocalExecutor()).run()
     return Results.of(plan)

@@ -168,7 +168,7 @@ class Recorder:
             for waiting in behind:
                 waiting.result()
         if log.exists() and log.stat().st_size > before:
-            self.note(f"what {self.job.separator.name} printed is in {log}")
+            self.note(f"what {self.job.model.name} printed is in {log}")
 
     def _record(self, outcome: Outcome) -> None:
         if isinstance(outcome, Estimated):

@@ -38,7 +38,11 @@ def _streams() -> tuple[Any, ...]:
 
 
 def _set_streams(streams: tuple[Any, ...]) -> None:
-    sys.stdin, sys.stdout, sys.stderr = streams
+    now = _streams()
+    # one that was closed has been opened anew where that could be done
+    sys.stdin, sys.stdout, sys.stderr = (
+        new if getattr(old, "closed", False) else old for old, new in zip(streams, now, strict=True)
+    )
 
 
 def _filters() -> tuple[Any, ...]:

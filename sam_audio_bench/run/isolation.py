@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from sam_audio_bench.run.global_state import GlobalState, seed_generators
 from sam_audio_bench.run.interruption import interruptible
@@ -65,8 +66,11 @@ def no_exit() -> Iterator[None]:
             leave(status or 1)
         raise SystemExit(status)
 
-    os._exit = refuse
+    places: tuple[Any, ...] = os, sys.modules[os.name]  # from where it is imported
+    for place in places:
+        place._exit = refuse
     try:
         yield
     finally:
-        os._exit = leave
+        for place in places:
+            place._exit = leave

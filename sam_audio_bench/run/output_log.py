@@ -110,26 +110,67 @@ def _descriptor(log: Path) -> int:
     return os.open(os.devnull, os.O_WRONLY)
 
 
+class _Relay(io.TextIOBase):
+    """A stream that lasts, since loggers hold on to it: writes to whatever a descriptor stands for at the time."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def write(self, text: str) -> int:
+        """Writes at once."""
+        os.write(self._number, text.encode("utf-8", "backslashreplace"))
+        return len(text)
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._number
+
+    def close(self) -> None:
+        """Stays open: it is everybody's."""
+
+
+_RELAYS = {1: _Relay(1), 2: _Relay(2)}
+
+
 @contextmanager
 def _redirected(stream: TextIO) -> Iterator[None]:
     """Makes a file standard output and standard error, for Python and for everything below it."""
     _flush(sys.stdout, sys.stderr)
     streams = sys.stdout, sys.stderr
     copies = {number: os.dup(number) for number in (1, 2) if _is_open(number)}
-    own = os.fdopen(os.dup(stream.fileno()), "w", **_TEXT)  # which others may close
-    for number in copies:
+    for number in (1, 2):
         os.dup2(stream.fileno(), number)
-    sys.stdout = sys.stderr = own
+    sys.stdout, sys.stderr = (_writing_to(number, own) for number, own in enumerate(streams, 1))
     try:
         yield
     finally:
-        _flush(sys.stdout, sys.stderr, own, *streams)
-        sys.stdout, sys.stderr = streams
-        for number, copy in copies.items():
-            os.dup2(copy, number)
-            os.close(copy)
-        with suppress(OSError):
-            own.close()
+        _flush(sys.stdout, sys.stderr, *streams)
+        for number in (1, 2):
+            if number in copies:
+                os.dup2(copies[number], number)
+                os.close(copies[number])
+            else:
+                os.close(number)
+        sys.stdout, sys.stderr = (_reopened(number, own) for number, own in enumerate(streams, 1))
+
+
+def _writing_to(number: int, stream: TextIO) -> TextIO:
+    """The stream if it writes to a descriptor, else one that does."""
+    try:
+        return stream if stream.fileno() == number else _RELAYS[number]  # type: ignore[return-value]
+    except (OSError, ValueError, AttributeError):  # it lies in memory, or there is none
+        return _RELAYS[number]  # type: ignore[return-value]
+
+
+def _reopened(number: int, stream: TextIO) -> TextIO:
+    """The stream, or a new one where somebody has closed it."""
+    if stream is None or not stream.closed or not _is_open(number):
+        return stream
+    return os.fdopen(number, "w", closefd=False, **_TEXT)  # type: ignore[no-any-return]
 
 
 def _is_open(number: int) -> bool:

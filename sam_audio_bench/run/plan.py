@@ -226,7 +226,7 @@ def make_plan(
         config=config or {},
         notes=(*told, *pickers.notes),
         redone=tuple(note for job in jobs for note in job.notes()),
-        ignored=tuple(ignored_options(settings.offered, {job.separator.name: job.taken for job in jobs})),
+        ignored=tuple(ignored_options(settings.offered, {job.model.name: job.taken for job in jobs})),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import logging
 import os
 import random
 import signal
@@ -218,6 +219,31 @@ def test_a_log_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         with output_log.captured(log, "item"):
             print("x" * 80)
     assert log.stat().st_size == 100
+
+
+def test_a_logger_that_holds_on_to_a_stream_goes_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    log, handlers = tmp_path / "log", []
+    for item in ("one", "two"):
+        with output_log.captured(log, item):
+            if not handlers:
+                handlers.append(logging.StreamHandler())
+            handlers[0].emit(logging.makeLogRecord({"msg": f"of {item}"}))
+    handlers[0].emit(logging.makeLogRecord({"msg": "outside"}))
+    assert log.read_text() == "--- one\nof one\n--- two\nof two\n"
+    assert capfd.readouterr().err == "outside\n"
+
+
+def test_json_stays_alone_to_the_end_of_the_process(small_task: Path, tmp_path: Path) -> None:
+    (tmp_path / "late.py").write_text(
+        "import atexit, sys, threading\natexit.register(print, 'bye')\n"
+        "def f(m, r, p):\n    sys.stdout.close()\n    return m\n"
+    )
+    start = "from sam_audio_bench.cli import main; main()"
+    command = [sys.executable, "-c", start, "eval", "--model", "late:f", "--task", str(small_task), "--json"]
+    done = subprocess.run([*command, "--metrics", "snr"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["partial"] is False
+    assert "bye" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_closed_streams_are_opened_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
