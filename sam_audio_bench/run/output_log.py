@@ -144,11 +144,12 @@ def _redirected(stream: TextIO) -> Iterator[None]:
     copies = {number: os.dup(number) for number in (1, 2) if _is_open(number)}
     for number in (1, 2):
         os.dup2(stream.fileno(), number)
-    sys.stdout, sys.stderr = (_writing_to(number, own) for number, own in enumerate(streams, 1))
+    sys.stdout, sys.stderr = inside = tuple(_writing_to(number, own) for number, own in enumerate(streams, 1))
     try:
         yield
     finally:
         _flush(sys.stdout, sys.stderr, *streams)
+        sys.stdout, sys.stderr = inside  # what was put in their place may complain when it goes: still into the log
         for number in (1, 2):
             if number in copies:
                 os.dup2(copies[number], number)
