@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 __all__ = ["NAME", "Printed", "append_text", "captured", "captured_text", "own_stderr"]
 
@@ -113,8 +113,15 @@ def _descriptor(log: Path) -> int:
 class _Relay(io.TextIOBase):
     """A stream that lasts, since loggers hold on to it: writes to whatever a descriptor stands for at the time."""
 
+    encoding = "utf-8"
+
     def __init__(self, number: int) -> None:
         self._number = number
+
+    @property
+    def buffer(self) -> BinaryIO:
+        """For bytes."""
+        return os.fdopen(self._number, "wb", 0, closefd=False)
 
     def write(self, text: str) -> int:
         """Writes at once."""
@@ -161,10 +168,11 @@ def _redirected(stream: TextIO) -> Iterator[None]:
 
 def _writing_to(number: int, stream: TextIO) -> TextIO:
     """The stream if it writes to a descriptor, else one that does."""
-    try:
-        return stream if stream.fileno() == number else _RELAYS[number]  # type: ignore[return-value]
-    except (OSError, ValueError, AttributeError):  # it lies in memory, or there is none
-        return _RELAYS[number]  # type: ignore[return-value]
+    with suppress(OSError, ValueError, AttributeError):  # it lies in memory, or there is none
+        if stream.fileno() == number and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)  # the last words of a process that dies are wanted most
+            return stream
+    return _RELAYS[number]  # type: ignore[return-value]
 
 
 def _reopened(number: int, stream: TextIO) -> TextIO:

@@ -165,6 +165,7 @@ def test_a_folder_that_a_separator_leaves_for_moves_nothing(
 def talking(mixture: torch.Tensor, rate: int, prompt: Prompt) -> torch.Tensor:
     """Says something in every way."""
     print("by print")
+    sys.stdout.buffer.write(b"by bytes\n")
     print("by stderr", file=sys.stderr)
     os.write(1, b"by descriptor\n")
     ctypes.CDLL(None).puts(b"by C")
@@ -178,7 +179,7 @@ def test_what_is_printed_goes_to_the_log(small_task: Path, tmp_path: Path, capfd
     for heading, part in zip(("item-0", "item-1"), log.split("--- ")[1:], strict=True):
         lines = part.splitlines()
         assert lines[0] == heading
-        assert sorted(lines[1:]) == ["by C", "by descriptor", "by print", "by program", "by stderr"]
+        assert sorted(lines[1:]) == ["by C", "by bytes", "by descriptor", "by print", "by program", "by stderr"]
     out, err = capfd.readouterr()
     assert out == ""
     assert err.splitlines() == [f"what talking printed is in {tmp_path}/talking/small@1-file/separator.log"]
