@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,16 @@ from sam_audio_bench.types import Prompt
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Function = Callable[[torch.Tensor, int, Prompt], torch.Tensor]
+
+
+@pytest.fixture(autouse=True)
+def usual_handlers() -> Iterator[None]:
+    """As in a terminal; what runs in the background or below nohup inherits ignored signals."""
+    usual = (signal.default_int_handler, signal.SIG_DFL, signal.SIG_DFL)
+    before = [signal.signal(number, handler) for number, handler in zip(SIGNALS, usual, strict=True)]
+    yield
+    for number, handler in zip(SIGNALS, before, strict=True):
+        signal.signal(number, handler)
 
 
 def run(task: Path, output: Path, separator: object, **options: object) -> sab.Results:
