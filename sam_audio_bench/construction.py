@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sam_audio_bench.errors import BenchError, Precondition, UsageError
+from sam_audio_bench.errors import BenchError, Precondition, UsageError, describe_error
 from sam_audio_bench.options import unknown_option
 
 __all__ = ["check_arguments", "made", "resolve"]
@@ -33,7 +33,7 @@ def resolve(target: str) -> Any:
             raise Precondition(f"expected {target!r} to name a Python object, found none ({error})") from error
         raise Precondition(
             f"expected {target!r} to name a Python object, found that its module {module_name} cannot be imported "
-            f"({type(error).__name__}: {error}); `python -c 'import {module_name}'` shows where"
+            f"({describe_error(error, named=True)}); `python -c 'import {module_name}'` shows where"
         ) from error
     return found
 
@@ -69,5 +69,5 @@ def made(what: str, name: str, constructor: Callable[[], Any]) -> Any:
         raise
     except Exception as error:
         raise Precondition(
-            f"expected {what} {name!r} to be made from its options, found {type(error).__name__}: {error}"
+            f"expected {what} {name!r} to be made from its options, found {describe_error(error)}"
         ) from error

@@ -16,7 +16,18 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["BadSeparation", "BenchError", "MediaError", "Precondition", "StoreError", "UsageError", "unknown_name"]
+__all__ = [
+    "BadSeparation",
+    "BenchError",
+    "MediaError",
+    "Precondition",
+    "StoreError",
+    "UsageError",
+    "describe_error",
+    "unknown_name",
+]
+
+_LONGEST = 2000  # characters of an error that are told
 
 
 class BenchError(Exception):
@@ -56,3 +67,27 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     return UsageError(f"unknown {kind} {name!r}: {hint}See `sabench list {kind}s`.")
+
+
+def describe_error(error: BaseException, *, named: bool = False) -> str:
+    r"""What an error says: a sentence of ours, or the class and text of anyone else's.
+
+    It can be written as UTF-8, halves of letters being escaped, and is cut to its first 2,000 characters.
+
+    Args:
+        error: what was raised.
+        named: name the class of our errors too.
+
+    >>> describe_error(ValueError("no \udcff")), describe_error(Precondition("expected weights, found none"))
+    ('ValueError: no \\udcff', 'expected weights, found none')
+    """
+    try:
+        text = str(error)
+    except Exception as second:  # of a class whose text cannot be made
+        text = f"(its text cannot be made: {type(second).__name__})"
+    told = text[:_LONGEST].encode("utf-8", "backslashreplace").decode()
+    if len(text) > _LONGEST:
+        told += f" … (cut from {len(text):,} characters)"
+    if isinstance(error, BenchError) and not named:
+        return told
+    return f"{type(error).__name__}: {told}" if told else type(error).__name__

@@ -25,13 +25,14 @@ from sam_audio_bench.plugins import plugins
 from sam_audio_bench.records import ModelRecord
 from sam_audio_bench.separators.pickers import PICKERS
 from sam_audio_bench.tasks import GROUPS, TASKS, TaskData
-from sam_audio_bench.types import AnySeparator, NamedSeparator, OracleSeparator, Separator
+from sam_audio_bench.types import AnySeparator, OracleSeparator
 
 if TYPE_CHECKING:
     from sam_audio_bench.metrics.base import Metric
     from sam_audio_bench.separators.rerank import Picker
 
 __all__ = [
+    "METHODS",
     "Built",
     "build",
     "check_weights",
@@ -53,6 +54,7 @@ class Built(NamedTuple):
 
     component: Any
     identity: ModelRecord | Identity
+    taken: frozenset[str] = frozenset()  # which of the options that were offered its constructor took
 
 
 def build(
@@ -130,6 +132,9 @@ def check_weights(spec: str, arguments: Mapping[str, Any]) -> None:
         find_separator(place, revision or None, text_encoder=str(options.get("text_encoder", "")))
 
 
+METHODS = ("separate", "separate_oracle", "separate_named")
+"""One of them makes an object a separator."""
+
 _EXTERNAL = "sam_audio_bench.separators.external:"
 
 
@@ -141,12 +146,16 @@ def _adopt(found: Any, name: str, arguments: Mapping[str, Any], offered: Mapping
         return _construct(found, name, (), arguments, offered)
     if arguments:
         raise UsageError(f"expected no model arguments for {name!r}, which is no class, found {dict(arguments)}")
-    if isinstance(found, Separator | OracleSeparator | NamedSeparator):
+    if any(callable(getattr(found, method, None)) for method in METHODS):
+        _rename(found, name, [])
         return Built(found, _identified(found, found.name, code=found))
     if callable(found):
         separator = FunctionSeparator(found, name)
         return Built(separator, _identified(separator, name, code=found))
-    raise UsageError(f"expected a separator or a function (mixture, rate, prompt) -> target, found {found!r}")
+    raise UsageError(
+        "expected a separator, which has a method separate(queries, seeds), or a function (mixture, rate, prompt) -> "
+        f"target, found {found!r}"
+    )
 
 
 def _identified(separator: AnySeparator, name: str, **parts: Any) -> ModelRecord:
@@ -167,7 +176,8 @@ def _construct(
     version: int | str | None = None,
 ) -> Built:
     parameters = check_arguments("model", kind, name, positional, arguments)
-    taken = {**{key: value for key, value in offered.items() if key in parameters}, **arguments}
+    accepted = {key: value for key, value in offered.items() if key in parameters}
+    taken = {**accepted, **arguments}
     separator: AnySeparator = made("model", name, partial(kind, *positional, **taken))
     where = WHERE | (getattr(kind, "where", frozenset()) if version is not None else frozenset())
     shown = sorted(key for key in taken if key not in where)  # where it ran changes no estimate
@@ -177,7 +187,7 @@ def _construct(
         separator, separator.name, version=version, options=partial(_captured, kind, positional, taken, where),
         code=None if own else kind, target=f"{kind.__module__}:{kind.__qualname__}",
     )  # fmt: skip
-    return Built(separator, record)
+    return Built(separator, record, frozenset(accepted))
 
 
 def _rename(separator: AnySeparator, name: str, options: Sequence[str]) -> None:

@@ -33,7 +33,8 @@ import click
 from sam_audio_bench import __version__
 from sam_audio_bench.cli.lazy import LazyGroup
 from sam_audio_bench.cli.output import note
-from sam_audio_bench.errors import BenchError
+from sam_audio_bench.errors import BenchError, describe_error
+from sam_audio_bench.run import interruption
 
 __all__ = ["main"]
 
@@ -76,15 +77,29 @@ def group(debug: bool) -> None:
 
 
 def main(arguments: list[str] | None = None) -> Any:
-    """Runs a command; an error of ours is one sentence on standard error and exit code 2."""
+    """Runs a command; an error of ours is one sentence on standard error and exit code 2.
+
+    Ctrl-C, SIGTERM and SIGHUP end it with exit code 3, whatever they interrupt.
+    """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle threads of torch would take a core from the encoder
-    words = sys.argv[1:] if arguments is None else arguments
+    with interruption.handled():
+        try:
+            return _run(sys.argv[1:] if arguments is None else arguments)
+        except BaseException as error:
+            if interruption.was_interrupted():
+                if not isinstance(error, SystemExit):  # whatever was made of the interruption
+                    note("sabench: stopped")
+                interruption.exit_interrupted()
+            raise
+
+
+def _run(words: list[str]) -> Any:
     try:
         return group.main(args=words, prog_name="sabench", standalone_mode=True)
     except BenchError as error:
         if "--debug" in words:
             raise
-        note(f"sabench: {error}")
+        note(f"sabench: {describe_error(error)}")
         sys.exit(2)
     except OSError as error:
         if "--debug" in words:

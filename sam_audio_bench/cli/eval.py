@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, Field, fields
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sam_audio_bench.cli.config import config_option, data_dir_option, go_offline, origins
-from sam_audio_bench.cli.output import note, print_json, print_records
+from sam_audio_bench.cli.output import claim_stdout, note, print_json, print_records
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.options import split_spellings
 from sam_audio_bench.run.settings import ABOUT, Settings, flag, read_texts, settings_from
@@ -53,7 +54,7 @@ def _click_option(option: Field[Any]) -> Callable[[Callable[..., None]], Callabl
 @click.command(context_settings={"auto_envvar_prefix": "SABENCH"})
 @click.option("--model", multiple=True, required=True, type=_Whole(), help="Separators, comma-separated; may be "
               "repeated: a name of `sabench list models`, files:DIR, module:attribute, each also with (option=value), "
-              "or cmd:'program {mixture} {text} {target}'.")  # fmt: skip
+              "or cmd:'program {mixture} --text={text} {target}'.")  # fmt: skip
 @click.option("--task", required=True, help="Tasks or groups of `sabench list tasks`, or anyone's data: a table, "
               "a folder, ADAPTER:PATH; name=PATH gives them another name.")  # fmt: skip
 @_settings_options
@@ -78,10 +79,11 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
     if options["offline"]:
         go_offline()
     allowed = _allowance(options["fail_on_error"])
+    stdout = claim_stdout() if options["as_json"] else None
     plan = _plan(options, origins(ctx))
     _say_terms(plan, accept=options["accept_license"])
     if options["as_json"]:
-        for text in plan.redone:
+        for text in (*plan.ignored, *plan.redone):
             note(f"plan: {text}")
     else:
         _show_plan(plan)
@@ -94,7 +96,10 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
     except KeyboardInterrupt:
         note("sabench: stopped; finished items are kept, the same command continues")
         sys.exit(3)
-    _show(results, plan, as_json=options["as_json"])
+    if stdout is None:
+        _show(results, plan)
+    else:
+        print_json(results.to_json(), stdout)
     if results.failures:
         sys.exit(1 if results.failures > allowed(results.asked) else 3)
 
@@ -142,7 +147,7 @@ def _allowance(text: str | None) -> Any:
         value = float(text)
     except ValueError:
         value = -1.0
-    if value < 0 or (value >= 1 and value != int(value)):
+    if not 0 <= value < math.inf or (value >= 1 and value != int(value)):
         raise UsageError(f"expected --fail-on-error to be a count or a fraction below 1, found {text!r}")
     return lambda asked: value if value >= 1 or value == 0 else value * asked
 
@@ -155,10 +160,10 @@ def _show_plan(plan: Plan) -> None:
     for label, jobs in tasks.items():
         asked, left = sum(len(job.chosen) for job in jobs), sum(len(job.to_separate()) for job in jobs)
         state = f"{left} to do, {asked - left} kept" if left else f"all {asked} kept"
-        names = ", ".join(job.separator.name for job in jobs)
+        names = ", ".join(job.model.name for job in jobs)
         metrics = ", ".join(jobs[0].columns) or "none"
         note(f"plan: {label}: {len(jobs[0].chosen)} items for {names}: {state}; metrics {metrics}")
-    for text in (*plan.notes, *plan.redone):
+    for text in (*plan.notes, *plan.ignored, *plan.redone):
         note(f"plan: {text}")
     without: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
     for (lacking, metric), reason in plan.unavailable.items():
@@ -171,16 +176,13 @@ def _show_plan(plan: Plan) -> None:
 _SHOWN_RUNS = 8
 
 
-def _show(results: Results, plan: Plan, *, as_json: bool) -> None:
-    if as_json:
-        print_json(results.to_json())
-        return
+def _show(results: Results, plan: Plan) -> None:
     results.print()
     click.echo("Run folders:")
     for run in results.runs[:_SHOWN_RUNS]:
         click.echo(f"  {run}")
     if len(results.runs) > _SHOWN_RUNS:
         click.echo(f"  and {len(results.runs) - _SHOWN_RUNS} more in {plan.settings.output}")
-    others = [name for name in ("oracle-irm", "repet-sim") if all(job.separator.name != name for job in plan.jobs)]
+    others = [name for name in ("oracle-irm", "repet-sim") if all(job.model.name != name for job in plan.jobs)]
     if others:
         click.echo(f"Next: add --model …,{others[0]} to compare, or `sabench table {results.runs[0]} --format md`.")

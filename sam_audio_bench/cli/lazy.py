@@ -8,7 +8,9 @@ from typing import Any
 
 import click
 
+from sam_audio_bench.cli.output import note
 from sam_audio_bench.errors import unknown_name
+from sam_audio_bench.run.interruption import EXIT_CODE
 
 __all__ = ["LazyGroup"]
 
@@ -19,6 +21,14 @@ class LazyGroup(click.Group):
     def __init__(self, *arguments: Any, lazy: Mapping[str, tuple[str, str]], **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._lazy = lazy
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs a command; one that is interrupted ends with exit code 3."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            note("sabench: stopped")
+            ctx.exit(EXIT_CODE)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names in the order of the mapping."""

@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from contextlib import suppress
+from typing import Any, TextIO
 
 import click
 
 from sam_audio_bench.files import dump_json
 from sam_audio_bench.render.text import one_line, printable
 
-__all__ = ["note", "print_json", "print_records"]
+__all__ = ["claim_stdout", "note", "print_json", "print_records"]
 
 
-def print_json(value: Any) -> None:
-    """One JSON value on standard output; halves of letters, which file names may hold, as JSON writes them."""
-    click.echo(dump_json(value, indent=1).encode("utf-8", "backslashreplace").decode())
+def print_json(value: Any, stream: TextIO | None = None) -> None:
+    """One JSON value on standard output; halves of letters, which file names may hold, as JSON writes them.
+
+    Args:
+        value: to be printed.
+        stream: as `claim_stdout` gives it; None: standard output as it is.
+    """
+    click.echo(dump_json(value, indent=1).encode("utf-8", "backslashreplace").decode(), file=stream)
+
+
+def claim_stdout() -> TextIO:
+    """Standard output for one result alone; what others print, even as the process ends, goes to standard error."""
+    stream = sys.stdout
+    try:
+        if stream.fileno() == 1:
+            stream.flush()
+            stream = os.fdopen(os.dup(1), "w", encoding=stream.encoding, errors=stream.errors)
+            os.dup2(2, 1)
+    except (OSError, ValueError):  # it lies in memory
+        sys.stdout = sys.stderr
+    return stream
 
 
 def note(text: str) -> None:
     """A line for the person at the terminal, on standard error."""
-    click.echo(printable(text), err=True)
+    with suppress(OSError):  # of a terminal that is gone
+        click.echo(printable(text), err=True)
 
 
 def print_records(records: Iterable[Mapping[str, object]], columns: Sequence[str], footer: str = "") -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from sam_audio_bench.cli.output import print_json
+from sam_audio_bench.cli.output import claim_stdout, print_json
 
 __all__ = ["score"]
 
@@ -22,9 +22,10 @@ def score(runs: tuple[Path, ...], metrics: str, changed: bool, metric_args: str,
     from sam_audio_bench.options import parse_arguments, split_spellings
     from sam_audio_bench.run.rescore import rescore
 
+    stdout = claim_stdout() if as_json else None
     names = split_spellings(metrics)
     results = rescore(runs, metrics=names, changed=changed, metric_args=parse_arguments(metric_args))
-    if as_json:
-        print_json(results.to_json())
+    if stdout is not None:
+        print_json(results.to_json(), stdout)
     else:
         results.print()

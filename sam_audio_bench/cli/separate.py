@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from sam_audio_bench.cli.output import note, print_json
+from sam_audio_bench.cli.output import claim_stdout, note, print_json
 from sam_audio_bench.errors import BenchError, UsageError
 
 __all__ = ["separate"]
@@ -46,6 +46,7 @@ def separate(file: Path, out: Path, as_json: bool, **options: Any) -> None:
         raise UsageError(f"expected one --model, found {len(models)}")
     spans = parse_spans(" ".join(options.pop("spans")))
     arguments = parse_arguments(options.pop("model_args"))
+    stdout = claim_stdout() if as_json else None
     try:
         found = separate_file(file, out, models[0], spans=spans, model_args=arguments, **options)
     except BenchError:
@@ -53,8 +54,8 @@ def separate(file: Path, out: Path, as_json: bool, **options: Any) -> None:
     except KeyboardInterrupt:
         note("sabench: stopped; nothing was written")
         sys.exit(3)
-    if as_json:
-        print_json(found)
+    if stdout is not None:
+        print_json(found, stdout)
         return
     for name in ("target", "residual"):
         click.echo(found[name])

@@ -1,15 +1,19 @@
 """An evaluation run: plan, separate, persist, score, seal.
 
     plan        what will be done, and why something cannot
+    contract    making separators, and what is wrong with them before any work
     evaluate    the whole evaluation in one call
-    runner      one separator on one task
-    scoring     scores of stored answers
+    separate    one file and one prompt
+    execution   one separator on one task
+    separation  asking a separator; a bad item costs its own estimate only; several candidates per item
+    isolation   calls of a separator: output_log and global_state say what is kept apart
+    interruption Ctrl-C, SIGTERM and SIGHUP
+    check       the boundary where estimates are checked
+    scoring     scores of stored estimates
     rescore     scoring kept audio again
-    answers     asking a separator; a bad item costs its own answer only
-    candidates  several answers an item, and the one that a picker chooses
-    check       the boundary where answers are checked
     store       the run folder: journal, audio, scores, resuming
     header      what run.json says
+    settings    the options of an evaluation
     data        the data that runs were done on, loaded again
     provenance  versions, hardware, fingerprints, seeds
     progress    the progress bar

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +13,12 @@ from sam_audio_bench.errors import BadSeparation
 from sam_audio_bench.types import Audio, Item, Query, Separation
 
 __all__ = ["check", "cut"]
+
+_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 192000)  # in use for sound
+_TOLERANCE = 0.005  # of a length: resamplers and frames round it
+_MANY_CHANNELS = 64  # more than anybody records
+_LONGEST_NAME = 200
+_LONGEST_TIME = 1e9
 
 
 def check(answer: Separation, query: Query, *, align: str | None = None, stereo: str = "joint") -> Separation:
@@ -28,30 +36,85 @@ def check(answer: Separation, query: Query, *, align: str | None = None, stereo:
     """
     if not isinstance(answer, Separation):
         raise BadSeparation(f"expected a Separation, found {type(answer).__name__}")
+    seconds = _check_claims(answer)
     target = _check_part("target", answer.target, query.mixture, align, stereo)
     residual = _check_part("residual", answer.residual, query.mixture, align, stereo)
     shortest = min(target.length, residual.length)
-    return replace(answer, target=_resize(target, shortest), residual=_resize(residual, shortest))
+    return Separation(
+        target=_resize(target, shortest), residual=_resize(residual, shortest), seconds=seconds,
+        picked_by=answer.picked_by,
+    )  # fmt: skip
+
+
+def _check_claims(answer: Separation) -> float:
+    """The time that an answer says it took; what it says beside its samples goes into the journal."""
+    seconds: Any = answer.seconds
+    picker: Any = answer.picked_by
+    if not isinstance(seconds, Real) or not 0 <= float(seconds) <= _LONGEST_TIME:
+        raise BadSeparation(
+            f"expected seconds as a number from 0, found {seconds!r}; leave them out to have them measured"
+        )
+    if picker is not None and not (
+        isinstance(picker, str) and 0 < len(picker) <= _LONGEST_NAME and picker.isprintable()
+    ):
+        raise BadSeparation(
+            f"expected picked_by as a name of up to {_LONGEST_NAME} letters or None, found {picker!r:.200}"
+        )
+    return float(seconds)
 
 
 def _check_part(name: str, found: Audio, mixture: Audio, align: str | None, stereo: str) -> Audio:
     if not isinstance(found, Audio):
         raise BadSeparation(f"expected the {name} as Audio, found {type(found).__name__}")
+    rate: Any = found.rate
+    if isinstance(rate, bool) or not isinstance(rate, Integral):
+        raise BadSeparation(f"expected the rate of the {name} as a whole number of Hz, found {rate!r}")
     if found.rate != mixture.rate:
-        raise BadSeparation(f"expected the {name} at the mixture's {mixture.rate} Hz, found {found.rate} Hz")
+        raise BadSeparation(
+            f"expected the {name} at the mixture's {mixture.rate} Hz, found {found.rate} Hz; resample the answer"
+        )
+    if found.samples.layout != torch.strided:
+        raise BadSeparation(f"expected the {name} as a dense tensor, found {found.samples.layout}; call .to_dense()")
+    if _is_transposed(found, mixture):
+        raise BadSeparation(
+            f"expected the {name} as [channels, time], found {list(found.samples.shape)}, which looks like [time, "
+            "channels]; transpose it"
+        )
     if found.channels != mixture.channels and not (stereo == "mono" and found.channels == 1):
         hint = "; `--stereo mono` scores the channels' average" if found.channels == 1 else ""
         raise BadSeparation(f"expected the {name} with {mixture.channels} channel(s), found {found.channels}{hint}")
-    if found.length == 0 or (found.length != mixture.length and align is None):
-        raise BadSeparation(
-            f"expected the {name} with {mixture.length} samples, found {found.length}; `--align pad|trim` allows that",
-            status="length_mismatch",
-        )
-    samples = found.samples.detach().cpu().float()
+    _check_length(name, found, mixture, align)
+    length = min(found.length, mixture.length)
+    samples = found.samples[:, :length].detach().cpu().float()
     if not np.isfinite(samples.numpy()).all():
         raise BadSeparation(f"expected finite samples in the {name}, found NaN or infinity", status="non_finite")
-    keep = mixture.length if align == "pad" or found.length > mixture.length else found.length
-    return _resize(Audio(samples, found.rate), keep)
+    return _resize(Audio(samples, mixture.rate), mixture.length if align == "pad" else length)
+
+
+def _is_transposed(found: Audio, mixture: Audio) -> bool:
+    """Whether time seems to come first: far more channels than samples, or exactly the mixture's numbers exchanged."""
+    exchanged = (found.channels, found.length) == (mixture.length, mixture.channels) and found.channels != found.length
+    return exchanged or (found.length in (1, mixture.channels) and found.channels >= _MANY_CHANNELS)
+
+
+def _check_length(name: str, found: Audio, mixture: Audio, align: str | None) -> None:
+    if found.length == mixture.length or (found.length and align is not None):
+        return
+    hint = "; `--align pad|trim` allows that" if found.length else ""
+    if rate := _rate_of_length(found.length, mixture):
+        hint = f", as many as the mixture has at {rate} Hz instead of {mixture.rate} Hz; resample the answer"
+    raise BadSeparation(
+        f"expected the {name} with {mixture.length} samples, found {found.length}{hint}", status="length_mismatch"
+    )
+
+
+def _rate_of_length(length: int, mixture: Audio) -> int | None:
+    """The usual rate at which the mixture would have that many samples, give or take half a percent; None: none."""
+    for rate in _RATES:
+        expected = mixture.length * rate / mixture.rate
+        if rate != mixture.rate and abs(length - expected) <= max(1.0, _TOLERANCE * expected):
+            return rate
+    return None
 
 
 def _resize(audio: Audio, length: int) -> Audio:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from sam_audio_bench.errors import Precondition
+from sam_audio_bench.run import interruption
 from sam_audio_bench.run.execution import Executor, LocalExecutor, Recorder
+from sam_audio_bench.run.isolation import no_exit
 from sam_audio_bench.run.plan import Model, Plan, make_plan
 from sam_audio_bench.run.progress import Progress, say
 from sam_audio_bench.run.results import Results
@@ -41,7 +43,7 @@ def evaluate(
         [tasks] if isinstance(tasks, str) else tasks,
         settings=settings_from(options),
     )
-    for text in plan.redone:
+    for text in (*plan.ignored, *plan.redone):
         say(text)
     return execute(plan, progress=progress)
 
@@ -59,6 +61,9 @@ def execute(plan: Plan, *, progress: bool | None = None, executor: Executor | No
         plan: made by `make_plan`.
         progress: show a bar; None: where standard error is a terminal.
         executor: what separates and scores; None: this process.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP came; finished items are kept, and ``run.json`` says ``cancelled``.
     """
     again = plan.settings.overwrite == "always"
     jobs = [job for job in plan.jobs if again or not job.finished]
@@ -70,8 +75,8 @@ def execute(plan: Plan, *, progress: bool | None = None, executor: Executor | No
                     "choose another --output, or --overwrite only-missing"
                 )
     total = sum(len(job.chosen) if again else len(job.unfinished()) for job in jobs)
-    with Progress(total, show=progress) as bar:
+    with interruption.handled(), no_exit(), Progress(total, show=progress) as bar:
         for job in jobs:
-            advance = bar.counting(f"{job.separator.name} on {job.data.task}")
+            advance = bar.counting(f"{job.model.name} on {job.data.task}")
             Recorder(plan, job, advance, bar.note, executor or LocalExecutor()).run()
     return Results.of(plan)

@@ -2,7 +2,7 @@
 
 An `Executor` separates and scores; it may do so anywhere. What it finds becomes files, journal lines and rows in
 `Recorder` alone, so that every executor keeps the same promises. Locally a thread loads ahead, and another one writes
-behind.
+behind; a separator is called again only when its last estimates are written, so that it cannot take them with it.
 """
 
 from __future__ import annotations
@@ -12,16 +12,20 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Event
 from typing import Protocol
 
 from sam_audio_bench import audio
 from sam_audio_bench.digests import flush_digests
-from sam_audio_bench.errors import BenchError
+from sam_audio_bench.errors import BenchError, StoreError, describe_error
 from sam_audio_bench.files import sha256
 from sam_audio_bench.records import PARTS, ItemRecord, StoredEstimate
+from sam_audio_bench.run import interruption, output_log
+from sam_audio_bench.run.contract import batch_size
 from sam_audio_bench.run.header import end_record, start_record
+from sam_audio_bench.run.isolation import Isolation
 from sam_audio_bench.run.plan import Job, Plan
 from sam_audio_bench.run.provenance import peak_memory_mib
 from sam_audio_bench.run.scoring import Batch, Scorer, Scores, prefetch
@@ -38,6 +42,7 @@ class Estimated:
 
     item: Item
     found: CandidateSet
+    stored: Event = field(default_factory=Event, compare=False)  # set when it is, or cannot be
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class Failed:
     """An item has no estimate."""
 
     identifier: str
-    error: Exception
+    error: BaseException
     reranked: bool = False  # it would have been picked from candidates
 
 
@@ -73,12 +78,16 @@ class LocalExecutor:
 
     def outcomes(self, job: Job, items: Sequence[str], settings: Settings, scorer: Scorer) -> Iterator[Outcome]:
         """As `Executor.outcomes`, in the order of the items."""
-        size = settings.batch_size or int(getattr(job.separator, "batch_size", 1))
+        size = settings.batch_size or batch_size(job.separator)
         waiting: list[tuple[Item, list[Separation]]] = []
+        unstored: list[Event] = []
         for batch in prefetch(job.data, items, size):
+            while unstored:
+                unstored.pop().wait()
             for outcome in self._separated(job, batch, settings):
                 if isinstance(outcome, Estimated):
                     waiting.append((outcome.item, outcome.found.scored))
+                    unstored.append(outcome.stored)
                 yield outcome
             if len(waiting) >= scorer.batch_size:
                 yield from self._scored(waiting, job, scorer)
@@ -91,6 +100,7 @@ class LocalExecutor:
         candidates = separate_items(
             job.separator, batch.items, job.reranking, task=job.data.label,
             seed=settings.seed, align=settings.align, stereo=settings.stereo,
+            isolation=Isolation(job.own_state, job.folder.path / output_log.NAME),
         )  # fmt: skip
         for item, found in zip(batch.items, candidates, strict=True):
             if isinstance(found, CandidateSet):
@@ -123,7 +133,7 @@ class Recorder:
         """Leaves a sealed run folder, or after an interruption one that a rerun takes up."""
         folder = self.job.folder
         begun, status = time.perf_counter(), "error"
-        with folder.writing():
+        with interruption.deferred(), folder.writing():
             job = self.job = replace(self.job)  # what was found out before the folder was held may be outdated
             folder.set_aside(job.aside)
             self._scorer.forget_other_scores()
@@ -142,22 +152,37 @@ class Recorder:
                 folder.write_header(end_record(folder, status, time.perf_counter() - begun, peak_memory_mib()))
 
     def _separate_missing(self) -> None:
+        items = self.job.to_separate()
+        log = self.job.folder.path / output_log.NAME
+        if items:
+            output_log.append_text(log, self.job.printed)
+        before = log.stat().st_size if log.exists() else 0
         behind: deque[Future[None]] = deque()
-        outcomes = self.executor.outcomes(self.job, self.job.to_separate(), self.plan.settings, self._scorer)
+        outcomes = self.executor.outcomes(self.job, items, self.plan.settings, self._scorer)
         with ThreadPoolExecutor(1) as writer:
             for outcome in outcomes:
                 behind.append(writer.submit(self._record, outcome))
                 while len(behind) > _BEHIND:
                     behind.popleft().result()
+                interruption.check()
             for waiting in behind:
                 waiting.result()
+        if log.exists() and log.stat().st_size > before:
+            self.note(f"what {self.job.model.name} printed is in {log}")
 
     def _record(self, outcome: Outcome) -> None:
         if isinstance(outcome, Estimated):
-            self._store(outcome.item, outcome.found)
+            try:
+                self._store(outcome.item, outcome.found)
+            except IsADirectoryError as error:  # where its sound belongs
+                there = StoreError(f"expected no folder at {error.filename2}, found one; remove it, and run this again")
+                self._record_failure(Failed(outcome.item.id, there))
+            finally:
+                outcome.stored.set()
         elif isinstance(outcome, Scored):
-            self._scorer.persist(outcome.identifier, outcome.scores)
-            self.advance(None)
+            if self._scorer.has_estimate(outcome.identifier):
+                self._scorer.persist(outcome.identifier, outcome.scores)
+                self.advance(None)
         else:
             self._record_failure(outcome)
 
@@ -188,13 +213,13 @@ class Recorder:
     def _add_candidates(self, record: ItemRecord, found: CandidateSet) -> None:
         """What the journal says about candidates, after writing those that stay: the first one, or all."""
         keep = self.job.reranking is not None and self.job.reranking.keep
-        errors = {index: error for index, error in enumerate(found.candidates) if isinstance(error, Exception)}
+        errors = {index: error for index, error in enumerate(found.candidates) if isinstance(error, BaseException)}
         record.candidates = len(found.candidates)
         record.picked = found.picked
         record.picker_scores = [None if math.isnan(score) else score for score in found.scores]
         staying = found.sound if keep else [0]
         record.kept = {str(index): self._write(record.item, found.separation(index), index) for index in staying}
-        record.candidate_errors = {str(index): _message(error) for index, error in errors.items()}
+        record.candidate_errors = {str(index): describe_error(error) for index, error in errors.items()}
 
     def _write(self, identifier: str, separation: Separation, candidate: int | None = None) -> StoredEstimate:
         """Writes both parts and says where they are."""
@@ -211,7 +236,7 @@ class Recorder:
         An item that would have been picked from candidates is missing from both of its separator's lines.
         """
         error, identifier = failed.error, failed.identifier
-        status = Status(error.status) if isinstance(error, BenchError) else Status.ERROR
+        status = _failed_status(error)
         reranking = self.job.reranking if failed.reranked else None
         self.job.folder.add_item(
             ItemRecord(
@@ -221,14 +246,14 @@ class Recorder:
                 data_sha256=self.job.contents[identifier],
                 seed=self.plan.settings.seed,
                 status=status,
-                message=_message(error),
+                message=describe_error(error),
                 candidates=0 if reranking is None else reranking.candidates,
                 picked_by=None if reranking is None else reranking.picker.name,
             )
         )
         self._scorer.record_failure(identifier)
         told = identifier in self.job.data.missing and status == Status.MISSING_MEDIA  # by the plan already
-        self.advance(None if told else f"{identifier}: {_message(error)}")
+        self.advance(None if told else f"{identifier}: {describe_error(error)}")
 
 
 _BEHIND = 8
@@ -241,6 +266,13 @@ def _identified(path: Path) -> tuple[str, tuple[int, int]]:
     return sha256(path.read_bytes()), (found.st_size, found.st_mtime_ns)
 
 
-def _message(error: Exception) -> str:
-    """What the journal says about an error: a sentence of ours, or the class and text of anyone else's."""
-    return str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+def _failed_status(error: BaseException) -> Status:
+    """What rows of a failed item say: the error's own status, if it is one for items without an estimate."""
+    own = getattr(error, "status", None) if isinstance(error, BenchError) else None
+    return next((status for status in _FAILURES if status == own), Status.ERROR)
+
+
+_FAILURES = (
+    Status.ERROR, Status.LENGTH_MISMATCH, Status.NON_FINITE, Status.MISSING_MEDIA, Status.TOO_SHORT,
+    Status.NOT_UNDERSTOOD,
+)  # fmt: skip

@@ -38,8 +38,8 @@ def start_record(plan: Plan, job: Job) -> RunRecord:
         hardware=provenance.hardware(),
         candidates=job.reranking.candidates if job.reranking else 1,
         picker=job.reranking.identity if job.reranking else None,
-        device=settings.device,
-        dtype=settings.dtype,
+        device=settings.device if "device" in job.taken else "auto",
+        dtype=settings.dtype if "dtype" in job.taken else "auto",
     )
 
 

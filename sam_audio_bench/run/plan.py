@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,7 +18,8 @@ from sam_audio_bench.metrics.base import Metric
 from sam_audio_bench.metrics.catalogue import CARDS, DEFAULT, WITHOUT_REFERENCE
 from sam_audio_bench.options import parse_spelling
 from sam_audio_bench.records import SCHEMA_VERSION, ItemRecord, ModelRecord
-from sam_audio_bench.registry import Built
+from sam_audio_bench.run.contract import PreparedSeparator, ignored_options, prepare_separator
+from sam_audio_bench.run.global_state import GlobalState
 from sam_audio_bench.run.progress import Progress
 from sam_audio_bench.run.scoring import outdated
 from sam_audio_bench.run.separation import PickerPool, Reranking
@@ -45,6 +47,9 @@ class Job:
     common: str | None  # digest of what all estimates depend on; None: not known
     fingerprints: Mapping[str, str]  # item -> of what a stored estimate must have been made with; "": not known
     reranking: Reranking | None = None  # None: one estimate per item
+    taken: frozenset[str] = frozenset()  # of the options of `Settings.offered`, those that something here takes
+    own_state: GlobalState | None = None  # see `PreparedSeparator`
+    printed: str = ""  # by the separator's module and constructor
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -89,7 +94,8 @@ class Job:
             return "it was made in another way"
         if self._lacks_candidates(record):
             return "its candidates were not kept"
-        return self.folder.damage(record.item)
+        must_be_read = bool(outdated(self.folder, self.metrics, record.item))
+        return self.folder.damage(record.item, read=must_be_read)
 
     def _lacks_candidates(self, record: ItemRecord) -> bool:
         """Whether audio is to be kept that was not."""
@@ -165,6 +171,7 @@ class Plan:
     config: Mapping[str, Any] = field(default_factory=dict)  # for run.json: option -> {value, origin}
     notes: tuple[str, ...] = ()  # about the data, and what is picked by what
     redone: tuple[str, ...] = ()  # what is not kept, and why
+    ignored: tuple[str, ...] = ()  # options that were given and that nothing takes
 
 
 def make_plan(
@@ -219,6 +226,7 @@ def make_plan(
         config=config or {},
         notes=(*told, *pickers.notes),
         redone=tuple(note for job in jobs for note in job.notes()),
+        ignored=tuple(ignored_options(settings.offered, {job.model.name: job.taken for job in jobs})),
     )
 
 
@@ -249,7 +257,7 @@ def _belongs(one: LoadedMetric, specs: Sequence[str]) -> bool:
     return set(one.records) <= names or any(":" in name for name in names)
 
 
-def _build_separators(models: Sequence[Any], settings: Settings) -> list[Built]:
+def _build_separators(models: Sequence[Any], settings: Settings) -> list[PreparedSeparator]:
     if not models:
         raise UsageError("expected at least one model, found none")
     own = [model for model in models if not (isinstance(model, str) and model == BASELINE)]
@@ -262,15 +270,16 @@ def _build_separators(models: Sequence[Any], settings: Settings) -> list[Built]:
             f"expected one model with --model-args, found {len(own)}; write the options behind the model that they are "
             f"for: --model '{first}({options}),…'"
         )
-    found: dict[str, Built] = {}
+    found: dict[str, PreparedSeparator] = {}
     for model in models:
         arguments = settings.model_args if model in own else {}
-        built = registry.build("separator", model, arguments, offered=settings.offered, timeout=settings.timeout)
-        if built.component.name in found:
-            raise UsageError(f"expected models with different names, found {built.component.name!r} twice")
-        found[built.component.name] = built
+        prepared = prepare_separator(model, arguments, offered=settings.offered, timeout=settings.timeout)
+        name = prepared.separator.name
+        if name in found:
+            raise UsageError(f"expected models with different names, found {name!r} twice")
+        found[name] = prepared
     if BASELINE not in found:
-        found[BASELINE] = registry.build("separator", BASELINE)
+        found[BASELINE] = prepare_separator(BASELINE)
     return list(found.values())
 
 
@@ -298,7 +307,7 @@ _MANY = 200  # items whose files are read so long that a bar is wanted
 def _jobs(
     data: TaskData,
     metrics: Sequence[LoadedMetric],
-    separators: Sequence[Built],
+    separators: Sequence[PreparedSeparator],
     pickers: PickerPool,
     settings: Settings,
 ) -> Iterator[Job]:
@@ -306,10 +315,11 @@ def _jobs(
     chosen = data.select(limit=settings.limit, ids=settings.sample_ids, shard=settings.shard)
     contents = _contents(chosen)
     shard = "" if settings.shard is None else shard_suffix(settings.shard)
-    for separator, model in separators:
-        assert isinstance(model, ModelRecord)
+    output = settings.output.absolute()  # wherever a separator goes
+    for prepared in separators:
+        separator, model = prepared.separator, prepared.model
         reranking = pickers.reranking(separator, data)
-        folder = RunFolder.open(settings.output / safe_name(separator.name) / f"{safe_name(data.label)}{shard}")
+        folder = RunFolder.open(output / safe_name(separator.name) / f"{safe_name(data.label)}{shard}")
         _check_folder(folder, data, settings)
         common = _common_fingerprint(model, data, settings, reranking)
         yield Job(
@@ -323,7 +333,18 @@ def _jobs(
             common=common,
             fingerprints={item: _fingerprint(common, separator, item, contents[item]) for item in chosen.ids},
             reranking=reranking,
+            taken=prepared.taken | _taken_beside(metrics, reranking),
+            own_state=prepared.own_state,
+            printed=prepared.printed,
         )
+
+
+def _taken_beside(metrics: Sequence[LoadedMetric], reranking: Reranking | None) -> frozenset[str]:
+    """Options of `Settings.offered` that metrics and the picker take: a device, and no dtype."""
+    known = [one.knows for one in metrics]
+    if reranking is not None:
+        known.append(frozenset(inspect.signature(type(reranking.picker)).parameters))
+    return frozenset({"device"} if any("device" in names for names in known) else ())
 
 
 def _check_folder(folder: RunFolder, data: TaskData, settings: Settings) -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
+
+from sam_audio_bench.render.text import printable
+from sam_audio_bench.run.output_log import own_stderr
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,6 +27,7 @@ class Progress:
 
         shown = sys.stderr.isatty() if show is None else show
         self._failures = 0
+        self._stream, self._is_own = own_stderr()  # what separators print goes elsewhere
         self._bar = RichProgress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -31,7 +36,9 @@ class Progress:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=Console(file=self._stream),
+            redirect_stdout=False,
+            redirect_stderr=False,
             disable=not shown,
         )
         self._task = self._bar.add_task("starting", total=total, rate="")
@@ -41,7 +48,11 @@ class Progress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._bar.stop()
+        with suppress(OSError):  # its terminal may be gone
+            self._bar.stop()
+        if self._is_own:
+            with suppress(OSError):
+                self._stream.close()
 
     def counting(self, label: str) -> Callable[[str | None], None]:
         """A function that counts one finished item of what ``label`` names; its argument is an error message."""
@@ -78,4 +89,5 @@ def say(text: str) -> None:
 
 
 def _print(console: Console, text: str) -> None:
-    console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    with suppress(OSError):  # a terminal that is gone costs no run
+        console.print(printable(text), style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -13,6 +13,7 @@ from sam_audio_bench.columns import LoadedMetric, build_metrics, check_columns, 
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import dump_json
 from sam_audio_bench.identity import Options
+from sam_audio_bench.run import interruption
 from sam_audio_bench.run.data import recorded_data
 from sam_audio_bench.run.header import end_record
 from sam_audio_bench.run.plan import unavailable_reason
@@ -48,7 +49,7 @@ def rescore(
     """
     work = [_prepare(RunFolder.open(path), list(metrics), metric_args or {}) for path in find_runs(paths)]
     total = sum(len(folder.items) for folder, _, _ in work)
-    with Progress(total, show=progress) as bar:
+    with interruption.handled(), Progress(total, show=progress) as bar:
         for folder, data, loaded in work:
             scorer = Scorer(folder, data, loaded, bar.counting(f"{folder.header.model.name} on {data.task}"), bar.note)
             _rescore(scorer, everything=not changed)
@@ -98,7 +99,7 @@ def _rescore(scorer: Scorer, *, everything: bool) -> None:
         outdated(folder, scorer.metrics, item) for item in folder.items if scorer.has_estimate(item)
     ):
         return
-    with folder.writing():
+    with interruption.deferred(), folder.writing():
         before, status = folder.header.status, "error"
         scorer.forget_other_scores()
         folder.unseal()

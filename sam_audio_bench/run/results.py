@@ -53,7 +53,8 @@ class Results:
     def of(cls, plan: Plan) -> Results:
         """The chosen items and metrics of a plan that was carried out."""
         chosen = [(job.folder, job.chosen.ids, job.columns, len(job.data)) for job in plan.jobs]
-        return cls._gather(chosen)
+        found, output = cls._gather(chosen), plan.settings.output
+        return replace(found, runs=tuple(output / run.relative_to(output.absolute()) for run in found.runs))
 
     @classmethod
     def read(cls, paths: Iterable[Path]) -> Results:

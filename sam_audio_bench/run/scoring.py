@@ -11,10 +11,11 @@ from msgspec import structs
 
 from sam_audio_bench import audio
 from sam_audio_bench.columns import LoadedMetric
-from sam_audio_bench.errors import BadSeparation, BenchError, Precondition
+from sam_audio_bench.errors import BadSeparation, BenchError, Precondition, describe_error
 from sam_audio_bench.metrics.base import Metric, Row
 from sam_audio_bench.records import PARTS, ItemRecord, MetricRecord, ScoreRow
 from sam_audio_bench.run.check import cut
+from sam_audio_bench.run.interruption import interruptible
 from sam_audio_bench.run.store import RunFolder, ScoredEstimate, scored_estimates
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import Item, Score, Separation, Status
@@ -125,7 +126,8 @@ class Scorer:
         for one in metrics:
             # the first candidate may be the picked one too, and is scored once
             different = {id(estimate): (item, estimate) for item, estimates in pairs for estimate in estimates}
-            rows = dict(zip(different, _score_batches(one.metric, list(different.values())), strict=True))
+            with interruptible():
+                rows = dict(zip(different, _score_batches(one.metric, list(different.values())), strict=True))
             for scores, (_, estimates) in zip(found, pairs, strict=True):
                 _collect(scores, one, [rows[id(estimate)] for estimate in estimates])
         return found
@@ -218,12 +220,12 @@ def _by_metrics(
     return list(found.values())
 
 
-def _collect(scores: Scores, one: LoadedMetric, results: Sequence[Row | Exception]) -> None:
+def _collect(scores: Scores, one: LoadedMetric, results: Sequence[Row | BaseException]) -> None:
     """Adds what a metric said about the estimates of an item."""
     for rows, result in zip(scores.rows, results, strict=True):
-        if isinstance(result, Exception):
+        if isinstance(result, BaseException):
             rows |= dict.fromkeys(one.columns, Score(None, Status.ERROR))
-            scores.errors |= dict.fromkeys(one.columns, f"{type(result).__name__}: {result}")
+            scores.errors |= dict.fromkeys(one.columns, describe_error(result, named=True))
             continue
         row = dict(zip(one.metric.columns, result, strict=True))
         asked = {record.id: score for column, record in one.records.items() if (score := row[column]) is not None}
@@ -241,9 +243,9 @@ def _defined(score: Score | None) -> Score | None:
     return Score(None, Status.NON_FINITE) if math.isnan(value) else Score(value, Status(score.status))
 
 
-def _score_batches(metric: Metric, pairs: Sequence[tuple[Item, Separation]]) -> list[Row | Exception]:
+def _score_batches(metric: Metric, pairs: Sequence[tuple[Item, Separation]]) -> list[Row | BaseException]:
     """Rows in the order of the pairs; a batch holds what has one length, rate and number of channels."""
-    found: dict[int, Row | Exception] = {}
+    found: dict[int, Row | BaseException] = {}
     alike: dict[tuple[int, ...], list[int]] = {}
     cut_items = [cut(item, estimate.target.length) for item, estimate in pairs]
     for index, (item, (_, estimate)) in enumerate(zip(cut_items, pairs, strict=True)):
@@ -257,16 +259,16 @@ def _score_batches(metric: Metric, pairs: Sequence[tuple[Item, Separation]]) -> 
     return [found[index] for index in range(len(pairs))]
 
 
-def _rows(metric: Metric, items: Sequence[Item], estimates: Sequence[Separation]) -> Sequence[Row | Exception]:
+def _rows(metric: Metric, items: Sequence[Item], estimates: Sequence[Separation]) -> Sequence[Row | BaseException]:
     """What a metric says; where a batch fails, each item is asked alone, so that a bad one costs itself."""
     try:
         rows = metric.score(items, estimates)
         if [len(row) for row in rows] != [len(metric.columns)] * len(items):
             raise ValueError(f"expected {len(items)} row(s) of {len(metric.columns)} score(s), found {rows}")
         return [tuple(map(_defined, row)) for row in rows]
-    except Precondition:
+    except (Precondition, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:
         if len(items) == 1:
             return [error]
         return [_rows(metric, [item], [one])[0] for item, one in zip(items, estimates, strict=True)]
@@ -275,7 +277,7 @@ def _rows(metric: Metric, items: Sequence[Item], estimates: Sequence[Separation]
 def score_alone(metric: Metric, item: Item, estimate: Separation) -> dict[str, Score]:
     """One estimate's scores by one metric, without what it does not ask."""
     result = _score_batches(metric, [(item, estimate)])[0]
-    if isinstance(result, Exception):
+    if isinstance(result, BaseException):
         return dict.fromkeys(metric.requested, Score(None, Status.ERROR))
     row = dict(zip(metric.columns, result, strict=True))
     return {column: score for column in metric.requested if (score := row[column]) is not None}
@@ -296,10 +298,15 @@ def prefetch(data: TaskData, identifiers: Sequence[str], size: int) -> Iterator[
         for start in range(0, len(identifiers), size):
             following = loader.submit(_load, data, identifiers[start : start + size])
             if under_way is not None:
-                yield under_way.result()
+                yield _awaited(under_way)
             under_way = following
         if under_way is not None:
-            yield under_way.result()
+            yield _awaited(under_way)
+
+
+def _awaited(under_way: Future[Batch]) -> Batch:
+    with interruptible():
+        return under_way.result()
 
 
 def _load(data: TaskData, identifiers: Sequence[str]) -> Batch:

@@ -9,12 +9,15 @@ from typing import Any
 
 from sam_audio_bench import audio, registry
 from sam_audio_bench.devices import find_device
-from sam_audio_bench.errors import MediaError, Precondition
+from sam_audio_bench.errors import BadSeparation, BenchError, MediaError, Precondition, describe_error
 from sam_audio_bench.files import safe_name
 from sam_audio_bench.records import PARTS
-from sam_audio_bench.run.progress import Progress
+from sam_audio_bench.run.contract import prepare_separator
+from sam_audio_bench.run.isolation import Isolation
+from sam_audio_bench.run.output_log import NAME, append_text, captured_text
+from sam_audio_bench.run.progress import Progress, say
 from sam_audio_bench.run.separation import CandidateSet, Reranking, separate_items
-from sam_audio_bench.run.settings import check_candidates
+from sam_audio_bench.run.settings import check_candidates, check_seed
 from sam_audio_bench.separators.pickers import AUTO, default_picker
 from sam_audio_bench.types import AnySeparator, Item, NamedSeparator, OracleSeparator, Prompt, Query, Span
 
@@ -65,23 +68,33 @@ def separate_file(
         BenchError: a file, prompt or option that will not do, or the separator's own error.
     """
     check_candidates(candidates, picker, keep_candidates)
+    check_seed(seed)
     find_device(device)
     places = [None if path is None else str(path) for path in (video, mask)]
     prompt = Prompt(text=text, spans=tuple(spans), video=places[0], mask=places[1])
     query = Query(mixture=audio.as_stored(audio.read(file)), prompt=prompt)
     offered = {name: value for name, value in (("device", device), ("dtype", dtype)) if value != AUTO}
-    separator = registry.load_separator(model, model_args or {}, offered=offered)
+    prepared = prepare_separator(model, model_args or {}, offered=offered)
+    separator = prepared.separator
+    for name in offered.keys() - prepared.taken:
+        say(f"--{name} {offered[name]} is ignored: {separator.name} does not take it")
     if isinstance(separator, OracleSeparator | NamedSeparator):
         raise Precondition(f"expected a separator that needs the mixture alone, found {separator.name}")
     reranking = _reranking(prompt, candidates, picker, keep_candidates)
     item = Item(id=file.name, group=file.name, query=query)
-    with Progress(1, show=progress) as bar:
+    with Progress(1, show=progress) as bar, captured_text() as printed:
         if hasattr(separator, "on_evaluation"):
             separator.on_evaluation = bar.following(separator.name)
-        found = separate_items(separator, [item], reranking, task="separate", seed=seed, align=None, stereo="joint")[0]
-    if isinstance(found, Exception):
-        raise found
-    return _written(found, out, keep=keep_candidates)
+        found = separate_items(
+            separator, [item], reranking, task="separate", seed=seed, align=None, stereo="joint",
+            isolation=Isolation(prepared.own_state),
+        )[0]  # fmt: skip
+    said = prepared.printed + printed.text
+    if isinstance(found, CandidateSet):
+        return _written(found, out, said, keep=keep_candidates)
+    if said:  # it may say why
+        say(said.rstrip())
+    raise found if isinstance(found, BenchError) else BadSeparation(f"{separator.name} raised {describe_error(found)}")
 
 
 def _reranking(prompt: Prompt, candidates: int, picker: str, keep: bool) -> Reranking | None:
@@ -90,7 +103,7 @@ def _reranking(prompt: Prompt, candidates: int, picker: str, keep: bool) -> Rera
     offers = {name for name in ("text", "spans", "video") if getattr(prompt, name)}
     name = default_picker(offers) if picker == AUTO else picker
     assert name is not None  # a prompt offers something
-    chosen, identity = registry.build("picker", name)
+    chosen, identity, _ = registry.build("picker", name)
     if reason := chosen.missing():
         raise Precondition(f"expected picker {name} to work, found an obstacle: {reason}; or choose another --picker")
     if not chosen.asks(prompt):
@@ -98,7 +111,7 @@ def _reranking(prompt: Prompt, candidates: int, picker: str, keep: bool) -> Rera
     return Reranking(candidates=candidates, picker=chosen, identity=identity, keep=keep)
 
 
-def _written(found: CandidateSet, out: Path, *, keep: bool) -> dict[str, Any]:
+def _written(found: CandidateSet, out: Path, printed: str, *, keep: bool) -> dict[str, Any]:
     picked = found.separation(found.picked)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -106,6 +119,7 @@ def _written(found: CandidateSet, out: Path, *, keep: bool) -> dict[str, Any]:
         for index in found.sound if keep else ():
             for part in PARTS:
                 audio.write(out / safe_name(f"{part}.{index}"), getattr(found.separation(index), part))
+        append_text(out / NAME, printed)
     except OSError as error:
         raise MediaError(f"expected a folder that can be written at {out}, found: {error}") from error
     return {

@@ -1,6 +1,7 @@
 """Separating items: seeds, the three protocols, batches that fail, the check of every estimate, and candidates.
 
-A separator gets its own copy of every sound, so that one that changes it in place changes nothing else. Oracles,
+A separator gets its own copy of every sound, so that one that changes it in place changes nothing else, and is called
+in `isolation`. Whatever it raises, SystemExit included, costs an item, but for an interruption. Oracles,
 estimates that exist already and separators with ``deterministic = True`` have one estimate per item. A
 `CandidateSeparator` makes all candidates in one call; any other separator is called once per candidate, each time with
 other seeds. The first candidate is the estimate that the separator gives alone: the k = 1 of every table.
@@ -10,16 +11,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sam_audio_bench import audio, registry
-from sam_audio_bench.errors import BadSeparation, Precondition, UsageError
+from sam_audio_bench.errors import BadSeparation, Precondition, UsageError, describe_error
 from sam_audio_bench.identity import Identity, Options
 from sam_audio_bench.options import parse_spelling
 from sam_audio_bench.registry import Built
 from sam_audio_bench.run.check import check
+from sam_audio_bench.run.isolation import Isolation
 from sam_audio_bench.run.provenance import item_seed
 from sam_audio_bench.separators.pickers import AUTO, PICKERS, default_picker
 from sam_audio_bench.separators.rerank import Picker, best
@@ -37,7 +39,10 @@ from sam_audio_bench.types import (
 
 __all__ = ["CandidateSet", "PickerPool", "Reranking", "separate_batch", "separate_items"]
 
-Candidates = list[Separation | Exception]
+Candidates = list[Separation | BaseException]
+
+
+_BARE = Isolation()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +67,7 @@ class CandidateSet:
     NaN and is never picked, and candidate 0 is never broken.
     """
 
-    candidates: tuple[Separation | Exception, ...]
+    candidates: tuple[Separation | BaseException, ...]
     picker: str | None = None
     scores: tuple[float, ...] = ()
 
@@ -140,7 +145,7 @@ class PickerPool:
         if name is None or lacking:
             self.notes[f"picker {name or AUTO} has no {' and no '.join(lacking)} on {data.task}: k = 1 only"] = None
             return None
-        picker, identity = self._load(name)
+        picker, identity, _ = self._load(name)
         if reason := picker.missing():
             raise Precondition(
                 f"expected picker {name} to work on {data.task}, found an obstacle: {reason}; "
@@ -175,8 +180,9 @@ def separate_batch(
     seed: int,
     align: str | None,
     stereo: str,
+    isolation: Isolation = _BARE,
     candidate: int = 0,
-) -> list[Separation | Exception]:
+) -> Candidates:
     """One checked answer an item, or the error that took its place; a bad item costs its own answer only.
 
     Args:
@@ -186,39 +192,50 @@ def separate_batch(
         seed: of the run.
         align: see `check`.
         stereo: see `check`.
+        isolation: in which the separator is called.
         candidate: which of several answers to the same item; part of its seed.
 
     Raises:
         Precondition: the separator cannot work at all.
     """
+    policies: dict[str, Any] = {"task": task, "seed": seed, "align": align, "stereo": stereo, "isolation": isolation}
     begun = time.perf_counter()
     try:
-        answers = _estimates(separator, items, [item_seed(task, item.id, seed, candidate) for item in items])
-    except Precondition:
+        seeds = [item_seed(task, item.id, seed, candidate) for item in items]
+        answers = _estimates(separator, items, seeds, isolation)
+    except (Precondition, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:
         if len(items) == 1:
             return [error]
-        alone = (
-            separate_batch(separator, [item], task=task, seed=seed, align=align, stereo=stereo, candidate=candidate)
-            for item in items
-        )
+        alone = (separate_batch(separator, [item], **policies, candidate=candidate) for item in items)
         return [answer for answers in alone for answer in answers]
     share = (time.perf_counter() - begun) / max(len(items), 1)
     return [_checked(answer, item, share, align, stereo) for answer, item in zip(answers, items, strict=True)]
 
 
-def _estimates(separator: AnySeparator, items: Sequence[Item], seeds: Sequence[int]) -> list[Separation]:
+def _estimates(
+    separator: AnySeparator, items: Sequence[Item], seeds: Sequence[int], isolation: Isolation
+) -> list[Separation]:
     queries = [own_copy(item.query) for item in items]
-    if isinstance(separator, OracleSeparator):
-        answers = separator.separate_oracle(list(map(_with_own_copies, items)), seeds)
-    elif isinstance(separator, NamedSeparator):
-        answers = separator.separate_named([item.id for item in items], queries)
-    else:
-        answers = separator.separate(queries, seeds)
+    with isolation.entered(", ".join(item.id for item in items), seeds[0]):
+        if isinstance(separator, OracleSeparator):
+            answers = separator.separate_oracle(list(map(_with_own_copies, items)), seeds)
+        elif isinstance(separator, NamedSeparator):
+            answers = separator.separate_named([item.id for item in items], queries)
+        else:
+            answers = separator.separate(queries, seeds)
+        answers = _listed(answers)
     if len(answers) != len(items):
         raise BadSeparation(f"expected {len(items)} answer(s) from {separator.name}, found {len(answers)}")
     return answers
+
+
+def _listed(answers: Any) -> list[Any]:
+    """The answers of a separator, which may make them one by one."""
+    if isinstance(answers, Separation) or not isinstance(answers, Iterable):
+        raise BadSeparation(f"expected a list of Separations, one for each query, found {type(answers).__name__}")
+    return list(answers)
 
 
 def _checked(
@@ -229,6 +246,10 @@ def _checked(
         answer = check(answer, item.query, align=align, stereo=stereo)
     except BadSeparation as error:
         return error
+    except Exception as error:  # of a tensor or class that cannot do what others can
+        return BadSeparation(
+            f"expected a Separation of dense float tensors, found one that raised {describe_error(error)}"
+        )
     return replace(answer, seconds=answer.seconds or seconds)
 
 
@@ -255,7 +276,8 @@ def separate_items(
     seed: int,
     align: str | None,
     stereo: str,
-) -> list[CandidateSet | Exception]:
+    isolation: Isolation = _BARE,
+) -> list[CandidateSet | BaseException]:
     """One answer an item, picked where ``reranking`` asks, or the error that took its place.
 
     A bad item costs its own answer only; a bad candidate, but for the first, only itself.
@@ -268,17 +290,18 @@ def separate_items(
         seed: of the run.
         align: see `sam_audio_bench.run.check.check`.
         stereo: see there.
+        isolation: in which the separator and the picker are called.
 
     Raises:
         Precondition: the separator or the picker cannot work at all.
     """
-    policies: dict[str, Any] = {"task": task, "seed": seed, "align": align, "stereo": stereo}
+    policies: dict[str, Any] = {"task": task, "seed": seed, "align": align, "stereo": stereo, "isolation": isolation}
     picked_from = [item for item in items if reranking is not None and reranking.asks(item)]
     many = {item.id for item in picked_from}
     alone = [item for item in items if item.id not in many]
-    found: dict[str, CandidateSet | Exception] = {}
+    found: dict[str, CandidateSet | BaseException] = {}
     for item, single in zip(alone, separate_batch(separator, alone, **policies) if alone else [], strict=True):
-        found[item.id] = single if isinstance(single, Exception) else CandidateSet(candidates=(_as_stored(single),))
+        found[item.id] = single if isinstance(single, BaseException) else CandidateSet(candidates=(_as_stored(single),))
     if reranking is not None and picked_from:
         count = reranking.candidates
         if isinstance(separator, CandidateSeparator):
@@ -286,7 +309,7 @@ def separate_items(
         else:
             asked = _in_turn(separator, picked_from, count, **policies)
         for item, candidates in zip(picked_from, asked, strict=True):
-            found[item.id] = _picked(item, candidates, reranking.picker)
+            found[item.id] = _picked(item, candidates, reranking.picker, isolation)
     return [found[item.id] for item in items]
 
 
@@ -305,22 +328,25 @@ def _at_once(
     seed: int,
     align: str | None,
     stereo: str,
+    isolation: Isolation,
 ) -> list[Candidates]:
     """Candidates ``[item][candidate]`` of a separator that gives all of an item together."""
+    policies: dict[str, Any] = {"task": task, "seed": seed, "align": align, "stereo": stereo, "isolation": isolation}
     seeds = [[item_seed(task, item.id, seed, candidate) for candidate in range(count)] for item in items]
     begun = time.perf_counter()
     try:
-        answers = separator.separate_candidates([own_copy(item.query) for item in items], seeds)
+        queries = [own_copy(item.query) for item in items]
+        with isolation.entered(", ".join(item.id for item in items), seeds[0][0]):
+            answers = [_listed(own) for own in _listed(separator.separate_candidates(queries, seeds))]
         if [len(candidates) for candidates in answers] != [count] * len(items):
             found = [len(candidates) for candidates in answers]
             raise BadSeparation(f"expected {count} candidate(s) for each of {len(items)} item(s), found {found}")
-    except Precondition:
+    except (Precondition, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:
         if len(items) == 1:
             return [[error]]
-        parts = [_at_once(separator, [item], count, task=task, seed=seed, align=align, stereo=stereo) for item in items]
-        return [candidates for part in parts for candidates in part]
+        return [candidates for item in items for candidates in _at_once(separator, [item], count, **policies)]
     share = (time.perf_counter() - begun) / (len(items) * count)
     return [
         [_timed(_checked(candidate, item, share, align, stereo), share) for candidate in candidates]
@@ -333,19 +359,20 @@ def _timed(candidate: Separation | BadSeparation, seconds: float) -> Separation 
     return replace(candidate, seconds=seconds) if isinstance(candidate, Separation) else candidate
 
 
-def _picked(item: Item, candidates: Candidates, picker: Picker) -> CandidateSet | Exception:
+def _picked(item: Item, candidates: Candidates, picker: Picker, isolation: Isolation) -> CandidateSet | BaseException:
     """The answer with the picker's scores; an error of the first candidate, or of the picker, is the item's."""
-    if isinstance(candidates[0], Exception):
+    if isinstance(candidates[0], BaseException):
         return candidates[0]
     stored = tuple(_as_stored(found) if isinstance(found, Separation) else found for found in candidates)
     sound = {index: found for index, found in enumerate(stored) if isinstance(found, Separation)}
     try:
-        marks = picker.scores(item.query, list(sound.values()))
+        with replace(isolation, own=None).entered(f"{item.id}, {picker.name}", 0):
+            marks = picker.scores(item.query, list(sound.values()))
         scores = dict(zip(sound, marks, strict=True))
-    except Precondition:
+    except (Precondition, KeyboardInterrupt):
         raise
-    except Exception as error:
-        return BadSeparation(f"picker {picker.name} failed: {type(error).__name__}: {error}")
+    except BaseException as error:
+        return BadSeparation(f"picker {picker.name} failed: {describe_error(error, named=True)}")
     everyone = tuple(scores.get(index, math.nan) for index in range(len(stored)))
     return CandidateSet(candidates=stored, picker=picker.name, scores=everyone)
 

@@ -6,6 +6,7 @@ Importing this module imports no torch.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
@@ -25,6 +26,7 @@ __all__ = [
     "About",
     "Settings",
     "check_candidates",
+    "check_seed",
     "documentation",
     "flag",
     "read_texts",
@@ -80,6 +82,9 @@ class Settings:
             if about.choices and value is not None and value not in about.choices:
                 raise UsageError(f"expected {flag(name)} to be one of {', '.join(about.choices)}, found {value!r}")
         check_candidates(self.candidates, self.picker, self.keep_candidates)
+        check_seed(self.seed)
+        if self.timeout is not None and not 0 < self.timeout < math.inf:
+            raise UsageError(f"expected --timeout as seconds above 0, and finite, found {self.timeout}")
         if self.batch_size is not None and self.batch_size < 1:
             raise UsageError(f"expected --batch-size to be auto or at least 1, found {self.batch_size}")
 
@@ -135,6 +140,12 @@ def check_candidates(candidates: int, picker: str, keep: bool) -> None:
         raise UsageError(f"expected --picker to be one of {', '.join((AUTO, *PICKERS))}, found {picker!r}")
     if keep and candidates == 1:
         raise UsageError("expected --candidates above 1 with --keep-candidates, found 1")
+
+
+def check_seed(seed: int) -> None:
+    """Raises UsageError for a seed that a table of scores cannot hold."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not -(2**63) <= seed < 2**63:
+        raise UsageError(f"expected --seed as a whole number of 64 bits, from -2**63 to 2**63 - 1, found {seed!r}")
 
 
 def settings_from(options: Mapping[str, Any]) -> Settings:

@@ -176,13 +176,16 @@ class RunFolder:
             for part in PARTS:
                 name = getattr(view.files, part)
                 path = self.path / "audio" / str(name)
+                lost = f"expected the stored estimate {path}, found none"
+                if not path.is_file():
+                    return lost
                 try:
                     found = path.stat()
                     if not read and view.files.stat.get(part) == (found.st_size, found.st_mtime_ns):
                         continue
                     digest = file_digest(path)
                 except (OSError, MediaError):
-                    return f"expected the stored estimate {path}, found none"
+                    return lost
                 if digest != view.files.sha256.get(part):
                     return f"expected the estimate that was journalled at {path}, found another sound"
         return None

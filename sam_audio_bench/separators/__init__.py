@@ -9,6 +9,8 @@
     stft        the short-time Fourier transform that they share
     sam_audio   the SAM Audio networks of `nn`, with sam_audio_query for what they are told
     external    callables, answer folders, commands
+    command_line what a command's template says: placeholders, arguments, named files
+    programs    running a program, and ending all that it started
     pickers     one card a picker, and the default for a prompt
     rerank      picking one of several candidates
 

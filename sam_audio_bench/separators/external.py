@@ -7,12 +7,9 @@ every answer.
 from __future__ import annotations
 
 import inspect
-import os
-import re
-import shlex
 import shutil
-import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,11 +21,11 @@ import torch
 from torch import Tensor
 
 from sam_audio_bench import audio
-from sam_audio_bench.digests import folder_digest, joined
-from sam_audio_bench.errors import BadSeparation, BenchError, MediaError, Precondition, UsageError
+from sam_audio_bench.errors import BadSeparation, BenchError, MediaError, Precondition, UsageError, describe_error
 from sam_audio_bench.files import find_files, safe_name, sha256
 from sam_audio_bench.identity import Options
-from sam_audio_bench.source import is_python, script_digest
+from sam_audio_bench.separators.command_line import fill, named_files, parse_template, prompt_values, refuse_options
+from sam_audio_bench.separators.programs import run_program
 from sam_audio_bench.types import Audio, Prompt, Query, Separation
 
 __all__ = ["CommandSeparator", "FolderSeparator", "FunctionSeparator"]
@@ -89,10 +86,10 @@ class FunctionSeparator:
         mixture = query.mixture
         try:
             found = self.function(mixture.samples.to(torch.float32, copy=True), mixture.rate, query.prompt)
-        except BenchError:
+        except (BenchError, KeyboardInterrupt):
             raise
-        except Exception as error:
-            raise BadSeparation(f"{self.name} raised {type(error).__name__}: {error}") from error
+        except BaseException as error:  # sys.exit and its kind end a function, not an evaluation
+            raise BadSeparation(f"{self.name} raised {describe_error(error)}") from error
         seconds = time.perf_counter() - started
         target = Audio(self._samples(found, mixture), mixture.rate)
         return Separation(target=target, residual=_residual(mixture, target), seconds=seconds)
@@ -107,8 +104,9 @@ class FunctionSeparator:
             raise BadSeparation(f"{expected}, found {type(found).__name__}{dtype}")
         if found.ndim == 1 and mixture.channels == 1:
             found = found[None]
-        if found.ndim != 2 or not found.is_floating_point():
-            raise BadSeparation(f"{expected}, found {found.dtype} {list(found.shape)}")
+        if found.ndim != 2 or not found.is_floating_point() or found.layout != torch.strided:
+            layout = "" if found.layout == torch.strided else f"{str(found.layout).removeprefix('torch.')} "
+            raise BadSeparation(f"{expected}, found {layout}{found.dtype} {list(found.shape)}")
         samples: Tensor = found.detach().cpu().to(mixture.samples.dtype, copy=True)
         return samples
 
@@ -181,44 +179,6 @@ class FolderSeparator:
         return found[0] if found else None
 
 
-_PLACEHOLDER = re.compile(r"\{([A-Za-z_]+)\}")
-_FIELDS = ("mixture", "text", "spans", "video", "mask", "target", "residual", "rate", "seed")
-_NEEDED = ("mixture", "target")
-_BREAKS = re.compile(r"[\s\"'`=,;|&<>()]+")  # between the words of a shell's command
-_LONGEST_NAME = 1024  # of a file, in characters
-_LONGEST_SCRIPT = 1 << 20  # in bytes
-
-
-def parse_template(template: str) -> list[str]:
-    """Splits a command like a POSIX shell and checks its placeholders; raises UsageError.
-
-    >>> parse_template("cp {mixture} {target}")
-    ['cp', '{mixture}', '{target}']
-    """
-    try:
-        arguments = shlex.split(template)
-    except ValueError as error:
-        raise UsageError(f"expected a command with balanced quotes, found {template!r} ({error})") from error
-    used = _PLACEHOLDER.findall(" ".join(arguments))
-    known = " ".join(f"{{{field}}}" for field in _FIELDS)
-    for field in used:
-        if field not in _FIELDS:
-            raise UsageError(f"expected the placeholders {known} in a command, found {{{field}}}")
-    for field in _NEEDED:
-        if field not in used:
-            raise UsageError(f"expected {{{field}}} in the command, found {template!r}; it may hold {known}")
-    return arguments
-
-
-def fill(arguments: Sequence[str], values: Mapping[str, str]) -> list[str]:
-    """Puts values in the place of the placeholders, once: whatever a value holds stays within its argument.
-
-    >>> fill(["--text={text}"], {"text": "a 'loud' {seed}; rm"})
-    ["--text=a 'loud' {seed}; rm"]
-    """
-    return [_PLACEHOLDER.sub(lambda match: values[match[1]], argument) for argument in arguments]
-
-
 class CommandSeparator:
     """Runs a program for each query, in any language and environment, without a shell.
 
@@ -229,11 +189,14 @@ class CommandSeparator:
     ``{target}``    path where the program must write the target as WAV, at the mixture's rate and length
     ``{residual}``  path where it may write the residual; unless it does, the residual is mixture - target
     ``{text}`` ``{video}`` ``{mask}``   of the prompt; empty where the prompt has none
+    ``{text_file}`` path of a UTF-8 file that holds the text
     ``{spans}``     as ``+1.0:2.5 -3.0:4.0``, seconds; empty where the prompt has none
     ``{rate}`` ``{seed}``   in Hz; an integer
 
-    The paths lie in a folder that is removed afterwards; the working directory is the caller's. A program that runs
-    longer than ``timeout`` seconds is killed with all the processes that it started.
+    The paths lie in a folder that is removed afterwards; the working directory is the caller's. All processes that a
+    program started end with it, on Linux also those in sessions of their own, elsewhere those of its process group; one
+    that runs longer than ``timeout`` seconds is killed. A value that begins with a dash never becomes an option: where
+    a placeholder begins an argument, that item is refused; ``--text={text}`` and ``{text_file}`` take any text.
 
     Every word of an argument that is a file, also in ``--option=…`` or ``sh -c '…'``, is part of the command's identity
     by its content: a Python script with the modules beside it that it imports, a shell's script with the files that its
@@ -251,8 +214,8 @@ class CommandSeparator:
         program = self.arguments[0]
         if shutil.which(program) is None:
             raise Precondition(f"expected a program that can be run, found no {program!r} on the PATH; install it")
-        if not timeout > 0:
-            raise UsageError(f"expected a timeout above 0 seconds, found {timeout}")
+        if not 0 < timeout < float("inf"):
+            raise UsageError(f"expected a timeout above 0 seconds, and finite, found {timeout}")
         self.timeout = timeout
         self.name = f"cmd-{safe_name(Path(program).name)}-{sha256(template.encode())[:8]}"
         self.settings: Options = {"command": template}
@@ -260,7 +223,7 @@ class CommandSeparator:
     @property
     def named_files(self) -> dict[str, str]:
         """What the command names on this machine, with what identifies it."""
-        return _named_files(self.arguments)
+        return named_files(self.arguments)
 
     def separate(self, queries: Sequence[Query], seeds: Sequence[int]) -> list[Separation]:
         """Answers in the order of the queries, one run of the program each.
@@ -272,13 +235,17 @@ class CommandSeparator:
 
     def _answer(self, query: Query, seed: int) -> Separation:
         mixture = query.mixture
-        with tempfile.TemporaryDirectory(prefix="sabench-") as folder:
+        with tempfile.TemporaryDirectory(prefix="sabench-", ignore_cleanup_errors=True) as folder:
             paths = {name: Path(folder, f"{name}.wav") for name in ("mixture", "target", "residual")}
-            audio.write_wav(paths["mixture"], mixture)
-            values = {**{name: str(path) for name, path in paths.items()}, **_prompt_values(query.prompt)}
+            paths["text_file"] = Path(folder, "text.txt")
+            values = {**{name: str(path) for name, path in paths.items()}, **prompt_values(query.prompt)}
             values |= {"rate": str(mixture.rate), "seed": str(seed)}
+            command = fill(self.arguments, values)
+            refuse_options(self.arguments, command)
+            audio.write_wav(paths["mixture"], mixture)
+            paths["text_file"].write_text(values["text"], encoding="utf-8", errors="backslashreplace", newline="")
             started = time.perf_counter()
-            self._run(fill(self.arguments, values), Path(folder, "stderr"))
+            self._run(command, Path(folder, "stderr"))
             seconds = time.perf_counter() - started
             target = self._read(paths["target"], mixture)
             wrote = paths["residual"].is_file()
@@ -286,26 +253,18 @@ class CommandSeparator:
         return Separation(target=target, residual=residual, seconds=seconds)
 
     def _run(self, command: Sequence[str], log: Path) -> None:
-        """Runs to the end or the timeout. Errors go to a file: a pipe would stay open in processes left behind."""
-        with log.open("wb") as stderr:
-            try:
-                process = subprocess.Popen(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=stderr,
-                    start_new_session=True,  # a process group of its own, to be ended as a whole
-                )
-            except (OSError, ValueError) as error:  # no executable format; a NUL in the text; a text too long
-                raise BadSeparation(f"{self.name} could not be started: {error}") from error
-            try:
-                code = process.wait(self.timeout)
-            except subprocess.TimeoutExpired as error:
-                message = f"{self.name} was killed: it had not finished after {self.timeout:g} seconds (see --timeout)"
-                raise BadSeparation(message) from error
-            finally:
-                if process.returncode is None:  # hung, or the user pressed Ctrl-C
-                    _kill(process)
+        """Runs to the end or the timeout; what the program says is passed on."""
+        code = 0
+        try:
+            with log.open("wb") as errors:
+                code = run_program(command, timeout=self.timeout, errors=errors)
+        except subprocess.TimeoutExpired as error:
+            message = f"{self.name} was killed: it had not finished after {self.timeout:g} seconds (see --timeout)"
+            raise BadSeparation(message) from error
+        except (OSError, ValueError) as error:  # no executable format; a NUL in the text; a text too long
+            raise BadSeparation(f"{self.name} could not be started: {error}") from error
+        finally:
+            sys.stderr.write(_end_of(log, _PASSED_ON))
         if code != 0:
             raise BadSeparation(f"{self.name} ended with exit code {code}: {_last_lines(log)}")
 
@@ -318,81 +277,17 @@ class CommandSeparator:
         return _at_rate(found, mixture, f"the {path.stem} of {self.name}")
 
 
-def _named_files(arguments: Sequence[str]) -> dict[str, str]:
-    """What a command names on this machine, and what identifies it."""
-    found = {}
-    first, here = arguments[0], Path.cwd()
-    if os.sep not in first and (program := shutil.which(first)) is not None:
-        stat = Path(program).stat()
-        found[first] = f"{program} {stat.st_size} {stat.st_mtime_ns}"
-    for argument in arguments:
-        path = Path(argument.partition("=")[2] if argument.startswith("-") else argument)
-        if path.is_dir() and path.resolve() not in (here, *here.parents):
-            found.setdefault(argument, folder_digest(path))
-    for word, (path, module) in _files(_words(arguments), None).items():
-        found.setdefault(word, _content(path, module, set()))
-    return found
+_PASSED_ON = 1 << 20  # bytes of what a program says
 
 
-def _words(texts: Sequence[str]) -> list[str]:
-    """Whole texts, and what they hold between blanks, quotes and signs of the shell."""
-    return [word for text in texts for word in dict.fromkeys([text, *_BREAKS.split(text)]) if word]
-
-
-def _files(words: Sequence[str], script: Path | None) -> dict[str, tuple[Path, str]]:
-    """Files that the words of a command or script name, relative to the working folder or to the script.
-
-    With each comes the name of the module that it is: of ``-m name`` that of ``name.py`` or ``name/__main__.py``.
-    """
-    found = {}
-    places = [Path(), script.parent] if script else [Path()]
-    for before, word in zip(["", *words], words, strict=False):
-        named = [word, *([word.partition("/")[2]] if script else [])]  # "$folder/name"
-        files = [(place / os.path.expanduser(name), "__main__") for place in places for name in named if name]  # noqa: PTH111
-        module = word if before == "-m" else word[2:] if word.startswith("-m") else ""
-        if module.replace(".", "").isidentifier():
-            inside = module.replace(".", "/")
-            files += [(place / f"{inside}.py", module) for place in places]
-            files += [(place / inside / "__main__.py", f"{module}.__main__") for place in places]
-        there = next((one for one in files if len(word) <= _LONGEST_NAME and one[0].is_file()), None)
-        if there is not None:
-            found[word] = there
-    return found
-
-
-def _content(path: Path, module: str, seen: set[Path]) -> str:
-    """Digest of a file that is run or read; of a shell's script, with the files that its words name, each once."""
-    if path.resolve() in seen:
-        return ""
-    seen.add(path.resolve())
-    own = script_digest(path, module)
-    with path.open("rb") as stream:
-        is_script = (stream.read(2) == b"#!" or path.suffix in (".sh", ".bash", ".zsh")) and not is_python(path)
-    if not is_script or path.stat().st_size > _LONGEST_SCRIPT:
-        return own
-    words = _words([path.read_text(encoding="utf-8", errors="replace").replace("\0", " ")])
-    named = [f"{word} {_content(*one, seen)}" for word, one in sorted(_files(words, path).items())]
-    return joined(own, *named) if named else own
-
-
-def _prompt_values(prompt: Prompt) -> dict[str, str]:
-    spans = " ".join(f"{sign}{float(start)}:{float(end)}" for sign, start, end in prompt.spans)
-    return {"text": prompt.text or "", "spans": spans, "video": prompt.video or "", "mask": prompt.mask or ""}
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Ends the process and, where the system has process groups, everything that it started."""
-    if os.name == "posix":
-        os.killpg(process.pid, signal.SIGKILL)
-    else:
-        process.kill()
-    process.wait()
+def _end_of(log: Path, size: int) -> str:
+    """The last bytes of a file as text."""
+    with log.open("rb") as stream:
+        stream.seek(max(0, log.stat().st_size - size))
+        return stream.read().decode(errors="replace")
 
 
 def _last_lines(log: Path, count: int = 3) -> str:
     """The end of what the program had to say."""
-    with log.open("rb") as stream:
-        stream.seek(max(0, log.stat().st_size - 2000))
-        lines = stream.read().decode(errors="replace").split("\n")
-    said = [line.strip() for line in lines if line.strip()]
+    said = [line.strip() for line in _end_of(log, 2000).split("\n") if line.strip()]
     return " | ".join(said[-count:]) or "it wrote nothing to stderr"

@@ -13,5 +13,5 @@ __all__ = ["cache_folder", "data_folder"]
 def data_folder() -> Path:
     """``SABENCH_DATA``, where the media of the official data lie, else ``data`` in the cache folder; not created."""
     if chosen := os.environ.get("SABENCH_DATA"):
-        return Path(chosen).expanduser()
+        return Path(chosen).expanduser().absolute()  # wherever a separator goes
     return cache_folder() / "data"

@@ -231,7 +231,7 @@ def task_data(questions: Questions) -> TaskData:
         more = len(questions.problems) - 1
         hint = f" ({more} more: `sabench data validate`)" if more else ""
         raise UsageError(f"{first.place} of {questions.path}: {first.what}{hint}")
-    rows = questions.rows
+    rows, root = questions.rows, questions.root.absolute()  # wherever a separator goes
     offers: dict[str, list[object]] = {
         "reference": [row.target for row in rows.values()],
         "residual_reference": [row.residual or row.target for row in rows.values()],
@@ -247,8 +247,8 @@ def task_data(questions: Questions) -> TaskData:
         revision=questions.revision,
         groups={identifier: row.group for identifier, row in rows.items()},
         provides=frozenset(name for name, values in offers.items() if all(values)),
-        load=partial(_load, questions.root, rows),
-        content=partial(_content, questions.root, rows),
+        load=partial(_load, root, rows),
+        content=partial(_content, root, rows),
         place=str(questions.path.resolve()),
         texts={identifier: row.text for identifier, row in rows.items() if row.text},
         paraphrases={identifier: row.paraphrases for identifier, row in rows.items() if row.paraphrases},

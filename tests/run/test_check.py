@@ -38,6 +38,31 @@ def test_bad_answers(target: Audio, message: str, status: str) -> None:
     assert caught.value.status == status
 
 
+@pytest.mark.parametrize("shape", [(100, 1), (100, 2), (90, 1), (90, 2)])
+def test_time_first_is_told_to_transpose(shape: tuple[int, int]) -> None:
+    answer = Separation(target=Audio(torch.zeros(shape), 8000), residual=sound(channels=shape[1]))
+    with pytest.raises(BadSeparation, match=r"which looks like \[time, channels\]; transpose it"):
+        check(answer, query(channels=shape[1]), align="pad")
+
+
+@pytest.mark.parametrize(
+    ("length", "rate"), [(200, 16000), (199, 16000), (138, 11025), (551, 44100), (600, 48000), (603, 48000)]
+)
+def test_another_rate_shows_by_its_length(length: int, rate: int) -> None:
+    with pytest.raises(
+        BadSeparation, match=f"as many as the mixture has at {rate} Hz instead of 8000 Hz; resample"
+    ) as e:
+        check(Separation(target=sound(length), residual=sound()), query())
+    assert "--align" not in str(e.value)
+    assert e.value.status == "length_mismatch"
+
+
+def test_another_length_may_be_aligned() -> None:
+    for length in (99, 101, 110, 170):
+        with pytest.raises(BadSeparation, match=r"`--align pad\|trim` allows that"):
+            check(Separation(target=sound(length), residual=sound()), query())
+
+
 def test_residual_is_checked_too() -> None:
     with pytest.raises(BadSeparation, match="the residual with 100 samples, found 7"):
         check(Separation(target=sound(), residual=sound(7)), query())

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import subprocess
 import sys
 import tempfile
 import time
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 from separator_signals import RATE, answer, noise, query
 
 from sam_audio_bench.errors import BadSeparation, Precondition, UsageError
-from sam_audio_bench.separators.external import CommandSeparator, fill, parse_template
+from sam_audio_bench.separators.command_line import fill, parse_template
+from sam_audio_bench.separators.external import CommandSeparator
 from sam_audio_bench.types import Prompt, Separator
 
 MIXTURE = noise(0.1, channels=2)
@@ -64,9 +66,35 @@ def test_any_text_stays_one_argument(text: str) -> None:
 @settings(max_examples=15, deadline=None)
 def test_any_text_reaches_the_program(text: str) -> None:
     with tempfile.NamedTemporaryFile() as record:
-        code = f"{COPY}; open({record.name!r}, 'wb').write(os.fsencode('|'.join(sys.argv[3:])))"
-        answer(CommandSeparator(python(f"import os; {code}", "{text}", "end")), MIXTURE, Prompt(text=text))
+        code = f"{COPY}; open({record.name!r}, 'wb').write(os.fsencode('|'.join(sys.argv[4:])))"
+        answer(CommandSeparator(python(f"import os; {code}", "--", "{text}", "end")), MIXTURE, Prompt(text=text))
         assert os.fsdecode(Path(record.name).read_bytes()) == f"{text}|end"
+
+
+@pytest.mark.parametrize(
+    ("argument", "prompt"),
+    [
+        ("{text}", Prompt(text="--output=/tmp/x")),
+        ("{text}", Prompt(text="-")),
+        ("{text}.", Prompt(text="-v")),
+        ("{spans}", Prompt(spans=(("-", 1.0, 2.0),))),
+        ("{video}", Prompt(video="-v.mp4")),
+    ],
+)
+def test_a_value_never_becomes_an_option(argument: str, prompt: Prompt) -> None:
+    name = argument.strip("{}.")
+    with pytest.raises(BadSeparation, match=rf"begins with a dash; write --{name}=\{{{name}\}}"):
+        answer(CommandSeparator(python(COPY, argument)), MIXTURE, prompt)
+    answer(CommandSeparator(python(COPY, f"--{name}={{{name}}}")), MIXTURE, prompt)
+    answer(CommandSeparator(python(COPY, "--", argument)), MIXTURE, prompt)
+
+
+@pytest.mark.parametrize("text", ["--output=x", "two\nlines\r\n", "Größe", ""])
+def test_a_file_takes_any_text(text: str, tmp_path: Path) -> None:
+    record = tmp_path / "seen"
+    template = python(f"{COPY}; shutil.copy(sys.argv[3], {str(record)!r})", "{text_file}")
+    answer(CommandSeparator(template), MIXTURE, Prompt(text=text or None, video="v.mp4"))
+    assert record.read_bytes() == text.encode()
 
 
 def test_nul_in_a_text_is_that_items_error() -> None:
@@ -137,11 +165,46 @@ def test_hang_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
     assert not alive(child)
 
 
-def test_a_helper_left_behind_does_not_keep_us_waiting() -> None:
-    helper = "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(5)'])"
+@pytest.mark.parametrize(
+    "way",
+    [
+        "",
+        "start_new_session=True",
+        "env={}, start_new_session=True",
+        "preexec_fn=lambda: os.fork() and os._exit(0), start_new_session=True",
+    ],
+)
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only the process group ends")
+def test_what_a_program_leaves_behind_is_ended(way: str, tmp_path: Path) -> None:
+    note = tmp_path / "children"
+    sleep = f"import os, time; open({str(note)!r}, 'a').write(f'{{os.getpid()}}\\n'); time.sleep(60)"
+    helper = f"subprocess.Popen([sys.executable, '-S', '-c', {sleep!r}], {way})"
+    wait = f"while not os.path.exists({str(note)!r}): pass"
+    program = tmp_path / "program.py"
+    program.write_text(f"import os, shutil, subprocess, sys\n{COPY}\n{helper}\n{wait}\n")
     begun = time.monotonic()
-    answer(CommandSeparator(python(f"import subprocess; {COPY}; {helper}")), MIXTURE)
-    assert time.monotonic() - begun < 4
+    answer(CommandSeparator(f"{sys.executable} {program} {{mixture}} {{target}}"), MIXTURE)
+    assert time.monotonic() - begun < 30
+    assert not any(alive(int(child)) for child in note.read_text().split())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only the process group ends")
+def test_other_children_of_this_process_stay() -> None:
+    others = [
+        subprocess.Popen(["sleep", "60"], start_new_session=True, env={"SABENCH_PROGRAM": mark}) for mark in ("", "x")
+    ]
+    try:
+        answer(CommandSeparator("cp {mixture} {target}"), MIXTURE)
+        assert [other.poll() for other in others] == [None, None]
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+def test_what_a_program_says_is_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
+    answer(CommandSeparator(python(f"{COPY}; print('out'); print('err', file=sys.stderr)")), MIXTURE)
+    assert capfd.readouterr() == ("out\n", "err\n")
 
 
 def test_temporary_folder_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +245,7 @@ def test_program_that_cannot_be_executed(tmp_path: Path) -> None:
         answer(CommandSeparator(f"{program} {{mixture}} {{target}}"), MIXTURE)
 
 
-@pytest.mark.parametrize("timeout", [0, -1.0])
+@pytest.mark.parametrize("timeout", [0, -1.0, float("nan"), float("inf")])
 def test_impossible_timeout(timeout: float) -> None:
     with pytest.raises(UsageError, match="expected a timeout above 0 seconds"):
         CommandSeparator("cp {mixture} {target}", timeout=timeout)

@@ -1,0 +1,197 @@
+"""What a component may change for everybody else in this process, and how it is put back.
+
+torch's default dtype and device, grad mode, threads, precision and determinism; the generators of torch, NumPy and
+`random`; warnings; the working folder; handlers of signals and the alarm; the standard streams.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+__all__ = ["GlobalState", "seed_generators"]
+
+_Switch = tuple[Callable[[], Any], Callable[[Any], object]]  # reads a value, and sets it
+
+
+def _is_cuda_used() -> bool:
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+
+
+def _attribute(owner: Any, name: str) -> _Switch:
+    return lambda: getattr(owner, name), lambda value: setattr(owner, name, value)
+
+
+def _streams() -> tuple[Any, ...]:
+    return sys.stdin, sys.stdout, sys.stderr
+
+
+def _set_streams(streams: tuple[Any, ...]) -> None:
+    now = _streams()
+    # one that was closed has been opened anew where that could be done
+    sys.stdin, sys.stdout, sys.stderr = (
+        new if getattr(old, "closed", False) else old for old, new in zip(streams, now, strict=True)
+    )
+
+
+def _filters() -> tuple[Any, ...]:
+    return list(warnings.filters), warnings.showwarning
+
+
+def _set_filters(found: tuple[Any, ...]) -> None:
+    warnings.resetwarnings()  # which also tells modules to look again
+    warnings.filters[:] = found[0]  # type: ignore[index]
+    warnings.showwarning = found[1]
+
+
+def _working_folder() -> str | None:
+    try:
+        return os.getcwd()  # noqa: PTH109 - kept as text
+    except OSError:  # it was removed
+        return None
+
+
+def _set_working_folder(path: str | None) -> None:
+    if path is not None:
+        os.chdir(path)
+
+
+def _set_default_device(device: torch.device) -> None:
+    torch.set_default_device(None if device.type == "cpu" else device)
+
+
+def _handlers() -> dict[int, Any]:
+    return {number: signal.getsignal(number) for number in signal.valid_signals()}
+
+
+def _set_handlers(handlers: dict[int, Any]) -> None:
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in handlers.items():
+            if handler is not None and signal.getsignal(number) != handler:
+                with suppress(OSError, ValueError):  # some cannot be set
+                    signal.signal(number, handler)
+
+
+def _is_alarm_set() -> bool:
+    return hasattr(signal, "getitimer") and signal.getitimer(signal.ITIMER_REAL)[0] > 0
+
+
+def _clear_alarm(was_set: bool) -> None:
+    if not was_set:  # its handler is about to go, and without one it ends the process
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+_backends: Any = torch.backends
+_cuda, _cudnn, _mkldnn = _backends.cuda, _backends.cudnn, _backends.mkldnn
+_PROCESS: tuple[_Switch, ...] = (  # what nobody may keep as it likes
+    (_streams, _set_streams),
+    (_is_alarm_set, _clear_alarm),
+    (_handlers, _set_handlers),
+)
+_SETTINGS: tuple[_Switch, ...] = (
+    (_working_folder, _set_working_folder),
+    (_filters, _set_filters),
+    (np.geterr, lambda found: np.seterr(**found)),
+    (torch.get_default_dtype, torch.set_default_dtype),
+    (torch.get_default_device, _set_default_device),
+    (torch.is_grad_enabled, torch.set_grad_enabled),
+    (torch.get_num_threads, torch.set_num_threads),
+    (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
+    (lambda: torch.is_autocast_enabled("cpu"), lambda value: torch.set_autocast_enabled("cpu", value)),
+    (lambda: torch.is_autocast_enabled("cuda"), lambda value: torch.set_autocast_enabled("cuda", value)),
+    (_cuda.flash_sdp_enabled, _cuda.enable_flash_sdp),
+    (_cuda.mem_efficient_sdp_enabled, _cuda.enable_mem_efficient_sdp),
+    (_cuda.math_sdp_enabled, _cuda.enable_math_sdp),
+    *(_attribute(_cudnn, name) for name in ("enabled", "benchmark", "deterministic")),
+    *(
+        _attribute(_cuda.matmul, f"allow_{kind}_reduced_precision_reduction")
+        for kind in ("fp16", "bf16")
+    ),
+    # the older way to choose a precision first: the newer one, which it sets too, has the last word
+    (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    _attribute(_cuda.matmul, "allow_tf32"),
+    _attribute(_cudnn, "allow_tf32"),
+    *(
+        _attribute(owner, "fp32_precision")
+        for owner in (
+            _backends, _mkldnn, _mkldnn.matmul, _mkldnn.conv, _mkldnn.rnn,
+            _cudnn, _cuda.matmul, _cudnn.conv, _cudnn.rnn,
+        )
+    ),
+)  # fmt: skip
+
+
+_UNKNOWN = object()
+
+
+def _read(switch: _Switch) -> Any:
+    try:
+        return switch[0]()
+    except (RuntimeError, AttributeError):  # torch refuses to tell where its older and newer ways were mixed
+        return _UNKNOWN
+
+
+@dataclass(frozen=True)
+class GlobalState:
+    """A copy of it all."""
+
+    process: tuple[Any, ...]
+    settings: tuple[Any, ...]
+    generators: tuple[Any, ...]
+
+    @classmethod
+    def now(cls) -> GlobalState:
+        """What is there."""
+        cuda = torch.cuda.get_rng_state_all() if _is_cuda_used() else []
+        generators = random.getstate(), np.random.get_state(), torch.get_rng_state(), cuda
+        return cls(tuple(map(_read, _PROCESS)), tuple(map(_read, _SETTINGS)), generators)
+
+    def has_settings_of(self, other: GlobalState) -> bool:
+        """Whether another copy has the same settings, whatever its generators, handlers and streams."""
+        return all(map(_is_same, self.settings, other.settings))
+
+    def put_back(self) -> None:
+        """Sets what differs, and the generators."""
+        _set(_PROCESS, self.process)
+        self.put_settings_back()
+        standard, numpy, cpu, cuda = self.generators
+        random.setstate(standard)
+        np.random.set_state(numpy)
+        torch.set_rng_state(cpu)
+        if cuda:
+            torch.cuda.set_rng_state_all(cuda)
+
+    def put_settings_back(self) -> None:
+        """Sets what differs, without generators, handlers and streams."""
+        _set(_SETTINGS, self.settings)
+
+
+def _set(switches: tuple[_Switch, ...], values: tuple[Any, ...]) -> None:
+    for switch, value in zip(switches, values, strict=True):
+        if value is not _UNKNOWN and not _is_same(_read(switch), value):
+            with suppress(RuntimeError, OSError):
+                switch[1](value)
+
+
+def _is_same(found: Any, expected: Any) -> bool:
+    return found is expected or (found is not _UNKNOWN and bool(found == expected))
+
+
+def seed_generators(seed: int) -> None:
+    """Seeds the generators that everybody shares, so that who draws from them does not depend on what ran before."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.default_generator.manual_seed(seed)
+    if _is_cuda_used():
+        torch.cuda.manual_seed_all(seed)
