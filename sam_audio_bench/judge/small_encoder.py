@@ -41,6 +41,8 @@ INPUTS = COMPARISONS + MARKS + SPAN_STATES
 _TRUSTED = slice(COMPARISONS + EVENT_MARKS + VOICE_MARKS, COMPARISONS + MARKS - 1)
 """Those that are 0 where the text's class is not known: prototypes, and how near the text is to one."""
 
+_VOICE = slice(COMPARISONS + EVENT_MARKS, COMPARISONS + EVENT_MARKS + VOICE_MARKS)
+
 _CONTEXTS = 6
 
 
@@ -168,6 +170,16 @@ class SmallEncoder(nn.Module):
             self._spans(spans, comparisons),
         ]
         return torch.cat([part.to(comparisons) for part in parts], dim=-1)
+
+    def with_voices_moved(self, marks: Tensor, octaves: Tensor) -> Tensor:
+        """Marks ``[B, F, INPUTS]`` as if all voices of a clip were higher by so many octaves ``[B]``."""
+        moved = marks.clone()
+        for pitch in framed_pitch(moved):
+            pitch += octaves[:, None] * (pitch != 0)  # of a part of the clone; where there is no voice, there is none
+        mixture, answer, residual = framed_pitch(moved)
+        woman = moved[..., _VOICE][..., :1]
+        moved[..., _VOICE][..., 2:] = torch.stack([answer, mixture, residual], dim=-1) * woman
+        return moved
 
     def standardise(self, marks: Tensor) -> None:
         """Takes mean and standard deviation of marks ``[N, INPUTS]`` as the usual ones."""

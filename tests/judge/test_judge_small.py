@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.judge import SAJ, load
+from sam_audio_bench.judge.front_end import framed_pitch
 from sam_audio_bench.judge.prompt_marks import (
     Prototypes,
     PrototypesConfig,
@@ -269,6 +270,24 @@ def test_only_a_text_that_names_a_voice_is_held_against_the_pitch() -> None:
     assert marks[5, 0] == -1
     assert marks[6, 0] == marks[7, 1] == 1
     assert torch.allclose(marks[5, 2:], -torch.ones(3))  # an octave above the middle speaks against a man
+
+
+def test_voices_are_moved_as_a_whole() -> None:
+    """All pitches that there are, and their products with who is asked for; nothing else."""
+    judge = load("saj-mini")
+    assert judge.ear is not None
+    phase = 2 * torch.pi * 120 / 16000 * torch.arange(20480)
+    sound = torch.stack([torch.sin(partial * phase) for partial in range(1, 6)]).sum(dim=0)
+    quiet = torch.cat([sound, torch.zeros(20480)])[None, None]
+    with torch.inference_mode():
+        texts = judge.encode_text(*judge.processor.tokens(["man speaking"]))
+        marks = judge.ear.marks(*judge.ear.encode_pair(quiet, quiet), texts)
+        moved = judge.ear.with_voices_moved(marks, torch.tensor([0.5]))
+    assert torch.equal(judge.ear.with_voices_moved(marks, torch.zeros(1)), marks)
+    for before, after in zip(framed_pitch(marks), framed_pitch(moved), strict=True):
+        assert torch.allclose(after, before + 0.5 * (before != 0))
+    assert int((moved != marks).any(dim=1).sum()) <= 6  # three pitches, and three products with the prompt
+    assert bool((framed_pitch(marks)[1] != 0).any())
 
 
 def test_padding_is_no_evidence(small: SAJ) -> None:

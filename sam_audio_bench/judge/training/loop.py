@@ -176,7 +176,7 @@ class _Run:
             seed = [recipe.seed, self.state.step, number, self.accelerator.process_index]
             generator = np.random.default_rng(seed)
             torch.manual_seed(int(generator.integers(2**62)))
-            batch = _with_dropped_texts(feed, rows, recipe.text_dropout, generator)
+            batch = _varied(feed, rows, recipe, generator)
             last = number == len(batches) - 1
             with nullcontext() if last else self.accelerator.no_sync(self.model):
                 with self.accelerator.autocast():
@@ -249,17 +249,22 @@ def pool_frames(rated: Tensor, batch: Batch) -> Tensor:
     return (rated.float() * keep).sum(dim=1) / keep.sum(dim=1)
 
 
-def _with_dropped_texts(feed: Feed, rows: NDArray[np.int64], share: float, generator: np.random.Generator) -> Batch:
+def _varied(feed: Feed, rows: NDArray[np.int64], recipe: Recipe, generator: np.random.Generator) -> Batch:
     """A batch in which the classes of some prompts count for nothing, only events, as for texts of no known class.
 
-    For half as many mixtures they count in part, as for texts that are only near to a known class.
+    For half as many mixtures they count in part, as for texts that are only near to a known class. A small judge hears
+    all voices of a mixture a little higher or lower than they are.
     """
     mixtures, places = np.unique(feed.mixtures[rows], return_inverse=True)
-    drawn = generator.random(len(mixtures))
-    trust = np.where(drawn < share, 0.0, np.where(drawn < 1.5 * share, generator.random(len(mixtures)), 1.0))
-    return replace(
-        feed.batch(rows), text_trust=torch.as_tensor(trust[places][:, None], dtype=torch.float32, device=feed.device)
-    )
+    drawn, share = generator.random(len(mixtures)), recipe.text_dropout
+    trust = np.where(drawn < share, 0.0, np.where(drawn < 1.5 * share, generator.random(len(mixtures)), 1.0))[places]
+    higher = (recipe.pitch_jitter * generator.standard_normal(len(mixtures)))[places]
+    batch = feed.batch(rows)
+    batch = replace(batch, text_trust=torch.as_tensor(trust[:, None], dtype=torch.float32, device=feed.device))
+    if feed.judge.ear is None or not recipe.pitch_jitter:
+        return batch
+    octaves = torch.as_tensor(higher, dtype=torch.float32, device=feed.device)
+    return replace(batch, answers=feed.judge.ear.with_voices_moved(batch.answers, octaves))
 
 
 def _accelerator(recipe: Recipe, device: str) -> Any:

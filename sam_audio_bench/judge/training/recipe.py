@@ -131,6 +131,7 @@ class Recipe(_Table):
     listener: str = ""  # folder of a small judge's listener, or a small judge that has it, where there is [judge]
     words: str = ""  # the same of its word vectors
     prototypes: str = ""  # the same of its prototypes, with the names of their recordings; empty: none
+    pitch_jitter: float = 0.0  # octaves: deviation by which a small judge hears all voices of a mixture higher or lower
     text_dropout: float = 0.5  # share of mixtures whose prompts a small judge reads through the names of events alone
     calibration: str = "least_squares"
     judge: Mapping[str, object] = field(default_factory=dict)
@@ -199,6 +200,7 @@ def _ranges(recipe: Recipe) -> list[tuple[str, float, float, float]]:
         ("data.max_seconds", data.max_seconds, 0.1, 3600),
         ("loss.huber_delta", loss.huber_delta, 1e-6, most),
         ("loss.ranking_temperature", loss.ranking_temperature, 1e-6, most),
+        ("pitch_jitter", recipe.pitch_jitter, 0, 2),
         ("text_dropout", recipe.text_dropout, 0, 1),
         ("optimizer.learning_rate", optimizer.learning_rate, 0, 1),
         ("optimizer.epochs", optimizer.epochs, 1, 100_000),
