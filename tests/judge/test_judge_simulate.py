@@ -108,10 +108,10 @@ def decoded(files: dict[str, bytes], key: str, part: str) -> np.ndarray:
 
 def test_what_else_is_asked_depends_on_whether_there_is_anything_else(monkeypatch):
     """Shares of 1 and 0 instead of those of training: two prompts an answer beside a rival, one where there is none."""
-    plan = replace(
-        SETS["train"], other_prompts=1.0, lone_prompts=0.0, families={"perfect": 1, "mixture": 1, "bleed": 1}
-    )
+    families = dict.fromkeys(("perfect", "mixture", "bleed"), 1.0)
+    plan = replace(SETS["train"], other_prompts=1.0, lone_prompts=0.0, families=families, noise=0.0)
     monkeypatch.setattr("judge.simulate.SETS", {"train": plan})
+    monkeypatch.setattr("judge.simulate._ABSENT", 0.0)  # of which mini has too few to find one each time
     lone = 0
     for index in range(12):
         record = json.loads(simulate_mixture("mini", "train", 1, index)[-1][1])
