@@ -110,11 +110,11 @@ def test_what_else_is_asked_depends_on_whether_there_is_anything_else(monkeypatc
     """Shares of 1 and 0 instead of those of training: two prompts an answer beside a rival, one where there is none."""
     families = dict.fromkeys(("perfect", "mixture", "bleed"), 1.0)
     plan = replace(SETS["train"], other_prompts=1.0, lone_prompts=0.0, families=families, noise=0.0)
-    monkeypatch.setattr("judge.simulate.SETS", {"train": plan})
+    monkeypatch.setattr("judge.simulate.SETS", {"asked": plan})
     monkeypatch.setattr("judge.simulate._ABSENT", 0.0)  # of which mini has too few to find one each time
     lone = 0
     for index in range(12):
-        record = json.loads(simulate_mixture("mini", "train", 1, index)[-1][1])
+        record = json.loads(simulate_mixture("mini", "asked", 1, index)[-1][1])
         rows = pd.DataFrame(record["rows"])
         alone = len(record["classes"]) == 1
         lone += alone
