@@ -77,8 +77,8 @@ def _check_part(name: str, found: Audio, mixture: Audio, align: str | None, ster
         raise BadSeparation(f"expected the {name} as a dense tensor, found {found.samples.layout}; call .to_dense()")
     if _is_transposed(found, mixture):
         raise BadSeparation(
-            f"expected the {name} as [channels, time], found {list(found.samples.shape)}, which looks like [time, "
-            "channels]; transpose it"
+            f"expected the {name} with {mixture.channels} channel(s), found {found.channels}, in a shape of "
+            f"{list(found.samples.shape)}, which looks like [time, channels]; transpose it"
         )
     if found.channels != mixture.channels and not (stereo == "mono" and found.channels == 1):
         hint = "; `--stereo mono` scores the channels' average" if found.channels == 1 else ""
