@@ -17,7 +17,18 @@ from judge.suppressors import suppressed
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.separators.classical import HPSS, RepetSim, SpectralGate
 
-__all__ = ["ANSWERS", "FAMILIES", "FAULTS", "TRAINING", "Family", "Scene", "answer", "check_families", "draw_families"]
+__all__ = [
+    "ANSWERS",
+    "DENOISERS",
+    "FAMILIES",
+    "FAULTS",
+    "TRAINING",
+    "Family",
+    "Scene",
+    "answer",
+    "check_families",
+    "draw_families",
+]
 
 Signal = NDArray[np.float32]
 Random = np.random.Generator
@@ -202,3 +213,11 @@ FAULTS: Mapping[str, float] = MappingProxyType(
     }
 )  # fmt: skip
 """Shares of a set about damage to the target, and about what only looks like damage."""
+
+DENOISERS: Mapping[str, float] = MappingProxyType(
+    {
+        **dict.fromkeys(("dtln", "nsnet2", "gtcrn", "rnnoise", "hush", "mask-network"), 1.0),
+        **dict.fromkeys(("other-noise", "mixture"), 0.5),
+    }
+)
+"""Shares of a set about taking noise away from speech, whichever side a suppressor is on."""

@@ -28,7 +28,7 @@ import torch
 from numpy.typing import NDArray
 
 from judge.degrade import RATE, uniform_db
-from judge.families import ANSWERS, FAULTS, TRAINING, answer, check_families, draw_families
+from judge.families import ANSWERS, DENOISERS, FAULTS, TRAINING, answer, check_families, draw_families
 from judge.labels import Truth, audible
 from judge.mask_network import network_digest
 from judge.queries import Casting, Drawn, Roles, draw_query, overlap, sounding
@@ -93,27 +93,20 @@ class Set:
 
 _TURNS = ("effects", "music", "speech", "effects", "music", "speech", "effects")
 _FAULTY = ("speech", "music", "speech", "effects")
-_DENOISERS = MappingProxyType(
-    {
-        **dict.fromkeys(("dtln", "nsnet2", "gtcrn", "rnnoise", "hush", "mask-network"), 1.0),
-        **dict.fromkeys(("other-noise", "mixture"), 0.5),
-    }
-)
+_learned = partial(Set, other_prompts=0.35, lone_prompts=0.15)
 
 SETS: Mapping[str, Set] = MappingProxyType(
     {
-        "valid": Set(300, "valid", "valid", False, families=TRAINING, noise=0.3, other_prompts=0.35, lone_prompts=0.15),
+        "valid": _learned(300, "valid", "valid", False, families=TRAINING, noise=0.3),
         "heldout-recordings": Set(300, "test", "test", held_out=False),
         "heldout-families": Set(240, "test", "test", held_out=True),
         "unseen": Set(160, "unseen", "test", held_out=False, domains=("music", "effects")),
         "unseen-families": Set(120, "unseen", "test", held_out=True, domains=("music", "effects")),
         "denoised": Set(
-            100, "test", "test", True, ("speech",), _DENOISERS, always=("perfect",), answers=(5,), noise=1.0
+            100, "test", "test", True, ("speech",), DENOISERS, always=("perfect",), answers=(5,), noise=1.0
         ),
-        "train": Set(5600, "train", "train", False, _TURNS, TRAINING, noise=0.3, other_prompts=0.35, lone_prompts=0.15),
-        "train-faults": Set(
-            1400, "train", "train", False, _FAULTY, FAULTS, noise=0.5, alone=0.4, other_prompts=0.35, lone_prompts=0.15
-        ),
+        "train": _learned(5600, "train", "train", False, _TURNS, TRAINING, noise=0.3),
+        "train-faults": _learned(1400, "train", "train", False, _FAULTY, FAULTS, noise=0.5, alone=0.4),
     }
 )
 """By name; of effects there are the fewest recordings, so training has more mixtures of them. It asks for fewer sounds

@@ -1,9 +1,8 @@
 """Reading, writing and resampling sound; `decoding` touches the decoders. One resampler, soxr HQ, serves all of it.
 
 Time 0 is a file's first sample, or its first frame where pictures start earlier: silence stands before the sound then,
-so that a second of the sound is the same second of `video`. A part
-of a file is cut at whole samples of its own rate: from start x rate up to, but
-not including, end x rate, both rounded.
+so that a second of the sound is the same second of `video`. A part of a file is cut at whole samples of its own rate:
+from start x rate up to, but not including, end x rate, both rounded.
 """
 
 from __future__ import annotations

@@ -151,10 +151,6 @@ class Examples:
         """Float64 ``[rows, 4]``, columns as `AXES`, NaN where an axis was not rated."""
         return self.rows[list(AXES)].to_numpy(float)
 
-    def queries(self) -> np.ndarray:
-        """The number of each row's query, int64 ``[rows]``."""
-        return pd.factorize(self.rows["query"])[0]
-
     @classmethod
     def together(cls, parts: Iterable[Examples]) -> Examples:
         """Concatenates examples; raises UsageError if a query occurs twice with different scores."""

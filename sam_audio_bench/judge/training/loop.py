@@ -258,11 +258,11 @@ def _varied(feed: Feed, rows: NDArray[np.int64], recipe: Recipe, generator: np.r
     mixtures, places = np.unique(feed.mixtures[rows], return_inverse=True)
     drawn, share = generator.random(len(mixtures)), recipe.text_dropout
     trust = np.where(drawn < share, 0.0, np.where(drawn < 1.5 * share, generator.random(len(mixtures)), 1.0))[places]
-    higher = (recipe.pitch_jitter * generator.standard_normal(len(mixtures)))[places]
     batch = feed.batch(rows)
     batch = replace(batch, text_trust=torch.as_tensor(trust[:, None], dtype=torch.float32, device=feed.device))
     if feed.judge.ear is None or not recipe.pitch_jitter:
         return batch
+    higher = (recipe.pitch_jitter * generator.standard_normal(len(mixtures)))[places]
     octaves = torch.as_tensor(higher, dtype=torch.float32, device=feed.device)
     return replace(batch, answers=feed.judge.ear.with_voices_moved(batch.answers, octaves))
 
