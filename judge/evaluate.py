@@ -48,6 +48,7 @@ class Tables:
     changes: list[dict[str, Any]] = field(default_factory=list)
     lengths: list[dict[str, Any]] = field(default_factory=list)
     attacks: list[dict[str, Any]] = field(default_factory=list)
+    spans: list[dict[str, Any]] = field(default_factory=list)
 
     def frames(self) -> dict[str, pd.DataFrame]:
         """As tables by name."""
@@ -110,6 +111,7 @@ def _sections(mini: Mapping[str, pd.DataFrame], sets: Mapping[str, pd.DataFrame]
             *held_out.pesq_bar(sets),
             *bars.label_bars(sets),
             *on_mini.mini_checks(mini["mini"]),
+            *on_mini.span_checks(mini["spans"]),
         ],
     }
 
@@ -129,6 +131,10 @@ def _mini(judge: SAJ, every: int) -> Tables:
                 tables.lengths.extend(tolerance.length_rows(judge, case))
             if number % max(1, count // gaming.ATTACKED) == 0 and len(tables.attacks) < gaming.ATTACKED:
                 tables.attacks.append(gaming.attack(judge, case, len(tables.attacks)))
+    with _progress("mini by spans alone") as follow:
+        for number, count, case in on_mini.mini_cases(every, on_mini.SPAN_TASKS):
+            follow(number, count)
+            tables.spans.extend(on_mini.mini_rows(on_mini.BySpans(judge, case.spans), case))
     return tables
 
 

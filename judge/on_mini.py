@@ -15,15 +15,18 @@ from judge.bars import Bar, average, pearson
 from judge.degrade import RATE
 from judge.labels import Truth
 from sam_audio_bench import audio
+from sam_audio_bench.judge import SAJ
 from sam_audio_bench.judge.listeners import Judge
-from sam_audio_bench.judge.scores import AXES
+from sam_audio_bench.judge.scores import AXES, JudgeScores
 from sam_audio_bench.metrics.functional.ratios import si_sdr
 from sam_audio_bench.registry import load_separator, load_tasks
-from sam_audio_bench.types import Audio, Item, OracleSeparator
+from sam_audio_bench.types import Audio, Item, OracleSeparator, Span
 
 __all__ = [
     "SEPARATORS",
+    "SPAN_TASKS",
     "TASKS",
+    "BySpans",
     "Case",
     "mini_cases",
     "mini_checks",
@@ -31,12 +34,14 @@ __all__ = [
     "mini_rows",
     "quality",
     "said",
+    "span_checks",
 ]
 
 Signal = NDArray[np.float32]
 
 SEPARATORS = ("hpss", "repet-sim", "spectral-gate", "oracle-ibm", "oracle-irm", "oracle-mwf")
 TASKS = ("sfx", "speech", "speaker", "music", "instr-wild", "instr-pro")
+SPAN_TASKS = ("sfx-span-only", "speech-span-only", "speaker-span-only", "music-span-only", "instr-wild-span-only")
 _CLIP_DB = 30.0  # beyond, improvements count as this
 _WITH_IMPROVEMENT = ("mixture", "ideal", *SEPARATORS)
 
@@ -52,6 +57,7 @@ class Case:
     rest: Signal
     answers: Mapping[str, Signal]  # by separator
     other: Signal | None  # another recording that the same text asks for
+    spans: tuple[Span, ...] = ()
 
     @property
     def mixture(self) -> Signal:
@@ -59,9 +65,21 @@ class Case:
         return self.target + self.rest
 
 
-def mini_cases(every: int = 1) -> Iterator[tuple[int, int, Case]]:
+@dataclass(frozen=True, slots=True)
+class BySpans:
+    """A judge that is asked by spans alone, whatever the text says."""
+
+    judge: SAJ
+    spans: tuple[Span, ...]
+
+    def score(self, mixture: Audio, targets: Sequence[Audio], text: str) -> JudgeScores:
+        """Ratings of each answer to one mixture."""
+        return self.judge.score(mixture, targets, "", spans=self.spans)
+
+
+def mini_cases(every: int = 1, tasks: Sequence[str] = TASKS) -> Iterator[tuple[int, int, Case]]:
     """Every so-manieth item of mini that has an audible target: its number, how many there are, and the item."""
-    known = [(data.task, item) for data in load_tasks(list(TASKS), split="mini") for item in data]
+    known = [(data.task, item) for data in load_tasks(list(tasks), split="mini") for item in data]
     sounding = [(task, item) for task, item in known if item.reference is not None and item.reference.samples.any()]
     chosen = sounding[::every]
     for number, (task, item) in enumerate(chosen):
@@ -79,6 +97,7 @@ def _case(task: str, item: Item, alike: Sequence[Item]) -> Case:
         task=task,
         item=item.id,
         text=item.query.prompt.text or "",
+        spans=item.query.prompt.spans,
         target=target,
         rest=_heard(item.residual_reference),
         answers=_separated(item),
@@ -168,3 +187,16 @@ def mini_checks(table: pd.DataFrame) -> list[Bar]:
         pearson("mini", "PCC with si_sdr_i", rows["saj_overall"], rows["si_sdr_i"], rows["item"]),
         pearson("mini", "PCC with the simulated rating", table["saj_overall"], table["overall"], table["item"]),
     ]
+
+
+def span_checks(table: pd.DataFrame) -> list[Bar]:
+    """What ratings by spans alone are worth, for orientation; ``table`` has the rows of `mini_rows`."""
+    wide = table.pivot(index="item", columns="system", values="saj_overall")
+    items = pd.Series(wide.index, index=wide.index)
+    found = [
+        average("mini, spans alone", f"ideal rated above {name}", wide["ideal"] > wide[name], items)
+        for name in ("mixture", "wrong")
+    ]
+    found.append(average("mini, spans alone", "mean overall of the wrong source", wide["wrong"], items))
+    ratings = table["saj_overall"], table["overall"]
+    return [*found, pearson("mini, spans alone", "PCC with the simulated rating", *ratings, table["item"])]

@@ -81,7 +81,7 @@ class SAMAudioJudge(LearnedMetric):
         return {**super().options, "parity": self.parity}
 
     def asks(self, item: Item) -> bool:
-        """Items with a text: the released judge uses no other part of a prompt."""
+        """Items with a text: the released judge reads nothing else, and by spans alone saj-mini mistakes sounds."""
         return item.query.prompt.text is not None
 
     def missing(self) -> str | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 
 from sam_audio_bench.judge.word_vectors import PromptRemark
 from sam_audio_bench.metrics.functional import is_silent
-from sam_audio_bench.types import Audio, Status
+from sam_audio_bench.types import Audio, Span, Status
 
 if TYPE_CHECKING:
     from sam_audio_bench.judge.network import JudgeNetwork
@@ -43,10 +44,16 @@ def clip_fault(mixture: Audio, target: Audio) -> tuple[Status, str] | None:
     return None
 
 
-def prompt_remark(judge: JudgeNetwork, text: str) -> PromptRemark | None:
+def prompt_remark(judge: JudgeNetwork, text: str, spans: Sequence[Span] = ()) -> PromptRemark | None:
     """What a small judge does not understand of a prompt; None for others, whose text encoders read any words."""
     if judge.ear is None:
         return None
+    if spans and not text.strip():
+        return PromptRemark(
+            "spans alone say when the sound is there and not what it is: the judge takes many wrong sounds for right "
+            "ones; add a text",
+            understood=True,
+        )
     with torch.inference_mode():
         return judge.ear.words.remark(text, judge.processor.tokens, judge.ear.prototypes.texts)
 

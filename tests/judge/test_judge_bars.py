@@ -29,7 +29,7 @@ from judge.bars import (
     perfection_bars,
 )
 from judge.evaluate import SETS, _absent, _sections, keep
-from judge.on_mini import Case, mini_perfection, mini_rows, quality
+from judge.on_mini import SPAN_TASKS, BySpans, Case, mini_cases, mini_perfection, mini_rows, quality, span_checks
 from sam_audio_bench.files import load_json
 from sam_audio_bench.judge import SAJ, JudgeScores
 from sam_audio_bench.judge.scores import AXES
@@ -290,6 +290,18 @@ def test_mini_rows_have_what_the_bars_need(cases: list[Case], knowing: Ruled) ->
     assert quality(cases[0].target, cases[0].target) == 100
 
 
+def test_what_spans_alone_are_worth_is_measured(cases: list[Case], knowing: Ruled, small: SAJ) -> None:
+    deaf = Ruled(lambda mixture, answer: 3.0)
+    tables = [pd.DataFrame(row for case in cases for row in mini_rows(judge, case)) for judge in (knowing, deaf)]
+    best, worst = ([bar.value for bar in span_checks(table)[:2]] for table in tables)
+    assert (best, worst) == ([1.0, 1.0], [0.0, 0.0])
+    _, _, case = next(mini_cases(1000, SPAN_TASKS))
+    sounds = [Audio(torch.from_numpy(one[None]), RATE) for one in (case.mixture, case.target)]
+    asked = small.score(sounds[0], sounds[1:], "", spans=case.spans)
+    assert case.spans
+    assert torch.equal(BySpans(small, case.spans).score(sounds[0], sounds[1:], "dog").values, asked.values)
+
+
 def test_one_source_alone_must_be_known() -> None:
     rows = pd.DataFrame({"label": ["dog"] * 5 + ["cat"] * 5, "group": range(10), "saj_overall": [4.5] * 5 + [2.0] * 5})
     lowest, share, mean = held_out.alone_bars(rows)
@@ -333,7 +345,7 @@ def test_the_report_keeps_what_was_measured_before_of_the_same_weights(tmp_path:
 def test_every_section_can_be_made_without_sets(cases: list[Case], knowing: Ruled) -> None:
     makers = {
         "mini": mini_rows, "trivial": gaming.trivial_rows, "gains": gaming.gain_rows, "changes": tolerance.change_rows,
-        "lengths": tolerance.length_rows,
+        "lengths": tolerance.length_rows, "spans": mini_rows,
     }  # fmt: skip
     tables = {name: pd.DataFrame(row for case in cases for row in make(knowing, case)) for name, make in makers.items()}
     sections = _sections({**tables, "attacks": pd.DataFrame()}, {}, pd.DataFrame())

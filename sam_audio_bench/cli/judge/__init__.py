@@ -83,7 +83,7 @@ def score(
             raise UsageError(f"expected a --text, since {place} does not read spans, found none")
     if clips[0] in TrainedOn.of_folder(checkpoint.folder):
         note(f"sabench: {place} was trained on {mixture}; its ratings of that are too good")
-    remark = prompt_remark(judge, text) if text.strip() else None
+    remark = prompt_remark(judge, text, parsed)
     found = judge.score(clips[0], clips[1:], text, spans=parsed)
     if as_json:
         told = {"understood": remark is None or remark.understood, "remark": remark and remark.text}
@@ -224,7 +224,7 @@ def _explanation(run: Path, item: str, place: str, device: str) -> Explanation:
         scores=judge.score(query.mixture, [target], text, spans=query.prompt.spans),
         frame_seconds=judge.frame_seconds,
         matches=event_matches(judge, text, query.mixture, target),
-        remark=prompt_remark(judge, text),
+        remark=prompt_remark(judge, text, query.prompt.spans),
     )
 
 
