@@ -87,6 +87,11 @@ def _split(command: str) -> list[str]:
 def check_program(program: str) -> None:
     """Raises Precondition where there is no such program."""
     if shutil.which(program) is None:
+        if Path(program).is_file():
+            raise Precondition(
+                f"expected a program that can be run, found the file {program!r}, which is not executable; make it "
+                "executable (chmod +x), or begin with what runs it"
+            )
         raise Precondition(f"expected a program that can be run, found no {program!r} on the PATH; install it")
 
 

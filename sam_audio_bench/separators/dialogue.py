@@ -120,6 +120,7 @@ class Dialogue:
 
     def _exchange(self, selector: selectors.BaseSelector, seconds: float) -> None:
         """Sends and hears what can be sent and heard within a moment."""
+        self._errors.keep_small()
         ready = selector.select(seconds)
         for key, _ in ready:
             if key.fileobj is self._answers:
@@ -188,19 +189,28 @@ class _Errors:
         weakref.finalize(self, os.close, self.number)
         self._told = 0
 
-    def new(self, size: int = _PASSED_ON) -> str:
-        """The last bytes, as text, of what has not been passed on."""
-        begin = max(self._told, os.fstat(self.number).st_size - size)
-        return os.pread(self.number, size, begin).decode(errors="replace")
+    def new(self) -> str:
+        """The end of what has not been passed on."""
+        begin = max(self._told, os.fstat(self.number).st_size - _PASSED_ON)
+        return os.pread(self.number, _PASSED_ON, begin).decode(errors="replace")
 
     def pass_on(self) -> None:
-        """Writes the end of what is new to our own standard error."""
-        sys.stderr.write(self.new())
-        self._told = os.fstat(self.number).st_size
-        if self._told > _LARGEST_LOG:
+        """Writes the end of what is new to our own standard error; a file that has become large begins anew."""
+        size = os.fstat(self.number).st_size
+        left_out = max(0, size - self._told - _PASSED_ON)
+        told, self._told = self.new(), size
+        if size > _LARGEST_LOG:
+            left_out += os.fstat(self.number).st_size - size
             os.ftruncate(self.number, 0)
             os.lseek(self.number, 0, os.SEEK_SET)  # the program's place in the file too
             self._told = 0
+        sys.stderr.write(f"({left_out:,} bytes of standard error are left out here)\n" if left_out else "")
+        sys.stderr.write(told)
+
+    def keep_small(self) -> None:
+        """Passes on what is there before the file becomes too large."""
+        if os.fstat(self.number).st_size > _LARGEST_LOG:
+            self.pass_on()
 
     def write(self, text: str) -> None:
         """Adds a word of our own."""

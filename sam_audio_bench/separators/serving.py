@@ -107,8 +107,8 @@ class ServedSeparator:
 
     def release_processes(self) -> None:
         """Ends the program and forgets its crashes; when it is asked again, it is started again."""
-        self._crashes = 0
         self._end(patiently=True)
+        self._asked, self._crashes, self._last = 0, 0, ""
 
     def _answer(self, query: Query, seed: int) -> Separation:
         if self._crashes >= self.max_crashes:

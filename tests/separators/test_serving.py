@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -123,6 +124,11 @@ def test_a_residual_and_other_names(served, tmp_path: Path) -> None:
         found = answer(served(Written(tmp_path, written)), MIXTURE)
         assert torch.equal(found.target.samples, MIXTURE)
         assert torch.equal(found.residual.samples, MIXTURE)
+
+
+def test_lines_of_other_systems_are_read(served, tmp_path: Path) -> None:
+    code = 'copy(query)\nsay(f\' {{\\t"target" : "target.wav", "id":{query["id"]}}} \', end=\'\\r\\n\')'
+    assert torch.equal(answer(served(Written(tmp_path, code)), MIXTURE).target.samples, MIXTURE)
 
 
 def test_a_longer_line_than_a_pipe_holds_is_read(served, tmp_path: Path) -> None:
@@ -312,6 +318,27 @@ def test_a_word_after_the_answer_is_told(served, tmp_path: Path, capfd: pytest.C
     assert r"wrote 'done\n' without being asked after its last answer; it is started again" in capfd.readouterr().err
 
 
+def test_of_endless_errors_the_end_is_passed_on(
+    served, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sam_audio_bench.separators.dialogue._PASSED_ON", 100)
+    code = "for k in range(1000): print(f'line {k:04}', file=sys.stderr)\nanswer(query)"
+    answer(served(Written(tmp_path, code)), MIXTURE)
+    told = capfd.readouterr().err
+    assert told == "(9,900 bytes of standard error are left out here)\n" + "".join(
+        f"line {k:04}\n" for k in range(990, 1000)
+    )
+
+
+def test_endless_errors_are_passed_on_in_parts(served, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    code = "while True: os.write(2, b'x' * 65535 + b'\\n')"
+    separator = served(Written(tmp_path, code), timeout=0.5)
+    with pytest.raises(BadSeparation, match=r"within 0\.5 seconds"):
+        answer(separator, MIXTURE)
+    told = capfd.readouterr().err
+    assert re.match(r"\([\d,]+ bytes of standard error are left out here\)\nx", told)
+
+
 def test_standard_error_is_passed_on_once(
     served, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -356,6 +383,8 @@ def test_program_not_found_or_of_no_format(served, tmp_path: Path) -> None:
     with pytest.raises(Precondition, match="found no 'no-such-program' on the PATH"):
         ServedSeparator("no-such-program")
     (tmp_path / "data").write_bytes(b"\x7fELF rubbish")
+    with pytest.raises(Precondition, match=r"which is not executable; make it executable \(chmod \+x\), or begin"):
+        ServedSeparator(str(tmp_path / "data"))
     (tmp_path / "data").chmod(0o755)
     with pytest.raises(BadSeparation, match="could not be started: "):
         answer(served(str(tmp_path / "data")), MIXTURE)

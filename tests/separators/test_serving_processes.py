@@ -21,6 +21,7 @@ from sam_audio_bench.separators.external import CommandSeparator
 from sam_audio_bench.separators.serving import ServedSeparator
 
 MIXTURE = noise(0.1)
+NEVER = "time.sleep(600)"
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only the process group ends")
 WAYS = (
     "",
@@ -170,11 +171,24 @@ separator.separate([Query(mixture=Audio(torch.zeros(1, 800), 8000), prompt=Promp
 """
 
 
-@pytest.mark.parametrize("ending", ["1 / 0", "os.kill(os.getpid(), signal.SIGKILL)"])
-def test_it_goes_with_this_process(ending: str, tmp_path: Path) -> None:
+def test_it_goes_with_this_process(tmp_path: Path) -> None:
     note = tmp_path / "note"
-    program = Written(tmp_path, f"open({str(note)!r}, 'w').write(str(os.getpid()))\nanswer(query)")
-    subprocess.run([sys.executable, "-c", START + ending, program.command], capture_output=True, check=False)
+    program = Written(tmp_path, f"open({str(note)!r}, 'w').write(str(os.getpid()))\nanswer(query)", end=NEVER)
+    subprocess.run([sys.executable, "-c", START + "1 / 0", program.command], capture_output=True, check=False)
+    assert gone(*noted(note))
+
+
+def test_its_input_ends_where_this_process_is_killed(tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    separator = ServedSeparator(
+        Written(tmp_path, f"open({str(note)!r}, 'w').write(str(os.getpid()))\nanswer(query)").command
+    )
+    if (child := os.fork()) == 0:
+        try:
+            answer(separator, MIXTURE)
+        finally:
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
     assert gone(*noted(note))
 
 
@@ -221,6 +235,34 @@ def test_crashes_cost_their_items_alone(small_task: Path, tmp_path: Path) -> Non
     failed = {record["item"]: record["message"] for record in records if record.get("message")}
     assert failed.keys() == {"item-1", "item-4"}
     assert all("ended with exit code 3 instead of an answer: it wrote nothing to" in text for text in failed.values())
+
+
+class Holding:
+    """Anyone's separator that holds processes."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.released, self._error = 0, error
+
+    def separate(self, queries, seeds):
+        return [sab.Separation(target=query.mixture, residual=query.mixture) for query in queries]
+
+    def release_processes(self) -> None:
+        self.released += 1
+        if self._error is not None:
+            raise self._error
+
+
+def test_any_separator_is_released_at_the_end_of_a_run(
+    small_task: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    other = small_task.with_name("other.csv")
+    other.write_text(small_task.read_text())
+    for number, holding in enumerate((Holding(), Holding(OSError("no such socket")))):
+        sab.evaluate(
+            holding, [str(small_task), str(other)], metrics="snr", output=tmp_path / str(number), progress=False
+        )
+        assert holding.released == 1
+    assert capfd.readouterr().err == "Holding could not end its processes: OSError: no such socket\n"
 
 
 CLI = "from sam_audio_bench.cli import main; main()"
