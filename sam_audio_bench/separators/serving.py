@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -198,12 +199,10 @@ class ServedSeparator:
 
     def _file(self, folder: Path, part: str, name: str) -> Path:
         """A file that the program wrote; one elsewhere may be anybody's, and an old one."""
-        try:
+        with suppress(OSError, ValueError):  # too long for a name; a NUL
             path = Path(os.path.realpath(folder / name))
             if folder in path.parents and path.is_file():
                 return path
-        except (OSError, ValueError):  # too long for a name; a NUL
-            path = folder
         raise BadSeparation(
             f"expected the {part} of {self.name} as a file that it wrote into its query's folder, found {name!r:.200}"
         )
