@@ -227,7 +227,10 @@ FILES = {
 
 
 @pytest.mark.parametrize("code", FILES, ids=range(len(FILES)))
-def test_a_file_that_will_not_do_costs_its_item_but_no_start(code: str, served, tmp_path: Path) -> None:
+def test_a_file_that_will_not_do_costs_its_item_but_no_start(
+    code: str, served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # where some of them write beside their folder
     program = Written(tmp_path, code, turn="query['id'] % 2")
     separator = served(program, max_crashes=1)
     for _ in range(2):
