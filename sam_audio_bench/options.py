@@ -14,6 +14,7 @@ from sam_audio_bench.identity import Options
 
 __all__ = ["Spelling", "parse_arguments", "parse_spelling", "split_spellings", "unknown_option"]
 
+_PROGRAMS = ("cmd:", "serve:")  # commands reach to the end of their text, brackets included
 _OPENING, _CLOSING, _QUOTES = "([{", ")]}", "'\""
 
 
@@ -30,7 +31,7 @@ class Spelling:
 
 
 def split_spellings(text: str) -> list[str]:
-    """Splits at commas outside brackets and quotes; a ``cmd:`` template reaches to the end, commas included.
+    """Splits at commas outside brackets and quotes; ``cmd:`` and ``serve:`` reach to the end, commas included.
 
     >>> split_spellings("hpss(margin=2,kernel=17),cmd:sox {mixture} {target} gain -3,1")
     ['hpss(margin=2,kernel=17)', 'cmd:sox {mixture} {target} gain -3,1']
@@ -39,12 +40,12 @@ def split_spellings(text: str) -> list[str]:
         UsageError: brackets or quotes that do not match.
     """
     found, start = [], 0
-    command = re.search(r"(?:^|,)\s*(cmd:)", text)
+    command = re.search(rf"(?:^|,)\s*({'|'.join(_PROGRAMS)})", text)
     head = text[: command.start(1)] if command else text
     for position in [*_commas(head), len(text)]:
         if position < start:
             continue
-        if text[start:].lstrip().startswith("cmd:"):
+        if text[start:].lstrip().startswith(_PROGRAMS):
             found.append(text[start:].strip())
             return [part for part in found if part]
         found.append(text[start:position].strip())
@@ -79,7 +80,7 @@ def parse_spelling(text: str) -> Spelling:
     Spelling(name='hpss', options={'margin': 2})
     """
     match = re.fullmatch(r"(?P<name>[^()]+)\((?P<options>.*)\)", text.strip(), re.DOTALL)
-    if match is None or text.startswith("cmd:"):
+    if match is None or text.startswith(_PROGRAMS):
         return Spelling(text.strip())
     if match["options"].strip() and "=" not in match["options"]:
         return Spelling(text.strip())

@@ -74,7 +74,7 @@ def build(
         arguments: options of the constructor, over those in brackets.
         offered: "device" and "dtype" for constructors that name them; "dtype", which changes answers, becomes part of
             the separator's name.
-        timeout: seconds that a ``cmd:`` program may take for an item; None: the separator's default.
+        timeout: seconds that a program of ``cmd:`` or ``serve:`` may take for an item; None: the separator's default.
 
     Raises:
         UsageError: an unknown name or option. Precondition: a missing module, folder, file or program.
@@ -97,11 +97,15 @@ def build(
         return _construct(resolve(separators.SAM_AUDIO), name, (rest,), options, offered, version=1)
     if prefix == "files" and colon:
         return _construct(resolve(_EXTERNAL + "FolderSeparator"), name, (rest,), options, {}, version=1)
-    if prefix == "cmd" and colon:
+    if prefix in _PROGRAMS and colon:
         limits = {} if timeout is None else {"timeout": timeout}
-        return _construct(resolve(_EXTERNAL + "CommandSeparator"), name, (rest,), options, limits, version=1)
+        return _construct(resolve(_PROGRAMS[prefix]), name, (rest,), options, limits, version=1)
     if colon and all(part.isidentifier() for part in prefix.split(".")):
         return _adopt(resolve(name), rest, options, offered)
+    if prefix.partition("(")[0] in _PROGRAMS:
+        kind = prefix.partition("(")[0]
+        raise UsageError(f"expected {kind}:PROGRAM with its options in --model-args, found {name!r}; write --model "
+                         f"'{kind}:{rest}' --model-args OPTION=VALUE")  # fmt: skip
     raise unknown_name("model", name, [*separators.CARDS, *named])
 
 
@@ -112,7 +116,9 @@ def load_separator(
     timeout: float | None = None,
     offered: Mapping[str, Any] = {},
 ) -> AnySeparator:
-    """The separator behind a name, ``sam-audio:DIR``, ``files:DIR``, ``cmd:…``, ``module:attribute``, or an object.
+    """The separator behind a name, ``sam-audio:DIR``, ``files:DIR``, ``cmd:…``, ``serve:…``, or ``module:attribute``.
+
+    Also one that is there already, or a function.
 
     Arguments and errors as in `build`.
     """
@@ -136,6 +142,7 @@ METHODS = ("separate", "separate_oracle", "separate_named")
 """One of them makes an object a separator."""
 
 _EXTERNAL = "sam_audio_bench.separators.external:"
+_PROGRAMS = {"cmd": _EXTERNAL + "CommandSeparator", "serve": "sam_audio_bench.separators.serving:ServedSeparator"}
 
 
 def _adopt(found: Any, name: str, arguments: Mapping[str, Any], offered: Mapping[str, Any] = {}) -> Built:

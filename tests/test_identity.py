@@ -50,6 +50,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
         "span_predictor": str(predictor),
         "files": f"files:{folder / 'answers'}",
         "cmd": "cmd:cp {mixture} {target}",
+        "serve": "serve:cat",
     }
 
 
@@ -60,6 +61,7 @@ def other_values(default: Any, folder: Path) -> Iterator[Any]:
     elif isinstance(default, int | float):
         yield from (default + 1, default * 2, default / 2)
     else:
+        yield from (30.0,) if default is None else ()
         for number, text in enumerate(TEXTS):
             if text != default:
                 yield text
@@ -79,7 +81,9 @@ def changed(kind: Any, name: str, parameter: inspect.Parameter, make: Any, folde
     return None
 
 
-SEPARATORS = [name for name in separators.CARDS if not name.startswith("sam-audio-")] + ["sam-audio", "files", "cmd"]
+SEPARATORS = [name for name in separators.CARDS if not name.startswith("sam-audio-")] + [
+    "sam-audio", "files", "cmd", "serve",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SEPARATORS)

@@ -54,7 +54,7 @@ def _click_option(option: Field[Any]) -> Callable[[Callable[..., None]], Callabl
 @click.command(context_settings={"auto_envvar_prefix": "SABENCH"})
 @click.option("--model", multiple=True, required=True, type=_Whole(), help="Separators, comma-separated; may be "
               "repeated: a name of `sabench list models`, files:DIR, module:attribute, each also with (option=value), "
-              "or cmd:'program {mixture} --text={text} {target}'.")  # fmt: skip
+              "cmd:'program {mixture} --text={text} {target}', or serve:'program'.")  # fmt: skip
 @click.option("--task", required=True, help="Tasks or groups of `sabench list tasks`, or anyone's data: a table, "
               "a folder, ADAPTER:PATH; name=PATH gives them another name.")  # fmt: skip
 @_settings_options

@@ -33,7 +33,8 @@ def _models() -> tuple[list[dict[str, object]], str]:
     from sam_audio_bench.separators.catalogue import CARDS
 
     return [_record(card) for card in CARDS.values()], (
-        "Also: files:DIR (answers named by item id), cmd:'program {mixture} {text} {target}', module:attribute."
+        "Also: files:DIR (answers named by item id), cmd:'program {mixture} {text} {target}', "
+        "serve:'program' (answers queries one after another), module:attribute."
     )
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from sam_audio_bench.errors import Precondition
-from sam_audio_bench.run import interruption
+from sam_audio_bench.run import interruption, output_log
 from sam_audio_bench.run.execution import Executor, LocalExecutor, Recorder
-from sam_audio_bench.run.isolation import no_exit
+from sam_audio_bench.run.isolation import no_exit, released
 from sam_audio_bench.run.plan import Model, Plan, make_plan
 from sam_audio_bench.run.progress import Progress, say
 from sam_audio_bench.run.results import Results
@@ -24,9 +24,9 @@ def evaluate(
     """Evaluates separators on tasks; what ``sabench eval`` runs.
 
     Args:
-        model: a registered name, ``files:DIR``, ``cmd:…``, ``module:attribute``, each also with ``(option=value)``; a
-            separator; a function ``(mixture, rate, prompt) -> target``; or several of them. The mixture baseline is
-            always added.
+        model: a registered name, ``files:DIR``, ``cmd:…``, ``serve:…``, ``module:attribute``, each also with
+            ``(option=value)``; a separator; a function ``(mixture, rate, prompt) -> target``; or several of them. The
+            mixture baseline is always added.
         tasks: names of tasks and groups, paths of manifests and folders, ``ADAPTER:PATH``, or ``name=PATH``.
         progress: show a bar; None: where standard error is a terminal.
         options: of `Settings`, as follows.
@@ -75,7 +75,8 @@ def execute(plan: Plan, *, progress: bool | None = None, executor: Executor | No
                     "choose another --output, or --overwrite only-missing"
                 )
     total = sum(len(job.chosen) if again else len(job.unfinished()) for job in jobs)
-    with interruption.handled(), no_exit(), Progress(total, show=progress) as bar:
+    held = [(job.separator, job.folder.path / output_log.NAME) for job in jobs]
+    with interruption.handled(), released(held), no_exit(), Progress(total, show=progress) as bar:
         for job in jobs:
             advance = bar.counting(f"{job.model.name} on {job.data.task}")
             Recorder(plan, job, advance, bar.note, executor or LocalExecutor()).run()

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from sam_audio_bench.errors import describe_error
 from sam_audio_bench.run.global_state import GlobalState, seed_generators
-from sam_audio_bench.run.interruption import interruptible
+from sam_audio_bench.run.interruption import deferred, interruptible
 from sam_audio_bench.run.output_log import captured
+from sam_audio_bench.run.progress import say
+from sam_audio_bench.types import AnySeparator
 
-__all__ = ["Isolation", "no_exit"]
+__all__ = ["Isolation", "no_exit", "released"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,27 @@ class Isolation:
                     yield
         finally:
             ours.put_back()
+
+
+@contextmanager
+def released(separators: Iterable[tuple[AnySeparator, Path | None]]) -> Iterator[None]:
+    """At the end of this block, however it ends, separators end the processes that they hold.
+
+    Args:
+        separators: with the log for what they print then; None: that is not captured. Each is released once.
+    """
+    try:
+        yield
+    finally:
+        with deferred():
+            for separator, log in {id(one): (one, log) for one, log in separators}.values():
+                release = getattr(separator, "release_processes", None)
+                if callable(release):
+                    try:
+                        with captured(log, "at the end"):
+                            release()
+                    except Exception as error:  # costs nothing that is done
+                        say(f"{separator.name} could not end its processes: {describe_error(error)}")
 
 
 @contextmanager

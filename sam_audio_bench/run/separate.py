@@ -13,7 +13,7 @@ from sam_audio_bench.errors import BadSeparation, BenchError, MediaError, Precon
 from sam_audio_bench.files import safe_name
 from sam_audio_bench.records import PARTS
 from sam_audio_bench.run.contract import prepare_separator
-from sam_audio_bench.run.isolation import Isolation
+from sam_audio_bench.run.isolation import Isolation, released
 from sam_audio_bench.run.output_log import NAME, append_text, captured_text
 from sam_audio_bench.run.progress import Progress, say
 from sam_audio_bench.run.separation import CandidateSet, Reranking, separate_items
@@ -82,7 +82,7 @@ def separate_file(
         raise Precondition(f"expected a separator that needs the mixture alone, found {separator.name}")
     reranking = _reranking(prompt, candidates, picker, keep_candidates)
     item = Item(id=file.name, group=file.name, query=query)
-    with Progress(1, show=progress) as bar, captured_text() as printed:
+    with Progress(1, show=progress) as bar, captured_text() as printed, released([(separator, None)]):
         if hasattr(separator, "on_evaluation"):
             separator.on_evaluation = bar.following(separator.name)
         found = separate_items(

@@ -123,7 +123,7 @@ ABOUT: dict[str, About] = {
     "keep_candidates": About(help="Keep the audio of all candidates."),
     "device": About(help="cpu, cuda …, for whatever takes a device."),
     "dtype": About(help="For separators that take one.", choices=("auto", "float32", "bfloat16")),
-    "timeout": About(help="Seconds that a cmd: program may take for an item."),
+    "timeout": About(help="Seconds that a program of cmd: or serve: may take for an item."),
 }
 
 

@@ -9,8 +9,12 @@
     stft        the short-time Fourier transform that they share
     sam_audio   the SAM Audio networks of `nn`, with sam_audio_query for what they are told
     external    callables, answer folders, commands
-    command_line what a command's template says: placeholders, arguments, named files
+    serving     programs that stay, and answer one query after another
+    command_line what a command says: placeholders, arguments, named files
+    answers     what a program wrote
+    dialogue    a line in, a line out, within a time
     programs    running a program, and ending all that it started
+    orphans     which processes those are
     pickers     one card a picker, and the default for a prompt
     rerank      picking one of several candidates
 

@@ -1,4 +1,4 @@
-"""The template of a ``cmd:`` separator: its placeholders, the arguments that they become, the files that it names."""
+"""What ``cmd:`` and ``serve:`` are given: arguments, placeholders and what they become, the files that are named."""
 
 from __future__ import annotations
 
@@ -10,11 +10,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sam_audio_bench.digests import folder_digest, joined
-from sam_audio_bench.errors import BadSeparation, UsageError
+from sam_audio_bench.errors import BadSeparation, Precondition, UsageError
+from sam_audio_bench.files import safe_name, sha256
 from sam_audio_bench.source import is_python, script_digest
 from sam_audio_bench.types import Prompt
 
-__all__ = ["fill", "named_files", "parse_template", "prompt_values", "refuse_options"]
+__all__ = [
+    "check_program",
+    "check_seconds",
+    "fill",
+    "named_files",
+    "parse_command",
+    "parse_template",
+    "program_name",
+    "prompt_fields",
+    "prompt_values",
+    "refuse_options",
+    "write_text",
+]
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_]+)\}")
 _FIELDS = ("mixture", "text", "text_file", "spans", "video", "mask", "target", "residual", "rate", "seed")
@@ -31,10 +44,7 @@ def parse_template(template: str) -> list[str]:
     >>> parse_template("cp {mixture} {target}")
     ['cp', '{mixture}', '{target}']
     """
-    try:
-        arguments = shlex.split(template)
-    except ValueError as error:
-        raise UsageError(f"expected a command with balanced quotes, found {template!r} ({error})") from error
+    arguments = _split(template)
     used = _PLACEHOLDER.findall(" ".join(arguments))
     known = " ".join(f"{{{field}}}" for field in _FIELDS)
     for field in used:
@@ -42,8 +52,58 @@ def parse_template(template: str) -> list[str]:
             raise UsageError(f"expected the placeholders {known} in a command, found {{{field}}}")
     for field in _NEEDED:
         if field not in used:
-            raise UsageError(f"expected {{{field}}} in the command, found {template!r}; it may hold {known}")
+            raise UsageError(
+                f"expected {{{field}}} in the command, found {template!r}; it may hold {known}, or be spelt serve: "
+                "where the program answers one query after another"
+            )
     return arguments
+
+
+def parse_command(command: str) -> list[str]:
+    """Splits the command of a program that is told its queries, and so has no placeholders; raises UsageError.
+
+    >>> parse_command("python 'my model.py' --gain=0.5")
+    ['python', 'my model.py', '--gain=0.5']
+    """
+    arguments = _split(command)
+    if not arguments or not arguments[0]:
+        raise UsageError(f"expected a program and its arguments behind serve:, found {command!r}")
+    for field in _PLACEHOLDER.findall(" ".join(arguments)):
+        if field in _FIELDS:
+            raise UsageError(
+                f"expected a command without placeholders behind serve:, found {{{field}}}; a program that stays reads "
+                "its queries from standard input, and cmd: starts one for each item"
+            )
+    return arguments
+
+
+def _split(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise UsageError(f"expected a command with balanced quotes, found {command!r} ({error})") from error
+
+
+def check_program(program: str) -> None:
+    """Raises Precondition where there is no such program."""
+    if shutil.which(program) is None:
+        if Path(program).is_file():
+            raise Precondition(
+                f"expected a program that can be run, found the file {program!r}, which is not executable; make it "
+                "executable (chmod +x), or begin with what runs it"
+            )
+        raise Precondition(f"expected a program that can be run, found no {program!r} on the PATH; install it")
+
+
+def check_seconds(name: str, value: object) -> None:
+    """Raises UsageError for what is no time to wait."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise UsageError(f"expected a {name} above 0 seconds, and finite, found {value!r}")
+
+
+def program_name(prefix: str, arguments: Sequence[str], command: str) -> str:
+    """What results call a program: how it is run, its file, and which command it is."""
+    return f"{prefix}-{safe_name(Path(arguments[0]).name)}-{sha256(command.encode())[:8]}"
 
 
 def fill(arguments: Sequence[str], values: Mapping[str, str]) -> list[str]:
@@ -84,6 +144,17 @@ def prompt_values(prompt: Prompt) -> dict[str, str]:
     """What the placeholders of a prompt stand for; empty where it has none."""
     spans = " ".join(f"{sign}{float(start)}:{float(end)}" for sign, start, end in prompt.spans)
     return {"text": prompt.text or "", "spans": spans, "video": prompt.video or "", "mask": prompt.mask or ""}
+
+
+def write_text(path: Path, prompt: Prompt) -> None:
+    """Writes the text of a prompt as UTF-8, byte for byte; nothing where it has none."""
+    path.write_text(prompt.text or "", encoding="utf-8", errors="backslashreplace", newline="")
+
+
+def prompt_fields(prompt: Prompt) -> dict[str, object]:
+    """What a query in JSON says of a prompt; None, and no spans, where it has none."""
+    spans = [[sign, float(start), float(end)] for sign, start, end in prompt.spans]
+    return {"text": prompt.text, "spans": spans, "video": prompt.video, "mask": prompt.mask}
 
 
 def named_files(arguments: Sequence[str]) -> dict[str, str]:

@@ -7,7 +7,6 @@ every answer.
 from __future__ import annotations
 
 import inspect
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,29 +23,22 @@ from sam_audio_bench import audio
 from sam_audio_bench.errors import BadSeparation, BenchError, MediaError, Precondition, UsageError, describe_error
 from sam_audio_bench.files import find_files, safe_name, sha256
 from sam_audio_bench.identity import Options
-from sam_audio_bench.separators.command_line import fill, named_files, parse_template, prompt_values, refuse_options
-from sam_audio_bench.separators.programs import run_program
+from sam_audio_bench.separators.answers import at_rate, difference, written_answer
+from sam_audio_bench.separators.command_line import (
+    check_program,
+    check_seconds,
+    fill,
+    named_files,
+    parse_template,
+    program_name,
+    prompt_values,
+    refuse_options,
+    write_text,
+)
+from sam_audio_bench.separators.programs import ending, last_lines, run_program
 from sam_audio_bench.types import Audio, Prompt, Query, Separation
 
 __all__ = ["CommandSeparator", "FolderSeparator", "FunctionSeparator"]
-
-
-def _residual(mixture: Audio, target: Audio) -> Audio:
-    """Mixture - target on the part that both have, in the mixture's shape; what is wrong with the target is its own."""
-    rest = mixture.samples.clone()
-    common = min(mixture.length, target.length)
-    if target.channels in (1, mixture.channels):
-        rest[:, :common] -= target.samples[:, :common]
-    return Audio(rest, mixture.rate)
-
-
-def _at_rate(found: Audio, mixture: Audio, where: str) -> Audio:
-    """Refuses another rate: resampling would change the answer behind its author's back."""
-    if found.rate != mixture.rate:
-        raise BadSeparation(
-            f"expected {where} at the mixture's {mixture.rate} Hz, found {found.rate} Hz; resample the answer"
-        )
-    return found
 
 
 def _check_signature(function: Callable[..., Any], name: str) -> None:
@@ -92,7 +84,7 @@ class FunctionSeparator:
             raise BadSeparation(f"{self.name} raised {describe_error(error)}") from error
         seconds = time.perf_counter() - started
         target = Audio(self._samples(found, mixture), mixture.rate)
-        return Separation(target=target, residual=_residual(mixture, target), seconds=seconds)
+        return Separation(target=target, residual=difference(mixture, target), seconds=seconds)
 
     def _samples(self, found: Any, mixture: Audio) -> Tensor:
         """The answer as a tensor ``[channels, time]`` of its own memory, in the mixture's precision."""
@@ -155,9 +147,9 @@ class FolderSeparator:
                 "other formats will do), found none",
                 status="missing_media",
             )
-        target = _at_rate(audio.read(path), mixture, str(path))
+        target = at_rate(audio.read(path), mixture, str(path))
         other = self._only(identifier, "residual", self._residual_stems(identifier))
-        residual = _at_rate(audio.read(other), mixture, str(other)) if other else _residual(mixture, target)
+        residual = at_rate(audio.read(other), mixture, str(other)) if other else difference(mixture, target)
         return Separation(target=target, residual=residual)
 
     def _target_stems(self, identifier: str) -> tuple[str, ...]:
@@ -211,13 +203,10 @@ class CommandSeparator:
 
     def __init__(self, template: str, timeout: float = 600.0) -> None:
         self.arguments = parse_template(template)
-        program = self.arguments[0]
-        if shutil.which(program) is None:
-            raise Precondition(f"expected a program that can be run, found no {program!r} on the PATH; install it")
-        if not 0 < timeout < float("inf"):
-            raise UsageError(f"expected a timeout above 0 seconds, and finite, found {timeout}")
+        check_program(self.arguments[0])
+        check_seconds("timeout", timeout)
         self.timeout = timeout
-        self.name = f"cmd-{safe_name(Path(program).name)}-{sha256(template.encode())[:8]}"
+        self.name = program_name("cmd", self.arguments, template)
         self.settings: Options = {"command": template}
 
     @property
@@ -243,14 +232,12 @@ class CommandSeparator:
             command = fill(self.arguments, values)
             refuse_options(self.arguments, command)
             audio.write_wav(paths["mixture"], mixture)
-            paths["text_file"].write_text(values["text"], encoding="utf-8", errors="backslashreplace", newline="")
+            write_text(paths["text_file"], query.prompt)
             started = time.perf_counter()
             self._run(command, Path(folder, "stderr"))
             seconds = time.perf_counter() - started
-            target = self._read(paths["target"], mixture)
-            wrote = paths["residual"].is_file()
-            residual = self._read(paths["residual"], mixture) if wrote else _residual(mixture, target)
-        return Separation(target=target, residual=residual, seconds=seconds)
+            residual = paths["residual"] if paths["residual"].is_file() else None
+            return written_answer(f"{self.name} ended well", mixture, seconds, paths["target"], residual)
 
     def _run(self, command: Sequence[str], log: Path) -> None:
         """Runs to the end or the timeout; what the program says is passed on."""
@@ -266,15 +253,7 @@ class CommandSeparator:
         finally:
             sys.stderr.write(_end_of(log, _PASSED_ON))
         if code != 0:
-            raise BadSeparation(f"{self.name} ended with exit code {code}: {_last_lines(log)}")
-
-    def _read(self, path: Path, mixture: Audio) -> Audio:
-        try:
-            found = audio.read(path)
-        except MediaError as error:
-            status = error.status if error.status == "non_finite" else "error"
-            raise BadSeparation(f"{self.name} ended well, but: {error}", status=status) from error
-        return _at_rate(found, mixture, f"the {path.stem} of {self.name}")
+            raise BadSeparation(f"{self.name} {ending(code)}: {last_lines(_end_of(log, _PASSED_ON))}")
 
 
 _PASSED_ON = 1 << 20  # bytes of what a program says
@@ -285,9 +264,3 @@ def _end_of(log: Path, size: int) -> str:
     with log.open("rb") as stream:
         stream.seek(max(0, log.stat().st_size - size))
         return stream.read().decode(errors="replace")
-
-
-def _last_lines(log: Path, count: int = 3) -> str:
-    """The end of what the program had to say."""
-    said = [line.strip() for line in _end_of(log, 2000).split("\n") if line.strip()]
-    return " | ".join(said[-count:]) or "it wrote nothing to stderr"

@@ -1,59 +1,76 @@
-"""Running a program to its end, and ending everything that it started.
+"""Programs that this process starts: they end with everything that they started in turn.
 
 A program is the leader of a session and so of a process group of its own, which is killed as a whole. What left that
-group, for a session of its own say, is found on Linux: while a program runs, this process adopts orphans (it is a
-"subreaper", prctl(2)), and a variable in their environment says whose they are. Elsewhere only the group is ended.
+group, for a session of its own say, is found on Linux (`orphans`); elsewhere only the group is ended.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
-import sys
-import threading
-import time
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import BinaryIO, NamedTuple
+import weakref
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from typing import IO
 
-__all__ = ["run_program"]
+from sam_audio_bench.separators.orphans import SUBREAPER, Family
 
-_MARK = "SABENCH_PROGRAM"
-_SET_SUBREAPER, _GET_SUBREAPER = 36, 37  # of prctl(2)
-_PATIENCE = 5.0  # seconds in which what was killed must be gone
+__all__ = ["Program", "ending", "last_lines", "run_program"]
 
 
-def run_program(command: Sequence[str], *, timeout: float, errors: BinaryIO) -> int:
-    """Runs a program and gives its exit code; nothing that it started is left when this returns or raises.
+class Program:
+    """A program that runs, until it is ended, this object goes, or this process exits.
 
     Args:
         command: the program and its arguments; no shell.
-        timeout: seconds.
         errors: takes its standard error; a file, since a pipe would stay open in processes left behind.
+        talks: its standard input and output are pipes, unbuffered; else it has no input and shares our output.
 
     Raises:
-        OSError, ValueError: it cannot be started. subprocess.TimeoutExpired: it had not ended, and was killed.
+        OSError, ValueError: it cannot be started.
     """
-    mark, process = uuid.uuid4().hex, None
-    with _SUBREAPER.adopting():
-        before = {child.number for child in _children()}
+
+    def __init__(self, command: Sequence[str], *, errors: IO[bytes] | int, talks: bool = False) -> None:
+        self.family = Family()
+        adopting, process = ExitStack(), None
+        adopting.enter_context(SUBREAPER.adopting())
         try:
+            self.family.begin()
             process = subprocess.Popen(
                 command,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if talks else None,
                 stderr=errors,
+                bufsize=0,
                 start_new_session=True,
-                env={**os.environ, _MARK: mark},
+                env={**os.environ, **({"PYTHONUNBUFFERED": "1"} if talks else {}), **self.family.variables},
             )
-            return process.wait(timeout)
-        finally:
-            if process is not None:
-                _end_group(process)
-            _end_orphans(mark, before, None if process is None else process.pid)
+            self.family.leader = process.pid
+        except BaseException:
+            _end(process, self.family, adopting, os.getpid())
+            raise
+        self.process = process
+        self._parts = process, self.family, adopting, os.getpid()
+        self._forgotten = weakref.finalize(self, _end, *self._parts)
+
+    def end(self) -> None:
+        """Ends it, and all that it started; does nothing the second time, unless the first was interrupted."""
+        if self._forgotten.alive:
+            _end(*self._parts)
+            self._forgotten.detach()
+
+
+def _end(process: subprocess.Popen[bytes] | None, family: Family, adopting: ExitStack, owner: int) -> None:
+    if os.getpid() != owner:  # a fork of the process whose program it is
+        return
+    if process is not None:
+        _end_group(process)
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+    family.end()
+    adopting.close()
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
@@ -65,118 +82,37 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-class _Subreaper:
-    """Makes this process the parent of orphans as long as any program runs."""
+def run_program(command: Sequence[str], *, timeout: float, errors: IO[bytes]) -> int:
+    """Runs a program and gives its exit code; nothing that it started is left when this returns or raises.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._running = 0
-        self._before = 1  # whether it was one already
+    Args:
+        command: as `Program`.
+        timeout: seconds.
+        errors: as `Program`.
 
-    @contextmanager
-    def adopting(self) -> Iterator[None]:
-        """Orphans come here within this block; outside Linux they do not."""
-        with self._lock:
-            if self._running == 0:
-                self._before = _subreaper()
-                _set_subreaper(1)
-            self._running += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._running -= 1
-                if self._running == 0:
-                    _set_subreaper(self._before)
-
-
-_SUBREAPER = _Subreaper()
-
-
-def _subreaper() -> int:
-    found = ctypes.c_int(1)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_GET_SUBREAPER, ctypes.byref(found), 0, 0, 0)
-    return found.value
-
-
-def _set_subreaper(value: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_SET_SUBREAPER, ctypes.c_ulong(value), 0, 0, 0)
-
-
-class _Process(NamedTuple):
-    number: int
-    parent: int
-    session: int
-    is_zombie: bool
-
-
-def _processes() -> Iterator[_Process]:
-    """All processes of this machine that can be seen."""
-    for path in Path("/proc").iterdir():
-        if path.name.isdecimal():
-            with suppress(OSError, ValueError):  # it ended meanwhile
-                state, parent, _, session = (path / "stat").read_text(errors="replace").rpartition(")")[2].split()[:4]
-                yield _Process(int(path.name), int(parent), int(session), state == "Z")
-
-
-def _children() -> list[_Process]:
-    """Children of this process, orphans that it adopted among them; none outside Linux."""
-    if sys.platform != "linux" or not _has_children():
-        return []
-    return [process for process in _processes() if process.parent == os.getpid()]
-
-
-def _has_children() -> bool:
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return False
-    return True
-
-
-def _end_orphans(mark: str, before: set[int], session: int | None) -> None:
-    """Ends what a program left, and what that started in turn; it may start more while it is being ended."""
-    killed: set[int] = set()
-    deadline = time.monotonic() + _PATIENCE
-    while time.monotonic() < deadline:
-        children = [child for child in _children() if child.number not in before]
-        for child in children:
-            if child.is_zombie and (child.session == session or child.number in killed):
-                with suppress(ChildProcessError):
-                    os.waitpid(child.number, os.WNOHANG)
-        left = [child.number for child in children if not child.is_zombie and _is_left_by(child, mark)]
-        if not left:
-            return
-        for number in _with_descendants(left):
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(number, signal.SIGKILL)
-            killed.add(number)
-        time.sleep(0.002)
-
-
-def _is_left_by(child: _Process, mark: str) -> bool:
-    """Whether an adopted process belongs to the program of a mark.
-
-    One that emptied its environment is known by its session: children of our own are in ours.
+    Raises:
+        OSError, ValueError: it cannot be started. subprocess.TimeoutExpired: it had not ended, and was killed.
     """
-    if child.session == os.getsid(0):
-        return False
+    program = Program(command, errors=errors)
     try:
-        variables = Path(f"/proc/{child.number}/environ").read_bytes().split(b"\0")
-    except OSError:
-        variables = []
-    marks = [value for value in variables if value.startswith(f"{_MARK}=".encode())]
-    return not marks or f"{_MARK}={mark}".encode() in marks
+        return program.process.wait(timeout)
+    finally:
+        program.end()
 
 
-def _with_descendants(numbers: Sequence[int]) -> list[int]:
-    """The processes and all that they started, parents first."""
-    parents: dict[int, list[int]] = {}
-    for process in _processes():
-        parents.setdefault(process.parent, []).append(process.number)
-    found = [*numbers]
-    for number in found:
-        found += parents.get(number, [])
-    return found
+def ending(code: int) -> str:
+    """How a program ended, as a sentence goes on after its name.
+
+    >>> ending(3), ending(-9)
+    ('ended with exit code 3', 'was ended by SIGKILL')
+    """
+    if code >= 0:
+        return f"ended with exit code {code}"
+    names = {int(one): one.name for one in signal.Signals}
+    return f"was ended by {names.get(-code, f'signal {-code}')}"
+
+
+def last_lines(errors: str, count: int = 3) -> str:
+    """The end of what a program wrote to standard error."""
+    said = [line.strip() for line in errors[-2000:].split("\n") if line.strip()]
+    return " | ".join(said[-count:]) or "it wrote nothing to stderr"

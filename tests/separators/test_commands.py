@@ -14,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from separator_signals import RATE, answer, noise, query
+from served_programs import alive, gone
 
 from sam_audio_bench.errors import BadSeparation, Precondition, UsageError
 from sam_audio_bench.separators.command_line import fill, parse_template
@@ -139,14 +140,6 @@ def test_not_finite_and_another_rate() -> None:
         answer(CommandSeparator(python(soundfile_code("numpy.zeros((9, 1))", 8000))), MIXTURE)
 
 
-def alive(process: int) -> bool:
-    """Whether a process runs; one that ended and waits for its parent does not count."""
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()
-    except OSError:
-        return False
-
-
 def test_hang_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
     note = tmp_path / "child"
     sleep = "import time; time.sleep(60)"
@@ -158,11 +151,7 @@ def test_hang_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
     with pytest.raises(BadSeparation, match=r"was killed: it had not finished after 2 seconds \(see --timeout\)"):
         answer(CommandSeparator(python(code), timeout=2), MIXTURE)
     assert time.monotonic() - begun < 30
-    child = int(note.read_text())
-    deadline = time.monotonic() + 10
-    while alive(child) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not alive(child)
+    assert gone(int(note.read_text()))
 
 
 @pytest.mark.parametrize(
