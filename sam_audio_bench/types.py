@@ -46,6 +46,7 @@ class Status(StrEnum):
     PERFECT = "perfect"
     TOO_SHORT = "too_short"
     NOT_UNDERSTOOD = "not_understood"
+    UNSUPPORTED = "unsupported"
     LENGTH_MISMATCH = "length_mismatch"
     NON_FINITE = "non_finite"
     MISSING_MEDIA = "missing_media"
