@@ -139,7 +139,8 @@ class Separator(Protocol):
     """Anything that answers queries. Raise per query only what the harness should record as that item's error.
 
     Optional attributes: ``batch_size``, queries at once; ``deterministic = True`` where the seed changes nothing, so
-    that candidates would all be the same; ``revision``, ``weights_sha256`` and ``settings``, which identify answers.
+    that candidates would all be the same; ``revision``, ``weights_sha256`` and ``settings``, which identify answers. On
+    its class: ``rate``, ``channels``, ``delay`` and ``chunk_seconds``, what its model expects (`Adapted`).
     """
 
     name: str  # "sam-audio-base@1a2b3c4": the weights' revision is part of the name

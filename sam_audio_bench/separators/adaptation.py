@@ -35,7 +35,10 @@ _EXPECTED = {
 
 
 class Feed(NamedTuple):
-    """What a model is given of one mixture: overlapping chunks, each followed by ``delay`` samples more."""
+    """What a model is given of one mixture: overlapping chunks, each followed by ``delay`` samples more.
+
+    They share memory with each other and perhaps with the mixture: a model gets copies.
+    """
 
     mixture: Audio  # as it was
     length: int  # samples of the mixture at the model's rate
@@ -78,7 +81,7 @@ class Adaptation:
         padded = pad(sound.samples, (0, self.delay)) if self.delay else sound.samples
         starts, size = self._starts(sound)
         chunks = (padded[:, start : start + size + self.delay] for start in starts)
-        return Feed(mixture, sound.length, starts, tuple(Audio(chunk.clone(), sound.rate) for chunk in chunks))
+        return Feed(mixture, sound.length, starts, tuple(Audio(chunk, sound.rate) for chunk in chunks))
 
     def join(self, feed: Feed, outputs: Sequence[Audio], name: str, what: str) -> Audio:
         """What a model made of the chunks, as one sound of the mixture's rate, channels and length.

@@ -80,6 +80,10 @@ class Adapted:
         self.name = name or "+".join([str(known), *(f"{key}={value}" for key, value in given.items())])
         if callable(getattr(self.model, "separate_candidates", None)):
             self.separate_candidates = self._candidates
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets what was found out about answers, for the model may be another one by now."""
         self._looked_at = 0
 
     def __getattr__(self, name: str) -> Any:
@@ -195,7 +199,10 @@ def adapt(found: Any) -> Any:
     Raises:
         UsageError: a value that cannot be meant, or one that a separator of this kind cannot state.
     """
-    if isinstance(found, Adapted) or not (stated(found) or has_stems(found)):
+    if isinstance(found, Adapted):
+        found.reset()
+        return found
+    if not (stated(found) or has_stems(found)):
         return found
     return Adapted(found, name=found.name)
 

@@ -74,8 +74,12 @@ def _load(model: str, folder: str) -> Any:
         ) from error
     if folder and not Path(folder).is_dir():
         raise Precondition(f"expected a folder of Demucs models at {folder}, found none")
+    from huggingface_hub import is_offline_mode
+
+    # by a plain name the package would turn to another server where the hub has nothing
+    spelt = f"hf://{model}" if is_offline_mode() and not folder and not model.startswith("hf://") else model
     try:
-        network: Any = get_model(model, Path(folder) if folder else None)
+        network: Any = get_model(spelt, Path(folder) if folder else None)
     except (Exception, SystemExit) as error:
         where = f"in {folder}" if folder else "on the Hugging Face Hub or in its cache"
         raise Precondition(

@@ -53,8 +53,9 @@ class _Stems(Adapted, ABC):
     deterministic = True  # a mixture is separated once, whatever is asked of it
     batch_size = 1
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def reset(self) -> None:
+        """Also forgets the stems of mixtures."""
+        super().reset()
         self._passes: OrderedDict[str, dict[str, Audio]] = OrderedDict()
 
     def _parts(self, mixture: Audio) -> dict[str, Audio]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -432,6 +434,24 @@ def test_a_broken_contract_is_told_of_the_model() -> None:
 
     with pytest.raises(UsageError, match=r"expected .*Wrong to have a method separate\(queries, seeds\)"):
         prepare_separator(Wrong())
+
+
+def test_a_program_can_be_adapted(tmp_path: Path) -> None:
+    """It is given the model's rate and channels, and its template stays part of the identity."""
+    script = tmp_path / "half.py"
+    script.write_text(
+        "import sys, soundfile\nsamples, rate = soundfile.read(sys.argv[1], dtype='float32')\n"
+        "assert rate == 8000 and samples.ndim == 1\nsoundfile.write(sys.argv[2], samples / 2, rate, subtype='FLOAT')\n"
+    )
+    program = load_separator(f"cmd:{sys.executable} {script} {{mixture}} {{target}}")
+    separator = Adapted(program, rate=8000, channels=1, name="half-program")
+    samples = noise(0.5, 16_000, channels=2)
+    expected = one(Adapted(Half(), rate=8000, channels=1), samples, 16_000)
+    assert torch.equal(one(separator, samples, 16_000).target.samples, expected.target.samples)
+    identity = build("separator", separator).identity
+    assert identity.unknown is None
+    script.write_text(script.read_text().replace("/ 2", "/ 3"))
+    assert build("separator", separator).identity.fingerprint() != identity.fingerprint()
 
 
 def test_copies() -> None:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 import torch
 from separator_signals import noise, query
@@ -92,6 +93,25 @@ def test_what_is_missing(folder: Path, tmp_path: Path, monkeypatch: pytest.Monke
     for overlap in (1.0, -0.1, True, "a"):
         with pytest.raises(UsageError, match="expected overlap of demucs"):
             DemucsSeparator("tiny", folder=str(folder), overlap=overlap)  # type: ignore[arg-type]
+
+
+def test_offline_nothing_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is the package's other server asked."""
+    pretrained = pytest.importorskip("demucs.pretrained")
+    monkeypatch.setattr(huggingface_hub, "is_offline_mode", lambda: True)
+    asked: list[str] = []
+
+    def get_model(name: str, repo: Path | None) -> None:
+        asked.append(name)
+        raise OSError("not in the cache")
+
+    monkeypatch.setattr(pretrained, "get_model", get_model)
+    for name in ("htdemucs", "hf://mine/htdemucs"):
+        with pytest.raises(
+            Precondition, match="on the Hugging Face Hub or in its cache, found: OSError: not in the cache"
+        ):
+            DemucsSeparator(name)
+    assert asked == ["hf://htdemucs", "hf://mine/htdemucs"]
 
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:

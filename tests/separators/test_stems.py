@@ -15,6 +15,7 @@ from torch import Tensor
 import sam_audio_bench as sab
 from sam_audio_bench import Adapted, audio
 from sam_audio_bench.errors import BadSeparation, UsageError
+from sam_audio_bench.leaderboard.score_checks import unanswered
 from sam_audio_bench.registry import build, load_separator
 from sam_audio_bench.run.contract import prepare_separator
 from sam_audio_bench.separators.stems import AdaptedStems, UnorderedStems
@@ -86,6 +87,17 @@ def test_few_mixtures_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert model.passes == 5
 
 
+def test_a_model_that_changed_is_asked_again(tmp_path: Path) -> None:
+    """Its identity is another one, and so must be its answers."""
+    model = Four()
+    separator = Adapted(model, channels=1)
+    before = build("separator", separator).identity.fingerprint()
+    assert torch.allclose(answer(separator, noise(0.1), "bass").target.samples, noise(0.1) * 0.2)
+    model.gains = {**GAINS, "bass": 0.7}
+    assert build("separator", separator).identity.fingerprint() != before
+    assert torch.allclose(answer(separator, noise(0.1), "bass").target.samples, noise(0.1) * 0.7)
+
+
 @pytest.mark.parametrize(("text", "told"), [("dog barking", "'dog barking' asks for none"), (None, "has no text")])
 def test_unmapped_prompts(text: str | None, told: str) -> None:
     model = Four()
@@ -117,6 +129,7 @@ def test_in_a_run(tmp_path: Path) -> None:
     assert results.failures == 1
     frame = results.to_frame()
     assert set(frame[(frame["separator"] == "four") & (frame["item"] == "2")]["status"]) == {Status.UNSUPPORTED}
+    assert unanswered(frame[frame["separator"] == "four"]) == {"2"}
 
 
 class Converted(Four):

