@@ -85,6 +85,8 @@ class Adapted:
     def reset(self) -> None:
         """Forgets what was found out about answers, for the model may be another one by now."""
         self._looked_at = 0
+        if isinstance(self.model, Adapted):
+            self.model.reset()
 
     def __getattr__(self, name: str) -> Any:
         """Whatever else the model has: ``batch_size``, ``deterministic``, ``weights_sha256`` and their kind."""
@@ -98,7 +100,12 @@ class Adapted:
         own = getattr(self.model, "settings", None) or {}
         if not isinstance(own, Mapping):
             raise UsageError(f"expected settings of {self.name} by name, found {type(own).__name__}: make them a dict")
-        return {**own, "adapted": {key: getattr(self.adaptation, key) for key in NAMES}}
+        kept = {"model": dict(own)} if "adapted" in own else own  # it is adapted itself
+        return {**kept, "adapted": self._between()}
+
+    def _between(self) -> dict[str, Any]:
+        """What stands between the model and a mixture, as plain values."""
+        return {key: getattr(self.adaptation, key) for key in NAMES}
 
     def separate(self, queries: Sequence[Query], seeds: Sequence[int]) -> list[Separation]:
         """Answers in the order of the queries.
@@ -146,8 +153,9 @@ class Adapted:
         joined = []
         for parts in zip(*answers, strict=True):
             for part in parts:
-                if not isinstance(part, Separation) or not isinstance(part.target, Audio):
-                    raise BadSeparation(f"expected Separations of Audio from {self.name}, found {type(part).__name__}")
+                sounds = (part.target, part.residual) if isinstance(part, Separation) else (part,)
+                if strange := [type(sound).__name__ for sound in sounds if not isinstance(sound, Audio)]:
+                    raise BadSeparation(f"expected Separations of Audio from {self.name}, found {strange[0]}")
             target = self.adaptation.join(feed, [part.target for part in parts], self.name, "target")
             self._tell_lag(feed, parts[0].target)
             if isinstance(self.model, FunctionSeparator):
@@ -269,8 +277,9 @@ def _copy(sound: Audio) -> Audio:
 
 
 def difference(mixture: Audio, target: Audio) -> Audio:
-    """Mixture - target."""
-    return Audio(mixture.samples - target.samples, mixture.rate)
+    """Mixture - target; the mixture where the target has channels that do not fit, which is its own fault."""
+    fits = target.channels in (1, mixture.channels)
+    return Audio(mixture.samples - target.samples, mixture.rate) if fits else mixture
 
 
 def moved_spans(prompt: Prompt, start: float, length: float) -> tuple[Span, ...]:

@@ -125,10 +125,9 @@ class AdaptedStems(_Stems):
         self.stem_map = read_stem_map(getattr(self.model, "stem_map", None) or GENERAL, self.name)
         self._known: tuple[str, ...] = tuple(getattr(self.model, "stems", None) or ())
 
-    @property
-    def settings(self) -> Mapping[str, Any]:
+    def _between(self) -> dict[str, Any]:
         """As of `Adapted`, and the map from prompts to stems."""
-        return {**super().settings, "stem_map": joined(dump_json(msgspec.to_builtins(self.stem_map)))[:32]}
+        return {**super()._between(), "stem_map": joined(dump_json(msgspec.to_builtins(self.stem_map)))[:32]}
 
     def separate(self, queries: Sequence[Query], seeds: Sequence[int]) -> list[Separation]:
         """Answers in the order of the queries; nothing is drawn, so the seeds do not matter.

@@ -378,6 +378,36 @@ def test_what_was_done_is_part_of_the_identity() -> None:
     assert build("separator", Adapted(Half(), rate=8000)).identity.code_sha256 is not None
 
 
+def test_one_around_another() -> None:
+    """Both count: for the answer and for the identity."""
+    inner = Adapted(Half(), rate=8000)
+    samples = noise(0.25, 48_000)
+    both = Adapted(inner, rate=16_000, delay=0)
+    assert both.name == "half+rate=8000+rate=16000+delay=0"
+    alone = one(inner, samples, 48_000).target.samples
+    assert si_sdr(reference=alone[:, 500:-500], estimate=one(both, samples, 48_000).target.samples[:, 500:-500]) > 30
+    others = [Adapted(Adapted(Half(), rate=rate), rate=16_000, name="x") for rate in (8000, 8001)]
+    assert len({*map(fingerprint, others)}) == 2
+
+    class Named(Half):
+        settings = {"adapted": "by hand"}  # noqa: RUF012
+
+    class Otherwise(Named):
+        settings = {"adapted": "by machine"}  # noqa: RUF012
+
+    seen = {str(Adapted(kind(), rate=8000).settings) for kind in (Named, Otherwise)}
+    assert len(seen) == 2
+
+
+def test_channels_that_do_not_fit_are_left_to_the_check() -> None:
+    def three(mixture: Tensor, rate: int, prompt: Prompt) -> Tensor:
+        return mixture.expand(3, -1)
+
+    found = one(Adapted(three, delay=0), noise(0.1), 16_000)
+    assert found.target.channels == 3
+    assert torch.equal(found.residual.samples, noise(0.1))
+
+
 def test_the_model_within_counts() -> None:
     one_, other = Half(), Half()
     other.given.append(query(noise(0.01)))
