@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.separators.prompt_stems import GENERAL, SPEECH, read_stem_map
@@ -41,6 +43,18 @@ def test_of_four_stems(text: str | None, stems: str) -> None:
 )  # fmt: skip
 def test_of_six_stems(text: str, stems: str) -> None:
     assert read_stem_map(GENERAL, "x").stems(text, SIX) == tuple(stems.split())
+
+
+WORDS = ["the", "a", "bass", "drum", "vocals", "and", ",", "with", "no", "&", "music", "’s"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=st.text(max_size=40) | st.lists(st.sampled_from(WORDS), max_size=8).map(" ".join))
+def test_any_text_names_stems_of_the_model_or_none(text: str) -> None:
+    found = read_stem_map(GENERAL, "x").stems(text, FOUR)
+    assert len(set(found)) == len(found)
+    assert set(found) <= set(FOUR)
+    assert read_stem_map(GENERAL, "x").stems(text.upper(), FOUR) == found or not text.isascii()
 
 
 def test_of_other_stems() -> None:
