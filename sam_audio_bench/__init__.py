@@ -48,6 +48,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 __all__ = [
+    "Adapted",
     "Audio",
     "BenchError",
     "Item",
@@ -69,6 +70,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Adapted": "separators.adapted",
     "BenchError": "errors",
     "Metric": "metrics.base",
     "Results": "run.results",
@@ -85,6 +87,7 @@ if TYPE_CHECKING:
     from sam_audio_bench.registry import load_metric, load_separator, load_task
     from sam_audio_bench.run.evaluate import evaluate
     from sam_audio_bench.run.results import Results
+    from sam_audio_bench.separators.adapted import Adapted
     from sam_audio_bench.types import (
         Audio,
         Item,

@@ -38,6 +38,8 @@ class SeparatorCard(Card):
     source: str = ""  # the papers, for a reader
     oracle: bool = False  # it is shown the references
     arguments: tuple[str, ...] = ()  # of the class, before the options of a user
+    modules: tuple[str, ...] = ()  # of other packages, without which it cannot be made
+    install: str = ""  # the command that brings them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

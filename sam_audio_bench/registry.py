@@ -138,8 +138,8 @@ def check_weights(spec: str, arguments: Mapping[str, Any]) -> None:
         find_separator(place, revision or None, text_encoder=str(options.get("text_encoder", "")))
 
 
-METHODS = ("separate", "separate_oracle", "separate_named")
-"""One of them makes an object a separator."""
+METHODS = ("separate", "separate_oracle", "separate_named", "separate_stems")
+"""One of them makes an object a separator; one with the last alone is asked through `Adapted`."""
 
 _EXTERNAL = "sam_audio_bench.separators.external:"
 _PROGRAMS = {"cmd": _EXTERNAL + "CommandSeparator", "serve": "sam_audio_bench.separators.serving:ServedSeparator"}
@@ -147,6 +147,7 @@ _PROGRAMS = {"cmd": _EXTERNAL + "CommandSeparator", "serve": "sam_audio_bench.se
 
 def _adopt(found: Any, name: str, arguments: Mapping[str, Any], offered: Mapping[str, Any] = {}) -> Built:
     """Turns a class, an instance or a plain function into a separator."""
+    from sam_audio_bench.separators.adapted import adapt, core_of
     from sam_audio_bench.separators.external import FunctionSeparator
 
     if inspect.isclass(found):
@@ -154,10 +155,13 @@ def _adopt(found: Any, name: str, arguments: Mapping[str, Any], offered: Mapping
     if arguments:
         raise UsageError(f"expected no model arguments for {name!r}, which is no class, found {dict(arguments)}")
     if any(callable(getattr(found, method, None)) for method in METHODS):
+        core = core_of(found)
         _rename(found, name, [])
-        return Built(found, _identified(found, found.name, code=found))
+        separator = adapt(found)
+        code = core.function if isinstance(core, FunctionSeparator) else core
+        return Built(separator, _identified(separator, found.name, code=code))
     if callable(found):
-        separator = FunctionSeparator(found, name)
+        separator = adapt(FunctionSeparator(found, name))
         return Built(separator, _identified(separator, name, code=found))
     raise UsageError(
         "expected a separator, which has a method separate(queries, seeds), or a function (mixture, rate, prompt) -> "
@@ -167,9 +171,13 @@ def _adopt(found: Any, name: str, arguments: Mapping[str, Any], offered: Mapping
 
 def _identified(separator: AnySeparator, name: str, **parts: Any) -> ModelRecord:
     """The identity of a separator; one that comes with this package is known by its version and settings."""
-    if is_built_in(type(separator)) and not hasattr(separator, "function"):
+    from sam_audio_bench.separators.adapted import core_of
+
+    core = core_of(separator)
+    if is_built_in(type(core)) and not hasattr(core, "function"):
         parts = {"version": 1, **parts, "code": None}
-    found = identify("separator", name, separator, **parts)
+    target = f"{type(core).__module__}:{type(core).__qualname__}"
+    found = identify("separator", name, separator, **{"target": target, **parts})
     return ModelRecord(**structs.asdict(found), oracle=isinstance(separator, OracleSeparator))
 
 
@@ -189,6 +197,9 @@ def _construct(
     where = WHERE | (getattr(kind, "where", frozenset()) if version is not None else frozenset())
     shown = sorted(key for key in taken if key not in where)  # where it ran changes no estimate
     _rename(separator, name, [f"{key}={taken[key]}" for key in shown])
+    from sam_audio_bench.separators.adapted import adapt
+
+    separator = adapt(separator)
     own = version is not None
     record = _identified(
         separator, separator.name, version=version, options=partial(_captured, kind, positional, taken, where),

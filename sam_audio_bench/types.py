@@ -46,6 +46,7 @@ class Status(StrEnum):
     PERFECT = "perfect"
     TOO_SHORT = "too_short"
     NOT_UNDERSTOOD = "not_understood"
+    UNSUPPORTED = "unsupported"
     LENGTH_MISMATCH = "length_mismatch"
     NON_FINITE = "non_finite"
     MISSING_MEDIA = "missing_media"
@@ -138,7 +139,8 @@ class Separator(Protocol):
     """Anything that answers queries. Raise per query only what the harness should record as that item's error.
 
     Optional attributes: ``batch_size``, queries at once; ``deterministic = True`` where the seed changes nothing, so
-    that candidates would all be the same; ``revision``, ``weights_sha256`` and ``settings``, which identify answers.
+    that candidates would all be the same; ``revision``, ``weights_sha256`` and ``settings``, which identify answers. On
+    its class: ``rate``, ``channels``, ``delay`` and ``chunk_seconds``, what its model expects (`Adapted`).
     """
 
     name: str  # "sam-audio-base@1a2b3c4": the weights' revision is part of the name

@@ -21,6 +21,7 @@ __all__ = ["doctor"]
 _EXTRAS = {  # extra -> (module that tells whether it is there, what it brings)
     "speech": ("pesq", "pesq_wb, stoi, estoi, dnsmos_*"),
     "demucs": ("demucs", "Demucs as a separator"),
+    "suppress": ("onnxruntime", "the runtime of dtln, nsnet2, gtcrn and hush; rnnoise"),
     "oracles": ("museval", "the comparison tests against other libraries"),
     "ray": ("ray", "runs on many machines"),
 }
@@ -93,7 +94,23 @@ def _extras() -> list[Check]:
     return [
         ("aesthetics", "ok" if aesthetics else "absent", "aes_*" if aesthetics else without),
         *_optional(),
+        *_suppressors(),
     ]
+
+
+def _suppressors() -> list[Check]:
+    """Noise suppressors: their packages are installed without their requirements, which are many."""
+    from sam_audio_bench.separators.catalogue import CARDS, SUPPRESSOR_PACKAGES, is_installed
+
+    lacking = {name: card for name in SUPPRESSOR_PACKAGES if not all(map(is_installed, (card := CARDS[name]).modules))}
+    here = [name for name in SUPPRESSOR_PACKAGES if name not in lacking]
+    found: list[Check] = [("suppressors", "ok", ", ".join(here))] if here else []
+    if lacking:
+        packages = " ".join(SUPPRESSOR_PACKAGES[name][0] for name in lacking)
+        runtime = "pip install onnxruntime && " * any("onnxruntime" in card.modules for card in lacking.values())
+        line = f"{'' if is_installed('onnxruntime') else runtime}pip install --no-deps {packages}"
+        found.append(("suppressors", "absent", f"{line} for {', '.join(lacking)}"))
+    return found
 
 
 def _optional() -> list[Check]:

@@ -54,17 +54,20 @@ def _record(card: Card) -> dict[str, object]:
 
 _KINDS = {
     "tasks": (_tasks, "tasks", ("name", "prompt", "items", "summary")),
-    "models": (_models, "separators", ("name", "oracle", "summary", "source")),
+    "models": (_models, "separators", ("name", "oracle", "summary", "source", "install")),
     "metrics": (_metrics, "metrics", ("name", "unit", "higher_is_better", "needs", "version", "summary")),
 }
 
 
+_ALSO = {"separators": "models"}
+
+
 @click.command()
-@click.argument("kind", type=click.Choice(list(_KINDS)))
+@click.argument("kind", type=click.Choice([*_KINDS, *_ALSO]))
 @click.option("--json", "as_json", is_flag=True, help="Print a list of records.")
 def listing(kind: str, as_json: bool) -> None:
     """List tasks, models or metrics."""
-    collect, group, columns = _KINDS[kind]
+    collect, group, columns = _KINDS[_ALSO.get(kind, kind)]
     records, note = collect()
     records += _third_parties(group)
     if as_json:

@@ -20,7 +20,9 @@ from sam_audio_bench.types import Status
 
 __all__ = ["FAILURES", "check_task", "examples", "implied_mixture_scores", "unanswered"]
 
-FAILURES = frozenset({Status.ERROR, Status.MISSING_MEDIA, Status.LENGTH_MISMATCH, Status.NON_FINITE})
+FAILURES = frozenset(
+    {Status.ERROR, Status.MISSING_MEDIA, Status.LENGTH_MISMATCH, Status.NON_FINITE, Status.UNSUPPORTED}
+)
 _ANSWER_FAILURES = FAILURES - {Status.ERROR}  # a metric alone may fail with an error
 _SILENT = frozenset({Status.SILENT_REFERENCE, Status.BOTH_SILENT})
 _CLOSE = 1e-5

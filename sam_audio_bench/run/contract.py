@@ -23,7 +23,8 @@ from sam_audio_bench.types import AnySeparator
 __all__ = ["PreparedSeparator", "batch_size", "ignored_options", "prepare_separator"]
 
 _ARGUMENTS = {"separate": "queries, seeds", "separate_oracle": "items, seeds", "separate_named": "ids, queries",
-              "separate_candidates": "queries, seeds", "fingerprint": "identifier"}  # fmt: skip
+              "separate_candidates": "queries, seeds", "separate_stems": "mixture",
+              "fingerprint": "identifier"}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +109,10 @@ def _shown(spec: Any) -> str:
     return repr(spec) if isinstance(spec, str) else getattr(spec, "__qualname__", type(spec).__qualname__)
 
 
-def _check(separator: Any, identity: Any) -> None:
+def _check(asked: Any, identity: Any) -> None:
+    from sam_audio_bench.separators.adapted import core_of
+
+    separator = core_of(asked)
     kind = type(separator).__qualname__
     methods = [name for name in registry.METHODS if getattr(separator, name, None) is not None]
     if not methods:
@@ -121,8 +125,8 @@ def _check(separator: Any, identity: Any) -> None:
         methods.append("separate_candidates")
     for name in methods:
         _check_method(kind, name, getattr(separator, name, None))
-    _check_name(kind, separator.name)
-    batch_size(separator)
+    _check_name(kind, asked.name)
+    batch_size(asked)
     bool(getattr(separator, "deterministic", False))
     try:
         dump_json(to_plain(identity)).encode()

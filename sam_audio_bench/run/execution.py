@@ -274,5 +274,5 @@ def _failed_status(error: BaseException) -> Status:
 
 _FAILURES = (
     Status.ERROR, Status.LENGTH_MISMATCH, Status.NON_FINITE, Status.MISSING_MEDIA, Status.TOO_SHORT,
-    Status.NOT_UNDERSTOOD,
+    Status.NOT_UNDERSTOOD, Status.UNSUPPORTED,
 )  # fmt: skip

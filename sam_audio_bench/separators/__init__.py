@@ -8,6 +8,10 @@
     base        options and answers of oracles and classical separators
     stft        the short-time Fourier transform that they share
     sam_audio   the SAM Audio networks of `nn`, with sam_audio_query for what they are told
+    adapted     models of another rate, delay, length or number of channels, by what adaptation does
+    stems       models that give all stems at once; prompt_stems says which of them a prompt asks for
+    suppressors rnnoise, dtln, nsnet2, gtcrn, hush
+    demucs_stems demucs
     external    callables, answer folders, commands
     serving     programs that stay, and answer one query after another
     command_line what a command says: placeholders, arguments, named files

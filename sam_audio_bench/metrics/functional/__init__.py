@@ -10,6 +10,7 @@
     hearing      energies in bands, loudness and alignment, in numpy
     perceptual   what listeners would say beside the reference: 1-5 instead of dB
     activity     active_spans, span_overlap: in numpy, seconds instead of dB
+    lag          lag_seconds: how late an estimate is
 
 No argument is modified.
 """
@@ -18,6 +19,7 @@ from sam_audio_bench.metrics.functional.activity import active_spans, merge_span
 from sam_audio_bench.metrics.functional.bss import bss_images, bss_sources, decompose, si_sar, si_sir
 from sam_audio_bench.metrics.functional.energy import centred, classify, energy, is_silent, ratio_db
 from sam_audio_bench.metrics.functional.frames import framewise_sdr
+from sam_audio_bench.metrics.functional.lag import lag_seconds
 from sam_audio_bench.metrics.functional.perceptual import perceptual
 from sam_audio_bench.metrics.functional.permutation import best_assignment, permuted
 from sam_audio_bench.metrics.functional.ratios import sa_sdr, sd_sdr, si_sdr, si_snr, snr
@@ -34,6 +36,7 @@ __all__ = [
     "energy",
     "framewise_sdr",
     "is_silent",
+    "lag_seconds",
     "merge_spans",
     "mrstft",
     "perceptual",
