@@ -40,6 +40,9 @@ def parse_p808(source: Source, choice: Choice) -> Parsed:
     """
     assert source.table is not None
     frame = source.table.rename(columns=str.casefold)
+    if not frame.columns.is_unique:
+        twice = frame.columns[frame.columns.duplicated()][0]
+        raise UsageError(f"expected each column once in any case in {source.path}, found {twice!r} twice")
     original = dict(zip(frame.columns, source.columns, strict=True))
     votes = {name: match for name in frame.columns if (match := _VOTE.fullmatch(name))}
     if not votes or "workerid" not in frame:

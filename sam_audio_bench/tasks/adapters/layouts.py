@@ -9,8 +9,9 @@ from pathlib import Path, PurePath
 from sam_audio_bench.audio import SUFFIXES
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import find_file
+from sam_audio_bench.tabular import broken
 from sam_audio_bench.tasks.manifest_rows import ManifestProblem
-from sam_audio_bench.tasks.manifest_tables import NOT_UTF8, broken, read_csv
+from sam_audio_bench.tasks.manifest_tables import NOT_UTF8, read_csv
 
 __all__ = ["csv_in", "csv_rows", "folders_in", "sound_file"]
 
@@ -44,7 +45,7 @@ def csv_rows(path: Path, names: Sequence[str]) -> Iterator[tuple[int, dict[str, 
                 yield number, ManifestProblem(where=number, what=what)
                 return
         else:
-            yield number, _checked(number, {name: cells[key] or "" for name, key in zip(names, keys, strict=True)})
+            yield number, _checked(number, {name: cells[key] for name, key in zip(names, keys, strict=True)})
 
 
 def _checked(number: int, cells: dict[str, str]) -> dict[str, str] | ManifestProblem:
