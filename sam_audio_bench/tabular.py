@@ -14,9 +14,12 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sam_audio_bench.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "TABLES",
@@ -27,6 +30,7 @@ __all__ = [
     "parse_table",
     "read_text",
     "spreadsheet_cell",
+    "spreadsheet_csv",
     "unescaped_cell",
 ]
 
@@ -237,6 +241,17 @@ def spreadsheet_cell(value: object) -> object:
     if isinstance(value, str) and _FORMULA.match(value) and not _NUMBER.fullmatch(value):
         return f"'{value}"
     return value
+
+
+def spreadsheet_csv(frame: pd.DataFrame) -> str:
+    """CSV of a table without its index, each text and name as a `spreadsheet_cell`."""
+    import pandas as pd
+    from pandas.api.types import is_numeric_dtype
+
+    columns = (frame.iloc[:, place] for place in range(frame.shape[1]))
+    safe = [one if is_numeric_dtype(one) else one.map(spreadsheet_cell, na_action="ignore") for one in columns]
+    names = [str(spreadsheet_cell(name)) for name in frame.columns]
+    return str(pd.concat(safe, axis=1).to_csv(index=False, header=names, lineterminator="\n"))
 
 
 def unescaped_cell(text: str) -> str:

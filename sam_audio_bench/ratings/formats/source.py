@@ -165,6 +165,7 @@ def _hint(text: str) -> str:
 
 def _table(path: Path, text: str) -> Source:
     table: TextTable = parse_table(text)
+    table.names = [unescaped_cell(name) for name in table.names]
     twice = [name for name in table.names if table.names.count(name) > 1]
     if twice or "" in table.names:
         raise UsageError(
