@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sam_audio_bench.errors import UsageError
+from sam_audio_bench.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +28,7 @@ __all__ = [
     "json_lines",
     "parse_json",
     "parse_table",
+    "read_json",
     "read_text",
     "spreadsheet_cell",
     "spreadsheet_csv",
@@ -217,6 +218,14 @@ def parse_json(text: str) -> Any:
     except UnicodeEncodeError as error:
         raise ValueError(f"{error.object[error.start : error.end]!a}, which is half a letter") from error
     return value
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file, by `parse_json`; raises StoreError with the path when it is absent or damaged."""
+    try:
+        return parse_json(read_text(path))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"expected a JSON file at {path}, found none that can be read ({error})") from error
 
 
 def json_lines(text: str) -> Iterator[tuple[int, Any]]:

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TypedDict
 
+import msgspec
 import pandas as pd
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.ratings.media import MEDIA_COLUMNS
+from sam_audio_bench.tabular import read_json
 
 __all__ = [
     "KEY_FIELDS",
@@ -21,6 +23,7 @@ __all__ = [
     "KeyTrial",
     "join_key",
     "join_table",
+    "read_key",
 ]
 
 KEY_SCHEMA = "sabench-listening-key"
@@ -73,6 +76,27 @@ class Key(TypedDict):
     trials: dict[str, KeyTrial]
 
 
+def read_key(path: Path) -> Key:
+    """Reads a ``key.json``.
+
+    Raises:
+        StoreError: no such file, or no JSON.
+        UsageError: no key of this version, or a damaged one.
+    """
+    found = read_json(path)
+    schema, version = (found.get("schema"), found.get("version")) if isinstance(found, dict) else (None, None)
+    if (schema, version) != (KEY_SCHEMA, KEY_VERSION):
+        what = f"{schema} {version}" if schema else "another file"
+        raise UsageError(f"expected the key.json of a listening test, {KEY_SCHEMA} {KEY_VERSION}, found {what}")
+    try:
+        key: Key = msgspec.convert(found, Key)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"expected a whole key.json at {path}, found damage ({error}); plan the test again") from error
+    if lost := {trial["mixture"] for trial in key["trials"].values()} - set(key["mixtures"]):
+        raise UsageError(f"expected the mixtures of all trials in {path}, found no {min(lost)}; plan the test again")
+    return key
+
+
 def join_key(answers: Iterable[Mapping[str, object]], key: Key, folder: Path) -> list[dict[str, object]]:
     """Adds `KEY_FIELDS` to answers of the listening page.
 
@@ -85,7 +109,7 @@ def join_key(answers: Iterable[Mapping[str, object]], key: Key, folder: Path) ->
         Copies of the answers, in their order.
 
     Raises:
-        UsageError: no key of this version, or an unknown trial, which means that the key belongs to another test.
+        UsageError: an unknown trial, which means that the key belongs to another test.
     """
     trials = _trials(key, folder)
     joined = []
@@ -113,7 +137,7 @@ def join_table(frame: pd.DataFrame, key: Key, folder: Path) -> pd.DataFrame:
         key, as these tools ask one question.
 
     Raises:
-        UsageError: no key of this version, or a stimulus that it does not know.
+        UsageError: a stimulus that the key does not know.
     """
     trials = _trials(key, folder)
     on_pages = {(key["trials"][name]["mixture"], one["system"]): one for name, one in trials.items() if one["system"]}
@@ -135,10 +159,6 @@ def join_table(frame: pd.DataFrame, key: Key, folder: Path) -> pd.DataFrame:
 
 def _trials(key: Key, folder: Path) -> dict[str, dict[str, object]]:
     """`KEY_FIELDS` of every trial by blind name; paths are absolute."""
-    schema, version = (key.get("schema"), key.get("version")) if isinstance(key, dict) else (None, None)
-    if (schema, version) != (KEY_SCHEMA, KEY_VERSION):
-        found = f"{schema} {version}" if schema else "another file"
-        raise UsageError(f"expected the key.json of a listening test, {KEY_SCHEMA} {KEY_VERSION}, found {found}")
     base = folder.resolve()
     trials = {}
     for name, trial in key["trials"].items():

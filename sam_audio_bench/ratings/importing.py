@@ -11,11 +11,10 @@ import numpy as np
 import pandas as pd
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.files import load_json
-from sam_audio_bench.ratings.answers import join_table
+from sam_audio_bench.ratings.answers import join_table, read_key
 from sam_audio_bench.ratings.formats import FORMATS, Choice, Parsed, recognise
 from sam_audio_bench.ratings.formats.columns import NAMES
-from sam_audio_bench.ratings.formats.source import read_source
+from sam_audio_bench.ratings.formats.source import numbers, read_source
 from sam_audio_bench.ratings.media import MEDIA_COLUMNS, PATH_COLUMNS, find_missing_files, resolve_paths
 from sam_audio_bench.ratings.table import (
     COLUMNS,
@@ -30,6 +29,7 @@ from sam_audio_bench.ratings.table import (
 __all__ = ["FileReading", "ImportResult", "import_ratings"]
 
 _NUMERIC = ("score", "time", "expected", "n_raters")
+_LARGEST_SCORE = 1e12
 _STAMP = re.compile(r"(^|[^a-z])(id|uuid|guid)$|time|stamp|date")  # columns that no two answers share
 _PATTERN_ROLES = ("item", "system", "domain", "group", "axis", "rater")
 
@@ -128,7 +128,7 @@ def _unveiled(parsed: Parsed, format: str, key: Path) -> pd.DataFrame:
     if format not in ("webmushra", "p808") or parsed.votes:
         found = f"pairwise votes of {format}" if parsed.votes else format
         raise UsageError(f"expected --key with ratings of page, webmushra or p808, found {found}; leave it out")
-    return join_table(parsed.frame, load_json(key), key.parent)
+    return join_table(parsed.frame, read_key(key), key.parent)
 
 
 def _completed(parsed: Parsed, choice: Choice, path: Path) -> pd.DataFrame:
@@ -153,8 +153,8 @@ def _completed(parsed: Parsed, choice: Choice, path: Path) -> pd.DataFrame:
         if name not in frame:
             frame[name] = frame["item"] if name == "group" else float("nan") if name in _NUMERIC else None
     frame["group"] = frame["group"].where(frame["group"].notna(), frame["item"])
-    for name in wanted:
-        frame[name] = frame[name].astype("float64") if name in _NUMERIC else _text(frame[name])
+    for column in frame:
+        frame[column] = _typed(frame[column], str(column), path)
     known = [name for name in (*CONTROL_COLUMNS, *MEDIA_COLUMNS) if name in frame]
     others = [name for name in frame if name not in wanted and name not in known]
     return frame[[*wanted, *known, *others]]
@@ -168,6 +168,18 @@ def _check_named(frame: pd.DataFrame, what: str, role: str, other: str, path: Pa
     raise UsageError(
         f"expected {what} for every score in {path}, found none{where}; name the column with --{role}, or complete it"
     )
+
+
+def _typed(column: pd.Series, name: str, path: Path) -> pd.Series:
+    """A column as the tidy table holds it: numbers, truth values, or texts of whatever a file of JSON may hold."""
+    if name in _NUMERIC:
+        counted = column.set_axis(pd.RangeIndex(1, len(column) + 1, name="answer"))
+        return numbers(counted, f"{name} of {path}").set_axis(column.index)
+    if pd.api.types.is_numeric_dtype(column) and name not in (*COLUMNS, *VOTE_COLUMNS):
+        return column
+    if name == "played":
+        return column.map(lambda value: str(value).lower() in ("true", "1"), na_action="ignore")
+    return _text(column)
 
 
 def _text(column: pd.Series) -> pd.Series:
@@ -249,6 +261,10 @@ def _checked_scale(frame: pd.DataFrame, scale: Scale | None, notes: list[str]) -
         scale = guess_scale(lowest, highest)
         notes.append(f"scale guessed from scores between {lowest:g} and {highest:g}; set it with --scale LOW:HIGH")
     low, high = scale
+    if max(abs(low), abs(high)) > _LARGEST_SCORE:
+        raise UsageError(
+            f"expected scores that a person gives, found {max(abs(low), abs(high)):g}; say --missing VALUE"
+        )
     outside = (frame["score"] < low) | (frame["score"] > high)
     if outside.any():
         row = frame[outside].iloc[0]

@@ -41,6 +41,8 @@ __all__ = [
     "task_data",
 ]
 
+_SHOWN = 200  # letters of a path in a message
+_LONGEST_NAME, _LONGEST_PATH = 255, 4096  # bytes
 _PEAK = 0.9  # of a mixture that a level ratio would drive beyond full scale
 
 
@@ -193,7 +195,7 @@ def _fault(row: ManifestRow, inside: LinkCheck | None) -> ManifestProblem | None
         if not isinstance(sound, str):
             continue
         if not _allowed(sound, inside is None):
-            return fault(what=f"expected {what}, found {sound!r}{remedy}", column=column)
+            return fault(what=f"expected {what}, found {repr(sound)[:_SHOWN]}{remedy}", column=column)
         if inside is not None and (place := inside.leads_out(sound)):
             linked = f"{sound!r}, which is linked to {str(place)!r}"
             return fault(what=f"expected {what}, found {linked}{remedy}", column=column)
@@ -202,9 +204,14 @@ def _fault(row: ManifestRow, inside: LinkCheck | None) -> ManifestProblem | None
 
 def _allowed(name: str, allow_outside: bool) -> bool:
     path = Path(name)
-    if not path.name or "\0" in name:
+    if not path.name or "\0" in name or len(name) > _LONGEST_PATH or any(map(_too_long, path.parts)):
         return False
     return allow_outside or not (path.is_absolute() or path.drive or ".." in path.parts)
+
+
+def _too_long(part: str) -> bool:
+    """Whether no file system takes a name."""
+    return len(part.encode()) > _LONGEST_NAME
 
 
 def _by_id(rows: Sequence[ManifestRow]) -> tuple[dict[str, ManifestRow], list[ManifestProblem]]:

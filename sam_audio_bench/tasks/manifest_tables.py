@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sam_audio_bench.errors import UsageError
+from sam_audio_bench.errors import BenchError, UsageError, describe_error
 from sam_audio_bench.tabular import TABLES, broken, json_lines, parse_table, read_text
 from sam_audio_bench.tasks.manifest_rows import Embedded, ManifestProblem, ManifestRow, Sound
 from sam_audio_bench.types import Span
@@ -188,15 +188,22 @@ def plain_cells(batch: Any) -> Iterator[dict[str, object]]:
 
 def read_datasets(path: Path) -> Iterator[ManifestRow | ManifestProblem]:
     """Rows of a folder that ``datasets.Dataset.save_to_disk`` wrote; sounds are paths, or files inside the table."""
+    try:
+        yield from _saved_rows(path)
+    except BenchError:
+        raise
+    except Exception as error:  # the library raises whatever its parsing of damaged files comes upon
+        told = describe_error(error)
+        raise UsageError(f"expected a datasets folder at {path}, found a damaged one ({told})") from error
+
+
+def _saved_rows(path: Path) -> Iterator[ManifestRow | ManifestProblem]:
     import datasets
     import pyarrow.types
 
-    try:
-        found = datasets.load_from_disk(str(path))
-    except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:
-        raise UsageError(f"expected a datasets folder at {path}, found a damaged one ({error})") from error
+    found = datasets.load_from_disk(str(path))
     if isinstance(found, datasets.DatasetDict):
-        splits = ", ".join(f"{path / name}" for name in found)
+        splits = ", ".join(repr(str(path / name))[1:-1] for name in found)
         raise UsageError(f"expected one split of the data, found the folder of several: name one of {splits}")
     table = found.with_format("arrow")
     fault = _header_fault(1, dict.fromkeys(table.column_names))

@@ -13,7 +13,7 @@ import pyarrow
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.tabular import TextTable, json_lines, parse_json, parse_table, read_text, unescaped_cell
 
-__all__ = ["MISSING", "Source", "numbers", "read_source", "row_name", "table_of"]
+__all__ = ["MISSING", "Source", "numbers", "read_source", "row_name", "table_of", "texts_of"]
 
 MISSING = ("", "na", "n/a", "nan", "none", "null", "-")
 """Texts that mean "no answer", in any case."""
@@ -48,6 +48,14 @@ class Source:
 def table_of(source: Source) -> pd.DataFrame:
     """The rows of a file of either kind."""
     return source.table if source.table is not None else pd.DataFrame(source.records, index=source.places)
+
+
+def texts_of(source: Source) -> pd.DataFrame:
+    """The texts of a table; raises UsageError for JSON, where the format is one of delimited text."""
+    if source.table is None:
+        raise UsageError(f"expected a table in {source.path}, found JSON; choose another --format")
+    frame = source.table
+    return frame.astype("object").where(frame.notna(), "").astype("str")
 
 
 def read_source(path: Path) -> Source:
