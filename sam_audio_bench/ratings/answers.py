@@ -11,7 +11,6 @@ import pandas as pd
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.ratings.media import MEDIA_COLUMNS
-from sam_audio_bench.tabular import read_json
 
 __all__ = [
     "KEY_FIELDS",
@@ -23,7 +22,6 @@ __all__ = [
     "KeyTrial",
     "join_key",
     "join_table",
-    "read_key",
 ]
 
 KEY_SCHEMA = "sabench-listening-key"
@@ -55,12 +53,16 @@ class KeyTrial(KeyOrigin):
     audio: str | None  # None: no chosen format uses it
 
 
-class KeyMixture(KeyOrigin):
-    """A recording and what is asked of it."""
+class AskedRecording(TypedDict):
+    """What is asked of a recording, and its path relative to the key."""
 
     text: str | None
     spans: str | None
     audio: str
+
+
+class KeyMixture(KeyOrigin, AskedRecording):
+    """A recording and what is asked of it."""
 
 
 class Key(TypedDict):
@@ -76,27 +78,6 @@ class Key(TypedDict):
     trials: dict[str, KeyTrial]
 
 
-def read_key(path: Path) -> Key:
-    """Reads a ``key.json``.
-
-    Raises:
-        StoreError: no such file, or no JSON.
-        UsageError: no key of this version, or a damaged one.
-    """
-    found = read_json(path)
-    schema, version = (found.get("schema"), found.get("version")) if isinstance(found, dict) else (None, None)
-    if (schema, version) != (KEY_SCHEMA, KEY_VERSION):
-        what = f"{schema} {version}" if schema else "another file"
-        raise UsageError(f"expected the key.json of a listening test, {KEY_SCHEMA} {KEY_VERSION}, found {what}")
-    try:
-        key: Key = msgspec.convert(found, Key)
-    except msgspec.ValidationError as error:
-        raise UsageError(f"expected a whole key.json at {path}, found damage ({error}); plan the test again") from error
-    if lost := {trial["mixture"] for trial in key["trials"].values()} - set(key["mixtures"]):
-        raise UsageError(f"expected the mixtures of all trials in {path}, found no {min(lost)}; plan the test again")
-    return key
-
-
 def join_key(answers: Iterable[Mapping[str, object]], key: Key, folder: Path) -> list[dict[str, object]]:
     """Adds `KEY_FIELDS` to answers of the listening page.
 
@@ -109,7 +90,7 @@ def join_key(answers: Iterable[Mapping[str, object]], key: Key, folder: Path) ->
         Copies of the answers, in their order.
 
     Raises:
-        UsageError: an unknown trial, which means that the key belongs to another test.
+        UsageError: no key of this version, or an unknown trial, which means that the key belongs to another test.
     """
     trials = _trials(key, folder)
     joined = []
@@ -137,7 +118,7 @@ def join_table(frame: pd.DataFrame, key: Key, folder: Path) -> pd.DataFrame:
         key, as these tools ask one question.
 
     Raises:
-        UsageError: a stimulus that the key does not know.
+        UsageError: no key of this version, or a stimulus that it does not know.
     """
     trials = _trials(key, folder)
     on_pages = {(key["trials"][name]["mixture"], one["system"]): one for name, one in trials.items() if one["system"]}
@@ -157,12 +138,36 @@ def join_table(frame: pd.DataFrame, key: Key, folder: Path) -> pd.DataFrame:
     return frame.drop(columns=[name for name in found if name in frame]).join(found)
 
 
+class _Read(TypedDict):
+    """What is read of a key."""
+
+    mixtures: dict[str, AskedRecording]
+    trials: dict[str, KeyTrial]
+
+
+def _checked(key: Key) -> _Read:
+    """A key as far as it is read; raises UsageError for another file, another version or a damaged one."""
+    schema, version = (key.get("schema"), key.get("version")) if isinstance(key, dict) else (None, None)
+    if (schema, version) != (KEY_SCHEMA, KEY_VERSION):
+        found = f"{schema} {version}" if schema else "another file"
+        raise UsageError(f"expected the key.json of a listening test, {KEY_SCHEMA} {KEY_VERSION}, found {found}")
+    try:
+        whole = msgspec.convert(key, _Read)
+    except msgspec.ValidationError as error:
+        raise UsageError(
+            f"expected the whole key.json of a test, found damage ({error}); plan the test again"
+        ) from error
+    if lost := {trial["mixture"] for trial in whole["trials"].values()} - set(whole["mixtures"]):
+        raise UsageError(f"expected the mixtures of all trials in key.json, found no {min(lost)}; plan the test again")
+    return whole
+
+
 def _trials(key: Key, folder: Path) -> dict[str, dict[str, object]]:
     """`KEY_FIELDS` of every trial by blind name; paths are absolute."""
-    base = folder.resolve()
+    read, base = _checked(key), folder.resolve()
     trials = {}
-    for name, trial in key["trials"].items():
-        recording = key["mixtures"][trial["mixture"]]
+    for name, trial in read["trials"].items():
+        recording = read["mixtures"][trial["mixture"]]
         media = {"text": recording["text"], "spans": recording["spans"]}
         if trial["kind"] != "trap" and trial["audio"]:
             media |= {"mixture": str(base / recording["audio"]), "target": str(base / trial["audio"])}

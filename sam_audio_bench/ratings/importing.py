@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.ratings.answers import join_table, read_key
+from sam_audio_bench.ratings.answers import join_table
 from sam_audio_bench.ratings.formats import FORMATS, Choice, Parsed, recognise
 from sam_audio_bench.ratings.formats.columns import NAMES
 from sam_audio_bench.ratings.formats.source import numbers, read_source
@@ -25,6 +25,7 @@ from sam_audio_bench.ratings.table import (
     Scale,
     guess_scale,
 )
+from sam_audio_bench.tabular import read_json
 
 __all__ = ["FileReading", "ImportResult", "import_ratings"]
 
@@ -128,7 +129,7 @@ def _unveiled(parsed: Parsed, format: str, key: Path) -> pd.DataFrame:
     if format not in ("webmushra", "p808") or parsed.votes:
         found = f"pairwise votes of {format}" if parsed.votes else format
         raise UsageError(f"expected --key with ratings of page, webmushra or p808, found {found}; leave it out")
-    return join_table(parsed.frame, read_key(key), key.parent)
+    return join_table(parsed.frame, read_json(key), key.parent)
 
 
 def _completed(parsed: Parsed, choice: Choice, path: Path) -> pd.DataFrame:

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import pandas as pd
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.ratings.answers import KEY_FIELDS, join_key, read_key
+from sam_audio_bench.ratings.answers import KEY_FIELDS, join_key
 from sam_audio_bench.ratings.formats.columns import Choice, Parsed
 from sam_audio_bench.ratings.formats.source import Source
 from sam_audio_bench.ratings.media import MEDIA_COLUMNS
+from sam_audio_bench.tabular import read_json
 
 __all__ = ["SCHEMA", "is_page", "parse_page"]
 
@@ -54,7 +55,7 @@ def _rows(document: Mapping[str, object], source: Source, choice: Choice) -> lis
     if not rater or not isinstance(answers, list) or not all(isinstance(answer, dict) for answer in answers):
         raise UsageError(f"expected a rater and a list of answers in {source.path}, found {', '.join(document)}")
     if choice.key is not None:
-        answers = join_key(answers, read_key(choice.key), choice.key.parent)
+        answers = join_key(answers, read_json(choice.key), choice.key.parent)
     fixed = {"rater": rater, "session": str(document.get("session") or rater), "test": document.get("test")}
     return [row for answer in answers for row in _answer(answer, fixed, source)]
 
