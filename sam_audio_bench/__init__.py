@@ -10,6 +10,7 @@
     source      SHA-256 of code
     identity    what a component is: options, code, weights, version
     options     spellings of components and their options
+    tabular     text tables and JSON that anyone wrote
     records     what run folders hold, typed
     cards       what each component says of itself, readable without loading it
     decoding    from the bytes of a sound or video file to samples

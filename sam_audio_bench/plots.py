@@ -23,6 +23,7 @@ from scipy.stats import rankdata
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import atomic_write
+from sam_audio_bench.tabular import spreadsheet_csv
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -101,7 +102,7 @@ class Plot:
                 temporary, format="png", dpi=_DOTS, facecolor="white", transparent=False, metadata={"Software": None}
             )
         with atomic_write(paths[2]) as temporary:
-            self.data.to_csv(temporary, index=False, lineterminator="\n")
+            temporary.write_text(spreadsheet_csv(self.data), encoding="utf-8", newline="\n")
         return paths
 
 

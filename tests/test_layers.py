@@ -17,7 +17,7 @@ LAYERS = [
     {"live"},
     {"source"},
     {"identity"},
-    {"options"},
+    {"options", "tabular"},
     {"records", "cards"},
     {"decoding"},
     {"audio", "video", "devices"},

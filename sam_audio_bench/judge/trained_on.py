@@ -58,6 +58,12 @@ class TrainedOn:
     def __contains__(self, mixture: Audio) -> bool:
         return bool(self.digests) and mixture_digest(mixture) in self.digests
 
+    def count(self, files: Iterable[Path]) -> int:
+        """How many files hold a mixture of these; raises MediaError for one that cannot be read."""
+        from sam_audio_bench import audio
+
+        return sum(audio.read(path) in self for path in files) if self.digests else 0
+
     def and_of(self, mixtures: Iterable[Audio]) -> TrainedOn:
         """With further mixtures."""
         return TrainedOn(self.digests.union(map(mixture_digest, mixtures)))

@@ -10,6 +10,7 @@ from sam_audio_bench.errors import StoreError
 from sam_audio_bench.leaderboard import log, safe_io
 from sam_audio_bench.leaderboard.board import BOARDS, read_boards
 from sam_audio_bench.leaderboard.labels import REPORTED, folder_of
+from sam_audio_bench.leaderboard.names import look_alikes
 from sam_audio_bench.leaderboard.previews import preview_problems
 from sam_audio_bench.leaderboard.reported import reported_problems
 from sam_audio_bench.leaderboard.score_checks import implied_mixture_scores
@@ -35,6 +36,8 @@ def leaderboard_problems(
     current = [one for one in submissions if (one.separator, one.revision) not in past]
     yield from _columns(current)
     yield from _mixtures(current)
+    for name, other in look_alikes(sorted({one.separator for one in submissions})):
+        yield name, f"expected a name that looks like no other, found one that looks like {other!r}"
     yield from reported_problems(root / "results")
     yield from preview_problems(root)
     try:
@@ -120,7 +123,7 @@ def _logged(root: Path, submissions: Sequence[Submission], before: Sequence[obje
                 f"expected an entry for {key[0]} {key[1]}, found none: an interrupted submit leaves that; remove the "
                 "folder and use `sabench leaderboard submit`"
             )
-        elif safe_io.digest(submission.path / HEADER) != digests[key]:
+        elif digests[key] not in (safe_io.digest(submission.path / HEADER), log.text_digest(submission.path / HEADER)):
             yield f"expected {key[0]} {key[1]} as it was submitted, found another {HEADER}: submit a new revision"
     there = {path.relative_to(root / "results") for path in find_submissions(root / "results")}
     for separator, revision in digests:

@@ -23,12 +23,16 @@ from sam_audio_bench.leaderboard.records import LogEntry, SchemaError, as_record
 from sam_audio_bench.leaderboard.submission import HEADER, Submission
 
 __all__ = [
-    "LOG",
-    "append", "attempts", "earlier", "growth_problems", "newest", "past", "read", "standing", "today",
+    "ATTRIBUTES", "LOG",
+    "append", "attempts", "earlier", "growth_problems", "newest", "past", "read", "standing", "text_digest", "today",
     "withdraw", "writing",
 ]  # fmt: skip
 
 LOG = "log.jsonl"
+ATTRIBUTES = ".gitattributes"
+_AS_WRITTEN = """# Git gives every file back as it was written: the log holds digests of files.
+* -text
+"""
 
 
 def today() -> str:
@@ -126,6 +130,8 @@ def append(
 ) -> list[LogEntry]:
     """Adds a line for each submission, all or none, and returns them; raises UsageError for an invalid entry.
 
+    A leaderboard that has no file of attributes for Git gets one, which keeps the bytes of all its files.
+
     Call it inside `writing`.
     """
     path = root / LOG
@@ -140,21 +146,29 @@ def append(
                 separator=submission.separator,
                 revision=submission.revision,
                 attempt=attempts(entries).get(submission.separator, 0) + (event == "submitted"),
-                submission_sha256=safe_io.digest(submission.path / HEADER),
+                submission_sha256=text_digest(submission.path / HEADER),
                 reason=reason,
                 previous=_digest(entries[-1]) if entries else None,
             )
         )
     kept = path.read_text(encoding="utf-8").removesuffix("\n") + "\n" if first else ""
     with atomic_write(path) as temporary:
-        temporary.write_text(kept + "".join(_line(entry) + "\n" for entry in entries[first:]), encoding="utf-8")
+        added = "".join(_line(entry) + "\n" for entry in entries[first:])
+        temporary.write_text(kept + added, encoding="utf-8", newline="\n")
         try:
             _unbroken(safe_io.load_lines(temporary))
         except (StoreError, ValueError) as error:
             raise UsageError(
                 f"expected an entry that the log may hold, found that it would break it: {error}"
             ) from error
+    if not (attributes := root / ATTRIBUTES).exists():
+        attributes.write_text(_AS_WRITTEN, encoding="utf-8", newline="\n")
     return entries[first:]
+
+
+def text_digest(path: Path) -> str:
+    """SHA-256 of a text file with LF at the ends of its lines, whatever Git made of them."""
+    return sha256(safe_io.text(path).replace("\r\n", "\n").encode())
 
 
 def withdraw(root: Path, submission: Submission, reason: str) -> LogEntry:

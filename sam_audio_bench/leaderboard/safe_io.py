@@ -35,6 +35,7 @@ __all__ = [
     "load_lines",
     "read_prefix",
     "scores",
+    "text",
 ]  # fmt: skip
 
 _LARGEST_JSON = 32 * 2**20  # bytes
@@ -101,13 +102,13 @@ def read_prefix(path: Path, size: int) -> bytes:
 
 def load(path: Path) -> object:
     """Reads JSON of bounded size and depth; raises StoreError, also for NaN, infinities and duplicate keys."""
-    return _parse(_text(path), path)
+    return _parse(text(path), path)
 
 
 def load_lines(path: Path) -> list[object]:
     """Reads JSON lines under the same bounds."""
-    text = _text(path).removesuffix("\n")
-    return [_parse(line, path) for line in text.split("\n")] if text else []
+    content = text(path).removesuffix("\n")
+    return [_parse(line, path) for line in content.split("\n")] if content else []
 
 
 def check_unpacks(path: Path) -> None:
@@ -193,7 +194,8 @@ def _opened(path: Path, largest: int = _LARGEST_FILE) -> Any:
     return os.fdopen(descriptor, "rb")
 
 
-def _text(path: Path) -> str:
+def text(path: Path) -> str:
+    """A text file of bounded size; raises StoreError."""
     with _opened(path, _LARGEST_JSON) as file:
         content: bytes = file.read(_LARGEST_JSON)
     try:
@@ -202,7 +204,7 @@ def _text(path: Path) -> str:
         raise StoreError(f"expected UTF-8 in {path}, found other bytes ({error})") from error
 
 
-def _parse(text: str, path: Path) -> object:
+def _parse(content: str, path: Path) -> object:
     def refuse(constant: str) -> NoReturn:
         raise ValueError(f"{constant} is not JSON")
 
@@ -221,7 +223,7 @@ def _parse(text: str, path: Path) -> object:
 
     try:
         value: object = json.loads(
-            text, parse_constant=refuse, parse_float=finite, parse_int=bounded, object_pairs_hook=once
+            content, parse_constant=refuse, parse_float=finite, parse_int=bounded, object_pairs_hook=once
         )  # fmt: skip
         _check_values(value)
     except (ValueError, RecursionError) as error:

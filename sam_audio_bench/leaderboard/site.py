@@ -40,6 +40,7 @@ from sam_audio_bench.stats.bootstrap import multinomial_weights
 __all__ = ["build", "differences"]
 
 _ASSETS = ("site.css", "site.js")
+_TEXTS = (".html", ".css", ".js", ".json")
 _RESAMPLES = 2000
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
@@ -94,7 +95,11 @@ def differences(root: Path) -> list[str]:
 
 
 def _content(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
+    """Of a page whatever line ends Git gave it, of other files as they are."""
+    if not path.is_file():
+        return None
+    content = path.read_bytes()
+    return content.replace(b"\r\n", b"\n") if path.suffix in _TEXTS else content
 
 
 def _pages(root: Path, board: Board) -> Iterator[tuple[str, str]]:

@@ -20,6 +20,7 @@ from sam_audio_bench.files import dump_json, safe_name, sha256, write_json
 from sam_audio_bench.leaderboard import log, safe_io
 from sam_audio_bench.leaderboard.card import Card, card_of
 from sam_audio_bench.leaderboard.labels import BASELINES, REPORTED, folder_of
+from sam_audio_bench.leaderboard.names import look_alikes, name_fault
 from sam_audio_bench.leaderboard.records import (
     SeparatorRecord,
     SubmissionRecord,
@@ -100,10 +101,11 @@ def _stage(
     *, with_audio: bool,
 ) -> Submitted:  # fmt: skip
     """Writes a submission to a staging folder and checks it."""
-    if safe_name(name) == REPORTED:
-        raise UsageError(f"expected another name than {name!r}, which is the folder of papers' numbers")
+    _check_name(name, to)
     answers = {_label(folder): _answers(folder) for folder in folders}
     header = _header(name, folders, card_of(name, card), answers, revision, with_audio=with_audio)
+    if fault := name_fault(header.separator.revision):
+        raise UsageError(f"revision of {name}: {fault}; say --revision")
     place = folder_of(to / "results", name, header.separator.revision)
     earlier = sorted(place.parent.glob(f"*/{HEADER}"))
     if name in BASELINES and any(_covers(Submission.read(path.parent).header, header) for path in earlier):
@@ -118,6 +120,17 @@ def _stage(
         raise StoreError(_explain(name, problems))
     size = sum(path.stat().st_size for path in safe_io.files_below(goal))
     return Submitted(folder=place, header=submission.header, size=size, written=True)
+
+
+def _check_name(name: str, to: Path) -> None:
+    """Raises UsageError for a name that readers would take for another one."""
+    if safe_name(name) == REPORTED:
+        raise UsageError(f"expected another name than {name!r}, which is the folder of papers' numbers")
+    if fault := name_fault(name):
+        raise UsageError(f"{fault}; a separator is called by its attribute `name`")
+    known = sorted({entry.separator for entry in log.read(to)} - {name})
+    if other := dict(look_alikes([*known, name])).get(name):
+        raise UsageError(f"expected a name that looks like no other, found {name!r} where {other!r} is known")
 
 
 def _publish(to: Path, staged: Sequence[tuple[Submitted, Path]]) -> None:

@@ -18,6 +18,7 @@ from sam_audio_bench.leaderboard import log, safe_io
 from sam_audio_bench.leaderboard.consistency import leaderboard_problems
 from sam_audio_bench.leaderboard.item_lists import item_list
 from sam_audio_bench.leaderboard.labels import folder_of, kind_of
+from sam_audio_bench.leaderboard.names import name_fault
 from sam_audio_bench.leaderboard.records import Aggregate, SchemaError
 from sam_audio_bench.leaderboard.score_checks import check_task, examples, unanswered
 from sam_audio_bench.leaderboard.submission import HEADER, SCORES, Submission, aggregates, find_submissions
@@ -146,6 +147,10 @@ def _place(submission: Submission, moving: bool) -> Iterator[tuple[str, str]]:
     wanted = folder_of(Path(), submission.separator, submission.revision)
     if not moving and Path(submission.path.parent.name, submission.path.name) != wanted:
         yield HEADER, f"expected the folder {wanted}, as separator and revision say, found another"
+    pickers = [("picker", task.picker) for task in submission.header.tasks if task.picker]
+    for what, name in (("name", submission.separator), ("revision", submission.revision), *pickers):
+        if fault := name_fault(name):
+            yield f"{HEADER} {what}", fault
     if len(submission.tasks) < len(submission.header.tasks):
         yield HEADER, "expected each task once, found one twice"
     if len(submission.metrics) < len(submission.header.metrics):

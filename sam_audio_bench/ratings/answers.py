@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TypedDict
 
+import msgspec
 import pandas as pd
 
 from sam_audio_bench.errors import UsageError
@@ -52,12 +53,16 @@ class KeyTrial(KeyOrigin):
     audio: str | None  # None: no chosen format uses it
 
 
-class KeyMixture(KeyOrigin):
-    """A recording and what is asked of it."""
+class AskedRecording(TypedDict):
+    """What is asked of a recording, and its path relative to the key."""
 
     text: str | None
     spans: str | None
     audio: str
+
+
+class KeyMixture(KeyOrigin, AskedRecording):
+    """A recording and what is asked of it."""
 
 
 class Key(TypedDict):
@@ -133,16 +138,36 @@ def join_table(frame: pd.DataFrame, key: Key, folder: Path) -> pd.DataFrame:
     return frame.drop(columns=[name for name in found if name in frame]).join(found)
 
 
-def _trials(key: Key, folder: Path) -> dict[str, dict[str, object]]:
-    """`KEY_FIELDS` of every trial by blind name; paths are absolute."""
+class _Read(TypedDict):
+    """What is read of a key."""
+
+    mixtures: dict[str, AskedRecording]
+    trials: dict[str, KeyTrial]
+
+
+def _checked(key: Key) -> _Read:
+    """A key as far as it is read; raises UsageError for another file, another version or a damaged one."""
     schema, version = (key.get("schema"), key.get("version")) if isinstance(key, dict) else (None, None)
     if (schema, version) != (KEY_SCHEMA, KEY_VERSION):
         found = f"{schema} {version}" if schema else "another file"
         raise UsageError(f"expected the key.json of a listening test, {KEY_SCHEMA} {KEY_VERSION}, found {found}")
-    base = folder.resolve()
+    try:
+        whole = msgspec.convert(key, _Read)
+    except msgspec.ValidationError as error:
+        raise UsageError(
+            f"expected the whole key.json of a test, found damage ({error}); plan the test again"
+        ) from error
+    if lost := {trial["mixture"] for trial in whole["trials"].values()} - set(whole["mixtures"]):
+        raise UsageError(f"expected the mixtures of all trials in key.json, found no {min(lost)}; plan the test again")
+    return whole
+
+
+def _trials(key: Key, folder: Path) -> dict[str, dict[str, object]]:
+    """`KEY_FIELDS` of every trial by blind name; paths are absolute."""
+    read, base = _checked(key), folder.resolve()
     trials = {}
-    for name, trial in key["trials"].items():
-        recording = key["mixtures"][trial["mixture"]]
+    for name, trial in read["trials"].items():
+        recording = read["mixtures"][trial["mixture"]]
         media = {"text": recording["text"], "spans": recording["spans"]}
         if trial["kind"] != "trap" and trial["audio"]:
             media |= {"mixture": str(base / recording["audio"]), "target": str(base / trial["audio"])}

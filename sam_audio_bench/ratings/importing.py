@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.files import load_json
 from sam_audio_bench.ratings.answers import join_table
 from sam_audio_bench.ratings.formats import FORMATS, Choice, Parsed, recognise
-from sam_audio_bench.ratings.formats.source import read_source
+from sam_audio_bench.ratings.formats.columns import NAMES
+from sam_audio_bench.ratings.formats.source import numbers, read_source
 from sam_audio_bench.ratings.media import MEDIA_COLUMNS, PATH_COLUMNS, find_missing_files, resolve_paths
 from sam_audio_bench.ratings.table import (
     COLUMNS,
@@ -24,10 +25,13 @@ from sam_audio_bench.ratings.table import (
     Scale,
     guess_scale,
 )
+from sam_audio_bench.tabular import read_json
 
 __all__ = ["FileReading", "ImportResult", "import_ratings"]
 
 _NUMERIC = ("score", "time", "expected", "n_raters")
+_LARGEST_SCORE = 1e12
+_STAMP = re.compile(r"(^|[^a-z])(id|uuid|guid)$|time|stamp|date")  # columns that no two answers share
 _PATTERN_ROLES = ("item", "system", "domain", "group", "axis", "rater")
 
 
@@ -61,7 +65,8 @@ def import_ratings(
     """Reads files of one test as one table.
 
     Without a named recording an item is its own group, and without domains in several files of lists the name of the
-    file is the domain. Duplicate rows are dropped; other repeats are kept.
+    file is the domain. Equal rows count once where a file says who answered, and what or when; elsewhere each is an
+    answer.
 
     Args:
         paths: the files, all of ratings or all of votes.
@@ -90,7 +95,7 @@ def import_ratings(
     votes = parts[0].votes
     if any(parsed.votes != votes for parsed in parts):
         raise UsageError("expected files of ratings or files of votes, found both; import them apart")
-    frame = _together([parsed.frame for parsed in parts], notes)
+    frame = _together(parts, notes)
     metrics = _metrics(parts, frame)
     located_in = tuple(name for name in PATH_COLUMNS if name in frame and all(name in p.paths for p in parts))
     notes += find_missing_files(frame, located_in)
@@ -112,7 +117,7 @@ def _read(path: Path, choice: Choice, format: str | None) -> tuple[str, Parsed]:
         frame, places = resolve_paths(parsed.frame, path.parent)
     else:
         frame, places = parsed.frame if name == "page" else _unveiled(parsed, name, choice.key), PATH_COLUMNS
-    notes = parsed.notes
+    notes = (*source.notes, *parsed.notes)
     if silent := 0 if parsed.votes else int(frame["score"].isna().sum()):
         notes = (*notes, f"{silent} rows of {path} have no score: left out")
     parsed = replace(parsed, frame=frame, paths=places, notes=notes)
@@ -124,12 +129,12 @@ def _unveiled(parsed: Parsed, format: str, key: Path) -> pd.DataFrame:
     if format not in ("webmushra", "p808") or parsed.votes:
         found = f"pairwise votes of {format}" if parsed.votes else format
         raise UsageError(f"expected --key with ratings of page, webmushra or p808, found {found}; leave it out")
-    return join_table(parsed.frame, load_json(key), key.parent)
+    return join_table(parsed.frame, read_json(key), key.parent)
 
 
 def _completed(parsed: Parsed, choice: Choice, path: Path) -> pd.DataFrame:
     """Every column of the tidy table, in order; rows without a score are left out."""
-    frame = parsed.frame
+    frame = parsed.frame.reset_index(drop=True)
     if not parsed.votes:
         frame = frame[frame["score"].notna()].reset_index(drop=True)
         if frame.empty:
@@ -149,8 +154,8 @@ def _completed(parsed: Parsed, choice: Choice, path: Path) -> pd.DataFrame:
         if name not in frame:
             frame[name] = frame["item"] if name == "group" else float("nan") if name in _NUMERIC else None
     frame["group"] = frame["group"].where(frame["group"].notna(), frame["item"])
-    for name in wanted:
-        frame[name] = frame[name].astype("float64") if name in _NUMERIC else _text(frame[name])
+    for column in frame:
+        frame[column] = _typed(frame[column], str(column), path)
     known = [name for name in (*CONTROL_COLUMNS, *MEDIA_COLUMNS) if name in frame]
     others = [name for name in frame if name not in wanted and name not in known]
     return frame[[*wanted, *known, *others]]
@@ -164,6 +169,18 @@ def _check_named(frame: pd.DataFrame, what: str, role: str, other: str, path: Pa
     raise UsageError(
         f"expected {what} for every score in {path}, found none{where}; name the column with --{role}, or complete it"
     )
+
+
+def _typed(column: pd.Series, name: str, path: Path) -> pd.Series:
+    """A column as the tidy table holds it: numbers, truth values, or texts of whatever a file of JSON may hold."""
+    if name in _NUMERIC:
+        counted = column.set_axis(pd.RangeIndex(1, len(column) + 1, name="answer"))
+        return numbers(counted, f"{name} of {path}").set_axis(column.index)
+    if pd.api.types.is_numeric_dtype(column) and name not in (*COLUMNS, *VOTE_COLUMNS):
+        return column
+    if name == "played":
+        return column.map(lambda value: str(value).lower() in ("true", "1"), na_action="ignore")
+    return _text(column)
 
 
 def _text(column: pd.Series) -> pd.Series:
@@ -190,9 +207,17 @@ def _taken_apart(frame: pd.DataFrame, pattern: str, path: Path) -> pd.DataFrame:
     return frame.drop(columns=[name for name in parts if name in frame]).join(parts)
 
 
-def _together(frames: Sequence[pd.DataFrame], notes: list[str]) -> pd.DataFrame:
-    frame = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
-    twice = frame.duplicated()
+def _together(parts: Sequence[Parsed], notes: list[str]) -> pd.DataFrame:
+    """All rows; a row that repeats another one is a copy where the file says which answer it is."""
+    frame = pd.concat([parsed.frame for parsed in parts], ignore_index=True) if len(parts) > 1 else parts[0].frame
+    repeats = frame.duplicated()
+    known = np.repeat([_tells_answers_apart(parsed) for parsed in parts], [len(parsed.frame) for parsed in parts])
+    twice = repeats & known
+    if kept := int((repeats & ~known).sum()):
+        notes.append(
+            f"{kept} rows repeat another one in every column: all are kept, since no column of rater, item, trial or "
+            "time says which answer a row is"
+        )
     if twice.any():
         notes.append(f"{int(twice.sum())} rows repeat another one in every column: each counts once")
         frame = frame[~twice].reset_index(drop=True)
@@ -202,6 +227,15 @@ def _together(frames: Sequence[pd.DataFrame], notes: list[str]) -> pd.DataFrame:
         what = "comparison" if "choice" in frame else "stimulus and axis"
         notes.append(f"{int(again.sum())} rows are a rater's further answer to the same {what}: all are kept")
     return frame
+
+
+def _tells_answers_apart(parsed: Parsed) -> bool:
+    """Whether equal rows of a file are copies of one answer: it says who answered, and what or when."""
+    named = {role for role, column in parsed.columns.items() if not column.startswith("=")}
+    if parsed.anonymous:
+        return bool((parsed.frame["rater"] == "mean").all())
+    stamped = any(_STAMP.search(str(name).casefold()) for name in parsed.frame if name not in NAMES)
+    return "rater" in named and (stamped or not named.isdisjoint({"item", "trial", "time"}))
 
 
 def _metrics(parts: Sequence[Parsed], frame: pd.DataFrame) -> tuple[str, ...]:
@@ -228,6 +262,10 @@ def _checked_scale(frame: pd.DataFrame, scale: Scale | None, notes: list[str]) -
         scale = guess_scale(lowest, highest)
         notes.append(f"scale guessed from scores between {lowest:g} and {highest:g}; set it with --scale LOW:HIGH")
     low, high = scale
+    if max(abs(low), abs(high)) > _LARGEST_SCORE:
+        raise UsageError(
+            f"expected scores that a person gives, found {max(abs(low), abs(high)):g}; say --missing VALUE"
+        )
     outside = (frame["score"] < low) | (frame["score"] > high)
     if outside.any():
         row = frame[outside].iloc[0]

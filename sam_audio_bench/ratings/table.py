@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import pandas as pd
 import pyarrow
 import pyarrow.parquet
@@ -40,6 +40,7 @@ Scale = tuple[float, float]
 
 _KEY = b"sam_audio_bench.ratings"
 _VERSION = 1
+_UNREADABLE = (pyarrow.ArrowException, OSError, ValueError, TypeError, KeyError, MemoryError)
 _NUMBERS = {"score", "time", "expected", "n_raters"}
 _KNOWN_SCALES: tuple[Scale, ...] = ((1, 5), (1, 7), (1, 9), (0, 10), (0, 100), (-3, 3), (-100, 100))
 
@@ -111,32 +112,69 @@ class Ratings:
             raise StoreError(f"expected ratings at {path}, found a folder; name the parquet file")
         try:
             table = pyarrow.parquet.read_table(path)
-        except (OSError, ValueError) as error:
+        except _UNREADABLE as error:
             raise StoreError(
                 f"expected ratings at {path}, found no parquet file that can be read ({error}); "
                 "make one with `sabench ratings import`"
             ) from error
-        facts = json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
-        if facts.get("version", _VERSION) > _VERSION:
-            raise UsageError(f"expected ratings of version {_VERSION}, found {facts['version']} in {path}; upgrade")
-        frame = table.to_pandas()
-        votes = bool(facts.get("votes", "choice" in frame))
+        facts = _read_facts((table.schema.metadata or {}).get(_KEY, b"{}"), path)
+        frame = _read_frame(table, path)
+        votes = "choice" in frame if facts.votes is None else facts.votes
         missing = [name for name in (VOTE_COLUMNS if votes else COLUMNS) if name not in frame]
-        if missing:
-            raise StoreError(
-                f"expected tidy ratings at {path}, found no column {', '.join(missing)}; use `sabench ratings import`"
-            )
-        scale, paths = facts.get("scale"), tuple(facts.get("paths", ()))
+        if missing or frame.empty:
+            found = f"no column {', '.join(missing)}" if missing else "no rows"
+            raise StoreError(f"expected tidy ratings at {path}, found {found}; use `sabench ratings import`")
         return cls(
-            frame=make_paths_absolute(frame, paths, path.parent),
+            frame=make_paths_absolute(frame, facts.paths, path.parent),
             votes=votes,
-            scale=(scale[0], scale[1]) if scale else None,
-            direction=facts.get("direction", "higher"),
-            metrics=tuple(facts.get("metrics", ())),
-            anonymous=bool(facts.get("anonymous", False)),
-            paths=paths,
-            history=tuple(facts.get("history", ())),
+            scale=facts.scale,
+            direction=facts.direction,
+            metrics=facts.metrics,
+            anonymous=facts.anonymous,
+            paths=facts.paths,
+            history=facts.history,
         )
+
+
+class _Facts(msgspec.Struct, frozen=True):
+    """What a file of `Ratings.write` says beside its rows."""
+
+    version: int = _VERSION
+    votes: bool | None = None  # None: as the columns have it
+    scale: tuple[int | float, int | float] | None = None  # as it was written
+    direction: Direction = "higher"
+    metrics: tuple[str, ...] = ()
+    anonymous: bool = False
+    paths: tuple[str, ...] = ()
+    history: tuple[dict[str, object], ...] = ()
+
+
+def _read_facts(content: bytes, path: Path) -> _Facts:
+    try:
+        found = msgspec.json.decode(content, type=_Facts)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise StoreError(
+            f"expected ratings at {path}, found damaged metadata ({error}); use `sabench ratings import` again"
+        ) from error
+    if found.version > _VERSION:
+        raise UsageError(f"expected ratings of version {_VERSION}, found {found.version} in {path}; upgrade")
+    return found
+
+
+def _read_frame(table: pyarrow.Table, path: Path) -> pd.DataFrame:
+    """The rows; columns that this package knows have their types, whoever wrote them."""
+    try:
+        for position, name in enumerate(table.column_names):
+            kind = _storage(name)
+            if kind is not None and not table.schema.field(position).type.equals(kind):
+                table = table.set_column(position, name, table.column(position).cast(kind))
+        frame: pd.DataFrame = table.to_pandas()
+    except _UNREADABLE as error:
+        what = f"numbers in column {name}" if name in _NUMBERS else "columns of texts and numbers"
+        raise StoreError(f"expected {what} at {path}, found something else ({error})") from error
+    if not frame.columns.is_unique:
+        raise StoreError(f"expected each column once at {path}, found one twice; use `sabench ratings import` again")
+    return frame
 
 
 def parse_scale(text: str) -> Scale:

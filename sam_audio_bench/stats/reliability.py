@@ -42,6 +42,7 @@ __all__ = [
 
 ICC_FORMS = ("1,1", "1,k", "2,1", "2,k")
 _FEWEST = 3  # pairs of a correlation
+_POLE = 1e-9  # a denominator up to this is 0 but for rounding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +81,8 @@ def icc_table(ratings: ArrayLike, *, level: float = 0.95, resamples: int = 2000,
 
     With missing ratings the variance components are those of the analysis of variance for unbalanced data (Searle,
     Casella and McCulloch, *Variance Components*, 1992, chapter 5: one-way ANOVA; Henderson's method I), negative ones
-    kept, and k is the harmonic mean of the raters per item. Both reduce to the textbook form on complete data.
+    kept, and k is the harmonic mean of the raters per item. Both reduce to the textbook form on complete data. Where
+    the variance of raters and residual together comes out negative it counts as none, so that no ICC is above 1.
 
     Args:
         ratings: [items, raters], NaN where missing. With anonymous columns only "1" is meaningful.
@@ -133,6 +135,10 @@ def reliability_curve(ratings: ArrayLike, counts: Sequence[int]) -> list[float |
     Args:
         ratings: [items, raters], NaN where missing.
         counts: raters per item.
+
+    Returns:
+        One value per count, at most 1; None where ICC(1,1) is undefined, or so far below 0 that the formula has left
+        its range, which ends at a pole.
     """
     single = icc(ratings, "1,1", resamples=1).value
     return [None if single is None else _step_up(single, count) for count in counts]
@@ -170,7 +176,8 @@ def split_half(
         found = weighted_pearson(*unit, drawn)
         defined = np.isfinite(found)
         mean = np.where(defined, found, 0.0).sum(axis=0) / np.maximum(defined.sum(axis=0), 1)
-        return np.where(defined.any(axis=0) & (mean > -1), 2 * mean / np.where(mean > -1, 1 + mean, 1.0), np.nan)
+        before_pole = defined.any(axis=0) & (1 + mean > _POLE)
+        return np.where(before_pole, np.minimum(2 * mean / np.where(before_pole, 1 + mean, 1.0), 1.0), np.nan)
 
     value = float(stepped(np.ones((items, 1)))[0])
     if not math.isfinite(value):
@@ -286,16 +293,31 @@ def _f_intervals(table: Floats, agreement: float, level: float) -> dict[str, Int
     freedom = (items - 1) * (raters - 1) * (scaled + rest) ** 2 / ((items - 1) * scaled**2 + rest**2)
     error = raters * columns + (raters * items - raters - items) * residual
     lower, upper = quantile(df_1, freedom), quantile(freedom, df_1)
-    low = items * (rows - lower * residual) / (lower * error + items * rows)
-    high = items * (upper * rows - residual) / (error + items * upper * rows)
-    found = {"1,1": Interval(*map(float, single)), "2,1": Interval(float(low), float(high))}
-    stepped = {f"{form[0]},k": Interval(*(_step_up(r, raters) for r in bounds)) for form, bounds in found.items()}
-    return {**found, **stepped}
+    below, above = lower * error + items * rows, error + items * upper * rows
+    found = {"1,1": Interval(*map(float, single))}
+    if min(below, above) > 0 and math.isfinite(below + above):
+        low, high = items * (rows - lower * residual) / below, items * (upper * rows - residual) / above
+        found["2,1"] = Interval(float(low), min(float(high), 1.0))
+    return {
+        **dict.fromkeys(ICC_FORMS),
+        **found,
+        **{f"{form[0]},k": _stepped(bounds, raters) for form, bounds in found.items()},
+    }
 
 
-def _step_up(r: float, raters: float) -> float:
-    """Spearman-Brown: reliability of a mean of ``raters``."""
-    return raters * r / (1 + (raters - 1) * r)
+def _stepped(bounds: Interval, raters: int) -> Interval | None:
+    """An interval for a mean of ``raters``; None where a bound is beyond the pole."""
+    low, high = (_step_up(r, raters) for r in bounds)
+    return None if low is None or high is None else Interval(low, high)
+
+
+def _step_up(r: float, raters: float) -> float | None:
+    """Spearman-Brown: reliability of a mean of ``raters``.
+
+    None at and beyond the pole, r = -1 / (raters - 1): no ratings of so many raters can have a reliability that low.
+    """
+    whole = 1 + (raters - 1) * r
+    return min(raters * r / whole, 1.0) if whole > _POLE else None
 
 
 def _solve(coefficients: Floats, quadratics: Floats) -> Floats:
@@ -309,7 +331,7 @@ def _solve(coefficients: Floats, quadratics: Floats) -> Floats:
 def _quotient(signal: Floats, noise: Floats) -> Floats:
     whole = signal + noise
     valid = np.isfinite(whole) & (whole > 0)
-    return np.where(valid, signal / np.where(valid, whole, 1.0), np.nan)
+    return np.where(valid, np.minimum(signal / np.where(valid, whole, 1.0), 1.0), np.nan)
 
 
 def _halves(table: Floats, splits: int, seed: int) -> tuple[Floats, Floats]:

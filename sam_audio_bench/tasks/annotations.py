@@ -18,10 +18,11 @@ from typing import Any
 
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import dump_json, sha256
+from sam_audio_bench.tabular import broken
 from sam_audio_bench.tasks.catalogue import TASKS
 from sam_audio_bench.tasks.folders import cache_folder, data_folder
 from sam_audio_bench.tasks.lock import Lock
-from sam_audio_bench.tasks.manifest_tables import NOT_UTF8, Cells, broken, plain_cells
+from sam_audio_bench.tasks.manifest_tables import NOT_UTF8, Cells, plain_cells
 
 __all__ = [
     "BENCH",

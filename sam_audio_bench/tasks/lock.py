@@ -16,8 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
 
+import msgspec
+
 from sam_audio_bench.errors import Precondition, StoreError
-from sam_audio_bench.files import load_json, write_json
+from sam_audio_bench.files import write_json
+from sam_audio_bench.tabular import read_json
 from sam_audio_bench.tasks.folders import data_folder
 
 __all__ = ["KnownClip", "KnownFile", "KnownLicence", "KnownMetadata", "Lock"]
@@ -58,6 +61,15 @@ class KnownClip(TypedDict):
     what: str
 
 
+class _Content(msgspec.Struct):
+    """The parts of the file."""
+
+    licences: dict[str, KnownLicence] = {}
+    metadata: dict[str, KnownMetadata] = {}
+    files: dict[str, KnownFile] = {}
+    clips: dict[str, KnownClip] = {}
+
+
 @dataclass
 class Lock:
     """The content of ``lock.json``; `read` it, change it, `write` it."""
@@ -74,14 +86,21 @@ class Lock:
         lock = cls(data_folder())
         if not lock.path.exists():
             return lock
-        content = load_json(lock.path)
+        content = read_json(lock.path)
         version = content.get("schema_version") if isinstance(content, dict) else None
         if version != _SCHEMA_VERSION:
             raise StoreError(
                 f"expected schema version {_SCHEMA_VERSION} in {lock.path}, found {version}; "
                 "remove it and run `sabench data verify`"
             )
-        return cls(lock.folder, **{name: content.get(name, {}) for name in _PARTS})
+        try:
+            parts = msgspec.convert(content, _Content)
+        except msgspec.ValidationError as error:
+            raise StoreError(
+                f"expected what is known of files in {lock.path}, found damage ({error}); remove it and run `sabench "
+                "data verify`"
+            ) from error
+        return cls(lock.folder, **{name: getattr(parts, name) for name in _PARTS})
 
     @property
     def path(self) -> Path:

@@ -3,9 +3,10 @@
     mixture,text,target
     street.wav,dog barking,street-dog.wav
 
-Columns, in any order; only ``mixture`` and one of ``text``, ``spans`` and ``video`` are required:
+Columns, in any order, apart by commas, semicolons or tabs; only ``mixture`` and one of ``text``, ``spans`` and
+``video`` are required:
 
-    mixture      audio or video file in the folder of the table
+    mixture      audio or video file in the folder of the table; also called ``file_name``, as Hugging Face does
     text         what to extract
     spans        when it sounds (+) or does not (-), in seconds: ``+1.0:2.5 -3:4``
     video        file that shows it
@@ -28,6 +29,7 @@ from pathlib import Path
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import find_file, sha256
+from sam_audio_bench.tabular import TABLES
 from sam_audio_bench.tasks.adapters import adapter_of
 from sam_audio_bench.tasks.data import TaskData
 from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Questions, collect, task_data
@@ -57,7 +59,7 @@ def questions(name: str | Path, *, allow_outside: bool = False) -> Questions:
     Args:
         name: path of a CSV, JSONL or parquet table; of a folder with ``manifest`` or ``metadata`` in one of these
             formats; of a ``datasets`` folder; of a folder of stems; or ``ADAPTER:PATH``.
-        allow_outside: accept absolute paths and ``..`` in the rows.
+        allow_outside: accept absolute paths, ``..`` and links that lead out of the folder in the rows.
 
     Raises:
         UsageError: nothing there, or nothing that can be read.
@@ -91,8 +93,10 @@ def questions(name: str | Path, *, allow_outside: bool = False) -> Questions:
 def _table(path: Path, allow_outside: bool, name: str | None = None) -> Questions:
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        formats = ", ".join(READERS)
-        raise UsageError(f"expected a table of questions ({formats}) or a folder at {path}, found neither")
+        formats, others = ", ".join(TABLES[:3]), " and ".join(TABLES[3:])
+        raise UsageError(
+            f"expected a table of questions ({formats}) or a folder at {path}, found neither; {others} will do too"
+        )
     try:
         revision = sha256(path.read_bytes())
     except OSError as error:

@@ -23,7 +23,9 @@ from sam_audio_bench.digests import file_digest, joined
 from sam_audio_bench.errors import MediaError, UsageError
 from sam_audio_bench.files import dump_json, find_file, sha256
 from sam_audio_bench.metrics.functional.activity import active_spans
+from sam_audio_bench.tabular import broken
 from sam_audio_bench.tasks.data import TaskData
+from sam_audio_bench.tasks.folders import LinkCheck
 from sam_audio_bench.types import Audio, Item, Prompt, Query, Span
 
 __all__ = [
@@ -39,6 +41,8 @@ __all__ = [
     "task_data",
 ]
 
+_SHOWN = 200  # letters of a path in a message
+_LONGEST_NAME, _LONGEST_PATH = 255, 4096  # bytes
 _PEAK = 0.9  # of a mixture that a level ratio would drive beyond full scale
 
 
@@ -127,7 +131,7 @@ def collect(
     voices: bool = False,
     allow_outside: bool = False,
 ) -> Questions:
-    """Checks rows, names them, and keeps what is wrong with any of them; no file is looked at.
+    """Checks rows, names them, and keeps what is wrong with any of them; of files, only links are looked at.
 
     Args:
         task: name of the task.
@@ -136,18 +140,24 @@ def collect(
         root: folder of the files; None: ``path`` itself.
         revision: of the data; None: a digest of the rows.
         voices: whether metrics of speech may be asked for.
-        allow_outside: accept absolute paths and ``..``.
+        allow_outside: accept absolute paths, ``..`` and links that lead out of the folder.
+
+    Raises:
+        UsageError: the path, or that of a folder above it, is not UTF-8, so that no record can name it.
     """
+    if broken(str(path.resolve())):
+        raise UsageError(f"expected a path in UTF-8, found {str(path.resolve())!r}: rename it")
+    inside = LinkCheck((path if root is None else root).resolve())
     rows: list[ManifestRow] = []
     problems: list[ManifestProblem] = []
     for entry in found:
-        fault = entry if isinstance(entry, ManifestProblem) else _fault(entry, allow_outside)
+        fault = entry if isinstance(entry, ManifestProblem) else _fault(entry, None if allow_outside else inside)
         if fault is not None:
             problems.append(fault)
         elif isinstance(entry, ManifestRow):
             rows.append(entry)
     by_id, repeated = _by_id(rows)
-    if not by_id and not problems:
+    if not by_id and not any(problem.severity == "error" for problem in problems):
         problems.append(ManifestProblem(where=str(path), what="expected at least one question, found none"))
     return Questions(
         task=task,
@@ -165,8 +175,13 @@ def _plain(row: ManifestRow) -> dict[str, object]:
     return {name: value for name, value in asdict(row).items() if value not in (None, "", (), False)}
 
 
-def _fault(row: ManifestRow, allow_outside: bool) -> ManifestProblem | None:
-    """What makes a row impossible."""
+def _fault(row: ManifestRow, inside: LinkCheck | None) -> ManifestProblem | None:
+    """What makes a row impossible; ``inside`` is None where files may lie anywhere."""
+    texts = (str(row.where), row.id, row.group, row.text, *(named(sound) for _, sound in row.files))
+    if bad := next(filter(broken, texts), None):
+        where = repr(row.where)[1:-1] if isinstance(row.where, str) else row.where
+        what = f"expected names in UTF-8, found {bad!r}: rename the file or folder"
+        return ManifestProblem(where=where, what=what)
     fault = partial(ManifestProblem, where=row.where, item=row.id)
     if row.mixture is None and not (row.target and row.residual):
         return fault(what="expected the path of a mixture, found an empty cell", column="mixture")
@@ -174,19 +189,29 @@ def _fault(row: ManifestRow, allow_outside: bool) -> ManifestProblem | None:
         return fault(what="expected a prompt, found neither a text nor a span nor a video", column="text")
     if row.mask and not row.video:
         return fault(what=f"expected the video that the mask {row.mask} belongs to, found none", column="video")
+    what = "a path" if inside is None else "a file inside the folder of the data, given relative to it"
+    remedy = "" if inside is None else ": move it there, or use --allow-outside"
     for column, sound in row.files:
-        if isinstance(sound, str) and not _allowed(sound, allow_outside):
-            what = "a path" if allow_outside else "a file inside the folder of the data, given relative to it"
-            remedy = "" if allow_outside else ": move it there, or use --allow-outside"
-            return fault(what=f"expected {what}, found {sound!r}{remedy}", column=column)
+        if not isinstance(sound, str):
+            continue
+        if not _allowed(sound, inside is None):
+            return fault(what=f"expected {what}, found {repr(sound)[:_SHOWN]}{remedy}", column=column)
+        if inside is not None and (place := inside.leads_out(sound)):
+            linked = f"{sound!r}, which is linked to {str(place)!r}"
+            return fault(what=f"expected {what}, found {linked}{remedy}", column=column)
     return None
 
 
 def _allowed(name: str, allow_outside: bool) -> bool:
     path = Path(name)
-    if not path.name or "\0" in name:
+    if not path.name or "\0" in name or len(name) > _LONGEST_PATH or any(map(_too_long, path.parts)):
         return False
     return allow_outside or not (path.is_absolute() or path.drive or ".." in path.parts)
+
+
+def _too_long(part: str) -> bool:
+    """Whether no file system takes a name."""
+    return len(part.encode()) > _LONGEST_NAME
 
 
 def _by_id(rows: Sequence[ManifestRow]) -> tuple[dict[str, ManifestRow], list[ManifestProblem]]:
@@ -225,10 +250,11 @@ def named(sound: Sound) -> str:
 
 
 def task_data(questions: Questions) -> TaskData:
-    """The questions as a task, loaded one at a time; the first problem raises UsageError."""
-    if questions.problems:
-        first = questions.problems[0]
-        more = len(questions.problems) - 1
+    """The questions as a task, loaded one at a time; the first error raises UsageError, warnings are notes."""
+    errors = [problem for problem in questions.problems if problem.severity == "error"]
+    if errors:
+        first = errors[0]
+        more = len(errors) - 1
         hint = f" ({more} more: `sabench data validate`)" if more else ""
         raise UsageError(f"{first.place} of {questions.path}: {first.what}{hint}")
     rows, root = questions.rows, questions.root.absolute()  # wherever a separator goes
@@ -252,6 +278,7 @@ def task_data(questions: Questions) -> TaskData:
         place=str(questions.path.resolve()),
         texts={identifier: row.text for identifier, row in rows.items() if row.text},
         paraphrases={identifier: row.paraphrases for identifier, row in rows.items() if row.paraphrases},
+        notes=tuple(problem.what for problem in questions.problems),
         allow_outside=questions.allow_outside,
     )
 

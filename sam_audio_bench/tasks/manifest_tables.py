@@ -1,14 +1,13 @@
 """Tables of questions: CSV, JSON lines, parquet and Hugging Face ``datasets`` folders, read as rows.
 
 An invalid row yields a `ManifestProblem` that names it, and reading continues. Rows are counted as editors count lines:
-in a CSV the header is row 1; in JSON lines the first line, in the binary formats the first entry.
+in a CSV the header is row 1; in JSON lines the first line, in the binary formats the first entry. Tables of sounds as
+Hugging Face has them (``metadata.csv`` with ``file_name``) are read too.
 """
 
 from __future__ import annotations
 
-import csv
 import difflib
-import io
 import json
 import math
 import re
@@ -17,7 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sam_audio_bench.errors import UsageError
+from sam_audio_bench.errors import BenchError, UsageError, describe_error
+from sam_audio_bench.tabular import TABLES, broken, json_lines, parse_table, read_text
 from sam_audio_bench.tasks.manifest_rows import Embedded, ManifestProblem, ManifestRow, Sound
 from sam_audio_bench.types import Span
 
@@ -26,7 +26,6 @@ __all__ = [
     "NOT_UTF8",
     "READERS",
     "Cells",
-    "broken",
     "parse_spans",
     "read_csv",
     "read_datasets",
@@ -39,6 +38,8 @@ __all__ = [
 COLUMNS = ("mixture", "text", "spans", "video", "mask", "target", "residual", "group", "id", "paraphrases")
 NOT_UTF8 = "expected UTF-8, found something else: save the file as UTF-8"
 _SOUNDS = ("mixture", "target", "residual")
+_ALIASES = {"file_name": "mixture", **{f"{name}_file_name": name for name in (*_SOUNDS, "video", "mask")}}
+_SHOWN = 80  # letters of a cell in a message
 _BATCH = 1024  # rows in memory at once, without their sounds
 
 _NUMBER = r"((?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)"
@@ -71,71 +72,67 @@ def _span(text: str) -> Span:
         sign, start, end = match[1], float(match[2]), float(match[3])
         if start < end < math.inf:
             return sign, start, end
-    raise UsageError(f"expected a span such as +1.0:2.5 or -3:4 (sign, start < end in seconds), found {text!r}")
+    shown = repr(text)[:_SHOWN]
+    raise UsageError(f"expected a span such as +1.0:2.5 or -3:4 (sign, start < end in seconds), found {shown}")
 
 
-def read_csv(path: Path) -> Iterator[tuple[int, Mapping[str, str | None] | ManifestProblem]]:
-    """Rows of a CSV file by number, as texts, None where a row ends early; the header comes first, with empty texts.
+def read_csv(path: Path) -> Iterator[tuple[int, Mapping[str, str] | ManifestProblem]]:
+    """Rows of delimited text by number, as texts; the header comes first, with empty texts.
 
     Bytes that are no UTF-8 become surrogates, which the check of the cell that holds them refuses.
+
+    Raises:
+        UsageError: a binary file, or UTF-16.
     """
-    text = path.read_bytes().decode("utf-8-sig", errors="surrogateescape")  # spreadsheets write a byte order mark
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    try:
-        names = [str(name).strip() for name in reader.fieldnames or ()]
-        yield 1, dict.fromkeys(names, "") if len(set(names)) == len(names) else _repeated(names)
-        for cells in reader:
-            number = reader.reader.line_num
-            if None in cells:
-                what = "expected as many cells as the header has, found more: put text that has commas in quotes"
-                yield number, ManifestProblem(where=number, what=what)
-            else:
-                yield number, {str(name).strip(): value for name, value in cells.items()}
-    except csv.Error as error:
-        number = reader.reader.line_num
-        yield (
-            number,
-            ManifestProblem(where=number, what=f"expected a row of CSV, found a damaged row {number} ({error})"),
-        )
+    table = parse_table(read_text(path, errors="surrogateescape"))
+    names = table.names
+    yield table.where, dict.fromkeys(names, "") if len(set(names)) == len(names) else _repeated(table.where, names)
+    for number, what in table.remarks(optional=True):
+        yield number, ManifestProblem(where=number, what=what, severity="warning")
+    found: list[tuple[int, Mapping[str, str] | ManifestProblem]] = [
+        (number, dict(zip(names, cells, strict=True))) for number, cells in table.rows
+    ]
+    found += [(number, ManifestProblem(where=number, what=what)) for number, what in table.faults]
+    yield from sorted(found, key=lambda row: row[0])
 
 
-def _repeated(names: Sequence[str]) -> ManifestProblem:
+def _repeated(where: int, names: Sequence[str]) -> ManifestProblem:
     twice = next(name for name in names if names.count(name) > 1)
-    return ManifestProblem(where=1, what=f"expected each column once, found {twice!r} more often", column=twice)
+    return ManifestProblem(where=where, what=f"expected each column once, found {twice!r} more often", column=twice)
 
 
 def read_table(path: Path) -> Iterator[ManifestRow | ManifestProblem]:
-    """Rows of a CSV file with the columns of a manifest."""
+    """Rows of delimited text with the columns of a manifest."""
     lines = read_csv(path)
-    _, header = next(lines, (1, {}))
-    fault = header if isinstance(header, ManifestProblem) else _header_fault(1, header)
+    where, header = next(lines)
+    fault = header if isinstance(header, ManifestProblem) else _header_fault(where, _named(header))
     if fault is not None:
         yield fault
         return
     for number, cells in lines:
-        yield cells if isinstance(cells, ManifestProblem) else _row(number, cells)
+        yield cells if isinstance(cells, ManifestProblem) else _row(number, _named(cells))
 
 
 def read_json_lines(path: Path) -> Iterator[ManifestRow | ManifestProblem]:
     """Rows of a file with one JSON object per line; spans and paraphrases may be lists."""
     known: set[str] = set()
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            cells = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-        except UnicodeDecodeError:
-            yield ManifestProblem(where=number, what=NOT_UTF8)
-            continue
-        except (ValueError, RecursionError) as error:
-            yield ManifestProblem(where=number, what=f"expected a JSON object, found a damaged line ({error})")
-            continue
-        if not isinstance(cells, dict):
-            yield ManifestProblem(where=number, what=f"expected a JSON object, found {line[:40].decode()!r}")
-            continue
-        fault = None if known >= set(cells) else _header_fault(number, cells)
-        known |= set(cells)
-        yield _row(number, cells) if fault is None else fault
+    for number, value in json_lines(read_text(path, errors="surrogateescape")):
+        if isinstance(value, ValueError):
+            yield ManifestProblem(where=number, what=f"expected a JSON object, found a damaged line ({value})")
+        elif not isinstance(value, dict):
+            remedy = ": put every object of a list in a line of its own" if isinstance(value, list) else ""
+            what = f"expected a JSON object, found {json.dumps(value)[:40]!r}{remedy}"
+            yield ManifestProblem(where=number, what=what)
+        else:
+            cells = _named(value)
+            fault = None if known >= set(cells) else _header_fault(number, cells)
+            known |= set(cells)
+            yield _row(number, cells) if fault is None else fault
+
+
+def _named(cells: Cells) -> dict[str, object]:
+    """Cells under the names of `COLUMNS`, where they have those of Hugging Face's ``metadata.csv``."""
+    return {alias if (alias := _ALIASES.get(name, name)) not in cells else name: value for name, value in cells.items()}
 
 
 def read_parquet(path: Path) -> Iterator[ManifestRow | ManifestProblem]:
@@ -146,17 +143,20 @@ def read_parquet(path: Path) -> Iterator[ManifestRow | ManifestProblem]:
     try:
         with parquet.ParquetFile(path) as file:
             schema = file.schema_arrow
-            fault = _header_fault(1, dict.fromkeys(schema.names)) or _embedded_fault(schema)
+            if len(set(schema.names)) < len(schema.names):
+                yield _repeated(1, schema.names)
+                return
+            fault = _header_fault(1, _named(dict.fromkeys(schema.names))) or _embedded_fault(schema)
             if fault is not None:
                 yield fault
                 return
-            columns = [name for name in COLUMNS if name in schema.names]
+            columns = [name for name in schema.names if name in COLUMNS or name in _ALIASES]
             number = 0
             for batch in file.iter_batches(batch_size=_BATCH, columns=columns):
                 for cells in plain_cells(batch):
                     number += 1
-                    yield _row(number, cells)
-    except (pyarrow.ArrowException, OSError) as error:
+                    yield _row(number, _named(cells))
+    except (pyarrow.ArrowException, OSError, ValueError, TypeError, KeyError, MemoryError) as error:
         raise UsageError(f"expected a parquet file at {path}, found a damaged one ({error})") from error
 
 
@@ -188,15 +188,22 @@ def plain_cells(batch: Any) -> Iterator[dict[str, object]]:
 
 def read_datasets(path: Path) -> Iterator[ManifestRow | ManifestProblem]:
     """Rows of a folder that ``datasets.Dataset.save_to_disk`` wrote; sounds are paths, or files inside the table."""
+    try:
+        yield from _saved_rows(path)
+    except BenchError:
+        raise
+    except Exception as error:  # the library raises whatever its parsing of damaged files comes upon
+        told = describe_error(error)
+        raise UsageError(f"expected a datasets folder at {path}, found a damaged one ({told})") from error
+
+
+def _saved_rows(path: Path) -> Iterator[ManifestRow | ManifestProblem]:
     import datasets
     import pyarrow.types
 
-    try:
-        found = datasets.load_from_disk(str(path))
-    except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:
-        raise UsageError(f"expected a datasets folder at {path}, found a damaged one ({error})") from error
+    found = datasets.load_from_disk(str(path))
     if isinstance(found, datasets.DatasetDict):
-        splits = ", ".join(f"{path / name}" for name in found)
+        splits = ", ".join(repr(str(path / name))[1:-1] for name in found)
         raise UsageError(f"expected one split of the data, found the folder of several: name one of {splits}")
     table = found.with_format("arrow")
     fault = _header_fault(1, dict.fromkeys(table.column_names))
@@ -231,11 +238,9 @@ def _bytes(table: Any, name: str, index: int) -> bytes:
     return content
 
 
-READERS: Mapping[str, Callable[[Path], Iterator[ManifestRow | ManifestProblem]]] = {
-    ".csv": read_table,
-    ".jsonl": read_json_lines,
-    ".parquet": read_parquet,
-}
+READERS: Mapping[str, Callable[[Path], Iterator[ManifestRow | ManifestProblem]]] = dict(
+    zip(TABLES, (read_table, read_json_lines, read_parquet, read_table, read_json_lines), strict=True)
+)
 """Suffix of a table -> its reader."""
 
 
@@ -279,15 +284,10 @@ def _text(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
-        raise UsageError(f"expected text, found {value!r}")
+        raise UsageError(f"expected text, found {repr(value)[:_SHOWN]}")
     if broken(value):
         raise UsageError(NOT_UTF8)
     return value.strip()
-
-
-def broken(text: str) -> bool:
-    """Whether a text was read from bytes that are no UTF-8."""
-    return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _sound(value: object) -> Sound:
@@ -300,7 +300,9 @@ def _spans(value: object) -> tuple[Span, ...]:
     found = []
     for entry in value:
         if not isinstance(entry, list) or len(entry) != 3:
-            raise UsageError(f"expected a span such as ['+', 1.0, 2.5] (sign, start, end in seconds), found {entry!r}")
+            raise UsageError(
+                f"expected a span such as ['+', 1.0, 2.5] (sign, start, end in seconds), found {repr(entry)[:_SHOWN]}"
+            )
         sign, start, end = entry
         found.append(_span(f"{sign}{start}:{end}"))
     return tuple(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.judge import JudgeScores
 from sam_audio_bench.judge.listeners import COLUMNS, WORSE, agreement, find_tests, rate_test, system_means
 from sam_audio_bench.judge.scores import AXES
+from sam_audio_bench.judge.trained_on import TrainedOn
 from sam_audio_bench.ratings.correlation import CorrelationRow
 from sam_audio_bench.types import Audio
 
@@ -168,3 +170,13 @@ def test_the_command_takes_anyones_judge(make: Maker, small_folder: Path) -> Non
     found = json.loads(CliRunner().invoke(listeners, [*arguments, "--json"]).stdout)
     assert found["tests"]["gensvs60"]["rows"][0]["axis"] == "DMOS"
     assert found["tests"]["gensvs60"]["systems"][0]["DMOS"] is None
+    assert found["tests"]["gensvs60"]["trained_on"] == 0
+    assert "was trained on" not in shown.stderr
+
+
+def test_the_command_says_what_a_judge_was_trained_on(make: Maker, small_folder: Path, tmp_path: Path) -> None:
+    test, folder = make(), Path(shutil.copytree(small_folder, tmp_path / "ours"))
+    TrainedOn().and_of(audio.read(test / item / "mixture.wav") for item in "xz").write(folder)
+    told = CliRunner().invoke(listeners, [str(test), "--judge", str(folder), "--resamples", "20", "--json"])
+    assert "was trained on 2 mixtures of gensvs60; what it says of them is too good" in told.stderr
+    assert json.loads(told.stdout)["tests"]["gensvs60"]["trained_on"] == 2

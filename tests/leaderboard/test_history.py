@@ -16,7 +16,7 @@ from sam_audio_bench.cli import group
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.files import load_json, write_json
 from sam_audio_bench.leaderboard import log
-from sam_audio_bench.leaderboard.site import build
+from sam_audio_bench.leaderboard.site import build, differences
 from sam_audio_bench.leaderboard.submission import HEADER, Submission, find_submissions
 from sam_audio_bench.leaderboard.submit import submit
 from sam_audio_bench.leaderboard.validate import validate
@@ -157,3 +157,37 @@ def test_history_is_not_from_the_future(board: Path, gate: Path) -> None:
     write_json(gate.with_name("v3") / HEADER, header)
     log.append(board, [Submission.read(gate.with_name("v3"))], event="submitted")
     assert "v2: submission.json: si_sdr_i: expected version 1, found 2" in said(board, board)
+
+
+def with_crlf(board: Path) -> None:
+    """As Git checks a repository out on Windows where it takes files for text."""
+    for path in board.rglob("*"):
+        if path.suffix in (".json", ".jsonl", ".html", ".js", ".css"):
+            path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+
+
+def test_line_ends_of_windows_change_nothing(board: Path, old: Path, finished_runs: Path) -> None:
+    build(board)
+    with_crlf(board)
+    assert said(board, old) == ""
+    assert differences(board) == []
+    submit([finished_runs / "spectral-gate"], board, revision="v2")
+    assert said(board, old) == ""
+    assert b"\r" not in (board / log.LOG).read_bytes()
+    (folder,) = (board / "results" / "silence").iterdir()
+    header = (folder / HEADER).read_bytes()
+    (folder / HEADER).write_bytes(header.replace(b'"summary": "', b'"summary": "x'))
+    assert "as it was submitted" in said(board, old)
+    (folder / HEADER).write_bytes(header)
+    with_crlf(old)
+    assert said(board, old) == ""
+
+
+def test_git_is_told_to_keep_the_bytes(board: Path, finished_runs: Path) -> None:
+    assert "* -text\n" in (board / log.ATTRIBUTES).read_text()
+    (board / log.ATTRIBUTES).write_text("* text eol=lf\n")
+    submit([finished_runs / "spectral-gate"], board, revision="v2")
+    assert (board / log.ATTRIBUTES).read_text() == "* text eol=lf\n"
+    submit([finished_runs / "silence"], board.parent / "fresh")
+    ours = Path(__file__).parents[2] / "leaderboards"
+    assert (ours / log.ATTRIBUTES).read_bytes() == (board.parent / "fresh" / log.ATTRIBUTES).read_bytes()

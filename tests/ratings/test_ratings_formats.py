@@ -578,3 +578,129 @@ def test_imaginary_lists(read):
     assert ratings.scale == (0, 10)
     assert ratings.frame["domain"].nunique() == 4
     assert ratings.anonymous
+
+
+def test_six_equal_votes_are_six_votes(read):
+    text = "user,model_a,model_b,winner\n" + "u1,A,B,model_a\n" * 6 + "u1,A,B,model_b\n" * 2
+    imported = read(text)
+    assert imported.ratings.frame["choice"].value_counts().to_dict() == {"first": 6, "second": 2}
+    assert any(note.startswith("6 rows repeat another one in every column: all are kept") for note in imported.notes)
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "rows"),
+    [
+        ("user,model_a,model_b,winner,tstamp\nu,A,B,a,7\nu,A,B,a,7\nu,A,B,a,8\n", {}, 2),
+        ("user,model_a,model_b,winner,question_id\nu,A,B,a,7\nu,A,B,a,7\n", {}, 1),
+        ("user,model_a,model_b,winner,language\nu,A,B,a,en\nu,A,B,a,en\n", {}, 2),
+        ("user,trial,model_a,model_b,winner\nu,1,A,B,a\nu,1,A,B,a\n", {}, 1),
+        ("user,model_a,model_b,winner\nu,A,B,a\nu,A,B,a\n", {"roles": {"item": "=one"}}, 2),
+        ("model_a,model_b,winner\nA,B,a\nA,B,a\n", {}, 2),
+        ("item,score\nx,4\nx,4\n", {"roles": {"rater": "=crowd"}}, 2),
+        ("item,score,n\nx,4,9\nx,4,9\n", {}, 1),
+    ],
+)
+def test_which_equal_rows_are_copies(read, text, options, rows):
+    assert len(read(text, **options).ratings.frame) == rows
+
+
+def test_equal_lists_of_anonymous_scores_are_all_kept(read):
+    line = '{"data_path": "a", "MOS": [4, 4]}\n'
+    assert list(read(line * 2, name="x.jsonl").ratings.frame["score"]) == [4, 4, 4, 4]
+
+
+def test_lines_are_records(read):
+    rows = [{"item": f"c{at}", "rater": "r", "score": 4, "comment": "fine\u2028\u0085really"} for at in range(3)]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    assert len(read(text, name="a.jsonl").ratings.frame) == 3
+    assert len(read("rater,item,score,say\na,x,4,one\u2028two\u0085\nb,x,3,\n").ratings.frame) == 2
+
+
+def test_headers_with_line_breaks_and_hints(read):
+    found = read('sep=;\r\n"rater";"item";"over\r\nall";score\r\na;x;1;4,5\r\nb;x;2;3\r\n').ratings.frame
+    assert (list(found["score"]), list(found["over all"])) == ([4.5, 3], [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ('rater,item,comment,score\nr1,c1,"two\nlines",4\n\nr2,c1,x,5\nr3,c1,x,bad\n', "row 6"),
+        ("sep=,\nrater,item,score\nr1,c1,bad\n", "row 3"),
+        ("rater,item,score\r\r\nr1,c1,4\rr2,c1,bad\n", "row 4"),
+        ('{"rater": "r", "item": "x", "score": 4}\n\n{"rater": "r", "item": "y", "score": "bad"}\n', "row 3"),
+        ('[{"rater": "r", "item": "x", "score": 4},\n\n{"rater": "r", "item": "y", "score": "bad"}]', "record 2"),
+        ('\n{"path": "x", "score": [4, "bad", 4]}', "row 2"),
+        ("user,model_a,model_b,winner\n\nu,A,B,who\n", "row 3"),
+        ('user,model_a,model_b,winner\nu,A,"B\n",a\nu,A,A,a\n', "row 4"),
+        ("trial_id,rating_stimulus,rating_score,session_uuid\n,,,\nx,A,bad,s\n", "row 3"),
+        ("WorkerId,Answer.Q1,Input.Q1\n\nw,bad,x\nw,4,x\nw,4,x\n", "row 3"),
+        ("item,rating_1,rating_2\n\nx,4,4\ny,bad,4\n", "row 4"),
+    ],
+)
+def test_rows_are_counted_as_an_editor_counts_lines(read, text, place):
+    name = "a.json" if text.startswith("[") else "a.jsonl" if text.lstrip().startswith("{") else "a.csv"
+    with pytest.raises(UsageError, match=f"in {place}"):
+        read(text, name=name, score=("score",) if "path" in text else ())
+
+
+def test_rows_without_any_text_are_left_out_and_counted(read):
+    imported = read("rater,item,score,\na,x,4,\n,,,\n\nb,x,5\n , ,\n")
+    assert list(imported.ratings.frame["score"]) == [4, 5]
+    assert any("2 rows (3, 6) have no text in any cell: left out" in note for note in imported.notes)
+    assert "score_" not in imported.ratings.frame
+
+
+@pytest.mark.parametrize(
+    ("cells", "found"),
+    [
+        (("3,5", "1,250"), [3.5, 1.25]),
+        (("0,500", "0,750"), [0.5, 0.75]),
+        (("1,250", "2,000"), "'1,250' in row 2, which may be 1250 or 1.250"),
+        (("1,250,000", "3"), "'1,250,000' in row 2, which may be 1250000 or"),
+        (("1.250,5", "3"), "'1.250,5' in row 2"),
+        (("1 250", "3"), "'1 250' in row 2"),
+        (("1'250", "3"), "in row 2"),
+        (("3", "1_250"), "'1_250' in row 3"),
+        (("3", "0x10"), "'0x10' in row 3"),
+        (("3", "-inf"), "'-inf' in row 3"),
+        (("3", "true"), "'true' in row 3"),
+        (("3", "1e999"), "'1e999' in row 3"),
+        (("3", "9" * 5000), "'9{40}…' in row 3"),
+    ],
+)
+def test_numbers_in_disguise(read, cells, found):
+    text = f"rater;item;score\na;x;{cells[0]}\nb;x;{cells[1]}\n"
+    if isinstance(found, str):
+        with pytest.raises(UsageError, match=found):
+            read(text)
+    else:
+        assert list(read(text).ratings.frame["score"]) == found
+
+
+def test_stored_values_that_are_no_scores(read, tmp_path):
+    for score, message in ((float("inf"), "'inf' in row 2"), (True, "'True' in row")):
+        frame = pd.DataFrame(
+            {"rater": ["a", "b"], "item": ["x", "x"], "score": [score if score is True else 3.0, score]}
+        )
+        frame.to_parquet(tmp_path / "a.PARQUET")
+        with pytest.raises(UsageError, match=message):
+            import_ratings([tmp_path / "a.PARQUET"])
+    with pytest.raises(UsageError, match="'True' in row 1"):
+        read('{"rater": "a", "item": "x", "score": true}\n', name="x.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("x.jsonl", '[{"rater": "a"}]', "in row 1; .*; a list of records is a .json file"),
+        ("x.jsonl", '[\n{"rater": "a"}\n]', "damage in row 1 .*; a list of records is a .json file"),
+        ("x.json", '{"rater": "a"}\n{"rater": "b"}', "one object a line is a .jsonl file"),
+        ("x.json", "[" * 100_000, "nested too deeply"),
+        ("x.jsonl", '{"score": 1, "score": 2}', "the name 'score' twice"),
+        ("x.csv", 'rater,item,score\na,x,4\na,"y,4\nb,x,3\n', "found another row 3: .*a quote is never closed"),
+        ("x.csv", "workerid,WorkerId,Answer.Q1,Input.Q1\nw,w,3,x\n", "'workerid' twice"),
+    ],
+)
+def test_damage_is_told_with_what_to_do(read, name, text, message):
+    with pytest.raises(UsageError, match=message):
+        read(text, name=name)

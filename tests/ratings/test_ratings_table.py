@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
+from pyarrow import parquet
 
-from sam_audio_bench.errors import BenchError
+from sam_audio_bench.cli import group
+from sam_audio_bench.errors import BenchError, StoreError
 from sam_audio_bench.ratings.describe import describe, scale_use
+from sam_audio_bench.ratings.formats import Choice
 from sam_audio_bench.ratings.importing import import_ratings
 from sam_audio_bench.ratings.table import Ratings
 
@@ -84,3 +89,56 @@ def test_scale_use_counts_everything_once() -> None:
     assert len(bins) == 10
     assert [entry["count"] for entry in bins] == [2, *[0] * 8, 2]
     assert scale_use(pd.Series([2.0, 2]), (2, 2))[0]["count"] == 2
+
+
+def test_exports_run_no_formula_and_come_back(tmp_path):
+    names = ["=1+1", "+sum", "-3 dB", "@x", "'=quoted", "'plain", "-3.5", "a=b", "\t=tab"]
+    rows = "".join(f'r{at},"{name}",-2,{at % 5 + 1}\n' for at, name in enumerate(names))
+    (tmp_path / "a.csv").write_text("rater,item,system,score\n" + rows)
+    ratings = import_ratings([tmp_path / "a.csv"]).ratings
+    names = [name.strip() for name in names]
+    ratings = ratings.with_frame(ratings.frame.assign(item=names))  # as another table may have them
+    ratings.write(tmp_path / "r.parquet")
+    done = CliRunner().invoke(
+        group, ["ratings", "agreement", str(tmp_path / "r.parquet"), "--mos", str(tmp_path / "m.csv")]
+    )
+    assert done.exit_code == 0, done.output
+    cells = list(csv.DictReader((tmp_path / "m.csv").read_text().splitlines()))
+    assert {row["item"] for row in cells} == {
+        "'=1+1", "'+sum", "'-3 dB", "'@x", "''=quoted", "'plain", "-3.5", "a=b", "'=tab",
+    }  # fmt: skip
+    again = import_ratings([tmp_path / "m.csv"], Choice(score=("raw_value",))).ratings.frame
+    assert set(again["item"]) == set(names)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda frame: frame.assign(score="bad"), "numbers in column score"),
+        (lambda frame: frame.drop(columns="rater"), "no column rater"),
+        (lambda frame: frame.iloc[:0], "found no rows"),
+    ],
+)
+def test_tables_of_others_that_are_refused(tmp_path, change, message):
+    frame = import_ratings([write_long(tmp_path)]).ratings.frame
+    change(frame).to_parquet(tmp_path / "r.parquet")
+    with pytest.raises(StoreError, match=message):
+        Ratings.read(tmp_path / "r.parquet")
+
+
+@pytest.mark.parametrize(
+    "facts", [b"{", b"[]", b'{"scale": [1]}', b'{"scale": "x"}', b'{"version": "new"}', b'{"direction": "up"}', b"\xff"]
+)
+def test_metadata_that_are_damaged(tmp_path, facts):
+    import_ratings([write_long(tmp_path)]).ratings.write(tmp_path / "r.parquet")
+    table = parquet.read_table(tmp_path / "r.parquet")
+    parquet.write_table(
+        table.replace_schema_metadata({b"sam_audio_bench.ratings": facts}), tmp_path / "r.parquet"
+    )  # fmt: skip
+    with pytest.raises(StoreError, match="found damaged metadata"):
+        Ratings.read(tmp_path / "r.parquet")
+
+
+def write_long(folder):
+    (folder / "a.csv").write_text("rater,item,score\na,x,1\nb,x,5\n")
+    return folder / "a.csv"

@@ -239,3 +239,39 @@ def test_perfect_agreement_has_no_finite_f():
 def test_what_cannot_be_meant_is_refused(call, message):
     with pytest.raises(UsageError, match=message):
         call()
+
+
+def test_no_reliability_beyond_the_pole():
+    """Both items have the mean 3 and both raters differ by 4: MSB = 0, MSW = 8, ICC(1,1) = -8 / 8 = -1.
+
+    Of k raters the formula gives -k / (2 - k): a division by zero for 2, and 3 for 3.
+    """
+    assert reliability_curve([[1, 5], [5, 1]], [1, 2, 3, 30]) == [-1, None, None, None]
+    # Means 3, 4, 3: MSB = 2 * (1/9 + 4/9 + 1/9) / 2 = 2/3; MSW = (2 + 2 + 8) / 3 = 4; ICC(1,1) = -10/3 / (14/3) = -5/7.
+    found = reliability_curve([[2, 4], [3, 5], [1, 5]], [1, 2, 3])
+    assert found == [pytest.approx(-5 / 7), pytest.approx(-10 / 2), None]
+
+
+def test_no_reliability_above_one():
+    """Raters that differ less than the residual takes from them: the rest of the variance comes out negative."""
+    table = [[NAN, 3], [4, 4], [5, NAN]]
+    for found in icc_table(table, resamples=50).values():
+        assert found.value == 1
+        assert found.high is None or found.high <= 1
+    assert noise_ceiling(table, "2,k", resamples=50).value == 1
+
+
+@settings(max_examples=150, derandomize=True)
+@given(
+    table=arrays(np.float64, st.tuples(st.integers(2, 5), st.integers(2, 4)), elements=st.integers(1, 5).map(float)),
+    gaps=arrays(np.bool_, (5, 4)),
+    whole=st.booleans(),
+)
+def test_reliabilities_are_at_most_one(table, gaps, whole):
+    table[gaps[: table.shape[0], : table.shape[1]] & (not whole)] = NAN
+    found = [*icc_table(table, resamples=20).values(), split_half(table, splits=5, resamples=20)]
+    values = [value for one in found for value in (one.value, one.low, one.high) if value is not None]
+    values += [value for value in reliability_curve(table, range(1, 31)) if value is not None]
+    assert all(math.isfinite(value) and value <= 1 for value in values)
+    curve = [value for value in reliability_curve(table, range(1, 31)) if value is not None]
+    assert curve == sorted(curve) or curve == sorted(curve, reverse=True)  # to the pole, and not beyond it

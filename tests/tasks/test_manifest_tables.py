@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -212,3 +213,107 @@ def test_names_of_tasks_win_over_folders(tmp_path: Path, monkeypatch: pytest.Mon
     assert is_path("./sfx")
     assert is_path("stems:sfx")
     assert not is_path("unknown:sfx")
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+@pytest.mark.parametrize("name", ["mine.csv", "mine.tsv"])
+def test_other_delimiters(folder: Path, delimiter: str, name: str):
+    header, row = ("mixture", "text", "target"), ("a.wav", "dog, loud", "t.wav")
+    (folder / name).write_text(f"{delimiter.join(header)}\r\n{delimiter.join(row)}\r\n", encoding="utf-8-sig")
+    data = load_task(str(folder / name))
+    assert (data.ids, data.texts) == (("a",), {"a": "dog, loud"})
+
+
+def test_empty_rows_are_left_out_and_counted(folder: Path):
+    (folder / "mine.csv").write_text("sep=,\nmixture,text\n,,\na.wav,dog\n\n , \nt.wav,cat\n")
+    found = questions(folder / "mine.csv")
+    assert list(found.rows) == ["a", "t"]
+    (told,) = found.problems
+    assert (told.where, told.severity) == (3, "warning")
+    assert told.what == "2 rows (3, 6) have no text in any cell: left out"
+    assert manifest(folder / "mine.csv").notes == (told.what,)
+    (folder / "mine.csv").write_text("mixture,text\n,\n")
+    with pytest.raises(UsageError, match="at least one question, found none"):
+        manifest(folder / "mine.csv")
+
+
+def test_rows_are_counted_as_an_editor_counts_lines(folder: Path):
+    (folder / "mine.csv").write_text('mixture,text\na.wav,"a\ndog"\n\nt.wav,\n', newline="")
+    with pytest.raises(UsageError, match=r"row 5 of .*found neither a text"):
+        manifest(folder / "mine.csv")
+
+
+def test_a_file_that_is_broken_off_is_told(folder: Path):
+    (folder / "mine.csv").write_text("mixture,text,target\na.wav,dog,t.wav\nt.wav,ca")
+    assert "1 row (3) ends before the last column, and the file without a line end" in manifest(
+        folder / "mine.csv"
+    ).notes[0]  # fmt: skip
+
+
+def test_names_of_hugging_face(folder: Path):
+    (folder / "metadata.csv").write_text("file_name,text,target_file_name,speaker\na.wav,dog,t.wav,x\n")
+    data = manifest(folder)
+    assert (data.ids, data["a"].reference is not None) == (("a",), True)
+    (folder / "metadata.csv").unlink()
+    lines(folder / "metadata.jsonl", {"file_name": "a.wav", "text": "dog\u2028\u0085"}, {"file_name": "", "text": "x"})
+    with pytest.raises(UsageError, match=r"row 2 of .*path of a mixture"):
+        manifest(folder)
+    pd.DataFrame({"file_name": ["a.wav"], "text": ["dog"]}).to_parquet(folder / "mine.parquet")
+    assert manifest(folder / "mine.parquet").ids == ("a",)
+    assert manifest(lines(folder / "m.jsonl", {"mixture": "t.wav", "file_name": "a.wav", "text": "dog"})).ids == ("t",)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"mixture": "a.wav", "text": "dog", "text": "cat"}', "row 2 of .*the name 'text' twice"),
+        ('[{"mixture": "a.wav", "text": "dog"}]', "row 2 of .*put every object of a list in a line of its own"),
+        ({"mixture": "a.wav", "text": "x" * 9, "spans": ["y" * 900]}, r"found 'y{70,79}$"),
+    ],
+)
+def test_other_mistakes_in_json_lines(folder: Path, line: object, message: str):
+    with pytest.raises(UsageError, match=message):
+        manifest(lines(folder / "mine.jsonl", {"mixture": "a.wav", "text": "dog", "id": "x"}, line))
+
+
+def test_spreadsheets_and_archives_are_told_apart(folder: Path):
+    (folder / "mine.csv").write_bytes(b"PK\x03\x04...")
+    with pytest.raises(UsageError, match="a spreadsheet or another zip archive; save it as CSV"):
+        manifest(folder / "mine.csv")
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "chain", "target"])
+def test_a_link_that_leads_out_is_outside(tmp_path: Path, folder: Path, kind: str):
+    inner = folder / "inner"
+    inner.mkdir()
+    name = {"folder": "far/a.wav"}.get(kind, "far.wav")
+    if kind == "folder":
+        (inner / "far").symlink_to(folder)
+    elif kind == "chain":
+        (inner / "next.wav").symlink_to(folder / "a.wav")
+        (inner / "far.wav").symlink_to("next.wav")
+    else:
+        (inner / "far.wav").symlink_to(folder / "a.wav")
+    (inner / "near.wav").symlink_to("real.wav")
+    (folder / "t.wav").rename(inner / "real.wav")
+    column = "target" if kind == "target" else "mixture"
+    row = {"mixture": "near.wav", "text": "dog", column: name}
+    with pytest.raises(UsageError, match=f"inside the folder .*'{name}', which is linked to .*--allow-outside"):
+        manifest(lines(inner / "mine.jsonl", row))
+    assert len(manifest(inner / "mine.jsonl", allow_outside=True)) == 1
+    (folder / "linked").symlink_to(inner)
+    assert len(manifest(lines(folder / "linked" / "mine.jsonl", {"mixture": "near.wav", "text": "dog"}))) == 1
+
+
+def test_names_of_files_that_are_no_utf8(folder: Path):
+    song = folder / "songs" / "song\udcff"  # the byte 0xff
+    song.mkdir(parents=True)
+    for stem in ("vocals", "drums"):
+        shutil.copy(folder / "a.wav", song / f"{stem}.wav")
+    with pytest.raises(UsageError, match=r"song\\udcff/drums of .*expected names in UTF-8.*: rename"):
+        load_task(f"stems:{folder / 'songs'}")
+    bad = folder / "bad\udcff"
+    bad.mkdir()
+    lines(bad / "mine.jsonl", *ROWS)
+    with pytest.raises(UsageError, match=r"expected a path in UTF-8, found .*bad\\udcff.*rename it"):
+        manifest(bad / "mine.jsonl")

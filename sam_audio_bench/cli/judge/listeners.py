@@ -33,20 +33,26 @@ _OVER = {"utterance": "answers", "system": "systems"}
 def listeners(folder: Path, place: str, without: tuple[str, ...], resamples: int, device: str, as_json: bool) -> None:
     """Say how well a judge agrees with listening tests: FOLDER is one, or holds some, with their audio."""
     from sam_audio_bench.judge import load
+    from sam_audio_bench.judge.checkpoints import find_judge
     from sam_audio_bench.judge.listeners import agreement, find_tests, rate_test, system_means
+    from sam_audio_bench.judge.trained_on import TrainedOn
     from sam_audio_bench.run.progress import Progress
 
     tests = find_tests(folder)
-    judge = load(place, device=device)
+    checkpoint = find_judge(place)
+    judge, trained = load(checkpoint, device=device), TrainedOn.of_folder(checkpoint.folder)
     found: dict[str, object] = {}
     for test in tests:
         with Progress(1) as progress:
             rated = rate_test(judge, test, progress.following(test.name))
+        if known := trained.count(test / name for name in rated.ratings.frame["mixture"].unique()):
+            note(f"sabench: {place} was trained on {known} mixtures of {rated.name}; what it says of them is too good")
         rows = agreement(rated, without=without, resamples=resamples)
         if as_json:
             means = system_means(rated).astype(object)
             records = means.where(means.notna(), None).to_dict("records")
-            found[rated.name] = {"rows": rows, "systems": records, "left_out": dict(rated.left_out)}
+            left_out = dict(rated.left_out)
+            found[rated.name] = {"rows": rows, "systems": records, "left_out": left_out, "trained_on": known}
         else:
             print_test(rated, rows)
     if as_json:

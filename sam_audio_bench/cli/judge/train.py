@@ -109,6 +109,7 @@ def evaluate(
                 "rows": rows,
                 "coverage_80": inside,
                 "simulated": examples.simulated,
+                "trained_on": known,
             }
         )
         return

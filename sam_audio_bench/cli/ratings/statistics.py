@@ -55,13 +55,14 @@ def agreement(
     """
     from sam_audio_bench.ratings.agreement import agreement_rows, opinion_rows, stimulus_opinions
     from sam_audio_bench.ratings.table import Ratings
+    from sam_audio_bench.tabular import spreadsheet_csv
 
     ratings = Ratings.read(table)
     rows = agreement_rows(ratings, by=by, axis=axis, resamples=resamples, seed=seed)
     opinions = opinion_rows(ratings, by=by, axis=axis)
     if mos is not None:
         with atomic_write(mos) as temporary:
-            stimulus_opinions(ratings, axis).to_csv(temporary, index=False, lineterminator="\n")
+            temporary.write_text(spreadsheet_csv(stimulus_opinions(ratings, axis)), encoding="utf-8", newline="\n")
     if as_json:
         print_json({"rows": rows, "opinions": opinions})
         return

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from sam_audio_bench.errors import UsageError
@@ -147,12 +148,20 @@ def extra_columns(frame: pd.DataFrame, taken: Sequence[str], missing: Sequence[s
         if name in taken:
             continue
         try:
-            values = numbers(frame[name], str(name), missing)
+            values = _measured(frame[name], str(name), missing)
         except UsageError:
             values = _as_text(frame[name])
         reserved = name in NAMES or name in ("source",)
         kept[f"{name}_" if reserved else str(name)] = values
     return pd.DataFrame(kept, index=frame.index)
+
+
+def _measured(column: pd.Series, name: str, missing: Sequence[str]) -> pd.Series:
+    """A column of numbers; of stored ones, truth values count as 1 and 0, and what is infinite as missing."""
+    if pd.api.types.is_numeric_dtype(column):
+        column = column.astype("float64")
+        column = column.where(np.isfinite(column))
+    return numbers(column, name, missing)
 
 
 def _as_text(column: pd.Series) -> pd.Series:

@@ -37,7 +37,8 @@ def parse_lists(source: Source, choice: Choice) -> Parsed:
             f"expected lists of scores in {source.path} under {', '.join(axes) or 'any key'}, "
             f"found {', '.join(source.columns)}; name them with --score"
         )
-    plain = pd.DataFrame([{key: value for key, value in r.items() if key not in axes} for r in source.records])
+    others = [{key: value for key, value in r.items() if key not in axes} for r in source.records]
+    plain = pd.DataFrame(others, index=source.places)
     roles = Roles(Source(path=source.path, table=plain), choice)
     roles.need("item")
     stimuli = roles.texts(plain, _ROLES)
@@ -56,11 +57,12 @@ def _axis(stimuli: pd.DataFrame, axis: str, source: Source, choice: Choice) -> p
             f"expected a list of scores under {axis} in every record of {source.path}, found another value"
         )
     lengths = [len(entry) for entry in lists]
-    flat = pd.Series([score for entry in lists for score in entry], dtype="object")
-    places = np.array([place for length in lengths for place in range(1, length + 1)], dtype=int)
+    places = source.places.repeat(lengths)
+    flat = pd.Series([score for entry in lists for score in entry], index=places, dtype="object")
     long = stimuli.iloc[np.repeat(np.arange(len(lists)), lengths)].reset_index(drop=True)
-    rater = [f"anonymous-{place:02}" for place in places]
-    return long.assign(rater=rater, axis=axis, score=numbers(flat, f"{axis} of {source.path}", choice.missing))
+    rater = [f"anonymous-{place:02}" for length in lengths for place in range(1, length + 1)]
+    scores = numbers(flat, f"{axis} of {source.path}", choice.missing).to_numpy()
+    return long.assign(rater=rater, axis=axis, score=scores)
 
 
 def _is_scores(value: Any) -> bool:

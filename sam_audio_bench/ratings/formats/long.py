@@ -8,9 +8,9 @@ import pandas as pd
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.metrics.catalogue import CARDS
 from sam_audio_bench.ratings.formats.columns import NAMES, ROLES, Choice, Parsed, Roles, extra_columns
-from sam_audio_bench.ratings.formats.source import Source, numbers
+from sam_audio_bench.ratings.formats.source import Source, numbers, table_of
 
-__all__ = ["AXES", "is_long", "parse_long", "table_of"]
+__all__ = ["AXES", "is_long", "parse_long"]
 
 AXES = ("overall", "recall", "precision", "faithfulness")
 """Axes of the SAM Audio Judge (arXiv:2601.19702): columns with these names are separate scores."""
@@ -55,11 +55,6 @@ def parse_long(source: Source, choice: Choice) -> Parsed:
     metrics = choice.metrics if choice.metrics is not None else tuple(name for name in extras if name in CARDS)
     found = {**roles.found, "score": ", ".join(columns)}
     return Parsed(frame=tidy, columns=found, metrics=metrics, anonymous=anonymous, notes=notes)
-
-
-def table_of(source: Source) -> pd.DataFrame:
-    """The rows of a file of either kind."""
-    return source.table if source.table is not None else pd.DataFrame(source.records)
 
 
 def _score_columns(roles: Roles, source: Source) -> list[str]:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.ratings.formats.columns import Choice, Parsed, extra_columns
-from sam_audio_bench.ratings.formats.source import Source, numbers
+from sam_audio_bench.ratings.formats.source import Source, numbers, texts_of
 
 __all__ = ["is_p808", "parse_p808"]
 
@@ -38,14 +38,17 @@ def parse_p808(source: Source, choice: Choice) -> Parsed:
     Raises:
         UsageError: no column of votes, workers or clips, or a vote that is no number.
     """
-    assert source.table is not None
-    frame = source.table.rename(columns=str.casefold)
+    table = texts_of(source)
+    frame = table.rename(columns=str.casefold)
+    if not frame.columns.is_unique:
+        twice = frame.columns[frame.columns.duplicated()][0]
+        raise UsageError(f"expected each column once in any case in {source.path}, found {twice!r} twice")
     original = dict(zip(frame.columns, source.columns, strict=True))
     votes = {name: match for name in frame.columns if (match := _VOTE.fullmatch(name))}
     if not votes or "workerid" not in frame:
         raise UsageError(f"expected WorkerId and Answer.Q1 … in {source.path}, found {', '.join(source.columns)}")
     others = extra_columns(
-        source.table, [original[name] for name in map(str, frame) if name in _USED or _ASKED.fullmatch(name)]
+        table, [original[name] for name in map(str, frame) if name in _USED or _ASKED.fullmatch(name)]
     )
     parts = [_question(frame, name, match[1], match[2], original, choice).join(others) for name, match in votes.items()]
     tidy = pd.concat(parts, ignore_index=True)

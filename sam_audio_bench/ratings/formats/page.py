@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import pandas as pd
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.files import load_json
 from sam_audio_bench.ratings.answers import KEY_FIELDS, join_key
 from sam_audio_bench.ratings.formats.columns import Choice, Parsed
 from sam_audio_bench.ratings.formats.source import Source
 from sam_audio_bench.ratings.media import MEDIA_COLUMNS
+from sam_audio_bench.tabular import read_json
 
 __all__ = ["SCHEMA", "is_page", "parse_page"]
 
@@ -52,17 +52,17 @@ def _rows(document: Mapping[str, object], source: Source, choice: Choice) -> lis
         raise UsageError(f"expected {SCHEMA} {_VERSION} in {source.path}, found {what}; upgrade")
     answers = document.get("answers")
     rater = str(document.get("rater") or "").strip()
-    if not rater or not isinstance(answers, list):
+    if not rater or not isinstance(answers, list) or not all(isinstance(answer, dict) for answer in answers):
         raise UsageError(f"expected a rater and a list of answers in {source.path}, found {', '.join(document)}")
     if choice.key is not None:
-        answers = join_key(answers, load_json(choice.key), choice.key.parent)
+        answers = join_key(answers, read_json(choice.key), choice.key.parent)
     fixed = {"rater": rater, "session": str(document.get("session") or rater), "test": document.get("test")}
     return [row for answer in answers for row in _answer(answer, fixed, source)]
 
 
 def _answer(answer: Mapping[str, object], fixed: Mapping[str, object], source: Source) -> list[dict[str, object]]:
     axes = answer.get("axes")
-    if not isinstance(axes, dict) or not answer.get("item"):
+    if not isinstance(axes, dict) or not isinstance(answer.get("item"), str | int) or not answer["item"]:
         raise UsageError(
             f"expected an item and its axes in every answer of {source.path}, found {', '.join(answer)}; "
             "give the key of the test with --key key.json"

@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow
 
 from sam_audio_bench.errors import Precondition, UsageError
+from sam_audio_bench.tabular import TextTable, json_lines, parse_json, parse_table, read_text, unescaped_cell
 
-__all__ = ["MISSING", "Source", "numbers", "read_source"]
+__all__ = ["MISSING", "Source", "numbers", "read_source", "row_name", "table_of", "texts_of"]
 
 MISSING = ("", "na", "n/a", "nan", "none", "null", "-")
 """Texts that mean "no answer", in any case."""
 
-_ARCHIVE = b"PK\x03\x04"  # how the files of spreadsheet programs begin
-_DELIMITERS = ",;\t|"
-_COMMA_DECIMAL = r"\s*[-+]?\d+,\d+\s*"
+_LARGEST = np.finfo("float64").max
+_COMMA_DECIMAL = r"[-+]?\d+,\d+"
+_THOUSANDS = r"[-+]?[1-9]\d{0,2}(,\d{3})+"
+_JSON = (".json", ".jsonl", ".ndjson")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Content of a file: either a table of texts or JSON records."""
+    """Content of a file: either a table of texts or JSON records.
+
+    The index of a table, and ``places`` of records, say where rows are in the file: "row" or "record", and its number.
+    """
 
     path: Path
     table: pd.DataFrame | None = None
     records: list[dict[str, object]] = field(default_factory=list)
+    places: pd.Index = field(default_factory=lambda: pd.Index([], dtype="int64", name="record"))
+    notes: tuple[str, ...] = ()  # what was left out of the file, or completed
 
     @property
     def columns(self) -> list[str]:
@@ -41,8 +45,21 @@ class Source:
         return list(dict.fromkeys(key for record in self.records for key in record))
 
 
+def table_of(source: Source) -> pd.DataFrame:
+    """The rows of a file of either kind."""
+    return source.table if source.table is not None else pd.DataFrame(source.records, index=source.places)
+
+
+def texts_of(source: Source) -> pd.DataFrame:
+    """The texts of a table; raises UsageError for JSON, where the format is one of delimited text."""
+    if source.table is None:
+        raise UsageError(f"expected a table in {source.path}, found JSON; choose another --format")
+    frame = source.table
+    return frame.astype("object").where(frame.notna(), "").astype("str")
+
+
 def read_source(path: Path) -> Source:
-    """Reads a file by its suffix: .json, .jsonl, .parquet, and delimited text with any other suffix.
+    """Reads a file by its suffix: .json, .jsonl, .ndjson, .parquet, and delimited text with any other suffix.
 
     Raises:
         Precondition: no such file.
@@ -51,17 +68,32 @@ def read_source(path: Path) -> Source:
     if not path.is_file():
         found = "a folder; name the files in it" if path.is_dir() else "none"
         raise Precondition(f"expected a file of ratings at {path}, found {found}")
-    if path.suffix == ".parquet":
-        try:
-            return Source(path=path, table=pd.read_parquet(path))
-        except (OSError, ValueError) as error:
-            raise UsageError(f"expected a parquet file at {path}, found a damaged one ({error})") from error
-    text = _decoded(path)
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".parquet":
+            return Source(path=path, table=_parquet(path))
+        text = read_text(path)
+    except OSError as error:
+        raise Precondition(f"expected a file of ratings at {path}, found one that cannot be read ({error})") from error
     if not text.strip():
         raise UsageError(f"expected ratings in {path}, found an empty file")
-    if path.suffix in (".json", ".jsonl", ".ndjson"):
-        return Source(path=path, records=_records(path, text))
-    return Source(path=path, table=_table(path, text))
+    return _records(path, text, lines=suffix != ".json") if suffix in _JSON else _table(path, text)
+
+
+def _parquet(path: Path) -> pd.DataFrame:
+    try:
+        frame = pd.read_parquet(path)
+    except (pyarrow.ArrowException, OSError, ValueError, TypeError, KeyError, MemoryError) as error:
+        raise UsageError(f"expected a parquet file at {path}, found a damaged one ({error})") from error
+    if not frame.columns.is_unique or frame.empty:
+        what = "no rows" if frame.empty else "a column twice"
+        raise UsageError(f"expected ratings in columns of different names in {path}, found {what}")
+    return frame.rename(columns=str).set_axis(pd.RangeIndex(1, len(frame) + 1, name="row"), axis=0)
+
+
+def row_name(texts: pd.Series, place: int) -> str:
+    """How a message calls the row at a position: "row 3" as a text editor counts, "record 3" in a JSON list."""
+    return f"{texts.index.name or 'row'} {texts.index[place]}"
 
 
 def numbers(texts: pd.Series, where: str, missing: Sequence[str] = ()) -> pd.Series:
@@ -73,70 +105,90 @@ def numbers(texts: pd.Series, where: str, missing: Sequence[str] = ()) -> pd.Ser
         missing: further texts that mean "no answer", numbers in any notation; `MISSING` always does.
 
     Raises:
-        UsageError: a text that is no finite number; the row is counted as in a text editor.
+        UsageError: a text that is no finite number, a number that may have a thousands separator; the row is named.
     """
-    if pd.api.types.is_numeric_dtype(texts) and not missing:
-        found = texts.astype("float64")
-        return found.where(np.isfinite(found))
-    plain = texts.astype("str").str.strip()
-    absent = texts.isna() | plain.str.lower().isin([*MISSING, *(word.strip().lower() for word in missing)])
-    values = pd.to_numeric(plain.where(~absent), errors="coerce").astype("float64")
-    bad = (~absent) & ~np.isfinite(values)
-    if bad.any() and not plain[~absent].str.contains(".", regex=False).any() and _commas(plain[bad]):
-        values = pd.to_numeric(plain.where(~absent).str.replace(",", "."), errors="coerce").astype("float64")
-        bad = (~absent) & ~np.isfinite(values)
+    if pd.api.types.is_numeric_dtype(texts) and not pd.api.types.is_bool_dtype(texts) and not missing:
+        values, plain = texts.astype("float64"), texts.astype("str")
+        bad = values.isin([np.inf, -np.inf])
+    else:
+        plain = texts.astype("str").str.strip()
+        absent = texts.isna() | plain.str.lower().isin([*MISSING, *(word.strip().lower() for word in missing)])
+        values = pd.to_numeric(plain.where(~absent), errors="coerce").astype("float64")
+        bad = ~(absent | values.between(-_LARGEST, _LARGEST))
+        if bad.any() and not plain[~absent].str.contains(".", regex=False).any() and _commas(plain[bad], where):
+            values = pd.to_numeric(plain.where(~absent).str.replace(",", "."), errors="coerce").astype("float64")
+            bad = ~(absent | values.between(-_LARGEST, _LARGEST))
     if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise UsageError(f"expected numbers in {where}, found {plain.iloc[row]!r} in row {row + 2}; correct it")
+        place = int(np.flatnonzero(bad)[0])
+        found = plain.iloc[place]
+        shown = found if len(found) <= 40 else found[:40] + "…"
+        raise UsageError(f"expected numbers in {where}, found {shown!r} in {row_name(texts, place)}; correct it")
     return values.mask(values.isin(pd.to_numeric(pd.Series(missing, dtype="str"), errors="coerce").dropna()))
 
 
-def _commas(texts: pd.Series) -> bool:
+def _commas(texts: pd.Series, where: str) -> bool:
+    """Whether texts have decimal commas; raises UsageError where these may as well separate thousands."""
+    if bool(texts.str.fullmatch(_THOUSANDS).all()):
+        found = texts.iloc[0]
+        raise UsageError(
+            f"expected numbers in {where}, found {found!r} in {row_name(texts, 0)}, which may be "
+            f"{found.replace(',', '')} or {found.replace(',', '.', 1)}; write numbers without thousands separators"
+        )
     return bool(texts.str.fullmatch(_COMMA_DECIMAL).all())
 
 
-def _decoded(path: Path) -> str:
-    data = path.read_bytes()
-    if b"\0" in data or data.startswith(_ARCHIVE):
-        raise UsageError(f"expected text in {path}, found a binary file or UTF-16; save it as CSV in UTF-8")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        row = data[: error.start].count(b"\n") + 1
-        raise UsageError(f"expected UTF-8 in {path}, found another encoding in row {row}; save it as UTF-8") from error
+def _records(path: Path, text: str, *, lines: bool) -> Source:
+    if lines:
+        found = list(json_lines(text))
+        if (first := next((number for number, value in found if isinstance(value, ValueError)), None)) is not None:
+            error = dict(found)[first]
+            what = f"found damage in row {first} ({error}){_hint(text)}"
+            raise UsageError(f"expected JSON in {path}, one object a line, {what}")
+    else:
+        try:
+            value = parse_json(text)
+        except ValueError as error:
+            what = "; one object a line is a .jsonl file" if "Extra data" in str(error) else ""
+            raise UsageError(f"expected JSON in {path}, found damage ({error}){what}") from error
+        found = list(enumerate(value if isinstance(value, list) else [value], 1))
+    unit = "row" if lines else "record"
+    strange = [number for number, value in found if not isinstance(value, dict)]
+    if strange or not found:
+        where = f" in {unit} {strange[0]}" if strange else ""
+        raise UsageError(
+            f"expected JSON objects in {path}, found something else{where}; one object a rated stimulus"
+            + (_hint(text) if lines else "")
+        )
+    return Source(
+        path=path,
+        records=[value for _, value in found],
+        places=pd.Index([number for number, _ in found], dtype="int64", name=unit),
+    )
 
 
-def _records(path: Path, text: str) -> list[dict[str, object]]:
-    try:
-        if path.suffix == ".json":
-            value = json.loads(text)
-            found = value if isinstance(value, list) else [value]
-        else:
-            found = [json.loads(line) for line in text.splitlines() if line.strip()]
-    except ValueError as error:
-        raise UsageError(f"expected JSON in {path}, found damage ({error})") from error
-    if not found or not all(isinstance(record, dict) for record in found):
-        raise UsageError(f"expected JSON objects in {path}, found something else; one object a rated stimulus")
-    return found
+def _hint(text: str) -> str:
+    """What to do with a list where lines are expected."""
+    return "; a list of records is a .json file" if text.lstrip().startswith("[") else ""
 
 
-def _table(path: Path, text: str) -> pd.DataFrame:
-    first = next(line for line in text.splitlines() if line.strip())
-    delimiter = max(_DELIMITERS, key=first.count)
-    header = [name.strip() for name in next(csv.reader([first], delimiter=delimiter))]
-    twice = [name for name in header if header.count(name) > 1]
-    if twice or "" in header:
-        raise UsageError(f"expected column names that differ in {path}, found {(twice or [''])[0]!r} twice or unnamed")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            frame = pd.read_csv(
-                io.StringIO(text), sep=delimiter, dtype=str, keep_default_na=False, index_col=False, na_filter=False
-            )
-    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(f"expected rows of {len(header)} columns in {path}, found others ({reason})") from error
-    frame.columns = pd.Index(header)
-    if frame.empty:
+def _table(path: Path, text: str) -> Source:
+    table: TextTable = parse_table(text)
+    table.names = [unescaped_cell(name) for name in table.names]
+    twice = [name for name in table.names if table.names.count(name) > 1]
+    if twice or "" in table.names:
+        raise UsageError(
+            f"expected column names that differ in {path}, found {(twice or [''])[0]!r} twice or unnamed "
+            f"in row {table.where}"
+        )
+    if table.faults:
+        row, what = table.faults[0]
+        raise UsageError(f"expected rows of {len(table.names)} columns in {path}, found another row {row}: {what}")
+    if not table.rows:
         raise UsageError(f"expected ratings in {path}, found column names alone")
-    return frame.fillna("")
+    frame = pd.DataFrame(
+        [[unescaped_cell(cell) for cell in cells] for _, cells in table.rows],
+        columns=pd.Index(table.names),
+        index=pd.Index([number for number, _ in table.rows], dtype="int64", name="row"),
+        dtype="str",
+    )
+    return Source(path=path, table=frame, notes=tuple(f"{path}: {what}" for _, what in table.remarks()))

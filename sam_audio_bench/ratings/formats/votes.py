@@ -6,8 +6,7 @@ import pandas as pd
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.ratings.formats.columns import Choice, Parsed, Roles, extra_columns
-from sam_audio_bench.ratings.formats.long import table_of
-from sam_audio_bench.ratings.formats.source import Source, numbers
+from sam_audio_bench.ratings.formats.source import Source, numbers, row_name, table_of
 
 __all__ = ["is_votes", "parse_votes", "read_choices"]
 
@@ -41,13 +40,11 @@ def parse_votes(source: Source, choice: Choice) -> Parsed:
     for role in ("first", "second"):
         if tidy[role].isna().any():
             raise UsageError(
-                f"expected two systems in every vote of {source.path}, found none in row {_row(tidy[role].isna())}"
+                f"expected two systems in every vote of {source.path}, found none in {_row(tidy[role].isna())}"
             )
     itself = tidy["first"] == tidy["second"]
     if itself.any():
-        raise UsageError(
-            f"expected two different systems in every vote of {source.path}, found one in row {_row(itself)}"
-        )
+        raise UsageError(f"expected two different systems in every vote of {source.path}, found one in {_row(itself)}")
     tidy["choice"] = read_choices(tidy, source)
     if "rater" not in tidy:
         tidy["rater"] = [f"anonymous-{row + 1}" for row in range(len(tidy))]
@@ -75,13 +72,13 @@ def read_choices(tidy: pd.DataFrame, source: Source) -> pd.Series:
     found = plain.map(_MEANING)
     found = found.mask(tidy["choice"] == tidy["first"], "first").mask(tidy["choice"] == tidy["second"], "second")
     if found.isna().any():
-        row = int(found.isna().to_numpy().argmax())
         raise UsageError(
             f"expected a choice of first, second, tie or a system's name in {source.path}, "
-            f"found {tidy['choice'].iloc[row]!r} in row {row + 2}"
+            f"found {tidy['choice'][found.isna()].iloc[0]!r} in {_row(found.isna())}"
         )
     return found
 
 
-def _row(marks: pd.Series) -> int:
-    return int(marks.to_numpy().argmax()) + 2
+def _row(marks: pd.Series) -> str:
+    """How a message calls the first row that is marked."""
+    return row_name(marks, int(marks.to_numpy().argmax()))

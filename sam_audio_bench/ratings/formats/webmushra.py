@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import pandas as pd
 
+from sam_audio_bench.errors import UsageError
 from sam_audio_bench.ratings.formats.columns import Choice, Parsed, Roles, extra_columns
-from sam_audio_bench.ratings.formats.source import Source, numbers
+from sam_audio_bench.ratings.formats.source import Source, numbers, texts_of
 from sam_audio_bench.ratings.formats.votes import read_choices
 
 __all__ = ["is_webmushra", "parse_webmushra"]
@@ -25,8 +26,9 @@ def is_webmushra(source: Source, choice: Choice) -> bool:
 
 def parse_webmushra(source: Source, choice: Choice) -> Parsed:
     """One row per rated stimulus or vote; ``trial_id`` is the item, ``session_test_id`` the session."""
-    assert source.table is not None
-    frame = source.table
+    frame = texts_of(source)
+    if not is_webmushra(source, choice):
+        raise UsageError(f"expected columns of webMUSHRA in {source.path}, found {', '.join(source.columns[:12])}")
     votes = set(source.columns) >= _PAIRS
     prefix = "choice" if votes else "rating"
     chosen = {

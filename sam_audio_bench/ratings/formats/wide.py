@@ -15,7 +15,7 @@ import pandas as pd
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.ratings.formats.columns import ROLES, Choice, Parsed, Roles, extra_columns
-from sam_audio_bench.ratings.formats.source import MISSING, Source, numbers
+from sam_audio_bench.ratings.formats.source import MISSING, Source, numbers, texts_of
 
 __all__ = ["is_wide", "parse_wide"]
 
@@ -49,8 +49,7 @@ def parse_wide(source: Source, choice: Choice) -> Parsed:
     Raises:
         UsageError: no family of columns, a score that is no number, or a score without a rater.
     """
-    assert source.table is not None
-    frame = source.table
+    frame = source.table if source.table is not None else texts_of(source)
     scores, names = _chosen(source, choice) if choice.score else _guessed(source)
     used = [column for family in (*scores.values(), names) for column in family.values()]
     roles = Roles(Source(path=source.path, table=frame.drop(columns=used)), _without_rater(choice))

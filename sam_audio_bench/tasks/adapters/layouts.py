@@ -9,8 +9,11 @@ from pathlib import Path, PurePath
 from sam_audio_bench.audio import SUFFIXES
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import find_file
+from sam_audio_bench.tabular import broken
 from sam_audio_bench.tasks.manifest_rows import ManifestProblem
-from sam_audio_bench.tasks.manifest_tables import NOT_UTF8, broken, read_csv
+from sam_audio_bench.tasks.manifest_tables import NOT_UTF8, read_csv
+
+_LONGEST_NAME = 240  # bytes, without a suffix
 
 __all__ = ["csv_in", "csv_rows", "folders_in", "sound_file"]
 
@@ -36,6 +39,9 @@ def csv_rows(path: Path, names: Sequence[str]) -> Iterator[tuple[int, dict[str, 
     for number, cells in read_csv(path):
         if isinstance(cells, ManifestProblem):
             yield number, cells
+        elif any(map(broken, cells)):
+            yield number, ManifestProblem(where=number, what=NOT_UTF8)
+            return
         elif not keys:
             by_name = {name.lower(): name for name in cells}
             keys = [by_name[name] for name in names] if set(names) <= set(by_name) else list(cells)[: len(names)]
@@ -44,7 +50,7 @@ def csv_rows(path: Path, names: Sequence[str]) -> Iterator[tuple[int, dict[str, 
                 yield number, ManifestProblem(where=number, what=what)
                 return
         else:
-            yield number, _checked(number, {name: cells[key] or "" for name, key in zip(names, keys, strict=True)})
+            yield number, _checked(number, {name: cells[key] for name, key in zip(names, keys, strict=True)})
 
 
 def _checked(number: int, cells: dict[str, str]) -> dict[str, str] | ManifestProblem:
@@ -62,6 +68,8 @@ def sound_file(root: Path, name: str, folders: Sequence[str] = ("",)) -> str:
     """Path relative to ``root`` of a sound that is named with or without suffix; where it should be if it is absent."""
     names = [name] if PurePath(name).suffix.lower() in SUFFIXES else [f"{name}{suffix}" for suffix in SUFFIXES]
     tried = [(PurePath(folder) / file).as_posix() for folder in folders for file in names]
+    if len(name.encode()) > _LONGEST_NAME:  # which no file system can be asked for
+        return tried[0]
     return next((path for path in tried if find_file(root / path).is_file()), tried[0])
 
 

@@ -283,7 +283,9 @@ def test_evaluate_prints_levels_and_ceilings(run: Path, table: Path, tmp_path: P
     options = ["--judge", str(run / "judge"), "--ratings", str(table), "--resamples", "50"]
     result = CliRunner().invoke(group, ["judge", "evaluate", *options, "--json", "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
-    found = pd.DataFrame(json.loads(result.stdout)["rows"])
+    told = json.loads(result.stdout)
+    assert told["trained_on"] == 0
+    found = pd.DataFrame(told["rows"])
     assert set(found["level"]) == {"utterance", "within_item", "system"}
     assert set(found["coefficient"]) == {"pcc", "srcc", "tau", "pair_accuracy", "rmse"}
     overall = found[(found["axis"] == "overall") & (found["level"] == "utterance")].set_index("coefficient")

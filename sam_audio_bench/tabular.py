@@ -1,0 +1,272 @@
+"""Tables and records in text files that anyone may have written: delimited text, and JSON.
+
+Rows are numbered as a text editor counts lines, and have the number of the line in which they begin: cells and headers
+may hold line breaks, and blank lines count. Lines end where editors end them, at CR, LF or both, so that U+2028 and its
+like are letters of a cell.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sam_audio_bench.errors import StoreError, UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "TABLES",
+    "TextTable",
+    "broken",
+    "json_lines",
+    "parse_json",
+    "parse_table",
+    "read_json",
+    "read_text",
+    "spreadsheet_cell",
+    "spreadsheet_csv",
+    "unescaped_cell",
+]
+
+TABLES = (".csv", ".jsonl", ".parquet", ".tsv", ".ndjson")
+"""Suffixes, in lower case, of files that are tables of questions."""
+
+_DELIMITERS = ",;\t|"
+_LONGEST_CELL = 2**31 - 1  # letters
+_ENDS = re.compile(rb"\r\n|\r|\n")
+_HEADER = re.compile(r'(?:[^"\r\n]|"[^"]*")*')  # up to the first line end that no quotes enclose
+_BLANK = re.compile(r"(?:[ \t]*(?:\r\n|\r|\n))+")
+_HINT = re.compile(r'"?sep=(.)"?[ \t]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+_KINDS = {
+    b"PK\x03\x04": "a spreadsheet or another zip archive",
+    b"\xd0\xcf\x11\xe0": "an old spreadsheet",
+    b"\x1f\x8b": "a gzip archive",
+    b"BZh": "a bzip2 archive",
+    b"\xfd7zXZ": "an xz archive",
+    b"\x28\xb5\x2f\xfd": "a zstandard archive",
+    b"PAR1": "parquet under another suffix",
+}
+"""How files begin that are taken for tables by their names."""
+
+
+def read_text(path: Path, errors: str = "strict") -> str:
+    """Text of a file in UTF-8, without byte order marks.
+
+    Args:
+        path: the file.
+        errors: "strict", or "surrogateescape" for callers that refuse the cell that is `broken`.
+
+    Raises:
+        UsageError: a binary file, UTF-16, or with "strict" any other encoding; the row is named. OSError.
+    """
+    data = path.read_bytes()
+    for beginning, kind in _KINDS.items():
+        if data.startswith(beginning):
+            raise UsageError(f"expected text in {path}, found a binary file, {kind}; save it as CSV in UTF-8")
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise UsageError(f"row 1 of {path}: expected UTF-8, found a binary file or UTF-16; save it as CSV in UTF-8")
+    if (place := data.find(b"\0")) >= 0:
+        raise UsageError(
+            f"expected text in {path}, found a binary file or UTF-16 (a zero byte in row {_row(data, place)}); save it "
+            "as CSV in UTF-8"
+        )
+    try:
+        return data.decode("utf-8", errors=errors).lstrip("\ufeff")
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"expected UTF-8 in {path}, found another encoding in row {_row(data, error.start)} "
+            f"(byte {data[error.start]:#04x}); save it as UTF-8"
+        ) from error
+
+
+def _row(data: bytes, place: int) -> int:
+    return len(_ENDS.findall(data[:place])) + 1
+
+
+def broken(text: str) -> bool:
+    """Whether a text has halves of letters, as one that was read from bytes that are no UTF-8."""
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+@dataclass(kw_only=True)
+class TextTable:
+    """Delimited text: columns by name, rows as texts, and what was wrong or had to be left out."""
+
+    names: list[str]  # stripped, line breaks as blanks
+    where: int = 1  # the header's row
+    rows: list[tuple[int, list[str]]] = field(default_factory=list)  # number and as many cells as there are names
+    faults: list[tuple[int, str]] = field(default_factory=list)  # rows that cannot be read, in order
+    empty: list[int] = field(default_factory=list)  # rows whose cells are all empty: left out
+    short: list[int] = field(default_factory=list)  # rows that end early: what is missing counts as empty
+    torn: bool = False  # the last row is one of them, and has no line end
+
+    def remarks(self, *, optional: bool = False) -> Iterator[tuple[int, str]]:
+        """Rows that something is to be said of, and what; ``optional``: the last columns may be left out of a row."""
+        if self.empty:
+            yield self.empty[0], f"{_counted(self.empty, 'has', 'have')} no text in any cell: left out"
+        short = self.short if not optional else self.short[-1:] if self.torn else []
+        if short:
+            why = ", and the file without a line end" if self.torn else ""
+            what = f"{_counted(short, 'ends', 'end')} before the last column{why}: the missing cells count as empty"
+            yield short[0], what
+
+
+def _counted(rows: Sequence[int], one: str, several: str) -> str:
+    """Rows by number and as the subject of a verb.
+
+    >>> _counted([4], "ends", "end"), _counted([4, 9], "ends", "end")
+    ('1 row (4) ends', '2 rows (4, 9) end')
+    """
+    shown = ", ".join(map(str, rows[:5])) + (", …" if len(rows) > 5 else "")
+    return f"{len(rows)} {'row' if len(rows) == 1 else 'rows'} ({shown}) {one if len(rows) == 1 else several}"
+
+
+def parse_table(text: str) -> TextTable:
+    """Reads delimited text; the delimiter is what a first line ``sep=;`` says, or what the header has most of.
+
+    A column without a name and without any text, as a delimiter at the end of every row leaves it, is no column. Rows
+    may have further cells where these are empty.
+    """
+    hint = _HINT.match(text)
+    skipped = 1 if hint else 0
+    text = text[hint.end() :] if hint else text
+    blank = _BLANK.match(text)
+    body = text[blank.end() :] if blank else text
+    skipped += len(_ENDS.findall(text[: len(text) - len(body)].encode()))
+    records, damage = _records(body, hint[1] if hint else _delimiter(body))
+    if not records:
+        return TextTable(names=[], faults=[damage] if damage else [])
+    (first, header), *rest = records
+    names = [" ".join(name.split()) for name in header]
+    rest = [(number, cells) for number, cells in rest if cells]  # blank lines are no rows
+    kept = [place for place, name in enumerate(names) if name or any(place < len(c) and c[place] for _, c in rest)]
+    table = TextTable(names=[names[place] for place in kept], where=first + skipped)
+    for number, cells in rest:
+        _add(table, number + skipped, cells, kept, len(names))
+    table.torn = bool(table.short) and table.short[-1] == rest[-1][0] + skipped and not text.endswith(("\r", "\n"))
+    if damage:
+        table.faults.append((damage[0] + skipped, damage[1]))
+    return table
+
+
+def _add(table: TextTable, number: int, cells: list[str], kept: Sequence[int], columns: int) -> None:
+    if not any(cell.strip() for cell in cells):
+        table.empty.append(number)
+    elif any(cell.strip() for cell in cells[columns:]):
+        what = (
+            "expected as many cells as the header has, found more: put text that has commas or other delimiters in "
+            "quotes"
+        )
+        table.faults.append((number, what))
+    else:
+        if len(cells) <= max(kept, default=-1):
+            table.short.append(number)
+        table.rows.append((number, [cells[place] if place < len(cells) else "" for place in kept]))
+
+
+def _delimiter(text: str) -> str:
+    """What the header has most of outside quotes; the first of them among equals."""
+    header = _HEADER.match(text)
+    line = header[0] if header else ""
+    bare = re.sub(r'"[^"]*"', "", line or text.partition("\n")[0])
+    return max(_DELIMITERS, key=bare.count)
+
+
+def _records(text: str, delimiter: str) -> tuple[list[tuple[int, list[str]]], tuple[int, str] | None]:
+    """Records with the numbers of their first lines, blank lines without cells; where and why reading ended early."""
+    found: list[tuple[int, list[str]]] = []
+    before, number = csv.field_size_limit(_LONGEST_CELL), 1
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        for cells in reader:
+            found.append((number, cells))
+            number = reader.line_num + 1
+    except csv.Error as error:
+        reason = "a quote is never closed" if "unexpected end" in str(error) else str(error)
+        what = f"expected a row of CSV, found a damaged row {number} ({reason}): double the quotes inside of quotes"
+        return found, (number, what)
+    finally:
+        csv.field_size_limit(before)
+    return found, None
+
+
+def parse_json(text: str) -> Any:
+    """One JSON value; raises ValueError also for nesting that is too deep, a key twice in an object, half a letter."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            raise ValueError(f"the name {next(name for name in names if names.count(name) > 1)!r} twice in one object")
+        return found
+
+    try:
+        value = json.loads(text, object_pairs_hook=once)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise ValueError("lists and objects nested too deeply") from error
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{error.object[error.start : error.end]!a}, which is half a letter") from error
+    return value
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file, by `parse_json`; raises StoreError with the path when it is absent or damaged."""
+    try:
+        return parse_json(read_text(path))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"expected a JSON file at {path}, found none that can be read ({error})") from error
+
+
+def json_lines(text: str) -> Iterator[tuple[int, Any]]:
+    """The value of every line that is not blank, by number; a damaged one gives its ValueError instead."""
+    for number, line in enumerate(io.StringIO(text, newline=""), 1):
+        if not (line := line.strip().strip("\ufeff")):
+            continue
+        try:
+            yield number, parse_json(line)
+        except ValueError as error:
+            yield number, error
+
+
+def spreadsheet_cell(value: object) -> object:
+    """A cell that no spreadsheet runs as a formula: an apostrophe before ``=``, ``+``, ``-``, ``@``, tab and line end.
+
+    Numbers stay what they are. `unescaped_cell` gives every text back.
+
+    >>> spreadsheet_cell("=1+1"), spreadsheet_cell("-3.5"), spreadsheet_cell("'-x"), spreadsheet_cell("a=b")
+    ("'=1+1", '-3.5', "''-x", 'a=b')
+    """
+    if isinstance(value, str) and _FORMULA.match(value) and not _NUMBER.fullmatch(value):
+        return f"'{value}"
+    return value
+
+
+def spreadsheet_csv(frame: pd.DataFrame) -> str:
+    """CSV of a table without its index, each text and name as a `spreadsheet_cell`."""
+    import pandas as pd
+    from pandas.api.types import is_numeric_dtype
+
+    columns = (frame.iloc[:, place] for place in range(frame.shape[1]))
+    safe = [one if is_numeric_dtype(one) else one.map(spreadsheet_cell, na_action="ignore") for one in columns]
+    names = [str(spreadsheet_cell(name)) for name in frame.columns]
+    return str(pd.concat(safe, axis=1).to_csv(index=False, header=names, lineterminator="\n"))
+
+
+def unescaped_cell(text: str) -> str:
+    """The text that `spreadsheet_cell` made a cell of.
+
+    >>> unescaped_cell("'=1+1"), unescaped_cell("''-x"), unescaped_cell("'tis"), unescaped_cell("-3.5")
+    ('=1+1', "'-x", "'tis", '-3.5')
+    """
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
