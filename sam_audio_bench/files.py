@@ -186,12 +186,19 @@ def load_json(path: Path) -> Any:
         raise StoreError(f"expected a JSON file at {path}, found none that can be read ({error})") from error
 
 
-def append_lines(path: Path, records: Iterable[Mapping[str, object]]) -> None:
-    """Appends JSON lines and forces them to disk; a killed process costs at most what is being written."""
+def append_lines(path: Path, records: Iterable[Mapping[str, object]], *, durable: bool = True) -> None:
+    """Appends JSON lines; a killed process costs at most what is being written.
+
+    Args:
+        path: the journal.
+        records: one a line.
+        durable: force the lines to disk, so that a power cut costs no more.
+    """
     with path.open("a", encoding="utf-8") as journal:
         journal.writelines(dump_json(record) + "\n" for record in records)
         journal.flush()
-        os.fsync(journal.fileno())
+        if durable:
+            os.fsync(journal.fileno())
 
 
 def read_journal(path: Path, decode: Callable[[bytes], _Record]) -> list[_Record]:

@@ -47,6 +47,7 @@ __all__ = [
     "schemas",
     "selection_label",
     "to_plain",
+    "uncollected",
 ]
 
 SCHEMA_VERSION = 2
@@ -307,7 +308,7 @@ def read_records(path: Path, kind: type[_Record], *, share: Callable[[_Record], 
             share(record)
         return record
 
-    with _without_collection():
+    with uncollected():
         return read_journal(path, decode)
 
 
@@ -323,7 +324,7 @@ def read_items(path: Path) -> list[ItemRecord]:
 
 
 @contextmanager
-def _without_collection() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """Keeps the garbage collector from looking again and again at ever more records, none of which is garbage."""
     was_enabled = gc.isenabled()
     gc.disable()

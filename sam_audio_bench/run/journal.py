@@ -8,7 +8,9 @@ opened, since a system may write a line before the sound that it names.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +23,7 @@ __all__ = ["ITEMS", "SCORES", "Journal", "force_folder", "read_mark"]
 ITEMS = "items.jsonl"
 SCORES = "scores.jsonl"
 _MARK = "synced"
+_FEW = 2  # files that are forced to disk one by one
 _INTERVAL = 1.0  # seconds between two times that the disk is asked
 
 
@@ -57,7 +60,7 @@ class Journal:
             _write(self._descriptor(name), lines)
 
     def sync(self) -> None:
-        """Forces what was appended to disk: audio, scores, journal, mark, in this order."""
+        """Forces what was appended to disk, with the audio that it tells of, and then moves the mark behind it."""
         with self._syncing:
             with self._appending:
                 if not self._is_dirty:
@@ -67,9 +70,10 @@ class Journal:
                 files = {name: os.dup(self._open[name]) for name in (SCORES, ITEMS) if name in self._open}
                 end = os.fstat(files[ITEMS]).st_size if ITEMS in files else None
             try:
-                self._force_audio(audio)
-                for descriptor in files.values():
-                    os.fsync(descriptor)
+                if len(audio) <= _FEW or not _force_everything(next(iter(files.values()))):
+                    self._force_audio(audio)
+                    for descriptor in files.values():
+                        os.fsync(descriptor)
             finally:
                 for descriptor in files.values():
                     os.close(descriptor)
@@ -81,7 +85,7 @@ class Journal:
         with self._syncing, self._appending:
             self._close_files()
             self._is_dirty = False
-            _write_mark(self._folder, 0, durable=True)
+            _write_mark(self._folder, 0, durable=(self._folder / _MARK).exists())
 
     def begin(self, sure: int, unsure: Iterable[str]) -> None:
         """Starts behind a journal that was written anew, of which the disk has everything but some audio.
@@ -94,7 +98,7 @@ class Journal:
             self._audio = dict.fromkeys(unsure)
             self._is_dirty = bool(self._audio)
             self._descriptor(ITEMS)
-            _write_mark(self._folder, sure, durable=True)
+            _write_mark(self._folder, sure)
 
     def finish(self) -> None:
         """Removes the mark: the run has ended, and everything is on disk."""
@@ -158,6 +162,23 @@ def force_folder(folder: Path) -> None:
     """Forces the names in a folder to disk, where the system can."""
     with suppress(OSError):
         _force(folder)
+
+
+def _force_everything(descriptor: int) -> bool:
+    """Forces all that the file system of a file has, which costs hardly more than one file; False: not on this system.
+
+    Raises:
+        OSError: something could not be written.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    library = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(library, "syncfs"):
+        return False
+    if library.syncfs(descriptor):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return True
 
 
 def _force(path: Path) -> None:

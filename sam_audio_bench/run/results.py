@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.identity import Difference, Identity, differences
 from sam_audio_bench.records import SCHEMA_VERSION, ItemRecord, MetricRecord, RunRecord, TaskRecord
-from sam_audio_bench.run.store import COLUMNS, RunFolder
+from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.stats.item_coverage import classify_coverage, common_items, format_coverage
 from sam_audio_bench.stats.summary import SummaryRow, summarise, summarise_paraphrases, to_json
 from sam_audio_bench.types import Status
@@ -64,7 +64,11 @@ class Results:
         Raises:
             Precondition: no run there. StoreError: a run that cannot be trusted.
         """
-        folders = [RunFolder.open(path) for path in find_runs(paths)]
+        return cls.of_folders([RunFolder.open(path) for path in find_runs(paths)])
+
+    @classmethod
+    def of_folders(cls, folders: Sequence[RunFolder]) -> Results:
+        """Everything in opened run folders; raises as `read`."""
         if not any(folder.items for folder in folders):
             raise StoreError(
                 f"expected finished items in {folders[0].path}, found none; the same evaluation again does them"

@@ -244,13 +244,15 @@ class RunFolder:
         sure = [record for item, record in self.items.items() if item not in unsure]
         assert self._journal is not None, f"{self.path} is not held for writing"
         self._journal.release()
-        with atomic_write(self.path / SCORES, durable=True) as temporary:
-            append_lines(temporary, map(to_plain, self._scores.rows()))
-        with atomic_write(self.path / ITEMS, durable=True) as temporary:
-            append_lines(temporary, map(to_plain, sure))
+        holds = bool(self.items)  # nothing is lost with empty files
+        with atomic_write(self.path / SCORES, durable=holds) as temporary:
+            append_lines(temporary, map(to_plain, self._scores.rows()), durable=False)
+        with atomic_write(self.path / ITEMS, durable=holds) as temporary:
+            append_lines(temporary, map(to_plain, sure), durable=False)
             end = temporary.stat().st_size
-            append_lines(temporary, map(to_plain, unsure.values()))
-        force_folder(self.path)
+            append_lines(temporary, map(to_plain, unsure.values()), durable=False)
+        if holds:
+            force_folder(self.path)
         self._journal.begin(end, [name for record in unsure.values() for name in stored_files(record)])
         (self.path / "scores.parquet").unlink(missing_ok=True)
 
@@ -290,10 +292,10 @@ class RunFolder:
         """Where the journal says that a part of a finished item lies."""
         return self.path / "audio" / str(getattr(self.items[item], part))
 
-    def write_header(self, header: RunRecord) -> None:
+    def write_header(self, header: RunRecord, *, durable: bool = True) -> None:
         """Writes run.json."""
         self._header = header
-        write_json(self.path / "run.json", to_plain(header), durable=True)
+        write_json(self.path / "run.json", to_plain(header), durable=durable)
 
     def seal(self, order: Sequence[str]) -> None:
         """Sorts the scores by item, candidate, picker and metric and writes them as scores.parquet."""
@@ -305,8 +307,7 @@ class RunFolder:
         with atomic_write(self.path / "scores.parquet", durable=True) as temporary:
             parquet.write_table(self._scores.plain(), temporary)
             digest = sha256(temporary.read_bytes())
-        self.write_header(structs.replace(self.header, scores_sha256=digest))
-        force_folder(self.path)
+        self.write_header(structs.replace(self.header, scores_sha256=digest), durable=False)  # another one follows
         self._journal.release()
         (self.path / SCORES).unlink(missing_ok=True)
         self._journal.finish()

@@ -287,7 +287,7 @@ def _text(value: object) -> str:
 
 def broken(text: str) -> bool:
     """Whether a text was read from bytes that are no UTF-8."""
-    return any("\ud800" <= letter <= "\udfff" for letter in text)
+    return not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _sound(value: object) -> Sound:
