@@ -1,8 +1,8 @@
 """What the harness itself costs: commands on 10,000 and 100,000 finished items, and a run on disk beside one in memory.
 
 Run: python benchmarks/harness.py [folder on the disk that is to be measured]. Finished runs of two separators are
-written by the product's own writer, with answers that are links to a few short files, for a table of questions whose rows
-share 200 recordings; digests of these are remembered, as they are at any second run. Then each command is run as a user
+written by the product's own writer in /dev/shm, with answers that are links to a few short files, for a table of questions
+whose rows share 200 recordings; digests of these are remembered, as they are at any second run. Then each command is run as a user
 runs it, the sizes in turns, and its processor time, wall time and largest memory are taken from the system. What does
 not grow with the items (above all importing torch) is measured with 100 items; the exponent is of what is added to it.
 

@@ -175,6 +175,7 @@ def sealed_scores(table: pyarrow.Table) -> ScoreTable:
     Raises:
         ValueError: it lacks a column or a cell, or holds a status that there is not.
     """
+    table.validate(full=True)  # texts that are no UTF-8, for one
     table = table.select(list(COLUMNS)).cast(SCORE_TYPES)
     for name in COLUMNS:
         if name not in ("picked_by", "value") and table[name].null_count:
