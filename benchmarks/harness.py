@@ -1,10 +1,10 @@
 """What the harness itself costs: commands on 10,000 and 100,000 finished items, and a run on disk beside one in memory.
 
 Run: python benchmarks/harness.py [folder on the disk that is to be measured]. Finished runs of two separators are
-written by the product's own writer in /dev/shm, with answers that are links to a few short files, for a table of questions
-whose rows share 200 recordings; digests of these are remembered, as they are at any second run. Then each command is run as a user
-runs it, the sizes in turns, and its processor time, wall time and largest memory are taken from the system. What does
-not grow with the items (above all importing torch) is measured with 100 items; the exponent is of what is added to it.
+written by the product's own writer in /dev/shm, with answers that are links to a few short files, for a table of
+questions whose rows share 200 recordings; digests of these are remembered, as they are at any second run. Then each
+command is run as a user runs it, the sizes in turns, and its processor time, wall time and largest memory are taken
+from the system. What does not grow with the items (above all importing torch) is measured with 100 items; the exponent is of what is added to it.
 
 The other part runs the same evaluation of the mini split's text tasks in turns in /dev/shm and on the disk, into new
 folders, so that both sides meet the same moments. Prints both tables and writes benchmarks/harness.md.
@@ -40,7 +40,14 @@ from sam_audio_bench.types import Status
 SIZES = (100, 10_000, 100_000)
 ROUNDS, DISK_ROUNDS = 3, 9
 RECORDINGS, LINKS = 200, 10_000
-START = "from sam_audio_bench.cli import main; main()"
+START = """
+import atexit, re, sys
+from pathlib import Path
+place = Path(sys.argv.pop(1))  # of the process alone; what the system tells of a child includes its parent's
+atexit.register(lambda: place.write_text(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1]))
+from sam_audio_bench.cli import main
+main()
+"""
 MODELS = ("mixture", "hpss")
 METRICS = "si_sdr,si_sdr_i"
 EVAL = ["--task", "data/manifest.csv", "--metrics", METRICS, "--output", "runs"]
@@ -125,13 +132,14 @@ def write_runs(folder: Path, items: int) -> None:
 def cost(command: list[str], folder: Path) -> Cost:
     """Of one call of the command line; what it does is checked by its exit code."""
     begun = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-c", START, *command], cwd=folder,
+    memory = folder / "memory"
+    process = subprocess.Popen([sys.executable, "-c", START, memory, *command], cwd=folder,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"expected {' '.join(command)} to end with 0, found {process.returncode}")
-    return Cost(time.perf_counter() - begun, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+    return Cost(time.perf_counter() - begun, used.ru_utime + used.ru_stime, int(memory.read_text()) / 1024)
 
 
 def commands(folder: Path) -> list[str]:
