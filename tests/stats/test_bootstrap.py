@@ -165,7 +165,7 @@ def rng():
 
 
 def test_many_groups_are_resampled_without_a_table_of_them() -> None:
-    """Beyond 10,000 groups by draws of indices: the interval of a normal mean is 1.96 standard errors on either side."""
+    """Beyond 10,000 groups by draws of indices: the interval of a normal mean is 1.96 errors on either side."""
     values = np.random.default_rng(0).normal(size=20_001)
     low, high = cluster_interval(values, range(20_001))
     error = values.std() / math.sqrt(20_001)
