@@ -313,11 +313,16 @@ def read_records(path: Path, kind: type[_Record], *, share: Callable[[_Record], 
 
 
 def read_items(path: Path) -> list[ItemRecord]:
-    """Lines of ``items.jsonl``; what is equal in 100,000 of them is held once."""
+    """Lines of ``items.jsonl``; what is equal in 100,000 of them is held once, and is replaced, never changed."""
     alike: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
+    lists, mappings = ("remarks", "not_asked", "picker_scores"), ("score_errors", "kept", "candidate_errors")
+    empty: dict[str, object] = {**{name: [] for name in lists}, **{name: {} for name in mappings}}
 
     def share(record: ItemRecord) -> None:
         record.scored = alike.setdefault(tuple(record.scored.items()), record.scored)
+        for name, none in empty.items():
+            if not getattr(record, name):
+                setattr(record, name, none)
         record.group = record.item if record.group == record.item else sys.intern(record.group)
 
     return read_records(path, ItemRecord, share=share)
