@@ -21,7 +21,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ class FileDigests:
     _read: set[str] = field(default_factory=set)  # folders whose entries were read
     _new: list[tuple[str | int, ...]] = field(default_factory=list)
 
-    def of(self, path: Path) -> str:
+    def of(self, path: str | Path) -> str:
         """SHA-256 of a file's content; raises MediaError where it cannot be read."""
         try:
             key = _file_key(path)
@@ -103,7 +103,7 @@ class FileDigests:
         return sqlite3.connect(str(self.database), timeout=10)
 
     def _find(self, key: tuple[str | int, ...]) -> str | None:
-        folder = str(Path(str(key[0])).parent)
+        folder = os.path.dirname(str(key[0]))  # noqa: PTH120 - as above
         if folder not in self._read:
             self._read.add(folder)
             self._load(folder)
@@ -121,12 +121,21 @@ class FileDigests:
             return
 
 
-def _file_key(path: Path) -> tuple[str | int, ...]:
-    resolved = os.path.realpath(path)
-    found = os.stat(resolved)  # noqa: PTH116 - called once a file, of which there may be 100,000
+def _file_key(path: str | Path) -> tuple[str | int, ...]:
+    folder, name = os.path.split(path)
+    if os.path.isabs(folder):  # noqa: PTH117 - called once a file, of which there may be 100,000
+        resolved = os.path.join(_real_folder(folder), name)  # noqa: PTH118
+        found = os.lstat(resolved)
+    if not os.path.isabs(folder) or stat.S_ISLNK(found.st_mode) or name in ("", "..", "."):  # noqa: PTH117
+        resolved = os.path.realpath(path)
+        found = os.stat(resolved)  # noqa: PTH116
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(f"{path} is a folder")
     return resolved, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+
+
+_real_folder = lru_cache(maxsize=1024)(os.path.realpath)
+"""A folder without links; where one is moved meanwhile, size, times and inode still tell its files from others."""
 
 
 def _just_changed(key: tuple[str | int, ...]) -> bool:
@@ -134,8 +143,8 @@ def _just_changed(key: tuple[str | int, ...]) -> bool:
     return abs(time.time_ns() - int(key[3])) < _STEP_NS
 
 
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as stream:
+def _hash_file(path: str | Path) -> str:
+    with open(path, "rb") as stream:  # noqa: PTH123
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -143,6 +152,14 @@ _files: dict[Path | None, FileDigests] = {}
 
 
 def _here() -> FileDigests:
+    if chosen := os.environ.get("SABENCH_CACHE"):
+        return _at(chosen)
+    return _at(None, *map(os.environ.get, ("XDG_CACHE_HOME", "HOME", "USERPROFILE")))
+
+
+@lru_cache(maxsize=16)
+def _at(*environment: str | None) -> FileDigests:
+    """The digests that are remembered where these variables say."""
     try:
         place = cache_folder() / "digests.sqlite"
     except RuntimeError:  # no home folder
@@ -150,7 +167,7 @@ def _here() -> FileDigests:
     return _files.setdefault(place, FileDigests(place))
 
 
-def file_digest(path: Path) -> str:
+def file_digest(path: str | Path) -> str:
     """SHA-256 of a file's content, from memory where the file has not changed; raises MediaError."""
     return _here().of(path)
 

@@ -15,7 +15,7 @@ import string
 import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -35,6 +35,7 @@ __all__ = [
     "read_journal",
     "safe_name",
     "sha256",
+    "temporary_files",
     "write_json",
 ]
 
@@ -42,6 +43,7 @@ _Record = TypeVar("_Record")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _SAFE = frozenset(string.ascii_letters + string.digits + "._@+=-")
 _SETTLED = 2_000_000_000  # nanoseconds after which a folder's time tells every change
+_TEMPORARY = re.compile(r"\.\d+(-[0-9a-f]{8})?\..+")
 _LONGEST = 120  # bytes; file systems allow 255, and suffixes are still to come
 
 
@@ -127,15 +129,30 @@ def now() -> str:
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
-    """Yields a temporary path that takes the place of ``path`` when the block succeeds and vanishes when it fails."""
+def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
+    """Yields a temporary path that takes the place of ``path`` when the block succeeds and vanishes when it fails.
+
+    Args:
+        path: the file.
+        durable: force its content to disk before it takes the place, so that a power cut leaves it or its predecessor.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield temporary
+        if durable:
+            with temporary.open("rb+") as written:
+                os.fsync(written.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_files(folder: Path) -> list[Path]:
+    """What writers that were killed have left in a folder; those of writers at work look the same."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        return [Path(entry.path) for entry in entries if _TEMPORARY.fullmatch(entry.name) and entry.is_file()]
+    return []
 
 
 def _storable(value: Any) -> Any:
@@ -155,9 +172,9 @@ def dump_json(value: Any, *, indent: int | None = None) -> str:
     return json.dumps(_storable(value), indent=indent, ensure_ascii=False, allow_nan=False)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes indented JSON atomically."""
-    with atomic_write(path) as temporary:
+def write_json(path: Path, value: Any, *, durable: bool = False) -> None:
+    """Writes indented JSON atomically, ``durable`` as in `atomic_write`."""
+    with atomic_write(path, durable=durable) as temporary:
         temporary.write_text(dump_json(value, indent=1) + "\n", encoding="utf-8")
 
 
@@ -165,17 +182,17 @@ def load_json(path: Path) -> Any:
     """Reads JSON; raises StoreError with the path when it is absent or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"expected a JSON file at {path}, found none that can be read ({error})") from error
 
 
-def append_lines(path: Path, records: Iterable[dict[str, object]], *, durable: bool = True) -> None:
+def append_lines(path: Path, records: Iterable[Mapping[str, object]], *, durable: bool = True) -> None:
     """Appends JSON lines; a killed process costs at most what is being written.
 
     Args:
         path: the journal.
         records: one a line.
-        durable: force the lines to disk, so that a power cut costs no more; False leaves that to the next durable line.
+        durable: force the lines to disk, so that a power cut costs no more.
     """
     with path.open("a", encoding="utf-8") as journal:
         journal.writelines(dump_json(record) + "\n" for record in records)
@@ -185,23 +202,30 @@ def append_lines(path: Path, records: Iterable[dict[str, object]], *, durable: b
 
 
 def read_journal(path: Path, decode: Callable[[bytes], _Record]) -> list[_Record]:
-    """Reads JSON lines; a torn last line, which a crash leaves, is left out, any other damage raises StoreError.
+    """Reads JSON lines; a last line that breaks off, as a crash leaves it, is left out.
 
     Args:
         path: the journal; an absent one is empty.
         decode: makes a record of a line; raises ValueError.
+
+    Raises:
+        StoreError: a line that is no record, or a file that cannot be read.
     """
-    if not path.exists():
-        return []
     records: list[_Record] = []
-    lines = path.read_bytes().splitlines(keepends=True)
-    for number, line in enumerate(lines, 1):
-        try:
-            if not line.endswith(b"\n"):
-                raise ValueError("torn line")
-            records.append(decode(line))
-        except ValueError as error:
-            if number == len(lines):
-                break
-            raise StoreError(f"line {number} of {path} is damaged ({error}); remove it to start anew") from error
+    number = 0
+    try:
+        with path.open("rb") as lines:
+            for line in lines:
+                number += 1
+                if line.endswith(b"\n"):
+                    records.append(decode(line))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StoreError(f"expected a journal that can be read at {path}, found: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise StoreError(
+            f"expected a record in line {number} of {path}, found a damaged one ({error}); remove that line, and run "
+            "the same command again, which does again what it told of"
+        ) from error
     return records

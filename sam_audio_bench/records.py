@@ -9,7 +9,11 @@ JSON has no infinity: it is stored as the string "inf". A field that is missing 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import gc
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -17,7 +21,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from sam_audio_bench.errors import StoreError
-from sam_audio_bench.files import dump_json, load_json, read_journal, sha256
+from sam_audio_bench.files import dump_json, read_journal, sha256
 from sam_audio_bench.identity import Difference, Identity, Options, differences
 from sam_audio_bench.types import Status
 
@@ -29,23 +33,30 @@ __all__ = [
     "ItemRecord",
     "MetricRecord",
     "ModelRecord",
+    "PartDigests",
+    "PartStats",
     "RunRecord",
     "ScoreRow",
     "StoredEstimate",
     "TaskRecord",
     "Timing",
     "json_schema",
+    "read_items",
     "read_records",
     "read_run",
     "schemas",
     "selection_label",
     "to_plain",
+    "uncollected",
 ]
 
 SCHEMA_VERSION = 2
 PARTS = ("target", "residual")
 
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+FileName = Annotated[str, Meta(pattern=r"^([^./\\\x00][^/\\\x00]*)?$")]  # in a folder, and not beside it
+ItemName = Annotated[str, Meta(min_length=1)]
+Whole = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Infinity = Literal["inf", "-inf"]
 _Record = TypeVar("_Record", bound=Struct)
 
@@ -124,23 +135,37 @@ class TaskRecord(Struct, frozen=True, kw_only=True):
         return differences(self, other, fields)
 
 
+class PartDigests(Struct, kw_only=True, omit_defaults=True, frozen=True, gc=False):
+    """SHA-256 of the files of an estimate."""
+
+    target: Digest = ""  # "": there is no such file
+    residual: Digest = ""
+
+
+class PartStats(Struct, kw_only=True, omit_defaults=True, frozen=True, gc=False):
+    """Size and time of last change, ns, of the files of an estimate."""
+
+    target: tuple[int, int] | None = None
+    residual: tuple[int, int] | None = None
+
+
 class StoredEstimate(Struct, kw_only=True, omit_defaults=True):
     """The files of one estimate."""
 
     picked_by: str | None = None
-    target: str | None = None  # name of its file in audio/
-    residual: str | None = None
-    sha256: dict[str, Digest] = {}  # of the parts
-    stat: dict[str, tuple[int, int]] = {}  # size and time of last change, ns, of the parts
+    target: FileName | None = None  # name of its file in audio/
+    residual: FileName | None = None
+    sha256: PartDigests = PartDigests()
+    stat: PartStats = PartStats()
 
 
 class ItemRecord(StoredEstimate, kw_only=True, omit_defaults=True):
     """One item; the last line of an item counts."""
 
-    item: str
+    item: ItemName
     group: str
     fingerprint: str  # of all that its estimate was made from; "" where that is not known
-    seed: int
+    seed: Whole
     status: Status
     data_sha256: str = ""  # of its mixture, references and prompt
     message: str | None = None  # why there is no estimate
@@ -150,8 +175,8 @@ class ItemRecord(StoredEstimate, kw_only=True, omit_defaults=True):
     scored: dict[str, str] = {}  # column -> fingerprint of the metric that computed it
     not_asked: list[str] = []  # of these columns, those that ask nothing of the item
     score_errors: dict[str, str] = {}
-    candidates: int = 0  # 0: one estimate, of which none was picked
-    picked: int | None = None  # which candidate counts
+    candidates: Whole = 0  # 0: one estimate, of which none was picked
+    picked: Whole | None = None  # which candidate counts
     picker_scores: list[float | Infinity | None] = []
     kept: dict[str, StoredEstimate] = {}  # number of a candidate -> its files
     candidate_errors: dict[str, str] = {}
@@ -166,11 +191,11 @@ class ScoreRow(Struct, frozen=True, kw_only=True):
     """One number of one item."""
 
     task: str
-    item: str
+    item: ItemName
     group: str
     separator: str
-    seed: int
-    candidate: int
+    seed: Whole
+    candidate: Whole
     picked_by: str | None
     metric: str
     value: float | Infinity | None
@@ -261,17 +286,67 @@ def schemas() -> dict[str, dict[str, Any]]:
     return {name: json_schema(kind) for name, kind in (("run", RunRecord), ("item", ItemRecord), ("score", ScoreRow))}
 
 
-def read_records(path: Path, kind: type[_Record]) -> list[_Record]:
-    """Lines of a journal as records; a torn last line is left out, any other damage raises StoreError."""
+def read_records(path: Path, kind: type[_Record], *, share: Callable[[_Record], None] | None = None) -> list[_Record]:
+    """Lines of a journal as records; a last line that breaks off is left out, any other damage raises StoreError.
+
+    Args:
+        path: the journal.
+        kind: of its records.
+        share: lets a record hold what another one holds already.
+    """
     decoder = msgspec.json.Decoder(kind)
+    encode = msgspec.json.Encoder().encode
 
     def decode(line: bytes) -> _Record:
         try:
-            return decoder.decode(line)
+            record = decoder.decode(line)
         except msgspec.DecodeError as error:  # a class of its own
             raise ValueError(str(error)) from error
+        if line.count(b'":') != encode(record).count(b'":'):  # a name more than there are fields
+            json.loads(line, object_pairs_hook=_once)
+        if share is not None:
+            share(record)
+        return record
 
-    return read_journal(path, decode)
+    with uncollected():
+        return read_journal(path, decode)
+
+
+def read_items(path: Path) -> list[ItemRecord]:
+    """Lines of ``items.jsonl``; what is equal in 100,000 of them is held once, and is replaced, never changed."""
+    alike: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
+    lists, mappings = ("remarks", "not_asked", "picker_scores"), ("score_errors", "kept", "candidate_errors")
+    empty: dict[str, object] = {**{name: [] for name in lists}, **{name: {} for name in mappings}}
+
+    def share(record: ItemRecord) -> None:
+        record.scored = alike.setdefault(tuple(record.scored.items()), record.scored)
+        for name, none in empty.items():
+            if not getattr(record, name):
+                setattr(record, name, none)
+        record.group = record.item if record.group == record.item else sys.intern(record.group)
+
+    return read_records(path, ItemRecord, share=share)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Keeps the garbage collector from looking again and again at ever more records, none of which is garbage."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON no name of which is there twice: of two values, which one is meant?"""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands there twice")
+    return found
 
 
 def read_run(path: Path) -> RunRecord:
@@ -280,9 +355,14 @@ def read_run(path: Path) -> RunRecord:
     Raises:
         StoreError: another version, a missing field, or a damaged file.
     """
-    header = load_json(path)
+    try:
+        header = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
+    except (OSError, ValueError, RecursionError) as error:
+        raise StoreError(
+            f"expected the record of a run in {path}, found none that can be read ({error}); {_RESTORE}"
+        ) from error
     version = header.get("schema_version") if isinstance(header, dict) else None
-    if version not in (1, SCHEMA_VERSION):
+    if type(version) is not int or version not in (1, SCHEMA_VERSION):
         newer = isinstance(version, int) and version > SCHEMA_VERSION
         remedy = "update sabench, or use another --output" if newer else "use another --output"
         raise StoreError(
@@ -291,11 +371,12 @@ def read_run(path: Path) -> RunRecord:
         )
     try:
         return msgspec.convert(_upgraded(header) if version == 1 else header, RunRecord)
-    except (msgspec.ValidationError, KeyError, TypeError, AttributeError) as error:
+    except (msgspec.ValidationError, KeyError, TypeError, ValueError, AttributeError) as error:
         found = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise StoreError(
-            f"expected the record of a run in {path}, found: {found}; remove the folder, or restore the file"
-        ) from error
+        raise StoreError(f"expected the record of a run in {path}, found: {found}; {_RESTORE}") from error
+
+
+_RESTORE = "restore the file, or remove the folder, whose items are then done again"
 
 
 def _upgraded(header: Mapping[str, Any]) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def _row(data: bytes, place: int) -> int:
 
 def broken(text: str) -> bool:
     """Whether a text has halves of letters, as one that was read from bytes that are no UTF-8."""
-    return any("\ud800" <= letter <= "\udfff" for letter in text)
+    return not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 @dataclass(kw_only=True)

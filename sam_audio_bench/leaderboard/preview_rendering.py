@@ -89,7 +89,7 @@ def _submitted_estimates(
         record, separator = folder.items.get(item), folder.header.model.name
         if record is None or record.failed or separator in BASELINES:
             continue
-        digest = record.sha256["target"]
+        digest = record.sha256.target
         if digest in known:
             yield digest, (separator, folder.audio_path(item, "target"))
 

@@ -227,7 +227,7 @@ def _answers(folder: RunFolder) -> dict[str, str]:
             for part in PARTS:
                 name = str(getattr(estimate, part))
                 found[name] = safe_io.digest(folder.path / "audio" / name)
-                if found[name] != estimate.sha256[part]:
+                if found[name] != getattr(estimate.sha256, part):
                     raise StoreError(
                         f"expected the estimate that was scored at {folder.path / 'audio' / name}, found another; "
                         "run the evaluation again, which makes it anew"

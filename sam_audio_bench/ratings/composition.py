@@ -91,7 +91,7 @@ def compose(items: Sequence[RatedItem], systems: tuple[str, ...], options: Liste
 
 def _answer_digest(item: RatedItem, system: str) -> str:
     record = item.source.folders[system].items[item.id]
-    return record.sha256["target"]
+    return record.sha256.target
 
 
 def assign_raters(test: Composition) -> list[str]:

@@ -103,7 +103,7 @@ class _Side:
                 f"expected runs of one separator in {path}, found {', '.join(names)}; name the folder of one"
             )
         self.name = str(names[0])
-        self.results = Results.read([path])
+        self.results = Results.of_folders(self.folders)
         self.tasks = {folder.header.task.id: folder.header.task for folder in self.folders}
         units = {name: record.unit for name, record in self.results.metrics.items()}
         means = compute_item_scores(self.results.frame, units, first=first)
@@ -188,7 +188,7 @@ def compare_runs(
         name_b=names[1],
         labels={task: sides[0].results.labels[task] for task in tasks},
         rows=tuple(replace(row, p_holm=p) for row, p in zip(rows, adjusted, strict=True)),
-        worst=tuple(_worst(sides, [task for task, name in cells if name == by], by)[:worst]),
+        worst=tuple(_worst(sides, [task for task, name in cells if name == by], by, worst)),
         notes=tuple(notes),
     )
 
@@ -226,7 +226,8 @@ def _row(sides: Sequence[_Side], task: str, metric: str, *, tie: float, resample
     one, other = (side.means[task, metric] for side in sides)
     common = sorted(one.keys() & other.keys())
     known_a, known_b = ({item for item in common if own[item].value is not None} for own in (one, other))
-    both = [item for item in common if item in known_a & known_b]
+    known = known_a & known_b
+    both = [item for item in common if item in known]
     record = sides[0].results.metrics[metric]
     found = paired_difference(
         _values(one, both), _values(other, both), [one[item].group for item in both],
@@ -261,23 +262,27 @@ def _values(means: Mapping[str, ItemScore], items: Iterable[str]) -> list[float]
     return [value for item in items if (value := means[item].value) is not None]
 
 
-def _worst(sides: Sequence[_Side], tasks: Iterable[str], metric: str) -> list[ComparedItem]:
-    """Every item on which the second run is worse, the worst first."""
+def _worst(sides: Sequence[_Side], tasks: Iterable[str], metric: str, most: int) -> list[ComparedItem]:
+    """The items on which the second run is worse, the worst first."""
     sign = 1 if sides[0].results.metrics[metric].higher_is_better else -1
-    found = []
+    found: list[tuple[float, str, str]] = []
     for task in tasks:
         one, other = (side.means[task, metric] for side in sides)
         for item in one.keys() & other.keys():
             a, b = one[item].value, other[item].value
             if a is not None and b is not None and sign * (b - a) < 0:
-                paths = [side.audio(task, item) for side in sides]
-                found.append(
-                    ComparedItem(
-                        task=task, item=item, metric=metric, a=a, b=b, difference=b - a,
-                        audio_a=paths[0], audio_b=paths[1],
-                    )
-                )  # fmt: skip
-    return sorted(found, key=lambda one: (sign * one.difference, one.task, one.item))
+                found.append((sign * (b - a), task, item))
+    return [_compared(sides, task, item, metric) for _, task, item in sorted(found)[:most]]
+
+
+def _compared(sides: Sequence[_Side], task: str, item: str, metric: str) -> ComparedItem:
+    """An item that both have a score of."""
+    values = [side.means[task, metric][item].value for side in sides]
+    a, b = (value for value in values if value is not None)
+    audio_a, audio_b = (side.audio(task, item) for side in sides)
+    return ComparedItem(
+        task=task, item=item, metric=metric, a=a, b=b, difference=b - a, audio_a=audio_a, audio_b=audio_b
+    )
 
 
 def _text(path: Path | None) -> str | None:

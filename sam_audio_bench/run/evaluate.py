@@ -67,6 +67,9 @@ def execute(plan: Plan, *, progress: bool | None = None, executor: Executor | No
     """
     again = plan.settings.overwrite == "always"
     jobs = [job for job in plan.jobs if again or not job.finished]
+    for job in plan.jobs:
+        if all(job is not other for other in jobs):
+            job.folder.remove_leftovers()
     if plan.settings.overwrite == "never":
         for job in jobs:
             if job.folder.items:

@@ -21,7 +21,7 @@ from sam_audio_bench import audio
 from sam_audio_bench.digests import flush_digests
 from sam_audio_bench.errors import BenchError, StoreError, describe_error
 from sam_audio_bench.files import sha256
-from sam_audio_bench.records import PARTS, ItemRecord, StoredEstimate
+from sam_audio_bench.records import PARTS, ItemRecord, PartDigests, PartStats, StoredEstimate
 from sam_audio_bench.run import interruption, output_log
 from sam_audio_bench.run.contract import batch_size
 from sam_audio_bench.run.header import end_record, start_record
@@ -208,7 +208,7 @@ class Recorder:
         )
         if found.picker:
             self._add_candidates(record, found)
-        self.job.folder.add_item(record, durable=False)  # the line with the scores follows
+        self.job.folder.add_item(record)
 
     def _add_candidates(self, record: ItemRecord, found: CandidateSet) -> None:
         """What the journal says about candidates, after writing those that stay: the first one, or all."""
@@ -223,12 +223,16 @@ class Recorder:
 
     def _write(self, identifier: str, separation: Separation, candidate: int | None = None) -> StoredEstimate:
         """Writes both parts and says where they are."""
-        stored = StoredEstimate(picked_by=separation.picked_by, sha256={}, stat={})
+        names, found = {}, {}
         for part in PARTS:
             path = audio.write(self.job.folder.audio_stem(identifier, part, candidate), getattr(separation, part))
-            setattr(stored, part, path.name)
-            stored.sha256[part], stored.stat[part] = _identified(path)
-        return stored
+            names[part], found[part] = path.name, _identified(path)
+        return StoredEstimate(
+            picked_by=separation.picked_by,
+            **names,
+            sha256=PartDigests(**{part: digest for part, (digest, _) in found.items()}),
+            stat=PartStats(**{part: known for part, (_, known) in found.items()}),
+        )
 
     def _record_failure(self, failed: Failed) -> None:
         """An item without an estimate: its message in the journal, its status in every row, and the run goes on.

@@ -122,7 +122,7 @@ def _take(merged: RunFolder, shard: RunFolder) -> None:
             for name in (*(str(getattr(record, part)) for part in PARTS), *candidate_files(record)):
                 _link(shard.path / "audio" / name, merged.path / "audio" / name)
         merged.add_item(record)
-    merged.add_scores(list(shard.scores.values()))
+    merged.add_scores(shard.score_rows())
 
 
 def _link(source: Path, destination: Path) -> None:

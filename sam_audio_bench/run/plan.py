@@ -17,7 +17,7 @@ from sam_audio_bench.files import safe_name
 from sam_audio_bench.metrics.base import Metric
 from sam_audio_bench.metrics.catalogue import CARDS, DEFAULT, WITHOUT_REFERENCE
 from sam_audio_bench.options import parse_spelling
-from sam_audio_bench.records import SCHEMA_VERSION, ItemRecord, ModelRecord
+from sam_audio_bench.records import SCHEMA_VERSION, ItemRecord, ModelRecord, uncollected
 from sam_audio_bench.run.contract import PreparedSeparator, ignored_options, prepare_separator
 from sam_audio_bench.run.global_state import GlobalState
 from sam_audio_bench.run.progress import Progress
@@ -199,7 +199,8 @@ def make_plan(
     separators = _build_separators(models, settings)
     ids = tuple(settings.metrics)
     metric_options(ids)  # an unknown name is told before data are looked for
-    data = registry.load_tasks(tasks, **settings.selection)
+    with uncollected():
+        data = registry.load_tasks(tasks, **settings.selection)
     requested = {task.task: _metric_ids(ids, task) for task in data}
     loaded = _build_metrics(dict.fromkeys(name for names in requested.values() for name in names), settings)
     asked = [
@@ -313,7 +314,8 @@ def _jobs(
 ) -> Iterator[Job]:
     """The jobs of a task: what separators have in common is found out once."""
     chosen = data.select(limit=settings.limit, ids=settings.sample_ids, shard=settings.shard)
-    contents = _contents(chosen)
+    with uncollected():
+        contents = _contents(chosen)
     shard = "" if settings.shard is None else shard_suffix(settings.shard)
     output = settings.output.absolute()  # wherever a separator goes
     for prepared in separators:
@@ -331,7 +333,7 @@ def _jobs(
             folder=folder,
             contents=contents,
             common=common,
-            fingerprints={item: _fingerprint(common, separator, item, contents[item]) for item in chosen.ids},
+            fingerprints=_fingerprints(common, separator, contents),
             reranking=reranking,
             taken=prepared.taken | _taken_beside(metrics, reranking),
             own_state=prepared.own_state,
@@ -381,6 +383,13 @@ def _common_fingerprint(
     picked = "" if reranking is None or picker is None else f"{reranking.candidates} {picker.fingerprint()}"
     mono = str(settings.stereo == "mono")
     return joined(model.fingerprint(), data.label, str(settings.seed), str(settings.align), mono, picked)
+
+
+def _fingerprints(common: str | None, separator: AnySeparator, contents: Mapping[str, str]) -> dict[str, str]:
+    """Of each item; where all depend on the same, what they have in common is looked at once."""
+    if common is not None and not isinstance(separator, NamedSeparator):
+        return {item: joined(common, item, content, "")[:32] for item, content in contents.items()}
+    return {item: _fingerprint(common, separator, item, content) for item, content in contents.items()}
 
 
 def _fingerprint(common: str | None, separator: AnySeparator, item: str, content: str) -> str:

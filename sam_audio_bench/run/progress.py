@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["Progress", "say"]
 
 
+_STEP = 0.05  # seconds between two looks of the bar
+
+
 class Progress:
     """A context manager around the bar."""
 
@@ -26,7 +30,8 @@ class Progress:
         from rich.progress import Progress as RichProgress
 
         shown = sys.stderr.isatty() if show is None else show
-        self._failures = 0
+        self._failures = self._counted = 0
+        self._label, self._shown = "", 0.0
         self._stream, self._is_own = own_stderr()  # what separators print goes elsewhere
         self._bar = RichProgress(
             TextColumn("{task.description}", markup=False),
@@ -49,6 +54,8 @@ class Progress:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         with suppress(OSError):  # its terminal may be gone
+            if self._counted:
+                self._count(self._label)
             self._bar.stop()
         if self._is_own:
             with suppress(OSError):
@@ -61,12 +68,21 @@ class Progress:
             if message is not None:
                 self._failures += 1
                 self.note(f"{label}: {message}")
-            speed = self._bar.tasks[self._task].speed
-            failed = f", {self._failures} failed" if self._failures else ""
-            rate = f"{speed:.1f} items/s" if speed else ""
-            self._bar.update(self._task, advance=1, rate=rate, description=label + failed)
+            self._counted += 1
+            if message is not None or time.monotonic() - self._shown > _STEP:
+                self._count(label)
 
+        self._label = label
         return advance
+
+    def _count(self, label: str) -> None:
+        """Shows what was counted since the last time: rich looks at its last 1,000 steps each time."""
+        self._label, self._shown = label, time.monotonic()
+        speed = self._bar.tasks[self._task].speed
+        failed = f", {self._failures} failed" if self._failures else ""
+        rate = f"{speed:.1f} items/s" if speed else ""
+        counted, self._counted = self._counted, 0
+        self._bar.update(self._task, advance=counted, rate=rate, description=label + failed)
 
     def following(self, label: str) -> Callable[[int, int], None]:
         """A function that is told how many steps of how many are done."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.identity import Difference, Identity, differences
 from sam_audio_bench.records import SCHEMA_VERSION, ItemRecord, MetricRecord, RunRecord, TaskRecord
-from sam_audio_bench.run.store import COLUMNS, RunFolder
+from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.stats.item_coverage import classify_coverage, common_items, format_coverage
 from sam_audio_bench.stats.summary import SummaryRow, summarise, summarise_paraphrases, to_json
 from sam_audio_bench.types import Status
@@ -63,7 +64,11 @@ class Results:
         Raises:
             Precondition: no run there. StoreError: a run that cannot be trusted.
         """
-        folders = [RunFolder.open(path) for path in find_runs(paths)]
+        return cls.of_folders([RunFolder.open(path) for path in find_runs(paths)])
+
+    @classmethod
+    def of_folders(cls, folders: Sequence[RunFolder]) -> Results:
+        """Everything in opened run folders; raises as `read`."""
         if not any(folder.items for folder in folders):
             raise StoreError(
                 f"expected finished items in {folders[0].path}, found none; the same evaluation again does them"
@@ -82,8 +87,9 @@ class Results:
             known.add(folder)
         import pandas as pd
 
-        frame = pd.concat([_part(folder, items, columns) for folder, items, columns, _ in chosen], ignore_index=True)
-        if frame.duplicated(list(_KEY)).any():
+        frame = pd.concat([folder.part(items, columns) for folder, items, columns, _ in chosen], ignore_index=True)
+        lines = Counter((folder.header.task.id, folder.header.model.name) for folder, *_ in chosen)
+        if max(lines.values()) > 1 and frame.duplicated(list(_KEY)).any():
             twice = frame[frame.duplicated(list(_KEY))].iloc[0]
             raise UsageError(
                 f"expected each item of {twice['separator']} on {twice['task']} in one run folder, "
@@ -116,9 +122,10 @@ class Results:
     @property
     def rows(self) -> list[SummaryRow]:
         """One row per task, separator, picker and metric: mean over the common items, interval, counts."""
-        aside = self._set_aside()
-        names = zip(*(self.frame[column].tolist() for column in ("task", "separator", "item")), strict=True)
-        frame = self.frame[[item not in aside.get((task, separator), ()) for task, separator, item in names]]
+        aside, frame = self._set_aside(), self.frame
+        if any(aside.values()):
+            names = zip(*(frame[column].tolist() for column in ("task", "separator", "item")), strict=True)
+            frame = frame[[item not in aside.get((task, separator), ()) for task, separator, item in names]]
         rows = summarise(frame, self.metrics, self.oracles)
         reworded = frame[frame["task"].isin(self.paraphrased)]
         if len(reworded):
@@ -305,19 +312,6 @@ def find_runs(paths: Iterable[Path]) -> list[Path]:
             raise Precondition(f"expected a run folder (with run.json) in {path}, found none")
         found.update(dict.fromkeys(here))
     return list(found)
-
-
-def _part(folder: RunFolder, items: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
-    """Scores of the chosen items and metrics, in their order, whatever order the folder was filled in."""
-    frame = folder.frame()
-    frame = frame[frame["item"].isin(items) & frame["metric"].isin(columns)]
-    position = {name: place for place, name in enumerate([*items, *columns])}
-    ranks = frame[["metric", "item", "candidate"]].assign(
-        metric=frame["metric"].map(position),
-        item=frame["item"].map(position),
-        picker=[name if isinstance(name, str) else "" for name in frame["picked_by"]],
-    )
-    return frame.loc[ranks.sort_values(["metric", "item", "candidate", "picker"]).index, list(COLUMNS)]
 
 
 def _same(name: str, changes: Iterable[Difference], path: Path, remedy: str = "score") -> None:

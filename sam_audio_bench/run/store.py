@@ -13,8 +13,10 @@ not promised any more, and so computed again; what was not promised is left out.
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,7 +26,7 @@ from msgspec import structs
 
 from sam_audio_bench.digests import file_digest
 from sam_audio_bench.errors import MediaError, Precondition, StoreError
-from sam_audio_bench.files import append_lines, atomic_write, safe_name, sha256, write_json
+from sam_audio_bench.files import append_lines, atomic_write, safe_name, sha256, temporary_files, write_json
 from sam_audio_bench.records import (
     COLUMNS,
     PARTS,
@@ -34,11 +36,13 @@ from sam_audio_bench.records import (
     RunRecord,
     ScoreRow,
     StoredEstimate,
+    read_items,
     read_records,
     read_run,
     to_plain,
 )
-from sam_audio_bench.types import Status
+from sam_audio_bench.run.journal import ITEMS, SCORES, Journal, force_folder, read_mark
+from sam_audio_bench.run.score_table import CODED, SCORE_TYPES, Kind, Promise, ScoreTable, sealed_scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,11 +57,6 @@ __all__ = [
     "candidate_files",
     "scored_estimates",
 ]
-
-_TYPES = {"seed": pyarrow.int64(), "candidate": pyarrow.int64(), "value": pyarrow.float64()}
-SCORE_TYPES = pyarrow.schema([(name, _TYPES.get(name, pyarrow.string())) for name in COLUMNS])
-
-ScoreKey = tuple[str, int, str, str]  # item, candidate, who picked it or "", metric
 
 
 class ScoredEstimate(NamedTuple):
@@ -83,9 +82,12 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.items: dict[str, ItemRecord] = {}  # item -> its last journal line
-        self.scores: dict[ScoreKey, ScoreRow] = {}
         self.lost: set[str] = set()  # items whose promised scores were not there when the folder was opened
+        self._scores = ScoreTable()
+        self._unsure: frozenset[str] = frozenset()  # items whose audio a power cut may have cost
+        self._audio = str(path / "audio") + os.sep
         self._header: RunRecord | None = None
+        self._journal: Journal | None = None  # while this process writes
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -97,8 +99,12 @@ class RunFolder:
         folder = cls(path)
         if (path / "run.json").exists():
             folder._header = read_run(path / "run.json")
-            folder.items = {record.item: record for record in read_records(path / "items.jsonl", ItemRecord)}
-            folder.scores = {row.key: row for row in _read_rows(path, folder.header.scores_sha256)}
+            records = read_items(path / ITEMS)
+            folder.items = {record.item: record for record in records}
+            folder._unsure = frozenset(
+                record.item for record in records[_sure_lines(path, folder.header, len(records)) :]
+            )
+            folder._scores = _read_scores(path, folder.header.scores_sha256)
             if folder.header.schema_version == SCHEMA_VERSION:
                 folder._reconcile()
         return folder
@@ -130,24 +136,19 @@ class RunFolder:
 
     def _reconcile(self) -> None:
         """Holds the journal's promises against the scores."""
-        allowed: set[ScoreKey] = set()
-        for item, record in self.items.items():
-            if record.failed:
-                continue
-            views = [(view.candidate, view.picked_by or "") for view in scored_estimates(record)]
-            asked = set(record.scored) - set(record.not_asked)
-            lost = {name for name in asked if any((item, *view, name) not in self.scores for view in views)}
-            if lost:
-                self.lost.add(item)
-                record.scored = {name: text for name, text in record.scored.items() if name not in lost}
-            known = set(record.scored) | set(record.score_errors)
-            allowed |= {(item, *view, name) for view in views for name in known}
-        failed = {item for item, record in self.items.items() if record.failed}
-        self.scores = {key: row for key, row in self.scores.items() if key in allowed or key[0] in failed}
+        lacking = self._scores.reconcile(_promises(self.items.values()))
+        for item, names in lacking.items():
+            record = self.items[item]
+            record.scored = {name: text for name, text in record.scored.items() if name not in names}
+        self.lost = set(lacking)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Holds the folder for one process; raises Precondition when it cannot be written or another one holds it."""
+        """Holds the folder for one process, and removes what another one that was killed has left half written.
+
+        Raises:
+            Precondition: the folder cannot be written, or another process holds it.
+        """
         lock = FileLock(self.path / ".lock", timeout=0)
         try:
             (self.path / "audio").mkdir(parents=True, exist_ok=True)
@@ -159,11 +160,30 @@ class RunFolder:
         except OSError as error:
             raise Precondition(f"expected a folder that can be written at {self.path}, found: {error}") from error
         try:
+            self._remove_leftovers()
             now = RunFolder.open(self.path)  # another process may have written since this one looked
-            self._header, self.items, self.scores, self.lost = now._header, now.items, now.scores, now.lost
-            yield
+            self._header, self.items, self._scores = now._header, now.items, now._scores
+            self.lost, self._unsure = now.lost, now._unsure
+            self._journal = Journal(self.path)
+            try:
+                yield
+            finally:
+                journal, self._journal = self._journal, None
+                journal.close()
         finally:
             lock.release()
+
+    def remove_leftovers(self) -> None:
+        """Removes what a process that was killed has left half written, unless another one is at work here."""
+        if not any(map(temporary_files, (self.path, self.path / "audio"))):
+            return
+        with suppress(Timeout, OSError), FileLock(self.path / ".lock", timeout=0):
+            self._remove_leftovers()
+
+    def _remove_leftovers(self) -> None:
+        for folder in (self.path, self.path / "audio"):
+            for path in temporary_files(folder):
+                path.unlink(missing_ok=True)
 
     def damage(self, item: str, *, read: bool = False) -> str | None:
         """Why the stored estimates of an item are not those that the journal tells of; None: they are.
@@ -172,21 +192,21 @@ class RunFolder:
             item: one that has an estimate.
             read: compare digests even where size and time of a file are as they were.
         """
+        read = read or item in self._unsure
         for view in scored_estimates(self.items[item]):
             for part in PARTS:
-                name = getattr(view.files, part)
-                path = self.path / "audio" / str(name)
+                path = f"{self._audio}{getattr(view.files, part)}"
                 lost = f"expected the stored estimate {path}, found none"
-                if not path.is_file():
-                    return lost
                 try:
-                    found = path.stat()
-                    if not read and view.files.stat.get(part) == (found.st_size, found.st_mtime_ns):
+                    found = os.stat(path)  # noqa: PTH116 - called for each file of 100,000 items
+                    if not stat.S_ISREG(found.st_mode):
+                        return lost
+                    if not read and getattr(view.files.stat, part) == (found.st_size, found.st_mtime_ns):
                         continue
-                    digest = file_digest(path)
-                except (OSError, MediaError):
+                    digest = file_digest(Path(path))
+                except (OSError, ValueError, MediaError):
                     return lost
-                if digest != view.files.sha256.get(part):
+                if digest != getattr(view.files.sha256, part):
                     return f"expected the estimate that was journalled at {path}, found another sound"
         return None
 
@@ -213,32 +233,55 @@ class RunFolder:
     def forget_scores(self, columns: Mapping[str, Collection[str]]) -> None:
         """Drops scores of some columns of each of some items from memory; what is written next says so."""
         for item, dropped in columns.items():
-            record = self.items[item]
-            record.scored = {name: text for name, text in record.scored.items() if name not in dropped}
-        self.scores = {key: row for key, row in self.scores.items() if row.metric not in columns.get(row.item, ())}
+            if dropped:
+                record = self.items[item]
+                record.scored = {name: text for name, text in record.scored.items() if name not in dropped}
+        self._scores.drop_columns(columns)
 
     def unseal(self) -> None:
         """Writes the journal and the scores as they are in memory, to be added to."""
-        with atomic_write(self.path / "items.jsonl") as temporary:
-            append_lines(temporary, map(to_plain, self.items.values()))
-        with atomic_write(self.path / "scores.jsonl") as temporary:
-            append_lines(temporary, map(to_plain, self.scores.values()))
+        unsure = {item: record for item, record in self.items.items() if item in self._unsure}
+        sure = [record for item, record in self.items.items() if item not in unsure]
+        assert self._journal is not None, f"{self.path} is not held for writing"
+        self._journal.release()
+        holds = bool(self.items)  # nothing is lost with empty files
+        with atomic_write(self.path / SCORES, durable=holds) as temporary:
+            append_lines(temporary, map(to_plain, self._scores.rows()), durable=False)
+        with atomic_write(self.path / ITEMS, durable=holds) as temporary:
+            append_lines(temporary, map(to_plain, sure), durable=False)
+            end = temporary.stat().st_size
+            append_lines(temporary, map(to_plain, unsure.values()), durable=False)
+        if holds:
+            force_folder(self.path)
+        self._journal.begin(end, [name for record in unsure.values() for name in stored_files(record)])
         (self.path / "scores.parquet").unlink(missing_ok=True)
 
     def _keep(self, items: set[str]) -> None:
         """Drops all other items and their scores from memory."""
-        self.items = {item: record for item, record in self.items.items() if item in items}
-        self.scores = {key: row for key, row in self.scores.items() if row.item in items}
+        if items != self.items.keys():
+            self.items = {item: record for item, record in self.items.items() if item in items}
+            self._scores.keep_items(items)
 
-    def add_item(self, record: ItemRecord, *, durable: bool = True) -> None:
-        """Journals an item whose audio is on disk, or whose failure is final for this run."""
-        append_lines(self.path / "items.jsonl", [to_plain(record)], durable=durable)
+    def add_item(self, record: ItemRecord) -> None:
+        """Journals an item whose audio is written, or whose failure is final for this run; survives this process."""
+        known = self.items.get(record.item)
+        is_new = known is None or known.sha256 != record.sha256
+        self._append(ITEMS, [record], stored_files(record) if is_new else ())
         self.items[record.item] = record
 
-    def add_scores(self, rows: Sequence[ScoreRow]) -> None:
+    def add_scores(self, rows: Iterable[ScoreRow]) -> None:
         """Appends rows; a later row of the same item, candidate, picker and metric replaces."""
-        append_lines(self.path / "scores.jsonl", map(to_plain, rows))
-        self.scores.update({row.key: row for row in rows})
+        added = list(rows)
+        self._append(SCORES, added)
+        self._scores.add(added)
+
+    def score_rows(self) -> Iterator[ScoreRow]:
+        """Every score."""
+        return self._scores.rows()
+
+    def _append(self, name: str, records: Iterable[ItemRecord | ScoreRow], audio: Iterable[str] = ()) -> None:
+        assert self._journal is not None, f"{self.path} is not held for writing"
+        self._journal.append(name, map(to_plain, records), audio)
 
     def audio_stem(self, item: str, part: str, candidate: int | None = None) -> Path:
         """Path without suffix of one part ("target" or "residual") of an item's estimate, or of one candidate."""
@@ -249,71 +292,95 @@ class RunFolder:
         """Where the journal says that a part of a finished item lies."""
         return self.path / "audio" / str(getattr(self.items[item], part))
 
-    def write_header(self, header: RunRecord) -> None:
+    def write_header(self, header: RunRecord, *, durable: bool = True) -> None:
         """Writes run.json."""
         self._header = header
-        write_json(self.path / "run.json", to_plain(header))
+        write_json(self.path / "run.json", to_plain(header), durable=durable)
 
     def seal(self, order: Sequence[str]) -> None:
         """Sorts the scores by item, candidate, picker and metric and writes them as scores.parquet."""
-        rank = {name: position for position, name in enumerate([*order, *(record.id for record in self.metrics)])}
-        last = len(rank)
-        rows = sorted(
-            self.scores.values(),
-            key=lambda row: (rank.get(row.item, last), row.item, row.candidate, row.picked_by or "",
-                             rank.get(row.metric, last), row.metric),
-        )  # fmt: skip
-        self.scores = {row.key: row for row in rows}
         from pyarrow import parquet
 
-        with atomic_write(self.path / "scores.parquet") as temporary:
-            table = pyarrow.Table.from_pandas(self.frame(), schema=SCORE_TYPES, preserve_index=False)
-            parquet.write_table(table, temporary)
+        assert self._journal is not None, f"{self.path} is not held for writing"
+        self._journal.sync()
+        self._scores.sort(order, [record.id for record in self.metrics])
+        with atomic_write(self.path / "scores.parquet", durable=True) as temporary:
+            parquet.write_table(self._scores.plain(), temporary)
             digest = sha256(temporary.read_bytes())
-        self.write_header(structs.replace(self.header, scores_sha256=digest))
-        (self.path / "scores.jsonl").unlink(missing_ok=True)
+        self.write_header(structs.replace(self.header, scores_sha256=digest), durable=False)  # another one follows
+        self._journal.release()
+        (self.path / SCORES).unlink(missing_ok=True)
+        self._journal.finish()
+        self._unsure = frozenset()
 
     def frame(self) -> pd.DataFrame:
         """Scores as a data frame of `COLUMNS`; an undefined value is missing, infinities are floats."""
-        import pandas as pd  # 60 MiB that a process which only separates does without
+        return self._scores.frame()
 
-        rows = [structs.astuple(row) for row in self.scores.values()]
-        frame = pd.DataFrame(rows, columns=list(COLUMNS), dtype="object")
-        return frame.astype({"seed": "int64", "candidate": "int64", "value": "float64"})
+    def part(self, items: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
+        """The same of some items and metrics, in their order, whatever order the folder was filled in."""
+        return self._scores.part(items, metrics).frame()
 
 
 def candidate_files(record: ItemRecord) -> list[str]:
     """Names of the files of single candidates that a journal line tells of."""
-    return [str(getattr(kept, part)) for kept in record.kept.values() for part in PARTS]
+    return [name for kept in record.kept.values() for part in PARTS if (name := getattr(kept, part))]
 
 
-def _read_rows(path: Path, digest: str | None) -> list[ScoreRow]:
+def stored_files(record: ItemRecord) -> list[str]:
+    """Names of all files that a journal line tells of."""
+    return [*(name for part in PARTS if (name := getattr(record, part))), *candidate_files(record)]
+
+
+def _sure_lines(path: Path, header: RunRecord, lines: int) -> int:
+    """How many of the lines of the journal tell of nothing that a power cut may have cost."""
+    end = read_mark(path)
+    if end is None:
+        return 0 if header.status == "started" else lines
+    with suppress(FileNotFoundError), (path / ITEMS).open("rb") as journal:
+        return journal.read(end).count(b"\n")
+    return lines
+
+
+def _promises(records: Iterable[ItemRecord]) -> Iterator[Promise]:
+    """Which rows the journal says that there are, and which there may be."""
+    known: dict[tuple[object, ...], tuple[frozenset[Kind], frozenset[Kind]]] = {}
+    for record in records:
+        if record.failed:
+            yield Promise(record.item, frozenset(), None)
+            continue
+        views = tuple((view.candidate, view.picked_by or "") for view in scored_estimates(record))
+        shape = (*views, tuple(record.scored), tuple(record.not_asked), tuple(record.score_errors))
+        if shape not in known:
+            asked = set(record.scored) - set(record.not_asked)
+            told = set(record.scored) | set(record.score_errors)
+            known[shape] = (
+                frozenset((*view, name) for view in views for name in asked),
+                frozenset((*view, name) for view in views for name in told),
+            )
+        yield Promise(record.item, *known[shape])
+
+
+def _read_scores(path: Path, digest: str | None) -> ScoreTable:
     """Rows while running, else the sealed ones; none where the table is not the one that was sealed."""
-    if (path / "scores.jsonl").exists():
-        return [_with_number(row) for row in read_records(path / "scores.jsonl", ScoreRow)]
+    found = ScoreTable()
+    if (path / SCORES).exists():
+        found.add(_with_number(row) for row in read_records(path / SCORES, ScoreRow))
+        return found
     sealed = path / "scores.parquet"
     if not sealed.exists():
-        return []
+        return found
     from pyarrow import parquet
 
     try:
         if digest is not None and file_digest(sealed) != digest:
             parquet.read_schema(sealed)
-            return []
-        table = parquet.read_table(sealed, columns=list(COLUMNS))
-    except (OSError, ValueError, KeyError, MediaError) as error:
+            return found
+        return sealed_scores(parquet.read_table(sealed, columns=list(COLUMNS), read_dictionary=CODED))
+    except (OSError, ValueError, KeyError, pyarrow.ArrowException, MediaError) as error:
         raise StoreError(
             f"expected scores at {sealed}, found a damaged file ({error}); remove it, and run the same command again"
         ) from error
-    columns = (table.column(name).to_pylist() for name in COLUMNS)
-    return [_row(dict(zip(COLUMNS, values, strict=True))) for values in zip(*columns, strict=True)]
-
-
-def _row(values: Mapping[str, object]) -> ScoreRow:
-    value = values["value"]
-    return ScoreRow(
-        **{**values, "value": None if value != value else value, "status": Status(str(values["status"]))}  # type: ignore[arg-type]
-    )
 
 
 def _with_number(row: ScoreRow) -> ScoreRow:

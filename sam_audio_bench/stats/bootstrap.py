@@ -8,7 +8,7 @@ Application*, 1997, §3.8), and its mean is the ratio of drawn sums to drawn cou
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from statistics import NormalDist
 from typing import Literal, NamedTuple
@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 
 from sam_audio_bench.errors import UsageError
 
-__all__ = ["Interval", "Method", "cluster_interval", "multinomial_weights", "paired_interval"]
+__all__ = [
+    "Interval",
+    "Method",
+    "cluster_interval",
+    "cluster_intervals",
+    "multinomial_weights",
+    "paired_interval",
+]
 
 Floats = NDArray[np.float64]
 Method = Literal["percentile", "bca"]
@@ -45,12 +52,13 @@ def cluster_interval(
     """Confidence interval of the mean of ``values`` when items of one group are not independent.
 
     The same values, groups and seed give bit-identical results in any order of the items. Labels are compared as text.
+    Of more than 10,000 groups the same distribution is drawn from other random numbers, in a twentieth of the time.
 
     Args:
         values: [items], finite.
         groups: [items], the recording that each item was cut from.
         level: confidence, between 0 and 1.
-        resamples: number of resamples; memory grows with resamples times groups.
+        resamples: number of resamples.
         seed: of the resampling.
         method: "percentile", or "bca": bias-corrected and accelerated (Efron, JASA 1987), jackknife over groups.
 
@@ -63,24 +71,94 @@ def cluster_interval(
     >>> cluster_interval([1.0, 1.0, 3.0, 3.0], ["a", "a", "b", "b"])
     Interval(low=1.0, high=3.0)
     """
-    numbers, labels = _checked(values, groups, level, resamples, method)
+    cells = [(values, groups)]
+    return cluster_intervals(cells, level=level, resamples=resamples, seed=seed, method=method)[0]
+
+
+def cluster_intervals(
+    cells: Iterable[tuple[Iterable[float], Iterable[Hashable]]],
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+    method: Method = "percentile",
+) -> list[Interval | None]:
+    """`cluster_interval` of each of several pairs of values and groups, which share what is drawn."""
+    prepared = [_by_group(*_checked(values, groups, level, resamples, method)) for values, groups in cells]
+    varying = [one for one in prepared if one is not None and one.least < one.most]
+    drawn = dict(zip(map(id, varying), _resampled_means(varying, resamples, seed), strict=True))
+    return [
+        None if one is None
+        else Interval(one.least, one.most) if id(one) not in drawn
+        else _quantiles(one, drawn[id(one)], level, method)
+        for one in prepared
+    ]  # fmt: skip
+
+
+class _Groups(NamedTuple):
+    """The values of groups, which are in the order of their labels."""
+
+    sums: Floats
+    counts: Floats
+    is_single: bool  # whether each group has one value
+    least: float  # of all values
+    most: float
+
+
+def _by_group(numbers: list[float], labels: list[str]) -> _Groups | None:
+    """None: fewer than two groups."""
+    if len(numbers) > 1 and len(set(labels)) == len(labels):
+        sums = np.array(numbers)[sorted(range(len(labels)), key=labels.__getitem__)]
+        return _Groups(sums, np.ones(len(labels)), True, min(numbers), max(numbers))
     members: dict[str, list[float]] = {}
-    for label, number in sorted(zip(labels, numbers, strict=True)):
+    for label, number in zip(labels, numbers, strict=True):
         members.setdefault(label, []).append(number)
     if len(members) < 2:
         return None
-    if min(numbers) == max(numbers):
-        return Interval(numbers[0], numbers[0])
-    sums = np.array([math.fsum(member) for member in members.values()])
-    counts = np.array([float(len(member)) for member in members.values()])
-    weights = multinomial_weights(len(members), resamples, (seed,))
-    # Not `weights @ sums`: a matrix product may add in an order that depends on the machine and its load.
-    means = (weights * sums).sum(axis=1) / (weights * counts).sum(axis=1)
+    ordered = [members[label] for label in sorted(members)]
+    sums = np.array([math.fsum(member) for member in ordered])  # exactly rounded: bit-identical in any order
+    counts = np.array([float(len(member)) for member in ordered])
+    return _Groups(sums, counts, len(members) == len(numbers), min(numbers), max(numbers))
+
+
+def _quantiles(found: _Groups, means: Floats, level: float, method: str) -> Interval:
     tails = [(1 - level) / 2, (1 + level) / 2]
     if method == "bca":
-        tails = _bca_tails(tails, means, sums, counts)
+        tails = _bca_tails(tails, means, found.sums, found.counts)
     low, high = np.quantile(means, tails)
     return Interval(float(low), float(high))
+
+
+def _resampled_means(cells: Sequence[_Groups], resamples: int, seed: int) -> list[Floats]:
+    """The mean of each resample: [resamples] of each cell. Cells with equally many groups are resampled alike."""
+    found = [np.empty(resamples) for _ in cells]
+    for units in {len(cell.sums) for cell in cells}:
+        alike = [(cell, means) for cell, means in zip(cells, found, strict=True) if len(cell.sums) == units]
+        for start, drawn in _resamples(units, resamples, seed):
+            weights, product = drawn.astype(np.float64), np.empty(drawn.shape)
+            for cell, means in alike:
+                # Not `weights @ sums`: a matrix product may add in an order that depends on the machine and its load.
+                sums = np.multiply(weights, cell.sums, out=product).sum(axis=1)
+                counts = units if cell.is_single else np.multiply(weights, cell.counts, out=product).sum(axis=1)
+                means[start : start + len(drawn)] = sums / counts
+    return found
+
+
+def _resamples(units: int, resamples: int, seed: int) -> Iterator[tuple[int, NDArray[np.integer]]]:
+    """How often resamples draw each unit, a few resamples at a time, with the number of the first of them."""
+    if units <= _MOST_MULTINOMIAL:
+        drawn = _multinomial(units, resamples, (seed,))
+        step = max(1, _CHUNK // units)
+        yield from ((start, drawn[start : start + step]) for start in range(0, resamples, step))
+        return
+    # One draw for each of many units costs 20 times less than as many binomial numbers.
+    generator = np.random.Generator(np.random.PCG64(seed))
+    for start in range(resamples):
+        yield start, np.bincount(generator.integers(0, units, units), minlength=units)[None]
+
+
+_MOST_MULTINOMIAL = 10_000  # units
+_CHUNK = 2**18  # numbers in an array
 
 
 @lru_cache(maxsize=4)
@@ -92,11 +170,20 @@ def multinomial_weights(units: int, resamples: int, seed: tuple[int, ...]) -> Fl
         resamples: number of resamples.
         seed: one integer, or several: the seed and the number of an independent stream.
     """
-    generator = np.random.Generator(np.random.PCG64(seed[0] if len(seed) == 1 else seed))
-    drawn = generator.multinomial(units, np.full(units, 1 / units), size=resamples)
-    weights = drawn.astype(np.float64)
+    weights = _multinomial(units, resamples, seed).astype(np.float64)
     weights.flags.writeable = False
     return weights
+
+
+@lru_cache(maxsize=4)
+def _multinomial(units: int, resamples: int, seed: tuple[int, ...]) -> NDArray[np.integer]:
+    """The same in as few bytes as the numbers need."""
+    generator = np.random.Generator(np.random.PCG64(seed[0] if len(seed) == 1 else seed))
+    shares, step = np.full(units, 1 / units), max(1, _CHUNK // units)
+    kind = np.min_scalar_type(units)
+    parts = [generator.multinomial(units, shares, size=min(step, resamples - start)).astype(kind)
+             for start in range(0, resamples, step)]  # fmt: skip
+    return np.concatenate(parts)
 
 
 def paired_interval(

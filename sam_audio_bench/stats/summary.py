@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.metrics.catalogue import CAP_DB
-from sam_audio_bench.stats.bootstrap import Interval, Method, cluster_interval
+from sam_audio_bench.stats.bootstrap import Interval, Method, cluster_intervals
 from sam_audio_bench.tasks.data import asked_item
 from sam_audio_bench.types import Status
 
@@ -92,12 +95,19 @@ class _Key(NamedTuple):
     metric: str
 
 
-@dataclass(slots=True)
-class _ItemValues:
-    """Values of one item: one for each seed and candidate that has one."""
+class _Cell(NamedTuple):
+    """The items of a row, in order of first appearance: lists of equal length."""
 
-    group: str
-    values: list[float] = field(default_factory=list)
+    key: _Key
+    items: list[str]
+    groups: list[str]
+    means: list[float | None]  # over seeds and candidates, capped; None: no value
+    capped: int  # items with a value that was capped
+
+    def scored(self) -> tuple[list[float], list[str]]:
+        """The means that there are, and their groups."""
+        there = [(mean, group) for mean, group in zip(self.means, self.groups, strict=True) if mean is not None]
+        return [mean for mean, _ in there], [group for _, group in there]
 
 
 def summarise(
@@ -129,8 +139,8 @@ def summarise(
     Raises:
         UsageError: scores lack a column, or an option of the intervals is out of range.
     """
-    interval = partial(cluster_interval, level=level, resamples=resamples, seed=seed, method=method)
-    return [_row(key, items, metrics.get(key.metric), oracles, interval) for key, items in _in_order(_collect(scores))]
+    interval = partial(cluster_intervals, level=level, resamples=resamples, seed=seed, method=method)
+    return _rows(_collect(scores, _units(metrics)), metrics, oracles, interval)
 
 
 def summarise_paraphrases(
@@ -150,18 +160,18 @@ def summarise_paraphrases(
     Raises:
         UsageError: scores lack a column.
     """
-    cells = _in_order(_collect(scores))
+    cells = _collect(scores, _units(metrics))
     rows = []
-    for task in dict.fromkeys(key.task for key, _ in cells):
+    for task in dict.fromkeys(cell.key.task for cell in cells):
         for statistic in ("worst", "spread"):
-            for key, questions in (cell for cell in cells if cell[0].task == task):
-                info = metrics.get(key.metric)
-                if info is None and statistic == "worst":
-                    continue
-                unit, best = ("", True) if info is None else (info.unit, info.higher_is_better)
-                items = _over_paraphrases(questions, unit, statistic, best)
-                row = _row(key._replace(task=f"{task}:{statistic}"), items, info, oracles, cluster_interval)
-                rows.append(replace(row, higher_is_better=False) if statistic == "spread" else row)
+            known = [
+                cell
+                for cell in cells
+                if cell.key.task == task and (statistic == "spread" or cell.key.metric in metrics)
+            ]
+            asked = [_over_paraphrases(cell, statistic, metrics.get(cell.key.metric)) for cell in known]
+            found = _rows(asked, metrics, oracles, cluster_intervals)
+            rows += [replace(row, higher_is_better=False) if statistic == "spread" else row for row in found]
     return rows
 
 
@@ -177,16 +187,13 @@ def compute_line_scores(
     Raises:
         UsageError: scores lack a column.
     """
-    found: dict[tuple[str, str, str | None, str], dict[str, ItemScore]] = {}
-    for key, items in _in_order(_collect(scores)):
-        unit = units.get(key.metric, "")
-        found[key] = {
-            item: ItemScore(
-                mark.group, _mean(_cap(value, unit) for value in mark.values) if mark.values else None, key.picked_by
-            )
-            for item, mark in items.items()
+    return {
+        cell.key: {
+            item: ItemScore(group, mean, cell.key.picked_by)
+            for item, group, mean in zip(cell.items, cell.groups, cell.means, strict=True)
         }
-    return found
+        for cell in _collect(scores, units)
+    }
 
 
 def compute_item_scores(
@@ -213,47 +220,54 @@ def compute_item_scores(
     return found
 
 
-def _over_paraphrases(
-    questions: Mapping[str, _ItemValues], unit: str, statistic: str, higher_is_better: bool
-) -> dict[str, _ItemValues]:
+def _over_paraphrases(questions: _Cell, statistic: str, info: MetricInfo | None) -> _Cell:
     """One value per item: none if one of its paraphrases has none."""
+    worst = min if info is None or info.higher_is_better else max
     values: dict[str, list[float | None]] = {}
-    items: dict[str, _ItemValues] = {}
-    for question, mark in questions.items():
+    groups: dict[str, str] = {}
+    for question, group, mean in zip(questions.items, questions.groups, questions.means, strict=True):
         item = asked_item(question)
-        items.setdefault(item, _ItemValues(mark.group))
-        mean = _mean(_cap(value, unit) for value in mark.values) if mark.values else None
+        groups.setdefault(item, group)
         values.setdefault(item, []).append(mean)
-    for item, found in values.items():
+    means: list[float | None] = []
+    for found in values.values():
         known = [value for value in found if value is not None]
-        if len(known) == len(found):
-            worst = min(known) if higher_is_better else max(known)
-            items[item].values.append(worst if statistic == "worst" else max(known) - min(known))
-    return items
+        whole = len(known) == len(found)
+        means.append((worst(known) if statistic == "worst" else max(known) - min(known)) if whole else None)
+    key = questions.key._replace(task=f"{questions.key.task}:{statistic}")
+    unit = "" if info is None else info.unit
+    limited = [None if mean is None else _cap(mean, unit) for mean in means]
+    capped = sum(mean != own for mean, own in zip(means, limited, strict=True))
+    return _Cell(key, list(values), list(groups.values()), limited, capped)
+
+
+def _rows(
+    cells: Sequence[_Cell],
+    metrics: Mapping[str, MetricInfo],
+    oracles: Collection[str],
+    intervals: Callable[[Sequence[tuple[list[float], list[str]]]], list[Interval | None]],
+) -> list[SummaryRow]:
+    scored = [cell.scored() for cell in cells]
+    return [
+        _row(cell, means, interval, metrics.get(cell.key.metric), oracles)
+        for cell, (means, _), interval in zip(cells, scored, intervals(scored), strict=True)
+    ]
 
 
 def _row(
-    key: _Key,
-    items: Mapping[str, _ItemValues],
-    info: MetricInfo | None,
-    oracles: Collection[str],
-    interval: Callable[[Sequence[float], Sequence[str]], object],
+    cell: _Cell, means: Sequence[float], interval: Interval | None, info: MetricInfo | None, oracles: Collection[str]
 ) -> SummaryRow:
-    unit = "" if info is None else info.unit
-    marks = [mark for mark in items.values() if mark.values]
-    means = [_mean(_cap(value, unit) for value in mark.values) for mark in marks]
-    found = interval(means, [mark.group for mark in marks])
-    low, high = found if isinstance(found, Interval) else (None, None)
+    low, high = interval or (None, None)
     return SummaryRow(
-        **key._asdict(),
+        **cell.key._asdict(),
         value=_mean(means) if means else None,
         ci_low=low,
         ci_high=high,
         n_ok=len(means),
-        n=len(items),
-        oracle=key.separator in oracles,
-        capped=sum(any(_cap(value, unit) != value for value in mark.values) for mark in marks),
-        unit=unit,
+        n=len(cell.items),
+        oracle=cell.key.separator in oracles,
+        capped=cell.capped,
+        unit="" if info is None else info.unit,
         higher_is_better=None if info is None else info.higher_is_better,
     )
 
@@ -263,35 +277,101 @@ def to_json(rows: Iterable[SummaryRow], runs: Iterable[str] = (), partial: bool 
     return {"rows": [asdict(row) for row in rows], "runs": list(runs), "partial": partial}
 
 
-def _collect(scores: pd.DataFrame) -> dict[_Key, dict[str, _ItemValues]]:
+def _units(metrics: Mapping[str, MetricInfo]) -> dict[str, str]:
+    return {name: info.unit for name, info in metrics.items()}
+
+
+def _collect(scores: pd.DataFrame, units: Mapping[str, str]) -> list[_Cell]:
+    """The cells of a table, in order of first appearance of each part of their keys."""
     missing = [name for name in _COLUMNS if name not in scores.columns]
     if missing:
         raise UsageError(f"expected scores with the columns {', '.join(_COLUMNS)}, found none of {', '.join(missing)}")
-    texts = [scores[name].tolist() for name in _COLUMNS[:-1]]
-    rows = list(zip(*texts, scores["value"].astype("float64").tolist(), strict=True))
-    pickers: dict[tuple[str, str], dict[str | None, None]] = {}
-    for task, separator, picked_by, _, _, _, _, value in rows:
-        if not math.isnan(value):
-            pickers.setdefault((task, separator), {})[_text(picked_by)] = None
-    cells: dict[_Key, dict[str, _ItemValues]] = {}
-    for task, separator, picked_by, metric, item, group, status, value in rows:
-        # A failed answer does not say who would have picked it: it is missing from every one of its separator's lines.
-        failed = status in _FAILURES and _text(picked_by) is None
-        for picker in pickers.get((task, separator), {None: None}) if failed else [_text(picked_by)]:
-            items = cells.setdefault(_Key(task, separator, picker, metric), {})
-            marks = items.setdefault(item, _ItemValues(group))
-            if not math.isnan(value):
-                marks.values.append(value)
+    coded = {name: _coded(scores[name]) for name in ("task", "separator", "picked_by", "metric")}
+    values = scores["value"].to_numpy(dtype="float64", na_value=math.nan)
+    keys = np.stack([codes for codes, _ in coded.values()], axis=1)
+    keys, rows = _asked_of_pickers(keys, ~np.isnan(values), scores["status"].isin(_FAILURES).to_numpy())
+    if not len(rows):
+        return []
+    items, groups = (scores[name].to_numpy(dtype=object)[rows] for name in ("item", "group"))
+    values = values[rows]
+    distinct, cell_of = _distinct(keys)
+    parts = np.split(np.argsort(cell_of, kind="stable"), np.cumsum(np.bincount(cell_of))[:-1])
+    ranks = [{code: rank for rank, code in enumerate(dict.fromkeys(part))} for part in distinct.T.tolist()]
+    cells = []
+    for at in sorted(
+        range(len(distinct)), key=lambda at: [ranks[part][code] for part, code in enumerate(distinct[at])]
+    ):
+        key = _Key(*(names[code] for code, (_, names) in zip(distinct[at], coded.values(), strict=True)))
+        found = parts[at]
+        cells.append(
+            _cell(key, items[found].tolist(), groups[found].tolist(), values[found], units.get(key.metric, ""))
+        )
     return cells
 
 
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+def _distinct(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Different rows of small numbers from -1 in order of first appearance, and which of them each row is."""
+    number = np.zeros(len(keys), dtype=np.int64)
+    for column in keys.T:
+        number = number * (column.max(initial=-1) + 2) + column + 1
+    _, first, found = np.unique(number, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return keys[first[order]], rank[found.reshape(-1)]
 
 
-def _in_order(cells: Mapping[_Key, dict[str, _ItemValues]]) -> list[tuple[_Key, dict[str, _ItemValues]]]:
-    ranks = [{name: rank for rank, name in enumerate(dict.fromkeys(names))} for names in zip(*cells, strict=True)]
-    return sorted(cells.items(), key=lambda cell: [rank[name] for rank, name in zip(ranks, cell[0], strict=True)])
+def _coded(column: pd.Series) -> tuple[NDArray[np.int64], list[Any]]:
+    """The number of each cell's text, and the texts; none has the number -1."""
+    codes, names = column.where(column.notna(), None).factorize()
+    return codes.astype(np.int64), [*names, None]
+
+
+def _asked_of_pickers(
+    keys: NDArray[np.int64], has_value: NDArray[np.bool_], has_failed: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The keys of rows, and their places in the table.
+
+    A failed answer does not say who would have picked it: it is missing from every one of its separator's lines.
+    """
+    alone = has_failed & (keys[:, 2] == -1)
+    rows = np.arange(len(keys))
+    if not alone.any():
+        return keys, rows
+    pickers: dict[tuple[int, int], dict[int, None]] = {}
+    for task, separator, picker in _distinct(keys[has_value][:, :3])[0].tolist():
+        pickers.setdefault((task, separator), {})[picker] = None
+    parts = []
+    for task, separator in _distinct(keys[:, :2])[0].tolist():
+        own = rows[alone & (keys[:, 0] == task) & (keys[:, 1] == separator)]
+        for picker in pickers.get((task, separator), {-1: None}):
+            parts.append((own, picker))
+    places = np.concatenate([rows[~alone], *(own for own, _ in parts)])
+    found = keys[places]
+    found[:, 2] = np.concatenate([keys[~alone][:, 2], *(np.full(len(own), picker) for own, picker in parts)])
+    order = np.argsort(places, kind="stable")
+    return found[order], places[order]
+
+
+def _cell(key: _Key, items: list[str], groups: list[str], values: NDArray[np.float64], unit: str) -> _Cell:
+    limit = CAP_DB if unit == "dB" else math.inf
+    limited = np.where(np.isinf(values), np.clip(values, -CAP_DB, CAP_DB), np.clip(values, -limit, limit))
+    is_capped = (limited != values) & ~np.isnan(values)
+    numbers = limited.tolist()
+    if len(set(items)) == len(items):
+        means = [None if number != number else number for number in numbers]
+        return _Cell(key, items, groups, means, int(is_capped.sum()))
+    known: dict[str, list[float]] = {}
+    group_of: dict[str, str] = {}
+    for item, group, number in zip(items, groups, numbers, strict=True):
+        group_of.setdefault(item, group)
+        own = known.setdefault(item, [])
+        if number == number:
+            own.append(number)
+    capped = len({item for item, one in zip(items, is_capped.tolist(), strict=True) if one})
+    return _Cell(
+        key, list(known), list(group_of.values()), [_mean(own) if own else None for own in known.values()], capped
+    )
 
 
 def _cap(value: float, unit: str) -> float:

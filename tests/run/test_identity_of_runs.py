@@ -240,7 +240,7 @@ def test_a_crash_after_setting_aside_loses_nothing(small_task: Path, tmp_path: P
     small_task.write_text("".join(small_task.read_text().splitlines(keepends=True)[:-1]))
     crashed = RunFolder.open(folder_of(tmp_path))
     crashed.set_aside(["item-5"])
-    assert set(crashed.items) == {row.item for row in crashed.scores.values()} == set(ALL[:-1])
+    assert set(crashed.items) == {row.item for row in crashed.score_rows()} == set(ALL[:-1])
     assert set(RunFolder.open(folder_of(tmp_path)).items) == set(ALL)
     run(small_task, tmp_path)
     assert set(RunFolder.open(folder_of(tmp_path)).items) == set(ALL[:-1])

@@ -1,5 +1,7 @@
 """Intervals: closed forms, slow references, coverage, and independence of the order of the items."""
 
+import math
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.stats import Interval, cluster_interval, paired_interval
+from sam_audio_bench.stats.bootstrap import cluster_intervals, multinomial_weights
 
 METHODS = ("percentile", "bca")
 ITEMS = st.lists(st.tuples(st.floats(-1e6, 1e6), st.sampled_from("abcde")), min_size=1, max_size=30)
@@ -159,3 +162,34 @@ def test_pairs_need_the_same_items():
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+def test_many_groups_are_resampled_without_a_table_of_them() -> None:
+    """Beyond 10,000 groups by draws of indices: the interval of a normal mean is 1.96 errors on either side."""
+    values = np.random.default_rng(0).normal(size=20_001)
+    low, high = cluster_interval(values, range(20_001))
+    error = values.std() / math.sqrt(20_001)
+    assert (low, high) == pytest.approx((values.mean() - 1.96 * error, values.mean() + 1.96 * error), abs=0.15 * error)
+    pairs = np.repeat(np.arange(20_001), 2)  # each value twice: as certain as once
+    assert cluster_interval(np.repeat(values, 2), pairs, resamples=50) == pytest.approx(
+        cluster_interval(values, range(20_001), resamples=50)
+    )
+
+
+@pytest.mark.parametrize("units", [3, 300])
+def test_cells_together_are_the_cells_alone(units: int) -> None:
+    generator = np.random.default_rng(units)
+    cells = [(generator.normal(size=units), list(range(units))) for _ in range(3)]
+    cells += [
+        (generator.normal(size=2 * units), [k // 2 for k in range(2 * units)]),
+        ([1.0, 1.0], [1, 2]),
+        ([1.0], [1]),
+    ]
+    assert cluster_intervals(cells, resamples=300) == [cluster_interval(*cell, resamples=300) for cell in cells]
+
+
+def test_weights_are_those_of_one_multinomial_draw() -> None:
+    """Drawn a few at a time and held in few bytes: the same numbers as at once."""
+    generator = np.random.Generator(np.random.PCG64(5))
+    expected = generator.multinomial(3000, np.full(3000, 1 / 3000), size=200)
+    np.testing.assert_array_equal(multinomial_weights(3000, 200, (5,)), expected)
