@@ -25,8 +25,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sam_audio_bench.errors import MediaError
-from sam_audio_bench.files import cache_folder
+from sam_audio_bench.errors import MediaError, Precondition
+from sam_audio_bench.files import cache_folder, writable_text
 
 __all__ = [
     "FileDigests",
@@ -126,7 +126,7 @@ def _file_key(path: Path) -> tuple[str | int, ...]:
     found = os.stat(resolved)  # noqa: PTH116 - called once a file, of which there may be 100,000
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(f"{path} is a folder")
-    return resolved, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+    return writable_text(resolved), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
 def _just_changed(key: tuple[str | int, ...]) -> bool:
@@ -145,7 +145,7 @@ _files: dict[Path | None, FileDigests] = {}
 def _here() -> FileDigests:
     try:
         place = cache_folder() / "digests.sqlite"
-    except RuntimeError:  # no home folder
+    except Precondition:  # no home folder
         place = None
     return _files.setdefault(place, FileDigests(place))
 

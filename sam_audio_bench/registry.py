@@ -19,6 +19,7 @@ from sam_audio_bench.columns import build_metrics
 from sam_audio_bench.construction import check_arguments, made, resolve
 from sam_audio_bench.digests import Unidentified
 from sam_audio_bench.errors import UsageError, unknown_name
+from sam_audio_bench.files import expand_homes
 from sam_audio_bench.identity import WHERE, Identity, Options, capture, identify, is_built_in
 from sam_audio_bench.options import Spelling, parse_arguments, parse_spelling
 from sam_audio_bench.plugins import plugins
@@ -88,6 +89,7 @@ def build(
         raise UsageError(f"expected each option of {spelt.name} once, found {', '.join(twice)} in brackets and beside")
     name, options = spelt.name, {**spelt.options, **arguments}
     named, (prefix, colon, rest) = plugins("separators"), spelt.name.partition(":")
+    rest = rest if prefix == "cmd" else expand_homes(rest)
     if name in separators.CARDS:
         card = separators.CARDS[name]
         return _construct(resolve(card.target), name, card.arguments, options, offered, version=card.version)
@@ -128,7 +130,7 @@ def check_weights(spec: str, arguments: Mapping[str, Any]) -> None:
     options = {**spelt.options, **arguments}
     prefix, colon, rest = spelt.name.partition(":")
     if spelt.name in SEPARATORS or (prefix == "sam-audio" and colon):
-        place, revision = rest or spelt.name, str(options.get("revision", ""))
+        place, revision = expand_homes(rest) or spelt.name, str(options.get("revision", ""))
         find_separator(place, revision or None, text_encoder=str(options.get("text_encoder", "")))
 
 
@@ -290,7 +292,7 @@ def load_tasks(
 
     named = plugins("tasks")
     found: dict[str, TaskData] = {}
-    for spelling in names:
+    for spelling in map(expand_homes, names):
         label, equals, name = spelling.rpartition("=")
         if equals and label and is_path(name) and not Path(spelling).exists():
             if label in TASKS or label in GROUPS or label in named:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sam_audio_bench.cli.config import config_option, data_dir_option, go_offline, origins
-from sam_audio_bench.cli.output import claim_stdout, note, print_json, print_records
+from sam_audio_bench.cli.output import claim_stdout, echo, note, print_json, print_records
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.options import split_spellings
 from sam_audio_bench.run.settings import ABOUT, Settings, flag, read_texts, settings_from
@@ -178,11 +178,11 @@ _SHOWN_RUNS = 8
 
 def _show(results: Results, plan: Plan) -> None:
     results.print()
-    click.echo("Run folders:")
+    echo("Run folders:")
     for run in results.runs[:_SHOWN_RUNS]:
-        click.echo(f"  {run}")
+        echo(f"  {run}")
     if len(results.runs) > _SHOWN_RUNS:
-        click.echo(f"  and {len(results.runs) - _SHOWN_RUNS} more in {plan.settings.output}")
+        echo(f"  and {len(results.runs) - _SHOWN_RUNS} more in {plan.settings.output}")
     others = [name for name in ("oracle-irm", "repet-sim") if all(job.model.name != name for job in plan.jobs)]
     if others:
-        click.echo(f"Next: add --model …,{others[0]} to compare, or `sabench table {results.runs[0]} --format md`.")
+        echo(f"Next: add --model …,{others[0]} to compare, or `sabench table {results.runs[0]} --format md`.")

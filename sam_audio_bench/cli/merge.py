@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from sam_audio_bench.cli.output import echo
 from sam_audio_bench.errors import UsageError
 
 __all__ = ["merge"]
@@ -27,5 +28,5 @@ def merge(runs: tuple[Path, ...], into: Path | None, output: Path | None) -> Non
     else:
         raise UsageError("expected either --into, for one run, or --output, for any number of them")
     for run in merged:
-        click.echo(f"{len(run.items)} items in {run.path}")
-    click.echo(f"See `sabench table {into or output}`.")
+        echo(f"{len(run.items)} items in {run.path}")
+    echo(f"See `sabench table {into or output}`.")

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from sam_audio_bench.cli.output import claim_stdout, note, print_json
+from sam_audio_bench.cli.output import claim_stdout, echo, note, print_json
 from sam_audio_bench.errors import BenchError, UsageError
 
 __all__ = ["separate"]
@@ -58,7 +58,7 @@ def separate(file: Path, out: Path, as_json: bool, **options: Any) -> None:
         print_json(found, stdout)
         return
     for name in ("target", "residual"):
-        click.echo(found[name])
+        echo(found[name])
     if found["picker"]:
         scores = ", ".join("undefined" if score is None else f"{score:.3f}" for score in found["scores"])
-        click.echo(f"picked candidate {found['picked']} by {found['picker']} ({scores})")
+        echo(f"picked candidate {found['picked']} by {found['picker']} ({scores})")

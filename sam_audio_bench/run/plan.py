@@ -13,7 +13,7 @@ from sam_audio_bench.columns import LoadedMetric, build_metrics, metric_options
 from sam_audio_bench.devices import find_device
 from sam_audio_bench.digests import flush_digests, joined
 from sam_audio_bench.errors import Precondition, UsageError
-from sam_audio_bench.files import safe_name
+from sam_audio_bench.files import folder_name
 from sam_audio_bench.metrics.base import Metric
 from sam_audio_bench.metrics.catalogue import CARDS, DEFAULT, WITHOUT_REFERENCE
 from sam_audio_bench.options import parse_spelling
@@ -114,8 +114,10 @@ class Job:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to do for the chosen items, and the folder says what they are."""
+        """Whether nothing is left to do for the chosen items, and the folder says what they are and that it is done."""
         if not self.folder.exists or not (self.folder.path / "scores.parquet").exists():
+            return False
+        if self.folder.header.status not in ("success", "partial") or self.folder.leftovers():
             return False
         header = self.folder.header
         same = header.task == self.data.record and header.model == self.model and not self.aside
@@ -216,9 +218,12 @@ def make_plan(
         device=settings.device, keep=settings.keep_candidates,
     )  # fmt: skip
     usable = {task.label: [one.metric for one in asked if one.data is task and not one.obstacle] for task in data}
-    jobs = [job for task in data for job in _jobs(task, usable[task.label], separators, pickers, settings)]
+    labels = [task.label for task in data]
+    jobs = [job for task in data for job in _jobs(task, usable[task.label], separators, pickers, settings, labels)]
     flush_digests()
     told = [f"{task.label}: {note}" for task in data for note in task.notes]
+    empty = dict.fromkeys(job.data.label for job in jobs if not job.chosen.groups)
+    told += [f"{label}: no items in this shard, which is done at once" for label in empty]
     return Plan(
         settings=settings,
         jobs=tuple(jobs),
@@ -310,16 +315,19 @@ def _jobs(
     separators: Sequence[PreparedSeparator],
     pickers: PickerPool,
     settings: Settings,
+    labels: Sequence[str],
 ) -> Iterator[Job]:
-    """The jobs of a task: what separators have in common is found out once."""
+    """The jobs of one of the tasks ``labels``: what separators have in common is found out once."""
     chosen = data.select(limit=settings.limit, ids=settings.sample_ids, shard=settings.shard)
     contents = _contents(chosen)
     shard = "" if settings.shard is None else shard_suffix(settings.shard)
     output = settings.output.absolute()  # wherever a separator goes
+    names = [prepared.separator.name for prepared in separators]
     for prepared in separators:
         separator, model = prepared.separator, prepared.model
         reranking = pickers.reranking(separator, data)
-        folder = RunFolder.open(output / safe_name(separator.name) / f"{safe_name(data.label)}{shard}")
+        own = output / folder_name(output, separator.name, names)
+        folder = RunFolder.open(own / f"{folder_name(own, data.label, labels)}{shard}")
         _check_folder(folder, data, settings)
         common = _common_fingerprint(model, data, settings, reranking)
         yield Job(

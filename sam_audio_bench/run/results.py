@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
+from sam_audio_bench.files import find_folders
 from sam_audio_bench.identity import Difference, Identity, differences
 from sam_audio_bench.records import SCHEMA_VERSION, ItemRecord, MetricRecord, RunRecord, TaskRecord
 from sam_audio_bench.run.store import COLUMNS, RunFolder
@@ -82,6 +83,7 @@ class Results:
             known.add(folder)
         import pandas as pd
 
+        coverage = _coverage(chosen)
         frame = pd.concat([_part(folder, items, columns) for folder, items, columns, _ in chosen], ignore_index=True)
         if frame.duplicated(list(_KEY)).any():
             twice = frame[frame.duplicated(list(_KEY))].iloc[0]
@@ -96,11 +98,11 @@ class Results:
             oracles=frozenset(folder.header.model.name for folder, *_ in chosen if folder.header.model.oracle),
             runs=tuple(folder.path for folder, *_ in chosen),
             asked=sum(len(items) for _, items, _, _ in chosen),
-            available=sum(total for *_, total in chosen),
+            available=sum(covered.items for covered in coverage.values()),  # shards of a task count once
             candidates=known.candidates,
             paraphrased=frozenset(name for name, task in known.tasks.items() if task.prompts == "paraphrase"),
             failures=sum(_incomplete(folder, item, columns) for folder, items, columns, _ in chosen for item in items),
-            coverage=_coverage(chosen),
+            coverage=coverage,
         )
 
     @property
@@ -116,6 +118,8 @@ class Results:
     @property
     def rows(self) -> list[SummaryRow]:
         """One row per task, separator, picker and metric: mean over the common items, interval, counts."""
+        if self.frame.empty:  # of a shard without items
+            return []
         aside = self._set_aside()
         names = zip(*(self.frame[column].tolist() for column in ("task", "separator", "item")), strict=True)
         frame = self.frame[[item not in aside.get((task, separator), ()) for task, separator, item in names]]
@@ -297,14 +301,18 @@ def _incomplete(folder: RunFolder, item: str, columns: Sequence[str]) -> bool:
 
 
 def find_runs(paths: Iterable[Path]) -> list[Path]:
-    """Run folders among and below ``paths``, sorted within each; none at all raises Precondition."""
-    found: dict[Path, None] = {}
+    """Run folders among and below ``paths``, sorted within each; links are followed, and each folder counts once.
+
+    None at all raises Precondition.
+    """
+    found: dict[Path, Path] = {}
     for path in paths:
-        here = [path] if (path / "run.json").is_file() else sorted(header.parent for header in path.rglob("run.json"))
+        here = [path] if (path / "run.json").is_file() else sorted(find_folders(path, "run.json"))
         if not here:
             raise Precondition(f"expected a run folder (with run.json) in {path}, found none")
-        found.update(dict.fromkeys(here))
-    return list(found)
+        for folder in here:
+            found.setdefault(folder.resolve(), folder)
+    return list(found.values())
 
 
 def _part(folder: RunFolder, items: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:

@@ -24,7 +24,7 @@ from msgspec import structs
 
 from sam_audio_bench.digests import file_digest
 from sam_audio_bench.errors import MediaError, Precondition, StoreError
-from sam_audio_bench.files import append_lines, atomic_write, safe_name, sha256, write_json
+from sam_audio_bench.files import append_lines, atomic_write, sha256, temporary_files, write_json
 from sam_audio_bench.records import (
     COLUMNS,
     PARTS,
@@ -56,6 +56,8 @@ __all__ = [
 
 _TYPES = {"seed": pyarrow.int64(), "candidate": pyarrow.int64(), "value": pyarrow.float64()}
 SCORE_TYPES = pyarrow.schema([(name, _TYPES.get(name, pyarrow.string())) for name in COLUMNS])
+
+_FILES = (".run.json", ".items.jsonl", ".scores.jsonl", ".scores.parquet", ".aside.jsonl")
 
 ScoreKey = tuple[str, int, str, str]  # item, candidate, who picked it or "", metric
 
@@ -159,11 +161,18 @@ class RunFolder:
         except OSError as error:
             raise Precondition(f"expected a folder that can be written at {self.path}, found: {error}") from error
         try:
+            for left in self.leftovers():
+                left.unlink(missing_ok=True)
             now = RunFolder.open(self.path)  # another process may have written since this one looked
             self._header, self.items, self.scores, self.lost = now._header, now.items, now.scores, now.lost
             yield
         finally:
             lock.release()
+
+    def leftovers(self) -> list[Path]:
+        """What a run that was killed has left half written, while nobody writes."""
+        own = (one for one in temporary_files(self.path) if one.name.endswith(_FILES))  # pictures are others'
+        return [*own, *temporary_files(self.path / "audio")]
 
     def damage(self, item: str, *, read: bool = False) -> str | None:
         """Why the stored estimates of an item are not those that the journal tells of; None: they are.
@@ -240,10 +249,16 @@ class RunFolder:
         append_lines(self.path / "scores.jsonl", map(to_plain, rows))
         self.scores.update({row.key: row for row in rows})
 
-    def audio_stem(self, item: str, part: str, candidate: int | None = None) -> Path:
-        """Path without suffix of one part ("target" or "residual") of an item's estimate, or of one candidate."""
+    def audio_stem(self, name: str, part: str, candidate: int | None = None) -> Path:
+        """Path without suffix of one part ("target" or "residual") of an estimate, or of one candidate.
+
+        Args:
+            name: of the item's files, as `files.safe_names` gives it.
+            part: of the estimate.
+            candidate: its number; None: the estimate that counts.
+        """
         number = "" if candidate is None else f".{candidate}"
-        return self.path / "audio" / f"{safe_name(item)}.{part}{number}"
+        return self.path / "audio" / f"{name}.{part}{number}"
 
     def audio_path(self, item: str, part: str) -> Path:
         """Where the journal says that a part of a finished item lies."""

@@ -21,7 +21,7 @@ from sam_audio_bench import audio
 from sam_audio_bench.decoding import READING
 from sam_audio_bench.digests import file_digest, joined
 from sam_audio_bench.errors import MediaError, UsageError
-from sam_audio_bench.files import dump_json, find_file, sha256
+from sam_audio_bench.files import dump_json, find_file, sha256, writable_text
 from sam_audio_bench.metrics.functional.activity import active_spans
 from sam_audio_bench.tasks.data import TaskData
 from sam_audio_bench.types import Audio, Item, Prompt, Query, Span
@@ -150,7 +150,7 @@ def collect(
     if not by_id and not problems:
         problems.append(ManifestProblem(where=str(path), what="expected at least one question, found none"))
     return Questions(
-        task=task,
+        task=writable_text(task),
         path=path,
         root=path if root is None else root,
         rows=by_id,
@@ -196,13 +196,14 @@ def _by_id(rows: Sequence[ManifestRow]) -> tuple[dict[str, ManifestRow], list[Ma
     repeated = []
     for row in rows:
         stem = _stem(row)
-        identifier = row.id or (stem if asked[stem] == 1 else f"{stem}-{_slug(row)}")
+        identifier = writable_text(row.id or (stem if asked[stem] == 1 else f"{stem}-{_slug(row)}"))
         if identifier in found:
             known = found[identifier].place
             what = f"expected an id of its own, found {identifier!r}, which {known} has: name them in a column 'id'"
             repeated.append(ManifestProblem(where=row.where, what=what, column="id", item=identifier))
             continue
-        found[identifier] = replace(row, id=identifier, group=row.group or PurePath(named(_first(row))).as_posix())
+        group = writable_text(row.group or PurePath(named(_first(row))).as_posix())
+        found[identifier] = replace(row, id=identifier, group=group, text=writable_text(row.text))
     return found, repeated
 
 

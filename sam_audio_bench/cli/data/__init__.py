@@ -16,7 +16,7 @@ import click
 
 from sam_audio_bench.cli.config import data_dir_option
 from sam_audio_bench.cli.lazy import LazyGroup
-from sam_audio_bench.cli.output import print_json, print_records
+from sam_audio_bench.cli.output import echo, print_json, print_records
 from sam_audio_bench.render.text import pluralize
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def show(task: str, item: str, split: str, subset: str, out: Path, frames: int) 
 
     data = load_task(task, split=split, subset=subset)
     contact_sheet(data[item], out, title=data.label, frames=frames)
-    click.echo(out)
+    echo(out)
 
 
 @click.command()
@@ -93,7 +93,7 @@ def validate(path: str, allow_outside: bool, as_json: bool) -> None:
     else:
         _show([asdict(problem) | {"row": problem.where} for problem in problems])
         counts = {"item": len(found.rows), "error": errors, "warning": len(problems) - errors}
-        click.echo(f"{found.task}: {', '.join(pluralize(count, noun) for noun, count in counts.items())}")
+        echo(f"{found.task}: {', '.join(pluralize(count, noun) for noun, count in counts.items())}")
     sys.exit(1 if errors else 0)
 
 
@@ -111,4 +111,4 @@ def _record(problem: ManifestProblem) -> dict[str, object]:
 def _show(records: list[dict[str, object]]) -> None:
     if records:
         print_records(records, ("row", "item", "column", "severity", "what"))
-        click.echo()
+        echo()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sam_audio_bench.cli.output import note, print_json, print_records
+from sam_audio_bench.cli.output import echo, note, print_json, print_records
 from sam_audio_bench.render.numbers import number, with_interval
 
 if TYPE_CHECKING:
@@ -57,15 +57,15 @@ def print_test(rated: RatedTest, rows: list[CorrelationRow]) -> None:
     """Tables of one test: correlations, then means of systems; and on standard error what was left out."""
     from sam_audio_bench.judge.listeners import system_means
 
-    click.echo(f"{rated.name}\n")
+    echo(f"{rated.name}\n")
     footer = "In brackets: 95 % intervals, over items. Ceiling: what a perfect judge could reach over answers."
     print_records(_lines(rows), _SHOWN, footer)
-    click.echo("\nmean ratings, those of listeners mapped to 1 to 5\n")
+    echo("\nmean ratings, those of listeners mapped to 1 to 5\n")
     means = system_means(rated)
     numbers = [name for name in means.columns if name not in ("system", "n")]
     records = (_shown(row.to_dict(), numbers) for _, row in means.iterrows())
     print_records(records, ["system", *numbers, "n"])
-    click.echo("")
+    echo("")
     for reason, count in rated.left_out.items():
         note(f"sabench: {rated.name}: left out {count}: {reason}")
 

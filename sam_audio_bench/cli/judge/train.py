@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sam_audio_bench.cli.output import note, print_json, print_records
+from sam_audio_bench.cli.output import echo, note, print_json, print_records
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.render.numbers import number, with_interval
 
@@ -114,7 +114,7 @@ def evaluate(
         return
     print_records(_lines(rows), _SHOWN, "In brackets: 95 % intervals, over recordings and systems.")
     if inside:
-        click.echo("\n80 % intervals hold " + ", ".join(f"{share:.0%} of {axis}" for axis, share in inside.items()))
+        echo("\n80 % intervals hold " + ", ".join(f"{share:.0%} of {axis}" for axis, share in inside.items()))
     if examples.simulated:
         note("sabench: these ratings are simulated")
 
