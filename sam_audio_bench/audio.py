@@ -28,7 +28,7 @@ from sam_audio_bench.files import atomic_write
 from sam_audio_bench.types import Audio
 
 if TYPE_CHECKING:
-    from _typeshed import Buffer
+    from typing_extensions import Buffer
 
 __all__ = [
     "SUFFIXES",

@@ -17,7 +17,7 @@ LAYERS = [
     {"live"},
     {"source"},
     {"identity"},
-    {"options"},
+    {"options", "parameters"},
     {"records", "cards"},
     {"decoding"},
     {"audio", "video", "devices"},

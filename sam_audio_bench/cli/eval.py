@@ -114,13 +114,27 @@ def _plan(options: dict[str, Any], config: dict[str, Any]) -> Plan:
         }
     )
     models = [model for text in options["model"] for model in split_spellings(text)]
+    tasks = _words(options["task"])
+    _check_names(models, tasks, settings)
     from sam_audio_bench.registry import check_weights
 
     for model in models:
         check_weights(model, settings.model_args)
     from sam_audio_bench.run.plan import make_plan
 
-    return make_plan(models, _words(options["task"]), settings=settings, config=config)
+    return make_plan(models, tasks, settings=settings, config=config)
+
+
+def _check_names(models: list[str], tasks: list[str], settings: Settings) -> None:
+    """Typos, before anything heavy is imported."""
+    from sam_audio_bench.columns import check_metrics
+    from sam_audio_bench.registry import check_model, check_task
+
+    for model in models:
+        check_model(model, settings.model_args if len(models) == 1 else ())
+    for task in tasks:
+        check_task(task)
+    check_metrics(settings.metrics, settings.metric_args)
 
 
 def _say_terms(plan: Plan, *, accept: bool) -> None:

@@ -36,16 +36,19 @@ def separate(file: Path, out: Path, as_json: bool, **options: Any) -> None:
     """Separate FILE into what the prompt asks for and everything else."""
     from sam_audio_bench.cli.config import go_offline
     from sam_audio_bench.options import parse_arguments, split_spellings
-    from sam_audio_bench.run.separate import separate_file
-    from sam_audio_bench.tasks.manifest import parse_spans
+    from sam_audio_bench.registry import check_model
 
     if options.pop("offline"):
         go_offline()
     models = split_spellings(options.pop("model"))
     if len(models) != 1:
         raise UsageError(f"expected one --model, found {len(models)}")
-    spans = parse_spans(" ".join(options.pop("spans")))
     arguments = parse_arguments(options.pop("model_args"))
+    check_model(models[0], arguments)
+    from sam_audio_bench.run.separate import separate_file
+    from sam_audio_bench.tasks.manifest import parse_spans
+
+    spans = parse_spans(" ".join(options.pop("spans")))
     stdout = claim_stdout() if as_json else None
     try:
         found = separate_file(file, out, models[0], spans=spans, model_args=arguments, **options)

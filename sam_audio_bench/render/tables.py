@@ -19,7 +19,7 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import dump_json
 from sam_audio_bench.metrics.catalogue import CAP_DB
 from sam_audio_bench.render.numbers import UNDEFINED, interval, number
-from sam_audio_bench.render.text import line_name, one_line, pluralize, printable, unit_and_direction
+from sam_audio_bench.render.text import line_name, one_line, pluralize, unit_and_direction
 from sam_audio_bench.separators.pickers import judges_itself
 from sam_audio_bench.stats.item_coverage import coverage_class_rank
 from sam_audio_bench.stats.summary import SummaryRow, to_json
@@ -263,7 +263,7 @@ def _json(rows: Sequence[SummaryRow], partial: str | None, runs: Iterable[str]) 
 def _csv(rows: Sequence[SummaryRow], partial: str | None, runs: Iterable[str]) -> str:
     """Long format: one line a row, every field at full precision, and how partial the run is.
 
-    A text that a spreadsheet would run as a formula gets an apostrophe in front, and controls are escapes.
+    A text that a spreadsheet would run as a formula gets an apostrophe in front.
     """
     stream = io.StringIO()
     writer = csv.DictWriter(stream, [*(column.name for column in fields(SummaryRow)), "partial"], lineterminator="\n")
@@ -275,13 +275,10 @@ def _csv(rows: Sequence[SummaryRow], partial: str | None, runs: Iterable[str]) -
 
 def _csv_cell(value: object) -> object:
     """A cell that no spreadsheet runs; numbers stay numbers."""
-    if not isinstance(value, str):
-        return value
-    shown = printable(value)
-    return f"'{shown}" if shown.lstrip().startswith(_FORMULA) else shown
+    return f"'{value}" if isinstance(value, str) and value.lstrip().startswith(_FORMULA) else value
 
 
-_FORMULA = ("=", "+", "-", "@", "|", "＝", "＋", "－", "＠")  # the wide ones, too, which some take for these
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # the wide ones, too, which some take for these
 _MD_LONE_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")  # one inside a word is no emphasis
 
 

@@ -172,7 +172,7 @@ class Recorder:
         folder.write_header(end_record(folder, status, time.perf_counter() - begun, peak_memory_mib()))
 
     def _check_place(self) -> None:
-        """Raises StoreError where the run folder is no longer the one that was begun: what is written would be apart."""
+        """Raises StoreError where the run folder is no longer the one that was begun: its parts would lie apart."""
         path = self.job.folder.path
         if _place_of(path) != self._place:
             raise StoreError(
@@ -187,10 +187,9 @@ class Recorder:
         for record in [record for record in folder.items.values() if not record.failed]:
             names = [str(getattr(view.files, part)) for view in scored_estimates(record) for part in PARTS]
             if removed := sorted({*names, *candidate_files(record)} - there):
-                lost = (
-                    f"expected the estimate {folder.path / 'audio' / removed[0]}, found that it was removed meanwhile"
-                )
-                self._record_failure(Failed(record.item, StoreError(f"{lost}; the same command makes it again")))
+                path = folder.path / "audio" / removed[0]
+                lost = f"expected the estimate {path}, found it removed meanwhile; the same command makes it again"
+                self._record_failure(Failed(record.item, StoreError(lost)))
 
     def _seal(self) -> None:
         """Seals the scores, and writes the journal anew if somebody has removed it meanwhile."""
