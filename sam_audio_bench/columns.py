@@ -10,7 +10,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from sam_audio_bench import metrics
-from sam_audio_bench.construction import check_arguments, made, resolve
+from sam_audio_bench.construction import called, check_arguments, made, resolve
 from sam_audio_bench.errors import UsageError, unknown_name
 from sam_audio_bench.files import dump_json
 from sam_audio_bench.identity import Options, capture, identify, is_built_in
@@ -69,12 +69,31 @@ def build_metrics(
         known = check_arguments("metric", kind, columns[0], (), options)
         accepted = {key: value for key, value in {**policies, **arguments}.items() if key in known} | options
         metric: Metric = made("metric", columns[0], partial(kind, **accepted))
+        _check_contract(metric, columns[0])
         metric.requested = tuple(columns) if columns[0] in metric.columns else metric.columns
         records = _records(metric, kind, accepted, own, target if specific else "")
         found.append(LoadedMetric(metric=metric, records=records, knows=frozenset(known)))
     check_columns(found)
     check_used(arguments, found)
     return found
+
+
+def _columns(target: str) -> list[str]:
+    """Ids of a third party's metric, ``module:Class``."""
+    found = getattr(resolve(target), "columns", None)
+    if not isinstance(found, list | tuple) or not found or not all(isinstance(name, str) and name for name in found):
+        raise UsageError(f'expected a class of metrics at {target}, with columns = ("name",), found {found!r}')
+    return list(found)
+
+
+def _check_contract(metric: Metric, name: str) -> None:
+    """Refuses a metric that could not be used, before any work."""
+    cards = {card.id: card for card in called(f"metric {name!r} to say its cards", metric.cards)}
+    if lacking := [column for column in metric.columns if column not in cards]:
+        raise UsageError(f"expected cards() of metric {name!r} to tell of {', '.join(lacking)}, found {[*cards]}")
+    size = metric.batch_size
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise UsageError(f"expected batch_size of metric {name!r} to be a whole number above 0, found {size!r}")
 
 
 def check_columns(loaded: Iterable[LoadedMetric]) -> None:
@@ -185,7 +204,7 @@ def _metric_targets(specs: Iterable[str]) -> dict[tuple[str, str], tuple[list[st
         elif spelt.name.startswith(_BRIDGED):
             target, columns = spelt.name, [spelt.name]
         else:
-            target, columns = spelt.name, list(resolve(spelt.name).columns)
+            target, columns = spelt.name, _columns(spelt.name)
         own = ",".join(f"{key}={value}" for key, value in sorted(spelt.options.items()))
         requested.setdefault((target, own), ([], spelt.options))[0].extend(columns)
     return requested

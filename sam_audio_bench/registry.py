@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import structs
 
-from sam_audio_bench import separators
 from sam_audio_bench.columns import build_metrics
 from sam_audio_bench.construction import check_arguments, made, resolve
 from sam_audio_bench.digests import Unidentified
-from sam_audio_bench.errors import UsageError, unknown_name
-from sam_audio_bench.files import expand_homes, find_file
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.files import expand_homes
 from sam_audio_bench.identity import WHERE, Identity, Options, capture, identify, is_built_in
-from sam_audio_bench.options import Spelling, parse_arguments, parse_spelling, unknown_option
-from sam_audio_bench.parameters import parameter_names
+from sam_audio_bench.names import built_in_model, check_model, check_task
+from sam_audio_bench.options import Spelling, parse_arguments, parse_spelling
 from sam_audio_bench.plugins import plugins
 from sam_audio_bench.records import ModelRecord
 from sam_audio_bench.separators.pickers import PICKERS
@@ -37,8 +36,6 @@ __all__ = [
     "METHODS",
     "Built",
     "build",
-    "check_model",
-    "check_task",
     "check_weights",
     "load_metric",
     "load_metrics",
@@ -92,66 +89,13 @@ def build(
         raise UsageError(f"expected each option of {spelt.name} once, found {', '.join(twice)} in brackets and beside")
     name, options = spelt.name, {**spelt.options, **arguments}
     check_model(name)
-    if (own := _built_in(name)) is not None:
+    if (own := built_in_model(name)) is not None:
         if name.startswith("cmd:"):
             offered = {} if timeout is None else {"timeout": timeout}
         return _construct(resolve(own.target), name, own.arguments, options, offered, version=own.version)
     if (point := plugins("separators").get(name)) is not None:
         return _adopt(resolve(point.value), name, options, offered)
     return _adopt(resolve(name), name.partition(":")[2], options, offered)
-
-
-class _BuiltIn(NamedTuple):
-    """The class behind a spelling, with what its constructor gets before the options."""
-
-    target: str
-    arguments: tuple[Any, ...]
-    version: int | str
-
-
-def _built_in(name: str) -> _BuiltIn | None:
-    if name in separators.CARDS:
-        card = separators.CARDS[name]
-        return _BuiltIn(card.target, card.arguments, card.version)
-    prefix, colon, rest = name.partition(":")
-    if not colon or prefix not in _PREFIXES:
-        return None
-    return _BuiltIn(_PREFIXES[prefix], (rest if prefix == "cmd" else expand_homes(rest),), 1)
-
-
-def check_model(spec: str, arguments: Iterable[str] = ()) -> None:
-    """Raises UsageError for a name that no separator has, or an option that a built-in one does not take.
-
-    Nothing is imported for it, so that a typo is told at once.
-    """
-    spelt = parse_spelling(spec)
-    prefix, colon, _ = spelt.name.partition(":")
-    own, named = _built_in(spelt.name), plugins("separators")
-    if own is not None:
-        known = parameter_names(own.target)[len(own.arguments) :]
-        if strange := [key for key in (*spelt.options, *arguments) if key not in known]:
-            raise unknown_option("model", spelt.name, strange, known)
-    elif spelt.name not in named and not (colon and all(part.isidentifier() for part in prefix.split("."))):
-        raise unknown_name("model", spelt.name, [*separators.CARDS, *named])
-
-
-def check_task(name: str) -> None:
-    """Raises UsageError for a name that is no task, no group and nobody's data; nothing is imported for it."""
-    from sam_audio_bench.tasks.adapters import ADAPTERS, adapter_of
-    from sam_audio_bench.tasks.load import is_path
-
-    name = expand_homes(name)
-    label, equals, place = name.rpartition("=")
-    if equals and label and is_path(place) and not Path(name).exists():
-        name = place
-    named = plugins("tasks")
-    if not is_path(name):
-        if name not in TASKS and name not in GROUPS and name not in named:
-            raise unknown_name("task", name, [*TASKS, *GROUPS, *named, *(f"{layout}:PATH" for layout in ADAPTERS)])
-    elif (known := adapter_of(name)) is None and not find_file(Path(name)).exists():
-        raise UsageError(f"expected a table of questions at {name}, found none; see `sabench list tasks`")
-    elif known is not None and not known[1].exists():
-        raise UsageError(f"expected {known[0].layout} at {known[1]}, found nothing there")
 
 
 def load_separator(
@@ -183,12 +127,6 @@ def check_weights(spec: str, arguments: Mapping[str, Any]) -> None:
 
 METHODS = ("separate", "separate_oracle", "separate_named")
 """One of them makes an object a separator."""
-
-_PREFIXES = {
-    "sam-audio": separators.SAM_AUDIO,
-    "files": "sam_audio_bench.separators.external:FolderSeparator",
-    "cmd": "sam_audio_bench.separators.external:CommandSeparator",
-}
 
 
 def _adopt(found: Any, name: str, arguments: Mapping[str, Any], offered: Mapping[str, Any] = {}) -> Built:
@@ -353,7 +291,7 @@ def load_tasks(
         name = spelling
         if name in named:
             found[name] = replace(
-                resolve(named[name].value)(split=split, subset=subset),
+                _plugin_task(name, resolve(named[name].value), split=split, subset=subset),
                 source=name, subset=subset, code_sha256=_task_code(resolve(named[name].value)),
             )  # fmt: skip
             continue
@@ -371,6 +309,13 @@ def load_tasks(
                 f"give one a name of its own: --task other={same[1].source}"
             )
     return asked
+
+
+def _plugin_task(name: str, function: Any, **options: str) -> TaskData:
+    found = made("task", name, partial(function, **options))
+    if not isinstance(found, TaskData):
+        raise UsageError(f"expected the task {name!r} to be a function that returns TaskData, found {found!r}")
+    return found
 
 
 def _task_code(function: Any) -> str:

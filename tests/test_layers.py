@@ -27,6 +27,7 @@ LAYERS = [
     {"separators", "tasks"},
     {"stats"},
     {"render", "plugins", "construction"},
+    {"names"},
     {"columns"},
     {"registry"},
     {"run"},

@@ -128,13 +128,14 @@ def _plan(options: dict[str, Any], config: dict[str, Any]) -> Plan:
 def _check_names(models: list[str], tasks: list[str], settings: Settings) -> None:
     """Typos, before anything heavy is imported."""
     from sam_audio_bench.columns import check_metrics
-    from sam_audio_bench.registry import check_model, check_task
+    from sam_audio_bench.names import check_model, check_picker, check_task
 
     for model in models:
         check_model(model, settings.model_args if len(models) == 1 else ())
     for task in tasks:
         check_task(task)
     check_metrics(settings.metrics, settings.metric_args)
+    check_picker(settings.picker, settings.picker_args)
 
 
 def _say_terms(plan: Plan, *, accept: bool) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
-from sam_audio_bench.cli.output import echo
+from sam_audio_bench.cli.output import echo, note
 from sam_audio_bench.errors import UsageError
 
 __all__ = ["merge"]
@@ -17,16 +18,24 @@ __all__ = ["merge"]
 @click.option("--into", type=click.Path(path_type=Path), help="The new run folder, of one separator on one task.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder of new run folders, one a separator and task.")
 def merge(runs: tuple[Path, ...], into: Path | None, output: Path | None) -> None:
-    """Put the shards of runs together; RUNS are run folders or folders that hold them."""
+    """Put the shards of runs together; RUNS are run folders or folders that hold them.
+
+    Exits with 3 where shards or answers are missing.
+    """
     from sam_audio_bench.run.merge import merge as merge_runs
     from sam_audio_bench.run.merge import merge_all
 
+    lacking: list[str] = []
     if into is not None and output is None:
-        merged = [merge_runs(runs, into)]
+        merged = [merge_runs(runs, into, note=lacking.append)]
     elif output is not None and into is None:
-        merged = merge_all(runs, output)
+        merged = merge_all(runs, output, note=lacking.append)
     else:
         raise UsageError("expected either --into, for one run, or --output, for any number of them")
     for run in merged:
         echo(f"{len(run.items)} items in {run.path}")
     echo(f"See `sabench table {into or output}`.")
+    for text in lacking:
+        note(text)
+    if lacking:
+        sys.exit(3)

@@ -13,8 +13,8 @@ from sam_audio_bench import registry
 from sam_audio_bench.errors import BenchError, Precondition, UsageError, describe_error
 from sam_audio_bench.files import dump_json
 from sam_audio_bench.records import ModelRecord, to_plain
+from sam_audio_bench.run.exits import no_exit
 from sam_audio_bench.run.global_state import GlobalState
-from sam_audio_bench.run.isolation import no_exit
 from sam_audio_bench.run.output_log import Printed, captured_text
 from sam_audio_bench.run.progress import say
 from sam_audio_bench.run.settings import BASELINE, flag

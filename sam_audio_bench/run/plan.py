@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from sam_audio_bench import registry
 from sam_audio_bench.columns import LoadedMetric, build_metrics, metric_options
+from sam_audio_bench.construction import called
 from sam_audio_bench.devices import find_device
 from sam_audio_bench.digests import flush_digests, joined
 from sam_audio_bench.errors import Precondition, UsageError
@@ -19,6 +20,7 @@ from sam_audio_bench.metrics.catalogue import CARDS, DEFAULT, WITHOUT_REFERENCE
 from sam_audio_bench.options import parse_spelling
 from sam_audio_bench.records import SCHEMA_VERSION, ItemRecord, ModelRecord
 from sam_audio_bench.run.contract import PreparedSeparator, ignored_options, prepare_separator
+from sam_audio_bench.run.exits import no_exit
 from sam_audio_bench.run.global_state import GlobalState
 from sam_audio_bench.run.progress import Progress
 from sam_audio_bench.run.scoring import outdated
@@ -176,6 +178,7 @@ class Plan:
     ignored: tuple[str, ...] = ()  # options that were given and that nothing takes
 
 
+@no_exit()
 def make_plan(
     models: Sequence[Model],
     tasks: Iterable[str],
@@ -222,8 +225,7 @@ def make_plan(
     jobs = [job for task in data for job in _jobs(task, usable[task.label], separators, pickers, settings, labels)]
     flush_digests()
     told = [f"{task.label}: {note}" for task in data for note in task.notes]
-    empty = dict.fromkeys(job.data.label for job in jobs if not job.chosen.groups)
-    told += [f"{label}: no items in this shard, which is done at once" for label in empty]
+    told += [f"{label}: no items in this shard" for label in dict.fromkeys(j.data.label for j in jobs if not j.chosen)]
     return Plan(
         settings=settings,
         jobs=tuple(jobs),
@@ -292,7 +294,8 @@ def unavailable_reason(metric: Metric, task: TaskData) -> str | None:
     """Why a metric cannot run on a task: something that the machine or the data lack."""
     needs = frozenset[str]().union(*(card.needs for card in metric.cards() if card.id in metric.requested))
     missing = sorted(needs - task.provides)
-    return metric.missing() or (f"no {' and no '.join(missing)} there" if missing else None)
+    own = called(f"metric {metric.requested[0]!r} to say what it misses", metric.missing)
+    return own or (f"no {' and no '.join(missing)} there" if missing else None)
 
 
 def _contents(chosen: TaskData) -> dict[str, str]:
@@ -322,11 +325,10 @@ def _jobs(
     contents = _contents(chosen)
     shard = "" if settings.shard is None else shard_suffix(settings.shard)
     output = settings.output.absolute()  # wherever a separator goes
-    names = [prepared.separator.name for prepared in separators]
     for prepared in separators:
         separator, model = prepared.separator, prepared.model
         reranking = pickers.reranking(separator, data)
-        own = output / folder_name(output, separator.name, names)
+        own = output / folder_name(output, separator.name, [one.separator.name for one in separators])
         folder = RunFolder.open(own / f"{folder_name(own, data.label, labels)}{shard}")
         _check_folder(folder, data, settings)
         common = _common_fingerprint(model, data, settings, reranking)

@@ -5,6 +5,7 @@ Importing this module imports no torch.
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import math
 from collections.abc import Mapping
@@ -37,6 +38,7 @@ __all__ = [
 
 BASELINE = "mixture"
 ALIGNMENTS = ("pad", "trim")
+_DEVICES = ("auto", "cpu", "cuda", "mps", "xpu", "xla", "hpu", "hip", "mtia", "meta", "privateuseone")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +87,7 @@ class Settings:
         check_candidates(self.candidates, self.picker, self.keep_candidates)
         check_seed(self.seed)
         check_output(self.output)
+        check_device(self.device)
         if self.limit is not None:
             check_count("--limit", self.limit)
         if self.timeout is not None and not 0 < self.timeout < math.inf:
@@ -151,6 +154,15 @@ def check_count(name: str, value: object) -> None:
         raise UsageError(f"expected {name} to be a whole number, found {value!r}")
     if value < 1:
         raise UsageError(f"expected {name} to be at least 1, found {value}")
+
+
+def check_device(device: str) -> None:
+    """Raises UsageError for what is no name of a device; whether it is there, torch says when it is imported."""
+    kind, colon, number = device.partition(":")
+    if kind not in _DEVICES or (colon and not number.isdecimal()):
+        near = difflib.get_close_matches(kind, ("auto", "cpu", "cuda", "mps"), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UsageError(f"expected device to be auto, cpu or cuda, found {device!r}{hint}")
 
 
 def check_output(output: Path) -> None:
