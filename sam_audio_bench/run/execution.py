@@ -33,7 +33,7 @@ from sam_audio_bench.run.provenance import peak_memory_mib
 from sam_audio_bench.run.scoring import Batch, Scorer, Scores, prefetch
 from sam_audio_bench.run.separation import CandidateSet, separate_items
 from sam_audio_bench.run.settings import Settings
-from sam_audio_bench.run.store import candidate_files, scored_estimates
+from sam_audio_bench.run.store import LOCK, RunFolder, candidate_files, scored_estimates
 from sam_audio_bench.types import Item, Separation, Status
 
 __all__ = ["Estimated", "Executor", "Failed", "LocalExecutor", "Outcome", "Recorder", "Scored"]
@@ -130,7 +130,7 @@ class Recorder:
     executor: Executor
 
     def __post_init__(self) -> None:
-        self._place = 0, 0
+        self._place: tuple[int, int] | None = None  # of the folder, while it is held
         self._names = safe_names(self.job.data.ids)
         self._scorer = Scorer(self.job.folder, self.job.data, self.job.metrics, self.advance, self.note)
 
@@ -139,9 +139,10 @@ class Recorder:
         folder = self.job.folder
         try:
             with interruption.deferred(), folder.writing():
-                self._place = _place_of(folder.path)
+                self._place = _place_of(folder)
                 self._run_held()
         except OSError as error:
+            self._check_place()
             raise StoreError(
                 f"expected files that can be written in {folder.path}, found: {error}; what is finished is kept: make "
                 "room there, or mend that, and the same command continues"
@@ -173,11 +174,11 @@ class Recorder:
 
     def _check_place(self) -> None:
         """Raises StoreError where the run folder is no longer the one that was begun: its parts would lie apart."""
-        path = self.job.folder.path
-        if _place_of(path) != self._place:
+        folder = self.job.folder
+        if self._place and _place_of(folder) != self._place:
             raise StoreError(
-                f"expected the run folder {path} to stay while it is written to, found it moved or removed; move it "
-                "back, and the same command continues"
+                f"expected the run folder {folder.path} to stay while it is written to, found it moved or removed; "
+                "move it back, and the same command continues"
             )
 
     def _record_removed(self) -> None:
@@ -310,11 +311,11 @@ class Recorder:
         self.advance(None if told else f"{identifier}: {describe_error(error)}")
 
 
-def _place_of(path: Path) -> tuple[int, int]:
-    """What tells a folder from another one under its name; (0, 0) where there is none."""
+def _place_of(folder: RunFolder) -> tuple[int, int]:
+    """What tells a folder that is held from another one under its name, whose lock is another file."""
     try:
-        found = path.stat()
-    except OSError:
+        found = (folder.path / LOCK).stat()
+    except OSError:  # there is none
         return 0, 0
     return found.st_dev, found.st_ino
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COLUMNS",
+    "LOCK",
     "PARTS",
     "SCHEMA_VERSION",
     "SCORE_TYPES",
@@ -57,6 +58,8 @@ __all__ = [
 _TYPES = {"seed": pyarrow.int64(), "candidate": pyarrow.int64(), "value": pyarrow.float64()}
 SCORE_TYPES = pyarrow.schema([(name, _TYPES.get(name, pyarrow.string())) for name in COLUMNS])
 
+LOCK = ".lock"
+"""File of a run folder that the process holds which writes there."""
 _FILES = (".run.json", ".items.jsonl", ".scores.jsonl", ".scores.parquet", ".aside.jsonl")
 
 ScoreKey = tuple[str, int, str, str]  # item, candidate, who picked it or "", metric
@@ -150,7 +153,7 @@ class RunFolder:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Holds the folder for one process; raises Precondition when it cannot be written or another one holds it."""
-        lock = FileLock(self.path / ".lock", timeout=0)
+        lock = FileLock(self.path / LOCK, timeout=0)
         try:
             (self.path / "audio").mkdir(parents=True, exist_ok=True)
             lock.acquire()
