@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from msgspec import structs
 
 from sam_audio_bench.columns import build_metrics
-from sam_audio_bench.construction import check_arguments, made, resolve
+from sam_audio_bench.construction import called, check_arguments, made, resolve
 from sam_audio_bench.digests import Unidentified
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import expand_homes
@@ -291,7 +291,7 @@ def load_tasks(
         name = spelling
         if name in named:
             found[name] = replace(
-                _plugin_task(name, resolve(named[name].value), split=split, subset=subset),
+                _plugin_task(name, named[name].value, split=split, subset=subset),
                 source=name, subset=subset, code_sha256=_task_code(resolve(named[name].value)),
             )  # fmt: skip
             continue
@@ -311,10 +311,10 @@ def load_tasks(
     return asked
 
 
-def _plugin_task(name: str, function: Any, **options: str) -> TaskData:
-    found = made("task", name, partial(function, **options))
+def _plugin_task(name: str, target: str, **options: str) -> TaskData:
+    found = called(f"{target} to load {name}", partial(resolve(target), **options))
     if not isinstance(found, TaskData):
-        raise UsageError(f"expected the task {name!r} to be a function that returns TaskData, found {found!r}")
+        raise UsageError(f"expected {target} to return the TaskData of {name}, found {found!r}")
     return found
 
 

@@ -10,11 +10,11 @@ import click
 
 from sam_audio_bench.cli.output import note
 from sam_audio_bench.errors import unknown_name
-from sam_audio_bench.files import expand_home
+from sam_audio_bench.files import expand_home, expand_homes
 from sam_audio_bench.render.text import printable
 from sam_audio_bench.run.interruption import EXIT_CODE
 
-__all__ = ["LazyGroup"]
+__all__ = ["HomePath", "HomeText", "LazyGroup"]
 
 
 class HomePath(click.ParamType[Any]):
@@ -32,6 +32,16 @@ class HomePath(click.ParamType[Any]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path; raises Precondition where there is no home folder."""
         return self._path.convert(expand_home(value), param, ctx)
+
+
+class HomeText(click.ParamType[str]):
+    """A name, or a path as `HomePath`, also behind ``:`` or ``=``."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text; raises Precondition where there is no home folder."""
+        return expand_homes(str(value))
 
 
 def _expanding(command: click.Command) -> click.Command:

@@ -275,7 +275,10 @@ def _csv(rows: Sequence[SummaryRow], partial: str | None, runs: Iterable[str]) -
 
 def _csv_cell(value: object) -> object:
     """A cell that no spreadsheet runs; numbers stay numbers."""
-    return f"'{value}" if isinstance(value, str) and value.lstrip().startswith(_FORMULA) else value
+    if not isinstance(value, str):
+        return value
+    shown = value.replace("\r", "\\r")  # a line's end to some, which `csv` does not quote
+    return f"'{shown}" if value.lstrip().startswith(_FORMULA) else shown
 
 
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # the wide ones, too, which some take for these

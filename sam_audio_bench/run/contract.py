@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import json
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -125,7 +126,8 @@ def _check(separator: Any, identity: Any) -> None:
     batch_size(separator)
     bool(getattr(separator, "deterministic", False))
     try:
-        dump_json(to_plain(identity)).encode()
+        dump_json(to_plain(identity))
+        json.dumps(to_plain(identity), ensure_ascii=False).encode()
     except ValueError as error:  # half a letter
         raise UsageError(
             f"expected settings, revision and options of {separator.name} that can be written as UTF-8, found: "

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sam_audio_bench.cli.config import data_dir_option
-from sam_audio_bench.cli.lazy import LazyGroup
+from sam_audio_bench.cli.lazy import HomeText, LazyGroup
 from sam_audio_bench.cli.output import echo, print_json, print_records
 from sam_audio_bench.render.text import pluralize
 
@@ -70,7 +70,7 @@ def show(task: str, item: str, split: str, subset: str, out: Path, frames: int) 
 
 
 @click.command()
-@click.argument("path")
+@click.argument("path", type=HomeText())
 @click.option("--allow-outside", is_flag=True, help="Accept files outside the folder of the data.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def validate(path: str, allow_outside: bool, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sam_audio_bench.cli.lazy import LazyGroup
+from sam_audio_bench.cli.lazy import HomeText, LazyGroup
 from sam_audio_bench.cli.output import echo, note, print_json, print_records
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.render.numbers import number
@@ -40,7 +40,8 @@ def judge() -> None:
 
 
 @click.command()
-@click.option("--judge", "place", default="saj-mini", show_default=True, help="A judge's folder or name.")
+@click.option("--judge", "place", default="saj-mini", show_default=True, type=HomeText(),
+              help="A judge's folder or name.")  # fmt: skip
 @click.option("--mixture", type=click.Path(path_type=Path), required=True, help="What was separated.")
 @click.option("--target", type=click.Path(path_type=Path), required=True, help="The answer, as long as the mixture.")
 @click.option("--text", default="", help='What was asked for: "dog barking"; may be left out where there is a --span.')
@@ -143,7 +144,8 @@ def _print(found: JudgeScores, judge: SAJ, frames: bool, mark: str) -> None:
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("item")
-@click.option("--judge", "place", default="saj-mini", show_default=True, help="A judge's folder or name.")
+@click.option("--judge", "place", default="saj-mini", show_default=True, type=HomeText(),
+              help="A judge's folder or name.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="The PNG file; default: ITEM.saj.png in the run folder.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda ….")
 @click.option("--json", "as_json", is_flag=True, help="Print ratings, events and flagged seconds as one JSON object.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sam_audio_bench.cli.lazy import HomeText
 from sam_audio_bench.cli.output import echo, note, print_json, print_records
 from sam_audio_bench.render.numbers import number, with_interval
 
@@ -25,7 +26,8 @@ _OVER = {"utterance": "answers", "system": "systems"}
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--judge", "place", default="saj-mini", show_default=True, help="A judge's folder or name.")
+@click.option("--judge", "place", default="saj-mini", show_default=True, type=HomeText(),
+              help="A judge's folder or name.")  # fmt: skip
 @click.option("--without", multiple=True, metavar="SYSTEM", help="A system that does not count; may be repeated.")
 @click.option("--resamples", type=click.IntRange(1), default=2000, show_default=True, help="Of the intervals.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda ….")

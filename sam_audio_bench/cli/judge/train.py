@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sam_audio_bench.cli.lazy import HomeText
 from sam_audio_bench.cli.output import echo, note, print_json, print_records
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.render.numbers import number, with_interval
@@ -68,7 +69,8 @@ def _say_what_happened(report: Mapping[str, Any]) -> None:
 
 
 @click.command()
-@click.option("--judge", "place", default="saj-mini", show_default=True, help="A judge's folder or name.")
+@click.option("--judge", "place", default="saj-mini", show_default=True, type=HomeText(),
+              help="A judge's folder or name.")  # fmt: skip
 @click.option(
     "--ratings", type=click.Path(path_type=Path), required=True, help="A table of ratings, or a folder of shards."
 )
