@@ -253,6 +253,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # of a disk that is full the system names no file
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
