@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import resource
 import shutil
 from collections.abc import Callable, Iterator
@@ -17,7 +19,7 @@ import torch
 
 import sam_audio_bench as sab
 from sam_audio_bench import audio
-from sam_audio_bench.errors import StoreError, UsageError
+from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.files import safe_name
 from sam_audio_bench.run.merge import merge, merge_all
 from sam_audio_bench.run.results import Results
@@ -271,3 +273,29 @@ def test_runs_are_found_through_links(small_task: Path, tmp_path: Path) -> None:
     for name in ("half", "twice"):
         (tmp_path / "runs" / name).symlink_to("../disk/half")
     assert [row.separator for row in Results.read([tmp_path / "runs"]).rows] == ["half"]
+
+
+def test_a_run_needs_no_home_folder(small_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(user: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {user}")
+
+    for name in ("HOME", "XDG_CACHE_HOME", "SABENCH_CACHE", "SABENCH_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)  # as with `docker run --user 12345`
+    assert run(small_task, tmp_path, half).failures == 0
+    with pytest.raises(Precondition, match="set SABENCH_CACHE to a folder"):
+        run(Path("sfx"), tmp_path, half, split="test")
+
+
+def test_names_of_files_that_are_no_text(tmp_path: Path) -> None:
+    """A folder of stems, as an old archive leaves it, is a task: what cannot be read of it is a failure of its item."""
+    song = os.fsdecode(os.fsencode(tmp_path) + b"/stems/song\xff")
+    Path(song).mkdir(parents=True)
+    for index, name in enumerate(("vocals", "drums")):
+        soundfile.write(tmp_path / "t.wav", 0.1 * np.random.default_rng(index).normal(size=800), 8000)
+        (tmp_path / "t.wav").rename(Path(song, f"{name}.wav"))
+    results = run(tmp_path / "stems", tmp_path / "o", half)
+    assert set(results.frame["item"]) == {"song\\udcff-vocals", "song\\udcff-drums"}
+    assert results.failures in (0, 4)  # not every library opens such a file
+    for path in (tmp_path / "o").rglob("*.json*"):
+        path.read_text(encoding="utf-8")
