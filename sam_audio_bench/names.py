@@ -16,7 +16,7 @@ from sam_audio_bench.plugins import plugins
 from sam_audio_bench.separators.pickers import AUTO, PICKERS
 from sam_audio_bench.tasks import GROUPS, TASKS
 
-__all__ = ["BuiltIn", "built_in_model", "check_model", "check_picker", "check_task"]
+__all__ = ["BuiltIn", "built_in_model", "check_model", "check_picker", "check_table", "check_task", "check_there"]
 
 _PREFIXES = {
     "sam-audio": separators.SAM_AUDIO,
@@ -42,6 +42,13 @@ def built_in_model(name: str) -> BuiltIn | None:
     if not colon or prefix not in _PREFIXES:
         return None
     return BuiltIn(_PREFIXES[prefix], (rest if prefix == "cmd" else expand_homes(rest),), 1)
+
+
+def check_there(what: str, *paths: Path) -> None:
+    """Raises Precondition for a file or folder that is not there, before what reads it is imported."""
+    for path in paths:
+        if not find_file(path).exists():
+            raise Precondition(f"expected {what} at {path}, found none")
 
 
 def check_model(spec: str, arguments: Iterable[str] = ()) -> None:
@@ -77,7 +84,7 @@ def check_picker(spec: str, arguments: Iterable[str] = ()) -> None:
 
 def check_task(name: str) -> None:
     """Raises UsageError for a name that is no task, no group and nobody's data; nothing is imported for it."""
-    from sam_audio_bench.tasks.adapters import ADAPTERS, adapter_of
+    from sam_audio_bench.tasks.adapters import ADAPTERS
     from sam_audio_bench.tasks.load import is_path
 
     name = expand_homes(name)
@@ -85,10 +92,17 @@ def check_task(name: str) -> None:
     if equals and label and is_path(place) and not Path(name).exists():
         name = place
     named = plugins("tasks")
-    if not is_path(name):
-        if name not in TASKS and name not in GROUPS and name not in named:
-            raise unknown_name("task", name, [*TASKS, *GROUPS, *named, *(f"{layout}:PATH" for layout in ADAPTERS)])
-    elif (known := adapter_of(name)) is None and not find_file(Path(name)).exists():
+    if is_path(name):
+        check_table(name)
+    elif name not in TASKS and name not in GROUPS and name not in named:
+        raise unknown_name("task", name, [*TASKS, *GROUPS, *named, *(f"{layout}:PATH" for layout in ADAPTERS)])
+
+
+def check_table(name: str) -> None:
+    """Raises UsageError where nothing is at the path of anyone's data."""
+    from sam_audio_bench.tasks.adapters import adapter_of
+
+    if (known := adapter_of(name)) is None and not find_file(Path(name)).exists():
         raise UsageError(f"expected a table of questions at {name}, found none; see `sabench list tasks`")
-    elif known is not None and not known[1].exists():
+    if known is not None and not known[1].exists():
         raise UsageError(f"expected {known[0].layout} at {known[1]}, found nothing there")

@@ -22,16 +22,19 @@ def merge(runs: tuple[Path, ...], into: Path | None, output: Path | None) -> Non
 
     Exits with 3 where shards or answers are missing.
     """
+    if (into is None) == (output is None):
+        raise UsageError("expected either --into, for one run, or --output, for any number of them")
+    from sam_audio_bench.run.results import find_runs
+
+    find_runs(runs)
     from sam_audio_bench.run.merge import merge as merge_runs
     from sam_audio_bench.run.merge import merge_all
 
     lacking: list[str] = []
-    if into is not None and output is None:
+    if into is not None:
         merged = [merge_runs(runs, into, note=lacking.append)]
-    elif output is not None and into is None:
+    elif output is not None:
         merged = merge_all(runs, output, note=lacking.append)
-    else:
-        raise UsageError("expected either --into, for one run, or --output, for any number of them")
     for run in merged:
         echo(f"{len(run.items)} items in {run.path}")
     echo(f"See `sabench table {into or output}`.")

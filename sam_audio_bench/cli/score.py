@@ -24,6 +24,9 @@ def score(runs: tuple[Path, ...], metrics: str, changed: bool, metric_args: str,
 
     names, arguments = split_spellings(metrics), parse_arguments(metric_args)
     check_metrics(names, arguments if names else ())
+    from sam_audio_bench.run.results import find_runs
+
+    find_runs(runs)
     from sam_audio_bench.run.rescore import rescore
 
     stdout = claim_stdout() if as_json else None

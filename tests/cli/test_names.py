@@ -60,30 +60,57 @@ TYPOS = {
     "--fail-on-error nan": "--fail-on-error to be a count",
     "--timeout nan": "--timeout as seconds above 0",
 }
+OTHERS = {
+    "evl": "unknown command 'evl': did you mean 'eval'",
+    "data lst": "unknown command 'lst'",
+    "data show sfxx i --out x.png": "unknown task 'sfxx'",
+    "data status sfxx": "unknown task 'sfxx'",
+    "data where sfxx": "unknown task 'sfxx'",
+    "data validate nowhere.csv": "a table of questions at nowhere.csv, found none",
+    "separate no.wav --model hpss --text a --out o": "an audio file at no.wav, found none",
+    "separate no.wav --model hpsss --text a --out o": "unknown model 'hpsss'",
+    "separate no.wav --model hpss --text a --out o --device cdua": "did you mean cuda?",
+    "table nowhere": "a run folder (with run.json) in nowhere, found none",
+    "score nowhere": "a run folder (with run.json) in nowhere, found none",
+    "score nowhere --metrics snrr": "unknown metric 'snrr'",
+    "merge nowhere --into b": "a run folder (with run.json) in nowhere, found none",
+    "compare nowhere elsewhere": "a run folder (with run.json) in nowhere, found none",
+    "cite nowhere": "a run folder (with run.json) in nowhere, found none",
+    "judge score --mixture no.wav --target no.wav": "an audio file at no.wav, found none",
+    "judge explain nowhere i": "a run folder (with run.json) in nowhere, found none",
+    "judge evaluate --ratings no.csv": "a table of ratings or a folder of tar files at no.csv, found none",
+    "judge export nowhere --out x": "the folder of a run at nowhere, found none",
+    "judge listeners nowhere": "a listening test at nowhere, found none",
+}
 SCRIPT = """
 import sys
 from sam_audio_bench.cli import group
 from sam_audio_bench.errors import BenchError
 for line in sys.stdin.read().splitlines():
-    words = dict(zip(["--model", "--task", "--split"], ["hpss", "sfx", "mini"]))
-    own = line.split()
-    words.update(zip(own[::2], own[1::2]))
     try:
-        group.main(["eval", *(word for pair in words.items() for word in pair)], standalone_mode=False)
+        group.main(line.split(), standalone_mode=False)
     except BenchError as error:
         print(error)
     print("torch" in sys.modules)
 """
 
 
+def evaluation(option: str) -> str:
+    words = {"--model": "hpss", "--task": "sfx", "--split": "mini"}
+    words.update(zip(option.split()[::2], option.split()[1::2], strict=True))
+    return " ".join(["eval", *(word for pair in words.items() for word in pair)])
+
+
 def test_typos_are_told_without_torch(tmp_path: Path) -> None:
+    expected = {**{evaluation(option): message for option, message in TYPOS.items()}, **OTHERS}
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], input="\n".join(TYPOS), capture_output=True, text=True, cwd=tmp_path, check=True
-    )
+        [sys.executable, "-c", SCRIPT], input="\n".join(expected), capture_output=True, text=True, cwd=tmp_path,
+        check=True,
+    )  # fmt: skip
     said = done.stdout.splitlines()
-    assert said[1::2] == ["False"] * len(TYPOS)
-    for expected, found in zip(TYPOS.values(), said[::2], strict=True):
-        assert expected in found
+    assert said[1::2] == ["False"] * len(expected)
+    for message, found in zip(expected.values(), said[::2], strict=True):
+        assert message in found
     assert list(tmp_path.iterdir()) == []
 
 

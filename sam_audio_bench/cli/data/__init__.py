@@ -61,6 +61,9 @@ def show(task: str, item: str, split: str, subset: str, out: Path, frames: int) 
 
     Frames, masks and masked frames of a video; the waveform with its spans and, where there is one, the reference.
     """
+    from sam_audio_bench.names import check_task
+
+    check_task(task)
     from sam_audio_bench.registry import load_task
     from sam_audio_bench.tasks.contact_sheet import contact_sheet
 
@@ -78,6 +81,9 @@ def validate(path: str, allow_outside: bool, as_json: bool) -> None:
 
     Exits with 1 where there are errors; warnings alone are fine.
     """
+    from sam_audio_bench.names import check_table
+
+    check_table(path)
     from sam_audio_bench.run.progress import Progress
     from sam_audio_bench.tasks.manifest import questions
     from sam_audio_bench.tasks.manifest_check import check

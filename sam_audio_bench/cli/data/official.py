@@ -184,10 +184,11 @@ def missing(tasks: tuple[str, ...], subset: str, form: str) -> None:
 def _chosen(names: Sequence[str], subset: str, *, accept: bool) -> list[Official]:
     """The tasks that are named, or all whose metadata are there."""
     from sam_audio_bench.tasks.catalogue import TASKS, expand
+
+    chosen = expand(names or ["all"])
     from sam_audio_bench.tasks.licences import show_licences
     from sam_audio_bench.tasks.official import official
 
-    chosen = expand(names or ["all"])
     if accept:
         show_licences((TASKS[name] for name in chosen), note, accept=True)
     found: list[Official] = []

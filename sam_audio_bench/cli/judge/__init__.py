@@ -16,6 +16,7 @@ from sam_audio_bench.cli.lazy import HomeText, LazyGroup
 from sam_audio_bench.cli.output import echo, note, print_json, print_records
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.render.numbers import number
+from sam_audio_bench.run.settings import check_device
 
 if TYPE_CHECKING:
     from sam_audio_bench.judge import SAJ, JudgeScores
@@ -66,6 +67,10 @@ def score(
 
     A question mark behind a rating says that the prompt was not understood.
     """
+    from sam_audio_bench.names import check_there
+
+    check_there("an audio file", mixture, target)
+    check_device(device)
     from sam_audio_bench.judge import load
     from sam_audio_bench.judge.checkpoints import find_judge
     from sam_audio_bench.judge.remarks import prompt_remark
@@ -152,6 +157,10 @@ def _print(found: JudgeScores, judge: SAJ, frames: bool, mark: str) -> None:
 def explain(run: Path, item: str, place: str, out: Path | None, device: str, as_json: bool) -> None:
     """Draw the spectrograms of an answer, its ratings over time, the seconds that are rated poor, and say why."""
     from sam_audio_bench.files import cased_name
+    from sam_audio_bench.run.results import find_runs
+
+    find_runs([run])
+    check_device(device)
     from sam_audio_bench.judge.explain import write_explanation
 
     found = _explanation(run, item, place, device)

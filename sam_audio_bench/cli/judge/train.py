@@ -83,6 +83,9 @@ def evaluate(
     place: str, ratings: Path, out: Path | None, resamples: int, seed: int, device: str, as_json: bool
 ) -> None:
     """Say how well a judge agrees with ratings: by axis, domain and level, with intervals."""
+    from sam_audio_bench.names import check_there
+
+    check_there("a table of ratings or a folder of tar files", ratings)
     from sam_audio_bench.judge import load
     from sam_audio_bench.judge.checkpoints import find_judge
     from sam_audio_bench.judge.training.measures import agreement_rows, rater_ceilings
@@ -127,10 +130,10 @@ def evaluate(
 @click.option("--half", is_flag=True, help="Weights in float16: half the size, nearly the same ratings.")
 def export(run: Path, out: Path, half: bool) -> None:
     """Write the judge of a finished RUN in the official layout, with its card."""
-    from sam_audio_bench.judge.training.export import export as copy
-
     if not run.is_dir():
         raise Precondition(f"expected the folder of a run at {run}, found none")
+    from sam_audio_bench.judge.training.export import export as copy
+
     note(f"sabench: {copy(run, out, half=half)} can be loaded with sam_audio_bench.judge.load")
 
 
