@@ -182,15 +182,28 @@ class Recorder:
             )
 
     def _record_removed(self) -> None:
-        """Estimates whose files somebody has removed meanwhile are failures: no run ends well without its files."""
+        """Estimates whose files somebody has removed meanwhile are failures: no run ends well without its files.
+
+        Those of items that this run was not asked for are too.
+        """
         folder = self.job.folder
+        columns = [metric.id for metric in folder.metrics]
         there = set(os.listdir(folder.path / "audio"))  # noqa: PTH208 - names, not paths
         for record in [record for record in folder.items.values() if not record.failed]:
             names = [str(getattr(view.files, part)) for view in scored_estimates(record) for part in PARTS]
             if removed := sorted({*names, *candidate_files(record)} - there):
                 path = folder.path / "audio" / removed[0]
                 lost = f"expected the estimate {path}, found it removed meanwhile; the same command makes it again"
-                self._record_failure(Failed(record.item, StoreError(lost)))
+                folder.forget_scores({record.item: columns})
+                folder.add_item(
+                    ItemRecord(
+                        item=record.item, group=record.group, fingerprint=record.fingerprint, seed=record.seed,
+                        data_sha256=record.data_sha256, status=Status.ERROR, message=lost,
+                        candidates=record.candidates, picked_by=record.picked_by,
+                    )
+                )  # fmt: skip
+                self._scorer.record_failure(record.item)
+                self.note(f"{record.item}: {lost}")
 
     def _seal(self) -> None:
         """Seals the scores, and writes the journal anew if somebody has removed it meanwhile."""

@@ -141,6 +141,27 @@ def test_an_estimate_that_is_removed_meanwhile_costs_itself(small_task: Path, tm
     assert lost.is_file()
 
 
+def careless(mixture: torch.Tensor, rate: int, prompt: Prompt) -> torch.Tensor:
+    """Removes the file that the environment names."""
+    Path(os.environ["FILE"]).unlink(missing_ok=True)
+    return mixture * 0.5
+
+
+def test_an_estimate_beside_those_of_a_run_is_missed_too(
+    small_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = folder_of(tmp_path, "careless")
+    monkeypatch.setenv("FILE", str(tmp_path / "none"))
+    run(small_task, tmp_path, careless, sample_ids=["item-5"])
+    monkeypatch.setenv("FILE", str(folder / "audio" / "item-5.target.flac"))
+    assert run(small_task, tmp_path, careless, limit=3).failures == 0
+    found = pd.read_parquet(folder / "scores.parquet").set_index("item")["value"]
+    assert found.isna().to_dict() == {"item-0": False, "item-1": False, "item-2": False, "item-5": True}
+    monkeypatch.setenv("FILE", str(tmp_path / "none"))
+    assert run(small_task, tmp_path, careless).failures == 0
+    assert header(tmp_path, "careless")["status"] == "success"
+
+
 def test_a_journal_that_is_removed_meanwhile_is_written_anew(small_task: Path, tmp_path: Path) -> None:
     journal = folder_of(tmp_path) / "items.jsonl"
     assert run(small_task, tmp_path, half_and(journal.unlink)).failures == 0
