@@ -19,6 +19,7 @@ from sam_audio_bench.cli import group
 from sam_audio_bench.cli.lazy import HomePath
 from sam_audio_bench.construction import resolve
 from sam_audio_bench.errors import BenchError, unknown_name
+from sam_audio_bench.judge.training.recipe import read_recipe
 from sam_audio_bench.metrics import CARDS
 from sam_audio_bench.names import built_in_model
 from sam_audio_bench.parameters import parameter_names
@@ -181,6 +182,14 @@ def test_messages_name_only_commands_that_there_are() -> None:
 )
 def test_what_an_unknown_name_is_told(kind: str, known: list[str], expected: str) -> None:
     assert str(unknown_name(kind, "zz", known)) == expected
+
+
+def test_the_home_folder_in_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    (tmp_path / "judge.toml").write_text('name = "a"\ninit = "~/judge"\n[data]\ntrain = ["~/r.csv", "b~/r.csv"]\n')
+    recipe = read_recipe(tmp_path / "judge.toml", ['data.cache="~/cache"'])
+    assert recipe.data.train == ("/home/me/r.csv", "b~/r.csv")
+    assert (recipe.init, recipe.data.cache) == ("/home/me/judge", "/home/me/cache")
 
 
 def test_the_home_folder_in_every_way(small_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
