@@ -8,12 +8,12 @@ _ARROWS = {True: "↑", False: "↓", None: ""}
 
 
 def printable(text: str) -> str:
-    r"""A text from a stranger as a terminal may show it: controls and marks of direction as escapes, lines, tabs kept.
+    r"""A text from a stranger as a terminal may show it: controls and marks of direction as escapes, lines kept.
 
     >>> printable("red \x1b[31m")
     'red \\x1b[31m'
     """
-    return "".join(letter if letter.isprintable() or letter in "\n\t" else ascii(letter)[1:-1] for letter in text)
+    return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
 
 
 def one_line(text: str) -> str:
