@@ -27,7 +27,7 @@ from judge.sources.singing import song_jobs
 from judge.sources.speech import voice_jobs
 from judge.sources.splits import check_splits, split_groups
 from judge.sources.voices import reader_jobs
-from sam_audio_bench.files import atomic_write, load_json, cased_name, sha256, write_json
+from sam_audio_bench.files import atomic_write, cased_name, load_json, sha256, write_json
 from sam_audio_bench.tasks.recipes import load_stems as mini_stems
 
 __all__ = ["COLUMNS", "Built", "all_jobs", "build", "run_job", "summarise"]
