@@ -11,6 +11,7 @@
     identity    what a component is: options, code, weights, version
     options     spellings of components and their options
     tabular     text tables and JSON that anyone wrote
+    parameters  what built-in constructors take, read from their source
     records     what run folders hold, typed
     cards       what each component says of itself, readable without loading it
     decoding    from the bytes of a sound or video file to samples
@@ -26,6 +27,7 @@
     render      numbers, texts and tables for readers
     plugins     components of third parties and their cards
     construction  from a class and arguments to an object
+    names       whether a name means anything, told without importing it
     columns     the metrics of a run, with the record of each column
     registry    names to objects and their identities
     run         plan, separate, persist, score, seal

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from sam_audio_bench import metrics
-from sam_audio_bench.construction import check_arguments, made, resolve
+from sam_audio_bench.construction import called, check_arguments, made, resolve
 from sam_audio_bench.errors import UsageError, unknown_name
 from sam_audio_bench.files import dump_json
 from sam_audio_bench.identity import Options, capture, identify, is_built_in
-from sam_audio_bench.options import parse_spelling
+from sam_audio_bench.options import parse_spelling, unknown_option
+from sam_audio_bench.parameters import parameter_names
 from sam_audio_bench.plugins import plugins
 from sam_audio_bench.records import MetricRecord
 
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
     from sam_audio_bench.cards import MetricCard
     from sam_audio_bench.metrics.base import Metric
 
-__all__ = ["LoadedMetric", "build_metrics", "check_columns", "check_used", "metric_options"]
+__all__ = ["LoadedMetric", "build_metrics", "check_columns", "check_metrics", "check_used", "metric_options"]
 
 _BRIDGED = "torchmetrics:"
+_PLACE = re.compile(r"[\w.]+:[\w.]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +69,31 @@ def build_metrics(
         known = check_arguments("metric", kind, columns[0], (), options)
         accepted = {key: value for key, value in {**policies, **arguments}.items() if key in known} | options
         metric: Metric = made("metric", columns[0], partial(kind, **accepted))
+        _check_contract(metric, columns[0])
         metric.requested = tuple(columns) if columns[0] in metric.columns else metric.columns
         records = _records(metric, kind, accepted, own, target if specific else "")
         found.append(LoadedMetric(metric=metric, records=records, knows=frozenset(known)))
     check_columns(found)
     check_used(arguments, found)
     return found
+
+
+def _columns(target: str) -> list[str]:
+    """Ids of a third party's metric, ``module:Class``."""
+    found = getattr(resolve(target), "columns", None)
+    if not isinstance(found, list | tuple) or not found or not all(isinstance(name, str) and name for name in found):
+        raise UsageError(f'expected a class of metrics at {target}, with columns = ("name",), found {found!r}')
+    return list(found)
+
+
+def _check_contract(metric: Metric, name: str) -> None:
+    """Refuses a metric that could not be used, before any work."""
+    cards = {card.id: card for card in called(f"metric {name!r} to say its cards", metric.cards)}
+    if lacking := [column for column in metric.columns if column not in cards]:
+        raise UsageError(f"expected cards() of metric {name!r} to tell of {', '.join(lacking)}, found {[*cards]}")
+    size = metric.batch_size
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise UsageError(f"expected batch_size of metric {name!r} to be a whole number above 0, found {size!r}")
 
 
 def check_columns(loaded: Iterable[LoadedMetric]) -> None:
@@ -90,7 +111,11 @@ def check_columns(loaded: Iterable[LoadedMetric]) -> None:
 
 def check_used(arguments: Iterable[str], loaded: Iterable[LoadedMetric]) -> None:
     """Raises UsageError for arguments that no constructor names."""
-    if strange := sorted(set(arguments).difference(*(one.knows for one in loaded))):
+    _check_known(arguments, set[str]().union(*(one.knows for one in loaded)))
+
+
+def _check_known(arguments: Iterable[str], known: set[str]) -> None:
+    if strange := sorted(set(arguments) - known):
         raise UsageError(f"expected metric arguments that a chosen metric knows, found {strange}")
 
 
@@ -148,10 +173,28 @@ def metric_options(ids: Iterable[str]) -> set[str]:
     }
 
 
+def check_metrics(specs: Sequence[str], arguments: Iterable[str] = ()) -> None:
+    """Raises UsageError for an unknown metric, or an option that built-in ones do not take; nothing is imported."""
+    named, known = plugins("metrics"), set[str]()
+    spelt = [parse_spelling(spec) for spec in specs]
+    for one in spelt:
+        if one.name in metrics.CARDS:
+            own = parameter_names(metrics.CARDS[one.name].target)
+            if strange := [key for key in one.options if key not in own]:
+                raise unknown_option("metric", one.name, strange, own)
+            known |= set(own)
+        elif one.name not in named and not one.name.startswith(_BRIDGED) and not _PLACE.fullmatch(one.name):
+            raise unknown_name("metric", one.name, [*metrics.CARDS, *named])
+    if all(one.name in metrics.CARDS for one in spelt):
+        _check_known(arguments, known)
+
+
 def _metric_targets(specs: Iterable[str]) -> dict[tuple[str, str], tuple[list[str], Options]]:
     """The classes behind spellings of metrics, each with its own options: the ids that are asked of it, and these."""
     named = plugins("metrics")
     requested: dict[tuple[str, str], tuple[list[str], Options]] = {}
+    specs = list(specs)
+    check_metrics(specs)
     for spec in dict.fromkeys(specs):
         spelt = parse_spelling(spec)
         if spelt.name in metrics.CARDS:
@@ -160,10 +203,8 @@ def _metric_targets(specs: Iterable[str]) -> dict[tuple[str, str], tuple[list[st
             target, columns = named[spelt.name].value, [spelt.name]
         elif spelt.name.startswith(_BRIDGED):
             target, columns = spelt.name, [spelt.name]
-        elif re.fullmatch(r"[\w.]+:[\w.]+", spelt.name):
-            target, columns = spelt.name, list(resolve(spelt.name).columns)
         else:
-            raise unknown_name("metric", spelt.name, [*metrics.CARDS, *named])
+            target, columns = spelt.name, _columns(spelt.name)
         own = ",".join(f"{key}={value}" for key, value in sorted(spelt.options.items()))
         requested.setdefault((target, own), ([], spelt.options))[0].extend(columns)
     return requested

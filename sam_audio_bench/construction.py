@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -12,22 +13,22 @@ from typing import Any
 from sam_audio_bench.errors import BenchError, Precondition, UsageError, describe_error
 from sam_audio_bench.options import unknown_option
 
-__all__ = ["check_arguments", "made", "resolve"]
+__all__ = ["called", "check_arguments", "check_importable", "made", "resolve"]
 
 
 def resolve(target: str) -> Any:
     """Imports ``module:attribute``; the working folder counts, as it does for ``python -m``."""
     module_name, _, attribute = target.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    check_importable(target)
     try:
         found: Any = importlib.import_module(module_name)
         for part in attribute.split("."):
             found = getattr(found, part)
     except BenchError:
         raise
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         missing = isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}.")
         if missing or (isinstance(error, AttributeError) and module_name in sys.modules):
             raise Precondition(f"expected {target!r} to name a Python object, found none ({error})") from error
@@ -36,6 +37,16 @@ def resolve(target: str) -> Any:
             f"({describe_error(error, named=True)}); `python -c 'import {module_name}'` shows where"
         ) from error
     return found
+
+
+def check_importable(target: str) -> None:
+    """Raises Precondition where nothing of the name of the module of ``module:attribute`` is there; imports nothing."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    name = target.partition(":")[0].partition(".")[0]
+    if name not in sys.modules and importlib.util.find_spec(name) is None:
+        raise Precondition(f"expected {target!r} to name a Python object, found none (No module named {name!r})")
 
 
 def check_arguments(
@@ -62,12 +73,20 @@ def check_arguments(
 
 
 def made(what: str, name: str, constructor: Callable[[], Any]) -> Any:
-    """What a constructor gives; an error of a third party's becomes a sentence."""
+    """What a constructor gives; as `called`."""
+    return called(f"{what} {name!r} to be made from its options", constructor)
+
+
+def called(expected: str, function: Callable[[], Any]) -> Any:
+    """What a third party's function gives; its error, or its end of the process, is a Precondition.
+
+    Args:
+        expected: of it, for the message: "metric 'x' to say its cards".
+        function: without arguments.
+    """
     try:
-        return constructor()
-    except BenchError:
+        return function()
+    except (BenchError, KeyboardInterrupt):
         raise
-    except Exception as error:
-        raise Precondition(
-            f"expected {what} {name!r} to be made from its options, found {describe_error(error)}"
-        ) from error
+    except BaseException as error:
+        raise Precondition(f"expected {expected}, found {describe_error(error, named=True)}") from error

@@ -10,6 +10,7 @@ from typing import Any
 __all__ = ["DEPRECATED", "deprecated_names"]
 
 DEPRECATED: Mapping[str, Mapping[str, str]] = {  # module -> old name -> module and name now
+    "sam_audio_bench.files": {"replacing": "sam_audio_bench.files:atomic_write"},
     "sam_audio_bench.stats": {"Row": "sam_audio_bench.stats:SummaryRow"},
 }
 

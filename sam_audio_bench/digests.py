@@ -25,8 +25,8 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from sam_audio_bench.errors import MediaError
-from sam_audio_bench.files import cache_folder
+from sam_audio_bench.errors import MediaError, Precondition
+from sam_audio_bench.files import cache_folder, writable_text
 
 __all__ = [
     "FileDigests",
@@ -131,7 +131,7 @@ def _file_key(path: str | Path) -> tuple[str | int, ...]:
         found = os.stat(resolved)  # noqa: PTH116
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(f"{path} is a folder")
-    return resolved, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+    return writable_text(resolved), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
 _real_folder = lru_cache(maxsize=1024)(os.path.realpath)
@@ -162,7 +162,7 @@ def _at(*environment: str | None) -> FileDigests:
     """The digests that are remembered where these variables say."""
     try:
         place = cache_folder() / "digests.sqlite"
-    except RuntimeError:  # no home folder
+    except Precondition:  # no home folder
         place = None
     return _files.setdefault(place, FileDigests(place))
 

@@ -28,6 +28,13 @@ __all__ = [
 ]
 
 _LONGEST = 2000  # characters of an error that are told
+_SHOWN_NAMES = 5
+_LISTINGS = {
+    "task": "sabench list tasks",
+    "model": "sabench list models",
+    "metric": "sabench list metrics",
+    "command": "sabench --help",
+}
 
 
 class BenchError(Exception):
@@ -64,9 +71,15 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     >>> str(unknown_name("task", "musik", ["music", "speech"]))
     "unknown task 'musik': did you mean 'music'? See `sabench list tasks`."
     """
-    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    return UsageError(f"unknown {kind} {name!r}: {hint}See `sabench list {kind}s`.")
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hints = [f"did you mean {' or '.join(map(repr, near))}?"] if near else []
+    if kind in _LISTINGS:
+        hints.append(f"See `{_LISTINGS[kind]}`.")
+    elif not near:
+        more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
+        hints.append(f"there are {', '.join(names[:_SHOWN_NAMES]) or 'none'}{more}")
+    return UsageError(f"unknown {kind} {name!r}: {' '.join(hints)}")
 
 
 def describe_error(error: BaseException, *, named: bool = False) -> str:

@@ -1,7 +1,8 @@
 """The one place that names files, writes JSON and appends to journals.
 
 JSON has no infinity and results have no NaN: ``inf`` is stored as the string ``"inf"``, an undefined value as ``null``,
-and NaN is refused.
+and NaN is refused. Bytes of a file name that are no UTF-8, which Python holds as halves of letters, are stored as JSON
+escapes, so that every file is valid UTF-8.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import json
 import math
 import os
 import re
+import secrets
 import string
 import time
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -21,23 +24,33 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sam_audio_bench.errors import StoreError
+from sam_audio_bench.deprecated import deprecated_names
+from sam_audio_bench.errors import Precondition, StoreError
 
 __all__ = [
     "append_lines",
     "atomic_write",
     "cache_folder",
+    "cased_name",
     "dump_json",
+    "expand_home",
+    "expand_homes",
     "find_file",
     "find_files",
+    "find_folders",
+    "folder_name",
     "load_json",
     "now",
     "read_journal",
     "safe_name",
+    "safe_names",
     "sha256",
     "temporary_files",
+    "writable_text",
     "write_json",
 ]
+
+__getattr__ = deprecated_names(__name__)
 
 _Record = TypeVar("_Record")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
@@ -47,22 +60,79 @@ _TEMPORARY = re.compile(r"\.\d+(-[0-9a-f]{8})?\..+")
 _LONGEST = 120  # bytes; file systems allow 255, and suffixes are still to come
 
 
-def safe_name(identifier: str) -> str:
-    """Turns any identifier into a file name: no separator, no dot-dot, no reserved name; distinct stays distinct.
+def cased_name(identifier: str) -> str:
+    """Turns any identifier into a file name: no separator, no dot-dot, no reserved name.
 
-    >>> safe_name("sfx-01"), safe_name("../etc/passwd"), safe_name("nul")
+    Distinct stays distinct on file systems that tell upper from lower case; elsewhere `safe_name` is needed.
+
+    >>> cased_name("sfx-01"), cased_name("../etc/passwd"), cased_name("nul")
     ('sfx-01', '%2E.%2Fetc%2Fpasswd', '%6Eul')
     """
     if not identifier:
         raise ValueError("an identifier must not be empty")
-    encoded = "".join(chr(byte) if chr(byte) in _SAFE else f"%{byte:02X}" for byte in identifier.encode())
+    content = identifier.encode("utf-8", "surrogatepass")
+    encoded = "".join(chr(byte) if chr(byte) in _SAFE else f"%{byte:02X}" for byte in content)
     if encoded[0] == "." or _RESERVED.fullmatch(encoded):
         encoded = f"%{ord(encoded[0]):02X}{encoded[1:]}"
     if encoded[-1] == ".":  # Windows drops it
         encoded = encoded[:-1] + "%2E"
     if len(encoded) > _LONGEST:
-        encoded = f"{encoded[: _LONGEST - 20]}%{sha256(identifier.encode())[:16]}"
+        encoded = f"{encoded[: _LONGEST - 20]}%{sha256(content)[:16]}"
     return encoded
+
+
+def safe_name(identifier: str) -> str:
+    """`cased_name` that stays distinct on every file system: one with capital letters says so by a suffix.
+
+    >>> safe_name("dog"), safe_name("Dog")
+    ('dog', 'Dog%-0eb129bf')
+    """
+    plain = set(identifier).isdisjoint(string.ascii_uppercase)
+    return cased_name(identifier) if plain else _marked_name(identifier)
+
+
+def _marked_name(identifier: str) -> str:
+    name = cased_name(identifier)
+    return f"{name}%-{sha256(name.encode())[:8]}"  # "%-" is part of no other name
+
+
+def safe_names(identifiers: Iterable[str]) -> dict[str, str]:
+    """File names of identifiers that lie in one folder: of `safe_name` where only case tells two of them apart.
+
+    >>> safe_names(["Dog", "dog", "Cat"])
+    {'Dog': 'Dog%-0eb129bf', 'dog': 'dog', 'Cat': 'Cat'}
+    """
+    names = {identifier: cased_name(identifier) for identifier in identifiers}
+    count = Counter(name.casefold() for name in names.values())
+    return {one: safe_name(one) if count[name.casefold()] > 1 else name for one, name in names.items()}
+
+
+def folder_name(parent: Path, identifier: str, beside: Iterable[str] = ()) -> str:
+    """The name of an identifier's folder, marked where the folder of another one differs by case alone.
+
+    Args:
+        parent: where it lies; a folder that is there keeps its name.
+        identifier: of the folder.
+        beside: identifiers of folders that may be made at the same time.
+    """
+    name = cased_name(identifier)
+    there: list[str] = []
+    with suppress(OSError):  # it will be made, or the error told, when it is used
+        there = os.listdir(parent)  # noqa: PTH208 - names, not paths
+    if name in there:
+        return name
+    if any(other.casefold() == name.casefold() for other in there):
+        return _marked_name(identifier)
+    return safe_names({identifier, *beside})[identifier]
+
+
+def writable_text(text: str) -> str:
+    r"""A text that can be written as UTF-8: halves of letters, which names of files may hold, as escapes.
+
+    >>> writable_text("take \udcff"), writable_text("été")
+    ('take \\udcff', 'été')
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def find_file(path: Path) -> Path:
@@ -111,11 +181,55 @@ def _listed(folder: Path, changed: int) -> Mapping[str, Sequence[str]]:
     return found
 
 
+def find_folders(path: Path, name: str) -> Iterator[Path]:
+    """Folders at and below ``path`` that hold a file ``name``, in order; links are followed, and each is told once."""
+    seen: set[str] = set()
+    for place, folders, files in os.walk(path, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:  # two links to it, or one that leads back
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        if name in files:
+            yield Path(place)
+
+
+def expand_home(path: str | Path) -> Path:
+    """A path with a leading ``~`` or ``~user`` as the home folder; that of an unknown user is a name as any other.
+
+    Raises:
+        Precondition: there is no home folder.
+    """
+    found = os.path.expanduser(path)  # noqa: PTH111 - which fails for an unknown user
+    if found == "~" or found.startswith("~/"):
+        raise Precondition(f"expected a home folder for {path}, found none; set HOME, or give a path without ~")
+    return Path(found)
+
+
+def expand_homes(text: str) -> str:
+    """A spelling with the home folder for each ``~`` that begins a path: at its start, or behind ``:`` or ``=``.
+
+    >>> expand_homes("stems:a~/b"), expand_homes("songs=~/songs") == f"songs={expand_home('~/songs')}"
+    ('stems:a~/b', True)
+    """
+    return re.sub(r"(?:(?<=^)|(?<=[:=]))~(?=/|$)", lambda _: str(expand_home("~")), text)
+
+
 def cache_folder() -> Path:
-    """``SABENCH_CACHE``, else ``sam-audio-bench`` under ``XDG_CACHE_HOME``, else under ``~/.cache``; not created."""
+    """``SABENCH_CACHE``, else ``sam-audio-bench`` under ``XDG_CACHE_HOME``, else under ``~/.cache``; not created.
+
+    Raises:
+        Precondition: there is neither of them, nor a home folder.
+    """
     if chosen := os.environ.get("SABENCH_CACHE"):
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sam-audio-bench"
+        return expand_home(chosen)
+    if chosen := os.environ.get("XDG_CACHE_HOME"):
+        return expand_home(chosen) / "sam-audio-bench"
+    try:
+        return expand_home("~/.cache") / "sam-audio-bench"
+    except Precondition as error:
+        raise Precondition("expected a home folder for the cache, found none; set SABENCH_CACHE to a folder") from error
 
 
 def sha256(data: bytes) -> str:
@@ -132,18 +246,23 @@ def now() -> str:
 def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """Yields a temporary path that takes the place of ``path`` when the block succeeds and vanishes when it fails.
 
+    No other writer has it: processes of two containers or machines may have one number.
+
     Args:
         path: the file.
         durable: force its content to disk before it takes the place, so that a power cut leaves it or its predecessor.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    temporary = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.{path.name}")
     try:
         yield temporary
         if durable:
             with temporary.open("rb+") as written:
                 os.fsync(written.fileno())
         temporary.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # of a disk that is full the system names no file
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -168,8 +287,8 @@ def _storable(value: Any) -> Any:
 
 
 def dump_json(value: Any, *, indent: int | None = None) -> str:
-    """JSON text of ``value``; infinities become strings, NaN raises ValueError."""
-    return json.dumps(_storable(value), indent=indent, ensure_ascii=False, allow_nan=False)
+    """JSON text of ``value``; infinities become strings, halves of letters escapes, NaN raises ValueError."""
+    return writable_text(json.dumps(_storable(value), indent=indent, ensure_ascii=False, allow_nan=False))
 
 
 def write_json(path: Path, value: Any, *, durable: bool = False) -> None:

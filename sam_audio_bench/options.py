@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from sam_audio_bench.errors import UsageError
+from sam_audio_bench.files import expand_home
 from sam_audio_bench.identity import Options
 
 __all__ = ["Spelling", "parse_arguments", "parse_spelling", "split_spellings", "unknown_option"]
@@ -90,6 +91,8 @@ def parse_spelling(text: str) -> Spelling:
 def parse_arguments(text: str) -> Options:
     """Reads ``k=v,k=v``; values are integers, floats, true/false, none, quoted or plain text, or lists in brackets.
 
+    A plain text that is a path in the home folder, ``~/…``, is that path.
+
     >>> parse_arguments("kernel=17,margin=2.5,soft=true,path=a/b,sizes=[1,2]")
     {'kernel': 17, 'margin': 2.5, 'soft': True, 'path': 'a/b', 'sizes': [1, 2]}
 
@@ -112,6 +115,8 @@ def _typed(text: str) -> object:
         return text.lower() == "true"
     if text.lower() in ("none", "null"):
         return None
+    if text == "~" or text.startswith("~/"):  # which no shell expands behind an equals sign
+        return str(expand_home(text))
     if text[:1] in "[('\"" and text:
         try:
             return ast.literal_eval(text)

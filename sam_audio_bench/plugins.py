@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple, overload
 
 from sam_audio_bench import metrics, separators
 from sam_audio_bench.cards import Card, MetricCard, SeparatorCard, TaskCard
-from sam_audio_bench.errors import Precondition, UsageError
+from sam_audio_bench.errors import Precondition, UsageError, describe_error
 from sam_audio_bench.tasks import GROUPS, TASKS
 
 __all__ = ["PluginCards", "find_card", "plugin_cards", "plugins"]
@@ -87,8 +87,10 @@ def find_card(kind: str, name: str) -> Card | None:
 def _card(kind: str, point: EntryPoint) -> Card:
     try:
         found = point.load()
-    except Exception as error:
-        raise Precondition(f"{point.value} cannot be imported: {type(error).__name__}: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit too
+        raise Precondition(f"{point.value} cannot be imported: {describe_error(error, named=True)}") from error
     stated = _metric_cards(point, found) if kind == "metrics" else [getattr(found, "card", None)]
     known = [card for card in stated if card is not None]
     own = [card for card in known if isinstance(card, _CLASSES[kind]) and card.id == point.name]
@@ -105,9 +107,11 @@ def _metric_cards(point: EntryPoint, found: object) -> list[object]:
     try:
         said: Iterable[object] = cards()
         return list(said)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise Precondition(
-            f"expected cards() of {point.value} to return its cards, found {type(error).__name__}: {error}"
+            f"expected cards() of {point.value} to return its cards, found {describe_error(error, named=True)}"
         ) from error
 
 

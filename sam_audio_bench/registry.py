@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import structs
 
-from sam_audio_bench import separators
 from sam_audio_bench.columns import build_metrics
-from sam_audio_bench.construction import check_arguments, made, resolve
+from sam_audio_bench.construction import called, check_arguments, made, resolve
 from sam_audio_bench.digests import Unidentified
-from sam_audio_bench.errors import UsageError, unknown_name
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.files import expand_homes
 from sam_audio_bench.identity import WHERE, Identity, Options, capture, identify, is_built_in
+from sam_audio_bench.names import PROGRAMS, built_in_model, check_model, check_task
 from sam_audio_bench.options import Spelling, parse_arguments, parse_spelling
 from sam_audio_bench.plugins import plugins
 from sam_audio_bench.records import ModelRecord
@@ -87,26 +88,14 @@ def build(
     if twice := sorted(spelt.options.keys() & arguments.keys()):
         raise UsageError(f"expected each option of {spelt.name} once, found {', '.join(twice)} in brackets and beside")
     name, options = spelt.name, {**spelt.options, **arguments}
-    named, (prefix, colon, rest) = plugins("separators"), spelt.name.partition(":")
-    if name in separators.CARDS:
-        card = separators.CARDS[name]
-        return _construct(resolve(card.target), name, card.arguments, options, offered, version=card.version)
-    if name in named:
-        return _adopt(resolve(named[name].value), name, options, offered)
-    if prefix == "sam-audio" and colon:
-        return _construct(resolve(separators.SAM_AUDIO), name, (rest,), options, offered, version=1)
-    if prefix == "files" and colon:
-        return _construct(resolve(_EXTERNAL + "FolderSeparator"), name, (rest,), options, {}, version=1)
-    if prefix in _PROGRAMS and colon:
-        limits = {} if timeout is None else {"timeout": timeout}
-        return _construct(resolve(_PROGRAMS[prefix]), name, (rest,), options, limits, version=1)
-    if colon and all(part.isidentifier() for part in prefix.split(".")):
-        return _adopt(resolve(name), rest, options, offered)
-    if prefix.partition("(")[0] in _PROGRAMS:
-        kind = prefix.partition("(")[0]
-        raise UsageError(f"expected {kind}:PROGRAM with its options in --model-args, found {name!r}; write --model "
-                         f"'{kind}:{rest}' --model-args OPTION=VALUE")  # fmt: skip
-    raise unknown_name("model", name, [*separators.CARDS, *named])
+    check_model(name)
+    if (own := built_in_model(name)) is not None:
+        if name.startswith(PROGRAMS):
+            offered = {} if timeout is None else {"timeout": timeout}
+        return _construct(resolve(own.target), name, own.arguments, options, offered, version=own.version)
+    if (point := plugins("separators").get(name)) is not None:
+        return _adopt(resolve(point.value), name, options, offered)
+    return _adopt(resolve(name), name.partition(":")[2], options, offered)
 
 
 def load_separator(
@@ -134,15 +123,12 @@ def check_weights(spec: str, arguments: Mapping[str, Any]) -> None:
     options = {**spelt.options, **arguments}
     prefix, colon, rest = spelt.name.partition(":")
     if spelt.name in SEPARATORS or (prefix == "sam-audio" and colon):
-        place, revision = rest or spelt.name, str(options.get("revision", ""))
+        place, revision = expand_homes(rest) or spelt.name, str(options.get("revision", ""))
         find_separator(place, revision or None, text_encoder=str(options.get("text_encoder", "")))
 
 
 METHODS = ("separate", "separate_oracle", "separate_named", "separate_stems")
 """One of them makes an object a separator; one with the last alone is asked through `Adapted`."""
-
-_EXTERNAL = "sam_audio_bench.separators.external:"
-_PROGRAMS = {"cmd": _EXTERNAL + "CommandSeparator", "serve": "sam_audio_bench.separators.serving:ServedSeparator"}
 
 
 def _adopt(found: Any, name: str, arguments: Mapping[str, Any], offered: Mapping[str, Any] = {}) -> Built:
@@ -301,14 +287,13 @@ def load_tasks(
         UsageError: an unknown name or option, data that say something impossible, or items without texts for
             ``prompts``. Precondition: missing data, or no stored paraphrases.
     """
-    from sam_audio_bench.tasks.adapters import ADAPTERS
     from sam_audio_bench.tasks.load import is_path
     from sam_audio_bench.tasks.load import load_task as load_one
     from sam_audio_bench.tasks.prompts import with_prompts
 
     named = plugins("tasks")
     found: dict[str, TaskData] = {}
-    for spelling in names:
+    for spelling in map(expand_homes, names):
         label, equals, name = spelling.rpartition("=")
         if equals and label and is_path(name) and not Path(spelling).exists():
             if label in TASKS or label in GROUPS or label in named:
@@ -319,12 +304,11 @@ def load_tasks(
         name = spelling
         if name in named:
             found[name] = replace(
-                resolve(named[name].value)(split=split, subset=subset),
+                _plugin_task(name, named[name].value, split=split, subset=subset),
                 source=name, subset=subset, code_sha256=_task_code(resolve(named[name].value)),
             )  # fmt: skip
             continue
-        if not is_path(name) and name not in TASKS and name not in GROUPS:
-            raise unknown_name("task", name, [*TASKS, *GROUPS, *named, *(f"{layout}:PATH" for layout in ADAPTERS)])
+        check_task(name)
         for task in GROUPS.get(name, (name,)):
             if task not in found:
                 loaded = load_one(task, split=split, subset=subset, allow_outside=allow_outside)
@@ -338,6 +322,13 @@ def load_tasks(
                 f"give one a name of its own: --task other={same[1].source}"
             )
     return asked
+
+
+def _plugin_task(name: str, target: str, **options: str) -> TaskData:
+    found = called(f"{target} to load {name}", partial(resolve(target), **options))
+    if not isinstance(found, TaskData):
+        raise UsageError(f"expected {target} to return the TaskData of {name}, found {found!r}")
+    return found
 
 
 def _task_code(function: Any) -> str:

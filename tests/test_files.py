@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import pwd
+import string
 import unicodedata
 from pathlib import Path
 
@@ -12,16 +14,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sam_audio_bench.errors import StoreError
+from sam_audio_bench.errors import Precondition, StoreError
 from sam_audio_bench.files import (
     append_lines,
     atomic_write,
+    cache_folder,
+    cased_name,
     dump_json,
+    expand_home,
+    expand_homes,
     find_file,
     find_files,
+    find_folders,
+    folder_name,
     load_json,
     read_journal,
     safe_name,
+    safe_names,
+    temporary_files,
     write_json,
 )
 
@@ -43,6 +53,39 @@ def test_safe_name_is_one_harmless_component(identifier: str) -> None:
 def test_safe_name_keeps_the_distinct_distinct(one: str, other: str) -> None:
     one, other = (text.encode("utf-8", "replace").decode() for text in (one, other))
     assert (safe_name(one) == safe_name(other)) == (one == other)
+
+
+@given(st.text(string.ascii_letters, min_size=1, max_size=6), st.text(string.ascii_letters, min_size=1, max_size=6))
+def test_safe_name_keeps_the_distinct_distinct_without_case(one: str, other: str) -> None:
+    assert (safe_name(one).casefold() == safe_name(other).casefold()) == (one == other)
+
+
+@given(st.lists(st.text(min_size=1, max_size=5), unique=True))
+def test_names_side_by_side_are_marked_only_where_case_alone_tells_them_apart(texts: list[str]) -> None:
+    texts = list(dict.fromkeys(text.encode("utf-8", "replace").decode() for text in texts))
+    names = safe_names(texts)
+    assert len({name.casefold() for name in names.values()}) == len(texts)
+    plain = [cased_name(text).casefold() for text in texts]
+    for text in texts:
+        assert plain.count(cased_name(text).casefold()) > 1 or names[text] == cased_name(text)
+
+
+def test_a_folder_that_is_there_keeps_its_name_and_the_next_one_is_marked(tmp_path: Path) -> None:
+    assert folder_name(tmp_path / "none", "Net") == "Net"
+    assert folder_name(tmp_path, "Net", ["net", "other"]) == safe_name("Net")
+    (tmp_path / "Net").mkdir()
+    assert folder_name(tmp_path, "Net", ["net"]) == "Net"
+    marked = folder_name(tmp_path, "net")
+    assert marked.casefold() != "net"
+    (tmp_path / marked).mkdir()
+    assert folder_name(tmp_path, "net") == marked
+
+
+def test_a_name_of_bytes_that_are_no_text_is_a_name_and_is_stored_as_valid_text(tmp_path: Path) -> None:
+    assert cased_name("song\udcff") == "song%ED%B3%BF"
+    write_json(tmp_path / "run.json", {"command": ["--output", "o\udcfd"]})
+    assert b"udcfd" in (tmp_path / "run.json").read_bytes()
+    assert load_json(tmp_path / "run.json") == {"command": ["--output", "o\udcfd"]}
 
 
 def test_safe_name_of_long_identifiers_stays_distinct() -> None:
@@ -73,6 +116,66 @@ def test_write_is_atomic(tmp_path: Path) -> None:
         tear()
     assert load_json(path) == {"a": 1}
     assert [entry.name for entry in path.parent.iterdir()] == ["run.json"]
+
+
+def test_two_writers_of_one_process_number_write_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: 7)  # as in two containers
+    path = tmp_path / "clip"
+    with atomic_write(path) as one:
+        one.write_text("whole")
+        with atomic_write(path) as other:
+            assert one != other
+            other.write_text("whole, too")
+        assert path.read_text() == "whole, too"
+    assert path.read_text() == "whole"
+    assert temporary_files(tmp_path) == []
+
+
+def test_what_a_killed_writer_leaves_is_known_by_its_name(tmp_path: Path) -> None:
+    kept = (".lock", ".hidden", "1.json", ".1", ".12.", "a.1.b")
+    left = (".99999.i3.target.flac", ".7-0123abcd.run.json")
+    for name in (*kept, *left):
+        (tmp_path / name).touch()
+    assert sorted(path.name for path in temporary_files(tmp_path)) == sorted(left)
+    assert temporary_files(tmp_path / "none") == []
+
+
+def test_folders_are_found_through_links_once_each(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "a").mkdir(parents=True)
+    (tmp_path / "disk" / "a" / "run.json").touch()
+    (tmp_path / "runs").mkdir()
+    for name, goal in (("a", "../disk/a"), ("again", "../disk/a"), ("round", "."), ("broken", "nowhere")):
+        (tmp_path / "runs" / name).symlink_to(goal)
+    assert [path.name for path in find_folders(tmp_path / "runs", "run.json")] == ["a"]
+    assert list(find_folders(tmp_path / "none", "run.json")) == []
+
+
+def test_home_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert [str(expand_home(path)) for path in ("~", "~/a", "a~/b", "~nobody-here/a")] == [
+        "/home/me", "/home/me/a", "a~/b", "~nobody-here/a",
+    ]  # fmt: skip
+    assert expand_homes("stems:~/a") == "stems:/home/me/a"
+    assert expand_homes("x=~") == "x=/home/me"
+    assert expand_homes("~x/a~") == "~x/a~"
+    for name in ("SABENCH_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, "~/c")
+        assert str(cache_folder()).startswith("/home/me/c")
+        monkeypatch.delenv(name)
+
+
+def test_no_home_folder_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(user: int) -> None:
+        raise KeyError(user)
+
+    for name in ("HOME", "SABENCH_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    with pytest.raises(Precondition, match="found none; set SABENCH_CACHE"):
+        cache_folder()
+    with pytest.raises(Precondition, match="a home folder for ~/a, found none"):
+        expand_home("~/a")
+    assert expand_home("a") == Path("a")
 
 
 def json_object(line: bytes) -> dict[str, object]:

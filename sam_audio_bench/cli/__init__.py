@@ -32,7 +32,7 @@ import click
 
 from sam_audio_bench import __version__
 from sam_audio_bench.cli.lazy import LazyGroup
-from sam_audio_bench.cli.output import note
+from sam_audio_bench.cli.output import note, replace_unwritable
 from sam_audio_bench.errors import BenchError, describe_error
 from sam_audio_bench.run import interruption
 
@@ -82,6 +82,7 @@ def main(arguments: list[str] | None = None) -> Any:
     Ctrl-C, SIGTERM and SIGHUP end it with exit code 3, whatever they interrupt.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle threads of torch would take a core from the encoder
+    replace_unwritable()
     with interruption.handled():
         try:
             return _run(sys.argv[1:] if arguments is None else arguments)
@@ -105,4 +106,9 @@ def _run(words: list[str]) -> Any:
         if "--debug" in words:
             raise
         note(f"sabench: expected files that can be read and written, found: {error}")
+        sys.exit(2)
+    except UnicodeEncodeError as error:  # half a letter, in the name of a file that libraries cannot reach
+        if "--debug" in words:
+            raise
+        note(f"sabench: expected names and texts that are valid UTF-8, found {error.object!r}; rename it")
         sys.exit(2)

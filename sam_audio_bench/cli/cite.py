@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from sam_audio_bench.cli.output import echo
+
 __all__ = ["cite"]
 
 
@@ -15,4 +17,4 @@ def cite(runs: tuple[Path, ...]) -> None:
     """Print BibTeX of the data, metrics and separators of RUNS."""
     from sam_audio_bench.run.cite import cite as entries
 
-    click.echo(entries(runs))
+    echo(entries(runs))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sam_audio_bench.cli.output import note, print_json, print_records
+from sam_audio_bench.cli.output import echo, note, print_json, print_records
 from sam_audio_bench.cli.words import words
 from sam_audio_bench.render.numbers import number, with_interval
 from sam_audio_bench.render.text import unit_and_direction
@@ -52,19 +52,19 @@ def compare(run_a: Path, run_b: Path, metrics: str, as_json: bool, **options: An
 def _show(found: Comparison) -> None:
     for text in found.notes:
         note(f"note: {text}")
-    click.echo(f"A: {found.name_a}\nB: {found.name_b}")
+    echo(f"A: {found.name_a}\nB: {found.name_b}")
     for task, label in found.labels.items():
-        click.echo(f"\n{label}")
+        echo(f"\n{label}")
         print_records(
             (_record(row) for row in found.rows if row.task == task),
             ("metric", "A", "B", "B − A", "p (Holm)", "B is", "wins-ties-losses", "items"),
         )
     if any(row.own_judge for row in found.rows):
-        click.echo("\nNot tested: metrics by the model that picked the answers.")
+        echo("\nNot tested: metrics by the model that picked the answers.")
     if any(row.missing_a or row.missing_b for row in found.rows):
-        click.echo("\nItems with a score of one run alone are left out; --json counts them.")
+        echo("\nItems with a score of one run alone are left out; --json counts them.")
     if found.worst:
-        click.echo(f"\nWorst for B by {found.worst[0].metric}")
+        echo(f"\nWorst for B by {found.worst[0].metric}")
         print_records(map(_item, found.worst), ("task", "item", "A", "B", "B − A", "audio of A", "audio of B"))
 
 

@@ -35,11 +35,22 @@ def _read(ctx: click.Context, parameter: click.Parameter, path: Path | None) -> 
     known = {option.name for option in ctx.command.params if option.name} - _NOT_SETTINGS
     values = {key.replace("-", "_"): value for key, value in values.items()}
     values = {key: [value] if key in several and isinstance(value, str) else value for key, value in values.items()}
+    flags = {option.name for option in ctx.command.params if isinstance(option, click.Option) and option.is_flag}
+    values = {key: value if key in flags else _as_typed(value) for key, value in values.items()}
     unknown = sorted(set(values) - known)
     if unknown:
         raise UsageError(f"expected options among {', '.join(sorted(known))} in {path}, found {', '.join(unknown)}")
     ctx.default_map = values
     return path
+
+
+def _as_typed(value: Any) -> Any:
+    """A value as one would type it, so that it is read as strictly: 1.5 is no whole number, and true none at all."""
+    if isinstance(value, list):
+        return [_as_typed(one) for one in value]
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int | float) else value
 
 
 config_option = click.option(

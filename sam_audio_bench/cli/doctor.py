@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from sam_audio_bench import __version__
-from sam_audio_bench.cli.output import print_json
+from sam_audio_bench.cli.output import echo, print_json
 from sam_audio_bench.errors import BenchError
 from sam_audio_bench.plugins import plugins
 
@@ -36,7 +36,7 @@ def doctor(as_json: bool) -> None:
         print_json([dict(zip(("what", "state", "detail"), check, strict=True)) for check in checks])
     else:
         for what, state, detail in checks:
-            click.echo(f"{state:8} {what:16} {detail}")
+            echo(f"{state:8} {what:16} {detail}")
     if any(state == "missing" for _, state, _ in checks):
         sys.exit(2)
 

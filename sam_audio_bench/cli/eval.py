@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sam_audio_bench.cli.config import config_option, data_dir_option, go_offline, origins
-from sam_audio_bench.cli.output import claim_stdout, note, print_json, print_records
+from sam_audio_bench.cli.output import claim_stdout, echo, note, print_json, print_records
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.options import split_spellings
 from sam_audio_bench.run.settings import ABOUT, Settings, flag, read_texts, settings_from
@@ -114,13 +114,28 @@ def _plan(options: dict[str, Any], config: dict[str, Any]) -> Plan:
         }
     )
     models = [model for text in options["model"] for model in split_spellings(text)]
+    tasks = _words(options["task"])
+    _check_names(models, tasks, settings)
     from sam_audio_bench.registry import check_weights
 
     for model in models:
         check_weights(model, settings.model_args)
     from sam_audio_bench.run.plan import make_plan
 
-    return make_plan(models, _words(options["task"]), settings=settings, config=config)
+    return make_plan(models, tasks, settings=settings, config=config)
+
+
+def _check_names(models: list[str], tasks: list[str], settings: Settings) -> None:
+    """Typos, before anything heavy is imported."""
+    from sam_audio_bench.columns import check_metrics
+    from sam_audio_bench.names import check_model, check_picker, check_task
+
+    for model in models:
+        check_model(model, settings.model_args if len(models) == 1 else ())
+    for task in tasks:
+        check_task(task)
+    check_metrics(settings.metrics, settings.metric_args)
+    check_picker(settings.picker, settings.picker_args)
 
 
 def _say_terms(plan: Plan, *, accept: bool) -> None:
@@ -178,11 +193,11 @@ _SHOWN_RUNS = 8
 
 def _show(results: Results, plan: Plan) -> None:
     results.print()
-    click.echo("Run folders:")
+    echo("Run folders:")
     for run in results.runs[:_SHOWN_RUNS]:
-        click.echo(f"  {run}")
+        echo(f"  {run}")
     if len(results.runs) > _SHOWN_RUNS:
-        click.echo(f"  and {len(results.runs) - _SHOWN_RUNS} more in {plan.settings.output}")
+        echo(f"  and {len(results.runs) - _SHOWN_RUNS} more in {plan.settings.output}")
     others = [name for name in ("oracle-irm", "repet-sim") if all(job.model.name != name for job in plan.jobs)]
     if others:
-        click.echo(f"Next: add --model …,{others[0]} to compare, or `sabench table {results.runs[0]} --format md`.")
+        echo(f"Next: add --model …,{others[0]} to compare, or `sabench table {results.runs[0]} --format md`.")

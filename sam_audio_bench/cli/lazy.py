@@ -10,9 +10,48 @@ import click
 
 from sam_audio_bench.cli.output import note
 from sam_audio_bench.errors import unknown_name
+from sam_audio_bench.files import expand_home, expand_homes
+from sam_audio_bench.render.text import printable
 from sam_audio_bench.run.interruption import EXIT_CODE
 
-__all__ = ["LazyGroup"]
+__all__ = ["HomePath", "HomeText", "LazyGroup"]
+
+
+class HomePath(click.ParamType[Any]):
+    """A path whose ``~`` is the home folder: no shell expands that of ``--out=~/x``, a file or a variable.
+
+    Args:
+        path: the type that makes a value of it.
+    """
+
+    envvar_list_splitter = click.Path.envvar_list_splitter
+
+    def __init__(self, path: click.Path) -> None:
+        self.name, self._path = path.name, path
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path; raises Precondition where there is no home folder."""
+        return self._path.convert(expand_home(value), param, ctx)
+
+
+class HomeText(click.ParamType[str]):
+    """A name, or a path as `HomePath`, also behind ``:`` or ``=``."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text; raises Precondition where there is no home folder."""
+        return expand_homes(str(value))
+
+
+def _expanding(command: click.Command) -> click.Command:
+    """The command with `HomePath` for each option and argument that is a path, and so those below it."""
+    for parameter in command.params:
+        if isinstance(parameter.type, click.Path):
+            parameter.type = HomePath(parameter.type)
+    for below in command.commands.values() if isinstance(command, click.Group) else ():
+        _expanding(below)
+    return command
 
 
 class LazyGroup(click.Group):
@@ -26,6 +65,11 @@ class LazyGroup(click.Group):
         """Runs a command; one that is interrupted ends with exit code 3."""
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:  # it may quote what a file or a variable says
+            text = error.format_message()
+            if text == printable(text):
+                raise
+            raise click.UsageError(printable(text), ctx=error.ctx) from error
         except KeyboardInterrupt:
             note("sabench: stopped")
             ctx.exit(EXIT_CODE)
@@ -40,7 +84,7 @@ class LazyGroup(click.Group):
             return None
         module, _, attribute = self._lazy[name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
+        return _expanding(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Summaries without an import."""

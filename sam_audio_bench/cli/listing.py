@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from sam_audio_bench.cards import Card
-from sam_audio_bench.cli.output import print_json, print_records
+from sam_audio_bench.cli.output import note, print_json, print_records
 
 __all__ = ["listing"]
 
@@ -68,18 +68,23 @@ _ALSO = {"separators": "models"}
 def listing(kind: str, as_json: bool) -> None:
     """List tasks, models or metrics."""
     collect, group, columns = _KINDS[_ALSO.get(kind, kind)]
-    records, note = collect()
+    records, footer = collect()
     records += _third_parties(group)
     if as_json:
         print_json(records)
     else:
-        print_records(records, columns, note)
+        print_records(records, columns, footer)
 
 
 def _third_parties(group: str) -> list[dict[str, object]]:
     from sam_audio_bench.plugins import plugin_cards, plugins
+    from sam_audio_bench.run.exits import no_exit
+    from sam_audio_bench.run.output_log import captured_text
 
-    cards, failures = plugin_cards(group)
+    with captured_text() as printed, no_exit():  # a plugin is imported for its card
+        cards, failures = plugin_cards(group)
+    if printed.text:
+        note(printed.text.rstrip())
     broken: list[dict[str, object]] = [
         {"name": name, "target": plugins(group)[name].value, "summary": reason} for name, reason in failures.items()
     ]

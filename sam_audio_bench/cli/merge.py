@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
+from sam_audio_bench.cli.output import echo, note
 from sam_audio_bench.errors import UsageError
 
 __all__ = ["merge"]
@@ -16,16 +18,27 @@ __all__ = ["merge"]
 @click.option("--into", type=click.Path(path_type=Path), help="The new run folder, of one separator on one task.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder of new run folders, one a separator and task.")
 def merge(runs: tuple[Path, ...], into: Path | None, output: Path | None) -> None:
-    """Put the shards of runs together; RUNS are run folders or folders that hold them."""
+    """Put the shards of runs together; RUNS are run folders or folders that hold them.
+
+    Exits with 3 where shards or answers are missing.
+    """
+    if (into is None) == (output is None):
+        raise UsageError("expected either --into, for one run, or --output, for any number of them")
+    from sam_audio_bench.run.results import find_runs
+
+    find_runs(runs)
     from sam_audio_bench.run.merge import merge as merge_runs
     from sam_audio_bench.run.merge import merge_all
 
-    if into is not None and output is None:
-        merged = [merge_runs(runs, into)]
-    elif output is not None and into is None:
-        merged = merge_all(runs, output)
-    else:
-        raise UsageError("expected either --into, for one run, or --output, for any number of them")
+    lacking: list[str] = []
+    if into is not None:
+        merged = [merge_runs(runs, into, note=lacking.append)]
+    elif output is not None:
+        merged = merge_all(runs, output, note=lacking.append)
     for run in merged:
-        click.echo(f"{len(run.items)} items in {run.path}")
-    click.echo(f"See `sabench table {into or output}`.")
+        echo(f"{len(run.items)} items in {run.path}")
+    echo(f"See `sabench table {into or output}`.")
+    for text in lacking:
+        note(text)
+    if lacking:
+        sys.exit(3)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from sam_audio_bench.cli.output import echo
+
 __all__ = ["models"]
 
 
@@ -25,5 +27,5 @@ def make_tiny(folder: Path, seed: int) -> None:
     from sam_audio_bench.nn.tiny import write_tiny
 
     write_tiny(folder, seed)
-    click.echo(f"Random weights in {folder}: they separate nothing.")
-    click.echo(f"Next: sabench eval --model sam-audio:{folder} --task sfx --split mini --limit 2")
+    echo(f"Random weights in {folder}: they separate nothing.")
+    echo(f"Next: sabench eval --model sam-audio:{folder} --task sfx --split mini --limit 2")

@@ -1,7 +1,14 @@
-"""Where the words go: results on standard output, everything else on standard error."""
+"""Where the words go: results on standard output, everything else on standard error.
+
+No terminal gets a control sequence that somebody has written into a name or a message. A stream that is not UTF-8 gets
+replacements of the signs that it lacks: of a minus sign a hyphen, never nothing.
+"""
 
 from __future__ import annotations
 
+import codecs
+import io
+import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,17 +20,56 @@ import click
 from sam_audio_bench.files import dump_json
 from sam_audio_bench.render.text import one_line, printable
 
-__all__ = ["claim_stdout", "note", "print_json", "print_records"]
+__all__ = ["claim_stdout", "echo", "note", "print_json", "print_records", "replace_unwritable"]
+
+_PLAIN = {
+    "−": "-", "–": "-", "—": "-", "±": "+-", "×": "x", "≤": "<=", "≥": ">=", "≈": "~", "↑": "^", "↓": "v", "→": "->",
+    "…": "...", "“": '"', "”": '"', "‘": "'", "’": "'", "•": "*", "─": "-", "━": "-", "│": "|",
+}  # fmt: skip
+
+
+def _replacement(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(letter) or ascii(letter)[1:-1] for letter in lacking), error.end
+
+
+codecs.register_error("sabench", _replacement)
+
+
+def replace_unwritable() -> None:
+    """Lets standard output and standard error replace what their encoding lacks, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="sabench")
+
+
+def echo(text: object = "", *, nl: bool = True) -> None:
+    """A text on standard output."""
+    click.echo(printable(str(text)), file=sys.stdout, nl=nl)
 
 
 def print_json(value: Any, stream: TextIO | None = None) -> None:
-    """One JSON value on standard output; halves of letters, which file names may hold, as JSON writes them.
+    """One JSON value on standard output, with escapes for controls, and for what an encoding may lack.
 
     Args:
         value: to be printed.
         stream: as `claim_stdout` gives it; None: standard output as it is.
     """
-    click.echo(dump_json(value, indent=1).encode("utf-8", "backslashreplace").decode(), file=stream)
+    goal = sys.stdout if stream is None else stream
+    unicode = (getattr(goal, "encoding", None) or "utf-8").lower().replace("-", "") == "utf8"
+    text = dump_json(value, indent=1)
+    click.echo("".join(_in_json(letter, unicode) for letter in text) if not _is_plain(text) else text, file=goal)
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.replace("\n", "").isprintable()
+
+
+def _in_json(letter: str, unicode: bool) -> str:
+    shown = letter == "\n" or (letter.isprintable() and (unicode or letter.isascii()))
+    return letter if shown else json.dumps(letter)[1:-1]
 
 
 def claim_stdout() -> TextIO:
@@ -50,9 +96,9 @@ def print_records(records: Iterable[Mapping[str, object]], columns: Sequence[str
     rows = [columns, *([_cell(record.get(column)) for column in columns] for record in records)]
     widths = [max(len(row[index]) for row in rows) for index in range(len(columns))]
     for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     if footer:
-        click.echo(f"\n{footer}")
+        echo(f"\n{footer}")
 
 
 def _cell(value: Any) -> str:

@@ -19,12 +19,18 @@ __all__ = ["score"]
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
 def score(runs: tuple[Path, ...], metrics: str, changed: bool, metric_args: str, as_json: bool) -> None:
     """Score the answers that RUNS hold; nothing is separated. RUNS are run folders or folders that hold them."""
+    from sam_audio_bench.columns import check_metrics
     from sam_audio_bench.options import parse_arguments, split_spellings
+
+    names, arguments = split_spellings(metrics), parse_arguments(metric_args)
+    check_metrics(names, arguments if names else ())
+    from sam_audio_bench.run.results import find_runs
+
+    find_runs(runs)
     from sam_audio_bench.run.rescore import rescore
 
     stdout = claim_stdout() if as_json else None
-    names = split_spellings(metrics)
-    results = rescore(runs, metrics=names, changed=changed, metric_args=parse_arguments(metric_args))
+    results = rescore(runs, metrics=names, changed=changed, metric_args=arguments)
     if stdout is not None:
         print_json(results.to_json(), stdout)
     else:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from sam_audio_bench.cli.output import claim_stdout, note, print_json
+from sam_audio_bench.cli.output import claim_stdout, echo, note, print_json
 from sam_audio_bench.errors import BenchError, UsageError
 
 __all__ = ["separate"]
@@ -35,17 +35,24 @@ __all__ = ["separate"]
 def separate(file: Path, out: Path, as_json: bool, **options: Any) -> None:
     """Separate FILE into what the prompt asks for and everything else."""
     from sam_audio_bench.cli.config import go_offline
+    from sam_audio_bench.names import check_model, check_picker, check_there
     from sam_audio_bench.options import parse_arguments, split_spellings
-    from sam_audio_bench.run.separate import separate_file
-    from sam_audio_bench.tasks.manifest import parse_spans
+    from sam_audio_bench.run.settings import check_device
 
     if options.pop("offline"):
         go_offline()
     models = split_spellings(options.pop("model"))
     if len(models) != 1:
         raise UsageError(f"expected one --model, found {len(models)}")
-    spans = parse_spans(" ".join(options.pop("spans")))
     arguments = parse_arguments(options.pop("model_args"))
+    check_model(models[0], arguments)
+    check_picker(options["picker"])
+    check_device(options["device"])
+    check_there("an audio file", file)
+    from sam_audio_bench.run.separate import separate_file
+    from sam_audio_bench.tasks.manifest import parse_spans
+
+    spans = parse_spans(" ".join(options.pop("spans")))
     stdout = claim_stdout() if as_json else None
     try:
         found = separate_file(file, out, models[0], spans=spans, model_args=arguments, **options)
@@ -58,7 +65,7 @@ def separate(file: Path, out: Path, as_json: bool, **options: Any) -> None:
         print_json(found, stdout)
         return
     for name in ("target", "residual"):
-        click.echo(found[name])
+        echo(found[name])
     if found["picker"]:
         scores = ", ".join("undefined" if score is None else f"{score:.3f}" for score in found["scores"])
-        click.echo(f"picked candidate {found['picked']} by {found['picker']} ({scores})")
+        echo(f"picked candidate {found['picked']} by {found['picker']} ({scores})")

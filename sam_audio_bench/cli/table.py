@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from sam_audio_bench.cli.output import print_json
+from sam_audio_bench.cli.output import echo, print_json
 
 __all__ = ["table"]
 
@@ -26,4 +26,4 @@ def table(runs: tuple[Path, ...], form: str, as_json: bool) -> None:
     elif form == "terminal":
         results.print()
     else:
-        click.echo(results.table(form))
+        echo(results.table(form))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sam_audio_bench.files import safe_name
+from sam_audio_bench.files import cased_name
 from sam_audio_bench.separators import CARDS
 
 __all__ = ["BASELINES", "REPORTED", "base_metric", "folder_of", "kind_of"]
@@ -18,7 +18,7 @@ REPORTED = "reported"
 
 def folder_of(results: Path, separator: str, revision: str) -> Path:
     """The folder of a submission."""
-    return results / safe_name(separator) / safe_name(revision)
+    return results / cased_name(separator) / cased_name(revision)
 
 
 def kind_of(separator: str, oracle: bool) -> str:

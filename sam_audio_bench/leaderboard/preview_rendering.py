@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sam_audio_bench import audio
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.files import atomic_write, safe_name, write_json
+from sam_audio_bench.files import atomic_write, cased_name, write_json
 from sam_audio_bench.leaderboard.labels import BASELINES
 from sam_audio_bench.leaderboard.png import encode_png, spectrogram
 from sam_audio_bench.leaderboard.previews import ITEM, LISTEN, read_preview
@@ -74,7 +74,7 @@ def make_previews(root: Path, runs: Sequence[Path], *, items: int = 1, judge: SA
             name for name, (recipe, _) in list_task_recipes(data.task, _prompt(data.task)).items() if recipe.target
         ]
         for identifier in chosen[:items]:
-            place = root / "site" / LISTEN / safe_name(label) / safe_name(identifier)
+            place = root / "site" / LISTEN / cased_name(label) / cased_name(identifier)
             answers = dict(_submitted_estimates(identifier, folders, known))
             _preview(place, data[identifier], _credits(data.task, identifier), answers, judge)
             written.append(place)
@@ -123,7 +123,7 @@ def _preview(
         _sound(place / "reference", item.reference, top)
     kept = dict(read_preview(place / ITEM).answers) if (place / ITEM).exists() else {}
     for digest, (separator, path) in answers.items():
-        answer, stem = audio.read(path), safe_name(f"{separator}@{digest[:_DIGITS]}")
+        answer, stem = audio.read(path), cased_name(f"{separator}@{digest[:_DIGITS]}")
         _sound(place / stem, answer, top)
         kept[digest] = PreviewAnswer(stem=stem, over_time=_over_time(judge, item, answer))
     prompt = item.query.prompt

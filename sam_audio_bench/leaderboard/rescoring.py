@@ -13,7 +13,7 @@ import pandas as pd
 from sam_audio_bench import audio, registry
 from sam_audio_bench.columns import metric_options
 from sam_audio_bench.errors import BenchError, Precondition, UsageError
-from sam_audio_bench.files import safe_name
+from sam_audio_bench.files import cased_name
 from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.leaderboard.records import SubmittedTask
 from sam_audio_bench.leaderboard.submission import HEADER, Submission, answer_file
@@ -62,9 +62,9 @@ def rescore(
     """
     found = Rescored()
     for label, task in submission.tasks.items():
-        folder = submission.path / "audio" / safe_name(label)
+        folder = submission.path / "audio" / cased_name(label)
         if audio_root is not None:
-            folder = audio_root / safe_name(submission.separator) / safe_name(label) / "audio"
+            folder = audio_root / cased_name(submission.separator) / cased_name(label) / "audio"
         try:
             (data,) = registry.load_tasks([task.id], split=task.split, subset=task.subset)
         except Precondition as error:
@@ -149,7 +149,7 @@ def _read(path: Path, item: Item) -> Audio:
 def _file(folder: Path, answers: Mapping[str, str], item: str, part: str, picked_by: str | None) -> Path:
     name = answer_file(answers, item, part, picked_by)
     if name is None:
-        raise BenchError(f"expected an answer {safe_name(item)}.{part} among those of the submission, found none")
+        raise BenchError(f"expected an answer {cased_name(item)}.{part} among those of the submission, found none")
     path = folder / name
     if safe_io.digest(path) != answers[name]:
         raise BenchError(f"expected the answer {name} that was scored, found another file at {path}")

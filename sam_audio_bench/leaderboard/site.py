@@ -26,7 +26,7 @@ import jinja2
 import msgspec
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.files import atomic_write, dump_json, safe_name
+from sam_audio_bench.files import atomic_write, cased_name, dump_json
 from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.leaderboard.board import Board, read_board
 from sam_audio_bench.leaderboard.item_lists import item_list
@@ -116,7 +116,7 @@ def _pages(root: Path, board: Board) -> Iterator[tuple[str, str]]:
         yield f"tasks/{task['page']}", _render(environment, "task", own)
         yield f"items/{task['page']}", _render(environment, "items", own)
         for metric, scores in columns.items():
-            place = f"data/{safe_name(label)}/{safe_name(metric)}"
+            place = f"data/{cased_name(label)}/{cased_name(metric)}"
             yield f"{place}.js", _script(place, scores)
     for page in dict.fromkeys(line["page"] for line in data["lines"].values()):
         lines = {name: line for name, line in data["lines"].items() if line["page"] == page}

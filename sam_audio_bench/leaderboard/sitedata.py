@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 
 from sam_audio_bench import __version__
 from sam_audio_bench.errors import StoreError
-from sam_audio_bench.files import safe_name
+from sam_audio_bench.files import cased_name
 from sam_audio_bench.leaderboard import log
 from sam_audio_bench.leaderboard.board import Board, Line, rounded
 from sam_audio_bench.leaderboard.item_lists import known_task
@@ -93,7 +93,7 @@ def _line(line: Line, board: Board) -> LineData:
         "kind": kind_of(separator.name, separator.oracle),
         "why": line.standing,
         "picked_by": line.picked_by,
-        "page": f"{safe_name(separator.name)}.html",
+        "page": f"{cased_name(separator.name)}.html",
         "date": entry.date,
         "attempts": log.attempts(board.entries)[separator.name],
         "summary": separator.summary,
@@ -126,7 +126,7 @@ def _task(label: str, board: Board) -> TaskData:
         "version": task.version,
         "split": task.split,
         "subset": task.subset,
-        "page": f"{safe_name(label)}.html",
+        "page": f"{cased_name(label)}.html",
         "description": card.summary,
         "prompt": card.prompt,
         "items": len(board.groups(label)),
@@ -194,7 +194,7 @@ def _previews(folder: Path, board: Board) -> dict[str, list[PreviewData]]:
     """Previews: task -> items, with the paths of their files below the site; raises StoreError."""
     found: dict[str, list[PreviewData]] = {}
     for label in board.tasks:
-        for path in sorted((folder / safe_name(label)).glob(f"*/{ITEM}")):
+        for path in sorted((folder / cased_name(label)).glob(f"*/{ITEM}")):
             preview = read_preview(path)
             if preview.item not in board.groups(label):
                 raise StoreError(f"expected {path} to be of an item of {label}, found {preview.item}")
@@ -208,7 +208,7 @@ def _previews(folder: Path, board: Board) -> dict[str, list[PreviewData]]:
                     "frames": preview.frames,
                     "credits": preview.credits,
                     "answers": {line: preview.answers[one] for line, one in digests.items() if one in preview.answers},
-                    "folder": f"{LISTEN}/{safe_name(label)}/{path.parent.name}",
+                    "folder": f"{LISTEN}/{cased_name(label)}/{path.parent.name}",
                     "has_reference": (path.parent / "reference.ogg").exists(),
                 }
             )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from sam_audio_bench.files import safe_name
+from sam_audio_bench.files import cased_name, safe_name
 from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.leaderboard.labels import REPORTED, kind_of
 from sam_audio_bench.leaderboard.records import (
@@ -112,12 +112,12 @@ def answer_file(answers: Mapping[str, str], item: str, part: str, picked_by: str
         picked_by: the picker that chose the estimate; None or "": the first candidate.
     """
 
-    def named(stem: str) -> str | None:
-        return next((stem + suffix for suffix in _SUFFIXES if stem + suffix in answers), None)
+    def named(ending: str) -> str | None:
+        stems = (f"{name}.{ending}" for name in (cased_name(item), safe_name(item)))
+        return next((stem + suffix for stem in stems for suffix in _SUFFIXES if stem + suffix in answers), None)
 
-    stem = safe_name(item)
-    first = not picked_by and named(f"{stem}.target.0") is not None
-    return named(f"{stem}.{part}{'.0' if first else ''}")
+    first = not picked_by and named("target.0") is not None
+    return named(f"{part}{'.0' if first else ''}")
 
 
 def find_submissions(results: Path) -> list[Path]:

@@ -16,7 +16,7 @@ from msgspec import structs
 from pyarrow import parquet
 
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
-from sam_audio_bench.files import dump_json, safe_name, sha256, write_json
+from sam_audio_bench.files import cased_name, dump_json, sha256, write_json
 from sam_audio_bench.leaderboard import log, safe_io
 from sam_audio_bench.leaderboard.card import Card, card_of
 from sam_audio_bench.leaderboard.labels import BASELINES, REPORTED, folder_of
@@ -88,7 +88,7 @@ def submit(
     ):
         staged = []
         for name, own in separators.items():
-            goal, file = Path(temporary) / safe_name(name), None if name in BASELINES else card
+            goal, file = Path(temporary) / cased_name(name), None if name in BASELINES else card
             staged.append((_stage(goal, name, own, to, file, revision, with_audio=with_audio), goal))
         if dry_run:
             return [replace(one, written=False, note=one.note or "dry run") for one, _ in staged]
@@ -124,7 +124,7 @@ def _stage(
 
 def _check_name(name: str, to: Path) -> None:
     """Raises UsageError for a name that readers would take for another one."""
-    if safe_name(name) == REPORTED:
+    if cased_name(name) == REPORTED:
         raise UsageError(f"expected another name than {name!r}, which is the folder of papers' numbers")
     if fault := name_fault(name):
         raise UsageError(f"{fault}; a separator is called by its attribute `name`")
@@ -185,7 +185,7 @@ def _next_revision(place: Path, header: SubmissionRecord, *, chosen: bool) -> Su
             )
         number += 1
         revision = f"{base}+{number}"
-        place = place.with_name(safe_name(revision))
+        place = place.with_name(cased_name(revision))
     return structs.replace(header, separator=structs.replace(header.separator, revision=revision))
 
 
@@ -337,7 +337,7 @@ def _write(folder: Path, header: SubmissionRecord, folders: Sequence[RunFolder])
     parquet.write_table(table, folder / SCORES, compression="zstd")
     if header.has_audio:
         for run in folders:
-            goal = folder / "audio" / safe_name(_label(run))
+            goal = folder / "audio" / cased_name(_label(run))
             goal.mkdir(parents=True)
             for name in header.answers[_label(run)]:
                 shutil.copyfile(run.path / "audio" / name, goal / name)

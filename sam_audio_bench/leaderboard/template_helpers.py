@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from sam_audio_bench.files import safe_name
+from sam_audio_bench.files import cased_name
 from sam_audio_bench.leaderboard import figures
 from sam_audio_bench.leaderboard.records import PreviewAnswer, Quantity, ReportedNumbers
 from sam_audio_bench.leaderboard.sitetypes import (
@@ -106,7 +106,7 @@ def is_web_link(link: str) -> bool:
 
 FILTERS = {
     "number": number, "names": names, "interval": interval, "amount": amount, "plain": plain, "quantity": quantity,
-    "describe_spans": describe_spans, "is_web_link": is_web_link, "safe_name": safe_name,
+    "describe_spans": describe_spans, "is_web_link": is_web_link, "safe_name": cased_name,
 }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sam_audio_bench.cards import MetricCard
 from sam_audio_bench.errors import BenchError, Precondition, StoreError, UsageError
-from sam_audio_bench.files import safe_name
+from sam_audio_bench.files import cased_name, safe_name
 from sam_audio_bench.leaderboard import log, safe_io
 from sam_audio_bench.leaderboard.consistency import leaderboard_problems
 from sam_audio_bench.leaderboard.item_lists import item_list
@@ -166,7 +166,7 @@ def _files(submission: Submission, present: list[str]) -> Iterator[tuple[str, st
     wanted = {HEADER: "", SCORES: header.scores_sha256}
     if header.has_audio:
         for label, answers in header.answers.items():
-            wanted |= {f"audio/{safe_name(label)}/{name}": digest for name, digest in answers.items()}
+            wanted |= {f"audio/{cased_name(label)}/{name}": digest for name, digest in answers.items()}
     for name in sorted(set(present) - set(wanted)):
         yield name, "expected only files that submission.json names, found this one"
     for name in sorted(set(wanted) - set(present)):
@@ -207,7 +207,10 @@ def _content(submission: Submission, past: bool) -> Iterator[tuple[str, str]]:
 def _answers(label: str, stated: Mapping[str, str], answered: Set[str]) -> Iterator[tuple[str, str]]:
     """Checks that every estimate has digests; one without could be replaced later."""
     parts = {name.rpartition(".")[0] for name in stated}
-    bare = sorted(item for item in answered if not {f"{safe_name(item)}.{part}" for part in PARTS} <= parts)
+    names = {item: (cased_name(item), safe_name(item)) for item in answered}
+    bare = sorted(
+        item for item, own in names.items() if not any({f"{one}.{part}" for part in PARTS} <= parts for one in own)
+    )
     if bare:
         yield (
             f"{label}: answers",

@@ -261,14 +261,27 @@ def _json(rows: Sequence[SummaryRow], partial: str | None, runs: Iterable[str]) 
 
 
 def _csv(rows: Sequence[SummaryRow], partial: str | None, runs: Iterable[str]) -> str:
-    """Long format: one line a row, every field at full precision, and how partial the run is."""
+    """Long format: one line a row, every field at full precision, and how partial the run is.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe in front.
+    """
     stream = io.StringIO()
     writer = csv.DictWriter(stream, [*(column.name for column in fields(SummaryRow)), "partial"], lineterminator="\n")
     writer.writeheader()
-    writer.writerows({**asdict(row), "partial": partial} for row in rows)
+    lines = ({**asdict(row), "partial": partial} for row in rows)
+    writer.writerows({name: _csv_cell(value) for name, value in line.items()} for line in lines)
     return stream.getvalue()
 
 
+def _csv_cell(value: object) -> object:
+    """A cell that no spreadsheet runs; numbers stay numbers."""
+    if not isinstance(value, str):
+        return value
+    shown = value.replace("\r", "\\r")  # a line's end to some, which `csv` does not quote
+    return f"'{shown}" if value.lstrip().startswith(_FORMULA) else shown
+
+
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # the wide ones, too, which some take for these
 _MD_LONE_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")  # one inside a word is no emphasis
 
 

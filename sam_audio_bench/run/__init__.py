@@ -7,6 +7,7 @@
     execution   one separator on one task
     separation  asking a separator; a bad item costs its own estimate only; several candidates per item
     isolation   calls of a separator: output_log and global_state say what is kept apart
+    exits       who may not end the process
     interruption Ctrl-C, SIGTERM and SIGHUP
     check       the boundary where estimates are checked
     scoring     scores of stored estimates

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import json
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ from sam_audio_bench import registry
 from sam_audio_bench.errors import BenchError, Precondition, UsageError, describe_error
 from sam_audio_bench.files import dump_json
 from sam_audio_bench.records import ModelRecord, to_plain
+from sam_audio_bench.run.exits import no_exit
 from sam_audio_bench.run.global_state import GlobalState
-from sam_audio_bench.run.isolation import no_exit
 from sam_audio_bench.run.output_log import Printed, captured_text
 from sam_audio_bench.run.progress import say
 from sam_audio_bench.run.settings import BASELINE, flag
@@ -129,7 +130,8 @@ def _check(asked: Any, identity: Any) -> None:
     batch_size(asked)
     bool(getattr(separator, "deterministic", False))
     try:
-        dump_json(to_plain(identity)).encode()
+        dump_json(to_plain(identity))
+        json.dumps(to_plain(identity), ensure_ascii=False).encode()
     except ValueError as error:  # half a letter
         raise UsageError(
             f"expected settings, revision and options of {separator.name} that can be written as UTF-8, found: "

@@ -9,7 +9,8 @@ from typing import Any, cast
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.run import interruption, output_log
 from sam_audio_bench.run.execution import Executor, LocalExecutor, Recorder
-from sam_audio_bench.run.isolation import no_exit, released
+from sam_audio_bench.run.exits import no_exit
+from sam_audio_bench.run.isolation import released
 from sam_audio_bench.run.plan import Model, Plan, make_plan
 from sam_audio_bench.run.progress import Progress, say
 from sam_audio_bench.run.results import Results

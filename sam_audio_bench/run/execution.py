@@ -8,10 +8,12 @@ behind; a separator is called again only when its last estimates are written, so
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
@@ -20,8 +22,8 @@ from typing import Protocol
 from sam_audio_bench import audio
 from sam_audio_bench.digests import flush_digests
 from sam_audio_bench.errors import BenchError, StoreError, describe_error
-from sam_audio_bench.files import sha256
-from sam_audio_bench.records import PARTS, ItemRecord, PartDigests, PartStats, StoredEstimate
+from sam_audio_bench.files import safe_names, sha256
+from sam_audio_bench.records import PARTS, ItemRecord, PartDigests, PartStats, StoredEstimate, read_records
 from sam_audio_bench.run import interruption, output_log
 from sam_audio_bench.run.contract import batch_size
 from sam_audio_bench.run.header import end_record, start_record
@@ -31,6 +33,7 @@ from sam_audio_bench.run.provenance import peak_memory_mib
 from sam_audio_bench.run.scoring import Batch, Scorer, Scores, prefetch
 from sam_audio_bench.run.separation import CandidateSet, separate_items
 from sam_audio_bench.run.settings import Settings
+from sam_audio_bench.run.store import LOCK, RunFolder, candidate_files, scored_estimates
 from sam_audio_bench.types import Item, Separation, Status
 
 __all__ = ["Estimated", "Executor", "Failed", "LocalExecutor", "Outcome", "Recorder", "Scored"]
@@ -127,29 +130,89 @@ class Recorder:
     executor: Executor
 
     def __post_init__(self) -> None:
+        self._place: tuple[int, int] | None = None  # of the folder, while it is held
+        self._names = safe_names(self.job.data.ids)
         self._scorer = Scorer(self.job.folder, self.job.data, self.job.metrics, self.advance, self.note)
 
     def run(self) -> None:
         """Leaves a sealed run folder, or after an interruption one that a rerun takes up."""
         folder = self.job.folder
-        begun, status = time.perf_counter(), "error"
-        with interruption.deferred(), folder.writing():
-            job = self.job = replace(self.job)  # what was found out before the folder was held may be outdated
-            folder.set_aside(job.aside)
-            self._scorer.forget_other_scores()
-            folder.forget(job.chosen.ids if self.plan.settings.overwrite == "always" else job.stale)
-            folder.write_header(start_record(self.plan, job))
-            try:
-                self._separate_missing()
-                self._scorer.complete(job.chosen.ids)
-                folder.seal(job.data.ids)
-                status = "success" if all(map(self._scorer.has_estimate, job.data.ids)) else "partial"
-            except KeyboardInterrupt:
-                status = "cancelled"
-                raise
-            finally:
-                flush_digests()
-                folder.write_header(end_record(folder, status, time.perf_counter() - begun, peak_memory_mib()))
+        try:
+            with interruption.deferred(), folder.writing():
+                self._place = _place_of(folder)
+                self._run_held()
+        except OSError as error:
+            self._check_place()
+            raise StoreError(
+                f"expected files that can be written in {folder.path}, found: {error}; what is finished is kept: make "
+                "room there, or mend that, and the same command continues"
+            ) from error
+
+    def _run_held(self) -> None:
+        folder, begun = self.job.folder, time.perf_counter()
+        job = self.job = replace(self.job)  # what was found out before the folder was held may be outdated
+        folder.set_aside(job.aside)
+        self._scorer.forget_other_scores()
+        folder.forget(job.chosen.ids if self.plan.settings.overwrite == "always" else job.stale)
+        folder.write_header(start_record(self.plan, job))
+        try:
+            self._separate_missing()
+            self._scorer.complete(job.chosen.ids)
+            self._record_removed()
+            self._seal()
+        except BaseException as error:
+            with suppress(OSError, StoreError):  # what failed may be the disk
+                self._end("cancelled" if isinstance(error, KeyboardInterrupt) else "error", begun)
+            raise
+        self._end("success" if all(map(self._scorer.has_estimate, job.data.ids)) else "partial", begun)
+
+    def _end(self, status: str, begun: float) -> None:
+        folder = self.job.folder
+        flush_digests()
+        self._check_place()
+        folder.write_header(end_record(folder, status, time.perf_counter() - begun, peak_memory_mib()))
+
+    def _check_place(self) -> None:
+        """Raises StoreError where the run folder is no longer the one that was begun: its parts would lie apart."""
+        folder = self.job.folder
+        if self._place and _place_of(folder) != self._place:
+            raise StoreError(
+                f"expected the run folder {folder.path} to stay while it is written to, found it moved or removed; "
+                "move it back, and the same command continues"
+            )
+
+    def _record_removed(self) -> None:
+        """Estimates whose files somebody has removed meanwhile are failures: no run ends well without its files.
+
+        Those of items that this run was not asked for are too.
+        """
+        folder = self.job.folder
+        columns = [metric.id for metric in folder.metrics]
+        there = set(os.listdir(folder.path / "audio"))  # noqa: PTH208 - names, not paths
+        for record in [record for record in folder.items.values() if not record.failed]:
+            names = [str(getattr(view.files, part)) for view in scored_estimates(record) for part in PARTS]
+            if removed := sorted({*names, *candidate_files(record)} - there):
+                path = folder.path / "audio" / removed[0]
+                lost = f"expected the estimate {path}, found it removed meanwhile; the same command makes it again"
+                folder.forget_scores({record.item: columns})
+                folder.add_item(
+                    ItemRecord(
+                        item=record.item, group=record.group, fingerprint=record.fingerprint, seed=record.seed,
+                        data_sha256=record.data_sha256, status=Status.ERROR, message=lost,
+                        candidates=record.candidates, picked_by=record.picked_by,
+                    )
+                )  # fmt: skip
+                self._scorer.record_failure(record.item)
+                self.note(f"{record.item}: {lost}")
+
+    def _seal(self) -> None:
+        """Seals the scores, and writes the journal anew if somebody has removed it meanwhile."""
+        folder = self.job.folder
+        folder.seal(self.job.data.ids)
+        written = {record.item for record in read_records(folder.path / "items.jsonl", ItemRecord)}
+        if not written >= set(folder.items):
+            folder.unseal()
+            folder.seal(self.job.data.ids)
 
     def _separate_missing(self) -> None:
         items = self.job.to_separate()
@@ -162,7 +225,7 @@ class Recorder:
         with ThreadPoolExecutor(1) as writer:
             for outcome in outcomes:
                 behind.append(writer.submit(self._record, outcome))
-                while len(behind) > _BEHIND:
+                while behind and (len(behind) > _BEHIND or behind[0].done()):  # a full disk shows at once
                     behind.popleft().result()
                 interruption.check()
             for waiting in behind:
@@ -171,20 +234,23 @@ class Recorder:
             self.note(f"what {self.job.model.name} printed is in {log}")
 
     def _record(self, outcome: Outcome) -> None:
-        if isinstance(outcome, Estimated):
-            try:
+        try:
+            self._check_place()
+            if isinstance(outcome, Estimated):
                 self._store(outcome.item, outcome.found)
-            except IsADirectoryError as error:  # where its sound belongs
-                there = StoreError(f"expected no folder at {error.filename2}, found one; remove it, and run this again")
-                self._record_failure(Failed(outcome.item.id, there))
-            finally:
-                outcome.stored.set()
-        elif isinstance(outcome, Scored):
-            if self._scorer.has_estimate(outcome.identifier):
+            elif isinstance(outcome, Failed):
+                self._record_failure(outcome)
+            elif self._scorer.has_estimate(outcome.identifier):
                 self._scorer.persist(outcome.identifier, outcome.scores)
                 self.advance(None)
-        else:
-            self._record_failure(outcome)
+        except IsADirectoryError as error:  # where its sound belongs
+            if not isinstance(outcome, Estimated):
+                raise
+            there = StoreError(f"expected no folder at {error.filename2}, found one; remove it, and run this again")
+            self._record_failure(Failed(outcome.item.id, there))
+        finally:
+            if isinstance(outcome, Estimated):
+                outcome.stored.set()
 
     def _store(self, item: Item, found: CandidateSet) -> None:
         """Writes the audio, then the item's line of the journal: from there on a crash costs no separation."""
@@ -225,7 +291,9 @@ class Recorder:
         """Writes both parts and says where they are."""
         names, found = {}, {}
         for part in PARTS:
-            path = audio.write(self.job.folder.audio_stem(identifier, part, candidate), getattr(separation, part))
+            path = audio.write(
+                self.job.folder.audio_stem(self._names[identifier], part, candidate), getattr(separation, part)
+            )
             names[part], found[part] = path.name, _identified(path)
         return StoredEstimate(
             picked_by=separation.picked_by,
@@ -258,6 +326,15 @@ class Recorder:
         self._scorer.record_failure(identifier)
         told = identifier in self.job.data.missing and status == Status.MISSING_MEDIA  # by the plan already
         self.advance(None if told else f"{identifier}: {describe_error(error)}")
+
+
+def _place_of(folder: RunFolder) -> tuple[int, int]:
+    """What tells a folder that is held from another one under its name, whose lock is another file."""
+    try:
+        found = (folder.path / LOCK).stat()
+    except OSError:  # there is none
+        return 0, 0
+    return found.st_dev, found.st_ino
 
 
 _BEHIND = 8

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
 
 from sam_audio_bench.errors import describe_error
+from sam_audio_bench.run.exits import no_exit
 from sam_audio_bench.run.global_state import GlobalState, seed_generators
 from sam_audio_bench.run.interruption import deferred, interruptible
 from sam_audio_bench.run.output_log import captured
 from sam_audio_bench.run.progress import say
 from sam_audio_bench.types import AnySeparator
 
-__all__ = ["Isolation", "no_exit", "released"]
+__all__ = ["Isolation", "released"]
 
 
 @dataclass(frozen=True)
@@ -72,29 +69,3 @@ def released(separators: Iterable[tuple[AnySeparator, Path | None]]) -> Iterator
                             release()
                     except Exception as error:  # costs nothing that is done
                         say(f"{separator.name} could not end its processes: {describe_error(error)}")
-
-
-@contextmanager
-def no_exit() -> Iterator[None]:
-    """Within it ``os._exit`` raises SystemExit, so that a separator cannot end the process with success.
-
-    Processes that it forks end as they want. Its other threads end this one, as they want, but with a code that is no
-    success.
-    """
-    leave, process = os._exit, os.getpid()
-
-    def refuse(status: int) -> NoReturn:
-        if os.getpid() != process:
-            leave(status)
-        if threading.current_thread() is not threading.main_thread():
-            leave(status or 1)
-        raise SystemExit(status)
-
-    places: tuple[Any, ...] = os, sys.modules[os.name]  # from where it is imported
-    for place in places:
-        place._exit = refuse
-    try:
-        yield
-    finally:
-        for place in places:
-            place._exit = leave

@@ -4,62 +4,125 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from msgspec import structs
 
-from sam_audio_bench.errors import StoreError, UsageError
+from sam_audio_bench.errors import BenchError, StoreError, UsageError
 from sam_audio_bench.files import atomic_write
 from sam_audio_bench.identity import Difference, differences
 from sam_audio_bench.records import PARTS, RunRecord
+from sam_audio_bench.run.data import recorded_data
 from sam_audio_bench.run.header import end_record
 from sam_audio_bench.run.plan import shard_suffix
 from sam_audio_bench.run.results import find_runs
 from sam_audio_bench.run.store import RunFolder, candidate_files
 
-__all__ = ["merge", "merge_all"]
+__all__ = ["merge", "merge_all", "missing_parts"]
+
+_SHOWN = 5
 
 
-def merge_all(paths: Sequence[Path], output: Path) -> list[RunFolder]:
+def merge_all(
+    paths: Sequence[Path], output: Path, *, note: Callable[[str], None] = lambda text: None
+) -> list[RunFolder]:
     """Merges the shards of any number of separators and tasks into ``<output>/<separator>/<task>``, as eval names them.
 
     Raises:
-        UsageError, StoreError: as `merge`; a folder that holds a run already is told before anything is written.
+        UsageError, StoreError: as `merge`; what is wrong is told before anything is written.
     """
     parts: dict[Path, list[RunFolder]] = {}
     for shard in _opened(paths):
         place, number = shard.path.resolve(), shard.header.shard
         name = place.name.removesuffix(shard_suffix(number) if number else "")
         parts.setdefault(output / place.parent.name / name, []).append(shard)
-    for into in parts:
-        _check_new(into)
-    return [_merged(shards, into) for into, shards in parts.items()]
+    for into, shards in parts.items():
+        _check(shards, into)
+    return [_merged(shards, into, note) for into, shards in parts.items()]
 
 
-def merge(paths: Sequence[Path], into: Path) -> RunFolder:
+def merge(paths: Sequence[Path], into: Path, *, note: Callable[[str], None] = lambda text: None) -> RunFolder:
     """Merges run folders into a new one and returns it; the shards are left as they are.
 
     Args:
         paths: run folders, or folders that hold them, of one separator, task, seed and set of metric versions.
-        into: the folder to write; it must not hold a run.
+        into: the folder to write; new or empty. Where merging fails, nothing of it stays.
+        note: is told what the shards lack, of `missing_parts`.
 
     Raises:
         UsageError: folders that differ in what they ran, or two answers to one item.
-        StoreError: ``into`` holds a run already, or a shard is unfinished.
+        StoreError: ``into`` holds something already, or a shard is unfinished.
     """
     shards = _opened(paths)
-    _check_new(into)
-    return _merged(shards, into)
+    _check(shards, into)
+    return _merged(shards, into, note)
+
+
+def missing_parts(shards: Sequence[RunFolder]) -> list[str]:
+    """Which shards and items of a run are not among some of its shards, a sentence each."""
+    found, total = [], shards[0].header.task.items
+    numbers = {shard.header.shard for shard in shards}
+    counts = {number[1] for number in numbers if number is not None}
+    if len(counts) == 1 and None not in numbers:
+        (count,) = counts
+        lacking = [f"{index}/{count}" for index in range(1, count + 1) if (index, count) not in numbers]
+        found += [f"shards that are not there: {', '.join(lacking)}"] if lacking else []
+    items = {item: record for shard in shards for item, record in shard.items.items()}
+    if len(items) < total:
+        found.append(f"{total - len(items)} of {total} items are in no shard{_absent(shards, set(items))}")
+    if failed := [item for item, record in items.items() if record.failed]:
+        found.append(f"items without an answer: {_some(failed)}")
+    return found
+
+
+def _absent(shards: Sequence[RunFolder], known: set[str]) -> str:
+    """The names of other items, where the data are at hand that tell them."""
+    try:
+        return f": {_some([item for item in recorded_data(shards).ids if item not in known])}"
+    except BenchError:
+        return ""
+
+
+def _some(items: Sequence[str]) -> str:
+    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return f"{', '.join(items[:_SHOWN])}{more}"
 
 
 def _opened(paths: Sequence[Path]) -> list[RunFolder]:
     return [RunFolder.open(path) for path in find_runs(paths)]
 
 
-def _merged(shards: Sequence[RunFolder], into: Path) -> RunFolder:
+def _check(shards: Sequence[RunFolder], into: Path) -> None:
+    """Everything that can be wrong, before anything is written."""
+    if into.is_dir() and (there := sorted(into.iterdir())):
+        kind = "a run" if (into / "run.json").exists() else there[0].name
+        raise StoreError(f"expected a new or empty folder at {into}, found {kind} in it; choose another one")
+    items: dict[str, Path] = {}
     for shard in shards:
         _check_alike(shards[0], shard)
+        for item in shard.items:
+            if items.setdefault(item, shard.path) != shard.path:
+                raise UsageError(
+                    f"expected each item in one shard, found {item} of {items[item]} again in {shard.path}"
+                )
+
+
+def _merged(shards: Sequence[RunFolder], into: Path, note: Callable[[str], None]) -> RunFolder:
+    was_there = into.is_dir()
+    try:
+        merged = _written(shards, into)
+    except BaseException:
+        shutil.rmtree(into, ignore_errors=True)  # it was empty
+        if was_there:
+            into.mkdir(exist_ok=True)
+        raise
+    for text in missing_parts(shards):
+        note(f"{into}: {text}")
+    return merged
+
+
+def _written(shards: Sequence[RunFolder], into: Path) -> RunFolder:
     merged = RunFolder(into)
     with merged.writing():
         for shard in shards:
@@ -74,11 +137,6 @@ def _merged(shards: Sequence[RunFolder], into: Path) -> RunFolder:
         status = "success" if len(done) == total else "partial"
         merged.write_header(end_record(merged, status, walls, max(peaks, default=None)))
     return merged
-
-
-def _check_new(into: Path) -> None:
-    if (into / "run.json").exists():
-        raise StoreError(f"expected a new folder at {into}, found a run in it; choose another one")
 
 
 def _check_alike(first: RunFolder, other: RunFolder) -> None:
@@ -112,9 +170,6 @@ def _differences(first: RunRecord, other: RunRecord) -> list[Difference]:
 
 
 def _take(merged: RunFolder, shard: RunFolder) -> None:
-    twice = sorted(set(merged.items) & set(shard.items))
-    if twice:
-        raise UsageError(f"expected each item in one shard, found {twice[0]} again in {shard.path}")
     for record in shard.items.values():
         if not record.failed:
             if reason := shard.damage(record.item):

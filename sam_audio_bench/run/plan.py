@@ -10,15 +10,17 @@ from typing import Any, NamedTuple
 
 from sam_audio_bench import registry
 from sam_audio_bench.columns import LoadedMetric, build_metrics, metric_options
+from sam_audio_bench.construction import called
 from sam_audio_bench.devices import find_device
 from sam_audio_bench.digests import flush_digests, joined
 from sam_audio_bench.errors import Precondition, UsageError
-from sam_audio_bench.files import safe_name
+from sam_audio_bench.files import folder_name
 from sam_audio_bench.metrics.base import Metric
 from sam_audio_bench.metrics.catalogue import CARDS, DEFAULT, WITHOUT_REFERENCE
 from sam_audio_bench.options import parse_spelling
 from sam_audio_bench.records import SCHEMA_VERSION, ItemRecord, ModelRecord, uncollected
 from sam_audio_bench.run.contract import PreparedSeparator, ignored_options, prepare_separator
+from sam_audio_bench.run.exits import no_exit
 from sam_audio_bench.run.global_state import GlobalState
 from sam_audio_bench.run.progress import Progress
 from sam_audio_bench.run.scoring import outdated
@@ -114,8 +116,10 @@ class Job:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to do for the chosen items, and the folder says what they are."""
+        """Whether nothing is left to do for the chosen items, and the folder says what they are and that it is done."""
         if not self.folder.exists or not (self.folder.path / "scores.parquet").exists():
+            return False
+        if self.folder.header.status not in ("success", "partial"):
             return False
         header = self.folder.header
         same = header.task == self.data.record and header.model == self.model and not self.aside
@@ -174,6 +178,7 @@ class Plan:
     ignored: tuple[str, ...] = ()  # options that were given and that nothing takes
 
 
+@no_exit()
 def make_plan(
     models: Sequence[Model],
     tasks: Iterable[str],
@@ -217,9 +222,11 @@ def make_plan(
         device=settings.device, keep=settings.keep_candidates,
     )  # fmt: skip
     usable = {task.label: [one.metric for one in asked if one.data is task and not one.obstacle] for task in data}
-    jobs = [job for task in data for job in _jobs(task, usable[task.label], separators, pickers, settings)]
+    labels = [task.label for task in data]
+    jobs = [job for task in data for job in _jobs(task, usable[task.label], separators, pickers, settings, labels)]
     flush_digests()
     told = [f"{task.label}: {note}" for task in data for note in task.notes]
+    told += [f"{label}: no items in this shard" for label in dict.fromkeys(j.data.label for j in jobs if not j.chosen)]
     return Plan(
         settings=settings,
         jobs=tuple(jobs),
@@ -288,7 +295,8 @@ def unavailable_reason(metric: Metric, task: TaskData) -> str | None:
     """Why a metric cannot run on a task: something that the machine or the data lack."""
     needs = frozenset[str]().union(*(card.needs for card in metric.cards() if card.id in metric.requested))
     missing = sorted(needs - task.provides)
-    return metric.missing() or (f"no {' and no '.join(missing)} there" if missing else None)
+    own = called(f"metric {metric.requested[0]!r} to say what it misses", metric.missing)
+    return own or (f"no {' and no '.join(missing)} there" if missing else None)
 
 
 def _contents(chosen: TaskData) -> dict[str, str]:
@@ -311,8 +319,9 @@ def _jobs(
     separators: Sequence[PreparedSeparator],
     pickers: PickerPool,
     settings: Settings,
+    labels: Sequence[str],
 ) -> Iterator[Job]:
-    """The jobs of a task: what separators have in common is found out once."""
+    """The jobs of one of the tasks ``labels``: what separators have in common is found out once."""
     chosen = data.select(limit=settings.limit, ids=settings.sample_ids, shard=settings.shard)
     with uncollected():
         contents = _contents(chosen)
@@ -321,7 +330,8 @@ def _jobs(
     for prepared in separators:
         separator, model = prepared.separator, prepared.model
         reranking = pickers.reranking(separator, data)
-        folder = RunFolder.open(output / safe_name(separator.name) / f"{safe_name(data.label)}{shard}")
+        own = output / folder_name(output, separator.name, [one.separator.name for one in separators])
+        folder = RunFolder.open(own / f"{folder_name(own, data.label, labels)}{shard}")
         _check_folder(folder, data, settings)
         common = _common_fingerprint(model, data, settings, reranking)
         yield Job(

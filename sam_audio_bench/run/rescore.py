@@ -15,6 +15,7 @@ from sam_audio_bench.files import dump_json
 from sam_audio_bench.identity import Options
 from sam_audio_bench.run import interruption
 from sam_audio_bench.run.data import recorded_data
+from sam_audio_bench.run.exits import no_exit
 from sam_audio_bench.run.header import end_record
 from sam_audio_bench.run.plan import unavailable_reason
 from sam_audio_bench.run.progress import Progress
@@ -27,6 +28,7 @@ from sam_audio_bench.tasks import TaskData
 __all__ = ["rescore"]
 
 
+@no_exit()
 def rescore(
     paths: Sequence[Path],
     *,

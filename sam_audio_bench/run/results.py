@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
+from sam_audio_bench.files import find_folders
 from sam_audio_bench.identity import Difference, Identity, differences
 from sam_audio_bench.records import SCHEMA_VERSION, ItemRecord, MetricRecord, RunRecord, TaskRecord
 from sam_audio_bench.run.store import RunFolder
@@ -87,6 +88,7 @@ class Results:
             known.add(folder)
         import pandas as pd
 
+        coverage = _coverage(chosen)
         frame = pd.concat([folder.part(items, columns) for folder, items, columns, _ in chosen], ignore_index=True)
         lines = Counter((folder.header.task.id, folder.header.model.name) for folder, *_ in chosen)
         if max(lines.values()) > 1 and frame.duplicated(list(_KEY)).any():
@@ -102,11 +104,11 @@ class Results:
             oracles=frozenset(folder.header.model.name for folder, *_ in chosen if folder.header.model.oracle),
             runs=tuple(folder.path for folder, *_ in chosen),
             asked=sum(len(items) for _, items, _, _ in chosen),
-            available=sum(total for *_, total in chosen),
+            available=sum(covered.items for covered in coverage.values()),  # shards of a task count once
             candidates=known.candidates,
             paraphrased=frozenset(name for name, task in known.tasks.items() if task.prompts == "paraphrase"),
             failures=sum(_incomplete(folder, item, columns) for folder, items, columns, _ in chosen for item in items),
-            coverage=_coverage(chosen),
+            coverage=coverage,
         )
 
     @property
@@ -122,6 +124,8 @@ class Results:
     @property
     def rows(self) -> list[SummaryRow]:
         """One row per task, separator, picker and metric: mean over the common items, interval, counts."""
+        if self.frame.empty:  # of a shard without items
+            return []
         aside, frame = self._set_aside(), self.frame
         if any(aside.values()):
             names = zip(*(frame[column].tolist() for column in ("task", "separator", "item")), strict=True)
@@ -304,14 +308,18 @@ def _incomplete(folder: RunFolder, item: str, columns: Sequence[str]) -> bool:
 
 
 def find_runs(paths: Iterable[Path]) -> list[Path]:
-    """Run folders among and below ``paths``, sorted within each; none at all raises Precondition."""
-    found: dict[Path, None] = {}
+    """Run folders among and below ``paths``, sorted within each; links are followed, and each folder counts once.
+
+    None at all raises Precondition.
+    """
+    found: dict[Path, Path] = {}
     for path in paths:
-        here = [path] if (path / "run.json").is_file() else sorted(header.parent for header in path.rglob("run.json"))
+        here = [path] if (path / "run.json").is_file() else sorted(find_folders(path, "run.json"))
         if not here:
             raise Precondition(f"expected a run folder (with run.json) in {path}, found none")
-        found.update(dict.fromkeys(here))
-    return list(found)
+        for folder in here:
+            found.setdefault(folder.resolve(), folder)
+    return list(found.values())
 
 
 def _same(name: str, changes: Iterable[Difference], path: Path, remedy: str = "score") -> None:

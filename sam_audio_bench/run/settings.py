@@ -5,6 +5,7 @@ Importing this module imports no torch.
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import math
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sam_audio_bench.errors import UsageError
+from sam_audio_bench.files import expand_home, writable_text
 from sam_audio_bench.identity import Options
 from sam_audio_bench.metrics.catalogue import DEFAULT, STEREO
 from sam_audio_bench.options import parse_arguments, parse_spelling, split_spellings, unknown_option
@@ -36,6 +38,7 @@ __all__ = [
 
 BASELINE = "mixture"
 ALIGNMENTS = ("pad", "trim")
+_DEVICES = ("auto", "cpu", "cuda", "mps", "xpu", "xla", "hpu", "hip", "mtia", "meta", "privateuseone")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +86,14 @@ class Settings:
                 raise UsageError(f"expected {flag(name)} to be one of {', '.join(about.choices)}, found {value!r}")
         check_candidates(self.candidates, self.picker, self.keep_candidates)
         check_seed(self.seed)
+        check_output(self.output)
+        check_device(self.device)
+        if self.limit is not None:
+            check_count("--limit", self.limit)
         if self.timeout is not None and not 0 < self.timeout < math.inf:
             raise UsageError(f"expected --timeout as seconds above 0, and finite, found {self.timeout}")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise UsageError(f"expected --batch-size to be auto or at least 1, found {self.batch_size}")
+        if self.batch_size is not None:
+            check_count("--batch-size", self.batch_size)
 
     @property
     def offered(self) -> dict[str, str]:
@@ -134,12 +141,35 @@ def flag(name: str) -> str:
 
 def check_candidates(candidates: int, picker: str, keep: bool) -> None:
     """Raises UsageError for inconsistent options."""
-    if candidates < 1:
-        raise UsageError(f"expected --candidates to be at least 1, found {candidates}")
+    check_count("--candidates", candidates)
     if parse_spelling(picker).name not in (AUTO, *PICKERS):
         raise UsageError(f"expected --picker to be one of {', '.join((AUTO, *PICKERS))}, found {picker!r}")
     if keep and candidates == 1:
         raise UsageError("expected --candidates above 1 with --keep-candidates, found 1")
+
+
+def check_count(name: str, value: object) -> None:
+    """Raises UsageError for what is no whole number from 1."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise UsageError(f"expected {name} to be a whole number, found {value!r}")
+    if value < 1:
+        raise UsageError(f"expected {name} to be at least 1, found {value}")
+
+
+def check_device(device: str) -> None:
+    """Raises UsageError for what is no name of a device; whether it is there, torch says when it is imported."""
+    kind, colon, number = device.partition(":")
+    if kind not in _DEVICES or (colon and not number.isdecimal()):
+        near = difflib.get_close_matches(kind, ("auto", "cpu", "cuda", "mps"), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UsageError(f"expected device to be auto, cpu or cuda, found {device!r}{hint}")
+
+
+def check_output(output: Path) -> None:
+    """Raises UsageError for a folder whose path is no UTF-8, which libraries cannot write to."""
+    path = str(output.absolute())
+    if path != writable_text(path):
+        raise UsageError(f"expected --output in a folder whose path is valid UTF-8, found {path!r}; choose another one")
 
 
 def check_seed(seed: int) -> None:
@@ -160,7 +190,7 @@ def settings_from(options: Mapping[str, Any]) -> Settings:
         if name in values:
             values[name] = tuple(values[name])
     if "output" in values:
-        values["output"] = Path(values["output"])
+        values["output"] = expand_home(values["output"])
     return Settings(**values)
 
 

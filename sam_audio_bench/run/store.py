@@ -26,7 +26,7 @@ from msgspec import structs
 
 from sam_audio_bench.digests import file_digest
 from sam_audio_bench.errors import MediaError, Precondition, StoreError
-from sam_audio_bench.files import append_lines, atomic_write, safe_name, sha256, temporary_files, write_json
+from sam_audio_bench.files import append_lines, atomic_write, sha256, temporary_files, write_json
 from sam_audio_bench.records import (
     COLUMNS,
     PARTS,
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COLUMNS",
+    "LOCK",
     "PARTS",
     "SCHEMA_VERSION",
     "SCORE_TYPES",
@@ -57,6 +58,10 @@ __all__ = [
     "candidate_files",
     "scored_estimates",
 ]
+
+LOCK = ".lock"
+"""File of a run folder that the process holds which writes there."""
+_FILES = (".run.json", ".items.jsonl", ".scores.jsonl", ".scores.parquet", ".aside.jsonl", ".synced")
 
 
 class ScoredEstimate(NamedTuple):
@@ -149,7 +154,7 @@ class RunFolder:
         Raises:
             Precondition: the folder cannot be written, or another process holds it.
         """
-        lock = FileLock(self.path / ".lock", timeout=0)
+        lock = FileLock(self.path / LOCK, timeout=0)
         try:
             (self.path / "audio").mkdir(parents=True, exist_ok=True)
             lock.acquire()
@@ -160,7 +165,7 @@ class RunFolder:
         except OSError as error:
             raise Precondition(f"expected a folder that can be written at {self.path}, found: {error}") from error
         try:
-            self._remove_leftovers()
+            self._unlink_leftovers()
             now = RunFolder.open(self.path)  # another process may have written since this one looked
             self._header, self.items, self._scores = now._header, now.items, now._scores
             self.lost, self._unsure = now.lost, now._unsure
@@ -175,15 +180,17 @@ class RunFolder:
 
     def remove_leftovers(self) -> None:
         """Removes what a process that was killed has left half written, unless another one is at work here."""
-        if not any(map(temporary_files, (self.path, self.path / "audio"))):
-            return
-        with suppress(Timeout, OSError), FileLock(self.path / ".lock", timeout=0):
-            self._remove_leftovers()
+        if self._leftovers():
+            with suppress(Timeout, OSError), FileLock(self.path / LOCK, timeout=0):
+                self._unlink_leftovers()
 
-    def _remove_leftovers(self) -> None:
-        for folder in (self.path, self.path / "audio"):
-            for path in temporary_files(folder):
-                path.unlink(missing_ok=True)
+    def _unlink_leftovers(self) -> None:
+        for path in self._leftovers():
+            path.unlink(missing_ok=True)
+
+    def _leftovers(self) -> list[Path]:
+        own = (one for one in temporary_files(self.path) if one.name.endswith(_FILES))  # pictures are others'
+        return [*own, *temporary_files(self.path / "audio")]
 
     def damage(self, item: str, *, read: bool = False) -> str | None:
         """Why the stored estimates of an item are not those that the journal tells of; None: they are.
@@ -281,12 +288,25 @@ class RunFolder:
 
     def _append(self, name: str, records: Iterable[ItemRecord | ScoreRow], audio: Iterable[str] = ()) -> None:
         assert self._journal is not None, f"{self.path} is not held for writing"
-        self._journal.append(name, map(to_plain, records), audio)
+        lines = list(map(to_plain, records))
+        try:
+            self._journal.append(name, lines, audio)
+        except FileNotFoundError:
+            if (self.path / name).exists() or not (self.path / LOCK).exists():
+                raise
+            self.unseal()  # somebody removed the journal: what it held is known here
+            self._journal.append(name, lines, audio)
 
-    def audio_stem(self, item: str, part: str, candidate: int | None = None) -> Path:
-        """Path without suffix of one part ("target" or "residual") of an item's estimate, or of one candidate."""
+    def audio_stem(self, name: str, part: str, candidate: int | None = None) -> Path:
+        """Path without suffix of one part ("target" or "residual") of an estimate, or of one candidate.
+
+        Args:
+            name: of the item's files, as `files.safe_names` gives it.
+            part: of the estimate.
+            candidate: its number; None: the estimate that counts.
+        """
         number = "" if candidate is None else f".{candidate}"
-        return self.path / "audio" / f"{safe_name(item)}.{part}{number}"
+        return self.path / "audio" / f"{name}.{part}{number}"
 
     def audio_path(self, item: str, part: str) -> Path:
         """Where the journal says that a part of a finished item lies."""

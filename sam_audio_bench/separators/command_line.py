@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sam_audio_bench.digests import folder_digest, joined
 from sam_audio_bench.errors import BadSeparation, Precondition, UsageError
-from sam_audio_bench.files import safe_name, sha256
+from sam_audio_bench.files import cased_name, sha256
 from sam_audio_bench.source import is_python, script_digest
 from sam_audio_bench.types import Prompt
 
@@ -103,7 +103,7 @@ def check_seconds(name: str, value: object) -> None:
 
 def program_name(prefix: str, arguments: Sequence[str], command: str) -> str:
     """What results call a program: how it is run, its file, and which command it is."""
-    return f"{prefix}-{safe_name(Path(arguments[0]).name)}-{sha256(command.encode())[:8]}"
+    return f"{prefix}-{cased_name(Path(arguments[0]).name)}-{sha256(command.encode())[:8]}"
 
 
 def fill(arguments: Sequence[str], values: Mapping[str, str]) -> list[str]:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from sam_audio_bench import audio
 from sam_audio_bench.errors import BadSeparation, BenchError, MediaError, Precondition, UsageError, describe_error
-from sam_audio_bench.files import find_files, safe_name, sha256
+from sam_audio_bench.files import cased_name, expand_home, find_files, safe_name, sha256
 from sam_audio_bench.identity import Options
 from sam_audio_bench.separators.answers import at_rate, difference, written_answer
 from sam_audio_bench.separators.command_line import (
@@ -106,8 +106,9 @@ class FunctionSeparator:
 class FolderSeparator:
     """Answers that lie in a folder: ``<item>.flac`` or ``<item>.target.flac``, and ``<item>.residual.flac`` if any.
 
-    ``<item>`` is the id as `files.safe_name` writes it; wav and every other suffix of `audio.SUFFIXES` will do as well
-    as flac. Without a residual file the residual is mixture - target. The ``audio`` folder of a run is such a folder.
+    ``<item>`` is the id as `files.cased_name` or `files.safe_name` writes it; wav and every other suffix of
+    `audio.SUFFIXES` will do as well as flac. Without a residual file the residual is mixture - target. The ``audio``
+    folder of a run is such a folder.
 
     Raises:
         Precondition: there is no such folder, or it holds no audio.
@@ -121,7 +122,7 @@ class FolderSeparator:
             raise Precondition(f"expected a folder of answers at {self.folder}, found none")
         if not any(path.suffix.lower() in self.suffixes for path in self.folder.iterdir()):
             raise Precondition(f"expected answers ({', '.join(self.suffixes[:4])} …) in {self.folder}, found none")
-        self.name = name or f"files-{safe_name(self.folder.resolve().name)}"
+        self.name = name or f"files-{cased_name(self.folder.resolve().name)}"
         self.settings: Mapping[str, str | int | float] = {}  # what the files hold is in the fingerprint of each item
 
     def separate_named(self, ids: Sequence[str], queries: Sequence[Query]) -> list[Separation]:
@@ -141,7 +142,7 @@ class FolderSeparator:
     def _answer(self, identifier: str, mixture: Audio) -> Separation:
         path = self._only(identifier, "target", self._target_stems(identifier))
         if path is None:
-            stem = safe_name(identifier)
+            stem = cased_name(identifier)
             raise MediaError(
                 f"expected the answer to {identifier} at {self.folder / stem}.flac (or {stem}.target.flac; wav and "
                 "other formats will do), found none",
@@ -153,10 +154,14 @@ class FolderSeparator:
         return Separation(target=target, residual=residual)
 
     def _target_stems(self, identifier: str) -> tuple[str, ...]:
-        return (safe_name(identifier), f"{safe_name(identifier)}.target")
+        return tuple(stem for name in self._names(identifier) for stem in (name, f"{name}.target"))
 
     def _residual_stems(self, identifier: str) -> tuple[str, ...]:
-        return (f"{safe_name(identifier)}.residual",)
+        return tuple(f"{name}.residual" for name in self._names(identifier))
+
+    def _names(self, identifier: str) -> Iterable[str]:
+        """With and without the suffix by which a run tells ids apart that differ in case alone."""
+        return dict.fromkeys((cased_name(identifier), safe_name(identifier)))
 
     def _files(self, stems: Sequence[str]) -> list[Path]:
         return [path for stem in stems for path in find_files(self.folder, stem, self.suffixes)]
@@ -202,7 +207,9 @@ class CommandSeparator:
     where = frozenset({"timeout"})  # a program that is killed has no estimate
 
     def __init__(self, template: str, timeout: float = 600.0) -> None:
-        self.arguments = parse_template(template)
+        self.arguments = [
+            str(expand_home(word)) if word.startswith("~/") else word for word in parse_template(template)
+        ]
         check_program(self.arguments[0])
         check_seconds("timeout", timeout)
         self.timeout = timeout

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sam_audio_bench.files import cache_folder, find_file
+from sam_audio_bench.files import cache_folder, expand_home, find_file
 
 __all__ = ["LinkCheck", "cache_folder", "data_folder"]
 
@@ -14,7 +14,7 @@ __all__ = ["LinkCheck", "cache_folder", "data_folder"]
 def data_folder() -> Path:
     """``SABENCH_DATA``, where the media of the official data lie, else ``data`` in the cache folder; not created."""
     if chosen := os.environ.get("SABENCH_DATA"):
-        return Path(chosen).expanduser().absolute()  # wherever a separator goes
+        return expand_home(chosen).absolute()  # wherever a separator goes
     return cache_folder() / "data"
 
 

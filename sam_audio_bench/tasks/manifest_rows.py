@@ -23,7 +23,7 @@ from sam_audio_bench import audio
 from sam_audio_bench.decoding import READING
 from sam_audio_bench.digests import file_digest, joined
 from sam_audio_bench.errors import MediaError, UsageError
-from sam_audio_bench.files import dump_json, find_file, sha256
+from sam_audio_bench.files import dump_json, find_file, sha256, writable_text
 from sam_audio_bench.metrics.functional.activity import active_spans
 from sam_audio_bench.tabular import broken
 from sam_audio_bench.tasks.data import TaskData
@@ -163,7 +163,7 @@ def collect(
     if not by_id and not any(problem.severity == "error" for problem in problems):
         problems.append(ManifestProblem(where=str(path), what="expected at least one question, found none"))
     return Questions(
-        task=task,
+        task=writable_text(task),
         path=path,
         root=path if root is None else root,
         rows=by_id,
@@ -229,14 +229,16 @@ def _by_id(rows: Sequence[ManifestRow]) -> tuple[dict[str, ManifestRow], list[Ma
     found: dict[str, ManifestRow] = {}
     repeated = []
     for row in rows:
-        identifier = row.id or _named_by_sound(row, asked)
+        identifier = writable_text(row.id or _named_by_sound(row, asked))
         if identifier in found:
             known = found[identifier].place
             what = f"expected an id of its own, found {identifier!r}, which {known} has: name them in a column 'id'"
             repeated.append(ManifestProblem(where=row.where, what=what, column="id", item=identifier))
             continue
-        if not (row.id and row.group):
-            row = replace(row, id=identifier, group=row.group or PurePath(named(_first(row))).as_posix())
+        group = writable_text(row.group or PurePath(named(_first(row))).as_posix())
+        text = writable_text(row.text)
+        if (row.id, row.group, row.text) != (identifier, group, text):
+            row = replace(row, id=identifier, group=group, text=text)
         found[identifier] = row
     return found, repeated
 

@@ -30,7 +30,7 @@ from typing import BinaryIO, Protocol
 from sam_audio_bench import audio
 from sam_audio_bench.decoding import check_whole
 from sam_audio_bench.errors import MediaError, Precondition
-from sam_audio_bench.files import find_file, find_files, safe_name, sha256
+from sam_audio_bench.files import cased_name, find_file, find_files, sha256
 from sam_audio_bench.tasks.annotations import Annotation
 from sam_audio_bench.tasks.folders import cache_folder, data_folder
 from sam_audio_bench.tasks.lock import Lock
@@ -154,7 +154,7 @@ class BenchMedia:
             return found.path
         stamp = _stat(found.path)
         about = f"{_FORMAT} {found.path} {stamp.st_size} {stamp.st_mtime_ns} {row.start} {row.end}"
-        name = f"{safe_name(row.recording)}-{sha256(about.encode())[:16]}.mp4"
+        name = f"{cased_name(row.recording)}-{sha256(about.encode())[:16]}.mp4"
         clip = cache_folder() / "excerpts" / name
         with _cutting:
             if not clip.is_file():

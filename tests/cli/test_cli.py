@@ -143,7 +143,7 @@ def test_option_beats_environment_beats_config_beats_default(here: Path, small_t
         (["--limit", "0"], "--limit to be at least 1, found 0"),
         (["--sample-id", "item-77"], "unknown item 'item-77'"),
         (["--batch-size", "none"], "--batch-size to be auto or a number"),
-        (["--batch-size", "0"], "--batch-size to be auto or at least 1"),
+        (["--batch-size", "0"], "--batch-size to be at least 1"),
         (["--shard", "5"], "--shard I/N"),
         (["--shard", "5/4"], "1 <= I <= N, found 5/4"),
         (["--fail-on-error", "-1"], "count or a fraction"),

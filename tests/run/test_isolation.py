@@ -25,8 +25,9 @@ from click.testing import CliRunner
 import sam_audio_bench as sab
 from sam_audio_bench.cli import group
 from sam_audio_bench.run import output_log
+from sam_audio_bench.run.exits import no_exit
 from sam_audio_bench.run.global_state import GlobalState
-from sam_audio_bench.run.isolation import Isolation, no_exit
+from sam_audio_bench.run.isolation import Isolation
 from sam_audio_bench.types import Prompt
 
 

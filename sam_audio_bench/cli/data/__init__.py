@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import click
 
 from sam_audio_bench.cli.config import data_dir_option
-from sam_audio_bench.cli.lazy import LazyGroup
-from sam_audio_bench.cli.output import print_json, print_records
+from sam_audio_bench.cli.lazy import HomeText, LazyGroup
+from sam_audio_bench.cli.output import echo, print_json, print_records
 from sam_audio_bench.render.text import pluralize
 
 if TYPE_CHECKING:
@@ -61,16 +61,19 @@ def show(task: str, item: str, split: str, subset: str, out: Path, frames: int) 
 
     Frames, masks and masked frames of a video; the waveform with its spans and, where there is one, the reference.
     """
+    from sam_audio_bench.names import check_task
+
+    check_task(task)
     from sam_audio_bench.registry import load_task
     from sam_audio_bench.tasks.contact_sheet import contact_sheet
 
     data = load_task(task, split=split, subset=subset)
     contact_sheet(data[item], out, title=data.label, frames=frames)
-    click.echo(out)
+    echo(out)
 
 
 @click.command()
-@click.argument("path")
+@click.argument("path", type=HomeText())
 @click.option("--allow-outside", is_flag=True, help="Accept files outside the folder of the data.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def validate(path: str, allow_outside: bool, as_json: bool) -> None:
@@ -78,6 +81,9 @@ def validate(path: str, allow_outside: bool, as_json: bool) -> None:
 
     Exits with 1 where there are errors; warnings alone are fine.
     """
+    from sam_audio_bench.names import check_table
+
+    check_table(path)
     from sam_audio_bench.run.progress import Progress
     from sam_audio_bench.tasks.manifest import questions
     from sam_audio_bench.tasks.manifest_check import check
@@ -93,7 +99,7 @@ def validate(path: str, allow_outside: bool, as_json: bool) -> None:
     else:
         _show([asdict(problem) | {"row": problem.where} for problem in problems])
         counts = {"item": len(found.rows), "error": errors, "warning": len(problems) - errors}
-        click.echo(f"{found.task}: {', '.join(pluralize(count, noun) for noun, count in counts.items())}")
+        echo(f"{found.task}: {', '.join(pluralize(count, noun) for noun, count in counts.items())}")
     sys.exit(1 if errors else 0)
 
 
@@ -111,4 +117,4 @@ def _record(problem: ManifestProblem) -> dict[str, object]:
 def _show(records: list[dict[str, object]]) -> None:
     if records:
         print_records(records, ("row", "item", "column", "severity", "what"))
-        click.echo()
+        echo()

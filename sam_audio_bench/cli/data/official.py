@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import click
 
 from sam_audio_bench.cli.config import data_dir_option
-from sam_audio_bench.cli.output import note, print_json, print_records
+from sam_audio_bench.cli.output import echo, note, print_json, print_records
 from sam_audio_bench.errors import Precondition, unknown_name
 
 if TYPE_CHECKING:
@@ -110,8 +110,8 @@ def verify(
     else:
         _show(reports, detailed=True)
         for text in changed:
-            click.echo(text)
-        click.echo(f"{len(lock.files)} files in {lock.path}")
+            echo(text)
+        echo(f"{len(lock.files)} files in {lock.path}")
     bad = any(finding.state != "missing" for report in reports for finding in report.problems)
     sys.exit(1 if bad or changed else 0)
 
@@ -176,7 +176,7 @@ def missing(tasks: tuple[str, ...], subset: str, form: str) -> None:
         writer = csv.DictWriter(stream, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(records)
-        click.echo(stream.getvalue(), nl=False)
+        echo(stream.getvalue(), nl=False)
     else:
         print_records(records, columns, f"{len(records)} recordings to get.")
 
@@ -184,10 +184,11 @@ def missing(tasks: tuple[str, ...], subset: str, form: str) -> None:
 def _chosen(names: Sequence[str], subset: str, *, accept: bool) -> list[Official]:
     """The tasks that are named, or all whose metadata are there."""
     from sam_audio_bench.tasks.catalogue import TASKS, expand
+
+    chosen = expand(names or ["all"])
     from sam_audio_bench.tasks.licences import show_licences
     from sam_audio_bench.tasks.official import official
 
-    chosen = expand(names or ["all"])
     if accept:
         show_licences((TASKS[name] for name in chosen), note, accept=True)
     found: list[Official] = []
@@ -256,12 +257,12 @@ def _show(reports: Iterable[InspectionReport], *, detailed: bool) -> None:
     print_records(records, ("task", "source", "items", *STATES, "coverage"))
     problems = [problem for report in reports for problem in report.problems]
     if detailed and problems:
-        click.echo()
+        echo()
         print_records(
             ({"item": one.item, "state": one.state, "what": one.what} for one in problems), ("item", "state", "what")
         )
     elif problems:
-        click.echo("\nWhat is wrong with which item: `sabench data status TASK`; what to get: `sabench data missing`.")
+        echo("\nWhat is wrong with which item: `sabench data status TASK`; what to get: `sabench data missing`.")
 
 
 def _lacking(chosen: Sequence[Official]) -> Iterable[_Missing]:

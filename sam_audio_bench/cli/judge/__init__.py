@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sam_audio_bench.cli.lazy import LazyGroup
-from sam_audio_bench.cli.output import note, print_json, print_records
+from sam_audio_bench.cli.lazy import HomeText, LazyGroup
+from sam_audio_bench.cli.output import echo, note, print_json, print_records
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.render.numbers import number
+from sam_audio_bench.run.settings import check_device
 
 if TYPE_CHECKING:
     from sam_audio_bench.judge import SAJ, JudgeScores
@@ -40,7 +41,8 @@ def judge() -> None:
 
 
 @click.command()
-@click.option("--judge", "place", default="saj-mini", show_default=True, help="A judge's folder or name.")
+@click.option("--judge", "place", default="saj-mini", show_default=True, type=HomeText(),
+              help="A judge's folder or name.")  # fmt: skip
 @click.option("--mixture", type=click.Path(path_type=Path), required=True, help="What was separated.")
 @click.option("--target", type=click.Path(path_type=Path), required=True, help="The answer, as long as the mixture.")
 @click.option("--text", default="", help='What was asked for: "dog barking"; may be left out where there is a --span.')
@@ -65,6 +67,10 @@ def score(
 
     A question mark behind a rating says that the prompt was not understood.
     """
+    from sam_audio_bench.names import check_there
+
+    check_there("an audio file", mixture, target)
+    check_device(device)
     from sam_audio_bench.judge import load
     from sam_audio_bench.judge.checkpoints import find_judge
     from sam_audio_bench.judge.remarks import prompt_remark
@@ -126,11 +132,11 @@ def _over_time(found: JudgeScores, judge: SAJ) -> dict[str, object]:
 def _print(found: JudgeScores, judge: SAJ, frames: bool, mark: str) -> None:
     for axis, value in _ratings(found).items():
         if value is not None:
-            click.echo(f"{axis:<13} {number(value, 3)}{mark}")
+            echo(f"{axis:<13} {number(value, 3)}{mark}")
     if frames:
         from sam_audio_bench.judge.scores import AXES
 
-        click.echo("")
+        echo("")
         rows = enumerate(found.frames[0].tolist())
         records = [
             {"seconds": number(index * judge.frame_seconds)}
@@ -143,23 +149,28 @@ def _print(found: JudgeScores, judge: SAJ, frames: bool, mark: str) -> None:
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("item")
-@click.option("--judge", "place", default="saj-mini", show_default=True, help="A judge's folder or name.")
+@click.option("--judge", "place", default="saj-mini", show_default=True, type=HomeText(),
+              help="A judge's folder or name.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="The PNG file; default: ITEM.saj.png in the run folder.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda ….")
 @click.option("--json", "as_json", is_flag=True, help="Print ratings, events and flagged seconds as one JSON object.")
 def explain(run: Path, item: str, place: str, out: Path | None, device: str, as_json: bool) -> None:
     """Draw the spectrograms of an answer, its ratings over time, the seconds that are rated poor, and say why."""
-    from sam_audio_bench.files import safe_name
+    from sam_audio_bench.files import cased_name
+    from sam_audio_bench.run.results import find_runs
+
+    find_runs([run])
+    check_device(device)
     from sam_audio_bench.judge.explain import write_explanation
 
     found = _explanation(run, item, place, device)
-    path = out or run / f"{safe_name(item)}.saj.png"
+    path = out or run / f"{cased_name(item)}.saj.png"
     write_explanation(found, path)
     if as_json:
         print_json({**_explained(found), "picture": str(path)})
     else:
         _print_explanation(found)
-        click.echo(path)
+        echo(path)
 
 
 def _explained(found: Explanation) -> dict[str, object]:
@@ -185,18 +196,18 @@ def _print_explanation(found: Explanation) -> None:
     """The reason, the events of the prompt, and the passages that are rated poor."""
     from sam_audio_bench.judge.heard import COMPLAINTS
 
-    click.echo(found.why)
+    echo(found.why)
     sounds = ("mixture", "answer", "residual")
     if found.matches and (found.remark is None or found.remark.understood):
-        click.echo("")
+        echo("")
         events = [
             {"event": one.name, "share": f"{one.weight:.0%}"} | {sound: number(getattr(one, sound)) for sound in sounds}
             for one in found.matches
         ]
         print_records(events, ["event", "share", *sounds])
-    click.echo("")
+    echo("")
     for flag in found.flags:
-        click.echo(f"{flag.start:6.2f} to {flag.end:6.2f} s  {COMPLAINTS[flag.axis]}")
+        echo(f"{flag.start:6.2f} to {flag.end:6.2f} s  {COMPLAINTS[flag.axis]}")
 
 
 def _explanation(run: Path, item: str, place: str, device: str) -> Explanation:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sam_audio_bench.cli.output import note, print_json, print_records
+from sam_audio_bench.cli.lazy import HomeText
+from sam_audio_bench.cli.output import echo, note, print_json, print_records
 from sam_audio_bench.render.numbers import number, with_interval
 
 if TYPE_CHECKING:
@@ -25,13 +26,17 @@ _OVER = {"utterance": "answers", "system": "systems"}
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--judge", "place", default="saj-mini", show_default=True, help="A judge's folder or name.")
+@click.option("--judge", "place", default="saj-mini", show_default=True, type=HomeText(),
+              help="A judge's folder or name.")  # fmt: skip
 @click.option("--without", multiple=True, metavar="SYSTEM", help="A system that does not count; may be repeated.")
 @click.option("--resamples", type=click.IntRange(1), default=2000, show_default=True, help="Of the intervals.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda ….")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def listeners(folder: Path, place: str, without: tuple[str, ...], resamples: int, device: str, as_json: bool) -> None:
     """Say how well a judge agrees with listening tests: FOLDER is one, or holds some, with their audio."""
+    from sam_audio_bench.names import check_there
+
+    check_there("a listening test", folder)
     from sam_audio_bench.judge import load
     from sam_audio_bench.judge.checkpoints import find_judge
     from sam_audio_bench.judge.listeners import agreement, find_tests, rate_test, system_means
@@ -63,15 +68,15 @@ def print_test(rated: RatedTest, rows: list[CorrelationRow]) -> None:
     """Tables of one test: correlations, then means of systems; and on standard error what was left out."""
     from sam_audio_bench.judge.listeners import system_means
 
-    click.echo(f"{rated.name}\n")
+    echo(f"{rated.name}\n")
     footer = "In brackets: 95 % intervals, over items. Ceiling: what a perfect judge could reach over answers."
     print_records(_lines(rows), _SHOWN, footer)
-    click.echo("\nmean ratings, those of listeners mapped to 1 to 5\n")
+    echo("\nmean ratings, those of listeners mapped to 1 to 5\n")
     means = system_means(rated)
     numbers = [name for name in means.columns if name not in ("system", "n")]
     records = (_shown(row.to_dict(), numbers) for _, row in means.iterrows())
     print_records(records, ["system", *numbers, "n"])
-    click.echo("")
+    echo("")
     for reason, count in rated.left_out.items():
         note(f"sabench: {rated.name}: left out {count}: {reason}")
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sam_audio_bench.cli.output import note, print_json, print_records
+from sam_audio_bench.cli.lazy import HomeText
+from sam_audio_bench.cli.output import echo, note, print_json, print_records
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.render.numbers import number, with_interval
 
@@ -68,7 +69,8 @@ def _say_what_happened(report: Mapping[str, Any]) -> None:
 
 
 @click.command()
-@click.option("--judge", "place", default="saj-mini", show_default=True, help="A judge's folder or name.")
+@click.option("--judge", "place", default="saj-mini", show_default=True, type=HomeText(),
+              help="A judge's folder or name.")  # fmt: skip
 @click.option(
     "--ratings", type=click.Path(path_type=Path), required=True, help="A table of ratings, or a folder of shards."
 )
@@ -81,6 +83,9 @@ def evaluate(
     place: str, ratings: Path, out: Path | None, resamples: int, seed: int, device: str, as_json: bool
 ) -> None:
     """Say how well a judge agrees with ratings: by axis, domain and level, with intervals."""
+    from sam_audio_bench.names import check_there
+
+    check_there("a table of ratings or a folder of tar files", ratings)
     from sam_audio_bench.judge import load
     from sam_audio_bench.judge.checkpoints import find_judge
     from sam_audio_bench.judge.training.measures import agreement_rows, rater_ceilings
@@ -115,7 +120,7 @@ def evaluate(
         return
     print_records(_lines(rows), _SHOWN, "In brackets: 95 % intervals, over recordings and systems.")
     if inside:
-        click.echo("\n80 % intervals hold " + ", ".join(f"{share:.0%} of {axis}" for axis, share in inside.items()))
+        echo("\n80 % intervals hold " + ", ".join(f"{share:.0%} of {axis}" for axis, share in inside.items()))
     if examples.simulated:
         note("sabench: these ratings are simulated")
 
@@ -126,10 +131,10 @@ def evaluate(
 @click.option("--half", is_flag=True, help="Weights in float16: half the size, nearly the same ratings.")
 def export(run: Path, out: Path, half: bool) -> None:
     """Write the judge of a finished RUN in the official layout, with its card."""
-    from sam_audio_bench.judge.training.export import export as copy
-
     if not run.is_dir():
         raise Precondition(f"expected the folder of a run at {run}, found none")
+    from sam_audio_bench.judge.training.export import export as copy
+
     note(f"sabench: {copy(run, out, half=half)} can be loaded with sam_audio_bench.judge.load")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from sam_audio_bench.cli.output import note
-from sam_audio_bench.files import safe_name, write_json
+from sam_audio_bench.files import cased_name, write_json
 
 if TYPE_CHECKING:
     from sam_audio_bench.plots import Plot
@@ -118,7 +118,7 @@ def _opinion_plots(ratings: Ratings, opinions: Sequence[OpinionRow]) -> list[Plo
         system_means(
             part,
             axis=axis,
-            name=f"systems-{safe_name(axis)}",
+            name=f"systems-{cased_name(axis)}",
             caption="Means over stimuli with 95 % intervals that resample recordings.",
             scale=ratings.scale,
         )
@@ -133,7 +133,10 @@ def _rater_plots(ratings: Ratings) -> list[Plot]:
 
     return [
         rater_heat_map(
-            rater_deviations(ratings, axis), rater_agreement(ratings, axis), axis=axis, name=f"raters-{safe_name(axis)}"
+            rater_deviations(ratings, axis),
+            rater_agreement(ratings, axis),
+            axis=axis,
+            name=f"raters-{cased_name(axis)}",
         )
         for axis in ratings.axes
         if ratings.answers["rater"].nunique() > 1
@@ -161,12 +164,12 @@ def _correlations(
         for level in ("utterance", "within_item", "system"):
             part = rows[(rows["axis"] == axis) & (rows["level"] == level) & (rows["coefficient"] == "spearman")]
             if part["value"].notna().any():
-                name = f"forest-{safe_name(axis)}-{level}"
+                name = f"forest-{cased_name(axis)}-{level}"
                 heading = f"Spearman correlation with {axis}, {level.replace('_', ' ')} level"
                 plots.append(forest(part, title=heading, name=name, ceiling=band if level == "utterance" else None))
         for metric in select_strongest_metrics(found.rows, axis, options.scatters):
             points, noise = mean_opinions_with_metric(ratings, axis, metric)
-            name = f"scatter-{safe_name(axis)}-{safe_name(metric)}"
+            name = f"scatter-{cased_name(axis)}-{cased_name(metric)}"
             plots.append(scatter(points, metric=metric, axis=axis, name=name, noise=noise))
     return ("Correlations", [*correlation_tables(found.rows), *_illustrated(plots, folder)]), found
 
@@ -185,7 +188,7 @@ def _of_votes(ratings: Ratings, folder: Path, options: _Options) -> tuple[list[S
         rows = rows.astype({"ci_low": "float64", "ci_high": "float64"})
         if rows["value"].notna().any():
             name, caption = (
-                f"systems-{safe_name(str(axis))}",
+                f"systems-{cased_name(str(axis))}",
                 "Bradley–Terry strengths with 95 % intervals; 0 is the mean.",
             )
             plots.append(system_means(rows, axis=f"strength in logits, {axis}", name=name, caption=caption))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from sam_audio_bench.errors import Precondition, UsageError
+from sam_audio_bench.files import expand_home
 
 __all__ = [
     "CALIBRATIONS",
@@ -184,7 +185,16 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
         raise UsageError(f"expected TOML in {path}, found: {error}") from error
     for change in changes:
         _change(options, change)
-    return recipe_of(options)
+    return recipe_of({name: _at_home(value) for name, value in options.items()})
+
+
+def _at_home(value: object) -> object:
+    """A value whose paths know the home folder."""
+    if isinstance(value, dict):
+        return {name: _at_home(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_at_home(one) for one in value]
+    return str(expand_home(value)) if isinstance(value, str) and value.startswith("~") else value
 
 
 def recipe_of(options: Mapping[str, object]) -> Recipe:

@@ -1,0 +1,126 @@
+"""What names and spellings may mean, told without importing it: a typo costs no import of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sam_audio_bench import separators
+from sam_audio_bench.construction import check_importable
+from sam_audio_bench.errors import Precondition, UsageError, unknown_name
+from sam_audio_bench.files import expand_homes, find_file
+from sam_audio_bench.options import parse_spelling, unknown_option
+from sam_audio_bench.parameters import parameter_names
+from sam_audio_bench.plugins import plugins
+from sam_audio_bench.separators.pickers import AUTO, PICKERS
+from sam_audio_bench.tasks import GROUPS, TASKS
+
+__all__ = [
+    "PROGRAMS",
+    "BuiltIn",
+    "built_in_model",
+    "check_model",
+    "check_picker",
+    "check_table",
+    "check_task",
+    "check_there",
+]
+
+_PREFIXES = {
+    "sam-audio": separators.SAM_AUDIO,
+    "files": "sam_audio_bench.separators.external:FolderSeparator",
+    "cmd": "sam_audio_bench.separators.external:CommandSeparator",
+    "serve": "sam_audio_bench.separators.serving:ServedSeparator",
+}
+
+PROGRAMS = ("cmd:", "serve:")
+"""How separators that are programs are spelt."""
+
+
+class BuiltIn(NamedTuple):
+    """The class behind a spelling, with what its constructor gets before the options."""
+
+    target: str
+    arguments: tuple[Any, ...]
+    version: int | str
+
+
+def built_in_model(name: str) -> BuiltIn | None:
+    """The class that a name of a separator, without options, stands for; None: somebody else's."""
+    if name in separators.CARDS:
+        card = separators.CARDS[name]
+        return BuiltIn(card.target, card.arguments, card.version)
+    prefix, colon, rest = name.partition(":")
+    if not colon or prefix not in _PREFIXES:
+        return None
+    return BuiltIn(_PREFIXES[prefix], (rest if name.startswith(PROGRAMS) else expand_homes(rest),), 1)
+
+
+def check_there(what: str, *paths: Path) -> None:
+    """Raises Precondition for a file or folder that is not there, before what reads it is imported."""
+    for path in paths:
+        if not find_file(path).exists():
+            raise Precondition(f"expected {what} at {path}, found none")
+
+
+def check_model(spec: str, arguments: Iterable[str] = ()) -> None:
+    """Raises UsageError for a name that no separator has, or an option that a built-in one does not take.
+
+    Nothing is imported for it, so that a typo is told at once; a folder or module that is not there is a Precondition.
+    """
+    spelt = parse_spelling(spec)
+    prefix, colon, _ = spelt.name.partition(":")
+    own, named = built_in_model(spelt.name), plugins("separators")
+    if own is not None:
+        known = parameter_names(own.target)[len(own.arguments) :]
+        if strange := [key for key in (*spelt.options, *arguments) if key not in known]:
+            raise unknown_option("model", spelt.name, strange, known)
+        if prefix == "files" and not Path(own.arguments[0]).is_dir():
+            raise Precondition(f"expected a folder of answers at {own.arguments[0]}, found none")
+    elif colon and all(part.isidentifier() for part in prefix.split(".")):
+        check_importable(spelt.name)
+    elif (kind := prefix.partition("(")[0] + ":") in PROGRAMS:
+        raise UsageError(
+            f"expected {kind}PROGRAM with its options in --model-args, found {spelt.name!r}; write --model "
+            f"'{kind}{spelt.name.partition(':')[2]}' --model-args OPTION=VALUE"
+        )
+    elif spelt.name not in named:
+        raise unknown_name("model", spelt.name, [*separators.CARDS, *named])
+
+
+def check_picker(spec: str, arguments: Iterable[str] = ()) -> None:
+    """Raises UsageError for an unknown picker, or an option that it does not take; nothing is imported for it."""
+    spelt = parse_spelling(spec)
+    if spelt.name not in (AUTO, *PICKERS):
+        raise unknown_name("picker", spelt.name, (AUTO, *PICKERS))
+    asked = PICKERS if spelt.name == AUTO else [spelt.name]
+    known = list(dict.fromkeys(name for picker in asked for name in parameter_names(PICKERS[picker].target)))
+    if strange := [key for key in (*spelt.options, *arguments) if key not in known]:
+        raise unknown_option("picker", spelt.name, strange, known)
+
+
+def check_task(name: str) -> None:
+    """Raises UsageError for a name that is no task, no group and nobody's data; nothing is imported for it."""
+    from sam_audio_bench.tasks.adapters import ADAPTERS
+    from sam_audio_bench.tasks.load import is_path
+
+    name = expand_homes(name)
+    label, equals, place = name.rpartition("=")
+    if equals and label and is_path(place) and not Path(name).exists():
+        name = place
+    named = plugins("tasks")
+    if is_path(name):
+        check_table(name)
+    elif name not in TASKS and name not in GROUPS and name not in named:
+        raise unknown_name("task", name, [*TASKS, *GROUPS, *named, *(f"{layout}:PATH" for layout in ADAPTERS)])
+
+
+def check_table(name: str) -> None:
+    """Raises UsageError where nothing is at the path of anyone's data."""
+    from sam_audio_bench.tasks.adapters import adapter_of
+
+    if (known := adapter_of(name)) is None and not find_file(Path(name)).exists():
+        raise UsageError(f"expected a table of questions at {name}, found none; see `sabench list tasks`")
+    if known is not None and not known[1].exists():
+        raise UsageError(f"expected {known[0].layout} at {known[1]}, found nothing there")

@@ -1,0 +1,74 @@
+"""What the constructors of built-in components take, read from their source: a misspelt option imports no torch."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from functools import cache
+from pathlib import Path
+
+__all__ = ["parameter_names"]
+
+_PACKAGE = __name__.partition(".")[0]
+_Definition = ast.ClassDef | ast.FunctionDef
+
+
+def parameter_names(target: str) -> list[str]:
+    """Names of the parameters of ``module:name``, a class or function of this package, as `inspect.signature` tells.
+
+    Classes are followed to the class that defines ``__init__``, or to the fields of dataclasses; what is defined
+    elsewhere is taken to have no parameters of its own.
+    """
+    module, _, name = target.partition(":")
+    found = _definition(module, name)
+    return [] if found is None else _names(*found)
+
+
+def _names(module: str, defined: _Definition) -> list[str]:
+    if isinstance(defined, ast.FunctionDef):
+        return _arguments(defined)
+    own = next((one for one in defined.body if isinstance(one, ast.FunctionDef) and one.name == "__init__"), None)
+    if own is not None:
+        return _arguments(own)[1:]  # without self
+    inherited: dict[str, None] = {}
+    for base in defined.bases:
+        found = _definition(module, base.id) if isinstance(base, ast.Name) else None
+        inherited |= {} if found is None else dict.fromkeys(_names(*found))
+    is_dataclass = any("dataclass" in ast.unparse(one) for one in defined.decorator_list)
+    return [*(inherited | (dict.fromkeys(_fields(defined)) if is_dataclass else {}))]
+
+
+def _arguments(function: ast.FunctionDef) -> list[str]:
+    found = function.args
+    return [one.arg for one in (*found.posonlyargs, *found.args, *found.kwonlyargs)]
+
+
+def _fields(defined: ast.ClassDef) -> list[str]:
+    return [
+        one.target.id
+        for one in defined.body
+        if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)
+        and not ast.unparse(one.annotation).startswith("ClassVar")
+        and "init=False" not in (ast.unparse(one.value) if one.value is not None else "")
+    ]  # fmt: skip
+
+
+def _definition(module: str, name: str) -> tuple[str, _Definition] | None:
+    """A class or function of this package, and the module that defines it."""
+    if module.partition(".")[0] != _PACKAGE:
+        return None
+    for one in _tree(module).body:
+        if isinstance(one, _Definition) and one.name == name:
+            return module, one
+        if isinstance(one, ast.ImportFrom) and one.module is not None:
+            original = next((alias.name for alias in one.names if (alias.asname or alias.name) == name), None)
+            if original is not None:
+                return _definition(one.module, original)
+    return None
+
+
+@cache
+def _tree(module: str) -> ast.Module:
+    found = importlib.util.find_spec(module)
+    assert found is not None, module
+    return ast.parse(Path(str(found.origin)).read_text(encoding="utf-8"))
