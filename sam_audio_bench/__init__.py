@@ -12,6 +12,7 @@
     options     spellings of components and their options
     records     what run folders hold, typed
     cards       what each component says of itself, readable without loading it
+    blocks      sound too long for memory, in blocks and temporary files
     decoding    from the bytes of a sound or video file to samples
     audio       reading, writing, resampling
     video       frames and masks

@@ -19,6 +19,7 @@ LAYERS = [
     {"identity"},
     {"options"},
     {"records", "cards"},
+    {"blocks"},
     {"decoding"},
     {"audio", "video", "devices"},
     {"nn"},

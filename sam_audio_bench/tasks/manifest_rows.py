@@ -18,6 +18,7 @@ from pathlib import Path, PurePath
 import torch
 
 from sam_audio_bench import audio
+from sam_audio_bench.blocks import blockwise
 from sam_audio_bench.decoding import READING
 from sam_audio_bench.digests import file_digest, joined
 from sam_audio_bench.errors import MediaError, UsageError
@@ -306,7 +307,7 @@ def _sounds(read: SoundReader, row: ManifestRow) -> tuple[Audio, Audio | None, A
     target = _sum(read, mixture, row.mixture, row.target) if row.target else None
     residual = _sum(read, mixture, row.mixture, row.residual) if row.residual else None
     if target is not None and residual is None:
-        residual = Audio(mixture.samples - target.samples, mixture.rate)
+        residual = Audio(blockwise(torch.sub, mixture.samples, target.samples), mixture.rate)
     return mixture, target, residual
 
 

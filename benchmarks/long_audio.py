@@ -1,0 +1,103 @@
+"""What does a long recording cost? Memory and time of `eval` and `score` by the default metrics, in minutes of sound.
+
+Run: python benchmarks/long_audio.py [MINUTES ...]. For each length one item is made in a temporary folder: stereo at
+44.1 kHz, 16 bit, two sounds that come and go, and an answer in which a tenth of the other is left. `eval` reads the
+answer from a folder and compares it with the mixture; `score` scores both again. Each is a process of its own, whose
+peak is the operating system's. The first length is a second: what a process needs in any case. Prints the table and
+writes benchmarks/long_audio.md.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+ROOT = Path(__file__).parents[1]
+MINUTES = (1.0, 5.0, 20.0, 120.0)
+RATE, CHANNELS = 44_100, 2
+SECONDS_A_BLOCK = 10
+
+
+def make(folder: Path, seconds: float) -> None:
+    """Mixture, target, answer and a table of one item, block by block."""
+    (folder / "answers").mkdir(parents=True)
+    names = ("mixture.wav", "target.wav", "answers/mixture.wav")
+    files = [soundfile.SoundFile(folder / name, "w", RATE, CHANNELS, "PCM_16") for name in names]
+    generator = np.random.default_rng(0)
+    for number in range(math.ceil(seconds / SECONDS_A_BLOCK)):
+        count = round(min(SECONDS_A_BLOCK, seconds - number * SECONDS_A_BLOCK) * RATE)
+        at = (number * SECONDS_A_BLOCK + np.arange(count) / RATE)[:, None]
+        tone = sum(np.sin(2 * np.pi * 220 * (1 + number % 5) * k * at) / k for k in range(1, 9))
+        target = 0.1 * tone * (np.sin(2 * np.pi * at / 3) > 0) * [1.0, 0.7]
+        rest = 0.1 * generator.standard_normal((count, CHANNELS)) * (1 + np.sin(2 * np.pi * at / 7)) / 2
+        for file, sound in zip(files, (target + rest, target, target + 0.1 * rest), strict=True):
+            file.write(sound)
+    for file in files:
+        file.close()
+    (folder / "items.csv").write_text("mixture,text,target\nmixture.wav,organ,target.wav\n", encoding="utf-8")
+
+
+def run(folder: Path, *words: str) -> tuple[float, float, float]:
+    """Peak MiB, seconds, and seconds of the processor of a command of sabench."""
+    environment = {**os.environ, "SABENCH_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": "1"}
+    code = "import sys; from sam_audio_bench.cli import main; sys.exit(main())"
+    begun = time.perf_counter()
+    child = subprocess.Popen([sys.executable, "-c", code, *words], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(child.pid, 0)
+    if status:
+        sys.exit(f"{' '.join(words)} ended with {status}")
+    return used.ru_maxrss / 1024, time.perf_counter() - begun, used.ru_utime + used.ru_stime
+
+
+def measure(minutes: float, metrics: str) -> list[tuple[float, float, float]]:
+    """`eval` and `score` of one length."""
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp")) as name:
+        folder = Path(name)
+        make(folder, minutes * 60)
+        chosen = ["--metrics", metrics] if metrics else []
+        runs = str(folder / "runs")
+        task = ["--task", str(folder / "items.csv"), "--model", f"files:{folder / 'answers'}", "--output", runs]
+        return [run(folder, "eval", *task, *chosen), run(folder, "score", runs)]
+
+
+def main() -> None:
+    """Measures each length and writes the page."""
+    words = sys.argv[1:]
+    metrics = words.pop(0) if words and not words[0][0].isdigit() else ""
+    lengths = tuple(map(float, words)) or MINUTES
+    base = measure(1 / 60, metrics)
+    lines = [
+        "# Long recordings",
+        "",
+        "One item of stereo at 44.1 kHz by the default metrics, `eval` of an answer from a folder beside the mixture,",
+        f"and `score` of both; written by `benchmarks/long_audio.py` on {os.cpu_count()} cores. The base is the peak",
+        f"of an item of one second, {base[0][0]:.0f} MiB in `eval` and {base[1][0]:.0f} MiB in `score`: Python, torch",
+        "and the shipped judge. The mixture's size is that of float32.",
+        "",
+        "| minutes | mixture, MiB | eval, peak MiB | x mixture above base | s | score, peak MiB | s | s a minute |",
+        "| --: | --: | --: | --: | --: | --: | --: | --: |",
+    ]
+    print("\n".join(lines), flush=True)
+    for minutes in lengths:
+        (peak, seconds, _), (scored, spent, _) = measure(minutes, metrics)
+        size = minutes * 60 * RATE * CHANNELS * 4 / 2**20
+        above = (peak - base[0][0]) / size
+        lines.append(
+            f"| {minutes:g} | {size:.0f} | {peak:.0f} | {above:.1f} | {seconds:.0f} | {scored:.0f} | {spent:.0f} | "
+            f"{spent / minutes:.1f} |"
+        )
+        print(lines[-1], flush=True)
+    if not metrics:
+        Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
