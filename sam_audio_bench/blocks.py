@@ -152,11 +152,11 @@ class Growing:
         self._waiting: list[NDArray[Any]] = []
         self._pending = 0  # values that wait
         self._files: list[IO[bytes]] = []  # one a channel
-        self._type: np.dtype[Any] = np.dtype(np.float32)
+        self.dtype: np.dtype[Any] = np.dtype(np.float32)  # of the last block
 
     def append(self, block: NDArray[Any]) -> None:
         """Adds ``[channels, time]``, of the type of those before; raises MediaError where there is no room."""
-        self._type = block.dtype
+        self.dtype = block.dtype
         self._waiting.append(block)
         self.length += block.shape[1]
         self._pending += block.size
@@ -168,10 +168,10 @@ class Growing:
         if not self._files:
             if len(self._waiting) == 1:
                 return self._waiting[0]
-            return np.concatenate(self._waiting or [np.zeros((self._channels, 0), self._type)], axis=1)
+            return np.concatenate(self._waiting or [np.zeros((self._channels, 0), self.dtype)], axis=1)
         self._write()
         first, *others = self._files
-        with _room(self.length * self._channels * self._type.itemsize):
+        with _room(self.length * self._channels * self.dtype.itemsize):
             for file in others:
                 file.seek(0)
                 shutil.copyfileobj(file, first, _BLOCK)
@@ -181,10 +181,10 @@ class Growing:
             mapped = mmap.mmap(first.fileno(), 0)
         with _lock:
             _mapped.add(mapped)
-        return np.frombuffer(mapped, self._type).reshape(self._channels, self.length)
+        return np.frombuffer(mapped, self.dtype).reshape(self._channels, self.length)
 
     def _write(self) -> None:
-        with _room(self.length * self._channels * self._type.itemsize):
+        with _room(self.length * self._channels * self.dtype.itemsize):
             if not self._files:
                 folder = scratch_folder()
                 self._files = [tempfile.TemporaryFile(dir=folder) for _ in range(self._channels)]  # noqa: SIM115

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from sam_audio_bench.audio import to_mono
+from sam_audio_bench.blocks import blockwise
 from sam_audio_bench.metrics import functional
 from sam_audio_bench.metrics.base import Metric, Row, known_absent
 from sam_audio_bench.metrics.catalogue import FLOOR_DB, metric_ids_of
@@ -59,11 +60,12 @@ def _reconstruction(item: Item, answer: Separation) -> Score:
     parts = (_mixture(item, answer), answer.target, answer.residual)
     if len({part.rate for part in parts}) > 1 or len({part.samples.shape for part in parts}) > 1:
         return Score(None, Status.LENGTH_MISMATCH)
-    mixture, target, residual = (part.samples.double() for part in parts)
-    status = functional.classify(mixture, target + residual)
+    mixture = parts[0].samples
+    summed = blockwise(lambda one, other: one.double() + other.double(), parts[1].samples, parts[2].samples)
+    status = functional.classify(mixture, summed)
     if status not in (Status.OK, Status.SILENT_ESTIMATE):
         return Score(None, status)
-    value = float(functional.snr(reference=mixture.flatten(), estimate=(target + residual).flatten()))
+    value = float(functional.snr(reference=mixture.flatten(), estimate=summed.flatten()))
     return Score(value, Status.PERFECT if value == math.inf else status)
 
 
