@@ -9,6 +9,7 @@ The files lie in the folder that TMPDIR names, else in /var/tmp, since /tmp may 
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import shutil
@@ -51,9 +52,9 @@ _lock = threading.Lock()
 _seen = 0  # values since memory was given back
 
 
-def is_long(*signals: Tensor) -> bool:
+def is_long(*signals: Tensor | NDArray[Any]) -> bool:
     """Whether one of them is handled in blocks."""
-    return any(signal.numel() > LONG for signal in signals)
+    return any(math.prod(signal.shape) > LONG for signal in signals)
 
 
 def scratch_folder() -> Path:
@@ -80,14 +81,14 @@ def touched(values: int) -> None:
             file.madvise(mmap.MADV_DONTNEED)
 
 
-def parts(*signals: Tensor, size: int = _BLOCK) -> Iterator[tuple[Tensor, ...]]:
+def parts(*signals: Tensor, size: int = 0) -> Iterator[tuple[Tensor, ...]]:
     """Views ``[..., part]`` of signals ``[..., time]`` of one length, one after another.
 
     Args:
         signals: the signals.
-        size: values of a part of the first of them, all its leading dimensions together.
+        size: values of a part of the first of them, all its leading dimensions together; 0: as many as are usual.
     """
-    step = max(1, size // max(1, signals[0][..., :1].numel()))
+    step = max(1, (size or _BLOCK) // max(1, signals[0][..., :1].numel()))
     for start in range(0, signals[0].shape[-1], step):
         found = tuple(signal[..., start : start + step] for signal in signals)
         yield found
@@ -126,7 +127,8 @@ def stacked(signals: Sequence[Tensor]) -> Tensor:
         return signals[0][None]
     if not is_long(*signals):
         return torch.stack(list(signals))
-    return blockwise(lambda *some: torch.cat(some), *signals).unflatten(0, (len(signals), -1))
+    found = blockwise(lambda *some: torch.cat(some), *signals)
+    return found.reshape(len(signals), -1, found.shape[-1])
 
 
 def all_finite(signal: Tensor) -> bool:
@@ -190,7 +192,7 @@ class Growing:
                 self._files = [tempfile.TemporaryFile(dir=folder) for _ in range(self._channels)]  # noqa: SIM115
             for row, file in enumerate(self._files):
                 for block in self._waiting:
-                    file.write(np.ascontiguousarray(block[row]))
+                    file.write(np.ascontiguousarray(block[row]).data)
         self._waiting, self._pending = [], 0
 
 

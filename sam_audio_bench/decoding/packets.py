@@ -30,7 +30,7 @@ from sam_audio_bench.decoding.formats import (
 from sam_audio_bench.decoding.headers import Header
 from sam_audio_bench.errors import MediaError
 
-__all__ = ["read"]
+__all__ = ["claimed", "read"]
 
 _WARM_UP = 0.5  # seconds that are decoded before a part, for a codec's frames overlap
 _SEAM = 0.01  # seconds: half the shortest frame in use, and ten times what stamps are rounded to
@@ -58,6 +58,14 @@ def read(path: Path, place: Path | BinaryIO, header: Header, start: float, end: 
             return _Part(path, header, begin, stored, start, end).read(container, stream)
     with opened_container(place) as container:
         return _Part(path, header, begin, until, start, end).read(container, _stream(path, container))
+
+
+def claimed(path: Path) -> int | None:
+    """Values that a container tells of; None: it does not. Raises Unopened where FFmpeg does not know the format."""
+    with opened_container(path) as container:
+        stream = _stream(path, container)
+        seconds = stream.duration * stream.time_base if stream.duration else Fraction(container.duration or 0, 10**6)
+        return round(seconds * (stream.rate or 0) * stream.codec_context.channels) or None
 
 
 def _stream(path: Path, container: Any) -> Any:

@@ -65,6 +65,7 @@ class SAMAudioJudge(LearnedMetric):
     columns = metric_ids_of("sam_audio_bench.judge.metric:SAMAudioJudge")
     rate = 48_000
     batch_size = 8
+    in_blocks = True
 
     def __init__(
         self,

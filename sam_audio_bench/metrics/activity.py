@@ -29,6 +29,7 @@ class SpanOverlap(Metric):
     """
 
     columns = metric_ids_of("sam_audio_bench.metrics.activity:SpanOverlap")
+    in_blocks = True
 
     def __init__(self, threshold: float = -40.0) -> None:
         super().__init__()

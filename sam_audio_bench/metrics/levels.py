@@ -23,6 +23,7 @@ class Leak(Metric):
     """
 
     columns = metric_ids_of("sam_audio_bench.metrics.levels:Leak")
+    in_blocks = True
 
     def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
         """One leak an item, dB, at least `FLOOR_DB` when any sound is given out; None where the target is present."""
@@ -50,6 +51,7 @@ class Reconstruction(Metric):
     """
 
     columns = metric_ids_of("sam_audio_bench.metrics.levels:Reconstruction")
+    in_blocks = True
 
     def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
         """One ratio an item, dB, the `functional.snr` of target + residual against the mixture."""

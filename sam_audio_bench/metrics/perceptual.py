@@ -32,6 +32,7 @@ class Perceptual(StereoMetric):
     """
 
     columns = metric_ids_of("sam_audio_bench.metrics.perceptual:Perceptual")
+    in_blocks = True
 
     def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
         """Four ratings an item; an item without a reference is not asked."""

@@ -25,6 +25,7 @@ class PermutedSISDR(Metric):
     """
 
     columns = metric_ids_of("sam_audio_bench.metrics.permutation:PermutedSISDR")
+    in_blocks = True
 
     def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
         """Rows in the order of the items; an item without both references is not asked."""

@@ -32,6 +32,7 @@ class ReferenceMetric(StereoMetric):
             channel beside others counts as `catalogue.CAP_DB`.
     """
 
+    in_blocks = True
     sources: ClassVar[int] = 1  # what is compared: the target alone, or the target and the residual
     decisive: ClassVar[int] = 1  # how many of these sources must be silent for the score to be undefined
 

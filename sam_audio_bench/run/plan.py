@@ -20,6 +20,7 @@ from sam_audio_bench.options import parse_spelling
 from sam_audio_bench.records import SCHEMA_VERSION, ItemRecord, ModelRecord
 from sam_audio_bench.run.contract import PreparedSeparator, ignored_options, prepare_separator
 from sam_audio_bench.run.global_state import GlobalState
+from sam_audio_bench.run.memory import memory_needs
 from sam_audio_bench.run.progress import Progress
 from sam_audio_bench.run.scoring import outdated
 from sam_audio_bench.run.separation import PickerPool, Reranking
@@ -172,6 +173,7 @@ class Plan:
     notes: tuple[str, ...] = ()  # about the data, and what is picked by what
     redone: tuple[str, ...] = ()  # what is not kept, and why
     ignored: tuple[str, ...] = ()  # options that were given and that nothing takes
+    needs: tuple[str, ...] = ()  # memory and room for files that this machine does not have
 
 
 def make_plan(
@@ -227,6 +229,7 @@ def make_plan(
         notes=(*told, *pickers.notes),
         redone=tuple(note for job in jobs for note in job.notes()),
         ignored=tuple(ignored_options(settings.offered, {job.model.name: job.taken for job in jobs})),
+        needs=tuple(memory_needs(jobs, settings.batch_size)),
     )
 
 

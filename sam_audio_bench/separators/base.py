@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -25,6 +26,7 @@ class SpectrumSeparator:
 
     name = "spectrum"
     deterministic = True
+    memory: ClassVar[float] = 30.0  # times the mixture in float32 that an answer takes: several complex spectra
     window: float = 0.085  # seconds, rounded to the nearest power of two in samples
 
     def __post_init__(self) -> None:

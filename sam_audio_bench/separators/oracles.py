@@ -95,6 +95,7 @@ class MWF(Oracle):
     """
 
     name = "oracle-mwf"
+    memory = 50.0
 
     def filter(self, mixture: Tensor, target: Tensor, rest: Tensor) -> Tensor:
         """See `Oracle`.

@@ -19,7 +19,7 @@ import torch
 
 from sam_audio_bench import audio
 from sam_audio_bench.blocks import blockwise
-from sam_audio_bench.decoding import READING
+from sam_audio_bench.decoding import READING, claimed_size
 from sam_audio_bench.digests import file_digest, joined
 from sam_audio_bench.errors import MediaError, UsageError
 from sam_audio_bench.files import dump_json, find_file, sha256
@@ -250,6 +250,7 @@ def task_data(questions: Questions) -> TaskData:
         provides=frozenset(name for name, values in offers.items() if all(values)),
         load=partial(_load, root, rows),
         content=partial(_content, root, rows),
+        size=partial(_size, root, rows),
         place=str(questions.path.resolve()),
         texts={identifier: row.text for identifier, row in rows.items() if row.text},
         paraphrases={identifier: row.paraphrases for identifier, row in rows.items() if row.paraphrases},
@@ -264,6 +265,12 @@ def _content(root: Path, rows: Mapping[str, ManifestRow], identifier: str) -> st
     return joined(
         READING, dump_json(_plain(plain)), *(f"{column} {_file_content(root, sound)}" for column, sound in row.files)
     )
+
+
+def _size(root: Path, rows: Mapping[str, ManifestRow], identifier: str) -> int | None:
+    """Values of a mixture as its file claims; None where it is short, lies in a table, or cannot be read."""
+    sound = _first(rows[identifier])
+    return claimed_size(find_file(root / sound)) if isinstance(sound, str) else None
 
 
 def _file_content(root: Path, sound: Sound) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, maximum_filter1d
 from torch import Tensor
 
-from sam_audio_bench.blocks import LONG, all_finite, any_sound, blockwise, parts, pieces
+from sam_audio_bench.blocks import all_finite, any_sound, blockwise, is_long, parts, pieces
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.metrics.functional.hearing import (
     HOP,
@@ -205,7 +205,7 @@ def _peak(signal: Tensor) -> float:
 
 def _inner(one: Reals, other: Reals) -> float:
     """Inner product of ``[C, N]``, of long ones in float64, so that it does not depend on the parts."""
-    if one.size <= LONG:
+    if not is_long(one):
         return float(np.vdot(one, other))
     pairs = parts(torch.from_numpy(one), torch.from_numpy(other))
     return sum(float(np.vdot(*(part.double().numpy() for part in pair))) for pair in pairs)
