@@ -1,10 +1,9 @@
 """What does a long recording cost? Memory and time of `eval` and `score` by the default metrics, in minutes of sound.
 
 Run: python benchmarks/long_audio.py [MINUTES ...]. For each length one item is made in a temporary folder: stereo at
-44.1 kHz, 16 bit, two sounds that come and go, and an answer in which a tenth of the other is left. `eval` reads the
-answer from a folder and compares it with the mixture; `score` scores both again. Each is a process of its own, whose
-peak is the operating system's. The first length is a second: what a process needs in any case. Prints the table and
-writes benchmarks/long_audio.md.
+44.1 kHz, 16 bit, two sounds that come and go. `eval` answers with the mixture and scores that; `score` scores the stored
+answer again. Each is a process of its own, whose peak and time are the operating system's. The first length is a second:
+what a process needs in any case. Prints the table and writes benchmarks/long_audio.md.
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ SECONDS_A_BLOCK = 10
 
 
 def make(folder: Path, seconds: float) -> None:
-    """Mixture, target, answer and a table of one item, block by block."""
-    (folder / "answers").mkdir(parents=True)
-    names = ("mixture.wav", "target.wav", "answers/mixture.wav")
+    """Mixture, target and a table of one item, block by block."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ("mixture.wav", "target.wav")
     files = [soundfile.SoundFile(folder / name, "w", RATE, CHANNELS, "PCM_16") for name in names]
     generator = np.random.default_rng(0)
     for number in range(math.ceil(seconds / SECONDS_A_BLOCK)):
@@ -38,7 +37,7 @@ def make(folder: Path, seconds: float) -> None:
         tone = sum(np.sin(2 * np.pi * 220 * (1 + number % 5) * k * at) / k for k in range(1, 9))
         target = 0.1 * tone * (np.sin(2 * np.pi * at / 3) > 0) * [1.0, 0.7]
         rest = 0.1 * generator.standard_normal((count, CHANNELS)) * (1 + np.sin(2 * np.pi * at / 7)) / 2
-        for file, sound in zip(files, (target + rest, target, target + 0.1 * rest), strict=True):
+        for file, sound in zip(files, (target + rest, target), strict=True):
             file.write(sound)
     for file in files:
         file.close()
@@ -64,7 +63,7 @@ def measure(minutes: float, metrics: str) -> list[tuple[float, float, float]]:
         make(folder, minutes * 60)
         chosen = ["--metrics", metrics] if metrics else []
         runs = str(folder / "runs")
-        task = ["--task", str(folder / "items.csv"), "--model", f"files:{folder / 'answers'}", "--output", runs]
+        task = ["--task", str(folder / "items.csv"), "--model", "mixture", "--output", runs]
         return [run(folder, "eval", *task, *chosen), run(folder, "score", runs)]
 
 
@@ -77,17 +76,17 @@ def main() -> None:
     lines = [
         "# Long recordings",
         "",
-        "One item of stereo at 44.1 kHz by the default metrics, `eval` of an answer from a folder beside the mixture,",
-        f"and `score` of both; written by `benchmarks/long_audio.py` on {os.cpu_count()} cores. The base is the peak",
-        f"of an item of one second, {base[0][0]:.0f} MiB in `eval` and {base[1][0]:.0f} MiB in `score`: Python, torch",
-        "and the shipped judge. The mixture's size is that of float32.",
+        "One item of stereo at 44.1 kHz by the default metrics: `eval`, which answers with the mixture, and `score` of",
+        f"that; written by `benchmarks/long_audio.py` on {os.cpu_count()} cores. The base is the peak of an item of one",
+        f"second, {base[0][0]:.0f} MiB in `eval` and {base[1][0]:.0f} MiB in `score`: Python, torch and the shipped",
+        "judge. The mixture's size is that of float32; seconds are the processor's.",
         "",
-        "| minutes | mixture, MiB | eval, peak MiB | x mixture above base | s | score, peak MiB | s | s a minute |",
+        "| minutes | mixture, MiB | eval, peak MiB | mixtures above base | s | score, peak MiB | s | s a minute |",
         "| --: | --: | --: | --: | --: | --: | --: | --: |",
     ]
     print("\n".join(lines), flush=True)
     for minutes in lengths:
-        (peak, seconds, _), (scored, spent, _) = measure(minutes, metrics)
+        (peak, _, seconds), (scored, _, spent) = measure(minutes, metrics)
         size = minutes * 60 * RATE * CHANNELS * 4 / 2**20
         above = (peak - base[0][0]) / size
         lines.append(

@@ -17,6 +17,7 @@ from sam_audio_bench import audio, blocks
 from sam_audio_bench.blocks import Growing, all_finite, any_sound, blockwise, parts, stacked
 from sam_audio_bench.columns import build_metrics
 from sam_audio_bench.errors import BadSeparation, MediaError
+from sam_audio_bench.registry import build
 from sam_audio_bench.run.check import check, cut
 from sam_audio_bench.run.scoring import score_alone
 from sam_audio_bench.separators.external import FolderSeparator
@@ -169,6 +170,32 @@ def test_the_residual_of_a_stored_answer(tmp_path: Path) -> None:
     query = Query(mixture=mixture, prompt=Prompt(text="dog"))
     (found,) = FolderSeparator(tmp_path).separate_named(["a"], [query])
     assert torch.equal(found.residual.samples, mixture.samples - answer.samples)
+
+
+@pytest.mark.parametrize("name", ["oracle-ibm", "oracle-irm", "hpss"])
+def test_separators_that_look_around_them_filter_long_mixtures_in_parts(
+    name: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    target, other = sounding(2.7), sounding(2.7, seed=4)
+    prompt = Prompt(text="drums", spans=(("+", 0.5, 2.0),))
+    query = Query(mixture=Audio(target + other, RATE), prompt=prompt)
+    item = Item(
+        id="a", group="a", query=query, reference=Audio(target, RATE), residual_reference=Audio(other, RATE)
+    )  # fmt: skip
+    separator = build("separator", name, {})[0]
+
+    def answered() -> Separation:
+        if hasattr(separator, "separate_oracle"):
+            return separator.separate_oracle([item], [0])[0]
+        return separator.separate([query], [0])[0]
+
+    whole = answered()
+    request.getfixturevalue("short")
+    monkeypatch.setattr("sam_audio_bench.separators.base._PART", 9_000)
+    found = answered()
+    assert len(blocks._mapped) >= 2
+    assert torch.allclose(found.target.samples, whole.target.samples, atol=1e-7)
+    assert torch.allclose(found.residual.samples, whole.residual.samples, atol=1e-7)
 
 
 METRICS = (

@@ -68,7 +68,7 @@ def _needs(job: Job, batch: int | None) -> Iterator[str]:
     longest = max(sizes, key=lambda item: sizes[item])
     mixture = sizes[longest] * _VALUE
     together = min(batch or batch_size(job.separator), len(sizes))
-    about = f"{job.model.name} on {job.data.label}: {longest}, {_readable(mixture)} as float32, will need about"
+    about = f"{job.model.name} on {job.data.label}: {longest}, {_shown(mixture)} as float32, will need about"
     factor = max(float(getattr(job.separator, "memory", 0)), ANSWERED) * together
     whole = [name for one in job.metrics if not one.metric.in_blocks for name in one.columns]
     if whole:
@@ -77,16 +77,17 @@ def _needs(job: Job, batch: int | None) -> Iterator[str]:
     if there is not None and memory > there:
         others = f", or leave out {', '.join(whole)}, which hold it as a whole" if whole else ""
         batches = ", say --batch-size 1" if together > 1 else ""
-        yield f"{about} {_readable(memory)} of memory, found {_readable(there)}; cut it into shorter items{batches}{others}"
+        advice = f"cut it into shorter items{batches}{others}"
+        yield f"{about} {_shown(memory)} of memory, found {_shown(there)}; {advice}"
     room, free = SCRATCH * mixture * together, _free(scratch_folder())
     if free is not None and room > free:
         yield (
-            f"{about} {_readable(room)} in {scratch_folder()} for temporary files, found {_readable(free)}; set TMPDIR to a "
-            "folder that has them, or cut it into shorter items"
+            f"{about} {_shown(room)} in {scratch_folder()} for temporary files, found {_shown(free)}; set TMPDIR to "
+            "a folder that has them, or cut it into shorter items"
         )
 
 
-def _readable(size: float) -> str:
+def _shown(size: float) -> str:
     return f"{size / 2**30:.1f} GiB" if size >= 1 << 30 else f"{size / 2**20:.0f} MiB"
 
 

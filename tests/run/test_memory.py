@@ -37,9 +37,9 @@ def test_nothing_is_said_where_all_fits(table: Path, tmp_path: Path) -> None:
 def test_memory_and_the_way_out(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limit = memory.BASE + 6 * 4 * SIZE  # more than the baseline's answers take, less than a spectral separator's
     monkeypatch.setattr(memory, "memory_of_machine", lambda: limit)
-    (text,) = needs(table, tmp_path, "hpss")
+    (text,) = needs(table, tmp_path, "spectral-gate")
     assert text == (
-        "hpss on t@1-file: long, 37 MiB as float32, will need about 2.1 GiB of memory, found 1.2 GiB; "
+        "spectral-gate on t@1-file: long, 37 MiB as float32, will need about 2.1 GiB of memory, found 1.2 GiB; "
         "cut it into shorter items"
     )
 
