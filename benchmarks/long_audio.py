@@ -1,9 +1,9 @@
 """What does a long recording cost? Memory and time of `eval` and `score` by the default metrics, in minutes of sound.
 
 Run: python benchmarks/long_audio.py [MINUTES ...]. For each length one item is made in a temporary folder: stereo at
-44.1 kHz, 16 bit, two sounds that come and go. `eval` answers with the mixture and scores that; `score` scores the stored
-answer again. Each is a process of its own, whose peak and time are the operating system's. The first length is a second:
-what a process needs in any case. Prints the table and writes benchmarks/long_audio.md.
+44.1 kHz, 16 bit, two sounds that come and go. `eval` answers with the mixture and scores that; `score` scores the
+stored answer again. Each is a process of its own, whose peak and time are the operating system's. The first length is
+a second: what a process needs in any case. Prints the table and writes benchmarks/long_audio.md.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def main() -> None:
         "# Long recordings",
         "",
         "One item of stereo at 44.1 kHz by the default metrics: `eval`, which answers with the mixture, and `score` of",
-        f"that; written by `benchmarks/long_audio.py` on {os.cpu_count()} cores. The base is the peak of an item of one",
-        f"second, {base[0][0]:.0f} MiB in `eval` and {base[1][0]:.0f} MiB in `score`: Python, torch and the shipped",
+        f"that; written by `benchmarks/long_audio.py` on {os.cpu_count()} cores. The base is the peak of an item of",
+        f"one second, {base[0][0]:.0f} MiB in `eval` and {base[1][0]:.0f} MiB in `score`: Python, torch and the shipped",
         "judge. The mixture's size is that of float32; seconds are the processor's.",
         "",
         "| minutes | mixture, MiB | eval, peak MiB | mixtures above base | s | score, peak MiB | s | s a minute |",
