@@ -159,7 +159,7 @@ class Original:
         self._s, self._n = energies
         self._of_target, self._of_rest = _Own(self._s, self._n), _Own(self._n, self._s)
         self._ladder = tuple(
-            self._tilt(one, self._of_target.level(one)) for one in (_elementwise(torch.add, *energies), self._n)
+            self._tilt(one, self._of_target.level(one)) for one in (energies[0] + energies[1], self._n)
         )
         self._top = float(np.percentile(self._s[sounding], 99)) if sounding.any() else 1.0
 
