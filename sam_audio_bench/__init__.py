@@ -14,6 +14,7 @@
     parameters  what built-in constructors take, read from their source
     records     what run folders hold, typed
     cards       what each component says of itself, readable without loading it
+    blocks      sound too long for memory, in blocks and temporary files
     decoding    from the bytes of a sound or video file to samples
     audio       reading, writing, resampling
     video       frames and masks

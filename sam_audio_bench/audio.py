@@ -20,7 +20,9 @@ import soundfile
 import soxr
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from sam_audio_bench.blocks import Growing, all_finite, any_sound, blockwise, is_long, parts
 from sam_audio_bench.decoding import decode
 from sam_audio_bench.decoding.formats import checked_rate, media_errors
 from sam_audio_bench.errors import MediaError
@@ -38,6 +40,7 @@ __all__ = [
     "read",
     "read_remarked",
     "resample",
+    "resampled_blocks",
     "to_mono",
     "write",
     "write_ogg",
@@ -83,9 +86,10 @@ def read_remarked(
         behind = f" from {start:g} s on" if start else ""
         status = "length_mismatch" if start else "error"
         raise MediaError(f"expected audio in {path}{behind}, found zero samples", status=status)
-    if not np.isfinite(found.samples).all():
+    samples = torch.from_numpy(found.samples)
+    if not all_finite(samples):
         raise MediaError(f"expected finite samples in {path}, found NaN or infinity", status="non_finite")
-    return Audio(torch.from_numpy(found.samples), found.rate), found.remarks
+    return Audio(samples, found.rate), found.remarks
 
 
 def outline(path: Path) -> tuple[int, int]:
@@ -99,13 +103,36 @@ def resample(audio: Audio, rate: int) -> Audio:
     """Converts to ``rate`` Hz with soxr HQ, in float64; returns the same object when nothing is to do."""
     if audio.rate == rate:
         return audio
+    if is_long(audio.samples):
+        return _resampled_in_blocks(audio, rate)
     converted = soxr.resample(audio.samples.double().numpy().T, audio.rate, rate, quality="HQ")
     return Audio(torch.from_numpy(np.ascontiguousarray(converted.T)).to(audio.samples.dtype), rate)
 
 
+def _resampled_in_blocks(audio: Audio, rate: int) -> Audio:
+    """What the resampler makes of a sound as a whole, for its state goes from block to block."""
+    found = Growing(audio.channels)
+    for block in resampled_blocks(audio, rate, torch.float64):
+        found.append(torch.from_numpy(block).to(audio.samples.dtype).numpy())
+    return Audio(torch.from_numpy(found.finished()), rate)
+
+
+def resampled_blocks(audio: Audio, rate: int, dtype: torch.dtype) -> Iterator[NDArray[np.floating]]:
+    """Blocks ``[channels, time]`` of a sound at ``rate`` Hz, converted in float32 or float64 as ``dtype`` says."""
+    kind = "float64" if dtype == torch.float64 else "float32"
+    stream = soxr.ResampleStream(audio.rate, rate, audio.channels, dtype=kind, quality="HQ")
+    for (part,) in parts(audio.samples):
+        block = np.ascontiguousarray(part.to(dtype).numpy().T)
+        yield np.ascontiguousarray(stream.resample_chunk(block).T)
+    rest = stream.resample_chunk(np.zeros((0, audio.channels), kind), last=True)
+    yield np.ascontiguousarray(rest.T)
+
+
 def to_mono(audio: Audio) -> Audio:
     """Averages the channels."""
-    return audio if audio.channels == 1 else Audio(audio.samples.mean(dim=0, keepdim=True), audio.rate)
+    if audio.channels == 1:
+        return audio
+    return Audio(blockwise(lambda samples: samples.mean(dim=0, keepdim=True), audio.samples), audio.rate)
 
 
 def quantise(samples: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -126,16 +153,34 @@ def _fits(steps: NDArray[np.floating]) -> bool:
     return bool(steps.max() < _FULL_SCALE_24 and steps.min() >= -_FULL_SCALE_24)
 
 
-def as_stored(audio: Audio) -> Audio:
-    """The samples that `read` gives back after `write`, bit for bit, without the way over the disk."""
-    samples = audio.samples.numpy()
-    if not samples.any():  # what baselines leave: nothing to compute
-        return Audio(torch.from_numpy(np.zeros(samples.shape, np.float32)), audio.rate)
-    steps = _steps(samples)
+def as_stored(audio: Audio, *, copy: bool = True) -> Audio:
+    """The samples that `read` gives back after `write`, bit for bit, without the way over the disk.
+
+    Args:
+        audio: any sound.
+        copy: False: a long sound that is on the grid comes back itself.
+    """
+    samples = audio.samples
+    if is_long(samples):
+        if not copy and all(torch.equal(part, _on_grid(part).to(part.dtype)) for (part,) in parts(samples)):
+            return audio
+        fitting = all(_fits(_steps(part.numpy())) for (part,) in parts(samples))
+        return Audio(blockwise(_on_grid if fitting else _copy, samples), audio.rate)
+    if not any_sound(samples):  # what baselines leave: nothing to compute
+        return Audio(torch.zeros_like(samples, dtype=torch.float32), audio.rate)
+    steps = _steps(samples.numpy())
     if not _fits(steps):
-        return Audio(audio.samples.float().clone(), audio.rate)
+        return Audio(_copy(samples), audio.rate)
     steps /= _FULL_SCALE_24
     return Audio(torch.from_numpy(steps.astype(np.float32, copy=False)), audio.rate)
+
+
+def _on_grid(samples: Tensor) -> Tensor:
+    return torch.from_numpy(quantise(samples.numpy()))
+
+
+def _copy(samples: Tensor) -> Tensor:
+    return samples.to(torch.float32, copy=True)
 
 
 def write(stem: Path, audio: Audio) -> Path:
@@ -143,19 +188,19 @@ def write(stem: Path, audio: Audio) -> Path:
 
     Atomic. A file of the other kind left by an earlier answer is removed.
     """
-    samples = audio.samples.numpy()
+    samples = audio.samples
     flac, wav = (stem.with_name(stem.name + suffix) for suffix in (".flac", ".wav"))
-    steps = _steps(samples) if samples.any() else None
-    if steps is not None and not _fits(steps):
+    silent = not any_sound(samples)
+    if not silent and not all(_fits(_steps(part.numpy())) for (part,) in parts(samples)):
         write_wav(wav, audio)
         flac.unlink(missing_ok=True)
         return wav
     with atomic_write(flac) as temporary:
-        if steps is None:
+        if silent and not is_long(samples):
             temporary.write_bytes(_silence(*samples.shape, audio.rate))
         else:
             with _opened(temporary) as file:
-                _encode(file, steps, audio.rate)
+                _encode(file, samples, audio.rate)
     wav.unlink(missing_ok=True)
     return flac
 
@@ -186,24 +231,34 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
             raise OSError(file.error.errno, file.error.strerror, str(path))
 
 
-def _encode(file: BinaryIO, steps: NDArray[np.floating], rate: int) -> None:
+def _encode(file: BinaryIO, samples: Tensor, rate: int) -> None:
     """FLAC of 24 bit; at level 0, three times as fast as at the default for 10 % more bytes."""
-    steps *= 256  # libsndfile takes the upper 24 bits of 32
-    soundfile.write(file, steps.T.astype(np.int32), rate, format="FLAC", subtype="PCM_24", compression_level=0)
+    with soundfile.SoundFile(
+        file, "w", rate, len(samples), format="FLAC", subtype="PCM_24", compression_level=0
+    ) as opened:
+        for (part,) in parts(samples):
+            steps = _steps(part.numpy())
+            steps *= 256  # libsndfile takes the upper 24 bits of 32
+            opened.write(steps.T.astype(np.int32))
 
 
 @lru_cache(maxsize=8)
 def _silence(channels: int, length: int, rate: int) -> bytes:
     """A FLAC file of digital silence: what absent targets and baselines leave is the same file every time."""
     encoded = io.BytesIO()
-    _encode(encoded, np.zeros((channels, length)), rate)
+    _encode(encoded, torch.zeros(channels, length), rate)
     return encoded.getvalue()
 
 
 def write_wav(path: Path, audio: Audio) -> None:
     """Writes a 32-bit float WAV atomically, bit for bit."""
-    with atomic_write(path) as temporary, _opened(temporary) as file:
-        soundfile.write(file, audio.samples.float().numpy().T, audio.rate, format="WAV", subtype="FLOAT")
+    with (
+        atomic_write(path) as temporary,
+        _opened(temporary) as file,
+        soundfile.SoundFile(file, "w", audio.rate, audio.channels, format="WAV", subtype="FLOAT") as opened,
+    ):
+        for (part,) in parts(audio.samples):
+            opened.write(part.float().numpy().T)
 
 
 def write_ogg(path: Path, audio: Audio) -> None:

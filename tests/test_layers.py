@@ -19,6 +19,7 @@ LAYERS = [
     {"identity"},
     {"options", "tabular", "parameters"},
     {"records", "cards"},
+    {"blocks"},
     {"decoding"},
     {"audio", "video", "devices"},
     {"nn"},

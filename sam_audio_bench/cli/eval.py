@@ -83,7 +83,7 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
     plan = _plan(options, origins(ctx))
     _say_terms(plan, accept=options["accept_license"])
     if options["as_json"]:
-        for text in (*plan.ignored, *plan.redone):
+        for text in (*plan.needs, *plan.ignored, *plan.redone):
             note(f"plan: {text}")
     else:
         _show_plan(plan)
@@ -178,7 +178,7 @@ def _show_plan(plan: Plan) -> None:
         names = ", ".join(job.model.name for job in jobs)
         metrics = ", ".join(jobs[0].columns) or "none"
         note(f"plan: {label}: {len(jobs[0].chosen)} items for {names}: {state}; metrics {metrics}")
-    for text in (*plan.notes, *plan.ignored, *plan.redone):
+    for text in (*plan.notes, *plan.needs, *plan.ignored, *plan.redone):
         note(f"plan: {text}")
     without: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
     for (lacking, metric), reason in plan.unavailable.items():

@@ -13,6 +13,7 @@ what the file says it holds.
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,11 +22,13 @@ from sam_audio_bench.decoding.formats import Decoded, Unopened, broken_off, medi
 from sam_audio_bench.decoding.headers import Header, read_header
 from sam_audio_bench.errors import MediaError
 
-__all__ = ["READING", "Decoded", "check_whole", "decode"]
+__all__ = ["READING", "Decoded", "check_whole", "claimed_size", "decode"]
 
 READING = "2"
 """Version of how files are read, a part of the identity of what is read from them: it is raised with a change after
 which the same file gives other samples. 2: the edit lists and time stamps of containers count."""
+
+_SHORT = 1 << 20  # bytes of a quarter of an hour of speech in the best codecs
 
 _READERS = {"libsndfile": samples.read, "FFmpeg": packets.read}
 
@@ -66,6 +69,25 @@ def check_whole(path: Path) -> None:
     """Raises MediaError for a file that ends before its header says; nothing is decoded."""
     if _header(path).breaks_off:
         raise broken_off(path)
+
+
+def claimed_size(path: Path) -> int | None:
+    """Values, channels times samples, that a file claims to hold; nothing is decoded.
+
+    None where it has too few bytes to be long, or does not say.
+    """
+    try:
+        if path.stat().st_size < _SHORT:
+            return None
+        header = _header(path)
+        for claimed in (
+            (packets.claimed, samples.claimed) if header.ffmpeg_first else (samples.claimed, packets.claimed)
+        ):
+            with suppress(Unopened), media_errors(path):
+                return claimed(path)
+    except (OSError, MediaError):  # reading it will say so
+        return None
+    return None
 
 
 def _header(path: Path, stream: BinaryIO | None = None) -> Header:

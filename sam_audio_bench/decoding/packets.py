@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from sam_audio_bench.blocks import Growing
 from sam_audio_bench.decoding.formats import (
     Decoded,
     audio_stream,
@@ -29,7 +30,7 @@ from sam_audio_bench.decoding.formats import (
 from sam_audio_bench.decoding.headers import Header
 from sam_audio_bench.errors import MediaError
 
-__all__ = ["read"]
+__all__ = ["claimed", "read"]
 
 _WARM_UP = 0.5  # seconds that are decoded before a part, for a codec's frames overlap
 _SEAM = 0.01  # seconds: half the shortest frame in use, and ten times what stamps are rounded to
@@ -57,6 +58,14 @@ def read(path: Path, place: Path | BinaryIO, header: Header, start: float, end: 
             return _Part(path, header, begin, stored, start, end).read(container, stream)
     with opened_container(place) as container:
         return _Part(path, header, begin, until, start, end).read(container, _stream(path, container))
+
+
+def claimed(path: Path) -> int | None:
+    """Values that a container tells of; None: it does not. Raises Unopened where FFmpeg does not know the format."""
+    with opened_container(path) as container:
+        stream = _stream(path, container)
+        seconds = stream.duration * stream.time_base if stream.duration else Fraction(container.duration or 0, 10**6)
+        return round(seconds * (stream.rate or 0) * stream.codec_context.channels) or None
 
 
 def _stream(path: Path, container: Any) -> Any:
@@ -180,7 +189,7 @@ class _Canvas:
     first: int
     last: int | None
     position: int | None  # number of the next sample; None: the first stamp tells
-    blocks: list[Samples] = field(default_factory=list)
+    blocks: Growing
     begun: bool = False
     filled: int = 0  # samples of gaps
     dropped: int = 0  # samples of overlaps
@@ -190,7 +199,8 @@ class _Canvas:
         """For frames like the first one."""
         rate = checked_rate(path, int(frame.sample_rate))
         last = None if end is None else round(end * rate)
-        return cls(path, rate, frame.layout.nb_channels, round(start * rate), last, None if sought else 0)
+        channels, position = int(frame.layout.nb_channels), None if sought else 0
+        return cls(path, rate, channels, round(start * rate), last, position, Growing(channels))
 
     @property
     def full(self) -> bool:
@@ -254,13 +264,12 @@ class _Canvas:
 
     def decoded(self) -> Decoded:
         """What was put in, with what had to be changed."""
-        samples = np.concatenate(self.blocks, axis=1) if self.blocks else np.zeros((self.channels, 0), np.float32)
         what = {
             "time stamps leave out {:.3f} s, which were filled with silence": self.filled,
             "time stamps overlap by {:.3f} s, of which the earlier sound was kept": self.dropped,
         }
         remarks = [f"{self.path.name}: {text.format(n / self.rate)}" for text, n in what.items() if n]
-        return Decoded(samples, self.rate, tuple(remarks))
+        return Decoded(self.blocks.finished(), self.rate, tuple(remarks))
 
 
 def _samples(frame: Any) -> Samples:

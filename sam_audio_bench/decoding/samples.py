@@ -10,10 +10,11 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from sam_audio_bench.blocks import Growing
 from sam_audio_bench.decoding.formats import Decoded, Unopened, broken_off, checked_rate
 from sam_audio_bench.decoding.headers import Header
 
-__all__ = ["read"]
+__all__ = ["claimed", "read"]
 
 _BLOCK = 2**20  # values that are decoded at once
 _PADDING = 2**13  # samples by which the last block of a codec may be longer than the sound
@@ -36,12 +37,21 @@ def read(path: Path, place: Path | BinaryIO, header: Header, start: float, end: 
         first = round(start * rate)
         last = frames if end is None else round(end * rate)
         wanted = max(min(last, frames) - first, 0)
-        blocks = list(_blocks(opened, first, wanted)) if wanted else []
-    found = sum(block.shape[1] for block in blocks)
-    if found < wanted or (header.breaks_off and (end is None or last > frames)):
+        found = Growing(opened.channels)
+        for block in _blocks(opened, first, wanted) if wanted else ():
+            found.append(block)
+    if found.length < wanted or (header.breaks_off and (end is None or last > frames)):
         raise broken_off(path)
-    samples = np.concatenate(blocks, axis=1) if blocks else np.zeros((opened.channels, 0), np.float32)
-    return Decoded(samples, rate)
+    return Decoded(found.finished(), rate)
+
+
+def claimed(path: Path) -> int:
+    """Values that a file's header tells of; raises Unopened where the format is another."""
+    try:
+        found = soundfile.info(path)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise Unopened(str(error)) from error
+    return int(found.frames) * int(found.channels)
 
 
 def _blocks(opened: soundfile.SoundFile, first: int, wanted: int) -> Iterator[NDArray[np.float32]]:

@@ -11,6 +11,7 @@ Letters: B pairs, T samples, R rows of 10 ms, Q bins, M mel bands, F frames, G g
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sam_audio_bench.judge.audio_encoder import BANDS, RATE, mel_rows, spectra
-from sam_audio_bench.judge.impressions import GROUPS, IMPRESSIONS, PITCHES, by_group, impressions
+from sam_audio_bench.judge.impressions import GROUPS, IMPRESSIONS, PITCHES, by_group, impressions, loudest
 
 __all__ = ["COMPARISONS", "Compared", "compare", "framed_energy", "framed_pitch", "mixture_rows"]
 
@@ -31,6 +32,8 @@ _NEARER = 0.97  # of the greatest correlation: a smaller lag that reaches it is 
 _LEVEL = 10 ** (-26 / 20)  # RMS of a mixture
 _SMOOTH = 17  # rows under which coherence is measured
 _QUANTILE = 0.4  # of the answer's energy that lies where it is louder than its part of the mixture
+_AT_ONCE = 6000  # rows: a minute, for which the work takes 200 MiB
+_AROUND = 2  # frames before and behind, farther than `_smooth` and the blurs of `impressions` reach
 _TINY = 1e-12
 _LOWEST_BIN = 3  # 94 Hz: below are hum, rumble and what a constant offset leaks
 _SCALE = 3.0  # natural logarithms of magnitudes per unit of a comparison
@@ -51,6 +54,19 @@ class Compared:
     residual: Tensor
     comparisons: Tensor
 
+    def cut(self, rows: slice, frame: int) -> Compared:
+        """Some of the rows, whole frames of them."""
+        frames = slice(rows.start // frame, rows.stop // frame)
+        return Compared(
+            self.mixture[:, rows], self.answer[:, rows], self.residual[:, rows], self.comparisons[:, frames]
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Compared]) -> Compared:
+        """Parts of a clip as one."""
+        fields = zip(*((one.mixture, one.answer, one.residual, one.comparisons) for one in parts), strict=True)
+        return cls(*(torch.cat(found, dim=1) for found in fields))
+
 
 def compare(mixtures: Tensor, answers: Tensor, frame: int) -> Compared:
     """Compares answers with their mixtures.
@@ -63,6 +79,25 @@ def compare(mixtures: Tensor, answers: Tensor, frame: int) -> Compared:
     mixtures, answers = _unit_peak(mixtures), _unit_peak(answers)
     mixture = _levelled(spectra(mixtures))  # [B, R, Q]
     answer = _fitted(spectra(_align(mixtures, answers)), mixture)
+    heard = mel_rows(_root(_power(mixture)))
+    top = loudest(heard)
+    parts = [
+        _compared(mixture[:, around], answer[:, around], heard[:, around], top, frame).cut(kept, frame)
+        for around, kept in _parts(heard.shape[1], frame)
+    ]
+    return parts[0] if len(parts) == 1 else Compared.joined(parts)
+
+
+def _parts(rows: int, frame: int) -> Iterator[tuple[slice, slice]]:
+    """Rows of a clip that are compared at once, with those around them that count, and which of them are kept."""
+    step = max(rows, 1) if rows <= _AT_ONCE else _AT_ONCE // frame * frame
+    for start in range(0, rows, step):
+        stop, first = min(start + step, rows), max(start - _AROUND * frame, 0)
+        yield slice(first, min(stop + _AROUND * frame, rows)), slice(start - first, stop - first)
+
+
+def _compared(mixture: Tensor, answer: Tensor, heard: Tensor, top: Tensor, frame: int) -> Compared:
+    """Compares spectra ``[B, R, Q]`` of some rows, given the mixture's log-mel rows and the level of all of them."""
     power, own = _power(mixture), _power(answer)
     cross = _smooth(mixture * answer.conj())
     mean_power, mean_own = _smooth(power), _smooth(own)
@@ -70,10 +105,10 @@ def compare(mixtures: Tensor, answers: Tensor, frame: int) -> Compared:
     linear = _power(mixture - cross / (mean_own + _TINY) * answer)
     subtracted = (power - own).clamp(min=0)
     left = coherence * linear + (1 - coherence) * subtracted
-    rows = [mel_rows(_root(one)) for one in (power, own, left, (1 - coherence) * own)]
+    rows = [heard, *(mel_rows(_root(one)) for one in (own, left, (1 - coherence) * own))]
     alike = mel_rows(_root(coherence * own))
     wide = rows[0].expand_as(rows[1])
-    sounds = impressions(rows[0], rows[1], (power, own, left), frame)
+    sounds = impressions(heard, rows[1], (power, own, left), frame, top)
     told = torch.cat([sounds, _comparisons([wide, *rows[1:]], alike, frame)], dim=-1)
     return Compared(rows[0], rows[1], rows[2], told)
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from sam_audio_bench.judge.audio_encoder import BANDS, FLOOR, RATE, mel_rows
 
-__all__ = ["GROUPS", "IMPRESSIONS", "PITCHES", "by_group", "impressions"]
+__all__ = ["GROUPS", "IMPRESSIONS", "PITCHES", "by_group", "impressions", "loudest"]
 
 GROUPS = 16
 """Groups of neighbouring mel bands."""
@@ -46,7 +46,15 @@ _MIDDLE = 165.0  # Hz, between most men's and most women's voices
 _TINY = 1e-12
 
 
-def impressions(mixture: Tensor, answer: Tensor, powers: tuple[Tensor, Tensor, Tensor], frame: int) -> Tensor:
+def loudest(mixture: Tensor) -> Tensor:
+    """The level below which nearly all cells of a mixture are, from its log-mel rows: ``[B, R, M] -> [B, 1, 1]``."""
+    found: Tensor = (2 * mixture.flatten(1)).quantile(_LOUDEST, dim=1)[:, None, None]
+    return found
+
+
+def impressions(
+    mixture: Tensor, answer: Tensor, powers: tuple[Tensor, Tensor, Tensor], frame: int, top: Tensor
+) -> Tensor:
     """Numbers per frame, ``[B, F, IMPRESSIONS]``.
 
     For each group of bands: likeness of slow patterns of answer and mixture, everywhere and where the answer is what
@@ -60,8 +68,8 @@ def impressions(mixture: Tensor, answer: Tensor, powers: tuple[Tensor, Tensor, T
         answer: log-mel rows ``[B, R, M]``.
         powers: spectra of mixture, answer and residual, ``[B, R, Q]``.
         frame: rows per frame.
+        top: `loudest` of the mixtures; the rows may be a part of theirs.
     """
-    top = (2 * mixture.flatten(1)).quantile(_LOUDEST, dim=1)[:, None, None]
     mixture = mixture.expand_as(answer)
     slow, fast = (_patterns(mixture, answer, top, rows, frame) for rows in (_SLOW, _FAST))
     steps = F.pad((answer[:, 1:] - answer[:, :-1]).abs(), (0, 0, 1, 0))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,7 +27,12 @@ from sam_audio_bench.types import Audio, Item, Query, Separation, Status
 if TYPE_CHECKING:
     from sam_audio_bench.judge.model import SAJ, PreparedQuery
 
-__all__ = ["SAMAudioJudge"]
+__all__ = ["LONGEST", "SAMAudioJudge"]
+
+LONGEST = 300.0
+"""Seconds that are rated as a whole: the network's time grows with their square."""
+
+_TOGETHER = 60.0  # seconds of the longest clip of a batch
 
 
 class SAMAudioJudge(LearnedMetric):
@@ -36,6 +43,9 @@ class SAMAudioJudge(LearnedMetric):
     estimate; ``too_short``, below `SHORTEST`; ``not_understood``, where `prompt_remark` finds nothing to listen for;
     ``length_mismatch``, where estimate and mixture differ in rate or length; and ``non_finite``, in either or from
     damaged weights.
+
+    What is longer than `LONGEST` is cut into windows of one length, each rated as a clip of its own; the rating is the
+    mean of those in which the mixture sounds.
 
     A judge of one's own tells which mixtures it was trained on; rating the first of them warns.
 
@@ -55,6 +65,7 @@ class SAMAudioJudge(LearnedMetric):
     columns = metric_ids_of("sam_audio_bench.judge.metric:SAMAudioJudge")
     rate = 48_000
     batch_size = 8
+    in_blocks = True
 
     def __init__(
         self,
@@ -106,7 +117,7 @@ class SAMAudioJudge(LearnedMetric):
     def measure(self, network: SAJ, clips: Sequence[Audio], items: Sequence[Item]) -> Sequence[Sequence[float]]:
         """The ratings of each clip."""
         pairs = list(zip(clips, (item.query for item in items), strict=True))
-        if self.batch_size == 1:
+        if self.batch_size == 1 or any(clip.seconds > _TOGETHER for clip in clips):
             return [self._rated(network, *pair) for pair in pairs]
         return [row for batch in batches(pairs, self.batch_size) for row in _rated_together(network, batch)]
 
@@ -156,14 +167,33 @@ class SAMAudioJudge(LearnedMetric):
             )
 
     def _pairs(self, item: Item, target: Audio) -> Iterator[tuple[Audio, Item]]:
-        """Estimates and items of one channel each, or the item itself where channels are averaged."""
+        """Windows of estimates and items of one channel each, or of all where channels are averaged."""
         mixture = item.query.mixture
         if self.stereo != "mean" or target.channels == 1 or mixture.channels != target.channels:
-            yield target, item
+            yield from _windows(target, item)
             return
         for one, answer in zip(mixture.samples, target.samples, strict=True):
             query = replace(item.query, mixture=Audio(one[None], mixture.rate))
-            yield Audio(answer[None], target.rate), replace(item, query=query)
+            yield from _windows(Audio(answer[None], target.rate), replace(item, query=query))
+
+
+def _windows(target: Audio, item: Item) -> Iterator[tuple[Audio, Item]]:
+    """Equal windows of an estimate and its item; both as they are where they are short or of several lengths."""
+    mixture, prompt = item.query.mixture, item.query.prompt
+    count = math.ceil(mixture.seconds / LONGEST)
+    if count < 2 or target.length != mixture.length:
+        yield target, item
+        return
+    edges = [number * mixture.length // count for number in range(count + 1)]
+    for begin, end in pairwise(edges):
+        first, last = begin / mixture.rate, end / mixture.rate
+        spans = tuple(
+            (sign, max(start, first) - first, min(stop, last) - first)
+            for sign, start, stop in prompt.spans
+            if start < last and stop > first
+        )
+        query = Query(mixture=Audio(mixture.samples[:, begin:end], mixture.rate), prompt=replace(prompt, spans=spans))
+        yield Audio(target.samples[:, begin:end], target.rate), replace(item, query=query)
 
 
 def _rated_together(judge: SAJ, pairs: Sequence[tuple[Audio, Query]]) -> list[list[float]]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from sam_audio_bench.audio import to_mono
+from sam_audio_bench.blocks import all_finite
 from sam_audio_bench.judge.word_vectors import PromptRemark
 from sam_audio_bench.metrics.functional import is_silent
 from sam_audio_bench.types import Audio, Span, Status
@@ -31,9 +33,9 @@ def clip_fault(mixture: Audio, target: Audio) -> tuple[Status, str] | None:
             f"expected an answer as long as its mixture, {_size(mixture)}, found {_size(target)}; resample, cut or "
             "pad it"
         )
-    if not all(bool(torch.isfinite(audio.samples).all()) for audio in (mixture, target)):
+    if not all(all_finite(audio.samples) for audio in (mixture, target)):
         return Status.NON_FINITE, "expected finite samples in mixture and answer, found NaN or infinity"
-    silent = [bool(is_silent(audio.samples.mean(dim=0))) for audio in (mixture, target)]
+    silent = [bool(is_silent(to_mono(audio).samples[0])) for audio in (mixture, target)]
     if silent[0]:
         status = Status.BOTH_SILENT if silent[1] else Status.SILENT_REFERENCE
         return status, "expected a mixture with sound, found silence, in which there is nothing to separate"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sam_audio_bench.blocks import parts
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.files import atomic_write
 from sam_audio_bench.types import Audio
@@ -25,10 +26,11 @@ FILE = "trained_on.npy"
 
 def mixture_digest(mixture: Audio) -> int:
     """64 bits of what a mixture sounds like."""
-    mono = mixture.samples.mean(dim=0).detach().cpu().double().numpy()
-    steps = np.clip(np.round(np.nan_to_num(mono) * 2**15), -(2**15), 2**15 - 1).astype("<i2")
-    digest = hashlib.sha256(f"{mixture.rate} ".encode() + steps.tobytes()).digest()
-    return int.from_bytes(digest[:8])
+    found = hashlib.sha256(f"{mixture.rate} ".encode())
+    for (part,) in parts(mixture.samples):
+        mono = part.mean(dim=0).detach().cpu().double().numpy()
+        found.update(np.clip(np.round(np.nan_to_num(mono) * 2**15), -(2**15), 2**15 - 1).astype("<i2").tobytes())
+    return int.from_bytes(found.digest()[:8])
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
+from sam_audio_bench.blocks import all_finite, any_sound
 from sam_audio_bench.identity import Options
 from sam_audio_bench.metrics.base import Metric, Row
 from sam_audio_bench.metrics.catalogue import metric_ids_of
@@ -30,6 +29,7 @@ class SpanOverlap(Metric):
     """
 
     columns = metric_ids_of("sam_audio_bench.metrics.activity:SpanOverlap")
+    in_blocks = True
 
     def __init__(self, threshold: float = -40.0) -> None:
         super().__init__()
@@ -48,9 +48,9 @@ class SpanOverlap(Metric):
         wanted = [(start, end) for sign, start, end in item.query.prompt.spans if sign == "+"]
         if not wanted:
             return self._all(None)
-        if not bool(torch.isfinite(answer.target.samples).all()):
+        if not all_finite(answer.target.samples):
             return self._all(Status.NON_FINITE)
-        silent = not bool(answer.target.samples.any())  # a silent clip below one window would count as active
+        silent = not any_sound(answer.target.samples)  # a silent clip below one window would count as active
         found = [] if silent else active_spans(answer.target.samples, answer.target.rate, threshold=self.threshold)
         status = Status.OK if found else Status.SILENT_ESTIMATE
         merged = span_overlap(reference=wanted, estimate=found)

@@ -31,10 +31,12 @@ class Metric(ABC):
         columns: ids of the scores in a row.
         batch_size: how many items of one length, rate and channel count the harness hands over at once. Above 1 for
             networks that gain from a batch; a score must not depend on the items beside it.
+        in_blocks: whether it goes over long sounds in `blocks`; else it holds them as a whole, as the plan then says.
     """
 
     columns: ClassVar[tuple[str, ...]]
     batch_size: int = 1
+    in_blocks: ClassVar[bool] = False
 
     @property
     def requested(self) -> tuple[str, ...]:

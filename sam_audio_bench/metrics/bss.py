@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from sam_audio_bench import blocks
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.identity import Options
 from sam_audio_bench.metrics import functional
@@ -69,7 +70,7 @@ class _Sources(ReferenceMetric):
 
     def measure(self, references: Tensor, estimates: Tensor, rate: int) -> Tensor:
         """The ratios ``[systems, quantities]``; channels are laid end to end with room for the filter between them."""
-        truth, given = (pad(signals, (0, TAPS - 1)).flatten(-2) for signals in (references, estimates[:, 0]))
+        truth, given = map(_end_to_end, (references, estimates[:, 0]))
         if self.backend == "mir_eval":
             return torch.stack([_mir_eval(truth, system) for system in given])[:, self.chosen]
         parts = _decompose(truth[:, None], given[:, None])
@@ -149,6 +150,18 @@ class BSSImages(_Images):
             parts.ratio(parts.projection, parts.artifacts),
         )
         return torch.stack([_median(ratio) for ratio in ratios], dim=1)
+
+
+def _end_to_end(signals: Tensor) -> Tensor:
+    """Channels with room for the filter behind each: ``[sources, channels, time] -> [sources, samples]``."""
+    if not blocks.is_long(signals):
+        return pad(signals, (0, TAPS - 1)).flatten(-2)
+    found = blocks.Growing(len(signals))
+    for channel in signals.unbind(1):
+        for (part,) in blocks.parts(channel):
+            found.append(part.cpu().numpy())
+        found.append(np.zeros((len(signals), TAPS - 1), found.dtype))
+    return torch.from_numpy(found.finished())
 
 
 def _decompose(references: Tensor, estimates: Tensor, taps: int = TAPS) -> Decomposition:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from sam_audio_bench.audio import to_mono
+from sam_audio_bench.blocks import blockwise
 from sam_audio_bench.metrics import functional
 from sam_audio_bench.metrics.base import Metric, Row, known_absent
 from sam_audio_bench.metrics.catalogue import FLOOR_DB, metric_ids_of
@@ -22,6 +23,7 @@ class Leak(Metric):
     """
 
     columns = metric_ids_of("sam_audio_bench.metrics.levels:Leak")
+    in_blocks = True
 
     def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
         """One leak an item, dB, at least `FLOOR_DB` when any sound is given out; None where the target is present."""
@@ -49,6 +51,7 @@ class Reconstruction(Metric):
     """
 
     columns = metric_ids_of("sam_audio_bench.metrics.levels:Reconstruction")
+    in_blocks = True
 
     def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
         """One ratio an item, dB, the `functional.snr` of target + residual against the mixture."""
@@ -59,11 +62,12 @@ def _reconstruction(item: Item, answer: Separation) -> Score:
     parts = (_mixture(item, answer), answer.target, answer.residual)
     if len({part.rate for part in parts}) > 1 or len({part.samples.shape for part in parts}) > 1:
         return Score(None, Status.LENGTH_MISMATCH)
-    mixture, target, residual = (part.samples.double() for part in parts)
-    status = functional.classify(mixture, target + residual)
+    mixture = parts[0].samples
+    summed = blockwise(lambda one, other: one.double() + other.double(), parts[1].samples, parts[2].samples)
+    status = functional.classify(mixture, summed)
     if status not in (Status.OK, Status.SILENT_ESTIMATE):
         return Score(None, status)
-    value = float(functional.snr(reference=mixture.flatten(), estimate=(target + residual).flatten()))
+    value = float(functional.snr(reference=mixture.flatten(), estimate=summed.flatten()))
     return Score(value, Status.PERFECT if value == math.inf else status)
 
 

@@ -7,6 +7,7 @@ from statistics import fmean
 
 from torch import Tensor
 
+from sam_audio_bench.blocks import all_finite
 from sam_audio_bench.metrics.base import Row, StereoMetric
 from sam_audio_bench.metrics.catalogue import metric_ids_of
 from sam_audio_bench.metrics.functional.energy import classify, is_silent
@@ -31,6 +32,7 @@ class Perceptual(StereoMetric):
     """
 
     columns = metric_ids_of("sam_audio_bench.metrics.perceptual:Perceptual")
+    in_blocks = True
 
     def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
         """Four ratings an item; an item without a reference is not asked."""
@@ -44,7 +46,7 @@ class Perceptual(StereoMetric):
         if given is None:
             return self._all(Status.LENGTH_MISMATCH)
         status = classify(given[0].samples, given[1].samples)
-        if status is Status.OK and any(not bool(audio.samples.isfinite().all()) for audio in given[2:]):
+        if status is Status.OK and not all(all_finite(audio.samples) for audio in given[2:]):
             status = Status.NON_FINITE
         if status not in (Status.OK, Status.SILENT_ESTIMATE):
             return self._all(status)

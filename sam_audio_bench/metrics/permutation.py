@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
+from sam_audio_bench.blocks import stacked
 from sam_audio_bench.metrics import functional
 from sam_audio_bench.metrics.base import Metric, Row
 from sam_audio_bench.metrics.catalogue import FLOOR_DB, metric_ids_of
@@ -25,6 +25,7 @@ class PermutedSISDR(Metric):
     """
 
     columns = metric_ids_of("sam_audio_bench.metrics.permutation:PermutedSISDR")
+    in_blocks = True
 
     def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
         """Rows in the order of the items; an item without both references is not asked."""
@@ -50,4 +51,4 @@ class PermutedSISDR(Metric):
 
 def _flat(signals: Sequence[Audio]) -> Tensor:
     """``[signals, channels * time]``."""
-    return torch.stack([audio.samples.flatten() for audio in signals])
+    return stacked([audio.samples for audio in signals]).flatten(1)

@@ -13,6 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from sam_audio_bench.blocks import blockwise, is_long, stacked
 from sam_audio_bench.metrics import functional
 from sam_audio_bench.metrics.base import Row, StereoMetric
 from sam_audio_bench.metrics.catalogue import CAP_DB, FLOOR_DB, metric_ids_of
@@ -31,6 +32,7 @@ class ReferenceMetric(StereoMetric):
             channel beside others counts as `catalogue.CAP_DB`.
     """
 
+    in_blocks = True
     sources: ClassVar[int] = 1  # what is compared: the target alone, or the target and the residual
     decisive: ClassVar[int] = 1  # how many of these sources must be silent for the score to be undefined
 
@@ -79,7 +81,7 @@ class ReferenceMetric(StereoMetric):
         statuses = [self._status(truth, found, rate) for found, rate in zip(given, rates, strict=True)]
         sounding = [e for e, status in zip(given, statuses, strict=True) if e is not None and status is Status.OK]
         rate = references[0].rate
-        measured = iter(self._measure(truth, torch.stack(sounding), rate) if truth is not None and sounding else [])
+        measured = iter(self._measured(truth, sounding, rate) if truth is not None and sounding else [])
         quantities = len(self.columns) // 2
         return [
             [_score(value) for value in next(measured)]
@@ -92,8 +94,8 @@ class ReferenceMetric(StereoMetric):
         """``[sources, channels, time]``, or None where the shapes differ."""
         tensors = [audio.samples for audio in signals]
         if self.stereo == "mono":
-            tensors = [samples.double().mean(dim=0, keepdim=True) for samples in tensors]
-        return self.prepare(torch.stack(tensors)) if len({samples.shape for samples in tensors}) == 1 else None
+            tensors = [blockwise(_mean_channel, samples) for samples in tensors]
+        return self.prepare(stacked(tensors)) if len({samples.shape for samples in tensors}) == 1 else None
 
     def _status(self, truth: Tensor | None, given: Tensor | None, rates: set[int]) -> Status:
         if truth is None or given is None or truth.shape != given.shape or len(rates) > 1:
@@ -104,6 +106,12 @@ class ReferenceMetric(StereoMetric):
             return others
         return Status.TOO_SHORT if status is Status.OK and truth.shape[2] < self.shortest(truth.shape[1]) else status
 
+    def _measured(self, references: Tensor, systems: Sequence[Tensor], rate: int) -> list[list[float]]:
+        """Scores of systems ``[sources, channels, time]`` each: together, or one by one where they are long."""
+        if not is_long(*systems):
+            return self._measure(references, torch.stack(list(systems)), rate)
+        return [row for system in systems for row in self._measure(references, system[None], rate)]
+
     def _measure(self, references: Tensor, estimates: Tensor, rate: int) -> list[list[float]]:
         if self.stereo != "mean":
             values: list[list[float]] = self.measure(references, estimates, rate).tolist()
@@ -111,6 +119,10 @@ class ReferenceMetric(StereoMetric):
         channels = zip(references.unbind(1), estimates.unbind(2), strict=True)
         scores = torch.stack([self.measure(r[:, None], e[:, :, None], rate) for r, e in channels], dim=-1)
         return [[mean_db(quantity) for quantity in system] for system in scores]
+
+
+def _mean_channel(samples: Tensor) -> Tensor:
+    return samples.double().mean(dim=0, keepdim=True)
 
 
 def improvement(score: Score, baseline: Score) -> Score:

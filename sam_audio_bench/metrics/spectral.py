@@ -61,6 +61,7 @@ class MRSTFT(_SpectralMetric):
     """
 
     columns = metric_ids_of("sam_audio_bench.metrics.spectral:MRSTFT")
+    in_blocks = True
 
     def __init__(self, stereo: str = "joint", level: str = "reference") -> None:
         super().__init__(stereo)

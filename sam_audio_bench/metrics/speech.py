@@ -21,8 +21,10 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sam_audio_bench.audio import resample, to_mono
+from sam_audio_bench.blocks import blockwise
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.identity import Options
 from sam_audio_bench.metrics.base import Metric, Row
@@ -96,7 +98,9 @@ class SpeechMetric(Metric):
             return self._all(Status.ERROR)
 
     def _signal(self, audio: Audio) -> Signal:
-        samples: Signal = resample(Audio(audio.samples.double(), audio.rate), self.rate).samples[0].numpy()
+        samples: Signal = (
+            resample(Audio(blockwise(Tensor.double, audio.samples), audio.rate), self.rate).samples[0].numpy()
+        )
         return samples
 
 

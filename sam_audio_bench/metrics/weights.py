@@ -14,7 +14,8 @@ from typing import Any, ClassVar, TypeVar
 
 import torch
 
-from sam_audio_bench.audio import resample
+from sam_audio_bench.audio import resample, to_mono
+from sam_audio_bench.blocks import all_finite
 from sam_audio_bench.devices import deterministic_fp32, find_device, lacking
 from sam_audio_bench.errors import BenchError, Precondition
 from sam_audio_bench.identity import Options
@@ -115,9 +116,9 @@ class LearnedMetric(StereoMetric):
         if not self.asks(item):
             return self._all(None)
         target = answer.target
-        if not bool(torch.isfinite(target.samples).all()):
+        if not all_finite(target.samples):
             return self._all(Status.NON_FINITE)
-        channels = target.samples if self.stereo == "mean" else target.samples.mean(dim=0, keepdim=True)
+        channels = target.samples if self.stereo == "mean" else to_mono(target).samples
         sounding = [Audio(channel[None], target.rate) for channel in channels if not bool(is_silent(channel))]
         return [(resample(clip, self.rate), item) for clip in sounding] or self._all(Status.SILENT_ESTIMATE)
 

@@ -6,9 +6,10 @@ from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
 
-import numpy as np
 import torch
+from torch import Tensor
 
+from sam_audio_bench.blocks import Growing, all_finite, is_long, parts
 from sam_audio_bench.errors import BadSeparation
 from sam_audio_bench.types import Audio, Item, Query, Separation
 
@@ -86,7 +87,7 @@ def _check_part(name: str, found: Audio, mixture: Audio, align: str | None, ster
     _check_length(name, found, mixture, align)
     length = min(found.length, mixture.length)
     samples = found.samples[:, :length].detach().cpu().float()
-    if not np.isfinite(samples.numpy()).all():
+    if not all_finite(samples):
         raise BadSeparation(f"expected finite samples in the {name}, found NaN or infinity", status="non_finite")
     return _resize(Audio(samples, mixture.rate), mixture.length if align == "pad" else length)
 
@@ -121,7 +122,19 @@ def _resize(audio: Audio, length: int) -> Audio:
     if audio.length == length:
         return audio
     kept = audio.samples[:, :length]
+    if is_long(kept):
+        return Audio(_resized(kept, length), audio.rate)
     return Audio(torch.nn.functional.pad(kept, (0, length - kept.shape[1])), audio.rate)
+
+
+def _resized(samples: Tensor, length: int) -> Tensor:
+    """The same for a long sound, whose channels then follow one another in the file again."""
+    found = Growing(len(samples))
+    for (part,) in parts(samples):
+        found.append(part.numpy())
+    if missing := length - samples.shape[1]:
+        found.append(torch.zeros(len(samples), missing, dtype=samples.dtype).numpy())
+    return torch.from_numpy(found.finished())
 
 
 def cut(item: Item, length: int) -> Item:

@@ -7,6 +7,7 @@ behind; a separator is called again only when its last estimates are written, so
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import time
@@ -22,7 +23,7 @@ from typing import Protocol
 from sam_audio_bench import audio
 from sam_audio_bench.digests import flush_digests
 from sam_audio_bench.errors import BenchError, StoreError, describe_error
-from sam_audio_bench.files import safe_names, sha256
+from sam_audio_bench.files import safe_names
 from sam_audio_bench.records import PARTS, ItemRecord, PartDigests, PartStats, StoredEstimate, read_records
 from sam_audio_bench.run import interruption, output_log
 from sam_audio_bench.run.contract import batch_size
@@ -344,7 +345,9 @@ _BEHIND = 8
 def _identified(path: Path) -> tuple[str, tuple[int, int]]:
     """Digest of a file that was just written, its size and time."""
     found = path.stat()
-    return sha256(path.read_bytes()), (found.st_size, found.st_mtime_ns)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return digest, (found.st_size, found.st_mtime_ns)
 
 
 def _failed_status(error: BaseException) -> Status:

@@ -22,6 +22,7 @@ from sam_audio_bench.records import SCHEMA_VERSION, ItemRecord, ModelRecord, unc
 from sam_audio_bench.run.contract import PreparedSeparator, ignored_options, prepare_separator
 from sam_audio_bench.run.exits import no_exit
 from sam_audio_bench.run.global_state import GlobalState
+from sam_audio_bench.run.memory import memory_needs
 from sam_audio_bench.run.progress import Progress
 from sam_audio_bench.run.scoring import outdated
 from sam_audio_bench.run.separation import PickerPool, Reranking
@@ -176,6 +177,7 @@ class Plan:
     notes: tuple[str, ...] = ()  # about the data, and what is picked by what
     redone: tuple[str, ...] = ()  # what is not kept, and why
     ignored: tuple[str, ...] = ()  # options that were given and that nothing takes
+    needs: tuple[str, ...] = ()  # memory and room for files that this machine does not have
 
 
 @no_exit()
@@ -235,6 +237,7 @@ def make_plan(
         notes=(*told, *pickers.notes),
         redone=tuple(note for job in jobs for note in job.notes()),
         ignored=tuple(ignored_options(settings.offered, {job.model.name: job.taken for job in jobs})),
+        needs=tuple(memory_needs(jobs, settings.batch_size)),
     )
 
 

@@ -321,4 +321,4 @@ def _load(data: TaskData, identifiers: Sequence[str]) -> Batch:
 
 def _on_grid(item: Item) -> Item:
     """The item with its mixture as the disk would give it back, so that the mixture as an estimate improves by 0 dB."""
-    return replace(item, query=replace(item.query, mixture=audio.as_stored(item.query.mixture)))
+    return replace(item, query=replace(item.query, mixture=audio.as_stored(item.query.mixture, copy=False)))

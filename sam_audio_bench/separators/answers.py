@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from sam_audio_bench import audio
+from sam_audio_bench.blocks import blockwise
 from sam_audio_bench.errors import BadSeparation, MediaError
 from sam_audio_bench.types import Audio, Separation
 
@@ -13,8 +16,10 @@ __all__ = ["at_rate", "difference", "written_answer"]
 
 def difference(mixture: Audio, target: Audio) -> Audio:
     """Mixture - target on the part that both have, in the mixture's shape; what is wrong with the target is its own."""
-    rest = mixture.samples.clone()
     common = min(mixture.length, target.length)
+    if target.samples.shape == mixture.samples.shape:
+        return Audio(blockwise(torch.sub, mixture.samples, target.samples), mixture.rate)
+    rest = mixture.samples.clone()
     if target.channels in (1, mixture.channels):
         rest[:, :common] -= target.samples[:, :common]
     return Audio(rest, mixture.rate)

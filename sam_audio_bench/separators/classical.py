@@ -45,8 +45,8 @@ class MaskSeparator(SpectrumSeparator, ABC):
         mixture, prompt = query.mixture, query.prompt
         gain = span_gain(prompt.spans, mixture.length, mixture.rate)
 
-        def keep(transform: STFT, spectrum: Tensor) -> Tensor:
-            return spectrum * self.mask(spectrum.abs(), gain, prompt, Grid(transform, mixture.rate))
+        def keep(transform: STFT, spectrum: Tensor, part: slice) -> Tensor:
+            return spectrum * self.mask(spectrum.abs(), gain[part], prompt, Grid(transform, mixture.rate))
 
         return self._filtered(mixture, keep, gain)
 
@@ -80,11 +80,16 @@ class HPSS(MaskSeparator):
     """
 
     name = "hpss"
+    memory = 0.0
     window: float = 0.043  # seconds
     steady: float = 0.2  # seconds, the median over time
     broad: float = 500.0  # Hz, the median over frequency
     margin: float = 1.0
     power: float = 2.0  # of the magnitudes in the mask
+
+    def reach(self, transform: STFT, rate: int) -> int:
+        """The median over time."""
+        return Grid(transform, rate).frames(self.steady)
 
     def mask(self, magnitude: Tensor, gain: Tensor, prompt: Prompt, grid: Grid) -> Tensor:
         """See `MaskSeparator`."""

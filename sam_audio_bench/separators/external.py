@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from sam_audio_bench import audio
+from sam_audio_bench.digests import file_digest
 from sam_audio_bench.errors import BadSeparation, BenchError, MediaError, Precondition, UsageError, describe_error
 from sam_audio_bench.files import cased_name, expand_home, find_files, safe_name, sha256
 from sam_audio_bench.identity import Options
@@ -137,7 +138,7 @@ class FolderSeparator:
     def fingerprint(self, identifier: str) -> str:
         """SHA-256 over the names and contents of the item's files, whatever there is: an absent answer may come yet."""
         found = [*self._files(self._target_stems(identifier)), *self._files(self._residual_stems(identifier))]
-        return sha256("\n".join(f"{path.name} {sha256(path.read_bytes())}" for path in found).encode())
+        return sha256("\n".join(f"{path.name} {file_digest(path)}" for path in found).encode())
 
     def _answer(self, identifier: str, mixture: Audio) -> Separation:
         path = self._only(identifier, "target", self._target_stems(identifier))

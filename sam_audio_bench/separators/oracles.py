@@ -38,8 +38,8 @@ class Oracle(SpectrumSeparator, ABC):
     def _answer(self, item: Item) -> Separation:
         references = [audio.samples for audio in self._references(item)]
 
-        def keep(transform: STFT, spectrum: Tensor) -> Tensor:
-            target, rest = map(transform.forward, references)
+        def keep(transform: STFT, spectrum: Tensor, part: slice) -> Tensor:
+            target, rest = (transform.forward(reference[:, part]) for reference in references)
             return self.filter(spectrum, target, rest)
 
         return self._filtered(item.query.mixture, keep)
@@ -63,6 +63,11 @@ class IBM(Oracle):
     """Ideal binary mask: keeps each bin in which the target is louder than the rest (Wang, 2005)."""
 
     name = "oracle-ibm"
+    memory = 0.0
+
+    def reach(self, transform: STFT, rate: int) -> int:
+        """Every bin stands alone."""
+        return 0
 
     def filter(self, mixture: Tensor, target: Tensor, rest: Tensor) -> Tensor:
         """See `Oracle`."""
@@ -78,7 +83,12 @@ class IRM(Oracle):
     """
 
     name = "oracle-irm"
+    memory = 0.0
     power: float = 2.0
+
+    def reach(self, transform: STFT, rate: int) -> int:
+        """Every bin stands alone."""
+        return 0
 
     def filter(self, mixture: Tensor, target: Tensor, rest: Tensor) -> Tensor:
         """See `Oracle`."""
@@ -95,6 +105,7 @@ class MWF(Oracle):
     """
 
     name = "oracle-mwf"
+    memory = 50.0
 
     def filter(self, mixture: Tensor, target: Tensor, rest: Tensor) -> Tensor:
         """See `Oracle`.

@@ -56,6 +56,7 @@ class TaskData:
     provides: frozenset[str]
     load: Callable[[str], Item]  # raises MediaError
     content: Callable[[str], str] | None = None  # item id -> digest of its sound, prompt and group; None: of `revision`
+    size: Callable[[str], int | None] | None = None  # item id -> values of its mixture as files claim; None: not long
     place: str | None = None  # absolute path of anyone's data
     code_sha256: str | None = None  # of a third party's task; "": unknown, so that nothing is kept
     source: str | None = None  # the name or path that it was asked for by, if that is not ``task``

@@ -20,7 +20,8 @@ from pathlib import Path, PurePath
 import torch
 
 from sam_audio_bench import audio
-from sam_audio_bench.decoding import READING
+from sam_audio_bench.blocks import blockwise
+from sam_audio_bench.decoding import READING, claimed_size
 from sam_audio_bench.digests import file_digest, joined
 from sam_audio_bench.errors import MediaError, UsageError
 from sam_audio_bench.files import dump_json, find_file, sha256, writable_text
@@ -292,6 +293,7 @@ def task_data(questions: Questions) -> TaskData:
         provides=frozenset(name for name, values in offers.items() if all(values)),
         load=partial(_load, root, rows),
         content=partial(_content, root, rows),
+        size=partial(_size, root, rows),
         place=str(questions.path.resolve()),
         texts={identifier: row.text for identifier, row in rows.items() if row.text},
         paraphrases={identifier: row.paraphrases for identifier, row in rows.items() if row.paraphrases},
@@ -309,6 +311,12 @@ def _content(root: Path, rows: Mapping[str, ManifestRow], identifier: str) -> st
 
 _ASKED = ("text", "spans", "group", "id", "target_to_rest_db", "spans_of_target")
 """Fields that an item depends on, its files aside."""
+
+
+def _size(root: Path, rows: Mapping[str, ManifestRow], identifier: str) -> int | None:
+    """Values of a mixture as its file claims; None where it is short, lies in a table, or cannot be read."""
+    sound = _first(rows[identifier])
+    return claimed_size(find_file(root / sound)) if isinstance(sound, str) else None
 
 
 def _file_content(root: Path, sound: Sound) -> str:
@@ -353,7 +361,7 @@ def _sounds(read: SoundReader, row: ManifestRow) -> tuple[Audio, Audio | None, A
     target = _sum(read, mixture, row.mixture, row.target) if row.target else None
     residual = _sum(read, mixture, row.mixture, row.residual) if row.residual else None
     if target is not None and residual is None:
-        residual = Audio(mixture.samples - target.samples, mixture.rate)
+        residual = Audio(blockwise(torch.sub, mixture.samples, target.samples), mixture.rate)
     return mixture, target, residual
 
 

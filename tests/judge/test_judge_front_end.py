@@ -117,3 +117,14 @@ def test_silence_and_shortest_clips_are_finite() -> None:
         found = compare(mixture, answer, ROWS)
         assert found.comparisons.shape == (1, 1, COMPARISONS)
         assert all(bool(torch.isfinite(one).all()) for one in (found.answer, found.residual, found.comparisons))
+
+
+def test_a_long_clip_is_compared_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Level, delay and what is loud are the clip's; everything else reaches two frames at most."""
+    mixture, answer = buzz(), 0.3 * (buzz() + 0.2 * hiss(3)).roll(40, dims=-1)
+    whole = compare(mixture, answer, ROWS)
+    monkeypatch.setattr("sam_audio_bench.judge.front_end._AT_ONCE", 2 * ROWS)
+    found = compare(mixture, answer, ROWS)
+    for name in ("mixture", "answer", "residual", "comparisons"):
+        assert torch.allclose(getattr(found, name), getattr(whole, name), atol=1e-4), name
+    assert found.comparisons.shape == whole.comparisons.shape

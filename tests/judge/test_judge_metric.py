@@ -337,3 +337,29 @@ def test_command_says_what_it_was_trained_on(small_folder: Path, files: list[str
     folder = Path(shutil.copytree(small_folder, tmp_path / "judge"))
     TrainedOn().and_of([read(files[1])]).write(folder)
     assert "was trained on" in command("--judge", str(folder), *files, "--text", "dog").stderr
+
+
+def test_long_clips_are_rated_in_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rating is the mean of those of the windows in which the mixture sounds, each with its part of the spans."""
+    metric = SAMAudioJudge(device="cpu")
+    generator = torch.Generator().manual_seed(0)
+    mixture, target = (0.1 * torch.randn(2, 32_000, generator=generator) for _ in range(2))
+    mixture[:, 8_000:16_000] = 0
+    whole = Item(
+        id="a",
+        group="a",
+        query=Query(
+            mixture=Audio(mixture, 16_000), prompt=Prompt(text="a dog", spans=(("+", 0.25, 1.1), ("-", 1.75, 1.9)))
+        ),
+    )
+    spans = {0: ("+", 0.25, 0.5), 2: ("+", 0.0, 0.1), 3: ("-", 0.25, 0.4)}
+    rated = []
+    for number, span in spans.items():
+        part = slice(8_000 * number, 8_000 * (number + 1))
+        query = Query(mixture=Audio(mixture[:, part], 16_000), prompt=Prompt(text="a dog", spans=(span,)))
+        rated.append(values(metric.score([replace(whole, query=query)], [answer(Audio(target[:, part], 16_000))])[0]))
+    monkeypatch.setattr("sam_audio_bench.judge.metric.LONGEST", 0.5)
+    found = values(metric.score([whole], [answer(Audio(target, 16_000))])[0])
+    assert found == pytest.approx([sum(axis) / 3 for axis in zip(*rated, strict=True)], abs=1e-6)
+    short = metric.score([whole], [answer(Audio(target[:, :-1], 16_000))])[0]
+    assert statuses(short) == {Status.LENGTH_MISMATCH}

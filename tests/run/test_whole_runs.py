@@ -315,7 +315,7 @@ def test_names_of_files_that_are_no_text(tmp_path: Path) -> None:
     for index, name in enumerate(("vocals", "drums")):
         soundfile.write(tmp_path / "t.wav", 0.1 * np.random.default_rng(index).normal(size=800), 8000)
         (tmp_path / "t.wav").rename(Path(song, f"{name}.wav"))
-    with pytest.raises(UsageError, match="expected names in UTF-8, found .*: rename the file or folder") as found:
+    with pytest.raises(UsageError, match=r"expected names in UTF-8, found .*: rename the file or folder") as found:
         run(tmp_path / "stems", tmp_path / "o", half)
     str(found.value).encode()
     assert not (tmp_path / "o").exists()

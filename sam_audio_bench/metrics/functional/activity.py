@@ -7,13 +7,14 @@ from prefix sums over 16-bit samples instead of a loop over windows. Times are w
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sam_audio_bench.blocks import touched
 from sam_audio_bench.errors import UsageError
 
 __all__ = ["MODES", "Overlap", "active_spans", "merge_spans", "span_overlap"]
@@ -25,6 +26,7 @@ _RATE = 24_000  # what the reference resamples to
 _MS = _RATE // 1000  # samples a millisecond
 _WINDOW = 250  # ms, also the shortest silence
 _STEP = 10  # ms between windows that are tested for silence
+_AT_ONCE = 1 << 20  # samples that are converted at once
 _PEAK_STEP = 100  # ms between windows among which the loudest is looked for
 _FULL_SCALE = 32_768
 
@@ -69,19 +71,14 @@ def active_spans(
         raise UsageError(f"expected mode to be one of {', '.join(MODES)}, found {mode!r}")
     if samples.ndim != 2:
         raise UsageError(f"expected samples [channels, time], found {list(samples.shape)}")
-    pcm = _resample(_pcm16(samples), rate)
-    # The reference counts whole milliseconds and fills the last one up with zeros.
-    length = round(pcm.shape[1] / _MS)
-    energies = np.zeros(_MS * length + 1, np.int64)
-    counted = min(pcm.shape[1], _MS * length)
-    np.cumsum(np.square(pcm[:, :counted], dtype=np.int64).sum(axis=0), out=energies[1 : counted + 1])
-    energies[counted + 1 :] = energies[counted]
+    energies = _energies(samples, rate)
+    length = len(energies) - 1
     if length < _WINDOW:
         return [(0.0, length / 1000)] if length else []
 
     def rms(starts: NDArray[np.int64]) -> NDArray[np.int64]:
-        sums = energies[_MS * (starts + _WINDOW)] - energies[_MS * starts]
-        return np.floor(np.sqrt(sums / (len(pcm) * _MS * _WINDOW))).astype(np.int64)
+        sums = energies[starts + _WINDOW] - energies[starts]
+        return np.floor(np.sqrt(sums / (len(samples) * _MS * _WINDOW))).astype(np.int64)
 
     last = length - _WINDOW
     if mode == "rel_to_max":
@@ -139,6 +136,35 @@ def span_overlap(*, reference: Times, estimate: Times, merge: bool = True) -> Ov
 
 def _share(part: float, whole: float) -> float:
     return part / whole if whole else 0.0
+
+
+def _energies(samples: Tensor, rate: int) -> NDArray[np.int64]:
+    """Energy up to each millisecond ``[milliseconds + 1]``, of all channels, as integers: the same in any blocks.
+
+    The reference counts whole milliseconds, the last one rounded, and fills it up with zeros.
+    """
+    found, total = [], 0
+    for block in _blocks(samples, rate):
+        total += block.shape[1]
+        squares = np.square(block, dtype=np.int64).sum(axis=0)
+        found.append(np.add.reduceat(squares, np.arange(0, len(squares), _MS)) if len(squares) else squares)
+    length = round(total / _MS)
+    energies = np.zeros(length + 1, np.int64)
+    if length:
+        np.cumsum(np.concatenate(found)[:length], out=energies[1:])
+    return energies
+
+
+def _blocks(samples: Tensor, rate: int) -> Iterator[NDArray[np.int16]]:
+    """Samples at 24 kHz, all but the last block of whole milliseconds."""
+    divisor = math.gcd(rate, _RATE)
+    up, down = _RATE // divisor, rate // divisor
+    periods = max(1, _AT_ONCE // (_MS * max(up, down))) * _MS
+    for start in range(0, samples.shape[1], periods * down):
+        part = samples[:, start : start + periods * down + 1]  # one more, towards which the last ones go
+        last = start + periods * down >= samples.shape[1]
+        yield _resample(_pcm16(part), rate)[:, : None if last else periods * up]
+        touched(part.numel())
 
 
 def _pcm16(samples: Tensor) -> NDArray[np.int16]:

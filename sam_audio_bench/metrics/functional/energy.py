@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sam_audio_bench.blocks import blockwise, is_long, parts
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.metrics.catalogue import FLOOR_DB
 from sam_audio_bench.types import Status
@@ -82,9 +83,8 @@ def residual_energy(reference: Tensor, estimate: Tensor, gain: Tensor, known: Mo
 
 def _chunks(*signals: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Parts of signals of one shape, in float64."""
-    step = max(1, _CHUNK // max(1, signals[0][..., :1].numel()))
-    for start in range(0, signals[0].shape[-1], step):
-        yield tuple(signal[..., start : start + step].double() for signal in signals)
+    for some in parts(*signals, size=_CHUNK):
+        yield tuple(part.double() for part in some)
 
 
 def energy(signal: Tensor) -> Tensor:
@@ -115,10 +115,23 @@ def centred(signal: Tensor) -> Tensor:
 
     What rounding leaves of a constant, `RESOLUTION_DB` below it, is set to zero: silence keeps one definition.
     """
+    if is_long(signal):
+        return _centred_in_blocks(signal)
     signal = signal.double()
     rest = signal - signal.mean(dim=-1, keepdim=True)
     rounding = energy(rest) <= energy(signal) * 10 ** (-RESOLUTION_DB / 10)
     return rest.masked_fill(rounding[..., None], 0.0)
+
+
+def _centred_in_blocks(signal: Tensor) -> Tensor:
+    total = signal.new_zeros(signal.shape[:-1], dtype=torch.float64)
+    for (part,) in _chunks(signal):
+        total += part.sum(dim=-1)
+    mean = (total / signal.shape[-1]).flatten()[:, None]
+    flat = signal.reshape(-1, signal.shape[-1])
+    rest = blockwise(lambda part: part.double() - mean, flat).reshape(signal.shape)
+    rounding = energy(rest) <= energy(signal) * 10 ** (-RESOLUTION_DB / 10)
+    return rest.masked_fill_(rounding[..., None], 0.0) if bool(rounding.any()) else rest
 
 
 def ratio_db(signal_energy: Tensor, error_energy: Tensor) -> Tensor:

@@ -5,14 +5,19 @@ Shape legend: ``[C, N]`` channels and samples at `RATE`, ``[T, B]`` frames of 32
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 import numpy as np
 import soxr
+import torch
 from numpy.typing import NDArray
 from scipy import fft
 from torch import Tensor
+
+from sam_audio_bench.audio import resampled_blocks
+from sam_audio_bench.blocks import Growing, is_long, parts, pieces, touched
+from sam_audio_bench.types import Audio
 
 __all__ = ["BANDS", "HOP", "RATE", "SHORTEST", "Aligner", "erb_number", "excitation", "loudness", "prepared"]
 
@@ -35,6 +40,7 @@ _WINDOW = 1024
 _LOWEST, _HIGHEST = 80.0, 14_000.0
 _CORNER = 40.0  # Hz below which sound does not count; also what a constant offset leaks into
 _CHUNK = 4096  # frames under windows at once
+_ROWS = 1 << 15  # rows of long arrays at once
 _THRESHOLD = 1e-6  # energy at the threshold of hearing: 60 dB below the loud frames of the reference
 _EXPONENT = 0.3
 
@@ -51,6 +57,8 @@ def prepared(signal: Tensor, rate: int, peak: float) -> Reals:
 
     In float32, a channel at a time: ten minutes take no more memory than they must.
     """
+    if is_long(signal):
+        return _prepared_in_blocks(signal, rate, peak)
     channels = []
     for channel in signal:
         samples = channel.float().numpy()
@@ -59,6 +67,23 @@ def prepared(signal: Tensor, rate: int, peak: float) -> Reals:
         sound -= sound.mean(dtype=np.float64).astype(np.float32)
         channels.append(sound)
     return channels[0][None] if len(channels) == 1 else np.stack(channels)
+
+
+def _prepared_in_blocks(signal: Tensor, rate: int, peak: float) -> Reals:
+    found, total = Growing(len(signal)), np.zeros(len(signal))
+    if rate == RATE:
+        blocks: Iterator[NDArray[np.floating]] = (part.float().numpy().copy() for (part,) in parts(signal))
+    else:
+        blocks = resampled_blocks(Audio(signal, rate), RATE, torch.float32)
+    for block in blocks:
+        block /= np.float32(peak)
+        total += block.sum(axis=1, dtype=np.float64)
+        found.append(block)
+    sound: Reals = found.finished()
+    mean = torch.from_numpy((total / found.length).astype(np.float32))[:, None]
+    for (part,) in parts(torch.from_numpy(sound)):
+        part -= mean
+    return sound
 
 
 def erb_number(hertz: NDArray[np.floating] | float) -> NDArray[np.floating]:
@@ -94,13 +119,33 @@ def _powers(signal: Reals, window: int, step: int) -> Iterator[Reals]:
     for start in range(0, len(frames), _CHUNK):
         spectrum = fft.rfft(frames[start : start + _CHUNK] * taper, axis=-1)
         yield spectrum.real**2 + spectrum.imag**2
+        touched(_CHUNK * step)
 
 
 def excitation(signal: Reals) -> Reals:
     """Energies ``[T, B]``, summed over channels as if both ears heard all of them."""
-    channels = [np.concatenate([power @ _weights() for power in _powers(one, _WINDOW, HOP)]) for one in signal]
-    found: Reals = np.sum(channels, axis=0, dtype=np.float32)
-    return found
+    return _rows(
+        np.sum([power @ _weights() for power in powers], axis=0, dtype=np.float32)
+        for powers in zip(*(_powers(one, _WINDOW, HOP) for one in signal), strict=True)
+    )
+
+
+def _rows(blocks: Iterable[Reals]) -> Reals:
+    """Blocks ``[T, B]`` as one array, in a file where it is long."""
+    found, width = Growing(1), 0
+    for block in blocks:
+        width = block.shape[1]
+        found.append(block.reshape(1, -1))
+    return found.finished().reshape(-1, width)
+
+
+def _row_blocks(rows: Reals) -> Iterator[slice]:
+    """All rows of an array ``[rows, width]``, or parts of one that is long."""
+    count, width = rows.shape
+    step = _ROWS if is_long(rows) else max(1, count)
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))
+        touched(step * width)
 
 
 def loudness(energy: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -136,33 +181,52 @@ class Aligner:
         values = np.abs(correlation[near + _LONGEST_LAG])
         if values.max() > _COHERENT:
             lag = int(near[values.argmax()])
-        moved = np.zeros_like(estimate)
-        length = estimate.shape[1]
-        moved[:, max(0, -lag) : length - max(0, lag)] = estimate[:, max(0, lag) : length - max(0, -lag)]
-        return moved, lag
+        return _moved(estimate, lag), lag
+
+
+def _moved(estimate: Reals, lag: int) -> Reals:
+    """``[C, N]`` earlier by ``lag`` samples; the same array where that is 0."""
+    if lag == 0:
+        return estimate
+    channels, length = estimate.shape
+    found = Growing(channels)
+    found.append(np.zeros((channels, max(0, -lag)), np.float32))
+    for (part,) in pieces(torch.from_numpy(estimate)[:, max(0, lag) : length - max(0, -lag)]):
+        found.append(part.numpy())
+    found.append(np.zeros((channels, max(0, lag)), np.float32))
+    moved: Reals = found.finished()
+    return moved
 
 
 def _envelope_lag(one: Reals, other: Reals) -> tuple[float, int]:
     """The highest mean correlation of envelopes ``[ms, bands]`` within ±20 ms, and the lag in ms where it is."""
-    norm = np.sqrt(np.square(one).sum(axis=0) * np.square(other).sum(axis=0)) + 1e-12
-    found = []
-    for lag in range(-_LONGEST_LAG // _STEP, _LONGEST_LAG // _STEP + 1):
-        here = one[max(0, -lag) : len(one) - max(0, lag)]
-        there = other[max(0, lag) : len(other) - max(0, -lag)]
-        found.append((float((np.einsum("tb,tb->b", here, there) / norm).mean()), lag))
-    return max(found)
+    lags = range(-_LONGEST_LAG // _STEP, _LONGEST_LAG // _STEP + 1)
+    products, powers = [], []
+    for rows in _row_blocks(one):
+        pairs = [(max(rows.start, -lag), min(rows.stop, len(one) - lag), lag) for lag in lags]
+        products.append([np.einsum("tb,tb->b", one[a:b], other[a + lag : b + lag]) for a, b, lag in pairs])
+        powers.append([np.square(part[rows]).sum(axis=0) for part in (one, other)])
+    power, power_other = np.sum(powers, axis=0)
+    norm = np.sqrt(power * power_other) + 1e-12
+    likeness = (np.sum(products, axis=0) / norm).mean(axis=1)
+    return max(zip(likeness.tolist(), lags, strict=True))
 
 
 def _envelopes(signal: Reals) -> Reals:
     """Fourth roots of energies ``[ms, bands]``, channels summed, without their means."""
     bins = np.maximum(np.round(_EDGES * _SHORT / RATE).astype(int), 1)
     stops = np.maximum(bins[1:], bins[:-1] + 1)
-    energy = sum(
-        np.concatenate([_sums(power, bins[:-1], stops) for power in _powers(one, _SHORT, _STEP)]) for one in signal
+    root = _rows(
+        np.sqrt(np.sqrt(sum(_sums(power, bins[:-1], stops) for power in powers)))
+        for powers in zip(*(_powers(one, _SHORT, _STEP) for one in signal), strict=True)
     )
-    root = np.sqrt(np.sqrt(energy))
-    found: Reals = root - root.mean(axis=0)
-    return found
+    if not is_long(root):
+        found: Reals = root - root.mean(axis=0)
+        return found
+    mean = np.sum([root[rows].sum(axis=0, dtype=np.float64) for rows in _row_blocks(root)], axis=0) / len(root)
+    for rows in _row_blocks(root):
+        root[rows] -= mean.astype(np.float32)
+    return root
 
 
 def _sums(power: Reals, starts: NDArray[np.int_], stops: NDArray[np.int_]) -> Reals:
@@ -187,5 +251,6 @@ def _waveform_correlation(reference: Reals, estimate: Reals) -> NDArray[np.float
         total += fft.irfft(product.sum(axis=0), count)[: 2 * reach + 1]
         given = around[:, reach : around.shape[1] - reach]
         energies += [np.square(part, dtype=np.float64).sum() for part in (block, given)]
+        touched(2 * block.size)
     found: NDArray[np.float64] = total / (np.sqrt(energies.prod()) + 1e-12)
     return found

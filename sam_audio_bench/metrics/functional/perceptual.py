@@ -6,6 +6,7 @@ several frames.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, maximum_filter1d
 from torch import Tensor
 
+from sam_audio_bench.blocks import all_finite, any_sound, blockwise, is_long, parts, pieces
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.metrics.functional.hearing import (
     HOP,
@@ -28,6 +30,7 @@ from sam_audio_bench.metrics.functional.hearing import (
 __all__ = ["WORST", "Impressions", "Original", "Ratings", "perceptual"]
 
 Cells = NDArray[np.float64]
+Reals = NDArray[np.float32]
 
 _BLOCK = 1200  # frames that share one blend of target and interference: 9.6 s, a whole number of cells
 _SLOW, _FAST = 10, 3  # frames a cell: 80 and 24 ms
@@ -118,7 +121,7 @@ def perceptual(
 
 def _one(reference: Tensor, estimate: Tensor, mixture: Tensor, residual: Tensor | None = None, *, rate: int) -> Ratings:
     parts = (reference, estimate, mixture, *([] if residual is None else [residual]))
-    if not reference.any() or not all(bool(torch.isfinite(part).all()) for part in parts):
+    if not any_sound(reference) or not all(map(all_finite, parts)):
         return Ratings(*[float("nan")] * 4)
     return Original(reference, mixture, rate, residual).rate(estimate)
 
@@ -140,20 +143,24 @@ class Original:
         sound, other = prepared(reference, rate, own), prepared(given, rate, peak)
         gain = own / peak
         if residual is None:
-            product, power = float(np.vdot(sound, other)), float(np.vdot(sound, sound))
-            sound *= np.float32(product / power if product > 0 and power > 0 else gain)
-            mixed, other = other, other - sound
+            product, power = _inner(sound, other), _inner(sound, sound)
+            _scale(sound, product / power if product > 0 and power > 0 else gain)
+            mixed, other = other, _elementwise(torch.sub, other, sound)
         else:
-            sound *= np.float32(gain)
-            mixed = sound + other
+            _scale(sound, gain)
+            mixed = _elementwise(torch.add, sound, other)
         self._aligned = Aligner(sound, mixed)
         energies = excitation(sound), excitation(other)
         frames = energies[0].sum(axis=1)
         sounding = frames > _SOUNDING * frames.max()
         level = float(np.percentile(frames[sounding], 95)) if sounding.any() else 1.0
-        self._s, self._n = (energy / np.float32(level) for energy in energies)
+        for energy in energies:
+            energy /= np.float32(level)
+        self._s, self._n = energies
         self._of_target, self._of_rest = _Own(self._s, self._n), _Own(self._n, self._s)
-        self._ladder = tuple(self._tilt(one, self._of_target.level(one)) for one in (self._s + self._n, self._n))
+        self._ladder = tuple(
+            self._tilt(one, self._of_target.level(one)) for one in (energies[0] + energies[1], self._n)
+        )
         self._top = float(np.percentile(self._s[sounding], 99)) if sounding.any() else 1.0
 
     def rate(self, estimate: Tensor) -> Ratings:
@@ -163,7 +170,7 @@ class Original:
 
     def hear(self, estimate: Tensor) -> Impressions | None:
         """What an answer sounds like beside the reference; None where it is silent."""
-        if not estimate.any():
+        if not any_sound(estimate):
             return None
         moved, lag = self._aligned(prepared(estimate, self._rate, _peak(estimate)))
         answer = excitation(moved)
@@ -193,7 +200,25 @@ class Original:
 
 
 def _peak(signal: Tensor) -> float:
-    return float(max(signal.max(), -signal.min())) or 1.0
+    return max(float(max(part.max(), -part.min())) for (part,) in pieces(signal)) or 1.0
+
+
+def _inner(one: Reals, other: Reals) -> float:
+    """Inner product of ``[C, N]``, of long ones in float64, so that it does not depend on the parts."""
+    if not is_long(one):
+        return float(np.vdot(one, other))
+    pairs = parts(torch.from_numpy(one), torch.from_numpy(other))
+    return sum(float(np.vdot(*(part.double().numpy() for part in pair))) for pair in pairs)
+
+
+def _scale(sound: Reals, factor: float) -> None:
+    for (part,) in pieces(torch.from_numpy(sound)):
+        part.mul_(float(np.float32(factor)))
+
+
+def _elementwise(function: Callable[..., Tensor], one: Reals, other: Reals) -> Reals:
+    found: Reals = blockwise(function, torch.from_numpy(one), torch.from_numpy(other)).numpy()
+    return found
 
 
 class _Own:
@@ -201,11 +226,13 @@ class _Own:
 
     def __init__(self, one: NDArray[np.float32], other: NDArray[np.float32]) -> None:
         self._cells = (one > _LOUD * one.max(axis=0)) & (one > 0)
-        odds = one[self._cells] / np.maximum(other[self._cells], _TINY)
+        odds = other[self._cells]
+        np.maximum(odds, np.float32(_TINY), out=odds)
+        np.divide(one[self._cells], odds, out=odds)
         if len(odds):
             self._cells[self._cells] = odds >= min(_DOMINANT, float(np.percentile(odds, 90)))
-        self._wanted = one[self._cells].astype(np.float64)
-        self._weight = loudness(self._wanted)
+        self._wanted = one[self._cells]
+        self._weight = loudness(self._wanted.astype(np.float64))
 
     def level(self, answer: NDArray[np.float32], *, gaps: bool = False) -> float | None:
         """Median level of an answer over the source in dB, weighted by loudness.
@@ -215,13 +242,17 @@ class _Own:
         """
         if not len(self._wanted):
             return None
-        ratio = np.maximum(answer[self._cells].astype(np.float64) / self._wanted, 1e-12)
+        ratio = answer[self._cells].astype(np.float64)
+        ratio /= self._wanted
+        np.maximum(ratio, 1e-12, out=ratio)
         kept = (ratio > _LOUD * np.percentile(ratio, 90)) | gaps
         if not kept.any():
             return None
-        order = np.argsort(ratio[kept])
-        mass = np.cumsum(self._weight[kept][order])
-        return float(10 * np.log10(ratio[kept][order][np.searchsorted(mass, mass[-1] / 2)]))
+        ratio = ratio[kept]  # in place of what it is cut from: hours have ten million cells
+        order = np.argsort(ratio)
+        mass = self._weight[kept][order]
+        np.cumsum(mass, out=mass)
+        return float(10 * np.log10(ratio[order[np.searchsorted(mass, mass[-1] / 2)]]))
 
 
 class _Sums:

@@ -1,0 +1,98 @@
+"""What the longest item of a run needs, from what its files say of themselves, where this machine does not have it.
+
+A separator gets the whole mixture and gives back whole answers: `ANSWERED` times the mixture in float32, and what it
+takes to make them, which built-in separators tell. Everything else is done in blocks, in files of `SCRATCH` times it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sam_audio_bench.blocks import LONG, scratch_folder
+from sam_audio_bench.run.contract import batch_size
+
+if TYPE_CHECKING:
+    from sam_audio_bench.run.plan import Job
+
+__all__ = ["ANSWERED", "BASE", "SCRATCH", "WHOLE", "memory_needs", "memory_of_machine"]
+
+ANSWERED = 5
+"""The separator's copy of the mixture, its target and residual, and two that it may make on the way."""
+
+WHOLE = 8
+"""Of a metric that is not computed in blocks: reference and answer in float64, and as much again to work with."""
+
+SCRATCH = 10
+"""Mixture, references and answers, the sums of some of them, and what the perceptual ratings compare."""
+
+BASE = 1 << 30
+"""Bytes of a process with all default metrics, whatever the length: measured in benchmarks/long_audio.md."""
+
+_VALUE = 4  # bytes in float32
+_GROUPS = Path("/sys/fs/cgroup/memory.max")  # Linux: the limit of a container
+
+
+def memory_needs(jobs: Iterable[Job], batch: int | None = None) -> list[str]:
+    """A sentence for each job whose longest item does not fit into memory, or into the folder for temporary files.
+
+    Args:
+        jobs: what is to be done.
+        batch: items at once, where the run says so.
+    """
+    return [text for job in jobs for text in _needs(job, batch)]
+
+
+def memory_of_machine() -> int | None:
+    """Bytes that processes here may have: the machine's, or its container's; None where nothing tells."""
+    try:
+        found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+    try:
+        return min(found, int(_GROUPS.read_text(encoding="ascii")))
+    except (OSError, ValueError):  # there is no limit, or no such file
+        return found
+
+
+def _needs(job: Job, batch: int | None) -> Iterator[str]:
+    size_of = job.data.size
+    if size_of is None:
+        return
+    sizes = {item: found for item in job.to_separate() if (found := size_of(item)) is not None and found > LONG}
+    if not sizes:
+        return
+    longest = max(sizes, key=lambda item: sizes[item])
+    mixture = sizes[longest] * _VALUE
+    together = min(batch or batch_size(job.separator), len(sizes))
+    about = f"{job.model.name} on {job.data.label}: {longest}, {_shown(mixture)} as float32, will need about"
+    factor = max(float(getattr(job.separator, "memory", 0)), ANSWERED) * together
+    whole = [name for one in job.metrics if not one.metric.in_blocks for name in one.columns]
+    if whole:
+        factor += WHOLE
+    memory, there = BASE + factor * mixture, memory_of_machine()
+    if there is not None and memory > there:
+        others = f", or leave out {', '.join(whole)}, which hold it as a whole" if whole else ""
+        batches = ", say --batch-size 1" if together > 1 else ""
+        advice = f"cut it into shorter items{batches}{others}"
+        yield f"{about} {_shown(memory)} of memory, found {_shown(there)}; {advice}"
+    room, free = SCRATCH * mixture * together, _free(scratch_folder())
+    if free is not None and room > free:
+        yield (
+            f"{about} {_shown(room)} in {scratch_folder()} for temporary files, found {_shown(free)}; set TMPDIR to "
+            "a folder that has them, or cut it into shorter items"
+        )
+
+
+def _shown(size: float) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 1 << 30 else f"{size / 2**20:.0f} MiB"
+
+
+def _free(folder: Path) -> int | None:
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return None
