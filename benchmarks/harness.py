@@ -34,7 +34,8 @@ import sam_audio_bench as sab
 from sam_audio_bench.digests import file_digest, flush_digests
 from sam_audio_bench.records import PARTS, ItemRecord, PartDigests, PartStats, ScoreRow
 from sam_audio_bench.run.header import end_record, start_record
-from sam_audio_bench.run.plan import Job, make_plan
+from sam_audio_bench.run.job import Job
+from sam_audio_bench.run.plan import make_plan
 from sam_audio_bench.tasks import GROUPS
 from sam_audio_bench.types import Status
 

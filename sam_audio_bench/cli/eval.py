@@ -18,7 +18,8 @@ from sam_audio_bench.options import split_spellings
 from sam_audio_bench.run.settings import ABOUT, Settings, flag, read_texts, settings_from
 
 if TYPE_CHECKING:
-    from sam_audio_bench.run.plan import Job, Plan
+    from sam_audio_bench.run.job import Job
+    from sam_audio_bench.run.plan import Plan
     from sam_audio_bench.run.results import Results
 
 __all__ = ["evaluate"]

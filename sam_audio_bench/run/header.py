@@ -10,7 +10,8 @@ from msgspec import structs
 from sam_audio_bench.files import now
 from sam_audio_bench.records import Commit, ErrorRecord, ItemRecord, RunRecord, Setting, Timing
 from sam_audio_bench.run import provenance
-from sam_audio_bench.run.plan import Job, Plan
+from sam_audio_bench.run.job import Job
+from sam_audio_bench.run.plan import Plan
 from sam_audio_bench.run.scoring import merged_records
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.types import Status

@@ -16,7 +16,7 @@ from sam_audio_bench.blocks import LONG, scratch_folder
 from sam_audio_bench.run.contract import batch_size
 
 if TYPE_CHECKING:
-    from sam_audio_bench.run.plan import Job
+    from sam_audio_bench.run.job import Job
 
 __all__ = ["ANSWERED", "BASE", "SCRATCH", "WHOLE", "memory_needs", "memory_of_machine"]
 

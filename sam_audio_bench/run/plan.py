@@ -5,165 +5,33 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, NamedTuple
 
 from sam_audio_bench import registry
 from sam_audio_bench.columns import LoadedMetric, build_metrics, metric_options
 from sam_audio_bench.construction import called
 from sam_audio_bench.devices import find_device
-from sam_audio_bench.digests import flush_digests, joined
+from sam_audio_bench.digests import flush_digests
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import folder_name
 from sam_audio_bench.metrics.base import Metric
 from sam_audio_bench.metrics.catalogue import CARDS, DEFAULT, WITHOUT_REFERENCE
 from sam_audio_bench.options import parse_spelling
-from sam_audio_bench.records import SCHEMA_VERSION, ItemRecord, ModelRecord, uncollected
+from sam_audio_bench.records import uncollected
 from sam_audio_bench.run.contract import PreparedSeparator, ignored_options, prepare_separator
 from sam_audio_bench.run.exits import no_exit
-from sam_audio_bench.run.global_state import GlobalState
+from sam_audio_bench.run.job import Job, common_fingerprint, fingerprints
 from sam_audio_bench.run.memory import memory_needs
 from sam_audio_bench.run.progress import Progress
-from sam_audio_bench.run.scoring import outdated
 from sam_audio_bench.run.separation import PickerPool, Reranking
 from sam_audio_bench.run.settings import BASELINE, Settings
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.tasks import TaskData
-from sam_audio_bench.types import AnySeparator, NamedSeparator
+from sam_audio_bench.types import AnySeparator
 
-__all__ = ["BASELINE", "Job", "Model", "Plan", "Settings", "make_plan", "shard_suffix", "unavailable_reason"]
+__all__ = ["BASELINE", "Model", "Plan", "Settings", "make_plan", "shard_suffix", "unavailable_reason"]
 
 Model = str | Callable[..., Any] | AnySeparator
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """One separator on one task: a run folder, and which of its items are still to do."""
-
-    separator: AnySeparator
-    model: ModelRecord
-    data: TaskData  # the whole task
-    chosen: TaskData  # the items of this run
-    metrics: tuple[LoadedMetric, ...]  # those that the task can serve
-    folder: RunFolder
-    contents: Mapping[str, str]  # chosen item -> digest of what it is made of
-    common: str | None  # digest of what all estimates depend on; None: not known
-    fingerprints: Mapping[str, str]  # item -> of what a stored estimate must have been made with; "": not known
-    reranking: Reranking | None = None  # None: one estimate per item
-    taken: frozenset[str] = frozenset()  # of the options of `Settings.offered`, those that something here takes
-    own_state: GlobalState | None = None  # see `PreparedSeparator`
-    printed: str = ""  # by the separator's module and constructor
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Metric ids of this job's scores."""
-        return tuple(column for one in self.metrics for column in one.columns)
-
-    @cached_property
-    def aside(self) -> dict[str, str]:
-        """Journalled items that are not of this run and cannot stand beside its own, and why."""
-        known = self.folder.items.values()
-        found = {record.item: self._why_aside(record) for record in known if record.item not in self.contents}
-        return {item: reason for item, reason in found.items() if reason}
-
-    def _why_aside(self, record: ItemRecord) -> str | None:
-        if record.item not in self.data.groups:
-            return "the data have no such item any more"
-        if self.folder.header.schema_version != SCHEMA_VERSION:
-            return "the folder does not say what it was made from"
-        if record.failed:
-            return None
-        content = self.data.content_sha256(record.item)
-        if record.data_sha256 != content:
-            return "its recordings or its prompt have changed"
-        same = record.fingerprint == _fingerprint(self.common, self.separator, record.item, content)
-        return None if same and record.fingerprint else "it was made in another way"
-
-    @cached_property
-    def stale(self) -> dict[str, str]:
-        """Journalled items that cannot be kept, and why; of the folder as it was when this was first asked."""
-        records = ((item, self.folder.items.get(item)) for item in self.chosen.ids)
-        found = {item: self._why_stale(record) for item, record in records if record is not None}
-        return {item: reason for item, reason in found.items() if reason}
-
-    def _why_stale(self, record: ItemRecord) -> str | None:
-        if record.failed:
-            return "it failed"
-        if record.data_sha256 != self.contents[record.item]:
-            return "its recordings or its prompt have changed"
-        if not self.fingerprints[record.item]:
-            return "what made it cannot be identified"
-        if record.fingerprint != self.fingerprints[record.item]:
-            return "it was made in another way"
-        if self._lacks_candidates(record):
-            return "its candidates were not kept"
-        must_be_read = bool(outdated(self.folder, self.metrics, record.item))
-        return self.folder.damage(record.item, read=must_be_read)
-
-    def _lacks_candidates(self, record: ItemRecord) -> bool:
-        """Whether audio is to be kept that was not."""
-        expected = record.candidates - len(record.candidate_errors)
-        return self.reranking is not None and self.reranking.keep and len(record.kept) < expected
-
-    def to_separate(self) -> list[str]:
-        """Chosen items without an estimate that can be kept."""
-        stale = self.stale
-        return [item for item in self.chosen.ids if item not in self.folder.items or item in stale]
-
-    def unfinished(self) -> list[str]:
-        """Chosen items that need an estimate or a score."""
-        separate = set(self.to_separate())
-        return [item for item in self.chosen.ids if item in separate or outdated(self.folder, self.metrics, item)]
-
-    @property
-    def finished(self) -> bool:
-        """Whether nothing is left to do for the chosen items, and the folder says what they are and that it is done."""
-        if not self.folder.exists or not (self.folder.path / "scores.parquet").exists():
-            return False
-        if self.folder.header.status not in ("success", "partial"):
-            return False
-        header = self.folder.header
-        same = header.task == self.data.record and header.model == self.model and not self.aside
-        return same and header.schema_version == SCHEMA_VERSION and not self.unfinished()
-
-    def notes(self) -> list[str]:
-        """What a user must know about what is not kept."""
-        name, found = f"{self.model.name} on {self.data.label}", []
-        if self.model.unknown:
-            found.append(f"{name}: nothing is kept, since the separator cannot be identified: {self.model.unknown}")
-        if self.data.code_sha256 == "":
-            found.append(f"{name}: nothing is kept, since the code of the task cannot be identified")
-        found += [
-            f"{name}: {column} is computed anew, since the metric cannot be identified: {record.unknown}"
-            for one in self.metrics for column, record in one.records.items() if record.unknown
-        ]  # fmt: skip
-        for reason, items in _by_reason(self.aside):
-            found.append(f"{name}: {_counted(items)} set aside: {reason}{self._difference(reason)}")
-        for reason, items in _by_reason(self.stale):
-            if reason != "it failed":
-                found.append(f"{name}: {_counted(items)} done again: {reason}{self._difference(reason)}")
-        return found
-
-    def _difference(self, reason: str) -> str:
-        """In what the separator of the folder differs, where that is why."""
-        if reason != "it was made in another way":
-            return ""
-        changes = self.folder.header.model.differences(self.model)
-        return f" ({'; '.join(map(str, changes[:3]))})" if changes else " (another seed, alignment, picker or estimate)"
-
-
-def _by_reason(reasons: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
-    """Each reason with its items."""
-    for reason in dict.fromkeys(reasons.values()):
-        yield reason, [item for item, own in reasons.items() if own == reason]
-
-
-_SHOWN = 5
-
-
-def _counted(items: Sequence[str]) -> str:
-    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
-    return f"{', '.join(items[:_SHOWN])}{more}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -336,7 +204,7 @@ def _jobs(
         own = output / folder_name(output, separator.name, [one.separator.name for one in separators])
         folder = RunFolder.open(own / f"{folder_name(own, data.label, labels)}{shard}")
         _check_folder(folder, data, settings)
-        common = _common_fingerprint(model, data, settings, reranking)
+        common = common_fingerprint(model, data, settings, reranking)
         yield Job(
             separator=separator,
             model=model,
@@ -346,7 +214,7 @@ def _jobs(
             folder=folder,
             contents=contents,
             common=common,
-            fingerprints=_fingerprints(common, separator, contents),
+            fingerprints=fingerprints(common, separator, contents),
             reranking=reranking,
             taken=prepared.taken | _taken_beside(metrics, reranking),
             own_state=prepared.own_state,
@@ -384,29 +252,3 @@ def _check_folder(folder: RunFolder, data: TaskData, settings: Settings) -> None
 def shard_suffix(shard: Sequence[int]) -> str:
     """What the name of a shard's run folder ends with."""
     return f".shard-{shard[0]}-of-{shard[1]}"
-
-
-def _common_fingerprint(
-    model: ModelRecord, data: TaskData, settings: Settings, reranking: Reranking | None
-) -> str | None:
-    """Digest of what all estimates of a job depend on; None where it cannot be identified."""
-    picker = None if reranking is None else reranking.identity
-    if model.unknown or data.code_sha256 == "" or (picker is not None and picker.unknown):
-        return None
-    picked = "" if reranking is None or picker is None else f"{reranking.candidates} {picker.fingerprint()}"
-    mono = str(settings.stereo == "mono")
-    return joined(model.fingerprint(), data.label, str(settings.seed), str(settings.align), mono, picked)
-
-
-def _fingerprints(common: str | None, separator: AnySeparator, contents: Mapping[str, str]) -> dict[str, str]:
-    """Of each item; where all depend on the same, what they have in common is looked at once."""
-    if common is not None and not isinstance(separator, NamedSeparator):
-        return {item: joined(common, item, content, "")[:32] for item, content in contents.items()}
-    return {item: _fingerprint(common, separator, item, content) for item, content in contents.items()}
-
-
-def _fingerprint(common: str | None, separator: AnySeparator, item: str, content: str) -> str:
-    if common is None:
-        return ""
-    stored = separator.fingerprint(item) if isinstance(separator, NamedSeparator) else ""
-    return joined(common, item, content, stored)[:32]

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow
+from msgspec import structs
 from numpy.typing import NDArray
 from pyarrow import compute
 
-from sam_audio_bench.records import COLUMNS, ScoreRow
+from sam_audio_bench.digests import file_digest
+from sam_audio_bench.errors import MediaError, StoreError
+from sam_audio_bench.records import COLUMNS, ScoreRow, read_records
+from sam_audio_bench.run.journal import SCORES
 from sam_audio_bench.types import Status
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CODED", "SCORE_TYPES", "Kind", "Promise", "ScoreTable", "sealed_scores"]
+__all__ = ["CODED", "SCORE_TYPES", "Kind", "Promise", "ScoreTable", "read_scores", "sealed_scores"]
 
 _TYPES = {"seed": pyarrow.int64(), "candidate": pyarrow.int64(), "value": pyarrow.float64()}
 SCORE_TYPES = pyarrow.schema([(name, _TYPES.get(name, pyarrow.string())) for name in COLUMNS])
@@ -223,3 +228,30 @@ def _alike(promises: Iterable[Promise]) -> list[tuple[Promise, list[str]]]:
         key = id(promise.must_have), id(promise.may_have)
         found.setdefault(key, (promise, []))[1].append(promise.item)
     return list(found.values())
+
+
+def read_scores(path: Path, digest: str | None) -> ScoreTable:
+    """Rows of a run folder while running, else the sealed ones; none where the table is not the one that was sealed."""
+    found = ScoreTable()
+    if (path / SCORES).exists():
+        found.add(_with_number(row) for row in read_records(path / SCORES, ScoreRow))
+        return found
+    sealed = path / "scores.parquet"
+    if not sealed.exists():
+        return found
+    from pyarrow import parquet
+
+    try:
+        if digest is not None and file_digest(sealed) != digest:
+            parquet.read_schema(sealed)
+            return found
+        return sealed_scores(parquet.read_table(sealed, columns=list(COLUMNS), read_dictionary=CODED))
+    except (OSError, ValueError, KeyError, pyarrow.ArrowException, MediaError) as error:
+        raise StoreError(
+            f"expected scores at {sealed}, found a damaged file ({error}); remove it, and run the same command again"
+        ) from error
+
+
+def _with_number(row: ScoreRow) -> ScoreRow:
+    """The row with infinities as numbers."""
+    return structs.replace(row, value=float(row.value)) if isinstance(row.value, str) else row

@@ -20,7 +20,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import pyarrow
 from filelock import FileLock, Timeout
 from msgspec import structs
 
@@ -37,12 +36,11 @@ from sam_audio_bench.records import (
     ScoreRow,
     StoredEstimate,
     read_items,
-    read_records,
     read_run,
     to_plain,
 )
 from sam_audio_bench.run.journal import ITEMS, SCORES, Journal, force_folder, read_mark
-from sam_audio_bench.run.score_table import CODED, SCORE_TYPES, Kind, Promise, ScoreTable, sealed_scores
+from sam_audio_bench.run.score_table import SCORE_TYPES, Kind, Promise, ScoreTable, read_scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,7 +107,7 @@ class RunFolder:
             folder._unsure = frozenset(
                 record.item for record in records[_sure_lines(path, folder.header, len(records)) :]
             )
-            folder._scores = _read_scores(path, folder.header.scores_sha256)
+            folder._scores = read_scores(path, folder.header.scores_sha256)
             if folder.header.schema_version == SCHEMA_VERSION:
                 folder._reconcile()
         return folder
@@ -379,30 +377,3 @@ def _promises(records: Iterable[ItemRecord]) -> Iterator[Promise]:
                 frozenset((*view, name) for view in views for name in told),
             )
         yield Promise(record.item, *known[shape])
-
-
-def _read_scores(path: Path, digest: str | None) -> ScoreTable:
-    """Rows while running, else the sealed ones; none where the table is not the one that was sealed."""
-    found = ScoreTable()
-    if (path / SCORES).exists():
-        found.add(_with_number(row) for row in read_records(path / SCORES, ScoreRow))
-        return found
-    sealed = path / "scores.parquet"
-    if not sealed.exists():
-        return found
-    from pyarrow import parquet
-
-    try:
-        if digest is not None and file_digest(sealed) != digest:
-            parquet.read_schema(sealed)
-            return found
-        return sealed_scores(parquet.read_table(sealed, columns=list(COLUMNS), read_dictionary=CODED))
-    except (OSError, ValueError, KeyError, pyarrow.ArrowException, MediaError) as error:
-        raise StoreError(
-            f"expected scores at {sealed}, found a damaged file ({error}); remove it, and run the same command again"
-        ) from error
-
-
-def _with_number(row: ScoreRow) -> ScoreRow:
-    """The row with infinities as numbers."""
-    return structs.replace(row, value=float(row.value)) if isinstance(row.value, str) else row

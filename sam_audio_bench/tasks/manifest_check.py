@@ -13,7 +13,8 @@ from pathlib import Path
 from sam_audio_bench import video
 from sam_audio_bench.errors import MediaError
 from sam_audio_bench.files import find_file
-from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Questions, Sound, SoundReader, like, named
+from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Questions
+from sam_audio_bench.tasks.manifest_sounds import Sound, SoundReader, like, named
 from sam_audio_bench.types import Audio
 
 __all__ = ["SLACK", "check"]

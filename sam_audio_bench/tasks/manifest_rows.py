@@ -6,20 +6,18 @@ to one folder, and none of them may lie outside it unless that is allowed.
 
 from __future__ import annotations
 
-import io
 import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path, PurePath
 
 import torch
 
-from sam_audio_bench import audio
 from sam_audio_bench.blocks import blockwise
 from sam_audio_bench.decoding import READING, claimed_size
 from sam_audio_bench.digests import file_digest, joined
@@ -29,18 +27,14 @@ from sam_audio_bench.metrics.functional.activity import active_spans
 from sam_audio_bench.tabular import broken
 from sam_audio_bench.tasks.data import TaskData
 from sam_audio_bench.tasks.folders import LinkCheck
+from sam_audio_bench.tasks.manifest_sounds import Sound, SoundReader, like, named
 from sam_audio_bench.types import Audio, Item, Prompt, Query, Span
 
 __all__ = [
-    "Embedded",
     "ManifestProblem",
     "ManifestRow",
     "Questions",
-    "Sound",
-    "SoundReader",
     "collect",
-    "like",
-    "named",
     "task_data",
 ]
 
@@ -48,18 +42,6 @@ _SHOWN = 200  # letters of a path in a message
 _LONGEST_NAME, _LONGEST_PATH = 255, 4096  # bytes
 _PLAIN = re.compile(r"[^/.\\:\0][^\\:\0]{,62}")  # a short relative path, in any encoding
 _PEAK = 0.9  # of a mixture that a level ratio would drive beyond full scale
-
-
-@dataclass(frozen=True, slots=True)
-class Embedded:
-    """A sound file whose bytes lie in a table; ``name`` tells its format to the decoder."""
-
-    name: str
-    read: Callable[[], bytes]
-
-
-Sound = str | Embedded
-"""A sound file: its path relative to the folder of its questions, or its bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,11 +244,6 @@ def _slug(row: ManifestRow) -> str:
     return re.sub(r"[^\w.]+", "-", row.text or spans or PurePath(row.video).stem).strip("-")
 
 
-def named(sound: Sound) -> str:
-    """The path or name of a sound."""
-    return sound if isinstance(sound, str) else sound.name
-
-
 def task_data(questions: Questions) -> TaskData:
     """The questions as a task, loaded one at a time; the first error raises UsageError, warnings are notes."""
     errors = [problem for problem in questions.problems if problem.severity == "error"]
@@ -386,33 +363,3 @@ def _mixed(read: SoundReader, row: ManifestRow) -> tuple[Audio, Audio, Audio]:
 def _sum(read: SoundReader, mixture: Audio, name: Sound, sounds: Sequence[Sound]) -> Audio:
     parts = [like(mixture, name, read(sound), sound).samples for sound in sounds]
     return Audio(parts[0] if len(parts) == 1 else torch.stack(parts).sum(dim=0), mixture.rate)
-
-
-@dataclass(slots=True)
-class SoundReader:
-    """Decodes the files of a row, and keeps what is to be said of them."""
-
-    root: Path
-    remarks: list[str] = field(default_factory=list)
-
-    def __call__(self, sound: Sound) -> Audio:
-        """The sound of a file or of the bytes in a table; raises MediaError as `audio.read` does."""
-        if isinstance(sound, str):
-            found, remarks = audio.read_remarked(find_file(self.root / sound))
-        else:
-            found, remarks = audio.read_remarked(sound.name, stream=io.BytesIO(sound.read()))
-        self.remarks.extend(remark for remark in remarks if remark not in self.remarks)
-        return found
-
-
-def like(mixture: Audio, mixture_name: Sound, found: Audio, name: Sound) -> Audio:
-    """A reference at the rate of its mixture; another length or number of channels raises MediaError."""
-    found = audio.resample(found, mixture.rate)
-    if found.samples.shape != mixture.samples.shape:
-        raise MediaError(
-            f"expected {named(name)} to be as long as {named(mixture_name)} and to have its channels, "
-            f"{mixture.channels} x {mixture.length} samples at {mixture.rate} Hz, "
-            f"found {found.channels} x {found.length}",
-            status="length_mismatch" if found.channels == mixture.channels else "error",
-        )
-    return found

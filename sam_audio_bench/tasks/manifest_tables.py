@@ -18,7 +18,8 @@ from typing import Any
 
 from sam_audio_bench.errors import BenchError, UsageError, describe_error
 from sam_audio_bench.tabular import TABLES, broken, json_lines, parse_table, read_text
-from sam_audio_bench.tasks.manifest_rows import Embedded, ManifestProblem, ManifestRow, Sound
+from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow
+from sam_audio_bench.tasks.manifest_sounds import Embedded, Sound
 from sam_audio_bench.types import Span
 
 __all__ = [
