@@ -18,7 +18,7 @@ from sam_audio_bench.metrics.base import Metric
 from sam_audio_bench.metrics.catalogue import CARDS, DEFAULT, WITHOUT_REFERENCE
 from sam_audio_bench.options import parse_spelling
 from sam_audio_bench.records import SCHEMA_VERSION, ItemRecord, ModelRecord
-from sam_audio_bench.run.contract import PreparedSeparator, ignored_options, prepare_separator
+from sam_audio_bench.run.contract import PreparedSeparator, Recipe, ignored_options, prepare_separator
 from sam_audio_bench.run.global_state import GlobalState
 from sam_audio_bench.run.progress import Progress
 from sam_audio_bench.run.scoring import outdated
@@ -39,6 +39,7 @@ class Job:
 
     separator: AnySeparator
     model: ModelRecord
+    recipe: Recipe  # of the separator
     data: TaskData  # the whole task
     chosen: TaskData  # the items of this run
     metrics: tuple[LoadedMetric, ...]  # those that the task can serve
@@ -246,9 +247,7 @@ def _metric_ids(ids: tuple[str, ...], task: TaskData) -> tuple[str, ...]:
 
 
 def _build_metrics(ids: Iterable[str], settings: Settings) -> list[LoadedMetric]:
-    policies = {"stereo": settings.stereo, **settings.offered}
-    policies.pop("dtype", None)
-    return build_metrics(ids, settings.metric_args, policies=policies)
+    return build_metrics(ids, settings.metric_args, policies=settings.metric_policies)
 
 
 def _belongs(one: LoadedMetric, specs: Sequence[str]) -> bool:
@@ -325,6 +324,7 @@ def _jobs(
         yield Job(
             separator=separator,
             model=model,
+            recipe=prepared.recipe,
             data=data,
             chosen=chosen,
             metrics=tuple(metrics),

@@ -27,6 +27,7 @@ __all__ = [
     "Settings",
     "check_candidates",
     "check_seed",
+    "check_workers",
     "documentation",
     "flag",
     "read_texts",
@@ -36,6 +37,7 @@ __all__ = [
 
 BASELINE = "mixture"
 ALIGNMENTS = ("pad", "trim")
+EXECUTORS = ("local", "processes", "ray")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +77,10 @@ class Settings:
     device: str = "auto"
     dtype: str = "auto"
     timeout: float | None = None
+    executor: str = "local"
+    workers: int | None = None
+    retry: int = 1
+    memory: float | None = None
 
     def __post_init__(self) -> None:
         for name, about in ABOUT.items():
@@ -85,6 +91,7 @@ class Settings:
         check_seed(self.seed)
         if self.timeout is not None and not 0 < self.timeout < math.inf:
             raise UsageError(f"expected --timeout as seconds above 0, and finite, found {self.timeout}")
+        check_workers(self.executor, self.workers, self.retry, self.memory)
         if self.batch_size is not None and self.batch_size < 1:
             raise UsageError(f"expected --batch-size to be auto or at least 1, found {self.batch_size}")
 
@@ -93,6 +100,12 @@ class Settings:
         """Device and dtype for whatever takes them, where they were chosen."""
         chosen = {"device": self.device, "dtype": self.dtype}
         return {name: value for name, value in chosen.items() if value != "auto"}
+
+    @property
+    def metric_policies(self) -> dict[str, Any]:
+        """Options of the run for metrics whose constructors name them."""
+        device = {} if self.device == "auto" else {"device": self.device}
+        return {"stereo": self.stereo, **device}
 
     @property
     def selection(self) -> dict[str, Any]:
@@ -123,7 +136,11 @@ ABOUT: dict[str, About] = {
     "keep_candidates": About(help="Keep the audio of all candidates."),
     "device": About(help="cpu, cuda …, for whatever takes a device."),
     "dtype": About(help="For separators that take one.", choices=("auto", "float32", "bfloat16")),
-    "timeout": About(help="Seconds that a cmd: program may take for an item."),
+    "timeout": About(help="Seconds that a separator may take for an item; then its process is killed."),
+    "executor": About(help="Where separators and metrics run.", choices=EXECUTORS),
+    "workers": About(help="Processes or actors, each with a separator; default: one for each GPU, or for its threads."),
+    "retry": About(help="How often an item is tried again whose worker died."),
+    "memory": About(help="GiB that a worker may have; above that it runs out of memory."),
 }
 
 
@@ -140,6 +157,18 @@ def check_candidates(candidates: int, picker: str, keep: bool) -> None:
         raise UsageError(f"expected --picker to be one of {', '.join((AUTO, *PICKERS))}, found {picker!r}")
     if keep and candidates == 1:
         raise UsageError("expected --candidates above 1 with --keep-candidates, found 1")
+
+
+def check_workers(executor: str, workers: int | None, retry: int, memory: float | None) -> None:
+    """Raises UsageError for numbers that cannot be meant."""
+    if workers is not None and executor == "local":
+        raise UsageError(f"expected --executor processes or ray with --workers {workers}, found local")
+    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
+        raise UsageError(f"expected --workers as a whole number above 0, found {workers!r}")
+    if isinstance(retry, bool) or not isinstance(retry, int) or retry < 0:
+        raise UsageError(f"expected --retry as a whole number, 0 or more, found {retry!r}")
+    if memory is not None and not 0 < memory < math.inf:
+        raise UsageError(f"expected --memory as GiB above 0, and finite, found {memory}")
 
 
 def check_seed(seed: int) -> None:
