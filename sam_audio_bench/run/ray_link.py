@@ -1,7 +1,6 @@
 """Workers that are actors of Ray, in a cluster that exists (RAY_ADDRESS) or in one of this machine for the run.
 
-An actor answers the requests that a worker process answers. It is ended as a whole: what it started goes with it where
-Ray's own process groups do so.
+An actor answers the requests that a worker process answers. What it started is ended by Ray, but for what left it.
 """
 
 from __future__ import annotations
@@ -9,8 +8,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import socket
 import sys
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from sam_audio_bench.run.worker_process import Lost
 __all__ = ["ray_cluster"]
 
 _MEMORY = 256 << 20  # bytes of a local cluster's object store: what is sent is one batch for each worker
+_ANSWERS = 10.0  # seconds in which a cluster must take a connection
 _STARTS = 300.0  # seconds in which the cluster must have room for an actor
 
 
@@ -33,8 +35,7 @@ class _Actor:
     def __init__(self) -> None:
         from sam_audio_bench.run.worker import Worker
 
-        folder = tempfile.mkdtemp(prefix="sabench-worker-")
-        self._worker = Worker(Path(folder, "separator.log"))
+        self._worker = Worker(Path(tempfile.gettempdir(), f"sabench-worker-{uuid.uuid4().hex}.log"))
 
     def number(self) -> int:
         """Of the process."""
@@ -97,7 +98,8 @@ def ray_cluster(workers: int, *, with_gpus: bool) -> Iterator[Callable[[int], Ra
     """
     if importlib.util.find_spec("ray") is None:
         raise Precondition(
-            "expected Ray for --executor ray, found none; pip install 'sam-audio-bench[ray]', or use --executor processes"
+            "expected Ray for --executor ray, found none; pip install 'sam-audio-bench[ray]', or use --executor "
+            "processes"
         )
     import ray
 
@@ -120,18 +122,38 @@ def _connect(ray: Any, workers: int) -> None:
     """To the cluster of RAY_ADDRESS, or to a new one; Ray's handlers of signals are not kept."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     address = os.environ.get("RAY_ADDRESS")
+    if address and not _answers(address):
+        raise Precondition(
+            f"expected a Ray cluster at RAY_ADDRESS={address}, found nobody who answers there; start one with `ray "
+            "start --head`, or unset RAY_ADDRESS for one of this run"
+        )
     local = {} if address else {"num_cpus": workers, "include_dashboard": False, "object_store_memory": _MEMORY}
     try:
         ray.init(address=address, log_to_driver=False, configure_logging=False, logging_level="ERROR", **local)
     except Exception as error:  # of many kinds
-        where = f"at RAY_ADDRESS={address}" if address else "on this machine"
-        raise Precondition(f"expected a Ray cluster {where}, found none: {describe_error(error)}") from error
+        where = f"at RAY_ADDRESS={address}" if address else "that can be started on this machine"
+        raise Precondition(f"expected a Ray cluster {where}, found: {describe_error(error)}") from error
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
+def _answers(address: str) -> bool:
+    """Whether somebody listens at ``host:port`` or ``ray://host:port``; other addresses are for Ray to look up.
+
+    Ray itself would wait there for minutes.
+    """
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not (colon and port.isdecimal()):
+        return True
+    try:
+        socket.create_connection((host, int(port)), timeout=_ANSWERS).close()
+    except OSError:
+        return False
+    return True
+
+
 def _variables() -> dict[str, str]:
     """Of an actor: the modules that this process finds, and its number of threads."""
     threads = os.environ.get("OMP_NUM_THREADS", str(torch.get_num_threads()))
-    return {"PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path), "OMP_NUM_THREADS": threads}
+    return {"PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path), "OMP_NUM_THREADS": threads}

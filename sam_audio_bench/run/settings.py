@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
@@ -126,7 +127,11 @@ ABOUT: dict[str, About] = {
     "output": About(help="Folder of the run folders; what is finished in it is kept."),
     "seed": About(help="Of the run; the seed of an item follows from it, the task and the item."),
     "batch_size": About(help="Queries handed over at once; auto: what the separator prefers.", texts="size"),
-    "shard": About(help="I/N: every N-th item from the I-th; put together with `sabench merge`.", texts="shard"),
+    "shard": About(
+        help="I/N: every N-th item from the I-th; put together with `sabench merge`. auto: as Slurm's array "
+        "or torchrun says.",
+        texts="shard",
+    ),
     "overwrite": About(help="What to do with finished items.", choices=("only-missing", "always", "never")),
     "align": About(help="Accept estimates of another length, and how.", choices=ALIGNMENTS),
     "stereo": About(help="How scores treat channels.", choices=STEREO),
@@ -188,9 +193,22 @@ def settings_from(options: Mapping[str, Any]) -> Settings:
     for name in ("metrics", "sample_ids"):
         if name in values:
             values[name] = tuple(values[name])
+    if values.get("shard") == "auto":
+        values["shard"] = _shard_of_launcher(values.get("device", "auto"))
     if "output" in values:
         values["output"] = Path(values["output"])
     return Settings(**values)
+
+
+def _shard_of_launcher(device: str) -> tuple[int, int]:
+    """The shard that a launcher's variables tell, said in one line; where the device is left open, its GPU too."""
+    from sam_audio_bench.run.cluster import own_gpu, own_shard
+    from sam_audio_bench.run.progress import say
+
+    (index, count), origin = own_shard(os.environ)
+    gpu = own_gpu(os.environ) if device in ("auto", "cuda") else ""
+    say(f"shard {index}/{count}: {origin}{', ' if gpu else ''}{gpu}")
+    return index, count
 
 
 def signature(first: inspect.Signature) -> inspect.Signature:
@@ -228,11 +246,11 @@ def read_texts(kind: str, text: str | None) -> Any:
         if not text.isdecimal():
             raise UsageError(f"expected --batch-size to be auto or a number, found {text!r}")
         return int(text)
-    if text is None:
-        return None
+    if text is None or text == "auto":
+        return text
     index, slash, count = text.partition("/")
     if not (slash and index.isdecimal() and count.isdecimal()):
-        raise UsageError(f"expected --shard I/N, for example 2/8, found {text!r}")
+        raise UsageError(f"expected --shard I/N, for example 2/8, or auto, found {text!r}")
     return int(index), int(count)
 
 

@@ -73,8 +73,8 @@ def dump_code(value: Any, *beside: Any, name: str, whole: bool = False) -> bytes
         except Exception as error:  # whatever the state of a stranger's object raises
             raise UsageError(
                 f"expected {name} to be something that can be sent to a worker process, found {describe_error(error)}; "
-                "give its class or module:attribute, of which each worker makes its own, or run it in this process, with "
-                "--executor local and without --timeout and --memory"
+                "give its class or module:attribute, of which each worker makes its own, or run it here, without "
+                "--executor, --timeout and --memory"
             ) from error
 
 

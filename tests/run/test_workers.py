@@ -218,7 +218,7 @@ def test_what_exists_in_one_process_only_is_refused_before_any_work(small_task: 
         held.write("called")
         return mixture
 
-    with pytest.raises(UsageError, match=r"expected holding to be something that can be sent .* --executor local"):
+    with pytest.raises(UsageError, match=r"expected holding to be something that can be sent .* without --executor"):
         run(["mixture", holding], small_task, tmp_path / "out", executor="processes", workers=1)
     assert not (tmp_path / "out").exists()
     held.close()
