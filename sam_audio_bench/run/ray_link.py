@@ -5,6 +5,7 @@ An actor answers the requests that a worker process answers. What it started is 
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import signal
@@ -101,8 +102,7 @@ def ray_cluster(workers: int, *, with_gpus: bool) -> Iterator[Callable[[int], Ra
             "expected Ray for --executor ray, found none; pip install 'sam-audio-bench[ray]', or use --executor "
             "processes"
         )
-    import ray
-
+    ray: Any = importlib.import_module("ray")
     is_ours = not ray.is_initialized()
     if is_ours:
         _connect(ray, workers)

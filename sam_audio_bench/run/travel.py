@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import pickle
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,9 +66,8 @@ def dump_code(value: Any, *beside: Any, name: str, whole: bool = False) -> bytes
     Raises:
         UsageError: it holds something that exists in this process only.
     """
-    found = value if hasattr(value, "__qualname__") else type(value)
-    module = _foreign(found) or (sys.modules.get(found.__module__) if whole else None)
-    with _by_value(module):
+    found = _definition(value)
+    with _by_value(_own_module(found) if whole or _foreign(found) else None):
         try:
             return bytes(cloudpickle.dumps((value, *beside)))
         except Exception as error:  # whatever the state of a stranger's object raises
@@ -79,21 +79,33 @@ def dump_code(value: Any, *beside: Any, name: str, whole: bool = False) -> bytes
 
 
 def is_by_reference(value: Any) -> bool:
-    """Whether a function or class goes by its name, or an object by the name of its class."""
-    found = value if hasattr(value, "__qualname__") else type(value)
-    return found.__module__ != "__main__" and "<" not in found.__qualname__ and _foreign(found) is None
+    """Whether a function or class of a user's module goes by its name, or an object by the name of its class."""
+    found = _definition(value)
+    return _own_module(found) is not None and "<" not in found.__qualname__ and not _foreign(found)
 
 
-def _foreign(found: Any) -> ModuleType | None:
-    """The module of a function or class, if a process with this one's paths could not import it."""
+def _definition(value: Any) -> Any:
+    """The function or class itself, of any other object the class."""
+    return value if hasattr(value, "__qualname__") else type(value)
+
+
+def _own_module(found: Any) -> ModuleType | None:
+    """The module of a function or class, if it is neither installed, nor of this package, nor a script."""
     module = sys.modules.get(getattr(found, "__module__", None) or "")
     file = getattr(module, "__file__", None)
     if module is None or file is None or module.__name__ == "__main__":
         return None
-    parts = module.__name__.split(".")
-    places = [Path(entry or ".", *parts) for entry in sys.path]
-    is_there = any(place.with_suffix(Path(file).suffix).is_file() or place.is_dir() for place in places)
-    return None if is_there or file.endswith((".so", ".pyd")) else module
+    installed = any(Path(file).is_relative_to(place) for place in set(sysconfig.get_paths().values()))
+    return None if installed or module.__name__.partition(".")[0] == "sam_audio_bench" else module
+
+
+def _foreign(found: Any) -> bool:
+    """Whether the module of a function or class is one that a process with this one's paths could not import."""
+    module = _own_module(found)
+    if module is None:
+        return False
+    places = [Path(entry or ".", *module.__name__.split(".")) for entry in sys.path]
+    return not any(place.with_suffix(".py").is_file() or place.is_dir() for place in places)
 
 
 @contextmanager

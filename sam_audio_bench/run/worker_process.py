@@ -29,7 +29,7 @@ __all__ = ["Lost", "ProcessLink", "main"]
 
 _MARK = "SABENCH_WORKER"
 _LIVES = 0.2  # seconds between two looks at whether a worker that says nothing is alive
-_PATIENCE = 5.0  # seconds that a worker may take to end by itself, and in which what was killed must be gone
+_PATIENCE = 5.0  # seconds in which what was killed must be gone
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); "
     "from sam_audio_bench.run.worker_process import main; main()"
@@ -198,7 +198,7 @@ def main() -> None:
     pipe, lifeline, log = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     del sys.argv[1:]
     faulthandler.enable()
-    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
+    threading.Thread(target=_end_with, args=(lifeline, log.parent), daemon=True).start()
     from sam_audio_bench.run.worker import Worker
 
     worker, connection = Worker(log), Connection(pipe)
@@ -210,9 +210,10 @@ def main() -> None:
         connection.send_bytes(worker.answer(content))
 
 
-def _end_with(lifeline: int) -> None:
+def _end_with(lifeline: int, folder: Path) -> None:
     """Waits for the end of the process that asks, and ends this one with all that it started."""
+    mark = os.environ[_MARK]
     os.read(lifeline, 1)
-    time.sleep(_PATIENCE)  # in which it may end by itself
-    _end_marked(os.environ[_MARK])
+    _end_marked(mark)
+    shutil.rmtree(folder, ignore_errors=True)
     os.kill(os.getpid(), signal.SIGKILL)

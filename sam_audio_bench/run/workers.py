@@ -10,25 +10,24 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from sam_audio_bench.errors import BadSeparation, BenchError, Precondition
+from sam_audio_bench.errors import BadSeparation, Precondition
 from sam_audio_bench.run import output_log
 from sam_audio_bench.run.contract import batch_size
 from sam_audio_bench.run.execution import Estimated, Failed, Outcome, Scored
 from sam_audio_bench.run.interruption import interruptible
 from sam_audio_bench.run.plan import Job
-from sam_audio_bench.run.scoring import Scorer, prefetch
+from sam_audio_bench.run.scoring import Scorer
 from sam_audio_bench.run.separation import CandidateSet
 from sam_audio_bench.run.settings import Settings
 from sam_audio_bench.run.travel import Told, dump, load
+from sam_audio_bench.run.work_source import Batch, Closed, WorkSource
 from sam_audio_bench.run.worker import Reply, Request, Score, Separate
 from sam_audio_bench.run.worker_job import begin_of
 from sam_audio_bench.run.worker_process import Lost
-from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import Item
 
 __all__ = ["GIVEN_UP_AFTER", "Link", "WorkerExecutor"]
@@ -74,7 +73,7 @@ class WorkerExecutor:
         """The worker of a number, which is started if there is none."""
         with self._lock:
             if self._is_closed:
-                raise _Closed
+                raise Closed
             if number not in self._links:
                 self._links[number] = self._connect(number)
             return self._links[number]
@@ -97,10 +96,6 @@ class WorkerExecutor:
             ender.join()
 
 
-class _Closed(Exception):  # noqa: N818
-    """The run is over."""
-
-
 @dataclass(frozen=True)
 class _Note:
     """A line for the user."""
@@ -115,85 +110,6 @@ class _Printed:
     text: str
 
 
-@dataclass
-class _Batch:
-    """Items that are handed over at once."""
-
-    items: list[Item]
-    failures: dict[str, BenchError] = field(default_factory=dict)
-    deaths: int = 0  # of workers on this item
-
-
-class _Source:
-    """What is left to do, for many threads; at the end come the items that are tried again."""
-
-    def __init__(self, data: TaskData, items: Sequence[str], size: int) -> None:
-        self._data, self._size = data, size
-        self._fresh, self._untouched = prefetch(data, items, size), deque(items)
-        self._again: deque[tuple[str, int]] = deque()
-        self._changed = threading.Condition()
-        self._open = 0
-        self.is_closed = False
-
-    def has_more(self) -> bool:
-        """Waits until there is something to take (True) or nothing can come any more."""
-        with self._changed:
-            while not self.is_closed and not (self._untouched or self._again):
-                if not self._open:
-                    return False
-                self._changed.wait(1.0)
-            return not self.is_closed
-
-    def take(self) -> _Batch | None:
-        """The next batch, to be `settle`d; None: nothing is left, and nothing can come back."""
-        with self._changed:
-            while not self.is_closed:
-                found = self._next()
-                if found is not None:
-                    self._open += 1
-                    return found
-                if not self._open:
-                    return None
-                self._changed.wait(1.0)
-        raise _Closed
-
-    def _next(self) -> _Batch | None:
-        for batch in self._fresh:
-            for _ in range(len(batch.items) + len(batch.failures)):
-                self._untouched.popleft()
-            return _Batch(batch.items, batch.failures)
-        if self._again:
-            identifier, deaths = self._again.popleft()
-            (batch,) = prefetch(self._data, [identifier], 1)
-            return _Batch(batch.items, batch.failures, deaths)
-        return None
-
-    def try_again(self, identifier: str, deaths: int) -> None:
-        """Puts an item at the end."""
-        with self._changed:
-            self._again.append((identifier, deaths))
-
-    def settle(self) -> None:
-        """A batch that was taken is answered, or its items are to be tried again."""
-        with self._changed:
-            self._open -= 1
-            self._changed.notify_all()
-
-    def rest(self) -> list[str]:
-        """Takes all items that are left."""
-        with self._changed:
-            found = [*self._untouched, *(identifier for identifier, _ in self._again)]
-            self._untouched.clear()
-            self._again.clear()
-            return found
-
-    def close(self) -> None:
-        """Lets nobody wait any longer."""
-        self.is_closed = True
-        with self._changed:
-            self._changed.notify_all()
-
-
 class _Crew:
     """The workers of one job, and the threads that ask them."""
 
@@ -201,7 +117,7 @@ class _Crew:
         self._executor, self._job, self._settings = executor, job, settings
         size = settings.batch_size or batch_size(job.separator)
         self._begin = dump(begin_of(job, settings))
-        self._source = _Source(job.data, items, size)
+        self._source = WorkSource(job.data, items, size)
         self._size = min(executor.count, -(-len(items) // size))
         self._out: queue.Queue[Any] = queue.Queue(2 * executor.count + 4)
         self._lock = threading.Lock()
@@ -249,19 +165,19 @@ class _Crew:
             except queue.Full:
                 continue
             return
-        raise _Closed
+        raise Closed
 
     def _serve(self, number: int) -> None:
         """The thread of a worker."""
         try:
             try:
                 self._work(number)
-            except _Closed:
+            except Closed:
                 return
             except BaseException as error:
                 self._put(error)
             self._put(None)
-        except _Closed:
+        except Closed:
             return
 
     def _work(self, number: int) -> None:
@@ -301,7 +217,10 @@ class _Crew:
 
     def _started(self, number: int) -> Link:
         """A worker that holds the separator."""
-        link = self._executor.link(number)
+        try:
+            link = self._executor.link(number)
+        except OSError as error:
+            raise Lost(f"it could not be started: {error}") from error
         try:
             reply: Reply = load(link.ask(self._begin))
         except Lost:
@@ -324,10 +243,10 @@ class _Crew:
         if reply.refused is not None:
             self._put(Precondition(reply.refused))
         if reply.interrupted or reply.refused is not None:
-            raise _Closed
+            raise Closed
         return reply
 
-    def _separate(self, link: Link, batch: _Batch) -> list[threading.Event]:
+    def _separate(self, link: Link, batch: Batch) -> list[threading.Event]:
         """Hands a batch over; the events tell when its estimates are written."""
         reranking, stored = self._job.reranking, []
         for identifier, failure in batch.failures.items():
@@ -370,13 +289,13 @@ class _Crew:
         for one in stored:
             while not one.wait(0.2):
                 if self._source.is_closed:
-                    raise _Closed
+                    raise Closed
 
     def _fail(self, item: Item, error: Exception) -> None:
         reranking = self._job.reranking
         self._put(Failed(item.id, error, reranked=reranking is not None and reranking.asks(item)))
 
-    def _lost(self, batch: _Batch, lost: Lost) -> None:
+    def _lost(self, batch: Batch, lost: Lost) -> None:
         """What becomes of the items on which a worker died."""
         self._put(_Printed(lost.printed))
         deaths, retry = batch.deaths + 1, self._settings.retry
@@ -425,7 +344,7 @@ def limits_itself(job: Job) -> bool:
     return isinstance(job.recipe.spec, str) and job.recipe.spec.startswith("cmd:")
 
 
-def _named(batch: _Batch) -> str:
+def _named(batch: Batch) -> str:
     return ", ".join(item.id for item in batch.items)
 
 

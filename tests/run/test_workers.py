@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import json
 import os
 import pickle
@@ -222,6 +223,55 @@ def test_what_exists_in_one_process_only_is_refused_before_any_work(small_task: 
         run(["mixture", holding], small_task, tmp_path / "out", executor="processes", workers=1)
     assert not (tmp_path / "out").exists()
     held.close()
+
+
+class Halving:
+    """A separator of a module that can be imported."""
+
+    name = "halving"
+
+    def __init__(self, gain: float = 0.5) -> None:
+        self.gain = gain
+
+    def separate(self, queries: Sequence[Query], seeds: Sequence[int]) -> list[sab.Separation]:
+        return [
+            sab.Separation(target=sab.Audio(one.mixture.samples * self.gain, one.mixture.rate), residual=one.mixture)
+            for one in queries
+        ]
+
+
+class Thirds(Halving):
+    """Another."""
+
+    name = "thirds"
+
+    def __init__(self) -> None:
+        super().__init__(1 / 3)
+
+
+def quieter(mixture: torch.Tensor, rate: int, prompt: Prompt) -> torch.Tensor:
+    return mixture * GAIN
+
+
+GAIN = 0.5
+
+
+def test_all_kinds_of_objects_travel(small_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function with a global that was set by hand, a class, an object of one, a lambda and a partial function."""
+    monkeypatch.setattr(sys.modules[__name__], "GAIN", 0.125)
+    silent = lambda mixture, rate, prompt: mixture * 0.25  # noqa: E731
+    silent.__name__ = "silent"
+    partial = functools.partial(lambda gain, mixture, rate, prompt: gain * mixture, 0.75)
+    models = [quieter, Halving, Thirds(), silent, partial]
+    run(models, small_task, tmp_path / "one", limit=2)
+    run(models, small_task, tmp_path / "two", limit=2, executor="processes", workers=1)
+    names = ["quieter", "halving", "thirds", "silent", "partial"]
+    for name in names:
+        pd.testing.assert_frame_equal(scores(tmp_path / "one", name), scores(tmp_path / "two", name), check_exact=True)
+    levels = [
+        scores(tmp_path / "two", name).query("metric == 'leak_db' or metric == 'snr_i'")["value"] for name in names
+    ]
+    assert len({tuple(level.dropna()) for level in levels}) == len(names), "two are the same"
 
 
 def test_a_model_that_was_edited_after_the_run_began_is_refused(noisy: str, small_task: Path, tmp_path: Path) -> None:
@@ -470,10 +520,10 @@ def test_a_run_that_is_stopped_leaves_no_process(ending: signal.Signals, small_t
         time.sleep(0.05)
     assert running(mark) == []
     assert workers_alive(temporary) == []
+    assert [path.name for path in temporary.iterdir() if ending != signal.SIGKILL or "worker" in path.name] == []
     if ending != signal.SIGKILL:
         assert process.returncode == 3, err
         assert "Traceback" not in err
-        assert list(temporary.iterdir()) == []
         (header,) = (tmp_path / "runs").glob("sleeper/*/run.json")
         assert json.loads(header.read_text())["status"] == "cancelled"
 
