@@ -35,7 +35,7 @@ def opened(settings: Settings, jobs: Sequence[Job], note: Callable[[str], None])
         if settings.executor == "local" and settings.timeout is None and settings.memory is None:
             yield lambda job: local
             return
-        workers = _workers(settings, stack)
+        workers = _workers(settings, stack, note)
         stack.callback(workers.close)
 
         def executor(job: Job) -> Executor:
@@ -55,13 +55,17 @@ def _needs_no_worker(job: Job, settings: Settings) -> bool:
     return is_stored or (limits_itself(job) and settings.memory is None)
 
 
-def _workers(settings: Settings, stack: ExitStack) -> WorkerExecutor:
+def _workers(settings: Settings, stack: ExitStack, note: Callable[[str], None]) -> WorkerExecutor:
     gpus = _gpus(settings.device)
     count = settings.workers or len(gpus) or max(1, _cores() // torch.get_num_threads())
     if settings.executor == "ray":
         from sam_audio_bench.run.ray_link import ray_cluster
 
-        return WorkerExecutor(stack.enter_context(ray_cluster(count, with_gpus=bool(gpus))), count)
+        uses_gpus = settings.device in ("auto", "cuda")
+        actor, room = stack.enter_context(ray_cluster(settings.workers, local=count, uses_gpus=uses_gpus))
+        if settings.workers is not None and room < settings.workers:
+            note(f"--workers {settings.workers}: the Ray cluster has room for {room}, which work")
+        return WorkerExecutor(actor, room)
     count = 1 if settings.executor == "local" else count
 
     def connect(number: int) -> Link:

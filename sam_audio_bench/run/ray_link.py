@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import math
 import os
 import signal
 import socket
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +29,7 @@ __all__ = ["ray_cluster"]
 
 _MEMORY = 256 << 20  # bytes of a local cluster's object store: what is sent is one batch for each worker
 _ANSWERS = 10.0  # seconds in which a cluster must take a connection
+_LIVES = 5.0  # seconds between two looks at whether the cluster is there
 _STARTS = 300.0  # seconds in which the cluster must have room for an actor
 
 
@@ -36,7 +39,7 @@ class _Actor:
     def __init__(self) -> None:
         from sam_audio_bench.run.worker import Worker
 
-        self._worker = Worker(Path(tempfile.gettempdir(), f"sabench-worker-{uuid.uuid4().hex}.log"))
+        self._worker = Worker(_own_folder() / f"sabench-worker-{uuid.uuid4().hex}.log")
 
     def number(self) -> int:
         """Of the process."""
@@ -47,28 +50,61 @@ class _Actor:
         return self._worker.answer(content)
 
 
-class RayLink:
-    """One actor, which answers one request at a time.
+def _own_folder() -> Path:
+    """Where Ray keeps what actors print, and takes it away in time; on Linux that is told by the standard output."""
+    try:
+        folder = Path("/proc/self/fd/1").readlink().parent
+    except OSError:
+        return Path(tempfile.gettempdir())
+    return folder if folder.is_dir() and os.access(folder, os.W_OK) else Path(tempfile.gettempdir())
 
-    Raises:
-        Lost: it did not start.
+
+class _Cluster:
+    """The cluster that this process is connected to.
+
+    Args:
+        ray: the module.
+        options: of each actor.
     """
 
-    def __init__(self, options: dict[str, Any]) -> None:
-        import ray
+    def __init__(self, ray: Any, options: dict[str, Any]) -> None:
+        self.ray, self.options, self.is_gone = ray, options, False
+        self._address = str(ray.get_runtime_context().gcs_address)
 
-        self._ray = ray
-        self._actor: Any = ray.remote(_Actor).options(**options).remote()
+    def get(self, reference: Any, limit: float | None) -> Any:
+        """What an actor gives; raises what Ray raises, and Precondition where nobody answers for the cluster any more.
+
+        Ray itself would end this process a minute later.
+        """
+        end = math.inf if limit is None else time.monotonic() + limit
+        while not self.ray.wait([reference], timeout=max(0.0, min(_LIVES, end - time.monotonic())))[0]:
+            if time.monotonic() >= end:
+                break
+            if not _answers(self._address):
+                self.is_gone = True
+                raise Precondition(
+                    f"expected the Ray cluster at {self._address} to stay, found that nobody answers there any more; "
+                    "what is finished is kept: the same command continues, with another cluster or --executor processes"
+                )
+        return self.ray.get(reference, timeout=0 if limit is not None else None)
+
+
+class RayLink:
+    """One actor, which answers one request at a time."""
+
+    def __init__(self, cluster: _Cluster) -> None:
+        self._cluster, self._ray = cluster, cluster.ray
+        self._actor: Any = self._ray.remote(_Actor).options(**cluster.options).remote()
         self._is_ready = False
 
     def ask(self, content: bytes, limit: float | None = None) -> bytes:
-        """As `ProcessLink.ask`."""
+        """As `ProcessLink.ask`; raises Precondition where the cluster is gone."""
         errors = self._ray.exceptions
         try:
             if not self._is_ready:
-                self._ray.get(self._actor.number.remote(), timeout=_STARTS)
+                self._cluster.get(self._actor.number.remote(), _STARTS)
                 self._is_ready = True
-            found: bytes = self._ray.get(self._actor.answer.remote(content), timeout=limit)
+            found: bytes = self._cluster.get(self._actor.answer.remote(content), limit)
         except errors.GetTimeoutError:
             self.end()
             cause = "it took too long" if self._is_ready else f"the cluster had no room for it in {_STARTS:g} seconds"
@@ -80,6 +116,8 @@ class RayLink:
 
     def end(self, patience: float = 0.0) -> None:
         """Ends the actor; it cannot end by itself."""
+        if self._cluster.is_gone:
+            return
         try:
             self._ray.kill(self._actor, no_restart=True)
         except (ValueError, self._ray.exceptions.RayError):  # the cluster is gone already
@@ -87,12 +125,13 @@ class RayLink:
 
 
 @contextmanager
-def ray_cluster(workers: int, *, with_gpus: bool) -> Iterator[Callable[[int], RayLink]]:
-    """A function that starts an actor; a cluster that was started for it ends with the block.
+def ray_cluster(workers: int | None, *, local: int, uses_gpus: bool) -> Iterator[tuple[Callable[[int], RayLink], int]]:
+    """A function that starts an actor, and for how many there is room; a cluster of the run's own ends with the block.
 
     Args:
-        workers: how many actors are wanted.
-        with_gpus: each has a GPU of its own.
+        workers: how many actors are wanted; None: as many as there is room for.
+        local: how many are the default where a cluster has to be started on this machine.
+        uses_gpus: each shall have a GPU of its own, where there are any.
 
     Raises:
         Precondition: Ray is not installed, or there is no cluster at RAY_ADDRESS.
@@ -103,22 +142,24 @@ def ray_cluster(workers: int, *, with_gpus: bool) -> Iterator[Callable[[int], Ra
             "processes"
         )
     ray: Any = importlib.import_module("ray")
-    is_ours = not ray.is_initialized()
+    is_ours, threads = not ray.is_initialized(), torch.get_num_threads()
     if is_ours:
-        _connect(ray, workers)
+        _connect(ray, (workers or local) * threads)
+    there = ray.cluster_resources()
+    gpus = int(there.get("GPU", 0)) if uses_gpus else 0
+    room = gpus or max(1, int(there.get("CPU", 1)) // threads)
+    cluster = _Cluster(ray, {
+        "num_cpus": threads, "num_gpus": min(gpus, 1), "max_restarts": 0, "max_concurrency": 1,
+        "runtime_env": {"env_vars": _variables()},
+    })  # fmt: skip
     try:
-        gpus = with_gpus and ray.cluster_resources().get("GPU", 0) > 0
-        options = {
-            "num_cpus": 1, "num_gpus": int(gpus), "max_restarts": 0, "max_concurrency": 1,
-            "runtime_env": {"env_vars": _variables()},
-        }  # fmt: skip
-        yield lambda number: RayLink(options)
+        yield lambda number: RayLink(cluster), min(workers or room, room)
     finally:
-        if is_ours:
+        if is_ours and not cluster.is_gone:
             ray.shutdown()
 
 
-def _connect(ray: Any, workers: int) -> None:
+def _connect(ray: Any, cores: int) -> None:
     """To the cluster of RAY_ADDRESS, or to a new one; Ray's handlers of signals are not kept."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     address = os.environ.get("RAY_ADDRESS")
@@ -127,7 +168,7 @@ def _connect(ray: Any, workers: int) -> None:
             f"expected a Ray cluster at RAY_ADDRESS={address}, found nobody who answers there; start one with `ray "
             "start --head`, or unset RAY_ADDRESS for one of this run"
         )
-    local = {} if address else {"num_cpus": workers, "include_dashboard": False, "object_store_memory": _MEMORY}
+    local = {} if address else {"num_cpus": cores, "include_dashboard": False, "object_store_memory": _MEMORY}
     try:
         ray.init(address=address, log_to_driver=False, configure_logging=False, logging_level="ERROR", **local)
     except Exception as error:  # of many kinds
