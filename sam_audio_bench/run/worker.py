@@ -112,6 +112,14 @@ class Worker:
             return ""
         return text
 
+    def release(self) -> None:
+        """Lets go of the separator; one with a method ``release_processes`` ends its processes."""
+        separator = None if self._prepared is None else self._prepared.separator
+        self._work = self._prepared = None
+        self._model = b""
+        if callable(release := getattr(separator, "release_processes", None)):
+            release()
+
     def _answer(self, request: Request, reply: Reply) -> None:
         if isinstance(request, Begin):
             self._work = None
@@ -126,7 +134,7 @@ class Worker:
     def _begin(self, begin: Begin) -> None:
         """Makes separator, metrics and picker; a separator that is there already stays."""
         if begin.model != self._model:
-            self._prepared = None
+            self.release()
             gc.collect()
             if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
                 torch.cuda.empty_cache()

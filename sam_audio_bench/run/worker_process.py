@@ -206,6 +206,7 @@ def main() -> None:
         try:
             content = connection.recv_bytes()
         except (EOFError, OSError):
+            worker.release()
             return
         connection.send_bytes(worker.answer(content))
 

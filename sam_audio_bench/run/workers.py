@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from sam_audio_bench.errors import BadSeparation, Precondition
+from sam_audio_bench.identity import is_built_in
 from sam_audio_bench.run import output_log
 from sam_audio_bench.run.contract import batch_size
 from sam_audio_bench.run.execution import Estimated, Failed, Outcome, Scored
@@ -340,8 +341,8 @@ class _Refused(Exception):  # noqa: N818
 
 
 def limits_itself(job: Job) -> bool:
-    """Whether the separator of a job ends itself what takes too long, as programs do."""
-    return isinstance(job.recipe.spec, str) and job.recipe.spec.startswith("cmd:")
+    """Whether the separator of a job ends itself what takes too long, as those that run programs do."""
+    return is_built_in(type(job.separator)) and hasattr(job.separator, "timeout")
 
 
 def _named(batch: Batch) -> str:

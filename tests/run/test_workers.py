@@ -25,6 +25,7 @@ import sam_audio_bench as sab
 from sam_audio_bench.errors import BadSeparation, Precondition, UsageError, describe_error
 from sam_audio_bench.run import workers
 from sam_audio_bench.run.batching import Batching, is_out_of_memory
+from sam_audio_bench.run.memory_limit import limit_memory
 from sam_audio_bench.run.travel import Told, dump, load
 from sam_audio_bench.types import Prompt, Query
 
@@ -221,12 +222,16 @@ def test_what_exists_in_one_process_only_is_refused_before_any_work(small_task: 
 
 
 class Halving:
-    """A separator of a module that can be imported."""
+    """A separator of a module that can be imported; it tells when it is let go."""
 
     name = "halving"
 
-    def __init__(self, gain: float = 0.5) -> None:
-        self.gain = gain
+    def __init__(self, gain: float = 0.5, told: str = "") -> None:
+        self.gain, self.told = gain, told
+
+    def release_processes(self) -> None:
+        if self.told:
+            Path(self.told).touch()
 
     def separate(self, queries: Sequence[Query], seeds: Sequence[int]) -> list[sab.Separation]:
         return [
@@ -241,7 +246,7 @@ class Thirds(Halving):
     name = "thirds"
 
     def __init__(self) -> None:
-        super().__init__(1 / 3)
+        super().__init__(1 / 3, os.environ.get("TOLD", ""))
 
 
 def quieter(mixture: torch.Tensor, rate: int, prompt: Prompt) -> torch.Tensor:
@@ -254,12 +259,14 @@ GAIN = 0.5
 def test_all_kinds_of_objects_travel(small_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A function with a global that was set by hand, a class, an object of one, a lambda and a partial function."""
     monkeypatch.setattr(sys.modules[__name__], "GAIN", 0.125)
+    monkeypatch.setenv("TOLD", str(tmp_path / "told"))
     silent = lambda mixture, rate, prompt: mixture * 0.25  # noqa: E731
     silent.__name__ = "silent"
     partial = functools.partial(lambda gain, mixture, rate, prompt: gain * mixture, 0.75)
     models = [quieter, Halving, Thirds(), silent, partial]
     run(models, small_task, tmp_path / "one", limit=2)
     run(models, small_task, tmp_path / "two", limit=2, executor="processes", workers=1)
+    assert (tmp_path / "told").exists(), "the processes of a separator were not ended before the next one was made"
     names = ["quieter", "halving", "thirds", "silent", "partial"]
     for name in names:
         pd.testing.assert_frame_equal(scores(tmp_path / "one", name), scores(tmp_path / "two", name), check_exact=True)
@@ -300,10 +307,6 @@ def dying(
 
 def kill_self(index: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-def half(mixture: torch.Tensor, rate: int, prompt: Prompt) -> torch.Tensor:
-    return mixture * 0.5
 
 
 @pytest.mark.bits
@@ -348,14 +351,14 @@ def test_a_worker_that_dies_on_every_item_is_given_up(
 ) -> None:
     monkeypatch.setattr(workers, "GIVEN_UP_AFTER", 2)
     model = dying(str(tmp_path), kill_self, items=range(6), once=False)
-    results = run([model, half], small_task, tmp_path / "out", executor="processes", workers=1)
+    results = run(model, small_task, tmp_path / "out", executor="processes", workers=1)
     assert results.failures == 6
     found = messages(tmp_path / "out", "fragile")
     assert set(found.values()) == {
         "expected a worker for it, found that none is left: it died 2 times in a row, at last on item-1"
     }
     assert "worker 1 was given up: it died 2 times in a row, at last on item-1" in capsys.readouterr().err
-    assert messages(tmp_path / "out", "half") == {}, "the next separator got no worker"
+    assert messages(tmp_path / "out", "mixture") == {}, "the next separator got no worker"
 
 
 def test_a_constructor_that_fails_in_the_worker_ends_the_run(noisy: str, small_task: Path, tmp_path: Path) -> None:
@@ -459,7 +462,7 @@ def test_a_worker_has_no_more_memory_than_it_is_given(small_task: Path, tmp_path
     assert run(greedy(0)(), small_task, tmp_path / "out", memory=2.0).failures == 0
     assert log(tmp_path / "out", "greedy") == "--- greedy: out of memory with 4 items at once; 2 at once from here on\n"
     with pytest.raises(Precondition, match=r"expected --memory above the .* GiB that a worker has .* found 0.01"):
-        run(greedy(0)(), small_task, tmp_path / "none", memory=0.01)
+        limit_memory(0.01)  # which limits nothing here
 
 
 # --- stopping
