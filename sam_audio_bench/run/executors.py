@@ -16,7 +16,7 @@ from sam_audio_bench.run.worker_job import begin_of
 from sam_audio_bench.run.worker_process import ProcessLink
 from sam_audio_bench.run.workers import Link, WorkerExecutor, limits_itself
 
-__all__ = ["opened"]
+__all__ = ["opened", "shared_gpus"]
 
 _AT_THE_END = 5.0  # seconds in which workers may end by themselves
 
@@ -32,7 +32,8 @@ def opened(settings: Settings, jobs: Sequence[Job], note: Callable[[str], None])
         note(f"--memory {settings.memory:g} is ignored: this platform does not limit what a process allocates")
     with ExitStack() as stack:
         local = LocalExecutor()
-        if settings.executor == "local" and settings.timeout is None and settings.memory is None:
+        is_limited = settings.timeout is not None or settings.memory is not None
+        if not jobs or (settings.executor == "local" and not is_limited):
             yield lambda job: local
             return
         workers = _workers(settings, stack, note)
@@ -56,7 +57,7 @@ def _needs_no_worker(job: Job, settings: Settings) -> bool:
 
 
 def _workers(settings: Settings, stack: ExitStack, note: Callable[[str], None]) -> WorkerExecutor:
-    gpus = _gpus(settings.device)
+    gpus = shared_gpus(settings.device)
     count = settings.workers or len(gpus) or max(1, _cores() // torch.get_num_threads())
     if settings.executor == "ray":
         from sam_audio_bench.run.ray_link import ray_cluster
@@ -74,7 +75,7 @@ def _workers(settings: Settings, stack: ExitStack, note: Callable[[str], None]) 
     return WorkerExecutor(connect, count)
 
 
-def _gpus(device: str) -> list[str]:
+def shared_gpus(device: str) -> list[str]:
     """The GPUs that workers share out, as CUDA_VISIBLE_DEVICES names them; none where the device is chosen already."""
     if device not in ("auto", "cuda"):
         return []

@@ -74,6 +74,7 @@ class Reply:
     printed: str = ""  # by the separator
     refused: str | None = None  # why nothing can be done at all
     interrupted: bool = False  # the separator raised KeyboardInterrupt
+    broken: str = ""  # what kept the worker itself from answering: no memory for the request, say
 
 
 class Worker:
@@ -99,7 +100,7 @@ class Worker:
         except BenchError as error:
             reply.refused = str(error)
         except BaseException as error:
-            reply.refused = f"expected a worker that can do its work, found {describe_error(error)}"
+            reply = Reply(broken=describe_error(error))
         reply.printed = self.printed()
         return dump(reply)
 

@@ -223,7 +223,7 @@ class _Crew:
         except OSError as error:
             raise Lost(f"it could not be started: {error}") from error
         try:
-            reply: Reply = load(link.ask(self._begin))
+            reply = _intact(link, load(link.ask(self._begin)))
         except Lost:
             self._executor.forget(number)
             raise
@@ -234,7 +234,7 @@ class _Crew:
         return link
 
     def _ask(self, link: Link, request: Request, limit: float | None = None) -> Reply:
-        reply: Reply = load(link.ask(dump(request), limit))
+        reply = _intact(link, load(link.ask(dump(request), limit)))
         if reply.printed:
             self._put(_Printed(reply.printed))
         for text in reply.notes:
@@ -334,6 +334,14 @@ class _Crew:
             for identifier in self._source.rest():
                 error = BadSeparation(f"expected a worker for it, found that none is left: {cause}")
                 self._put(Failed(identifier, error, reranked=self._job.reranking is not None))
+
+
+def _intact(link: Link, reply: Reply) -> Reply:
+    """The reply; a worker that could not give one is as good as dead, and ended."""
+    if reply.broken:
+        link.end()
+        raise Lost(f"it could not answer: {reply.broken}", reply.printed)
+    return reply
 
 
 class _Refused(Exception):  # noqa: N818

@@ -23,10 +23,11 @@ import torch
 
 import sam_audio_bench as sab
 from sam_audio_bench.errors import BadSeparation, Precondition, UsageError, describe_error
-from sam_audio_bench.run import workers
+from sam_audio_bench.run import executors, workers
 from sam_audio_bench.run.batching import Batching, is_out_of_memory
 from sam_audio_bench.run.memory_limit import limit_memory
 from sam_audio_bench.run.travel import Told, dump, load
+from sam_audio_bench.run.worker import Score, Worker
 from sam_audio_bench.types import Prompt, Query
 
 METRICS = ("si_sdr", "snr_i", "leak_db")
@@ -203,6 +204,14 @@ def test_an_error_says_the_same_in_another_process(error: BaseException) -> None
     told = load(dump(Told.of(error))).error()
     assert describe_error(told) == describe_error(error)
     assert getattr(told, "status", None) == getattr(error, "status", None)
+
+
+def test_a_request_that_a_worker_cannot_read_costs_no_run(tmp_path: Path) -> None:
+    """Where memory is short that may be any."""
+    worker = Worker(tmp_path / "log")
+    broken = load(worker.answer(b"garbage"))
+    assert (broken.broken[:17], broken.refused) == ("UnpicklingError: ", None)
+    assert load(worker.answer(dump(Score(is_end=True)))).refused.startswith("expected a worker that has begun")
 
 
 # --- separators that cannot be sent, or are others there
@@ -463,6 +472,30 @@ def test_a_worker_has_no_more_memory_than_it_is_given(small_task: Path, tmp_path
     assert log(tmp_path / "out", "greedy") == "--- greedy: out of memory with 4 items at once; 2 at once from here on\n"
     with pytest.raises(Precondition, match=r"expected --memory above the .* GiB that a worker has .* found 0.01"):
         limit_memory(0.01)  # which limits nothing here
+
+
+# --- GPUs
+
+
+@pytest.mark.parametrize(
+    ("visible", "count", "device", "shared"),
+    [
+        (None, 3, "auto", ["0", "1", "2"]),
+        ("2, GPU-5", 2, "cuda", ["2", "GPU-5"]),
+        ("3,4,-1,5", 2, "auto", ["3", "4"]),  # what follows a name that is none does not count
+        ("", 0, "auto", []),
+        (None, 3, "cuda:1", []),
+        (None, 3, "cpu", []),
+    ],
+)
+def test_workers_share_out_the_gpus_that_are_seen(
+    visible: str | None, count: int, device: str, shared: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert executors.shared_gpus(device) == shared
 
 
 # --- stopping
