@@ -12,6 +12,7 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from sam_audio_bench.errors import BadSeparation, Precondition
@@ -156,7 +157,7 @@ class _Crew:
                     thread.join()
 
     @property
-    def _log(self) -> Any:
+    def _log(self) -> Path:
         return self._job.folder.path / output_log.NAME
 
     def _put(self, found: Any) -> None:
@@ -203,7 +204,8 @@ class _Crew:
                 unstored = self._separate(link, batch)
                 losses = 0
             except Lost as lost:
-                link = self._executor.forget(number)  # type: ignore[func-returns-value]  # None: there is none now
+                self._executor.forget(number)
+                link = None
                 losses += not lost.is_late and not batch.deaths
                 self._lost(batch, lost)
             finally:
