@@ -21,9 +21,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 
 import sam_audio_bench as sab
-from sam_audio_bench.run.travel import dump, load
-from sam_audio_bench.run.worker import Score
-from sam_audio_bench.run.worker_process import ProcessLink
 from sam_audio_bench.types import Prompt
 
 ROUNDS = 3
@@ -34,6 +31,7 @@ SIDES: dict[str, dict[str, Any]] = {
     "2 workers": {"executor": "processes", "workers": 2},
 }
 TASKS = ("sfx", "speech", "music")
+LIMITS = (4, 16)  # items of each task
 
 
 def busy(mixture: torch.Tensor, rate: int, prompt: Prompt) -> torch.Tensor:
@@ -44,49 +42,47 @@ def busy(mixture: torch.Tensor, rate: int, prompt: Prompt) -> torch.Tensor:
     return mixture * 0.5
 
 
-def measured(model: Any, tasks: tuple[str, ...], options: dict[str, Any]) -> tuple[float, float]:
-    """Wall time and this process's CPU time of an item, in ms; the baseline beside a function counts as part of it."""
+def spent(model: Any, options: dict[str, Any], limit: int) -> tuple[float, float]:
+    """Wall time and this process's CPU time of a run, in s."""
     with tempfile.TemporaryDirectory() as folder:
         begun, own = time.perf_counter(), time.process_time()
-        found = sab.evaluate(model, tasks, split="mini", metrics=METRICS, output=folder, progress=False, **options)
-        spent = time.perf_counter() - begun, time.process_time() - own
-    items = found.asked if model == "mixture" else found.asked / 2
-    return 1000 * spent[0] / items, 1000 * spent[1] / items
+        sab.evaluate(
+            model, TASKS, split="mini", metrics=METRICS, output=folder, progress=False, limit=limit, **options
+        )  # fmt: skip
+        return time.perf_counter() - begun, time.process_time() - own
 
 
-def start() -> float:
-    """Seconds until a new worker answers."""
-    begun = time.perf_counter()
-    link = ProcessLink()
-    load(link.ask(dump(Score(is_end=True))))
-    spent = time.perf_counter() - begun
-    link.end()
-    return spent
+def measured(model: Any, options: dict[str, Any]) -> list[float]:
+    """Wall and CPU time of one item more, in ms, and what a run costs without any, in s."""
+    few, many = (spent(model, options, limit) for limit in LIMITS)
+    more = len(TASKS) * (LIMITS[1] - LIMITS[0])
+    wall, own = ((large - small) / more for small, large in zip(few, many, strict=True))
+    return [1000 * wall, 1000 * own, few[0] - wall * len(TASKS) * LIMITS[0]]
 
 
 def main() -> None:
     """Measures all sides in turn."""
-    measured("mixture", TASKS, {})  # imports, stem cache
-    cheap: dict[str, list[tuple[float, float]]] = {name: [] for name in SIDES}
-    dear: dict[str, list[tuple[float, float]]] = {name: [] for name in SIDES}
+    spent("mixture", {}, LIMITS[1])  # imports, stem cache
+    cheap: dict[str, list[list[float]]] = {name: [] for name in SIDES}
+    dear: dict[str, list[list[float]]] = {name: [] for name in SIDES}
     for _ in range(ROUNDS):
         for name, options in SIDES.items():
-            cheap[name].append(measured("mixture", TASKS, options))
-            dear[name].append(measured(busy, TASKS, options))
+            cheap[name].append(measured("mixture", options))
+            dear[name].append(measured(busy, options))
     lines = [
         "# Workers",
         "",
-        f"{', '.join(TASKS)} of the mini split, {', '.join(METRICS)};",
-        f"medians of {ROUNDS} rounds on {os.cpu_count()} cores, start of the workers included;",
-        f"a worker starts in {statistics.median(start() for _ in range(ROUNDS)):.1f} s. "
-        "Written by `benchmarks/workers.py`.",
+        f"{', '.join(TASKS)} of the mini split, {', '.join(METRICS)}; an item more costs (the slope between",
+        f"{LIMITS[0]} and {LIMITS[1]} items of each task, medians of {ROUNDS} rounds on {os.cpu_count()} cores, one",
+        "thread each; written by `benchmarks/workers.py`):",
         "",
-        "| | `mixture`: ms an item | of it CPU of the driver | a function of 250 ms: ms an item |",
-        "| --- | --: | --: | --: |",
+        "| | `mixture`, ms | of it CPU of the driver, ms | function of 250 ms and `mixture`, ms | start and end, s |",
+        "| --- | --: | --: | --: | --: |",
     ]
     for name in SIDES:
-        wall, own = (statistics.median(row[column] for row in cheap[name]) for column in (0, 1))
-        lines.append(f"| {name} | {wall:.1f} | {own:.1f} | {statistics.median(row[0] for row in dear[name]):.0f} |")
+        wall, own, start = (statistics.median(row[column] for row in cheap[name]) for column in range(3))
+        function = statistics.median(row[0] for row in dear[name])
+        lines.append(f"| {name} | {wall:.1f} | {own:.1f} | {function:.0f} | {max(0.0, start):.1f} |")
     Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
 
