@@ -44,7 +44,13 @@ def _click_option(option: Field[Any]) -> Callable[[Callable[..., None]], Callabl
     name, about = option.name, ABOUT[option.name]
     default = None if about.texts or option.default is MISSING else option.default
     shown = {"metrics": "default", "size": "auto"}.get(about.texts, default not in (None, (), False))
-    kinds: dict[str, Any] = {"limit": int, "timeout": float, "output": click.Path(path_type=Path)}
+    kinds: dict[str, Any] = {
+        "limit": int,
+        "timeout": float,
+        "workers": int,
+        "memory": float,
+        "output": click.Path(path_type=Path),
+    }
     kind = click.Choice(about.choices) if about.choices else kinds.get(name)
     return click.option(
         flag(name), default=default, show_default=shown, help=about.help, type=kind,

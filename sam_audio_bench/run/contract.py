@@ -8,7 +8,7 @@ import json
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sam_audio_bench import registry
 from sam_audio_bench.errors import BenchError, Precondition, UsageError, describe_error
@@ -21,11 +21,20 @@ from sam_audio_bench.run.progress import say
 from sam_audio_bench.run.settings import BASELINE, flag
 from sam_audio_bench.types import AnySeparator
 
-__all__ = ["PreparedSeparator", "batch_size", "ignored_options", "prepare_separator"]
+__all__ = ["PreparedSeparator", "Recipe", "batch_size", "ignored_options", "prepare_separator"]
 
 _ARGUMENTS = {"separate": "queries, seeds", "separate_oracle": "items, seeds", "separate_named": "ids, queries",
               "separate_candidates": "queries, seeds", "separate_stems": "mixture",
               "fingerprint": "identifier"}  # fmt: skip
+
+
+class Recipe(NamedTuple):
+    """What `prepare_separator` was called with: in another process it makes the same separator."""
+
+    spec: str | Callable[..., Any] | AnySeparator
+    arguments: Mapping[str, Any] = {}
+    offered: Mapping[str, Any] = {}
+    timeout: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +43,7 @@ class PreparedSeparator:
 
     separator: AnySeparator
     model: ModelRecord
+    recipe: Recipe
     taken: frozenset[str] = frozenset()  # of the options that were offered
     own_state: GlobalState | None = None  # the global state as its constructor left it; None: as it was
     printed: str = ""  # by its module and constructor
@@ -72,6 +82,7 @@ def prepare_separator(
     return PreparedSeparator(
         separator=built.component,
         model=built.identity,
+        recipe=Recipe(spec, dict(arguments), dict(offered), timeout),
         taken=built.taken,
         own_state=None if after.has_settings_of(before) else after,
         printed=printed.text,

@@ -8,7 +8,8 @@ from typing import Any, cast
 
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.run import interruption, output_log
-from sam_audio_bench.run.execution import Executor, LocalExecutor, Recorder
+from sam_audio_bench.run.execution import Executor, Recorder
+from sam_audio_bench.run.executors import opened
 from sam_audio_bench.run.exits import no_exit
 from sam_audio_bench.run.isolation import released
 from sam_audio_bench.run.plan import Model, Plan, make_plan
@@ -61,7 +62,7 @@ def execute(plan: Plan, *, progress: bool | None = None, executor: Executor | No
     Args:
         plan: made by `make_plan`.
         progress: show a bar; None: where standard error is a terminal.
-        executor: what separates and scores; None: this process.
+        executor: what separates and scores; None: as the settings say.
 
     Raises:
         KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP came; finished items are kept, and ``run.json`` says ``cancelled``.
@@ -80,8 +81,11 @@ def execute(plan: Plan, *, progress: bool | None = None, executor: Executor | No
                 )
     total = sum(len(job.chosen) if again else len(job.unfinished()) for job in jobs)
     held = [(job.separator, job.folder.path / output_log.NAME) for job in jobs]
-    with interruption.handled(), released(held), no_exit(), Progress(total, show=progress) as bar:
+    with (
+        interruption.handled(), released(held), no_exit(), Progress(total, show=progress) as bar,
+        opened(plan.settings, jobs, bar.note) as chosen,
+    ):  # fmt: skip
         for job in jobs:
             advance = bar.counting(f"{job.model.name} on {job.data.task}")
-            Recorder(plan, job, advance, bar.note, executor or LocalExecutor()).run()
+            Recorder(plan, job, advance, bar.note, executor or chosen(job)).run()
     return Results.of(plan)

@@ -12,10 +12,11 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Protocol
@@ -26,6 +27,7 @@ from sam_audio_bench.errors import BenchError, StoreError, describe_error
 from sam_audio_bench.files import safe_names
 from sam_audio_bench.records import PARTS, ItemRecord, PartDigests, PartStats, StoredEstimate, read_records
 from sam_audio_bench.run import interruption, output_log
+from sam_audio_bench.run.batching import Batching
 from sam_audio_bench.run.contract import batch_size
 from sam_audio_bench.run.header import end_record, start_record
 from sam_audio_bench.run.isolation import Isolation
@@ -73,7 +75,9 @@ Outcome = Estimated | Scored | Failed
 class Executor(Protocol):
     """Separates and scores the items of a job, wherever that may be."""
 
-    def outcomes(self, job: Job, items: Sequence[str], settings: Settings, scorer: Scorer) -> Iterator[Outcome]:
+    def outcomes(
+        self, job: Job, items: Sequence[str], settings: Settings, scorer: Scorer
+    ) -> Generator[Outcome, None, None]:
         """For each item `Failed`, or `Estimated` and later `Scored`; the order of the items does not matter."""
         ...
 
@@ -81,15 +85,18 @@ class Executor(Protocol):
 class LocalExecutor:
     """In this process, batch by batch; scores are computed as soon as the metrics' batch is full."""
 
-    def outcomes(self, job: Job, items: Sequence[str], settings: Settings, scorer: Scorer) -> Iterator[Outcome]:
+    def outcomes(
+        self, job: Job, items: Sequence[str], settings: Settings, scorer: Scorer
+    ) -> Generator[Outcome, None, None]:
         """As `Executor.outcomes`, in the order of the items."""
         size = settings.batch_size or batch_size(job.separator)
+        batching = Batching(note=lambda text: _remember(text, job, scorer))
         waiting: list[tuple[Item, list[Separation]]] = []
         unstored: list[Event] = []
         for batch in prefetch(job.data, items, size):
             while unstored:
                 unstored.pop().wait()
-            for outcome in self._separated(job, batch, settings):
+            for outcome in self._separated(job, batch, settings, batching):
                 if isinstance(outcome, Estimated):
                     waiting.append((outcome.item, outcome.found.scored))
                     unstored.append(outcome.stored)
@@ -99,14 +106,15 @@ class LocalExecutor:
                 waiting = []
         yield from self._scored(waiting, job, scorer)
 
-    def _separated(self, job: Job, batch: Batch, settings: Settings) -> Iterator[Outcome]:
+    def _separated(self, job: Job, batch: Batch, settings: Settings, batching: Batching) -> Iterator[Outcome]:
         for identifier, failure in batch.failures.items():
             yield Failed(identifier, failure, reranked=job.reranking is not None)
-        candidates = separate_items(
-            job.separator, batch.items, job.reranking, task=job.data.label,
+        separate = partial(
+            separate_items, job.separator, reranking=job.reranking, task=job.data.label,
             seed=settings.seed, align=settings.align, stereo=settings.stereo,
             isolation=Isolation(job.own_state, job.folder.path / output_log.NAME),
         )  # fmt: skip
+        candidates = batching.separate(batch.items, separate)
         for item, found in zip(batch.items, candidates, strict=True):
             if isinstance(found, CandidateSet):
                 yield Estimated(item, found)
@@ -116,6 +124,13 @@ class LocalExecutor:
     def _scored(self, waiting: Sequence[tuple[Item, list[Separation]]], job: Job, scorer: Scorer) -> Iterator[Scored]:
         for (item, _), scores in zip(waiting, scorer.score(waiting, job.metrics), strict=True):
             yield Scored(item.id, scores)
+
+
+def _remember(text: str, job: Job, scorer: Scorer) -> None:
+    """Tells the user, and the log of the run."""
+    said = f"{job.model.name}: {text}"
+    output_log.append_text(job.folder.path / output_log.NAME, f"--- {said}\n")
+    scorer.note(said)
 
 
 @dataclass
@@ -224,7 +239,7 @@ class Recorder:
         before = log.stat().st_size if log.exists() else 0
         behind: deque[Future[None]] = deque()
         outcomes = self.executor.outcomes(self.job, items, self.plan.settings, self._scorer)
-        with ThreadPoolExecutor(1) as writer:
+        with ThreadPoolExecutor(1) as writer, closing(outcomes):
             for outcome in outcomes:
                 behind.append(writer.submit(self._record, outcome))
                 while behind and (len(behind) > _BEHIND or behind[0].done()):  # a full disk shows at once

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["GlobalState", "seed_generators"]
+__all__ = ["GlobalState", "seed_generators", "take_over", "to_send"]
 
 _Switch = tuple[Callable[[], Any], Callable[[Any], object]]  # reads a value, and sets it
 
@@ -186,6 +186,17 @@ def _set(switches: tuple[_Switch, ...], values: tuple[Any, ...]) -> None:
 
 def _is_same(found: Any, expected: Any) -> bool:
     return found is expected or (found is not _UNKNOWN and bool(found == expected))
+
+
+def to_send() -> dict[int, Any]:
+    """The settings of this process that another one can `take_over`: all but filters of warnings."""
+    found = enumerate(map(_read, _SETTINGS))
+    return {place: value for place, value in found if value is not _UNKNOWN and _SETTINGS[place][0] is not _filters}
+
+
+def take_over(settings: Mapping[int, Any]) -> None:
+    """Sets what another process has `to_send`; what cannot be set here, a folder that is not there say, stays."""
+    _set(_SETTINGS, tuple(settings.get(place, _UNKNOWN) for place in range(len(_SETTINGS))))
 
 
 def seed_generators(seed: int) -> None:

@@ -9,6 +9,7 @@ from functools import cached_property
 from sam_audio_bench.columns import LoadedMetric
 from sam_audio_bench.digests import joined
 from sam_audio_bench.records import SCHEMA_VERSION, ItemRecord, ModelRecord
+from sam_audio_bench.run.contract import Recipe
 from sam_audio_bench.run.global_state import GlobalState
 from sam_audio_bench.run.scoring import outdated
 from sam_audio_bench.run.separation import Reranking
@@ -26,6 +27,7 @@ class Job:
 
     separator: AnySeparator
     model: ModelRecord
+    recipe: Recipe  # of the separator
     data: TaskData  # the whole task
     chosen: TaskData  # the items of this run
     metrics: tuple[LoadedMetric, ...]  # those that the task can serve

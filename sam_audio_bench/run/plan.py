@@ -125,9 +125,7 @@ def _metric_ids(ids: tuple[str, ...], task: TaskData) -> tuple[str, ...]:
 
 
 def _build_metrics(ids: Iterable[str], settings: Settings) -> list[LoadedMetric]:
-    policies = {"stereo": settings.stereo, **settings.offered}
-    policies.pop("dtype", None)
-    return build_metrics(ids, settings.metric_args, policies=policies)
+    return build_metrics(ids, settings.metric_args, policies=settings.metric_policies)
 
 
 def _belongs(one: LoadedMetric, specs: Sequence[str]) -> bool:
@@ -208,6 +206,7 @@ def _jobs(
         yield Job(
             separator=separator,
             model=model,
+            recipe=prepared.recipe,
             data=data,
             chosen=chosen,
             metrics=tuple(metrics),

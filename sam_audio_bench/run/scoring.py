@@ -20,7 +20,7 @@ from sam_audio_bench.run.store import RunFolder, ScoredEstimate, scored_estimate
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import Item, Score, Separation, Status
 
-__all__ = ["Batch", "Scorer", "Scores", "merged_records", "outdated", "prefetch", "score_alone"]
+__all__ = ["Batch", "Scorer", "Scores", "items_at_once", "merged_records", "outdated", "prefetch", "score_alone"]
 
 
 @dataclass
@@ -38,6 +38,11 @@ def outdated(folder: RunFolder, metrics: Iterable[LoadedMetric], item: str) -> l
     record = folder.items.get(item)
     known = {} if record is None else record.scored
     return [one for one in metrics if any(known.get(name) != text for name, text in one.fingerprints.items())]
+
+
+def items_at_once(metrics: Iterable[LoadedMetric]) -> int:
+    """How many items some metrics like to get at once."""
+    return max((one.metric.batch_size for one in metrics), default=1)
 
 
 def merged_records(metrics: Iterable[LoadedMetric], known: Iterable[MetricRecord] = ()) -> list[MetricRecord]:
@@ -67,7 +72,7 @@ class Scorer:
     @property
     def batch_size(self) -> int:
         """How many items the metrics like to get at once."""
-        return max((one.metric.batch_size for one in self.metrics), default=1)
+        return items_at_once(self.metrics)
 
     def has_estimate(self, identifier: str) -> bool:
         """Whether an item has a stored estimate."""
@@ -115,9 +120,8 @@ class Scorer:
         found = self.metrics if everything else outdated(self.folder, self.metrics, item)
         return [one for one in found if not all((item, name) in self._persisted for name in one.columns)]
 
-    def score(
-        self, pairs: Sequence[tuple[Item, Sequence[Separation]]], metrics: Sequence[LoadedMetric]
-    ) -> list[Scores]:
+    @staticmethod
+    def score(pairs: Sequence[tuple[Item, Sequence[Separation]]], metrics: Sequence[LoadedMetric]) -> list[Scores]:
         """Scores of each item's estimates, without the columns that ask nothing of the item.
 
         A metric that fails costs its own scores of that item; one that cannot work at all raises Precondition.

@@ -20,6 +20,7 @@ from sam_audio_bench.errors import BadSeparation, Precondition, UsageError, desc
 from sam_audio_bench.identity import Identity, Options
 from sam_audio_bench.options import parse_spelling
 from sam_audio_bench.registry import Built
+from sam_audio_bench.run.batching import is_out_of_memory
 from sam_audio_bench.run.check import check
 from sam_audio_bench.run.isolation import Isolation
 from sam_audio_bench.run.provenance import item_seed
@@ -196,7 +197,7 @@ def separate_batch(
         candidate: which of several answers to the same item; part of its seed.
 
     Raises:
-        Precondition: the separator cannot work at all.
+        Precondition: the separator cannot work at all. Whatever says that memory is used up, of more than one item.
     """
     policies: dict[str, Any] = {"task": task, "seed": seed, "align": align, "stereo": stereo, "isolation": isolation}
     begun = time.perf_counter()
@@ -208,6 +209,8 @@ def separate_batch(
     except BaseException as error:
         if len(items) == 1:
             return [error]
+        if is_out_of_memory(error):
+            raise
         alone = (separate_batch(separator, [item], **policies, candidate=candidate) for item in items)
         return [answer for answers in alone for answer in answers]
     share = (time.perf_counter() - begun) / max(len(items), 1)
@@ -293,7 +296,8 @@ def separate_items(
         isolation: in which the separator and the picker are called.
 
     Raises:
-        Precondition: the separator or the picker cannot work at all.
+        Precondition: the separator or the picker cannot work at all. Whatever says that memory is used up, of more than
+            one item; see `sam_audio_bench.run.batching.Batching`.
     """
     policies: dict[str, Any] = {"task": task, "seed": seed, "align": align, "stereo": stereo, "isolation": isolation}
     picked_from = [item for item in items if reranking is not None and reranking.asks(item)]
@@ -346,6 +350,8 @@ def _at_once(
     except BaseException as error:
         if len(items) == 1:
             return [[error]]
+        if is_out_of_memory(error):
+            raise
         return [candidates for item in items for candidates in _at_once(separator, [item], count, **policies)]
     share = (time.perf_counter() - begun) / (len(items) * count)
     return [

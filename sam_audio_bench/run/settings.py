@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
@@ -29,6 +30,7 @@ __all__ = [
     "Settings",
     "check_candidates",
     "check_seed",
+    "check_workers",
     "documentation",
     "flag",
     "read_texts",
@@ -39,6 +41,7 @@ __all__ = [
 BASELINE = "mixture"
 ALIGNMENTS = ("pad", "trim")
 _DEVICES = ("auto", "cpu", "cuda", "mps", "xpu", "xla", "hpu", "hip", "mtia", "meta", "privateuseone")
+EXECUTORS = ("local", "processes", "ray")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +81,10 @@ class Settings:
     device: str = "auto"
     dtype: str = "auto"
     timeout: float | None = None
+    executor: str = "local"
+    workers: int | None = None
+    retry: int = 1
+    memory: float | None = None
 
     def __post_init__(self) -> None:
         for name, about in ABOUT.items():
@@ -92,6 +99,7 @@ class Settings:
             check_count("--limit", self.limit)
         if self.timeout is not None and not 0 < self.timeout < math.inf:
             raise UsageError(f"expected --timeout as seconds above 0, and finite, found {self.timeout}")
+        check_workers(self.executor, self.workers, self.retry, self.memory)
         if self.batch_size is not None:
             check_count("--batch-size", self.batch_size)
 
@@ -100,6 +108,12 @@ class Settings:
         """Device and dtype for whatever takes them, where they were chosen."""
         chosen = {"device": self.device, "dtype": self.dtype}
         return {name: value for name, value in chosen.items() if value != "auto"}
+
+    @property
+    def metric_policies(self) -> dict[str, Any]:
+        """Options of the run for metrics whose constructors name them."""
+        device = {} if self.device == "auto" else {"device": self.device}
+        return {"stereo": self.stereo, **device}
 
     @property
     def selection(self) -> dict[str, Any]:
@@ -120,7 +134,11 @@ ABOUT: dict[str, About] = {
     "output": About(help="Folder of the run folders; what is finished in it is kept."),
     "seed": About(help="Of the run; the seed of an item follows from it, the task and the item."),
     "batch_size": About(help="Queries handed over at once; auto: what the separator prefers.", texts="size"),
-    "shard": About(help="I/N: every N-th item from the I-th; put together with `sabench merge`.", texts="shard"),
+    "shard": About(
+        help="I/N: every N-th item from the I-th; put together with `sabench merge`. auto: as Slurm's array "
+        "or torchrun says.",
+        texts="shard",
+    ),
     "overwrite": About(help="What to do with finished items.", choices=("only-missing", "always", "never")),
     "align": About(help="Accept estimates of another length, and how.", choices=ALIGNMENTS),
     "stereo": About(help="How scores treat channels.", choices=STEREO),
@@ -130,7 +148,11 @@ ABOUT: dict[str, About] = {
     "keep_candidates": About(help="Keep the audio of all candidates."),
     "device": About(help="cpu, cuda …, for whatever takes a device."),
     "dtype": About(help="For separators that take one.", choices=("auto", "float32", "bfloat16")),
-    "timeout": About(help="Seconds that a program of cmd: or serve: may take for an item."),
+    "timeout": About(help="Seconds that a separator may take for an item; then its process is killed."),
+    "executor": About(help="Where separators and metrics run.", choices=EXECUTORS),
+    "workers": About(help="Processes or actors, each with a separator; default: one for each GPU, or for its threads."),
+    "retry": About(help="How often an item is tried again whose worker died."),
+    "memory": About(help="GiB that a worker may have; above that it runs out of memory."),
 }
 
 
@@ -172,6 +194,18 @@ def check_output(output: Path) -> None:
         raise UsageError(f"expected --output in a folder whose path is valid UTF-8, found {path!r}; choose another one")
 
 
+def check_workers(executor: str, workers: int | None, retry: int, memory: float | None) -> None:
+    """Raises UsageError for numbers that cannot be meant."""
+    if workers is not None and executor == "local":
+        raise UsageError(f"expected --executor processes or ray with --workers {workers}, found local")
+    if workers is not None:
+        check_count("--workers", workers)
+    if isinstance(retry, bool) or not isinstance(retry, int) or retry < 0:
+        raise UsageError(f"expected --retry as a whole number, 0 or more, found {retry!r}")
+    if memory is not None and not 0 < memory < math.inf:
+        raise UsageError(f"expected --memory as GiB above 0, and finite, found {memory}")
+
+
 def check_seed(seed: int) -> None:
     """Raises UsageError for a seed that a table of scores cannot hold."""
     if isinstance(seed, bool) or not isinstance(seed, int) or not -(2**63) <= seed < 2**63:
@@ -189,9 +223,22 @@ def settings_from(options: Mapping[str, Any]) -> Settings:
     for name in ("metrics", "sample_ids"):
         if name in values:
             values[name] = tuple(values[name])
+    if values.get("shard") == "auto":
+        values["shard"] = _shard_of_launcher(values.get("device", "auto"))
     if "output" in values:
         values["output"] = expand_home(values["output"])
     return Settings(**values)
+
+
+def _shard_of_launcher(device: str) -> tuple[int, int]:
+    """The shard that a launcher's variables tell, said in one line; where the device is left open, its GPU too."""
+    from sam_audio_bench.run.cluster import own_gpu, own_shard
+    from sam_audio_bench.run.progress import say
+
+    (index, count), origin = own_shard(os.environ)
+    gpu = own_gpu(os.environ) if device in ("auto", "cuda") else ""
+    say(f"shard {index}/{count}: {origin}{', ' if gpu else ''}{gpu}")
+    return index, count
 
 
 def signature(first: inspect.Signature) -> inspect.Signature:
@@ -229,11 +276,11 @@ def read_texts(kind: str, text: str | None) -> Any:
         if not text.isdecimal():
             raise UsageError(f"expected --batch-size to be auto or a number, found {text!r}")
         return int(text)
-    if text is None:
-        return None
+    if text is None or text == "auto":
+        return text
     index, slash, count = text.partition("/")
     if not (slash and index.isdecimal() and count.isdecimal()):
-        raise UsageError(f"expected --shard I/N, for example 2/8, found {text!r}")
+        raise UsageError(f"expected --shard I/N, for example 2/8, or auto, found {text!r}")
     return int(index), int(count)
 
 

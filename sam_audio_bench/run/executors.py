@@ -1,0 +1,89 @@
+"""Which executor runs a job, by the options of the run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import torch
+
+from sam_audio_bench.run.execution import Executor, LocalExecutor
+from sam_audio_bench.run.job import Job
+from sam_audio_bench.run.memory_limit import limits_memory
+from sam_audio_bench.run.settings import BASELINE, Settings
+from sam_audio_bench.run.worker_job import begin_of
+from sam_audio_bench.run.worker_process import ProcessLink
+from sam_audio_bench.run.workers import Link, WorkerExecutor, limits_itself
+
+__all__ = ["opened", "shared_gpus"]
+
+_AT_THE_END = 5.0  # seconds in which workers may end by themselves
+
+
+@contextmanager
+def opened(settings: Settings, jobs: Sequence[Job], note: Callable[[str], None]) -> Iterator[Callable[[Job], Executor]]:
+    """A function that gives the executor of a job; at the end of the block no worker is left.
+
+    Raises:
+        UsageError: a separator cannot be sent to a worker. Precondition: something that the executor needs is missing.
+    """
+    if settings.memory is not None and not limits_memory():
+        note(f"--memory {settings.memory:g} is ignored: this platform does not limit what a process allocates")
+    with ExitStack() as stack:
+        local = LocalExecutor()
+        is_limited = settings.timeout is not None or settings.memory is not None
+        if not jobs or (settings.executor == "local" and not is_limited):
+            yield lambda job: local
+            return
+        workers = _workers(settings, stack, note)
+        stack.callback(workers.close)
+
+        def executor(job: Job) -> Executor:
+            return local if settings.executor == "local" and _needs_no_worker(job, settings) else workers
+
+        for job in jobs:
+            if executor(job) is workers and not isinstance(job.recipe.spec, str):
+                begin_of(job, settings)  # before any work
+        yield executor
+        workers.close(_AT_THE_END)
+
+
+def _needs_no_worker(job: Job, settings: Settings) -> bool:
+    """Whether a separator of a local run can stay in this process, though something is limited."""
+    spec = job.recipe.spec
+    is_stored = isinstance(spec, str) and (spec == BASELINE or spec.startswith("files:"))
+    return is_stored or (limits_itself(job) and settings.memory is None)
+
+
+def _workers(settings: Settings, stack: ExitStack, note: Callable[[str], None]) -> WorkerExecutor:
+    gpus = shared_gpus(settings.device)
+    count = settings.workers or len(gpus) or max(1, _cores() // torch.get_num_threads())
+    if settings.executor == "ray":
+        from sam_audio_bench.run.ray_link import ray_cluster
+
+        uses_gpus = settings.device in ("auto", "cuda")
+        actor, room = stack.enter_context(ray_cluster(settings.workers, local=count, uses_gpus=uses_gpus))
+        if settings.workers is not None and room < settings.workers:
+            note(f"--workers {settings.workers}: the Ray cluster has room for {room}, which work")
+        return WorkerExecutor(actor, room)
+    count = 1 if settings.executor == "local" else count
+
+    def connect(number: int) -> Link:
+        return ProcessLink(gpus[number % len(gpus)] if gpus and settings.executor != "local" else None)
+
+    return WorkerExecutor(connect, count)
+
+
+def shared_gpus(device: str) -> list[str]:
+    """The GPUs that workers share out, as CUDA_VISIBLE_DEVICES names them; none where the device is chosen already."""
+    if device not in ("auto", "cuda"):
+        return []
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = torch.cuda.device_count()
+    return [*map(str, range(count))] if visible is None else [name.strip() for name in visible.split(",")][:count]
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,98 @@
+"""The items that the threads of an executor share out: in batches, each loaded when somebody is free for it."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sam_audio_bench.errors import BenchError
+from sam_audio_bench.run.scoring import prefetch
+from sam_audio_bench.tasks import TaskData
+from sam_audio_bench.types import Item
+
+__all__ = ["Batch", "Closed", "WorkSource"]
+
+
+class Closed(Exception):  # noqa: N818
+    """The run is over."""
+
+
+@dataclass
+class Batch:
+    """Items that are handed over at once."""
+
+    items: list[Item]
+    failures: dict[str, BenchError] = field(default_factory=dict)
+    deaths: int = 0  # of workers on this item
+
+
+class WorkSource:
+    """What is left to do, for many threads; at the end come the items that are tried again."""
+
+    def __init__(self, data: TaskData, items: Sequence[str], size: int) -> None:
+        self._data, self._size = data, size
+        self._fresh, self._untouched = prefetch(data, items, size), deque(items)
+        self._again: deque[tuple[str, int]] = deque()
+        self._changed = threading.Condition()
+        self._open = 0
+        self.is_closed = False
+
+    def has_more(self) -> bool:
+        """Waits until there is something to take (True) or nothing can come any more."""
+        with self._changed:
+            while not self.is_closed and not (self._untouched or self._again):
+                if not self._open:
+                    return False
+                self._changed.wait(1.0)
+            return not self.is_closed
+
+    def take(self) -> Batch | None:
+        """The next batch, to be `settle`d; None: nothing is left, and nothing can come back."""
+        with self._changed:
+            while not self.is_closed:
+                found = self._next()
+                if found is not None:
+                    self._open += 1
+                    return found
+                if not self._open:
+                    return None
+                self._changed.wait(1.0)
+        raise Closed
+
+    def _next(self) -> Batch | None:
+        for batch in self._fresh:
+            for _ in range(len(batch.items) + len(batch.failures)):
+                self._untouched.popleft()
+            return Batch(batch.items, batch.failures)
+        if self._again:
+            identifier, deaths = self._again.popleft()
+            (batch,) = prefetch(self._data, [identifier], 1)
+            return Batch(batch.items, batch.failures, deaths)
+        return None
+
+    def try_again(self, identifier: str, deaths: int) -> None:
+        """Puts an item at the end."""
+        with self._changed:
+            self._again.append((identifier, deaths))
+
+    def settle(self) -> None:
+        """A batch that was taken is answered, or its items are to be tried again."""
+        with self._changed:
+            self._open -= 1
+            self._changed.notify_all()
+
+    def rest(self) -> list[str]:
+        """Takes all items that are left."""
+        with self._changed:
+            found = [*self._untouched, *(identifier for identifier, _ in self._again)]
+            self._untouched.clear()
+            self._again.clear()
+            return found
+
+    def close(self) -> None:
+        """Lets nobody wait any longer."""
+        self.is_closed = True
+        with self._changed:
+            self._changed.notify_all()

@@ -1,0 +1,233 @@
+"""The inside of a worker: one separator and the metrics of one job, made there; items come in, outcomes go out.
+
+A worker writes no run folder: it answers `Request`s, and the process that asks records what it says. Which process or
+machine it runs in does not matter here.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sam_audio_bench.columns import LoadedMetric, build_metrics
+from sam_audio_bench.errors import BenchError, Precondition, describe_error
+from sam_audio_bench.run.batching import Batching
+from sam_audio_bench.run.contract import PreparedSeparator, prepare_separator
+from sam_audio_bench.run.global_state import take_over
+from sam_audio_bench.run.isolation import Isolation
+from sam_audio_bench.run.memory_limit import limit_memory
+from sam_audio_bench.run.scoring import Scorer, Scores, items_at_once
+from sam_audio_bench.run.separation import CandidateSet, PickerPool, Reranking, separate_items
+from sam_audio_bench.run.travel import Told, dump, load
+from sam_audio_bench.tasks import TaskData
+from sam_audio_bench.types import Audio, Item, Separation
+
+__all__ = ["Begin", "Reply", "Score", "Separate", "Worker"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begin:
+    """What a worker is to hold from now on."""
+
+    model: bytes  # of `dump_code`: spelling or object, its arguments, and what else `prepare_separator` takes
+    model_whole: bytes | None  # the same with the code that is in memory, in case that files say something else
+    model_fingerprint: str | None  # what the separator must be; None: it comes as a whole, and is what it is
+    metrics: Sequence[str]  # spellings
+    metric_options: Mapping[str, Any]
+    metric_fingerprints: Mapping[str, str | None]  # of each column
+    data: TaskData  # without its items
+    picker: Mapping[str, Any] | None  # arguments of `PickerPool`
+    policies: Mapping[str, Any]  # of `separate_items`: task, seed, align, stereo
+    state: Mapping[int, Any]  # of `global_state.to_send`
+    memory: float | None  # GiB
+
+
+@dataclass(frozen=True)
+class Separate:
+    """Items to be separated at once."""
+
+    items: Sequence[Item]
+
+
+@dataclass(frozen=True)
+class Score:
+    """To score what waits for it, if the metrics' batch is full or this is the end."""
+
+    is_end: bool
+
+
+Request = Begin | Separate | Score
+
+
+@dataclass
+class Reply:
+    """What a worker says."""
+
+    found: list[CandidateSet | Told] = field(default_factory=list)  # for each item
+    scores: list[tuple[str, Scores]] = field(default_factory=list)  # item, its scores
+    notes: list[str] = field(default_factory=list)
+    printed: str = ""  # by the separator
+    refused: str | None = None  # why nothing can be done at all
+    interrupted: bool = False  # the separator raised KeyboardInterrupt
+    broken: str = ""  # what kept the worker itself from answering: no memory for the request, say
+
+
+class Worker:
+    """Answers requests, one after the other.
+
+    Args:
+        log: a file of its own, for what the separator prints.
+    """
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._work: _Work | None = None
+        self._model = b""
+        self._prepared: PreparedSeparator | None = None
+
+    def answer(self, content: bytes) -> bytes:
+        """The reply to a request, both as bytes; whatever is raised becomes part of it."""
+        reply = Reply()
+        try:
+            self._answer(load(content), reply)
+        except KeyboardInterrupt:
+            reply.interrupted = True
+        except BenchError as error:
+            reply.refused = str(error)
+        except BaseException as error:
+            reply = Reply(broken=describe_error(error))
+        reply.printed = self.printed()
+        return dump(reply)
+
+    def printed(self) -> str:
+        """What was printed since this was asked last."""
+        try:
+            text = self._log.read_text(encoding="utf-8", errors="replace")
+            self._log.unlink()
+        except OSError:  # nothing was
+            return ""
+        return text
+
+    def release(self) -> None:
+        """Lets go of the separator; one with a method ``release_processes`` ends its processes."""
+        separator = None if self._prepared is None else self._prepared.separator
+        self._work = self._prepared = None
+        self._model = b""
+        if callable(release := getattr(separator, "release_processes", None)):
+            release()
+
+    def _answer(self, request: Request, reply: Reply) -> None:
+        if isinstance(request, Begin):
+            self._work = None
+            self._begin(request)
+        elif self._work is None:
+            raise Precondition("expected a worker that has begun, found one without a separator")
+        elif isinstance(request, Separate):
+            self._work.separate(request.items, reply)
+        else:
+            self._work.score(reply, is_end=request.is_end)
+
+    def _begin(self, begin: Begin) -> None:
+        """Makes separator, metrics and picker; a separator that is there already stays."""
+        if begin.model != self._model:
+            self.release()
+            gc.collect()
+            if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+                torch.cuda.empty_cache()
+            take_over(begin.state)
+            limit_memory(begin.memory)
+            self._prepared = _separator(begin)
+            self._model = begin.model
+        assert self._prepared is not None
+        self._work = _Work(self._prepared, _metrics(begin), begin, self._log)
+
+
+def _separator(begin: Begin) -> PreparedSeparator:
+    """The separator, which must be the one that the estimates are to belong to."""
+    prepared, expected = _prepared(begin.model), begin.model_fingerprint
+    if expected is None or prepared.model.fingerprint() in (None, expected):
+        return prepared
+    if begin.model_whole is None:
+        raise Precondition(
+            f"expected the worker's {prepared.separator.name} to be the one of the run, found that its code, files or "
+            "options differ; were they changed meanwhile? Run the same command again, or use --executor local"
+        )
+    return _prepared(begin.model_whole)
+
+
+def _prepared(model: bytes) -> PreparedSeparator:
+    spec, arguments, offered, timeout = load(model)
+    return prepare_separator(spec, arguments, offered=offered, timeout=timeout)
+
+
+def _metrics(begin: Begin) -> list[LoadedMetric]:
+    if not begin.metrics:
+        return []
+    found = build_metrics(begin.metrics, policies=begin.metric_options)
+    for column, expected in begin.metric_fingerprints.items():
+        own = {name: text for one in found for name, text in one.fingerprints.items()}.get(column)
+        if own != expected:
+            raise Precondition(
+                f"expected the worker's {column} to be the one of the run, found another version of its code, files or "
+                "options; run the same command again, or use --executor local"
+            )
+    return found
+
+
+class _Work:
+    """One job."""
+
+    def __init__(self, made: PreparedSeparator, metrics: list[LoadedMetric], begin: Begin, log: Path) -> None:
+        self._separator, self._metrics, self._policies = made.separator, metrics, begin.policies
+        self._reranking: Reranking | None = None
+        if begin.picker is not None:
+            self._reranking = PickerPool(**begin.picker).reranking(made.separator, begin.data)
+        self._isolation = Isolation(made.own_state, log)
+        self._batching = Batching(note=self._note)
+        self._notes: list[str] = []
+        self._waiting: list[tuple[Item, list[Separation]]] = []
+
+    def _note(self, text: str) -> None:
+        self._notes.append(text)
+
+    def separate(self, items: Sequence[Item], reply: Reply) -> None:
+        """Estimates of a batch; they wait for their scores."""
+
+        def call(batch: Sequence[Item]) -> list[CandidateSet | BaseException]:
+            return separate_items(self._separator, batch, self._reranking, isolation=self._isolation, **self._policies)
+
+        for item, found in zip(items, self._batching.separate(items, call), strict=True):
+            if isinstance(found, CandidateSet):
+                self._waiting.append((item, found.scored))
+                reply.found.append(_sendable(found))
+            else:
+                reply.found.append(Told.of(found))
+        reply.notes, self._notes = self._notes, []
+
+    def score(self, reply: Reply, *, is_end: bool) -> None:
+        """Scores of what waits."""
+        if not self._waiting or (not is_end and len(self._waiting) < items_at_once(self._metrics)):
+            return
+        waiting, self._waiting = self._waiting, []
+        scores = Scorer.score(waiting, self._metrics)
+        reply.scores = [(item.id, found) for (item, _), found in zip(waiting, scores, strict=True)]
+
+
+def _sendable(found: CandidateSet) -> CandidateSet:
+    """The estimates in plain classes, and broken candidates as what is known of their errors."""
+    candidates: list[Any] = [
+        Told.of(one) if isinstance(one, BaseException) else Separation(
+            target=_plain(one.target), residual=_plain(one.residual), seconds=one.seconds, picked_by=one.picked_by
+        )
+        for one in found.candidates
+    ]  # fmt: skip
+    return replace(found, candidates=tuple(candidates))
+
+
+def _plain(sound: Audio) -> Audio:
+    return Audio(sound.samples, sound.rate)

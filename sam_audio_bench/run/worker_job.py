@@ -1,0 +1,72 @@
+"""What a worker is told of a job: enough to make the same separator, metrics and picker, and to see that they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.run.global_state import to_send
+from sam_audio_bench.run.job import Job
+from sam_audio_bench.run.settings import Settings
+from sam_audio_bench.run.travel import dump_code, is_by_reference
+from sam_audio_bench.run.worker import Begin
+from sam_audio_bench.tasks import TaskData
+from sam_audio_bench.types import Item
+
+__all__ = ["begin_of"]
+
+
+def begin_of(job: Job, settings: Settings) -> Begin:
+    """The first request to each worker of a job.
+
+    Raises:
+        UsageError: the separator cannot be sent to another process.
+    """
+    spec = job.recipe.spec
+    is_compared = isinstance(spec, str) or is_by_reference(spec)
+    records = [record for one in job.metrics for record in one.records.values()]
+    return Begin(
+        model=dump_code(*job.recipe, name=job.model.name),
+        model_whole=_whole(job) if is_compared and not isinstance(spec, str) else None,
+        model_fingerprint=job.model.fingerprint() if is_compared else None,
+        metrics=tuple(dict.fromkeys(record.spelling for record in records)),
+        metric_options=settings.metric_policies | settings.metric_args,
+        metric_fingerprints={name: text for one in job.metrics for name, text in one.fingerprints.items()},
+        data=_without_items(job.data),
+        picker=_picker(job, settings),
+        policies={
+            "task": job.data.label, "seed": settings.seed, "align": settings.align, "stereo": settings.stereo,
+        },
+        state=to_send(),
+        memory=settings.memory,
+    )  # fmt: skip
+
+
+def _whole(job: Job) -> bytes | None:
+    """The separator with its module as it is in memory; None where that cannot be sent."""
+    try:
+        return dump_code(*job.recipe, name=job.model.name, whole=True)
+    except UsageError:
+        return None
+
+
+def _picker(job: Job, settings: Settings) -> Mapping[str, Any] | None:
+    if job.reranking is None:
+        return None
+    return {
+        "candidates": settings.candidates, "name": settings.picker, "arguments": settings.picker_args,
+        "device": settings.device, "keep": settings.keep_candidates,
+    }  # fmt: skip
+
+
+def _without_items(data: TaskData) -> TaskData:
+    """What a picker is chosen by."""
+    return replace(
+        data, groups={}, load=_nothing, content=None, texts={}, paraphrases={}, heard={}, missing=frozenset(), notes=()
+    )
+
+
+def _nothing(identifier: str) -> Item:
+    raise KeyError(identifier)

@@ -1,0 +1,220 @@
+"""Workers that are processes of this machine: starting one, asking it, and ending it with all that it started.
+
+A worker is the leader of a session of its own, so that a Ctrl-C of the terminal reaches the run and not the worker; it
+ends itself when the run is gone, however that ended. What it started is known by a variable of its environment.
+Temporary files of a worker lie in a folder that goes with it.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from sam_audio_bench.errors import Precondition
+
+__all__ = ["Lost", "ProcessLink", "main"]
+
+_MARK = "SABENCH_WORKER"
+_LIVES = 0.2  # seconds between two looks at whether a worker that says nothing is alive
+_PATIENCE = 5.0  # seconds in which what was killed must be gone
+_START = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); "
+    "from sam_audio_bench.run.worker_process import main; main()"
+)
+
+
+class Lost(Exception):  # noqa: N818 - it says what happened to the worker
+    """A worker has gone without an answer.
+
+    Args:
+        cause: as a clause: "it was killed by SIGKILL".
+        printed: what it still had to say.
+        is_late: it was ended since it took too long.
+    """
+
+    def __init__(self, cause: str, printed: str = "", *, is_late: bool = False) -> None:
+        super().__init__(cause)
+        self.printed, self.is_late = printed, is_late
+
+
+class ProcessLink:
+    """One worker process, which answers one request at a time.
+
+    Args:
+        gpu: the one that it shall see, as CUDA_VISIBLE_DEVICES names it; None: as this process.
+
+    Raises:
+        Precondition: this platform has no such processes.
+    """
+
+    def __init__(self, gpu: str | None = None) -> None:
+        if os.name != "posix":
+            raise Precondition("expected a POSIX system for worker processes, found none; use --executor local")
+        self._folder = Path(tempfile.mkdtemp(prefix="sabench-worker-"))
+        self._log, self._streams = self._folder / "separator.log", self._folder / "streams.log"
+        self._mark, self._lock, self._words = uuid.uuid4().hex, threading.Lock(), ""
+        self._is_asked = self._is_late = False
+        self._pipe, theirs = multiprocessing.Pipe()
+        read, self._lifeline = os.pipe()
+        variables = {_MARK: self._mark, "TMPDIR": str(self._folder)}
+        if gpu is not None:
+            variables["CUDA_VISIBLE_DEVICES"] = gpu
+        places = [json.dumps(sys.path), str(theirs.fileno()), str(read), str(self._log)]
+        with self._streams.open("wb") as streams:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _START, *places], stdin=subprocess.DEVNULL, stdout=streams, stderr=streams,
+                pass_fds=(theirs.fileno(), read), start_new_session=True, env={**os.environ, **variables},
+            )  # fmt: skip
+        theirs.close()
+        os.close(read)
+
+    @property
+    def number(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
+    def ask(self, content: bytes, limit: float | None = None) -> bytes:
+        """The reply to a request, both as bytes.
+
+        Args:
+            content: the request.
+            limit: seconds after which the worker is killed; None: as long as it takes.
+
+        Raises:
+            Lost: the worker has died, or was killed.
+        """
+        timer = None if limit is None else threading.Timer(limit, self._expire)
+        with self._lock:
+            self._is_asked = True
+        try:
+            if timer is not None:
+                timer.daemon = True
+                timer.start()
+            self._pipe.send_bytes(content)
+            while not self._pipe.poll(_LIVES):
+                if self._process.poll() is not None and not self._pipe.poll(0):
+                    raise EOFError
+            return self._pipe.recv_bytes()
+        except (EOFError, OSError):
+            self.end()
+            raise Lost(self._cause(), self._last_words(), is_late=self._is_late) from None
+        finally:
+            with self._lock:
+                self._is_asked = False
+            if timer is not None:
+                timer.cancel()
+
+    def _expire(self) -> None:
+        with self._lock:
+            if not self._is_asked:
+                return
+            self._is_late = True
+        self._kill()
+
+    def end(self, patience: float = 0.0) -> None:
+        """Ends the process and all that it started; may be called by any thread, and more than once.
+
+        Args:
+            patience: seconds in which it may end by itself.
+        """
+        if patience:
+            self._pipe.close()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(patience)
+        self._kill()
+        with self._lock:
+            if self._lifeline >= 0:
+                os.close(self._lifeline)
+                self._lifeline = -1
+                self._words = "".join(map(_text, (self._streams, self._log)))
+                shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _kill(self) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        _end_marked(self._mark)
+        self._process.wait()
+
+    def _cause(self) -> str:
+        code = self._process.returncode
+        if code >= 0:
+            return f"it ended with exit code {code}"
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+        return f"it was killed by {name}{', perhaps for want of memory' if name == 'SIGKILL' else ''}"
+
+    def _last_words(self) -> str:
+        return self._words
+
+
+def _text(path: Path) -> str:
+    with suppress(OSError):
+        return path.read_text(encoding="utf-8", errors="replace")
+    return ""
+
+
+def _end_marked(mark: str) -> None:
+    """Ends the processes in whose environment a mark stands, on Linux; they may start more meanwhile."""
+    deadline = time.monotonic() + _PATIENCE
+    while sys.platform == "linux" and time.monotonic() < deadline:
+        marked = [number for number in _processes() if _has_mark(number, mark)]
+        if not marked:
+            return
+        for number in marked:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(number, signal.SIGKILL)
+        time.sleep(0.002)
+
+
+def _processes() -> list[int]:
+    """All others."""
+    return [
+        int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal() and int(path.name) != os.getpid()
+    ]
+
+
+def _has_mark(number: int, mark: str) -> bool:
+    """Whether a process that lives has a mark; of zombies the environment is empty."""
+    try:
+        return f"{_MARK}={mark}".encode() in Path(f"/proc/{number}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
+def main() -> None:
+    """The worker: answers until nobody asks any more."""
+    pipe, lifeline, log = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+    del sys.argv[1:]
+    faulthandler.enable()
+    threading.Thread(target=_end_with, args=(lifeline, log.parent), daemon=True).start()
+    from sam_audio_bench.run.worker import Worker
+
+    worker, connection = Worker(log), Connection(pipe)
+    while True:
+        try:
+            content = connection.recv_bytes()
+        except (EOFError, OSError):
+            worker.release()
+            return
+        connection.send_bytes(worker.answer(content))
+
+
+def _end_with(lifeline: int, folder: Path) -> None:
+    """Waits for the end of the process that asks, and ends this one with all that it started."""
+    mark = os.environ[_MARK]
+    os.read(lifeline, 1)
+    _end_marked(mark)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.kill(os.getpid(), signal.SIGKILL)
