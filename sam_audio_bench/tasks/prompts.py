@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -75,6 +75,7 @@ def with_prompts(data: TaskData, prompts: str) -> TaskData:
         notes=(*data.notes, note) if len(asked) < len(data) else data.notes,
         load=partial(_load, data, questions, prompts),
         content=partial(_content, data, questions, prompts),
+        size=None if data.size is None else partial(_size, data.size, questions),
     )
     offers = data.provides if prompts == "paraphrase" else {"reference", "residual_reference"}
     return replace(changed, provides=frozenset({*offers, "text"}))
@@ -169,6 +170,10 @@ def _alike(words: frozenset[str]) -> dict[str, set[str]]:
 def _content(data: TaskData, questions: Questions, prompts: str, identifier: str) -> str:
     name, text = questions[identifier]
     return joined(data.content_sha256(name), prompts, identifier, text)
+
+
+def _size(size: Callable[[str], int | None], questions: Questions, identifier: str) -> int | None:
+    return size(questions[identifier][0])
 
 
 def _load(data: TaskData, questions: Questions, prompts: str, identifier: str) -> Item:

@@ -6,6 +6,7 @@ import csv
 import html
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -348,20 +349,22 @@ def test_options_that_cannot_be_meant(options: dict[str, Any], message: str) -> 
         ListeningTestOptions(**options)
 
 
-def test_a_folder_in_use_is_left_alone(listening_runs: Path, tmp_path: Path) -> None:
+def test_a_folder_in_use_is_left_alone(
+    listening_runs: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    copy = tmp_path_factory.mktemp("copy")
+    shutil.copytree(listening_runs / "secrethalf", copy / "secrethalf")
     (tmp_path / "answers.json").write_text("{}")
     with pytest.raises(Precondition, match="new or empty folder"):
         plan_test([listening_runs], tmp_path)
     with pytest.raises(UsageError, match="--items to be at least 1"):
         plan_test([listening_runs], tmp_path / "new", ListeningTestOptions(items=0))
     with pytest.raises(UsageError, match="expected each system once, found secrethalf"):
-        plan_test([listening_runs, *listening_runs.glob("../runs/secrethalf")], tmp_path / "new")
+        plan_test([listening_runs, copy], tmp_path / "new")
     assert [path.name for path in tmp_path.iterdir()] == ["answers.json"]
 
 
 def test_a_lost_answer_leaves_nothing_behind(listening_runs: Path, tmp_path: Path) -> None:
-    import shutil
-
     from sam_audio_bench.errors import MediaError
 
     shutil.copytree(listening_runs, tmp_path / "runs")

@@ -560,7 +560,7 @@ def test_a_run_that_is_stopped_leaves_no_process(ending: signal.Signals, small_t
     [
         ({"executor": "cloud"}, "expected --executor to be one of local, processes, ray, found 'cloud'"),
         ({"workers": 2}, "expected --executor processes or ray with --workers 2, found local"),
-        ({"workers": 0, "executor": "processes"}, "expected --workers as a whole number above 0, found 0"),
+        ({"workers": 0, "executor": "processes"}, "expected --workers to be at least 1, found 0"),
         ({"retry": -1}, "expected --retry as a whole number, 0 or more, found -1"),
         ({"memory": 0.0}, "expected --memory as GiB above 0, and finite, found 0.0"),
     ],

@@ -97,6 +97,7 @@ def test_one_that_ignores_the_end_of_its_input_is_killed(tmp_path: Path, capfd: 
 def test_other_children_of_this_process_stay(tmp_path: Path) -> None:
     """Such as were there before, such as came while it was idle, and other programs that stay."""
     separator, other = (ServedSeparator(Written(tmp_path, end=f"x = {number}").command) for number in range(2))
+    before = children()
     others = [subprocess.Popen(["sleep", "600"], start_new_session=True, env={})]
     try:
         answer(separator, MIXTURE)
@@ -112,7 +113,7 @@ def test_other_children_of_this_process_stay(tmp_path: Path) -> None:
         separator.release_processes()
         assert [one.poll() for one in others] == [None, None, None]
         assert ended.wait() == 1  # nobody else has taken how it ended
-        (started,) = {child for child in children() if child not in [one.pid for one in others]}
+        (started,) = {child for child in children() - before if child not in [one.pid for one in others]}
         answer(other, MIXTURE)
         assert alive(started)
     finally:
@@ -120,7 +121,7 @@ def test_other_children_of_this_process_stay(tmp_path: Path) -> None:
         for one in others:
             one.kill()
             one.wait()
-    assert children() == set()
+    assert children() == before
 
 
 def children() -> set[int]:
@@ -130,12 +131,12 @@ def children() -> set[int]:
 @LINUX
 def test_helpers_that_end_are_let_go(tmp_path: Path) -> None:
     helper = "subprocess.run(['sh', '-c', 'true &'])\nanswer(query)"
-    separator = ServedSeparator(Written(tmp_path, helper).command)
+    separator, before = ServedSeparator(Written(tmp_path, helper).command), children()
     for _ in range(20):
         answer(separator, MIXTURE)
-    assert len(children()) <= 3  # the program, and a helper that has just ended
+    assert len(children() - before) <= 3  # the program, and a helper that has just ended
     separator.release_processes()
-    assert children() == set()
+    assert children() == before
 
 
 def test_it_goes_with_its_separator(tmp_path: Path) -> None:
