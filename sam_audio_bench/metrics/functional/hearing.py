@@ -19,7 +19,18 @@ from sam_audio_bench.audio import resampled_blocks
 from sam_audio_bench.blocks import Growing, is_long, parts, pieces, touched
 from sam_audio_bench.types import Audio
 
-__all__ = ["BANDS", "HOP", "RATE", "SHORTEST", "Aligner", "erb_number", "excitation", "loudness", "prepared"]
+__all__ = [
+    "BANDS",
+    "HOP",
+    "RATE",
+    "SHORTEST",
+    "Aligner",
+    "erb_number",
+    "excitation",
+    "loudness",
+    "prepared",
+    "row_blocks",
+]
 
 Reals = NDArray[np.float32]
 
@@ -139,7 +150,7 @@ def _rows(blocks: Iterable[Reals]) -> Reals:
     return found.finished().reshape(-1, width)
 
 
-def _row_blocks(rows: Reals) -> Iterator[slice]:
+def row_blocks(rows: Reals) -> Iterator[slice]:
     """All rows of an array ``[rows, width]``, or parts of one that is long."""
     count, width = rows.shape
     step = _ROWS if is_long(rows) else max(1, count)
@@ -202,7 +213,7 @@ def _envelope_lag(one: Reals, other: Reals) -> tuple[float, int]:
     """The highest mean correlation of envelopes ``[ms, bands]`` within ±20 ms, and the lag in ms where it is."""
     lags = range(-_LONGEST_LAG // _STEP, _LONGEST_LAG // _STEP + 1)
     products, powers = [], []
-    for rows in _row_blocks(one):
+    for rows in row_blocks(one):
         pairs = [(max(rows.start, -lag), min(rows.stop, len(one) - lag), lag) for lag in lags]
         products.append([np.einsum("tb,tb->b", one[a:b], other[a + lag : b + lag]) for a, b, lag in pairs])
         powers.append([np.square(part[rows]).sum(axis=0) for part in (one, other)])
@@ -223,8 +234,8 @@ def _envelopes(signal: Reals) -> Reals:
     if not is_long(root):
         found: Reals = root - root.mean(axis=0)
         return found
-    mean = np.sum([root[rows].sum(axis=0, dtype=np.float64) for rows in _row_blocks(root)], axis=0) / len(root)
-    for rows in _row_blocks(root):
+    mean = np.sum([root[rows].sum(axis=0, dtype=np.float64) for rows in row_blocks(root)], axis=0) / len(root)
+    for rows in row_blocks(root):
         root[rows] -= mean.astype(np.float32)
     return root
 

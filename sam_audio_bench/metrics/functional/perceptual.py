@@ -6,7 +6,7 @@ several frames.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -25,7 +25,9 @@ from sam_audio_bench.metrics.functional.hearing import (
     excitation,
     loudness,
     prepared,
+    row_blocks,
 )
+from sam_audio_bench.metrics.functional.selection import Weighted, percentile, weighted_median
 
 __all__ = ["WORST", "Impressions", "Original", "Ratings", "perceptual"]
 
@@ -225,14 +227,30 @@ class _Own:
     """The cells in which one of two sources dominates."""
 
     def __init__(self, one: NDArray[np.float32], other: NDArray[np.float32]) -> None:
+        self._one = one
         self._cells = (one > _LOUD * one.max(axis=0)) & (one > 0)
-        odds = other[self._cells]
-        np.maximum(odds, np.float32(_TINY), out=odds)
-        np.divide(one[self._cells], odds, out=odds)
-        if len(odds):
-            self._cells[self._cells] = odds >= min(_DOMINANT, float(np.percentile(odds, 90)))
-        self._wanted = one[self._cells]
-        self._weight = loudness(self._wanted.astype(np.float64))
+        if self._cells.any():
+            bound = min(_DOMINANT, percentile(lambda: (odds for _, odds in self._odds(other)), 90))
+            for rows, odds in self._odds(other):
+                cells = self._cells[rows]
+                cells[cells] = odds >= bound
+
+    def _odds(self, other: NDArray[np.float32]) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        for rows in row_blocks(self._one):
+            cells = self._cells[rows]
+            odds = other[rows][cells]
+            np.maximum(odds, np.float32(_TINY), out=odds)
+            np.divide(self._one[rows][cells], odds, out=odds)
+            yield rows, odds
+
+    def _ratios(self, answer: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.float32], Cells]]:
+        """Energies of the source in its cells, and the answer's over them."""
+        for rows in row_blocks(self._one):
+            cells = self._cells[rows]
+            wanted, ratio = self._one[rows][cells], answer[rows][cells].astype(np.float64)
+            ratio /= wanted
+            np.maximum(ratio, 1e-12, out=ratio)
+            yield wanted, ratio
 
     def level(self, answer: NDArray[np.float32], *, gaps: bool = False) -> float | None:
         """Median level of an answer over the source in dB, weighted by loudness.
@@ -240,19 +258,17 @@ class _Own:
         Gaps of the answer count where ``gaps``: a rest that is gone has a low level; a target with drop-outs has that
         of what is left. None: there are no such cells, or nothing sounds in them.
         """
-        if not len(self._wanted):
+        if not self._cells.any():
             return None
-        ratio = answer[self._cells].astype(np.float64)
-        ratio /= self._wanted
-        np.maximum(ratio, 1e-12, out=ratio)
-        kept = (ratio > _LOUD * np.percentile(ratio, 90)) | gaps
-        if not kept.any():
-            return None
-        ratio = ratio[kept]  # in place of what it is cut from: hours have ten million cells
-        order = np.argsort(ratio)
-        mass = self._weight[kept][order]
-        np.cumsum(mass, out=mass)
-        return float(10 * np.log10(ratio[order[np.searchsorted(mass, mass[-1] / 2)]]))
+        floor = _LOUD * percentile(lambda: (ratio for _, ratio in self._ratios(answer)), 90)
+
+        def kept() -> Iterator[Weighted]:
+            for wanted, ratio in self._ratios(answer):
+                kept = (ratio > floor) | gaps
+                yield ratio[kept], loudness(wanted.astype(np.float64))[kept]
+
+        median = weighted_median(kept)
+        return None if median is None else float(10 * np.log10(median))
 
 
 class _Sums:
