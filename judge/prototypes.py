@@ -112,14 +112,15 @@ def make(stems: Sequence[Stem], listener: AudioEncoder, words: Path, out: Path) 
     asked = [(text, code) for code, name in enumerate(names) for text in sorted(
              {*_ALSO.get(name, ()), *(text for stem in stems if stem.label == name for text in (name, *stem.prompts))})
              ]  # fmt: skip
+    texts, voices = _texts([*(text for text, _ in asked), *VOICES], words).split([len(asked), len(VOICES)])
     tensors = {
         "centre": torch.tensor(centre, dtype=torch.float32),
         "projection": torch.tensor(projection.copy(), dtype=torch.float32),
         "table": torch.tensor(directions[rows], dtype=torch.float32),
         "owner": torch.tensor(owners),
-        "texts": _texts([text for text, _ in asked], words),
+        "texts": texts.clone(),
         "meaning": torch.tensor([code for _, code in asked]),
-        "voices": _texts(VOICES, words),
+        "voices": voices.clone(),
     }
     with atomic_write(out / "model.safetensors") as temporary:
         save_file(tensors, temporary)
