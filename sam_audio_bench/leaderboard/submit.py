@@ -33,6 +33,7 @@ from sam_audio_bench.plugins import find_card
 from sam_audio_bench.records import PARTS, MetricRecord, StoredEstimate, to_plain
 from sam_audio_bench.run.results import find_runs
 from sam_audio_bench.run.store import COLUMNS, SCORE_TYPES, RunFolder
+from sam_audio_bench.stats.cost import cost_of
 from sam_audio_bench.types import Status
 
 __all__ = ["Submitted", "submit"]
@@ -251,6 +252,9 @@ def _header(
     weights = model.weights_sha256 if isinstance(model.weights_sha256, str) else None
     known = revision or model.revision or (weights and weights[:_DIGITS])
     metrics = _metrics(folders)
+    counted = [folder.header.timing.parameters for folder in folders if folder.header.timing is not None]
+    if card["parameters"] is None:
+        card = {**card, "parameters": max((one for one in counted if one is not None), default=None)}
     separator = SeparatorRecord(
         name=name,
         revision=known or f"answers-{sha256(dump_json(answers).encode())[:_DIGITS]}",
@@ -299,6 +303,8 @@ def _task(folder: RunFolder) -> SubmittedTask:
         real_time_factor=timing.real_time_factor if timing else None,
         peak_memory_mib=timing.peak_memory_mib if timing else None,
         command=[_without_place(word) for word in header.command],
+        device_memory_mib=timing.device_memory_mib if timing else None,
+        lag_ms=cost_of([header], list(folder.items.values())).lag_ms,
     )
 
 

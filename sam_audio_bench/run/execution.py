@@ -33,11 +33,11 @@ from sam_audio_bench.run.header import end_record, start_record
 from sam_audio_bench.run.isolation import Isolation
 from sam_audio_bench.run.job import Job
 from sam_audio_bench.run.plan import Plan
-from sam_audio_bench.run.provenance import peak_memory_mib
 from sam_audio_bench.run.scoring import Batch, Scorer, Scores, prefetch
 from sam_audio_bench.run.separation import CandidateSet, separate_items
 from sam_audio_bench.run.settings import Settings
 from sam_audio_bench.run.store import LOCK, RunFolder, candidate_files, scored_estimates
+from sam_audio_bench.run.usage import Meter, Usage
 from sam_audio_bench.types import Item, Separation, Status
 
 __all__ = ["Estimated", "Executor", "Failed", "LocalExecutor", "Outcome", "Recorder", "Scored"]
@@ -49,6 +49,8 @@ class Estimated:
 
     item: Item
     found: CandidateSet
+    warm_up: bool = False  # it is of the first call of a process
+    usage: Usage | None = None  # of the worker that separated it; None: it was this process
     stored: Event = field(default_factory=Event, compare=False)  # set when it is, or cannot be
 
 
@@ -92,15 +94,18 @@ class LocalExecutor:
         size = settings.batch_size or batch_size(job.separator)
         batching = Batching(note=lambda text: _remember(text, job, scorer))
         waiting: list[tuple[Item, list[Separation]]] = []
+        warm_up = True
         unstored: list[Event] = []
         for batch in prefetch(job.data, items, size):
             while unstored:
                 unstored.pop().wait()
             for outcome in self._separated(job, batch, settings, batching):
                 if isinstance(outcome, Estimated):
+                    outcome = replace(outcome, warm_up=warm_up)
                     waiting.append((outcome.item, outcome.found.scored))
                     unstored.append(outcome.stored)
                 yield outcome
+            warm_up = warm_up and not batch.items
             if len(waiting) >= scorer.batch_size:
                 yield from self._scored(waiting, job, scorer)
                 waiting = []
@@ -155,7 +160,7 @@ class Recorder:
         """Leaves a sealed run folder, or after an interruption one that a rerun takes up."""
         folder = self.job.folder
         try:
-            with interruption.deferred(), folder.writing():
+            with interruption.deferred(), folder.writing(), closing(self._metered()) as self._meter:
                 self._place = _place_of(folder)
                 self._run_held()
         except OSError as error:
@@ -164,6 +169,10 @@ class Recorder:
                 f"expected files that can be written in {folder.path}, found: {error}; what is finished is kept: make "
                 "room there, or mend that, and the same command continues"
             ) from error
+
+    def _metered(self) -> Meter:
+        earlier = self.job.folder.header.timing if self.job.folder.exists else None
+        return Meter(self.job.separator, earlier)
 
     def _run_held(self) -> None:
         folder, begun = self.job.folder, time.perf_counter()
@@ -187,7 +196,7 @@ class Recorder:
         folder = self.job.folder
         flush_digests()
         self._check_place()
-        folder.write_header(end_record(folder, status, time.perf_counter() - begun, peak_memory_mib()))
+        folder.write_header(end_record(folder, status, time.perf_counter() - begun, self._meter.usage()))
 
     def _check_place(self) -> None:
         """Raises StoreError where the run folder is no longer the one that was begun: its parts would lie apart."""
@@ -254,7 +263,7 @@ class Recorder:
         try:
             self._check_place()
             if isinstance(outcome, Estimated):
-                self._store(outcome.item, outcome.found)
+                self._store(outcome)
             elif isinstance(outcome, Failed):
                 self._record_failure(outcome)
             elif self._scorer.has_estimate(outcome.identifier):
@@ -269,8 +278,10 @@ class Recorder:
             if isinstance(outcome, Estimated):
                 outcome.stored.set()
 
-    def _store(self, item: Item, found: CandidateSet) -> None:
+    def _store(self, estimated: Estimated) -> None:
         """Writes the audio, then the item's line of the journal: from there on a crash costs no separation."""
+        item, found = estimated.item, estimated.found
+        self._meter.add(estimated.usage)
         chosen = found.separation(found.picked)
         stored = self._write(item.id, chosen)
         record = ItemRecord(
@@ -282,6 +293,9 @@ class Recorder:
             status=Status.OK,
             seconds=found.seconds,
             audio_seconds=item.query.mixture.seconds,
+            rate=item.query.mixture.rate,
+            warm_up=estimated.warm_up,
+            moved_ms=chosen.moved_ms or None,
             remarks=list(item.remarks),
             picked_by=found.picker or chosen.picked_by,
             target=stored.target,

@@ -10,12 +10,12 @@ other seeds. The first candidate is the estimate that the separator gives alone:
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sam_audio_bench import audio, registry
+from sam_audio_bench.devices import seconds_now
 from sam_audio_bench.errors import BadSeparation, Precondition, UsageError, describe_error
 from sam_audio_bench.identity import Identity, Options
 from sam_audio_bench.options import parse_spelling
@@ -200,10 +200,11 @@ def separate_batch(
         Precondition: the separator cannot work at all. Whatever says that memory is used up, of more than one item.
     """
     policies: dict[str, Any] = {"task": task, "seed": seed, "align": align, "stereo": stereo, "isolation": isolation}
-    begun = time.perf_counter()
     try:
+        begun = seconds_now()
         seeds = [item_seed(task, item.id, seed, candidate) for item in items]
         answers = _estimates(separator, items, seeds, isolation)
+        share = (seconds_now() - begun) / max(len(items), 1)
     except (Precondition, KeyboardInterrupt):
         raise
     except BaseException as error:
@@ -213,7 +214,6 @@ def separate_batch(
             raise
         alone = (separate_batch(separator, [item], **policies, candidate=candidate) for item in items)
         return [answer for answers in alone for answer in answers]
-    share = (time.perf_counter() - begun) / max(len(items), 1)
     return [_checked(answer, item, share, align, stereo) for answer, item in zip(answers, items, strict=True)]
 
 
@@ -337,14 +337,15 @@ def _at_once(
     """Candidates ``[item][candidate]`` of a separator that gives all of an item together."""
     policies: dict[str, Any] = {"task": task, "seed": seed, "align": align, "stereo": stereo, "isolation": isolation}
     seeds = [[item_seed(task, item.id, seed, candidate) for candidate in range(count)] for item in items]
-    begun = time.perf_counter()
     try:
+        begun = seconds_now()
         queries = [own_copy(item.query) for item in items]
         with isolation.entered(", ".join(item.id for item in items), seeds[0][0]):
             answers = [_listed(own) for own in _listed(separator.separate_candidates(queries, seeds))]
         if [len(candidates) for candidates in answers] != [count] * len(items):
             found = [len(candidates) for candidates in answers]
             raise BadSeparation(f"expected {count} candidate(s) for each of {len(items)} item(s), found {found}")
+        share = (seconds_now() - begun) / (len(items) * count)
     except (Precondition, KeyboardInterrupt):
         raise
     except BaseException as error:
@@ -353,7 +354,6 @@ def _at_once(
         if is_out_of_memory(error):
             raise
         return [candidates for item in items for candidates in _at_once(separator, [item], count, **policies)]
-    share = (time.perf_counter() - begun) / (len(items) * count)
     return [
         [_timed(_checked(candidate, item, share, align, stereo), share) for candidate in candidates]
         for candidates, item in zip(answers, items, strict=True)

@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 BASELINE = "mixture"
-ALIGNMENTS = ("pad", "trim")
+ALIGNMENTS = ("pad", "trim", "lag")
 _DEVICES = ("auto", "cpu", "cuda", "mps", "xpu", "xla", "hpu", "hip", "mtia", "meta", "privateuseone")
 EXECUTORS = ("local", "processes", "ray")
 
@@ -140,7 +140,9 @@ ABOUT: dict[str, About] = {
         texts="shard",
     ),
     "overwrite": About(help="What to do with finished items.", choices=("only-missing", "always", "never")),
-    "align": About(help="Accept estimates of another length, and how.", choices=ALIGNMENTS),
+    "align": About(
+        help="Accept estimates of another length, and how; lag: cut by how much they are late.", choices=ALIGNMENTS
+    ),
     "stereo": About(help="How scores treat channels.", choices=STEREO),
     "candidates": About(help="Estimates per item, of which one is picked."),
     "picker": About(help=f"What picks it: {', '.join(PICKERS)}, also name(option=value); auto: as SAM Audio does."),
