@@ -173,7 +173,6 @@ class ItemRecord(StoredEstimate, kw_only=True, omit_defaults=True):
     seconds: float = 0.0
     audio_seconds: float = 0.0
     rate: Whole = 0  # of the estimate, Hz; 0: not known
-    warm_up: bool = False  # it was separated in the first call of a process
     lag_ms: float | None = (
         None  # by which the estimate is late; None: not measured, or like neither reference nor mixture
     )
@@ -230,7 +229,7 @@ class Timing(Struct, frozen=True, kw_only=True):
     wall_seconds: float
     separation_seconds: float
     audio_seconds: float
-    real_time_factor: float | None  # median over items, without the first call of a process
+    real_time_factor: float | None  # median over items, without the first call
     peak_memory_mib: int | None  # of the process that separated
     device_memory_mib: int | None = None  # on a GPU
     parameters: int | None = None  # of the separator's networks

@@ -49,7 +49,6 @@ class Estimated:
 
     item: Item
     found: CandidateSet
-    warm_up: bool = False  # it is of the first call of a process
     usage: Usage | None = None  # of the worker that separated it; None: it was this process
     stored: Event = field(default_factory=Event, compare=False)  # set when it is, or cannot be
 
@@ -94,18 +93,15 @@ class LocalExecutor:
         size = settings.batch_size or batch_size(job.separator)
         batching = Batching(note=lambda text: _remember(text, job, scorer))
         waiting: list[tuple[Item, list[Separation]]] = []
-        warm_up = True
         unstored: list[Event] = []
         for batch in prefetch(job.data, items, size):
             while unstored:
                 unstored.pop().wait()
             for outcome in self._separated(job, batch, settings, batching):
                 if isinstance(outcome, Estimated):
-                    outcome = replace(outcome, warm_up=warm_up)
                     waiting.append((outcome.item, outcome.found.scored))
                     unstored.append(outcome.stored)
                 yield outcome
-            warm_up = warm_up and not batch.items
             if len(waiting) >= scorer.batch_size:
                 yield from self._scored(waiting, job, scorer)
                 waiting = []
@@ -294,7 +290,6 @@ class Recorder:
             seconds=found.seconds,
             audio_seconds=item.query.mixture.seconds,
             rate=item.query.mixture.rate,
-            warm_up=estimated.warm_up,
             moved_ms=chosen.moved_ms or None,
             remarks=list(item.remarks),
             picked_by=found.picker or chosen.picked_by,

@@ -1,16 +1,22 @@
 """How late estimates are: measured for every item that is scored, and cut where ``--align lag`` asks for that.
 
-The lag is that of the highest cross-correlation, within a second on both sides. It means something where estimate and
-sound resemble each other there, by `metrics.functional.lag.RESEMBLES`.
+The lag is that of the highest cross-correlation, within a second on both sides; of sound above a minute, in its loudest
+minute. It means something where estimate and sound resemble each other there, by `metrics.functional.lag.RESEMBLES`.
 """
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from sam_audio_bench.audio import to_mono
+from sam_audio_bench.blocks import parts
+from sam_audio_bench.metrics.functional.energy import energy
 from sam_audio_bench.metrics.functional.lag import RESEMBLES, find_lag
 from sam_audio_bench.types import Audio, Item
 
 __all__ = ["lag_behind_mixture", "measure_lag"]
+
+_STRETCH = 60  # seconds: the transforms of more take longer than most metrics
 
 
 def measure_lag(item: Item, estimate: Audio) -> float | None:
@@ -35,7 +41,17 @@ def _samples_late(estimate: Audio, sound: Audio) -> int | None:
 
     Channels are averaged, since a transform for each would cost more.
     """
-    length = min(estimate.length, sound.length)
-    reference, late = (to_mono(Audio(one.samples[:, :length], one.rate)).samples for one in (sound, estimate))
-    found = find_lag(reference=reference, estimate=late, rate=estimate.rate)
+    length, rate = min(estimate.length, sound.length), sound.rate
+    part = _loudest(sound.samples[:, :length], _STRETCH * rate)
+    reference, late = (to_mono(Audio(one.samples[:, :length][:, part], rate)).samples for one in (sound, estimate))
+    found = find_lag(reference=reference, estimate=late, rate=rate)
     return None if found is None or found.there < RESEMBLES else found.samples
+
+
+def _loudest(samples: Tensor, stretch: int) -> slice:
+    """Of the stretches one after another ``[channels, time]``, the one of the highest energy."""
+    if samples.shape[1] <= stretch:
+        return slice(None)
+    energies = [float(energy(part).sum()) for (part,) in parts(samples, size=stretch * len(samples))]
+    start = stretch * max(range(len(energies)), key=energies.__getitem__)
+    return slice(start, start + stretch)

@@ -228,7 +228,8 @@ def _costs(chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], int]]
     for folder, items, _, _ in chosen:
         headers, records = parts.setdefault((folder.header.task.id, folder.header.model.name), ([], []))
         headers.append(folder.header)
-        records += (folder.items[item] for item in items if item in folder.items)
+        own = set(items)
+        records += (record for item, record in folder.items.items() if item in own)
     for headers, records in parts.values():
         yield cost_of(headers, records)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from msgspec import structs
@@ -131,7 +132,8 @@ class Scorer:
         found = [Scores(rows=[{} for _ in estimates]) for _, estimates in pairs]
         for scores, (item, estimates) in zip(found, pairs, strict=True):
             counts = estimates[-1]
-            scores.lag_ms = measure_lag(cut(item, counts.target.length), counts.target)
+            with interruptible(), suppress(BenchError, MemoryError):  # no room: it is not known
+                scores.lag_ms = measure_lag(cut(item, counts.target.length), counts.target)
         for one in metrics:
             # the first candidate may be the picked one too, and is scored once
             different = {id(estimate): (item, estimate) for item, estimates in pairs for estimate in estimates}

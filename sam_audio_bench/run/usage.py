@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
+import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
@@ -17,11 +18,12 @@ from sam_audio_bench.devices import used_gpus
 from sam_audio_bench.records import Timing
 from sam_audio_bench.run.provenance import peak_memory_mib
 
-__all__ = ["MemoryWatch", "Meter", "Usage", "count_parameters", "usage_of"]
+__all__ = ["MemoryWatch", "Meter", "Usage", "count_parameters"]
 
 _INTERVAL = 0.02  # seconds between two looks at the memory
 _DEEPEST = 6  # attributes of attributes, items of containers
 _WIDEST = 1000  # members of a container that are looked at
+_MOST = 20_000  # objects that are looked at
 _WITHOUT = (type, ModuleType, str, bytes, int, float, torch.Tensor)  # what is not looked into
 
 
@@ -82,6 +84,10 @@ class MemoryWatch:
         """Largest amount that torch has allocated on any one GPU, MiB."""
         return max((torch.cuda.max_memory_allocated(index) >> 20 for index in used_gpus()), default=None)
 
+    def usage(self, parameters: int | None) -> Usage:
+        """What is known of the memory, beside the parameters of a separator."""
+        return Usage(host_mib=self.host_mib, device_mib=self.device_mib, parameters=parameters)
+
     def close(self) -> None:
         """Ends the thread."""
         self._closed.set()
@@ -92,9 +98,9 @@ class MemoryWatch:
             self._look()
 
     def _look(self) -> None:
-        with suppress(OSError, TypeError):
-            found = re.search(r"^VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"), re.M)
-            self._largest = max(self._largest, int(found[1]) >> 10)  # type: ignore[index]  # TypeError: no such line
+        with suppress(OSError, ValueError, IndexError):
+            pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+            self._largest = max(self._largest, pages * os.sysconf("SC_PAGE_SIZE") >> 20)
 
 
 class Meter:
@@ -120,16 +126,13 @@ class Meter:
         """What was used; of a run that only scored, what is known of the run before."""
         if self._workers is not None:
             return self._workers
-        return usage_of(self._separator, self._watch) if self._is_called else self._earlier
+        if not self._is_called:
+            return self._earlier
+        return self._watch.usage(count_parameters(self._separator))
 
     def close(self) -> None:
         """Ends the watch over the memory."""
         self._watch.close()
-
-
-def usage_of(separator: object, watch: MemoryWatch) -> Usage:
-    """What a separator of this process has used while it was watched."""
-    return Usage(host_mib=watch.host_mib, device_mib=watch.device_mib, parameters=count_parameters(separator))
 
 
 def count_parameters(separator: object) -> int | None:
@@ -138,11 +141,12 @@ def count_parameters(separator: object) -> int | None:
     They are looked for in its attributes, in what a function closes over or names, and in containers among them. What
     another process or another framework holds is not seen.
     """
-    modules = list(_modules(separator, _DEEPEST, set()))
-    if not modules:
+    try:
+        modules = list(_modules(separator, _DEEPEST, set()))
+        sizes = {id(one): one.numel() for module in modules for one in module.parameters() if not _is_lazy(one)}
+    except Exception:  # of objects that are not what they seem
         return None
-    sizes = {id(one): one.numel() for module in modules for one in module.parameters() if not _is_lazy(one)}
-    return sum(sizes.values())
+    return sum(sizes.values()) if modules else None
 
 
 def _is_lazy(parameter: torch.nn.Parameter) -> bool:
@@ -155,7 +159,7 @@ def _modules(found: object, depth: int, seen: set[int]) -> Iterator[torch.nn.Mod
     if isinstance(found, torch.nn.Module):
         yield found
         return
-    if depth == 0 or id(found) in seen or isinstance(found, _WITHOUT):
+    if depth == 0 or id(found) in seen or len(seen) >= _MOST or isinstance(found, _WITHOUT):
         return
     seen.add(id(found))
     for member in _members(found):
@@ -165,9 +169,9 @@ def _modules(found: object, depth: int, seen: set[int]) -> Iterator[torch.nn.Mod
 def _members(found: Any) -> list[object]:
     """What an object holds."""
     if isinstance(found, Mapping):
-        return list(found.values())[:_WIDEST]
+        return list(islice(found.values(), _WIDEST))
     if isinstance(found, list | tuple | set | frozenset):
-        return list(found)[:_WIDEST]
+        return list(islice(found, _WIDEST))
     members: list[object] = []
     if isinstance(found, FunctionType):
         members += [found.__globals__[name] for name in found.__code__.co_names if name in found.__globals__]

@@ -24,7 +24,7 @@ from sam_audio_bench.run.memory_limit import limit_memory
 from sam_audio_bench.run.scoring import Scorer, Scores, items_at_once
 from sam_audio_bench.run.separation import CandidateSet, PickerPool, Reranking, separate_items
 from sam_audio_bench.run.travel import Told, dump, load
-from sam_audio_bench.run.usage import MemoryWatch, Usage, usage_of
+from sam_audio_bench.run.usage import MemoryWatch, Usage, count_parameters
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import Audio, Item, Separation
 
@@ -70,7 +70,6 @@ class Reply:
     """What a worker says."""
 
     found: list[CandidateSet | Told] = field(default_factory=list)  # for each item
-    warm_up: bool = False  # it was the first call
     usage: Usage | None = None  # since the beginning
     scores: list[tuple[str, Scores]] = field(default_factory=list)  # item, its scores
     notes: list[str] = field(default_factory=list)
@@ -199,8 +198,14 @@ class _Work:
         self._isolation = Isolation(made.own_state, log)
         self._batching = Batching(note=self._note)
         self._notes: list[str] = []
-        self._watch, self._warm_up = MemoryWatch(), True
+        self._watch = MemoryWatch()
+        self._parameters: int | None = None
         self._waiting: list[tuple[Item, list[Separation]]] = []
+
+    def _usage(self) -> Usage:
+        if self._parameters is None:  # a network may be loaded as it is asked first
+            self._parameters = count_parameters(self._separator)
+        return self._watch.usage(self._parameters)
 
     def close(self) -> None:
         """Ends the watch over the memory."""
@@ -222,8 +227,7 @@ class _Work:
             else:
                 reply.found.append(Told.of(found))
         reply.notes, self._notes = self._notes, []
-        reply.warm_up, self._warm_up = self._warm_up, False
-        reply.usage = usage_of(self._separator, self._watch)
+        reply.usage = self._usage()
 
     def score(self, reply: Reply, *, is_end: bool) -> None:
         """Scores of what waits."""

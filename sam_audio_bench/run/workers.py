@@ -260,7 +260,7 @@ class _Crew:
         self._has_answered = True
         for item, found in zip(batch.items, reply.found, strict=True):
             if isinstance(found, CandidateSet):
-                estimated = Estimated(item, _with_errors(found), warm_up=reply.warm_up, usage=reply.usage)
+                estimated = Estimated(item, _with_errors(found), usage=reply.usage)
                 stored.append(estimated.stored)
                 self._put(estimated)
             else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import dropwhile
 from statistics import median
 from typing import Any
 
@@ -37,16 +38,20 @@ class Cost:
 
 
 def real_time_factor(records: Iterable[ItemRecord]) -> float | None:
-    """Median of seconds of separation a second of sound, without items of first calls where there are others.
+    """Median over items of seconds of separation a second of sound, without the first call where there are others.
+
+    Args:
+        records: in the order in which they were separated; those of one call have the same time.
 
     >>> sound = {"group": "", "fingerprint": "", "seed": 0, "status": "ok", "audio_seconds": 2.0}
-    >>> first = ItemRecord(item="a", seconds=9.0, warm_up=True, **sound)
-    >>> real_time_factor([first, ItemRecord(item="b", seconds=1.0, **sound)]), real_time_factor([first])
-    (0.5, 4.5)
+    >>> first, second, third = (ItemRecord(item=str(x), seconds=x, **sound) for x in (9.0, 1.0, 2.0))
+    >>> real_time_factor([first, second]), real_time_factor([first, second, third]), real_time_factor([first])
+    (0.5, 0.75, 4.5)
     """
     known = [record for record in records if not record.failed and record.audio_seconds > 0]
-    counted = [record for record in known if not record.warm_up] or known
-    return median(record.seconds / record.audio_seconds for record in counted) if counted else None
+    warm = dropwhile(lambda record: record.seconds == known[0].seconds, known)
+    factors = [record.seconds / record.audio_seconds for record in [*warm] or known]
+    return median(factors) if factors else None
 
 
 def constant_lag(lags: Sequence[float]) -> float | None:
@@ -67,7 +72,7 @@ def cost_of(headers: Sequence[RunRecord], records: Sequence[ItemRecord]) -> Cost
 
     Args:
         headers: of the run, or of its shards.
-        records: of the items that count.
+        records: of the items that count, in the order in which they were separated.
     """
     first, timings = headers[0], [header.timing for header in headers if header.timing is not None]
     lags = [record.lag_ms for record in records if record.lag_ms is not None]
@@ -108,6 +113,8 @@ def machine(hardware: Mapping[str, Any]) -> str:
 
 def _delay(header: RunRecord, records: Sequence[ItemRecord], lag_ms: float) -> tuple[int | None, int | None]:
     """The delay that a model must state, at its own rate or the sounds'; None where it is below 0 or rates differ."""
+    if header.model.oracle or header.model.target.endswith(":FolderSeparator"):  # neither can be adapted
+        return None, None
     found = header.model.settings.get("adapted")
     stated = found if isinstance(found, dict) else {}
     rates = {record.rate for record in records if record.rate}
@@ -137,7 +144,7 @@ def lag_notes(costs: Iterable[Cost]) -> dict[str, list[str]]:
 
 def _advice(cost: Cost) -> str:
     """What to write."""
-    cut = "cut it with --align lag"
+    cut = "run it with --align lag"
     if cost.delay is None:
         return cut
     stated = f"delay={cost.delay}"

@@ -51,7 +51,7 @@ def separation(target: Tensor, residual: Tensor) -> Separation:
 def silent_end(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three mixtures whose last 40 ms are silent, so that nothing of a late answer is lost."""
     folder = tmp_path_factory.mktemp("silent-end")
-    lines = [("id", "mixture", "reference", "residual", "text")]
+    lines = [("id", "mixture", "target", "residual", "text")]
     for index in range(3):
         parts = [pad(noise(10 * index + part, RATE // 2 - 2 * LATE), (0, 2 * LATE)) for part in range(2)]
         names = [f"{index}-{name}.wav" for name in ("mixture", "target", "residual")]
@@ -136,7 +136,7 @@ def test_a_late_separator_is_told_its_delay(silent_end: Path, tmp_path: Path) ->
     assert (mixture.lag_ms, mixture.constant_lag_ms) == (0.0, None)
     expected = (
         "late-960 answers 20.0 ms late (median of 3 items), which scores count as an error: state delay=960 (samples "
-        "at 48000 Hz) on the class, or Adapted(model, delay=960), or cut it with --align lag"
+        "at 48000 Hz) on the class, or Adapted(model, delay=960), or run it with --align lag"
     )
     for form in ("html", "tex"):
         assert expected in results.table(form)
@@ -155,7 +155,7 @@ def test_a_model_with_a_rate_is_told_at_its_rate(silent_end: Path, tmp_path: Pat
 def test_stating_the_delay_makes_it_punctual(silent_end: Path, tmp_path: Path) -> None:
     results = evaluate(sab.Adapted(Model(), delay=LATE), silent_end, tmp_path)
     assert [record.lag_ms for record in records(results)] == [0.0, 0.0, 0.0]
-    assert " late" not in results.table("md")
+    assert " ms late" not in results.table("md")
 
 
 @pytest.mark.parametrize(
