@@ -125,8 +125,8 @@ class SubmittedTask(Selection, frozen=True):
     real_time_factor: Number | None
     peak_memory_mib: int | None
     command: Annotated[list[Annotated[str, Meta(max_length=4000)]], Meta(max_length=200)]
-    device_memory_mib: Count | None = None  # on a GPU
-    lag_ms: Number | None = None  # median over items; None: not measured
+    device_memory_mib: Count | UnsetType = UNSET  # on a GPU
+    lag_ms: Number | UnsetType = UNSET  # median over items
 
 
 class SubmittedMetric(_Record, frozen=True):

@@ -88,8 +88,8 @@ def _line(line: Line, board: Board) -> LineData:
     entry = next(one for one in board.entries if one.event == "submitted" and one.key == key)
     factors = [task.real_time_factor for task in header.tasks if task.real_time_factor is not None]
     memory = [task.peak_memory_mib for task in header.tasks if task.peak_memory_mib is not None]
-    on_device = [task.device_memory_mib for task in header.tasks if task.device_memory_mib is not None]
-    lags = [task.lag_ms for task in header.tasks if task.lag_ms is not None]
+    on_device = [task.device_memory_mib for task in header.tasks if isinstance(task.device_memory_mib, int)]
+    lags = [task.lag_ms for task in header.tasks if isinstance(task.lag_ms, int | float)]
     return {
         "name": line.name,
         "separator": separator.name,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow
-from msgspec import structs
+from msgspec import UNSET, structs
 from pyarrow import parquet
 
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
@@ -285,6 +285,7 @@ def _task(folder: RunFolder) -> SubmittedTask:
     scored = set(scores["metric"])
     chosen = [name for name in scores["picked_by"].unique() if isinstance(name, str)]  # by the separator itself, too
     task, timing = header.task, header.timing
+    cost = cost_of([header], list(folder.items.values()))
     return SubmittedTask(
         id=task.id,
         version=task.version,
@@ -303,8 +304,8 @@ def _task(folder: RunFolder) -> SubmittedTask:
         real_time_factor=timing.real_time_factor if timing else None,
         peak_memory_mib=timing.peak_memory_mib if timing else None,
         command=[_without_place(word) for word in header.command],
-        device_memory_mib=timing.device_memory_mib if timing else None,
-        lag_ms=cost_of([header], list(folder.items.values())).lag_ms,
+        device_memory_mib=UNSET if cost.device_memory_mib is None else cost.device_memory_mib,
+        lag_ms=UNSET if cost.lag_ms is None else cost.lag_ms,
     )
 
 

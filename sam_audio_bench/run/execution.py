@@ -26,7 +26,7 @@ from sam_audio_bench.digests import flush_digests
 from sam_audio_bench.errors import BenchError, StoreError, describe_error
 from sam_audio_bench.files import safe_names
 from sam_audio_bench.records import PARTS, ItemRecord, PartDigests, PartStats, StoredEstimate, read_records
-from sam_audio_bench.run import interruption, output_log
+from sam_audio_bench.run import interruption, output_log, stages
 from sam_audio_bench.run.batching import Batching
 from sam_audio_bench.run.contract import batch_size
 from sam_audio_bench.run.header import end_record, start_record
@@ -172,6 +172,7 @@ class Recorder:
 
     def _run_held(self) -> None:
         folder, begun = self.job.folder, time.perf_counter()
+        stages.take()  # of the run before
         job = self.job = replace(self.job)  # what was found out before the folder was held may be outdated
         folder.set_aside(job.aside)
         self._scorer.forget_other_scores()
@@ -189,10 +190,14 @@ class Recorder:
         self._end("success" if all(map(self._scorer.has_estimate, job.data.ids)) else "partial", begun)
 
     def _end(self, status: str, begun: float) -> None:
-        folder = self.job.folder
+        folder, seconds = self.job.folder, time.perf_counter() - begun
         flush_digests()
         self._check_place()
-        folder.write_header(end_record(folder, status, time.perf_counter() - begun, self._meter.usage()))
+        folder.write_header(end_record(folder, status, seconds, self._meter.usage()))
+        if self.plan.settings.profile:
+            table = stages.as_text(stages.take(), seconds)
+            (folder.path / stages.NAME).write_text(f"{table}\n", encoding="utf-8")
+            self.note(f"{self.job.model.name} on {self.job.data.label}:\n{table}")
 
     def _check_place(self) -> None:
         """Raises StoreError where the run folder is no longer the one that was begun: its parts would lie apart."""
@@ -259,7 +264,8 @@ class Recorder:
         try:
             self._check_place()
             if isinstance(outcome, Estimated):
-                self._store(outcome)
+                with stages.stage("write"):
+                    self._store(outcome)
             elif isinstance(outcome, Failed):
                 self._record_failure(outcome)
             elif self._scorer.has_estimate(outcome.identifier):

@@ -18,6 +18,7 @@ from sam_audio_bench.records import PARTS, ItemRecord, MetricRecord, ScoreRow
 from sam_audio_bench.run.check import cut
 from sam_audio_bench.run.interruption import interruptible
 from sam_audio_bench.run.lag import measure_lag
+from sam_audio_bench.run.stages import stage
 from sam_audio_bench.run.store import RunFolder, ScoredEstimate, scored_estimates
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import Item, Score, Separation, Status
@@ -129,15 +130,17 @@ class Scorer:
 
         A metric that fails costs its own scores of that item; one that cannot work at all raises Precondition.
         """
+        if not pairs:
+            return []
         found = [Scores(rows=[{} for _ in estimates]) for _, estimates in pairs]
         for scores, (item, estimates) in zip(found, pairs, strict=True):
             counts = estimates[-1]
-            with interruptible(), suppress(BenchError, MemoryError):  # no room: it is not known
+            with interruptible(), stage("lag"), suppress(BenchError, MemoryError):  # no room: it is not known
                 scores.lag_ms = measure_lag(cut(item, counts.target.length), counts.target)
         for one in metrics:
             # the first candidate may be the picked one too, and is scored once
             different = {id(estimate): (item, estimate) for item, estimates in pairs for estimate in estimates}
-            with interruptible():
+            with interruptible(), stage(f"metric {', '.join(one.columns)}"):
                 rows = dict(zip(different, _score_batches(one.metric, list(different.values())), strict=True))
             for scores, (_, estimates) in zip(found, pairs, strict=True):
                 _collect(scores, one, [rows[id(estimate)] for estimate in estimates])
@@ -325,7 +328,8 @@ def _load(data: TaskData, identifiers: Sequence[str]) -> Batch:
     batch = Batch()
     for identifier in identifiers:
         try:
-            batch.items.append(_on_grid(data[identifier]))
+            with stage("load"):
+                batch.items.append(_on_grid(data[identifier]))
         except BenchError as error:
             batch.failures[identifier] = error
     return batch

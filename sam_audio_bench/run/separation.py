@@ -24,6 +24,7 @@ from sam_audio_bench.run.batching import is_out_of_memory
 from sam_audio_bench.run.check import check
 from sam_audio_bench.run.isolation import Isolation
 from sam_audio_bench.run.provenance import item_seed
+from sam_audio_bench.run.stages import stage
 from sam_audio_bench.separators.pickers import AUTO, PICKERS, default_picker
 from sam_audio_bench.separators.rerank import Picker, best
 from sam_audio_bench.tasks import TaskData
@@ -221,7 +222,7 @@ def _estimates(
     separator: AnySeparator, items: Sequence[Item], seeds: Sequence[int], isolation: Isolation
 ) -> list[Separation]:
     queries = [own_copy(item.query) for item in items]
-    with isolation.entered(", ".join(item.id for item in items), seeds[0]):
+    with stage("separate"), isolation.entered(", ".join(item.id for item in items), seeds[0]):
         if isinstance(separator, OracleSeparator):
             answers = separator.separate_oracle(list(map(_with_own_copies, items)), seeds)
         elif isinstance(separator, NamedSeparator):
@@ -246,7 +247,8 @@ def _checked(
 ) -> Separation | BadSeparation:
     """The answer as `check` gives it back, or its error; ``seconds`` where the separator did not measure its own."""
     try:
-        answer = check(answer, item.query, align=align, stereo=stereo)
+        with stage("check"):
+            answer = check(answer, item.query, align=align, stereo=stereo)
     except BadSeparation as error:
         return error
     except Exception as error:  # of a tensor or class that cannot do what others can
@@ -340,7 +342,7 @@ def _at_once(
     try:
         begun = seconds_now()
         queries = [own_copy(item.query) for item in items]
-        with isolation.entered(", ".join(item.id for item in items), seeds[0][0]):
+        with stage("separate"), isolation.entered(", ".join(item.id for item in items), seeds[0][0]):
             answers = [_listed(own) for own in _listed(separator.separate_candidates(queries, seeds))]
         if [len(candidates) for candidates in answers] != [count] * len(items):
             found = [len(candidates) for candidates in answers]
@@ -372,7 +374,7 @@ def _picked(item: Item, candidates: Candidates, picker: Picker, isolation: Isola
     stored = tuple(_as_stored(found) if isinstance(found, Separation) else found for found in candidates)
     sound = {index: found for index, found in enumerate(stored) if isinstance(found, Separation)}
     try:
-        with replace(isolation, own=None).entered(f"{item.id}, {picker.name}", 0):
+        with stage("pick"), replace(isolation, own=None).entered(f"{item.id}, {picker.name}", 0):
             marks = picker.scores(item.query, list(sound.values()))
         scores = dict(zip(sound, marks, strict=True))
     except (Precondition, KeyboardInterrupt):

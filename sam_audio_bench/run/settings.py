@@ -85,6 +85,7 @@ class Settings:
     workers: int | None = None
     retry: int = 1
     memory: float | None = None
+    profile: bool = False
 
     def __post_init__(self) -> None:
         for name, about in ABOUT.items():
@@ -155,6 +156,7 @@ ABOUT: dict[str, About] = {
     "workers": About(help="Processes or actors, each with a separator; default: one for each GPU, or for its threads."),
     "retry": About(help="How often an item is tried again whose worker died."),
     "memory": About(help="GiB that a worker may have; above that it runs out of memory."),
+    "profile": About(help="Write and print where the time goes: loading, separating, checking, writing, each metric."),
 }
 
 

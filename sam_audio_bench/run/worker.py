@@ -23,6 +23,7 @@ from sam_audio_bench.run.isolation import Isolation
 from sam_audio_bench.run.memory_limit import limit_memory
 from sam_audio_bench.run.scoring import Scorer, Scores, items_at_once
 from sam_audio_bench.run.separation import CandidateSet, PickerPool, Reranking, separate_items
+from sam_audio_bench.run.stages import Spent, take
 from sam_audio_bench.run.travel import Told, dump, load
 from sam_audio_bench.run.usage import MemoryWatch, Usage, count_parameters
 from sam_audio_bench.tasks import TaskData
@@ -71,6 +72,7 @@ class Reply:
 
     found: list[CandidateSet | Told] = field(default_factory=list)  # for each item
     usage: Usage | None = None  # since the beginning
+    stages: dict[str, Spent] = field(default_factory=dict)  # since the last reply
     scores: list[tuple[str, Scores]] = field(default_factory=list)  # item, its scores
     notes: list[str] = field(default_factory=list)
     printed: str = ""  # by the separator
@@ -104,6 +106,7 @@ class Worker:
         except BaseException as error:
             reply = Reply(broken=describe_error(error))
         reply.printed = self.printed()
+        reply.stages = take()
         return dump(reply)
 
     def printed(self) -> str:

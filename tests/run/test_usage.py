@@ -156,6 +156,22 @@ def test_costs_of_a_run(small_task: Path, tmp_path: Path, capsys: pytest.Capture
     assert kept["separate"]["parameters"] == COUNT
 
 
+@pytest.mark.parametrize("options", [{}, {"executor": "processes", "workers": 1}], ids=["local", "workers"])
+def test_a_profile_tells_the_stages(
+    options: dict[str, Any], small_task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of each stage as many calls as there are items and estimates; a run without it writes nothing."""
+    chosen = {"metrics": ["si_sdr", "snr"], "output": tmp_path, "progress": False, **options}
+    results = sab.evaluate(closes_over(NETWORK), str(small_task), limit=2, **chosen)
+    assert not (results.runs[0] / "profile.txt").exists()
+    results = sab.evaluate(closes_over(NETWORK), str(small_task), profile=True, **chosen)
+    text = (results.runs[0] / "profile.txt").read_text(encoding="utf-8")
+    assert text in capsys.readouterr().err
+    lines = {line[:15].strip(): line.split() for line in text.splitlines()}
+    assert set(lines) == {"stage", "load", "separate", "check", "write", "lag", "metric si_sdr", "metric snr"}
+    assert [int(lines[name][-3]) for name in ("load", "separate", "check", "write", "lag")] == [4] * 5
+
+
 def test_a_run_of_before_shows_a_dash(small_task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = sab.evaluate("silence", str(small_task), metrics=["si_sdr"], output=tmp_path, limit=2, progress=False)
     for folder in results.runs:
