@@ -122,6 +122,17 @@ def test_channels_are_averaged() -> None:
     assert found == 2.0
 
 
+def test_of_long_sound_the_loudest_minute_counts() -> None:
+    """130 s at 1 kHz: in the second minute all is ten times as loud, and 30 ms late; elsewhere it is punctual."""
+    sound = noise(0, 130_000)
+    sound[:, 60_000:120_000] *= 10
+    estimate = sound.clone()
+    estimate[:, 60_000:120_000] = later(sound[:, 60_000:120_000], 30)
+    query = Query(mixture=Audio(sound, 1000), prompt=Prompt(text="voice"))
+    assert measure_lag(Item(id="a", group="a", query=query), Audio(estimate, 1000)) == 30.0
+    assert measure_lag(Item(id="a", group="a", query=query), Audio(estimate[:, :60_000], 1000)) == 0.0
+
+
 def test_early_and_inverted() -> None:
     target = noise(0)
     assert measure_lag(item(target, 0 * target), Audio(-pad(target[:, 48:], (0, 48)), RATE)) == -1.0
