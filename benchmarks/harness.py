@@ -36,6 +36,7 @@ from sam_audio_bench.records import PARTS, ItemRecord, PartDigests, PartStats, S
 from sam_audio_bench.run.header import end_record, start_record
 from sam_audio_bench.run.job import Job
 from sam_audio_bench.run.plan import make_plan
+from sam_audio_bench.run.usage import Usage
 from sam_audio_bench.tasks import GROUPS
 from sam_audio_bench.types import Status
 
@@ -115,7 +116,7 @@ def write_run(plan: object, job: Job, answers: list[Path], digest: str) -> None:
                 )
             )  # fmt: skip
         folder.seal(job.data.ids)
-        folder.write_header(end_record(folder, "success", 1.0, None))
+        folder.write_header(end_record(folder, "success", 1.0, Usage()))
 
 
 def write_runs(folder: Path, items: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,7 +10,7 @@ import torch
 
 from sam_audio_bench.errors import Precondition, UsageError
 
-__all__ = ["deterministic_fp32", "find_device", "gpus", "lacking", "usable_device"]
+__all__ = ["deterministic_fp32", "find_device", "gpus", "lacking", "seconds_now", "usable_device", "used_gpus"]
 
 
 def find_device(name: str | torch.device) -> torch.device:
@@ -27,6 +28,20 @@ def find_device(name: str | torch.device) -> torch.device:
 def gpus() -> list[str]:
     """Names of the GPUs that are there."""
     return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+
+
+def used_gpus() -> list[int]:
+    """Indices of the GPUs on which this process holds memory; none is touched."""
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return []
+    return [index for index in range(torch.cuda.device_count()) if torch.cuda.memory_reserved(index)]
+
+
+def seconds_now() -> float:
+    """`time.perf_counter()` when the GPUs have done what they were given: a call that returns has only asked them."""
+    for index in used_gpus():
+        torch.cuda.synchronize(index)
+    return time.perf_counter()
 
 
 def lacking(device: torch.device) -> str | None:

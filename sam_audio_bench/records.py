@@ -172,6 +172,11 @@ class ItemRecord(StoredEstimate, kw_only=True, omit_defaults=True):
     remarks: list[str] = []
     seconds: float = 0.0
     audio_seconds: float = 0.0
+    rate: Whole = 0  # of the estimate, Hz; 0: not known
+    lag_ms: float | None = (
+        None  # by which the estimate is late; None: not measured, or like neither reference nor mixture
+    )
+    moved_ms: float | None = None  # by which ``--align lag`` has moved it forward before
     scored: dict[str, str] = {}  # column -> fingerprint of the metric that computed it
     not_asked: list[str] = []  # of these columns, those that ask nothing of the item
     score_errors: dict[str, str] = {}
@@ -224,8 +229,10 @@ class Timing(Struct, frozen=True, kw_only=True):
     wall_seconds: float
     separation_seconds: float
     audio_seconds: float
-    real_time_factor: float | None
-    peak_memory_mib: int | None
+    real_time_factor: float | None  # median over items, without the first call
+    peak_memory_mib: int | None  # of the process that separated
+    device_memory_mib: int | None = None  # on a GPU
+    parameters: int | None = None  # of the separator's networks
 
 
 class Setting(Struct, frozen=True):
@@ -252,7 +259,7 @@ class RunRecord(Struct, kw_only=True):
     task: TaskRecord
     metrics: list[MetricRecord]
     seed: int
-    align: Literal["pad", "trim"] | None
+    align: Literal["pad", "trim", "lag"] | None
     stereo: Literal["joint", "mean", "mono"]
     shard: tuple[int, int] | None
     command: list[str]

@@ -132,6 +132,7 @@ class Separation:
     residual: Audio
     seconds: float = 0.0  # wall clock
     picked_by: str | None = None  # the reranker that chose it among candidates
+    moved_ms: float = 0.0  # by which ``--align lag`` moved it forward; not a separator's to say
 
 
 @runtime_checkable

@@ -120,11 +120,13 @@ class SubmittedTask(Selection, frozen=True):
     seed: int
     candidates: Ordinal
     picker: Name | None
-    align: Literal["pad", "trim"] | None
+    align: Literal["pad", "trim", "lag"] | None
     stereo: Literal["joint", "mean", "mono"]
     real_time_factor: Number | None
     peak_memory_mib: int | None
     command: Annotated[list[Annotated[str, Meta(max_length=4000)]], Meta(max_length=200)]
+    device_memory_mib: Count | UnsetType = UNSET  # on a GPU
+    lag_ms: Number | UnsetType = UNSET  # median over items
 
 
 class SubmittedMetric(_Record, frozen=True):

@@ -132,7 +132,7 @@ def _scored_estimates(
         picked_by = str(picker) or None
         target, residual = (_read(_file(folder, answers, item.id, part, picked_by), item) for part in PARTS)
         answer = Separation(target=target, residual=residual, picked_by=picked_by)
-        yield own, check(answer, item.query, align=task.align, stereo=task.stereo)
+        yield own, check(answer, item.query, align="trim" if task.align == "lag" else task.align, stereo=task.stereo)
 
 
 def _read(path: Path, item: Item) -> Audio:

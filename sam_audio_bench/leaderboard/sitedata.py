@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from itertools import combinations
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 from scipy.stats import rankdata
@@ -32,6 +33,7 @@ from sam_audio_bench.leaderboard.sitetypes import (
 from sam_audio_bench.leaderboard.submission import answer_file
 from sam_audio_bench.plugins import find_card
 from sam_audio_bench.run.results import model_label
+from sam_audio_bench.stats.cost import machine
 
 __all__ = ["item_scores", "main_metric", "site_data"]
 
@@ -86,6 +88,8 @@ def _line(line: Line, board: Board) -> LineData:
     entry = next(one for one in board.entries if one.event == "submitted" and one.key == key)
     factors = [task.real_time_factor for task in header.tasks if task.real_time_factor is not None]
     memory = [task.peak_memory_mib for task in header.tasks if task.peak_memory_mib is not None]
+    on_device = [task.device_memory_mib for task in header.tasks if isinstance(task.device_memory_mib, int)]
+    lags = [task.lag_ms for task in header.tasks if isinstance(task.lag_ms, int | float)]
     return {
         "name": line.name,
         "separator": separator.name,
@@ -107,6 +111,9 @@ def _line(line: Line, board: Board) -> LineData:
         "hardware": header.hardware,
         "real_time_factor": _significant(sum(factors) / len(factors)) if factors else None,
         "peak_memory_mib": max(memory, default=None),
+        "device_memory_mib": max(on_device, default=None),
+        "lag_ms": rounded(median(lags)) if lags else None,
+        "machine": machine(header.hardware),
         "commands": sorted({" ".join(task.command) for task in header.tasks}),
         "seeds": sorted({task.seed for task in header.tasks}),
         "has_audio": header.has_audio,

@@ -110,6 +110,9 @@ class LineData(TypedDict):
     hardware: Options
     real_time_factor: float | None
     peak_memory_mib: int | None
+    device_memory_mib: int | None
+    lag_ms: float | None
+    machine: str
     commands: list[str]
     seeds: list[int]
     has_audio: bool

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow
-from msgspec import structs
+from msgspec import UNSET, structs
 from pyarrow import parquet
 
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
@@ -33,6 +33,7 @@ from sam_audio_bench.plugins import find_card
 from sam_audio_bench.records import PARTS, MetricRecord, StoredEstimate, to_plain
 from sam_audio_bench.run.results import find_runs
 from sam_audio_bench.run.store import COLUMNS, SCORE_TYPES, RunFolder
+from sam_audio_bench.stats.cost import cost_of
 from sam_audio_bench.types import Status
 
 __all__ = ["Submitted", "submit"]
@@ -251,6 +252,9 @@ def _header(
     weights = model.weights_sha256 if isinstance(model.weights_sha256, str) else None
     known = revision or model.revision or (weights and weights[:_DIGITS])
     metrics = _metrics(folders)
+    counted = [folder.header.timing.parameters for folder in folders if folder.header.timing is not None]
+    if card["parameters"] is None:
+        card = {**card, "parameters": max((one for one in counted if one is not None), default=None)}
     separator = SeparatorRecord(
         name=name,
         revision=known or f"answers-{sha256(dump_json(answers).encode())[:_DIGITS]}",
@@ -281,6 +285,7 @@ def _task(folder: RunFolder) -> SubmittedTask:
     scored = set(scores["metric"])
     chosen = [name for name in scores["picked_by"].unique() if isinstance(name, str)]  # by the separator itself, too
     task, timing = header.task, header.timing
+    cost = cost_of([header], list(folder.items.values()))
     return SubmittedTask(
         id=task.id,
         version=task.version,
@@ -299,6 +304,8 @@ def _task(folder: RunFolder) -> SubmittedTask:
         real_time_factor=timing.real_time_factor if timing else None,
         peak_memory_mib=timing.peak_memory_mib if timing else None,
         command=[_without_place(word) for word in header.command],
+        device_memory_mib=UNSET if cost.device_memory_mib is None else cost.device_memory_mib,
+        lag_ms=UNSET if cost.lag_ms is None else cost.lag_ms,
     )
 
 

@@ -25,7 +25,7 @@ from sam_audio_bench.leaderboard.sitetypes import (
     TableRow,
     TaskRow,
 )
-from sam_audio_bench.render.numbers import number
+from sam_audio_bench.render.numbers import amount, mebibytes, number, plain
 
 __all__ = ["FILTERS", "template_globals"]
 
@@ -56,29 +56,6 @@ def interval(cell: Scored, digits: int = 2) -> str:
     return f"{number(cell['low'], digits)} to {number(cell['high'], digits)}"
 
 
-def amount(value: float | None) -> str:
-    """A count as 0, 950, 12 k, 3.2 M, 1.1 B."""
-    if value is None:
-        return "—"
-    for size, letter in ((1e9, " B"), (1e6, " M"), (1e3, " k")):
-        if value >= size:
-            return f"{value / size:.3g}{letter}"
-    return f"{value:g}"
-
-
-def plain(value: float | None) -> str:
-    """Two significant digits, without an exponent.
-
-    >>> plain(0.00009034), plain(0.339), plain(12.3), plain(412.0), plain(None)
-    ('0.00009', '0.34', '12', '412', '—')
-    """
-    if value is None:
-        return "—"
-    if abs(value) >= 10:
-        return f"{value:.0f}"
-    return f"{float(f'{value:.2g}'):.10f}".rstrip("0").rstrip(".")
-
-
 def quantity(value: float, unit: str) -> str:
     """A reported number with as many digits as its source gives: percentages as +36 or −5.5, ratings as 3.20."""
     return f"{value:+g}".replace("-", "−") if unit == "%" else number(value)
@@ -105,8 +82,8 @@ def is_web_link(link: str) -> bool:
 
 
 FILTERS = {
-    "number": number, "names": names, "interval": interval, "amount": amount, "plain": plain, "quantity": quantity,
-    "describe_spans": describe_spans, "is_web_link": is_web_link, "safe_name": cased_name,
+    "number": number, "names": names, "interval": interval, "amount": amount, "plain": plain, "mebibytes": mebibytes,
+    "quantity": quantity, "describe_spans": describe_spans, "is_web_link": is_web_link, "safe_name": cased_name,
 }  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["UNDEFINED", "interval", "number", "with_interval"]
+__all__ = ["UNDEFINED", "amount", "interval", "mebibytes", "number", "plain", "with_interval"]
 
 UNDEFINED = "—"
 """What stands in the place of a number that there is not."""
@@ -38,3 +38,41 @@ def with_interval(value: float | None, low: float | None, high: float | None, di
     """
     known = low is not None and high is not None
     return number(value, digits) + (f" {interval(low, high, digits)}" if known else "")
+
+
+def amount(value: float | None) -> str:
+    """A count with at most three digits.
+
+    >>> amount(0), amount(950), amount(12_345), amount(3_200_000), amount(1_100_000_000), amount(None)
+    ('0', '950', '12.3 k', '3.2 M', '1.1 B', '—')
+    """
+    if value is None:
+        return UNDEFINED
+    for size, letter in ((1e9, " B"), (1e6, " M"), (1e3, " k")):
+        if value >= size:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:g}"
+
+
+def plain(value: float | None) -> str:
+    """Two significant digits, without an exponent.
+
+    >>> plain(0.00009034), plain(0.339), plain(12.3), plain(412.0), plain(None)
+    ('0.00009', '0.34', '12', '412', '—')
+    """
+    if value is None:
+        return UNDEFINED
+    if abs(value) >= 10:
+        return f"{value:.0f}"
+    return f"{float(f'{value:.2g}'):.10f}".rstrip("0").rstrip(".")
+
+
+def mebibytes(value: int | None) -> str:
+    """An amount of memory.
+
+    >>> mebibytes(612), mebibytes(3072), mebibytes(None)
+    ('612 MiB', '3.0 GiB', '—')
+    """
+    if value is None:
+        return UNDEFINED
+    return f"{value} MiB" if value < 1000 else f"{value / 1024:.1f} GiB"

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from sam_audio_bench.blocks import Growing, all_finite, is_long, parts
 from sam_audio_bench.errors import BadSeparation
+from sam_audio_bench.run.lag import lag_behind_mixture
+from sam_audio_bench.separators.answers import difference
 from sam_audio_bench.types import Audio, Item, Query, Separation
 
 __all__ = ["check", "cut"]
@@ -20,6 +22,7 @@ _TOLERANCE = 0.005  # of a length: resamplers and frames round it
 _MANY_CHANNELS = 64  # more than anybody records
 _LONGEST_NAME = 200
 _LONGEST_TIME = 1e9
+_ROUNDING = 1e-5  # of a mixture's energy, in the sum of two parts that add up to it
 
 
 def check(answer: Separation, query: Query, *, align: str | None = None, stereo: str = "joint") -> Separation:
@@ -29,7 +32,8 @@ def check(answer: Separation, query: Query, *, align: str | None = None, stereo:
         answer: what a separator gave.
         query: what it was asked; its mixture fixes rate, channels and length.
         align: "pad" fills short answers with zeros and cuts long ones to the mixture's length; "trim" cuts long answers
-            and leaves short ones, to be scored on the part that both have; None accepts the exact length only.
+            and leaves short ones, to be scored on the part that both have; "lag" moves both parts by what the target
+            lags behind the mixture and then does as "trim" does; None accepts the exact length only.
         stereo: with "mono", a mono answer to a stereo mixture is accepted, since scores average the channels.
 
     Raises:
@@ -40,10 +44,14 @@ def check(answer: Separation, query: Query, *, align: str | None = None, stereo:
     seconds = _check_claims(answer)
     target = _check_part("target", answer.target, query.mixture, align, stereo)
     residual = _check_part("residual", answer.residual, query.mixture, align, stereo)
+    lag = lag_behind_mixture(target, query.mixture) if align == "lag" else 0
+    if lag:
+        target, residual = _moved(target, residual, query.mixture, lag)
+    target, residual = (_resize(part, min(part.length, query.mixture.length)) for part in (target, residual))
     shortest = min(target.length, residual.length)
     return Separation(
         target=_resize(target, shortest), residual=_resize(residual, shortest), seconds=seconds,
-        picked_by=answer.picked_by,
+        picked_by=answer.picked_by, moved_ms=1000 * lag / query.mixture.rate,
     )  # fmt: skip
 
 
@@ -85,7 +93,7 @@ def _check_part(name: str, found: Audio, mixture: Audio, align: str | None, ster
         hint = "; `--stereo mono` scores the channels' average" if found.channels == 1 else ""
         raise BadSeparation(f"expected the {name} with {mixture.channels} channel(s), found {found.channels}{hint}")
     _check_length(name, found, mixture, align)
-    length = min(found.length, mixture.length)
+    length = found.length if align == "lag" else min(found.length, mixture.length)
     samples = found.samples[:, :length].detach().cpu().float()
     if not all_finite(samples):
         raise BadSeparation(f"expected finite samples in the {name}, found NaN or infinity", status="non_finite")
@@ -116,6 +124,36 @@ def _rate_of_length(length: int, mixture: Audio) -> int | None:
         if rate != mixture.rate and abs(length - expected) <= max(1.0, _TOLERANCE * expected):
             return rate
     return None
+
+
+def _moved(target: Audio, residual: Audio, mixture: Audio, lag: int) -> tuple[Audio, Audio]:
+    """Both parts without their first ``lag`` samples, or with as much silence in front where they are early.
+
+    A residual that is the mixture less the target is not late itself: it is made again, of the target that was moved.
+    """
+    moved = _from(target, lag)
+    if _is_rest(target, residual, mixture):
+        length = min(moved.length, mixture.length)
+        moved = _resize(moved, length)
+        return moved, difference(_resize(mixture, length), moved)
+    return moved, _from(residual, lag)
+
+
+def _from(sound: Audio, lag: int) -> Audio:
+    """A sound from a sample on, which may be before its first one."""
+    if lag >= 0:
+        return Audio(sound.samples[:, lag:], sound.rate)
+    return Audio(torch.nn.functional.pad(sound.samples, (-lag, 0)), sound.rate)
+
+
+def _is_rest(target: Audio, residual: Audio, mixture: Audio) -> bool:
+    """Whether target and residual, as they came, add up to the mixture, but for rounding."""
+    length = min(target.length, residual.length, mixture.length)
+    error = total = 0.0
+    for one, rest, whole in parts(*(sound.samples[:, :length] for sound in (target, residual, mixture))):
+        error += float((one + rest - whole).square().sum())
+        total += float(whole.square().sum())
+    return error <= _ROUNDING * total
 
 
 def _resize(audio: Audio, length: int) -> Audio:

@@ -26,18 +26,18 @@ from sam_audio_bench.digests import flush_digests
 from sam_audio_bench.errors import BenchError, StoreError, describe_error
 from sam_audio_bench.files import safe_names
 from sam_audio_bench.records import PARTS, ItemRecord, PartDigests, PartStats, StoredEstimate, read_records
-from sam_audio_bench.run import interruption, output_log
+from sam_audio_bench.run import interruption, output_log, stages
 from sam_audio_bench.run.batching import Batching
 from sam_audio_bench.run.contract import batch_size
 from sam_audio_bench.run.header import end_record, start_record
 from sam_audio_bench.run.isolation import Isolation
 from sam_audio_bench.run.job import Job
 from sam_audio_bench.run.plan import Plan
-from sam_audio_bench.run.provenance import peak_memory_mib
 from sam_audio_bench.run.scoring import Batch, Scorer, Scores, prefetch
 from sam_audio_bench.run.separation import CandidateSet, separate_items
 from sam_audio_bench.run.settings import Settings
 from sam_audio_bench.run.store import LOCK, RunFolder, candidate_files, scored_estimates
+from sam_audio_bench.run.usage import Meter, Usage
 from sam_audio_bench.types import Item, Separation, Status
 
 __all__ = ["Estimated", "Executor", "Failed", "LocalExecutor", "Outcome", "Recorder", "Scored"]
@@ -49,6 +49,7 @@ class Estimated:
 
     item: Item
     found: CandidateSet
+    usage: Usage | None = None  # of the worker that separated it; None: it was this process
     stored: Event = field(default_factory=Event, compare=False)  # set when it is, or cannot be
 
 
@@ -155,7 +156,7 @@ class Recorder:
         """Leaves a sealed run folder, or after an interruption one that a rerun takes up."""
         folder = self.job.folder
         try:
-            with interruption.deferred(), folder.writing():
+            with interruption.deferred(), folder.writing(), closing(self._metered()) as self._meter:
                 self._place = _place_of(folder)
                 self._run_held()
         except OSError as error:
@@ -165,8 +166,13 @@ class Recorder:
                 "room there, or mend that, and the same command continues"
             ) from error
 
+    def _metered(self) -> Meter:
+        earlier = self.job.folder.header.timing if self.job.folder.exists else None
+        return Meter(self.job.separator, earlier)
+
     def _run_held(self) -> None:
         folder, begun = self.job.folder, time.perf_counter()
+        stages.take()  # of the run before
         job = self.job = replace(self.job)  # what was found out before the folder was held may be outdated
         folder.set_aside(job.aside)
         self._scorer.forget_other_scores()
@@ -184,10 +190,14 @@ class Recorder:
         self._end("success" if all(map(self._scorer.has_estimate, job.data.ids)) else "partial", begun)
 
     def _end(self, status: str, begun: float) -> None:
-        folder = self.job.folder
+        folder, seconds = self.job.folder, time.perf_counter() - begun
         flush_digests()
         self._check_place()
-        folder.write_header(end_record(folder, status, time.perf_counter() - begun, peak_memory_mib()))
+        folder.write_header(end_record(folder, status, seconds, self._meter.usage()))
+        if self.plan.settings.profile:
+            table = stages.as_text(stages.take(), seconds)
+            (folder.path / stages.NAME).write_text(f"{table}\n", encoding="utf-8")
+            self.note(f"{self.job.model.name} on {self.job.data.label}:\n{table}")
 
     def _check_place(self) -> None:
         """Raises StoreError where the run folder is no longer the one that was begun: its parts would lie apart."""
@@ -254,7 +264,8 @@ class Recorder:
         try:
             self._check_place()
             if isinstance(outcome, Estimated):
-                self._store(outcome.item, outcome.found)
+                with stages.stage("write"):
+                    self._store(outcome)
             elif isinstance(outcome, Failed):
                 self._record_failure(outcome)
             elif self._scorer.has_estimate(outcome.identifier):
@@ -269,8 +280,10 @@ class Recorder:
             if isinstance(outcome, Estimated):
                 outcome.stored.set()
 
-    def _store(self, item: Item, found: CandidateSet) -> None:
+    def _store(self, estimated: Estimated) -> None:
         """Writes the audio, then the item's line of the journal: from there on a crash costs no separation."""
+        item, found = estimated.item, estimated.found
+        self._meter.add(estimated.usage)
         chosen = found.separation(found.picked)
         stored = self._write(item.id, chosen)
         record = ItemRecord(
@@ -282,6 +295,8 @@ class Recorder:
             status=Status.OK,
             seconds=found.seconds,
             audio_seconds=item.query.mixture.seconds,
+            rate=item.query.mixture.rate,
+            moved_ms=chosen.moved_ms or None,
             remarks=list(item.remarks),
             picked_by=found.picker or chosen.picked_by,
             target=stored.target,

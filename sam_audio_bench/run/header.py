@@ -14,6 +14,8 @@ from sam_audio_bench.run.job import Job
 from sam_audio_bench.run.plan import Plan
 from sam_audio_bench.run.scoring import merged_records
 from sam_audio_bench.run.store import RunFolder
+from sam_audio_bench.run.usage import Usage
+from sam_audio_bench.stats.cost import real_time_factor
 from sam_audio_bench.types import Status
 
 __all__ = ["end_record", "start_record"]
@@ -44,7 +46,7 @@ def start_record(plan: Plan, job: Job) -> RunRecord:
     )
 
 
-def end_record(folder: RunFolder, status: str, wall_seconds: float, peak_memory_mib: int | None) -> RunRecord:
+def end_record(folder: RunFolder, status: str, wall_seconds: float, usage: Usage) -> RunRecord:
     """The record of a run that ends, however it ends."""
     done = [record for record in folder.items.values() if not record.failed]
     separation, sounding = sum(record.seconds for record in done), sum(record.audio_seconds for record in done)
@@ -57,8 +59,10 @@ def end_record(folder: RunFolder, status: str, wall_seconds: float, peak_memory_
             wall_seconds=wall_seconds,
             separation_seconds=separation,
             audio_seconds=sounding,
-            real_time_factor=separation / sounding if sounding else None,
-            peak_memory_mib=peak_memory_mib,
+            real_time_factor=real_time_factor(done),
+            peak_memory_mib=usage.host_mib,
+            device_memory_mib=usage.device_mib,
+            parameters=usage.parameters,
         ),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from functools import reduce
 from pathlib import Path
 
 from msgspec import structs
@@ -18,6 +19,7 @@ from sam_audio_bench.run.header import end_record
 from sam_audio_bench.run.plan import shard_suffix
 from sam_audio_bench.run.results import find_runs
 from sam_audio_bench.run.store import RunFolder, candidate_files
+from sam_audio_bench.run.usage import Usage
 
 __all__ = ["merge", "merge_all", "missing_parts"]
 
@@ -132,10 +134,10 @@ def _written(shards: Sequence[RunFolder], into: Path) -> RunFolder:
         done = [record for record in merged.items.values() if not record.failed]
         timings = [shard.header.timing for shard in shards if shard.header.timing is not None]
         walls = sum(timing.wall_seconds for timing in timings)
-        peaks = [timing.peak_memory_mib for timing in timings if timing.peak_memory_mib is not None]
+        usage = reduce(Usage.joined, map(Usage.of, timings), Usage())
         merged.seal(sorted(merged.items))
         status = "success" if len(done) == total else "partial"
-        merged.write_header(end_record(merged, status, walls, max(peaks, default=None)))
+        merged.write_header(end_record(merged, status, walls, usage))
     return merged
 
 

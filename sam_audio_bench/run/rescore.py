@@ -19,10 +19,10 @@ from sam_audio_bench.run.exits import no_exit
 from sam_audio_bench.run.header import end_record
 from sam_audio_bench.run.plan import unavailable_reason
 from sam_audio_bench.run.progress import Progress
-from sam_audio_bench.run.provenance import peak_memory_mib
 from sam_audio_bench.run.results import Results, find_runs
 from sam_audio_bench.run.scoring import Scorer, merged_records, outdated
 from sam_audio_bench.run.store import RunFolder
+from sam_audio_bench.run.usage import Usage
 from sam_audio_bench.tasks import TaskData
 
 __all__ = ["rescore"]
@@ -102,7 +102,7 @@ def _rescore(scorer: Scorer, *, everything: bool) -> None:
     ):
         return
     with interruption.deferred(), folder.writing():
-        before, status = folder.header.status, "error"
+        before, earlier, status = folder.header.status, folder.header.timing, "error"
         scorer.forget_other_scores()
         folder.unseal()
         metrics = merged_records(scorer.metrics, folder.metrics)
@@ -118,4 +118,5 @@ def _rescore(scorer: Scorer, *, everything: bool) -> None:
             raise
         finally:  # what was computed, and what had been before, is there in any case
             folder.seal(scorer.data.ids)
-            folder.write_header(end_record(folder, status, time.perf_counter() - begun, peak_memory_mib()))
+            usage = Usage.of(earlier)  # the separator is not called here
+            folder.write_header(end_record(folder, status, time.perf_counter() - begun, usage))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from sam_audio_bench.files import find_folders
 from sam_audio_bench.identity import Difference, Identity, differences
 from sam_audio_bench.records import SCHEMA_VERSION, ItemRecord, MetricRecord, RunRecord, TaskRecord
 from sam_audio_bench.run.store import RunFolder
+from sam_audio_bench.stats.cost import Cost, cost_of
 from sam_audio_bench.stats.item_coverage import classify_coverage, common_items, format_coverage
 from sam_audio_bench.stats.summary import SummaryRow, summarise, summarise_paraphrases, to_json
 from sam_audio_bench.types import Status
@@ -50,6 +51,7 @@ class Results:
     candidates: dict[tuple[str, str, str], int] = field(default_factory=dict)  # task, separator, picker -> K
     paraphrased: frozenset[str] = frozenset()  # tasks whose items are asked in several ways
     coverage: dict[tuple[str, str], Covered] = field(default_factory=dict)  # task, separator -> what is answered
+    costs: tuple[Cost, ...] = ()  # of each task and separator
 
     @classmethod
     def of(cls, plan: Plan) -> Results:
@@ -109,6 +111,7 @@ class Results:
             paraphrased=frozenset(name for name, task in known.tasks.items() if task.prompts == "paraphrase"),
             failures=sum(_incomplete(folder, item, columns) for folder, items, columns, _ in chosen for item in items),
             coverage=coverage,
+            costs=tuple(_costs(chosen)),
         )
 
     @property
@@ -173,20 +176,20 @@ class Results:
         return self.frame.copy()
 
     def to_json(self) -> dict[str, Any]:
-        """``{"rows", "runs", "partial"}``, as ``--json`` prints it."""
-        return to_json(self.rows, [str(run) for run in self.runs], self.partial)
+        """``{"rows", "runs", "partial", "costs"}``, as ``--json`` prints it."""
+        return to_json(self.rows, [str(run) for run in self.runs], self.partial, self.costs)
 
     def table(self, form: str = "md") -> str:
         """The table as text: "md", "csv", "tex", "html" or "json"."""
         from sam_audio_bench.render.tables import render
 
-        return render(self.rows, form, partial=self.watermark, runs=map(str, self.runs))
+        return render(self.rows, form, partial=self.watermark, runs=map(str, self.runs), costs=self.costs)
 
     def print(self) -> None:
         """Prints the table for a terminal."""
         from sam_audio_bench.render.tables import print_terminal
 
-        print_terminal(self.rows, partial=self.watermark)
+        print_terminal(self.rows, partial=self.watermark, costs=self.costs)
 
     def _repr_html_(self) -> str:
         return self.table("html")
@@ -217,6 +220,18 @@ def _coverage(chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], in
             missing_media=known.missing_media + sum(record.status == Status.MISSING_MEDIA for record in records),
         )
     return found
+
+
+def _costs(chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], int]]) -> Iterator[Cost]:
+    """Of each task and separator; its shards count together."""
+    parts: dict[tuple[str, str], tuple[list[RunRecord], list[ItemRecord]]] = {}
+    for folder, items, _, _ in chosen:
+        headers, records = parts.setdefault((folder.header.task.id, folder.header.model.name), ([], []))
+        headers.append(folder.header)
+        own = set(items)
+        records += (record for item, record in folder.items.items() if item in own)
+    for headers, records in parts.values():
+        yield cost_of(headers, records)
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from msgspec import structs
@@ -16,6 +17,8 @@ from sam_audio_bench.metrics.base import Metric, Row
 from sam_audio_bench.records import PARTS, ItemRecord, MetricRecord, ScoreRow
 from sam_audio_bench.run.check import cut
 from sam_audio_bench.run.interruption import interruptible
+from sam_audio_bench.run.lag import measure_lag
+from sam_audio_bench.run.stages import stage
 from sam_audio_bench.run.store import RunFolder, ScoredEstimate, scored_estimates
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import Item, Score, Separation, Status
@@ -31,6 +34,7 @@ class Scores:
     complete: dict[str, str] = field(default_factory=dict)  # column -> fingerprint of the metric
     not_asked: set[str] = field(default_factory=set)
     errors: dict[str, str] = field(default_factory=dict)  # column -> message
+    lag_ms: float | None = None  # of the estimate that counts; None: not measured, or like nothing
 
 
 def outdated(folder: RunFolder, metrics: Iterable[LoadedMetric], item: str) -> list[LoadedMetric]:
@@ -126,11 +130,17 @@ class Scorer:
 
         A metric that fails costs its own scores of that item; one that cannot work at all raises Precondition.
         """
+        if not pairs:
+            return []
         found = [Scores(rows=[{} for _ in estimates]) for _, estimates in pairs]
+        for scores, (item, estimates) in zip(found, pairs, strict=True):
+            counts = estimates[-1]
+            with interruptible(), stage("lag"), suppress(BenchError, MemoryError):  # no room: it is not known
+                scores.lag_ms = measure_lag(cut(item, counts.target.length), counts.target)
         for one in metrics:
             # the first candidate may be the picked one too, and is scored once
             different = {id(estimate): (item, estimate) for item, estimates in pairs for estimate in estimates}
-            with interruptible():
+            with interruptible(), stage(f"metric {', '.join(one.columns)}"):
                 rows = dict(zip(different, _score_batches(one.metric, list(different.values())), strict=True))
             for scores, (_, estimates) in zip(found, pairs, strict=True):
                 _collect(scores, one, [rows[id(estimate)] for estimate in estimates])
@@ -160,6 +170,7 @@ class Scorer:
                 scored={**kept, **scores.complete},
                 not_asked=sorted(not_asked),
                 score_errors={**earlier, **scores.errors},
+                lag_ms=record.lag_ms if scores.lag_ms is None else scores.lag_ms,
             )
         )
         for column, message in scores.errors.items():
@@ -188,14 +199,14 @@ class Scorer:
         if reason := self.folder.damage(item.id, read=True):
             raise BadSeparation(f"{reason}; run the evaluation again")
         views = scored_estimates(record)
-        found = {
-            view.candidate: Separation(
-                **{part: audio.read(self.folder.path / "audio" / str(getattr(view.files, part))) for part in PARTS},
-                seconds=record.seconds,
-                picked_by=view.picked_by,
+        found = {}
+        for view in {view.candidate: view for view in views}.values():
+            target, residual = (
+                audio.read(self.folder.path / "audio" / str(getattr(view.files, part))) for part in PARTS
             )
-            for view in {view.candidate: view for view in views}.values()
-        }
+            found[view.candidate] = Separation(
+                target=target, residual=residual, seconds=record.seconds, picked_by=view.picked_by
+            )
         return [found[view.candidate] for view in views]
 
     def _row(self, record: ItemRecord, estimate: ScoredEstimate, column: str, score: Score) -> ScoreRow:
@@ -317,7 +328,8 @@ def _load(data: TaskData, identifiers: Sequence[str]) -> Batch:
     batch = Batch()
     for identifier in identifiers:
         try:
-            batch.items.append(_on_grid(data[identifier]))
+            with stage("load"):
+                batch.items.append(_on_grid(data[identifier]))
         except BenchError as error:
             batch.failures[identifier] = error
     return batch

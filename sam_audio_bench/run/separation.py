@@ -10,12 +10,12 @@ other seeds. The first candidate is the estimate that the separator gives alone:
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sam_audio_bench import audio, registry
+from sam_audio_bench.devices import seconds_now
 from sam_audio_bench.errors import BadSeparation, Precondition, UsageError, describe_error
 from sam_audio_bench.identity import Identity, Options
 from sam_audio_bench.options import parse_spelling
@@ -24,6 +24,7 @@ from sam_audio_bench.run.batching import is_out_of_memory
 from sam_audio_bench.run.check import check
 from sam_audio_bench.run.isolation import Isolation
 from sam_audio_bench.run.provenance import item_seed
+from sam_audio_bench.run.stages import stage
 from sam_audio_bench.separators.pickers import AUTO, PICKERS, default_picker
 from sam_audio_bench.separators.rerank import Picker, best
 from sam_audio_bench.tasks import TaskData
@@ -200,10 +201,11 @@ def separate_batch(
         Precondition: the separator cannot work at all. Whatever says that memory is used up, of more than one item.
     """
     policies: dict[str, Any] = {"task": task, "seed": seed, "align": align, "stereo": stereo, "isolation": isolation}
-    begun = time.perf_counter()
     try:
+        begun = seconds_now()
         seeds = [item_seed(task, item.id, seed, candidate) for item in items]
         answers = _estimates(separator, items, seeds, isolation)
+        share = (seconds_now() - begun) / max(len(items), 1)
     except (Precondition, KeyboardInterrupt):
         raise
     except BaseException as error:
@@ -213,7 +215,6 @@ def separate_batch(
             raise
         alone = (separate_batch(separator, [item], **policies, candidate=candidate) for item in items)
         return [answer for answers in alone for answer in answers]
-    share = (time.perf_counter() - begun) / max(len(items), 1)
     return [_checked(answer, item, share, align, stereo) for answer, item in zip(answers, items, strict=True)]
 
 
@@ -221,7 +222,7 @@ def _estimates(
     separator: AnySeparator, items: Sequence[Item], seeds: Sequence[int], isolation: Isolation
 ) -> list[Separation]:
     queries = [own_copy(item.query) for item in items]
-    with isolation.entered(", ".join(item.id for item in items), seeds[0]):
+    with stage("separate"), isolation.entered(", ".join(item.id for item in items), seeds[0]):
         if isinstance(separator, OracleSeparator):
             answers = separator.separate_oracle(list(map(_with_own_copies, items)), seeds)
         elif isinstance(separator, NamedSeparator):
@@ -246,7 +247,8 @@ def _checked(
 ) -> Separation | BadSeparation:
     """The answer as `check` gives it back, or its error; ``seconds`` where the separator did not measure its own."""
     try:
-        answer = check(answer, item.query, align=align, stereo=stereo)
+        with stage("check"):
+            answer = check(answer, item.query, align=align, stereo=stereo)
     except BadSeparation as error:
         return error
     except Exception as error:  # of a tensor or class that cannot do what others can
@@ -337,14 +339,15 @@ def _at_once(
     """Candidates ``[item][candidate]`` of a separator that gives all of an item together."""
     policies: dict[str, Any] = {"task": task, "seed": seed, "align": align, "stereo": stereo, "isolation": isolation}
     seeds = [[item_seed(task, item.id, seed, candidate) for candidate in range(count)] for item in items]
-    begun = time.perf_counter()
     try:
+        begun = seconds_now()
         queries = [own_copy(item.query) for item in items]
-        with isolation.entered(", ".join(item.id for item in items), seeds[0][0]):
+        with stage("separate"), isolation.entered(", ".join(item.id for item in items), seeds[0][0]):
             answers = [_listed(own) for own in _listed(separator.separate_candidates(queries, seeds))]
         if [len(candidates) for candidates in answers] != [count] * len(items):
             found = [len(candidates) for candidates in answers]
             raise BadSeparation(f"expected {count} candidate(s) for each of {len(items)} item(s), found {found}")
+        share = (seconds_now() - begun) / (len(items) * count)
     except (Precondition, KeyboardInterrupt):
         raise
     except BaseException as error:
@@ -353,7 +356,6 @@ def _at_once(
         if is_out_of_memory(error):
             raise
         return [candidates for item in items for candidates in _at_once(separator, [item], count, **policies)]
-    share = (time.perf_counter() - begun) / (len(items) * count)
     return [
         [_timed(_checked(candidate, item, share, align, stereo), share) for candidate in candidates]
         for candidates, item in zip(answers, items, strict=True)
@@ -372,7 +374,7 @@ def _picked(item: Item, candidates: Candidates, picker: Picker, isolation: Isola
     stored = tuple(_as_stored(found) if isinstance(found, Separation) else found for found in candidates)
     sound = {index: found for index, found in enumerate(stored) if isinstance(found, Separation)}
     try:
-        with replace(isolation, own=None).entered(f"{item.id}, {picker.name}", 0):
+        with stage("pick"), replace(isolation, own=None).entered(f"{item.id}, {picker.name}", 0):
             marks = picker.scores(item.query, list(sound.values()))
         scores = dict(zip(sound, marks, strict=True))
     except (Precondition, KeyboardInterrupt):

@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 BASELINE = "mixture"
-ALIGNMENTS = ("pad", "trim")
+ALIGNMENTS = ("pad", "trim", "lag")
 _DEVICES = ("auto", "cpu", "cuda", "mps", "xpu", "xla", "hpu", "hip", "mtia", "meta", "privateuseone")
 EXECUTORS = ("local", "processes", "ray")
 
@@ -85,6 +85,7 @@ class Settings:
     workers: int | None = None
     retry: int = 1
     memory: float | None = None
+    profile: bool = False
 
     def __post_init__(self) -> None:
         for name, about in ABOUT.items():
@@ -140,7 +141,9 @@ ABOUT: dict[str, About] = {
         texts="shard",
     ),
     "overwrite": About(help="What to do with finished items.", choices=("only-missing", "always", "never")),
-    "align": About(help="Accept estimates of another length, and how.", choices=ALIGNMENTS),
+    "align": About(
+        help="Accept estimates of another length, and how; lag: cut by how much they are late.", choices=ALIGNMENTS
+    ),
     "stereo": About(help="How scores treat channels.", choices=STEREO),
     "candidates": About(help="Estimates per item, of which one is picked."),
     "picker": About(help=f"What picks it: {', '.join(PICKERS)}, also name(option=value); auto: as SAM Audio does."),
@@ -153,6 +156,7 @@ ABOUT: dict[str, About] = {
     "workers": About(help="Processes or actors, each with a separator; default: one for each GPU, or for its threads."),
     "retry": About(help="How often an item is tried again whose worker died."),
     "memory": About(help="GiB that a worker may have; above that it runs out of memory."),
+    "profile": About(help="Write and print where the time goes: loading, separating, checking, writing, each metric."),
 }
 
 

@@ -23,7 +23,9 @@ from sam_audio_bench.run.isolation import Isolation
 from sam_audio_bench.run.memory_limit import limit_memory
 from sam_audio_bench.run.scoring import Scorer, Scores, items_at_once
 from sam_audio_bench.run.separation import CandidateSet, PickerPool, Reranking, separate_items
+from sam_audio_bench.run.stages import Spent, take
 from sam_audio_bench.run.travel import Told, dump, load
+from sam_audio_bench.run.usage import MemoryWatch, Usage, count_parameters
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import Audio, Item, Separation
 
@@ -69,6 +71,8 @@ class Reply:
     """What a worker says."""
 
     found: list[CandidateSet | Told] = field(default_factory=list)  # for each item
+    usage: Usage | None = None  # since the beginning
+    stages: dict[str, Spent] = field(default_factory=dict)  # since the last reply
     scores: list[tuple[str, Scores]] = field(default_factory=list)  # item, its scores
     notes: list[str] = field(default_factory=list)
     printed: str = ""  # by the separator
@@ -102,6 +106,7 @@ class Worker:
         except BaseException as error:
             reply = Reply(broken=describe_error(error))
         reply.printed = self.printed()
+        reply.stages = take()
         return dump(reply)
 
     def printed(self) -> str:
@@ -116,14 +121,20 @@ class Worker:
     def release(self) -> None:
         """Lets go of the separator; one with a method ``release_processes`` ends its processes."""
         separator = None if self._prepared is None else self._prepared.separator
+        self._end_work()
         self._work = self._prepared = None
         self._model = b""
         if callable(release := getattr(separator, "release_processes", None)):
             release()
 
+    def _end_work(self) -> None:
+        if self._work is not None:
+            self._work.close()
+        self._work = None
+
     def _answer(self, request: Request, reply: Reply) -> None:
         if isinstance(request, Begin):
-            self._work = None
+            self._end_work()
             self._begin(request)
         elif self._work is None:
             raise Precondition("expected a worker that has begun, found one without a separator")
@@ -190,7 +201,18 @@ class _Work:
         self._isolation = Isolation(made.own_state, log)
         self._batching = Batching(note=self._note)
         self._notes: list[str] = []
+        self._watch = MemoryWatch()
+        self._parameters: int | None = None
         self._waiting: list[tuple[Item, list[Separation]]] = []
+
+    def _usage(self) -> Usage:
+        if self._parameters is None:  # a network may be loaded as it is asked first
+            self._parameters = count_parameters(self._separator)
+        return self._watch.usage(self._parameters)
+
+    def close(self) -> None:
+        """Ends the watch over the memory."""
+        self._watch.close()
 
     def _note(self, text: str) -> None:
         self._notes.append(text)
@@ -208,6 +230,7 @@ class _Work:
             else:
                 reply.found.append(Told.of(found))
         reply.notes, self._notes = self._notes, []
+        reply.usage = self._usage()
 
     def score(self, reply: Reply, *, is_end: bool) -> None:
         """Scores of what waits."""
@@ -222,7 +245,8 @@ def _sendable(found: CandidateSet) -> CandidateSet:
     """The estimates in plain classes, and broken candidates as what is known of their errors."""
     candidates: list[Any] = [
         Told.of(one) if isinstance(one, BaseException) else Separation(
-            target=_plain(one.target), residual=_plain(one.residual), seconds=one.seconds, picked_by=one.picked_by
+            target=_plain(one.target), residual=_plain(one.residual), seconds=one.seconds, picked_by=one.picked_by,
+            moved_ms=one.moved_ms,
         )
         for one in found.candidates
     ]  # fmt: skip

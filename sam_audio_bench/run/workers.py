@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from sam_audio_bench.errors import BadSeparation, Precondition
 from sam_audio_bench.identity import is_built_in
-from sam_audio_bench.run import output_log
+from sam_audio_bench.run import output_log, stages
 from sam_audio_bench.run.contract import batch_size
 from sam_audio_bench.run.execution import Estimated, Failed, Outcome, Scored
 from sam_audio_bench.run.interruption import interruptible
@@ -237,6 +237,7 @@ class _Crew:
 
     def _ask(self, link: Link, request: Request, limit: float | None = None) -> Reply:
         reply = _intact(link, load(link.ask(dump(request), limit)))
+        stages.add(reply.stages)
         if reply.printed:
             self._put(_Printed(reply.printed))
         for text in reply.notes:
@@ -260,7 +261,7 @@ class _Crew:
         self._has_answered = True
         for item, found in zip(batch.items, reply.found, strict=True):
             if isinstance(found, CandidateSet):
-                estimated = Estimated(item, _with_errors(found))
+                estimated = Estimated(item, _with_errors(found), usage=reply.usage)
                 stored.append(estimated.stored)
                 self._put(estimated)
             else:

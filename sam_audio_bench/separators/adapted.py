@@ -20,7 +20,6 @@ __all__ = ["Adapted", "adapt", "core_of"]
 
 _LOOKED_AT = 8  # answers, for their lag
 _LATE = 0.001  # seconds; a shorter lag is not told
-_LIKE = 0.3  # least correlation of an answer with its mixture at which a lag means something
 _LONGEST = 0.25  # seconds
 
 
@@ -303,21 +302,11 @@ def _clear_lag(given: Tensor, answer: Tensor, rate: int) -> int | None:
 
     Half the resemblance or less in place: periodic sounds are alike at many lags.
     """
-    from sam_audio_bench.metrics.functional import lag_seconds  # which few separators need
+    from sam_audio_bench.metrics.functional.lag import RESEMBLES, find_lag  # which few separators need
 
     if given.shape != answer.shape:
         return None
-    lag = lag_seconds(reference=given, estimate=answer, rate=rate, longest=_LONGEST)
-    if not lag:
+    lag = find_lag(reference=given, estimate=answer, rate=rate, longest=_LONGEST)
+    if lag is None or not lag.samples or lag.there < RESEMBLES or lag.here > lag.there / 2:
         return None
-    samples = round(lag * rate)
-    there, here = (abs(_product(given, answer, shift)) for shift in (samples, 0))
-    scale = float(given.double().norm() * answer.double().norm())
-    return samples if there >= _LIKE * scale and here <= there / 2 else None
-
-
-def _product(given: Tensor, answer: Tensor, shift: int) -> float:
-    """``Σ_n given[n] answer[n + shift]``."""
-    if shift < 0:
-        return _product(answer, given, -shift)
-    return float(given[: len(given) - shift].double() @ answer[shift:].double())
+    return lag.samples

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from sam_audio_bench import audio
+from sam_audio_bench.devices import seconds_now
 from sam_audio_bench.digests import file_digest
 from sam_audio_bench.errors import BadSeparation, BenchError, MediaError, Precondition, UsageError, describe_error
 from sam_audio_bench.files import cased_name, expand_home, find_files, safe_name, sha256
@@ -75,7 +76,7 @@ class FunctionSeparator:
         return [self._answer(query) for query in queries]
 
     def _answer(self, query: Query) -> Separation:
-        started = time.perf_counter()
+        started = seconds_now()
         mixture = query.mixture
         try:
             found = self.function(mixture.samples.to(torch.float32, copy=True), mixture.rate, query.prompt)
@@ -83,7 +84,7 @@ class FunctionSeparator:
             raise
         except BaseException as error:  # sys.exit and its kind end a function, not an evaluation
             raise BadSeparation(f"{self.name} raised {describe_error(error)}") from error
-        seconds = time.perf_counter() - started
+        seconds = seconds_now() - started
         target = Audio(self._samples(found, mixture), mixture.rate)
         return Separation(target=target, residual=difference(mixture, target), seconds=seconds)
 

@@ -1,6 +1,7 @@
 """Statistics: intervals, tests, agreement and correlation.
 
 bootstrap           intervals of a mean and of a paired difference, resampling whole groups
+cost                real-time factor, memory and lag of a run
 summary             one row per task, separator and metric from the scores of items
 item_coverage       how many items of a task a system has answered, and common items
 estimate            a number with its interval and status; orders that make seeded resampling independent of the input's

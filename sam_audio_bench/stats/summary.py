@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.metrics.catalogue import CAP_DB
 from sam_audio_bench.stats.bootstrap import Interval, Method, cluster_intervals
+from sam_audio_bench.stats.cost import Cost
 from sam_audio_bench.tasks.data import asked_item
 from sam_audio_bench.types import Status
 
@@ -272,9 +273,13 @@ def _row(
     )
 
 
-def to_json(rows: Iterable[SummaryRow], runs: Iterable[str] = (), partial: bool = False) -> dict[str, object]:
-    """The object that ``--json`` prints: every field of every row, the run folders, and whether items are missing."""
-    return {"rows": [asdict(row) for row in rows], "runs": list(runs), "partial": partial}
+def to_json(
+    rows: Iterable[SummaryRow], runs: Iterable[str] = (), partial: bool = False, costs: Iterable[Cost] = ()
+) -> dict[str, object]:
+    """The object that ``--json`` prints: every field of every row, the run folders, what is missing, and costs."""
+    return {
+        "rows": [asdict(row) for row in rows], "runs": list(runs), "partial": partial, "costs": [*map(asdict, costs)],
+    }  # fmt: skip
 
 
 def _units(metrics: Mapping[str, MetricInfo]) -> dict[str, str]:

@@ -342,3 +342,28 @@ def test_the_site_of_this_repository_is_small() -> None:
     submissions = list((ROOT / "results").glob("*/*"))
     assert submissions
     assert max(map(size, submissions)) < 2**18
+
+
+def test_cost_and_lag_are_shown_with_the_machine(board: Path) -> None:
+    """A submission of before they were measured shows a dash; a separator that is late shows it."""
+    (path,) = (board / "results" / "spectral-gate").glob("*/submission.json")
+    header = load_json(path)
+    header["hardware"] = {"processor": "Some <b>CPU</b>", "gpus": []}
+    header["tasks"][0] |= {"peak_memory_mib": 3072, "device_memory_mib": 612, "lag_ms": 20.04}
+    write_json(path, header)
+    (old,) = (board / "results" / "silence").glob("*/submission.json")
+    before = load_json(old)
+    before["tasks"][0].pop("lag_ms", None)  # of silence there is none
+    before["tasks"][0]["peak_memory_mib"] = None
+    write_json(old, before)
+    write_json(board / "boards.json", BOARDS)
+    build(board)
+    late = page(board, "separators/spectral-gate.html")
+    assert "<dt>Memory</dt><dd>3.0 GiB, 612 MiB on the GPU</dd>" in late
+    assert "<dt>Lag</dt><dd>20.0 ms</dd>" in late
+    assert "Some &lt;b&gt;CPU&lt;/b&gt;" in late
+    tooltip = '<abbr title="on Some &lt;b&gt;CPU&lt;/b&gt;, memory 3.0 GiB, GPU memory 612 MiB">'
+    assert tooltip in page(board, "index.html")
+    known = page(board, "separators/silence.html")
+    assert "<dt>Memory</dt><dd>—</dd>" in known
+    assert "<dt>Lag</dt><dd>—</dd>" in known

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
+from msgspec import UNSET
 from pyarrow import Table, parquet
 
 from sam_audio_bench.cli import group
@@ -23,6 +25,7 @@ from sam_audio_bench.leaderboard.validate import validate
 from sam_audio_bench.run.evaluate import evaluate
 from sam_audio_bench.run.rescore import rescore
 from sam_audio_bench.run.store import SCORE_TYPES
+from sam_audio_bench.types import Prompt
 
 
 @pytest.fixture
@@ -51,8 +54,27 @@ def test_what_a_submission_holds(pristine_board: Path) -> None:
     assert (task.id, task.items, task.answered, task.seed) == ("music", 14, 14, 0)
     assert task.real_time_factor is not None
     assert task.real_time_factor > 0
+    assert (task.lag_ms, task.device_memory_mib) == (0.0, UNSET)
+    assert header.separator.parameters == 0  # as its card says
     assert len(header.answers["music@1-mini"]) == 28
     assert sorted(path.name for path in folders[-1].iterdir()) == ["audio", "scores.parquet", "submission.json"]
+
+
+def test_a_card_that_leaves_parameters_out_gets_those_that_were_counted(tmp_path: Path) -> None:
+    """3 weights and a bias."""
+    network = torch.nn.Linear(3, 1)
+
+    def halves(mixture: torch.Tensor, rate: int, prompt: Prompt) -> torch.Tensor:
+        return mixture * (0.5 if network.bias is not None else 1.0)
+
+    results = evaluate(halves, ["music"], split="mini", metrics=["si_sdr"], output=tmp_path / "runs", progress=False)
+    card = {"summary": "half", "authors": ["A. Author"], "licence": "MIT", "training_data": []}
+    write_json(tmp_path / "card.json", card)
+    (own,) = submit([results.runs[0]], tmp_path / "board", card=tmp_path / "card.json")
+    assert own.header.separator.parameters == 4
+    write_json(tmp_path / "card.json", card | {"parameters": 5})
+    (own,) = submit([results.runs[0]], tmp_path / "other", card=tmp_path / "card.json")
+    assert own.header.separator.parameters == 5
 
 
 def test_without_audio_only_digests_are_handed_in(runs: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from rich.console import Console
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.render.tables import FORMATS, print_terminal, render, terminal
 from sam_audio_bench.stats import SummaryRow, to_json
+from sam_audio_bench.stats.cost import Cost
 
 HOSTILE = "<script>alert(1)</script> a_b% x|y [*_`&#{}~^\\ \x1b[31m\n[red]"
 PARTIAL = "PARTIAL n=8/24"
@@ -279,3 +280,47 @@ def test_tables_start_fast():
     code = "import sys, sam_audio_bench.render.tables, sam_audio_bench.stats; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "matplotlib", "scipy.stats", "pandas", "rich"} & set(loaded)
+
+
+def cost(separator="hpss", **changes):
+    known = {
+        "task": "sfx@1", "label": "sfx@1", "separator": separator, "real_time_factor": 0.0123, "parameters": None,
+        "peak_memory_mib": 2048, "device_memory_mib": None, "lag_ms": 0.0, "lag_items": 3, "constant_lag_ms": None,
+        "delay": None, "delay_rate": None, "align": None, "moved_items": 0, "hardware": "Some CPU",
+    }  # fmt: skip
+    return Cost(**{**known, **changes})
+
+
+def test_costs_stand_under_the_table_of_a_terminal():
+    """Of two tasks the median factor and the largest memory; the GPU only where one was used."""
+    costs = [cost(), cost(task="b", real_time_factor=0.1, peak_memory_mib=900), cost("old", real_time_factor=None)]
+    lines = in_terminal(ROWS, costs=costs).splitlines()
+    begin = lines.index(next(line for line in lines if line.startswith("cost, on Some CPU")))
+    heads, _, *found = (line.split() for line in lines[begin + 1 :] if line.strip())
+    assert heads == ["separator", "real-time", "factor", "memory", "parameters"]
+    assert found == [["hpss", "0.056", "2.0", "GiB", "—"], ["old", "—", "2.0", "GiB", "—"]]
+    on_gpu = in_terminal(ROWS, costs=[cost(device_memory_mib=612, parameters=1_230_000, hardware="H200")])
+    assert "GPU memory" in on_gpu
+    assert "612 MiB" in on_gpu
+    assert "1.23 M" in on_gpu
+    assert max(map(len, in_terminal(ROWS, costs=costs).splitlines())) <= 100
+
+
+def test_a_late_separator_is_told_under_the_table_of_its_task():
+    late = cost("hpss", constant_lag_ms=20.0, lag_ms=20.0, delay=960, delay_rate=48_000)
+    for name in ("md", "tex", "html"):
+        text = render(ROWS, name, costs=[late, cost("mixture")])
+        assert text.count("20.0 ms late") == 1
+        assert "delay=960 (samples at 48000 Hz)" in text
+        assert "mixture answers" not in text
+    early = cost("hpss", constant_lag_ms=-2.0, lag_ms=-2.0, delay=None, delay_rate=48_000)
+    assert "2.0 ms early (median of 3 items), which scores count as an error: run it with" in render(
+        ROWS, "md", costs=[early]
+    )
+    assert json.loads(render(ROWS, "json", costs=[late]))["costs"][0]["constant_lag_ms"] == 20.0
+
+
+def test_hostile_names_have_no_power_in_costs():
+    costs = [cost(HOSTILE, constant_lag_ms=20.0, delay=960, delay_rate=8000, hardware=HOSTILE)]
+    assert "\x1b" not in in_terminal(ROWS, width=400, costs=costs)
+    assert "<script>" not in render(ROWS, "html", costs=costs)
