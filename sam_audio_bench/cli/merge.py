@@ -8,17 +8,18 @@ from pathlib import Path
 import click
 
 from sam_audio_bench.cli.output import echo, note
+from sam_audio_bench.cli.words import RUN
 from sam_audio_bench.errors import UsageError
 
 __all__ = ["merge"]
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, required=True, type=RUN)
 @click.option("--into", type=click.Path(path_type=Path), help="The new run folder, of one separator on one task.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder of new run folders, one a separator and task.")
-def merge(runs: tuple[Path, ...], into: Path | None, output: Path | None) -> None:
-    """Put the shards of runs together; RUNS are run folders or folders that hold them.
+def merge(runs: tuple[Path | str, ...], into: Path | None, output: Path | None) -> None:
+    """Put the shards of runs together; RUNS are run folders or folders that hold them, here or at a URL.
 
     Exits with 3 where shards or answers are missing.
     """

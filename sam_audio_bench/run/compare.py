@@ -94,9 +94,9 @@ class Comparison:
 class _Side:
     """The runs of one system."""
 
-    def __init__(self, path: Path, *, first: bool) -> None:
+    def __init__(self, path: Path | str, *, first: bool) -> None:
         self.path, self._first = path, first
-        self.folders = [RunFolder.open(found) for found in find_runs([path])]
+        self.folders = [RunFolder.open(found) for found in find_runs([path], audio=False)]
         names = sorted({folder.header.model.name for folder in self.folders})
         if len(names) > 1:
             raise UsageError(
@@ -127,8 +127,8 @@ class _Side:
 
 
 def compare_runs(
-    a: Path,
-    b: Path,
+    a: Path | str,
+    b: Path | str,
     *,
     metrics: Sequence[str] = (),
     worst: int = 10,
@@ -143,7 +143,7 @@ def compare_runs(
     Scores of one item are averaged over seeds; of answers that a picker chose, its choice counts.
 
     Args:
-        a: a run folder, or a folder that holds runs of one separator: the baseline.
+        a: a run folder, or a folder that holds runs of one separator: the baseline; a text may be a URL.
         b: the same of the other one.
         metrics: ids; none: all that both have.
         worst: how many items to list.

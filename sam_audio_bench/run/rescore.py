@@ -14,12 +14,14 @@ from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import dump_json
 from sam_audio_bench.identity import Options
 from sam_audio_bench.run import interruption
+from sam_audio_bench.run.copying import copy_run
 from sam_audio_bench.run.data import recorded_data
 from sam_audio_bench.run.exits import no_exit
 from sam_audio_bench.run.header import end_record
 from sam_audio_bench.run.plan import unavailable_reason
 from sam_audio_bench.run.progress import Progress
 from sam_audio_bench.run.provenance import peak_memory_mib
+from sam_audio_bench.run.remote import Store, origin
 from sam_audio_bench.run.results import Results, find_runs
 from sam_audio_bench.run.scoring import Scorer, merged_records, outdated
 from sam_audio_bench.run.store import RunFolder
@@ -30,7 +32,7 @@ __all__ = ["rescore"]
 
 @no_exit()
 def rescore(
-    paths: Sequence[Path],
+    paths: Sequence[Path | str],
     *,
     metrics: Iterable[str] = (),
     changed: bool = False,
@@ -40,7 +42,7 @@ def rescore(
     """Scores the answers that run folders hold, and returns everything that the folders then hold.
 
     Args:
-        paths: run folders, or folders that hold them.
+        paths: run folders, or folders that hold them; texts may be URLs, where the scores are copied to.
         metrics: ids to add or to compute again; none: those that the runs have.
         changed: only what was scored in another version, or with other weights, than this installation has.
         metric_args: options of the metrics' constructors, instead of those that the run recorded.
@@ -49,12 +51,18 @@ def rescore(
     Raises:
         UsageError: unknown metrics, or data that differ from those of the run. Precondition: missing data or weights.
     """
-    work = [_prepare(RunFolder.open(path), list(metrics), metric_args or {}) for path in find_runs(paths)]
+    folders = find_runs(paths)
+    stores = {folder: Store(url) for folder in folders if (url := origin(folder)) is not None}
+    for store in stores.values():
+        store.check_writable()
+    work = [_prepare(RunFolder.open(path), list(metrics), metric_args or {}) for path in folders]
     total = sum(len(folder.items) for folder, _, _ in work)
     with interruption.handled(), Progress(total, show=progress) as bar:
         for folder, data, loaded in work:
             scorer = Scorer(folder, data, loaded, bar.counting(f"{folder.header.model.name} on {data.task}"), bar.note)
             _rescore(scorer, everything=not changed)
+            if folder.path in stores:
+                copy_run(folder.path, stores[folder.path])
     return Results.read([folder.path for folder, _, _ in work])
 
 
