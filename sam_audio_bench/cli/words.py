@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.files import is_url
+from sam_audio_bench.files import expand_home, is_url
 
 __all__ = ["RUN", "words"]
 
@@ -20,7 +20,7 @@ class _Run(click.ParamType[Path | str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
         """The text as what it is."""
-        return value if is_url(value) else Path(value)
+        return value if is_url(value) else expand_home(value)
 
 
 RUN = _Run()

@@ -26,6 +26,7 @@ __all__ = [
     "ABOUT",
     "ALIGNMENTS",
     "BASELINE",
+    "EXECUTORS",
     "About",
     "Settings",
     "check_candidates",
