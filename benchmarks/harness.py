@@ -5,8 +5,8 @@ Run: python benchmarks/harness.py [--only commands|disks|workers] [folder on the
 For the first part, finished runs of two separators are written by the product's own writer in /dev/shm, with answers
 that are links to a few short files, for a table of questions whose rows share 200 recordings; digests of these are
 remembered, as they are at any second run. Then each command is run as a user runs it, the sizes in turns, and its
-processor time, wall time and largest memory are taken from the system. What does not grow with the items (above all importing torch) is measured with 100 items; the exponent
-is of what is added to it.
+processor time, wall time and largest memory are taken from the system. What does not grow with the items (above all
+importing torch) is measured with 100 items; the exponent is of what is added to it.
 
 The second part runs the same evaluation of the mini split's text tasks in turns in /dev/shm and on the disk, into new
 folders, so that both sides meet the same moments. The third sets one process against one and two workers, in turns: the

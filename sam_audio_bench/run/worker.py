@@ -133,6 +133,7 @@ class Worker:
         self._model = b""
         self._prepared: PreparedSeparator | None = None
         self._metrics: list[LoadedMetric] = []  # of a worker that scores alone
+        self._held: Sequence[MetricsToLoad] = ()  # what they were made from
 
     def answer(self, content: bytes) -> bytes:
         """The reply to a request, both as bytes; whatever is raised becomes part of it."""
@@ -194,10 +195,13 @@ class Worker:
         self._work = _Work(self._prepared, begin.metrics.load(), begin, self._log)
 
     def _begin_scoring(self, begin: BeginScoring) -> None:
-        """Makes metrics; those that are there go first, so that two networks never need memory at once."""
+        """Makes metrics, unless they are there; others go first, so that two networks never need memory at once."""
+        if self._metrics and begin.metrics == self._held:
+            return
         self._empty()
         take_over(begin.state)
         self._metrics = [one for metrics in begin.metrics for one in metrics.load()]
+        self._held = begin.metrics
 
     def _empty(self) -> None:
         """Lets go of everything, and of its memory."""

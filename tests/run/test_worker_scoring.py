@@ -152,7 +152,7 @@ def test_a_metric_that_kills_its_worker_costs_its_score_of_that_item(
     assert {status for _, status in values(stored / "two", "level").values()} == {"ok"}
     assert done.failures == 1
     message = journal(stored / "two", "hpss")["item-1"]["score_errors"]["deadly"]
-    assert message.startswith("its worker died: it was killed by SIGKILL")
+    assert message.startswith("its worker died: it was ended by SIGKILL")
     monkeypatch.setenv("DEADLY", "")
     score(
         stored / "two" / "hpss", "own_metrics:Deadly", changed=True, workers=None

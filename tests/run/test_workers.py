@@ -281,7 +281,7 @@ def test_an_item_is_tried_again_when_its_worker_is_killed(
     model = dying(str(tmp_path), kill_self, items=[1], once=True)
     assert run(model, small_task, tmp_path / "out", executor="processes", workers=2).failures == 0
     note = (
-        "item-1: its worker died (it was killed by SIGKILL, perhaps for want of memory); it is tried again at the end"
+        "item-1: its worker died (it was ended by SIGKILL, perhaps for want of memory); it is tried again at the end"
     )
     assert note in capsys.readouterr().err
     assert "--- item-1\nabout to die" in log(tmp_path / "out", "fragile")
@@ -305,7 +305,7 @@ def test_a_segfault_costs_its_item_and_no_other_of_its_batch(small_task: Path, t
     results = run(model, small_task, tmp_path / "out", executor="processes", workers=1, batch_size=3, retry=0)
     assert results.failures == 2
     assert messages(tmp_path / "out", "fragile") == {
-        "item-2": "expected an estimate, found that the worker died once: it was killed by SIGSEGV (see --retry)",
+        "item-2": "expected an estimate, found that the worker died once: it was ended by SIGSEGV (see --retry)",
         "item-4": "fragile raised SystemExit: 0",
     }
     assert "Fatal Python error: Segmentation fault" in log(tmp_path / "out", "fragile")
