@@ -22,7 +22,7 @@ from sam_audio_bench.run.store import RunFolder, candidate_files
 __all__ = ["merge", "merge_all", "missing_parts", "run_differences"]
 
 _SHOWN = 5
-_COPY_LATER = "merge into a folder here, and copy that there"
+_COPY_LATER = "merge into a folder here, which `sabench merge --copy-to URL` copies"
 
 
 def merge_all(

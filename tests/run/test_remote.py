@@ -122,7 +122,10 @@ def test_every_command_takes_a_url(small_task: Path, tmp_path: Path) -> None:
     compared = json.loads(said("compare", f"{url}/mixture", f"{url}/hpss", "--json"))
     assert (compared["a"], compared["b"]) == ("mixture", "hpss")
     assert "@" in said("cite", url)
-    said("merge", f"{url}/hpss", "--output", str(tmp_path / "merged"))
+    said("merge", f"{url}/hpss", "--output", str(tmp_path / "merged"), "--copy-to", f"{url}-merged")
+    assert "hpss" in said("table", f"{url}-merged")
+    said("merge", f"{url}/hpss", "--into", str(tmp_path / "into"), "--copy-to", f"{url}-into")
+    assert (tmp_path / "there-into" / "run.json").is_file()
     assert run_of(tmp_path / "merged").parent.name == "hpss"
     assert json.loads(said("score", f"{url}/hpss", "--metrics", "leak_db", "--json"))["rows"]
     assert "leak_db" in said("table", f"{url}/hpss", "--format", "md")

@@ -280,9 +280,7 @@ def test_an_item_is_tried_again_when_its_worker_is_killed(
 ) -> None:
     model = dying(str(tmp_path), kill_self, items=[1], once=True)
     assert run(model, small_task, tmp_path / "out", executor="processes", workers=2).failures == 0
-    note = (
-        "item-1: its worker died (it was ended by SIGKILL, perhaps for want of memory); it is tried again at the end"
-    )
+    note = "item-1: its worker died (it was ended by SIGKILL, perhaps for want of memory); it is tried again at the end"
     assert note in capsys.readouterr().err
     assert "--- item-1\nabout to die" in log(tmp_path / "out", "fragile")
     assert workers_alive() == []
@@ -516,7 +514,7 @@ def test_a_run_that_is_stopped_leaves_no_process(ending: signal.Signals, small_t
     [
         ({"executor": "cloud"}, "expected --executor to be one of local, processes, ray, found 'cloud'"),
         ({"workers": 2}, "expected --executor processes or ray with --workers 2, found local"),
-        ({"workers": 0, "executor": "processes"}, "expected --workers as a whole number above 0, found 0"),
+        ({"workers": 0, "executor": "processes"}, "expected --workers to be at least 1, found 0"),
         ({"retry": -1}, "expected --retry as a whole number, 0 or more, found -1"),
         ({"memory": 0.0}, "expected --memory as GiB above 0, and finite, found 0.0"),
     ],
