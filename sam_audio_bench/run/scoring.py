@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from msgspec import structs
@@ -18,12 +17,12 @@ from sam_audio_bench.metrics.base import Metric, Row
 from sam_audio_bench.records import PARTS, ItemRecord, MetricRecord, ScoreRow
 from sam_audio_bench.run.check import cut
 from sam_audio_bench.run.interruption import interruptible
+from sam_audio_bench.run.loading import prefetch
 from sam_audio_bench.run.store import RunFolder, ScoredEstimate, scored_estimates
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import Item, Score, Separation, Status
 
 __all__ = [
-    "Batch",
     "Pairs",
     "Scorer",
     "Scores",
@@ -32,7 +31,6 @@ __all__ = [
     "items_at_once",
     "merged_records",
     "outdated",
-    "prefetch",
     "score_alone",
 ]
 
@@ -358,44 +356,3 @@ def score_alone(metric: Metric, item: Item, estimate: Separation) -> dict[str, S
         return dict.fromkeys(metric.requested, Score(None, Status.ERROR))
     row = dict(zip(metric.columns, result, strict=True))
     return {column: score for column in metric.requested if (score := row[column]) is not None}
-
-
-@dataclass
-class Batch:
-    """Items that could be loaded, and why others could not."""
-
-    items: list[Item] = field(default_factory=list)
-    failures: dict[str, BenchError] = field(default_factory=dict)
-
-
-def prefetch(data: TaskData, identifiers: Sequence[str], size: int) -> Iterator[Batch]:
-    """Batches of items in order, the next one being loaded while one is worked on."""
-    under_way: Future[Batch] | None = None
-    with ThreadPoolExecutor(1) as loader:
-        for start in range(0, len(identifiers), size):
-            following = loader.submit(_load, data, identifiers[start : start + size])
-            if under_way is not None:
-                yield _awaited(under_way)
-            under_way = following
-        if under_way is not None:
-            yield _awaited(under_way)
-
-
-def _awaited(under_way: Future[Batch]) -> Batch:
-    with interruptible():
-        return under_way.result()
-
-
-def _load(data: TaskData, identifiers: Sequence[str]) -> Batch:
-    batch = Batch()
-    for identifier in identifiers:
-        try:
-            batch.items.append(_on_grid(data[identifier]))
-        except BenchError as error:
-            batch.failures[identifier] = error
-    return batch
-
-
-def _on_grid(item: Item) -> Item:
-    """The item with its mixture as the disk would give it back, so that the mixture as an estimate improves by 0 dB."""
-    return replace(item, query=replace(item.query, mixture=audio.as_stored(item.query.mixture, copy=False)))

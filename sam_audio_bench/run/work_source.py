@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sam_audio_bench.run import scoring
-from sam_audio_bench.run.scoring import prefetch
+from sam_audio_bench.run import loading
+from sam_audio_bench.run.loading import prefetch
 from sam_audio_bench.tasks import TaskData
 
 __all__ = ["Batch", "Closed", "WorkSource"]
@@ -19,7 +19,7 @@ class Closed(Exception):  # noqa: N818
 
 
 @dataclass
-class Batch(scoring.Batch):
+class Batch(loading.Batch):
     """Items that are handed over at once."""
 
     deaths: int = 0  # of workers on this item
