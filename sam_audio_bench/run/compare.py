@@ -13,6 +13,7 @@ from typing import Any
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.identity import Difference
+from sam_audio_bench.run.remote import naming_origins
 from sam_audio_bench.run.results import Results, check_content, find_runs
 from sam_audio_bench.run.store import RunFolder, scored_estimates
 from sam_audio_bench.separators.pickers import judges_itself
@@ -126,6 +127,7 @@ class _Side:
         return self.name + (f" (best by {', '.join(pickers)})" if pickers else "")
 
 
+@naming_origins()
 def compare_runs(
     a: Path | str,
     b: Path | str,

@@ -16,6 +16,7 @@ from sam_audio_bench.records import PARTS, RunRecord
 from sam_audio_bench.run.data import recorded_data
 from sam_audio_bench.run.header import end_record
 from sam_audio_bench.run.plan import shard_suffix
+from sam_audio_bench.run.remote import naming_origins
 from sam_audio_bench.run.results import find_runs
 from sam_audio_bench.run.store import RunFolder, candidate_files
 
@@ -25,6 +26,7 @@ _SHOWN = 5
 _COPY_LATER = "merge into a folder here, which `sabench merge --copy-to URL` copies"
 
 
+@naming_origins()
 def merge_all(
     paths: Sequence[Path | str], output: Path, *, note: Callable[[str], None] = lambda text: None
 ) -> list[RunFolder]:
@@ -44,6 +46,7 @@ def merge_all(
     return [_merged(shards, into, note) for into, shards in parts.items()]
 
 
+@naming_origins()
 def merge(paths: Sequence[Path | str], into: Path, *, note: Callable[[str], None] = lambda text: None) -> RunFolder:
     """Merges run folders into a new one and returns it; the shards are left as they are.
 

@@ -18,7 +18,7 @@ from sam_audio_bench.errors import BenchError, Precondition, StoreError, UsageEr
 from sam_audio_bench.files import is_url
 from sam_audio_bench.run.journal import ITEMS, SCORES
 
-__all__ = ["HEADER", "Store", "fetch_runs", "origin", "shown_place"]
+__all__ = ["HEADER", "Store", "fetch_runs", "naming_origins", "origin", "shown_place"]
 
 HEADER = "run.json"
 _NEEDED = (ITEMS, SCORES, "scores.parquet", "synced", HEADER)
@@ -243,3 +243,16 @@ def origin(folder: Path) -> str | None:
 def shown_place(folder: Path) -> Path | str:
     """A run folder as people know it: where it was fetched from, else where it lies."""
     return origin(folder) or folder
+
+
+@contextmanager
+def naming_origins() -> Iterator[None]:
+    """Within it, errors about fetched run folders name their URLs, and not temporary files; also a decorator."""
+    try:
+        yield
+    except BenchError as error:
+        text = str(error)
+        for folder, url in sorted(_ORIGINS.items(), key=lambda pair: -len(str(pair[0]))):
+            text = text.replace(str(folder), url)
+        error.args = (text,)
+        raise

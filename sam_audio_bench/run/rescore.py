@@ -24,7 +24,7 @@ from sam_audio_bench.run.output_log import NAME as LOG
 from sam_audio_bench.run.plan import unavailable_reason
 from sam_audio_bench.run.progress import Progress
 from sam_audio_bench.run.provenance import peak_memory_mib
-from sam_audio_bench.run.remote import Store, origin
+from sam_audio_bench.run.remote import Store, naming_origins, origin
 from sam_audio_bench.run.results import Results, find_runs
 from sam_audio_bench.run.scoring import Scorer, ScoringPass, merged_records, outdated
 from sam_audio_bench.run.settings import Settings
@@ -36,6 +36,7 @@ __all__ = ["rescore"]
 
 
 @no_exit()
+@naming_origins()
 def rescore(
     paths: Sequence[Path | str],
     *,

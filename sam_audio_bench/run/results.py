@@ -12,7 +12,7 @@ from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.files import find_folders, is_url, local_place
 from sam_audio_bench.identity import Difference, Identity, differences
 from sam_audio_bench.records import SCHEMA_VERSION, ItemRecord, MetricRecord, RunRecord, TaskRecord
-from sam_audio_bench.run.remote import fetch_runs, shown_place
+from sam_audio_bench.run.remote import fetch_runs, naming_origins, shown_place
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.stats.item_coverage import classify_coverage, common_items, format_coverage
 from sam_audio_bench.stats.summary import SummaryRow, summarise, summarise_paraphrases, to_json
@@ -60,6 +60,7 @@ class Results:
         return replace(found, runs=tuple(output / Path(run).relative_to(output.absolute()) for run in found.runs))
 
     @classmethod
+    @naming_origins()
     def read(cls, paths: Iterable[Path | str]) -> Results:
         """Everything in run folders, or in the run folders below other folders; texts may be URLs.
 

@@ -197,6 +197,19 @@ def test_a_copy_that_broke_off_is_seen_and_taken_up(small_task: Path, tmp_path: 
     assert Results.read([place]).asked
 
 
+def test_messages_name_the_url(small_task: Path, tmp_path: Path, place: str) -> None:
+    for seed, below in ((0, "a"), (1, "b")):
+        evaluate(small_task, tmp_path / below, seed=seed, copy_to=f"{place}/{below}")
+    Results.read([f"{place}/a", f"{place}/b"])  # seeds may stand together
+    (name,) = (name for name in names(f"{place}/b") if name.endswith("items.jsonl"))
+    with fsspec.open(f"{place}/b/{name}", "wb") as file:
+        file.write(b"no record\n")
+    with pytest.raises(StoreError) as caught:
+        compare_runs(f"{place}/a", f"{place}/b")
+    assert f"{place}/b/{name}" in str(caught.value)
+    assert "sabench-fetched-" not in str(caught.value)
+
+
 class Forgetful(MemoryFileSystem):  # type: ignore[misc]
     """A store that fails after some files."""
 
