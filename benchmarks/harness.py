@@ -1,18 +1,25 @@
-"""What the harness itself costs: commands on 10,000 and 100,000 finished items, and a run on disk beside one in memory.
+"""What the harness itself costs: commands on many finished items, a run on disk beside one in memory, and workers.
 
-Run: python benchmarks/harness.py [folder on the disk that is to be measured]. Finished runs of two separators are
-written by the product's own writer in /dev/shm, with answers that are links to a few short files, for a table of
-questions whose rows share 200 recordings; digests of these are remembered, as they are at any second run. Then each
-command is run as a user runs it, the sizes in turns, and its processor time, wall time and largest memory are taken
-from the system. What does not grow with the items (above all importing torch) is measured with 100 items; the exponent
-is of what is added to it.
+Run: python benchmarks/harness.py [--only commands|disks|workers] [folder on the disk that is to be measured].
 
-The other part runs the same evaluation of the mini split's text tasks in turns in /dev/shm and on the disk, into new
-folders, so that both sides meet the same moments. Prints both tables and writes benchmarks/harness.md.
+For the first part, finished runs of two separators are written by the product's own writer in /dev/shm, with answers
+that are links to a few short files, for a table of questions whose rows share 200 recordings; digests of these are
+remembered, as they are at any second run. Then each command is run as a user runs it, the sizes in turns, and its
+processor time, wall time and largest memory are taken from the system. What does not grow with the items (above all
+importing torch) is measured with 100 items; the exponent is of what is added to it.
+
+The second part runs the same evaluation of the mini split's text tasks in turns in /dev/shm and on the disk, into new
+folders, so that both sides meet the same moments. The third sets one process against one and two workers, in turns: the
+``mixture`` separator costs nothing, so that what is seen is the harness, and the driver's own CPU time an item bounds
+how many workers it can feed; a function that computes for a quarter of a second stands for a separator that is worth a
+worker; and `score` computes the scores of stored estimates anew.
+
+Prints the tables and writes benchmarks/harness.md, where a part that is not measured stays as it is.
 """
 
 from __future__ import annotations
 
+import argparse
 import math
 import os
 import statistics
@@ -20,15 +27,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line does, before torch is loaded
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import soundfile
+import torch
 
 import sam_audio_bench as sab
 from sam_audio_bench.digests import file_digest, flush_digests
@@ -36,9 +45,10 @@ from sam_audio_bench.records import PARTS, ItemRecord, PartDigests, PartStats, S
 from sam_audio_bench.run.header import end_record, start_record
 from sam_audio_bench.run.job import Job
 from sam_audio_bench.run.plan import make_plan
+from sam_audio_bench.run.rescore import rescore
 from sam_audio_bench.run.usage import Usage
 from sam_audio_bench.tasks import GROUPS
-from sam_audio_bench.types import Status
+from sam_audio_bench.types import Prompt, Status
 
 SIZES = (100, 10_000, 100_000)
 ROUNDS, DISK_ROUNDS = 3, 9
@@ -61,6 +71,16 @@ COMMANDS = {
     "table, two separators": ["table", "runs"],
     "compare": ["compare", "runs/mixture", "runs/hpss"],
 }
+
+WORKER_ROUNDS = 3
+WORKER_METRICS = ("si_sdr", "si_sdr_i", "snr_i", "leak_db")
+SIDES: dict[str, dict[str, Any]] = {
+    "one process": {},
+    "1 worker": {"executor": "processes", "workers": 1},
+    "2 workers": {"executor": "processes", "workers": 2},
+}
+WORKER_TASKS = ("sfx", "speech", "music")
+LIMITS = (4, 16)  # items of each task
 
 
 class Cost(NamedTuple):
@@ -184,6 +204,59 @@ def disks(places: dict[str, Path]) -> list[str]:
     return [f"| {name} | {value:.1f} | {value / first:.2f} |" for name, value in medians.items()]
 
 
+def busy(mixture: torch.Tensor, rate: int, prompt: Prompt) -> torch.Tensor:
+    """Half the mixture, after a quarter of a second of the processor's time."""
+    end = time.process_time() + 0.25
+    while time.process_time() < end:
+        torch.fft.rfft(mixture)
+    return mixture * 0.5
+
+
+def spent(model: Any, options: dict[str, Any], limit: int, *, again: bool = False) -> tuple[float, float]:
+    """Wall time and this process's CPU time of a run, in s; of scoring it ``again`` instead."""
+    with tempfile.TemporaryDirectory() as folder:
+        make, output = {} if again else options, Path(folder)
+        begun, own = time.perf_counter(), time.process_time()
+        sab.evaluate(
+            model, WORKER_TASKS, split="mini", metrics=WORKER_METRICS, output=output, progress=False, limit=limit,
+            **make,
+        )  # fmt: skip
+        if again:
+            begun, own = time.perf_counter(), time.process_time()
+            rescore([output / "mixture"], progress=False, **options)
+        return time.perf_counter() - begun, time.process_time() - own
+
+
+def item_more(model: Any, options: dict[str, Any], *, again: bool = False) -> list[float]:
+    """Wall and CPU time of one item more, in ms, and what a run costs without any, in s."""
+    few, many = (spent(model, options, limit, again=again) for limit in LIMITS)
+    more = len(WORKER_TASKS) * (LIMITS[1] - LIMITS[0])
+    wall, own = ((large - small) / more for small, large in zip(few, many, strict=True))
+    return [1000 * wall, 1000 * own, few[0] - wall * len(WORKER_TASKS) * LIMITS[0]]
+
+
+def workers() -> list[str]:
+    """Rows of the third table."""
+    spent("mixture", {}, LIMITS[1])  # imports, stem cache
+    parts: dict[str, Callable[[dict[str, Any]], list[float]]] = {
+        "cheap": lambda options: item_more("mixture", options),
+        "dear": lambda options: item_more(busy, options),
+        "again": lambda options: item_more("mixture", options, again=True),
+    }
+    found: dict[tuple[str, str], list[list[float]]] = {}
+    for _ in range(WORKER_ROUNDS):
+        for name, options in SIDES.items():
+            for part, measure in parts.items():
+                found.setdefault((name, part), []).append(measure(options))
+    rows = []
+    for name in SIDES:
+        cheap, dear, again = ([*map(statistics.median, zip(*found[name, part], strict=True))] for part in parts)
+        rows.append(
+            f"| {name} | {cheap[0]:.1f} | {cheap[1]:.1f} | {dear[0]:.0f} | {again[0]:.1f} | {max(0.0, cheap[2]):.1f} |"
+        )
+    return rows
+
+
 def file_system(path: Path) -> str:
     """The type of the file system that a folder lies on, by the longest mount point above it."""
     mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
@@ -191,30 +264,68 @@ def file_system(path: Path) -> str:
     return max(above)[1]
 
 
-def main() -> None:
-    """Measures, prints and writes."""
-    disk = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.gettempdir())
+def commands_part() -> list[str]:
+    """The first part."""
     with _place(Path("/dev/shm")) as folder:
         rows = commands(folder)
-    kinds = {file_system(place): place for place in (Path("/dev/shm"), disk)}
-    lines = [
-        "# The harness at scale",
-        "",
-        f"Medians of {ROUNDS} rounds on {os.cpu_count()} cores, written by `benchmarks/harness.py`: seconds and MiB of",
-        "10,000 and of 100,000 finished items. The exponent is of the processor time beyond that of 100 items.",
+    return [
+        f"Medians of {ROUNDS} rounds on {os.cpu_count()} cores: seconds and MiB of 10,000 and of 100,000 finished",
+        "items. The exponent is of the processor time beyond that of 100 items.",
         "",
         "| command | wall 10,000 | wall 100,000 | CPU 10,000 | CPU 100,000 | MiB 10,000 | MiB 100,000 | exponent |",
         "| --- | --: | --: | --: | --: | --: | --: | --: |",
         *rows,
-        "",
+    ]
+
+
+def disks_part(disk: Path) -> list[str]:
+    """The second part."""
+    kinds = {file_system(place): place for place in (Path("/dev/shm"), disk)}
+    return [
         f"`mixture` on the mini split's text tasks by si_sdr, {DISK_ROUNDS} rounds in turns: wall time an item.",
         "",
         "| run folder on | ms an item | ratio |",
         "| --- | --: | --: |",
         *disks(kinds),
     ]
-    Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print("\n".join(lines))
+
+
+def workers_part() -> list[str]:
+    """The third part."""
+    return [
+        f"{', '.join(WORKER_TASKS)} of the mini split, {', '.join(WORKER_METRICS)}; what an item more costs (the slope",
+        f"between {LIMITS[0]} and {LIMITS[1]} items of each task, medians of {WORKER_ROUNDS} rounds in turns on",
+        f"{os.cpu_count()} cores, one thread each), in ms:",
+        "",
+        "| | `mixture` | of it CPU of the driver | function of 250 ms and `mixture` | `score` | start and end, s |",
+        "| --- | --: | --: | --: | --: | --: |",
+        *workers(),
+    ]
+
+
+TITLES = {"commands": "Commands", "disks": "Disks", "workers": "Workers"}
+
+
+def main() -> None:
+    """Measures, prints and writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("disk", nargs="?", type=Path, default=Path(tempfile.gettempdir()))
+    parser.add_argument("--only", choices=TITLES)
+    chosen = parser.parse_args()
+    parts: dict[str, Callable[[], list[str]]] = {
+        "commands": commands_part, "disks": lambda: disks_part(chosen.disk), "workers": workers_part
+    }  # fmt: skip
+    page = Path(__file__).with_suffix(".md")
+    _, *earlier = page.read_text(encoding="utf-8").split("\n## ") if page.exists() else [""]
+    known = {title: text.strip() for title, _, text in (part.partition("\n") for part in earlier)}
+    for name, measure in parts.items():
+        if chosen.only in (None, name):
+            known[TITLES[name]] = "\n".join(measure())
+            print(known[TITLES[name]], flush=True)
+    lines = ["# The harness at scale", "", "Written by `benchmarks/harness.py`."]
+    for title in TITLES.values():
+        lines += ["", f"## {title}", "", known[title]] if title in known else []
+    page.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sam_audio_bench.deprecated import deprecated_names
-from sam_audio_bench.errors import Precondition, StoreError
+from sam_audio_bench.errors import Precondition, StoreError, UsageError
 
 __all__ = [
     "append_lines",
@@ -39,7 +39,9 @@ __all__ = [
     "find_files",
     "find_folders",
     "folder_name",
+    "is_url",
     "load_json",
+    "local_place",
     "now",
     "read_journal",
     "safe_name",
@@ -57,6 +59,8 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _SAFE = frozenset(string.ascii_letters + string.digits + "._@+=-")
 _SETTLED = 2_000_000_000  # nanoseconds after which a folder's time tells every change
 _TEMPORARY = re.compile(r"\.\d+(-[0-9a-f]{8})?\..+")
+_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
+_COLLAPSED = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")  # a URL that was made a path; a letter alone is a drive
 _LONGEST = 120  # bytes; file systems allow 255, and suffixes are still to come
 
 
@@ -193,6 +197,29 @@ def find_folders(path: Path, name: str) -> Iterator[Path]:
         folders.sort()
         if name in files:
             yield Path(place)
+
+
+def is_url(place: object) -> bool:
+    """Whether a text names a place by a URL; a path never does.
+
+    >>> is_url("s3://bucket/runs"), is_url("runs/a"), is_url("C:/runs"), is_url(Path("s3://bucket"))
+    (True, False, False, False)
+    """
+    return isinstance(place, str) and _URL.match(place) is not None
+
+
+def local_place(what: str, place: str | Path, instead: str) -> Path:
+    """The path of a folder on this machine; raises UsageError for a URL, also one that a path was made of.
+
+    Args:
+        what: is told of it.
+        place: its path.
+        instead: what to do with a URL.
+    """
+    path = Path(place)
+    if _COLLAPSED.match(str(place)) and not Path(path.parts[0]).exists():
+        raise UsageError(f"expected {what} on this machine, found the URL {place}; {instead}")
+    return path
 
 
 def expand_home(path: str | Path) -> Path:

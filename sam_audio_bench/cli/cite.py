@@ -7,13 +7,14 @@ from pathlib import Path
 import click
 
 from sam_audio_bench.cli.output import echo
+from sam_audio_bench.cli.words import RUN
 
 __all__ = ["cite"]
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-def cite(runs: tuple[Path, ...]) -> None:
+@click.argument("runs", nargs=-1, required=True, type=RUN)
+def cite(runs: tuple[Path | str, ...]) -> None:
     """Print BibTeX of the data, metrics and separators of RUNS."""
     from sam_audio_bench.run.cite import cite as entries
 

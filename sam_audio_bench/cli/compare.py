@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sam_audio_bench.cli.output import echo, note, print_json, print_records
-from sam_audio_bench.cli.words import words
+from sam_audio_bench.cli.words import RUN, words
 from sam_audio_bench.render.numbers import number, with_interval
 from sam_audio_bench.render.text import unit_and_direction
 
@@ -17,12 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["compare"]
 
-_RUN = click.Path(path_type=Path)
-
 
 @click.command()
-@click.argument("run_a", type=_RUN)
-@click.argument("run_b", type=_RUN)
+@click.argument("run_a", type=RUN)
+@click.argument("run_b", type=RUN)
 @click.option("--metrics", default="", help="Ids, comma-separated; default: all that both runs have.")
 @click.option("--worst", type=click.IntRange(min=0), default=10, show_default=True, help="How many items to list.")
 @click.option("--worst-by", help="The metric of that list; default: si_sdr_i, or else the first one.")
@@ -33,12 +31,12 @@ _RUN = click.Path(path_type=Path)
               help="Of intervals and tests.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def compare(run_a: Path, run_b: Path, metrics: str, as_json: bool, **options: Any) -> None:
+def compare(run_a: Path | str, run_b: Path | str, metrics: str, as_json: bool, **options: Any) -> None:
     """Compare RUN_B with the baseline RUN_A: paired differences, who wins, and the worst items.
 
-    Each is a run folder, or a folder that holds runs of one separator. Differences are B minus A, on items that have a
-    score in both; intervals resample recordings, p is that of swapping the systems on whole recordings, by Holm over
-    all rows.
+    Each is a run folder, or a folder that holds runs of one separator, here or at a URL. Differences are B minus A, on
+    items that have a score in both; intervals resample recordings, p is that of swapping the systems on whole
+    recordings, by Holm over all rows.
     """
     from sam_audio_bench.run.compare import compare_runs
 

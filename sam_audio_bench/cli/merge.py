@@ -8,17 +8,19 @@ from pathlib import Path
 import click
 
 from sam_audio_bench.cli.output import echo, note
+from sam_audio_bench.cli.words import RUN
 from sam_audio_bench.errors import UsageError
 
 __all__ = ["merge"]
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, required=True, type=RUN)
 @click.option("--into", type=click.Path(path_type=Path), help="The new run folder, of one separator on one task.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder of new run folders, one a separator and task.")
-def merge(runs: tuple[Path, ...], into: Path | None, output: Path | None) -> None:
-    """Put the shards of runs together; RUNS are run folders or folders that hold them.
+@click.option("--copy-to", help="URL to which what was merged is copied.")
+def merge(runs: tuple[Path | str, ...], into: Path | None, output: Path | None, copy_to: str | None) -> None:
+    """Put the shards of runs together; RUNS are run folders or folders that hold them, here or at a URL.
 
     Exits with 3 where shards or answers are missing.
     """
@@ -27,18 +29,23 @@ def merge(runs: tuple[Path, ...], into: Path | None, output: Path | None) -> Non
     from sam_audio_bench.run.results import find_runs
 
     find_runs(runs)
+    from sam_audio_bench.run.copying import Copier
     from sam_audio_bench.run.merge import merge as merge_runs
     from sam_audio_bench.run.merge import merge_all
 
     lacking: list[str] = []
+    place = into or output or Path()
+    copier = Copier(copy_to, place, note)
     if into is not None:
         merged = [merge_runs(runs, into, note=lacking.append)]
     elif output is not None:
         merged = merge_all(runs, output, note=lacking.append)
     for run in merged:
         echo(f"{len(run.items)} items in {run.path}")
-    echo(f"See `sabench table {into or output}`.")
+        copier.copy(run.path.absolute())
+    echo(f"See `sabench table {place}`.")
     for text in lacking:
         note(text)
+    copier.check()
     if lacking:
         sys.exit(3)

@@ -7,17 +7,18 @@ from pathlib import Path
 import click
 
 from sam_audio_bench.cli.output import echo, print_json
+from sam_audio_bench.cli.words import RUN
 
 __all__ = ["table"]
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, required=True, type=RUN)
 @click.option("--format", "form", type=click.Choice(["terminal", "md", "csv", "tex", "html", "json"]),
               default="terminal", show_default=True)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Same as --format json.")
-def table(runs: tuple[Path, ...], form: str, as_json: bool) -> None:
-    """Print the table of finished runs; RUNS are run folders or folders that hold them."""
+def table(runs: tuple[Path | str, ...], form: str, as_json: bool) -> None:
+    """Print the table of finished runs; RUNS are run folders or folders that hold them, here or at a URL."""
     from sam_audio_bench.run.results import Results
 
     results = Results.read(runs)

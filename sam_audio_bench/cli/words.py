@@ -1,10 +1,30 @@
-"""Lists that a user writes with commas."""
+"""Lists that a user writes with commas, and names of run folders."""
 
 from __future__ import annotations
 
-from sam_audio_bench.errors import UsageError
+from pathlib import Path
+from typing import Any
 
-__all__ = ["words"]
+import click
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.files import expand_home, is_url
+
+__all__ = ["RUN", "words"]
+
+
+class _Run(click.ParamType[Path | str]):
+    """A run folder or a folder of some: a path, or a URL, which stays a text."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
+        """The text as what it is."""
+        return value if is_url(value) else expand_home(value)
+
+
+RUN = _Run()
+"""The type of arguments that name runs."""
 
 
 def words(text: str, option: str) -> list[str]:

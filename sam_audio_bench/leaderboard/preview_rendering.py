@@ -42,7 +42,7 @@ _DECIMALS = 2
 _DIGITS = 12  # of a digest in a file name
 
 
-def make_previews(root: Path, runs: Sequence[Path], *, items: int = 1, judge: SAJ | None = None) -> list[Path]:
+def make_previews(root: Path, runs: Sequence[Path | str], *, items: int = 1, judge: SAJ | None = None) -> list[Path]:
     """Writes previews of the first items of every task that runs and submissions have in common.
 
     Args:

@@ -21,8 +21,9 @@ from sam_audio_bench.metrics.base import Metric
 from sam_audio_bench.plugins import find_card
 from sam_audio_bench.records import PARTS
 from sam_audio_bench.run.check import check
+from sam_audio_bench.run.loading import prefetch
 from sam_audio_bench.run.plan import unavailable_reason
-from sam_audio_bench.run.scoring import prefetch, score_alone
+from sam_audio_bench.run.scoring import score_alone
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import Audio, Item, Separation, Status
 

@@ -54,7 +54,7 @@ class Submitted:
 
 
 def submit(
-    runs: Sequence[Path], to: Path, *, card: Path | None = None, revision: str | None = None,
+    runs: Sequence[Path | str], to: Path, *, card: Path | None = None, revision: str | None = None,
     with_audio: bool = False, dry_run: bool = False,
 ) -> list[Submitted]:  # fmt: skip
     """Adds the separators of finished runs to a leaderboard, each as one submission.

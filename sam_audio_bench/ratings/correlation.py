@@ -98,7 +98,7 @@ class CorrelationResult:
     warnings: list[str]
 
 
-def add_run_scores(ratings: Ratings, paths: Sequence[Path]) -> Ratings:
+def add_run_scores(ratings: Ratings, paths: Sequence[Path | str]) -> Ratings:
     """Adds the scores of runs as metrics, joined on item and system.
 
     If a picker chose among candidates, its choice is used, as raters hear it. Otherwise seeds and candidates of one
@@ -278,7 +278,7 @@ def _chosen(ratings: Ratings, names: tuple[str, ...] | None) -> tuple[str, ...]:
     return ratings.metrics if names is None else names
 
 
-def _scores(paths: Sequence[Path]) -> pd.DataFrame:
+def _scores(paths: Sequence[Path | str]) -> pd.DataFrame:
     """One row per item, separator and metric: the score of the estimate that raters hear."""
     results = _read(paths)
     means = compute_item_scores(results.frame, {name: record.unit for name, record in results.metrics.items()})
@@ -290,7 +290,8 @@ def _scores(paths: Sequence[Path]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["item", "separator", "metric", "value"]).astype({"value": "float64"})
 
 
-def _read(paths: Sequence[Path]) -> Results:
+def _read(paths: Sequence[Path | str]) -> Results:
     from sam_audio_bench.run.results import Results
 
-    return Results.read([path.parent if path.name == "scores.parquet" else path for path in paths])
+    sealed = "scores.parquet"
+    return Results.read([path.parent if isinstance(path, Path) and path.name == sealed else path for path in paths])

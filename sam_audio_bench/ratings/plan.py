@@ -56,7 +56,7 @@ class PlannedTest:
         return {"test": self.test, "folder": str(self.folder), **plain, "notes": list(self.notes)}
 
 
-def plan_test(runs: Sequence[Path], out: Path, options: ListeningTestOptions | None = None) -> PlannedTest:
+def plan_test(runs: Sequence[Path | str], out: Path, options: ListeningTestOptions | None = None) -> PlannedTest:
     """Makes a listening test from runs; the same runs, options and seed give the same bytes.
 
     Args:

@@ -83,7 +83,7 @@ class RatedItem:
         return self.length / self.rate
 
 
-def open_task_runs(paths: Iterable[Path]) -> list[TaskRuns]:
+def open_task_runs(paths: Iterable[Path | str]) -> list[TaskRuns]:
     """Opens runs, and loads their tasks.
 
     Args:

@@ -48,14 +48,16 @@ def _separator(model: ModelRecord) -> Card | None:
     return built_in or find_card("separators", model.name.partition("+")[0])
 
 
-def cite(paths: Iterable[Path]) -> str:
+def cite(paths: Iterable[Path | str]) -> str:
     """BibTeX of everything that run folders used, each entry once.
 
     Raises:
         UsageError: a card that cites neither a key of the bibliography nor a BibTeX entry.
     """
     known = bibliography()
-    wanted = dict.fromkeys(text for path in find_runs(paths) for text in citations(read_run(path / "run.json")))
+    wanted = dict.fromkeys(
+        text for path in find_runs(paths, audio=False) for text in citations(read_run(path / "run.json"))
+    )
     entries = dict.fromkeys(known.get(text, text.strip()) for text in wanted)
     if strange := [text for text in entries if not text.startswith("@")]:
         raise UsageError(f"expected cards that cite BibTeX entries, or keys of ours, found {', '.join(strange)}")

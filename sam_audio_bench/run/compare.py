@@ -13,6 +13,7 @@ from typing import Any
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.identity import Difference
+from sam_audio_bench.run.remote import naming_origins
 from sam_audio_bench.run.results import Results, check_content, find_runs
 from sam_audio_bench.run.store import RunFolder, scored_estimates
 from sam_audio_bench.separators.pickers import judges_itself
@@ -94,9 +95,9 @@ class Comparison:
 class _Side:
     """The runs of one system."""
 
-    def __init__(self, path: Path, *, first: bool) -> None:
+    def __init__(self, path: Path | str, *, first: bool) -> None:
         self.path, self._first = path, first
-        self.folders = [RunFolder.open(found) for found in find_runs([path])]
+        self.folders = [RunFolder.open(found) for found in find_runs([path], audio=False)]
         names = sorted({folder.header.model.name for folder in self.folders})
         if len(names) > 1:
             raise UsageError(
@@ -126,9 +127,10 @@ class _Side:
         return self.name + (f" (best by {', '.join(pickers)})" if pickers else "")
 
 
+@naming_origins()
 def compare_runs(
-    a: Path,
-    b: Path,
+    a: Path | str,
+    b: Path | str,
     *,
     metrics: Sequence[str] = (),
     worst: int = 10,
@@ -143,7 +145,7 @@ def compare_runs(
     Scores of one item are averaged over seeds; of answers that a picker chose, its choice counts.
 
     Args:
-        a: a run folder, or a folder that holds runs of one separator: the baseline.
+        a: a run folder, or a folder that holds runs of one separator: the baseline; a text may be a URL.
         b: the same of the other one.
         metrics: ids; none: all that both have.
         worst: how many items to list.

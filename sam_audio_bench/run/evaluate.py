@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.run import interruption, output_log
+from sam_audio_bench.run.copying import Copier
 from sam_audio_bench.run.execution import Executor, Recorder
 from sam_audio_bench.run.executors import opened
 from sam_audio_bench.run.exits import no_exit
@@ -85,7 +86,11 @@ def execute(plan: Plan, *, progress: bool | None = None, executor: Executor | No
         interruption.handled(), released(held), no_exit(), Progress(total, show=progress) as bar,
         opened(plan.settings, jobs, bar.note) as chosen,
     ):  # fmt: skip
-        for job in jobs:
-            advance = bar.counting(f"{job.model.name} on {job.data.task}")
-            Recorder(plan, job, advance, bar.note, executor or chosen(job)).run()
+        copier = Copier(plan.settings.copy_to, plan.settings.output, bar.note)
+        for job in plan.jobs:
+            if any(job is other for other in jobs):
+                advance = bar.counting(f"{job.model.name} on {job.data.task}")
+                Recorder(plan, job, advance, bar.note, executor or chosen(job)).run()
+            copier.copy(job.folder.path)
+        copier.check()
     return Results.of(plan)

@@ -32,8 +32,9 @@ from sam_audio_bench.run.contract import batch_size
 from sam_audio_bench.run.header import end_record, start_record
 from sam_audio_bench.run.isolation import Isolation
 from sam_audio_bench.run.job import Job
+from sam_audio_bench.run.loading import Batch, prefetch
 from sam_audio_bench.run.plan import Plan
-from sam_audio_bench.run.scoring import Batch, Scorer, Scores, prefetch
+from sam_audio_bench.run.scoring import Scorer, Scores
 from sam_audio_bench.run.separation import CandidateSet, separate_items
 from sam_audio_bench.run.settings import Settings
 from sam_audio_bench.run.store import LOCK, RunFolder, candidate_files, scored_estimates

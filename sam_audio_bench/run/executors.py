@@ -16,7 +16,7 @@ from sam_audio_bench.run.worker_job import begin_of
 from sam_audio_bench.run.worker_process import ProcessLink
 from sam_audio_bench.run.workers import Link, WorkerExecutor, limits_itself
 
-__all__ = ["opened", "shared_gpus"]
+__all__ = ["opened", "opened_workers", "shared_gpus"]
 
 _AT_THE_END = 5.0  # seconds in which workers may end by themselves
 
@@ -36,8 +36,7 @@ def opened(settings: Settings, jobs: Sequence[Job], note: Callable[[str], None])
         if not jobs or (settings.executor == "local" and not is_limited):
             yield lambda job: local
             return
-        workers = _workers(settings, stack, note)
-        stack.callback(workers.close)
+        workers = stack.enter_context(opened_workers(settings, note))
 
         def executor(job: Job) -> Executor:
             return local if settings.executor == "local" and _needs_no_worker(job, settings) else workers
@@ -46,6 +45,19 @@ def opened(settings: Settings, jobs: Sequence[Job], note: Callable[[str], None])
             if executor(job) is workers and not isinstance(job.recipe.spec, str):
                 begin_of(job, settings)  # before any work
         yield executor
+
+
+@contextmanager
+def opened_workers(settings: Settings, note: Callable[[str], None]) -> Iterator[WorkerExecutor]:
+    """The workers that the options ask for; at the end of the block none is left.
+
+    Raises:
+        Precondition: something that the executor needs is missing.
+    """
+    with ExitStack() as stack:
+        workers = _workers(settings, stack, note)
+        stack.callback(workers.close)
+        yield workers
         workers.close(_AT_THE_END)
 
 

@@ -11,29 +11,33 @@ from pathlib import Path
 from msgspec import structs
 
 from sam_audio_bench.errors import BenchError, StoreError, UsageError
-from sam_audio_bench.files import atomic_write
+from sam_audio_bench.files import atomic_write, local_place
 from sam_audio_bench.identity import Difference, differences
 from sam_audio_bench.records import PARTS, RunRecord
 from sam_audio_bench.run.data import recorded_data
 from sam_audio_bench.run.header import end_record
 from sam_audio_bench.run.plan import shard_suffix
+from sam_audio_bench.run.remote import naming_origins
 from sam_audio_bench.run.results import find_runs
 from sam_audio_bench.run.store import RunFolder, candidate_files
 from sam_audio_bench.run.usage import Usage
 
-__all__ = ["merge", "merge_all", "missing_parts"]
+__all__ = ["merge", "merge_all", "missing_parts", "run_differences"]
 
 _SHOWN = 5
+_COPY_LATER = "merge into a folder here, which `sabench merge --copy-to URL` copies"
 
 
+@naming_origins()
 def merge_all(
-    paths: Sequence[Path], output: Path, *, note: Callable[[str], None] = lambda text: None
+    paths: Sequence[Path | str], output: Path, *, note: Callable[[str], None] = lambda text: None
 ) -> list[RunFolder]:
     """Merges the shards of any number of separators and tasks into ``<output>/<separator>/<task>``, as eval names them.
 
     Raises:
         UsageError, StoreError: as `merge`; what is wrong is told before anything is written.
     """
+    output = local_place("--output", output, _COPY_LATER)
     parts: dict[Path, list[RunFolder]] = {}
     for shard in _opened(paths):
         place, number = shard.path.resolve(), shard.header.shard
@@ -44,11 +48,12 @@ def merge_all(
     return [_merged(shards, into, note) for into, shards in parts.items()]
 
 
-def merge(paths: Sequence[Path], into: Path, *, note: Callable[[str], None] = lambda text: None) -> RunFolder:
+@naming_origins()
+def merge(paths: Sequence[Path | str], into: Path, *, note: Callable[[str], None] = lambda text: None) -> RunFolder:
     """Merges run folders into a new one and returns it; the shards are left as they are.
 
     Args:
-        paths: run folders, or folders that hold them, of one separator, task, seed and set of metric versions.
+        paths: run folders, or folders or URLs that hold them, of one separator, task, seed and set of metric versions.
         into: the folder to write; new or empty. Where merging fails, nothing of it stays.
         note: is told what the shards lack, of `missing_parts`.
 
@@ -56,6 +61,7 @@ def merge(paths: Sequence[Path], into: Path, *, note: Callable[[str], None] = la
         UsageError: folders that differ in what they ran, or two answers to one item.
         StoreError: ``into`` holds something already, or a shard is unfinished.
     """
+    into = local_place("--into", into, _COPY_LATER)
     shards = _opened(paths)
     _check(shards, into)
     return _merged(shards, into, note)
@@ -91,7 +97,7 @@ def _some(items: Sequence[str]) -> str:
     return f"{', '.join(items[:_SHOWN])}{more}"
 
 
-def _opened(paths: Sequence[Path]) -> list[RunFolder]:
+def _opened(paths: Sequence[Path | str]) -> list[RunFolder]:
     return [RunFolder.open(path) for path in find_runs(paths)]
 
 
@@ -152,22 +158,26 @@ def _check_alike(first: RunFolder, other: RunFolder) -> None:
             f"expected shards of one separator, found one in {other.path} that cannot be identified ({reason}); "
             "run it whole"
         )
-    changes = _differences(first.header, other.header)
+    changes = run_differences(first.header, other.header) + _metric_differences(first.header, other.header)
     if changes:
         raise UsageError(f"expected runs that differ in their items only, found {changes[0]} in {other.path}")
 
 
-def _differences(first: RunRecord, other: RunRecord) -> list[Difference]:
-    """In what the runs of two shards differ, their items aside."""
+def run_differences(first: RunRecord, other: RunRecord) -> list[Difference]:
+    """In what two runs differ that makes their estimates others; which items they were asked is none of that."""
     changes = [change.below("model") for change in first.model.differences(other.model)]
     changes += [change.below("task") for change in first.task.differences(other.task)]
+    return changes + differences(first, other, ("seed", "align", "stereo", "candidates", "picker"))
+
+
+def _metric_differences(first: RunRecord, other: RunRecord) -> list[Difference]:
     own, others = ({record.id: record for record in one.metrics} for one in (first, other))
+    changes = []
     for name in sorted(own | others):
         if name in own and name in others:
             changes += [change.below(name) for change in own[name].differences(others[name])]
         else:
             changes.append(Difference("metrics", ", ".join(sorted(own)), ", ".join(sorted(others))))
-    changes += differences(first, other, ("seed", "align", "stereo", "candidates", "picker"))
     return changes
 
 

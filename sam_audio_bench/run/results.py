@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
-from sam_audio_bench.files import find_folders
+from sam_audio_bench.files import find_folders, is_url, local_place
 from sam_audio_bench.identity import Difference, Identity, differences
 from sam_audio_bench.records import SCHEMA_VERSION, ItemRecord, MetricRecord, RunRecord, TaskRecord
+from sam_audio_bench.run.remote import fetch_runs, naming_origins, shown_place
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.stats.cost import Cost, cost_of
 from sam_audio_bench.stats.item_coverage import classify_coverage, common_items, format_coverage
@@ -44,7 +45,7 @@ class Results:
     metrics: dict[str, MetricRecord]  # by id
     labels: dict[str, str]  # task -> the task with its version and split
     oracles: frozenset[str]
-    runs: tuple[Path, ...]
+    runs: tuple[Path | str, ...]  # folders, or where they were fetched from
     asked: int
     available: int
     failures: int
@@ -58,16 +59,17 @@ class Results:
         """The chosen items and metrics of a plan that was carried out."""
         chosen = [(job.folder, job.chosen.ids, job.columns, len(job.data)) for job in plan.jobs]
         found, output = cls._gather(chosen), plan.settings.output
-        return replace(found, runs=tuple(output / run.relative_to(output.absolute()) for run in found.runs))
+        return replace(found, runs=tuple(output / Path(run).relative_to(output.absolute()) for run in found.runs))
 
     @classmethod
-    def read(cls, paths: Iterable[Path]) -> Results:
-        """Everything in run folders, or in the run folders below other folders.
+    @naming_origins()
+    def read(cls, paths: Iterable[Path | str]) -> Results:
+        """Everything in run folders, or in the run folders below other folders; texts may be URLs.
 
         Raises:
             Precondition: no run there. StoreError: a run that cannot be trusted.
         """
-        return cls.of_folders([RunFolder.open(path) for path in find_runs(paths)])
+        return cls.of_folders([RunFolder.open(path) for path in find_runs(paths, audio=False)])
 
     @classmethod
     def of_folders(cls, folders: Sequence[RunFolder]) -> Results:
@@ -104,7 +106,7 @@ class Results:
             metrics=known.metrics,
             labels={name: task.label for name, task in known.tasks.items()},
             oracles=frozenset(folder.header.model.name for folder, *_ in chosen if folder.header.model.oracle),
-            runs=tuple(folder.path for folder, *_ in chosen),
+            runs=tuple(shown_place(folder.path) for folder, *_ in chosen),
             asked=sum(len(items) for _, items, _, _ in chosen),
             available=sum(covered.items for covered in coverage.values()),  # shards of a task count once
             candidates=known.candidates,
@@ -322,16 +324,25 @@ def _incomplete(folder: RunFolder, item: str, columns: Sequence[str]) -> bool:
     return record is None or record.failed or any(column not in record.scored for column in columns)
 
 
-def find_runs(paths: Iterable[Path]) -> list[Path]:
+def find_runs(paths: Iterable[Path | str], *, audio: bool = True) -> list[Path]:
     """Run folders among and below ``paths``, sorted within each; links are followed, and each folder counts once.
 
-    None at all raises Precondition.
+    Args:
+        paths: folders; a text may be a URL that fsspec reads, from which they are fetched to temporary files.
+        audio: whether the estimates' audio is needed, and so is fetched too.
+
+    Raises:
+        Precondition: a place without run folders, or that cannot be read. UsageError: a URL that means nothing.
     """
     found: dict[Path, Path] = {}
-    for path in paths:
-        here = [path] if (path / "run.json").is_file() else sorted(find_folders(path, "run.json"))
+    for place in paths:
+        if is_url(place):
+            here = fetch_runs(str(place), audio=audio)
+        else:
+            path = local_place("run folders", place, "give it as a text, not as a path")
+            here = [path] if (path / "run.json").is_file() else sorted(find_folders(path, "run.json"))
         if not here:
-            raise Precondition(f"expected a run folder (with run.json) in {path}, found none")
+            raise Precondition(f"expected a run folder (with run.json) in {place}, found none")
         for folder in here:
             found.setdefault(folder.resolve(), folder)
     return list(found.values())

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from msgspec import structs
 
@@ -18,12 +18,23 @@ from sam_audio_bench.records import PARTS, ItemRecord, MetricRecord, ScoreRow
 from sam_audio_bench.run.check import cut
 from sam_audio_bench.run.interruption import interruptible
 from sam_audio_bench.run.lag import measure_lag
+from sam_audio_bench.run.loading import prefetch
 from sam_audio_bench.run.stages import stage
 from sam_audio_bench.run.store import RunFolder, ScoredEstimate, scored_estimates
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import Item, Score, Separation, Status
 
-__all__ = ["Batch", "Scorer", "Scores", "items_at_once", "merged_records", "outdated", "prefetch", "score_alone"]
+__all__ = [
+    "Pairs",
+    "Scorer",
+    "Scores",
+    "ScoringPass",
+    "Work",
+    "items_at_once",
+    "merged_records",
+    "outdated",
+    "score_alone",
+]
 
 
 @dataclass
@@ -57,6 +68,36 @@ def merged_records(metrics: Iterable[LoadedMetric], known: Iterable[MetricRecord
     return list(records.values())
 
 
+Pairs = Sequence[tuple[Item, Sequence[Separation]]]
+"""Items with their estimates."""
+Work = tuple[Pairs, list[LoadedMetric]]
+"""What is scored at once, and by which metrics."""
+
+
+class ScoringPass(Protocol):
+    """Scores stored estimates by some metrics, wherever that may be."""
+
+    @property
+    def metrics(self) -> Sequence[LoadedMetric]:
+        """Those that it scores by."""
+        ...
+
+    def scores(self, work: Iterator[Work]) -> Generator[tuple[Pairs, Sequence[Scores]], None, None]:
+        """The scores of each item; ``work`` is gone through in the main thread."""
+        ...
+
+
+@dataclass(frozen=True)
+class _ScoringHere:
+    """In this process."""
+
+    metrics: Sequence[LoadedMetric]
+
+    def scores(self, work: Iterator[Work]) -> Generator[tuple[Pairs, Sequence[Scores]], None, None]:
+        for pairs, metrics in work:
+            yield pairs, Scorer.score(pairs, metrics)
+
+
 @dataclass
 class Scorer:
     """Computes, keeps and completes the scores of one run folder."""
@@ -83,7 +124,9 @@ class Scorer:
         record = self.folder.items.get(identifier)
         return record is not None and not record.failed
 
-    def complete(self, identifiers: Iterable[str], *, everything: bool = False) -> None:
+    def complete(
+        self, identifiers: Iterable[str], *, everything: bool = False, passes: Sequence[ScoringPass] = ()
+    ) -> None:
         """Scores stored estimates by the metrics that they lack; what cannot be loaded any more is a failure.
 
         An estimate or a recording that is not the one of the journal costs the scores that its item lacks.
@@ -91,24 +134,51 @@ class Scorer:
         Args:
             identifiers: items.
             everything: score by all metrics, lacking or not; what is there stays until its successor is.
+            passes: what scores, one after the other, each by metrics of its own; none: this process, by all at once.
         """
         lacking = {name: self._lacking(name, everything) for name in identifiers if self.has_estimate(name)}
         waiting = [name for name, metrics in lacking.items() if metrics]
+        scoring = passes or [_ScoringHere(self.metrics)]
+        left = {name: sum(any(one in own.metrics for one in lacking[name]) for own in scoring) for name in waiting}
+        for own in scoring:
+            with closing(own.scores(self._work(waiting, lacking, own.metrics, left))) as found:
+                for pairs, scored in found:
+                    for (item, _), scores in zip(pairs, scored, strict=True):
+                        self.persist(item.id, scores)
+                        left[item.id] -= 1
+                        if not left[item.id]:
+                            self.advance(None)
+
+    def _work(
+        self,
+        waiting: Sequence[str],
+        lacking: Mapping[str, list[LoadedMetric]],
+        wanted: Sequence[LoadedMetric],
+        left: dict[str, int],
+    ) -> Iterator[Work]:
+        """Stored estimates in the batches of one pass over all metrics, whatever metrics are wanted: scores of a batch
+        of another size may differ in their last bits. What is done with an item is told by ``left``: in how many passes
+        it is still to be scored.
+        """
         for batch in prefetch(self.data, waiting, self.batch_size):
-            for items, metrics in _by_metrics(batch.items, lacking):
-                pairs = []
-                for item in items:
+            for items, everything in _by_metrics(batch.items, lacking):
+                metrics, pairs = [one for one in everything if one in wanted], []
+                if not metrics:
+                    continue
+                for item in (item for item in items if left[item.id]):
                     try:
                         pairs.append((item, self._stored(item)))
                     except BenchError as error:
-                        lost = outdated(self.folder, metrics, item.id)  # scores of the estimate that was there are kept
+                        lost = outdated(self.folder, everything, item.id)  # scores of what was there are kept
                         self.persist(item.id, self._failure(item.id, lost, str(error)))
+                        left[item.id] = 0
                         self.advance(f"{item.id}: {error}")
-                for (item, _), scores in zip(pairs, self.score(pairs, metrics), strict=True):
-                    self.persist(item.id, scores)
-                    self.advance(None)
+                if pairs:
+                    yield pairs, metrics
             for identifier, failure in batch.failures.items():
-                self.advance(f"{identifier}: {failure}")
+                if left[identifier]:
+                    self.advance(f"{identifier}: {failure}")
+                left[identifier] = 0
 
     def forget_other_scores(self) -> None:
         """Drops scores of these columns that another identity of a metric computed, of items outside this run too."""
@@ -125,7 +195,7 @@ class Scorer:
         return [one for one in found if not all((item, name) in self._persisted for name in one.columns)]
 
     @staticmethod
-    def score(pairs: Sequence[tuple[Item, Sequence[Separation]]], metrics: Sequence[LoadedMetric]) -> list[Scores]:
+    def score(pairs: Pairs, metrics: Sequence[LoadedMetric]) -> list[Scores]:
         """Scores of each item's estimates, without the columns that ask nothing of the item.
 
         A metric that fails costs its own scores of that item; one that cannot work at all raises Precondition.
@@ -296,45 +366,3 @@ def score_alone(metric: Metric, item: Item, estimate: Separation) -> dict[str, S
         return dict.fromkeys(metric.requested, Score(None, Status.ERROR))
     row = dict(zip(metric.columns, result, strict=True))
     return {column: score for column in metric.requested if (score := row[column]) is not None}
-
-
-@dataclass
-class Batch:
-    """Items that could be loaded, and why others could not."""
-
-    items: list[Item] = field(default_factory=list)
-    failures: dict[str, BenchError] = field(default_factory=dict)
-
-
-def prefetch(data: TaskData, identifiers: Sequence[str], size: int) -> Iterator[Batch]:
-    """Batches of items in order, the next one being loaded while one is worked on."""
-    under_way: Future[Batch] | None = None
-    with ThreadPoolExecutor(1) as loader:
-        for start in range(0, len(identifiers), size):
-            following = loader.submit(_load, data, identifiers[start : start + size])
-            if under_way is not None:
-                yield _awaited(under_way)
-            under_way = following
-        if under_way is not None:
-            yield _awaited(under_way)
-
-
-def _awaited(under_way: Future[Batch]) -> Batch:
-    with interruptible():
-        return under_way.result()
-
-
-def _load(data: TaskData, identifiers: Sequence[str]) -> Batch:
-    batch = Batch()
-    for identifier in identifiers:
-        try:
-            with stage("load"):
-                batch.items.append(_on_grid(data[identifier]))
-        except BenchError as error:
-            batch.failures[identifier] = error
-    return batch
-
-
-def _on_grid(item: Item) -> Item:
-    """The item with its mixture as the disk would give it back, so that the mixture as an estimate improves by 0 dB."""
-    return replace(item, query=replace(item.query, mixture=audio.as_stored(item.query.mixture, copy=False)))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.files import expand_home, writable_text
+from sam_audio_bench.files import expand_home, is_url, local_place, writable_text
 from sam_audio_bench.identity import Options
 from sam_audio_bench.metrics.catalogue import DEFAULT, STEREO
 from sam_audio_bench.options import parse_arguments, parse_spelling, split_spellings, unknown_option
@@ -26,6 +26,7 @@ __all__ = [
     "ABOUT",
     "ALIGNMENTS",
     "BASELINE",
+    "EXECUTORS",
     "About",
     "Settings",
     "check_candidates",
@@ -68,6 +69,7 @@ class Settings:
     limit: int | None = None
     sample_ids: tuple[str, ...] = ()
     output: Path = Path("runs")
+    copy_to: str | None = None
     seed: int = 0
     batch_size: int | None = None
     shard: tuple[int, int] | None = None
@@ -95,6 +97,8 @@ class Settings:
         check_candidates(self.candidates, self.picker, self.keep_candidates)
         check_seed(self.seed)
         check_output(self.output)
+        if self.copy_to is not None and not is_url(self.copy_to):
+            raise UsageError(f"expected --copy-to as a URL such as s3://bucket/runs, found {self.copy_to!r}")
         check_device(self.device)
         if self.limit is not None:
             check_count("--limit", self.limit)
@@ -133,6 +137,7 @@ ABOUT: dict[str, About] = {
     "limit": About(help="The first N items of each task."),
     "sample_ids": About(help="Only this item; may be repeated.", flag="--sample-id"),
     "output": About(help="Folder of the run folders; what is finished in it is kept."),
+    "copy_to": About(help="URL (s3://…, any of fsspec) to which each finished run folder is copied."),
     "seed": About(help="Of the run; the seed of an item follows from it, the task and the item."),
     "batch_size": About(help="Queries handed over at once; auto: what the separator prefers.", texts="size"),
     "shard": About(
@@ -192,7 +197,8 @@ def check_device(device: str) -> None:
 
 
 def check_output(output: Path) -> None:
-    """Raises UsageError for a folder whose path is no UTF-8, which libraries cannot write to."""
+    """Raises UsageError for a URL, and for a folder whose path is no UTF-8, which libraries cannot write to."""
+    local_place("--output", output, "runs are written here, and copied there with --copy-to URL")
     path = str(output.absolute())
     if path != writable_text(path):
         raise UsageError(f"expected --output in a folder whose path is valid UTF-8, found {path!r}; choose another one")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from sam_audio_bench.errors import BenchError
-from sam_audio_bench.run.scoring import prefetch
+from sam_audio_bench.run import loading
+from sam_audio_bench.run.loading import prefetch
 from sam_audio_bench.tasks import TaskData
-from sam_audio_bench.types import Item
 
 __all__ = ["Batch", "Closed", "WorkSource"]
 
@@ -20,11 +19,9 @@ class Closed(Exception):  # noqa: N818
 
 
 @dataclass
-class Batch:
+class Batch(loading.Batch):
     """Items that are handed over at once."""
 
-    items: list[Item]
-    failures: dict[str, BenchError] = field(default_factory=dict)
     deaths: int = 0  # of workers on this item
 
 

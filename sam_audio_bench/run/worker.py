@@ -7,7 +7,7 @@ machine it runs in does not matter here.
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,36 @@ from sam_audio_bench.run.usage import MemoryWatch, Usage, count_parameters
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import Audio, Item, Separation
 
-__all__ = ["Begin", "Reply", "Score", "Separate", "Worker"]
+__all__ = ["Begin", "BeginScoring", "MetricsToLoad", "Reply", "Score", "ScoreStored", "Separate", "Worker"]
+
+
+@dataclass(frozen=True)
+class MetricsToLoad:
+    """Metrics that are made by one call of `build_metrics`."""
+
+    spellings: Sequence[str]
+    options: Mapping[str, Any]
+    fingerprints: Mapping[str, str | None]  # of each column, which the worker's must have
+
+    @classmethod
+    def of(cls, metrics: Iterable[LoadedMetric], options: Mapping[str, Any]) -> MetricsToLoad:
+        """What makes the same metrics again, from the options that they were made with."""
+        loaded = [*metrics]
+        records = [record for one in loaded for record in one.records.values()]
+        fingerprints = {name: text for one in loaded for name, text in one.fingerprints.items()}
+        return cls(tuple(dict.fromkeys(record.spelling for record in records)), options, fingerprints)
+
+    def load(self) -> list[LoadedMetric]:
+        """The metrics; raises Precondition where they are not those that the scores are to belong to."""
+        found = build_metrics(self.spellings, policies=self.options) if self.spellings else []
+        own = {name: text for one in found for name, text in one.fingerprints.items()}
+        for column, expected in self.fingerprints.items():
+            if own.get(column) != expected:
+                raise Precondition(
+                    f"expected the worker's {column} to be the one of the run, found another version of its code, "
+                    "files or options; run the same command again, or use --executor local"
+                )
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +68,7 @@ class Begin:
     model: bytes  # of `dump_code`: spelling or object, its arguments, and what else `prepare_separator` takes
     model_whole: bytes | None  # the same with the code that is in memory, in case that files say something else
     model_fingerprint: str | None  # what the separator must be; None: it comes as a whole, and is what it is
-    metrics: Sequence[str]  # spellings
-    metric_options: Mapping[str, Any]
-    metric_fingerprints: Mapping[str, str | None]  # of each column
+    metrics: MetricsToLoad
     data: TaskData  # without its items
     picker: Mapping[str, Any] | None  # arguments of `PickerPool`
     policies: Mapping[str, Any]  # of `separate_items`: task, seed, align, stereo
@@ -63,7 +90,23 @@ class Score:
     is_end: bool
 
 
-Request = Begin | Separate | Score
+@dataclass(frozen=True, kw_only=True)
+class BeginScoring:
+    """To hold metrics alone from now on, without a separator."""
+
+    metrics: Sequence[MetricsToLoad]
+    state: Mapping[int, Any]  # of `global_state.to_send`
+
+
+@dataclass(frozen=True)
+class ScoreStored:
+    """To score estimates that are sent, by some of the metrics."""
+
+    pairs: Sequence[tuple[Item, Sequence[Separation]]]
+    columns: frozenset[str]  # of the metrics
+
+
+Request = Begin | Separate | Score | BeginScoring | ScoreStored
 
 
 @dataclass
@@ -93,6 +136,8 @@ class Worker:
         self._work: _Work | None = None
         self._model = b""
         self._prepared: PreparedSeparator | None = None
+        self._metrics: list[LoadedMetric] = []  # of a worker that scores alone
+        self._held: Sequence[MetricsToLoad] = ()  # what they were made from
 
     def answer(self, content: bytes) -> bytes:
         """The reply to a request, both as bytes; whatever is raised becomes part of it."""
@@ -123,7 +168,7 @@ class Worker:
         separator = None if self._prepared is None else self._prepared.separator
         self._end_work()
         self._work = self._prepared = None
-        self._model = b""
+        self._model, self._metrics = b"", []
         if callable(release := getattr(separator, "release_processes", None)):
             release()
 
@@ -136,6 +181,12 @@ class Worker:
         if isinstance(request, Begin):
             self._end_work()
             self._begin(request)
+        elif isinstance(request, BeginScoring):
+            self._begin_scoring(request)
+        elif isinstance(request, ScoreStored):
+            chosen = [one for one in self._metrics if request.columns >= set(one.columns)]
+            scores = Scorer.score(request.pairs, chosen)
+            reply.scores = [(item.id, found) for (item, _), found in zip(request.pairs, scores, strict=True)]
         elif self._work is None:
             raise Precondition("expected a worker that has begun, found one without a separator")
         elif isinstance(request, Separate):
@@ -146,16 +197,29 @@ class Worker:
     def _begin(self, begin: Begin) -> None:
         """Makes separator, metrics and picker; a separator that is there already stays."""
         if begin.model != self._model:
-            self.release()
-            gc.collect()
-            if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-                torch.cuda.empty_cache()
+            self._empty()
             take_over(begin.state)
             limit_memory(begin.memory)
             self._prepared = _separator(begin)
             self._model = begin.model
         assert self._prepared is not None
-        self._work = _Work(self._prepared, _metrics(begin), begin, self._log)
+        self._work = _Work(self._prepared, begin.metrics.load(), begin, self._log)
+
+    def _begin_scoring(self, begin: BeginScoring) -> None:
+        """Makes metrics, unless they are there; others go first, so that two networks never need memory at once."""
+        if self._metrics and begin.metrics == self._held:
+            return
+        self._empty()
+        take_over(begin.state)
+        self._metrics = [one for metrics in begin.metrics for one in metrics.load()]
+        self._held = begin.metrics
+
+    def _empty(self) -> None:
+        """Lets go of everything, and of its memory."""
+        self.release()
+        gc.collect()
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.empty_cache()
 
 
 def _separator(begin: Begin) -> PreparedSeparator:
@@ -174,20 +238,6 @@ def _separator(begin: Begin) -> PreparedSeparator:
 def _prepared(model: bytes) -> PreparedSeparator:
     spec, arguments, offered, timeout = load(model)
     return prepare_separator(spec, arguments, offered=offered, timeout=timeout)
-
-
-def _metrics(begin: Begin) -> list[LoadedMetric]:
-    if not begin.metrics:
-        return []
-    found = build_metrics(begin.metrics, policies=begin.metric_options)
-    for column, expected in begin.metric_fingerprints.items():
-        own = {name: text for one in found for name, text in one.fingerprints.items()}.get(column)
-        if own != expected:
-            raise Precondition(
-                f"expected the worker's {column} to be the one of the run, found another version of its code, files or "
-                "options; run the same command again, or use --executor local"
-            )
-    return found
 
 
 class _Work:

@@ -11,7 +11,7 @@ from sam_audio_bench.run.global_state import to_send
 from sam_audio_bench.run.job import Job
 from sam_audio_bench.run.settings import Settings
 from sam_audio_bench.run.travel import dump_code, is_by_reference
-from sam_audio_bench.run.worker import Begin
+from sam_audio_bench.run.worker import Begin, MetricsToLoad
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import Item
 
@@ -26,14 +26,11 @@ def begin_of(job: Job, settings: Settings) -> Begin:
     """
     spec = job.recipe.spec
     is_compared = isinstance(spec, str) or is_by_reference(spec)
-    records = [record for one in job.metrics for record in one.records.values()]
     return Begin(
         model=dump_code(*job.recipe, name=job.model.name),
         model_whole=_whole(job) if is_compared and not isinstance(spec, str) else None,
         model_fingerprint=job.model.fingerprint() if is_compared else None,
-        metrics=tuple(dict.fromkeys(record.spelling for record in records)),
-        metric_options=settings.metric_policies | settings.metric_args,
-        metric_fingerprints={name: text for one in job.metrics for name, text in one.fingerprints.items()},
+        metrics=MetricsToLoad.of(job.metrics, settings.metric_policies | settings.metric_args),
         data=_without_items(job.data),
         picker=_picker(job, settings),
         policies={

@@ -24,6 +24,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from sam_audio_bench.errors import Precondition
+from sam_audio_bench.separators.orphans import mark_of
+from sam_audio_bench.separators.programs import ending
 
 __all__ = ["Lost", "ProcessLink", "main"]
 
@@ -150,10 +152,7 @@ class ProcessLink:
 
     def _cause(self) -> str:
         code = self._process.returncode
-        if code >= 0:
-            return f"it ended with exit code {code}"
-        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-        return f"it was killed by {name}{', perhaps for want of memory' if name == 'SIGKILL' else ''}"
+        return f"it {ending(code)}{', perhaps for want of memory' if code == -signal.SIGKILL else ''}"
 
     def _last_words(self) -> str:
         return self._words
@@ -169,7 +168,7 @@ def _end_marked(mark: str) -> None:
     """Ends the processes in whose environment a mark stands, on Linux; they may start more meanwhile."""
     deadline = time.monotonic() + _PATIENCE
     while sys.platform == "linux" and time.monotonic() < deadline:
-        marked = [number for number in _processes() if _has_mark(number, mark)]
+        marked = [number for number in _processes() if mark_of(number, _MARK) == mark]
         if not marked:
             return
         for number in marked:
@@ -183,14 +182,6 @@ def _processes() -> list[int]:
     return [
         int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal() and int(path.name) != os.getpid()
     ]
-
-
-def _has_mark(number: int, mark: str) -> bool:
-    """Whether a process that lives has a mark; of zombies the environment is empty."""
-    try:
-        return f"{_MARK}={mark}".encode() in Path(f"/proc/{number}/environ").read_bytes().split(b"\0")
-    except OSError:
-        return False
 
 
 def main() -> None:

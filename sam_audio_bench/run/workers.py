@@ -32,7 +32,7 @@ from sam_audio_bench.run.worker_job import begin_of
 from sam_audio_bench.run.worker_process import Lost
 from sam_audio_bench.types import Item
 
-__all__ = ["GIVEN_UP_AFTER", "Link", "WorkerExecutor"]
+__all__ = ["GIVEN_UP_AFTER", "Link", "WorkerExecutor", "intact", "limits_itself"]
 
 GIVEN_UP_AFTER = 5
 """Deaths in a row, each on an item that no other worker died on, after which a worker is not started anew."""
@@ -79,6 +79,22 @@ class WorkerExecutor:
             if number not in self._links:
                 self._links[number] = self._connect(number)
             return self._links[number]
+
+    def begun(self, number: int, begin: bytes) -> tuple[Link, Reply]:
+        """The worker of a number, and its reply to a first request.
+
+        Raises:
+            Lost: it could not be started, or died; it is forgotten.
+        """
+        try:
+            link = self.link(number)
+        except OSError as error:
+            raise Lost(f"it could not be started: {error}") from error
+        try:
+            return link, intact(link, load(link.ask(begin)))
+        except Lost:
+            self.forget(number)
+            raise
 
     def forget(self, number: int) -> None:
         """Says that a worker is gone."""
@@ -220,15 +236,7 @@ class _Crew:
 
     def _started(self, number: int) -> Link:
         """A worker that holds the separator."""
-        try:
-            link = self._executor.link(number)
-        except OSError as error:
-            raise Lost(f"it could not be started: {error}") from error
-        try:
-            reply = _intact(link, load(link.ask(self._begin)))
-        except Lost:
-            self._executor.forget(number)
-            raise
+        link, reply = self._executor.begun(number, self._begin)
         if reply.interrupted:
             self._put(KeyboardInterrupt())
         if reply.refused is not None:
@@ -236,7 +244,7 @@ class _Crew:
         return link
 
     def _ask(self, link: Link, request: Request, limit: float | None = None) -> Reply:
-        reply = _intact(link, load(link.ask(dump(request), limit)))
+        reply = intact(link, load(link.ask(dump(request), limit)))
         stages.add(reply.stages)
         if reply.printed:
             self._put(_Printed(reply.printed))
@@ -339,7 +347,7 @@ class _Crew:
                 self._put(Failed(identifier, error, reranked=self._job.reranking is not None))
 
 
-def _intact(link: Link, reply: Reply) -> Reply:
+def intact(link: Link, reply: Reply) -> Reply:
     """The reply; a worker that could not give one is as good as dead, and ended."""
     if reply.broken:
         link.end()

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["SUBREAPER", "Family"]
+__all__ = ["SUBREAPER", "Family", "mark_of"]
 
 _MARK = "SABENCH_PROGRAM"
 _SET_SUBREAPER, _GET_SUBREAPER = 36, 37  # of prctl(2)
@@ -50,7 +50,7 @@ class Family:
             processes = _processes()
             self._own &= {one.number for one in processes}
             strange = {child.number for child in _children(processes)} - self._own
-            self._others = {number for number in strange if _mark_of(number) != self._mark}
+            self._others = {number for number in strange if mark_of(number, _MARK) != self._mark}
             self._is_at_work = True
 
     @contextmanager
@@ -86,7 +86,7 @@ class Family:
         """Those of the family that are alive."""
         ours, marks = os.getsid(0), ("", self._mark)
         strange = [one for one in children if one.session != ours and one.number not in self._others]
-        return [one for one in strange if not one.is_zombie and _mark_of(one.number) in marks]
+        return [one for one in strange if not one.is_zombie and mark_of(one.number, _MARK) in marks]
 
     def _reap(self, children: Sequence[_Process]) -> None:
         """Lets go of members that have ended; one that is not known as a member may be waited for by somebody."""
@@ -169,13 +169,13 @@ def _has_children() -> bool:
     return True
 
 
-def _mark_of(number: int) -> str:
-    """The mark in the environment of a process; "" where it has none, or has ended."""
+def mark_of(number: int, variable: str) -> str:
+    """A variable in the environment of a process; "" where it has none, or has ended."""
     try:
         variables = Path(f"/proc/{number}/environ").read_bytes().split(b"\0")
     except OSError:
         return ""
-    begin = f"{_MARK}=".encode()
+    begin = f"{variable}=".encode()
     marks = [value.removeprefix(begin).decode(errors="replace") for value in variables if value.startswith(begin)]
     return marks[0] if marks else ""
 

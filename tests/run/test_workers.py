@@ -20,6 +20,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
+from run_checks import assert_equal_runs, journal, log, messages, scores, workers_alive
 
 import sam_audio_bench as sab
 from sam_audio_bench.errors import BadSeparation, Precondition, UsageError, describe_error
@@ -88,51 +89,6 @@ def run(model: Any, task: Path, output: Path, **options: Any) -> sab.Results:
     return sab.evaluate(
         model, str(task), **{"metrics": METRICS, "output": output, "progress": False, **options}
     )  # fmt: skip
-
-
-def journal(output: Path, name: str) -> dict[str, dict[str, Any]]:
-    """The last line of each item, without times of the clock."""
-    (path,) = output.glob(f"{name}/*/items.jsonl")
-    lines = {line["item"]: line for line in map(json.loads, path.read_text().splitlines())}
-    for line in lines.values():
-        line["seconds"] = None
-        for part in (line, *line.get("kept", {}).values()):
-            part["stat"] = None
-    return dict(sorted(lines.items()))
-
-
-def scores(output: Path, name: str) -> pd.DataFrame:
-    (path,) = output.glob(f"{name}/*/scores.parquet")
-    return pd.read_parquet(path)
-
-
-def assert_equal_runs(one: Path, other: Path, name: str) -> None:
-    assert journal(one, name) == journal(other, name)
-    pd.testing.assert_frame_equal(scores(one, name), scores(other, name), check_exact=True)
-
-
-def log(output: Path, name: str) -> str:
-    return "".join(path.read_text() for path in output.glob(f"{name}/*/separator.log"))
-
-
-def messages(output: Path, name: str) -> dict[str, str]:
-    return {item: line["message"] for item, line in journal(output, name).items() if line.get("message")}
-
-
-def workers_alive(temporary: Path | None = None) -> list[str]:
-    """Workers of a run whose temporary files lie in a folder; None: of this process."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            if b"worker_process import main" not in (path / "cmdline").read_bytes():
-                continue
-            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
-            variables = (path / "environ").read_bytes()
-        except OSError:
-            continue
-        if parent == os.getpid() if temporary is None else f"TMPDIR={temporary}/".encode() in variables:
-            found.append(path.name)
-    return found
 
 
 # --- the same bits
@@ -324,9 +280,7 @@ def test_an_item_is_tried_again_when_its_worker_is_killed(
 ) -> None:
     model = dying(str(tmp_path), kill_self, items=[1], once=True)
     assert run(model, small_task, tmp_path / "out", executor="processes", workers=2).failures == 0
-    note = (
-        "item-1: its worker died (it was killed by SIGKILL, perhaps for want of memory); it is tried again at the end"
-    )
+    note = "item-1: its worker died (it was ended by SIGKILL, perhaps for want of memory); it is tried again at the end"
     assert note in capsys.readouterr().err
     assert "--- item-1\nabout to die" in log(tmp_path / "out", "fragile")
     assert workers_alive() == []
@@ -349,7 +303,7 @@ def test_a_segfault_costs_its_item_and_no_other_of_its_batch(small_task: Path, t
     results = run(model, small_task, tmp_path / "out", executor="processes", workers=1, batch_size=3, retry=0)
     assert results.failures == 2
     assert messages(tmp_path / "out", "fragile") == {
-        "item-2": "expected an estimate, found that the worker died once: it was killed by SIGSEGV (see --retry)",
+        "item-2": "expected an estimate, found that the worker died once: it was ended by SIGSEGV (see --retry)",
         "item-4": "fragile raised SystemExit: 0",
     }
     assert "Fatal Python error: Segmentation fault" in log(tmp_path / "out", "fragile")

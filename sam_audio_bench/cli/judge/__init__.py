@@ -14,6 +14,7 @@ import click
 
 from sam_audio_bench.cli.lazy import HomeText, LazyGroup
 from sam_audio_bench.cli.output import echo, note, print_json, print_records
+from sam_audio_bench.cli.words import RUN
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.render.numbers import number
 from sam_audio_bench.run.settings import check_device
@@ -147,24 +148,26 @@ def _print(found: JudgeScores, judge: SAJ, frames: bool, mark: str) -> None:
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=RUN)
 @click.argument("item")
 @click.option("--judge", "place", default="saj-mini", show_default=True, type=HomeText(),
               help="A judge's folder or name.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="The PNG file; default: ITEM.saj.png in the run folder.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda ….")
 @click.option("--json", "as_json", is_flag=True, help="Print ratings, events and flagged seconds as one JSON object.")
-def explain(run: Path, item: str, place: str, out: Path | None, device: str, as_json: bool) -> None:
+def explain(run: Path | str, item: str, place: str, out: Path | None, device: str, as_json: bool) -> None:
     """Draw the spectrograms of an answer, its ratings over time, the seconds that are rated poor, and say why."""
     from sam_audio_bench.files import cased_name
     from sam_audio_bench.run.results import find_runs
 
+    if out is None and not isinstance(run, Path):
+        raise UsageError(f"expected --out with a run at a URL, found none; say where the picture of {run} goes")
     find_runs([run])
     check_device(device)
     from sam_audio_bench.judge.explain import write_explanation
 
     found = _explanation(run, item, place, device)
-    path = out or run / f"{cased_name(item)}.saj.png"
+    path = out or Path(run) / f"{cased_name(item)}.saj.png"
     write_explanation(found, path)
     if as_json:
         print_json({**_explained(found), "picture": str(path)})
@@ -210,7 +213,7 @@ def _print_explanation(found: Explanation) -> None:
         echo(f"{flag.start:6.2f} to {flag.end:6.2f} s  {COMPLAINTS[flag.axis]}")
 
 
-def _explanation(run: Path, item: str, place: str, device: str) -> Explanation:
+def _explanation(run: Path | str, item: str, place: str, device: str) -> Explanation:
     """The kept answer of a run, rated again; raises UsageError where it cannot be judged."""
     from sam_audio_bench.judge import load
     from sam_audio_bench.judge.checkpoints import find_judge
@@ -239,7 +242,7 @@ def _explanation(run: Path, item: str, place: str, device: str) -> Explanation:
     )
 
 
-def _answer(run: Path, item: str) -> tuple[str, Query, Audio]:
+def _answer(run: Path | str, item: str) -> tuple[str, Query, Audio]:
     """Title, query and kept answer of an item; raises UsageError where it has no answer, or no text."""
     from sam_audio_bench import audio
     from sam_audio_bench.run.data import recorded_data

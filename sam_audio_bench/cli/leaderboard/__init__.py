@@ -14,6 +14,7 @@ import click
 
 from sam_audio_bench.cli.lazy import HomeText, LazyGroup
 from sam_audio_bench.cli.output import note
+from sam_audio_bench.cli.words import RUN
 
 __all__ = ["BOARD", "build", "leaderboard", "previews"]
 
@@ -45,13 +46,13 @@ def leaderboard() -> None:
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, required=True, type=RUN)
 @click.option("--to", "board", type=click.Path(path_type=Path), default=BOARD, show_default=True, help="Leaderboard.")
 @click.option("--items", type=click.IntRange(1), default=1, show_default=True, help="How many a task.")
 @click.option(
     "--judge", type=HomeText(), help="A judge's folder or name, whose ratings over time are shown; default: none."
 )
-def previews(runs: tuple[Path, ...], board: Path, items: int, judge: str | None) -> None:
+def previews(runs: tuple[Path | str, ...], board: Path, items: int, judge: str | None) -> None:
     """Make small sound files and spectrograms of some items for the site; RUNS are those that were submitted."""
     from sam_audio_bench.leaderboard.preview_rendering import make_previews
 

@@ -9,6 +9,7 @@ import click
 
 from sam_audio_bench.cli.leaderboard import BOARD
 from sam_audio_bench.cli.output import note, print_json, print_records
+from sam_audio_bench.cli.words import RUN
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.render.text import pluralize, printable
 
@@ -16,7 +17,7 @@ __all__ = ["log", "submit", "validate", "withdraw"]
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, required=True, type=RUN)
 @click.option("--to", "board", type=click.Path(path_type=Path), default=BOARD, show_default=True, help="Leaderboard.")
 @click.option(
     "--card", type=click.Path(path_type=Path), help="TOML or JSON about the separator; built-in ones need none."
@@ -27,7 +28,7 @@ __all__ = ["log", "submit", "validate", "withdraw"]
 @click.option("--dry-run", is_flag=True, help="Check everything, write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def submit(
-    runs: tuple[Path, ...],
+    runs: tuple[Path | str, ...],
     board: Path,
     card: Path | None,
     revision: str | None,

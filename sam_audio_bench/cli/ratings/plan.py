@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sam_audio_bench.cli.output import note, print_json
-from sam_audio_bench.cli.words import words
+from sam_audio_bench.cli.words import RUN, words
 
 if TYPE_CHECKING:
     from sam_audio_bench.ratings.plan import PlannedTest
@@ -17,7 +17,7 @@ __all__ = ["plan"]
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, required=True, type=RUN)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="New or empty folder for the test.")
 @click.option("--raters", type=int, help="How many raters; default: as many as are needed.")
 @click.option("--per-rater", type=int, help="Trials of a rater at most, without traps and golds; default: 40.")
@@ -41,7 +41,7 @@ __all__ = ["plan"]
 @click.option("--audio-url", default="audio/", show_default=True,
               help="Where webMUSHRA and P.808 find the folder with the audio.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def plan(runs: tuple[Path, ...], out: Path, as_json: bool, **options: Any) -> None:
+def plan(runs: tuple[Path | str, ...], out: Path, as_json: bool, **options: Any) -> None:
     """Make a listening test from RUNS: who rates which answers, and a page to rate them on.
 
     RUNS are run folders or folders that hold them, of several systems on the same tasks.

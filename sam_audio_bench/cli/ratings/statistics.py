@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from sam_audio_bench.cli.output import note, print_json, print_records
-from sam_audio_bench.cli.words import words
+from sam_audio_bench.cli.words import RUN, words
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import atomic_write
 from sam_audio_bench.render.numbers import number, with_interval
@@ -105,7 +105,7 @@ def _grouped(rows: Sequence[_Row], keys: Sequence[str]) -> dict[tuple[str, ...],
 @click.option(
     "--scores",
     multiple=True,
-    type=_PATH,
+    type=RUN,
     help="A run whose scores are metrics, joined on item and system; may be repeated.",
 )
 @click.option("--metrics", help="Metrics, comma-separated; default: all.")
@@ -135,7 +135,7 @@ def _grouped(rows: Sequence[_Row], keys: Sequence[str]) -> dict[tuple[str, ...],
 @click.option("--pairs", is_flag=True, help="Print the difference of every pair of metrics too.")
 @_seed
 @_json  # fmt: skip
-def correlate(table: Path, scores: tuple[Path, ...], as_json: bool, **options: Any) -> None:
+def correlate(table: Path, scores: tuple[Path | str, ...], as_json: bool, **options: Any) -> None:
     """Correlate metrics with raters: by utterance, within items and by system, with intervals.
 
     Metrics that share a letter could not be told apart (Holm over all pairs, 5 %).

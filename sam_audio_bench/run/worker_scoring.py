@@ -1,0 +1,211 @@
+"""Scoring stored estimates in workers: one process reads and writes, others compute, and none needs two networks.
+
+The metrics without weights make one pass over the estimates, each other one makes its own, so that a worker holds one
+network at a time. Batches are those of one process, and so are the scores, bit for bit. Where a worker dies, its items
+are scored again one by one by each metric alone: one that kills its worker again costs its own score of that item.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sam_audio_bench.columns import LoadedMetric
+from sam_audio_bench.errors import Precondition
+from sam_audio_bench.identity import Options
+from sam_audio_bench.run import output_log
+from sam_audio_bench.run.global_state import to_send
+from sam_audio_bench.run.interruption import interruptible
+from sam_audio_bench.run.scoring import Pairs, Scores, Work
+from sam_audio_bench.run.travel import dump, load
+from sam_audio_bench.run.worker import BeginScoring, MetricsToLoad, Reply, ScoreStored
+from sam_audio_bench.run.worker_process import Lost
+from sam_audio_bench.run.workers import GIVEN_UP_AFTER, Link, WorkerExecutor, intact
+from sam_audio_bench.types import Item, Score, Separation, Status
+
+__all__ = ["WorkerPass", "worker_passes"]
+
+_TRIES = 2  # of one item by one metric alone: the first death may have been the neighbour's
+
+
+def worker_passes(
+    executor: WorkerExecutor, metrics: Sequence[tuple[LoadedMetric, Options]], log: Path, note: Callable[[str], None]
+) -> list[WorkerPass]:
+    """The passes over a run's estimates.
+
+    Args:
+        executor: the workers.
+        metrics: each with the options that it was made with.
+        log: takes what metrics print.
+        note: is told what the user should know.
+    """
+    light = [pair for pair in metrics if not _has_weights(pair[0])]
+    groups = [light, *([pair] for pair in metrics if _has_weights(pair[0]))]
+    return [WorkerPass(executor, group, log, note) for group in groups if group]
+
+
+def _has_weights(one: LoadedMetric) -> bool:
+    return any(record.weights_sha256 is not None for record in one.records.values())
+
+
+@dataclass
+class WorkerPass:
+    """One pass, a `ScoringPass`."""
+
+    executor: WorkerExecutor
+    loaded: Sequence[tuple[LoadedMetric, Options]]
+    log: Path
+    note: Callable[[str], None]
+    _begun: dict[int, Link] = field(default_factory=dict)  # workers that hold the metrics
+    _free: queue.Queue[int] = field(default_factory=queue.Queue)
+    _deaths: dict[str, int] = field(default_factory=dict)  # by a metric's columns: items in a row that it died on
+    _given_up: dict[str, str] = field(default_factory=dict)  # the same -> why
+    _said: queue.Queue[tuple[str, str]] = field(default_factory=queue.Queue)  # for the user, for the log
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def metrics(self) -> Sequence[LoadedMetric]:
+        """Those that it scores by."""
+        return [one for one, _ in self.loaded]
+
+    def scores(self, work: Iterator[Work]) -> Generator[tuple[Pairs, Sequence[Scores]], None, None]:
+        """As `ScoringPass.scores`; ended before its end, this leaves no worker."""
+        begin = dump(BeginScoring(metrics=[MetricsToLoad.of([one], options) for one, options in self.loaded],
+                                  state=to_send()))  # fmt: skip
+        count = self.executor.count
+        for number in range(count):
+            self._free.put(number)
+        waiting: deque[tuple[Pairs, Future[list[Scores]]]] = deque()
+        is_done = False
+        pool = ThreadPoolExecutor(count)
+        try:
+            for pairs, metrics in work:
+                waiting.append((pairs, pool.submit(self._score, begin, pairs, metrics)))
+                while waiting and (len(waiting) > 2 * count or waiting[0][1].done()):
+                    yield self._first(waiting)
+            while waiting:
+                yield self._first(waiting)
+            is_done = True
+        finally:
+            if not is_done:
+                self.executor.close()
+            pool.shutdown(cancel_futures=True)
+            self._tell()
+
+    def _first(self, waiting: deque[tuple[Pairs, Future[list[Scores]]]]) -> tuple[Pairs, list[Scores]]:
+        pairs, future = waiting.popleft()
+        with interruptible():
+            found = future.result()
+        self._tell()
+        return pairs, found
+
+    def _tell(self) -> None:
+        """Says what threads found out; they do not print, nor write to the run folder."""
+        while not self._said.empty():
+            text, printed = self._said.get()
+            output_log.append_text(self.log, printed + (f"--- {text}\n" if text else ""))
+            if text:
+                self.note(text)
+
+    def _score(self, begin: bytes, pairs: Pairs, metrics: Sequence[LoadedMetric]) -> list[Scores]:
+        """Scores of items, in a thread."""
+        alive = [one for one in metrics if _name(one) not in self._given_up]
+        try:
+            found = self._ask(begin, pairs, alive) if alive else [Scores() for _ in pairs]
+        except Lost:
+            return [_joined([self._score_alone(begin, pair, one) for one in metrics]) for pair in pairs]
+        dead = [one for one in metrics if one not in alive]
+        return [
+            _joined([scores, *(self._failure(pair, one, self._given_up[_name(one)]) for one in dead)])
+            for pair, scores in zip(pairs, found, strict=True)
+        ]
+
+    def _score_alone(self, begin: bytes, pair: tuple[Item, Sequence[Separation]], one: LoadedMetric) -> Scores:
+        """Scores of one item by one metric, which may be what kills workers."""
+        name, cause = _name(one), ""
+        for _ in range(_TRIES):
+            if name in self._given_up:
+                return self._failure(pair, one, self._given_up[name])
+            try:
+                return self._ask(begin, [pair], [one])[0]
+            except Lost as lost:
+                cause = f"its worker died: {lost}"
+        with self._lock:
+            self._deaths[name] = self._deaths.get(name, 0) + 1
+            if self._deaths[name] >= GIVEN_UP_AFTER and name not in self._given_up:
+                self._given_up[name] = (
+                    f"not computed, since workers died on {self._deaths[name]} items in a row: {cause}"
+                )
+                self._said.put((f"{name} was given up: workers died on {self._deaths[name]} items in a row", ""))
+        return self._failure(pair, one, cause)
+
+    def _ask(self, begin: bytes, pairs: Pairs, metrics: Sequence[LoadedMetric]) -> list[Scores]:
+        """What a worker says; raises Lost where it dies."""
+        number = self._free.get()
+        try:
+            link = self._begun.get(number) or self._start(number, begin)
+            columns = frozenset(name for one in metrics for name in one.columns)
+            reply = intact(link, load(link.ask(dump(ScoreStored(pairs, columns)))))
+        except Lost as lost:
+            self._begun.pop(number, None)
+            self.executor.forget(number)
+            self._said.put(("", lost.printed))
+            raise
+        finally:
+            self._free.put(number)
+        self._check(reply)
+        with self._lock:
+            for one in metrics:
+                self._deaths.pop(_name(one), None)
+        return [scores for _, scores in reply.scores]
+
+    def _start(self, number: int, begin: bytes) -> Link:
+        """A worker that holds the metrics."""
+        for attempt in range(GIVEN_UP_AFTER):
+            try:
+                link, reply = self.executor.begun(number, begin)
+            except Lost as lost:
+                self._said.put(("", lost.printed))
+                if attempt + 1 == GIVEN_UP_AFTER:
+                    raise Precondition(
+                        f"expected a worker that starts, found that it died {GIVEN_UP_AFTER} times in a row: {lost}"
+                    ) from lost
+                continue
+            self._check(reply)
+            self._begun[number] = link
+            break
+        return self._begun[number]
+
+    def _check(self, reply: Reply) -> None:
+        if reply.printed:
+            self._said.put(("", reply.printed))
+        if reply.interrupted:
+            raise KeyboardInterrupt
+        if reply.refused is not None:
+            raise Precondition(reply.refused)
+
+    @staticmethod
+    def _failure(pair: tuple[Item, Sequence[Separation]], one: LoadedMetric, cause: str) -> Scores:
+        rows = [dict.fromkeys(one.columns, Score(None, Status.ERROR)) for _ in pair[1]]
+        return Scores(rows=rows, errors=dict.fromkeys(one.columns, cause))
+
+
+def _name(one: LoadedMetric) -> str:
+    return ", ".join(one.columns)
+
+
+def _joined(parts: Sequence[Scores]) -> Scores:
+    """Scores of one item by several metrics."""
+    found = Scores(rows=[{} for _ in max((part.rows for part in parts), key=len)])
+    for part in parts:
+        for row, more in zip(found.rows, part.rows, strict=False):
+            row.update(more)
+        found.complete |= part.complete
+        found.not_asked |= part.not_asked
+        found.errors |= part.errors
+    return found
