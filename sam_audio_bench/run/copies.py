@@ -14,7 +14,7 @@ __all__ = ["own_estimate", "own_item", "own_query"]
 
 def own_query(query: Query) -> Query:
     """The query with a mixture that its receiver may change."""
-    return replace(query, mixture=_copy(query.mixture))
+    return replace(query, mixture=Audio(query.mixture.samples.clone(), query.mixture.rate))
 
 
 def own_item(item: Item) -> Item:
@@ -29,5 +29,5 @@ def own_estimate(estimate: Separation) -> Separation:
 
 
 def _copy(sound: Audio) -> Audio:
-    """A long sound lies in a file again."""
+    """A long sound lies in a file again; a separator's mixture does not, since it is held as a whole anyway."""
     return Audio(blockwise(torch.clone, sound.samples), sound.rate)
