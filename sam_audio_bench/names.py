@@ -14,6 +14,7 @@ from sam_audio_bench.options import parse_spelling, unknown_option
 from sam_audio_bench.parameters import parameter_names
 from sam_audio_bench.plugins import plugins
 from sam_audio_bench.separators.pickers import AUTO, PICKERS
+from sam_audio_bench.tabular import TABLES
 from sam_audio_bench.tasks import GROUPS, TASKS
 
 __all__ = [
@@ -113,6 +114,11 @@ def check_task(name: str) -> None:
     if is_path(name):
         check_table(name)
     elif name not in TASKS and name not in GROUPS and name not in named:
+        if Path(name).is_file():
+            raise UsageError(
+                f"expected a table of questions ({', '.join(TABLES)}) at {name}, found a file of another kind; "
+                "save it as CSV, or as one JSON object per line"
+            )
         raise unknown_name("task", name, [*TASKS, *GROUPS, *named, *(f"{layout}:PATH" for layout in ADAPTERS)])
 
 

@@ -32,7 +32,7 @@ import click
 
 from sam_audio_bench import __version__
 from sam_audio_bench.cli.lazy import LazyGroup
-from sam_audio_bench.cli.output import note, replace_unwritable
+from sam_audio_bench.cli.output import note, open_closed_streams, replace_unwritable
 from sam_audio_bench.errors import BenchError, describe_error
 from sam_audio_bench.run import interruption
 
@@ -82,6 +82,7 @@ def main(arguments: list[str] | None = None) -> Any:
     Ctrl-C, SIGTERM and SIGHUP end it with exit code 3, whatever they interrupt.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle threads of torch would take a core from the encoder
+    open_closed_streams()
     replace_unwritable()
     with interruption.handled():
         try:

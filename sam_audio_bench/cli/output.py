@@ -20,7 +20,7 @@ import click
 from sam_audio_bench.files import dump_json
 from sam_audio_bench.render.text import one_line, printable
 
-__all__ = ["claim_stdout", "echo", "note", "print_json", "print_records", "replace_unwritable"]
+__all__ = ["claim_stdout", "echo", "note", "open_closed_streams", "print_json", "print_records", "replace_unwritable"]
 
 _PLAIN = {
     "−": "-", "–": "-", "—": "-", "±": "+-", "×": "x", "≤": "<=", "≥": ">=", "≈": "~", "↑": "^", "↓": "v", "→": "->",
@@ -36,6 +36,18 @@ def _replacement(error: UnicodeError) -> tuple[str, int]:
 
 
 codecs.register_error("sabench", _replacement)
+
+
+def open_closed_streams() -> None:
+    """Puts nothing in the place of standard streams that are closed (``2>&-``), which the next file would take."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+        if getattr(sys, name) is None:
+            mode = "r" if number == 0 else "w"
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
 def replace_unwritable() -> None:

@@ -26,7 +26,7 @@ import jinja2
 import msgspec
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.files import atomic_write, cased_name, dump_json
+from sam_audio_bench.files import atomic_write, cased_name, dump_json, temporary_files
 from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.leaderboard.board import Board, read_board
 from sam_audio_bench.leaderboard.item_lists import item_list
@@ -79,8 +79,11 @@ def _check_place(goal: Path) -> None:
     """Raises UsageError unless the folder is empty or holds a site, since `build` removes files that are no page."""
     if not goal.exists() and not goal.is_symlink():
         return
-    names = {path.relative_to(goal).as_posix() for path in safe_io.files_below(goal)}
-    if not names.issuperset({"data.json", *_ASSETS}) and not all(name.startswith(f"{LISTEN}/") for name in names):
+    unfinished = set(temporary_files(goal)) if goal.is_dir() else set()
+    names = {path.relative_to(goal).as_posix() for path in safe_io.files_below(goal) if path not in unfinished}
+    begun = {name for name in names & {*_ASSETS} if _content(goal / name) == _asset(name).encode()}
+    others = {name for name in names - begun if not name.startswith(f"{LISTEN}/")}
+    if others and not names.issuperset({"data.json", *_ASSETS}):
         raise UsageError(f"expected an empty folder or an earlier site in {goal}, found other files; name another one")
 
 
@@ -105,9 +108,8 @@ def _content(path: Path) -> bytes | None:
 def _pages(root: Path, board: Board) -> Iterator[tuple[str, str]]:
     data = site_data(root, board)
     environment = _environment(data, board.reported)
+    yield from ((name, _asset(name)) for name in _ASSETS)  # first: they show that a folder is a site's
     yield "data.json", dump_json(msgspec.to_builtins(data), indent=1) + "\n"
-    for name in _ASSETS:
-        yield name, (files("sam_audio_bench.leaderboard") / "pages" / name).read_text(encoding="utf-8")
     for name in ("index", "compare", "metrics", "reported", "log", "reading"):
         yield f"{name}.html", _render(environment, name, {"here": f"{name}.html"})
     for label, task in data["tasks"].items():
@@ -123,6 +125,10 @@ def _pages(root: Path, board: Board) -> Iterator[tuple[str, str]]:
         yield f"separators/{page}", _render(environment, "separator", {"own": lines, "up": "../"})
     for units in sorted(_recordings(board, data)):
         yield f"data/weights-{units}.js", _script(f"data/weights-{units}", _weights(units))
+
+
+def _asset(name: str) -> str:
+    return (files("sam_audio_bench.leaderboard") / "pages" / name).read_text(encoding="utf-8")
 
 
 def _script(place: str, value: object) -> str:

@@ -23,6 +23,7 @@ __all__ = ["ITEMS", "SCORES", "Journal", "force_folder", "read_mark"]
 ITEMS = "items.jsonl"
 SCORES = "scores.jsonl"
 _MARK = "synced"
+_DIGITS = 20  # of a mark
 _FEW = 2  # files that are forced to disk one by one
 _INTERVAL = 1.0  # seconds between two times that the disk is asked
 
@@ -155,7 +156,10 @@ def read_mark(folder: Path) -> int | None:
         return None
     except OSError:
         return 0
-    return int(text) if text.isdigit() else 0
+    end = int(text) if text.isdigit() and len(text) <= _DIGITS else 0
+    with suppress(OSError):
+        return end if end <= (folder / ITEMS).stat().st_size else 0  # not of this journal: nothing is sure
+    return 0
 
 
 def force_folder(folder: Path) -> None:
@@ -193,7 +197,7 @@ def _write_mark(folder: Path, end: int, *, durable: bool = False) -> None:
     """One short write in place: a mark that a power cut brings back is an earlier one, or none."""
     descriptor = os.open(folder / _MARK, os.O_WRONLY | os.O_CREAT, 0o666)
     try:
-        os.write(descriptor, b"%020d" % end)
+        os.write(descriptor, b"%0*d" % (_DIGITS, end))
         if durable:
             os.fsync(descriptor)
     finally:

@@ -29,7 +29,7 @@ class Progress:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.progress import Progress as RichProgress
 
-        shown = sys.stderr.isatty() if show is None else show
+        shown = sys.stderr is not None and sys.stderr.isatty() if show is None else show
         self._failures = self._counted = 0
         self._label, self._shown = "", 0.0
         self._stream, self._is_own = own_stderr()  # what separators print goes elsewhere

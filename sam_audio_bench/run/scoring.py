@@ -13,9 +13,11 @@ from msgspec import structs
 from sam_audio_bench import audio
 from sam_audio_bench.columns import LoadedMetric
 from sam_audio_bench.errors import BadSeparation, BenchError, Precondition, describe_error
+from sam_audio_bench.identity import is_built_in
 from sam_audio_bench.metrics.base import Metric, Row
 from sam_audio_bench.records import PARTS, ItemRecord, MetricRecord, ScoreRow
 from sam_audio_bench.run.check import cut
+from sam_audio_bench.run.copies import own_estimate, own_item
 from sam_audio_bench.run.interruption import interruptible
 from sam_audio_bench.run.lag import measure_lag
 from sam_audio_bench.run.loading import prefetch
@@ -320,9 +322,37 @@ def _collect(scores: Scores, one: LoadedMetric, results: Sequence[Row | BaseExce
     scores.not_asked -= set(scores.errors)
 
 
+def _is_ours(metric: Metric) -> bool:
+    """Whether all of its code comes with this package; behind the bridge is anyone's."""
+    kind = type(metric)
+    return is_built_in(kind) and not kind.__module__.endswith(".bridge")
+
+
+def _checked(rows: object, items: int, columns: int) -> list[Row]:
+    """What a metric gave, if it is a row per item with a score per column."""
+    expected = f"expected {items} row(s), each a tuple of {columns} Score(s) or None"
+    if not isinstance(rows, Iterable):
+        raise TypeError(f"{expected}, found {type(rows).__name__}")
+    found = list(rows)
+    if (
+        any(not isinstance(row, Sequence) or any(not _is_score(one) for one in row) for row in found)
+        or [len(row) for row in found] != [columns] * items
+    ):
+        raise ValueError(f"{expected}, found {found!r:.500}")
+    return [tuple(map(_defined, row)) for row in found]
+
+
+def _is_score(one: object) -> bool:
+    return one is None or isinstance(one, Score)
+
+
 def _defined(score: Score | None) -> Score | None:
     """The score with a plain number; a value that is none has a status of its own."""
-    if score is None or score.value is None:
+    if score is None:
+        return None
+    if score.value is None:
+        if Status(score.status) is Status.OK:
+            raise ValueError("expected a value with the status ok, found None; give the status that says why")
         return score
     value = float(score.value)
     return Score(None, Status.NON_FINITE) if math.isnan(value) else Score(value, Status(score.status))
@@ -347,10 +377,10 @@ def _score_batches(metric: Metric, pairs: Sequence[tuple[Item, Separation]]) -> 
 def _rows(metric: Metric, items: Sequence[Item], estimates: Sequence[Separation]) -> Sequence[Row | BaseException]:
     """What a metric says; where a batch fails, each item is asked alone, so that a bad one costs itself."""
     try:
-        rows = metric.score(items, estimates)
-        if [len(row) for row in rows] != [len(metric.columns)] * len(items):
-            raise ValueError(f"expected {len(items)} row(s) of {len(metric.columns)} score(s), found {rows}")
-        return [tuple(map(_defined, row)) for row in rows]
+        if not _is_ours(metric):  # what anyone's code changes in place, no other metric may get, nor the disk
+            own = [own_item(item) for item in items], [own_estimate(one) for one in estimates]
+            return _checked(metric.score(*own), len(items), len(metric.columns))
+        return _checked(metric.score(items, estimates), len(items), len(metric.columns))
     except (Precondition, KeyboardInterrupt):
         raise
     except BaseException as error:

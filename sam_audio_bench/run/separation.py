@@ -22,6 +22,7 @@ from sam_audio_bench.options import parse_spelling
 from sam_audio_bench.registry import Built
 from sam_audio_bench.run.batching import is_out_of_memory
 from sam_audio_bench.run.check import check
+from sam_audio_bench.run.copies import own_item, own_query
 from sam_audio_bench.run.isolation import Isolation
 from sam_audio_bench.run.provenance import item_seed
 from sam_audio_bench.run.stages import stage
@@ -30,12 +31,10 @@ from sam_audio_bench.separators.rerank import Picker, best
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import (
     AnySeparator,
-    Audio,
     CandidateSeparator,
     Item,
     NamedSeparator,
     OracleSeparator,
-    Query,
     Separation,
 )
 
@@ -221,10 +220,10 @@ def separate_batch(
 def _estimates(
     separator: AnySeparator, items: Sequence[Item], seeds: Sequence[int], isolation: Isolation
 ) -> list[Separation]:
-    queries = [own_copy(item.query) for item in items]
+    queries = [own_query(item.query) for item in items]
     with stage("separate"), isolation.entered(", ".join(item.id for item in items), seeds[0]):
         if isinstance(separator, OracleSeparator):
-            answers = separator.separate_oracle(list(map(_with_own_copies, items)), seeds)
+            answers = separator.separate_oracle(list(map(own_item, items)), seeds)
         elif isinstance(separator, NamedSeparator):
             answers = separator.separate_named([item.id for item in items], queries)
         else:
@@ -256,20 +255,6 @@ def _checked(
             f"expected a Separation of dense float tensors, found one that raised {describe_error(error)}"
         )
     return replace(answer, seconds=answer.seconds or seconds)
-
-
-def own_copy(query: Query) -> Query:
-    """The query with a mixture that its receiver may change."""
-    return replace(query, mixture=_copy(query.mixture))
-
-
-def _with_own_copies(item: Item) -> Item:
-    reference, rest = (None if sound is None else _copy(sound) for sound in (item.reference, item.residual_reference))
-    return replace(item, query=own_copy(item.query), reference=reference, residual_reference=rest)
-
-
-def _copy(sound: Audio) -> Audio:
-    return Audio(sound.samples.clone(), sound.rate)
 
 
 def separate_items(
@@ -341,7 +326,7 @@ def _at_once(
     seeds = [[item_seed(task, item.id, seed, candidate) for candidate in range(count)] for item in items]
     try:
         begun = seconds_now()
-        queries = [own_copy(item.query) for item in items]
+        queries = [own_query(item.query) for item in items]
         with stage("separate"), isolation.entered(", ".join(item.id for item in items), seeds[0][0]):
             answers = [_listed(own) for own in _listed(separator.separate_candidates(queries, seeds))]
         if [len(candidates) for candidates in answers] != [count] * len(items):

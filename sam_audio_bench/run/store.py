@@ -100,7 +100,7 @@ class RunFolder:
             StoreError: the folder has another schema version or a damaged file.
         """
         folder = cls(path)
-        if (path / "run.json").exists():
+        if os.path.lexists(path / "run.json"):  # a link that leads nowhere is a damaged record, not none
             folder._header = read_run(path / "run.json")
             records = read_items(path / ITEMS)
             folder.items = {record.item: record for record in records}

@@ -29,8 +29,8 @@ class LinkCheck:
         """Where a file below the folder is in truth, if that is outside."""
         path = find_file(self.root / name)
         if path.parent not in self.folders:
-            self.folders[path.parent] = path.parent.resolve().is_relative_to(self.root)
+            self.folders[path.parent] = Path(os.path.realpath(path.parent)).is_relative_to(self.root)
         if self.folders[path.parent] and not path.is_symlink():
             return None
-        found = path.resolve()
+        found = Path(os.path.realpath(path))  # of links in a circle too
         return None if found.is_relative_to(self.root) else found

@@ -18,10 +18,10 @@ from sam_audio_bench import separators
 from sam_audio_bench.cli import group
 from sam_audio_bench.cli.lazy import HomePath
 from sam_audio_bench.construction import resolve
-from sam_audio_bench.errors import BenchError, unknown_name
+from sam_audio_bench.errors import BenchError, UsageError, unknown_name
 from sam_audio_bench.judge.training.recipe import read_recipe
 from sam_audio_bench.metrics import CARDS
-from sam_audio_bench.names import built_in_model
+from sam_audio_bench.names import built_in_model, check_task
 from sam_audio_bench.parameters import parameter_names
 from sam_audio_bench.separators.pickers import PICKERS
 
@@ -212,3 +212,12 @@ def test_the_home_folder_in_every_way(small_task: Path, tmp_path: Path, monkeypa
     assert run(group, ["data", "validate", "~/small/small.csv"]).exit_code == 0
     sab.evaluate("silence", "songs=~/small/small.csv", metrics="snr", output="~/c", progress=False)
     assert (tmp_path / "c" / "silence" / "songs@1-file" / "run.json").is_file()
+
+
+def test_a_file_that_is_no_table_is_told_as_one(tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text("[]")
+    with pytest.raises(UsageError, match=r"expected a table of questions \(.csv, .*mine.json, found a file of another"):
+        check_task(str(tmp_path / "mine.json"))
+    for name in ("x" * 200, "a\0b"):
+        with pytest.raises(UsageError, match="unknown task"):
+            check_task(name)

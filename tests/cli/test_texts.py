@@ -148,3 +148,16 @@ def test_a_whole_command_prints_to_any_encoding(
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, b"")
     assert "-100" in done.stdout.decode(encoding)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no shell that closes streams")
+def test_closed_standard_streams_stop_no_run(small_task: Path, tmp_path: Path) -> None:
+    """Nor does a file of the run take their place, into which a library would then write."""
+    text = "import os\ndef noisy(mixture, rate, prompt):\n    os.write(2, b'noise'), os.write(1, b'noise')\n"
+    (tmp_path / "loud.py").write_text(f"{text}    return mixture\n")
+    words = f"eval --model loud:noisy --task {small_task} --metrics snr --limit 2 --output o"
+    command = f'{sys.executable} -c "{START}" {words} <&- >&- 2>&-'
+    assert subprocess.run(["sh", "-c", command], cwd=tmp_path, check=False).returncode == 0
+    (found,) = (tmp_path / "o" / "noisy").iterdir()
+    assert len([json.loads(line) for line in (found / "items.jsonl").read_text().splitlines()]) >= 2
+    assert (found / "separator.log").read_text().count("noise") == 4

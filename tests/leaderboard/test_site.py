@@ -179,6 +179,37 @@ def test_a_folder_that_was_never_submitted_is_refused(board: Path, gate: Path) -
         build(board)
 
 
+def test_a_site_that_found_no_room_is_written_by_the_same_command(
+    board: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the disk was full, and whatever a killed process left beside it."""
+    build(board, tmp_path / "whole")
+    write = Path.write_text
+    for last in range(5):
+        goal = tmp_path / f"begun-{last}"
+        with monkeypatch.context() as patch:
+            texts = iter(range(last))
+
+            def full(path: Path, *arguments: Any, left: Any = texts, **options: Any) -> int:
+                if next(left, None) is None:
+                    raise OSError(28, "No space left on device")
+                return write(path, *arguments, **options)
+
+            patch.setattr(Path, "write_text", full)
+            with pytest.raises(OSError, match="No space left"):
+                build(board, goal)
+        goal.mkdir(exist_ok=True)
+        (goal / ".4711-0123abcd.site.css").write_text("half")
+        build(board, goal)
+        assert contents(goal) == contents(tmp_path / "whole")
+
+
+def test_a_style_of_somebody_else_is_no_site(board: Path, tmp_path: Path) -> None:
+    (tmp_path / "site.css").write_text("mine")
+    with pytest.raises(UsageError, match="expected an empty folder or an earlier site"):
+        build(board, tmp_path)
+
+
 def test_a_folder_of_other_files_is_no_place_for_a_site(board: Path, tmp_path: Path) -> None:
     (tmp_path / "letters.txt").write_text("mine")
     with pytest.raises(UsageError, match="expected an empty folder or an earlier site"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ import sam_audio_bench as sab
 from sam_audio_bench.errors import BenchError, Precondition
 from sam_audio_bench.plugins import plugin_cards
 from sam_audio_bench.run.exits import no_exit
+from sam_audio_bench.run.results import find_runs
+from sam_audio_bench.run.store import RunFolder
 
 METRIC = """
 import os, sys
@@ -60,7 +63,7 @@ def module(folder: Path, text: str) -> str:
 
 
 def run(task: Path, metrics: str) -> sab.Results:
-    return sab.evaluate("silence", str(task), metrics=metrics, progress=False, limit=1)
+    return sab.evaluate("silence", str(task), metrics=metrics.split(","), progress=False, limit=1)
 
 
 @pytest.mark.parametrize("line", BROKEN)
@@ -95,6 +98,62 @@ def test_a_metric_that_ends_the_process_while_it_scores_costs_its_scores(here: P
     for act in ("os._exit(0)", "sys.exit(0)"):
         name = module(here, f"{METRIC}\nclass Broken(Level):\n    def score(self, items, separations): {act}\n")
         assert run(small_task, f"{name}:Broken").failures == 2
+
+
+ODD_ROWS = {
+    "None": "each a tuple of 1 Score.*found NoneType",
+    "[1.0 for _ in items]": r"each a tuple of 1 Score.*found \[1.0\]",
+    "[(1.0,) for _ in items]": r"each a tuple of 1 Score.*found \[\(1.0,\)\]",
+    "[(Score(1.0, Status.OK),)] * (len(items) + 1)": r"expected 1 row\(s\)",
+    "(1 / 0 for _ in items)": "ZeroDivisionError",
+    "[(Score(None, Status.OK),) for _ in items]": "expected a value with the status ok, found None",
+}
+
+
+@pytest.mark.parametrize("rows", ODD_ROWS)
+def test_rows_that_are_none_cost_these_scores_alone(rows: str, here: Path, small_task: Path) -> None:
+    name = module(here, f"{METRIC}\nclass Odd(Level):\n    def score(self, items, separations): return {rows}\n")
+    found = run(small_task, f"{name}:Odd,leak_db,snr")
+    records = [record for path in find_runs([here / "runs"]) for record in RunFolder.open(path).items.values()]
+    assert [list(record.score_errors) for record in records] == [["level"], ["level"]]  # of silence and mixture
+    (message,) = {record.score_errors["level"] for record in records}
+    assert re.search(ODD_ROWS[rows], message)
+    assert set(found.to_frame().query("metric == 'snr'")["status"]) == {"ok", "silent_estimate"}
+
+
+def test_rows_may_come_one_by_one(here: Path, small_task: Path) -> None:
+    text = f"{METRIC}\nclass Lazy(Level):\n    def score(self, *pairs): yield from Level.score(self, *pairs)\n"
+    assert run(small_task, f"{module(here, text)}:Lazy").failures == 0
+
+
+ERASING = """
+    def score(self, items, separations):
+        for item, separation in zip(items, separations):
+            for sound in (item.query.mixture, item.reference, separation.target, separation.residual):
+                sound.samples.zero_()
+        return super().score(items, separations)
+"""
+ERASER = """
+import torch
+from torchmetrics.audio import SignalNoiseRatio
+class Eraser(SignalNoiseRatio):
+    def update(self, preds, target):
+        super().update(preds, target)
+        preds.zero_(), target.zero_()
+"""
+
+
+def test_a_metric_that_changes_sounds_changes_no_other_score(here: Path, small_task: Path) -> None:
+    name = module(here, f"{METRIC}\nclass Erasing(Level):{ERASING}{ERASER}")
+    plain = run(small_task, "snr,si_sdr_i,reconstruction_db").to_frame()
+    metrics = f"{name}:Erasing,torchmetrics:{name}.Eraser,snr,si_sdr_i,reconstruction_db"
+    found = sab.evaluate(
+        "silence", str(small_task), metrics=metrics.split(","), progress=False, limit=1, output=here / "other"
+    ).to_frame()
+    columns = ["separator", "item", "metric", "value", "status"]
+    ours = found[found["metric"].isin(plain["metric"])][columns].reset_index(drop=True)
+    assert ours.equals(plain[columns].reset_index(drop=True))
+    assert set(ours["status"]) != {"both_silent"}
 
 
 PLUGIN = "[sam_audio_bench.metrics]\nbroken = broken_plugin:X\n[sam_audio_bench.tasks]\nbells = bells_plugin:bells\n"

@@ -178,6 +178,20 @@ def test_what_the_disk_may_lack_stays_so_until_it_was_asked(tmp_path: Path, monk
     assert read_mark(tmp_path) == (tmp_path / ITEMS).stat().st_size
 
 
+@pytest.mark.parametrize("mark", [b"9" * 12, b"9" * 5000, b"-5", b"mark", b""])
+def test_a_mark_of_another_journal_makes_nothing_sure(mark: bytes, tmp_path: Path) -> None:
+    (tmp_path / "synced").write_bytes(mark)
+    assert read_mark(tmp_path) == 0
+    (tmp_path / ITEMS).write_text('{"item": 1}\n')
+    assert read_mark(tmp_path) == 0
+
+
+def test_a_record_that_is_a_link_to_nowhere_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "run.json").symlink_to("run.json")
+    with pytest.raises(StoreError, match=r"run\.json, found none that can be read .*restore the file"):
+        RunFolder.open(tmp_path)
+
+
 def test_a_full_disk_leaves_a_journal_that_can_be_read(tmp_path: Path) -> None:
     """A line that was written in part is taken back, and the next one stands alone."""
     code = (

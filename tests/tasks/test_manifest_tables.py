@@ -305,6 +305,17 @@ def test_a_link_that_leads_out_is_outside(tmp_path: Path, folder: Path, kind: st
     assert len(manifest(lines(folder / "linked" / "mine.jsonl", {"mixture": "near.wav", "text": "dog"}))) == 1
 
 
+def test_links_in_a_circle_are_no_file_of_that_row_alone(folder: Path) -> None:
+    for name, goal in (("one.wav", "two.wav"), ("two.wav", "one.wav"), ("self", "self")):
+        (folder / name).symlink_to(goal)
+    rows = [{"mixture": name, "text": "dog"} for name in ("a.wav", "one.wav", "self/a.wav")]
+    found = manifest(lines(folder / "mine.jsonl", *rows))
+    assert found["a"].id == "a"
+    for name in ("one", "self/a"):
+        with pytest.raises(MediaError, match="found none"):
+            found[name]
+
+
 def test_names_of_files_that_are_no_utf8(folder: Path):
     song = folder / "songs" / "song\udcff"  # the byte 0xff
     song.mkdir(parents=True)
