@@ -8,11 +8,11 @@ from functools import lru_cache
 
 from sam_audio_bench.cards import TaskCard
 from sam_audio_bench.errors import BenchError, Precondition, UsageError
-from sam_audio_bench.files import sha256
 from sam_audio_bench.leaderboard.records import Selection
 from sam_audio_bench.plugins import find_card
 from sam_audio_bench.registry import load_task
 from sam_audio_bench.tasks import TASKS
+from sam_audio_bench.tasks.data import digest_of_ids
 from sam_audio_bench.tasks.recipes import compute_revision, list_task_recipes
 
 __all__ = ["ItemList", "item_list", "known_task"]
@@ -33,7 +33,7 @@ class ItemList:
     @property
     def ids_sha256(self) -> str:
         """Digest of the sorted ids, as run folders record it."""
-        return sha256("\n".join(sorted(self.groups)).encode())
+        return digest_of_ids(self.groups)
 
 
 def known_task(name: str) -> TaskCard:

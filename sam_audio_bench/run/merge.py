@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from sam_audio_bench.run.remote import naming_origins
 from sam_audio_bench.run.results import find_runs
 from sam_audio_bench.run.store import RunFolder, candidate_files
 from sam_audio_bench.run.usage import Usage
+from sam_audio_bench.tasks.data import digest_of_ids
 
 __all__ = ["merge", "merge_all", "missing_parts", "run_differences"]
 
@@ -79,9 +80,16 @@ def missing_parts(shards: Sequence[RunFolder]) -> list[str]:
     items = {item: record for shard in shards for item, record in shard.items.items()}
     if len(items) < total:
         found.append(f"{total - len(items)} of {total} items are in no shard{_absent(shards, set(items))}")
+    elif not _whole(shards[0].header, items):
+        found.append(f"the shards hold {len(items)} items, but not those of the task{_absent(shards, set(items))}")
     if failed := [item for item, record in items.items() if record.failed]:
         found.append(f"items without an answer: {_some(failed)}")
     return found
+
+
+def _whole(header: RunRecord, items: Iterable[str]) -> bool:
+    """Whether these are all items of a task and nothing else."""
+    return header.task.ids_sha256 == digest_of_ids(items)
 
 
 def _absent(shards: Sequence[RunFolder], known: set[str]) -> str:
@@ -142,7 +150,8 @@ def _written(shards: Sequence[RunFolder], into: Path) -> RunFolder:
         walls = sum(timing.wall_seconds for timing in timings)
         usage = reduce(Usage.joined, map(Usage.of, timings), Usage())
         merged.seal(sorted(merged.items))
-        status = "success" if len(done) == total else "partial"
+        whole = len(done) == total and _whole(shards[0].header, merged.items)
+        status = "success" if whole else "partial"
         merged.write_header(end_record(merged, status, walls, usage))
     return merged
 

@@ -16,6 +16,7 @@
     licences    its terms, shown once
     manifest    anyone's data: a table of files, a folder, or a known layout
     manifest_rows    its questions, one row each, and their checks
+    manifest_sounds  the sounds that they name
     manifest_tables  CSV, JSON lines, parquet and datasets folders as rows
     manifest_check   everything that can be wrong with it, files included
     adapters    layouts of known data sets

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from sam_audio_bench.files import sha256
 from sam_audio_bench.records import TaskRecord
 from sam_audio_bench.types import Item
 
-__all__ = ["PROMPTS", "TaskData", "asked_item"]
+__all__ = ["PROMPTS", "TaskData", "asked_item", "digest_of_ids"]
 
 PROMPTS = ("given", "paraphrase", "absent")
 """What the items of a task are asked by, see `sam_audio_bench.tasks.prompts`."""
@@ -28,6 +28,11 @@ def asked_item(identifier: str) -> str:
     ('sfx-01', 'sfx-01', 'sfx-01')
     """
     return _ENDING.sub("", identifier)
+
+
+def digest_of_ids(identifiers: Iterable[str]) -> str:
+    """Digest of item ids, whatever their order."""
+    return sha256("\n".join(sorted(identifiers)).encode())
 
 
 def _content(item: Item) -> str:
@@ -100,7 +105,7 @@ class TaskData:
     @property
     def ids_sha256(self) -> str:
         """Digest of the sorted item ids."""
-        return sha256("\n".join(sorted(self.groups)).encode())
+        return digest_of_ids(self.groups)
 
     def content_sha256(self, identifier: str) -> str:
         """Digest of all that an item is made of: its sound, its prompt and its group.

@@ -252,6 +252,18 @@ def test_a_shard_without_items_is_done_at_once(small_task: Path, tmp_path: Path)
     assert len(whole.items) == 6
 
 
+def test_an_item_of_other_data_makes_no_merge_whole(small_task: Path, tmp_path: Path) -> None:
+    """Six lines are not the six items of the task where one of them is somebody else's."""
+    small_task.with_name("mix3.wav").write_text("no sound")
+    run(small_task, tmp_path / "parts", half)
+    journal = folder_of(tmp_path / "parts") / "items.jsonl"
+    journal.write_text(journal.read_text().replace("item-3", "item-9"))
+    told: list[str] = []
+    merged = merge([journal.parent], tmp_path / "whole", note=told.append)
+    assert merged.header.status == "partial"
+    assert told[0] == f"{tmp_path / 'whole'}: the shards hold 6 items, but not those of the task: item-3"
+
+
 def test_what_shards_lack_is_named(small_task: Path, tmp_path: Path) -> None:
     small_task.with_name("mix2.wav").write_text("no sound")
     for index in (1, 3):
