@@ -151,7 +151,7 @@ BREACHES = {
     "answer(query, id=0)": "expected the answer to query 1, found one to 0",
     "answer(query, error='no')": "expected a target or an error in the answer",
     "say(json.dumps({'id': query['id']}))": "expected a target or an error in the answer",
-    "answer(query); answer(query)": r"expected one line as its answer, found '\{\"id\": 1",
+    "copy(query); line = json.dumps({'id': 1, 'target': 'target.wav'}); say(line + '\\n' + line)": r"expected one line as its answer, found '\{\"id\": 1",
     "copy(query); say(json.dumps({'id': 1, 'target': 'target.wav'}) + '\\ndone')": "expected one line .* found 'done",
     f"say('{{\"id\": 1, ', end=''); {NEVER}": r"within 0.7 seconds \(see --timeout\), found half a line, '\{",
     "say('{\"id\": 1, ', end=''); sys.exit()": "exit code 0 with half a line, '{\"id\": 1, ' instead of an",
