@@ -25,6 +25,7 @@ __all__ = [
     "TABLES",
     "TextTable",
     "broken",
+    "is_formula",
     "json_lines",
     "parse_json",
     "parse_table",
@@ -44,7 +45,7 @@ _ENDS = re.compile(rb"\r\n|\r|\n")
 _HEADER = re.compile(r'(?:[^"\r\n]|"[^"]*")*')  # up to the first line end that no quotes enclose
 _BLANK = re.compile(r"(?:[ \t]*(?:\r\n|\r|\n))+")
 _HINT = re.compile(r'"?sep=(.)"?[ \t]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
-_FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
+_FORMULA = re.compile(r"'*(?:\s*[=+\-@＝＋－＠]|[\t\r\n])")  # the wide ones, too, which some take for these
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _KINDS = {
     b"PK\x03\x04": "a spreadsheet or another zip archive",
@@ -239,6 +240,11 @@ def json_lines(text: str) -> Iterator[tuple[int, Any]]:
             yield number, error
 
 
+def is_formula(text: str) -> bool:
+    """Whether a spreadsheet may run a text, or take the apostrophe of one that is marked for its own."""
+    return bool(_FORMULA.match(text))
+
+
 def spreadsheet_cell(value: object) -> object:
     """A cell that no spreadsheet runs as a formula: an apostrophe before ``=``, ``+``, ``-``, ``@``, tab and line end.
 
@@ -247,7 +253,7 @@ def spreadsheet_cell(value: object) -> object:
     >>> spreadsheet_cell("=1+1"), spreadsheet_cell("-3.5"), spreadsheet_cell("'-x"), spreadsheet_cell("a=b")
     ("'=1+1", '-3.5', "''-x", 'a=b')
     """
-    if isinstance(value, str) and _FORMULA.match(value) and not _NUMBER.fullmatch(value):
+    if isinstance(value, str) and is_formula(value) and not _NUMBER.fullmatch(value):
         return f"'{value}"
     return value
 
@@ -269,4 +275,4 @@ def unescaped_cell(text: str) -> str:
     >>> unescaped_cell("'=1+1"), unescaped_cell("''-x"), unescaped_cell("'tis"), unescaped_cell("-3.5")
     ('=1+1', "'-x", "'tis", '-3.5')
     """
-    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+    return text[1:] if text.startswith("'") and is_formula(text) else text

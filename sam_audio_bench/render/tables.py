@@ -21,6 +21,7 @@ from sam_audio_bench.render.layout import Cell, layout
 from sam_audio_bench.render.text import one_line
 from sam_audio_bench.stats.cost import Cost
 from sam_audio_bench.stats.summary import SummaryRow, to_json
+from sam_audio_bench.tabular import is_formula
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -137,10 +138,9 @@ def _csv_cell(value: object) -> object:
     if not isinstance(value, str):
         return value
     shown = value.replace("\r", "\\r")  # a line's end to some, which `csv` does not quote
-    return f"'{shown}" if value.lstrip().startswith(_FORMULA) else shown
+    return f"'{shown}" if is_formula(value) else shown
 
 
-_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # the wide ones, too, which some take for these
 _MD_LONE_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")  # one inside a word is no emphasis
 
 
