@@ -19,7 +19,7 @@ from typing import Any
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import dump_json, sha256
 from sam_audio_bench.tabular import broken
-from sam_audio_bench.tasks.catalogue import TASKS
+from sam_audio_bench.tasks.catalogue import BENCH, MUSDB, TASKS
 from sam_audio_bench.tasks.folders import cache_folder, data_folder
 from sam_audio_bench.tasks.lock import Lock
 from sam_audio_bench.tasks.manifest_tables import NOT_UTF8, Cells, plain_cells
@@ -38,8 +38,6 @@ __all__ = [
     "read_masks",
 ]
 
-BENCH = "facebook/sam-audio-bench"
-MUSDB = "facebook/sam-audio-musdb18hq-test"
 BENCH_ROWS = 819
 MASKS = "mask_bytes"
 _BENCH_COLUMNS = (

@@ -151,7 +151,8 @@ def test_option_beats_environment_beats_config_beats_default(here: Path, small_t
         (["--model-args", "gain=2"], "model arguments among"),
         (["--metric-args", "gain=2"], "found \\['gain'\\]"),
         (["--config", "missing.toml"], "a TOML file"),
-        (["--task", "sfx"], "--split mini"),
+        (["--task", "sfx"], "`sabench eval --model silence --task sfx --split mini`"),
+        (["--task", "instr-pro"], "in .*/data/musdb18hq/test, found none; .*--task instr-pro --split mini"),
     ],
 )
 def test_usage_errors(words: list[str], message: str, here: Path, small_task: Path) -> None:
@@ -228,6 +229,22 @@ def test_reading_results_never_imports_torch(words: list[str], here: Path, small
         [sys.executable, "-c", code + "sys.exit('torch' in sys.modules)"], cwd=here, capture_output=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("task", ["sfx", "instr-pro"])
+def test_absent_official_data_are_told_without_torch(task: str, here: Path) -> None:
+    """And without asking the hub: what names the place and the command that works needs neither."""
+    code = (
+        "import sys, socket\nfrom sam_audio_bench.cli import main\n"
+        "def refuse(*_): raise AssertionError('asked the network')\n"
+        "socket.socket.connect = socket.create_connection = refuse\n"
+        f"try:\n    main(['eval', '--model', 'hpss', '--task', '{task}', '--data-dir', 'none'])\n"
+        "except SystemExit as end:\n    print(end.code, sorted({'torch', 'datasets'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=here, capture_output=True, text=True, check=False)
+    assert done.stdout == "2 []\n", done.stderr
+    assert f"`sabench eval --model hpss --task {task} --split mini`" in done.stderr
+    assert str(here / "none") in done.stderr
 
 
 @pytest.mark.parametrize("metric", ["leak_db", "reconstruction_db", "sa_sdr"])

@@ -64,6 +64,10 @@ def show(task: str, item: str, split: str, subset: str, out: Path, frames: int) 
     from sam_audio_bench.names import check_task
 
     check_task(task)
+    if split == "test":
+        from sam_audio_bench.tasks.load import check_recordings
+
+        check_recordings([task], instead=f"sabench data show {task} ITEM --out {out} --split mini")
     from sam_audio_bench.registry import load_task
     from sam_audio_bench.tasks.contact_sheet import contact_sheet
 
