@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import html
 import io
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from types import MappingProxyType
@@ -18,7 +17,7 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import dump_json
 from sam_audio_bench.render.costs import cost_table
 from sam_audio_bench.render.layout import Cell, layout
-from sam_audio_bench.render.text import one_line
+from sam_audio_bench.render.text import markdown_text, one_line
 from sam_audio_bench.stats.cost import Cost
 from sam_audio_bench.stats.summary import SummaryRow, to_json
 from sam_audio_bench.tabular import is_formula
@@ -141,29 +140,23 @@ def _csv_cell(value: object) -> object:
     return f"'{shown}" if is_formula(value) else shown
 
 
-_MD_LONE_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")  # one inside a word is no emphasis
-
-
-def _md_text(text: str) -> str:
-    safe = html.escape(text, quote=False)  # raw HTML is markup in Markdown
-    return _MD_LONE_UNDERSCORE.sub(r"\\_", re.sub(r"([\\`*|\[\]~#])", r"\\\1", safe))
-
-
 def _md(rows: Sequence[SummaryRow], beside: _Beside) -> str:
-    parts = [] if beside.partial is None else [f"**{_md_text(one_line(beside.partial))}**"]
+    parts = [] if beside.partial is None else [f"**{markdown_text(one_line(beside.partial))}**"]
     for block in layout(rows, beside.costs):
         table = [
-            [_md_text(str(head)) for head in block.heads],
+            [markdown_text(str(head)) for head in block.heads],
             [":--", *("--:" for _ in block.heads[1:])],
-            *([_md_text(line.name), *map(_md_cell, line.cells)] for line in block.lines),
+            *([markdown_text(line.name), *map(_md_cell, line.cells)] for line in block.lines),
         ]
-        parts += [f"### {_md_text(block.task)}", "\n".join(f"| {' | '.join(line)} |" for line in table)]
-        parts += [] if block.note is None else [_md_text(block.note)]
+        parts += [f"### {markdown_text(block.task)}", "\n".join(f"| {' | '.join(line)} |" for line in table)]
+        parts += [] if block.note is None else [markdown_text(block.note)]
     return "\n\n".join(parts) + "\n"
 
 
 def _md_cell(cell: Cell) -> str:
-    mean, bounds = (text.replace("−", "-") for text in (_md_text(cell.mean), cell.interval))  # programs read it too
+    mean, bounds = (
+        text.replace("−", "-") for text in (markdown_text(cell.mean), cell.interval)
+    )  # programs read it too
     shown = f"**{mean}**" if cell.best else mean
     return " ".join(part for part in (shown, bounds, cell.count) if part)
 

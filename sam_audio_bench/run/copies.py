@@ -20,7 +20,9 @@ def own_query(query: Query) -> Query:
 def own_item(item: Item) -> Item:
     """The item with sounds that its receiver may change."""
     reference, rest = (None if sound is None else _copy(sound) for sound in (item.reference, item.residual_reference))
-    return replace(item, query=own_query(item.query), reference=reference, residual_reference=rest)
+    sources = tuple(map(_copy, item.residual_sources))
+    query = own_query(item.query)
+    return replace(item, query=query, reference=reference, residual_reference=rest, residual_sources=sources)
 
 
 def own_estimate(estimate: Separation) -> Separation:

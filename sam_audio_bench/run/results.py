@@ -17,6 +17,7 @@ from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.stats.cost import Cost, cost_of
 from sam_audio_bench.stats.item_coverage import classify_coverage, common_items, format_coverage
 from sam_audio_bench.stats.summary import SummaryRow, summarise, summarise_paraphrases, to_json
+from sam_audio_bench.tasks.adapters import adapter_of
 from sam_audio_bench.types import Status
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Results", "check_content", "model_label"]
 
-_STATISTICS = {"worst": ", worst paraphrase of each item", "spread": ", spread over the paraphrases of each item"}
+_STATISTICS = {"worst": ", worst paraphrase of each item", "spread": ", spread over the paraphrases of each item",
+               "median": ", median over songs"}  # fmt: skip
 _SHOWN_DIGITS = 8  # of a digest
 _KEY = ("task", "item", "separator", "seed", "candidate", "picked_by", "metric")
 
@@ -51,6 +53,7 @@ class Results:
     failures: int
     candidates: dict[tuple[str, str, str], int] = field(default_factory=dict)  # task, separator, picker -> K
     paraphrased: frozenset[str] = frozenset()  # tasks whose items are asked in several ways
+    songs: frozenset[str] = frozenset()  # tasks of which published tables give the median over songs
     coverage: dict[tuple[str, str], Covered] = field(default_factory=dict)  # task, separator -> what is answered
     costs: tuple[Cost, ...] = ()  # of each task and separator
 
@@ -111,6 +114,7 @@ class Results:
             available=sum(covered.items for covered in coverage.values()),  # shards of a task count once
             candidates=known.candidates,
             paraphrased=frozenset(name for name, task in known.tasks.items() if task.prompts == "paraphrase"),
+            songs=frozenset(name for name, task in known.tasks.items() if _by_median(task)),
             failures=sum(_incomplete(folder, item, columns) for folder, items, columns, _ in chosen for item in items),
             coverage=coverage,
             costs=tuple(_costs(chosen)),
@@ -139,6 +143,10 @@ class Results:
         reworded = frame[frame["task"].isin(self.paraphrased)]
         if len(reworded):
             rows += summarise_paraphrases(reworded, self.metrics, self.oracles)
+        songs = frame[frame["task"].isin(self.songs)]
+        if len(songs):
+            medians = summarise(songs, self.metrics, self.oracles, average="median")
+            rows += [replace(row, task=f"{row.task}:median") for row in medians]
         return [self._labelled(row, aside) for row in rows]
 
     def _set_aside(self) -> dict[tuple[str, str], frozenset[str]]:
@@ -207,6 +215,11 @@ class Covered:
 
     def __str__(self) -> str:
         return format_coverage(len(self.answered), self.items, self.missing_media)
+
+
+def _by_median(task: TaskRecord) -> bool:
+    layout = adapter_of(task.source.rpartition("=")[2]) or adapter_of(task.source)
+    return layout is not None and layout[0].median
 
 
 def _coverage(chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], int]]) -> dict[tuple[str, str], Covered]:

@@ -27,12 +27,16 @@ _KINDS = {
 _VISUAL = {"sfx": (50, 117), "speaker": (50, 185), "instr-wild": (49, 284)}
 
 
+_ASKED = "hub, perhaps on request"
+
+
 def _official(name: str, prompt: str, summary: str, subset: str, **fields: Any) -> Task:
     """The card of a task of SAM Audio-Bench."""
     known = {
         "repository": BENCH,
         "revision": "main",
         "licence": "CC-BY-NC-4.0",
+        "access": f"{_ASKED}, and own recordings",
         "cites": ("shi2025samaudio",),
     }
     target = "sam_audio_bench.tasks.load:load_task"
@@ -49,6 +53,7 @@ def _cards() -> Iterable[Task]:
         "musdb18hq-test",
         repository=MUSDB,
         licence="MUSDB18-HQ: educational use",
+        access=f"{_ASKED}, and Zenodo 3338373",
         cites=("shi2025samaudio", "rafii2019musdb"),
     )
     for ending, prompt, how in (("span", "text+span", "text and spans"), ("span-only", "span", "spans")):

@@ -17,6 +17,7 @@ from sam_audio_bench.errors import BenchError, UsageError
 from sam_audio_bench.metrics import CARDS
 from sam_audio_bench.separators import CARDS as SEPARATORS
 from sam_audio_bench.tasks import TASKS
+from sam_audio_bench.tasks.adapters import ADAPTERS
 
 
 @pytest.fixture
@@ -49,6 +50,24 @@ def test_list(kind: str, known: dict[str, Any]) -> None:
     assert {record["name"] for record in records} >= set(known)
     shown = invoke("list", kind).stdout
     assert all(name in shown for name in known)
+
+
+def test_list_layouts_and_the_terms_of_tasks() -> None:
+    records = {record["name"]: record for record in json.loads(invoke("list", "layouts", "--json").stdout)}
+    assert set(records) == {name for name, card in ADAPTERS.items() if not card.whole}
+    assert all(record["licence"] and record["expects"] for record in records.values())
+    assert records["musdb"]["example"] == "sabench eval --model hpss --task musdb:musdb18hq/test"
+    assert records["musdb"]["tasks"] == ["musdb-vocals", "musdb-drums", "musdb-bass", "musdb-other"]
+    assert records["musdb"]["texts"]["other"] == "other instruments"
+    tasks = json.loads(invoke("list", "tasks", "--format", "json").stdout)
+    assert all(task["licence"] and task["access"] for task in tasks if task["name"] in TASKS)
+    for form, edge in (("text", ""), ("md", "| ")):
+        lines = invoke("list", "tasks", "--format", form).stdout.splitlines()
+        assert [
+            line for line in lines if line.startswith(f"{edge}sfx ") and "CC-BY-NC-4.0" in line and "request" in line
+        ]
+    assert lines[1] == "| --- | --- | --- | --- | --- | --- |"
+    assert len({line.count(" | ") for line in lines if line.startswith("|")}) == 1
 
 
 def test_eval_prints_the_table_the_folders_and_what_next(here: Path, small_task: Path) -> None:

@@ -5,7 +5,8 @@
 Its paths are those of the machine that mixed, so their last three parts are looked for below the folder that holds
 ``metadata``. With one speaker the text is "person speaking". With several, LibriSpeech's ``SPEAKERS.TXT``, beside the
 CSV or in a folder above it, tells who is a man and who a woman: asked for is "man speaking" or "woman speaking", where
-one of them alone is. Mixtures without such a speaker cannot be asked about in words and are left out.
+one of them alone is, or what the user's table says (`texts`). Mixtures without such a speaker cannot be asked about in
+words and are left out.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.tasks.adapters.layouts import csv_in, csv_rows
+from sam_audio_bench.tasks.adapters.texts import texts_of
 from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Questions, collect
 from sam_audio_bench.tasks.manifest_tables import read_csv
 
 __all__ = ["questions"]
 
-_TEXTS = {"M": "man speaking", "F": "woman speaking"}
+_CLASSES = {"M": "man", "F": "woman"}
 _SPEAKERS = "SPEAKERS.TXT"
 
 
@@ -38,7 +40,7 @@ def questions(path: Path, *, allow_outside: bool = False) -> Questions:
     if not names:
         raise UsageError(f"expected columns mixture_ID, mixture_path and source_1_path in {table}, found none of them")
     genders = _genders(table) if len(names) > 1 else {}
-    rows = _rows(table, names, genders)
+    rows = _rows(table, names, genders, texts_of("librimix", table))
     return collect(f"librimix-{table.stem}", path, rows, root=root, voices=True, allow_outside=allow_outside)
 
 
@@ -55,7 +57,9 @@ def _genders(table: Path) -> dict[str, str]:
     return {entry[0]: entry[1].upper() for entry in cells if len(entry) > 1}
 
 
-def _rows(table: Path, sources: list[str], genders: Mapping[str, str]) -> Iterator[ManifestRow | ManifestProblem]:
+def _rows(
+    table: Path, sources: list[str], genders: Mapping[str, str], texts: Mapping[str, str]
+) -> Iterator[ManifestRow | ManifestProblem]:
     names = ("mixture_id", "mixture_path", *(name.lower() for name in sources))
     for number, cells in csv_rows(table, names):
         if isinstance(cells, ManifestProblem):
@@ -69,12 +73,15 @@ def _rows(table: Path, sources: list[str], genders: Mapping[str, str]) -> Iterat
         known = [genders.get(speaker, "") for speaker in speakers] if len(sources) > 1 else [""]
         alone = Counter(known)
         for index, (source, gender) in enumerate(zip(sources, known, strict=True), 1):
-            if len(sources) > 1 and (gender not in _TEXTS or alone[gender] > 1 or "" in alone):
+            if len(sources) > 1 and (gender not in _CLASSES or alone[gender] > 1 or "" in alone):
+                continue
+            text = texts[_CLASSES.get(gender, "person")]
+            if not text:
                 continue
             yield ManifestRow(
                 where=number,
                 mixture=_tail(cells["mixture_path"]),
-                text=_TEXTS.get(gender, "person speaking"),
+                text=text,
                 target=(_tail(cells[source.lower()]),),
                 group=cells["mixture_id"],
                 id=f"{cells['mixture_id']}-s{index}",
