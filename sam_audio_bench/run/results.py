@@ -45,7 +45,7 @@ class Results:
 
     frame: pd.DataFrame
     metrics: dict[str, MetricRecord]  # by id
-    labels: dict[str, str]  # task -> the task with its version and split
+    labels: dict[str, str]  # task -> the task with its version and split, and the revision of official data
     oracles: frozenset[str]
     runs: tuple[Path | str, ...]  # folders, or where they were fetched from
     asked: int
@@ -107,7 +107,7 @@ class Results:
         return cls(
             frame=frame,
             metrics=known.metrics,
-            labels={name: task.label for name, task in known.tasks.items()},
+            labels={name: _label(task) for name, task in known.tasks.items()},
             oracles=frozenset(folder.header.model.name for folder, *_ in chosen if folder.header.model.oracle),
             runs=tuple(shown_place(folder.path) for folder, *_ in chosen),
             asked=sum(len(items) for _, items, _, _ in chosen),
@@ -215,6 +215,10 @@ class Covered:
 
     def __str__(self) -> str:
         return format_coverage(len(self.answered), self.items, self.missing_media)
+
+
+def _label(task: TaskRecord) -> str:
+    return f"{task.label}, data {task.data_revision[:_SHOWN_DIGITS]}" if task.split == "test" else task.label
 
 
 def _by_median(task: TaskRecord) -> bool:

@@ -9,6 +9,7 @@
     attribution authors and licences of the stems
     official    the test split: SAM Audio-Bench and its questions about MUSDB18-HQ
     annotations its metadata: found, read by column, checked
+    vocabulary  other words, and what is in a mixture, where the metadata tell
     media       its recordings: which file serves an item, and what is cut from it
     video_clips parts of videos as separate files
     inspection  which of its recordings are present, missing or corrupt

@@ -35,6 +35,7 @@ __all__ = [
     "expected_counts",
     "find_table",
     "musdb_table",
+    "read_cells",
     "read_masks",
 ]
 
@@ -88,7 +89,7 @@ class MetadataTable:
 def find_table(repository: str) -> MetadataTable:
     """The metadata in ``<data>/<name of the repository>/`` or ``data/`` in it; else in the hub's cache or on the hub.
 
-    What the lock file has pinned is asked for, else ``main``: no commit could be verified when this was written.
+    What the lock file has pinned is asked for, else ``main``, which loading a task pins (`official.load`).
 
     Raises:
         Precondition: nowhere.
@@ -174,8 +175,8 @@ def _check_counts(table: MetadataTable, rows: Sequence[Annotation]) -> None:
             )
 
 
-def _cells(table: MetadataTable, columns: Sequence[str]) -> Iterator[Cells]:
-    """Rows of some columns; no other column is read."""
+def read_cells(table: MetadataTable, columns: Sequence[str]) -> Iterator[Cells]:
+    """Rows of some columns; no other column is read. Errors as in `bench_table`."""
     import datasets
 
     with _readable(table):
@@ -216,7 +217,7 @@ def _check_columns(table: MetadataTable, columns: Sequence[str]) -> None:
 def _checked(
     table: MetadataTable, columns: Sequence[str], read: Callable[[int, Cells], Annotation]
 ) -> Iterator[Annotation]:
-    for number, cells in enumerate(_cells(table, columns)):
+    for number, cells in enumerate(read_cells(table, columns)):
         try:
             yield read(number, cells)
         except UsageError as error:
