@@ -1,6 +1,7 @@
 """``sabench data``: looking at data before a run meets them.
 
     official    the official data on this machine
+    spans       spans from the activity of references
 
 The short commands ``show`` and ``validate`` are here.
 """
@@ -31,6 +32,7 @@ _COMMANDS = {
     "missing": (f"{__name__}.official:missing", "List the recordings to get."),
     "show": (f"{__name__}:show", "Draw an item: frames, mask, waveform, spans."),
     "validate": (f"{__name__}:validate", "Check anyone's data before a run."),
+    "spans": (f"{__name__}.spans:spans", "Find where references sound, for questions by spans."),
 }
 
 _HELP = """Look at data before a run meets them.
@@ -40,6 +42,7 @@ sabench data status
 sabench data missing sfx --format csv
 sabench data show sfx-visual sfx-visual-00 --split mini --out item.png
 sabench data validate my/questions.csv
+sabench data spans my/questions.csv --out my/by-spans.csv
 """  # \b keeps click from rewrapping the lines
 
 
