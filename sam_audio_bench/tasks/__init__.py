@@ -20,6 +20,7 @@
     manifest_sounds  the sounds that they name
     manifest_tables  CSV, JSON lines, parquet and datasets folders as rows
     span_table       spans from the activity of its references
+    croissant        all of it as Croissant metadata
     manifest_check   everything that can be wrong with it, files included
     adapters    layouts of known data sets
     prompts     the same items in other words, or asked for what they do not have

@@ -2,6 +2,7 @@
 
     official    the official data on this machine
     spans       spans from the activity of references
+    croissant   metadata that dataset tools read
 
 The short commands ``show`` and ``validate`` are here.
 """
@@ -33,6 +34,7 @@ _COMMANDS = {
     "show": (f"{__name__}:show", "Draw an item: frames, mask, waveform, spans."),
     "validate": (f"{__name__}:validate", "Check anyone's data before a run."),
     "spans": (f"{__name__}.spans:spans", "Find where references sound, for questions by spans."),
+    "croissant": (f"{__name__}.croissant:croissant", "Describe data as Croissant metadata."),
 }
 
 _HELP = """Look at data before a run meets them.
@@ -43,6 +45,7 @@ sabench data missing sfx --format csv
 sabench data show sfx-visual sfx-visual-00 --split mini --out item.png
 sabench data validate my/questions.csv
 sabench data spans my/questions.csv --out my/by-spans.csv
+sabench data croissant my/questions.csv --out my/croissant.json
 """  # \b keeps click from rewrapping the lines
 
 
