@@ -64,11 +64,14 @@ def _models() -> tuple[list[dict[str, object]], str]:
 
 
 def _metrics() -> tuple[list[dict[str, object]], str]:
-    from sam_audio_bench.metrics.catalogue import CARDS, DEFAULT, WITHOUT_REFERENCE
+    from sam_audio_bench.metrics.catalogue import CARDS, DEFAULT, WITH_SOURCES, WITHOUT_REFERENCE
 
     records = [{**_record(card), "default": card.id in DEFAULT} for card in CARDS.values()]
     without = ", ".join(WITHOUT_REFERENCE)
-    return records, f"Default: {', '.join(DEFAULT)}; where there is no reference, as far as they can run: {without}."
+    return records, (
+        f"Default: {', '.join(DEFAULT)}; where there is no reference, as far as they can run: {without}; where every "
+        f"source of a song is known: {', '.join(WITH_SOURCES)}."
+    )
 
 
 def _record(card: Card) -> dict[str, object]:

@@ -12,7 +12,7 @@ from oracles import museval_metrics
 from torch import Tensor
 
 import sam_audio_bench as sab
-from sam_audio_bench import audio, registry
+from sam_audio_bench import audio, blocks, registry
 from sam_audio_bench.errors import MediaError, UsageError
 from sam_audio_bench.tasks.adapters import ADAPTERS, members
 from sam_audio_bench.tasks.adapters.texts import TEXTS, texts_of
@@ -107,6 +107,43 @@ def test_interference_counts_every_source_and_not_their_sum(tmp_path: Path) -> N
     assert alone is not None
     assert alone.value is not None
     assert alone.value < 20
+
+
+def test_long_songs_in_blocks_score_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    song(tmp_path / "one", 1, silent={"other": (1.0, 2.5)}, channels=1)
+    metrics = registry.load_metrics(["bss_images_sdr", "bss_images_isr", "bss_images_sir", "bss_images_sar"])
+
+    def rows() -> list[float | None]:
+        item = load_task(f"musdb-vocals:{tmp_path}")["one-vocals"]
+        answer = Audio(separate(item.query.mixture.samples, RATE, None), RATE)
+        scored = [metric.score([item], [sab.Separation(target=answer, residual=answer)])[0] for metric in metrics]
+        return [score.value for row in scored for score in row if score is not None]
+
+    short = rows()
+    monkeypatch.setattr(blocks, "LONG", 1 << 13)
+    monkeypatch.setattr(blocks, "_BLOCK", 2000)
+    assert len(short) == 4
+    assert rows() == pytest.approx(short, abs=1e-6)
+
+
+def test_a_song_that_is_too_short_for_every_filter_has_no_interference(tmp_path: Path) -> None:
+    song(tmp_path / "one", 1)
+    item = load_task(f"musdb-vocals:{tmp_path}")["one-vocals"]
+
+    def first(sound: Audio) -> Audio:
+        return Audio(sound.samples[:, :3000], RATE)  # of 8 filters of 512 taps
+
+    query = replace(item.query, mixture=first(item.query.mixture))
+    assert item.reference is not None
+    cut = replace(
+        item, query=query, reference=first(item.reference), residual_sources=tuple(map(first, item.residual_sources))
+    )
+    answer = sab.Separation(target=query.mixture, residual=query.mixture)
+    (row,) = registry.load_metric("bss_images_sir").score([cut], [answer])
+    assert {score.status for score in row if score is not None} == {sab.Status.TOO_SHORT}
+    (row,) = registry.load_metric("bss_images_sdr").score([cut], [answer])
+    assert row[0] is not None
+    assert row[0].status is sab.Status.OK
 
 
 def test_a_song_of_one_subset_is_four_questions_in_four_tasks(tmp_path: Path) -> None:
