@@ -85,7 +85,8 @@ ADAPTERS: Mapping[str, Adapter] = MappingProxyType(
                 "the folder that holds noisy_testset_wav and clean_testset_wav", "VoiceBank-DEMAND", "CC BY 4.0",
             ),
             _card(
-                "librimix", "librimix", "LibriMix (Libri2Mix, Libri3Mix), by text", "a CSV of its metadata",
+                "librimix", "librimix", "LibriMix (Libri2Mix, Libri3Mix), by text",
+                "a CSV of its metadata, or a folder of mixtures beside s1 and s2",
                 "Libri2Mix/wav16k/min/metadata/mixture_test_mix_clean.csv", "CC BY 4.0; noise of WHAM!: CC BY-NC 4.0",
             ),
             _card(
