@@ -54,7 +54,7 @@ def outdated(folder: RunFolder, metrics: Iterable[LoadedMetric], item: str) -> l
     """Metrics that an item was not asked for yet, or by another identity, or by one that is not known."""
     record = folder.items.get(item)
     known = {} if record is None else record.scored
-    return [one for one in metrics if any(known.get(name) != text for name, text in one.fingerprints.items())]
+    return [one for one in metrics if not one.fingerprints.items() <= known.items()]
 
 
 def items_at_once(metrics: Iterable[LoadedMetric]) -> int:
