@@ -88,7 +88,7 @@ def read_csv(path: Path) -> Iterator[tuple[int, Mapping[str, str] | ManifestProb
     table = parse_table(read_text(path, errors="surrogateescape"))
     names = table.names
     yield table.where, dict.fromkeys(names, "") if len(set(names)) == len(names) else _repeated(table.where, names)
-    for number, what in table.remarks(optional=True):
+    for number, what in table.remarks():
         yield number, ManifestProblem(where=number, what=what, severity="warning")
     found: list[tuple[int, Mapping[str, str] | ManifestProblem]] = [
         (number, dict(zip(names, cells, strict=True))) for number, cells in table.rows
