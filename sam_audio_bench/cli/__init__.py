@@ -55,6 +55,8 @@ _COMMANDS = {
     "doctor": (f"{__name__}.doctor:doctor", "Say what this machine has and what is missing."),
 }
 
+_CLOSED_PIPE = 128 + 13  # as of a program that SIGPIPE ends
+
 _HELP = """Benchmark promptable audio source separation.
 
 \b
@@ -96,8 +98,13 @@ def main(arguments: list[str] | None = None) -> Any:
 
 
 def _run(words: list[str]) -> Any:
+    stdout = sys.stdout
     try:
         return group.main(args=words, prog_name="sabench", standalone_mode=True)
+    except SystemExit as end:
+        if end.code == 1 and (sys.stdout is not stdout or isinstance(end.__context__, BrokenPipeError)):
+            sys.exit(_CLOSED_PIPE)  # `| head`: nobody reads on; click replaces the stream, and rich raises anew
+        raise
     except BenchError as error:
         if "--debug" in words:
             raise
