@@ -35,6 +35,7 @@ from sam_audio_bench.cli.lazy import LazyGroup
 from sam_audio_bench.cli.output import note, open_closed_streams, replace_unwritable
 from sam_audio_bench.errors import BenchError, describe_error
 from sam_audio_bench.run import interruption
+from sam_audio_bench.run.exits import outlive_threads
 
 __all__ = ["main"]
 
@@ -94,7 +95,15 @@ def main(arguments: list[str] | None = None) -> Any:
                 if not isinstance(error, SystemExit):  # whatever was made of the interruption
                     note("sabench: stopped")
                 interruption.exit_interrupted()
+            if arguments is None:  # else the process has something else to do
+                outlive_threads(_exit_code(error), lambda text: note(f"sabench: {text}"))
             raise
+
+
+def _exit_code(error: BaseException) -> int:
+    """Of a process that an exception ends."""
+    code = error.code if isinstance(error, SystemExit) else 1
+    return code if isinstance(code, int) else int(code is not None)
 
 
 def _run(words: list[str]) -> Any:
