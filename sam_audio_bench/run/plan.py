@@ -200,7 +200,8 @@ def _jobs(
         separator, model = prepared.separator, prepared.model
         reranking = pickers.reranking(separator, data)
         own = output / folder_name(output, separator.name, [one.separator.name for one in separators])
-        folder = RunFolder.open(own / f"{folder_name(own, data.label, labels)}{shard}")
+        with uncollected():
+            folder = RunFolder.open(own / f"{folder_name(own, data.label, labels)}{shard}")
         _check_folder(folder, data, settings)
         common = common_fingerprint(model, data, settings, reranking)
         yield Job(

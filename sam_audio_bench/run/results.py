@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
-from sam_audio_bench.files import find_folders, is_url, local_place
+from sam_audio_bench.files import exists, find_folders, is_url, local_place
 from sam_audio_bench.identity import Difference, Identity, differences
 from sam_audio_bench.records import SCHEMA_VERSION, ItemRecord, MetricRecord, RunRecord, TaskRecord
 from sam_audio_bench.run.remote import fetch_runs, naming_origins, shown_place
@@ -89,7 +89,7 @@ class Results:
     def _gather(cls, chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], int]]) -> Results:
         known = _Known()
         for folder, _, _, _ in chosen:
-            known.add(folder)
+            known.add(folder, alone=len(chosen) == 1)
         import pandas as pd
 
         coverage = _coverage(chosen)
@@ -247,11 +247,11 @@ class _Known:
     _pickers: dict[str, Identity] = field(default_factory=dict)
     _contents: dict[tuple[str, str], tuple[str, Path]] = field(default_factory=dict)  # task, item -> digest, folder
 
-    def add(self, folder: RunFolder) -> None:
-        """Raises UsageError for a run that cannot stand beside the others."""
+    def add(self, folder: RunFolder, *, alone: bool = False) -> None:
+        """Raises UsageError for a run that cannot stand beside the others; ``alone``: there are no others."""
         header, task, path = folder.header, folder.header.task, folder.path
         _same(task.id, self.tasks.setdefault(task.id, task).differences(task), path)
-        for item in folder.items.values():
+        for item in () if alone else folder.items.values():
             check_content(self._contents, task.id, item, path)
         for record in header.metrics:
             _same(record.id, self.metrics.setdefault(record.id, record).differences(record), path)
@@ -296,7 +296,12 @@ def _model_differences(first: RunRecord, other: RunRecord) -> list[Difference]:
 
 
 def _check_scores(folder: RunFolder) -> None:
-    """Refuses a run whose journal promises scores that are not there."""
+    """Refuses a run without metrics, and one whose journal promises scores that are not there."""
+    if not folder.metrics:
+        raise StoreError(
+            f"expected metrics in {folder.path / 'run.json'}, found none, so that there is nothing to show; "
+            "`sabench score` adds some"
+        )
     if folder.lost:
         raise StoreError(
             f"expected scores of {len(folder.items)} items in {folder.path}, found none or too few of "
@@ -340,7 +345,7 @@ def find_runs(paths: Iterable[Path | str], *, audio: bool = True) -> list[Path]:
             here = fetch_runs(str(place), audio=audio)
         else:
             path = local_place("run folders", place, "give it as a text, not as a path")
-            here = [path] if (path / "run.json").is_file() else sorted(find_folders(path, "run.json"))
+            here = [path] if exists(path / "run.json") else sorted(find_folders(path, "run.json"))
         if not here:
             raise Precondition(f"expected a run folder (with run.json) in {place}, found none")
         for folder in here:

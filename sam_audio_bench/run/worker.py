@@ -104,6 +104,7 @@ class ScoreStored:
 
     pairs: Sequence[tuple[Item, Sequence[Separation]]]
     columns: frozenset[str]  # of the metrics
+    lag: bool  # whether it is measured
 
 
 Request = Begin | Separate | Score | BeginScoring | ScoreStored
@@ -185,7 +186,7 @@ class Worker:
             self._begin_scoring(request)
         elif isinstance(request, ScoreStored):
             chosen = [one for one in self._metrics if request.columns >= set(one.columns)]
-            scores = Scorer.score(request.pairs, chosen)
+            scores = Scorer.score(request.pairs, chosen, lag=request.lag)
             reply.scores = [(item.id, found) for (item, _), found in zip(request.pairs, scores, strict=True)]
         elif self._work is None:
             raise Precondition("expected a worker that has begun, found one without a separator")
