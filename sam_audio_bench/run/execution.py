@@ -28,7 +28,7 @@ from sam_audio_bench.files import safe_names
 from sam_audio_bench.records import PARTS, ItemRecord, PartDigests, PartStats, StoredEstimate, read_records
 from sam_audio_bench.run import interruption, output_log, stages
 from sam_audio_bench.run.batching import Batching
-from sam_audio_bench.run.contract import batch_size
+from sam_audio_bench.run.contract import batch_size, wants_others
 from sam_audio_bench.run.header import end_record, start_record
 from sam_audio_bench.run.isolation import Isolation
 from sam_audio_bench.run.job import Job
@@ -95,7 +95,7 @@ class LocalExecutor:
         batching = Batching(note=lambda text: _remember(text, job, scorer))
         waiting: list[tuple[Item, list[Separation]]] = []
         unstored: list[Event] = []
-        for batch in prefetch(job.data, items, size):
+        for batch in prefetch(job.data, items, size, with_others=wants_others(job.separator)):
             while unstored:
                 unstored.pop().wait()
             for outcome in self._separated(job, batch, settings, batching):
@@ -298,6 +298,7 @@ class Recorder:
             audio_seconds=item.query.mixture.seconds,
             rate=item.query.mixture.rate,
             moved_ms=chosen.moved_ms or None,
+            outputs=dict(chosen.outputs),
             remarks=list(item.remarks),
             picked_by=found.picker or chosen.picked_by,
             target=stored.target,

@@ -296,7 +296,7 @@ def _sendable(found: CandidateSet) -> CandidateSet:
     candidates: list[Any] = [
         Told.of(one) if isinstance(one, BaseException) else Separation(
             target=_plain(one.target), residual=_plain(one.residual), seconds=one.seconds, picked_by=one.picked_by,
-            moved_ms=one.moved_ms,
+            moved_ms=one.moved_ms, outputs=one.outputs,
         )
         for one in found.candidates
     ]  # fmt: skip
