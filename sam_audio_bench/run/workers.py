@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from sam_audio_bench.errors import BadSeparation, Precondition
 from sam_audio_bench.identity import is_built_in
-from sam_audio_bench.run import output_log, stages
+from sam_audio_bench.run import output_log, stages, tracing
 from sam_audio_bench.run.contract import batch_size, wants_others
 from sam_audio_bench.run.execution import Estimated, Failed, Outcome, Scored
 from sam_audio_bench.run.interruption import interruptible
@@ -246,6 +246,7 @@ class _Crew:
     def _ask(self, link: Link, request: Request, limit: float | None = None) -> Reply:
         reply = intact(link, load(link.ask(dump(request), limit)))
         stages.add(reply.stages)
+        tracing.add(reply.trace)
         if reply.printed:
             self._put(_Printed(reply.printed))
         for text in reply.notes:
