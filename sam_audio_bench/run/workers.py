@@ -200,7 +200,7 @@ class _Crew:
 
     def _work(self, number: int) -> None:
         link: Link | None = None
-        losses, unstored = 0, list[threading.Event]()
+        losses, last, unstored = 0, "", list[threading.Event]()
         while self._source.has_more():
             try:
                 link = link or self._started(number)
@@ -223,11 +223,12 @@ class _Crew:
                 self._executor.forget(number)
                 link = None
                 losses += not lost.is_late and not batch.deaths
+                last = str(lost)
                 self._lost(batch, lost)
             finally:
                 self._source.settle()
             if losses >= GIVEN_UP_AFTER:
-                return self._give_up(number, f"it died {losses} times in a row, at last on {_named(batch)}")
+                return self._give_up(number, f"it died {losses} times in a row, at last on {_named(batch)}: {last}")
             if link is not None:
                 link = self._score(link, number)
         if link is not None:
