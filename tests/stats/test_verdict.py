@@ -229,7 +229,7 @@ def verdict(order: str, behind: Mapping[str, Gap] | None = None, over: Mapping[s
         ),
         (
             verdict("mixture x y", {"y": SURE}, {"x": BEHIND, "y": WORSE}),
-            "By snr, no separator is surely better than the mixture; x leads (behind by 0.31 [−0.10, 0.52] dB).",
+            "By snr, no separator is surely better than the mixture; the best, x, is behind by 0.31 [−0.10, 0.52] dB.",
         ),
         (verdict("x y", {"y": UNSURE}), "By snr, x leads, and y cannot be told from it."),
         (verdict("mixture"), ""),
@@ -241,4 +241,4 @@ def test_sentences(found: Verdict, expected: str) -> None:
 
 def test_few_recordings_are_said_so() -> None:
     found = decide(column(4), table({"mixture": 0.0, "a": 9.0}, 4, 0), higher_is_better=True)
-    assert sentence(found, "snr", "dB") == "By snr, 4 recordings cannot tell 2 systems apart."
+    assert sentence(found, "snr", "dB") == "By snr, nothing is sure with 4 recordings: too few to tell 2 systems apart."
