@@ -82,7 +82,7 @@ def claimed_size(path: Path) -> int | None:
     try:
         if path.stat().st_size < _SHORT:
             return None
-        header = _header(path)
+        header = _header(path, search=False)
         for claimed in (
             (packets.claimed, samples.claimed) if header.ffmpeg_first else (samples.claimed, packets.claimed)
         ):
@@ -93,13 +93,13 @@ def claimed_size(path: Path) -> int | None:
     return None
 
 
-def _header(path: Path, stream: BinaryIO | None = None) -> Header:
-    """What a file says of itself; arguments and errors as in `decode`."""
+def _header(path: Path, stream: BinaryIO | None = None, *, search: bool = True) -> Header:
+    """What a file says of itself; arguments and errors as in `decode` and `read_header`."""
     with media_errors(path):
         if stream is not None:
-            return read_header(stream)
+            return read_header(stream, search=search)
         with path.open("rb") as file:
-            return read_header(file)
+            return read_header(file, search=search)
 
 
 _UNSTATED = (

@@ -43,8 +43,13 @@ class Header:
     remark: str = ""  # what is said of it besides
 
 
-def read_header(file: BinaryIO) -> Header:
-    """The header of a seekable file, whose position is left anywhere; what is not known says nothing."""
+def read_header(file: BinaryIO, *, search: bool = True) -> Header:
+    """The header of a seekable file, whose position is left anywhere; what is not known says nothing.
+
+    Args:
+        file: the file.
+        search: look behind the header of an MP3 or FLAC as well, for which all of it is read.
+    """
     size = file.seek(0, 2)
     head = _bytes(file, 0, 16)
     if head[:4] in _READERS:
@@ -55,15 +60,17 @@ def read_header(file: BinaryIO) -> Header:
     while head[:3] == b"ID3":
         begin += 10 + _syncsafe(head[6:10])
         head = _bytes(file, begin, 16)
-    return _unframed(file, head, begin, size)
+    return _unframed(file, head, begin, size, search)
 
 
-def _unframed(file: BinaryIO, head: bytes, begin: int, size: int) -> Header:
+def _unframed(file: BinaryIO, head: bytes, begin: int, size: int, search: bool) -> Header:
     """Formats that may come behind a tag, or that are known by one byte."""
     if head[:4] == b"fLaC":
-        return _flac(file, begin, size)
+        return _flac(file, begin, size, search)
+    if head[0] == 0xFF and head[1] & 0xE0 == 0xE0 and head[1] & 0x06:  # without a layer it is AAC
+        return _mp3(file, begin, size, search)
     if head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
-        return _mp3(file, begin, size) if head[1] & 0x06 else Header(ffmpeg_first=True)  # without a layer it is AAC
+        return Header(ffmpeg_first=True)
     return Header(ffmpeg_first=head.startswith(_FFMPEG))
 
 
@@ -73,12 +80,12 @@ def _alone(*, second: bool) -> None:
         raise ValueError("several recordings, one behind the other, of which players give the first one alone")
 
 
-def _flac(file: BinaryIO, begin: int, size: int) -> Header:
+def _flac(file: BinaryIO, begin: int, size: int, search: bool) -> Header:
     total = int.from_bytes(_bytes(file, begin + 21, 5), "big") & (1 << 36) - 1
-    for at in range(begin + 4, size, _BLOCK):
+    for at in range(begin + 4, size if search else 0, _BLOCK):
         block = _bytes(file, at, _BLOCK + len(_FLAC[0]))
         _alone(second=any(head in block for head in _FLAC))
-    if total and flac_frame_beyond(file, begin, size, total):
+    if search and total and flac_frame_beyond(file, begin, size, total):
         return Header(ffmpeg_first=True, remark=f"its header counts {total} samples, and more are there; {_TO_ITS_END}")
     return Header(ffmpeg_first=not total, length_known=total > 0)
 
@@ -96,14 +103,15 @@ def _syncsafe(four: bytes) -> int:
     return sum((byte & 0x7F) << 7 * place for place, byte in enumerate(reversed(four)))
 
 
-def _mp3(file: BinaryIO, begin: int, size: int) -> Header:
+def _mp3(file: BinaryIO, begin: int, size: int, search: bool) -> Header:
     """An MP3 whose first frame may count the others (Xing), and their bytes."""
     head = _bytes(file, begin, 64)
     at = max(head.find(b"Xing"), head.find(b"Info"))
     flags = head[at + 7] if at > 0 else 0
-    found = mp3_frames(file, begin, size) if flags & 1 else None
+    found = mp3_frames(file, begin, size) if search and flags & 1 else None
     if found is None:
-        return Header(ffmpeg_first=True)
+        counts = not search and bool(flags & 1)
+        return Header(ffmpeg_first=not counts, counts_frames=counts)
     told, count = int.from_bytes(_bytes(file, begin + at + 8, 4), "big"), found.frames - 1
     if count <= told:
         return Header(counts_frames=True)
