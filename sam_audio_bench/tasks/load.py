@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sam_audio_bench.errors import Precondition, UsageError, unknown_name
+from sam_audio_bench.files import exists
 from sam_audio_bench.tabular import TABLES
 from sam_audio_bench.tasks.adapters import adapter_of
 from sam_audio_bench.tasks.catalogue import GROUPS, MUSDB, TASKS, Task, expand
@@ -25,7 +26,7 @@ def is_path(name: str) -> bool:
     """
     if name in TASKS or name in GROUPS:
         return False
-    return name.lower().endswith(TABLES) or adapter_of(name) is not None or Path(name).is_dir()
+    return name.lower().endswith(TABLES) or adapter_of(name) is not None or (exists(name) and Path(name).is_dir())
 
 
 def check_recordings(names: Iterable[str], *, instead: str) -> None:
