@@ -48,7 +48,7 @@ class CorrelationSettings:
     interval: str = "two_way"
     resamples: int = 10_000
     seed: int = 0
-    test: str | None = None  # of differences: bootstrap, williams or permutation; None: as `interval` says
+    test: str | None = None  # of differences: bootstrap, williams, zou, permutation; None: as `interval` says
     compare: bool = True  # whether differences of metrics are tested, at the first level, by the first rank coefficient
 
 
@@ -243,13 +243,13 @@ def _compared(
 
 
 def _pairs(matrices: ItemSystemMatrices, design: Design, settings: CorrelationSettings) -> list[Difference]:
-    """Tests pairs by the bootstrap of the intervals; by Williams' test for Fisher intervals."""
+    """Tests pairs by the bootstrap of the intervals; by Zou's intervals where those are Fisher's."""
     level, coefficient = _tested(settings)
     orientation = _orientation(matrices.metrics)
     fisher = settings.interval == "fisher"
     test = settings.test
     if test is None:
-        test = "williams" if fisher and is_applicable("williams", level, coefficient) else "bootstrap"
+        test = "zou" if fisher and is_applicable("zou", level, coefficient) else "bootstrap"
     if test != "bootstrap":
         return compare_independent(
             matrices.human, matrices.metrics, test=test, at=level, coefficient=coefficient, orientation=orientation,

@@ -1,25 +1,31 @@
 """Paired comparison of two systems on the same items: difference, interval, p-value, wins and losses.
 
-Pairing removes the difficulty of the items. Items cut from one recording are correlated, so the interval
-resamples whole recordings and the test swaps the systems on whole recordings.
+Pairing removes the difficulty of the items. Items cut from one recording are correlated, so the systems are swapped on
+whole recordings. The interval holds the differences that this test does not reject (Hartigan, *Using subsample values
+as typical values*, JASA 1969), so that it leaves 0 out exactly where p is below 5 %.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.stats.bootstrap import paired_interval
+from sam_audio_bench.stats.bootstrap import Interval
 
-__all__ = ["PairedComparison", "paired_difference", "swap_test"]
+__all__ = ["FEWEST_RECORDINGS", "PairedComparison", "paired_difference", "swap_interval", "swap_test"]
+
+FEWEST_RECORDINGS = 6
+"""Of a difference that can be significant at 5 %: of the 32 ways to swap five recordings, two are always as extreme."""
 
 _MOST_EXACT = 13  # recordings, of which all ways to swap are tried
 _CHUNK = 2**20  # numbers in an array
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +35,7 @@ class PairedComparison:
     first: float | None  # means over the items, in the unit of the scores; None without items
     second: float | None
     value: float | None  # mean difference, second minus first
-    low: float | None  # 95 % interval; None with fewer than two recordings
+    low: float | None  # 95 % interval; None where no p could be below 5 %: with fewer than FEWEST_RECORDINGS
     high: float | None
     p: float | None  # two-sided; None with fewer than two recordings
     wins: int  # items on which the second is better
@@ -52,7 +58,7 @@ def paired_difference(
     resamples: int = 2000,
     seed: int = 0,
 ) -> PairedComparison:
-    """Mean difference with a bootstrap interval over recordings, p of `swap_test`, and how often each system wins.
+    """Mean difference with `swap_interval`, p of `swap_test`, and how often each system wins.
 
     The order of the items does not matter.
 
@@ -62,8 +68,8 @@ def paired_difference(
         groups: [items], the recording that each item was cut from.
         higher_is_better: direction of the metric.
         tie: items whose scores differ by no more are ties.
-        resamples: of the interval and of the test.
-        seed: of both.
+        resamples: number of random swaps, with more than 13 recordings.
+        seed: of these.
 
     Raises:
         UsageError: lengths that differ, a value that is not finite, or an option out of range.
@@ -73,18 +79,20 @@ def paired_difference(
     """
     if tie < 0:
         raise UsageError(f"expected a difference of at least 0 up to which items are ties, found {tie:g}")
-    interval = paired_interval(second, first, groups, resamples=resamples, seed=seed)
+    if len(first) != len(second):
+        raise UsageError(f"expected two systems on the same items, found {len(first)} and {len(second)} values")
     differences = [b - a for a, b in zip(first, second, strict=True)]
+    swaps = _Swaps.of(differences, groups, resamples, seed)
     better = sum(one > tie for one in differences)
     worse = sum(one < -tie for one in differences)
-    low, high = interval if interval is not None else (None, None)
+    low, high = swaps.interval(0.95) or (None, None)
     return PairedComparison(
         first=_mean(first),
         second=_mean(second),
         value=_mean(differences),
         low=low,
         high=high,
-        p=swap_test(differences, groups, resamples=resamples, seed=seed) if interval is not None else None,
+        p=swaps.p() if swaps.recordings > 1 else None,
         wins=better if higher_is_better else worse,
         ties=len(differences) - better - worse,
         losses=worse if higher_is_better else better,
@@ -105,30 +113,107 @@ def swap_test(
         groups: [items].
         resamples: number of random swaps, with more than 13 recordings.
         seed: of these.
+
+    Raises:
+        UsageError: as `paired_difference`.
     """
-    members: dict[str, list[float]] = {}
-    for label, one in sorted(zip(map(str, groups), differences, strict=True)):
-        members.setdefault(label, []).append(one)
-    sums = np.array([math.fsum(member) for member in members.values()])
-    bound = abs(math.fsum(sums)) * (1 - 1e-12)  # what is equal but for rounding is as extreme
-    if len(sums) <= _MOST_EXACT:
-        bits = np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums))
-        return float((_swapped(bits, sums) >= bound).mean())
+    return _Swaps.of(differences, groups, resamples, seed).p()
+
+
+def swap_interval(
+    differences: Sequence[float],
+    groups: Sequence[Hashable],
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Interval | None:
+    """The differences between the systems that `swap_test` does not reject at ``1 - level``.
+
+    If the second system is better by δ everywhere, a way to swap is as extreme as what was seen exactly where the mean
+    of the recordings that it swaps, or of those that it leaves, lies at δ or beyond it. The bounds are such means.
+
+    Args:
+        differences: as in `swap_test`, and so for all that follow but ``level``.
+        groups: as there.
+        level: confidence.
+        resamples: as there.
+        seed: as there.
+
+    Returns:
+        The closed interval; None where no p could be below ``1 - level``.
+
+    Raises:
+        UsageError: as `paired_difference`.
+    """
+    return _Swaps.of(differences, groups, resamples, seed).interval(level)
+
+
+@dataclass(frozen=True, slots=True)
+class _Swaps:
+    """Ways to swap two systems on whole recordings; each is known by two means: of what it swaps, and of the rest."""
+
+    recordings: int
+    mean: float  # over all items
+    lesser: Floats  # [ways], the smaller of the two means; -inf where all or none is swapped
+    greater: Floats  # [ways], the larger one; inf there
+
+    @classmethod
+    def of(cls, differences: Sequence[float], groups: Sequence[Hashable], resamples: int, seed: int) -> _Swaps:
+        if resamples < 1:
+            raise UsageError(f"expected at least one resample, found {resamples}")
+        if not all(map(math.isfinite, differences)):
+            raise UsageError("expected finite values, found NaN or infinity; leave out or cap such items")
+        members: dict[str, list[float]] = {}
+        for label, one in sorted(zip(map(str, groups), differences, strict=True)):
+            members.setdefault(label, []).append(one)
+        sums = np.array([math.fsum(member) for member in members.values()])
+        counts = np.array([float(len(member)) for member in members.values()])
+        found = [_means_of_ways(ways, sums, counts) for ways in _ways(len(sums), resamples, seed)]
+        lesser, greater = np.concatenate(found, axis=1)
+        return cls(len(sums), _mean(differences) or 0.0, lesser, greater)
+
+    def p(self) -> float:
+        """Of no difference: the share of ways that are as extreme."""
+        return float((self.lesser <= 0).mean() if self.mean >= 0 else (self.greater >= 0).mean())
+
+    def interval(self, level: float) -> Interval | None:
+        """The differences of which p would be at least ``1 - level``."""
+        count = math.ceil((1 - level) * len(self.lesser) - 1e-9)  # ways that must be as extreme
+        if not 1 <= count <= len(self.lesser):
+            return None
+        low, high = np.sort(self.lesser)[count - 1], np.sort(self.greater)[-count]
+        if not np.isfinite(low) or not np.isfinite(high):
+            return None
+        return Interval(min(float(low), self.mean), max(float(high), self.mean))
+
+
+def _ways(recordings: int, resamples: int, seed: int) -> Iterator[NDArray[np.bool_]]:
+    """Which recordings each way swaps, [ways, recordings], a few ways at a time; the first way swaps none."""
+    if recordings <= _MOST_EXACT:
+        yield (np.arange(2**recordings)[:, None] >> np.arange(recordings) & 1).astype(bool)
+        return
+    yield np.zeros((1, recordings), dtype=bool)
     generator = np.random.Generator(np.random.PCG64(seed))
-    step = max(1, _CHUNK // len(sums))
-    extreme = 0
+    step = max(1, _CHUNK // recordings)
     for start in range(0, resamples, step):
-        bits = generator.integers(0, 2, (min(step, resamples - start), len(sums)), dtype=np.int8)
-        extreme += int((_swapped(bits, sums) >= bound).sum())
-    return (extreme + 1) / (resamples + 1)
+        yield generator.integers(0, 2, (min(step, resamples - start), recordings), dtype=np.int8).astype(bool)
+
+
+def _means_of_ways(ways: NDArray[np.bool_], sums: Floats, counts: Floats) -> Floats:
+    """The smaller and the larger mean of each way: [2, ways]."""
+    # Not a matrix product, whose order of addition may depend on the machine and its load.
+    swapped = np.where(ways, sums, 0.0).sum(axis=1)
+    negligible = 1e-12 * np.abs(sums).sum()  # what is 0 but for rounding is 0
+    size = np.where(ways, counts, 0.0).sum(axis=1) if (counts > 1).any() else np.count_nonzero(ways, axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        means = np.stack([
+            np.where(np.abs(part) <= negligible, 0.0, part) / items
+            for part, items in ((swapped, size), (sums.sum() - swapped, counts.sum() - size))
+        ])  # fmt: skip
+    bare = (size == 0) | (size == counts.sum())
+    return np.stack([np.where(bare, -np.inf, means.min(axis=0)), np.where(bare, np.inf, means.max(axis=0))])
 
 
 def _mean(values: Sequence[float]) -> float | None:
     return math.fsum(values) / len(values) if len(values) else None
-
-
-def _swapped(bits: NDArray[np.integer], sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Magnitude of the sum for each swap; ``bits`` is [ways, recordings], its lowest bit counts."""
-    # Not a matrix product, whose order of addition may depend on the machine and its load.
-    found: NDArray[np.float64] = np.abs(np.where(bits & 1, -sums, sums).sum(axis=1))
-    return found

@@ -28,7 +28,7 @@ _PATH = click.Path(path_type=Path)
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _LEVELS = ("utterance", "within_item", "system")
 _COEFFICIENTS = ("pearson", "spearman", "kendall", "accuracy", "rmse_linear", "rmse_cubic")
-_REFERENCE_TESTS = ("williams", "permutation")
+_REFERENCE_TESTS = ("williams", "zou", "permutation")
 _INTERVALS = ("two_way", "cluster", "row", "fisher")
 
 _by = click.option("--by", metavar="COLUMN", help="Also for each value of this column, such as domain.")
@@ -130,7 +130,7 @@ def _grouped(rows: Sequence[_Row], keys: Sequence[str]) -> dict[tuple[str, ...],
 @click.option(
     "--test",
     type=click.Choice(("bootstrap", *_REFERENCE_TESTS)),
-    help="Of differences; default: bootstrap, with --interval fisher williams. The others are for reference.",
+    help="Of differences; default: bootstrap, with --interval fisher zou. The others are for reference.",
 )
 @click.option("--pairs", is_flag=True, help="Print the difference of every pair of metrics too.")
 @_seed
@@ -202,6 +202,8 @@ def _show_differences(found: CorrelationResult) -> None:
             for row in part
         ]
         print_records(records, ("metrics", "difference", "p", "p (Holm)", "n", "by"))
+    if found.differences:
+        click.echo("\nIntervals and p are of one pair, p (Holm) of all pairs of a table together.")
 
 
 def _p_value(p: float | None) -> str:
