@@ -9,7 +9,7 @@ import click
 
 from sam_audio_bench.cli.output import echo, note, print_json, print_records
 from sam_audio_bench.cli.words import RUN, words
-from sam_audio_bench.render.numbers import number, with_interval
+from sam_audio_bench.render.numbers import number, p_value, with_interval
 from sam_audio_bench.render.text import unit_and_direction
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ def _record(row: ComparisonRow) -> dict[str, object]:
         "A": number(row.a),
         "B": number(row.b),
         "B − A": with_interval(row.difference, row.ci_low, row.ci_high),
-        "p": number(row.p, 3),
-        "p (Holm)": number(row.p_holm, 3),
+        "p": p_value(row.p),
+        "p (Holm)": p_value(row.p_holm),
         "B is": row.verdict() or None,
         "wins-ties-losses": f"{row.wins}-{row.ties}-{row.losses}",
         "items": f"{row.n_ok}/{row.n}",

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.stats.bootstrap import Interval
 
-__all__ = ["FEWEST_RECORDINGS", "PairedComparison", "paired_difference", "swap_interval", "swap_test"]
+__all__ = ["FEWEST_RECORDINGS", "PairedComparison", "least_p", "paired_difference", "swap_interval", "swap_test"]
 
 FEWEST_RECORDINGS = 6
 """Of a difference that can be significant at 5 %: of the 32 ways to swap five recordings, two are always as extreme."""
@@ -97,6 +97,15 @@ def paired_difference(
         ties=len(differences) - better - worse,
         losses=worse if higher_is_better else better,
     )
+
+
+def least_p(recordings: int, resamples: int = 2000) -> float:
+    """The smallest p that `swap_test` can give, whatever the differences.
+
+    >>> least_p(3), least_p(40, 99)
+    (0.25, 0.01)
+    """
+    return 2 / 2**recordings if recordings <= _MOST_EXACT else 1 / (resamples + 1)
 
 
 def swap_test(

@@ -297,7 +297,9 @@ def test_the_report_s_ids_are_unique_and_links_lead_somewhere(report: Path) -> N
 
 def test_the_report_has_its_numbers_beside(report: Path) -> None:
     numbers = json.loads((report / "report.json").read_text(encoding="utf-8"))
-    assert {"data", "agreement", "opinions", "correlations", "differences", "notes"} == set(numbers)
+    assert {"finding", "data", "systems", "agreement", "opinions", "correlations", "differences", "notes"} == set(
+        numbers
+    )
     assert numbers["data"]["counts"]["raters"] == 30
 
 
