@@ -129,6 +129,14 @@ def test_the_overview_links_every_card() -> None:
     assert set(re.findall(r"`(\w+)`", " ".join(row[0] for row in rows(explained)))) == set(Status)
 
 
+def test_every_row_of_the_chooser_ends_at_two_or_three_metrics() -> None:
+    chooser = (DOCS / "metrics.md").read_text(encoding="utf-8").partition("## Which ones?")[2].partition("\n## ")[0]
+    found = [re.findall(r"`(\w+)`", row[-1]) for row in rows(chooser)]
+    assert len(found) == 9
+    assert all(2 <= len(names) <= 3 and set(names) <= set(CARDS) for names in found)
+    assert set(re.findall(r"`([a-z_]+)`", chooser)) <= set(CARDS)
+
+
 def signals() -> tuple[Tensor, Tensor, Tensor]:
     """Target, rest and error: noise for one second of three, with room for a delay at the end of each."""
     found = torch.randn(3, 1, 3 * RATE, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.1

@@ -9,6 +9,7 @@
     permutation  si_sdr_pit: the outputs in the better of both orders
     levels       leak_db and reconstruction_db
     spectral     mrstft and log_wmse
+    music        bleedless, fullness and other scores that music separation quotes
     activity     span_iou and its relatives
     perceptual   what listeners would say beside the reference
     speech       PESQ, STOI and DNSMOS, through their libraries

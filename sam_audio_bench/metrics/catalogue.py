@@ -152,6 +152,23 @@ def _speech(name: str, kind: str, summary: str, *needs: str, cites: str, **field
     )
 
 
+def _music(name: str, kind: str, summary: str, **fields: Any) -> MetricCard:
+    """The card of one score that music separation quotes."""
+    usual = MetricCard(
+        id=name,
+        target=f"{_HERE}music:{kind}",
+        summary=summary,
+        cites=("solovyev2023benchmarks",),
+        unit="",
+        range=(0.0, 100.0),
+        best=100.0,
+        needs=frozenset({"reference"}),
+        absent="undefined",
+        tolerance=1e-4,
+    )
+    return replace(usual, **fields)
+
+
 def _stoi(name: str, summary: str, cites: str) -> MetricCard:
     return _speech(name, "STOI", summary, "reference", cites=cites, unit="", range=(-1.0, 1.0), tolerance=1e-4)
 
@@ -285,6 +302,27 @@ CARDS: dict[str, MetricCard] = {
             best=4 * math.log(1e8),
             needs=frozenset({"reference"}),
             tolerance=1e-4,
+        ),
+        _music(
+            "bleedless", "BleedlessFullness", "how little the answer has too much, by levels in mel bands; 0 to 100",
+            tolerance=0.1,  # rounding decides where many cells are equal
+        ),
+        _music(
+            "fullness", "BleedlessFullness", "how little the answer lacks, by levels in mel bands; 0 to 100",
+            tolerance=0.1,
+        ),
+        _music("l1_freq", "L1Freq", "distance of magnitudes at the level that they have; 0 to 100"),
+        _music(
+            "aura_stft", "AuraSTFT", "STFT loss of auraloss, one resolution; 0 to 100",
+            cites=("solovyev2023benchmarks", "steinmetz2020auraloss"),
+        ),
+        _music(
+            "aura_mrstft", "AuraMRSTFT", "STFT loss of auraloss, three resolutions, A-weighted, in mel bands; 0 to 100",
+            cites=("solovyev2023benchmarks", "steinmetz2020auraloss"),
+        ),
+        _music(
+            "k_sdr", "KSDR", "snr between -10 and 10 dB on a logarithmic scale; 0 to 100",
+            best=None,  # 10 dB are not perfect
         ),
         _speech(
             "pesq_wb", "PESQ", "PESQ, wideband MOS-LQO (ITU-T P.862.2)", "reference",
