@@ -10,6 +10,7 @@
     levels       leak_db and reconstruction_db
     spectral     mrstft and log_wmse
     music        bleedless, fullness and other scores that music separation quotes
+    improvement  any other score of the target minus that of the mixture
     activity     span_iou and its relatives
     perceptual   what listeners would say beside the reference
     speech       PESQ, STOI and DNSMOS, through their libraries

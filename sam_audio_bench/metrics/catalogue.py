@@ -17,6 +17,7 @@ __all__ = [
     "STEREO",
     "WITHOUT_REFERENCE",
     "MetricCard",
+    "improvement_card",
     "metric_ids_of",
 ]
 
@@ -37,6 +38,7 @@ _HERE = "sam_audio_bench.metrics."
 _REST = "residual_reference"
 _LEROUX, _SCHEIBLER = "leroux2019sdr", "scheibler2022sdr"
 _SHARE = (0.0, 1.0)
+_AGAINST_MIXTURE = ("leak_db", "reconstruction_db")  # what the mixture has is known
 _AXES = {
     "overall": "how well the answer serves the request",
     "recall": "how much of the wanted sound survived",
@@ -347,6 +349,28 @@ WITHOUT_REFERENCE = (
     "aes_ce", "aes_cu", "aes_pc", "aes_pq", "span_iou", "reconstruction_db",
 )  # fmt: skip
 """The same where there are none: what SAM Audio's authors report, as far as it can run, and what always can."""
+
+
+def improvement_card(name: str) -> MetricCard | None:
+    """The card of an improvement that is made on request: of a metric that looks at the target alone.
+
+    >>> improvement_card("pesq_wb_i").summary
+    'pesq_wb of the answer minus that of the mixture'
+
+    Returns:
+        The card; None where ``name`` is something else, or the improvement has a class of its own.
+    """
+    base = CARDS.get(name.removesuffix("_i"))
+    if not name.endswith("_i") or name in CARDS or base is None or base.id.endswith("_i"):
+        return None
+    if _REST in base.needs or base.id in _AGAINST_MIXTURE:
+        return None
+    low, high = base.limits
+    turned = "" if base.higher_is_better else "; negative where it is better"
+    return replace(
+        base, id=name, range=(low - high, high - low), best=None, absent="any",
+        summary=f"{base.id} of the answer minus that of the mixture{turned}",
+    )  # fmt: skip
 
 
 def metric_ids_of(target: str) -> tuple[str, ...]:
