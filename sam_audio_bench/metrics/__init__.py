@@ -14,6 +14,7 @@
     activity     span_iou and its relatives
     perceptual   what listeners would say beside the reference
     speech       PESQ, STOI and DNSMOS, through their libraries
+    narrowband   PESQ of telephones
     weights      what metrics that are networks share: where the weights come from, windows, statuses
     clap         the prompt's text against the answer
     aesthetics   how good the answer sounds, whatever was asked

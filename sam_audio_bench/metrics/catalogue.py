@@ -330,6 +330,13 @@ CARDS: dict[str, MetricCard] = {
             "pesq_wb", "PESQ", "PESQ, wideband MOS-LQO (ITU-T P.862.2)", "reference",
             cites="rix2001pesq", unit="MOS", range=(0.999, 4.644), tolerance=1e-3,
         ),
+        replace(
+            _speech(
+                "pesq_nb", "", "PESQ, narrowband MOS-LQO (ITU-T P.862.1)", "reference",
+                cites="rix2001pesq", unit="MOS", range=(0.999, 4.549), tolerance=1e-3,
+            ),
+            target=f"{_HERE}narrowband:NarrowbandPESQ",
+        ),
         _stoi("stoi", "short-time objective intelligibility (Taal 2011)", "taal2011stoi"),
         _stoi("estoi", "extended STOI, for modulated maskers (Jensen and Taal 2016)", "jensen2016estoi"),
         _dnsmos("ovrl", "predicted overall quality, no reference (DNSMOS P.835, Reddy 2022)"),

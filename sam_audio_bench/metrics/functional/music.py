@@ -193,7 +193,7 @@ def _powers(signal: Tensor, stft: STFT) -> Iterator[Floats]:
         places = torch.arange(first * stft.hop, last * stft.hop + stft.size) - stft.size // 2
         inside = places.abs()
         inside = torch.where(inside < length, inside, 2 * (length - 1) - inside)
-        part = signal[:, inside].double()
+        part = signal[:, inside].cpu().double()
         if not stft.reflected:
             part[:, (places < 0) | (places >= length)] = 0
         spectrum = torch.fft.rfft(part.unfold(-1, stft.size, stft.hop) * taper)
@@ -218,7 +218,7 @@ def _mel_bands(size: int, count: int) -> Any:
 
 def _weighted(signal: Tensor) -> Tensor:
     """A-weighted by a filter of linear phase, ``[channels, time]`` in float64; beyond the ends is silence."""
-    sound = signal.double().numpy()
+    sound = signal.cpu().double().numpy()
     found: Tensor = torch.from_numpy(scipy.signal.oaconvolve(sound, _weighting()[None], mode="same", axes=1))
     return found
 
