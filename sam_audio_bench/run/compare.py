@@ -152,8 +152,8 @@ def compare_runs(
         worst_by: the metric that the listed items are worst by; None: si_sdr_i, or else the first one.
         first: compare the first candidates (k = 1), not those that a picker chose.
         tie: items whose scores differ by no more are ties.
-        resamples: of intervals and tests.
-        seed: of both.
+        resamples: random swaps of tests and their intervals.
+        seed: of these.
 
     Raises:
         UsageError: several separators in one folder, no task or metric in common, or tasks or metrics of versions that
