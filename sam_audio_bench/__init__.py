@@ -29,12 +29,12 @@
     plugins     components of third parties and their cards
     construction  from a class and arguments to an object
     names       whether a name means anything, told without importing it
+    plots       figures as SVG, PNG and CSV
     columns     the metrics of a run, with the record of each column
     registry    names to objects and their identities
     run         plan, separate, persist, score, seal
     leaderboard  submissions, ranks, the site
     ratings     listening tests: import, screening, agreement, correlation, reports
-    plots       figures as SVG, PNG and CSV
     cli         the sabench command
 
     >>> import sam_audio_bench as sab

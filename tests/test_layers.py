@@ -28,11 +28,11 @@ LAYERS = [
     {"separators", "tasks"},
     {"stats"},
     {"render", "plugins", "construction"},
-    {"names"},
+    {"names", "plots"},
     {"columns"},
     {"registry"},
     {"run"},
-    {"plots", "leaderboard", "ratings"},
+    {"leaderboard", "ratings"},
     {"judge.training", "judge.listeners"},
     {"cli"},
 ]

@@ -16,7 +16,7 @@ from sam_audio_bench.stats.cost import Cost, lag_notes
 from sam_audio_bench.stats.item_coverage import coverage_class_rank
 from sam_audio_bench.stats.summary import SummaryRow
 
-__all__ = ["Block", "Cell", "Head", "Line", "layout"]
+__all__ = ["Block", "Cell", "Head", "Line", "layout", "main_metric"]
 
 _MAIN_METRIC = "si_sdr_i"
 _WIDEST_NAME = 15  # letters of a metric's name on one line of a terminal
@@ -96,7 +96,7 @@ def _block(task: str, rows: Sequence[SummaryRow], late: Iterable[str]) -> Block:
     for row in rows:
         systems.setdefault((row.separator, row.picked_by), {})[row.metric] = row
     lines = []
-    for asked in _ranked(list(systems.values()), _main_metric(rows)):
+    for asked in _ranked(list(systems.values()), main_metric(rows)):
         cells = tuple(_cell(asked[metric], best[metric]) if metric in asked else Cell("", "", "") for metric in metrics)
         first = next(iter(asked.values()))
         lines.append(Line(_name(first), first.oracle, cells))
@@ -120,7 +120,7 @@ def _note(rows: Sequence[SummaryRow], late: Iterable[str]) -> str | None:
     return "; ".join(notes) or None
 
 
-def _main_metric(rows: Iterable[SummaryRow]) -> str | None:
+def main_metric(rows: Iterable[SummaryRow]) -> str | None:
     """The metric that orders the lines: si_sdr_i, or else the first improvement, or else the first one with a value."""
     known = {row.metric: bool(row.higher_is_better) for row in rows if _direction(row) and row.value is not None}
     order = sorted(known, key=lambda name: (name != _MAIN_METRIC, not name.endswith("_i"), not known[name]))

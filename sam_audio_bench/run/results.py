@@ -22,6 +22,7 @@ from sam_audio_bench.types import Status
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sam_audio_bench.plots.base import Plot
     from sam_audio_bench.run.plan import Plan
 
 __all__ = ["Results", "check_content", "model_label"]
@@ -131,15 +132,20 @@ class Results:
         """One row per task, separator, picker and metric: mean over the common items, interval, counts."""
         if self.frame.empty:  # of a shard without items
             return []
-        aside, frame = self._set_aside(), self.frame
-        if any(aside.values()):
-            names = zip(*(frame[column].tolist() for column in ("task", "separator", "item")), strict=True)
-            frame = frame[[item not in aside.get((task, separator), ()) for task, separator, item in names]]
+        aside, frame = self._set_aside(), self.compared()
         rows = summarise(frame, self.metrics, self.oracles)
         reworded = frame[frame["task"].isin(self.paraphrased)]
         if len(reworded):
             rows += summarise_paraphrases(reworded, self.metrics, self.oracles)
         return [self._labelled(row, aside) for row in rows]
+
+    def compared(self) -> pd.DataFrame:
+        """The scores that means rest on: those of items that all separators of one class of coverage have answered."""
+        aside, frame = self._set_aside(), self.frame
+        if not any(aside.values()):
+            return frame
+        names = zip(*(frame[column].tolist() for column in ("task", "separator", "item")), strict=True)
+        return frame[[item not in aside.get((task, separator), ()) for task, separator, item in names]]
 
     def _set_aside(self) -> dict[tuple[str, str], frozenset[str]]:
         """Answers of each task and separator that others of its class do not have."""
@@ -192,6 +198,21 @@ class Results:
         from sam_audio_bench.render.tables import print_terminal
 
         print_terminal(self.rows, partial=self.watermark, costs=self.costs)
+
+    def plot(self, kind: str = "bars", metric: str | Sequence[str] = (), *, separators: Sequence[str] = ()) -> Plot:
+        """A figure, which `save` of it writes as SVG, PNG and CSV.
+
+        Args:
+            kind: "bars", "box", "scatter" or "pareto", see `sam_audio_bench.plots.runs.KINDS`.
+            metric: its id; two of them for a scatter of one against the other; none: the metric that orders the table.
+            separators: names of those to draw; none: all.
+
+        Raises:
+            UsageError: a name that these runs do not have, or nothing to draw.
+        """
+        from sam_audio_bench.run.display import draw_results
+
+        return draw_results(self, kind, [metric] if isinstance(metric, str) else metric, separators)
 
     def _repr_html_(self) -> str:
         return self.table("html")
