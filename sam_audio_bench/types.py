@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from sam_audio_bench.errors import UsageError
+from sam_audio_bench.notebook import audio_html, item_html
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,6 +83,12 @@ class Audio:
         """Duration in seconds."""
         return self.length / self.rate
 
+    def __repr__(self) -> str:
+        return f"Audio({self.channels} × {self.length} samples at {self.rate} Hz)"
+
+    def _repr_html_(self) -> str:
+        return audio_html(self)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
@@ -122,6 +129,9 @@ class Item:
     reference: Audio | None = None  # None: no clean recording exists; silent: the prompted sound is absent
     residual_reference: Audio | None = None  # everything else in the mixture
     remarks: tuple[str, ...] = ()  # what had to be changed in the data; goes into the journal
+
+    def _repr_html_(self) -> str:
+        return item_html(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -232,7 +232,7 @@ def test_names_of_anyone(make) -> None:
     assert set(plot.data["separator"]) >= {"a" * 200, "two lines \\x07"}  # in full
 
 
-@draws
+@pytest.mark.parametrize("make", [DRAWN["bars"], DRAWN["pareto"]], ids=["bars", "pareto"])
 def test_nineteen_tasks_and_twelve_separators_are_drawn_apart(make) -> None:
     """No text of a panel lies over that of another one."""
     figure = make(
@@ -271,11 +271,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_command_writes_what_it_names(runs: Path, tmp_path: Path) -> None:
-    words = ["plot", str(runs), "--kind", "all", "--metric", "all", "--out", str(tmp_path), "--theme", "both", "--json"]
+    kinds = ["--kind", "bars", "--kind", "box", "--metric", "all"]
+    words = ["plot", str(runs), *kinds, "--out", str(tmp_path), "--theme", "both", "--json"]
     done = CliRunner().invoke(group, words)
     assert done.exit_code == 0, done.output
     figures = json.loads(done.stdout)["figures"]
-    assert len(figures) == len(KINDS) * 2
+    assert [one["name"] for one in figures] == [
+        f"{kind}-{metric}" for kind in ("bars", "box") for metric in ("si_sdr_i", "snr_i")
+    ]
     named = [Path(file) for one in figures for file in one["files"]]
     assert sorted(named) == sorted(tmp_path.iterdir())
     results = Results.read([runs])
@@ -305,7 +308,8 @@ def test_typos_are_told_and_nothing_is_written(runs: Path, tmp_path: Path, words
 
 
 def test_in_python(runs: Path, tmp_path: Path) -> None:
-    results = Results.read([runs])
+    results = Results.read(runs)
+    assert repr(results) == "Results(2 separators on 1 task: hpss, mixture; by si_sdr_i, snr_i, PARTIAL n=6/32)"
     with pytest.raises(UsageError, match="unknown kind of figure 'bar': did you mean 'bars'"):
         results.plot("bar")
     with pytest.raises(UsageError, match="expected one metric for box, found 2"):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 import matplotlib
 import matplotlib.style
 import pandas as pd
+from cycler import cycler
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -44,13 +45,17 @@ INK = "#1a1a1a"
 """Colour of text and lines in the light theme, which a page may replace."""
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
-"""Colours of series, in order; readable on white and on black."""
+"""Colours of series in the light theme, in order."""
+
+_ON_DARK = ("#3f9fdc", "#f0803c", "#2bbd92", "#e09cc4", "#f0b840", "#9ad4f5", "#a0a0a0")  # the same hues, brighter
 
 MOST_VECTORS = 2000
 """Points beyond which a scatter is drawn as an image inside the SVG."""
 
 _SHAPES = "osD^vPX"
-_THEMES = MappingProxyType({"light": (INK, "#ffffff"), "dark": ("#e8e8e8", "#16191d")})  # ink, and paper of PNG files
+_THEMES = MappingProxyType(
+    {"light": (INK, "#ffffff", COLOURS), "dark": ("#e8e8e8", "#16191d", _ON_DARK)}
+)  # ink, paper of PNG files, colours of series
 THEMES = tuple(_THEMES)
 """What a figure can be drawn in."""
 
@@ -72,7 +77,7 @@ _STYLE = {
     "savefig.transparent": True,
     "svg.fonttype": "path",
 }
-_OF_INK = ("axes.edgecolor", "axes.labelcolor", "hatch.color", "text.color", "xtick.color", "ytick.color")
+_OF_INK = ("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color")
 _DOTS = 200  # a PNG's dots an inch
 _P = ParamSpec("_P")
 
@@ -144,7 +149,8 @@ class Plot:
 
 @contextmanager
 def _style(theme: str, more: dict[str, Any] | None = None) -> Iterator[None]:
-    own = {**_STYLE, **dict.fromkeys(_OF_INK, _THEMES[theme][0]), **(more or {})}
+    text, _, colours = _THEMES[theme]
+    own = {**_STYLE, **dict.fromkeys(_OF_INK, text), "axes.prop_cycle": cycler(color=colours), **(more or {})}
     with matplotlib.style.context(["default", own]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a name in any script
         yield
@@ -170,8 +176,9 @@ def ink() -> str:
 
 
 def colour_of(at: int) -> str:
-    """Colour of the series at an index."""
-    return COLOURS[at % len(COLOURS)]
+    """Colour of the series at an index in the theme that is being drawn, negative ones from the end."""
+    colours = matplotlib.rcParams["axes.prop_cycle"].by_key()["color"]
+    return str(colours[at % len(colours)])
 
 
 def shape_of(at: int) -> str:

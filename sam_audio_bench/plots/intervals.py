@@ -11,24 +11,27 @@ import pandas as pd
 from sam_audio_bench.files import cased_name
 from sam_audio_bench.plots.base import MOST_VECTORS, Plot, ink, require, styled
 from sam_audio_bench.plots.lines import (
-    MIXTURE,
     Line,
     RunData,
     Task,
     axis_label,
     axis_limits,
     grid_of_tasks,
+    interval_limits,
     pick_tasks,
     place_in,
     rank_lines,
+    set_title,
 )
 from sam_audio_bench.render.numbers import UNDEFINED, number
 from sam_audio_bench.render.text import pluralize
 from sam_audio_bench.stats.summary import SummaryRow
+from sam_audio_bench.stats.verdict import BASELINE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
 __all__ = ["bars", "box"]
 
@@ -48,18 +51,18 @@ def bars(data: RunData, metric: str) -> Plot:
     lines, tasks, label = rank_lines(rows), pick_tasks(rows), axis_label(rows[0])
     require([row for row in rows if row.value is not None], f"means by {metric}")
     ends = [end for row in rows if row.value is not None for end in (row.value, row.ci_low, row.ci_high)]
-    limits = axis_limits(ends, keep=[0.0])
+    limits = interval_limits(rows, keep=[0.0])
     figure, grid = _rows_of(lines, tasks, data.headline(label + ": mean and 95 % interval"), limits)
     for panel, task in zip(grid, tasks, strict=True):
         own = {(row.separator, row.picked_by): row for row in rows if row.task == task.id}
-        _mark_mixture(panel, own.get((MIXTURE, None)), limits)
+        _mark_mixture(panel, own.get((BASELINE, None)), limits)
         counts = {}
         for at, line in enumerate(lines):
             row = own.get((line.separator, line.picked_by))
             if row is not None:
                 _draw_bar(panel, at, line, row, limits)
                 counts[at] = f"{row.n_ok}/{row.n}"
-        _count(panel, counts)
+        _count(panel, task, counts)
     figure.supxlabel(label, fontsize=8)
     table = [
         {"task": row.task, "label": row.label, "separator": line.name, "oracle": line.oracle, "metric": metric,
@@ -90,7 +93,7 @@ def box(data: RunData, metric: str) -> Plot:
     limits = axis_limits(row["value"] for row in known)
     figure, grid = _rows_of(lines, tasks, data.headline(label + ": items"), limits)
     for panel, task in zip(grid, tasks, strict=True):
-        _mark_mixture(panel, next((r for r in rows if (r.task, r.separator) == (task.id, MIXTURE)), None), limits)
+        _mark_mixture(panel, next((r for r in rows if (r.task, r.separator) == (task.id, BASELINE)), None), limits)
         counts = {}
         for at, line in enumerate(lines):
             own = [row["value"] for row in table if (row["task"], row["separator"]) == (task.id, line.name)]
@@ -98,7 +101,7 @@ def box(data: RunData, metric: str) -> Plot:
                 values = [value for value in own if value is not None]
                 _draw_box(panel, at, line, values, limits)
                 counts[at] = f"{len(values)}/{len(own)}"
-        _count(panel, counts)
+        _count(panel, task, counts)
     figure.supxlabel(label, fontsize=8)
     caption = (
         f"A dot is an item. Boxes, of {_FEWEST_IN_BOX} items and more: quartiles and median; whiskers: the last item "
@@ -142,7 +145,7 @@ def _draw_bar(panel: Axes, at: int, line: Line, row: SummaryRow, limits: tuple[f
         return
     start = place_in(0.0, limits)[0]
     panel.barh(
-        at, end - start, left=start, height=0.62, linewidth=0.8, edgecolor=line.colour, hatchcolor=line.colour,
+        at, end - start, left=start, height=0.62, linewidth=0.8, edgecolor=line.colour,
         facecolor="none" if line.oracle else line.colour, hatch="////" if line.oracle else None,
     )  # fmt: skip
     if row.ci_low is not None and row.ci_high is not None:
@@ -161,11 +164,7 @@ def _point_beyond(panel: Axes, at: float, value: float, limits: tuple[float, flo
 
 def _draw_box(panel: Axes, at: int, line: Line, values: Sequence[float], limits: tuple[float, float]) -> None:
     if len(values) >= _FEWEST_IN_BOX:
-        plain = {"color": ink(), "linewidth": 0.8}
-        panel.boxplot(
-            [values], positions=[at], orientation="horizontal", widths=0.6, showfliers=False, manage_ticks=False,
-            boxprops=plain, whiskerprops=plain, capprops=plain, medianprops={"color": ink(), "linewidth": 1.6},
-        )  # fmt: skip
+        _draw_quartiles(panel, at, np.asarray(values))
     heights = at + 0.44 * (np.arange(len(values)) * _GOLDEN % 1 - 0.5)
     near = [index for index, value in enumerate(values) if place_in(value, limits)[1] == 0]
     panel.scatter(
@@ -179,11 +178,23 @@ def _draw_box(panel: Axes, at: int, line: Line, values: Sequence[float], limits:
             _point_beyond(panel, at, far, limits, f"{pluralize(count, 'item')} to ")
 
 
-def _count(panel: Axes, counts: Mapping[int, str]) -> None:
+def _draw_quartiles(panel: Axes, at: int, values: NDArray[np.floating]) -> None:
+    """Tukey's box."""
+    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
+    reach = 1.5 * (high - low)
+    ends = float(values[values >= low - reach].min()), float(values[values <= high + reach].max())
+    box, whiskers = ([low, high, high, low, low], [-0.3, -0.3, 0.3, 0.3, -0.3]), ((ends[0], low), (high, ends[1]))
+    panel.plot(box[0], [at + height for height in box[1]], color=ink(), linewidth=0.8)
+    for whisker in whiskers:
+        panel.plot(whisker, (at, at), color=ink(), linewidth=0.8)
+    for place, half, width in ((ends[0], 0.15, 0.8), (ends[1], 0.15, 0.8), (middle, 0.3, 1.6)):
+        panel.plot((place, place), (at - half, at + half), color=ink(), linewidth=width)
+
+
+def _count(panel: Axes, task: Task, counts: Mapping[int, str]) -> None:
     """How many items have a value: over the panel where all lines have as many, or else behind each line."""
     if len(set(counts.values())) == 1:
-        title = panel.get_title(loc="left")
-        panel.set_title(f"{title}; n = {next(iter(counts.values()))}", fontsize=8)
+        set_title(panel, f"{task.title}; n = {next(iter(counts.values()))}")
         return
     for at, count in counts.items():
         panel.annotate(count, (1, at), xycoords=("axes fraction", "data"), fontsize=6, va="center", ha="left",

@@ -11,17 +11,18 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from sam_audio_bench.errors import UsageError, unknown_name
-from sam_audio_bench.plots.base import COLOURS, colour_of, ink, panels, remove_empty, shape_of
+from sam_audio_bench.plots.base import colour_of, ink, panels, remove_empty, shape_of
 from sam_audio_bench.render.text import line_name, one_line, unit_and_direction
 from sam_audio_bench.stats.cost import Cost
 from sam_audio_bench.stats.summary import ItemScore, SummaryRow
+from sam_audio_bench.stats.verdict import BASELINE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
 __all__ = [
-    "MIXTURE",
     "Line",
     "RunData",
     "Task",
@@ -29,16 +30,15 @@ __all__ = [
     "axis_label",
     "axis_limits",
     "grid_of_tasks",
+    "interval_limits",
     "pick_tasks",
     "place_in",
     "plain",
     "rank_lines",
+    "set_title",
 ]
 
-MIXTURE = "mixture"
-"""The separator whose mean is drawn through the others."""
-
-_FENCE = 3.0  # interquartile ranges beyond which a value would squeeze all others: Tukey's "far out"
+_FEWEST_VALUES = 5  # of which some can be far off
 _WIDEST_NAME = 30  # letters of a name on one line
 _LONGEST_NAME = 3 * _WIDEST_NAME
 _TITLE_WIDTH = 38  # letters over a panel
@@ -100,13 +100,13 @@ class Line:
     @property
     def colour(self) -> str:
         """Of its bar: the mixture's is grey."""
-        return COLOURS[-1] if self.separator == MIXTURE else COLOURS[0]
+        return colour_of(-1 if self.separator == BASELINE else 0)
 
 
 def pick_tasks(rows: Iterable[SummaryRow]) -> list[Task]:
     """The tasks of some means in their order, with their coverage."""
     found = {row.task: row.heading or row.label or row.task for row in rows}
-    return [Task(name, plain("\n".join(textwrap.wrap(one_line(title), _TITLE_WIDTH)))) for name, title in found.items()]
+    return [Task(name, one_line(title)) for name, title in found.items()]
 
 
 def rank_lines(rows: Sequence[SummaryRow]) -> list[Line]:
@@ -132,7 +132,7 @@ def rank_lines(rows: Sequence[SummaryRow]) -> list[Line]:
 def _shortened(names: Sequence[str]) -> list[str]:
     r"""Names on lines of `_WIDEST_NAME` letters; of long ones the middle is left out, and equal ones are numbered.
 
-    >>> [name.count("\\n") for name in _shortened(["hpss", "a" * 100, "a" * 50 + "b" + "a" * 50])]
+    >>> [name.count("\n") for name in _shortened(["hpss", "a" * 100, "a" * 50 + "b" + "a" * 50])]
     [0, 2, 3]
     """
     half = _LONGEST_NAME // 2 - 1
@@ -155,24 +155,52 @@ def axis_label(row: SummaryRow) -> str:
 def axis_limits(values: Iterable[float | None], *, keep: Iterable[float] = ()) -> tuple[float, float]:
     """Ends of an axis that holds all values but those so far off that they would squeeze the others.
 
+    Far off is what lies, at either end, behind a gap that is wider than all that is left: at least two thirds of the
+    values, and not one value many times.
+    The values may be in any order.
+
     Args:
-        values: what is drawn; more than three interquartile ranges from the middle half is far off. Where that half is
-            one value, the range from the 5th to the 95th percentile stands for it, or that of all.
+        values: what is drawn; of fewer than five none is far off.
         keep: what must be on the axis.
 
-    >>> axis_limits([1.0, 2.0, 3.0, 4.0, -100.0])
-    (0.85, 4.15)
+    >>> axis_limits([1.0, 2.0, 3.0, 4.0, -100.0]), axis_limits([1.0, 2.0, 3.0, 5.0, -2.0], keep=[0.0])
+    ((0.85, 4.15), (-2.35, 5.35))
     """
-    known = np.array([value for value in values if value is not None], dtype=float)
-    near = [*known, *keep]
-    for low, high in (np.quantile(known, (tail, 1 - tail)) for tail in (0.25, 0.05) if len(known)):
-        if high > low:
-            reach = _FENCE * (high - low)
-            near = [*known[(known >= low - reach) & (known <= high + reach)], *keep]
-            break
-    first, last = (float(min(near)), float(max(near))) if near else (0.0, 1.0)
+    known = np.sort([value for value in values if value is not None])
+    if len(known) >= _FEWEST_VALUES:
+        known = _near(known)
+    near = [*known, *keep] or [0.0, 1.0]
+    first, last = float(min(near)), float(max(near))
     margin = 0.05 * (last - first) or 0.5
     return first - margin, last + margin
+
+
+def _near(known: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Sorted values without those that are far off."""
+    gaps, half = np.diff(known), len(known) // 2
+    low = int(np.argmax(gaps[:half]))  # the widest gap of the lower half lies behind this value
+    high = half + int(np.argmax(gaps[half:]))
+    for first, last in ((low + 1, len(known) - 1), (0, high), (low + 1, high)):
+        cut = [gap for gap, asked in ((gaps[low], first > 0), (gaps[high], last < len(known) - 1)) if asked]
+        left = known[last] - known[first]
+        if 3 * (last - first + 1) >= 2 * len(known) and min(cut) > left > 0:
+            return known[first : last + 1]
+    return known
+
+
+def interval_limits(rows: Iterable[SummaryRow], *, keep: Iterable[float] = ()) -> tuple[float, float]:
+    """`axis_limits` of means, with the intervals of those that are on the axis."""
+    known = [row for row in rows if row.value is not None]
+    first, last = axis_limits([row.value for row in known])
+    near = [row for row in known if row.value is not None and first <= row.value <= last]
+    ends = [end for row in near for end in (row.value, row.ci_low, row.ci_high) if end is not None]
+    return axis_limits([min(ends), max(ends)] if ends else [], keep=keep)
+
+
+def set_title(panel: Axes, *lines: str) -> None:
+    """What stands over a panel, of anyone's texts."""
+    wrapped = [part for line in lines for part in textwrap.wrap(line, _TITLE_WIDTH)]
+    panel.set_title(plain("\n".join(wrapped)), fontsize=8)
 
 
 def place_in(value: float, limits: tuple[float, float]) -> tuple[float, int]:
@@ -204,12 +232,12 @@ def grid_of_tasks(
     columns = len(tasks) if len(tasks) < 4 else 2 if len(tasks) == 4 else 4
     lines = -(-len(tasks) // columns)
     width = max(columns * panel[0] + beside, 5.0)
-    over = max(task.title.count("\n") for task in tasks) + 1
+    over = max(len(textwrap.wrap(task.title, _TITLE_WIDTH)) for task in tasks) + 1
     figure, grid = panels(lines, columns, (width, lines * (panel[1] + 0.16 * over) + 0.75))
     figure.suptitle(plain(title), x=0.01, ha="left", fontsize=11)
     remove_empty(grid, len(tasks))
     for one, task in zip(grid, tasks, strict=False):
-        one.set_title(task.title, fontsize=8)
+        set_title(one, task.title)
         one.tick_params(labelsize=7)
     return figure, grid[: len(tasks)]
 

@@ -12,7 +12,6 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import cased_name
 from sam_audio_bench.plots.base import MOST_VECTORS, Plot, colour_of, ink, require, shape_of, styled
 from sam_audio_bench.plots.lines import (
-    MIXTURE,
     Line,
     RunData,
     Task,
@@ -20,14 +19,17 @@ from sam_audio_bench.plots.lines import (
     axis_label,
     axis_limits,
     grid_of_tasks,
+    interval_limits,
     pick_tasks,
     place_in,
     rank_lines,
+    set_title,
 )
 from sam_audio_bench.render.text import one_line
 from sam_audio_bench.separators.catalogue import BASELINES
 from sam_audio_bench.stats.cost import Cost
 from sam_audio_bench.stats.summary import SummaryRow
+from sam_audio_bench.stats.verdict import BASELINE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,7 +88,7 @@ def scatter(data: RunData, one: str, other: str | None = None) -> Plot:
             part = own[own["separator"] == line.name]
             _draw_dots(panel, plane, part, at, hollow=line.oracle)
         if other is None:
-            _count_wins(panel, own, higher=rows[0].higher_is_better)
+            _count_wins(panel, task, own, higher=rows[0].higher_is_better)
     figure.supxlabel(labels[0], fontsize=8)
     figure.supylabel(labels[1], fontsize=8)
     if other is not None:
@@ -106,7 +108,7 @@ def _two_lines(lines: Sequence[Line]) -> tuple[Line, Line]:
             f"{', '.join(line.name for line in chosen[:8])}{' …' * (len(chosen) > 8)}; name two of them "
             "(--separator A,B), or two metrics (--metric A,B)"
         )
-    first, second = sorted(chosen, key=lambda line: line.separator == MIXTURE)
+    first, second = sorted(chosen, key=lambda line: line.separator == BASELINE)
     return first, second
 
 
@@ -149,11 +151,11 @@ def _draw_dots(panel: Axes, plane: _Plane, part: pd.DataFrame, at: int, *, hollo
         )  # fmt: skip
 
 
-def _count_wins(panel: Axes, own: pd.DataFrame, *, higher: bool | None) -> None:
+def _count_wins(panel: Axes, task: Task, own: pd.DataFrame, *, higher: bool | None) -> None:
     """Above the panel, on how many items the separator that is up is the better one."""
     wins = (own["y"] > own["x"]) if higher is not False else (own["y"] < own["x"])
     said = "higher" if higher is None else "better"
-    panel.set_title(f"{panel.get_title(loc='left')}\n↑ {said} on {int(wins.sum())} of {len(own)}", fontsize=8)
+    set_title(panel, task.title, f"↑ {said} on {int(wins.sum())} of {len(own)}")
 
 
 @styled
@@ -168,9 +170,8 @@ def pareto(data: RunData, metric: str) -> Plot:
     known = [row for row in rows if row.value is not None and _factor(costs, row) is not None]
     table = [_cost_row(row, costs[row.task, row.separator], lines) for row in known]
     drawn = pd.DataFrame(require(table, f"means by {metric} with a real-time factor"))
-    ends = [end for row in known for end in (row.value, row.ci_low, row.ci_high)]
     cheapest, dearest = drawn["real_time_factor"].min(), drawn["real_time_factor"].max()
-    plane = _Plane((cheapest / 1.7, dearest * 1.7), axis_limits(ends))
+    plane = _Plane((cheapest / 1.7, dearest * 1.7), interval_limits(known))
     tasks = [task for task in pick_tasks(rows) if task.id in set(drawn["task"])]
     figure, grid = grid_of_tasks(tasks, data.headline(f"{metric} against cost"), _PANEL, _LEGEND)
     for panel, task in zip(grid, tasks, strict=True):
@@ -223,7 +224,7 @@ def _draw_mean(panel: Axes, plane: _Plane, point: pd.Series, at: int, line: Line
     x, y, arrow = plane.place(point["real_time_factor"], point["mean"])
     if arrow is None and pd.notna(point["ci_low"]) and pd.notna(point["ci_high"]):
         panel.plot([x, x], [point["ci_low"], point["ci_high"]], color=colour_of(at), linewidth=1)
-    if line.separator == MIXTURE and arrow is None:
+    if line.separator == BASELINE and arrow is None:
         panel.axhline(y, color=ink(), linewidth=0.8, linestyle=(0, (4, 3)), zorder=1.5)
     panel.plot(
         [x], [y], arrow or shape_of(at), color=colour_of(at), markersize=5, zorder=2.5, clip_on=arrow is None,

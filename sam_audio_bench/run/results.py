@@ -12,6 +12,7 @@ from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.files import find_folders, is_url, local_place
 from sam_audio_bench.identity import Difference, Identity, differences
 from sam_audio_bench.records import SCHEMA_VERSION, ItemRecord, MetricRecord, RunRecord, TaskRecord
+from sam_audio_bench.render.text import pluralize
 from sam_audio_bench.run.remote import fetch_runs, naming_origins, shown_place
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.stats.cost import Cost, cost_of
@@ -29,6 +30,7 @@ __all__ = ["Results", "check_content", "model_label"]
 
 _STATISTICS = {"worst": ", worst paraphrase of each item", "spread": ", spread over the paraphrases of each item"}
 _SHOWN_DIGITS = 8  # of a digest
+_SHOWN_NAMES = 5  # of separators
 _KEY = ("task", "item", "separator", "seed", "candidate", "picked_by", "metric")
 
 
@@ -64,8 +66,8 @@ class Results:
 
     @classmethod
     @naming_origins()
-    def read(cls, paths: Iterable[Path | str]) -> Results:
-        """Everything in run folders, or in the run folders below other folders; texts may be URLs.
+    def read(cls, paths: Path | str | Iterable[Path | str]) -> Results:
+        """Everything in a run folder or in several, or in the run folders below other folders; texts may be URLs.
 
         Raises:
             Precondition: no run there. StoreError: a run that cannot be trusted.
@@ -214,8 +216,17 @@ class Results:
 
         return draw_results(self, kind, [metric] if isinstance(metric, str) else metric, separators)
 
+    def __repr__(self) -> str:
+        separators = list(dict.fromkeys(name for _, name in self.coverage))
+        sizes = (pluralize(len(values), what) for values, what in ((separators, "separator"), (self.labels, "task")))
+        shown = ", ".join(separators[:_SHOWN_NAMES]) + " …" * (len(separators) > _SHOWN_NAMES)
+        missing = f", {self.watermark}" if self.partial else ""
+        return f"Results({' on '.join(sizes)}: {shown}; by {', '.join(self.metrics) or 'nothing'}{missing})"
+
     def _repr_html_(self) -> str:
-        return self.table("html")
+        from sam_audio_bench.run.display import results_html
+
+        return results_html(self)
 
 
 @dataclass(frozen=True)
@@ -345,18 +356,19 @@ def _incomplete(folder: RunFolder, item: str, columns: Sequence[str]) -> bool:
     return record is None or record.failed or any(column not in record.scored for column in columns)
 
 
-def find_runs(paths: Iterable[Path | str], *, audio: bool = True) -> list[Path]:
+def find_runs(paths: Path | str | Iterable[Path | str], *, audio: bool = True) -> list[Path]:
     """Run folders among and below ``paths``, sorted within each; links are followed, and each folder counts once.
 
     Args:
-        paths: folders; a text may be a URL that fsspec reads, from which they are fetched to temporary files.
+        paths: one folder or several; a text may be a URL that fsspec reads, from which they are fetched to temporary
+            files.
         audio: whether the estimates' audio is needed, and so is fetched too.
 
     Raises:
         Precondition: a place without run folders, or that cannot be read. UsageError: a URL that means nothing.
     """
     found: dict[Path, Path] = {}
-    for place in paths:
+    for place in [paths] if isinstance(paths, str | Path) else paths:
         if is_url(place):
             here = fetch_runs(str(place), audio=audio)
         else:
