@@ -1,4 +1,4 @@
-"""Results as figures, and as a page of a notebook: the table, and the worst items to listen to."""
+"""Results as figures, and as a page of a notebook: the answer, the table, and the worst items to listen to."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from sam_audio_bench.errors import BenchError, UsageError, describe_error
 from sam_audio_bench.notebook import STYLE, player, prompt_html, quoted, row_html
 from sam_audio_bench.records import read_run
-from sam_audio_bench.render.layout import main_metric
 from sam_audio_bench.render.numbers import number
 from sam_audio_bench.run.store import RunFolder, answer_path
 from sam_audio_bench.separators.catalogue import BASELINES
+from sam_audio_bench.stats.answers import main_metric
 from sam_audio_bench.stats.summary import SummaryRow, compute_item_scores, compute_line_scores
 
 if TYPE_CHECKING:
@@ -38,13 +38,13 @@ def draw_results(results: Results, kind: str, metrics: Sequence[str], separators
     chosen = list(metrics) or [metric for metric in [main_metric(rows)] if metric is not None]
     if not chosen:
         raise UsageError("expected scores to draw, found none; name a metric that these runs have")
-    scores = compute_line_scores(results.compared(), _units(results))
+    scores = compute_line_scores(results.counted, _units(results))
     data = RunData(rows=rows, scores=scores, costs=results.costs, partial=results.watermark)
     return draw(kind, data, chosen, separators)
 
 
 def results_html(results: Results) -> str:
-    """The table of results, and the worst items of the best separator, with players of at most two million letters.
+    """The answer, the table, and the worst items of the best separator, with players of at most two million letters.
 
     Baselines and oracles have no worst items. Sounds are read from the run folders and from the task's data; what is
     not there is told in its place.
@@ -104,7 +104,7 @@ def _best_separator(rows: Sequence[SummaryRow], metric: str) -> str | None:
 def _worst(results: Results, separator: str, metric: str) -> list[_Worst]:
     record = results.metrics[metric]
     sign = 1 if record.higher_is_better else -1
-    scores = compute_item_scores(results.compared(), _units(results))
+    scores = compute_item_scores(results.counted, _units(results))
     found = [
         (sign * score.value, task, item)
         for (task, name, column), items in scores.items() if (name, column) == (separator, metric)
