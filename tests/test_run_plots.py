@@ -106,7 +106,7 @@ def test_bars_are_as_long_as_the_means_and_the_mixture_is_a_line_through_them() 
     spans = [tuple(line.get_xdata()) for line in first.lines if line.get_linestyle() == "-"]
     assert spans == [(2.0, 4.0), (-1.0, 1.0), (-3.0, -1.0), (11.0, 13.0)]
     assert "◂ −100.00" in [text.get_text() for text in first.texts]
-    assert first.get_title(loc="left") == "a@1-mini; n = 6/6"
+    assert first.get_title(loc="left") == "a@1-mini; n\u00a0=\u00a06/6"
 
 
 def test_a_mean_that_is_not_there_is_told_and_counts_stand_beside_lines_that_differ() -> None:
@@ -295,6 +295,7 @@ def test_the_command_writes_what_it_names(runs: Path, tmp_path: Path) -> None:
     [
         (["--metric", "si_sdri"], "unknown metric of these runs 'si_sdri': did you mean 'si_sdr_i'"),
         (["--separator", "hps"], "unknown separator of these runs 'hps': did you mean 'hpss'"),
+        (["--metric", ","], "expected comma-separated ids for --metric, found ','"),
         (["--kind", "bar"], "'bar' is not one of"),
         (["--theme", "drak"], "'drak' is not one of"),
     ],

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sam_audio_bench.cli.output import echo, print_json
+from sam_audio_bench.cli.output import echo, note, print_json
 from sam_audio_bench.cli.words import RUN, words
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.options import split_spellings
 
 if TYPE_CHECKING:
     from sam_audio_bench.plots.base import Plot
@@ -23,7 +25,7 @@ _ALL = "all"
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=RUN)
-@click.option("--kind", "kinds", multiple=True, type=click.Choice([*_KINDS, _ALL]), default=["bars"], show_default=True,
+@click.option("--kind", "kinds", multiple=True, type=click.Choice(_KINDS), default=["bars"], show_default=True,
               help="bars: means and intervals; box: scores of items; scatter: two separators, or two metrics, item by "
               "item; pareto: quality against cost. May be repeated.")  # fmt: skip
 @click.option("--metric", "metrics", default="",
@@ -48,10 +50,11 @@ def plot(
     from sam_audio_bench.run.results import Results
 
     results = Results.read(runs)
-    named = words(metrics, "--metric") if metrics else []
+    named = _named(results, metrics) if metrics else []
     chosen = words(separators, "--separator") if separators else []
-    wanted = _KINDS if _ALL in kinds else tuple(dict.fromkeys(kinds))
-    found = [one for kind in wanted for one in _figures(results, kind, named, chosen)]
+    found = [
+        one for kind in dict.fromkeys(kinds) for one in _figures(results, kind, named, chosen, pair=metrics != _ALL)
+    ]
     told = []
     for figure in found:
         files = [str(path) for path in figure.save(out, themes=THEMES if theme == "both" else (theme,))]
@@ -63,11 +66,23 @@ def plot(
         echo("\n".join([str(one["title"]), *(f"  {file}" for file in one["files"]), f"  {one['caption']}"]))
 
 
-def _figures(results: Results, kind: str, metrics: list[str], separators: list[str]) -> list[Plot]:
-    """All figures of a kind, drawn before the first file is written."""
-    if metrics == [_ALL]:
-        metrics = list(results.metrics)
-    elif kind == "scatter" and len(metrics) == 2:
+def _named(results: Results, metrics: str) -> list[str]:
+    """The metrics that are asked for; of all of them, those with a value."""
+    found = split_spellings(metrics)
+    if not found:
+        raise UsageError(f"expected comma-separated ids for --metric, found {metrics!r}")
+    if found != [_ALL]:
+        return found
+    known = {row.metric for row in results.rows if row.value is not None}
+    for metric in results.metrics:
+        if metric not in known:
+            note(f"note: no figure by {metric}, which has no value")
+    return [metric for metric in results.metrics if metric in known]
+
+
+def _figures(results: Results, kind: str, metrics: list[str], separators: list[str], *, pair: bool) -> list[Plot]:
+    """All figures of a kind, drawn before the first file is written; ``pair``: two metrics may be one scatter."""
+    if pair and kind == "scatter" and len(metrics) == 2:
         return [results.plot(kind, metrics, separators=separators)]
     each: list[Sequence[str]] = [[metric] for metric in metrics] or [()]
     return [results.plot(kind, metric, separators=separators) for metric in each]

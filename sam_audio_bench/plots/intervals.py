@@ -194,7 +194,7 @@ def _draw_quartiles(panel: Axes, at: int, values: NDArray[np.floating]) -> None:
 def _count(panel: Axes, task: Task, counts: Mapping[int, str]) -> None:
     """How many items have a value: over the panel where all lines have as many, or else behind each line."""
     if len(set(counts.values())) == 1:
-        set_title(panel, f"{task.title}; n = {next(iter(counts.values()))}")
+        set_title(panel, f"{task.title}; n\u00a0=\u00a0{next(iter(counts.values()))}")  # on one line
         return
     for at, count in counts.items():
         panel.annotate(count, (1, at), xycoords=("axes fraction", "data"), fontsize=6, va="center", ha="left",

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from sam_audio_bench.errors import UsageError, unknown_name
+from sam_audio_bench.metrics.catalogue import CAP_DB
 from sam_audio_bench.plots.base import colour_of, ink, panels, remove_empty, shape_of
 from sam_audio_bench.render.text import line_name, one_line, unit_and_direction
 from sam_audio_bench.stats.cost import Cost
@@ -155,9 +156,9 @@ def axis_label(row: SummaryRow) -> str:
 def axis_limits(values: Iterable[float | None], *, keep: Iterable[float] = ()) -> tuple[float, float]:
     """Ends of an axis that holds all values but those so far off that they would squeeze the others.
 
-    Far off is what lies, at either end, behind a gap that is wider than all that is left: at least two thirds of the
-    values, and not one value many times.
-    The values may be in any order.
+    Far off is what lies, at either end, behind a gap three times as wide as all that is left: at least two thirds of
+    the values, and not one value many times. For ±100 dB, which say that an answer is silent or perfect and measure
+    nothing, a gap as wide as that is enough. The values may be in any order.
 
     Args:
         values: what is drawn; of fewer than five none is far off.
@@ -180,10 +181,11 @@ def _near(known: NDArray[np.floating]) -> NDArray[np.floating]:
     gaps, half = np.diff(known), len(known) // 2
     low = int(np.argmax(gaps[:half]))  # the widest gap of the lower half lies behind this value
     high = half + int(np.argmax(gaps[half:]))
-    for first, last in ((low + 1, len(known) - 1), (0, high), (low + 1, high)):
-        cut = [gap for gap, asked in ((gaps[low], first > 0), (gaps[high], last < len(known) - 1)) if asked]
-        left = known[last] - known[first]
-        if 3 * (last - first + 1) >= 2 * len(known) and min(cut) > left > 0:
+    below, above = (
+        float(gaps[at]) / (1 if abs(known[last]) >= CAP_DB else 3) for at, last in ((low, low), (high, high + 1))
+    )
+    for first, last, gap in ((low + 1, len(known) - 1, below), (0, high, above), (low + 1, high, min(below, above))):
+        if 3 * (last - first + 1) >= 2 * len(known) and gap > known[last] - known[first] > 0:
             return known[first : last + 1]
     return known
 
