@@ -204,6 +204,13 @@ def test_what_is_not_there_is_told(finished: Path, tmp_path: Path, monkeypatch: 
     page = Page(results._repr_html_())
     assert page.text.count("no audio is kept of it here") == 3
     assert len(page.sounds) == 6
+    (finished / "task.csv").rename(finished / "gone.csv")
+    told = Page(results._repr_html_()).text
+    (finished / "gone.csv").rename(finished / "task.csv")
+    assert told.count("a table of questions") == 3
+    for path in (moved / "runs").rglob("items.jsonl"):
+        path.write_text("no record\n")
+    assert Page(results._repr_html_()).text.count("items.jsonl") == 3
     shutil.rmtree(moved)
     assert Page(results._repr_html_()).text.count("its run folder is not on this disk") == 3
     there = Results.read(finished / "runs")

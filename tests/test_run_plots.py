@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -218,6 +219,15 @@ HOSTILE = (
     "\\$HOME",
     "q" * 31,
 )
+
+
+def test_names_do_not_lie_over_each_other() -> None:
+    figure = bars(
+        made(tasks=("a",), names=("mixture", *(name for name in HOSTILE if name[0] != "聲"))), "si_sdr_i"
+    ).figure
+    figure.draw_without_rendering()
+    heights = sorted((box.y0, box.y1) for box in (one.get_window_extent() for one in figure.axes[0].get_yticklabels()))
+    assert all(one[1] <= other[0] for one, other in itertools.pairwise(heights))
 
 
 @pytest.mark.parametrize("make", [bars, box, pareto])

@@ -117,8 +117,8 @@ def box(data: RunData, metric: str) -> Plot:
 def _rows_of(
     lines: Sequence[Line], tasks: Sequence[Task], title: str, limits: tuple[float, float]
 ) -> tuple[Figure, list[Axes]]:
-    """A panel a task, with a line a separator, as high as its name."""
-    height = sum(line.shown.count("\n") + 1 for line in lines) / len(lines)
+    """A panel a task, with a line a separator, as high as the highest name."""
+    height = max(line.shown.count("\n") for line in lines) + 1
     beside = 0.065 * max(len(part) for line in lines for part in line.shown.split("\n"))
     figure, grid = grid_of_tasks(tasks, title, (2.5, _ROW * (0.35 + 0.65 * height) * len(lines) + 0.3), beside)
     for panel in grid:

@@ -118,8 +118,7 @@ def _worst(results: Results, separator: str, metric: str) -> list[_Worst]:
 
 def _item_html(one: _Worst, results: Results, room: _Room) -> str:
     """Prompt, score, and players of mixture, answer and reference."""
-    folder = _folder(results.runs, one)
-    item, told = (None, "its run folder is not on this disk") if folder is None else _load(folder, one.item)
+    folder, item, told = _found(results.runs, one)
     asked = "" if item is None else f", asked for {prompt_html(item.query.prompt)}"
     place = quoted(results.labels.get(one.task, one.task))
     head = f"<p><b>{quoted(one.item)}</b> of {place}: {quoted(one.score)}{asked}</p>"
@@ -129,6 +128,20 @@ def _item_html(one: _Worst, results: Results, room: _Room) -> str:
         known = item.reference
         sounds["reference"] = _told("there is none") if known is None else player(known, seconds=_SECONDS, mono=True)
     return head + "".join(row_html(name, room.fit(content)) for name, content in sounds.items())
+
+
+def _found(runs: Sequence[Path | str], one: _Worst) -> tuple[RunFolder | None, Item | None, str]:
+    """The run folder of an item, and the item with its sounds, or why one of them is not there."""
+    from sam_audio_bench.run.data import recorded_data
+
+    folder = None
+    try:
+        folder = _folder(runs, one)
+        if folder is None:
+            return None, None, "its run folder is not on this disk"
+        return folder, recorded_data([folder])[one.item], ""
+    except BenchError as error:
+        return folder, None, describe_error(error)
 
 
 def _folder(runs: Sequence[Path | str], one: _Worst) -> RunFolder | None:
@@ -141,16 +154,6 @@ def _folder(runs: Sequence[Path | str], one: _Worst) -> RunFolder | None:
                 if one.item in folder.items:
                     return folder
     return None
-
-
-def _load(folder: RunFolder, item: str) -> tuple[Item | None, str]:
-    """The item with its sounds, or why it is not there."""
-    from sam_audio_bench.run.data import recorded_data
-
-    try:
-        return recorded_data([folder])[item], ""
-    except BenchError as error:
-        return None, describe_error(error)
 
 
 def _answer(folder: RunFolder | None, item: str) -> str:
