@@ -12,6 +12,7 @@ from sam_audio_bench.errors import BenchError, UsageError, describe_error
 from sam_audio_bench.notebook import STYLE, player, prompt_html, quoted, row_html
 from sam_audio_bench.records import read_run
 from sam_audio_bench.render.numbers import number
+from sam_audio_bench.render.text import pluralize
 from sam_audio_bench.run.store import RunFolder, answer_path
 from sam_audio_bench.separators.catalogue import BASELINES
 from sam_audio_bench.stats.answers import main_metric
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
     from sam_audio_bench.run.results import Results
     from sam_audio_bench.types import Item
 
-__all__ = ["draw_results", "results_html"]
+__all__ = ["draw_results", "results_html", "results_text"]
 
+_SHOWN_NAMES = 5  # of separators
 _WORST = 3  # items to listen to
 _SECONDS = 10.0  # of each of their sounds
 _MOST_LETTERS = 2_000_000  # of all players of a page; three items of 10 s have about 1,000,000
@@ -41,6 +43,15 @@ def draw_results(results: Results, kind: str, metrics: Sequence[str], separators
     scores = compute_line_scores(results.counted, _units(results))
     data = RunData(rows=rows, scores=scores, costs=results.costs, partial=results.watermark)
     return draw(kind, data, chosen, separators)
+
+
+def results_text(results: Results) -> str:
+    """What results are of, on one line."""
+    separators = list(dict.fromkeys(name for _, name in results.coverage))
+    sizes = (pluralize(len(values), what) for values, what in ((separators, "separator"), (results.labels, "task")))
+    shown = ", ".join(separators[:_SHOWN_NAMES]) + " …" * (len(separators) > _SHOWN_NAMES)
+    missing = f", {results.watermark}" if results.partial else ""
+    return f"Results({' on '.join(sizes)}: {shown}; by {', '.join(results.metrics) or 'nothing'}{missing})"
 
 
 def results_html(results: Results) -> str:

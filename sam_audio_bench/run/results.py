@@ -13,7 +13,6 @@ from sam_audio_bench.files import find_folders, is_url, local_place
 from sam_audio_bench.records import ItemRecord, MetricRecord, RunRecord
 from sam_audio_bench.render.layout import Pivot, View, name_of
 from sam_audio_bench.render.tables import print_terminal, render, table_to_json
-from sam_audio_bench.render.text import pluralize
 from sam_audio_bench.run.alike import Alike
 from sam_audio_bench.run.remote import fetch_runs, naming_origins, shown_place
 from sam_audio_bench.run.store import RunFolder
@@ -33,7 +32,6 @@ __all__ = ["Results", "model_label"]
 
 _STATISTICS = {"worst": ", worst paraphrase of each item", "spread": ", spread over the paraphrases of each item"}
 _SHOWN_DIGITS = 8  # of a digest
-_SHOWN_NAMES = 5  # of separators
 _KEY = ("task", "item", "separator", "seed", "candidate", "picked_by", "metric")
 
 
@@ -164,10 +162,14 @@ class Results:
         Args:
             sort: the metric whose differences have intervals; None: the one that tables are sorted by.
         """
+        return self._answers(self.rows, sort, "task")
+
+    def _answers(self, rows: Sequence[SummaryRow], sort: str | None, pivot: Pivot) -> Answers:
         if self.frame.empty:
             return Answers()
         units = {name: record.unit for name, record in self.metrics.items()}
-        return find_answers(compute_line_scores(self.counted, units), self.rows, name_of, sort)
+        scores = compute_line_scores(self.counted, units)
+        return find_answers(scores, rows, name_of, sort, by_metric=pivot == "metric")
 
     def _set_aside(self) -> dict[tuple[str, str], frozenset[str]]:
         """Answers of each task and separator that others of its class do not have."""
@@ -212,10 +214,10 @@ class Results:
             metrics: as in `table`.
             sort: the metric that ``answer`` is by, as in `table`.
         """
-        chosen = self._chosen(metrics, sort)
+        rows, answers = self._shown(metrics, sort, "task")
         return table_to_json(
-            chosen.rows, partial=self.watermark, runs=map(str, self.runs), costs=self.costs,
-            answers=chosen.answers(sort), view=View(sort=sort),
+            rows, partial=self.watermark, runs=map(str, self.runs), costs=self.costs, answers=answers,
+            view=View(sort=sort),
         )  # fmt: skip
 
     def table(
@@ -236,11 +238,10 @@ class Results:
             UsageError: a metric that no run has, or an option out of range.
         """
         view = View(sort=sort, pivot=pivot, digits=digits, interval=interval)
-        chosen = self._chosen(metrics, sort)
+        rows, answers = self._shown(metrics, sort, pivot)
         return render(
-            chosen.rows, form, partial=self.watermark, runs=map(str, self.runs), costs=self.costs,
-            answers=chosen.answers(sort), view=view,
-        )  # fmt: skip
+            rows, form, partial=self.watermark, runs=map(str, self.runs), costs=self.costs, answers=answers, view=view
+        )
 
     def print(
         self, *, metrics: Sequence[str] = (), sort: str | None = None, pivot: Pivot = "task", digits: int = 2,
@@ -248,10 +249,14 @@ class Results:
     ) -> None:  # fmt: skip
         """Prints the table for a terminal; options as in `table`."""
         view = View(sort=sort, pivot=pivot, digits=digits, interval=interval)
+        rows, answers = self._shown(metrics, sort, pivot)
+        print_terminal(rows, partial=self.watermark, costs=self.costs, answers=answers, view=view)
+
+    def _shown(self, metrics: Sequence[str], sort: str | None, pivot: Pivot) -> tuple[list[SummaryRow], Answers]:
+        """What a table of some metrics shows."""
         chosen = self._chosen(metrics, sort)
-        print_terminal(
-            chosen.rows, partial=self.watermark, costs=self.costs, answers=chosen.answers(sort), view=view
-        )  # fmt: skip
+        rows = chosen.rows
+        return rows, chosen._answers(rows, sort, pivot)
 
     def _chosen(self, metrics: Sequence[str], sort: str | None) -> Results:
         """Of some metrics alone, in their order; raises UsageError."""
@@ -285,11 +290,9 @@ class Results:
         return draw_results(self, kind, [metric] if isinstance(metric, str) else metric, separators)
 
     def __repr__(self) -> str:
-        separators = list(dict.fromkeys(name for _, name in self.coverage))
-        sizes = (pluralize(len(values), what) for values, what in ((separators, "separator"), (self.labels, "task")))
-        shown = ", ".join(separators[:_SHOWN_NAMES]) + " …" * (len(separators) > _SHOWN_NAMES)
-        missing = f", {self.watermark}" if self.partial else ""
-        return f"Results({' on '.join(sizes)}: {shown}; by {', '.join(self.metrics) or 'nothing'}{missing})"
+        from sam_audio_bench.run.display import results_text
+
+        return results_text(self)
 
     def _repr_html_(self) -> str:
         from sam_audio_bench.run.display import results_html
