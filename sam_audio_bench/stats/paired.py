@@ -194,9 +194,8 @@ def _recordings(differences: Sequence[float], labels: Sequence[str]) -> tuple[Fl
     members: dict[str, list[float]] = {}
     for label, one in sorted(zip(labels, differences, strict=True)):
         members.setdefault(label, []).append(one)
-    return np.array([math.fsum(one) for one in members.values()]), np.array(
-        [float(len(one)) for one in members.values()]
-    )
+    counts = [float(len(member)) for member in members.values()]
+    return np.array([math.fsum(member) for member in members.values()]), np.array(counts)
 
 
 @dataclass(frozen=True, slots=True)

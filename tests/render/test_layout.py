@@ -94,7 +94,7 @@ def test_the_answer_stands_above_the_numbers(form: str) -> None:
         "Over 2 tasks, by si_sdr_i, good leads, and same cannot be told from it; not surely better than the mixture: "
     )
     assert whole in text
-    assert "Task by task, good is surely better on 2 and surely worse on 0 of 2." in text
+    assert "Taken one by one, good is surely better on 2 of 2 and surely worse on 0." in text
     assert text.count("By si_sdr_i, good leads, and same cannot be told from it") == 2  # one a task
     if form != "tex":
         assert text.index(whole) < text.index("sfx@1")
@@ -194,6 +194,8 @@ def test_a_name_is_broken_at_a_seam_and_leaves_no_orphan() -> None:
     assert halves("saj_faithfulness") == ["saj_faithfulness"]  # not "saj" above the rest
     assert halves("perceptual_overall") == ["perceptual", "_overall"]
     assert halves("instr-wild@1-mini") == ["instr-wild", "@1-mini"]
+    assert halves("speech-span@1-mini") == ["speech-span", "@1-mini"]
+    assert fold("sfx@1-mini", 8) == ["sfx", "@1-mini"]
     lines = shown(*table({"sfx": {"mixture": {"saj_faithfulness": 1.0}}}), width=60)
     assert any("saj_faithfulness" in line for line in lines)
 
