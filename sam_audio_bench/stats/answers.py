@@ -37,12 +37,14 @@ class Answers:
     def counts(self, metric: str) -> tuple[int, int, int] | None:
         """Tasks on which the leader over all tasks is surely better than the baseline, surely worse, and all.
 
-        Each task by itself; None without several tasks, a leader or a baseline.
+        Each task by itself; None without several tasks, a leader or a baseline, or where its names differ.
         """
         whole = self.verdicts.get((ALL_TASKS, metric))
         if whole is None or whole.leader is None or whole.baseline is None:
             return None
         found = [self.verdicts[task, metric] for task in whole.tasks]
+        if any(whole.leader not in one.order for one in found):
+            return None
         better = sum(whole.leader in one.surely_better for one in found)
         worse = sum(whole.leader in one.surely_worse for one in found)
         return better, worse, len(found)
@@ -76,8 +78,9 @@ def find_answers(
     """
     known = _Known(scores, rows, name)
     overall = known.overall() if len(known.tasks) > 1 else []
-    whole = {name(row) for row in overall}
-    left_out = tuple(dict.fromkeys(name(row) for row in rows if overall and name(row) not in whole))
+    whole = {(row.separator, row.picked_by) for row in overall}
+    lacking = (name(row) for row in rows if overall and (row.separator, row.picked_by) not in whole)
+    left_out = tuple(dict.fromkeys(lacking))
     verdicts = {}
     for task, members in {**known.tasks, ALL_TASKS: overall}.items():
         main = main_metric(members, sort)
@@ -159,6 +162,7 @@ class _Known:
             tasks = [row.task for row in rows]
             interval = self._column(tasks).interval({task: self._values(task, first) for task in tasks})
             low, high = interval or (None, None)
+        alike = len({row.candidates for row in rows}) == 1
         covered, items = sum(row.covered for row in covering), sum(row.items for row in covering)
         return SummaryRow(
             task=ALL_TASKS, separator=first.separator, picked_by=first.picked_by, metric=first.metric,
@@ -166,7 +170,7 @@ class _Known:
             ci_low=low if whole else None, ci_high=high if whole else None,
             n_ok=sum(row.n_ok for row in rows), n=sum(row.n for row in rows), oracle=first.oracle,
             capped=sum(row.capped for row in rows), unit=first.unit, higher_is_better=first.higher_is_better,
-            candidates=first.candidates, model=first.model, covered=covered, items=items,
+            candidates=first.candidates if alike else 1, model=first.model, covered=covered, items=items,
             coverage=str(classify_coverage(covered, items)), label=ALL_TASKS,
             missing_media=sum(row.missing_media for row in covering),
             set_aside=sum(row.set_aside for row in covering),

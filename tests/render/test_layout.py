@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,21 @@ def test_a_separator_without_all_tasks_is_named() -> None:
     alone, none = table({"music": {"a": {"si_sdr_i": 0.0}}, "sfx": {"b": {"si_sdr_i": 0.0}}})
     assert none.overall == ()
     assert "all tasks" not in render(alone, "md", answers=none)
+
+
+def test_a_picker_of_other_numbers_of_candidates_is_one_line() -> None:
+    """It has all tasks, though it is called best of 4 on one and best of 8 on the other."""
+    rows, scores = [], {}
+    for task, candidates in (("sfx", 4), ("music", 8)):
+        (own, *_), _ = table({task: {"gate": {"si_sdr_i": 1.0}}})
+        for picked_by, count in ((None, 1), ("clap", candidates)):
+            rows.append(replace(own, picked_by=picked_by, candidates=count))
+            items = {item: ItemScore(item, float(place), picked_by) for place, item in enumerate(ITEMS)}
+            scores[task, "gate", picked_by, "si_sdr_i"] = items
+    found = find_answers(scores, rows, name_of)
+    assert [name_of(row) for row in found.overall] == ["gate", "gate (best by clap)"]
+    assert found.left_out == ()
+    assert found.counts("si_sdr_i") is None
 
 
 @pytest.mark.parametrize("form", ["md", "html", "tex", "terminal"])
