@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 from sam_audio_bench.errors import Precondition, StoreError, UsageError, unknown_name
 from sam_audio_bench.files import exists, find_folders, is_url, local_place
-from sam_audio_bench.records import ItemRecord, MetricRecord, RunRecord, TaskRecord
+from sam_audio_bench.records import ItemRecord, MetricRecord, RunRecord
 from sam_audio_bench.render.layout import Pivot, View, name_of
 from sam_audio_bench.render.tables import print_terminal, render, table_to_json
-from sam_audio_bench.run.alike import Alike
+from sam_audio_bench.run.alike import Alike, check_scores
 from sam_audio_bench.run.remote import fetch_runs, naming_origins, shown_place
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.stats.answers import Answers, find_answers
 from sam_audio_bench.stats.cost import Cost, cost_of
 from sam_audio_bench.stats.item_coverage import classify_coverage, common_items, format_coverage
 from sam_audio_bench.stats.summary import SummaryRow, compute_line_scores, summarise, summarise_paraphrases
-from sam_audio_bench.tasks.adapters import adapter_of
 from sam_audio_bench.types import Status
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sam_audio_bench.plots.base import Plot
     from sam_audio_bench.run.plan import Plan
 
 __all__ = ["Results", "model_label"]
@@ -69,8 +69,8 @@ class Results:
 
     @classmethod
     @naming_origins()
-    def read(cls, paths: Iterable[Path | str]) -> Results:
-        """Everything in run folders, or in the run folders below other folders; texts may be URLs.
+    def read(cls, paths: Path | str | Iterable[Path | str]) -> Results:
+        """Everything in a run folder or in several, or in the run folders below other folders; texts may be URLs.
 
         Raises:
             Precondition: no run there. StoreError: a run that cannot be trusted.
@@ -86,7 +86,7 @@ class Results:
             )
         chosen = []
         for folder in folders:
-            _check_scores(folder)
+            check_scores(folder)
             order = [record.id for record in folder.header.metrics]
             chosen.append((folder, list(folder.items), order, folder.header.task.items))
         return cls._gather(chosen)
@@ -110,14 +110,14 @@ class Results:
         return cls(
             frame=frame,
             metrics=known.metrics,
-            labels={name: _label(task) for name, task in known.tasks.items()},
+            labels=known.labels,
             oracles=frozenset(folder.header.model.name for folder, *_ in chosen if folder.header.model.oracle),
             runs=tuple(shown_place(folder.path) for folder, *_ in chosen),
             asked=sum(len(items) for _, items, _, _ in chosen),
             available=sum(covered.items for covered in coverage.values()),  # shards of a task count once
             candidates=known.candidates,
             paraphrased=frozenset(name for name, task in known.tasks.items() if task.prompts == "paraphrase"),
-            songs=frozenset(name for name, task in known.tasks.items() if _by_median(task)),
+            songs=known.songs,
             failures=sum(_incomplete(folder, item, columns) for folder, items, columns, _ in chosen for item in items),
             coverage=coverage,
             costs=tuple(_costs(chosen)),
@@ -144,8 +144,7 @@ class Results:
         reworded = frame[frame["task"].isin(self.paraphrased)]
         if len(reworded):
             rows += summarise_paraphrases(reworded, self.metrics, self.oracles)
-        songs = frame[frame["task"].isin(self.songs)]
-        if len(songs):
+        if len(songs := frame[frame["task"].isin(self.songs)]):
             medians = summarise(songs, self.metrics, self.oracles, average="median")
             rows += [replace(row, task=f"{row.task}:median") for row in medians]
         return [self._labelled(row, aside) for row in rows]
@@ -158,20 +157,25 @@ class Results:
             frame = frame[[item not in aside.get((task, separator), ()) for task, separator, item in names]]
         return frame
 
+    @property
+    def counted(self) -> pd.DataFrame:
+        """The scores that means rest on: without answers that are set aside."""
+        return self._without(self._set_aside())
+
     def answers(self, sort: str | None = None) -> Answers:
         """Who is best by each metric, on each task and over all, and who is surely better than the mixture.
 
         Args:
             sort: the metric whose differences have intervals; None: the one that tables are sorted by.
         """
-        return self._answers(self.rows, sort)
+        return self._answers(self.rows, sort, "task")
 
-    def _answers(self, rows: Sequence[SummaryRow], sort: str | None) -> Answers:
+    def _answers(self, rows: Sequence[SummaryRow], sort: str | None, pivot: Pivot) -> Answers:
         if self.frame.empty:
             return Answers()
         units = {name: record.unit for name, record in self.metrics.items()}
-        scores = compute_line_scores(self._without(self._set_aside()), units)
-        return find_answers(scores, rows, name_of, sort)
+        scores = compute_line_scores(self.counted, units)
+        return find_answers(scores, rows, name_of, sort, by_metric=pivot == "metric")
 
     def _set_aside(self) -> dict[tuple[str, str], frozenset[str]]:
         """Answers of each task and separator that others of its class do not have."""
@@ -216,7 +220,7 @@ class Results:
             metrics: as in `table`.
             sort: the metric that ``answer`` is by, as in `table`.
         """
-        rows, answers = self._shown(metrics, sort)
+        rows, answers = self._shown(metrics, sort, "task")
         return table_to_json(
             rows, partial=self.watermark, runs=map(str, self.runs), costs=self.costs, answers=answers,
             view=View(sort=sort),
@@ -240,7 +244,7 @@ class Results:
             UsageError: a metric that no run has, or an option out of range.
         """
         view = View(sort=sort, pivot=pivot, digits=digits, interval=interval)
-        rows, answers = self._shown(metrics, sort)
+        rows, answers = self._shown(metrics, sort, pivot)
         return render(
             rows, form, partial=self.watermark, runs=map(str, self.runs), costs=self.costs, answers=answers, view=view
         )
@@ -251,14 +255,14 @@ class Results:
     ) -> None:  # fmt: skip
         """Prints the table for a terminal; options as in `table`."""
         view = View(sort=sort, pivot=pivot, digits=digits, interval=interval)
-        rows, answers = self._shown(metrics, sort)
+        rows, answers = self._shown(metrics, sort, pivot)
         print_terminal(rows, partial=self.watermark, costs=self.costs, answers=answers, view=view)
 
-    def _shown(self, metrics: Sequence[str], sort: str | None) -> tuple[list[SummaryRow], Answers]:
+    def _shown(self, metrics: Sequence[str], sort: str | None, pivot: Pivot) -> tuple[list[SummaryRow], Answers]:
         """What a table of some metrics shows."""
         chosen = self._chosen(metrics, sort)
         rows = chosen.rows
-        return rows, chosen._answers(rows, sort)
+        return rows, chosen._answers(rows, sort, pivot)
 
     def _chosen(self, metrics: Sequence[str], sort: str | None) -> Results:
         """Of some metrics alone, in their order; raises UsageError."""
@@ -276,8 +280,30 @@ class Results:
         frame = frame.sort_values("metric", key=lambda column: column.map(order), kind="stable")
         return replace(self, frame=frame, metrics={name: self.metrics[name] for name in metrics})
 
+    def plot(self, kind: str = "bars", metric: str | Sequence[str] = (), *, separators: Sequence[str] = ()) -> Plot:
+        """A figure, which `save` of it writes as SVG, PNG and CSV.
+
+        Args:
+            kind: "bars", "box", "scatter" or "pareto", see `sam_audio_bench.plots.runs.KINDS`.
+            metric: its id; two of them for a scatter of one against the other; none: the metric that orders the table.
+            separators: names of those to draw; none: all.
+
+        Raises:
+            UsageError: a name that these runs do not have, or nothing to draw.
+        """
+        from sam_audio_bench.run.display import draw_results
+
+        return draw_results(self, kind, [metric] if isinstance(metric, str) else metric, separators)
+
+    def __repr__(self) -> str:
+        from sam_audio_bench.run.display import results_text
+
+        return results_text(self)
+
     def _repr_html_(self) -> str:
-        return self.table("html")
+        from sam_audio_bench.run.display import results_html
+
+        return results_html(self)
 
 
 @dataclass(frozen=True)
@@ -290,15 +316,6 @@ class Covered:
 
     def __str__(self) -> str:
         return format_coverage(len(self.answered), self.items, self.missing_media)
-
-
-def _label(task: TaskRecord) -> str:
-    return f"{task.label}, data {task.data_revision[:_SHOWN_DIGITS]}" if task.split == "test" else task.label
-
-
-def _by_median(task: TaskRecord) -> bool:
-    layout = adapter_of(task.source.rpartition("=")[2]) or adapter_of(task.source)
-    return layout is not None and layout[0].median
 
 
 def _coverage(chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], int]]) -> dict[tuple[str, str], Covered]:
@@ -328,20 +345,6 @@ def _costs(chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], int]]
         yield cost_of(headers, records)
 
 
-def _check_scores(folder: RunFolder) -> None:
-    """Refuses a run without metrics, and one whose journal promises scores that are not there."""
-    if not folder.metrics:
-        raise StoreError(
-            f"expected metrics in {folder.path / 'run.json'}, found none, so that there is nothing to show; "
-            "`sabench score` adds some"
-        )
-    if folder.lost:
-        raise StoreError(
-            f"expected scores of {len(folder.items)} items in {folder.path}, found none or too few of "
-            f"{len(folder.lost)}; run the same evaluation again, which computes them from the stored estimates"
-        )
-
-
 def model_label(record: MetricRecord) -> str:
     """Name and abbreviated digest of a metric's network; empty for a metric that is none.
 
@@ -362,18 +365,19 @@ def _incomplete(folder: RunFolder, item: str, columns: Sequence[str]) -> bool:
     return record is None or record.failed or any(column not in record.scored for column in columns)
 
 
-def find_runs(paths: Iterable[Path | str], *, audio: bool = True) -> list[Path]:
+def find_runs(paths: Path | str | Iterable[Path | str], *, audio: bool = True) -> list[Path]:
     """Run folders among and below ``paths``, sorted within each; links are followed, and each folder counts once.
 
     Args:
-        paths: folders; a text may be a URL that fsspec reads, from which they are fetched to temporary files.
+        paths: one folder or several; a text may be a URL that fsspec reads, from which they are fetched to temporary
+            files.
         audio: whether the estimates' audio is needed, and so is fetched too.
 
     Raises:
         Precondition: a place without run folders, or that cannot be read. UsageError: a URL that means nothing.
     """
     found: dict[Path, Path] = {}
-    for place in paths:
+    for place in [paths] if isinstance(paths, str | Path) else paths:
         if is_url(place):
             here = fetch_runs(str(place), audio=audio)
         else:
