@@ -128,6 +128,7 @@ class Item:
     query: Query
     reference: Audio | None = None  # None: no clean recording exists; silent: the prompted sound is absent
     residual_reference: Audio | None = None  # everything else in the mixture
+    residual_sources: tuple[Audio, ...] = ()  # its sources one by one, where all of them are known
     remarks: tuple[str, ...] = ()  # what had to be changed in the data; goes into the journal
     others: Mapping[str, Audio] = field(default_factory=dict)
     """References of the task's other items of the same mixture, by their ids, where the separator wants them."""

@@ -16,6 +16,7 @@ __all__ = [
     "LIMIT_DB",
     "STEREO",
     "WITHOUT_REFERENCE",
+    "WITH_SOURCES",
     "MetricCard",
     "improvement_card",
     "metric_ids_of",
@@ -358,6 +359,10 @@ WITHOUT_REFERENCE = (
     "aes_ce", "aes_cu", "aes_pc", "aes_pq", "span_iou", "reconstruction_db",
 )  # fmt: skip
 """The same where there are none: what SAM Audio's authors report, as far as it can run, and what always can."""
+
+
+WITH_SOURCES = ("bss_images_sdr", "bss_images_isr", "bss_images_sir", "bss_images_sar", "snr")
+"""The same where every source of a song is known: what tables of MUSDB18 report, and the SDR of the MDX challenges."""
 
 
 def improvement_card(name: str) -> MetricCard | None:

@@ -18,7 +18,7 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import dump_json
 from sam_audio_bench.render.layout import UNSURE, Block, Cell, Head, Line, View, answer, layout, shared_notes
 from sam_audio_bench.render.terminal import Screen, panels, standard_output
-from sam_audio_bench.render.text import fold, halves, one_line
+from sam_audio_bench.render.text import fold, halves, markdown_text, one_line
 from sam_audio_bench.render.verdict import verdicts_to_json
 from sam_audio_bench.stats.answers import Answers
 from sam_audio_bench.stats.cost import Cost
@@ -119,31 +119,23 @@ def _csv_cell(value: object) -> object:
     return f"'{shown}" if is_formula(value) else shown
 
 
-_MD_LONE_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")  # one inside a word is no emphasis
-
-
-def _md_text(text: str) -> str:
-    safe = html.escape(text, quote=False)  # raw HTML is markup in Markdown
-    return _MD_LONE_UNDERSCORE.sub(r"\\_", re.sub(r"([\\`*|\[\]~#])", r"\\\1", safe))
-
-
 def _md(rows: Sequence[SummaryRow], beside: _Beside) -> str:
-    parts = [] if beside.partial is None else [f"**{_md_text(one_line(beside.partial))}**"]
+    parts = [] if beside.partial is None else [f"**{markdown_text(one_line(beside.partial))}**"]
     blocks = layout(rows, beside.costs, beside.answers, beside.view)
     told, shared = beside.answer(rows, blocks), shared_notes(blocks)
-    parts += [_md_minus(_md_text(told))] if told else []
+    parts += [_md_minus(markdown_text(told))] if told else []
     for block in blocks:
         table = [
-            [_md_text(str(head)) for head in block.heads],
+            [markdown_text(str(head)) for head in block.heads],
             [":--", *("--:" for _ in block.heads[1:])],
-            *([_md_text(line.shown), *(_md_cell(block, place, cell) for place, cell in enumerate(line.cells, 1))]
+            *([markdown_text(line.shown), *(_md_cell(block, place, cell) for place, cell in enumerate(line.cells, 1))]
               for line in block.lines),
         ]  # fmt: skip
-        parts.append(f"### {_md_text(block.title)}")
-        parts += [_md_minus(_md_text(block.sentence))] if block.sentence not in ("", told) else []
+        parts.append(f"### {markdown_text(block.title)}")
+        parts += [_md_minus(markdown_text(block.sentence))] if block.sentence not in ("", told) else []
         parts.append("\n".join(f"| {' | '.join(line)} |" for line in table))
-        parts += [_md_text(notes)] if (notes := _notes(block, shared)) else []
-    parts += [_md_text("; ".join(shared))] if shared else []
+        parts += [markdown_text(notes)] if (notes := _notes(block, shared)) else []
+    parts += [markdown_text("; ".join(shared))] if shared else []
     return "\n\n".join(parts) + "\n"
 
 
@@ -163,7 +155,7 @@ def _md_minus(text: str) -> str:
 
 
 def _md_cell(block: Block, place: int, cell: Cell) -> str:
-    mean, bounds = map(_md_minus, (_md_text(cell.mean), cell.interval))
+    mean, bounds = map(_md_minus, (markdown_text(cell.mean), cell.interval))
     shown = f"**{mean}**" if cell.best else mean
     return " ".join(part for part in (shown, bounds, _count(block, place, cell)) if part)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import re
 
-__all__ = ["fold", "halves", "line_name", "one_line", "pluralize", "printable", "unit_and_direction"]
+__all__ = ["fold", "halves", "line_name", "markdown_text", "one_line", "pluralize", "printable", "unit_and_direction"]
 
+_MD_LONE_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")  # one inside a word is no emphasis
 _ARROWS = {True: "↑", False: "↓", None: ""}
 
 
@@ -25,6 +27,16 @@ def one_line(text: str) -> str:
     'two lines \\x07'
     """
     return printable(" ".join(text.split()))
+
+
+def markdown_text(text: str) -> str:
+    r"""A text as a cell or heading of Markdown, in which nothing of it is markup.
+
+    >>> markdown_text("a_b | *c*")
+    'a_b \\| \\*c\\*'
+    """
+    safe = html.escape(text, quote=False)  # raw HTML is markup in Markdown
+    return _MD_LONE_UNDERSCORE.sub(r"\\_", re.sub(r"([\\`*|\[\]~#])", r"\\\1", safe))
 
 
 def pluralize(count: int, noun: str) -> str:

@@ -6,12 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sam_audio_bench.errors import UsageError
+from sam_audio_bench.errors import StoreError, UsageError
 from sam_audio_bench.identity import Difference, Identity, differences
 from sam_audio_bench.records import SCHEMA_VERSION, ItemRecord, MetricRecord, RunRecord, TaskRecord
 from sam_audio_bench.run.store import RunFolder
+from sam_audio_bench.tasks.adapters import adapter_of
 
-__all__ = ["Alike", "check_content"]
+__all__ = ["Alike", "check_content", "check_scores"]
+
+_SHOWN_DIGITS = 8  # of a revision
 
 
 @dataclass
@@ -45,6 +48,37 @@ class Alike:
                 [] if count == header.candidates else [Difference("candidates", str(count), str(header.candidates))]
             )
             _same(header.model.name, changed, path, "do")
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Task -> its label, and the revision of official data, which nothing else on a table tells."""
+        return {
+            name: f"{task.label}, data {task.data_revision[:_SHOWN_DIGITS]}" if task.split == "test" else task.label
+            for name, task in self.tasks.items()
+        }
+
+    @property
+    def songs(self) -> frozenset[str]:
+        """Tasks of which published tables give the median over songs."""
+        layouts = {
+            name: adapter_of(task.source.rpartition("=")[2]) or adapter_of(task.source)
+            for name, task in self.tasks.items()
+        }
+        return frozenset(name for name, layout in layouts.items() if layout is not None and layout[0].median)
+
+
+def check_scores(folder: RunFolder) -> None:
+    """Refuses a run without metrics, and one whose journal promises scores that are not there."""
+    if not folder.metrics:
+        raise StoreError(
+            f"expected metrics in {folder.path / 'run.json'}, found none, so that there is nothing to show; "
+            "`sabench score` adds some"
+        )
+    if folder.lost:
+        raise StoreError(
+            f"expected scores of {len(folder.items)} items in {folder.path}, found none or too few of "
+            f"{len(folder.lost)}; run the same evaluation again, which computes them from the stored estimates"
+        )
 
 
 def check_content(known: dict[tuple[str, str], tuple[str, Path]], task: str, item: ItemRecord, path: Path) -> None:

@@ -196,4 +196,5 @@ def cut(item: Item, length: int) -> Item:
         query=replace(item.query, mixture=_resize(item.query.mixture, length)),
         reference=shorten(item.reference),
         residual_reference=shorten(item.residual_reference),
+        residual_sources=tuple(_resize(source, length) for source in item.residual_sources),
     )

@@ -15,7 +15,7 @@ from sam_audio_bench.digests import flush_digests
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import folder_name
 from sam_audio_bench.metrics.base import Metric
-from sam_audio_bench.metrics.catalogue import CARDS, DEFAULT, WITHOUT_REFERENCE
+from sam_audio_bench.metrics.catalogue import CARDS, DEFAULT, WITH_SOURCES, WITHOUT_REFERENCE
 from sam_audio_bench.options import parse_spelling
 from sam_audio_bench.records import uncollected
 from sam_audio_bench.run.contract import PreparedSeparator, ignored_options, prepare_separator
@@ -118,8 +118,12 @@ class _Asked(NamedTuple):
 
 
 def _metric_ids(ids: tuple[str, ...], task: TaskData) -> tuple[str, ...]:
-    """The metrics that a task is asked for: where the default has nothing to compare with, those without reference."""
-    if ids != DEFAULT or "reference" in task.provides:
+    """The metrics that a task is asked for: by default, those that suit what its data have to compare with."""
+    if ids != DEFAULT:
+        return ids
+    if "residual_sources" in task.provides:
+        return WITH_SOURCES
+    if "reference" in task.provides:
         return ids
     return tuple(name for name in WITHOUT_REFERENCE if CARDS[name].needs <= task.provides)
 

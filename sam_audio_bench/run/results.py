@@ -13,7 +13,7 @@ from sam_audio_bench.files import exists, find_folders, is_url, local_place
 from sam_audio_bench.records import ItemRecord, MetricRecord, RunRecord
 from sam_audio_bench.render.layout import Pivot, View, name_of
 from sam_audio_bench.render.tables import print_terminal, render, table_to_json
-from sam_audio_bench.run.alike import Alike
+from sam_audio_bench.run.alike import Alike, check_scores
 from sam_audio_bench.run.remote import fetch_runs, naming_origins, shown_place
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.stats.answers import Answers, find_answers
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Results", "model_label"]
 
-_STATISTICS = {"worst": ", worst paraphrase of each item", "spread": ", spread over the paraphrases of each item"}
+_STATISTICS = {"worst": ", worst paraphrase of each item", "spread": ", spread over the paraphrases of each item",
+               "median": ", median over songs"}  # fmt: skip
 _SHOWN_DIGITS = 8  # of a digest
 _KEY = ("task", "item", "separator", "seed", "candidate", "picked_by", "metric")
 
@@ -47,7 +48,7 @@ class Results:
 
     frame: pd.DataFrame
     metrics: dict[str, MetricRecord]  # by id
-    labels: dict[str, str]  # task -> the task with its version and split
+    labels: dict[str, str]  # task -> the task with its version and split, and the revision of official data
     oracles: frozenset[str]
     runs: tuple[Path | str, ...]  # folders, or where they were fetched from
     asked: int
@@ -55,6 +56,7 @@ class Results:
     failures: int
     candidates: dict[tuple[str, str, str], int] = field(default_factory=dict)  # task, separator, picker -> K
     paraphrased: frozenset[str] = frozenset()  # tasks whose items are asked in several ways
+    songs: frozenset[str] = frozenset()  # tasks of which published tables give the median over songs
     coverage: dict[tuple[str, str], Covered] = field(default_factory=dict)  # task, separator -> what is answered
     costs: tuple[Cost, ...] = ()  # of each task and separator
 
@@ -84,7 +86,7 @@ class Results:
             )
         chosen = []
         for folder in folders:
-            _check_scores(folder)
+            check_scores(folder)
             order = [record.id for record in folder.header.metrics]
             chosen.append((folder, list(folder.items), order, folder.header.task.items))
         return cls._gather(chosen)
@@ -108,13 +110,14 @@ class Results:
         return cls(
             frame=frame,
             metrics=known.metrics,
-            labels={name: task.label for name, task in known.tasks.items()},
+            labels=known.labels,
             oracles=frozenset(folder.header.model.name for folder, *_ in chosen if folder.header.model.oracle),
             runs=tuple(shown_place(folder.path) for folder, *_ in chosen),
             asked=sum(len(items) for _, items, _, _ in chosen),
             available=sum(covered.items for covered in coverage.values()),  # shards of a task count once
             candidates=known.candidates,
             paraphrased=frozenset(name for name, task in known.tasks.items() if task.prompts == "paraphrase"),
+            songs=known.songs,
             failures=sum(_incomplete(folder, item, columns) for folder, items, columns, _ in chosen for item in items),
             coverage=coverage,
             costs=tuple(_costs(chosen)),
@@ -141,6 +144,9 @@ class Results:
         reworded = frame[frame["task"].isin(self.paraphrased)]
         if len(reworded):
             rows += summarise_paraphrases(reworded, self.metrics, self.oracles)
+        if len(songs := frame[frame["task"].isin(self.songs)]):
+            medians = summarise(songs, self.metrics, self.oracles, average="median")
+            rows += [replace(row, task=f"{row.task}:median") for row in medians]
         return [self._labelled(row, aside) for row in rows]
 
     def _without(self, aside: Mapping[tuple[str, str], frozenset[str]]) -> pd.DataFrame:
@@ -337,20 +343,6 @@ def _costs(chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], int]]
         records += (record for item, record in folder.items.items() if item in own)
     for headers, records in parts.values():
         yield cost_of(headers, records)
-
-
-def _check_scores(folder: RunFolder) -> None:
-    """Refuses a run without metrics, and one whose journal promises scores that are not there."""
-    if not folder.metrics:
-        raise StoreError(
-            f"expected metrics in {folder.path / 'run.json'}, found none, so that there is nothing to show; "
-            "`sabench score` adds some"
-        )
-    if folder.lost:
-        raise StoreError(
-            f"expected scores of {len(folder.items)} items in {folder.path}, found none or too few of "
-            f"{len(folder.lost)}; run the same evaluation again, which computes them from the stored estimates"
-        )
 
 
 def model_label(record: MetricRecord) -> str:

@@ -45,16 +45,17 @@ def _content(item: Item) -> str:
 
     prompt, sounds = item.query.prompt, (item.query.mixture, item.reference, item.residual_reference)
     files = [None if name is None else Path(name) for name in (prompt.video, prompt.mask)]
+    sources = [(one.samples, one.rate) for one in item.residual_sources]
     return digest([prompt.text, prompt.spans, files, *((one.samples, one.rate) for one in sounds if one is not None),
-                   [one is None for one in sounds]])  # fmt: skip
+                   [one is None for one in sounds], *sources])  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskData:
     """The items of one task and split, in their order; iterating loads them lazily.
 
-    ``provides`` says what its items offer to metrics, of "reference", "residual_reference", "text", "spans", "video",
-    and "speech" where the target is a voice.
+    ``provides`` says what its items offer to metrics, of "reference", "residual_reference", "residual_sources" where
+    every source of the mixture is known, "text", "spans", "video", and "speech" where the target is a voice.
     """
 
     task: str  # "sfx"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sam_audio_bench.files import cache_folder, expand_home, find_file
 
-__all__ = ["LinkCheck", "cache_folder", "data_folder"]
+__all__ = ["LinkCheck", "bench_folder", "cache_folder", "data_folder", "songs_folder"]
 
 
 def data_folder() -> Path:
@@ -17,6 +17,16 @@ def data_folder() -> Path:
     if chosen := os.environ.get("SABENCH_DATA"):
         return expand_home(chosen).absolute()  # wherever a separator goes
     return cache_folder() / "data"
+
+
+def bench_folder() -> Path:
+    """Where the recordings of SAM Audio-Bench lie, a folder a source."""
+    return data_folder() / "sam_audio_bench"
+
+
+def songs_folder() -> Path:
+    """Where MUSDB18-HQ lies, as a folder or, with ``.zip``, as Zenodo has it."""
+    return data_folder() / "musdb18hq"
 
 
 @dataclass(slots=True)

@@ -27,7 +27,7 @@ from sam_audio_bench.metrics.functional.activity import active_spans
 from sam_audio_bench.tabular import broken
 from sam_audio_bench.tasks.data import TaskData
 from sam_audio_bench.tasks.folders import LinkCheck
-from sam_audio_bench.tasks.manifest_sounds import Sound, SoundReader, like, named
+from sam_audio_bench.tasks.manifest_sounds import Sound, SoundReader, added, like, named, resampled, sum_remark
 from sam_audio_bench.types import Audio, Item, Prompt, Query, Span
 
 __all__ = [
@@ -61,6 +61,7 @@ class ManifestRow:
     paraphrases: tuple[str, ...] = ()
     target_to_rest_db: float | None = None  # scales the residual of a mixture that is added up
     spans_of_target: bool = False  # the prompt's spans are where the target sounds
+    all_sources: bool = False  # the residual's files are the other sources, all of them, for metrics that ask for each
 
     @property
     def place(self) -> str:
@@ -257,6 +258,7 @@ def task_data(questions: Questions) -> TaskData:
     offers: dict[str, list[object]] = {
         "reference": [row.target for row in rows.values()],
         "residual_reference": [row.residual or row.target for row in rows.values()],
+        "residual_sources": [row.all_sources for row in rows.values()],
         "text": [row.text for row in rows.values()],
         "spans": [row.spans or row.spans_of_target for row in rows.values()],
         "video": [row.video for row in rows.values()],
@@ -287,7 +289,7 @@ def _content(root: Path, rows: Mapping[str, ManifestRow], identifier: str) -> st
     return joined(READING, dump_json(plain), *(f"{column} {_file_content(root, sound)}" for column, sound in row.files))
 
 
-_ASKED = ("text", "spans", "group", "id", "target_to_rest_db", "spans_of_target")
+_ASKED = ("text", "spans", "group", "id", "target_to_rest_db", "spans_of_target", "all_sources")
 """Fields that an item depends on, its files aside."""
 
 
@@ -309,7 +311,7 @@ def _file_content(root: Path, sound: Sound) -> str:
 
 def _load(root: Path, rows: Mapping[str, ManifestRow], identifier: str) -> Item:
     row, read = rows[identifier], SoundReader(root)
-    mixture, target, residual = _sounds(read, row)
+    mixture, target, residual, sources = _sounds(read, row)
     spans = row.spans
     if row.spans_of_target and target is not None:
         spans = tuple(("+", start, end) for start, end in active_spans(target.samples, target.rate))
@@ -327,20 +329,24 @@ def _load(root: Path, rows: Mapping[str, ManifestRow], identifier: str) -> Item:
         query=Query(mixture=mixture, prompt=prompt),
         reference=target,
         residual_reference=residual,
+        residual_sources=sources,
         remarks=tuple(read.remarks),
     )
 
 
-def _sounds(read: SoundReader, row: ManifestRow) -> tuple[Audio, Audio | None, Audio | None]:
-    """Mixture, target and everything else."""
+def _sounds(read: SoundReader, row: ManifestRow) -> tuple[Audio, Audio | None, Audio | None, tuple[Audio, ...]]:
+    """Mixture, target and everything else, and its sources where they are all known."""
     if row.mixture is None:
-        return _mixed(read, row)
+        return *_mixed(read, row), ()
     mixture = read(row.mixture)
     target = _sum(read, mixture, row.mixture, row.target) if row.target else None
-    residual = _sum(read, mixture, row.mixture, row.residual) if row.residual else None
+    sources = _parts(read, mixture, row.mixture, row.residual)
+    residual = added(sources) if sources else None
     if target is not None and residual is None:
         residual = Audio(blockwise(torch.sub, mixture.samples, target.samples), mixture.rate)
-    return mixture, target, residual
+    elif target is not None and residual is not None and (remark := sum_remark(mixture, target, residual)):
+        read.remarks.append(remark)
+    return mixture, target, residual, tuple(sources) if row.all_sources else ()
 
 
 def _mixed(read: SoundReader, row: ManifestRow) -> tuple[Audio, Audio, Audio]:
@@ -362,5 +368,15 @@ def _mixed(read: SoundReader, row: ManifestRow) -> tuple[Audio, Audio, Audio]:
 
 
 def _sum(read: SoundReader, mixture: Audio, name: Sound, sounds: Sequence[Sound]) -> Audio:
-    parts = [like(mixture, name, read(sound), sound).samples for sound in sounds]
-    return Audio(parts[0] if len(parts) == 1 else torch.stack(parts).sum(dim=0), mixture.rate)
+    return added(_parts(read, mixture, name, sounds))
+
+
+def _parts(read: SoundReader, mixture: Audio, name: Sound, sounds: Sequence[Sound]) -> list[Audio]:
+    """Sounds at the rate of the mixture; a change of rate is remarked."""
+    found = []
+    for sound in sounds:
+        part = read(sound)
+        found.append(like(mixture, name, part, sound))
+        if (remark := resampled(mixture, part, sound)) and remark not in read.remarks:
+            read.remarks.append(remark)
+    return found

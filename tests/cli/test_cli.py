@@ -18,6 +18,7 @@ from sam_audio_bench.errors import BenchError, UsageError
 from sam_audio_bench.metrics import CARDS
 from sam_audio_bench.separators import CARDS as SEPARATORS
 from sam_audio_bench.tasks import TASKS
+from sam_audio_bench.tasks.adapters import ADAPTERS
 
 
 @pytest.fixture
@@ -50,6 +51,24 @@ def test_list(kind: str, known: dict[str, Any]) -> None:
     assert {record["name"] for record in records} >= set(known)
     shown = invoke("list", kind).stdout
     assert all(name in shown for name in known)
+
+
+def test_list_layouts_and_the_terms_of_tasks() -> None:
+    records = {record["name"]: record for record in json.loads(invoke("list", "layouts", "--json").stdout)}
+    assert set(records) == {name for name, card in ADAPTERS.items() if not card.whole}
+    assert all(record["licence"] and record["expects"] for record in records.values())
+    assert records["musdb"]["example"] == "sabench eval --model hpss --task musdb:musdb18hq/test"
+    assert records["musdb"]["tasks"] == ["musdb-vocals", "musdb-drums", "musdb-bass", "musdb-other"]
+    assert records["musdb"]["texts"]["other"] == "other instruments"
+    tasks = json.loads(invoke("list", "tasks", "--format", "json").stdout)
+    assert all(task["licence"] and task["access"] for task in tasks if task["name"] in TASKS)
+    for form, edge in (("text", ""), ("md", "| ")):
+        lines = invoke("list", "tasks", "--format", form).stdout.splitlines()
+        assert [
+            line for line in lines if line.startswith(f"{edge}sfx ") and "CC-BY-NC-4.0" in line and "request" in line
+        ]
+    assert lines[1] == "| --- | --- | --- | --- | --- | --- |"
+    assert len({line.count(" | ") for line in lines if line.startswith("|")}) == 1
 
 
 def test_eval_prints_the_table_the_folders_and_what_next(here: Path, small_task: Path) -> None:
@@ -152,7 +171,8 @@ def test_option_beats_environment_beats_config_beats_default(here: Path, small_t
         (["--model-args", "gain=2"], "model arguments among"),
         (["--metric-args", "gain=2"], "found \\['gain'\\]"),
         (["--config", "missing.toml"], "a TOML file"),
-        (["--task", "sfx"], "--split mini"),
+        (["--task", "sfx"], "`sabench eval --model silence --task sfx --split mini`"),
+        (["--task", "instr-pro"], "in .*/data/musdb18hq/test, found none; .*--task instr-pro --split mini"),
     ],
 )
 def test_usage_errors(words: list[str], message: str, here: Path, small_task: Path) -> None:
@@ -258,6 +278,22 @@ def test_reading_results_never_imports_torch(words: list[str], here: Path, small
         [sys.executable, "-c", code + "sys.exit('torch' in sys.modules)"], cwd=here, capture_output=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("task", ["sfx", "instr-pro"])
+def test_absent_official_data_are_told_without_torch(task: str, here: Path) -> None:
+    """And without asking the hub: what names the place and the command that works needs neither."""
+    code = (
+        "import sys, socket\nfrom sam_audio_bench.cli import main\n"
+        "def refuse(*_): raise AssertionError('asked the network')\n"
+        "socket.socket.connect = socket.create_connection = refuse\n"
+        f"try:\n    main(['eval', '--model', 'hpss', '--task', '{task}', '--data-dir', 'none'])\n"
+        "except SystemExit as end:\n    print(end.code, sorted({'torch', 'datasets'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=here, capture_output=True, text=True, check=False)
+    assert done.stdout == "2 []\n", done.stderr
+    assert f"`sabench eval --model hpss --task {task} --split mini`" in done.stderr
+    assert str(here / "none") in done.stderr
 
 
 @pytest.mark.parametrize("metric", ["leak_db", "reconstruction_db", "sa_sdr"])

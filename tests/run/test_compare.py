@@ -163,7 +163,7 @@ def test_holm_runs_over_all_rows_and_says_who_is_better(tmp_path: Path) -> None:
     assert len(found.rows) == 6
     assert [row.p_holm for row in found.rows] == holm([row.p for row in found.rows])
     assert [row.verdict() for row in found.rows] == ["better", "worse", "not told apart"] * 2
-    assert found.labels == {"one": "one@1-test", "two": "two@1-test"}
+    assert found.labels == {"one": "one@1-test, data r", "two": "two@1-test, data r"}
     assert {one.metric for one in found.worst} == {"si_sdr_i"}
     assert {one.metric for one in compare_runs(tmp_path / "p", tmp_path / "q", worst_by="mrstft").worst} == {"mrstft"}
 

@@ -120,7 +120,8 @@ def test_the_official_data_run_and_a_file_that_vanishes_costs_one_row(bench: Mad
     lost = results.frame[results.frame["status"] == "missing_media"]
     assert set(lost["item"]) == {victim}
     assert results.watermark == "PARTIAL n=98/100"
-    assert "sfx@1-test, 49 of 50 items (≥ 90 %, 1 without media)" in results.table("md")
+    revision = load_task("sfx", "test").revision[:8]
+    assert f"sfx@1-test, data {revision}, 49 of 50 items (≥ 90 %, 1 without media)" in results.table("md")
 
 
 def test_clamped_spans_are_in_the_journal(bench: Made, tmp_path: Path) -> None:
