@@ -146,6 +146,7 @@ def swap_interval(
     differences: Sequence[float],
     groups: Sequence[Hashable],
     *,
+    weights: Sequence[float] | None = None,
     level: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
@@ -158,6 +159,7 @@ def swap_interval(
     Args:
         differences: as in `swap_test`, and so for all that follow but ``level``.
         groups: as there.
+        weights: [items], positive, of a weighted mean, whose test is that of the weighted differences; None: all alike.
         level: confidence.
         resamples: as there.
         seed: as there.
@@ -168,17 +170,25 @@ def swap_interval(
     Raises:
         UsageError: as `paired_difference`.
     """
-    return _swaps(differences, groups, resamples, seed).interval(level)
+    return _swaps(differences, groups, resamples, seed, weights).interval(level)
 
 
-def _swaps(differences: Sequence[float], groups: Sequence[Hashable], resamples: int, seed: int) -> _Swaps | _ManySwaps:
+def _swaps(
+    differences: Sequence[float], groups: Sequence[Hashable], resamples: int, seed: int,
+    weights: Sequence[float] | None = None,
+) -> _Swaps | _ManySwaps:  # fmt: skip
     """All ways to swap, or some, or the distribution of very many; the order of the items does not matter."""
     if resamples < 1:
         raise UsageError(f"expected at least one resample, found {resamples}")
     if not all(map(math.isfinite, differences)):
         raise UsageError("expected finite values, found NaN or infinity; leave out or cap such items")
-    sums, counts = _recordings(differences, [str(group) for group in groups])
+    labels = [str(group) for group in groups]
+    sums, counts = _recordings(differences, labels)
     mean = _mean(differences) or 0.0
+    if weights is not None:
+        sums, _ = _recordings([weight * one for weight, one in zip(weights, differences, strict=True)], labels)
+        counts, _ = _recordings(weights, labels)
+        mean = math.fsum(sums) / math.fsum(counts)
     if len(sums) > _MOST_DRAWN:
         return _ManySwaps(sums, counts, mean)
     found = [_means_of_ways(ways, sums, counts) for ways in _ways(len(sums), resamples, seed)]
@@ -281,13 +291,14 @@ def _means_of_ways(ways: NDArray[np.bool_], sums: Floats, counts: Floats) -> Flo
     # Not a matrix product, whose order of addition may depend on the machine and its load.
     swapped = np.where(ways, sums, 0.0).sum(axis=1)
     negligible = 1e-12 * np.abs(sums).sum()  # what is 0 but for rounding is 0
-    size = np.where(ways, counts, 0.0).sum(axis=1) if (counts > 1).any() else np.count_nonzero(ways, axis=1)
+    number = np.count_nonzero(ways, axis=1)
+    size = np.where(ways, counts, 0.0).sum(axis=1) if (counts != 1).any() else number
     with np.errstate(divide="ignore", invalid="ignore"):
         means = np.stack([
             np.where(np.abs(part) <= negligible, 0.0, part) / items
             for part, items in ((swapped, size), (sums.sum() - swapped, counts.sum() - size))
         ])  # fmt: skip
-    bare = (size == 0) | (size == counts.sum())
+    bare = (number == 0) | (number == len(counts))
     return np.stack([np.where(bare, -np.inf, means.min(axis=0)), np.where(bare, np.inf, means.max(axis=0))])
 
 
