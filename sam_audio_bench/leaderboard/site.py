@@ -8,6 +8,7 @@
     metrics.html          what each metric measures, and how well metrics agree
     reported.html  log.html  reading.html
     data.json             what the pages show
+    tables/               the tables as CSV and JSON
     data/                 item scores, one file per task and metric, loaded on demand
     listen/               previews, made by `preview_rendering`, left as they are
 
@@ -29,6 +30,7 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import atomic_write, cased_name, dump_json, temporary_files
 from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.leaderboard.board import Board, read_board
+from sam_audio_bench.leaderboard.downloads import downloads
 from sam_audio_bench.leaderboard.item_lists import item_list
 from sam_audio_bench.leaderboard.previews import LISTEN
 from sam_audio_bench.leaderboard.records import ReportedNumbers
@@ -39,14 +41,18 @@ from sam_audio_bench.stats.bootstrap import multinomial_weights
 
 __all__ = ["build", "differences"]
 
-_ASSETS = ("site.css", "site.js")
-_TEXTS = (".html", ".css", ".js", ".json")
+_ASSETS = ("site.css", "site.js", "compare.js", "icon.svg")
+_MARKS = frozenset({"data.json", "site.css", "site.js"})  # of a site, of any version
+_TEXTS = (".html", ".css", ".js", ".json", ".csv", ".svg")
+_BESIDE = frozenset({".git", ".gitattributes", "README.md"})  # of a repository of pages: left as they are
 _RESAMPLES = 2000
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 def build(root: Path, out: Path | None = None) -> list[Path]:
     """Writes the site of a leaderboard, and removes pages of an earlier one that it no longer has.
+
+    Git's files and a README in the folder stay as they are.
 
     Args:
         root: the leaderboard.
@@ -68,9 +74,9 @@ def build(root: Path, out: Path | None = None) -> list[Path]:
     listen = root / "site" / LISTEN
     if goal != root / "site" and listen.is_dir():
         shutil.copytree(listen, goal / LISTEN, dirs_exist_ok=True)
-    for path in sorted(goal.rglob("*")):
+    for path in list(safe_io.files_below(goal, without=_BESIDE)):
         name = path.relative_to(goal).as_posix()
-        if path.is_file() and name not in pages and not name.startswith(f"{LISTEN}/"):
+        if name not in pages and not name.startswith(f"{LISTEN}/"):
             path.unlink()
     return sorted(goal / name for name in pages)
 
@@ -80,10 +86,11 @@ def _check_place(goal: Path) -> None:
     if not goal.exists() and not goal.is_symlink():
         return
     unfinished = set(temporary_files(goal)) if goal.is_dir() else set()
-    names = {path.relative_to(goal).as_posix() for path in safe_io.files_below(goal) if path not in unfinished}
+    found = safe_io.files_below(goal, without=_BESIDE)
+    names = {path.relative_to(goal).as_posix() for path in found if path not in unfinished}
     begun = {name for name in names & {*_ASSETS} if _content(goal / name) == _asset(name).encode()}
     others = {name for name in names - begun if not name.startswith(f"{LISTEN}/")}
-    if others and not names.issuperset({"data.json", *_ASSETS}):
+    if others and not names >= _MARKS:
         raise UsageError(f"expected an empty folder or an earlier site in {goal}, found other files; name another one")
 
 
@@ -110,6 +117,7 @@ def _pages(root: Path, board: Board) -> Iterator[tuple[str, str]]:
     environment = _environment(data, board.reported)
     yield from ((name, _asset(name)) for name in _ASSETS)  # first: they show that a folder is a site's
     yield "data.json", dump_json(msgspec.to_builtins(data), indent=1) + "\n"
+    yield from downloads(data)
     for name in ("index", "compare", "metrics", "reported", "log", "reading"):
         yield f"{name}.html", _render(environment, name, {"here": f"{name}.html"})
     for label, task in data["tasks"].items():

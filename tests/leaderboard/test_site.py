@@ -10,14 +10,16 @@ from importlib.resources import files
 from itertools import product
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
+import pandas as pd
 import pytest
 
 from sam_audio_bench.errors import StoreError, UsageError
 from sam_audio_bench.files import load_json, write_json
 from sam_audio_bench.leaderboard import log
 from sam_audio_bench.leaderboard.figures import Point, boxes, pareto, radar
+from sam_audio_bench.leaderboard.hub import write_space
 from sam_audio_bench.leaderboard.preview_rendering import make_previews
 from sam_audio_bench.leaderboard.site import _environment, build, differences
 from sam_audio_bench.leaderboard.submission import HEADER, Submission
@@ -202,6 +204,65 @@ def test_a_site_that_found_no_room_is_written_by_the_same_command(
         (goal / ".4711-0123abcd.site.css").write_text("half")
         build(board, goal)
         assert contents(goal) == contents(tmp_path / "whole")
+
+
+def test_tables_can_be_downloaded(board: Path) -> None:
+    """The numbers of the page, best first; CSV and JSON say the same."""
+    write_json(board / "boards.json", BOARDS)
+    build(board)
+    data = load_json(board / "site" / "data.json")
+    for name, metrics in ((TASK, data["tasks"][TASK]["metrics"]), ("music", ["si_sdr_i"])):
+        rows = load_json(board / "site" / "tables" / f"{name}.json")
+        table = pd.read_csv(board / "site" / "tables" / f"{name}.csv")
+        assert [row["separator"] for row in rows] == ["mixture", "spectral-gate", "silence"]
+        assert list(table.columns) == list(rows[0])
+        for row, (_, line) in zip(rows, table.iterrows(), strict=True):
+            assert line["separator"] == row["separator"]
+            cells = {key.partition("/")[0]: cell for key, cell in data["cells"][TASK]["si_sdr_i"].items()}
+            assert row["si_sdr_i.value"] == cells[row["separator"]]["value"] == line["si_sdr_i.value"]
+        assert {f"{metric}.low" for metric in metrics} <= set(rows[0])
+        (page_name,) = (f"tasks/{TASK}.html",) if name == TASK else ("index.html",)
+        assert f'tables/{quote(name)}.csv" download' in page(board, page_name)
+
+
+def test_no_download_is_run_by_a_spreadsheet(board: Path, gate: Path) -> None:
+    header = load_json(gate / HEADER)
+    header["hardware"] = {"processor": "=HYPERLINK(1)", "gpus": []}
+    write_json(gate / HEADER, header)
+    write_json(board / "boards.json", BOARDS)
+    build(board)
+    assert ",'=HYPERLINK(1)" in (board / "site" / "tables" / "music.csv").read_text(encoding="utf-8")
+
+
+def test_a_space_of_the_hub(board: Path, tmp_path: Path) -> None:
+    """A clone keeps its history, its README and its attributes; the site is the leaderboard's."""
+    space = tmp_path / "space"
+    write_space(board, space)
+    front = (space / "README.md").read_text(encoding="utf-8").split("---\n")[1]
+    fields = dict(line.split(": ", 1) for line in front.splitlines())
+    assert (fields["sdk"], fields["app_file"]) == ("static", "index.html")
+    assert (space / fields["app_file"]).exists()
+    assert len(fields["short_description"]) <= 60  # what the Hub takes
+    assert "*.ogg filter=lfs" in (space / ".gitattributes").read_text(encoding="utf-8")
+    (space / "README.md").write_text("---\ntitle: Ours\nsdk: static\n---\n")
+    (space / ".gitattributes").write_text("*.png filter=lfs diff=lfs merge=lfs -text\n")
+    (space / ".git").mkdir()
+    (space / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
+    (space / "old.html").write_text("of an earlier site")
+    write_space(board, space)
+    build(board)
+    assert (space / ".git" / "HEAD").exists()
+    assert "Ours" in (space / "README.md").read_text(encoding="utf-8")
+    assert (space / ".gitattributes").read_text(encoding="utf-8").count("filter=lfs") == 2
+    beside = {"README.md", ".gitattributes", ".git/HEAD"}
+    assert {name: text for name, text in contents(space).items() if name not in beside} == contents(board / "site")
+
+
+def test_a_readme_of_something_else_is_no_space(board: Path, tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("# My thesis\n---\nsdk: static\n")
+    with pytest.raises(UsageError, match="expected the front matter of a Space"):
+        write_space(board, tmp_path)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["README.md"]
 
 
 def test_a_style_of_somebody_else_is_no_site(board: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 import pytest
 from browser import Browser, needs_browser
@@ -68,6 +68,50 @@ def test_sorting_by_mouse_and_keyboard(browser: Browser, built: Path) -> None:
     browser.press("Enter")
     assert browser.evaluate(f"{head}.getAttribute('aria-sort')") == "ascending"
     assert names(browser) == ["spectral-gate", "silence", "mixture"]  # rows stay in their sections
+
+
+def test_a_head_is_clicked_anywhere_in_its_cell(browser: Browser, built: Path) -> None:
+    """Beside the words too, where a hand lands."""
+    browser.open(address(built, f"tasks/{TASK}.html"))
+    browser.page.click("#scores thead th[data-column=snr_i]", position={"x": 3, "y": 3})
+    assert browser.evaluate("document.querySelector('#scores th[aria-sort]').dataset.column") == "snr_i"
+
+
+def test_what_is_shown_is_in_the_address_and_comes_back(browser: Browser, built: Path) -> None:
+    """Whoever gets the link sees the same; whoever undoes everything has the plain address again."""
+    browser.open(address(built, f"tasks/{TASK}.html"))
+    browser.click("#scores thead th[data-column=snr_i] button")
+    browser.click("[data-kind=oracle][data-of=scores]")
+    browser.click(".columns[data-of=scores] summary")
+    browser.click("[data-column=Group][data-of=scores]")
+    browser.click("[data-filter][data-of=scores]")
+    browser.type("i")
+    query = browser.evaluate("location.search")
+    asked = dict(parse_qsl(query[1:]))
+    assert asked == {"scores.sort": "-snr_i", "scores.without": "oracle", "scores.hide": "Group", "scores.find": "i"}
+    told = "[...document.querySelectorAll('#scores thead th:not([hidden])')].map((one) => one.dataset.column)"
+    state = names(browser), browser.evaluate(told), browser.evaluate("document.querySelector('[data-count]').value")
+    assert "Group" not in state[1]
+    assert state[0] == ["mixture", "silence"]
+    browser.open(address(built, f"tasks/{TASK}.html", query))
+    assert (names(browser), browser.evaluate(told)) == state[:2]
+    assert browser.evaluate("document.querySelector('[data-count]').value") == state[2]
+    assert browser.evaluate("document.querySelector('.section:not([hidden]) th').colSpan") == len(state[1])
+    for selector in ("[data-kind=oracle][data-of=scores]", "#scores thead th[data-column=Rank] button"):
+        browser.click(selector)
+    browser.click(".columns[data-of=scores] summary")
+    browser.click("[data-column=Group][data-of=scores]")
+    browser.page.fill("[data-filter][data-of=scores]", "")
+    assert browser.evaluate("location.search") == ""
+
+
+def test_an_address_that_means_nothing_does_nothing(browser: Browser, built: Path) -> None:
+    query = "?" + urlencode(
+        {"scores.sort": "-<img src=x>", "scores.hide": "Separator,x", "scores.find": "mix", "x": "'"}
+    )
+    browser.open(address(built, f"tasks/{TASK}.html", query))
+    assert names(browser) == ["mixture"]
+    assert browser.evaluate("document.querySelectorAll('#scores thead [hidden], img').length") == 0
 
 
 def test_filtering(browser: Browser, built: Path) -> None:
@@ -147,11 +191,15 @@ def test_another_metric_of_the_items(browser: Browser, built: Path) -> None:
         "[...document.querySelectorAll('#items tbody tr')].map((row) => row.cells[row.cells.length - 1].textContent)"
     )
     head = "[...document.querySelectorAll('#items thead th')].at(-1).dataset.line"
-    select = "document.querySelector('[data-scores]')"
-    browser.evaluate(f"{select}.value = 'leak_db'; {select}.dispatchEvent(new Event('change', {{bubbles: true}}))")
+    browser.page.select_option("[data-scores]", "leak_db")
     browser.wait("document.getElementById('shown').textContent.startsWith('leak_db')")
     scores = item_scores(read_board(built), TASK, "leak_db")
-    assert browser.evaluate(column) == [number(value) for value in scores["lines"][browser.evaluate(head)]]
+    shown_values = [number(value) for value in scores["lines"][browser.evaluate(head)]]
+    assert browser.evaluate(column) == shown_values
+    browser.wait("location.search.includes('items.metric=leak_db')")
+    browser.open(browser.evaluate("location.href"))
+    browser.wait("document.getElementById('shown').textContent.startsWith('leak_db')")
+    assert browser.evaluate(column) == shown_values
 
 
 PAGES = (

@@ -2,7 +2,7 @@
 
     results     submissions: add, validate, list, withdraw
 
-The site, ``previews`` and ``build``, is here.
+The site, ``previews``, ``build`` and ``space``, is here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sam_audio_bench.cli.lazy import HomeText, LazyGroup
 from sam_audio_bench.cli.output import note
 from sam_audio_bench.cli.words import RUN
 
-__all__ = ["BOARD", "build", "leaderboard", "previews"]
+__all__ = ["BOARD", "build", "leaderboard", "previews", "space"]
 
 BOARD = Path("leaderboards")
 """The leaderboard of the commands that are told of no other."""
@@ -28,6 +28,7 @@ _COMMANDS = {
     "withdraw": (f"{__name__}.results:withdraw", "Take a submission out of the ranks; its row stays."),
     "previews": (f"{__name__}:previews", "Make small sound files of some items for the site."),
     "build": (f"{__name__}:build", "Write the site."),
+    "space": (f"{__name__}:space", "Write the site as a static Space of the Hugging Face Hub."),
 }
 
 _HELP = """Leaderboards: submissions that anyone can score again, and a site without a server.
@@ -83,3 +84,15 @@ def build(board: Path, out: Path | None, check: bool) -> None:
         sys.exit(1 if different else 0)
     pages = write(board, out)
     click.echo(f"{len(pages)} files; open {(out or board / 'site') / 'index.html'}")
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--from", "board", type=click.Path(path_type=Path), default=BOARD, show_default=True, help="Leaderboard.")
+def space(folder: Path, board: Path) -> None:
+    """Write the site into FOLDER, empty or a clone, as a static Space of the Hugging Face Hub."""
+    from sam_audio_bench.leaderboard.hub import write_space
+
+    written = write_space(board, folder)
+    click.echo(f"{len(written)} files in {folder}")
+    note(f"Next: hf upload NAME/SPACE {folder} --repo-type space")
