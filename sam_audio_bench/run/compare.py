@@ -17,8 +17,7 @@ from sam_audio_bench.run.remote import naming_origins
 from sam_audio_bench.run.results import Results, check_content, find_runs
 from sam_audio_bench.run.store import RunFolder, scored_estimates
 from sam_audio_bench.separators.pickers import judges_itself
-from sam_audio_bench.stats.correlation_tests import holm
-from sam_audio_bench.stats.paired import paired_difference
+from sam_audio_bench.stats.paired import holm, paired_difference
 from sam_audio_bench.stats.summary import ItemScore, compute_item_scores
 
 __all__ = ["ComparedItem", "Comparison", "ComparisonRow", "compare_runs"]

@@ -33,6 +33,7 @@ from sam_audio_bench.stats.estimate import (
 )
 from sam_audio_bench.stats.levels import COEFFICIENTS, LEVELS, LevelData
 from sam_audio_bench.stats.mapping import MAPPING_ORDERS
+from sam_audio_bench.stats.paired import holm
 
 __all__ = [
     "Difference",
@@ -40,7 +41,6 @@ __all__ = [
     "compare",
     "differences",
     "fisher_interval",
-    "holm",
     "letter_groups",
     "permutation_test",
     "williams",
@@ -201,21 +201,6 @@ def _absorb(columns: Sequence[frozenset[str]]) -> list[frozenset[str]]:
 
 def _letter(number: int) -> str:
     return chr(ord("a") + number) if number < 26 else f"({number + 1})"
-
-
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Step-down adjusted p-values (Holm, Scandinavian Journal of Statistics 1979); None stays None.
-
-    >>> holm([0.01, None, 0.02])
-    [0.02, None, 0.02]
-    """
-    known = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
-    adjusted: list[float | None] = [None] * len(p_values)
-    highest = 0.0
-    for step, (p, place) in enumerate(known):
-        highest = max(highest, min(1.0, (len(known) - step) * p))
-        adjusted[place] = highest
-    return adjusted
 
 
 def fisher_interval(r: float, n: int, *, coefficient: str = "pearson", level: float = 0.95) -> Interval | None:

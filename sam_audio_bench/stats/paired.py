@@ -7,7 +7,7 @@ resamples whole recordings and the test swaps the systems on whole recordings.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.stats.bootstrap import paired_interval
 
-__all__ = ["PairedComparison", "paired_difference", "swap_test"]
+__all__ = ["PairedComparison", "holm", "paired_difference", "swap_test"]
 
 _MOST_EXACT = 13  # recordings, of which all ways to swap are tried
 _CHUNK = 2**20  # numbers in an array
@@ -121,6 +121,25 @@ def swap_test(
         bits = generator.integers(0, 2, (min(step, resamples - start), len(sums)), dtype=np.int8)
         extreme += int((_swapped(bits, sums) >= bound).sum())
     return (extreme + 1) / (resamples + 1)
+
+
+def holm(p_values: Sequence[float | None], hypotheses: Callable[[int], int] = int) -> list[float | None]:
+    """Step-down adjusted p-values (Holm, Scandinavian Journal of Statistics 1979); None stays None.
+
+    Args:
+        p_values: one a hypothesis.
+        hypotheses: how many can be true where so many of the p-values are not rejected yet; by default as many.
+
+    >>> holm([0.01, None, 0.02])
+    [0.02, None, 0.02]
+    """
+    known = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
+    highest = 0.0
+    for step, (p, place) in enumerate(known):
+        highest = max(highest, min(1.0, hypotheses(len(known) - step) * p))
+        adjusted[place] = highest
+    return adjusted
 
 
 def _mean(values: Sequence[float]) -> float | None:

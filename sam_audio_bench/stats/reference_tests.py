@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.stats.correlation_tests import Difference, holm, permutation_test, williams, zou_interval
+from sam_audio_bench.stats.correlation_tests import Difference, permutation_test, williams, zou_interval
 from sam_audio_bench.stats.estimate import EstimateStatus, Floats, check_options, matrix
 from sam_audio_bench.stats.levels import LevelData
+from sam_audio_bench.stats.paired import holm
 
 __all__ = ["compare_independent", "is_applicable"]
 

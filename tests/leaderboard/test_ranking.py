@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from sam_audio_bench.leaderboard import log
 from sam_audio_bench.leaderboard.board import read_board
-from sam_audio_bench.leaderboard.ranking import Column, rank
 from sam_audio_bench.leaderboard.submission import Submission
 from sam_audio_bench.leaderboard.submit import submit
 from sam_audio_bench.stats.bootstrap import cluster_interval, multinomial_weights
+from sam_audio_bench.stats.ranking import Column, rank
 
 ITEMS = [f"item-{index}" for index in range(12)]
 GROUPS = {item: f"song-{index // 2}" for index, item in enumerate(ITEMS)}

@@ -30,8 +30,7 @@ from sam_audio_bench.records import (
 )
 from sam_audio_bench.run.compare import compare_runs
 from sam_audio_bench.run.store import RunFolder
-from sam_audio_bench.stats.correlation_tests import holm
-from sam_audio_bench.stats.paired import paired_difference
+from sam_audio_bench.stats.paired import holm, paired_difference
 from sam_audio_bench.types import Status
 
 Scores = Mapping[str, Mapping[str, float | None]]  # metric -> item -> score

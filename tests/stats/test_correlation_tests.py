@@ -13,12 +13,12 @@ from sam_audio_bench.stats.correlation_tests import (
     Difference,
     compare,
     fisher_interval,
-    holm,
     letter_groups,
     permutation_test,
     williams,
     zou_interval,
 )
+from sam_audio_bench.stats.paired import holm
 
 NAN = math.nan
 
@@ -56,19 +56,6 @@ def test_fisher_interval_equals_scipy():
     assert fisher_interval(0.6, 3) is None
     assert fisher_interval(1.0, 30) is None
     assert fisher_interval(0.5, 30, coefficient="accuracy") is None
-
-
-def test_holm_equals_statsmodels():
-    multitest = pytest.importorskip("statsmodels.stats.multitest")
-    rng = np.random.default_rng(0)
-    for count in (1, 2, 7, 40):
-        p_values = np.round(rng.random(count) ** 3, 2).tolist()
-        expected = multitest.multipletests(p_values, method="holm")[1]
-        assert holm(p_values) == pytest.approx(list(expected))
-
-
-def test_holm_leaves_none_alone():
-    assert holm([None, 0.5, None]) == [None, 0.5, None]
 
 
 def test_type_one_error_of_the_default_is_below_six_percent():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.stats.bootstrap import paired_interval
-from sam_audio_bench.stats.paired import PairedComparison, paired_difference, swap_test
+from sam_audio_bench.stats.paired import PairedComparison, holm, paired_difference, swap_test
 
 
 def test_all_ways_to_swap_are_scipy_s_permutation_test():
@@ -99,3 +99,21 @@ def test_swapping_the_systems_swaps_the_sign():
 def test_what_cannot_be_meant_is_refused(change, message):
     with pytest.raises(UsageError, match=message):
         paired_difference(**{"first": [1.0, 2.0], "second": [2.0, 1.0], "groups": ["a", "b"], **change})
+
+
+def test_holm_equals_statsmodels():
+    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    rng = np.random.default_rng(0)
+    for count in (1, 2, 7, 40):
+        p_values = np.round(rng.random(count) ** 3, 2).tolist()
+        expected = multitest.multipletests(p_values, method="holm")[1]
+        assert holm(p_values) == pytest.approx(list(expected))
+
+
+def test_holm_leaves_none_alone():
+    assert holm([None, 0.5, None]) == [None, 0.5, None]
+
+
+def test_holm_over_the_pairs_of_what_is_left():
+    """With m p-values left, m + 1 systems can still be equal, in (m + 1) m / 2 pairs."""
+    assert holm([0.02, 0.001, None, 0.01], lambda left: left * (left + 1) // 2) == [0.03, 0.006, None, 0.03]

@@ -7,7 +7,8 @@ import pytest
 import scipy.stats
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.stats.correlation_tests import holm, permutation_test, williams, zou_interval
+from sam_audio_bench.stats.correlation_tests import permutation_test, williams, zou_interval
+from sam_audio_bench.stats.paired import holm
 from sam_audio_bench.stats.reference_tests import compare_independent
 
 RNG = np.random.default_rng(5)
