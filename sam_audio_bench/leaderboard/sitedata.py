@@ -24,7 +24,6 @@ from sam_audio_bench.leaderboard.sitetypes import (
     ItemScores,
     LineData,
     MetricData,
-    OverallRow,
     OverallTable,
     PreviewData,
     SiteData,
@@ -35,7 +34,7 @@ from sam_audio_bench.plugins import find_card
 from sam_audio_bench.run.results import model_label
 from sam_audio_bench.stats.cost import machine
 
-__all__ = ["item_scores", "main_metric", "site_data"]
+__all__ = ["item_scores", "site_data"]
 
 
 def site_data(root: Path, board: Board) -> SiteData:
@@ -46,7 +45,7 @@ def site_data(root: Path, board: Board) -> SiteData:
         "tasks": {label: _task(label, board) for label in board.tasks},
         "metrics": {name: _metric(name, board) for name in board.metrics},
         "cells": board.cells,
-        "overall": [_overall(rule, rows) for rule in board.boards if (rows := board.overall(rule))],
+        "overall": [one for rule in board.boards if (one := _overall(rule, board))["rows"]],
         "reported": [{"id": name, **to_plain(source)} for name, source in board.reported.items()],
         "agreement": _agreement(board),
         "listen": _previews(root / "site" / LISTEN, board),
@@ -66,14 +65,6 @@ def item_scores(board: Board, task: str, metric: str) -> ItemScores:
         if values:
             found[line.id] = [values.get(item) for item in groups]
     return {"items": list(groups), "groups": list(groups.values()), "lines": found}
-
-
-def main_metric(task: str, board: Board) -> str:
-    """The metric that a task's table is ordered by."""
-    wanted = known_task(board.tasks[task].id).main_metric
-    known = list(board.cells.get(task, {}))
-    preferred = [wanted, *(name for name in known if name.endswith("_i")), *known]
-    return next(name for name in preferred if name in known)
 
 
 def _standing(line: Line) -> tuple[int, str]:
@@ -138,7 +129,8 @@ def _task(label: str, board: Board) -> TaskData:
         "prompt": card.prompt,
         "items": len(board.groups(label)),
         "groups": len(set(board.groups(label).values())),
-        "main": main_metric(label, board),
+        "main": board.main_metric(label),
+        "verdict": board.verdicts[label],
         "metrics": list(board.cells.get(label, {})),
     }
 
@@ -157,10 +149,11 @@ def _metric(name: str, board: Board) -> MetricData:
     }
 
 
-def _overall(rule: BoardRule, rows: list[OverallRow]) -> OverallTable:
+def _overall(rule: BoardRule, board: Board) -> OverallTable:
+    verdict, rows = board.overall(rule)
     return {
         "id": rule.id, "title": rule.title, "metric": rule.metric, "split": rule.split, "subset": rule.subset,
-        "parts": rule.parts, "rule": _rule(rule), "rows": rows,
+        "parts": rule.parts, "rule": _rule(rule), "verdict": verdict, "rows": rows,
     }  # fmt: skip
 
 

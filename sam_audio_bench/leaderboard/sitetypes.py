@@ -27,8 +27,9 @@ __all__ = [
 
 
 class Placed(TypedDict, total=False):
-    """The rank of a line; absent where it is not ranked."""
+    """The rank of a line; absent where it is not ranked, or where nothing surely beats the mixture."""
 
+    against: str  # the mixture: "better", "worse" or "unsure"; "" without one
     rank: int
     rank_low: int
     rank_high: int
@@ -84,6 +85,7 @@ class OverallTable(TypedDict):
     subset: str
     parts: dict[str, list[str]]
     rule: str  # as text
+    verdict: str
     rows: list[OverallRow]
 
 
@@ -132,6 +134,7 @@ class TaskData(TypedDict):
     items: int
     groups: int
     main: str
+    verdict: str
     metrics: list[str]
 
 

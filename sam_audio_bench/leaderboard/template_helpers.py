@@ -36,7 +36,7 @@ _ENDS = {"dB": (-30.0, 30.0)}  # outermost limits of the bars: a few scores can 
 def template_globals(data: SiteData, sources: Mapping[str, ReportedNumbers]) -> dict[str, object]:
     """Globals of the templates: `data.json`, figures, and functions of them."""
     bound: tuple[Callable[..., object], ...] = (
-        ends, sections, task_rows, cost, strengths, box_lines, answers, counts, matrix,
+        ends, sections, task_rows, cost, strengths, box_lines, answers, counts, matrix, mixture,
     )  # fmt: skip
     own = {function.__name__: partial(function, data) for function in bound}
     return {
@@ -87,9 +87,15 @@ FILTERS = {
 }  # fmt: skip
 
 
-def bar(cell: Scored, ends: tuple[float, float], kind: str) -> str:
-    """A mean and its interval between the ends of its column."""
-    return "" if cell["value"] is None else figures.bar(cell["value"], cell["low"], cell["high"], ends, kind)
+def bar(cell: Scored, ends: tuple[float, float], kind: str, nothing: float | None = None) -> str:
+    """A mean and its interval between the ends of its column, with a line where the mixture stands."""
+    return "" if cell["value"] is None else figures.bar(cell["value"], cell["low"], cell["high"], ends, kind, nothing)
+
+
+def mixture(data: SiteData, rows: Iterable[TableRow]) -> float | None:
+    """What doing nothing scores in a table."""
+    own = (row for row in rows if row["why"] == "baseline" and data["lines"][row["line"]]["separator"] == "mixture")
+    return next((row["value"] for row in own), None)
 
 
 def counts(data: SiteData) -> dict[str, int]:
@@ -147,7 +153,7 @@ def cost(data: SiteData, board: OverallTable) -> list[tuple[str, Markup]]:
     found = []
     metric = data["metrics"][board["metric"]]
     costs: dict[str, Callable[[LineData], float | None]] = {
-        "real-time factor (seconds of work for a second of sound)": _time_factor,
+        "real-time factor": _time_factor,
         "parameters": lambda line: line["parameters"],
     }
     for label, cost_of in costs.items():
@@ -166,6 +172,7 @@ def cost(data: SiteData, board: OverallTable) -> list[tuple[str, Markup]]:
             figure = figures.pareto(
                 points, x_label=label, y_label=f"{board['metric']} {metric['unit']}".strip(),
                 higher_is_better=metric["higher_is_better"], title=f"{board['title']} against {label}",
+                nothing=mixture(data, board["rows"]),
             )  # fmt: skip
             found.append((label, figure))
     return found

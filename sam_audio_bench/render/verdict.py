@@ -61,8 +61,11 @@ class _Told:
         verdict, others = self.verdict, self.verdict.over_baseline
         better = verdict.surely_better
         if others and not better:
-            leads = [f"{self._leader()} leads{self._gap(others[self._leader()])}"] if others else []
-            return [f"no separator is surely better than {self.base}", *leads]
+            gap = others[self._leader()]
+            leads = "comes closest" if gap.value is not None and gap.value < 0 else "leads"
+            worse = len(verdict.surely_worse) == len(others)
+            told = "every separator is surely worse than" if worse else "no separator is surely better than"
+            return [f"{told} {self.base}", f"{one_line(self._leader())} {leads}{self._gap(replace(gap, p=None))}"]
         if not others:
             return [self._best()]
         unsure = [name for name in others if name not in better]
