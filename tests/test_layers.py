@@ -32,7 +32,8 @@ LAYERS = [
     {"columns"},
     {"registry"},
     {"run"},
-    {"plots", "leaderboard", "ratings"},
+    {"plots", "ratings"},
+    {"leaderboard"},
     {"judge.training", "judge.listeners"},
     {"cli"},
 ]

@@ -36,12 +36,12 @@ from sam_audio_bench.leaderboard.previews import LISTEN
 from sam_audio_bench.leaderboard.records import ReportedNumbers
 from sam_audio_bench.leaderboard.sitedata import item_scores, site_data
 from sam_audio_bench.leaderboard.sitetypes import SiteData
-from sam_audio_bench.leaderboard.template_helpers import FILTERS, template_globals
+from sam_audio_bench.leaderboard.template_helpers import FILTERS, heard, template_globals
 from sam_audio_bench.stats.bootstrap import multinomial_weights
 
 __all__ = ["build", "differences"]
 
-_ASSETS = ("site.css", "site.js", "compare.js", "icon.svg")
+_ASSETS = ("site.css", "site.js", "compare.js", "listen.js", "icon.svg")
 _MARKS = frozenset({"data.json", "site.css", "site.js"})  # of a site, of any version
 _TEXTS = (".html", ".css", ".js", ".json", ".csv", ".svg")
 _BESIDE = frozenset({".git", ".gitattributes", "README.md"})  # of a repository of pages: left as they are
@@ -125,6 +125,8 @@ def _pages(root: Path, board: Board) -> Iterator[tuple[str, str]]:
         own = {"label": label, "task": task, "columns": columns, "list": item_list(board.tasks[label]), "up": "../"}
         yield f"tasks/{task['page']}", _render(environment, "task", own)
         yield f"items/{task['page']}", _render(environment, "items", own)
+        place = f"data/{cased_name(label)}/listen"
+        yield f"{place}.js", _script(place, heard(data, label))
         for metric, scores in columns.items():
             place = f"data/{cased_name(label)}/{cased_name(metric)}"
             yield f"{place}.js", _script(place, scores)

@@ -194,10 +194,11 @@ def _previews(folder: Path, board: Board) -> dict[str, list[PreviewData]]:
     """Previews: task -> items, with the paths of their files below the site; raises StoreError."""
     found: dict[str, list[PreviewData]] = {}
     for label in board.tasks:
-        for path in sorted((folder / cased_name(label)).glob(f"*/{ITEM}")):
-            preview = read_preview(path)
-            if preview.item not in board.groups(label):
-                raise StoreError(f"expected {path} to be of an item of {label}, found {preview.item}")
+        order = {item: place for place, item in enumerate(board.groups(label))}
+        known = [(path, read_preview(path)) for path in (folder / cased_name(label)).glob(f"*/{ITEM}")]
+        if alien := [(path, one.item) for path, one in known if one.item not in order]:
+            raise StoreError(f"expected {alien[0][0]} to be of an item of {label}, found {alien[0][1]}")
+        for path, preview in sorted(known, key=lambda pair: order[pair[1].item]):
             digests = {line.id: _digest(line, label, preview.item) for line in board.lines}
             found.setdefault(label, []).append(
                 {
@@ -210,6 +211,8 @@ def _previews(folder: Path, board: Board) -> dict[str, list[PreviewData]]:
                     "answers": {line: preview.answers[one] for line, one in digests.items() if one in preview.answers},
                     "folder": f"{LISTEN}/{cased_name(label)}/{path.parent.name}",
                     "has_reference": (path.parent / "reference.ogg").exists(),
+                    "has_rest": (path.parent / "rest.ogg").exists(),
+                    "loudness": preview.loudness or {},
                 }
             )
     return found

@@ -171,6 +171,8 @@ class PreviewData(TypedDict):
     answers: dict[str, PreviewAnswer]  # by line
     folder: str  # below the site
     has_reference: bool
+    has_rest: bool  # the mixture without the reference
+    loudness: dict[str, int | float]  # LUFS by stem, of sounds that are not silent
 
 
 class ItemScores(TypedDict):

@@ -27,7 +27,7 @@ from sam_audio_bench.leaderboard.sitetypes import (
 )
 from sam_audio_bench.render.numbers import amount, mebibytes, number, plain
 
-__all__ = ["FILTERS", "template_globals"]
+__all__ = ["FILTERS", "heard", "template_globals"]
 
 _Row = TypeVar("_Row", bound=TableRow)
 _ENDS = {"dB": (-30.0, 30.0)}  # outermost limits of the bars: a few scores can lie far outside the others
@@ -36,7 +36,7 @@ _ENDS = {"dB": (-30.0, 30.0)}  # outermost limits of the bars: a few scores can 
 def template_globals(data: SiteData, sources: Mapping[str, ReportedNumbers]) -> dict[str, object]:
     """Globals of the templates: `data.json`, figures, and functions of them."""
     bound: tuple[Callable[..., object], ...] = (
-        ends, sections, task_rows, cost, strengths, box_lines, answers, counts, matrix, mixture,
+        ends, sections, task_rows, cost, strengths, box_lines, answers, counts, matrix, mixture, heard, first_heard,
     )  # fmt: skip
     own = {function.__name__: partial(function, data) for function in bound}
     return {
@@ -234,8 +234,23 @@ def box_lines(data: SiteData, metric: str, scores: ItemScores) -> list[tuple[str
 
 
 def answers(data: SiteData, item: PreviewData) -> list[tuple[str, PreviewAnswer]]:
-    """Lines with an estimate of a previewed item, and its preview, in the order of all lists."""
-    return [(name, item["answers"][name]) for name in data["lines"] if name in item["answers"]]
+    """Lines with an estimate of a previewed item, and its preview, in the order of all lists; one estimate once."""
+    found = {item["answers"][name].stem: name for name in reversed(data["lines"]) if name in item["answers"]}
+    return [(name, item["answers"][name]) for name in data["lines"] if name in found.values()]
+
+
+def heard(data: SiteData, label: str) -> dict[str, dict[str, str]]:
+    """Item -> line -> the part of the page of items where its answer is heard."""
+    return {
+        item["item"]: {name: f"{item['item']}/{answer.stem}" for name, answer in item["answers"].items()}
+        for item in data["listen"].get(label, [])
+    }
+
+
+def first_heard(data: SiteData, label: str, name: str) -> str:
+    """Where the first answer of a line to a task is heard; "" where none is."""
+    items = (item for item in data["listen"].get(label, []) if name in item["answers"])
+    return next((f"{item['item']}/{item['answers'][name].stem}" for item in items), "")
 
 
 @dataclass

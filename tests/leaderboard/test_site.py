@@ -17,12 +17,13 @@ import pytest
 
 from sam_audio_bench.errors import StoreError, UsageError
 from sam_audio_bench.files import load_json, write_json
-from sam_audio_bench.leaderboard import log
+from sam_audio_bench.leaderboard import log, preview_rendering
 from sam_audio_bench.leaderboard.figures import Point, boxes, pareto, radar
 from sam_audio_bench.leaderboard.hub import write_space
-from sam_audio_bench.leaderboard.preview_rendering import make_previews
+from sam_audio_bench.leaderboard.preview_rendering import PreviewOptions, make_previews
 from sam_audio_bench.leaderboard.site import _environment, build, differences
 from sam_audio_bench.leaderboard.submission import HEADER, Submission
+from sam_audio_bench.tasks.recipes import load_stems
 
 ROOT = Path(__file__).parents[2] / "leaderboards"
 RULE = {"id": "music", "title": "Music", "metric": "si_sdr_i", "split": "mini", "subset": "paper"}
@@ -293,28 +294,74 @@ def test_a_table_says_what_is_not_ranked(board: Path) -> None:
 
 
 def test_previews_can_be_heard_and_are_small(board: Path, finished_runs: Path) -> None:
-    (folder,) = make_previews(board, [finished_runs], items=1)
+    assert make_previews(board, [finished_runs], PreviewOptions(items=1)) == {TASK: (1, 14)}
+    (path,) = (board / "site" / "listen").glob("*/*/item.json")
     build(board)
-    item = load_json(folder / "item.json")
+    item = load_json(path)
     assert item["text"]
     assert item["credits"]
-    assert [answer["stem"].partition("@")[0] for answer in item["answers"].values()] == ["spectral-gate"]
-    assert {path.suffix for path in folder.iterdir()} == {".ogg", ".png", ".json"}
-    assert max(path.stat().st_size for path in folder.iterdir()) < 50_000
+    ((answer),) = item["answers"].values()
+    assert answer["stem"].partition("@")[0] == "spectral-gate"
+    assert answer["residual"] == f"{answer['stem']}.residual"
+    stems = {"mixture", "reference", "rest", answer["stem"], answer["residual"]}
+    names = {f"{stem}{suffix}" for stem in stems for suffix in (".ogg", ".png")}
+    assert {file.name for file in path.parent.iterdir()} == {*names, "item.json"}
+    assert set(item["loudness"]) == stems
+    assert max(file.stat().st_size for file in path.parent.iterdir()) < 60_000
     text = page(board, f"items/{TASK}.html")
-    assert text.count("<audio controls") == 3
-    write_json(folder / "item.json", item | {"spans": [["+", "0", "<b>"]]})
+    assert text.count("data-hear") == 5
+    assert "1 of 14 items can be heard" in text
+    assert all(line["credit"] in text.replace("&#34;", '"') for line in item["credits"])
+    write_json(path, item | {"spans": [["+", "0", "<b>"]]})
     with pytest.raises(StoreError, match=r"that meets its schema in .*item.json, found \$\.spans"):
         build(board)
-    write_json(folder / "item.json", item | {"item": "music-99"})
+    write_json(path, item | {"item": "music-99"})
     with pytest.raises(StoreError, match="to be of an item of music@1-mini, found music-99"):
         build(board)
-    assert all(line["credit"] in text.replace("&#34;", '"') for line in item["credits"])
+
+
+def test_previews_can_be_smaller(board: Path, finished_runs: Path) -> None:
+    """As those of this repository are; what was left out before stays what it was."""
+    make_previews(board, [finished_runs], PreviewOptions(items=1, kbits=12, residuals=False))
+    (path,) = (board / "site" / "listen").glob("*/*/item.json")
+    assert max(file.stat().st_size for file in path.parent.glob("*.ogg")) < 20_000
+    assert not list(path.parent.glob("*.residual.*"))
+    (answer,) = load_json(path)["answers"].values()
+    assert "residual" not in answer
+    build(board)
+    assert page(board, f"items/{TASK}.html").count("data-hear") == 4
+
+
+def test_as_many_items_as_keep_a_submission_small(
+    board: Path, finished_runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the page says how many; those in which the sound is absent come last."""
+    monkeypatch.setattr(preview_rendering, "_LARGEST_SUBMISSION", 14 * 2 * 56_000 / 3)
+    found = make_previews(board, [finished_runs])
+    assert found == {TASK: (4, 14)}
+    build(board)
+    assert "4 of 14 items can be heard, those first in which the sound is present" in page(board, f"items/{TASK}.html")
+    sizes = [file.stat().st_size for file in (board / "site" / "listen").rglob("spectral-gate*")]
+    assert sum(sizes) < 14 * 2 * 56_000 / 3
+
+
+def test_an_item_whose_sound_is_absent_has_no_reference(board: Path, finished_runs: Path) -> None:
+    make_previews(board, [finished_runs])
+    build(board)
+    text = page(board, f"items/{TASK}.html")
+    assert text.count("nothing should be heard") == 2
+    assert text.count('data-name="reference"') == 12
+    assert "14 of 14 items can be heard." in text
+
+
+def test_every_recording_of_mini_may_be_passed_on() -> None:
+    """Else its items could not be heard."""
+    assert {stem.licence for stem in load_stems().values()} <= preview_rendering._REDISTRIBUTABLE
 
 
 def test_previews_belong_to_answers_not_to_revisions(board: Path, gate: Path, finished_runs: Path) -> None:
     """The same answers with other scores can be heard; other answers of the same separator have none to show."""
-    make_previews(board, [finished_runs], items=1)
+    make_previews(board, [finished_runs], PreviewOptions(items=1))
     for revision, change in (("same", False), ("other", True)):
         newer = gate.with_name(revision)
         shutil.copytree(gate, newer, ignore=shutil.ignore_patterns("audio"))
@@ -335,8 +382,8 @@ def test_the_front_holds_who_is_not_beaten_in_both() -> None:
         for name, x, y in (("fast", 0.1, 1.0), ("good", 1.0, 5.0), ("beaten", 2.0, 4.0), ("best", 10.0, 6.0))
     ]
     figure = str(pareto(points, x_label="x", y_label="y", higher_is_better=True, title="t"))
-    (front,) = re.findall(r'class="front" d="M([^"]+)"', figure)
-    assert len(front.split("L")) == 3
+    fronts = re.findall(r'class="front" d="M([^"]+)"', figure)
+    assert [len(front.split("L")) for front in fronts] == [3, 3]  # for a page and for a phone
     assert 'aria-label="t"' in figure
 
 

@@ -15,6 +15,7 @@ import click
 from sam_audio_bench.cli.lazy import HomeText, LazyGroup
 from sam_audio_bench.cli.output import note
 from sam_audio_bench.cli.words import RUN
+from sam_audio_bench.errors import UsageError
 
 __all__ = ["BOARD", "build", "leaderboard", "previews", "space"]
 
@@ -49,21 +50,32 @@ def leaderboard() -> None:
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=RUN)
 @click.option("--to", "board", type=click.Path(path_type=Path), default=BOARD, show_default=True, help="Leaderboard.")
-@click.option("--items", type=click.IntRange(1), default=1, show_default=True, help="How many a task.")
+@click.option("--items", default="all", show_default=True, metavar="N|all",
+              help="How many a task; all: as many as keep the sounds of a submission within 30 MB.")  # fmt: skip
+@click.option("--kbits", type=click.FloatRange(6, 256), default=48, show_default=True, help="A second of sound.")
+@click.option("--no-residuals", is_flag=True, help="Leave out what separators left out.")
 @click.option(
     "--judge", type=HomeText(), help="A judge's folder or name, whose ratings over time are shown; default: none."
 )
-def previews(runs: tuple[Path | str, ...], board: Path, items: int, judge: str | None) -> None:
-    """Make small sound files and spectrograms of some items for the site; RUNS are those that were submitted."""
-    from sam_audio_bench.leaderboard.preview_rendering import make_previews
+def previews(
+    runs: tuple[Path | str, ...], board: Path, items: str, kbits: float, no_residuals: bool, judge: str | None
+) -> None:
+    """Make small sound files and spectrograms of the items for the site; RUNS are those that were submitted."""
+    if items != "all" and not (items.isdecimal() and int(items) > 0):
+        raise UsageError(f"expected a number of items from 1, or all, for --items, found {items!r}")
+    from sam_audio_bench.leaderboard.preview_rendering import PreviewOptions, make_previews
 
     loaded = None
     if judge is not None:
         from sam_audio_bench.judge import load
 
         loaded = load(judge)
-    written = make_previews(board, runs, items=items, judge=loaded)
-    click.echo(f"{len(written)} items in {board / 'site' / 'listen'}")
+    most = None if items == "all" else int(items)
+    options = PreviewOptions(items=most, kbits=kbits, residuals=not no_residuals, judge=loaded)
+    found = make_previews(board, runs, options)
+    for label, (heard, known) in found.items():
+        click.echo(f"{label}  {heard} of {known} items")
+    click.echo(f"{sum(heard for heard, _ in found.values())} items in {board / 'site' / 'listen'}")
 
 
 @click.command()

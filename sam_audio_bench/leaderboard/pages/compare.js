@@ -35,6 +35,8 @@ async function compare(form) {
   const items = scores.items.map((item, at) => ({ item, group: scores.groups[at], a: scores.lines[a][at], b: scores.lines[b][at] }))
     .filter((one) => one.a !== null && one.b !== null).map((one) => ({ ...one, gap: one.b - one.a }));
   if (!items.length) return say("They have no item in common that both have a score for.");
+  const heard = await sabench.take(`data/${folder}/listen`);
+  for (const one of items) one.heard = heard[one.item] || {};
   const groups = new Set(items.map((one) => one.group));
   const mean = (name) => items.reduce((sum, one) => sum + one[name], 0) / items.length;
   let bounds = null;
@@ -68,10 +70,14 @@ function show(form, items, found) {
     link.href = `items/${encodeURIComponent(page)}#${encodeURIComponent(one.item)}`;
     link.textContent = one.item;
     head.append(link);
-    row.append(head, ...[one.a, one.b, one.gap].map((value) => {
-      const cell = document.createElement("td");
+    row.append(head, ...[[one.a, one.heard[form.elements.a.value]], [one.b, one.heard[form.elements.b.value]], [one.gap]].map(([value, there]) => {
+      const cell = document.createElement("td"), text = there ? document.createElement("a") : cell;
       cell.className = "number";
-      cell.textContent = sabench.number(value);
+      if (there) {
+        text.href = `items/${encodeURIComponent(page)}#${encodeURIComponent(there)}`;
+        cell.append(text);
+      }
+      text.textContent = sabench.number(value);
       return cell;
     }));
     return row;
