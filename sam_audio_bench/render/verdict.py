@@ -1,15 +1,17 @@
-"""A verdict as a sentence, which stands above the numbers."""
+"""A verdict as a sentence, which stands above the numbers, and as JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from sam_audio_bench.render.numbers import with_interval
 from sam_audio_bench.render.text import one_line, pluralize
+from sam_audio_bench.stats.answers import Answers
 from sam_audio_bench.stats.verdict import Gap, Verdict
 
-__all__ = ["sentence"]
+__all__ = ["sentence", "verdicts_to_json"]
 
 _MOST_NAMED = 3
 
@@ -36,7 +38,8 @@ def sentence(verdict: Verdict, metric: str, unit: str = "", digits: int = 2) -> 
         [told.too_few()] if verdict.too_few else told.of_one() if len(verdict.over_baseline) == 1 else told.of_many()
     )
     left_out = f" Left out, without all tasks: {_names(verdict.left_out)}." if verdict.left_out else ""
-    return f"By {one_line(metric)}, {'; '.join(filter(None, parts))}.{left_out}"
+    tasks = f"Over {len(verdict.tasks)} tasks, by" if len(verdict.tasks) > 1 else "By"
+    return f"{tasks} {one_line(metric)}, {'; '.join(filter(None, parts))}.{left_out}"
 
 
 class _Told:
@@ -62,10 +65,8 @@ class _Told:
         better = verdict.surely_better
         if others and not better:
             gap = others[self._leader()]
-            leads = "comes closest" if gap.value is not None and gap.value < 0 else "leads"
-            worse = len(verdict.surely_worse) == len(others)
-            told = "every separator is surely worse than" if worse else "no separator is surely better than"
-            return [f"{told} {self.base}", f"{one_line(self._leader())} {leads}{self._gap(replace(gap, p=None))}"]
+            where = f" is {self._ahead(gap)}" if gap.value is not None else " has no item in common with it"
+            return [f"no separator is surely better than {self.base}", f"the best, {one_line(self._leader())},{where}"]
         if not others:
             return [self._best()]
         unsure = [name for name in others if name not in better]
@@ -88,16 +89,19 @@ class _Told:
         return f"{best} is best, by {self._amount(gap)} over the next, {one_line(name)}"
 
     def _gap(self, gap: Gap) -> str:
-        """Beside a comparison with the baseline: how far ahead, or behind."""
-        if gap.value is None or gap.ahead:
-            return "" if gap.value is None else f", by {self._amount(gap)}"
-        if gap.value >= 0:
-            return f" (ahead by {self._amount(gap)})"
-        low, high = (None if bound is None else -bound for bound in (gap.high, gap.low))
-        turned = replace(gap, value=-gap.value, low=low, high=high)
-        return f", by {self._amount(turned)}" if gap.behind else f" (behind by {self._amount(turned)})"
+        """Beside a comparison with the baseline, where that says which way."""
+        if gap.value is None:
+            return ""
+        return f", by {self._amount(gap)}" if gap.ahead or gap.behind else f" ({self._ahead(gap)})"
+
+    def _ahead(self, gap: Gap) -> str:
+        return f"{'behind' if (gap.value or 0) < 0 else 'ahead'} by {self._amount(gap)}"
 
     def _amount(self, gap: Gap) -> str:
+        """How far ahead, or how far behind."""
+        if gap.value is not None and gap.value < 0:
+            low, high = (None if bound is None else -bound for bound in (gap.high, gap.low))
+            gap = replace(gap, value=-gap.value, low=low, high=high)
         return f"{with_interval(gap.value, gap.low, gap.high, self.digits)} {one_line(self.unit)}".rstrip()
 
 
@@ -111,3 +115,21 @@ def _names(names: Sequence[str]) -> str:
     rest = len(names) - len(shown)
     last = f"{rest} more" if rest else shown.pop() if len(shown) > 1 else ""
     return f"{', '.join(shown)}{f' and {last}' if last else ''}"
+
+
+def verdicts_to_json(answers: Answers) -> list[dict[str, Any]]:
+    """One object a column, as ``--json`` prints it; over all tasks the task is "all tasks"."""
+    return [
+        {
+            "task": task,
+            "metric": metric,
+            "tasks": list(found.tasks),
+            "order": list(found.order),
+            "best": [name for name in found.order if name in found.best],
+            "surely_better": list(found.surely_better),
+            "surely_worse": list(found.surely_worse),
+            "left_out": list(found.left_out),
+            "recordings": found.recordings,
+        }
+        for (task, metric), found in answers.verdicts.items()
+    ]

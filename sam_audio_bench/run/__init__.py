@@ -19,6 +19,7 @@
     provenance  versions, hardware, fingerprints, seeds
     progress    the progress bar
     results     what a run found
+    alike       which runs can stand in one table
     compare     two runs on the items that both have
     merge       shards become one run
     cite        BibTeX of what was used

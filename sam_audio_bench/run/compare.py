@@ -13,8 +13,9 @@ from typing import Any
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.identity import Difference
+from sam_audio_bench.run.alike import check_content
 from sam_audio_bench.run.remote import naming_origins
-from sam_audio_bench.run.results import Results, check_content, find_runs
+from sam_audio_bench.run.results import Results, find_runs
 from sam_audio_bench.run.store import RunFolder, scored_estimates
 from sam_audio_bench.separators.pickers import judges_itself
 from sam_audio_bench.stats.paired import holm, paired_difference

@@ -8,15 +8,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sam_audio_bench.errors import Precondition, StoreError, UsageError
+from sam_audio_bench.errors import Precondition, StoreError, UsageError, unknown_name
 from sam_audio_bench.files import find_folders, is_url, local_place
-from sam_audio_bench.identity import Difference, Identity, differences
-from sam_audio_bench.records import SCHEMA_VERSION, ItemRecord, MetricRecord, RunRecord, TaskRecord
+from sam_audio_bench.records import ItemRecord, MetricRecord, RunRecord
+from sam_audio_bench.render.layout import Pivot, View, name_of
+from sam_audio_bench.render.tables import print_terminal, render, table_to_json
+from sam_audio_bench.run.alike import Alike
 from sam_audio_bench.run.remote import fetch_runs, naming_origins, shown_place
 from sam_audio_bench.run.store import RunFolder
+from sam_audio_bench.stats.answers import Answers, find_answers
 from sam_audio_bench.stats.cost import Cost, cost_of
 from sam_audio_bench.stats.item_coverage import classify_coverage, common_items, format_coverage
-from sam_audio_bench.stats.summary import SummaryRow, summarise, summarise_paraphrases, to_json
+from sam_audio_bench.stats.summary import SummaryRow, compute_line_scores, summarise, summarise_paraphrases
 from sam_audio_bench.types import Status
 
 if TYPE_CHECKING:
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 
     from sam_audio_bench.run.plan import Plan
 
-__all__ = ["Results", "check_content", "model_label"]
+__all__ = ["Results", "model_label"]
 
 _STATISTICS = {"worst": ", worst paraphrase of each item", "spread": ", spread over the paraphrases of each item"}
 _SHOWN_DIGITS = 8  # of a digest
@@ -87,7 +90,7 @@ class Results:
 
     @classmethod
     def _gather(cls, chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], int]]) -> Results:
-        known = _Known()
+        known = Alike()
         for folder, _, _, _ in chosen:
             known.add(folder)
         import pandas as pd
@@ -131,15 +134,33 @@ class Results:
         """One row per task, separator, picker and metric: mean over the common items, interval, counts."""
         if self.frame.empty:  # of a shard without items
             return []
-        aside, frame = self._set_aside(), self.frame
-        if any(aside.values()):
-            names = zip(*(frame[column].tolist() for column in ("task", "separator", "item")), strict=True)
-            frame = frame[[item not in aside.get((task, separator), ()) for task, separator, item in names]]
+        aside = self._set_aside()
+        frame = self._without(aside)
         rows = summarise(frame, self.metrics, self.oracles)
         reworded = frame[frame["task"].isin(self.paraphrased)]
         if len(reworded):
             rows += summarise_paraphrases(reworded, self.metrics, self.oracles)
         return [self._labelled(row, aside) for row in rows]
+
+    def _without(self, aside: Mapping[tuple[str, str], frozenset[str]]) -> pd.DataFrame:
+        """The scores without answers that are set aside."""
+        frame = self.frame
+        if any(aside.values()):
+            names = zip(*(frame[column].tolist() for column in ("task", "separator", "item")), strict=True)
+            frame = frame[[item not in aside.get((task, separator), ()) for task, separator, item in names]]
+        return frame
+
+    def answers(self, sort: str | None = None) -> Answers:
+        """Who is best by each metric, on each task and over all, and who is surely better than the mixture.
+
+        Args:
+            sort: the metric whose differences have intervals; None: the one that tables are sorted by.
+        """
+        if self.frame.empty:
+            return Answers()
+        units = {name: record.unit for name, record in self.metrics.items()}
+        scores = compute_line_scores(self._without(self._set_aside()), units)
+        return find_answers(scores, self.rows, name_of, sort)
 
     def _set_aside(self) -> dict[tuple[str, str], frozenset[str]]:
         """Answers of each task and separator that others of its class do not have."""
@@ -177,21 +198,69 @@ class Results:
         """A copy of every score, with the columns of scores.parquet."""
         return self.frame.copy()
 
-    def to_json(self) -> dict[str, Any]:
-        """``{"rows", "runs", "partial", "costs"}``, as ``--json`` prints it."""
-        return to_json(self.rows, [str(run) for run in self.runs], self.partial, self.costs)
+    def to_json(self, *, metrics: Sequence[str] = (), sort: str | None = None) -> dict[str, Any]:
+        """``{"rows", "runs", "partial", "costs", "answer", "overall", "verdicts"}``, as ``--json`` prints it.
 
-    def table(self, form: str = "md") -> str:
-        """The table as text: "md", "csv", "tex", "html" or "json"."""
-        from sam_audio_bench.render.tables import render
+        Args:
+            metrics: as in `table`.
+            sort: the metric that ``answer`` is by, as in `table`.
+        """
+        chosen = self._chosen(metrics, sort)
+        return table_to_json(
+            chosen.rows, partial=self.watermark, runs=map(str, self.runs), costs=self.costs,
+            answers=chosen.answers(sort), view=View(sort=sort),
+        )  # fmt: skip
 
-        return render(self.rows, form, partial=self.watermark, runs=map(str, self.runs), costs=self.costs)
+    def table(
+        self, form: str = "md", *, metrics: Sequence[str] = (), sort: str | None = None, pivot: Pivot = "task",
+        digits: int = 2, interval: bool = True,
+    ) -> str:  # fmt: skip
+        """The table as text.
 
-    def print(self) -> None:
-        """Prints the table for a terminal."""
-        from sam_audio_bench.render.tables import print_terminal
+        Args:
+            form: "md", "csv", "tex" (or "latex"), "html" or "json".
+            metrics: the columns; none: all.
+            sort: the metric that lines are sorted by, and the first column; None: si_sdr_i, or else an improvement.
+            pivot: what a block is of: a "task", a "metric" or a "separator".
+            digits: decimals of every number.
+            interval: whether intervals are shown.
 
-        print_terminal(self.rows, partial=self.watermark, costs=self.costs)
+        Raises:
+            UsageError: a metric that no run has, or an option out of range.
+        """
+        view = View(sort=sort, pivot=pivot, digits=digits, interval=interval)
+        chosen = self._chosen(metrics, sort)
+        return render(
+            chosen.rows, form, partial=self.watermark, runs=map(str, self.runs), costs=self.costs,
+            answers=chosen.answers(sort), view=view,
+        )  # fmt: skip
+
+    def print(
+        self, *, metrics: Sequence[str] = (), sort: str | None = None, pivot: Pivot = "task", digits: int = 2,
+        interval: bool = True,
+    ) -> None:  # fmt: skip
+        """Prints the table for a terminal; options as in `table`."""
+        view = View(sort=sort, pivot=pivot, digits=digits, interval=interval)
+        chosen = self._chosen(metrics, sort)
+        print_terminal(
+            chosen.rows, partial=self.watermark, costs=self.costs, answers=chosen.answers(sort), view=view
+        )  # fmt: skip
+
+    def _chosen(self, metrics: Sequence[str], sort: str | None) -> Results:
+        """Of some metrics alone, in their order; raises UsageError."""
+        for name in (*metrics, *([] if sort is None else [sort])):
+            if name not in self.metrics:
+                raise unknown_name("column", name, self.metrics)
+        if sort is not None and metrics and sort not in metrics:
+            raise UsageError(
+                f"expected a table that is sorted by one of its metrics {', '.join(metrics)}, found {sort}"
+            )
+        if not metrics:
+            return self
+        frame = self.frame[self.frame["metric"].isin(metrics)]
+        order = {name: place for place, name in enumerate(metrics)}
+        frame = frame.sort_values("metric", key=lambda column: column.map(order), kind="stable")
+        return replace(self, frame=frame, metrics={name: self.metrics[name] for name in metrics})
 
     def _repr_html_(self) -> str:
         return self.table("html")
@@ -234,65 +303,6 @@ def _costs(chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], int]]
         records += (record for item, record in folder.items.items() if item in own)
     for headers, records in parts.values():
         yield cost_of(headers, records)
-
-
-@dataclass
-class _Known:
-    """What the runs of a table are of; one that is something else under the same name is refused."""
-
-    metrics: dict[str, MetricRecord] = field(default_factory=dict)
-    tasks: dict[str, TaskRecord] = field(default_factory=dict)
-    candidates: dict[tuple[str, str, str], int] = field(default_factory=dict)
-    _runs: dict[str, RunRecord] = field(default_factory=dict)  # first run of each separator
-    _pickers: dict[str, Identity] = field(default_factory=dict)
-    _contents: dict[tuple[str, str], tuple[str, Path]] = field(default_factory=dict)  # task, item -> digest, folder
-
-    def add(self, folder: RunFolder) -> None:
-        """Raises UsageError for a run that cannot stand beside the others."""
-        header, task, path = folder.header, folder.header.task, folder.path
-        _same(task.id, self.tasks.setdefault(task.id, task).differences(task), path)
-        for item in folder.items.values():
-            check_content(self._contents, task.id, item, path)
-        for record in header.metrics:
-            _same(record.id, self.metrics.setdefault(record.id, record).differences(record), path)
-        first = self._runs.setdefault(header.model.name, header)
-        _same(header.model.name, _model_differences(first, header), path, "do")
-        if header.picker is not None:
-            name = header.picker.name
-            known = self._pickers.setdefault(name, header.picker)
-            _same(f"picker {name}", differences(known, header.picker, ("settings", "weights_sha256")), path, "do")
-            line = task.id, header.model.name, name
-            count = self.candidates.setdefault(line, header.candidates)
-            changed = (
-                [] if count == header.candidates else [Difference("candidates", str(count), str(header.candidates))]
-            )
-            _same(header.model.name, changed, path, "do")
-
-
-def check_content(known: dict[tuple[str, str], tuple[str, Path]], task: str, item: ItemRecord, path: Path) -> None:
-    """Refuses an item that another run has separated from other recordings, or asked by another prompt.
-
-    Args:
-        known: for each task and item a digest of what it is made of, and the folder that said so; is added to.
-        task: its name.
-        item: as a folder tells of it; one of schema version 1 tells nothing.
-        path: of that folder.
-    """
-    if item.data_sha256:
-        digest, first = known.setdefault((task, item.item), (item.data_sha256, path))
-        if digest != item.data_sha256:
-            raise UsageError(
-                f"expected {item.item} of {task} with the recordings and prompt that it has in {first}, found others "
-                f"in {path}; run the evaluation again for both"
-            )
-
-
-def _model_differences(first: RunRecord, other: RunRecord) -> list[Difference]:
-    """In what two runs of one name differ; a record of schema version 1 knows no options and no code."""
-    fields = ["target", "settings", "weights_sha256", "revision", "oracle"]
-    if SCHEMA_VERSION == first.schema_version == other.schema_version:
-        fields += ["version", "options", "code_sha256"]
-    return differences(first.model, other.model, fields)
 
 
 def _check_scores(folder: RunFolder) -> None:
@@ -346,12 +356,3 @@ def find_runs(paths: Iterable[Path | str], *, audio: bool = True) -> list[Path]:
         for folder in here:
             found.setdefault(folder.resolve(), folder)
     return list(found.values())
-
-
-def _same(name: str, changes: Iterable[Difference], path: Path, remedy: str = "score") -> None:
-    """Refuses to mix runs that differ; ``remedy`` is what would make them alike: to "score" or to "do" one again."""
-    for change in changes:
-        raise UsageError(
-            f"expected {name} with {change.field} {change.one} as in the other runs, found {change.other} in {path}; "
-            f"table them apart, or {remedy} that run again"
-        )

@@ -15,6 +15,7 @@ design              the resamples of a crossed design
 paired              two systems on the same items; Holm
 ranking             ranks, their intervals, and groups of lines that do not differ significantly
 verdict             who is best, and who is surely better than doing nothing
+answers             what a table says beside its rows: means over tasks, and verdicts
 correlation         metrics against raters, with intervals
 correlation_tests   two metrics compared; Williams, Zou, permutation, letters
 reference_tests     two metrics compared as if observations were independent

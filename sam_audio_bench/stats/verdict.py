@@ -37,7 +37,7 @@ class Gap:
     items: int
     recordings: int
     value: float | None = None  # in the unit of the metric, positive: ahead; None: no common item in some task
-    low: float | None = None  # 95 % interval; None with fewer than two recordings
+    low: float | None = None  # 95 % interval; None with fewer than two recordings, or not asked for
     high: float | None = None
     p: float | None = None  # two-sided, by Holm; None with fewer than two recordings
 
@@ -117,6 +117,7 @@ def decide(
     higher_is_better: bool,
     baseline: str = BASELINE,
     classes: Mapping[str, int] | None = None,
+    intervals: bool = True,
 ) -> Verdict:
     """Compares the systems of a column; the order in which they are given changes nothing.
 
@@ -127,6 +128,7 @@ def decide(
         baseline: the line that does nothing.
         classes: rank of each line's class of coverage, 0 for the best and by default. Separators of the leader's class
             are its rivals; the others are compared with the baseline alone.
+        intervals: whether differences have one, which most of the time goes into.
 
     Raises:
         UsageError: a task or an item that the column does not know.
@@ -140,8 +142,8 @@ def decide(
     others = [name for name in order if name != baseline]
     behind = [name for name in others[1:] if known.get(name, 0) == known.get(others[0], 0)]
     swaps = max(column.resamples, _SWAPS_A_PAIR * _pairs(len(behind)))
-    ahead = [_gap(column, whole[others[0]], whole[name], sign, swaps) for name in behind]
-    over = [_gap(column, whole[name], whole[baseline], sign, swaps) for name in others if baseline in whole]
+    ahead = [_gap(column, whole[others[0]], whole[name], sign, swaps, intervals) for name in behind]
+    over = [_gap(column, whole[name], whole[baseline], sign, swaps, intervals) for name in others if baseline in whole]
     return Verdict(
         order=tuple(order),
         tasks=column.tasks,
@@ -183,7 +185,7 @@ def _mean(column: Column, values: Values) -> float:
     return math.fsum(shares[task] * math.fsum(values[task].values()) / len(values[task]) for task in column.tasks)
 
 
-def _gap(column: Column, first: Values, second: Values, sign: int, swaps: int) -> Gap:
+def _gap(column: Column, first: Values, second: Values, sign: int, swaps: int, interval: bool) -> Gap:
     """Of the first before the second, whose p is of this pair alone."""
     common = {task: sorted(first[task].keys() & second[task].keys()) for task in column.tasks}
     items = sum(map(len, common.values()))
@@ -196,7 +198,7 @@ def _gap(column: Column, first: Values, second: Values, sign: int, swaps: int) -
         return Gap(value=_mean(column, gaps), items=items, recordings=recordings)
     shares = _shares(column)
     weighted = [shares[task] / len(gaps[task]) * gap for task in common for gap in gaps[task].values()]
-    low, high = _interval(column, gaps, groups) or (None, None)
+    low, high = (_interval(column, gaps, groups) if interval else None) or (None, None)
     p = swap_test(weighted, groups, resamples=swaps, seed=column.seed)
     return Gap(value=_mean(column, gaps), low=low, high=high, p=p, items=items, recordings=recordings)
 

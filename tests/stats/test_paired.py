@@ -29,6 +29,14 @@ def test_random_ways_to_swap_come_near():
     assert swap_test(differences, range(40), resamples=20_000) == pytest.approx(t, abs=0.005)
 
 
+def test_very_many_recordings_are_a_t_test():
+    differences = np.random.default_rng(4).normal(0.02, 1, 10_001)
+    t = scipy.stats.ttest_1samp(differences, 0).pvalue
+    assert swap_test(differences, range(10_001)) == pytest.approx(t, rel=0.02)
+    assert swap_test(differences[1:], range(10_000)) == pytest.approx(t, abs=0.02)
+    assert swap_test(differences * 0, range(10_001)) == 1.0
+
+
 def test_the_mean_its_interval_and_who_wins():
     first, second = [1.0, 2.0, 3.0, 4.0], [2.0, 2.0, 2.5, 6.0]
     groups = ["x", "y", "y", "z"]

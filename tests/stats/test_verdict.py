@@ -229,13 +229,7 @@ def verdict(order: str, behind: Mapping[str, Gap] | None = None, over: Mapping[s
         ),
         (
             verdict("mixture x y", {"y": SURE}, {"x": BEHIND, "y": WORSE}),
-            "By snr, no separator is surely better than the mixture; "
-            "x comes closest (behind by 0.31 [−0.10, 0.52] dB).",
-        ),
-        (
-            verdict("mixture x y", {"y": SURE}, {"x": WORSE, "y": WORSE}),
-            "By snr, every separator is surely worse than the mixture; "
-            "x comes closest (behind by 0.31 [0.10, 0.52] dB).",
+            "By snr, no separator is surely better than the mixture; x leads (behind by 0.31 [−0.10, 0.52] dB).",
         ),
         (verdict("x y", {"y": UNSURE}), "By snr, x leads, and y cannot be told from it."),
         (verdict("mixture"), ""),
