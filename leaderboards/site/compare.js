@@ -101,10 +101,11 @@ function dots(items) {
     return element;
   };
   const gaps = items.map((one) => one.gap), low = Math.min(0, ...gaps), high = Math.max(0, ...gaps), span = high - low || 1;
-  const svg = make("svg", { viewBox: "0 0 720 220", class: "plot", role: "img", "aria-label": "B − A of every item, worst for B first" });
-  const up = (value) => 14 + 190 * (high - value) / span, across = (place) => 60 + 650 * (place + 0.5) / items.length;
+  const width = matchMedia("(max-width: 46rem)").matches ? 350 : 720;
+  const svg = make("svg", { viewBox: `0 0 ${width} 220`, class: "plot", role: "img", "aria-label": "B − A of every item, worst for B first" });
+  const up = (value) => 14 + 190 * (high - value) / span, across = (place) => 60 + (width - 70) * (place + 0.5) / items.length;
   for (const value of new Set([low, 0, high])) {
-    svg.append(make("path", { class: value === 0 ? "zero" : "grid", d: `M56 ${up(value)}H714` }));
+    svg.append(make("path", { class: value === 0 ? "zero" : "grid", d: `M56 ${up(value)}H${width - 6}` }));
     const text = make("text", { x: 50, y: up(value) + 4, "text-anchor": "end" });
     text.textContent = sabench.number(value, 1);
     svg.append(text);

@@ -1,11 +1,13 @@
 """The site: static pages from `data.json`, which open from disk, load nothing from other hosts and use no framework.
 
-    index.html            overall tables, quality against cost, tasks
+    index.html            what the tables say, overall tables, tasks
     tasks/<task>.html     every metric, numbers of papers about it, item scores
     separators/<name>.html  its card, its strengths, all of its revisions
     items/<task>.html     every item; players, spectrograms, prompt and ratings over time of some
     compare.html          two lines, item by item
-    metrics.html          what each metric measures, and how well metrics agree
+    cost.html             what separators cost, and quality against it
+    metrics.html          what each metric measures, and how far listeners agree
+    agreement.html        how far metrics agree with each other
     reported.html  log.html  reading.html
     data.json             what the pages show
     tables/               the tables as CSV and JSON
@@ -118,7 +120,7 @@ def _pages(root: Path, board: Board) -> Iterator[tuple[str, str]]:
     yield from ((name, _asset(name)) for name in _ASSETS)  # first: they show that a folder is a site's
     yield "data.json", dump_json(msgspec.to_builtins(data), indent=1) + "\n"
     yield from downloads(data)
-    for name in ("index", "compare", "metrics", "reported", "log", "reading"):
+    for name in ("index", "compare", "cost", "metrics", "agreement", "reported", "log", "reading"):
         yield f"{name}.html", _render(environment, name, {"here": f"{name}.html"})
     for label, task in data["tasks"].items():
         columns = {metric: item_scores(board, label, metric) for metric in task["metrics"]}

@@ -15,6 +15,7 @@ from sam_audio_bench.errors import StoreError
 from sam_audio_bench.files import cased_name
 from sam_audio_bench.leaderboard import log
 from sam_audio_bench.leaderboard.board import Board, Line, rounded
+from sam_audio_bench.leaderboard.evidence import evidence_of
 from sam_audio_bench.leaderboard.item_lists import known_task
 from sam_audio_bench.leaderboard.labels import kind_of
 from sam_audio_bench.leaderboard.previews import ITEM, LISTEN, read_preview
@@ -146,6 +147,7 @@ def _metric(name: str, board: Board) -> MetricData:
         "model": model_label(record),
         "summary": card.summary if card else "",
         "tolerance": card.tolerance if card else None,
+        "listeners": evidence_of(name, record.weights_sha256),
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 from sam_audio_bench.identity import Options
+from sam_audio_bench.leaderboard.evidence import Evidence
 from sam_audio_bench.leaderboard.records import Credit, Frame, LogEntry, PreviewAnswer
 
 __all__ = [
@@ -149,6 +150,7 @@ class MetricData(TypedDict):
     model: str
     summary: str
     tolerance: float | None
+    listeners: list[Evidence]
 
 
 class Agreement(TypedDict):

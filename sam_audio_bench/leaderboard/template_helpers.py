@@ -18,6 +18,7 @@ from sam_audio_bench.leaderboard.sitetypes import (
     Cell,
     ItemScores,
     LineData,
+    MetricData,
     OverallTable,
     PreviewData,
     Scored,
@@ -30,13 +31,15 @@ from sam_audio_bench.render.numbers import amount, mebibytes, number, plain
 __all__ = ["FILTERS", "heard", "template_globals"]
 
 _Row = TypeVar("_Row", bound=TableRow)
+_MOST_SPOKES, _LEAST_MEASURED = 8, 3  # tasks; separators
 _ENDS = {"dB": (-30.0, 30.0)}  # outermost limits of the bars: a few scores can lie far outside the others
 
 
 def template_globals(data: SiteData, sources: Mapping[str, ReportedNumbers]) -> dict[str, object]:
     """Globals of the templates: `data.json`, figures, and functions of them."""
     bound: tuple[Callable[..., object], ...] = (
-        ends, sections, task_rows, cost, strengths, box_lines, answers, counts, matrix, mixture, heard, first_heard,
+        ends, sections, task_rows, cost, strengths, shows_radar, box_lines, answers, heard, first_heard, counts, matrix,
+        mixture,
     )  # fmt: skip
     own = {function.__name__: partial(function, data) for function in bound}
     return {
@@ -59,6 +62,12 @@ def interval(cell: Scored, digits: int = 2) -> str:
 def quantity(value: float, unit: str) -> str:
     """A reported number with as many digits as its source gives: percentages as +36 or −5.5, ratings as 3.20."""
     return f"{value:+g}".replace("-", "−") if unit == "%" else number(value)
+
+
+def listeners(metric: MetricData) -> str:
+    """The lowest and the highest agreement of a metric with listeners; "" where none were asked."""
+    found = sorted(one.pcc for one in metric["listeners"])
+    return " to ".join(number(value) for value in dict.fromkeys((*found[:1], *found[-1:])))
 
 
 def names(values: Iterable[str]) -> str:
@@ -84,6 +93,7 @@ def is_web_link(link: str) -> bool:
 FILTERS = {
     "number": number, "names": names, "interval": interval, "amount": amount, "plain": plain, "mebibytes": mebibytes,
     "quantity": quantity, "describe_spans": describe_spans, "is_web_link": is_web_link, "safe_name": cased_name,
+    "listeners": listeners,
 }  # fmt: skip
 
 
@@ -198,6 +208,8 @@ class Strength:
     metric: str
     cell: Cell
     spoke: tuple[str, float]  # of the radar: a name, and where it lies from the worst score, 0, to the best one, 1
+    ends: tuple[float, float]  # the worst and the best score
+    nothing: float | None  # that of the mixture
 
 
 def strengths(data: SiteData, name: str) -> list[Strength]:
@@ -218,8 +230,15 @@ def strengths(data: SiteData, name: str) -> list[Strength]:
         low, high = min(known, default=0.0), max(known, default=0.0)
         share = (value - low) / (high - low) if high > low else 0.5
         share = share if data["metrics"][task["main"]]["higher_is_better"] else 1 - share
-        found.append(Strength(label, task["main"], column[name], (task["id"], share)))
+        doing_nothing = (column[other]["value"] for other in column if data["lines"][other]["separator"] == "mixture")
+        spoke, bounds = (task["id"], share), (min(low, value), max(high, value))
+        found.append(Strength(label, task["main"], column[name], spoke, bounds, next(doing_nothing, None)))
     return found
+
+
+def shows_radar(data: SiteData, found: Sequence[Strength]) -> bool:
+    """Whether a radar can be read: of few tasks, and with separators enough for a best and a worst one."""
+    return 3 <= len(found) <= _MOST_SPOKES and counts(data)["separator"] >= _LEAST_MEASURED
 
 
 def box_lines(data: SiteData, metric: str, scores: ItemScores) -> list[tuple[str, str, list[float]]]:

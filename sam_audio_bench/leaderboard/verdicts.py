@@ -1,7 +1,7 @@
 """What a column says of its separators: who is surely better than doing nothing.
 
 The statistics are those of `sam_audio_bench.stats.verdict`. With many lines all pairs would take hours, and Holm over
-as many would tell no two apart; then every line is compared with the mixture alone.
+as many would tell no two apart; then every line is compared with the mixture alone, and none can be told from the best.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from sam_audio_bench.stats.paired import holm
 from sam_audio_bench.stats.ranking import Column, Values
-from sam_audio_bench.stats.verdict import BASELINE, Verdict, decide
+from sam_audio_bench.stats.verdict import BASELINE, Gap, Verdict, decide
 
 __all__ = ["against", "column_verdict"]
 
@@ -37,10 +37,13 @@ def column_verdict(column: Column, lines: Mapping[str, Values], *, higher_is_bet
     gaps = {name: gap for one in found for name, gap in one.over_baseline.items()}
     sign = -1 if higher_is_better else 1
     means = {name: float(column.samples(values)[0]) for name, values in lines.items()}
+    order = sorted(lines, key=lambda name: (sign * means[name], name))
+    behind = [name for name in order if name != BASELINE][1:]
     return Verdict(
-        order=tuple(sorted(lines, key=lambda name: (sign * means[name], name))),
+        order=tuple(order),
         tasks=column.tasks,
         baseline=BASELINE if nothing else None,
+        behind_best={name: Gap(items=0, recordings=0) for name in behind},
         over_baseline={
             name: replace(gap, p=p)
             for (name, gap), p in zip(gaps.items(), holm([gap.p for gap in gaps.values()]), strict=True)

@@ -15,14 +15,18 @@ from urllib.parse import quote, unquote
 import pandas as pd
 import pytest
 
+from benchmarks.listener_evidence import gathered
 from sam_audio_bench.errors import StoreError, UsageError
 from sam_audio_bench.files import load_json, write_json
 from sam_audio_bench.leaderboard import log, preview_rendering
+from sam_audio_bench.leaderboard.evidence import FILE, evidence_of
 from sam_audio_bench.leaderboard.figures import Point, boxes, pareto, radar
 from sam_audio_bench.leaderboard.hub import write_space
 from sam_audio_bench.leaderboard.preview_rendering import PreviewOptions, make_previews
 from sam_audio_bench.leaderboard.site import _environment, build, differences
 from sam_audio_bench.leaderboard.submission import HEADER, Submission
+from sam_audio_bench.leaderboard.template_helpers import shows_radar
+from sam_audio_bench.render.numbers import number
 from sam_audio_bench.tasks.recipes import load_stems
 
 ROOT = Path(__file__).parents[2] / "leaderboards"
@@ -136,13 +140,13 @@ def test_reported_numbers_stand_beside_measured_ones(board: Path) -> None:
 def test_quality_against_parameters_once_somebody_has_some(board: Path, gate: Path) -> None:
     write_json(board / "boards.json", BOARDS)
     build(board)
-    assert "Music against real-time factor" in page(board, "index.html")
-    assert "Music against parameters" not in page(board, "index.html")
+    assert "Music against real-time factor" in page(board, "cost.html")
+    assert "Music against parameters" not in page(board, "cost.html")
     header = load_json(gate / HEADER)
     header["separator"]["parameters"] = 3_000_000
     write_json(gate / HEADER, header)
     build(board)
-    (figure,) = re.findall(r'aria-label="Music against parameters"><svg.*?</svg>', page(board, "index.html"))
+    (figure,) = re.findall(r'aria-label="Music against parameters"><svg.*?</svg>', page(board, "cost.html"))
     assert 'href="separators/spectral-gate.html"' in figure
     assert ">none</text>" in figure  # where the mixture stands, which has none
     assert ">10⁶</text>" in figure
@@ -385,6 +389,53 @@ def test_the_front_holds_who_is_not_beaten_in_both() -> None:
     fronts = re.findall(r'class="front" d="M([^"]+)"', figure)
     assert [len(front.split("L")) for front in fronts] == [3, 3]  # for a page and for a phone
     assert 'aria-label="t"' in figure
+
+
+def test_a_radar_is_of_few_tasks_and_of_separators_enough(board: Path) -> None:
+    """Else a bar a task: between two separators everyone is best or worst, and nineteen spokes are a hedgehog."""
+    strengths: Any = [None] * 8
+
+    def separators(count: int) -> Any:
+        kinds = [*["separator"] * count, "oracle", "baseline"]
+        return {"lines": {str(at): {"kind": kind, "separator": str(at)} for at, kind in enumerate(kinds)}}
+
+    shown = {
+        (count, spokes): shows_radar(separators(count), strengths[:spokes]) for count in (2, 3) for spokes in (2, 3, 8)
+    }
+    assert {key for key, radar in shown.items() if radar} == {(3, 3), (3, 8)}
+    assert not shows_radar(separators(9), [*strengths, None])
+    build(board)
+    text = page(board, "separators/spectral-gate.html")
+    assert 'class="radar"' not in text
+    assert 'class="bar"' in text
+
+
+def test_listeners_stand_beside_the_metrics_that_were_held_against_them(board: Path) -> None:
+    """The numbers of the reports, to the digit; none for other weights."""
+    build(board)
+    data = load_json(board / "site" / "data.json")
+    known = {one["test"]: one for one in data["metrics"]["si_sdr"]["listeners"]}
+    text = page(board, "metrics.html")
+    assert set(known) == {"gensvs60", "p835_reference", "codec_mushra"}
+    for one in known.values():
+        assert f'{number(one["pcc"])} <span class="range">[{number(one["low"])}, {number(one["high"])}]' in text
+    assert "none were asked" in text  # leak_db
+    low, high = min(one["pcc"] for one in known.values()), max(one["pcc"] for one in known.values())
+    assert f"listeners</a> r {number(low)} to {number(high)}" in page(board, f"tasks/{TASK}.html")
+    assert evidence_of("saj_overall", "0" * 64) == []
+
+
+def test_the_evidence_is_what_was_measured() -> None:
+    """Else: python -m benchmarks.listener_evidence."""
+    found = gathered()
+    assert load_json(FILE) == found
+    report = (ROOT.parent / "benchmarks" / "perceptual.md").read_text(encoding="utf-8")
+    (row,) = (one for one in found if (one["metric"], one["test"]) == ("perceptual_overall", "gensvs60"))
+    assert f"| perceptual_overall | {row['n']} | {row['pcc']:.2f} [{row['low']:.2f}, {row['high']:.2f}] |" in report
+    (row,) = (one for one in found if (one["metric"], one["test"]) == ("mrstft", "gensvs60"))
+    assert row["pcc"] > 0  # lower is better, and listeners agree
+    judges = {one["metric"] for one in found if one["weights_sha256"]}
+    assert judges == {"saj_overall", "saj_precision", "saj_faithfulness"}
 
 
 def test_names_in_figures_are_escaped() -> None:

@@ -279,7 +279,7 @@ def test_another_metric_of_the_items(browser: Browser, built: Path) -> None:
 
 PAGES = (
     *("index", f"tasks/{TASK}", f"items/{TASK}", "separators/spectral-gate"),
-    *("compare", "metrics", "reported", "log", "reading"),
+    *("compare", "cost", "metrics", "agreement", "reported", "log", "reading"),
 )
 FAULTS = """(() => {
   const all = (selector) => [...document.querySelectorAll(selector)];
@@ -314,6 +314,40 @@ def test_pages_can_be_read_without_eyes_or_mouse(browser: Browser, built: Path, 
         overflow = browser.evaluate("document.documentElement.scrollWidth")
         assert faults == []
         assert overflow <= width
+
+
+@pytest.mark.parametrize("page", ["index", f"tasks/{TASK}"])
+def test_on_a_phone_name_and_first_metric_stay_in_sight(browser: Browser, built: Path, page: str) -> None:
+    """However far a table is scrolled, and before it is; what is cut off casts a shadow."""
+    browser.page.set_viewport_size({"width": 380, "height": 800})
+    browser.open(address(built, f"{page}.html"))
+    seen = """(scrolled) => {
+      const table = document.querySelector("table.sortable"), box = table.closest(".scroll");
+      box.scrollLeft = scrolled;
+      const edge = box.getBoundingClientRect(), row = table.querySelector("tr[data-name]");
+      return [...row.querySelectorAll("th, td.main .mean")].map((cell) => {
+        const own = cell.getBoundingClientRect();
+        return own.left >= edge.left - 1 && own.right <= edge.right + 1;
+      });
+    }"""
+    for scrolled in (0, 200, 10_000):
+        assert browser.page.evaluate(seen, scrolled) == [True, True], scrolled
+    assert browser.evaluate("getComputedStyle(document.querySelector('.scroll')).backgroundAttachment").count("scroll")
+    plots = "[...document.querySelectorAll('svg.plot')].filter((one) => one.getClientRects().length)"
+    assert all(width <= 360 for width in browser.evaluate(f"{plots}.map((one) => one.getBoundingClientRect().width)"))
+
+
+@pytest.mark.parametrize(("width", "shown"), [(1280, "on-page"), (380, "on-phone")])
+def test_plots_are_as_wide_as_the_page_and_can_be_read(browser: Browser, built: Path, width: int, shown: str) -> None:
+    browser.page.set_viewport_size({"width": width, "height": 800})
+    browser.open(address(built, "cost.html"))
+    plots = "[...document.querySelectorAll('svg.plot')].filter((one) => one.getClientRects().length)"
+    found = browser.evaluate(
+        f"{plots}.map((one) => [one.classList[1], one.querySelector('text').getBoundingClientRect().height])"
+    )
+    assert found
+    assert {kind for kind, _ in found} == {shown}
+    assert all(height > 10 for _, height in found)  # pixels: letters do not shrink with the plot
 
 
 def test_every_page_has_a_title_of_its_own(built: Path) -> None:

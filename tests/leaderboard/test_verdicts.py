@@ -15,6 +15,7 @@ from sam_audio_bench.leaderboard import verdicts
 from sam_audio_bench.leaderboard.board import read_board
 from sam_audio_bench.leaderboard.site import build
 from sam_audio_bench.leaderboard.verdicts import against, column_verdict
+from sam_audio_bench.render.verdict import sentence
 from sam_audio_bench.stats.ranking import Column, Values
 
 TASK = "music@1-mini"
@@ -50,6 +51,11 @@ def test_planted_differences_are_found_in_both_directions(most: int, monkeypatch
         assert marks == {"mixture": "", better: "better", "even": "unsure", worse: "worse"}
         assert found.order[0] == better
         assert found.over_baseline["good"].value == pytest.approx((5 if sign else -5), abs=0.2)
+    told = sentence(column_verdict(column(), lines, higher_is_better=True), "snr", "dB")
+    alone = "cannot be told from it" in told  # not even where the difference is large
+    assert told.startswith("By snr, good ")
+    assert alone is (most == 1)
+    assert told.endswith("surely better than the mixture: good.")
     assert against(column_verdict(column(), {"good": lines["good"]}, higher_is_better=True), "good") == ""
 
 
