@@ -1,5 +1,7 @@
 """The site with 200 submissions of 19 tasks and 20 metrics: its size, and when Chromium first paints each page.
 
+One of them is the mixture, with which all others are compared.
+
     python -m benchmarks.leaderboard > benchmarks/leaderboard.md
 
 The scores are noise; only their number matters. Needs Chromium on the path, and Playwright.
@@ -38,14 +40,17 @@ from sam_audio_bench.tasks import TASKS
 from tests.browser import Browser
 
 SUBMISSIONS, METRICS = 200, 20
-PAGES = ("index.html", "tasks/sfx@1-mini.html", "items/sfx@1-mini.html", "compare.html")
+PAGES = (
+    "index.html", "tasks/sfx@1-mini.html", "items/sfx@1-mini.html", "separators/made-up-001.html", "compare.html",
+    "cost.html", "metrics.html", "agreement.html",
+)  # fmt: skip
 PAINT = "performance.getEntriesByName('first-contentful-paint')[0]"
 
 
 def submission(root: Path, number: int, tasks: list[SubmittedTask], names: list[str]) -> Submission:
     """One made-up submission, straight into its place; the first ones are made of noise with the same seed."""
     generator = np.random.default_rng(number)
-    name = f"made-up-{number:03d}"
+    name = f"made-up-{number:03d}" if number else "mixture"
     frames = []
     for task in tasks:
         items = item_list(task).groups

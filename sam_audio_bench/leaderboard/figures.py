@@ -226,7 +226,8 @@ def _box(ordered: Sequence[float], kind: str, y: float, across: Callable[[float]
     width = max(1.0, across(high) - across(low))
     parts = [f'<rect class="box {kind}" x="{across(low):.1f}" y="{y - 7:.1f}" width="{width:.1f}" height="14" rx="3"/>']
     if len(ordered) <= 40:
-        parts += [f'<circle class="item" cx="{across(value):.1f}" cy="{y:.1f}" r="2.4"/>' for value in ordered]
+        dots = "".join(f"M{across(value):.1f} {y:.1f}h0" for value in ordered)  # a line without length has a round end
+        parts.append(f'<path class="item" d="{dots}"/>')
     else:
         parts.append(f'<path class="whisker" d="M{across(ordered[0]):.1f} {y:.1f}H{across(ordered[-1]):.1f}"/>')
     return [*parts, f'<path class="median" d="M{across(middle):.1f} {y - 9:.1f}V{y + 9:.1f}"/>']

@@ -325,7 +325,7 @@ def test_on_a_phone_name_and_first_metric_stay_in_sight(browser: Browser, built:
       const table = document.querySelector("table.sortable"), box = table.closest(".scroll");
       box.scrollLeft = scrolled;
       const edge = box.getBoundingClientRect(), row = table.querySelector("tr[data-name]");
-      return [...row.querySelectorAll("th, td.main .mean")].map((cell) => {
+      return [...row.querySelectorAll("th, td.main > b")].map((cell) => {
         const own = cell.getBoundingClientRect();
         return own.left >= edge.left - 1 && own.right <= edge.right + 1;
       });
