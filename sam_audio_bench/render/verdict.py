@@ -51,7 +51,7 @@ class _Told:
     def too_few(self) -> str:
         """No difference would be sure."""
         count = pluralize(self.verdict.recordings, "recording")
-        return f"{count} cannot tell {pluralize(len(self.verdict.order), 'system')} apart"
+        return f"nothing is sure with {count}: too few to tell {pluralize(len(self.verdict.order), 'system')} apart"
 
     def of_one(self) -> list[str]:
         """One separator and the baseline."""

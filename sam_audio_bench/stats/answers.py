@@ -100,11 +100,13 @@ class _Known:
                 self.tasks.setdefault(row.task, []).append(row)
         self._groups: dict[str, dict[str, str]] = {}
         for (task, *_), items in scores.items():
-            self._groups.setdefault(task, {}).update((item, score.group) for item, score in items.items())
+            groups = self._groups.setdefault(task, {})
+            groups.update((item, items[item].group) for item in items.keys() - groups.keys())
+        self._columns: dict[tuple[str, ...], Column] = {}  # what each draws is drawn once
 
     def _column(self, tasks: Iterable[str]) -> Column:
         names = tuple(tasks)
-        return Column((names,), {task: self._groups[task] for task in names})
+        return self._columns.setdefault(names, Column((names,), {task: self._groups[task] for task in names}))
 
     def _values(self, task: str, row: SummaryRow) -> dict[str, float]:
         items = self._scores.get((task, row.separator, row.picked_by, row.metric), {})

@@ -7,8 +7,9 @@ resamples whole recordings and the test swaps the systems on whole recordings.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,9 @@ __all__ = ["PairedComparison", "holm", "paired_difference", "swap_test"]
 _MOST_EXACT = 13  # recordings, of which all ways to swap are tried
 _MOST_DRAWN = 10_000  # recordings, of which ways to swap are drawn
 _CHUNK = 2**20  # numbers in an array
+_MOST_KEPT = 2**21  # signs that are kept for the next test
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,24 +112,51 @@ def swap_test(
         resamples: number of random swaps, with more than 13 and up to 10,000 recordings.
         seed: of these.
     """
-    members: dict[str, list[float]] = {}
-    for label, one in sorted(zip(map(str, groups), differences, strict=True)):
-        members.setdefault(label, []).append(one)
-    sums = np.array([math.fsum(member) for member in members.values()])
+    sums = _sums(differences, [str(group) for group in groups])
     bound = abs(math.fsum(sums)) * (1 - 1e-12)  # what is equal but for rounding is as extreme
-    if len(sums) <= _MOST_EXACT:
-        bits = np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums))
-        return float((_swapped(bits, sums) >= bound).mean())
     if len(sums) > _MOST_DRAWN:
         spread = math.sqrt(math.fsum(sums**2))
         return math.erfc(abs(math.fsum(sums)) / (spread * math.sqrt(2))) if spread else 1.0
+    exact = len(sums) <= _MOST_EXACT
+    extreme = ways = 0
+    for signs in _signs(len(sums), 0 if exact else resamples, seed):
+        # Not a matrix product, whose order of addition may depend on the machine and its load.
+        extreme += int((np.abs(np.multiply(signs, sums).sum(axis=1)) >= bound).sum())
+        ways += len(signs)
+    return extreme / ways if exact else (extreme + 1) / (ways + 1)
+
+
+def _sums(differences: Sequence[float], labels: Sequence[str]) -> Floats:
+    """Of each recording, in the order of their labels."""
+    if len(set(labels)) == len(labels):
+        return np.array(differences, dtype=np.float64)[sorted(range(len(labels)), key=labels.__getitem__)]
+    members: dict[str, list[float]] = {}
+    for label, one in sorted(zip(labels, differences, strict=True)):
+        members.setdefault(label, []).append(one)
+    return np.array([math.fsum(member) for member in members.values()])
+
+
+def _signs(recordings: int, resamples: int, seed: int) -> Iterable[Floats]:
+    """1 or -1 for each recording [ways, recordings], some ways at a time; without resamples all ways there are."""
+    if recordings * (resamples or 2**recordings) <= _MOST_KEPT:
+        return _kept_signs(recordings, resamples, seed)
+    return _drawn_signs(recordings, resamples, seed)
+
+
+@lru_cache(maxsize=8)
+def _kept_signs(recordings: int, resamples: int, seed: int) -> tuple[Floats, ...]:
+    """Kept, since all columns of a table use them."""
+    return tuple(_drawn_signs(recordings, resamples, seed))
+
+
+def _drawn_signs(recordings: int, resamples: int, seed: int) -> Iterator[Floats]:
+    if not resamples:
+        yield 1.0 - 2.0 * (np.arange(2**recordings)[:, None] >> np.arange(recordings) & 1)
     generator = np.random.Generator(np.random.PCG64(seed))
-    step = max(1, _CHUNK // len(sums))
-    extreme = 0
+    step = max(1, _CHUNK // recordings)
     for start in range(0, resamples, step):
-        bits = generator.integers(0, 2, (min(step, resamples - start), len(sums)), dtype=np.int8)
-        extreme += int((_swapped(bits, sums) >= bound).sum())
-    return (extreme + 1) / (resamples + 1)
+        bits = generator.integers(0, 2, (min(step, resamples - start), recordings), dtype=np.int8)
+        yield 1.0 - 2.0 * bits
 
 
 def holm(p_values: Sequence[float | None], hypotheses: Callable[[int], int] = int) -> list[float | None]:
@@ -149,10 +180,3 @@ def holm(p_values: Sequence[float | None], hypotheses: Callable[[int], int] = in
 
 def _mean(values: Sequence[float]) -> float | None:
     return math.fsum(values) / len(values) if len(values) else None
-
-
-def _swapped(bits: NDArray[np.integer], sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Magnitude of the sum for each swap; ``bits`` is [ways, recordings], its lowest bit counts."""
-    # Not a matrix product, whose order of addition may depend on the machine and its load.
-    found: NDArray[np.float64] = np.abs(np.where(bits & 1, -sums, sums).sum(axis=1))
-    return found

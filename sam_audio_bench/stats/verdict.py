@@ -168,11 +168,10 @@ def _by_holm(names: Sequence[str], gaps: Sequence[Gap], hypotheses: Callable[[in
 def _check(column: Column, lines: Mapping[str, Values]) -> None:
     for name, values in lines.items():
         for task in column.tasks:
-            for item, value in values[task].items():
-                if item not in column.groups[task]:
-                    raise UsageError(f"expected items of {task} with the recording of each, found {item!r} of {name}")
-                if not math.isfinite(value):
-                    raise UsageError(f"expected finite scores, found {value} of {name} for {item!r} of {task}")
+            if strange := sorted(values[task].keys() - column.groups[task].keys()):
+                raise UsageError(f"expected items of {task} with the recording of each, found {strange[0]!r} of {name}")
+            if not all(map(math.isfinite, values[task].values())):
+                raise UsageError(f"expected finite scores, found others of {name} on {task}")
 
 
 def _shares(column: Column) -> dict[str, float]:

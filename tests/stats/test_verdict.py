@@ -178,7 +178,8 @@ def test_order_changes_no_bit(seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "message"), [({"i0": math.inf}, "finite scores, found inf of a"), ({"new": 1.0}, "recording of each")]
+    ("change", "message"),
+    [({"i0": math.inf}, "finite scores, found others of a on t0"), ({"new": 1.0}, "recording of each")],
 )
 def test_what_cannot_be_meant_is_refused(change: dict[str, float], message: str) -> None:
     lines = table({"mixture": 0.0, "a": 0.0}, 6, 0)
@@ -229,7 +230,7 @@ def verdict(order: str, behind: Mapping[str, Gap] | None = None, over: Mapping[s
         ),
         (
             verdict("mixture x y", {"y": SURE}, {"x": BEHIND, "y": WORSE}),
-            "By snr, no separator is surely better than the mixture; x leads (behind by 0.31 [−0.10, 0.52] dB).",
+            "By snr, no separator is surely better than the mixture; the best, x, is behind by 0.31 [−0.10, 0.52] dB.",
         ),
         (verdict("x y", {"y": UNSURE}), "By snr, x leads, and y cannot be told from it."),
         (verdict("mixture"), ""),
@@ -241,4 +242,4 @@ def test_sentences(found: Verdict, expected: str) -> None:
 
 def test_few_recordings_are_said_so() -> None:
     found = decide(column(4), table({"mixture": 0.0, "a": 9.0}, 4, 0), higher_is_better=True)
-    assert sentence(found, "snr", "dB") == "By snr, 4 recordings cannot tell 2 systems apart."
+    assert sentence(found, "snr", "dB") == "By snr, nothing is sure with 4 recordings: too few to tell 2 systems apart."
