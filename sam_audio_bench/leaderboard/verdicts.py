@@ -32,13 +32,15 @@ def column_verdict(column: Column, lines: Mapping[str, Values], *, higher_is_bet
     column = replace(column, resamples=max(column.resamples, _SWAPS_A_LINE * len(lines)))
     nothing = {BASELINE: lines[BASELINE]} if BASELINE in lines else {}
     found = [
-        decide(column, {name: values, **nothing}, higher_is_better=higher_is_better) for name, values in lines.items()
+        decide(column, {name: values, **nothing}, higher_is_better=higher_is_better, intervals=False)
+        for name, values in lines.items()
     ]
     gaps = {name: gap for one in found for name, gap in one.over_baseline.items()}
     sign = -1 if higher_is_better else 1
     means = {name: float(column.samples(values)[0]) for name, values in lines.items()}
     order = sorted(lines, key=lambda name: (sign * means[name], name))
-    behind = [name for name in order if name != BASELINE][1:]
+    leader, *behind = (name for name in order if name != BASELINE)
+    gaps |= decide(column, {leader: lines[leader], **nothing}, higher_is_better=higher_is_better).over_baseline
     return Verdict(
         order=tuple(order),
         tasks=column.tasks,
