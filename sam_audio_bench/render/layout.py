@@ -164,7 +164,7 @@ def _sentence(answers: Answers, task: str, metric: str, rows: Iterable[SummaryRo
         return told
     better, worse, tasks = counts
     leader = one_line(str(verdict.leader))
-    return f"{told} Task by task, {leader} is surely better on {better} and surely worse on {worse} of {tasks}."
+    return f"{told} Taken one by one, {leader} is surely better on {better} of {tasks} and surely worse on {worse}."
 
 
 class _Place(NamedTuple):

@@ -190,7 +190,7 @@ _TEX = str.maketrans(
 )
 
 
-_TEX_ROOM = 84  # letters across a page in \small
+_TEX_ROOM = 80  # letters across a page in \small
 _TEX_GAP = 3  # letters between columns
 
 
@@ -283,6 +283,7 @@ _STYLE = """<style>
 .sabench tr > :first-child { text-align: left; font-weight: normal; }
 .sabench thead th { border-bottom: 1px solid; }
 .sabench .oracle { border-top: 1px solid; font-style: italic; }
+.sabench th span { white-space: nowrap; }
 .sabench small { display: block; white-space: nowrap; }
 </style>"""
 
@@ -313,7 +314,8 @@ def _html(rows: Sequence[SummaryRow], beside: _Beside) -> str:
 
 def _html_head(head: Head) -> str:
     order = f' aria-sort="{head.sorted}"' if head.sorted else ""
-    return f'<th scope="col"{order}>{html.escape(str(head))}</th>'
+    beside = f" <span>{html.escape(head.shown)}</span>" if head.shown else ""
+    return f'<th scope="col"{order}>{html.escape(head.name)}{beside}</th>'
 
 
 def _html_cell(block: Block, place: int, cell: Cell) -> str:

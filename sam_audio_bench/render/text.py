@@ -66,10 +66,10 @@ def halves(text: str) -> list[str]:
     >>> halves("perceptual_overall"), halves("saj_faithfulness")
     (['perceptual', '_overall'], ['saj_faithfulness'])
     """
-    pieces = [piece for piece in _SEAM.split(text) if piece]
+    pieces = _pieces(text)
     pairs = [["".join(pieces[:at]).rstrip(), "".join(pieces[at:]).lstrip()] for at in range(1, len(pieces))]
     fair = [pair for pair in pairs if min(map(len, pair)) >= _LEAST]
-    return min(fair, key=lambda pair: max(map(len, pair)), default=[text])
+    return min(reversed(fair), key=lambda pair: max(map(len, pair)), default=[text])
 
 
 def fold(text: str, width: int) -> list[str]:
@@ -82,9 +82,16 @@ def fold(text: str, width: int) -> list[str]:
         if max(map(len, lines)) <= width:
             return lines
     found = [""]
-    for piece in filter(None, _SEAM.split(text)):
+    for piece in _pieces(text):
         if len((found[-1] + piece).rstrip()) <= width:
             found[-1] += piece
         else:
             found += [piece[at : at + width] for at in range(0, len(piece), width)]
     return [line.strip() for line in found if line.strip()]
+
+
+def _pieces(text: str) -> list[str]:
+    """What stays whole; a version and split, as in ``sfx@1-mini``, is one."""
+    name, at, version = text.partition("@")
+    rest = [at + version] if version and not re.search(r"\s", version) else _SEAM.split(at + version)
+    return [piece for piece in (*_SEAM.split(name), *rest) if piece]

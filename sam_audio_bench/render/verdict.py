@@ -102,7 +102,8 @@ class _Told:
         if gap.value is not None and gap.value < 0:
             low, high = (None if bound is None else -bound for bound in (gap.high, gap.low))
             gap = replace(gap, value=-gap.value, low=low, high=high)
-        return f"{with_interval(gap.value, gap.low, gap.high, self.digits)} {one_line(self.unit)}".rstrip()
+        unit = "" if self.unit[:1].isdigit() else one_line(self.unit)  # "1-5" is a scale
+        return f"{with_interval(gap.value, gap.low, gap.high, self.digits)} {unit}".rstrip()
 
 
 def _names(names: Sequence[str]) -> str:

@@ -156,14 +156,14 @@ class Results:
         Args:
             sort: the metric whose differences have intervals; None: the one that tables are sorted by.
         """
-        return self._answers(self.rows, sort)
+        return self._answers(self.rows, sort, "task")
 
-    def _answers(self, rows: Sequence[SummaryRow], sort: str | None) -> Answers:
+    def _answers(self, rows: Sequence[SummaryRow], sort: str | None, pivot: Pivot) -> Answers:
         if self.frame.empty:
             return Answers()
         units = {name: record.unit for name, record in self.metrics.items()}
         scores = compute_line_scores(self._without(self._set_aside()), units)
-        return find_answers(scores, rows, name_of, sort)
+        return find_answers(scores, rows, name_of, sort, by_metric=pivot == "metric")
 
     def _set_aside(self) -> dict[tuple[str, str], frozenset[str]]:
         """Answers of each task and separator that others of its class do not have."""
@@ -208,7 +208,7 @@ class Results:
             metrics: as in `table`.
             sort: the metric that ``answer`` is by, as in `table`.
         """
-        rows, answers = self._shown(metrics, sort)
+        rows, answers = self._shown(metrics, sort, "task")
         return table_to_json(
             rows, partial=self.watermark, runs=map(str, self.runs), costs=self.costs, answers=answers,
             view=View(sort=sort),
@@ -232,7 +232,7 @@ class Results:
             UsageError: a metric that no run has, or an option out of range.
         """
         view = View(sort=sort, pivot=pivot, digits=digits, interval=interval)
-        rows, answers = self._shown(metrics, sort)
+        rows, answers = self._shown(metrics, sort, pivot)
         return render(
             rows, form, partial=self.watermark, runs=map(str, self.runs), costs=self.costs, answers=answers, view=view
         )
@@ -243,14 +243,14 @@ class Results:
     ) -> None:  # fmt: skip
         """Prints the table for a terminal; options as in `table`."""
         view = View(sort=sort, pivot=pivot, digits=digits, interval=interval)
-        rows, answers = self._shown(metrics, sort)
+        rows, answers = self._shown(metrics, sort, pivot)
         print_terminal(rows, partial=self.watermark, costs=self.costs, answers=answers, view=view)
 
-    def _shown(self, metrics: Sequence[str], sort: str | None) -> tuple[list[SummaryRow], Answers]:
+    def _shown(self, metrics: Sequence[str], sort: str | None, pivot: Pivot) -> tuple[list[SummaryRow], Answers]:
         """What a table of some metrics shows."""
         chosen = self._chosen(metrics, sort)
         rows = chosen.rows
-        return rows, chosen._answers(rows, sort)
+        return rows, chosen._answers(rows, sort, pivot)
 
     def _chosen(self, metrics: Sequence[str], sort: str | None) -> Results:
         """Of some metrics alone, in their order; raises UsageError."""

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field, replace
 
 from sam_audio_bench.separators.pickers import judges_itself
 from sam_audio_bench.stats.item_coverage import classify_coverage, coverage_class_rank, format_coverage
-from sam_audio_bench.stats.paired import holm
 from sam_audio_bench.stats.ranking import Column
 from sam_audio_bench.stats.summary import ItemScore, SummaryRow
-from sam_audio_bench.stats.verdict import ALPHA, Gap, Verdict, decide
+from sam_audio_bench.stats.verdict import Verdict, decide
 
 __all__ = ["ALL_TASKS", "Answers", "LineScores", "find_answers", "main_metric"]
 
@@ -38,16 +37,17 @@ class Answers:
     def counts(self, metric: str) -> tuple[int, int, int] | None:
         """Tasks on which the leader over all tasks is surely better than the baseline, surely worse, and all.
 
-        By Holm over the tasks; None without several tasks, a leader or a baseline.
+        Each task by itself; None without several tasks, a leader or a baseline, or where its names differ.
         """
         whole = self.verdicts.get((ALL_TASKS, metric))
         if whole is None or whole.leader is None or whole.baseline is None:
             return None
-        gaps = [self.verdicts[task, metric].over_baseline.get(whole.leader, Gap(items=0, recordings=0))
-                for task in whole.tasks]  # fmt: skip
-        found = holm([gap.p for gap in gaps])  # p of one task is by Holm over separators already
-        signs = [gap.value or 0.0 for gap, p in zip(gaps, found, strict=True) if p is not None and p < ALPHA]
-        return sum(sign > 0 for sign in signs), sum(sign < 0 for sign in signs), len(gaps)
+        found = [self.verdicts[task, metric] for task in whole.tasks]
+        if any(whole.leader not in one.order for one in found):
+            return None
+        better = sum(whole.leader in one.surely_better for one in found)
+        worse = sum(whole.leader in one.surely_worse for one in found)
+        return better, worse, len(found)
 
 
 def main_metric(rows: Iterable[SummaryRow], wanted: str | None = None) -> str | None:
@@ -64,8 +64,9 @@ def main_metric(rows: Iterable[SummaryRow], wanted: str | None = None) -> str | 
 
 
 def find_answers(
-    scores: LineScores, rows: Sequence[SummaryRow], name: Callable[[SummaryRow], str], sort: str | None = None
-) -> Answers:
+    scores: LineScores, rows: Sequence[SummaryRow], name: Callable[[SummaryRow], str], sort: str | None = None,
+    *, by_metric: bool = False,
+) -> Answers:  # fmt: skip
     """Rows over all tasks, and who is best by each metric on each task and over all.
 
     Args:
@@ -73,17 +74,20 @@ def find_answers(
         rows: of `sam_audio_bench.stats.summarise`, with their coverage; those without scores are passed over.
         name: what a line is called; no two lines of a task may have one name.
         sort: the column that tables are sorted by, as `main_metric` takes it: its differences have intervals.
+        by_metric: whether there is a table a metric, so that over all tasks all differences need intervals.
     """
     known = _Known(scores, rows, name)
     overall = known.overall() if len(known.tasks) > 1 else []
-    whole = {name(row) for row in overall}
-    left_out = tuple(dict.fromkeys(name(row) for row in rows if overall and name(row) not in whole))
+    whole = {(row.separator, row.picked_by) for row in overall}
+    lacking = (name(row) for row in rows if overall and (row.separator, row.picked_by) not in whole)
+    left_out = tuple(dict.fromkeys(lacking))
     verdicts = {}
     for task, members in {**known.tasks, ALL_TASKS: overall}.items():
         main = main_metric(members, sort)
         for metric in dict.fromkeys(row.metric for row in members):
             asked = [row for row in members if row.metric == metric]
-            found = known.verdict(task, asked, intervals=metric == main)
+            above = by_metric and task in (ALL_TASKS, *([] if overall else known.tasks))
+            found = known.verdict(task, asked, intervals=above or metric == main)
             if found is not None:
                 verdicts[task, metric] = replace(found, left_out=left_out) if task == ALL_TASKS else found
     return Answers(overall=tuple(overall), left_out=left_out, verdicts=verdicts)
@@ -165,7 +169,7 @@ class _Known:
             ci_low=low if whole else None, ci_high=high if whole else None,
             n_ok=sum(row.n_ok for row in rows), n=sum(row.n for row in rows), oracle=first.oracle,
             capped=sum(row.capped for row in rows), unit=first.unit, higher_is_better=first.higher_is_better,
-            candidates=first.candidates, model=first.model, covered=covered, items=items,
+            candidates=first.candidates if len({row.candidates for row in rows}) == 1 else 1, model=first.model, covered=covered, items=items,
             coverage=str(classify_coverage(covered, items)), label=ALL_TASKS,
             missing_media=sum(row.missing_media for row in covering),
             set_aside=sum(row.set_aside for row in covering),

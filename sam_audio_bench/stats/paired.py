@@ -151,12 +151,12 @@ def _kept_signs(recordings: int, resamples: int, seed: int) -> tuple[Floats, ...
 
 def _drawn_signs(recordings: int, resamples: int, seed: int) -> Iterator[Floats]:
     if not resamples:
-        yield 1.0 - 2.0 * (np.arange(2**recordings)[:, None] >> np.arange(recordings) & 1)
+        yield np.where(np.arange(2**recordings)[:, None] >> np.arange(recordings) & 1, -1.0, 1.0)
     generator = np.random.Generator(np.random.PCG64(seed))
     step = max(1, _CHUNK // recordings)
     for start in range(0, resamples, step):
         bits = generator.integers(0, 2, (min(step, resamples - start), recordings), dtype=np.int8)
-        yield 1.0 - 2.0 * bits
+        yield np.where(bits, -1.0, 1.0)
 
 
 def holm(p_values: Sequence[float | None], hypotheses: Callable[[int], int] = int) -> list[float | None]:

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,21 @@ def test_a_separator_without_all_tasks_is_named() -> None:
     assert "all tasks" not in render(alone, "md", answers=none)
 
 
+def test_a_picker_of_other_numbers_of_candidates_is_one_line() -> None:
+    """It has all tasks, though it is called best of 4 on one and best of 8 on the other."""
+    rows, scores = [], {}
+    for task, candidates in (("sfx", 4), ("music", 8)):
+        (own, *_), _ = table({task: {"gate": {"si_sdr_i": 1.0}}})
+        for picked_by, count in ((None, 1), ("clap", candidates)):
+            rows.append(replace(own, picked_by=picked_by, candidates=count))
+            items = {item: ItemScore(item, float(place), picked_by) for place, item in enumerate(ITEMS)}
+            scores[task, "gate", picked_by, "si_sdr_i"] = items
+    found = find_answers(scores, rows, name_of)
+    assert [name_of(row) for row in found.overall] == ["gate", "gate (best by clap)"]
+    assert found.left_out == ()
+    assert found.counts("si_sdr_i") is None
+
+
 @pytest.mark.parametrize("form", ["md", "html", "tex", "terminal"])
 def test_the_answer_stands_above_the_numbers(form: str) -> None:
     text = "\n".join(shown(ROWS, ANSWERS, 300)) if form == "terminal" else render(ROWS, form, answers=ANSWERS)
@@ -94,7 +110,7 @@ def test_the_answer_stands_above_the_numbers(form: str) -> None:
         "Over 2 tasks, by si_sdr_i, good leads, and same cannot be told from it; not surely better than the mixture: "
     )
     assert whole in text
-    assert "Task by task, good is surely better on 2 and surely worse on 0 of 2." in text
+    assert "Taken one by one, good is surely better on 2 of 2 and surely worse on 0." in text
     assert text.count("By si_sdr_i, good leads, and same cannot be told from it") == 2  # one a task
     if form != "tex":
         assert text.index(whole) < text.index("sfx@1")
@@ -194,6 +210,8 @@ def test_a_name_is_broken_at_a_seam_and_leaves_no_orphan() -> None:
     assert halves("saj_faithfulness") == ["saj_faithfulness"]  # not "saj" above the rest
     assert halves("perceptual_overall") == ["perceptual", "_overall"]
     assert halves("instr-wild@1-mini") == ["instr-wild", "@1-mini"]
+    assert halves("speech-span@1-mini") == ["speech-span", "@1-mini"]
+    assert fold("sfx@1-mini", 8) == ["sfx", "@1-mini"]
     lines = shown(*table({"sfx": {"mixture": {"saj_faithfulness": 1.0}}}), width=60)
     assert any("saj_faithfulness" in line for line in lines)
 

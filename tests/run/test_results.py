@@ -7,7 +7,9 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from click.testing import CliRunner
 
@@ -27,11 +29,20 @@ def louder(mixture: torch.Tensor, rate: int, prompt: Prompt) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("results") / "runs"
-    for model in (louder, "hpss", "oracle-irm"):
-        sab.evaluate(
-            model, ["music", "sfx"], split="mini", metrics=METRICS, limit=8, output=folder, progress=False
-        )  # fmt: skip
+    """Two tasks of eight short items."""
+    data = tmp_path_factory.mktemp("results")
+    generator = np.random.default_rng(0)
+    for task in ("music", "sfx"):
+        lines = ["mixture,text,target"]
+        for item in range(8):
+            target, rest = generator.normal(size=(2, 2400)) * 0.1
+            soundfile.write(data / f"{task}-{item}.wav", target + rest, 8000)
+            soundfile.write(data / f"{task}-{item}-target.wav", target, 8000)
+            lines.append(f"{task}-{item}.wav,noise {item},{task}-{item}-target.wav")
+        (data / f"{task}.csv").write_text("\n".join(lines) + "\n")
+    folder, tasks = data / "runs", [str(data / f"{task}.csv") for task in ("music", "sfx")]
+    models = [louder, "spectral-gate", "oracle-irm"]
+    sab.evaluate(models, tasks, metrics=METRICS, output=folder, progress=False)
     return folder
 
 
