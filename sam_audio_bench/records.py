@@ -177,6 +177,7 @@ class ItemRecord(StoredEstimate, kw_only=True, omit_defaults=True):
         None  # by which the estimate is late; None: not measured, or like neither reference nor mixture
     )
     moved_ms: float | None = None  # by which ``--align lag`` has moved it forward before
+    outputs: dict[str, Whole] = {}  # of outputs without an order: item of this mixture -> number of the one it has got
     scored: dict[str, str] = {}  # column -> fingerprint of the metric that computed it
     not_asked: list[str] = []  # of these columns, those that ask nothing of the item
     score_errors: dict[str, str] = {}

@@ -96,7 +96,9 @@ def _judged(axis: str, summary: str) -> MetricCard:
         target="sam_audio_bench.judge.metric:SAMAudioJudge",
         summary=f"{summary} as listeners would rate it, predicted by the SAM Audio Judge (2026)",
         cites=("wang2026samaudiojudge",),
-        version=3,  # 1 rated answers to absent sounds too, 2 silent mixtures and prompts that say nothing
+        # 1 rated answers to absent sounds too, 2 silent mixtures and prompts that say nothing, 3 more than five minutes
+        # at once, and rounding as a part of an answer that is the mixture
+        version=4,
         unit="1-5",
         range=(0.0, 6.0),  # a regression may overshoot its scale
         needs=frozenset({"text"}),

@@ -25,11 +25,11 @@ class Alike:
     _pickers: dict[str, Identity] = field(default_factory=dict)
     _contents: dict[tuple[str, str], tuple[str, Path]] = field(default_factory=dict)  # task, item -> digest, folder
 
-    def add(self, folder: RunFolder) -> None:
-        """Raises UsageError for a run that cannot stand beside the others."""
+    def add(self, folder: RunFolder, *, alone: bool = False) -> None:
+        """Raises UsageError for a run that cannot stand beside the others; ``alone``: there are no others."""
         header, task, path = folder.header, folder.header.task, folder.path
         _same(task.id, self.tasks.setdefault(task.id, task).differences(task), path)
-        for item in folder.items.values():
+        for item in () if alone else folder.items.values():
             check_content(self._contents, task.id, item, path)
         for record in header.metrics:
             _same(record.id, self.metrics.setdefault(record.id, record).differences(record), path)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sam_audio_bench.errors import Precondition, StoreError, UsageError, unknown_name
-from sam_audio_bench.files import find_folders, is_url, local_place
+from sam_audio_bench.files import exists, find_folders, is_url, local_place
 from sam_audio_bench.records import ItemRecord, MetricRecord, RunRecord
 from sam_audio_bench.render.layout import Pivot, View, name_of
 from sam_audio_bench.render.tables import print_terminal, render, table_to_json
@@ -92,7 +92,7 @@ class Results:
     def _gather(cls, chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], int]]) -> Results:
         known = Alike()
         for folder, _, _, _ in chosen:
-            known.add(folder)
+            known.add(folder, alone=len(chosen) == 1)
         import pandas as pd
 
         coverage = _coverage(chosen)
@@ -312,7 +312,12 @@ def _costs(chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], int]]
 
 
 def _check_scores(folder: RunFolder) -> None:
-    """Refuses a run whose journal promises scores that are not there."""
+    """Refuses a run without metrics, and one whose journal promises scores that are not there."""
+    if not folder.metrics:
+        raise StoreError(
+            f"expected metrics in {folder.path / 'run.json'}, found none, so that there is nothing to show; "
+            "`sabench score` adds some"
+        )
     if folder.lost:
         raise StoreError(
             f"expected scores of {len(folder.items)} items in {folder.path}, found none or too few of "
@@ -356,7 +361,7 @@ def find_runs(paths: Iterable[Path | str], *, audio: bool = True) -> list[Path]:
             here = fetch_runs(str(place), audio=audio)
         else:
             path = local_place("run folders", place, "give it as a text, not as a path")
-            here = [path] if (path / "run.json").is_file() else sorted(find_folders(path, "run.json"))
+            here = [path] if exists(path / "run.json") else sorted(find_folders(path, "run.json"))
         if not here:
             raise Precondition(f"expected a run folder (with run.json) in {place}, found none")
         for folder in here:

@@ -201,16 +201,15 @@ class RunFolder:
         for view in scored_estimates(self.items[item]):
             for part in PARTS:
                 path = f"{self._audio}{getattr(view.files, part)}"
-                lost = f"expected the stored estimate {path}, found none"
                 try:
                     found = os.stat(path)  # noqa: PTH116 - called for each file of 100,000 items
                     if not stat.S_ISREG(found.st_mode):
-                        return lost
+                        return _lost(path)
                     if not read and getattr(view.files.stat, part) == (found.st_size, found.st_mtime_ns):
                         continue
                     digest = file_digest(Path(path))
                 except (OSError, ValueError, MediaError):
-                    return lost
+                    return _lost(path)
                 if digest != getattr(view.files.sha256, part):
                     return f"expected the estimate that was journalled at {path}, found another sound"
         return None
@@ -358,6 +357,10 @@ def _sure_lines(path: Path, header: RunRecord, lines: int) -> int:
     with suppress(FileNotFoundError), (path / ITEMS).open("rb") as journal:
         return journal.read(end).count(b"\n")
     return lines
+
+
+def _lost(path: str) -> str:
+    return f"expected the stored estimate {path}, found none"
 
 
 def _promises(records: Iterable[ItemRecord]) -> Iterator[Promise]:

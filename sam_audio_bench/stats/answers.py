@@ -162,6 +162,7 @@ class _Known:
             tasks = [row.task for row in rows]
             interval = self._column(tasks).interval({task: self._values(task, first) for task in tasks})
             low, high = interval or (None, None)
+        alike = len({row.candidates for row in rows}) == 1
         covered, items = sum(row.covered for row in covering), sum(row.items for row in covering)
         return SummaryRow(
             task=ALL_TASKS, separator=first.separator, picked_by=first.picked_by, metric=first.metric,
@@ -169,7 +170,7 @@ class _Known:
             ci_low=low if whole else None, ci_high=high if whole else None,
             n_ok=sum(row.n_ok for row in rows), n=sum(row.n for row in rows), oracle=first.oracle,
             capped=sum(row.capped for row in rows), unit=first.unit, higher_is_better=first.higher_is_better,
-            candidates=first.candidates if len({row.candidates for row in rows}) == 1 else 1, model=first.model, covered=covered, items=items,
+            candidates=first.candidates if alike else 1, model=first.model, covered=covered, items=items,
             coverage=str(classify_coverage(covered, items)), label=ALL_TASKS,
             missing_media=sum(row.missing_media for row in covering),
             set_aside=sum(row.set_aside for row in covering),
