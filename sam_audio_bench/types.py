@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from sam_audio_bench.errors import UsageError
+from sam_audio_bench.notebook import audio_html, item_html
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,6 +83,12 @@ class Audio:
         """Duration in seconds."""
         return self.length / self.rate
 
+    def __repr__(self) -> str:
+        return f"Audio({self.channels} × {self.length} samples at {self.rate} Hz)"
+
+    def _repr_html_(self) -> str:
+        return audio_html(self)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
@@ -124,6 +131,9 @@ class Item:
     remarks: tuple[str, ...] = ()  # what had to be changed in the data; goes into the journal
     others: Mapping[str, Audio] = field(default_factory=dict)
     """References of the task's other items of the same mixture, by their ids, where the separator wants them."""
+
+    def _repr_html_(self) -> str:
+        return item_html(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

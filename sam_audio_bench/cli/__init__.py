@@ -4,6 +4,7 @@
     separate  one file
     score     kept audio by other metrics
     table     tables of run folders
+    plot      figures of run folders
     compare   two runs on the items that both have
     merge     shards become one run
     cite      BibTeX of what runs used
@@ -45,6 +46,7 @@ _COMMANDS = {
     "list": (f"{__name__}.listing:listing", "List tasks, models or metrics."),
     "score": (f"{__name__}.score:score", "Score kept audio again, or by other metrics."),
     "table": (f"{__name__}.table:table", "Print the table of finished runs."),
+    "plot": (f"{__name__}.plot:plot", "Draw figures of finished runs."),
     "compare": (f"{__name__}.compare:compare", "Say whether one run is better than another, and where it is worse."),
     "merge": (f"{__name__}.merge:merge", "Put the shards of a run together."),
     "cite": (f"{__name__}.cite:cite", "Print BibTeX of what runs used."),

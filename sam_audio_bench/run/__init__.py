@@ -20,6 +20,7 @@
     provenance  versions, hardware, fingerprints, seeds
     progress    the progress bar
     results     what a run found
+    display     results as figures, and as a page of a notebook
     alike       which runs can stand in one table
     compare     two runs on the items that both have
     merge       shards become one run

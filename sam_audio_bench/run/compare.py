@@ -16,7 +16,7 @@ from sam_audio_bench.identity import Difference
 from sam_audio_bench.run.alike import check_content
 from sam_audio_bench.run.remote import naming_origins
 from sam_audio_bench.run.results import Results, find_runs
-from sam_audio_bench.run.store import RunFolder, scored_estimates
+from sam_audio_bench.run.store import RunFolder, answer_path
 from sam_audio_bench.separators.pickers import judges_itself
 from sam_audio_bench.stats.paired import holm, paired_difference
 from sam_audio_bench.stats.summary import ItemScore, compute_item_scores
@@ -114,10 +114,7 @@ class _Side:
         """The target that was scored."""
         for folder in self.folders:
             if folder.header.task.id == task and item in folder.items:
-                shown = scored_estimates(folder.items[item])
-                name = (shown[0] if self._first else shown[-1]).files.target
-                path = folder.path / "audio" / str(name)
-                return path if name and path.is_file() else None
+                return answer_path(folder, item, first=self._first)
         return None
 
     def title(self, tasks: Collection[str]) -> str:
@@ -152,8 +149,8 @@ def compare_runs(
         worst_by: the metric that the listed items are worst by; None: si_sdr_i, or else the first one.
         first: compare the first candidates (k = 1), not those that a picker chose.
         tie: items whose scores differ by no more are ties.
-        resamples: of intervals and tests.
-        seed: of both.
+        resamples: random swaps of tests and their intervals.
+        seed: of these.
 
     Raises:
         UsageError: several separators in one folder, no task or metric in common, or tasks or metrics of versions that

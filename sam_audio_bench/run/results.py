@@ -25,6 +25,7 @@ from sam_audio_bench.types import Status
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sam_audio_bench.plots.base import Plot
     from sam_audio_bench.run.plan import Plan
 
 __all__ = ["Results", "model_label"]
@@ -66,8 +67,8 @@ class Results:
 
     @classmethod
     @naming_origins()
-    def read(cls, paths: Iterable[Path | str]) -> Results:
-        """Everything in run folders, or in the run folders below other folders; texts may be URLs.
+    def read(cls, paths: Path | str | Iterable[Path | str]) -> Results:
+        """Everything in a run folder or in several, or in the run folders below other folders; texts may be URLs.
 
         Raises:
             Precondition: no run there. StoreError: a run that cannot be trusted.
@@ -150,6 +151,11 @@ class Results:
             frame = frame[[item not in aside.get((task, separator), ()) for task, separator, item in names]]
         return frame
 
+    @property
+    def counted(self) -> pd.DataFrame:
+        """The scores that means rest on: without answers that are set aside."""
+        return self._without(self._set_aside())
+
     def answers(self, sort: str | None = None) -> Answers:
         """Who is best by each metric, on each task and over all, and who is surely better than the mixture.
 
@@ -162,7 +168,7 @@ class Results:
         if self.frame.empty:
             return Answers()
         units = {name: record.unit for name, record in self.metrics.items()}
-        scores = compute_line_scores(self._without(self._set_aside()), units)
+        scores = compute_line_scores(self.counted, units)
         return find_answers(scores, rows, name_of, sort, by_metric=pivot == "metric")
 
     def _set_aside(self) -> dict[tuple[str, str], frozenset[str]]:
@@ -268,8 +274,30 @@ class Results:
         frame = frame.sort_values("metric", key=lambda column: column.map(order), kind="stable")
         return replace(self, frame=frame, metrics={name: self.metrics[name] for name in metrics})
 
+    def plot(self, kind: str = "bars", metric: str | Sequence[str] = (), *, separators: Sequence[str] = ()) -> Plot:
+        """A figure, which `save` of it writes as SVG, PNG and CSV.
+
+        Args:
+            kind: "bars", "box", "scatter" or "pareto", see `sam_audio_bench.plots.runs.KINDS`.
+            metric: its id; two of them for a scatter of one against the other; none: the metric that orders the table.
+            separators: names of those to draw; none: all.
+
+        Raises:
+            UsageError: a name that these runs do not have, or nothing to draw.
+        """
+        from sam_audio_bench.run.display import draw_results
+
+        return draw_results(self, kind, [metric] if isinstance(metric, str) else metric, separators)
+
+    def __repr__(self) -> str:
+        from sam_audio_bench.run.display import results_text
+
+        return results_text(self)
+
     def _repr_html_(self) -> str:
-        return self.table("html")
+        from sam_audio_bench.run.display import results_html
+
+        return results_html(self)
 
 
 @dataclass(frozen=True)
@@ -345,18 +373,19 @@ def _incomplete(folder: RunFolder, item: str, columns: Sequence[str]) -> bool:
     return record is None or record.failed or any(column not in record.scored for column in columns)
 
 
-def find_runs(paths: Iterable[Path | str], *, audio: bool = True) -> list[Path]:
+def find_runs(paths: Path | str | Iterable[Path | str], *, audio: bool = True) -> list[Path]:
     """Run folders among and below ``paths``, sorted within each; links are followed, and each folder counts once.
 
     Args:
-        paths: folders; a text may be a URL that fsspec reads, from which they are fetched to temporary files.
+        paths: one folder or several; a text may be a URL that fsspec reads, from which they are fetched to temporary
+            files.
         audio: whether the estimates' audio is needed, and so is fetched too.
 
     Raises:
         Precondition: a place without run folders, or that cannot be read. UsageError: a URL that means nothing.
     """
     found: dict[Path, Path] = {}
-    for place in paths:
+    for place in [paths] if isinstance(paths, str | Path) else paths:
         if is_url(place):
             here = fetch_runs(str(place), audio=audio)
         else:

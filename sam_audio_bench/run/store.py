@@ -53,6 +53,7 @@ __all__ = [
     "SCORE_TYPES",
     "RunFolder",
     "ScoredEstimate",
+    "answer_path",
     "candidate_files",
     "scored_estimates",
 ]
@@ -337,6 +338,16 @@ class RunFolder:
     def part(self, items: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
         """The same of some items and metrics, in their order, whatever order the folder was filled in."""
         return self._scores.part(items, metrics).frame()
+
+
+def answer_path(folder: RunFolder, item: str, *, first: bool = False) -> Path | None:
+    """The target of an item that was scored, or the first candidate's; None where the run keeps no audio of it."""
+    if item not in folder.items:
+        return None
+    shown = scored_estimates(folder.items[item])
+    name = (shown[0] if first else shown[-1]).files.target
+    path = folder.path / "audio" / str(name)
+    return path if name and path.is_file() else None
 
 
 def candidate_files(record: ItemRecord) -> list[str]:

@@ -17,8 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.stats.bootstrap import Interval, cluster_interval
-from sam_audio_bench.stats.paired import holm, swap_test
+from sam_audio_bench.stats.paired import holm, swap_interval, swap_test
 from sam_audio_bench.stats.ranking import Column, Values
 
 __all__ = ["ALPHA", "BASELINE", "Gap", "Verdict", "decide"]
@@ -196,15 +195,11 @@ def _gap(column: Column, first: Values, second: Values, sign: int, swaps: int, i
     if recordings < 2:
         return Gap(value=_mean(column, gaps), items=items, recordings=recordings)
     shares = _shares(column)
-    weighted = [shares[task] / len(gaps[task]) * gap for task in common for gap in gaps[task].values()]
-    low, high = (_interval(column, gaps, groups) if interval else None) or (None, None)
+    weights = [shares[task] / len(gaps[task]) for task in common for _ in gaps[task]]
+    values = [gap for task in common for gap in gaps[task].values()]
+    weighted = [weight * gap for weight, gap in zip(weights, values, strict=True)]
+    alike = None if len(column.tasks) == 1 else weights
+    bounds = swap_interval(values, groups, weights=alike, resamples=swaps, seed=column.seed) if interval else None
+    low, high = bounds or (None, None)
     p = swap_test(weighted, groups, resamples=swaps, seed=column.seed)
     return Gap(value=_mean(column, gaps), low=low, high=high, p=p, items=items, recordings=recordings)
-
-
-def _interval(column: Column, gaps: Values, groups: Sequence[str]) -> Interval | None:
-    """Of one task the interval of `sam_audio_bench.stats.paired`, to the bit."""
-    if len(column.tasks) > 1:
-        return column.interval(gaps)
-    values = list(gaps[column.tasks[0]].values())
-    return cluster_interval(values, groups, resamples=column.resamples, seed=column.seed)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sam_audio_bench.errors import UsageError
@@ -18,6 +18,7 @@ from sam_audio_bench.stats.correlation_tests import (
     williams,
     zou_interval,
 )
+from sam_audio_bench.stats.estimate import percentile_interval, percentile_p
 from sam_audio_bench.stats.paired import holm
 
 NAN = math.nan
@@ -83,6 +84,29 @@ def test_the_interval_and_p_agree():
         (row,) = compare(*study(rng, gap=gap), resamples=2000)
         assert (row.p < 0.05) == (not row.low <= 0 <= row.high)
         assert row.low <= row.value <= row.high
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 2**32), st.integers(40, 400), st.sampled_from([0, 1, None]), st.sampled_from([0.9, 0.95, 0.99]))
+def test_p_and_interval_of_resamples_say_the_same(seed, resamples, decimals, level):
+    """Of any resamples, those with ties, with a gap around 0 and with undefined ones included."""
+    rng = np.random.default_rng(seed)
+    draws = rng.normal(rng.uniform(-3, 3), 1, resamples)
+    draws = draws if decimals is None else np.round(draws, decimals)
+    draws[rng.random(resamples) < rng.choice([0.0, 0.2])] = NAN
+    bounds, p = percentile_interval(draws, level), percentile_p(draws, level)
+    if p is None:
+        assert np.isfinite(draws).sum() < 2 / (1 - level)
+        return
+    assert (p < 1 - level) == (not bounds.low <= 0 <= bounds.high)
+    assert p == percentile_p(-draws, level)
+
+
+def test_p_of_resamples_by_hand():
+    assert percentile_p(np.arange(1.0, 101.0), 0.95) == 2 / 101, "the observed data count as one"
+    assert percentile_p(np.arange(-1.5, 98.5), 0.95) == pytest.approx(2 * 1.5 / 99), "0 lies at 1.5 of 99 steps"
+    assert percentile_p(np.arange(1.0, 39.0), 0.95) is None, "39 ways cannot reach 5 %"
+    assert percentile_p(np.full(100, NAN), 0.95) is None
 
 
 @pytest.mark.parametrize("at", ["utterance", "within_item", "system"])

@@ -117,6 +117,22 @@ def test_tasks_count_alike_and_recordings_stay_whole() -> None:
     assert gap.p == 2 / 16
 
 
+@pytest.mark.parametrize("tasks", [1, 3])
+def test_an_interval_leaves_out_zero_exactly_where_the_difference_is_significant(tasks: int) -> None:
+    where = column(8, tasks, resamples=400)
+    seen = set()
+    for seed in range(60):
+        gap = decide(where, table({"mixture": 0.0, "a": 0.5}, 8, seed, tasks=tasks), higher_is_better=True)
+        found = gap.over_baseline["a"]
+        assert found.low is not None
+        assert found.high is not None
+        assert found.value is not None
+        assert found.low <= found.value <= found.high
+        assert (not found.low <= 0 <= found.high) is ((found.p or 0) < 0.05)
+        seen.add(found.ahead)
+    assert seen == {True, False}
+
+
 def test_lower_is_better_turns_the_sign() -> None:
     lines = table({"mixture": 0.0, "a": -3.0}, 12, 0)
     up, down = (decide(column(12), lines, higher_is_better=way) for way in (True, False))
