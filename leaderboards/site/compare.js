@@ -1,27 +1,31 @@
 "use strict";
 /* Two lines, item by item; compare.html needs it. */
 
-/* Comparing: the interval of sam_audio_bench.stats.bootstrap, from the same draws. */
-function interval(differences, groups, draws) {
-  const members = new Map();
+/* The interval of sam_audio_bench.stats.paired: differences that swapping whole recordings does not reject, by the same ways. */
+function interval(differences, groups, ways) {
+  const members = new Map(), add = (values) => values.reduce((a, b) => a + b, 0);
   groups.forEach((group, place) => members.set(group, [...(members.get(group) || []), differences[place]]));
-  const labels = [...members.keys()].sort();
-  const sums = labels.map((label) => members.get(label).reduce((a, b) => a + b, 0));
-  const counts = labels.map((label) => members.get(label).length);
-  const means = draws.map((draw) => {
+  const labels = [...members.keys()].sort(), sums = labels.map((label) => add(members.get(label)));
+  const counts = labels.map((label) => members.get(label).length), whole = add(sums), items = add(counts);
+  const negligible = 1e-12 * add(sums.map(Math.abs)), mean = (sum, count) => (Math.abs(sum) <= negligible ? 0 : sum) / count;
+  const lesser = [], greater = [];
+  for (const way of ways) {
     let sum = 0, count = 0;
     for (let place = 0; place < labels.length; place += 1) {
-      const times = parseInt(draw[place], 36);
-      sum += times * sums[place];
-      count += times * counts[place];
+      if (way[place] === "1") {
+        sum += sums[place];
+        count += counts[place];
+      }
     }
-    return sum / count;
-  }).sort((a, b) => a - b);
-  const quantile = (tail) => {
-    const place = tail * (means.length - 1), below = Math.floor(place);
-    return means[below] + (place - below) * (means[Math.min(below + 1, means.length - 1)] - means[below]);
-  };
-  return [quantile(0.025), quantile(0.975)];
+    const bare = count === 0 || count === items, means = bare ? [] : [mean(sum, count), mean(whole - sum, items - count)];
+    lesser.push(bare ? -Infinity : Math.min(...means));
+    greater.push(bare ? Infinity : Math.max(...means));
+  }
+  const needed = Math.ceil((1 - 0.95) * ways.length - 1e-9);
+  lesser.sort((a, b) => a - b);
+  greater.sort((a, b) => a - b);
+  const low = lesser[needed - 1], high = greater[ways.length - needed], middle = add(differences) / differences.length;
+  return Number.isFinite(low) && Number.isFinite(high) ? [Math.min(low, middle), Math.max(high, middle)] : null;
 }
 
 async function compare(form) {
@@ -41,7 +45,7 @@ async function compare(form) {
   const mean = (name) => items.reduce((sum, one) => sum + one[name], 0) / items.length;
   let bounds = null;
   if (groups.size > 1) {
-    try { bounds = interval(items.map((one) => one.gap), items.map((one) => one.group), await sabench.take(`data/weights-${groups.size}`)); } catch (error) { return say(error.message); }
+    try { bounds = interval(items.map((one) => one.gap), items.map((one) => one.group), await sabench.take(`data/swaps-${groups.size}`)); } catch (error) { return say(error.message); }
   }
   show(form, items, { a: mean("a"), b: mean("b"), gap: mean("gap"), groups: groups.size, bounds });
   problem.hidden = true;
@@ -54,11 +58,11 @@ function show(form, items, found) {
   const [nameA, nameB] = ["a", "b"].map((name) => form.elements[name].selectedOptions[0].textContent);
   const sure = found.bounds && (found.bounds[0] > 0 || found.bounds[1] < 0);
   const better = sign * found.gap > 0 ? nameB : nameA;
-  set("verdict", found.gap === 0 && !sure ? "No difference." : sure ? `${better} is better: the interval leaves out zero.` : found.bounds ? "They cannot be told apart: the interval holds zero." : "One recording alone tells nothing apart.");
+  set("verdict", found.gap === 0 && !sure ? "No difference." : sure ? `${better} is better: the interval leaves out zero.` : found.bounds ? "They cannot be told apart: the interval holds zero." : "So few recordings tell nothing apart.");
   set("mean-a", sabench.number(found.a) + unit);
   set("mean-b", sabench.number(found.b) + unit);
   set("difference", (found.gap > 0 ? "+" : "") + sabench.number(found.gap) + unit);
-  set("interval", found.bounds ? `${sabench.number(found.bounds[0])} to ${sabench.number(found.bounds[1])}` : "unknown: one recording");
+  set("interval", found.bounds ? `${sabench.number(found.bounds[0])} to ${sabench.number(found.bounds[1])}` : "unknown: too few recordings");
   const wins = items.filter((one) => sign * one.gap > 0).length, losses = items.filter((one) => sign * one.gap < 0).length;
   set("wins", `${wins} / ${items.length - wins - losses} / ${losses}`);
   set("counts", `${items.length}, ${found.groups}`);

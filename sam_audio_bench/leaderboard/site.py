@@ -39,7 +39,7 @@ from sam_audio_bench.leaderboard.records import ReportedNumbers
 from sam_audio_bench.leaderboard.sitedata import item_scores, site_data
 from sam_audio_bench.leaderboard.sitetypes import SiteData
 from sam_audio_bench.leaderboard.template_helpers import FILTERS, heard, template_globals
-from sam_audio_bench.stats.bootstrap import multinomial_weights
+from sam_audio_bench.stats.paired import swap_ways
 
 __all__ = ["build", "differences"]
 
@@ -47,8 +47,6 @@ _ASSETS = ("site.css", "site.js", "compare.js", "listen.js", "icon.svg")
 _MARKS = frozenset({"data.json", "site.css", "site.js"})  # of a site, of any version
 _TEXTS = (".html", ".css", ".js", ".json", ".csv", ".svg")
 _BESIDE = frozenset({".git", ".gitattributes", "README.md"})  # of a repository of pages: left as they are
-_RESAMPLES = 2000
-_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 def build(root: Path, out: Path | None = None) -> list[Path]:
@@ -141,7 +139,7 @@ def _pages(root: Path, board: Board) -> Iterator[tuple[str, str]]:
         lines = {name: line for name, line in data["lines"].items() if line["page"] == page}
         yield f"separators/{page}", _render(environment, "separator", {"own": lines, "up": "../"})
     for units in sorted(_recordings(board, data)):
-        yield f"data/weights-{units}.js", _script(f"data/weights-{units}", _weights(units))
+        yield f"data/swaps-{units}.js", _script(f"data/swaps-{units}", _swaps(units))
 
 
 def _asset(name: str) -> str:
@@ -165,10 +163,9 @@ def _recordings(board: Board, data: SiteData) -> set[int]:
     return {units for units in found if units > 1}
 
 
-def _weights(units: int) -> list[str]:
-    """How often each resample draws each recording, one digit each, as in `sam_audio_bench.stats.bootstrap`."""
-    drawn = multinomial_weights(units, _RESAMPLES, (0,)).astype(int)
-    return ["".join(_DIGITS[count] for count in row) for row in drawn]
+def _swaps(units: int) -> list[str]:
+    """Which recordings each way swaps, one digit each, as in `sam_audio_bench.stats.paired`."""
+    return ["".join("01"[swapped] for swapped in way) for way in swap_ways(units).astype(int).tolist()]
 
 
 def _environment(data: SiteData, reported: Mapping[str, ReportedNumbers]) -> jinja2.Environment:
