@@ -25,7 +25,7 @@ from torch import Tensor
 from sam_audio_bench.blocks import Growing, all_finite, any_sound, blockwise, is_long, parts
 from sam_audio_bench.decoding import decode
 from sam_audio_bench.decoding.formats import checked_rate, media_errors
-from sam_audio_bench.errors import MediaError
+from sam_audio_bench.errors import MediaError, UsageError
 from sam_audio_bench.files import atomic_write
 from sam_audio_bench.types import Audio
 
@@ -55,7 +55,7 @@ SUFFIXES = (
 """By which sound files are found in folders, the preferred ones first; upper case is the same."""
 
 _FULL_SCALE_24 = 2.0**23
-_LOSSY = 0.85  # of 1, libsndfile's smallest files
+_LEAST_KBITS, _MOST_KBITS = 6.0, 256.0  # of Opus a channel: libsndfile's compression levels 1 and 0
 
 
 def read(path: str | Path, *, start: float = 0.0, end: float | None = None, stream: BinaryIO | None = None) -> Audio:
@@ -261,15 +261,23 @@ def write_wav(path: Path, audio: Audio) -> None:
             opened.write(part.float().numpy().T)
 
 
-def write_ogg(path: Path, audio: Audio) -> None:
-    """Writes Ogg Vorbis at about 3 kB a second a channel, atomically: for listening on a page, never for scoring.
+def write_ogg(path: Path, audio: Audio, kbits: float = 48.0) -> None:
+    """Writes Ogg Opus atomically: for listening on a page, never for scoring.
 
     A file that sounds the same already is left alone, since every encoding bears a random number of its own.
+
+    Args:
+        path: the file.
+        audio: at 8, 12, 16, 24 or 48 kHz.
+        kbits: a second and channel, on average, from 6 to 256.
     """
+    if not _LEAST_KBITS <= kbits <= _MOST_KBITS:
+        raise UsageError(f"expected {_LEAST_KBITS:g} to {_MOST_KBITS:g} kbit/s, found {kbits:g}")
+    level = 1 - (kbits - _LEAST_KBITS) / (_MOST_KBITS - _LEAST_KBITS)
     with atomic_write(path) as temporary:
         samples = audio.samples.clamp(-1, 1).numpy().T
         with _opened(temporary) as file:
-            soundfile.write(file, samples, audio.rate, format="OGG", subtype="VORBIS", compression_level=_LOSSY)
+            soundfile.write(file, samples, audio.rate, format="OGG", subtype="OPUS", compression_level=level)
         if path.exists() and _sound_alike(path, temporary):
             shutil.copyfile(path, temporary)
 

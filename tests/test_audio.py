@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from make_bench import encode
 
 from sam_audio_bench import audio
-from sam_audio_bench.errors import MediaError
+from sam_audio_bench.errors import MediaError, UsageError
 from sam_audio_bench.types import Audio
 
 
@@ -47,9 +47,20 @@ def test_small_files_to_listen_to_change_only_with_their_sound(tmp_path: Path) -
     assert path.read_bytes() == first
     audio.write_ogg(path, Audio(tone / 2, 24_000))
     assert float(audio.read(path).samples.abs().max()) == pytest.approx(0.15, abs=0.02)
+    with pytest.raises(UsageError, match="expected 6 to 256 kbit/s, found 300"):
+        audio.write_ogg(path, Audio(tone, 24_000), kbits=300)
     path.write_bytes(first[:100])
     audio.write_ogg(path, Audio(tone, 24_000))
     assert audio.read(path).length == 24_000
+
+
+@pytest.mark.parametrize("kbits", [16.0, 48.0])
+def test_small_files_are_as_small_as_was_asked(kbits: float, tmp_path: Path) -> None:
+    """Noise is what no codec makes smaller."""
+    sound = Audio(0.1 * torch.randn(1, 8 * 24_000, generator=torch.Generator().manual_seed(0)), 24_000)
+    audio.write_ogg(tmp_path / "a.ogg", sound, kbits)
+    assert soundfile.info(tmp_path / "a.ogg").subtype == "OPUS"
+    assert (tmp_path / "a.ogg").stat().st_size == pytest.approx(8 * kbits * 125, rel=0.25)
 
 
 @pytest.mark.parametrize("suffix", ["ogg", "mp3"])

@@ -32,7 +32,8 @@ LAYERS = [
     {"columns"},
     {"registry"},
     {"run"},
-    {"leaderboard", "ratings"},
+    {"ratings"},
+    {"leaderboard"},
     {"judge.training", "judge.listeners"},
     {"cli"},
 ]

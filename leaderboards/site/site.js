@@ -1,5 +1,5 @@
 "use strict";
-/* Sorting, filtering and comparing. Texts are set as text, never as HTML. The pages are complete without it, except compare.html. */
+/* Tables: sorting, filtering, columns, the address. Texts are set as text, never as HTML. The pages are complete without it. */
 const sabench = { root: document.currentScript.dataset.root, kept: new Map(), waiting: new Map() };
 
 /* Data files call this; a page from a disk may load scripts but not read files. */
@@ -25,7 +25,7 @@ sabench.number = (value, digits = 2) => {
   return Number(text) === 0 ? text.replace("-", "") : text.replace("-", "−");
 };
 
-/* Sorting, what is best first: rows stay in their sections, a row without a value goes last either way. */
+/* The value that a cell is sorted by; null where it has none. */
 function key(row, column) {
   const cell = row.cells[column];
   const text = cell.dataset.value !== undefined ? cell.dataset.value : cell.textContent.trim();
@@ -34,15 +34,17 @@ function key(row, column) {
   return Number.isNaN(value) ? text.toLowerCase() : value;
 }
 
-function sort(button) {
-  const head = button.closest("th"), table = head.closest("table"), column = head.cellIndex;
-  const now = head.getAttribute("aria-sort"), best = head.classList.contains("number") && !("low" in button.dataset) ? "descending" : "ascending";
-  const down = (now === null ? best : now === "ascending" ? "descending" : "ascending") === "descending";
-  for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+const heads = (table) => [...table.tHead.rows[0].cells];
+const rowsOf = (body) => [...body.rows].filter((row) => !row.classList.contains("section"));
+const tools = (table, selector) => [...document.querySelectorAll(`[data-of="${CSS.escape(table.id)}"]${selector}`)];
+
+/* Rows stay in their sections; a row without a value goes last either way. */
+function sort(head, down) {
+  const table = head.closest("table"), column = head.cellIndex;
+  for (const other of heads(table)) other.removeAttribute("aria-sort");
   head.setAttribute("aria-sort", down ? "descending" : "ascending");
   for (const body of table.tBodies) {
-    const rows = [...body.rows].filter((row) => !row.classList.contains("section"));
-    const keyed = rows.map((row, place) => ({ row, place, key: key(row, column) }));
+    const keyed = rowsOf(body).map((row, place) => ({ row, place, key: key(row, column) }));
     keyed.sort((a, b) => {
       if (a.key === null || b.key === null) return (a.key === null) - (b.key === null) || a.place - b.place;
       const order = typeof a.key === typeof b.key ? (a.key < b.key ? -1 : a.key > b.key ? 1 : 0) : typeof a.key === "number" ? -1 : 1;
@@ -52,16 +54,20 @@ function sort(button) {
   }
 }
 
+/* The first click puts what is best first. */
+function turn(head) {
+  const now = head.getAttribute("aria-sort"), low = "low" in head.querySelector("[data-sort]").dataset;
+  sort(head, (now ?? (head.classList.contains("number") && !low ? "ascending" : "descending")) === "ascending");
+}
+
 /* Filtering by name and kind; a section without rows is hidden with its heading. */
-function filter(id) {
-  const table = document.getElementById(id);
-  const words = (document.querySelector(`[data-filter="${CSS.escape(id)}"]`)?.value || "").toLowerCase().split(/\s+/).filter(Boolean);
-  const hidden = [...document.querySelectorAll(`[data-of="${CSS.escape(id)}"]`)].filter((box) => !box.checked).map((box) => box.dataset.kind);
+function filter(table) {
+  const words = (tools(table, "[type=search]")[0]?.value || "").toLowerCase().split(/\s+/).filter(Boolean);
+  const hidden = tools(table, "[data-kind]").filter((box) => !box.checked).map((box) => box.dataset.kind);
   let shown = 0, all = 0;
   for (const body of table.tBodies) {
     let here = 0;
-    for (const row of body.rows) {
-      if (row.classList.contains("section")) continue;
+    for (const row of rowsOf(body)) {
       const name = (row.dataset.name || row.textContent).toLowerCase();
       row.hidden = hidden.includes(row.dataset.kind) || !words.every((word) => name.includes(word));
       here += !row.hidden;
@@ -70,176 +76,110 @@ function filter(id) {
     body.hidden = !here;
     shown += here;
   }
-  const count = document.querySelector(`[data-count="${CSS.escape(id)}"]`);
+  const [count] = tools(table, ":is(output)");
   if (count) count.value = shown === all ? "" : `${shown} of ${all} shown`;
 }
 
+/* Columns that a reader does not want; the names stay. */
+function choose(table) {
+  const hidden = new Set(tools(table, "[data-column]").filter((box) => !box.checked).map((box) => box.dataset.column));
+  const out = heads(table).map((head) => hidden.has(head.dataset.column)), left = out.filter((one) => !one).length;
+  for (const row of [table.tHead.rows[0], ...[...table.tBodies].flatMap(rowsOf)]) out.forEach((gone, at) => { row.cells[at].hidden = gone; });
+  for (const row of table.querySelectorAll(".section")) row.cells[0].colSpan = left;
+}
+
+function offer(table) {
+  const [place] = tools(table, ".columns");
+  if (!place) return;
+  for (const head of heads(table).filter((one) => one.dataset.column && !one.classList.contains("names"))) {
+    const label = document.createElement("label"), box = document.createElement("input");
+    Object.assign(box, { type: "checkbox", checked: true });
+    Object.assign(box.dataset, { of: table.id, column: head.dataset.column });
+    label.append(box, " ", head.dataset.column);
+    place.querySelector("div").append(label);
+  }
+  place.hidden = false;
+}
+
+/* The address tells what is sorted, found and shown, so that it can be passed on. */
+const parts = ["metric", "sort", "find", "without", "hide"];
+function state(table) {
+  const sorted = heads(table).find((head) => head.hasAttribute("aria-sort"));
+  const off = (kind) => tools(table, `[data-${kind}]`).filter((box) => !box.checked).map((box) => box.dataset[kind]).join(",");
+  return {
+    metric: tools(table, "[data-scores]")[0]?.value || "",
+    sort: sorted ? (sorted.getAttribute("aria-sort") === "descending" ? "-" : "") + sorted.dataset.column : "",
+    find: tools(table, "[type=search]")[0]?.value || "", without: off("kind"), hide: off("column"),
+  };
+}
+
+sabench.address = (query) => {
+  const text = query.toString();
+  try { history.replaceState(null, "", (text ? "?" + text : location.pathname) + location.hash); } catch (error) { /* some browsers forbid that to pages from a disk: then it cannot be passed on */ }
+};
+
+const begun = new Map();
+function remember(table) {
+  const query = new URLSearchParams(location.search), now = state(table);
+  for (const part of parts) {
+    if (now[part] === begun.get(table)[part]) query.delete(`${table.id}.${part}`);
+    else query.set(`${table.id}.${part}`, now[part]);
+  }
+  sabench.address(query);
+}
+
+async function recall(table) {
+  const query = new URLSearchParams(location.search), asked = (part) => query.get(`${table.id}.${part}`);
+  begun.set(table, state(table));
+  if (!parts.some((part) => asked(part) !== null)) return;
+  const [select] = tools(table, "[data-scores]");
+  if ([...(select?.options || [])].some((one) => one.value === asked("metric"))) {
+    select.value = asked("metric");
+    await rescore(select);
+  }
+  const [field] = tools(table, "[type=search]"), without = (asked("without") || "").split(","), hide = (asked("hide") || "").split(",");
+  if (field) field.value = asked("find") || "";
+  for (const box of tools(table, "[data-kind]")) box.checked = !without.includes(box.dataset.kind);
+  for (const box of tools(table, "[data-column]")) box.checked = !hide.includes(box.dataset.column);
+  filter(table);
+  choose(table);
+  const wanted = asked("sort") || "", head = heads(table).find((one) => one.dataset.column === wanted.replace(/^-/, "") && one.querySelector("[data-sort]"));
+  if (wanted && head) sort(head, wanted.startsWith("-"));
+}
+
 document.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-sort]");
-  if (button) sort(button);
+  const head = event.target.closest("thead th");
+  if (!head?.querySelector("[data-sort]")) return;
+  turn(head);
+  if (head.closest("table").id) remember(head.closest("table"));
 });
-document.addEventListener("change", (event) => {
-  if (event.target.dataset.scores) rescore(event.target);
-});
-document.addEventListener("input", (event) => {
-  const id = event.target.dataset.filter || event.target.dataset.of;
-  if (id) filter(id);
+document.addEventListener("input", async (event) => {
+  const table = document.getElementById(event.target.dataset.of);
+  if (!table) return;
+  if ("scores" in event.target.dataset) await rescore(event.target);
+  else (event.target.dataset.column === undefined ? filter : choose)(table);
+  remember(table);
 });
 
 /* Another metric in a table of items: its columns are lines, whose ids their heads tell. */
 async function rescore(select) {
-  const table = document.getElementById(select.dataset.scores), scores = await sabench.take(`data/${select.dataset.folder}/${select.value}`);
+  const table = document.getElementById(select.dataset.of), scores = await sabench.take(`data/${select.dataset.folder}/${select.value}`);
   const place = new Map(scores.items.map((item, at) => [item, at]));
   for (const head of table.tHead.rows[0].cells) {
     head.removeAttribute("aria-sort");
     if (head.dataset.line === undefined) continue;
     for (const row of table.tBodies[0].rows) {
       const value = scores.lines[head.dataset.line]?.[place.get(row.querySelector("th").id)] ?? null;
-      row.cells[head.cellIndex].dataset.value = value ?? "";
-      row.cells[head.cellIndex].textContent = value === null ? "—" : sabench.number(value);
+      const cell = row.cells[head.cellIndex];
+      cell.dataset.value = value ?? "";
+      (cell.querySelector("a") || cell).textContent = value === null ? "—" : sabench.number(value);
     }
   }
   document.getElementById("shown").textContent = select.selectedOptions[0].textContent;
 }
 
-/* Comparing: the interval of sam_audio_bench.stats.bootstrap, from the same draws. */
-function interval(differences, groups, draws) {
-  const members = new Map();
-  groups.forEach((group, place) => members.set(group, [...(members.get(group) || []), differences[place]]));
-  const labels = [...members.keys()].sort();
-  const sums = labels.map((label) => members.get(label).reduce((a, b) => a + b, 0));
-  const counts = labels.map((label) => members.get(label).length);
-  const means = draws.map((draw) => {
-    let sum = 0, count = 0;
-    for (let place = 0; place < labels.length; place += 1) {
-      const times = parseInt(draw[place], 36);
-      sum += times * sums[place];
-      count += times * counts[place];
-    }
-    return sum / count;
-  }).sort((a, b) => a - b);
-  const quantile = (tail) => {
-    const place = tail * (means.length - 1), below = Math.floor(place);
-    return means[below] + (place - below) * (means[Math.min(below + 1, means.length - 1)] - means[below]);
-  };
-  return [quantile(0.025), quantile(0.975)];
+for (const part of document.querySelectorAll(".needs-script")) part.hidden = false;
+for (const table of document.querySelectorAll("table.sortable[id]")) {
+  offer(table);
+  recall(table);
 }
-
-async function compare(form) {
-  const [a, b, task, metric] = ["a", "b", "task", "metric"].map((name) => form.elements[name].value);
-  const folder = form.elements.task.selectedOptions[0].dataset.folder, file = form.elements.metric.selectedOptions[0].dataset.file;
-  const problem = document.getElementById("problem"), result = document.getElementById("result");
-  const say = (text) => { problem.textContent = text; problem.hidden = false; result.hidden = true; document.getElementById("verdict").textContent = ""; };
-  let scores;
-  try { scores = await sabench.take(`data/${folder}/${file}`); } catch (error) { return say(error.message); }
-  if (!scores.lines[a] || !scores.lines[b]) return say(`${scores.lines[a] ? "B" : "A"} has no ${metric} on ${task}.`);
-  const items = scores.items.map((item, at) => ({ item, group: scores.groups[at], a: scores.lines[a][at], b: scores.lines[b][at] }))
-    .filter((one) => one.a !== null && one.b !== null).map((one) => ({ ...one, gap: one.b - one.a }));
-  if (!items.length) return say("They have no item in common that both have a score for.");
-  const groups = new Set(items.map((one) => one.group));
-  const mean = (name) => items.reduce((sum, one) => sum + one[name], 0) / items.length;
-  let bounds = null;
-  if (groups.size > 1) {
-    try { bounds = interval(items.map((one) => one.gap), items.map((one) => one.group), await sabench.take(`data/weights-${groups.size}`)); } catch (error) { return say(error.message); }
-  }
-  show(form, items, { a: mean("a"), b: mean("b"), gap: mean("gap"), groups: groups.size, bounds });
-  problem.hidden = true;
-  result.hidden = false;
-}
-
-/* The address tells the comparison, so that it can be passed on; some browsers forbid that to pages from a disk. */
-function remember(form) {
-  try { history.replaceState(null, "", "?" + new URLSearchParams(new FormData(form))); } catch (error) { /* then it cannot be passed on */ }
-}
-
-function show(form, items, found) {
-  const option = form.elements.metric.selectedOptions[0], unit = option.dataset.unit === "dB" ? " dB" : "";
-  const sign = option.dataset.higher ? 1 : -1, set = (id, text) => { document.getElementById(id).textContent = text; };
-  const [nameA, nameB] = ["a", "b"].map((name) => form.elements[name].selectedOptions[0].textContent);
-  const sure = found.bounds && (found.bounds[0] > 0 || found.bounds[1] < 0);
-  const better = sign * found.gap > 0 ? nameB : nameA;
-  set("verdict", found.gap === 0 && !sure ? "No difference." : sure ? `${better} is better: the interval leaves out zero.` : found.bounds ? "They cannot be told apart: the interval holds zero." : "One recording alone tells nothing apart.");
-  set("mean-a", sabench.number(found.a) + unit);
-  set("mean-b", sabench.number(found.b) + unit);
-  set("difference", (found.gap > 0 ? "+" : "") + sabench.number(found.gap) + unit);
-  set("interval", found.bounds ? `${sabench.number(found.bounds[0])} to ${sabench.number(found.bounds[1])}` : "unknown: one recording");
-  const wins = items.filter((one) => sign * one.gap > 0).length, losses = items.filter((one) => sign * one.gap < 0).length;
-  set("wins", `${wins} / ${items.length - wins - losses} / ${losses}`);
-  set("counts", `${items.length}, ${found.groups}`);
-  const order = [...items].sort((x, y) => sign * (x.gap - y.gap)), worst = order.filter((one) => sign * one.gap < 0);
-  const page = form.elements.task.selectedOptions[0].dataset.page;
-  document.getElementById("worst").replaceChildren(...(worst.length ? worst.slice(0, 10).map((one) => {
-    const row = document.createElement("tr"), head = document.createElement("th"), link = document.createElement("a");
-    head.scope = "row";
-    link.href = `items/${encodeURIComponent(page)}#${encodeURIComponent(one.item)}`;
-    link.textContent = one.item;
-    head.append(link);
-    row.append(head, ...[one.a, one.b, one.gap].map((value) => {
-      const cell = document.createElement("td");
-      cell.className = "number";
-      cell.textContent = sabench.number(value);
-      return cell;
-    }));
-    return row;
-  }) : [nothing()]));
-  document.getElementById("dots").replaceChildren(dots(order));
-}
-
-function nothing() {
-  const row = document.createElement("tr"), cell = document.createElement("td");
-  cell.colSpan = 4;
-  cell.textContent = "B is worse on no item.";
-  row.append(cell);
-  return row;
-}
-
-/* One dot an item, worst for B on the left. */
-function dots(items) {
-  const make = (name, values) => {
-    const element = document.createElementNS("http://www.w3.org/2000/svg", name);
-    for (const [attribute, value] of Object.entries(values)) element.setAttribute(attribute, value);
-    return element;
-  };
-  const gaps = items.map((one) => one.gap), low = Math.min(0, ...gaps), high = Math.max(0, ...gaps), span = high - low || 1;
-  const svg = make("svg", { viewBox: "0 0 720 220", class: "plot", role: "img", "aria-label": "B − A of every item, worst for B first" });
-  const up = (value) => 14 + 190 * (high - value) / span, across = (place) => 60 + 650 * (place + 0.5) / items.length;
-  for (const value of new Set([low, 0, high])) {
-    svg.append(make("path", { class: value === 0 ? "zero" : "grid", d: `M56 ${up(value)}H714` }));
-    const text = make("text", { x: 50, y: up(value) + 4, "text-anchor": "end" });
-    text.textContent = sabench.number(value, 1);
-    svg.append(text);
-  }
-  items.forEach((one, place) => {
-    svg.append(make("path", { class: "whisker", d: `M${across(place)} ${up(0)}V${up(one.gap)}` }));
-    const dot = make("circle", { class: "dot", cx: across(place), cy: up(one.gap), r: 4 }), title = make("title", {});
-    title.textContent = `${one.item}: ${sabench.number(one.gap)}`;
-    dot.append(title);
-    svg.append(dot);
-  });
-  return svg;
-}
-
-function start(form) {
-  const asked = new URLSearchParams(location.search);
-  for (const name of ["a", "b", "task"]) {
-    const field = form.elements[name], wanted = asked.get(name);
-    if ([...field.options].some((option) => option.value === wanted)) field.value = wanted;
-  }
-  const offer = (wanted) => {
-    const task = form.elements.task.selectedOptions[0].dataset, metric = form.elements.metric;
-    for (const option of metric.options) option.hidden = option.disabled = !task.metrics.split(" ").includes(option.value);
-    metric.value = task.metrics.split(" ").includes(wanted) ? wanted : task.main;
-  };
-  offer(asked.get("metric"));
-  form.addEventListener("change", (event) => {
-    if (event.target.name === "task") offer(form.elements.metric.value);
-    remember(form);
-    compare(form);
-  });
-  form.addEventListener("submit", (event) => event.preventDefault());
-  compare(form);
-}
-
-for (const tools of document.querySelectorAll(".needs-script")) tools.hidden = false;
-const form = document.getElementById("compare");
-if (form) start(form);

@@ -25,15 +25,18 @@ from sam_audio_bench.leaderboard.records import (
     read_record,
 )
 from sam_audio_bench.leaderboard.reported import read_reported
-from sam_audio_bench.leaderboard.sitetypes import Cell, OverallRow, Placed
+from sam_audio_bench.leaderboard.sitetypes import Cell, OverallRow, Scored
 from sam_audio_bench.leaderboard.submission import Submission, find_submissions
+from sam_audio_bench.leaderboard.verdicts import against, column_verdict
 from sam_audio_bench.plugins import find_card
 from sam_audio_bench.records import MetricRecord
 from sam_audio_bench.render.text import line_name
+from sam_audio_bench.render.verdict import sentence
 from sam_audio_bench.separators.pickers import judges_itself
 from sam_audio_bench.stats.item_coverage import CoverageClass, classify_coverage
-from sam_audio_bench.stats.ranking import Column, RankInterval, Values, rank
+from sam_audio_bench.stats.ranking import Column, Values, rank
 from sam_audio_bench.stats.summary import ItemScore, compute_line_scores
+from sam_audio_bench.stats.verdict import BASELINE
 from sam_audio_bench.tasks import TASKS
 from sam_audio_bench.types import Status
 
@@ -43,7 +46,7 @@ BOARDS = "boards.json"
 _DECIMALS = 6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Line:
     """One line of a table: a submission, or the best of its candidates by a picker."""
 
@@ -135,47 +138,75 @@ class Board:
         """Item -> recording, of the whole task."""
         return item_list(self.tasks[task]).groups
 
-    @cached_property
+    @property
     def cells(self) -> dict[str, dict[str, dict[str, Cell]]]:
         """Task -> metric -> line -> what a table shows."""
-        found: dict[str, dict[str, dict[str, Cell]]] = {}
+        return self._tables[0]
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        """Of each task by its main metric, as a sentence; its cells hold the same as ranks and marks."""
+        return self._tables[1]
+
+    @cached_property
+    def _tables(self) -> tuple[dict[str, dict[str, dict[str, Cell]]], dict[str, str]]:
+        cells: dict[str, dict[str, dict[str, Cell]]] = {}
+        verdicts = {}
         for task in self.tasks:
             for metric in self.metrics:
                 own = [line for line in self.lines if (task, metric) in line.items]
                 if own:
-                    found.setdefault(task, {})[metric] = self._column(task, metric, own)
-        return found
+                    cells.setdefault(task, {})[metric] = {line.id: _cell(line, task, metric) for line in own}
+            metric = self.main_metric(task)
+            column, known = Column(((task,),), {task: self.groups(task)}), cells[task][metric]
+            rows = {line: known[line.id] for line in self.lines if line.id in known}
+            scores = {line: line.values(task, metric) for line in rows if _competes(line, rows[line])}
+            values = {line: {task: own} for line, own in scores.items() if own}
+            verdicts[task] = self._place(column, metric, rows, values)
+        return cells, verdicts
 
-    def _column(self, task: str, metric: str, lines: Sequence[Line]) -> dict[str, Cell]:
-        cells = {line.id: _cell(line, task, metric) for line in lines}
-        ranked = [line for line in lines if not cells[line.id]["why"]]
-        column = Column(((task,),), {task: self.groups(task)})
-        values = [{task: line.values(task, metric)} for line in ranked]
-        places = rank(column, values, higher_is_better=self.metrics[metric].higher_is_better)
+    def main_metric(self, task: str) -> str:
+        """The metric that a task's table is ordered and ranked by."""
+        known = [name for name in self.metrics if any((task, name) in line.items for line in self.lines)]
+        wanted = known_task(self.tasks[task].id).main_metric
+        return next(name for name in (wanted, *(one for one in known if one.endswith("_i")), *known) if name in known)
+
+    def _place(
+        self, column: Column, metric: str, rows: Mapping[Line, Scored], values: Mapping[Line, Values]
+    ) -> str:  # fmt: skip
+        """Notes ranks and marks in the rows of lines that have values; returns the verdict.
+
+        Where nothing surely beats the mixture there are no ranks.
+        """
+        record = self.metrics[metric]
+        named = {line.name: own for line, own in values.items()}
+        verdict = column_verdict(column, named, higher_is_better=record.higher_is_better)
+        ranked = [line for line in values if not rows[line]["why"]]
+        places = rank(column, [values[line] for line in ranked], higher_is_better=record.higher_is_better)
         for line, place in zip(ranked, places, strict=True):
-            _rank(cells[line.id], place)
-        return cells
+            rows[line]["against"], rows[line]["letters"] = against(verdict, line.name), place.letters
+            if verdict.baseline is None or verdict.surely_better:
+                rows[line]["rank"], rows[line]["rank_low"], rows[line]["rank_high"] = place.rank, place.low, place.high
+        return sentence(verdict, metric, record.unit if record.unit.isalpha() else "")  # "1-5" would read as a number
 
-    def overall(self, board: BoardRule) -> list[OverallRow]:
-        """One row per line that has any task of a board of `BOARDS`; empty if no line has its metric."""
+    def overall(self, board: BoardRule) -> tuple[str, list[OverallRow]]:
+        """The verdict, and a row for each line with any task of a board of `BOARDS`; none if none has its metric."""
         wanted = [tuple(_label(board, name) for name in names) for names in board.parts.values()]
         tasks = [task for part in wanted for task in part]
         if any(task not in self.tasks for task in tasks) or board.metric not in self.metrics:
-            return []
+            return "", []
         column = Column(tuple(wanted), {task: self.groups(task) for task in tasks})
-        rows, complete = [], []
+        rows: dict[Line, OverallRow] = {}
+        complete: dict[Line, Values] = {}
         for line in self.lines:
             values = {task: found for task in tasks if (found := line.values(task, board.metric))}
             if not values:
                 continue
-            rows.append(self._overall_row(line, board.metric, column, values))
-            if not rows[-1]["why"]:
-                complete.append((rows[-1], values))
-        better = self.metrics[board.metric].higher_is_better
-        places = rank(column, [values for _, values in complete], higher_is_better=better)
-        for (row, _), place in zip(complete, places, strict=True):
-            _rank(row, place)
-        return _in_order(rows, better)
+            rows[line] = self._overall_row(line, board.metric, column, values)
+            if len(values) == len(tasks) and _competes(line, rows[line]):
+                complete[line] = values
+        verdict = self._place(column, board.metric, rows, complete)
+        return verdict, _in_order(rows.values(), self.metrics[board.metric].higher_is_better)
 
     def _overall_row(self, line: Line, metric: str, column: Column, values: Values) -> OverallRow:
         cells = [self.cells[task][metric][line.id] for task in values]
@@ -268,8 +299,9 @@ def _cell(line: Line, task: str, metric: str) -> Cell:
     }  # fmt: skip
 
 
-def _rank(row: Placed, place: RankInterval) -> None:
-    row["rank"], row["rank_low"], row["rank_high"], row["letters"] = place.rank, place.low, place.high, place.letters
+def _competes(line: Line, row: Scored) -> bool:
+    """Whether a line is ranked, or is the mixture, with which all that are ranked are compared."""
+    return not row["why"] or (line.standing == "baseline" and line.name == BASELINE)
 
 
 def _in_order(rows: Iterable[OverallRow], higher_is_better: bool) -> list[OverallRow]:

@@ -55,9 +55,11 @@ def card_of(separator: str, file: Path | None) -> Card:
 
 def _known(separator: str) -> dict[str, object]:
     card = CARDS.get(separator)
-    if card is None or card.target.partition(":")[0].rpartition(".")[2] not in _OURS:
+    if card is None:
         return {}
     summary = f"{card.summary} ({card.source})" if card.source else card.summary
+    if card.target.partition(":")[0].rpartition(".")[2] not in _OURS:
+        return {"summary": summary}
     return {
         "summary": summary, "authors": ["sam-audio-bench"], "licence": "Apache-2.0", "parameters": 0,
         "training_data": [],

@@ -1,6 +1,7 @@
 """Figures as SVG text, drawn without scripts, in the colours of the page.
 
-Every figure has a title for screen readers; its numbers are also in a table beside it.
+Every figure has a title for screen readers; its numbers are also in a table beside it. Plots are drawn twice, for a
+page and for a phone, since letters that shrink with a plot cannot be read; the style sheet shows one of them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from sam_audio_bench.render.numbers import number
 
 __all__ = ["Point", "bar", "boxes", "pareto", "radar", "timeline", "tracks"]
 
-_WIDTH = 720.0
+_WIDTH, _NARROW = 720.0, 350.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +33,15 @@ class Point:
     high: float | None = None
 
 
-def bar(value: float, low: float | None, high: float | None, ends: tuple[float, float], kind: str) -> Markup:
-    """A mean with its interval between the ends of a column, as wide as a table's cell."""
+def bar(
+    value: float,
+    low: float | None,
+    high: float | None,
+    ends: tuple[float, float],
+    kind: str,
+    nothing: float | None = None,
+) -> Markup:
+    """A mean with its interval between the ends of a column, as wide as a table's cell; a line where the mixture is."""
     span = (ends[1] - ends[0]) or 1.0
 
     def place(one: float) -> float:
@@ -46,20 +54,42 @@ def bar(value: float, low: float | None, high: float | None, ends: tuple[float, 
     if not ends[0] <= value <= ends[1]:  # an arrow: the value lies beyond the ends
         tip, back = (0, 6) if value < ends[0] else (120, 114)
         mark = f'<path class="beyond" d="M{tip} 8L{back} 4V12Z"/>'
-    zero = f'<path class="zero" d="M{place(0):.1f} 1V15"/>' if ends[0] < 0 < ends[1] else ""
+    line = "" if nothing is None else f'<path class="nothing" d="M{place(nothing):.1f} 0V16"/>'
     return Markup(
-        f'<svg class="bar" viewBox="0 0 120 16" width="120" height="16" aria-hidden="true">{zero}{whisker}{mark}</svg>'
+        f'<svg class="bar" viewBox="0 0 120 16" width="120" height="16" aria-hidden="true">{line}{whisker}{mark}</svg>'
     )
 
 
-def pareto(points: Sequence[Point], *, x_label: str, y_label: str, higher_is_better: bool, title: str) -> Markup:
+def pareto(
+    points: Sequence[Point], *, x_label: str, y_label: str, higher_is_better: bool, title: str,
+    nothing: float | None = None,
+) -> Markup:  # fmt: skip
     """Quality against a cost on a logarithmic axis, with the Pareto front as a line.
 
     Costs of zero, as of separators without parameters, are drawn apart on the left; some cost must be above 0.
+
+    Args:
+        points: separators.
+        x_label: of the cost.
+        y_label: of the quality.
+        higher_is_better: direction of the quality.
+        title: for screen readers.
+        nothing: the quality of the mixture, at which a line is drawn.
     """
-    left, right, top, bottom = 62.0, _WIDTH - 16, 14.0, 300.0
+    front = _front(points, higher_is_better)
+    return Markup("").join(
+        _plane(points, front, (x_label, y_label), title, nothing, width) for width in (_WIDTH, _NARROW)
+    )
+
+
+def _plane(
+    points: Sequence[Point], front: Sequence[Point], labels: tuple[str, str], title: str, nothing: float | None,
+    width: float,
+) -> Markup:  # fmt: skip
+    left, right, top, bottom = 62.0, width - 16, 14.0, 300.0
     across, marks = _costs([point.x for point in points], left, right)
     bounds = [bound for point in points for bound in (point.low, point.high, point.y) if bound is not None]
+    bounds += [] if nothing is None else [nothing]
     ticks = _ticks(min(bounds), max(bounds))
 
     def up(y: float) -> float:
@@ -74,7 +104,8 @@ def pareto(points: Sequence[Point], *, x_label: str, y_label: str, higher_is_bet
     for x, text in marks:
         parts.append(f'<path class="grid" d="M{x:.1f} {top}V{bottom}"/>')
         parts.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{text}</text>')
-    front = _front(points, higher_is_better)
+    if nothing is not None:
+        parts.append(f'<path class="nothing" d="M{left} {up(nothing):.1f}H{right}"/>')
     if len(front) > 1:
         line = "L".join(f"{across(point.x):.1f} {up(point.y):.1f}" for point in front)
         parts.append(f'<path class="front" d="M{line}"/>')
@@ -85,11 +116,16 @@ def pareto(points: Sequence[Point], *, x_label: str, y_label: str, higher_is_bet
     parts += [_dot(point, across(point.x), up(point.y)) for point in points]
     parts += _names(points, [(across(point.x), up(point.y)) for point in points], right)
     parts.append(
-        f'<text class="axis" x="{(left + right) / 2}" y="{bottom + 38}" text-anchor="middle">{escape(x_label)}</text>'
+        f'<text class="axis" x="{(left + right) / 2}" y="{bottom + 38}" text-anchor="middle">{escape(labels[0])}</text>'
     )
     turned = f'transform="translate(14 {(top + bottom) / 2}) rotate(-90)"'
-    parts.append(f'<text class="axis" {turned} text-anchor="middle">{escape(y_label)}</text>')
-    return _svg(parts, _WIDTH, bottom + 46, title, "plot", role="group")  # an image could not hold links
+    parts.append(f'<text class="axis" {turned} text-anchor="middle">{escape(labels[1])}</text>')
+    return _svg(parts, width, bottom + 46, title, _shown(width), role="group")  # an image could not hold links
+
+
+def _shown(width: float) -> str:
+    """Classes of a plot: which one of the two widths a page shows."""
+    return "plot on-page" if width == _WIDTH else "plot on-phone"
 
 
 def _costs(
@@ -142,15 +178,24 @@ def _front(points: Sequence[Point], higher_is_better: bool) -> list[Point]:
     return found
 
 
-def boxes(lines: Sequence[tuple[str, str, Sequence[float]]], *, unit: str, title: str) -> Markup:
+def boxes(
+    lines: Sequence[tuple[str, str, Sequence[float]]], *, unit: str, title: str, nothing: float | None = None
+) -> Markup:
     """Item scores of several lines: the middle half as a box, the median, and up to 40 items as dots.
 
     Args:
         lines: name, class of the style sheet, and scores.
         unit: of the axis.
         title: for screen readers.
+        nothing: the mean of the mixture, at which a line is drawn.
     """
-    height, left, right = 26.0, 190.0, _WIDTH - 16
+    return Markup("").join(_rows(lines, unit, title, nothing, width) for width in (_WIDTH, _NARROW))
+
+
+def _rows(
+    lines: Sequence[tuple[str, str, Sequence[float]]], unit: str, title: str, nothing: float | None, width: float
+) -> Markup:
+    height, left, right = 26.0, 190.0 if width == _WIDTH else 112.0, width - 16
     values = [value for *_, own in lines for value in own]
     ticks = _ticks(min(values), max(values))
     bottom = height * len(lines) + 8
@@ -164,24 +209,28 @@ def boxes(lines: Sequence[tuple[str, str, Sequence[float]]], *, unit: str, title
         parts.append(
             f'<text x="{across(tick):.1f}" y="{bottom + 16}" text-anchor="middle">{number(tick, digits)}</text>'
         )
+    if nothing is not None:
+        parts.append(f'<path class="nothing" d="M{across(nothing):.1f} 4V{bottom}"/>')
     for row, (name, kind, own) in enumerate(lines):
         y = height * row + height / 2 + 4
-        ordered = sorted(own)
-        low, middle, high = (_quantile(ordered, tail) for tail in (0.25, 0.5, 0.75))
-        parts.append(
-            f'<text class="name" x="{left - 10}" y="{y + 4:.1f}" text-anchor="end">{escape(_short(name))}</text>'
-        )
-        width = max(1.0, across(high) - across(low))
-        parts.append(
-            f'<rect class="box {kind}" x="{across(low):.1f}" y="{y - 7:.1f}" width="{width:.1f}" height="14" rx="3"/>'
-        )
-        if len(ordered) <= 40:
-            parts += [f'<circle class="item" cx="{across(value):.1f}" cy="{y:.1f}" r="2.4"/>' for value in ordered]
-        else:
-            parts.append(f'<path class="whisker" d="M{across(ordered[0]):.1f} {y:.1f}H{across(ordered[-1]):.1f}"/>')
-        parts.append(f'<path class="median" d="M{across(middle):.1f} {y - 9:.1f}V{y + 9:.1f}"/>')
+        shown = escape(_short(name, 27 if width == _WIDTH else 16))
+        parts.append(f'<text class="name" x="{left - 10}" y="{y + 4:.1f}" text-anchor="end">{shown}</text>')
+        parts += _box(sorted(own), kind, y, across)
     parts.append(f'<text class="axis" x="{right}" y="{bottom + 32}" text-anchor="end">{escape(unit)}</text>')
-    return _svg(parts, _WIDTH, bottom + 38, title, "plot")
+    return _svg(parts, width, bottom + 38, title, _shown(width))
+
+
+def _box(ordered: Sequence[float], kind: str, y: float, across: Callable[[float], float]) -> list[str]:
+    """The box of one line, its items or their range, and the median."""
+    low, middle, high = (_quantile(ordered, tail) for tail in (0.25, 0.5, 0.75))
+    width = max(1.0, across(high) - across(low))
+    parts = [f'<rect class="box {kind}" x="{across(low):.1f}" y="{y - 7:.1f}" width="{width:.1f}" height="14" rx="3"/>']
+    if len(ordered) <= 40:
+        dots = "".join(f"M{across(value):.1f} {y:.1f}h0" for value in ordered)  # a line without length has a round end
+        parts.append(f'<path class="item" d="{dots}"/>')
+    else:
+        parts.append(f'<path class="whisker" d="M{across(ordered[0]):.1f} {y:.1f}H{across(ordered[-1]):.1f}"/>')
+    return [*parts, f'<path class="median" d="M{across(middle):.1f} {y - 9:.1f}V{y + 9:.1f}"/>']
 
 
 def radar(axes: Sequence[tuple[str, float]], *, title: str) -> Markup:
@@ -317,5 +366,5 @@ def _power(exponent: int) -> str:
     return "10" + "".join("⁰¹²³⁴⁵⁶⁷⁸⁹"[int(digit)] if digit != "-" else "⁻" for digit in str(exponent))
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 27 else name[:26] + "…"
+def _short(name: str, most: int) -> str:
+    return name if len(name) <= most else name[: most - 1] + "…"

@@ -1,4 +1,4 @@
-"""Files for the Hugging Face Hub: evaluation results and a block for the model card.
+"""Files for the Hugging Face Hub: evaluation results, a block for the model card, and a Space that shows the site.
 
 The fields are those of the Hub's documentation of evaluation results: a list of results, each with its dataset, task,
 value, date and source. YAML is written as JSON strings and numbers, which every YAML reader takes.
@@ -18,9 +18,23 @@ from sam_audio_bench.render.numbers import number
 from sam_audio_bench.render.text import line_name
 from sam_audio_bench.tasks import TASKS
 
-__all__ = ["card_block", "evaluation_results", "write_hub_files"]
+__all__ = ["card_block", "evaluation_results", "write_hub_files", "write_space"]
 
 _BEGIN, _END = "<!-- sabench results -->", "<!-- end of sabench results -->"
+_SPACE = """---
+title: sam-audio-bench
+emoji: 🎧
+colorFrom: blue
+colorTo: gray
+sdk: static
+app_file: index.html
+pinned: false
+short_description: How well audio separators follow a prompt
+---
+
+The site of a leaderboard of sam-audio-bench, written by `sabench leaderboard space`.
+"""
+_LARGE = ("*.ogg", "*.png")  # what the Hub takes as large files alone
 _LINK = "https://arxiv.org/abs/2512.18099"
 
 
@@ -99,3 +113,34 @@ def _interval(record: Aggregate) -> str:
     if record.ci_low is None:
         return "unknown"
     return f"[{number(record.ci_low)}, {number(record.ci_high)}]"
+
+
+def write_space(root: Path, folder: Path) -> list[Path]:
+    """Writes a static Space: the site, a README.md with its front matter, and a .gitattributes for sounds and pictures.
+
+    A README.md and attributes that are there already are kept, the latter with what they lack.
+
+    Args:
+        root: the leaderboard.
+        folder: of the Space, empty or a clone of one.
+
+    Returns:
+        Files written.
+
+    Raises:
+        UsageError: a README.md of anything but a static Space, or what `build` refuses.
+    """
+    from sam_audio_bench.leaderboard.site import build
+
+    readme, attributes = folder / "README.md", folder / ".gitattributes"
+    if readme.exists() and not re.match(r"---\n(?:(?!---\n).*\n)*?sdk: *static\s", readme.read_text(encoding="utf-8")):
+        raise UsageError(f"expected the front matter of a Space with `sdk: static` in {readme}, found none; remove it")
+    pages = build(root, folder)
+    known = attributes.read_text(encoding="utf-8") if attributes.exists() else ""
+    lacking = [f"{name} filter=lfs diff=lfs merge=lfs -text\n" for name in _LARGE if f"{name} " not in known]
+    texts = {readme: _SPACE} if not readme.exists() else {}
+    texts |= {attributes: known + "".join(lacking)} if lacking else {}
+    for path, text in texts.items():
+        with atomic_write(path) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="\n")
+    return [*pages, *texts]

@@ -1,4 +1,4 @@
-"""Makes previews: small lossy sound files, spectrograms and masked frames of a few items per task.
+"""Makes previews: small lossy sound files, spectrograms and masked frames of the items.
 
 They are written to ``site/listen/<task>/<item>/`` and only illustrate; no score is computed from them. Making them
 needs the runs and torch; building the site needs neither.
@@ -7,6 +7,7 @@ needs the runs and torch; building the site needs neither.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,38 +22,62 @@ from sam_audio_bench.leaderboard.png import encode_png, spectrogram
 from sam_audio_bench.leaderboard.previews import ITEM, LISTEN, read_preview
 from sam_audio_bench.leaderboard.records import Credit, Frame, Preview, PreviewAnswer, RatingsOverTime, to_plain
 from sam_audio_bench.leaderboard.submission import Submission, find_submissions
+from sam_audio_bench.ratings.loudness import integrated_loudness
 from sam_audio_bench.run.data import recorded_data
 from sam_audio_bench.run.results import find_runs
 from sam_audio_bench.run.store import RunFolder
-from sam_audio_bench.tasks.recipes import list_task_recipes, load_stems
+from sam_audio_bench.tasks.data import TaskData
+from sam_audio_bench.tasks.recipes import SECONDS, list_task_recipes, load_stems
 from sam_audio_bench.types import Audio, Item
 from sam_audio_bench.video import masked_frames
 
 if TYPE_CHECKING:
     from sam_audio_bench.judge import SAJ
 
-__all__ = ["make_previews"]
+__all__ = ["PreviewOptions", "make_previews"]
 
 _RATE = 24_000  # Hz, that of the mini split's stems
 _FRAMES = 4
+_LARGEST_SUBMISSION = 30e6  # bytes of one separator's sounds and spectrograms
+_LARGEST_SOUND = 190e3  # bytes; `preview_problems` allows 200 kB, and a codec keeps a rate on average
+_SPECTROGRAM = 8e3  # bytes, about
 _REDISTRIBUTABLE = frozenset(
-    {"CC0-1.0", "CC-BY-3.0", "CC-BY-4.0", "Public Domain", "MIT"}
+    {"CC0-1.0", "CC-BY-3.0", "CC-BY-4.0", "Public Domain", "Public Domain (US government)", "MIT"}
 )  # licences that allow redistribution
 _DECIMALS = 2
 _DIGITS = 12  # of a digest in a file name
 
 
-def make_previews(root: Path, runs: Sequence[Path | str], *, items: int = 1, judge: SAJ | None = None) -> list[Path]:
-    """Writes previews of the first items of every task that runs and submissions have in common.
+@dataclass(frozen=True, kw_only=True)
+class PreviewOptions:
+    """How much of a leaderboard can be heard.
+
+    Args:
+        items: how many a task, those first in which the sound is present; None: all, or as many as keep the sounds
+            of a submission within 30 MB.
+        kbits: a second of sound, of Opus, mono; less where a file would exceed 200 kB.
+        residuals: whether what separators left out can be heard too.
+        judge: rates each estimate of an item with a text prompt over time; None: no ratings.
+    """
+
+    items: int | None = None
+    kbits: float = 48.0
+    residuals: bool = True
+    judge: SAJ | None = None
+
+
+def make_previews(
+    root: Path, runs: Sequence[Path | str], options: PreviewOptions = PreviewOptions()
+) -> dict[str, tuple[int, int]]:  # fmt: skip
+    """Writes previews of items of every task that runs and submissions have in common.
 
     Args:
         root: the leaderboard.
         runs: run folders, or folders that hold them, of separators that are submitted.
-        items: how many per task, of those whose target is audible.
-        judge: rates each estimate of an item with a text prompt over time; None: no ratings.
+        options: how many, and how large.
 
     Returns:
-        The folders, one per item.
+        Task -> items that can be heard, and items that it has.
 
     Raises:
         UsageError: a task whose recordings may not be redistributed.
@@ -64,34 +89,42 @@ def make_previews(root: Path, runs: Sequence[Path | str], *, items: int = 1, jud
         label = folder.header.task.label
         if any(label in submission.tasks for submission in submitted):
             tasks.setdefault(label, []).append(folder)
-    written = []
+    data = {label: recorded_data([folders[0]]) for label, folders in tasks.items()}
+    if alien := [label for label, one in data.items() if one.split != "mini"]:
+        raise UsageError(f"expected recordings that may be passed on, found {alien[0]}; only the mini split has some")
+    share = min(1.0, _LARGEST_SUBMISSION / max(1.0, _size_of_all(data, options)))
+    found = {}
     for label, folders in tasks.items():
-        data = recorded_data([folders[0]])
         known = {digest for one in submitted for digest in one.header.answers.get(label, {}).values()}
-        if data.split != "mini":
-            raise UsageError(f"expected recordings that may be passed on, found {label}; only the mini split has some")
-        chosen = [
-            name for name, (recipe, _) in list_task_recipes(data.task, _prompt(data.task)).items() if recipe.target
-        ]
-        for identifier in chosen[:items]:
+        recipes = list_task_recipes(data[label].task, _prompt(data[label].task))
+        names = sorted(recipes, key=lambda name: not recipes[name][0].target)  # stable
+        most = max(1, int(share * len(names))) if options.items is None else options.items
+        for identifier in names[:most]:
             place = root / "site" / LISTEN / cased_name(label) / cased_name(identifier)
             answers = dict(_submitted_estimates(identifier, folders, known))
-            _preview(place, data[identifier], _credits(data.task, identifier), answers, judge)
-            written.append(place)
-    return written
+            makers = _credits(data[label].task, identifier)
+            _Previewer(place, data[label][identifier], options).write(makers, answers)
+        found[label] = (len(names[:most]), len(names))
+    return found
+
+
+def _size_of_all(tasks: Mapping[str, TaskData], options: PreviewOptions) -> float:
+    """Bytes of one separator's sounds and spectrograms at most, if all items were previewed."""
+    sounds = sum(len(list_task_recipes(data.task, _prompt(data.task))) for data in tasks.values())
+    return sounds * (1 + options.residuals) * (SECONDS * options.kbits * 125 + _SPECTROGRAM)
 
 
 def _submitted_estimates(
     item: str, folders: Iterable[RunFolder], known: Set[str]
-) -> Iterator[tuple[str, tuple[str, Path]]]:
-    """SHA-256 of each submitted estimate of an item, with its separator and its file."""
+) -> Iterator[tuple[str, tuple[str, RunFolder]]]:
+    """SHA-256 of each submitted estimate of an item, with its separator and its run."""
     for folder in folders:
         record, separator = folder.items.get(item), folder.header.model.name
         if record is None or record.failed or separator in BASELINES:
             continue
         digest = record.sha256.target
         if digest in known:
-            yield digest, (separator, folder.audio_path(item, "target"))
+            yield digest, (separator, folder)
 
 
 def _prompt(task: str) -> str:
@@ -110,42 +143,59 @@ def _credits(task: str, identifier: str) -> list[Credit]:
     return [Credit(what=stem.label, licence=stem.licence, credit=stem.credit) for stem in used]
 
 
-def _preview(
-    place: Path,
-    item: Item,
-    makers: list[Credit],
-    answers: Mapping[str, tuple[str, Path]],
-    judge: SAJ | None,
-) -> None:
-    mixture = item.query.mixture
-    top = _sound(place / "mixture", mixture, None)
-    if item.reference is not None:
-        _sound(place / "reference", item.reference, top)
-    kept = dict(read_preview(place / ITEM).answers) if (place / ITEM).exists() else {}
-    for digest, (separator, path) in answers.items():
-        answer, stem = audio.read(path), cased_name(f"{separator}@{digest[:_DIGITS]}")
-        _sound(place / stem, answer, top)
-        kept[digest] = PreviewAnswer(stem=stem, over_time=_over_time(judge, item, answer))
-    prompt = item.query.prompt
-    preview = Preview(
-        item=item.id,
-        text=prompt.text,
-        spans=[("+" if sign == "+" else "-", start, end) for sign, start, end in prompt.spans],
-        seconds=mixture.seconds,
-        frames=_frames(place, item),
-        credits=makers,
-        answers=dict(sorted(kept.items())),
-    )
-    write_json(place / ITEM, to_plain(preview))
+class _Previewer:
+    """Writes the files of one item."""
 
+    def __init__(self, place: Path, item: Item, options: PreviewOptions) -> None:
+        self.place, self.item, self.options = place, item, options
+        self.top: float | None = None  # dB of the loudest bin of the mixture
+        self.loudness: dict[str, float] = {}
 
-def _sound(stem: Path, sound: Audio, top: float | None) -> float:
-    """Writes ``stem.ogg`` and ``stem.png``; returns the loudest bin in dB."""
-    small = audio.resample(audio.to_mono(sound), _RATE)
-    audio.write_ogg(stem.with_name(stem.name + ".ogg"), small)
-    picture, loudest = spectrogram(small.samples[0].double().numpy(), _RATE, top)
-    _write(stem.with_name(stem.name + ".png"), picture)
-    return loudest
+    def write(self, makers: list[Credit], answers: Mapping[str, tuple[str, RunFolder]]) -> None:
+        """The mixture, the reference, the rest, and answers by their SHA-256 with their separator and its run."""
+        item, mixture, prompt = self.item, self.item.query.mixture, self.item.query.prompt
+        known = read_preview(self.place / ITEM) if (self.place / ITEM).exists() else None
+        self.top = self.sound("mixture", mixture)
+        if item.reference is not None and bool(item.reference.samples.any()):
+            self.sound("reference", item.reference)
+            self.sound("rest", Audio(mixture.samples - item.reference.samples, mixture.rate))
+        kept = dict(known.answers) if known else {}
+        for digest, (separator, run) in answers.items():
+            kept[digest] = self.answer(cased_name(f"{separator}@{digest[:_DIGITS]}"), run)
+        preview = Preview(
+            item=item.id,
+            text=prompt.text,
+            spans=[("+" if sign == "+" else "-", start, end) for sign, start, end in prompt.spans],
+            seconds=mixture.seconds,
+            frames=_frames(self.place, item),
+            credits=makers,
+            answers=dict(sorted(kept.items())),
+            loudness=dict(sorted({**((known and known.loudness) or {}), **self.loudness}.items())),
+        )
+        write_json(self.place / ITEM, to_plain(preview))
+
+    def answer(self, stem: str, run: RunFolder) -> PreviewAnswer:
+        """An estimate and, where it is wanted and there is one, what was left out."""
+        answer = audio.read(run.audio_path(self.item.id, "target"))
+        self.sound(stem, answer)
+        over_time = _over_time(self.options.judge, self.item, answer)
+        left_out = run.audio_path(self.item.id, "residual")
+        if not self.options.residuals or not left_out.exists():
+            return PreviewAnswer(stem=stem, over_time=over_time)
+        self.sound(f"{stem}.residual", audio.read(left_out))
+        return PreviewAnswer(stem=stem, over_time=over_time, residual=f"{stem}.residual")
+
+    def sound(self, stem: str, sound: Audio) -> float:
+        """Writes ``stem.ogg`` and ``stem.png``, notes the loudness, and returns the loudest bin in dB."""
+        small = audio.resample(audio.to_mono(sound), _RATE)
+        samples = small.samples.double().numpy()
+        kbits = min(self.options.kbits, _LARGEST_SOUND / (125 * small.seconds))
+        audio.write_ogg(self.place / f"{stem}.ogg", small, kbits)
+        picture, loudest = spectrogram(samples[0], _RATE, self.top)
+        _write(self.place / f"{stem}.png", picture)
+        if (level := integrated_loudness(samples, _RATE)) is not None:
+            self.loudness[stem] = round(level, 1)
+        return loudest
 
 
 def _frames(place: Path, item: Item) -> list[Frame]:

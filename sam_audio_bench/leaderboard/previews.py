@@ -16,7 +16,7 @@ LISTEN = "listen"
 
 ITEM = "item.json"
 _MAGIC = {".ogg": b"OggS", ".png": b"\x89PNG"}
-_LARGEST = 4 * 2**20  # bytes per file
+_LARGEST = {".ogg": 200_000, ".png": 100_000}  # bytes
 
 
 def read_preview(path: Path) -> Preview:
@@ -36,7 +36,8 @@ def preview_problems(root: Path) -> Iterator[tuple[str, str]]:
                 read_preview(path)
             elif path.suffix not in _MAGIC:
                 yield where, f"expected {ITEM}, {' and '.join(_MAGIC)} files, found another"
-            elif path.stat().st_size > _LARGEST or safe_io.read_prefix(path, 4) != _MAGIC[path.suffix]:
-                yield where, f"expected a {path.suffix} file of at most {_LARGEST >> 20} MiB, found something else"
+            elif path.stat().st_size > _LARGEST[path.suffix] or safe_io.read_prefix(path, 4) != _MAGIC[path.suffix]:
+                largest = _LARGEST[path.suffix] // 1000
+                yield where, f"expected a {path.suffix} file of at most {largest} kB, found something else"
     except StoreError as error:
         yield f"site/{LISTEN}", str(error)

@@ -67,6 +67,7 @@ Ordinal = Annotated[int, Meta(ge=1)]
 Number = int | float  # as it is written
 Time = Annotated[int, Meta(ge=0)] | Annotated[float, Meta(ge=0)]  # seconds
 Duration = Annotated[int, Meta(gt=0)] | Annotated[float, Meta(gt=0)]  # seconds
+Stem = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_@+=%-][A-Za-z0-9._@+=%-]{0,249}$(?!\n)")]  # of a preview's files
 Ratings = Annotated[list[Number], Meta(min_length=1, max_length=10_000)]
 
 
@@ -242,8 +243,9 @@ class RatingsOverTime(_Record, frozen=True):
 class PreviewAnswer(_Record, frozen=True):
     """What the files of an estimate are called, and how a judge rated it over time."""
 
-    stem: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_@+=%-][A-Za-z0-9._@+=%-]{0,249}$(?!\n)")]
+    stem: Stem
     over_time: RatingsOverTime | None
+    residual: Stem | UnsetType = UNSET  # what the separator left out
 
 
 class Preview(_Record, frozen=True):
@@ -256,6 +258,7 @@ class Preview(_Record, frozen=True):
     frames: Annotated[list[Frame], Meta(max_length=100)]
     credits: Annotated[list[Credit], Meta(max_length=100)]
     answers: dict[Digest, PreviewAnswer]  # by the SHA-256 of the estimate
+    loudness: dict[Stem, Number] | UnsetType = UNSET  # LUFS, of sounds that are not silent
 
 
 class Quantity(_Record, frozen=True):

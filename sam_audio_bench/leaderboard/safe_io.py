@@ -14,7 +14,7 @@ import re
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
@@ -55,9 +55,9 @@ _INVISIBLE = re.compile(
 """Control characters, writing-direction marks and unpaired surrogates, which no name or text needs."""
 
 
-def files_below(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path, *, without: Set[str] = frozenset()) -> Iterator[Path]:
     """Every file in a folder, sorted; raises StoreError for a link, a device, too many or too large files, or too deep
-    a tree.
+    a tree. What ``without`` names at the top is not looked at.
     """
     if folder.is_symlink() or not folder.is_dir():
         raise StoreError(f"expected a folder at {folder}, found none; links are not followed")
@@ -66,6 +66,8 @@ def files_below(folder: Path) -> Iterator[Path]:
     while waiting:
         here, depth = waiting.pop()
         for entry in sorted(_entries(here), key=lambda entry: entry.name):
+            if depth == 0 and entry.name in without:
+                continue
             count, size = count + 1, size + entry.stat(follow_symlinks=False).st_size
             if count > _MOST_FILES or size > _LARGEST_FOLDER:
                 raise StoreError(

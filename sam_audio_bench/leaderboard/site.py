@@ -1,13 +1,16 @@
 """The site: static pages from `data.json`, which open from disk, load nothing from other hosts and use no framework.
 
-    index.html            overall tables, quality against cost, tasks
+    index.html            what the tables say, overall tables, tasks
     tasks/<task>.html     every metric, numbers of papers about it, item scores
     separators/<name>.html  its card, its strengths, all of its revisions
     items/<task>.html     every item; players, spectrograms, prompt and ratings over time of some
     compare.html          two lines, item by item
-    metrics.html          what each metric measures, and how well metrics agree
+    cost.html             what separators cost, and quality against it
+    metrics.html          what each metric measures, and how far listeners agree
+    agreement.html        how far metrics agree with each other
     reported.html  log.html  reading.html
     data.json             what the pages show
+    tables/               the tables as CSV and JSON
     data/                 item scores, one file per task and metric, loaded on demand
     listen/               previews, made by `preview_rendering`, left as they are
 
@@ -29,24 +32,27 @@ from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import atomic_write, cased_name, dump_json, temporary_files
 from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.leaderboard.board import Board, read_board
+from sam_audio_bench.leaderboard.downloads import downloads
 from sam_audio_bench.leaderboard.item_lists import item_list
 from sam_audio_bench.leaderboard.previews import LISTEN
 from sam_audio_bench.leaderboard.records import ReportedNumbers
 from sam_audio_bench.leaderboard.sitedata import item_scores, site_data
 from sam_audio_bench.leaderboard.sitetypes import SiteData
-from sam_audio_bench.leaderboard.template_helpers import FILTERS, template_globals
-from sam_audio_bench.stats.bootstrap import multinomial_weights
+from sam_audio_bench.leaderboard.template_helpers import FILTERS, heard, template_globals
+from sam_audio_bench.stats.paired import swap_ways
 
 __all__ = ["build", "differences"]
 
-_ASSETS = ("site.css", "site.js")
-_TEXTS = (".html", ".css", ".js", ".json")
-_RESAMPLES = 2000
-_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_ASSETS = ("site.css", "site.js", "compare.js", "listen.js", "icon.svg")
+_MARKS = frozenset({"data.json", "site.css", "site.js"})  # of a site, of any version
+_TEXTS = (".html", ".css", ".js", ".json", ".csv", ".svg")
+_BESIDE = frozenset({".git", ".gitattributes", "README.md"})  # of a repository of pages: left as they are
 
 
 def build(root: Path, out: Path | None = None) -> list[Path]:
     """Writes the site of a leaderboard, and removes pages of an earlier one that it no longer has.
+
+    Git's files and a README in the folder stay as they are.
 
     Args:
         root: the leaderboard.
@@ -73,9 +79,9 @@ def build(root: Path, out: Path | None = None) -> list[Path]:
     listen = root / "site" / LISTEN
     if goal != root / "site" and listen.is_dir():
         shutil.copytree(listen, goal / LISTEN, dirs_exist_ok=True)
-    for path in sorted(goal.rglob("*")):
+    for path in list(safe_io.files_below(goal, without=_BESIDE)):
         name = path.relative_to(goal).as_posix()
-        if path.is_file() and name not in pages and not name.startswith(f"{LISTEN}/"):
+        if name not in pages and not name.startswith(f"{LISTEN}/"):
             path.unlink()
     return sorted(goal / name for name in pages)
 
@@ -85,10 +91,11 @@ def _check_place(goal: Path) -> None:
     if not goal.exists() and not goal.is_symlink():
         return
     unfinished = set(temporary_files(goal)) if goal.is_dir() else set()
-    names = {path.relative_to(goal).as_posix() for path in safe_io.files_below(goal) if path not in unfinished}
+    found = safe_io.files_below(goal, without=_BESIDE)
+    names = {path.relative_to(goal).as_posix() for path in found if path not in unfinished}
     begun = {name for name in names & {*_ASSETS} if _content(goal / name) == _asset(name).encode()}
     others = {name for name in names - begun if not name.startswith(f"{LISTEN}/")}
-    if others and not names.issuperset({"data.json", *_ASSETS}):
+    if others and not names >= _MARKS:
         raise UsageError(f"expected an empty folder or an earlier site in {goal}, found other files; name another one")
 
 
@@ -115,13 +122,16 @@ def _pages(root: Path, board: Board) -> Iterator[tuple[str, str]]:
     environment = _environment(data, board.reported)
     yield from ((name, _asset(name)) for name in _ASSETS)  # first: they show that a folder is a site's
     yield "data.json", dump_json(msgspec.to_builtins(data), indent=1) + "\n"
-    for name in ("index", "compare", "metrics", "reported", "log", "reading"):
+    yield from downloads(data)
+    for name in ("index", "compare", "cost", "metrics", "agreement", "reported", "log", "reading"):
         yield f"{name}.html", _render(environment, name, {"here": f"{name}.html"})
     for label, task in data["tasks"].items():
         columns = {metric: item_scores(board, label, metric) for metric in task["metrics"]}
         own = {"label": label, "task": task, "columns": columns, "list": item_list(board.tasks[label]), "up": "../"}
         yield f"tasks/{task['page']}", _render(environment, "task", own)
         yield f"items/{task['page']}", _render(environment, "items", own)
+        place = f"data/{cased_name(label)}/listen"
+        yield f"{place}.js", _script(place, heard(data, label))
         for metric, scores in columns.items():
             place = f"data/{cased_name(label)}/{cased_name(metric)}"
             yield f"{place}.js", _script(place, scores)
@@ -129,7 +139,7 @@ def _pages(root: Path, board: Board) -> Iterator[tuple[str, str]]:
         lines = {name: line for name, line in data["lines"].items() if line["page"] == page}
         yield f"separators/{page}", _render(environment, "separator", {"own": lines, "up": "../"})
     for units in sorted(_recordings(board, data)):
-        yield f"data/weights-{units}.js", _script(f"data/weights-{units}", _weights(units))
+        yield f"data/swaps-{units}.js", _script(f"data/swaps-{units}", _swaps(units))
 
 
 def _asset(name: str) -> str:
@@ -153,10 +163,9 @@ def _recordings(board: Board, data: SiteData) -> set[int]:
     return {units for units in found if units > 1}
 
 
-def _weights(units: int) -> list[str]:
-    """How often each resample draws each recording, one digit each, as in `sam_audio_bench.stats.bootstrap`."""
-    drawn = multinomial_weights(units, _RESAMPLES, (0,)).astype(int)
-    return ["".join(_DIGITS[count] for count in row) for row in drawn]
+def _swaps(units: int) -> list[str]:
+    """Which recordings each way swaps, one digit each, as in `sam_audio_bench.stats.paired`."""
+    return ["".join("01"[swapped] for swapped in way) for way in swap_ways(units).astype(int).tolist()]
 
 
 def _environment(data: SiteData, reported: Mapping[str, ReportedNumbers]) -> jinja2.Environment:

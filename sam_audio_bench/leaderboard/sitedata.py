@@ -15,6 +15,7 @@ from sam_audio_bench.errors import StoreError
 from sam_audio_bench.files import cased_name
 from sam_audio_bench.leaderboard import log
 from sam_audio_bench.leaderboard.board import Board, Line, rounded
+from sam_audio_bench.leaderboard.evidence import evidence_of
 from sam_audio_bench.leaderboard.item_lists import known_task
 from sam_audio_bench.leaderboard.labels import kind_of
 from sam_audio_bench.leaderboard.previews import ITEM, LISTEN, read_preview
@@ -24,7 +25,6 @@ from sam_audio_bench.leaderboard.sitetypes import (
     ItemScores,
     LineData,
     MetricData,
-    OverallRow,
     OverallTable,
     PreviewData,
     SiteData,
@@ -35,7 +35,7 @@ from sam_audio_bench.plugins import find_card
 from sam_audio_bench.run.results import model_label
 from sam_audio_bench.stats.cost import machine
 
-__all__ = ["item_scores", "main_metric", "site_data"]
+__all__ = ["item_scores", "site_data"]
 
 
 def site_data(root: Path, board: Board) -> SiteData:
@@ -46,7 +46,7 @@ def site_data(root: Path, board: Board) -> SiteData:
         "tasks": {label: _task(label, board) for label in board.tasks},
         "metrics": {name: _metric(name, board) for name in board.metrics},
         "cells": board.cells,
-        "overall": [_overall(rule, rows) for rule in board.boards if (rows := board.overall(rule))],
+        "overall": [one for rule in board.boards if (one := _overall(rule, board))["rows"]],
         "reported": [{"id": name, **to_plain(source)} for name, source in board.reported.items()],
         "agreement": _agreement(board),
         "listen": _previews(root / "site" / LISTEN, board),
@@ -66,14 +66,6 @@ def item_scores(board: Board, task: str, metric: str) -> ItemScores:
         if values:
             found[line.id] = [values.get(item) for item in groups]
     return {"items": list(groups), "groups": list(groups.values()), "lines": found}
-
-
-def main_metric(task: str, board: Board) -> str:
-    """The metric that a task's table is ordered by."""
-    wanted = known_task(board.tasks[task].id).main_metric
-    known = list(board.cells.get(task, {}))
-    preferred = [wanted, *(name for name in known if name.endswith("_i")), *known]
-    return next(name for name in preferred if name in known)
 
 
 def _standing(line: Line) -> tuple[int, str]:
@@ -138,7 +130,8 @@ def _task(label: str, board: Board) -> TaskData:
         "prompt": card.prompt,
         "items": len(board.groups(label)),
         "groups": len(set(board.groups(label).values())),
-        "main": main_metric(label, board),
+        "main": board.main_metric(label),
+        "verdict": board.verdicts[label],
         "metrics": list(board.cells.get(label, {})),
     }
 
@@ -154,13 +147,15 @@ def _metric(name: str, board: Board) -> MetricData:
         "model": model_label(record),
         "summary": card.summary if card else "",
         "tolerance": card.tolerance if card else None,
+        "listeners": evidence_of(name, record.weights_sha256),
     }
 
 
-def _overall(rule: BoardRule, rows: list[OverallRow]) -> OverallTable:
+def _overall(rule: BoardRule, board: Board) -> OverallTable:
+    verdict, rows = board.overall(rule)
     return {
         "id": rule.id, "title": rule.title, "metric": rule.metric, "split": rule.split, "subset": rule.subset,
-        "parts": rule.parts, "rule": _rule(rule), "rows": rows,
+        "parts": rule.parts, "rule": _rule(rule), "verdict": verdict, "rows": rows,
     }  # fmt: skip
 
 
@@ -201,10 +196,11 @@ def _previews(folder: Path, board: Board) -> dict[str, list[PreviewData]]:
     """Previews: task -> items, with the paths of their files below the site; raises StoreError."""
     found: dict[str, list[PreviewData]] = {}
     for label in board.tasks:
-        for path in sorted((folder / cased_name(label)).glob(f"*/{ITEM}")):
-            preview = read_preview(path)
-            if preview.item not in board.groups(label):
-                raise StoreError(f"expected {path} to be of an item of {label}, found {preview.item}")
+        order = {item: place for place, item in enumerate(board.groups(label))}
+        known = [(path, read_preview(path)) for path in (folder / cased_name(label)).glob(f"*/{ITEM}")]
+        if alien := [(path, one.item) for path, one in known if one.item not in order]:
+            raise StoreError(f"expected {alien[0][0]} to be of an item of {label}, found {alien[0][1]}")
+        for path, preview in sorted(known, key=lambda pair: order[pair[1].item]):
             digests = {line.id: _digest(line, label, preview.item) for line in board.lines}
             found.setdefault(label, []).append(
                 {
@@ -217,6 +213,8 @@ def _previews(folder: Path, board: Board) -> dict[str, list[PreviewData]]:
                     "answers": {line: preview.answers[one] for line, one in digests.items() if one in preview.answers},
                     "folder": f"{LISTEN}/{cased_name(label)}/{path.parent.name}",
                     "has_reference": (path.parent / "reference.ogg").exists(),
+                    "has_rest": (path.parent / "rest.ogg").exists(),
+                    "loudness": preview.loudness or {},
                 }
             )
     return found

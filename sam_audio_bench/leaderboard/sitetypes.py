@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 from sam_audio_bench.identity import Options
+from sam_audio_bench.leaderboard.evidence import Evidence
 from sam_audio_bench.leaderboard.records import Credit, Frame, LogEntry, PreviewAnswer
 
 __all__ = [
@@ -27,8 +28,9 @@ __all__ = [
 
 
 class Placed(TypedDict, total=False):
-    """The rank of a line; absent where it is not ranked."""
+    """The rank of a line; absent where it is not ranked, or where nothing surely beats the mixture."""
 
+    against: str  # the mixture: "better", "worse" or "unsure"; "" without one
     rank: int
     rank_low: int
     rank_high: int
@@ -84,6 +86,7 @@ class OverallTable(TypedDict):
     subset: str
     parts: dict[str, list[str]]
     rule: str  # as text
+    verdict: str
     rows: list[OverallRow]
 
 
@@ -132,6 +135,7 @@ class TaskData(TypedDict):
     items: int
     groups: int
     main: str
+    verdict: str
     metrics: list[str]
 
 
@@ -146,6 +150,7 @@ class MetricData(TypedDict):
     model: str
     summary: str
     tolerance: float | None
+    listeners: list[Evidence]
 
 
 class Agreement(TypedDict):
@@ -168,6 +173,8 @@ class PreviewData(TypedDict):
     answers: dict[str, PreviewAnswer]  # by line
     folder: str  # below the site
     has_reference: bool
+    has_rest: bool  # the mixture without the reference
+    loudness: dict[str, int | float]  # LUFS by stem, of sounds that are not silent
 
 
 class ItemScores(TypedDict):

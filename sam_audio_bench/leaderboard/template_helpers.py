@@ -18,6 +18,7 @@ from sam_audio_bench.leaderboard.sitetypes import (
     Cell,
     ItemScores,
     LineData,
+    MetricData,
     OverallTable,
     PreviewData,
     Scored,
@@ -27,16 +28,18 @@ from sam_audio_bench.leaderboard.sitetypes import (
 )
 from sam_audio_bench.render.numbers import amount, mebibytes, number, plain
 
-__all__ = ["FILTERS", "template_globals"]
+__all__ = ["FILTERS", "heard", "template_globals"]
 
 _Row = TypeVar("_Row", bound=TableRow)
+_MOST_SPOKES, _LEAST_MEASURED = 8, 3  # tasks; separators
 _ENDS = {"dB": (-30.0, 30.0)}  # outermost limits of the bars: a few scores can lie far outside the others
 
 
 def template_globals(data: SiteData, sources: Mapping[str, ReportedNumbers]) -> dict[str, object]:
     """Globals of the templates: `data.json`, figures, and functions of them."""
     bound: tuple[Callable[..., object], ...] = (
-        ends, sections, task_rows, cost, strengths, box_lines, answers, counts, matrix,
+        ends, sections, task_rows, cost, strengths, shows_radar, box_lines, answers, heard, first_heard, counts, matrix,
+        mixture,
     )  # fmt: skip
     own = {function.__name__: partial(function, data) for function in bound}
     return {
@@ -59,6 +62,12 @@ def interval(cell: Scored, digits: int = 2) -> str:
 def quantity(value: float, unit: str) -> str:
     """A reported number with as many digits as its source gives: percentages as +36 or −5.5, ratings as 3.20."""
     return f"{value:+g}".replace("-", "−") if unit == "%" else number(value)
+
+
+def listeners(metric: MetricData) -> str:
+    """The lowest and the highest agreement of a metric with listeners; "" where none were asked."""
+    found = sorted(one.pcc for one in metric["listeners"])
+    return " to ".join(number(value) for value in dict.fromkeys((*found[:1], *found[-1:])))
 
 
 def names(values: Iterable[str]) -> str:
@@ -84,12 +93,19 @@ def is_web_link(link: str) -> bool:
 FILTERS = {
     "number": number, "names": names, "interval": interval, "amount": amount, "plain": plain, "mebibytes": mebibytes,
     "quantity": quantity, "describe_spans": describe_spans, "is_web_link": is_web_link, "safe_name": cased_name,
+    "listeners": listeners,
 }  # fmt: skip
 
 
-def bar(cell: Scored, ends: tuple[float, float], kind: str) -> str:
-    """A mean and its interval between the ends of its column."""
-    return "" if cell["value"] is None else figures.bar(cell["value"], cell["low"], cell["high"], ends, kind)
+def bar(cell: Scored, ends: tuple[float, float], kind: str, nothing: float | None = None) -> str:
+    """A mean and its interval between the ends of its column, with a line where the mixture stands."""
+    return "" if cell["value"] is None else figures.bar(cell["value"], cell["low"], cell["high"], ends, kind, nothing)
+
+
+def mixture(data: SiteData, rows: Iterable[TableRow]) -> float | None:
+    """What doing nothing scores in a table."""
+    own = (row for row in rows if row["why"] == "baseline" and data["lines"][row["line"]]["separator"] == "mixture")
+    return next((row["value"] for row in own), None)
 
 
 def counts(data: SiteData) -> dict[str, int]:
@@ -147,7 +163,7 @@ def cost(data: SiteData, board: OverallTable) -> list[tuple[str, Markup]]:
     found = []
     metric = data["metrics"][board["metric"]]
     costs: dict[str, Callable[[LineData], float | None]] = {
-        "real-time factor (seconds of work for a second of sound)": _time_factor,
+        "real-time factor": _time_factor,
         "parameters": lambda line: line["parameters"],
     }
     for label, cost_of in costs.items():
@@ -166,6 +182,7 @@ def cost(data: SiteData, board: OverallTable) -> list[tuple[str, Markup]]:
             figure = figures.pareto(
                 points, x_label=label, y_label=f"{board['metric']} {metric['unit']}".strip(),
                 higher_is_better=metric["higher_is_better"], title=f"{board['title']} against {label}",
+                nothing=mixture(data, board["rows"]),
             )  # fmt: skip
             found.append((label, figure))
     return found
@@ -191,6 +208,8 @@ class Strength:
     metric: str
     cell: Cell
     spoke: tuple[str, float]  # of the radar: a name, and where it lies from the worst score, 0, to the best one, 1
+    ends: tuple[float, float]  # the worst and the best score
+    nothing: float | None  # that of the mixture
 
 
 def strengths(data: SiteData, name: str) -> list[Strength]:
@@ -211,8 +230,15 @@ def strengths(data: SiteData, name: str) -> list[Strength]:
         low, high = min(known, default=0.0), max(known, default=0.0)
         share = (value - low) / (high - low) if high > low else 0.5
         share = share if data["metrics"][task["main"]]["higher_is_better"] else 1 - share
-        found.append(Strength(label, task["main"], column[name], (task["id"], share)))
+        doing_nothing = (column[other]["value"] for other in column if data["lines"][other]["separator"] == "mixture")
+        spoke, bounds = (task["id"], share), (min(low, value), max(high, value))
+        found.append(Strength(label, task["main"], column[name], spoke, bounds, next(doing_nothing, None)))
     return found
+
+
+def shows_radar(data: SiteData, found: Sequence[Strength]) -> bool:
+    """Whether a radar can be read: of few tasks, and with separators enough for a best and a worst one."""
+    return 3 <= len(found) <= _MOST_SPOKES and counts(data)["separator"] >= _LEAST_MEASURED
 
 
 def box_lines(data: SiteData, metric: str, scores: ItemScores) -> list[tuple[str, str, list[float]]]:
@@ -227,8 +253,23 @@ def box_lines(data: SiteData, metric: str, scores: ItemScores) -> list[tuple[str
 
 
 def answers(data: SiteData, item: PreviewData) -> list[tuple[str, PreviewAnswer]]:
-    """Lines with an estimate of a previewed item, and its preview, in the order of all lists."""
-    return [(name, item["answers"][name]) for name in data["lines"] if name in item["answers"]]
+    """Lines with an estimate of a previewed item, and its preview, in the order of all lists; one estimate once."""
+    found = {item["answers"][name].stem: name for name in reversed(data["lines"]) if name in item["answers"]}
+    return [(name, item["answers"][name]) for name in data["lines"] if name in found.values()]
+
+
+def heard(data: SiteData, label: str) -> dict[str, dict[str, str]]:
+    """Item -> line -> the part of the page of items where its answer is heard."""
+    return {
+        item["item"]: {name: f"{item['item']}/{answer.stem}" for name, answer in item["answers"].items()}
+        for item in data["listen"].get(label, [])
+    }
+
+
+def first_heard(data: SiteData, label: str, name: str) -> str:
+    """Where the first answer of a line to a task is heard; "" where none is."""
+    items = (item for item in data["listen"].get(label, []) if name in item["answers"])
+    return next((f"{item['item']}/{item['answers'][name].stem}" for item in items), "")
 
 
 @dataclass

@@ -27,6 +27,7 @@ __all__ = [
     "paired_difference",
     "swap_interval",
     "swap_test",
+    "swap_ways",
 ]
 
 FEWEST_RECORDINGS = 6
@@ -273,6 +274,11 @@ def _ways(recordings: int, resamples: int, seed: int) -> Iterable[NDArray[np.boo
 def _kept_ways(recordings: int, resamples: int, seed: int) -> tuple[NDArray[np.bool_], ...]:
     """Kept, since all columns of a table use them."""
     return tuple(_drawn_ways(recordings, resamples, seed))
+
+
+def swap_ways(recordings: int, resamples: int = 2000, seed: int = 0) -> NDArray[np.bool_]:
+    """The ways of `swap_interval` for up to 10,000 recordings: which ones each swaps, [ways, recordings]."""
+    return np.concatenate(list(_ways(recordings, resamples, seed)))
 
 
 def _drawn_ways(recordings: int, resamples: int, seed: int) -> Iterator[NDArray[np.bool_]]:

@@ -325,6 +325,9 @@ PREVIEW = {"item": "music-00", "text": "piano", "spans": [], "seconds": 1.0, "fr
         {"answers": {"x/y": {"stem": "x", "over_time": {"step": "1"}}}},
         {"frames": [{"file": "https://example.org/x.png", "time": 0}]},
         {"item": '"><script>'},
+        {"answers": {64 * "0": {"stem": "x", "over_time": None, "residual": "../../x"}}},
+        {"loudness": {"../x": -20.0}},
+        {"loudness": {"x": '-20" autofocus'}},
         {"seconds": "long"},
         {"spans": [["+", "0", 1]]},
         {"more": 1},
@@ -350,6 +353,8 @@ def test_files_beside_previews(board: Path, tmp_path: Path) -> None:
     text = said(board)
     assert "login.html: expected item.json, .ogg and .png files, found another" in text
     assert "mixture.ogg: expected a .ogg file" in text
+    (place / "mixture.ogg").write_bytes(b"OggS" + bytes(200_000))
+    assert "mixture.ogg: expected a .ogg file of at most 200 kB" in said(board)
     (place / "reference.png").symlink_to(tmp_path)
     assert "site/listen: expected plain files and folders" in said(board)
 

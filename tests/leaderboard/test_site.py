@@ -10,17 +10,24 @@ from importlib.resources import files
 from itertools import product
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
+import pandas as pd
 import pytest
 
+from benchmarks.listener_evidence import gathered
 from sam_audio_bench.errors import StoreError, UsageError
 from sam_audio_bench.files import load_json, write_json
-from sam_audio_bench.leaderboard import log
+from sam_audio_bench.leaderboard import log, preview_rendering
+from sam_audio_bench.leaderboard.evidence import FILE, evidence_of
 from sam_audio_bench.leaderboard.figures import Point, boxes, pareto, radar
-from sam_audio_bench.leaderboard.preview_rendering import make_previews
+from sam_audio_bench.leaderboard.hub import write_space
+from sam_audio_bench.leaderboard.preview_rendering import PreviewOptions, make_previews
 from sam_audio_bench.leaderboard.site import _environment, build, differences
 from sam_audio_bench.leaderboard.submission import HEADER, Submission
+from sam_audio_bench.leaderboard.template_helpers import shows_radar
+from sam_audio_bench.render.numbers import number
+from sam_audio_bench.tasks.recipes import load_stems
 
 ROOT = Path(__file__).parents[2] / "leaderboards"
 RULE = {"id": "music", "title": "Music", "metric": "si_sdr_i", "split": "mini", "subset": "paper"}
@@ -97,7 +104,7 @@ def test_heads_name_the_network_that_scored(board: Path, tamper: Callable[..., N
         judged(header)
         write_json(folder / HEADER, header)
     build(board)
-    (head,) = re.findall(r"<th[^>]*>(?:(?!</th>).)*snr_i.*?</th>", page(board, f"tasks/{TASK}.html"), re.DOTALL)
+    (head,) = re.findall(r'<th[^>]*data-column="snr_i".*?</th>', page(board, f"tasks/{TASK}.html"), re.DOTALL)
     assert "saj-mini 31bc2250" in head
     assert "higher is better" in head
     assert "saj-mini 31bc2250" in page(board, "metrics.html")
@@ -133,13 +140,13 @@ def test_reported_numbers_stand_beside_measured_ones(board: Path) -> None:
 def test_quality_against_parameters_once_somebody_has_some(board: Path, gate: Path) -> None:
     write_json(board / "boards.json", BOARDS)
     build(board)
-    assert "Music against real-time factor" in page(board, "index.html")
-    assert "Music against parameters" not in page(board, "index.html")
+    assert "Music against real-time factor" in page(board, "cost.html")
+    assert "Music against parameters" not in page(board, "cost.html")
     header = load_json(gate / HEADER)
     header["separator"]["parameters"] = 3_000_000
     write_json(gate / HEADER, header)
     build(board)
-    (figure,) = re.findall(r'aria-label="Music against parameters"><svg.*?</svg>', page(board, "index.html"))
+    (figure,) = re.findall(r'aria-label="Music against parameters"><svg.*?</svg>', page(board, "cost.html"))
     assert 'href="separators/spectral-gate.html"' in figure
     assert ">none</text>" in figure  # where the mixture stands, which has none
     assert ">10⁶</text>" in figure
@@ -204,6 +211,65 @@ def test_a_site_that_found_no_room_is_written_by_the_same_command(
         assert contents(goal) == contents(tmp_path / "whole")
 
 
+def test_tables_can_be_downloaded(board: Path) -> None:
+    """The numbers of the page, best first; CSV and JSON say the same."""
+    write_json(board / "boards.json", BOARDS)
+    build(board)
+    data = load_json(board / "site" / "data.json")
+    for name, metrics in ((TASK, data["tasks"][TASK]["metrics"]), ("music", ["si_sdr_i"])):
+        rows = load_json(board / "site" / "tables" / f"{name}.json")
+        table = pd.read_csv(board / "site" / "tables" / f"{name}.csv")
+        assert [row["separator"] for row in rows] == ["mixture", "spectral-gate", "silence"]
+        assert list(table.columns) == list(rows[0])
+        for row, (_, line) in zip(rows, table.iterrows(), strict=True):
+            assert line["separator"] == row["separator"]
+            cells = {key.partition("/")[0]: cell for key, cell in data["cells"][TASK]["si_sdr_i"].items()}
+            assert row["si_sdr_i.value"] == cells[row["separator"]]["value"] == line["si_sdr_i.value"]
+        assert {f"{metric}.low" for metric in metrics} <= set(rows[0])
+        (page_name,) = (f"tasks/{TASK}.html",) if name == TASK else ("index.html",)
+        assert f'tables/{quote(name)}.csv" download' in page(board, page_name)
+
+
+def test_no_download_is_run_by_a_spreadsheet(board: Path, gate: Path) -> None:
+    header = load_json(gate / HEADER)
+    header["hardware"] = {"processor": "=HYPERLINK(1)", "gpus": []}
+    write_json(gate / HEADER, header)
+    write_json(board / "boards.json", BOARDS)
+    build(board)
+    assert ",'=HYPERLINK(1)" in (board / "site" / "tables" / "music.csv").read_text(encoding="utf-8")
+
+
+def test_a_space_of_the_hub(board: Path, tmp_path: Path) -> None:
+    """A clone keeps its history, its README and its attributes; the site is the leaderboard's."""
+    space = tmp_path / "space"
+    write_space(board, space)
+    front = (space / "README.md").read_text(encoding="utf-8").split("---\n")[1]
+    fields = dict(line.split(": ", 1) for line in front.splitlines())
+    assert (fields["sdk"], fields["app_file"]) == ("static", "index.html")
+    assert (space / fields["app_file"]).exists()
+    assert len(fields["short_description"]) <= 60  # what the Hub takes
+    assert "*.ogg filter=lfs" in (space / ".gitattributes").read_text(encoding="utf-8")
+    (space / "README.md").write_text("---\ntitle: Ours\nsdk: static\n---\n")
+    (space / ".gitattributes").write_text("*.png filter=lfs diff=lfs merge=lfs -text\n")
+    (space / ".git").mkdir()
+    (space / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
+    (space / "old.html").write_text("of an earlier site")
+    write_space(board, space)
+    build(board)
+    assert (space / ".git" / "HEAD").exists()
+    assert "Ours" in (space / "README.md").read_text(encoding="utf-8")
+    assert (space / ".gitattributes").read_text(encoding="utf-8").count("filter=lfs") == 2
+    beside = {"README.md", ".gitattributes", ".git/HEAD"}
+    assert {name: text for name, text in contents(space).items() if name not in beside} == contents(board / "site")
+
+
+def test_a_readme_of_something_else_is_no_space(board: Path, tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("# My thesis\n---\nsdk: static\n")
+    with pytest.raises(UsageError, match="expected the front matter of a Space"):
+        write_space(board, tmp_path)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["README.md"]
+
+
 def test_a_style_of_somebody_else_is_no_site(board: Path, tmp_path: Path) -> None:
     (tmp_path / "site.css").write_text("mine")
     with pytest.raises(UsageError, match="expected an empty folder or an earlier site"):
@@ -232,28 +298,74 @@ def test_a_table_says_what_is_not_ranked(board: Path) -> None:
 
 
 def test_previews_can_be_heard_and_are_small(board: Path, finished_runs: Path) -> None:
-    (folder,) = make_previews(board, [finished_runs], items=1)
+    assert make_previews(board, [finished_runs], PreviewOptions(items=1)) == {TASK: (1, 14)}
+    (path,) = (board / "site" / "listen").glob("*/*/item.json")
     build(board)
-    item = load_json(folder / "item.json")
+    item = load_json(path)
     assert item["text"]
     assert item["credits"]
-    assert [answer["stem"].partition("@")[0] for answer in item["answers"].values()] == ["spectral-gate"]
-    assert {path.suffix for path in folder.iterdir()} == {".ogg", ".png", ".json"}
-    assert max(path.stat().st_size for path in folder.iterdir()) < 50_000
+    ((answer),) = item["answers"].values()
+    assert answer["stem"].partition("@")[0] == "spectral-gate"
+    assert answer["residual"] == f"{answer['stem']}.residual"
+    stems = {"mixture", "reference", "rest", answer["stem"], answer["residual"]}
+    names = {f"{stem}{suffix}" for stem in stems for suffix in (".ogg", ".png")}
+    assert {file.name for file in path.parent.iterdir()} == {*names, "item.json"}
+    assert set(item["loudness"]) == stems
+    assert max(file.stat().st_size for file in path.parent.iterdir()) < 60_000
     text = page(board, f"items/{TASK}.html")
-    assert text.count("<audio controls") == 3
-    write_json(folder / "item.json", item | {"spans": [["+", "0", "<b>"]]})
+    assert text.count("data-hear") == 5
+    assert "1 of 14 items can be heard" in text
+    assert all(line["credit"] in text.replace("&#34;", '"') for line in item["credits"])
+    write_json(path, item | {"spans": [["+", "0", "<b>"]]})
     with pytest.raises(StoreError, match=r"that meets its schema in .*item.json, found \$\.spans"):
         build(board)
-    write_json(folder / "item.json", item | {"item": "music-99"})
+    write_json(path, item | {"item": "music-99"})
     with pytest.raises(StoreError, match="to be of an item of music@1-mini, found music-99"):
         build(board)
-    assert all(line["credit"] in text.replace("&#34;", '"') for line in item["credits"])
+
+
+def test_previews_can_be_smaller(board: Path, finished_runs: Path) -> None:
+    """As those of this repository are; what was left out before stays what it was."""
+    make_previews(board, [finished_runs], PreviewOptions(items=1, kbits=12, residuals=False))
+    (path,) = (board / "site" / "listen").glob("*/*/item.json")
+    assert max(file.stat().st_size for file in path.parent.glob("*.ogg")) < 20_000
+    assert not list(path.parent.glob("*.residual.*"))
+    (answer,) = load_json(path)["answers"].values()
+    assert "residual" not in answer
+    build(board)
+    assert page(board, f"items/{TASK}.html").count("data-hear") == 4
+
+
+def test_as_many_items_as_keep_a_submission_small(
+    board: Path, finished_runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the page says how many; those in which the sound is absent come last."""
+    monkeypatch.setattr(preview_rendering, "_LARGEST_SUBMISSION", 14 * 2 * 56_000 / 3)
+    found = make_previews(board, [finished_runs])
+    assert found == {TASK: (4, 14)}
+    build(board)
+    assert "4 of 14 items can be heard, those first in which the sound is present" in page(board, f"items/{TASK}.html")
+    sizes = [file.stat().st_size for file in (board / "site" / "listen").rglob("spectral-gate*")]
+    assert sum(sizes) < 14 * 2 * 56_000 / 3
+
+
+def test_an_item_whose_sound_is_absent_has_no_reference(board: Path, finished_runs: Path) -> None:
+    make_previews(board, [finished_runs])
+    build(board)
+    text = page(board, f"items/{TASK}.html")
+    assert text.count("nothing should be heard") == 2
+    assert text.count('data-name="reference"') == 12
+    assert "14 of 14 items can be heard." in text
+
+
+def test_every_recording_of_mini_may_be_passed_on() -> None:
+    """Else its items could not be heard."""
+    assert {stem.licence for stem in load_stems().values()} <= preview_rendering._REDISTRIBUTABLE
 
 
 def test_previews_belong_to_answers_not_to_revisions(board: Path, gate: Path, finished_runs: Path) -> None:
     """The same answers with other scores can be heard; other answers of the same separator have none to show."""
-    make_previews(board, [finished_runs], items=1)
+    make_previews(board, [finished_runs], PreviewOptions(items=1))
     for revision, change in (("same", False), ("other", True)):
         newer = gate.with_name(revision)
         shutil.copytree(gate, newer, ignore=shutil.ignore_patterns("audio"))
@@ -274,9 +386,56 @@ def test_the_front_holds_who_is_not_beaten_in_both() -> None:
         for name, x, y in (("fast", 0.1, 1.0), ("good", 1.0, 5.0), ("beaten", 2.0, 4.0), ("best", 10.0, 6.0))
     ]
     figure = str(pareto(points, x_label="x", y_label="y", higher_is_better=True, title="t"))
-    (front,) = re.findall(r'class="front" d="M([^"]+)"', figure)
-    assert len(front.split("L")) == 3
+    fronts = re.findall(r'class="front" d="M([^"]+)"', figure)
+    assert [len(front.split("L")) for front in fronts] == [3, 3]  # for a page and for a phone
     assert 'aria-label="t"' in figure
+
+
+def test_a_radar_is_of_few_tasks_and_of_separators_enough(board: Path) -> None:
+    """Else a bar a task: between two separators everyone is best or worst, and nineteen spokes are a hedgehog."""
+    strengths: Any = [None] * 8
+
+    def separators(count: int) -> Any:
+        kinds = [*["separator"] * count, "oracle", "baseline"]
+        return {"lines": {str(at): {"kind": kind, "separator": str(at)} for at, kind in enumerate(kinds)}}
+
+    shown = {
+        (count, spokes): shows_radar(separators(count), strengths[:spokes]) for count in (2, 3) for spokes in (2, 3, 8)
+    }
+    assert {key for key, radar in shown.items() if radar} == {(3, 3), (3, 8)}
+    assert not shows_radar(separators(9), [*strengths, None])
+    build(board)
+    text = page(board, "separators/spectral-gate.html")
+    assert 'class="radar"' not in text
+    assert 'class="bar"' in text
+
+
+def test_listeners_stand_beside_the_metrics_that_were_held_against_them(board: Path) -> None:
+    """The numbers of the reports, to the digit; none for other weights."""
+    build(board)
+    data = load_json(board / "site" / "data.json")
+    known = {one["test"]: one for one in data["metrics"]["si_sdr"]["listeners"]}
+    text = page(board, "metrics.html")
+    assert set(known) == {"gensvs60", "p835_reference", "codec_mushra"}
+    for one in known.values():
+        assert f'{number(one["pcc"])} <span class="range">[{number(one["low"])}, {number(one["high"])}]' in text
+    assert "none were asked" in text  # leak_db
+    low, high = min(one["pcc"] for one in known.values()), max(one["pcc"] for one in known.values())
+    assert f"listeners</a> r {number(low)} to {number(high)}" in page(board, f"tasks/{TASK}.html")
+    assert evidence_of("saj_overall", "0" * 64) == []
+
+
+def test_the_evidence_is_what_was_measured() -> None:
+    """Else: python -m benchmarks.listener_evidence."""
+    found = gathered()
+    assert load_json(FILE) == found
+    report = (ROOT.parent / "benchmarks" / "perceptual.md").read_text(encoding="utf-8")
+    (row,) = (one for one in found if (one["metric"], one["test"]) == ("perceptual_overall", "gensvs60"))
+    assert f"| perceptual_overall | {row['n']} | {row['pcc']:.2f} [{row['low']:.2f}, {row['high']:.2f}] |" in report
+    (row,) = (one for one in found if (one["metric"], one["test"]) == ("mrstft", "gensvs60"))
+    assert row["pcc"] > 0  # lower is better, and listeners agree
+    judges = {one["metric"] for one in found if one["weights_sha256"]}
+    assert judges == {"saj_overall", "saj_precision", "saj_faithfulness"}
 
 
 def test_names_in_figures_are_escaped() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, unquote, urlencode
 
 import pytest
 from browser import Browser, needs_browser
@@ -16,7 +17,7 @@ from msgspec import structs
 from sam_audio_bench.files import load_json, write_json
 from sam_audio_bench.leaderboard import log, site
 from sam_audio_bench.leaderboard.board import Board, read_board
-from sam_audio_bench.leaderboard.preview_rendering import make_previews
+from sam_audio_bench.leaderboard.preview_rendering import PreviewOptions, make_previews
 from sam_audio_bench.leaderboard.records import to_plain
 from sam_audio_bench.leaderboard.site import build
 from sam_audio_bench.leaderboard.sitedata import item_scores
@@ -36,7 +37,7 @@ def built(pristine_board: Path, finished_runs: Path, tmp_path_factory: pytest.Te
     shutil.copytree(pristine_board, root, ignore=shutil.ignore_patterns("site"))
     rule = {"id": "music", "title": "Music", "metric": "si_sdr_i", "split": "mini", "subset": "paper"}
     write_json(root / "boards.json", [{**rule, "parts": {"text": ["music"]}}])
-    make_previews(root, [finished_runs], items=1)
+    make_previews(root, [finished_runs], PreviewOptions(items=2))
     build(root)
     return root
 
@@ -70,6 +71,50 @@ def test_sorting_by_mouse_and_keyboard(browser: Browser, built: Path) -> None:
     assert names(browser) == ["spectral-gate", "silence", "mixture"]  # rows stay in their sections
 
 
+def test_a_head_is_clicked_anywhere_in_its_cell(browser: Browser, built: Path) -> None:
+    """Beside the words too, where a hand lands."""
+    browser.open(address(built, f"tasks/{TASK}.html"))
+    browser.page.click("#scores thead th[data-column=snr_i]", position={"x": 3, "y": 3})
+    assert browser.evaluate("document.querySelector('#scores th[aria-sort]').dataset.column") == "snr_i"
+
+
+def test_what_is_shown_is_in_the_address_and_comes_back(browser: Browser, built: Path) -> None:
+    """Whoever gets the link sees the same; whoever undoes everything has the plain address again."""
+    browser.open(address(built, f"tasks/{TASK}.html"))
+    browser.click("#scores thead th[data-column=snr_i] button")
+    browser.click("[data-kind=oracle][data-of=scores]")
+    browser.click(".columns[data-of=scores] summary")
+    browser.click("[data-column=Group][data-of=scores]")
+    browser.click("[data-filter][data-of=scores]")
+    browser.type("i")
+    query = browser.evaluate("location.search")
+    asked = dict(parse_qsl(query[1:]))
+    assert asked == {"scores.sort": "-snr_i", "scores.without": "oracle", "scores.hide": "Group", "scores.find": "i"}
+    told = "[...document.querySelectorAll('#scores thead th:not([hidden])')].map((one) => one.dataset.column)"
+    state = names(browser), browser.evaluate(told), browser.evaluate("document.querySelector('[data-count]').value")
+    assert "Group" not in state[1]
+    assert state[0] == ["mixture", "silence"]
+    browser.open(address(built, f"tasks/{TASK}.html", query))
+    assert (names(browser), browser.evaluate(told)) == state[:2]
+    assert browser.evaluate("document.querySelector('[data-count]').value") == state[2]
+    assert browser.evaluate("document.querySelector('.section:not([hidden]) th').colSpan") == len(state[1])
+    for selector in ("[data-kind=oracle][data-of=scores]", "#scores thead th[data-column=Rank] button"):
+        browser.click(selector)
+    browser.click(".columns[data-of=scores] summary")
+    browser.click("[data-column=Group][data-of=scores]")
+    browser.page.fill("[data-filter][data-of=scores]", "")
+    assert browser.evaluate("location.search") == ""
+
+
+def test_an_address_that_means_nothing_does_nothing(browser: Browser, built: Path) -> None:
+    query = "?" + urlencode(
+        {"scores.sort": "-<img src=x>", "scores.hide": "Separator,x", "scores.find": "mix", "x": "'"}
+    )
+    browser.open(address(built, f"tasks/{TASK}.html", query))
+    assert names(browser) == ["mixture"]
+    assert browser.evaluate("document.querySelectorAll('#scores thead [hidden], img').length") == 0
+
+
 def test_filtering(browser: Browser, built: Path) -> None:
     browser.open(address(built, "index.html"))
     browser.click("[data-kind=baseline][data-of]")
@@ -81,15 +126,89 @@ def test_filtering(browser: Browser, built: Path) -> None:
     assert browser.evaluate("document.querySelector('[data-count]').value") == "1 of 3 shown"
 
 
-def test_listening(browser: Browser, built: Path) -> None:
+def heard(browser: Browser) -> str:
+    """The sound that plays unmuted; every other one is muted or stands."""
+    names: list[str] = browser.evaluate(
+        "[...deck.sounds].filter(([link, audio]) => !audio.muted && !audio.paused).map(([link]) => link.dataset.name)"
+    )
+    (name,) = names
+    return name
+
+
+def test_listening_in_step(browser: Browser, built: Path) -> None:
+    """One sound at a time; another one, and back with one key, goes on at the same moment."""
     browser.open(address(built, f"items/{TASK}.html"))
-    assert browser.evaluate("document.querySelectorAll('audio').length") == 3
-    browser.click("h1")  # a page may play once somebody has touched it
-    browser.evaluate("window.player = document.querySelectorAll('audio')[2]; player.muted = true; player.play()")
-    browser.wait("player.currentTime > 0.1")
-    assert browser.evaluate("Math.round(player.duration)") == 8
-    browser.evaluate("player.pause()")
-    browser.wait("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
+    links = browser.evaluate(
+        "[...document.querySelector('.listen').querySelectorAll('[data-hear]')].map((one) => one.dataset.name)"
+    )
+    assert links == ["mixture", "reference", "rest", "spectral-gate", "spectral-gate, left out"]
+    browser.page.click("[data-hear][data-name=spectral-gate] img", position={"x": 130, "y": 20})
+    browser.wait("moment() > 3.5")  # of 8 s, where the picture was clicked
+    assert heard(browser) == "spectral-gate"
+    for expected in ("mixture", "spectral-gate"):
+        before = browser.evaluate("moment()")
+        browser.press("x")
+        assert heard(browser) == expected
+        assert before - 0.05 <= browser.evaluate("moment()") < before + 2
+    browser.press("2")
+    assert heard(browser) == "reference"
+    assert browser.evaluate("document.querySelector('.listen output').value") == "reference"
+    browser.press(" ")
+    assert browser.evaluate("playing()") is False
+    time = browser.evaluate("moment()")
+    browser.press("ArrowLeft")
+    assert browser.evaluate("moment()") == pytest.approx(max(0, time - 1), abs=0.1)
+    browser.wait(
+        "[...document.querySelectorAll('.listen[open] img')].every((one) => one.complete && one.naturalWidth > 0)"
+    )
+
+
+def test_keys_belong_to_the_player_that_has_the_focus(browser: Browser, built: Path) -> None:
+    """Elsewhere on the page letters and the space bar do what they always do."""
+    browser.open(address(built, f"items/{TASK}.html"))
+    for key in ("x", "1", "ArrowRight"):
+        browser.press(key)
+    assert browser.evaluate("deck.item") is None
+
+
+def test_louder_sounds_are_turned_down_to_the_quietest(browser: Browser, built: Path) -> None:
+    browser.open(address(built, f"items/{TASK}.html"))
+    browser.click(".listen [data-play]")
+    links = browser.evaluate("linksOf(deck.item).map((one) => [Number(one.dataset.loudness), volume(one)])")
+    levels = [loudness + 20 * math.log10(volume) for loudness, volume in links]
+    least = max(min(loudness for loudness, _ in links), links[0][0] - 12)
+    assert all(
+        level == pytest.approx(least, abs=0.01)
+        for level, (loudness, _) in zip(levels, links, strict=True)
+        if loudness > least
+    )
+    assert all(volume == 1 for loudness, volume in links if loudness <= least)
+    browser.click(".listen [data-match]")
+    assert browser.evaluate("audioOf(deck.now).volume") == 1
+
+
+def test_a_score_leads_to_its_sound(browser: Browser, built: Path) -> None:
+    """From the table of items, whatever metric it shows, and from a comparison; sound begins with the reader."""
+    browser.open(address(built, f"items/{TASK}.html"))
+    browser.page.select_option("[data-scores]", "snr_i")
+    browser.wait("document.getElementById('shown').textContent.startsWith('snr_i')")
+    links = browser.evaluate("[...document.querySelectorAll('#items td a')].map((one) => one.getAttribute('href'))")
+    assert len(links) == 2  # of two items with a preview, and one separator
+    browser.page.click("#items tbody tr:nth-child(2) td a")
+    browser.wait("deck.now")
+    chosen = "[deck.item.id, deck.item.open, deck.now.dataset.name, deck.before.dataset.name, playing()]"
+    assert browser.evaluate(chosen) == ["listen-music-01", True, "spectral-gate", "mixture", False]
+    browser.press("x")
+    assert browser.evaluate("deck.now.dataset.name") == "mixture"
+    asked = {"a": line(built, "mixture"), "b": line(built, "spectral-gate"), "task": TASK, "metric": "si_sdr"}
+    browser.open(address(built, "compare.html", "?" + urlencode(asked)))
+    browser.wait("document.querySelector('#worst tr')")
+    heard_there = browser.evaluate("[...document.querySelectorAll('#worst td a')].map((one) => one.hash)")
+    assert set(map(unquote, heard_there)) <= set(map(unquote, links))
+    browser.open(address(built, f"tasks/{TASK}.html"))
+    browser.click(".ear")
+    browser.wait("typeof deck !== 'undefined' && deck.now")
+    assert browser.evaluate("deck.now.dataset.name") == "spectral-gate"
 
 
 def shown(browser: Browser, name: str) -> str:
@@ -112,7 +231,10 @@ def test_comparing_gives_the_numbers_of_sabench_compare(
     assert shown(browser, "mean-a") == number(row.a) + unit
     assert shown(browser, "mean-b") == number(row.b) + unit
     assert shown(browser, "difference").removeprefix("+") == number(row.difference) + unit
-    assert shown(browser, "interval") == f"{number(row.ci_low)} to {number(row.ci_high)}"
+    known = (
+        f"{number(row.ci_low)} to {number(row.ci_high)}" if row.ci_low is not None else "unknown: too few recordings"
+    )
+    assert shown(browser, "interval") == known
     assert shown(browser, "wins") == f"{row.wins} / {row.ties} / {row.losses}"
     assert shown(browser, "counts").startswith(f"{row.n_ok}, ")
     assert browser.evaluate("document.querySelectorAll('#dots circle').length") == row.n_ok
@@ -147,16 +269,20 @@ def test_another_metric_of_the_items(browser: Browser, built: Path) -> None:
         "[...document.querySelectorAll('#items tbody tr')].map((row) => row.cells[row.cells.length - 1].textContent)"
     )
     head = "[...document.querySelectorAll('#items thead th')].at(-1).dataset.line"
-    select = "document.querySelector('[data-scores]')"
-    browser.evaluate(f"{select}.value = 'leak_db'; {select}.dispatchEvent(new Event('change', {{bubbles: true}}))")
+    browser.page.select_option("[data-scores]", "leak_db")
     browser.wait("document.getElementById('shown').textContent.startsWith('leak_db')")
     scores = item_scores(read_board(built), TASK, "leak_db")
-    assert browser.evaluate(column) == [number(value) for value in scores["lines"][browser.evaluate(head)]]
+    shown_values = [number(value) for value in scores["lines"][browser.evaluate(head)]]
+    assert browser.evaluate(column) == shown_values
+    browser.wait("location.search.includes('items.metric=leak_db')")
+    browser.open(browser.evaluate("location.href"))
+    browser.wait("document.getElementById('shown').textContent.startsWith('leak_db')")
+    assert browser.evaluate(column) == shown_values
 
 
 PAGES = (
     *("index", f"tasks/{TASK}", f"items/{TASK}", "separators/spectral-gate"),
-    *("compare", "metrics", "reported", "log", "reading"),
+    *("compare", "cost", "metrics", "agreement", "reported", "log", "reading"),
 )
 FAULTS = """(() => {
   const all = (selector) => [...document.querySelectorAll(selector)];
@@ -170,7 +296,6 @@ FAULTS = """(() => {
   say("image without a text", all("img").filter((one) => !one.alt));
   say("figure without a name", all("svg").filter((one) => !one.ariaLabel && one.ariaHidden !== "true"));
   say("field without a label", all("input, select").filter((one) => !one.labels.length));
-  say("player without a name", all("audio").filter((one) => !one.ariaLabel));
   say("button or link without a name", all("a, button").filter((one) => !one.textContent.trim() && !one.ariaLabel));
   say("box that the keyboard cannot scroll", all("*").filter((one) => one.scrollWidth > one.clientWidth + 1
     && one.tabIndex < 0 && ["auto", "scroll"].includes(getComputedStyle(one).overflowX)));
@@ -192,6 +317,40 @@ def test_pages_can_be_read_without_eyes_or_mouse(browser: Browser, built: Path, 
         overflow = browser.evaluate("document.documentElement.scrollWidth")
         assert faults == []
         assert overflow <= width
+
+
+@pytest.mark.parametrize("page", ["index", f"tasks/{TASK}"])
+def test_on_a_phone_name_and_first_metric_stay_in_sight(browser: Browser, built: Path, page: str) -> None:
+    """However far a table is scrolled, and before it is; what is cut off casts a shadow."""
+    browser.page.set_viewport_size({"width": 380, "height": 800})
+    browser.open(address(built, f"{page}.html"))
+    seen = """(scrolled) => {
+      const table = document.querySelector("table.sortable"), box = table.closest(".scroll");
+      box.scrollLeft = scrolled;
+      const edge = box.getBoundingClientRect(), row = table.querySelector("tr[data-name]");
+      return [...row.querySelectorAll("th, td.main > b")].map((cell) => {
+        const own = cell.getBoundingClientRect();
+        return own.left >= edge.left - 1 && own.right <= edge.right + 1;
+      });
+    }"""
+    for scrolled in (0, 200, 10_000):
+        assert browser.page.evaluate(seen, scrolled) == [True, True], scrolled
+    assert browser.evaluate("getComputedStyle(document.querySelector('.scroll')).backgroundAttachment").count("scroll")
+    plots = "[...document.querySelectorAll('svg.plot')].filter((one) => one.getClientRects().length)"
+    assert all(width <= 360 for width in browser.evaluate(f"{plots}.map((one) => one.getBoundingClientRect().width)"))
+
+
+@pytest.mark.parametrize(("width", "shown"), [(1280, "on-page"), (380, "on-phone")])
+def test_plots_are_as_wide_as_the_page_and_can_be_read(browser: Browser, built: Path, width: int, shown: str) -> None:
+    browser.page.set_viewport_size({"width": width, "height": 800})
+    browser.open(address(built, "cost.html"))
+    plots = "[...document.querySelectorAll('svg.plot')].filter((one) => one.getClientRects().length)"
+    found = browser.evaluate(
+        f"{plots}.map((one) => [one.classList[1], one.querySelector('text').getBoundingClientRect().height])"
+    )
+    assert found
+    assert {kind for kind, _ in found} == {shown}
+    assert all(height > 10 for _, height in found)  # pixels: letters do not shrink with the plot
 
 
 def test_every_page_has_a_title_of_its_own(built: Path) -> None:
@@ -250,7 +409,7 @@ def test_a_strangers_texts_run_nothing(
 
     monkeypatch.setattr(site, "read_board", read_unchecked)
     log.append(root, [Submission.read(evil)], event="submitted")
-    (preview,) = (root / "site" / "listen").glob("*/*/item.json")
+    preview, _ = sorted((root / "site" / "listen").glob("*/*/item.json"))
     item = load_json(preview)
     item["credits"] = [{"what": markup, "licence": name, "credit": markup}]
     write_json(preview, item | {"text": markup})

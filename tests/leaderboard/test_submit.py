@@ -18,6 +18,7 @@ from sam_audio_bench.errors import BenchError, Precondition, StoreError, UsageEr
 from sam_audio_bench.files import load_json, sha256, write_json
 from sam_audio_bench.leaderboard import log, safe_io
 from sam_audio_bench.leaderboard import submit as submitting
+from sam_audio_bench.leaderboard.card import card_of
 from sam_audio_bench.leaderboard.hub import card_block, evaluation_results, write_hub_files
 from sam_audio_bench.leaderboard.site import build
 from sam_audio_bench.leaderboard.submission import Submission, find_submissions
@@ -26,6 +27,7 @@ from sam_audio_bench.leaderboard.validate import validate
 from sam_audio_bench.run.evaluate import evaluate
 from sam_audio_bench.run.rescore import rescore
 from sam_audio_bench.run.store import SCORE_TYPES
+from sam_audio_bench.separators.catalogue import SUPPRESSOR_PACKAGES
 from sam_audio_bench.types import Prompt
 
 
@@ -392,3 +394,14 @@ def test_the_command_line(runs: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "it is silent" in call("leaderboard", "log", board).stdout
     assert isinstance(call("leaderboard", "validate", str(tmp_path)).exception, BenchError)
+
+
+def test_the_noise_suppressors_have_cards() -> None:
+    """All that `submit` asks of them; what they do stands in the catalogue."""
+    folder = Path(__file__).parents[2] / "leaderboards" / "cards"
+    assert {path.stem for path in folder.iterdir()} == set(SUPPRESSOR_PACKAGES)
+    for path in folder.iterdir():
+        card = card_of(path.stem, path)
+        assert card["summary"].startswith("noise suppressor, for prompts that ask for speech")
+        assert card["licence"]
+        assert any(link.startswith("https://") for link in card["links"])

@@ -2,7 +2,7 @@
 
     results     submissions: add, validate, list, withdraw
 
-The site, ``previews`` and ``build``, is here.
+The site, ``previews``, ``build`` and ``space``, is here.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import click
 from sam_audio_bench.cli.lazy import HomeText, LazyGroup
 from sam_audio_bench.cli.output import note
 from sam_audio_bench.cli.words import RUN
+from sam_audio_bench.errors import UsageError
 
-__all__ = ["BOARD", "build", "leaderboard", "previews"]
+__all__ = ["BOARD", "build", "leaderboard", "previews", "space"]
 
 BOARD = Path("leaderboards")
 """The leaderboard of the commands that are told of no other."""
@@ -28,6 +29,7 @@ _COMMANDS = {
     "withdraw": (f"{__name__}.results:withdraw", "Take a submission out of the ranks; its row stays."),
     "previews": (f"{__name__}:previews", "Make small sound files of some items for the site."),
     "build": (f"{__name__}:build", "Write the site."),
+    "space": (f"{__name__}:space", "Write the site as a static Space of the Hugging Face Hub."),
 }
 
 _HELP = """Leaderboards: submissions that anyone can score again, and a site without a server.
@@ -48,21 +50,32 @@ def leaderboard() -> None:
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=RUN)
 @click.option("--to", "board", type=click.Path(path_type=Path), default=BOARD, show_default=True, help="Leaderboard.")
-@click.option("--items", type=click.IntRange(1), default=1, show_default=True, help="How many a task.")
+@click.option("--items", default="all", show_default=True, metavar="N|all",
+              help="How many a task; all: as many as keep the sounds of a submission within 30 MB.")  # fmt: skip
+@click.option("--kbits", type=click.FloatRange(6, 256), default=48, show_default=True, help="A second of sound.")
+@click.option("--no-residuals", is_flag=True, help="Leave out what separators left out.")
 @click.option(
     "--judge", type=HomeText(), help="A judge's folder or name, whose ratings over time are shown; default: none."
 )
-def previews(runs: tuple[Path | str, ...], board: Path, items: int, judge: str | None) -> None:
-    """Make small sound files and spectrograms of some items for the site; RUNS are those that were submitted."""
-    from sam_audio_bench.leaderboard.preview_rendering import make_previews
+def previews(
+    runs: tuple[Path | str, ...], board: Path, items: str, kbits: float, no_residuals: bool, judge: str | None
+) -> None:
+    """Make small sound files and spectrograms of the items for the site; RUNS are those that were submitted."""
+    if items != "all" and not (items.isdecimal() and int(items) > 0):
+        raise UsageError(f"expected a number of items from 1, or all, for --items, found {items!r}")
+    from sam_audio_bench.leaderboard.preview_rendering import PreviewOptions, make_previews
 
     loaded = None
     if judge is not None:
         from sam_audio_bench.judge import load
 
         loaded = load(judge)
-    written = make_previews(board, runs, items=items, judge=loaded)
-    click.echo(f"{len(written)} items in {board / 'site' / 'listen'}")
+    most = None if items == "all" else int(items)
+    options = PreviewOptions(items=most, kbits=kbits, residuals=not no_residuals, judge=loaded)
+    found = make_previews(board, runs, options)
+    for label, (heard, known) in found.items():
+        click.echo(f"{label}  {heard} of {known} items")
+    click.echo(f"{sum(heard for heard, _ in found.values())} items in {board / 'site' / 'listen'}")
 
 
 @click.command()
@@ -83,3 +96,15 @@ def build(board: Path, out: Path | None, check: bool) -> None:
         sys.exit(1 if different else 0)
     pages = write(board, out)
     click.echo(f"{len(pages)} files; open {(out or board / 'site') / 'index.html'}")
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--from", "board", type=click.Path(path_type=Path), default=BOARD, show_default=True, help="Leaderboard.")
+def space(folder: Path, board: Path) -> None:
+    """Write the site into FOLDER, empty or a clone, as a static Space of the Hugging Face Hub."""
+    from sam_audio_bench.leaderboard.hub import write_space
+
+    written = write_space(board, folder)
+    click.echo(f"{len(written)} files in {folder}")
+    note(f"Next: hf upload NAME/SPACE {folder} --repo-type space")

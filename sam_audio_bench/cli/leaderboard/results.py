@@ -60,7 +60,10 @@ def submit(
         what = one.note or f"{pluralize(len(one.header.tasks), 'task')}, {one.size / 2**20:.1f} MiB"
         click.echo(f"{one.folder}  {what}")
     if any(one.written for one in done):
-        note(f"Next: sabench leaderboard validate {board}; then commit {board} on a branch and open a pull request.")
+        note(
+            f"Next: sabench leaderboard validate {board}, and previews RUNS --to {board} to let the answers be heard; "
+            f"then commit {board} on a branch and open a pull request."
+        )
 
 
 @click.command()

@@ -1,0 +1,1 @@
+sabench.give("data/swaps-2", ["00", "10", "01", "11"]);
