@@ -82,11 +82,11 @@ class Block:
 
 def layout(rows: Sequence[SummaryRow], costs: Iterable[Cost] = ()) -> list[Block]:
     """The blocks of some rows; where a separator is late, by its costs, the note of the block says so."""
-    tasks: dict[str, list[SummaryRow]] = {}
+    blocks: dict[tuple[str, str], list[SummaryRow]] = {}
     for row in rows:
-        tasks.setdefault(row.task, []).append(row)
+        blocks.setdefault((row.task, row.slice), []).append(row)
     late = lag_notes(costs)
-    return [_block(task, members, late.get(task, ())) for task, members in tasks.items()]
+    return [_block(task, members, late.get(task, ())) for (task, _), members in blocks.items()]
 
 
 def _block(task: str, rows: Sequence[SummaryRow], late: Iterable[str]) -> Block:

@@ -149,7 +149,8 @@ def _written(shards: Sequence[RunFolder], into: Path) -> RunFolder:
         timings = [shard.header.timing for shard in shards if shard.header.timing is not None]
         walls = sum(timing.wall_seconds for timing in timings)
         usage = reduce(Usage.joined, map(Usage.of, timings), Usage())
-        merged.seal(sorted(merged.items))
+        known = {item: values for shard in shards for item, values in (shard.attributes() or {}).items()}
+        merged.seal(sorted(merged.items), lambda item: known.get(item, {}))
         whole = len(done) == total and _whole(shards[0].header, merged.items)
         status = "success" if whole else "partial"
         merged.write_header(end_record(merged, status, walls, usage))

@@ -12,11 +12,14 @@ from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.files import find_folders, is_url, local_place
 from sam_audio_bench.identity import Difference, Identity, differences
 from sam_audio_bench.records import SCHEMA_VERSION, ItemRecord, MetricRecord, RunRecord, TaskRecord
+from sam_audio_bench.run.attributes import REMEDY, AttributeTable, joined_attributes
 from sam_audio_bench.run.remote import fetch_runs, naming_origins, shown_place
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.stats.cost import Cost, cost_of
-from sam_audio_bench.stats.item_coverage import classify_coverage, common_items, format_coverage
+from sam_audio_bench.stats.item_coverage import Covered, classify_coverage, items_set_aside
+from sam_audio_bench.stats.slices import Slice, cut
 from sam_audio_bench.stats.summary import SummaryRow, summarise, summarise_paraphrases, to_json
+from sam_audio_bench.tasks.attributes import Attribute
 from sam_audio_bench.types import Status
 
 if TYPE_CHECKING:
@@ -53,6 +56,8 @@ class Results:
     paraphrased: frozenset[str] = frozenset()  # tasks whose items are asked in several ways
     coverage: dict[tuple[str, str], Covered] = field(default_factory=dict)  # task, separator -> what is answered
     costs: tuple[Cost, ...] = ()  # of each task and separator
+    tables: tuple[AttributeTable, ...] = ()  # of attributes of the items
+    slices: Mapping[str, Sequence[Slice]] = field(default_factory=dict)  # of each task, by an attribute; none: `by`
 
     @classmethod
     def of(cls, plan: Plan) -> Results:
@@ -114,6 +119,9 @@ class Results:
             failures=sum(_incomplete(folder, item, columns) for folder, items, columns, _ in chosen for item in items),
             coverage=coverage,
             costs=tuple(_costs(chosen)),
+            tables=tuple(
+                AttributeTable(folder.path, folder.header.task.id, folder.header.items_sha256) for folder, *_ in chosen
+            ),
         )
 
     @property
@@ -131,27 +139,64 @@ class Results:
         """One row per task, separator, picker and metric: mean over the common items, interval, counts."""
         if self.frame.empty:  # of a shard without items
             return []
-        aside, frame = self._set_aside(), self.frame
+        aside, frame = items_set_aside(self.coverage), self.frame
         if any(aside.values()):
             names = zip(*(frame[column].tolist() for column in ("task", "separator", "item")), strict=True)
             frame = frame[[item not in aside.get((task, separator), ()) for task, separator, item in names]]
+        if self.slices:
+            return list(self._sliced_rows(frame, aside))
         rows = summarise(frame, self.metrics, self.oracles)
         reworded = frame[frame["task"].isin(self.paraphrased)]
         if len(reworded):
             rows += summarise_paraphrases(reworded, self.metrics, self.oracles)
         return [self._labelled(row, aside) for row in rows]
 
-    def _set_aside(self) -> dict[tuple[str, str], frozenset[str]]:
-        """Answers of each task and separator that others of its class do not have."""
-        tasks: dict[str, dict[str, Covered]] = {}
-        for (task, separator), covered in self.coverage.items():
-            tasks.setdefault(task, {})[separator] = covered
-        aside: dict[tuple[str, str], frozenset[str]] = {}
-        for task, systems in tasks.items():
-            answered = {name: covered.answered for name, covered in systems.items()}
-            common = common_items(answered, max(covered.items for covered in systems.values()))
-            aside |= {(task, name): answered[name] - kept for name, kept in common.items()}
-        return aside
+    def _sliced_rows(
+        self, frame: pd.DataFrame, aside: Mapping[tuple[str, str], frozenset[str]]
+    ) -> Iterator[SummaryRow]:
+        for task, slices in self.slices.items():
+            own = frame[frame["task"] == task]
+            for part in slices:
+                for row in summarise(own[own["item"].isin(part.items)], self.metrics, self.oracles):
+                    told = self._labelled(row, aside)
+                    heading = f"{told.label}, {part.label}: {len(part.items)} of {told.items} items"
+                    yield replace(told, heading=heading, slice=part.label)
+
+    def by(self, attribute: str, points: Sequence[float] = ()) -> Results:
+        """The same scores in slices of the items: a table for each, and a column ``slice`` in `to_frame`.
+
+        >>> results.by("snr", [-10, 0, 10]).print()  # doctest: +SKIP
+
+        Args:
+            attribute: of the items; those whose attribute is not known are a slice of their own.
+            points: where numbers are cut; none: at the terciles of each task, unless they are few different numbers.
+
+        Raises:
+            UsageError: an attribute that no item has, or points that do not increase or are of texts.
+            Precondition: a run from before attributes were kept. StoreError: attributes that cannot be read.
+        """
+        known = self.attributes()
+        names = sorted({name for own in known.values() for name in own})
+        if attribute not in names:
+            raise UsageError(f"expected an attribute of these items ({', '.join(names)}), found {attribute!r}")
+        tasks: dict[str, dict[str, Attribute | None]] = {}
+        for (task, item), own in known.items():
+            tasks.setdefault(task, {})[item] = own.get(attribute)
+        return replace(self, slices={task: cut(values, attribute, points) for task, values in tasks.items()})
+
+    @naming_origins()
+    def attributes(self) -> dict[tuple[str, str], dict[str, Attribute]]:
+        """Attributes by task and item, of every item that has scores; raises as `by`."""
+        known = joined_attributes(self.tables)
+        asked = dict.fromkeys(zip(self.frame["task"], self.frame["item"], strict=True))
+        if lost := next((key for key in asked if key not in known), None):
+            task, item = lost
+            place = next((one.folder for one in self.tables if one.task == task and one.sha256 is None), task)
+            raise Precondition(
+                f"expected attributes of the items in {place}, found none of {item}: the run is from before they were "
+                f"kept, or was not finished; {REMEDY.format(place)}"
+            )
+        return {key: known[key] for key in asked}
 
     def _labelled(self, row: SummaryRow, aside: Mapping[tuple[str, str], frozenset[str]]) -> SummaryRow:
         """With the task's version and split, the number of candidates, the network that scored, and the coverage."""
@@ -174,8 +219,13 @@ class Results:
         )
 
     def to_frame(self) -> pd.DataFrame:
-        """A copy of every score, with the columns of scores.parquet."""
-        return self.frame.copy()
+        """A copy of every score, with the columns of scores.parquet, and ``slice`` where there are slices."""
+        if not self.slices:
+            return self.frame.copy()
+        label = {
+            (task, item): part.label for task, parts in self.slices.items() for part in parts for item in part.items
+        }
+        return self.frame.assign(slice=[label[key] for key in zip(self.frame["task"], self.frame["item"], strict=True)])
 
     def to_json(self) -> dict[str, Any]:
         """``{"rows", "runs", "partial", "costs"}``, as ``--json`` prints it."""
@@ -195,18 +245,6 @@ class Results:
 
     def _repr_html_(self) -> str:
         return self.table("html")
-
-
-@dataclass(frozen=True)
-class Covered:
-    """What a separator has answered of a task."""
-
-    answered: frozenset[str] = frozenset()
-    items: int = 0  # of the task
-    missing_media: int = 0
-
-    def __str__(self) -> str:
-        return format_coverage(len(self.answered), self.items, self.missing_media)
 
 
 def _coverage(chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], int]]) -> dict[tuple[str, str], Covered]:

@@ -4,6 +4,7 @@
     items.jsonl     one finished item a line, the last line of an item counts
     audio/          <item>.target.flac, <item>.residual.flac; of candidate k, <item>.target.k.flac
     scores.jsonl    while running; sealed as scores.parquet
+    items.parquet   attributes of the items, of the journal and of the data
     aside.jsonl     lines of items that the data do not have any more; they count nowhere
 
 Where both score files exist, a crash came between two steps of sealing or unsealing, and scores.jsonl is complete.
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -39,8 +40,10 @@ from sam_audio_bench.records import (
     read_run,
     to_plain,
 )
+from sam_audio_bench.run.attributes import read_attributes, write_attributes
 from sam_audio_bench.run.journal import ITEMS, SCORES, Journal, force_folder, read_mark
 from sam_audio_bench.run.score_table import SCORE_TYPES, Kind, Promise, ScoreTable, read_scores
+from sam_audio_bench.tasks.attributes import Attribute
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +62,7 @@ __all__ = [
 
 LOCK = ".lock"
 """File of a run folder that the process holds which writes there."""
-_FILES = (".run.json", ".items.jsonl", ".scores.jsonl", ".scores.parquet", ".aside.jsonl", ".synced")
+_FILES = (".run.json", ".items.jsonl", ".scores.jsonl", ".scores.parquet", ".items.parquet", ".aside.jsonl", ".synced")
 
 
 class ScoredEstimate(NamedTuple):
@@ -315,8 +318,17 @@ class RunFolder:
         self._header = header
         write_json(self.path / "run.json", to_plain(header), durable=durable)
 
-    def seal(self, order: Sequence[str]) -> None:
-        """Sorts the scores by item, candidate, picker and metric and writes them as scores.parquet."""
+    def attributes(self) -> dict[str, dict[str, Attribute]] | None:
+        """Attributes of each item as they were sealed; None: of a run from before there were any."""
+        return read_attributes(self.path, self.header.items_sha256)
+
+    def seal(self, order: Sequence[str], said: Callable[[str], Mapping[str, Attribute]] = lambda item: {}) -> None:
+        """Sorts the scores by item, candidate, picker and metric and writes them, and attributes, as tables.
+
+        Args:
+            order: of the items.
+            said: what the data say of an item.
+        """
         from pyarrow import parquet
 
         assert self._journal is not None, f"{self.path} is not held for writing"
@@ -325,7 +337,9 @@ class RunFolder:
         with atomic_write(self.path / "scores.parquet", durable=True) as temporary:
             parquet.write_table(self._scores.plain(), temporary)
             digest = sha256(temporary.read_bytes())
-        self.write_header(structs.replace(self.header, scores_sha256=digest), durable=False)  # another one follows
+        items = write_attributes(self.path, self.items, order, said)
+        sealed = structs.replace(self.header, scores_sha256=digest, items_sha256=items)
+        self.write_header(sealed, durable=False)  # another one follows
         self._journal.release()
         (self.path / SCORES).unlink(missing_ok=True)
         self._journal.finish()

@@ -79,6 +79,7 @@ class SummaryRow:
     set_aside: int = 0  # answers that do not count, since others of the class lack them
     heading: str = ""  # ``label`` with the coverage, where all separators have the same
     remark: str = ""  # the coverage, where they differ
+    slice: str = ""  # of the items, by an attribute; "": all of them
 
 
 class ItemScore(NamedTuple):

@@ -74,6 +74,7 @@ def test_a_finished_run_is_copied_whole_and_read_from_there(small_task: Path, tm
     kept = {f"audio/{path.name}" for path in (folder / "audio").iterdir()} | {
         "run.json",
         "items.jsonl",
+        "items.parquet",
         "scores.parquet",
     }
     assert {name for name in names(url) if not name.endswith("separator.log")} == {f"{below}/{name}" for name in kept}
