@@ -5,6 +5,8 @@
     score     kept audio by other metrics
     table     tables of run folders
     compare   two runs on the items that both have
+    slices    where a separator is worse than elsewhere
+    slice_figure  its figure
     merge     shards become one run
     cite      BibTeX of what runs used
     listing   tasks, models, metrics
@@ -45,6 +47,7 @@ _COMMANDS = {
     "score": (f"{__name__}.score:score", "Score kept audio again, or by other metrics."),
     "table": (f"{__name__}.table:table", "Print the table of finished runs."),
     "compare": (f"{__name__}.compare:compare", "Say whether one run is better than another, and where it is worse."),
+    "slices": (f"{__name__}.slices:slices", "Say in which kinds of items a separator is surely worse than elsewhere."),
     "merge": (f"{__name__}.merge:merge", "Put the shards of a run together."),
     "cite": (f"{__name__}.cite:cite", "Print BibTeX of what runs used."),
     "models": (f"{__name__}.models:models", "Make checkpoints."),

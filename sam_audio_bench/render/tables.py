@@ -26,7 +26,7 @@ from sam_audio_bench.tabular import is_formula
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-__all__ = ["FORMATS", "print_terminal", "render", "terminal"]
+__all__ = ["FORMATS", "markdown", "print_terminal", "render", "terminal"]
 
 _WIDTH_OF_FILES = 100
 _METRICS_ABREAST = 5  # in a terminal
@@ -147,6 +147,19 @@ _MD_LONE_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")  # one inside a wo
 def _md_text(text: str) -> str:
     safe = html.escape(text, quote=False)  # raw HTML is markup in Markdown
     return _MD_LONE_UNDERSCORE.sub(r"\\_", re.sub(r"([\\`*|\[\]~#])", r"\\\1", safe))
+
+
+def markdown(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    r"""Cells as a table of Markdown, which show as they are.
+
+    >>> print(markdown(["a", "b"], [["x|y", "1"]]))
+    | a | b |
+    | :-- | --: |
+    | x\|y | 1 |
+    """
+    table = [[_md_text(one_line(cell)) for cell in line] for line in (heads, *lines)]
+    table.insert(1, [":--", *("--:" for _ in heads[1:])])
+    return "\n".join(f"| {' | '.join(line)} |" for line in table)
 
 
 def _md(rows: Sequence[SummaryRow], beside: _Beside) -> str:

@@ -94,6 +94,7 @@ def find_slices(
     paths: Sequence[Path | str],
     *,
     metric: str | None = None,
+    by: Mapping[str, Sequence[float]] | None = None,
     worst: int = 5,
     permutations: int | None = None,
     seed: int = 0,
@@ -105,12 +106,13 @@ def find_slices(
     Args:
         paths: run folders, or folders that hold them; texts may be URLs.
         metric: its id; None: si_sdr_i, or else the first one.
+        by: the attributes to look at, each with the points where it is cut, if any; None: all.
         worst: how many of the worst items to list, of each separator and task.
         permutations: of each test; None: 2000, or a hundred for each slice where that is more.
         seed: of intervals and tests.
 
     Raises:
-        UsageError: a metric that the runs do not have, or no attribute that parts their items.
+        UsageError: a metric or attribute that the runs do not have.
         Precondition, StoreError: as `Results.by`.
     """
     folders = [RunFolder.open(path) for path in find_runs(paths, audio=False)]
@@ -123,7 +125,11 @@ def find_slices(
     frame = results.frame[results.frame["metric"] == chosen]
     scores = {(task, separator): items for (task, separator, _), items in compute_item_scores(frame, units).items()}
     notes: list[str] = []
-    cases = list(_cases(results.attributes(), scores, notes))
+    known = results.attributes()
+    names = list(dict.fromkeys(name for attributes in known.values() for name in attributes))
+    if unknown := [name for name in by or () if name not in names]:
+        raise UsageError(f"expected attributes of these items ({', '.join(sorted(names))}), found {unknown[0]!r}")
+    cases = list(_cases(known, scores, by or dict.fromkeys(names, ()), notes))
     record = results.metrics[chosen]
     ways = permutations or max(_LEAST_PERMUTATIONS, _PERMUTATIONS_A_TEST * sum(len(case.slices) for case in cases))
     rows = [row for case in cases for row in _rows(case, record.higher_is_better, ways, seed)]
@@ -145,15 +151,18 @@ def find_slices(
 def _cases(
     known: Mapping[tuple[str, str], Mapping[str, Attribute]],
     scores: Mapping[tuple[str, str], Mapping[str, ItemScore]],
+    by: Mapping[str, Sequence[float]],
     notes: list[str],
 ) -> Iterator[_Case]:
     """Every separator with every attribute that parts the items of a task; why others do not is noted."""
     for task in dict.fromkeys(task for task, _ in scores):
         own = {item: attributes for (at, item), attributes in known.items() if at == task}
         groups = {item: score.group for (at, _), items in scores.items() if at == task for item, score in items.items()}
-        for name in dict.fromkeys(name for attributes in own.values() for name in attributes):
-            slices = cut({item: attributes.get(name) for item, attributes in own.items()}, name)
-            parts = [part for part in slices if part.known]
+        for name, points in by.items():
+            if not any(name in attributes for attributes in own.values()):
+                continue  # an attribute of another task
+            slices = cut({item: attributes.get(name) for item, attributes in own.items()}, name, points)
+            parts = [part for part in slices if part.known and part.items]
             if unknown := sum(len(part.items) for part in slices if not part.known):
                 notes.append(f"{task}: {name} is not known of {unknown} of {len(own)} items, which are left out")
             largest = max(len({groups[str(item)] for item in part.items if item in groups}) for part in parts)

@@ -344,3 +344,17 @@ def test_few_recordings_are_said_and_not_tested(small_task: Path, tmp_path: Path
     assert "small: scene is not known of 1 of 6 items, which are left out" in found.notes
     with pytest.raises(UsageError, match=r"expected a metric of these runs \(si_sdr, leak_db\), found 'sdr'"):
         find_slices([tmp_path / "runs"], metric="sdr")
+
+
+def test_chosen_attributes_are_tested_alone_and_cut_where_they_are_told_to(scenes: Path, tmp_path: Path) -> None:
+    evaluate(scenes, tmp_path / "runs")
+    found = find_slices([tmp_path / "runs"], metric="si_sdr", by={"scene": (), "snr": (-5.0, 40.0)})
+    assert {row.slice for row in found.rows} == {"scene = street", "scene = room", "snr < −5", "−5 ≤ snr < 40"}
+    everything = find_slices([tmp_path / "runs"], metric="si_sdr")
+    (one,), (all_of_them,) = (
+        [row for row in report.rows if row.slice == "scene = street"] for report in (found, everything)
+    )
+    assert one.difference == all_of_them.difference
+    assert len(found.rows) < len(everything.rows)
+    with pytest.raises(UsageError, match=r"expected attributes of these items \(.*scene.*\), found 'sceen'"):
+        find_slices([tmp_path / "runs"], by={"sceen": ()})
