@@ -194,6 +194,8 @@ _TEX = str.maketrans(
         "—": "---",
         "−": "$-$",
         "±": r"$\pm$",
+        "≤": r"$\leq$",
+        "≥": r"$\geq$",
         "↑": r"$\uparrow$",
         "↓": r"$\downarrow$",
     }

@@ -19,7 +19,15 @@ from sam_audio_bench.files import atomic_write, sha256
 from sam_audio_bench.records import ItemRecord, to_plain
 from sam_audio_bench.tasks.attributes import RESERVED, Attribute
 
-__all__ = ["REMEDY", "TABLE", "AttributeTable", "joined_attributes", "read_attributes", "write_attributes"]
+__all__ = [
+    "REMEDY",
+    "TABLE",
+    "AttributeTable",
+    "are_current",
+    "joined_attributes",
+    "read_attributes",
+    "write_attributes",
+]
 
 TABLE = "items.parquet"
 """File of a run folder."""
@@ -33,6 +41,17 @@ def _attributes(record: ItemRecord, said: Mapping[str, Attribute]) -> dict[str, 
     measured = {} if record.measured is None else to_plain(record.measured)
     seconds = {"seconds": record.audio_seconds} if record.audio_seconds else {}
     return {**seconds, **{name: float(value) for name, value in measured.items() if value is not None}, **said}
+
+
+def are_current(
+    path: Path, digest: str | None, items: Mapping[str, ItemRecord], said: Callable[[str], Mapping[str, Attribute]]
+) -> bool:
+    """Whether a run folder's table is whole, and what `write_attributes` would write today."""
+    try:
+        sealed = read_attributes(path, digest)
+    except StoreError:
+        return False
+    return sealed == {item: _attributes(record, said(item)) for item, record in items.items()}
 
 
 def write_attributes(
@@ -87,7 +106,7 @@ def joined_attributes(tables: Iterable[AttributeTable]) -> dict[tuple[str, str],
                 if not _same(known.setdefault(name, value), value):
                     raise UsageError(
                         f"expected {name} of {item} of {table.task} to be {known[name]} as in the other runs, found "
-                        f"{value} in {table.folder}; run the evaluation of both again, which keeps what it can"
+                        f"{value}: the data have changed; {REMEDY.format(table.folder)}, and so of the others"
                     )
     return joined
 

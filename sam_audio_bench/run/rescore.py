@@ -15,6 +15,7 @@ from sam_audio_bench.errors import Precondition, UsageError, describe_error
 from sam_audio_bench.files import dump_json
 from sam_audio_bench.identity import Options
 from sam_audio_bench.run import interruption
+from sam_audio_bench.run.attributes import are_current
 from sam_audio_bench.run.copying import copy_run
 from sam_audio_bench.run.data import recorded_data
 from sam_audio_bench.run.executors import opened_workers
@@ -121,7 +122,8 @@ def _load(folder: RunFolder, requested: list[str], arguments: Mapping[str, Any])
 
 def _rescore(scorer: Scorer, *, everything: bool, passes: Sequence[ScoringPass]) -> None:
     folder, begun = scorer.folder, time.perf_counter()
-    done = folder.header.items_sha256 is not None and not _unmeasured(folder)
+    said = scorer.data.attributes_of
+    done = not _unmeasured(folder) and are_current(folder.path, folder.header.items_sha256, folder.items, said)
     if (
         done
         and not everything
@@ -145,7 +147,7 @@ def _rescore(scorer: Scorer, *, everything: bool, passes: Sequence[ScoringPass])
             status = "cancelled"
             raise
         finally:  # what was computed, and what had been before, is there in any case
-            folder.seal(scorer.data.ids, scorer.data.attributes_of)
+            folder.seal(scorer.data.ids, said)
             usage = Usage.of(earlier)  # the separator is not called here
             folder.write_header(end_record(folder, status, time.perf_counter() - begun, usage))
 

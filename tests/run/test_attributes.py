@@ -18,6 +18,7 @@ from msgspec import structs
 import sam_audio_bench as sab
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.files import write_json
+from sam_audio_bench.run.attributes import AttributeTable, joined_attributes, write_attributes
 from sam_audio_bench.run.measuring import measure
 from sam_audio_bench.run.merge import merge
 from sam_audio_bench.run.rescore import rescore
@@ -175,6 +176,8 @@ def test_an_interrupted_run_goes_on_with_those_of_all_items(small_task: Path, tm
     assert all("measured" in line for line in lines), "kept from the moment in which the item is"
     with pytest.raises(Precondition, match=r"or was not finished; `sabench score .* --changed`"):
         Results.read([folder]).by("scene")
+    rescore([folder], changed=True, progress=False)
+    assert {row.slice for row in Results.read([folder]).by("scene").rows} == {"scene = street"}, "as the message says"
     evaluate(small_task, tmp_path / "runs", "mixture")
     expected = items_of(folder_of(tmp_path / "runs"))
     left = -1
@@ -219,6 +222,7 @@ def test_an_older_run_says_what_to_do_and_that_computes_no_score(
 def test_another_table_than_was_sealed_is_refused(small_task: Path, tmp_path: Path) -> None:
     evaluate(small_task, tmp_path / "runs")
     path = folder_of(tmp_path / "runs") / "items.parquet"
+    sealed = path.read_bytes()
     items_of(path.parent).assign(snr=99.0).to_parquet(path)
     with pytest.raises(
         StoreError, match=r"expected the attributes of the run at .*found another table; `sabench score"
@@ -230,11 +234,24 @@ def test_another_table_than_was_sealed_is_refused(small_task: Path, tmp_path: Pa
     path.unlink()
     with pytest.raises(StoreError, match=r"found none that can be read"):
         Results.read([tmp_path / "runs"]).by("snr")
+    rescore([tmp_path / "runs"], changed=True, progress=False)
+    assert path.read_bytes() == sealed, "as the message says"
+
+
+def test_what_data_do_not_say_any_more_is_written_anew(small_task: Path, tmp_path: Path) -> None:
+    """Metadata of official data may be corrected, which is another revision of nothing."""
+    describe(small_task)
+    evaluate(small_task, tmp_path / "runs")
+    folder = folder_of(tmp_path / "runs")
+    expected, opened = (folder / "items.parquet").read_bytes(), RunFolder.open(folder)
+    digest = write_attributes(folder, opened.items, list(opened.items), lambda item: {"scene": "somewhere"})
+    write_json(folder / "run.json", {**json.loads((folder / "run.json").read_text()), "items_sha256": digest})
+    assert set(items_of(folder)["scene"]) == {"somewhere"}
+    rescore([folder], changed=True, progress=False)
+    assert (folder / "items.parquet").read_bytes() == expected
 
 
 def test_two_runs_that_know_different_values_are_refused(small_task: Path, tmp_path: Path) -> None:
-    from sam_audio_bench.run.attributes import AttributeTable, joined_attributes, write_attributes
-
     evaluate(small_task, tmp_path / "runs")
     items = RunFolder.open(folder_of(tmp_path / "runs")).items
     tables = []
@@ -246,7 +263,7 @@ def test_two_runs_that_know_different_values_are_refused(small_task: Path, tmp_p
     joined = joined_attributes(tables[:2])
     assert joined["small", "item-0"]["only"] == "here"
     assert joined["small", "item-0"]["snr"] == 1.0, "what another machine rounds to the digit beside is the same"
-    with pytest.raises(UsageError, match=r"expected scene of item-0 of small to be street .*found home in"):
+    with pytest.raises(UsageError, match=r"expected scene of item-0 of small to be street .*found home: "):
         joined_attributes(tables)
 
 
@@ -277,6 +294,9 @@ def test_slices_are_told_in_every_format(small_task: Path, tmp_path: Path) -> No
         assert text.count(f"small@1-file, {heading}") == 1
     assert {row["slice"] for row in found.to_json()["rows"]} == {"distance < 3", "distance ≥ 3", "distance not known"}
     assert found.table("csv").count("distance ≥ 3") >= 1
+    tex = found.table("tex")
+    assert r"distance $\geq$ 3: 3 of 6 items" in tex
+    assert tex.isascii()
     assert "slice" not in evaluate(small_task, tmp_path / "runs").to_frame()
 
 
