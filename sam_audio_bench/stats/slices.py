@@ -158,7 +158,8 @@ def compare_slices(
     Raises:
         UsageError: lengths that differ, or a value that is not finite.
     """
-    order = sorted(range(len(values)), key=lambda at: (str(groups[at]), values[at]))
+    members = list(zip(*slices, strict=True)) if slices else [()] * len(values)
+    order = sorted(range(len(values)), key=lambda at: (str(groups[at]), values[at], members[at]))
     scores = np.array([float(values[at]) for at in order])
     labels = [str(groups[at]) for at in order]
     masks = [np.asarray(mask, dtype=bool)[order] for mask in slices]

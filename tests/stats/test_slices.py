@@ -132,15 +132,15 @@ def test_the_direction_of_the_metric_is_what_worse_means() -> None:
     assert high.p > 0.99
 
 
-def test_no_number_depends_on_the_order_of_items_or_slices() -> None:
+def test_no_number_depends_on_the_order_of_items() -> None:
     rng = np.random.default_rng(3)
-    values, groups, mask = rng.normal(size=40), rng.integers(0, 15, 40), rng.random(40) < 0.4
+    values, groups, mask = rng.normal(size=40).round(0), rng.integers(0, 15, 40), rng.random(40) < 0.4  # with ties
     order = rng.permutation(40)
     one = compare_slices(values.tolist(), groups.tolist(), [mask, ~mask], higher_is_better=True)
     other = compare_slices(
-        values[order].tolist(), groups[order].tolist(), [~mask[order], mask[order]], higher_is_better=True
+        values[order].tolist(), groups[order].tolist(), [mask[order], ~mask[order]], higher_is_better=True
     )
-    assert one == other[::-1]
+    assert one == other
 
 
 def test_permutations_exchange_recordings_of_one_size_and_items_within() -> None:
