@@ -9,7 +9,6 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import structs
@@ -18,7 +17,7 @@ from sam_audio_bench.columns import build_metrics
 from sam_audio_bench.construction import called, check_arguments, made, resolve
 from sam_audio_bench.digests import Unidentified
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.files import expand_homes
+from sam_audio_bench.files import exists, expand_homes
 from sam_audio_bench.identity import WHERE, Identity, Options, capture, identify, is_built_in
 from sam_audio_bench.names import PROGRAMS, built_in_model, check_model, check_task
 from sam_audio_bench.options import Spelling, parse_arguments, parse_spelling
@@ -295,7 +294,7 @@ def load_tasks(
     found: dict[str, TaskData] = {}
     for spelling in map(expand_homes, names):
         label, equals, name = spelling.rpartition("=")
-        if equals and label and is_path(name) and not Path(spelling).exists():
+        if equals and label and is_path(name) and not exists(spelling):
             if label in TASKS or label in GROUPS or label in named:
                 raise UsageError(f"expected a name of your own for {name}, found {label!r}, which is taken; rename it")
             loaded = load_one(name, split=split, subset=subset, allow_outside=allow_outside)

@@ -81,6 +81,11 @@ class SummaryRow:
     remark: str = ""  # the coverage, where they differ
     slice: str = ""  # of the items, by an attribute; "": all of them
 
+    @property
+    def part(self) -> str:
+        """The task, with the slice of it."""
+        return f"{self.task}, {self.slice}" if self.slice else self.task
+
 
 class ItemScore(NamedTuple):
     """Score of one item by one metric."""

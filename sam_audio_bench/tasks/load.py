@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sam_audio_bench.errors import UsageError, unknown_name
+from sam_audio_bench.files import exists
 from sam_audio_bench.tabular import TABLES
 from sam_audio_bench.tasks.adapters import adapter_of
 from sam_audio_bench.tasks.catalogue import GROUPS, TASKS
@@ -23,7 +24,7 @@ def is_path(name: str) -> bool:
     """
     if name in TASKS or name in GROUPS:
         return False
-    return name.lower().endswith(TABLES) or adapter_of(name) is not None or Path(name).is_dir()
+    return name.lower().endswith(TABLES) or adapter_of(name) is not None or (exists(name) and Path(name).is_dir())
 
 
 def load_task(name: str, split: str = "mini", subset: str = "paper", *, allow_outside: bool = False) -> TaskData:

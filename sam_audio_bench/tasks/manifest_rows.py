@@ -178,7 +178,8 @@ def _given(fields: Mapping[str, object]) -> dict[str, object]:
 
 def _fault(row: ManifestRow, inside: LinkCheck | None) -> ManifestProblem | None:
     """What makes a row impossible; ``inside`` is None where files may lie anywhere."""
-    texts = (str(row.where), row.id, row.group, row.text, *(named(sound) for _, sound in row.files))
+    files = row.files
+    texts = (str(row.where), row.id, row.group, row.text, *(named(sound) for _, sound in files))
     if bad := next(filter(broken, texts), None):
         where = repr(row.where)[1:-1] if isinstance(row.where, str) else row.where
         what = f"expected names in UTF-8, found {bad!r}: rename the file or folder"
@@ -192,7 +193,7 @@ def _fault(row: ManifestRow, inside: LinkCheck | None) -> ManifestProblem | None
         return fault(what=f"expected the video that the mask {row.mask} belongs to, found none", column="video")
     what = "a path" if inside is None else "a file inside the folder of the data, given relative to it"
     remedy = "" if inside is None else ": move it there, or use --allow-outside"
-    for column, sound in row.files:
+    for column, sound in files:
         if not isinstance(sound, str):
             continue
         if not _allowed(sound, inside is None):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -194,6 +195,35 @@ def test_exit_codes_of_failures(allowed: str | None, code: int, here: Path, smal
     result = invoke("eval", "--model", "silence", "--task", str(small_task), *options, code=code)
     assert "PARTIAL n=8/12" in result.stdout
     assert "item-0: expected an audio file" in result.stderr
+
+
+def test_table_of_a_run_without_metrics_is_a_sentence(here: Path, small_task: Path) -> None:
+    invoke("eval", "--model", "silence", "--task", str(small_task), "--metrics", "leak_db", "--output", "runs")
+    (record,) = here.glob("runs/silence/*/run.json")
+    record.write_text(json.dumps({**json.loads(record.read_text()), "metrics": []}))
+    with pytest.raises(BenchError, match=r"expected metrics in .*silence.*run\.json, found none.*`sabench score`"):
+        invoke("table", "runs/silence")
+
+
+@pytest.mark.parametrize("words", ["--help", "list metrics", "list tasks --json", "eval --help"])
+def test_a_reader_that_leaves_is_no_failure(words: str) -> None:
+    """As ``| head -1`` does; 141 is what a shell tells of a program that SIGPIPE ends."""
+    command = [sys.executable, "-c", "from sam_audio_bench.cli import main; main()", *words.split()]
+    readers_end, writers_end = os.pipe()
+    os.close(readers_end)
+    done = subprocess.run(command, stdout=writers_end, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writers_end)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("name", ["a" * 300, f"{'a' * 300}=none.csv", f"{'a' * 300}.csv"])
+def test_a_task_whose_name_no_system_takes(name: str, here: Path) -> None:
+    with pytest.raises(UsageError, match=r"unknown task 'a+|expected a table of questions at .*, found none"):
+        invoke("eval", "--model", "silence", "--task", name)
+    with pytest.raises(UsageError, match=r"unknown task 'a+|expected a table of questions at .*, found none"):
+        sab.load_task(name)
+    with pytest.raises(BenchError, match="expected a run folder"):
+        invoke("table", name)
 
 
 def test_table_of_nothing(here: Path) -> None:

@@ -79,7 +79,7 @@ def test_a_better_mean_on_fewer_items_is_not_bold(small_task: Path, tmp_path: Pa
     rows = rows_of(results)
     assert rows["perfect"].value > rows["mixture"].value
     bold = [line for line in results.table("md").splitlines() if "**" in line and line.startswith("|")]
-    assert [line.split("|")[1].split()[0] for line in bold] == ["mixture"]
+    assert [line.split("|")[1].split()[0] for line in bold] == ["mixture", "silence"]  # too few items to tell
 
 
 def test_a_separator_without_any_answer_takes_nothing_from_the_others(small_task: Path, tmp_path: Path) -> None:

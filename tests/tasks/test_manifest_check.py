@@ -83,7 +83,8 @@ def test_each_problem_is_named(folder: Path, columns: str, row: str, expected: l
     mask = np.load(folder / "m.npz")["video_masklet"]
     for name, array in (("few", mask[:4]), ("zero", mask & False), ("pickle", np.array([{}], object))):
         np.savez(folder / f"{name}.npz", video_masklet=array)
-    found = problems(folder, f"{columns}\nt.wav,dog\n{row}\n" if "video" not in columns else f"{columns}\n{row}\n")
+    other = "" if "video" in columns else f"t.wav,dog{',' * (columns.count(',') - 1)}\n"
+    found = problems(folder, f"{columns}\n{other}{row}\n")
     assert [problem[1:3] for problem in found] == [entry[:2] for entry in expected]
     assert all(wanted[2] in problem[3] for problem, wanted in zip(found, expected, strict=True))
     assert {problem[0] for problem in found} == {2 if "video" in columns else 3}
