@@ -31,6 +31,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "ErrorRecord",
     "ItemRecord",
+    "Measured",
     "MetricRecord",
     "ModelRecord",
     "PartDigests",
@@ -159,6 +160,15 @@ class StoredEstimate(Struct, kw_only=True, omit_defaults=True):
     stat: PartStats = PartStats()
 
 
+class Measured(Struct, kw_only=True, omit_defaults=True, frozen=True, gc=False):
+    """What was measured of an item itself, see `run.measuring`; None: there is no such thing."""
+
+    words: Whole | None = None  # of its text
+    target_share: float | None = None  # of its time, in which the target sounds
+    mixture_dbfs: float | None = None  # RMS of the mixture, dB of full scale
+    snr: float | None = None  # energy of the target by that of everything else, dB
+
+
 class ItemRecord(StoredEstimate, kw_only=True, omit_defaults=True):
     """One item; the last line of an item counts."""
 
@@ -173,10 +183,9 @@ class ItemRecord(StoredEstimate, kw_only=True, omit_defaults=True):
     seconds: float = 0.0
     audio_seconds: float = 0.0
     rate: Whole = 0  # of the estimate, Hz; 0: not known
-    lag_ms: float | None = (
-        None  # by which the estimate is late; None: not measured, or like neither reference nor mixture
-    )
+    lag_ms: float | None = None  # by which the estimate is late; None: not measured, or it is like no sound
     moved_ms: float | None = None  # by which ``--align lag`` has moved it forward before
+    measured: Measured | None = None  # None: not yet, or it has no estimate
     outputs: dict[str, Whole] = {}  # of outputs without an order: item of this mixture -> number of the one it has got
     scored: dict[str, str] = {}  # column -> fingerprint of the metric that computed it
     not_asked: list[str] = []  # of these columns, those that ask nothing of the item
@@ -269,6 +278,7 @@ class RunRecord(Struct, kw_only=True):
     packages: dict[str, str]
     hardware: Options
     scores_sha256: str | None = None  # of the sealed scores.parquet
+    items_sha256: str | None = None  # of items.parquet; None: there is none
     candidates: int = 1
     picker: Identity | None = None
     device: str = "auto"
@@ -366,17 +376,13 @@ def read_run(path: Path) -> RunRecord:
     try:
         header = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
     except (OSError, ValueError, RecursionError) as error:
-        raise StoreError(
-            f"expected the record of a run in {path}, found none that can be read ({error}); {_RESTORE}"
-        ) from error
+        found = f"none that can be read ({error})"
+        raise StoreError(f"expected the record of a run in {path}, found {found}; {_RESTORE}") from error
     version = header.get("schema_version") if isinstance(header, dict) else None
     if type(version) is not int or version not in (1, SCHEMA_VERSION):
-        newer = isinstance(version, int) and version > SCHEMA_VERSION
-        remedy = "update sabench, or use another --output" if newer else "use another --output"
-        raise StoreError(
-            f"expected a run folder of schema version {SCHEMA_VERSION} at {path.parent}, found version {version!r}; "
-            f"{remedy}"
-        )
+        newer = "update sabench, or " if isinstance(version, int) and version > SCHEMA_VERSION else ""
+        found = f"found version {version!r}; {newer}use another --output"
+        raise StoreError(f"expected a run folder of schema version {SCHEMA_VERSION} at {path.parent}, {found}")
     try:
         return msgspec.convert(_upgraded(header) if version == 1 else header, RunRecord)
     except (msgspec.ValidationError, KeyError, TypeError, ValueError, AttributeError) as error:

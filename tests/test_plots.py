@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sam_audio_bench.cli.slice_figure import slice_means
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.plots import INK, Plot, forest, rater_heat_map, reliability_curves, scatter, system_means
 
@@ -46,7 +47,15 @@ CURVES = pd.DataFrame(
         for a, r in (("quality", 0.5), ("ease", 0.1)) for k in range(1, 31)
     ]
 )  # fmt: skip
+SLICES = pd.DataFrame(
+    [
+        {"attribute": a, "slice": f"{a} {place}", "place": place, "separator": s, "mean": m - place,
+         "low": m - place - 1, "high": m - place + 1 if place else np.nan, "surely_worse": place == 1}
+        for a in ("snr", "words") for s, m in (("p", 2.0), ("q", 4.0)) for place in (1, 0)
+    ]
+)  # fmt: skip
 DRAWN = {
+    "slices": lambda: slice_means(SLICES, axis="si_sdr (dB)", title="t", name="k"),
     "scatter": lambda: scatter(POINTS, metric="sdr", axis="MOS", name="s", noise={"music": 0.3, "speech": None}),
     "forest": lambda: forest(CORRELATIONS, title="t", name="f", ceiling=(0.9, 0.95)),
     "system_means": lambda: system_means(OPINIONS, axis="MOS", name="m", caption="c", scale=(1, 5)),
@@ -102,6 +111,17 @@ def test_scatter_draws_the_monotonic_fit_and_the_band_of_noise() -> None:
     np.testing.assert_allclose([heights.min(), heights.max()], [1 - 0.98, 5 + 0.98])
 
 
+def test_slices_are_in_their_order_and_full_dots_are_the_worse_ones() -> None:
+    (panel,) = slice_means(SLICES, axis="si_sdr (dB)", title="t", name="k").figure.axes
+    names = [label.get_text() for label in panel.get_yticklabels()]
+    assert names == ["snr 0", "snr 1", "words 0", "words 1"]
+    assert np.all(np.diff(panel.get_yticks()) < 0)
+    hollow, full = panel.lines[0].get_xydata(), panel.lines[1].get_xydata()
+    assert sorted(x for x, _ in hollow) == [1, 1, 2, 2]
+    assert [x for x, _ in full] == [1, 1]
+    assert [int(np.abs(panel.get_yticks() - y).argmin()) for _, y in full] == [1, 3]
+
+
 def test_nothing_to_draw_is_an_error() -> None:
     empty = CORRELATIONS[CORRELATIONS["metric"] == "none"]
     for call in (
@@ -110,6 +130,7 @@ def test_nothing_to_draw_is_an_error() -> None:
         lambda: system_means(OPINIONS[:0], axis="a", name="m", caption=""),
         lambda: rater_heat_map(DEVIATIONS[:0], {}, axis="a", name="r"),
         lambda: reliability_curves(CURVES[:0], name="k"),
+        lambda: slice_means(SLICES[:0], axis="a", title="t", name="k"),
     ):
         with pytest.raises(UsageError, match="to draw, found none"):
             call()

@@ -6,6 +6,8 @@
     table     tables of run folders
     plot      figures of run folders
     compare   two runs on the items that both have
+    slices    where a separator is worse than elsewhere
+    slice_figure  its figure
     merge     shards become one run
     cite      BibTeX of what runs used
     listing   tasks, models, metrics
@@ -48,6 +50,7 @@ _COMMANDS = {
     "table": (f"{__name__}.table:table", "Print the table of finished runs."),
     "plot": (f"{__name__}.plot:plot", "Draw figures of finished runs."),
     "compare": (f"{__name__}.compare:compare", "Say whether one run is better than another, and where it is worse."),
+    "slices": (f"{__name__}.slices:slices", "Say in which kinds of items a separator is surely worse than elsewhere."),
     "merge": (f"{__name__}.merge:merge", "Put the shards of a run together."),
     "cite": (f"{__name__}.cite:cite", "Print BibTeX of what runs used."),
     "models": (f"{__name__}.models:models", "Make checkpoints."),

@@ -1,4 +1,4 @@
-"""Lists that a user writes with commas, and names of run folders."""
+"""Lists that a user writes with commas, attributes and names of run folders."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import expand_home, is_url
 
-__all__ = ["RUN", "words"]
+__all__ = ["RUN", "attribute_and_points", "words"]
 
 
 class _Run(click.ParamType[Path | str]):
@@ -37,3 +37,18 @@ def words(text: str, option: str) -> list[str]:
     if not found:
         raise UsageError(f"expected comma-separated names for {option}, found {text!r}")
     return found
+
+
+def attribute_and_points(text: str) -> tuple[str, list[float]]:
+    """What ``--by`` says: an attribute, and where it is cut; raises UsageError for points that are no numbers.
+
+    >>> attribute_and_points("snr:-10,0"), attribute_and_points("kind")
+    (('snr', [-10.0, 0.0]), ('kind', []))
+    """
+    name, colon, numbers = text.rpartition(":")
+    if not colon:
+        return text, []
+    try:
+        return name, [float(number) for number in numbers.split(",")]
+    except ValueError as error:
+        raise UsageError(f"expected --by NAME or NAME:NUMBER,NUMBER, such as snr:-10,0,10, found {text!r}") from error

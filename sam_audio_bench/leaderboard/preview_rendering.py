@@ -24,7 +24,7 @@ from sam_audio_bench.leaderboard.records import Credit, Frame, Preview, PreviewA
 from sam_audio_bench.leaderboard.submission import Submission, find_submissions
 from sam_audio_bench.ratings.loudness import integrated_loudness
 from sam_audio_bench.run.data import recorded_data
-from sam_audio_bench.run.results import find_runs
+from sam_audio_bench.run.remote import find_runs
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.tasks.data import TaskData
 from sam_audio_bench.tasks.recipes import SECONDS, list_task_recipes, load_stems

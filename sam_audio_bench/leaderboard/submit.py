@@ -32,7 +32,7 @@ from sam_audio_bench.leaderboard.validate import ValidationProblem, check_submis
 from sam_audio_bench.plugins import find_card
 from sam_audio_bench.records import PARTS, MetricRecord, StoredEstimate, to_plain
 from sam_audio_bench.render.text import pluralize
-from sam_audio_bench.run.results import find_runs
+from sam_audio_bench.run.remote import find_runs
 from sam_audio_bench.run.store import COLUMNS, SCORE_TYPES, RunFolder
 from sam_audio_bench.stats.cost import cost_of
 from sam_audio_bench.types import Status

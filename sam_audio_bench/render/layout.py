@@ -150,7 +150,7 @@ def answer(rows: Sequence[SummaryRow], answers: Answers, view: View) -> str:
     if not tasks or (len(tasks) > 1 and ALL_TASKS not in tasks):
         return ""
     task = ALL_TASKS if ALL_TASKS in tasks else tasks[0]
-    members = [row for row in (*rows, *answers.overall) if row.task == task]
+    members = [row for row in (*rows, *answers.overall) if row.part == task]
     metric = main_metric(members, view.sort)
     return "" if metric is None else _sentence(answers, task, metric, members, view)
 
@@ -178,8 +178,8 @@ class _Place(NamedTuple):
 def _place(row: SummaryRow, pivot: Pivot) -> _Place:
     name = name_of(row)
     if pivot == "metric":
-        return _Place(row.metric, name, row.task)
-    return _Place(name, row.task, row.metric) if pivot == "separator" else _Place(row.task, name, row.metric)
+        return _Place(row.metric, name, row.part)
+    return _Place(name, row.part, row.metric) if pivot == "separator" else _Place(row.part, name, row.metric)
 
 
 def layout(
@@ -203,8 +203,11 @@ class _Laid:
     ) -> None:
         self.rows, self.cells, self.answers, self.view = rows, cells, answers, view
         self.metric = main_metric(rows, view.sort)  # of the sentence and the marks
-        tasks = list(dict.fromkeys(row.task for row in rows))
-        self.task = ALL_TASKS if ALL_TASKS in tasks else tasks[0]
+        tasks = list(dict.fromkeys(row.part for row in rows))
+        self.task = (
+            ALL_TASKS if ALL_TASKS in tasks else tasks[0]
+        )  # of the sentence and the marks, too, if it is for all
+        self.is_for_all = self.task == ALL_TASKS or len(tasks) == 1
         self.columns = self._columns(tasks)
         self.best = {key: _best(members, view.digits) for key, members in _by_column(rows).items()}
 
@@ -222,7 +225,7 @@ class _Laid:
             name, unit = name_of(first) + " (oracle)" * first.oracle, _unit(first)
             title = name if pivot == "separator" else f"{first.metric} {unit}".rstrip()
         lines = self._lines()
-        known = pivot != "separator" and self.metric is not None
+        known = pivot != "separator" and self.metric is not None and self.is_for_all
         tasks = dict.fromkeys(row.task for row in self.rows)
         told = _sentence(self.answers, self.task, str(self.metric), self.rows, self.view) if known else ""
         return Block(
@@ -240,7 +243,7 @@ class _Laid:
             row = next(row for (_, own), row in self.cells.items() if own == column)
             counts = {line.cells[place].count for line in lines} - {""}
             way = "" if place or not self._is_sorted else _way(row)
-            name, unit = (row.label or row.task, "") if self.view.pivot == "metric" else (row.metric, _unit(row))
+            name, unit = (row.label or row.part, "") if self.view.pivot == "metric" else (row.metric, _unit(row))
             heads.append(Head(one_line(name), one_line(unit), way, counts.pop() if len(counts) == 1 else ""))
         return heads
 
@@ -270,9 +273,10 @@ class _Laid:
         own = {column: self.cells[name, column] for column in self.columns if (name, column) in self.cells}
         first = next(iter(own.values()))
         shown = f"{name_of(first)}{' (oracle)' * first.oracle}{f' ({first.remark})' if first.remark else ''}"
-        if self.view.pivot == "separator":
-            shown = first.label or first.task
-        task = first.task if self.view.pivot == "separator" else self.task
+        by_separator = self.view.pivot == "separator"
+        if by_separator:
+            shown = first.label or first.part
+        task = first.part if by_separator else self.task if self.is_for_all else ""
         found = self.answers.verdicts.get((task, str(self.metric)))
         gap = None if found is None or first.oracle else found.over_baseline.get(name_of(first))
         cells = tuple(self._cell(own[column]) if column in own else Cell() for column in self.columns)
@@ -289,18 +293,19 @@ class _Laid:
     def _is_best(self, row: SummaryRow) -> bool:
         if self.view.pivot == "separator" or row.oracle or _judges_itself(row):
             return False
-        found = self.answers.verdicts.get((row.task, row.metric))
+        found = self.answers.verdicts.get((row.part, row.metric))
         if found is not None:
             return name_of(row) in found.best
         shown = number(row.value, self.view.digits)
-        return (coverage_class_rank(row.coverage), shown) == self.best[row.task, row.metric]
+        return (coverage_class_rank(row.coverage), shown) == self.best[row.part, row.metric]
 
     def _marks(self, lines: Sequence[Line]) -> list[str]:
         """What bold and the mark mean here."""
         if not self.answers.verdicts:
             return []
         bold = any(cell.best for line in lines for cell in line.cells)
-        test = f"paired, Holm, {ALPHA:.0%}".replace("%", " %")
+        within = " in each slice" * any(row.slice for row in self.rows)
+        test = f"paired, Holm{within}, {ALPHA:.0%}".replace("%", " %")
         marks = [f"bold: best, or not told from the best ({test})"] if bold else []
         if any(line.unsure for line in lines):
             marks.append(f"{UNSURE} not surely better than the mixture by {one_line(str(self.metric))} ({test})")
@@ -310,7 +315,7 @@ class _Laid:
 def _by_column(rows: Iterable[SummaryRow]) -> dict[tuple[str, str], list[SummaryRow]]:
     found: dict[tuple[str, str], list[SummaryRow]] = {}
     for row in rows:
-        found.setdefault((row.task, row.metric), []).append(row)
+        found.setdefault((row.part, row.metric), []).append(row)
     return found
 
 

@@ -119,10 +119,11 @@ def _names(names: Sequence[str]) -> str:
 
 
 def verdicts_to_json(answers: Answers) -> list[dict[str, Any]]:
-    """One object a column, as ``--json`` prints it; over all tasks the task is "all tasks"."""
+    """One object a column of a task or slice, as ``--json`` prints it; over all tasks the task is "all tasks"."""
     return [
         {
-            "task": task,
+            "task": found.tasks[0] if found.slice else task,
+            "slice": found.slice,
             "metric": metric,
             "tasks": list(found.tasks),
             "order": list(found.order),

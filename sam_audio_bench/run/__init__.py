@@ -15,6 +15,8 @@
     rescore     scoring kept audio again
     store       the run folder: journal, audio, scores, resuming
     header      what run.json says
+    attributes  what is known of the items beside their scores: items.parquet
+    measuring   what is measured of an item while it is in hand
     settings    the options of an evaluation
     data        the data that runs were done on, loaded again
     provenance  versions, hardware, fingerprints, seeds
@@ -23,6 +25,7 @@
     display     results as figures, and as a page of a notebook
     alike       which runs can stand in one table
     compare     two runs on the items that both have
+    slices      where a separator is worse than elsewhere
     merge       shards become one run
     cite        BibTeX of what was used
 

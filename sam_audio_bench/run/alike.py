@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sam_audio_bench.errors import StoreError, UsageError
 from sam_audio_bench.identity import Difference, Identity, differences
@@ -12,9 +14,14 @@ from sam_audio_bench.records import SCHEMA_VERSION, ItemRecord, MetricRecord, Ru
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.tasks.adapters import adapter_of
 
-__all__ = ["Alike", "check_content", "check_scores"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Alike", "check_content", "check_once", "check_scores"]
 
 _SHOWN_DIGITS = 8  # of a revision
+
+_KEY = ("task", "item", "separator", "seed", "candidate", "picked_by", "metric")  # of a score
 
 
 @dataclass
@@ -97,6 +104,17 @@ def check_content(known: dict[tuple[str, str], tuple[str, Path]], task: str, ite
                 f"expected {item.item} of {task} with the recordings and prompt that it has in {first}, found others "
                 f"in {path}; run the evaluation again for both"
             )
+
+
+def check_once(frame: pd.DataFrame, folders: Iterable[RunFolder]) -> None:
+    """Refuses scores of one item of a separator from two folders."""
+    lines = Counter((folder.header.task.id, folder.header.model.name) for folder in folders)
+    if max(lines.values()) > 1 and frame.duplicated(list(_KEY)).any():
+        twice = frame[frame.duplicated(list(_KEY))].iloc[0]
+        raise UsageError(
+            f"expected each item of {twice['separator']} on {twice['task']} in one run folder, "
+            f"found {twice['item']} in two; table them apart"
+        )
 
 
 def _model_differences(first: RunRecord, other: RunRecord) -> list[Difference]:

@@ -14,7 +14,7 @@ from sam_audio_bench.metrics.catalogue import improvement_card
 from sam_audio_bench.options import parse_spelling
 from sam_audio_bench.plugins import find_card
 from sam_audio_bench.records import ModelRecord, RunRecord, read_run
-from sam_audio_bench.run.results import find_runs
+from sam_audio_bench.run.remote import find_runs
 from sam_audio_bench.separators.pickers import PICKERS
 
 __all__ = ["bibliography", "citations", "cite"]

@@ -14,16 +14,17 @@ from typing import Any
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.identity import Difference
 from sam_audio_bench.run.alike import check_content
-from sam_audio_bench.run.remote import naming_origins
-from sam_audio_bench.run.results import Results, find_runs
+from sam_audio_bench.run.remote import find_runs, naming_origins
+from sam_audio_bench.run.results import Results
 from sam_audio_bench.run.store import RunFolder, answer_path
 from sam_audio_bench.separators.pickers import judges_itself
 from sam_audio_bench.stats.paired import holm, paired_difference
 from sam_audio_bench.stats.summary import ItemScore, compute_item_scores
 
-__all__ = ["ComparedItem", "Comparison", "ComparisonRow", "compare_runs"]
+__all__ = ["MAIN_METRIC", "ComparedItem", "Comparison", "ComparisonRow", "answer_file", "compare_runs"]
 
-_MAIN_METRIC = "si_sdr_i"
+MAIN_METRIC = "si_sdr_i"
+"""What items are ordered by where a run has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,16 +113,28 @@ class _Side:
 
     def audio(self, task: str, item: str) -> Path | None:
         """The target that was scored."""
-        for folder in self.folders:
-            if folder.header.task.id == task and item in folder.items:
-                return answer_path(folder, item, first=self._first)
-        return None
+        return answer_file(self.folders, task, item, first=self._first)
 
     def title(self, tasks: Collection[str]) -> str:
         """The system, and who picked its answers to some tasks."""
         answers = (one for (task, _), items in self.means.items() if task in tasks for one in items.values())
         pickers = sorted({one.picked_by for one in answers if one.picked_by is not None})
         return self.name + (f" (best by {', '.join(pickers)})" if pickers else "")
+
+
+def answer_file(folders: Iterable[RunFolder], task: str, item: str, *, first: bool = False) -> Path | None:
+    """The stored target of an item, of runs of one separator; None: there is none here.
+
+    Args:
+        folders: the runs.
+        task: its name.
+        item: its id.
+        first: the first candidate, not the one that a picker chose.
+    """
+    for folder in folders:
+        if folder.header.task.id == task and item in folder.items:
+            return answer_path(folder, item, first=first)
+    return None
 
 
 @naming_origins()
@@ -176,7 +189,7 @@ def compare_runs(
     cells = [(task, name) for task in tasks for name in chosen if all((task, name) in side.means for side in sides)]
     rows = [_row(sides, task, name, tie=tie, resamples=resamples, seed=seed) for task, name in cells]
     adjusted = holm([row.p for row in rows])
-    by = worst_by or next((name for name in chosen if name == _MAIN_METRIC), chosen[0])
+    by = worst_by or next((name for name in chosen if name == MAIN_METRIC), chosen[0])
     if by not in chosen:
         raise UsageError(f"expected the worst items by one of {', '.join(chosen)}, found {by!r}")
     names = [side.title(tasks) for side in sides]

@@ -12,6 +12,7 @@ from typing import Any
 
 from sam_audio_bench.errors import BenchError, StoreError
 from sam_audio_bench.records import PARTS, ItemRecord
+from sam_audio_bench.run.attributes import TABLE as ATTRIBUTES
 from sam_audio_bench.run.journal import ITEMS
 from sam_audio_bench.run.merge import run_differences
 from sam_audio_bench.run.output_log import NAME as LOG
@@ -20,7 +21,7 @@ from sam_audio_bench.run.store import RunFolder, stored_files
 
 __all__ = ["Copier", "copy_run"]
 
-_TABLES = (ITEMS, "scores.parquet", "aside.jsonl", LOG)
+_TABLES = (ITEMS, "scores.parquet", ATTRIBUTES, "aside.jsonl", LOG)
 
 
 class Copier:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -32,10 +32,12 @@ _MOST_LETTERS = 2_000_000  # of all players of a page; three items of 10 s have 
 
 
 def draw_results(results: Results, kind: str, metrics: Sequence[str], separators: Sequence[str]) -> Plot:
-    """The figure behind `Results.plot`; without metrics, of the one that orders the table."""
+    """The figure behind `Results.plot`; without metrics, of the one that orders the table. It draws all items."""
     from sam_audio_bench.plots.lines import RunData
     from sam_audio_bench.plots.runs import draw
 
+    if results.slices:
+        raise UsageError("expected results of all items to draw, found slices; `sabench slices --out` draws slices")
     rows = results.rows
     chosen = list(metrics) or [metric for metric in [main_metric(rows)] if metric is not None]
     if not chosen:
@@ -60,7 +62,7 @@ def results_html(results: Results) -> str:
     Baselines and oracles have no worst items. Sounds are read from the run folders and from the task's data; what is
     not there is told in its place.
     """
-    table, rows = results.table("html"), results.rows
+    table, rows = results.table("html"), replace(results, slices={}).rows
     metric = main_metric(rows)
     separator = None if metric is None else _best_separator(rows, metric)
     if metric is None or separator is None:

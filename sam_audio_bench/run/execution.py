@@ -33,6 +33,7 @@ from sam_audio_bench.run.header import end_record, start_record
 from sam_audio_bench.run.isolation import Isolation
 from sam_audio_bench.run.job import Job
 from sam_audio_bench.run.loading import Batch, prefetch
+from sam_audio_bench.run.measuring import measure
 from sam_audio_bench.run.plan import Plan
 from sam_audio_bench.run.scoring import Scorer, Scores
 from sam_audio_bench.run.separation import CandidateSet, separate_items
@@ -236,12 +237,12 @@ class Recorder:
 
     def _seal(self) -> None:
         """Seals the scores, and writes the journal anew if somebody has removed it meanwhile."""
-        folder = self.job.folder
-        folder.seal(self.job.data.ids)
+        folder, data = self.job.folder, self.job.data
+        folder.seal(data.ids, data.attributes_of)
         written = {record.item for record in read_records(folder.path / "items.jsonl", ItemRecord)}
         if not written >= set(folder.items):
             folder.unseal()
-            folder.seal(self.job.data.ids)
+            folder.seal(data.ids, data.attributes_of)
 
     def _separate_missing(self) -> None:
         items = self.job.to_separate()
@@ -301,6 +302,7 @@ class Recorder:
             moved_ms=chosen.moved_ms or None,
             outputs=dict(chosen.outputs),
             remarks=list(item.remarks),
+            measured=measure(item),
             picked_by=found.picker or chosen.picked_by,
             target=stored.target,
             residual=stored.residual,

@@ -17,8 +17,7 @@ from sam_audio_bench.records import PARTS, RunRecord
 from sam_audio_bench.run.data import recorded_data
 from sam_audio_bench.run.header import end_record
 from sam_audio_bench.run.plan import shard_suffix
-from sam_audio_bench.run.remote import naming_origins
-from sam_audio_bench.run.results import find_runs
+from sam_audio_bench.run.remote import find_runs, naming_origins
 from sam_audio_bench.run.store import RunFolder, candidate_files
 from sam_audio_bench.run.usage import Usage
 from sam_audio_bench.tasks.data import digest_of_ids
@@ -149,7 +148,8 @@ def _written(shards: Sequence[RunFolder], into: Path) -> RunFolder:
         timings = [shard.header.timing for shard in shards if shard.header.timing is not None]
         walls = sum(timing.wall_seconds for timing in timings)
         usage = reduce(Usage.joined, map(Usage.of, timings), Usage())
-        merged.seal(sorted(merged.items))
+        known = {item: values for shard in shards for item, values in (shard.attributes() or {}).items()}
+        merged.seal(sorted(merged.items), lambda item: known.get(item, {}))
         whole = len(done) == total and _whole(shards[0].header, merged.items)
         status = "success" if whole else "partial"
         merged.write_header(end_record(merged, status, walls, usage))

@@ -11,20 +11,23 @@ from typing import Any
 from msgspec import structs
 
 from sam_audio_bench.columns import LoadedMetric, build_metrics, check_columns, check_used
-from sam_audio_bench.errors import Precondition, UsageError
+from sam_audio_bench.errors import Precondition, UsageError, describe_error
 from sam_audio_bench.files import dump_json
 from sam_audio_bench.identity import Options
 from sam_audio_bench.run import interruption
+from sam_audio_bench.run.attributes import are_current
 from sam_audio_bench.run.copying import copy_run
 from sam_audio_bench.run.data import recorded_data
 from sam_audio_bench.run.executors import opened_workers
 from sam_audio_bench.run.exits import no_exit
 from sam_audio_bench.run.header import end_record
+from sam_audio_bench.run.loading import prefetch
+from sam_audio_bench.run.measuring import measure
 from sam_audio_bench.run.output_log import NAME as LOG
 from sam_audio_bench.run.plan import unavailable_reason
 from sam_audio_bench.run.progress import Progress
-from sam_audio_bench.run.remote import Store, naming_origins, origin
-from sam_audio_bench.run.results import Results, find_runs
+from sam_audio_bench.run.remote import Store, find_runs, naming_origins, origin
+from sam_audio_bench.run.results import Results
 from sam_audio_bench.run.scoring import Scorer, ScoringPass, merged_records, outdated
 from sam_audio_bench.run.settings import Settings
 from sam_audio_bench.run.store import RunFolder
@@ -119,8 +122,12 @@ def _load(folder: RunFolder, requested: list[str], arguments: Mapping[str, Any])
 
 def _rescore(scorer: Scorer, *, everything: bool, passes: Sequence[ScoringPass]) -> None:
     folder, begun = scorer.folder, time.perf_counter()
-    if not everything and not any(
-        outdated(folder, scorer.metrics, item) for item in folder.items if scorer.has_estimate(item)
+    said = scorer.data.attributes_of
+    done = not _unmeasured(folder) and are_current(folder.path, folder.header.items_sha256, folder.items, said)
+    if (
+        done
+        and not everything
+        and not any(outdated(folder, scorer.metrics, item) for item in folder.items if scorer.has_estimate(item))
     ):
         return
     with interruption.deferred(), folder.writing():
@@ -131,6 +138,7 @@ def _rescore(scorer: Scorer, *, everything: bool, passes: Sequence[ScoringPass])
         folder.write_header(structs.replace(folder.header, status="started", metrics=metrics))
         try:
             scorer.complete(scorer.data.ids, everything=everything, passes=passes)
+            _measure_rest(scorer)
             for item, record in folder.items.items():
                 if record.failed:
                     scorer.record_failure(item)
@@ -139,6 +147,20 @@ def _rescore(scorer: Scorer, *, everything: bool, passes: Sequence[ScoringPass])
             status = "cancelled"
             raise
         finally:  # what was computed, and what had been before, is there in any case
-            folder.seal(scorer.data.ids)
+            folder.seal(scorer.data.ids, said)
             usage = Usage.of(earlier)  # the separator is not called here
             folder.write_header(end_record(folder, status, time.perf_counter() - begun, usage))
+
+
+def _unmeasured(folder: RunFolder) -> list[str]:
+    """Items with an estimate of which the journal does not tell what was measured: those of an older run."""
+    return [item for item, record in folder.items.items() if not record.failed and record.measured is None]
+
+
+def _measure_rest(scorer: Scorer) -> None:
+    """Measures items of which that is not known; one that cannot be loaded any more stays as it is, with a word."""
+    for batch in prefetch(scorer.data, _unmeasured(scorer.folder), 1):
+        for item in batch.items:
+            scorer.folder.add_item(structs.replace(scorer.folder.items[item.id], measured=measure(item)))
+        for identifier, failure in batch.failures.items():
+            scorer.note(f"{identifier}: not measured: {describe_error(failure)}")

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sam_audio_bench.errors import Precondition, StoreError, UsageError, unknown_name
-from sam_audio_bench.files import exists, find_folders, is_url, local_place
+from sam_audio_bench.errors import StoreError, UsageError, unknown_name
 from sam_audio_bench.records import ItemRecord, MetricRecord, RunRecord
 from sam_audio_bench.render.layout import Pivot, View, name_of
 from sam_audio_bench.render.tables import print_terminal, render, table_to_json
-from sam_audio_bench.run.alike import Alike, check_scores
-from sam_audio_bench.run.remote import fetch_runs, naming_origins, shown_place
+from sam_audio_bench.run.alike import Alike, check_once, check_scores
+from sam_audio_bench.run.attributes import AttributeTable, attributes_of
+from sam_audio_bench.run.remote import find_runs, naming_origins, shown_place
 from sam_audio_bench.run.store import RunFolder
-from sam_audio_bench.stats.answers import Answers, find_answers
+from sam_audio_bench.stats.answers import Answers, find_answers, find_answers_in_slices
 from sam_audio_bench.stats.cost import Cost, cost_of
-from sam_audio_bench.stats.item_coverage import classify_coverage, common_items, format_coverage
+from sam_audio_bench.stats.item_coverage import Covered, classify_coverage, items_set_aside
+from sam_audio_bench.stats.slices import Slice, cut
 from sam_audio_bench.stats.summary import SummaryRow, compute_line_scores, summarise, summarise_paraphrases
+from sam_audio_bench.tasks.attributes import Attribute
 from sam_audio_bench.types import Status
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ __all__ = ["Results", "model_label"]
 _STATISTICS = {"worst": ", worst paraphrase of each item", "spread": ", spread over the paraphrases of each item",
                "median": ", median over songs"}  # fmt: skip
 _SHOWN_DIGITS = 8  # of a digest
-_KEY = ("task", "item", "separator", "seed", "candidate", "picked_by", "metric")
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,8 @@ class Results:
     songs: frozenset[str] = frozenset()  # tasks of which published tables give the median over songs
     coverage: dict[tuple[str, str], Covered] = field(default_factory=dict)  # task, separator -> what is answered
     costs: tuple[Cost, ...] = ()  # of each task and separator
+    tables: tuple[AttributeTable, ...] = ()  # of attributes of the items
+    slices: Mapping[str, Sequence[Slice]] = field(default_factory=dict)  # of each task, by an attribute; none: `by`
 
     @classmethod
     def of(cls, plan: Plan) -> Results:
@@ -100,13 +102,7 @@ class Results:
 
         coverage = _coverage(chosen)
         frame = pd.concat([folder.part(items, columns) for folder, items, columns, _ in chosen], ignore_index=True)
-        lines = Counter((folder.header.task.id, folder.header.model.name) for folder, *_ in chosen)
-        if max(lines.values()) > 1 and frame.duplicated(list(_KEY)).any():
-            twice = frame[frame.duplicated(list(_KEY))].iloc[0]
-            raise UsageError(
-                f"expected each item of {twice['separator']} on {twice['task']} in one run folder, "
-                f"found {twice['item']} in two; table them apart"
-            )
+        check_once(frame, (folder for folder, *_ in chosen))
         return cls(
             frame=frame,
             metrics=known.metrics,
@@ -121,6 +117,9 @@ class Results:
             failures=sum(_incomplete(folder, item, columns) for folder, items, columns, _ in chosen for item in items),
             coverage=coverage,
             costs=tuple(_costs(chosen)),
+            tables=tuple(
+                AttributeTable(folder.path, folder.header.task.id, folder.header.items_sha256) for folder, *_ in chosen
+            ),
         )
 
     @property
@@ -138,8 +137,10 @@ class Results:
         """One row per task, separator, picker and metric: mean over the common items, interval, counts."""
         if self.frame.empty:  # of a shard without items
             return []
-        aside = self._set_aside()
+        aside = items_set_aside(self.coverage)
         frame = self._without(aside)
+        if self.slices:
+            return list(self._sliced_rows(frame, aside))
         rows = summarise(frame, self.metrics, self.oracles)
         reworded = frame[frame["task"].isin(self.paraphrased)]
         if len(reworded):
@@ -148,6 +149,45 @@ class Results:
             medians = summarise(songs, self.metrics, self.oracles, average="median")
             rows += [replace(row, task=f"{row.task}:median") for row in medians]
         return [self._labelled(row, aside) for row in rows]
+
+    def _sliced_rows(
+        self, frame: pd.DataFrame, aside: Mapping[tuple[str, str], frozenset[str]]
+    ) -> Iterator[SummaryRow]:
+        for task, slices in self.slices.items():
+            own = frame[frame["task"] == task]
+            for part in slices:
+                for row in summarise(own[own["item"].isin(part.items)], self.metrics, self.oracles):
+                    told = self._labelled(row, aside)
+                    label = f"{told.label}, {part.label}"
+                    heading = f"{label}: {len(part.items)} of {told.items} items"
+                    yield replace(told, label=label, heading=heading, slice=part.label)
+
+    def by(self, attribute: str, points: Sequence[float] = ()) -> Results:
+        """The same scores in slices of the items: a table for each, and a column ``slice`` in `to_frame`.
+
+        >>> results.by("snr", [-10, 0, 10]).print()  # doctest: +SKIP
+
+        Args:
+            attribute: of the items; those whose attribute is not known are a slice of their own.
+            points: where numbers are cut; none: at the terciles of each task, unless they are few different numbers.
+
+        Raises:
+            UsageError: an attribute that no item has, or points that do not increase or are of texts.
+            Precondition: a run from before attributes were kept. StoreError: attributes that cannot be read.
+        """
+        known = self.attributes()
+        names = sorted({name for own in known.values() for name in own})
+        if attribute not in names:
+            raise UsageError(f"expected an attribute of these items ({', '.join(names)}), found {attribute!r}")
+        tasks: dict[str, dict[str, Attribute | None]] = {}
+        for (task, item), own in known.items():
+            tasks.setdefault(task, {})[item] = own.get(attribute)
+        return replace(self, slices={task: cut(values, attribute, points) for task, values in tasks.items()})
+
+    @naming_origins()
+    def attributes(self) -> dict[tuple[str, str], dict[str, Attribute]]:
+        """Attributes by task and item, of every item that has scores; raises as `by`."""
+        return attributes_of(self.tables, zip(self.frame["task"], self.frame["item"], strict=True))
 
     def _without(self, aside: Mapping[tuple[str, str], frozenset[str]]) -> pd.DataFrame:
         """The scores without answers that are set aside."""
@@ -160,7 +200,7 @@ class Results:
     @property
     def counted(self) -> pd.DataFrame:
         """The scores that means rest on: without answers that are set aside."""
-        return self._without(self._set_aside())
+        return self._without(items_set_aside(self.coverage))
 
     def answers(self, sort: str | None = None) -> Answers:
         """Who is best by each metric, on each task and over all, and who is surely better than the mixture.
@@ -175,19 +215,9 @@ class Results:
             return Answers()
         units = {name: record.unit for name, record in self.metrics.items()}
         scores = compute_line_scores(self.counted, units)
+        if self.slices:
+            return find_answers_in_slices(scores, rows, self.slices, name_of, sort)
         return find_answers(scores, rows, name_of, sort, by_metric=pivot == "metric")
-
-    def _set_aside(self) -> dict[tuple[str, str], frozenset[str]]:
-        """Answers of each task and separator that others of its class do not have."""
-        tasks: dict[str, dict[str, Covered]] = {}
-        for (task, separator), covered in self.coverage.items():
-            tasks.setdefault(task, {})[separator] = covered
-        aside: dict[tuple[str, str], frozenset[str]] = {}
-        for task, systems in tasks.items():
-            answered = {name: covered.answered for name, covered in systems.items()}
-            common = common_items(answered, max(covered.items for covered in systems.values()))
-            aside |= {(task, name): answered[name] - kept for name, kept in common.items()}
-        return aside
 
     def _labelled(self, row: SummaryRow, aside: Mapping[tuple[str, str], frozenset[str]]) -> SummaryRow:
         """With the task's version and split, the number of candidates, the network that scored, and the coverage."""
@@ -210,8 +240,13 @@ class Results:
         )
 
     def to_frame(self) -> pd.DataFrame:
-        """A copy of every score, with the columns of scores.parquet."""
-        return self.frame.copy()
+        """A copy of every score, with the columns of scores.parquet, and ``slice`` where there are slices."""
+        if not self.slices:
+            return self.frame.copy()
+        label = {
+            (task, item): part.label for task, parts in self.slices.items() for part in parts for item in part.items
+        }
+        return self.frame.assign(slice=[label[key] for key in zip(self.frame["task"], self.frame["item"], strict=True)])
 
     def to_json(self, *, metrics: Sequence[str] = (), sort: str | None = None) -> dict[str, Any]:
         """``{"rows", "runs", "partial", "costs", "answer", "overall", "verdicts"}``, as ``--json`` prints it.
@@ -306,18 +341,6 @@ class Results:
         return results_html(self)
 
 
-@dataclass(frozen=True)
-class Covered:
-    """What a separator has answered of a task."""
-
-    answered: frozenset[str] = frozenset()
-    items: int = 0  # of the task
-    missing_media: int = 0
-
-    def __str__(self) -> str:
-        return format_coverage(len(self.answered), self.items, self.missing_media)
-
-
 def _coverage(chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], int]]) -> dict[tuple[str, str], Covered]:
     """Of each task and separator; its shards count together."""
     found: dict[tuple[str, str], Covered] = {}
@@ -363,28 +386,3 @@ def _incomplete(folder: RunFolder, item: str, columns: Sequence[str]) -> bool:
     """Whether an item has no answer, or a score that could not be computed."""
     record = folder.items.get(item)
     return record is None or record.failed or any(column not in record.scored for column in columns)
-
-
-def find_runs(paths: Path | str | Iterable[Path | str], *, audio: bool = True) -> list[Path]:
-    """Run folders among and below ``paths``, sorted within each; links are followed, and each folder counts once.
-
-    Args:
-        paths: one folder or several; a text may be a URL that fsspec reads, from which they are fetched to temporary
-            files.
-        audio: whether the estimates' audio is needed, and so is fetched too.
-
-    Raises:
-        Precondition: a place without run folders, or that cannot be read. UsageError: a URL that means nothing.
-    """
-    found: dict[Path, Path] = {}
-    for place in [paths] if isinstance(paths, str | Path) else paths:
-        if is_url(place):
-            here = fetch_runs(str(place), audio=audio)
-        else:
-            path = local_place("run folders", place, "give it as a text, not as a path")
-            here = [path] if exists(path / "run.json") else sorted(find_folders(path, "run.json"))
-        if not here:
-            raise Precondition(f"expected a run folder (with run.json) in {place}, found none")
-        for folder in here:
-            found.setdefault(folder.resolve(), folder)
-    return list(found.values())

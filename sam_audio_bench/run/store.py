@@ -4,6 +4,7 @@
     items.jsonl     one finished item a line, the last line of an item counts
     audio/          <item>.target.flac, <item>.residual.flac; of candidate k, <item>.target.k.flac
     scores.jsonl    while running; sealed as scores.parquet
+    items.parquet   attributes of the items, of the journal and of the data
     aside.jsonl     lines of items that the data do not have any more; they count nowhere
 
 Where both score files exist, a crash came between two steps of sealing or unsealing, and scores.jsonl is complete.
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -39,8 +40,10 @@ from sam_audio_bench.records import (
     read_run,
     to_plain,
 )
-from sam_audio_bench.run.journal import ITEMS, SCORES, Journal, force_folder, read_mark
+from sam_audio_bench.run.attributes import read_attributes, write_attributes
+from sam_audio_bench.run.journal import ITEMS, SCORES, Journal, force_folder, sure_lines
 from sam_audio_bench.run.score_table import SCORE_TYPES, Kind, Promise, ScoreTable, read_scores
+from sam_audio_bench.tasks.attributes import Attribute
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +63,7 @@ __all__ = [
 
 LOCK = ".lock"
 """File of a run folder that the process holds which writes there."""
-_FILES = (".run.json", ".items.jsonl", ".scores.jsonl", ".scores.parquet", ".aside.jsonl", ".synced")
+_FILES = (".run.json", ".items.jsonl", ".scores.jsonl", ".scores.parquet", ".items.parquet", ".aside.jsonl", ".synced")
 
 
 class ScoredEstimate(NamedTuple):
@@ -105,9 +108,8 @@ class RunFolder:
             folder._header = read_run(path / "run.json")
             records = read_items(path / ITEMS)
             folder.items = {record.item: record for record in records}
-            folder._unsure = frozenset(
-                record.item for record in records[_sure_lines(path, folder.header, len(records)) :]
-            )
+            sure = sure_lines(path, len(records), ended=folder.header.status != "started")
+            folder._unsure = frozenset(record.item for record in records[sure:])
             folder._scores = read_scores(path, folder.header.scores_sha256)
             if folder.header.schema_version == SCHEMA_VERSION:
                 folder._reconcile()
@@ -315,8 +317,17 @@ class RunFolder:
         self._header = header
         write_json(self.path / "run.json", to_plain(header), durable=durable)
 
-    def seal(self, order: Sequence[str]) -> None:
-        """Sorts the scores by item, candidate, picker and metric and writes them as scores.parquet."""
+    def attributes(self) -> dict[str, dict[str, Attribute]] | None:
+        """Attributes of each item as they were sealed; None: of a run from before there were any."""
+        return read_attributes(self.path, self.header.items_sha256)
+
+    def seal(self, order: Sequence[str], said: Callable[[str], Mapping[str, Attribute]] = lambda item: {}) -> None:
+        """Sorts the scores by item, candidate, picker and metric and writes them, and attributes, as tables.
+
+        Args:
+            order: of the items.
+            said: what the data say of an item.
+        """
         from pyarrow import parquet
 
         assert self._journal is not None, f"{self.path} is not held for writing"
@@ -325,7 +336,9 @@ class RunFolder:
         with atomic_write(self.path / "scores.parquet", durable=True) as temporary:
             parquet.write_table(self._scores.plain(), temporary)
             digest = sha256(temporary.read_bytes())
-        self.write_header(structs.replace(self.header, scores_sha256=digest), durable=False)  # another one follows
+        items = write_attributes(self.path, self.items, order, said)
+        sealed = structs.replace(self.header, scores_sha256=digest, items_sha256=items)
+        self.write_header(sealed, durable=False)  # another one follows
         self._journal.release()
         (self.path / SCORES).unlink(missing_ok=True)
         self._journal.finish()
@@ -358,16 +371,6 @@ def candidate_files(record: ItemRecord) -> list[str]:
 def stored_files(record: ItemRecord) -> list[str]:
     """Names of all files that a journal line tells of."""
     return [*(name for part in PARTS if (name := getattr(record, part))), *candidate_files(record)]
-
-
-def _sure_lines(path: Path, header: RunRecord, lines: int) -> int:
-    """How many of the lines of the journal tell of nothing that a power cut may have cost."""
-    end = read_mark(path)
-    if end is None:
-        return 0 if header.status == "started" else lines
-    with suppress(FileNotFoundError), (path / ITEMS).open("rb") as journal:
-        return journal.read(end).count(b"\n")
-    return lines
 
 
 def _lost(path: str) -> str:

@@ -1,6 +1,6 @@
 """Statistics: intervals, tests, agreement and correlation.
 
-bootstrap           intervals of a mean and of a paired difference, resampling whole groups
+bootstrap           intervals of a mean and of differences, resampling whole groups
 cost                real-time factor, memory and lag of a run
 summary             one row per task, separator and metric from the scores of items
 item_coverage       how many items of a task a system has answered, and common items
@@ -13,6 +13,7 @@ mapping             error after mapping a metric to the scale of the raters
 levels              a metric against the raters by utterance, within items and by system
 design              the resamples of a crossed design
 paired              two systems on the same items; Holm
+slices              items by an attribute, and whether a system is worse in some of them
 ranking             ranks, their intervals, and groups of lines that do not differ significantly
 verdict             who is best, and who is surely better than doing nothing
 answers             what a table says beside its rows: means over tasks, and verdicts

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 from sam_audio_bench.separators.pickers import judges_itself
 from sam_audio_bench.stats.item_coverage import classify_coverage, coverage_class_rank, format_coverage
 from sam_audio_bench.stats.ranking import Column
+from sam_audio_bench.stats.slices import Slice
 from sam_audio_bench.stats.summary import ItemScore, SummaryRow
 from sam_audio_bench.stats.verdict import Verdict, decide
 
-__all__ = ["ALL_TASKS", "Answers", "LineScores", "find_answers", "main_metric"]
+__all__ = ["ALL_TASKS", "Answers", "LineScores", "find_answers", "find_answers_in_slices", "main_metric"]
 
 ALL_TASKS = "all tasks"
 """The task of the rows over all tasks."""
@@ -32,7 +33,9 @@ class Answers:
 
     overall: tuple[SummaryRow, ...] = ()  # over all tasks, of the separators that have them; none of a single task
     left_out: tuple[str, ...] = ()  # of these rows: separators that lack a task
-    verdicts: Mapping[tuple[str, str], Verdict] = field(default_factory=dict)  # by task, or ALL_TASKS, and metric
+    verdicts: Mapping[tuple[str, str], Verdict] = field(
+        default_factory=dict
+    )  # by `SummaryRow.part`, or ALL_TASKS, and metric
 
     def counts(self, metric: str) -> tuple[int, int, int] | None:
         """Tasks on which the leader over all tasks is surely better than the baseline, surely worse, and all.
@@ -91,6 +94,30 @@ def find_answers(
             if found is not None:
                 verdicts[task, metric] = replace(found, left_out=left_out) if task == ALL_TASKS else found
     return Answers(overall=tuple(overall), left_out=left_out, verdicts=verdicts)
+
+
+def find_answers_in_slices(
+    scores: LineScores, rows: Sequence[SummaryRow], slices: Mapping[str, Sequence[Slice]],
+    name: Callable[[SummaryRow], str], sort: str | None = None,
+) -> Answers:  # fmt: skip
+    """Who is best in each slice by itself; there is no answer over all, of which slices are unequal parts.
+
+    Args:
+        scores: of all slices, as in `find_answers`.
+        rows: with their slices.
+        slices: of each task.
+        name: as there.
+        sort: as there.
+    """
+    verdicts: dict[tuple[str, str], Verdict] = {}
+    for task, part in ((task, part) for task, parts in slices.items() for part in parts):
+        members = frozenset(part.items)
+        own = [row for row in rows if (row.task, row.slice) == (task, part.label)]
+        inside = {key: {item: score for item, score in items.items() if item in members}
+                  for key, items in scores.items() if key[0] == task}  # fmt: skip
+        found = find_answers(inside, own, name, sort).verdicts if own else {}
+        verdicts |= {(own[0].part, metric): replace(one, slice=part.label) for (_, metric), one in found.items()}
+    return Answers(verdicts=verdicts)
 
 
 class _Known:

@@ -23,6 +23,7 @@ __all__ = [
     "Method",
     "cluster_interval",
     "cluster_intervals",
+    "difference_interval",
     "median_intervals",
     "multinomial_weights",
     "paired_interval",
@@ -260,6 +261,57 @@ def paired_interval(
         raise UsageError(f"expected two systems on the same items, found {len(values_a)} and {len(values_b)} values")
     differences = [a - b for a, b in zip(values_a, values_b, strict=True)]
     return cluster_interval(differences, groups, level=level, resamples=resamples, seed=seed, method=method)
+
+
+def difference_interval(
+    values: Sequence[float] | Floats,
+    groups: Sequence[Hashable],
+    inside: Sequence[bool] | NDArray[np.bool_],
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Interval | None:
+    """Percentile interval of the mean of some items less that of all others, by resampling whole groups.
+
+    A group may have items on both sides. Resamples that draw none of one side say nothing and do not count.
+
+    Args:
+        values: [items], finite.
+        groups: [items], as in `cluster_interval`, like all that follows.
+        inside: [items], which of them are on the first side.
+        level: as there.
+        resamples: as there.
+        seed: as there.
+
+    Returns:
+        The interval, or None where one side has fewer than two groups.
+
+    Raises:
+        UsageError: as in `cluster_interval`.
+
+    >>> difference_interval([1.0, 1.0, 3.0, 3.0], ["a", "b", "c", "d"], [True, True, False, False])
+    Interval(low=-2.0, high=-2.0)
+    """
+    numbers, labels = _checked(values, groups, level, resamples, "percentile")
+    sums: dict[str, list[list[float]]] = {}
+    for number, label, one in zip(numbers, labels, inside, strict=True):
+        sums.setdefault(label, [[], []])[0 if one else 1].append(number)
+    ordered = [sums[label] for label in sorted(sums)]
+    sides = [[group[side] for group in ordered] for side in (0, 1)]
+    if min(sum(map(bool, side)) for side in sides) < 2:
+        return None
+    totals = [
+        (np.array([math.fsum(one) for one in side]), np.array([float(len(one)) for one in side])) for side in sides
+    ]
+    found = np.empty(resamples)
+    for start, drawn in _resamples(len(ordered), resamples, seed):
+        weights = drawn.astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            means = [(weights * one).sum(axis=1) / (weights * count).sum(axis=1) for one, count in totals]
+        found[start : start + len(drawn)] = means[0] - means[1]
+    low, high = np.nanquantile(found, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high))
 
 
 def _checked(

@@ -7,9 +7,18 @@ only.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["CoverageClass", "classify_coverage", "common_items", "coverage_class_rank", "format_coverage"]
+__all__ = [
+    "CoverageClass",
+    "Covered",
+    "classify_coverage",
+    "common_items",
+    "coverage_class_rank",
+    "format_coverage",
+    "items_set_aside",
+]
 
 
 class CoverageClass(StrEnum):
@@ -75,3 +84,28 @@ def common_items(answered: Mapping[str, Collection[str]], items: int) -> dict[st
         name: classes[classify_coverage(len(found), items)] if found else frozenset()
         for name, found in answered.items()
     }
+
+
+@dataclass(frozen=True)
+class Covered:
+    """What a separator has answered of a task."""
+
+    answered: frozenset[str] = frozenset()
+    items: int = 0  # of the task
+    missing_media: int = 0
+
+    def __str__(self) -> str:
+        return format_coverage(len(self.answered), self.items, self.missing_media)
+
+
+def items_set_aside(coverage: Mapping[tuple[str, str], Covered]) -> dict[tuple[str, str], frozenset[str]]:
+    """Answers of each task and separator that others of its class do not have."""
+    tasks: dict[str, dict[str, Covered]] = {}
+    for (task, separator), covered in coverage.items():
+        tasks.setdefault(task, {})[separator] = covered
+    aside: dict[tuple[str, str], frozenset[str]] = {}
+    for task, systems in tasks.items():
+        answered = {name: covered.answered for name, covered in systems.items()}
+        common = common_items(answered, max(covered.items for covered in systems.values()))
+        aside |= {(task, name): answered[name] - kept for name, kept in common.items()}
+    return aside

@@ -80,6 +80,12 @@ class SummaryRow:
     set_aside: int = 0  # answers that do not count, since others of the class lack them
     heading: str = ""  # ``label`` with the coverage, where all separators have the same
     remark: str = ""  # the coverage, where they differ
+    slice: str = ""  # of the items, by an attribute; "": all of them
+
+    @property
+    def part(self) -> str:
+        """The task, with the slice of it."""
+        return f"{self.task}, {self.slice}" if self.slice else self.task
 
 
 class ItemScore(NamedTuple):

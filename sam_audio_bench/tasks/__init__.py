@@ -2,6 +2,7 @@
 
     catalogue   one record per task, its official subsets, groups
     data        TaskData: the items of one task, loaded one at a time
+    attributes  what else is known of items
     load        load_task: from a name to its items
     recipes     the stems of the mini split, and which of them each mixture is made of
     mini        the embedded split: the recipes, mixed on load

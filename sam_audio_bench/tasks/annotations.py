@@ -19,6 +19,7 @@ from typing import Any
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import dump_json, sha256
 from sam_audio_bench.tabular import broken
+from sam_audio_bench.tasks.attributes import Attribute, typed_columns
 from sam_audio_bench.tasks.catalogue import BENCH, MUSDB, TASKS
 from sam_audio_bench.tasks.folders import cache_folder, data_folder
 from sam_audio_bench.tasks.lock import Lock
@@ -31,6 +32,7 @@ __all__ = [
     "MUSDB",
     "Annotation",
     "MetadataTable",
+    "bench_attributes",
     "bench_table",
     "expected_counts",
     "find_table",
@@ -43,6 +45,12 @@ BENCH_ROWS = 819
 MASKS = "mask_bytes"
 _BENCH_COLUMNS = (
     "video_id", "source_dataset", "start_offset", "end_offset", "description", "spans", "paper_eval_sets",
+)  # fmt: skip
+_SAID = {"source_dataset": "source_dataset", "target_node": "target_node", "task": "kind"}  # column -> attribute
+_SAMPLE_INFO = "other_sample_info"
+_SAID_OF_SAMPLES = (
+    "target_loudness", "target_onscreen_offscreen", "overlap_fraction", "n_males", "n_females", "n_children",
+    "audio_aes_production_complexity", "num_augmented_annotations",
 )  # fmt: skip
 _MUSDB_COLUMNS = ("id", "start_time", "end_time", "description")
 _BATCH = 1024  # rows in memory at once, without their masks
@@ -151,6 +159,36 @@ def _musdb_table(table: MetadataTable, stamps: tuple[tuple[int, int], ...]) -> t
 
 def _digest(rows: Sequence[Annotation]) -> str:
     return sha256(dump_json([asdict(row) for row in rows]).encode())
+
+
+def bench_attributes(table: MetadataTable) -> dict[int, dict[str, Attribute]]:
+    """What the metadata of SAM Audio-Bench say of each row beside its question: row -> name -> value.
+
+    They are of no use to a separator and in no digest. A column that this copy lacks, or that is of another kind, is
+    left out, since no score depends on it.
+
+    Raises:
+        UsageError: a damaged file.
+    """
+    return _bench_attributes(table, table.stamps)
+
+
+@lru_cache(maxsize=2)
+def _bench_attributes(table: MetadataTable, stamps: tuple[tuple[int, int], ...]) -> dict[int, dict[str, Attribute]]:
+    from pyarrow import parquet
+
+    rows: dict[str, dict[str, object]] = {}
+    with _readable(table):
+        for path in table.files:
+            there = [name for name in (*_SAID, _SAMPLE_INFO) if name in parquet.read_schema(path).names]
+            for cells in parquet.read_table(path, columns=there).to_pylist():
+                sample = cells.get(_SAMPLE_INFO)
+                said = {own: cells.get(name) for name, own in _SAID.items()}
+                rows[str(len(rows))] = said | {
+                    name: sample.get(name) if isinstance(sample, dict) else None for name in _SAID_OF_SAMPLES
+                }
+    found, _ = typed_columns(rows)
+    return {int(row): attributes for row, attributes in found.items()}
 
 
 def expected_counts() -> dict[str, int]:

@@ -14,6 +14,7 @@ from sam_audio_bench.errors import MediaError, UsageError, unknown_name
 from sam_audio_bench.files import sha256
 from sam_audio_bench.notebook import table_html
 from sam_audio_bench.records import TaskRecord
+from sam_audio_bench.tasks.attributes import Attribute, Attributes
 from sam_audio_bench.types import Item
 
 __all__ = ["PROMPTS", "TaskData", "asked_item", "digest_of_ids"]
@@ -75,6 +76,7 @@ class TaskData:
     texts: Mapping[str, str] = field(default_factory=dict)  # item id -> its text, known without loading it
     paraphrases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # item id -> other words for its text
     heard: Mapping[str, frozenset[str]] = field(default_factory=dict)  # item id -> texts that fit its mixture
+    attributes: Attributes = field(default_factory=dict)  # item id -> what else is known of it; in no identity
     missing: frozenset[str] = frozenset()  # items known to have no recording; loading them fails
     notes: tuple[str, ...] = ()  # what a reader of the plan must know
     allow_outside: bool = False  # whether a manifest may name files outside its folder
@@ -111,6 +113,11 @@ class TaskData:
     def ids_sha256(self) -> str:
         """Digest of the sorted item ids."""
         return digest_of_ids(self.groups)
+
+    def attributes_of(self, identifier: str) -> Mapping[str, Attribute]:
+        """What is known of an item, or of the one that a question with other words is about."""
+        item = identifier if self.prompts == "given" else asked_item(identifier)
+        return self.attributes.get(item, {})
 
     def content_sha256(self, identifier: str) -> str:
         """Digest of all that an item is made of: its sound, its prompt and its group.

@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePath
 
@@ -25,6 +25,7 @@ from sam_audio_bench.errors import MediaError, UsageError
 from sam_audio_bench.files import dump_json, find_file, sha256, writable_text
 from sam_audio_bench.metrics.functional.activity import active_spans
 from sam_audio_bench.tabular import broken
+from sam_audio_bench.tasks.attributes import Attributes, typed_columns
 from sam_audio_bench.tasks.data import TaskData
 from sam_audio_bench.tasks.folders import LinkCheck
 from sam_audio_bench.tasks.manifest_sounds import Sound, SoundReader, added, like, named, resampled, sum_remark
@@ -62,6 +63,7 @@ class ManifestRow:
     target_to_rest_db: float | None = None  # scales the residual of a mixture that is added up
     spans_of_target: bool = False  # the prompt's spans are where the target sounds
     all_sources: bool = False  # the residual's files are the other sources, all of them, for metrics that ask for each
+    attributes: Mapping[str, object] = field(default_factory=dict)  # cells of further columns, in no digest
 
     @property
     def place(self) -> str:
@@ -106,6 +108,7 @@ class Questions:
     revision: str
     voices: bool  # whether the targets are, or may be, speech
     allow_outside: bool
+    attributes: Attributes
 
 
 def collect(
@@ -144,6 +147,13 @@ def collect(
         elif isinstance(entry, ManifestRow):
             rows.append(entry)
     by_id, repeated = _by_id(rows)
+    attributes, refused = typed_columns({item: row.attributes for item, row in by_id.items() if row.attributes})
+    problems += [
+        ManifestProblem(
+            where=str(path), what=f"column {name!r} is no attribute: {why}", column=name, severity="warning"
+        )
+        for name, why in refused.items()
+    ]
     if not by_id and not any(problem.severity == "error" for problem in problems):
         problems.append(ManifestProblem(where=str(path), what="expected at least one question, found none"))
     return Questions(
@@ -155,11 +165,12 @@ def collect(
         revision=sha256(dump_json([_plain(row) for row in by_id.values()]).encode()) if revision is None else revision,
         voices=voices,
         allow_outside=allow_outside,
+        attributes=attributes,
     )
 
 
 def _plain(row: ManifestRow) -> dict[str, object]:
-    return _given(asdict(row))
+    return {name: value for name, value in _given(asdict(row)).items() if name != "attributes"}
 
 
 def _given(fields: Mapping[str, object]) -> dict[str, object]:
@@ -277,6 +288,7 @@ def task_data(questions: Questions) -> TaskData:
         place=str(questions.path.resolve()),
         texts={identifier: row.text for identifier, row in rows.items() if row.text},
         paraphrases={identifier: row.paraphrases for identifier, row in rows.items() if row.paraphrases},
+        attributes=questions.attributes,
         notes=tuple(problem.what for problem in questions.problems),
         allow_outside=questions.allow_outside,
     )

@@ -11,13 +11,14 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sam_audio_bench.errors import BenchError, UsageError, describe_error
 from sam_audio_bench.tabular import TABLES, broken, json_lines, parse_table, read_text
+from sam_audio_bench.tasks.attributes import is_empty
 from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow
 from sam_audio_bench.tasks.manifest_sounds import Embedded, Sound
 from sam_audio_bench.types import Span
@@ -41,6 +42,7 @@ NOT_UTF8 = "expected UTF-8, found something else: save the file as UTF-8"
 _SOUNDS = ("mixture", "target", "residual")
 _ALIASES = {"file_name": "mixture", **{f"{name}_file_name": name for name in (*_SOUNDS, "video", "mask")}}
 _SHOWN = 80  # letters of a cell in a message
+_LONGEST = 200  # letters of a message about a column
 _BATCH = 1024  # rows in memory at once, without their sounds
 
 _NUMBER = r"((?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)"
@@ -153,7 +155,9 @@ def read_parquet(path: Path) -> Iterator[ManifestRow | ManifestProblem]:
             if fault is not None:
                 yield fault
                 return
-            columns = [name for name in schema.names if name in COLUMNS or name in _ALIASES]
+            further, unread = _further(schema, {*COLUMNS, *_ALIASES})
+            yield from unread
+            columns = [name for name in schema.names if name in COLUMNS or name in _ALIASES or name in further]
             number = 0
             for batch in file.iter_batches(batch_size=_BATCH, columns=columns):
                 for cells in plain_cells(batch):
@@ -171,6 +175,24 @@ def _embedded_fault(schema: Any) -> ManifestProblem | None:
             what = f"expected paths in column {name!r}, found sounds: save the data with datasets' save_to_disk"
             return ManifestProblem(where=1, what=what, column=name)
     return None
+
+
+def _further(schema: Any, known: Collection[str]) -> tuple[list[str], list[ManifestProblem]]:
+    """Columns that may be attributes, and of those that are not read, as they may be large, a word."""
+    from pyarrow import types
+
+    found, unread = [], []
+    for column in schema:
+        if column.name in known:
+            continue
+        if types.is_nested(column.type) or types.is_binary(column.type) or types.is_large_binary(column.type):
+            what = (
+                f"column {column.name!r} is no attribute: expected a number or a text in each cell, found {column.type}"
+            )
+            unread.append(ManifestProblem(where=1, what=what[:_LONGEST], column=column.name, severity="warning"))
+        else:
+            found.append(column.name)
+    return found, unread
 
 
 def plain_cells(batch: Any) -> Iterator[dict[str, object]]:
@@ -213,7 +235,9 @@ def _saved_rows(path: Path) -> Iterator[ManifestRow | ManifestProblem]:
     if fault is not None:
         yield fault
         return
-    columns = [name for name in COLUMNS if name in table.column_names]
+    further, unread = _further(table.features.arrow_schema, COLUMNS)
+    yield from unread
+    columns = [*(name for name in COLUMNS if name in table.column_names), *further]
     number = 0
     for batch in table.select_columns(columns).iter(batch_size=_BATCH):
         embedded = [name for name in columns if pyarrow.types.is_struct(batch.schema.field(name).type)]
@@ -275,11 +299,8 @@ def _row(number: int, cells: Cells) -> ManifestRow | ManifestProblem:
     for column in ("target", "residual"):
         values[column] = (values[column],) if values.get(column) else ()
     values["mixture"] = values.get("mixture") or None
-    return ManifestRow(**values, where=number)
-
-
-def _empty(value: object) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
+    attributes = {name: value for name, value in cells.items() if name not in COLUMNS}
+    return ManifestRow(**values, where=number, attributes=attributes)
 
 
 def _text(value: object) -> str:
@@ -287,7 +308,7 @@ def _text(value: object) -> str:
         if broken(value):
             raise UsageError(NOT_UTF8)
         return value.strip()
-    if _empty(value):
+    if is_empty(value):
         return ""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sam_audio_bench import audio
 from sam_audio_bench.digests import joined
 from sam_audio_bench.tasks import synthetic_video
+from sam_audio_bench.tasks.attributes import Attribute
 from sam_audio_bench.tasks.catalogue import TASKS, Task
 from sam_audio_bench.tasks.data import TaskData
 from sam_audio_bench.tasks.recipes import (
@@ -73,6 +74,7 @@ def load_mini(name: str) -> TaskData:
         paraphrases={
             identifier: load_prompt_variants()[recipe.prompt].paraphrases for identifier, recipe in asked.items()
         },
+        attributes={identifier: _attributes(recipe) for identifier, recipe in mixtures.items()},
         heard={identifier: find_audible_prompts(recipe) for identifier, recipe in asked.items()},
     )
 
@@ -112,6 +114,18 @@ def _samples(name: str) -> NDArray[np.float32]:
     samples = audio.resample(audio.read(load_stems()[name].path), RATE).samples[0].numpy()
     samples.setflags(write=False)
     return samples
+
+
+def _attributes(recipe: Recipe) -> dict[str, Attribute]:
+    """How many stems a mixture has, what its target is, and of which kinds the others are."""
+    stems = load_stems()
+    labels = sorted({stems[name].label for name in recipe.target})
+    kinds = sorted({stems[name].kind for name in recipe.others})
+    return {
+        "sources": float(len(recipe.target) + len(recipe.others)),
+        **({"target_class": " + ".join(labels)} if labels else {}),
+        **({"other_classes": " + ".join(kinds)} if kinds else {}),
+    }
 
 
 def _content(name: str, mixtures: Mapping[str, Recipe], together: Mapping[str, str], identifier: str) -> str:

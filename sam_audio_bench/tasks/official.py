@@ -18,15 +18,18 @@ from sam_audio_bench.decoding import READING
 from sam_audio_bench.digests import file_digest, joined
 from sam_audio_bench.errors import MediaError, Precondition, UsageError
 from sam_audio_bench.files import atomic_write, dump_json
+from sam_audio_bench.metrics.functional.activity import merge_spans
 from sam_audio_bench.tasks.annotations import (
     MUSDB,
     Annotation,
     MetadataTable,
+    bench_attributes,
     bench_table,
     find_table,
     musdb_table,
     read_masks,
 )
+from sam_audio_bench.tasks.attributes import Attribute
 from sam_audio_bench.tasks.catalogue import TASKS, Task
 from sam_audio_bench.tasks.data import TaskData
 from sam_audio_bench.tasks.folders import cache_folder
@@ -160,7 +163,23 @@ def _data(found: Official) -> TaskData:
         texts={name: row.text for name, row in found.rows.items()} if asked else {},
         paraphrases=paraphrases_of(found.rows, described),
         heard=heard_texts(found.rows, described),
+        attributes=_attributes(found),
     )
+
+
+def _attributes(found: Official) -> dict[str, dict[str, Attribute]]:
+    """What the metadata say of each item; spans tell how much of a clip its target sounds."""
+    if isinstance(found.media, StemMedia):
+        return {name: {"stem": stem} for name, row in found.rows.items() if (stem := _stem(row))}
+    said = bench_attributes(found.table)
+    return {name: {**said.get(row.row, {}), **_target_share(row)} for name, row in found.rows.items()}
+
+
+def _target_share(row: Annotation) -> dict[str, Attribute]:
+    """Share of a clip that its spans cover, whether the task tells them to separators or not."""
+    seconds = row.end - row.start
+    parts = [(max(0.0, start), min(end, seconds)) for start, end in row.spans if end > 0 and start < seconds]
+    return {"target_share": round(sum(end - start for start, end in merge_spans(parts)) / seconds, 4)} if parts else {}
 
 
 def _content(found: Official, identifier: str) -> str:

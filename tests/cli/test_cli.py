@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 from click.testing import CliRunner, Result
 
 import sam_audio_bench as sab
@@ -268,7 +271,16 @@ def test_doctor(here: Path) -> None:
     assert states["official data"] == "absent"
 
 
-@pytest.mark.parametrize("words", [["table", "runs"], ["table", "runs", "--json"], ["cite", "runs"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["table", "runs"],
+        ["table", "runs", "--json"],
+        ["table", "runs", "--by", "words"],
+        ["slices", "runs", "--metric", "si_sdr"],
+        ["cite", "runs"],
+    ],
+)
 def test_reading_results_never_imports_torch(words: list[str], here: Path, small_task: Path) -> None:
     invoke("eval", "--model", "silence", "--task", str(small_task), "--limit", "1")
     code = (
@@ -319,3 +331,68 @@ def test_a_place_that_cannot_be_written_is_one_sentence(capsys) -> None:
         main(["ratings", "example", "--out", "/dev/null/answers.csv"])
     assert done.value.code == 2
     assert capsys.readouterr().err.startswith("sabench: expected ")
+
+
+# --- slices
+
+
+@pytest.fixture
+def halves(here: Path) -> str:
+    """A run of twelve recordings, half of which are ten decibels worse."""
+    generator = np.random.default_rng(0)
+    lines = ["mixture,text,target,place,far"]
+    for index in range(12):
+        target, rest = generator.normal(size=(2, 2400)).astype(np.float32) * 0.1
+        mixture = target + rest * (3.2 if index % 2 else 1.0)
+        for name, samples in ((f"m{index}", mixture), (f"t{index}", target)):
+            soundfile.write(here / f"{name}.wav", samples, 8000, subtype="FLOAT")
+        lines.append(f"m{index}.wav,noise,t{index}.wav,{'|street|' if index % 2 else 'room'},{index}")
+    (here / "mine.csv").write_text("\n".join(lines) + "\n")
+    invoke("eval", "--model", "silence", "--task", "mine.csv", "--metrics", "si_sdr,snr_i")
+    return "runs/mixture"
+
+
+def test_table_by_an_attribute(halves: str) -> None:
+    shown = invoke("table", halves, "--by", "far:4,8", "--format", "md").stdout
+    assert [line for line in shown.splitlines() if line.startswith("#")] == [
+        "### mine@1-file, far &lt; 4: 4 of 12 items", "### mine@1-file, 4 ≤ far &lt; 8: 4 of 12 items",
+        "### mine@1-file, far ≥ 8: 4 of 12 items",
+    ]  # fmt: skip
+    rows = json.loads(invoke("table", halves, "--by", "place", "--json").stdout)["rows"]
+    assert {(row["slice"], row["n"]) for row in rows} == {("place = |street|", 6), ("place = room", 6)}
+    for words, told in (
+        ("far:4,x", "--by NAME or NAME:NUMBER"),
+        ("fair", "expected an attribute of these items .*far"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            invoke("table", halves, "--by", words)
+
+
+def test_slices_say_where_it_fails(halves: str, here: Path) -> None:
+    done = invoke("slices", halves, "--metric", "si_sdr", "--worst", "2", "--out", "figures")
+    street = next(line for line in done.stdout.splitlines() if "place = |street|" in line)
+    assert street.endswith("yes")
+    assert re.search(r"mixture +place = \|street\| +−1[01]\.\d\d \[.*\] +−?\d\.\d\d +−1\d\.\d\d \[", street)
+    assert done.stdout.count("runs/mixture/mine@1-file/audio/m") == 2
+    assert "note: mine: words does not part the items: words = 1 for all" in done.stderr
+    assert sorted(path.name for path in (here / "figures").iterdir()) == [
+        f"slices-mine-si_sdr.{suffix}" for suffix in ("csv", "png", "svg")
+    ]
+    shown = invoke("slices", halves, "--metric", "si_sdr", "--format", "md").stdout
+    assert r"| mixture | place = \|street\| |" in shown
+    found = json.loads(invoke("slices", halves, "--metric", "si_sdr", "--format", "json").stdout)
+    sure = {row["slice"] for row in found["rows"] if row["surely_worse"]}
+    command = ("slices", halves, "--metric", "si_sdr", "--by", "place", "--by", "far:6", "--format", "json")
+    chosen = json.loads(invoke(*command).stdout)
+    assert {row["slice"] for row in chosen["rows"]} == {"place = |street|", "place = room", "far < 6", "far ≥ 6"}
+    assert "place = |street|" in sure
+    assert "place = room" not in sure
+    assert found["worst"][0]["audio"].endswith(".wav")
+    assert len(found["worst"]) == 5
+
+
+def test_slices_without_enough_recordings_are_not_drawn(here: Path, small_task: Path) -> None:
+    invoke("eval", "--model", "silence", "--task", str(small_task), "--metrics", "si_sdr")
+    assert "surely worse in 0 of 0 slices" in invoke("slices", "runs").stdout
+    with pytest.raises(UsageError, match="expected a slice with 5 recordings to draw, found none"):
+        invoke("slices", "runs", "--out", "figures")

@@ -22,9 +22,9 @@ from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.run.compare import compare_runs
 from sam_audio_bench.run.copying import copy_run
 from sam_audio_bench.run.merge import merge, merge_all
-from sam_audio_bench.run.remote import Store, fetch_runs
+from sam_audio_bench.run.remote import Store, fetch_runs, find_runs
 from sam_audio_bench.run.rescore import rescore
-from sam_audio_bench.run.results import Results, find_runs
+from sam_audio_bench.run.results import Results
 
 OPTIONS: dict[str, Any] = {"metrics": ("si_sdr", "snr_i"), "progress": False}
 
@@ -74,6 +74,7 @@ def test_a_finished_run_is_copied_whole_and_read_from_there(small_task: Path, tm
     kept = {f"audio/{path.name}" for path in (folder / "audio").iterdir()} | {
         "run.json",
         "items.jsonl",
+        "items.parquet",
         "scores.parquet",
     }
     assert {name for name in names(url) if not name.endswith("separator.log")} == {f"{below}/{name}" for name in kept}

@@ -96,7 +96,7 @@ def test_a_sealed_run_opens_as_it_was_written(tmp_path: Path) -> None:
     assert list(opened.items) == list(NAMES)
     assert list(opened.score_rows()) == [row(item, metric) for item in NAMES for metric in METRICS]
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        ".lock", "audio", "items.jsonl", "run.json", "scores.parquet",
+        ".lock", "audio", "items.jsonl", "items.parquet", "run.json", "scores.parquet",
     ]  # fmt: skip
     assert not any(opened.damage(item) for item in NAMES)
 

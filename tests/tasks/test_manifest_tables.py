@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,17 @@ import pandas as pd
 import pyarrow
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from pyarrow import parquet
 
 from sam_audio_bench import audio
 from sam_audio_bench.errors import MediaError, UsageError
+from sam_audio_bench.tabular import broken
+from sam_audio_bench.tasks.attributes import is_empty, typed_columns
 from sam_audio_bench.tasks.load import is_path, load_task
 from sam_audio_bench.tasks.manifest import manifest, questions
+from sam_audio_bench.tasks.manifest_rows import task_data
 from sam_audio_bench.types import Audio
 
 RATE = 8000
@@ -339,3 +345,97 @@ def test_names_of_files_that_are_no_utf8(folder: Path):
     lines(bad / "mine.jsonl", *ROWS)
     with pytest.raises(UsageError, match=r"expected a path in UTF-8, found .*bad\\udcff.*rename it"):
         manifest(bad / "mine.jsonl")
+
+
+# --- further columns
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet", "datasets"])
+def test_further_columns_are_attributes_in_every_format(folder: Path, form: str):
+    further = [
+        {"snr": -5.0, "takes": 3, "site": "007", "near": True, "note": "a, b", "empty": None},
+        {"snr": None, "takes": 4, "site": "12", "near": False, "note": None, "empty": None},
+    ]
+    rows = [{**row, **more} for row, more in zip(ROWS, further, strict=True)]
+    path = folder / f"mine.{form}"
+    if form == "csv":
+        pd.DataFrame(rows).to_csv(path, index=False)
+    elif form == "jsonl":
+        lines(path, *rows)
+    elif form == "parquet":
+        pd.DataFrame(rows).to_parquet(path)
+    else:
+        path = saved(folder, [{**row, **{key: f"../{row[key]}" for key in ("mixture", "target")}} for row in rows])
+        data = task_data(questions(path, allow_outside=True))
+    if form != "datasets":
+        data = load_task(str(path))
+    true, false = ("True", "False") if form == "csv" else ("true", "false")  # a text is left as it is
+    assert data.attributes_of("one") == {"snr": -5.0, "takes": 3.0, "site": "007", "near": true, "note": "a, b"}
+    assert data.attributes_of("two") == {"takes": 4.0, "site": "12", "near": false}
+    assert data.notes == ()
+
+
+def test_attributes_are_in_no_digest_of_an_item(folder: Path):
+    path = folder / "mine.jsonl"
+    lines(path, *ROWS)
+    plain = load_task(str(path))
+    lines(path, *({**row, "snr": 3, "site": "x"} for row in ROWS))
+    described = load_task(str(path))
+    assert described.attributes_of("one") == {"snr": 3.0, "site": "x"}
+    assert [described.content_sha256(item) for item in described.ids] == [
+        plain.content_sha256(item) for item in plain.ids
+    ]
+
+
+def test_what_cannot_be_an_attribute_is_told_and_costs_nothing_else(folder: Path):
+    path = folder / "mine.jsonl"
+    lines(path, {**ROWS[0], "tags": ["a"], "item": "x", "good": 1}, {**ROWS[1], "tags": "b"})
+    data = load_task(str(path))
+    assert data.attributes_of("one") == {"good": 1.0}
+    assert sorted(data.notes) == [
+        "column 'item' is no attribute: items.parquet has a column 'item' already: rename it",
+        "column 'tags' is no attribute: expected a number or a text in each cell, found list in that of one",
+    ]
+    rows = [{**row, "embedding": [0.5, 0.25], "good": 1} for row in ROWS]
+    pd.DataFrame(rows).to_parquet(folder / "other.parquet")
+    data = load_task(str(folder / "other.parquet"))
+    assert data.attributes_of("one") == {"good": 1.0}
+    assert data.notes == (
+        "column 'embedding' is no attribute: expected a number or a text in each cell, found list<element: double>",
+    )
+    (folder / "bad.csv").write_bytes(b"mixture,text,site,good\na.wav,dog,caf\xe9,1\n")
+    data = load_task(str(folder / "bad.csv"))
+    assert data.attributes_of("a") == {"good": 1.0}
+    assert data.notes == ("column 'site' is no attribute: expected UTF-8, found something else in the cell of a",)
+
+
+@given(
+    cells=st.lists(
+        st.none() | st.booleans() | st.integers(-(10**400), 10**400) | st.floats() | st.text(max_size=6), max_size=5
+    )
+)
+def test_a_column_is_of_numbers_if_all_its_cells_are(cells: list[object]):
+    found, refused = typed_columns({str(at): {"x": cell} for at, cell in enumerate(cells)})
+    values = [row["x"] for row in found.values() if "x" in row]
+    there = [cell for cell in cells if not is_empty(cell)]
+    if refused:
+        assert any(isinstance(cell, str) and broken(cell) for cell in cells)
+        assert not values
+        return
+    assert len(values) == len(there), "no cell is dropped"
+    assert len({type(value) for value in values}) <= 1
+    if values and isinstance(values[0], float):
+        assert all(math.isfinite(value) for value in values)  # type: ignore[arg-type]
+        assert [float(cell) for cell in there] == values  # type: ignore[arg-type]
+    else:
+        assert all(isinstance(value, str) and value.strip() for value in values)
+
+
+@pytest.mark.parametrize("text", ["007", "1_000", "1,5", "٣", "0x10", "inf", "nan", "--1", "1 2", "1e"])
+def test_what_only_looks_like_a_number_is_a_text(text: str):
+    assert typed_columns({"a": {"x": text}})[0] == {"a": {"x": text}}
+
+
+@pytest.mark.parametrize(("text", "value"), [("-5", -5.0), (" 1.5 ", 1.5), (".5", 0.5), ("2.", 2.0), ("+1e-3", 0.001)])
+def test_numbers_are_read_as_people_write_them(text: str, value: float):
+    assert typed_columns({"a": {"x": text}})[0] == {"a": {"x": value}}

@@ -11,6 +11,7 @@ import pytest
 import torch
 from make_bench import FRAME_RATE, Made, encode, signal
 from numpy.typing import NDArray
+from pyarrow import parquet
 
 from sam_audio_bench import registry, video
 from sam_audio_bench.errors import MediaError, Precondition
@@ -248,3 +249,36 @@ def test_cut_videos_and_masks_lie_in_the_cache(
     assert Path(str(prompt.video)).is_relative_to(tmp_path / "cache")
     assert Path(str(prompt.mask)).is_relative_to(tmp_path / "cache")
     assert {path: path.stat().st_mtime_ns for path in bench.folder.rglob("*") if path.is_file()} == before
+
+
+# --- what the metadata say beside the question
+
+
+def test_attributes_are_what_the_metadata_say(bench: Made):
+    data = load("sfx")
+    number = place(bench, "others-50:text-only")
+    row, found = bench.rows[number], data.attributes_of(f"sfx-{number:04d}")
+    assert found["source_dataset"] == row["source_dataset"]
+    assert found["target_node"] == row["target_node"]
+    assert found["kind"] == "General stem separation"
+    assert (found["overlap_fraction"], found["target_loudness"]) == (0.25, "loudest")
+    assert "n_males" not in found, "null is not known"
+    duration = row["duration"]
+    assert found["target_share"] == pytest.approx(0.4 + (duration - 0.5 * duration) / duration, abs=1e-4)
+    assert load("instr-pro").attributes_of("instr-pro-0002") == {"stem": "vocals"}
+
+
+def test_they_are_in_no_digest_and_a_copy_without_them_is_the_same_data(bench: Made):
+    before, item = load("sfx"), load("sfx").ids[0]
+    content = before.content_sha256(item)
+    told = {"target_loudness": "louder_than_most", "target_onscreen_offscreen": "offscreen", "n_males": 2}
+    bench.write_table([{**row, "other_sample_info": told} for row in bench.rows])
+    after = load("sfx")
+    assert after.attributes_of(item)["target_loudness"] == "louder_than_most"
+    assert after.attributes_of(item)["n_males"] == 2.0
+    assert (after.record, after.content_sha256(item)) == (before.record, content)
+    table = parquet.read_table(bench.table)
+    parquet.write_table(table.drop_columns(["other_sample_info", "target_node", "task"]), bench.table)
+    bare = load("sfx")
+    assert set(bare.attributes_of(item)) == {"source_dataset", "target_share"}
+    assert (bare.record, bare.content_sha256(item)) == (before.record, content)

@@ -1,0 +1,139 @@
+"""``sabench slices``: where a separator is worse than elsewhere, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sam_audio_bench.cli.output import echo, note, print_json, print_records
+from sam_audio_bench.cli.words import RUN, attribute_and_points
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.files import safe_name
+from sam_audio_bench.render.numbers import UNDEFINED, number, with_interval
+from sam_audio_bench.render.tables import markdown
+from sam_audio_bench.render.text import pluralize, unit_and_direction
+
+if TYPE_CHECKING:
+    from sam_audio_bench.run.slices import SliceReport, SliceRow, WorstItem
+
+__all__ = ["slices"]
+
+_COLUMNS = ("separator", "slice", "mean", "elsewhere", "difference", "p (Holm)", "items", "recordings", "surely worse")
+_WORST = ("task", "separator", "item", "score", "in slices that are surely worse", "audio")
+_Table = Callable[[Sequence[str], Sequence[dict[str, str]]], None]
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=RUN)
+@click.option("--metric", help="The metric that is looked at; default: si_sdr_i, or else the first one.")
+@click.option("--by", metavar="NAME[:N,N…]", multiple=True,
+              help="Look at this attribute alone, cut as by `sabench table`; may be repeated.")  # fmt: skip
+@click.option("--format", "form", type=click.Choice(["terminal", "md", "json"]), default="terminal", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False),
+              help="Folder for figures: SVG, PNG and CSV, one of each task.")  # fmt: skip
+@click.option("--worst", type=click.IntRange(min=0), default=5, show_default=True,
+              help="How many of the worst items to list, of each separator and task.")  # fmt: skip
+@click.option("--permutations", type=click.IntRange(min=1),
+              help="Of each test; default: 2000, or a hundred for each slice where that is more.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+def slices(
+    runs: tuple[Path | str, ...], metric: str | None, by: tuple[str, ...], form: str, out: Path | None, worst: int,
+    permutations: int | None, seed: int,
+) -> None:  # fmt: skip
+    """Say in which kinds of items a separator is surely worse than elsewhere; RUNS as for `sabench table`.
+
+    Items are cut by each of their attributes, numbers at their terciles. Few attributes that were thought of before
+    tell more than many, since Holm's adjustment is for all of them. A slice is compared with all other items of
+    which the attribute is known. Intervals resample recordings; p is one-sided, the larger of a permutation test and of
+    Welch's, both over recordings, by Holm over all slices.
+    """
+    from sam_audio_bench.run.slices import find_slices
+
+    chosen = dict(map(attribute_and_points, by))
+    found = find_slices(runs, metric=metric, by=chosen, worst=worst, permutations=permutations, seed=seed)
+    if out is not None:
+        for path in _drawn(found, out):
+            note(f"wrote {path}")
+    if form == "json":
+        print_json(found.to_json())
+    else:
+        _show(found, _as_markdown if form == "md" else _as_columns, "### " if form == "md" else "")
+
+
+def _as_columns(heads: Sequence[str], records: Sequence[dict[str, str]]) -> None:
+    print_records(records, heads)
+
+
+def _as_markdown(heads: Sequence[str], records: Sequence[dict[str, str]]) -> None:
+    echo("\n" + markdown(heads, [[record[head] for head in heads] for record in records]))
+
+
+def _show(found: SliceReport, table: _Table, mark: str) -> None:
+    for text in found.notes:
+        note(f"note: {text}")
+    direction = unit_and_direction(found.unit, found.higher_is_better)
+    for task, label in found.labels.items():
+        own = [row for row in found.rows if row.task == task]
+        sure = sum(row.is_surely_worse() for row in own)
+        tested = [row for row in own if row.p is not None]
+        echo(f"{mark}{label}, {found.metric} {direction}: surely worse in {sure} of {pluralize(len(tested), 'slice')}")
+        if tested:
+            table(_COLUMNS, [_record(row) for row in tested])
+        if rest := [row for row in own if row.p is None]:
+            echo(f"\nNot tested: {_untested(rest)}.")
+        echo()
+    if found.worst:
+        echo(f"{mark}Worst by {found.metric} {direction}")
+        table(_WORST, [_item(one) for one in found.worst])
+
+
+def _record(row: SliceRow) -> dict[str, str]:
+    return {
+        "separator": row.separator,
+        "slice": row.slice,
+        "mean": with_interval(row.mean, row.low, row.high),
+        "elsewhere": number(row.elsewhere),
+        "difference": with_interval(row.difference, row.difference_low, row.difference_high),
+        "p (Holm)": number(row.p_holm, 3),
+        "items": str(row.n),
+        "recordings": str(row.recordings),
+        "surely worse": "yes" if row.is_surely_worse() else "",
+    }
+
+
+def _item(one: WorstItem) -> dict[str, str]:
+    return {
+        "task": one.task, "separator": one.separator, "item": one.item, "score": number(one.value),
+        "in slices that are surely worse": "; ".join(one.slices) or UNDEFINED, "audio": str(one.audio or UNDEFINED),
+    }  # fmt: skip
+
+
+def _untested(rows: Sequence[SliceRow]) -> str:
+    """Slices by the reason why they are not tested, each once."""
+    reasons: dict[str, dict[str, None]] = {}
+    for row in rows:
+        reasons.setdefault(row.untested, {})[row.slice] = None
+    return "; ".join(f"{', '.join(names)} ({reason})" for reason, names in reasons.items())
+
+
+def _drawn(found: SliceReport, folder: Path) -> Iterator[Path]:
+    """Writes a figure of each task that has a slice with enough recordings."""
+    from dataclasses import asdict
+
+    import pandas as pd
+
+    from sam_audio_bench.cli.slice_figure import slice_means
+    from sam_audio_bench.stats.slices import FEWEST
+
+    frame = pd.DataFrame([{**asdict(row), "surely_worse": row.is_surely_worse()} for row in found.rows])
+    drawn = frame[(frame["recordings"] >= FEWEST) & frame["mean"].notna()] if len(frame) else frame
+    if not len(drawn):
+        raise UsageError(f"expected a slice with {FEWEST} recordings to draw, found none; see the notes without --out")
+    axis = f"{found.metric} {f'({found.unit})' if found.unit else ''}".strip()
+    for task, part in drawn.groupby("task", sort=False):
+        name = safe_name(f"slices-{task}-{found.metric}")
+        plot = slice_means(part, axis=axis, title=f"{found.labels[str(task)]} in slices", name=name)
+        yield from plot.save(folder)

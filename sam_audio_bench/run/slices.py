@@ -1,0 +1,219 @@
+"""Where does a separator fail? Its scores in the slices of every attribute, against those of all other items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.run.compare import MAIN_METRIC, answer_file
+from sam_audio_bench.run.remote import find_runs, naming_origins
+from sam_audio_bench.run.results import Results
+from sam_audio_bench.run.store import RunFolder
+from sam_audio_bench.stats.paired import holm
+from sam_audio_bench.stats.slices import FEWEST, Slice, SliceTest, compare_slices, cut
+from sam_audio_bench.stats.summary import ItemScore, compute_item_scores
+from sam_audio_bench.tasks.attributes import Attribute
+
+__all__ = ["SliceReport", "SliceRow", "WorstItem", "find_slices"]
+
+_LEAST_PERMUTATIONS = 2000
+_PERMUTATIONS_A_TEST = 100  # so that the smallest p is far below what Holm's adjustment leaves of 5 %
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceRow(SliceTest):
+    """A `SliceTest` of one separator on one task."""
+
+    task: str
+    separator: str
+    attribute: str
+    slice: str
+    place: int  # of the slice among those of its attribute
+    higher_is_better: bool
+    p_holm: float | None = None  # over all rows of the report
+
+    @property
+    def effect(self) -> float | None:
+        """How much better the slice is than the rest; negative: worse."""
+        return None if self.difference is None else self.difference * (1 if self.higher_is_better else -1)
+
+    def is_surely_worse(self, alpha: float = 0.05) -> bool:
+        """Whether the separator is worse in this slice than elsewhere."""
+        return self.p_holm is not None and self.p_holm < alpha
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorstItem:
+    """One of the worst answers of a separator to a task, and where it can be heard."""
+
+    task: str
+    separator: str
+    item: str
+    value: float
+    slices: tuple[str, ...]  # that it belongs to, of those in which the separator is surely worse
+    audio: Path | None  # None: the run keeps none here
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceReport:
+    """Every slice that could be compared, by one metric, the worst first."""
+
+    metric: str
+    unit: str
+    higher_is_better: bool
+    labels: Mapping[str, str]  # task -> the task with its version and split
+    rows: tuple[SliceRow, ...]
+    worst: tuple[WorstItem, ...]
+    notes: tuple[str, ...]  # what could not be compared, and why
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``--format json`` prints it."""
+        rows = [{**asdict(row), "surely_worse": row.is_surely_worse()} for row in self.rows]
+        worst = [{**asdict(one), "audio": None if one.audio is None else str(one.audio)} for one in self.worst]
+        return {
+            "metric": self.metric, "unit": self.unit, "higher_is_better": self.higher_is_better, "rows": rows,
+            "worst": worst, "notes": list(self.notes),
+        }  # fmt: skip
+
+
+class _Case(NamedTuple):
+    """One separator on one task, by one attribute."""
+
+    task: str
+    separator: str
+    attribute: str
+    slices: Sequence[Slice]
+    scores: Mapping[str, ItemScore]  # of items whose score is defined
+
+
+@naming_origins()
+def find_slices(
+    paths: Sequence[Path | str],
+    *,
+    metric: str | None = None,
+    by: Mapping[str, Sequence[float]] | None = None,
+    worst: int = 5,
+    permutations: int | None = None,
+    seed: int = 0,
+) -> SliceReport:
+    """Compares each slice of each attribute with the items elsewhere, for each separator and task.
+
+    Of answers that a picker chose, its choice counts. Slices are those of `Results.by`; p is by Holm over all rows.
+
+    Args:
+        paths: run folders, or folders that hold them; texts may be URLs.
+        metric: its id; None: si_sdr_i, or else the first one.
+        by: the attributes to look at, each with the points where it is cut, if any; None: all.
+        worst: how many of the worst items to list, of each separator and task.
+        permutations: of each test; None: 2000, or a hundred for each slice where that is more.
+        seed: of intervals and tests.
+
+    Raises:
+        UsageError: a metric or attribute that the runs do not have.
+        Precondition, StoreError: as `Results.by`.
+    """
+    folders = [RunFolder.open(path) for path in find_runs(paths, audio=False)]
+    results = Results.of_folders(folders)
+    metrics = list(results.metrics)
+    chosen = metric or (MAIN_METRIC if MAIN_METRIC in metrics else metrics[0])
+    if chosen not in metrics:
+        raise UsageError(f"expected a metric of these runs ({', '.join(metrics)}), found {chosen!r}")
+    units = {name: record.unit for name, record in results.metrics.items()}
+    frame = results.frame[results.frame["metric"] == chosen]
+    scores = {(task, separator): items for (task, separator, _), items in compute_item_scores(frame, units).items()}
+    notes: list[str] = []
+    known = results.attributes()
+    names = list(dict.fromkeys(name for attributes in known.values() for name in attributes))
+    if unknown := [name for name in by or () if name not in names]:
+        raise UsageError(f"expected attributes of these items ({', '.join(sorted(names))}), found {unknown[0]!r}")
+    cases = list(_cases(known, scores, by or dict.fromkeys(names, ()), notes))
+    record = results.metrics[chosen]
+    ways = permutations or max(_LEAST_PERMUTATIONS, _PERMUTATIONS_A_TEST * sum(len(case.slices) for case in cases))
+    rows = [row for case in cases for row in _rows(case, record.higher_is_better, ways, seed)]
+    rows = [replace(row, p_holm=p) for row, p in zip(rows, holm([row.p for row in rows]), strict=True)]
+    order = {task: place for place, task in enumerate(results.labels)}
+    rows.sort(key=lambda row: (order[row.task], row.p is None, row.effect or 0.0))
+    sure = {(row.task, row.separator, row.slice) for row in rows if row.is_surely_worse()}
+    return SliceReport(
+        metric=chosen,
+        unit=record.unit,
+        higher_is_better=record.higher_is_better,
+        labels=results.labels,
+        rows=tuple(rows),
+        worst=tuple(_worst(folders, cases, scores, sure, worst, record.higher_is_better)),
+        notes=tuple(notes),
+    )
+
+
+def _cases(
+    known: Mapping[tuple[str, str], Mapping[str, Attribute]],
+    scores: Mapping[tuple[str, str], Mapping[str, ItemScore]],
+    by: Mapping[str, Sequence[float]],
+    notes: list[str],
+) -> Iterator[_Case]:
+    """Every separator with every attribute that parts the items of a task; why others do not is noted."""
+    for task in dict.fromkeys(task for task, _ in scores):
+        own = {item: attributes for (at, item), attributes in known.items() if at == task}
+        groups = {item: score.group for (at, _), items in scores.items() if at == task for item, score in items.items()}
+        for name, points in by.items():
+            if not any(name in attributes for attributes in own.values()):
+                continue  # an attribute of another task
+            slices = cut({item: attributes.get(name) for item, attributes in own.items()}, name, points)
+            parts = [part for part in slices if part.known and part.items]
+            if unknown := sum(len(part.items) for part in slices if not part.known):
+                notes.append(f"{task}: {name} is not known of {unknown} of {len(own)} items, which are left out")
+            largest = max(len({groups[str(item)] for item in part.items if item in groups}) for part in parts)
+            if len(parts) < 2:
+                notes.append(f"{task}: {name} does not part the items: {parts[0].label} for all")
+            elif largest < FEWEST:
+                notes.append(
+                    f"{task}: {name} is not tested, as none of its {len(parts)} slices has {FEWEST} recordings"
+                )
+            else:
+                for (at, separator), items in scores.items():
+                    if at == task:
+                        there = {item: score for item, score in items.items() if score.value is not None}
+                        yield _Case(task, separator, name, parts, there)
+
+
+def _rows(case: _Case, higher_is_better: bool, permutations: int, seed: int) -> Iterator[SliceRow]:
+    items = [item for part in case.slices for item in map(str, part.items) if item in case.scores]
+    if not items:
+        return
+    masks = [[item in members for item in items] for members in (frozenset(part.items) for part in case.slices)]
+    found = compare_slices(
+        [value for item in items if (value := case.scores[item].value) is not None],
+        [case.scores[item].group for item in items],
+        masks, higher_is_better=higher_is_better, permutations=permutations, seed=seed,
+    )  # fmt: skip
+    for place, (part, one) in enumerate(zip(case.slices, found, strict=True)):
+        yield SliceRow(
+            **asdict(one), task=case.task, separator=case.separator, attribute=case.attribute, slice=part.label,
+            place=place, higher_is_better=higher_is_better,
+        )  # fmt: skip
+
+
+def _worst(
+    folders: Sequence[RunFolder],
+    cases: Sequence[_Case],
+    scores: Mapping[tuple[str, str], Mapping[str, ItemScore]],
+    sure: set[tuple[str, str, str]],
+    most: int,
+    higher_is_better: bool,
+) -> Iterator[WorstItem]:
+    """The worst items of each separator and task, the worst first."""
+    sign = 1 if higher_is_better else -1
+    for (task, separator), items in scores.items():
+        runs = [folder for folder in folders if folder.header.model.name == separator]
+        parts = [part for case in cases if (case.task, case.separator) == (task, separator) for part in case.slices]
+        known = [(sign * value, item) for item, score in items.items() if (value := score.value) is not None]
+        equal = len({value for value, _ in known}) < 2  # the mixture by an improvement, say: none is the worst
+        for value, item in [] if equal else sorted(known)[:most]:
+            within = tuple(part.label for part in parts if item in part.items and (task, separator, part.label) in sure)
+            yield WorstItem(
+                task=task, separator=separator, item=item, value=sign * value, slices=within,
+                audio=answer_file(runs, task, item),
+            )  # fmt: skip
