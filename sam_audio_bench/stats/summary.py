@@ -333,9 +333,7 @@ def _distinct(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.in
         number = number * (column.max(initial=-1) + 2) + column + 1
     _, first, found = np.unique(number, return_index=True, return_inverse=True)
     order = np.argsort(first)
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    return keys[first[order]], rank[found.reshape(-1)]
+    return keys[first[order]], np.argsort(order)[found.reshape(-1)]
 
 
 def _coded(column: pd.Series) -> tuple[NDArray[np.int64], list[Any]]:
@@ -392,9 +390,7 @@ def _cell(key: _Key, items: list[str], groups: list[str], values: NDArray[np.flo
 
 
 def _cap(value: float, unit: str) -> float:
-    if unit == "dB" or math.isinf(value):
-        return min(max(value, -CAP_DB), CAP_DB)
-    return value
+    return min(max(value, -CAP_DB), CAP_DB) if unit == "dB" or math.isinf(value) else value
 
 
 def _mean(values: Iterable[float]) -> float:
