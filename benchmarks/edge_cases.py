@@ -48,6 +48,25 @@ last 100 samples; "x 1e-6" scales both signals; "delayed" shifts the estimate by
 opposite channels, which mono libraries see as two signals, one call each, whose scores are averaged.
 """
 
+CLOSING = """## Another SI-SDR
+
+The training framework whose [`bleedless`](metrics/bleedless.md), [`k_sdr`](metrics/k_sdr.md) and others music
+separation quotes calls something else `si_sdr`: the gain is fitted and the ratio taken at every sample, over the
+channels, and the ratios are averaged over time. In mono any answer is then perfect but for the epsilons inside, for
+one number can always be scaled to another; in stereo nothing but the balance of the channels counts. It is not offered
+here, and its values are not those of `si_sdr`. Their `sdr` is `snr` with 1e-8 added to both energies.
+
+```python
+import torch
+from sam_audio_bench.metrics.functional import si_sdr
+
+s, answer = torch.randn(2, 1, 16_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)  # unrelated
+gain = (s * answer).sum(dim=0) / (s * s).sum(dim=0)  # one for every sample
+assert (gain * s - answer).abs().max() < 1e-9  # no error at all
+assert si_sdr(reference=s[0], estimate=answer[0]) < -30
+```
+"""
+
 
 def cases() -> dict[str, Pair]:
     """The fourteen, by name: reference and estimate ``[channels, time]``, float64."""
@@ -214,7 +233,7 @@ def main() -> None:
         page.append(our_line(name, signals))
         page += [_line(peer, [theirs(judge, *pair) for pair in signals.values()]) for peer, judge in judges.items()]
         page.append("")
-    PAGE.write_text("\n".join(page).rstrip() + "\n", encoding="utf-8")
+    PAGE.write_text("\n".join([*page, CLOSING]), encoding="utf-8")
     print(PAGE.read_text(encoding="utf-8"))
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from sam_audio_bench.stats.correlation_tests import holm
+from sam_audio_bench.stats.paired import holm
 from sam_audio_bench.stats.slices import compare_slices
 
 TABLES = 600

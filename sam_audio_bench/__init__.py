@@ -3,6 +3,7 @@
     errors      what is raised on purpose
     deprecated  old public names, for one release
     types       Audio, Prompt, Query, Item, Separation, Score and the separators' protocols
+    notebook    players and waveforms as HTML
     files       file names, JSON, journals
     digests     SHA-256 of files and of values
     written     what the text of a module says
@@ -29,12 +30,12 @@
     plugins     components of third parties and their cards
     construction  from a class and arguments to an object
     names       whether a name means anything, told without importing it
+    plots       figures as SVG, PNG and CSV
     columns     the metrics of a run, with the record of each column
     registry    names to objects and their identities
     run         plan, separate, persist, score, seal
     leaderboard  submissions, ranks, the site
     ratings     listening tests: import, screening, agreement, correlation, reports
-    plots       figures as SVG, PNG and CSV
     cli         the sabench command
 
     >>> import sam_audio_bench as sab

@@ -104,7 +104,8 @@ class TaskCard(Card):
     full_items: int | None = None
     repository: str = ""  # on the Hugging Face Hub
     revision: str = ""  # of the repository
-    licence: str = ""
+    licence: str = ""  # of the data
+    access: str = ""  # who may have them, and who brings what
     main_metric: str = "si_sdr_i"  # by which tables of the leaderboard are ordered
     aggregation: str = "mean over items, interval by resampling groups"
 

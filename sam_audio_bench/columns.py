@@ -14,6 +14,7 @@ from sam_audio_bench.construction import called, check_arguments, made, resolve
 from sam_audio_bench.errors import UsageError, unknown_name
 from sam_audio_bench.files import dump_json
 from sam_audio_bench.identity import Options, capture, identify, is_built_in
+from sam_audio_bench.metrics.catalogue import improvement_card
 from sam_audio_bench.options import parse_spelling, unknown_option
 from sam_audio_bench.parameters import parameter_names
 from sam_audio_bench.plugins import plugins
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["LoadedMetric", "build_metrics", "check_columns", "check_metrics", "check_used", "metric_options"]
 
 _BRIDGED = "torchmetrics:"
+_IMPROVED = "improvement:"
 _PLACE = re.compile(r"[\w.]+:[\w.]+")
 
 
@@ -120,7 +122,11 @@ def _check_known(arguments: Iterable[str], known: set[str]) -> None:
 
 
 def _metric_constructor(target: str) -> Callable[..., Metric]:
-    """The class behind ``module:Class``, or what adapts ``torchmetrics:module.Class``."""
+    """The class behind ``module:Class``, or what adapts ``torchmetrics:module.Class`` or makes an improvement."""
+    if target.startswith(_IMPROVED):
+        from sam_audio_bench.metrics.improvement import improvement_of
+
+        return improvement_of(resolve(target.removeprefix(_IMPROVED)))
     if not target.startswith(_BRIDGED):
         constructor: Callable[..., Metric] = resolve(target)
         return constructor
@@ -178,14 +184,15 @@ def check_metrics(specs: Sequence[str], arguments: Iterable[str] = ()) -> None:
     named, known = plugins("metrics"), set[str]()
     spelt = [parse_spelling(spec) for spec in specs]
     for one in spelt:
-        if one.name in metrics.CARDS:
-            own = parameter_names(metrics.CARDS[one.name].target)
+        card = metrics.CARDS.get(one.name) or (None if one.name in named else improvement_card(one.name))
+        if card is not None:
+            own = parameter_names(card.target)
             if strange := [key for key in one.options if key not in own]:
                 raise unknown_option("metric", one.name, strange, own)
             known |= set(own)
         elif one.name not in named and not one.name.startswith(_BRIDGED) and not _PLACE.fullmatch(one.name):
             raise unknown_name("metric", one.name, [*metrics.CARDS, *named])
-    if all(one.name in metrics.CARDS for one in spelt):
+    if all(one.name in metrics.CARDS or improvement_card(one.name) for one in spelt):
         _check_known(arguments, known)
 
 
@@ -201,6 +208,8 @@ def _metric_targets(specs: Iterable[str]) -> dict[tuple[str, str], tuple[list[st
             target, columns = metrics.CARDS[spelt.name].target, [spelt.name]
         elif spelt.name in named:
             target, columns = named[spelt.name].value, [spelt.name]
+        elif card := improvement_card(spelt.name):
+            target, columns = _IMPROVED + card.target, [spelt.name]
         elif spelt.name.startswith(_BRIDGED):
             target, columns = spelt.name, [spelt.name]
         else:

@@ -103,10 +103,13 @@ class FileDigests:
         return sqlite3.connect(str(self.database), timeout=10)
 
     def _find(self, key: tuple[str | int, ...]) -> str | None:
+        if (known := self._known.get(key)) is not None:
+            return known
         folder = os.path.dirname(str(key[0]))  # noqa: PTH120 - as above
-        if folder not in self._read:
-            self._read.add(folder)
-            self._load(folder)
+        if folder in self._read:
+            return None
+        self._read.add(folder)
+        self._load(folder)
         return self._known.get(key)
 
     def _load(self, folder: str) -> None:
@@ -122,11 +125,12 @@ class FileDigests:
 
 
 def _file_key(path: str | Path) -> tuple[str | int, ...]:
-    folder, name = os.path.split(path)
-    if os.path.isabs(folder):  # noqa: PTH117 - called once a file, of which there may be 100,000
-        resolved = os.path.join(_real_folder(folder), name)  # noqa: PTH118
+    folder, name = os.path.split(path)  # called once a file, of which there may be 100,000
+    real = _real_folder(folder)
+    if real is not None:
+        resolved = os.path.join(real, name)  # noqa: PTH118
         found = os.lstat(resolved)
-    if not os.path.isabs(folder) or stat.S_ISLNK(found.st_mode) or name in ("", "..", "."):  # noqa: PTH117
+    if real is None or stat.S_ISLNK(found.st_mode) or name in ("", "..", "."):
         resolved = os.path.realpath(path)
         found = os.stat(resolved)  # noqa: PTH116
     if stat.S_ISDIR(found.st_mode):
@@ -134,8 +138,12 @@ def _file_key(path: str | Path) -> tuple[str | int, ...]:
     return writable_text(resolved), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
-_real_folder = lru_cache(maxsize=1024)(os.path.realpath)
-"""A folder without links; where one is moved meanwhile, size, times and inode still tell its files from others."""
+@lru_cache(maxsize=1024)
+def _real_folder(folder: str) -> str | None:
+    """A folder without links, None for one that the working directory counts for; where one is moved meanwhile, size,
+    times and inode still tell its files from others.
+    """
+    return os.path.realpath(folder) if os.path.isabs(folder) else None  # noqa: PTH117
 
 
 def _just_changed(key: tuple[str | int, ...]) -> bool:

@@ -7,6 +7,7 @@ escapes, so that every file is valid UTF-8.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import math
@@ -33,6 +34,7 @@ __all__ = [
     "cache_folder",
     "cased_name",
     "dump_json",
+    "exists",
     "expand_home",
     "expand_homes",
     "find_file",
@@ -139,11 +141,20 @@ def writable_text(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def exists(path: str | Path) -> bool:
+    """Whether something is at a path; at one that no system takes, for it is too long or has a zero byte, is nothing.
+
+    >>> exists("."), exists("a" * 300)
+    (True, False)
+    """
+    return os.path.exists(path)  # noqa: PTH110 - that of Path raises OSError
+
+
 def find_file(path: Path) -> Path:
     """The file or folder at ``path``, else the only one whose name is the same text: written with other code points, as
     macOS does (NFC and NFD), or with a suffix in upper case. ``path`` itself where there is none, or several.
     """
-    if path.exists() or not path.name:
+    if exists(path) or not path.name:
         return path
     folder = find_file(path.parent)
     found = _names(folder).get(_same(path.name), ())
@@ -358,11 +369,12 @@ def read_journal(path: Path, decode: Callable[[bytes], _Record]) -> list[_Record
         StoreError: a line that is no record, or a file that cannot be read.
     """
     records: list[_Record] = []
-    number = 0
+    number, line = 0, b""
     try:
         with path.open("rb") as lines:
-            for line in lines:
-                number += 1
+            for number, line in enumerate(lines, 1):
+                if number == 1 and line.startswith(codecs.BOM_UTF8):
+                    raise ValueError("a byte order mark, without which the file has to be saved")
                 if line.endswith(b"\n"):
                     records.append(decode(line))
     except FileNotFoundError:
@@ -370,8 +382,9 @@ def read_journal(path: Path, decode: Callable[[bytes], _Record]) -> list[_Record
     except OSError as error:
         raise StoreError(f"expected a journal that can be read at {path}, found: {error}") from error
     except (ValueError, RecursionError) as error:
+        told = f"a damaged one ({error})" if line.strip() else "an empty one"
         raise StoreError(
-            f"expected a record in line {number} of {path}, found a damaged one ({error}); remove that line, and run "
-            "the same command again, which does again what it told of"
+            f"expected a record in line {number} of {path}, found {told}; remove that line, and run the same command "
+            "again, which does again what it told of"
         ) from error
     return records

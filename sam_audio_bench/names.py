@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sam_audio_bench import separators
 from sam_audio_bench.construction import check_importable
 from sam_audio_bench.errors import Precondition, UsageError, unknown_name
-from sam_audio_bench.files import expand_homes, find_file
+from sam_audio_bench.files import exists, expand_homes, find_file
 from sam_audio_bench.options import parse_spelling, unknown_option
 from sam_audio_bench.parameters import parameter_names
 from sam_audio_bench.plugins import plugins
@@ -61,7 +61,7 @@ def built_in_model(name: str) -> BuiltIn | None:
 def check_there(what: str, *paths: Path) -> None:
     """Raises Precondition for a file or folder that is not there, before what reads it is imported."""
     for path in paths:
-        if not find_file(path).exists():
+        if not exists(find_file(path)):
             raise Precondition(f"expected {what} at {path}, found none")
 
 
@@ -108,13 +108,13 @@ def check_task(name: str) -> None:
 
     name = expand_homes(name)
     label, equals, place = name.rpartition("=")
-    if equals and label and is_path(place) and not Path(name).exists():
+    if equals and label and is_path(place) and not exists(name):
         name = place
     named = plugins("tasks")
     if is_path(name):
         check_table(name)
     elif name not in TASKS and name not in GROUPS and name not in named:
-        if Path(name).is_file():
+        if exists(name):
             raise UsageError(
                 f"expected a table of questions ({', '.join(TABLES)}) at {name}, found a file of another kind; "
                 "save it as CSV, or as one JSON object per line"
@@ -126,7 +126,7 @@ def check_table(name: str) -> None:
     """Raises UsageError where nothing is at the path of anyone's data."""
     from sam_audio_bench.tasks.adapters import adapter_of
 
-    if (known := adapter_of(name)) is None and not find_file(Path(name)).exists():
+    if (known := adapter_of(name)) is None and not exists(find_file(Path(name))):
         raise UsageError(f"expected a table of questions at {name}, found none; see `sabench list tasks`")
-    if known is not None and not known[1].exists():
+    if known is not None and not exists(known[1]):
         raise UsageError(f"expected {known[0].layout} at {known[1]}, found nothing there")

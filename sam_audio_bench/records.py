@@ -186,6 +186,7 @@ class ItemRecord(StoredEstimate, kw_only=True, omit_defaults=True):
     lag_ms: float | None = None  # by which the estimate is late; None: not measured, or it is like no sound
     moved_ms: float | None = None  # by which ``--align lag`` has moved it forward before
     measured: Measured | None = None  # None: not yet, or it has no estimate
+    outputs: dict[str, Whole] = {}  # of outputs without an order: item of this mixture -> number of the one it has got
     scored: dict[str, str] = {}  # column -> fingerprint of the metric that computed it
     not_asked: list[str] = []  # of these columns, those that ask nothing of the item
     score_errors: dict[str, str] = {}
@@ -375,9 +376,8 @@ def read_run(path: Path) -> RunRecord:
     try:
         header = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
     except (OSError, ValueError, RecursionError) as error:
-        raise StoreError(
-            f"expected the record of a run in {path}, found none that can be read ({error}); {_RESTORE}"
-        ) from error
+        found = f"none that can be read ({error})"
+        raise StoreError(f"expected the record of a run in {path}, found {found}; {_RESTORE}") from error
     version = header.get("schema_version") if isinstance(header, dict) else None
     if type(version) is not int or version not in (1, SCHEMA_VERSION):
         newer = "update sabench, or " if isinstance(version, int) and version > SCHEMA_VERSION else ""

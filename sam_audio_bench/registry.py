@@ -9,7 +9,6 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import structs
@@ -18,7 +17,7 @@ from sam_audio_bench.columns import build_metrics
 from sam_audio_bench.construction import called, check_arguments, made, resolve
 from sam_audio_bench.digests import Unidentified
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.files import expand_homes
+from sam_audio_bench.files import exists, expand_homes
 from sam_audio_bench.identity import WHERE, Identity, Options, capture, identify, is_built_in
 from sam_audio_bench.names import PROGRAMS, built_in_model, check_model, check_task
 from sam_audio_bench.options import Spelling, parse_arguments, parse_spelling
@@ -277,7 +276,7 @@ def load_tasks(
     """The data behind names of tasks, groups and anyone's data, each once, in order.
 
     Args:
-        names: of tasks and groups, paths of manifests and folders, or ``ADAPTER:PATH``.
+        names: of tasks and groups, paths of manifests and folders, or ``ADAPTER:PATH``, which may be several tasks.
         split: of the tasks: "test" or "mini".
         subset: of the test split: "paper" or "full".
         prompts: what the items are asked by, of `sam_audio_bench.tasks.data.PROMPTS`.
@@ -287,6 +286,7 @@ def load_tasks(
         UsageError: an unknown name or option, data that say something impossible, or items without texts for
             ``prompts``. Precondition: missing data, or no stored paraphrases.
     """
+    from sam_audio_bench.tasks.adapters import members
     from sam_audio_bench.tasks.load import is_path
     from sam_audio_bench.tasks.load import load_task as load_one
     from sam_audio_bench.tasks.prompts import with_prompts
@@ -295,11 +295,13 @@ def load_tasks(
     found: dict[str, TaskData] = {}
     for spelling in map(expand_homes, names):
         label, equals, name = spelling.rpartition("=")
-        if equals and label and is_path(name) and not Path(spelling).exists():
+        if equals and label and is_path(name) and not exists(spelling):
             if label in TASKS or label in GROUPS or label in named:
                 raise UsageError(f"expected a name of your own for {name}, found {label!r}, which is taken; rename it")
-            loaded = load_one(name, split=split, subset=subset, allow_outside=allow_outside)
-            found[spelling] = replace(loaded, task=label, source=spelling)
+            for ending, one in members(name).items():
+                own = f"{label}-{ending}" if ending else label
+                loaded = load_one(one, split=split, subset=subset, allow_outside=allow_outside)
+                found[f"{own}={one}"] = replace(loaded, task=own, source=f"{own}={one}")
             continue
         name = spelling
         if name in named:
@@ -309,7 +311,7 @@ def load_tasks(
             )  # fmt: skip
             continue
         check_task(name)
-        for task in GROUPS.get(name, (name,)):
+        for task in GROUPS.get(name, tuple(members(name).values())):
             if task not in found:
                 loaded = load_one(task, split=split, subset=subset, allow_outside=allow_outside)
                 found[task] = replace(loaded, source=task, subset=subset if loaded.split == "test" else "paper")

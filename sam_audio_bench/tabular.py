@@ -110,15 +110,14 @@ class TextTable:
     short: list[int] = field(default_factory=list)  # rows that end early: what is missing counts as empty
     torn: bool = False  # the last row is one of them, and has no line end
 
-    def remarks(self, *, optional: bool = False) -> Iterator[tuple[int, str]]:
-        """Rows that something is to be said of, and what; ``optional``: the last columns may be left out of a row."""
+    def remarks(self) -> Iterator[tuple[int, str]]:
+        """Rows that something is to be said of, and what."""
         if self.empty:
             yield self.empty[0], f"{_counted(self.empty, 'has', 'have')} no text in any cell: left out"
-        short = self.short if not optional else self.short[-1:] if self.torn else []
-        if short:
+        if self.short:
             why = ", and the file without a line end" if self.torn else ""
-            what = f"{_counted(short, 'ends', 'end')} before the last column{why}: the missing cells count as empty"
-            yield short[0], what
+            told = f"{_counted(self.short, 'ends', 'end')} before the last column{why}"
+            yield self.short[0], f"{told}: the missing cells count as empty"
 
 
 def _counted(rows: Sequence[int], one: str, several: str) -> str:

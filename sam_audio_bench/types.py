@@ -6,12 +6,13 @@ Importing this module does not import torch; tensors appear in annotations only.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from sam_audio_bench.errors import UsageError
+from sam_audio_bench.notebook import audio_html, item_html
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,6 +83,12 @@ class Audio:
         """Duration in seconds."""
         return self.length / self.rate
 
+    def __repr__(self) -> str:
+        return f"Audio({self.channels} × {self.length} samples at {self.rate} Hz)"
+
+    def _repr_html_(self) -> str:
+        return audio_html(self)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
@@ -121,7 +128,13 @@ class Item:
     query: Query
     reference: Audio | None = None  # None: no clean recording exists; silent: the prompted sound is absent
     residual_reference: Audio | None = None  # everything else in the mixture
+    residual_sources: tuple[Audio, ...] = ()  # its sources one by one, where all of them are known
     remarks: tuple[str, ...] = ()  # what had to be changed in the data; goes into the journal
+    others: Mapping[str, Audio] = field(default_factory=dict)
+    """References of the task's other items of the same mixture, by their ids, where the separator wants them."""
+
+    def _repr_html_(self) -> str:
+        return item_html(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +146,7 @@ class Separation:
     seconds: float = 0.0  # wall clock
     picked_by: str | None = None  # the reranker that chose it among candidates
     moved_ms: float = 0.0  # by which ``--align lag`` moved it forward; not a separator's to say
+    outputs: Mapping[str, int] = field(default_factory=dict)  # of outputs without an order, which one each item has got
 
 
 @runtime_checkable
@@ -162,7 +176,10 @@ class CandidateSeparator(Separator, Protocol):
 
 @runtime_checkable
 class OracleSeparator(Protocol):
-    """The declared exception: an upper bound that is shown the references. Marked ``oracle`` in every table."""
+    """The declared exception: an upper bound that is shown the references. Marked ``oracle`` in every table.
+
+    With ``wants_others = True`` its items come with `Item.others`, whichever of them are asked for.
+    """
 
     name: str
 

@@ -202,6 +202,7 @@ METRICS = (
     "si_sdr", "si_sdr_i", "snr_i", "si_snr", "sd_sdr", "sa_sdr", "leak_db", "reconstruction_db", "mrstft",
     "perceptual_overall", "perceptual_recall", "perceptual_precision", "perceptual_faithfulness", "span_iou",
     "bss_images_sdr", "bss_images_sir", "bss_sources_sdr", "bss_sources_sir", "si_sir", "si_sdr_pit", "saj_overall",
+    "bleedless", "fullness", "l1_freq", "aura_stft", "k_sdr",
 )  # fmt: skip
 
 

@@ -60,6 +60,7 @@ HEAVY = "import sys; print(sorted({'torch', 'matplotlib', 'transformers'} & set(
         ["--help"],
         ["eval", "--help"],
         ["list", "tasks"],
+        ["list", "layouts", "--format", "md"],
         ["list", "models", "--json"],
         ["list", "metrics"],
         ["leaderboard", "log"],

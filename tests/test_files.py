@@ -197,7 +197,7 @@ def test_torn_last_line_is_left_out(tail: str, tmp_path: Path) -> None:
 
 def test_damage_elsewhere_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "items.jsonl"
-    for torn, line in (('{"item": 1}\n{"ite\n{"item": 3}\n', 2), ('{"item": 1}\n[1]\n', 2), ("\n", 1)):
+    for torn, line in (('{"item": 1}\n{"ite\n{"item": 3}\n', 2), ('{"item": 1}\n[1]\n', 2)):
         path.write_text(torn)
         with pytest.raises(
             StoreError, match=rf"a record in line {line} of .*items.jsonl, found a damaged one .*remove"
@@ -205,10 +205,32 @@ def test_damage_elsewhere_is_an_error(tmp_path: Path) -> None:
             read_journal(path, json_object)
 
 
+@pytest.mark.parametrize("empty", ["\n", " \r\n"])
+def test_what_an_editor_leaves_in_a_journal_is_named(empty: str, tmp_path: Path) -> None:
+    path = tmp_path / "items.jsonl"
+    for content, line in ((empty, 1), (f'{{"item": 1}}\n{empty}{{"item": 2}}\n', 2), (f'{{"item": 1}}\n{empty}', 2)):
+        path.write_text(content, newline="")
+        with pytest.raises(StoreError, match=rf"in line {line} of .*items.jsonl, found an empty one; remove"):
+            read_journal(path, json_object)
+    path.write_text('{"item": 1}\n', encoding="utf-8-sig")
+    with pytest.raises(StoreError, match=r"in line 1 of .*items.jsonl, found a damaged one .a byte order mark"):
+        read_journal(path, json_object)
+
+
 def test_missing_journal_is_empty_and_missing_json_is_an_error(tmp_path: Path) -> None:
     assert read_journal(tmp_path / "none", json_object) == []
     with pytest.raises(StoreError, match="expected a JSON file"):
         load_json(tmp_path / "none")
+
+
+def test_names_that_no_system_takes_and_json_that_is_too_deep_are_told(tmp_path: Path) -> None:
+    for name in ("a" * 300, "a\0b", "/".join(["a" * 200] * 30)):
+        assert find_file(tmp_path / name) == tmp_path / name
+        with pytest.raises(StoreError, match="expected a JSON file"):
+            load_json(tmp_path / name)
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(StoreError, match=r"expected a JSON file at .*deep\.json"):
+        load_json(tmp_path / "deep.json")
 
 
 NAMES = [unicodedata.normalize(form, "Mélodie/été.WAV") for form in ("NFC", "NFD")]

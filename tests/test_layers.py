@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sam_audio_bench"
 LAYERS = [
-    {"errors", "types", "files", "deprecated"},
+    {"errors", "types", "files", "deprecated", "notebook"},
     {"digests"},
     {"written"},
     {"live"},
@@ -28,11 +28,11 @@ LAYERS = [
     {"separators", "tasks"},
     {"stats"},
     {"render", "plugins", "construction"},
-    {"names"},
+    {"names", "plots"},
     {"columns"},
     {"registry"},
     {"run"},
-    {"plots", "leaderboard", "ratings"},
+    {"leaderboard", "ratings"},
     {"judge.training", "judge.listeners"},
     {"cli"},
 ]

@@ -129,6 +129,14 @@ def test_the_overview_links_every_card() -> None:
     assert set(re.findall(r"`(\w+)`", " ".join(row[0] for row in rows(explained)))) == set(Status)
 
 
+def test_every_row_of_the_chooser_ends_at_two_or_three_metrics() -> None:
+    chooser = (DOCS / "metrics.md").read_text(encoding="utf-8").partition("## Which ones?")[2].partition("\n## ")[0]
+    found = [re.findall(r"`(\w+)`", row[-1]) for row in rows(chooser)]
+    assert len(found) == 9
+    assert all(2 <= len(names) <= 3 and set(names) <= set(CARDS) for names in found)
+    assert set(re.findall(r"`([a-z_]+)`", chooser)) <= set(CARDS)
+
+
 def signals() -> tuple[Tensor, Tensor, Tensor]:
     """Target, rest and error: noise for one second of three, with room for a delay at the end of each."""
     found = torch.randn(3, 1, 3 * RATE, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.1
@@ -216,7 +224,7 @@ def test_invariances_of_all_cards_are_stated(name: str) -> None:
         assert effect.startswith(("none", "small", "counts", "not measured"))
 
 
-@pytest.mark.parametrize("name", [*MEASURED, "pesq_wb", "stoi", "estoi"])
+@pytest.mark.parametrize("name", [*MEASURED, "pesq_wb", "pesq_nb", "stoi", "estoi"])
 def test_statuses_that_occur_are_listed(name: str) -> None:
     """Every edge case that a metric can be shown has a status that its card explains; all of the card's occur."""
     cases = [

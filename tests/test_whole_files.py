@@ -57,7 +57,9 @@ def write(folder: Path, name: str, seconds: float = SECONDS) -> Path:
 @pytest.mark.parametrize("name", [*SAMPLES, *CONTAINERS])
 def test_half_a_file_is_refused_and_the_whole_is_not(name: str, tmp_path: Path) -> None:
     path = write(tmp_path, name)
-    assert abs(audio.read(path).length - SECONDS * RATE) <= 2048
+    found, remarks = audio.read_remarked(path)
+    assert abs(found.length - SECONDS * RATE) <= 2048
+    assert not remarks
     content = path.read_bytes()
     for share in (0.5, 0.9):
         path.write_bytes(content[: round(share * len(content))])
@@ -200,17 +202,141 @@ def test_an_mp3_without_a_count_of_frames_is_read_to_its_end(tmp_path: Path) -> 
         assert 0 <= audio.read(path).length - SECONDS * RATE < 4096
 
 
-def test_two_mp3_in_one_file_are_both_read(tmp_path: Path) -> None:
+def count_of_frames(content: bytes) -> slice:
+    """Where an MP3 counts its frames."""
+    at = max(content.find(b"Xing"), content.find(b"Info")) + 8
+    return slice(at, at + 4)
+
+
+@pytest.mark.parametrize("name", ["a.mp3", "lame.mp3"])
+@pytest.mark.parametrize("missing", [1, 20, 10**9])
+def test_an_mp3_that_counts_too_few_frames_is_read_to_its_end(name: str, missing: int, tmp_path: Path) -> None:
+    path = write(tmp_path, name)
+    expected = audio.read(path).samples
+    content = bytearray(path.read_bytes())
+    place = count_of_frames(content)
+    there = int.from_bytes(content[place], "big")
+    content[place] = max(there - missing, 0).to_bytes(4, "big")
+    path.write_bytes(content)
+    found, remarks = audio.read_remarked(path)
+    assert torch.equal(found.samples, expected)
+    (remark,) = remarks
+    assert f"counts {max(there - missing, 0)} frames, and {there} are there" in remark
+    assert torch.equal(audio.read(path, start=0.5, end=0.9).samples, expected[:, RATE // 2 : round(0.9 * RATE)])
+
+
+def id3(content: bytes) -> bytes:
+    """A tag as it stands before the sound of an MP3."""
+    return b"ID3\4\0\0\0\0" + bytes((len(content) >> 7, len(content) & 127)) + content
+
+
+@pytest.mark.parametrize("between", [b"", b"TAG" + bytes(125), id3(b"\xff\xfb\x90\x00" * 50), b"\xff\xfa" * 400])
+@pytest.mark.parametrize("seconds", [0.1, 1.0])
+def test_two_mp3_in_one_file_are_both_read(seconds: float, between: bytes, tmp_path: Path) -> None:
+    """Of small ones as well, which other programs take for one with a tag behind it."""
+    path = write(tmp_path, "a.mp3", seconds)
+    first, content = audio.read(path), path.read_bytes()
+    assert seconds > 0.5 or len(content) < 4096
+    path.write_bytes(content + between + content)
+    found, remarks = audio.read_remarked(path)
+    assert found.length >= 2 * seconds * RATE
+    assert torch.equal(found.samples[:, : first.length // 2], first.samples[:, : first.length // 2])
+    assert torch.allclose(found.samples[:, -first.length // 2 :], first.samples[:, -first.length // 2 :], atol=0.02)
+    assert len(remarks) == 1
+    assert "it was read to its end" in remarks[0]
+
+
+@pytest.mark.parametrize(
+    "tag", [b"APETAGEX" + bytes(24) + b"\xff\xfb\x90\x00" * 1000, b"\xff" * 5000, b"TAG" + bytes(125)]
+)
+def test_a_tag_behind_an_mp3_holds_no_frames(tag: bytes, tmp_path: Path) -> None:
     path = write(tmp_path, "a.mp3")
-    path.write_bytes(2 * path.read_bytes())
-    assert audio.read(path).length >= 2 * SECONDS * RATE
+    expected = audio.read(path).samples
+    path.write_bytes(path.read_bytes() + tag)
+    found, remarks = audio.read_remarked(path)
+    assert torch.equal(found.samples, expected)
+    assert not remarks
 
 
-def test_two_ogg_in_one_file_are_refused(tmp_path: Path) -> None:
-    path = write(tmp_path, "a.ogg")
-    path.write_bytes(2 * path.read_bytes())
-    with pytest.raises(MediaError, match="several recordings"):
+def test_two_mp3_with_more_between_them_than_decoders_get_over_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.mp3")
+    path.write_bytes(path.read_bytes() + b"\xff\xfa" * 700 + path.read_bytes())
+    with pytest.raises(MediaError, match=r"a\.mp3"):
         audio.read(path)
+
+
+def test_mp3_of_several_rates_in_one_file_are_refused(tmp_path: Path) -> None:
+    content = write(tmp_path, "a.mp3").read_bytes()
+    soundfile.write(tmp_path / "other.mp3", noise(1.0).T, 44100)
+    (tmp_path / "a.mp3").write_bytes(content + (tmp_path / "other.mp3").read_bytes())
+    with pytest.raises(MediaError, match=r"a\.mp3"):
+        audio.read(tmp_path / "a.mp3")
+
+
+@pytest.mark.parametrize("missing", [1, 1000, 8000, RATE - 1])
+def test_a_flac_that_counts_too_few_samples_is_read_to_its_end(missing: int, tmp_path: Path) -> None:
+    path = write(tmp_path, "a.flac")
+    expected = audio.read(path).samples
+    content = bytearray(path.read_bytes())
+    fields = int.from_bytes(content[21:26], "big")
+    content[21:26] = (fields - missing).to_bytes(5, "big")
+    path.write_bytes(content)
+    found, remarks = audio.read_remarked(path)
+    assert torch.equal(found.samples, expected)
+    (remark,) = remarks
+    assert f"counts {RATE - missing} samples" in remark
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "16.wav",
+        "coded.wav",
+        "long.wav",
+        "a.w64",
+        "a.aiff",
+        "a.caf",
+        "a.au",
+        "a.flac",
+        "a.ogg",
+        "a.m4a",
+        "a.mkv",
+        "a.avi",
+    ],
+)
+def test_two_files_in_one_are_refused(name: str, tmp_path: Path) -> None:
+    path = write(tmp_path, name)
+    path.write_bytes(2 * path.read_bytes())
+    with pytest.raises(MediaError, match=r"several recordings, one behind the other"):
+        audio.read(path)
+
+
+def chunk(form: str, name: bytes, content: bytes) -> bytes:
+    """One of RIFF, AIFF or CAF."""
+    return struct.pack(form, name, len(content)) + content
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "sound"),
+    [
+        ("16.wav", "<4sI", b"data"),
+        ("long.wav", "<4sI", b"data"),
+        ("a.aiff", ">4sI", b"SSND"),
+        ("a.caf", ">4sq", b"data"),
+    ],
+)
+def test_so_is_a_second_chunk_of_sound(name: str, form: str, sound: bytes, tmp_path: Path) -> None:
+    path = write(tmp_path, name)
+    content, note = path.read_bytes(), chunk(form, b"note", bytes(20))
+    expected = audio.read(path).samples
+    for second in (b"", bytes(4000)):
+        path.write_bytes(content + note + chunk(form, sound, second))
+        with pytest.raises(MediaError, match=r"several recordings"):
+            audio.read(path)
+    path.write_bytes(content + note)
+    assert torch.equal(audio.read(path).samples, expected)
+    path.write_bytes(content + bytes(10**6))  # nothing that is to be gone over in steps of eight bytes
+    assert torch.equal(audio.read(path).samples, expected)
 
 
 @pytest.mark.parametrize("lost", [True, False])

@@ -4,6 +4,7 @@
     separate  one file
     score     kept audio by other metrics
     table     tables of run folders
+    plot      figures of run folders
     compare   two runs on the items that both have
     slices    where a separator is worse than elsewhere
     slice_figure  its figure
@@ -37,6 +38,7 @@ from sam_audio_bench.cli.lazy import LazyGroup
 from sam_audio_bench.cli.output import note, open_closed_streams, replace_unwritable
 from sam_audio_bench.errors import BenchError, describe_error
 from sam_audio_bench.run import interruption
+from sam_audio_bench.run.exits import outlive_threads
 
 __all__ = ["main"]
 
@@ -46,6 +48,7 @@ _COMMANDS = {
     "list": (f"{__name__}.listing:listing", "List tasks, models or metrics."),
     "score": (f"{__name__}.score:score", "Score kept audio again, or by other metrics."),
     "table": (f"{__name__}.table:table", "Print the table of finished runs."),
+    "plot": (f"{__name__}.plot:plot", "Draw figures of finished runs."),
     "compare": (f"{__name__}.compare:compare", "Say whether one run is better than another, and where it is worse."),
     "slices": (f"{__name__}.slices:slices", "Say in which kinds of items a separator is surely worse than elsewhere."),
     "merge": (f"{__name__}.merge:merge", "Put the shards of a run together."),
@@ -57,6 +60,8 @@ _COMMANDS = {
     "leaderboard": (f"{__name__}.leaderboard:leaderboard", "Leaderboards: submit, validate, build the site."),
     "doctor": (f"{__name__}.doctor:doctor", "Say what this machine has and what is missing."),
 }
+
+_CLOSED_PIPE = 128 + 13  # as of a program that SIGPIPE ends
 
 _HELP = """Benchmark promptable audio source separation.
 
@@ -95,12 +100,25 @@ def main(arguments: list[str] | None = None) -> Any:
                 if not isinstance(error, SystemExit):  # whatever was made of the interruption
                     note("sabench: stopped")
                 interruption.exit_interrupted()
+            if arguments is None:  # else the process has something else to do
+                outlive_threads(_exit_code(error), lambda text: note(f"sabench: {text}"))
             raise
 
 
+def _exit_code(error: BaseException) -> int:
+    """Of a process that an exception ends."""
+    code = error.code if isinstance(error, SystemExit) else 1
+    return code if isinstance(code, int) else int(code is not None)
+
+
 def _run(words: list[str]) -> Any:
+    stdout = sys.stdout
     try:
         return group.main(args=words, prog_name="sabench", standalone_mode=True)
+    except SystemExit as end:
+        if end.code == 1 and (sys.stdout is not stdout or isinstance(end.__context__, BrokenPipeError)):
+            sys.exit(_CLOSED_PIPE)  # `| head`: nobody reads on; click replaces the stream, and rich raises anew
+        raise
     except BenchError as error:
         if "--debug" in words:
             raise

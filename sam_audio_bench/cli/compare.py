@@ -9,7 +9,7 @@ import click
 
 from sam_audio_bench.cli.output import echo, note, print_json, print_records
 from sam_audio_bench.cli.words import RUN, words
-from sam_audio_bench.render.numbers import number, with_interval
+from sam_audio_bench.render.numbers import number, p_value, with_interval
 from sam_audio_bench.render.text import unit_and_direction
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def compare(run_a: Path | str, run_b: Path | str, metrics: str, as_json: bool, *
     """Compare RUN_B with the baseline RUN_A: paired differences, who wins, and the worst items.
 
     Each is a run folder, or a folder that holds runs of one separator, here or at a URL. Differences are B minus A, on
-    items that have a score in both; intervals resample recordings, p is that of swapping the systems on whole
-    recordings, by Holm over all rows.
+    items that have a score in both; p is that of swapping the systems on whole recordings, and intervals hold the
+    differences that this test does not reject. By p (Holm), which is for all rows together, B is better or not.
     """
     from sam_audio_bench.run.compare import compare_runs
 
@@ -48,6 +48,8 @@ def compare(run_a: Path | str, run_b: Path | str, metrics: str, as_json: bool, *
 
 
 def _show(found: Comparison) -> None:
+    from sam_audio_bench.stats.paired import FEWEST_RECORDINGS
+
     for text in found.notes:
         note(f"note: {text}")
     echo(f"A: {found.name_a}\nB: {found.name_b}")
@@ -55,10 +57,12 @@ def _show(found: Comparison) -> None:
         echo(f"\n{label}")
         print_records(
             (_record(row) for row in found.rows if row.task == task),
-            ("metric", "A", "B", "B − A", "p (Holm)", "B is", "wins-ties-losses", "items"),
+            ("metric", "A", "B", "B − A", "p", "p (Holm)", "B is", "wins-ties-losses", "items"),
         )
     if any(row.own_judge for row in found.rows):
         echo("\nNot tested: metrics by the model that picked the answers.")
+    if any(row.p is not None and row.ci_low is None for row in found.rows):
+        echo(f"\nNo interval: fewer than {FEWEST_RECORDINGS} recordings cannot show a difference at 5 %.")
     if any(row.missing_a or row.missing_b for row in found.rows):
         echo("\nItems with a score of one run alone are left out; --json counts them.")
     if found.worst:
@@ -72,7 +76,8 @@ def _record(row: ComparisonRow) -> dict[str, object]:
         "A": number(row.a),
         "B": number(row.b),
         "B − A": with_interval(row.difference, row.ci_low, row.ci_high),
-        "p (Holm)": number(row.p_holm, 3),
+        "p": p_value(row.p),
+        "p (Holm)": p_value(row.p_holm),
         "B is": row.verdict() or None,
         "wins-ties-losses": f"{row.wins}-{row.ties}-{row.losses}",
         "items": f"{row.n_ok}/{row.n}",

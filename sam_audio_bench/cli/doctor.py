@@ -19,7 +19,7 @@ from sam_audio_bench.plugins import plugins
 __all__ = ["doctor"]
 
 _EXTRAS = {  # extra -> (module that tells whether it is there, what it brings)
-    "speech": ("pesq", "pesq_wb, stoi, estoi, dnsmos_*"),
+    "speech": ("pesq", "pesq_wb, pesq_nb, stoi, estoi, dnsmos_*"),
     "demucs": ("demucs", "Demucs as a separator"),
     "suppress": ("onnxruntime", "the runtime of dtln, nsnet2, gtcrn and hush; rnnoise"),
     "oracles": ("museval", "the comparison tests against other libraries"),

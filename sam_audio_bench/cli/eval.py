@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, Field, fields
@@ -143,6 +144,11 @@ def _check_names(models: list[str], tasks: list[str], settings: Settings) -> Non
         check_task(task)
     check_metrics(settings.metrics, settings.metric_args)
     check_picker(settings.picker, settings.picker_args)
+    if settings.split == "test":
+        from sam_audio_bench.tasks.load import check_recordings
+
+        asked = shlex.join(["sabench", "eval", "--model", ",".join(models), "--task", ",".join(tasks)])
+        check_recordings(tasks, instead=f"{asked} --split mini")
 
 
 def _say_terms(plan: Plan, *, accept: bool) -> None:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from sam_audio_bench.cards import Card
-from sam_audio_bench.cli.output import note, print_json, print_records
+from sam_audio_bench.cli.output import note, print_json, print_markdown, print_records
 
 __all__ = ["listing"]
 
@@ -22,10 +22,35 @@ def _tasks() -> tuple[list[dict[str, object]], str]:
     groups = "; ".join(
         f"{name} = {', '.join(names) if len(names) < 4 else f'{len(names)} tasks'}" for name, names in GROUPS.items()
     )
-    layouts = ", ".join(f"{name}:PATH" for name in ADAPTERS)
+    layouts = ", ".join(f"{card.name}:PATH" for card in ADAPTERS.values() if not card.whole)
     return records, (
-        f"Groups: {groups}. Anyone's data are tasks: a CSV, JSONL or parquet table with columns mixture,text,target, "
-        f"a folder that holds one, a folder of stems, or a known layout: {layouts}."
+        f"Groups: {groups}. Items, licence and access are those of --split test; --split mini is part of the package, "
+        "under CC0, CC BY and MIT. Anyone's data are tasks: a CSV, JSONL or parquet table with columns "
+        f"mixture,text,target, a folder that holds one, a folder of stems, or a known layout: {layouts}; see "
+        "`sabench list layouts`."
+    )
+
+
+def _layouts() -> tuple[list[dict[str, object]], str]:
+    from sam_audio_bench.tasks.adapters import ADAPTERS, members
+    from sam_audio_bench.tasks.adapters.texts import TABLES, TEXTS
+
+    records: list[dict[str, object]] = [
+        {
+            "name": card.name,
+            "summary": card.summary,
+            "expects": card.layout,
+            "example": card.command,
+            "licence": card.licence,
+            "texts": dict(TEXTS.get(card.name, {})),
+            "tasks": [one.partition(":")[0] for one in members(f"{card.name}:PATH").values()],
+        }
+        for card in ADAPTERS.values()
+        if not card.whole
+    ]
+    return records, (
+        f"{' or '.join(TABLES)} in the folder of the data changes the texts by which classes and stems are asked for. "
+        "Licences as the data sets' authors state them; those of your copy count. name=LAYOUT:PATH names a task."
     )
 
 
@@ -39,11 +64,14 @@ def _models() -> tuple[list[dict[str, object]], str]:
 
 
 def _metrics() -> tuple[list[dict[str, object]], str]:
-    from sam_audio_bench.metrics.catalogue import CARDS, DEFAULT, WITHOUT_REFERENCE
+    from sam_audio_bench.metrics.catalogue import CARDS, DEFAULT, WITH_SOURCES, WITHOUT_REFERENCE
 
     records = [{**_record(card), "default": card.id in DEFAULT} for card in CARDS.values()]
     without = ", ".join(WITHOUT_REFERENCE)
-    return records, f"Default: {', '.join(DEFAULT)}; where there is no reference, as far as they can run: {without}."
+    return records, (
+        f"Default: {', '.join(DEFAULT)}; where there is no reference, as far as they can run: {without}; where every "
+        f"source of a song is known: {', '.join(WITH_SOURCES)}."
+    )
 
 
 def _record(card: Card) -> dict[str, object]:
@@ -53,7 +81,8 @@ def _record(card: Card) -> dict[str, object]:
 
 
 _KINDS = {
-    "tasks": (_tasks, "tasks", ("name", "prompt", "items", "summary")),
+    "tasks": (_tasks, "tasks", ("name", "prompt", "items", "licence", "access", "summary")),
+    "layouts": (_layouts, "", ("name", "expects", "example", "licence")),
     "models": (_models, "separators", ("name", "oracle", "summary", "source", "install")),
     "metrics": (_metrics, "metrics", ("name", "unit", "higher_is_better", "needs", "version", "summary")),
 }
@@ -64,14 +93,17 @@ _ALSO = {"separators": "models"}
 
 @click.command()
 @click.argument("kind", type=click.Choice([*_KINDS, *_ALSO]))
-@click.option("--json", "as_json", is_flag=True, help="Print a list of records.")
-def listing(kind: str, as_json: bool) -> None:
-    """List tasks, models or metrics."""
+@click.option("--format", "form", type=click.Choice(["text", "md", "json"]), default="text", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="As --format json: a list of records.")
+def listing(kind: str, form: str, as_json: bool) -> None:
+    """List tasks, layouts of data sets, models or metrics."""
     collect, group, columns = _KINDS[_ALSO.get(kind, kind)]
     records, footer = collect()
-    records += _third_parties(group)
-    if as_json:
+    records += _third_parties(group) if group else []
+    if as_json or form == "json":
         print_json(records)
+    elif form == "md":
+        print_markdown(records, columns, footer)
     else:
         print_records(records, columns, footer)
 

@@ -26,7 +26,7 @@ def merge(runs: tuple[Path | str, ...], into: Path | None, output: Path | None, 
     """
     if (into is None) == (output is None):
         raise UsageError("expected either --into, for one run, or --output, for any number of them")
-    from sam_audio_bench.run.results import find_runs
+    from sam_audio_bench.run.remote import find_runs
 
     find_runs(runs)
     from sam_audio_bench.run.copying import Copier

@@ -18,13 +18,15 @@ from typing import Any, TextIO
 import click
 
 from sam_audio_bench.files import dump_json
-from sam_audio_bench.render.text import one_line, printable
+from sam_audio_bench.render.text import markdown_text, one_line, printable
 
-__all__ = ["claim_stdout", "echo", "note", "open_closed_streams", "print_json", "print_records", "replace_unwritable"]
+__all__ = ["claim_stdout", "echo", "note", "open_closed_streams", "print_json", "print_markdown", "print_records",
+           "replace_unwritable"]  # fmt: skip
 
 _PLAIN = {
     "−": "-", "–": "-", "—": "-", "±": "+-", "×": "x", "≤": "<=", "≥": ">=", "≈": "~", "↑": "^", "↓": "v", "→": "->",
     "…": "...", "“": '"', "”": '"', "‘": "'", "’": "'", "•": "*", "─": "-", "━": "-", "│": "|",
+    "†": "+", "▾": "#",
 }  # fmt: skip
 
 
@@ -111,6 +113,15 @@ def print_records(records: Iterable[Mapping[str, object]], columns: Sequence[str
         echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     if footer:
         echo(f"\n{footer}")
+
+
+def print_markdown(records: Iterable[Mapping[str, object]], columns: Sequence[str], footer: str = "") -> None:
+    """Records as a table in Markdown on standard output."""
+    rows = [[markdown_text(_cell(record.get(column))) for column in columns] for record in records]
+    for row in (columns, ["---"] * len(columns), *rows):
+        echo(f"| {' | '.join(row)} |")
+    if footer:
+        echo(f"\n{markdown_text(footer)}")
 
 
 def _cell(value: Any) -> str:

@@ -35,7 +35,7 @@ def score(
     names, arguments = split_spellings(metrics), parse_arguments(metric_args)
     check_metrics(names, arguments if names else ())
     Settings(executor=executor, workers=workers)  # before anything is read
-    from sam_audio_bench.run.results import find_runs
+    from sam_audio_bench.run.remote import find_runs
 
     find_runs(runs)
     from sam_audio_bench.run.rescore import rescore

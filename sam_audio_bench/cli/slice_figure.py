@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.plots import COLOURS, INK, Plot, panels, styled
+from sam_audio_bench.plots.base import Plot, colour_of, ink, panels, shape_of, styled
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["slice_means"]
 
-_SHAPES = "osD^vPX"
 _APART = 0.7  # of a line, between the first separator's dot and the last one's
 _GAP = 0.6  # lines, between attributes
 _LONGEST = 40  # letters of a label
@@ -50,7 +49,7 @@ def slice_means(rows: pd.DataFrame, *, axis: str, title: str, name: str) -> Plot
         own = rows[rows["separator"] == separator]
         shift = _APART * (0.5 - (at + 0.5) / len(separators)) if len(separators) > 1 else 0.0
         y = np.array([heights[key] for key in zip(own["attribute"], own["slice"], strict=True)]) + shift
-        colour, shape, sure = COLOURS[at % len(COLOURS)], _SHAPES[at % len(_SHAPES)], own["surely_worse"].to_numpy(bool)
+        colour, shape, sure = colour_of(at), shape_of(at), own["surely_worse"].to_numpy(bool)
         means = own["mean"].to_numpy(float)
         panel.hlines(y, own["low"].to_numpy(float), own["high"].to_numpy(float), color=colour, linewidth=1.2)
         panel.plot(means, y, shape, color=colour, markersize=5, markerfacecolor="none", label=separator)
@@ -60,7 +59,7 @@ def slice_means(rows: pd.DataFrame, *, axis: str, title: str, name: str) -> Plot
     panel.grid(axis="x")
     low, high = panel.get_xlim()
     if low < 0 < high:
-        panel.axvline(0, color=INK, linewidth=0.8)
+        panel.axvline(0, color=ink(), linewidth=0.8)
     panel.set_xlabel(axis)
     figure.legend(loc="outside upper center", ncols=min(3, len(separators)))
     caption = "Bars: 95 % intervals over recordings. Full dots: surely worse than elsewhere (Holm)."

@@ -1,6 +1,7 @@
 """From the bytes of a sound or video file to samples: which library reads it, and whether it is all there.
 
     headers     what a file says of itself: its format, and where it should end
+    frames      whether an MP3 or a FLAC holds more than it says
     formats     which formats FFmpeg may open, the stream that counts, the clock of sound and pictures
     samples     files of samples, by libsndfile
     packets     containers, by FFmpeg
@@ -24,9 +25,10 @@ from sam_audio_bench.errors import MediaError
 
 __all__ = ["READING", "Decoded", "check_whole", "claimed_size", "decode"]
 
-READING = "2"
+READING = "3"
 """Version of how files are read, a part of the identity of what is read from them: it is raised with a change after
-which the same file gives other samples. 2: the edit lists and time stamps of containers count."""
+which the same file gives other samples. 2: the edit lists and time stamps of containers count. 3: what follows behind
+the frames that an MP3 or the samples that a FLAC counts is read; several recordings in a file are refused."""
 
 _SHORT = 1 << 20  # bytes of a quarter of an hour of speech in the best codecs
 
@@ -56,6 +58,7 @@ def decode(path: Path, *, start: float = 0.0, end: float | None = None, stream: 
         except Unopened as error:
             reasons.append(f"{library}: {error}")
             continue
+        found = found.remarked(f"{path.name}: {header.remark}") if header.remark else found
         return found if header.length_known else found.remarked(_UNSTATED.format(path.name))
     if header.breaks_off:
         raise broken_off(path)
@@ -79,7 +82,7 @@ def claimed_size(path: Path) -> int | None:
     try:
         if path.stat().st_size < _SHORT:
             return None
-        header = _header(path)
+        header = _header(path, search=False)
         for claimed in (
             (packets.claimed, samples.claimed) if header.ffmpeg_first else (samples.claimed, packets.claimed)
         ):
@@ -90,13 +93,13 @@ def claimed_size(path: Path) -> int | None:
     return None
 
 
-def _header(path: Path, stream: BinaryIO | None = None) -> Header:
-    """What a file says of itself; arguments and errors as in `decode`."""
+def _header(path: Path, stream: BinaryIO | None = None, *, search: bool = True) -> Header:
+    """What a file says of itself; arguments and errors as in `decode` and `read_header`."""
     with media_errors(path):
         if stream is not None:
-            return read_header(stream)
+            return read_header(stream, search=search)
         with path.open("rb") as file:
-            return read_header(file)
+            return read_header(file, search=search)
 
 
 _UNSTATED = (
@@ -104,12 +107,12 @@ _UNSTATED = (
 )
 
 
-def _corrected(path: Path, stream: BinaryIO | None, at: int, length: int) -> BinaryIO:
-    """The content with another length, of eight bytes, in its header."""
+def _corrected(path: Path, stream: BinaryIO | None, at: int, true: bytes) -> BinaryIO:
+    """The content with other bytes in its header."""
     with media_errors(path):
         if stream is None:
             content = path.read_bytes()
         else:
             stream.seek(0)
             content = stream.read()
-        return io.BytesIO(content[:at] + length.to_bytes(8, "little") + content[at + 8 :])
+        return io.BytesIO(content[:at] + true + content[at + len(true) :])

@@ -72,7 +72,7 @@ class JudgeConfig(Config):
     transformer: PEAVConfig = field(default_factory=PEAVConfig)
     finetune_transformer: PEAVConfig = field(default_factory=PEAVConfig)
     text_model: Options = field(default_factory=dict)
-    nth_text_layer: int = 22
+    nth_text_layer: int | None = 22  # None: the last one, behind the final norm
     bottleneck_dim: int = 256
     small: SmallConfig | None = None
 

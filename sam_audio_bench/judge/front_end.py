@@ -35,6 +35,7 @@ _QUANTILE = 0.4  # of the answer's energy that lies where it is louder than its 
 _AT_ONCE = 6000  # rows: a minute, for which the work takes 200 MiB
 _AROUND = 2  # frames before and behind, farther than `_smooth` and the blurs of `impressions` reach
 _TINY = 1e-12
+_ROUNDING = 1e-5  # of coherence: what a gain changes in an answer that is the mixture, 50 dB down, nobody hears
 _LOWEST_BIN = 3  # 94 Hz: below are hum, rumble and what a constant offset leaks
 _SCALE = 3.0  # natural logarithms of magnitudes per unit of a comparison
 
@@ -104,8 +105,9 @@ def _compared(mixture: Tensor, answer: Tensor, heard: Tensor, top: Tensor, frame
     coherence = (_power(cross) / (mean_power * mean_own + _TINY)).clamp(0, 1)
     linear = _power(mixture - cross / (mean_own + _TINY) * answer)
     subtracted = (power - own).clamp(min=0)
-    left = coherence * linear + (1 - coherence) * subtracted
-    rows = [heard, *(mel_rows(_root(one)) for one in (own, left, (1 - coherence) * own))]
+    stray = (1 - coherence - _ROUNDING).clamp(min=0)
+    left = coherence * linear + stray * subtracted
+    rows = [heard, *(mel_rows(_root(one)) for one in (own, left, stray * own))]
     alike = mel_rows(_root(coherence * own))
     wide = rows[0].expand_as(rows[1])
     sounds = impressions(heard, rows[1], (power, own, left), frame, top)

@@ -14,7 +14,6 @@
     consistency       checks across all submissions of a leaderboard
     rescoring         scores the stored audio again
     log               append-only record of submissions and withdrawals
-    ranking           ranks, their intervals, and groups of lines that do not differ significantly
     board             all submissions as one value, the source of every page
     reported          numbers copied from papers, not measured here
     previews          the preview files of the site

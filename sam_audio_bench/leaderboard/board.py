@@ -15,7 +15,6 @@ from pathlib import Path
 from sam_audio_bench.errors import StoreError
 from sam_audio_bench.leaderboard import log
 from sam_audio_bench.leaderboard.item_lists import item_list, known_task
-from sam_audio_bench.leaderboard.ranking import Column, RankInterval, Values, rank
 from sam_audio_bench.leaderboard.records import (
     Aggregate,
     BoardRule,
@@ -33,6 +32,7 @@ from sam_audio_bench.records import MetricRecord
 from sam_audio_bench.render.text import line_name
 from sam_audio_bench.separators.pickers import judges_itself
 from sam_audio_bench.stats.item_coverage import CoverageClass, classify_coverage
+from sam_audio_bench.stats.ranking import Column, RankInterval, Values, rank
 from sam_audio_bench.stats.summary import ItemScore, compute_line_scores
 from sam_audio_bench.tasks import TASKS
 from sam_audio_bench.types import Status

@@ -5,12 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from sam_audio_bench.files import cased_name
-from sam_audio_bench.separators import CARDS
+from sam_audio_bench.separators.catalogue import BASELINES, CARDS
 
 __all__ = ["BASELINES", "REPORTED", "base_metric", "folder_of", "kind_of"]
-
-BASELINES = frozenset({"mixture", "silence"})
-"""Separators that do nothing: the lower reference of every table."""
 
 REPORTED = "reported"
 """Folder of the numbers of papers, beside the separators' folders."""

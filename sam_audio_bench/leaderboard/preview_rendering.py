@@ -22,7 +22,7 @@ from sam_audio_bench.leaderboard.previews import ITEM, LISTEN, read_preview
 from sam_audio_bench.leaderboard.records import Credit, Frame, Preview, PreviewAnswer, RatingsOverTime, to_plain
 from sam_audio_bench.leaderboard.submission import Submission, find_submissions
 from sam_audio_bench.run.data import recorded_data
-from sam_audio_bench.run.results import find_runs
+from sam_audio_bench.run.remote import find_runs
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.tasks.recipes import list_task_recipes, load_stems
 from sam_audio_bench.types import Audio, Item

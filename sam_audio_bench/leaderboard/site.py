@@ -25,7 +25,7 @@ from pathlib import Path
 import jinja2
 import msgspec
 
-from sam_audio_bench.errors import UsageError
+from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import atomic_write, cased_name, dump_json, temporary_files
 from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.leaderboard.board import Board, read_board
@@ -56,12 +56,17 @@ def build(root: Path, out: Path | None = None) -> list[Path]:
         Files written, sorted.
 
     Raises:
-        StoreError: a submission that cannot be read; `validate` says more; or a link in the site's folder, through
-            which this would write elsewhere. UsageError: a folder that holds something else.
+        Precondition: no submission. StoreError: a submission that cannot be read; `validate` says more; or a link in
+            the site's folder, through which this would write elsewhere. UsageError: a folder that holds something else.
     """
     goal = out or root / "site"
     _check_place(goal)
-    pages = dict(_pages(root, read_board(root)))
+    board = read_board(root)
+    if not board.lines:
+        raise Precondition(
+            f"expected a leaderboard with submissions in {root}, found none; `sabench leaderboard submit` adds them"
+        )
+    pages = dict(_pages(root, board))
     for name, text in pages.items():
         with atomic_write(goal / name) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -31,7 +31,8 @@ from sam_audio_bench.leaderboard.submission import HEADER, SCORES, Submission, a
 from sam_audio_bench.leaderboard.validate import ValidationProblem, check_submission
 from sam_audio_bench.plugins import find_card
 from sam_audio_bench.records import PARTS, MetricRecord, StoredEstimate, to_plain
-from sam_audio_bench.run.results import find_runs
+from sam_audio_bench.render.text import pluralize
+from sam_audio_bench.run.remote import find_runs
 from sam_audio_bench.run.store import COLUMNS, SCORE_TYPES, RunFolder
 from sam_audio_bench.stats.cost import cost_of
 from sam_audio_bench.types import Status
@@ -55,9 +56,9 @@ class Submitted:
 
 def submit(
     runs: Sequence[Path | str], to: Path, *, card: Path | None = None, revision: str | None = None,
-    with_audio: bool = False, dry_run: bool = False,
+    with_audio: bool = False, dry_run: bool = False, tell: Callable[[str], None] | None = None,
 ) -> list[Submitted]:  # fmt: skip
-    """Adds the separators of finished runs to a leaderboard, each as one submission.
+    """Adds the separators of finished runs to a leaderboard, each as one submission; other runs are passed over.
 
     A baseline that the leaderboard already has, with these tasks and metrics, is left as it is, since `sabench eval`
     always runs ``mixture`` too.
@@ -69,14 +70,14 @@ def submit(
         revision: of the separator; None: its model's, else the digest of its weights, else that of its estimates.
         with_audio: include the audio, so that anyone can score it again.
         dry_run: check everything, write nothing.
+        tell: called with a sentence about each run that is passed over: unfinished, of a part of a task or of a task
+            that no leaderboard knows.
 
     Raises:
-        UsageError: runs that cannot be submitted as they are. Precondition: no run, or a submission that is there
-            already. StoreError: a run whose files are damaged or do not pass the validation.
+        UsageError: no run that can be submitted, or runs that cannot be together. Precondition: no run, or a submission
+            that is there already. StoreError: a run whose files are damaged or do not pass the validation.
     """
-    folders = [RunFolder.open(path) for path in {path.resolve(): path for path in find_runs(runs)}.values()]
-    for folder in folders:
-        _check_run(folder)
+    folders = _whole([RunFolder.open(path) for path in find_runs(runs)], tell or (lambda _: None))
     separators: dict[str, list[RunFolder]] = {}
     for folder in sorted(folders, key=_label):
         separators.setdefault(folder.header.model.name, []).append(folder)
@@ -188,6 +189,23 @@ def _next_revision(place: Path, header: SubmissionRecord, *, chosen: bool) -> Su
         revision = f"{base}+{number}"
         place = place.with_name(cased_name(revision))
     return structs.replace(header, separator=structs.replace(header.separator, revision=revision))
+
+
+def _whole(folders: Sequence[RunFolder], tell: Callable[[str], None]) -> list[RunFolder]:
+    """The runs that can be submitted; raises UsageError where there is none."""
+    found, reasons = [], []
+    for folder in folders:
+        try:
+            _check_run(folder)
+            found.append(folder)
+        except UsageError as reason:
+            reasons.append(str(reason))
+    if not found:
+        others = f"; nor can {pluralize(len(reasons) - 1, 'other run')} be submitted" if len(reasons) > 1 else ""
+        raise UsageError(f"{reasons[0]}{others}")
+    for sentence in reasons:
+        tell(f"not submitted: {sentence}")
+    return found
 
 
 def _check_run(folder: RunFolder) -> None:

@@ -9,9 +9,12 @@
     permutation  si_sdr_pit: the outputs in the better of both orders
     levels       leak_db and reconstruction_db
     spectral     mrstft and log_wmse
+    music        bleedless, fullness and other scores that music separation quotes
+    improvement  any other score of the target minus that of the mixture
     activity     span_iou and its relatives
     perceptual   what listeners would say beside the reference
     speech       PESQ, STOI and DNSMOS, through their libraries
+    narrowband   PESQ of telephones
     weights      what metrics that are networks share: where the weights come from, windows, statuses
     clap         the prompt's text against the answer
     aesthetics   how good the answer sounds, whatever was asked

@@ -7,6 +7,7 @@ residual reference and are many times faster.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -18,11 +19,13 @@ from sam_audio_bench import blocks
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.identity import Options
 from sam_audio_bench.metrics import functional
+from sam_audio_bench.metrics.base import Row
 from sam_audio_bench.metrics.catalogue import metric_ids_of
 from sam_audio_bench.metrics.functional.bss import Decomposition
 from sam_audio_bench.metrics.functional.energy import is_silent, ratio_db
 from sam_audio_bench.metrics.functional.frames import TAILS, frames
-from sam_audio_bench.metrics.ratios import ReferenceMetric
+from sam_audio_bench.metrics.ratios import ReferenceMetric, improvement
+from sam_audio_bench.types import Item, Separation, Status
 
 __all__ = ["BACKENDS", "SIBSS", "TAPS", "BSSImages", "BSSImagesSDR", "BSSSources", "BSSSourcesSDR"]
 
@@ -100,6 +103,9 @@ class BSSSources(_Sources):
 class _Images(ReferenceMetric):
     """What the metrics of BSS-eval v4 share: the median of the defined frames of 1 s.
 
+    Of an item whose sources are all known (``residual_sources``), each is a source of its own, and frames in which one
+    of them, or the answer, is silent are left out: so museval scores a song, and so tables of MUSDB18 are made.
+
     Args:
         stereo: as for `ReferenceMetric`; under "joint", filters run from every channel to every channel.
         tail: one of `frames.TAILS`, what happens to samples after the last whole frame.
@@ -116,6 +122,31 @@ class _Images(ReferenceMetric):
         """What changes the values, for ``run.json``."""
         return {**super().options, "tail": self.tail}
 
+    def _row(self, item: Item, answer: Separation) -> Row:
+        if item.reference is None or not item.residual_sources:
+            return super()._row(item, answer)
+        improving = not set(self.requested).isdisjoint(self.columns[1::2])
+        systems = [[answer.target], [item.query.mixture]][: 1 + improving]
+        scores = self._rate([item.reference, *item.residual_sources], systems)
+        gains = list(map(improvement, *scores)) if improving else [None] * len(scores[0])
+        return tuple(score for pair in zip(scores[0], gains, strict=True) for score in pair)
+
+    def _status(self, truth: Tensor | None, given: Tensor | None, rates: set[int]) -> Status:
+        """As of any metric; of the other sources no estimate is compared, but there must be enough samples for all."""
+        if truth is None or given is None or len(truth) <= len(given):
+            return super()._status(truth, given, rates)
+        status = super()._status(truth[: len(given)], given, rates)
+        least = 1 if self.sources == 1 else (len(truth) * truth.shape[1] - 1) * TAPS + 1
+        return Status.TOO_SHORT if status is Status.OK and truth.shape[2] < least else status
+
+    def _framed(self, ratios: Tensor, references: Tensor, estimates: Tensor, cuts: Sequence[slice]) -> Tensor:
+        """Median over frames of ``[systems, frames]``; of all known sources, over those in which every one sounds."""
+        if len(references) > self.sources:
+            quiet = [[_quiet(references[..., cut]) or _quiet(system[:1, ..., cut]) for cut in cuts]
+                     for system in estimates]  # fmt: skip
+            ratios = ratios.masked_fill(torch.tensor(quiet, device=ratios.device), torch.nan)
+        return _median(ratios)
+
 
 class BSSImagesSDR(_Images):
     """`functional.framewise_sdr` of the target, median over frames."""
@@ -127,7 +158,8 @@ class BSSImagesSDR(_Images):
         estimate = estimates[:, 0]
         reference = references[0].expand_as(estimate)
         ratios = functional.framewise_sdr(reference=reference, estimate=estimate, rate=rate, tail=self.tail)
-        return _median(ratios)[:, None]
+        cuts = frames(references.shape[-1], rate, tail=self.tail)
+        return self._framed(ratios, references, estimates, cuts)[:, None]
 
 
 class BSSImages(_Images):
@@ -149,7 +181,12 @@ class BSSImages(_Images):
             parts.ratio(parts.target, parts.interference),
             parts.ratio(parts.projection, parts.artifacts),
         )
-        return torch.stack([_median(ratio) for ratio in ratios], dim=1)
+        return torch.stack([self._framed(ratio, references, estimates, cuts) for ratio in ratios], dim=1)
+
+
+def _quiet(sources: Tensor) -> bool:
+    """Whether the channels of one of ``[sources, channels, time]`` add up to silence, as museval asks it."""
+    return bool((sources.sum(dim=1) == 0).all(dim=-1).any())
 
 
 def _end_to_end(signals: Tensor) -> Tensor:

@@ -16,7 +16,9 @@ __all__ = [
     "LIMIT_DB",
     "STEREO",
     "WITHOUT_REFERENCE",
+    "WITH_SOURCES",
     "MetricCard",
+    "improvement_card",
     "metric_ids_of",
 ]
 
@@ -37,6 +39,7 @@ _HERE = "sam_audio_bench.metrics."
 _REST = "residual_reference"
 _LEROUX, _SCHEIBLER = "leroux2019sdr", "scheibler2022sdr"
 _SHARE = (0.0, 1.0)
+_AGAINST_MIXTURE = ("leak_db", "reconstruction_db")  # what the mixture has is known
 _AXES = {
     "overall": "how well the answer serves the request",
     "recall": "how much of the wanted sound survived",
@@ -96,7 +99,9 @@ def _judged(axis: str, summary: str) -> MetricCard:
         target="sam_audio_bench.judge.metric:SAMAudioJudge",
         summary=f"{summary} as listeners would rate it, predicted by the SAM Audio Judge (2026)",
         cites=("wang2026samaudiojudge",),
-        version=3,  # 1 rated answers to absent sounds too, 2 silent mixtures and prompts that say nothing
+        # 1 rated answers to absent sounds too, 2 silent mixtures and prompts that say nothing, 3 more than five minutes
+        # at once, and rounding as a part of an answer that is the mixture
+        version=4,
         unit="1-5",
         range=(0.0, 6.0),  # a regression may overshoot its scale
         needs=frozenset({"text"}),
@@ -150,6 +155,23 @@ def _speech(name: str, kind: str, summary: str, *needs: str, cites: str, **field
         needs=frozenset({"speech", *needs}),
         **fields,
     )
+
+
+def _music(name: str, kind: str, summary: str, **fields: Any) -> MetricCard:
+    """The card of one score that music separation quotes."""
+    usual = MetricCard(
+        id=name,
+        target=f"{_HERE}music:{kind}",
+        summary=summary,
+        cites=("solovyev2023benchmarks",),
+        unit="",
+        range=(0.0, 100.0),
+        best=100.0,
+        needs=frozenset({"reference"}),
+        absent="undefined",
+        tolerance=1e-4,
+    )
+    return replace(usual, **fields)
 
 
 def _stoi(name: str, summary: str, cites: str) -> MetricCard:
@@ -286,9 +308,37 @@ CARDS: dict[str, MetricCard] = {
             needs=frozenset({"reference"}),
             tolerance=1e-4,
         ),
+        _music(
+            "bleedless", "BleedlessFullness", "how little the answer has too much, by levels in mel bands; 0 to 100",
+            tolerance=0.1,  # rounding decides where many cells are equal
+        ),
+        _music(
+            "fullness", "BleedlessFullness", "how little the answer lacks, by levels in mel bands; 0 to 100",
+            tolerance=0.1,
+        ),
+        _music("l1_freq", "L1Freq", "distance of magnitudes at the level that they have; 0 to 100"),
+        _music(
+            "aura_stft", "AuraSTFT", "STFT loss of auraloss, one resolution; 0 to 100",
+            cites=("solovyev2023benchmarks", "steinmetz2020auraloss"),
+        ),
+        _music(
+            "aura_mrstft", "AuraMRSTFT", "STFT loss of auraloss, three resolutions, A-weighted, in mel bands; 0 to 100",
+            cites=("solovyev2023benchmarks", "steinmetz2020auraloss"),
+        ),
+        _music(
+            "k_sdr", "KSDR", "snr between -10 and 10 dB on a logarithmic scale; 0 to 100",
+            best=None,  # 10 dB are not perfect
+        ),
         _speech(
             "pesq_wb", "PESQ", "PESQ, wideband MOS-LQO (ITU-T P.862.2)", "reference",
             cites="rix2001pesq", unit="MOS", range=(0.999, 4.644), tolerance=1e-3,
+        ),
+        replace(
+            _speech(
+                "pesq_nb", "", "PESQ, narrowband MOS-LQO (ITU-T P.862.1)", "reference",
+                cites="rix2001pesq", unit="MOS", range=(0.999, 4.549), tolerance=1e-3,
+            ),
+            target=f"{_HERE}narrowband:NarrowbandPESQ",
         ),
         _stoi("stoi", "short-time objective intelligibility (Taal 2011)", "taal2011stoi"),
         _stoi("estoi", "extended STOI, for modulated maskers (Jensen and Taal 2016)", "jensen2016estoi"),
@@ -309,6 +359,32 @@ WITHOUT_REFERENCE = (
     "aes_ce", "aes_cu", "aes_pc", "aes_pq", "span_iou", "reconstruction_db",
 )  # fmt: skip
 """The same where there are none: what SAM Audio's authors report, as far as it can run, and what always can."""
+
+
+WITH_SOURCES = ("bss_images_sdr", "bss_images_isr", "bss_images_sir", "bss_images_sar", "snr")
+"""The same where every source of a song is known: what tables of MUSDB18 report, and the SDR of the MDX challenges."""
+
+
+def improvement_card(name: str) -> MetricCard | None:
+    """The card of an improvement that is made on request: of a metric that looks at the target alone.
+
+    >>> improvement_card("pesq_wb_i").summary
+    'pesq_wb of the answer minus that of the mixture'
+
+    Returns:
+        The card; None where ``name`` is something else, or the improvement has a class of its own.
+    """
+    base = CARDS.get(name.removesuffix("_i"))
+    if not name.endswith("_i") or name in CARDS or base is None or base.id.endswith("_i"):
+        return None
+    if _REST in base.needs or base.id in _AGAINST_MIXTURE:
+        return None
+    low, high = base.limits
+    turned = "" if base.higher_is_better else "; negative where it is better"
+    return replace(
+        base, id=name, range=(low - high, high - low), best=None, absent="any",
+        summary=f"{base.id} of the answer minus that of the mixture{turned}",
+    )  # fmt: skip
 
 
 def metric_ids_of(target: str) -> tuple[str, ...]:

@@ -173,12 +173,12 @@ class PEAVTransformer(nn.Module):
         return found[:, 1:]
 
 
-def build_modern_bert(options: Options | None, layer: int) -> Any:
+def build_modern_bert(options: Options | None, layer: int | None) -> Any:
     """Builds a ModernBERT (Warner et al., 2024) of transformers.
 
     Args:
         options: ``text_model`` of a ``config.json``; missing ones have the defaults of transformers.
-        layer: the layer that `encode_first_token` reads.
+        layer: the layer that `encode_first_token` reads; None: what the network gives at its end.
 
     Raises:
         Precondition: invalid options, or too few layers.
@@ -193,7 +193,7 @@ def build_modern_bert(options: Options | None, layer: int) -> Any:
     except Exception as error:  # transformers' validators and torch's layers share no class of errors
         found = " ".join(str(error).split())[:160]
         raise Precondition(f"expected text_model to describe a ModernBERT in config.json, found {found}") from error
-    if not 0 <= layer <= len(network.layers):
+    if layer is not None and not 0 <= layer <= len(network.layers):
         raise Precondition(
             f"expected nth_text_layer of at most {len(network.layers)}, the layers of text_model, found {layer}; "
             "correct config.json"
@@ -206,14 +206,14 @@ def restore_buffers(network: Any) -> None:
     network.rotary_emb = type(network.rotary_emb)(network.config)
 
 
-def encode_first_token(network: Any, input_ids: Tensor, attention_mask: Tensor | None, layer: int) -> Tensor:
+def encode_first_token(network: Any, input_ids: Tensor, attention_mask: Tensor | None, layer: int | None) -> Tensor:
     """State ``[B, t]`` of the first token behind ``layer`` layers of a ModernBERT, of token ids ``[B, S]``.
 
-    The state of the last layer includes the final norm, as in transformers.
+    The state of the last layer includes the final norm, as in transformers, and None means that state.
     """
-    found = network(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True)
-    state: Tensor = found.hidden_states[layer][:, 0]
-    return state
+    found = network(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=layer is not None)
+    state: Tensor = found.last_hidden_state if layer is None else found.hidden_states[layer]
+    return state[:, 0]
 
 
 def load_tokenizer(folder: Path | None, place: str = "", *, option: str = "tokenizer=DIR") -> Any:

@@ -85,7 +85,7 @@ class SpanPredictorConfig(Config):
     audio_transformer: PEAVConfig = field(default_factory=PEAVConfig)
     text_model: Options = field(default_factory=dict)
     output_dim: int = 1024
-    nth_text_layer: int = 22
+    nth_text_layer: int | None = 22  # None: the last one, behind the final norm
 
     @classmethod
     def of_folder(cls, folder: Path) -> SpanPredictorConfig:

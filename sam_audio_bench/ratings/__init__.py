@@ -11,6 +11,7 @@
     correlation     correlation of metrics with ratings
     preference      ranks from pairwise votes
     power           sample size of the next test
+    finding         what a test found, in sentences
     figure_data     data of the figures in a report
     report          HTML report
     example         a simulated test to try the commands on

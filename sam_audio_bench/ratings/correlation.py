@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.metrics.catalogue import CARDS
 from sam_audio_bench.ratings.agreement import noise_ceilings
 from sam_audio_bench.ratings.matrices import NO_SYSTEM, ItemSystemMatrices, item_system_matrices, slices
-from sam_audio_bench.ratings.table import Ratings
+from sam_audio_bench.ratings.table import Direction, Ratings
 from sam_audio_bench.stats.correlation import correlations, few_systems
 from sam_audio_bench.stats.correlation_tests import Difference, differences, letter_groups
 from sam_audio_bench.stats.design import Design
@@ -31,8 +32,10 @@ __all__ = [
     "DifferenceRow",
     "add_run_scores",
     "correlate_ratings",
+    "metric_directions",
 ]
 
+_ALPHA = 0.05
 _BOUNDED = ("pearson", "spearman")  # what the noise ceiling of stimuli bounds
 
 
@@ -48,7 +51,7 @@ class CorrelationSettings:
     interval: str = "two_way"
     resamples: int = 10_000
     seed: int = 0
-    test: str | None = None  # of differences: bootstrap, williams or permutation; None: as `interval` says
+    test: str | None = None  # of differences: bootstrap, williams, zou, permutation; None: as `interval` says
     compare: bool = True  # whether differences of metrics are tested, at the first level, by the first rank coefficient
 
 
@@ -146,6 +149,7 @@ def correlate_ratings(ratings: Ratings, settings: CorrelationSettings | None = N
     """
     settings = settings or CorrelationSettings()
     names = _chosen(ratings, settings.metrics)
+    orientation = _orientation(names, ratings.direction)
     found = CorrelationResult(rows=[], differences=[], warnings=[])
     best = noise_ceilings(ratings, by=settings.by, axis=settings.axis, resamples=100, seed=settings.seed)
     few: dict[tuple[str, str], list[str]] = {}
@@ -153,11 +157,15 @@ def correlate_ratings(ratings: Ratings, settings: CorrelationSettings | None = N
         matrices = item_system_matrices(answers, names)
         ceiling = best[axis, by].value
         design = _design(matrices, settings, settings.interval)
-        letters = _compared(matrices, design, settings, (axis, by), found) if settings.compare else {}
-        _add_rows(design, settings, (axis, by), found, ceiling, letters)
+        letters = _compared(matrices, design, settings, (axis, by), found, orientation) if settings.compare else {}
+        _add_rows(design, settings, (axis, by), found, ceiling, letters, orientation)
         warning = few_systems(matrices.human, matrices.metrics)
         if warning:
             few.setdefault((by, warning), []).append(axis)
+    if needed := _resamples_needed(found.differences, settings.resamples):
+        found.warnings.append(
+            f"{settings.resamples} resamples: no metrics can be told apart by Holm over all pairs; use {needed} or more"
+        )
     found.warnings.extend(f"{', '.join(axes)}, {by}: {warning}" for (by, warning), axes in few.items())
     return found
 
@@ -171,13 +179,11 @@ def _design(matrices: ItemSystemMatrices, settings: CorrelationSettings, interva
 
 def _add_rows(
     design: Design, settings: CorrelationSettings, place: tuple[str, str], found: CorrelationResult,
-    ceiling: float | None, letters: Mapping[str, str],
+    ceiling: float | None, letters: Mapping[str, str], orientation: Mapping[str, int] | None,
 ) -> None:  # fmt: skip
     axis, by = place
     tested = _tested(settings)
-    results = correlations(
-        design, levels=settings.levels, coefficients=settings.coefficients, orientation=_orientation(design.metrics)
-    )
+    results = correlations(design, levels=settings.levels, coefficients=settings.coefficients, orientation=orientation)
     for result in results:
         shown = (result.level, result.coefficient) == tested
         found.rows.append(
@@ -199,6 +205,13 @@ def _add_rows(
         )
 
 
+def _resamples_needed(differences: Sequence[DifferenceRow], resamples: int) -> int | None:
+    """Resamples that p, at least 2 in all of them, needs to reach 5 % by Holm; None where there are as many."""
+    tested = Counter((row["axis"], row["by"]) for row in differences if row["method"] not in ("", "williams", "zou"))
+    needed = math.floor(2 * max(tested.values(), default=0) / _ALPHA)
+    return needed if needed > resamples else None
+
+
 def _tested(settings: CorrelationSettings) -> tuple[str, str]:
     """Level and coefficient at which metrics are compared."""
     known = [name for name in ("spearman", "pearson", "kendall") if name in settings.coefficients]
@@ -211,13 +224,14 @@ def _compared(
     settings: CorrelationSettings,
     place: tuple[str, str],
     found: CorrelationResult,
+    orientation: Mapping[str, int] | None,
 ) -> Mapping[str, str]:
     """Tests all pairs of metrics; returns the letters of those that do not differ significantly."""
     if len(matrices.metrics) < 2:
         return {}
     axis, by = place
     level, coefficient = _tested(settings)
-    pairs = _pairs(matrices, design, settings)
+    pairs = _pairs(matrices, design, settings, orientation)
     for pair in pairs:
         found.differences.append(
             {
@@ -237,19 +251,20 @@ def _compared(
                 "method": pair.method,
             }
         )
-    values = {name: one.point(coefficient)[0] for name, one in design.at(level, _orientation(design.metrics)).items()}
+    values = {name: one.point(coefficient)[0] for name, one in design.at(level, orientation).items()}
     order = sorted(values, key=lambda name: math.inf if (value := values[name]) is None else -abs(value))
     return letter_groups(order, pairs)
 
 
-def _pairs(matrices: ItemSystemMatrices, design: Design, settings: CorrelationSettings) -> list[Difference]:
-    """Tests pairs by the bootstrap of the intervals; by Williams' test for Fisher intervals."""
+def _pairs(
+    matrices: ItemSystemMatrices, design: Design, settings: CorrelationSettings, orientation: Mapping[str, int] | None
+) -> list[Difference]:
+    """Tests pairs by the bootstrap of the intervals; by Zou's intervals where those are Fisher's."""
     level, coefficient = _tested(settings)
-    orientation = _orientation(matrices.metrics)
     fisher = settings.interval == "fisher"
     test = settings.test
     if test is None:
-        test = "williams" if fisher and is_applicable("williams", level, coefficient) else "bootstrap"
+        test = "zou" if fisher and is_applicable("zou", level, coefficient) else "bootstrap"
     if test != "bootstrap":
         return compare_independent(
             matrices.human, matrices.metrics, test=test, at=level, coefficient=coefficient, orientation=orientation,
@@ -260,11 +275,22 @@ def _pairs(matrices: ItemSystemMatrices, design: Design, settings: CorrelationSe
     return differences(design, at=level, coefficient=coefficient, orientation=orientation)
 
 
-def _orientation(metrics: Collection[str]) -> dict[str, int] | None:
+def metric_directions(metrics: Collection[str], better: Direction = "higher") -> dict[str, int]:
+    """Of the metrics that are known: 1 where a metric should rise with the ratings, -1 where it should fall.
+
+    Args:
+        metrics: ids or names of columns.
+        better: which end of the scale of the ratings is better.
+    """
+    return {
+        name: 1 if CARDS[name].higher_is_better is (better == "higher") else -1 for name in metrics if name in CARDS
+    }
+
+
+def _orientation(metrics: Collection[str], better: Direction) -> dict[str, int] | None:
     """Direction of each metric; None unless all are known: each is then oriented to correlate positively."""
-    if not all(name in CARDS for name in metrics):
-        return None
-    return {name: 1 if CARDS[name].higher_is_better else -1 for name in metrics}
+    directions = metric_directions(metrics, better)
+    return directions if len(directions) == len(metrics) else None
 
 
 def _chosen(ratings: Ratings, names: tuple[str, ...] | None) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ Nothing outside key.json names a system, an item, or which stimuli are controls.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -165,7 +166,7 @@ def _peaks(samples: NDArray[np.float64]) -> list[int]:
 @contextmanager
 def _new_folder(out: Path) -> Iterator[Path]:
     """A temporary folder, renamed to ``out`` if the block succeeds and removed if it fails."""
-    temporary = out.with_name(f".{os.getpid()}.{out.name}")
+    temporary = out.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.{out.name}")
     try:
         temporary.mkdir(parents=True)
         yield temporary

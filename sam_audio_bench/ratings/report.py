@@ -13,13 +13,23 @@ import markupsafe
 
 from sam_audio_bench import __version__
 from sam_audio_bench.files import atomic_write
-from sam_audio_bench.ratings.agreement import STATISTICS, AgreementRow
+from sam_audio_bench.ratings.agreement import STATISTICS, AgreementRow, OpinionRow
 from sam_audio_bench.ratings.correlation import CorrelationRow
 from sam_audio_bench.ratings.describe import Description
+from sam_audio_bench.ratings.finding import SystemDifferenceRow, other_system, ranked_systems
 from sam_audio_bench.ratings.preference import PreferenceResult, preference_texts
-from sam_audio_bench.render.numbers import number, with_interval
+from sam_audio_bench.ratings.table import Ratings
+from sam_audio_bench.render.numbers import number, p_value, with_interval
 
-__all__ = ["HtmlFigure", "HtmlTable", "correlation_tables", "preference_tables", "statistic_tables", "write_report"]
+__all__ = [
+    "HtmlFigure",
+    "HtmlTable",
+    "correlation_tables",
+    "preference_tables",
+    "statistic_tables",
+    "system_tables",
+    "write_report",
+]
 
 _TEMPLATE = Path(__file__).with_name("report.html")
 
@@ -46,7 +56,7 @@ class HtmlFigure:
 
 
 def write_report(
-    path: Path, *, title: str, facts: Description, notes: Sequence[str],
+    path: Path, *, title: str, finding: Sequence[str], facts: Description, notes: Sequence[str],
     sections: Sequence[tuple[str, Sequence[HtmlTable | HtmlFigure]]],
 ) -> None:  # fmt: skip
     """Writes the page atomically.
@@ -54,9 +64,10 @@ def write_report(
     Args:
         path: the HTML file.
         title: of the page.
+        finding: the sentences that the page begins with.
         facts: of `describe`.
-        notes: warnings to show first.
-        sections: heading and contents, in order.
+        notes: warnings, right behind the finding.
+        sections: heading and contents, in order; the evidence.
     """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -64,7 +75,9 @@ def write_report(
     environment.filters |= {"inline": _inline, "data_uri": _data_uri, "anchor": _anchor}
     environment.tests["illustration"] = lambda content: isinstance(content, HtmlFigure)
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    page = template.render(title=title, facts=facts, notes=notes, sections=sections, version=__version__)
+    page = template.render(
+        title=title, finding=finding, facts=facts, notes=notes, sections=sections, version=__version__
+    )  # fmt: skip
     with atomic_write(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
@@ -82,6 +95,43 @@ def statistic_tables(rows: Sequence[AgreementRow]) -> list[HtmlTable]:
         ]
         tables.append(HtmlTable(caption=axis, columns=["statistic", *values], rows=lines))
     return tables
+
+
+def system_tables(
+    ratings: Ratings, opinions: Sequence[OpinionRow], differences: Sequence[SystemDifferenceRow]
+) -> list[HtmlTable]:
+    """Mean opinions and how far each system is from the best one, one table per axis, the best system first."""
+    tables = []
+    for axis in ratings.axes:
+        ranked = ranked_systems(ratings, opinions, axis)
+        best = ranked[0]["system"]
+        pairs = {
+            other_system(row, best): row
+            for row in differences
+            if row["axis"] == axis and best in (row["first"], row["second"])
+        }
+        lines = [
+            [
+                row["system"],
+                with_interval(row["value"], row["ci_low"], row["ci_high"]),
+                *(_distance(pairs[row["system"]], row["system"]) if row["system"] in pairs else ("", "", "")),
+                str(row["n"]),
+            ]
+            for row in ranked
+        ]
+        columns = ["system", "mean opinion", f"minus {best}", "p", "p (Holm)", "stimuli"]
+        tables.append(HtmlTable(caption=f"{axis}: systems, the best first", columns=columns, rows=lines))
+    return tables
+
+
+def _distance(row: SystemDifferenceRow, system: str) -> tuple[str, str, str]:
+    """A system minus the other one of the pair, p, and p for all pairs together."""
+    values = row["value"], row["ci_low"], row["ci_high"]
+    if row["second"] == system:
+        value, high, low = (None if one is None else -one for one in values)
+    else:
+        value, low, high = values
+    return with_interval(value, low, high), p_value(row["p"]), p_value(row["p_holm"])
 
 
 def correlation_tables(rows: Sequence[CorrelationRow], coefficient: str = "spearman") -> list[HtmlTable]:
@@ -118,7 +168,8 @@ def preference_tables(found: PreferenceResult) -> list[HtmlTable]:
         order = with_interval(overall["order"], overall["order_low"], overall["order_high"], 2)
         caption = (
             f"{place[0]}, {place[1]}: {overall['votes']} votes; advantage of the first position {order} logits; "
-            f"{overall['circular']} of {overall['triads']} triads circular, p = {number(overall['p'], 3)}"
+            f"{overall['circular']} of {overall['triads']} triads circular (p of so few by coin tosses: "
+            f"{p_value(overall['p'])})"
         )
         tables.append(HtmlTable(caption=caption, columns=list(texts[0]), rows=[list(text.values()) for text in texts]))
     return tables

@@ -15,7 +15,7 @@ from sam_audio_bench.errors import MediaError, UsageError
 from sam_audio_bench.ratings.controls import low_anchor
 from sam_audio_bench.ratings.loudness import matching_gains
 from sam_audio_bench.run.data import recorded_data
-from sam_audio_bench.run.results import find_runs
+from sam_audio_bench.run.remote import find_runs
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import Item, Prompt

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["UNDEFINED", "amount", "interval", "mebibytes", "number", "plain", "with_interval"]
+__all__ = ["UNDEFINED", "amount", "interval", "mebibytes", "number", "p_value", "plain", "with_interval"]
 
 UNDEFINED = "—"
 """What stands in the place of a number that there is not."""
@@ -38,6 +38,15 @@ def with_interval(value: float | None, low: float | None, high: float | None, di
     """
     known = low is not None and high is not None
     return number(value, digits) + (f" {interval(low, high, digits)}" if known else "")
+
+
+def p_value(p: float | None) -> str:
+    """A p-value with three decimals.
+
+    >>> p_value(0.0304), p_value(0.0001), p_value(None)
+    ('0.030', '<0.001', '—')
+    """
+    return "<0.001" if p is not None and p < 0.001 else number(p, 3)
 
 
 def amount(value: float | None) -> str:

@@ -9,27 +9,26 @@ import csv
 import html
 import io
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import dump_json
-from sam_audio_bench.render.costs import cost_table
-from sam_audio_bench.render.layout import Cell, layout
-from sam_audio_bench.render.text import one_line
+from sam_audio_bench.render.layout import UNSURE, Block, Cell, Head, Line, View, answer, layout, shared_notes
+from sam_audio_bench.render.terminal import Screen, panels, standard_output
+from sam_audio_bench.render.text import fold, halves, markdown_text, one_line
+from sam_audio_bench.render.verdict import verdicts_to_json
+from sam_audio_bench.stats.answers import Answers
 from sam_audio_bench.stats.cost import Cost
 from sam_audio_bench.stats.summary import SummaryRow, to_json
 from sam_audio_bench.tabular import is_formula
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console
 
-__all__ = ["FORMATS", "markdown", "print_terminal", "render", "terminal"]
-
-_WIDTH_OF_FILES = 100
-_METRICS_ABREAST = 5  # in a terminal
+__all__ = ["FORMATS", "print_terminal", "render", "table_to_json"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +38,17 @@ class _Beside:
     partial: str | None
     runs: tuple[str, ...] = ()
     costs: tuple[Cost, ...] = ()
+    answers: Answers = field(default_factory=Answers)
+    view: View = field(default_factory=View)
+
+    def answer(self, rows: Sequence[SummaryRow], blocks: Sequence[Block]) -> str:
+        """The sentence above several blocks; that of a single one stands over it."""
+        return answer(rows, self.answers, self.view) if len(blocks) > 1 else ""
 
 
 def render(
     rows: Sequence[SummaryRow], format: str, *, partial: str | None = None, runs: Iterable[str] = (),
-    costs: Iterable[Cost] = (),
+    costs: Iterable[Cost] = (), answers: Answers | None = None, view: View | None = None,
 ) -> str:  # fmt: skip
     """Writes rows as text that ends with a newline.
 
@@ -53,82 +58,55 @@ def render(
         partial: the watermark of an unfinished run, such as "PARTIAL n=4/24"; None: everything is there.
         runs: the run folders, which JSON names.
         costs: of the separators, which JSON holds; where one is late, every format says so.
+        answers: verdicts on the columns, and rows over all tasks; None: nothing is said of who is better.
+        view: how the table is turned and sorted; CSV and JSON hold every row at full precision whatever it is.
 
     Raises:
         UsageError: an unknown format.
     """
     if format not in _RENDERERS:
         raise UsageError(f"expected a table format of {', '.join(FORMATS)}, found {format!r}")
-    return _RENDERERS[format](rows, _Beside(partial, tuple(runs), tuple(costs)))
-
-
-def terminal(rows: Sequence[SummaryRow], *, partial: str | None = None, costs: Sequence[Cost] = ()) -> RenderableType:
-    """What a rich console prints: mean and count on the first line of a cell, the interval on the second, and costs."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
-
-    parts: list[RenderableType] = [] if partial is None else [Text(one_line(partial), style="bold yellow")]
-    for block in layout(rows, costs):
-        parts += [Text("")] if parts else []
-        parts.append(Text(block.task, style="bold"))
-        for index, columns in enumerate(_panels(len(block.heads) - 1)):
-            table = Table(box=SIMPLE_HEAD, padding=0, show_edge=False)
-            for head in (block.heads[0], *block.heads[1:][columns]):
-                table.add_column(Text(head.stacked), overflow="fold")
-            for section in block.sections:
-                for line in section:
-                    texts = [Text.assemble(*_in_terminal(cell)) for cell in line.cells[columns]]
-                    table.add_row(Text(line.name.replace(" (", "\n(")), *texts)
-                table.add_section()
-            parts += [Text(""), table] if index else [table]
-        parts += [] if block.note is None else [Text(block.note, style="dim")]
-    parts += [] if not costs else [Text(""), cost_table(costs)]
-    return Group(*parts)
-
-
-def _panels(metrics: int) -> list[slice]:
-    """Columns that stand side by side in a terminal: evenly, and as few panels as hold them.
-
-    >>> _panels(8), _panels(5)
-    ([slice(0, 4, None), slice(4, 8, None)], [slice(0, 5, None)])
-    """
-    count = -(-metrics // _METRICS_ABREAST) or 1
-    size = -(-metrics // count)
-    return [slice(start, start + size) for start in range(0, metrics, size or 1)] or [slice(0, 0)]
+    beside = _Beside(partial, tuple(runs), tuple(costs), answers or Answers(), view or View())
+    return _RENDERERS[format](rows, beside)
 
 
 def print_terminal(
     rows: Sequence[SummaryRow], *, partial: str | None = None, console: Console | None = None,
-    costs: Sequence[Cost] = (),
+    costs: Sequence[Cost] = (), answers: Answers | None = None, view: View | None = None,
 ) -> None:  # fmt: skip
-    """Prints the table to a rich console; None: standard output, in 100 columns where that is no terminal."""
-    from rich.console import Console
-
-    if console is None:
-        console = Console()
-        console.width = console.width if console.is_terminal else _WIDTH_OF_FILES
-    console.print(terminal(rows, partial=partial, costs=costs))
+    """Prints the table to a rich console; None: standard output, of COLUMNS or 100 columns where it is no terminal."""
+    answers, view = answers or Answers(), view or View()
+    blocks = layout(rows, costs, answers, view)
+    (console or standard_output()).print(Screen(blocks, answer(rows, answers, view), partial, costs))
 
 
-def _in_terminal(cell: Cell) -> list[tuple[str, str]]:
-    return [(cell.mean, "bold" if cell.best else ""), (f"  {cell.count}\n{cell.interval}", "")]
+def table_to_json(
+    rows: Sequence[SummaryRow], *, partial: str | None, runs: Iterable[str], costs: Iterable[Cost], answers: Answers,
+    view: View,
+) -> dict[str, Any]:  # fmt: skip
+    """Of `sam_audio_bench.stats.to_json`, with the answer, the rows over all tasks, and the verdict on each column."""
+    found = to_json(rows, runs, partial is not None, costs)
+    overall = [asdict(row) for row in answers.overall]
+    told = {"answer": answer(rows, answers, view), "overall": overall, "verdicts": verdicts_to_json(answers)}
+    return {**found, **told}
 
 
 def _json(rows: Sequence[SummaryRow], beside: _Beside) -> str:
-    return dump_json(to_json(rows, beside.runs, beside.partial is not None, beside.costs), indent=1) + "\n"
+    found = table_to_json(
+        rows, partial=beside.partial, runs=beside.runs, costs=beside.costs, answers=beside.answers, view=beside.view
+    )
+    return dump_json(found, indent=1) + "\n"
 
 
 def _csv(rows: Sequence[SummaryRow], beside: _Beside) -> str:
-    """Long format: one line a row, every field at full precision, and how partial the run is.
+    """Long format: one line a row, those over all tasks last, every field at full precision, how partial the run is.
 
     A text that a spreadsheet would run as a formula gets an apostrophe in front.
     """
     stream = io.StringIO()
     writer = csv.DictWriter(stream, [*(column.name for column in fields(SummaryRow)), "partial"], lineterminator="\n")
     writer.writeheader()
-    lines = ({**asdict(row), "partial": beside.partial} for row in rows)
+    lines = ({**asdict(row), "partial": beside.partial} for row in (*rows, *beside.answers.overall))
     writer.writerows({name: _csv_cell(value) for name, value in line.items()} for line in lines)
     return stream.getvalue()
 
@@ -141,44 +119,45 @@ def _csv_cell(value: object) -> object:
     return f"'{shown}" if is_formula(value) else shown
 
 
-_MD_LONE_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")  # one inside a word is no emphasis
-
-
-def _md_text(text: str) -> str:
-    safe = html.escape(text, quote=False)  # raw HTML is markup in Markdown
-    return _MD_LONE_UNDERSCORE.sub(r"\\_", re.sub(r"([\\`*|\[\]~#])", r"\\\1", safe))
-
-
-def markdown(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    r"""Cells as a table of Markdown, which show as they are.
-
-    >>> print(markdown(["a", "b"], [["x|y", "1"]]))
-    | a | b |
-    | :-- | --: |
-    | x\|y | 1 |
-    """
-    table = [[_md_text(one_line(cell)) for cell in line] for line in (heads, *lines)]
-    table.insert(1, [":--", *("--:" for _ in heads[1:])])
-    return "\n".join(f"| {' | '.join(line)} |" for line in table)
-
-
 def _md(rows: Sequence[SummaryRow], beside: _Beside) -> str:
-    parts = [] if beside.partial is None else [f"**{_md_text(one_line(beside.partial))}**"]
-    for block in layout(rows, beside.costs):
+    parts = [] if beside.partial is None else [f"**{markdown_text(one_line(beside.partial))}**"]
+    blocks = layout(rows, beside.costs, beside.answers, beside.view)
+    told, shared = beside.answer(rows, blocks), shared_notes(blocks)
+    parts += [_md_minus(markdown_text(told))] if told else []
+    for block in blocks:
         table = [
-            [_md_text(str(head)) for head in block.heads],
+            [markdown_text(str(head)) for head in block.heads],
             [":--", *("--:" for _ in block.heads[1:])],
-            *([_md_text(line.name), *map(_md_cell, line.cells)] for line in block.lines),
-        ]
-        parts += [f"### {_md_text(block.task)}", "\n".join(f"| {' | '.join(line)} |" for line in table)]
-        parts += [] if block.note is None else [_md_text(block.note)]
+            *([markdown_text(line.shown), *(_md_cell(block, place, cell) for place, cell in enumerate(line.cells, 1))]
+              for line in block.lines),
+        ]  # fmt: skip
+        parts.append(f"### {markdown_text(block.title)}")
+        parts += [_md_minus(markdown_text(block.sentence))] if block.sentence not in ("", told) else []
+        parts.append("\n".join(f"| {' | '.join(line)} |" for line in table))
+        parts += [markdown_text(notes)] if (notes := _notes(block, shared)) else []
+    parts += [markdown_text("; ".join(shared))] if shared else []
     return "\n\n".join(parts) + "\n"
 
 
-def _md_cell(cell: Cell) -> str:
-    mean, bounds = (text.replace("−", "-") for text in (_md_text(cell.mean), cell.interval))  # programs read it too
+def _notes(block: Block, elsewhere: Collection[str] = ()) -> str:
+    """Under a table in a file, which tells counts here where all lines of a column have the same."""
+    return "; ".join(note for note in (block.counts, *block.notes) if note and note not in elsewhere)
+
+
+def _count(block: Block, place: int, cell: Cell) -> str:
+    """What a cell of a file says of its items."""
+    return "" if block.heads[place].count else cell.count
+
+
+def _md_minus(text: str) -> str:
+    """Programs read Markdown too."""
+    return text.replace("−", "-")
+
+
+def _md_cell(block: Block, place: int, cell: Cell) -> str:
+    mean, bounds = map(_md_minus, (markdown_text(cell.mean), cell.interval))
     shown = f"**{mean}**" if cell.best else mean
-    return " ".join(part for part in (shown, bounds, cell.count) if part)
+    return " ".join(part for part in (shown, bounds, _count(block, place, cell)) if part)
 
 
 _TEX = str.maketrans(
@@ -198,47 +177,106 @@ _TEX = str.maketrans(
         "≥": r"$\geq$",
         "↑": r"$\uparrow$",
         "↓": r"$\downarrow$",
+        "†": r"$^\dagger$",
+        "▾": r"{\tiny$\bigtriangledown$}",
     }
 )
+
+
+_TEX_ROOM = 80  # letters across a page in \small
+_TEX_GAP = 3  # letters between columns
 
 
 def _tex(rows: Sequence[SummaryRow], beside: _Beside) -> str:
     parts = [r"% needs \usepackage{booktabs}"]
     parts += [] if beside.partial is None else [rf"\noindent\textbf{{{one_line(beside.partial).translate(_TEX)}}}\par"]
-    for block in layout(rows, beside.costs):
-        sections = [
-            "\n".join(" & ".join([line.name.translate(_TEX), *map(_tex_cell, line.cells)]) + r" \\" for line in section)
-            for section in block.sections
-        ]
+    labels: set[str] = set()
+    for block in layout(rows, beside.costs, beside.answers, beside.view):
+        label = _tex_label(block.title, labels)
+        told = f" {block.sentence.translate(_TEX)}" if block.sentence else ""
         parts += [
             r"\begin{table}",
-            rf"\caption{{{block.task.translate(_TEX)}}}",
-            rf"\begin{{tabular}}{{l{'r' * (len(block.heads) - 1)}}}",
-            r"\toprule",
-            " & ".join(str(head).translate(_TEX) for head in block.heads) + r" \\",
-            r"\midrule",
-            "\n\\midrule\n".join(sections),
-            r"\bottomrule",
-            r"\end{tabular}",
-            *([] if block.note is None else [rf"\par {block.note.translate(_TEX)}"]),
+            r"\centering\small",
+            rf"\caption{{{block.title.translate(_TEX)}.{told}}}",
+            rf"\label{{{label}}}",
+            "\n\\par\\medskip\n".join(_tex_panels(block)),
+            *([rf"\par\smallskip\footnotesize {notes.translate(_TEX)}."] if (notes := _notes(block)) else []),
             r"\end{table}",
         ]
     return "\n".join(parts) + "\n"
 
 
-def _tex_cell(cell: Cell) -> str:
+def _tex_label(title: str, taken: set[str]) -> str:
+    """A label of letters and digits, of which there is only one."""
+    name = "tab:" + (re.sub(r"[^a-z0-9]+", "-", title.partition(",")[0].lower()).strip("-") or "results")
+    label = next(
+        one for one in (name, *(f"{name}-{number}" for number in range(2, len(taken) + 3))) if one not in taken
+    )
+    taken.add(label)
+    return label
+
+
+def _tex_panels(block: Block) -> Iterator[str]:
+    """Columns as many as a page holds side by side, the rest below."""
+    heads = [[*halves(head.name), *([head.shown] if head.shown else [])] for head in block.heads]
+    cells = [[_tex_cell(block, place, cell) for place, cell in enumerate(line.cells, 1)] for line in block.lines]
+    widths = [
+        max(map(len, (*head, *(part for line in block.lines for part in _plain(block, place, line)))))
+        for place, head in enumerate(heads[1:], 1)
+    ]
+    name = max(len(line.shown) for line in block.lines)
+    tall_lines = any(cell.interval for line in block.lines for cell in line.cells)
+    for part in panels(widths, _TEX_ROOM - min(name, _TEX_ROOM // 3), _TEX_GAP):
+        shown = [heads[0], *heads[1:][part]]
+        tall = max(map(len, shown))
+        rows = [[""] * (tall - len(head)) + head for head in shown]
+        body, at = [], 0
+        for section in block.sections:
+            lines = (_tex_line(line, cells[at + place][part]) for place, line in enumerate(section))
+            body.append(("\n\\addlinespace[2pt]\n" if tall_lines else "\n").join(lines))
+            at += len(section)
+        yield "\n".join([
+            rf"\begin{{tabular}}{{l{'r' * (len(shown) - 1)}}}",
+            r"\toprule",
+            *(" & ".join(text.translate(_TEX) for text in row) + r" \\" for row in zip(*rows, strict=True)),
+            r"\midrule",
+            "\n\\midrule\n".join(body),
+            r"\bottomrule",
+            r"\end{tabular}",
+        ])  # fmt: skip
+
+
+def _plain(block: Block, place: int, line: Line) -> tuple[str, str]:
+    cell = line.cells[place - 1]
+    return f"{cell.mean} {_count(block, place, cell)}".strip(), cell.interval
+
+
+def _tex_line(line: Line, cells: Sequence[tuple[str, str]]) -> str:
+    """The means, and the intervals below them."""
+    names = [part.replace(f" {UNSURE}", UNSURE) for part in fold(line.shown, _TEX_ROOM // 3)]
+    rows = [[mean for mean, _ in cells], *([[low for _, low in cells]] if any(low for _, low in cells) else [])]
+    rows += [[""] * len(cells)] * (len(names) - len(rows))
+    names += [""] * (len(rows) - len(names))
+    return "\n".join(
+        " & ".join([name.translate(_TEX), *row]) + r" \\" for name, row in zip(names, rows, strict=True)
+    )  # fmt: skip
+
+
+def _tex_cell(block: Block, place: int, cell: Cell) -> tuple[str, str]:
     mean, bounds = (text.translate(_TEX) for text in (cell.mean, cell.interval))
     shown = rf"\textbf{{{mean}}}" if cell.best else mean
-    return " ".join(part for part in (shown, bounds, cell.count) if part)
+    return f"{shown} {_count(block, place, cell)}".strip(), rf"\scriptsize {bounds}" if bounds else ""
 
 
 _STYLE = """<style>
 .sabench table { border-collapse: collapse; margin: 1em 0; font-variant-numeric: tabular-nums; }
 .sabench caption { text-align: left; font-weight: bold; }
+.sabench caption p { font-weight: normal; margin: .25em 0; }
 .sabench th, .sabench td { padding: .25em .75em; text-align: right; vertical-align: top; }
 .sabench tr > :first-child { text-align: left; font-weight: normal; }
 .sabench thead th { border-bottom: 1px solid; }
 .sabench .oracle { border-top: 1px solid; font-style: italic; }
+.sabench th span { white-space: nowrap; }
 .sabench small { display: block; white-space: nowrap; }
 </style>"""
 
@@ -246,28 +284,41 @@ _STYLE = """<style>
 def _html(rows: Sequence[SummaryRow], beside: _Beside) -> str:
     parts = ['<div class="sabench">', _STYLE]
     parts += [] if beside.partial is None else [f"<p><strong>{html.escape(one_line(beside.partial))}</strong></p>"]
-    for block in layout(rows, beside.costs):
-        heads = "".join(f'<th scope="col">{html.escape(str(head))}</th>' for head in block.heads)
-        parts += ["<table>", f"<caption>{html.escape(block.task)}</caption>", f"<thead><tr>{heads}</tr></thead>"]
+    blocks = layout(rows, beside.costs, beside.answers, beside.view)
+    told, shared = beside.answer(rows, blocks), shared_notes(blocks)
+    parts += [f"<p>{html.escape(told)}</p>"] if told else []
+    for block in blocks:
+        heads = "".join(map(_html_head, block.heads))
+        own = f"<p>{html.escape(block.sentence)}</p>" if block.sentence not in ("", told) else ""
+        parts += ["<table>", f"<caption>{html.escape(block.title)}{own}</caption>", f"<thead><tr>{heads}</tr></thead>"]
         for section in block.sections:
             parts.append('<tbody class="oracle">' if section[0].oracle else "<tbody>")
             parts += [
-                f'<tr><th scope="row">{html.escape(line.name)}</th>{"".join(map(_html_cell, line.cells))}</tr>'
+                f'<tr><th scope="row">{html.escape(line.shown)}</th>'
+                f"{''.join(_html_cell(block, place, cell) for place, cell in enumerate(line.cells, 1))}</tr>"
                 for line in section
             ]
             parts.append("</tbody>")
         parts.append("</table>")
-        parts += [] if block.note is None else [f"<p><small>{html.escape(block.note)}</small></p>"]
+        parts += [f"<p><small>{html.escape(notes)}</small></p>"] if (notes := _notes(block, shared)) else []
+    parts += [f"<p><small>{html.escape('; '.join(shared))}</small></p>"] if shared else []
     return "\n".join([*parts, "</div>"]) + "\n"
 
 
-def _html_cell(cell: Cell) -> str:
+def _html_head(head: Head) -> str:
+    order = f' aria-sort="{head.sorted}"' if head.sorted else ""
+    beside = f" <span>{html.escape(head.shown)}</span>" if head.shown else ""
+    return f'<th scope="col"{order}>{html.escape(head.name)}{beside}</th>'
+
+
+def _html_cell(block: Block, place: int, cell: Cell) -> str:
     shown = f"<b>{cell.mean}</b>" if cell.best else cell.mean
-    return f"<td>{shown} <small>{f'{cell.interval} {cell.count}'.strip()}</small></td>" if cell.count else "<td></td>"
+    beside = " ".join(filter(None, (cell.interval, _count(block, place, cell))))
+    return f"<td>{shown}{f' <small>{beside}</small>' if beside else ''}</td>"
 
 
 _RENDERERS: Mapping[str, Callable[[Sequence[SummaryRow], _Beside], str]] = MappingProxyType(
-    {"md": _md, "csv": _csv, "tex": _tex, "html": _html, "json": _json}
+    {"md": _md, "csv": _csv, "tex": _tex, "latex": _tex, "html": _html, "json": _json}
 )
 FORMATS = tuple(_RENDERERS)
 """What `render` writes."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["line_name", "one_line", "pluralize", "printable", "unit_and_direction"]
+import html
+import re
 
+__all__ = ["fold", "halves", "line_name", "markdown_text", "one_line", "pluralize", "printable", "unit_and_direction"]
+
+_MD_LONE_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")  # one inside a word is no emphasis
 _ARROWS = {True: "↑", False: "↓", None: ""}
 
 
@@ -23,6 +27,16 @@ def one_line(text: str) -> str:
     'two lines \\x07'
     """
     return printable(" ".join(text.split()))
+
+
+def markdown_text(text: str) -> str:
+    r"""A text as a cell or heading of Markdown, in which nothing of it is markup.
+
+    >>> markdown_text("a_b | *c*")
+    'a_b \\| \\*c\\*'
+    """
+    safe = html.escape(text, quote=False)  # raw HTML is markup in Markdown
+    return _MD_LONE_UNDERSCORE.sub(r"\\_", re.sub(r"([\\`*|\[\]~#])", r"\\\1", safe))
 
 
 def pluralize(count: int, noun: str) -> str:
@@ -52,3 +66,44 @@ def unit_and_direction(unit: str, higher_is_better: bool | None) -> str:
     ('(dB) ↓', '↑', '(s)')
     """
     return f"{f'({unit})' if unit else ''} {_ARROWS[higher_is_better]}".strip()
+
+
+_SEAM = re.compile(r"(?<=[\s\-,])|(?=[_@(/:=.])")  # where a name may be broken
+_LEAST = 4  # letters on each line of a name in two
+
+
+def halves(text: str) -> list[str]:
+    """A name on two lines that are about as long, or on one where it has no seam in its middle.
+
+    >>> halves("perceptual_overall"), halves("saj_faithfulness")
+    (['perceptual', '_overall'], ['saj_faithfulness'])
+    """
+    pieces = _pieces(text)
+    pairs = [["".join(pieces[:at]).rstrip(), "".join(pieces[at:]).lstrip()] for at in range(1, len(pieces))]
+    fair = [pair for pair in pairs if min(map(len, pair)) >= _LEAST]
+    return min(reversed(fair), key=lambda pair: max(map(len, pair)), default=[text])
+
+
+def fold(text: str, width: int) -> list[str]:
+    """A name on as many lines as it takes; a word is broken only where it is too long for a line by itself.
+
+    >>> fold("hpss", 8), fold("sam-audio-small (best of 8)", 16), fold("abcdef", 4)
+    (['hpss'], ['sam-audio-small', '(best of 8)'], ['abcd', 'ef'])
+    """
+    for lines in ([text], halves(text)):
+        if max(map(len, lines)) <= width:
+            return lines
+    found = [""]
+    for piece in _pieces(text):
+        if len((found[-1] + piece).rstrip()) <= width:
+            found[-1] += piece
+        else:
+            found += [piece[at : at + width] for at in range(0, len(piece), width)]
+    return [line.strip() for line in found if line.strip()]
+
+
+def _pieces(text: str) -> list[str]:
+    """What stays whole; a version and split, as in ``sfx@1-mini``, is one."""
+    name, at, version = text.partition("@")
+    rest = [at + version] if version and not re.search(r"\s", version) else _SEAM.split(at + version)
+    return [piece for piece in (*_SEAM.split(name), *rest) if piece]

@@ -5,6 +5,7 @@
     evaluate    the whole evaluation in one call
     separate    one file and one prompt
     execution   one separator on one task
+    stages      where the time goes; tracing: within one call of a separator
     separation  asking a separator; a bad item costs its own estimate only; several candidates per item
     isolation   calls of a separator: output_log and global_state say what is kept apart
     exits       who may not end the process
@@ -21,6 +22,8 @@
     provenance  versions, hardware, fingerprints, seeds
     progress    the progress bar
     results     what a run found
+    display     results as figures, and as a page of a notebook
+    alike       which runs can stand in one table
     compare     two runs on the items that both have
     slices      where a separator is worse than elsewhere
     merge       shards become one run

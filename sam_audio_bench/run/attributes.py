@@ -7,23 +7,23 @@ made of both whenever scores are sealed. Reading it needs no torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow
 
 from sam_audio_bench.digests import file_digest
-from sam_audio_bench.errors import MediaError, StoreError, UsageError
+from sam_audio_bench.errors import MediaError, Precondition, StoreError, UsageError
 from sam_audio_bench.files import atomic_write, sha256
 from sam_audio_bench.records import ItemRecord, to_plain
 from sam_audio_bench.tasks.attributes import RESERVED, Attribute
 
 __all__ = [
-    "REMEDY",
     "TABLE",
     "AttributeTable",
     "are_current",
+    "attributes_of",
     "joined_attributes",
     "read_attributes",
     "write_attributes",
@@ -32,7 +32,7 @@ __all__ = [
 TABLE = "items.parquet"
 """File of a run folder."""
 
-REMEDY = "`sabench score {} --changed` writes it, and computes no score again that is there"
+_REMEDY = "`sabench score {} --changed` writes it, and computes no score again that is there"
 """What to do where there is no such table."""
 
 
@@ -106,9 +106,24 @@ def joined_attributes(tables: Iterable[AttributeTable]) -> dict[tuple[str, str],
                 if not _same(known.setdefault(name, value), value):
                     raise UsageError(
                         f"expected {name} of {item} of {table.task} to be {known[name]} as in the other runs, found "
-                        f"{value}: the data have changed; {REMEDY.format(table.folder)}, and so of the others"
+                        f"{value}: the data have changed; {_REMEDY.format(table.folder)}, and so of the others"
                     )
     return joined
+
+
+def attributes_of(
+    tables: Collection[AttributeTable], asked: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], dict[str, Attribute]]:
+    """Of the items that are asked for; raises as `joined_attributes`, and Precondition where a run has kept none."""
+    known, wanted = joined_attributes(tables), dict.fromkeys(asked)
+    if lost := next((key for key in wanted if key not in known), None):
+        task, item = lost
+        place = next((one.folder for one in tables if one.task == task and one.sha256 is None), task)
+        raise Precondition(
+            f"expected attributes of the items in {place}, found none of {item}: the run is from before they were "
+            f"kept, or was not finished; {_REMEDY.format(place)}"
+        )
+    return {key: known[key] for key in wanted}
 
 
 def _same(one: Attribute, other: Attribute) -> bool:
@@ -133,7 +148,7 @@ def read_attributes(path: Path, digest: str | None) -> dict[str, dict[str, Attri
         return None
     from pyarrow import parquet
 
-    remedy = REMEDY.format(path)
+    remedy = _REMEDY.format(path)
     try:
         if file_digest(place) != digest:
             raise StoreError(f"expected the attributes of the run at {place}, found another table; {remedy}")

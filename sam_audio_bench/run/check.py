@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
@@ -22,6 +23,7 @@ _TOLERANCE = 0.005  # of a length: resamplers and frames round it
 _MANY_CHANNELS = 64  # more than anybody records
 _LONGEST_NAME = 200
 _LONGEST_TIME = 1e9
+_MOST_OUTPUTS = 1 << 31
 _ROUNDING = 1e-5  # of a mixture's energy, in the sum of two parts that add up to it
 
 
@@ -51,7 +53,7 @@ def check(answer: Separation, query: Query, *, align: str | None = None, stereo:
     shortest = min(target.length, residual.length)
     return Separation(
         target=_resize(target, shortest), residual=_resize(residual, shortest), seconds=seconds,
-        picked_by=answer.picked_by, moved_ms=1000 * lag / query.mixture.rate,
+        picked_by=answer.picked_by, moved_ms=1000 * lag / query.mixture.rate, outputs=dict(answer.outputs),
     )  # fmt: skip
 
 
@@ -69,6 +71,12 @@ def _check_claims(answer: Separation) -> float:
         raise BadSeparation(
             f"expected picked_by as a name of up to {_LONGEST_NAME} letters or None, found {picker!r:.200}"
         )
+    outputs: Any = answer.outputs
+    if not isinstance(outputs, Mapping) or not all(
+        isinstance(item, str) and type(number) is int and 0 <= number < _MOST_OUTPUTS
+        for item, number in outputs.items()
+    ):
+        raise BadSeparation(f"expected outputs as a mapping from items to numbers from 0, found {outputs!r:.200}")
     return float(seconds)
 
 
@@ -188,4 +196,5 @@ def cut(item: Item, length: int) -> Item:
         query=replace(item.query, mixture=_resize(item.query.mixture, length)),
         reference=shorten(item.reference),
         residual_reference=shorten(item.residual_reference),
+        residual_sources=tuple(_resize(source, length) for source in item.residual_sources),
     )

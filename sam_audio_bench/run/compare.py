@@ -13,12 +13,12 @@ from typing import Any
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.identity import Difference
-from sam_audio_bench.run.remote import naming_origins
-from sam_audio_bench.run.results import Results, check_content, find_runs
-from sam_audio_bench.run.store import RunFolder, scored_estimates
+from sam_audio_bench.run.alike import check_content
+from sam_audio_bench.run.remote import find_runs, naming_origins
+from sam_audio_bench.run.results import Results
+from sam_audio_bench.run.store import RunFolder, answer_path
 from sam_audio_bench.separators.pickers import judges_itself
-from sam_audio_bench.stats.correlation_tests import holm
-from sam_audio_bench.stats.paired import paired_difference
+from sam_audio_bench.stats.paired import holm, paired_difference
 from sam_audio_bench.stats.summary import ItemScore, compute_item_scores
 
 __all__ = ["MAIN_METRIC", "ComparedItem", "Comparison", "ComparisonRow", "answer_file", "compare_runs"]
@@ -133,10 +133,7 @@ def answer_file(folders: Iterable[RunFolder], task: str, item: str, *, first: bo
     """
     for folder in folders:
         if folder.header.task.id == task and item in folder.items:
-            shown = scored_estimates(folder.items[item])
-            name = (shown[0] if first else shown[-1]).files.target
-            path = folder.path / "audio" / str(name)
-            return path if name and path.is_file() else None
+            return answer_path(folder, item, first=first)
     return None
 
 
@@ -165,8 +162,8 @@ def compare_runs(
         worst_by: the metric that the listed items are worst by; None: si_sdr_i, or else the first one.
         first: compare the first candidates (k = 1), not those that a picker chose.
         tie: items whose scores differ by no more are ties.
-        resamples: of intervals and tests.
-        seed: of both.
+        resamples: random swaps of tests and their intervals.
+        seed: of these.
 
     Raises:
         UsageError: several separators in one folder, no task or metric in common, or tasks or metrics of versions that

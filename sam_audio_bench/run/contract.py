@@ -19,7 +19,7 @@ from sam_audio_bench.run.global_state import GlobalState
 from sam_audio_bench.run.output_log import Printed, captured_text
 from sam_audio_bench.run.progress import say
 from sam_audio_bench.run.settings import BASELINE, flag
-from sam_audio_bench.types import AnySeparator
+from sam_audio_bench.types import AnySeparator, OracleSeparator
 
 __all__ = ["PreparedSeparator", "Recipe", "batch_size", "ignored_options", "prepare_separator"]
 
@@ -101,6 +101,14 @@ def batch_size(separator: AnySeparator) -> int:
     return size
 
 
+def wants_others(separator: AnySeparator) -> bool:
+    """Whether an oracle is shown the references of a mixture's other items; raises UsageError for what is no bool."""
+    found = getattr(separator, "wants_others", False)
+    if not isinstance(found, bool):
+        raise UsageError(f"expected wants_others of {separator.name} to be True or False, found {found!r}")
+    return found and isinstance(separator, OracleSeparator)
+
+
 def ignored_options(offered: Mapping[str, Any], taken: Mapping[str, frozenset[str]]) -> Iterator[str]:
     """What to say of options that no component takes, or not every separator; of the baseline nobody expects it.
 
@@ -139,6 +147,7 @@ def _check(asked: Any, identity: Any) -> None:
         _check_method(kind, name, getattr(separator, name, None))
     _check_name(kind, asked.name)
     batch_size(asked)
+    wants_others(asked)
     bool(getattr(separator, "deterministic", False))
     try:
         dump_json(to_plain(identity))

@@ -20,7 +20,11 @@ def own_query(query: Query) -> Query:
 def own_item(item: Item) -> Item:
     """The item with sounds that its receiver may change."""
     reference, rest = (None if sound is None else _copy(sound) for sound in (item.reference, item.residual_reference))
-    return replace(item, query=own_query(item.query), reference=reference, residual_reference=rest)
+    others = {identifier: _copy(sound) for identifier, sound in item.others.items()}
+    return replace(
+        item, query=own_query(item.query), reference=reference, residual_reference=rest,
+        residual_sources=tuple(map(_copy, item.residual_sources)), others=others,
+    )  # fmt: skip
 
 
 def own_estimate(estimate: Separation) -> Separation:

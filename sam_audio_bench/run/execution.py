@@ -26,9 +26,9 @@ from sam_audio_bench.digests import flush_digests
 from sam_audio_bench.errors import BenchError, StoreError, describe_error
 from sam_audio_bench.files import safe_names
 from sam_audio_bench.records import PARTS, ItemRecord, PartDigests, PartStats, StoredEstimate, read_records
-from sam_audio_bench.run import interruption, output_log, stages
+from sam_audio_bench.run import interruption, output_log, stages, tracing
 from sam_audio_bench.run.batching import Batching
-from sam_audio_bench.run.contract import batch_size
+from sam_audio_bench.run.contract import batch_size, wants_others
 from sam_audio_bench.run.header import end_record, start_record
 from sam_audio_bench.run.isolation import Isolation
 from sam_audio_bench.run.job import Job
@@ -96,7 +96,7 @@ class LocalExecutor:
         batching = Batching(note=lambda text: _remember(text, job, scorer))
         waiting: list[tuple[Item, list[Separation]]] = []
         unstored: list[Event] = []
-        for batch in prefetch(job.data, items, size):
+        for batch in prefetch(job.data, items, size, with_others=wants_others(job.separator)):
             while unstored:
                 unstored.pop().wait()
             for outcome in self._separated(job, batch, settings, batching):
@@ -175,6 +175,7 @@ class Recorder:
     def _run_held(self) -> None:
         folder, begun = self.job.folder, time.perf_counter()
         stages.take()  # of the run before
+        tracing.arm(self.plan.settings.profile)
         job = self.job = replace(self.job)  # what was found out before the folder was held may be outdated
         folder.set_aside(job.aside)
         self._scorer.forget_other_scores()
@@ -199,7 +200,7 @@ class Recorder:
         if self.plan.settings.profile:
             table = stages.as_text(stages.take(), seconds)
             (folder.path / stages.NAME).write_text(f"{table}\n", encoding="utf-8")
-            self.note(f"{self.job.model.name} on {self.job.data.label}:\n{table}")
+            self.note(f"{self.job.model.name} on {self.job.data.label}:\n{table}{tracing.write(folder.path)}")
 
     def _check_place(self) -> None:
         """Raises StoreError where the run folder is no longer the one that was begun: its parts would lie apart."""
@@ -299,6 +300,7 @@ class Recorder:
             audio_seconds=item.query.mixture.seconds,
             rate=item.query.mixture.rate,
             moved_ms=chosen.moved_ms or None,
+            outputs=dict(chosen.outputs),
             remarks=list(item.remarks),
             measured=measure(item),
             picked_by=found.picker or chosen.picked_by,

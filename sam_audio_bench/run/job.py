@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 from sam_audio_bench.columns import LoadedMetric
 from sam_audio_bench.digests import joined
 from sam_audio_bench.records import SCHEMA_VERSION, ItemRecord, ModelRecord
-from sam_audio_bench.run.contract import Recipe
+from sam_audio_bench.run.contract import Recipe, wants_others
 from sam_audio_bench.run.global_state import GlobalState
 from sam_audio_bench.run.scoring import outdated
 from sam_audio_bench.run.separation import Reranking
@@ -18,7 +19,7 @@ from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import AnySeparator, NamedSeparator
 
-__all__ = ["Job", "common_fingerprint", "fingerprint", "fingerprints"]
+__all__ = ["Job", "beside", "common_fingerprint", "fingerprint"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,10 @@ class Job:
         found = {record.item: self._why_aside(record) for record in known if record.item not in self.contents}
         return {item: reason for item, reason in found.items() if reason}
 
+    @cached_property
+    def _beside(self) -> Callable[[str], str]:
+        return beside(self.separator, self.data)
+
     def _why_aside(self, record: ItemRecord) -> str | None:
         if record.item not in self.data.groups:
             return "the data have no such item any more"
@@ -62,7 +67,7 @@ class Job:
         content = self.data.content_sha256(record.item)
         if record.data_sha256 != content:
             return "its recordings or its prompt have changed"
-        same = record.fingerprint == fingerprint(self.common, self.separator, record.item, content)
+        same = record.fingerprint == fingerprint(self.common, self._beside, record.item, content)
         return None if same and record.fingerprint else "it was made in another way"
 
     @cached_property
@@ -135,7 +140,9 @@ class Job:
         if reason != "it was made in another way":
             return ""
         changes = self.folder.header.model.differences(self.model)
-        return f" ({'; '.join(map(str, changes[:3]))})" if changes else " (another seed, alignment, picker or estimate)"
+        others = ", or other items of its recording" if wants_others(self.separator) else ""
+        known = "; ".join(map(str, changes[:3])) or f"another seed, alignment, picker or estimate{others}"
+        return f" ({known})"
 
 
 def _by_reason(reasons: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
@@ -164,16 +171,23 @@ def common_fingerprint(
     return joined(model.fingerprint(), data.label, str(settings.seed), str(settings.align), mono, picked)
 
 
-def fingerprints(common: str | None, separator: AnySeparator, contents: Mapping[str, str]) -> dict[str, str]:
-    """Of each item; where all depend on the same, what they have in common is looked at once."""
-    if common is not None and not isinstance(separator, NamedSeparator):
-        return {item: joined(common, item, content, "")[:32] for item, content in contents.items()}
-    return {item: fingerprint(common, separator, item, content) for item, content in contents.items()}
+def fingerprint(common: str | None, beside: Callable[[str], str], item: str, content: str) -> str:
+    """Of what an estimate of an item is made from; empty where that cannot be identified."""
+    return "" if common is None else joined(common, item, content, beside(item))[:32]
 
 
-def fingerprint(common: str | None, separator: AnySeparator, item: str, content: str) -> str:
-    """Of one item; empty where it cannot be identified."""
-    if common is None:
-        return ""
-    stored = separator.fingerprint(item) if isinstance(separator, NamedSeparator) else ""
-    return joined(common, item, content, stored)[:32]
+def beside(separator: AnySeparator, data: TaskData) -> Callable[[str], str]:
+    """What an item's estimate depends on beside the item: a stored answer, or all items of its group; "": nothing."""
+    if isinstance(separator, NamedSeparator):
+        return separator.fingerprint
+    if not wants_others(separator):
+        return lambda item: ""
+    members: defaultdict[str, list[str]] = defaultdict(list)
+    for item, group in data.groups.items():
+        members[group].append(item)
+
+    @cache
+    def of_group(group: str) -> str:
+        return joined(*(part for item in sorted(members[group]) for part in (item, data.content_sha256(item))))
+
+    return lambda item: of_group(data.groups[item])

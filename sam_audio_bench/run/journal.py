@@ -18,7 +18,7 @@ from threading import Event, Lock, Thread
 
 from sam_audio_bench.files import dump_json
 
-__all__ = ["ITEMS", "SCORES", "Journal", "force_folder", "read_mark"]
+__all__ = ["ITEMS", "SCORES", "Journal", "force_folder", "read_mark", "sure_lines"]
 
 ITEMS = "items.jsonl"
 SCORES = "scores.jsonl"
@@ -160,6 +160,22 @@ def read_mark(folder: Path) -> int | None:
     with suppress(OSError):
         return end if end <= (folder / ITEMS).stat().st_size else 0  # not of this journal: nothing is sure
     return 0
+
+
+def sure_lines(folder: Path, lines: int, *, ended: bool) -> int:
+    """How many of the lines of the journal tell of nothing that a power cut may have cost.
+
+    Args:
+        folder: of the run.
+        lines: that the journal has.
+        ended: whether the run says so of itself.
+    """
+    end = read_mark(folder)
+    if end is None:
+        return lines if ended else 0
+    with suppress(FileNotFoundError), (folder / ITEMS).open("rb") as journal:
+        return journal.read(end).count(b"\n")
+    return lines
 
 
 def force_folder(folder: Path) -> None:

@@ -17,8 +17,7 @@ from sam_audio_bench.records import PARTS, RunRecord
 from sam_audio_bench.run.data import recorded_data
 from sam_audio_bench.run.header import end_record
 from sam_audio_bench.run.plan import shard_suffix
-from sam_audio_bench.run.remote import naming_origins
-from sam_audio_bench.run.results import find_runs
+from sam_audio_bench.run.remote import find_runs, naming_origins
 from sam_audio_bench.run.store import RunFolder, candidate_files
 from sam_audio_bench.run.usage import Usage
 from sam_audio_bench.tasks.data import digest_of_ids

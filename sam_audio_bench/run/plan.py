@@ -15,12 +15,12 @@ from sam_audio_bench.digests import flush_digests
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import folder_name
 from sam_audio_bench.metrics.base import Metric
-from sam_audio_bench.metrics.catalogue import CARDS, DEFAULT, WITHOUT_REFERENCE
+from sam_audio_bench.metrics.catalogue import CARDS, DEFAULT, WITH_SOURCES, WITHOUT_REFERENCE
 from sam_audio_bench.options import parse_spelling
 from sam_audio_bench.records import uncollected
 from sam_audio_bench.run.contract import PreparedSeparator, ignored_options, prepare_separator
 from sam_audio_bench.run.exits import no_exit
-from sam_audio_bench.run.job import Job, common_fingerprint, fingerprints
+from sam_audio_bench.run.job import Job, beside, common_fingerprint, fingerprint
 from sam_audio_bench.run.memory import memory_needs
 from sam_audio_bench.run.progress import Progress
 from sam_audio_bench.run.separation import PickerPool, Reranking
@@ -118,8 +118,12 @@ class _Asked(NamedTuple):
 
 
 def _metric_ids(ids: tuple[str, ...], task: TaskData) -> tuple[str, ...]:
-    """The metrics that a task is asked for: where the default has nothing to compare with, those without reference."""
-    if ids != DEFAULT or "reference" in task.provides:
+    """The metrics that a task is asked for: by default, those that suit what its data have to compare with."""
+    if ids != DEFAULT:
+        return ids
+    if "residual_sources" in task.provides:
+        return WITH_SOURCES
+    if "reference" in task.provides:
         return ids
     return tuple(name for name in WITHOUT_REFERENCE if CARDS[name].needs <= task.provides)
 
@@ -200,9 +204,10 @@ def _jobs(
         separator, model = prepared.separator, prepared.model
         reranking = pickers.reranking(separator, data)
         own = output / folder_name(output, separator.name, [one.separator.name for one in separators])
-        folder = RunFolder.open(own / f"{folder_name(own, data.label, labels)}{shard}")
+        with uncollected():
+            folder = RunFolder.open(own / f"{folder_name(own, data.label, labels)}{shard}")
         _check_folder(folder, data, settings)
-        common = common_fingerprint(model, data, settings, reranking)
+        common, depends = common_fingerprint(model, data, settings, reranking), beside(separator, data)
         yield Job(
             separator=separator,
             model=model,
@@ -213,7 +218,7 @@ def _jobs(
             folder=folder,
             contents=contents,
             common=common,
-            fingerprints=fingerprints(common, separator, contents),
+            fingerprints={item: fingerprint(common, depends, item, content) for item, content in contents.items()},
             reranking=reranking,
             taken=prepared.taken | _taken_beside(metrics, reranking),
             own_state=prepared.own_state,

@@ -1,4 +1,4 @@
-"""Run folders elsewhere: at any URL that fsspec reads, such as ``s3://…``. They are fetched to be read.
+"""Where run folders are: here, or at any URL that fsspec reads, such as ``s3://…``, from which they are fetched.
 
 A folder is fetched to temporary files that go when this process ends; what has not changed since it was last fetched is
 not fetched again. ``run.json`` is copied there last, so that a folder without it was copied in part.
@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sam_audio_bench.errors import BenchError, Precondition, StoreError, UsageError, describe_error
-from sam_audio_bench.files import is_url
+from sam_audio_bench.files import exists, find_folders, is_url, local_place
 from sam_audio_bench.run.attributes import TABLE as ATTRIBUTES
 from sam_audio_bench.run.journal import ITEMS, SCORES
 
-__all__ = ["HEADER", "Store", "fetch_runs", "naming_origins", "origin", "shown_place"]
+__all__ = ["HEADER", "Store", "fetch_runs", "find_runs", "naming_origins", "origin", "shown_place"]
 
 HEADER = "run.json"
 _NEEDED = (ITEMS, SCORES, "scores.parquet", ATTRIBUTES, "synced", HEADER)
@@ -193,6 +193,31 @@ def fetch_runs(url: str, *, audio: bool) -> list[Path]:
     _ORIGINS.update({folder: store.below(*run.split("/")).url if run else url
                      for folder, run in zip(folders, runs, strict=True)})  # fmt: skip
     return folders
+
+
+def find_runs(paths: Path | str | Iterable[Path | str], *, audio: bool = True) -> list[Path]:
+    """Run folders among and below ``paths``, sorted within each; links are followed, and each folder counts once.
+
+    Args:
+        paths: one folder or several; a text may be a URL that fsspec reads, from which they are fetched to temporary
+            files.
+        audio: whether the estimates' audio is needed, and so is fetched too.
+
+    Raises:
+        Precondition: a place without run folders, or that cannot be read. UsageError: a URL that means nothing.
+    """
+    found: dict[Path, Path] = {}
+    for place in [paths] if isinstance(paths, str | Path) else paths:
+        if is_url(place):
+            here = fetch_runs(str(place), audio=audio)
+        else:
+            path = local_place("run folders", place, "give it as a text, not as a path")
+            here = [path] if exists(path / "run.json") else sorted(find_folders(path, "run.json"))
+        if not here:
+            raise Precondition(f"expected a run folder (with run.json) in {place}, found none")
+        for folder in here:
+            found.setdefault(folder.resolve(), folder)
+    return list(found.values())
 
 
 def _update(fetched: _Fetched, store: Store, wanted: Mapping[str, str], runs: set[str]) -> None:

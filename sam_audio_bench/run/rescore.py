@@ -26,8 +26,8 @@ from sam_audio_bench.run.measuring import measure
 from sam_audio_bench.run.output_log import NAME as LOG
 from sam_audio_bench.run.plan import unavailable_reason
 from sam_audio_bench.run.progress import Progress
-from sam_audio_bench.run.remote import Store, naming_origins, origin
-from sam_audio_bench.run.results import Results, find_runs
+from sam_audio_bench.run.remote import Store, find_runs, naming_origins, origin
+from sam_audio_bench.run.results import Results
 from sam_audio_bench.run.scoring import Scorer, ScoringPass, merged_records, outdated
 from sam_audio_bench.run.settings import Settings
 from sam_audio_bench.run.store import RunFolder

@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sam_audio_bench.errors import Precondition, StoreError, UsageError
-from sam_audio_bench.files import find_folders, is_url, local_place
-from sam_audio_bench.identity import Difference, Identity, differences
-from sam_audio_bench.records import SCHEMA_VERSION, ItemRecord, MetricRecord, RunRecord, TaskRecord
-from sam_audio_bench.run.attributes import REMEDY, AttributeTable, joined_attributes
-from sam_audio_bench.run.remote import fetch_runs, naming_origins, shown_place
+from sam_audio_bench.errors import StoreError, UsageError, unknown_name
+from sam_audio_bench.records import ItemRecord, MetricRecord, RunRecord
+from sam_audio_bench.render.layout import Pivot, View, name_of
+from sam_audio_bench.render.tables import print_terminal, render, table_to_json
+from sam_audio_bench.run.alike import Alike, check_once, check_scores
+from sam_audio_bench.run.attributes import AttributeTable, attributes_of
+from sam_audio_bench.run.remote import find_runs, naming_origins, shown_place
 from sam_audio_bench.run.store import RunFolder
+from sam_audio_bench.stats.answers import Answers, find_answers, find_answers_in_slices
 from sam_audio_bench.stats.cost import Cost, cost_of
 from sam_audio_bench.stats.item_coverage import Covered, classify_coverage, items_set_aside
 from sam_audio_bench.stats.slices import Slice, cut
-from sam_audio_bench.stats.summary import SummaryRow, summarise, summarise_paraphrases, to_json
+from sam_audio_bench.stats.summary import SummaryRow, compute_line_scores, summarise, summarise_paraphrases
 from sam_audio_bench.tasks.attributes import Attribute
 from sam_audio_bench.types import Status
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sam_audio_bench.plots.base import Plot
     from sam_audio_bench.run.plan import Plan
 
-__all__ = ["Results", "check_content", "model_label"]
+__all__ = ["Results", "model_label"]
 
-_STATISTICS = {"worst": ", worst paraphrase of each item", "spread": ", spread over the paraphrases of each item"}
+_STATISTICS = {"worst": ", worst paraphrase of each item", "spread": ", spread over the paraphrases of each item",
+               "median": ", median over songs"}  # fmt: skip
 _SHOWN_DIGITS = 8  # of a digest
-_KEY = ("task", "item", "separator", "seed", "candidate", "picked_by", "metric")
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Results:
 
     frame: pd.DataFrame
     metrics: dict[str, MetricRecord]  # by id
-    labels: dict[str, str]  # task -> the task with its version and split
+    labels: dict[str, str]  # task -> the task with its version and split, and the revision of official data
     oracles: frozenset[str]
     runs: tuple[Path | str, ...]  # folders, or where they were fetched from
     asked: int
@@ -54,6 +56,7 @@ class Results:
     failures: int
     candidates: dict[tuple[str, str, str], int] = field(default_factory=dict)  # task, separator, picker -> K
     paraphrased: frozenset[str] = frozenset()  # tasks whose items are asked in several ways
+    songs: frozenset[str] = frozenset()  # tasks of which published tables give the median over songs
     coverage: dict[tuple[str, str], Covered] = field(default_factory=dict)  # task, separator -> what is answered
     costs: tuple[Cost, ...] = ()  # of each task and separator
     tables: tuple[AttributeTable, ...] = ()  # of attributes of the items
@@ -68,8 +71,8 @@ class Results:
 
     @classmethod
     @naming_origins()
-    def read(cls, paths: Iterable[Path | str]) -> Results:
-        """Everything in run folders, or in the run folders below other folders; texts may be URLs.
+    def read(cls, paths: Path | str | Iterable[Path | str]) -> Results:
+        """Everything in a run folder or in several, or in the run folders below other folders; texts may be URLs.
 
         Raises:
             Precondition: no run there. StoreError: a run that cannot be trusted.
@@ -85,37 +88,32 @@ class Results:
             )
         chosen = []
         for folder in folders:
-            _check_scores(folder)
+            check_scores(folder)
             order = [record.id for record in folder.header.metrics]
             chosen.append((folder, list(folder.items), order, folder.header.task.items))
         return cls._gather(chosen)
 
     @classmethod
     def _gather(cls, chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], int]]) -> Results:
-        known = _Known()
+        known = Alike()
         for folder, _, _, _ in chosen:
-            known.add(folder)
+            known.add(folder, alone=len(chosen) == 1)
         import pandas as pd
 
         coverage = _coverage(chosen)
         frame = pd.concat([folder.part(items, columns) for folder, items, columns, _ in chosen], ignore_index=True)
-        lines = Counter((folder.header.task.id, folder.header.model.name) for folder, *_ in chosen)
-        if max(lines.values()) > 1 and frame.duplicated(list(_KEY)).any():
-            twice = frame[frame.duplicated(list(_KEY))].iloc[0]
-            raise UsageError(
-                f"expected each item of {twice['separator']} on {twice['task']} in one run folder, "
-                f"found {twice['item']} in two; table them apart"
-            )
+        check_once(frame, (folder for folder, *_ in chosen))
         return cls(
             frame=frame,
             metrics=known.metrics,
-            labels={name: task.label for name, task in known.tasks.items()},
+            labels=known.labels,
             oracles=frozenset(folder.header.model.name for folder, *_ in chosen if folder.header.model.oracle),
             runs=tuple(shown_place(folder.path) for folder, *_ in chosen),
             asked=sum(len(items) for _, items, _, _ in chosen),
             available=sum(covered.items for covered in coverage.values()),  # shards of a task count once
             candidates=known.candidates,
             paraphrased=frozenset(name for name, task in known.tasks.items() if task.prompts == "paraphrase"),
+            songs=known.songs,
             failures=sum(_incomplete(folder, item, columns) for folder, items, columns, _ in chosen for item in items),
             coverage=coverage,
             costs=tuple(_costs(chosen)),
@@ -139,16 +137,17 @@ class Results:
         """One row per task, separator, picker and metric: mean over the common items, interval, counts."""
         if self.frame.empty:  # of a shard without items
             return []
-        aside, frame = items_set_aside(self.coverage), self.frame
-        if any(aside.values()):
-            names = zip(*(frame[column].tolist() for column in ("task", "separator", "item")), strict=True)
-            frame = frame[[item not in aside.get((task, separator), ()) for task, separator, item in names]]
+        aside = items_set_aside(self.coverage)
+        frame = self._without(aside)
         if self.slices:
             return list(self._sliced_rows(frame, aside))
         rows = summarise(frame, self.metrics, self.oracles)
         reworded = frame[frame["task"].isin(self.paraphrased)]
         if len(reworded):
             rows += summarise_paraphrases(reworded, self.metrics, self.oracles)
+        if len(songs := frame[frame["task"].isin(self.songs)]):
+            medians = summarise(songs, self.metrics, self.oracles, average="median")
+            rows += [replace(row, task=f"{row.task}:median") for row in medians]
         return [self._labelled(row, aside) for row in rows]
 
     def _sliced_rows(
@@ -159,8 +158,9 @@ class Results:
             for part in slices:
                 for row in summarise(own[own["item"].isin(part.items)], self.metrics, self.oracles):
                     told = self._labelled(row, aside)
-                    heading = f"{told.label}, {part.label}: {len(part.items)} of {told.items} items"
-                    yield replace(told, heading=heading, slice=part.label)
+                    label = f"{told.label}, {part.label}"
+                    heading = f"{label}: {len(part.items)} of {told.items} items"
+                    yield replace(told, label=label, heading=heading, slice=part.label)
 
     def by(self, attribute: str, points: Sequence[float] = ()) -> Results:
         """The same scores in slices of the items: a table for each, and a column ``slice`` in `to_frame`.
@@ -187,16 +187,37 @@ class Results:
     @naming_origins()
     def attributes(self) -> dict[tuple[str, str], dict[str, Attribute]]:
         """Attributes by task and item, of every item that has scores; raises as `by`."""
-        known = joined_attributes(self.tables)
-        asked = dict.fromkeys(zip(self.frame["task"], self.frame["item"], strict=True))
-        if lost := next((key for key in asked if key not in known), None):
-            task, item = lost
-            place = next((one.folder for one in self.tables if one.task == task and one.sha256 is None), task)
-            raise Precondition(
-                f"expected attributes of the items in {place}, found none of {item}: the run is from before they were "
-                f"kept, or was not finished; {REMEDY.format(place)}"
-            )
-        return {key: known[key] for key in asked}
+        return attributes_of(self.tables, zip(self.frame["task"], self.frame["item"], strict=True))
+
+    def _without(self, aside: Mapping[tuple[str, str], frozenset[str]]) -> pd.DataFrame:
+        """The scores without answers that are set aside."""
+        frame = self.frame
+        if any(aside.values()):
+            names = zip(*(frame[column].tolist() for column in ("task", "separator", "item")), strict=True)
+            frame = frame[[item not in aside.get((task, separator), ()) for task, separator, item in names]]
+        return frame
+
+    @property
+    def counted(self) -> pd.DataFrame:
+        """The scores that means rest on: without answers that are set aside."""
+        return self._without(items_set_aside(self.coverage))
+
+    def answers(self, sort: str | None = None) -> Answers:
+        """Who is best by each metric, on each task and over all, and who is surely better than the mixture.
+
+        Args:
+            sort: the metric whose differences have intervals; None: the one that tables are sorted by.
+        """
+        return self._answers(self.rows, sort, "task")
+
+    def _answers(self, rows: Sequence[SummaryRow], sort: str | None, pivot: Pivot) -> Answers:
+        if self.frame.empty:
+            return Answers()
+        units = {name: record.unit for name, record in self.metrics.items()}
+        scores = compute_line_scores(self.counted, units)
+        if self.slices:
+            return find_answers_in_slices(scores, rows, self.slices, name_of, sort)
+        return find_answers(scores, rows, name_of, sort, by_metric=pivot == "metric")
 
     def _labelled(self, row: SummaryRow, aside: Mapping[tuple[str, str], frozenset[str]]) -> SummaryRow:
         """With the task's version and split, the number of candidates, the network that scored, and the coverage."""
@@ -227,24 +248,97 @@ class Results:
         }
         return self.frame.assign(slice=[label[key] for key in zip(self.frame["task"], self.frame["item"], strict=True)])
 
-    def to_json(self) -> dict[str, Any]:
-        """``{"rows", "runs", "partial", "costs"}``, as ``--json`` prints it."""
-        return to_json(self.rows, [str(run) for run in self.runs], self.partial, self.costs)
+    def to_json(self, *, metrics: Sequence[str] = (), sort: str | None = None) -> dict[str, Any]:
+        """``{"rows", "runs", "partial", "costs", "answer", "overall", "verdicts"}``, as ``--json`` prints it.
 
-    def table(self, form: str = "md") -> str:
-        """The table as text: "md", "csv", "tex", "html" or "json"."""
-        from sam_audio_bench.render.tables import render
+        Args:
+            metrics: as in `table`.
+            sort: the metric that ``answer`` is by, as in `table`.
+        """
+        rows, answers = self._shown(metrics, sort, "task")
+        return table_to_json(
+            rows, partial=self.watermark, runs=map(str, self.runs), costs=self.costs, answers=answers,
+            view=View(sort=sort),
+        )  # fmt: skip
 
-        return render(self.rows, form, partial=self.watermark, runs=map(str, self.runs), costs=self.costs)
+    def table(
+        self, form: str = "md", *, metrics: Sequence[str] = (), sort: str | None = None, pivot: Pivot = "task",
+        digits: int = 2, interval: bool = True,
+    ) -> str:  # fmt: skip
+        """The table as text.
 
-    def print(self) -> None:
-        """Prints the table for a terminal."""
-        from sam_audio_bench.render.tables import print_terminal
+        Args:
+            form: "md", "csv", "tex" (or "latex"), "html" or "json".
+            metrics: the columns; none: all.
+            sort: the metric that lines are sorted by, and the first column; None: si_sdr_i, or else an improvement.
+            pivot: what a block is of: a "task", a "metric" or a "separator".
+            digits: decimals of every number.
+            interval: whether intervals are shown.
 
-        print_terminal(self.rows, partial=self.watermark, costs=self.costs)
+        Raises:
+            UsageError: a metric that no run has, or an option out of range.
+        """
+        view = View(sort=sort, pivot=pivot, digits=digits, interval=interval)
+        rows, answers = self._shown(metrics, sort, pivot)
+        return render(
+            rows, form, partial=self.watermark, runs=map(str, self.runs), costs=self.costs, answers=answers, view=view
+        )
+
+    def print(
+        self, *, metrics: Sequence[str] = (), sort: str | None = None, pivot: Pivot = "task", digits: int = 2,
+        interval: bool = True,
+    ) -> None:  # fmt: skip
+        """Prints the table for a terminal; options as in `table`."""
+        view = View(sort=sort, pivot=pivot, digits=digits, interval=interval)
+        rows, answers = self._shown(metrics, sort, pivot)
+        print_terminal(rows, partial=self.watermark, costs=self.costs, answers=answers, view=view)
+
+    def _shown(self, metrics: Sequence[str], sort: str | None, pivot: Pivot) -> tuple[list[SummaryRow], Answers]:
+        """What a table of some metrics shows."""
+        chosen = self._chosen(metrics, sort)
+        rows = chosen.rows
+        return rows, chosen._answers(rows, sort, pivot)
+
+    def _chosen(self, metrics: Sequence[str], sort: str | None) -> Results:
+        """Of some metrics alone, in their order; raises UsageError."""
+        for name in (*metrics, *([] if sort is None else [sort])):
+            if name not in self.metrics:
+                raise unknown_name("column", name, self.metrics)
+        if sort is not None and metrics and sort not in metrics:
+            raise UsageError(
+                f"expected a table that is sorted by one of its metrics {', '.join(metrics)}, found {sort}"
+            )
+        if not metrics:
+            return self
+        frame = self.frame[self.frame["metric"].isin(metrics)]
+        order = {name: place for place, name in enumerate(metrics)}
+        frame = frame.sort_values("metric", key=lambda column: column.map(order), kind="stable")
+        return replace(self, frame=frame, metrics={name: self.metrics[name] for name in metrics})
+
+    def plot(self, kind: str = "bars", metric: str | Sequence[str] = (), *, separators: Sequence[str] = ()) -> Plot:
+        """A figure, which `save` of it writes as SVG, PNG and CSV.
+
+        Args:
+            kind: "bars", "box", "scatter" or "pareto", see `sam_audio_bench.plots.runs.KINDS`.
+            metric: its id; two of them for a scatter of one against the other; none: the metric that orders the table.
+            separators: names of those to draw; none: all.
+
+        Raises:
+            UsageError: a name that these runs do not have, or nothing to draw.
+        """
+        from sam_audio_bench.run.display import draw_results
+
+        return draw_results(self, kind, [metric] if isinstance(metric, str) else metric, separators)
+
+    def __repr__(self) -> str:
+        from sam_audio_bench.run.display import results_text
+
+        return results_text(self)
 
     def _repr_html_(self) -> str:
-        return self.table("html")
+        from sam_audio_bench.run.display import results_html
+
+        return results_html(self)
 
 
 def _coverage(chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], int]]) -> dict[tuple[str, str], Covered]:
@@ -274,74 +368,6 @@ def _costs(chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], int]]
         yield cost_of(headers, records)
 
 
-@dataclass
-class _Known:
-    """What the runs of a table are of; one that is something else under the same name is refused."""
-
-    metrics: dict[str, MetricRecord] = field(default_factory=dict)
-    tasks: dict[str, TaskRecord] = field(default_factory=dict)
-    candidates: dict[tuple[str, str, str], int] = field(default_factory=dict)
-    _runs: dict[str, RunRecord] = field(default_factory=dict)  # first run of each separator
-    _pickers: dict[str, Identity] = field(default_factory=dict)
-    _contents: dict[tuple[str, str], tuple[str, Path]] = field(default_factory=dict)  # task, item -> digest, folder
-
-    def add(self, folder: RunFolder) -> None:
-        """Raises UsageError for a run that cannot stand beside the others."""
-        header, task, path = folder.header, folder.header.task, folder.path
-        _same(task.id, self.tasks.setdefault(task.id, task).differences(task), path)
-        for item in folder.items.values():
-            check_content(self._contents, task.id, item, path)
-        for record in header.metrics:
-            _same(record.id, self.metrics.setdefault(record.id, record).differences(record), path)
-        first = self._runs.setdefault(header.model.name, header)
-        _same(header.model.name, _model_differences(first, header), path, "do")
-        if header.picker is not None:
-            name = header.picker.name
-            known = self._pickers.setdefault(name, header.picker)
-            _same(f"picker {name}", differences(known, header.picker, ("settings", "weights_sha256")), path, "do")
-            line = task.id, header.model.name, name
-            count = self.candidates.setdefault(line, header.candidates)
-            changed = (
-                [] if count == header.candidates else [Difference("candidates", str(count), str(header.candidates))]
-            )
-            _same(header.model.name, changed, path, "do")
-
-
-def check_content(known: dict[tuple[str, str], tuple[str, Path]], task: str, item: ItemRecord, path: Path) -> None:
-    """Refuses an item that another run has separated from other recordings, or asked by another prompt.
-
-    Args:
-        known: for each task and item a digest of what it is made of, and the folder that said so; is added to.
-        task: its name.
-        item: as a folder tells of it; one of schema version 1 tells nothing.
-        path: of that folder.
-    """
-    if item.data_sha256:
-        digest, first = known.setdefault((task, item.item), (item.data_sha256, path))
-        if digest != item.data_sha256:
-            raise UsageError(
-                f"expected {item.item} of {task} with the recordings and prompt that it has in {first}, found others "
-                f"in {path}; run the evaluation again for both"
-            )
-
-
-def _model_differences(first: RunRecord, other: RunRecord) -> list[Difference]:
-    """In what two runs of one name differ; a record of schema version 1 knows no options and no code."""
-    fields = ["target", "settings", "weights_sha256", "revision", "oracle"]
-    if SCHEMA_VERSION == first.schema_version == other.schema_version:
-        fields += ["version", "options", "code_sha256"]
-    return differences(first.model, other.model, fields)
-
-
-def _check_scores(folder: RunFolder) -> None:
-    """Refuses a run whose journal promises scores that are not there."""
-    if folder.lost:
-        raise StoreError(
-            f"expected scores of {len(folder.items)} items in {folder.path}, found none or too few of "
-            f"{len(folder.lost)}; run the same evaluation again, which computes them from the stored estimates"
-        )
-
-
 def model_label(record: MetricRecord) -> str:
     """Name and abbreviated digest of a metric's network; empty for a metric that is none.
 
@@ -360,36 +386,3 @@ def _incomplete(folder: RunFolder, item: str, columns: Sequence[str]) -> bool:
     """Whether an item has no answer, or a score that could not be computed."""
     record = folder.items.get(item)
     return record is None or record.failed or any(column not in record.scored for column in columns)
-
-
-def find_runs(paths: Iterable[Path | str], *, audio: bool = True) -> list[Path]:
-    """Run folders among and below ``paths``, sorted within each; links are followed, and each folder counts once.
-
-    Args:
-        paths: folders; a text may be a URL that fsspec reads, from which they are fetched to temporary files.
-        audio: whether the estimates' audio is needed, and so is fetched too.
-
-    Raises:
-        Precondition: a place without run folders, or that cannot be read. UsageError: a URL that means nothing.
-    """
-    found: dict[Path, Path] = {}
-    for place in paths:
-        if is_url(place):
-            here = fetch_runs(str(place), audio=audio)
-        else:
-            path = local_place("run folders", place, "give it as a text, not as a path")
-            here = [path] if (path / "run.json").is_file() else sorted(find_folders(path, "run.json"))
-        if not here:
-            raise Precondition(f"expected a run folder (with run.json) in {place}, found none")
-        for folder in here:
-            found.setdefault(folder.resolve(), folder)
-    return list(found.values())
-
-
-def _same(name: str, changes: Iterable[Difference], path: Path, remedy: str = "score") -> None:
-    """Refuses to mix runs that differ; ``remedy`` is what would make them alike: to "score" or to "do" one again."""
-    for change in changes:
-        raise UsageError(
-            f"expected {name} with {change.field} {change.one} as in the other runs, found {change.other} in {path}; "
-            f"table them apart, or {remedy} that run again"
-        )

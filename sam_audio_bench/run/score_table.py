@@ -133,11 +133,12 @@ class ScoreTable:
         """The kind of each row, and the numbers of kinds."""
         pickers, picker_names = _codes(table["picked_by"])
         metrics, metric_names = _codes(table["metric"])
-        triples = np.stack([table["candidate"].to_numpy(), pickers, metrics], axis=1)
-        found, kinds = np.unique(triples, axis=0, return_inverse=True) if len(triples) else (triples, triples[:, 0])
-        names = [(int(candidate), picker_names[picker] or "", str(metric_names[metric]))
-                 for candidate, picker, metric in found]  # fmt: skip
-        return kinds.reshape(-1), {name: number for number, name in enumerate(names)}
+        candidates, places = np.unique(table["candidate"].to_numpy(), return_inverse=True)
+        shape = len(candidates), len(picker_names), len(metric_names)
+        found, kinds = np.unique(np.ravel_multi_index((places, pickers, metrics), shape), return_inverse=True)
+        names = [(int(candidates[place]), picker_names[picker] or "", str(metric_names[metric]))
+                 for place, picker, metric in zip(*np.unravel_index(found, shape), strict=True)]  # fmt: skip
+        return kinds, {name: number for number, name in enumerate(names)}
 
     def sort(self, items: Sequence[str], metrics: Sequence[str]) -> None:
         """Orders rows by item, candidate, picker and metric; names that are not among the given ones follow these."""

@@ -54,7 +54,7 @@ def outdated(folder: RunFolder, metrics: Iterable[LoadedMetric], item: str) -> l
     """Metrics that an item was not asked for yet, or by another identity, or by one that is not known."""
     record = folder.items.get(item)
     known = {} if record is None else record.scored
-    return [one for one in metrics if any(known.get(name) != text for name, text in one.fingerprints.items())]
+    return [one for one in metrics if not one.fingerprints.items() <= known.items()]
 
 
 def items_at_once(metrics: Iterable[LoadedMetric]) -> int:
@@ -72,8 +72,8 @@ def merged_records(metrics: Iterable[LoadedMetric], known: Iterable[MetricRecord
 
 Pairs = Sequence[tuple[Item, Sequence[Separation]]]
 """Items with their estimates."""
-Work = tuple[Pairs, list[LoadedMetric]]
-"""What is scored at once, and by which metrics."""
+Work = tuple[Pairs, list[LoadedMetric], bool]
+"""What is scored at once, by which metrics, and whether its lag is measured, which one pass does."""
 
 
 class ScoringPass(Protocol):
@@ -96,8 +96,8 @@ class _ScoringHere:
     metrics: Sequence[LoadedMetric]
 
     def scores(self, work: Iterator[Work]) -> Generator[tuple[Pairs, Sequence[Scores]], None, None]:
-        for pairs, metrics in work:
-            yield pairs, Scorer.score(pairs, metrics)
+        for pairs, metrics, lag in work:
+            yield pairs, Scorer.score(pairs, metrics, lag=lag)
 
 
 @dataclass
@@ -142,8 +142,9 @@ class Scorer:
         waiting = [name for name, metrics in lacking.items() if metrics]
         scoring = passes or [_ScoringHere(self.metrics)]
         left = {name: sum(any(one in own.metrics for one in lacking[name]) for own in scoring) for name in waiting}
-        for own in scoring:
-            with closing(own.scores(self._work(waiting, lacking, own.metrics, left))) as found:
+        for number, own in enumerate(scoring):
+            earlier = [one for other in scoring[:number] for one in other.metrics]
+            with closing(own.scores(self._work(waiting, lacking, own.metrics, earlier, left))) as found:
                 for pairs, scored in found:
                     for (item, _), scores in zip(pairs, scored, strict=True):
                         self.persist(item.id, scores)
@@ -156,6 +157,7 @@ class Scorer:
         waiting: Sequence[str],
         lacking: Mapping[str, list[LoadedMetric]],
         wanted: Sequence[LoadedMetric],
+        earlier: Sequence[LoadedMetric],
         left: dict[str, int],
     ) -> Iterator[Work]:
         """Stored estimates in the batches of one pass over all metrics, whatever metrics are wanted: scores of a batch
@@ -176,7 +178,7 @@ class Scorer:
                         left[item.id] = 0
                         self.advance(f"{item.id}: {error}")
                 if pairs:
-                    yield pairs, metrics
+                    yield pairs, metrics, not any(one in earlier for one in everything)
             for identifier, failure in batch.failures.items():
                 if left[identifier]:
                     self.advance(f"{identifier}: {failure}")
@@ -197,15 +199,15 @@ class Scorer:
         return [one for one in found if not all((item, name) in self._persisted for name in one.columns)]
 
     @staticmethod
-    def score(pairs: Pairs, metrics: Sequence[LoadedMetric]) -> list[Scores]:
-        """Scores of each item's estimates, without the columns that ask nothing of the item.
+    def score(pairs: Pairs, metrics: Sequence[LoadedMetric], *, lag: bool = True) -> list[Scores]:
+        """Scores of each item's estimates, without the columns that ask nothing of the item, and its ``lag``.
 
         A metric that fails costs its own scores of that item; one that cannot work at all raises Precondition.
         """
         if not pairs:
             return []
         found = [Scores(rows=[{} for _ in estimates]) for _, estimates in pairs]
-        for scores, (item, estimates) in zip(found, pairs, strict=True):
+        for scores, (item, estimates) in zip(found, pairs if lag else (), strict=lag):
             counts = estimates[-1]
             with interruptible(), stage("lag"), suppress(BenchError, MemoryError):  # no room: it is not known
                 scores.lag_ms = measure_lag(cut(item, counts.target.length), counts.target)

@@ -26,6 +26,7 @@ from sam_audio_bench.run.copies import own_item, own_query
 from sam_audio_bench.run.isolation import Isolation
 from sam_audio_bench.run.provenance import item_seed
 from sam_audio_bench.run.stages import stage
+from sam_audio_bench.run.tracing import traced
 from sam_audio_bench.separators.pickers import AUTO, PICKERS, default_picker
 from sam_audio_bench.separators.rerank import Picker, best
 from sam_audio_bench.tasks import TaskData
@@ -201,10 +202,11 @@ def separate_batch(
     """
     policies: dict[str, Any] = {"task": task, "seed": seed, "align": align, "stereo": stereo, "isolation": isolation}
     try:
-        begun = seconds_now()
-        seeds = [item_seed(task, item.id, seed, candidate) for item in items]
-        answers = _estimates(separator, items, seeds, isolation)
-        share = (seconds_now() - begun) / max(len(items), 1)
+        with traced():
+            begun = seconds_now()
+            seeds = [item_seed(task, item.id, seed, candidate) for item in items]
+            answers = _estimates(separator, items, seeds, isolation)
+            share = (seconds_now() - begun) / max(len(items), 1)
     except (Precondition, KeyboardInterrupt):
         raise
     except BaseException as error:
@@ -325,14 +327,16 @@ def _at_once(
     policies: dict[str, Any] = {"task": task, "seed": seed, "align": align, "stereo": stereo, "isolation": isolation}
     seeds = [[item_seed(task, item.id, seed, candidate) for candidate in range(count)] for item in items]
     try:
-        begun = seconds_now()
-        queries = [own_query(item.query) for item in items]
-        with stage("separate"), isolation.entered(", ".join(item.id for item in items), seeds[0][0]):
-            answers = [_listed(own) for own in _listed(separator.separate_candidates(queries, seeds))]
+        with traced():
+            begun = seconds_now()
+            queries = [own_query(item.query) for item in items]
+            with stage("separate"), isolation.entered(", ".join(item.id for item in items), seeds[0][0]):
+                answers = [_listed(own) for own in _listed(separator.separate_candidates(queries, seeds))]
+            taken = seconds_now() - begun
         if [len(candidates) for candidates in answers] != [count] * len(items):
             found = [len(candidates) for candidates in answers]
             raise BadSeparation(f"expected {count} candidate(s) for each of {len(items)} item(s), found {found}")
-        share = (seconds_now() - begun) / (len(items) * count)
+        share = taken / (len(items) * count)
     except (Precondition, KeyboardInterrupt):
         raise
     except BaseException as error:

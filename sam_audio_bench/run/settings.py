@@ -161,7 +161,9 @@ ABOUT: dict[str, About] = {
     "workers": About(help="Processes or actors, each with a separator; default: one for each GPU, or for its threads."),
     "retry": About(help="How often an item is tried again whose worker died."),
     "memory": About(help="GiB that a worker may have; above that it runs out of memory."),
-    "profile": About(help="Write and print where the time goes: loading, separating, checking, writing, each metric."),
+    "profile": About(
+        help="Write and print where the time goes: each stage and metric; trace one call of the separator."
+    ),
 }
 
 

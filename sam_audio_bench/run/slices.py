@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.run.compare import MAIN_METRIC, answer_file
-from sam_audio_bench.run.remote import naming_origins
-from sam_audio_bench.run.results import Results, find_runs
+from sam_audio_bench.run.remote import find_runs, naming_origins
+from sam_audio_bench.run.results import Results
 from sam_audio_bench.run.store import RunFolder
-from sam_audio_bench.stats.correlation_tests import holm
+from sam_audio_bench.stats.paired import holm
 from sam_audio_bench.stats.slices import FEWEST, Slice, SliceTest, compare_slices, cut
 from sam_audio_bench.stats.summary import ItemScore, compute_item_scores
 from sam_audio_bench.tasks.attributes import Attribute

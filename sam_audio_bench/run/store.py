@@ -41,7 +41,7 @@ from sam_audio_bench.records import (
     to_plain,
 )
 from sam_audio_bench.run.attributes import read_attributes, write_attributes
-from sam_audio_bench.run.journal import ITEMS, SCORES, Journal, force_folder, read_mark
+from sam_audio_bench.run.journal import ITEMS, SCORES, Journal, force_folder, sure_lines
 from sam_audio_bench.run.score_table import SCORE_TYPES, Kind, Promise, ScoreTable, read_scores
 from sam_audio_bench.tasks.attributes import Attribute
 
@@ -56,6 +56,7 @@ __all__ = [
     "SCORE_TYPES",
     "RunFolder",
     "ScoredEstimate",
+    "answer_path",
     "candidate_files",
     "scored_estimates",
 ]
@@ -107,9 +108,8 @@ class RunFolder:
             folder._header = read_run(path / "run.json")
             records = read_items(path / ITEMS)
             folder.items = {record.item: record for record in records}
-            folder._unsure = frozenset(
-                record.item for record in records[_sure_lines(path, folder.header, len(records)) :]
-            )
+            sure = sure_lines(path, len(records), ended=folder.header.status != "started")
+            folder._unsure = frozenset(record.item for record in records[sure:])
             folder._scores = read_scores(path, folder.header.scores_sha256)
             if folder.header.schema_version == SCHEMA_VERSION:
                 folder._reconcile()
@@ -204,16 +204,15 @@ class RunFolder:
         for view in scored_estimates(self.items[item]):
             for part in PARTS:
                 path = f"{self._audio}{getattr(view.files, part)}"
-                lost = f"expected the stored estimate {path}, found none"
                 try:
                     found = os.stat(path)  # noqa: PTH116 - called for each file of 100,000 items
                     if not stat.S_ISREG(found.st_mode):
-                        return lost
+                        return _lost(path)
                     if not read and getattr(view.files.stat, part) == (found.st_size, found.st_mtime_ns):
                         continue
                     digest = file_digest(Path(path))
                 except (OSError, ValueError, MediaError):
-                    return lost
+                    return _lost(path)
                 if digest != getattr(view.files.sha256, part):
                     return f"expected the estimate that was journalled at {path}, found another sound"
         return None
@@ -354,6 +353,16 @@ class RunFolder:
         return self._scores.part(items, metrics).frame()
 
 
+def answer_path(folder: RunFolder, item: str, *, first: bool = False) -> Path | None:
+    """The target of an item that was scored, or the first candidate's; None where the run keeps no audio of it."""
+    if item not in folder.items:
+        return None
+    shown = scored_estimates(folder.items[item])
+    name = (shown[0] if first else shown[-1]).files.target
+    path = folder.path / "audio" / str(name)
+    return path if name and path.is_file() else None
+
+
 def candidate_files(record: ItemRecord) -> list[str]:
     """Names of the files of single candidates that a journal line tells of."""
     return [name for kept in record.kept.values() for part in PARTS if (name := getattr(kept, part))]
@@ -364,14 +373,8 @@ def stored_files(record: ItemRecord) -> list[str]:
     return [*(name for part in PARTS if (name := getattr(record, part))), *candidate_files(record)]
 
 
-def _sure_lines(path: Path, header: RunRecord, lines: int) -> int:
-    """How many of the lines of the journal tell of nothing that a power cut may have cost."""
-    end = read_mark(path)
-    if end is None:
-        return 0 if header.status == "started" else lines
-    with suppress(FileNotFoundError), (path / ITEMS).open("rb") as journal:
-        return journal.read(end).count(b"\n")
-    return lines
+def _lost(path: str) -> str:
+    return f"expected the stored estimate {path}, found none"
 
 
 def _promises(records: Iterable[ItemRecord]) -> Iterator[Promise]:

@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from sam_audio_bench.run import loading
 from sam_audio_bench.run.loading import prefetch
@@ -26,11 +27,18 @@ class Batch(loading.Batch):
 
 
 class WorkSource:
-    """What is left to do, for many threads; at the end come the items that are tried again."""
+    """What is left to do, for many threads; at the end come the items that are tried again.
 
-    def __init__(self, data: TaskData, items: Sequence[str], size: int) -> None:
-        self._data, self._size = data, size
-        self._fresh, self._untouched = prefetch(data, items, size), deque(items)
+    Args:
+        data: the whole task.
+        items: of it.
+        size: of a batch.
+        with_others: as `prefetch` has it.
+    """
+
+    def __init__(self, data: TaskData, items: Sequence[str], size: int, *, with_others: bool = False) -> None:
+        self._load = partial(prefetch, data, with_others=with_others)
+        self._fresh, self._untouched = self._load(items, size), deque(items)
         self._again: deque[tuple[str, int]] = deque()
         self._changed = threading.Condition()
         self._open = 0
@@ -65,7 +73,7 @@ class WorkSource:
             return Batch(batch.items, batch.failures)
         if self._again:
             identifier, deaths = self._again.popleft()
-            (batch,) = prefetch(self._data, [identifier], 1)
+            (batch,) = self._load([identifier], 1)
             return Batch(batch.items, batch.failures, deaths)
         return None
 

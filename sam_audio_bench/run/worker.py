@@ -16,6 +16,7 @@ import torch
 
 from sam_audio_bench.columns import LoadedMetric, build_metrics
 from sam_audio_bench.errors import BenchError, Precondition, describe_error
+from sam_audio_bench.run import tracing
 from sam_audio_bench.run.batching import Batching
 from sam_audio_bench.run.contract import PreparedSeparator, prepare_separator
 from sam_audio_bench.run.global_state import take_over
@@ -74,6 +75,7 @@ class Begin:
     policies: Mapping[str, Any]  # of `separate_items`: task, seed, align, stereo
     state: Mapping[int, Any]  # of `global_state.to_send`
     memory: float | None  # GiB
+    profile: bool  # whether the first calls are traced
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ class ScoreStored:
 
     pairs: Sequence[tuple[Item, Sequence[Separation]]]
     columns: frozenset[str]  # of the metrics
+    lag: bool  # whether it is measured
 
 
 Request = Begin | Separate | Score | BeginScoring | ScoreStored
@@ -116,6 +119,7 @@ class Reply:
     found: list[CandidateSet | Told] = field(default_factory=list)  # for each item
     usage: Usage | None = None  # since the beginning
     stages: dict[str, Spent] = field(default_factory=dict)  # since the last reply
+    trace: tracing.Trace | None = None  # of a call since then
     scores: list[tuple[str, Scores]] = field(default_factory=list)  # item, its scores
     notes: list[str] = field(default_factory=list)
     printed: str = ""  # by the separator
@@ -151,7 +155,7 @@ class Worker:
         except BaseException as error:
             reply = Reply(broken=describe_error(error))
         reply.printed = self.printed()
-        reply.stages = take()
+        reply.stages, reply.trace = take(), tracing.take()
         return dump(reply)
 
     def printed(self) -> str:
@@ -185,7 +189,7 @@ class Worker:
             self._begin_scoring(request)
         elif isinstance(request, ScoreStored):
             chosen = [one for one in self._metrics if request.columns >= set(one.columns)]
-            scores = Scorer.score(request.pairs, chosen)
+            scores = Scorer.score(request.pairs, chosen, lag=request.lag)
             reply.scores = [(item.id, found) for (item, _), found in zip(request.pairs, scores, strict=True)]
         elif self._work is None:
             raise Precondition("expected a worker that has begun, found one without a separator")
@@ -203,6 +207,7 @@ class Worker:
             self._prepared = _separator(begin)
             self._model = begin.model
         assert self._prepared is not None
+        tracing.arm(begin.profile)
         self._work = _Work(self._prepared, begin.metrics.load(), begin, self._log)
 
     def _begin_scoring(self, begin: BeginScoring) -> None:
@@ -296,7 +301,7 @@ def _sendable(found: CandidateSet) -> CandidateSet:
     candidates: list[Any] = [
         Told.of(one) if isinstance(one, BaseException) else Separation(
             target=_plain(one.target), residual=_plain(one.residual), seconds=one.seconds, picked_by=one.picked_by,
-            moved_ms=one.moved_ms,
+            moved_ms=one.moved_ms, outputs=one.outputs,
         )
         for one in found.candidates
     ]  # fmt: skip

@@ -38,6 +38,7 @@ def begin_of(job: Job, settings: Settings) -> Begin:
         },
         state=to_send(),
         memory=settings.memory,
+        profile=settings.profile,
     )  # fmt: skip
 
 

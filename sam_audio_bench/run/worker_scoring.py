@@ -84,8 +84,8 @@ class WorkerPass:
         is_done = False
         pool = ThreadPoolExecutor(count)
         try:
-            for pairs, metrics in work:
-                waiting.append((pairs, pool.submit(self._score, begin, pairs, metrics)))
+            for pairs, metrics, lag in work:
+                waiting.append((pairs, pool.submit(self._score, begin, pairs, metrics, lag)))
                 while waiting and (len(waiting) > 2 * count or waiting[0][1].done()):
                     yield self._first(waiting)
             while waiting:
@@ -112,27 +112,29 @@ class WorkerPass:
             if text:
                 self.note(text)
 
-    def _score(self, begin: bytes, pairs: Pairs, metrics: Sequence[LoadedMetric]) -> list[Scores]:
+    def _score(self, begin: bytes, pairs: Pairs, metrics: Sequence[LoadedMetric], lag: bool) -> list[Scores]:
         """Scores of items, in a thread."""
         alive = [one for one in metrics if _name(one) not in self._given_up]
         try:
-            found = self._ask(begin, pairs, alive) if alive else [Scores() for _ in pairs]
+            found = self._ask(begin, pairs, alive, lag) if alive else [Scores() for _ in pairs]
         except Lost:
-            return [_joined([self._score_alone(begin, pair, one) for one in metrics]) for pair in pairs]
+            return [_joined([self._score_alone(begin, pair, one, lag) for one in metrics]) for pair in pairs]
         dead = [one for one in metrics if one not in alive]
         return [
             _joined([scores, *(self._failure(pair, one, self._given_up[_name(one)]) for one in dead)])
             for pair, scores in zip(pairs, found, strict=True)
         ]
 
-    def _score_alone(self, begin: bytes, pair: tuple[Item, Sequence[Separation]], one: LoadedMetric) -> Scores:
+    def _score_alone(
+        self, begin: bytes, pair: tuple[Item, Sequence[Separation]], one: LoadedMetric, lag: bool
+    ) -> Scores:
         """Scores of one item by one metric, which may be what kills workers."""
         name, cause = _name(one), ""
         for _ in range(_TRIES):
             if name in self._given_up:
                 return self._failure(pair, one, self._given_up[name])
             try:
-                return self._ask(begin, [pair], [one])[0]
+                return self._ask(begin, [pair], [one], lag)[0]
             except Lost as lost:
                 cause = f"its worker died: {lost}"
         with self._lock:
@@ -144,13 +146,13 @@ class WorkerPass:
                 self._said.put((f"{name} was given up: workers died on {self._deaths[name]} items in a row", ""))
         return self._failure(pair, one, cause)
 
-    def _ask(self, begin: bytes, pairs: Pairs, metrics: Sequence[LoadedMetric]) -> list[Scores]:
+    def _ask(self, begin: bytes, pairs: Pairs, metrics: Sequence[LoadedMetric], lag: bool) -> list[Scores]:
         """What a worker says; raises Lost where it dies."""
         number = self._free.get()
         try:
             link = self._begun.get(number) or self._start(number, begin)
             columns = frozenset(name for one in metrics for name in one.columns)
-            reply = intact(link, load(link.ask(dump(ScoreStored(pairs, columns)))))
+            reply = intact(link, load(link.ask(dump(ScoreStored(pairs, columns, lag)))))
         except Lost as lost:
             self._begun.pop(number, None)
             self.executor.forget(number)
@@ -208,4 +210,5 @@ def _joined(parts: Sequence[Scores]) -> Scores:
         found.complete |= part.complete
         found.not_asked |= part.not_asked
         found.errors |= part.errors
+        found.lag_ms = part.lag_ms if found.lag_ms is None else found.lag_ms
     return found

@@ -17,8 +17,8 @@ from typing import Any, Protocol
 
 from sam_audio_bench.errors import BadSeparation, Precondition
 from sam_audio_bench.identity import is_built_in
-from sam_audio_bench.run import output_log, stages
-from sam_audio_bench.run.contract import batch_size
+from sam_audio_bench.run import output_log, stages, tracing
+from sam_audio_bench.run.contract import batch_size, wants_others
 from sam_audio_bench.run.execution import Estimated, Failed, Outcome, Scored
 from sam_audio_bench.run.interruption import interruptible
 from sam_audio_bench.run.job import Job
@@ -135,7 +135,7 @@ class _Crew:
         self._executor, self._job, self._settings = executor, job, settings
         size = settings.batch_size or batch_size(job.separator)
         self._begin = dump(begin_of(job, settings))
-        self._source = WorkSource(job.data, items, size)
+        self._source = WorkSource(job.data, items, size, with_others=wants_others(job.separator))
         self._size = min(executor.count, -(-len(items) // size))
         self._out: queue.Queue[Any] = queue.Queue(2 * executor.count + 4)
         self._lock = threading.Lock()
@@ -200,7 +200,7 @@ class _Crew:
 
     def _work(self, number: int) -> None:
         link: Link | None = None
-        losses, unstored = 0, list[threading.Event]()
+        losses, last, unstored = 0, "", list[threading.Event]()
         while self._source.has_more():
             try:
                 link = link or self._started(number)
@@ -223,11 +223,12 @@ class _Crew:
                 self._executor.forget(number)
                 link = None
                 losses += not lost.is_late and not batch.deaths
+                last = str(lost)
                 self._lost(batch, lost)
             finally:
                 self._source.settle()
             if losses >= GIVEN_UP_AFTER:
-                return self._give_up(number, f"it died {losses} times in a row, at last on {_named(batch)}")
+                return self._give_up(number, f"it died {losses} times in a row, at last on {_named(batch)}: {last}")
             if link is not None:
                 link = self._score(link, number)
         if link is not None:
@@ -246,6 +247,7 @@ class _Crew:
     def _ask(self, link: Link, request: Request, limit: float | None = None) -> Reply:
         reply = intact(link, load(link.ask(dump(request), limit)))
         stages.add(reply.stages)
+        tracing.add(reply.trace)
         if reply.printed:
             self._put(_Printed(reply.printed))
         for text in reply.notes:

@@ -6,9 +6,12 @@ import importlib.util
 
 from sam_audio_bench.cards import SeparatorCard
 
-__all__ = ["CARDS", "SAM_AUDIO", "SUPPRESSOR_PACKAGES", "SeparatorCard", "is_installed"]
+__all__ = ["BASELINES", "CARDS", "SAM_AUDIO", "SUPPRESSOR_PACKAGES", "SeparatorCard", "is_installed"]
 
 _HERE = "sam_audio_bench.separators."
+BASELINES = frozenset({"mixture", "silence"})
+"""Separators that do nothing: the lower reference of every table."""
+
 SAM_AUDIO = _HERE + "sam_audio:SAMAudioSeparator"
 """The class behind the released names and ``sam-audio:DIR``."""
 

@@ -6,8 +6,8 @@ labels to `Audio` of the same rate and length (or float tensors or arrays ``[cha
 the attribute ``stem_map``, or else `GENERAL`. A prompt that asks for none has the status ``unsupported``. The residual
 is mixture - target.
 
-With ``unordered = True`` the method returns a list: nobody knows which output is which. Then the references choose, and
-the separator is an oracle, which no table ranks.
+With ``unordered = True`` the method returns a list: nobody knows which output is which. Then the references of all
+items of a mixture choose together, and the separator is an oracle, which no table ranks.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from sam_audio_bench.separators.adapted import Adapted, difference
 from sam_audio_bench.separators.prompt_stems import GENERAL, read_stem_map
 from sam_audio_bench.types import Audio, Item, Query, Separation
 
-__all__ = ["AdaptedStems", "UnorderedStems", "stems_class"]
+__all__ = ["AdaptedStems", "UnorderedStems", "mixture_key", "stems_class"]
 
 _KEPT = 512 << 20  # bytes of stems that wait for other prompts; those of the last mixture always stay
 
@@ -60,9 +60,7 @@ class _Stems(Adapted, ABC):
 
     def _parts(self, mixture: Audio) -> dict[str, Audio]:
         """All stems of a mixture, at its rate, channels and length; the model runs where they are not known yet."""
-        samples = mixture.samples.contiguous()
-        content = samples.numpy().tobytes()
-        key = joined(sha256(content), str(samples.dtype), str(tuple(samples.shape)), str(mixture.rate))
+        key = mixture_key(mixture)
         if key not in self._passes:
             self._passes[key] = self._pass(mixture)
         self._passes.move_to_end(key)
@@ -107,6 +105,13 @@ class _Stems(Adapted, ABC):
         if found.ndim != 2 or not found.is_floating_point() or found.layout != torch.strided:
             raise BadSeparation(f"{expected}, found {found.dtype} {list(found.shape)}")
         return Audio(found.detach().cpu().to(chunk.samples.dtype), chunk.rate)
+
+
+def mixture_key(mixture: Audio) -> str:
+    """Digest by which two mixtures are known to be the same."""
+    samples = mixture.samples.contiguous()
+    content = sha256(samples.numpy().tobytes())
+    return joined(content, str(samples.dtype), str(tuple(samples.shape)), str(mixture.rate))
 
 
 def _size(parts: Mapping[str, Audio]) -> int:
@@ -172,14 +177,17 @@ class AdaptedStems(_Stems):
 
 
 class UnorderedStems(_Stems):
-    """An oracle: of outputs without labels, each item gets those that its references fit best.
+    """An oracle: outputs without labels are given out by the references of all items of a mixture, each output once.
 
-    Of two outputs, the better of both orders by the mean SI-SDR of target and rest, where both references sound; of
-    more, the output with the highest SI-SDR of the target, whatever other items of the mixture chose. For a silent
-    target it is the output with the least energy. The residual is mixture - target.
+    Targets are the different references of the task's items of that mixture, whichever of them are asked for: items of
+    one reference share an output. Outputs go to the targets that sound so that the sum of their SI-SDR is highest
+    (Hungarian method); a silent target gets, of the outputs that are left, the one with the least energy. Of a single
+    item and two outputs, the rest of the mixture counts as a second target, where its reference sounds. A target that
+    is left without an output is ``unsupported``. The residual is mixture - target.
     """
 
     separate = None  # type: ignore[assignment] # without the references there is no answer
+    wants_others = True
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -193,7 +201,7 @@ class UnorderedStems(_Stems):
         """Answers in the order of the items; nothing is drawn, so the seeds do not matter.
 
         Raises:
-            BadSeparation: an item has no reference, or an output is none.
+            BadSeparation: an item has no reference, or no output is left for it, or an output is none.
         """
         return [self._answer(item) for item in items]
 
@@ -204,9 +212,16 @@ class UnorderedStems(_Stems):
                 f"{self.name} has outputs without an order, which a reference must choose from, and the item has none"
             )
         outputs = list(self._parts(mixture).values())
-        found = outputs[_best(outputs, item.reference, item.residual_reference)]
-        target = Audio(found.samples.clone(), mixture.rate)
-        return Separation(target=target, residual=difference(mixture, target))
+        assigned = _assigned(outputs, {**item.others, item.id: item.reference}, item.residual_reference)
+        if item.id not in assigned:
+            given = ", ".join(f"{number} to {other}" for other, number in assigned.items())
+            raise BadSeparation(
+                f"{self.name} gave {len(outputs)} output(s), which went to other targets of this mixture ({given}); "
+                f"none is left for {item.id}",
+                status="unsupported",
+            )
+        target = Audio(outputs[assigned[item.id]].samples.clone(), mixture.rate)
+        return Separation(target=target, residual=difference(mixture, target), outputs=assigned)
 
     def _outputs(self, chunk: Audio) -> dict[str, Audio]:
         found = self.model.separate_stems(Audio(chunk.samples.clone(), chunk.rate))
@@ -221,15 +236,34 @@ class UnorderedStems(_Stems):
         return {str(index): self._as_audio(one, str(index), chunk) for index, one in enumerate(found)}
 
 
-def _best(outputs: Sequence[Audio], reference: Audio, rest: Audio | None) -> int:
-    """Which output the references choose."""
-    from sam_audio_bench.metrics.functional import permuted, si_sdr  # which few separators need
+def _assigned(outputs: Sequence[Audio], references: Mapping[str, Audio], rest: Audio | None) -> dict[str, int]:
+    """Item -> the output that the references of all items give it, the same whatever the order of the items."""
+    from sam_audio_bench.metrics.functional import best_assignment, si_sdr  # which few separators need
 
-    signals = torch.stack([one.samples.flatten().double() for one in outputs])
-    target = reference.samples.flatten().double()
-    if not bool(target.any()):
-        return int(signals.square().sum(dim=1).argmin())
-    references = [target]
-    if len(outputs) == 2 and rest is not None and bool(rest.samples.any()):
-        references.append(rest.samples.flatten().double())
-    return int(permuted(si_sdr, reference=torch.stack(references), estimate=signals).assignment[0])
+    items: dict[str, list[str]] = {}  # of each target; "": of silence
+    for name in sorted(references):
+        sound = _flat(references[name])
+        items.setdefault(sha256(sound.numpy().tobytes()) if bool(sound.any()) else "", []).append(name)
+    targets = [_flat(references[names[0]]) for names in items.values()]
+    sounding = [index for index, target in enumerate(targets) if bool(target.any())]
+    signals = torch.stack([_flat(one) for one in outputs])
+    chosen: dict[int, int] = {}  # target -> output
+    if sounding:
+        rows = [targets[index] for index in sounding]
+        if len(references) == 1 and len(outputs) == 2 and rest is not None and bool(rest.samples.any()):
+            rows.append(_flat(rest))
+        scores = torch.stack([si_sdr(reference=row.expand_as(signals), estimate=signals) for row in rows])
+        if len(rows) <= len(outputs):
+            chosen = dict(zip(sounding, best_assignment(scores).tolist(), strict=False))
+        else:
+            chosen = {sounding[row]: output for output, row in enumerate(best_assignment(scores.T).tolist())}
+    left = [output for output in range(len(outputs)) if output not in chosen.values()]
+    silent = [index for index in range(len(targets)) if index not in sounding]
+    if silent and left:
+        chosen[silent[0]] = min(left, key=lambda output: float(signals[output].square().sum()))
+    owners = list(items.values())
+    return {name: chosen[index] for index in sorted(chosen) for name in owners[index]}
+
+
+def _flat(sound: Audio) -> Tensor:
+    return sound.samples.flatten().double()

@@ -12,10 +12,13 @@ coefficients        Pearson, Spearman, Kendall and pair agreement for many resam
 mapping             error after mapping a metric to the scale of the raters
 levels              a metric against the raters by utterance, within items and by system
 design              the resamples of a crossed design
-paired              two systems on the same items
+paired              two systems on the same items; Holm
 slices              items by an attribute, and whether a system is worse in some of them
+ranking             ranks, their intervals, and groups of lines that do not differ significantly
+verdict             who is best, and who is surely better than doing nothing
+answers             what a table says beside its rows: means over tasks, and verdicts
 correlation         metrics against raters, with intervals
-correlation_tests   two metrics compared; Williams, Zou, permutation, Holm, letters
+correlation_tests   two metrics compared; Williams, Zou, permutation, letters
 reference_tests     two metrics compared as if observations were independent
 preference          Bradley-Terry with ties and order effect, transitivity, Elo
 components          variance components of ratings

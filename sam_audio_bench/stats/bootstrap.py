@@ -24,6 +24,7 @@ __all__ = [
     "cluster_interval",
     "cluster_intervals",
     "difference_interval",
+    "median_intervals",
     "multinomial_weights",
     "paired_interval",
 ]
@@ -94,6 +95,46 @@ def cluster_intervals(
         else _quantiles(one, drawn[id(one)], level, method)
         for one in prepared
     ]  # fmt: skip
+
+
+def median_intervals(
+    cells: Iterable[tuple[Iterable[float], Iterable[Hashable]]],
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+    method: Method = "percentile",
+) -> list[Interval | None]:
+    """As `cluster_intervals`, of the median of all values of a resample; by percentiles alone.
+
+    Raises:
+        UsageError: as there, or another method.
+
+    >>> median_intervals([([1.0, 1.0, 3.0, 3.0], ["a", "a", "b", "b"]), ([1.0], ["a"])])
+    [Interval(low=1.0, high=3.0), None]
+    """
+    if method != "percentile":
+        raise UsageError(f"expected the method percentile for medians, found {method!r}")
+    checked = [_checked(values, groups, level, resamples, method) for values, groups in cells]
+    return [_median_interval(numbers, labels, level, resamples, seed) for numbers, labels in checked]
+
+
+def _median_interval(
+    numbers: list[float], labels: list[str], level: float, resamples: int, seed: int
+) -> Interval | None:
+    names = {label: unit for unit, label in enumerate(sorted(set(labels)))}
+    if len(names) < 2:
+        return None
+    order = np.argsort(numbers, kind="stable")
+    values, units = np.array(numbers)[order], np.array([names[label] for label in labels])[order]
+    medians = []
+    for _, drawn in _resamples(len(names), resamples, seed):
+        reached = drawn[:, units].cumsum(axis=1, dtype=np.int64)  # how many drawn values are no larger
+        total = reached[:, -1:]
+        middle = [(reached >= place).argmax(axis=1) for place in ((total + 1) // 2, total // 2 + 1)]
+        medians.append((values[middle[0]] + values[middle[1]]) / 2)
+    low, high = np.quantile(np.concatenate(medians), [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high))
 
 
 class _Groups(NamedTuple):

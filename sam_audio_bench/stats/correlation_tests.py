@@ -16,6 +16,7 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
+import scipy.optimize
 import scipy.stats
 from numpy.typing import ArrayLike
 
@@ -30,9 +31,11 @@ from sam_audio_bench.stats.estimate import (
     check_options,
     matrix,
     percentile_interval,
+    percentile_p,
 )
 from sam_audio_bench.stats.levels import COEFFICIENTS, LEVELS, LevelData
 from sam_audio_bench.stats.mapping import MAPPING_ORDERS
+from sam_audio_bench.stats.paired import holm
 
 __all__ = [
     "Difference",
@@ -40,14 +43,15 @@ __all__ = [
     "compare",
     "differences",
     "fisher_interval",
-    "holm",
     "letter_groups",
     "permutation_test",
     "williams",
     "zou_interval",
+    "zou_p",
 ]
 
 _NORMAL = NormalDist()
+_LEAST_P = 1e-12  # of zou_p: levels of confidence nearer to 1 are not exact
 _UNITS = ("item", "system", "cell")
 
 
@@ -60,7 +64,7 @@ class Difference:
     value: float | None  # first minus second, each turned so that more is better; errors (rmse_*) as they are
     low: float | None
     high: float | None
-    p: float | None  # two-sided
+    p: float | None  # two-sided, by the procedure of the interval where both exist: below 0.05 if it leaves 0 out
     p_holm: float | None  # adjusted for all pairs of the call
     n: int  # cells, items or systems, by level
     status: EstimateStatus
@@ -161,14 +165,7 @@ def _difference(
     bounds = percentile_interval(differences, level)
     if bounds is None:
         return bare
-    return replace(bare, low=bounds.low, high=bounds.high, p=_bootstrap_p(differences), method=method)
-
-
-def _bootstrap_p(differences: Floats) -> float:
-    """Twice the smaller tail beyond 0, with the observed data counted as a resample."""
-    defined = differences[np.isfinite(differences)]
-    tail = min(int((defined <= 0).sum()), int((defined >= 0).sum()))
-    return min(1.0, 2 * (tail + 1) / (len(defined) + 1))
+    return replace(bare, low=bounds.low, high=bounds.high, p=percentile_p(differences, level), method=method)
 
 
 def letter_groups(names: Sequence[str], differences: Sequence[Difference], *, alpha: float = 0.05) -> dict[str, str]:
@@ -201,21 +198,6 @@ def _absorb(columns: Sequence[frozenset[str]]) -> list[frozenset[str]]:
 
 def _letter(number: int) -> str:
     return chr(ord("a") + number) if number < 26 else f"({number + 1})"
-
-
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Step-down adjusted p-values (Holm, Scandinavian Journal of Statistics 1979); None stays None.
-
-    >>> holm([0.01, None, 0.02])
-    [0.02, None, 0.02]
-    """
-    known = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
-    adjusted: list[float | None] = [None] * len(p_values)
-    highest = 0.0
-    for step, (p, place) in enumerate(known):
-        highest = max(highest, min(1.0, (len(known) - step) * p))
-        adjusted[place] = highest
-    return adjusted
 
 
 def fisher_interval(r: float, n: int, *, coefficient: str = "pearson", level: float = 0.95) -> Interval | None:
@@ -276,6 +258,23 @@ def zou_interval(r_first: float, r_second: float, r_between: float, n: int, *, l
     low = math.sqrt(max(0.0, below**2 + over**2 - 2 * shared * below * over))
     high = math.sqrt(max(0.0, above**2 + under**2 - 2 * shared * above * under))
     return Interval(r_first - r_second - low, r_first - r_second + high)
+
+
+def zou_p(r_first: float, r_second: float, r_between: float, n: int) -> float:
+    """Two-sided p of equal correlations, by inverting `zou_interval`; at least 1e-12.
+
+    Arguments and errors as in `williams`.
+    """
+
+    def nearer_bound(p: float) -> float:
+        bounds = zou_interval(r_first, r_second, r_between, n, level=1 - p)
+        return bounds.low if r_first > r_second else -bounds.high
+
+    if r_first == r_second:
+        return 1.0
+    if nearer_bound(_LEAST_P) > 0:
+        return _LEAST_P
+    return float(scipy.optimize.brentq(nearer_bound, _LEAST_P, 1 - _LEAST_P, xtol=1e-14))
 
 
 def _determinant(r_first: float, r_second: float, r_between: float, n: int) -> float:

@@ -24,6 +24,7 @@ __all__ = [
     "check_options",
     "matrix",
     "percentile_interval",
+    "percentile_p",
     "undefined",
 ]
 
@@ -88,6 +89,36 @@ def percentile_interval(draws: Floats, level: float) -> Interval | None:
         return None
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high))
+
+
+def percentile_p(draws: Floats, level: float) -> float | None:
+    """Two-sided p of 0, by inverting `percentile_interval`: the largest p of which the interval at 1 - p holds 0.
+
+    It is below ``1 - level`` where the interval at ``level`` leaves 0 out, and only there. The observed data count as a
+    resample, so that p is at least 2 / (resamples + 1).
+
+    Args:
+        draws: [resamples], NaN where undefined.
+        level: of the interval beside it.
+
+    Returns:
+        p; None where there is no interval, or where so few resamples could never reach ``1 - level``.
+    """
+    least = 2 / (int(np.isfinite(draws).sum()) + 1)
+    if percentile_interval(draws, level) is None or least >= 1 - level:
+        return None
+    ordered = np.sort(draws[np.isfinite(draws)])
+    tail = min(_crossing(ordered), _crossing(-ordered[::-1]))
+    return min(1.0, max(least, 2 * tail / (len(ordered) - 1)))
+
+
+def _crossing(ordered: Floats) -> float:
+    """The place among ordered numbers, counted from 0, up to which their linear interpolation is not above 0."""
+    count = int((ordered <= 0).sum())
+    if not count or count == len(ordered):
+        return float(max(count - 1, 0))
+    below, above = ordered[count - 1], ordered[count]
+    return float(count - 1 - below / (above - below))
 
 
 def canonical_order(*matrices: Floats) -> tuple[Indices, Indices]:

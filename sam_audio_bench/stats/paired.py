@@ -1,25 +1,43 @@
 """Paired comparison of two systems on the same items: difference, interval, p-value, wins and losses.
 
-Pairing removes the difficulty of the items. Items cut from one recording are correlated, so the interval
-resamples whole recordings and the test swaps the systems on whole recordings.
+Pairing removes the difficulty of the items. Items cut from one recording are correlated, so the systems are swapped on
+whole recordings. The interval holds the differences that this test does not reject (Hartigan, *Using subsample values
+as typical values*, JASA 1969), so that it leaves 0 out exactly where p is below 5 %.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.stats.bootstrap import paired_interval
+from sam_audio_bench.stats.bootstrap import Interval
 
-__all__ = ["PairedComparison", "paired_difference", "swap_test"]
+__all__ = [
+    "FEWEST_RECORDINGS",
+    "PairedComparison",
+    "holm",
+    "least_p",
+    "paired_difference",
+    "swap_interval",
+    "swap_test",
+]
+
+FEWEST_RECORDINGS = 6
+"""Of a difference that can be significant at 5 %: of the 32 ways to swap five recordings, two are always as extreme."""
 
 _MOST_EXACT = 13  # recordings, of which all ways to swap are tried
+_MOST_DRAWN = 10_000  # recordings, of which ways to swap are drawn
 _CHUNK = 2**20  # numbers in an array
+_MOST_KEPT = 2**21  # swaps that are kept for the next test
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +47,7 @@ class PairedComparison:
     first: float | None  # means over the items, in the unit of the scores; None without items
     second: float | None
     value: float | None  # mean difference, second minus first
-    low: float | None  # 95 % interval; None with fewer than two recordings
+    low: float | None  # 95 % interval; None where no p could be below 5 %: with fewer than FEWEST_RECORDINGS
     high: float | None
     p: float | None  # two-sided; None with fewer than two recordings
     wins: int  # items on which the second is better
@@ -52,7 +70,7 @@ def paired_difference(
     resamples: int = 2000,
     seed: int = 0,
 ) -> PairedComparison:
-    """Mean difference with a bootstrap interval over recordings, p of `swap_test`, and how often each system wins.
+    """Mean difference with `swap_interval`, p of `swap_test`, and how often each system wins.
 
     The order of the items does not matter.
 
@@ -62,8 +80,8 @@ def paired_difference(
         groups: [items], the recording that each item was cut from.
         higher_is_better: direction of the metric.
         tie: items whose scores differ by no more are ties.
-        resamples: of the interval and of the test.
-        seed: of both.
+        resamples: number of random swaps, with more than 13 and up to 10,000 recordings.
+        seed: of these.
 
     Raises:
         UsageError: lengths that differ, a value that is not finite, or an option out of range.
@@ -73,22 +91,33 @@ def paired_difference(
     """
     if tie < 0:
         raise UsageError(f"expected a difference of at least 0 up to which items are ties, found {tie:g}")
-    interval = paired_interval(second, first, groups, resamples=resamples, seed=seed)
+    if len(first) != len(second):
+        raise UsageError(f"expected two systems on the same items, found {len(first)} and {len(second)} values")
     differences = [b - a for a, b in zip(first, second, strict=True)]
+    swaps = _swaps(differences, groups, resamples, seed)
     better = sum(one > tie for one in differences)
     worse = sum(one < -tie for one in differences)
-    low, high = interval if interval is not None else (None, None)
+    low, high = swaps.interval(0.95) or (None, None)
     return PairedComparison(
         first=_mean(first),
         second=_mean(second),
         value=_mean(differences),
         low=low,
         high=high,
-        p=swap_test(differences, groups, resamples=resamples, seed=seed) if interval is not None else None,
+        p=swaps.p() if swaps.recordings > 1 else None,
         wins=better if higher_is_better else worse,
         ties=len(differences) - better - worse,
         losses=worse if higher_is_better else better,
     )
+
+
+def least_p(recordings: int, resamples: int = 2000) -> float:
+    """The smallest p that `swap_test` can give, whatever the differences.
+
+    >>> least_p(3), least_p(40, 99)
+    (0.25, 0.01)
+    """
+    return 2 / 2**recordings if recordings <= _MOST_EXACT else 1 / (resamples + 1)
 
 
 def swap_test(
@@ -98,37 +127,199 @@ def swap_test(
 
     If the systems are equal, the differences of a recording may have either sign (the randomisation test of
     Fisher, *The Design of Experiments*, 1935, §21; Noreen, *Computer-Intensive Methods*, 1989). With few recordings all
-    swaps are enumerated, and p is at least 2 / 2**recordings.
+    swaps are enumerated, and p is at least 2 / 2**recordings; with very many, the sum of swapped differences is taken
+    as normal, with its exact variance.
 
     Args:
         differences: [items], finite.
         groups: [items].
-        resamples: number of random swaps, with more than 13 recordings.
+        resamples: number of random swaps, with more than 13 and up to 10,000 recordings.
         seed: of these.
+
+    Raises:
+        UsageError: as `paired_difference`.
     """
+    return _swaps(differences, groups, resamples, seed).p()
+
+
+def swap_interval(
+    differences: Sequence[float],
+    groups: Sequence[Hashable],
+    *,
+    weights: Sequence[float] | None = None,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Interval | None:
+    """The differences between the systems that `swap_test` does not reject at ``1 - level``.
+
+    If the second system is better by δ everywhere, a way to swap is as extreme as what was seen exactly where the mean
+    of the recordings that it swaps, or of those that it leaves, lies at δ or beyond it. The bounds are such means.
+
+    Args:
+        differences: as in `swap_test`, and so for all that follow but ``level``.
+        groups: as there.
+        weights: [items], positive, of a weighted mean, whose test is that of the weighted differences; None: all alike.
+        level: confidence.
+        resamples: as there.
+        seed: as there.
+
+    Returns:
+        The closed interval; None where no p could be below ``1 - level``.
+
+    Raises:
+        UsageError: as `paired_difference`.
+    """
+    return _swaps(differences, groups, resamples, seed, weights).interval(level)
+
+
+def _swaps(
+    differences: Sequence[float], groups: Sequence[Hashable], resamples: int, seed: int,
+    weights: Sequence[float] | None = None,
+) -> _Swaps | _ManySwaps:  # fmt: skip
+    """All ways to swap, or some, or the distribution of very many; the order of the items does not matter."""
+    if resamples < 1:
+        raise UsageError(f"expected at least one resample, found {resamples}")
+    if not all(map(math.isfinite, differences)):
+        raise UsageError("expected finite values, found NaN or infinity; leave out or cap such items")
+    labels = [str(group) for group in groups]
+    sums, counts = _recordings(differences, labels)
+    mean = _mean(differences) or 0.0
+    if weights is not None:
+        sums, _ = _recordings([weight * one for weight, one in zip(weights, differences, strict=True)], labels)
+        counts, _ = _recordings(weights, labels)
+        mean = math.fsum(sums) / math.fsum(counts)
+    if len(sums) > _MOST_DRAWN:
+        return _ManySwaps(sums, counts, mean)
+    found = [_means_of_ways(ways, sums, counts) for ways in _ways(len(sums), resamples, seed)]
+    lesser, greater = np.concatenate(found, axis=1)
+    return _Swaps(len(sums), mean, lesser, greater)
+
+
+def _recordings(differences: Sequence[float], labels: Sequence[str]) -> tuple[Floats, Floats]:
+    """Sum and number of the items of each recording, in the order of their labels."""
+    if len(set(labels)) == len(labels):
+        order = sorted(range(len(labels)), key=labels.__getitem__)
+        return np.array(differences, dtype=np.float64)[order], np.ones(len(labels))
     members: dict[str, list[float]] = {}
-    for label, one in sorted(zip(map(str, groups), differences, strict=True)):
+    for label, one in sorted(zip(labels, differences, strict=True)):
         members.setdefault(label, []).append(one)
-    sums = np.array([math.fsum(member) for member in members.values()])
-    bound = abs(math.fsum(sums)) * (1 - 1e-12)  # what is equal but for rounding is as extreme
-    if len(sums) <= _MOST_EXACT:
-        bits = np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums))
-        return float((_swapped(bits, sums) >= bound).mean())
+    counts = [float(len(member)) for member in members.values()]
+    return np.array([math.fsum(member) for member in members.values()]), np.array(counts)
+
+
+@dataclass(frozen=True, slots=True)
+class _ManySwaps:
+    """Ways to swap two systems on so many recordings that the sum of what they leave is normal."""
+
+    sums: Floats  # [recordings]
+    counts: Floats  # [recordings], items
+    mean: float  # over all items
+
+    @property
+    def recordings(self) -> int:
+        return len(self.sums)
+
+    def p(self) -> float:
+        """Of no difference."""
+        spread = math.sqrt(math.fsum(self.sums**2))
+        return math.erfc(abs(math.fsum(self.sums)) / (spread * math.sqrt(2))) if spread else 1.0
+
+    def interval(self, level: float) -> Interval | None:
+        """The differences δ of which p would be at least ``1 - level``: (S - δN)² is z² times the sum of (s - δn)²."""
+        z2 = NormalDist().inv_cdf((1 + level) / 2) ** 2
+        whole, items = math.fsum(self.sums), math.fsum(self.counts)
+        square = items**2 - z2 * math.fsum(self.counts**2)
+        half = whole * items - z2 * math.fsum(self.sums * self.counts)
+        rest = whole**2 - z2 * math.fsum(self.sums**2)
+        if square <= 0:  # one recording has nearly all items
+            return None
+        spread = math.sqrt(max(half**2 - square * rest, 0.0))
+        return Interval(min((half - spread) / square, self.mean), max((half + spread) / square, self.mean))
+
+
+@dataclass(frozen=True, slots=True)
+class _Swaps:
+    """Ways to swap two systems on whole recordings; each is known by two means: of what it swaps, and of the rest."""
+
+    recordings: int
+    mean: float  # over all items
+    lesser: Floats  # [ways], the smaller of the two means; -inf where all or none is swapped
+    greater: Floats  # [ways], the larger one; inf there
+
+    def p(self) -> float:
+        """Of no difference: the share of ways that are as extreme."""
+        return float((self.lesser <= 0).mean() if self.mean >= 0 else (self.greater >= 0).mean())
+
+    def interval(self, level: float) -> Interval | None:
+        """The differences of which p would be at least ``1 - level``."""
+        count = math.ceil((1 - level) * len(self.lesser) - 1e-9)  # ways that must be as extreme
+        if not 1 <= count <= len(self.lesser):
+            return None
+        low, high = np.sort(self.lesser)[count - 1], np.sort(self.greater)[-count]
+        if not np.isfinite(low) or not np.isfinite(high):
+            return None
+        return Interval(min(float(low), self.mean), max(float(high), self.mean))
+
+
+def _ways(recordings: int, resamples: int, seed: int) -> Iterable[NDArray[np.bool_]]:
+    """Which recordings each way swaps, [ways, recordings], a few ways at a time; the first way swaps none."""
+    if recordings <= _MOST_EXACT or recordings * resamples <= _MOST_KEPT:
+        return _kept_ways(recordings, resamples, seed)
+    return _drawn_ways(recordings, resamples, seed)
+
+
+@lru_cache(maxsize=8)
+def _kept_ways(recordings: int, resamples: int, seed: int) -> tuple[NDArray[np.bool_], ...]:
+    """Kept, since all columns of a table use them."""
+    return tuple(_drawn_ways(recordings, resamples, seed))
+
+
+def _drawn_ways(recordings: int, resamples: int, seed: int) -> Iterator[NDArray[np.bool_]]:
+    if recordings <= _MOST_EXACT:
+        yield (np.arange(2**recordings)[:, None] >> np.arange(recordings) & 1).astype(bool)
+        return
+    yield np.zeros((1, recordings), dtype=bool)
     generator = np.random.Generator(np.random.PCG64(seed))
-    step = max(1, _CHUNK // len(sums))
-    extreme = 0
+    step = max(1, _CHUNK // recordings)
     for start in range(0, resamples, step):
-        bits = generator.integers(0, 2, (min(step, resamples - start), len(sums)), dtype=np.int8)
-        extreme += int((_swapped(bits, sums) >= bound).sum())
-    return (extreme + 1) / (resamples + 1)
+        yield generator.integers(0, 2, (min(step, resamples - start), recordings), dtype=np.int8).astype(bool)
+
+
+def _means_of_ways(ways: NDArray[np.bool_], sums: Floats, counts: Floats) -> Floats:
+    """The smaller and the larger mean of each way: [2, ways]."""
+    # Not a matrix product, whose order of addition may depend on the machine and its load.
+    swapped = np.where(ways, sums, 0.0).sum(axis=1)
+    negligible = 1e-12 * np.abs(sums).sum()  # what is 0 but for rounding is 0
+    number = np.count_nonzero(ways, axis=1)
+    size = np.where(ways, counts, 0.0).sum(axis=1) if (counts != 1).any() else number
+    with np.errstate(divide="ignore", invalid="ignore"):
+        means = np.stack([
+            np.where(np.abs(part) <= negligible, 0.0, part) / items
+            for part, items in ((swapped, size), (sums.sum() - swapped, counts.sum() - size))
+        ])  # fmt: skip
+    bare = (number == 0) | (number == len(counts))
+    return np.stack([np.where(bare, -np.inf, means.min(axis=0)), np.where(bare, np.inf, means.max(axis=0))])
+
+
+def holm(p_values: Sequence[float | None], hypotheses: Callable[[int], int] = int) -> list[float | None]:
+    """Step-down adjusted p-values (Holm, Scandinavian Journal of Statistics 1979); None stays None.
+
+    Args:
+        p_values: one a hypothesis.
+        hypotheses: how many can be true where so many of the p-values are not rejected yet; by default as many.
+
+    >>> holm([0.01, None, 0.02])
+    [0.02, None, 0.02]
+    """
+    known = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
+    highest = 0.0
+    for step, (p, place) in enumerate(known):
+        highest = max(highest, min(1.0, hypotheses(len(known) - step) * p))
+        adjusted[place] = highest
+    return adjusted
 
 
 def _mean(values: Sequence[float]) -> float | None:
     return math.fsum(values) / len(values) if len(values) else None
-
-
-def _swapped(bits: NDArray[np.integer], sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Magnitude of the sum for each swap; ``bits`` is [ways, recordings], its lowest bit counts."""
-    # Not a matrix product, whose order of addition may depend on the machine and its load.
-    found: NDArray[np.float64] = np.abs(np.where(bits & 1, -sums, sums).sum(axis=1))
-    return found

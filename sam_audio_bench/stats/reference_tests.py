@@ -13,19 +13,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.stats.correlation_tests import Difference, holm, permutation_test, williams, zou_interval
+from sam_audio_bench.stats.correlation_tests import Difference, permutation_test, williams, zou_interval, zou_p
 from sam_audio_bench.stats.estimate import EstimateStatus, Floats, check_options, matrix
 from sam_audio_bench.stats.levels import LevelData
+from sam_audio_bench.stats.paired import holm
 
 __all__ = ["compare_independent", "is_applicable"]
 
-_LEVELS = {"williams": ("utterance", "system"), "permutation": ("utterance",)}
+_LEVELS = {"williams": ("utterance", "system"), "zou": ("utterance", "system"), "permutation": ("utterance",)}
 _COEFFICIENTS = ("pearson", "spearman")
-_FEWEST = 4  # observations of Williams' test
+_FEWEST = 4  # observations of Williams' and Zou's
 
 
 def is_applicable(test: str, at: str, coefficient: str) -> bool:
-    """Whether a test applies at a level: Williams assumes independent cells or systems, permutations swap items."""
+    """Whether a test applies at a level: Williams and Zou take cells or systems as independent, permutations items."""
     return at in _LEVELS[test] and coefficient in _COEFFICIENTS
 
 
@@ -43,14 +44,15 @@ def compare_independent(
 ) -> list[Difference]:
     """All pairs of metrics, as `sam_audio_bench.stats.correlation_tests.compare` gives them.
 
-    Williams' test comes with Zou's interval; of Spearman's coefficient both are approximations. The permutation test
-    has no interval. Metrics that correlate perfectly with each other have no p.
+    Zou's interval comes with the p of its inversion, so that the two never contradict each other; Williams' test and
+    the permutation test have no interval. Of Spearman's coefficient Zou and Williams are approximations. Metrics that
+    correlate perfectly with each other have no p.
 
     Args:
         human: [items, systems], mean ratings, NaN where missing.
         metrics: by name, [items, systems].
-        test: "williams" or "permutation".
-        at: "utterance", of Williams also "system".
+        test: "williams", "zou" or "permutation".
+        at: "utterance", of Williams and Zou also "system".
         coefficient: "pearson" or "spearman".
         orientation: by name, -1 where less of a metric is better, +1 where more is; default, and always in the
             permutation test: as it correlates here.
@@ -71,7 +73,7 @@ def compare_independent(
     tables = {name: matrix(one, name) for name, one in metrics.items()}
     if any(one.shape != rated.shape for one in tables.values()):
         raise UsageError(f"expected metrics of the shape of the ratings, {rated.shape}; found others")
-    signs = (orientation if test == "williams" else None) or {}
+    signs = (orientation if test != "permutation" else None) or {}
     rows = []
     for pair in combinations(tables, 2):
         common = np.isfinite(rated) & np.isfinite(tables[pair[0]]) & np.isfinite(tables[pair[1]])
@@ -79,7 +81,7 @@ def compare_independent(
         row = _described(pair, cells, at, coefficient, test, signs, level)
         if test == "permutation" and row.value is not None:
             p = permutation_test(*cells, coefficient=coefficient, resamples=resamples, seed=seed)
-            row = replace(row, low=None, high=None, p=p, method=test)
+            row = replace(row, p=p, method=test)
         rows.append(row)
     adjusted = holm([row.p for row in rows])
     return [replace(row, p_holm=p) for row, p in zip(rows, adjusted, strict=True)]
@@ -89,7 +91,7 @@ def _described(
     pair: tuple[str, str], cells: list[Floats], at: str, coefficient: str, test: str, signs: Mapping[str, int],
     level: float,
 ) -> Difference:  # fmt: skip
-    """The difference, with Williams' p and Zou's interval where they exist."""
+    """The difference, with Williams' p, or Zou's interval and p, where they exist."""
     human, *tables = cells
     data = [LevelData.LEVELS[at](human, one, signs.get(name)) for name, one in zip(pair, tables, strict=True)]
     points = [each.point(coefficient) for each in (*data, LevelData.LEVELS[at](tables[0], tables[1]))]
@@ -103,7 +105,9 @@ def _described(
     first, second = (each.sign * value for each, value in zip(data, values, strict=False))
     between = data[0].sign * data[1].sign * values[2]
     row = replace(row, value=first - second)
-    if row.n < _FEWEST or abs(between) > 1 - 1e-12:
+    if test == "permutation" or row.n < _FEWEST or abs(between) > 1 - 1e-12:
         return row
+    if test == "williams":
+        return replace(row, p=williams(first, second, between, row.n).p, method=test)
     bounds = zou_interval(first, second, between, row.n, level=level)
-    return replace(row, low=bounds.low, high=bounds.high, p=williams(first, second, between, row.n).p, method=test)
+    return replace(row, low=bounds.low, high=bounds.high, p=zou_p(first, second, between, row.n), method=test)

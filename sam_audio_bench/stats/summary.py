@@ -6,14 +6,15 @@ import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from statistics import median
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.metrics.catalogue import CAP_DB
-from sam_audio_bench.stats.bootstrap import Interval, Method, cluster_intervals
+from sam_audio_bench.stats.bootstrap import Interval, Method, cluster_intervals, median_intervals
 from sam_audio_bench.stats.cost import Cost
 from sam_audio_bench.tasks.data import asked_item
 from sam_audio_bench.types import Status
@@ -59,7 +60,7 @@ class SummaryRow:
     task: str
     separator: str
     metric: str
-    value: float | None  # mean over items; None: no item has a value
+    value: float | None  # mean over items, or median; None: no item has a value
     ci_low: float | None
     ci_high: float | None  # None: fewer than two groups have a value
     n_ok: int  # items with a value
@@ -80,6 +81,11 @@ class SummaryRow:
     heading: str = ""  # ``label`` with the coverage, where all separators have the same
     remark: str = ""  # the coverage, where they differ
     slice: str = ""  # of the items, by an attribute; "": all of them
+
+    @property
+    def part(self) -> str:
+        """The task, with the slice of it."""
+        return f"{self.task}, {self.slice}" if self.slice else self.task
 
 
 class ItemScore(NamedTuple):
@@ -121,6 +127,7 @@ def summarise(
     resamples: int = 2000,
     seed: int = 0,
     method: Method = "percentile",
+    average: Literal["mean", "median"] = "mean",
 ) -> list[SummaryRow]:
     """One row per task, separator and metric, in order of first appearance of each.
 
@@ -137,12 +144,14 @@ def summarise(
         resamples: of the intervals.
         seed: of the intervals.
         method: of the intervals.
+        average: over items, of the value and of the intervals; those of a median are percentiles.
 
     Raises:
         UsageError: scores lack a column, or an option of the intervals is out of range.
     """
-    interval = partial(cluster_intervals, level=level, resamples=resamples, seed=seed, method=method)
-    return _rows(_collect(scores, _units(metrics)), metrics, oracles, interval)
+    intervals, over = (cluster_intervals, _mean) if average == "mean" else (median_intervals, median)
+    interval = partial(intervals, level=level, resamples=resamples, seed=seed, method=method)
+    return _rows(_collect(scores, _units(metrics)), metrics, oracles, interval, over)
 
 
 def summarise_paraphrases(
@@ -172,7 +181,7 @@ def summarise_paraphrases(
                 if cell.key.task == task and (statistic == "spread" or cell.key.metric in metrics)
             ]
             asked = [_over_paraphrases(cell, statistic, metrics.get(cell.key.metric)) for cell in known]
-            found = _rows(asked, metrics, oracles, cluster_intervals)
+            found = _rows(asked, metrics, oracles, cluster_intervals, _mean)
             rows += [replace(row, higher_is_better=False) if statistic == "spread" else row for row in found]
     return rows
 
@@ -248,30 +257,28 @@ def _rows(
     metrics: Mapping[str, MetricInfo],
     oracles: Collection[str],
     intervals: Callable[[Sequence[tuple[list[float], list[str]]]], list[Interval | None]],
+    average: Callable[[Sequence[float]], float],
 ) -> list[SummaryRow]:
     scored = [cell.scored() for cell in cells]
     return [
-        _row(cell, means, interval, metrics.get(cell.key.metric), oracles)
+        _row(cell, means, average, interval, metrics.get(cell.key.metric), oracles)
         for cell, (means, _), interval in zip(cells, scored, intervals(scored), strict=True)
     ]
 
 
 def _row(
-    cell: _Cell, means: Sequence[float], interval: Interval | None, info: MetricInfo | None, oracles: Collection[str]
-) -> SummaryRow:
+    cell: _Cell, means: Sequence[float], average: Callable[[Sequence[float]], float], interval: Interval | None,
+    info: MetricInfo | None, oracles: Collection[str],
+) -> SummaryRow:  # fmt: skip
     low, high = interval or (None, None)
     return SummaryRow(
         **cell.key._asdict(),
-        value=_mean(means) if means else None,
-        ci_low=low,
-        ci_high=high,
-        n_ok=len(means),
-        n=len(cell.items),
+        value=average(means) if means else None, ci_low=low, ci_high=high,
+        n_ok=len(means), n=len(cell.items), capped=cell.capped,
         oracle=cell.key.separator in oracles,
-        capped=cell.capped,
         unit="" if info is None else info.unit,
         higher_is_better=None if info is None else info.higher_is_better,
-    )
+    )  # fmt: skip
 
 
 def to_json(

@@ -10,6 +10,7 @@
     attribution authors and licences of the stems
     official    the test split: SAM Audio-Bench and its questions about MUSDB18-HQ
     annotations its metadata: found, read by column, checked
+    vocabulary  other words, and what is in a mixture, where the metadata tell
     media       its recordings: which file serves an item, and what is cut from it
     video_clips parts of videos as separate files
     inspection  which of its recordings are present, missing or corrupt
@@ -19,6 +20,8 @@
     manifest_rows    its questions, one row each, and their checks
     manifest_sounds  the sounds that they name
     manifest_tables  CSV, JSON lines, parquet and datasets folders as rows
+    span_table       spans from the activity of its references
+    croissant        all of it as Croissant metadata
     manifest_check   everything that can be wrong with it, files included
     adapters    layouts of known data sets
     prompts     the same items in other words, or asked for what they do not have

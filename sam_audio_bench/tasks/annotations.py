@@ -20,7 +20,7 @@ from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import dump_json, sha256
 from sam_audio_bench.tabular import broken
 from sam_audio_bench.tasks.attributes import Attribute, typed_columns
-from sam_audio_bench.tasks.catalogue import TASKS
+from sam_audio_bench.tasks.catalogue import BENCH, MUSDB, TASKS
 from sam_audio_bench.tasks.folders import cache_folder, data_folder
 from sam_audio_bench.tasks.lock import Lock
 from sam_audio_bench.tasks.manifest_tables import NOT_UTF8, Cells, plain_cells
@@ -37,11 +37,10 @@ __all__ = [
     "expected_counts",
     "find_table",
     "musdb_table",
+    "read_cells",
     "read_masks",
 ]
 
-BENCH = "facebook/sam-audio-bench"
-MUSDB = "facebook/sam-audio-musdb18hq-test"
 BENCH_ROWS = 819
 MASKS = "mask_bytes"
 _BENCH_COLUMNS = (
@@ -98,7 +97,7 @@ class MetadataTable:
 def find_table(repository: str) -> MetadataTable:
     """The metadata in ``<data>/<name of the repository>/`` or ``data/`` in it; else in the hub's cache or on the hub.
 
-    What the lock file has pinned is asked for, else ``main``: no commit could be verified when this was written.
+    What the lock file has pinned is asked for, else ``main``, which loading a task pins (`official.load`).
 
     Raises:
         Precondition: nowhere.
@@ -214,8 +213,8 @@ def _check_counts(table: MetadataTable, rows: Sequence[Annotation]) -> None:
             )
 
 
-def _cells(table: MetadataTable, columns: Sequence[str]) -> Iterator[Cells]:
-    """Rows of some columns; no other column is read."""
+def read_cells(table: MetadataTable, columns: Sequence[str]) -> Iterator[Cells]:
+    """Rows of some columns; no other column is read. Errors as in `bench_table`."""
     import datasets
 
     with _readable(table):
@@ -256,7 +255,7 @@ def _check_columns(table: MetadataTable, columns: Sequence[str]) -> None:
 def _checked(
     table: MetadataTable, columns: Sequence[str], read: Callable[[int, Cells], Annotation]
 ) -> Iterator[Annotation]:
-    for number, cells in enumerate(_cells(table, columns)):
+    for number, cells in enumerate(read_cells(table, columns)):
         try:
             yield read(number, cells)
         except UsageError as error:

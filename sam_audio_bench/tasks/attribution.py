@@ -7,11 +7,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from sam_audio_bench.tasks.recipes import FOLDER, load_stems
 
-__all__ = ["PATH", "attribution"]
+__all__ = ["LICENCES", "PATH", "attribution"]
 
 PATH = FOLDER / "ATTRIBUTION.md"
+
+LICENCES: Mapping[str, str] = MappingProxyType(
+    {
+        "CC0-1.0": "https://creativecommons.org/publicdomain/zero/1.0/",
+        "CC-BY-3.0": "https://creativecommons.org/licenses/by/3.0/",
+        "CC-BY-4.0": "https://creativecommons.org/licenses/by/4.0/",
+        "Public Domain": "https://creativecommons.org/publicdomain/mark/1.0/",
+    }
+)
+"""Where the terms are to be read; those of MIT are in the text."""
 
 _HEAD = """# Attribution
 
@@ -20,10 +33,7 @@ Each keeps the licence of its own row; the licence of the package does not cover
 
 Licences:
 
-* CC0-1.0: <https://creativecommons.org/publicdomain/zero/1.0/>
-* CC-BY-3.0: <https://creativecommons.org/licenses/by/3.0/>
-* CC-BY-4.0: <https://creativecommons.org/licenses/by/4.0/>
-* Public Domain: <https://creativecommons.org/publicdomain/mark/1.0/>
+{licences}
 * MIT: the text at the end
 
 Where they come from:
@@ -70,4 +80,5 @@ def attribution() -> str:
         f"| {stem.id} | {stem.label} | {stem.source} | {stem.licence} | {stem.credit.replace('|', '/')} |\n"
         for stem in load_stems().values()
     )
-    return _HEAD + "".join(rows) + _MIT
+    licences = "\n".join(f"* {name}: <{place}>" for name, place in LICENCES.items())
+    return _HEAD.replace("{licences}", licences) + "".join(rows) + _MIT

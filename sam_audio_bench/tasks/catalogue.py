@@ -9,10 +9,13 @@ from typing import Any
 from sam_audio_bench.cards import TaskCard
 from sam_audio_bench.errors import unknown_name
 
-__all__ = ["GROUPS", "TASKS", "Task", "expand"]
+__all__ = ["BENCH", "GROUPS", "MUSDB", "TASKS", "Task", "expand"]
 
 
 Task = TaskCard
+
+BENCH = "facebook/sam-audio-bench"
+MUSDB = "facebook/sam-audio-musdb18hq-test"
 
 _KINDS = {
     "sfx": ("others", "a general sound effect", 50, 117),
@@ -24,12 +27,16 @@ _KINDS = {
 _VISUAL = {"sfx": (50, 117), "speaker": (50, 185), "instr-wild": (49, 284)}
 
 
+_ASKED = "hub, perhaps on request"
+
+
 def _official(name: str, prompt: str, summary: str, subset: str, **fields: Any) -> Task:
     """The card of a task of SAM Audio-Bench."""
     known = {
-        "repository": "facebook/sam-audio-bench",
+        "repository": BENCH,
         "revision": "main",
         "licence": "CC-BY-NC-4.0",
+        "access": f"{_ASKED}, and own recordings",
         "cites": ("shi2025samaudio",),
     }
     target = "sam_audio_bench.tasks.load:load_task"
@@ -44,8 +51,9 @@ def _cards() -> Iterable[Task]:
         "text",
         "an instrument of a studio recording, by text",
         "musdb18hq-test",
-        repository="facebook/sam-audio-musdb18hq-test",
+        repository=MUSDB,
         licence="MUSDB18-HQ: educational use",
+        access=f"{_ASKED}, and Zenodo 3338373",
         cites=("shi2025samaudio", "rafii2019musdb"),
     )
     for ending, prompt, how in (("span", "text+span", "text and spans"), ("span-only", "span", "spans")):

@@ -24,13 +24,14 @@ from numpy.typing import NDArray
 from sam_audio_bench import audio
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import atomic_write
+from sam_audio_bench.notebook import COLOURS, envelope
 from sam_audio_bench.types import Audio, Item, Prompt, Span
 from sam_audio_bench.video import frame_times, mask_frames, matching_mask, read_mask, stream_frames
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["contact_sheet", "draw", "envelope"]
+__all__ = ["contact_sheet", "draw"]
 
 _STYLE = {
     "axes.spines.right": False,
@@ -44,7 +45,6 @@ _WIDTH = 12.0  # inches
 _DOTS = 120  # an inch
 _BINS = 1600  # of a waveform: more than the picture has columns
 _COLUMNS = 150  # characters of a line of the heading
-_MIXTURE, _REFERENCE, _PRESENT, _ABSENT = "#9a9a9a", "#0072b2", "#009e73", "#d55e00"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +97,6 @@ def draw(item: Item, *, title: str, frames: int = 8) -> Figure:
     _draw_frames(figure, grid, shown)
     _draw_sound(figure.add_subplot(grid[rows, :]), item, [one.time for one in shown])
     return figure
-
-
-def envelope(samples: NDArray[np.floating], bins: int) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Lowest and highest sample in each of at most ``bins`` equal parts of ``[time]``, two arrays ``[B]``.
-
-    >>> [part.tolist() for part in envelope(np.array([0.0, 3.0, -1.0, 2.0]), 2)]
-    [[0.0, -1.0], [3.0, 2.0]]
-    """
-    borders = np.linspace(0, len(samples), min(bins, len(samples)) + 1).astype(int)[:-1]
-    return np.minimum.reduceat(samples, borders), np.maximum.reduceat(samples, borders)
 
 
 def _frames(prompt: Prompt, seconds: float, count: int) -> list[_Shown]:
@@ -173,12 +163,12 @@ def _draw_frames(figure: Figure, grid: Any, shown: Sequence[_Shown]) -> None:
 
 def _draw_sound(panel: Axes, item: Item, times: Sequence[float]) -> None:
     mixture = item.query.mixture
-    _draw_envelope(panel, mixture, _MIXTURE, "mixture")
+    _draw_envelope(panel, mixture, COLOURS["mixture"], "mixture")
     if item.reference is not None and bool(item.reference.samples.any()):
-        _draw_envelope(panel, item.reference, _REFERENCE, "reference")
+        _draw_envelope(panel, item.reference, COLOURS["reference"], "reference")
     labelled = set()
     for sign, start, end in item.query.prompt.spans:
-        colour, name = (_PRESENT, "span +") if sign == "+" else (_ABSENT, "span −")
+        colour, name = COLOURS[sign], "span +" if sign == "+" else "span −"
         hatch = None if sign == "+" else "///"
         label = None if name in labelled else name
         panel.axvspan(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, SupportsIndex
 
 from sam_audio_bench.digests import joined
 from sam_audio_bench.errors import MediaError, UsageError, unknown_name
 from sam_audio_bench.files import sha256
+from sam_audio_bench.notebook import table_html
 from sam_audio_bench.records import TaskRecord
 from sam_audio_bench.tasks.attributes import Attribute, Attributes
 from sam_audio_bench.types import Item
@@ -19,6 +22,7 @@ __all__ = ["PROMPTS", "TaskData", "asked_item", "digest_of_ids"]
 PROMPTS = ("given", "paraphrase", "absent")
 """What the items of a task are asked by, see `sam_audio_bench.tasks.prompts`."""
 
+_SHOWN_ITEMS = 10  # in a notebook
 _ENDING = re.compile(r"~(p\d+|absent)$")
 
 
@@ -42,16 +46,17 @@ def _content(item: Item) -> str:
 
     prompt, sounds = item.query.prompt, (item.query.mixture, item.reference, item.residual_reference)
     files = [None if name is None else Path(name) for name in (prompt.video, prompt.mask)]
+    sources = [(one.samples, one.rate) for one in item.residual_sources]
     return digest([prompt.text, prompt.spans, files, *((one.samples, one.rate) for one in sounds if one is not None),
-                   [one is None for one in sounds]])  # fmt: skip
+                   [one is None for one in sounds], *sources])  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskData:
     """The items of one task and split, in their order; iterating loads them lazily.
 
-    ``provides`` says what its items offer to metrics, of "reference", "residual_reference", "text", "spans", "video",
-    and "speech" where the target is a voice.
+    ``provides`` says what its items offer to metrics, of "reference", "residual_reference", "residual_sources" where
+    every source of the mixture is known, "text", "spans", "video", and "speech" where the target is a voice.
     """
 
     task: str  # "sfx"
@@ -131,13 +136,39 @@ class TaskData:
         version = (self.task, self.version, self.revision, str(self.code_sha256))
         return joined(*version, identifier, self.groups[identifier], _content(item))
 
+    def __repr__(self) -> str:
+        return f"TaskData({self._summary})"
+
+    @property
+    def _summary(self) -> str:
+        offered = ", ".join(sorted(self.provides))
+        return f"{self.label}: {len(self)} items of {len(set(self.groups.values()))} recordings, with {offered}"
+
+    def _repr_html_(self) -> str:
+        shown = self.ids[:_SHOWN_ITEMS]
+        rows = [
+            (name, self.groups[name], self.texts.get(name, ""), "no recording" * (name in self.missing))
+            for name in shown
+        ]
+        more = [f"{len(self) - len(shown)} more items"] if len(shown) < len(self) else []
+        told = [*more, *self.notes, "task[0] or task[ID] shows an item and lets it be heard."]
+        return table_html(self._summary, ("item", "group", "text", ""), rows, told)
+
     def __len__(self) -> int:
         return len(self.groups)
 
     def __iter__(self) -> Iterator[Item]:
         return map(self.load, self.groups)
 
-    def __getitem__(self, identifier: str) -> Item:
+    def __getitem__(self, identifier: str | SupportsIndex | slice[Any, Any, Any]) -> Item:
+        """The item of an id, or at a place, from the end where negative; raises UsageError where there is none."""
+        if isinstance(identifier, slice):
+            raise UsageError(f"expected an item's id or its place, found {identifier}; write select(limit=…, ids=…)")
+        if isinstance(identifier, SupportsIndex):
+            place = operator.index(identifier)
+            if not -len(self) <= place < len(self):
+                raise UsageError(f"expected the place of one of the {len(self)} items of {self.label}, found {place}")
+            return self.load(self.ids[place])
         if identifier not in self.groups:
             raise unknown_name("item", identifier, self.groups)
         return self.load(identifier)

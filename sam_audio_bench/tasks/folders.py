@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sam_audio_bench.files import cache_folder, expand_home, find_file
 
-__all__ = ["LinkCheck", "cache_folder", "data_folder"]
+__all__ = ["LinkCheck", "bench_folder", "cache_folder", "data_folder", "songs_folder"]
 
 
 def data_folder() -> Path:
@@ -19,17 +19,31 @@ def data_folder() -> Path:
     return cache_folder() / "data"
 
 
+def bench_folder() -> Path:
+    """Where the recordings of SAM Audio-Bench lie, a folder a source."""
+    return data_folder() / "sam_audio_bench"
+
+
+def songs_folder() -> Path:
+    """Where MUSDB18-HQ lies, as a folder or, with ``.zip``, as Zenodo has it."""
+    return data_folder() / "musdb18hq"
+
+
 @dataclass(slots=True)
 class LinkCheck:
-    """Asks of files whether they lie inside a folder when links are followed; folders are asked once."""
+    """Asks of files whether they lie inside a folder when links are followed; each file and folder is asked once."""
 
     root: Path  # without links
     folders: dict[str, bool] = field(default_factory=dict)  # whether a folder is inside
+    plain: set[str] = field(default_factory=set)  # names of files that are, and are no links
 
     def leads_out(self, name: str) -> Path | None:
         """Where a file below the folder is in truth, if that is outside."""
+        if name in self.plain:
+            return None
         as_named = os.path.join(self.root, name)  # noqa: PTH118 - called for each file of 100,000 rows
         if self._is_plain(as_named):
+            self.plain.add(name)
             return None
         path = find_file(Path(as_named))
         if self._is_plain(str(path)):

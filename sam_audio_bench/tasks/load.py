@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from sam_audio_bench.errors import UsageError, unknown_name
+from sam_audio_bench.errors import Precondition, UsageError, unknown_name
+from sam_audio_bench.files import exists
 from sam_audio_bench.tabular import TABLES
 from sam_audio_bench.tasks.adapters import adapter_of
-from sam_audio_bench.tasks.catalogue import GROUPS, TASKS
+from sam_audio_bench.tasks.catalogue import GROUPS, MUSDB, TASKS, Task, expand
 from sam_audio_bench.tasks.data import TaskData
+from sam_audio_bench.tasks.folders import bench_folder, songs_folder
 
-__all__ = ["SPLITS", "SUBSETS", "is_path", "load_task"]
+__all__ = ["SPLITS", "SUBSETS", "check_recordings", "is_path", "load_task"]
 
 SPLITS = ("test", "mini")
 SUBSETS = ("paper", "full")
@@ -23,7 +26,37 @@ def is_path(name: str) -> bool:
     """
     if name in TASKS or name in GROUPS:
         return False
-    return name.lower().endswith(TABLES) or adapter_of(name) is not None or Path(name).is_dir()
+    return name.lower().endswith(TABLES) or adapter_of(name) is not None or (exists(name) and Path(name).is_dir())
+
+
+def check_recordings(names: Iterable[str], *, instead: str) -> None:
+    """Raises Precondition where the test split of a task has no recording on this machine, as far as folders tell.
+
+    A newcomer is told at once so: without torch, the metadata, or a wait for the hub.
+
+    Args:
+        names: of tasks and groups; others are left alone.
+        instead: the command that works without the official data.
+    """
+    for name in expand(name for name in names if name in TASKS or name in GROUPS):
+        place = _place_without_recordings(TASKS[name])
+        if place is not None:
+            raise Precondition(
+                f"expected the recordings of {name} (--split test, the official data) in {place}, found none; what "
+                f"comes with the package is --split mini: `{instead}`; `sabench data missing {name}` lists what to get"
+            )
+
+
+def _place_without_recordings(task: Task) -> Path | None:
+    """Where the recordings of a task would lie; None: some are there."""
+    if task.repository == MUSDB:
+        folder = songs_folder()
+        return (
+            None if (folder / "test").is_dir() or folder.with_name(f"{folder.name}.zip").is_file() else folder / "test"
+        )
+    folder = bench_folder()
+    sources = folder.iterdir() if folder.is_dir() else ()
+    return None if any(entry.is_dir() and entry.name != "data" for entry in sources) else folder
 
 
 def load_task(name: str, split: str = "mini", subset: str = "paper", *, allow_outside: bool = False) -> TaskData:

@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.files import find_file, sha256
+from sam_audio_bench.files import exists, find_file, sha256
 from sam_audio_bench.tabular import TABLES
 from sam_audio_bench.tasks.adapters import adapter_of
 from sam_audio_bench.tasks.data import TaskData
@@ -66,7 +66,7 @@ def questions(name: str | Path, *, allow_outside: bool = False) -> Questions:
     """
     if chosen := adapter_of(str(name)):
         adapter, path = chosen
-        if not path.exists():
+        if not exists(path):
             raise UsageError(f"expected {adapter.layout} at {path}, found nothing there")
         module, _, attribute = adapter.target.partition(":")
         layout: Questions = getattr(importlib.import_module(module), attribute)(path, allow_outside=allow_outside)

@@ -6,7 +6,7 @@ run; a warning is worked around, and how is said.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from sam_audio_bench import video
 from sam_audio_bench.errors import MediaError
 from sam_audio_bench.files import find_file
 from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Questions
-from sam_audio_bench.tasks.manifest_sounds import Sound, SoundReader, like, named
+from sam_audio_bench.tasks.manifest_sounds import Sound, SoundReader, added, like, named, sum_remark
 from sam_audio_bench.types import Audio
 
 __all__ = ["SLACK", "check"]
@@ -49,10 +49,16 @@ def _check_row(root: Path, row: ManifestRow) -> Iterator[ManifestProblem]:
         yield report(what=str(error), column=column)
         mixture = None
     yield from _remarks(read, partial(report, column=column))
+    parts: dict[str, list[Audio | None]] = {"target": [], "residual": []}
     for name, sounds in (("target", row.target), ("residual", row.residual)):
         for sound in sounds:
             if sound is not first:
-                yield from _check_reference(SoundReader(root), mixture, first, sound, partial(report, column=name))
+                part = yield from _check_reference(
+                    SoundReader(root), mixture, first, sound, partial(report, column=name)
+                )
+                parts[name].append(part)
+    if row.mixture is not None and mixture is not None:
+        yield from _check_sum(mixture, parts["target"], parts["residual"], partial(report, column="residual"))
     if mixture is not None:
         yield from _check_spans(row, mixture.seconds, partial(report, column="spans"))
     if row.video:
@@ -66,22 +72,33 @@ def _remarks(read: SoundReader, report: _Report) -> Iterator[ManifestProblem]:
 
 def _check_reference(
     read: SoundReader, mixture: Audio | None, first: Sound, sound: Sound, report: _Report
-) -> Iterator[ManifestProblem]:
-    """Decodes, and compares rate, length and channels with the mixture."""
+) -> Generator[ManifestProblem, None, Audio | None]:
+    """Decodes, and compares rate, length and channels with the mixture; gives the sound as it will be used."""
     try:
         found = read(sound)
         yield from _remarks(read, report)
         if mixture is None:
-            return
+            return None
         if found.rate != mixture.rate:
             yield report(
                 what=f"expected {named(sound)} at {mixture.rate} Hz as its mixture, found {found.rate} Hz: it will be "
                 "resampled",
                 severity="warning",
             )
-        like(mixture, first, found, sound)
+        return like(mixture, first, found, sound)
     except MediaError as error:
         yield report(what=str(error))
+        return None
+
+
+def _check_sum(
+    mixture: Audio, target: Sequence[Audio | None], residual: Sequence[Audio | None], report: _Report
+) -> Iterator[ManifestProblem]:
+    """Whether target and residual add up to the mixture, where both are there whole."""
+    known = [[part for part in parts if part is not None] for parts in (target, residual)]
+    whole = all(known) and len(known[0]) == len(target) and len(known[1]) == len(residual)
+    if whole and (what := sum_remark(mixture, added(known[0]), added(known[1]))):
+        yield report(what=what, severity="warning")
 
 
 def _check_spans(row: ManifestRow, seconds: float, report: _Report) -> Iterator[ManifestProblem]:

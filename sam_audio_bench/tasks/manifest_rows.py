@@ -28,7 +28,7 @@ from sam_audio_bench.tabular import broken
 from sam_audio_bench.tasks.attributes import Attributes, typed_columns
 from sam_audio_bench.tasks.data import TaskData
 from sam_audio_bench.tasks.folders import LinkCheck
-from sam_audio_bench.tasks.manifest_sounds import Sound, SoundReader, like, named
+from sam_audio_bench.tasks.manifest_sounds import Sound, SoundReader, added, like, named, resampled, sum_remark
 from sam_audio_bench.types import Audio, Item, Prompt, Query, Span
 
 __all__ = [
@@ -62,6 +62,7 @@ class ManifestRow:
     paraphrases: tuple[str, ...] = ()
     target_to_rest_db: float | None = None  # scales the residual of a mixture that is added up
     spans_of_target: bool = False  # the prompt's spans are where the target sounds
+    all_sources: bool = False  # the residual's files are the other sources, all of them, for metrics that ask for each
     attributes: Mapping[str, object] = field(default_factory=dict)  # cells of further columns, in no digest
 
     @property
@@ -178,7 +179,8 @@ def _given(fields: Mapping[str, object]) -> dict[str, object]:
 
 def _fault(row: ManifestRow, inside: LinkCheck | None) -> ManifestProblem | None:
     """What makes a row impossible; ``inside`` is None where files may lie anywhere."""
-    texts = (str(row.where), row.id, row.group, row.text, *(named(sound) for _, sound in row.files))
+    files = row.files
+    texts = (str(row.where), row.id, row.group, row.text, *(named(sound) for _, sound in files))
     if bad := next(filter(broken, texts), None):
         where = repr(row.where)[1:-1] if isinstance(row.where, str) else row.where
         what = f"expected names in UTF-8, found {bad!r}: rename the file or folder"
@@ -192,7 +194,7 @@ def _fault(row: ManifestRow, inside: LinkCheck | None) -> ManifestProblem | None
         return fault(what=f"expected the video that the mask {row.mask} belongs to, found none", column="video")
     what = "a path" if inside is None else "a file inside the folder of the data, given relative to it"
     remedy = "" if inside is None else ": move it there, or use --allow-outside"
-    for column, sound in row.files:
+    for column, sound in files:
         if not isinstance(sound, str):
             continue
         if not _allowed(sound, inside is None):
@@ -267,6 +269,7 @@ def task_data(questions: Questions) -> TaskData:
     offers: dict[str, list[object]] = {
         "reference": [row.target for row in rows.values()],
         "residual_reference": [row.residual or row.target for row in rows.values()],
+        "residual_sources": [row.all_sources for row in rows.values()],
         "text": [row.text for row in rows.values()],
         "spans": [row.spans or row.spans_of_target for row in rows.values()],
         "video": [row.video for row in rows.values()],
@@ -298,7 +301,7 @@ def _content(root: Path, rows: Mapping[str, ManifestRow], identifier: str) -> st
     return joined(READING, dump_json(plain), *(f"{column} {_file_content(root, sound)}" for column, sound in row.files))
 
 
-_ASKED = ("text", "spans", "group", "id", "target_to_rest_db", "spans_of_target")
+_ASKED = ("text", "spans", "group", "id", "target_to_rest_db", "spans_of_target", "all_sources")
 """Fields that an item depends on, its files aside."""
 
 
@@ -320,7 +323,7 @@ def _file_content(root: Path, sound: Sound) -> str:
 
 def _load(root: Path, rows: Mapping[str, ManifestRow], identifier: str) -> Item:
     row, read = rows[identifier], SoundReader(root)
-    mixture, target, residual = _sounds(read, row)
+    mixture, target, residual, sources = _sounds(read, row)
     spans = row.spans
     if row.spans_of_target and target is not None:
         spans = tuple(("+", start, end) for start, end in active_spans(target.samples, target.rate))
@@ -338,20 +341,24 @@ def _load(root: Path, rows: Mapping[str, ManifestRow], identifier: str) -> Item:
         query=Query(mixture=mixture, prompt=prompt),
         reference=target,
         residual_reference=residual,
+        residual_sources=sources,
         remarks=tuple(read.remarks),
     )
 
 
-def _sounds(read: SoundReader, row: ManifestRow) -> tuple[Audio, Audio | None, Audio | None]:
-    """Mixture, target and everything else."""
+def _sounds(read: SoundReader, row: ManifestRow) -> tuple[Audio, Audio | None, Audio | None, tuple[Audio, ...]]:
+    """Mixture, target and everything else, and its sources where they are all known."""
     if row.mixture is None:
-        return _mixed(read, row)
+        return *_mixed(read, row), ()
     mixture = read(row.mixture)
     target = _sum(read, mixture, row.mixture, row.target) if row.target else None
-    residual = _sum(read, mixture, row.mixture, row.residual) if row.residual else None
+    sources = _parts(read, mixture, row.mixture, row.residual)
+    residual = added(sources) if sources else None
     if target is not None and residual is None:
         residual = Audio(blockwise(torch.sub, mixture.samples, target.samples), mixture.rate)
-    return mixture, target, residual
+    elif target is not None and residual is not None and (remark := sum_remark(mixture, target, residual)):
+        read.remarks.append(remark)
+    return mixture, target, residual, tuple(sources) if row.all_sources else ()
 
 
 def _mixed(read: SoundReader, row: ManifestRow) -> tuple[Audio, Audio, Audio]:
@@ -373,5 +380,15 @@ def _mixed(read: SoundReader, row: ManifestRow) -> tuple[Audio, Audio, Audio]:
 
 
 def _sum(read: SoundReader, mixture: Audio, name: Sound, sounds: Sequence[Sound]) -> Audio:
-    parts = [like(mixture, name, read(sound), sound).samples for sound in sounds]
-    return Audio(parts[0] if len(parts) == 1 else torch.stack(parts).sum(dim=0), mixture.rate)
+    return added(_parts(read, mixture, name, sounds))
+
+
+def _parts(read: SoundReader, mixture: Audio, name: Sound, sounds: Sequence[Sound]) -> list[Audio]:
+    """Sounds at the rate of the mixture; a change of rate is remarked."""
+    found = []
+    for sound in sounds:
+        part = read(sound)
+        found.append(like(mixture, name, part, sound))
+        if (remark := resampled(mixture, part, sound)) and remark not in read.remarks:
+            read.remarks.append(remark)
+    return found

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 from sam_audio_bench import audio
+from sam_audio_bench.blocks import pieces
 from sam_audio_bench.errors import MediaError
 from sam_audio_bench.files import find_file
 from sam_audio_bench.types import Audio
 
-__all__ = ["Embedded", "Sound", "SoundReader", "like", "named"]
+__all__ = ["SUM_DB", "Embedded", "Sound", "SoundReader", "added", "like", "named", "resampled", "sum_remark"]
+
+SUM_DB = -40.0
+"""A mixture less its sources, relative to it, is told above this: rounding to 16 bits stays below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +67,28 @@ def like(mixture: Audio, mixture_name: Sound, found: Audio, name: Sound) -> Audi
             status="length_mismatch" if found.channels == mixture.channels else "error",
         )
     return found
+
+
+def added(parts: Sequence[Audio]) -> Audio:
+    """The sum of sounds of one shape and rate."""
+    samples = [part.samples for part in parts]
+    return Audio(samples[0] if len(samples) == 1 else torch.stack(samples).sum(dim=0), parts[0].rate)
+
+
+def resampled(mixture: Audio, found: Audio, name: Sound) -> str | None:
+    """What is to be said of a reference of another rate than its mixture, which `like` resamples."""
+    if found.rate == mixture.rate:
+        return None
+    return f"expected {named(name)} at {mixture.rate} Hz as its mixture, found {found.rate} Hz: resampled"
+
+
+def sum_remark(mixture: Audio, target: Audio, residual: Audio) -> str | None:
+    """How far the sum of target and residual is from the mixture, where that is more than `SUM_DB` of it."""
+    whole = error = 0.0
+    for mixed, wanted, rest in pieces(mixture.samples, target.samples, residual.samples):
+        whole += float(mixed.double().square().sum())
+        error += float((mixed.double() - wanted.double() - rest.double()).square().sum())
+    level = 10 * math.log10(error / whole) if error and whole else math.inf if error else -math.inf
+    if level <= SUM_DB:
+        return None
+    return f"expected target and residual that add up to the mixture, found a difference of {level:.1f} dB of it"

@@ -90,7 +90,7 @@ def read_csv(path: Path) -> Iterator[tuple[int, Mapping[str, str] | ManifestProb
     table = parse_table(read_text(path, errors="surrogateescape"))
     names = table.names
     yield table.where, dict.fromkeys(names, "") if len(set(names)) == len(names) else _repeated(table.where, names)
-    for number, what in table.remarks(optional=True):
+    for number, what in table.remarks():
         yield number, ManifestProblem(where=number, what=what, severity="warning")
     found: list[tuple[int, Mapping[str, str] | ManifestProblem]] = [
         (number, dict(zip(names, cells, strict=True))) for number, cells in table.rows
@@ -133,8 +133,10 @@ def read_json_lines(path: Path) -> Iterator[ManifestRow | ManifestProblem]:
             yield _row(number, cells) if fault is None else fault
 
 
-def _named(cells: Cells) -> dict[str, object]:
+def _named(cells: Cells) -> Cells:
     """Cells under the names of `COLUMNS`, where they have those of Hugging Face's ``metadata.csv``."""
+    if _ALIASES.keys().isdisjoint(cells):
+        return cells
     return {alias if (alias := _ALIASES.get(name, name)) not in cells else name: value for name, value in cells.items()}
 
 
@@ -290,27 +292,27 @@ def _row(number: int, cells: Cells) -> ManifestRow | ManifestProblem:
     column = ""
     try:
         values: dict[str, Any] = {}
-        for column in COLUMNS:
-            read = _READ.get(column, _text)
-            values[column] = read(cells.get(column))
+        for column in filter(cells.__contains__, COLUMNS):
+            values[column] = _READ.get(column, _text)(cells[column])
     except UsageError as error:
         return ManifestProblem(where=number, what=str(error), column=column)
-    sounds = {name: (values[name],) if values[name] else () for name in ("target", "residual")}
-    values |= {**sounds, "mixture": values["mixture"] or None}
+    for column in ("target", "residual"):
+        values[column] = (values[column],) if values.get(column) else ()
+    values["mixture"] = values.get("mixture") or None
     attributes = {name: value for name, value in cells.items() if name not in COLUMNS}
     return ManifestRow(**values, where=number, attributes=attributes)
 
 
 def _text(value: object) -> str:
+    if isinstance(value, str):
+        if broken(value):
+            raise UsageError(NOT_UTF8)
+        return value.strip()
     if is_empty(value):
         return ""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    if not isinstance(value, str):
-        raise UsageError(f"expected text, found {repr(value)[:_SHOWN]}")
-    if broken(value):
-        raise UsageError(NOT_UTF8)
-    return value.strip()
+    raise UsageError(f"expected text, found {repr(value)[:_SHOWN]}")
 
 
 def _sound(value: object) -> Sound:

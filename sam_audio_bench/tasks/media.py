@@ -32,7 +32,7 @@ from sam_audio_bench.decoding import check_whole
 from sam_audio_bench.errors import MediaError, Precondition
 from sam_audio_bench.files import cased_name, find_file, find_files, sha256
 from sam_audio_bench.tasks.annotations import Annotation
-from sam_audio_bench.tasks.folders import cache_folder, data_folder
+from sam_audio_bench.tasks.folders import bench_folder, cache_folder, songs_folder
 from sam_audio_bench.tasks.lock import Lock
 from sam_audio_bench.tasks.video_clips import count_frames, cut_frames, has_frames
 from sam_audio_bench.types import Audio
@@ -114,7 +114,7 @@ class BenchMedia:
     @classmethod
     def here(cls) -> BenchMedia:
         """Those of this machine."""
-        return cls(data_folder() / "sam_audio_bench")
+        return cls(bench_folder())
 
     def names(self, row: Annotation) -> list[Path]:
         """Every name that is usual, in order."""
@@ -242,7 +242,7 @@ class StemMedia:
     @classmethod
     def here(cls) -> StemMedia:
         """Those of this machine."""
-        return cls(data_folder() / "musdb18hq")
+        return cls(songs_folder())
 
     @property
     def archive(self) -> Path | None:

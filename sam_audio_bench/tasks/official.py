@@ -7,7 +7,7 @@ on this machine, or a damaged one, fails when it is loaded: 41 of 50 items are n
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -33,7 +33,9 @@ from sam_audio_bench.tasks.attributes import Attribute
 from sam_audio_bench.tasks.catalogue import TASKS, Task
 from sam_audio_bench.tasks.data import TaskData
 from sam_audio_bench.tasks.folders import cache_folder
+from sam_audio_bench.tasks.lock import Lock
 from sam_audio_bench.tasks.media import STEMS, BenchMedia, Media, StemMedia
+from sam_audio_bench.tasks.vocabulary import describe, heard_texts, paraphrases_of
 from sam_audio_bench.types import Audio, Item, Prompt, Query, Span
 from sam_audio_bench.video import read_mask
 
@@ -116,12 +118,27 @@ def load(name: str, subset: str = "paper") -> TaskData:
             f"expected recordings of {name}, such as {found.media.names(first)[0]}, found none; `sabench data missing "
             f"{name} --format csv` lists what to get"
         )
-    notes = []
+    notes = [*_pin(found)]
     if missing:
         notes.append(f"recordings of {len(missing)} of {total} items are missing: `sabench data missing {name}`")
     if past := sum(_too_long(row) for row in found.rows.values() if "spans" in _OFFERS[found.task.prompt]):
         notes.append(f"spans of {past} of {total} items end after their clip, and are clamped")
     return replace(_data(found), notes=tuple(notes), missing=frozenset(missing))
+
+
+def _pin(found: Official) -> Iterator[str]:
+    """Writes down the commit of metadata that came from the hub, at their first use; from then on it is asked for."""
+    table = found.table
+    lock = Lock.read()
+    if table.commit is None or lock.revision(table.repository) is not None:
+        return
+    lock.metadata[table.repository] = {"commit": table.commit, "sha256": found.digest}
+    try:
+        lock.write()
+    except Precondition as error:
+        yield f"the metadata of {table.repository} are those of commit {table.commit}, which is not pinned: {error}"
+    else:
+        yield f"the metadata of {table.repository} are those of commit {table.commit}: pinned in {lock.path}"
 
 
 def _data(found: Official) -> TaskData:
@@ -132,6 +149,7 @@ def _data(found: Official) -> TaskData:
     if isinstance(found.media, StemMedia) and all(_stem(row) for row in found.rows.values()):
         offers |= {"reference", "residual_reference"}
     asked = "text" in offers
+    described = describe(found.table) if asked and isinstance(found.media, BenchMedia) else ()
     return TaskData(
         task=task.id,
         version=task.version,
@@ -143,6 +161,8 @@ def _data(found: Official) -> TaskData:
         content=partial(_content, found),
         subset=found.subset,
         texts={name: row.text for name, row in found.rows.items()} if asked else {},
+        paraphrases=paraphrases_of(found.rows, described),
+        heard=heard_texts(found.rows, described),
         attributes=_attributes(found),
     )
 

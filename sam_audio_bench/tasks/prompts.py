@@ -189,4 +189,5 @@ def _load(data: TaskData, questions: Questions, prompts: str, identifier: str) -
         query=Query(mixture=query.mixture, prompt=Prompt(text=text)),
         reference=silence,
         residual_reference=query.mixture,
+        residual_sources=(),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from sam_audio_bench.errors import BenchError, UsageError
 from sam_audio_bench.metrics import CARDS
 from sam_audio_bench.separators import CARDS as SEPARATORS
 from sam_audio_bench.tasks import TASKS
+from sam_audio_bench.tasks.adapters import ADAPTERS
 
 
 @pytest.fixture
@@ -52,6 +54,24 @@ def test_list(kind: str, known: dict[str, Any]) -> None:
     assert {record["name"] for record in records} >= set(known)
     shown = invoke("list", kind).stdout
     assert all(name in shown for name in known)
+
+
+def test_list_layouts_and_the_terms_of_tasks() -> None:
+    records = {record["name"]: record for record in json.loads(invoke("list", "layouts", "--json").stdout)}
+    assert set(records) == {name for name, card in ADAPTERS.items() if not card.whole}
+    assert all(record["licence"] and record["expects"] for record in records.values())
+    assert records["musdb"]["example"] == "sabench eval --model hpss --task musdb:musdb18hq/test"
+    assert records["musdb"]["tasks"] == ["musdb-vocals", "musdb-drums", "musdb-bass", "musdb-other"]
+    assert records["musdb"]["texts"]["other"] == "other instruments"
+    tasks = json.loads(invoke("list", "tasks", "--format", "json").stdout)
+    assert all(task["licence"] and task["access"] for task in tasks if task["name"] in TASKS)
+    for form, edge in (("text", ""), ("md", "| ")):
+        lines = invoke("list", "tasks", "--format", form).stdout.splitlines()
+        assert [
+            line for line in lines if line.startswith(f"{edge}sfx ") and "CC-BY-NC-4.0" in line and "request" in line
+        ]
+    assert lines[1] == "| --- | --- | --- | --- | --- | --- |"
+    assert len({line.count(" | ") for line in lines if line.startswith("|")}) == 1
 
 
 def test_eval_prints_the_table_the_folders_and_what_next(here: Path, small_task: Path) -> None:
@@ -154,7 +174,8 @@ def test_option_beats_environment_beats_config_beats_default(here: Path, small_t
         (["--model-args", "gain=2"], "model arguments among"),
         (["--metric-args", "gain=2"], "found \\['gain'\\]"),
         (["--config", "missing.toml"], "a TOML file"),
-        (["--task", "sfx"], "--split mini"),
+        (["--task", "sfx"], "`sabench eval --model silence --task sfx --split mini`"),
+        (["--task", "instr-pro"], "in .*/data/musdb18hq/test, found none; .*--task instr-pro --split mini"),
     ],
 )
 def test_usage_errors(words: list[str], message: str, here: Path, small_task: Path) -> None:
@@ -194,6 +215,35 @@ def test_exit_codes_of_failures(allowed: str | None, code: int, here: Path, smal
     result = invoke("eval", "--model", "silence", "--task", str(small_task), *options, code=code)
     assert "PARTIAL n=8/12" in result.stdout
     assert "item-0: expected an audio file" in result.stderr
+
+
+def test_table_of_a_run_without_metrics_is_a_sentence(here: Path, small_task: Path) -> None:
+    invoke("eval", "--model", "silence", "--task", str(small_task), "--metrics", "leak_db", "--output", "runs")
+    (record,) = here.glob("runs/silence/*/run.json")
+    record.write_text(json.dumps({**json.loads(record.read_text()), "metrics": []}))
+    with pytest.raises(BenchError, match=r"expected metrics in .*silence.*run\.json, found none.*`sabench score`"):
+        invoke("table", "runs/silence")
+
+
+@pytest.mark.parametrize("words", ["--help", "list metrics", "list tasks --json", "eval --help"])
+def test_a_reader_that_leaves_is_no_failure(words: str) -> None:
+    """As ``| head -1`` does; 141 is what a shell tells of a program that SIGPIPE ends."""
+    command = [sys.executable, "-c", "from sam_audio_bench.cli import main; main()", *words.split()]
+    readers_end, writers_end = os.pipe()
+    os.close(readers_end)
+    done = subprocess.run(command, stdout=writers_end, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writers_end)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("name", ["a" * 300, f"{'a' * 300}=none.csv", f"{'a' * 300}.csv"])
+def test_a_task_whose_name_no_system_takes(name: str, here: Path) -> None:
+    with pytest.raises(UsageError, match=r"unknown task 'a+|expected a table of questions at .*, found none"):
+        invoke("eval", "--model", "silence", "--task", name)
+    with pytest.raises(UsageError, match=r"unknown task 'a+|expected a table of questions at .*, found none"):
+        sab.load_task(name)
+    with pytest.raises(BenchError, match="expected a run folder"):
+        invoke("table", name)
 
 
 def test_table_of_nothing(here: Path) -> None:
@@ -240,6 +290,22 @@ def test_reading_results_never_imports_torch(words: list[str], here: Path, small
         [sys.executable, "-c", code + "sys.exit('torch' in sys.modules)"], cwd=here, capture_output=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("task", ["sfx", "instr-pro"])
+def test_absent_official_data_are_told_without_torch(task: str, here: Path) -> None:
+    """And without asking the hub: what names the place and the command that works needs neither."""
+    code = (
+        "import sys, socket\nfrom sam_audio_bench.cli import main\n"
+        "def refuse(*_): raise AssertionError('asked the network')\n"
+        "socket.socket.connect = socket.create_connection = refuse\n"
+        f"try:\n    main(['eval', '--model', 'hpss', '--task', '{task}', '--data-dir', 'none'])\n"
+        "except SystemExit as end:\n    print(end.code, sorted({'torch', 'datasets'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=here, capture_output=True, text=True, check=False)
+    assert done.stdout == "2 []\n", done.stderr
+    assert f"`sabench eval --model hpss --task {task} --split mini`" in done.stderr
+    assert str(here / "none") in done.stderr
 
 
 @pytest.mark.parametrize("metric", ["leak_db", "reconstruction_db", "sa_sdr"])

@@ -141,7 +141,7 @@ def test_correlate_shows_pairs(here: Path, answers: str) -> None:
     assert "DMOS, all: differences of spearman, utterance, each metric turned so that more is better" in shown
     assert re.search(r"^sdr − visqol +−0\.\d+ \[.*\] .* two_way$", shown, re.MULTILINE)
     shown = invoke("correlate", "r.parquet", *options, "--interval", "fisher").stdout
-    assert re.search(r"^sdr − visqol +−0\.\d+ \[.*\] .* williams$", shown, re.MULTILINE)
+    assert re.search(r"^sdr − visqol +−0\.\d+ \[.*\] .* zou$", shown, re.MULTILINE)
     assert "95 % intervals: fisher." in shown
     shown = invoke("correlate", "r.parquet", *options, "--test", "permutation").stdout
     assert re.search(r"^sdr − visqol +−0\.\d+ .* permutation$", shown, re.MULTILINE)
@@ -297,7 +297,9 @@ def test_the_report_s_ids_are_unique_and_links_lead_somewhere(report: Path) -> N
 
 def test_the_report_has_its_numbers_beside(report: Path) -> None:
     numbers = json.loads((report / "report.json").read_text(encoding="utf-8"))
-    assert {"data", "agreement", "opinions", "correlations", "differences", "notes"} == set(numbers)
+    assert {"finding", "data", "systems", "agreement", "opinions", "correlations", "differences", "notes"} == set(
+        numbers
+    )
     assert numbers["data"]["counts"]["raters"] == 30
 
 

@@ -75,6 +75,7 @@ OTHERS = {
     "score nowhere": "a run folder (with run.json) in nowhere, found none",
     "score nowhere --metrics snrr": "unknown metric 'snrr'",
     "merge nowhere --into b": "a run folder (with run.json) in nowhere, found none",
+    "plot nowhere": "a run folder (with run.json) in nowhere, found none",
     "compare nowhere elsewhere": "a run folder (with run.json) in nowhere, found none",
     "cite nowhere": "a run folder (with run.json) in nowhere, found none",
     "judge score --mixture no.wav --target no.wav": "an audio file at no.wav, found none",

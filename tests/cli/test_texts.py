@@ -47,15 +47,15 @@ def written(stream: io.TextIOWrapper) -> str:
 @pytest.mark.parametrize(
     ("encoding", "expected"),
     [
-        ("utf-8", "−1.5 ± é ↑ … — \\udcff 😀"),
-        ("cp1252", "-1.5 ± é ^ … — \\udcff \\U0001f600"),
-        ("latin-1", "-1.5 ± é ^ ... - \\udcff \\U0001f600"),
-        ("ascii", "-1.5 +- \\xe9 ^ ... - \\udcff \\U0001f600"),
+        ("utf-8", "−1.5 ± é ↑ … — \\udcff 😀 ▾"),
+        ("cp1252", "-1.5 ± é ^ … — \\udcff \\U0001f600 #"),
+        ("latin-1", "-1.5 ± é ^ ... - \\udcff \\U0001f600 #"),
+        ("ascii", "-1.5 +- \\xe9 ^ ... - \\udcff \\U0001f600 #"),
     ],
 )
 def test_a_stream_gets_replacements(encoding: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     stdout = stdout_in(encoding, monkeypatch)
-    echo("−1.5 ± é ↑ … — \udcff 😀")
+    echo("−1.5 ± é ↑ … — \udcff 😀 ▾")
     assert written(stdout) == expected + "\n"
 
 

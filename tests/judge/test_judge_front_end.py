@@ -74,6 +74,14 @@ def test_the_mixture_leaves_nothing_over() -> None:
     assert float(found.comparisons[..., -3].min()) > 0.999  # coherent
 
 
+@pytest.mark.parametrize("decibels", [-40.0, -30.0, -6.0, -3.0, 7.0, 20.0])
+def test_rounding_is_no_part_of_an_answer_that_is_the_mixture(decibels: float) -> None:
+    """A gain that is no power of two rounds every sample anew, 140 dB below it."""
+    mixture = 3 * buzz() + hiss()
+    exact, rounded = (compare(mixture, gain * mixture, ROWS).comparisons for gain in (1.0, 10 ** (decibels / 20)))
+    assert float((exact - rounded).abs().max()) < 0.02
+
+
 def test_a_perfect_answer_leaves_the_rest() -> None:
     mixture = buzz() + hiss()
     found = compare(mixture, buzz(), ROWS)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from sam_audio_bench.leaderboard import log
 from sam_audio_bench.leaderboard.board import read_board
-from sam_audio_bench.leaderboard.ranking import Column, rank
 from sam_audio_bench.leaderboard.submission import Submission
 from sam_audio_bench.leaderboard.submit import submit
 from sam_audio_bench.stats.bootstrap import cluster_interval, multinomial_weights
+from sam_audio_bench.stats.ranking import Column, rank
 
 ITEMS = [f"item-{index}" for index in range(12)]
 GROUPS = {item: f"song-{index // 2}" for index, item in enumerate(ITEMS)}
@@ -177,3 +177,23 @@ def test_who_is_ranked(board: Path) -> None:
     (cell,) = (cell for name, cell in cells.items() if name.startswith("spectral-gate"))
     assert (cell["why"], "rank" in cell) == ("withdrawn", False)
     assert cell["value"] is not None
+
+
+def test_of_very_many_recordings_the_interval_is_what_resamples_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two tasks that share recordings, one of which has two items of each."""
+    generator = np.random.default_rng(0)
+    groups = {
+        "x": {f"i{place}": f"r{place // 2}" for place in range(800)},
+        "y": {f"i{place}": f"r{place}" for place in range(300)},
+    }
+    hard = generator.normal(size=400)
+    values = {
+        task: {item: hard[int(label[1:])] + float(generator.normal()) for item, label in own.items()}
+        for task, own in groups.items()
+    }
+    column = Column((("x", "y"),), groups, resamples=20_000)
+    drawn = column.interval(values)
+    monkeypatch.setattr("sam_audio_bench.stats.ranking._MOST_DRAWN", 100)
+    normal = Column((("x", "y"),), groups).interval(values)
+    assert drawn is not None
+    assert normal == pytest.approx(drawn, abs=0.005)

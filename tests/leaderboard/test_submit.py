@@ -19,6 +19,7 @@ from sam_audio_bench.files import load_json, sha256, write_json
 from sam_audio_bench.leaderboard import log, safe_io
 from sam_audio_bench.leaderboard import submit as submitting
 from sam_audio_bench.leaderboard.hub import card_block, evaluation_results, write_hub_files
+from sam_audio_bench.leaderboard.site import build
 from sam_audio_bench.leaderboard.submission import Submission, find_submissions
 from sam_audio_bench.leaderboard.submit import submit
 from sam_audio_bench.leaderboard.validate import validate
@@ -227,6 +228,27 @@ def test_a_part_of_a_task_is_no_submission(tmp_path: Path) -> None:
     evaluate("silence", ["music"], split="mini", metrics=["snr"], limit=2, output=tmp_path / "runs", progress=False)
     with pytest.raises(UsageError, match="expected all 14 items of music, found 2"):
         submit([tmp_path / "runs" / "silence"], tmp_path / "board")
+
+
+def test_a_part_of_a_task_is_named_and_stops_nothing_else(runs: Path, tmp_path: Path) -> None:
+    path = run_of(runs) / "run.json"
+    write_json(path, load_json(path) | {"status": "cancelled"})
+    told: list[str] = []
+    done = submit([runs], tmp_path / "board", tell=told.append)
+    assert done
+    assert all(one.written for one in done)
+    (sentence,) = told
+    assert sentence.startswith("not submitted: expected a finished run, found status cancelled in ")
+    for other in runs.rglob("run.json"):
+        write_json(other, load_json(other) | {"status": "cancelled"})
+    with pytest.raises(UsageError, match=r"found status cancelled in .*; nor can \d+ other runs? be submitted$"):
+        submit([runs], tmp_path / "board")
+
+
+def test_a_site_of_nothing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(Precondition, match=r"expected a leaderboard with submissions in .*, found none; `sabench"):
+        build(tmp_path / "board")
+    assert not (tmp_path / "board" / "site").exists()
 
 
 def test_anyones_data_are_no_task_of_a_leaderboard(small_task: Path, tmp_path: Path) -> None:

@@ -14,7 +14,10 @@ def test_our_rows_are_up_to_date() -> None:
     assert spec.loader is not None
     maker = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(maker)
-    page = (ROOT / "docs" / "sdr.md").read_text(encoding="utf-8").splitlines()
+    text = (ROOT / "docs" / "sdr.md").read_text(encoding="utf-8")
+    assert text.startswith(maker.INTRODUCTION.partition("{versions}")[0])
+    assert text.endswith("\n\n" + maker.CLOSING)
+    page = text.splitlines()
     cases = maker.cases()
     assert len(cases) == 14
     for name in maker.OURS:

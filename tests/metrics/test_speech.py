@@ -17,6 +17,7 @@ from torch import Tensor
 import sam_audio_bench as sab
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.metrics.catalogue import CARDS
+from sam_audio_bench.metrics.narrowband import NarrowbandPESQ
 from sam_audio_bench.metrics.speech import DNSMOS, PESQ, STOI, Signal, SpeechMetric
 from sam_audio_bench.types import Audio, Item, Prompt, Query, Score, Separation, Status
 
@@ -33,8 +34,8 @@ def available(*kinds: type[SpeechMetric]) -> list[object]:
     return [pytest.param(kind, marks=needs(kind), id=kind.__name__) for kind in kinds]
 
 
-INTRUSIVE = available(PESQ, STOI)
-ALL = available(PESQ, STOI, DNSMOS)
+INTRUSIVE = available(PESQ, NarrowbandPESQ, STOI)
+ALL = available(PESQ, NarrowbandPESQ, STOI, DNSMOS)
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +89,19 @@ def test_pesq_is_the_package(voice: Tensor, noisy: Tensor) -> None:
     assert plain(PESQ(), voice, voice) == [pytest.approx(4.644, abs=1e-3)]
 
 
+@needs(NarrowbandPESQ)
+def test_narrowband_pesq_is_the_package_and_hears_nothing_high(voice: Tensor, noisy: Tensor) -> None:
+    import pesq
+
+    expected = pesq.pesq(RATE, voice[0].double().numpy(), noisy[0].double().numpy(), "nb")
+    assert plain(NarrowbandPESQ(), voice, noisy) == [expected]
+    assert plain(NarrowbandPESQ(), voice, voice) == [pytest.approx(4.549, abs=1e-3)]
+    spectrum = torch.fft.rfft(voice)
+    cut = torch.fft.irfft(spectrum * (torch.fft.rfftfreq(voice.shape[1], 1 / RATE) < 3800), n=voice.shape[1])
+    assert plain(NarrowbandPESQ(), voice, cut)[0] > 4.5
+    assert plain(PESQ(), voice, cut)[0] < 4
+
+
 @needs(STOI)
 def test_stoi_is_the_package(voice: Tensor, noisy: Tensor) -> None:
     """The package's own resampling to 10 kHz differs from soxr's by less than a reader would print."""
@@ -139,13 +153,15 @@ def test_the_sentinel_of_pystoi_never_gets_through(voice: Tensor, noisy: Tensor)
         assert {*scores(STOI(), reference, given)} == {(None, Status.TOO_SHORT)}
 
 
-@needs(PESQ)
-def test_a_reference_without_utterances(voice: Tensor, noisy: Tensor) -> None:
+@pytest.mark.parametrize("kind", available(PESQ, NarrowbandPESQ))
+def test_a_reference_without_utterances(kind: type[SpeechMetric], voice: Tensor, noisy: Tensor) -> None:
     """0.1 s of a voice, in a clip that is long enough for the package."""
     part = slice(RATE // 2, RATE // 2 + 3 * RATE // 10)
     reference, given = voice[:, part].clone(), noisy[:, part]
     reference[:, RATE // 10 :] = 0
-    assert scores(PESQ(), reference, given) == [(None, Status.SILENT_REFERENCE)]
+    assert scores(kind(), reference, given) == [(None, Status.SILENT_REFERENCE)]
+    heard, silence = (signal[0].double().numpy() for signal in (voice, torch.zeros_like(voice)))
+    assert [*kind().measure(heard, silence)] == [(kind.lowest, Status.SILENT_ESTIMATE)], "a part of a long answer"
 
 
 @needs(PESQ)

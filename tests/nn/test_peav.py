@@ -170,6 +170,19 @@ def test_the_references_texts(text_model, golden, error, layer) -> None:
         assert error(found, tensors["mid.text"]) < NETWORK
 
 
+def test_no_layer_means_the_last_one_behind_the_final_norm(text_model, golden, error) -> None:
+    """As transformers' PE-Audio reads its text: ``hidden_states[-1][:, 0]``."""
+    tensors = golden("judge_io")
+    ids, mask = tensors["proc.input_ids"], tensors["proc.attention_mask"]
+    with torch.inference_mode():
+        found = encode_first_token(text_model, ids, mask, None)
+        theirs = text_model(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states[-1][:, 0]
+        before = encode_first_token(text_model, ids, mask, len(text_model.layers) - 1)
+    assert torch.equal(found, theirs)
+    assert error(found, tensors[f"mid.text.hidden.{len(text_model.layers)}"][:, 0]) < NETWORK
+    assert not torch.allclose(found, before)
+
+
 @pytest.mark.parametrize(
     ("options", "layer", "message"),
     [

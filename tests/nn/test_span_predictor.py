@@ -78,6 +78,20 @@ def test_the_references_embeddings_and_logits(model, tensors, error) -> None:
     assert error(logits(model, tensors), tensors["out.logits"]) < NETWORK
 
 
+def test_a_config_may_leave_the_layer_of_texts_open(model, folder, tensors, tmp_path: Path) -> None:
+    """``"nth_text_layer": null`` is the last state, which a number names too."""
+    config = json.loads((folder / "config.json").read_text())
+    found = []
+    for layer in (None, len(model.text_model.layers), config["nth_text_layer"]):
+        shutil.copytree(folder, place := tmp_path / str(layer))
+        (place / "config.json").write_text(json.dumps({**config, "nth_text_layer": layer}))
+        with torch.inference_mode():
+            other = SpanPredictor.from_pretrained(place)
+            found.append(other.embed_text(tensors["in.input_ids"], tensors["in.attention_mask"]))
+    assert torch.equal(found[0], found[1])
+    assert not torch.allclose(found[0], found[2])
+
+
 @pytest.mark.bits
 @pytest.mark.parametrize("shift", SHIFTS)
 def test_logits_do_not_depend_on_where_a_file_puts_a_tensor(model, folder, tensors, tmp_path, shift) -> None:

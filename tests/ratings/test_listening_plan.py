@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -362,6 +363,16 @@ def test_a_folder_in_use_is_left_alone(
     with pytest.raises(UsageError, match="expected each system once, found secrethalf"):
         plan_test([listening_runs, copy], tmp_path / "new")
     assert [path.name for path in tmp_path.iterdir()] == ["answers.json"]
+
+
+def test_what_another_process_writes_is_left_alone(listening_runs: Path, tmp_path: Path) -> None:
+    """Processes of two containers may have one number."""
+    other = tmp_path / f".{os.getpid()}.test" / "page.html"
+    other.parent.mkdir()
+    other.touch()
+    plan_test([listening_runs], tmp_path / "test", ListeningTestOptions(items=1, formats=("page",)))
+    assert other.exists()
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_lost_answer_leaves_nothing_behind(listening_runs: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.render.tables import FORMATS, print_terminal, render, terminal
+from sam_audio_bench.render.tables import FORMATS, print_terminal, render
 from sam_audio_bench.stats import SummaryRow, to_json
 from sam_audio_bench.stats.cost import Cost
 
@@ -78,7 +78,7 @@ class Tables(HTMLParser):
 
 def in_terminal(rows, *, width=100, **options):
     console = Console(width=width, file=io.StringIO(), record=True, force_terminal=True, _environ={})
-    console.print(terminal(rows, **options))
+    print_terminal(rows, console=console, **options)
     return console.export_text()
 
 
@@ -87,14 +87,14 @@ def test_markdown_table():
         render(ROWS, "md")
         == """### sfx@1
 
-| separator | si_sdr_i (dB) ↑ | leak_db (dB) ↓ |
+| separator | si_sdr_i (dB) ↑ ▾ | leak_db (dB) ↓ |
 | :-- | --: | --: |
-| hpss | **3.21** [2.21, 4.21] 10/12 | — 0/12 |
-| mixture | 0.00 [-1.00, 1.00] 10/12 | -5.00 [-6.00, -4.00] 10/12 |
-| silence | -100.00 [-101.00, -99.00] 10/12 | **-100.00\\*** [-101.00, -99.00] 10/12 |
-| oracle-irm (oracle) | 9.00 [8.00, 10.00] 10/12 | -30.00 [-31.00, -29.00] 10/12 |
+| hpss | **3.21** [2.21, 4.21] | — 0/12 |
+| mixture | 0.00 [-1.00, 1.00] | -5.00 [-6.00, -4.00] 10/12 |
+| silence | -100.00 [-101.00, -99.00] | **-100.00\\*** [-101.00, -99.00] 10/12 |
+| oracle-irm (oracle) | 9.00 [8.00, 10.00] | -30.00 [-31.00, -29.00] 10/12 |
 
-\\* 2 item scores counted as ±100 dB (infinite or beyond)
+items scored: 10/12; \\* 2 item scores counted as ±100 dB (infinite or beyond)
 """
     )
 
@@ -102,17 +102,17 @@ def test_markdown_table():
 def test_one_block_a_task_with_its_own_metrics():
     rows = [row(), row(task="music@1", metric="snr_i"), row(task="music@1", metric="pesq_wb", unit="")]
     cells = md_cells(render(rows, "md"))
-    assert cells[0] == ["separator", "si_sdr_i (dB) ↑"]
-    assert cells[3] == ["separator", "snr_i (dB) ↑", "pesq_wb ↑"]
+    assert cells[0] == ["separator", "si_sdr_i (dB) ↑ ▾"]
+    assert cells[3] == ["separator", "snr_i (dB) ↑ ▾", "pesq_wb ↑"]
 
 
 def test_a_metric_that_was_not_asked_is_an_empty_cell():
     cells = md_cells(render([row(), row("mixture", 1.0, "snr_i")], "md"))
-    assert cells[2:] == [["hpss", "**3.21** [2.21, 4.21] 10/12", ""], ["mixture", "", "**1.00** [0.00, 2.00] 10/12"]]
+    assert cells[2:] == [["hpss", "**3.21** [2.21, 4.21]", ""], ["mixture", "", "**1.00** [0.00, 2.00]"]]
 
 
 def test_a_mean_without_an_interval():
-    assert "| **3.21** [—] 10/12 |" in render([row(ci_low=None, ci_high=None)], "md")
+    assert "| **3.21** [—] |" in render([row(ci_low=None, ci_high=None)], "md")
 
 
 def test_all_that_show_the_best_mean_are_bold():
@@ -156,8 +156,8 @@ def test_lines_are_ranked_by_the_main_metric(metrics, order):
 def test_a_reranker_does_not_win_by_its_own_score():
     rows = [row("plain", 1.0, "saj_overall"), row("plain", 9.0, "saj_overall", picked_by="saj+clap")]
     cells = md_cells(render(rows, "md"))[2:]
-    assert cells[0][:2] == ["plain", "**1.00** [0.00, 2.00] 10/12"]
-    assert cells[1][:2] == ["plain (best by saj+clap)", "9.00 [8.00, 10.00] 10/12"]
+    assert cells[0][:2] == ["plain", "**1.00** [0.00, 2.00]"]
+    assert cells[1][:2] == ["plain (best by saj+clap)", "9.00 [8.00, 10.00]"]
 
 
 @pytest.mark.parametrize(
@@ -200,14 +200,17 @@ def test_csv_keeps_every_bit():
 
 
 def test_json_is_the_summary():
-    assert json.loads(render(ROWS, "json", partial=PARTIAL, runs=["runs/a"])) == to_json(ROWS, ["runs/a"], True)
+    known = {**to_json(ROWS, ["runs/a"], True), "answer": "", "overall": [], "verdicts": []}
+    assert json.loads(render(ROWS, "json", partial=PARTIAL, runs=["runs/a"])) == known
     assert json.loads(render(ROWS, "json"))["partial"] is False
 
 
 def test_html_parses_back_and_is_accessible():
     page = Tables(render(ROWS, "html", partial=PARTIAL))
-    assert page.rows[0] == ["separator", "si_sdr_i (dB) ↑", "leak_db (dB) ↓"]
-    assert page.rows[1] == ["hpss", "3.21 [2.21, 4.21] 10/12", "— 0/12"]
+    assert page.rows[0] == ["separator", "si_sdr_i (dB) ↑ ▾", "leak_db (dB) ↓"]
+    assert ("th", {"scope": "col", "aria-sort": "descending"}) in page.tags
+    assert page.rows[1] == ["hpss", "3.21 [2.21, 4.21]", "— 0/12"]
+    assert "items scored: 10/12" in page.text
     assert page.bold == ["3.21", "−100.00*"]
     assert ("caption", {}) in page.tags
     assert {attributes.get("scope") for tag, attributes in page.tags if tag == "th"} == {"col", "row"}
@@ -219,8 +222,11 @@ def test_html_parses_back_and_is_accessible():
 def test_latex_table():
     text = render(ROWS, "tex", partial=PARTIAL)
     assert r"\textbf{PARTIAL n=8/24}" in text
-    assert r"separator & si\_sdr\_i (dB) $\uparrow$ & leak\_db (dB) $\downarrow$ \\" in text
-    assert r"hpss & \textbf{3.21} {[}2.21, 4.21] 10/12 & --- 0/12 \\" in text
+    assert r"& si\_sdr\_i & leak\_db \\" in text
+    assert r"separator & (dB) $\uparrow$ {\tiny$\bigtriangledown$} & (dB) $\downarrow$ \\" in text
+    assert "hpss & \\textbf{3.21} & --- 0/12 \\\\\n & \\scriptsize {[}2.21, 4.21] &" in text
+    assert r"\label{tab:sfx-1}" in text
+    assert "items scored: 10/12;" in text
     assert r"\textbf{$-$100.00{*}}" in text
     assert text.count(r"\midrule") == 2  # below the head, above the oracles
     assert text.count("{") == text.count("}")
@@ -229,7 +235,7 @@ def test_latex_table():
 def test_terminal_table():
     text = in_terminal(ROWS, partial=PARTIAL)
     assert re.search(r"hpss +3\.21  10/12 +—  0/12 *\n +\[2\.21, 4\.21\]", text)
-    assert re.search(r"oracle-irm +9\.00  10/12 .*\n\(oracle\) +\[8\.00, 10\.00\]", text)
+    assert re.search(r"oracle-irm \(oracle\) +9\.00  10/12 .*\n +\[8\.00, 10\.00\]", text)
     assert text.startswith(PARTIAL)
     assert "counted as ±100 dB" in text
 
@@ -271,7 +277,7 @@ def test_partial_results_are_watermarked_only_then(name):
 
 
 def test_an_unknown_format_is_refused():
-    with pytest.raises(UsageError, match="expected a table format of md, csv, tex, html, json, found 'xls'"):
+    with pytest.raises(UsageError, match="expected a table format of md, csv, tex, latex, html, json, found 'xls'"):
         render(ROWS, "xls")
 
 

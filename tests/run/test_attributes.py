@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -314,6 +315,91 @@ def test_paraphrases_have_the_attributes_of_their_item_and_words_of_their_own(sm
     assert [(row.slice, row.n) for row in rows] == [("words = 1", 6), ("words = 2", 6)]
     scenes = {row.slice: row.n for row in results.by("scene").rows if row.metric == "si_sdr"}
     assert scenes == {"scene = street": 6, "scene = indoors": 4, "scene not known": 2}
+
+
+# --- who is best in a slice
+
+
+def keep_a_half(mixture: torch.Tensor, rate: int, prompt: Prompt) -> torch.Tensor:
+    """The half of time that has the target in a street, and the other one in a room."""
+    kept, half = mixture.clone(), mixture.shape[-1] // 2
+    kept[..., half:] *= 0.3 if prompt.text == "street" else 1
+    kept[..., :half] *= 1 if prompt.text == "street" else 0.3
+    return kept
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Path:
+    """Sixteen items whose target sounds in the first half, half of them in a street."""
+    folder, rng = tmp_path / "small", np.random.default_rng(0)
+    folder.mkdir()
+    lines = ["mixture,text,target,place"]
+    for index in range(16):
+        target, rest = rng.normal(size=(2, 2400)).astype(np.float32) * 0.1
+        target[1200:], rest[:1200] = 0, 0
+        for name, samples in (("mix", target + rest * rng.uniform(0.5, 2)), ("target", target)):
+            soundfile.write(folder / f"{name}{index}.wav", samples, 8000, subtype="FLOAT")
+        place = "street" if index % 2 else "room"
+        lines.append(f"mix{index}.wav,{place},target{index}.wav,{place}")
+    (folder / "small.csv").write_text("\n".join(lines) + "\n")
+    return folder / "small.csv"
+
+
+def test_each_slice_has_the_verdict_of_its_items_alone(places: Path, tmp_path: Path) -> None:
+    metrics = ("si_sdr", "snr_i")
+    whole = evaluate(places, tmp_path / "runs", [keep_a_half, "mixture"], metrics=metrics)
+    found = whole.by("place")
+    answers = found.answers()
+    assert answers.overall == ()
+    slices = {part.label: part.items for part in found.slices["small"]}
+    assert set(answers.verdicts) == {(f"small, {label}", metric) for label in slices for metric in metrics}
+    for label, items in slices.items():
+        alone = replace(whole, frame=whole.frame[whole.frame["item"].isin(items)]).answers().verdicts
+        for metric in metrics:
+            own = answers.verdicts[f"small, {label}", metric]
+            assert own.slice == label
+            assert replace(own, slice="") == alone["small", metric]
+
+
+def test_a_table_says_of_each_slice_what_is_sure_there_and_nothing_over_all(places: Path, tmp_path: Path) -> None:
+    found = evaluate(places, tmp_path / "runs", [keep_a_half, "mixture"]).by("place")
+    text = found.table("md", metrics=["si_sdr"], digits=1, interval=False)
+    room, street = text.split("### ")[1:]
+    assert text.startswith("### "), "no sentence over all"
+    assert ("room" in room.splitlines()[0], "street" in street.splitlines()[0]) == (True, True)
+    assert "keep_a_half is surely better than the mixture, by" in street
+    assert "keep_a_half is surely worse than the mixture, by" in room
+    assert "| keep_a_half † |" in room
+    assert "| keep_a_half | **" in street
+    assert "(paired, Holm in each slice, 5 %)" in text
+    assert "[" not in "".join(line for line in text.splitlines() if line.startswith("|")), "no interval"
+    told = found.to_json()
+    assert (told["answer"], told["overall"]) == ("", [])
+    better = {(one["task"], one["slice"]): one["surely_better"] for one in told["verdicts"]}
+    assert better == {("small", "place = room"): [], ("small", "place = street"): ["keep_a_half"]}
+
+
+def test_slices_are_columns_and_lines_where_the_table_is_turned(places: Path, tmp_path: Path) -> None:
+    found = evaluate(places, tmp_path / "runs", [keep_a_half, "mixture"]).by("place")
+    by_metric = found.table("md", pivot="metric", interval=False)
+    heads, _, *lines = (line for line in by_metric.split("### si_sdr ")[1].splitlines() if line.startswith("|"))
+    assert heads == "| separator | small@1-file, place = room ▾ | small@1-file, place = street |"
+    values = {(row.separator, row.slice): row.value for row in found.rows if row.metric == "si_sdr"}
+    for line in lines:
+        name, *cells = (cell.strip("* ") for cell in line.strip("|").split("|"))
+        own = [values[name, f"place = {place}"] for place in ("room", "street")]
+        assert [float(cell) for cell in cells] == pytest.approx(own, abs=0.006)
+    assert "surely better than the mixture" not in by_metric, "a sentence or mark of one slice would seem one of all"
+    by_separator = found.table("md", pivot="separator", metrics=["si_sdr"], sort="si_sdr").split("### ")
+    lines = [line.split("|")[1].strip() for line in by_separator[1].splitlines() if line.startswith("| small")]
+    assert lines == ["small@1-file, place = street", "small@1-file, place = room †"]
+
+
+def test_figures_of_runs_are_of_all_items(places: Path, tmp_path: Path) -> None:
+    found = evaluate(places, tmp_path / "runs")
+    found.plot("bars", "si_sdr")
+    with pytest.raises(UsageError, match="expected results of all items to draw, found slices"):
+        found.by("place").plot("bars", "si_sdr")
 
 
 # --- where a separator fails

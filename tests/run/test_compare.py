@@ -30,8 +30,7 @@ from sam_audio_bench.records import (
 )
 from sam_audio_bench.run.compare import compare_runs
 from sam_audio_bench.run.store import RunFolder
-from sam_audio_bench.stats.correlation_tests import holm
-from sam_audio_bench.stats.paired import paired_difference
+from sam_audio_bench.stats.paired import holm, paired_difference
 from sam_audio_bench.types import Status
 
 Scores = Mapping[str, Mapping[str, float | None]]  # metric -> item -> score
@@ -164,7 +163,7 @@ def test_holm_runs_over_all_rows_and_says_who_is_better(tmp_path: Path) -> None:
     assert len(found.rows) == 6
     assert [row.p_holm for row in found.rows] == holm([row.p for row in found.rows])
     assert [row.verdict() for row in found.rows] == ["better", "worse", "not told apart"] * 2
-    assert found.labels == {"one": "one@1-test", "two": "two@1-test"}
+    assert found.labels == {"one": "one@1-test, data r", "two": "two@1-test, data r"}
     assert {one.metric for one in found.worst} == {"si_sdr_i"}
     assert {one.metric for one in compare_runs(tmp_path / "p", tmp_path / "q", worst_by="mrstft").worst} == {"mrstft"}
 
@@ -287,8 +286,8 @@ def test_the_command(two: Callable[..., tuple[Path, Path]]) -> None:
     base, other = map(str, two())
     shown = CliRunner().invoke(group, ["compare", base, other], prog_name="sabench").stdout
     assert "small@1-test" in shown
-    assert "si_sdr (dB) ↑  3.50  4.25  0.75 [" in shown
-    assert "not told apart  3-1-2             6/6" in shown
+    assert "si_sdr (dB) ↑  3.50  4.25  0.75   0.750  0.750     not told apart  3-1-2             6/6" in shown
+    assert "No interval: fewer than 6 recordings cannot show a difference at 5 %." in shown
     assert f"small  e     5.00  1.00  −4.00  {base}/audio/e.target.flac" in shown
     found = json.loads(CliRunner().invoke(group, ["compare", base, other, "--json"], prog_name="sabench").stdout)
     assert (found["a"], found["b"], found["notes"]) == ("base", "other", [])

@@ -27,8 +27,8 @@ from sam_audio_bench.metrics import CARDS
 from sam_audio_bench.metrics.levels import Leak, Reconstruction
 from sam_audio_bench.metrics.ratios import SISDR, SNR
 from sam_audio_bench.run.merge import merge, merge_all
+from sam_audio_bench.run.remote import find_runs
 from sam_audio_bench.run.rescore import rescore
-from sam_audio_bench.run.results import find_runs
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.types import Audio, Prompt, Query, Separation
 

@@ -296,6 +296,45 @@ def test_processes_and_threads_of_a_separator_end_as_they_want() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 1
 
 
+LEAVES_A_THREAD = """
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from sam_audio_bench.run import exits
+
+exits._PATIENCE = 0.5
+pool = ThreadPoolExecutor()
+
+def wait():
+    threading.Event().wait(KEEP)
+
+def f(m, r, p):
+    pool.submit(int)  # idle from then on: Python ends it
+    threading.Thread(target=wait, name="the leftover").start()
+    return m
+"""
+
+
+@pytest.mark.parametrize(("keep", "fails"), [("None", False), ("None", True), ("0.2", False)])
+def test_a_thread_that_a_separator_leaves_does_not_keep_the_command(
+    keep: str, fails: bool, small_task: Path, tmp_path: Path
+) -> None:
+    """One that ends by itself is nobody's affair."""
+    (tmp_path / "leaving.py").write_text(LEAVES_A_THREAD.replace("KEEP", keep))
+    if fails:
+        small_task.with_name("mix0.wav").write_text("no sound")
+    start = "from sam_audio_bench.cli import main; main()"
+    command = [sys.executable, "-c", start, "eval", "--model", "leaving:f", "--task", str(small_task), "--json"]
+    done = subprocess.run(
+        [*command, "--metrics", "snr"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=100
+    )
+    assert done.returncode == (3 if fails else 0)
+    assert json.loads(done.stdout)["partial"] is fails
+    assert ("the leftover" in done.stderr) is (keep == "None")
+    (run,) = tmp_path.glob("runs/f/*")
+    assert (run / "scores.parquet").exists()
+    assert json.loads((run / "run.json").read_text())["status"] == ("partial" if fails else "success")
+
+
 def test_a_finished_item_is_written_before_the_next_call(small_task: Path, tmp_path: Path) -> None:
     journal = tmp_path / "looking" / "small@1-file" / "items.jsonl"
     seen = []

@@ -15,7 +15,7 @@ import sam_audio_bench as sab
 from sam_audio_bench.errors import BenchError, Precondition
 from sam_audio_bench.plugins import plugin_cards
 from sam_audio_bench.run.exits import no_exit
-from sam_audio_bench.run.results import find_runs
+from sam_audio_bench.run.remote import find_runs
 from sam_audio_bench.run.store import RunFolder
 
 METRIC = """

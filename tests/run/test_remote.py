@@ -22,9 +22,9 @@ from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.run.compare import compare_runs
 from sam_audio_bench.run.copying import copy_run
 from sam_audio_bench.run.merge import merge, merge_all
-from sam_audio_bench.run.remote import Store, fetch_runs
+from sam_audio_bench.run.remote import Store, fetch_runs, find_runs
 from sam_audio_bench.run.rescore import rescore
-from sam_audio_bench.run.results import Results, find_runs
+from sam_audio_bench.run.results import Results
 
 OPTIONS: dict[str, Any] = {"metrics": ("si_sdr", "snr_i"), "progress": False}
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import functools
+import gzip
 import json
+import platform
+import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from run_checks import assert_equal_runs, log, messages
 from torch import Tensor, nn
 
 import sam_audio_bench as sab
 from sam_audio_bench.records import Timing
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.run.usage import MemoryWatch, Meter, Usage, count_parameters
-from sam_audio_bench.types import Prompt
+from sam_audio_bench.types import Audio, Prompt, Query, Separation
 
 NETWORK = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))  # 3 * 4 + 4 and 4 * 2 + 2
 COUNT = 26
@@ -166,10 +170,112 @@ def test_a_profile_tells_the_stages(
     assert not (results.runs[0] / "profile.txt").exists()
     results = sab.evaluate(closes_over(NETWORK), str(small_task), profile=True, **chosen)
     text = (results.runs[0] / "profile.txt").read_text(encoding="utf-8")
-    assert text in capsys.readouterr().err
+    assert text.rstrip() in capsys.readouterr().err
     lines = {line[:15].strip(): line.split() for line in text.splitlines()}
     assert set(lines) == {"stage", "load", "separate", "check", "write", "lag", "metric si_sdr", "metric snr"}
     assert [int(lines[name][-3]) for name in ("load", "separate", "check", "write", "lag")] == [4] * 5
+
+
+class Multiplies:
+    """A network in PyTorch, each call of which has a mark of its own, and noise that a seed sets."""
+
+    name = "multiplies"
+
+    def __init__(self, operations: int = 1, fails: bool = False) -> None:
+        self.calls, self.operations, self.fails = 0, operations, fails
+
+    def separate(self, queries: Sequence[Query], seeds: Sequence[int]) -> list[Separation]:
+        """Half of each mixture, and some noise."""
+        self.calls += 1
+        with torch.profiler.record_function(f"call {self.calls}"):
+            (mixture,) = (query.mixture for query in queries)
+            if self.fails:
+                raise ValueError("not this one")
+            samples = mixture.samples
+            for _ in range(self.operations):
+                samples = samples * 1.0
+            noise = torch.rand(samples.shape, generator=torch.Generator().manual_seed(seeds[0]))
+            found = Audio(0.5 * samples + 0.1 * noise, mixture.rate)
+            return [Separation(target=found, residual=found)]
+
+
+def trace_of(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(gzip.decompress((folder / "trace.json.gz").read_bytes()))
+    return found
+
+
+@pytest.mark.parametrize("options", [{}, {"executor": "processes", "workers": 2}], ids=["local", "workers"])
+def test_a_profile_traces_the_second_call(
+    options: dict[str, Any], small_task: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its operations lie inside of it, nothing of this machine is told, and no number changes."""
+    chosen = {"metrics": ["si_sdr"], "progress": False, **options}
+    results = sab.evaluate(Multiplies(), str(small_task), output=tmp_path / "traced", profile=True, **chosen)
+    errors = capfd.readouterr().err
+    assert f"call 2 of the separator is traced in {results.runs[0] / 'trace.json.gz'}; https://ui.perfetto" in errors
+    assert "profiler_start" not in errors  # its library is silent, in workers too
+    assert "profiler" not in log(tmp_path / "traced", "multiplies")
+    trace = trace_of(results.runs[0])
+    assert set(trace) == {"displayTimeUnit", "traceEvents", "otherData"}
+    events = {event["name"]: event for event in trace["traceEvents"] if event["ph"] == "X"}
+    assert trace["otherData"]["events"].startswith("all ")
+    assert {"separate", "call 2", "aten::mul", "aten::rand"} <= set(events)
+    assert "call 1" not in events
+    whole = events["separate"]
+    for name in ("call 2", "aten::mul", "aten::rand"):
+        assert whole["ts"] <= events[name]["ts"]
+        assert events[name]["ts"] + events[name]["dur"] <= whole["ts"] + whole["dur"]
+    assert platform.node().encode() not in gzip.decompress((results.runs[0] / "trace.json.gz").read_bytes())
+    sab.evaluate(Multiplies(), str(small_task), output=tmp_path / "plain", metrics=["si_sdr"], progress=False)
+    assert not list((tmp_path / "plain").rglob("trace*"))
+    assert_equal_runs(tmp_path / "traced", tmp_path / "plain", "multiplies")
+
+
+def test_a_trace_is_bounded(small_task: Path, tmp_path: Path) -> None:
+    """Of 25,000 multiplications 20,000 events are left at most, the call itself among them."""
+    results = sab.evaluate(
+        Multiplies(25_000), str(small_task), limit=1, metrics=["si_sdr"], output=tmp_path, progress=False, profile=True
+    )
+    trace = trace_of(results.runs[0])
+    events = [event["name"] for event in trace["traceEvents"] if event["ph"] == "X"]
+    assert len(events) == 20_000
+    assert {"separate", "call 1"} <= set(events)
+    assert re.fullmatch(r"20000 of \d{5,6}, the longest", trace["otherData"]["events"])
+    assert (results.runs[0] / "trace.json.gz").stat().st_size < 2 << 20
+
+
+def test_a_call_that_fails_is_traced_and_told_as_ever(small_task: Path, tmp_path: Path) -> None:
+    chosen = {"metrics": ["si_sdr"], "limit": 2, "progress": False, "profile": True}
+    results = sab.evaluate(Multiplies(fails=True), str(small_task), output=tmp_path / "fails", **chosen)
+    assert set(messages(tmp_path / "fails", "multiplies").values()) == {"ValueError: not this one"}
+    assert "call 2" in {event["name"] for event in trace_of(results.runs[0])["traceEvents"]}
+
+
+class Profiles(Multiplies):
+    """Profiles itself."""
+
+    name = "profiles"
+
+    def separate(self, queries: Sequence[Query], seeds: Sequence[int]) -> list[Separation]:
+        """As ever, and keeps what it found of that."""
+        with torch.profiler.profile() as own:
+            found = super().separate(queries, seeds)
+        assert f"call {self.calls}" in {event.key for event in own.key_averages()}
+        return found
+
+
+def test_a_profiler_of_ones_own_is_let_be(small_task: Path, tmp_path: Path) -> None:
+    """A process has one: where it is another's, nothing is traced and nothing is lost."""
+    alone = sab.evaluate(Profiles(), str(small_task), limit=2, metrics=["si_sdr"], output=tmp_path,
+                         progress=False, profile=True)  # fmt: skip
+    assert alone.failures == 0
+    assert not (alone.runs[0] / "trace.json.gz").exists()
+    with torch.profiler.profile() as own:
+        results = sab.evaluate(Multiplies(), str(small_task), limit=2, metrics=["si_sdr"], output=tmp_path,
+                               progress=False, profile=True)  # fmt: skip
+    assert results.failures == 0
+    assert not (results.runs[0] / "trace.json.gz").exists()
+    assert {"call 1", "call 2"} <= {event.key for event in own.key_averages()}
 
 
 def test_a_run_of_before_shows_a_dash(small_task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,8 @@ from run_checks import assert_equal_runs, journal, scores, workers_alive
 import sam_audio_bench as sab
 from sam_audio_bench.cli import group
 from sam_audio_bench.errors import Precondition, UsageError
-from sam_audio_bench.run import worker_scoring
+from sam_audio_bench.run import rescore as rescore_module
+from sam_audio_bench.run import scoring, worker_scoring
 from sam_audio_bench.run.rescore import rescore
 
 METRICS = """
@@ -118,6 +119,37 @@ def test_workers_give_the_scores_of_one_process(stored: Path) -> None:
     for name in ("hpss", "mixture"):
         assert_equal_runs(stored / "one", stored / "two", name)
     assert not workers_alive()
+
+
+def without_lag(folder: Path) -> None:
+    """As of a run of before it was measured."""
+    for path in folder.glob("*/*/items.jsonl"):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        path.write_text("".join(json.dumps({**line, "lag_ms": None}) + "\n" for line in lines))
+
+
+def test_workers_measure_the_lag_of_one_process(stored: Path) -> None:
+    known = {name: line["lag_ms"] for name, line in journal(stored / "one", "hpss").items()}
+    assert None not in known.values()
+    for name, workers in (("one", None), ("two", 2)):
+        without_lag(stored / name)
+        score(stored / name, "own_metrics:Level", "own_metrics:Where", workers=workers)
+        assert {item: line["lag_ms"] for item, line in journal(stored / name, "hpss").items()} == known
+
+
+def test_several_passes_measure_the_lag_once(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every item, whichever metrics it lacks."""
+    measured: list[str] = []
+    monkeypatch.setattr(scoring, "measure_lag", lambda item, sound: measured.append(item.id))
+
+    def passes(executor: object, metrics: list[Any], log: Path, note: object) -> list[scoring._ScoringHere]:
+        return [scoring._ScoringHere([one]) for one, _ in metrics]
+
+    monkeypatch.setattr(rescore_module, "worker_passes", passes)
+    score(stored / "one", "own_metrics:Level", "own_metrics:Where", "leak_db")
+    assert len(measured) == len(set(measured)) * 2 == 8  # four items of each of two runs
+    score(stored / "one", "own_metrics:Level", "mrstft")
+    assert len(measured) == 16
 
 
 @pytest.mark.bits

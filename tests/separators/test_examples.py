@@ -9,14 +9,17 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from click.testing import CliRunner, Result
 from separator_signals import answer, noise
 
-from sam_audio_bench import audio
+from sam_audio_bench import Adapted, audio
 from sam_audio_bench.cli import group
+from sam_audio_bench.errors import BadSeparation
+from sam_audio_bench.registry import build
 from sam_audio_bench.separators.serving import ServedSeparator
 from sam_audio_bench.types import Audio, Prompt
 
@@ -104,3 +107,94 @@ def test_the_hung_program_is_given_up(tmp_path: Path) -> None:
     assert "was given up after 5 crashes in a row: at last it was killed" in without
     if shutil.which("pgrep") is not None:
         assert subprocess.run(["pgrep", "-f", "^sleep 600.25$"], capture_output=True, check=False).stdout == b""
+
+
+OWN_CODE = """
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.utils import ModelOutput
+import torch
+
+class Halving(PreTrainedModel):
+    config_class = PretrainedConfig
+    main_input_name = "input_values"
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.gain = torch.nn.Parameter(torch.ones(1))
+        self.post_init()
+
+    def forward(self, input_values):
+        return ModelOutput(**{self.config.output: input_values * self.gain})
+"""
+
+
+def tiny_codec(folder: Path) -> Any:
+    """A network of transformers' own that gives sound for sound, with random weights, and where it was saved."""
+    from transformers import DacConfig, DacModel
+
+    torch.manual_seed(0)
+    config = DacConfig(
+        encoder_hidden_size=4, decoder_hidden_size=32, n_codebooks=2, codebook_size=16, codebook_dim=2,
+        downsampling_ratios=[2, 4], upsampling_ratios=[4, 2], hidden_size=16, sampling_rate=16_000,
+    )  # fmt: skip
+    model = DacModel(config).eval()
+    model.save_pretrained(folder)
+    return model
+
+
+def loaded_by_transformers(folder: Path, *options: str) -> ServedSeparator:
+    return ServedSeparator(shlex.join(["python", "examples/transformers_model.py", str(folder), *options]))
+
+
+def test_a_model_of_transformers(tmp_path: Path) -> None:
+    """Its answer is the network's, at its own rate, and its weights are part of what the separator is."""
+    model = tiny_codec(tmp_path / "codec")
+    separator = loaded_by_transformers(tmp_path / "codec")
+    mono = MIXTURE[:1]
+    found = answer(separator, mono, PROMPT).target.samples
+    with torch.inference_mode():
+        expected = model(mono[None]).audio_values
+    assert torch.allclose(found[:, : expected.shape[-1]], expected.reshape(1, -1), atol=1e-5)
+    assert found.shape == mono.shape
+    with pytest.raises(BadSeparation, match=r"expected 16000 Hz, found 24000 Hz; wrap this in Adapted\(…, rate=16000"):
+        answer(separator, mono, PROMPT, rate=24_000)
+    stereo = answer(Adapted(separator, rate=16_000, channels=1), noise(0.1, rate=24_000, channels=2), PROMPT, 24_000)
+    assert stereo.target.samples.shape == (2, 2400)
+    separator.release_processes()
+    before = build("separator", separator).identity
+    assert before.unknown is None
+    with torch.no_grad():
+        next(model.parameters()).add_(0.1)
+    model.save_pretrained(tmp_path / "codec")
+    assert build("separator", loaded_by_transformers(tmp_path / "codec")).identity.fingerprint() != before.fingerprint()
+
+
+def test_a_model_of_transformers_with_code_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That code runs only where somebody has said so; what it gives must be sound."""
+    from safetensors.torch import save_file
+
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    own = {"AutoConfig": "halving.PretrainedConfig", "AutoModel": "halving.Halving"}
+    for output in ("audio_values", "logits"):
+        folder = tmp_path / output
+        folder.mkdir()
+        (folder / "halving.py").write_text(OWN_CODE)
+        (folder / "config.json").write_text(json.dumps({"auto_map": own, "sampling_rate": 16_000, "output": output}))
+        save_file({"gain": torch.tensor([0.5])}, folder / "model.safetensors", metadata={"format": "pt"})
+    trusting = loaded_by_transformers(tmp_path / "audio_values", "--trust-remote-code")
+    assert torch.equal(answer(trusting, MIXTURE, PROMPT).target.samples, 0.5 * MIXTURE)
+    trusting.release_processes()
+    with pytest.raises(BadSeparation, match=r"expected audio_values from Halving, found \['logits'\]"):
+        answer(loaded_by_transformers(tmp_path / "logits", "--trust-remote-code"), MIXTURE, PROMPT)
+    with pytest.raises(BadSeparation, match="trust_remote_code=True"):
+        answer(loaded_by_transformers(tmp_path / "audio_values"), MIXTURE, PROMPT)
+
+
+def test_a_model_of_another_kind(tmp_path: Path) -> None:
+    from transformers import BertConfig, BertModel
+
+    small = BertConfig(vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+    BertModel(small).save_pretrained(tmp_path / "bert")
+    for folder, told in ((tmp_path / "bert", "found BertModel with input_ids"), (tmp_path / "nowhere", "at .*nowhere")):
+        with pytest.raises(BadSeparation, match=told):
+            answer(loaded_by_transformers(folder), MIXTURE, PROMPT)

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.stats import Interval, cluster_interval, paired_interval
-from sam_audio_bench.stats.bootstrap import cluster_intervals, multinomial_weights
+from sam_audio_bench.stats.bootstrap import cluster_intervals, median_intervals, multinomial_weights
 
 METHODS = ("percentile", "bca")
 ITEMS = st.lists(st.tuples(st.floats(-1e6, 1e6), st.sampled_from("abcde")), min_size=1, max_size=30)
 
 
-def gathering_reference(values, groups, *, resamples=2000, seed=0):
+def gathering_reference(values, groups, *, resamples=2000, seed=0, average=np.mean):
     """The percentile interval, slow and obvious: draws groups, gathers their items, averages them."""
     members = {label: [v for v, g in zip(values, groups, strict=True) if g == label] for label in sorted(set(groups))}
     names = list(members)
@@ -24,7 +24,7 @@ def gathering_reference(values, groups, *, resamples=2000, seed=0):
     means = []
     for draw in draws:
         drawn = [name for name, times in zip(names, draw, strict=True) for _ in range(times)]
-        means.append(np.mean([value for name in drawn for value in members[name]]))
+        means.append(average([value for name in drawn for value in members[name]]))
     return np.quantile(means, [0.025, 0.975])
 
 
@@ -193,3 +193,20 @@ def test_weights_are_those_of_one_multinomial_draw() -> None:
     generator = np.random.Generator(np.random.PCG64(5))
     expected = generator.multinomial(3000, np.full(3000, 1 / 3000), size=200)
     np.testing.assert_array_equal(multinomial_weights(3000, 200, (5,)), expected)
+
+
+@given(ITEMS, st.randoms(use_true_random=False))
+def test_intervals_of_medians_agree_with_the_gathering_reference(items, order):
+    values, groups = zip(*items, strict=True)
+    (found,) = median_intervals([(values, groups)], resamples=40)
+    if len(set(groups)) < 2:
+        assert found is None
+        return
+    assert tuple(found) == pytest.approx(gathering_reference(values, groups, resamples=40, average=np.median))
+    order.shuffle(shuffled := list(items))
+    assert median_intervals([tuple(zip(*shuffled, strict=True))], resamples=40) == [found]
+
+
+def test_medians_have_percentiles_alone():
+    with pytest.raises(UsageError, match="percentile for medians, found 'bca'"):
+        median_intervals([([1.0, 2.0], ["a", "b"])], method="bca")

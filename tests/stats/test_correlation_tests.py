@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sam_audio_bench.errors import UsageError
@@ -13,12 +13,13 @@ from sam_audio_bench.stats.correlation_tests import (
     Difference,
     compare,
     fisher_interval,
-    holm,
     letter_groups,
     permutation_test,
     williams,
     zou_interval,
 )
+from sam_audio_bench.stats.estimate import percentile_interval, percentile_p
+from sam_audio_bench.stats.paired import holm
 
 NAN = math.nan
 
@@ -58,19 +59,6 @@ def test_fisher_interval_equals_scipy():
     assert fisher_interval(0.5, 30, coefficient="accuracy") is None
 
 
-def test_holm_equals_statsmodels():
-    multitest = pytest.importorskip("statsmodels.stats.multitest")
-    rng = np.random.default_rng(0)
-    for count in (1, 2, 7, 40):
-        p_values = np.round(rng.random(count) ** 3, 2).tolist()
-        expected = multitest.multipletests(p_values, method="holm")[1]
-        assert holm(p_values) == pytest.approx(list(expected))
-
-
-def test_holm_leaves_none_alone():
-    assert holm([None, 0.5, None]) == [None, 0.5, None]
-
-
 def test_type_one_error_of_the_default_is_below_six_percent():
     rng = np.random.default_rng(0)
     rejected = {"two_way": 0, "row": 0}
@@ -96,6 +84,29 @@ def test_the_interval_and_p_agree():
         (row,) = compare(*study(rng, gap=gap), resamples=2000)
         assert (row.p < 0.05) == (not row.low <= 0 <= row.high)
         assert row.low <= row.value <= row.high
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 2**32), st.integers(40, 400), st.sampled_from([0, 1, None]), st.sampled_from([0.9, 0.95, 0.99]))
+def test_p_and_interval_of_resamples_say_the_same(seed, resamples, decimals, level):
+    """Of any resamples, those with ties, with a gap around 0 and with undefined ones included."""
+    rng = np.random.default_rng(seed)
+    draws = rng.normal(rng.uniform(-3, 3), 1, resamples)
+    draws = draws if decimals is None else np.round(draws, decimals)
+    draws[rng.random(resamples) < rng.choice([0.0, 0.2])] = NAN
+    bounds, p = percentile_interval(draws, level), percentile_p(draws, level)
+    if p is None:
+        assert np.isfinite(draws).sum() < 2 / (1 - level)
+        return
+    assert (p < 1 - level) == (not bounds.low <= 0 <= bounds.high)
+    assert p == percentile_p(-draws, level)
+
+
+def test_p_of_resamples_by_hand():
+    assert percentile_p(np.arange(1.0, 101.0), 0.95) == 2 / 101, "the observed data count as one"
+    assert percentile_p(np.arange(-1.5, 98.5), 0.95) == pytest.approx(2 * 1.5 / 99), "0 lies at 1.5 of 99 steps"
+    assert percentile_p(np.arange(1.0, 39.0), 0.95) is None, "39 ways cannot reach 5 %"
+    assert percentile_p(np.full(100, NAN), 0.95) is None
 
 
 @pytest.mark.parametrize("at", ["utterance", "within_item", "system"])

@@ -7,8 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.stats.bootstrap import paired_interval
-from sam_audio_bench.stats.paired import PairedComparison, paired_difference, swap_test
+from sam_audio_bench.stats.paired import (
+    FEWEST_RECORDINGS,
+    PairedComparison,
+    holm,
+    paired_difference,
+    swap_interval,
+    swap_test,
+)
 
 
 def test_all_ways_to_swap_are_scipy_s_permutation_test():
@@ -29,13 +35,36 @@ def test_random_ways_to_swap_come_near():
     assert swap_test(differences, range(40), resamples=20_000) == pytest.approx(t, abs=0.005)
 
 
+def test_very_many_recordings_are_a_t_test():
+    differences = np.random.default_rng(4).normal(0.02, 1, 10_001)
+    t = scipy.stats.ttest_1samp(differences, 0).pvalue
+    assert swap_test(differences, range(10_001)) == pytest.approx(t, rel=0.02)
+    assert swap_test(differences[1:], range(10_000)) == pytest.approx(t, abs=0.02)
+    assert swap_test(differences * 0, range(10_001)) == 1.0
+    expected = scipy.stats.ttest_1samp(differences, 0).confidence_interval(0.95)
+    assert swap_interval(differences, range(10_001)) == pytest.approx(expected, abs=2e-5)
+    drawn = swap_interval(differences[1:], range(10_000))
+    assert drawn == pytest.approx(expected, abs=2e-3)
+
+
+@given(st.floats(0.02, 0.4), st.integers(0, 9))
+@settings(max_examples=20, deadline=None)
+def test_of_very_many_recordings_too_an_interval_has_what_is_not_rejected(alpha, seed):
+    rng = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(10_050), rng.integers(1, 3, 10_050))
+    differences = rng.normal(0.02, 1, len(groups))
+    low, high = swap_interval(differences, groups, level=1 - alpha)
+    for bound in (low, high):
+        assert swap_test(differences - bound, groups) == pytest.approx(alpha, rel=1e-6)
+
+
 def test_the_mean_its_interval_and_who_wins():
     first, second = [1.0, 2.0, 3.0, 4.0], [2.0, 2.0, 2.5, 6.0]
     groups = ["x", "y", "y", "z"]
     found = paired_difference(first, second, groups)
     assert (found.first, found.second, found.value) == (2.5, 3.125, 0.625)
     assert (found.wins, found.ties, found.losses, found.n) == (2, 1, 1, 4)
-    assert (found.low, found.high) == paired_interval(second, first, groups)
+    assert (found.low, found.high) == (None, None), "of three recordings no difference is significant"
     assert found.p == swap_test([1, 0, -0.5, 2], groups)
     smaller = paired_difference(first, second, groups, higher_is_better=False, tie=0.5)
     assert (smaller.value, smaller.wins, smaller.ties, smaller.losses) == (0.625, 0, 2, 2)
@@ -51,8 +80,49 @@ def test_one_recording_tells_nothing_of_others():
 
 
 def test_equal_systems_do_not_differ():
-    found = paired_difference([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], ["a", "b", "c"])
-    assert (found.value, found.low, found.high, found.p, found.ties) == (0.0, 0.0, 0.0, 1.0, 3)
+    values = [float(k) for k in range(7)]
+    found = paired_difference(values, values, values)
+    assert (found.value, found.low, found.high, found.p, found.ties) == (0.0, 0.0, 0.0, 1.0, 7)
+
+
+def test_the_interval_of_six_recordings_by_hand():
+    """Of 64 ways none and all are always as extreme; then come those that part the outermost from the rest."""
+    differences = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0]
+    assert swap_interval(differences, range(6)) == (1.0, 32.0)
+    assert swap_interval(differences, range(6), level=0.94) == (1.0, 32.0)
+    assert swap_interval(differences, range(6), level=0.9) == (2.0, 20.0), "8 and 32 alone"
+    for recordings in range(10):
+        found = paired_difference([0.0] * recordings, differences[:1] * recordings, range(recordings))
+        assert (found.low is not None) == (recordings >= FEWEST_RECORDINGS)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 2**32), st.integers(2, 24), st.sampled_from([1, 3]), st.sampled_from([0, 1, None]))
+def test_p_and_interval_say_the_same(seed, size, items, decimals):
+    """Of any data, ties and repeated values included: p is below 5 % exactly where the interval leaves 0 out."""
+    rng = np.random.default_rng(seed)
+    differences = rng.normal(rng.uniform(-1, 1), 1, size * items)
+    differences = differences if decimals is None else np.round(differences, decimals)
+    groups = np.arange(size).repeat(items)[rng.permutation(size * items)]
+    found = paired_difference(np.zeros(len(differences)), differences, groups, resamples=199)
+    assert (found.p < 0.05) == (found.low is not None and not found.low <= 0 <= found.high)
+    if found.low is not None:
+        assert found.low <= found.value <= found.high
+        for bound in (found.low, found.high):
+            assert swap_test(differences - bound, groups, resamples=199) >= 0.05 - 1e-12
+        beyond = 1e-6 + 1e-6 * abs(found.high)
+        assert swap_test(differences - found.high - beyond, groups, resamples=199) < 0.05
+
+
+def test_the_interval_covers_what_is_true():
+    """Ten recordings of four items that share their error."""
+    rng, covered = np.random.default_rng(4), 0
+    groups = np.repeat(np.arange(10), 4)
+    for _ in range(400):
+        differences = 2 + rng.normal(size=10)[groups] + 0.3 * rng.normal(size=40)
+        low, high = swap_interval(differences, groups)
+        covered += low <= 2 <= high
+    assert 0.92 <= covered / 400 <= 0.98
 
 
 @pytest.mark.parametrize("recordings", [10, 30])
@@ -91,7 +161,7 @@ def test_swapping_the_systems_swaps_the_sign():
     ("change", "message"),
     [
         ({"tie": -1.0}, "at least 0 up to which items are ties, found -1"),
-        ({"second": [1.0]}, "found 1 and 2 values"),
+        ({"second": [1.0]}, "found 2 and 1 values"),
         ({"first": [1.0, float("inf")]}, "finite"),
         ({"resamples": 0}, "at least one resample"),
     ],
@@ -99,3 +169,21 @@ def test_swapping_the_systems_swaps_the_sign():
 def test_what_cannot_be_meant_is_refused(change, message):
     with pytest.raises(UsageError, match=message):
         paired_difference(**{"first": [1.0, 2.0], "second": [2.0, 1.0], "groups": ["a", "b"], **change})
+
+
+def test_holm_equals_statsmodels():
+    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    rng = np.random.default_rng(0)
+    for count in (1, 2, 7, 40):
+        p_values = np.round(rng.random(count) ** 3, 2).tolist()
+        expected = multitest.multipletests(p_values, method="holm")[1]
+        assert holm(p_values) == pytest.approx(list(expected))
+
+
+def test_holm_leaves_none_alone():
+    assert holm([None, 0.5, None]) == [None, 0.5, None]
+
+
+def test_holm_over_the_pairs_of_what_is_left():
+    """With m p-values left, m + 1 systems can still be equal, in (m + 1) m / 2 pairs."""
+    assert holm([0.02, 0.001, None, 0.01], lambda left: left * (left + 1) // 2) == [0.03, 0.006, None, 0.03]

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.stats.correlation_tests import holm, permutation_test, williams, zou_interval
+from sam_audio_bench.stats.correlation_tests import permutation_test, williams, zou_interval, zou_p
+from sam_audio_bench.stats.paired import holm
 from sam_audio_bench.stats.reference_tests import compare_independent
 
 RNG = np.random.default_rng(5)
@@ -24,6 +27,7 @@ METRICS["good"][2, 3] = np.nan
 def test_williams_and_zou_of_common_cells(coefficient):
     """The cells that all three have; an error is turned before it is compared."""
     found = compare_independent(HUMAN, METRICS, coefficient=coefficient)
+    inverted = compare_independent(HUMAN, METRICS, test="zou", coefficient=coefficient)
     assert [(row.first, row.second) for row in found] == [("good", "error"), ("good", "noise"), ("error", "noise")]
     here = np.isfinite(METRICS["good"])
     values = [HUMAN[here], METRICS["good"][here], -METRICS["error"][here]]
@@ -35,7 +39,9 @@ def test_williams_and_zou_of_common_cells(coefficient):
     assert (row.n, row.method) == (89, "williams")
     assert row.value == pytest.approx(r[0, 1] - r[0, 2])
     assert row.p == pytest.approx(williams(*known).p)
-    assert (row.low, row.high) == pytest.approx(tuple(zou_interval(*known)))
+    assert (row.low, row.high) == (None, None), "the interval would be another procedure's"
+    assert (inverted[0].low, inverted[0].high) == pytest.approx(tuple(zou_interval(*known)))
+    assert (inverted[0].value, inverted[0].p) == (row.value, pytest.approx(zou_p(*known)))
     assert [row.p_holm for row in found] == holm([row.p for row in found])
 
 
@@ -56,6 +62,19 @@ def test_permutations_swap_items():
     assert (found[1].low, found[1].method) == (None, "permutation")
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**32), st.integers(4, 60), st.floats(0, 2), st.sampled_from(["pearson", "spearman"]))
+def test_p_and_interval_of_zou_say_the_same(seed, cells, noise, coefficient):
+    rng = np.random.default_rng(seed)
+    human = rng.normal(size=(cells, 1))
+    tables = {"a": human + noise * rng.normal(size=human.shape), "b": rng.normal(size=human.shape)}
+    (row,) = compare_independent(human, tables, test="zou", coefficient=coefficient)
+    if row.p is not None:
+        assert (row.p < 0.05) == (not row.low <= 0 <= row.high)
+        level = zou_interval(0.5, 0.2, 0.3, cells, level=1 - zou_p(0.5, 0.2, 0.3, cells))
+        assert level.low == pytest.approx(0, abs=1e-9)
+
+
 def test_nothing_to_tell_apart():
     twice, constant, few = compare_independent(
         HUMAN, {"a": METRICS["noise"], "b": -2 * METRICS["noise"], "c": np.zeros_like(HUMAN)}
@@ -72,7 +91,7 @@ def test_nothing_to_tell_apart():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"test": "t"}, "one of williams, permutation, found 't'"),
+        ({"test": "t"}, "one of williams, zou, permutation, found 't'"),
         (
             {"at": "within_item"},
             "at the level utterance or system for the test williams, found pearson at the level wi",

@@ -163,6 +163,25 @@ def test_librimix_asks_for_the_only_man_and_the_only_woman(tmp_path: Path):
     assert torch.equal(item.reference.samples, write(tmp_path / "again.wav", 1))
 
 
+def test_librimix_of_a_folder_needs_no_csv(tmp_path: Path):
+    librimix(tmp_path, "14-1-1_15-1-1", "15-1-1_16-1-1")
+    folder = tmp_path / "min" / "test"
+    (tmp_path / "SPEAKERS.TXT").write_text(SPEAKERS)
+    data = load_task(f"librimix:{folder}")
+    assert data.task == "librimix-test-mix_clean"
+    assert data.texts == {"14-1-1_15-1-1-s1": "woman speaking", "14-1-1_15-1-1-s2": "man speaking"}
+    assert data.notes == ("no speaker of 1 mixtures can be asked for in words, as of 15-1-1_16-1-1: left out",)
+    item = data["14-1-1_15-1-1-s2"]
+    assert item.reference is not None
+    assert torch.equal(item.reference.samples, write(tmp_path / "again.wav", 1))
+    assert load_task(f"librimix:{folder / 'mix_clean'}").texts == data.texts
+    (folder / "mix_single").mkdir()
+    (folder / "mix_single" / "14-1-1.wav").write_bytes((tmp_path / "again.wav").read_bytes())
+    with pytest.raises(UsageError, match=r"found mix_clean, mix_single: name one, librimix:.*mix_clean"):
+        load_task(f"librimix:{folder}")
+    assert load_task(f"librimix:{folder / 'mix_single'}").texts == {"14-1-1-s1": "person speaking"}
+
+
 def test_librimix_with_one_speaker_needs_no_list(tmp_path: Path):
     for part, seed in (("mix_single", 1), ("s1", 2)):
         write(tmp_path / "test" / part / "14-1-1.wav", seed)

@@ -221,6 +221,22 @@ def test_the_hub_cache_works_offline_and_verifying_pins_its_revision(
     assert len(load_task("sfx", "test")) == 50
 
 
+def test_first_use_pins_the_revision_of_the_hub(bench: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    old, new = "a" * 40, "b" * 40
+    hub_cache(bench, tmp_path / "hub", old)
+    copy = bench.table.read_bytes()
+    bench.table.unlink()
+    first = load_task("sfx", "test")
+    assert first.notes[0] == f"the metadata of {BENCH} are those of commit {old}: pinned in {Lock.read().path}"
+    assert Lock.read().metadata[BENCH] == {"commit": old, "sha256": first.revision}
+    bench.table.write_bytes(copy)
+    hub_cache(bench, tmp_path / "hub", new)  # main moves on
+    bench.table.unlink()
+    assert official("sfx").table.commit == old
+    assert not any("commit" in note for note in load_task("sfx", "test").notes)
+
+
 def test_excerpts_of_songs_are_counted_once(bench: Made):
     rows = parquet.read_table(bench.musdb_table).to_pylist()
     bench.musdb_table.unlink()

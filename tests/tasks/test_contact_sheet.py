@@ -17,7 +17,8 @@ from matplotlib.image import imread
 
 from sam_audio_bench.cli import group
 from sam_audio_bench.errors import MediaError, UsageError
-from sam_audio_bench.tasks.contact_sheet import contact_sheet, draw, envelope
+from sam_audio_bench.notebook import envelope
+from sam_audio_bench.tasks.contact_sheet import contact_sheet, draw
 from sam_audio_bench.tasks.mini import load_mini
 from sam_audio_bench.types import Audio, Item, Prompt, Query
 from sam_audio_bench.video import masked_frames, read_frames, read_mask

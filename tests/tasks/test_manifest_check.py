@@ -31,8 +31,9 @@ def sound(path: Path, seconds: float = 1.0, rate: int = RATE, channels: int = 1)
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for name in ("a", "t", "r"):
+    for name in ("a", "t"):
         sound(tmp_path / f"{name}.wav")
+    audio.write_wav(tmp_path / "r.wav", Audio(torch.zeros(1, RATE), RATE))  # what is left of the mixture without t
     write_clip(draw_scene("x", np.full((1, FRAME_RATE), 255, np.uint8)), tmp_path / "v.mp4", tmp_path / "m.npz")
     return tmp_path
 
@@ -61,6 +62,7 @@ def test_sound_data_have_no_problem(folder: Path):
         ("mixture,text,target", "a.wav,dog,short.wav", [("target", "error", "as long as a.wav")]),
         ("mixture,text,target", "a.wav,dog,stereo.wav", [("target", "error", "found 2 x 8000")]),
         ("mixture,text,target", "a.wav,dog,high.wav", [("target", "warning", "expected high.wav at 8000 Hz")]),
+        ("mixture,text,target,residual", "a.wav,dog,t.wav,t.wav", [("residual", "warning", "difference of 0.0 dB")]),
         ("mixture,text,spans", "a.wav,dog,+0:1.06", [("spans", "error", "within 1.00 s of sound, found +0:1.06")]),
         ("mixture,text,spans", "a.wav,dog,+0:1 -1:1.04", [("spans", "error", "found -1:1.04")]),
         ("mixture,video", "a.wav,a.wav", [("video", "error", "expected a video stream")]),
@@ -83,7 +85,8 @@ def test_each_problem_is_named(folder: Path, columns: str, row: str, expected: l
     mask = np.load(folder / "m.npz")["video_masklet"]
     for name, array in (("few", mask[:4]), ("zero", mask & False), ("pickle", np.array([{}], object))):
         np.savez(folder / f"{name}.npz", video_masklet=array)
-    found = problems(folder, f"{columns}\nt.wav,dog\n{row}\n" if "video" not in columns else f"{columns}\n{row}\n")
+    other = "" if "video" in columns else f"t.wav,dog{',' * (columns.count(',') - 1)}\n"
+    found = problems(folder, f"{columns}\n{other}{row}\n")
     assert [problem[1:3] for problem in found] == [entry[:2] for entry in expected]
     assert all(wanted[2] in problem[3] for problem, wanted in zip(found, expected, strict=True))
     assert {problem[0] for problem in found} == {2 if "video" in columns else 3}

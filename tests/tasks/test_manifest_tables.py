@@ -249,6 +249,17 @@ def test_rows_are_counted_as_an_editor_counts_lines(folder: Path):
         manifest(folder / "mine.csv")
 
 
+def test_rows_with_too_few_cells_are_told(folder: Path):
+    (folder / "mine.csv").write_text('mixture,text,target\na.wav,"a\ndog",t.wav\n\nt.wav,cat\n')
+    found = questions(folder / "mine.csv")
+    (told,) = found.problems
+    assert (told.where, told.severity) == (5, "warning")
+    assert told.what == "1 row (5) ends before the last column: the missing cells count as empty"
+    assert manifest(folder / "mine.csv").notes == (told.what,)
+    (folder / "mine.csv").write_text("mixture,text,target\na.wav,dog,t.wav\nt.wav,cat,\n")  # said, and not forgotten
+    assert questions(folder / "mine.csv").problems == ()
+
+
 def test_a_file_that_is_broken_off_is_told(folder: Path):
     (folder / "mine.csv").write_text("mixture,text,target\na.wav,dog,t.wav\nt.wav,ca")
     assert "1 row (3) ends before the last column, and the file without a line end" in manifest(

@@ -200,8 +200,43 @@ def test_absent_prompts_work_on_the_official_data(bench: Made):
     item = data[data.ids[0]]
     assert item.reference is not None
     assert not item.reference.samples.any()
+
+
+def test_absent_prompts_follow_the_ontology(bench: Made):
+    """A guitar is below Music, so music cannot be asked for as absent; by words alone it would be."""
+    chosen = [index for index, row in enumerate(bench.rows) if "instr-50:text-only" in row["paper_eval_sets"]]
+    for number, index in enumerate(chosen):
+        text, node = [("Strings", "Music/Guitar"), ("A tune", "Music"), ("Dog", "Animal/Dog")][number % 3]
+        info = {**bench.rows[index]["other_sample_info"], "all_nodes": ["guitar"] if number % 3 == 0 else [node]}
+        bench.rows[index] |= {"description": text, "target_node": node, "other_sample_info": info}
+    revision = load("instr-wild").revision
+    bench.write_table()
+    data = registry.load_task("instr-wild", split="test", prompts="absent")
+    asked = {(bench.rows[int(name[11:15])]["description"], text) for name, text in data.texts.items()}
+    assert asked == {("Strings", "Dog"), ("A tune", "Dog"), ("Dog", "Strings"), ("Dog", "A tune")}
+    assert load("instr-wild").revision != revision
+    for index in chosen:
+        bench.rows[index]["other_sample_info"] = None  # back to words
+    bench.write_table()
+    data = registry.load_task("instr-wild", split="test", prompts="absent")
+    assert ("Strings", "A tune") in {
+        (bench.rows[int(name[11:15])]["description"], text) for name, text in data.texts.items()
+    }
+
+
+def test_the_free_description_is_the_paraphrase(bench: Made):
+    data = registry.load_task("sfx-span", split="test", prompts="paraphrase")
+    assert len(data) == 50
+    (text,) = {data.texts[name] for name in data.ids[:1]}
+    row = bench.rows[int(data.ids[0].removeprefix("sfx-span-")[:4])]
+    assert text == row["description_freeform"]
+    item = data[data.ids[0]]
+    assert (item.query.prompt.text, bool(item.query.prompt.spans)) == (text, True)
+    for row in bench.rows:
+        row["description_freeform"] = row["description"].upper()  # nothing but the same words
+    bench.write_table()
     with pytest.raises(Precondition, match="expected stored paraphrases"):
-        registry.load_task("instr-wild", split="test", prompts="paraphrase")
+        registry.load_task("sfx-span", split="test", prompts="paraphrase")
 
 
 def test_cut_videos_and_masks_lie_in_the_cache(

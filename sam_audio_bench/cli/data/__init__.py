@@ -1,6 +1,8 @@
 """``sabench data``: looking at data before a run meets them.
 
     official    the official data on this machine
+    spans       spans from the activity of references
+    croissant   metadata that dataset tools read
 
 The short commands ``show`` and ``validate`` are here.
 """
@@ -31,6 +33,8 @@ _COMMANDS = {
     "missing": (f"{__name__}.official:missing", "List the recordings to get."),
     "show": (f"{__name__}:show", "Draw an item: frames, mask, waveform, spans."),
     "validate": (f"{__name__}:validate", "Check anyone's data before a run."),
+    "spans": (f"{__name__}.spans:spans", "Find where references sound, for questions by spans."),
+    "croissant": (f"{__name__}.croissant:croissant", "Describe data as Croissant metadata."),
 }
 
 _HELP = """Look at data before a run meets them.
@@ -40,6 +44,8 @@ sabench data status
 sabench data missing sfx --format csv
 sabench data show sfx-visual sfx-visual-00 --split mini --out item.png
 sabench data validate my/questions.csv
+sabench data spans my/questions.csv --out my/by-spans.csv
+sabench data croissant my/questions.csv --out my/croissant.json
 """  # \b keeps click from rewrapping the lines
 
 
@@ -64,6 +70,10 @@ def show(task: str, item: str, split: str, subset: str, out: Path, frames: int) 
     from sam_audio_bench.names import check_task
 
     check_task(task)
+    if split == "test":
+        from sam_audio_bench.tasks.load import check_recordings
+
+        check_recordings([task], instead=f"sabench data show {task} ITEM --out {out} --split mini")
     from sam_audio_bench.registry import load_task
     from sam_audio_bench.tasks.contact_sheet import contact_sheet
 

@@ -158,7 +158,7 @@ def _print(found: JudgeScores, judge: SAJ, frames: bool, mark: str) -> None:
 def explain(run: Path | str, item: str, place: str, out: Path | None, device: str, as_json: bool) -> None:
     """Draw the spectrograms of an answer, its ratings over time, the seconds that are rated poor, and say why."""
     from sam_audio_bench.files import cased_name
-    from sam_audio_bench.run.results import find_runs
+    from sam_audio_bench.run.remote import find_runs
 
     if out is None and not isinstance(run, Path):
         raise UsageError(f"expected --out with a run at a URL, found none; say where the picture of {run} goes")
@@ -246,7 +246,7 @@ def _answer(run: Path | str, item: str) -> tuple[str, Query, Audio]:
     """Title, query and kept answer of an item; raises UsageError where it has no answer, or no text."""
     from sam_audio_bench import audio
     from sam_audio_bench.run.data import recorded_data
-    from sam_audio_bench.run.results import find_runs
+    from sam_audio_bench.run.remote import find_runs
     from sam_audio_bench.run.store import RunFolder
 
     (path, *others) = find_runs([run])

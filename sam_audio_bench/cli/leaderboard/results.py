@@ -37,12 +37,15 @@ def submit(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Add the separators of RUNS to a leaderboard; RUNS are run folders or folders that hold them."""
+    """Add the separators of RUNS to a leaderboard; RUNS are run folders or folders that hold them.
+
+    Runs that are unfinished, or of a part of a task, are named and passed over.
+    """
     from sam_audio_bench.leaderboard.hub import write_hub_files
     from sam_audio_bench.leaderboard.labels import BASELINES
     from sam_audio_bench.leaderboard.submit import submit as add
 
-    done = add(runs, board, card=card, revision=revision, with_audio=with_audio, dry_run=dry_run)
+    done = add(runs, board, card=card, revision=revision, with_audio=with_audio, dry_run=dry_run, tell=note)
     own = [one for one in done if one.header.separator.name not in BASELINES]
     if hub is not None and not dry_run:
         if len(own) != 1:

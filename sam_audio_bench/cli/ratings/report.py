@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from sam_audio_bench.cli.output import note
+from sam_audio_bench.cli.output import echo, note
 from sam_audio_bench.files import cased_name, write_json
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from sam_audio_bench.ratings.correlation import CorrelationResult
     from sam_audio_bench.ratings.report import HtmlFigure, HtmlTable
     from sam_audio_bench.ratings.table import Ratings
-    from sam_audio_bench.stats.estimate import Estimate
 
     Section = tuple[str, Sequence[HtmlTable | HtmlFigure]]
 
@@ -31,6 +30,15 @@ class _Options(NamedTuple):
     scatters: int
     resamples: int
     seed: int
+
+
+class _Contents(NamedTuple):
+    """What the page and report.json hold."""
+
+    finding: list[str]
+    sections: list[Section]
+    notes: list[str]
+    numbers: dict[str, object]
 
 
 @click.command()
@@ -54,9 +62,10 @@ def report(
     table: Path, out: Path, scores: tuple[Path, ...], by: str | None, title: str, scatters: int, resamples: int,
     seed: int,
 ) -> None:  # fmt: skip
-    """Write one HTML page about a listening test: data, agreement, opinions, correlations, figures.
+    """Write one HTML page about a listening test: what it found, then opinions, correlations, agreement, data.
 
-    Figures lie in OUT/figures as SVG, PNG and CSV, all numbers in OUT/report.json.
+    The finding is printed as well: who is best, how sure that is, and which metric follows listeners. Figures lie in
+    OUT/figures as SVG, PNG and CSV, all numbers in OUT/report.json.
     """
     from sam_audio_bench.ratings.correlation import add_run_scores
     from sam_audio_bench.ratings.describe import describe
@@ -69,42 +78,47 @@ def report(
     if by is None and ratings.frame["domain"].nunique() > 1:
         by = "domain"
     build = _of_votes if ratings.votes else _of_ratings
-    sections, notes, numbers = build(ratings, out / "figures", _Options(by, scatters, resamples, seed))
+    found = build(ratings, out / "figures", _Options(by, scatters, resamples, seed))
     facts = describe(ratings)
-    write_json(out / "report.json", {"data": facts, **numbers, "notes": notes})
-    write_report(out / "index.html", title=title, facts=facts, notes=notes, sections=sections)
-    for text in notes:
+    write_json(out / "report.json", {"finding": found.finding, "data": facts, **found.numbers, "notes": found.notes})
+    write_report(
+        out / "index.html", title=title, finding=found.finding, facts=facts, notes=found.notes, sections=found.sections
+    )
+    for text in found.notes:
         note(f"warning: {text}")
+    for text in found.finding:
+        echo(text)
     click.echo(f"{out / 'index.html'}, figures in {out / 'figures'}")
 
 
-def _of_ratings(
-    ratings: Ratings, folder: Path, options: _Options
-) -> tuple[list[Section], list[str], dict[str, object]]:
+def _of_ratings(ratings: Ratings, folder: Path, options: _Options) -> _Contents:
     from sam_audio_bench.plots import reliability_curves
-    from sam_audio_bench.ratings.agreement import agreement_rows, noise_ceilings, opinion_rows
+    from sam_audio_bench.ratings.agreement import agreement_rows, opinion_rows
     from sam_audio_bench.ratings.figure_data import reliability_curve_rows
-    from sam_audio_bench.ratings.report import statistic_tables
+    from sam_audio_bench.ratings.finding import differences_of_systems, metric_findings, system_findings
+    from sam_audio_bench.ratings.report import statistic_tables, system_tables
 
     agreement = agreement_rows(ratings, by=options.by, resamples=options.resamples, seed=options.seed)
     opinions = opinion_rows(ratings)
+    systems = differences_of_systems(ratings, resamples=options.resamples, seed=options.seed)
     curves = reliability_curve_rows(ratings, by=options.by)
     drawn = [reliability_curves(curves, name="reliability")] if curves["reliability"].notna().any() else []
     raters = [] if ratings.anonymous else _rater_plots(ratings)
-    sections: list[Section] = [
+    ranking = system_tables(ratings, opinions, systems) if systems else []
+    finding, notes = system_findings(ratings, opinions, systems, options.resamples), []
+    sections: list[Section] = [("Opinions", [*ranking, *_illustrated(_opinion_plots(ratings, opinions), folder)])]
+    numbers: dict[str, object] = {"agreement": agreement, "opinions": opinions, "systems": systems}
+    if ratings.metrics:
+        section, found = _correlations(ratings, folder, options)
+        sections.append(section)
+        finding += metric_findings(ratings, found.rows)
+        notes = found.warnings
+        numbers |= {"correlations": found.rows, "differences": found.differences}
+    sections += [
         ("Agreement", [*statistic_tables(agreement), *_illustrated(drawn, folder)]),
-        ("Opinions", _illustrated(_opinion_plots(ratings, opinions), folder)),
         ("Raters", _illustrated(raters, folder)),
     ]
-    numbers: dict[str, object] = {"agreement": agreement, "opinions": opinions}
-    notes: list[str] = []
-    if ratings.metrics:
-        best = noise_ceilings(ratings, resamples=options.resamples, seed=options.seed)
-        section, found = _correlations(ratings, folder, options, best)
-        sections.append(section)
-        notes += found.warnings
-        numbers |= {"correlations": found.rows, "differences": found.differences}
-    return [section for section in sections if section[1]], notes, numbers
+    return _Contents(finding, [section for section in sections if section[1]], notes, numbers)
 
 
 def _opinion_plots(ratings: Ratings, opinions: Sequence[OpinionRow]) -> list[Plot]:
@@ -143,13 +157,12 @@ def _rater_plots(ratings: Ratings) -> list[Plot]:
     ]
 
 
-def _correlations(
-    ratings: Ratings, folder: Path, options: _Options, best: Mapping[tuple[str, str], Estimate]
-) -> tuple[Section, CorrelationResult]:
+def _correlations(ratings: Ratings, folder: Path, options: _Options) -> tuple[Section, CorrelationResult]:
     """The section and what it shows, with figures for all data and for each value of ``by``."""
     import pandas as pd
 
     from sam_audio_bench.plots import forest, scatter
+    from sam_audio_bench.ratings.agreement import noise_ceilings
     from sam_audio_bench.ratings.correlation import CorrelationSettings, correlate_ratings
     from sam_audio_bench.ratings.figure_data import mean_opinions_with_metric, select_strongest_metrics
     from sam_audio_bench.ratings.report import correlation_tables
@@ -157,6 +170,7 @@ def _correlations(
     settings = CorrelationSettings(by=options.by, resamples=options.resamples, seed=options.seed)
     found = correlate_ratings(ratings, settings)
     rows = pd.DataFrame(found.rows).astype({"value": "float64", "ci_low": "float64", "ci_high": "float64"})
+    best = noise_ceilings(ratings, resamples=options.resamples, seed=options.seed)
     plots: list[Plot] = []
     for axis in ratings.axes:
         ceiling = best[axis, "all"]
@@ -174,10 +188,11 @@ def _correlations(
     return ("Correlations", [*correlation_tables(found.rows), *_illustrated(plots, folder)]), found
 
 
-def _of_votes(ratings: Ratings, folder: Path, options: _Options) -> tuple[list[Section], list[str], dict[str, object]]:
+def _of_votes(ratings: Ratings, folder: Path, options: _Options) -> _Contents:
     import pandas as pd
 
     from sam_audio_bench.plots import system_means
+    from sam_audio_bench.ratings.finding import preference_findings
     from sam_audio_bench.ratings.preference import prefer
     from sam_audio_bench.ratings.report import preference_tables
 
@@ -193,7 +208,8 @@ def _of_votes(ratings: Ratings, folder: Path, options: _Options) -> tuple[list[S
             )
             plots.append(system_means(rows, axis=f"strength in logits, {axis}", name=name, caption=caption))
     numbers: dict[str, object] = {"preference": found.rows, "overall": found.overall}
-    return [("Preference", [*preference_tables(found), *_illustrated(plots, folder)])], found.warnings, numbers
+    sections: list[Section] = [("Preference", [*preference_tables(found), *_illustrated(plots, folder)])]
+    return _Contents(preference_findings(found), sections, found.warnings, numbers)
 
 
 def _illustrated(plots: Sequence[Plot], folder: Path) -> list[HtmlFigure]:

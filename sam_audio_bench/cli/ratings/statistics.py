@@ -13,7 +13,7 @@ from sam_audio_bench.cli.output import note, print_json, print_records
 from sam_audio_bench.cli.words import RUN, words
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import atomic_write
-from sam_audio_bench.render.numbers import number, with_interval
+from sam_audio_bench.render.numbers import number, p_value, with_interval
 
 if TYPE_CHECKING:
     from sam_audio_bench.ratings.agreement import AgreementRow, OpinionRow
@@ -28,7 +28,7 @@ _PATH = click.Path(path_type=Path)
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _LEVELS = ("utterance", "within_item", "system")
 _COEFFICIENTS = ("pearson", "spearman", "kendall", "accuracy", "rmse_linear", "rmse_cubic")
-_REFERENCE_TESTS = ("williams", "permutation")
+_REFERENCE_TESTS = ("williams", "zou", "permutation")
 _INTERVALS = ("two_way", "cluster", "row", "fisher")
 
 _by = click.option("--by", metavar="COLUMN", help="Also for each value of this column, such as domain.")
@@ -130,7 +130,7 @@ def _grouped(rows: Sequence[_Row], keys: Sequence[str]) -> dict[tuple[str, ...],
 @click.option(
     "--test",
     type=click.Choice(("bootstrap", *_REFERENCE_TESTS)),
-    help="Of differences; default: bootstrap, with --interval fisher williams. The others are for reference.",
+    help="Of differences; default: bootstrap, with --interval fisher zou. The others are for reference.",
 )
 @click.option("--pairs", is_flag=True, help="Print the difference of every pair of metrics too.")
 @_seed
@@ -194,18 +194,16 @@ def _show_differences(found: CorrelationResult) -> None:
             {
                 "metrics": f"{row['first']} − {row['second']}",
                 "difference": with_interval(row["value"], row["ci_low"], row["ci_high"], 3),
-                "p": _p_value(row["p"]),
-                "p (Holm)": _p_value(row["p_holm"]),
+                "p": p_value(row["p"]),
+                "p (Holm)": p_value(row["p_holm"]),
                 "n": row["n"],
                 "by": row["method"] or row["status"],
             }
             for row in part
         ]
         print_records(records, ("metrics", "difference", "p", "p (Holm)", "n", "by"))
-
-
-def _p_value(p: float | None) -> str:
-    return "<0.001" if p is not None and p < 0.001 else number(p, 3)
+    if found.differences:
+        click.echo("\nIntervals and p are of one pair, p (Holm) of all pairs of a table together.")
 
 
 def _n(rows: Sequence[CorrelationRow], level: str) -> int:
@@ -272,7 +270,7 @@ def prefer(
         order = with_interval(overall["order"], overall["order_low"], overall["order_high"], 3)
         click.echo(
             f"Advantage of the first position {order} logits; {overall['circular']} of {overall['triads']} triads "
-            f"circular, p = {number(overall['p'], 3)}.\n"
+            f"circular (p of so few by coin tosses: {p_value(overall['p'])}).\n"
         )
 
 

@@ -11,11 +11,10 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.judge.scores import AXES
 from sam_audio_bench.judge.training.measures import coverage_rows
 from sam_audio_bench.judge.training.rating import RatedExamples
-from sam_audio_bench.plots import COLOURS, INK, Plot, panels, styled
+from sam_audio_bench.plots.base import COLOURS, MOST_VECTORS, Plot, ink, panels, styled
 
 __all__ = ["learning_curve", "reliability_diagram", "scatter_plots", "spread_calibration"]
 
-_MOST_VECTORS = 2000  # points beyond which a panel is an image inside the SVG
 _BINS = 10
 _LIMITS = (0.8, 5.2)
 
@@ -35,10 +34,10 @@ def scatter_plots(rated: RatedExamples, *, said: str) -> Plot:
     for place, panel in enumerate(grid):
         axis, domain = axes[place // len(domains)], domains[place % len(domains)]
         part = table[(table["axis"] == axis) & (table["domain"] == domain)]
-        panel.plot(_LIMITS, _LIMITS, color=INK, linewidth=0.7)
+        panel.plot(_LIMITS, _LIMITS, color=ink(), linewidth=0.7)
         panel.scatter(
             part["judge"], part["score"], s=7, color=COLOURS[AXES.index(axis)], alpha=0.35, linewidths=0,
-            rasterized=len(part) > _MOST_VECTORS,
+            rasterized=len(part) > MOST_VECTORS,
         )  # fmt: skip
         panel.set_xlim(min(_LIMITS[0], table["judge"].min() - 0.1), max(_LIMITS[1], table["judge"].max() + 0.1))
         panel.set_ylim(*_LIMITS)
@@ -64,7 +63,7 @@ def reliability_diagram(rated: RatedExamples, *, said: str) -> Plot:
         found = part[["judge", "score"]].groupby(bins).agg(["mean", "std", "count"])
         x, y = found["judge"]["mean"], found["score"]["mean"]
         error = 1.96 * found["score"]["std"] / np.sqrt(found["score"]["count"])
-        panel.plot(_LIMITS, _LIMITS, color=INK, linewidth=0.7)
+        panel.plot(_LIMITS, _LIMITS, color=ink(), linewidth=0.7)
         panel.errorbar(x, y, yerr=error.fillna(0), fmt="o-", color=COLOURS[AXES.index(axis)], markersize=4, linewidth=1)
         panel.set_xlim(*_LIMITS)
         panel.set_ylim(*_LIMITS)
@@ -86,7 +85,7 @@ def spread_calibration(rated: RatedExamples) -> Plot:
         raise UsageError("expected a judge that says how sure it is, found none")
     table = table[table["covered"].notna()]
     figure, (panel,) = panels(1, 1, (4.4, 3.4))
-    panel.plot((0, 1), (0, 1), color=INK, linewidth=0.7)
+    panel.plot((0, 1), (0, 1), color=ink(), linewidth=0.7)
     for at, axis in enumerate(AXES):
         part = table[table["axis"] == axis]
         panel.plot(part["nominal"], part["covered"].astype(float), "osD^"[at] + "-", color=COLOURS[at], markersize=4,
@@ -117,7 +116,7 @@ def learning_curve(looks: Sequence[Mapping[str, float]], best: int) -> Plot:
             if f"{kind}_{axis}" in table:
                 panel.plot(table["step"], table[f"{kind}_{axis}"], "osD^"[at] + "-", color=COLOURS[at], markersize=3,
                            linewidth=1, label=axis)  # fmt: skip
-        panel.axvline(best, color=INK, linewidth=0.7, linestyle=":")
+        panel.axvline(best, color=ink(), linewidth=0.7, linestyle=":")
         panel.set_xlabel("steps")
         panel.set_ylabel("SRCC, held out" if kind == "srcc" else "RMSE before calibration, held out")
         panel.grid(axis="y")

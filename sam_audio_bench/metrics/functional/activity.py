@@ -24,7 +24,6 @@ MODES = ("rel_to_max", "abs")
 
 _RATE = 24_000  # what the reference resamples to
 _MS = _RATE // 1000  # samples a millisecond
-_WINDOW = 250  # ms, also the shortest silence
 _STEP = 10  # ms between windows that are tested for silence
 _AT_ONCE = 1 << 20  # samples that are converted at once
 _PEAK_STEP = 100  # ms between windows among which the loudest is looked for
@@ -42,24 +41,25 @@ class Overlap(NamedTuple):
 
 
 def active_spans(
-    samples: Tensor, rate: int, *, threshold: float = -40.0, mode: str = "rel_to_max"
+    samples: Tensor, rate: int, *, threshold: float = -40.0, mode: str = "rel_to_max", window: float = 0.25
 ) -> list[tuple[float, float]]:
-    """Where a signal sounds: what is left after all windows of 250 ms, 10 ms apart, at or below the threshold.
+    """Where a signal sounds: what is left after all windows, 10 ms apart, at or below the threshold.
 
     The RMS of a window is taken over all channels together, so that anti-phase channels do not cancel. A sound is
-    found to 10 ms at best; pauses below 250 ms are not found at all; a signal shorter than a window is one span.
+    found to 10 ms at best; pauses below a window are not found at all; a signal shorter than a window is one span.
 
     Args:
         samples: ``[channels, time]``, full scale ±1; beyond it they are clipped.
         rate: samples a second.
         threshold: dB relative to the loudest window (of those 100 ms apart) or to full scale, as ``mode`` says.
         mode: one of `MODES`.
+        window: seconds, in whole milliseconds, of a window and so of the shortest silence.
 
     Returns:
         Spans ``(start, end)`` in seconds, apart and in order; none for digital silence.
 
     Raises:
-        UsageError: samples of another shape or not finite, or an unknown mode.
+        UsageError: samples of another shape or not finite, an unknown mode, or a window below 10 ms.
 
     >>> import torch
     >>> burst = torch.zeros(1, 24_000)
@@ -71,22 +71,25 @@ def active_spans(
         raise UsageError(f"expected mode to be one of {', '.join(MODES)}, found {mode!r}")
     if samples.ndim != 2:
         raise UsageError(f"expected samples [channels, time], found {list(samples.shape)}")
+    size = round(1000 * window)
+    if size < _STEP:
+        raise UsageError(f"expected a window of at least {_STEP} ms, found {window} s")
     energies = _energies(samples, rate)
     length = len(energies) - 1
-    if length < _WINDOW:
+    if length < size:
         return [(0.0, length / 1000)] if length else []
 
     def rms(starts: NDArray[np.int64]) -> NDArray[np.int64]:
-        sums = energies[starts + _WINDOW] - energies[starts]
-        return np.floor(np.sqrt(sums / (len(samples) * _MS * _WINDOW))).astype(np.int64)
+        sums = energies[starts + size] - energies[starts]
+        return np.floor(np.sqrt(sums / (len(samples) * _MS * size))).astype(np.int64)
 
-    last = length - _WINDOW
+    last = length - size
     if mode == "rel_to_max":
         peak = int(rms(np.arange(0, last + 1, _PEAK_STEP)).max())
         threshold += 20 * math.log10(peak / _FULL_SCALE) if peak else -math.inf
     starts = np.unique(np.append(np.arange(0, last + 1, _STEP), last))
     silent = starts[rms(starts) <= 10 ** (threshold / 20) * _FULL_SCALE]
-    return _gaps(silent, length)
+    return _gaps(silent, length, size)
 
 
 def merge_spans(spans: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -195,12 +198,12 @@ def _resample(pcm: NDArray[np.int16], rate: int) -> NDArray[np.int16]:
     return (before + (pcm[:, after] - before) * weight // up).astype(np.int16)  # below 2^16 * 24000 < 2^31
 
 
-def _gaps(silent: NDArray[np.int64], length: int) -> list[tuple[float, float]]:
-    """What windows of silence that start at ``silent`` leave of ``length``, all in ms; the result in seconds."""
-    apart = np.diff(silent) > _WINDOW
+def _gaps(silent: NDArray[np.int64], length: int, size: int) -> list[tuple[float, float]]:
+    """What windows of ``size`` that start at ``silent`` leave of ``length``, all in ms; the result in seconds."""
+    apart = np.diff(silent) > size
     first = np.append(True, apart)[: len(silent)]
     final = np.append(apart, True)[: len(silent)]
-    starts = np.append(0, silent[final] + _WINDOW)
+    starts = np.append(0, silent[final] + size)
     ends = np.append(silent[first], length)
     return [
         (start / 1000, end / 1000) for start, end in zip(starts.tolist(), ends.tolist(), strict=True) if start < end

@@ -2,36 +2,39 @@
 
     tt/<track>/mix.wav  speech.wav  music.wav  sfx.wav
 
-Asked for are "speech", "music" and "sound effects".
+Asked for are "speech", "music" and "sound effects", or what the user's table says (`texts`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import find_file
 from sam_audio_bench.tasks.adapters.layouts import folders_in, sound_file
+from sam_audio_bench.tasks.adapters.texts import texts_of
 from sam_audio_bench.tasks.manifest_rows import ManifestRow, Questions, collect
 
 __all__ = ["questions"]
 
-_TEXTS = {"speech": "speech", "music": "music", "sfx": "sound effects"}
+_STEMS = ("speech", "music", "sfx")
 
 
 def questions(path: Path, *, allow_outside: bool = False) -> Questions:
-    """Three questions a track; raises UsageError where no track is."""
-    rows = list(_rows(path))
+    """A question a track and class; raises UsageError where no track is."""
+    rows = list(_rows(path, texts_of("dnr", path)))
     if not rows:
         raise UsageError(f"expected tracks such as 1002/mix.wav in {path}, found none")
     return collect(f"dnr-{path.resolve().name}", path, rows, allow_outside=allow_outside)
 
 
-def _rows(path: Path) -> Iterator[ManifestRow]:
+def _rows(path: Path, texts: Mapping[str, str]) -> Iterator[ManifestRow]:
     for track in folders_in(path):
-        if any(find_file(path / sound_file(path, f"{track.name}/{stem}")).is_file() for stem in ("mix", *_TEXTS)):
-            for stem, text in _TEXTS.items():
+        if any(find_file(path / sound_file(path, f"{track.name}/{stem}")).is_file() for stem in ("mix", *_STEMS)):
+            for stem, text in texts.items():
+                if not text:
+                    continue
                 yield ManifestRow(
                     where=f"{track.name}/{stem}",
                     mixture=sound_file(path, f"{track.name}/mix"),

@@ -1,87 +1,161 @@
-"""LibriMix: a CSV of its ``metadata`` folder.
+"""LibriMix (Libri2Mix, Libri3Mix): a CSV of its ``metadata`` folder, or a folder of mixtures.
 
     mixture_ID,mixture_path,source_1_path,source_2_path,…,length
+    test/mix_clean/<mixture_ID>.wav  test/s1/<mixture_ID>.wav  test/s2/<mixture_ID>.wav
 
-Its paths are those of the machine that mixed, so their last three parts are looked for below the folder that holds
-``metadata``. With one speaker the text is "person speaking". With several, LibriSpeech's ``SPEAKERS.TXT``, beside the
-CSV or in a folder above it, tells who is a man and who a woman: asked for is "man speaking" or "woman speaking", where
-one of them alone is. Mixtures without such a speaker cannot be asked about in words and are left out.
+The paths of a CSV are those of the machine that mixed, so their last three parts are looked for below the folder that
+holds ``metadata``. With one speaker the text is "person speaking". With several, LibriSpeech's ``SPEAKERS.TXT``, beside
+the CSV or the mixtures or in a folder above, tells who is a man and who a woman: asked for is "man speaking" or "woman
+speaking", where one of them alone is, or what the user's table says (`texts`). Mixtures without such a speaker cannot
+be asked about in words: they are left out, and a warning counts them.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from sam_audio_bench.audio import SUFFIXES
 from sam_audio_bench.errors import Precondition, UsageError
-from sam_audio_bench.tasks.adapters.layouts import csv_in, csv_rows
+from sam_audio_bench.tasks.adapters.layouts import csv_in, csv_rows, folders_in
+from sam_audio_bench.tasks.adapters.texts import texts_of
 from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Questions, collect
 from sam_audio_bench.tasks.manifest_tables import read_csv
 
 __all__ = ["questions"]
 
-_TEXTS = {"M": "man speaking", "F": "woman speaking"}
+_CLASSES = {"M": "man", "F": "woman"}
 _SPEAKERS = "SPEAKERS.TXT"
 
 
+@dataclass(frozen=True, slots=True)
+class _Mixture:
+    where: int | str
+    id: str  # utterances, apart by an underscore: 1089-134686-0000_121-127105-0031
+    file: str
+    sources: tuple[str, ...]  # files
+
+
 def questions(path: Path, *, allow_outside: bool = False) -> Questions:
-    """The questions of a CSV, or of the only ``mixture_*.csv`` in a folder.
+    """The questions of a CSV, of the only ``mixture_*.csv`` in a folder, or of a folder ``mix_*`` beside its ``s1``.
 
     Raises:
-        UsageError: no such file. Precondition: several speakers, and no list of them.
+        UsageError: no such file or folder. Precondition: several speakers, and no list of them.
     """
-    table = csv_in(path, "mixture_*.csv")
-    root = table.parent.parent if table.parent.name == "metadata" else table.parent
+    if (folder := _folder_of_mixtures(path)) is not None:
+        name, root, place = f"librimix-{folder.resolve().parent.name}-{folder.name}", folder.parent, folder / "mixtures"
+        speakers = len(_source_folders(folder.parent, folder.name))
+        found: Iterable[_Mixture | ManifestProblem] = _in_folder(folder)
+    else:
+        place = csv_in(path, "mixture_*.csv")
+        name, root = f"librimix-{place.stem}", place.parent.parent if place.parent.name == "metadata" else place.parent
+        sources = _source_columns(place)
+        speakers, found = len(sources), _in_table(place, sources)
+    rows = _rows(found, _genders(place) if speakers > 1 else {}, texts_of("librimix", place))
+    return collect(name, path, rows, root=root, voices=True, allow_outside=allow_outside)
+
+
+def _folder_of_mixtures(path: Path) -> Path | None:
+    """The folder that is meant, where the path is one beside ``s1`` or holds one; None: there should be a CSV."""
+    if not path.is_dir():
+        return None
+    path = path.resolve()
+    if path.name.startswith("mix_") and (path.parent / "s1").is_dir():
+        return path
+    found = [folder for folder in folders_in(path) if folder.name.startswith("mix_") and (path / "s1").is_dir()]
+    if len(found) > 1:
+        names = ", ".join(folder.name for folder in found)
+        raise UsageError(f"expected one folder of mixtures in {path}, found {names}: name one, librimix:{found[0]}")
+    return found[0] if found else None
+
+
+def _source_folders(root: Path, mixtures: str) -> list[str]:
+    """``s1``, ``s2`` …; a mixture that is called single has the first alone."""
+    names = [folder.name for folder in folders_in(root) if folder.name[0] == "s" and folder.name[1:].isdecimal()]
+    return names[:1] if mixtures == "mix_single" else names
+
+
+def _in_folder(folder: Path) -> Iterator[_Mixture]:
+    sources = _source_folders(folder.parent, folder.name)
+    for file in sorted(folder.iterdir()):
+        if file.suffix.lower() in SUFFIXES and not file.name.startswith("."):
+            parts = tuple(f"{source}/{file.name}" for source in sources)
+            yield _Mixture(file.name, file.stem, f"{folder.name}/{file.name}", parts)
+
+
+def _source_columns(table: Path) -> list[str]:
     _, header = next(read_csv(table), (1, {}))
     names = [] if isinstance(header, ManifestProblem) else sorted(name for name in header if name.startswith("source_"))
     if not names:
         raise UsageError(f"expected columns mixture_ID, mixture_path and source_1_path in {table}, found none of them")
-    genders = _genders(table) if len(names) > 1 else {}
-    rows = _rows(table, names, genders)
-    return collect(f"librimix-{table.stem}", path, rows, root=root, voices=True, allow_outside=allow_outside)
+    return [name.lower() for name in names]
 
 
-def _genders(table: Path) -> dict[str, str]:
-    """Speaker -> "M" or "F"."""
-    places = [folder / _SPEAKERS for folder in list(table.resolve().parents)[:5]]
-    found = next((place for place in places if place.is_file()), None)
-    if found is None:
-        raise Precondition(
-            f"expected LibriSpeech's {_SPEAKERS} beside {table}, found none: it says who can be asked for in words"
-        )
-    lines = found.read_text(encoding="utf-8", errors="replace").splitlines()
-    cells = ([cell.strip() for cell in line.split("|")] for line in lines if line.strip() and line[0] != ";")
-    return {entry[0]: entry[1].upper() for entry in cells if len(entry) > 1}
-
-
-def _rows(table: Path, sources: list[str], genders: Mapping[str, str]) -> Iterator[ManifestRow | ManifestProblem]:
-    names = ("mixture_id", "mixture_path", *(name.lower() for name in sources))
-    for number, cells in csv_rows(table, names):
+def _in_table(table: Path, sources: list[str]) -> Iterator[_Mixture | ManifestProblem]:
+    for number, cells in csv_rows(table, ("mixture_id", "mixture_path", *sources)):
         if isinstance(cells, ManifestProblem):
             yield cells
-            continue
-        speakers = [part.split("-")[0] for part in cells["mixture_id"].split("_")]
-        if len(sources) > 1 and len(speakers) != len(sources):
-            what = f"expected a mixture_ID of {len(sources)} utterances, found {cells['mixture_id']!r}"
-            yield ManifestProblem(where=number, what=what, column="mixture_ID")
-            continue
-        known = [genders.get(speaker, "") for speaker in speakers] if len(sources) > 1 else [""]
-        alone = Counter(known)
-        for index, (source, gender) in enumerate(zip(sources, known, strict=True), 1):
-            if len(sources) > 1 and (gender not in _TEXTS or alone[gender] > 1 or "" in alone):
-                continue
-            yield ManifestRow(
-                where=number,
-                mixture=_tail(cells["mixture_path"]),
-                text=_TEXTS.get(gender, "person speaking"),
-                target=(_tail(cells[source.lower()]),),
-                group=cells["mixture_id"],
-                id=f"{cells['mixture_id']}-s{index}",
-            )
+        else:
+            parts = tuple(_tail(cells[source]) for source in sources)
+            yield _Mixture(number, cells["mixture_id"], _tail(cells["mixture_path"]), parts)
 
 
 def _tail(path: str) -> str:
     """The last three parts: ``test/mix_clean/<mixture_ID>.wav``."""
     parts = PureWindowsPath(path).parts if "\\" in path else PurePosixPath(path).parts
     return "/".join(parts[-3:])
+
+
+def _genders(place: Path) -> dict[str, str]:
+    """Speaker -> "M" or "F"."""
+    places = [folder / _SPEAKERS for folder in list(place.resolve().parents)[:5]]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise Precondition(
+            f"expected LibriSpeech's {_SPEAKERS} in {place.parent} or above, found none: it says who can be asked for "
+            "in words"
+        )
+    lines = found.read_text(encoding="utf-8", errors="replace").splitlines()
+    cells = ([cell.strip() for cell in line.split("|")] for line in lines if line.strip() and line[0] != ";")
+    return {entry[0]: entry[1].upper() for entry in cells if len(entry) > 1}
+
+
+def _rows(
+    mixtures: Iterable[_Mixture | ManifestProblem], genders: Mapping[str, str], texts: Mapping[str, str]
+) -> Iterator[ManifestRow | ManifestProblem]:
+    left_out: list[_Mixture] = []
+    for mixture in mixtures:
+        if isinstance(mixture, ManifestProblem):
+            yield mixture
+            continue
+        speakers = [utterance.split("-")[0] for utterance in mixture.id.split("_")]
+        if len(mixture.sources) > 1 and len(speakers) != len(mixture.sources):
+            what = f"expected a mixture_ID of {len(mixture.sources)} utterances, found {mixture.id!r}"
+            yield ManifestProblem(where=mixture.where, what=what, column="mixture_ID")
+            continue
+        known = [genders.get(speaker, "") for speaker in speakers] if len(mixture.sources) > 1 else [""]
+        asked = list(_asked(mixture, known, texts))
+        left_out += [] if asked else [mixture]
+        yield from asked
+    if left_out:
+        what = f"no speaker of {len(left_out)} mixtures can be asked for in words, as of {left_out[0].id}: left out"
+        yield ManifestProblem(where=left_out[0].where, what=what, severity="warning")
+
+
+def _asked(mixture: _Mixture, known: list[str], texts: Mapping[str, str]) -> Iterator[ManifestRow]:
+    """A question for each speaker who is the only man or woman, or the only one at all."""
+    alone, several = Counter(known), len(known) > 1
+    for index, (source, gender) in enumerate(zip(mixture.sources, known, strict=True), 1):
+        if several and (gender not in _CLASSES or alone[gender] > 1 or "" in alone):
+            continue
+        if text := texts[_CLASSES.get(gender, "person")]:
+            yield ManifestRow(
+                where=mixture.where,
+                mixture=mixture.file,
+                text=text,
+                target=(source,),
+                group=mixture.id,
+                id=f"{mixture.id}-s{index}",
+            )

@@ -2,20 +2,21 @@
 
     songs/<song>/vocals.wav  drums.wav  bass.wav  other.wav  mixture.wav
 
-A stem is asked for by its name, ``lead_vocals`` as "lead vocals". The residual is the sum of all other stems, the
-mixture the file ``mixture`` or ``mix``, or the sum of all where there is none. ``other`` names nothing that could be
-asked for: it is in the residual alone.
+A stem is asked for by its name, ``lead_vocals`` as "lead vocals", or as the user's table says (`texts`). The residual
+is the sum of all other stems, the mixture the file ``mixture`` or ``mix``, or the sum of all where there is none.
+``other`` names nothing that could be asked for: it is in the residual alone, unless the table has a text for it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from sam_audio_bench.audio import SUFFIXES
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.tasks.adapters.layouts import folders_in
+from sam_audio_bench.tasks.adapters.texts import texts_of
 from sam_audio_bench.tasks.manifest_rows import ManifestRow, Questions, collect
 
 __all__ = ["questions"]
@@ -27,13 +28,13 @@ _SUMS = ("accompaniment", "instrumental")  # of stems that are there too
 
 def questions(path: Path, *, allow_outside: bool = False) -> Questions:
     """One question a stem; raises UsageError where no folder holds two stems."""
-    rows = list(_rows(path))
+    rows = list(_rows(path, texts_of("stems", path)))
     if not rows:
         raise UsageError(f"expected folders of stems such as song/vocals.wav and song/drums.wav in {path}, found none")
     return collect(f"stems-{path.resolve().name}", path, rows, allow_outside=allow_outside)
 
 
-def _rows(path: Path) -> Iterator[ManifestRow]:
+def _rows(path: Path, texts: Mapping[str, str]) -> Iterator[ManifestRow]:
     for song in folders_in(path):
         files = _files(song)
         mixture = next((files[name] for name in _MIXTURES if name in files), None)
@@ -43,11 +44,11 @@ def _rows(path: Path) -> Iterator[ManifestRow]:
         if len(stems) < 2:
             continue
         for name, file in stems.items():
-            if name not in _NAMELESS:
+            if text := texts.get(name, "" if name in _NAMELESS else re.sub(r"[\s_-]+", " ", name).strip()):
                 yield ManifestRow(
                     where=f"{song.name}/{name}",
                     mixture=mixture,
-                    text=re.sub(r"[\s_-]+", " ", name).strip(),
+                    text=text,
                     target=(file,),
                     residual=tuple(other for stem, other in stems.items() if stem != name),
                     group=song.name,

@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import NormalDist
 from string import ascii_lowercase
 
 import numpy as np
@@ -26,6 +27,8 @@ Values = Mapping[str, Mapping[str, float]]
 """Of one line: task -> item -> mean over its estimates."""
 
 _LEVEL = 0.95
+_NORMAL = NormalDist()
+_MOST_DRAWN = 5_000  # recordings, of which resamples are drawn for an interval
 _EQUAL = 1e-9  # differences up to here are rounding: a tie
 
 
@@ -78,10 +81,15 @@ class Column:
             joined = [*apart, labels.union(*(stratum for stratum in joined if stratum not in apart))]
         return sorted(sorted(labels) for labels in joined)
 
+    @cached_property
+    def recordings(self) -> int:
+        """How many there are."""
+        return len({label for task in self.tasks for label in self.groups[task].values()})
+
     @property
     def known(self) -> bool:
         """Whether there are enough recordings to estimate their variance."""
-        return len(self.weights) > 1
+        return self.recordings > 1
 
     def samples(self, values: Values) -> Floats:
         """The mean, and the mean in each resample: [1 + resamples].
@@ -104,11 +112,28 @@ class Column:
         return np.where(counts > 0, sums / np.where(counts > 0, counts, 1.0), mean)
 
     def interval(self, values: Values) -> Interval | None:
-        """Percentile interval of the mean; None where the variance is unknown."""
+        """Percentile interval of the mean; None where the variance is unknown. Of very many recordings a normal one."""
         if not self.known:
             return None
+        if self.recordings > _MOST_DRAWN:
+            return self._normal_interval(values)
         low, high = np.quantile(self.samples(values)[1:], [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
         return Interval(float(low), float(high))
+
+    def _normal_interval(self, values: Values) -> Interval:
+        """By the variance over recordings of what each adds to the mean: of so many, what resamples would give."""
+        added: dict[str, float] = {}
+        means = []
+        for part in self.parts:
+            for task in part:
+                own = values[task]
+                mean, share = math.fsum(own.values()) / len(own), 1 / (len(self.parts) * len(part))
+                means.append(share * mean)
+                for item in sorted(own):
+                    label = self.groups[task][item]
+                    added[label] = added.get(label, 0.0) + share * (own[item] - mean) / len(own)
+        reach = _NORMAL.inv_cdf((1 + _LEVEL) / 2) * math.sqrt(math.fsum(one**2 for one in added.values()))
+        return Interval(math.fsum(means) - reach, math.fsum(means) + reach)
 
 
 def rank(column: Column, lines: Sequence[Values], *, higher_is_better: bool) -> list[RankInterval]:

@@ -1,120 +1,32 @@
-"""Figures of listening tests, as bit-identical SVG and PNG for the same data, and the data as CSV.
-
-Colours are Okabe and Ito's, which most colour-blind readers tell apart; shapes repeat what colours say.
-"""
+"""Figures of listening tests: metrics against opinions, correlations, systems, raters, reliability."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import wraps
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import matplotlib
-import matplotlib.style
 import numpy as np
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from scipy.optimize import isotonic_regression
 from scipy.stats import rankdata
 
-from sam_audio_bench.errors import UsageError
-from sam_audio_bench.files import atomic_write
-from sam_audio_bench.tabular import spreadsheet_csv
+from sam_audio_bench.plots.base import (
+    COLOURS,
+    MOST_VECTORS,
+    Plot,
+    colour_of,
+    ink,
+    panels,
+    remove_empty,
+    require,
+    shape_of,
+    styled,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = [
-    "COLOURS",
-    "INK",
-    "Plot",
-    "forest",
-    "panels",
-    "rater_heat_map",
-    "reliability_curves",
-    "scatter",
-    "styled",
-    "system_means",
-]
-
-INK = "#1a1a1a"
-"""Colour of text and lines, which a page may replace."""
-
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
-"""Colours of series, in order."""
-
-_SHAPES = "osD^vPX"
-_STYLE = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": INK,
-    "axes.formatter.limits": (-3, 4),
-    "axes.formatter.use_mathtext": True,
-    "axes.labelcolor": INK,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 10,
-    "figure.constrained_layout.use": True,
-    "font.size": 9,
-    "grid.alpha": 0.5,  # readable on a dark page too
-    "grid.color": "#b0b0b0",
-    "grid.linewidth": 0.5,
-    "legend.frameon": False,
-    "savefig.transparent": True,
-    "svg.fonttype": "path",
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-}
-_DOTS = 200  # a PNG's dots an inch
-_MOST_VECTORS = 2000  # points beyond which a scatter is drawn as an image inside the SVG
-_P = ParamSpec("_P")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plot:
-    """A figure with its data."""
-
-    name: str  # of its files
-    title: str
-    caption: str  # what is drawn, for readers and for those who cannot see it
-    figure: Figure
-    data: pd.DataFrame
-
-    def svg(self) -> str:
-        """The figure as SVG without a date; ids derive from ``name`` alone."""
-        stream = io.StringIO()
-        with matplotlib.style.context(["default", {**_STYLE, "svg.hashsalt": self.name}]):
-            self.figure.savefig(stream, format="svg", metadata={"Date": None})
-        return stream.getvalue()
-
-    def save(self, folder: Path) -> list[Path]:
-        """Writes ``name.svg``, ``name.png`` and ``name.csv``, each atomically, and returns their paths."""
-        paths = [folder / f"{self.name}.{suffix}" for suffix in ("svg", "png", "csv")]
-        with atomic_write(paths[0]) as temporary:
-            temporary.write_text(self.svg(), encoding="utf-8")
-        with atomic_write(paths[1]) as temporary, matplotlib.style.context(["default", _STYLE]):
-            self.figure.savefig(
-                temporary, format="png", dpi=_DOTS, facecolor="white", transparent=False, metadata={"Software": None}
-            )
-        with atomic_write(paths[2]) as temporary:
-            temporary.write_text(spreadsheet_csv(self.data), encoding="utf-8", newline="\n")
-        return paths
-
-
-def styled(draw: Callable[_P, Plot]) -> Callable[_P, Plot]:
-    """Draws in the style of this package, regardless of the user's settings."""
-
-    @wraps(draw)
-    def drawn(*arguments: _P.args, **options: _P.kwargs) -> Plot:
-        with matplotlib.style.context(["default", _STYLE]):
-            return draw(*arguments, **options)
-
-    return drawn
+__all__ = ["forest", "rater_heat_map", "reliability_curves", "scatter", "system_means"]
 
 
 @styled
@@ -132,7 +44,7 @@ def scatter(data: pd.DataFrame, *, metric: str, axis: str, name: str, noise: Map
     Raises:
         UsageError: no data.
     """
-    domains = _some(list(dict.fromkeys(data["domain"])), "domains")
+    domains = require(list(dict.fromkeys(data["domain"])), "domains")
     columns = min(len(domains), 3)
     rows = -(-len(domains) // columns)
     figure, grid = panels(rows, columns, (3.4 * columns + 1.4, 3.1 * rows))
@@ -142,16 +54,15 @@ def scatter(data: pd.DataFrame, *, metric: str, axis: str, name: str, noise: Map
         for at, system in enumerate(systems):
             own = part[part["system"] == system]
             panel.scatter(
-                own["metric"], own["opinion"], s=14, color=_colour(at), marker=_shape(at), alpha=0.75,
-                linewidths=0, label=system, rasterized=len(part) > _MOST_VECTORS,
+                own["metric"], own["opinion"], s=14, color=colour_of(at), marker=shape_of(at), alpha=0.75,
+                linewidths=0, label=system, rasterized=len(part) > MOST_VECTORS,
             )  # fmt: skip
         _add_line(panel, part, noise.get(domain))
         panel.set_title("" if domains == ["all"] else domain)
         panel.set_xlabel(metric)
     for panel in grid[::columns]:
         panel.set_ylabel(axis)
-    for panel in grid[len(domains) :]:
-        panel.remove()
+    remove_empty(grid, len(domains))
     if len(systems) > 1:
         figure.legend(*grid[0].get_legend_handles_labels(), loc="outside right upper", title="system")
     caption = (
@@ -175,7 +86,7 @@ def forest(rows: pd.DataFrame, *, title: str, name: str, ceiling: tuple[float, f
         UsageError: no defined value.
     """
     known = rows[rows["value"].notna()]
-    series = _some(list(dict.fromkeys(known["by"])), "defined correlations")
+    series = require(list(dict.fromkeys(known["by"])), "defined correlations")
     ranked = known.assign(strength=known["value"].abs(), last=known["by"] != series[0])
     ranked = ranked.sort_values(["last", "strength"], ascending=[True, False], kind="stable")
     metrics = list(dict.fromkeys(ranked["metric"]))[::-1]
@@ -188,10 +99,10 @@ def forest(rows: pd.DataFrame, *, title: str, name: str, ceiling: tuple[float, f
         heights = np.array([metrics.index(metric) for metric in part.index]) + (len(series) / 2 - at - 0.5) * 0.22
         spread = np.abs(part[["ci_low", "ci_high"]].to_numpy(float).T - part["value"].to_numpy(float))
         panel.errorbar(
-            part["value"], heights, xerr=np.nan_to_num(spread), fmt=_shape(at), color=_colour(at),
+            part["value"], heights, xerr=np.nan_to_num(spread), fmt=shape_of(at), color=colour_of(at),
             markersize=4, elinewidth=1.2, label=by,
         )  # fmt: skip
-    panel.axvline(0, color=INK, linewidth=0.8)
+    panel.axvline(0, color=ink(), linewidth=0.8)
     panel.set_yticks(range(len(metrics)), metrics)
     panel.set_ylim(-0.7, len(metrics) - 0.3)
     panel.set_xlim(-1.02, 1.02)
@@ -220,7 +131,7 @@ def system_means(
         UsageError: no system with a value.
     """
     known = rows[rows["value"].notna()]
-    systems = _some(list(known.groupby("system")["value"].mean().sort_values(kind="stable").index), "systems")
+    systems = require(list(known.groupby("system")["value"].mean().sort_values(kind="stable").index), "systems")
     methods = list(dict.fromkeys(known["method"]))
     figure, (panel,) = panels(1, 1, (6.8, 1.3 + (0.14 + 0.1 * len(methods)) * len(systems)))
     for at, method in enumerate(methods):
@@ -228,7 +139,7 @@ def system_means(
         heights = np.array([systems.index(s) for s in part["system"]]) + (len(methods) / 2 - at - 0.5) * 0.22
         spread = np.abs(part[["ci_low", "ci_high"]].to_numpy(float).T - part["value"].to_numpy(float))
         panel.errorbar(
-            part["value"], heights, xerr=np.nan_to_num(spread), fmt=_shape(at), color=_colour(at),
+            part["value"], heights, xerr=np.nan_to_num(spread), fmt=shape_of(at), color=colour_of(at),
             markersize=4, elinewidth=1.2, label=method.replace("_", "-"),
         )  # fmt: skip
     panel.set_yticks(range(len(systems)), systems)
@@ -253,7 +164,7 @@ def rater_heat_map(deviations: pd.DataFrame, agreement: Mapping[str, float | Non
     Raises:
         UsageError: no rater or system.
     """
-    raters, systems = _some(list(map(str, deviations.index)), "raters"), _some(list(deviations.columns), "systems")
+    raters, systems = require(list(map(str, deviations.index)), "raters"), require(list(deviations.columns), "systems")
     height = 1.8 + 0.17 * len(raters)
     figure, (left, right) = panels(1, 2, (3.6 + 0.42 * len(systems), height), widths=(0.42 * len(systems), 1.5))
     values = deviations.to_numpy(float)
@@ -290,7 +201,7 @@ def reliability_curves(rows: pd.DataFrame, *, name: str) -> Plot:
         UsageError: no defined reliability.
     """
     known = rows[rows["reliability"].notna()]
-    axes = _some(list(dict.fromkeys(known["axis"])), "defined reliabilities")
+    axes = require(list(dict.fromkeys(known["axis"])), "defined reliabilities")
     series = list(dict.fromkeys(known["by"]))
     columns = min(len(axes), 2)
     lines = -(-len(axes) // columns)
@@ -298,11 +209,11 @@ def reliability_curves(rows: pd.DataFrame, *, name: str) -> Plot:
     for panel, axis in zip(grid, axes, strict=False):
         for at, by in enumerate(series):
             part = known[(known["axis"] == axis) & (known["by"] == by)]
-            colour, here = _colour(at), part[part["here"]]
+            colour, here = colour_of(at), part[part["here"]]
             panel.plot(
                 part["raters"], part["reliability"], "-" if at < len(COLOURS) else "--", color=colour, linewidth=1.2
             )
-            panel.plot(here["raters"], here["reliability"], _shape(at), color=colour, markersize=5, label=by)
+            panel.plot(here["raters"], here["reliability"], shape_of(at), color=colour, markersize=5, label=by)
         panel.set_title("" if len(axes) == 1 else axis)
         panel.set_ylim(0, 1.02)
         panel.set_xlim(0, None)
@@ -310,8 +221,7 @@ def reliability_curves(rows: pd.DataFrame, *, name: str) -> Plot:
         panel.set_xlabel("raters per stimulus")
     for panel in grid[::columns]:
         panel.set_ylabel("reliability of the mean, ICC(1,k)")
-    for panel in grid[len(axes) :]:
-        panel.remove()
+    remove_empty(grid, len(axes))
     if len(series) > 1:
         figure.legend(*grid[0].get_legend_handles_labels(), loc="outside right upper")
     caption = (
@@ -319,25 +229,6 @@ def reliability_curves(rows: pd.DataFrame, *, name: str) -> Plot:
         "reliability."
     )
     return Plot(name=name, title="Reliability against the number of raters", caption=caption, figure=figure, data=rows)
-
-
-def _colour(at: int) -> str:
-    return COLOURS[at % len(COLOURS)]
-
-
-def _shape(at: int) -> str:
-    """Marker of the series at an index; with the colour, 49 series are distinguishable."""
-    return _SHAPES[(at + at // len(COLOURS)) % len(_SHAPES)]
-
-
-def panels(
-    rows: int, columns: int, size: tuple[float, float], widths: Sequence[float] | None = None
-) -> tuple[Figure, list[Axes]]:
-    """Panels that share their vertical axis, without pyplot's global state."""
-    figure = Figure(figsize=size)
-    FigureCanvasAgg(figure)
-    grid: Any = figure.subplots(rows, columns, squeeze=False, sharey=widths is None, width_ratios=widths)
-    return figure, [panel for line in grid for panel in line]
 
 
 def _add_line(panel: Axes, part: pd.DataFrame, noise: float | None) -> None:
@@ -348,12 +239,6 @@ def _add_line(panel: Axes, part: pd.DataFrame, noise: float | None) -> None:
     means = pd.Series(y).groupby(x).mean().to_numpy()
     increasing = np.corrcoef(rankdata(x), rankdata(y))[0, 1] >= 0 if np.ptp(y) > 0 else True
     line = isotonic_regression(means, weights=counts, increasing=bool(increasing)).x
-    panel.plot(places, line, color=INK, linewidth=1)
+    panel.plot(places, line, color=ink(), linewidth=1)
     if noise is not None:
         panel.fill_between(places, line - 1.96 * noise, line + 1.96 * noise, color="#b0b0b0", alpha=0.4, linewidth=0)
-
-
-def _some(values: list[Any], what: str) -> list[Any]:
-    if not values:
-        raise UsageError(f"expected {what} to draw, found none")
-    return values

@@ -1,0 +1,226 @@
+"""How sounds and items show themselves in a notebook: players and waveforms as HTML that needs no other file.
+
+Every text of anyone's is escaped. A sound is embedded as MP3 for listening, never for scoring; what was changed for
+that (length, level, channels) stands beside it. Importing this module imports neither torch nor NumPy.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sam_audio_bench.types import Audio, Item, Prompt, Span
+
+__all__ = [
+    "COLOURS",
+    "STYLE",
+    "audio_html",
+    "envelope",
+    "item_html",
+    "player",
+    "prompt_html",
+    "quoted",
+    "row_html",
+    "table_html",
+]
+
+STYLE = """<style>
+.sabench-sound { max-width: 46em; margin: .5em 0; font-variant-numeric: tabular-nums; }
+.sabench-sound audio { width: 100%; height: 2.25em; display: block; }
+.sabench-sound svg { width: 100%; height: 5em; display: block; }
+.sabench-sound p { margin: .25em 0; }
+.sabench-sound small { opacity: .75; }
+.sabench-sound .row { display: grid; grid-template-columns: 6em 1fr; align-items: center; gap: .5em; margin: .25em 0; }
+</style>"""
+
+_MOST_SECONDS = 30.0  # of a player
+_RATES = (8000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)  # Hz, of MP3
+_LOSSY = 0.3  # of libsndfile: about 85 kbit/s a channel at 48 kHz
+_BINS = 600  # of a waveform
+_HALF = 40  # of the height of a waveform
+
+COLOURS = {"mixture": "#9a9a9a", "reference": "#0072b2", "+": "#009e73", "-": "#d55e00"}
+"""Of sounds, and of spans by their sign."""
+
+
+def quoted(text: object) -> str:
+    """A text of anyone's as HTML, which changes neither markup nor the direction of what is around it.
+
+    >>> quoted("<b>")
+    '<bdi>&lt;b&gt;</bdi>'
+    """
+    return f"<bdi>{html.escape(str(text))}</bdi>"
+
+
+def envelope(samples: NDArray[np.floating], bins: int) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Lowest and highest sample in each of at most ``bins`` equal parts of ``[time]``, two arrays ``[bins]``.
+
+    >>> import numpy as np
+    >>> [part.tolist() for part in envelope(np.array([0.0, 3.0, -1.0, 2.0]), 2)]
+    [[0.0, -1.0], [3.0, 2.0]]
+    """
+    import numpy as np
+
+    borders = np.linspace(0, len(samples), min(bins, len(samples)) + 1).astype(int)[:-1]
+    return np.minimum.reduceat(samples, borders), np.maximum.reduceat(samples, borders)
+
+
+def audio_html(sound: Audio) -> str:
+    """A sound: waveform, player and size."""
+    samples, remarks = _heard(sound, _MOST_SECONDS)
+    size = f"{sound.channels} channel{'s' * (sound.channels != 1)}, {sound.seconds:.3f} s at {sound.rate} Hz"
+    picture = _waveform({"mixture": samples}, sound.rate, ()) if samples is not None else ""
+    return (
+        f'{STYLE}<div class="sabench-sound">{picture}{_audio(samples, sound.rate)}<p>{size}{_small(remarks)}</p></div>'
+    )
+
+
+def item_html(item: Item) -> str:
+    """An item: prompt, waveform with the reference and the spans, and a player for each of its sounds."""
+    prompt, mixture = item.query.prompt, item.query.mixture
+    sounds = {"mixture": mixture, "reference": item.reference, "residual": item.residual_reference}
+    samples, _ = _heard(mixture, _MOST_SECONDS)
+    drawn = {} if samples is None else {"mixture": samples}
+    if item.reference is not None and item.reference.rate == mixture.rate:
+        reference, _ = _heard(item.reference, _MOST_SECONDS)
+        drawn |= {} if reference is None else {"reference": reference}
+    parts = [STYLE, '<div class="sabench-sound">', f"<p><b>{quoted(item.id)}</b> of {quoted(item.group)}: "]
+    parts += [prompt_html(prompt), "</p>", _waveform(drawn, mixture.rate, prompt.spans) if drawn else ""]
+    parts += [row_html(name, player(sound)) for name, sound in sounds.items() if sound is not None]
+    parts += ["<p>no clean reference</p>"] if item.reference is None else []
+    parts += [f"<p><small>{quoted(remark)}</small></p>" for remark in item.remarks]
+    return "".join([*parts, "</div>"])
+
+
+def prompt_html(prompt: Prompt) -> str:
+    """What is asked for."""
+    parts = [f"“{quoted(prompt.text)}”"] if prompt.text else []
+    parts += [f"{'+' if sign == '+' else '−'}{start:g}–{end:g} s" for sign, start, end in prompt.spans]
+    parts += [f"video {quoted(prompt.video)}"] if prompt.video else []
+    parts += [f"mask {quoted(prompt.mask)}"] if prompt.mask else []
+    return ", ".join(parts)
+
+
+def table_html(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]], notes: Iterable[str] = ()) -> str:
+    """A small table of anyone's texts.
+
+    Args:
+        title: above it.
+        heads: of its columns.
+        rows: their cells.
+        notes: below it.
+    """
+    parts = [f'<div class="sabench-sound"><p><b>{quoted(title)}</b></p><table>']
+    for kind, line in (("th", heads), *(("td", row) for row in rows)):
+        cells = (f'<{kind} style="text-align: left">{quoted(cell)}</{kind}>' for cell in line)
+        parts.append(f"<tr>{''.join(cells)}</tr>")
+    parts += ["</table>", *(f"<p><small>{quoted(note)}</small></p>" for note in notes), "</div>"]
+    return STYLE + "".join(parts)
+
+
+def player(sound: Audio, *, seconds: float = _MOST_SECONDS, mono: bool = False) -> str:
+    """A player of a sound, or why there is none, and what was changed.
+
+    Args:
+        sound: anything.
+        seconds: how much of its beginning is embedded.
+        mono: whether the mean of its channels is embedded.
+    """
+    samples, remarks = _heard(sound, seconds, mono=mono)
+    return _audio(samples, sound.rate) + _small(remarks)
+
+
+def _heard(sound: Audio, seconds: float, *, mono: bool = False) -> tuple[NDArray[np.float32] | None, list[str]]:
+    """The samples ``[time, channels]`` of a player, None where there is nothing to hear, and what was changed."""
+    import numpy as np
+
+    length = min(sound.length, round(seconds * sound.rate))
+    if not length or not sound.channels:
+        return None, ["no samples"]
+    samples: NDArray[np.float32] = sound.samples[:, :length].detach().cpu().float().numpy().T
+    if not np.isfinite(samples).all():
+        return None, ["not to be heard: samples that are not finite"]
+    remarks = [f"the first {seconds:g} of {sound.seconds:.3f} s"] if length < sound.length else []
+    if (mono and sound.channels > 1) or sound.channels > 2:
+        samples = samples.mean(axis=1, keepdims=True)
+        remarks.append(f"mean of {sound.channels} channels")
+    peak = float(np.abs(samples).max())
+    if peak > 1:
+        samples = samples / peak
+        remarks.append(f"peak {peak:.2f}, heard {20 * math.log10(peak):.1f} dB softer")
+    return samples, [*remarks, "silent"] if peak == 0 else remarks
+
+
+def _audio(samples: NDArray[np.float32] | None, rate: int) -> str:
+    if samples is None:
+        return ""
+    from base64 import b64encode
+
+    data = b64encode(_mp3(samples, rate)).decode()
+    return f'<audio controls preload="metadata" src="data:audio/mpeg;base64,{data}"></audio>'
+
+
+def _mp3(samples: NDArray[np.float32], rate: int) -> bytes:
+    """The same bytes for the same samples, at the next higher rate that MP3 knows."""
+    import io
+
+    import soundfile
+
+    goal = next((known for known in _RATES if known >= rate), _RATES[-1])
+    if goal != rate:
+        from scipy.signal import resample_poly
+
+        common = math.gcd(goal, rate)
+        samples = resample_poly(samples, goal // common, rate // common, axis=0).clip(-1, 1)
+    stream = io.BytesIO()
+    soundfile.write(stream, samples, goal, format="MP3", subtype="MPEG_LAYER_III", compression_level=_LOSSY)
+    return stream.getvalue()
+
+
+def _waveform(sounds: Mapping[str, NDArray[np.float32]], rate: int, spans: Iterable[Span]) -> str:
+    """SVG of ``[time, channels]`` over each other, by names of `COLOURS`, on one scale, with the spans behind them."""
+    length = max(map(len, sounds.values()))
+    top = max(float(abs(samples).max()) for samples in sounds.values()) or 1.0
+    parts = [_band(span, length / rate) for span in spans]
+    for name, samples in sounds.items():
+        low, high = envelope(samples.mean(axis=1), _BINS)
+        outline = _outline(low / top, high / top, len(samples) / length)
+        parts.append(f'<path fill="{COLOURS[name]}" d="{outline}"><title>{name}</title></path>')
+    label = f"waveform of {' and '.join(sounds)}" if len(sounds) > 1 else "waveform"
+    size = f'viewBox="0 {-_HALF} {_BINS} {2 * _HALF}" preserveAspectRatio="none"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{label}">{"".join(parts)}</svg>'
+
+
+def _outline(low: NDArray[Any], high: NDArray[Any], share: float) -> str:
+    """Along the highest values and back along the lowest, at least a hair thick."""
+    step = _BINS * share / len(high)
+    there = [f"{at * step:.1f} {min(-_HALF * value, -0.4):.1f}" for at, value in enumerate(high.tolist())]
+    back = [f"{at * step:.1f} {max(-_HALF * value, 0.4):.1f}" for at, value in enumerate(low.tolist())]
+    return f"M{'L'.join([*there, *reversed(back)])}Z"
+
+
+def _band(span: Span, seconds: float) -> str:
+    sign, start, end = span
+    x, width = (_BINS * max(0.0, min(time / seconds, 1.0)) for time in (start, end))
+    colour, name = COLOURS[sign], "present" if sign == "+" else "absent"
+    style = f'fill="{colour}" fill-opacity=".25" stroke="{colour}"' + ' stroke-dasharray="4 3"' * (sign != "+")
+    return (
+        f'<rect x="{x:.1f}" y="{-_HALF}" width="{width - x:.1f}" height="{2 * _HALF}" {style}>'
+        f"<title>{name} {start:g} to {end:g} s</title></rect>"
+    )
+
+
+def row_html(name: str, content: str) -> str:
+    """A line of what is already HTML, behind its name."""
+    return f'<div class="row"><span>{name}</span><span>{content}</span></div>'
+
+
+def _small(remarks: Iterable[str]) -> str:
+    told = "; ".join(remarks)
+    return f" <small>{html.escape(told)}</small>" if told else ""

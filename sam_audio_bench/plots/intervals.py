@@ -1,0 +1,216 @@
+"""Figures with a line a separator: means with their intervals, and the scores of items behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from sam_audio_bench.files import cased_name
+from sam_audio_bench.plots.base import MOST_VECTORS, Plot, ink, require, styled
+from sam_audio_bench.plots.lines import (
+    Line,
+    RunData,
+    Task,
+    axis_label,
+    axis_limits,
+    grid_of_tasks,
+    interval_limits,
+    pick_tasks,
+    place_in,
+    rank_lines,
+    set_title,
+)
+from sam_audio_bench.render.numbers import UNDEFINED, number
+from sam_audio_bench.render.text import pluralize
+from sam_audio_bench.stats.summary import SummaryRow
+from sam_audio_bench.stats.verdict import BASELINE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+__all__ = ["bars", "box"]
+
+_ROW = 0.19  # inches of a line of a name
+_FEWEST_IN_BOX = 5  # items; fewer are shown as dots alone
+_GOLDEN = 0.618034  # turns that spread dots evenly
+
+
+@styled
+def bars(data: RunData, metric: str) -> Plot:
+    """Mean of every separator by one metric, with its interval; the mixture's mean is a line through them.
+
+    Raises:
+        UsageError: an unknown metric, or no mean.
+    """
+    rows = data.metric_rows(metric)
+    lines, tasks, label = rank_lines(rows), pick_tasks(rows), axis_label(rows[0])
+    require([row for row in rows if row.value is not None], f"means by {metric}")
+    ends = [end for row in rows if row.value is not None for end in (row.value, row.ci_low, row.ci_high)]
+    limits = interval_limits(rows, keep=[0.0])
+    figure, grid = _rows_of(lines, tasks, data.headline(label + ": mean and 95 % interval"), limits)
+    for panel, task in zip(grid, tasks, strict=True):
+        own = {(row.separator, row.picked_by): row for row in rows if row.task == task.id}
+        _mark_mixture(panel, own.get((BASELINE, None)), limits)
+        counts = {}
+        for at, line in enumerate(lines):
+            row = own.get((line.separator, line.picked_by))
+            if row is not None:
+                _draw_bar(panel, at, line, row, limits)
+                counts[at] = f"{row.n_ok}/{row.n}"
+        _count(panel, task, counts)
+    figure.supxlabel(label, fontsize=8)
+    table = [
+        {"task": row.task, "label": row.label, "separator": line.name, "oracle": line.oracle, "metric": metric,
+         "mean": row.value, "ci_low": row.ci_low, "ci_high": row.ci_high, "n_ok": row.n_ok, "n": row.n}
+        for line in lines for row in rows if (row.separator, row.picked_by) == (line.separator, line.picked_by)
+    ]  # fmt: skip
+    caption = (
+        "Mean over items with its 95 % interval over recordings, and how many items have a value. Dashed: the mixture. "
+        "Hatched: oracles, which were shown the reference. The best mean over tasks is on top." + _beyond(ends, limits)
+    )
+    return Plot(
+        name=f"bars-{cased_name(metric)}", title=f"{metric}: means", caption=caption, figure=figure,
+        data=pd.DataFrame(table),
+    )  # fmt: skip
+
+
+@styled
+def box(data: RunData, metric: str) -> Plot:
+    """Scores of items by one metric: a dot an item, and a box from the first to the third quartile.
+
+    Raises:
+        UsageError: an unknown metric, or no score.
+    """
+    rows = [row for row in data.metric_rows(metric) if (row.task, row.separator, row.picked_by, metric) in data.scores]
+    lines, tasks, label = rank_lines(rows), pick_tasks(rows), axis_label(data.metric_rows(metric)[0])
+    table = _item_table(data, metric, lines, tasks)
+    known = require([row for row in table if row["value"] is not None], f"scores by {metric}")
+    limits = axis_limits(row["value"] for row in known)
+    figure, grid = _rows_of(lines, tasks, data.headline(label + ": items"), limits)
+    for panel, task in zip(grid, tasks, strict=True):
+        _mark_mixture(panel, next((r for r in rows if (r.task, r.separator) == (task.id, BASELINE)), None), limits)
+        counts = {}
+        for at, line in enumerate(lines):
+            own = [row["value"] for row in table if (row["task"], row["separator"]) == (task.id, line.name)]
+            if own:
+                values = [value for value in own if value is not None]
+                _draw_box(panel, at, line, values, limits)
+                counts[at] = f"{len(values)}/{len(own)}"
+        _count(panel, task, counts)
+    figure.supxlabel(label, fontsize=8)
+    caption = (
+        f"A dot is an item. Boxes, of {_FEWEST_IN_BOX} items and more: quartiles and median; whiskers: the last item "
+        "within 1.5 interquartile ranges. Dashed: mean of the mixture. Hollow: oracles. n: items with a value."
+        + _beyond([row["value"] for row in known], limits)
+    )
+    return Plot(
+        name=f"box-{cased_name(metric)}", title=f"{metric}: items", caption=caption, figure=figure,
+        data=pd.DataFrame(table),
+    )  # fmt: skip
+
+
+def _rows_of(
+    lines: Sequence[Line], tasks: Sequence[Task], title: str, limits: tuple[float, float]
+) -> tuple[Figure, list[Axes]]:
+    """A panel a task, with a line a separator, as high as the highest name."""
+    height = max(line.shown.count("\n") for line in lines) + 1
+    beside = 0.065 * max(len(part) for line in lines for part in line.shown.split("\n"))
+    figure, grid = grid_of_tasks(tasks, title, (2.5, _ROW * (0.35 + 0.65 * height) * len(lines) + 0.3), beside)
+    for panel in grid:
+        panel.set_yticks(range(len(lines)), [line.shown for line in lines], fontsize=7)
+        panel.set_ylim(len(lines) - 0.4, -0.6)
+        panel.set_xlim(*limits)
+        panel.grid(axis="x")
+        panel.tick_params(axis="y", length=0)
+    return figure, grid
+
+
+def _mark_mixture(panel: Axes, row: SummaryRow | None, limits: tuple[float, float]) -> None:
+    if row is not None and row.value is not None and place_in(row.value, limits)[1] == 0:
+        panel.axvline(row.value, color=ink(), linewidth=0.8, linestyle=(0, (4, 3)), zorder=1.5)
+
+
+def _draw_bar(panel: Axes, at: int, line: Line, row: SummaryRow, limits: tuple[float, float]) -> None:
+    if row.value is None:
+        panel.text(limits[0], at, f" {UNDEFINED}", va="center", fontsize=7)
+        return
+    end, side = place_in(row.value, limits)
+    if side:
+        _point_beyond(panel, at, row.value, limits)
+        return
+    start = place_in(0.0, limits)[0]
+    panel.barh(
+        at, end - start, left=start, height=0.62, linewidth=0.8, edgecolor=line.colour,
+        facecolor="none" if line.oracle else line.colour, hatch="////" if line.oracle else None,
+    )  # fmt: skip
+    if row.ci_low is not None and row.ci_high is not None:
+        panel.plot([row.ci_low, row.ci_high], [at, at], color=ink(), linewidth=1.2, solid_capstyle="butt")
+
+
+def _point_beyond(panel: Axes, at: float, value: float, limits: tuple[float, float], what: str = "") -> None:
+    """An arrow at the end of the axis with the value beside it."""
+    left = value < limits[0]
+    text = f"◂ {what}{number(value)}" if left else f"{what}{number(value)} ▸"
+    panel.annotate(
+        text, (limits[0 if left else 1], at), fontsize=7, va="center", ha="left" if left else "right",
+        xytext=(2 if left else -2, 0), textcoords="offset points",
+    )  # fmt: skip
+
+
+def _draw_box(panel: Axes, at: int, line: Line, values: Sequence[float], limits: tuple[float, float]) -> None:
+    if len(values) >= _FEWEST_IN_BOX:
+        _draw_quartiles(panel, at, np.asarray(values))
+    heights = at + 0.44 * (np.arange(len(values)) * _GOLDEN % 1 - 0.5)
+    near = [index for index, value in enumerate(values) if place_in(value, limits)[1] == 0]
+    panel.scatter(
+        [values[index] for index in near], heights[near], s=9, linewidths=0.6, edgecolors=line.colour, alpha=0.7,
+        facecolors="none" if line.oracle else line.colour, rasterized=len(values) > MOST_VECTORS, zorder=2.5,
+    )  # fmt: skip
+    for far in (min(values, default=0.0), max(values, default=0.0)):
+        side = place_in(far, limits)[1]
+        if side:
+            count = sum(place_in(value, limits)[1] == side for value in values)
+            _point_beyond(panel, at, far, limits, f"{pluralize(count, 'item')} to ")
+
+
+def _draw_quartiles(panel: Axes, at: int, values: NDArray[np.floating]) -> None:
+    """Tukey's box."""
+    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
+    reach = 1.5 * (high - low)
+    ends = float(values[values >= low - reach].min()), float(values[values <= high + reach].max())
+    box, whiskers = ([low, high, high, low, low], [-0.3, -0.3, 0.3, 0.3, -0.3]), ((ends[0], low), (high, ends[1]))
+    panel.plot(box[0], [at + height for height in box[1]], color=ink(), linewidth=0.8)
+    for whisker in whiskers:
+        panel.plot(whisker, (at, at), color=ink(), linewidth=0.8)
+    for place, half, width in ((ends[0], 0.15, 0.8), (ends[1], 0.15, 0.8), (middle, 0.3, 1.6)):
+        panel.plot((place, place), (at - half, at + half), color=ink(), linewidth=width)
+
+
+def _count(panel: Axes, task: Task, counts: Mapping[int, str]) -> None:
+    """How many items have a value: over the panel where all lines have as many, or else behind each line."""
+    if len(set(counts.values())) == 1:
+        set_title(panel, f"{task.title}; n\u00a0=\u00a0{next(iter(counts.values()))}")  # on one line
+        return
+    for at, count in counts.items():
+        panel.annotate(count, (1, at), xycoords=("axes fraction", "data"), fontsize=6, va="center", ha="left",
+                       xytext=(2, 0), textcoords="offset points")  # fmt: skip
+
+
+def _item_table(data: RunData, metric: str, lines: Sequence[Line], tasks: Sequence[Task]) -> list[dict[str, Any]]:
+    return [
+        {"task": task.id, "separator": line.name, "oracle": line.oracle, "metric": metric, "item": item,
+         "group": score.group, "value": score.value}
+        for task in tasks for line in lines
+        for item, score in data.scores.get((task.id, line.separator, line.picked_by, metric), {}).items()
+    ]  # fmt: skip
+
+
+def _beyond(values: Sequence[float | None], limits: tuple[float, float]) -> str:
+    """What is said where something lies beyond the axis."""
+    far = any(value is not None and place_in(value, limits)[1] for value in values)
+    return " Arrows at the ends of the axis: values, and intervals, that go on beyond it." if far else ""

@@ -1,0 +1,161 @@
+"""Blocks as a terminal shows them, in the width that it has: no cell is cut, no word broken where a seam will do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from sam_audio_bench.render.costs import cost_table
+from sam_audio_bench.render.layout import Block, Cell, Head, shared_notes
+from sam_audio_bench.render.text import fold, halves, one_line
+from sam_audio_bench.stats.cost import Cost
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+    from rich.table import Table
+
+__all__ = ["Screen", "panels", "standard_output"]
+
+_WIDTH_OF_FILES = 100
+_GAP = 2  # between columns
+_WIDEST_HEAD = 24
+_NARROWEST_NAME = 16
+
+
+class Screen:
+    """What a rich console prints."""
+
+    def __init__(self, blocks: Sequence[Block], answer: str, partial: str | None, costs: Sequence[Cost]) -> None:
+        self.blocks, self.answer, self.partial, self.costs = blocks, answer, partial, costs
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """In the width of the console: a cell is its mean and count, and the interval below; then costs."""
+        from rich.text import Text
+
+        if self.partial is not None:
+            yield Text(one_line(self.partial), style="bold yellow")
+        several, shared = len(self.blocks) > 1, shared_notes(self.blocks)
+        if several and self.answer:
+            yield Text(self.answer)
+        for place, block in enumerate(self.blocks):
+            if place or (several and self.answer):
+                yield Text("")
+            yield Text(block.title, style="bold")
+            if block.sentence and not (several and block.sentence == self.answer):
+                yield Text(block.sentence)
+            yield from _tables(block, options.max_width)
+            yield from _notes(note for note in block.notes if note not in shared)
+        if shared:
+            yield Text("")
+            yield from _notes(shared)
+        if self.costs:
+            yield Text("")
+            yield cost_table(self.costs)
+
+
+def _notes(notes: Iterable[str]) -> Iterator[RenderableType]:
+    from rich.text import Text
+
+    if text := "; ".join(notes):
+        yield Text(text, style="dim")
+
+
+def standard_output() -> Console:
+    """A console as wide as the terminal or COLUMNS say, or else of 100 columns."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal and not os.environ.get("COLUMNS", "").isdigit():
+        console.width = _WIDTH_OF_FILES
+    return console
+
+
+def panels(widths: Sequence[int], room: int, gap: int) -> list[slice]:
+    """Columns that stand side by side: as few panels as hold them, and about as many columns in each.
+
+    Args:
+        widths: of the columns.
+        room: beside the names of lines.
+        gap: before each column.
+
+    >>> panels([10] * 8, 60, 2), panels([10, 99, 10], 60, 2)
+    ([slice(0, 4, None), slice(4, 8, None)], [slice(0, 1, None), slice(1, 2, None), slice(2, 3, None)])
+    """
+    greedy = _filled(widths, room, gap, len(widths))
+    most = -(-len(widths) // len(greedy)) if greedy else 0
+    even = _filled(widths, room, gap, most)
+    return even if len(even) == len(greedy) else greedy
+
+
+def _filled(widths: Sequence[int], room: int, gap: int, most: int) -> list[slice]:
+    found, start = [], 0
+    while start < len(widths):
+        end, used = start + 1, widths[start] + gap
+        while end < len(widths) and end - start < most and used + widths[end] + gap <= room:
+            used += widths[end] + gap
+            end += 1
+        found.append(slice(start, end))
+        start = end
+    return found
+
+
+def _tables(block: Block, width: int) -> Iterator[RenderableType]:
+    """The panels of a block."""
+    from rich.text import Text
+
+    name = min(max(len(line.shown) for line in block.lines), max(_NARROWEST_NAME, width // 4))
+    names = [fold(line.shown, name) for line in block.lines]
+    name = max(len(block.heads[0].name), *(len(part) for lines in names for part in lines))
+    columns = [
+        _Column(head, [line.cells[place] for line in block.lines], width - name - _GAP)
+        for place, head in enumerate(block.heads[1:])
+    ]
+    for place, part in enumerate(panels([column.width for column in columns], width - name, _GAP)):
+        if place:
+            yield Text("")
+        yield _panel(block, names, name, columns[part])
+
+
+class _Column:
+    """The texts of a column, and how wide they are."""
+
+    def __init__(self, head: Head, cells: Sequence[Cell], room: int) -> None:
+        self.cells = cells
+        body = max((len(part) for cell in cells for part in _lines(cell)), default=0)
+        wanted = max(body, len(head.shown), min(max(map(len, halves(head.name))), _WIDEST_HEAD))
+        self.head = [part for text in (head.name, head.shown) if text for part in fold(text, min(wanted, max(room, 1)))]
+        self.width = max(body, *map(len, self.head))
+
+
+def _lines(cell: Cell) -> list[str]:
+    return [part for part in (f"{cell.mean}  {cell.count}" if cell.mean else "", cell.interval) if part]
+
+
+def _panel(block: Block, names: Sequence[Sequence[str]], width: int, columns: Sequence[_Column]) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, padding=(0, _GAP - 1, 0, 0), pad_edge=False, show_edge=False)
+    tall = max((len(column.head) for column in columns), default=1)
+    table.add_column(Text("\n" * (tall - 1) + block.heads[0].name), width=width)
+    for column in columns:
+        above = "\n" * (tall - len(column.head))
+        table.add_column(Text(above + "\n".join(column.head)), width=column.width, justify="right")
+    at = 0
+    for section in block.sections:
+        for _ in section:
+            cells = [_text(column.cells[at]) for column in columns]
+            table.add_row(Text("\n".join(names[at])), *cells)
+            at += 1
+        table.add_section()
+    return table
+
+
+def _text(cell: Cell) -> RenderableType:
+    from rich.text import Text
+
+    first, *rest = _lines(cell) or [""]
+    text = Text.assemble((cell.mean, "bold" if cell.best else ""), first[len(cell.mean) :])
+    return text.append("".join(f"\n{part}" for part in rest))

@@ -1,0 +1,125 @@
+"""What torch does in one call of a separator, for ``--profile``: a trace in Chrome's format, which browsers show.
+
+The first two calls of a job are traced, in whichever process they happen, and the last trace counts: the first call
+loads and compiles. Tracing makes a call slower, and changes no sample.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import profiler
+from torch.autograd import _profiler_enabled as is_profiling  # type: ignore[attr-defined]
+
+__all__ = ["NAME", "Trace", "add", "arm", "bounded", "take", "traced", "write"]
+
+NAME = "trace.json.gz"
+"""File of a run folder."""
+
+_CALLS = 2
+_MOST = 20_000  # events of a trace, some 300 KiB
+_SILENT = "99"  # above all levels of the profiler's own library, which would write to the terminal
+
+
+class Trace(NamedTuple):
+    """Of one call."""
+
+    call: int  # from 1
+    content: bytes  # gzipped JSON
+
+
+class _State:
+    left = 0
+    found: Trace | None = None
+
+
+def arm(is_wanted: bool) -> None:
+    """Has the next calls traced, or not; what was found before is forgotten."""
+    _State.left, _State.found = (_CALLS if is_wanted else 0), None
+
+
+def add(trace: Trace | None) -> None:
+    """Keeps a trace that was made elsewhere, where none of as late a call is kept."""
+    if trace is not None and (_State.found is None or trace.call > _State.found.call):
+        _State.found = trace
+
+
+def take() -> Trace | None:
+    """What was found since this was asked last."""
+    found, _State.found = _State.found, None
+    return found
+
+
+def write(folder: Path) -> str:
+    """Writes what was found into a run folder, and says where; of a run without a call nothing is written, nor said."""
+    if (trace := take()) is None:
+        return ""
+    path = folder / NAME
+    path.write_bytes(trace.content)
+    return f"\ncall {trace.call} of the separator is traced in {path}; https://ui.perfetto.dev shows it"
+
+
+@contextmanager
+def traced() -> Iterator[None]:
+    """A call of a separator, which is traced if it is one of the first; its own errors pass through.
+
+    A process has one profiler: where there is another one at work, or a separator begins its own, theirs counts.
+    """
+    if not _State.left or is_profiling():
+        yield
+        return
+    _State.left -= 1
+    tracer = _started()
+    try:
+        with profiler.record_function("separate"):
+            yield
+    finally:
+        if is_profiling():  # it is still ours: torch crashes where one is read that another one has ended
+            tracer.stop()
+            add(Trace(_CALLS - _State.left, _exported(tracer)))
+
+
+def _started() -> profiler.profile:
+    level = os.environ.get("KINETO_LOG_LEVEL")
+    os.environ["KINETO_LOG_LEVEL"] = level or _SILENT
+    try:
+        tracer = profiler.profile(activities=profiler.supported_activities())  # type: ignore[no-untyped-call]
+        tracer.start()
+    finally:
+        if level is None:
+            os.environ.pop("KINETO_LOG_LEVEL")
+    return tracer
+
+
+def _exported(tracer: profiler.profile) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="sabench-") as folder:
+        path = Path(folder) / "trace.json"
+        tracer.export_chrome_trace(str(path))
+        events = json.loads(path.read_bytes())["traceEvents"]
+    document = {"displayTimeUnit": "ms", **bounded(events)}  # what else there is names this machine
+    return gzip.compress(json.dumps(document).encode(), mtime=0)
+
+
+def bounded(events: list[dict[str, Any]], most: int = _MOST) -> dict[str, Any]:
+    """The longest events of a trace, in their order and without what only the profiler needs, and how many there were.
+
+    >>> found = bounded([{"ph": "X", "name": name, "dur": len(name)} for name in ("aa", "b", "cccc")], most=2)
+    >>> [event["name"] for event in found["traceEvents"]], found["otherData"]
+    (['aa', 'cccc'], {'events': '2 of 3, the longest'})
+    """
+    lasting = [event for event in events if event.get("ph") == "X"]
+    longest = sorted(lasting, key=lambda event: -float(event.get("dur", 0.0)))[:most]
+    staying = set(map(id, longest))
+    kept = [
+        {key: value for key, value in event.items() if key != "args" or event["ph"] == "M"}
+        for event in events if id(event) in staying or event.get("ph") == "M"
+    ]  # fmt: skip
+    how = f"{len(longest)} of {len(lasting)}, the longest" if len(longest) < len(lasting) else f"all {len(lasting)}"
+    return {"traceEvents": kept, "otherData": {"events": how}}

@@ -1,0 +1,206 @@
+"""The answer of a table: which system is best, which cannot be told from it, and which are surely better than nothing.
+
+Systems are compared two by two on the items that both have a score for: the difference with its interval, and p of
+swapping the two on whole recordings (`sam_audio_bench.stats.paired`). Over several tasks the difference is the mean
+over tasks of the mean over items.
+
+Two questions are asked of each separator. *Is it better than the baseline*, which does nothing? Here p is by Holm
+over the separators. *Is the leader surely ahead of it?* Who leads is known only after looking, so that chance favours
+the leader; p is by Holm over all pairs that can still be equal. Where separators are equal, either is said of any of
+them in at most 5 % of tables.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.stats.paired import holm, swap_interval, swap_test
+from sam_audio_bench.stats.ranking import Column, Values
+
+__all__ = ["ALPHA", "BASELINE", "Gap", "Verdict", "decide"]
+
+ALPHA = 0.05
+"""The chance of a false "surely", over all systems of a table."""
+BASELINE = "mixture"
+"""The separator that does nothing."""
+_SWAPS_A_PAIR = 40  # resamples for each hypothesis: the smallest p, times their number, is half of ALPHA
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """How far one system is ahead of another one, on the items that both have a score for."""
+
+    items: int
+    recordings: int
+    value: float | None = None  # in the unit of the metric, positive: ahead; None: no common item in some task
+    low: float | None = None  # 95 % interval; None with fewer than two recordings, or not asked for
+    high: float | None = None
+    p: float | None = None  # two-sided, by Holm; None with fewer than two recordings
+
+    @property
+    def ahead(self) -> bool:
+        """Whether it is surely ahead."""
+        return self.value is not None and self.p is not None and self.p < ALPHA and self.value > 0
+
+    @property
+    def behind(self) -> bool:
+        """Whether it is surely behind."""
+        return self.value is not None and self.p is not None and self.p < ALPHA and self.value < 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a column of a table says of its systems."""
+
+    order: tuple[str, ...]  # best first; those of a lower class of coverage behind
+    tasks: tuple[str, ...]
+    slice: str = ""  # of the task's items; "": all of them
+    left_out: tuple[str, ...] = ()  # they have no score on some task
+    baseline: str | None = None  # None: it is not there
+    behind_best: Mapping[str, Gap] = field(default_factory=dict)  # how far the leader is ahead of its rivals
+    over_baseline: Mapping[str, Gap] = field(default_factory=dict)  # how far the others are ahead of the baseline
+    rivals: frozenset[str] = frozenset()  # lines of the best class of coverage
+
+    @property
+    def leader(self) -> str | None:
+        """The separator with the best mean, sure or not; the baseline is none."""
+        return next((name for name in self.order if name != self.baseline), None)
+
+    @property
+    def not_told_apart(self) -> tuple[str, ...]:
+        """Separators that cannot be told from the leader."""
+        return tuple(name for name, gap in self.behind_best.items() if not gap.ahead)
+
+    @property
+    def best(self) -> frozenset[str]:
+        """Whoever has the best mean, and all that cannot be told from it, the baseline too."""
+        if not self.order or self.leader is None:
+            return frozenset(self.order[:1])
+        if self.order[0] == self.baseline:
+            level = {name for name, gap in self.over_baseline.items() if not gap.behind and name in self.rivals}
+            return frozenset(level | {self.order[0]})
+        own = self.over_baseline.get(self.leader)
+        level = {self.leader, *self.not_told_apart}
+        return frozenset(level if own is None or own.ahead else level | {str(self.baseline)} & self.rivals)
+
+    @property
+    def surely_better(self) -> tuple[str, ...]:
+        """Those that are surely better than the baseline."""
+        return tuple(name for name in self.order if name in self.over_baseline and self.over_baseline[name].ahead)
+
+    @property
+    def surely_worse(self) -> tuple[str, ...]:
+        """Those that are surely worse than the baseline."""
+        return tuple(name for name in self.order if name in self.over_baseline and self.over_baseline[name].behind)
+
+    @property
+    def recordings(self) -> int:
+        """The most that two of the systems have in common."""
+        gaps = (*self.behind_best.values(), *self.over_baseline.values())
+        return max((gap.recordings for gap in gaps), default=0)
+
+    @property
+    def too_few(self) -> bool:
+        """Whether there are so few recordings that no difference, however large, would be sure."""
+        questions = [_pairs(len(self.behind_best)), len(self.over_baseline)]
+        hypotheses = min((count for count in questions if count), default=0)
+        return hypotheses > 0 and hypotheses * 2.0 ** (1 - self.recordings) >= ALPHA
+
+
+def decide(
+    column: Column,
+    lines: Mapping[str, Values],
+    *,
+    higher_is_better: bool,
+    baseline: str = BASELINE,
+    classes: Mapping[str, int] | None = None,
+    intervals: bool = True,
+) -> Verdict:
+    """Compares the systems of a column; the order in which they are given changes nothing.
+
+    Args:
+        column: a mean over items, and above that over tasks. Recordings of one name are one recording.
+        lines: name -> task -> item -> score, finite, without oracles and whatever else does not compete.
+        higher_is_better: direction of the metric.
+        baseline: the line that does nothing.
+        classes: rank of each line's class of coverage, 0 for the best and by default. Separators of the leader's class
+            are its rivals; the others are compared with the baseline alone.
+        intervals: whether differences have one, which most of the time goes into.
+
+    Raises:
+        UsageError: a task or an item that the column does not know.
+    """
+    whole = {name: values for name, values in sorted(lines.items()) if all(values.get(task) for task in column.tasks)}
+    _check(column, whole)
+    sign, known = (1 if higher_is_better else -1), classes or {}
+    means = {name: _mean(column, values) for name, values in whole.items()}
+    order = sorted(whole, key=lambda name: (known.get(name, 0), -sign * means[name]))
+    rivals = [name for name in order if known.get(name, 0) == known.get(order[0], 0)]
+    others = [name for name in order if name != baseline]
+    behind = [name for name in others[1:] if known.get(name, 0) == known.get(others[0], 0)]
+    swaps = max(column.resamples, _SWAPS_A_PAIR * _pairs(len(behind)))
+    ahead = [_gap(column, whole[others[0]], whole[name], sign, swaps, intervals) for name in behind]
+    over = [_gap(column, whole[name], whole[baseline], sign, swaps, intervals) for name in others if baseline in whole]
+    return Verdict(
+        order=tuple(order),
+        tasks=column.tasks,
+        left_out=tuple(name for name in sorted(lines) if name not in whole),
+        baseline=baseline if baseline in whole else None,
+        behind_best=_by_holm(behind, ahead, _pairs),
+        over_baseline=_by_holm(others if over else (), over, int),
+        rivals=frozenset(rivals),
+    )
+
+
+def _pairs(others: int) -> int:
+    """Of a system and ``others``."""
+    return others * (others + 1) // 2
+
+
+def _by_holm(names: Sequence[str], gaps: Sequence[Gap], hypotheses: Callable[[int], int]) -> dict[str, Gap]:
+    adjusted = holm([gap.p for gap in gaps], hypotheses)
+    return {name: replace(gap, p=p) for name, gap, p in zip(names, gaps, adjusted, strict=True)}
+
+
+def _check(column: Column, lines: Mapping[str, Values]) -> None:
+    for name, values in lines.items():
+        for task in column.tasks:
+            if strange := sorted(values[task].keys() - column.groups[task].keys()):
+                raise UsageError(f"expected items of {task} with the recording of each, found {strange[0]!r} of {name}")
+            if not all(map(math.isfinite, values[task].values())):
+                raise UsageError(f"expected finite scores, found others of {name} on {task}")
+
+
+def _shares(column: Column) -> dict[str, float]:
+    """What each task counts in the mean."""
+    return {task: 1 / (len(column.parts) * len(part)) for part in column.parts for task in part}
+
+
+def _mean(column: Column, values: Values) -> float:
+    shares = _shares(column)
+    return math.fsum(shares[task] * math.fsum(values[task].values()) / len(values[task]) for task in column.tasks)
+
+
+def _gap(column: Column, first: Values, second: Values, sign: int, swaps: int, interval: bool) -> Gap:
+    """Of the first before the second, whose p is of this pair alone."""
+    common = {task: sorted(first[task].keys() & second[task].keys()) for task in column.tasks}
+    items = sum(map(len, common.values()))
+    gaps = {task: {item: sign * (first[task][item] - second[task][item]) for item in common[task]} for task in common}
+    groups = [column.groups[task][item] for task in common for item in common[task]]
+    recordings = len(set(groups))
+    if not all(common.values()):
+        return Gap(items=items, recordings=recordings)
+    if recordings < 2:
+        return Gap(value=_mean(column, gaps), items=items, recordings=recordings)
+    shares = _shares(column)
+    weights = [shares[task] / len(gaps[task]) for task in common for _ in gaps[task]]
+    values = [gap for task in common for gap in gaps[task].values()]
+    weighted = [weight * gap for weight, gap in zip(weights, values, strict=True)]
+    alike = None if len(column.tasks) == 1 else weights
+    bounds = swap_interval(values, groups, weights=alike, resamples=swaps, seed=column.seed) if interval else None
+    low, high = bounds or (None, None)
+    p = swap_test(weighted, groups, resamples=swaps, seed=column.seed)
+    return Gap(value=_mean(column, gaps), low=low, high=high, p=p, items=items, recordings=recordings)

@@ -1,0 +1,58 @@
+"""MoisesDB: a folder a song, in it a folder a stem, in it the recordings that make the stem.
+
+    moisesdb_v0.1/<song>/vocals/<recording>.wav  …  bass/  drums/  other_keys/
+
+A stem is the sum of its recordings, the residual the sum of all others, the mixture the sum of everything: the data set
+has none. ``data.json``, which repeats the names of the folders, is not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from sam_audio_bench.audio import SUFFIXES
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.tasks.adapters.layouts import folders_in
+from sam_audio_bench.tasks.adapters.texts import texts_of
+from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Questions, collect
+
+__all__ = ["questions"]
+
+
+def questions(path: Path, *, allow_outside: bool = False) -> Questions:
+    """A question a song and stem that has a text; raises UsageError where no song is."""
+    found = list(_rows(path, texts_of("moisesdb", path)))
+    if not found:
+        raise UsageError(f"expected songs such as <song>/vocals/<recording>.wav in {path}, found none")
+    return collect(f"moisesdb-{path.resolve().name}", path, found, allow_outside=allow_outside)
+
+
+def _rows(path: Path, texts: Mapping[str, str]) -> Iterator[ManifestRow | ManifestProblem]:
+    for song in folders_in(path):
+        stems = {stem.name: files for stem in folders_in(song) if (files := _recordings(path, stem))}
+        if strange := [stem for stem in stems if stem not in texts]:
+            what = f"expected stems of MoisesDB in {song.name}, found {', '.join(strange)} too: in the residual alone"
+            yield ManifestProblem(where=song.name, what=what, severity="warning")
+        if len(stems) == 1:
+            what = f"expected several stems in {song.name}, found {next(iter(stems))} alone: it is left out"
+            yield ManifestProblem(where=song.name, what=what, severity="warning")
+            continue
+        for stem, files in stems.items():
+            if texts.get(stem):
+                yield ManifestRow(
+                    where=f"{song.name}/{stem}",
+                    text=texts[stem],
+                    target=files,
+                    residual=tuple(file for other, others in stems.items() if other != stem for file in others),
+                    group=song.name,
+                    id=f"{song.name}-{stem}",
+                )
+
+
+def _recordings(path: Path, stem: Path) -> tuple[str, ...]:
+    return tuple(
+        file.relative_to(path).as_posix()
+        for file in sorted(stem.iterdir())
+        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+    )

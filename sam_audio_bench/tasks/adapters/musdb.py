@@ -1,0 +1,77 @@
+"""MUSDB18-HQ: a folder a song, four stems that add up to the mixture; whole songs, or excerpts cut before.
+
+    test/<song>/mixture.wav  vocals.wav  drums.wav  bass.wav  other.wav
+
+Each stem is a task of its own, ``musdb-vocals`` and so on, since published tables are by stem; ``musdb`` is all four. A
+question knows every source of its song, as the protocol of the field needs it (Stöter 2018). Nothing but the folder is
+read: no list of songs, no metadata of a hub.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.files import find_file
+from sam_audio_bench.tasks.adapters.layouts import folders_in, sound_file
+from sam_audio_bench.tasks.adapters.texts import texts_of
+from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Questions, collect
+
+__all__ = ["STEMS", "bass", "drums", "other", "questions", "vocals"]
+
+STEMS = ("vocals", "drums", "bass", "other")
+_SUBSETS = ("train", "test")
+
+
+def questions(path: Path, *, allow_outside: bool = False, stems: Sequence[str] = STEMS) -> Questions:
+    """A question a song and stem; raises UsageError where no song is, or where two subsets are."""
+    texts = texts_of("musdb", path)
+    songs = _songs(path)
+    found = list(_rows(path, songs, {stem: texts[stem] for stem in stems if texts[stem]}))
+    name = f"musdb-{songs.resolve().name}"
+    return collect(
+        name if len(stems) > 1 else f"{name}-{stems[0]}", path, found, root=path, allow_outside=allow_outside
+    )
+
+
+vocals, drums, bass, other = (partial(questions, stems=(stem,)) for stem in STEMS)
+
+
+def _songs(path: Path) -> Path:
+    """The folder of the songs: the path itself, or the only subset in it."""
+    subsets = [path / name for name in _SUBSETS if path.is_dir() and (path / name).is_dir()]
+    if len(subsets) > 1:
+        raise UsageError(
+            f"expected one subset of MUSDB18-HQ, found {' and '.join(_SUBSETS)} in {path}: name one, "
+            f"such as musdb:{path / 'test'}, of which published tables are"
+        )
+    return subsets[0] if subsets else path
+
+
+def _rows(root: Path, songs: Path, texts: dict[str, str]) -> Iterator[ManifestRow | ManifestProblem]:
+    known = False
+    for song in folders_in(songs):
+        place = song.relative_to(root).as_posix()
+        files = {part: sound_file(root, f"{place}/{part}") for part in ("mixture", *STEMS)}
+        absent = [Path(name).name for name in files.values() if not find_file(root / name).is_file()]
+        if len(absent) == len(files):
+            continue
+        known = True
+        if absent:
+            what = f"expected mixture and four stems of {song.name}, found no {', '.join(absent)}: it cannot be scored"
+            yield ManifestProblem(where=song.name, what=what, severity="warning")
+        for stem, text in texts.items():
+            yield ManifestRow(
+                where=f"{song.name}/{stem}",
+                mixture=files["mixture"],
+                text=text,
+                target=(files[stem],),
+                residual=tuple(files[part] for part in STEMS if part != stem),
+                all_sources=True,
+                group=song.name,
+                id=f"{song.name}-{stem}",
+            )
+    if not known:
+        raise UsageError(f"expected songs such as test/<song>/mixture.wav and vocals.wav in {root}, found none")

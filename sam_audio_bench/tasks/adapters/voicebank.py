@@ -1,0 +1,52 @@
+"""VoiceBank-DEMAND: noisy speech, and the same files without noise beside it.
+
+    noisy_testset_wav/p232_001.wav   clean_testset_wav/p232_001.wav
+
+or another such pair; where a folder holds several, the noisy one is named itself. The group is the speaker, the part of
+the name before the underscore.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from sam_audio_bench.audio import SUFFIXES
+from sam_audio_bench.errors import UsageError
+from sam_audio_bench.tasks.adapters.layouts import folders_in
+from sam_audio_bench.tasks.adapters.texts import texts_of
+from sam_audio_bench.tasks.manifest_rows import ManifestRow, Questions, collect
+
+__all__ = ["questions"]
+
+_NOISY = "noisy"
+
+
+def questions(path: Path, *, allow_outside: bool = False) -> Questions:
+    """A question a file; raises UsageError where there is no pair of folders, or more than one."""
+    found = [folder for folder in folders_in(path) if _NOISY in folder.name]
+    if not found and _NOISY in path.resolve().name:
+        found = [path.resolve()]
+    if len(found) != 1:
+        which = ", ".join(folder.name for folder in found) or "none"
+        hint = f": name one, voicebank:{found[0]}" if found else ""
+        raise UsageError(
+            f"expected one folder of noisy speech, such as noisy_testset_wav, in {path}, found {which}{hint}"
+        )
+    (noisy,) = found
+    rows = list(_rows(noisy, texts_of("voicebank", path)["speech"]))
+    return collect(f"voicebank-{noisy.name}", path, rows, root=noisy.parent, voices=True, allow_outside=allow_outside)
+
+
+def _rows(noisy: Path, text: str) -> Iterator[ManifestRow]:
+    clean = noisy.name.replace(_NOISY, "clean", 1)
+    for file in sorted(noisy.iterdir()):
+        if text and file.suffix.lower() in SUFFIXES and not file.name.startswith("."):
+            yield ManifestRow(
+                where=file.name,
+                mixture=f"{noisy.name}/{file.name}",
+                text=text,
+                target=(f"{clean}/{file.name}",),
+                group=file.stem.partition("_")[0],
+                id=file.stem,
+            )

@@ -1,0 +1,207 @@
+"""A task as Croissant metadata (MLCommons, version 1.0): JSON-LD that search engines and dataset tools read.
+
+The questions are a record set with their data inside; the sound files are the distribution, by SHA-256. What only the
+owner of the data can say (address, licence, citation, date) is taken from `About` and left out where it is not said.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sam_audio_bench.digests import file_digest
+from sam_audio_bench.errors import MediaError, UsageError
+from sam_audio_bench.files import find_file
+from sam_audio_bench.tasks.attribution import LICENCES
+from sam_audio_bench.tasks.catalogue import TASKS
+from sam_audio_bench.tasks.data import TaskData
+from sam_audio_bench.tasks.manifest_rows import Questions, task_data
+from sam_audio_bench.tasks.manifest_tables import spans_text
+from sam_audio_bench.tasks.recipes import FOLDER, find_target_spans, list_task_recipes, load_stems
+from sam_audio_bench.types import Span
+
+__all__ = ["About", "of_mini", "of_questions"]
+
+_CONTEXT = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "citeAs": "cr:citeAs",
+    "column": "cr:column",
+    "conformsTo": "dct:conformsTo",
+    "cr": "http://mlcommons.org/croissant/",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataBiases": "cr:dataBiases",
+    "dataCollection": "cr:dataCollection",
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "dct": "http://purl.org/dc/terms/",
+    "equivalentProperty": "cr:equivalentProperty",
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "extract": "cr:extract",
+    "field": "cr:field",
+    "fileObject": "cr:fileObject",
+    "fileProperty": "cr:fileProperty",
+    "fileSet": "cr:fileSet",
+    "format": "cr:format",
+    "includes": "cr:includes",
+    "isLiveDataset": "cr:isLiveDataset",
+    "jsonPath": "cr:jsonPath",
+    "key": "cr:key",
+    "md5": "cr:md5",
+    "parentField": "cr:parentField",
+    "path": "cr:path",
+    "personalSensitiveInformation": "cr:personalSensitiveInformation",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "recordSet": "cr:recordSet",
+    "references": "cr:references",
+    "regex": "cr:regex",
+    "repeated": "cr:repeated",
+    "replace": "cr:replace",
+    "samplingRate": "cr:samplingRate",
+    "sc": "https://schema.org/",
+    "separator": "cr:separator",
+    "source": "cr:source",
+    "subField": "cr:subField",
+    "transform": "cr:transform",
+}
+"""As the specification has it."""
+
+_FIELDS = {
+    "id": "name of the question, never used twice",
+    "group": "the recording that the mixture was cut from: what statistics resample",
+    "text": "what to extract; empty where the question is asked otherwise",
+    "spans": "seconds in which the sound is present (+) or absent (-)",
+    "mixture": "file of the mixture; empty where it is the sum of target and residual",
+    "target": "files that the sound asked for is the sum of; none: it is absent, or there is no clean recording",
+    "residual": "files that everything else is the sum of; none: mixture minus target",
+}
+_SEVERAL = ("target", "residual")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What the owner of data says of them; empty: nothing."""
+
+    description: str = ""
+    url: str = ""
+    licence: str = ""
+    cite: str = ""
+    published: str = ""  # ISO 8601
+
+    def __post_init__(self) -> None:
+        if self.published and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", self.published):
+            raise UsageError(f"expected the date of publication as 2025-01-31, found {self.published!r}")
+
+
+def of_questions(questions: Questions, about: About = About()) -> dict[str, Any]:
+    """Croissant of anyone's data.
+
+    Raises:
+        UsageError: a row says something impossible, or its sounds lie inside a table.
+        MediaError: a file that is missing or cannot be read.
+    """
+    data = task_data(questions)
+    names: dict[str, None] = {}
+    records = []
+    for item, row in questions.rows.items():
+        for column, sound in row.files:
+            if not isinstance(sound, str):
+                raise UsageError(f"expected the {column} of {item} as a file, found a sound inside a table")
+            names[sound] = None
+        records.append(_record(item, row.group, row.text, row.spans, row.mixture, row.target, row.residual))
+    files = [_file(name, find_file(questions.root / name), "") for name in names]
+    return _dataset(data, about, files, records, [about.licence] if about.licence else [])
+
+
+def of_mini(data: TaskData, about: About = About()) -> dict[str, Any]:
+    """Croissant of a task of the embedded split: its stems, with author and licence, and what is made of them."""
+    task = TASKS[data.task]
+    records: list[dict[str, Any]] = []
+    used: set[str] = set()
+    for item, (recipe, _) in list_task_recipes(task.id, task.prompt).items():
+        spans = find_target_spans(recipe) if "spans" in data.provides else ()
+        target, rest = sorted(recipe.target), sorted(recipe.others)
+        used.update(target, rest)
+        text = data.texts.get(item, "")
+        records.append(_record(item, data.groups[item], text, spans, None, map(_place, target), map(_place, rest)))
+    stems = [load_stems()[stem] for stem in sorted(used)]
+    files = [_file(_place(stem.id), stem.path, f"{stem.label}; {stem.credit}; {stem.licence}") for stem in stems]
+    licences = [LICENCES.get(name, name) for name in dict.fromkeys(stem.licence for stem in stems)]
+    made = "Loading the task places the stems in time, scales target against residual, and adds them up."
+    return _dataset(data, about, files, records, [about.licence] if about.licence else licences, made)
+
+
+def _place(stem: str) -> str:
+    return load_stems()[stem].path.relative_to(FOLDER).as_posix()
+
+
+def _dataset(
+    data: TaskData, about: About, files: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str, Any]],
+    licences: Sequence[str], made: str = "",
+) -> dict[str, Any]:  # fmt: skip
+    usual = f"{len(records)} questions of audio source separation by prompts: {data.label}, data {data.revision}."
+    said = {
+        "url": about.url,
+        "license": licences[0] if len(licences) == 1 else list(licences),
+        "citeAs": about.cite,
+        "datePublished": about.published,
+    }
+    return {
+        "@context": _CONTEXT,
+        "@type": "sc:Dataset",
+        "name": data.label,
+        "description": about.description or usual,
+        "conformsTo": "http://mlcommons.org/croissant/1.0",
+        **{name: value for name, value in said.items() if value},
+        "version": f"{data.version}.0.0",
+        "keywords": ["audio source separation", *sorted(data.provides)],
+        "distribution": list(files),
+        "recordSet": [
+            {
+                "@type": "cr:RecordSet",
+                "@id": "questions",
+                "name": "questions",
+                "description": f"One question a record. {made}".strip(),
+                "key": {"@id": "questions/id"},
+                "field": [_field(name, what) for name, what in _FIELDS.items()],
+                "data": list(records),
+            }
+        ],
+    }
+
+
+def _field(name: str, description: str) -> dict[str, Any]:
+    several = {"repeated": True} if name in _SEVERAL else {}
+    return {"@type": "cr:Field", "@id": f"questions/{name}", "name": name, "description": description,
+            "dataType": "sc:Text", **several}  # fmt: skip
+
+
+def _record(
+    item: str, group: str, text: str, spans: Iterable[Span], mixture: object, target: Iterable[object],
+    residual: Iterable[object],
+) -> dict[str, Any]:  # fmt: skip
+    values = {
+        "id": item, "group": group, "text": text, "spans": spans_text(spans), "mixture": mixture or "",
+        "target": list(target), "residual": list(residual),
+    }  # fmt: skip
+    return {f"questions/{name}": value for name, value in values.items()}
+
+
+def _file(name: str, path: Path, description: str) -> dict[str, Any]:
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise MediaError(f"expected a file at {path}, found none") from error
+    return {
+        "@type": "cr:FileObject",
+        "@id": name,
+        "name": name,
+        **({"description": description} if description else {}),
+        "contentUrl": name,
+        "contentSize": f"{size} B",
+        "encodingFormat": mimetypes.guess_type(name)[0] or "application/octet-stream",
+        "sha256": file_digest(path),
+    }

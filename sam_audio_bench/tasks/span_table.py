@@ -1,0 +1,149 @@
+"""Spans from references: where a target sounds, by energy, as a table of questions that can be asked by spans.
+
+Two published rules, each number of which can be changed:
+
+    relative    40 dB below the target's loudest 250 ms is silence: activity as `span_iou` measures it (SAM Audio)
+    absolute    -40 dBFS is silence, and sounds shorter than 250 ms are left out
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from sam_audio_bench.blocks import any_sound
+from sam_audio_bench.errors import MediaError, UsageError
+from sam_audio_bench.files import atomic_write
+from sam_audio_bench.metrics.functional.activity import Overlap, active_spans, span_overlap
+from sam_audio_bench.tasks.manifest_rows import ManifestRow, Questions
+from sam_audio_bench.tasks.manifest_sounds import SoundReader
+from sam_audio_bench.tasks.manifest_tables import COLUMNS, spans_text
+from sam_audio_bench.types import Audio, Span
+
+__all__ = ["RULES", "FoundSpans", "SpanRule", "check_place", "find_spans", "write_spans"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpanRule:
+    """When a sound is active; raises UsageError for numbers that cannot be meant."""
+
+    mode: str  # of `activity.MODES`
+    threshold: float  # dB relative to the loudest window, or to full scale
+    window: float = 0.25  # seconds, also the shortest silence
+    shortest: float = 0.0  # seconds of the shortest sound
+
+    def __post_init__(self) -> None:
+        if not self.threshold < 0 <= self.shortest:
+            raise UsageError(
+                f"expected a threshold below 0 dB and sounds of 0 s or more, found {self.threshold} and {self.shortest}"
+            )
+
+    def __call__(self, sound: Audio) -> tuple[tuple[float, float], ...]:
+        """The spans ``(start, end)`` in which a sound is active, in seconds; none in digital silence."""
+        if not any_sound(sound.samples):
+            return ()
+        found = active_spans(sound.samples, sound.rate, threshold=self.threshold, mode=self.mode, window=self.window)
+        return tuple((start, end) for start, end in found if end - start >= self.shortest - 1e-9)
+
+
+RULES: Mapping[str, SpanRule] = MappingProxyType(
+    {
+        "relative": SpanRule(mode="rel_to_max", threshold=-40.0),
+        "absolute": SpanRule(mode="abs", threshold=-40.0, shortest=0.25),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundSpans:
+    """What was found of one question."""
+
+    item: str
+    spans: tuple[Span, ...] = ()
+    given: tuple[Span, ...] = ()
+    overlap: Overlap | None = None  # with the given spans; None: there are none
+    problem: str = ""  # why the question is not in the table
+    target: Audio | None = None  # for a figure
+
+
+def find_spans(questions: Questions, rule: SpanRule) -> Iterator[FoundSpans]:
+    """The spans of every question's target; what is wrong with a question costs it alone."""
+    for item, row in questions.rows.items():
+        yield _found(item, row, questions.root, rule)
+
+
+def _found(item: str, row: ManifestRow, root: Path, rule: SpanRule) -> FoundSpans:
+    if problem := _unwritable(row):
+        return FoundSpans(item=item, problem=problem)
+    try:
+        target = SoundReader(root)(row.target[0])
+    except MediaError as error:
+        return FoundSpans(item=item, problem=str(error))
+    times = rule(target)
+    given = [(start, end) for sign, start, end in row.spans if sign == "+"]
+    spans = tuple(("+", start, end) for start, end in times)
+    if not (spans or row.text or row.video):
+        return FoundSpans(item=item, problem="expected a target that sounds or a text, found silence and none")
+    overlap = span_overlap(reference=given, estimate=times) if given else None
+    return FoundSpans(item=item, spans=spans, given=row.spans, overlap=overlap, target=target)
+
+
+def _unwritable(row: ManifestRow) -> str:
+    """Why a question is no line of a table with spans."""
+    if not row.target:
+        return "expected a target, whose activity makes the spans, found none"
+    several = row.mixture is None or len(row.target) > 1 or len(row.residual) > 1
+    if several or not all(isinstance(sound, str) for _, sound in row.files):
+        return "expected files for mixture, target and residual, found sounds that are added up or inside a table"
+    return ""
+
+
+def check_place(questions: Questions, path: Path) -> None:
+    """Raises UsageError for a table that could not name the files of the questions, or would replace their own."""
+    if path.suffix.lower() != ".csv":
+        raise UsageError(f"expected the name of a .csv file for the table, found {path}")
+    if path.resolve().parent != questions.root.resolve():
+        raise UsageError(
+            f"expected a table in the folder of the data, {questions.root}, to which paths are relative, found {path}"
+        )
+    if path.resolve() == questions.path.resolve():
+        raise UsageError(f"expected another name than that of the questions, found {path}: they would be replaced")
+
+
+def write_spans(questions: Questions, found: Iterable[FoundSpans], path: Path) -> int:
+    """Writes the questions with the spans that were found as a table that ``--task`` takes; returns how many.
+
+    Those with a problem are left out; attributes stay.
+    """
+    stream = io.StringIO()
+    further = dict.fromkeys(name for own in questions.attributes.values() for name in own)
+    table = csv.DictWriter(stream, [*COLUMNS, *further], lineterminator="\n")
+    table.writeheader()
+    count = 0
+    for one in found:
+        if not one.problem:
+            own = questions.attributes.get(one.item, {})
+            table.writerow({**own, **_cells(questions.rows[one.item], one.spans)})
+            count += 1
+    with atomic_write(path) as temporary:
+        temporary.write_text(stream.getvalue(), encoding="utf-8", newline="")
+    return count
+
+
+def _cells(row: ManifestRow, spans: tuple[Span, ...]) -> dict[str, object]:
+    return {
+        "mixture": row.mixture,
+        "text": row.text,
+        "spans": spans_text(spans),
+        "video": row.video,
+        "mask": row.mask,
+        "target": row.target[0],
+        "residual": row.residual[0] if row.residual else "",
+        "group": row.group,
+        "id": row.id,
+        "paraphrases": "|".join(row.paraphrases),
+    }
