@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sam_audio_bench.cli.output import echo, note, print_json, print_records
+from sam_audio_bench.cli.output import echo, note, print_json, print_markdown, print_records
 from sam_audio_bench.cli.words import RUN, attribute_and_points
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import safe_name
 from sam_audio_bench.render.numbers import UNDEFINED, number, with_interval
-from sam_audio_bench.render.tables import markdown
 from sam_audio_bench.render.text import pluralize, unit_and_direction
 
 if TYPE_CHECKING:
@@ -68,7 +67,8 @@ def _as_columns(heads: Sequence[str], records: Sequence[dict[str, str]]) -> None
 
 
 def _as_markdown(heads: Sequence[str], records: Sequence[dict[str, str]]) -> None:
-    echo("\n" + markdown(heads, [[record[head] for head in heads] for record in records]))
+    echo()
+    print_markdown(records, heads)
 
 
 def _show(found: SliceReport, table: _Table, mark: str) -> None:

@@ -28,7 +28,7 @@ from sam_audio_bench.tabular import is_formula
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["FORMATS", "markdown", "print_terminal", "render", "table_to_json"]
+__all__ = ["FORMATS", "print_terminal", "render", "table_to_json"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,19 +117,6 @@ def _csv_cell(value: object) -> object:
         return value
     shown = value.replace("\r", "\\r")  # a line's end to some, which `csv` does not quote
     return f"'{shown}" if is_formula(value) else shown
-
-
-def markdown(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    r"""Cells as a table of Markdown, which show as they are.
-
-    >>> print(markdown(["a", "b"], [["x|y", "1"]]))
-    | a | b |
-    | :-- | --: |
-    | x\|y | 1 |
-    """
-    table = [[markdown_text(one_line(cell)) for cell in line] for line in (heads, *lines)]
-    table.insert(1, [":--", *("--:" for _ in heads[1:])])
-    return "\n".join(f"| {' | '.join(line)} |" for line in table)
 
 
 def _md(rows: Sequence[SummaryRow], beside: _Beside) -> str:

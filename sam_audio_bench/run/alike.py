@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Alike", "check_content", "check_once", "check_scores"]
 
-_SHOWN_DIGITS = 8  # of a revision
-
 _KEY = ("task", "item", "separator", "seed", "candidate", "picked_by", "metric")  # of a score
+_SHOWN_DIGITS = 8  # of a revision
 
 
 @dataclass

@@ -117,15 +117,17 @@ def check_place(questions: Questions, path: Path) -> None:
 def write_spans(questions: Questions, found: Iterable[FoundSpans], path: Path) -> int:
     """Writes the questions with the spans that were found as a table that ``--task`` takes; returns how many.
 
-    Those with a problem are left out.
+    Those with a problem are left out; attributes stay.
     """
     stream = io.StringIO()
-    table = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+    further = dict.fromkeys(name for own in questions.attributes.values() for name in own)
+    table = csv.DictWriter(stream, [*COLUMNS, *further], lineterminator="\n")
     table.writeheader()
     count = 0
     for one in found:
         if not one.problem:
-            table.writerow(_cells(questions.rows[one.item], one.spans))
+            own = questions.attributes.get(one.item, {})
+            table.writerow({**own, **_cells(questions.rows[one.item], one.spans)})
             count += 1
     with atomic_write(path) as temporary:
         temporary.write_text(stream.getvalue(), encoding="utf-8", newline="")

@@ -71,12 +71,12 @@ def folder(tmp_path: Path) -> Path:
     audio.write_wav(tmp_path / "t.wav", tone((1.0, 2.0, -12.0), (3.0, 3.5, -20.0)))
     audio.write_wav(tmp_path / "z.wav", tone())
     (tmp_path / "mine.csv").write_text(
-        "mixture,text,spans,target,id,paraphrases\n"
-        "m.wav,dog,+1:2,t.wav,a,hound|barker\n"
-        "m.wav,cat,,z.wav,b,\n"
-        "m.wav,cow,,none.wav,c,\n"
-        "m.wav,owl,,,d,\n"
-        "m.wav,,-0:1,z.wav,e,\n"
+        "mixture,text,spans,target,id,paraphrases,scene,distance\n"
+        "m.wav,dog,+1:2,t.wav,a,hound|barker,street,2.5\n"
+        "m.wav,cat,,z.wav,b,,room,\n"
+        "m.wav,cow,,none.wav,c,,,\n"
+        "m.wav,owl,,,d,,,\n"
+        "m.wav,,-0:1,z.wav,e,,,\n"
     )
     return tmp_path
 
@@ -99,6 +99,7 @@ def test_the_table_is_a_task_with_the_spans_that_were_found(folder: Path) -> Non
     assert data["b"].query.prompt.spans == ()
     assert data.paraphrases == {"a": ("hound", "barker")}
     assert data.groups == {"a": "m.wav", "b": "m.wav"}
+    assert data.attributes == {"a": {"scene": "street", "distance": 2.5}, "b": {"scene": "room"}}
 
 
 def invoke(*words: str) -> tuple[int, str]:
