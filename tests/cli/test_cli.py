@@ -283,3 +283,25 @@ def test_a_place_that_cannot_be_written_is_one_sentence(capsys) -> None:
         main(["ratings", "example", "--out", "/dev/null/answers.csv"])
     assert done.value.code == 2
     assert capsys.readouterr().err.startswith("sabench: expected ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["eval", "--model", "hpss", "--task", "sfx", "--task", "music"],
+        ["table", "--metrics", "snr", "--metrics=si_sdr", "runs"],
+        ["data", "missing", "--format", "csv", "--format", "csv"],
+    ],
+)
+def test_an_option_of_one_value_that_is_given_twice_is_refused(here: Path, words: list[str]) -> None:
+    """Click would drop the first one without a word."""
+    result = CliRunner().invoke(group, words)
+    name = next(word for word in words if word.startswith("--") and word != "--model")
+    assert result.exit_code == 2
+    assert f"expected {name} once, with commas in it if it takes several; found 2" in result.output
+    assert not (here / "runs").exists()
+
+
+def test_flags_and_options_of_several_values_may_be_repeated(here: Path) -> None:
+    for words in (["list", "tasks", "--json", "--json"], ["plot", "nowhere", "--kind", "bars", "--kind", "box"]):
+        assert "once" not in CliRunner().invoke(group, words).output
