@@ -133,7 +133,7 @@ def test_box_shows_every_item() -> None:
     dots = sorted(float(x) for one in first.collections for x in np.asarray(one.get_offsets())[:, 0])
     near = [score.value for name, mean in MEANS.items() if name != "silence" for score in items(mean).values()]
     np.testing.assert_allclose(dots, sorted(near))
-    assert "◂ 6 items to −102.50" in [text.get_text() for text in first.texts]
+    assert [text.get_text() for text in first.texts] == ["◂ 6 items to −102.50"], "told once"
     medians = [float(line.get_xdata()[0]) for line in first.lines if line.get_linewidth() == 1.6]
     np.testing.assert_allclose(medians, [3.0, 0.0, -2.0, -100.0, 12.0])
     data = box(made(), "si_sdr_i").data
@@ -186,6 +186,8 @@ def test_the_front_is_what_no_separator_beats() -> None:
     (panel,) = pareto(data, "si_sdr_i").figure.axes
     (front,) = [line for line in panel.lines if line.get_drawstyle() == "steps-post"]
     assert [*zip(*front.get_data(), strict=True)] == [(1.0, 1.0), (3.0, 4.0)]
+    ticks = (tick for minor in (False, True) for tick in panel.get_xticklabels(minor=minor))
+    assert {tick.get_fontsize() for tick in ticks} == {7}
 
 
 def test_costs_that_do_not_compare_are_told() -> None:
