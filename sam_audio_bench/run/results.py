@@ -16,7 +16,7 @@ from sam_audio_bench.render.tables import print_terminal, render, table_to_json
 from sam_audio_bench.run.alike import Alike
 from sam_audio_bench.run.remote import fetch_runs, naming_origins, shown_place
 from sam_audio_bench.run.store import RunFolder
-from sam_audio_bench.stats.answers import Answers, find_answers
+from sam_audio_bench.stats.answers import Answers, find_answers, main_metric
 from sam_audio_bench.stats.cost import Cost, cost_of
 from sam_audio_bench.stats.item_coverage import classify_coverage, common_items, format_coverage
 from sam_audio_bench.stats.summary import SummaryRow, compute_line_scores, summarise, summarise_paraphrases
@@ -235,7 +235,7 @@ class Results:
             interval: whether intervals are shown.
 
         Raises:
-            UsageError: a metric that no run has, or an option out of range.
+            UsageError: a metric that no run has or no item is for, or an option out of range.
         """
         view = View(sort=sort, pivot=pivot, digits=digits, interval=interval)
         rows, answers = self._shown(metrics, sort, pivot)
@@ -256,6 +256,10 @@ class Results:
         """What a table of some metrics shows."""
         chosen = self._chosen(metrics, sort)
         rows = chosen.rows
+        if metrics and not rows:
+            raise UsageError(f"expected metrics that some item of these runs is for, found {', '.join(metrics)}")
+        if sort is not None and rows and main_metric(rows, sort) != sort:
+            raise UsageError(f"expected a column to sort by with a mean and a better end, found {sort}")
         return rows, chosen._answers(rows, sort, pivot)
 
     def _chosen(self, metrics: Sequence[str], sort: str | None) -> Results:
