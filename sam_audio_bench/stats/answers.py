@@ -88,8 +88,10 @@ def find_answers(
             asked = [row for row in members if row.metric == metric]
             above = by_metric and task in (ALL_TASKS, *([] if overall else known.tasks))
             found = known.verdict(task, asked, intervals=above or metric == main)
+            if found is not None and task == ALL_TASKS:
+                found = replace(found, left_out=tuple(dict.fromkeys((*left_out, *found.left_out))))
             if found is not None:
-                verdicts[task, metric] = replace(found, left_out=left_out) if task == ALL_TASKS else found
+                verdicts[task, metric] = found
     return Answers(overall=tuple(overall), left_out=left_out, verdicts=verdicts)
 
 
@@ -127,7 +129,7 @@ class _Known:
     def verdict(self, task: str, rows: Sequence[SummaryRow], *, intervals: bool) -> Verdict | None:
         """Of one metric; None where its direction is not known or nobody competes."""
         rivals = [row for row in rows if _competes(row)]
-        if not rivals:
+        if all(row.value is None for row in rivals):
             return None
         tasks = self._with(rows[0].metric) if task == ALL_TASKS else [task]
         return decide(
@@ -178,8 +180,7 @@ class _Known:
 
 
 def _competes(row: SummaryRow) -> bool:
-    known = row.higher_is_better is not None and row.value is not None
-    return known and not row.oracle and not judges_itself(row.metric, row.picked_by)
+    return row.higher_is_better is not None and not row.oracle and not judges_itself(row.metric, row.picked_by)
 
 
 def _headed(rows: Sequence[SummaryRow], tasks: int) -> list[SummaryRow]:
