@@ -88,10 +88,11 @@ def find_answers(
             asked = [row for row in members if row.metric == metric]
             above = by_metric and task in (ALL_TASKS, *([] if overall else known.tasks))
             found = known.verdict(task, asked, intervals=above or metric == main)
-            if found is not None and task == ALL_TASKS:
-                found = replace(found, left_out=tuple(dict.fromkeys((*left_out, *found.left_out))))
             if found is not None:
-                verdicts[task, metric] = found
+                there = {name(row) for row in asked}
+                unscored = [name(row) for row in members if not row.oracle and name(row) not in there]
+                missing = (*(left_out if task == ALL_TASKS else ()), *found.left_out, *unscored)
+                verdicts[task, metric] = replace(found, left_out=tuple(dict.fromkeys(missing)))
     return Answers(overall=tuple(overall), left_out=left_out, verdicts=verdicts)
 
 

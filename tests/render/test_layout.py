@@ -109,6 +109,16 @@ def test_a_separator_without_a_score_is_named() -> None:
     assert "Left out, lacking a score or a task: b." in first
 
 
+def test_a_separator_that_was_not_scored_by_a_metric_is_named() -> None:
+    """A metric that was added to some runs says nothing of the others."""
+    both, one = {"si_sdr_i": 1.0, "snr": 1.0}, {"si_sdr_i": 9.0}
+    known = {"mixture": both, "a": both, "b": one, "oracle-irm": one}
+    _, answers = table({"sfx": known, "music": known})
+    for task in ("sfx", "music", ALL_TASKS):
+        assert answers.verdicts[task, "snr"].left_out == ("b",)
+        assert answers.verdicts[task, "si_sdr_i"].left_out == ()
+
+
 def test_the_answer_of_one_task_does_not_stand_above_several() -> None:
     rows, answers = unscored("music", "mixture", "a", "b")
     assert (ALL_TASKS, "snr") not in answers.verdicts
