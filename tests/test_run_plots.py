@@ -172,6 +172,11 @@ def test_scatter_of_many_separators_asks_for_two() -> None:
     assert draw("scatter", made(), ["si_sdr_i"], ["bad", "good"]).title == "si_sdr_i: good against bad"
 
 
+def test_a_scatter_of_a_lone_oracle_says_that_there_is_nothing_else() -> None:
+    with pytest.raises(UsageError, match="found 0; name two of them"):
+        scatter(made(names=("oracle",)), "si_sdr_i")
+
+
 def test_the_front_is_what_no_separator_beats() -> None:
     names = {
         "p": (1.0, 1.0),
@@ -283,7 +288,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_command_writes_what_it_names(runs: Path, tmp_path: Path) -> None:
-    kinds = ["--kind", "bars", "--kind", "box", "--metric", "all"]
+    kinds = ["--kind", "bars", "--kind", "box", "--kind", "bars", "--metric", "all"]
     words = ["plot", str(runs), *kinds, "--out", str(tmp_path), "--theme", "both", "--json"]
     done = CliRunner().invoke(group, words)
     assert done.exit_code == 0, done.output
@@ -349,3 +354,9 @@ def test_figures_never_import_torch(runs: Path, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "bars-si_sdr_i.png").exists()
+
+
+def test_a_metric_that_is_named_twice_is_drawn_once(runs: Path, tmp_path: Path) -> None:
+    words = ["plot", str(runs), "--metric", "snr_i,snr_i", "--out", str(tmp_path), "--json"]
+    done = CliRunner().invoke(group, words)
+    assert [one["name"] for one in json.loads(done.stdout)["figures"]] == ["bars-snr_i"]
