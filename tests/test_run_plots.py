@@ -133,7 +133,7 @@ def test_box_shows_every_item() -> None:
     dots = sorted(float(x) for one in first.collections for x in np.asarray(one.get_offsets())[:, 0])
     near = [score.value for name, mean in MEANS.items() if name != "silence" for score in items(mean).values()]
     np.testing.assert_allclose(dots, sorted(near))
-    assert "◂ 6 items to −102.50" in [text.get_text() for text in first.texts]
+    assert [text.get_text() for text in first.texts] == ["◂ 6 items to −102.50"], "told once"
     medians = [float(line.get_xdata()[0]) for line in first.lines if line.get_linewidth() == 1.6]
     np.testing.assert_allclose(medians, [3.0, 0.0, -2.0, -100.0, 12.0])
     data = box(made(), "si_sdr_i").data
@@ -172,6 +172,11 @@ def test_scatter_of_many_separators_asks_for_two() -> None:
     assert draw("scatter", made(), ["si_sdr_i"], ["bad", "good"]).title == "si_sdr_i: good against bad"
 
 
+def test_a_scatter_of_a_lone_oracle_says_that_there_is_nothing_else() -> None:
+    with pytest.raises(UsageError, match="found 0; name two of them"):
+        scatter(made(names=("oracle",)), "si_sdr_i")
+
+
 def test_the_front_is_what_no_separator_beats() -> None:
     names = {
         "p": (1.0, 1.0),
@@ -186,6 +191,8 @@ def test_the_front_is_what_no_separator_beats() -> None:
     (panel,) = pareto(data, "si_sdr_i").figure.axes
     (front,) = [line for line in panel.lines if line.get_drawstyle() == "steps-post"]
     assert [*zip(*front.get_data(), strict=True)] == [(1.0, 1.0), (3.0, 4.0)]
+    ticks = (tick for minor in (False, True) for tick in panel.get_xticklabels(minor=minor))
+    assert {tick.get_fontsize() for tick in ticks} == {7}
 
 
 def test_costs_that_do_not_compare_are_told() -> None:
@@ -281,7 +288,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_command_writes_what_it_names(runs: Path, tmp_path: Path) -> None:
-    kinds = ["--kind", "bars", "--kind", "box", "--metric", "all"]
+    kinds = ["--kind", "bars", "--kind", "box", "--kind", "bars", "--metric", "all"]
     words = ["plot", str(runs), *kinds, "--out", str(tmp_path), "--theme", "both", "--json"]
     done = CliRunner().invoke(group, words)
     assert done.exit_code == 0, done.output
@@ -347,3 +354,9 @@ def test_figures_never_import_torch(runs: Path, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "bars-si_sdr_i.png").exists()
+
+
+def test_a_metric_that_is_named_twice_is_drawn_once(runs: Path, tmp_path: Path) -> None:
+    words = ["plot", str(runs), "--metric", "snr_i,snr_i", "--out", str(tmp_path), "--json"]
+    done = CliRunner().invoke(group, words)
+    assert [one["name"] for one in json.loads(done.stdout)["figures"]] == ["bars-snr_i"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -54,6 +55,15 @@ def _expanding(command: click.Command) -> click.Command:
     return command
 
 
+def _refuse_repeats(command: click.Command, ctx: click.Context, args: list[str]) -> None:
+    """Raises UsageError for an option of one value that is given twice, of which click would drop the first."""
+    _, _, order = command.make_parser(ctx).parse_args(list(args))
+    for parameter, count in Counter(order).items():
+        if isinstance(parameter, click.Option) and count > 1 and not (parameter.multiple or parameter.is_flag):
+            name = max(parameter.opts, key=len)
+            raise click.UsageError(f"expected {name} once, with commas in it if it takes several; found {count}", ctx)
+
+
 class LazyGroup(click.Group):
     """Knows its commands by name: ``name -> ("module:attribute", summary)``."""
 
@@ -94,7 +104,10 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Raises UsageError with the nearest name for an unknown command."""
+        """Raises UsageError with the nearest name for an unknown command, and for an option that is given twice."""
         if args and args[0] not in self._lazy:
             raise unknown_name("command", args[0], self._lazy)
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None and not isinstance(command, click.Group):
+            _refuse_repeats(command, click.Context(command, parent=ctx, info_name=name), rest)
+        return name, command, rest

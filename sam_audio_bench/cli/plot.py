@@ -68,7 +68,7 @@ def plot(
 
 def _named(results: Results, metrics: str) -> list[str]:
     """The metrics that are asked for; of all of them, those with a value."""
-    found = split_spellings(metrics)
+    found = list(dict.fromkeys(split_spellings(metrics)))
     if not found:
         raise UsageError(f"expected comma-separated ids for --metric, found {metrics!r}")
     if found != [_ALL]:

@@ -171,11 +171,10 @@ def _draw_box(panel: Axes, at: int, line: Line, values: Sequence[float], limits:
         [values[index] for index in near], heights[near], s=9, linewidths=0.6, edgecolors=line.colour, alpha=0.7,
         facecolors="none" if line.oracle else line.colour, rasterized=len(values) > MOST_VECTORS, zorder=2.5,
     )  # fmt: skip
-    for far in (min(values, default=0.0), max(values, default=0.0)):
-        side = place_in(far, limits)[1]
-        if side:
-            count = sum(place_in(value, limits)[1] == side for value in values)
-            _point_beyond(panel, at, far, limits, f"{pluralize(count, 'item')} to ")
+    for side, furthest in ((-1, min), (1, max)):
+        far = [value for value in values if place_in(value, limits)[1] == side]
+        if far:
+            _point_beyond(panel, at, furthest(far), limits, f"{pluralize(len(far), 'item')} to ")
 
 
 def _draw_quartiles(panel: Axes, at: int, values: NDArray[np.floating]) -> None:

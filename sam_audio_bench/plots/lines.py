@@ -240,7 +240,7 @@ def grid_of_tasks(
     remove_empty(grid, len(tasks))
     for one, task in zip(grid, tasks, strict=False):
         set_title(one, task.title)
-        one.tick_params(labelsize=7)
+        one.tick_params(which="both", labelsize=7)
     return figure, grid[: len(tasks)]
 
 

@@ -104,7 +104,7 @@ def _two_lines(lines: Sequence[Line]) -> tuple[Line, Line]:
     chosen = lines if len(lines) == 2 else [line for line in lines if not line.oracle]
     if len(chosen) != 2:
         raise UsageError(
-            f"expected two separators to draw against each other, found {len(chosen)}: "
+            f"expected two separators to draw against each other, found {len(chosen)}{': ' * bool(chosen)}"
             f"{', '.join(line.name for line in chosen[:8])}{' …' * (len(chosen) > 8)}; name two of them "
             "(--separator A,B), or two metrics (--metric A,B)"
         )

@@ -145,11 +145,11 @@ def name_of(row: SummaryRow) -> str:
 
 
 def answer(rows: Sequence[SummaryRow], answers: Answers, view: View) -> str:
-    """The sentence above all: over all tasks, or of the only one."""
-    tasks = list(dict.fromkeys(task for task, _ in answers.verdicts))
-    if not tasks or (len(tasks) > 1 and ALL_TASKS not in tasks):
+    """The sentence above all: over all tasks, or of the only one; empty where there is no such answer."""
+    tasks = {task for task, _ in answers.verdicts}
+    task = ALL_TASKS if ALL_TASKS in tasks else min(tasks, default="")
+    if task != ALL_TASKS and any(row.part.removeprefix(task)[:1] not in ("", ":") for row in rows):  # another task's
         return ""
-    task = ALL_TASKS if ALL_TASKS in tasks else tasks[0]
     members = [row for row in (*rows, *answers.overall) if row.part == task]
     metric = main_metric(members, view.sort)
     return "" if metric is None else _sentence(answers, task, metric, members, view)
@@ -262,12 +262,12 @@ class _Laid:
     def _key(self, name: str) -> tuple[bool, int, bool, float]:
         row = self.cells.get((name, self.columns[0]))
         first = next(row for (own, _), row in self.cells.items() if own == name)
-        whole = self.view.pivot == "separator" and first.task == ALL_TASKS  # stays below
+        below = first.task == ALL_TASKS if self.view.pivot == "separator" else first.oracle
         rank = coverage_class_rank((row or first).coverage)
         if row is None or row.value is None or _judges_itself(row) or row.higher_is_better is None:
-            return first.oracle or whole, rank, True, 0.0
+            return below, rank, True, 0.0
         sign = -1 if row.higher_is_better else 1
-        return first.oracle or whole, rank, False, sign * row.value
+        return below, rank, False, sign * row.value
 
     def _line(self, name: str) -> Line:
         own = {column: self.cells[name, column] for column in self.columns if (name, column) in self.cells}

@@ -66,7 +66,8 @@ def standard_output() -> Console:
     from rich.console import Console
 
     console = Console()
-    if not console.is_terminal and not os.environ.get("COLUMNS", "").isdigit():
+    asked = os.environ.get("COLUMNS", "")
+    if not console.is_terminal and not (asked.isdigit() and int(asked)):  # 0 would be a table of no width
         console.width = _WIDTH_OF_FILES
     return console
 

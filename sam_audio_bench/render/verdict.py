@@ -37,7 +37,7 @@ def sentence(verdict: Verdict, metric: str, unit: str = "", digits: int = 2) -> 
     parts = (
         [told.too_few()] if verdict.too_few else told.of_one() if len(verdict.over_baseline) == 1 else told.of_many()
     )
-    left_out = f" Left out, without all tasks: {_names(verdict.left_out)}." if verdict.left_out else ""
+    left_out = f" Left out, lacking a score or a task: {_names(verdict.left_out)}." if verdict.left_out else ""
     tasks = f"Over {len(verdict.tasks)} tasks, by" if len(verdict.tasks) > 1 else "By"
     return f"{tasks} {one_line(metric)}, {'; '.join(filter(None, parts))}.{left_out}"
 

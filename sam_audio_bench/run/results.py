@@ -15,7 +15,7 @@ from sam_audio_bench.run.alike import Alike, check_once, check_scores
 from sam_audio_bench.run.attributes import AttributeTable, attributes_of
 from sam_audio_bench.run.remote import find_runs, naming_origins, shown_place
 from sam_audio_bench.run.store import RunFolder
-from sam_audio_bench.stats.answers import Answers, find_answers, find_answers_in_slices
+from sam_audio_bench.stats.answers import Answers, find_answers, find_answers_in_slices, main_metric
 from sam_audio_bench.stats.cost import Cost, cost_of
 from sam_audio_bench.stats.item_coverage import Covered, classify_coverage, items_set_aside
 from sam_audio_bench.stats.slices import Slice, cut
@@ -276,7 +276,7 @@ class Results:
             interval: whether intervals are shown.
 
         Raises:
-            UsageError: a metric that no run has, or an option out of range.
+            UsageError: a metric that no run has or no item is for, or an option out of range.
         """
         view = View(sort=sort, pivot=pivot, digits=digits, interval=interval)
         rows, answers = self._shown(metrics, sort, pivot)
@@ -297,6 +297,10 @@ class Results:
         """What a table of some metrics shows."""
         chosen = self._chosen(metrics, sort)
         rows = chosen.rows
+        if metrics and not rows:
+            raise UsageError(f"expected metrics that some item of these runs is for, found {', '.join(metrics)}")
+        if sort is not None and rows and main_metric(rows, sort) != sort:
+            raise UsageError(f"expected a column to sort by with a mean and a better end, found {sort}")
         return rows, chosen._answers(rows, sort, pivot)
 
     def _chosen(self, metrics: Sequence[str], sort: str | None) -> Results:

@@ -92,7 +92,10 @@ def find_answers(
             above = by_metric and task in (ALL_TASKS, *([] if overall else known.tasks))
             found = known.verdict(task, asked, intervals=above or metric == main)
             if found is not None:
-                verdicts[task, metric] = replace(found, left_out=left_out) if task == ALL_TASKS else found
+                there = {name(row) for row in asked}
+                unscored = [name(row) for row in members if not row.oracle and name(row) not in there]
+                missing = (*(left_out if task == ALL_TASKS else ()), *found.left_out, *unscored)
+                verdicts[task, metric] = replace(found, left_out=tuple(dict.fromkeys(missing)))
     return Answers(overall=tuple(overall), left_out=left_out, verdicts=verdicts)
 
 
@@ -154,7 +157,7 @@ class _Known:
     def verdict(self, task: str, rows: Sequence[SummaryRow], *, intervals: bool) -> Verdict | None:
         """Of one metric; None where its direction is not known or nobody competes."""
         rivals = [row for row in rows if _competes(row)]
-        if not rivals:
+        if all(row.value is None for row in rivals):
             return None
         tasks = self._with(rows[0].metric) if task == ALL_TASKS else [task]
         return decide(
@@ -205,8 +208,7 @@ class _Known:
 
 
 def _competes(row: SummaryRow) -> bool:
-    known = row.higher_is_better is not None and row.value is not None
-    return known and not row.oracle and not judges_itself(row.metric, row.picked_by)
+    return row.higher_is_better is not None and not row.oracle and not judges_itself(row.metric, row.picked_by)
 
 
 def _headed(rows: Sequence[SummaryRow], tasks: int) -> list[SummaryRow]:

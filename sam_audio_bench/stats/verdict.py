@@ -58,7 +58,7 @@ class Verdict:
     order: tuple[str, ...]  # best first; those of a lower class of coverage behind
     tasks: tuple[str, ...]
     slice: str = ""  # of the task's items; "": all of them
-    left_out: tuple[str, ...] = ()  # they have no score on some task
+    left_out: tuple[str, ...] = ()  # they lack a task, or a score on one
     baseline: str | None = None  # None: it is not there
     behind_best: Mapping[str, Gap] = field(default_factory=dict)  # how far the leader is ahead of its rivals
     over_baseline: Mapping[str, Gap] = field(default_factory=dict)  # how far the others are ahead of the baseline

@@ -396,3 +396,25 @@ def test_slices_without_enough_recordings_are_not_drawn(here: Path, small_task: 
     assert "surely worse in 0 of 0 slices" in invoke("slices", "runs").stdout
     with pytest.raises(UsageError, match="expected a slice with 5 recordings to draw, found none"):
         invoke("slices", "runs", "--out", "figures")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["eval", "--model", "hpss", "--task", "sfx", "--task", "music"],
+        ["table", "--metrics", "snr", "--metrics=si_sdr", "runs"],
+        ["data", "missing", "--format", "csv", "--format", "csv"],
+    ],
+)
+def test_an_option_of_one_value_that_is_given_twice_is_refused(here: Path, words: list[str]) -> None:
+    """Click would drop the first one without a word."""
+    result = CliRunner().invoke(group, words)
+    name = next(word for word in words if word.startswith("--") and word != "--model")
+    assert result.exit_code == 2
+    assert f"expected {name} once, with commas in it if it takes several; found 2" in result.output
+    assert not (here / "runs").exists()
+
+
+def test_flags_and_options_of_several_values_may_be_repeated(here: Path) -> None:
+    for words in (["list", "tasks", "--json", "--json"], ["plot", "nowhere", "--kind", "bars", "--kind", "box"]):
+        assert "once" not in CliRunner().invoke(group, words).output

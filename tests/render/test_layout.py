@@ -81,10 +81,51 @@ def test_a_separator_without_all_tasks_is_named() -> None:
     )
     assert {row.separator for row in answers.overall} == {"mixture", "x"}
     assert answers.left_out == ("half",)
-    assert "Left out, without all tasks: half." in render(rows, "md", answers=answers)
+    assert "Left out, lacking a score or a task: half." in render(rows, "md", answers=answers)
     alone, none = table({"music": {"a": {"si_sdr_i": 0.0}}, "sfx": {"b": {"si_sdr_i": 0.0}}})
     assert none.overall == ()
     assert "all tasks" not in render(alone, "md", answers=none)
+
+
+def unscored(lacking: str, *separators: str) -> tuple[list[SummaryRow], Answers]:
+    """Of two tasks, on one of which some separators have no score."""
+    means = {"mixture": 0.0, "a": 1.0, "b": 5.0, "oracle-irm": 9.0}
+    rows, _ = table({task: {name: {"snr": mean} for name, mean in means.items()} for task in ("sfx", "music")})
+    scores = {(row.task, row.separator, None, "snr"): {
+        item: ItemScore(item, None if row.task == lacking and row.separator in separators else row.value, None)
+        for item in ITEMS
+    } for row in rows}  # fmt: skip
+    rows = [replace(row, value=scores[row.task, row.separator, None, "snr"]["item-0"].value) for row in rows]
+    return rows, find_answers(scores, rows, name_of)
+
+
+def test_a_separator_without_a_score_is_named() -> None:
+    rows, answers = unscored("music", "b")
+    told = {task: verdict.left_out for (task, _), verdict in answers.verdicts.items()}
+    assert told == {"sfx": (), "music": ("b",), ALL_TASKS: ("b",)}
+    text = render(rows, "md", answers=answers)
+    first = next(line for line in text.splitlines() if line.startswith("Over 2 tasks"))
+    assert first.startswith("Over 2 tasks, by snr, a is surely better than the mixture, by 1.00")
+    assert "Left out, lacking a score or a task: b." in first
+
+
+def test_a_separator_that_was_not_scored_by_a_metric_is_named() -> None:
+    """A metric that was added to some runs says nothing of the others."""
+    both, one = {"si_sdr_i": 1.0, "snr": 1.0}, {"si_sdr_i": 9.0}
+    known = {"mixture": both, "a": both, "b": one, "oracle-irm": one}
+    _, answers = table({"sfx": known, "music": known})
+    for task in ("sfx", "music", ALL_TASKS):
+        assert answers.verdicts[task, "snr"].left_out == ("b",)
+        assert answers.verdicts[task, "si_sdr_i"].left_out == ()
+
+
+def test_the_answer_of_one_task_does_not_stand_above_several() -> None:
+    rows, answers = unscored("music", "mixture", "a", "b")
+    assert (ALL_TASKS, "snr") not in answers.verdicts
+    lines = render(rows, "md", answers=answers).splitlines()
+    assert lines[0] == "### sfx@1-mini"
+    assert lines[2].startswith("By snr, b is best")
+    assert json.loads(render(rows, "json", answers=answers))["answer"] == ""
 
 
 def test_a_picker_of_other_numbers_of_candidates_is_one_line() -> None:
@@ -151,6 +192,10 @@ def test_pivots_show_the_same_cells() -> None:
     assert [line.shown for line in by_separator[3].lines] == ["sfx@1-mini †", "music@1-mini †", "all tasks †"]
     worst = layout(ROWS, (), ANSWERS, View(pivot="separator", sort="si_sdr_i"))[1]
     assert [line.name for line in worst.lines] == ["sfx@1-mini", "music@1-mini", "all tasks"]
+    tasks = {"sfx": {"oracle-irm": {"snr": 1.0}}, "music": {"oracle-irm": {"snr": 9.0}}}
+    rows, answers = table(tasks)
+    (oracle,) = layout(rows, (), answers, View(pivot="separator", sort="snr"))
+    assert [line.name for line in oracle.lines] == ["music@1-mini", "sfx@1-mini", "all tasks"]
 
 
 def test_digits_and_intervals() -> None:
@@ -233,7 +278,7 @@ def test_panels_hold_every_column_once_and_fit(widths: list[int], room: int, gap
 
 
 def test_a_pipe_is_as_wide_as_columns_says(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    for columns, most in (("60", 60), ("200", 200), ("", 100), ("wide", 100)):
+    for columns, most in (("60", 60), ("200", 200), ("", 100), ("wide", 100), ("0", 100)):
         monkeypatch.setenv("COLUMNS", columns)
         print_terminal(ROWS, answers=ANSWERS)
         assert most - 25 < max(map(len, capsys.readouterr().out.splitlines())) <= most

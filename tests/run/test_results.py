@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,17 @@ def test_what_cannot_be_meant_is_told(runs: Path, options: list[str], message: s
     assert done.exit_code != 0
     assert message in (done.output if done.exception is None or isinstance(done.exception, SystemExit)
                        else str(done.exception))  # fmt: skip
+
+
+def test_a_column_without_a_score_is_not_dropped_without_a_word(runs: Path) -> None:
+    results = sab.Results.read([runs])
+    frame = results.frame[results.frame["metric"] != "mrstft"]  # as of a metric that no item is for
+    results = replace(results, frame=frame)
+    with pytest.raises(UsageError, match="some item of these runs is for, found mrstft"):
+        results.table(metrics=["mrstft"])
+    with pytest.raises(UsageError, match="a column to sort by with a mean and a better end, found mrstft"):
+        results.to_json(sort="mrstft")
+    assert "mrstft" not in results.table(metrics=["mrstft", "snr_i"])
 
 
 def test_python_refuses_what_no_run_has(runs: Path) -> None:

@@ -153,7 +153,7 @@ def test_a_line_without_a_task_is_left_out_and_named() -> None:
     lines = {**table({"mixture": 0, "a": 1}, 8, 0, tasks=2), **table({"b": 5}, 8, 1)}
     found = decide(column(8, 2), lines, higher_is_better=True)
     assert (found.left_out, found.order) == (("b",), ("a", "mixture"))
-    assert "Left out, without all tasks: b." in sentence(found, "snr")
+    assert "Left out, lacking a score or a task: b." in sentence(found, "snr")
 
 
 def test_lines_are_compared_on_the_items_that_both_have() -> None:

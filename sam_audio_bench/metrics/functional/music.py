@@ -103,6 +103,8 @@ def l1_freq(*, reference: Tensor, estimate: Tensor) -> float:
 def aura_stft(*, reference: Tensor, estimate: Tensor) -> float:
     """``100 / (1 + 10 L)``, L auraloss's STFT loss: spectral convergence plus L1 of logarithms, frames of 1024 samples.
 
+    The estimate is the target of that loss, whose norm the convergence is divided by, as in the public code.
+
     Source: Steinmetz and Reiss, "auraloss", DMRN+15, 2020; its defaults.
 
     Args:
@@ -155,7 +157,7 @@ def _check(reference: Tensor, estimate: Tensor, stft: STFT) -> None:
 
 
 def _loss(reference: Tensor, estimate: Tensor, stft: STFT, bands: Any) -> float:
-    """``‖S - Ŝ‖ / ‖S‖ + mean |ln S - ln Ŝ|`` of floored magnitudes, in bands where there are some."""
+    """``‖S - Ŝ‖ / ‖Ŝ‖ + mean |ln S - ln Ŝ|`` of floored magnitudes, in bands where there are some; Ŝ: the estimate."""
     error = square = logarithm = 0.0
     count = 0
     for wanted, found in zip(_floored(reference, stft, bands), _floored(estimate, stft, bands), strict=True):
