@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["plot"]
 
-_KINDS = ("bars", "box", "scatter", "pareto")  # of plots.runs.KINDS, which imports matplotlib
+_SLICES = "slices"
+_KINDS = ("bars", "box", "scatter", "pareto", _SLICES)  # plots.runs.KINDS, which imports matplotlib, and slices
 _ALL = "all"
 
 
@@ -27,7 +28,8 @@ _ALL = "all"
 @click.argument("runs", nargs=-1, required=True, type=RUN)
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(_KINDS), default=["bars"], show_default=True,
               help="bars: means and intervals; box: scores of items; scatter: two separators, or two metrics, item by "
-              "item; pareto: quality against cost. May be repeated.")  # fmt: skip
+              "item; pareto: quality against cost; slices: means in slices of the items, as `sabench slices` finds "
+              "them. May be repeated.")  # fmt: skip
 @click.option("--metric", "metrics", default="",
               help="Ids, comma-separated, or all: a figure each; two for a scatter are one figure. Default: the metric "
               "that orders the table.")  # fmt: skip
@@ -52,9 +54,12 @@ def plot(
     results = Results.read(runs)
     named = _named(results, metrics) if metrics else []
     chosen = words(separators, "--separator") if separators else []
-    found = [
-        one for kind in dict.fromkeys(kinds) for one in _figures(results, kind, named, chosen, pair=metrics != _ALL)
-    ]
+    found: list[Plot] = []
+    for kind in dict.fromkeys(kinds):
+        if kind == _SLICES:
+            found += _slice_figures(runs, named, chosen)
+        else:
+            found += _figures(results, kind, named, chosen, pair=metrics != _ALL)
     told = []
     for figure in found:
         files = [str(path) for path in figure.save(out, themes=THEMES if theme == "both" else (theme,))]
@@ -86,3 +91,14 @@ def _figures(results: Results, kind: str, metrics: list[str], separators: list[s
         return [results.plot(kind, metrics, separators=separators)]
     each: list[Sequence[str]] = [[metric] for metric in metrics] or [()]
     return [results.plot(kind, metric, separators=separators) for metric in each]
+
+
+def _slice_figures(runs: Sequence[Path | str], metrics: Sequence[str], separators: Sequence[str]) -> list[Plot]:
+    """A figure of each task by each metric; by none that which `sabench slices` takes."""
+    from sam_audio_bench.cli.slice_figure import slice_figures
+    from sam_audio_bench.run.slices import find_slices
+
+    reports = [find_slices(runs, metric=metric) for metric in metrics or (None,)]
+    for text in dict.fromkeys(text for report in reports for text in report.notes):
+        note(f"note: {text}")
+    return [figure for report in reports for figure in slice_figures(report, separators)]

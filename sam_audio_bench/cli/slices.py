@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +10,6 @@ import click
 
 from sam_audio_bench.cli.output import echo, note, print_json, print_markdown, print_records
 from sam_audio_bench.cli.words import RUN, attribute_and_points
-from sam_audio_bench.errors import UsageError
-from sam_audio_bench.files import safe_name
 from sam_audio_bench.render.numbers import UNDEFINED, number, with_interval
 from sam_audio_bench.render.text import pluralize, unit_and_direction
 
@@ -54,7 +52,9 @@ def slices(
     chosen = dict(map(attribute_and_points, by))
     found = find_slices(runs, metric=metric, by=chosen, worst=worst, permutations=permutations, seed=seed)
     if out is not None:
-        for path in _drawn(found, out):
+        from sam_audio_bench.cli.slice_figure import slice_figures
+
+        for path in (path for figure in slice_figures(found) for path in figure.save(out)):
             note(f"wrote {path}")
     if form == "json":
         print_json(found.to_json())
@@ -117,23 +117,3 @@ def _untested(rows: Sequence[SliceRow]) -> str:
     for row in rows:
         reasons.setdefault(row.untested, {})[row.slice] = None
     return "; ".join(f"{', '.join(names)} ({reason})" for reason, names in reasons.items())
-
-
-def _drawn(found: SliceReport, folder: Path) -> Iterator[Path]:
-    """Writes a figure of each task that has a slice with enough recordings."""
-    from dataclasses import asdict
-
-    import pandas as pd
-
-    from sam_audio_bench.cli.slice_figure import slice_means
-    from sam_audio_bench.stats.slices import FEWEST
-
-    frame = pd.DataFrame([{**asdict(row), "surely_worse": row.is_surely_worse()} for row in found.rows])
-    drawn = frame[(frame["recordings"] >= FEWEST) & frame["mean"].notna()] if len(frame) else frame
-    if not len(drawn):
-        raise UsageError(f"expected a slice with {FEWEST} recordings to draw, found none; see the notes without --out")
-    axis = f"{found.metric} {f'({found.unit})' if found.unit else ''}".strip()
-    for task, part in drawn.groupby("task", sort=False):
-        name = safe_name(f"slices-{task}-{found.metric}")
-        plot = slice_means(part, axis=axis, title=f"{found.labels[str(task)]} in slices", name=name)
-        yield from plot.save(folder)

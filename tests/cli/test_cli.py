@@ -378,6 +378,13 @@ def test_slices_say_where_it_fails(halves: str, here: Path) -> None:
     assert sorted(path.name for path in (here / "figures").iterdir()) == [
         f"slices-mine-si_sdr.{suffix}" for suffix in ("csv", "png", "svg")
     ]
+    drawn = invoke("plot", halves, "--kind", "slices", "--metric", "si_sdr", "--theme", "both", "--out", "plotted")
+    assert "mine@1-file in slices" in drawn.stdout
+    name = "slices-mine-si_sdr"
+    assert (here / "plotted" / f"{name}.csv").read_bytes() == (here / "figures" / f"{name}.csv").read_bytes()
+    assert len(list((here / "plotted").iterdir())) == 5
+    with pytest.raises(UsageError, match="unknown separator 'mixtures'"):
+        invoke("plot", halves, "--kind", "slices", "--separator", "mixtures")
     shown = invoke("slices", halves, "--metric", "si_sdr", "--format", "md").stdout
     assert r"| mixture | place = \|street\| |" in shown
     found = json.loads(invoke("slices", halves, "--metric", "si_sdr", "--format", "json").stdout)
