@@ -188,9 +188,8 @@ def pareto(data: RunData, metric: str) -> Plot:
     figure.supxlabel("real-time factor ↓", fontsize=8)
     figure.supylabel(axis_label(rows[0]), fontsize=8)
     add_legend(figure, lines, [Line2D([], [], color=ink(), linewidth=0.8, label="front")] if fronts else [])
-    caption = _pareto_caption(drawn, lines, left, has_front=fronts > 0) + _far_off(
-        plane, drawn[["real_time_factor", "mean"]].to_numpy()
-    )
+    caption = _pareto_caption(drawn, lines, left, has_front=fronts > 0)
+    caption += _far_off(plane, drawn[["real_time_factor", "mean"]].to_numpy())
     title = f"{metric} against cost"
     return Plot(name=f"pareto-{cased_name(metric)}", title=title, caption=caption, figure=figure, data=drawn)
 
