@@ -200,7 +200,20 @@ def test_costs_that_do_not_compare_are_told() -> None:
                    costs=[cost("a", "p", 1.0, "H200"), cost("a", "q", 2.0, "EPYC"), cost("a", "r", None)])  # fmt: skip
     caption = pareto(data, "si_sdr_i").caption
     assert "On different machines: EPYC, H200." in caption
-    assert "not drawn: r." in caption
+    assert "Not drawn where there is no mean or no cost: r." in caption
+    data = RunData(rows=[row(task, name, 1.0) for task in "ab" for name in "pq"], scores={},
+                   costs=[cost("a", "p", 1.0), cost("a", "q", 2.0), cost("b", "p", 1.0)])  # fmt: skip
+    assert "no cost: q." in pareto(data, "si_sdr_i").caption, "of one task alone, too"
+
+
+@draws
+def test_a_caption_explains_what_is_drawn_and_nothing_else(make) -> None:
+    plain, whole = (make(made(names=names)) for names in (("good",), tuple(MEANS)))
+    for word in ("mixture", "oracles", "front"):
+        assert word not in plain.caption
+    assert "oracles" in whole.caption
+    (legend,) = pareto(made(names=("good",)), "si_sdr_i").figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["good"]
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40))

@@ -16,6 +16,7 @@ from sam_audio_bench.plots.lines import (
     Task,
     axis_label,
     axis_limits,
+    explain,
     grid_of_tasks,
     interval_limits,
     pick_tasks,
@@ -70,8 +71,10 @@ def bars(data: RunData, metric: str) -> Plot:
         for line in lines for row in rows if (row.separator, row.picked_by) == (line.separator, line.picked_by)
     ]  # fmt: skip
     caption = (
-        "Mean over items with its 95 % interval over recordings, and how many items have a value. Dashed: the mixture. "
-        "Hatched: oracles, which were shown the reference. The best mean over tasks is on top." + _beyond(ends, limits)
+        "Mean over items with its 95 % interval over recordings, and how many items have a value."
+        + explain(lines, "Dashed: the mixture.", "Hatched: oracles, which were shown the reference.")
+        + " The best mean over tasks is on top."
+        + _beyond(ends, limits)
     )
     return Plot(
         name=f"bars-{cased_name(metric)}", title=f"{metric}: means", caption=caption, figure=figure,
@@ -105,7 +108,9 @@ def box(data: RunData, metric: str) -> Plot:
     figure.supxlabel(label, fontsize=8)
     caption = (
         f"A dot is an item. Boxes, of {_FEWEST_IN_BOX} items and more: quartiles and median; whiskers: the last item "
-        "within 1.5 interquartile ranges. Dashed: mean of the mixture. Hollow: oracles. n: items with a value."
+        "within 1.5 interquartile ranges."
+        + explain(lines, "Dashed: mean of the mixture.", "Hollow: oracles.")
+        + " n: items with a value."
         + _beyond([row["value"] for row in known], limits)
     )
     return Plot(

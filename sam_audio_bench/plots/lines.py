@@ -30,6 +30,7 @@ __all__ = [
     "add_legend",
     "axis_label",
     "axis_limits",
+    "explain",
     "grid_of_tasks",
     "interval_limits",
     "pick_tasks",
@@ -146,6 +147,12 @@ def _shortened(names: Sequence[str]) -> list[str]:
 def plain(text: str) -> str:
     """A text of anyone's that is no formula."""
     return text.replace("$", r"\$")
+
+
+def explain(lines: Sequence[Line], mixture: str, oracles: str) -> str:
+    """What a caption says of the mixture, and of oracles, where they are drawn."""
+    said = {mixture: any(line.separator == BASELINE for line in lines), oracles: any(line.oracle for line in lines)}
+    return "".join(f" {text}" for text, there in said.items() if there)
 
 
 def axis_label(row: SummaryRow) -> str:

@@ -18,6 +18,7 @@ from sam_audio_bench.plots.lines import (
     add_legend,
     axis_label,
     axis_limits,
+    explain,
     grid_of_tasks,
     interval_limits,
     pick_tasks,
@@ -168,24 +169,27 @@ def pareto(data: RunData, metric: str) -> Plot:
     rows = data.metric_rows(metric)
     lines, costs = rank_lines(rows), {(cost.task, cost.separator): cost for cost in data.costs}
     known = [row for row in rows if row.value is not None and _factor(costs, row) is not None]
+    left = sorted({row.separator for row in rows if row not in known})
     table = [_cost_row(row, costs[row.task, row.separator], lines) for row in known]
     drawn = pd.DataFrame(require(table, f"means by {metric} with a real-time factor"))
     cheapest, dearest = drawn["real_time_factor"].min(), drawn["real_time_factor"].max()
     plane = _Plane((cheapest / 1.7, dearest * 1.7), interval_limits(known))
     tasks = [task for task in pick_tasks(rows) if task.id in set(drawn["task"])]
     figure, grid = grid_of_tasks(tasks, data.headline(f"{metric} against cost"), _PANEL, _LEGEND)
+    fronts = 0
     for panel, task in zip(grid, tasks, strict=True):
         panel.set_xscale("log")
         _frame(panel, plane)
         own = drawn[drawn["task"] == task.id]
-        _draw_front(panel, own, higher=rows[0].higher_is_better)
+        fronts += _draw_front(panel, own, higher=rows[0].higher_is_better)
         for at, line in enumerate(lines):
             for _, point in own[own["separator"] == line.name].iterrows():
                 _draw_mean(panel, plane, point, at, line)
     figure.supxlabel("real-time factor ↓", fontsize=8)
     figure.supylabel(axis_label(rows[0]), fontsize=8)
-    add_legend(figure, lines, [Line2D([], [], color=ink(), linewidth=0.8, label="front")])
-    caption = _pareto_caption(drawn, rows, known) + _far_off(plane, drawn[["real_time_factor", "mean"]].to_numpy())
+    add_legend(figure, lines, [Line2D([], [], color=ink(), linewidth=0.8, label="front")] if fronts else [])
+    caption = _pareto_caption(drawn, lines, left, has_front=fronts > 0)
+    caption += _far_off(plane, drawn[["real_time_factor", "mean"]].to_numpy())
     title = f"{metric} against cost"
     return Plot(name=f"pareto-{cased_name(metric)}", title=title, caption=caption, figure=figure, data=drawn)
 
@@ -203,8 +207,8 @@ def _cost_row(row: SummaryRow, cost: Cost, lines: Sequence[Line]) -> dict[str, A
             "real_time_factor": cost.real_time_factor, "hardware": cost.hardware}  # fmt: skip
 
 
-def _draw_front(panel: Axes, own: pd.DataFrame, *, higher: bool | None) -> None:
-    """A line from the cheapest separator over each dearer one that is better than all before it.
+def _draw_front(panel: Axes, own: pd.DataFrame, *, higher: bool | None) -> bool:
+    """A line from the cheapest separator over each dearer one that is better than all before it, where there is one.
 
     Oracles and baselines do not count.
     """
@@ -218,6 +222,7 @@ def _draw_front(panel: Axes, own: pd.DataFrame, *, higher: bool | None) -> None:
             front.append((point["real_time_factor"], point["mean"]))
     if len(front) > 1:
         panel.plot(*zip(*front, strict=True), color=ink(), linewidth=0.8, zorder=1.5, drawstyle="steps-post")
+    return len(front) > 1
 
 
 def _draw_mean(panel: Axes, plane: _Plane, point: pd.Series, at: int, line: Line) -> None:
@@ -232,17 +237,15 @@ def _draw_mean(panel: Axes, plane: _Plane, point: pd.Series, at: int, line: Line
     )  # fmt: skip
 
 
-def _pareto_caption(drawn: pd.DataFrame, rows: Sequence[SummaryRow], known: Sequence[SummaryRow]) -> str:
+def _pareto_caption(drawn: pd.DataFrame, lines: Sequence[Line], left: Sequence[str], *, has_front: bool) -> str:
     machines = sorted({one_line(name) for name in drawn["hardware"] if name})
-    said = (
-        "Mean over items with its 95 % interval over recordings, against seconds of work a second of sound. Line: the "
-        "front, which no separator beats in both. Dashed: the mixture. Hollow: oracles. Neither they "
-        "nor baselines are part of it."
-    )
+    said = "Mean over items with its 95 % interval over recordings, against seconds of work a second of sound."
+    if has_front:
+        said += " Line: the front, which no separator beats in both; oracles and baselines are no part of it."
+    said += explain(lines, "Dashed: the mixture.", "Hollow: oracles.")
     if machines:
         said += f" On {machines[0]}." if len(machines) == 1 else f" On different machines: {', '.join(machines)}."
-    left = sorted({row.separator for row in rows} - {row.separator for row in known})
-    return said + (f" Without a mean or a cost, and so not drawn: {', '.join(left)}." if left else "")
+    return said + (f" Not drawn where there is no mean or no cost: {', '.join(left)}." if left else "")
 
 
 def _far_off(plane: _Plane, points: Iterable[Sequence[float]]) -> str:

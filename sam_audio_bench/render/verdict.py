@@ -66,7 +66,10 @@ class _Told:
         if others and not better:
             gap = others[self._leader()]
             where = f" is {self._ahead(gap)}" if gap.value is not None else " has no item in common with it"
-            return [f"no separator is surely better than {self.base}", f"the best, {one_line(self._leader())},{where}"]
+            count = pluralize(verdict.recordings_with_baseline, "recording")
+            nor = f", nor could be with {count}" if verdict.too_few_with_baseline else ""
+            best = f"the best, {one_line(self._leader())},{where}"
+            return [f"no separator is surely better than {self.base}{nor}", best]
         if not others:
             return [self._best()]
         unsure = [name for name in others if name not in better]

@@ -106,8 +106,17 @@ class Verdict:
     def too_few(self) -> bool:
         """Whether there are so few recordings that no difference, however large, would be sure."""
         questions = [_pairs(len(self.behind_best)), len(self.over_baseline)]
-        hypotheses = min((count for count in questions if count), default=0)
-        return hypotheses > 0 and hypotheses * 2.0 ** (1 - self.recordings) >= ALPHA
+        return _hopeless(min((count for count in questions if count), default=0), self.recordings)
+
+    @property
+    def recordings_with_baseline(self) -> int:
+        """The most that one of the others and the baseline have in common."""
+        return max((gap.recordings for gap in self.over_baseline.values()), default=0)
+
+    @property
+    def too_few_with_baseline(self) -> bool:
+        """Whether there are so few recordings that nothing, however good, would be surely better than the baseline."""
+        return _hopeless(len(self.over_baseline), self.recordings_with_baseline)
 
 
 def decide(
@@ -153,6 +162,11 @@ def decide(
         over_baseline=_by_holm(others if over else (), over, int),
         rivals=frozenset(rivals),
     )
+
+
+def _hopeless(hypotheses: int, recordings: int) -> bool:
+    """Whether the smallest p that so many recordings can have is too large for so many hypotheses."""
+    return hypotheses > 0 and hypotheses * 2.0 ** (1 - recordings) >= ALPHA
 
 
 def _pairs(others: int) -> int:

@@ -149,6 +149,18 @@ def test_what_cannot_be_told_from_the_baseline_shares_its_place() -> None:
     assert (found.surely_better, found.surely_worse, found.over_baseline["x"].p) == ((), (), 1.0)
 
 
+def test_what_no_separator_could_be_is_told() -> None:
+    """Two separators on six recordings: 2 times 1/32 is no p below 5 %, however far they are ahead."""
+    for recordings, told in ((6, ", nor could be with 6 recordings;"), (7, "")):
+        lines = table({"mixture": 0.0, "a": 90.0, "b": 50.0}, recordings, 0)
+        found = decide(column(recordings), lines, higher_is_better=True)
+        assert found.too_few_with_baseline is bool(told)
+        assert not found.too_few
+        assert bool(found.surely_better) is not bool(told)
+        assert told in sentence(found, "snr")
+        assert ("nor could" in sentence(found, "snr")) is bool(told)
+
+
 def test_a_line_without_a_task_is_left_out_and_named() -> None:
     lines = {**table({"mixture": 0, "a": 1}, 8, 0, tasks=2), **table({"b": 5}, 8, 1)}
     found = decide(column(8, 2), lines, higher_is_better=True)
