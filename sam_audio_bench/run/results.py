@@ -309,9 +309,7 @@ class Results:
             if name not in self.metrics:
                 raise unknown_name("column", name, self.metrics)
         if sort is not None and metrics and sort not in metrics:
-            raise UsageError(
-                f"expected a table that is sorted by one of its metrics {', '.join(metrics)}, found {sort}"
-            )
+            raise UsageError(f"expected a table sorted by one of its metrics {', '.join(metrics)}, found {sort}")
         if not metrics:
             return self
         frame = self.frame[self.frame["metric"].isin(metrics)]
