@@ -21,6 +21,7 @@ def test_python_blocks(place: str, code: str, tmp_path: Path, monkeypatch: pytes
 
 def test_the_readme_shows_what_the_first_command_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)  # which pytest-xdist sets
     (place, command), *_ = commands()
     assert place.startswith("README.md:")
     result = CliRunner().invoke(group, shlex.split(command)[1:])

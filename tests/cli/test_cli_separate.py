@@ -111,7 +111,7 @@ def test_a_missing_file_is_told(tmp_path) -> None:
 def test_a_gated_model_offline_is_told_before_torch_is_loaded(tmp_path) -> None:
     program = (
         "import sys\nfrom sam_audio_bench.cli import main\n"
-        "try: main(['eval', '--model', 'sam-audio-large', '--task', 'instrument', '--offline'])\n"
+        "try: main(['eval', '--model', 'sam-audio-large', '--task', 'instrument', '--split', 'mini', '--offline'])\n"
         "except SystemExit as error: print(error.code, 'torch' in sys.modules)\n"
     )
     environment = {"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "HF_HOME": str(tmp_path)}

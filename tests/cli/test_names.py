@@ -45,7 +45,7 @@ TYPOS = {
     "--model files:nowhere": "a folder of answers at nowhere, found none",
     "--task sfxx": "unknown task 'sfxx': did you mean 'sfx'",
     "--task nowhere.csv": "a table of questions at nowhere.csv, found none",
-    "--task stems:nowhere": "a folder with a folder a song at nowhere, found nothing",
+    "--task stems:nowhere": "a folder with a folder a song, a file a stem at nowhere, found nothing",
     "--task my=nowhere.csv": "nowhere.csv, found none",
     "--metrics sdr": "unknown metric 'sdr': did you mean",
     "--metrics mrstft(lvel=1)": "found lvel; did you mean level?",
