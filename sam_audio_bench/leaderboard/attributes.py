@@ -31,7 +31,7 @@ _TYPES = pyarrow.schema(
     [("task", _STRING), ("item", _STRING), ("name", _STRING), ("number", pyarrow.float64()), ("text", _STRING)]
 )
 _LONGEST_NAME = 100  # letters
-_MOST = 50  # attributes of a task
+_MOST = 20  # attributes of a task
 
 
 def of_run(folder: RunFolder, say: Callable[[str], None]) -> Attributes:

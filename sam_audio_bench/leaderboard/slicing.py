@@ -1,15 +1,17 @@
 """Where separators fail: the slices of each task by its main metric, with the statistics of `sabench slices`.
 
-Compared are the lines that are ranked. Every task is a report of its own, as `sabench slices` gives of its runs: p is
-by Holm over its slices and separators.
+Compared are the lines that are ranked, of many the best ones, in slices whose number is bounded: time grows with the
+square of both, and a site that anyone may add to is built in minutes. Every task is a report of its own, as `sabench
+slices` gives of its runs: p is by Holm over its slices and separators.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from sam_audio_bench.leaderboard.attributes import submittable
 from sam_audio_bench.leaderboard.board import Board, Line, rounded
+from sam_audio_bench.leaderboard.figures import MOST_SERIES
 from sam_audio_bench.leaderboard.sitetypes import SliceCell, TaskSlices
 from sam_audio_bench.render.text import pluralize
 from sam_audio_bench.run.attributes import is_same
@@ -20,6 +22,7 @@ from sam_audio_bench.tasks.attributes import Attributes
 __all__ = ["task_slices"]
 
 _WORST = 5  # items of a row
+_MOST_SLICES = 40  # of a task
 
 
 def task_slices(board: Board, label: str) -> TaskSlices:
@@ -33,10 +36,14 @@ def task_slices(board: Board, label: str) -> TaskSlices:
     for line in others:
         notes += _disagreements(line.id, line.submission.attributes[label], own)
     metric = board.main_metric(label)
-    ranked = [line for line in board.lines if _is_ranked(board, line, label, metric)]
+    ranked = _ranked(board, label, metric)
+    notes += [
+        f"{line.name} is not compared, as it is not among the best {MOST_SERIES}" for line in ranked[MOST_SERIES:]
+    ]
+    notes += [] if ranked else ["no separator is ranked, so none is compared"]
     known = {(label, item): attributes for item, attributes in own.items()}
-    scores = {(label, line.id): line.items[label, metric] for line in ranked}
-    cases = list(slice_cases(known, scores, dict.fromkeys(attribute_names(known), ()), notes))
+    scores = {(label, line.id): line.items[label, metric] for line in ranked[:MOST_SERIES]}
+    cases = _affordable(list(slice_cases(known, scores, dict.fromkeys(attribute_names(known), ()), notes)), notes)
     found = compare_cases(cases, higher_is_better=board.metrics[metric].higher_is_better)
     return {
         "source": first.id,
@@ -57,9 +64,24 @@ def _in_order(board: Board, label: str) -> list[Line]:
     return [lines[number] for number in sorted(lines)]
 
 
-def _is_ranked(board: Board, line: Line, label: str, metric: str) -> bool:
-    cell = board.cells[label][metric].get(line.id)
-    return cell is not None and not cell["why"]
+def _ranked(board: Board, label: str, metric: str) -> list[Line]:
+    """The lines that are ranked on a task, best first."""
+    cells, sign = board.cells[label][metric], -1 if board.metrics[metric].higher_is_better else 1
+    found = [line for line in board.lines if line.id in cells and not cells[line.id]["why"]]
+    return sorted(found, key=lambda line: (sign * (cells[line.id]["value"] or 0.0), line.id))
+
+
+def _affordable(cases: Sequence[SliceCase], notes: list[str]) -> list[SliceCase]:
+    """Cases of attributes, those of fewest slices first, that have `_MOST_SLICES` together; the others are noted."""
+    kept: set[str] = set()
+    room = _MOST_SLICES
+    for name, count in sorted({case.attribute: len(case.slices) for case in cases}.items(), key=lambda pair: pair[1]):
+        if count <= room:
+            kept.add(name)
+            room -= count
+        else:
+            notes.append(f"{name} is not compared, as its {count} slices would be more than {_MOST_SLICES} with others")
+    return [case for case in cases if case.attribute in kept]
 
 
 def _disagreements(name: str, stated: Attributes, known: Attributes) -> Iterator[str]:

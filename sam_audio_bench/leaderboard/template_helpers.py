@@ -276,30 +276,29 @@ def first_heard(data: SiteData, label: str, name: str) -> str:
 
 @dataclass(frozen=True)
 class SliceFigure:
-    """A figure, the lines in it, each with the number of its colour and shape, and how many more lines there are."""
+    """A figure, and the lines in it, each with the number of its colour and shape."""
 
     figure: Markup
     key: dict[str, int]
-    left_out: int
 
 
 def slice_figure(data: SiteData, label: str) -> SliceFigure:
-    """The slices of a task, attribute by attribute; of too many lines the best ones by its main metric."""
+    """The slices of a task, attribute by attribute."""
     rows = [row for row in data["slices"][label]["rows"] if row["mean"] is not None]
-    key, left_out = _series(data, label)
+    key = _series(data, label)
     dots: dict[tuple[str, int], tuple[str, list[figures.Dot]]] = {}
     for row in sorted(rows, key=lambda row: (row["attribute"], row["place"])):
         _, own = dots.setdefault((row["attribute"], row["place"]), (row["slice"], []))
-        if row["line"] in key and row["mean"] is not None:
+        if row["mean"] is not None:
             own.append(figures.Dot(key[row["line"]], row["mean"], row["low"], row["high"], row["surely_worse"]))
     main = data["tasks"][label]["main"]
     unit = f"{main} {data['metrics'][main]['unit']}".strip()
     count = max(key.values(), default=0) + 1
-    return SliceFigure(figures.slices(list(dots.values()), count, unit=unit, title=f"Slices of {label}"), key, left_out)
+    return SliceFigure(figures.slices(list(dots.values()), count, unit=unit, title=f"Slices of {label}"), key)
 
 
-def _series(data: SiteData, label: str) -> tuple[dict[str, int], int]:
-    """Lines with a mean in a slice of a task, by the number of their series, and how many are left out.
+def _series(data: SiteData, label: str) -> dict[str, int]:
+    """Lines with a mean in a slice of a task, and the number of their series.
 
     It is the same in all tasks where there are colours enough.
     """
@@ -309,9 +308,7 @@ def _series(data: SiteData, label: str) -> tuple[dict[str, int], int]:
     everyone = [name for name in data["lines"] if any(name in own for own in present.values())]
     if len(everyone) > figures.MOST_SERIES:
         everyone = [row["line"] for row in task_rows(data, label) if row["line"] in present[label]]
-    shown = everyone[: figures.MOST_SERIES]
-    key = {name: at for at, name in enumerate(shown) if name in present[label]}
-    return key, len(present[label]) - len(key)
+    return {name: at for at, name in enumerate(everyone) if name in present[label]}
 
 
 @dataclass

@@ -132,7 +132,7 @@ def test_a_changed_file_and_one_that_nobody_named(gate: Path) -> None:
         (lambda rows: rows.iloc[:1].assign(name="group"), "expected a name of 1 to 100 visible letters"),
         (lambda rows: rows.iloc[:1].assign(name="\u202emoc"), "expected a name of 1 to 100 visible letters"),
         (lambda rows: rows.iloc[:1].assign(name="x" * 101), "expected a name of 1 to 100 visible letters"),
-        (lambda rows: rows.iloc[[0] * 60].assign(name=[*map(str, range(60))]), "expected at most 50 attributes"),
+        (lambda rows: rows.iloc[[0] * 60].assign(name=[*map(str, range(60))]), "expected at most 20 attributes"),
         (lambda rows: rows.assign(item=None), "to name its item"),
     ],
 )  # fmt: skip
