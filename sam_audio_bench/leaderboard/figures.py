@@ -10,14 +10,17 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
+from sam_audio_bench.leaderboard.drawing import NARROW, WIDTH, decimals, grid, round_ticks, short, shown_on, svg
 from sam_audio_bench.render.numbers import number
 
-__all__ = ["Point", "bar", "boxes", "pareto", "radar", "timeline", "tracks"]
+__all__ = ["MOST_SERIES", "Dot", "Point", "bar", "boxes", "pareto", "radar", "series", "slices", "timeline", "tracks"]
 
-_WIDTH, _NARROW = 720.0, 350.0
+MOST_SERIES = 6
+"""Separators that one figure can tell apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +81,7 @@ def pareto(
     """
     front = _front(points, higher_is_better)
     return Markup("").join(
-        _plane(points, front, (x_label, y_label), title, nothing, width) for width in (_WIDTH, _NARROW)
+        _plane(points, front, (x_label, y_label), title, nothing, width) for width in (WIDTH, NARROW)
     )
 
 
@@ -90,12 +93,12 @@ def _plane(
     across, marks = _costs([point.x for point in points], left, right)
     bounds = [bound for point in points for bound in (point.low, point.high, point.y) if bound is not None]
     bounds += [] if nothing is None else [nothing]
-    ticks = _ticks(min(bounds), max(bounds))
+    ticks = round_ticks(min(bounds), max(bounds))
 
     def up(y: float) -> float:
         return bottom - (bottom - top) * (y - ticks[0]) / (ticks[-1] - ticks[0])
 
-    digits = _decimals(ticks)
+    digits = decimals(ticks)
     parts = [
         f'<path class="grid" d="M{left} {up(tick):.1f}H{right}"/>'
         f'<text x="{left - 8}" y="{up(tick) + 4:.1f}" text-anchor="end">{number(tick, digits)}</text>'
@@ -120,12 +123,7 @@ def _plane(
     )
     turned = f'transform="translate(14 {(top + bottom) / 2}) rotate(-90)"'
     parts.append(f'<text class="axis" {turned} text-anchor="middle">{escape(labels[1])}</text>')
-    return _svg(parts, width, bottom + 46, title, _shown(width), role="group")  # an image could not hold links
-
-
-def _shown(width: float) -> str:
-    """Classes of a plot: which one of the two widths a page shows."""
-    return "plot on-page" if width == _WIDTH else "plot on-phone"
+    return svg(parts, width, bottom + 46, title, shown_on(width), role="group")  # an image could not hold links
 
 
 def _costs(
@@ -189,35 +187,93 @@ def boxes(
         title: for screen readers.
         nothing: the mean of the mixture, at which a line is drawn.
     """
-    return Markup("").join(_rows(lines, unit, title, nothing, width) for width in (_WIDTH, _NARROW))
+    return Markup("").join(_rows(lines, unit, title, nothing, width) for width in (WIDTH, NARROW))
 
 
 def _rows(
     lines: Sequence[tuple[str, str, Sequence[float]]], unit: str, title: str, nothing: float | None, width: float
 ) -> Markup:
-    height, left, right = 26.0, 190.0 if width == _WIDTH else 112.0, width - 16
+    height, left, right = 26.0, 190.0 if width == WIDTH else 112.0, width - 16
     values = [value for *_, own in lines for value in own]
-    ticks = _ticks(min(values), max(values))
+    ticks = round_ticks(min(values), max(values))
     bottom = height * len(lines) + 8
 
     def across(value: float) -> float:
         return left + (right - left) * (value - ticks[0]) / (ticks[-1] - ticks[0])
 
-    parts, digits = [], _decimals(ticks)
-    for tick in ticks:
-        parts.append(f'<path class="grid" d="M{across(tick):.1f} 4V{bottom}"/>')
-        parts.append(
-            f'<text x="{across(tick):.1f}" y="{bottom + 16}" text-anchor="middle">{number(tick, digits)}</text>'
-        )
+    parts = grid(ticks, across, bottom)
     if nothing is not None:
         parts.append(f'<path class="nothing" d="M{across(nothing):.1f} 4V{bottom}"/>')
     for row, (name, kind, own) in enumerate(lines):
         y = height * row + height / 2 + 4
-        shown = escape(_short(name, 27 if width == _WIDTH else 16))
+        shown = escape(short(name, 27 if width == WIDTH else 16))
         parts.append(f'<text class="name" x="{left - 10}" y="{y + 4:.1f}" text-anchor="end">{shown}</text>')
         parts += _box(sorted(own), kind, y, across)
     parts.append(f'<text class="axis" x="{right}" y="{bottom + 32}" text-anchor="end">{escape(unit)}</text>')
-    return _svg(parts, width, bottom + 38, title, _shown(width))
+    return svg(parts, width, bottom + 38, title, shown_on(width))
+
+
+class Dot(NamedTuple):
+    """The mean of a separator in a slice, with its interval."""
+
+    series: int  # which separator
+    mean: float
+    low: float | None
+    high: float | None
+    sure: bool  # it is surely worse than elsewhere
+
+
+def slices(rows: Sequence[tuple[str, Sequence[Dot]]], count: int, *, unit: str, title: str) -> Markup:
+    """A line for each slice, separators overlaid, each with a colour and a shape of its own; "" without a slice.
+
+    Args:
+        rows: slices from top to bottom, by name.
+        count: separators.
+        unit: of the axis.
+        title: for screen readers.
+    """
+    return Markup("").join(_slices(rows, count, unit, title, width) for width in (WIDTH, NARROW) if rows)
+
+
+def _slices(rows: Sequence[tuple[str, Sequence[Dot]]], count: int, unit: str, title: str, width: float) -> Markup:
+    wide = width == WIDTH
+    above, left, right = 0.0 if wide else 17.0, 236.0 if wide else 14.0, width - 16
+    height = above + 11.0 * max(count, 2) + 4
+    bounds = [bound for _, dots in rows for dot in dots for bound in (dot.mean, dot.low, dot.high) if bound is not None]
+    ticks, bottom = round_ticks(min(bounds), max(bounds)), height * len(rows) + 8
+
+    def across(value: float) -> float:
+        return left + (right - left) * (value - ticks[0]) / (ticks[-1] - ticks[0])
+
+    parts = grid(ticks, across, bottom)
+    for row, (name, dots) in enumerate(rows):
+        top = height * row + 4
+        middle, x, anchor = (top + height / 2, left - 10, "end") if wide else (top + 10, left, "start")
+        shown = escape(short(name, 36 if wide else 48))
+        parts.append(f'<text class="name" x="{x:.1f}" y="{middle + 4:.1f}" text-anchor="{anchor}">{shown}</text>')
+        parts += [f'<path class="grid" d="M{left} {top:.1f}H{right}"/>'] if row else []
+        for dot in dots:
+            y = top + above + (height - above) * (dot.series + 0.5) / max(count, 1)
+            if dot.low is not None and dot.high is not None:
+                line = f"M{across(dot.low):.1f} {y:.1f}H{across(dot.high):.1f}"
+                parts.append(f'<path class="series series-{dot.series}" d="{line}"/>')
+            parts.append(_shape(dot.series, across(dot.mean), y, dot.sure))
+    parts.append(f'<text class="axis" x="{right}" y="{bottom + 32}" text-anchor="end">{escape(unit)}</text>')
+    return svg(parts, width, bottom + 38, title, shown_on(width))
+
+
+def _shape(series: int, x: float, y: float, sure: bool) -> str:
+    ways = ("m-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z", "m-4 -4h8v8h-8z", "m0 -5l5 5l-5 5l-5 -5z", "m0 -5l5 9h-10z",
+            "m0 5l5 -9h-10z", "m-5 -2h10v4h-10z")  # fmt: skip
+    return f'<path class="series series-{series}{" sure" if sure else ""}" d="M{x:.1f} {y:.1f}{ways[series]}"/>'
+
+
+def series(number: int) -> Markup:
+    """The shape of a separator in `slices`, for a key."""
+    return Markup(
+        f'<svg class="key-series" viewBox="0 0 14 14" width="14" height="14" aria-hidden="true">'
+        f"{_shape(number, 7, 7, False)}</svg>"
+    )
 
 
 def _box(ordered: Sequence[float], kind: str, y: float, across: Callable[[float], float]) -> list[str]:
@@ -252,7 +308,7 @@ def radar(axes: Sequence[tuple[str, float]], *, title: str) -> Markup:
         parts.append(f'<path class="grid" d="M{centre[0]} {centre[1]}L{x:.1f} {y:.1f}"/>')
     names, bottom = _around([(name, *place(index, 1.12)) for index, (name, _) in enumerate(axes)], centre[0])
     parts.append(f'<path class="area" d="{ring([min(max(value, 0.0), 1.0) for _, value in axes])}"/>')
-    return _svg([*parts, *names], 2 * centre[0], bottom + 8, title, "radar")
+    return svg([*parts, *names], 2 * centre[0], bottom + 8, title, "radar")
 
 
 def _around(labels: Sequence[tuple[str, float, float]], centre: float) -> tuple[list[str], float]:
@@ -294,10 +350,10 @@ def timeline(spans: Sequence[tuple[str, float, float]], seconds: float) -> Marku
     """The spans of a prompt: where its sound is present (+) or absent (-)."""
     parts = ['<rect class="track" x="0" y="3" width="720" height="10" rx="3"/>']
     for sign, start, end in spans:
-        x, width = _WIDTH * start / seconds, _WIDTH * (end - start) / seconds
+        x, width = WIDTH * start / seconds, WIDTH * (end - start) / seconds
         kind = "present" if sign == "+" else "absent"
         parts.append(f'<rect class="{kind}" x="{x:.1f}" y="1" width="{width:.1f}" height="14" rx="3"/>')
-    return _svg(parts, _WIDTH, 16.0, f"Spans of the prompt in {seconds:g} s", "spans", fit="none")
+    return svg(parts, WIDTH, 16.0, f"Spans of the prompt in {seconds:g} s", "spans", fit="none")
 
 
 def tracks(ratings: Mapping[str, Sequence[float]], step: float, seconds: float) -> Markup:
@@ -314,42 +370,7 @@ def tracks(ratings: Mapping[str, Sequence[float]], step: float, seconds: float) 
         line = "L".join(f"{x:.1f} {y:.1f}" for x, y in steps)
         parts.append(f'<path class="track-{escape(name)}" d="M{line}"><title>{escape(name)}</title></path>')
     said = ", ".join(f"{name} {sum(values) / len(values):.1f}" for name, values in ratings.items())
-    return _svg(parts, width, height, f"Ratings over time, on average {said}", "tracks")
-
-
-def _svg(
-    parts: Sequence[str],
-    width: float,
-    height: float,
-    title: str,
-    kind: str,
-    *,
-    role: str = "img",
-    fit: str = "xMidYMid",
-) -> Markup:
-    return Markup(
-        f'<svg class="{kind}" viewBox="0 0 {width:g} {height:g}" preserveAspectRatio="{fit}" role="{role}" '
-        f'aria-label="{escape(title)}">'
-        f"{''.join(parts)}</svg>"
-    )
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Four to nine round numbers that enclose both.
-
-    >>> _ticks(-3.2, 17.0)
-    [-5.0, 0.0, 5.0, 10.0, 15.0, 20.0]
-    """
-    span = (high - low) or max(abs(high), 1.0)
-    step = 10.0 ** math.floor(math.log10(span / 4))
-    step *= next(factor for factor in (1, 2, 5, 10) if span / (step * factor) <= 6)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [index * step for index in range(first, max(last, first + 1) + 1)]
-
-
-def _decimals(ticks: Sequence[float]) -> int:
-    """How many decimals tell ticks apart."""
-    return max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9))
+    return svg(parts, width, height, f"Ratings over time, on average {said}", "tracks")
 
 
 def _quantile(ordered: Sequence[float], tail: float) -> float:
@@ -364,7 +385,3 @@ def _power(exponent: int) -> str:
     if -3 <= exponent <= 4:
         return f"{10.0**exponent:g}"
     return "10" + "".join("⁰¹²³⁴⁵⁶⁷⁸⁹"[int(digit)] if digit != "-" else "⁻" for digit in str(exponent))
-
-
-def _short(name: str, most: int) -> str:
-    return name if len(name) <= most else name[: most - 1] + "…"

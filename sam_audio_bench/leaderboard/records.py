@@ -180,6 +180,7 @@ class SubmissionRecord(_Record, frozen=True):
     scores_sha256: Digest
     has_audio: bool
     answers: dict[str, dict[AudioFile, Digest]]  # task -> name of the file of an estimate -> its SHA-256
+    attributes_sha256: Digest | UnsetType = UNSET  # of attributes.parquet; left out: it has none
 
 
 class LogEntry(_Record, frozen=True):

@@ -14,7 +14,7 @@ import re
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator, Set
+from collections.abc import Collection, Iterator, Set
 from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
@@ -28,15 +28,21 @@ from sam_audio_bench.leaderboard import parquet_sandbox
 from sam_audio_bench.run.store import COLUMNS, SCORE_TYPES
 
 __all__ = [
+    "LONGEST_TEXT",
     "check_unpacks",
     "digest",
     "files_below",
+    "hidden",
     "load",
     "load_lines",
     "read_prefix",
     "scores",
+    "table",
     "text",
 ]  # fmt: skip
+
+LONGEST_TEXT = 500
+"""Letters of a cell."""
 
 _LARGEST_JSON = 32 * 2**20  # bytes
 _DEEPEST_JSON = 20  # lists and objects in each other
@@ -44,11 +50,9 @@ _LARGEST_TABLE = 512 * 2**20  # bytes, of the file and of its decoded columns
 _LARGEST_FILE = 2**30  # bytes: an hour of stereo
 _LARGEST_FOLDER = 64 * 2**30  # bytes
 _MOST_ROWS = 2_000_000
-_LONGEST_TEXT = 500  # letters of a cell
 _LONGEST_NUMBER = 19  # digits and sign: it fits 64 bits
 _MOST_FILES = 200_000
 _DEEPEST = 6  # folders
-_TEXTS = [field.name for field in SCORE_TYPES if pyarrow.types.is_string(field.type)]
 _INVISIBLE = re.compile(
     "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]"
 )
@@ -132,21 +136,45 @@ def check_unpacks(path: Path) -> None:
 
 
 def scores(path: Path) -> pd.DataFrame:
-    """Reads a table of scores whose columns and types are those of a run's; raises StoreError.
+    """Reads a table of scores whose columns and types are those of a run's; raises StoreError."""
+    return table(path, SCORE_TYPES, "scores", may_lack=("value", "picked_by"))[list(COLUMNS)]
+
+
+def table(path: Path, types: pyarrow.Schema, what: str, *, may_lack: Collection[str]) -> pd.DataFrame:
+    """Reads a table that has the given columns and no others.
 
     The sizes that the file states are compared with the limits first. Texts are decoded as dictionaries, so that a long
     text repeated in every row takes memory once, and are then measured. A column of any other type is refused: an
     extension type could hold a pickle.
+
+    Args:
+        path: of a parquet file.
+        types: columns and their types.
+        what: it holds, in messages.
+        may_lack: the columns that may be empty in some rows.
+
+    Raises:
+        StoreError: another table, or none.
     """
+    texts = [field.name for field in types if pyarrow.types.is_string(field.type)]
     try:
         with _opened(path, _LARGEST_TABLE) as file:
-            _check_outline(parquet.ParquetFile(file), path)
-            return _table(parquet.ParquetFile(file, read_dictionary=_TEXTS), path)
+            _check_outline(parquet.ParquetFile(file), path, types, what)
+            frame: pd.DataFrame = parquet.ParquetFile(file, read_dictionary=texts).read().to_pandas()
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise StoreError(f"expected a parquet file of scores at {path}, found a damaged one ({error})") from error
+        raise StoreError(f"expected a parquet file of {what} at {path}, found a damaged one ({error})") from error
+    for name in texts:
+        longest = max(map(len, frame[name].cat.categories), default=0)
+        if longest > LONGEST_TEXT:
+            raise StoreError(f"expected texts of at most {LONGEST_TEXT} letters in {path}, found {longest} in {name}")
+        frame[name] = frame[name].astype("object").where(frame[name].notna(), None)
+    holes = [name for name in types.names if name not in may_lack and bool(frame[name].isna().any())]
+    if holes:
+        raise StoreError(f"expected every row of {path} to name its {' and '.join(holes)}, found rows that do not")
+    return frame
 
 
-def _check_outline(file: parquet.ParquetFile, path: Path) -> None:
+def _check_outline(file: parquet.ParquetFile, path: Path, wanted: pyarrow.Schema, what: str) -> None:
     """Checks the sizes and columns that the file states, before any column is decoded."""
     stated = file.metadata
     groups = [stated.row_group(index) for index in range(stated.num_row_groups)]
@@ -154,26 +182,13 @@ def _check_outline(file: parquet.ParquetFile, path: Path) -> None:
     decoded = sum(group.total_byte_size for group in groups)
     if rows > _MOST_ROWS or decoded > _LARGEST_TABLE:
         raise StoreError(
-            f"expected at most {_MOST_ROWS} rows and {_LARGEST_TABLE >> 20} MiB of decoded scores in {path}, "
+            f"expected at most {_MOST_ROWS} rows and {_LARGEST_TABLE >> 20} MiB of decoded {what} in {path}, "
             f"found {rows} rows and {decoded >> 20} MiB"
         )
     types = pyarrow.schema([(field.name, _decoded(field.type)) for field in file.schema_arrow])
-    if not types.equals(SCORE_TYPES):
-        wanted, found = (", ".join(f"{one.name} {one.type}" for one in schema) for schema in (SCORE_TYPES, types))
-        raise StoreError(f"expected the columns {wanted} in {path}, found {found[:500]}")
-
-
-def _table(file: parquet.ParquetFile, path: Path) -> pd.DataFrame:
-    frame: pd.DataFrame = file.read().to_pandas()
-    for name in _TEXTS:
-        longest = max(map(len, frame[name].cat.categories), default=0)
-        if longest > _LONGEST_TEXT:
-            raise StoreError(f"expected texts of at most {_LONGEST_TEXT} letters in {path}, found {longest} in {name}")
-        frame[name] = frame[name].astype("object").where(frame[name].notna(), None)
-    holes = [name for name in COLUMNS if name not in ("value", "picked_by") and bool(frame[name].isna().any())]
-    if holes:
-        raise StoreError(f"expected every row of {path} to name its {' and '.join(holes)}, found rows that do not")
-    return frame[list(COLUMNS)]
+    if not types.equals(wanted):
+        one, other = (", ".join(f"{field.name} {field.type}" for field in schema) for schema in (wanted, types))
+        raise StoreError(f"expected the columns {one} in {path}, found {other[:500]}")
 
 
 def _decoded(kind: pyarrow.DataType) -> pyarrow.DataType:
@@ -233,13 +248,19 @@ def _parse(content: str, path: Path) -> object:
     return value
 
 
+def hidden(content: str) -> str:
+    """The first letter of a text that cannot be seen or steers a terminal; "": there is none."""
+    found = _INVISIBLE.search(content)
+    return found[0] if found else ""
+
+
 def _check_values(value: object, depth: int = 0) -> None:
     """Raises ValueError for values nested too deeply, and for texts with invisible characters."""
     if depth > _DEEPEST_JSON:
         raise ValueError(f"more than {_DEEPEST_JSON} lists and objects in each other")
     if isinstance(value, str):
-        if hidden := _INVISIBLE.search(value):
-            raise ValueError(f"{hidden[0]!a} in a text")
+        if letter := hidden(value):
+            raise ValueError(f"{letter!a} in a text")
     elif isinstance(value, dict):
         for name, part in value.items():
             _check_values(name)

@@ -8,6 +8,7 @@
     cost.html             what separators cost, and quality against it
     metrics.html          what each metric measures, and how far listeners agree
     agreement.html        how far metrics agree with each other
+    slices.html           where separators fail
     reported.html  log.html  reading.html
     data.json             what the pages show
     tables/               the tables as CSV and JSON
@@ -123,7 +124,7 @@ def _pages(root: Path, board: Board) -> Iterator[tuple[str, str]]:
     yield from ((name, _asset(name)) for name in _ASSETS)  # first: they show that a folder is a site's
     yield "data.json", dump_json(msgspec.to_builtins(data), indent=1) + "\n"
     yield from downloads(data)
-    for name in ("index", "compare", "cost", "metrics", "agreement", "reported", "log", "reading"):
+    for name in ("index", "compare", "cost", "metrics", "agreement", "slices", "reported", "log", "reading"):
         yield f"{name}.html", _render(environment, name, {"here": f"{name}.html"})
     for label, task in data["tasks"].items():
         columns = {metric: item_scores(board, label, metric) for metric in task["metrics"]}

@@ -30,6 +30,7 @@ from sam_audio_bench.leaderboard.sitetypes import (
     SiteData,
     TaskData,
 )
+from sam_audio_bench.leaderboard.slicing import task_slices
 from sam_audio_bench.leaderboard.submission import answer_file
 from sam_audio_bench.plugins import find_card
 from sam_audio_bench.run.results import model_label
@@ -39,7 +40,7 @@ __all__ = ["item_scores", "site_data"]
 
 
 def site_data(root: Path, board: Board) -> SiteData:
-    """Lines, tasks, metrics, cells, overall tables, reported numbers, agreement, previews and the log."""
+    """Lines, tasks, metrics, cells, overall tables, reported numbers, agreement, slices, previews and the log."""
     return {
         "version": __version__,
         "lines": {line.id: _line(line, board) for line in sorted(board.lines, key=_standing)},
@@ -49,6 +50,7 @@ def site_data(root: Path, board: Board) -> SiteData:
         "overall": [one for rule in board.boards if (one := _overall(rule, board))["rows"]],
         "reported": [{"id": name, **to_plain(source)} for name, source in board.reported.items()],
         "agreement": _agreement(board),
+        "slices": {label: task_slices(board, label) for label in board.tasks},
         "listen": _previews(root / "site" / LISTEN, board),
         "log": list(board.entries),
     }

@@ -21,9 +21,11 @@ __all__ = [
     "PreviewData",
     "Scored",
     "SiteData",
+    "SliceCell",
     "TableRow",
     "TaskData",
     "TaskRow",
+    "TaskSlices",
 ]
 
 
@@ -161,6 +163,37 @@ class Agreement(TypedDict):
     items: int
 
 
+class SliceCell(TypedDict):
+    """A line in one slice, and in the items elsewhere; see `run.slices.SliceRow`."""
+
+    line: str
+    attribute: str
+    slice: str
+    place: int
+    n: int
+    recordings: int
+    mean: float | None
+    low: float | None
+    high: float | None
+    elsewhere: float | None
+    difference: float | None
+    difference_low: float | None
+    difference_high: float | None
+    p: float | None  # by Holm
+    surely_worse: bool
+    untested: str
+    worst: list[str]  # items
+
+
+class TaskSlices(TypedDict):
+    """Where separators fail on a task."""
+
+    source: str  # the line whose submission stated the attributes first; "": none has any
+    rows: list[SliceCell]
+    small: list[str]  # slices with too few recordings
+    notes: list[str]  # what could not be compared, and who disagrees
+
+
 class PreviewData(TypedDict):
     """An item to listen to."""
 
@@ -196,5 +229,6 @@ class SiteData(TypedDict):
     overall: list[OverallTable]
     reported: list[dict[str, object]]
     agreement: list[Agreement]
+    slices: dict[str, TaskSlices]  # by task
     listen: dict[str, list[PreviewData]]  # by task
     log: list[LogEntry]

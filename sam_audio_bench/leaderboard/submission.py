@@ -1,7 +1,8 @@
-"""One submission on disk: ``submission.json``, ``scores.parquet`` and, if it was submitted, the audio.
+"""One submission on disk: ``submission.json``, ``scores.parquet`` and, where there are some, attributes and audio.
 
 results/<separator>/<revision>/submission.json
                                scores.parquet          the columns of a run's, ``task`` with version and split
+                               attributes.parquet      what is known of the items, see `attributes`
                                audio/<task>/<file>     as in the run folders
 """
 
@@ -13,9 +14,10 @@ from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
+from msgspec import UNSET
 
 from sam_audio_bench.files import cased_name, safe_name
-from sam_audio_bench.leaderboard import safe_io
+from sam_audio_bench.leaderboard import attributes, safe_io
 from sam_audio_bench.leaderboard.labels import REPORTED, kind_of
 from sam_audio_bench.leaderboard.records import (
     Aggregate,
@@ -26,6 +28,7 @@ from sam_audio_bench.leaderboard.records import (
 )
 from sam_audio_bench.records import MetricRecord
 from sam_audio_bench.stats.summary import SummaryRow, summarise
+from sam_audio_bench.tasks.attributes import Attributes
 
 __all__ = [
     "HEADER",
@@ -88,6 +91,11 @@ class Submission:
     def scores(self) -> pd.DataFrame:
         """One row per score, as in scores.parquet."""
         return safe_io.scores(self.path / SCORES)
+
+    @cached_property
+    def attributes(self) -> Mapping[str, Attributes]:
+        """Of the items, by the label of their task; empty where it was submitted without any; raises StoreError."""
+        return {} if self.header.attributes_sha256 is UNSET else attributes.read(self.path / attributes.ATTRIBUTES)
 
 
 def metric_records(metrics: Iterable[SubmittedMetric]) -> dict[str, MetricRecord]:

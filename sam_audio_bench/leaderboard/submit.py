@@ -17,7 +17,7 @@ from pyarrow import parquet
 
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.files import cased_name, dump_json, sha256, write_json
-from sam_audio_bench.leaderboard import log, safe_io
+from sam_audio_bench.leaderboard import attributes, log, safe_io
 from sam_audio_bench.leaderboard.card import Card, card_of
 from sam_audio_bench.leaderboard.labels import BASELINES, REPORTED, folder_of
 from sam_audio_bench.leaderboard.names import look_alikes, name_fault
@@ -70,14 +70,15 @@ def submit(
         revision: of the separator; None: its model's, else the digest of its weights, else that of its estimates.
         with_audio: include the audio, so that anyone can score it again.
         dry_run: check everything, write nothing.
-        tell: called with a sentence about each run that is passed over: unfinished, of a part of a task or of a task
-            that no leaderboard knows.
+        tell: called with a sentence about each run that is passed over, being unfinished, of a part of a task or of a
+            task that no leaderboard knows; and about attributes that are left out.
 
     Raises:
         UsageError: no run that can be submitted, or runs that cannot be together. Precondition: no run, or a submission
             that is there already. StoreError: a run whose files are damaged or do not pass the validation.
     """
-    folders = _whole([RunFolder.open(path) for path in find_runs(runs)], tell or (lambda _: None))
+    say = tell or (lambda _: None)
+    folders = _whole([RunFolder.open(path) for path in find_runs(runs)], say)
     separators: dict[str, list[RunFolder]] = {}
     for folder in sorted(folders, key=_label):
         separators.setdefault(folder.header.model.name, []).append(folder)
@@ -91,7 +92,7 @@ def submit(
         staged = []
         for name, own in separators.items():
             goal, file = Path(temporary) / cased_name(name), None if name in BASELINES else card
-            staged.append((_stage(goal, name, own, to, file, revision, with_audio=with_audio), goal))
+            staged.append((_stage(goal, name, own, to, file, revision, say, with_audio=with_audio), goal))
         if dry_run:
             return [replace(one, written=False, note=one.note or "dry run") for one, _ in staged]
         _publish(to, [(one, goal) for one, goal in staged if one.written])
@@ -100,12 +101,15 @@ def submit(
 
 def _stage(
     goal: Path, name: str, folders: Sequence[RunFolder], to: Path, card: Path | None, revision: str | None,
-    *, with_audio: bool,
+    say: Callable[[str], None], *, with_audio: bool,
 ) -> Submitted:  # fmt: skip
     """Writes a submission to a staging folder and checks it."""
     _check_name(name, to)
     answers = {_label(folder): _answers(folder) for folder in folders}
     header = _header(name, folders, card_of(name, card), answers, revision, with_audio=with_audio)
+    known = attributes.pack({_label(folder): attributes.of_run(folder, say) for folder in folders})
+    if known:
+        header = structs.replace(header, attributes_sha256=sha256(known))
     if fault := name_fault(header.separator.revision):
         raise UsageError(f"revision of {name}: {fault}; say --revision")
     place = folder_of(to / "results", name, header.separator.revision)
@@ -116,7 +120,7 @@ def _stage(
     if place.exists():
         header = _next_revision(place, header, chosen=revision is not None)
         place = folder_of(to / "results", name, header.separator.revision)
-    _write(goal, header, folders)
+    _write(goal, header, folders, known)
     problems, submission = check_submission(goal, moving=True)
     if problems or submission is None:
         raise StoreError(_explain(name, problems))
@@ -168,11 +172,17 @@ def _covers(known: SubmissionRecord, header: SubmissionRecord) -> bool:
     """Whether a submission has every task and metric of another one, computed in the same way."""
     columns = [{(one.task, one.metric) for one in each.aggregates} for each in (known, header)]
     same = metric_records(known.metrics).items() >= metric_records(header.metrics).items()
-    return same and columns[0] >= columns[1]
+    return same and columns[0] >= columns[1] and not _adds_attributes(known, header)
+
+
+def _adds_attributes(known: SubmissionRecord, header: SubmissionRecord) -> bool:
+    """Whether a submission has attributes of its items, and an earlier one none."""
+    return known.attributes_sha256 is UNSET and header.attributes_sha256 is not UNSET
 
 
 def _next_revision(place: Path, header: SubmissionRecord, *, chosen: bool) -> SubmissionRecord:
-    """The same revision with other scores, as after `sabench score`, is called ``<revision>+2`` and so on.
+    """The same revision with other scores, as after `sabench score`, or with attributes at last, is called
+    ``<revision>+2`` and so on.
 
     Raises:
         Precondition: the same scores were submitted already, or the revision was stated by the user.
@@ -180,7 +190,8 @@ def _next_revision(place: Path, header: SubmissionRecord, *, chosen: bool) -> Su
     base, number, revision = header.separator.revision, 1, header.separator.revision
     while place.exists():
         known = Submission.read(place).header
-        if chosen or (known.aggregates, known.metrics) == (header.aggregates, header.metrics):
+        same = (known.aggregates, known.metrics) == (header.aggregates, header.metrics)
+        if chosen or (same and not _adds_attributes(known, header)):
             raise Precondition(
                 f"expected a new revision of {header.separator.name}, found {place}, which was submitted already; "
                 "say --revision"
@@ -356,10 +367,12 @@ def _scores(folders: Sequence[RunFolder]) -> pd.DataFrame:
     return frame.assign(status=[str(Status(status)) for status in frame["status"]])
 
 
-def _write(folder: Path, header: SubmissionRecord, folders: Sequence[RunFolder]) -> None:
+def _write(folder: Path, header: SubmissionRecord, folders: Sequence[RunFolder], known: bytes) -> None:
     folder.mkdir(parents=True)
     table = pyarrow.Table.from_pandas(_scores(folders), schema=SCORE_TYPES, preserve_index=False)
     parquet.write_table(table, folder / SCORES, compression="zstd")
+    if known:
+        (folder / attributes.ATTRIBUTES).write_bytes(known)
     if header.has_audio:
         for run in folders:
             goal = folder / "audio" / cased_name(_label(run))

@@ -26,7 +26,8 @@ from sam_audio_bench.leaderboard.sitetypes import (
     TableRow,
     TaskRow,
 )
-from sam_audio_bench.render.numbers import amount, mebibytes, number, plain
+from sam_audio_bench.render.numbers import amount, mebibytes, number, p_value, plain
+from sam_audio_bench.stats.slices import FEWEST
 
 __all__ = ["FILTERS", "heard", "template_globals"]
 
@@ -39,13 +40,14 @@ def template_globals(data: SiteData, sources: Mapping[str, ReportedNumbers]) -> 
     """Globals of the templates: `data.json`, figures, and functions of them."""
     bound: tuple[Callable[..., object], ...] = (
         ends, sections, task_rows, cost, strengths, shows_radar, box_lines, answers, heard, first_heard, counts, matrix,
-        mixture,
+        mixture, slice_figure,
     )  # fmt: skip
     own = {function.__name__: partial(function, data) for function in bound}
     return {
         "data": data,
         "figures": figures,
         "bar": bar,
+        "fewest": FEWEST,
         "reported": partial(reported, sources.values()),
         "only": lambda source: reported([sources[source]]),
         **own,
@@ -93,7 +95,7 @@ def is_web_link(link: str) -> bool:
 FILTERS = {
     "number": number, "names": names, "interval": interval, "amount": amount, "plain": plain, "mebibytes": mebibytes,
     "quantity": quantity, "describe_spans": describe_spans, "is_web_link": is_web_link, "safe_name": cased_name,
-    "listeners": listeners,
+    "listeners": listeners, "p_value": p_value,
 }  # fmt: skip
 
 
@@ -270,6 +272,43 @@ def first_heard(data: SiteData, label: str, name: str) -> str:
     """Where the first answer of a line to a task is heard; "" where none is."""
     items = (item for item in data["listen"].get(label, []) if name in item["answers"])
     return next((f"{item['item']}/{item['answers'][name].stem}" for item in items), "")
+
+
+@dataclass(frozen=True)
+class SliceFigure:
+    """A figure, and the lines in it, each with the number of its colour and shape."""
+
+    figure: Markup
+    key: dict[str, int]
+
+
+def slice_figure(data: SiteData, label: str) -> SliceFigure:
+    """The slices of a task, attribute by attribute."""
+    rows = [row for row in data["slices"][label]["rows"] if row["mean"] is not None]
+    key = _series(data, label)
+    dots: dict[tuple[str, int], tuple[str, list[figures.Dot]]] = {}
+    for row in sorted(rows, key=lambda row: (row["attribute"], row["place"])):
+        _, own = dots.setdefault((row["attribute"], row["place"]), (row["slice"], []))
+        if row["mean"] is not None:
+            own.append(figures.Dot(key[row["line"]], row["mean"], row["low"], row["high"], row["surely_worse"]))
+    main = data["tasks"][label]["main"]
+    unit = f"{main} {data['metrics'][main]['unit']}".strip()
+    count = max(key.values(), default=0) + 1
+    return SliceFigure(figures.slices(list(dots.values()), count, unit=unit, title=f"Slices of {label}"), key)
+
+
+def _series(data: SiteData, label: str) -> dict[str, int]:
+    """Lines with a mean in a slice of a task, and the number of their series.
+
+    It is the same in all tasks where there are colours enough.
+    """
+    present = {
+        task: {row["line"] for row in own["rows"] if row["mean"] is not None} for task, own in data["slices"].items()
+    }
+    everyone = [name for name in data["lines"] if any(name in own for own in present.values())]
+    if len(everyone) > figures.MOST_SERIES:
+        everyone = [row["line"] for row in task_rows(data, label) if row["line"] in present[label]]
+    return {name: at for at, name in enumerate(everyone) if name in present[label]}
 
 
 @dataclass

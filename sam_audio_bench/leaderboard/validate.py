@@ -15,6 +15,7 @@ from sam_audio_bench.cards import MetricCard
 from sam_audio_bench.errors import BenchError, Precondition, StoreError, UsageError
 from sam_audio_bench.files import cased_name, safe_name
 from sam_audio_bench.leaderboard import log, safe_io
+from sam_audio_bench.leaderboard.attributes import ATTRIBUTES, check_attributes
 from sam_audio_bench.leaderboard.consistency import leaderboard_problems
 from sam_audio_bench.leaderboard.item_lists import item_list
 from sam_audio_bench.leaderboard.labels import folder_of, kind_of
@@ -135,8 +136,8 @@ def check_submission(
     try:
         found += _files(submission, present)
         if not found:
-            if not moving:  # what `submit` wrote itself is no stranger's
-                safe_io.check_unpacks(folder / SCORES)
+            for name in () if moving else {SCORES, ATTRIBUTES} & set(present):  # what `submit` wrote is no stranger's
+                safe_io.check_unpacks(folder / name)
             found += _content(submission, past)
     except StoreError as error:
         found.append(("files", str(error)))
@@ -164,6 +165,8 @@ def _files(submission: Submission, present: list[str]) -> Iterator[tuple[str, st
     """Checks that the files and their digests are those of the header."""
     header = submission.header
     wanted = {HEADER: "", SCORES: header.scores_sha256}
+    if isinstance(header.attributes_sha256, str):
+        wanted[ATTRIBUTES] = header.attributes_sha256
     if header.has_audio:
         for label, answers in header.answers.items():
             wanted |= {f"audio/{cased_name(label)}/{name}": digest for name, digest in answers.items()}
@@ -191,6 +194,8 @@ def _content(submission: Submission, past: bool) -> Iterator[tuple[str, str]]:
     if strange:
         yield SCORES, f"expected rows of the tasks of {HEADER}, found some of {', '.join(strange[:3])}"
         return
+    if strange := sorted(set(submission.attributes) - set(submission.tasks)):
+        yield ATTRIBUTES, f"expected attributes of items of the tasks of {HEADER}, found some of {examples(strange)}"
     for label, task in submission.tasks.items():
         rows = scores[scores["task"] == label]
         items = None
@@ -200,6 +205,8 @@ def _content(submission: Submission, past: bool) -> Iterator[tuple[str, str]]:
             yield label, str(error)
         yield from check_task(label, task, rows, items, cards)
         known = set(rows["item"]) if items is None else set(items.groups)
+        for what in check_attributes(submission.attributes.get(label, {}), known):
+            yield f"{label}: {ATTRIBUTES}", what
         yield from _answers(label, submission.header.answers.get(label, {}), known - unanswered(rows))
     yield from _aggregates(submission)
 

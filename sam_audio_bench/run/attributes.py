@@ -24,6 +24,7 @@ __all__ = [
     "AttributeTable",
     "are_current",
     "attributes_of",
+    "is_same",
     "joined_attributes",
     "read_attributes",
     "write_attributes",
@@ -103,7 +104,7 @@ def joined_attributes(tables: Iterable[AttributeTable]) -> dict[tuple[str, str],
         for item, own in (read_attributes(table.folder, table.sha256) or {}).items():
             known = joined.setdefault((table.task, item), {})
             for name, value in own.items():
-                if not _same(known.setdefault(name, value), value):
+                if not is_same(known.setdefault(name, value), value):
                     raise UsageError(
                         f"expected {name} of {item} of {table.task} to be {known[name]} as in the other runs, found "
                         f"{value}: the data have changed; {_REMEDY.format(table.folder)}, and so of the others"
@@ -126,7 +127,7 @@ def attributes_of(
     return {key: known[key] for key in wanted}
 
 
-def _same(one: Attribute, other: Attribute) -> bool:
+def is_same(one: Attribute, other: Attribute) -> bool:
     """Whether two runs mean the same; another machine may have rounded what it measured to the digit beside."""
     if isinstance(one, str) or isinstance(other, str):
         return one == other

@@ -17,7 +17,16 @@ from sam_audio_bench.stats.slices import FEWEST, Slice, SliceTest, compare_slice
 from sam_audio_bench.stats.summary import ItemScore, compute_item_scores
 from sam_audio_bench.tasks.attributes import Attribute
 
-__all__ = ["SliceReport", "SliceRow", "WorstItem", "find_slices"]
+__all__ = [
+    "SliceCase",
+    "SliceReport",
+    "SliceRow",
+    "WorstItem",
+    "attribute_names",
+    "compare_cases",
+    "find_slices",
+    "slice_cases",
+]
 
 _LEAST_PERMUTATIONS = 2000
 _PERMUTATIONS_A_TEST = 100  # so that the smallest p is far below what Holm's adjustment leaves of 5 %
@@ -79,7 +88,7 @@ class SliceReport:
         }  # fmt: skip
 
 
-class _Case(NamedTuple):
+class SliceCase(NamedTuple):
     """One separator on one task, by one attribute."""
 
     task: str
@@ -126,16 +135,14 @@ def find_slices(
     scores = {(task, separator): items for (task, separator, _), items in compute_item_scores(frame, units).items()}
     notes: list[str] = []
     known = results.attributes()
-    names = list(dict.fromkeys(name for attributes in known.values() for name in attributes))
+    names = attribute_names(known)
     if unknown := [name for name in by or () if name not in names]:
         raise UsageError(f"expected attributes of these items ({', '.join(sorted(names))}), found {unknown[0]!r}")
-    cases = list(_cases(known, scores, by or dict.fromkeys(names, ()), notes))
+    cases = list(slice_cases(known, scores, by or dict.fromkeys(names, ()), notes))
     record = results.metrics[chosen]
-    ways = permutations or max(_LEAST_PERMUTATIONS, _PERMUTATIONS_A_TEST * sum(len(case.slices) for case in cases))
-    rows = [row for case in cases for row in _rows(case, record.higher_is_better, ways, seed)]
-    rows = [replace(row, p_holm=p) for row, p in zip(rows, holm([row.p for row in rows]), strict=True)]
+    rows = compare_cases(cases, higher_is_better=record.higher_is_better, permutations=permutations, seed=seed)
     order = {task: place for place, task in enumerate(results.labels)}
-    rows.sort(key=lambda row: (order[row.task], row.p is None, row.effect or 0.0))
+    rows.sort(key=lambda row: order[row.task])
     sure = {(row.task, row.separator, row.slice) for row in rows if row.is_surely_worse()}
     return SliceReport(
         metric=chosen,
@@ -148,13 +155,25 @@ def find_slices(
     )
 
 
-def _cases(
+def attribute_names(known: Mapping[tuple[str, str], Mapping[str, Attribute]]) -> list[str]:
+    """Every attribute that some item has, in order of appearance."""
+    return list(dict.fromkeys(name for attributes in known.values() for name in attributes))
+
+
+def slice_cases(
     known: Mapping[tuple[str, str], Mapping[str, Attribute]],
     scores: Mapping[tuple[str, str], Mapping[str, ItemScore]],
     by: Mapping[str, Sequence[float]],
     notes: list[str],
-) -> Iterator[_Case]:
-    """Every separator with every attribute that parts the items of a task; why others do not is noted."""
+) -> Iterator[SliceCase]:
+    """Every separator with every attribute that parts the items of a task.
+
+    Args:
+        known: attributes by task and item.
+        scores: of each task and separator, by item.
+        by: attributes, each with the points where it is cut, if any.
+        notes: to which is added why an attribute is in no case, and of how many items it is not known.
+    """
     for task in dict.fromkeys(task for task, _ in scores):
         own = {item: attributes for (at, item), attributes in known.items() if at == task}
         groups = {item: score.group for (at, _), items in scores.items() if at == task for item, score in items.items()}
@@ -176,10 +195,27 @@ def _cases(
                 for (at, separator), items in scores.items():
                     if at == task:
                         there = {item: score for item, score in items.items() if score.value is not None}
-                        yield _Case(task, separator, name, parts, there)
+                        yield SliceCase(task, separator, name, parts, there)
 
 
-def _rows(case: _Case, higher_is_better: bool, permutations: int, seed: int) -> Iterator[SliceRow]:
+def compare_cases(
+    cases: Sequence[SliceCase], *, higher_is_better: bool, permutations: int | None = None, seed: int = 0
+) -> list[SliceRow]:
+    """Every slice against the items elsewhere, the largest loss first; p is by Holm over all of them.
+
+    Args:
+        cases: what is compared.
+        higher_is_better: direction of their scores.
+        permutations: of each test; None: 2000, or a hundred for each slice where that is more.
+        seed: of intervals and tests.
+    """
+    ways = permutations or max(_LEAST_PERMUTATIONS, _PERMUTATIONS_A_TEST * sum(len(case.slices) for case in cases))
+    rows = [row for case in cases for row in _rows(case, higher_is_better, ways, seed)]
+    rows = [replace(row, p_holm=p) for row, p in zip(rows, holm([row.p for row in rows]), strict=True)]
+    return sorted(rows, key=lambda row: (row.p is None, row.effect or 0.0))
+
+
+def _rows(case: SliceCase, higher_is_better: bool, permutations: int, seed: int) -> Iterator[SliceRow]:
     items = [item for part in case.slices for item in map(str, part.items) if item in case.scores]
     if not items:
         return
@@ -198,7 +234,7 @@ def _rows(case: _Case, higher_is_better: bool, permutations: int, seed: int) -> 
 
 def _worst(
     folders: Sequence[RunFolder],
-    cases: Sequence[_Case],
+    cases: Sequence[SliceCase],
     scores: Mapping[tuple[str, str], Mapping[str, ItemScore]],
     sure: set[tuple[str, str, str]],
     most: int,

@@ -282,7 +282,7 @@ def test_another_metric_of_the_items(browser: Browser, built: Path) -> None:
 
 PAGES = (
     *("index", f"tasks/{TASK}", f"items/{TASK}", "separators/spectral-gate"),
-    *("compare", "cost", "metrics", "agreement", "reported", "log", "reading"),
+    *("compare", "cost", "metrics", "slices", "agreement", "reported", "log", "reading"),
 )
 FAULTS = """(() => {
   const all = (selector) => [...document.querySelectorAll(selector)];

@@ -60,7 +60,8 @@ def test_what_a_submission_holds(pristine_board: Path) -> None:
     assert (task.lag_ms, task.device_memory_mib) == (0.0, UNSET)
     assert header.separator.parameters == 0  # as its card says
     assert len(header.answers["music@1-mini"]) == 28
-    assert sorted(path.name for path in folders[-1].iterdir()) == ["audio", "scores.parquet", "submission.json"]
+    found = sorted(path.name for path in folders[-1].iterdir())
+    assert found == ["attributes.parquet", "audio", "scores.parquet", "submission.json"]
 
 
 def test_a_card_that_leaves_parameters_out_gets_those_that_were_counted(tmp_path: Path) -> None:
@@ -82,7 +83,8 @@ def test_a_card_that_leaves_parameters_out_gets_those_that_were_counted(tmp_path
 
 def test_without_audio_only_digests_are_handed_in(runs: Path, tmp_path: Path) -> None:
     (done,) = submit([run_of(runs)], tmp_path / "board")
-    assert sorted(path.name for path in done.folder.iterdir()) == ["scores.parquet", "submission.json"]
+    found = sorted(path.name for path in done.folder.iterdir())
+    assert found == ["attributes.parquet", "scores.parquet", "submission.json"]
     report = validate(tmp_path / "board", share=1.0, audio=runs)
     assert report.ok
     assert report.rescored["si_sdr_i"]["scores"] == 14
