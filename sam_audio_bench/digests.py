@@ -128,7 +128,7 @@ def _file_key(path: str | Path) -> tuple[str | int, ...]:
     folder, name = os.path.split(path)  # called once a file, of which there may be 100,000
     real = _real_folder(folder)
     if real is not None:
-        resolved = os.path.join(real, name)  # noqa: PTH118
+        resolved = os.fspath(path) if real == folder else os.path.join(real, name)  # noqa: PTH118
         found = os.lstat(resolved)
     if real is None or stat.S_ISLNK(found.st_mode) or name in ("", "..", "."):
         resolved = os.path.realpath(path)

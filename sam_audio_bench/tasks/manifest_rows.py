@@ -315,7 +315,7 @@ def _file_content(root: Path, sound: Sound) -> str:
     if not isinstance(sound, str):
         return sha256(sound.read())
     with suppress(MediaError):
-        return file_digest(os.path.join(root, sound))  # noqa: PTH118 - called for each file of 100,000 rows
+        return file_digest(os.path.join(str(root), sound))  # noqa: PTH118 - called for each file of 100,000 rows
     with suppress(MediaError):
         return file_digest(find_file(root / sound))
     return "missing"
