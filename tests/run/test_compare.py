@@ -169,8 +169,13 @@ def test_holm_runs_over_all_rows_and_says_who_is_better(tmp_path: Path) -> None:
 
 
 def test_numbers_equal_those_of_scipy_and_statsmodels(tmp_path: Path) -> None:
-    """From the files of scores alone: p by `scipy.stats.permutation_test`, Holm by statsmodels, a plain bootstrap."""
+    """From scores.parquet alone: p and its interval by `scipy.stats.permutation_test`, Holm by statsmodels."""
     multitest = pytest.importorskip("statsmodels.stats.multitest")
+
+    def permuted(sums: np.ndarray) -> float:
+        options = {"permutation_type": "samples", "vectorized": False, "n_resamples": np.inf}
+        return float(scipy.stats.permutation_test((sums,), np.sum, **options).pvalue)
+
     drawn = np.random.default_rng(3)
     items = "abcdefghijklmnop"  # two a recording
     systems = {
@@ -191,13 +196,11 @@ def test_numbers_equal_those_of_scipy_and_statsmodels(tmp_path: Path) -> None:
         difference = (tables[1] - tables[0])[row.metric]
         assert row.difference == pytest.approx(difference.mean())
         sums = difference.groupby("group").sum().to_numpy()
-        test = scipy.stats.permutation_test(
-            (sums,), np.sum, permutation_type="samples", vectorized=False, n_resamples=np.inf
-        )
-        wanted.append(test.pvalue)
-        assert row.p == pytest.approx(test.pvalue)
-        means = drawn.choice(sums / 2, (20_000, len(sums))).mean(axis=1)
-        assert (row.ci_low, row.ci_high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])), abs=0.06)
+        wanted.append(permuted(sums))
+        assert row.p == pytest.approx(wanted[-1])
+        for bound, beyond in ((row.ci_low, -1e-6), (row.ci_high, 1e-6)):
+            assert bound is not None
+            assert permuted(sums - 2 * (bound + beyond)) < 0.05 <= permuted(sums - 2 * (bound - beyond))
         sign = -1 if row.metric == "leak_db" else 1
         assert (row.wins, row.losses) == (int((sign * difference > 0).sum()), int((sign * difference < 0).sum()))
     assert [row.p_holm for row in found.rows] == pytest.approx(multitest.multipletests(wanted, method="holm")[1])
