@@ -28,8 +28,15 @@ class Browser:
         self._playwright = sync_playwright().start()
         flags = ["--mute-audio", "--no-sandbox", "--disable-dev-shm-usage"]
         self._chromium = self._playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        self.page = self._chromium.new_page()
         self.trouble: list[str] = []
+        self.renew()
+
+    def renew(self) -> None:
+        """A window that knows nothing of the ones before: Chromium shows their icons on pages that have none."""
+        for context in self._chromium.contexts:
+            context.close()
+        self.trouble.clear()
+        self.page = self._chromium.new_context().new_page()
         self.page.on("pageerror", lambda error: self.trouble.append(str(error)))
         self.page.on("console", lambda message: self._heard(message.type == "error", message.text))
         self.page.on("request", lambda request: self._heard(not request.url.startswith(_HERE), request.url))

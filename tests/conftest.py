@@ -88,7 +88,7 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture
 def browser(chromium: Browser) -> Iterator[Browser]:
     """The browser, as wide as a desk; a test that leaves errors or requests behind fails."""
-    chromium.trouble.clear()
+    chromium.renew()
     chromium.page.set_viewport_size({"width": 1280, "height": 800})
     chromium.page.emulate_media(color_scheme="light")
     yield chromium
