@@ -12,7 +12,10 @@ from typing import Literal, get_args
 
 from sam_audio_bench.errors import UsageError
 
-__all__ = ["Card", "MetricCard", "PickerCard", "SeparatorCard", "TaskCard"]
+__all__ = ["MAIN_METRIC", "Card", "MetricCard", "PickerCard", "SeparatorCard", "TaskCard"]
+
+MAIN_METRIC = "si_sdr_i"
+"""By which tables and comparisons are ordered where nothing else is said."""
 
 AbsentTargets = Literal["any", "undefined", "only"]
 
@@ -106,7 +109,7 @@ class TaskCard(Card):
     revision: str = ""  # of the repository
     licence: str = ""  # of the data
     access: str = ""  # who may have them, and who brings what
-    main_metric: str = "si_sdr_i"  # by which tables of the leaderboard are ordered
+    main_metric: str = MAIN_METRIC  # by which tables of the leaderboard are ordered
     aggregation: str = "mean over items, interval by resampling groups"
 
     @property

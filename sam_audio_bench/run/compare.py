@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sam_audio_bench.cards import MAIN_METRIC
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.identity import Difference
 from sam_audio_bench.run.alike import check_content
@@ -21,10 +22,7 @@ from sam_audio_bench.separators.pickers import judges_itself
 from sam_audio_bench.stats.paired import holm, paired_difference
 from sam_audio_bench.stats.summary import ItemScore, compute_item_scores
 
-__all__ = ["MAIN_METRIC", "ComparedItem", "Comparison", "ComparisonRow", "answer_file", "compare_runs"]
-
-MAIN_METRIC = "si_sdr_i"
-"""What items are ordered by where a run has it."""
+__all__ = ["ComparedItem", "Comparison", "ComparisonRow", "answer_file", "compare_runs"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

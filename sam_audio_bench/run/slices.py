@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sam_audio_bench.cards import MAIN_METRIC
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.run.compare import MAIN_METRIC, answer_file
+from sam_audio_bench.run.compare import answer_file
 from sam_audio_bench.run.remote import find_runs, naming_origins
 from sam_audio_bench.run.results import Results
 from sam_audio_bench.run.store import RunFolder

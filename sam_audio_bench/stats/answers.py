@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from sam_audio_bench.cards import MAIN_METRIC
 from sam_audio_bench.separators.pickers import judges_itself
 from sam_audio_bench.stats.item_coverage import classify_coverage, coverage_class_rank, format_coverage
 from sam_audio_bench.stats.ranking import Column
@@ -21,7 +22,6 @@ __all__ = ["ALL_TASKS", "Answers", "LineScores", "find_answers", "find_answers_i
 
 ALL_TASKS = "all tasks"
 """The task of the rows over all tasks."""
-_MAIN_METRIC = "si_sdr_i"
 
 LineScores = Mapping[tuple[str, str, str | None, str], Mapping[str, ItemScore]]
 """By task, separator, picker and metric: the score of each item."""
@@ -61,7 +61,7 @@ def main_metric(rows: Iterable[SummaryRow], wanted: str | None = None) -> str | 
         if row.higher_is_better is not None and row.value is not None
     }
     order = sorted(
-        known, key=lambda name: (name != wanted, name != _MAIN_METRIC, not name.endswith("_i"), not known[name])
+        known, key=lambda name: (name != wanted, name != MAIN_METRIC, not name.endswith("_i"), not known[name])
     )
     return order[0] if order else None
 

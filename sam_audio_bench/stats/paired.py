@@ -184,9 +184,10 @@ def _swaps(
     if not all(map(math.isfinite, differences)):
         raise UsageError("expected finite values, found NaN or infinity; leave out or cap such items")
     labels = [str(group) for group in groups]
-    sums, counts = _recordings(differences, labels)
-    mean = _mean(differences) or 0.0
-    if weights is not None:
+    if weights is None:
+        sums, counts = _recordings(differences, labels)
+        mean = _mean(differences) or 0.0
+    else:
         sums, _ = _recordings([weight * one for weight, one in zip(weights, differences, strict=True)], labels)
         counts, _ = _recordings(weights, labels)
         mean = math.fsum(sums) / math.fsum(counts)
