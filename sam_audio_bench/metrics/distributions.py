@@ -38,7 +38,8 @@ FEWEST_DRAWN = 6
 _SIZES = 4  # of subsets between a half and the whole
 _SUBSETS = 10  # of each of these sizes
 _Z = 1.959964  # of a normal distribution, 95 %
-_DIGITS = 6  # significant ones, above what the order of a sum changes
+_DIGITS = 5  # of the largest number of a result: above what threads and the order of a sum change
+_FINEST = 9  # decimals, of numbers that rounding alone tells from 0
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -69,20 +70,20 @@ class Distance:
     """One number of a set of answers.
 
     ``value`` of `fad` is the intercept of a line in 1/n; ``plain`` is the number by the formula as first published: the
-    Fréchet distance of all vectors, or the kernel distance over all pairs. Six digits are kept.
+    Fréchet distance of all vectors, or the kernel distance over all pairs. Five digits of the largest are kept.
     """
 
     metric: str
-    value: float | None  # None: too few recordings to extrapolate
-    low: float | None
-    high: float | None  # of 95 %; None: too few recordings
-    plain: float
+    value: float | None = None  # None: too few recordings to extrapolate, or none to measure
+    low: float | None = None
+    high: float | None = None  # of 95 %; None: too few recordings
+    plain: float | None = None
     windows: int
     recordings: int
-    reference_windows: int
-    reference_recordings: int
-    width: int  # of the embedding
-    shared: bool  # whether both sides are of the same recordings
+    reference_windows: int | None = None
+    reference_recordings: int | None = None
+    width: int | None = None  # of the embedding
+    shared: bool | None = None  # whether both sides are of the same recordings
     r2: float | None = None  # of the line; None: no line, or `kad`
     bandwidth: float | None = None  # of the kernel
     not_ranked: str = ""  # why the value orders nothing; empty: it may
@@ -124,7 +125,7 @@ def fad(answers: Embeddings, reference: Embeddings, *, draws: int = 200, seed: i
         f"{count} windows of {what}, of at least {wanted}" for what, count in
         (("answers", len(sets.x)), ("the reference set", len(sets.y))) if count < wanted
     ]  # fmt: skip
-    return sets.distance("fad", intercept, plain, halves, lacking, r2=_shown(r2))
+    return sets.distance("fad", intercept, plain, halves, lacking, r2=_shown(r2, 1.0))
 
 
 def kad(answers: Embeddings, reference: Embeddings, *, draws: int = 200, seed: int = 0) -> Distance:
@@ -160,7 +161,7 @@ def kad(answers: Embeddings, reference: Embeddings, *, draws: int = 200, seed: i
         raise UsageError("expected sounds of at least two recordings in each set, found one; add some")
     plain = SCALE * (xx.whole_mean() + yy.whole_mean() - 2 * xy.whole_mean())
     halves = sets.halves(value, np.random.Generator(np.random.PCG64(seed)))
-    return sets.distance("kad", whole, plain, halves, [], bandwidth=_shown(bandwidth))
+    return sets.distance("kad", whole, plain, halves, [], bandwidth=_shown(bandwidth, bandwidth))
 
 
 class _Sets:
@@ -215,19 +216,20 @@ class _Sets:
     ) -> Distance:  # fmt: skip
         """The result with its interval: a half varies as much as the whole, but for an odd recording."""
         low = high = None
+        scale = max(abs(plain), abs(value or 0.0))
         if value is not None and halves is not None:
             count, half = len(self.drawn), len(self.drawn) // 2
             error = _Z * float(halves.std(ddof=1)) * math.sqrt(half / (count - half))
-            low, high = value - error, value + error
+            low, high, scale = value - error, value + error, scale + error
         recordings = len(self.answer_places)
         if recordings < FEWEST_RECORDINGS:
             lacking = [f"{recordings} recordings, of at least {FEWEST_RECORDINGS}", *lacking]
         return Distance(
             metric=metric,
-            value=_shown(value),
-            low=_shown(low),
-            high=_shown(high),
-            plain=float(_shown(plain) or 0.0),
+            value=_shown(value, scale),
+            low=_shown(low, scale),
+            high=_shown(high, scale),
+            plain=_shown(plain, scale),
             windows=len(self.x),
             recordings=recordings,
             reference_windows=len(self.y),
@@ -257,8 +259,11 @@ def _extrapolated(
     return float(intercept), 1 - left / total if total > 0 else None
 
 
-def _shown(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.{_DIGITS}g}")
+def _shown(value: float | None, scale: float) -> float | None:
+    """Rounded to digits of a number of some scale; no negative zero."""
+    if value is None or not scale > 0:
+        return value
+    return round(value, min(_FINEST, _DIGITS - 1 - math.floor(math.log10(scale)))) + 0.0
 
 
 def _told(model: Mapping[str, Any]) -> str:

@@ -90,8 +90,8 @@ def test_pairs_of_one_recording_are_left_out() -> None:
     expected = 100 * (means[0] + means[1] - 2 * means[2])
     assert kernel_distance(x, y, groups=(one, other)) == pytest.approx(expected, rel=1e-10)
     found = kad(Embeddings(vectors=x, groups=list(one)), Embeddings(vectors=y, groups=list(other)))
-    assert found.value == pytest.approx(expected, rel=1e-5)
-    assert found.plain == pytest.approx(kernel_distance(x, y), rel=1e-5)
+    assert found.value == pytest.approx(expected, abs=1e-3)
+    assert found.plain == pytest.approx(kernel_distance(x, y), abs=1e-3)
 
 
 def test_kernel_distance_agrees_with_scikit_learn() -> None:

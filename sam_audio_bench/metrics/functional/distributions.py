@@ -51,7 +51,8 @@ def gaussian(vectors: NDArray[Any]) -> Gaussian:
     values = _checked(vectors)
     mean = values.mean(axis=0)
     centred = (values - mean) / np.sqrt(len(values) - 1)
-    return Gaussian(mean, np.linalg.qr(centred, mode="r") if len(values) > values.shape[1] else centred)
+    root: Floats = np.asarray(np.linalg.qr(centred, mode="r")) if len(values) > values.shape[1] else centred
+    return Gaussian(mean, root)
 
 
 def frechet_between(one: Gaussian, other: Gaussian) -> float:
