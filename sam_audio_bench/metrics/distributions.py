@@ -158,7 +158,7 @@ def kad(answers: Embeddings, reference: Embeddings, *, draws: int = 200, seed: i
 
     whole = value(sets.drawn)
     if math.isnan(whole):
-        raise UsageError("expected sounds of at least two recordings in each set, found one; add some")
+        raise UsageError("expected sounds of at least two recordings in each set, found one; measure fad alone")
     plain = SCALE * (xx.whole_mean() + yy.whole_mean() - 2 * xy.whole_mean())
     halves = sets.halves(value, np.random.Generator(np.random.PCG64(seed)))
     return sets.distance("kad", whole, plain, halves, [], bandwidth=_shown(bandwidth, bandwidth))

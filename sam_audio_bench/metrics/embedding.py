@@ -36,6 +36,7 @@ SHORTEST = 0.3
 LONGEST = 300.0
 """Seconds of a piece that is embedded as a whole."""
 
+_FRAME = 0.01  # seconds, of filter banks as Kaldi's
 _CLAP = "clap"
 _CLAP_SECONDS = 10.0  # that CLAP hears at once
 
@@ -174,6 +175,11 @@ class TransformersEmbedder(Embedder):
                 f"expected a model that hears sound, with a sampling_rate, in {self.checkpoint.folder}, found "
                 f"{type(network).__name__} with {type(features).__name__}"
             )
+        if (longest := _longest(features)) is not None and self.window > longest:
+            raise UsageError(
+                f"expected windows of at most {longest:g} s, which {type(features).__name__} hears, found "
+                f"{self.window:g}; the rest would be cut off"
+            )
         return network.eval().to(self.device), features
 
     def rate(self, network: tuple[Any, Any]) -> int:
@@ -197,3 +203,12 @@ class TransformersEmbedder(Embedder):
         states = network(**inputs).last_hidden_state[0]
         mean: Tensor = states.reshape(-1, states.shape[-1]).mean(dim=0)
         return mean
+
+
+def _longest(features: Any) -> float | None:
+    """Seconds beyond which a feature extractor cuts a sound off; None: it takes any length."""
+    if (samples := getattr(features, "n_samples", None)) is not None:  # as Whisper
+        return float(samples) / float(features.sampling_rate)
+    if (frames := getattr(features, "max_length", None)) is not None:  # as the Audio Spectrogram Transformer
+        return float(frames) * _FRAME
+    return None

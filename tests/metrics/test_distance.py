@@ -340,6 +340,48 @@ def test_models_that_hear_nothing_are_refused(tmp_path: Path) -> None:
         find_embedder(str(tmp_path)).embed(noise(1))
 
 
+def test_windows_that_a_model_would_cut_off_are_refused(tmp_path: Path) -> None:
+    from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
+
+    small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    ASTModel(ASTConfig(**small, max_length=64, num_mel_bins=32)).save_pretrained(tmp_path)
+    ASTFeatureExtractor(max_length=64, num_mel_bins=32).save_pretrained(tmp_path)
+    assert find_embedder(str(tmp_path), 0.5).embed(noise(1)).vectors.shape == (2, 8)
+    with pytest.raises(UsageError, match=r"at most 0\.64 s, which ASTFeatureExtractor hears, found 0\.7"):
+        find_embedder(str(tmp_path), 0.7).embed(noise(1))
+
+
+def test_the_encoder_of_a_model_that_also_speaks(tmp_path: Path) -> None:
+    from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
+
+    layers = {"encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 1, "decoder_attention_heads": 1}
+    tokens = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
+    config = WhisperConfig(vocab_size=9, d_model=8, encoder_ffn_dim=8, decoder_ffn_dim=8, max_source_positions=50,
+                           **tokens, **layers)  # fmt: skip
+    WhisperModel(config).save_pretrained(tmp_path)
+    WhisperFeatureExtractor(chunk_length=1).save_pretrained(tmp_path)
+    assert find_embedder(str(tmp_path), 1.0).embed(noise(1.5)).vectors.shape == (2, 8)
+    with pytest.raises(UsageError, match="at most 1 s, which WhisperFeatureExtractor hears"):
+        find_embedder(str(tmp_path)).embed(noise(1))
+
+
+def test_a_model_in_the_cache_of_the_hub(
+    embedders: dict[str, Embedder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit, place = "0123456789abcdef0123456789abcdef01234567", tmp_path / "models--someone--tiny"
+    shutil.copytree(embedders["wavlm"].checkpoint.folder, place / "snapshots" / commit)
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.file_download.HF_HUB_CACHE", str(tmp_path), raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    for spelling in ("someone/tiny", f"someone/tiny@{commit}"):
+        found = find_embedder(spelling, device="cpu")
+        assert (found.identity["model"], found.identity["revision"]) == ("someone/tiny", commit)
+        assert found.identity["weights_sha256"] == embedders["wavlm"].identity["weights_sha256"]
+    with pytest.raises(Precondition, match=r"run `hf download someone/tiny --revision other`"):
+        find_embedder("someone/tiny@other")
+
+
 def test_runs_in_the_space_of_any_model(runs: Path, embedders: dict[str, Embedder]) -> None:
     folder = embedders["wavlm"].checkpoint.folder
     report = measure_distances([runs], metrics=["kad"], embedding=str(folder), window=0.5, draws=4)
@@ -363,7 +405,8 @@ def invoke(*words: str) -> Any:
 def test_forms(runs: Path) -> None:
     shown = invoke(str(runs), "--draws", "4")
     assert "mine@1-file: distance from references " in shown.stdout
-    assert "in the space of saj-mini 9d78b60b, audio encoder, windows of 0.96 s" in shown.stdout
+    digest = JudgeEmbedder().identity["weights_sha256"][:8]
+    assert f"in the space of saj-mini {digest}, audio encoder, windows of 0.96 s" in shown.stdout
     assert "Not ranked by kad: mixture, quieter (8 recordings, of at least 30)." in shown.stdout
     assert "14/15 (1 silent_estimate)" in shown.stdout
     assert "note: mine: 1 item left out" in shown.stderr
