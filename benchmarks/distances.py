@@ -44,7 +44,8 @@ def population(apart: float) -> Population:
 def drawn(rng: np.random.Generator, recordings: int, windows: int) -> Floats:
     """Standard normal ``[recordings, windows, WIDTH]``, alike within a recording."""
     common, own = rng.normal(size=(recordings, 1, WIDTH)), rng.normal(size=(recordings, windows, WIDTH))
-    return np.sqrt(SHARE) * common + np.sqrt(1 - SHARE) * own
+    found: Floats = np.sqrt(SHARE) * common + np.sqrt(1 - SHARE) * own
+    return found
 
 
 def sample(truth: Population, recordings: int, windows: int, seed: int, *, shared: bool) -> tuple[Embeddings, ...]:

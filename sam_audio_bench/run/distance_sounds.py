@@ -105,7 +105,8 @@ def common_items(lines: Sequence[Line], given: Sequence[Mapping[str, Sound]], no
     if len(items) < 2:
         names = " and ".join(line.separator for line in lines)
         raise UsageError(
-            f"expected at least two items of {task} that {names} answered, found {len(items)}; a distance is of sets"
+            f"expected at least two items of {task} that {names} answered, found {len(items)}; evaluate more, or "
+            "name the runs of other tasks alone"
         )
     return items
 

@@ -186,6 +186,21 @@ def test_separators_are_compared_on_common_items(runs: Path, tmp_path: Path) -> 
     assert report.references["mine"].sounds == 14
 
 
+def test_one_item_is_no_set(runs: Path, tmp_path: Path) -> None:
+    sab.evaluate("mixture", str(runs.parent / "mine.csv"), metrics=["snr"], output=tmp_path, limit=1, progress=False)
+    with pytest.raises(
+        UsageError, match="at least two items of mine that mixture answered, found 1; evaluate more, or"
+    ):
+        measure_distances([tmp_path])
+
+
+def test_an_item_in_two_runs_of_a_separator(runs: Path, tmp_path: Path) -> None:
+    for name in "ab":
+        shutil.copytree(runs / "mixture", tmp_path / name)
+    with pytest.raises(UsageError, match=r"in one run folder, found item-00 in two"):
+        measure_distances([tmp_path])
+
+
 def test_answers_that_are_gone(runs: Path, tmp_path: Path) -> None:
     shutil.copytree(runs / "mixture", tmp_path / "mixture")
     next((tmp_path / "mixture").rglob("item-03.target.*")).unlink()
@@ -307,14 +322,13 @@ def test_the_shipped_embedding_is_blind_to_level_and_offset(embedders: dict[str,
         assert np.abs(embedder.embed(Audio(changed, RATE)).vectors - vectors).max() < 1e-2 * np.abs(vectors).max()
 
 
-def test_sound_above_five_minutes_is_embedded_in_pieces() -> None:
-    embedder = JudgeEmbedder(window=10)
-    sound = noise(310, rate=2000)  # s, Hz
-    vectors = embedder.embed(sound).vectors
-    assert vectors is not None
-    assert vectors.shape == (32, 256)
-    half = embedder.embed(Audio(sound.samples[:, : 155 * 2000], 2000)).vectors
-    assert np.abs(vectors[:15] - half[:15]).max() < 1e-2 * np.abs(half).max()  # of another resampling at the cut
+def test_long_sound_is_embedded_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those above five minutes; here above four seconds."""
+    monkeypatch.setattr("sam_audio_bench.metrics.embedding.LONGEST", 4.0)
+    embedder, sound = JudgeEmbedder(window=2), noise(10, rate=16_000)
+    parts = [embedder.embed(Audio(sound.samples[:, part], 16_000)).vectors for part in cut(160_000, 64_000)]
+    assert [len(part) for part in parts] == [2, 2, 2]
+    assert np.array_equal(embedder.embed(sound).vectors, np.concatenate(parts))
 
 
 def test_other_weights_layers_and_windows_are_another_embedding(embedders: dict[str, Embedder], tmp_path: Path) -> None:
