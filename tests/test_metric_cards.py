@@ -14,11 +14,14 @@ from torch import Tensor
 
 from sam_audio_bench.metrics import CARDS
 from sam_audio_bench.metrics.catalogue import LIMIT_DB
+from sam_audio_bench.metrics.distance_catalogue import DISTANCES
 from sam_audio_bench.registry import load_metric
 from sam_audio_bench.types import Audio, Item, Prompt, Query, Score, Separation, Status
 
 DOCS = Path(__file__).parents[1] / "docs"
 IDS = [name for name in CARDS if not (name.endswith("_i") and name[:-2] in CARDS)]
+ALL = {**CARDS, **DISTANCES}
+PAGES = [*IDS, *DISTANCES]
 HEADINGS = ["Definition", "Invariances", "Statuses", "Known traps", "Worked failure"]
 FACTS = ["unit", "range", "direction", "needs", "version", "class"]
 OUTSIDE = {Status.MISSING_MEDIA, Status.ERROR}  # given by the run, not by the metric
@@ -55,10 +58,10 @@ def listed(name: str) -> list[str]:
 
 
 def test_every_metric_has_a_card_and_every_card_a_metric() -> None:
-    assert sorted(path.stem for path in (DOCS / "metrics").glob("*.md")) == sorted(IDS)
+    assert sorted(path.stem for path in (DOCS / "metrics").glob("*.md")) == sorted(PAGES)
 
 
-@pytest.mark.parametrize("name", IDS)
+@pytest.mark.parametrize("name", PAGES)
 def test_form(name: str) -> None:
     assert text(name).startswith(f"# {name}\n")
     assert re.findall(r"^## (.*)$", text(name), re.MULTILINE) == HEADINGS
@@ -68,9 +71,9 @@ def test_form(name: str) -> None:
     assert len(re.findall(r"^\* ", section(name, "Known traps"), re.MULTILINE)) >= 2
 
 
-@pytest.mark.parametrize("name", IDS)
+@pytest.mark.parametrize("name", PAGES)
 def test_facts_are_those_of_the_catalogue(name: str) -> None:
-    card, found = CARDS[name], facts(name)
+    card, found = ALL[name], facts(name)
     assert [fact for fact in found if fact != "improvement"] == FACTS
     assert found["unit"] == (card.unit or "none")
     assert found["direction"] == ("higher is better" if card.higher_is_better else "lower is better")
@@ -81,10 +84,10 @@ def test_facts_are_those_of_the_catalogue(name: str) -> None:
     assert ("improvement" in found) == (f"{name}_i" in CARDS)
 
 
-@pytest.mark.parametrize("name", IDS)
+@pytest.mark.parametrize("name", PAGES)
 def test_ranges_are_those_of_the_catalogue(name: str) -> None:
     """A page's range holds the perfect value too; "nominally": the scale, which a regression may overshoot."""
-    card, (said, *nominally) = CARDS[name], facts(name)["range"].split(", ")
+    card, (said, *nominally) = ALL[name], facts(name)["range"].split(", ")
     low, high = (float(end.replace("−", "-").replace("∞", "inf")) for end in said.split(" … "))
     least, most = card.limits
     if nominally:
@@ -96,15 +99,15 @@ def test_ranges_are_those_of_the_catalogue(name: str) -> None:
     assert card.best is None or low <= card.best <= max(high, most)
 
 
-@pytest.mark.parametrize("name", IDS)
+@pytest.mark.parametrize("name", PAGES)
 def test_a_metric_of_a_paper_cites_it(name: str) -> None:
     source = text(name).partition("Source:")[2].partition("\n\n")[0]
-    assert CARDS[name].cites or '"' not in source  # a title
-    assert source or not CARDS[name].cites
-    assert CARDS.get(f"{name}_i", CARDS[name]).cites == CARDS[name].cites
+    assert ALL[name].cites or '"' not in source  # a title
+    assert source or not ALL[name].cites
+    assert ALL.get(f"{name}_i", ALL[name]).cites == ALL[name].cites
 
 
-@pytest.mark.parametrize("name", IDS)
+@pytest.mark.parametrize("name", PAGES)
 def test_statuses_exist(name: str) -> None:
     named = listed(name)
     assert set(named) <= set(Status)
@@ -112,7 +115,7 @@ def test_statuses_exist(name: str) -> None:
     assert set(named) >= {Status.OK, *OUTSIDE}
 
 
-@pytest.mark.parametrize("page", ["metrics.md", *(f"metrics/{name}.md" for name in IDS)])
+@pytest.mark.parametrize("page", ["metrics.md", *(f"metrics/{name}.md" for name in PAGES)])
 def test_links_resolve(page: str) -> None:
     path = DOCS / page
     for target, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", path.read_text(encoding="utf-8")):
@@ -124,7 +127,7 @@ def test_links_resolve(page: str) -> None:
 
 def test_the_overview_links_every_card() -> None:
     linked = re.findall(r"\]\(metrics/(\w+)\.md\)", (DOCS / "metrics.md").read_text(encoding="utf-8"))
-    assert set(linked) == set(IDS)
+    assert set(linked) == set(PAGES)
     explained = (DOCS / "metrics.md").read_text(encoding="utf-8").partition("## Statuses")[2].partition("\n## ")[0]
     assert set(re.findall(r"`(\w+)`", " ".join(row[0] for row in rows(explained)))) == set(Status)
 
@@ -133,8 +136,8 @@ def test_every_row_of_the_chooser_ends_at_two_or_three_metrics() -> None:
     chooser = (DOCS / "metrics.md").read_text(encoding="utf-8").partition("## Which ones?")[2].partition("\n## ")[0]
     found = [re.findall(r"`(\w+)`", row[-1]) for row in rows(chooser)]
     assert len(found) == 9
-    assert all(2 <= len(names) <= 3 and set(names) <= set(CARDS) for names in found)
-    assert set(re.findall(r"`([a-z_]+)`", chooser)) <= set(CARDS)
+    assert all(2 <= len(names) <= 3 and set(names) <= set(ALL) for names in found)
+    assert set(re.findall(r"`([a-z_]+)`", chooser)) <= set(ALL)
 
 
 def signals() -> tuple[Tensor, Tensor, Tensor]:
@@ -218,7 +221,7 @@ def test_invariances_are_measured(name: str) -> None:
         assert within(name, after)
 
 
-@pytest.mark.parametrize("name", IDS)
+@pytest.mark.parametrize("name", PAGES)
 def test_invariances_of_all_cards_are_stated(name: str) -> None:
     for _, effect in rows(section(name, "Invariances")):
         assert effect.startswith(("none", "small", "counts", "not measured"))

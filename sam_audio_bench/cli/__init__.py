@@ -8,6 +8,7 @@
     compare   two runs on the items that both have
     slices    where a separator is worse than elsewhere
     slice_figure  its figure
+    distance  how far all answers of a run are from a reference set
     merge     shards become one run
     cite      BibTeX of what runs used
     listing   tasks, models, metrics
@@ -51,6 +52,7 @@ _COMMANDS = {
     "plot": (f"{__name__}.plot:plot", "Draw figures of finished runs."),
     "compare": (f"{__name__}.compare:compare", "Say whether one run is better than another, and where it is worse."),
     "slices": (f"{__name__}.slices:slices", "Say in which kinds of items a separator is surely worse than elsewhere."),
+    "distance": (f"{__name__}.distance:distance", "Say how far all answers of runs are from a set of sounds."),
     "merge": (f"{__name__}.merge:merge", "Put the shards of a run together."),
     "cite": (f"{__name__}.cite:cite", "Print BibTeX of what runs used."),
     "models": (f"{__name__}.models:models", "Make checkpoints."),

@@ -65,12 +65,14 @@ def _models() -> tuple[list[dict[str, object]], str]:
 
 def _metrics() -> tuple[list[dict[str, object]], str]:
     from sam_audio_bench.metrics.catalogue import CARDS, DEFAULT, WITH_SOURCES, WITHOUT_REFERENCE
+    from sam_audio_bench.metrics.distance_catalogue import DISTANCES
 
+    distances = "; ".join(f"{card.id}, {card.summary}" for card in DISTANCES.values())
     records = [{**_record(card), "default": card.id in DEFAULT} for card in CARDS.values()]
     without = ", ".join(WITHOUT_REFERENCE)
     return records, (
         f"Default: {', '.join(DEFAULT)}; where there is no reference, as far as they can run: {without}; where every "
-        f"source of a song is known: {', '.join(WITH_SOURCES)}."
+        f"source of a song is known: {', '.join(WITH_SOURCES)}. Of whole runs, by `sabench distance`: {distances}."
     )
 
 

@@ -19,6 +19,9 @@
     clap         the prompt's text against the answer
     aesthetics   how good the answer sounds, whatever was asked
     imagebind    the masked video against the answer
+    distance_catalogue  cards of distances, which are numbers of whole runs
+    distributions  fad and kad: all answers against a reference set
+    embedding    sounds as vectors, which these are of
 
 Importing this package does not import torch.
 """

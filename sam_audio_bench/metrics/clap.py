@@ -21,10 +21,8 @@ from torch import Tensor
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.identity import Options
 from sam_audio_bench.metrics.catalogue import metric_ids_of
-from sam_audio_bench.metrics.weights import LearnedMetric, batches
-from sam_audio_bench.nn.checkpoint import align_weights
+from sam_audio_bench.metrics.weights import LearnedMetric, batches, pretrained
 from sam_audio_bench.nn.hub import Checkpoint, Source
-from sam_audio_bench.nn.text import quiet
 from sam_audio_bench.types import Audio, Item
 
 __all__ = ["Clap", "windows"]
@@ -126,23 +124,7 @@ class _Encoder:
     def __init__(self, model: Checkpoint, device: torch.device) -> None:
         import transformers
 
-        kind: Any = transformers.ClapModel
-        with quiet():
-            network, report = kind.from_pretrained(
-                model.folder,
-                local_files_only=True,
-                use_safetensors=model.weights.suffix == ".safetensors",
-                weights_only=True,
-                dtype=torch.float32,
-                output_loading_info=True,
-            )
-        if report["missing_keys"]:  # transformers fills them with random numbers
-            names = sorted(report["missing_keys"])
-            raise Precondition(
-                f"expected all weights of a CLAP in {model.weights}, found none for {len(names)} tensors, {names[0]} "
-                "among them; get the model again"
-            )
-        align_weights(network)
+        network = pretrained(transformers.ClapModel, model)
         self.network: Any = network.eval().to(device)
         self.device = device
         self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(

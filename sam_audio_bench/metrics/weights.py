@@ -21,10 +21,12 @@ from sam_audio_bench.errors import BenchError, Precondition
 from sam_audio_bench.identity import Options
 from sam_audio_bench.metrics.base import Row, StereoMetric
 from sam_audio_bench.metrics.functional import is_silent
+from sam_audio_bench.nn.checkpoint import align_weights
 from sam_audio_bench.nn.hub import Checkpoint, Source
+from sam_audio_bench.nn.text import quiet
 from sam_audio_bench.types import Audio, Item, Score, Separation, Status
 
-__all__ = ["LearnedMetric", "batches"]
+__all__ = ["LearnedMetric", "batches", "pretrained"]
 
 _T = TypeVar("_T")
 
@@ -149,6 +151,31 @@ def batches(entries: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
     """
     for start in range(0, len(entries), size):
         yield entries[start : start + size]
+
+
+def pretrained(kind: Any, model: Checkpoint) -> Any:
+    """A network of one of transformers' classes, with all of its weights, in float32.
+
+    Raises:
+        Precondition: weights that are not there.
+    """
+    with quiet():
+        network, report = kind.from_pretrained(
+            model.folder,
+            local_files_only=True,
+            use_safetensors=model.weights.suffix == ".safetensors",
+            weights_only=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    if report["missing_keys"]:  # transformers fills them with random numbers
+        names = sorted(report["missing_keys"])
+        raise Precondition(
+            f"expected all weights of {type(network).__name__} in {model.weights}, found none for {len(names)} "
+            f"tensors, {names[0]} among them; get the model again"
+        )
+    align_weights(network)
+    return network
 
 
 def _row(values: Sequence[Sequence[float]]) -> Row:

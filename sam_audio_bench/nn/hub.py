@@ -97,6 +97,7 @@ class Source:
         files: what must lie beside the weights: of each group, one file.
         marks: entries that ``config.json`` must have; None stands for any value.
         label: what results call a model in a folder.
+        instead: what a user writes to give a folder.
     """
 
     repository: str
@@ -106,6 +107,7 @@ class Source:
     files: tuple[tuple[str, ...], ...] = ()
     marks: tuple[tuple[str, str | None], ...] = ()
     label: str = "local"
+    instead: str = "--metric-args path=DIR"
 
     def find(self) -> Checkpoint:
         """The complete model; looks at file names and ``config.json`` only.
@@ -164,7 +166,7 @@ class Source:
         offline = " with HF_HUB_OFFLINE unset" if is_offline_mode() else ""
         return (
             f"run `hf download {self.repository}{revision}`{offline}, "
-            f"or give a copy with --metric-args path=DIR (the model in DIR or DIR/{name})"
+            f"or give a copy with {self.instead} (the model in DIR or DIR/{name})"
         )
 
 

@@ -107,11 +107,11 @@ def _csv(rows: Sequence[SummaryRow], beside: _Beside) -> str:
     writer = csv.DictWriter(stream, [*(column.name for column in fields(SummaryRow)), "partial"], lineterminator="\n")
     writer.writeheader()
     lines = ({**asdict(row), "partial": beside.partial} for row in (*rows, *beside.answers.overall))
-    writer.writerows({name: _csv_cell(value) for name, value in line.items()} for line in lines)
+    writer.writerows({name: csv_cell(value) for name, value in line.items()} for line in lines)
     return stream.getvalue()
 
 
-def _csv_cell(value: object) -> object:
+def csv_cell(value: object) -> object:
     """A cell that no spreadsheet runs; numbers stay numbers."""
     if not isinstance(value, str):
         return value

@@ -252,6 +252,37 @@ def test_eval_with_a_folder(folder: Path, small_task: Path, tmp_path: Path, monk
     assert record["parameters"]["weights_sha256"] == record["weights_sha256"]
 
 
+def test_its_improvement_is_over_the_mixture(clap: Clap, folder: Path) -> None:
+    metric = load_metric("clap_i", path=str(folder), device="cpu")
+    mixture, target = noise(1, 1), noise(1, 2)
+    mono = Separation(target=target, residual=target)
+    ((score,),) = metric.score([question("dog noise", mixture)], [mono])
+    assert score is not None
+    assert score.value == value(clap, target) - value(clap, mixture)
+    silence = Audio(torch.zeros_like(target.samples), RATE)
+    same, silent, unasked = metric.score(
+        [question("dog noise", mixture), question("dog noise", mixture), question(None, mixture)],
+        [Separation(target=one, residual=one) for one in (mixture, silence, target)],
+    )
+    assert same == (Score(0.0, Status.OK),)
+    assert silent == (Score(None, Status.SILENT_ESTIMATE),)
+    assert unasked == (None,)
+
+
+def test_eval_of_its_improvement(
+    clap: Clap, folder: Path, small_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ("--task", str(small_task), "--metrics", "clap,clap_i", "--metric-args", f"path={folder},device=cpu")
+    rows = {(row["separator"], row["metric"]): row for row in sabench(*words, "--limit", "2")["rows"]}
+    assert rows["mixture", "clap_i"]["value"] == 0
+    assert rows["silence", "clap_i"]["n_ok"] == 0
+    header = json.loads(next((tmp_path / "runs" / "mixture").glob("*/run.json")).read_text())
+    assert {record["id"]: record["weights_sha256"] for record in header["metrics"]} == dict.fromkeys(
+        ("clap", "clap_i"), clap.weights_sha256
+    )
+
+
 @pytest.fixture
 def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))

@@ -95,6 +95,22 @@ def small_aesthetics() -> Iterator[Any]:
         yield module
 
 
+def write_wavlm(folder: Path, *, seed: int = 0) -> Path:
+    """A WavLM of 7 000 random weights, which hears waveforms at 16 kHz."""
+    from transformers import Wav2Vec2FeatureExtractor, WavLMConfig, WavLMModel
+
+    config = WavLMConfig(
+        vocab_size=4, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        conv_dim=(8, 8), conv_stride=(40, 8), conv_kernel=(80, 8), num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=2,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        WavLMModel(config).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor().save_pretrained(folder)
+    return folder
+
+
 def write_aesthetics(folder: Path, package: Any, seed: int = 0) -> Path:
     """A random checkpoint of a module from `small_aesthetics`, in the package's format."""
     with torch.random.fork_rng(), warnings.catch_warnings():

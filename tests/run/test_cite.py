@@ -7,6 +7,7 @@ from pathlib import Path
 
 import sam_audio_bench as sab
 from sam_audio_bench import metrics, separators
+from sam_audio_bench.metrics.distance_catalogue import DISTANCES
 from sam_audio_bench.records import MetricRecord, ModelRecord, RunRecord, TaskRecord
 from sam_audio_bench.run.cite import bibliography, citations, cite
 from sam_audio_bench.tasks import TASKS
@@ -21,7 +22,7 @@ def test_entries_are_well_formed() -> None:
 
 
 def test_every_key_of_a_card_has_an_entry() -> None:
-    cards = [*TASKS.values(), *separators.CARDS.values(), *metrics.CARDS.values()]
+    cards = [*TASKS.values(), *separators.CARDS.values(), *metrics.CARDS.values(), *DISTANCES.values()]
     assert {key for card in cards for key in card.cites} <= set(bibliography())
 
 

@@ -11,6 +11,7 @@
     perceptual   what listeners would say beside the reference: 1-5 instead of dB
     activity     active_spans, span_overlap: in numpy, seconds instead of dB
     lag          lag_seconds: how late an estimate is
+    distributions  distances of sets of vectors, in numpy
 
 No argument is modified.
 """
