@@ -11,6 +11,7 @@
     perceptual   what listeners would say beside the reference: 1-5 instead of dB
     activity     active_spans, span_overlap: in numpy, seconds instead of dB
     lag          lag_seconds: how late an estimate is
+    loudness     integrated loudness of BS.1770-4: in numpy, LUFS
 
 No argument is modified.
 """
