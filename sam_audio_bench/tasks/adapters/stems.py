@@ -9,14 +9,13 @@ is the sum of all other stems, the mixture the file ``mixture`` or ``mix``, or t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from sam_audio_bench.audio import SUFFIXES
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.tasks.adapters.layouts import folders_in
-from sam_audio_bench.tasks.adapters.texts import texts_of
+from sam_audio_bench.tasks.adapters.texts import spoken, texts_of
 from sam_audio_bench.tasks.manifest_rows import ManifestRow, Questions, collect
 
 __all__ = ["questions"]
@@ -44,7 +43,7 @@ def _rows(path: Path, texts: Mapping[str, str]) -> Iterator[ManifestRow]:
         if len(stems) < 2:
             continue
         for name, file in stems.items():
-            if text := texts.get(name, "" if name in _NAMELESS else re.sub(r"[\s_-]+", " ", name).strip()):
+            if text := texts.get(name, "" if name in _NAMELESS else spoken(name)):
                 yield ManifestRow(
                     where=f"{song.name}/{name}",
                     mixture=mixture,
