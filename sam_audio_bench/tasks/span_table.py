@@ -78,7 +78,7 @@ def _found(item: str, row: ManifestRow, root: Path, rule: SpanRule) -> FoundSpan
     if problem := _unwritable(row):
         return FoundSpans(item=item, problem=problem)
     try:
-        target = SoundReader(root)(row.target[0])
+        target = SoundReader(root, row.part)(row.target[0])
     except MediaError as error:
         return FoundSpans(item=item, problem=str(error))
     times = rule(target)
@@ -95,8 +95,8 @@ def _unwritable(row: ManifestRow) -> str:
     if not row.target:
         return "expected a target, whose activity makes the spans, found none"
     several = row.mixture is None or len(row.target) > 1 or len(row.residual) > 1
-    if several or not all(isinstance(sound, str) for _, sound in row.files):
-        return "expected files for mixture, target and residual, found sounds that are added up or inside a table"
+    if several or row.part is not None or not all(isinstance(sound, str) for _, sound in row.files):
+        return "expected files for mixture, target and residual, found sounds that are added up, cut or in a table"
     return ""
 
 
