@@ -42,6 +42,7 @@ class Adapter:
     licence: str  # of the data, as their authors state it
     whole: str = ""  # the layout of several tasks that this one is a task of
     median: bool = False  # published tables give the median over songs
+    recordings: tuple[str, ...] = ()  # the collections that its recordings are of
     options: tuple[str, ...] = ()  # that may stand behind the path, as ``?excerpt=30&at=60``
 
     @property
@@ -52,11 +53,12 @@ class Adapter:
 
 def _card(
     name: str, module: str, summary: str, layout: str, example: str, licence: str, *,
-    whole: str = "", median: bool = False, options: tuple[str, ...] = (),
+    whole: str = "", median: bool = False, recordings: tuple[str, ...] = (), options: tuple[str, ...] = (),
 ) -> Adapter:  # fmt: skip
     return Adapter(
         name=name, target=f"{__name__}.{module}{'' if ':' in module else ':questions'}", summary=summary, layout=layout,
-        example=example, licence=licence, whole=whole, median=median, options=options,
+        example=example, licence=licence, whole=whole, median=median, recordings=recordings,
+        options=options,
     )  # fmt: skip
 
 
@@ -73,15 +75,15 @@ ADAPTERS: Mapping[str, Adapter] = MappingProxyType(
         card.name: card
         for card in (
             _card("musdb", "musdb", "MUSDB18-HQ, by text: a task a stem, median over songs", *_MUSDB, median=True,
-                  options=_EXCERPT),
+                  recordings=("MUSDB18-HQ",), options=_EXCERPT),
             *(
                 _card(f"musdb-{stem}", f"musdb:{stem}", f"the stem {stem} alone", *_MUSDB, whole="musdb", median=True,
-                      options=_EXCERPT)
+                      recordings=("MUSDB18-HQ",), options=_EXCERPT)
                 for stem in _STEMS
             ),
             _card(
                 "moisesdb", "moisesdb", "MoisesDB, by text", "a folder with a folder a song, and in it one a stem",
-                "moisesdb/moisesdb_v0.1", "CC BY-NC-SA 4.0", options=_EXCERPT,
+                "moisesdb/moisesdb_v0.1", "CC BY-NC-SA 4.0", recordings=("MoisesDB",), options=_EXCERPT,
             ),
             _card(
                 "stems", "stems", "songs in stems, by text", "a folder with a folder a song, a file a stem",
@@ -89,24 +91,27 @@ ADAPTERS: Mapping[str, Adapter] = MappingProxyType(
             ),
             _card(
                 "dnr", "dnr", "Divide and Remaster, by text", "the folder of a split with its tracks", "dnr_v2/tt",
-                "CC BY 4.0 and those of its sources",
+                "CC BY 4.0 and those of its sources", recordings=("Divide and Remaster",),
             ),
             _card(
                 "voicebank", "voicebank", "VoiceBank-DEMAND, by text",
                 "the folder that holds noisy_testset_wav and clean_testset_wav", "VoiceBank-DEMAND", "CC BY 4.0",
+                recordings=("VoiceBank-DEMAND",),
             ),
             _card(
                 "librimix", "librimix", "LibriMix (Libri2Mix, Libri3Mix), by text",
                 "a CSV of its metadata, or a folder of mixtures beside s1 and s2",
                 "Libri2Mix/wav16k/min/metadata/mixture_test_mix_clean.csv", "CC BY 4.0; noise of WHAM!: CC BY-NC 4.0",
+                recordings=("LibriMix",),
             ),
             _card(
                 "fuss", "fuss", "FUSS, by spans", "the folder of a split with its examples", "ssdata/eval",
-                "CC BY 4.0",
+                "CC BY 4.0", recordings=("FUSS",),
             ),
             _card(
                 "dcase2024-t9", "dcase", "DCASE 2024 task 9, by text", "the validation CSV with its sounds",
                 "lass_synthetic_validation.csv", "those of Freesound's clips (CC0, CC BY, CC BY-NC)",
+                recordings=("Freesound",),
             ),
             _card(
                 "audiosep", "audiosep", "evaluation lists of AudioSep, by text", "the CSV with its sounds",
