@@ -23,7 +23,7 @@ dog = ["dog barking", "barks of a dog"]
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -76,19 +76,31 @@ class MixRecipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return round(self.seconds * self.rate)
 
 
-def read_recipe(path: Path) -> MixRecipe:
+def read_recipe(path: Path | None, changes: Sequence[str] = ()) -> MixRecipe:
     """The recipe in a TOML.
+
+    Args:
+        path: the file; None: an empty one.
+        changes: lines as it has them, such as ``count=6`` or ``prompts.dog="dog barking"``, which count instead.
 
     Raises:
         Precondition: no file. UsageError: no TOML, an unknown key, a value of another type or out of range.
     """
     try:
-        options = tomllib.loads(read_text(path))
+        options = {} if path is None else tomllib.loads(read_text(path))
     except OSError as error:
         raise Precondition(f"expected a recipe at {path}, found none that can be read ({error.strerror})") from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"expected TOML in {path}, found: {error}") from error
-    return recipe_of(options, str(path))
+    for change in changes:
+        try:
+            found = tomllib.loads(change)
+        except tomllib.TOMLDecodeError as error:
+            raise UsageError(f"expected --set KEY=VALUE as TOML writes it, found {change!r}: {error}") from error
+        for name, value in found.items():
+            old = options.get(name)
+            options[name] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
+    return recipe_of(options, "the recipe" if path is None else str(path))
 
 
 def recipe_of(options: Mapping[str, Any], where: str = "the recipe") -> MixRecipe:

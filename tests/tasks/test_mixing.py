@@ -351,7 +351,13 @@ def test_the_command_says_what_it_did_to_clips(pool: Path, tmp_path: Path) -> No
     assert "4 mixtures below the loudness of the recipe, by up to" in done.output
     done = CliRunner().invoke(group, [*words, "--json"])
     assert json.loads(done.output)["questions"] == 4
-    for wrong in (["--shard", "3/2"], ["--shard", "x"]):
+    done = CliRunner().invoke(
+        group, ["data", "mix", str(pool), "--recipe", str(recipe), "--out", str(tmp_path / "set"), "--set", "count=1",
+                "--set", "loudness=-40", "--set", 'prompts.dog="a dog"']
+    )  # fmt: skip
+    assert "1 mixture in" in done.output, done.output
+    assert float(rows_of(tmp_path / "set")[0]["loudness"]) == pytest.approx(-40, abs=0.01)
+    for wrong in (["--shard", "3/2"], ["--shard", "x"], ["--set", "count"], ["--set", "count=x"]):
         done = CliRunner().invoke(group, [*words, *wrong])
         assert isinstance(done.exception, UsageError)
 

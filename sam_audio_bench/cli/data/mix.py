@@ -24,7 +24,8 @@ _SHOWN = 3  # clips by name
 
 @click.command()
 @click.argument("pool", type=HomeText())
-@click.option("--recipe", type=click.Path(path_type=Path), required=True, help="A TOML; all of its keys are optional.")
+@click.option("--recipe", type=click.Path(path_type=Path), help="A TOML, every key of which may be left out.")
+@click.option("--set", "changes", metavar="KEY=VALUE", multiple=True, help="Instead of what the recipe says.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write.")
 @click.option("--shard", metavar="K/N", default="1/1",
               help="Make every N-th mixture, from the K-th; auto: as Slurm or a launcher tells.")  # fmt: skip
@@ -32,7 +33,10 @@ _SHOWN = 3  # clips by name
               help="A table of questions with its files, or archives for training.")  # fmt: skip
 @click.option("--allow-outside", is_flag=True, help="Accept files outside the folder of the pool.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def mix(pool: str, recipe: Path, out: Path, shard: str, form: str, allow_outside: bool, as_json: bool) -> None:
+def mix(
+    pool: str, recipe: Path | None, changes: tuple[str, ...], out: Path, shard: str, form: str, allow_outside: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Mix labelled clips: sources that add up exactly, with texts, spans, levels and licences.
 
     POOL is a folder of folders, each named by the class of its sounds, a table with columns path and label, or mini,
@@ -41,7 +45,7 @@ def mix(pool: str, recipe: Path, out: Path, shard: str, form: str, allow_outside
     from sam_audio_bench.names import check_there
     from sam_audio_bench.tasks.mixing_recipe import MINI, read_recipe
 
-    chosen, part = read_recipe(recipe), _part(shard)
+    chosen, part = read_recipe(recipe, changes), _part(shard)
     if pool != MINI:
         check_there("a folder or a table of clips", Path(pool))
     from sam_audio_bench.run.progress import Progress
