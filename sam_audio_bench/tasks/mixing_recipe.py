@@ -146,5 +146,7 @@ def _check(recipe: MixRecipe, where: str) -> None:
             f"expected sources from 2 on in {where}, since one alone overlaps with none, found {recipe.sources[0]} "
             f"with an overlap from {recipe.overlap[0]:g} on"
         )
+    if barred := next((text for texts in recipe.prompts.values() for text in texts[1:] if "|" in text), None):
+        raise UsageError(f"expected paraphrases in [prompts] of {where} without |, which parts them, found {barred!r}")
     if empty := next((label for label, texts in recipe.prompts.items() if not texts), None):
         raise UsageError(f'expected a text for {empty!r} in [prompts] of {where}, found none; write "" not to ask it')

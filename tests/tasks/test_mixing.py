@@ -305,6 +305,7 @@ def test_tables_of_clips_that_cannot_be_meant(text: str, message: str, tmp_path:
         ({"shortest": 3.0}, "expected shortest clips .* found 3 s"),
         ({"sources": [1, 2], "overlap": [0.5, 1]}, "since one alone overlaps with none"),
         ({"prompts": {"dog": []}}, "expected a text for 'dog'"),
+        ({"prompts": {"dog": ["dog", "a|b"]}}, "expected paraphrases"),
         ({"prompts": {"dgo": "x"}}, "unknown label 'dgo': did you mean 'dog'"),
         ({"confused": [["dog", "reign"]]}, "unknown label 'reign': did you mean 'rain'"),
         ({"sources": 6}, "expected at least 6 labels for 6 sources .* found 5 .* ask for fewer"),
@@ -357,9 +358,17 @@ def test_the_command_says_what_it_did_to_clips(pool: Path, tmp_path: Path) -> No
     )  # fmt: skip
     assert "1 mixture in" in done.output, done.output
     assert float(rows_of(tmp_path / "set")[0]["loudness"]) == pytest.approx(-40, abs=0.01)
-    for wrong in (["--shard", "3/2"], ["--shard", "x"], ["--set", "count"], ["--set", "count=x"]):
-        done = CliRunner().invoke(group, [*words, *wrong])
-        assert isinstance(done.exception, UsageError)
+    for wrong in (
+        ["--out", str(pool / "made")],
+        ["--shard", "3/2"],
+        ["--shard", "x"],
+        ["--set", "count"],
+        ["--set", "count=x"],
+    ):
+        usual = {"--out": str(tmp_path / "out"), "--recipe": str(recipe), wrong[0]: wrong[1]}
+        given = [word for pair in usual.items() for word in pair]
+        done = CliRunner().invoke(group, ["data", "mix", str(pool), *given])
+        assert isinstance(done.exception, UsageError), wrong
 
 
 def test_the_recordings_in_the_package_are_a_pool() -> None:

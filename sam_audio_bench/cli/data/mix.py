@@ -11,6 +11,7 @@ import click
 
 from sam_audio_bench.cli.lazy import HomeText
 from sam_audio_bench.cli.output import echo, note, print_json
+from sam_audio_bench.errors import UsageError
 from sam_audio_bench.render.text import pluralize
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def mix(
     chosen, part = read_recipe(recipe, changes), _part(shard)
     if pool != MINI:
         check_there("a folder or a table of clips", Path(pool))
+        _check_place(Path(pool), out)
     from sam_audio_bench.run.progress import Progress
     from sam_audio_bench.tasks.mixing_plan import Planner
     from sam_audio_bench.tasks.mixing_pool import licensed, read_pool
@@ -61,6 +63,12 @@ def mix(
         print_json(_record(planner, report, out))
     else:
         _tell(planner, report, out)
+
+
+def _check_place(pool: Path, out: Path) -> None:
+    """Raises UsageError for a folder of mixtures that would be clips of the pool next time."""
+    if pool.is_dir() and out.resolve().is_relative_to(pool.resolve()):
+        raise UsageError(f"expected --out beside the pool {pool}, found {out} in it, where mixtures would be clips")
 
 
 def _part(shard: str) -> tuple[int, int]:
