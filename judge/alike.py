@@ -16,8 +16,9 @@ from scipy.fft import irfft, next_fast_len, rfft
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from scipy.signal import butter, sosfilt
 
-from judge.degrade import RATE, TRANSFORM, uniform_db
+from judge.degrade import RATE, TRANSFORM
 from sam_audio_bench.errors import Precondition
+from sam_audio_bench.tasks.mixing import uniform_db
 
 __all__ = ["all_pass", "delay", "griffin_lim", "mild_filter", "noisy_resynthesis", "vocode"]
 

@@ -59,7 +59,8 @@ def _simulated(name: str) -> Stage:
     command = (*_PYTHON, "judge.simulate", "--network", "judge/made/mask-network", "--workers", "2", "--sets", name)
     inputs = ("judge/made/pool/stems.parquet", "judge/made/mask-network", "judge/simulate.py", "judge/queries.py",
               "judge/noises.py", "judge/families.py", "judge/makers.py", "judge/alike.py", "judge/suppressors.py",
-              "sam_audio_bench/separators/suppressors.py",
+              "sam_audio_bench/separators/suppressors.py", "sam_audio_bench/tasks/mixing.py",
+              "sam_audio_bench/tasks/archives.py",
               "judge/degrade.py", "judge/labels.py", "sam_audio_bench/metrics/functional/perceptual.py",
               "sam_audio_bench/metrics/functional/hearing.py")  # fmt: skip
     return Stage(f"answers-{name}", (command,), inputs, (f"judge/made/answers/{name}",))

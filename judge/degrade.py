@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from scipy.fft import irfft, rfft
 from scipy.signal import butter, fftconvolve, sosfilt
 
+from sam_audio_bench.tasks.mixing import rms, uniform_db
+
 __all__ = [
     "RATE",
     "TRANSFORM",
@@ -26,7 +28,6 @@ __all__ = [
     "resynthesise",
     "reverberate",
     "swap",
-    "uniform_db",
 ]
 
 RATE = 16_000
@@ -66,15 +67,6 @@ class _Transform:
 
 
 TRANSFORM = _Transform()
-
-
-def uniform_db(random: Random, low: float, high: float) -> float:
-    """An amplitude whose level is uniform between two in dB."""
-    return float(10 ** (random.uniform(low, high) / 20))
-
-
-def _rms(signal: Signal) -> float:
-    return float(np.sqrt(np.mean(np.square(signal, dtype=np.float64))))
 
 
 def band_limit(signal: Signal, random: Random) -> Signal:
@@ -121,7 +113,7 @@ def hiss(signal: Signal, random: Random) -> Signal:
     spectrum = np.fft.rfft(random.standard_normal(len(signal)))
     frequency = np.maximum(np.fft.rfftfreq(len(signal), 1 / RATE), 50)
     noise = np.fft.irfft(spectrum * frequency ** -random.uniform(0, 1), len(signal))
-    level = (_rms(signal) or 0.03) * uniform_db(random, -45, -5)
+    level = (rms(signal) or 0.03) * uniform_db(random, -45, -5)
     return (signal + noise * (level / np.std(noise))).astype(np.float32)
 
 

@@ -28,11 +28,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from judge.degrade import uniform_db
 from judge.families import FAMILIES, Scene, answer
 from judge.stems import DOMAINS, Stem, load_pool, mini_pool, samples
 from sam_audio_bench.files import atomic_write, write_json
 from sam_audio_bench.judge.audio_encoder import FLOOR, RATE, AudioEncoder, AudioEncoderConfig, log_mel
+from sam_audio_bench.tasks.mixing import uniform_db
 
 CLIP = 960
 """Of a stored clip: 9.6 s."""

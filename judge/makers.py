@@ -15,9 +15,10 @@ from scipy.ndimage import gaussian_filter, uniform_filter1d
 
 from judge import degrade
 from judge.codecs import CODECS, round_trip
-from judge.degrade import RATE, TRANSFORM, uniform_db
+from judge.degrade import RATE, TRANSFORM
 from sam_audio_bench.metrics.functional.hearing import erb_number
 from sam_audio_bench.separators.classical import HPSS, MaskSeparator
+from sam_audio_bench.tasks.mixing import uniform_db
 from sam_audio_bench.types import Audio, Prompt, Query
 
 __all__ = [

@@ -10,10 +10,19 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from judge.degrade import RATE, uniform_db
+from judge.degrade import RATE
 from judge.makers import Scene
 from judge.noises import draw_noise, faint_noise, unit
 from judge.stems import DOMAINS, Stem, samples, tell_apart
+from sam_audio_bench.tasks.mixing import (
+    ClipIndex,
+    add_at,
+    cut_sounding,
+    draw_of,
+    normalised,
+    rms,
+    uniform_db,
+)
 
 __all__ = ["Casting", "Drawn", "Roles", "draw_query", "overlap", "sounding"]
 
@@ -43,50 +52,17 @@ _SINGERS = 0.4  # of the targets among music that are singing, where there is an
 _BACKING = 0.85  # of these that sing over one to three other sources of music
 _VOICED = re.compile(r"\b(sing\w*|songs?|sung|vocals?|voices?|choirs?|chorus|chant\w*|rap\w*)\b", re.IGNORECASE)
 _SPEED = 0.06  # by which training stems are played faster or slower, at most
-_LEAST_SOUND = 0.3  # of a stem's level that a cut must have to be taken at once
 _ACTIVITY = 0.02  # seconds of a frame that sounds or not
 _QUIET = 0.01  # of the loudest frame's level
 _PAUSE = 0.25  # seconds
 _MOST_SPANS = 20
 
-Groups = list[list[Stem]]
 
-
-class Roles:
+class Roles(ClipIndex[Stem]):
     """Stems by domain, label and group; draws one."""
 
     def __init__(self, stems: Iterable[Stem]) -> None:
-        known: dict[str, dict[str, dict[str, list[Stem]]]] = {}
-        for stem in sorted(stems, key=lambda stem: stem.id):
-            labels = known.setdefault(stem.domain, {})
-            labels.setdefault(stem.label, {}).setdefault(stem.group, []).append(stem)
-        self._groups: dict[str, list[Groups]] = {
-            domain: [[groups[name] for name in sorted(groups)] for _, groups in sorted(labels.items())]
-            for domain, labels in known.items()
-        }
-        self._labels = {domain: sorted(labels) for domain, labels in known.items()}
-        self.domains = tuple(domain for domain in DOMAINS if domain in known)
-
-    def groups(self, domain: str, label: str) -> Groups:
-        """Stems of a label by group; none where the label is not known."""
-        labels = self._labels.get(domain, [])
-        return self._groups[domain][labels.index(label)] if label in labels else []
-
-    def all_groups(self, domain: str) -> Groups:
-        """Stems of all labels of a domain by group."""
-        return [group for groups in self._groups.get(domain, []) for group in groups]
-
-    def draw(self, domain: str, random: Random) -> Stem:
-        """A label, the more often the more groups it has (their square root); then a group, then a stem."""
-        labels = self._groups[domain]
-        weights = np.sqrt([len(groups) for groups in labels])
-        groups = labels[int(random.choice(len(labels), p=weights / weights.sum()))]
-        return _any_of(groups, random)
-
-
-def _any_of(groups: Groups, random: Random) -> Stem:
-    members = groups[random.integers(len(groups))]
-    return members[random.integers(len(members))]
+        super().__init__(stems, DOMAINS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +103,13 @@ def draw_query(casting: Casting, domain: str, random: Random) -> Drawn:
     voices: tuple[Stem, ...] = ()
     if noisy:
         rest, again, voices = _noise(casting, target, length, random)
-        gain = _rms(wanted) / uniform_db(random, *_SCENE_LEVELS)
+        gain = rms(wanted) / uniform_db(random, *_SCENE_LEVELS)
         rest, again = rest * gain, again * gain
     elif others:
-        gain = uniform_db(random, *_LEVELS) ** -1 * _rms(wanted) / max(_rms(rest), 1e-9)
+        gain = uniform_db(random, *_LEVELS) ** -1 * rms(wanted) / max(rms(rest), 1e-9)
         others, rest = [other * gain for other in others], rest * gain
     elif random.random() < _NOISE:
-        rest = faint_noise(length, random) * (_rms(wanted) * uniform_db(random, *_NOISE_LEVELS))
+        rest = faint_noise(length, random) * (rms(wanted) * uniform_db(random, *_NOISE_LEVELS))
     scale = _scale(wanted + rest, random)
     scene = Scene(
         target=wanted * scale,
@@ -154,7 +130,7 @@ def _cast(casting: Casting, domain: str, noisy: bool, random: Random) -> tuple[S
     alone = count == 1 and (noisy or casting.alone is not None)  # then singers are too
     singers = casting.targets.groups(domain, "singing") if domain == "music" else []
     if singers and random.random() < _SINGERS:
-        target = _any_of(singers, random)
+        target = draw_of(singers, random)
         if not alone and random.random() < _BACKING:
             return target, _company(casting, target, int(random.integers(1, 4)), 1.0, random)
     else:
@@ -179,8 +155,8 @@ def _noise(casting: Casting, target: Stem, length: int, random: Random) -> tuple
         return realise(), realise(), ()
     count = min(int(random.integers(least, most + 1)), len(voices))
     chosen = [voices[at] for at in random.permutation(len(voices))[:count]]
-    stems = tuple(_any_of([group], random) for group in chosen)
-    more = [_any_of([group], random) for group in chosen]
+    stems = tuple(draw_of([group], random) for group in chosen)
+    more = [draw_of([group], random) for group in chosen]
     babble, again = (_babble(casting, part, length, random) for part in (stems, more))
     return babble, again, stems
 
@@ -224,7 +200,7 @@ def _impostor(casting: Casting, stems: Sequence[Stem], length: int, random: Rand
     """Another recording of the target's label; None where only the mixture's own groups have it."""
     taken = {stem.group for stem in stems}
     groups = [group for group in casting.targets.groups(stems[0].domain, stems[0].label) if group[0].group not in taken]
-    return _track(_any_of(groups, random), length, casting.augment, random) if groups else None
+    return _track(draw_of(groups, random), length, casting.augment, random) if groups else None
 
 
 def _absent(casting: Casting, stems: Sequence[Stem], noisy: bool, random: Random) -> tuple[str, str] | None:
@@ -257,21 +233,10 @@ def _track(stem: Stem, length: int, augment: bool, random: Random) -> Signal:
     signal = samples(stem.path)
     if augment and random.random() < 0.5:
         signal = soxr.resample(signal, RATE, RATE * float(random.uniform(1 - _SPEED, 1 + _SPEED)), quality="LQ")
-    track = _cut(signal, length, random) if len(signal) >= length else _placed(signal, length, random)
-    sounding = track[np.abs(track) > 1e-3 * np.abs(track).max(initial=0)]
-    return (track * (0.1 / max(_rms(sounding), 1e-9))).astype(np.float32) if len(sounding) else track
-
-
-def _cut(signal: Signal, length: int, random: Random) -> Signal:
-    """A stretch in which the stem sounds: the first of eight nearly as loud as the whole, or one around its peak."""
-    whole, peak = _rms(signal), int(np.abs(signal).argmax())
-    for _ in range(8):
-        start = int(random.integers(0, len(signal) - length + 1))
-        part = signal[start : start + length]
-        if _rms(part) >= _LEAST_SOUND * whole:
-            return part
-    start = int(np.clip(peak - random.integers(0, length), 0, len(signal) - length))
-    return signal[start : start + length]
+    if len(signal) < length:
+        return normalised(_placed(signal, length, random))
+    start = cut_sounding(signal, length, random)
+    return normalised(signal[start : start + length])
 
 
 def _placed(signal: Signal, length: int, random: Random) -> Signal:
@@ -280,8 +245,7 @@ def _placed(signal: Signal, length: int, random: Random) -> Signal:
     repeat = random.random() < 0.5 or len(signal) < 0.25 * length
     start = int(random.integers(0, length - len(signal) + 1)) if not repeat else int(random.integers(0, RATE // 4))
     while start < length:
-        part = signal[: length - start]
-        track[start : start + len(part)] += part
+        add_at(track, signal, start)
         start += len(signal) + int(random.integers(0, RATE))
         if not repeat:
             break
@@ -290,7 +254,7 @@ def _placed(signal: Signal, length: int, random: Random) -> Signal:
 
 def _scale(mixture: Signal, random: Random) -> float:
     """A gain that brings a mixture to -45...-10 dBFS RMS, with peaks of at most -1 dBFS."""
-    wanted = uniform_db(random, *_MIXTURE_LEVELS) / max(_rms(mixture), 1e-9)
+    wanted = uniform_db(random, *_MIXTURE_LEVELS) / max(rms(mixture), 1e-9)
     return min(wanted, 0.89 / max(float(np.abs(mixture).max()), 1e-9))
 
 
@@ -321,7 +285,3 @@ def overlap(one: Sequence[tuple[float, float]], other: Sequence[tuple[float, flo
     both = sum(max(0.0, min(a[1], b[1]) - max(a[0], b[0])) for a in one for b in other)
     either = sum(end - start for start, end in (*one, *other)) - both
     return both / either if either else 0.0
-
-
-def _rms(signal: Signal) -> float:
-    return float(np.sqrt(np.mean(np.square(signal, dtype=np.float64))))

@@ -17,6 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache, partial
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 from types import MappingProxyType
@@ -27,18 +28,20 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
-from judge.degrade import RATE, uniform_db
+from judge.degrade import RATE
 from judge.families import ANSWERS, DENOISERS, FAULTS, TRAINING, answer, check_families, draw_families
 from judge.labels import Truth, audible
 from judge.mask_network import network_digest
 from judge.queries import Casting, Drawn, Roles, draw_query, overlap, sounding
 from judge.stems import DOMAINS, Stem, load_pool, mini_pool
 from judge.summary import summarise
-from sam_audio_bench.errors import BenchError, Precondition, StoreError, UsageError
-from sam_audio_bench.files import atomic_write, dump_json, load_json, sha256, write_json
+from sam_audio_bench.errors import BenchError, Precondition, UsageError
+from sam_audio_bench.files import dump_json, sha256, write_json
 from sam_audio_bench.metrics.functional.perceptual import WORST
 from sam_audio_bench.run.progress import Progress
+from sam_audio_bench.tasks.archives import keep_plan, write_tar
 from sam_audio_bench.tasks.manifest_tables import spans_text
+from sam_audio_bench.tasks.mixing import uniform_db
 
 __all__ = ["SETS", "Set", "main", "simulate", "simulate_mixture"]
 
@@ -271,15 +274,6 @@ def _flac(signal: Signal) -> bytes:
         return file.getvalue()
 
 
-def _shard(path: Path, mixtures: Iterable[list[tuple[str, bytes]]]) -> None:
-    """Writes a tar file that appears when it is complete; the same files give the same bytes."""
-    with atomic_write(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for name, content in (file for mixture in mixtures for file in mixture):
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
-
-
 def simulate(
     pool: str,
     out: Path,
@@ -311,8 +305,9 @@ def simulate(
     made = partial(simulate_mixture, pool, name, seed, without=frozenset(without), network=network)
     _casting(pool, name)  # complains before any work, as does the next line
     check_families(held_out=SETS[name].held_out, without=without, wanted=SETS[name].families)
-    plan = {"set": name, "seed": seed, "stems": _digest(pool), "without": sorted(without)}
-    _agree(folder / "plan.json", {**plan, "network": network_digest(network) if network else None})
+    plan: dict[str, Any] = {"set": name, "seed": seed, "stems": _digest(pool), "without": sorted(without)}
+    plan["network"] = network_digest(network) if network else None
+    keep_plan(folder / "plan.json", plan, "this set, seed, stems and families")
     with Progress(total, show=progress) as bar, _mapper(workers) as each:
         count = bar.counting(name)
         for start in range(0, total, PER_SHARD):
@@ -322,24 +317,13 @@ def simulate(
                 for _ in indices:
                     count(None)
                 continue
-            _shard(path, _counted(each(made, indices), count))
+            write_tar(path, chain.from_iterable(_counted(each(made, indices), count)))
     write_json(folder / "summary.json", {"set": name, "seed": seed, "mixtures": total, **summarise(folder)})
     return folder
 
 
 def _digest(pool: str) -> str:
     return sha256("\n".join(sorted(f"{stem.id} {stem.split}" for stem in _stems(pool))).encode())
-
-
-def _agree(path: Path, plan: dict[str, Any]) -> None:
-    """Keeps what a folder was begun with, and refuses to go on with anything else."""
-    if not path.exists():
-        write_json(path, plan)
-    elif (begun := load_json(path)) != plan:
-        found = ", ".join(f"{key} {begun.get(key)}" for key in plan if begun.get(key) != plan[key])
-        raise StoreError(
-            f"expected {path.parent} to be begun with this set, seed, stems and families, found {found}; choose --out"
-        )
 
 
 def _complete(path: Path, mixtures: int) -> bool:

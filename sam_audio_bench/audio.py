@@ -41,6 +41,7 @@ __all__ = [
     "read_remarked",
     "resample",
     "resampled_blocks",
+    "stated_seconds",
     "to_mono",
     "write",
     "write_ogg",
@@ -97,6 +98,13 @@ def outline(path: Path) -> tuple[int, int]:
     with media_errors(path, "an audio file that libsndfile can read"):
         found = soundfile.info(path)
         return int(found.channels), checked_rate(path, int(found.samplerate))
+
+
+def stated_seconds(path: Path) -> float:
+    """Length that a file of samples states, before any is decoded; raises MediaError."""
+    with media_errors(path, "an audio file that libsndfile can read"):
+        found = soundfile.info(path)
+        return float(found.frames / checked_rate(path, int(found.samplerate)))
 
 
 def resample(audio: Audio, rate: int) -> Audio:

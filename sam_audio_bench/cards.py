@@ -43,6 +43,8 @@ class SeparatorCard(Card):
     arguments: tuple[str, ...] = ()  # of the class, before the options of a user
     modules: tuple[str, ...] = ()  # of other packages, without which it cannot be made
     install: str = ""  # the command that brings them
+    training_data: tuple[str, ...] | None = None  # data sets, as its authors state them; None: they do not
+    own_weights: str = ""  # the option that brings a user's weights, of which nothing is stated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +111,7 @@ class TaskCard(Card):
     revision: str = ""  # of the repository
     licence: str = ""  # of the data
     access: str = ""  # who may have them, and who brings what
+    recordings: tuple[str, ...] = ()  # the collections that the test split's recordings are of
     main_metric: str = MAIN_METRIC  # by which tables of the leaderboard are ordered
     aggregation: str = "mean over items, interval by resampling groups"
 

@@ -104,12 +104,10 @@ def check_picker(spec: str, arguments: Iterable[str] = ()) -> None:
 def check_task(name: str) -> None:
     """Raises UsageError for a name that is no task, no group and nobody's data; nothing is imported for it."""
     from sam_audio_bench.tasks.adapters import ADAPTERS
-    from sam_audio_bench.tasks.load import is_path
+    from sam_audio_bench.tasks.load import is_path, split_label
 
     name = expand_homes(name)
-    label, equals, place = name.rpartition("=")
-    if equals and label and is_path(place) and not exists(name):
-        name = place
+    name = split_label(name)[1]
     named = plugins("tasks")
     if is_path(name):
         check_table(name)
@@ -124,9 +122,10 @@ def check_task(name: str) -> None:
 
 def check_table(name: str) -> None:
     """Raises UsageError where nothing is at the path of anyone's data."""
-    from sam_audio_bench.tasks.adapters import adapter_of
+    from sam_audio_bench.tasks.adapters import adapter_of, options_of
 
     if (known := adapter_of(name)) is None and not exists(find_file(Path(name))):
         raise UsageError(f"expected a table of questions at {name}, found none; see `sabench list tasks`")
     if known is not None and not exists(known[1]):
         raise UsageError(f"expected {known[0].layout} at {known[1]}, found nothing there")
+    options_of(name)

@@ -17,7 +17,7 @@ from sam_audio_bench.columns import build_metrics
 from sam_audio_bench.construction import called, check_arguments, made, resolve
 from sam_audio_bench.digests import Unidentified
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.files import exists, expand_homes
+from sam_audio_bench.files import expand_homes
 from sam_audio_bench.identity import WHERE, Identity, Options, capture, identify, is_built_in
 from sam_audio_bench.names import PROGRAMS, built_in_model, check_model, check_task
 from sam_audio_bench.options import Spelling, parse_arguments, parse_spelling
@@ -287,15 +287,15 @@ def load_tasks(
             ``prompts``. Precondition: missing data, or no stored paraphrases.
     """
     from sam_audio_bench.tasks.adapters import members
-    from sam_audio_bench.tasks.load import is_path
     from sam_audio_bench.tasks.load import load_task as load_one
+    from sam_audio_bench.tasks.load import split_label
     from sam_audio_bench.tasks.prompts import with_prompts
 
     named = plugins("tasks")
     found: dict[str, TaskData] = {}
     for spelling in map(expand_homes, names):
-        label, equals, name = spelling.rpartition("=")
-        if equals and label and is_path(name) and not exists(spelling):
+        label, name = split_label(spelling)
+        if label:
             if label in TASKS or label in GROUPS or label in named:
                 raise UsageError(f"expected a name of your own for {name}, found {label!r}, which is taken; rename it")
             for ending, one in members(name).items():
@@ -303,7 +303,6 @@ def load_tasks(
                 loaded = load_one(one, split=split, subset=subset, allow_outside=allow_outside)
                 found[f"{own}={one}"] = replace(loaded, task=own, source=f"{own}={one}")
             continue
-        name = spelling
         if name in named:
             found[name] = replace(
                 _plugin_task(name, named[name].value, split=split, subset=subset),

@@ -42,6 +42,7 @@ def _layouts() -> tuple[list[dict[str, object]], str]:
             "expects": card.layout,
             "example": card.command,
             "licence": card.licence,
+            "options": list(card.options),
             "texts": dict(TEXTS.get(card.name, {})),
             "tasks": [one.partition(":")[0] for one in members(f"{card.name}:PATH").values()],
         }
@@ -50,7 +51,9 @@ def _layouts() -> tuple[list[dict[str, object]], str]:
     ]
     return records, (
         f"{' or '.join(TABLES)} in the folder of the data changes the texts by which classes and stems are asked for. "
-        "Licences as the data sets' authors state them; those of your copy count. name=LAYOUT:PATH names a task."
+        "Licences as the data sets' authors state them; those of your copy count. name=LAYOUT:PATH names a task; "
+        "'musdb:PATH?excerpt=30' asks about 30 s from the middle of each song, 'musdb:PATH?excerpt=30&at=60' about "
+        "those from 60 s on."
     )
 
 

@@ -38,6 +38,7 @@ from sam_audio_bench.stats.ranking import Column, Values, rank
 from sam_audio_bench.stats.summary import ItemScore, compute_line_scores
 from sam_audio_bench.stats.verdict import BASELINE
 from sam_audio_bench.tasks import TASKS
+from sam_audio_bench.tasks.sources import recordings_of, shared_training
 from sam_audio_bench.types import Status
 
 __all__ = ["BOARDS", "Board", "Line", "read_board", "rounded"]
@@ -152,11 +153,14 @@ class Board:
     def _tables(self) -> tuple[dict[str, dict[str, dict[str, Cell]]], dict[str, str]]:
         cells: dict[str, dict[str, dict[str, Cell]]] = {}
         verdicts = {}
-        for task in self.tasks:
+        for task, record in self.tasks.items():
+            recordings = recordings_of(record.id, record.split) or known_task(record.id).recordings
             for metric in self.metrics:
                 own = [line for line in self.lines if (task, metric) in line.items]
                 if own:
-                    cells.setdefault(task, {})[metric] = {line.id: _cell(line, task, metric) for line in own}
+                    cells.setdefault(task, {})[metric] = {
+                        line.id: _cell(line, task, metric, recordings) for line in own
+                    }
             metric = self.main_metric(task)
             column, known = Column(((task,),), {task: self.groups(task)}), cells[task][metric]
             rows = {line: known[line.id] for line in self.lines if line.id in known}
@@ -283,7 +287,7 @@ def rounded(value: float | None) -> float | None:
     return None if value is None else round(float(value), _DECIMALS) + 0.0
 
 
-def _cell(line: Line, task: str, metric: str) -> Cell:
+def _cell(line: Line, task: str, metric: str, recordings: Sequence[str]) -> Cell:
     record = line.stated[task, metric]
     possible = max(1, record.n - line.impossible.get((task, metric), 0))
     why = line.standing
@@ -292,11 +296,15 @@ def _cell(line: Line, task: str, metric: str) -> Cell:
     coverage = classify_coverage(record.n_ok, possible)
     if record.value is None or coverage is CoverageClass.PARTIAL:
         why = why or "items missing"
-    return {
+    shared = shared_training(line.submission.header.separator.training_data, recordings)
+    cell: Cell = {
         "value": rounded(record.value), "low": rounded(record.ci_low), "high": rounded(record.ci_high),
         "n_ok": record.n_ok, "n": record.n, "possible": possible, "coverage": str(coverage),
         "capped": record.capped, "why": why,
     }  # fmt: skip
+    if shared:
+        cell["trained_on"] = shared
+    return cell
 
 
 def _competes(line: Line, row: Scored) -> bool:

@@ -58,11 +58,12 @@ def _known(separator: str) -> dict[str, object]:
     if card is None:
         return {}
     summary = f"{card.summary} ({card.source})" if card.source else card.summary
+    stated = {} if card.training_data is None else {"training_data": list(card.training_data)}
     if card.target.partition(":")[0].rpartition(".")[2] not in _OURS:
-        return {"summary": summary}
+        return {"summary": summary, **stated}
     return {
         "summary": summary, "authors": ["sam-audio-bench"], "licence": "Apache-2.0", "parameters": 0,
-        "training_data": [],
+        **stated,
     }  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from sam_audio_bench.identity import Options
 from sam_audio_bench.leaderboard.evidence import Evidence
@@ -56,6 +56,7 @@ class Cell(Scored):
     """A line's mean of one task by one metric."""
 
     n: int
+    trained_on: NotRequired[str]  # training data of the line that are of the same collections as the task's recordings
 
 
 class TableRow(Scored):
@@ -68,6 +69,7 @@ class TaskRow(TableRow):
     """A row of a task's table: the cell of the main metric, and all cells."""
 
     n: int
+    trained_on: NotRequired[str]  # as in `Cell`
     cells: dict[str, Cell]
 
 

@@ -30,6 +30,8 @@ PIVOTS: tuple[Pivot, ...] = ("task", "metric", "separator")
 """What a block of a table can be of."""
 UNSURE = "†"
 """Marks a line that is not surely better than the mixture."""
+TRAINED_ON = "‡"
+"""Marks the scores of a separator that was trained on recordings of the same collection as the task's."""
 SORTED = "▾"
 """Marks the column that lines are sorted by."""
 _CAUTIONS = {"saj-mini": "saj-mini is not for comparing generative separators"}
@@ -288,7 +290,8 @@ class _Laid:
             return Cell(UNDEFINED, "", count)
         mean = number(row.value, self.view.digits)
         bounds = interval(row.ci_low, row.ci_high, self.view.digits) if self.view.interval else ""
-        return Cell(mean + "*" * bool(row.capped), bounds, count, self._is_best(row))
+        marks = "*" * bool(row.capped) + TRAINED_ON * bool(row.trained_on)
+        return Cell(mean + marks, bounds, count, self._is_best(row))
 
     def _is_best(self, row: SummaryRow) -> bool:
         if self.view.pivot == "separator" or row.oracle or _judges_itself(row):
@@ -340,6 +343,7 @@ def _notes(rows: Sequence[SummaryRow], late: Iterable[str], marks: Iterable[str]
     capped = sum(row.capped for row in rows)
     notes += [f"* {pluralize(capped, 'item score')} counted as ±{CAP_DB:.0f} dB (infinite or beyond)"] if capped else []
     notes += map(one_line, late)
+    notes += _trained_on(rows)
     if any(row.set_aside for row in rows):
         notes.append("means over the items that all separators of one class of coverage have answered")
     judges = {row.model.partition(" ")[0] for row in rows}
@@ -350,6 +354,12 @@ def _notes(rows: Sequence[SummaryRow], late: Iterable[str], marks: Iterable[str]
     return notes + [
         f"not ranked, being of the picker's own model: {', '.join(own[name])} of best by {name}" for name in own
     ]
+
+
+def _trained_on(rows: Sequence[SummaryRow]) -> list[str]:
+    """What the mark beside scores means."""
+    known = {one_line(f"{row.separator}: {row.trained_on}"): None for row in rows if row.trained_on}
+    return [f"{TRAINED_ON} trained on recordings of the same source ({'; '.join(known)})"] if known else []
 
 
 def _way(row: SummaryRow) -> Literal["", "ascending", "descending"]:

@@ -178,6 +178,7 @@ _TEX = str.maketrans(
         "↑": r"$\uparrow$",
         "↓": r"$\downarrow$",
         "†": r"$^\dagger$",
+        "‡": r"$^\ddagger$",
         "▾": r"{\tiny$\bigtriangledown$}",
     }
 )

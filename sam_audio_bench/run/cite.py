@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 
-from sam_audio_bench import separators
 from sam_audio_bench.cards import Card
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.metrics.catalogue import improvement_card
@@ -15,6 +14,7 @@ from sam_audio_bench.options import parse_spelling
 from sam_audio_bench.plugins import find_card
 from sam_audio_bench.records import ModelRecord, RunRecord, read_run
 from sam_audio_bench.run.remote import find_runs
+from sam_audio_bench.separators.catalogue import card_of_model
 from sam_audio_bench.separators.pickers import PICKERS
 
 __all__ = ["bibliography", "citations", "cite"]
@@ -45,9 +45,8 @@ def citations(header: RunRecord) -> list[str]:
 
 
 def _separator(model: ModelRecord) -> Card | None:
-    """By the class, which is the same under all names and options; a plugin also by its name."""
-    built_in = next((card for card in separators.CARDS.values() if card.target == model.target), None)
-    return built_in or find_card("separators", model.name.partition("+")[0])
+    """By name and class, which is the same under all options; a plugin by its name."""
+    return card_of_model(model.name, model.target) or find_card("separators", model.name.partition("+")[0])
 
 
 def cite(paths: Iterable[Path | str]) -> str:

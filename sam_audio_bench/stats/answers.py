@@ -204,6 +204,7 @@ class _Known:
             coverage=str(classify_coverage(covered, items)), label=ALL_TASKS,
             missing_media=sum(row.missing_media for row in covering),
             set_aside=sum(row.set_aside for row in covering),
+            trained_on="; ".join(dict.fromkeys(row.trained_on for row in rows if row.trained_on)),
         )  # fmt: skip
 
 

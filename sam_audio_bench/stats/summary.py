@@ -81,6 +81,7 @@ class SummaryRow:
     heading: str = ""  # ``label`` with the coverage, where all separators have the same
     remark: str = ""  # the coverage, where they differ
     slice: str = ""  # of the items, by an attribute; "": all of them
+    trained_on: str = ""  # training data of the separator that share a collection with the task's recordings
 
     @property
     def part(self) -> str:

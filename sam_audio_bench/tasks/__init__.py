@@ -21,6 +21,13 @@
     manifest_sounds  the sounds that they name
     manifest_tables  CSV, JSON lines, parquet and datasets folders as rows
     span_table       spans from the activity of its references
+    mixing           what all mixtures are made by: draws, cuts, placing, levels
+    mixing_recipe    what `sabench data mix` shall make
+    mixing_pool      the labelled clips that it is made of
+    mixing_plan      which clips sound together in each mixture, where and how loud
+    mixing_render    its sounds, and the questions about it
+    mixing_write     the folders or archives that they become
+    archives         tar files as WebDataset has them, CSV tables
     croissant        all of it as Croissant metadata
     manifest_check   everything that can be wrong with it, files included
     adapters    layouts of known data sets

@@ -38,6 +38,7 @@ def _official(name: str, prompt: str, summary: str, subset: str, **fields: Any) 
         "licence": "CC-BY-NC-4.0",
         "access": f"{_ASKED}, and own recordings",
         "cites": ("shi2025samaudio",),
+        "recordings": ("AudioSet", "VGGSound", "MUSIC", "MUSIC-AVQA", "AVSpeech", "CondensedMovies"),
     }
     target = "sam_audio_bench.tasks.load:load_task"
     return Task(id=name, target=target, prompt=prompt, summary=summary, subset=subset, **{**known, **fields})
@@ -55,6 +56,7 @@ def _cards() -> Iterable[Task]:
         licence="MUSDB18-HQ: educational use",
         access=f"{_ASKED}, and Zenodo 3338373",
         cites=("shi2025samaudio", "rafii2019musdb"),
+        recordings=("MUSDB18-HQ",),
     )
     for ending, prompt, how in (("span", "text+span", "text and spans"), ("span-only", "span", "spans")):
         for kind, (prefix, what, items, full) in _KINDS.items():

@@ -8,12 +8,12 @@ from pathlib import Path
 from sam_audio_bench.errors import Precondition, UsageError, unknown_name
 from sam_audio_bench.files import exists
 from sam_audio_bench.tabular import TABLES
-from sam_audio_bench.tasks.adapters import adapter_of
+from sam_audio_bench.tasks.adapters import adapter_of, split_options
 from sam_audio_bench.tasks.catalogue import GROUPS, MUSDB, TASKS, Task, expand
 from sam_audio_bench.tasks.data import TaskData
 from sam_audio_bench.tasks.folders import bench_folder, songs_folder
 
-__all__ = ["SPLITS", "SUBSETS", "check_recordings", "is_path", "load_task"]
+__all__ = ["SPLITS", "SUBSETS", "check_recordings", "is_path", "load_task", "split_label"]
 
 SPLITS = ("test", "mini")
 SUBSETS = ("paper", "full")
@@ -27,6 +27,17 @@ def is_path(name: str) -> bool:
     if name in TASKS or name in GROUPS:
         return False
     return name.lower().endswith(TABLES) or adapter_of(name) is not None or (exists(name) and Path(name).is_dir())
+
+
+def split_label(spelling: str) -> tuple[str, str]:
+    """What ``name=PATH`` calls anyone's data, and the data; "" and all of it where it does not name them.
+
+    >>> split_label("mine=musdb:songs?excerpt=30"), split_label("musdb:songs?excerpt=30"), split_label("sfx")
+    (('mine', 'musdb:songs?excerpt=30'), ('', 'musdb:songs?excerpt=30'), ('', 'sfx'))
+    """
+    place, options = split_options(spelling)
+    label, equals, name = place.rpartition("=")
+    return (label, name + options) if equals and label and is_path(name) and not exists(spelling) else ("", spelling)
 
 
 def check_recordings(names: Iterable[str], *, instead: str) -> None:

@@ -30,7 +30,8 @@ from pathlib import Path
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import exists, find_file, sha256
 from sam_audio_bench.tabular import TABLES
-from sam_audio_bench.tasks.adapters import adapter_of
+from sam_audio_bench.tasks.adapters import adapter_of, options_of
+from sam_audio_bench.tasks.adapters.excerpts import Excerpt
 from sam_audio_bench.tasks.data import TaskData
 from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Questions, collect, task_data
 from sam_audio_bench.tasks.manifest_tables import COLUMNS, READERS, parse_spans, read_datasets
@@ -69,7 +70,12 @@ def questions(name: str | Path, *, allow_outside: bool = False) -> Questions:
         if not exists(path):
             raise UsageError(f"expected {adapter.layout} at {path}, found nothing there")
         module, _, attribute = adapter.target.partition(":")
-        layout: Questions = getattr(importlib.import_module(module), attribute)(path, allow_outside=allow_outside)
+        options: dict[str, Excerpt] = {}
+        if seconds := options_of(str(name)):
+            options["excerpt"] = Excerpt(**seconds)
+        layout: Questions = getattr(importlib.import_module(module), attribute)(
+            path, allow_outside=allow_outside, **options
+        )
         return layout
     path = Path(name)
     if not path.is_dir():

@@ -42,7 +42,7 @@ def _check_row(root: Path, row: ManifestRow) -> Iterator[ManifestProblem]:
     report = partial(ManifestProblem, where=row.where, item=row.id)
     first: Sound = row.mixture if row.mixture is not None else row.target[0]
     column = "target" if row.mixture is None else "mixture"
-    read = SoundReader(root)
+    read = SoundReader(root, row.part)
     try:
         mixture = read(first)
     except MediaError as error:
@@ -54,7 +54,7 @@ def _check_row(root: Path, row: ManifestRow) -> Iterator[ManifestProblem]:
         for sound in sounds:
             if sound is not first:
                 part = yield from _check_reference(
-                    SoundReader(root), mixture, first, sound, partial(report, column=name)
+                    SoundReader(root, row.part), mixture, first, sound, partial(report, column=name)
                 )
                 parts[name].append(part)
     if row.mixture is not None and mixture is not None:

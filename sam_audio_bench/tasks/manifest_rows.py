@@ -63,6 +63,7 @@ class ManifestRow:
     target_to_rest_db: float | None = None  # scales the residual of a mixture that is added up
     spans_of_target: bool = False  # the prompt's spans are where the target sounds
     all_sources: bool = False  # the residual's files are the other sources, all of them, for metrics that ask for each
+    part: tuple[float, float] | None = None  # start and end in seconds of what is asked about; None: whole files
     attributes: Mapping[str, object] = field(default_factory=dict)  # cells of further columns, in no digest
 
     @property
@@ -301,7 +302,7 @@ def _content(root: Path, rows: Mapping[str, ManifestRow], identifier: str) -> st
     return joined(READING, dump_json(plain), *(f"{column} {_file_content(root, sound)}" for column, sound in row.files))
 
 
-_ASKED = ("text", "spans", "group", "id", "target_to_rest_db", "spans_of_target", "all_sources")
+_ASKED = ("text", "spans", "group", "id", "target_to_rest_db", "spans_of_target", "all_sources", "part")
 """Fields that an item depends on, its files aside."""
 
 
@@ -322,7 +323,8 @@ def _file_content(root: Path, sound: Sound) -> str:
 
 
 def _load(root: Path, rows: Mapping[str, ManifestRow], identifier: str) -> Item:
-    row, read = rows[identifier], SoundReader(root)
+    row = rows[identifier]
+    read = SoundReader(root, row.part)
     mixture, target, residual, sources = _sounds(read, row)
     spans = row.spans
     if row.spans_of_target and target is not None:

@@ -44,14 +44,16 @@ class SoundReader:
     """Decodes the files of a row, and keeps what is to be said of them."""
 
     root: Path
+    part: tuple[float, float] | None = None  # start and end in seconds; None: whole files
     remarks: list[str] = field(default_factory=list)
 
     def __call__(self, sound: Sound) -> Audio:
         """The sound of a file or of the bytes in a table; raises MediaError as `audio.read` does."""
+        start, end = self.part or (0.0, None)
         if isinstance(sound, str):
-            found, remarks = audio.read_remarked(find_file(self.root / sound))
+            found, remarks = audio.read_remarked(find_file(self.root / sound), start=start, end=end)
         else:
-            found, remarks = audio.read_remarked(sound.name, stream=io.BytesIO(sound.read()))
+            found, remarks = audio.read_remarked(sound.name, start=start, end=end, stream=io.BytesIO(sound.read()))
         self.remarks.extend(remark for remark in remarks if remark not in self.remarks)
         return found
 

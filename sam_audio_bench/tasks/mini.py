@@ -20,6 +20,7 @@ from sam_audio_bench.tasks import synthetic_video
 from sam_audio_bench.tasks.attributes import Attribute
 from sam_audio_bench.tasks.catalogue import TASKS, Task
 from sam_audio_bench.tasks.data import TaskData
+from sam_audio_bench.tasks.mixing import add_at, headroom, peak_of, rest_gain
 from sam_audio_bench.tasks.recipes import (
     SECONDS,
     Recipe,
@@ -38,7 +39,6 @@ RATE = 48_000
 """Hz."""
 
 _LENGTH = round(SECONDS * RATE)
-_PEAK = 0.9  # leaves a separator room for an answer that overshoots
 _SPEECH = {"speech": {"speech"}, "speaker": {"speech"}}
 _OFFERS = {"text": {"text"}, "text+span": {"text", "spans"}, "span": {"spans"}, "visual": {"video"}}
 
@@ -88,24 +88,18 @@ def mix(recipe: Recipe) -> Mix:
     target, rest = _place(recipe.target), _place(recipe.others)
     balance = 1.0
     if recipe.target_to_rest_db is not None:
-        balance = float(np.sqrt(_energy(target) / _energy(rest) * 10 ** (-recipe.target_to_rest_db / 10)))
+        balance = rest_gain(target, rest, recipe.target_to_rest_db)
         rest *= balance
-    peak = max(max(signal.max(), -signal.min()) for signal in (target, rest, target + rest))
-    gain = min(1.0, _PEAK / float(peak))
+    gain = headroom(peak_of(target, rest, target + rest))
     target *= gain
     rest *= gain
     return Mix(audio.quantise(target), audio.quantise(rest), gain, gain * balance)
 
 
-def _energy(signal: NDArray[np.float32]) -> float:
-    return float(np.einsum("t,t->", signal, signal, dtype=np.float64))
-
-
 def _place(starts: Mapping[str, float]) -> NDArray[np.float32]:
     track = np.zeros(_LENGTH, np.float32)
     for name, start in starts.items():
-        first, samples = round(start * RATE), _samples(name)
-        track[first : first + len(samples)] += samples
+        add_at(track, _samples(name), round(start * RATE))
     return track
 
 

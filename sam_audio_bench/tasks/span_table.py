@@ -8,8 +8,6 @@ Two published rules, each number of which can be changed:
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +15,8 @@ from types import MappingProxyType
 
 from sam_audio_bench.blocks import any_sound
 from sam_audio_bench.errors import MediaError, UsageError
-from sam_audio_bench.files import atomic_write
 from sam_audio_bench.metrics.functional.activity import Overlap, active_spans, span_overlap
+from sam_audio_bench.tasks.archives import write_csv
 from sam_audio_bench.tasks.manifest_rows import ManifestRow, Questions
 from sam_audio_bench.tasks.manifest_sounds import SoundReader
 from sam_audio_bench.tasks.manifest_tables import COLUMNS, spans_text
@@ -80,7 +78,7 @@ def _found(item: str, row: ManifestRow, root: Path, rule: SpanRule) -> FoundSpan
     if problem := _unwritable(row):
         return FoundSpans(item=item, problem=problem)
     try:
-        target = SoundReader(root)(row.target[0])
+        target = SoundReader(root, row.part)(row.target[0])
     except MediaError as error:
         return FoundSpans(item=item, problem=str(error))
     times = rule(target)
@@ -97,8 +95,8 @@ def _unwritable(row: ManifestRow) -> str:
     if not row.target:
         return "expected a target, whose activity makes the spans, found none"
     several = row.mixture is None or len(row.target) > 1 or len(row.residual) > 1
-    if several or not all(isinstance(sound, str) for _, sound in row.files):
-        return "expected files for mixture, target and residual, found sounds that are added up or inside a table"
+    if several or row.part is not None or not all(isinstance(sound, str) for _, sound in row.files):
+        return "expected files for mixture, target and residual, found sounds that are added up, cut or in a table"
     return ""
 
 
@@ -119,19 +117,14 @@ def write_spans(questions: Questions, found: Iterable[FoundSpans], path: Path) -
 
     Those with a problem are left out; attributes stay.
     """
-    stream = io.StringIO()
     further = dict.fromkeys(name for own in questions.attributes.values() for name in own)
-    table = csv.DictWriter(stream, [*COLUMNS, *further], lineterminator="\n")
-    table.writeheader()
-    count = 0
-    for one in found:
-        if not one.problem:
-            own = questions.attributes.get(one.item, {})
-            table.writerow({**own, **_cells(questions.rows[one.item], one.spans)})
-            count += 1
-    with atomic_write(path) as temporary:
-        temporary.write_text(stream.getvalue(), encoding="utf-8", newline="")
-    return count
+    rows = [
+        {**questions.attributes.get(one.item, {}), **_cells(questions.rows[one.item], one.spans)}
+        for one in found
+        if not one.problem
+    ]
+    write_csv(path, [*COLUMNS, *further], rows)
+    return len(rows)
 
 
 def _cells(row: ManifestRow, spans: tuple[Span, ...]) -> dict[str, object]:

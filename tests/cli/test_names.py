@@ -83,6 +83,7 @@ OTHERS = {
     "judge evaluate --ratings no.csv": "a table of ratings or a folder of tar files at no.csv, found none",
     "judge export nowhere --out x": "the folder of a run at nowhere, found none",
     "judge listeners nowhere": "a listening test at nowhere, found none",
+    "data mix nowhere --recipe none.toml --out made": "a recipe at none.toml, found none",
 }
 SCRIPT = """
 import sys

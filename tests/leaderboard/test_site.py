@@ -152,6 +152,20 @@ def test_quality_against_parameters_once_somebody_has_some(board: Path, gate: Pa
     assert ">10⁶</text>" in figure
 
 
+def test_scores_on_recordings_of_the_same_source_as_in_training_are_marked(board: Path, gate: Path) -> None:
+    build(board)
+    assert "‡" not in page(board, f"tasks/{TASK}.html")
+    header = load_json(gate / HEADER)
+    header["separator"]["training_data"] = ["FSD50K & more", "songs of our own"]
+    write_json(gate / HEADER, header)
+    build(board)
+    found = page(board, f"tasks/{TASK}.html")
+    assert '<abbr title="trained on recordings of the same source: FSD50K &amp; more (Freesound)">‡</abbr>' in found
+    assert "‡ Trained on recordings of the same source (spectral-gate: FSD50K &amp; more (Freesound))." in found
+    cells = load_json(board / "site" / "data.json")["cells"][TASK]["si_sdr_i"]
+    assert [line.partition("/")[0] for line, cell in cells.items() if "trained_on" in cell] == ["spectral-gate"]
+
+
 def test_a_newer_revision_takes_the_place_and_both_can_be_told_apart(board: Path, gate: Path) -> None:
     newer = gate.with_name("v2")
     shutil.copytree(gate, newer, ignore=shutil.ignore_patterns("audio"))

@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -304,3 +304,35 @@ def test_latex_compiles_and_fits_the_page(tmp_path: Path, view: View) -> None:
     assert "Overfull" not in log
     assert "multiply defined" not in log
     assert body.count(r"\label{") == body.count(r"\caption{") == body.count(r"\begin{table}")
+
+
+def test_scores_on_recordings_of_the_same_source_are_marked_everywhere() -> None:
+    def trained(rows: Iterable[SummaryRow], tasks: tuple[str, ...]) -> tuple[SummaryRow, ...]:
+        return tuple(
+            replace(row, trained_on="FSD50K" * (row.separator == "good" and row.task in tasks)) for row in rows
+        )
+
+    rows, answers = trained(ROWS, ("sfx",)), replace(ANSWERS, overall=trained(ANSWERS.overall, (ALL_TASKS,)))
+    for block in layout(rows, (), answers):
+        marked = {line.name for line in block.lines for cell in line.cells if cell.mean.endswith("‡")}
+        assert marked == (set() if block.title.startswith("music") else {"good"})
+        told = [note for note in block.notes if "‡" in note]
+        assert told == ["‡ trained on recordings of the same source (good: FSD50K)"] * bool(marked)
+    header, *lines = render(rows, "csv", answers=answers).splitlines()
+    place = header.split(",").index("trained_on")
+    assert {line.split(",")[place] for line in lines if line.startswith("sfx,good,")} == {"FSD50K"}
+    assert "‡" not in render(ROWS, "md", answers=ANSWERS)
+
+
+def test_a_mean_over_tasks_is_marked_where_one_of_them_is() -> None:
+    rows, _ = table({"sfx": {"mixture": BAD, "good": GOOD}, "music": {"mixture": BAD, "good": GOOD}})
+    rows = [replace(row, trained_on="FSD50K" * (row.separator == "good" and row.task == "sfx")) for row in rows]
+    scores = {
+        (row.task, row.separator, None, row.metric): {
+            item: ItemScore(f"{row.task}-{item}", float(row.value or 0) + place, None)
+            for place, item in enumerate(ITEMS)
+        }
+        for row in rows
+    }
+    found = find_answers(scores, rows, name_of).overall
+    assert {row.separator: row.trained_on for row in found} == {"good": "FSD50K", "mixture": ""}

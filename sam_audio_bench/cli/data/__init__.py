@@ -2,6 +2,7 @@
 
     official    the official data on this machine
     spans       spans from the activity of references
+    mix         mixtures with exact stems from labelled clips
     croissant   metadata that dataset tools read
 
 The short commands ``show`` and ``validate`` are here.
@@ -34,6 +35,7 @@ _COMMANDS = {
     "show": (f"{__name__}:show", "Draw an item: frames, mask, waveform, spans."),
     "validate": (f"{__name__}:validate", "Check anyone's data before a run."),
     "spans": (f"{__name__}.spans:spans", "Find where references sound, for questions by spans."),
+    "mix": (f"{__name__}.mix:mix", "Mix labelled clips: exact stems, texts, spans."),
     "croissant": (f"{__name__}.croissant:croissant", "Describe data as Croissant metadata."),
 }
 
@@ -45,6 +47,7 @@ sabench data missing sfx --format csv
 sabench data show sfx-visual sfx-visual-00 --split mini --out item.png
 sabench data validate my/questions.csv
 sabench data spans my/questions.csv --out my/by-spans.csv
+sabench data mix my/clips --recipe recipe.toml --out my/mixtures
 sabench data croissant my/questions.csv --out my/croissant.json
 """  # \b keeps click from rewrapping the lines
 

@@ -12,6 +12,7 @@
     activity     active_spans, span_overlap: in numpy, seconds instead of dB
     lag          lag_seconds: how late an estimate is
     distributions  distances of sets of vectors, in numpy
+    loudness     integrated loudness of BS.1770-4: in numpy, LUFS
 
 No argument is modified.
 """

@@ -1,6 +1,7 @@
 """Layouts of known data sets, asked for as ``NAME:PATH``. Importing this package imports none of them.
 
 Modules:
+    excerpts      parts of songs
     layouts       what they share: columns by name or place, files in one of several folders
     texts         what their classes and stems are asked by, and the table that changes it
     dcase         DCASE 2024 task 9, language-queried source separation: validation
@@ -16,12 +17,17 @@ Modules:
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-__all__ = ["ADAPTERS", "Adapter", "adapter_of", "members"]
+from sam_audio_bench.errors import UsageError, unknown_name
+from sam_audio_bench.files import exists
+
+__all__ = ["ADAPTERS", "Adapter", "adapter_of", "members", "options_of", "split_options"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +42,8 @@ class Adapter:
     licence: str  # of the data, as their authors state it
     whole: str = ""  # the layout of several tasks that this one is a task of
     median: bool = False  # published tables give the median over songs
+    recordings: tuple[str, ...] = ()  # the collections that its recordings are of
+    options: tuple[str, ...] = ()  # that may stand behind the path, as ``?excerpt=30&at=60``
 
     @property
     def command(self) -> str:
@@ -45,11 +53,12 @@ class Adapter:
 
 def _card(
     name: str, module: str, summary: str, layout: str, example: str, licence: str, *,
-    whole: str = "", median: bool = False,
+    whole: str = "", median: bool = False, recordings: tuple[str, ...] = (), options: tuple[str, ...] = (),
 ) -> Adapter:  # fmt: skip
     return Adapter(
         name=name, target=f"{__name__}.{module}{'' if ':' in module else ':questions'}", summary=summary, layout=layout,
-        example=example, licence=licence, whole=whole, median=median,
+        example=example, licence=licence, whole=whole, median=median, recordings=recordings,
+        options=options,
     )  # fmt: skip
 
 
@@ -58,44 +67,51 @@ _MUSDB = (
     "educational use only (Rafii 2019)",
 )  # fmt: skip
 _STEMS = ("vocals", "drums", "bass", "other")
+_EXCERPT = ("excerpt", "at")
+_OPTIONS = re.compile(r"\?(?P<options>\w+=[^=&?/]*(?:&\w+=[^=&?/]*)*)$", re.ASCII)
 
 ADAPTERS: Mapping[str, Adapter] = MappingProxyType(
     {
         card.name: card
         for card in (
-            _card("musdb", "musdb", "MUSDB18-HQ, by text: a task a stem, median over songs", *_MUSDB, median=True),
+            _card("musdb", "musdb", "MUSDB18-HQ, by text: a task a stem, median over songs", *_MUSDB, median=True,
+                  recordings=("MUSDB18-HQ",), options=_EXCERPT),
             *(
-                _card(f"musdb-{stem}", f"musdb:{stem}", f"the stem {stem} alone", *_MUSDB, whole="musdb", median=True)
+                _card(f"musdb-{stem}", f"musdb:{stem}", f"the stem {stem} alone", *_MUSDB, whole="musdb", median=True,
+                      recordings=("MUSDB18-HQ",), options=_EXCERPT)
                 for stem in _STEMS
             ),
             _card(
                 "moisesdb", "moisesdb", "MoisesDB, by text", "a folder with a folder a song, and in it one a stem",
-                "moisesdb/moisesdb_v0.1", "CC BY-NC-SA 4.0",
+                "moisesdb/moisesdb_v0.1", "CC BY-NC-SA 4.0", recordings=("MoisesDB",), options=_EXCERPT,
             ),
             _card(
                 "stems", "stems", "songs in stems, by text", "a folder with a folder a song, a file a stem",
-                "songs", "as the songs",
+                "songs", "as the songs", options=_EXCERPT,
             ),
             _card(
                 "dnr", "dnr", "Divide and Remaster, by text", "the folder of a split with its tracks", "dnr_v2/tt",
-                "CC BY 4.0 and those of its sources",
+                "CC BY 4.0 and those of its sources", recordings=("Divide and Remaster",),
             ),
             _card(
                 "voicebank", "voicebank", "VoiceBank-DEMAND, by text",
                 "the folder that holds noisy_testset_wav and clean_testset_wav", "VoiceBank-DEMAND", "CC BY 4.0",
+                recordings=("VoiceBank-DEMAND",),
             ),
             _card(
                 "librimix", "librimix", "LibriMix (Libri2Mix, Libri3Mix), by text",
                 "a CSV of its metadata, or a folder of mixtures beside s1 and s2",
                 "Libri2Mix/wav16k/min/metadata/mixture_test_mix_clean.csv", "CC BY 4.0; noise of WHAM!: CC BY-NC 4.0",
+                recordings=("LibriMix",),
             ),
             _card(
                 "fuss", "fuss", "FUSS, by spans", "the folder of a split with its examples", "ssdata/eval",
-                "CC BY 4.0",
+                "CC BY 4.0", recordings=("FUSS",),
             ),
             _card(
                 "dcase2024-t9", "dcase", "DCASE 2024 task 9, by text", "the validation CSV with its sounds",
                 "lass_synthetic_validation.csv", "those of Freesound's clips (CC0, CC BY, CC BY-NC)",
+                recordings=("Freesound",),
             ),
             _card(
                 "audiosep", "audiosep", "evaluation lists of AudioSep, by text", "the CSV with its sounds",
@@ -112,8 +128,46 @@ def adapter_of(name: str) -> tuple[Adapter, Path] | None:
     >>> adapter_of("stems:songs/test")[1].name, adapter_of("sfx")
     ('test', None)
     """
-    prefix, colon, rest = name.partition(":")
+    prefix, colon, rest = split_options(name)[0].partition(":")
     return (ADAPTERS[prefix], Path(rest)) if colon and rest and prefix in ADAPTERS else None
+
+
+def split_options(name: str) -> tuple[str, str]:
+    """The spelling of a layout, and the options behind it, with their question mark; those of a real path are none.
+
+    >>> split_options("musdb:songs?excerpt=30&at=60"), split_options("musdb:songs")
+    (('musdb:songs', '?excerpt=30&at=60'), ('musdb:songs', ''))
+    """
+    found = _OPTIONS.search(name)
+    if found is None or exists(name.partition(":")[2]):
+        return name, ""
+    return name[: found.start()], found[0]
+
+
+def options_of(name: str) -> dict[str, float]:
+    """The options behind the path of a layout, in seconds.
+
+    >>> options_of("musdb:songs?excerpt=30&at=60")
+    {'excerpt': 30.0, 'at': 60.0}
+
+    Raises:
+        UsageError: one that the layout does not have, or that is no number in range.
+    """
+    known, found = adapter_of(name), dict[str, float]()
+    for pair in filter(None, split_options(name)[1].removeprefix("?").split("&")):
+        option, _, text = pair.partition("=")
+        if known is None or option not in known[0].options:
+            raise unknown_name("option", option, () if known is None else known[0].options)
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if option in found or not (0 < value < math.inf or (option == "at" and value == 0)):
+            raise UsageError(f"expected seconds such as ?excerpt=30&at=60 in {name}, each once, found {pair!r}")
+        found[option] = value
+    if found and "excerpt" not in found:
+        raise UsageError(f"expected the seconds of an excerpt, such as ?excerpt=30&at=60, in {name}, found none")
+    return found
 
 
 def members(name: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sam_audio_bench.audio import SUFFIXES
 from sam_audio_bench.errors import UsageError
+from sam_audio_bench.tasks.adapters.excerpts import Excerpt, cut
 from sam_audio_bench.tasks.adapters.layouts import folders_in
 from sam_audio_bench.tasks.adapters.texts import texts_of
 from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Questions, collect
@@ -20,12 +21,13 @@ from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Qu
 __all__ = ["questions"]
 
 
-def questions(path: Path, *, allow_outside: bool = False) -> Questions:
+def questions(path: Path, *, allow_outside: bool = False, excerpt: Excerpt | None = None) -> Questions:
     """A question a song and stem that has a text; raises UsageError where no song is."""
-    found = list(_rows(path, texts_of("moisesdb", path)))
+    found = list(cut(_rows(path, texts_of("moisesdb", path)), path, excerpt))
     if not found:
         raise UsageError(f"expected songs such as <song>/vocals/<recording>.wav in {path}, found none")
-    return collect(f"moisesdb-{path.resolve().name}", path, found, allow_outside=allow_outside)
+    name = f"moisesdb-{path.resolve().name}{'' if excerpt is None else excerpt.name}"
+    return collect(name, path, found, allow_outside=allow_outside)
 
 
 def _rows(path: Path, texts: Mapping[str, str]) -> Iterator[ManifestRow | ManifestProblem]:

@@ -1,4 +1,4 @@
-"""MUSDB18-HQ: a folder a song, four stems that add up to the mixture; whole songs, or excerpts cut before.
+"""MUSDB18-HQ: a folder a song, four stems that add up to the mixture; whole songs, or an excerpt of each.
 
     test/<song>/mixture.wav  vocals.wav  drums.wav  bass.wav  other.wav
 
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import find_file
+from sam_audio_bench.tasks.adapters.excerpts import Excerpt, cut
 from sam_audio_bench.tasks.adapters.layouts import folders_in, sound_file
 from sam_audio_bench.tasks.adapters.texts import texts_of
 from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Questions, collect
@@ -25,12 +26,14 @@ STEMS = ("vocals", "drums", "bass", "other")
 _SUBSETS = ("train", "test")
 
 
-def questions(path: Path, *, allow_outside: bool = False, stems: Sequence[str] = STEMS) -> Questions:
+def questions(
+    path: Path, *, allow_outside: bool = False, stems: Sequence[str] = STEMS, excerpt: Excerpt | None = None
+) -> Questions:
     """A question a song and stem; raises UsageError where no song is, or where two subsets are."""
     texts = texts_of("musdb", path)
     songs = _songs(path)
-    found = list(_rows(path, songs, {stem: texts[stem] for stem in stems if texts[stem]}))
-    name = f"musdb-{songs.resolve().name}"
+    found = list(cut(_rows(path, songs, {stem: texts[stem] for stem in stems if texts[stem]}), path, excerpt))
+    name = f"musdb-{songs.resolve().name}{'' if excerpt is None else excerpt.name}"
     return collect(
         name if len(stems) > 1 else f"{name}-{stems[0]}", path, found, root=path, allow_outside=allow_outside
     )

@@ -9,14 +9,14 @@ is the sum of all other stems, the mixture the file ``mixture`` or ``mix``, or t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from sam_audio_bench.audio import SUFFIXES
 from sam_audio_bench.errors import UsageError
+from sam_audio_bench.tasks.adapters.excerpts import Excerpt, cut
 from sam_audio_bench.tasks.adapters.layouts import folders_in
-from sam_audio_bench.tasks.adapters.texts import texts_of
+from sam_audio_bench.tasks.adapters.texts import spoken, texts_of
 from sam_audio_bench.tasks.manifest_rows import ManifestRow, Questions, collect
 
 __all__ = ["questions"]
@@ -26,12 +26,13 @@ _NAMELESS = ("other", "others", "rest", "residual", "accompaniment", "instrument
 _SUMS = ("accompaniment", "instrumental")  # of stems that are there too
 
 
-def questions(path: Path, *, allow_outside: bool = False) -> Questions:
+def questions(path: Path, *, allow_outside: bool = False, excerpt: Excerpt | None = None) -> Questions:
     """One question a stem; raises UsageError where no folder holds two stems."""
-    rows = list(_rows(path, texts_of("stems", path)))
+    rows = list(cut(_rows(path, texts_of("stems", path)), path, excerpt))
     if not rows:
         raise UsageError(f"expected folders of stems such as song/vocals.wav and song/drums.wav in {path}, found none")
-    return collect(f"stems-{path.resolve().name}", path, rows, allow_outside=allow_outside)
+    name = f"stems-{path.resolve().name}{'' if excerpt is None else excerpt.name}"
+    return collect(name, path, rows, allow_outside=allow_outside)
 
 
 def _rows(path: Path, texts: Mapping[str, str]) -> Iterator[ManifestRow]:
@@ -44,7 +45,7 @@ def _rows(path: Path, texts: Mapping[str, str]) -> Iterator[ManifestRow]:
         if len(stems) < 2:
             continue
         for name, file in stems.items():
-            if text := texts.get(name, "" if name in _NAMELESS else re.sub(r"[\s_-]+", " ", name).strip()):
+            if text := texts.get(name, "" if name in _NAMELESS else spoken(name)):
                 yield ManifestRow(
                     where=f"{song.name}/{name}",
                     mixture=mixture,

@@ -10,6 +10,7 @@ A text is part of its question, so that answers to other words are never taken f
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from sam_audio_bench.errors import UsageError, describe_error, unknown_name
 from sam_audio_bench.files import find_file
 from sam_audio_bench.tabular import parse_table, read_text
 
-__all__ = ["TABLES", "TEXTS", "texts_of"]
+__all__ = ["TABLES", "TEXTS", "spoken", "texts_of"]
 
 TABLES = ("prompts.toml", "prompts.csv")
 """Names of the user's table."""
@@ -46,6 +47,15 @@ TEXTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     }
 )
 """Layout -> class -> text. These are ours: the data sets have none. A class whose text is empty is not asked for."""
+
+
+def spoken(name: str) -> str:
+    """The name of a file or folder as a text.
+
+    >>> spoken("lead_vocals")
+    'lead vocals'
+    """
+    return re.sub(r"[\s_-]+", " ", name).strip()
 
 
 def texts_of(layout: str, path: Path) -> dict[str, str]:

@@ -1,0 +1,92 @@
+"""Excerpts of songs: ``musdb:PATH?excerpt=30`` asks about 30 s from the middle of each, ``&at=60`` from 60 s on.
+
+One excerpt a song, so that a median over songs is one. Nothing is written: files are cut when they are read, at whole
+samples of their own rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sam_audio_bench import audio
+from sam_audio_bench.errors import MediaError
+from sam_audio_bench.files import find_file
+from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow
+
+__all__ = ["Excerpt", "cut"]
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """Which part of a song is asked about.
+
+    Args:
+        excerpt: seconds.
+        at: the second that it begins at; None: it lies in the middle.
+    """
+
+    excerpt: float
+    at: float | None = None
+
+    @property
+    def name(self) -> str:
+        """What is added to the name of a task.
+
+        >>> Excerpt(30).name, Excerpt(7.5, 60).name
+        ('-30s', '-7.5s-at60')
+        """
+        return f"-{self.excerpt:g}s" + ("" if self.at is None else f"-at{self.at:g}")
+
+    def part(self, seconds: float) -> tuple[float, float] | None:
+        """Start and end in a song of some seconds; None: it is too short.
+
+        >>> Excerpt(30).part(100), Excerpt(30, 80).part(100)
+        ((35.0, 65.0), None)
+        """
+        start = round((seconds - self.excerpt) / 2, 3) if self.at is None else self.at
+        return (start, round(start + self.excerpt, 6)) if start >= 0 and start + self.excerpt <= seconds else None
+
+
+Rows = Iterable[ManifestRow | ManifestProblem]
+
+
+def cut(rows: Rows, root: Path, excerpt: Excerpt | None) -> Iterator[ManifestRow | ManifestProblem]:
+    """Questions about an excerpt of each song instead of all of it; songs that are too short are left out, and named.
+
+    A song whose length cannot be read keeps its questions, which say what is wrong when they are asked.
+
+    Args:
+        rows: questions about whole songs, those of a song one after another; problems stay as they are.
+        root: folder of the files.
+        excerpt: None: whole songs.
+    """
+    known: dict[str, float | None] = {}
+    for row in rows:
+        if excerpt is None or isinstance(row, ManifestProblem):
+            yield row
+            continue
+        first = row.mixture if row.mixture is not None else row.target[0]
+        if row.group not in known:
+            known[row.group] = _seconds(find_file(root / str(first)))
+            seconds = known[row.group]
+            if seconds is not None and excerpt.part(seconds) is None:
+                begins = "" if excerpt.at is None else f" from {excerpt.at:g} s on"
+                what = f"expected {excerpt.excerpt:g} s{begins} of {row.group}, found {seconds:.1f} s: it is left out"
+                yield ManifestProblem(where=row.group, what=what, severity="warning")
+        seconds = known[row.group]
+        part = (excerpt.at or 0.0, (excerpt.at or 0.0) + excerpt.excerpt) if seconds is None else excerpt.part(seconds)
+        if part is not None:
+            yield replace(row, part=part, id=f"{row.id}@{part[0]:g}")
+
+
+def _seconds(path: Path) -> float | None:
+    """Length of a sound by its header, or by decoding it; None: neither tells."""
+    readers: tuple[Callable[[Path], float], ...] = (audio.stated_seconds, lambda path: audio.read(path).seconds)
+    for read in readers:
+        try:
+            return read(path)
+        except MediaError:
+            continue
+    return None

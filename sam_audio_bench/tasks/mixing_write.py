@@ -1,0 +1,232 @@
+"""What `sabench data mix` leaves: a table of questions with its sounds, or archives as WebDataset has them.
+
+    manifest.csv                     KEY.mixture.flac      in mix-00000.tar, mix-00001.tar, …, 100 mixtures each
+    licences.csv                     KEY.source1.flac …
+    recipe.json                      KEY.json
+    mixtures/KEY/mixture.flac        licences.csv
+    mixtures/KEY/source1.flac …      recipe.json
+    mixtures/KEY/mixture.json
+
+The description of a mixture, its JSON, is written last. One that is there with the same plan is kept, so that a command
+goes on where it ended. Tables over all mixtures appear when all of them are there, whichever shard comes last.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+import msgspec
+import torch
+from msgspec import Struct
+
+from sam_audio_bench import audio
+from sam_audio_bench.errors import StoreError, UsageError
+from sam_audio_bench.files import dump_json, write_json
+from sam_audio_bench.tasks.archives import keep_plan, write_csv, write_tar
+from sam_audio_bench.tasks.manifest_tables import COLUMNS
+from sam_audio_bench.tasks.mixing import Signal
+from sam_audio_bench.tasks.mixing_plan import MixPlan, Planner, key_of
+from sam_audio_bench.tasks.mixing_render import ATTRIBUTES, RenderedMixture, question_rows, render
+from sam_audio_bench.types import Audio
+
+__all__ = ["FORMATS", "PER_ARCHIVE", "VERSION", "Description", "Format", "MixReport", "write_mixtures"]
+
+VERSION = 1
+"""Raised whenever the same recipe gives other mixtures."""
+PER_ARCHIVE = 100
+"""Mixtures in an archive."""
+Format = Literal["folders", "webdataset"]
+FORMATS: tuple[Format, ...] = ("folders", "webdataset")
+
+_LICENCES = ("clip", "label", "licence", "credit", "group", "sha256", "mixtures")
+
+
+class Description(Struct, frozen=True, kw_only=True):
+    """The JSON of a mixture."""
+
+    plan: MixPlan
+    turned_down: float  # dB below the recipe's loudness
+    questions: list[dict[str, str | int | float]]
+
+
+@dataclass(kw_only=True)
+class MixReport:
+    """What a command made."""
+
+    mixtures: int = 0  # of this command or shard
+    made: int = 0  # of these, not kept
+    turned_down: list[float] = field(default_factory=list)  # dB, where peaks asked for less than the recipe's loudness
+    questions: int = 0  # of all mixtures; 0: some are missing
+    missing: int = 0  # mixtures of other shards that are not there yet
+    tables: list[Path] = field(default_factory=list)  # over all mixtures
+
+
+def write_mixtures(
+    planner: Planner, out: Path, *, form: Format = "folders", shard: tuple[int, int] = (1, 1),
+    advance: Callable[[], None] = lambda: None,
+) -> MixReport:  # fmt: skip
+    """Makes what is missing of the mixtures of a recipe, or of a shard of it; all are planned before one is made.
+
+    Args:
+        planner: clips and recipe.
+        out: the folder.
+        form: of `FORMATS`.
+        shard: K and N: every N-th mixture, or archive, from the K-th, counting from 1.
+        advance: called twice a mixture: when it is planned, and when it is there.
+
+    Raises:
+        UsageError: a recipe that cannot be met. MediaError: clips that cannot be used. StoreError: a folder that was
+            begun with another recipe, or descriptions in it that are damaged.
+    """
+    number, count = shard
+    if not 1 <= number <= count:
+        raise UsageError(f"expected --shard K/N with 1 <= K <= N, found {number}/{count}")
+    recipe = planner.recipe
+    size = 1 if form == "folders" else PER_ARCHIVE
+    units = [range(start, min(start + size, recipe.count)) for start in range(0, recipe.count, size)]
+    own = units[number - 1 :: count]
+    plans = iter(planner.plan([index for unit in own for index in unit], advance=advance))
+    begun = {"version": VERSION, "format": form, **msgspec.to_builtins(recipe)}
+    keep_plan(out / "recipe.json", begun, "this recipe and format")
+    report = MixReport(mixtures=sum(map(len, own)))
+    writer = _Folders(planner, out) if form == "folders" else _Archives(planner, out)
+    for unit in own:
+        planned, descriptions = [next(plans) for _ in unit], writer.read(unit)
+        if [one.plan for one in descriptions] != planned:
+            descriptions = writer.write(unit, planned)
+            report.made += len(planned)
+        report.turned_down += [one.turned_down for one in descriptions if one.turned_down > 0]
+        for _ in unit:
+            advance()
+    _finish(writer, units, report, form)
+    return report
+
+
+class _Writer:
+    """Where descriptions and sounds lie."""
+
+    def __init__(self, planner: Planner, out: Path) -> None:
+        self.planner, self.out = planner, out
+        self.clips = {clip.id: clip for clip in planner.clips}
+
+    def _described(self, plan: MixPlan, rendered: RenderedMixture, folder: str) -> Description:
+        rows = question_rows(plan, rendered, self.planner.recipe, folder)
+        return Description(plan=plan, turned_down=round(rendered.turned_down, 3), questions=rows)
+
+    def _sounds(self, rendered: RenderedMixture, folder: Path) -> Iterator[Path]:
+        for name, samples in _named(rendered):
+            yield audio.write(folder / name, Audio(torch.from_numpy(samples)[None], self.planner.recipe.rate))
+
+    def read(self, unit: Sequence[int]) -> list[Description]:
+        """Descriptions of some mixtures that are there whole; none where any is missing."""
+        raise NotImplementedError
+
+    def write(self, unit: Sequence[int], plans: Sequence[MixPlan]) -> list[Description]:
+        """Makes some mixtures."""
+        raise NotImplementedError
+
+
+def _named(rendered: RenderedMixture) -> Iterator[tuple[str, Signal]]:
+    yield "mixture", rendered.mixture
+    for at, source in enumerate(rendered.sources, 1):
+        yield f"source{at}", source
+
+
+class _Folders(_Writer):
+    """A folder a mixture."""
+
+    def read(self, unit: Sequence[int]) -> list[Description]:
+        found = []
+        for index in unit:
+            folder = self.out / "mixtures" / key_of(index)
+            path = folder / "mixture.json"
+            if not path.is_file():
+                return []
+            described = _decoded(path.read_bytes(), path)
+            names = ["mixture", *(f"source{at}" for at in range(1, len(described.plan.sources) + 1))]
+            if not all((folder / f"{name}.flac").is_file() for name in names):
+                return []
+            found.append(described)
+        return found
+
+    def write(self, unit: Sequence[int], plans: Sequence[MixPlan]) -> list[Description]:
+        found = []
+        for plan in plans:
+            folder = self.out / "mixtures" / plan.key
+            folder.mkdir(parents=True, exist_ok=True)
+            rendered = render(plan, self.clips, self.planner.reader)
+            for _ in self._sounds(rendered, folder):
+                continue
+            found.append(self._described(plan, rendered, f"mixtures/{plan.key}/"))
+            write_json(folder / "mixture.json", msgspec.to_builtins(found[-1]))
+        return found
+
+
+class _Archives(_Writer):
+    """Archives of `PER_ARCHIVE` mixtures."""
+
+    def read(self, unit: Sequence[int]) -> list[Description]:
+        path = self._path(unit)
+        if not path.is_file():
+            return []
+        try:
+            with tarfile.open(path) as tar:
+                members = [entry for entry in tar if entry.name.endswith(".json")]
+                contents = [file.read() for entry in members if (file := tar.extractfile(entry)) is not None]
+        except (tarfile.TarError, OSError, EOFError) as error:
+            raise StoreError(f"expected an archive at {path}, found a damaged one ({error}): remove it") from error
+        return [_decoded(content, path) for content in contents]
+
+    def write(self, unit: Sequence[int], plans: Sequence[MixPlan]) -> list[Description]:
+        found: list[Description] = []
+        write_tar(self._path(unit), self._files(plans, found))
+        return found
+
+    def _path(self, unit: Sequence[int]) -> Path:
+        return self.out / f"mix-{unit[0] // PER_ARCHIVE:05d}.tar"
+
+    def _files(self, plans: Sequence[MixPlan], found: list[Description]) -> Iterator[tuple[str, bytes]]:
+        with TemporaryDirectory() as place:
+            for plan in plans:
+                rendered = render(plan, self.clips, self.planner.reader)
+                for path in self._sounds(rendered, Path(place)):
+                    yield f"{plan.key}.{path.name}", path.read_bytes()
+                found.append(self._described(plan, rendered, ""))
+                yield f"{plan.key}.json", dump_json(msgspec.to_builtins(found[-1])).encode()
+
+
+def _decoded(content: bytes, path: Path) -> Description:
+    try:
+        return msgspec.json.decode(content, type=Description)
+    except msgspec.DecodeError as error:
+        raise StoreError(f"expected the description of a mixture in {path}, found: {error}; remove it") from error
+
+
+def _finish(writer: _Writer, units: Sequence[Sequence[int]], report: MixReport, form: Format) -> None:
+    """Writes the tables over all mixtures, if all are there."""
+    everything = [writer.read(unit) for unit in units]
+    report.missing = sum(len(unit) for unit, found in zip(units, everything, strict=True) if not found)
+    if report.missing:
+        return
+    descriptions = [one for found in everything for one in found]
+    rows = [row for one in descriptions for row in one.questions]
+    report.questions = len(rows)
+    if form == "folders":
+        report.tables.append(writer.out / "manifest.csv")
+        write_csv(report.tables[-1], (*COLUMNS, *ATTRIBUTES), rows)
+    report.tables.append(writer.out / "licences.csv")
+    write_csv(report.tables[-1], _LICENCES, _licence_rows(descriptions))
+
+
+def _licence_rows(descriptions: Sequence[Description]) -> Iterator[Mapping[str, object]]:
+    """A row for each clip that is heard in any mixture."""
+    used = [one for described in descriptions for one in described.plan.sources]
+    count = Counter(one.clip for one in used)
+    for one in sorted({one.clip: one for one in used}.values(), key=lambda one: one.clip):
+        yield {name: count[one.clip] if name == "mixtures" else getattr(one, name) for name in _LICENCES}
