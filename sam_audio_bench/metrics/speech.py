@@ -43,15 +43,16 @@ class SpeechMetric(Metric):
 
     library: ClassVar[str]  # the distribution whose version decides the values
     imports: ClassVar[tuple[str, ...]]  # what must be importable
+    remedy: ClassVar[str] = "pip install 'sam-audio-bench[speech]'"  # what brings that
     rate: ClassVar[int]  # Hz
     shortest: ClassVar[float] = 0.25  # s; PESQ's limit, for all
     lowest: ClassVar[float]  # of the scale
     intrusive: ClassVar[bool] = True  # whether the reference is compared with
 
     def missing(self) -> str | None:
-        """Names the first module that is absent, and the extra that brings it."""
+        """Names the first module that is absent, and the command that brings it."""
         absent = next((name for name in self.imports if importlib.util.find_spec(name) is None), None)
-        return None if absent is None else f"{absent} is not installed: pip install 'sam-audio-bench[speech]'"
+        return None if absent is None else f"{absent} is not installed: {self.remedy}"
 
     @property
     def options(self) -> Options:

@@ -8,6 +8,8 @@ from sam_audio_bench.cards import MetricCard
 
 __all__ = ["SPEECH"]
 
+_WORDS = 0.1  # a word of ten may be heard otherwise on another machine
+
 
 def _speech(name: str, target: str, summary: str, *needs: str, cites: str, **fields: Any) -> MetricCard:
     """The card of one score of speech alone."""
@@ -53,5 +55,23 @@ SPEECH = (
     _dnsmos("ovrl", "predicted overall quality, no reference (DNSMOS P.835, Reddy 2022)"),
     _dnsmos("sig", "predicted quality of the speech signal, no reference"),
     _dnsmos("bak", "predicted quality of the background, no reference"),
-)
+    _speech(
+        "srmr", "reverberation:SRMR", "slow over fast movements of envelopes: how little room is heard (Falk 2010)",
+        cites="falk2010srmr", unit="", range=(0.0, None),
+    ),
+    _speech(
+        "speaker_similarity", "speaker:SpeakerSimilarity",
+        "cosine of the voices of answer and reference in the space of Resemblyzer (Wan 2018)", "reference",
+        cites="wan2018ge2e", unit="cosine", range=(0.0, 1.0), tolerance=1e-3,  # as of `_dnsmos`
+    ),
+    _speech(
+        "wer", "recognition:WordErrorRate", "word error rate of a speech recogniser on the answer, given transcripts",
+        cites="radford2023whisper", unit="", higher_is_better=False, range=(0.0, None), tolerance=_WORDS,
+    ),
+    _speech(
+        "dwer", "recognition:DifferentialWordErrorRate",
+        "word error rate on the answer, against what the same recogniser hears in the reference", "reference",
+        cites="radford2023whisper", unit="", higher_is_better=False, range=(0.0, None), tolerance=_WORDS,
+    ),
+)  # fmt: skip
 """In the order of the listing."""
