@@ -36,9 +36,10 @@ CHUNK_SECONDS = 30  # of a longer clip, a sixth of it at both ends as context
 class _Recognition(OwnModel, SpeechMetric):
     """Word errors of the answer's transcript, over the words that should be heard; 0 and above.
 
-    The model hears mono at 16 kHz and decodes greedily, where transformers' pipeline would take five beams; a clip above
-    30 s is heard in overlapping chunks. A silent answer has the value 1, every word being missing, whatever a model
-    would imagine in silence. Where no word should be heard the score is undefined, with status ``silent_reference``.
+    The model hears mono at 16 kHz and decodes greedily, where transformers' pipeline would take five beams; a clip
+    above 30 s is heard in overlapping chunks. A silent answer has the value 1, every word being missing, whatever a
+    model would imagine in silence. Where no word should be heard the score is undefined, with status
+    ``silent_reference``.
     """
 
     library = "transformers"

@@ -217,6 +217,28 @@ def test_scaling_both_changes_nothing(kind: type[SpeechMetric], voice: Tensor, n
         assert plain(kind(), gain * voice.double(), gain * noisy.double()) == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize("name", ["pesq_wb", "pesq_nb", "stoi", "estoi", "srmr"])
+def test_improvements_over_the_mixture(name: str, voice: Tensor, noisy: Tensor) -> None:
+    """Of all scores of speech, on request: exactly 0 for the mixture, and the difference for anything else."""
+    metric = sab.load_metric(f"{name}_i")
+    if reason := metric.missing():
+        pytest.skip(reason)
+    better = voice + 0.3 * (noisy - voice)
+    query = Query(mixture=Audio(noisy, RATE), prompt=Prompt(text="a voice"))
+    asked = Item(id="a", group="a", query=query, reference=Audio(voice, RATE))
+    column = metric.columns.index(f"{name}_i")
+    rows = metric.score([asked] * 3, [answer(one) for one in (noisy, better, torch.zeros_like(voice))])
+    assert rows[0][column] == (0.0, Status.OK)
+    alone = sab.load_metric(name)
+    before, after = (alone.score([asked], [answer(one)])[0][alone.columns.index(name)] for one in (noisy, better))
+    assert before is not None
+    assert after is not None
+    assert rows[1][column] == ((after.value or 0) - (before.value or 0), Status.OK)
+    silent = rows[2][column]
+    assert silent is not None
+    assert silent.status is Status.SILENT_ESTIMATE
+
+
 class Fake(SpeechMetric):
     """Needs no library: what the base class does with the outcomes of one."""
 
