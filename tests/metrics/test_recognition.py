@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import math
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +210,21 @@ def test_tables_that_are(tmp_path: Path) -> None:
         '{"id": 3, "transcript": "one"}\n\n{"id": "b"}\n{"id": "c", "transcript": null}\n'
     )
     assert read_transcripts(tmp_path / "a.jsonl") == {"3": "one"}
+
+
+CELLS = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zs", "Zl", "Zp"]), min_size=1, max_size=12)
+
+
+@given(rows=st.dictionaries(CELLS, CELLS, min_size=1, max_size=6), delimiter=st.sampled_from(",;\t|"))
+def test_any_table_comes_back(rows: dict[str, str], delimiter: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "words.csv"
+        with path.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, delimiter=delimiter).writerows([("id", "transcript"), *rows.items()])
+        assert read_transcripts(path) == rows
+        lines = (json.dumps({"id": item, "transcript": said}) for item, said in rows.items())
+        path.with_suffix(".jsonl").write_text("\n".join(lines), encoding="utf-8")
+        assert read_transcripts(path.with_suffix(".jsonl")) == rows
 
 
 WORDS = st.lists(st.sampled_from(["a", "b", "c"]), max_size=8)
