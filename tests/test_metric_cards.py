@@ -227,7 +227,7 @@ def test_invariances_of_all_cards_are_stated(name: str) -> None:
         assert effect.startswith(("none", "small", "counts", "not measured"))
 
 
-@pytest.mark.parametrize("name", [*MEASURED, "pesq_wb", "pesq_nb", "stoi", "estoi"])
+@pytest.mark.parametrize("name", [*MEASURED, "pesq_wb", "pesq_nb", "stoi", "estoi", "srmr"])
 def test_statuses_that_occur_are_listed(name: str) -> None:
     """Every edge case that a metric can be shown has a status that its card explains; all of the card's occur."""
     cases = [

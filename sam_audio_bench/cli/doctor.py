@@ -20,6 +20,7 @@ __all__ = ["doctor"]
 
 _EXTRAS = {  # extra -> (module that tells whether it is there, what it brings)
     "speech": ("pesq", "pesq_wb, pesq_nb, stoi, estoi, dnsmos_*"),
+    "speaker": ("webrtcvad", "speaker_similarity, with `pip install --no-deps Resemblyzer==0.1.4`"),
     "demucs": ("demucs", "Demucs as a separator"),
     "suppress": ("onnxruntime", "the runtime of dtln, nsnet2, gtcrn and hush; rnnoise"),
     "oracles": ("museval", "the comparison tests against other libraries"),

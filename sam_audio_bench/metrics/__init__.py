@@ -1,6 +1,7 @@
 """Scores of answers, with or without a clean reference.
 
     catalogue    one card a score: unit, direction, what it needs, which class computes it
+    speech_cards those of metrics of speech
     base         Metric: what every score is computed by
     bridge       metrics of torchmetrics as ours, and ours in a training loop
     functional   the pure functions: one definition of silence, float64, no additive epsilon
@@ -15,6 +16,9 @@
     perceptual   what listeners would say beside the reference
     speech       PESQ, STOI and DNSMOS, through their libraries
     narrowband   PESQ of telephones
+    reverberation  SRMR
+    speaker      speaker_similarity, by Resemblyzer
+    recognition  wer and dwer, by a speech recogniser
     weights      what metrics that are networks share: where the weights come from, windows, statuses
     clap         the prompt's text against the answer
     aesthetics   how good the answer sounds, whatever was asked

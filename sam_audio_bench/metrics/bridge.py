@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import torch
 import torchmetrics
 from torch import Tensor
+from torchmetrics.functional import text
 
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.identity import Options
@@ -27,7 +28,18 @@ from sam_audio_bench.metrics.catalogue import CAP_DB, MetricCard
 from sam_audio_bench.metrics.functional.energy import same_shape, status_codes
 from sam_audio_bench.types import Audio, Item, Score, Separation, Status
 
-__all__ = ["SASDR", "SDSDR", "SISDR", "SISNR", "SNR", "Averaged", "BSSSourcesSDR", "TorchmetricsMetric", "adapt"]
+__all__ = [
+    "SASDR",
+    "SDSDR",
+    "SISDR",
+    "SISNR",
+    "SNR",
+    "Averaged",
+    "BSSSourcesSDR",
+    "TorchmetricsMetric",
+    "adapt",
+    "word_error_rate",
+]
 
 _STATUSES = tuple(Status)
 
@@ -236,6 +248,15 @@ def adapt(path: str, **options: Any) -> TorchmetricsMetric:
     made = type(kind.__name__, (TorchmetricsMetric,), {"columns": (column,), "path": path, "kind": kind})
     metric: TorchmetricsMetric = made(**options)
     return metric
+
+
+def word_error_rate(*, reference: str, estimate: str) -> float:
+    """Words to insert, delete or replace, over the words of the reference, by torchmetrics; words lie between blanks.
+
+    >>> word_error_rate(reference="the quick brown fox", estimate="a quick fox")
+    0.5
+    """
+    return float(text.word_error_rate([estimate], [reference]))
 
 
 def _find(path: str) -> type[torchmetrics.Metric]:

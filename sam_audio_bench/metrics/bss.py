@@ -33,6 +33,15 @@ TAPS = 512
 BACKENDS = ("native", "mir_eval")
 
 
+def _least(signals: int) -> int:
+    """Samples of which the filters of so many reference signals forgive no more than half of a random error, 3 dB.
+
+    They have ``signals * TAPS`` coefficients for ``samples + TAPS - 1`` equations, and take that share of any error
+    away. With as many coefficients as equations, everything is forgiven.
+    """
+    return 2 * signals * TAPS - (TAPS - 1)
+
+
 class SIBSS(ReferenceMetric):
     """`functional.si_sir` and `functional.si_sar` of the target, one gain a source for all channels."""
 
@@ -68,8 +77,8 @@ class _Sources(ReferenceMetric):
         return {**super().options, "backend": self.backend}
 
     def shortest(self, channels: int) -> int:
-        """Enough samples to tell the filters of all references apart."""
-        return (self.sources - 1) * TAPS + 1
+        """Enough samples for the filters of all references."""
+        return _least(self.sources)
 
     def measure(self, references: Tensor, estimates: Tensor, rate: int) -> Tensor:
         """The ratios ``[systems, quantities]``; channels are laid end to end with room for the filter between them."""
@@ -136,7 +145,7 @@ class _Images(ReferenceMetric):
         if truth is None or given is None or len(truth) <= len(given):
             return super()._status(truth, given, rates)
         status = super()._status(truth[: len(given)], given, rates)
-        least = 1 if self.sources == 1 else (len(truth) * truth.shape[1] - 1) * TAPS + 1
+        least = 1 if self.sources == 1 else _least(len(truth) * truth.shape[1])
         return Status.TOO_SHORT if status is Status.OK and truth.shape[2] < least else status
 
     def _framed(self, ratios: Tensor, references: Tensor, estimates: Tensor, cuts: Sequence[slice]) -> Tensor:
@@ -169,8 +178,8 @@ class BSSImages(_Images):
     sources = 2
 
     def shortest(self, channels: int) -> int:
-        """Enough samples to tell the filters of all channels of all references apart."""
-        return (self.sources * channels - 1) * TAPS + 1
+        """Enough samples for the filters of all channels of all references."""
+        return _least(self.sources * channels)
 
     def measure(self, references: Tensor, estimates: Tensor, rate: int) -> Tensor:
         """The ratios ``[systems, 3]``."""

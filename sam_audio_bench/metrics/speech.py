@@ -1,8 +1,9 @@
 """Perceptual scores of speech by the libraries of the extra ``[speech]``; only for tasks whose target is a voice.
 
 Each item is scored alone, in mono: channels are averaged, whatever the run's stereo policy, so that anti-phase channels
-are silence here. Signals are converted to the model's rate by `audio.resample`. An item that a library refuses keeps
-its row, with a status and without a value: neither an exception nor a number that stands for one gets through.
+are silence here. Signals are converted to the model's rate by `audio.resample`, for STOI by its own package. An item
+that a library refuses keeps its row, with a status and without a value: neither an exception nor a number that stands
+for one gets through.
 
 A silent answer to a real voice has the lowest value of the scale, with status ``silent_estimate``; the libraries
 refuse it, and leaving it out would reward silence. A silent reference leaves every score undefined.
@@ -42,15 +43,16 @@ class SpeechMetric(Metric):
 
     library: ClassVar[str]  # the distribution whose version decides the values
     imports: ClassVar[tuple[str, ...]]  # what must be importable
+    remedy: ClassVar[str] = "pip install 'sam-audio-bench[speech]'"  # what brings that
     rate: ClassVar[int]  # Hz
     shortest: ClassVar[float] = 0.25  # s; PESQ's limit, for all
     lowest: ClassVar[float]  # of the scale
     intrusive: ClassVar[bool] = True  # whether the reference is compared with
 
     def missing(self) -> str | None:
-        """Names the first module that is absent, and the extra that brings it."""
+        """Names the first module that is absent, and the command that brings it."""
         absent = next((name for name in self.imports if importlib.util.find_spec(name) is None), None)
-        return None if absent is None else f"{absent} is not installed: pip install 'sam-audio-bench[speech]'"
+        return None if absent is None else f"{absent} is not installed: {self.remedy}"
 
     @property
     def options(self) -> Options:
@@ -77,6 +79,10 @@ class SpeechMetric(Metric):
         Whatever it raises becomes the status ``error``.
         """
 
+    def measure_item(self, item: Item, reference: Audio, estimate: Audio) -> Sequence[Score | None]:
+        """As `measure`, of sounds in mono at their own rate; for what must know more of the item than its sound."""
+        return self.measure(self._signal(reference), self._signal(estimate))
+
     def _row(self, item: Item, answer: Separation) -> Row:
         estimate = to_mono(answer.target)
         reference = estimate if item.reference is None else to_mono(item.reference)
@@ -93,7 +99,7 @@ class SpeechMetric(Metric):
             return self._all(Status.TOO_SHORT)
         try:
             with _quiet():
-                return tuple(map(_checked, self.measure(self._signal(reference), self._signal(estimate))))
+                return tuple(map(_checked, self.measure_item(item, reference, estimate)))
         except Exception:  # whatever a library does with one item must not cost the others their scores
             return self._all(Status.ERROR)
 
@@ -150,7 +156,8 @@ class STOI(SpeechMetric):
 
     Frames 40 dB below the reference's loudest are left out; fewer than 30 others, 0.4 s, are ``too_short``. Both
     signals are divided by the reference's peak first, because the package adds a constant. `estoi` in the package adds
-    noise from NumPy's global generator: it is seeded for every item here and left as it was found.
+    noise from NumPy's global generator: it is seeded for every item here and left as it was found. Other rates are
+    converted by the package's own resampler: soxr's filter is steeper, which at 8 kHz moves the scores by a few 1e-4.
     """
 
     columns = metric_ids_of("sam_audio_bench.metrics.speech:STOI")
@@ -178,6 +185,12 @@ class STOI(SpeechMetric):
                 return Score(float(stoi(reference, estimate, self.rate, extended=extended)), Status.OK)
         except RuntimeWarning:
             return Score(None, Status.TOO_SHORT)
+
+    def _signal(self, audio: Audio) -> Signal:
+        from pystoi.utils import resample_oct
+
+        samples: Signal = audio.samples[0].double().numpy()
+        return samples if audio.rate == self.rate else resample_oct(samples, self.rate, audio.rate)
 
 
 class DNSMOS(SpeechMetric):

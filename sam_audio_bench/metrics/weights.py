@@ -26,12 +26,82 @@ from sam_audio_bench.nn.hub import Checkpoint, Source
 from sam_audio_bench.nn.text import quiet
 from sam_audio_bench.types import Audio, Item, Score, Separation, Status
 
-__all__ = ["LearnedMetric", "batches", "pretrained"]
+__all__ = ["LearnedMetric", "OwnModel", "batches", "pretrained"]
 
 _T = TypeVar("_T")
 
 
-class LearnedMetric(StereoMetric):
+class OwnModel:
+    """What a metric with a model of its own does about it: it is found by a `Source`, loaded when needed, and kept.
+
+    Args:
+        source: where the model is.
+        device: "auto" (CUDA where there is one), "cpu", "cuda" …; always float32 without TF32.
+    """
+
+    def __init__(self, source: Source, *, device: str = "auto") -> None:
+        self._place = find_device(device)
+        self.source = source
+        self._found: Checkpoint | None = None
+        self._sha256: str | None = None
+        self._network: Any = None
+
+    @abstractmethod
+    def load(self, model: Checkpoint, device: torch.device) -> Any:
+        """The network, and what prepares its input, as one object."""
+
+    def missing(self) -> str | None:
+        """Why the model cannot be used here, and what would change that; looks at file names only."""
+        if (lack := lacking(self._place)) is not None:
+            return f"{lack}; use --metric-args device=cpu"
+        try:
+            self._model()
+        except Precondition as error:
+            return str(error)
+        return None
+
+    @property
+    def weights_sha256(self) -> str | None:
+        """Digest of the weight file; None where there is none."""
+        if self._sha256 is None and self.missing() is None:
+            self._sha256 = self._model().sha256()
+        return self._sha256
+
+    @property
+    def model_options(self) -> Options:
+        """The model; the weights' digest is among them, so that other weights are scored anew."""
+        found = None if self.missing() else self._model()
+        return {
+            "model": found.model if found else self.source.repository,
+            "revision": found.revision if found else None,
+            "weights_sha256": self.weights_sha256,
+        }
+
+    def _model(self) -> Checkpoint:
+        if self._found is None:
+            self._found = self.source.find()
+        return self._found
+
+    def _kept(self) -> Any:
+        """What `load` gives, loaded once."""
+        if self._network is None:
+            self._network = self._loaded()
+        return self._network
+
+    def _loaded(self) -> Any:
+        model = self._model()
+        try:
+            return self.load(model, self._place)
+        except BenchError:
+            raise
+        except Exception as error:  # the libraries share no class of errors for a damaged or foreign file
+            found = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            raise Precondition(
+                f"expected a model that can be loaded in {model.folder}, found {found}; get it again"
+            ) from error
+
+
+class LearnedMetric(OwnModel, StereoMetric):
     """A network that listens to the answer's target, `batch_size` windows in one call of the network.
 
     Windows are never padded to one another, so that a value depends on the items beside it by rounding only. On the CPU
@@ -52,18 +122,10 @@ class LearnedMetric(StereoMetric):
     rate: ClassVar[int]  # Hz, what the network hears
 
     def __init__(self, source: Source, *, device: str = "auto", stereo: str = "joint") -> None:
-        super().__init__(stereo)
-        self._place = find_device(device)
+        OwnModel.__init__(self, source, device=device)
+        StereoMetric.__init__(self, stereo)
         if self._place.type == "cpu":
             self.batch_size = 1  # bit for bit the same whatever an item is scored beside; see the class
-        self.source = source
-        self._found: Checkpoint | None = None
-        self._sha256: str | None = None
-        self._network: Any = None
-
-    @abstractmethod
-    def load(self, model: Checkpoint, device: torch.device) -> Any:
-        """The network, and what prepares its input, as one object."""
 
     @abstractmethod
     def measure(self, network: Any, clips: Sequence[Audio], items: Sequence[Item]) -> Sequence[Sequence[float]]:
@@ -73,38 +135,10 @@ class LearnedMetric(StereoMetric):
         """Whether the metric has a question about an item."""
         return True
 
-    def missing(self) -> str | None:
-        """Why the model cannot be used here, and what would change that; looks at file names only."""
-        if (lack := lacking(self._place)) is not None:
-            return f"{lack}; use --metric-args device=cpu"
-        try:
-            self._model()
-        except Precondition as error:
-            return str(error)
-        return None
-
-    @property
-    def weights_sha256(self) -> str | None:
-        """Digest of the weight file; None where there is none."""
-        if self._sha256 is None and self.missing() is None:
-            self._sha256 = self._model().sha256()
-        return self._sha256
-
     @property
     def options(self) -> Options:
-        """What changes the values; the weights' digest is among them, so that other weights are scored anew."""
-        found = None if self.missing() else self._model()
-        return {
-            "model": found.model if found else self.source.repository,
-            "revision": found.revision if found else None,
-            "weights_sha256": self.weights_sha256,
-            **super().options,
-        }
-
-    def _model(self) -> Checkpoint:
-        if self._found is None:
-            self._found = self.source.find()
-        return self._found
+        """What changes the values, for ``run.json``."""
+        return {**self.model_options, **super().options}
 
     def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
         """Rows in the order of the items; raises Precondition where the model is missing."""
@@ -125,22 +159,9 @@ class LearnedMetric(StereoMetric):
         return [(resample(clip, self.rate), item) for clip in sounding] or self._all(Status.SILENT_ESTIMATE)
 
     def _measured(self, pairs: Sequence[tuple[Audio, Item]]) -> Sequence[Sequence[float]]:
-        if self._network is None:
-            self._network = self._loaded()
+        network = self._kept()
         with torch.inference_mode(), deterministic_fp32():
-            return self.measure(self._network, [clip for clip, _ in pairs], [item for _, item in pairs])
-
-    def _loaded(self) -> Any:
-        model = self._model()
-        try:
-            return self.load(model, self._place)
-        except BenchError:
-            raise
-        except Exception as error:  # the libraries share no class of errors for a damaged or foreign file
-            found = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            raise Precondition(
-                f"expected a model that can be loaded in {model.folder}, found {found}; get it again"
-            ) from error
+            return self.measure(network, [clip for clip, _ in pairs], [item for _, item in pairs])
 
 
 def batches(entries: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:

@@ -19,7 +19,7 @@ from sam_audio_bench.types import Item, Score, Separation, Status
 
 LIGHT: list[type[ReferenceMetric]] = [SNR, SISDR, SISNR, SDSDR, SASDR, SIBSS, BSSSourcesSDR, BSSImagesSDR]
 ALL: list[type[ReferenceMetric]] = [*LIGHT, BSSSources, BSSImages]
-LENGTH = 3000
+LENGTH = 4000
 
 target, other, error = noise(3, 2, LENGTH)
 mixture = target + other
@@ -122,14 +122,29 @@ def test_a_silent_residual_leaves_nothing_to_interfere() -> None:
     assert scores["bss_sources_sar"].status is Status.OK
 
 
-def test_bss_needs_enough_samples() -> None:
-    short = item(target[:, :500], other[:, :500])
-    given = answer(target[:, :500] + 0.1 * error[:, :500])
-    for kind in (BSSSources, BSSImages):
-        assert statuses(kind(), short, given) == {(None, Status.TOO_SHORT)}
-    found = one(BSSSourcesSDR(), short, given)["bss_sources_sdr"]
-    assert found is not None
-    assert found.status is Status.OK
+@pytest.mark.parametrize(("kind", "least"), [(BSSSourcesSDR, 513), (BSSSources, 1537), (BSSImages, 3585)])
+def test_bss_needs_enough_samples(kind: type[ReferenceMetric], least: int) -> None:
+    """Where filters would forgive more than half of a random error there is no value, but a status."""
+    assert kind().shortest(2) == least
+    for length, status in ((least - 1, Status.TOO_SHORT), (least, Status.OK)):
+        truth, rest, noise = torch.randn(3, 2, length, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        found = one(kind(), item(truth, rest), answer(truth + 0.1 * rest + 0.3 * noise))
+        columns = [column for column in kind.columns if not column.endswith("_i")]
+        assert {found[column].status for column in columns if found[column] is not None} == {status}
+
+
+@pytest.mark.parametrize("samples", [600, 1537, 4000, 16_000])
+def test_how_much_of_a_random_error_filters_forgive(samples: int) -> None:
+    """The share that the cards state, 1024 of samples + 511, and at the edges a little more."""
+    share, found = 1024 / (samples + 511), []
+    for seed in range(6):
+        generator = torch.Generator().manual_seed(seed)
+        signals = torch.randn(4, samples, generator=generator, dtype=torch.float64)
+        given = signals[:2] + 0.1 * signals[:2].flip(0) + 0.01 * signals[2:]
+        scores = bss_sources(reference=signals[:2], estimate=given)
+        found += [float(value) for value in scores.sar]
+    true = 10 * math.log10(1.01 / 0.01**2)
+    assert sum(found) / len(found) == pytest.approx(true - 10 * math.log10(1 - share), abs=0.5)
 
 
 def test_improvements_over_a_perfect_mixture() -> None:

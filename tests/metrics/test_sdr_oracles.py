@@ -93,3 +93,24 @@ def test_v4_equals_museval_on_stereo(window: float, hop: float) -> None:
         assert_close(one, other)
     quick = framewise_sdr(reference=reference, estimate=estimate, rate=4000, window=window, hop=hop)
     assert_close(quick, expected[0])
+
+
+@pytest.mark.parametrize("length", [300, 512, 520, 700])
+def test_v4_of_stereo_below_the_length_of_its_filters(length: int) -> None:
+    """The ISR, whose filters are those of one source, is undefined too, and museval's numbers are those of rounding."""
+    reference, estimate = mixed(2, 2, length)
+    found = bss_images(reference=reference, estimate=estimate, rate=4000)
+    assert bool(found.sdr.isfinite().all())
+    assert bool(found.isr.isnan().all()) == (length + 511 < 2 * 512)
+    assert bool(found.sir.isnan().all())
+    assert bool(found.sar.isnan().all())
+
+
+def test_v4_equals_museval_where_frames_are_shorter_than_filters() -> None:
+    museval = museval_metrics()
+    reference, estimate = mixed(2, 2, 6000)
+    images = (reference.transpose(1, 2).numpy(), estimate.transpose(1, 2).numpy())
+    expected = museval.bss_eval(*images, window=400, hop=400)
+    found = bss_images(reference=reference, estimate=estimate, rate=4000, window=0.1, hop=0.1)
+    for one, other in zip(found[:4], expected[:4], strict=True):
+        assert_close(one, other)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 import warnings
 from collections.abc import Iterator
@@ -138,4 +139,54 @@ def write_imagebind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "weights"
     folder.mkdir()
     torch.save(network.state_dict(), folder / WEIGHTS)
+    return folder
+
+
+def write_ctc(folder: Path, *, seed: int = 0) -> Path:
+    """A wav2vec 2.0 for speech recognition of random weights, which spells words of eight letters."""
+    from transformers import Wav2Vec2Config, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
+
+    letters = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ABCDEFGH"]
+    config = Wav2Vec2Config(
+        vocab_size=len(letters), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        conv_dim=(8, 8), conv_stride=(20, 16), conv_kernel=(20, 16), num_feat_extract_layers=2,
+        num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2, pad_token_id=0,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        Wav2Vec2ForCTC(config).save_pretrained(folder)
+    (folder / "vocab.json").write_text(json.dumps({letter: index for index, letter in enumerate(letters)}))
+    Wav2Vec2CTCTokenizer(str(folder / "vocab.json")).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(return_attention_mask=False).save_pretrained(folder)
+    return folder
+
+
+def write_whisper(folder: Path, *, seed: int = 0) -> Path:
+    """A Whisper of random weights, which writes words of five letters."""
+    from transformers import GenerationConfig, WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
+    from transformers import WhisperTokenizer as Tokenizer
+
+    folder.mkdir(parents=True, exist_ok=True)
+    pieces = ["<|endoftext|>", *"abcde", *(f"Ġ{letter}" for letter in "abcde"), "Ġ"]
+    (folder / "vocab.json").write_text(json.dumps({piece: index for index, piece in enumerate(pieces)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(f"Ġ {letter}\n" for letter in "abcde"))
+    tokenizer: Any = Tokenizer(vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"))
+    marks = ["<|startoftranscript|>", "<|notimestamps|>"]
+    tokenizer.add_special_tokens({"additional_special_tokens": marks})
+    tokenizer.save_pretrained(folder)
+    start, no_times = tokenizer.convert_tokens_to_ids(marks)
+    config = WhisperConfig(
+        vocab_size=len(tokenizer), d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16, num_mel_bins=8, max_target_positions=32,
+        pad_token_id=0, bos_token_id=0, eos_token_id=0, decoder_start_token_id=start, init_std=1.0,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = WhisperForConditionalGeneration(config)
+    network.generation_config = GenerationConfig(
+        decoder_start_token_id=start, eos_token_id=0, pad_token_id=0, no_timestamps_token_id=no_times, max_length=20,
+        is_multilingual=False,
+    )  # fmt: skip
+    network.save_pretrained(folder)
+    WhisperFeatureExtractor(feature_size=8).save_pretrained(folder)
     return folder

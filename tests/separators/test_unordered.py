@@ -169,6 +169,30 @@ def test_in_a_run_each_output_is_given_once(mixtures: Path, tmp_path: Path) -> N
     assert all("outputs" not in line for line in journal(tmp_path / "runs", "mixture").values())
 
 
+@pytest.mark.parametrize("count", [3, 4, 5])
+def test_a_run_gives_out_what_permutation_invariant_training_would(count: int, tmp_path: Path) -> None:
+    """By torchmetrics: the same permutation, which the journal keeps, and the same mean of the items' SI-SDR."""
+    from torchmetrics.functional.audio import permutation_invariant_training as pit
+    from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio as theirs
+
+    sources = torch.cat([0.1 * noise(0.5, seed=number) for number in range(count)])
+    leaks = torch.rand(count, count, generator=torch.Generator().manual_seed(count)) + torch.eye(count).roll(1, 0)
+    outputs = leaks @ sources / 4
+    for number, source in enumerate(sources):
+        audio.write_wav(tmp_path / f"{number}.wav", Audio(source[None], RATE))
+    audio.write_wav(tmp_path / "mix.wav", Audio(sources.sum(0, keepdim=True), RATE))
+    rows = [f"{number},mix.wav,talker {number},{number}.wav,one" for number in range(count)]
+    (tmp_path / "table.csv").write_text("\n".join(["id,mixture,text,target,group", *rows]))
+    run(tmp_path / "table.csv", tmp_path / "runs", Given(*outputs[:, None]))
+    best, (order,) = pit(outputs[None].double(), sources[None].double(), theirs, mode="speaker-wise", eval_func="max")
+    expected = {str(number): output for number, output in enumerate(order.tolist())}
+    lines = journal(tmp_path / "runs", "given")
+    assert all(line["outputs"] == expected for line in lines.values())
+    assert len(lines) == count
+    found = scores(tmp_path / "runs", "given")
+    assert found[found["metric"] == "si_sdr"]["value"].mean() == pytest.approx(float(best[0]), abs=1e-3)
+
+
 @pytest.mark.bits
 def test_whoever_asks_and_in_whatever_parts(mixtures: Path, tmp_path: Path) -> None:
     """Shards split mixtures here: each knows the references of all items of the task."""

@@ -9,6 +9,7 @@
     spectral     mrstft
     hearing      energies in bands, loudness and alignment, in numpy
     perceptual   what listeners would say beside the reference: 1-5 instead of dB
+    modulation   srmr: how fast envelopes move; no unit
     activity     active_spans, span_overlap: in numpy, seconds instead of dB
     lag          lag_seconds: how late an estimate is
     distributions  distances of sets of vectors, in numpy
@@ -22,6 +23,7 @@ from sam_audio_bench.metrics.functional.bss import bss_images, bss_sources, deco
 from sam_audio_bench.metrics.functional.energy import centred, classify, energy, is_silent, ratio_db
 from sam_audio_bench.metrics.functional.frames import framewise_sdr
 from sam_audio_bench.metrics.functional.lag import lag_seconds
+from sam_audio_bench.metrics.functional.modulation import srmr
 from sam_audio_bench.metrics.functional.perceptual import perceptual
 from sam_audio_bench.metrics.functional.permutation import best_assignment, permuted
 from sam_audio_bench.metrics.functional.ratios import sa_sdr, sd_sdr, si_sdr, si_snr, snr
@@ -52,4 +54,5 @@ __all__ = [
     "si_snr",
     "snr",
     "span_overlap",
+    "srmr",
 ]

@@ -86,7 +86,8 @@ def bss_sources(*, reference: Tensor, estimate: Tensor, taps: int = 512) -> BSSS
 
     Returns:
         Scores ``[S]`` by the rules of `functional.snr`. The SIR is NaN where no other reference sounds, SIR and SAR
-        where the signals are too short to tell the references' filters apart (``time + taps - 1 < S * taps``).
+        where the signals are too short to tell the references' filters apart (``time + taps - 1 < S * taps``). A little
+        above that they mean nothing: the filters forgive ``S * taps / (time + taps - 1)`` of any random error.
 
     Raises:
         UsageError: the shapes differ or are not ``[sources, time]``.
@@ -129,7 +130,9 @@ def bss_images(
 
     Returns:
         Scores ``[S, F]`` by the rules of `functional.snr` within each frame. The SIR is NaN where no other reference
-        sounds in the whole signal, SIR and SAR where ``time + taps - 1 < S * C * taps``.
+        sounds in the whole signal, SIR and SAR where ``time + taps - 1 < S * C * taps``, the ISR, whose filters are
+        those of one source, where ``time + taps - 1 < C * taps``. Frames may be shorter than the filters, which are
+        fitted to the whole signals.
 
     Raises:
         UsageError: the shapes differ or are not ``[sources, channels, time]``, or a frame is impossible.
