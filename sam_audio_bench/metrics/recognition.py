@@ -21,8 +21,7 @@ from sam_audio_bench.identity import Options
 from sam_audio_bench.metrics.base import Row
 from sam_audio_bench.metrics.catalogue import metric_ids_of
 from sam_audio_bench.metrics.speech import Signal, SpeechMetric
-from sam_audio_bench.metrics.weights import OwnModel
-from sam_audio_bench.nn.checkpoint import align_weights
+from sam_audio_bench.metrics.weights import OwnModel, pretrained
 from sam_audio_bench.nn.hub import Checkpoint, Source
 from sam_audio_bench.nn.text import quiet
 from sam_audio_bench.tabular import json_lines, parse_table, read_text
@@ -241,23 +240,12 @@ class _Recogniser:
         config = transformers.AutoConfig.from_pretrained(**place)
         is_ctc = any(name.endswith("ForCTC") for name in config.architectures or ())
         kind: Any = transformers.AutoModelForCTC if is_ctc else transformers.AutoModelForSpeechSeq2Seq
-        with quiet():
-            network, report = kind.from_pretrained(
-                **place,
-                use_safetensors=model.weights.suffix == ".safetensors",
-                weights_only=True,
-                dtype=torch.float32,
-                output_loading_info=True,
-            )
-            tokenizer: Any = transformers.AutoTokenizer.from_pretrained(**place)
-            extractor: Any = transformers.AutoFeatureExtractor
-            features: Any = extractor.from_pretrained(**place)
-        lost = sorted(name for name in report["missing_keys"] if "masked_spec_embed" not in name)  # of training alone
-        if lost:  # transformers fills them with random numbers
-            raise Precondition(f"expected all weights in {model.weights}, found none of {', '.join(lost[:3])}")
+        network = pretrained(kind, model, without="masked_spec_embed")
+        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(**place)
+        extractor: Any = transformers.AutoFeatureExtractor
+        features: Any = extractor.from_pretrained(**place)
         if features.sampling_rate != _Recognition.rate:
             raise Precondition(f"expected a model for {_Recognition.rate} Hz, found one for {features.sampling_rate}")
-        align_weights(network)
         self.pipeline: Any = transformers.pipeline(
             "automatic-speech-recognition", model=network.eval(), tokenizer=tokenizer, feature_extractor=features,
             device=device,

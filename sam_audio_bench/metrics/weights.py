@@ -174,8 +174,13 @@ def batches(entries: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
         yield entries[start : start + size]
 
 
-def pretrained(kind: Any, model: Checkpoint) -> Any:
+def pretrained(kind: Any, model: Checkpoint, *, without: str | None = None) -> Any:
     """A network of one of transformers' classes, with all of its weights, in float32.
+
+    Args:
+        kind: the class.
+        model: where it lies.
+        without: tensors with this in their names may be missing, as those of training alone.
 
     Raises:
         Precondition: weights that are not there.
@@ -189,8 +194,8 @@ def pretrained(kind: Any, model: Checkpoint) -> Any:
             dtype=torch.float32,
             output_loading_info=True,
         )
-    if report["missing_keys"]:  # transformers fills them with random numbers
-        names = sorted(report["missing_keys"])
+    names = sorted(name for name in report["missing_keys"] if without is None or without not in name)
+    if names:  # transformers fills them with random numbers
         raise Precondition(
             f"expected all weights of {type(network).__name__} in {model.weights}, found none for {len(names)} "
             f"tensors, {names[0]} among them; get the model again"
