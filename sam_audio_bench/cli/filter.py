@@ -35,6 +35,7 @@ __all__ = ["filter_command"]
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the sample.")
 @click.option("--rated", type=click.Path(path_type=Path), help="Ratings of the sample: how many labels are right.")
 @click.option("--correct", default="overall >= 4", show_default=True, help="When a rated label is right.")
+@click.option("--report/--no-report", default=True, show_default=True, help="Write the page.")
 @click.option("--allow-outside", is_flag=True, help="Accept files outside the folder of a table.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def filter_command(inputs: tuple[Path | str, ...], out: Path, rule: str, shard: str | None, as_json: bool,
@@ -95,7 +96,8 @@ def _show(found: Filtered) -> None:
     echo(f"\n{found.counts['kept']} of {found.total} labels are kept: {found.condition}")
     if found.precision is not None:
         echo(str(found.precision))
-    echo(f"Report: {found.out / 'report.html'}")
+    if (found.out / "report.html").exists():
+        echo(f"Report: {found.out / 'report.html'}")
     if found.listening is not None:
         echo(f"For raters: {found.listening / 'page' / 'index.html'}#1; then sabench ratings import ANSWERS.json --key "
              f"{found.listening / 'key.json'} --out rated.parquet, and --rated rated.parquet")  # fmt: skip

@@ -206,12 +206,12 @@ def yields(choice: Choice) -> pd.DataFrame:
 
     Returns:
         Columns condition, met, failed, undefined, unseen (another condition rejects them, so that their sound was not
-        looked at), and only (they meet all others and surely fail this one).
+        looked at), and only (they surely fail this one and no other).
     """
     looked = np.isin(np.arange(len(choice.outcomes)), [*choice.measured])
     rows = []
     for at, (part, one) in enumerate(choice.parts):
-        others = [other.true for place, (_, other) in enumerate(choice.parts) if place != at]
+        others = [~other.false for place, (_, other) in enumerate(choice.parts) if place != at]
         alone = np.logical_and.reduce([one.false, *others])
         unseen = one.undefined & ~looked if choice.added.intersection(part.columns) else np.zeros_like(looked)
         sums = (one.true, one.false, one.undefined & ~unseen, unseen, alone)

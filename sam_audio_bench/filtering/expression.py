@@ -3,8 +3,8 @@
 Columns, numbers, texts in quotes, ``+ - * /``, comparisons, also chained, ``and``, ``or``, ``not`` and parentheses; a
 column whose name is no identifier stands in backticks. Anything else is refused.
 
-What is undefined is neither true nor false (Kleene's logic): ``clap > 0.35`` of an item without `clap` is undefined, and
-so is ``clap > 0.35 and silence < 0.95`` unless the item is silent, which makes it false whatever `clap` would be.
+What is undefined is neither true nor false (Kleene's logic): ``clap > 0.35`` of an item without `clap` is undefined,
+and so is ``clap > 0.35 and silence < 0.95`` unless the item is silent, which makes it false whatever `clap` would be.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ Column = NDArray[Any]
 _Mask = NDArray[np.bool_]
 
 _LONGEST, _SHOWN = 2000, 80  # letters of an expression, and in a message
+_DEEPEST = 100
 _BACKTICKED = re.compile(r"`([^`\n]+)`")
 _PLACEHOLDER = "_column_{}_"
 _COMPARISONS: Mapping[type[ast.cmpop], tuple[str, Callable[[Any, Any], Any]]] = {
@@ -214,7 +215,8 @@ def parse_condition(text: str, *, option: str = "--keep") -> Condition:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "invalid decimal literal" and its like: it is refused or it is fine
             node = ast.parse(plain.strip(), mode="eval").body
-        _check(node, condition=True)
+        _check_depth(node)
+        _check(node)
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
         if isinstance(error, UsageError):
             raise UsageError(f"{error} in {option} {shown}: an expression is read, and never run") from error
@@ -223,37 +225,48 @@ def parse_condition(text: str, *, option: str = "--keep") -> Condition:
     return Condition(text.strip(), node, names)
 
 
-def _check(node: ast.expr, *, condition: bool, compared: bool = False) -> None:
-    """Raises UsageError for a node that is not of this language, or no condition, or no value, where one is needed."""
-    if condition:
-        match node:
-            case ast.BoolOp(values=values):
-                for value in values:
-                    _check(value, condition=True)
-            case ast.UnaryOp(op=ast.Not(), operand=operand):
-                _check(operand, condition=True)
-            case ast.Compare(left=left, ops=ops, comparators=comparators) if {*map(type, ops)} <= {*_COMPARISONS}:
-                for side in (left, *comparators):
-                    _check(side, condition=False, compared=True)
-            case _:
-                raise UsageError(f"expected a condition (a comparison, and, or, not), found {_cut(node)}")
-        return
+def _check_depth(node: ast.AST) -> None:
+    """Raises UsageError for nesting that no condition needs, whatever the limit of recursion is."""
+    level, depth = [node], 0
+    while level:
+        level, depth = [child for one in level for child in ast.iter_child_nodes(one)], depth + 1
+    if depth > _DEEPEST:
+        raise UsageError(f"expected at most {_DEEPEST} levels of parentheses and signs, found {depth}")
+
+
+def _check(node: ast.expr) -> None:
+    """Raises UsageError for a node that is no condition of this language."""
     match node:
-        case ast.Name():
-            return
+        case ast.BoolOp(values=values):
+            for value in values:
+                _check(value)
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            _check(operand)
+        case ast.Compare(left=left, ops=ops, comparators=comparators) if {*map(type, ops)} <= {*_COMPARISONS}:
+            for side in (left, *comparators):
+                _check_value(side, compared=True)
+        case _:
+            raise UsageError(f"expected a condition (a comparison, and, or, not), found {_cut(node)}")
+
+
+def _check_value(node: ast.expr, compared: bool) -> None:
+    """Raises UsageError for a node that is no value of this language; texts are compared and nothing else."""
+    match node:
         case ast.Constant(value=str()) if compared:
-            return
-        case ast.Constant(value=bool()):
-            pass
-        case ast.Constant(value=int() | float() as number):
+            found: tuple[ast.expr, ...] = ()
+        case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
             float(number)  # OverflowError: beyond what numbers reach
-            return
+            found = ()
+        case ast.Name():
+            found = ()
         case ast.UnaryOp(op=ast.USub() | ast.UAdd(), operand=operand):
-            return _check(operand, condition=False)
+            found = (operand,)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
-            _check(left, condition=False)
-            return _check(right, condition=False)
-    raise UsageError(f"expected columns, numbers and + - * /, found {_cut(node)}")
+            found = (left, right)
+        case _:
+            raise UsageError(f"expected columns, numbers and + - * /, found {_cut(node)}")
+    for inner in found:
+        _check_value(inner, compared=False)
 
 
 def _cut(node: ast.expr) -> str:

@@ -19,11 +19,11 @@ Floats = NDArray[np.float64]
 
 @styled
 def draw_threshold(values: Floats, others: NDArray[np.bool_], threshold: Threshold, number: int) -> Plot:
-    """Histograms of all labels and of those that meet the other conditions; below, the number kept by any threshold.
+    """Histograms of all labels and of those that no other condition rejects; below, the number kept by any threshold.
 
     Args:
         values: of the column, a label; NaN where undefined.
-        others: whether a label meets all other conditions.
+        others: whether no other condition rejects a label.
         threshold: of the column.
         number: of the condition, for the name of the figure.
     """
@@ -34,7 +34,7 @@ def draw_threshold(values: Floats, others: NDArray[np.bool_], threshold: Thresho
     FigureCanvasAgg(figure)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     above.stairs(every, edges, fill=True, color=colour_of(-1), alpha=0.5, label="all labels")
-    above.stairs(own, edges, fill=True, color=colour_of(0), label="those that meet the other conditions")
+    above.stairs(own, edges, fill=True, color=colour_of(0), label="those that no other condition rejects")
     kept = _kept(values[known & others], edges, threshold.sign)
     below.plot(edges, kept, color=colour_of(0))
     for panel in (above, below):
@@ -47,11 +47,11 @@ def draw_threshold(values: Floats, others: NDArray[np.bool_], threshold: Thresho
     data = pd.DataFrame(
         {"from": edges[:-1], "to": edges[1:], "labels": every, "others_met": own, "kept_from": kept[:-1]}
     )
-    title = f"{threshold.column} {threshold.sign} {threshold.value:g}"
+    title = f"{threshold.column}: distribution and yield"
     caption = (
-        f"{int(known.sum())} of {len(values)} labels have {threshold.column}; {int((known & others).sum())} of them meet "
-        "the other conditions. Above: how it is distributed, with the threshold. Below: how many labels a threshold "
-        "elsewhere would keep, before duplicates and quotas."
+        f"{int(known.sum())} of {len(values)} labels have {threshold.column}, {int((known & others).sum())} of which "
+        f"no other condition rejects, as far as is known. Above: how it is distributed, with the line at "
+        f"{threshold.value:g}. Below: how many labels a line elsewhere would keep, before duplicates and quotas."
     )
     return Plot(name=f"condition-{number}", title=title, caption=caption, figure=figure, data=data)
 

@@ -114,9 +114,9 @@ class Sketches:
     """Recordings by their sketches, of which one that is there already is found.
 
     Measured on the 75 stems of mini: of 2,775 pairs of different ones the largest estimated share of common hashes is
-    .063, against the .25 that count as the same. Found again of the 75, whole and coded anew: 75 as 16-bit PCM at 44.1 kHz
-    10 dB softer, 74 as MP3, 72 as Opus, 69 and 67 as Ogg Vorbis at 44.1 and 22.05 kHz. Cut by 137 ms, which lies between
-    two windows, 17: use `Index` for excerpts.
+    .063, against the .25 that count as the same. Found again of the 75, whole and coded anew: 75 as 16-bit PCM at
+    44.1 kHz 10 dB softer, 74 as MP3, 72 as Opus, 69 and 67 as Ogg Vorbis at 44.1 and 22.05 kHz. Cut by 137 ms, which
+    lies between two windows, and coded at 22.05 kHz, 17: use `Index` for excerpts.
     """
 
     def __init__(self) -> None:

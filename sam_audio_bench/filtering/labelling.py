@@ -61,6 +61,7 @@ class LabelOptions:
     rated: Path | None = None
     correct: str = CORRECT
     allow_outside: bool = False
+    report: bool = True
 
     def __post_init__(self) -> None:
         if not (self.keep or self.preset):
@@ -142,7 +143,9 @@ def filter_labels(
     listening = _planned(out, options, choice)
     precision = _estimated(pool, choice, out, options)
     record = _record(pool, choice, request, options, table, precision)
-    _write_page(pool, choice, request, out, record, notes, precision)
+    (out / REPORT).unlink(missing_ok=True)  # one of an earlier choice
+    if options.report:
+        _write_page(pool, choice, request, out, record, notes, precision)
     write_json(out / RECORD, record)
     return Filtered(
         out=out, total=len(pool.labels), counts=choice.counts, condition=request.condition.text, record=record,
@@ -159,8 +162,8 @@ def _check_metrics(pool: Pool, request: Request, options: LabelOptions) -> None:
         check_columns([name for name in asked if name not in CARDS], known)
         why = f" for --preset {options.preset}" if options.preset else ""
         raise Precondition(
-            f"expected {', '.join(lacking)}{why} among the columns, found none of {'it' if len(lacking) == 1 else 'them'} "
-            f"({', '.join(known)}); what computes them: {pool.remedy.format(','.join(lacking))}"
+            f"expected a column {' and a column '.join(lacking)}{why}, found {', '.join(known)}; what computes them: "
+            f"{pool.remedy.format(','.join(lacking))}"
         )
 
 

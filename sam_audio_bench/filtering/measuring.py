@@ -35,6 +35,7 @@ JOURNAL = "measured{}.jsonl"
 """File in the folder of what is kept, with the shard in its name."""
 
 _VERSION = 1  # raised whenever a line would hold something else
+_SKETCHED = 300  # seconds of a target, from its start, that its fingerprint is made of: memory grows with them
 _BATCH = 64  # lines that are forced to disk together
 
 
@@ -120,7 +121,7 @@ class Measurer:
             seconds=round(sound.seconds, 6),
             silence=round(max(0.0, 1 - active / sound.seconds), 6) if sound.seconds else 1.0,
             spans=[(start, end) for start, end in spans],
-            sketch=sketch(mono.astype(np.float32, copy=False)),
+            sketch=sketch(mono[: _SKETCHED * RATE].astype(np.float32, copy=False)),
         )
 
 

@@ -27,8 +27,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "sam-audio": Preset(
             keep="clap > 0.35 and clap_residual < 0 and aes_pc < 2.5 and silence < 0.95",
             with_video="mask_coverage > 0.02 and imagebind > 0.2",
-            source="the pseudo-labels of SAM Audio (2025), whose CLAP, aesthetics and ImageBind are other checkpoints than "
-            "yours may be",
+            source="the pseudo-labels of SAM Audio (2025), whose checkpoints of CLAP, aesthetics and ImageBind may be "
+            "others than yours",
         ),
         "offline": Preset(
             keep="saj_overall > 3 and silence < 0.95",

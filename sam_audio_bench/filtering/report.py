@@ -68,9 +68,7 @@ def write_page(
         threshold = part.threshold
         if threshold is None or not np.isfinite(column_values(choice.frame[threshold.column])).any():
             continue
-        others = np.ones(len(pool.labels), dtype=bool)
-        for other, decision in choice.parts:
-            others &= decision.true if other is not part else True
+        others = ~np.logical_or.reduce([decision.false & (other is not part) for other, decision in choice.parts])
         values = column_values(choice.frame[threshold.column])
         figure = draw_threshold(values, others, threshold, number)
         drawn = HtmlFigure(name=figure.name, title=figure.title, caption=figure.caption, svg=figure.svg(),
@@ -118,7 +116,7 @@ def _quantile_table(choice: Choice, names: Sequence[str]) -> HtmlTable:
 def _beside(
     values: NDArray[np.float64], others: NDArray[np.bool_], met: NDArray[np.bool_], threshold: Threshold
 ) -> list[int]:
-    """Rows nearest to the threshold on either side, of those that meet the other conditions."""
+    """Rows nearest to the threshold on either side, of those that no other condition rejects."""
     found = []
     for side in (met, ~met):
         rows = np.flatnonzero(others & side & np.isfinite(values))

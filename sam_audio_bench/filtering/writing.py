@@ -80,13 +80,13 @@ def _place(label: Label, folder: Path, name: str, *, copy: bool, fresh: bool) ->
     video, mask, mixture = label.video, label.mask, label.mixture
     there = folder / f"{name}.mixture.flac"
     written = there if there.exists() else there.with_suffix(".wav")
-    if label.load is not None and (mixture is None or (label.has_video and video is None)):
-        if mixture is not None or fresh or label.has_video or not written.exists():
-            item = label.load()
-            prompt = item.query.prompt
-            video, mask = (None if one is None else Path(one) for one in (prompt.video, prompt.mask))
-            if mixture is None:
-                written = audio.write(folder / f"{name}.mixture", audio.as_stored(item.query.mixture))
+    to_write, to_show = mixture is None and (fresh or not written.exists()), label.has_video and video is None
+    if label.load is not None and (to_write or to_show):
+        item = label.load()
+        prompt = item.query.prompt
+        video, mask = (None if one is None else Path(one) for one in (prompt.video, prompt.mask))
+        if to_write:
+            written = audio.write(folder / f"{name}.mixture", audio.as_stored(item.query.mixture))
     sources = {"mixture": mixture, "target": label.target, "residual": label.residual, "video": video, "mask": mask}
     files = {} if mixture is not None else {"mixture": written}
     for part, source in sources.items():
@@ -99,9 +99,10 @@ def _place(label: Label, folder: Path, name: str, *, copy: bool, fresh: bool) ->
 def copy_file(source: Path, path: Path, *, copy: bool) -> None:
     """Makes ``path`` a copy of a file, or another name of it where that is allowed and possible."""
     source = source.resolve()
-    found, wanted = path.stat() if path.exists() else None, source.stat()
-    if found is not None and (found.st_size, found.st_mtime_ns) == (wanted.st_size, wanted.st_mtime_ns):
-        if not copy or found.st_ino != wanted.st_ino:
+    if path.exists():
+        found, wanted = path.stat(), source.stat()
+        is_same = (found.st_size, found.st_mtime_ns) == (wanted.st_size, wanted.st_mtime_ns)
+        if is_same and not (copy and found.st_ino == wanted.st_ino):
             return
     with atomic_write(path) as temporary:
         if not copy:
