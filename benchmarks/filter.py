@@ -73,8 +73,8 @@ def write_labels(run: Path, folder: Path) -> list[tuple[Path, float]]:
                 if part == "target":
                     targets.append((paths[part], len(moved) / sound.rate))
             score = (number * VARIANTS + variant) % 20 / 20
-            rows.append((name, *(paths[part].name if part != "text" else label.text or "nothing"
-                                 for part in ("mixture", "text", "target", "residual")), str(score)))  # fmt: skip
+            mixture, target, residual = (paths[part].name for part in parts)
+            rows.append((name, mixture, label.text or "nothing", target, residual, str(score)))
     with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows(rows)
     return targets
@@ -121,7 +121,7 @@ def main() -> None:
     lines = [
         "# Filtering pseudo-labels",
         "",
-        f"Estimates of hpss on mini at {VARIANTS} speeds, 24 kHz mono FLAC; written by `benchmarks/filter.py` on {cores} "
+        f"Estimates of hpss on mini at {VARIANTS} speeds; written by `benchmarks/filter.py` on {cores} "
         f"cores with a load average of {os.getloadavg()[0]:.1f} at the end. Python's start is in every row. Where others "
         "had the cores too, as a load above their number says, CPU time tells more than wall time.",
         "",

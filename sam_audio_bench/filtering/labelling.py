@@ -32,7 +32,7 @@ from sam_audio_bench.filtering.pool import Pool, read_pool
 from sam_audio_bench.filtering.precision import CORRECT, Precision, estimate_precision, plan_sample
 from sam_audio_bench.filtering.presets import PRESETS
 from sam_audio_bench.filtering.report import REPORT, quantiles, write_page
-from sam_audio_bench.filtering.writing import MANIFEST, RECORD, check_folder, write_decisions, write_kept
+from sam_audio_bench.filtering.writing import MANIFEST, RECORD, check_folder, held, write_decisions, write_kept
 from sam_audio_bench.metrics.catalogue import CARDS
 from sam_audio_bench.render.text import pluralize
 from sam_audio_bench.run.progress import Progress
@@ -122,15 +122,22 @@ def filter_labels(
     request = options.request(pool)
     _check_metrics(pool, request, options)
     check_request(pool, request)
-    measurer = Measurer(out, options.rule, options.shard)
-    if options.shard is not None:
-        return _measure_shard(pool, request, measurer, out, options.shard, progress)
+    with held(out, options.shard):
+        measurer = Measurer(out, options.rule, options.shard)
+        if options.shard is not None:
+            return _measure_shard(pool, request, measurer, out, options.shard, progress)
+        return _decide(pool, request, measurer, out, options, progress)
+
+
+def _decide(
+    pool: Pool, request: Request, measurer: Measurer, out: Path, options: LabelOptions, progress: bool | None
+) -> Filtered:
+    """Chooses, and writes everything."""
 
     def measure(rows: Sequence[int]) -> dict[int, Measurement]:
         return _measure(pool, rows, measurer, "measuring", progress)
 
     choice = choose(pool, request, measure)
-    out.mkdir(parents=True, exist_ok=True)
     notes = [*pool.notes, *_notes(pool, choice)]
     table = _quantiles(choice, request)
     write_decisions(pool, choice, out)
@@ -181,7 +188,6 @@ def _measure_shard(
     index, count = shard
     if not 1 <= index <= count:
         raise UsageError(f"expected --shard I/N with 1 <= I <= N, found {index}/{count}")
-    out.mkdir(parents=True, exist_ok=True)
     rows = rows_to_measure(pool, request)[index - 1 :: count].tolist()
     found = _measure(pool, rows, measurer, f"shard {index}/{count}", progress)
     problems = [f"{pool.labels[row].id}: {one.problem}" for row, one in found.items() if one.problem]

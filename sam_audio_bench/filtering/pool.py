@@ -20,7 +20,7 @@ from sam_audio_bench.run.store import RunFolder, scored_estimates
 from sam_audio_bench.stats.verdict import BASELINE
 from sam_audio_bench.tabular import TABLES
 from sam_audio_bench.tasks.data import TaskData, asked_item
-from sam_audio_bench.tasks.manifest import questions
+from sam_audio_bench.tasks.manifest import TABLE_NAMES, questions
 from sam_audio_bench.tasks.manifest_rows import ManifestRow, task_data
 from sam_audio_bench.types import Item
 
@@ -99,7 +99,7 @@ def read_pool(inputs: Sequence[Path | str], *, allow_outside: bool = False) -> P
 def _runs_below(path: Path) -> Iterator[Path]:
     if exists(path / "run.json"):
         yield path
-    elif path.is_dir():
+    elif path.is_dir() and not any((path / name).exists() for name in TABLE_NAMES):
         yield from find_folders(path, "run.json")
 
 

@@ -6,10 +6,13 @@ import csv
 import io
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pandas as pd
+from filelock import FileLock, Timeout
 
 from sam_audio_bench import audio
 from sam_audio_bench.errors import Precondition
@@ -22,22 +25,45 @@ from sam_audio_bench.tasks.manifest import questions
 from sam_audio_bench.tasks.manifest_rows import task_data
 from sam_audio_bench.tasks.manifest_tables import COLUMNS, spans_text
 
-__all__ = ["DECISIONS", "MANIFEST", "RECORD", "SOUNDS", "check_folder", "copy_file", "write_decisions", "write_kept"]
+__all__ = [
+    "DECISIONS",
+    "MANIFEST",
+    "RECORD",
+    "SOUNDS",
+    "check_folder",
+    "copy_file",
+    "held",
+    "write_decisions",
+    "write_kept",
+]
 
 MANIFEST, RECORD, DECISIONS, SOUNDS = "manifest.csv", "filter.json", "decisions.csv", "audio"
 """Files of the folder, and the folder of its sounds."""
 
+_LOCK = ".lock{}"
 _PARTS = ("mixture", "target", "residual", "video", "mask")
 
 
 def check_folder(out: Path) -> None:
     """Raises Precondition for a folder that holds something else."""
-    own = (RECORD, *(path.name for path in out.glob(JOURNAL.format("*")))) if out.is_dir() else ()
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not any((out / name).exists() for name in own))):
+    names = {path.name for path in out.iterdir() if not path.name.startswith(".")} if out.is_dir() else set()
+    is_own = RECORD in names or any(fnmatch(name, JOURNAL.format("*")) for name in names)
+    if out.exists() and (not out.is_dir() or (names and not is_own)):
         raise Precondition(
             f"expected a new folder at {out}, or one of an earlier `sabench filter`, found something else; choose "
             "another --out"
         )
+
+
+@contextmanager
+def held(out: Path, shard: tuple[int, int] | None) -> Iterator[None]:
+    """Makes the folder, and holds it, or its shard, for one process; raises Precondition where another one has it."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with FileLock(out / _LOCK.format("" if shard is None else f".{shard[0]}-of-{shard[1]}"), timeout=0):
+            yield
+    except Timeout as error:
+        raise Precondition(f"expected {out} for this command alone, found another process at work there") from error
 
 
 def write_kept(

@@ -276,6 +276,12 @@ def test_estimates_of_runs(small_task: Path, tmp_path: Path, monkeypatch: pytest
     values = own[own["separator"] == "hpss"]["value"]
     assert len(values) == len(rows)
     assert (values > 100).all()  # the label is what hpss gives: its own estimate, rounded to 24 bits
+    middle = sorted(float(row["si_sdr"]) for row in rows)[len(rows) // 2]
+    condition = f"si_sdr >= {middle!r} and separator == 'hpss'"
+    twice = keep(tmp_path / "one", tmp_path / "twice", condition, duplicates=True)
+    assert twice.total == len(rows)  # the folder of what is kept is a table of labels
+    expected_ids = [row["id"] for row in rows if float(row["si_sdr"]) >= middle]
+    assert [row["id"] for row in manifest(tmp_path / "twice")] == expected_ids
     target = next(Path("runs/hpss").rglob("item-0.target.flac"))
     target.write_bytes((target.parent / "item-1.target.flac").read_bytes())
     assert keep(Path("runs/hpss"), tmp_path / "one", "si_sdr > -3", duplicates=True).counts["unreadable"] == 1
