@@ -122,8 +122,8 @@ def main() -> None:
         "# Filtering pseudo-labels",
         "",
         f"Estimates of hpss on mini at {VARIANTS} speeds; written by `benchmarks/filter.py` on {cores} "
-        f"cores with a load average of {os.getloadavg()[0]:.1f} at the end. Python's start is in every row. Where others "
-        "had the cores too, as a load above their number says, CPU time tells more than wall time.",
+        f"cores with a load average of {os.getloadavg()[0]:.1f} at the end. Python's start is in every row. Where "
+        "others had the cores too, as a load above their number says, CPU time tells more than wall time.",
         "",
         "| what | labels | kept | sound s | wall s | x real time | CPU s | x real time by CPU | CPU to decoding |",
         "| --- | --: | --: | --: | --: | --: | --: | --: | --: |",

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
+import torch
 from click.testing import CliRunner
 
 from sam_audio_bench import evaluate
@@ -22,8 +24,10 @@ from sam_audio_bench.errors import BenchError, Precondition, UsageError
 from sam_audio_bench.filtering import measuring
 from sam_audio_bench.filtering.fingerprint import RATE, Sketches, sketch
 from sam_audio_bench.filtering.labelling import LabelOptions, filter_labels
+from sam_audio_bench.ratings.table import COLUMNS, Ratings
 from sam_audio_bench.registry import load_task
 from sam_audio_bench.tasks.span_table import RULES
+from sam_audio_bench.types import Audio, Query, Separation
 
 SECONDS = 2
 Row = Mapping[str, object]
@@ -287,6 +291,45 @@ def test_estimates_of_runs(small_task: Path, tmp_path: Path, monkeypatch: pytest
     assert keep(Path("runs/hpss"), tmp_path / "one", "si_sdr > -3", duplicates=True).counts["unreadable"] == 1
 
 
+class Gate:
+    """The mixture in a window of 300 ms that the seed places: candidates that differ."""
+
+    name = "gate"
+
+    def separate(self, queries: Sequence[Query], seeds: Sequence[int]) -> list[Separation]:
+        """The seed decides."""
+        return [self._gated(query.mixture, seed) for query, seed in zip(queries, seeds, strict=True)]
+
+    def _gated(self, mixture: Audio, seed: int) -> Separation:
+        target, size = torch.zeros_like(mixture.samples), mixture.rate // 3
+        start = int(torch.randint(0, mixture.length - size, (1,), generator=torch.Generator().manual_seed(seed)))
+        target[:, start : start + size] = mixture.samples[:, start : start + size]
+        return Separation(target=Audio(target, mixture.rate), residual=Audio(mixture.samples - target, mixture.rate))
+
+
+def test_of_several_candidates_the_picked_one_is_the_label(tmp_path: Path) -> None:
+    rows: list[Row] = [{"spans": "+0.2:0.5"}, {"spans": "+1.4:1.8"}, {"spans": "+0.9:1.3"}]
+    source = table(tmp_path / "in", rows)
+    results = evaluate(Gate(), [str(source)], metrics=["span_iou"], candidates=4, picker="activity", progress=False,
+                       output=tmp_path / "runs")  # fmt: skip
+    frame = results.to_frame()
+    own = frame[frame["separator"] == "gate"]
+    picked = own[own["picked_by"] == "activity"].set_index("item")["value"]
+    first = own[own["picked_by"].isna()].set_index("item")["value"]
+    assert (picked != first).any()
+    keep(tmp_path / "runs" / "gate", tmp_path / "out", "span_iou >= 0", duplicates=True)
+    for row in manifest(tmp_path / "out"):
+        assert float(row["span_iou"]) == picked[row["id"]]
+        ((_, start, end),) = load_task(str(tmp_path / "out" / "manifest.csv"))[row["id"]].query.prompt.spans
+        assert end - start == pytest.approx(1 / 3, abs=0.26)
+
+
+def about(trial: Mapping[str, Any], kind: str) -> dict[str, object]:
+    """A made-up answer to a trial, as an import gives it."""
+    names = ("item", "group", "system", "domain")
+    return {**{name: trial[name] for name in names}, "rater": "nobody", "axis": "overall", "score": 5.0, "kind": kind}
+
+
 def test_precision_of_a_rated_sample(tmp_path: Path) -> None:
     rows: list[Row] = [{"score": score, "kind": "x"} for score in range(7)]
     source = table(tmp_path / "in", rows)
@@ -304,6 +347,12 @@ def test_precision_of_a_rated_sample(tmp_path: Path) -> None:
     one = keep(source, out, "score > 0", rated=rated).precision
     assert (one.correct, one.rated, one.foreign) == (5, 5, 1)
     assert (one.low, one.high) == (pytest.approx(0.025 ** (1 / 5)), 1.0)  # Clopper and Pearson in closed form
+    frame = pd.DataFrame({**dict.fromkeys(COLUMNS), **about(trial, "rating")} for trial in trials)
+    trap = pd.DataFrame([{**frame.iloc[0], "kind": "trap", "score": 1.0}])  # beeps, which say nothing of the label
+    Ratings(frame=pd.concat([frame, trap])).write(tmp_path / "rated.parquet")
+    assert str(keep(source, out, "score > 0", rated=tmp_path / "rated.parquet").precision) == (
+        "5 of 5 rated labels are right (overall >= 4): precision 1.000 [0.478, 1.000]"
+    )
     stricter = keep(source, out, "score > 5", rated=rated, correct="overall > 4.5")
     assert (stricter.precision.correct, stricter.precision.rated) == (0, 1) if stricter.precision else False
     with pytest.raises(UsageError, match=r"in --correct, found 'recal': .*there are overall"):
