@@ -16,7 +16,8 @@ from sam_audio_bench.filtering.fingerprint import Sketches
 from sam_audio_bench.filtering.measuring import MEASURED, Measurement
 from sam_audio_bench.filtering.pool import Pool, column_values
 
-__all__ = ["OUTCOMES", "Choice", "Request", "choose", "known_columns", "rows_to_measure", "yields"]
+__all__ = ["OUTCOMES", "QUANTILES", "Choice", "Request", "check_request", "choose", "known_columns", "quantiles",
+           "rows_to_measure", "yields"]  # fmt: skip
 
 OUTCOMES = {
     "kept": "kept",
@@ -27,6 +28,9 @@ OUTCOMES = {
     "quota": "enough of this class are better",
 }
 """What becomes of a label, in the order in which it is decided."""
+
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+"""Of each column that a condition names."""
 
 Ints = NDArray[np.int64]
 _Measure = Callable[[Sequence[int]], Mapping[int, Measurement]]
@@ -217,3 +221,16 @@ def yields(choice: Choice) -> pd.DataFrame:
         sums = (one.true, one.false, one.undefined & ~unseen, unseen, alone)
         rows.append((part.text, *(int(mask.sum()) for mask in sums)))
     return pd.DataFrame(rows, columns=["condition", "met", "failed", "undefined", "unseen", "only"])
+
+
+def quantiles(choice: Choice, columns: Sequence[str]) -> pd.DataFrame:
+    """How the columns of numbers are distributed: n, and `QUANTILES`; of those measured, over what was measured."""
+    found = {}
+    for name in columns:
+        values = column_values(choice.frame[name])
+        if values.dtype != object:
+            known = values[np.isfinite(values)]
+            cells = np.quantile(known, QUANTILES) if len(known) else [np.nan] * len(QUANTILES)
+            found[name] = [len(known), *cells]
+    index = ["n", *(f"{share:.0%}" for share in QUANTILES)]
+    return pd.DataFrame.from_dict(found, orient="index", columns=index)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sam_audio_bench import __version__
 from sam_audio_bench.errors import Precondition, UsageError
@@ -23,21 +23,23 @@ from sam_audio_bench.filtering.choosing import (
     check_request,
     choose,
     known_columns,
+    quantiles,
     rows_to_measure,
     yields,
 )
 from sam_audio_bench.filtering.expression import check_columns, parse_condition
 from sam_audio_bench.filtering.measuring import Measurement, Measurer
 from sam_audio_bench.filtering.pool import Pool, read_pool
-from sam_audio_bench.filtering.precision import CORRECT, Precision, estimate_precision, plan_sample
-from sam_audio_bench.filtering.presets import PRESETS
-from sam_audio_bench.filtering.report import REPORT, quantiles, write_page
-from sam_audio_bench.filtering.writing import MANIFEST, RECORD, check_folder, held, write_decisions, write_kept
+from sam_audio_bench.filtering.presets import CORRECT, PRESETS
+from sam_audio_bench.filtering.writing import MANIFEST, RECORD, REPORT, check_folder, held, write_decisions, write_kept
 from sam_audio_bench.metrics.catalogue import CARDS
 from sam_audio_bench.render.text import pluralize
 from sam_audio_bench.run.progress import Progress
 from sam_audio_bench.tasks.manifest import questions
 from sam_audio_bench.tasks.span_table import RULES, SpanRule
+
+if TYPE_CHECKING:
+    from sam_audio_bench.filtering.precision import Precision
 
 __all__ = ["OUTCOMES", "Filtered", "LabelOptions", "filter_labels"]
 
@@ -118,6 +120,10 @@ def filter_labels(
             computed, or a folder that holds something else. StoreError: a run that cannot be trusted.
     """
     check_folder(out)
+    if options.sample or options.rated is not None:
+        from sam_audio_bench.filtering.precision import check_sample  # a second of CPU time that others do without
+
+        check_sample(out, drawn=options.sample > 0, rated=options.rated)
     pool = read_pool(inputs, allow_outside=options.allow_outside)
     request = options.request(pool)
     _check_metrics(pool, request, options)
@@ -227,12 +233,16 @@ def _planned(out: Path, options: LabelOptions, choice: Choice) -> Path | None:
     """The folder of the sample's listening test."""
     if not options.sample or not choice.kept:
         return None
+    from sam_audio_bench.filtering.precision import plan_sample
+
     return plan_sample(out, options.sample, seed=options.seed, raters=options.raters).folder
 
 
 def _estimated(pool: Pool, choice: Choice, out: Path, options: LabelOptions) -> Precision | None:
     if options.rated is None:
         return None
+    from sam_audio_bench.filtering.precision import estimate_precision
+
     kept = {pool.labels[row].id for row in choice.kept}
     return estimate_precision(options.rated, out, kept, parse_condition(options.correct, option="--correct"))
 
@@ -264,6 +274,8 @@ def _write_page(
     pool: Pool, choice: Choice, request: Request, out: Path, record: Mapping[str, Any], notes: Sequence[str],
     precision: Precision | None,
 ) -> None:  # fmt: skip
+    from sam_audio_bench.filtering.report import write_page  # as above
+
     finding = [
         f"{len(choice.kept)} of {len(pool.labels)} labels are kept: {request.condition.text}",
         str(precision) if precision else "Nobody has rated a sample of them: how many are right is not known.",

@@ -15,7 +15,7 @@ from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import atomic_write
 from sam_audio_bench.filtering.expression import Condition, check_columns
 from sam_audio_bench.filtering.pool import column_values
-from sam_audio_bench.filtering.writing import MANIFEST, SOUNDS
+from sam_audio_bench.filtering.writing import LISTENING, MANIFEST, SAMPLE, SOUNDS
 from sam_audio_bench.ratings.options import ListeningTestOptions
 from sam_audio_bench.ratings.plan import PlannedTest, plan_test
 from sam_audio_bench.ratings.table import Ratings
@@ -24,13 +24,7 @@ from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.stats.verdict import BASELINE
 from sam_audio_bench.tabular import parse_table, read_text
 
-__all__ = ["CORRECT", "LISTENING", "SAMPLE", "Precision", "estimate_precision", "plan_sample"]
-
-SAMPLE, LISTENING = "sample.csv", "listening"
-"""The table of the sample in the folder of what is kept, and the folder of its listening test."""
-
-CORRECT = "overall >= 4"
-"""When a label counts as right, by the mean of its raters on each axis: a choice of this package."""
+__all__ = ["Precision", "check_sample", "estimate_precision", "plan_sample"]
 
 _RATED = ("item", "axis", "score")  # columns that are read of ratings
 _RUNS = "sample"
@@ -60,6 +54,27 @@ class Precision:
         )
 
 
+def check_sample(out: Path, *, drawn: bool, rated: Path | None) -> None:
+    """Raises, before any work, for a sample that cannot be made or rated.
+
+    Args:
+        out: folder of what is kept.
+        drawn: whether a sample is to be made; a test that is there already would be of other labels.
+        rated: ratings of the sample.
+
+    Raises:
+        Precondition: a test is there already. UsageError: no sample, or ratings that cannot be read.
+    """
+    if drawn and (out / LISTENING).exists():
+        raise Precondition(
+            f"expected no listening test at {out / LISTENING}, found one; rate it (--rated), or move the folder away"
+        )
+    if rated is not None:
+        _ratings(rated)
+        if not drawn:
+            _ids(out / SAMPLE)
+
+
 def plan_sample(out: Path, size: int, *, seed: int, raters: int) -> PlannedTest:
     """Draws kept labels at random and makes a listening test of them; the same labels and seed give the same test.
 
@@ -69,13 +84,7 @@ def plan_sample(out: Path, size: int, *, seed: int, raters: int) -> PlannedTest:
         seed: of the draw and of the test.
         raters: of each label.
 
-    Raises:
-        Precondition: a test is there already: its ratings would be of other labels.
     """
-    if (out / LISTENING).exists():
-        raise Precondition(
-            f"expected no listening test at {out / LISTENING}, found one; rate it (--rated), or move the folder away"
-        )
     rows = list(csv.DictReader(io.StringIO(read_text(out / MANIFEST))))
     drawn = np.random.default_rng([seed, len(rows)]).permutation(len(rows))[:size]
     _write_sample(out / SAMPLE, [rows[at] for at in sorted(drawn)])

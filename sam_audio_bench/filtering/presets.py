@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-__all__ = ["PRESETS", "Preset"]
+__all__ = ["CORRECT", "PRESETS", "Preset"]
+
+CORRECT = "overall >= 4"
+"""When a rated label counts as right, by the mean of its raters on each axis: a choice of this package."""
 
 
 @dataclass(frozen=True, kw_only=True)

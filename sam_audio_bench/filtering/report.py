@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sam_audio_bench import audio
 from sam_audio_bench.errors import MediaError
 from sam_audio_bench.files import safe_names
-from sam_audio_bench.filtering.choosing import OUTCOMES, Choice, yields
+from sam_audio_bench.filtering.choosing import OUTCOMES, Choice, quantiles, yields
 from sam_audio_bench.filtering.expression import Threshold
 from sam_audio_bench.filtering.figures import draw_threshold
 from sam_audio_bench.filtering.pool import Label, Pool, column_values
@@ -20,28 +20,12 @@ from sam_audio_bench.filtering.writing import copy_file
 from sam_audio_bench.plots.base import INK
 from sam_audio_bench.ratings.report import HtmlFigure, HtmlSound, HtmlTable, write_report
 
-__all__ = ["QUANTILES", "REPORT", "quantiles", "write_page"]
+__all__ = ["write_page"]
 
-REPORT, EXAMPLES = "report.html", "examples"
-
-QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
-"""Of each column that a condition names."""
+EXAMPLES = "examples"
 
 _BESIDE = 3  # examples on each side of a threshold
 _CLASSES = 50  # in a table
-
-
-def quantiles(choice: Choice, columns: Sequence[str]) -> pd.DataFrame:
-    """How the columns of numbers are distributed: n, and `QUANTILES`; of those measured, over what was measured."""
-    found = {}
-    for name in columns:
-        values = column_values(choice.frame[name])
-        if values.dtype != object:
-            known = values[np.isfinite(values)]
-            cells = np.quantile(known, QUANTILES) if len(known) else [np.nan] * len(QUANTILES)
-            found[name] = [len(known), *cells]
-    index = ["n", *(f"{share:.0%}" for share in QUANTILES)]
-    return pd.DataFrame.from_dict(found, orient="index", columns=index)
 
 
 def write_page(

@@ -25,20 +25,15 @@ from sam_audio_bench.tasks.manifest import questions
 from sam_audio_bench.tasks.manifest_rows import task_data
 from sam_audio_bench.tasks.manifest_tables import COLUMNS, spans_text
 
-__all__ = [
-    "DECISIONS",
-    "MANIFEST",
-    "RECORD",
-    "SOUNDS",
-    "check_folder",
-    "copy_file",
-    "held",
-    "write_decisions",
-    "write_kept",
-]
+__all__ = ["DECISIONS", "LISTENING", "MANIFEST", "RECORD", "REPORT", "SAMPLE", "SOUNDS", "check_folder", "copy_file",
+           "held", "write_decisions", "write_kept"]  # fmt: skip
 
-MANIFEST, RECORD, DECISIONS, SOUNDS = "manifest.csv", "filter.json", "decisions.csv", "audio"
+MANIFEST, RECORD, DECISIONS, REPORT = "manifest.csv", "filter.json", "decisions.csv", "report.html"
+SOUNDS = "audio"
 """Files of the folder, and the folder of its sounds."""
+
+SAMPLE, LISTENING = "sample.csv", "listening"
+"""The table of the sample for listeners, and the folder of its test."""
 
 _LOCK = ".lock{}"
 _PARTS = ("mixture", "target", "residual", "video", "mask")

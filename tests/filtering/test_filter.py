@@ -209,6 +209,7 @@ def test_another_target_under_the_same_name_is_measured_again(tmp_path: Path) ->
 def test_what_cannot_be_meant_is_told_before_any_work(tmp_path: Path) -> None:
     source = table(tmp_path / "in", [{"score": 1, "kind": "x"}])
     (tmp_path / "mine").mkdir()
+    (tmp_path / "rated.csv").write_text("item,axis,score\na,overall,5\n")
     (tmp_path / "mine" / "notes.txt").write_text("keep me")
     cases: list[tuple[dict[str, Any], type[BenchError], str]] = [
         ({"condition": "scor > 1"}, UsageError, "found 'scor': did you mean score or seconds[?] there are score, "),
@@ -220,10 +221,12 @@ def test_what_cannot_be_meant_is_told_before_any_work(tmp_path: Path) -> None:
         ({"condition": "score > 0", "best": "nothing"}, UsageError, "in --best, found 'nothing'"),
         ({"condition": "score > 0", "by": "klass"}, UsageError, "in --by, found 'klass'"),
         ({"condition": "score > 0", "rated": tmp_path / "no.csv"}, UsageError, "expected ratings at "),
+        ({"condition": "score > 0", "rated": tmp_path / "rated.csv"}, UsageError, "expected the sample at .*--sample"),
     ]  # fmt: skip
     for number, (options, kind, message) in enumerate(cases):
         with pytest.raises(kind, match=message):
             keep(source, tmp_path / f"out{number}", **options)
+        assert not (tmp_path / f"out{number}").exists()
     with pytest.raises(Precondition, match="expected a new folder at "):
         keep(source, tmp_path / "mine", "score > 0")
     with pytest.raises(UsageError, match="expected run folders, or one table"):
