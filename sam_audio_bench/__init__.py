@@ -36,6 +36,7 @@
     run         plan, separate, persist, score, seal
     leaderboard  submissions, ranks, the site
     ratings     listening tests: import, screening, agreement, correlation, reports
+    filtering   pseudo-labels: the estimates that are good enough to train on
     cli         the sabench command
 
     >>> import sam_audio_bench as sab

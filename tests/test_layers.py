@@ -33,7 +33,7 @@ LAYERS = [
     {"registry"},
     {"run"},
     {"ratings"},
-    {"leaderboard"},
+    {"leaderboard", "filtering"},
     {"judge.training", "judge.listeners"},
     {"cli"},
 ]

@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.progress import track
 
-from judge.fingerprint import Index
 from judge.sources.clips import LONGEST, RATE, SHORTEST, Wave, decode, encode, level, trim
 from judge.sources.effects import effect_jobs
 from judge.sources.instruments import render_jobs
@@ -28,6 +27,7 @@ from judge.sources.speech import voice_jobs
 from judge.sources.splits import check_splits, split_groups
 from judge.sources.voices import reader_jobs
 from sam_audio_bench.files import atomic_write, cased_name, load_json, sha256, write_json
+from sam_audio_bench.filtering.fingerprint import Index
 from sam_audio_bench.tasks.recipes import load_stems as mini_stems
 
 __all__ = ["COLUMNS", "Built", "all_jobs", "build", "run_job", "summarise"]

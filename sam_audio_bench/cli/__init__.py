@@ -10,6 +10,7 @@
     slice_figure  its figure
     distance  how far all answers of a run are from a reference set
     merge     shards become one run
+    filter    estimates that are good enough to train on
     cite      BibTeX of what runs used
     listing   tasks, models, metrics
     models    checkpoints on this machine
@@ -54,6 +55,7 @@ _COMMANDS = {
     "slices": (f"{__name__}.slices:slices", "Say in which kinds of items a separator is surely worse than elsewhere."),
     "distance": (f"{__name__}.distance:distance", "Say how far all answers of runs are from a set of sounds."),
     "merge": (f"{__name__}.merge:merge", "Put the shards of a run together."),
+    "filter": (f"{__name__}.filter:filter_command", "Keep estimates that are good enough to train on, as a task."),
     "cite": (f"{__name__}.cite:cite", "Print BibTeX of what runs used."),
     "models": (f"{__name__}.models:models", "Make checkpoints."),
     "judge": (f"{__name__}.judge:judge", "Rate answers without a reference."),

@@ -41,7 +41,7 @@ _REST = "residual_reference"
 _LEROUX, _SCHEIBLER = "leroux2019sdr", "scheibler2022sdr"
 _SHARE = (0.0, 1.0)
 _SHORT = 2  # version of what fits filters: 1 gave values where these had nearly as many coefficients as samples
-_AGAINST_MIXTURE = ("leak_db", "reconstruction_db")  # what the mixture has is known
+_AGAINST_MIXTURE = ("leak_db", "reconstruction_db", "clap_residual")  # what the mixture has is known
 _AXES = {
     "overall": "how well the answer serves the request",
     "recall": "how much of the wanted sound survived",
@@ -129,7 +129,7 @@ def _perceived(axis: str, summary: str) -> MetricCard:
     )
 
 
-def _cosine(name: str, target: str, summary: str, need: str, cites: str) -> MetricCard:
+def _cosine(name: str, target: str, summary: str, need: str, cites: str, **fields: Any) -> MetricCard:
     """The card of a similarity in the space of a network."""
     return MetricCard(
         id=name,
@@ -140,6 +140,7 @@ def _cosine(name: str, target: str, summary: str, need: str, cites: str) -> Metr
         range=(-1.0, 1.0),
         needs=frozenset({need}),
         tolerance=1e-3,  # as of `_aesthetics`
+        **fields,
     )
 
 
@@ -243,6 +244,10 @@ CARDS: dict[str, MetricCard] = {
         _cosine(
             "clap", "clap:Clap", "cosine of the prompt's text and the answer in the space of CLAP (Wu 2023)",
             "text", "wu2023clap",
+        ),
+        _cosine(
+            "clap_residual", "clap:ClapResidual", "`clap` of the residual: is what was asked for left in it?", "text",
+            "wu2023clap", higher_is_better=False,
         ),
         *(_perceived(axis, summary) for axis, summary in _AXES.items()),
         *(_judged(axis, summary) for axis, summary in _AXES.items()),

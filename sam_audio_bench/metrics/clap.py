@@ -1,4 +1,4 @@
-"""`clap`: does the answer sound like the text of the prompt?
+"""`clap`: does the answer sound like the text of the prompt? `clap_residual`: does what it leaves behind?
 
 The cosine between the embeddings that CLAP (Wu et al., "Large-scale contrastive language-audio pretraining with
 feature fusion and keyword-to-caption augmentation", ICASSP 2023) gives to the prompt's text and to the answer, in
@@ -13,19 +13,23 @@ the weights' digest, which results record, is the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
 
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.identity import Options
+from sam_audio_bench.metrics.base import Row
 from sam_audio_bench.metrics.catalogue import metric_ids_of
 from sam_audio_bench.metrics.weights import LearnedMetric, batches, pretrained
 from sam_audio_bench.nn.hub import Checkpoint, Source
-from sam_audio_bench.types import Audio, Item
+from sam_audio_bench.types import Audio, Item, Separation
 
-__all__ = ["Clap", "windows"]
+__all__ = ["Clap", "ClapResidual", "windows"]
 
 WINDOW_SECONDS = 10
 PADDING = "repeatpad"
@@ -104,7 +108,10 @@ class Clap(LearnedMetric):
 
     def load(self, model: Checkpoint, device: torch.device) -> _Encoder:
         """The text and audio towers with their tokenizer and feature extractor."""
-        return _Encoder(model, device)
+        key = model.folder, model.sha256(), str(device)
+        if (found := _loaded.get(key)) is None:
+            found = _loaded[key] = _Encoder(model, device)
+        return found
 
     def measure(self, network: _Encoder, clips: Sequence[Audio], items: Sequence[Item]) -> Sequence[Sequence[float]]:
         """The cosine of each clip, one value."""
@@ -116,6 +123,19 @@ class Clap(LearnedMetric):
         texts = [network.text(item.query.prompt.text or "") for item in items]
         cosines = [torch.nn.functional.normalize(mean, dim=0) @ text for mean, text in zip(means, texts, strict=True)]
         return [[float(cosine.clamp(-1, 1))] for cosine in cosines]
+
+
+class ClapResidual(Clap):
+    """`Clap` of the answer's residual: low where nothing of what was asked for is left in it.
+
+    A silent residual is undefined, with status ``silent_estimate``.
+    """
+
+    columns = metric_ids_of("sam_audio_bench.metrics.clap:ClapResidual")
+
+    def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
+        """Rows in the order of the items; raises as `Clap.score`."""
+        return super().score(items, [replace(one, target=one.residual) for one in separations])
 
 
 class _Encoder:
@@ -164,3 +184,7 @@ class _Encoder:
 
 def _unit(embeddings: Tensor) -> Tensor:
     return torch.nn.functional.normalize(embeddings.double().cpu(), dim=1)
+
+
+_loaded: WeakValueDictionary[tuple[Path, str, str], _Encoder] = WeakValueDictionary()
+"""Networks in memory by folder, weights and device: those who compare target and residual need one."""

@@ -23,6 +23,7 @@ from sam_audio_bench.render.numbers import number, p_value, with_interval
 
 __all__ = [
     "HtmlFigure",
+    "HtmlSound",
     "HtmlTable",
     "correlation_tables",
     "preference_tables",
@@ -34,13 +35,21 @@ __all__ = [
 _TEMPLATE = Path(__file__).with_name("report.html")
 
 
+@dataclass(frozen=True)
+class HtmlSound:
+    """A cell with a player."""
+
+    path: str  # relative to the page
+    label: str  # for those who do not see it
+
+
 @dataclass(frozen=True, kw_only=True)
 class HtmlTable:
-    """A table of texts; the first column holds row headings."""
+    """A table of texts and players; the first column holds row headings."""
 
     caption: str
     columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    rows: Sequence[Sequence[str | HtmlSound]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +65,7 @@ class HtmlFigure:
 
 
 def write_report(
-    path: Path, *, title: str, finding: Sequence[str], facts: Description, notes: Sequence[str],
+    path: Path, *, title: str, finding: Sequence[str], facts: Description | None, notes: Sequence[str],
     sections: Sequence[tuple[str, Sequence[HtmlTable | HtmlFigure]]],
 ) -> None:  # fmt: skip
     """Writes the page atomically.
@@ -65,7 +74,7 @@ def write_report(
         path: the HTML file.
         title: of the page.
         finding: the sentences that the page begins with.
-        facts: of `describe`.
+        facts: of `describe`; None: the page is not of ratings.
         notes: warnings, right behind the finding.
         sections: heading and contents, in order; the evidence.
     """
@@ -74,6 +83,7 @@ def write_report(
     )
     environment.filters |= {"inline": _inline, "data_uri": _data_uri, "anchor": _anchor}
     environment.tests["illustration"] = lambda content: isinstance(content, HtmlFigure)
+    environment.tests["sound"] = lambda cell: isinstance(cell, HtmlSound)
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     page = template.render(
         title=title, finding=finding, facts=facts, notes=notes, sections=sections, version=__version__

@@ -16,7 +16,7 @@ from sam_audio_bench.run.worker_job import begin_of
 from sam_audio_bench.run.worker_process import ProcessLink
 from sam_audio_bench.run.workers import Link, WorkerExecutor, limits_itself
 
-__all__ = ["opened", "opened_workers", "shared_gpus"]
+__all__ = ["count_cores", "opened", "opened_workers", "shared_gpus"]
 
 _AT_THE_END = 5.0  # seconds in which workers may end by themselves
 
@@ -70,7 +70,7 @@ def _needs_no_worker(job: Job, settings: Settings) -> bool:
 
 def _workers(settings: Settings, stack: ExitStack, note: Callable[[str], None]) -> WorkerExecutor:
     gpus = shared_gpus(settings.device)
-    count = settings.workers or len(gpus) or max(1, _cores() // torch.get_num_threads())
+    count = settings.workers or len(gpus) or max(1, count_cores() // torch.get_num_threads())
     if settings.executor == "ray":
         from sam_audio_bench.run.ray_link import ray_cluster
 
@@ -96,6 +96,6 @@ def shared_gpus(device: str) -> list[str]:
     return [*map(str, range(count))] if visible is None else [name.strip() for name in visible.split(",")][:count]
 
 
-def _cores() -> int:
+def count_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -36,9 +36,10 @@ from sam_audio_bench.tasks.data import TaskData
 from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Questions, collect, task_data
 from sam_audio_bench.tasks.manifest_tables import COLUMNS, READERS, parse_spans, read_datasets
 
-__all__ = ["COLUMNS", "manifest", "parse_spans", "questions"]
+__all__ = ["COLUMNS", "TABLE_NAMES", "manifest", "parse_spans", "questions"]
 
-_NAMES = tuple(f"{stem}{suffix}" for stem in ("manifest", "metadata") for suffix in READERS)
+TABLE_NAMES = tuple(f"{stem}{suffix}" for stem in ("manifest", "metadata") for suffix in READERS)
+"""Files that make a folder one of questions."""
 _STATE = "state.json"  # of datasets' save_to_disk
 _SPLITS = "dataset_dict.json"
 
@@ -83,7 +84,7 @@ def questions(name: str | Path, *, allow_outside: bool = False) -> Questions:
     if (path / _STATE).is_file() or (path / _SPLITS).is_file():
         revision = sha256((path / _STATE).read_bytes()) if (path / _STATE).is_file() else None
         return _collected(path, path, read_datasets(path), revision, allow_outside)
-    tables = [found for table in _NAMES if (found := find_file(path / table)).is_file()]
+    tables = [found for table in TABLE_NAMES if (found := find_file(path / table)).is_file()]
     if len(tables) > 1:
         raise UsageError(f"expected one table in {path}, found {', '.join(table.name for table in tables)}: name one")
     if tables:
@@ -92,7 +93,7 @@ def questions(name: str | Path, *, allow_outside: bool = False) -> Questions:
         return questions(f"stems:{path}", allow_outside=allow_outside)
     except UsageError as error:
         raise UsageError(
-            f"expected one of {', '.join(_NAMES[:3])}, a datasets folder or folders of stems in {path}, found none"
+            f"expected one of {', '.join(TABLE_NAMES[:3])}, a datasets folder or folders of stems in {path}, found none"
         ) from error
 
 

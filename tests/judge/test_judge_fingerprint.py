@@ -9,8 +9,8 @@ import pytest
 import soundfile
 import soxr
 
-from judge.fingerprint import RATE, Index
 from judge.sources.clips import decode
+from sam_audio_bench.filtering.fingerprint import RATE, Index
 from sam_audio_bench.tasks.recipes import load_stems
 
 

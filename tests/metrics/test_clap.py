@@ -323,3 +323,12 @@ def test_offline_and_nothing_else_asked(small_task: Path, tmp_path: Path) -> Non
     assert "run `hf download laion/clap-htsat-unfused` with HF_HUB_OFFLINE unset" in done.stderr
     assert "--metric-args path=DIR" in done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_residual_is_heard_by_the_same_network(folder: Path, clap: Clap) -> None:
+    metric = load_metric("clap_residual", path=str(folder), device="cpu")
+    sounds = noise(1, seed=1), noise(1, seed=2)
+    item = question("dog noise", sounds[0])
+    (row,) = metric.score([item], [Separation(target=sounds[0], residual=sounds[1])])
+    assert row == clap.score([item], [Separation(target=sounds[1], residual=sounds[0])])[0]
+    assert metric._network is clap._network

@@ -3,19 +3,23 @@
 Landmarks (A. Wang, "An industrial-strength audio search algorithm", ISMIR 2003): peaks of the spectrogram, paired with
 later peaks near them; a pair is a hash of two frequencies and a time difference. Two recordings share audio if many
 hashes agree in one common time shift.
+
+`Index` finds excerpts, and holds every hash. `sketch` keeps the 128 hashes of a recording that are smallest once they
+are scrambled, from which the share of hashes that two recordings have in common follows (A. Broder, "On the resemblance
+and containment of documents", 1997): half a kilobyte each, for whole recordings that are there twice.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter
 
-__all__ = ["Index", "Match", "landmarks"]
+__all__ = ["RATE", "Index", "Match", "Sketches", "landmarks", "sketch"]
 
 RATE = 16_000
 _SIZE, _HOP = 1024, 256  # 64 ms windows every 16 ms
@@ -90,3 +94,50 @@ class Index:
             return Match("", 0, 0.0)
         (name, _), count = max(votes.items(), key=lambda item: (item[1], item[0]))
         return Match(name, count, count / max(1, min(len(marks), self._sizes[name])))
+
+
+_SKETCH = 128  # hashes of a sketch
+_COMMON = 32  # of them that two recordings have to share: a quarter
+_MULTIPLIERS = np.array([0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9], dtype=np.uint64)  # of splitmix64, Steele 2014
+
+
+def sketch(wave: NDArray[np.float32]) -> tuple[int, ...]:
+    """The smallest scrambled landmarks of a 16 kHz mono signal, at most 128, rising, below 2^32."""
+    hashes = np.unique(np.array([key for key, _ in landmarks(wave)], dtype=np.uint64))
+    for multiplier, shift in zip(_MULTIPLIERS, (29, 32), strict=True):
+        hashes = hashes * multiplier
+        hashes ^= hashes >> np.uint64(shift)
+    return tuple(np.unique(hashes & np.uint64(0xFFFFFFFF))[:_SKETCH].tolist())
+
+
+class Sketches:
+    """Recordings by their sketches, of which one that is there already is found.
+
+    Measured on the 75 stems of mini: of 2,775 pairs of different ones the largest estimated share of common hashes is
+    .063, against the .25 that count as the same. Found again of the 75, whole and coded anew: 75 as 16-bit PCM at
+    44.1 kHz 10 dB softer, 74 as MP3, 72 as Opus, 69 and 67 as Ogg Vorbis at 44.1 and 22.05 kHz. Cut by 137 ms, which
+    lies between two windows, and coded at 22.05 kHz, 17: use `Index` for excerpts.
+    """
+
+    def __init__(self) -> None:
+        self._known: list[tuple[str, frozenset[int]]] = []
+        self._where: dict[int, list[int]] = defaultdict(list)
+
+    def find(self, own: Sequence[int]) -> str | None:
+        """The name of the known recording that shares most, a quarter of the hashes at least; None: there is none."""
+        shared = Counter(number for key in own for number in self._where.get(key, ()))
+        best: tuple[float, str] | None = None
+        for number, count in shared.items():
+            if count >= _COMMON:
+                name, other = self._known[number]
+                smallest = set(sorted({*own, *other})[:_SKETCH])
+                share = len(smallest.intersection(own) & other) / len(smallest)
+                if share >= _COMMON / _SKETCH and (best is None or (share, name) > best):
+                    best = share, name
+        return None if best is None else best[1]
+
+    def add(self, name: str, own: Sequence[int]) -> None:
+        """Makes a recording known."""
+        for key in own:
+            self._where[key].append(len(self._known))
+        self._known.append((name, frozenset(own)))

@@ -1,0 +1,287 @@
+"""From runs or a table to a folder of labels: what ``sabench filter`` runs.
+
+The conditions are applied to whole columns, in every process alike; what takes time is to look at targets (decoding,
+spans, fingerprint), so that alone is shared out: a shard measures its part into a journal in the folder, and the same
+command without a shard reads all journals, measures what is missing, and decides.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sam_audio_bench import __version__
+from sam_audio_bench.errors import Precondition, UsageError
+from sam_audio_bench.files import load_json, write_json
+from sam_audio_bench.filtering.choosing import (
+    OUTCOMES,
+    Choice,
+    Request,
+    check_request,
+    choose,
+    known_columns,
+    quantiles,
+    rows_to_measure,
+    yields,
+)
+from sam_audio_bench.filtering.expression import check_columns, parse_condition
+from sam_audio_bench.filtering.measuring import Measurement, Measurer
+from sam_audio_bench.filtering.pool import Pool, read_pool
+from sam_audio_bench.filtering.presets import CORRECT, PRESETS
+from sam_audio_bench.filtering.writing import MANIFEST, RECORD, REPORT, check_folder, held, write_decisions, write_kept
+from sam_audio_bench.metrics.catalogue import CARDS
+from sam_audio_bench.render.text import pluralize
+from sam_audio_bench.run.progress import Progress
+from sam_audio_bench.tasks.manifest import questions
+from sam_audio_bench.tasks.span_table import RULES, SpanRule
+
+if TYPE_CHECKING:
+    from sam_audio_bench.filtering.precision import Precision
+
+__all__ = ["OUTCOMES", "Filtered", "LabelOptions", "filter_labels"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelOptions:
+    """What to keep, and how; raises UsageError where nothing is asked for, or for a name that no preset has."""
+
+    keep: str = ""
+    preset: str = ""
+    best: str | None = None
+    quota: int | None = None
+    by: str = "text"
+    duplicates: bool = False
+    rule: SpanRule = RULES["absolute"]
+    copy: bool = False
+    shard: tuple[int, int] | None = None
+    sample: int = 0
+    raters: int = 3  # of each label of the sample
+    seed: int = 0
+    rated: Path | None = None
+    correct: str = CORRECT
+    allow_outside: bool = False
+    report: bool = True
+
+    def __post_init__(self) -> None:
+        if not (self.keep or self.preset):
+            raise UsageError(f"expected --keep CONDITION or --preset {' or '.join(PRESETS)}, found neither")
+        if self.preset and self.preset not in PRESETS:
+            raise UsageError(f"expected --preset {' or '.join(PRESETS)}, found {self.preset!r}")
+        if self.sample < 0 or self.raters < 1:
+            raise UsageError(f"expected a sample of 0 labels or more with 1 rater or more, found {self.sample} and "
+                             f"{self.raters}")  # fmt: skip
+        parse_condition(self.correct, option="--correct")
+        if self.keep:
+            parse_condition(self.keep)
+
+    def request(self, pool: Pool) -> Request:
+        """The conditions of preset and option together, for labels of which some may have a video."""
+        videos = any(label.has_video for label in pool.labels)
+        texts = [PRESETS[self.preset].text(videos=videos)] if self.preset else []
+        texts += [f"({self.keep})"] if self.keep and texts else [self.keep] if self.keep else []
+        return Request(
+            condition=parse_condition(" and ".join(texts)), best=self.best, quota=self.quota, by=self.by,
+            duplicates=self.duplicates,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filtered:
+    """What was done."""
+
+    out: Path
+    total: int
+    counts: Mapping[str, int]  # labels by outcome; of a shard, none
+    condition: str
+    record: Mapping[str, Any]  # as filter.json has it
+    notes: Sequence[str]
+    quantiles: Mapping[str, Mapping[str, float | None]]
+    measured: int = 0  # targets that were looked at
+    precision: Precision | None = None
+    listening: Path | None = None  # the sample's test
+
+
+def filter_labels(
+    inputs: Sequence[Path | str], out: Path, options: LabelOptions, *, progress: bool | None = None
+) -> Filtered:
+    """Keeps the labels that meet conditions, as a task in a folder.
+
+    Args:
+        inputs: run folders or folders that hold some; or a table with a column ``target``, or a folder that holds one.
+        out: new folder, or that of an earlier call: what was measured there is not measured again.
+        options: what to keep.
+        progress: show a bar; None: where standard error is a terminal.
+
+    Raises:
+        UsageError: a condition, column or option that cannot be meant. Precondition: no input, a metric that was not
+            computed, or a folder that holds something else. StoreError: a run that cannot be trusted.
+    """
+    check_folder(out)
+    if options.sample or options.rated is not None:
+        from sam_audio_bench.filtering.precision import check_sample  # a second of CPU time that others do without
+
+        check_sample(out, drawn=options.sample > 0, rated=options.rated)
+    pool = read_pool(inputs, allow_outside=options.allow_outside)
+    request = options.request(pool)
+    _check_metrics(pool, request, options)
+    check_request(pool, request)
+    with held(out, options.shard):
+        measurer = Measurer(out, options.rule, options.shard)
+        if options.shard is not None:
+            return _measure_shard(pool, request, measurer, out, options.shard, progress)
+        return _decide(pool, request, measurer, out, options, progress)
+
+
+def _decide(
+    pool: Pool, request: Request, measurer: Measurer, out: Path, options: LabelOptions, progress: bool | None
+) -> Filtered:
+    """Chooses, and writes everything."""
+
+    def measure(rows: Sequence[int]) -> dict[int, Measurement]:
+        return _measure(pool, rows, measurer, "measuring", progress)
+
+    choice = choose(pool, request, measure)
+    notes = [*pool.notes, *_notes(pool, choice)]
+    table = _quantiles(choice, request)
+    write_decisions(pool, choice, out)
+    if choice.kept:
+        fresh = not (out / RECORD).exists() or load_json(out / RECORD).get("sources") != list(pool.sources)
+        with Progress(len(choice.kept), show=progress) as bar:
+            write_kept(pool, choice, out, copy=options.copy, fresh=fresh, advance=bar.counting("writing"))
+    else:
+        (out / MANIFEST).unlink(missing_ok=True)
+    listening = _planned(out, options, choice)
+    precision = _estimated(pool, choice, out, options)
+    record = _record(pool, choice, request, options, table, precision)
+    (out / REPORT).unlink(missing_ok=True)  # one of an earlier choice
+    if options.report:
+        _write_page(pool, choice, request, out, record, notes, precision)
+    write_json(out / RECORD, record)
+    return Filtered(
+        out=out, total=len(pool.labels), counts=choice.counts, condition=request.condition.text, record=record,
+        notes=notes, quantiles=table, measured=len(choice.measured), precision=precision, listening=listening,
+    )  # fmt: skip
+
+
+def _check_metrics(pool: Pool, request: Request, options: LabelOptions) -> None:
+    """Raises Precondition for metrics that there are, but not in these runs, with the command that computes them."""
+    known = known_columns(pool)
+    asked = [*request.condition.columns, *([order[0]] if (order := request.order(pool)) else [])]
+    lacking = [name for name in dict.fromkeys(asked) if name not in known and name in CARDS]
+    if lacking:
+        check_columns([name for name in asked if name not in CARDS], known)
+        why = f" for --preset {options.preset}" if options.preset else ""
+        raise Precondition(
+            f"expected a column {' and a column '.join(lacking)}{why}, found {', '.join(known)}; what computes them: "
+            f"{pool.remedy.format(','.join(lacking))}"
+        )
+
+
+def _measure(
+    pool: Pool, rows: Sequence[int], measurer: Measurer, what: str, progress: bool | None
+) -> dict[int, Measurement]:
+    with Progress(len(rows), show=progress) as bar:
+        found = measurer.measure([pool.labels[row] for row in rows], bar.counting(what))
+        return dict(zip(rows, found, strict=True))
+
+
+def _measure_shard(
+    pool: Pool, request: Request, measurer: Measurer, out: Path, shard: tuple[int, int], progress: bool | None
+) -> Filtered:
+    index, count = shard
+    if not 1 <= index <= count:
+        raise UsageError(f"expected --shard I/N with 1 <= I <= N, found {index}/{count}")
+    rows = rows_to_measure(pool, request)[index - 1 :: count].tolist()
+    found = _measure(pool, rows, measurer, f"shard {index}/{count}", progress)
+    problems = [f"{pool.labels[row].id}: {one.problem}" for row, one in found.items() if one.problem]
+    return Filtered(
+        out=out, total=len(pool.labels), counts={}, condition=request.condition.text, record={}, notes=problems,
+        quantiles={}, measured=len(found),
+    )  # fmt: skip
+
+
+def _notes(pool: Pool, choice: Choice) -> list[str]:
+    """What a reader must know: what is no label, what is undefined, and conditions that decide nothing."""
+    counts, total = choice.counts, len(pool.labels)
+    notes = [f"left out {pluralize(count, 'label')}: {reason}" for reason, count in pool.left_out.items()]
+    if counts["undefined"]:
+        causes = Counter(why for why, what in zip(choice.why, choice.outcomes, strict=True) if what == "undefined")
+        told = ", ".join(f"{condition} ({count})" for condition, count in causes.items())
+        notes.append(f"{pluralize(counts['undefined'], 'label')} dropped as undefined, never kept: {told}")
+    if counts["unreadable"]:
+        first = next(why for why, what in zip(choice.why, choice.outcomes, strict=True) if what == "unreadable")
+        notes.append(f"{pluralize(counts['unreadable'], 'label')} dropped as unreadable: {first}")
+    if counts["kept"] == 0:
+        notes.append(f"the conditions keep nothing of {pluralize(total, 'label')}: see the distribution")
+    elif counts["rejected"] == counts["undefined"] == 0:
+        notes.append(f"the conditions reject nothing of {pluralize(total, 'label')}: see the distribution")
+    return notes
+
+
+def _quantiles(choice: Choice, request: Request) -> dict[str, dict[str, float | None]]:
+    table = quantiles(choice, request.condition.columns)
+    return {
+        str(name): {str(key): None if value != value else float(value) for key, value in row.items()}
+        for name, row in table.iterrows()
+    }
+
+
+def _planned(out: Path, options: LabelOptions, choice: Choice) -> Path | None:
+    """The folder of the sample's listening test."""
+    if not options.sample or not choice.kept:
+        return None
+    from sam_audio_bench.filtering.precision import plan_sample
+
+    return plan_sample(out, options.sample, seed=options.seed, raters=options.raters).folder
+
+
+def _estimated(pool: Pool, choice: Choice, out: Path, options: LabelOptions) -> Precision | None:
+    if options.rated is None:
+        return None
+    from sam_audio_bench.filtering.precision import estimate_precision
+
+    kept = {pool.labels[row].id for row in choice.kept}
+    return estimate_precision(options.rated, out, kept, parse_condition(options.correct, option="--correct"))
+
+
+def _record(
+    pool: Pool, choice: Choice, request: Request, options: LabelOptions,
+    table: Mapping[str, Mapping[str, float | None]], precision: Precision | None,
+) -> dict[str, Any]:  # fmt: skip
+    return {
+        "version": __version__,
+        "sources": list(pool.sources),
+        "condition": request.condition.text,
+        "preset": {"name": options.preset, "source": PRESETS[options.preset].source} if options.preset else None,
+        "best": options.best,
+        "quota": options.quota,
+        "by": options.by,
+        "duplicates": options.duplicates,
+        "rule": asdict(options.rule),
+        "labels": len(pool.labels),
+        "left_out": dict(pool.left_out),
+        "outcomes": choice.counts,
+        "conditions": yields(choice).to_dict(orient="records"),
+        "quantiles": table,
+        "precision": None if precision is None else {**asdict(precision), "share": precision.share},
+    }
+
+
+def _write_page(
+    pool: Pool, choice: Choice, request: Request, out: Path, record: Mapping[str, Any], notes: Sequence[str],
+    precision: Precision | None,
+) -> None:  # fmt: skip
+    from sam_audio_bench.filtering.report import write_page  # as above
+
+    finding = [
+        f"{len(choice.kept)} of {len(pool.labels)} labels are kept: {request.condition.text}",
+        str(precision) if precision else "Nobody has rated a sample of them: how many are right is not known.",
+    ]
+    if record["preset"]:
+        finding.append(f"Preset {record['preset']['name']}: {record['preset']['source']}.")
+    rows = questions(out / MANIFEST).rows if choice.kept else {}
+    files = {item: str(row.target[0]) for item, row in rows.items()}
+    write_page(out / REPORT, pool, choice, by=request.by, finding=finding, notes=notes, files=files)

@@ -1,0 +1,172 @@
+"""How many of the kept labels are right: a random sample on the listening page, and what its ratings say of all."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sam_audio_bench.errors import Precondition, UsageError
+from sam_audio_bench.files import atomic_write
+from sam_audio_bench.filtering.expression import Condition, check_columns
+from sam_audio_bench.filtering.pool import column_values
+from sam_audio_bench.filtering.writing import LISTENING, MANIFEST, SAMPLE, SOUNDS
+from sam_audio_bench.ratings.options import ListeningTestOptions
+from sam_audio_bench.ratings.plan import PlannedTest, plan_test
+from sam_audio_bench.ratings.table import Ratings
+from sam_audio_bench.run.evaluate import evaluate
+from sam_audio_bench.run.store import RunFolder
+from sam_audio_bench.stats.verdict import BASELINE
+from sam_audio_bench.tabular import parse_table, read_text
+
+__all__ = ["Precision", "check_sample", "estimate_precision", "plan_sample"]
+
+_RATED = ("item", "axis", "score")  # columns that are read of ratings
+_RUNS = "sample"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Precision:
+    """What ratings say of the kept labels."""
+
+    correct: int
+    rated: int  # of the sample, and still kept
+    low: float  # of the 95 % interval
+    high: float
+    undefined: int  # rated, but not on the axes that are asked for: not counted
+    foreign: int  # rated, but not of the sample or not kept any more: not counted
+    condition: str
+
+    @property
+    def share(self) -> float:
+        """Right ones among the rated ones."""
+        return self.correct / self.rated
+
+    def __str__(self) -> str:
+        return (
+            f"{self.correct} of {self.rated} rated labels are right ({self.condition}): precision {self.share:.3f} "
+            f"[{self.low:.3f}, {self.high:.3f}]"
+        )
+
+
+def check_sample(out: Path, *, drawn: bool, rated: Path | None) -> None:
+    """Raises, before any work, for a sample that cannot be made or rated.
+
+    Args:
+        out: folder of what is kept.
+        drawn: whether a sample is to be made; a test that is there already would be of other labels.
+        rated: ratings of the sample.
+
+    Raises:
+        Precondition: a test is there already. UsageError: no sample, or ratings that cannot be read.
+    """
+    if drawn and (out / LISTENING).exists():
+        raise Precondition(
+            f"expected no listening test at {out / LISTENING}, found one; rate it (--rated), or move the folder away"
+        )
+    if rated is not None:
+        _ratings(rated)
+        if not drawn:
+            _ids(out / SAMPLE)
+
+
+def plan_sample(out: Path, size: int, *, seed: int, raters: int) -> PlannedTest:
+    """Draws kept labels at random and makes a listening test of them; the same labels and seed give the same test.
+
+    Args:
+        out: folder with the manifest.
+        size: how many; all where there are fewer.
+        seed: of the draw and of the test.
+        raters: of each label.
+
+    """
+    rows = list(csv.DictReader(io.StringIO(read_text(out / MANIFEST))))
+    drawn = np.random.default_rng([seed, len(rows)]).permutation(len(rows))[:size]
+    _write_sample(out / SAMPLE, [rows[at] for at in sorted(drawn)])
+    results = evaluate(
+        f"files:{out / SOUNDS}", [str(out / SAMPLE)], metrics=("reconstruction_db",), output=out / _RUNS, progress=False
+    )
+    (run,) = (Path(run) for run in results.runs if RunFolder.open(Path(run)).header.model.name != BASELINE)
+    options = ListeningTestOptions(
+        raters_per_item=raters, seed=seed, hidden_reference=False, golds=0, name="Are these labels right?"
+    )
+    return plan_test([run], out / LISTENING, options)
+
+
+def _write_sample(path: Path, rows: Sequence[dict[str, str]]) -> None:
+    """As questions without an answer: the words alone, where there are some, since spans come from the target."""
+    stream = io.StringIO()
+    table = csv.writer(stream, lineterminator="\n")
+    table.writerow(("mixture", "text", "spans", "group", "id"))
+    for row in rows:
+        table.writerow((row["mixture"], row["text"], "" if row["text"] else row["spans"], row["group"], row["id"]))
+    with atomic_write(path) as temporary:
+        temporary.write_text(stream.getvalue(), encoding="utf-8", newline="")
+
+
+def estimate_precision(rated: Path, out: Path, kept: Collection[str], condition: Condition) -> Precision:
+    """The share of right labels among those of the sample that are rated, with its exact interval.
+
+    Labels outside the sample do not count, since nobody knows how they were chosen; those that are kept no more do not
+    either, and the others are a random sample of what both choices keep.
+
+    Args:
+        rated: of `sabench ratings import`, or a CSV with item, axis and score.
+        out: folder with the sample.
+        kept: ids.
+        condition: on the axes, each the mean over the raters of a label.
+
+    Raises:
+        UsageError: no table of ratings, an axis that nobody was asked, or no label of the sample among them.
+    """
+    from scipy.stats import binomtest
+
+    frame = _ratings(rated)
+    wide = frame.groupby(["item", "axis"])["score"].mean().unstack("axis")
+    check_columns(condition.columns, [str(axis) for axis in wide.columns], "--correct")
+    known = _ids(out / SAMPLE) & set(kept)
+    own = wide[wide.index.isin(known)]
+    if own.empty:
+        raise UsageError(
+            f"expected ratings of labels in {out / SAMPLE} that are kept, found none of {len(wide)} items in {rated}; "
+            "make the sample with --sample"
+        )
+    decision = condition.decide({name: column_values(own[name]) for name in condition.columns})
+    correct, counted = int(decision.true.sum()), int((~decision.undefined).sum())
+    if not counted:
+        raise UsageError(f"expected ratings on {', '.join(condition.columns)}, found none of the sample in {rated}")
+    interval = binomtest(correct, counted).proportion_ci(0.95, method="exact")
+    return Precision(
+        correct=correct, rated=counted, low=float(interval.low), high=float(interval.high),
+        undefined=len(own) - counted, foreign=len(wide) - len(own), condition=condition.text,
+    )  # fmt: skip
+
+
+def _ids(path: Path) -> set[str]:
+    if not path.is_file():
+        raise UsageError(f"expected the sample at {path}, found none; make it with --sample, and have it rated")
+    return {row["id"] for row in csv.DictReader(io.StringIO(read_text(path)))}
+
+
+def _ratings(path: Path) -> pd.DataFrame:
+    """Items, axes and scores of ratings; traps and controls are left out."""
+    if path.suffix.lower() == ".parquet":
+        return Ratings.read(path).answers[list(_RATED)].dropna()
+    try:
+        table = parse_table(read_text(path))
+    except OSError as error:
+        raise UsageError(f"expected ratings at {path}, found none ({error})") from error
+    if lacking := [name for name in _RATED if name not in table.names]:
+        raise UsageError(f"expected ratings with columns {', '.join(_RATED)} in {path}, found no {', '.join(lacking)}")
+    frame = pd.DataFrame([cells for _, cells in table.rows], columns=table.names)
+    if "kind" in frame:
+        frame = frame[frame["kind"].isin(["", "rating"])]
+    scores = pd.to_numeric(frame["score"], errors="coerce")
+    if (bad := scores.isna() & (frame["score"].str.strip() != "")).any():
+        raise UsageError(f"expected numbers as scores in {path}, found {frame['score'][bad].iloc[0]!r}")
+    return frame.assign(score=scores)[list(_RATED)].dropna()

@@ -1,0 +1,144 @@
+"""The page of a choice: what is kept and why, by condition and class, with sounds on either side of each threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sam_audio_bench import audio
+from sam_audio_bench.errors import MediaError
+from sam_audio_bench.files import safe_names
+from sam_audio_bench.filtering.choosing import OUTCOMES, Choice, quantiles, yields
+from sam_audio_bench.filtering.expression import Threshold
+from sam_audio_bench.filtering.figures import draw_threshold
+from sam_audio_bench.filtering.pool import Label, Pool, column_values
+from sam_audio_bench.filtering.writing import copy_file
+from sam_audio_bench.plots.base import INK
+from sam_audio_bench.ratings.report import HtmlFigure, HtmlSound, HtmlTable, write_report
+
+__all__ = ["write_page"]
+
+EXAMPLES = "examples"
+
+_BESIDE = 3  # examples on each side of a threshold
+_CLASSES = 50  # in a table
+
+
+def write_page(
+    path: Path, pool: Pool, choice: Choice, *, by: str, finding: Sequence[str], notes: Sequence[str],
+    files: Mapping[str, str],
+) -> None:  # fmt: skip
+    """Writes the page, and beside it the sounds of examples that are not kept.
+
+    Args:
+        path: the HTML file, in the folder of what is kept.
+        pool: the labels.
+        choice: what was decided.
+        by: column of the classes.
+        finding: sentences that it begins with.
+        notes: what has to be known.
+        files: id of a kept label -> its target, relative to the page.
+    """
+    names = list(dict.fromkeys(name for part, _ in choice.parts for name in part.columns))
+    sections: list[tuple[str, Sequence[HtmlTable | HtmlFigure]]] = [
+        ("Yield", [_outcomes(choice), _conditions(choice), _classes(choice, by)]),
+        ("Distributions", [_quantile_table(choice, names)]),
+    ]
+    for number, (part, one) in enumerate(choice.parts, 1):
+        threshold = part.threshold
+        if threshold is None or not np.isfinite(column_values(choice.frame[threshold.column])).any():
+            continue
+        others = ~np.logical_or.reduce([decision.false & (other is not part) for other, decision in choice.parts])
+        values = column_values(choice.frame[threshold.column])
+        figure = draw_threshold(values, others, threshold, number)
+        drawn = HtmlFigure(name=figure.name, title=figure.title, caption=figure.caption, svg=figure.svg(),
+                           csv=figure.data.to_csv(index=False), ink=INK)  # fmt: skip
+        beside = _beside(values, others, one.true, threshold)
+        sections.append((part.text, [drawn, _examples(path.parent, pool, choice, beside, threshold, files)]))
+    write_report(path, title="Labels kept", finding=finding, facts=None, notes=notes, sections=sections)
+
+
+def _outcomes(choice: Choice) -> HtmlTable:
+    total = len(choice.outcomes)
+    rows = [[name, str(count), f"{count / total:.1%}", OUTCOMES[name]] for name, count in choice.counts.items()]
+    return HtmlTable(caption="What became of the labels", columns=["outcome", "labels", "share", "why"], rows=rows)
+
+
+def _conditions(choice: Choice) -> HtmlTable:
+    table = yields(choice)
+    rows = [[str(cell) for cell in row] for row in table.itertuples(index=False)]
+    columns = ["condition", "met", "failed", "undefined", "rejected before it was looked at", "rejected by this alone"]
+    return HtmlTable(caption="Each condition", columns=columns, rows=rows)
+
+
+def _classes(choice: Choice, by: str) -> HtmlTable:
+    classes = choice.frame[by].fillna("").astype(str).replace("", "none")
+    kept = pd.Series(choice.outcomes == "kept").groupby(classes.to_numpy()).agg(["size", "sum"])
+    kept = kept.sort_values("size", ascending=False, kind="stable")
+    rows = [
+        [str(name), str(size), str(count), f"{count / size:.1%}"]
+        for name, size, count in kept.head(_CLASSES).itertuples()
+    ]
+    more = f"; the {_CLASSES} largest of {len(kept)}" if len(kept) > _CLASSES else ""
+    return HtmlTable(caption=f"By {by}{more}", columns=[by, "labels", "kept", "yield"], rows=rows)
+
+
+def _quantile_table(choice: Choice, names: Sequence[str]) -> HtmlTable:
+    table = quantiles(choice, names)
+    rows = [
+        [str(name), str(int(row.iloc[0])), *(f"{value:.4g}" for value in row.iloc[1:])]
+        for name, row in table.iterrows()
+    ]
+    caption = "Quantiles of the columns that are asked about"
+    return HtmlTable(caption=caption, columns=["column", *table.columns], rows=rows)
+
+
+def _beside(
+    values: NDArray[np.float64], others: NDArray[np.bool_], met: NDArray[np.bool_], threshold: Threshold
+) -> list[int]:
+    """Rows nearest to the threshold on either side, of those that no other condition rejects."""
+    found = []
+    for side in (met, ~met):
+        rows = np.flatnonzero(others & side & np.isfinite(values))
+        found += rows[np.argsort(np.abs(values[rows] - threshold.value), kind="stable")[:_BESIDE]].tolist()
+    return sorted(found, key=lambda row: -float(values[row]))
+
+
+def _examples(
+    folder: Path, pool: Pool, choice: Choice, rows: Sequence[int], threshold: Threshold, files: Mapping[str, str]
+) -> HtmlTable:
+    """Sounds on either side of a threshold."""
+    lines: list[list[str | HtmlSound]] = []
+    names = safe_names(pool.labels[row].id for row in rows)
+    for row in rows:
+        label = pool.labels[row]
+        target = files.get(label.id) or _copied(label.target, folder, f"{names[label.id]}.target")
+        value = column_values(choice.frame[threshold.column])[row]
+        lines.append([
+            label.id, label.text or "—", f"{value:.4g}", str(choice.outcomes[row]),
+            HtmlSound(_mixture(label, folder, names[label.id]), f"mixture of {label.id}"),
+            HtmlSound(target, f"target of {label.id}"),
+        ])  # fmt: skip
+    columns = ["label", "text", threshold.column, "outcome", "mixture", "target"]
+    return HtmlTable(caption=f"Nearest to {threshold.value:g}, on either side", columns=columns, rows=lines)
+
+
+def _copied(source: Path, folder: Path, name: str) -> str:
+    path = folder / EXAMPLES / f"{name}{source.suffix}"
+    if source.is_file():
+        copy_file(source, path, copy=False)
+    return f"{EXAMPLES}/{path.name}"
+
+
+def _mixture(label: Label, folder: Path, name: str) -> str:
+    if label.mixture is not None or label.load is None:
+        return _copied(label.mixture or label.target, folder, f"{name}.mixture")
+    stem = folder / EXAMPLES / f"{name}.mixture"
+    try:
+        return f"{EXAMPLES}/{audio.write(stem, audio.as_stored(label.load().query.mixture)).name}"
+    except MediaError:  # the player says that it is not there
+        return f"{EXAMPLES}/{stem.name}.flac"

@@ -1,0 +1,169 @@
+"""The folder of what is kept: a manifest that is a task again, its sounds, and a record of every decision."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from sam_audio_bench import audio
+from sam_audio_bench.errors import Precondition
+from sam_audio_bench.files import atomic_write, safe_names
+from sam_audio_bench.filtering.choosing import Choice
+from sam_audio_bench.filtering.measuring import JOURNAL
+from sam_audio_bench.filtering.pool import VIDEO, Label, Pool
+from sam_audio_bench.tabular import read_text, spreadsheet_csv
+from sam_audio_bench.tasks.manifest import questions
+from sam_audio_bench.tasks.manifest_rows import task_data
+from sam_audio_bench.tasks.manifest_tables import COLUMNS, spans_text
+
+__all__ = ["DECISIONS", "LISTENING", "MANIFEST", "RECORD", "REPORT", "SAMPLE", "SOUNDS", "check_folder", "copy_file",
+           "held", "write_decisions", "write_kept"]  # fmt: skip
+
+MANIFEST, RECORD, DECISIONS, REPORT = "manifest.csv", "filter.json", "decisions.csv", "report.html"
+SOUNDS = "audio"
+"""Files of the folder, and the folder of its sounds."""
+
+SAMPLE, LISTENING = "sample.csv", "listening"
+"""The table of the sample for listeners, and the folder of its test."""
+
+_LOCK = ".lock{}"
+_PARTS = ("mixture", "target", "residual", "video", "mask")
+
+
+def check_folder(out: Path) -> None:
+    """Raises Precondition for a folder that holds something else."""
+    names = {path.name for path in out.iterdir() if not path.name.startswith(".")} if out.is_dir() else set()
+    is_own = RECORD in names or any(fnmatch(name, JOURNAL.format("*")) for name in names)
+    if out.exists() and (not out.is_dir() or (names and not is_own)):
+        raise Precondition(
+            f"expected a new folder at {out}, or one of an earlier `sabench filter`, found something else; choose "
+            "another --out"
+        )
+
+
+@contextmanager
+def held(out: Path, shard: tuple[int, int] | None) -> Iterator[None]:
+    """Makes the folder, and holds it, or its shard, for one process; raises Precondition where another one has it."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with FileLock(out / _LOCK.format("" if shard is None else f".{shard[0]}-of-{shard[1]}"), timeout=0):
+            yield
+    except Timeout as error:
+        raise Precondition(f"expected {out} for this command alone, found another process at work there") from error
+
+
+def write_kept(
+    pool: Pool, choice: Choice, out: Path, *, copy: bool, fresh: bool, advance: Callable[[str | None], None]
+) -> Path:
+    """Writes the sounds of what is kept, then the manifest; sounds of an earlier choice that are not kept any more go.
+
+    Args:
+        pool: the labels.
+        choice: which of them.
+        out: the folder.
+        copy: always copy files; False: link them, where the file system can (one content under two names).
+        fresh: write mixtures again that are there, as they may be of other data.
+        advance: told once a label.
+
+    Raises:
+        MediaError: a mixture that cannot be read. OSError: a folder that cannot be written.
+    """
+    (out / SOUNDS).mkdir(parents=True, exist_ok=True)
+    before = _files_of(out / MANIFEST)
+    labels = [pool.labels[row] for row in choice.kept]
+    names = safe_names(label.id for label in labels)
+    rows = []
+    for row, label in zip(choice.kept, labels, strict=True):
+        files = _place(label, out / SOUNDS, names[label.id], copy=copy, fresh=fresh)
+        spans = [("+", start, end) for start, end in choice.measured[row].spans]
+        own = {"text": label.text, "spans": spans_text(spans), "group": label.group, "id": label.id}
+        rows.append({**_further(choice.frame.iloc[row]), **files, **own})
+        advance(None)
+    path = out / MANIFEST
+    _write_table(path, rows)
+    for name in before - {str(row[part]) for row in rows for part in _PARTS if row.get(part)}:
+        (out / name).unlink(missing_ok=True)
+    task_data(questions(path))  # what was written is a task, or says here why it is not
+    return path
+
+
+def _place(label: Label, folder: Path, name: str, *, copy: bool, fresh: bool) -> dict[str, str]:
+    """Puts the files of a label into the folder; returns their paths in the manifest."""
+    video, mask, mixture = label.video, label.mask, label.mixture
+    there = folder / f"{name}.mixture.flac"
+    written = there if there.exists() else there.with_suffix(".wav")
+    to_write, to_show = mixture is None and (fresh or not written.exists()), label.has_video and video is None
+    if label.load is not None and (to_write or to_show):
+        item = label.load()
+        prompt = item.query.prompt
+        video, mask = (None if one is None else Path(one) for one in (prompt.video, prompt.mask))
+        if to_write:
+            written = audio.write(folder / f"{name}.mixture", audio.as_stored(item.query.mixture))
+    sources = {"mixture": mixture, "target": label.target, "residual": label.residual, "video": video, "mask": mask}
+    files = {} if mixture is not None else {"mixture": written}
+    for part, source in sources.items():
+        if source is not None:
+            files[part] = folder / f"{name}.{part}{source.suffix}"
+            copy_file(source, files[part], copy=copy)
+    return {part: f"{folder.name}/{files[part].name}" if part in files else "" for part in _PARTS}
+
+
+def copy_file(source: Path, path: Path, *, copy: bool) -> None:
+    """Makes ``path`` a copy of a file, or another name of it where that is allowed and possible."""
+    source = source.resolve()
+    if path.exists():
+        found, wanted = path.stat(), source.stat()
+        is_same = (found.st_size, found.st_mtime_ns) == (wanted.st_size, wanted.st_mtime_ns)
+        if is_same and not (copy and found.st_ino == wanted.st_ino):
+            return
+    with atomic_write(path) as temporary:
+        if not copy:
+            try:
+                os.link(source, temporary)
+                return
+            except OSError:  # another file system, or one without links
+                pass
+        shutil.copy2(source, temporary)
+
+
+def _further(row: pd.Series) -> dict[str, object]:
+    """Cells that no question has: scores, attributes, where the label is from."""
+    own = ("text", "group", VIDEO)
+    return {str(name): "" if pd.isna(value) else value for name, value in row.items() if name not in own}
+
+
+def _write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    further = dict.fromkeys(name for row in rows for name in row if name not in COLUMNS)
+    stream = io.StringIO()
+    table = csv.DictWriter(stream, [*COLUMNS, *further], lineterminator="\n", restval="")
+    table.writeheader()
+    table.writerows(rows)
+    with atomic_write(path) as temporary:
+        temporary.write_text(stream.getvalue(), encoding="utf-8", newline="")
+
+
+def _files_of(path: Path) -> set[str]:
+    """Files in the folder of sounds that an earlier manifest names."""
+    if not path.exists():
+        return set()
+    found = {row.get(part) or "" for row in csv.DictReader(io.StringIO(read_text(path))) for part in _PARTS}
+    return {name for name in found if name.startswith(f"{SOUNDS}/") and ".." not in name}
+
+
+def write_decisions(pool: Pool, choice: Choice, out: Path) -> None:
+    """Writes what became of every label, and its columns."""
+    told = pd.DataFrame(
+        {"id": [label.id for label in pool.labels], "outcome": choice.outcomes, "why": list(choice.why)}
+    )
+    table = spreadsheet_csv(pd.concat([told, choice.frame], axis=1))
+    with atomic_write(out / DECISIONS) as temporary:
+        temporary.write_text(table, encoding="utf-8", newline="\n")
