@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING
 
 from sam_audio_bench.errors import BenchError, UsageError, describe_error
 from sam_audio_bench.notebook import STYLE, player, prompt_html, quoted, row_html
 from sam_audio_bench.records import read_run
+from sam_audio_bench.render.layout import name_of
 from sam_audio_bench.render.numbers import number
 from sam_audio_bench.render.text import pluralize
 from sam_audio_bench.run.store import RunFolder, answer_path
 from sam_audio_bench.separators.catalogue import BASELINES
-from sam_audio_bench.stats.answers import main_metric
-from sam_audio_bench.stats.summary import SummaryRow, compute_item_scores, compute_line_scores
+from sam_audio_bench.stats.answers import ALL_TASKS, main_metric
+from sam_audio_bench.stats.summary import compute_item_scores, compute_line_scores
 
 if TYPE_CHECKING:
     from sam_audio_bench.plots.base import Plot
@@ -62,9 +62,9 @@ def results_html(results: Results) -> str:
     Baselines and oracles have no worst items. Sounds are read from the run folders and from the task's data; what is
     not there is told in its place.
     """
-    table, rows = results.table("html"), replace(results, slices={}).rows
-    metric = main_metric(rows)
-    separator = None if metric is None else _best_separator(rows, metric)
+    table, whole = results.table("html"), replace(results, slices={})
+    metric = main_metric(whole.rows)
+    separator = None if metric is None else _leader(whole, metric)
     if metric is None or separator is None:
         return table
     room = _Room(_MOST_LETTERS)
@@ -104,14 +104,18 @@ def _units(results: Results) -> dict[str, str]:
     return {name: record.unit for name, record in results.metrics.items()}
 
 
-def _best_separator(rows: Sequence[SummaryRow], metric: str) -> str | None:
-    """With the best mean over tasks, of those that answer without knowing the answer."""
-    means: dict[str, list[float]] = {}
-    for row in rows:
-        if row.metric == metric and row.value is not None and not row.oracle and row.separator not in BASELINES:
-            sign = -1 if row.higher_is_better is False else 1
-            means.setdefault(row.separator, []).append(sign * row.value)
-    return max(means, key=lambda name: fmean(means[name]), default=None)
+def _leader(results: Results, metric: str) -> str | None:
+    """The separator that leads by a metric over all tasks, or where none has all of them, on the first task.
+
+    Baselines are passed over.
+    """
+    frame = results.frame[results.frame["metric"] == metric]
+    alone = replace(results, frame=frame, metrics={metric: results.metrics[metric]})
+    verdicts = alone.answers(metric).verdicts
+    order = sorted(verdicts, key=lambda key: key[0] != ALL_TASKS)  # stable
+    leaders = (verdicts[key].first_but(BASELINES) for key in order)
+    name = next(filter(None, leaders), None)
+    return next((row.separator for row in alone.rows if name_of(row) == name), None)
 
 
 def _worst(results: Results, separator: str, metric: str) -> list[_Worst]:

@@ -13,7 +13,7 @@ them in at most 5 % of tables.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
 
@@ -71,7 +71,11 @@ class Verdict:
     @property
     def leader(self) -> str | None:
         """The separator with the best mean, sure or not; the baseline is none."""
-        return next((name for name in self.order if name != self.baseline), None)
+        return self.first_but(() if self.baseline is None else (self.baseline,))
+
+    def first_but(self, passed_over: Collection[str]) -> str | None:
+        """The line with the best mean, of those that are not named."""
+        return next((name for name in self.order if name not in passed_over), None)
 
     @property
     def not_told_apart(self) -> tuple[str, ...]:
