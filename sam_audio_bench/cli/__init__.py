@@ -7,7 +7,6 @@
     plot      figures of run folders
     compare   two runs on the items that both have
     slices    where a separator is worse than elsewhere
-    slice_figure  its figure
     merge     shards become one run
     cite      BibTeX of what runs used
     listing   tasks, models, metrics
