@@ -283,7 +283,7 @@ class Results:
         Raises:
             UsageError: a metric that no run has or no item is for, or an option out of range.
         """
-        view = View(sort=sort, pivot=pivot, digits=digits, interval=interval)
+        view = View(sort=sort, pivot=pivot, digits=digits, interval=interval, metrics=tuple(metrics))
         rows, answers = self._shown(metrics, sort, pivot)
         return render(
             rows, form, partial=self.watermark, runs=map(str, self.runs), costs=self.costs, answers=answers, view=view
@@ -294,7 +294,7 @@ class Results:
         interval: bool = True,
     ) -> None:  # fmt: skip
         """Prints the table for a terminal; options as in `table`."""
-        view = View(sort=sort, pivot=pivot, digits=digits, interval=interval)
+        view = View(sort=sort, pivot=pivot, digits=digits, interval=interval, metrics=tuple(metrics))
         rows, answers = self._shown(metrics, sort, pivot)
         print_terminal(rows, partial=self.watermark, costs=self.costs, answers=answers, view=view)
 
