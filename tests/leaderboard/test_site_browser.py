@@ -187,6 +187,25 @@ def test_louder_sounds_are_turned_down_to_the_quietest(browser: Browser, built: 
     assert browser.evaluate("audioOf(deck.now).volume") == 1
 
 
+def test_a_mean_leads_to_the_sounds_of_its_separator(browser: Browser, built: Path) -> None:
+    """From every table of means: over all tasks, of the best of each task, of a task, of a separator."""
+    item, *_ = sorted(path.parent.name for path in (built / "site" / "listen").glob("*/*/item.json"))
+    pages = ("index", f"tasks/{TASK}", "separators/spectral-gate")
+    for page in pages:
+        browser.open(address(built, f"{page}.html"))
+        rows = "[...document.querySelectorAll('tr:has(.ear)')]"
+        if page != "separators/spectral-gate":
+            told = browser.evaluate(f"{rows}.map((row) => [row.dataset.kind, row.querySelector('.ear').textContent])")
+            assert ["separator", "listen to spectral-gate"] in told
+            assert not [kind for kind, _ in told if kind == "baseline"], "what does nothing is heard as the mixture"
+        browser.open(browser.evaluate("document.querySelector('.ear').href"))
+        browser.wait("document.querySelector('.listen[open] [aria-current]')")
+        assert unquote(browser.evaluate("location.pathname")).endswith(f"/items/{TASK}.html")
+        heard = browser.evaluate("document.querySelector('.listen[open] [aria-current]').dataset.name")
+        assert heard == "spectral-gate"
+        assert item in unquote(browser.evaluate("location.hash"))
+
+
 def test_a_score_leads_to_its_sound(browser: Browser, built: Path) -> None:
     """From the table of items, whatever metric it shows, and from a comparison; sound begins with the reader."""
     browser.open(address(built, f"items/{TASK}.html"))
