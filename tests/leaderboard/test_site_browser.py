@@ -372,6 +372,27 @@ def test_plots_are_as_wide_as_the_page_and_can_be_read(browser: Browser, built: 
     assert all(height > 10 for _, height in found)  # pixels: letters do not shrink with the plot
 
 
+def test_a_long_table_shows_every_row_with_and_without_scripts(browser: Browser, built: Path, tmp_path: Path) -> None:
+    """Rows that are laid out after the first paint are there soon, and sorting hides none of them again."""
+    shutil.copytree(built / "site", tmp_path / "site")
+    page = tmp_path / "site" / "tasks" / f"{TASK}.html"
+    text = page.read_text("utf-8")
+    (row,) = re.findall(r'<tr data-kind="separator".*?</tr>', text, re.DOTALL)
+    page.write_text(text.replace(row, row * 100), "utf-8")
+    rows = "[...document.querySelectorAll('.long tbody tr[data-kind=separator]')]"
+    unseen = f"{rows}.filter((row) => !row.getClientRects().length).length"
+    browser.open(page.as_uri())
+    browser.wait(f"{rows}.length === 100 && {unseen} === 0")
+    browser.wait("document.documentElement.matches('.whole')")
+    browser.evaluate("document.querySelector('.long [data-sort]').click()")
+    assert browser.evaluate(unseen) == 0
+    page.write_text(page.read_text("utf-8").replace("../site.js", "../no-script.js"), "utf-8")
+    browser.page.goto("about:blank")
+    browser.page.goto(page.as_uri())
+    browser.wait(f"{unseen} === 0")
+    browser.renew()
+
+
 def test_every_page_has_a_title_of_its_own(built: Path) -> None:
     titles = {
         re.findall("<title>(.*)</title>", (built / "site" / f"{page}.html").read_text("utf-8"))[0] for page in PAGES
