@@ -146,7 +146,8 @@ def report(root: Path, names: list[str]) -> None:
     whole = sum(path.stat().st_size for path in site.rglob("*") if path.is_file())
     print(f"Built in {seconds:.0f} s of CPU time; {whole / 2**20:.0f} MiB.\n")
     print(f"{os.getloadavg()[0]:.0f} processes shared the cores, which the least of the times feels least.\n")
-    print("First paint in ms, median of 7 and least; *at once*: with every row of the tables in it.\n")
+    print("First paint in ms, median of 7 and least; *at once*: with every row of the tables in it. Only index, tasks")
+    print("and cost have rows that wait: the ratios of other pages show what the load of the cores makes of it.\n")
     print("| page | KiB | first paint | least | at once | least | ratio of medians |\n| --- " + "| --: " * 6 + "|")
     at_once = paint_all_rows_at_once(site)
     for page in PAGES:
