@@ -18,7 +18,7 @@ from browser import Browser, needs_browser
 
 import sam_audio_bench as sab
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.notebook import COLOURS, player
+from sam_audio_bench.notebook import COLOURS, player, quoted
 from sam_audio_bench.run.display import _MOST_LETTERS
 from sam_audio_bench.run.results import Results
 from sam_audio_bench.types import Audio, Item, Prompt, Query, Separation
@@ -193,6 +193,25 @@ def test_results_let_the_worst_items_be_heard(finished: Path) -> None:
     assert np.abs(np.corrcoef(mixture, reference)[0, 1]) < 0.9
     assert {"script", "img", "i"}.isdisjoint(page.tags)
     assert page.text.count(HOSTILE) == 3
+
+
+def test_who_is_heard_is_whom_the_answer_names(finished: Path, tmp_path: Path) -> None:
+    """Over tasks that not everyone has, too: the mean over tasks of one who lacks a task says nothing."""
+    shutil.copy(finished / "task.csv", tmp_path / "other.csv")
+    for path in finished.glob("*.wav"):
+        shutil.copy(path, tmp_path)
+    sab.evaluate([halved, "silence"], tasks=[str(tmp_path / "other.csv")], metrics=["si_sdr"], output=tmp_path / "runs",
+                 progress=False)  # fmt: skip
+    sab.evaluate("hpss", tasks=[str(finished / "task.csv")], metrics=["si_sdr"], output=tmp_path / "runs", limit=2,
+                 progress=False)  # fmt: skip
+    results = Results.read([tmp_path / "runs", finished / "runs" / "halved"])
+    leader = results.answers("si_sdr").verdicts["all tasks", "si_sdr"].first_but({"mixture", "silence"})
+    assert leader == "halved"
+    means = {row.separator: row.value for row in results.rows if row.task == "task"}
+    assert means["hpss"] > means["halved"], "who lacks a task is no leader, however good"
+    assert f"Where {quoted('halved')} is worst" in results._repr_html_()
+    apart = Results.read([tmp_path / "runs" / "silence", finished / "runs" / "mixture"])
+    assert apart.table("html") == apart._repr_html_(), "baselines have no worst items"
 
 
 def test_what_is_not_there_is_told(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

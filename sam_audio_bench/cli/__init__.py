@@ -7,7 +7,6 @@
     plot      figures of run folders
     compare   two runs on the items that both have
     slices    where a separator is worse than elsewhere
-    slice_figure  its figure
     distance  how far all answers of a run are from a reference set
     merge     shards become one run
     filter    estimates that are good enough to train on

@@ -57,7 +57,7 @@ def plot(
     found: list[Plot] = []
     for kind in dict.fromkeys(kinds):
         if kind == _SLICES:
-            found += _slice_figures(runs, named, chosen)
+            found += _slice_figures(results, named, chosen)
         else:
             found += _figures(results, kind, named, chosen, pair=metrics != _ALL)
     told = []
@@ -93,12 +93,12 @@ def _figures(results: Results, kind: str, metrics: list[str], separators: list[s
     return [results.plot(kind, metric, separators=separators) for metric in each]
 
 
-def _slice_figures(runs: Sequence[Path | str], metrics: Sequence[str], separators: Sequence[str]) -> list[Plot]:
+def _slice_figures(results: Results, metrics: Sequence[str], separators: Sequence[str]) -> list[Plot]:
     """A figure of each task by each metric; by none that which `sabench slices` takes."""
-    from sam_audio_bench.cli.slice_figure import slice_figures
-    from sam_audio_bench.run.slices import find_slices
+    from sam_audio_bench.run.display import slice_figures
+    from sam_audio_bench.run.slices import compare_results
 
-    reports = [find_slices(runs, metric=metric) for metric in metrics or (None,)]
+    reports = [compare_results(results, metric=metric) for metric in metrics or (None,)]
     for text in dict.fromkeys(text for report in reports for text in report.notes):
         note(f"note: {text}")
-    return [figure for report in reports for figure in slice_figures(report, separators)]
+    return [figure for report in reports for figure in slice_figures(report, separators).values()]

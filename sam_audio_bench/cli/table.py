@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from sam_audio_bench.cli.output import echo, print_json
+from sam_audio_bench.cli.output import echo, note, print_json
 from sam_audio_bench.cli.words import RUN, attribute_and_points, words
 
 __all__ = ["table"]
@@ -50,3 +50,7 @@ def table(
         results.print(metrics=wanted, interval=not no_interval, **options)
     else:
         echo(results.table(form, metrics=wanted, interval=not no_interval, **options))
+    if as_json or form in ("json", "csv"):  # the others name it in a note
+        for name in dict.fromkeys(wanted):
+            if name not in set(results.frame["metric"]):
+                note(f"note: no row of {name}: for no item of these runs")

@@ -11,7 +11,7 @@ from sam_audio_bench.leaderboard import log, safe_io
 from sam_audio_bench.leaderboard.board import BOARDS, read_boards
 from sam_audio_bench.leaderboard.labels import REPORTED, folder_of
 from sam_audio_bench.leaderboard.names import look_alikes
-from sam_audio_bench.leaderboard.previews import preview_problems
+from sam_audio_bench.leaderboard.previews import PREVIEWS, preview_problems
 from sam_audio_bench.leaderboard.reported import reported_problems
 from sam_audio_bench.leaderboard.score_checks import implied_mixture_scores
 from sam_audio_bench.leaderboard.submission import HEADER, Submission, find_submissions
@@ -49,7 +49,7 @@ def leaderboard_problems(
 
 def _unexpected_files(root: Path) -> Iterator[tuple[str, str]]:
     """Files in ``results`` that are neither submissions nor reported numbers, and symbolic links."""
-    for name in ("results", "site", BOARDS, log.LOG):
+    for name in ("results", "site", BOARDS, PREVIEWS, log.LOG):
         if (root / name).is_symlink():
             yield name, "expected a plain file or folder, found a link"
     for folder in _entries(root / "results"):

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 from markupsafe import Markup, escape
@@ -282,7 +283,9 @@ def _box(ordered: Sequence[float], kind: str, y: float, across: Callable[[float]
     width = max(1.0, across(high) - across(low))
     parts = [f'<rect class="box {kind}" x="{across(low):.1f}" y="{y - 7:.1f}" width="{width:.1f}" height="14" rx="3"/>']
     if len(ordered) <= 40:
-        dots = "".join(f"M{across(value):.1f} {y:.1f}h0" for value in ordered)  # a line without length has a round end
+        places = [round(across(value), 1) for value in ordered]
+        steps = (f"m{round(later - before, 1):g} 0h0" for before, later in pairwise(places))
+        dots = f"M{places[0]:g} {y:g}h0{''.join(steps)}"  # a line without length has a round end
         parts.append(f'<path class="item" d="{dots}"/>')
     else:
         parts.append(f'<path class="whisker" d="M{across(ordered[0]):.1f} {y:.1f}H{across(ordered[-1]):.1f}"/>')

@@ -6,7 +6,7 @@ needs the runs and torch; building the site needs neither.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import atomic_write, cased_name, write_json
 from sam_audio_bench.leaderboard.labels import BASELINES
 from sam_audio_bench.leaderboard.png import encode_png, spectrogram
-from sam_audio_bench.leaderboard.previews import ITEM, LISTEN, read_preview
+from sam_audio_bench.leaderboard.previews import ITEM, LISTEN, read_preview, read_rule
 from sam_audio_bench.leaderboard.records import Credit, Frame, Preview, PreviewAnswer, RatingsOverTime, to_plain
 from sam_audio_bench.leaderboard.submission import Submission, find_submissions
 from sam_audio_bench.ratings.loudness import integrated_loudness
@@ -65,23 +65,33 @@ class PreviewOptions:
     residuals: bool = True
     judge: SAJ | None = None
 
+    @classmethod
+    def of_board(cls, root: Path) -> PreviewOptions:
+        """As a leaderboard says in its previews.json, if it does; raises StoreError."""
+        rule = read_rule(root)
+        return cls(items=rule.items, kbits=rule.kbits, residuals=rule.residuals)
+
 
 def make_previews(
-    root: Path, runs: Sequence[Path | str], options: PreviewOptions = PreviewOptions()
+    root: Path, runs: Sequence[Path | str], options: PreviewOptions | None = None,
+    *, tell: Callable[[str], None] | None = None, progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, tuple[int, int]]:  # fmt: skip
     """Writes previews of items of every task that runs and submissions have in common.
 
     Args:
         root: the leaderboard.
         runs: run folders, or folders that hold them, of separators that are submitted.
-        options: how many, and how large.
+        options: how many, and how large; None: as the leaderboard says.
+        tell: called with a sentence about each task that cannot be heard, where others can.
+        progress: callback (items done, items to do).
 
     Returns:
         Task -> items that can be heard, and items that it has.
 
     Raises:
-        UsageError: a task whose recordings may not be redistributed.
+        UsageError: no task whose recordings may be redistributed. StoreError: a previews.json that says nothing.
     """
+    options = options or PreviewOptions.of_board(root)
     submitted = [Submission.read(path) for path in find_submissions(root / "results")]
     tasks: dict[str, list[RunFolder]] = {}
     for path in find_runs(runs):
@@ -90,27 +100,41 @@ def make_previews(
         if any(label in submission.tasks for submission in submitted):
             tasks.setdefault(label, []).append(folder)
     data = {label: recorded_data([folders[0]]) for label, folders in tasks.items()}
-    if alien := [label for label, one in data.items() if one.split != "mini"]:
-        raise UsageError(f"expected recordings that may be passed on, found {alien[0]}; only the mini split has some")
+    for label in [label for label, one in data.items() if one.split != "mini"]:
+        sentence = f"expected recordings that may be passed on, found {label}; only the mini split has some"
+        if len(data) == 1:
+            raise UsageError(sentence)
+        (tell or (lambda _: None))(f"not heard: {sentence}")
+        del data[label], tasks[label]
     share = min(1.0, _LARGEST_SUBMISSION / max(1.0, _size_of_all(data, options)))
-    found = {}
+    items = {label: _sorted_items(data[label].task) for label in tasks}
+    chosen = {
+        label: names[: max(1, int(share * len(names))) if options.items is None else options.items]
+        for label, names in items.items()
+    }
+    done, total = 0, sum(map(len, chosen.values()))
     for label, folders in tasks.items():
         known = {digest for one in submitted for digest in one.header.answers.get(label, {}).values()}
-        recipes = list_task_recipes(data[label].task, _prompt(data[label].task))
-        names = sorted(recipes, key=lambda name: not recipes[name][0].target)  # stable
-        most = max(1, int(share * len(names))) if options.items is None else options.items
-        for identifier in names[:most]:
+        for identifier in chosen[label]:
+            progress(done, total)
             place = root / "site" / LISTEN / cased_name(label) / cased_name(identifier)
             answers = dict(_submitted_estimates(identifier, folders, known))
             makers = _credits(data[label].task, identifier)
             _Previewer(place, data[label][identifier], options).write(makers, answers)
-        found[label] = (len(names[:most]), len(names))
-    return found
+            done += 1
+    progress(done, total)
+    return {label: (len(names), len(items[label])) for label, names in chosen.items()}
+
+
+def _sorted_items(task: str) -> list[str]:
+    """Items of a task, those first in which the sound is present."""
+    recipes = list_task_recipes(task, _prompt(task))
+    return sorted(recipes, key=lambda name: not recipes[name][0].target)  # stable
 
 
 def _size_of_all(tasks: Mapping[str, TaskData], options: PreviewOptions) -> float:
     """Bytes of one separator's sounds and spectrograms at most, if all items were previewed."""
-    sounds = sum(len(list_task_recipes(data.task, _prompt(data.task))) for data in tasks.values())
+    sounds = sum(len(_sorted_items(data.task)) for data in tasks.values())
     return sounds * (1 + options.residuals) * (SECONDS * options.kbits * 125 + _SPECTROGRAM)
 
 

@@ -1,4 +1,4 @@
-"""The preview files in ``site/listen/<task>/<item>/``: reading and checking them."""
+"""The previews in ``site/listen/<task>/<item>/``, and the rule of how much is heard: reading and checking them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from pathlib import Path
 
 from sam_audio_bench.errors import StoreError
 from sam_audio_bench.leaderboard import safe_io
-from sam_audio_bench.leaderboard.records import Preview, read_record
+from sam_audio_bench.leaderboard.records import Preview, PreviewRule, read_record
 
-__all__ = ["ITEM", "LISTEN", "preview_problems", "read_preview"]
+__all__ = ["ITEM", "LISTEN", "PREVIEWS", "preview_problems", "read_preview", "read_rule"]
 
 LISTEN = "listen"
 """Folder of the previews in the site."""
 
+PREVIEWS = "previews.json"
+"""Of a leaderboard that says how much of it can be heard."""
+
 ITEM = "item.json"
+DEFAULTS = PreviewRule(items=None, kbits=48.0, residuals=True)
 _MAGIC = {".ogg": b"OggS", ".png": b"\x89PNG"}
 _LARGEST = {".ogg": 200_000, ".png": 100_000}  # bytes
 
@@ -24,9 +28,19 @@ def read_preview(path: Path) -> Preview:
     return read_record(path, Preview, "a preview")
 
 
+def read_rule(root: Path) -> PreviewRule:
+    """How much of a leaderboard is heard: all of it, unless it says otherwise; raises StoreError."""
+    path = root / PREVIEWS
+    return read_record(path, PreviewRule, "a rule of previews") if path.exists() else DEFAULTS
+
+
 def preview_problems(root: Path) -> Iterator[tuple[str, str]]:
     """Yields where and what is wrong with the preview files of a leaderboard, which browsers will load."""
     folder = root / "site" / LISTEN
+    try:
+        read_rule(root)
+    except StoreError as error:
+        yield PREVIEWS, str(error)
     if not folder.exists() or (root / "site").is_symlink():
         return
     try:

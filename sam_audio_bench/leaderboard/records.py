@@ -3,6 +3,7 @@
     SubmissionRecord   submission.json: one revision of a separator, what was run, and what came out
     LogEntry           a line of log.jsonl
     BoardRule          an entry of boards.json
+    PreviewRule        previews.json
     Preview            item.json: an item of the site to listen to
     ReportedNumbers    results/reported/*.json: numbers of a paper
 
@@ -33,6 +34,7 @@ __all__ = [
     "LogEntry",
     "Preview",
     "PreviewAnswer",
+    "PreviewRule",
     "Quantity",
     "RatingsOverTime",
     "ReportedNumber",
@@ -216,6 +218,14 @@ class BoardRule(_Record, frozen=True):
     parts: Annotated[dict[str, Annotated[list[str], Meta(min_length=1)]], Meta(min_length=1)]  # name -> tasks
 
 
+class PreviewRule(_Record, frozen=True):
+    """previews.json: how much of a leaderboard can be heard where nobody says otherwise."""
+
+    items: Annotated[int, Meta(ge=1)] | None  # of a task; None: as many as keep a submission small
+    kbits: Annotated[float, Meta(ge=6, le=256)]  # a second of sound
+    residuals: bool  # whether what separators left out can be heard too
+
+
 class Frame(_Record, frozen=True):
     """A frame of a masked clip."""
 
@@ -302,6 +312,7 @@ FILES = {
     "log": LogEntry,
     "boards": list[BoardRule],
     "preview": Preview,
+    "previews": PreviewRule,
     "reported": ReportedNumbers,
 }
 """What each schema in ``schemas/`` is of."""

@@ -184,4 +184,4 @@ def _environment(data: SiteData, reported: Mapping[str, ReportedNumbers]) -> jin
 
 def _render(environment: jinja2.Environment, name: str, values: Mapping[str, object]) -> str:
     page = environment.get_template(f"{name}.html").render({"up": "", "here": "", **values})
-    return page.rstrip() + "\n"
+    return "\n".join(line for line in page.split("\n") if line.strip()) + "\n"  # macros leave empty ones

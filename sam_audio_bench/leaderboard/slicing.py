@@ -7,7 +7,7 @@ slices` gives of its runs: p is by Holm over its slices and separators.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from sam_audio_bench.leaderboard.attributes import submittable
 from sam_audio_bench.leaderboard.board import Board, Line, rounded
@@ -15,7 +15,7 @@ from sam_audio_bench.leaderboard.figures import MOST_SERIES
 from sam_audio_bench.leaderboard.sitetypes import SliceCell, TaskSlices
 from sam_audio_bench.render.text import pluralize
 from sam_audio_bench.run.attributes import is_same
-from sam_audio_bench.run.slices import SliceCase, SliceRow, attribute_names, compare_cases, slice_cases
+from sam_audio_bench.run.slices import SliceCase, SliceRow, attribute_names, compare_cases, slice_cases, worst_items
 from sam_audio_bench.stats.slices import FEWEST
 from sam_audio_bench.tasks.attributes import Attributes
 
@@ -115,10 +115,6 @@ def _cell(row: SliceRow, cases: list[SliceCase]) -> SliceCell:
 
 
 def _worst(row: SliceRow, case: SliceCase) -> list[str]:
-    """The worst items of a slice; none where all scores are equal, as those of the mixture by an improvement."""
-    values: Mapping[str, float] = {item: score.value for item, score in case.scores.items() if score.value is not None}
-    if len(set(values.values())) < 2:
-        return []
-    sign = 1 if row.higher_is_better else -1
-    own = [item for item in map(str, case.slices[row.place].items) if item in values]
-    return sorted(own, key=lambda item: (sign * values[item], item))[:_WORST]
+    """The worst items of a slice."""
+    own = list(map(str, case.slices[row.place].items))
+    return [*worst_items(case.scores, higher_is_better=row.higher_is_better, most=_WORST, within=own)]

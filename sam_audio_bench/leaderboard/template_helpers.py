@@ -39,8 +39,8 @@ _ENDS = {"dB": (-30.0, 30.0)}  # outermost limits of the bars: a few scores can 
 def template_globals(data: SiteData, sources: Mapping[str, ReportedNumbers]) -> dict[str, object]:
     """Globals of the templates: `data.json`, figures, and functions of them."""
     bound: tuple[Callable[..., object], ...] = (
-        ends, sections, task_rows, cost, strengths, shows_radar, box_lines, answers, heard, first_heard, counts, matrix,
-        mixture, slice_figure,
+        ends, sections, task_rows, cost, strengths, shows_radar, box_lines, answers, heard, heard_on, labels_of, counts,
+        matrix, mixture, slice_figure,
     )  # fmt: skip
     own = {function.__name__: partial(function, data) for function in bound}
     return {
@@ -268,10 +268,20 @@ def heard(data: SiteData, label: str) -> dict[str, dict[str, str]]:
     }
 
 
-def first_heard(data: SiteData, label: str, name: str) -> str:
-    """Where the first answer of a line to a task is heard; "" where none is."""
-    items = (item for item in data["listen"].get(label, []) if name in item["answers"])
-    return next((f"{item['item']}/{item['answers'][name].stem}" for item in items), "")
+def heard_on(data: SiteData, labels: Iterable[str], name: str) -> tuple[str, str] | None:
+    """The first of some tasks an answer of a line to which is heard, and where on its page of items; None: of none."""
+    for label in labels:
+        for item in data["listen"].get(label, []):
+            if name in item["answers"]:
+                return label, f"{item['item']}/{item['answers'][name].stem}"
+    return None
+
+
+def labels_of(data: SiteData, board: OverallTable) -> list[str]:
+    """The tasks of an overall table, in its order."""
+    wanted = [(task, board["split"], board["subset"]) for part in board["parts"].values() for task in part]
+    known = {label: (task["id"], task["split"], task["subset"]) for label, task in data["tasks"].items()}
+    return [label for one in wanted for label, own in known.items() if own == one]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
     base       a figure with its files, the palette, the themes
     listening  of listening tests
     runs       of runs: means, distributions, one score against another, quality against cost
+    slices     of runs: means in slices of the items
 
 Colours are Okabe and Ito's, which most colour-blind readers tell apart; shapes repeat what colours say.
 """

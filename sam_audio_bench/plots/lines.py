@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -75,6 +75,18 @@ class RunData:
             costs=[cost for cost in self.costs if cost.separator in kept],
             partial=self.partial,
         )
+
+    def of_task(self, task: str) -> RunData:
+        """Of one task, with its paraphrases and medians."""
+
+        def is_own(name: str) -> bool:
+            return name == task or name.startswith(f"{task}:")
+
+        return replace(
+            self, rows=[row for row in self.rows if is_own(row.task)],
+            scores={key: items for key, items in self.scores.items() if is_own(key[0])},
+            costs=[cost for cost in self.costs if is_own(cost.task)],
+        )  # fmt: skip
 
     def headline(self, text: str) -> str:
         """A title, and what is missing of the runs."""

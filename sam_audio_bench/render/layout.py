@@ -7,7 +7,7 @@ be told from it; a line that is not surely better than the mixture is marked.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -49,12 +49,14 @@ class View:
             with a line a task and a column a metric.
         digits: decimals of every number.
         interval: whether intervals are shown.
+        metrics: that were asked for, in this order; a block says which of them it lacks. None: whatever there is.
     """
 
     sort: str | None = None
     pivot: Pivot = "task"
     digits: int = 2
     interval: bool = True
+    metrics: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.pivot not in PIVOTS:
@@ -194,16 +196,19 @@ def layout(
     for row in (*rows, *answers.overall):
         place = _place(row, view.pivot)
         blocks.setdefault(place.block, {})[place.line, place.column] = row
-    return [_Laid(list(cells.values()), cells, answers, view).block(late) for cells in blocks.values()]
+    there = {row.metric for row in rows}
+    return [_Laid(list(cells.values()), cells, answers, view, there).block(late) for cells in blocks.values()]
 
 
 class _Laid:
     """One block that is being laid out."""
 
     def __init__(
-        self, rows: Sequence[SummaryRow], cells: Mapping[tuple[str, str], SummaryRow], answers: Answers, view: View
-    ) -> None:
+        self, rows: Sequence[SummaryRow], cells: Mapping[tuple[str, str], SummaryRow], answers: Answers, view: View,
+        there: Collection[str],
+    ) -> None:  # fmt: skip
         self.rows, self.cells, self.answers, self.view = rows, cells, answers, view
+        self._there = there  # metrics of all blocks
         self.metric = main_metric(rows, view.sort)  # of the sentence and the marks
         tasks = list(dict.fromkeys(row.part for row in rows))
         self.task = (
@@ -234,7 +239,10 @@ class _Laid:
             title=one_line(title),
             heads=(Head("task" if pivot == "separator" else "separator"), *self._heads(lines)),
             lines=tuple(lines),
-            notes=tuple(_notes(self.rows, [note for task in tasks for note in late.get(task, ())], self._marks(lines))),
+            notes=(
+                *_notes(self.rows, [note for task in tasks for note in late.get(task, ())], self._marks(lines)),
+                *self._missing(),
+            ),
             sentence=told,
             overall=self.task == ALL_TASKS and pivot == "task",
         )
@@ -301,6 +309,19 @@ class _Laid:
             return name_of(row) in found.best
         shown = number(row.value, self.view.digits)
         return (coverage_class_rank(row.coverage), shown) == self.best[row.part, row.metric]
+
+    def _missing(self) -> list[str]:
+        """Which metrics that were asked for have no column here, or no table."""
+        pivot, first = self.view.pivot, self.rows[0]
+        own = self._there if pivot == "metric" else {row.metric for row in self.rows}
+        place = name_of(first) if pivot == "separator" else first.label or first.task
+        what = "table" if pivot == "metric" else "column"
+        found: dict[str, list[str]] = {}
+        for name in self.view.metrics:
+            if name not in own:
+                where = place if name in self._there else "these runs"
+                found.setdefault(one_line(where), []).append(one_line(name))
+        return [f"no {what} {', '.join(names)}: for no item of {where}" for where, names in found.items()]
 
     def _marks(self, lines: Sequence[Line]) -> list[str]:
         """What bold and the mark mean here."""

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from sam_audio_bench.render.costs import cost_table
+from sam_audio_bench.render.costs import cost_block, cost_table
 from sam_audio_bench.render.layout import Block, Cell, Head, shared_notes
 from sam_audio_bench.render.text import fold, halves, one_line
 from sam_audio_bench.stats.cost import Cost
@@ -21,6 +21,7 @@ _WIDTH_OF_FILES = 100
 _GAP = 2  # between columns
 _WIDEST_HEAD = 24
 _NARROWEST_NAME = 16
+_ANY_WIDTH = 10_000  # in which every table fits
 
 
 class Screen:
@@ -51,7 +52,13 @@ class Screen:
             yield from _notes(shared)
         if self.costs:
             yield Text("")
-            yield cost_table(self.costs)
+            table = cost_table(self.costs)
+            if console.measure(table, options=options.update(max_width=_ANY_WIDTH)).maximum <= options.max_width:
+                yield table
+            else:
+                block = cost_block(self.costs)
+                yield Text(block.title, style="bold")
+                yield from _tables(block, options.max_width)
 
 
 def _notes(notes: Iterable[str]) -> Iterator[RenderableType]:
@@ -130,7 +137,8 @@ class _Column:
 
 
 def _lines(cell: Cell) -> list[str]:
-    return [part for part in (f"{cell.mean}  {cell.count}" if cell.mean else "", cell.interval) if part]
+    counted = f"{cell.mean}  {cell.count}" if cell.count else cell.mean
+    return [part for part in (counted if cell.mean else "", cell.interval) if part]
 
 
 def _panel(block: Block, names: Sequence[Sequence[str]], width: int, columns: Sequence[_Column]) -> Table:

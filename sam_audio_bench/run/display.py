@@ -3,48 +3,112 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING
 
-from sam_audio_bench.errors import BenchError, UsageError, describe_error
+from sam_audio_bench.errors import BenchError, UsageError, describe_error, unknown_name
+from sam_audio_bench.files import safe_name
 from sam_audio_bench.notebook import STYLE, player, prompt_html, quoted, row_html
 from sam_audio_bench.records import read_run
+from sam_audio_bench.render.layout import name_of
 from sam_audio_bench.render.numbers import number
 from sam_audio_bench.render.text import pluralize
 from sam_audio_bench.run.store import RunFolder, answer_path
 from sam_audio_bench.separators.catalogue import BASELINES
-from sam_audio_bench.stats.answers import main_metric
-from sam_audio_bench.stats.summary import SummaryRow, compute_item_scores, compute_line_scores
+from sam_audio_bench.stats.answers import ALL_TASKS, main_metric
+from sam_audio_bench.stats.slices import FEWEST
+from sam_audio_bench.stats.summary import compute_item_scores, compute_line_scores
 
 if TYPE_CHECKING:
     from sam_audio_bench.plots.base import Plot
     from sam_audio_bench.run.results import Results
+    from sam_audio_bench.run.slices import SliceReport
     from sam_audio_bench.types import Item
 
-__all__ = ["draw_results", "results_html", "results_text"]
+__all__ = ["SLICES", "draw_results", "results_html", "results_text", "slice_figures"]
 
+SLICES = "slices"
+"""The kind of figure that is no panel a task, but a figure."""
 _SHOWN_NAMES = 5  # of separators
 _WORST = 3  # items to listen to
 _SECONDS = 10.0  # of each of their sounds
 _MOST_LETTERS = 2_000_000  # of all players of a page; three items of 10 s have about 1,000,000
 
 
-def draw_results(results: Results, kind: str, metrics: Sequence[str], separators: Sequence[str]) -> Plot:
+def draw_results(
+    results: Results, kind: str, metrics: Sequence[str], separators: Sequence[str], task: str | None = None
+) -> Plot:
     """The figure behind `Results.plot`; without metrics, of the one that orders the table. It draws all items."""
     from sam_audio_bench.plots.lines import RunData
-    from sam_audio_bench.plots.runs import draw
+    from sam_audio_bench.plots.runs import KINDS, draw
 
+    if kind not in (*KINDS, SLICES):
+        raise unknown_name("kind of figure", kind, (*KINDS, SLICES))
     if results.slices:
         raise UsageError("expected results of all items to draw, found slices; `sabench slices --out` draws slices")
+    if task is not None and task not in results.labels:
+        raise unknown_name("task of these runs", task, results.labels)
+    if kind == SLICES:
+        return _draw_slices(results, metrics, separators, task)
     rows = results.rows
     chosen = list(metrics) or [metric for metric in [main_metric(rows)] if metric is not None]
     if not chosen:
         raise UsageError("expected scores to draw, found none; name a metric that these runs have")
     scores = compute_line_scores(results.counted, _units(results))
     data = RunData(rows=rows, scores=scores, costs=results.costs, partial=results.watermark)
-    return draw(kind, data, chosen, separators)
+    return draw(kind, data if task is None else data.of_task(task), chosen, separators)
+
+
+def _draw_slices(results: Results, metrics: Sequence[str], separators: Sequence[str], task: str | None) -> Plot:
+    """The figure of one task, whose caption says what is not compared; p is by Holm over all tasks."""
+    from sam_audio_bench.run.slices import compare_results
+
+    if len(metrics) > 1:
+        raise UsageError(f"expected one metric for {SLICES}, found {len(metrics)}")
+    report = compare_results(results, metric=next(iter(metrics), None))
+    found = slice_figures(report, separators)
+    if task is None and len(found) > 1:
+        raise UsageError(f"expected a task whose slices to draw, of {', '.join(found)}; name it with task=")
+    if task is not None and task not in found:
+        raise UsageError(f"expected slices to draw of {', '.join(found)}, found {task}, of which none has {FEWEST} "
+                         "recordings")  # fmt: skip
+    figure = found[task or next(iter(found))]
+    missing = f" Not compared: {'; '.join(report.notes)}." if report.notes else ""
+    return replace(figure, caption=figure.caption + missing)
+
+
+def slice_figures(found: SliceReport, separators: Sequence[str] = ()) -> dict[str, Plot]:
+    """By task, the figure of each that has a slice with enough recordings.
+
+    Args:
+        found: what `sabench slices` tells.
+        separators: names of those to draw; none: all.
+
+    Raises:
+        UsageError: a name that these runs do not have, or nothing to draw.
+    """
+    import pandas as pd
+
+    from sam_audio_bench.plots.slices import slice_means
+
+    known = dict.fromkeys(row.separator for row in found.rows)
+    for name in separators:
+        if name not in known:
+            raise unknown_name("separator", name, known)
+    rows = [
+        {**asdict(row), "surely_worse": row.is_surely_worse()}
+        for row in found.rows
+        if row.recordings >= FEWEST and row.mean is not None and row.separator in (separators or known)
+    ]
+    if not rows:
+        raise UsageError(f"expected a slice with {FEWEST} recordings to draw, found none; `sabench slices` says why")
+    axis = f"{found.metric} {f'({found.unit})' if found.unit else ''}".strip()
+    return {
+        str(task): slice_means(part, axis=axis, title=f"{found.labels[str(task)]} in slices",
+                               name=safe_name(f"slices-{task}-{found.metric}"))
+        for task, part in pd.DataFrame(rows).groupby("task", sort=False)
+    }  # fmt: skip
 
 
 def results_text(results: Results) -> str:
@@ -62,9 +126,9 @@ def results_html(results: Results) -> str:
     Baselines and oracles have no worst items. Sounds are read from the run folders and from the task's data; what is
     not there is told in its place.
     """
-    table, rows = results.table("html"), replace(results, slices={}).rows
-    metric = main_metric(rows)
-    separator = None if metric is None else _best_separator(rows, metric)
+    table, whole = results.table("html"), replace(results, slices={})
+    metric = main_metric(whole.rows)
+    separator = None if metric is None else _leader(whole, metric)
     if metric is None or separator is None:
         return table
     room = _Room(_MOST_LETTERS)
@@ -104,14 +168,18 @@ def _units(results: Results) -> dict[str, str]:
     return {name: record.unit for name, record in results.metrics.items()}
 
 
-def _best_separator(rows: Sequence[SummaryRow], metric: str) -> str | None:
-    """With the best mean over tasks, of those that answer without knowing the answer."""
-    means: dict[str, list[float]] = {}
-    for row in rows:
-        if row.metric == metric and row.value is not None and not row.oracle and row.separator not in BASELINES:
-            sign = -1 if row.higher_is_better is False else 1
-            means.setdefault(row.separator, []).append(sign * row.value)
-    return max(means, key=lambda name: fmean(means[name]), default=None)
+def _leader(results: Results, metric: str) -> str | None:
+    """The separator that leads by a metric over all tasks, or where none has all of them, on the first task.
+
+    Baselines are passed over.
+    """
+    frame = results.frame[results.frame["metric"] == metric]
+    alone = replace(results, frame=frame, metrics={metric: results.metrics[metric]})
+    verdicts = alone.answers(metric).verdicts
+    order = sorted(verdicts, key=lambda key: key[0] != ALL_TASKS)  # stable
+    leaders = (verdicts[key].first_but(BASELINES) for key in order)
+    name = next(filter(None, leaders), None)
+    return next((row.separator for row in alone.rows if name_of(row) == name), None)
 
 
 def _worst(results: Results, separator: str, metric: str) -> list[_Worst]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -192,6 +193,10 @@ class Results:
     @naming_origins()
     def attributes(self) -> dict[tuple[str, str], dict[str, Attribute]]:
         """Attributes by task and item, of every item that has scores; raises as `by`."""
+        return {key: dict(own) for key, own in self._attributes.items()}
+
+    @cached_property
+    def _attributes(self) -> dict[tuple[str, str], dict[str, Attribute]]:
         return attributes_of(self.tables, zip(self.frame["task"], self.frame["item"], strict=True))
 
     def _without(self, aside: Mapping[tuple[str, str], frozenset[str]]) -> pd.DataFrame:
@@ -284,7 +289,7 @@ class Results:
         Raises:
             UsageError: a metric that no run has or no item is for, or an option out of range.
         """
-        view = View(sort=sort, pivot=pivot, digits=digits, interval=interval)
+        view = View(sort=sort, pivot=pivot, digits=digits, interval=interval, metrics=tuple(metrics))
         rows, answers = self._shown(metrics, sort, pivot)
         return render(
             rows, form, partial=self.watermark, runs=map(str, self.runs), costs=self.costs, answers=answers, view=view
@@ -295,7 +300,7 @@ class Results:
         interval: bool = True,
     ) -> None:  # fmt: skip
         """Prints the table for a terminal; options as in `table`."""
-        view = View(sort=sort, pivot=pivot, digits=digits, interval=interval)
+        view = View(sort=sort, pivot=pivot, digits=digits, interval=interval, metrics=tuple(metrics))
         rows, answers = self._shown(metrics, sort, pivot)
         print_terminal(rows, partial=self.watermark, costs=self.costs, answers=answers, view=view)
 
@@ -323,20 +328,24 @@ class Results:
         frame = frame.sort_values("metric", key=lambda column: column.map(order), kind="stable")
         return replace(self, frame=frame, metrics={name: self.metrics[name] for name in metrics})
 
-    def plot(self, kind: str = "bars", metric: str | Sequence[str] = (), *, separators: Sequence[str] = ()) -> Plot:
+    def plot(
+        self, kind: str = "bars", metric: str | Sequence[str] = (), *, separators: Sequence[str] = (),
+        task: str | None = None,
+    ) -> Plot:  # fmt: skip
         """A figure, which `save` of it writes as SVG, PNG and CSV.
 
         Args:
-            kind: "bars", "box", "scatter" or "pareto", see `sam_audio_bench.plots.runs.KINDS`.
+            kind: "bars", "box", "scatter" or "pareto", see `sam_audio_bench.plots.runs.KINDS`; or "slices".
             metric: its id; two of them for a scatter of one against the other; none: the metric that orders the table.
             separators: names of those to draw; none: all.
+            task: its id; None: all; of slices, which are a figure a task, the only one.
 
         Raises:
             UsageError: a name that these runs do not have, or nothing to draw.
         """
         from sam_audio_bench.run.display import draw_results
 
-        return draw_results(self, kind, [metric] if isinstance(metric, str) else metric, separators)
+        return draw_results(self, kind, [metric] if isinstance(metric, str) else metric, separators, task)
 
     def __repr__(self) -> str:
         from sam_audio_bench.run.display import results_text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,8 +25,10 @@ __all__ = [
     "WorstItem",
     "attribute_names",
     "compare_cases",
+    "compare_results",
     "find_slices",
     "slice_cases",
+    "worst_items",
 ]
 
 _LEAST_PERMUTATIONS = 2000
@@ -126,7 +128,22 @@ def find_slices(
         Precondition, StoreError: as `Results.by`.
     """
     folders = [RunFolder.open(path) for path in find_runs(paths, audio=False)]
-    results = Results.of_folders(folders)
+    options: dict[str, Any] = {"metric": metric, "by": by, "permutations": permutations, "seed": seed}
+    return compare_results(Results.of_folders(folders), folders, worst=worst, **options)
+
+
+@naming_origins()
+def compare_results(
+    results: Results,
+    folders: Sequence[RunFolder] = (),
+    *,
+    metric: str | None = None,
+    by: Mapping[str, Sequence[float]] | None = None,
+    worst: int = 0,
+    permutations: int | None = None,
+    seed: int = 0,
+) -> SliceReport:
+    """`find_slices` of results that were read already; ``folders`` hold the audio of the worst items."""
     metrics = list(results.metrics)
     chosen = metric or (MAIN_METRIC if MAIN_METRIC in metrics else metrics[0])
     if chosen not in metrics:
@@ -242,15 +259,33 @@ def _worst(
     higher_is_better: bool,
 ) -> Iterator[WorstItem]:
     """The worst items of each separator and task, the worst first."""
-    sign = 1 if higher_is_better else -1
     for (task, separator), items in scores.items():
         runs = [folder for folder in folders if folder.header.model.name == separator]
         parts = [part for case in cases if (case.task, case.separator) == (task, separator) for part in case.slices]
-        known = [(sign * value, item) for item, score in items.items() if (value := score.value) is not None]
-        equal = len({value for value, _ in known}) < 2  # the mixture by an improvement, say: none is the worst
-        for value, item in [] if equal else sorted(known)[:most]:
+        for item, value in worst_items(items, higher_is_better=higher_is_better, most=most).items():
             within = tuple(part.label for part in parts if item in part.items and (task, separator, part.label) in sure)
             yield WorstItem(
-                task=task, separator=separator, item=item, value=sign * value, slices=within,
+                task=task, separator=separator, item=item, value=value, slices=within,
                 audio=answer_file(runs, task, item),
             )  # fmt: skip
+
+
+def worst_items(
+    scores: Mapping[str, ItemScore], *, higher_is_better: bool, most: int, within: Collection[str] | None = None
+) -> dict[str, float]:
+    """The items with the worst scores, the worst first; none where all scores are equal.
+
+    So are those of the mixture by an improvement: none of its items is the worst.
+
+    Args:
+        scores: of one separator on one task, by item.
+        higher_is_better: direction.
+        most: how many items.
+        within: those that are asked about; None: all.
+    """
+    sign = 1 if higher_is_better else -1
+    known = {item: score.value for item, score in scores.items() if score.value is not None}
+    asked = known.keys() if within is None else known.keys() & set(within)
+    if len(set(known.values())) < 2:
+        return {}
+    return {item: known[item] for item in sorted(asked, key=lambda item: (sign * known[item], item))[:most]}

@@ -22,6 +22,7 @@ from sam_audio_bench.stats.bootstrap import Interval
 __all__ = [
     "FEWEST_RECORDINGS",
     "PairedComparison",
+    "Recordings",
     "holm",
     "least_p",
     "paired_difference",
@@ -35,8 +36,9 @@ FEWEST_RECORDINGS = 6
 
 _MOST_EXACT = 13  # recordings, of which all ways to swap are tried
 _MOST_DRAWN = 10_000  # recordings, of which ways to swap are drawn
-_CHUNK = 2**20  # numbers in an array
-_MOST_KEPT = 2**21  # swaps that are kept for the next test
+_CHUNK = 2**20  # swaps that are drawn at a time
+_BLOCK = 2**16  # numbers in an array, few enough for a cache of the processor
+_MOST_KEPT = 2**25  # swaps that are kept for the next tests, a bit each
 
 Floats = NDArray[np.float64]
 
@@ -122,8 +124,9 @@ def least_p(recordings: int, resamples: int = 2000) -> float:
 
 
 def swap_test(
-    differences: Sequence[float], groups: Sequence[Hashable], *, resamples: int = 2000, seed: int = 0
-) -> float:
+    differences: Sequence[float] | Floats, groups: Sequence[Hashable] | Recordings, *, resamples: int = 2000,
+    seed: int = 0,
+) -> float:  # fmt: skip
     """Two-sided p of equal systems, by swapping them on whole recordings.
 
     If the systems are equal, the differences of a recording may have either sign (the randomisation test of
@@ -133,21 +136,24 @@ def swap_test(
 
     Args:
         differences: [items], finite.
-        groups: [items].
+        groups: [items], or what was made of them for several tests.
         resamples: number of random swaps, with more than 13 and up to 10,000 recordings.
         seed: of these.
 
     Raises:
         UsageError: as `paired_difference`.
     """
-    return _swaps(differences, groups, resamples, seed).p()
+    sums, counts, mean = _summed(differences, groups, resamples)
+    if len(sums) > _MOST_DRAWN:
+        return _ManySwaps(sums, counts, mean).p()
+    return _share_as_extreme(sums if mean >= 0 else -sums, _ways(len(sums), resamples, seed))
 
 
 def swap_interval(
-    differences: Sequence[float],
-    groups: Sequence[Hashable],
+    differences: Sequence[float] | Floats,
+    groups: Sequence[Hashable] | Recordings,
     *,
-    weights: Sequence[float] | None = None,
+    weights: Sequence[float] | Floats | None = None,
     level: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
@@ -175,22 +181,11 @@ def swap_interval(
 
 
 def _swaps(
-    differences: Sequence[float], groups: Sequence[Hashable], resamples: int, seed: int,
-    weights: Sequence[float] | None = None,
+    differences: Sequence[float] | Floats, groups: Sequence[Hashable] | Recordings, resamples: int, seed: int,
+    weights: Sequence[float] | Floats | None = None,
 ) -> _Swaps | _ManySwaps:  # fmt: skip
     """All ways to swap, or some, or the distribution of very many; the order of the items does not matter."""
-    if resamples < 1:
-        raise UsageError(f"expected at least one resample, found {resamples}")
-    if not all(map(math.isfinite, differences)):
-        raise UsageError("expected finite values, found NaN or infinity; leave out or cap such items")
-    labels = [str(group) for group in groups]
-    if weights is None:
-        sums, counts = _recordings(differences, labels)
-        mean = _mean(differences) or 0.0
-    else:
-        sums, _ = _recordings([weight * one for weight, one in zip(weights, differences, strict=True)], labels)
-        counts, _ = _recordings(weights, labels)
-        mean = math.fsum(sums) / math.fsum(counts)
+    sums, counts, mean = _summed(differences, groups, resamples, weights)
     if len(sums) > _MOST_DRAWN:
         return _ManySwaps(sums, counts, mean)
     found = [_means_of_ways(ways, sums, counts) for ways in _ways(len(sums), resamples, seed)]
@@ -198,16 +193,47 @@ def _swaps(
     return _Swaps(len(sums), mean, lesser, greater)
 
 
-def _recordings(differences: Sequence[float], labels: Sequence[str]) -> tuple[Floats, Floats]:
-    """Sum and number of the items of each recording, in the order of their labels."""
-    if len(set(labels)) == len(labels):
-        order = sorted(range(len(labels)), key=labels.__getitem__)
-        return np.array(differences, dtype=np.float64)[order], np.ones(len(labels))
-    members: dict[str, list[float]] = {}
-    for label, one in sorted(zip(labels, differences, strict=True)):
-        members.setdefault(label, []).append(one)
-    counts = [float(len(member)) for member in members.values()]
-    return np.array([math.fsum(member) for member in members.values()]), np.array(counts)
+def _summed(
+    differences: Sequence[float] | Floats, groups: Sequence[Hashable] | Recordings, resamples: int,
+    weights: Sequence[float] | Floats | None = None,
+) -> tuple[Floats, Floats, float]:  # fmt: skip
+    """Of each recording the sum of the differences, and the number of its items or their weight; and the mean."""
+    if resamples < 1:
+        raise UsageError(f"expected at least one resample, found {resamples}")
+    values = np.asarray(differences, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise UsageError("expected finite values, found NaN or infinity; leave out or cap such items")
+    known = groups if isinstance(groups, Recordings) else Recordings(groups)
+    if weights is None:
+        return known.sums(values), known.counts, _mean(values.tolist()) or 0.0
+    shares = np.asarray(weights, dtype=np.float64)
+    sums, counts = known.sums(shares * values), known.sums(shares)
+    return sums, counts, math.fsum(sums.tolist()) / math.fsum(counts.tolist())
+
+
+class Recordings:
+    """The items of each recording, in the order of their names as text; sorted once for many tests of the same items.
+
+    Args:
+        groups: [items], the recording that each item was cut from.
+    """
+
+    def __init__(self, groups: Sequence[Hashable]) -> None:
+        labels = [str(group) for group in groups]
+        self._order = np.array(sorted(range(len(labels)), key=labels.__getitem__), dtype=np.intp)
+        new = [at for at, place in enumerate(self._order) if not at or labels[place] != labels[self._order[at - 1]]]
+        self._starts = np.array(new, dtype=np.intp)
+        self.counts: Floats = np.diff(np.append(self._starts, len(labels))).astype(np.float64)  # items of each
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    def sums(self, values: Floats) -> Floats:
+        """The sum of the values of each recording, exactly rounded: the same bits in any order of the items."""
+        ordered = values[self._order]
+        if len(self) == len(ordered):
+            return ordered
+        return np.array([math.fsum(part) for part in np.split(ordered, self._starts[1:])])
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,14 +293,15 @@ class _Swaps:
 def _ways(recordings: int, resamples: int, seed: int) -> Iterable[NDArray[np.bool_]]:
     """Which recordings each way swaps, [ways, recordings], a few ways at a time; the first way swaps none."""
     if recordings <= _MOST_EXACT or recordings * resamples <= _MOST_KEPT:
-        return _kept_ways(recordings, resamples, seed)
+        kept = _kept_ways(recordings, resamples, seed)
+        return (np.unpackbits(ways, axis=1, count=recordings).view(np.bool_) for ways in kept)
     return _drawn_ways(recordings, resamples, seed)
 
 
 @lru_cache(maxsize=8)
-def _kept_ways(recordings: int, resamples: int, seed: int) -> tuple[NDArray[np.bool_], ...]:
-    """Kept, since all columns of a table use them."""
-    return tuple(_drawn_ways(recordings, resamples, seed))
+def _kept_ways(recordings: int, resamples: int, seed: int) -> tuple[NDArray[np.uint8], ...]:
+    """Kept, since all columns of a table use them; eight to a byte."""
+    return tuple(np.packbits(ways, axis=1) for ways in _drawn_ways(recordings, resamples, seed))
 
 
 def swap_ways(recordings: int, resamples: int = 2000, seed: int = 0) -> NDArray[np.bool_]:
@@ -295,11 +322,9 @@ def _drawn_ways(recordings: int, resamples: int, seed: int) -> Iterator[NDArray[
 
 def _means_of_ways(ways: NDArray[np.bool_], sums: Floats, counts: Floats) -> Floats:
     """The smaller and the larger mean of each way: [2, ways]."""
-    # Not a matrix product, whose order of addition may depend on the machine and its load.
-    swapped = np.where(ways, sums, 0.0).sum(axis=1)
-    negligible = 1e-12 * np.abs(sums).sum()  # what is 0 but for rounding is 0
+    swapped, negligible = _swapped(ways, sums), _negligible(sums)
     number = np.count_nonzero(ways, axis=1)
-    size = np.where(ways, counts, 0.0).sum(axis=1) if (counts != 1).any() else number
+    size = _swapped(ways, counts) if (counts != 1).any() else number
     with np.errstate(divide="ignore", invalid="ignore"):
         means = np.stack([
             np.where(np.abs(part) <= negligible, 0.0, part) / items
@@ -307,6 +332,49 @@ def _means_of_ways(ways: NDArray[np.bool_], sums: Floats, counts: Floats) -> Flo
         ])  # fmt: skip
     bare = (number == 0) | (number == len(counts))
     return np.stack([np.where(bare, -np.inf, means.min(axis=0)), np.where(bare, np.inf, means.max(axis=0))])
+
+
+def _share_as_extreme(sums: Floats, ways: Iterable[NDArray[np.bool_]]) -> float:
+    """The share of ways of which what they swap, or what they leave, adds up to no more than 0: p where more does.
+
+    It is that of `_means_of_ways`: where rounding could decide, a sum that was made in any order is made again.
+    """
+    negligible, whole = _negligible(sums), sums.sum()
+    rounding = 2 * len(sums) * np.finfo(np.float64).eps * np.abs(sums).sum()
+    extreme = count = 0
+    for some in ways:
+        swapped = _swapped(some, sums, in_order=False)
+        unsure = np.abs(np.minimum(swapped, whole - swapped) - negligible) <= rounding
+        swapped[unsure] = _swapped(some[unsure], sums)
+        extreme += int(np.count_nonzero(np.minimum(swapped, whole - swapped) <= negligible))
+        count += len(some)
+    return extreme / count
+
+
+def _negligible(sums: Floats) -> float:
+    """A sum that is 0 but for rounding."""
+    return 1e-12 * float(np.abs(sums).sum())
+
+
+def _swapped(ways: NDArray[np.bool_], values: Floats, *, in_order: bool = True) -> Floats:
+    """The sum of what each way swaps: [ways].
+
+    Args:
+        ways: [ways, recordings].
+        values: [recordings].
+        in_order: with the same bits always; else by a matrix product, whose order of addition the machine chooses.
+    """
+    step = max(1, _BLOCK // max(1, len(values)))
+    found, block = np.empty(len(ways)), np.empty((step, len(values)))
+    for start in range(0, len(ways), step):
+        some = ways[start : start + step]
+        rows, here = block[: len(some)], found[start : start + step]
+        if in_order:
+            np.multiply(some, values, out=rows).sum(axis=1, out=here)
+        else:
+            rows[:] = some
+            np.matmul(rows, values, out=here)
+    return found
 
 
 def holm(p_values: Sequence[float | None], hypotheses: Callable[[int], int] = int) -> list[float | None]:

@@ -13,11 +13,15 @@ them in at most 5 % of tables.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import compress
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.stats.paired import holm, swap_interval, swap_test
+from sam_audio_bench.stats.paired import Recordings, holm, swap_interval, swap_test
 from sam_audio_bench.stats.ranking import Column, Values
 
 __all__ = ["ALPHA", "BASELINE", "Gap", "Verdict", "decide"]
@@ -67,7 +71,11 @@ class Verdict:
     @property
     def leader(self) -> str | None:
         """The separator with the best mean, sure or not; the baseline is none."""
-        return next((name for name in self.order if name != self.baseline), None)
+        return self.first_but(() if self.baseline is None else (self.baseline,))
+
+    def first_but(self, passed_over: Collection[str]) -> str | None:
+        """The line with the best mean, of those that are not named."""
+        return next((name for name in self.order if name not in passed_over), None)
 
     @property
     def not_told_apart(self) -> tuple[str, ...]:
@@ -151,8 +159,9 @@ def decide(
     others = [name for name in order if name != baseline]
     behind = [name for name in others[1:] if known.get(name, 0) == known.get(others[0], 0)]
     swaps = max(column.resamples, _SWAPS_A_PAIR * _pairs(len(behind)))
-    ahead = [_gap(column, whole[others[0]], whole[name], sign, swaps, intervals) for name in behind]
-    over = [_gap(column, whole[name], whole[baseline], sign, swaps, intervals) for name in others if baseline in whole]
+    pairs = _Pairs(column, whole)
+    ahead = [pairs.gap(others[0], name, sign, swaps, intervals) for name in behind]
+    over = [pairs.gap(name, baseline, sign, swaps, intervals) for name in others if baseline in whole]
     return Verdict(
         order=tuple(order),
         tasks=column.tasks,
@@ -198,23 +207,46 @@ def _mean(column: Column, values: Values) -> float:
     return math.fsum(shares[task] * math.fsum(values[task].values()) / len(values[task]) for task in column.tasks)
 
 
-def _gap(column: Column, first: Values, second: Values, sign: int, swaps: int, interval: bool) -> Gap:
-    """Of the first before the second, whose p is of this pair alone."""
-    common = {task: sorted(first[task].keys() & second[task].keys()) for task in column.tasks}
-    items = sum(map(len, common.values()))
-    gaps = {task: {item: sign * (first[task][item] - second[task][item]) for item in common[task]} for task in common}
-    groups = [column.groups[task][item] for task in common for item in common[task]]
-    recordings = len(set(groups))
-    if not all(common.values()):
-        return Gap(items=items, recordings=recordings)
-    if recordings < 2:
-        return Gap(value=_mean(column, gaps), items=items, recordings=recordings)
-    shares = _shares(column)
-    weights = [shares[task] / len(gaps[task]) for task in common for _ in gaps[task]]
-    values = [gap for task in common for gap in gaps[task].values()]
-    weighted = [weight * gap for weight, gap in zip(weights, values, strict=True)]
-    alike = None if len(column.tasks) == 1 else weights
-    bounds = swap_interval(values, groups, weights=alike, resamples=swaps, seed=column.seed) if interval else None
-    low, high = bounds or (None, None)
-    p = swap_test(weighted, groups, resamples=swaps, seed=column.seed)
-    return Gap(value=_mean(column, gaps), low=low, high=high, p=p, items=items, recordings=recordings)
+class _Pairs:
+    """Pairs of lines on the items that both have a score for; those on the same items share what is known of these."""
+
+    def __init__(self, column: Column, lines: Mapping[str, Values]) -> None:
+        self._column = column
+        self._items = {task: sorted({item for line in lines.values() for item in line[task]}) for task in column.tasks}
+        self._scores = {
+            name: {task: np.array([line[task].get(item, math.nan) for item in items])
+                   for task, items in self._items.items()}
+            for name, line in lines.items()
+        }  # fmt: skip
+        self._recordings: dict[bytes, Recordings] = {}  # by which items there are
+
+    def gap(self, first: str, second: str, sign: int, swaps: int, interval: bool) -> Gap:
+        """Of the first before the second, whose p is of this pair alone."""
+        column, one, other = self._column, self._scores[first], self._scores[second]
+        gaps = {task: sign * (one[task] - other[task]) for task in one}
+        there = {task: ~np.isnan(gap) for task, gap in gaps.items()}
+        common = {task: gap[there[task]] for task, gap in gaps.items()}
+        recordings, items = self._recordings_of(there), sum(map(len, common.values()))
+        if not all(map(len, common.values())):
+            return Gap(items=items, recordings=len(recordings))
+        shares = _shares(column)
+        means = (shares[task] * math.fsum(gap.tolist()) / len(gap) for task, gap in common.items())
+        found = Gap(value=math.fsum(means), items=items, recordings=len(recordings))
+        if len(recordings) < 2:
+            return found
+        weights = np.concatenate([np.full(len(gap), shares[task] / len(gap)) for task, gap in common.items()])
+        values, alike = np.concatenate(list(common.values())), None if len(column.tasks) == 1 else weights
+        options = {"resamples": swaps, "seed": column.seed}
+        bounds = swap_interval(values, recordings, weights=alike, **options) if interval else None
+        low, high = bounds or (None, None)
+        return replace(found, low=low, high=high, p=swap_test(weights * values, recordings, **options))
+
+    def _recordings_of(self, there: Mapping[str, NDArray[np.bool_]]) -> Recordings:
+        key = b"".join(mask.tobytes() for mask in there.values())
+        if key not in self._recordings:
+            self._recordings[key] = Recordings([
+                self._column.groups[task][item]
+                for task, mask in there.items()
+                for item in compress(self._items[task], mask.tolist())
+            ])  # fmt: skip
+        return self._recordings[key]

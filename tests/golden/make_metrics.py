@@ -1,13 +1,12 @@
 """Writes metrics.json: scores of small signals, from the libraries that define them where one does.
 
-Run `python tests/golden/make_metrics.py` with the extra `[oracles]` after a deliberate change; the signals come from
+Run `python -m tests.golden.make_metrics` with the extra `[oracles]` after a deliberate change; the signals come from
 integer arithmetic, so that they are the same everywhere.
 """
 
 from __future__ import annotations
 
 import datetime
-import importlib.util
 import json
 import warnings
 from importlib.metadata import version
@@ -55,6 +54,8 @@ def theirs() -> dict[str, tuple[str, list[Any]]]:
     from mir_eval.separation import bss_eval_sources
     from torchmetrics.functional import audio
 
+    from tests.oracles import museval_metrics
+
     sources, estimates = signals()
     reference, estimate = sources[:, 0], estimates[:, 0]
     scores = {
@@ -69,7 +70,7 @@ def theirs() -> dict[str, tuple[str, list[Any]]]:
     for name, values in zip(("sdr", "sir", "sar"), v3, strict=False):
         scores[f"bss_sources_{name}"] = ("mir_eval", np.asarray(values).tolist())
     images = (sources.transpose(1, 2).numpy(), estimates.transpose(1, 2).numpy())
-    v4 = _museval().bss_eval(*images, window=RATE, hop=RATE)
+    v4 = museval_metrics().bss_eval(*images, window=RATE, hop=RATE)
     for name, values in zip(("sdr", "isr", "sir", "sar"), v4, strict=False):
         scores[f"bss_images_{name}"] = ("museval", values.tolist())
     return scores
@@ -81,20 +82,6 @@ def _sa_sdr(estimate: Tensor, reference: Tensor) -> Tensor:
     return source_aggregated_signal_distortion_ratio(estimate, reference, scale_invariant=False)
 
 
-def _museval() -> Any:
-    """The module `museval.metrics` without its package, which wants an ffmpeg."""
-    package = importlib.util.find_spec("museval")
-    assert package is not None
-    assert package.submodule_search_locations
-    path = Path(package.submodule_search_locations[0]) / "metrics.py"
-    spec = importlib.util.spec_from_file_location("museval_metrics", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def main() -> None:
     """Writes the file."""
     found = {name: {"by": "sam_audio_bench", "values": values} for name, values in ours().items()}
@@ -102,7 +89,7 @@ def main() -> None:
     libraries = ("torch", "numpy", "torchmetrics", "mir_eval", "museval")
     record = {
         "made": datetime.date.today().isoformat(),
-        "by": "python tests/golden/make_metrics.py",
+        "by": "python -m tests.golden.make_metrics",
         "versions": {library: version(library) for library in libraries},
         "scores": found,
     }

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2] / "leaderboards"
 PLACES = {
     "submission": "results/*/*/submission.json",
     "boards": "boards.json",
+    "previews": "previews.json",
     "preview": "site/listen/*/*/item.json",
     "reported": "results/reported/*.json",
 }

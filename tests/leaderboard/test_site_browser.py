@@ -187,6 +187,25 @@ def test_louder_sounds_are_turned_down_to_the_quietest(browser: Browser, built: 
     assert browser.evaluate("audioOf(deck.now).volume") == 1
 
 
+def test_a_mean_leads_to_the_sounds_of_its_separator(browser: Browser, built: Path) -> None:
+    """From every table of means: over all tasks, of the best of each task, of a task, of a separator."""
+    item, *_ = sorted(path.parent.name for path in (built / "site" / "listen").glob("*/*/item.json"))
+    pages = ("index", f"tasks/{TASK}", "separators/spectral-gate")
+    for page in pages:
+        browser.open(address(built, f"{page}.html"))
+        rows = "[...document.querySelectorAll('tr:has(.ear)')]"
+        if page != "separators/spectral-gate":
+            told = browser.evaluate(f"{rows}.map((row) => [row.dataset.kind, row.querySelector('.ear').textContent])")
+            assert ["separator", "listen to spectral-gate"] in told
+            assert not [kind for kind, _ in told if kind == "baseline"], "what does nothing is heard as the mixture"
+        browser.open(browser.evaluate("document.querySelector('.ear').href"))
+        browser.wait("document.querySelector('.listen[open] [aria-current]')")
+        assert unquote(browser.evaluate("location.pathname")).endswith(f"/items/{TASK}.html")
+        heard = browser.evaluate("document.querySelector('.listen[open] [aria-current]').dataset.name")
+        assert heard == "spectral-gate"
+        assert item in unquote(browser.evaluate("location.hash"))
+
+
 def test_a_score_leads_to_its_sound(browser: Browser, built: Path) -> None:
     """From the table of items, whatever metric it shows, and from a comparison; sound begins with the reader."""
     browser.open(address(built, f"items/{TASK}.html"))
@@ -351,6 +370,27 @@ def test_plots_are_as_wide_as_the_page_and_can_be_read(browser: Browser, built: 
     assert found
     assert {kind for kind, _ in found} == {shown}
     assert all(height > 10 for _, height in found)  # pixels: letters do not shrink with the plot
+
+
+def test_a_long_table_shows_every_row_with_and_without_scripts(browser: Browser, built: Path, tmp_path: Path) -> None:
+    """Rows that are laid out after the first paint are there soon, and sorting hides none of them again."""
+    shutil.copytree(built / "site", tmp_path / "site")
+    page = tmp_path / "site" / "tasks" / f"{TASK}.html"
+    text = page.read_text("utf-8")
+    (row,) = re.findall(r'<tr data-kind="separator".*?</tr>', text, re.DOTALL)
+    page.write_text(text.replace(row, row * 100), "utf-8")
+    rows = "[...document.querySelectorAll('.long tbody tr[data-kind=separator]')]"
+    unseen = f"{rows}.filter((row) => !row.getClientRects().length).length"
+    browser.open(page.as_uri())
+    browser.wait(f"{rows}.length === 100 && {unseen} === 0")
+    browser.wait("document.documentElement.matches('.whole')")
+    browser.evaluate("document.querySelector('.long [data-sort]').click()")
+    assert browser.evaluate(unseen) == 0
+    page.write_text(page.read_text("utf-8").replace("../site.js", "../no-script.js"), "utf-8")
+    browser.page.goto("about:blank")
+    browser.page.goto(page.as_uri())
+    browser.wait(f"{unseen} === 0")
+    browser.renew()
 
 
 def test_every_page_has_a_title_of_its_own(built: Path) -> None:

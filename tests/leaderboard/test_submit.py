@@ -378,9 +378,13 @@ def test_hub_files_are_yaml_and_replace_their_own_block(pristine_board: Path, tm
 
 def test_the_command_line(runs: Path, tmp_path: Path) -> None:
     board = str(tmp_path / "board")
+    write_json(tmp_path / "board" / "previews.json", {"items": 1, "kbits": 12.0, "residuals": False})
     done = call("leaderboard", "submit", str(runs), "--to", board, "--with-audio", "--hub", str(tmp_path / "hub"))
     assert done.exit_code == 0, done.output
-    assert "Next: sabench leaderboard validate" in done.stderr
+    assert "1 of 14 items can be heard" in done.stdout
+    (heard,) = (tmp_path / "board" / "site" / "listen").glob("*/*")
+    assert not list(heard.glob("*.residual.*"))
+    assert f"Next: sabench leaderboard validate {board} and build {board}" in done.stderr
     assert (tmp_path / "hub" / ".eval_results" / "sam-audio-bench.yaml").exists()
     done = call("leaderboard", "validate", board, "--all", "--json")
     assert done.exit_code == 0, done.output
@@ -396,6 +400,24 @@ def test_the_command_line(runs: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "it is silent" in call("leaderboard", "log", board).stdout
     assert isinstance(call("leaderboard", "validate", str(tmp_path)).exception, BenchError)
+
+
+def test_what_cannot_be_heard_is_submitted_all_the_same(runs: Path, tmp_path: Path) -> None:
+    """And said: a rule that means nothing, and whoever wants no sounds."""
+    board = tmp_path / "board"
+    write_json(board / "previews.json", {"items": 0, "kbits": 24.0, "residuals": True})
+    done = call("leaderboard", "submit", str(run_of(runs)), "--to", str(board))
+    assert done.exit_code == 0, done.output
+    assert "submitted, and not made audible: expected a rule of previews that meets its schema in" in done.stderr
+    assert (
+        f"Next: sabench leaderboard previews {run_of(runs)} --to {board}; sabench leaderboard validate" in done.stderr
+    )
+    assert "previews.json: expected a rule of previews" in call("leaderboard", "validate", str(board)).stdout
+    (board / "previews.json").unlink()
+    done = call("leaderboard", "submit", str(run_of(runs, "silence")), "--to", str(board), "--no-previews", "--json")
+    assert [one["written"] for one in json.loads(done.stdout)] == [True]
+    assert not (board / "site").exists()
+    assert call("leaderboard", "validate", str(board)).exit_code == 0
 
 
 def test_the_noise_suppressors_have_cards() -> None:

@@ -198,6 +198,26 @@ def test_pivots_show_the_same_cells() -> None:
     assert [line.name for line in oracle.lines] == ["music@1-mini", "sfx@1-mini", "all tasks"]
 
 
+@pytest.mark.parametrize("form", ["md", "html", "tex", "terminal"])
+def test_a_column_that_was_asked_for_and_is_not_there_is_named(form: str) -> None:
+    """Under the table of the task that lacks it; what no task has, once below all."""
+
+    def told(pivot: Any) -> list[str]:
+        view = View(pivot=pivot, metrics=("si_sdr_i", "leak_db", "span_iou"))
+        text = render(ROWS, form, answers=ANSWERS, view=view) if form != "terminal" else "\n".join(
+            shown(ROWS, ANSWERS, 400, pivot=pivot, metrics=view.metrics)
+        )  # fmt: skip
+        return re.findall(r"no (?:column|table) [^;.<\n]+", text.replace("\\", ""))
+
+    assert set(told("task")) == {"no column leak_db: for no item of music@1-mini",
+                                 "no column span_iou: for no item of these runs"}  # fmt: skip
+    assert set(told("metric")) == {"no table span_iou: for no item of these runs"}
+    assert set(told("separator")) == {"no column span_iou: for no item of these runs"}
+    if form != "tex":  # of which every table floats by itself
+        assert len(told("task")) == 2
+    assert "no column" not in render(ROWS, "md", answers=ANSWERS)
+
+
 def test_digits_and_intervals() -> None:
     text = render(ROWS, "md", answers=ANSWERS, view=View(digits=3, interval=False))
     assert "| good | **5.000** |" in text

@@ -312,6 +312,17 @@ def test_costs_stand_under_the_table_of_a_terminal():
     assert max(map(len, in_terminal(ROWS, costs=costs).splitlines())) <= 100
 
 
+@pytest.mark.parametrize("width", [24, 30, 36, 40, 44, 48, 49, 60])
+def test_costs_break_no_words_in_any_width(width):
+    costs = [cost(device_memory_mib=612, parameters=1_230_000), cost("old", real_time_factor=None)]
+    lines = in_terminal(ROWS, costs=costs, width=width).splitlines()
+    assert max(map(len, lines)) <= width
+    begin = lines.index(next(line for line in lines if line.startswith("cost, on Some CPU")))
+    words = {word for line in lines[begin + 1 :] for word in line.split() if "─" not in word}
+    heads = {"separator", "real-time", "factor", "memory", "GPU", "parameters"}
+    assert words == heads | {"hpss", "old", "0.012", "2.0", "GiB", "612", "MiB", "1.23", "M", "—"}
+
+
 def test_a_late_separator_is_told_under_the_table_of_its_task():
     late = cost("hpss", constant_lag_ms=20.0, lag_ms=20.0, delay=960, delay_rate=48_000)
     for name in ("md", "tex", "html"):

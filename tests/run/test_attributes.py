@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,11 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
+from click.testing import CliRunner
 from msgspec import structs
 
 import sam_audio_bench as sab
+from sam_audio_bench.cli import group
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.files import write_json
 from sam_audio_bench.run.attributes import AttributeTable, joined_attributes, write_attributes
@@ -24,8 +27,9 @@ from sam_audio_bench.run.measuring import measure
 from sam_audio_bench.run.merge import merge
 from sam_audio_bench.run.rescore import rescore
 from sam_audio_bench.run.results import Results
-from sam_audio_bench.run.slices import find_slices
+from sam_audio_bench.run.slices import find_slices, worst_items
 from sam_audio_bench.run.store import RunFolder
+from sam_audio_bench.stats.summary import ItemScore
 from sam_audio_bench.types import Audio, Item, Prompt, Query
 
 OPTIONS: dict[str, Any] = {"metrics": ("si_sdr", "leak_db"), "progress": False}
@@ -439,6 +443,62 @@ def test_the_slice_that_is_worse_is_named_first_with_its_worst_items(scenes: Pat
     assert all(one.audio is not None and one.audio.is_file() for one in found.worst)
     assert all("scene = street" in one.slices for one in found.worst)
     assert any("words does not part the items" in text for text in found.notes)
+
+
+def test_a_figure_of_slices_in_python_is_that_of_the_command(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate(scenes, tmp_path / "runs", metrics=("si_sdr", "snr"))
+    results = Results.read(tmp_path / "runs")
+    figure = results.plot("slices", "si_sdr")
+    assert "Not compared: small: " in figure.caption
+    assert "small: words does not part the items" in figure.caption
+    files = figure.save(tmp_path / "here", themes=("light", "dark"))
+    opened: list[Path] = []
+    read = RunFolder.open.__func__  # type: ignore[attr-defined]
+    monkeypatch.setattr(RunFolder, "open", classmethod(lambda kind, path: (opened.append(path), read(kind, path))[1]))
+    words = ["plot", str(tmp_path / "runs"), "--kind", "slices", "--metric", "all", "--theme", "both"]
+    done = CliRunner().invoke(group, [*words, "--out", str(tmp_path / "there")])
+    assert done.exit_code == 0, done.output
+    assert len(opened) == 1, "of one run, drawn by two metrics"
+    assert [(tmp_path / "there" / path.name).read_bytes() for path in files] == [path.read_bytes() for path in files]
+    assert {path.name for path in (tmp_path / "there").glob("*.csv")} == {
+        "slices-small-si_sdr.csv",
+        "slices-small-snr.csv",
+    }
+    assert results.plot("slices", task="small").name == "slices-small-si_sdr"
+    assert results.plot("bars", task="small").data.equals(results.plot("bars").data)
+    with pytest.raises(UsageError, match="expected one metric for slices, found 2"):
+        results.plot("slices", ("si_sdr", "snr"))
+    with pytest.raises(UsageError, match="unknown kind of figure 'slice': did you mean 'slices'"):
+        results.plot("slice")
+    with pytest.raises(UsageError, match="unknown task of these runs 'smal': did you mean 'small'"):
+        results.plot("slices", task="smal")
+
+
+def test_of_several_tasks_one_is_named(scenes: Path, tmp_path: Path) -> None:
+    shutil.copytree(scenes.parent, tmp_path / "copied")
+    other = (tmp_path / "copied" / "small.csv").rename(tmp_path / "copied" / "other.csv")
+    for path in (scenes, other):
+        evaluate(path, tmp_path / "runs")
+    results = Results.read(tmp_path / "runs")
+    with pytest.raises(UsageError, match="expected a task whose slices to draw, of other, small; name it with task="):
+        results.plot("slices")
+    figure = results.plot("slices", "si_sdr", task="other")
+    assert (figure.name, set(figure.data["task"])) == ("slices-other-si_sdr", {"other"})
+    report = find_slices([tmp_path / "runs"], metric="si_sdr")
+    p = {row.slice: row.p_holm for row in report.rows if row.task == "other"}
+    assert dict(zip(figure.data["slice"], figure.data["p_holm"], strict=True)) == p, "by Holm over both tasks"
+    assert set(results.plot("bars", task="other").data["task"]) == {"other"}
+
+
+def test_an_item_is_the_worst_by_its_score_and_then_its_name() -> None:
+    scores = {name: ItemScore("g", value, None) for name, value in zip("dcba", [1.0, 0.0, 0.0, None], strict=True)}
+    assert list(worst_items(scores, higher_is_better=True, most=2)) == ["b", "c"]
+    assert worst_items(scores, higher_is_better=False, most=1) == {"d": 1.0}
+    assert list(worst_items(scores, higher_is_better=True, most=5, within=["d", "c", "a"])) == ["c", "d"]
+    equal = {name: ItemScore("g", 0.0, None) for name in "ab"}
+    assert worst_items(equal, higher_is_better=True, most=5) == {}, "the mixture by an improvement"
 
 
 def test_few_recordings_are_said_and_not_tested(small_task: Path, tmp_path: Path) -> None:

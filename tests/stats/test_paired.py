@@ -1,5 +1,7 @@
 """Two systems on the same items: the randomisation test against scipy, its error rate, and independence of order."""
 
+import math
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -7,13 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sam_audio_bench.errors import UsageError
+from sam_audio_bench.stats import paired
 from sam_audio_bench.stats.paired import (
     FEWEST_RECORDINGS,
     PairedComparison,
+    Recordings,
     holm,
     paired_difference,
     swap_interval,
     swap_test,
+    swap_ways,
 )
 
 
@@ -147,6 +152,55 @@ def test_order_changes_no_bit(seed, size):
     order = rng.permutation(size)
     moved = paired_difference(first[order], second[order], [groups[k] for k in order], resamples=100)
     assert moved == paired_difference(first, second, groups, resamples=100)
+
+
+def shares_and_means(sums, counts, ways):
+    """Of each way the mean of what it swaps and of what it leaves, added one after the other as numpy does by rows."""
+    negligible = 1e-12 * np.abs(sums).sum()
+    for way in ways:
+        swapped, items = np.where(way, sums, 0.0).sum(), np.where(way, counts, 0.0).sum()
+        parts = ((swapped, items), (sums.sum() - swapped, counts.sum() - items))
+        if way.any() and not way.all():
+            means = [(0.0 if abs(part) <= negligible else part) / size for part, size in parts]
+            yield min(means), max(means)
+        else:
+            yield -np.inf, np.inf
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from([3, 13, 14, 60, 700]), st.sampled_from([0, 1, 9]), st.booleans())
+def test_every_number_is_that_of_a_loop_over_the_ways(seed, size, decimals, several):
+    """To the bit, with many sums that are 0 but for rounding, of recordings of one item and of several."""
+    rng = np.random.default_rng(seed)
+    groups = rng.permutation(np.repeat(np.arange(size), rng.integers(1, 4, size) if several else 1))
+    differences = np.round(rng.normal(0, 1, len(groups)), decimals) * rng.choice([1e-3, 1 / 3, 1])
+    names = sorted(set(groups), key=str)
+    sums = np.array([math.fsum(differences[groups == name]) for name in names])
+    counts = np.array([float((groups == name).sum()) for name in names])
+    lesser, greater = np.array(list(shares_and_means(sums, counts, swap_ways(size, 200, 3)))).T
+    mean = math.fsum(differences) / len(differences)
+    p = float((lesser <= 0).mean() if mean >= 0 else (greater >= 0).mean())
+    known = Recordings(groups.tolist())
+    assert (
+        swap_test(differences, known, resamples=200, seed=3)
+        == p
+        == swap_test(differences, groups, resamples=200, seed=3)
+    )
+    found = swap_interval(differences, known, resamples=200, seed=3, level=0.8)
+    count = math.ceil(0.2 * len(lesser) - 1e-9)
+    low, high = np.sort(lesser)[count - 1], np.sort(greater)[-count]
+    if np.isfinite(low) and np.isfinite(high):
+        assert found == (min(low, mean), max(high, mean))
+    assert paired_difference(differences * 0, differences, groups.tolist(), resamples=200, seed=3).p == p
+
+
+def test_ways_that_are_kept_are_those_that_are_drawn(monkeypatch):
+    drawn = np.concatenate(list(paired._drawn_ways(37, 90, 5)))
+    kept = swap_ways(37, 90, 5)
+    assert kept.dtype == bool
+    assert (kept == drawn).all()
+    monkeypatch.setattr(paired, "_MOST_KEPT", 0)
+    assert (swap_ways(37, 90, 5) == drawn).all()
 
 
 def test_swapping_the_systems_swaps_the_sign():

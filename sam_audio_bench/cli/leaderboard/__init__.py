@@ -8,6 +8,7 @@ The site, ``previews``, ``build`` and ``space``, is here.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -50,29 +51,40 @@ def leaderboard() -> None:
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=RUN)
 @click.option("--to", "board", type=click.Path(path_type=Path), default=BOARD, show_default=True, help="Leaderboard.")
-@click.option("--items", default="all", show_default=True, metavar="N|all",
-              help="How many a task; all: as many as keep the sounds of a submission within 30 MB.")  # fmt: skip
-@click.option("--kbits", type=click.FloatRange(6, 256), default=48, show_default=True, help="A second of sound.")
-@click.option("--no-residuals", is_flag=True, help="Leave out what separators left out.")
+@click.option("--items", metavar="N|all",
+              help="How many a task; all: as many as keep the sounds of a submission within 30 MB. Default: as "
+              "previews.json of the leaderboard says, or else all.")  # fmt: skip
+@click.option("--kbits", type=click.FloatRange(6, 256), help="A second of sound; default: as there, or else 48.")
+@click.option("--residuals/--no-residuals", default=None,
+              help="With or without what separators left out; default: as there, or else with it.")  # fmt: skip
 @click.option(
     "--judge", type=HomeText(), help="A judge's folder or name, whose ratings over time are shown; default: none."
 )
 def previews(
-    runs: tuple[Path | str, ...], board: Path, items: str, kbits: float, no_residuals: bool, judge: str | None
-) -> None:
-    """Make small sound files and spectrograms of the items for the site; RUNS are those that were submitted."""
-    if items != "all" and not (items.isdecimal() and int(items) > 0):
+    runs: tuple[Path | str, ...], board: Path, items: str | None, kbits: float | None, residuals: bool | None,
+    judge: str | None,
+) -> None:  # fmt: skip
+    """Make small sound files and spectrograms of the items for the site; RUNS are those that were submitted.
+
+    `submit` does this too; here is more to choose.
+    """
+    if items not in (None, "all") and not (items.isdecimal() and int(items) > 0):
         raise UsageError(f"expected a number of items from 1, or all, for --items, found {items!r}")
     from sam_audio_bench.leaderboard.preview_rendering import PreviewOptions, make_previews
+    from sam_audio_bench.run.progress import Progress
 
     loaded = None
     if judge is not None:
         from sam_audio_bench.judge import load
 
         loaded = load(judge)
-    most = None if items == "all" else int(items)
-    options = PreviewOptions(items=most, kbits=kbits, residuals=not no_residuals, judge=loaded)
-    found = make_previews(board, runs, options)
+    options = replace(PreviewOptions.of_board(board), judge=loaded)
+    if items is not None:
+        options = replace(options, items=None if items == "all" else int(items))
+    options = options if kbits is None else replace(options, kbits=kbits)
+    options = options if residuals is None else replace(options, residuals=residuals)
+    with Progress(0) as bar:
+        found = make_previews(board, runs, options, tell=note, progress=bar.following("previews"))
     for label, (heard, known) in found.items():
         click.echo(f"{label}  {heard} of {known} items")
     click.echo(f"{sum(heard for heard, _ in found.values())} items in {board / 'site' / 'listen'}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -10,7 +11,7 @@ import click
 from sam_audio_bench.cli.leaderboard import BOARD
 from sam_audio_bench.cli.output import note, print_json, print_records
 from sam_audio_bench.cli.words import RUN
-from sam_audio_bench.errors import UsageError
+from sam_audio_bench.errors import BenchError, UsageError, describe_error
 from sam_audio_bench.render.text import pluralize, printable
 
 __all__ = ["log", "submit", "validate", "withdraw"]
@@ -25,6 +26,7 @@ __all__ = ["log", "submit", "validate", "withdraw"]
 @click.option("--revision", help="Of the separator; default: its model's, its weights' or its answers'.")
 @click.option("--with-audio", is_flag=True, help="Hand in the answers too, so that anyone can score them again.")
 @click.option("--hub", type=click.Path(path_type=Path), help="Also write .eval_results and a model-card block there.")
+@click.option("--no-previews", is_flag=True, help="Make no small sound files for the site; `previews` does later.")
 @click.option("--dry-run", is_flag=True, help="Check everything, write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def submit(
@@ -34,12 +36,14 @@ def submit(
     revision: str | None,
     with_audio: bool,
     hub: Path | None,
+    no_previews: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
     """Add the separators of RUNS to a leaderboard; RUNS are run folders or folders that hold them.
 
-    Runs that are unfinished, or of a part of a task, are named and passed over.
+    Runs that are unfinished, or of a part of a task, are named and passed over. Then the items are made audible for
+    the site, as previews.json of the leaderboard says, or all of them.
     """
     from sam_audio_bench.leaderboard.hub import write_hub_files
     from sam_audio_bench.leaderboard.labels import BASELINES
@@ -51,6 +55,8 @@ def submit(
         if len(own) != 1:
             raise UsageError(f"expected runs of one separator with --hub, found {len(own)}")
         write_hub_files(hub, own[0].header)
+    written = any(one.written for one in done)
+    heard = _let_hear(board, runs) if written and not no_previews else ""
     if as_json:
         print_json(
             [{"folder": str(one.folder), "written": one.written, "bytes": one.size, "note": one.note} for one in done]
@@ -59,11 +65,29 @@ def submit(
     for one in done:
         what = one.note or f"{pluralize(len(one.header.tasks), 'task')}, {one.size / 2**20:.1f} MiB"
         click.echo(f"{one.folder}  {what}")
-    if any(one.written for one in done):
+    if heard:
+        click.echo(heard)
+    if written:
+        later = "" if heard else f" sabench leaderboard previews {' '.join(map(str, runs))} --to {board};"
         note(
-            f"Next: sabench leaderboard validate {board}, and previews RUNS --to {board} to let the answers be heard; "
+            f"Next:{later} sabench leaderboard validate {board} and build {board}; "
             f"then commit {board} on a branch and open a pull request."
         )
+
+
+def _let_hear(board: Path, runs: Sequence[Path | str]) -> str:
+    """Makes previews, and says how many; what hinders them hinders no submission: it is told, and "" given back."""
+    from sam_audio_bench.leaderboard.preview_rendering import make_previews
+    from sam_audio_bench.run.progress import Progress
+
+    try:
+        with Progress(0) as bar:
+            found = make_previews(board, runs, tell=note, progress=bar.following("previews"))
+    except (BenchError, OSError) as error:
+        note(f"submitted, and not made audible: {describe_error(error)}")
+        return ""
+    heard, known = (sum(counts) for counts in zip(*found.values(), strict=True))
+    return f"{heard} of {known} items can be heard, in {board / 'site' / 'listen'}"
 
 
 @click.command()

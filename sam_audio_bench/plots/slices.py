@@ -1,59 +1,22 @@
-"""The figures of `sabench slices`: a dot and an interval for each slice, in the style of `plots`."""
+"""Means in slices of the items: a dot and an interval a slice, separators overlaid."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sam_audio_bench.errors import UsageError, unknown_name
-from sam_audio_bench.files import safe_name
+from sam_audio_bench.errors import UsageError
 from sam_audio_bench.plots.base import Plot, colour_of, ink, panels, shape_of, styled
-from sam_audio_bench.stats.slices import FEWEST
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sam_audio_bench.run.slices import SliceReport
-
-__all__ = ["slice_figures", "slice_means"]
+__all__ = ["slice_means"]
 
 _APART = 0.7  # of a line, between the first separator's dot and the last one's
 _GAP = 0.6  # lines, between attributes
 _LONGEST = 40  # letters of a label
-
-
-def slice_figures(found: SliceReport, separators: Sequence[str] = ()) -> list[Plot]:
-    """A figure of each task that has a slice with enough recordings.
-
-    Args:
-        found: what `sabench slices` tells.
-        separators: names of those to draw; none: all.
-
-    Raises:
-        UsageError: a name that these runs do not have, or nothing to draw.
-    """
-    import pandas as pd
-
-    known = dict.fromkeys(row.separator for row in found.rows)
-    for name in separators:
-        if name not in known:
-            raise unknown_name("separator", name, known)
-    rows = [
-        {**asdict(row), "surely_worse": row.is_surely_worse()}
-        for row in found.rows
-        if row.recordings >= FEWEST and row.mean is not None and row.separator in (separators or known)
-    ]
-    if not rows:
-        raise UsageError(f"expected a slice with {FEWEST} recordings to draw, found none; `sabench slices` says why")
-    axis = f"{found.metric} {f'({found.unit})' if found.unit else ''}".strip()
-    return [
-        slice_means(part, axis=axis, title=f"{found.labels[str(task)]} in slices",
-                    name=safe_name(f"slices-{task}-{found.metric}"))
-        for task, part in pd.DataFrame(rows).groupby("task", sort=False)
-    ]  # fmt: skip
 
 
 @styled
