@@ -4,6 +4,7 @@
     deprecated  old public names, for one release
     types       Audio, Prompt, Query, Item, Separation, Score and the separators' protocols
     notebook    players and waveforms as HTML
+    platforms   what Windows does otherwise
     files       file names, JSON, journals
     digests     SHA-256 of files and of values
     written     what the text of a module says
