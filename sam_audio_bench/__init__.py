@@ -107,12 +107,14 @@ if TYPE_CHECKING:
     )
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name == "judge":
-        return importlib.import_module(f"{__name__}.judge")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'types')}"), name)
+if not TYPE_CHECKING:  # a type checker would take any name to be there
+
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name == "judge":
+            return importlib.import_module(f"{__name__}.judge")
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'types')}"), name)
 
 
 def __dir__() -> list[str]:
