@@ -18,14 +18,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sam_audio_bench import platforms
-from sam_audio_bench.errors import StoreError
+from sam_audio_bench.errors import Precondition, StoreError
 from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.run.output_log import captured_text
+from sam_audio_bench.run.worker_process import ProcessLink
 from sam_audio_bench.separators.command_line import parse_command, parse_template
 from sam_audio_bench.separators.dialogue import Broken, Dialogue
 from sam_audio_bench.separators.pipes import Pipes, SelectedPipes, ThreadedPipes
 from sam_audio_bench.separators.serving import ServedSeparator
 from sam_audio_bench.types import Audio, Prompt, Query
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows itself needs no fake")
 
 ECHO = """
 import sys
@@ -186,6 +189,12 @@ def test_a_program_that_stays_answers_alike(is_windows: bool, tmp_path: Path) ->
         (found,) = separator.separate([query], [0])
         separator.release_processes()
     assert found.target.length == 4000
+
+
+def test_workers_are_refused_with_what_to_do_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+    windows(monkeypatch)
+    with pytest.raises(Precondition, match=r"found Windows; use --executor local, without --timeout and --memory"):
+        ProcessLink()
 
 
 def test_links_are_refused_without_a_flag_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
