@@ -20,7 +20,7 @@ FROM python:${PYTHON}-slim-bookworm
 COPY --from=build /opt/sabench /opt/sabench
 RUN useradd --create-home --uid 1000 sabench && mkdir /runs /cache && chown sabench /runs /cache
 ENV PATH=/opt/sabench/bin:$PATH SABENCH_CACHE=/cache
-USER sabench
+USER 1000
 WORKDIR /runs
 VOLUME ["/runs", "/cache"]
 ENTRYPOINT ["sabench"]
