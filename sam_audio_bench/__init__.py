@@ -4,6 +4,7 @@
     deprecated  old public names, for one release
     types       Audio, Prompt, Query, Item, Separation, Score and the separators' protocols
     notebook    players and waveforms as HTML
+    platforms   what Windows does otherwise
     files       file names, JSON, journals
     digests     SHA-256 of files and of values
     written     what the text of a module says
@@ -51,7 +52,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Adapted",
@@ -107,12 +108,14 @@ if TYPE_CHECKING:
     )
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name == "judge":
-        return importlib.import_module(f"{__name__}.judge")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'types')}"), name)
+if not TYPE_CHECKING:  # a type checker would take any name to be there
+
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name == "judge":
+            return importlib.import_module(f"{__name__}.judge")
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'types')}"), name)
 
 
 def __dir__() -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sam_audio_bench"
 LAYERS = [
-    {"errors", "types", "files", "deprecated", "notebook"},
+    {"errors", "types", "files", "deprecated", "notebook", "platforms"},
     {"digests"},
     {"written"},
     {"live"},

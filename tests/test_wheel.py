@@ -66,6 +66,11 @@ def test_lacks_nothing_of_the_package(wheel: zipfile.ZipFile) -> None:
     assert here - set(wheel.namelist()) == set()
 
 
+def test_the_wheel_is_small(wheel: zipfile.ZipFile) -> None:
+    assert wheel.filename is not None
+    assert Path(wheel.filename).stat().st_size <= 13 * 2**20
+
+
 def test_mini_is_small(wheel: zipfile.ZipFile) -> None:
     size = sum(entry.file_size for entry in wheel.infolist() if "/mini_data/" in entry.filename)
     assert size <= 4 * 2**20

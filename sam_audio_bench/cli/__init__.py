@@ -20,6 +20,7 @@
     leaderboard  a package: submissions, their validation, the site
     lazy      groups that import a command when it is called
     config    where an option's value comes from
+    greeting  what is shown without a command: the version, how to begin
     words     lists that a user writes with commas
     output    results on standard output, everything else on standard error
 
@@ -34,7 +35,7 @@ from typing import Any
 
 import click
 
-from sam_audio_bench import __version__
+from sam_audio_bench.cli.greeting import FIRST_COMMANDS, greet, print_version
 from sam_audio_bench.cli.lazy import LazyGroup
 from sam_audio_bench.cli.output import note, open_closed_streams, replace_unwritable
 from sam_audio_bench.errors import BenchError, describe_error
@@ -66,25 +67,31 @@ _COMMANDS = {
 
 _CLOSED_PIPE = 128 + 13  # as of a program that SIGPIPE ends
 
-_HELP = """Benchmark promptable audio source separation.
-
-\b
-sabench list tasks
-sabench eval --model hpss --task instrument --split mini
-sabench table runs --format md
-"""  # \b keeps click from rewrapping the lines
+_HELP = "\n".join(["Benchmark promptable audio source separation.", "", "\b", *FIRST_COMMANDS])
+"""\\b keeps click from rewrapping the lines."""
 
 
 @click.group(
     cls=LazyGroup,
     lazy=_COMMANDS,
     help=_HELP,
+    invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "SABENCH"},
 )
-@click.version_option(__version__, prog_name="sabench")
+@click.option("--version", "asks_version", is_flag=True, allow_from_autoenv=False, help="Show the version and exit.")
+@click.option("--json", "as_json", is_flag=True, allow_from_autoenv=False, help="With --version: all of a bug report.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
-def group(debug: bool) -> None:
+@click.pass_context
+def group(context: click.Context, asks_version: bool, as_json: bool, debug: bool) -> None:
     """Every command; `_HELP` is what a user reads."""
+    if asks_version:
+        print_version(as_json=as_json)
+        context.exit()
+    if as_json:
+        raise click.UsageError("expected --json behind a command or beside --version, found neither", context)
+    if context.invoked_subcommand is None:
+        greet()
+        context.exit(2)
 
 
 def main(arguments: list[str] | None = None) -> Any:

@@ -25,6 +25,7 @@ from pyarrow import parquet
 
 from sam_audio_bench.errors import StoreError
 from sam_audio_bench.leaderboard import parquet_sandbox
+from sam_audio_bench.platforms import BINARY
 from sam_audio_bench.run.store import COLUMNS, SCORE_TYPES
 
 __all__ = [
@@ -197,8 +198,11 @@ def _decoded(kind: pyarrow.DataType) -> pyarrow.DataType:
 
 def _opened(path: Path, largest: int = _LARGEST_FILE) -> Any:
     """Opens a file without following links."""
+    if not hasattr(os, "O_NOFOLLOW") and path.is_symlink():
+        raise StoreError(f"expected a plain file at {path}, found a link")
+    flags = BINARY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        descriptor = os.open(path, os.O_RDONLY | flags)
     except OSError as error:
         raise StoreError(f"expected a plain file at {path}, found none ({error.strerror})") from error
     found = os.fstat(descriptor)

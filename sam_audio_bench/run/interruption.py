@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: all end a run in the same way, between two steps of it and not within one.
+"""Ctrl-C, SIGTERM, SIGHUP, and SIGBREAK of Windows: all end a run in the same way, between two steps and not within.
 
 While signals are `handled`, each of them raises KeyboardInterrupt in the main thread, but not a second one while the
 first is on its way out. Within `deferred` a signal is only noted, until `check` is called or a part is entered or left
@@ -25,7 +25,7 @@ __all__ = ["EXIT_CODE", "check", "deferred", "exit_interrupted", "handled", "int
 
 EXIT_CODE = 3
 """Of a process that was interrupted."""
-_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
 _PATIENCE = 2.0  # seconds after which a signal is raised again, since something must have swallowed the last one
 
 

@@ -23,6 +23,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from sam_audio_bench import platforms
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.separators.orphans import mark_of
 from sam_audio_bench.separators.programs import ending
@@ -63,8 +64,11 @@ class ProcessLink:
     """
 
     def __init__(self, gpu: str | None = None) -> None:
-        if os.name != "posix":
-            raise Precondition("expected a POSIX system for worker processes, found none; use --executor local")
+        if platforms.IS_WINDOWS:
+            raise Precondition(
+                "expected a POSIX system for worker processes, found Windows; use --executor local, without --timeout "
+                "and --memory, which are limits of workers (programs of cmd: and serve: have options timeout), or WSL"
+            )
         self._folder = Path(tempfile.mkdtemp(prefix="sabench-worker-"))
         self._log, self._streams = self._folder / "separator.log", self._folder / "streams.log"
         self._mark, self._lock, self._words = uuid.uuid4().hex, threading.Lock(), ""

@@ -16,7 +16,7 @@
     serving     programs that stay, and answer one query after another
     command_line what a command says: placeholders, arguments, named files
     answers     what a program wrote
-    dialogue    a line in, a line out, within a time
+    dialogue    a line in, a line out, within a time; pipes has two ways to wait for one
     programs    running a program, and ending all that it started
     orphans     which processes those are
     pickers     one card a picker, and the default for a prompt

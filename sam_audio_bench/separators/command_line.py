@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from sam_audio_bench.digests import folder_digest, joined
 from sam_audio_bench.errors import BadSeparation, Precondition, UsageError
 from sam_audio_bench.files import cased_name, sha256
+from sam_audio_bench.platforms import split_words
 from sam_audio_bench.source import is_python, script_digest
 from sam_audio_bench.types import Prompt
 
@@ -39,7 +39,7 @@ _SHOWN = 60  # characters of a value in a message
 
 
 def parse_template(template: str) -> list[str]:
-    """Splits a command like a POSIX shell and checks its placeholders; raises UsageError.
+    """Splits a command like a shell, see `split_words`, and checks its placeholders; raises UsageError.
 
     >>> parse_template("cp {mixture} {target}")
     ['cp', '{mixture}', '{target}']
@@ -79,7 +79,7 @@ def parse_command(command: str) -> list[str]:
 
 def _split(command: str) -> list[str]:
     try:
-        return shlex.split(command)
+        return split_words(command)
     except ValueError as error:
         raise UsageError(f"expected a command with balanced quotes, found {command!r} ({error})") from error
 
@@ -165,7 +165,7 @@ def named_files(arguments: Sequence[str]) -> dict[str, str]:
     """
     found = {}
     first, here = arguments[0], Path.cwd()
-    if os.sep not in first and (program := shutil.which(first)) is not None:
+    if not os.path.dirname(first) and (program := shutil.which(first)) is not None:  # noqa: PTH120 - "" where it has none
         stat = Path(program).stat()
         found[first] = f"{program} {stat.st_size} {stat.st_mtime_ns}"
     for argument in arguments:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-import selectors
 import subprocess
 import sys
 import tempfile
 import time
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
+from sam_audio_bench import platforms
+from sam_audio_bench.separators.pipes import open_pipes
 from sam_audio_bench.separators.programs import Program, ending, last_lines
 
 __all__ = ["Broken", "Dialogue"]
 
 _TICK = 0.05  # seconds after which a program that says nothing is looked at
-_CHUNK = 1 << 16  # bytes
 _LONGEST_LINE = 1 << 20  # bytes
 _PASSED_ON = 1 << 20  # bytes of what a program writes to standard error during a query
 _LARGEST_LOG = 1 << 24  # bytes
@@ -46,10 +48,7 @@ class Dialogue:
         process = self._program.process
         assert process.stdin is not None
         assert process.stdout is not None
-        self._queries, self._answers = process.stdin, process.stdout
-        for pipe in (self._queries, self._answers):
-            os.set_blocking(pipe.fileno(), False)
-        self._unsent = b""
+        self._pipes = open_pipes(process.stdin, process.stdout)
         self._heard = bytearray()
 
     def ask(self, line: bytes, *, timeout: float, expected: str, see: str) -> tuple[bytes, float]:
@@ -64,21 +63,17 @@ class Dialogue:
         Raises:
             Broken: it ended, took too long, or wrote a line that is too long; or it has not read all that it was told.
         """
-        self._unsent = line
         with self._program.family.at_work():
             begun = time.perf_counter()
-            with selectors.DefaultSelector() as selector:
-                selector.register(self._answers, selectors.EVENT_READ)
-                if line:
-                    selector.register(self._queries, selectors.EVENT_WRITE)
-                while self._unsent or b"\n" not in self._heard:
-                    left = begun + timeout - time.perf_counter()
-                    if left <= 0:
-                        raise Broken(
-                            f"was killed: expected {expected} within {timeout:g} seconds (see {see}), "
-                            f"found {self._so_far()}"
-                        )
-                    self._exchange(selector, min(left, _TICK))
+            self._pipes.send(line)
+            while self._pipes.unsent or b"\n" not in self._heard:
+                left = begun + timeout - time.perf_counter()
+                if left <= 0:
+                    raise Broken(
+                        f"was killed: expected {expected} within {timeout:g} seconds (see {see}), "
+                        f"found {self._so_far()}"
+                    )
+                self._exchange(min(left, _TICK))
             seconds = time.perf_counter() - begun
         answer, _, rest = bytes(self._heard).partition(b"\n")
         self._heard[:] = rest
@@ -86,10 +81,7 @@ class Dialogue:
 
     def unasked(self) -> str:
         """What it wrote beyond its answers, as a message shows it; "" where there is nothing."""
-        try:
-            self._heard += os.read(self._answers.fileno(), _CHUNK)
-        except BlockingIOError:
-            return shown(bytes(self._heard)) if self._heard else ""
+        self._heard += self._pipes.heard()
         return shown(bytes(self._heard)) if self._heard else ""
 
     def ended(self) -> str:
@@ -110,42 +102,22 @@ class Dialogue:
         try:
             if patiently:
                 self._program.family.begin()
-                self._queries.close()
+                self._pipes.end_queries()
                 self._program.process.wait(_GRACE)
         except subprocess.TimeoutExpired:
             self._errors.write("it had not ended when its standard input did, and was killed\n")
         finally:
             self._program.end()
+            self._pipes.close()
             self._errors.pass_on()
 
-    def _exchange(self, selector: selectors.BaseSelector, seconds: float) -> None:
+    def _exchange(self, seconds: float) -> None:
         """Sends and hears what can be sent and heard within a moment."""
         self._errors.keep_small()
-        ready = selector.select(seconds)
-        for key, _ in ready:
-            if key.fileobj is self._answers:
-                self._hear()
-            elif not self._send():
-                selector.unregister(self._queries)
-        if not ready and self._program.process.poll() is not None:  # something that it left holds the pipe open
-            raise Broken(self._silence())
-
-    def _send(self) -> bool:
-        """Whether there is more to send."""
-        try:
-            self._unsent = self._unsent[os.write(self._queries.fileno(), self._unsent[:_CHUNK]) :]
-        except BlockingIOError:
-            return True
-        except BrokenPipeError:  # it reads no more; how it ended is told when its answers end
-            self._unsent = b""
-        return bool(self._unsent)
-
-    def _hear(self) -> None:
-        try:
-            found = os.read(self._answers.fileno(), _CHUNK)
-        except BlockingIOError:
-            return
-        if not found:
+        found = self._pipes.exchange(seconds)
+        if found == b"" and self._program.process.poll() is not None:
+            found = self._pipes.exchange(_TICK) or None  # something that it left may hold the pipe open
+        if found is None:
             raise Broken(self._silence())
         self._heard += found
         if len(self._heard) > _LONGEST_LINE and b"\n" not in self._heard[:_LONGEST_LINE]:
@@ -164,8 +136,8 @@ class Dialogue:
         return f"{how}{half} instead of an answer: {last_lines(self._errors.new())}"
 
     def _so_far(self) -> str:
-        if self._unsent:
-            return f"that it has not read its query ({len(self._unsent):,} bytes are left)"
+        if self._pipes.unsent:
+            return f"that it has not read its query ({self._pipes.unsent:,} bytes are left)"
         if self._heard:
             return f"half a line, {shown(bytes(self._heard))}"
         return "nothing (does it end its lines, and flush its standard output?)"
@@ -181,18 +153,23 @@ def shown(line: bytes) -> str:
 
 
 class _Errors:
-    """The standard error of a program, in a file without a name."""
+    """The standard error of a program, in a file without a name; on Windows in one that goes with this object.
+
+    It is read by a descriptor of its own place, since that of the program's says where it writes on.
+    """
 
     def __init__(self) -> None:
-        with tempfile.TemporaryFile() as file:
-            self.number = os.dup(file.fileno())
-        weakref.finalize(self, os.close, self.number)
+        self.number, path = tempfile.mkstemp(prefix="sabench-")
+        self._reader = os.open(path, os.O_RDONLY | platforms.BINARY)
+        weakref.finalize(self, _let_go, (self.number, self._reader), path)
+        if not platforms.IS_WINDOWS:  # which refuses to remove what is open
+            Path(path).unlink()
         self._told = 0
 
     def new(self) -> str:
         """The end of what has not been passed on."""
-        begin = max(self._told, os.fstat(self.number).st_size - _PASSED_ON)
-        return os.pread(self.number, _PASSED_ON, begin).decode(errors="replace")
+        os.lseek(self._reader, max(self._told, os.fstat(self.number).st_size - _PASSED_ON), os.SEEK_SET)
+        return os.read(self._reader, _PASSED_ON).decode(errors="replace")
 
     def pass_on(self) -> None:
         """Writes the end of what is new to our own standard error; a file that has become large begins anew."""
@@ -215,3 +192,10 @@ class _Errors:
     def write(self, text: str) -> None:
         """Adds a word of our own."""
         os.write(self.number, text.encode())
+
+
+def _let_go(descriptors: Sequence[int], path: str) -> None:
+    for number in descriptors:
+        os.close(number)
+    with suppress(OSError):  # it is gone, or a process that was left behind has it open
+        Path(path).unlink()

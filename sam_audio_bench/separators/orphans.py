@@ -84,6 +84,8 @@ class Family:
 
     def _members(self, children: Sequence[_Process]) -> list[_Process]:
         """Those of the family that are alive."""
+        if not children:  # or a system without sessions
+            return []
         ours, marks = os.getsid(0), ("", self._mark)
         strange = [one for one in children if one.session != ours and one.number not in self._others]
         return [one for one in strange if not one.is_zombie and mark_of(one.number, _MARK) in marks]

@@ -1,7 +1,8 @@
 """Programs that this process starts: they end with everything that they started in turn.
 
-A program is the leader of a session and so of a process group of its own, which is killed as a whole. What left that
-group, for a session of its own say, is found on Linux (`orphans`); elsewhere only the group is ended.
+A program is the leader of a session and so of a process group of its own, which is killed as a whole; on Windows the
+tree below it is (`platforms`). What left that group, for a session of its own say, is found on Linux (`orphans`);
+elsewhere only the group is ended.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import signal
 import subprocess
 import weakref
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import IO
 
+from sam_audio_bench.platforms import end_group, own_group
 from sam_audio_bench.separators.orphans import SUBREAPER, Family
 
 __all__ = ["Program", "ending", "last_lines", "run_program"]
@@ -43,7 +45,7 @@ class Program:
                 stdout=subprocess.PIPE if talks else None,
                 stderr=errors,
                 bufsize=0,
-                start_new_session=True,
+                **own_group(),
                 env={**os.environ, **({"PYTHONUNBUFFERED": "1"} if talks else {}), **self.family.variables},
             )
             self.family.leader = process.pid
@@ -65,21 +67,12 @@ def _end(process: subprocess.Popen[bytes] | None, family: Family, adopting: Exit
     if os.getpid() != owner:  # a fork of the process whose program it is
         return
     if process is not None:
-        _end_group(process)
+        end_group(process)
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 pipe.close()
     family.end()
     adopting.close()
-
-
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    if os.name == "posix":
-        with suppress(ProcessLookupError, PermissionError):  # nobody is left in it
-            os.killpg(process.pid, signal.SIGKILL)
-    elif process.returncode is None:
-        process.kill()
-    process.wait()
 
 
 def run_program(command: Sequence[str], *, timeout: float, errors: IO[bytes]) -> int:
