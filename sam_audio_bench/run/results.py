@@ -16,7 +16,7 @@ from sam_audio_bench.run.alike import Alike, check_once, check_scores
 from sam_audio_bench.run.attributes import AttributeTable, attributes_of
 from sam_audio_bench.run.remote import find_runs, naming_origins, shown_place
 from sam_audio_bench.run.store import RunFolder
-from sam_audio_bench.run.training_overlap import shared_in_run
+from sam_audio_bench.run.training_overlap import shared_in_runs
 from sam_audio_bench.stats.answers import Answers, find_answers, find_answers_in_slices, main_metric
 from sam_audio_bench.stats.cost import Cost, cost_of
 from sam_audio_bench.stats.item_coverage import Covered, classify_coverage, items_set_aside
@@ -120,9 +120,7 @@ class Results:
             failures=sum(_incomplete(folder, item, columns) for folder, items, columns, _ in chosen for item in items),
             coverage=coverage,
             costs=tuple(_costs(chosen)),
-            trained_on={
-                (folder.header.task.id, folder.header.model.name): shared_in_run(folder.header) for folder, *_ in chosen
-            },
+            trained_on=shared_in_runs(folder.header for folder, *_ in chosen),
             tables=tuple(
                 AttributeTable(folder.path, folder.header.task.id, folder.header.items_sha256) for folder, *_ in chosen
             ),
@@ -254,10 +252,8 @@ class Results:
         """A copy of every score, with the columns of scores.parquet, and ``slice`` where there are slices."""
         if not self.slices:
             return self.frame.copy()
-        label = {
-            (task, item): part.label for task, parts in self.slices.items() for part in parts for item in part.items
-        }
-        return self.frame.assign(slice=[label[key] for key in zip(self.frame["task"], self.frame["item"], strict=True)])
+        of = {(task, item): part.label for task, parts in self.slices.items() for part in parts for item in part.items}
+        return self.frame.assign(slice=[of[key] for key in zip(self.frame["task"], self.frame["item"], strict=True)])
 
     def to_json(self, *, metrics: Sequence[str] = (), sort: str | None = None) -> dict[str, Any]:
         """``{"rows", "runs", "partial", "costs", "answer", "overall", "verdicts"}``, as ``--json`` prints it.
@@ -324,8 +320,7 @@ class Results:
         if not metrics:
             return self
         frame = self.frame[self.frame["metric"].isin(metrics)]
-        order = {name: place for place, name in enumerate(metrics)}
-        frame = frame.sort_values("metric", key=lambda column: column.map(order), kind="stable")
+        frame = frame.sort_values("metric", key=lambda column: column.map(list(metrics).index), kind="stable")
         return replace(self, frame=frame, metrics={name: self.metrics[name] for name in metrics})
 
     def plot(

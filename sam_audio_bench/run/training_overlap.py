@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sam_audio_bench.records import RunRecord
 from sam_audio_bench.separators.catalogue import card_of_model
 from sam_audio_bench.tasks.sources import recordings_of, shared_training
 
-__all__ = ["shared_in_run"]
+__all__ = ["shared_in_run", "shared_in_runs"]
 
 
 def shared_in_run(header: RunRecord) -> str:
@@ -19,3 +21,8 @@ def shared_in_run(header: RunRecord) -> str:
         return ""
     task = header.task
     return shared_training(card.training_data, recordings_of(task.id, task.split, task.source))
+
+
+def shared_in_runs(headers: Iterable[RunRecord]) -> dict[tuple[str, str], str]:
+    """The same of several runs, by task and separator."""
+    return {(header.task.id, header.model.name): shared_in_run(header) for header in headers}
