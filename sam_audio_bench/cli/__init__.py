@@ -9,6 +9,7 @@
     slices    where a separator is worse than elsewhere
     slice_figure  its figure
     merge     shards become one run
+    reproduce  a run made again from its record
     cite      BibTeX of what runs used
     listing   tasks, models, metrics
     models    checkpoints on this machine
@@ -52,6 +53,7 @@ _COMMANDS = {
     "compare": (f"{__name__}.compare:compare", "Say whether one run is better than another, and where it is worse."),
     "slices": (f"{__name__}.slices:slices", "Say in which kinds of items a separator is surely worse than elsewhere."),
     "merge": (f"{__name__}.merge:merge", "Put the shards of a run together."),
+    "reproduce": (f"{__name__}.reproduce:reproduce", "Make a run again from its record, and say what differs."),
     "cite": (f"{__name__}.cite:cite", "Print BibTeX of what runs used."),
     "models": (f"{__name__}.models:models", "Make checkpoints."),
     "judge": (f"{__name__}.judge:judge", "Rate answers without a reference."),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sam_audio_bench.run.plan import Plan
     from sam_audio_bench.run.results import Results
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "plan_from", "say_terms"]
 
 
 class _Whole(click.ParamType[str]):
@@ -88,8 +88,8 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
         go_offline()
     allowed = _allowance(options["fail_on_error"])
     stdout = claim_stdout() if options["as_json"] else None
-    plan = _plan(options, origins(ctx))
-    _say_terms(plan, accept=options["accept_license"])
+    plan = plan_from(options, origins(ctx))
+    say_terms(plan, accept=options["accept_license"])
     if options["as_json"]:
         for text in (*plan.needs, *plan.ignored, *plan.redone):
             note(f"plan: {text}")
@@ -112,7 +112,7 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
         sys.exit(1 if results.failures > allowed(results.asked) else 3)
 
 
-def _plan(options: dict[str, Any], config: dict[str, Any]) -> Plan:
+def plan_from(options: dict[str, Any], config: dict[str, Any]) -> Plan:
     """Turns texts into a plan; everything that can be wrong with a name or option is wrong here."""
     settings = settings_from(
         {
@@ -151,7 +151,7 @@ def _check_names(models: list[str], tasks: list[str], settings: Settings) -> Non
         check_recordings(tasks, instead=f"{asked} --split mini")
 
 
-def _say_terms(plan: Plan, *, accept: bool) -> None:
+def say_terms(plan: Plan, *, accept: bool) -> None:
     """The terms of the official data, once on each machine."""
     from sam_audio_bench.tasks.catalogue import TASKS
     from sam_audio_bench.tasks.licences import show_licences
