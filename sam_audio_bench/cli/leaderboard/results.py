@@ -9,7 +9,7 @@ import click
 
 from sam_audio_bench.cli.leaderboard import BOARD
 from sam_audio_bench.cli.output import note, print_json, print_records
-from sam_audio_bench.cli.words import RUN
+from sam_audio_bench.cli.words import BOARD_AT, RUN
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.render.text import pluralize, printable
 
@@ -67,14 +67,14 @@ def submit(
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path), default=BOARD)
+@click.argument("folder", type=BOARD_AT, default=BOARD)
 @click.option("--share", type=click.FloatRange(0, 1), default=0.05, show_default=True,
               help="Of each task's items, scored again where the audio is there.")  # fmt: skip
 @click.option("--all", "everything", is_flag=True, help="Score every item again.")
 @click.option("--no-audio", is_flag=True, help="Score nothing again.")
 @click.option("--audio", type=click.Path(path_type=Path), help="Run folders with the audio that submissions lack.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the sample.")
-@click.option("--since", type=click.Path(path_type=Path),
+@click.option("--since", type=BOARD_AT,
               help="An earlier copy of the leaderboard or its log: all of it must be there, unchanged.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def validate(
@@ -110,7 +110,7 @@ def validate(
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path), default=BOARD)
+@click.argument("folder", type=BOARD_AT, default=BOARD)
 @click.option("--json", "as_json", is_flag=True, help="Print a list of entries.")
 def log(folder: Path, as_json: bool) -> None:
     """Print every submission and withdrawal of a leaderboard, in order."""
