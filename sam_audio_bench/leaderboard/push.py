@@ -200,8 +200,8 @@ def _hub(place: str) -> Iterator[None]:
     except BenchError:
         raise
     except Exception as error:  # of the network, the Hub, or its library
+        found = one_line(describe_error(error, named=True))
         raise Precondition(
-            f"expected {place} on the Hub to be read and written, found: {one_line(describe_error(error, named=True))}; nothing "
-            "was pushed. Is there a network, and a token (`hf auth login`) that may write there? If somebody pushed "
-            "meanwhile, do it again"
+            f"expected {place} on the Hub to be read and written, found: {found}; nothing was pushed. Is there a "
+            "network, and a token (`hf auth login`) that may write there? If somebody pushed meanwhile, do it again"
         ) from error

@@ -1,7 +1,7 @@
 """``sabench leaderboard``: submissions, their validation and the site, without torch unless audio is touched.
 
     results     submissions: add, validate, list, withdraw
-    hub         push to the Hugging Face Hub
+    hub         push to the Hugging Face Hub; what is new, for a review
 
 The site, ``previews``, ``build`` and ``space``, is here.
 """
@@ -30,6 +30,7 @@ _COMMANDS = {
     "withdraw": (f"{__name__}.results:withdraw", "Take a submission out of the ranks; its row stays."),
     "previews": (f"{__name__}:previews", "Make small sound files of some items for the site."),
     "build": (f"{__name__}:build", "Write the site."),
+    "compare": (f"{__name__}.hub:compare", "Compare what is new with what stood there, for a review."),
     "push": (f"{__name__}.hub:push", "Push the leaderboard to a dataset repository of the Hugging Face Hub."),
     "space": (f"{__name__}:space", "Write the site as a static Space of the Hugging Face Hub."),
 }

@@ -1,4 +1,4 @@
-"""``sabench leaderboard push``: a leaderboard on the Hugging Face Hub."""
+"""``sabench leaderboard push`` and ``compare``: a leaderboard on the Hugging Face Hub, and what is new on one."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from sam_audio_bench.cli.leaderboard import BOARD
-from sam_audio_bench.cli.output import note
+from sam_audio_bench.cli.output import echo, note
+from sam_audio_bench.cli.words import BOARD_AT
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.render.text import pluralize
 
-__all__ = ["push"]
+__all__ = ["compare", "push"]
 
 
 @click.command()
@@ -48,3 +49,20 @@ def push(
         click.echo(f"{pluralize(len(one.files), 'file')}{entries}: {place}")
     if not dry_run:
         note(f"Next: sabench leaderboard validate hf://datasets/{repository}")
+
+
+@click.command()
+@click.argument("board", type=BOARD_AT, default=BOARD)
+@click.option("--since", type=BOARD_AT, required=True, help="An earlier copy of the leaderboard or its log.")
+def compare(board: Path, since: Path) -> None:
+    """Compare what is new on a leaderboard with what stood there, as Markdown for a review.
+
+    A new revision is compared with the one before it, a new separator with mixture, as by `sabench compare`.
+
+    \b
+    sabench leaderboard compare leaderboards --since ../main/leaderboards
+    sabench leaderboard compare board --since hf://datasets/me/separation-board
+    """  # noqa: D301 - \b keeps click from rewrapping the lines
+    from sam_audio_bench.leaderboard.comparison import comment, compare_new
+
+    echo(comment(compare_new(board, since)), nl=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -25,6 +26,7 @@ __all__ = ["log", "submit", "validate", "withdraw"]
 @click.option("--revision", help="Of the separator; default: its model's, its weights' or its answers'.")
 @click.option("--with-audio", is_flag=True, help="Hand in the answers too, so that anyone can score them again.")
 @click.option("--hub", type=click.Path(path_type=Path), help="Also write .eval_results and a model-card block there.")
+@click.option("--pr", is_flag=True, help="Leave the leaderboard as it is, and open a pull request, with gh.")
 @click.option("--dry-run", is_flag=True, help="Check everything, write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def submit(
@@ -34,6 +36,7 @@ def submit(
     revision: str | None,
     with_audio: bool,
     hub: Path | None,
+    pr: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -45,7 +48,18 @@ def submit(
     from sam_audio_bench.leaderboard.labels import BASELINES
     from sam_audio_bench.leaderboard.submit import submit as add
 
-    done = add(runs, board, card=card, revision=revision, with_audio=with_audio, dry_run=dry_run, tell=note)
+    again = partial(add, runs, card=card, revision=revision, with_audio=with_audio, tell=note)
+    if pr:
+        from sam_audio_bench.leaderboard.pull_request import propose
+
+        if hub is not None or as_json:
+            raise UsageError("expected --pr without --hub and --json, found one of them")
+        proposed = propose(board, partial(again, tell=None), partial(again, board, dry_run=True), dry_run=dry_run)
+        for step in proposed.steps if dry_run else ():
+            click.echo(step)
+        click.echo(proposed.url or f"nothing done; the branch would be {proposed.branch}")
+        return
+    done = again(board, dry_run=dry_run)
     own = [one for one in done if one.header.separator.name not in BASELINES]
     if hub is not None and not dry_run:
         if len(own) != 1:
