@@ -191,7 +191,7 @@ def _show(found: Reproduction) -> None:
         within = f"within {found.tolerance:g}"
         echo()
         print_records(_records(found, within), ("metric", "equal", within, "not", "largest difference", "of item"))
-        echo(f"\nFiles of estimates: {found.equal_files} of {found.files} are the same bit for bit.")
+        echo(f"\nFiles of estimates: {found.equal_files} of {found.files} have the same samples.")
     else:
         table = {True: "has the digest of", False: "differs from that of", None: "cannot be held against"}
         echo(f"\nThe table of scores {table[found.same_table]} the record.")

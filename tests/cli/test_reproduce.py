@@ -152,6 +152,31 @@ def test_items_and_separators_of_a_command_are_told_apart(here: Path, small_task
     assert not (here / "again/silence").exists()
 
 
+def test_a_shard_of_several_candidates_is_made_again(here: Path, small_task: Path) -> None:
+    """Seeds, candidates and what picked them; a shard is its items."""
+    (here / "seeded.py").write_text(
+        """
+import torch
+
+
+def noise(mixture, rate, prompt):
+    return torch.randn(mixture.shape)
+"""
+    )
+    spans = small_task.with_name("spans.csv")
+    spans.write_text("mixture,spans,target\n" + "".join(f"mix{i}.wav,+0.0:0.2,target{i}.wav\n" for i in range(4)))
+    chosen = ["--candidates", "3", "--picker", "activity(measure=recall)", "--shard", "1/2", "--seed", "5"]
+    run = evaluated(spans, "seeded:noise", *chosen)
+    assert run.name == "spans@1-file.shard-1-of-2"
+    stored = read_run(run / "run.json")
+    assert stored.candidates == 3
+    found = again(run, "--trust")
+    assert found["same"]
+    assert found["identity"] == []
+    assert found["equal_files"] == found["files"] == 8  # the first and the picked one, of two items
+    assert read_run(Path(found["made"]) / "run.json").picker == stored.picker
+
+
 def test_data_that_moved_and_data_that_are_gone(here: Path, small_task: Path) -> None:
     run = evaluated(small_task, "hpss")
     small_task.parent.rename(here / "elsewhere")
