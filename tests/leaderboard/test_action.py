@@ -171,6 +171,7 @@ def test_a_valid_submission_is_commented(before_and_after: tuple[Path, Path], tm
     assert (tmp_path / "pip.log").read_text().startswith("install --quiet sam-audio-bench ")
 
 
+@pytest.mark.slow
 def test_an_invalid_one_fails_and_its_comment_is_renewed(before_and_after: tuple[Path, Path], tmp_path: Path) -> None:
     before, after = before_and_after
     shutil.copytree(before, tmp_path / "base" / "ours")

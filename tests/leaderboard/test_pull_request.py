@@ -109,14 +109,12 @@ def test_a_pull_request_holds_the_submission_and_the_checkout_is_untouched(
     assert "| music@1-mini | si_sdr_i |" in create["given"]
 
 
-@pytest.mark.parametrize("broken", ["gh auth", "commit", "push", "gh pr"])
+@pytest.mark.parametrize("broken", ["gh auth", "push", "gh pr"])
 def test_whatever_fails_is_undone(
     broken: str, clone: Path, finished_runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if broken.startswith("gh"):
         monkeypatch.setenv("GH_FAILS", {"gh auth": "auth status", "gh pr": "pr create"}[broken])
-    elif broken == "commit":
-        executable(clone / ".git" / "hooks" / "pre-commit", "#!/bin/sh\nexit 1\n")
     else:
         executable(clone.with_name("bare") / "hooks" / "pre-receive", "#!/bin/sh\necho no right >&2\nexit 1\n")
     before = state(clone)

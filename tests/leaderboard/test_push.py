@@ -56,7 +56,7 @@ def pushed_files(board: Path) -> dict[str, bytes]:
     return {path.relative_to(board).as_posix(): path.read_bytes() for path in found}
 
 
-def test_a_board_is_pushed_in_one_commit_and_read_from_there(board: Path, hub: FakeHub, tmp_path: Path) -> None:
+def test_a_board_is_pushed_in_one_commit_and_read_from_there(board: Path, hub: FakeHub) -> None:
     (board / "notes.txt").write_text("not for others")
     with pytest.raises(Precondition, match=r"expected the dataset repository me/board, .*--create private makes one"):
         call("push", NAME, "--from", str(board))
@@ -76,14 +76,19 @@ def test_a_board_is_pushed_in_one_commit_and_read_from_there(board: Path, hub: F
     assert call("validate", url, "--no-audio").stdout == "3 submissions, no problems\n"
     assert call("validate", str(board), "--no-audio", "--since", url).stdout == "3 submissions, no problems\n"
     assert call("log", url).stdout == call("log", str(board)).stdout
-    call("build", url, "--out", str(tmp_path / "site"))
-    assert json.loads((tmp_path / "site" / "data.json").read_text())["log"] == [
-        json.loads(line) for line in (board / "log.jsonl").read_text().splitlines()
-    ]
     with pytest.raises(UsageError, match="expected --out with a leaderboard at a URL"):
         call("build", url)
     with pytest.raises(Precondition, match=r"expected a leaderboard \(with results/\) at hf://datasets/me/board/log"):
         call("log", f"{url}/log.jsonl")
+
+
+@pytest.mark.slow
+def test_a_site_is_built_from_the_hub(board: Path, hub: FakeHub, tmp_path: Path) -> None:
+    hub.add("dataset", NAME, pushed_files(board))
+    call("build", f"hf://datasets/{NAME}", "--out", str(tmp_path / "site"))
+    assert json.loads((tmp_path / "site" / "data.json").read_text())["log"] == [
+        json.loads(line) for line in (board / "log.jsonl").read_text().splitlines()
+    ]
 
 
 def test_only_a_log_that_goes_on_is_pushed(board: Path, gate: Path, hub: FakeHub) -> None:

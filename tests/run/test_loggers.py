@@ -81,22 +81,13 @@ def test_tensorboard(here: Path, small_task: Path) -> None:
         sound, rate = soundfile.read(io.BytesIO(events.Audio(name)[0].encoded_audio_string))
         assert rate == 8000
         assert is_estimate(sound)
-    captions = [name for name in tags["tensors"] if name.startswith("worst/")]
-    assert len(captions) == len(tags["audio"]) == 9  # mixture, reference and estimate
-
-
-def test_the_worst_items_are_the_worst(here: Path, small_task: Path) -> None:
-    evaluate(small_task, "--log", "tensorboard:board")
     (path,) = Path("runs").glob("hpss*/*/scores.parquet")
     scores = pd.read_parquet(path)
     worst = scores[scores["metric"] == "si_sdr"].dropna(subset="value").sort_values("value")["item"].iloc[:3].tolist()
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    (folder,) = (here / "board").iterdir()
-    events = EventAccumulator(str(folder))
-    events.Reload()
-    told = sorted(name.split("/")[2] for name in events.Tags()["audio"] if name.endswith("/mixture"))
-    assert [name.split(" ")[::2] for name in told] == [[str(rank), item] for rank, item in enumerate(worst, 1)]
+    ranks = sorted(name.split("/")[2] for name in names)
+    assert [name.split(" ")[::2] for name in ranks] == [[str(rank), item] for rank, item in enumerate(worst, 1)]
+    captions = [name for name in tags["tensors"] if name.startswith("worst/")]
+    assert len(captions) == len(tags["audio"]) == 9  # mixture, reference and estimate
 
 
 def logged(path: Path) -> Iterator[bytes]:
@@ -202,7 +193,7 @@ def recording(monkeypatch: pytest.MonkeyPatch) -> type[Recording]:
     return Recording
 
 
-@pytest.mark.parametrize("broken", ["init", "log_config", "log_media", "finish"])
+@pytest.mark.parametrize("broken", ["init", "log_config", "log_media"])
 def test_a_tracker_that_breaks_costs_no_run(
     broken: str, here: Path, small_task: Path, recording: type[Recording]
 ) -> None:
@@ -223,7 +214,6 @@ def test_what_a_tracker_prints_is_no_result(here: Path, small_task: Path, record
     assert recording.told[:3] == ["init", "log_config", "log_table"]
     assert recording.told[-1] == "finish"
     assert set(recording.told[3:-1]) == {"log_media"}
-    assert evaluate(small_task, "--log", "tensorboard:x").stdout == evaluate(small_task).stdout
 
 
 def test_a_run_without_numbers_is_logged(here: Path, small_task: Path, recording: type[Recording]) -> None:
