@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "COLOURS",
     "STYLE",
+    "audible_samples",
     "audio_html",
     "envelope",
     "item_html",
@@ -73,7 +74,7 @@ def envelope(samples: NDArray[np.floating], bins: int) -> tuple[NDArray[np.float
 
 def audio_html(sound: Audio) -> str:
     """A sound: waveform, player and size."""
-    samples, remarks = _heard(sound, _MOST_SECONDS)
+    samples, remarks = audible_samples(sound, _MOST_SECONDS)
     size = f"{sound.channels} channel{'s' * (sound.channels != 1)}, {sound.seconds:.3f} s at {sound.rate} Hz"
     picture = _waveform({"mixture": samples}, sound.rate, ()) if samples is not None else ""
     return (
@@ -85,10 +86,10 @@ def item_html(item: Item) -> str:
     """An item: prompt, waveform with the reference and the spans, and a player for each of its sounds."""
     prompt, mixture = item.query.prompt, item.query.mixture
     sounds = {"mixture": mixture, "reference": item.reference, "residual": item.residual_reference}
-    samples, _ = _heard(mixture, _MOST_SECONDS)
+    samples, _ = audible_samples(mixture, _MOST_SECONDS)
     drawn = {} if samples is None else {"mixture": samples}
     if item.reference is not None and item.reference.rate == mixture.rate:
-        reference, _ = _heard(item.reference, _MOST_SECONDS)
+        reference, _ = audible_samples(item.reference, _MOST_SECONDS)
         drawn |= {} if reference is None else {"reference": reference}
     parts = [STYLE, '<div class="sabench-sound">', f"<p><b>{quoted(item.id)}</b> of {quoted(item.group)}: "]
     parts += [prompt_html(prompt), "</p>", _waveform(drawn, mixture.rate, prompt.spans) if drawn else ""]
@@ -132,12 +133,20 @@ def player(sound: Audio, *, seconds: float = _MOST_SECONDS, mono: bool = False) 
         seconds: how much of its beginning is embedded.
         mono: whether the mean of its channels is embedded.
     """
-    samples, remarks = _heard(sound, seconds, mono=mono)
+    samples, remarks = audible_samples(sound, seconds, mono=mono)
     return _audio(samples, sound.rate) + _small(remarks)
 
 
-def _heard(sound: Audio, seconds: float, *, mono: bool = False) -> tuple[NDArray[np.float32] | None, list[str]]:
-    """The samples ``[time, channels]`` of a player, None where there is nothing to hear, and what was changed."""
+def audible_samples(
+    sound: Audio, seconds: float, *, mono: bool = False
+) -> tuple[NDArray[np.float32] | None, list[str]]:
+    """The samples ``[time, channels]`` of a player, within ±1; None where there is nothing to hear; what was changed.
+
+    Args:
+        sound: anything.
+        seconds: how much of its beginning is heard.
+        mono: whether the mean of its channels is heard.
+    """
     import numpy as np
 
     length = min(sound.length, round(seconds * sound.rate))

@@ -9,6 +9,7 @@
     slices    where a separator is worse than elsewhere
     distance  how far all answers of a run are from a reference set
     merge     shards become one run
+    reproduce  a run made again from its record
     filter    estimates that are good enough to train on
     cite      BibTeX of what runs used
     listing   tasks, models, metrics
@@ -55,6 +56,7 @@ _COMMANDS = {
     "slices": (f"{__name__}.slices:slices", "Say in which kinds of items a separator is surely worse than elsewhere."),
     "distance": (f"{__name__}.distance:distance", "Say how far all answers of runs are from a set of sounds."),
     "merge": (f"{__name__}.merge:merge", "Put the shards of a run together."),
+    "reproduce": (f"{__name__}.reproduce:reproduce", "Make a run again from its record, and say what differs."),
     "filter": (f"{__name__}.filter:filter_command", "Keep estimates that are good enough to train on, as a task."),
     "cite": (f"{__name__}.cite:cite", "Print BibTeX of what runs used."),
     "models": (f"{__name__}.models:models", "Make checkpoints."),

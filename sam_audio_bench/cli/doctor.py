@@ -25,6 +25,9 @@ _EXTRAS = {  # extra -> (module that tells whether it is there, what it brings)
     "suppress": ("onnxruntime", "the runtime of dtln, nsnet2, gtcrn and hush; rnnoise"),
     "oracles": ("museval", "the comparison tests against other libraries"),
     "ray": ("ray", "runs on many machines"),
+    "tensorboard": ("tensorboard", "--log tensorboard:DIR"),
+    "trackio": ("trackio", "--log trackio:PROJECT"),
+    "wandb": ("wandb", "--log wandb:PROJECT"),
 }
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sam_audio_bench.run.plan import Plan
     from sam_audio_bench.run.results import Results
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "plan_from", "say_terms"]
 
 
 class _Whole(click.ParamType[str]):
@@ -71,6 +71,8 @@ def _click_option(option: Field[Any]) -> Callable[[Callable[..., None]], Callabl
 @click.option("--fail-on-error", help="Exit with 1 when more than N items, or this fraction of them, fail.")
 @click.option("--offline", is_flag=True, help="Never look on the network for weights or data.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
+@click.option("--log", multiple=True, help="Tell a tracker: tensorboard:DIR, wandb:PROJECT or trackio:PROJECT; may be "
+              "repeated.")  # fmt: skip
 @config_option
 @click.option("--show-config", is_flag=True, help="Show every option with its origin and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
@@ -87,9 +89,12 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
     if options["offline"]:
         go_offline()
     allowed = _allowance(options["fail_on_error"])
+    from sam_audio_bench.run.loggers import log_results, opened_loggers, parse_loggers
+
+    specs = parse_loggers(options["log"])
     stdout = claim_stdout() if options["as_json"] else None
-    plan = _plan(options, origins(ctx))
-    _say_terms(plan, accept=options["accept_license"])
+    plan = plan_from(options, origins(ctx))
+    say_terms(plan, accept=options["accept_license"])
     if options["as_json"]:
         for text in (*plan.needs, *plan.ignored, *plan.redone):
             note(f"plan: {text}")
@@ -100,19 +105,21 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
     from sam_audio_bench.run.evaluate import execute
 
     try:
-        results = execute(plan)
+        with opened_loggers(specs, plan) as loggers:
+            results = execute(plan)
+            if stdout is None:
+                _show(results, plan)
+            else:
+                print_json(results.to_json(), stdout)
+            log_results(results, loggers)
     except KeyboardInterrupt:
         note("sabench: stopped; finished items are kept, the same command continues")
         sys.exit(3)
-    if stdout is None:
-        _show(results, plan)
-    else:
-        print_json(results.to_json(), stdout)
     if results.failures:
         sys.exit(1 if results.failures > allowed(results.asked) else 3)
 
 
-def _plan(options: dict[str, Any], config: dict[str, Any]) -> Plan:
+def plan_from(options: dict[str, Any], config: dict[str, Any]) -> Plan:
     """Turns texts into a plan; everything that can be wrong with a name or option is wrong here."""
     settings = settings_from(
         {
@@ -151,7 +158,7 @@ def _check_names(models: list[str], tasks: list[str], settings: Settings) -> Non
         check_recordings(tasks, instead=f"{asked} --split mini")
 
 
-def _say_terms(plan: Plan, *, accept: bool) -> None:
+def say_terms(plan: Plan, *, accept: bool) -> None:
     """The terms of the official data, once on each machine."""
     from sam_audio_bench.tasks.catalogue import TASKS
     from sam_audio_bench.tasks.licences import show_licences

@@ -10,7 +10,7 @@ import click
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import expand_home, is_url
 
-__all__ = ["RUN", "attribute_and_points", "words"]
+__all__ = ["BOARD_AT", "RUN", "attribute_and_points", "is_fetched", "words"]
 
 
 class _Run(click.ParamType[Path | str]):
@@ -25,6 +25,33 @@ class _Run(click.ParamType[Path | str]):
 
 RUN = _Run()
 """The type of arguments that name runs."""
+
+_FETCHED: set[Path] = set()  # leaderboards of URLs
+
+
+class _Board(click.ParamType[Path]):
+    """The folder of a leaderboard; one at a URL is fetched to temporary files."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The folder; raises the errors of `fetch_board`."""
+        if not is_url(value):
+            return Path(expand_home(value))
+        from sam_audio_bench.leaderboard.fetching import fetch_board
+
+        folder = fetch_board(str(value))
+        _FETCHED.add(folder)
+        return folder
+
+
+BOARD_AT = _Board()
+"""The type of arguments that name a leaderboard that is only read."""
+
+
+def is_fetched(board: Path) -> bool:
+    """Whether a leaderboard is a copy of one at a URL."""
+    return board in _FETCHED
 
 
 def words(text: str, option: str) -> list[str]:

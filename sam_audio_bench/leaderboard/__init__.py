@@ -9,6 +9,10 @@
     card              metadata of a separator: authors, licence, training data
     submit            turns finished runs into a submission
     hub               evaluation results for the Hugging Face Hub
+    push              a leaderboard as a repository of the Hub
+    fetching          leaderboards at URLs
+    comparison        what is new beside what stood there, for a review
+    pull_request      a submission as a pull request
     score_checks      checks of scores, row by row
     validate          validation of one submission
     consistency       checks across all submissions of a leaderboard

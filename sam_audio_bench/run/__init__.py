@@ -25,6 +25,8 @@
     display     results as figures, and as a page of a notebook
     alike       which runs can stand in one table
     compare     two runs on the items that both have
+    reproduction a run made again from its record, and what differs
+    loggers     telling experiment trackers of an evaluation
     slices      where a separator is worse than elsewhere
     merge       shards become one run
     cite        BibTeX of what was used

@@ -14,6 +14,7 @@ from typing import Any
 from sam_audio_bench.cards import MAIN_METRIC
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.identity import Difference
+from sam_audio_bench.records import MetricRecord
 from sam_audio_bench.run.alike import check_content
 from sam_audio_bench.run.remote import find_runs, naming_origins
 from sam_audio_bench.run.results import Results
@@ -22,7 +23,7 @@ from sam_audio_bench.separators.pickers import judges_itself
 from sam_audio_bench.stats.paired import holm, paired_difference
 from sam_audio_bench.stats.summary import ItemScore, compute_item_scores
 
-__all__ = ["ComparedItem", "Comparison", "ComparisonRow", "answer_file", "compare_runs"]
+__all__ = ["ComparedItem", "Comparison", "ComparisonRow", "answer_file", "compare_runs", "compare_scores"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,22 +233,39 @@ def _note_alone(tasks: Sequence[str], sides: Sequence[_Side], notes: list[str]) 
                 notes.append(f"{task}: {alone} items left out, in {side.path} alone")
 
 
-def _row(sides: Sequence[_Side], task: str, metric: str, *, tie: float, resamples: int, seed: int) -> ComparisonRow:
+def _row(sides: Sequence[_Side], task: str, metric: str, **options: Any) -> ComparisonRow:
     one, other = (side.means[task, metric] for side in sides)
+    return compare_scores(task, sides[0].results.metrics[metric], one, other, **options)
+
+
+def compare_scores(
+    task: str, record: MetricRecord, one: Mapping[str, ItemScore], other: Mapping[str, ItemScore], *,
+    tie: float = 0.0, resamples: int = 2000, seed: int = 0,
+) -> ComparisonRow:  # fmt: skip
+    """Two systems by one metric, from the score of each item; options as in `compare_runs`.
+
+    Args:
+        task: its name.
+        record: of the metric.
+        one: of the baseline, by item.
+        other: of the other system.
+        tie: items whose scores differ by no more are ties.
+        resamples: random swaps of the test and its interval.
+        seed: of these.
+    """
     common = sorted(one.keys() & other.keys())
     known_a, known_b = ({item for item in common if own[item].value is not None} for own in (one, other))
     known = known_a & known_b
     both = [item for item in common if item in known]
-    record = sides[0].results.metrics[metric]
     found = paired_difference(
         _values(one, both), _values(other, both), [one[item].group for item in both],
         higher_is_better=record.higher_is_better, tie=tie, resamples=resamples, seed=seed,
     )  # fmt: skip
     pickers = {own[item].picked_by for own in (one, other) for item in both}
-    own_judge = any(judges_itself(metric, picker) for picker in pickers)
+    own_judge = any(judges_itself(record.id, picker) for picker in pickers)
     return ComparisonRow(
         task=task,
-        metric=metric,
+        metric=record.id,
         a=found.first,
         b=found.second,
         difference=found.value,

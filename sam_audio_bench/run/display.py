@@ -26,7 +26,16 @@ if TYPE_CHECKING:
     from sam_audio_bench.run.slices import SliceReport
     from sam_audio_bench.types import Item
 
-__all__ = ["SLICES", "draw_results", "results_html", "results_text", "slice_figures"]
+__all__ = [
+    "SLICES",
+    "WorstItem",
+    "draw_results",
+    "find_item",
+    "results_html",
+    "results_text",
+    "slice_figures",
+    "worst_items",
+]
 
 SLICES = "slices"
 """The kind of figure that is no panel a task, but a figure."""
@@ -132,7 +141,7 @@ def results_html(results: Results) -> str:
     if metric is None or separator is None:
         return table
     room = _Room(_MOST_LETTERS)
-    items = "".join(_item_html(one, results, room) for one in _worst(results, separator, metric))
+    items = "".join(_item_html(one, results, room) for one in worst_items(results, separator, metric))
     title = f"Where {quoted(separator)} is worst, by {quoted(metric)}"
     return (
         f'{table}{STYLE}<details open class="sabench-sound"><summary><b>{title}</b></summary>'
@@ -141,7 +150,7 @@ def results_html(results: Results) -> str:
 
 
 @dataclass(frozen=True)
-class _Worst:
+class WorstItem:
     """An item with a low score."""
 
     task: str
@@ -182,7 +191,8 @@ def _leader(results: Results, metric: str) -> str | None:
     return next((row.separator for row in alone.rows if name_of(row) == name), None)
 
 
-def _worst(results: Results, separator: str, metric: str) -> list[_Worst]:
+def worst_items(results: Results, separator: str, metric: str) -> list[WorstItem]:
+    """The items on which a separator is worst by a metric, the worst first."""
     record = results.metrics[metric]
     sign = 1 if record.higher_is_better else -1
     scores = compute_item_scores(results.counted, _units(results))
@@ -192,14 +202,14 @@ def _worst(results: Results, separator: str, metric: str) -> list[_Worst]:
         for item, score in items.items() if score.value is not None
     ]  # fmt: skip
     return [
-        _Worst(task, item, separator, f"{number(sign * value)} {record.unit}".strip())
+        WorstItem(task, item, separator, f"{number(sign * value)} {record.unit}".strip())
         for value, task, item in sorted(found)[:_WORST]
     ]
 
 
-def _item_html(one: _Worst, results: Results, room: _Room) -> str:
+def _item_html(one: WorstItem, results: Results, room: _Room) -> str:
     """Prompt, score, and players of mixture, answer and reference."""
-    folder, item, told = _found(results.runs, one)
+    folder, item, told = find_item(results.runs, one)
     asked = "" if item is None else f", asked for {prompt_html(item.query.prompt)}"
     place = quoted(results.labels.get(one.task, one.task))
     head = f"<p><b>{quoted(one.item)}</b> of {place}: {quoted(one.score)}{asked}</p>"
@@ -211,7 +221,7 @@ def _item_html(one: _Worst, results: Results, room: _Room) -> str:
     return head + "".join(row_html(name, room.fit(content)) for name, content in sounds.items())
 
 
-def _found(runs: Sequence[Path | str], one: _Worst) -> tuple[RunFolder | None, Item | None, str]:
+def find_item(runs: Sequence[Path | str], one: WorstItem) -> tuple[RunFolder | None, Item | None, str]:
     """The run folder of an item, and the item with its sounds, or why one of them is not there."""
     from sam_audio_bench.run.data import recorded_data
 
@@ -225,7 +235,7 @@ def _found(runs: Sequence[Path | str], one: _Worst) -> tuple[RunFolder | None, I
         return folder, None, describe_error(error)
 
 
-def _folder(runs: Sequence[Path | str], one: _Worst) -> RunFolder | None:
+def _folder(runs: Sequence[Path | str], one: WorstItem) -> RunFolder | None:
     """The run folder of an item, of those on this disk."""
     for path in runs:
         if isinstance(path, Path) and (path / "run.json").is_file():

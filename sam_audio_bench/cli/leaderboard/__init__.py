@@ -1,6 +1,7 @@
 """``sabench leaderboard``: submissions, their validation and the site, without torch unless audio is touched.
 
     results     submissions: add, validate, list, withdraw
+    hub         push to the Hugging Face Hub; what is new, for a review
 
 The site, ``previews``, ``build`` and ``space``, is here.
 """
@@ -15,7 +16,7 @@ import click
 
 from sam_audio_bench.cli.lazy import HomeText, LazyGroup
 from sam_audio_bench.cli.output import note
-from sam_audio_bench.cli.words import RUN
+from sam_audio_bench.cli.words import BOARD_AT, RUN, is_fetched
 from sam_audio_bench.errors import UsageError
 
 __all__ = ["BOARD", "build", "leaderboard", "previews", "space"]
@@ -30,6 +31,8 @@ _COMMANDS = {
     "withdraw": (f"{__name__}.results:withdraw", "Take a submission out of the ranks; its row stays."),
     "previews": (f"{__name__}:previews", "Make small sound files of some items for the site."),
     "build": (f"{__name__}:build", "Write the site."),
+    "compare": (f"{__name__}.hub:compare", "Compare what is new with what stood there, for a review."),
+    "push": (f"{__name__}.hub:push", "Push the leaderboard to a dataset repository of the Hugging Face Hub."),
     "space": (f"{__name__}:space", "Write the site as a static Space of the Hugging Face Hub."),
 }
 
@@ -91,11 +94,13 @@ def previews(
 
 
 @click.command()
-@click.argument("board", type=click.Path(path_type=Path), default=BOARD)
+@click.argument("board", type=BOARD_AT, default=BOARD)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the site; default: site/ in the leaderboard.")
 @click.option("--check", is_flag=True, help="Write nothing; exit code 1 if the site is not what would be written.")
 def build(board: Path, out: Path | None, check: bool) -> None:
-    """Write the site of a leaderboard: static pages that open from a disk."""
+    """Write the site of a leaderboard: static pages that open from a disk; one at a URL needs --out."""
+    if out is None and not check and is_fetched(board):
+        raise UsageError("expected --out with a leaderboard at a URL, whose site would be written there, found none")
     from sam_audio_bench.leaderboard.site import build as write
     from sam_audio_bench.leaderboard.site import differences
 

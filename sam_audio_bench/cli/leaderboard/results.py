@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import click
 
 from sam_audio_bench.cli.leaderboard import BOARD
 from sam_audio_bench.cli.output import note, print_json, print_records
-from sam_audio_bench.cli.words import RUN
+from sam_audio_bench.cli.words import BOARD_AT, RUN
 from sam_audio_bench.errors import BenchError, UsageError, describe_error
 from sam_audio_bench.render.text import pluralize, printable
 
@@ -27,6 +28,7 @@ __all__ = ["log", "submit", "validate", "withdraw"]
 @click.option("--with-audio", is_flag=True, help="Hand in the answers too, so that anyone can score them again.")
 @click.option("--hub", type=click.Path(path_type=Path), help="Also write .eval_results and a model-card block there.")
 @click.option("--no-previews", is_flag=True, help="Make no small sound files for the site; `previews` does later.")
+@click.option("--pr", is_flag=True, help="Leave the leaderboard as it is, and open a pull request, with gh.")
 @click.option("--dry-run", is_flag=True, help="Check everything, write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def submit(
@@ -37,6 +39,7 @@ def submit(
     with_audio: bool,
     hub: Path | None,
     no_previews: bool,
+    pr: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -49,7 +52,18 @@ def submit(
     from sam_audio_bench.leaderboard.labels import BASELINES
     from sam_audio_bench.leaderboard.submit import submit as add
 
-    done = add(runs, board, card=card, revision=revision, with_audio=with_audio, dry_run=dry_run, tell=note)
+    again = partial(add, runs, card=card, revision=revision, with_audio=with_audio, tell=note)
+    if pr:
+        from sam_audio_bench.leaderboard.pull_request import propose
+
+        if hub is not None or as_json:
+            raise UsageError("expected --pr without --hub and --json, found one of them")
+        proposed = propose(board, partial(again, tell=None), partial(again, board, dry_run=True), dry_run=dry_run)
+        for step in proposed.steps if dry_run else ():
+            click.echo(step)
+        click.echo(proposed.url or f"nothing done; the branch would be {proposed.branch}")
+        return
+    done = again(board, dry_run=dry_run)
     own = [one for one in done if one.header.separator.name not in BASELINES]
     if hub is not None and not dry_run:
         if len(own) != 1:
@@ -91,14 +105,14 @@ def _let_hear(board: Path, runs: Sequence[Path | str]) -> str:
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path), default=BOARD)
+@click.argument("folder", type=BOARD_AT, default=BOARD)
 @click.option("--share", type=click.FloatRange(0, 1), default=0.05, show_default=True,
               help="Of each task's items, scored again where the audio is there.")  # fmt: skip
 @click.option("--all", "everything", is_flag=True, help="Score every item again.")
 @click.option("--no-audio", is_flag=True, help="Score nothing again.")
 @click.option("--audio", type=click.Path(path_type=Path), help="Run folders with the audio that submissions lack.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the sample.")
-@click.option("--since", type=click.Path(path_type=Path),
+@click.option("--since", type=BOARD_AT,
               help="An earlier copy of the leaderboard or its log: all of it must be there, unchanged.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def validate(
@@ -134,7 +148,7 @@ def validate(
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path), default=BOARD)
+@click.argument("folder", type=BOARD_AT, default=BOARD)
 @click.option("--json", "as_json", is_flag=True, help="Print a list of entries.")
 def log(folder: Path, as_json: bool) -> None:
     """Print every submission and withdrawal of a leaderboard, in order."""

@@ -1,0 +1,152 @@
+"""What is new on a leaderboard beside what stood there: paired differences of submissions, as a comment for review.
+
+A new revision is compared with the one that it follows, and a new separator with the baseline ``mixture``. It is the
+comparison of `sabench compare`, of submitted scores instead of runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sam_audio_bench.cards import MAIN_METRIC
+from sam_audio_bench.errors import StoreError
+from sam_audio_bench.leaderboard import log
+from sam_audio_bench.leaderboard.labels import folder_of
+from sam_audio_bench.leaderboard.records import LogEntry
+from sam_audio_bench.leaderboard.submission import Submission
+from sam_audio_bench.render.numbers import number, p_value, with_interval
+from sam_audio_bench.render.text import markdown_text, one_line, unit_and_direction
+from sam_audio_bench.run.compare import ComparisonRow, compare_scores
+from sam_audio_bench.stats.paired import holm
+from sam_audio_bench.stats.summary import ItemScore, compute_item_scores
+
+__all__ = ["Compared", "comment", "compare_new", "compare_submissions"]
+
+_BASELINE = "mixture"
+_LONGEST = 60_000  # letters; GitHub takes 65,536
+_SHOWN = 20  # notes of a short comment
+_HEADS = ("task", "metric", "before", "now", "difference", "p (Holm)", "is", "wins-ties-losses", "items")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """A new submission beside an older one."""
+
+    new: Submission
+    old: Submission | None  # None: there is none to compare with
+    rows: tuple[ComparisonRow, ...]  # differences are new minus old
+    notes: tuple[str, ...]  # what cannot be compared
+
+
+def compare_new(board: Path, before: Path) -> list[Compared]:
+    """Every submission that an earlier copy of the leaderboard, or of its log, does not have.
+
+    Raises:
+        StoreError: a log that does not go on from the earlier one. Precondition: nothing at ``before``.
+    """
+    entries, earlier = log.read(board), log.earlier(before)
+    if problems := log.growth_problems(entries, earlier):
+        raise StoreError(f"expected a log that goes on from {before}, found: {problems[0]}")
+    known = log.newest(entries[: len(earlier)])
+    added = [entry.key for entry in entries[len(earlier) :] if entry.event == "submitted"]
+    standing = log.standing(entries)
+    return [_compared(board, key, dict(known) | _baseline(entries)) for key in added if key in standing]
+
+
+def _baseline(entries: Sequence[LogEntry]) -> dict[str, str]:
+    return {name: revision for name, revision in log.newest(entries) if name == _BASELINE}
+
+
+def _compared(board: Path, key: tuple[str, str], known: Mapping[str, str]) -> Compared:
+    name, _ = key
+    against = name if name in known and (name, known[name]) != key else _BASELINE
+    new = Submission.read(folder_of(board / "results", *key))
+    if against not in known or (against, known[against]) == key:
+        return Compared(new=new, old=None, rows=(), notes=())
+    return compare_submissions(Submission.read(folder_of(board / "results", against, known[against])), new)
+
+
+def compare_submissions(old: Submission, new: Submission) -> Compared:
+    """Two submissions on the tasks and by the metrics that both have in one version."""
+    notes: list[str] = []
+    means = []
+    for one in (old, new):
+        units = {metric: record.unit for metric, record in one.metrics.items()}
+        found = compute_item_scores(one.scores, units)
+        means.append({(task, metric): items for (task, _, metric), items in found.items()})
+    rows = []
+    for (task, metric), items in means[1].items():
+        record = new.metrics[metric]
+        if why := _obstacle(old, new, task, metric, means[0]):
+            notes.append(f"{metric} on {task}: {why}")
+            continue
+        rows.append(compare_scores(task, record, means[0][task, metric], items))
+    adjusted = holm([row.p for row in rows])
+    told = tuple(replace(row, p_holm=p) for row, p in zip(rows, adjusted, strict=True))
+    return Compared(new=new, old=old, rows=told, notes=tuple(notes))
+
+
+def _obstacle(
+    old: Submission, new: Submission, task: str, metric: str, means: Mapping[tuple[str, str], Mapping[str, ItemScore]]
+) -> str:
+    """Why a column of two submissions cannot be compared; empty: it can."""
+    if (task, metric) not in means:
+        return f"not of {old.separator} {old.revision}"
+    changes = old.metrics[metric].differences(new.metrics[metric])
+    if changes:
+        return str(changes[0])
+    if (old.tasks[task].ids_sha256, old.tasks[task].data_revision) != (
+        new.tasks[task].ids_sha256, new.tasks[task].data_revision
+    ):  # fmt: skip
+        return "of other items or data"
+    return ""
+
+
+def comment(found: Sequence[Compared]) -> str:
+    """The comparison as Markdown, for a pull request; texts of anyone's are escaped.
+
+    What would be too long for a comment on GitHub tells of the main metric alone, and says so.
+    """
+    if not found:
+        return "No new submission.\n"
+    text = "\n".join(_section(one) for one in found)
+    if len(text) <= _LONGEST:
+        return text
+    return "\n".join([*(_section(one, short=True) for one in found), "Other metrics are left out: too long.\n"])
+
+
+def _section(one: Compared, *, short: bool = False) -> str:
+    title = f"### {_name(one.new)}\n"
+    if one.old is None:
+        return f"{title}\nNothing to compare with: no earlier revision, and no submission of {_BASELINE}.\n"
+    lines = [title, f"Beside {_name(one.old)}; differences are new minus old, on items that both have.\n"]
+    main = [row for row in one.rows if row.metric == MAIN_METRIC]
+    if main:
+        lines += [*_table(main), ""]
+    if others := [row for row in one.rows if row.metric != MAIN_METRIC and not short]:
+        lines += ["<details><summary>Other metrics</summary>\n", *_table(others), "\n</details>\n"]
+    return "\n".join([*lines, *(f"* {_code(note)}" for note in one.notes[: _SHOWN if short else None]), ""])
+
+
+def _table(rows: list[ComparisonRow]) -> list[str]:
+    lines = [f"| {' | '.join(_HEADS)} |", "| --- " * len(_HEADS) + "|"]
+    for row in rows:
+        metric = f"{row.metric} {unit_and_direction(row.unit, row.higher_is_better)}"
+        cells = (
+            row.task, metric, number(row.a), number(row.b),
+            with_interval(row.difference, row.ci_low, row.ci_high), p_value(row.p_holm), row.verdict() or "not tested",
+            f"{row.wins}-{row.ties}-{row.losses}", f"{row.n_ok}/{row.n}",
+        )  # fmt: skip
+        lines.append(f"| {' | '.join(markdown_text(cell) for cell in cells)} |")
+    return lines
+
+
+def _name(one: Submission) -> str:
+    return _code(f"{one.separator} {one.revision}")
+
+
+def _code(text: str) -> str:
+    """A text as code, in which nothing is a link or mentions anybody."""
+    return f"`{one_line(text).replace('`', chr(39))}`"
