@@ -18,6 +18,7 @@
     ratings   a package: listening tests
     leaderboard  a package: submissions, their validation, the site
     lazy      groups that import a command when it is called
+    examples  what the help of each command ends with
     config    where an option's value comes from
     words     lists that a user writes with commas
     output    results on standard output, everything else on standard error
