@@ -120,8 +120,8 @@ def command_pages() -> dict[str, str]:
         pages[f"{name}.rst"] = f".. click:: {place}\n   :prog: sabench {name}\n   :nested: full\n"
     names = "\n".join(f"   {page.removesuffix('.rst')}" for page in pages)
     pages["index.rst"] = _title("Commands", "=") + (
-        "``sabench COMMAND --help`` prints the same. Options of ``sabench eval`` may also come from a file (``--config``)\n"
-        "and from the environment, as ``SABENCH_SEED=1``.\n\n"
+        "``sabench COMMAND --help`` prints the same. Options of ``sabench eval`` may also come from a file\n"
+        "(``--config``) and from the environment, as ``SABENCH_SEED=1``.\n\n"
         f".. toctree::\n   :maxdepth: 2\n\n{names}\n"
     )
     return pages
@@ -259,12 +259,22 @@ def _epilog(app: Sphinx, context: click.Context, lines: list[str]) -> None:
         lines[:] = [".. code-block:: bash", "", *(f"   {line}" for line in examples), ""]
 
 
+@cache
+def _homes() -> dict[str, list[str]]:
+    """Where public names are defined, by what they are called without their modules."""
+    found: dict[str, list[str]] = {}
+    for module in modules().values():
+        for one in module.own:
+            found.setdefault(one, []).append(f"{module.name}.{one}")
+    return found
+
+
 def _short_names(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: nodes.Element) -> nodes.Element | None:
     """`Audio` in any docstring leads to the one public thing of this name."""
     if node.get("refdomain") != "py" or node["reftarget"].startswith("sam_audio_bench."):
         return None
     first, _, rest = node["reftarget"].removeprefix("~").partition(".")
-    places = [f"{module.name}.{first}" for module in modules().values() if first in module.own]
+    places = _homes().get(first, ())
     if len(places) != 1:
         return None
     target = ".".join(filter(None, [*places, rest]))
