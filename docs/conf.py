@@ -26,6 +26,7 @@ extensions = [
 ]
 exclude_patterns = ["_build", "**.ipynb_checkpoints"]
 default_role = "py:obj"
+smartquotes = False  # options have two dashes
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 6

@@ -48,7 +48,9 @@ def test_the_reference_has_every_public_name() -> None:
         top = ".".join(name.split(".")[:2])
         text = pages[f"{top}.rst"].partition(f"automodule:: {name}\n")[2].partition("automodule::")[0]
         listed = re.findall(r":members: (.*)", text)
-        assert listed == ([", ".join(module.own)] if module.own else [])
+        assert [name for line in listed for name in line.split(", ")] + re.findall(
+            rf"autodata:: {name}\.(\S+)\n", text
+        ) == [one for one in module.own if one not in module.data] + module.data
     assert all(f"   {page.removesuffix('.rst')}\n" in pages["index.rst"] for page in pages if page != "index.rst")
 
 

@@ -27,6 +27,10 @@ DOCS = Path(__file__).parents[1]
 PACKAGE = DOCS.parent / "sam_audio_bench"
 OUT = DOCS / "_generated"
 CODE = re.compile(r"(``[^`]+``|(?<!`)`[^`]+`(?!`))(?=\w)")  # with a letter right behind it
+TABLE = re.compile(r" *\S+ {2,}\S")  # a line of a module's map: a name, and what is there
+
+
+COMMAND = object()  # what click makes of a function
 
 
 @dataclass
@@ -37,6 +41,7 @@ class Module:
     summary: str
     public: list[str]
     own: list[str] = field(default_factory=list)  # of these, what is defined here
+    data: list[str] = field(default_factory=list)  # of these, what is neither a function nor a class
     taken: dict[str, str] = field(default_factory=dict)  # the others, and where they were imported from
 
 
@@ -58,7 +63,7 @@ def _module(name: str, tree: ast.Module) -> Module:
     taken: dict[str, str] = {}
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            defined[node.name] = None
+            defined[node.name] = COMMAND if any(map(_makes_command, node.decorator_list)) else None
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             names = (one for target in targets for one in ast.walk(target) if isinstance(one, ast.Name))
@@ -70,7 +75,13 @@ def _module(name: str, tree: ast.Module) -> Module:
             taken |= {alias.asname or alias.name: f"{one.module}.{alias.name}" for alias in one.names}
     summary = (ast.get_docstring(tree) or "").partition("\n")[0]
     own = [one for one in public if one in defined]
-    return Module(name, summary, public, own, {one: taken[one] for one in public if one not in defined})
+    data = [one for one in own if defined[one] is not None]
+    return Module(name, summary, public, own, data, {one: taken[one] for one in public if one not in defined})
+
+
+def _makes_command(decorator: ast.expr) -> bool:
+    call = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return isinstance(call, ast.Attribute) and call.attr in ("command", "group")
 
 
 def home(known: Mapping[str, Module], name: str) -> str:
@@ -104,8 +115,11 @@ def _title(text: str, line: str) -> str:
 def _section(known: Mapping[str, Module], module: Module, top: str) -> str:
     title = "" if module.name == top else _title(module.name, "-")
     text = f"{title}.. automodule:: {module.name}\n"
-    if module.own:
-        text += f"   :members: {', '.join(module.own)}\n   :undoc-members:\n   :show-inheritance:\n"
+    functions = [one for one in module.own if one not in module.data]
+    if functions:
+        text += f"   :members: {', '.join(functions)}\n   :undoc-members:\n   :show-inheritance:\n"
+    for one in module.data:  # which autodoc leaves out where they have no docstring
+        text += f"\n.. autodata:: {module.name}.{one}\n   :no-value:\n"
     lines = [f"* :py:obj:`{one} <{home(known, f'{module.name}.{one}')}>`" for one in module.taken]
     return text + ("\nFrom other modules:\n\n" + "\n".join(lines) + "\n" if lines else "")
 
@@ -238,12 +252,18 @@ def _write(app: Sphinx) -> None:
 
 def _docstring(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
     """Makes reStructuredText of a docstring: "`x`d" and tables in a module's text need marks."""
+    if what == "data" and lines and (type(thing).__doc__ or "").lstrip().startswith(lines[0].strip()):
+        lines.clear()  # what Python says of every dict
     found: list[str] = []
+    inside = False
     for line in lines:
-        begins = what == "module" and line.startswith("    ") and line.strip() and found and not found[-1].strip()
-        if begins and not any(before.startswith("    ") or before == "::" for before in found[-3:]):
+        row = what == "module" and TABLE.match(line) is not None
+        if row and not inside:
             found += ["::", ""]
-        found.append(CODE.sub(r"\1\\ ", line))
+        elif inside and not row and line.strip() and not line.startswith("    "):
+            found.append("")
+        inside = row or (inside and (line.startswith("    ") or not line.strip()))
+        found.append(f"    {line.strip()}" if row else CODE.sub(r"\1\\ ", line))
     lines[:] = found
 
 
