@@ -26,6 +26,7 @@ extensions = [
 ]
 exclude_patterns = ["_build", "**.ipynb_checkpoints"]
 default_role = "py:obj"
+suppress_warnings = ["ref.python"]  # builtins as "slice" in annotations, which are names of fields too
 smartquotes = False  # options have two dashes
 
 myst_enable_extensions = ["colon_fence", "deflist"]

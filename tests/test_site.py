@@ -21,6 +21,7 @@ DOCS = ROOT / "docs"
 sys.path.insert(0, str(DOCS / "extensions"))
 
 from checkout_pages import MIRROR, outside, relinked  # noqa: E402
+from reference_pages import _docstring as docstring  # noqa: E402
 from reference_pages import api_pages, catalogue_pages, command_pages, format_pages, home, modules  # noqa: E402
 
 PACKAGE = ROOT / "sam_audio_bench"
@@ -103,6 +104,13 @@ def test_links_lead_on_where_a_page_is_shown_elsewhere() -> None:
     inside = relinked("[the card](../judge/README.md)", DOCS / "judge.md", DOCS / "judge.md")
     assert inside == "[the card](_generated/checkout/judge/README.md)"
     assert all(one.is_file() for one in outside())
+
+
+def test_a_map_in_a_docstring_is_shown_as_it_stands() -> None:
+    lines = ["Parts.", "", "a    one `Thing`", "bc   another", "", "``x``s are `y`s.", "    code", "", "End."]
+    docstring(None, "module", "m", None, None, lines)  # type: ignore[arg-type]
+    wanted = ["Parts.", "", "::", "", "    a    one `Thing`", "    bc   another", "", "", "``x``\\ s are `y`\\ s."]
+    assert lines == [*wanted, "::", "", "    code", "", "", "End."]
 
 
 def title(page: Path) -> str:

@@ -24,6 +24,7 @@ LINK = re.compile(r"\[([^\]\[]*)\]\(([^)#:\s]+)(#[^)\s]*)?\)")
 def outside() -> list[Path]:
     """Pages outside ``docs``, by their place in the checkout."""
     names = ["CHANGELOG.md", "CONTRIBUTING.md", "examples/README.md", "judge/README.md", "leaderboards/README.md"]
+    names.append("sam_audio_bench/tasks/mini_data/ATTRIBUTION.md")
     return [*(ROOT / name for name in names), *sorted((ROOT / "benchmarks").glob("*.md"))]
 
 

@@ -27,7 +27,7 @@ DOCS = Path(__file__).parents[1]
 PACKAGE = DOCS.parent / "sam_audio_bench"
 OUT = DOCS / "_generated"
 CODE = re.compile(r"(``[^`]+``|(?<!`)`[^`]+`(?!`))(?=\w)")  # with a letter right behind it
-TABLE = re.compile(r" *\S+ {2,}\S")  # a line of a module's map: a name, and what is there
+TABLE = re.compile(r"\S+ {2,}\S|    +\S")  # a line of a module's map, or of an example
 
 
 COMMAND = object()  # what click makes of a function
@@ -252,19 +252,30 @@ def _write(app: Sphinx) -> None:
 
 def _docstring(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
     """Makes reStructuredText of a docstring: "`x`d" and tables in a module's text need marks."""
-    if what == "data" and lines and (type(thing).__doc__ or "").lstrip().startswith(lines[0].strip()):
-        lines.clear()  # what Python says of every dict
+    if what == "data" and not isinstance(thing, click.Command) and not _is_explained(name):
+        lines.clear()  # what Python says of every dict, numpy of every alias of an array
     found: list[str] = []
     inside = False
     for line in lines:
         row = what == "module" and TABLE.match(line) is not None
-        if row and not inside:
+        before = next((one for one in reversed(found) if one.strip()), "")
+        if row and not inside and not before.endswith("::"):
             found += ["::", ""]
         elif inside and not row and line.strip() and not line.startswith("    "):
             found.append("")
         inside = row or (inside and (line.startswith("    ") or not line.strip()))
-        found.append(f"    {line.strip()}" if row else CODE.sub(r"\1\\ ", line))
+        found.append(
+            f"    {line.strip()}" if row and not line.startswith("    ") else line if row else CODE.sub(r"\1\\ ", line)
+        )
     lines[:] = found
+
+
+def _is_explained(name: str) -> bool:
+    """Whether a constant has a docstring of its own, below it."""
+    from sphinx.pycode import ModuleAnalyzer
+
+    module, _, last = name.rpartition(".")
+    return ("", last) in ModuleAnalyzer.for_module(module).find_attr_docs()
 
 
 def _options(app: Sphinx, context: click.Context, lines: list[str]) -> None:
