@@ -109,8 +109,18 @@ def test_links_lead_on_where_a_page_is_shown_elsewhere() -> None:
 def test_a_map_in_a_docstring_is_shown_as_it_stands() -> None:
     lines = ["Parts.", "", "a    one `Thing`", "bc   another", "", "``x``s are `y`s.", "    code", "", "End."]
     docstring(None, "module", "m", None, None, lines)  # type: ignore[arg-type]
-    wanted = ["Parts.", "", "::", "", "    a    one `Thing`", "    bc   another", "", "", "``x``\\ s are `y`\\ s."]
-    assert lines == [*wanted, "::", "", "    code", "", "", "End."]
+    wanted = [
+        "Parts.",
+        "",
+        ".. code-block:: text",
+        "",
+        "    a    one `Thing`",
+        "    bc   another",
+        "",
+        "",
+        "``x``\\ s are `y`\\ s.",
+    ]
+    assert lines == [*wanted, ".. code-block:: text", "", "    code", "", "", "End."]
 
 
 def title(page: Path) -> str:

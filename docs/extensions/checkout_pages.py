@@ -62,7 +62,7 @@ def _write(app: Sphinx) -> None:
 
 def _read(app: Sphinx, name: str, source: list[str]) -> None:
     path = Path(app.env.doc2path(name))
-    if path.suffix == ".md" and MIRROR not in path.parents:
+    if path.suffix in (".md", ".ipynb") and MIRROR not in path.parents:
         source[0] = relinked(source[0], path, path)
 
 

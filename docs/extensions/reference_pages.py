@@ -260,7 +260,7 @@ def _docstring(app: Sphinx, what: str, name: str, thing: object, options: object
         row = what == "module" and TABLE.match(line) is not None
         before = next((one for one in reversed(found) if one.strip()), "")
         if row and not inside and not before.endswith("::"):
-            found += ["::", ""]
+            found += [".. code-block:: text", ""]
         elif inside and not row and line.strip() and not line.startswith("    "):
             found.append("")
         inside = row or (inside and (line.startswith("    ") or not line.strip()))
