@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+MADE = ("_build", "_generated")  # by Sphinx, of what stands elsewhere
+GUIDES = sorted(page for page in (ROOT / "docs").rglob("*.md") if not {*MADE} & {*page.parts})
 _FRONT = ("README.md", "CONTRIBUTING.md", "CODE_OF_CONDUCT.md", "ROADMAP.md", "SECURITY.md")
-PAGES = [*(ROOT / name for name in _FRONT), *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*(ROOT / name for name in _FRONT), *GUIDES]
 BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -20,6 +20,7 @@
     ratings   a package: listening tests
     leaderboard  a package: submissions, their validation, the site
     lazy      groups that import a command when it is called
+    examples  what the help of each command ends with
     config    where an option's value comes from
     greeting  what is shown without a command: the version, how to begin
     words     lists that a user writes with commas

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from sam_audio_bench.cli.examples import with_examples
 from sam_audio_bench.cli.output import note
 from sam_audio_bench.errors import unknown_name
 from sam_audio_bench.files import expand_home, expand_homes
@@ -70,6 +71,7 @@ class LazyGroup(click.Group):
     def __init__(self, *arguments: Any, lazy: Mapping[str, tuple[str, str]], **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._lazy = lazy
+        self._path = ""  # from sabench to here
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs a command; one that is interrupted ends with exit code 3."""
@@ -94,7 +96,10 @@ class LazyGroup(click.Group):
             return None
         module, _, attribute = self._lazy[name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
-        return _expanding(command)
+        path = f"{self._path} {name}".strip()
+        if isinstance(command, LazyGroup):
+            command._path = path
+        return with_examples(_expanding(command), path)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Summaries without an import."""

@@ -1,4 +1,4 @@
-"""One progress bar for a whole run: rate, remaining time, failures; silent where nobody watches."""
+"""One progress bar for a whole run: rate, remaining time, failures; where there is no terminal, a line now and then."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -19,10 +20,59 @@ __all__ = ["Progress", "say"]
 
 
 _STEP = 0.05  # seconds between two looks of the bar
+_SHORT = 10.0  # seconds between two lines at least, so that what is over soon says nothing
+_LONG = 60.0  # seconds after which there is a line however little was done
+_SHARE = 0.1  # of all, after which there is a line
+
+
+class _Lines:
+    """Says in a line where long work is, each tenth of it or each minute, for logs that no bar can be drawn in."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._begun = self._told_at = time.monotonic()
+        self._told = 0.0
+        self._first: tuple[float, float] | None = None  # when what was counted first
+
+    def follow(self, label: str, done: float, total: float | None) -> None:
+        """A line, if it is time for one.
+
+        Args:
+            label: what is done, and how many failed.
+            done: how many steps; fewer than before: of something else.
+            total: of how many; None or 0: not known.
+        """
+        now = time.monotonic()
+        if self._first is None or done < self._told:
+            self._first, self._told = (now, done), done
+        since, steps = now - self._told_at, done - self._told
+        if since < _SHORT or (since < _LONG and (not total or steps < _SHARE * total)):
+            return
+        self._told_at, self._told = now, done
+        parts = [f"{label}: {done:.0f} of {total:.0f} ({done / total:.0%})" if total else f"{label}: {done:.0f}"]
+        parts.append(f"{_clock(now - self._begun)} so far")
+        start, before = self._first
+        if total and before < done < total:
+            parts.append(f"some {_clock((now - start) * (total - done) / (done - before))} left")
+        self._say(", ".join(parts))
+
+
+def _clock(seconds: float) -> str:
+    """As rich writes it in its bar.
+
+    >>> _clock(3723.4)
+    '1:02:03'
+    """
+    return str(timedelta(seconds=round(seconds)))
 
 
 class Progress:
-    """A context manager around the bar."""
+    """A context manager around the bar.
+
+    Args:
+        total: of steps.
+        show: whether there is a bar; None: on a terminal, and elsewhere `_Lines`.
+    """
 
     def __init__(self, total: int, *, show: bool | None = None) -> None:
         from rich.console import Console
@@ -47,6 +97,7 @@ class Progress:
             disable=not shown,
         )
         self._task = self._bar.add_task("starting", total=total, rate="")
+        self._lines = _Lines(self.note) if show is None and not shown and sys.stderr is not None else None
 
     def __enter__(self) -> Progress:
         self._bar.start()
@@ -83,14 +134,21 @@ class Progress:
         rate = f"{speed:.1f} items/s" if speed else ""
         counted, self._counted = self._counted, 0
         self._bar.update(self._task, advance=counted, rate=rate, description=label + failed)
+        self._tell()
 
     def following(self, label: str) -> Callable[[int, int], None]:
         """A function that is told how many steps of how many are done."""
 
         def follow(done: int, total: int) -> None:
             self._bar.update(self._task, completed=done, total=total, description=label)
+            self._tell()
 
         return follow
+
+    def _tell(self) -> None:
+        if self._lines is not None:
+            task = self._bar.tasks[self._task]
+            self._lines.follow(task.description, task.completed, task.total)
 
     def note(self, text: str) -> None:
         """A line above the bar."""
