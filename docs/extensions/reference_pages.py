@@ -164,6 +164,7 @@ _FILES = {
     "item": "a line of `journal.jsonl` of a run folder",
     "log": "a line of `log.jsonl` of a leaderboard",
     "preview": "what the site knows of the sounds of an item",
+    "previews": "which items of a leaderboard can be heard, and at what rate",
     "reported": "numbers that a paper reports",
     "run": "`run.json` of a run folder",
     "score": "a row of `scores.parquet` of a run folder",

@@ -30,6 +30,14 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "sabench compare runs/hpss runs/repet-sim --metrics si_sdr_i --worst 3",
     ),
     "slices": ("sabench slices runs", "sabench slices runs --by snr:-10,0,10 --metric saj_overall --out figures"),
+    "distance": (
+        "sabench distance runs",
+        "sabench distance runs --metric kad --reference clean-songs --embedding laion/clap-htsat-unfused --json",
+    ),
+    "filter": (
+        "sabench filter runs --preset offline --out kept",
+        "sabench filter runs --keep 'saj_overall >= 3.5 and silence < 0.9' --quota 50 --best saj_overall --out kept",
+    ),
     "merge": ("sabench merge parts --output runs", "sabench merge parts/1 parts/2 --into runs/whole"),
     "cite": ("sabench cite runs", "sabench cite runs/hpss > used.bib"),
     "models": ("sabench models make-tiny checkpoints/tiny", "sabench list models"),
@@ -78,6 +86,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "data spans": (
         "sabench data spans my/questions.csv --out my/by-spans.csv",
         "sabench data spans my/questions.csv --out my/by-spans.csv --threshold -50 --figures figures",
+    ),
+    "data mix": (
+        "sabench data mix mini --set count=4 --out mixtures",
+        "sabench data mix clips --recipe recipe.toml --shard 1/8 --format webdataset --out mixtures",
     ),
     "data croissant": (
         "sabench data croissant my/questions.csv --out my/croissant.json",
