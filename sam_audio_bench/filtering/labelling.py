@@ -83,6 +83,8 @@ class LabelOptions:
         if self.sample < 0 or self.raters < 1:
             raise UsageError(f"expected a sample of 0 labels or more with 1 rater or more, found {self.sample} and "
                              f"{self.raters}")  # fmt: skip
+        if self.seed < 0:
+            raise UsageError(f"expected a seed of 0 or more, found {self.seed}")
         parse_condition(self.correct, option="--correct")
         if self.keep:
             parse_condition(self.keep)

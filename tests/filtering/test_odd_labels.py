@@ -82,6 +82,14 @@ def test_the_page_of_any_numbers(scores: Sequence[float], condition: str, tmp_pa
     assert "Nearest to " in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
+def test_the_page_of_a_column_that_looks_like_a_formula(tmp_path: Path) -> None:
+    source = labels(tmp_path / "in", [{r"$\frac$ a&b<c>": 1}, {r"$\frac$ a&b<c>": 3}])
+    assert keep(source, tmp_path / "out", r"`$\frac$ a&b<c>` > 2", report=True).counts["kept"] == 1
+    assert "a&b<c>" not in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    with pytest.raises(UsageError, match="expected a seed of 0 or more, found -1"):
+        LabelOptions(keep="a > 1", seed=-1)
+
+
 def test_columns_in_backticks_are_not_looked_for_in_texts() -> None:
     condition = parse_condition("kind == 'a `b` c' and `my score` > 1 and _column_0_ > 2")
     assert condition.columns == ("kind", "my score", "_column_0_")
