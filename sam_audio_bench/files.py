@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from sam_audio_bench.deprecated import deprecated_names
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
@@ -351,11 +351,21 @@ def append_lines(path: Path, records: Iterable[Mapping[str, object]], *, durable
         records: one a line.
         durable: force the lines to disk, so that a power cut costs no more.
     """
-    with path.open("a", encoding="utf-8") as journal:
-        journal.writelines(dump_json(record) + "\n" for record in records)
+    with path.open("a+b") as journal:
+        journal.truncate(_end_of_lines(journal))
+        journal.writelines(f"{dump_json(record)}\n".encode() for record in records)
         journal.flush()
         if durable:
             os.fsync(journal.fileno())
+
+
+def _end_of_lines(journal: BinaryIO) -> int:
+    """Where the last whole line ends: what breaks off behind it must not become part of the next one."""
+    place, end = journal.seek(0, os.SEEK_END), -1
+    while place and end < 0:
+        place = journal.seek(max(0, place - 65536))
+        end = journal.read(65536).rfind(b"\n")
+    return place + end + 1
 
 
 def read_journal(path: Path, decode: Callable[[bytes], _Record]) -> list[_Record]:

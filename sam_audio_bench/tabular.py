@@ -11,7 +11,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ __all__ = [
     "TABLES",
     "TextTable",
     "broken",
+    "csv_text",
     "is_formula",
     "json_lines",
     "parse_json",
@@ -239,6 +240,25 @@ def json_lines(text: str) -> Iterator[tuple[int, Any]]:
             yield number, error
 
 
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+    r"""CSV with a header, lines ended by LF, that `parse_table` reads back cell by cell; what a row lacks is empty.
+
+    Python's writer puts a CR in quotes only where lines end with one, so that each line is written so and cut.
+
+    >>> csv_text(["a", "b"], [{"a": "x\ry", "b": 1}])
+    'a,b\n"x\ry",1\n'
+    """
+    found: list[str] = []
+    stream = io.StringIO(newline="")
+    table = csv.DictWriter(stream, columns, lineterminator="\r\n", restval="")
+    for row in ({name: name for name in columns}, *rows):
+        table.writerow(row)
+        found.append(stream.getvalue().removesuffix("\r\n"))
+        stream.seek(0)
+        stream.truncate()
+    return "".join(f"{line}\n" for line in found)
+
+
 def is_formula(text: str) -> bool:
     """Whether a spreadsheet may run a text, or take the apostrophe of one that is marked for its own."""
     return bool(_FORMULA.match(text))
@@ -265,7 +285,14 @@ def spreadsheet_csv(frame: pd.DataFrame) -> str:
     columns = (frame.iloc[:, place] for place in range(frame.shape[1]))
     safe = [one if is_numeric_dtype(one) else one.map(spreadsheet_cell, na_action="ignore") for one in columns]
     names = [str(spreadsheet_cell(name)) for name in frame.columns]
-    return str(pd.concat(safe, axis=1).to_csv(index=False, header=names, lineterminator="\n"))
+    table = pd.concat(safe, axis=1)
+    text = str(table.to_csv(index=False, header=names, lineterminator="\n"))
+    if "\r" not in text:
+        return text
+    cells = table.astype(object).where(table.notna(), "").itertuples(index=False, name=None)
+    places = list(map(str, range(len(names))))  # names may be there twice
+    lines = csv_text(places, (dict(zip(places, row, strict=True)) for row in [tuple(names), *cells]))
+    return lines.partition("\n")[2]
 
 
 def unescaped_cell(text: str) -> str:

@@ -193,6 +193,17 @@ def test_torn_last_line_is_left_out(tail: str, tmp_path: Path) -> None:
     with path.open("a") as journal:
         journal.write(tail)
     assert read_journal(path, json_object) == [{"item": 1}, {"item": 2}]
+    append_lines(path, [{"item": 4}])
+    assert read_journal(path, json_object) == [{"item": 1}, {"item": 2}, {"item": 4}]
+
+
+@pytest.mark.parametrize("length", [1, 65_535, 65_536, 65_537, 200_000])
+@pytest.mark.parametrize("before", ["", '{"item": 1}\n'])
+def test_a_torn_line_of_any_length_goes_when_another_comes(before: str, length: int, tmp_path: Path) -> None:
+    path = tmp_path / "items.jsonl"
+    path.write_bytes(before.encode() + b"x" * length)
+    append_lines(path, [{"item": 2}])
+    assert path.read_bytes() == before.encode() + b'{"item": 2}\n'
 
 
 def test_damage_elsewhere_is_an_error(tmp_path: Path) -> None:

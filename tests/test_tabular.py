@@ -7,12 +7,22 @@ import gzip
 import io
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.tabular import json_lines, parse_json, parse_table, read_text, spreadsheet_cell, unescaped_cell
+from sam_audio_bench.tabular import (
+    csv_text,
+    json_lines,
+    parse_json,
+    parse_table,
+    read_text,
+    spreadsheet_cell,
+    spreadsheet_csv,
+    unescaped_cell,
+)
 
 cells = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1).map("x{}".format)
 tables = st.integers(1, 4).flatmap(
@@ -131,3 +141,15 @@ def test_cells_come_back_as_they_were(text: str) -> None:
     assert unescaped_cell(cell) == text
     assert cell[:1] not in tuple("=+-@\t\r\n＝＋－＠") or (cell == text and float(cell) is not None)
     assert spreadsheet_cell(-3.5) == -3.5
+
+
+@given(st.lists(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), min_size=2,
+                         max_size=2), max_size=5))  # fmt: skip
+def test_what_is_written_is_read_whatever_ends_lines(rows: list[list[str]]) -> None:
+    texts = [["x", *row] for row in [["a\rb", "a\r\nb"], *rows]]
+    written = csv_text(["key", "one", "two"], (dict(zip(("key", "one", "two"), row, strict=True)) for row in texts))
+    assert [cells for _, cells in parse_table(written).rows] == texts
+    frame = pd.DataFrame(texts, columns=["key", "same", "same"])
+    shown = spreadsheet_csv(frame.assign(number=[1.5, *[None] * len(rows)]))
+    assert [[*map(unescaped_cell, cells[:3])] for _, cells in parse_table(shown).rows] == texts
+    assert [cells[3] for _, cells in parse_table(shown).rows] == ["1.5", *[""] * len(rows)]

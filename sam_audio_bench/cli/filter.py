@@ -61,10 +61,9 @@ def filter_command(inputs: tuple[Path | str, ...], out: Path, rule: str, shard: 
     if options["rated"] is not None:
         check_there("ratings", options["rated"])
     from sam_audio_bench.filtering.labelling import LabelOptions, filter_labels
-    from sam_audio_bench.run.settings import read_texts
     from sam_audio_bench.tasks.span_table import RULES
 
-    chosen = LabelOptions(rule=RULES[rule], shard=None if shard is None else read_texts("shard", shard), **options)
+    chosen = LabelOptions(rule=RULES[rule], shard=None if shard is None else _part(shard), **options)
     stdout = claim_stdout() if as_json else None
     found = filter_labels(inputs, out, chosen)
     for text in found.notes:
@@ -76,6 +75,18 @@ def filter_command(inputs: tuple[Path | str, ...], out: Path, rule: str, shard: 
     else:
         echo(f"{found.measured} targets measured for {found.condition}; the same command without --shard decides")
     sys.exit(0 if not found.counts or found.counts["kept"] else 1)
+
+
+def _part(shard: str) -> tuple[int, int]:
+    """I and N; not as a launcher tells them, since the command that joins has no shard."""
+    from sam_audio_bench.errors import UsageError
+    from sam_audio_bench.run.settings import read_texts
+
+    found = read_texts("shard", shard)
+    if found == "auto":
+        raise UsageError(f"expected --shard I/N, for example 2/8, found {shard!r}")
+    index, count = found
+    return index, count
 
 
 def _show(found: Filtered) -> None:

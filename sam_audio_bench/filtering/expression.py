@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import ast
 import difflib
+import math
 import operator
 import re
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -31,8 +32,8 @@ _Mask = NDArray[np.bool_]
 
 _LONGEST, _SHOWN = 2000, 80  # letters of an expression, and in a message
 _DEEPEST = 100
-_BACKTICKED = re.compile(r"`([^`\n]+)`")
-_PLACEHOLDER = "_column_{}_"
+_BACKTICKED = re.compile(r"""("[^"\\\n]*(?:\\.[^"\\\n]*)*"|'[^'\\\n]*(?:\\.[^'\\\n]*)*')|`([^`\n]+)`""")  # not in texts
+_PLACEHOLDER = "_column{}_{}_"
 _COMPARISONS: Mapping[type[ast.cmpop], tuple[str, Callable[[Any, Any], Any]]] = {
     ast.Lt: ("<", operator.lt),
     ast.LtE: ("<=", operator.le),
@@ -148,9 +149,10 @@ class Condition:
         sign, compare = _COMPARISONS[type(op)]
         texts = [side.dtype == object for side in (left, right)]
         if any(texts) and not (all(texts) and sign in ("==", "!=")):
+            found = _odd_cell(value for side in (left, right) for value in side if isinstance(value, str))
             raise UsageError(
                 f"expected numbers on both sides of {sign}, or texts beside == or !=, found a number and a text or a "
-                f"text beside {sign} in {self.text!r}"
+                f"text beside {sign} in {self.text!r}: a cell is {found[:_SHOWN]!r}, and one that is not known is empty"
             )
         known = _known(left) & _known(right)
         holds = np.asarray(compare(left, right), dtype=bool)
@@ -188,6 +190,19 @@ class Condition:
         return text
 
 
+def _odd_cell(cells: Iterable[str]) -> str:
+    """The first text that is no finite number, as it makes a column one of texts; else the first."""
+    found = list(cells)
+    for cell in found:
+        try:
+            if math.isfinite(float(cell)):
+                continue
+        except ValueError:
+            pass
+        return cell
+    return next(iter(found), "")
+
+
 def _known(values: Column) -> _Mask:
     if values.dtype == object:
         return np.array([value is not None for value in values], dtype=bool)
@@ -203,11 +218,16 @@ def parse_condition(text: str, *, option: str = "--keep") -> Condition:
     if len(text) > _LONGEST:
         raise UsageError(f"expected {option} of at most {_LONGEST} letters, found {len(text)}")
     names: dict[str, str] = {}
+    mark = ""  # what no column is called, so that none is taken for another
+    while f"_column{mark}" in text:
+        mark += "_"
     shown = repr(text[:_SHOWN]) + ("…" if len(text) > _SHOWN else "")
 
     def replaced(match: re.Match[str]) -> str:
-        placeholder = _PLACEHOLDER.format(len(names))
-        names[placeholder] = match[1]
+        if match[1] is not None:
+            return match[1]
+        placeholder = _PLACEHOLDER.format(mark, len(names))
+        names[placeholder] = match[2]
         return placeholder
 
     plain = _BACKTICKED.sub(replaced, text)

@@ -10,11 +10,31 @@ from numpy.typing import NDArray
 
 from sam_audio_bench.filtering.expression import Threshold
 from sam_audio_bench.plots.base import Plot, colour_of, ink, styled
+from sam_audio_bench.plots.lines import plain
 
-__all__ = ["draw_threshold"]
+__all__ = ["can_be_drawn", "draw_threshold"]
 
 _BINS = 40
+_LARGEST = 1e100  # that an axis can be drawn to
 Floats = NDArray[np.float64]
+
+
+def can_be_drawn(values: Floats, threshold: Threshold) -> bool:
+    """Whether a figure can show values and threshold: there are some, and no axis has to reach beyond 1e100."""
+    known = values[np.isfinite(values)]
+    reach = [*known, threshold.value] if np.isfinite(threshold.value) else known
+    return len(known) > 0 and float(np.abs(reach).max()) <= _LARGEST
+
+
+def _edges(values: Floats) -> Floats:
+    """Edges of bins over all values, which are wider where floats of that size are not so dense."""
+    low, high = float(values.min()), float(values.max())
+    wide = 1.0 if low == high else high - low
+    least = 2 * _BINS * float(np.spacing(max(abs(low), abs(high))))
+    if low == high or wide < least:
+        middle, wide = low + (high - low) / 2, max(wide, least)
+        low, high = middle - wide / 2, middle + wide / 2
+    return np.linspace(low, high, _BINS + 1)
 
 
 @styled
@@ -28,7 +48,7 @@ def draw_threshold(values: Floats, others: NDArray[np.bool_], threshold: Thresho
         number: of the condition, for the name of the figure.
     """
     known = np.isfinite(values)
-    edges = np.histogram_bin_edges(values[known], bins=_BINS)
+    edges = _edges(values[known])
     every, own = (np.histogram(values[chosen], bins=edges)[0] for chosen in (known, known & others))
     figure = Figure(figsize=(7.0, 3.6))
     FigureCanvasAgg(figure)
@@ -43,7 +63,7 @@ def draw_threshold(values: Floats, others: NDArray[np.bool_], threshold: Thresho
     above.set_ylabel("labels")
     above.legend(fontsize=8)
     below.set_ylabel("kept")
-    below.set_xlabel(threshold.column)
+    below.set_xlabel(plain(threshold.column))
     data = pd.DataFrame(
         {"from": edges[:-1], "to": edges[1:], "labels": every, "others_met": own, "kept_from": kept[:-1]}
     )

@@ -31,7 +31,16 @@ from sam_audio_bench.filtering.expression import check_columns, parse_condition
 from sam_audio_bench.filtering.measuring import Measurement, Measurer
 from sam_audio_bench.filtering.pool import Pool, read_pool
 from sam_audio_bench.filtering.presets import CORRECT, PRESETS
-from sam_audio_bench.filtering.writing import MANIFEST, RECORD, REPORT, check_folder, held, write_decisions, write_kept
+from sam_audio_bench.filtering.writing import (
+    MANIFEST,
+    RECORD,
+    REPORT,
+    check_folder,
+    held,
+    remove_kept,
+    write_decisions,
+    write_kept,
+)
 from sam_audio_bench.metrics.catalogue import CARDS
 from sam_audio_bench.render.text import pluralize
 from sam_audio_bench.run.progress import Progress
@@ -40,6 +49,7 @@ from sam_audio_bench.tasks.span_table import RULES, SpanRule
 
 if TYPE_CHECKING:
     from sam_audio_bench.filtering.precision import Precision
+    from sam_audio_bench.ratings.plan import PlannedTest
 
 __all__ = ["OUTCOMES", "Filtered", "LabelOptions", "filter_labels"]
 
@@ -73,6 +83,8 @@ class LabelOptions:
         if self.sample < 0 or self.raters < 1:
             raise UsageError(f"expected a sample of 0 labels or more with 1 rater or more, found {self.sample} and "
                              f"{self.raters}")  # fmt: skip
+        if self.seed < 0:
+            raise UsageError(f"expected a seed of 0 or more, found {self.seed}")
         parse_condition(self.correct, option="--correct")
         if self.keep:
             parse_condition(self.keep)
@@ -124,7 +136,7 @@ def filter_labels(
         from sam_audio_bench.filtering.precision import check_sample  # a second of CPU time that others do without
 
         check_sample(out, drawn=options.sample > 0, rated=options.rated)
-    pool = read_pool(inputs, allow_outside=options.allow_outside)
+    pool = read_pool(inputs, allow_outside=options.allow_outside, out=out)
     request = options.request(pool)
     _check_metrics(pool, request, options)
     check_request(pool, request)
@@ -149,11 +161,14 @@ def _decide(
     write_decisions(pool, choice, out)
     if choice.kept:
         fresh = not (out / RECORD).exists() or load_json(out / RECORD).get("sources") != list(pool.sources)
+        if fresh:  # of what is written from here on the old record would tell something else, if this ends early
+            (out / RECORD).unlink(missing_ok=True)
         with Progress(len(choice.kept), show=progress) as bar:
             write_kept(pool, choice, out, copy=options.copy, fresh=fresh, advance=bar.counting("writing"))
     else:
-        (out / MANIFEST).unlink(missing_ok=True)
+        remove_kept(out)
     listening = _planned(out, options, choice)
+    notes += listening.notes if listening is not None else ()
     precision = _estimated(pool, choice, out, options)
     record = _record(pool, choice, request, options, table, precision)
     (out / REPORT).unlink(missing_ok=True)  # one of an earlier choice
@@ -162,7 +177,8 @@ def _decide(
     write_json(out / RECORD, record)
     return Filtered(
         out=out, total=len(pool.labels), counts=choice.counts, condition=request.condition.text, record=record,
-        notes=notes, quantiles=table, measured=len(choice.measured), precision=precision, listening=listening,
+        notes=notes, quantiles=table, measured=len(choice.measured), precision=precision,
+        listening=None if listening is None else listening.folder,
     )  # fmt: skip
 
 
@@ -229,13 +245,13 @@ def _quantiles(choice: Choice, request: Request) -> dict[str, dict[str, float | 
     }
 
 
-def _planned(out: Path, options: LabelOptions, choice: Choice) -> Path | None:
-    """The folder of the sample's listening test."""
+def _planned(out: Path, options: LabelOptions, choice: Choice) -> PlannedTest | None:
+    """The sample's listening test."""
     if not options.sample or not choice.kept:
         return None
     from sam_audio_bench.filtering.precision import plan_sample
 
-    return plan_sample(out, options.sample, seed=options.seed, raters=options.raters).folder
+    return plan_sample(out, options.sample, seed=options.seed, raters=options.raters)
 
 
 def _estimated(pool: Pool, choice: Choice, out: Path, options: LabelOptions) -> Precision | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from sam_audio_bench.digests import joined
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import exists, find_file, find_folders, is_url
 from sam_audio_bench.run.data import recorded_data
@@ -74,12 +75,13 @@ def column_values(column: pd.Series) -> Column:
     return column.astype(object).where(column.notna(), None).to_numpy(dtype=object)
 
 
-def read_pool(inputs: Sequence[Path | str], *, allow_outside: bool = False) -> Pool:
+def read_pool(inputs: Sequence[Path | str], *, allow_outside: bool = False, out: Path | None = None) -> Pool:
     """Reads run folders, or one table of questions with a column ``target``.
 
     Args:
         inputs: run folders, folders or URLs that hold some; or a table, a folder with one, or LAYOUT:PATH.
         allow_outside: accept files of a table that lie outside its folder.
+        out: folder of what is kept, whose own run, that of a sample for listeners, is none of the pool.
 
     Raises:
         Precondition: nothing there. UsageError: tables beside other things, or rows that say something impossible.
@@ -87,13 +89,13 @@ def read_pool(inputs: Sequence[Path | str], *, allow_outside: bool = False) -> P
     """
     of_runs = [is_url(place) or any(_runs_below(Path(place))) for place in inputs]
     if all(of_runs):
-        return _of_runs(inputs)
+        return _of_runs(inputs, out)
     if len(inputs) > 1:
         raise UsageError(
             f"expected run folders, or one table or folder of sounds, found {len(inputs)} places of which "
             f"{of_runs.count(False)} hold no run"
         )
-    return _of_table(str(inputs[0]), allow_outside)
+    return _of_table(str(inputs[0]), allow_outside, out)
 
 
 def _runs_below(path: Path) -> Iterator[Path]:
@@ -103,8 +105,10 @@ def _runs_below(path: Path) -> Iterator[Path]:
         yield from find_folders(path, "run.json")
 
 
-def _of_runs(paths: Sequence[Path | str]) -> Pool:
-    folders = [RunFolder.open(path) for path in find_runs(paths)]
+def _of_runs(paths: Sequence[Path | str], out: Path | None) -> Pool:
+    folders = [RunFolder.open(path) for path in find_runs(paths) if out is None or not _is_below(path, out)]
+    if not folders:
+        raise Precondition(f"expected runs beside {out}, the folder of what is kept, found none")
     baselines = [folder for folder in folders if folder.header.model.name == BASELINE]
     own = [folder for folder in folders if folder not in baselines] or baselines
     results = Results.of_folders(own)
@@ -139,10 +143,16 @@ def _of_runs(paths: Sequence[Path | str]) -> Pool:
     )
 
 
+def _is_below(path: Path | str, out: Path) -> bool:
+    return not is_url(path) and Path(path).resolve().is_relative_to(out.resolve())
+
+
 def _source(folder: RunFolder) -> str:
-    """A run with the revision of its data and what its separator is."""
+    """A run with the revision of its data, the content of its items, and what its separator is."""
     task, model = folder.header.task, folder.header.model
-    return f"{shown_place(folder.path)}: {task.label} {task.data_revision[:12]}, {model.name} {model.fingerprint()}"
+    items = joined(*(f"{item} {record.data_sha256}" for item, record in sorted(folder.items.items())))
+    data = f"{task.label} {task.data_revision[:12]} {items[:12]}"
+    return f"{shown_place(folder.path)}: {data}, {model.name} {model.fingerprint()}"
 
 
 def _rows_of(data: TaskData) -> Mapping[str, ManifestRow]:
@@ -177,10 +187,18 @@ def _labelled(
             video=find_file(root / row.video) if row is not None and row.video else None,
             mask=find_file(root / row.mask) if row is not None and row.mask else None,
             load=partial(data.__getitem__, item),
-            damage=partial(folder.damage, item),
+            damage=partial(_changed, folder, item, data),
         )
     )
     return item, view.candidate, view.picked_by or ""
+
+
+def _changed(folder: RunFolder, item: str, data: TaskData) -> str | None:
+    """Why target or mixture are not those that were scored; None: they are, as far as can be told without loading."""
+    known = folder.items[item].data_sha256
+    if known and data.content is not None and data.content_sha256(item) != known:
+        return f"expected the data of {item} as they were when it was separated, found others; evaluate it again"
+    return folder.damage(item)
 
 
 def _frame_of_runs(results: Results, index: pd.MultiIndex, labels: Sequence[Label]) -> tuple[pd.DataFrame, list[str]]:
@@ -224,8 +242,10 @@ def _named(labels: Sequence[Label], index: pd.MultiIndex) -> list[Label]:
     ]
 
 
-def _of_table(name: str, allow_outside: bool) -> Pool:
+def _of_table(name: str, allow_outside: bool, out: Path | None) -> Pool:
     found = questions(name, allow_outside=allow_outside)
+    if out is not None and found.root.resolve() == out.resolve():
+        raise UsageError(f"expected another folder than the table's own as --out, found {out}; choose another --out")
     task_data(found)  # raises where a row says something impossible
     left_out: Counter[str] = Counter()
     labels: list[Label] = []

@@ -22,7 +22,7 @@ from sam_audio_bench.ratings.table import Ratings
 from sam_audio_bench.run.evaluate import evaluate
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.stats.verdict import BASELINE
-from sam_audio_bench.tabular import parse_table, read_text
+from sam_audio_bench.tabular import csv_text, parse_table, read_text
 
 __all__ = ["Precision", "check_sample", "estimate_precision", "plan_sample"]
 
@@ -47,10 +47,17 @@ class Precision:
         """Right ones among the rated ones."""
         return self.correct / self.rated
 
+    @property
+    def _left_out(self) -> str:
+        """Rated items that are not counted, and why; empty where all are."""
+        reasons = {"not of the sample or not kept": self.foreign, "without a rating that decides": self.undefined}
+        told = ", ".join(f"{count} {why}" for why, count in reasons.items() if count)
+        return f"; not counted: {told}" if told else ""
+
     def __str__(self) -> str:
         return (
             f"{self.correct} of {self.rated} rated labels are right ({self.condition}): precision {self.share:.3f} "
-            f"[{self.low:.3f}, {self.high:.3f}]"
+            f"[{self.low:.3f}, {self.high:.3f}]{self._left_out}"
         )
 
 
@@ -100,13 +107,11 @@ def plan_sample(out: Path, size: int, *, seed: int, raters: int) -> PlannedTest:
 
 def _write_sample(path: Path, rows: Sequence[dict[str, str]]) -> None:
     """As questions without an answer: the words alone, where there are some, since spans come from the target."""
-    stream = io.StringIO()
-    table = csv.writer(stream, lineterminator="\n")
-    table.writerow(("mixture", "text", "spans", "group", "id"))
-    for row in rows:
-        table.writerow((row["mixture"], row["text"], "" if row["text"] else row["spans"], row["group"], row["id"]))
+    columns = ("mixture", "text", "spans", "group", "id")
+    own = ({**{name: row[name] for name in columns}, **({"spans": ""} if row["text"] else {})} for row in rows)
+    text = csv_text(columns, own)
     with atomic_write(path) as temporary:
-        temporary.write_text(stream.getvalue(), encoding="utf-8", newline="")
+        temporary.write_text(text, encoding="utf-8", newline="")
 
 
 def estimate_precision(rated: Path, out: Path, kept: Collection[str], condition: Condition) -> Precision:
@@ -167,6 +172,7 @@ def _ratings(path: Path) -> pd.DataFrame:
     if "kind" in frame:
         frame = frame[frame["kind"].isin(["", "rating"])]
     scores = pd.to_numeric(frame["score"], errors="coerce")
+    scores = scores.where(np.isfinite(scores))
     if (bad := scores.isna() & (frame["score"].str.strip() != "")).any():
         raise UsageError(f"expected numbers as scores in {path}, found {frame['score'][bad].iloc[0]!r}")
     return frame.assign(score=scores)[list(_RATED)].dropna()

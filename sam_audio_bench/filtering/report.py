@@ -14,7 +14,7 @@ from sam_audio_bench.errors import MediaError
 from sam_audio_bench.files import safe_names
 from sam_audio_bench.filtering.choosing import OUTCOMES, Choice, quantiles, yields
 from sam_audio_bench.filtering.expression import Threshold
-from sam_audio_bench.filtering.figures import draw_threshold
+from sam_audio_bench.filtering.figures import can_be_drawn, draw_threshold
 from sam_audio_bench.filtering.pool import Label, Pool, column_values
 from sam_audio_bench.filtering.writing import copy_file
 from sam_audio_bench.plots.base import INK
@@ -54,12 +54,17 @@ def write_page(
             continue
         others = ~np.logical_or.reduce([decision.false & (other is not part) for other, decision in choice.parts])
         values = column_values(choice.frame[threshold.column])
-        figure = draw_threshold(values, others, threshold, number)
-        drawn = HtmlFigure(name=figure.name, title=figure.title, caption=figure.caption, svg=figure.svg(),
-                           csv=figure.data.to_csv(index=False), ink=INK)  # fmt: skip
         beside = _beside(values, others, one.true, threshold)
-        sections.append((part.text, [drawn, _examples(path.parent, pool, choice, beside, threshold, files)]))
+        examples = _examples(path.parent, pool, choice, beside, threshold, files)
+        figures = [_figure(values, others, threshold, number)] if can_be_drawn(values, threshold) else []
+        sections.append((part.text, [*figures, examples]))
     write_report(path, title="Labels kept", finding=finding, facts=None, notes=notes, sections=sections)
+
+
+def _figure(values: NDArray[np.float64], others: NDArray[np.bool_], threshold: Threshold, number: int) -> HtmlFigure:
+    drawn = draw_threshold(values, others, threshold, number)
+    return HtmlFigure(name=drawn.name, title=drawn.title, caption=drawn.caption, svg=drawn.svg(),
+                      csv=drawn.data.to_csv(index=False), ink=INK)  # fmt: skip
 
 
 def _outcomes(choice: Choice) -> HtmlTable:
@@ -104,7 +109,7 @@ def _beside(
     found = []
     for side in (met, ~met):
         rows = np.flatnonzero(others & side & np.isfinite(values))
-        found += rows[np.argsort(np.abs(values[rows] - threshold.value), kind="stable")[:_BESIDE]].tolist()
+        found += rows[np.argsort(np.abs(values[rows] / 2 - threshold.value / 2), kind="stable")[:_BESIDE]].tolist()
     return sorted(found, key=lambda row: -float(values[row]))
 
 

@@ -15,18 +15,19 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from sam_audio_bench import audio
+from sam_audio_bench.digests import file_digest
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.files import atomic_write, safe_names
 from sam_audio_bench.filtering.choosing import Choice
 from sam_audio_bench.filtering.measuring import JOURNAL
 from sam_audio_bench.filtering.pool import VIDEO, Label, Pool
-from sam_audio_bench.tabular import read_text, spreadsheet_csv
+from sam_audio_bench.tabular import csv_text, read_text, spreadsheet_csv
 from sam_audio_bench.tasks.manifest import questions
 from sam_audio_bench.tasks.manifest_rows import task_data
 from sam_audio_bench.tasks.manifest_tables import COLUMNS, spans_text
 
 __all__ = ["DECISIONS", "LISTENING", "MANIFEST", "RECORD", "REPORT", "SAMPLE", "SOUNDS", "check_folder", "copy_file",
-           "held", "write_decisions", "write_kept"]  # fmt: skip
+           "held", "remove_kept", "write_decisions", "write_kept"]  # fmt: skip
 
 MANIFEST, RECORD, DECISIONS, REPORT = "manifest.csv", "filter.json", "decisions.csv", "report.html"
 SOUNDS = "audio"
@@ -122,9 +123,11 @@ def copy_file(source: Path, path: Path, *, copy: bool) -> None:
     source = source.resolve()
     if path.exists():
         found, wanted = path.stat(), source.stat()
-        is_same = (found.st_size, found.st_mtime_ns) == (wanted.st_size, wanted.st_mtime_ns)
-        if is_same and not (copy and found.st_ino == wanted.st_ino):
-            return
+        if path.samefile(source):
+            if not copy or path.resolve() == source:
+                return
+        elif found.st_size == wanted.st_size and file_digest(path) == file_digest(source):
+            return  # size and time alone are those of other files, too, out of one archive
     with atomic_write(path) as temporary:
         if not copy:
             try:
@@ -143,12 +146,9 @@ def _further(row: pd.Series) -> dict[str, object]:
 
 def _write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     further = dict.fromkeys(name for row in rows for name in row if name not in COLUMNS)
-    stream = io.StringIO()
-    table = csv.DictWriter(stream, [*COLUMNS, *further], lineterminator="\n", restval="")
-    table.writeheader()
-    table.writerows(rows)
+    text = csv_text([*COLUMNS, *further], rows)
     with atomic_write(path) as temporary:
-        temporary.write_text(stream.getvalue(), encoding="utf-8", newline="")
+        temporary.write_text(text, encoding="utf-8", newline="")
 
 
 def _files_of(path: Path) -> set[str]:
@@ -159,11 +159,20 @@ def _files_of(path: Path) -> set[str]:
     return {name for name in found if name.startswith(f"{SOUNDS}/") and ".." not in name}
 
 
+def remove_kept(out: Path) -> None:
+    """Removes the manifest and its sounds, where nothing is kept any more."""
+    before = _files_of(out / MANIFEST)
+    (out / MANIFEST).unlink(missing_ok=True)
+    for name in before:
+        (out / name).unlink(missing_ok=True)
+
+
 def write_decisions(pool: Pool, choice: Choice, out: Path) -> None:
     """Writes what became of every label, and its columns."""
     told = pd.DataFrame(
         {"id": [label.id for label in pool.labels], "outcome": choice.outcomes, "why": list(choice.why)}
     )
-    table = spreadsheet_csv(pd.concat([told, choice.frame], axis=1))
+    columns = choice.frame.rename(columns={name: f"{name} (of the input)" for name in told})
+    table = spreadsheet_csv(pd.concat([told, columns], axis=1))
     with atomic_write(out / DECISIONS) as temporary:
         temporary.write_text(table, encoding="utf-8", newline="\n")

@@ -180,7 +180,8 @@ class WordErrorRate(_Recognition):
 
     def _said(self, item: Item) -> str | None:
         """The item's transcript; that of the item for a question about it in other words, ``ITEM~p1``."""
-        return self._texts.get(item.id, self._texts.get(item.id.rpartition("~")[0]))
+        whole, tilde, _ = item.id.rpartition("~")
+        return self._texts.get(item.id, self._texts.get(whole) if tilde else None)
 
     @cached_property
     def _texts(self) -> Mapping[str, str]:
@@ -204,6 +205,8 @@ def read_transcripts(path: Path) -> dict[str, str]:
     for number, item, said in rows(path):
         if not said.strip():
             continue
+        if not item.strip():
+            raise UsageError(f"row {number} of {path}: expected the id of an item, found an empty cell")
         if found.setdefault(item, said.strip()) != said.strip():
             raise UsageError(f"row {number} of {path}: expected one transcript of {item}, found a second one")
     return found

@@ -255,10 +255,12 @@ def _row(
     line: Line, heard: Sequence[_Heard], measure: Callable[[Embeddings], Distance], name: str, work: _Work
 ) -> DistanceRow:
     used = _with_vectors(heard)
-    if len({sound.group for sound, _ in used}) < 2:
+    recordings = len({sound.group for sound, _ in used})
+    if recordings < 2:
         found = Distance(
-            metric=name.partition("(")[0], windows=sum(len(vectors) for _, vectors in used), recordings=len(used),
-            not_ranked=f"answers of {pluralize(len(used), 'recording')} have embeddings, of at least 2",
+            metric=name.partition("(")[0], windows=sum(len(vectors) for _, vectors in used),
+            recordings=recordings,
+            not_ranked=f"answers of {pluralize(recordings, 'recording')} have embeddings, of at least 2",
         )  # fmt: skip
     else:
         found = measure(work.gathered(heard))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import tarfile
@@ -12,6 +11,7 @@ from typing import Any
 
 from sam_audio_bench.errors import StoreError
 from sam_audio_bench.files import atomic_write, dump_json, load_json, write_json
+from sam_audio_bench.tabular import csv_text
 
 __all__ = ["keep_plan", "write_csv", "write_tar"]
 
@@ -43,15 +43,13 @@ def keep_plan(path: Path, plan: Mapping[str, Any], what: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, plan)
     elif (begun := load_json(path)) != plan:
+        begun = begun if isinstance(begun, dict) else {}
         found = ", ".join(f"{key} {begun.get(key)}" for key in plan if begun.get(key) != plan[key])
         raise StoreError(f"expected {path.parent} to be begun with {what}, found {found}; choose --out")
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
     """Writes a CSV in UTF-8 that appears when it is complete; what a row does not have is empty."""
-    stream = io.StringIO()
-    table = csv.DictWriter(stream, columns, lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
+    text = csv_text(columns, rows)
     with atomic_write(path) as temporary:
-        temporary.write_text(stream.getvalue(), encoding="utf-8", newline="")
+        temporary.write_text(text, encoding="utf-8", newline="")

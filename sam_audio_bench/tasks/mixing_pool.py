@@ -99,16 +99,24 @@ def _mini_clips() -> Iterator[Clip]:
         )  # fmt: skip
 
 
+def _is_sound(file: Path) -> bool:
+    return file.suffix.lower() in audio.SUFFIXES and not file.name.startswith(".") and file.is_file()
+
+
 def _folder_clips(root: Path) -> Iterator[Clip]:
     count = 0
     for folder in folders_in(root):
         for file in sorted(folder.rglob("*")):
-            if file.suffix.lower() in audio.SUFFIXES and not file.name.startswith(".") and file.is_file():
+            if _is_sound(file):
                 count += 1
                 name = file.relative_to(root).as_posix()
                 yield Clip(id=name, path=file, label=folder.name, group=name)
     if not count:
         raise UsageError(f"expected folders of sounds such as dog/bark.wav and rain/roof.wav in {root}, found none")
+    if loose := next(filter(_is_sound, sorted(root.iterdir())), None):
+        raise UsageError(
+            f"expected every sound of {root} in a folder that is named by its class, found {loose.name} beside them"
+        )
 
 
 def _table_clips(path: Path) -> Iterator[Clip | ManifestProblem]:
@@ -128,6 +136,7 @@ def _table_clips(path: Path) -> Iterator[Clip | ManifestProblem]:
             )
     if strange := next((name for name in header if name not in COLUMNS), None):
         raise UsageError(f"row {where} of {path}: {unknown_name('column', strange, COLUMNS)}")
+    known: set[str] = set()
     for number, cells in lines:
         if isinstance(cells, ManifestProblem):
             yield cells
@@ -137,6 +146,11 @@ def _table_clips(path: Path) -> Iterator[Clip | ManifestProblem]:
             what = f"expected a value in column {lacking!r}, found an empty cell"
             yield ManifestProblem(where=number, what=what, column=lacking)
             continue
+        if own["path"] in known:
+            what = f"expected each path once, found {own['path']!r} again"
+            yield ManifestProblem(where=number, what=what, column="path")
+            continue
+        known.add(own["path"])
         name, text, licence, credit = (own.get(column, "") for column in ("path", "text", "licence", "credit"))
         yield Clip(
             id=name, path=path.parent / name, label=own["label"], text=text, licence=licence,

@@ -49,8 +49,10 @@ def render(plan: MixPlan, clips: Mapping[str, Clip], reader: ClipReader) -> Rend
     recipe = reader.recipe
     tracks = [_track(one, reader(clips[one.clip]).samples, recipe) for one in plan.sources]
     if plan.snr is not None:
+        _check_sounding(_sum(tracks[1:]), plan)
         balance = np.float32(rest_gain(tracks[0], _sum(tracks[1:]), plan.snr))
         tracks = [tracks[0], *(track * balance for track in tracks[1:])]
+    _check_sounding(_sum(tracks), plan)
     gain, turned_down = _mixture_gain(tracks, plan, recipe)
     sources = tuple(audio.quantise(track * np.float32(gain)) for track in tracks)
     mixture = _sum(sources)
@@ -64,6 +66,16 @@ def render(plan: MixPlan, clips: Mapping[str, Clip], reader: ClipReader) -> Rend
         sources=sources, mixture=mixture, snr=ratios, loudness=_loudness(mixture, plan.key, recipe),
         turned_down=turned_down,
     )  # fmt: skip
+
+
+def _check_sounding(total: Signal, plan: MixPlan) -> None:
+    """Raises MediaError for sources that cancel each other, as a clip and the same one with its sign turned do."""
+    if not total.any():
+        clips = ", ".join(one.clip for one in plan.sources)
+        raise MediaError(
+            f"expected clips of different sounds in {plan.key}, found some that cancel each other among {clips}: take "
+            "one out of the pool"
+        )
 
 
 def _track(source: PlacedClip, samples: Signal, recipe: MixRecipe) -> Signal:

@@ -26,12 +26,14 @@ import torch
 from msgspec import Struct
 
 from sam_audio_bench import audio
+from sam_audio_bench.digests import joined
 from sam_audio_bench.errors import StoreError, UsageError
 from sam_audio_bench.files import dump_json, write_json
 from sam_audio_bench.tasks.archives import keep_plan, write_csv, write_tar
 from sam_audio_bench.tasks.manifest_tables import COLUMNS
 from sam_audio_bench.tasks.mixing import Signal
 from sam_audio_bench.tasks.mixing_plan import MixPlan, Planner, key_of
+from sam_audio_bench.tasks.mixing_pool import Clip
 from sam_audio_bench.tasks.mixing_render import ATTRIBUTES, RenderedMixture, question_rows, render
 from sam_audio_bench.types import Audio
 
@@ -44,6 +46,7 @@ PER_ARCHIVE = 100
 Format = Literal["folders", "webdataset"]
 FORMATS: tuple[Format, ...] = ("folders", "webdataset")
 
+_TABLES = ("manifest.csv", "licences.csv")
 _LICENCES = ("clip", "label", "licence", "credit", "group", "sha256", "mixtures")
 
 
@@ -51,6 +54,7 @@ class Description(Struct, frozen=True, kw_only=True):
     """The JSON of a mixture."""
 
     plan: MixPlan
+    pool: str = ""  # digest of what is known of all clips
     turned_down: float  # dB below the recipe's loudness
     questions: list[dict[str, str | int | float]]
 
@@ -64,6 +68,7 @@ class MixReport:
     turned_down: list[float] = field(default_factory=list)  # dB, where peaks asked for less than the recipe's loudness
     questions: int = 0  # of all mixtures; 0: some are missing
     missing: int = 0  # mixtures of other shards that are not there yet
+    others: int = 0  # of these, there, but made of another pool
     tables: list[Path] = field(default_factory=list)  # over all mixtures
 
 
@@ -98,7 +103,9 @@ def write_mixtures(
     writer = _Folders(planner, out) if form == "folders" else _Archives(planner, out)
     for unit in own:
         planned, descriptions = [next(plans) for _ in unit], writer.read(unit)
-        if [one.plan for one in descriptions] != planned:
+        if [(one.plan, one.pool) for one in descriptions] != [(plan, writer.pool) for plan in planned]:
+            for table in _TABLES:  # they tell of what is made anew
+                (out / table).unlink(missing_ok=True)
             descriptions = writer.write(unit, planned)
             report.made += len(planned)
         report.turned_down += [one.turned_down for one in descriptions if one.turned_down > 0]
@@ -114,10 +121,11 @@ class _Writer:
     def __init__(self, planner: Planner, out: Path) -> None:
         self.planner, self.out = planner, out
         self.clips = {clip.id: clip for clip in planner.clips}
+        self.pool = joined(*(repr(_known(clip)) for clip in sorted(planner.clips, key=lambda clip: clip.id)))
 
     def _described(self, plan: MixPlan, rendered: RenderedMixture, folder: str) -> Description:
         rows = question_rows(plan, rendered, self.planner.recipe, folder)
-        return Description(plan=plan, turned_down=round(rendered.turned_down, 3), questions=rows)
+        return Description(plan=plan, pool=self.pool, turned_down=round(rendered.turned_down, 3), questions=rows)
 
     def _sounds(self, rendered: RenderedMixture, folder: Path) -> Iterator[Path]:
         for name, samples in _named(rendered):
@@ -130,6 +138,11 @@ class _Writer:
     def write(self, unit: Sequence[int], plans: Sequence[MixPlan]) -> list[Description]:
         """Makes some mixtures."""
         raise NotImplementedError
+
+
+def _known(clip: Clip) -> tuple[object, ...]:
+    """What mixtures depend on of a clip that may not be in them."""
+    return clip.id, clip.label, clip.text, clip.paraphrases, clip.licence, clip.group, clip.credit
 
 
 def _named(rendered: RenderedMixture) -> Iterator[tuple[str, Signal]]:
@@ -150,7 +163,8 @@ class _Folders(_Writer):
                 return []
             described = _decoded(path.read_bytes(), path)
             names = ["mixture", *(f"source{at}" for at in range(1, len(described.plan.sources) + 1))]
-            if not all((folder / f"{name}.flac").is_file() for name in names):
+            sounds = [folder / f"{name}.flac" for name in names]
+            if not all(sound.is_file() and sound.stat().st_size for sound in sounds):
                 return []
             found.append(described)
         return found
@@ -161,6 +175,7 @@ class _Folders(_Writer):
             folder = self.out / "mixtures" / plan.key
             folder.mkdir(parents=True, exist_ok=True)
             rendered = render(plan, self.clips, self.planner.reader)
+            (folder / "mixture.json").unlink(missing_ok=True)  # of other sounds; where this ends early, none are there
             for _ in self._sounds(rendered, folder):
                 continue
             found.append(self._described(plan, rendered, f"mixtures/{plan.key}/"))
@@ -211,6 +226,9 @@ def _decoded(content: bytes, path: Path) -> Description:
 def _finish(writer: _Writer, units: Sequence[Sequence[int]], report: MixReport, form: Format) -> None:
     """Writes the tables over all mixtures, if all are there."""
     everything = [writer.read(unit) for unit in units]
+    foreign = [unit for unit, found in zip(units, everything, strict=True) if any(o.pool != writer.pool for o in found)]
+    report.others = sum(map(len, foreign))
+    everything = [[] if unit in foreign else found for unit, found in zip(units, everything, strict=True)]
     report.missing = sum(len(unit) for unit, found in zip(units, everything, strict=True) if not found)
     if report.missing:
         return
@@ -218,9 +236,9 @@ def _finish(writer: _Writer, units: Sequence[Sequence[int]], report: MixReport, 
     rows = [row for one in descriptions for row in one.questions]
     report.questions = len(rows)
     if form == "folders":
-        report.tables.append(writer.out / "manifest.csv")
+        report.tables.append(writer.out / _TABLES[0])
         write_csv(report.tables[-1], (*COLUMNS, *ATTRIBUTES), rows)
-    report.tables.append(writer.out / "licences.csv")
+    report.tables.append(writer.out / _TABLES[1])
     write_csv(report.tables[-1], _LICENCES, _licence_rows(descriptions))
 
 

@@ -87,6 +87,20 @@ def test_numbers_are_those_of_the_embeddings(runs: Path) -> None:
     assert report.notes == ("mine: 1 item left out, whose target does not sound; see leak_db",)
 
 
+def test_sounds_of_one_recording_are_one_recording(tmp_path: Path) -> None:
+    table = tmp_path / "cuts.csv"
+    lines = ["mixture,text,target,group"]
+    for number in range(3):
+        sound = np.random.default_rng(number).normal(0, 0.1, 8000)
+        soundfile.write(tmp_path / f"{number}.wav", sound, 16_000)
+        lines.append(f"{number}.wav,noise,{number}.wav,one")
+    table.write_text("\n".join(lines))
+    sab.evaluate("mixture", [str(table)], metrics=["reconstruction_db"], output=tmp_path / "runs", progress=False)
+    (row,) = measure_distances([tmp_path / "runs"], metrics=["fad"], draws=2).rows
+    assert (row.sounds, row.recordings) == (3, 1)
+    assert row.not_ranked == "answers of 1 recording have embeddings, of at least 2"
+
+
 def test_silent_answers_are_left_out_and_counted(runs: Path) -> None:
     found = rows(measure_distances([runs], metrics=["kad"], draws=4), "kad")["quieter"]
     assert (found.sounds, found.asked, found.without) == (14, 15, "1 silent_estimate")

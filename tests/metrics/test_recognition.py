@@ -192,6 +192,7 @@ def test_what_is_missing_is_told(ctc: Path, tmp_path: Path, monkeypatch: pytest.
         ("a.csv", "", "expected the columns id and transcript in .*, found none"),
         ("a.csv", "id,transcript\na,b\na,c\n", "row 3 of .*expected one transcript of a, found a second"),
         ("a.csv", 'id,transcript\na,"b\n', "never closed"),
+        ("a.csv", "id,transcript\n,b\na,c\n", "row 2 of .*expected the id of an item, found an empty cell"),
         ("a.jsonl", '{"id": "a", "transcript": 3}\n', "row 1 of .*expected a text as transcript, found 3"),
         ("a.jsonl", "[1]\n", r"row 1 of .*expected an object with id and transcript, found \[1\]"),
         ("a.jsonl", "{\n", "row 1 of .*expected an object with id and transcript"),

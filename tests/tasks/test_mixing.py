@@ -284,7 +284,7 @@ def test_a_table_of_clips_tells_licences_groups_and_texts(tmp_path: Path) -> Non
         ("file,label\na.wav,dog\n", "of which path and label are required, found file, label"),
         ("path,label\na.wav,\n", "row 2 of .*expected a value in column 'label', found an empty cell"),
         ("path,label\n../a.wav,dog\n", "use --allow-outside"),
-        ("path,label\na.wav,dog\na.wav,cat\n", "expected an id of its own, found 'a.wav'"),
+        ("path,label\na.wav,dog\na.wav,cat\n", "expected each path once, found 'a.wav' again"),
     ],
 )
 def test_tables_of_clips_that_cannot_be_meant(text: str, message: str, tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ def cut(rows: Rows, root: Path, excerpt: Excerpt | None) -> Iterator[ManifestRow
         excerpt: None: whole songs.
     """
     known: dict[str, float | None] = {}
+    asked = 0
     for row in rows:
         if excerpt is None or isinstance(row, ManifestProblem):
             yield row
@@ -78,7 +79,13 @@ def cut(rows: Rows, root: Path, excerpt: Excerpt | None) -> Iterator[ManifestRow
         seconds = known[row.group]
         part = (excerpt.at or 0.0, (excerpt.at or 0.0) + excerpt.excerpt) if seconds is None else excerpt.part(seconds)
         if part is not None:
+            asked += 1
             yield replace(row, part=part, id=f"{row.id}@{part[0]:g}")
+    if excerpt is not None and known and not asked:
+        longest = max(seconds for seconds in known.values() if seconds is not None)
+        begins = "" if excerpt.at is None else f" from {excerpt.at:g} s on"
+        what = f"expected a song with {excerpt.excerpt:g} s{begins}, found none: the longest has {longest:.1f} s"
+        yield ManifestProblem(where=str(root), what=what)
 
 
 def _seconds(path: Path) -> float | None:
