@@ -32,9 +32,8 @@ __all__ = ["MetricAgreement", "Reproduction", "code_of_others", "compare_with_re
 
 _KEY = ["item", "candidate", "picked_by", "metric"]  # of a score
 _UNPICKLED = {"demucs": ("folder", "model")}  # options of files that another package unpickles
-_FROM_CONFIG = (  # what the record itself does not hold; the rest of the options changes no number
-    "model_args", "metric_args", "batch_size", "picker_args", "keep_candidates", "timeout", "executor", "workers",
-    "retry", "memory",
+_FROM_CONFIG = (  # what the record itself does not hold; the rest, a cluster and its workers say, changes no number
+    "model_args", "metric_args", "batch_size", "picker_args", "keep_candidates", "timeout", "retry", "memory",
 )  # fmt: skip
 _IDENTITY = ("seed", "align", "stereo", "candidates", "device", "dtype", "packages", "hardware", "git")
 

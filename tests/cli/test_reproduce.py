@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+import fsspec
 import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
+from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -130,6 +132,39 @@ def test_a_record_alone_is_held_against_the_digest_of_its_table(here: Path, smal
     shutil.copy(run / "run.json", "other.json")
     shown = invoke("reproduce", "other.json", "--output", "second", code=1).stdout
     assert "differs from that of the record" in shown
+
+
+class Unlisted(MemoryFileSystem):
+    """A server that gives files by their names and does not say which there are."""
+
+    protocol = "unlisted"
+
+    def find(self, path: str, **options: Any) -> Any:
+        return {} if options.get("detail") else []
+
+
+def test_a_record_at_a_url_needs_no_list_of_what_lies_beside_it(here: Path, small_task: Path) -> None:
+    fsspec.register_implementation("unlisted", Unlisted, clobber=True)
+    run = evaluated(small_task)
+    record = (run / "run.json").read_bytes()
+    for url in ("unlisted://a.example/of/run.json", "unlisted://a.example/of/run.json?download=1"):
+        Unlisted().pipe_file(Unlisted._strip_protocol(url), record)
+        shown = invoke("reproduce", url, "--output", "again", "--dry-run")
+        assert shown.stdout.startswith("sabench eval ")
+        assert "compared by the digest of their table alone" in shown.stderr
+    assert again(url)["same"]
+    with pytest.raises(Precondition, match="expected a file that can be read at unlisted://a.example/none/run.json"):
+        invoke("reproduce", "unlisted://a.example/none/run.json", "--output", "again", "--dry-run")
+
+
+def test_a_run_of_a_cluster_needs_none(here: Path, recorded: Path) -> None:
+    run = Path(shutil.copytree(recorded, here / "theirs"))
+    config = json.loads((run / "run.json").read_text())["config"]
+    theirs = {"executor": "ray", "workers": 4096}
+    change(run, config=config | {name: {"value": value, "origin": "command line"} for name, value in theirs.items()})
+    found = again(run)
+    assert found["same"]
+    assert read_run(Path(found["made"]) / "run.json").config["executor"].value == "local"
 
 
 def test_runs_of_python_and_of_the_baseline(here: Path, small_task: Path) -> None:
