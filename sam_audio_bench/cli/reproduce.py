@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import math
 import shutil
 import sys
 import tempfile
@@ -58,6 +59,8 @@ def reproduce(
     sabench reproduce runs/hpss/instrument@1-mini --output again
     sabench reproduce https://example.org/run.json --output again --dry-run
     """  # noqa: D301 - \b keeps click from rewrapping the lines
+    if math.isnan(tolerance):
+        raise UsageError("expected --tolerance as a number of 0 or more, found nan")
     if offline:
         go_offline()
     stdout = claim_stdout() if as_json else None

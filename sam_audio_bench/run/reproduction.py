@@ -84,7 +84,8 @@ def recorded_options(record: RunRecord, items: Sequence[str] = (), *, data: str 
         data: where its table or folder lies here; None: where the record says.
 
     Raises:
-        UsageError: the separator was an object of a program. StoreError: no metrics. Precondition: the data are gone.
+        UsageError: the separator was an object of a program. StoreError: no metrics, or a part of the items that
+            nothing names. Precondition: the data are gone.
     """
     if not record.metrics:
         raise StoreError("expected a record with metrics, found none, so that there is nothing to compare")
@@ -111,6 +112,11 @@ def _items(record: RunRecord, config: Mapping[str, Any], items: Sequence[str]) -
     """The options that choose items: by name those of a folder, which several commands may have filled."""
     if not items:
         shard = None if record.shard is None else "/".join(map(str, record.shard))
+        if record.status != "success" and not config:  # of a run from Python
+            raise StoreError(
+                f"expected which of the {record.task.items} items of {record.task.label} the run has, found a record "
+                "that does not tell (of a run from Python); give its folder, with items.jsonl"
+            )
         return {"limit": config.get("limit"), "sample_id": config.get("sample_id"), "shard": shard}
     if len(items) == record.task.items:
         return {}

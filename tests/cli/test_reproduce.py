@@ -153,8 +153,15 @@ def test_a_record_at_a_url_needs_no_list_of_what_lies_beside_it(here: Path, smal
         assert shown.stdout.startswith("sabench eval ")
         assert "compared by the digest of their table alone" in shown.stderr
     assert again(url)["same"]
-    with pytest.raises(Precondition, match="expected a file that can be read at unlisted://a.example/none/run.json"):
+    with pytest.raises(Precondition, match=r"expected a file that can be read at unlisted://a\.example/none/run\.json"):
         invoke("reproduce", "unlisted://a.example/none/run.json", "--output", "again", "--dry-run")
+
+
+def test_a_part_of_the_items_that_nothing_names_is_not_taken_for_all(here: Path, recorded: Path) -> None:
+    shutil.copy(recorded / "run.json", "lone.json")
+    with pytest.raises(StoreError, match=r"expected which of the 16 items of sfx@1-mini the run has.*items\.jsonl"):
+        again("lone.json")
+    assert not (here / "again").exists()
 
 
 def test_a_run_of_a_cluster_needs_none(here: Path, recorded: Path) -> None:
@@ -242,6 +249,8 @@ def test_folders_that_are_not_this_reproduction_are_left_alone(here: Path, small
         invoke("reproduce", "runs", "--output", "again")
     with pytest.raises(Precondition, match=r"expected a run folder or its run\.json at nothing, found none"):
         invoke("reproduce", "nothing", "--output", "again")
+    with pytest.raises(UsageError, match="expected --tolerance as a number of 0 or more, found nan"):
+        invoke("reproduce", str(run), "--output", "again", "--tolerance", "nan")
     assert sorted(path.stat().st_mtime_ns for path in Path("runs").rglob("*")) == before
     assert not (here / "again").exists()
 
@@ -315,7 +324,8 @@ def test_whatever_stands_in_a_record_is_a_value_of_its_option(record: RunRecord,
     from sam_audio_bench.cli.eval import evaluate
     from sam_audio_bench.records import Setting
 
-    told = structs.replace(record, config={name: Setting(value, "?") for name, value in config.items()})
+    said = {name: Setting(value, "?") for name, value in config.items()}
+    told = structs.replace(record, status="success", config=said)
     try:
         words = command._words(recorded_options(told))
         ctx = evaluate.make_context("eval", [*words, "--output=o"], auto_envvar_prefix=None)
