@@ -195,6 +195,15 @@ def test_a_valid_submission_is_commented(before_and_after: tuple[Path, Path], tm
     assert (tmp_path / "pip.log").read_text().startswith("install --quiet sam-audio-bench ")
 
 
+def test_the_first_pull_request_brings_the_leaderboard(before_and_after: tuple[Path, Path], tmp_path: Path) -> None:
+    shutil.copytree(before_and_after[1], tmp_path / "ours")
+    job = Job(tmp_path)
+    assert job.run() == 2  # there is no checkout of the base, which is no empty one
+    (tmp_path / "base").mkdir()
+    assert job.run() == 0
+    assert "Beside `mixture answers-" in job.asked[-1]["body"]
+
+
 @pytest.mark.slow
 def test_an_invalid_one_fails_and_its_comment_is_renewed(before_and_after: tuple[Path, Path], tmp_path: Path) -> None:
     before, after = before_and_after
