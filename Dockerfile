@@ -1,5 +1,5 @@
 # The harness with a pinned set of packages: `docker build -t sabench .`, then
-# `docker run --rm -v "$PWD/runs:/runs" sabench eval --model hpss --task instrument --split mini --output /runs`.
+# `mkdir -p runs && docker run --rm -v "$PWD/runs:/runs" sabench eval --model hpss --task instrument --split mini --output /runs`.
 # For a GPU: `docker build --build-arg INDEX=https://download.pytorch.org/whl/cu130 -t sabench .` and `docker run --gpus all …`.
 ARG PYTHON=3.11
 
@@ -19,7 +19,7 @@ RUN /opt/sabench/bin/pip install -c constraints.txt ".${EXTRAS:+[$EXTRAS]}"
 FROM python:${PYTHON}-slim-bookworm
 COPY --from=build /opt/sabench /opt/sabench
 RUN useradd --create-home --uid 1000 sabench && mkdir /runs /cache && chown sabench /runs /cache
-ENV PATH=/opt/sabench/bin:$PATH SABENCH_CACHE=/cache
+ENV PATH=/opt/sabench/bin:$PATH SABENCH_CACHE=/cache HF_HOME=/cache/huggingface
 USER 1000
 WORKDIR /runs
 VOLUME ["/runs", "/cache"]

@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from sam_audio_bench.options import unknown_option
 
 __all__ = ["called", "check_arguments", "check_importable", "made", "resolve"]
 
+_OWN = __name__.partition(".")[0]
+
 
 def resolve(target: str) -> Any:
-    """Imports ``module:attribute``; the working folder counts, as it does for ``python -m``."""
+    """Imports ``module:attribute``; the working folder counts, as it does for ``python -m``, unless it is installed."""
     module_name, _, attribute = target.partition(":")
     check_importable(target)
     try:
@@ -41,12 +44,21 @@ def resolve(target: str) -> Any:
 
 def check_importable(target: str) -> None:
     """Raises Precondition where nothing of the name of the module of ``module:attribute`` is there; imports nothing."""
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
     name = target.partition(":")[0].partition(".")[0]
+    here = str(Path.cwd())
+    if here not in sys.path and not _is_installed(name, target):
+        sys.path.insert(0, here)
     if name not in sys.modules and importlib.util.find_spec(name) is None:
         raise Precondition(f"expected {target!r} to name a Python object, found none (No module named {name!r})")
+
+
+def _is_installed(name: str, target: str) -> bool:
+    """Whether a target is this package's or a plugin's: for these nothing is imported from the working folder.
+
+    It may be the checkout of a stranger's pull request, whose files would be found before those of other packages.
+    """
+    groups = (f"{_OWN}.{kind}" for kind in ("separators", "metrics", "tasks"))
+    return name == _OWN or any(entry_points(group=group, value=target) for group in groups)
 
 
 def check_arguments(

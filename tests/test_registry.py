@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import subprocess
 import sys
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import pytest
 
 import sam_audio_bench as sab
-from sam_audio_bench import plugins, registry
+from sam_audio_bench import construction, plugins, registry
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.metrics import CARDS
 from sam_audio_bench.separators import CARDS as SEPARATORS
@@ -105,6 +106,21 @@ def test_module_attribute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     for wrong in ("my_separator:loud", "no_such_module:quiet"):
         with pytest.raises(Precondition, match=r"expected .* to name a Python object"):
             sab.load_separator(wrong)
+
+
+def test_what_is_installed_needs_no_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be a checkout of a stranger's pull request, whose ``json.py`` would be found before Python's own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place not in ("", str(tmp_path))])
+    registry.load_metrics(["si_sdr", "snr", "mrstft", "leak_db"])
+    sab.load_separator("hpss")
+    registry.load_picker("activity")
+    point = EntryPoint("base64", "base64:b64encode", "sam_audio_bench.separators")
+    monkeypatch.setattr(construction, "entry_points", lambda **wanted: EntryPoints([point]).select(**wanted))
+    assert construction.resolve(point.value) is base64.b64encode
+    assert str(tmp_path) not in sys.path
+    construction.resolve("base64:b64decode")  # a user has named it
+    assert sys.path[0] == str(tmp_path)
 
 
 def test_a_taken_name_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
+import atexit
+import math
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -16,6 +20,7 @@ from sam_audio_bench.cli.output import claim_stdout, echo, note, print_json, pri
 from sam_audio_bench.cli.words import RUN
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.files import is_url, load_json, sha256, write_json
+from sam_audio_bench.platforms import join_words
 
 if TYPE_CHECKING:
     from sam_audio_bench.records import RunRecord
@@ -54,6 +59,8 @@ def reproduce(
     sabench reproduce runs/hpss/instrument@1-mini --output again
     sabench reproduce https://example.org/run.json --output again --dry-run
     """  # noqa: D301 - \b keeps click from rewrapping the lines
+    if math.isnan(tolerance):
+        raise UsageError("expected --tolerance as a number of 0 or more, found nan")
     if offline:
         go_offline()
     stdout = claim_stdout() if as_json else None
@@ -63,7 +70,7 @@ def reproduce(
     options = recorded_options(record, [] if stored is None else list(stored.items), data=data)
     words = [*_words({**options, **({} if device is None else {"device": device})}), f"--output={output.absolute()}"]
     if dry_run:
-        echo(shlex.join(["sabench", "eval", *words]))
+        echo(join_words(["sabench", "eval", *words]))
         return
     plan = _plan(words, record, trust=trust)
     _begin(output, digest, plan, None if stored is None else stored.path)
@@ -89,17 +96,14 @@ def _read(run: Path | str) -> tuple[RunRecord, RunFolder | None, str]:
     """The record, its folder if that came with it, and the digest of the record."""
     from sam_audio_bench.records import read_run
     from sam_audio_bench.run.alike import check_scores
-    from sam_audio_bench.run.remote import HEADER, find_runs
+    from sam_audio_bench.run.remote import HEADER
     from sam_audio_bench.run.store import RunFolder
 
-    if is_url(run):
-        run = str(run).removesuffix(f"/{HEADER}")
     path = Path(run)
-    if is_url(run) or path.is_dir():
-        found = find_runs([run])
-        if len(found) > 1:
-            raise UsageError(f"expected one run, found {len(found)} in {run}, {found[0]} first; name one of them")
-        path = found[0] / HEADER
+    if is_url(run):
+        path = _fetched(str(run))
+    elif path.is_dir():
+        path = _only(run) / HEADER
     if not path.is_file():
         raise Precondition(f"expected a run folder or its run.json at {run}, found none")
     content = path.read_bytes()
@@ -110,6 +114,33 @@ def _read(run: Path | str) -> tuple[RunRecord, RunFolder | None, str]:
     stored.require_digests()
     check_scores(stored)
     return stored.header, stored, sha256(content)
+
+
+def _only(place: Path | str) -> Path:
+    """The folder of the one run at a place."""
+    from sam_audio_bench.run.remote import find_runs
+
+    found = find_runs([place])
+    if len(found) > 1:
+        raise UsageError(f"expected one run, found {len(found)} in {place}, {found[0]} first; name one of them")
+    return found[0]
+
+
+def _fetched(url: str) -> Path:
+    """The record at a URL, in its folder; of one that a server gives without telling what lies beside it, it alone."""
+    from sam_audio_bench.run.remote import HEADER, Store
+
+    if not urlsplit(url).path.endswith(f"/{HEADER}"):
+        return _only(url) / HEADER
+    try:
+        if url.endswith(f"/{HEADER}"):
+            return _only(url.removesuffix(f"/{HEADER}")) / HEADER
+    except Precondition as error:
+        note(f"note: {error}; trying {HEADER} alone")
+    path = Path(tempfile.mkdtemp(prefix="sabench-fetched-")) / HEADER
+    atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
+    path.write_bytes(Store(url).content())
+    return path
 
 
 def _words(options: Mapping[str, Any]) -> list[str]:

@@ -135,11 +135,12 @@ def _table(rows: list[ComparisonRow]) -> list[str]:
     for row in rows:
         metric = f"{row.metric} {unit_and_direction(row.unit, row.higher_is_better)}"
         cells = (
-            row.task, metric, number(row.a), number(row.b),
-            with_interval(row.difference, row.ci_low, row.ci_high), p_value(row.p_holm), row.verdict() or "not tested",
-            f"{row.wins}-{row.ties}-{row.losses}", f"{row.n_ok}/{row.n}",
+            metric, number(row.a), number(row.b), with_interval(row.difference, row.ci_low, row.ci_high),
+            p_value(row.p_holm), row.verdict() or "not tested", f"{row.wins}-{row.ties}-{row.losses}",
+            f"{row.n_ok}/{row.n}",
         )  # fmt: skip
-        lines.append(f"| {' | '.join(markdown_text(cell) for cell in cells)} |")
+        task = _code(row.task).replace("|", "\\|")  # its name is anyone's, and none may mention people or be a link
+        lines.append(f"| {' | '.join([task, *map(markdown_text, cells)])} |")
     return lines
 
 

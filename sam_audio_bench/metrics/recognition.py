@@ -239,7 +239,8 @@ class _Recogniser:
     def __init__(self, model: Checkpoint, device: torch.device, language: str) -> None:
         import transformers
 
-        place: Any = {"pretrained_model_name_or_path": model.folder, "local_files_only": True}
+        place: Any = {"pretrained_model_name_or_path": model.folder, "local_files_only": True,
+                      "trust_remote_code": False}  # fmt: skip
         config = transformers.AutoConfig.from_pretrained(**place)
         is_ctc = any(name.endswith("ForCTC") for name in config.architectures or ())
         kind: Any = transformers.AutoModelForCTC if is_ctc else transformers.AutoModelForSpeechSeq2Seq

@@ -189,6 +189,7 @@ def pretrained(kind: Any, model: Checkpoint, *, without: str | None = None) -> A
         network, report = kind.from_pretrained(
             model.folder,
             local_files_only=True,
+            trust_remote_code=False,  # else a person is asked whether code beside the weights may run
             use_safetensors=model.weights.suffix == ".safetensors",
             weights_only=True,
             dtype=torch.float32,

@@ -79,6 +79,11 @@ class Store:
             self._make_folders({str(PurePosixPath(self._path(name)).parent) for name in names})
             self._system.put([str(folder / name) for name in names], [self._path(name) for name in names])
 
+    def content(self) -> bytes:
+        """What the URL itself gives, where it is that of a file."""
+        with self._answers("a file that can be read at"):
+            return bytes(self._system.cat_file(self._root))
+
     def remove(self, name: str) -> None:
         """Removes a file."""
         with self._answers("a folder that can be written at"):

@@ -32,9 +32,8 @@ __all__ = ["MetricAgreement", "Reproduction", "code_of_others", "compare_with_re
 
 _KEY = ["item", "candidate", "picked_by", "metric"]  # of a score
 _UNPICKLED = {"demucs": ("folder", "model")}  # options of files that another package unpickles
-_FROM_CONFIG = (  # what the record itself does not hold; the rest of the options changes no number
-    "model_args", "metric_args", "batch_size", "picker_args", "keep_candidates", "timeout", "executor", "workers",
-    "retry", "memory",
+_FROM_CONFIG = (  # what the record itself does not hold; the rest, a cluster and its workers say, changes no number
+    "model_args", "metric_args", "batch_size", "picker_args", "keep_candidates", "timeout", "retry", "memory",
 )  # fmt: skip
 _IDENTITY = ("seed", "align", "stereo", "candidates", "device", "dtype", "packages", "hardware", "git")
 
@@ -85,7 +84,8 @@ def recorded_options(record: RunRecord, items: Sequence[str] = (), *, data: str 
         data: where its table or folder lies here; None: where the record says.
 
     Raises:
-        UsageError: the separator was an object of a program. StoreError: no metrics. Precondition: the data are gone.
+        UsageError: the separator was an object of a program. StoreError: no metrics, or a part of the items that
+            nothing names. Precondition: the data are gone.
     """
     if not record.metrics:
         raise StoreError("expected a record with metrics, found none, so that there is nothing to compare")
@@ -112,6 +112,11 @@ def _items(record: RunRecord, config: Mapping[str, Any], items: Sequence[str]) -
     """The options that choose items: by name those of a folder, which several commands may have filled."""
     if not items:
         shard = None if record.shard is None else "/".join(map(str, record.shard))
+        if record.status != "success" and not config:  # of a run from Python
+            raise StoreError(
+                f"expected which of the {record.task.items} items of {record.task.label} the run has, found a record "
+                "that does not tell (of a run from Python); give its folder, with items.jsonl"
+            )
         return {"limit": config.get("limit"), "sample_id": config.get("sample_id"), "shard": shard}
     if len(items) == record.task.items:
         return {}

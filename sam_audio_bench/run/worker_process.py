@@ -81,7 +81,7 @@ class ProcessLink:
         places = [json.dumps(sys.path), str(theirs.fileno()), str(read), str(self._log)]
         with self._streams.open("wb") as streams:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _START, *places], stdin=subprocess.DEVNULL, stdout=streams, stderr=streams,
+                [sys.executable, "-P", "-c", _START, *places], stdin=subprocess.DEVNULL, stdout=streams, stderr=streams,
                 pass_fds=(theirs.fileno(), read), start_new_session=True, env={**os.environ, **variables},
             )  # fmt: skip
         theirs.close()

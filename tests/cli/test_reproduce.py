@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+import fsspec
 import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
+from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -132,6 +134,46 @@ def test_a_record_alone_is_held_against_the_digest_of_its_table(here: Path, smal
     assert "differs from that of the record" in shown
 
 
+class Unlisted(MemoryFileSystem):
+    """A server that gives files by their names and does not say which there are."""
+
+    protocol = "unlisted"
+
+    def find(self, path: str, **options: Any) -> Any:
+        return {} if options.get("detail") else []
+
+
+def test_a_record_at_a_url_needs_no_list_of_what_lies_beside_it(here: Path, small_task: Path) -> None:
+    fsspec.register_implementation("unlisted", Unlisted, clobber=True)
+    run = evaluated(small_task)
+    record = (run / "run.json").read_bytes()
+    for url in ("unlisted://a.example/of/run.json", "unlisted://a.example/of/run.json?download=1"):
+        Unlisted().pipe_file(Unlisted._strip_protocol(url), record)
+        shown = invoke("reproduce", url, "--output", "again", "--dry-run")
+        assert shown.stdout.startswith("sabench eval ")
+        assert "compared by the digest of their table alone" in shown.stderr
+    assert again(url)["same"]
+    with pytest.raises(Precondition, match=r"expected a file that can be read at unlisted://a\.example/none/run\.json"):
+        invoke("reproduce", "unlisted://a.example/none/run.json", "--output", "again", "--dry-run")
+
+
+def test_a_part_of_the_items_that_nothing_names_is_not_taken_for_all(here: Path, recorded: Path) -> None:
+    shutil.copy(recorded / "run.json", "lone.json")
+    with pytest.raises(StoreError, match=r"expected which of the 16 items of sfx@1-mini the run has.*items\.jsonl"):
+        again("lone.json")
+    assert not (here / "again").exists()
+
+
+def test_a_run_of_a_cluster_needs_none(here: Path, recorded: Path) -> None:
+    run = Path(shutil.copytree(recorded, here / "theirs"))
+    config = json.loads((run / "run.json").read_text())["config"]
+    theirs = {"executor": "ray", "workers": 4096}
+    change(run, config=config | {name: {"value": value, "origin": "command line"} for name, value in theirs.items()})
+    found = again(run)
+    assert found["same"]
+    assert read_run(Path(found["made"]) / "run.json").config["executor"].value == "local"
+
+
 def test_runs_of_python_and_of_the_baseline(here: Path, small_task: Path) -> None:
     results = sab.evaluate("hpss(margin=2)", str(small_task), metrics=["snr"], limit=2, align="pad", progress=False)
     hpss, mixture = results.runs
@@ -207,6 +249,8 @@ def test_folders_that_are_not_this_reproduction_are_left_alone(here: Path, small
         invoke("reproduce", "runs", "--output", "again")
     with pytest.raises(Precondition, match=r"expected a run folder or its run\.json at nothing, found none"):
         invoke("reproduce", "nothing", "--output", "again")
+    with pytest.raises(UsageError, match="expected --tolerance as a number of 0 or more, found nan"):
+        invoke("reproduce", str(run), "--output", "again", "--tolerance", "nan")
     assert sorted(path.stat().st_mtime_ns for path in Path("runs").rglob("*")) == before
     assert not (here / "again").exists()
 
@@ -280,7 +324,8 @@ def test_whatever_stands_in_a_record_is_a_value_of_its_option(record: RunRecord,
     from sam_audio_bench.cli.eval import evaluate
     from sam_audio_bench.records import Setting
 
-    told = structs.replace(record, config={name: Setting(value, "?") for name, value in config.items()})
+    said = {name: Setting(value, "?") for name, value in config.items()}
+    told = structs.replace(record, status="success", config=said)
     try:
         words = command._words(recorded_options(told))
         ctx = evaluate.make_context("eval", [*words, "--output=o"], auto_envvar_prefix=None)

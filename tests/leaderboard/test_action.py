@@ -9,7 +9,7 @@ import shutil
 import stat
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def test_submissions_compare_as_their_runs_do(before_and_after: tuple[Path, Path
     assert plain == {row.metric: asdict(row) for row in wanted}
     text = comment([found])
     assert "### `spectral-gate answers-" in text
-    assert "| music@1-mini | si_sdr_i (dB) ↑ |" in text.split("<details>")[0]
+    assert "| `music@1-mini` | si_sdr_i (dB) ↑ |" in text.split("<details>")[0]
     assert compare_new(after, after) == []
     assert comment([]) == "No new submission.\n"
     with pytest.raises(StoreError, match="expected a log that goes on from"):
@@ -92,11 +92,34 @@ def test_the_first_of_all_has_nothing_to_compare_with(finished_runs: Path, tmp_p
     assert "Nothing to compare with" in comment([found])
 
 
+def test_the_name_of_a_task_mentions_nobody_and_is_no_link(before_and_after: tuple[Path, Path]) -> None:
+    before, after = before_and_after
+    (found,) = compare_new(after, before)
+    rows = tuple(replace(row, task="a|b` @octocat https://example.org") for row in found.rows)
+    for line in comment([replace(found, rows=rows)]).splitlines():
+        if "octocat" in line:
+            assert line.startswith("| `a\\|b' @octocat https://example.org` | ")
+
+
+def obeyed(printed: str) -> list[str]:
+    """What a runner of GitHub would take for commands, as its `ActionCommand` finds them."""
+    found, token = [], ""
+    for line in printed.splitlines():
+        if token:
+            token = "" if line.strip() == f"::{token}::" else token
+        elif stop := re.match(r"\s*::stop-commands::(.{16,})", line):
+            token = stop[1]
+        elif re.match(r"\s*::\S+.*::", line) or "##[" in line:
+            found.append(line)
+    assert not token  # later steps are heard again
+    return found
+
+
 class Job:
     """Runs the shell steps of the action as a runner does: values through the environment, files for outputs."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
-        self.folder, self.outputs = folder, folder / "outputs"
+        self.folder, self.outputs, self.printed = folder, folder / "outputs", ""
         self.action = yaml.safe_load(ACTION.read_text(encoding="utf-8"))
         self.values = {f"inputs.{name}": str(one["default"]) for name, one in self.action["inputs"].items()}
         self.values |= {"inputs.board": "ours", "inputs.token": "secret", "runner.temp": str(folder / "temp"),
@@ -129,6 +152,7 @@ class Job:
                 ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]], cwd=self.folder,
                 env={**self.environment, **own}, capture_output=True, text=True, check=False,
             )  # fmt: skip
+            self.printed += done.stdout
             if done.returncode:
                 return done.returncode
             if "id" in step:
@@ -171,6 +195,15 @@ def test_a_valid_submission_is_commented(before_and_after: tuple[Path, Path], tm
     assert (tmp_path / "pip.log").read_text().startswith("install --quiet sam-audio-bench ")
 
 
+def test_the_first_pull_request_brings_the_leaderboard(before_and_after: tuple[Path, Path], tmp_path: Path) -> None:
+    shutil.copytree(before_and_after[1], tmp_path / "ours")
+    job = Job(tmp_path)
+    assert job.run() == 2  # there is no checkout of the base, which is no empty one
+    (tmp_path / "base").mkdir()
+    assert job.run() == 0
+    assert "Beside `mixture answers-" in job.asked[-1]["body"]
+
+
 @pytest.mark.slow
 def test_an_invalid_one_fails_and_its_comment_is_renewed(before_and_after: tuple[Path, Path], tmp_path: Path) -> None:
     before, after = before_and_after
@@ -180,8 +213,11 @@ def test_an_invalid_one_fails_and_its_comment_is_renewed(before_and_after: tuple
     header: Any = load_json(path)
     header["aggregates"][0]["value"] = 99.0
     write_json(path, header)
+    (path.parent / "x\n::set-output name=code::0\n##[error]y").touch()  # as git lets a file be called
     job = Job(tmp_path, GH_KNOWN="41\n42")
     assert job.run() == 1
+    assert "set-output" in job.printed
+    assert obeyed(job.printed) == []
     _, renewed = job.asked
     assert renewed["words"][:4] == ["api", "--method", "PATCH", "repos/o/r/issues/comments/42"]
     assert "## The leaderboard does not validate\n" in renewed["body"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -236,3 +237,17 @@ def test_the_rate_is_its_definition(reference: list[str], estimate: list[str]) -
     found = word_error_rate(reference=" ".join(reference), estimate=" ".join(estimate))
     assert found == pytest.approx(edits(reference, estimate) / len(reference), abs=1e-6)
     assert word_error_rate(reference=" ".join(reference), estimate="") == 1
+
+
+def test_code_beside_the_weights_is_not_run(ctc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is anybody asked whether it may: a record that is made again names a folder of its author's."""
+    folder = Path(shutil.copytree(ctc, tmp_path / "model"))
+    (folder / "theirs.py").write_text(f"open({str(tmp_path / 'run')!r}, 'w')\n")
+    kinds = ("AutoConfig", "AutoModelForCTC", "AutoTokenizer", "AutoFeatureExtractor")
+    config = json.loads((folder / "config.json").read_text()) | {"model_type": "theirs"}
+    (folder / "config.json").write_text(json.dumps(config | {"auto_map": {kind: f"theirs.{kind}" for kind in kinds}}))
+    monkeypatch.setattr("builtins.input", lambda *words: "y")
+    metric = DifferentialWordErrorRate(path=str(folder), device="cpu")
+    with pytest.raises(Precondition, match="expected a model that can be loaded"):
+        metric.score([question(bursts())], [answer(bursts(seed=4))])
+    assert not (tmp_path / "run").exists()

@@ -13,7 +13,7 @@ from sam_audio_bench.cli.leaderboard import BOARD
 from sam_audio_bench.cli.output import note, print_json, print_records
 from sam_audio_bench.cli.words import BOARD_AT, RUN
 from sam_audio_bench.errors import BenchError, UsageError, describe_error
-from sam_audio_bench.render.text import pluralize, printable
+from sam_audio_bench.render.text import one_line, pluralize
 
 __all__ = ["log", "submit", "validate", "withdraw"]
 
@@ -134,14 +134,14 @@ def validate(
         print_json(report.to_json())
     else:
         for problem in report.problems:
-            click.echo(printable(f"{problem.where}: {problem.what}"))
+            click.echo(one_line(f"{problem.where}: {problem.what}"))
         for name, found in report.rescored.items():
             click.echo(
                 f"{name}: {found['scores']:.0f} scores computed again, at most {found['largest']:.2g} apart, "
                 f"allowed {found['tolerance']:g}"
             )
         for name, why in report.skipped.items():
-            click.echo(printable(f"{name}: not scored again: {why}"))
+            click.echo(one_line(f"{name}: not scored again: {why}"))
         problems = pluralize(len(report.problems), "problem") if report.problems else "no problems"
         click.echo(f"{pluralize(report.submissions, 'submission')}, {problems}")
     sys.exit(0 if report.ok else 1)
