@@ -178,6 +178,7 @@ async function rescore(select) {
   document.getElementById("shown").textContent = select.selectedOptions[0].textContent;
 }
 
+setTimeout(() => document.documentElement.classList.add("whole"), 300); /* by when the style sheet shows every row: from here on sorting hides none */
 for (const part of document.querySelectorAll(".needs-script")) part.hidden = false;
 for (const table of document.querySelectorAll("table.sortable[id]")) {
   offer(table);

@@ -323,7 +323,7 @@ def test_python_and_shell_agree(here: Path, small_task: Path) -> None:
 
 
 def test_help_keeps_its_examples_apart() -> None:
-    assert "  sabench list tasks\n  sabench eval" in invoke("--help").stdout
+    assert "  sabench list models\n  sabench eval" in invoke("--help").stdout
 
 
 def test_a_place_that_cannot_be_written_is_one_sentence(capsys) -> None:
