@@ -188,7 +188,9 @@ class _Known:
         first, values = rows[0], [row.value for row in rows if row.value is not None]
         whole = len(values) == len(rows)
         low, high = first.ci_low, first.ci_high
-        if whole and len(rows) > 1:
+        if any(row.ci_low is None for row in rows):  # of one recording, say: nobody knows how far it is off
+            low = high = None
+        elif whole and len(rows) > 1:
             tasks = [row.task for row in rows]
             interval = self._column(tasks).interval({task: self._values(task, first) for task in tasks})
             low, high = interval or (None, None)

@@ -126,6 +126,15 @@ def test_a_column_without_a_score_is_not_dropped_without_a_word(runs: Path) -> N
     assert "no column mrstft: for no item of these runs" in table
 
 
+def test_a_mean_over_tasks_has_no_interval_where_a_task_has_none(runs: Path) -> None:
+    """One recording does not tell how far its task's mean is off, so nothing does for the mean over tasks."""
+    whole = sab.Results.read([runs])
+    groups = whole.frame["item"].where(whole.frame["task"] == "music", "one-recording")
+    few = replace(whole, frame=whole.frame.assign(group=groups))
+    assert all(row.ci_low is not None for row in whole.answers().overall)
+    assert all(row.ci_low is None and row.ci_high is None and row.value is not None for row in few.answers().overall)
+
+
 def test_python_refuses_what_no_run_has(runs: Path) -> None:
     with pytest.raises(UsageError, match="unknown column 'pesq'"):
         sab.Results.read([runs]).table(metrics=["pesq"])
