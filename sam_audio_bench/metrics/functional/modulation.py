@@ -46,9 +46,10 @@ def srmr(*, estimate: Tensor, rate: int) -> Tensor:
     Raises:
         UsageError: fewer samples than a window has, or a rate that has no room for the filters.
 
-    >>> clicks = torch.zeros(16_000)
-    >>> clicks[::2000] = 1.0  # 8 a second; each rings in the bands for a moment
-    >>> 0.4 < float(srmr(estimate=clicks, rate=16_000)) < 2
+    >>> time = torch.arange(16_000) / 16_000
+    >>> noise = torch.randn(16_000, generator=torch.Generator().manual_seed(0))
+    >>> slow, fast = (noise * (1 + torch.sin(2 * torch.pi * hertz * time)) for hertz in (4, 64))
+    >>> bool(srmr(estimate=slow, rate=16_000) > 10 * srmr(estimate=fast, rate=16_000))
     True
     """
     window = math.ceil(_WINDOW * rate)
