@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # helpers beside the tests, whic
 from browser import Browser
 from make_bench import Made, make_bench
 
-collect_ignore = ["typing"]  # programs for type checkers, which would do what they say when imported
+collect_ignore_glob = ["typing/*"]  # programs for type checkers, which would do what they say when imported
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no bug
 settings.load_profile("patient")
