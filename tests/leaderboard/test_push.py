@@ -166,6 +166,7 @@ def test_results_are_what_the_hubs_library_reads_and_writes(gate: Path) -> None:
     assert entries[0].task_id == "music@1-mini"
 
 
+@pytest.mark.slow
 def test_runs_are_read_from_the_hub(finished_runs: Path, hub: FakeHub, tmp_path: Path) -> None:
     files = {path.relative_to(finished_runs).as_posix(): path.read_bytes()
              for path in finished_runs.rglob("*") if path.is_file()}  # fmt: skip

@@ -363,6 +363,7 @@ def test_as_many_items_as_keep_a_submission_small(
     assert sum(sizes) < 14 * 2 * 56_000 / 3
 
 
+@pytest.mark.slow
 def test_an_item_whose_sound_is_absent_has_no_reference(board: Path, finished_runs: Path) -> None:
     make_previews(board, [finished_runs])
     build(board)
