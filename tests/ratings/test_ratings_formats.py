@@ -509,6 +509,7 @@ def test_scale_beyond_the_usual():
     assert guess_scale(0, 1000) == (0, 1000)
 
 
+@pytest.mark.slow
 def test_a_million_rows(tmp_path):
     """Only that it works and loses nothing."""
     rows = 1_000_000
