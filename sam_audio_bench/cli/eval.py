@@ -19,6 +19,7 @@ from sam_audio_bench.platforms import join_words
 from sam_audio_bench.run.settings import ABOUT, Settings, flag, read_texts, settings_from
 
 if TYPE_CHECKING:
+    from sam_audio_bench.identity import Options
     from sam_audio_bench.run.job import Job
     from sam_audio_bench.run.plan import Plan
     from sam_audio_bench.run.results import Results
@@ -119,7 +120,7 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
         sys.exit(1 if results.failures > allowed(results.asked) else 3)
 
 
-def plan_from(options: dict[str, Any], config: dict[str, Any]) -> Plan:
+def plan_from(options: Options, config: Options) -> Plan:
     """Turns texts into a plan; everything that can be wrong with a name or option is wrong here."""
     settings = settings_from(
         {

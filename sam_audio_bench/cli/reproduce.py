@@ -7,10 +7,10 @@ import math
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import click
@@ -23,6 +23,7 @@ from sam_audio_bench.files import is_url, load_json, sha256, write_json
 from sam_audio_bench.platforms import join_words
 
 if TYPE_CHECKING:
+    from sam_audio_bench.identity import Options
     from sam_audio_bench.records import RunRecord
     from sam_audio_bench.run.plan import Plan
     from sam_audio_bench.run.reproduction import Reproduction
@@ -143,7 +144,7 @@ def _fetched(url: str) -> Path:
     return path
 
 
-def _words(options: Mapping[str, Any]) -> list[str]:
+def _words(options: Options) -> list[str]:
     """Options as one would type them, each value in the word of its option, so that none is taken for an option."""
     from sam_audio_bench.cli.eval import evaluate
 
@@ -179,7 +180,7 @@ def _plan(words: list[str], record: RunRecord, *, trust: bool) -> Plan:
     return plan
 
 
-def _check_trust(options: Mapping[str, Any], *, trust: bool) -> None:
+def _check_trust(options: Options, *, trust: bool) -> None:
     """Refuses what runs code that the record names, before anything of it is looked for."""
     from sam_audio_bench.options import parse_arguments, split_spellings
     from sam_audio_bench.run.reproduction import code_of_others

@@ -8,7 +8,7 @@ refused by the Hub, and nothing is there by half.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +84,7 @@ def push_board(
         new = len(entries) - len(before)
         if dry_run:
             return Pushed(repository=repository, files=tuple(added), entries=new, url="")
-        content: dict[str, Any] = {name: str(path) for name, path in files.items()}
+        content: dict[str, str | bytes] = {name: str(path) for name, path in files.items()}
         card = _CARD.format(repository=repository).encode()
         url = _commit(
             api, repository, kind, {name: content.get(name, card) for name in added}, head,
@@ -181,7 +181,14 @@ def _remote(api: Any, repository: str, head: str) -> tuple[list[object], set[str
 
 
 def _commit(
-    api: Any, repository: str, kind: str, files: dict[str, Any], head: str | None, message: str, *, pull_request: bool
+    api: Any,
+    repository: str,
+    kind: str,
+    files: Mapping[str, str | bytes],
+    head: str | None,
+    message: str,
+    *,
+    pull_request: bool,
 ) -> str:
     from huggingface_hub import CommitOperationAdd
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from sam_audio_bench.cards import MetricCard
@@ -17,6 +17,7 @@ __all__ = [
     "FEWEST_RECORDINGS",
     "FEWEST_WINDOWS",
     "OWN_EMBEDDING",
+    "EmbeddingIdentity",
     "check_distances",
     "check_no_distance",
     "embedding_source",
@@ -30,6 +31,9 @@ FEWEST_RECORDINGS = 30
 
 FEWEST_WINDOWS = 2
 """Times the width of the embedding, in answers and in the reference set, without which `fad` is not ranked."""
+
+EmbeddingIdentity = Mapping[str, str | float | None]
+"""What vectors depend on beside the sound, by name; sets of equal ones compare."""
 
 _HERE = "sam_audio_bench.metrics.distributions:"
 

@@ -13,7 +13,7 @@ stays as it is, being part of what the number is.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.metrics.distance_catalogue import DISTANCES, FEWEST_RECORDINGS, FEWEST_WINDOWS
+from sam_audio_bench.metrics.distance_catalogue import (
+    DISTANCES,
+    FEWEST_RECORDINGS,
+    FEWEST_WINDOWS,
+    EmbeddingIdentity,
+)
 from sam_audio_bench.metrics.functional.distributions import (
     SCALE,
     frechet_between,
@@ -57,7 +62,7 @@ class Embeddings:
 
     vectors: NDArray[Any]
     groups: Sequence[str]
-    model: Mapping[str, Any] = field(default_factory=dict)
+    model: EmbeddingIdentity = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if np.ndim(self.vectors) != 2 or len(self.vectors) != len(self.groups):
@@ -266,5 +271,5 @@ def _shown(value: float | None, scale: float) -> float | None:
     return round(value, min(_FINEST, _DIGITS - 1 - math.floor(math.log10(scale)))) + 0.0
 
 
-def _told(model: Mapping[str, Any]) -> str:
+def _told(model: EmbeddingIdentity) -> str:
     return ", ".join(f"{name} {value}" for name, value in model.items()) or "no model that is named"

@@ -21,10 +21,11 @@ from torch import Tensor
 from sam_audio_bench.audio import resample, to_mono
 from sam_audio_bench.blocks import all_finite
 from sam_audio_bench.devices import deterministic_fp32, usable_device
-from sam_audio_bench.errors import BenchError, Precondition, UsageError
+from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import load_json
+from sam_audio_bench.metrics.distance_catalogue import EmbeddingIdentity
 from sam_audio_bench.metrics.functional import is_silent
-from sam_audio_bench.metrics.weights import pretrained
+from sam_audio_bench.metrics.weights import loading, pretrained
 from sam_audio_bench.nn.hub import Checkpoint, Source
 from sam_audio_bench.types import Audio, Status
 
@@ -82,7 +83,7 @@ class Embedder(ABC):
         self._network: Any = None
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> EmbeddingIdentity:
         """What the vectors depend on: sets of equal ones compare."""
         return {
             "model": self.checkpoint.model,
@@ -115,7 +116,8 @@ class Embedder(ABC):
         if bool(is_silent(mono.samples[0])):
             return Embedded(None, Status.SILENT_ESTIMATE)
         if self._network is None:
-            self._network = self._loaded()
+            with loading(self.checkpoint.folder):
+                self._network = self.load()
         heard = resample(mono, self.rate(self._network))
         found = []
         with torch.inference_mode(), deterministic_fp32():
@@ -124,17 +126,6 @@ class Embedder(ABC):
         vectors = torch.cat(found)
         finite = bool(torch.isfinite(vectors).all())
         return Embedded(vectors.numpy(), Status.OK) if finite else Embedded(None, Status.NON_FINITE)
-
-    def _loaded(self) -> Any:
-        try:
-            return self.load()
-        except BenchError:
-            raise
-        except Exception as error:  # the libraries share no class of errors for a damaged or foreign file
-            found = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            raise Precondition(
-                f"expected a model that can be loaded in {self.checkpoint.folder}, found {found}; get it again"
-            ) from error
 
 
 class TransformersEmbedder(Embedder):

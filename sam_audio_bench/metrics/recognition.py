@@ -46,7 +46,14 @@ class _Recognition(OwnModel, SpeechMetric):
     rate = 16_000
     lowest = 1.0  # inserted words lead beyond it
 
-    def __init__(self, path: str, asr_model: str, asr_revision: str, asr_language: str, device: str) -> None:
+    def __init__(
+        self,
+        path: str = "",
+        asr_model: str = "openai/whisper-base.en",
+        asr_revision: str = "main",
+        asr_language: str = "",
+        device: str = "auto",
+    ) -> None:
         source = Source(
             repository=asr_model,
             revision=str(asr_revision),
@@ -119,16 +126,6 @@ class DifferentialWordErrorRate(_Recognition):
     """
 
     columns = metric_ids_of("sam_audio_bench.metrics.recognition:DifferentialWordErrorRate")
-
-    def __init__(
-        self,
-        path: str = "",
-        asr_model: str = "openai/whisper-base.en",
-        asr_revision: str = "main",
-        asr_language: str = "",
-        device: str = "auto",
-    ) -> None:
-        super().__init__(path, asr_model, asr_revision, asr_language, device)
 
 
 class WordErrorRate(_Recognition):

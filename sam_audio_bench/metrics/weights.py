@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -26,9 +28,21 @@ from sam_audio_bench.nn.hub import Checkpoint, Source
 from sam_audio_bench.nn.text import quiet
 from sam_audio_bench.types import Audio, Item, Score, Separation, Status
 
-__all__ = ["LearnedMetric", "OwnModel", "batches", "pretrained"]
+__all__ = ["LearnedMetric", "OwnModel", "batches", "loading", "pretrained"]
 
 _T = TypeVar("_T")
+
+
+@contextmanager
+def loading(folder: Path) -> Iterator[None]:
+    """Loads a model of a folder inside; whatever a library raises there, but errors of ours, is a Precondition."""
+    try:
+        yield
+    except BenchError:
+        raise
+    except Exception as error:  # the libraries share no class of errors for a damaged or foreign file
+        found = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise Precondition(f"expected a model that can be loaded in {folder}, found {found}; get it again") from error
 
 
 class OwnModel:
@@ -90,15 +104,8 @@ class OwnModel:
 
     def _loaded(self) -> Any:
         model = self._model()
-        try:
+        with loading(model.folder):
             return self.load(model, self._place)
-        except BenchError:
-            raise
-        except Exception as error:  # the libraries share no class of errors for a damaged or foreign file
-            found = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            raise Precondition(
-                f"expected a model that can be loaded in {model.folder}, found {found}; get it again"
-            ) from error
 
 
 class LearnedMetric(OwnModel, StereoMetric):

@@ -20,7 +20,13 @@ from numpy.typing import NDArray
 
 from sam_audio_bench.digests import flush_digests, joined
 from sam_audio_bench.errors import BenchError, Precondition, UsageError, describe_error
-from sam_audio_bench.metrics.distance_catalogue import DISTANCES, OWN_EMBEDDING, check_distances, embedding_source
+from sam_audio_bench.metrics.distance_catalogue import (
+    DISTANCES,
+    OWN_EMBEDDING,
+    EmbeddingIdentity,
+    check_distances,
+    embedding_source,
+)
 from sam_audio_bench.metrics.distributions import Distance, Embeddings, fad, kad
 from sam_audio_bench.metrics.embedding import Embedded, Embedder, TransformersEmbedder
 from sam_audio_bench.render.tables import csv_cell
@@ -68,7 +74,7 @@ class DistanceRow(Distance):
 class DistanceReport:
     """Rows in the order of tasks and metrics, the best of those that are ranked first."""
 
-    model: Mapping[str, Any]  # of the embedding
+    model: EmbeddingIdentity  # of the embedding
     labels: Mapping[str, str]  # task -> the task with its version and split
     references: Mapping[str, ReferenceSet]  # of each task
     rows: tuple[DistanceRow, ...]
@@ -292,8 +298,6 @@ def _statuses(heard: Sequence[_Heard]) -> str:
     return ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
 
 
-def _model_label(model: Mapping[str, Any]) -> str:
-    name = str(model["model"]).rpartition("/")[2]
-    return (
-        f"{name} {model['weights_sha256'][:_SHOWN_DIGITS]}, {model['layer']}, windows of {model['window_seconds']:g} s"
-    )
+def _model_label(model: EmbeddingIdentity) -> str:
+    name, weights = str(model["model"]).rpartition("/")[2], str(model["weights_sha256"])[:_SHOWN_DIGITS]
+    return f"{name} {weights}, {model['layer']}, windows of {model['window_seconds']:g} s"

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from sam_audio_bench.errors import Precondition, StoreError
 from sam_audio_bench.files import cache_folder, dump_json, sha256
+from sam_audio_bench.metrics.distance_catalogue import EmbeddingIdentity
 from sam_audio_bench.metrics.embedding import Embedded
 from sam_audio_bench.types import Status
 
@@ -34,7 +34,7 @@ class EmbeddingCache:
         StoreError: the file holds embeddings of another model.
     """
 
-    def __init__(self, identity: Mapping[str, Any], note: Callable[[str], None]) -> None:
+    def __init__(self, identity: EmbeddingIdentity, note: Callable[[str], None]) -> None:
         self._note, self._held = note, dict[str, Embedded]()
         self._path: Path | None = None
         text = dump_json(dict(sorted(identity.items())))

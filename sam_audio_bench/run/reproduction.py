@@ -6,14 +6,14 @@ of anyone; and `code_of_others` names what starts programs, imports modules or u
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sam_audio_bench.errors import MediaError, Precondition, StoreError, UsageError
 from sam_audio_bench.files import exists
-from sam_audio_bench.identity import differences
+from sam_audio_bench.identity import Options, differences
 from sam_audio_bench.metrics.catalogue import CARDS, improvement_card
 from sam_audio_bench.names import PROGRAMS, built_in_model
 from sam_audio_bench.options import Spelling, parse_arguments, parse_spelling, split_spellings
@@ -75,7 +75,7 @@ class Reproduction:
         return {**asdict(self), "made": str(self.made), "same": self.same}
 
 
-def recorded_options(record: RunRecord, items: Sequence[str] = (), *, data: str | None = None) -> dict[str, Any]:
+def recorded_options(record: RunRecord, items: Sequence[str] = (), *, data: str | None = None) -> Options:
     """Options of ``sabench eval``, by the names of its parameters, that make a run again; None: its default.
 
     Args:
@@ -108,7 +108,7 @@ def recorded_options(record: RunRecord, items: Sequence[str] = (), *, data: str 
     }
 
 
-def _items(record: RunRecord, config: Mapping[str, Any], items: Sequence[str]) -> dict[str, Any]:
+def _items(record: RunRecord, config: Options, items: Sequence[str]) -> Options:
     """The options that choose items: by name those of a folder, which several commands may have filled."""
     if not items:
         shard = None if record.shard is None else "/".join(map(str, record.shard))
@@ -125,7 +125,7 @@ def _items(record: RunRecord, config: Mapping[str, Any], items: Sequence[str]) -
     return {"sample_id": list(items)}
 
 
-def _models(record: RunRecord, config: Mapping[str, Any]) -> list[str]:
+def _models(record: RunRecord, config: Options) -> list[str]:
     """The spelling of the separator; where its name does not tell which one it is, all of that command."""
     name, asked = record.model.name, config.get("model") or []
     spelt = [one for text in (asked if isinstance(asked, list) else [asked]) for one in split_spellings(str(text))]
@@ -145,7 +145,7 @@ def _models(record: RunRecord, config: Mapping[str, Any]) -> list[str]:
     return [f"{base}({','.join(options)})" if options else base]
 
 
-def _label(spec: str, arguments: Mapping[str, Any]) -> str:
+def _label(spec: str, arguments: Options) -> str:
     """The name that tables show for a separator without a name of its own."""
     spelt = parse_spelling(spec)
     return "+".join([spelt.name, *sorted(f"{key}={value}" for key, value in {**spelt.options, **arguments}.items())])
