@@ -22,11 +22,11 @@ from sam_audio_bench.tasks.attributes import RESERVED, Attribute
 __all__ = [
     "TABLE",
     "AttributeTable",
-    "are_current",
-    "attributes_of",
-    "is_same",
-    "joined_attributes",
+    "is_close_value",
+    "is_table_current",
+    "join_attributes",
     "read_attributes",
+    "select_attributes",
     "write_attributes",
 ]
 
@@ -44,7 +44,7 @@ def _attributes(record: ItemRecord, said: Mapping[str, Attribute]) -> dict[str, 
     return {**seconds, **{name: float(value) for name, value in measured.items() if value is not None}, **said}
 
 
-def are_current(
+def is_table_current(
     path: Path, digest: str | None, items: Mapping[str, ItemRecord], said: Callable[[str], Mapping[str, Attribute]]
 ) -> bool:
     """Whether a run folder's table is whole, and what `write_attributes` would write today."""
@@ -93,7 +93,7 @@ class AttributeTable(NamedTuple):
     sha256: str | None  # as run.json has it; None: the run is older than these, or was not finished
 
 
-def joined_attributes(tables: Iterable[AttributeTable]) -> dict[tuple[str, str], dict[str, Attribute]]:
+def join_attributes(tables: Iterable[AttributeTable]) -> dict[tuple[str, str], dict[str, Attribute]]:
     """Attributes of the items of several runs, by task and item; what one run does not know another one may.
 
     Raises:
@@ -104,7 +104,7 @@ def joined_attributes(tables: Iterable[AttributeTable]) -> dict[tuple[str, str],
         for item, own in (read_attributes(table.folder, table.sha256) or {}).items():
             known = joined.setdefault((table.task, item), {})
             for name, value in own.items():
-                if not is_same(known.setdefault(name, value), value):
+                if not is_close_value(known.setdefault(name, value), value):
                     raise UsageError(
                         f"expected {name} of {item} of {table.task} to be {known[name]} as in the other runs, found "
                         f"{value}: the data have changed; {_REMEDY.format(table.folder)}, and so of the others"
@@ -112,11 +112,11 @@ def joined_attributes(tables: Iterable[AttributeTable]) -> dict[tuple[str, str],
     return joined
 
 
-def attributes_of(
+def select_attributes(
     tables: Collection[AttributeTable], asked: Iterable[tuple[str, str]]
 ) -> dict[tuple[str, str], dict[str, Attribute]]:
-    """Of the items that are asked for; raises as `joined_attributes`, and Precondition where a run has kept none."""
-    known, wanted = joined_attributes(tables), dict.fromkeys(asked)
+    """Of the items that are asked for; raises as `join_attributes`, and Precondition where a run has kept none."""
+    known, wanted = join_attributes(tables), dict.fromkeys(asked)
     if lost := next((key for key in wanted if key not in known), None):
         task, item = lost
         place = next((one.folder for one in tables if one.task == task and one.sha256 is None), task)
@@ -127,7 +127,7 @@ def attributes_of(
     return {key: known[key] for key in wanted}
 
 
-def is_same(one: Attribute, other: Attribute) -> bool:
+def is_close_value(one: Attribute, other: Attribute) -> bool:
     """Whether two runs mean the same; another machine may have rounded what it measured to the digit beside."""
     if isinstance(one, str) or isinstance(other, str):
         return one == other

@@ -11,7 +11,7 @@ import torch
 
 from sam_audio_bench.types import Item
 
-__all__ = ["Batching", "is_out_of_memory"]
+__all__ = ["AdaptiveBatching", "is_out_of_memory"]
 
 Found = TypeVar("Found")
 
@@ -30,7 +30,7 @@ def is_out_of_memory(error: BaseException | None) -> bool:
 
 
 @dataclass
-class Batching:
+class AdaptiveBatching:
     """Hands items over at once, but no more of them than fitted into memory before.
 
     Args:
@@ -41,7 +41,7 @@ class Batching:
     note: Callable[[str], None]
     size: int | None = None
 
-    def separate(self, items: Sequence[Item], call: Callable[[Sequence[Item]], list[Found]]) -> list[Found]:
+    def run(self, items: Sequence[Item], call: Callable[[Sequence[Item]], list[Found]]) -> list[Found]:
         """What ``call`` finds for the items, in their order; it raises what is out of memory with more than one."""
         found: list[Found] = []
         while len(found) < len(items):

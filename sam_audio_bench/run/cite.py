@@ -17,10 +17,10 @@ from sam_audio_bench.run.remote import find_runs
 from sam_audio_bench.separators.catalogue import card_of_model
 from sam_audio_bench.separators.pickers import PICKERS
 
-__all__ = ["bibliography", "citations", "cite"]
+__all__ = ["cite", "list_citations", "load_bibliography"]
 
 
-def bibliography() -> dict[str, str]:
+def load_bibliography() -> dict[str, str]:
     """BibTeX entries by key."""
     text = (files("sam_audio_bench") / "bibliography.bib").read_text(encoding="utf-8")
     found = {}
@@ -31,7 +31,7 @@ def bibliography() -> dict[str, str]:
     return found
 
 
-def citations(header: RunRecord) -> list[str]:
+def list_citations(header: RunRecord) -> list[str]:
     """What the cards of everything that one run.json names cite: keys of the bibliography, or whole BibTeX entries.
 
     Raises:
@@ -55,9 +55,9 @@ def cite(paths: Iterable[Path | str]) -> str:
     Raises:
         UsageError: a card that cites neither a key of the bibliography nor a BibTeX entry.
     """
-    known = bibliography()
+    known = load_bibliography()
     wanted = dict.fromkeys(
-        text for path in find_runs(paths, audio=False) for text in citations(read_run(path / "run.json"))
+        text for path in find_runs(paths, audio=False) for text in list_citations(read_run(path / "run.json"))
     )
     entries = dict.fromkeys(known.get(text, text.strip()) for text in wanted)
     if strange := [text for text in entries if not text.startswith("@")]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, MutableMapping
 
 from sam_audio_bench.errors import UsageError
 
-__all__ = ["own_gpu", "own_shard"]
+__all__ = ["find_own_shard", "select_own_gpu"]
 
 _EXPECTED = (
     "expected with --shard auto a job array of Slurm (SLURM_ARRAY_TASK_ID, SLURM_ARRAY_TASK_COUNT) or a process of "
@@ -17,12 +17,12 @@ _EXPECTED = (
 )
 
 
-def own_shard(environment: Mapping[str, str]) -> tuple[tuple[int, int], str]:
+def find_own_shard(environment: Mapping[str, str]) -> tuple[tuple[int, int], str]:
     """The shard (I, N) of this process, and what says so; each task of an array may in turn have ranks.
 
-    >>> own_shard({"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_COUNT": "8"})
+    >>> find_own_shard({"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_COUNT": "8"})
     ((4, 8), 'task 4 of 8 of a Slurm array')
-    >>> own_shard({"RANK": "1", "WORLD_SIZE": "2"})
+    >>> find_own_shard({"RANK": "1", "WORLD_SIZE": "2"})
     ((2, 2), 'rank 1 of 2 of torchrun')
 
     Raises:
@@ -70,7 +70,7 @@ def _check(index: int, count: int, name: str) -> None:
         raise UsageError(f"{_EXPECTED}, found number {index + 1} of {count} by {name}; say --shard I/N")
 
 
-def own_gpu(environment: MutableMapping[str, str]) -> str:
+def select_own_gpu(environment: MutableMapping[str, str]) -> str:
     """Shows this process of torchrun the one GPU that is its own, before CUDA is used; says which, or ""."""
     if "LOCAL_RANK" not in environment:
         return ""

@@ -15,7 +15,7 @@ from sam_audio_bench.cards import MAIN_METRIC
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.identity import Difference
 from sam_audio_bench.records import MetricRecord
-from sam_audio_bench.run.alike import check_content
+from sam_audio_bench.run.compatibility import check_item_content
 from sam_audio_bench.run.remote import find_runs, naming_origins
 from sam_audio_bench.run.results import Results
 from sam_audio_bench.run.store import RunFolder, answer_path
@@ -23,7 +23,7 @@ from sam_audio_bench.separators.pickers import judges_itself
 from sam_audio_bench.stats.paired import holm, paired_difference
 from sam_audio_bench.stats.summary import ItemScore, compute_item_scores
 
-__all__ = ["ComparedItem", "Comparison", "ComparisonRow", "answer_file", "compare_runs", "compare_scores"]
+__all__ = ["ComparedItem", "Comparison", "ComparisonRow", "compare_runs", "compare_scores", "find_estimate_file"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +112,7 @@ class _Side:
 
     def audio(self, task: str, item: str) -> Path | None:
         """The target that was scored."""
-        return answer_file(self.folders, task, item, first=self._first)
+        return find_estimate_file(self.folders, task, item, first=self._first)
 
     def title(self, tasks: Collection[str]) -> str:
         """The system, and who picked its answers to some tasks."""
@@ -121,7 +121,7 @@ class _Side:
         return self.name + (f" (best by {', '.join(pickers)})" if pickers else "")
 
 
-def answer_file(folders: Iterable[RunFolder], task: str, item: str, *, first: bool = False) -> Path | None:
+def find_estimate_file(folders: Iterable[RunFolder], task: str, item: str, *, first: bool = False) -> Path | None:
     """The stored target of an item, of runs of one separator; None: there is none here.
 
     Args:
@@ -181,7 +181,7 @@ def compare_runs(
     contents: dict[tuple[str, str], tuple[str, Path]] = {}
     for folder in (folder for side in sides for folder in side.folders if folder.header.task.id in tasks):
         for item in folder.items.values():
-            check_content(contents, folder.header.task.id, item, folder.path)
+            check_item_content(contents, folder.header.task.id, item, folder.path)
     for metric in chosen:
         _same(f"metric {metric}", sides[0].results.metrics[metric].differences(sides[1].results.metrics[metric]), sides)
     _note_alone(tasks, sides, notes)

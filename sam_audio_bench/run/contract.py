@@ -14,21 +14,21 @@ from sam_audio_bench import registry
 from sam_audio_bench.errors import BenchError, Precondition, UsageError, describe_error
 from sam_audio_bench.files import dump_json
 from sam_audio_bench.records import ModelRecord, to_plain
-from sam_audio_bench.run.exits import no_exit
 from sam_audio_bench.run.global_state import GlobalState
 from sam_audio_bench.run.output_log import Printed, captured_text
+from sam_audio_bench.run.process_exit import prevent_exit
 from sam_audio_bench.run.progress import say
 from sam_audio_bench.run.settings import BASELINE, flag
 from sam_audio_bench.types import AnySeparator, OracleSeparator
 
-__all__ = ["PreparedSeparator", "Recipe", "batch_size", "ignored_options", "prepare_separator"]
+__all__ = ["BuildArguments", "PreparedSeparator", "batch_size", "describe_ignored_options", "prepare_separator"]
 
 _ARGUMENTS = {"separate": "queries, seeds", "separate_oracle": "items, seeds", "separate_named": "ids, queries",
               "separate_candidates": "queries, seeds", "separate_stems": "mixture",
               "fingerprint": "identifier"}  # fmt: skip
 
 
-class Recipe(NamedTuple):
+class BuildArguments(NamedTuple):
     """What `prepare_separator` was called with: in another process it makes the same separator."""
 
     spec: str | Callable[..., Any] | AnySeparator
@@ -43,10 +43,10 @@ class PreparedSeparator:
 
     separator: AnySeparator
     model: ModelRecord
-    recipe: Recipe
-    taken: frozenset[str] = frozenset()  # of the options that were offered
-    own_state: GlobalState | None = None  # the global state as its constructor left it; None: as it was
-    printed: str = ""  # by its module and constructor
+    build_arguments: BuildArguments
+    accepted_options: frozenset[str] = frozenset()  # of the options that were offered
+    constructor_state: GlobalState | None = None  # the global state as its constructor left it; None: as it was
+    construction_output: str = ""  # by its module and constructor
 
 
 def prepare_separator(
@@ -62,12 +62,12 @@ def prepare_separator(
         UsageError: a wrong name or option, or a part of the contract that is missing. Precondition: something outside
             is missing, or its module or constructor fails or ends the process.
     """
-    before, printed = GlobalState.now(), Printed()
+    before, printed = GlobalState.capture(), Printed()
     try:
-        with captured_text() as printed, no_exit():
+        with captured_text() as printed, prevent_exit():
             built = registry.build("separator", spec, arguments, offered=offered, timeout=timeout)
             _check(built.component, built.identity)
-        after = GlobalState.now()
+        after = GlobalState.capture()
     except BaseException as error:
         if printed.text:  # it may say why
             say(printed.text.rstrip())
@@ -77,15 +77,15 @@ def prepare_separator(
             f"expected the separator {_shown(spec)} to be made, found {describe_error(error)}"
         ) from error
     finally:
-        before.put_back()
+        before.restore()
     assert isinstance(built.identity, ModelRecord)
     return PreparedSeparator(
         separator=built.component,
         model=built.identity,
-        recipe=Recipe(spec, dict(arguments), dict(offered), timeout),
-        taken=built.taken,
-        own_state=None if after.has_settings_of(before) else after,
-        printed=printed.text,
+        build_arguments=BuildArguments(spec, dict(arguments), dict(offered), timeout),
+        accepted_options=built.taken,
+        constructor_state=None if after.has_same_settings(before) else after,
+        construction_output=printed.text,
     )
 
 
@@ -109,7 +109,7 @@ def wants_others(separator: AnySeparator) -> bool:
     return found and isinstance(separator, OracleSeparator)
 
 
-def ignored_options(offered: Mapping[str, Any], taken: Mapping[str, frozenset[str]]) -> Iterator[str]:
+def describe_ignored_options(offered: Mapping[str, Any], taken: Mapping[str, frozenset[str]]) -> Iterator[str]:
     """What to say of options that no component takes, or not every separator; of the baseline nobody expects it.
 
     Args:

@@ -30,11 +30,11 @@ __all__ = [
     "SLICES",
     "WorstItem",
     "draw_results",
-    "find_item",
-    "results_html",
-    "results_text",
-    "slice_figures",
-    "worst_items",
+    "draw_slice_figures",
+    "find_worst_items",
+    "load_worst_item",
+    "render_results_html",
+    "summarize_results",
 ]
 
 SLICES = "slices"
@@ -76,7 +76,7 @@ def _draw_slices(results: Results, metrics: Sequence[str], separators: Sequence[
     if len(metrics) > 1:
         raise UsageError(f"expected one metric for {SLICES}, found {len(metrics)}")
     report = compare_results(results, metric=next(iter(metrics), None))
-    found = slice_figures(report, separators)
+    found = draw_slice_figures(report, separators)
     if task is None and len(found) > 1:
         raise UsageError(f"expected a task whose slices to draw, of {', '.join(found)}; name it with task=")
     if task is not None and task not in found:
@@ -87,7 +87,7 @@ def _draw_slices(results: Results, metrics: Sequence[str], separators: Sequence[
     return replace(figure, caption=figure.caption + missing)
 
 
-def slice_figures(found: SliceReport, separators: Sequence[str] = ()) -> dict[str, Plot]:
+def draw_slice_figures(found: SliceReport, separators: Sequence[str] = ()) -> dict[str, Plot]:
     """By task, the figure of each that has a slice with enough recordings.
 
     Args:
@@ -120,7 +120,7 @@ def slice_figures(found: SliceReport, separators: Sequence[str] = ()) -> dict[st
     }  # fmt: skip
 
 
-def results_text(results: Results) -> str:
+def summarize_results(results: Results) -> str:
     """What results are of, on one line."""
     separators = list(dict.fromkeys(name for _, name in results.coverage))
     sizes = (pluralize(len(values), what) for values, what in ((separators, "separator"), (results.labels, "task")))
@@ -129,7 +129,7 @@ def results_text(results: Results) -> str:
     return f"Results({' on '.join(sizes)}: {shown}; by {', '.join(results.metrics) or 'nothing'}{missing})"
 
 
-def results_html(results: Results) -> str:
+def render_results_html(results: Results) -> str:
     """The answer, the table, and the worst items of the best separator, with players of at most two million letters.
 
     Baselines and oracles have no worst items. Sounds are read from the run folders and from the task's data; what is
@@ -141,7 +141,7 @@ def results_html(results: Results) -> str:
     if metric is None or separator is None:
         return table
     room = _Room(_MOST_LETTERS)
-    items = "".join(_item_html(one, results, room) for one in worst_items(results, separator, metric))
+    items = "".join(_item_html(one, results, room) for one in find_worst_items(results, separator, metric))
     title = f"Where {quoted(separator)} is worst, by {quoted(metric)}"
     return (
         f'{table}{STYLE}<details open class="sabench-sound"><summary><b>{title}</b></summary>'
@@ -191,7 +191,7 @@ def _leader(results: Results, metric: str) -> str | None:
     return next((row.separator for row in alone.rows if name_of(row) == name), None)
 
 
-def worst_items(results: Results, separator: str, metric: str) -> list[WorstItem]:
+def find_worst_items(results: Results, separator: str, metric: str) -> list[WorstItem]:
     """The items on which a separator is worst by a metric, the worst first."""
     record = results.metrics[metric]
     sign = 1 if record.higher_is_better else -1
@@ -209,7 +209,7 @@ def worst_items(results: Results, separator: str, metric: str) -> list[WorstItem
 
 def _item_html(one: WorstItem, results: Results, room: _Room) -> str:
     """Prompt, score, and players of mixture, answer and reference."""
-    folder, item, told = find_item(results.runs, one)
+    folder, item, told = load_worst_item(results.runs, one)
     asked = "" if item is None else f", asked for {prompt_html(item.query.prompt)}"
     place = quoted(results.labels.get(one.task, one.task))
     head = f"<p><b>{quoted(one.item)}</b> of {place}: {quoted(one.score)}{asked}</p>"
@@ -221,16 +221,16 @@ def _item_html(one: WorstItem, results: Results, room: _Room) -> str:
     return head + "".join(row_html(name, room.fit(content)) for name, content in sounds.items())
 
 
-def find_item(runs: Sequence[Path | str], one: WorstItem) -> tuple[RunFolder | None, Item | None, str]:
+def load_worst_item(runs: Sequence[Path | str], one: WorstItem) -> tuple[RunFolder | None, Item | None, str]:
     """The run folder of an item, and the item with its sounds, or why one of them is not there."""
-    from sam_audio_bench.run.data import recorded_data
+    from sam_audio_bench.run.recorded_data import load_recorded_data
 
     folder = None
     try:
         folder = _folder(runs, one)
         if folder is None:
             return None, None, "its run folder is not on this disk"
-        return folder, recorded_data([folder])[one.item], ""
+        return folder, load_recorded_data([folder])[one.item], ""
     except BenchError as error:
         return folder, None, describe_error(error)
 

@@ -32,14 +32,20 @@ from sam_audio_bench.metrics.embedding import Embedded, Embedder, TransformersEm
 from sam_audio_bench.render.tables import csv_cell
 from sam_audio_bench.render.text import pluralize
 from sam_audio_bench.run import interruption
-from sam_audio_bench.run.distance_sounds import Line, Sound, common_items, lines_of, reference_sounds
+from sam_audio_bench.run.distance_sounds import (
+    SeparatorRuns,
+    Sound,
+    find_common_items,
+    group_runs,
+    list_reference_sounds,
+)
 from sam_audio_bench.run.embedding_cache import EmbeddingCache
 from sam_audio_bench.run.progress import Progress
 from sam_audio_bench.run.reference_place import OF_ITEMS, reference_kind
 from sam_audio_bench.run.remote import naming_origins
 from sam_audio_bench.types import Status
 
-__all__ = ["DistanceReport", "DistanceRow", "ReferenceSet", "find_embedder", "measure_distances"]
+__all__ = ["DistanceReport", "DistanceRow", "ReferenceSet", "load_embedder", "measure_distances"]
 
 _MEASURES: Mapping[str, Callable[..., Distance]] = {"fad": fad, "kad": kad}
 _SHOWN_DIGITS = 8  # of a digest
@@ -103,7 +109,7 @@ class DistanceReport:
         return stream.getvalue()
 
 
-def find_embedder(spelling: str = OWN_EMBEDDING, window: float | None = None, device: str = "auto") -> Embedder:
+def load_embedder(spelling: str = OWN_EMBEDDING, window: float | None = None, device: str = "auto") -> Embedder:
     """The embedding of a name, see `embedding_source`; raises UsageError and Precondition."""
     source = embedding_source(spelling)
     if source is not None:
@@ -146,9 +152,9 @@ def measure_distances(
     """
     chosen = check_distances(metrics)
     kind = reference_kind(reference)
-    embedder = find_embedder(embedding, window, device)
-    lines, labels = lines_of(paths)
-    with interruption.handled(), Progress(0, show=progress) as bar:
+    embedder = load_embedder(embedding, window, device)
+    lines, labels = group_runs(paths)
+    with interruption.handle_signals(), Progress(0, show=progress) as bar:
         work = _Work(embedder, EmbeddingCache(embedder.identity, bar.note), bar)
         rows: list[DistanceRow] = []
         references: dict[str, ReferenceSet] = {}
@@ -175,12 +181,12 @@ class _Heard(NamedTuple):
 
 
 def _embedded(
-    lines: Sequence[Line], label: str, kind: str, reference: str, work: _Work
+    lines: Sequence[SeparatorRuns], label: str, kind: str, reference: str, work: _Work
 ) -> tuple[dict[str, list[_Heard]], list[_Heard], ReferenceSet]:
     """Of one task: each separator's answers, and the reference set; raises UsageError for one of less than two."""
     given = [line.answers() for line in lines]
-    items = common_items(lines, given, work.notes)
-    sounds = reference_sounds(kind, reference, lines, items)
+    items = find_common_items(lines, given, work.notes)
+    sounds = list_reference_sounds(kind, reference, lines, items)
     work.expect(len(sounds) + len(items) * len(lines), f"{label}: embedding")
     held = work.embed(sounds)
     if kind == "references":  # a silent one is an absent target, whatever the journal says
@@ -258,7 +264,7 @@ def _with_vectors(heard: Iterable[_Heard]) -> list[tuple[Sound, NDArray[np.float
 
 
 def _row(
-    line: Line, heard: Sequence[_Heard], measure: Callable[[Embeddings], Distance], name: str, work: _Work
+    line: SeparatorRuns, heard: Sequence[_Heard], measure: Callable[[Embeddings], Distance], name: str, work: _Work
 ) -> DistanceRow:
     used = _with_vectors(heard)
     recordings = len({sound.group for sound, _ in used})

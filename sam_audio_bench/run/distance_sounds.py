@@ -13,15 +13,15 @@ from sam_audio_bench.digests import file_digest, joined
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import is_url
 from sam_audio_bench.render.text import pluralize
-from sam_audio_bench.run.alike import Alike
-from sam_audio_bench.run.data import recorded_data
+from sam_audio_bench.run.compatibility import CompatibleRuns
+from sam_audio_bench.run.recorded_data import load_recorded_data
 from sam_audio_bench.run.reference_place import OF_ITEMS
 from sam_audio_bench.run.remote import find_runs
 from sam_audio_bench.run.store import RunFolder, answer_path
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import Audio
 
-__all__ = ["Line", "Sound", "common_items", "lines_of", "reference_sounds"]
+__all__ = ["SeparatorRuns", "Sound", "find_common_items", "group_runs", "list_reference_sounds"]
 
 
 class Sound(NamedTuple):
@@ -34,7 +34,7 @@ class Sound(NamedTuple):
 
 
 @dataclass
-class Line:
+class SeparatorRuns:
     """The runs of one separator on one task."""
 
     task: str
@@ -70,18 +70,20 @@ class Line:
         }
 
 
-def lines_of(paths: Sequence[Path | str]) -> tuple[list[Line], Mapping[str, str]]:
+def group_runs(paths: Sequence[Path | str]) -> tuple[list[SeparatorRuns], Mapping[str, str]]:
     """Runs by task and separator, and labels of the tasks; raises UsageError for runs that differ."""
-    known, lines = Alike(), dict[tuple[str, str], Line]()
+    known, lines = CompatibleRuns(), dict[tuple[str, str], SeparatorRuns]()
     folders = [RunFolder.open(path) for path in find_runs(paths)]
     for folder in folders:
         known.add(folder, alone=len(folders) == 1)
         key = folder.header.task.id, folder.header.model.name
-        lines.setdefault(key, Line(*key)).folders.append(folder)
+        lines.setdefault(key, SeparatorRuns(*key)).folders.append(folder)
     return list(lines.values()), known.labels
 
 
-def common_items(lines: Sequence[Line], given: Sequence[Mapping[str, Sound]], notes: list[str]) -> list[str]:
+def find_common_items(
+    lines: Sequence[SeparatorRuns], given: Sequence[Mapping[str, Sound]], notes: list[str]
+) -> list[str]:
     """Items of a task that every separator has answered and whose target sounds, sorted.
 
     Args:
@@ -111,7 +113,9 @@ def common_items(lines: Sequence[Line], given: Sequence[Mapping[str, Sound]], no
     return items
 
 
-def reference_sounds(kind: str, reference: str, lines: Sequence[Line], items: Sequence[str]) -> list[Sound]:
+def list_reference_sounds(
+    kind: str, reference: str, lines: Sequence[SeparatorRuns], items: Sequence[str]
+) -> list[Sound]:
     """The sounds of the reference set of a task.
 
     Args:
@@ -124,7 +128,7 @@ def reference_sounds(kind: str, reference: str, lines: Sequence[Line], items: Se
         Precondition: missing data, references or sounds. UsageError: other data, or runs of several separators.
     """
     if kind in OF_ITEMS:
-        data = recorded_data([folder for line in lines for folder in line.folders])
+        data = load_recorded_data([folder for line in lines for folder in line.folders])
         if kind == "references" and "reference" not in data.provides:
             raise Precondition(
                 f"expected clean references in {data.label}, found none; write --reference mixtures, a folder of "
@@ -149,7 +153,7 @@ def reference_sounds(kind: str, reference: str, lines: Sequence[Line], items: Se
 
 def _of_runs(task: str, reference: str, items: Sequence[str]) -> list[Sound]:
     """Answers of one separator to items of a task."""
-    lines, _ = lines_of([reference if is_url(reference) else Path(reference)])
+    lines, _ = group_runs([reference if is_url(reference) else Path(reference)])
     own = [line for line in lines if line.task == task]
     if len(own) != 1:
         others = ", ".join(sorted({line.task for line in lines}))

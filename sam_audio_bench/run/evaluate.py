@@ -8,15 +8,15 @@ from typing import Any, cast
 
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.run import interruption, output_log
-from sam_audio_bench.run.copying import Copier
 from sam_audio_bench.run.execution import Executor, Recorder
-from sam_audio_bench.run.executors import opened
-from sam_audio_bench.run.exits import no_exit
-from sam_audio_bench.run.isolation import released
+from sam_audio_bench.run.executors import open_executors
+from sam_audio_bench.run.isolation import releasing_processes
 from sam_audio_bench.run.plan import Model, Plan, make_plan
+from sam_audio_bench.run.process_exit import prevent_exit
 from sam_audio_bench.run.progress import Progress, say
 from sam_audio_bench.run.results import Results
 from sam_audio_bench.run.settings import documentation, settings_from, signature
+from sam_audio_bench.run.upload import RunUploader
 
 __all__ = ["evaluate", "execute"]
 
@@ -69,7 +69,7 @@ def execute(plan: Plan, *, progress: bool | None = None, executor: Executor | No
         KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP came; finished items are kept, and ``run.json`` says ``cancelled``.
     """
     again = plan.settings.overwrite == "always"
-    jobs = [job for job in plan.jobs if again or not job.finished]
+    jobs = [job for job in plan.jobs if again or not job.is_finished]
     for job in plan.jobs:
         if all(job is not other for other in jobs):
             job.folder.remove_leftovers()
@@ -80,13 +80,13 @@ def execute(plan: Plan, *, progress: bool | None = None, executor: Executor | No
                     f"expected nothing to add to {job.folder.path} with --overwrite never, found an unfinished run; "
                     "choose another --output, or --overwrite only-missing"
                 )
-    total = sum(len(job.chosen) if again else len(job.unfinished()) for job in jobs)
+    total = sum(len(job.chosen) if again else len(job.unfinished_items()) for job in jobs)
     held = [(job.separator, job.folder.path / output_log.NAME) for job in jobs]
     with (
-        interruption.handled(), released(held), no_exit(), Progress(total, show=progress) as bar,
-        opened(plan.settings, jobs, bar.note) as chosen,
+        interruption.handle_signals(), releasing_processes(held), prevent_exit(), Progress(total, show=progress) as bar,
+        open_executors(plan.settings, jobs, bar.note) as chosen,
     ):  # fmt: skip
-        copier = Copier(plan.settings.copy_to, plan.settings.output, bar.note)
+        copier = RunUploader(plan.settings.copy_to, plan.settings.output, bar.note)
         for job in plan.jobs:
             if any(job is other for other in jobs):
                 advance = bar.counting(f"{job.model.name} on {job.data.task}")

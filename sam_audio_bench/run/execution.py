@@ -27,9 +27,9 @@ from sam_audio_bench.errors import BenchError, StoreError, describe_error
 from sam_audio_bench.files import safe_names
 from sam_audio_bench.records import PARTS, ItemRecord, PartDigests, PartStats, StoredEstimate, read_records
 from sam_audio_bench.run import interruption, output_log, stages, tracing
-from sam_audio_bench.run.batching import Batching
+from sam_audio_bench.run.batching import AdaptiveBatching
 from sam_audio_bench.run.contract import batch_size, wants_others
-from sam_audio_bench.run.header import end_record, start_record
+from sam_audio_bench.run.header import make_end_record, make_start_record
 from sam_audio_bench.run.isolation import Isolation
 from sam_audio_bench.run.job import Job
 from sam_audio_bench.run.loading import Batch, prefetch
@@ -42,11 +42,11 @@ from sam_audio_bench.run.store import LOCK, RunFolder, candidate_files, scored_e
 from sam_audio_bench.run.usage import Meter, Usage
 from sam_audio_bench.types import Item, Separation, Status
 
-__all__ = ["Estimated", "Executor", "Failed", "LocalExecutor", "Outcome", "Recorder", "Scored"]
+__all__ = ["EstimatedItem", "Executor", "FailedItem", "LocalExecutor", "Outcome", "Recorder", "ScoredItem"]
 
 
 @dataclass(frozen=True)
-class Estimated:
+class EstimatedItem:
     """An item was separated; to be stored at once, so that a crash costs no separation."""
 
     item: Item
@@ -56,7 +56,7 @@ class Estimated:
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredItem:
     """The stored estimates of an item were scored."""
 
     identifier: str
@@ -64,7 +64,7 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Failed:
+class FailedItem:
     """An item has no estimate."""
 
     identifier: str
@@ -72,7 +72,7 @@ class Failed:
     reranked: bool = False  # it would have been picked from candidates
 
 
-Outcome = Estimated | Scored | Failed
+Outcome = EstimatedItem | ScoredItem | FailedItem
 
 
 class Executor(Protocol):
@@ -81,7 +81,7 @@ class Executor(Protocol):
     def outcomes(
         self, job: Job, items: Sequence[str], settings: Settings, scorer: Scorer
     ) -> Generator[Outcome, None, None]:
-        """For each item `Failed`, or `Estimated` and later `Scored`; the order of the items does not matter."""
+        """Yields a `FailedItem` per item, or an `EstimatedItem` and later a `ScoredItem`; the order is free."""
         ...
 
 
@@ -93,14 +93,14 @@ class LocalExecutor:
     ) -> Generator[Outcome, None, None]:
         """As `Executor.outcomes`, in the order of the items."""
         size = settings.batch_size or batch_size(job.separator)
-        batching = Batching(note=lambda text: _remember(text, job, scorer))
+        batching = AdaptiveBatching(note=lambda text: _remember(text, job, scorer))
         waiting: list[tuple[Item, list[Separation]]] = []
         unstored: list[Event] = []
         for batch in prefetch(job.data, items, size, with_others=wants_others(job.separator)):
             while unstored:
                 unstored.pop().wait()
             for outcome in self._separated(job, batch, settings, batching):
-                if isinstance(outcome, Estimated):
+                if isinstance(outcome, EstimatedItem):
                     waiting.append((outcome.item, outcome.found.scored))
                     unstored.append(outcome.stored)
                 yield outcome
@@ -109,24 +109,26 @@ class LocalExecutor:
                 waiting = []
         yield from self._scored(waiting, job, scorer)
 
-    def _separated(self, job: Job, batch: Batch, settings: Settings, batching: Batching) -> Iterator[Outcome]:
+    def _separated(self, job: Job, batch: Batch, settings: Settings, batching: AdaptiveBatching) -> Iterator[Outcome]:
         for identifier, failure in batch.failures.items():
-            yield Failed(identifier, failure, reranked=job.reranking is not None)
+            yield FailedItem(identifier, failure, reranked=job.reranking is not None)
         separate = partial(
             separate_items, job.separator, reranking=job.reranking, task=job.data.label,
             seed=settings.seed, align=settings.align, stereo=settings.stereo,
-            isolation=Isolation(job.own_state, job.folder.path / output_log.NAME),
+            isolation=Isolation(job.constructor_state, job.folder.path / output_log.NAME),
         )  # fmt: skip
-        candidates = batching.separate(batch.items, separate)
+        candidates = batching.run(batch.items, separate)
         for item, found in zip(batch.items, candidates, strict=True):
             if isinstance(found, CandidateSet):
-                yield Estimated(item, found)
+                yield EstimatedItem(item, found)
             else:
-                yield Failed(item.id, found, reranked=job.reranking is not None and job.reranking.asks(item))
+                yield FailedItem(item.id, found, reranked=job.reranking is not None and job.reranking.asks(item))
 
-    def _scored(self, waiting: Sequence[tuple[Item, list[Separation]]], job: Job, scorer: Scorer) -> Iterator[Scored]:
+    def _scored(
+        self, waiting: Sequence[tuple[Item, list[Separation]]], job: Job, scorer: Scorer
+    ) -> Iterator[ScoredItem]:
         for (item, _), scores in zip(waiting, scorer.score(waiting, job.metrics), strict=True):
-            yield Scored(item.id, scores)
+            yield ScoredItem(item.id, scores)
 
 
 def _remember(text: str, job: Job, scorer: Scorer) -> None:
@@ -158,7 +160,7 @@ class Recorder:
         """Leaves a sealed run folder, or after an interruption one that a rerun takes up."""
         folder = self.job.folder
         try:
-            with interruption.deferred(), folder.writing(), closing(self._metered()) as self._meter:
+            with interruption.defer_signals(), folder.writing(), closing(self._metered()) as self._meter:
                 self._place = _place_of(folder)
                 self._run_held()
         except OSError as error:
@@ -177,10 +179,10 @@ class Recorder:
         stages.take()  # of the run before
         tracing.arm(self.plan.settings.profile)
         job = self.job = replace(self.job)  # what was found out before the folder was held may be outdated
-        folder.set_aside(job.aside)
+        folder.set_aside(job.set_aside_reasons)
         self._scorer.forget_other_scores()
-        folder.forget(job.chosen.ids if self.plan.settings.overwrite == "always" else job.stale)
-        folder.write_header(start_record(self.plan, job))
+        folder.forget(job.chosen.ids if self.plan.settings.overwrite == "always" else job.stale_reasons)
+        folder.write_header(make_start_record(self.plan, job))
         try:
             self._separate_missing()
             self._scorer.complete(job.chosen.ids)
@@ -196,7 +198,7 @@ class Recorder:
         folder, seconds = self.job.folder, time.perf_counter() - begun
         flush_digests()
         self._check_place()
-        folder.write_header(end_record(folder, status, seconds, self._meter.usage()))
+        folder.write_header(make_end_record(folder, status, seconds, self._meter.usage()))
         if self.plan.settings.profile:
             table = stages.as_text(stages.take(), seconds)
             (folder.path / stages.NAME).write_text(f"{table}\n", encoding="utf-8")
@@ -245,10 +247,10 @@ class Recorder:
             folder.seal(data.ids, data.attributes_of)
 
     def _separate_missing(self) -> None:
-        items = self.job.to_separate()
+        items = self.job.items_to_separate()
         log = self.job.folder.path / output_log.NAME
         if items:
-            output_log.append_text(log, self.job.printed)
+            output_log.append_text(log, self.job.construction_output)
         before = log.stat().st_size if log.exists() else 0
         behind: deque[Future[None]] = deque()
         outcomes = self.executor.outcomes(self.job, items, self.plan.settings, self._scorer)
@@ -257,7 +259,7 @@ class Recorder:
                 behind.append(writer.submit(self._record, outcome))
                 while behind and (len(behind) > _BEHIND or behind[0].done()):  # a full disk shows at once
                     behind.popleft().result()
-                interruption.check()
+                interruption.raise_if_interrupted()
             for waiting in behind:
                 waiting.result()
         if log.exists() and log.stat().st_size > before:
@@ -266,24 +268,24 @@ class Recorder:
     def _record(self, outcome: Outcome) -> None:
         try:
             self._check_place()
-            if isinstance(outcome, Estimated):
+            if isinstance(outcome, EstimatedItem):
                 with stages.stage("write"):
                     self._store(outcome)
-            elif isinstance(outcome, Failed):
+            elif isinstance(outcome, FailedItem):
                 self._record_failure(outcome)
             elif self._scorer.has_estimate(outcome.identifier):
                 self._scorer.persist(outcome.identifier, outcome.scores)
                 self.advance(None)
         except IsADirectoryError as error:  # where its sound belongs
-            if not isinstance(outcome, Estimated):
+            if not isinstance(outcome, EstimatedItem):
                 raise
             there = StoreError(f"expected no folder at {error.filename2}, found one; remove it, and run this again")
-            self._record_failure(Failed(outcome.item.id, there))
+            self._record_failure(FailedItem(outcome.item.id, there))
         finally:
-            if isinstance(outcome, Estimated):
+            if isinstance(outcome, EstimatedItem):
                 outcome.stored.set()
 
-    def _store(self, estimated: Estimated) -> None:
+    def _store(self, estimated: EstimatedItem) -> None:
         """Writes the audio, then the item's line of the journal: from there on a crash costs no separation."""
         item, found = estimated.item, estimated.found
         self._meter.add(estimated.usage)
@@ -293,7 +295,7 @@ class Recorder:
             item=item.id,
             group=self.job.data.groups[item.id],
             fingerprint=self.job.fingerprints[item.id],
-            data_sha256=self.job.contents[item.id],
+            data_sha256=self.job.content_digests[item.id],
             seed=self.plan.settings.seed,
             status=Status.OK,
             seconds=found.seconds,
@@ -339,7 +341,7 @@ class Recorder:
             stat=PartStats(**{part: known for part, (_, known) in found.items()}),
         )
 
-    def _record_failure(self, failed: Failed) -> None:
+    def _record_failure(self, failed: FailedItem) -> None:
         """An item without an estimate: its message in the journal, its status in every row, and the run goes on.
 
         An item that would have been picked from candidates is missing from both of its separator's lines.
@@ -352,7 +354,7 @@ class Recorder:
                 item=identifier,
                 group=self.job.data.groups[identifier],
                 fingerprint=self.job.fingerprints[identifier],
-                data_sha256=self.job.contents[identifier],
+                data_sha256=self.job.content_digests[identifier],
                 seed=self.plan.settings.seed,
                 status=status,
                 message=describe_error(error),

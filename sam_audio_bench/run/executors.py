@@ -16,13 +16,15 @@ from sam_audio_bench.run.worker_job import begin_of
 from sam_audio_bench.run.worker_process import ProcessLink
 from sam_audio_bench.run.workers import Link, WorkerExecutor, limits_itself
 
-__all__ = ["count_cores", "opened", "opened_workers", "shared_gpus"]
+__all__ = ["count_cores", "list_worker_gpus", "open_executors", "open_workers"]
 
 _AT_THE_END = 5.0  # seconds in which workers may end by themselves
 
 
 @contextmanager
-def opened(settings: Settings, jobs: Sequence[Job], note: Callable[[str], None]) -> Iterator[Callable[[Job], Executor]]:
+def open_executors(
+    settings: Settings, jobs: Sequence[Job], note: Callable[[str], None]
+) -> Iterator[Callable[[Job], Executor]]:
     """A function that gives the executor of a job; at the end of the block no worker is left.
 
     Raises:
@@ -36,19 +38,19 @@ def opened(settings: Settings, jobs: Sequence[Job], note: Callable[[str], None])
         if not jobs or (settings.executor == "local" and not is_limited):
             yield lambda job: local
             return
-        workers = stack.enter_context(opened_workers(settings, note))
+        workers = stack.enter_context(open_workers(settings, note))
 
         def executor(job: Job) -> Executor:
             return local if settings.executor == "local" and _needs_no_worker(job, settings) else workers
 
         for job in jobs:
-            if executor(job) is workers and not isinstance(job.recipe.spec, str):
+            if executor(job) is workers and not isinstance(job.build_arguments.spec, str):
                 begin_of(job, settings)  # before any work
         yield executor
 
 
 @contextmanager
-def opened_workers(settings: Settings, note: Callable[[str], None]) -> Iterator[WorkerExecutor]:
+def open_workers(settings: Settings, note: Callable[[str], None]) -> Iterator[WorkerExecutor]:
     """The workers that the options ask for; at the end of the block none is left.
 
     Raises:
@@ -63,13 +65,13 @@ def opened_workers(settings: Settings, note: Callable[[str], None]) -> Iterator[
 
 def _needs_no_worker(job: Job, settings: Settings) -> bool:
     """Whether a separator of a local run can stay in this process, though something is limited."""
-    spec = job.recipe.spec
+    spec = job.build_arguments.spec
     is_stored = isinstance(spec, str) and (spec == BASELINE or spec.startswith("files:"))
     return is_stored or (limits_itself(job) and settings.memory is None)
 
 
 def _workers(settings: Settings, stack: ExitStack, note: Callable[[str], None]) -> WorkerExecutor:
-    gpus = shared_gpus(settings.device)
+    gpus = list_worker_gpus(settings.device)
     count = settings.workers or len(gpus) or max(1, count_cores() // torch.get_num_threads())
     if settings.executor == "ray":
         from sam_audio_bench.run.ray_link import ray_cluster
@@ -87,7 +89,7 @@ def _workers(settings: Settings, stack: ExitStack, note: Callable[[str], None]) 
     return WorkerExecutor(connect, count)
 
 
-def shared_gpus(device: str) -> list[str]:
+def list_worker_gpus(device: str) -> list[str]:
     """The GPUs that workers share out, as CUDA_VISIBLE_DEVICES names them; none where the device is chosen already."""
     if device not in ("auto", "cuda"):
         return []

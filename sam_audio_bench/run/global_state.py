@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["GlobalState", "seed_generators", "take_over", "to_send"]
+__all__ = ["GlobalState", "apply_settings", "capture_settings", "seed_generators"]
 
 _Switch = tuple[Callable[[], Any], Callable[[Any], object]]  # reads a value, and sets it
 
@@ -151,20 +151,20 @@ class GlobalState:
     generators: tuple[Any, ...]
 
     @classmethod
-    def now(cls) -> GlobalState:
+    def capture(cls) -> GlobalState:
         """What is there."""
         cuda = torch.cuda.get_rng_state_all() if _is_cuda_used() else []
         generators = random.getstate(), np.random.get_state(), torch.get_rng_state(), cuda
         return cls(tuple(map(_read, _PROCESS)), tuple(map(_read, _SETTINGS)), generators)
 
-    def has_settings_of(self, other: GlobalState) -> bool:
+    def has_same_settings(self, other: GlobalState) -> bool:
         """Whether another copy has the same settings, whatever its generators, handlers and streams."""
         return all(map(_is_same, self.settings, other.settings))
 
-    def put_back(self) -> None:
+    def restore(self) -> None:
         """Sets what differs, and the generators."""
         _set(_PROCESS, self.process)
-        self.put_settings_back()
+        self.restore_settings()
         standard, numpy, cpu, cuda = self.generators
         random.setstate(standard)
         np.random.set_state(numpy)
@@ -172,7 +172,7 @@ class GlobalState:
         if cuda:
             torch.cuda.set_rng_state_all(cuda)
 
-    def put_settings_back(self) -> None:
+    def restore_settings(self) -> None:
         """Sets what differs, without generators, handlers and streams."""
         _set(_SETTINGS, self.settings)
 
@@ -188,14 +188,14 @@ def _is_same(found: Any, expected: Any) -> bool:
     return found is expected or (found is not _UNKNOWN and bool(found == expected))
 
 
-def to_send() -> dict[int, Any]:
-    """The settings of this process that another one can `take_over`: all but filters of warnings."""
+def capture_settings() -> dict[int, Any]:
+    """Returns the settings of this process for `apply_settings` in another one: all except the warning filters."""
     found = enumerate(map(_read, _SETTINGS))
     return {place: value for place, value in found if value is not _UNKNOWN and _SETTINGS[place][0] is not _filters}
 
 
-def take_over(settings: Mapping[int, Any]) -> None:
-    """Sets what another process has `to_send`; what cannot be set here, a folder that is not there say, stays."""
+def apply_settings(settings: Mapping[int, Any]) -> None:
+    """Applies the settings of another process; one that cannot be set here, such as a missing folder, is unchanged."""
     _set(_SETTINGS, tuple(settings.get(place, _UNKNOWN) for place in range(len(_SETTINGS))))
 
 

@@ -18,10 +18,10 @@ from sam_audio_bench.run.usage import Usage
 from sam_audio_bench.stats.cost import real_time_factor
 from sam_audio_bench.types import Status
 
-__all__ = ["end_record", "start_record"]
+__all__ = ["make_end_record", "make_start_record"]
 
 
-def start_record(plan: Plan, job: Job) -> RunRecord:
+def make_start_record(plan: Plan, job: Job) -> RunRecord:
     """The record of a run before its first item; metrics that the folder has already stay among its own."""
     commit, settings = provenance.commit(), plan.settings
     return RunRecord(
@@ -41,12 +41,12 @@ def start_record(plan: Plan, job: Job) -> RunRecord:
         hardware=provenance.hardware(),
         candidates=job.reranking.candidates if job.reranking else 1,
         picker=job.reranking.identity if job.reranking else None,
-        device=settings.device if "device" in job.taken else "auto",
-        dtype=settings.dtype if "dtype" in job.taken else "auto",
+        device=settings.device if "device" in job.accepted_options else "auto",
+        dtype=settings.dtype if "dtype" in job.accepted_options else "auto",
     )
 
 
-def end_record(folder: RunFolder, status: str, wall_seconds: float, usage: Usage) -> RunRecord:
+def make_end_record(folder: RunFolder, status: str, wall_seconds: float, usage: Usage) -> RunRecord:
     """The record of a run that ends, however it ends."""
     done = [record for record in folder.items.values() if not record.failed]
     separation, sounding = sum(record.seconds for record in done), sum(record.audio_seconds for record in done)

@@ -21,7 +21,15 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn
 
-__all__ = ["EXIT_CODE", "check", "deferred", "exit_interrupted", "handled", "interruptible", "was_interrupted"]
+__all__ = [
+    "EXIT_CODE",
+    "allow_interruption",
+    "defer_signals",
+    "exit_interrupted",
+    "handle_signals",
+    "raise_if_interrupted",
+    "was_interrupted",
+]
 
 EXIT_CODE = 3
 """Of a process that was interrupted."""
@@ -55,7 +63,7 @@ def _receive(number: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
-def handled() -> Iterator[None]:
+def handle_signals() -> Iterator[None]:
     """Handles the signals within this block, where nobody else does: a signal that is ignored stays so (``nohup``)."""
     if _STATE.is_handled or not _is_main_thread():
         yield
@@ -74,7 +82,7 @@ def handled() -> Iterator[None]:
 
 
 @contextmanager
-def deferred() -> Iterator[None]:
+def defer_signals() -> Iterator[None]:
     """Notes signals within this block, and raises KeyboardInterrupt at its end; from then on all are only noted."""
     if _STATE.is_deferred or not (_STATE.is_handled and _is_main_thread()):
         yield
@@ -82,31 +90,31 @@ def deferred() -> Iterator[None]:
     _STATE.is_deferred = True
     try:
         yield
-        check()
+        raise_if_interrupted()
     finally:
         _STATE.is_deferred = _STATE.is_received
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
+def allow_interruption() -> Iterator[None]:
     """Raises KeyboardInterrupt at any point of this block; at its end, if something in it swallowed that."""
     if not (_STATE.is_deferred and _is_main_thread()):
         yield
         return
-    check()
+    raise_if_interrupted()
     try:
         _STATE.is_deferred = False
         yield
     except BaseException:
         _STATE.is_deferred = True
-        check()
+        raise_if_interrupted()
         raise
     finally:
         _STATE.is_deferred = True
-    check()
+    raise_if_interrupted()
 
 
-def check() -> None:
+def raise_if_interrupted() -> None:
     """Raises KeyboardInterrupt if a signal was received."""
     if was_interrupted() and _is_main_thread():
         raise KeyboardInterrupt

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sam_audio_bench.errors import describe_error
-from sam_audio_bench.run.exits import no_exit
 from sam_audio_bench.run.global_state import GlobalState, seed_generators
-from sam_audio_bench.run.interruption import deferred, interruptible
+from sam_audio_bench.run.interruption import allow_interruption, defer_signals
 from sam_audio_bench.run.output_log import captured
+from sam_audio_bench.run.process_exit import prevent_exit
 from sam_audio_bench.run.progress import say
 from sam_audio_bench.types import AnySeparator
 
-__all__ = ["Isolation", "released"]
+__all__ = ["Isolation", "releasing_processes"]
 
 
 @dataclass(frozen=True)
@@ -31,27 +31,27 @@ class Isolation:
     log: Path | None = None
 
     @contextmanager
-    def entered(self, heading: str, seed: int) -> Iterator[None]:
+    def around_call(self, heading: str, seed: int) -> Iterator[None]:
         """One call: the global state is put back at its end, and shared generators begin with the seed.
 
         Args:
             heading: of what is printed, in the log.
             seed: of the first item of the call.
         """
-        ours = GlobalState.now()
+        ours = GlobalState.capture()
         try:
             with captured(self.log, heading):
                 if self.own is not None:
-                    self.own.put_settings_back()
+                    self.own.restore_settings()
                 seed_generators(seed)
-                with no_exit(), interruptible():
+                with prevent_exit(), allow_interruption():
                     yield
         finally:
-            ours.put_back()
+            ours.restore()
 
 
 @contextmanager
-def released(separators: Iterable[tuple[AnySeparator, Path | None]]) -> Iterator[None]:
+def releasing_processes(separators: Iterable[tuple[AnySeparator, Path | None]]) -> Iterator[None]:
     """At the end of this block, however it ends, separators end the processes that they hold.
 
     Args:
@@ -60,7 +60,7 @@ def released(separators: Iterable[tuple[AnySeparator, Path | None]]) -> Iterator
     try:
         yield
     finally:
-        with deferred():
+        with defer_signals():
             for separator, log in {id(one): (one, log) for one, log in separators}.values():
                 release = getattr(separator, "release_processes", None)
                 if callable(release):

@@ -19,7 +19,7 @@ from threading import Event, Lock, Thread
 from sam_audio_bench.files import dump_json
 from sam_audio_bench.platforms import BINARY
 
-__all__ = ["ITEMS", "SCORES", "Journal", "force_folder", "read_mark", "sure_lines"]
+__all__ = ["ITEMS", "SCORES", "Journal", "count_synced_lines", "read_synced_bytes", "sync_folder"]
 
 ITEMS = "items.jsonl"
 SCORES = "scores.jsonl"
@@ -146,10 +146,10 @@ class Journal:
             with suppress(FileNotFoundError):  # replaced by a later answer, whose name follows
                 _force(self._folder / "audio" / name)
         if names:
-            force_folder(self._folder / "audio")
+            sync_folder(self._folder / "audio")
 
 
-def read_mark(folder: Path) -> int | None:
+def read_synced_bytes(folder: Path) -> int | None:
     """How many bytes of the journal tell of nothing that a power cut may have cost; None: no run left off here."""
     try:
         text = (folder / _MARK).read_bytes()
@@ -163,7 +163,7 @@ def read_mark(folder: Path) -> int | None:
     return 0
 
 
-def sure_lines(folder: Path, lines: int, *, ended: bool) -> int:
+def count_synced_lines(folder: Path, lines: int, *, ended: bool) -> int:
     """How many of the lines of the journal tell of nothing that a power cut may have cost.
 
     Args:
@@ -171,7 +171,7 @@ def sure_lines(folder: Path, lines: int, *, ended: bool) -> int:
         lines: that the journal has.
         ended: whether the run says so of itself.
     """
-    end = read_mark(folder)
+    end = read_synced_bytes(folder)
     if end is None:
         return lines if ended else 0
     with suppress(FileNotFoundError), (folder / ITEMS).open("rb") as journal:
@@ -179,7 +179,7 @@ def sure_lines(folder: Path, lines: int, *, ended: bool) -> int:
     return lines
 
 
-def force_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Forces the names in a folder to disk, where the system can."""
     with suppress(OSError):
         _force(folder)

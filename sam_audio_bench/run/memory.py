@@ -62,7 +62,7 @@ def _needs(job: Job, batch: int | None) -> Iterator[str]:
     size_of = job.data.size
     if size_of is None:
         return
-    sizes = {item: found for item in job.to_separate() if (found := size_of(item)) is not None and found > LONG}
+    sizes = {item: found for item in job.items_to_separate() if (found := size_of(item)) is not None and found > LONG}
     if not sizes:
         return
     longest = max(sizes, key=lambda item: sizes[item])

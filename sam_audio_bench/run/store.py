@@ -41,7 +41,7 @@ from sam_audio_bench.records import (
     to_plain,
 )
 from sam_audio_bench.run.attributes import read_attributes, write_attributes
-from sam_audio_bench.run.journal import ITEMS, SCORES, Journal, force_folder, sure_lines
+from sam_audio_bench.run.journal import ITEMS, SCORES, Journal, count_synced_lines, sync_folder
 from sam_audio_bench.run.score_table import SCORE_TYPES, Kind, Promise, ScoreTable, read_scores
 from sam_audio_bench.tasks.attributes import Attribute
 
@@ -108,7 +108,7 @@ class RunFolder:
             folder._header = read_run(path / "run.json")
             records = read_items(path / ITEMS)
             folder.items = {record.item: record for record in records}
-            sure = sure_lines(path, len(records), ended=folder.header.status != "started")
+            sure = count_synced_lines(path, len(records), ended=folder.header.status != "started")
             folder._unsure = frozenset(record.item for record in records[sure:])
             folder._scores = read_scores(path, folder.header.scores_sha256)
             if folder.header.schema_version == SCHEMA_VERSION:
@@ -259,7 +259,7 @@ class RunFolder:
             end = temporary.stat().st_size
             append_lines(temporary, map(to_plain, unsure.values()), durable=False)
         if holds:
-            force_folder(self.path)
+            sync_folder(self.path)
         self._journal.begin(end, [name for record in unsure.values() for name in stored_files(record)])
         (self.path / "scores.parquet").unlink(missing_ok=True)
 

@@ -22,7 +22,7 @@ import sam_audio_bench as sab
 from sam_audio_bench.cli import group
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.files import write_json
-from sam_audio_bench.run.attributes import AttributeTable, joined_attributes, write_attributes
+from sam_audio_bench.run.attributes import AttributeTable, join_attributes, write_attributes
 from sam_audio_bench.run.measuring import measure
 from sam_audio_bench.run.merge import merge
 from sam_audio_bench.run.rescore import rescore
@@ -265,11 +265,11 @@ def test_two_runs_that_know_different_values_are_refused(small_task: Path, tmp_p
         said = {"scene": scene, "snr": 1.0 + 0.01 * (number == 1), **({"only": "here"} if number else {})}
         digest = write_attributes(tmp_path / str(number), items, list(items), lambda item, said=said: said)  # type: ignore[misc]
         tables.append(AttributeTable(tmp_path / str(number), "small", digest))
-    joined = joined_attributes(tables[:2])
+    joined = join_attributes(tables[:2])
     assert joined["small", "item-0"]["only"] == "here"
     assert joined["small", "item-0"]["snr"] == 1.0, "what another machine rounds to the digit beside is the same"
     with pytest.raises(UsageError, match=r"expected scene of item-0 of small to be street .*found home: "):
-        joined_attributes(tables)
+        join_attributes(tables)
 
 
 # --- slices of results

@@ -12,7 +12,7 @@ import pytest
 
 import sam_audio_bench as sab
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.run.cluster import own_gpu, own_shard
+from sam_audio_bench.run.cluster import find_own_shard, select_own_gpu
 
 
 def array(task: int, first: int, last: int, count: int) -> dict[str, str]:
@@ -34,12 +34,12 @@ def array(task: int, first: int, last: int, count: int) -> dict[str, str]:
     ],
 )
 def test_what_launchers_say(environment: Mapping[str, str], shard: tuple[int, int]) -> None:
-    assert own_shard(environment)[0] == shard
+    assert find_own_shard(environment)[0] == shard
 
 
 def test_the_ranks_of_an_array_are_a_partition() -> None:
     found = [
-        own_shard({**array(task, 0, 4, 3), "RANK": str(rank), "WORLD_SIZE": "2"})[0]
+        find_own_shard({**array(task, 0, 4, 3), "RANK": str(rank), "WORLD_SIZE": "2"})[0]
         for task in (0, 2, 4) for rank in (0, 1)
     ]  # fmt: skip
     assert found == [(index, 6) for index in range(1, 7)]
@@ -61,7 +61,7 @@ def test_the_ranks_of_an_array_are_a_partition() -> None:
 )
 def test_what_launchers_cannot_mean(environment: Mapping[str, str], found: str) -> None:
     with pytest.raises(UsageError) as caught:
-        own_shard(environment)
+        find_own_shard(environment)
     assert found in str(caught.value)
 
 
@@ -70,7 +70,7 @@ def test_what_launchers_cannot_mean(environment: Mapping[str, str], found: str) 
 )
 def test_a_rank_sees_its_own_gpu(before: str | None, rank: str, after: str) -> None:
     environment = {"LOCAL_RANK": rank} | ({} if before is None else {"CUDA_VISIBLE_DEVICES": before})
-    said = own_gpu(environment)
+    said = select_own_gpu(environment)
     assert environment["CUDA_VISIBLE_DEVICES"] == after
     assert said == (f"GPU {after}" if after else "")
 

@@ -109,13 +109,13 @@ def test_a_signal_while_scores_are_computed(small_task: Path, tmp_path: Path, mo
 
 def test_a_signal_between_two_steps_is_only_noted() -> None:
     def work() -> None:
-        with interruption.deferred():
+        with interruption.defer_signals():
             signal.raise_signal(signal.SIGTERM)
             assert interruption.was_interrupted()
-            with interruption.interruptible():
+            with interruption.allow_interruption():
                 pytest.fail("work began after the signal")
 
-    with interruption.handled(), pytest.raises(KeyboardInterrupt):
+    with interruption.handle_signals(), pytest.raises(KeyboardInterrupt):
         work()
     assert not interruption.was_interrupted()
 
@@ -124,16 +124,16 @@ def test_only_the_first_of_many_is_raised() -> None:
     heard = []
 
     def work() -> None:
-        with interruption.deferred():
+        with interruption.defer_signals():
             try:
-                with interruption.interruptible():
+                with interruption.allow_interruption():
                     signal.raise_signal(signal.SIGINT)
             finally:
                 for _ in range(4):
                     signal.raise_signal(signal.SIGINT)
                     heard.append(None)
 
-    with interruption.handled(), pytest.raises(KeyboardInterrupt):
+    with interruption.handle_signals(), pytest.raises(KeyboardInterrupt):
         work()
     assert len(heard) == 4
 
@@ -141,7 +141,7 @@ def test_only_the_first_of_many_is_raised() -> None:
 def test_an_ignored_signal_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with interruption.handled():
+        with interruption.handle_signals():
             signal.raise_signal(signal.SIGHUP)
             assert not interruption.was_interrupted()
     finally:
@@ -149,7 +149,7 @@ def test_an_ignored_signal_stays_ignored() -> None:
 
 
 def test_a_forked_process_ends_by_its_signal() -> None:
-    with interruption.handled():
+    with interruption.handle_signals():
         child = os.fork()
         if child == 0:
             signal.raise_signal(signal.SIGTERM)

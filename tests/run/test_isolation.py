@@ -25,9 +25,9 @@ from click.testing import CliRunner
 import sam_audio_bench as sab
 from sam_audio_bench.cli import group
 from sam_audio_bench.run import output_log
-from sam_audio_bench.run.exits import no_exit
 from sam_audio_bench.run.global_state import GlobalState
 from sam_audio_bench.run.isolation import Isolation
+from sam_audio_bench.run.process_exit import prevent_exit
 from sam_audio_bench.types import Prompt
 
 
@@ -43,9 +43,9 @@ def records(output: Path, name: str) -> list[dict[str, Any]]:
 @pytest.fixture(autouse=True)
 def own_state() -> Iterator[None]:
     """A test that fails changes nothing for others."""
-    before = GlobalState.now()
+    before = GlobalState.capture()
     yield
-    before.put_back()
+    before.restore()
 
 
 CHANGES: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {  # what changes something, and what tells
@@ -82,11 +82,11 @@ def test_global_state_is_put_back(name: str) -> None:
     if name == "generators":
         random.random()
     before = tell()
-    with Isolation().entered("one", 0):
+    with Isolation().around_call("one", 0):
         change()
         assert tell() != before
     assert tell() == before
-    with suppress(KeyError), Isolation().entered("one", 0):
+    with suppress(KeyError), Isolation().around_call("one", 0):
         change()
         raise KeyError
     assert tell() == before
@@ -283,14 +283,14 @@ def test_a_separator_cannot_end_a_run(way: str, small_task: Path, tmp_path: Path
 
 
 def test_processes_and_threads_of_a_separator_end_as_they_want() -> None:
-    with no_exit():
+    with prevent_exit():
         child = os.fork()
         if child == 0:
             os._exit(7)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     code = (
-        "import os, threading\nfrom sam_audio_bench.run.isolation import no_exit\n"
-        "with no_exit():\n    thread = threading.Thread(target=os._exit, args=(0,))\n    thread.start()\n"
+        "import os, threading\nfrom sam_audio_bench.run.isolation import prevent_exit\n"
+        "with prevent_exit():\n    thread = threading.Thread(target=os._exit, args=(0,))\n    thread.start()\n"
         "    thread.join()\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 1

@@ -16,7 +16,7 @@ from sam_audio_bench.run.lag import lag_behind_mixture
 from sam_audio_bench.separators.answers import difference
 from sam_audio_bench.types import Audio, Item, Query, Separation
 
-__all__ = ["check", "cut"]
+__all__ = ["check_estimate", "trim_item"]
 
 _RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 192000)  # in use for sound
 _TOLERANCE = 0.005  # of a length: resamplers and frames round it
@@ -27,7 +27,7 @@ _MOST_OUTPUTS = 1 << 31
 _ROUNDING = 1e-5  # of a mixture's energy, in the sum of two parts that add up to it
 
 
-def check(answer: Separation, query: Query, *, align: str | None = None, stereo: str = "joint") -> Separation:
+def check_estimate(answer: Separation, query: Query, *, align: str | None = None, stereo: str = "joint") -> Separation:
     """Returns the answer, aligned if that was chosen, or says what is wrong with it.
 
     Args:
@@ -183,8 +183,8 @@ def _resized(samples: Tensor, length: int) -> Tensor:
     return torch.from_numpy(found.finished())
 
 
-def cut(item: Item, length: int) -> Item:
-    """The first ``length`` samples of an item, for answers that `check` left short under "trim"."""
+def trim_item(item: Item, length: int) -> Item:
+    """The first ``length`` samples of an item, for answers that `check_estimate` left short under "trim"."""
     if item.query.mixture.length == length:
         return item
 

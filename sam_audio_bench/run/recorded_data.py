@@ -9,10 +9,10 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.tasks import TaskData
 
-__all__ = ["recorded_data"]
+__all__ = ["load_recorded_data"]
 
 
-def recorded_data(folders: Sequence[RunFolder]) -> TaskData:
+def load_recorded_data(folders: Sequence[RunFolder]) -> TaskData:
     """The task of runs on one task, checked against what each of them recorded.
 
     Args:

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
-__all__ = ["no_exit", "outlive_threads"]
+__all__ = ["exit_despite_threads", "prevent_exit"]
 
 _PATIENCE = 10.0  # seconds that threads have to end after everything is done
 _SHOWN = 5  # of their names
 
 
 @contextmanager
-def no_exit() -> Iterator[None]:
+def prevent_exit() -> Iterator[None]:
     """Within it ``os._exit`` raises SystemExit, so that a separator cannot end the process with success.
 
     Processes that it forks end as they want. Its other threads end this one, as they want, but with a code that is no
@@ -41,7 +41,7 @@ def no_exit() -> Iterator[None]:
             place._exit = leave
 
 
-def outlive_threads(code: int, say: Callable[[str], None]) -> None:
+def exit_despite_threads(code: int, say: Callable[[str], None]) -> None:
     """Ends this process with an exit code even where threads go on, for which Python would wait without end.
 
     Call it when everything is done and written: a thread waits for the main thread's end. Threads that end within

@@ -19,12 +19,12 @@ from sam_audio_bench.run.output_log import NAME as LOG
 from sam_audio_bench.run.remote import HEADER, Store, fetch_runs
 from sam_audio_bench.run.store import RunFolder, stored_files
 
-__all__ = ["Copier", "copy_run"]
+__all__ = ["RunUploader", "upload_run"]
 
 _TABLES = (ITEMS, "scores.parquet", ATTRIBUTES, "aside.jsonl", LOG)
 
 
-class Copier:
+class RunUploader:
     """Copies the run folders of an evaluation, each as it is finished; what fails is told at the end.
 
     Args:
@@ -49,7 +49,7 @@ class Copier:
             return
         place = self._store.below(*folder.relative_to(self._output).parts)
         try:
-            if count := copy_run(folder, place):
+            if count := upload_run(folder, place):
                 self._note(f"copied to {place.url}: {count} files")
         except BenchError as error:
             self._note(f"not copied to {place.url}: {error}")
@@ -65,7 +65,7 @@ class Copier:
             ) from error
 
 
-def copy_run(path: Path, store: Store) -> int:
+def upload_run(path: Path, store: Store) -> int:
     """Copies a finished run folder, and gives the number of files that were copied; none: all are there already.
 
     Raises:

@@ -18,14 +18,14 @@ from sam_audio_bench.tasks.load import split_label
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Alike", "check_content", "check_once", "check_scores"]
+__all__ = ["CompatibleRuns", "check_has_scores", "check_item_content", "check_unique_scores"]
 
 _KEY = ("task", "item", "separator", "seed", "candidate", "picked_by", "metric")  # of a score
 _SHOWN_DIGITS = 8  # of a revision
 
 
 @dataclass
-class Alike:
+class CompatibleRuns:
     """What the runs of a table are of; a run of something else under the same name is refused."""
 
     metrics: dict[str, MetricRecord] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Alike:
         header, task, path = folder.header, folder.header.task, folder.path
         _same(task.id, self.tasks.setdefault(task.id, task).differences(task), path)
         for item in () if alone else folder.items.values():
-            check_content(self._contents, task.id, item, path)
+            check_item_content(self._contents, task.id, item, path)
         for record in header.metrics:
             _same(record.id, self.metrics.setdefault(record.id, record).differences(record), path)
         first = self._runs.setdefault(header.model.name, header)
@@ -71,7 +71,7 @@ class Alike:
         return frozenset(name for name, layout in layouts.items() if layout is not None and layout[0].median)
 
 
-def check_scores(folder: RunFolder) -> None:
+def check_has_scores(folder: RunFolder) -> None:
     """Refuses a run without metrics, and one whose journal promises scores that are not there."""
     if not folder.metrics:
         raise StoreError(
@@ -85,7 +85,7 @@ def check_scores(folder: RunFolder) -> None:
         )
 
 
-def check_content(known: dict[tuple[str, str], tuple[str, Path]], task: str, item: ItemRecord, path: Path) -> None:
+def check_item_content(known: dict[tuple[str, str], tuple[str, Path]], task: str, item: ItemRecord, path: Path) -> None:
     """Refuses an item that another run has separated from other recordings, or asked by another prompt.
 
     Args:
@@ -103,7 +103,7 @@ def check_content(known: dict[tuple[str, str], tuple[str, Path]], task: str, ite
             )
 
 
-def check_once(frame: pd.DataFrame, folders: Iterable[RunFolder]) -> None:
+def check_unique_scores(frame: pd.DataFrame, folders: Iterable[RunFolder]) -> None:
     """Refuses scores of one item of a separator from two folders."""
     lines = Counter((folder.header.task.id, folder.header.model.name) for folder in folders)
     if max(lines.values()) > 1 and frame.duplicated(list(_KEY)).any():
