@@ -1,4 +1,4 @@
-"""`evaluate`: the whole evaluation in one call; `execute`: the same from a plan."""
+"""`evaluate` runs a whole evaluation; `execute` runs a plan."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ __all__ = ["evaluate", "execute"]
 def evaluate(
     model: Model | Sequence[Model], tasks: str | Sequence[str], *, progress: bool | None = None, **options: Any
 ) -> Results:
-    """Evaluates separators on tasks; what ``sabench eval`` runs.
+    """Evaluates separators on tasks, as ``sabench eval`` does.
 
     Args:
         model: a registered name, ``files:DIR``, ``cmd:…``, ``serve:…``, ``module:attribute``, each also with
             ``(option=value)``; a separator; a function ``(mixture, rate, prompt) -> target``; or several of them. The
             mixture baseline is always added.
         tasks: names of tasks and groups, paths of manifests and folders, ``ADAPTER:PATH``, or ``name=PATH``.
-        progress: show a bar; None: where standard error is a terminal.
-        options: of `Settings`, as follows.
+        progress: show a bar; None: if standard error is a terminal.
+        options: fields of `Settings`, as follows.
 
     Returns:
         Results with the rows, the table and the run folders.
 
     Raises:
-        UsageError: a name or option that cannot be meant, before any work.
-        Precondition: missing data, modules, programs or rights, before any work.
+        UsageError: an invalid name or option, before any work.
+        Precondition: missing data, modules, programs or permissions, before any work.
     """
     plan = make_plan(
         [*model] if isinstance(model, list | tuple) else [cast(Model, model)],
@@ -53,20 +53,21 @@ def evaluate(
 
 evaluate.__signature__ = signature(inspect.signature(evaluate))  # type: ignore[attr-defined]
 evaluate.__doc__ = (evaluate.__doc__ or "").replace(
-    "        options: of `Settings`, as follows.", documentation().rstrip()
+    "        options: fields of `Settings`, as follows.", documentation().rstrip()
 )
 
 
 def execute(plan: Plan, *, progress: bool | None = None, executor: Executor | None = None) -> Results:
-    """Runs what is left of a plan and returns the rows of its chosen items.
+    """Runs what remains of a plan and returns the results of its chosen items.
 
     Args:
         plan: made by `make_plan`.
-        progress: show a bar; None: where standard error is a terminal.
-        executor: what separates and scores; None: as the settings say.
+        progress: show a bar; None: if standard error is a terminal.
+        executor: separates and scores; None: chosen by the settings.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP came; finished items are kept, and ``run.json`` says ``cancelled``.
+        KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP was received; finished items are kept, and the status in
+            ``run.json`` is ``cancelled``.
     """
     again = plan.settings.overwrite == "always"
     jobs = [job for job in plan.jobs if again or not job.is_finished]
@@ -81,16 +82,16 @@ def execute(plan: Plan, *, progress: bool | None = None, executor: Executor | No
                     "choose another --output, or --overwrite only-missing"
                 )
     total = sum(len(job.chosen) if again else len(job.unfinished_items()) for job in jobs)
-    held = [(job.separator, job.folder.path / output_log.NAME) for job in jobs]
+    logged = [(job.separator, job.folder.path / output_log.NAME) for job in jobs]
     with (
-        interruption.handle_signals(), releasing_processes(held), prevent_exit(), Progress(total, show=progress) as bar,
-        open_executors(plan.settings, jobs, bar.note) as chosen,
+        interruption.handle_signals(), releasing_processes(logged), prevent_exit(),
+        Progress(total, show=progress) as bar, open_executors(plan.settings, jobs, bar.note) as executor_of,
     ):  # fmt: skip
         copier = RunUploader(plan.settings.copy_to, plan.settings.output, bar.note)
         for job in plan.jobs:
             if any(job is other for other in jobs):
                 advance = bar.counting(f"{job.model.name} on {job.data.task}")
-                Recorder(plan, job, advance, bar.note, executor or chosen(job)).run()
+                Recorder(plan, job, advance, bar.note, executor or executor_of(job)).run()
             copier.copy(job.folder.path)
         copier.check()
     return Results.of(plan)

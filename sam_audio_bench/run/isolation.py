@@ -1,4 +1,7 @@
-"""Calls of a separator's code: what it prints, changes, or ends is its own, and an interruption always gets through."""
+"""Isolated calls of a separator: its output is captured, global state restored and exits prevented.
+
+An interruption always gets through.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +23,11 @@ __all__ = ["Isolation", "releasing_processes"]
 
 @dataclass(frozen=True)
 class Isolation:
-    """The surroundings in which a separator is called.
+    """The environment in which a separator is called.
 
     Args:
-        own: the global state as its constructor left it, with which each call begins; None: that of everybody.
-        log: file for what it prints; None: that is not captured.
+        own: global state after its construction, with which each call begins; None: that of the process.
+        log: file for its output; None: output is not captured.
     """
 
     own: GlobalState | None = None
@@ -32,11 +35,11 @@ class Isolation:
 
     @contextmanager
     def around_call(self, heading: str, seed: int) -> Iterator[None]:
-        """One call: the global state is put back at its end, and shared generators begin with the seed.
+        """Encloses one call: seeds the global generators, and restores the global state at the end.
 
         Args:
-            heading: of what is printed, in the log.
-            seed: of the first item of the call.
+            heading: heading of the output in the log.
+            seed: seed of the first item of the call.
         """
         ours = GlobalState.capture()
         try:
@@ -52,10 +55,10 @@ class Isolation:
 
 @contextmanager
 def releasing_processes(separators: Iterable[tuple[AnySeparator, Path | None]]) -> Iterator[None]:
-    """At the end of this block, however it ends, separators end the processes that they hold.
+    """Calls ``release_processes`` of each separator that has it, at the end of the block, however it ends.
 
     Args:
-        separators: with the log for what they print then; None: that is not captured. Each is released once.
+        separators: each with the log for its output; None: output is not captured. Each is called once.
     """
     try:
         yield
@@ -67,5 +70,5 @@ def releasing_processes(separators: Iterable[tuple[AnySeparator, Path | None]]) 
                     try:
                         with captured(log, "at the end"):
                             release()
-                    except Exception as error:  # costs nothing that is done
+                    except Exception as error:  # loses no finished work
                         say(f"{separator.name} could not end its processes: {describe_error(error)}")

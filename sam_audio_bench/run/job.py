@@ -10,7 +10,7 @@ from functools import cache, cached_property
 from sam_audio_bench.columns import LoadedMetric
 from sam_audio_bench.digests import joined
 from sam_audio_bench.records import SCHEMA_VERSION, ItemRecord, ModelRecord
-from sam_audio_bench.run.contract import BuildArguments, wants_others
+from sam_audio_bench.run.contract import BuildArguments, needs_other_references
 from sam_audio_bench.run.global_state import GlobalState
 from sam_audio_bench.run.scoring import outdated
 from sam_audio_bench.run.separation import Reranking
@@ -142,7 +142,7 @@ class Job:
         if reason != "it was made in another way":
             return ""
         changes = self.folder.header.model.differences(self.model)
-        others = ", or other items of its recording" if wants_others(self.separator) else ""
+        others = ", or other items of its recording" if needs_other_references(self.separator) else ""
         known = "; ".join(map(str, changes[:3])) or f"another seed, alignment, picker or estimate{others}"
         return f" ({known})"
 
@@ -185,7 +185,7 @@ def make_dependency_digest(separator: AnySeparator, data: TaskData) -> Callable[
     """
     if isinstance(separator, NamedSeparator):
         return separator.fingerprint
-    if not wants_others(separator):
+    if not needs_other_references(separator):
         return lambda item: ""
     members: defaultdict[str, list[str]] = defaultdict(list)
     for item, group in data.groups.items():

@@ -1,4 +1,7 @@
-"""Code of third parties does not end this process with success, nor keep it. Importing this module imports no torch."""
+"""Guards against third-party code that ends this process early or keeps it alive.
+
+Importing this module does not import torch.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,15 @@ from typing import Any, NoReturn
 
 __all__ = ["exit_despite_threads", "prevent_exit"]
 
-_PATIENCE = 10.0  # seconds that threads have to end after everything is done
-_SHOWN = 5  # of their names
+_GRACE_SECONDS = 10.0  # seconds for threads to end after everything is done
+_SHOWN = 5  # names of threads in the message
 
 
 @contextmanager
 def prevent_exit() -> Iterator[None]:
-    """Within it ``os._exit`` raises SystemExit, so that a separator cannot end the process with success.
+    """Makes ``os._exit`` raise SystemExit within the block, so that a separator cannot end the process with success.
 
-    Processes that it forks end as they want. Its other threads end this one, as they want, but with a code that is no
-    success.
+    Forked processes can still exit. Other threads can still end this process, but with an exit code that is not 0.
     """
     leave, process = os._exit, os.getpid()
 
@@ -31,7 +33,7 @@ def prevent_exit() -> Iterator[None]:
             leave(status or 1)
         raise SystemExit(status)
 
-    places: tuple[Any, ...] = os, sys.modules[os.name]  # from where it is imported
+    places: tuple[Any, ...] = os, sys.modules[os.name]  # the module that os imports it from
     for place in places:
         place._exit = refuse
     try:
@@ -42,29 +44,29 @@ def prevent_exit() -> Iterator[None]:
 
 
 def exit_despite_threads(code: int, say: Callable[[str], None]) -> None:
-    """Ends this process with an exit code even where threads go on, for which Python would wait without end.
+    """Ends this process with an exit code even if other threads go on, for which Python would wait forever.
 
-    Call it when everything is done and written: a thread waits for the main thread's end. Threads that end within
-    `_PATIENCE`, as those that write something still, have all their time.
+    Call it when everything is written: a thread waits for the end of the main thread. Threads that end within
+    `_GRACE_SECONDS`, such as those that are still writing, are not cut off.
 
     Args:
-        code: of the process.
-        say: is told which threads are left.
+        code: exit code of the process.
+        say: called with a message about the threads that are left.
     """
-    threading.Thread(target=_outlive, args=(code, say), name="end of the process", daemon=True).start()
+    threading.Thread(target=_exit_after_main, args=(code, say), name="end of the process", daemon=True).start()
 
 
-def _outlive(code: int, say: Callable[[str], None]) -> None:
+def _exit_after_main(code: int, say: Callable[[str], None]) -> None:
     main, end = threading.main_thread(), threading.Event()
     main.join()
-    end.wait(_PATIENCE)
+    end.wait(_GRACE_SECONDS)
     left = [thread.name for thread in threading.enumerate() if thread.is_alive() and not thread.daemon]
-    if not left:  # Python ends the process
+    if not left:  # Python ends the process itself
         return
     names = ", ".join(left[:_SHOWN]) + (f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else "")
     say(
-        f"expected all threads to end with the command, found {names} at work {_PATIENCE:g} s later: ended with the "
-        "process; end threads that a separator or metric starts, or make them daemons"
+        f"expected all threads to end with the command, found {names} at work {_GRACE_SECONDS:g} s later: ended with "
+        "the process; end threads that a separator or metric starts, or make them daemons"
     )
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):

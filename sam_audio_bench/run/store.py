@@ -250,7 +250,7 @@ class RunFolder:
         unsure = {item: record for item, record in self.items.items() if item in self._unsure}
         sure = [record for item, record in self.items.items() if item not in unsure]
         assert self._journal is not None, f"{self.path} is not held for writing"
-        self._journal.release()
+        self._journal.prepare_rewrite()
         holds = bool(self.items)  # nothing is lost with empty files
         with atomic_write(self.path / SCORES, durable=holds) as temporary:
             append_lines(temporary, map(to_plain, self._scores.rows()), durable=False)
@@ -260,7 +260,7 @@ class RunFolder:
             append_lines(temporary, map(to_plain, unsure.values()), durable=False)
         if holds:
             sync_folder(self.path)
-        self._journal.begin(end, [name for record in unsure.values() for name in stored_files(record)])
+        self._journal.resume(end, [name for record in unsure.values() for name in stored_files(record)])
         (self.path / "scores.parquet").unlink(missing_ok=True)
 
     def _keep(self, items: set[str]) -> None:
@@ -339,9 +339,9 @@ class RunFolder:
         items = write_attributes(self.path, self.items, order, said)
         sealed = structs.replace(self.header, scores_sha256=digest, items_sha256=items)
         self.write_header(sealed, durable=False)  # another one follows
-        self._journal.release()
+        self._journal.prepare_rewrite()
         (self.path / SCORES).unlink(missing_ok=True)
-        self._journal.finish()
+        self._journal.remove_mark()
         self._unsure = frozenset()
 
     def frame(self) -> pd.DataFrame:

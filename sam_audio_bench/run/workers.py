@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from sam_audio_bench.errors import BadSeparation, Precondition
 from sam_audio_bench.identity import is_built_in
 from sam_audio_bench.run import output_log, stages, tracing
-from sam_audio_bench.run.contract import batch_size, wants_others
+from sam_audio_bench.run.contract import get_batch_size, needs_other_references
 from sam_audio_bench.run.execution import EstimatedItem, FailedItem, Outcome, ScoredItem
 from sam_audio_bench.run.interruption import allow_interruption
 from sam_audio_bench.run.job import Job
@@ -133,9 +133,9 @@ class _Crew:
 
     def __init__(self, executor: WorkerExecutor, job: Job, items: Sequence[str], settings: Settings) -> None:
         self._executor, self._job, self._settings = executor, job, settings
-        size = settings.batch_size or batch_size(job.separator)
+        size = settings.batch_size or get_batch_size(job.separator)
         self._begin = dump(begin_of(job, settings))
-        self._source = WorkSource(job.data, items, size, with_others=wants_others(job.separator))
+        self._source = WorkSource(job.data, items, size, with_others=needs_other_references(job.separator))
         self._size = min(executor.count, -(-len(items) // size))
         self._out: queue.Queue[Any] = queue.Queue(2 * executor.count + 4)
         self._lock = threading.Lock()

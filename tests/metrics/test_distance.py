@@ -84,7 +84,7 @@ def test_numbers_are_those_of_the_embeddings(runs: Path) -> None:
     both = kernel_distance(x, y, groups=(groups["x"], groups["y"]))
     assert rows(report, "kad")["mixture"].value == pytest.approx(both, rel=1e-3)
     assert (mine.windows, mine.recordings, mine.sounds, mine.asked, mine.width) == (len(x), 8, 15, 15, 256)
-    assert report.notes == ("mine: 1 item left out, whose target does not sound; see leak_db",)
+    assert report.notes == ("mine: 1 item left out, whose target is silent; see leak_db",)
 
 
 def test_sounds_of_one_recording_are_one_recording(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_sounds_of_one_recording_are_one_recording(tmp_path: Path) -> None:
     sab.evaluate("mixture", [str(table)], metrics=["reconstruction_db"], output=tmp_path / "runs", progress=False)
     (row,) = measure_distances([tmp_path / "runs"], metrics=["fad"], draws=2).rows
     assert (row.sounds, row.recordings) == (3, 1)
-    assert row.not_ranked == "answers of 1 recording have embeddings, of at least 2"
+    assert row.not_ranked == "estimates of 1 recording have embeddings, of at least 2"
 
 
 def test_silent_answers_are_left_out_and_counted(runs: Path) -> None:
@@ -195,7 +195,7 @@ def test_separators_are_compared_on_common_items(runs: Path, tmp_path: Path) -> 
     lacking = json.loads(lines[0])
     journal.write_text("\n".join([*lines[1:], json.dumps({**lacking, "status": "error", "message": "x"})]) + "\n")
     report = measure_distances([folder], metrics=["kad"], draws=4)
-    assert report.notes[1] == "mine: 1 of 15 items left out, as quieter did not answer all"
+    assert report.notes[1] == "mine: 1 of 15 items left out, as quieter did not separate all"
     assert {row.asked for row in report.rows} == {14}
     assert report.references["mine"].sounds == 14
 
@@ -203,7 +203,7 @@ def test_separators_are_compared_on_common_items(runs: Path, tmp_path: Path) -> 
 def test_one_item_is_no_set(runs: Path, tmp_path: Path) -> None:
     sab.evaluate("mixture", str(runs.parent / "mine.csv"), metrics=["snr"], output=tmp_path, limit=1, progress=False)
     with pytest.raises(
-        UsageError, match="at least two items of mine that mixture answered, found 1; evaluate more, or"
+        UsageError, match="at least two items of mine that mixture separated, found 1; evaluate more, or"
     ):
         measure_distances([tmp_path])
 

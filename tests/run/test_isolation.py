@@ -299,9 +299,9 @@ def test_processes_and_threads_of_a_separator_end_as_they_want() -> None:
 LEAVES_A_THREAD = """
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from sam_audio_bench.run import exits
+from sam_audio_bench.run import process_exit
 
-exits._PATIENCE = 0.5
+process_exit._GRACE_SECONDS = 0.5
 pool = ThreadPoolExecutor()
 
 def wait():

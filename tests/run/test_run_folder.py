@@ -134,10 +134,10 @@ def test_audio_is_forced_before_the_mark(audio: list[str], tmp_path: Path, monke
     (tmp_path / "audio").mkdir()
     for name in audio:
         (tmp_path / "audio" / name).touch()
-    monkeypatch.setattr(journals, "_force", lambda path: forced.append(path.name))
-    everything = journals._force_everything
+    monkeypatch.setattr(journals, "_sync_path", lambda path: forced.append(path.name))
+    everything = journals._sync_file_system
     monkeypatch.setattr(
-        journals, "_force_everything", lambda at: everything(at) and not forced.extend([*audio, "audio"])
+        journals, "_sync_file_system", lambda at: everything(at) and not forced.extend([*audio, "audio"])
     )
     marks: list[int] = []
     monkeypatch.setattr(journals, "_write_mark", lambda *_, **__: marks.append(len(forced)))
