@@ -20,7 +20,7 @@ from sam_audio_bench.records import ItemRecord, to_plain
 from sam_audio_bench.tasks.attributes import RESERVED, Attribute
 
 __all__ = [
-    "TABLE",
+    "ITEMS_TABLE",
     "AttributeTable",
     "is_close_value",
     "is_table_current",
@@ -30,7 +30,7 @@ __all__ = [
     "write_attributes",
 ]
 
-TABLE = "items.parquet"
+ITEMS_TABLE = "items.parquet"
 """File name in a run folder."""
 
 _REMEDY = "`sabench score {} --changed` writes it, and computes no score again that is there"
@@ -80,7 +80,7 @@ def write_attributes(
             columns[name] = pyarrow.array([None if cell is None else str(cell) for cell in cells], pyarrow.string())
         else:
             columns[name] = pyarrow.array(cells, pyarrow.float64())
-    with atomic_write(path / TABLE, durable=True) as temporary:
+    with atomic_write(path / ITEMS_TABLE, durable=True) as temporary:
         parquet.write_table(pyarrow.table(columns), temporary)
         return sha256(temporary.read_bytes())
 
@@ -148,19 +148,19 @@ def read_attributes(path: Path, digest: str | None) -> dict[str, dict[str, Attri
     Raises:
         StoreError: the table is damaged, or is not the one that was sealed.
     """
-    place = path / TABLE
+    file = path / ITEMS_TABLE
     if digest is None:
         return None
     from pyarrow import parquet
 
     remedy = _REMEDY.format(path)
     try:
-        if file_digest(place) != digest:
-            raise StoreError(f"expected the attributes of the run at {place}, found another table; {remedy}")
-        rows = parquet.read_table(place).to_pylist()
+        if file_digest(file) != digest:
+            raise StoreError(f"expected the attributes of the run at {file}, found another table; {remedy}")
+        rows = parquet.read_table(file).to_pylist()
     except (OSError, ValueError, pyarrow.ArrowException, MediaError) as error:
         raise StoreError(
-            f"expected the attributes of the run at {place}, found none that can be read; {remedy}"
+            f"expected the attributes of the run at {file}, found none that can be read; {remedy}"
         ) from error
     return {
         str(row["item"]): {name: value for name, value in row.items() if value is not None and name not in RESERVED}

@@ -211,8 +211,8 @@ def _render_item(one: WorstItem, results: Results, limit: _SizeLimit) -> str:
     """Returns prompt, score, and players of mixture, estimate and reference."""
     folder, item, reason = load_worst_item(results.runs, one)
     prompt = "" if item is None else f", asked for {prompt_html(item.query.prompt)}"
-    place = quoted(results.labels.get(one.task, one.task))
-    head = f"<p><b>{quoted(one.item)}</b> of {place}: {quoted(one.score)}{prompt}</p>"
+    task = quoted(results.labels.get(one.task, one.task))
+    head = f"<p><b>{quoted(one.item)}</b> of {task}: {quoted(one.score)}{prompt}</p>"
     sounds = {
         "mixture": _render_note(reason) if item is None else player(item.query.mixture, seconds=_SECONDS, mono=True)
     }

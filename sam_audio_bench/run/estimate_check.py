@@ -160,9 +160,9 @@ def _adds_up(target: Audio, residual: Audio, mixture: Audio) -> bool:
     """Whether target and residual, as returned, add up to the mixture, except for rounding."""
     length = min(target.length, residual.length, mixture.length)
     error = total = 0.0
-    for one, other, whole in parts(*(sound.samples[:, :length] for sound in (target, residual, mixture))):
-        error += float((one + other - whole).square().sum())
-        total += float(whole.square().sum())
+    for one, other, both in parts(*(sound.samples[:, :length] for sound in (target, residual, mixture))):
+        error += float((one + other - both).square().sum())
+        total += float(both.square().sum())
     return error <= _ROUNDING * total
 
 

@@ -191,12 +191,12 @@ def _is_same(found: Any, expected: Any) -> bool:
 def capture_settings() -> dict[int, Any]:
     """Returns the settings of this process for `apply_settings` in another one: all except the warning filters."""
     found = enumerate(map(_read, _SETTINGS))
-    return {place: value for place, value in found if value is not _UNKNOWN and _SETTINGS[place][0] is not _filters}
+    return {index: value for index, value in found if value is not _UNKNOWN and _SETTINGS[index][0] is not _filters}
 
 
 def apply_settings(settings: Mapping[int, Any]) -> None:
     """Applies the settings of another process; one that cannot be set here, such as a missing folder, is unchanged."""
-    _restore(_SETTINGS, tuple(settings.get(place, _UNKNOWN) for place in range(len(_SETTINGS))))
+    _restore(_SETTINGS, tuple(settings.get(index, _UNKNOWN) for index in range(len(_SETTINGS))))
 
 
 def seed_generators(seed: int) -> None:

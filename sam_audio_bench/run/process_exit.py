@@ -33,14 +33,14 @@ def prevent_exit() -> Iterator[None]:
             leave(status or 1)
         raise SystemExit(status)
 
-    places: tuple[Any, ...] = os, sys.modules[os.name]  # the module that os imports it from
-    for place in places:
-        place._exit = refuse
+    modules: tuple[Any, ...] = os, sys.modules[os.name]  # the module that os imports it from
+    for module in modules:
+        module._exit = refuse
     try:
         yield
     finally:
-        for place in places:
-            place._exit = leave
+        for module in modules:
+            module._exit = leave
 
 
 def exit_despite_threads(code: int, say: Callable[[str], None]) -> None:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from sam_audio_bench.errors import BenchError, StoreError
 from sam_audio_bench.records import PARTS, ItemRecord
-from sam_audio_bench.run.attributes import TABLE as ATTRIBUTES
+from sam_audio_bench.run.attributes import ITEMS_TABLE
 from sam_audio_bench.run.journal import ITEMS
 from sam_audio_bench.run.merge import run_differences
 from sam_audio_bench.run.output_log import NAME as LOG
@@ -21,7 +20,7 @@ from sam_audio_bench.run.store import RunFolder, stored_files
 
 __all__ = ["RunUploader", "upload_run"]
 
-_TABLES = (ITEMS, "scores.parquet", ATTRIBUTES, "aside.jsonl", LOG)
+_TABLES = (ITEMS, "scores.parquet", ITEMS_TABLE, "aside.jsonl", LOG)
 
 
 class RunUploader:
@@ -61,7 +60,7 @@ class RunUploader:
             error = self._failed[0][1]
             names = ", ".join(str(path) for path, _ in self._failed)
             raise type(error)(
-                f"{error}. What was run is whole in {names}, and not copied; the same command copies it again"
+                f"{error}. The complete runs are in {names}, and not copied; the same command copies them again"
             ) from error
 
 
@@ -128,7 +127,7 @@ def _digests(records: Iterable[ItemRecord]) -> dict[str, str]:
 
 
 def _is_there(
-    name: str, own: Mapping[str, str], known: Mapping[str, str], there: Mapping[str, Mapping[str, Any]], path: Path
+    name: str, own: Mapping[str, str], known: Mapping[str, str], there: Mapping[str, Mapping[str, object]], path: Path
 ) -> bool:
     """Whether an existing complete copy has an audio file as it is here."""
     if name not in own or known.get(name) != own[name] or name not in there:

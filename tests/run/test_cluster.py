@@ -1,4 +1,4 @@
-"""`--shard auto`: the part of the items that a launcher's variables tell."""
+"""`--shard auto`: the shard from the environment variables of a launcher."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def array(task: int, first: int, last: int, count: int) -> dict[str, str]:
         ({**array(2, 1, 3, 3), "RANK": "1", "WORLD_SIZE": "4"}, (6, 12)),  # tasks of four ranks: 1-4, 5-8, 9-12
     ],
 )
-def test_what_launchers_say(environment: Mapping[str, str], shard: tuple[int, int]) -> None:
+def test_shard_from_variables(environment: Mapping[str, str], shard: tuple[int, int]) -> None:
     assert find_own_shard(environment)[0] == shard
 
 
@@ -59,7 +59,7 @@ def test_the_ranks_of_an_array_are_a_partition() -> None:
         (array(12, 1, 8, 8), "found number 12 of 8"),
     ],
 )
-def test_what_launchers_cannot_mean(environment: Mapping[str, str], found: str) -> None:
+def test_invalid_variables(environment: Mapping[str, str], found: str) -> None:
     with pytest.raises(UsageError) as caught:
         find_own_shard(environment)
     assert found in str(caught.value)
@@ -75,7 +75,7 @@ def test_a_rank_sees_its_own_gpu(before: str | None, rank: str, after: str) -> N
     assert said == (f"GPU {after}" if after else "")
 
 
-def test_only_who_asks_gets_a_part(
+def test_shard_only_with_auto(
     small_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, value in array(2, 1, 3, 3).items():
@@ -88,7 +88,7 @@ def test_only_who_asks_gets_a_part(
     assert "shard 2/3: task 2 of 3 of a Slurm array" in capsys.readouterr().err
 
 
-def test_the_command_line_says_what_it_found(small_task: Path, tmp_path: Path) -> None:
+def test_the_command_prints_its_shard(small_task: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from sam_audio_bench.cli import main; main()", "eval", "--model", "mixture",
                "--task", str(small_task), "--metrics", "snr", "--shard", "auto", "--dry-run"]  # fmt: skip
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "RANK"))}

@@ -1,4 +1,4 @@
-"""The boundary where answers are checked."""
+"""Checks of estimates against the query."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def query(channels: int = 1) -> Query:
         ("sound", "as Audio, found str", "error"),
     ],
 )
-def test_bad_answers(target: Audio, message: str, status: str) -> None:
+def test_bad_estimates(target: Audio, message: str, status: str) -> None:
     with pytest.raises(BadSeparation, match=message) as caught:
         check_estimate(Separation(target=target, residual=sound()), query())
     assert caught.value.status == status
 
 
 @pytest.mark.parametrize("shape", [(100, 1), (100, 2), (90, 1), (90, 2)])
-def test_time_first_is_told_to_transpose(shape: tuple[int, int]) -> None:
+def test_a_transposed_estimate_is_recognised(shape: tuple[int, int]) -> None:
     answer = Separation(target=Audio(torch.zeros(shape), 8000), residual=sound(channels=shape[1]))
     with pytest.raises(BadSeparation, match=r"which looks like \[time, channels\]; transpose it"):
         check_estimate(answer, query(channels=shape[1]), align="pad")
@@ -48,7 +48,7 @@ def test_time_first_is_told_to_transpose(shape: tuple[int, int]) -> None:
 @pytest.mark.parametrize(
     ("length", "rate"), [(200, 16000), (199, 16000), (138, 11025), (551, 44100), (600, 48000), (603, 48000)]
 )
-def test_another_rate_shows_by_its_length(length: int, rate: int) -> None:
+def test_another_rate_is_recognised_by_its_length(length: int, rate: int) -> None:
     with pytest.raises(
         BadSeparation, match=f"as many as the mixture has at {rate} Hz instead of 8000 Hz; resample"
     ) as e:
@@ -68,12 +68,12 @@ def test_residual_is_checked_too() -> None:
         check_estimate(Separation(target=sound(), residual=sound(7)), query())
 
 
-def test_no_separation_at_all() -> None:
+def test_not_a_separation() -> None:
     with pytest.raises(BadSeparation, match="expected a Separation, found NoneType"):
         check_estimate(None, query())  # type: ignore[arg-type]
 
 
-def test_mono_answer_to_a_stereo_mixture() -> None:
+def test_mono_estimate_of_a_stereo_mixture() -> None:
     mono = Separation(target=sound(), residual=sound())
     with pytest.raises(BadSeparation, match=r"2 channel\(s\), found 1; `--stereo mono`"):
         check_estimate(mono, query(channels=2))
@@ -83,14 +83,14 @@ def test_mono_answer_to_a_stereo_mixture() -> None:
 @pytest.mark.parametrize(
     ("align", "length", "expected"), [("pad", 90, 100), ("pad", 110, 100), ("trim", 110, 100), ("trim", 90, 90)]
 )
-def test_alignment_is_a_choice(align: str, length: int, expected: int) -> None:
+def test_alignment(align: str, length: int, expected: int) -> None:
     found = check_estimate(Separation(target=sound(length), residual=sound()), query(), align=align)
     assert (found.target.length, found.residual.length) == (expected, expected)
     assert found.target.samples[0, :90].eq(0.1).all()
     assert found.target.samples[0, length:].eq(0).all()
 
 
-def test_cut_shortens_every_part() -> None:
+def test_trim_item_shortens_every_part() -> None:
     item = Item(id="a", group="a", query=query(), reference=sound(), residual_reference=sound())
     short = trim_item(item, 40)
     assert short.reference is not None

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP end a run in one way, whatever a separator makes of them."""
+"""Ctrl-C, SIGTERM and SIGHUP end a run in the same way, even if a separator catches them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def journalled(output: Path, name: str) -> list[str]:
 
 
 def interrupting(number: int, treat: Callable[[], None]) -> Function:
-    """A separator to whose second call a signal comes."""
+    """A separator that receives a signal in its second call."""
     calls = []
 
     def interrupted(mixture: torch.Tensor, rate: int, prompt: Prompt) -> torch.Tensor:
@@ -61,7 +61,7 @@ def interrupting(number: int, treat: Callable[[], None]) -> Function:
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_leaves_a_cancelled_run_that_a_rerun_takes_up(number: int, small_task: Path, tmp_path: Path) -> None:
+def test_a_rerun_continues_a_run_that_a_signal_cancelled(number: int, small_task: Path, tmp_path: Path) -> None:
     handlers = [signal.getsignal(one) for one in SIGNALS]
     with pytest.raises(KeyboardInterrupt):
         run(small_task, tmp_path, interrupting(number, lambda: signal.raise_signal(number)))
@@ -91,9 +91,7 @@ def turn() -> None:
 
 
 @pytest.mark.parametrize("treat", [swallow, turn])
-def test_what_a_separator_makes_of_a_signal_does_not_matter(
-    treat: Callable[[], None], small_task: Path, tmp_path: Path
-) -> None:
+def test_a_separator_cannot_suppress_a_signal(treat: Callable[[], None], small_task: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(small_task, tmp_path, interrupting(signal.SIGTERM, treat))
     assert status(tmp_path, "interrupted") == "cancelled"
@@ -107,7 +105,7 @@ def test_a_signal_while_scores_are_computed(small_task: Path, tmp_path: Path, mo
     assert status(tmp_path, "hpss") == "cancelled"
 
 
-def test_a_signal_between_two_steps_is_only_noted() -> None:
+def test_a_signal_between_two_steps_is_only_recorded() -> None:
     def work() -> None:
         with interruption.defer_signals():
             signal.raise_signal(signal.SIGTERM)
