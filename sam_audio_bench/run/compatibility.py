@@ -57,7 +57,7 @@ class CompatibleRuns:
             _check_same(header.model.name, changed, path, "do")
 
     @property
-    def labels(self) -> dict[str, str]:
+    def task_labels(self) -> dict[str, str]:
         """Label of each task, with the revision of official data, which appears nowhere else in a table."""
         return {
             name: f"{task.label}, data {task.data_revision[:_SHOWN_DIGITS]}" if task.split == "test" else task.label
@@ -65,7 +65,7 @@ class CompatibleRuns:
         }
 
     @property
-    def songs(self) -> frozenset[str]:
+    def tasks_with_song_median(self) -> frozenset[str]:
         """Tasks for which published tables report the median over songs."""
         layouts = {name: adapter_of(split_label(task.source)[1]) for name, task in self.tasks.items()}
         return frozenset(name for name, layout in layouts.items() if layout is not None and layout[0].median)

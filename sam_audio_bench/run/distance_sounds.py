@@ -86,7 +86,7 @@ def group_runs(paths: Sequence[Path | str]) -> tuple[list[SeparatorRuns], Mappin
         known.add(folder, alone=len(folders) == 1)
         key = folder.header.task.id, folder.header.model.name
         lines.setdefault(key, SeparatorRuns(*key)).folders.append(folder)
-    return list(lines.values()), known.labels
+    return list(lines.values()), known.task_labels
 
 
 def find_common_items(

@@ -104,9 +104,7 @@ def make_plan(
         config=config or {},
         notes=(*told, *pickers.notes),
         redone=tuple(note for job in jobs for note in job.notes()),
-        ignored=tuple(
-            describe_ignored_options(settings.offered, {job.model.name: job.accepted_options for job in jobs})
-        ),
+        ignored=tuple(describe_ignored_options(settings.offered, {j.model.name: j.accepted_options for j in jobs})),
         needs=tuple(memory_needs(jobs, settings.batch_size)),
     )
 
@@ -209,10 +207,8 @@ def _jobs(
         with uncollected():
             folder = RunFolder.open(own / f"{folder_name(own, data.label, labels)}{shard}")
         _check_folder(folder, data, settings)
-        common, depends = (
-            compute_common_fingerprint(model, data, settings, reranking),
-            make_dependency_digest(separator, data),
-        )
+        common = compute_common_fingerprint(model, data, settings, reranking)
+        digest_of = make_dependency_digest(separator, data)
         yield Job(
             separator=separator,
             model=model,
@@ -223,9 +219,7 @@ def _jobs(
             folder=folder,
             content_digests=contents,
             common_fingerprint=common,
-            fingerprints={
-                item: compute_fingerprint(common, depends, item, content) for item, content in contents.items()
-            },
+            fingerprints={name: compute_fingerprint(common, digest_of, name, one) for name, one in contents.items()},
             reranking=reranking,
             accepted_options=prepared.accepted_options | _taken_beside(metrics, reranking),
             constructor_state=prepared.constructor_state,
