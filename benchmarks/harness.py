@@ -42,7 +42,7 @@ import torch
 import sam_audio_bench as sab
 from sam_audio_bench.digests import file_digest, flush_digests
 from sam_audio_bench.records import PARTS, ItemRecord, PartDigests, PartStats, ScoreRow
-from sam_audio_bench.run.header import end_record, start_record
+from sam_audio_bench.run.header import make_end_record, make_start_record
 from sam_audio_bench.run.job import Job
 from sam_audio_bench.run.plan import make_plan
 from sam_audio_bench.run.rescore import rescore
@@ -109,7 +109,7 @@ def write_run(plan: object, job: Job, answers: list[Path], digest: str) -> None:
     scored = {column: text or "" for one in job.metrics for column, text in one.fingerprints.items()}
     generator, folder = np.random.default_rng(len(job.model.name)), job.folder
     with folder.writing():
-        folder.write_header(start_record(plan, job))  # type: ignore[arg-type]
+        folder.write_header(make_start_record(plan, job))  # type: ignore[arg-type]
         folder.unseal()
         for number, item in enumerate(job.chosen.ids):
             answer = answers[number // LINKS]
@@ -130,13 +130,14 @@ def write_run(plan: object, job: Job, answers: list[Path], digest: str) -> None:
             folder.add_item(
                 ItemRecord(
                     item=item, group=job.data.groups[item], fingerprint=job.fingerprints[item], seed=0,
-                    status=Status.OK, data_sha256=job.contents[item], seconds=0.01, audio_seconds=0.1, scored=scored,
+                    status=Status.OK, data_sha256=job.content_digests[item], seconds=0.01, audio_seconds=0.1,
+                    scored=scored,
                     target=paths["target"].name, residual=paths["residual"].name,
                     sha256=PartDigests(**dict.fromkeys(PARTS, digest)), stat=PartStats(**stats),
                 )
             )  # fmt: skip
         folder.seal(job.data.ids)
-        folder.write_header(end_record(folder, "success", 1.0, Usage()))
+        folder.write_header(make_end_record(folder, "success", 1.0, Usage()))
 
 
 def write_runs(folder: Path, items: int) -> None:

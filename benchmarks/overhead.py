@@ -18,7 +18,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line does,
 
 import sam_audio_bench as sab
 from sam_audio_bench.registry import load_metrics
-from sam_audio_bench.run.copies import own_query
+from sam_audio_bench.run.defensive_copies import copy_query
 from sam_audio_bench.tasks import GROUPS
 
 ROUNDS = 15
@@ -45,7 +45,7 @@ def copies(tasks: tuple[str, ...]) -> tuple[float, int]:
     queries = [item.query for name in tasks for item in sab.load_task(name, split="mini")]
     begun = time.perf_counter()
     for query in queries:
-        own_query(query)
+        copy_query(query)
     return time.perf_counter() - begun, len(queries)
 
 

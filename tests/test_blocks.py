@@ -18,7 +18,7 @@ from sam_audio_bench.blocks import Growing, all_finite, any_sound, blockwise, pa
 from sam_audio_bench.columns import build_metrics
 from sam_audio_bench.errors import BadSeparation, MediaError
 from sam_audio_bench.registry import build
-from sam_audio_bench.run.check import check, cut
+from sam_audio_bench.run.estimate_check import check_estimate, trim_item
 from sam_audio_bench.run.scoring import score_alone
 from sam_audio_bench.separators.external import FolderSeparator
 from sam_audio_bench.types import Audio, Item, Prompt, Query, Score, Separation
@@ -148,18 +148,18 @@ def test_what_is_on_the_grid_is_copied_only_where_that_is_needed() -> None:
 def test_a_long_answer_is_aligned(align: str, length: int) -> None:
     mixture, answer = Audio(sounding(1), RATE), Audio(sounding(1)[:, :-300], RATE)
     query = Query(mixture=mixture, prompt=Prompt(text="dog"))
-    found = check(Separation(target=answer, residual=answer), query, align=align)
+    found = check_estimate(Separation(target=answer, residual=answer), query, align=align)
     assert found.target.length == length
     assert torch.equal(found.target.samples[:, : RATE - 300], answer.samples)
     assert not found.target.samples[:, RATE - 300 :].any()
     item = Item(id="a", group="a", query=query, reference=mixture)
-    shortened = cut(item, length).reference
+    shortened = trim_item(item, length).reference
     assert shortened is not None
     assert torch.equal(shortened.samples, mixture.samples[:, :length])
     bad = answer.samples.clone()
     bad[0, 9_000] = torch.inf
     with pytest.raises(BadSeparation, match="finite"):
-        check(Separation(target=Audio(bad, RATE), residual=answer), query, align=align)
+        check_estimate(Separation(target=Audio(bad, RATE), residual=answer), query, align=align)
 
 
 @pytest.mark.usefixtures("short")

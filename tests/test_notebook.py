@@ -19,7 +19,7 @@ from browser import Browser, needs_browser
 import sam_audio_bench as sab
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.notebook import COLOURS, player, quoted
-from sam_audio_bench.run.display import _MOST_LETTERS
+from sam_audio_bench.run.display import _MAX_CHARACTERS
 from sam_audio_bench.run.results import Results
 from sam_audio_bench.types import Audio, Item, Prompt, Query, Separation
 
@@ -233,7 +233,7 @@ def test_what_is_not_there_is_told(finished: Path, tmp_path: Path, monkeypatch: 
     shutil.rmtree(moved)
     assert Page(results._repr_html_()).text.count("its run folder is not on this disk") == 3
     there = Results.read(finished / "runs")
-    monkeypatch.setattr("sam_audio_bench.run.display._MOST_LETTERS", 20_000)
+    monkeypatch.setattr("sam_audio_bench.run.display._MAX_CHARACTERS", 20_000)
     shown = there._repr_html_()
     assert "no room for its sound on this page" in shown
     assert len(shown) - len(there.table("html")) < 20_000 + 8_000
@@ -241,7 +241,7 @@ def test_what_is_not_there_is_told(finished: Path, tmp_path: Path, monkeypatch: 
 
 def test_three_long_items_stay_below_the_bound() -> None:
     loud = Audio(torch.rand(2, 480_000) - 0.5, 48_000)
-    assert 9 * len(player(loud, seconds=10.0, mono=True)) < _MOST_LETTERS
+    assert 9 * len(player(loud, seconds=10.0, mono=True)) < _MAX_CHARACTERS
 
 
 @needs_browser

@@ -42,7 +42,7 @@ from sam_audio_bench.cli.lazy import LazyGroup
 from sam_audio_bench.cli.output import note, open_closed_streams, replace_unwritable
 from sam_audio_bench.errors import BenchError, describe_error
 from sam_audio_bench.run import interruption
-from sam_audio_bench.run.exits import outlive_threads
+from sam_audio_bench.run.process_exit import exit_despite_threads
 
 __all__ = ["main"]
 
@@ -105,7 +105,7 @@ def main(arguments: list[str] | None = None) -> Any:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle threads of torch would take a core from the encoder
     open_closed_streams()
     replace_unwritable()
-    with interruption.handled():
+    with interruption.handle_signals():
         try:
             return _run(sys.argv[1:] if arguments is None else arguments)
         except BaseException as error:
@@ -114,7 +114,7 @@ def main(arguments: list[str] | None = None) -> Any:
                     note("sabench: stopped")
                 interruption.exit_interrupted()
             if arguments is None:  # else the process has something else to do
-                outlive_threads(_exit_code(error), lambda text: note(f"sabench: {text}"))
+                exit_despite_threads(_exit_code(error), lambda text: note(f"sabench: {text}"))
             raise
 
 

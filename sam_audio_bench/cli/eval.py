@@ -194,7 +194,7 @@ def _show_plan(plan: Plan) -> None:
     for job in plan.jobs:
         tasks.setdefault(job.data.label, []).append(job)
     for label, jobs in tasks.items():
-        asked, left = sum(len(job.chosen) for job in jobs), sum(len(job.to_separate()) for job in jobs)
+        asked, left = sum(len(job.chosen) for job in jobs), sum(len(job.items_to_separate()) for job in jobs)
         state = f"{left} to do, {asked - left} kept" if left else f"all {asked} kept"
         names = ", ".join(job.model.name for job in jobs)
         metrics = ", ".join(jobs[0].columns) or "none"

@@ -29,13 +29,13 @@ def merge(runs: tuple[Path | str, ...], into: Path | None, output: Path | None, 
     from sam_audio_bench.run.remote import find_runs
 
     find_runs(runs)
-    from sam_audio_bench.run.copying import Copier
     from sam_audio_bench.run.merge import merge as merge_runs
     from sam_audio_bench.run.merge import merge_all
+    from sam_audio_bench.run.upload import RunUploader
 
     lacking: list[str] = []
     place = into or output or Path()
-    copier = Copier(copy_to, place, note)
+    copier = RunUploader(copy_to, place, note)
     if into is not None:
         merged = [merge_runs(runs, into, note=lacking.append)]
     elif output is not None:

@@ -96,7 +96,7 @@ def reproduce(
 def _read(run: Path | str) -> tuple[RunRecord, RunFolder | None, str]:
     """The record, its folder if that came with it, and the digest of the record."""
     from sam_audio_bench.records import read_run
-    from sam_audio_bench.run.alike import check_scores
+    from sam_audio_bench.run.compatibility import check_has_scores
     from sam_audio_bench.run.remote import HEADER
     from sam_audio_bench.run.store import RunFolder
 
@@ -113,7 +113,7 @@ def _read(run: Path | str) -> tuple[RunRecord, RunFolder | None, str]:
         note(f"note: {run} came without items.jsonl: the scores are compared by the digest of their table alone")
         return read_run(path), None, sha256(content)
     stored.require_digests()
-    check_scores(stored)
+    check_has_scores(stored)
     return stored.header, stored, sha256(content)
 
 

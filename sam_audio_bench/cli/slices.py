@@ -52,9 +52,9 @@ def slices(
     chosen = dict(map(attribute_and_points, by))
     found = find_slices(runs, metric=metric, by=chosen, worst=worst, permutations=permutations, seed=seed)
     if out is not None:
-        from sam_audio_bench.run.display import slice_figures
+        from sam_audio_bench.run.display import draw_slice_figures
 
-        for path in (path for figure in slice_figures(found).values() for path in figure.save(out)):
+        for path in (path for figure in draw_slice_figures(found).values() for path in figure.save(out)):
             note(f"wrote {path}")
     if form == "json":
         print_json(found.to_json())

@@ -14,7 +14,7 @@ import pandas as pd
 from sam_audio_bench.digests import joined
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import exists, find_file, find_folders, is_url
-from sam_audio_bench.run.data import recorded_data
+from sam_audio_bench.run.recorded_data import load_recorded_data
 from sam_audio_bench.run.remote import find_runs, shown_place
 from sam_audio_bench.run.results import Results
 from sam_audio_bench.run.store import RunFolder, scored_estimates
@@ -119,7 +119,7 @@ def _of_runs(paths: Sequence[Path | str], out: Path | None) -> Pool:
     labels: list[Label] = []
     keys: list[tuple[str, str, str, int, str]] = []
     for task, members in tasks.items():
-        data = recorded_data(members)
+        data = load_recorded_data(members)
         rows = _rows_of(data)
         for folder in members:
             for item in folder.items:

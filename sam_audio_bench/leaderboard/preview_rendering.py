@@ -23,7 +23,7 @@ from sam_audio_bench.leaderboard.previews import ITEM, LISTEN, read_preview, rea
 from sam_audio_bench.leaderboard.records import Credit, Frame, Preview, PreviewAnswer, RatingsOverTime, to_plain
 from sam_audio_bench.leaderboard.submission import Submission, find_submissions
 from sam_audio_bench.ratings.loudness import integrated_loudness
-from sam_audio_bench.run.data import recorded_data
+from sam_audio_bench.run.recorded_data import load_recorded_data
 from sam_audio_bench.run.remote import find_runs
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.tasks.data import TaskData
@@ -99,7 +99,7 @@ def make_previews(
         label = folder.header.task.label
         if any(label in submission.tasks for submission in submitted):
             tasks.setdefault(label, []).append(folder)
-    data = {label: recorded_data([folders[0]]) for label, folders in tasks.items()}
+    data = {label: load_recorded_data([folders[0]]) for label, folders in tasks.items()}
     for label in [label for label, one in data.items() if one.split != "mini"]:
         sentence = f"expected recordings that may be passed on, found {label}; only the mini split has some"
         if len(data) == 1:

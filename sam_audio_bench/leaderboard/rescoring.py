@@ -20,7 +20,7 @@ from sam_audio_bench.leaderboard.submission import HEADER, Submission, answer_fi
 from sam_audio_bench.metrics.base import Metric
 from sam_audio_bench.plugins import find_card
 from sam_audio_bench.records import PARTS
-from sam_audio_bench.run.check import check
+from sam_audio_bench.run.estimate_check import check_estimate
 from sam_audio_bench.run.loading import prefetch
 from sam_audio_bench.run.plan import unavailable_reason
 from sam_audio_bench.run.scoring import score_alone
@@ -133,7 +133,10 @@ def _scored_estimates(
         picked_by = str(picker) or None
         target, residual = (_read(_file(folder, answers, item.id, part, picked_by), item) for part in PARTS)
         answer = Separation(target=target, residual=residual, picked_by=picked_by)
-        yield own, check(answer, item.query, align="trim" if task.align == "lag" else task.align, stereo=task.stereo)
+        yield (
+            own,
+            check_estimate(answer, item.query, align="trim" if task.align == "lag" else task.align, stereo=task.stereo),
+        )
 
 
 def _read(path: Path, item: Item) -> Audio:

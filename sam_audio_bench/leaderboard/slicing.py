@@ -14,7 +14,7 @@ from sam_audio_bench.leaderboard.board import Board, Line, rounded
 from sam_audio_bench.leaderboard.figures import MOST_SERIES
 from sam_audio_bench.leaderboard.sitetypes import SliceCell, TaskSlices
 from sam_audio_bench.render.text import pluralize
-from sam_audio_bench.run.attributes import is_same
+from sam_audio_bench.run.attributes import is_close_value
 from sam_audio_bench.run.slices import SliceCase, SliceRow, attribute_names, compare_cases, slice_cases, worst_items
 from sam_audio_bench.stats.slices import FEWEST
 from sam_audio_bench.tasks.attributes import Attributes
@@ -93,7 +93,7 @@ def _disagreements(name: str, stated: Attributes, known: Attributes) -> Iterator
         for one, value in attributes.items():
             if one not in names:
                 beside[one] = None
-            elif one in known.get(item, {}) and not is_same(known[item][one], value):
+            elif one in known.get(item, {}) and not is_close_value(known[item][one], value):
                 different.setdefault(one, []).append(f"{value} of {item}, which is {known[item][one]} here")
     for one, found in different.items():
         yield f"{name} disagrees about {one} of {pluralize(len(found), 'item')}: it says {found[0]}"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sam_audio_bench.errors import MediaError, UsageError
 from sam_audio_bench.ratings.controls import low_anchor
 from sam_audio_bench.ratings.loudness import matching_gains
-from sam_audio_bench.run.data import recorded_data
+from sam_audio_bench.run.recorded_data import load_recorded_data
 from sam_audio_bench.run.remote import find_runs
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.tasks import TaskData
@@ -112,7 +112,7 @@ def open_task_runs(paths: Iterable[Path | str]) -> list[TaskRuns]:
         if missing := [name for name in everyone if name not in systems]:
             raise UsageError(f"expected every system on every task, found no run of {', '.join(missing)} on {task}")
         sources.append(
-            TaskRuns(data=recorded_data([*systems.values()]), folders={name: systems[name] for name in everyone})
+            TaskRuns(data=load_recorded_data([*systems.values()]), folders={name: systems[name] for name in everyone})
         )
     return sources
 

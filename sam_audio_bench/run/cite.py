@@ -1,4 +1,4 @@
-"""BibTeX of what a run used: the tool, the task's data, the metrics, the separator and the picker."""
+"""BibTeX entries for what a run used: this package, the data, the metrics, the separator and the picker."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from sam_audio_bench.run.remote import find_runs
 from sam_audio_bench.separators.catalogue import card_of_model
 from sam_audio_bench.separators.pickers import PICKERS
 
-__all__ = ["bibliography", "citations", "cite"]
+__all__ = ["cite", "list_citations", "load_bibliography"]
 
 
-def bibliography() -> dict[str, str]:
-    """BibTeX entries by key."""
+def load_bibliography() -> dict[str, str]:
+    """Returns the BibTeX entries of the package by key."""
     text = (files("sam_audio_bench") / "bibliography.bib").read_text(encoding="utf-8")
     found = {}
     for entry in filter(None, map(str.strip, re.split(r"^(?=@)", text, flags=re.MULTILINE))):
@@ -31,35 +31,35 @@ def bibliography() -> dict[str, str]:
     return found
 
 
-def citations(header: RunRecord) -> list[str]:
-    """What the cards of everything that one run.json names cite: keys of the bibliography, or whole BibTeX entries.
+def list_citations(header: RunRecord) -> list[str]:
+    """Returns what the cards of all components in a run.json cite: bibliography keys or whole BibTeX entries.
 
     Raises:
-        Precondition: a plugin that was used and cannot be imported.
+        Precondition: a plugin that was used cannot be imported.
     """
     names = (parse_spelling(record.id).name for record in header.metrics)
     metrics = (improvement_card(name) or find_card("metrics", name) for name in names)
     picker = PICKERS.get(header.picker.name.partition("-")[0]) if header.picker else None
-    cards = [find_card("tasks", header.task.id), _separator(header.model), *metrics, picker]
+    cards = [find_card("tasks", header.task.id), _find_separator_card(header.model), *metrics, picker]
     return ["sam_audio_bench", *(cited for card in cards if card is not None for cited in card.cites)]
 
 
-def _separator(model: ModelRecord) -> Card | None:
-    """By name and class, which is the same under all options; a plugin by its name."""
+def _find_separator_card(model: ModelRecord) -> Card | None:
+    """Finds a card by name and class, which do not depend on options; a plugin's by name."""
     return card_of_model(model.name, model.target) or find_card("separators", model.name.partition("+")[0])
 
 
 def cite(paths: Iterable[Path | str]) -> str:
-    """BibTeX of everything that run folders used, each entry once.
+    """Returns the BibTeX entries for everything that run folders used, each once.
 
     Raises:
-        UsageError: a card that cites neither a key of the bibliography nor a BibTeX entry.
+        UsageError: a card cites neither a bibliography key nor a BibTeX entry.
     """
-    known = bibliography()
-    wanted = dict.fromkeys(
-        text for path in find_runs(paths, audio=False) for text in citations(read_run(path / "run.json"))
+    known = load_bibliography()
+    cited = dict.fromkeys(
+        text for path in find_runs(paths, audio=False) for text in list_citations(read_run(path / "run.json"))
     )
-    entries = dict.fromkeys(known.get(text, text.strip()) for text in wanted)
-    if strange := [text for text in entries if not text.startswith("@")]:
-        raise UsageError(f"expected cards that cite BibTeX entries, or keys of ours, found {', '.join(strange)}")
+    entries = dict.fromkeys(known.get(text, text.strip()) for text in cited)
+    if invalid := [text for text in entries if not text.startswith("@")]:
+        raise UsageError(f"expected cards that cite BibTeX entries, or keys of ours, found {', '.join(invalid)}")
     return "\n\n".join(entries)

@@ -1,4 +1,4 @@
-"""Making the separators of a run, and finding out before any work which part of their contract they break."""
+"""Builds the separators of a run, and checks before any work that they satisfy the separator interface."""
 
 from __future__ import annotations
 
@@ -14,83 +14,83 @@ from sam_audio_bench import registry
 from sam_audio_bench.errors import BenchError, Precondition, UsageError, describe_error
 from sam_audio_bench.files import dump_json
 from sam_audio_bench.records import ModelRecord, to_plain
-from sam_audio_bench.run.exits import no_exit
 from sam_audio_bench.run.global_state import GlobalState
 from sam_audio_bench.run.output_log import Printed, captured_text
+from sam_audio_bench.run.process_exit import prevent_exit
 from sam_audio_bench.run.progress import say
 from sam_audio_bench.run.settings import BASELINE, flag
 from sam_audio_bench.types import AnySeparator, OracleSeparator
 
-__all__ = ["PreparedSeparator", "Recipe", "batch_size", "ignored_options", "prepare_separator"]
+__all__ = ["BuildArguments", "PreparedSeparator", "describe_ignored_options", "get_batch_size", "prepare_separator"]
 
 _ARGUMENTS = {"separate": "queries, seeds", "separate_oracle": "items, seeds", "separate_named": "ids, queries",
               "separate_candidates": "queries, seeds", "separate_stems": "mixture",
               "fingerprint": "identifier"}  # fmt: skip
 
 
-class Recipe(NamedTuple):
-    """What `prepare_separator` was called with: in another process it makes the same separator."""
+class BuildArguments(NamedTuple):
+    """Arguments of `prepare_separator`, with which another process builds the same separator."""
 
     spec: str | Callable[..., Any] | AnySeparator
-    arguments: Mapping[str, Any] = {}
-    offered: Mapping[str, Any] = {}
+    arguments: Mapping[str, object] = {}
+    offered: Mapping[str, object] = {}
     timeout: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedSeparator:
-    """A separator that keeps its contract as far as that shows before it is called."""
+    """A separator that was built and checked, as far as possible before the first call."""
 
     separator: AnySeparator
     model: ModelRecord
-    recipe: Recipe
-    taken: frozenset[str] = frozenset()  # of the options that were offered
-    own_state: GlobalState | None = None  # the global state as its constructor left it; None: as it was
-    printed: str = ""  # by its module and constructor
+    build_arguments: BuildArguments
+    accepted_options: frozenset[str] = frozenset()  # names of the offered options that it takes
+    constructor_state: GlobalState | None = None  # the global state after construction; None: unchanged
+    construction_output: str = ""  # what its module and constructor printed
 
 
 def prepare_separator(
     spec: str | Callable[..., Any] | AnySeparator,
-    arguments: Mapping[str, Any] = {},
+    arguments: Mapping[str, object] = {},
     *,
-    offered: Mapping[str, Any] = {},
+    offered: Mapping[str, object] = {},
     timeout: float | None = None,
 ) -> PreparedSeparator:
-    """The separator behind a spelling; arguments as in `registry.build`.
+    """Builds and checks a separator; arguments as in `registry.build`.
 
     Raises:
-        UsageError: a wrong name or option, or a part of the contract that is missing. Precondition: something outside
-            is missing, or its module or constructor fails or ends the process.
+        UsageError: a wrong name or option, or a missing or invalid method or attribute. Precondition: something that it
+            needs is missing, or its module or constructor fails or tries to end the process.
     """
-    before, printed = GlobalState.now(), Printed()
+    before, printed = GlobalState.capture(), Printed()
     try:
-        with captured_text() as printed, no_exit():
+        with captured_text() as printed, prevent_exit():
             built = registry.build("separator", spec, arguments, offered=offered, timeout=timeout)
-            _check(built.component, built.identity)
-        after = GlobalState.now()
+            _check_separator(built.component, built.identity)
+        after = GlobalState.capture()
     except BaseException as error:
-        if printed.text:  # it may say why
+        if printed.text:  # it may explain the error
             say(printed.text.rstrip())
         if isinstance(error, BenchError | KeyboardInterrupt):
             raise
         raise Precondition(
-            f"expected the separator {_shown(spec)} to be made, found {describe_error(error)}"
+            f"expected the separator {_format_spec(spec)} to be made, found {describe_error(error)}"
         ) from error
     finally:
-        before.put_back()
+        before.restore()
     assert isinstance(built.identity, ModelRecord)
     return PreparedSeparator(
         separator=built.component,
         model=built.identity,
-        recipe=Recipe(spec, dict(arguments), dict(offered), timeout),
-        taken=built.taken,
-        own_state=None if after.has_settings_of(before) else after,
-        printed=printed.text,
+        build_arguments=BuildArguments(spec, dict(arguments), dict(offered), timeout),
+        accepted_options=built.taken,
+        constructor_state=None if after.has_same_settings(before) else after,
+        construction_output=printed.text,
     )
 
 
-def batch_size(separator: AnySeparator) -> int:
-    """How many queries a separator likes to get at once; raises UsageError for what is no such number."""
+def get_batch_size(separator: AnySeparator) -> int:
+    """Returns the number of queries per call of a separator; raises UsageError if ``batch_size`` is not one."""
     found = getattr(separator, "batch_size", 1)
     try:
         size = 0 if isinstance(found, bool) else operator.index(found)
@@ -101,20 +101,20 @@ def batch_size(separator: AnySeparator) -> int:
     return size
 
 
-def wants_others(separator: AnySeparator) -> bool:
-    """Whether an oracle is shown the references of a mixture's other items; raises UsageError for what is no bool."""
+def needs_other_references(separator: AnySeparator) -> bool:
+    """Whether an oracle needs the references of a mixture's other items; raises UsageError if it is not a bool."""
     found = getattr(separator, "wants_others", False)
     if not isinstance(found, bool):
         raise UsageError(f"expected wants_others of {separator.name} to be True or False, found {found!r}")
     return found and isinstance(separator, OracleSeparator)
 
 
-def ignored_options(offered: Mapping[str, Any], taken: Mapping[str, frozenset[str]]) -> Iterator[str]:
-    """What to say of options that no component takes, or not every separator; of the baseline nobody expects it.
+def describe_ignored_options(offered: Mapping[str, object], taken: Mapping[str, frozenset[str]]) -> Iterator[str]:
+    """Yields messages about options that no component takes, or not every separator; the baseline is not mentioned.
 
     Args:
-        offered: options by name, as `Settings.offered` has them.
-        taken: which of them something takes in the run of each separator.
+        offered: options by name, from `Settings.offered`.
+        taken: per separator, the options that a component of its run takes.
     """
     for name, value in offered.items():
         spelling = f"{flag(name)} {value}"
@@ -125,14 +125,14 @@ def ignored_options(offered: Mapping[str, Any], taken: Mapping[str, frozenset[st
             yield f"{spelling} is ignored by {', '.join(without)}, which does not take it"
 
 
-def _shown(spec: Any) -> str:
+def _format_spec(spec: Any) -> str:
     return repr(spec) if isinstance(spec, str) else getattr(spec, "__qualname__", type(spec).__qualname__)
 
 
-def _check(asked: Any, identity: Any) -> None:
+def _check_separator(component: Any, identity: Any) -> None:
     from sam_audio_bench.separators.adapted import core_of
 
-    separator = core_of(asked)
+    separator = core_of(component)
     kind = type(separator).__qualname__
     methods = [name for name in registry.METHODS if getattr(separator, name, None) is not None]
     if not methods:
@@ -145,14 +145,14 @@ def _check(asked: Any, identity: Any) -> None:
         methods.append("separate_candidates")
     for name in methods:
         _check_method(kind, name, getattr(separator, name, None))
-    _check_name(kind, asked.name)
-    batch_size(asked)
-    wants_others(asked)
+    _check_name(kind, component.name)
+    get_batch_size(component)
+    needs_other_references(component)
     bool(getattr(separator, "deterministic", False))
     try:
         dump_json(to_plain(identity))
         json.dumps(to_plain(identity), ensure_ascii=False).encode()
-    except ValueError as error:  # half a letter
+    except ValueError as error:  # an unpaired surrogate
         raise UsageError(
             f"expected settings, revision and options of {separator.name} that can be written as UTF-8, found: "
             f"{describe_error(error)}"
@@ -165,12 +165,12 @@ def _check_method(kind: str, name: str, method: Any) -> None:
     if not callable(method):
         raise UsageError(f"{expected}, found {'none' if method is None else repr(method)}")
     if inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method):
-        raise UsageError(f"{expected}, found one that is async; give one that returns its answers")
+        raise UsageError(f"{expected}, found one that is async; give one that returns its estimates")
     try:
         inspect.signature(method).bind(*arguments.split(", "))
     except TypeError as error:
         raise UsageError(f"{expected}, found {name}{inspect.signature(method)}: {error}") from error
-    except ValueError:  # written in C, and silent about its arguments
+    except ValueError:  # implemented in C, without a signature
         return
 
 

@@ -1,4 +1,4 @@
-"""Results as figures, and as a page of a notebook: the answer, the table, and the worst items to listen to."""
+"""Results as figures, and as HTML in a notebook: the table with its summary, and the worst items with audio players."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ __all__ = [
     "SLICES",
     "WorstItem",
     "draw_results",
-    "find_item",
-    "results_html",
-    "results_text",
-    "slice_figures",
-    "worst_items",
+    "draw_slice_figures",
+    "find_worst_items",
+    "load_worst_item",
+    "render_results_html",
+    "summarize_results",
 ]
 
 SLICES = "slices"
-"""The kind of figure that is no panel a task, but a figure."""
+"""The kind of figure that is drawn separately for each task, not as one panel per task."""
 _SHOWN_NAMES = 5  # of separators
 _WORST = 3  # items to listen to
-_SECONDS = 10.0  # of each of their sounds
-_MOST_LETTERS = 2_000_000  # of all players of a page; three items of 10 s have about 1,000,000
+_SECONDS = 10.0  # of each player
+_MAX_CHARACTERS = 2_000_000  # characters of HTML of all players; three items of 10 s need about 1,000,000
 
 
 def draw_results(
     results: Results, kind: str, metrics: Sequence[str], separators: Sequence[str], task: str | None = None
 ) -> Plot:
-    """The figure behind `Results.plot`; without metrics, of the one that orders the table. It draws all items."""
+    """Draws a figure for `Results.plot`; without metrics, of the one that orders the table. It uses all items."""
     from sam_audio_bench.plots.lines import RunData
     from sam_audio_bench.plots.runs import KINDS, draw
 
@@ -70,13 +70,13 @@ def draw_results(
 
 
 def _draw_slices(results: Results, metrics: Sequence[str], separators: Sequence[str], task: str | None) -> Plot:
-    """The figure of one task, whose caption says what is not compared; p is by Holm over all tasks."""
+    """Draws the slices of one task; the caption states what is not compared. p is corrected by Holm over all tasks."""
     from sam_audio_bench.run.slices import compare_results
 
     if len(metrics) > 1:
         raise UsageError(f"expected one metric for {SLICES}, found {len(metrics)}")
     report = compare_results(results, metric=next(iter(metrics), None))
-    found = slice_figures(report, separators)
+    found = draw_slice_figures(report, separators)
     if task is None and len(found) > 1:
         raise UsageError(f"expected a task whose slices to draw, of {', '.join(found)}; name it with task=")
     if task is not None and task not in found:
@@ -87,15 +87,15 @@ def _draw_slices(results: Results, metrics: Sequence[str], separators: Sequence[
     return replace(figure, caption=figure.caption + missing)
 
 
-def slice_figures(found: SliceReport, separators: Sequence[str] = ()) -> dict[str, Plot]:
-    """By task, the figure of each that has a slice with enough recordings.
+def draw_slice_figures(found: SliceReport, separators: Sequence[str] = ()) -> dict[str, Plot]:
+    """Draws one figure per task that has a slice with enough recordings.
 
     Args:
-        found: what `sabench slices` tells.
-        separators: names of those to draw; none: all.
+        found: the report of `sabench slices`.
+        separators: names of those to draw; empty: all.
 
     Raises:
-        UsageError: a name that these runs do not have, or nothing to draw.
+        UsageError: an unknown separator, or nothing to draw.
     """
     import pandas as pd
 
@@ -120,8 +120,8 @@ def slice_figures(found: SliceReport, separators: Sequence[str] = ()) -> dict[st
     }  # fmt: skip
 
 
-def results_text(results: Results) -> str:
-    """What results are of, on one line."""
+def summarize_results(results: Results) -> str:
+    """Returns a one-line summary of results: separators, tasks and metrics."""
     separators = list(dict.fromkeys(name for _, name in results.coverage))
     sizes = (pluralize(len(values), what) for values, what in ((separators, "separator"), (results.labels, "task")))
     shown = ", ".join(separators[:_SHOWN_NAMES]) + " …" * (len(separators) > _SHOWN_NAMES)
@@ -129,19 +129,19 @@ def results_text(results: Results) -> str:
     return f"Results({' on '.join(sizes)}: {shown}; by {', '.join(results.metrics) or 'nothing'}{missing})"
 
 
-def results_html(results: Results) -> str:
-    """The answer, the table, and the worst items of the best separator, with players of at most two million letters.
+def render_results_html(results: Results) -> str:
+    """Returns the table and the worst items of the best separator, with players of up to two million characters.
 
-    Baselines and oracles have no worst items. Sounds are read from the run folders and from the task's data; what is
-    not there is told in its place.
+    Worst items are not shown for baselines and oracles. Sounds are read from the run folders and the task data; for a
+    missing sound, the reason is shown in its place.
     """
     table, whole = results.table("html"), replace(results, slices={})
     metric = main_metric(whole.rows)
-    separator = None if metric is None else _leader(whole, metric)
+    separator = None if metric is None else _find_leader(whole, metric)
     if metric is None or separator is None:
         return table
-    room = _Room(_MOST_LETTERS)
-    items = "".join(_item_html(one, results, room) for one in worst_items(results, separator, metric))
+    limit = _SizeLimit(_MAX_CHARACTERS)
+    items = "".join(_render_item(one, results, limit) for one in find_worst_items(results, separator, metric))
     title = f"Where {quoted(separator)} is worst, by {quoted(metric)}"
     return (
         f'{table}{STYLE}<details open class="sabench-sound"><summary><b>{title}</b></summary>'
@@ -159,14 +159,14 @@ class WorstItem:
     score: str
 
 
-class _Room:
-    """How many letters may still be embedded."""
+class _SizeLimit:
+    """Limits the number of characters that are embedded in a page."""
 
-    def __init__(self, letters: int) -> None:
-        self._left = letters
+    def __init__(self, characters: int) -> None:
+        self._left = characters
 
     def fit(self, content: str) -> str:
-        """The content where there is room for it, or else what is said in its place."""
+        """Returns the content if it fits into the limit, or else a short text in its place."""
         if len(content) > self._left:
             return "<small>no room for its sound on this page</small>"
         self._left -= len(content)
@@ -177,10 +177,10 @@ def _units(results: Results) -> dict[str, str]:
     return {name: record.unit for name, record in results.metrics.items()}
 
 
-def _leader(results: Results, metric: str) -> str | None:
-    """The separator that leads by a metric over all tasks, or where none has all of them, on the first task.
+def _find_leader(results: Results, metric: str) -> str | None:
+    """Returns the best separator by a metric over all tasks, or if none has all of them, on the first task.
 
-    Baselines are passed over.
+    Baselines are skipped.
     """
     frame = results.frame[results.frame["metric"] == metric]
     alone = replace(results, frame=frame, metrics={metric: results.metrics[metric]})
@@ -191,8 +191,8 @@ def _leader(results: Results, metric: str) -> str | None:
     return next((row.separator for row in alone.rows if name_of(row) == name), None)
 
 
-def worst_items(results: Results, separator: str, metric: str) -> list[WorstItem]:
-    """The items on which a separator is worst by a metric, the worst first."""
+def find_worst_items(results: Results, separator: str, metric: str) -> list[WorstItem]:
+    """Returns the items on which a separator is worst by a metric, the worst first."""
     record = results.metrics[metric]
     sign = 1 if record.higher_is_better else -1
     scores = compute_item_scores(results.counted, _units(results))
@@ -207,36 +207,40 @@ def worst_items(results: Results, separator: str, metric: str) -> list[WorstItem
     ]
 
 
-def _item_html(one: WorstItem, results: Results, room: _Room) -> str:
-    """Prompt, score, and players of mixture, answer and reference."""
-    folder, item, told = find_item(results.runs, one)
-    asked = "" if item is None else f", asked for {prompt_html(item.query.prompt)}"
-    place = quoted(results.labels.get(one.task, one.task))
-    head = f"<p><b>{quoted(one.item)}</b> of {place}: {quoted(one.score)}{asked}</p>"
-    sounds = {"mixture": _told(told) if item is None else player(item.query.mixture, seconds=_SECONDS, mono=True)}
-    sounds["answer"] = _answer(folder, one.item)
+def _render_item(one: WorstItem, results: Results, limit: _SizeLimit) -> str:
+    """Returns prompt, score, and players of mixture, estimate and reference."""
+    folder, item, reason = load_worst_item(results.runs, one)
+    prompt = "" if item is None else f", asked for {prompt_html(item.query.prompt)}"
+    task = quoted(results.labels.get(one.task, one.task))
+    head = f"<p><b>{quoted(one.item)}</b> of {task}: {quoted(one.score)}{prompt}</p>"
+    sounds = {
+        "mixture": _render_note(reason) if item is None else player(item.query.mixture, seconds=_SECONDS, mono=True)
+    }
+    sounds["answer"] = _render_estimate(folder, one.item)
     if item is not None:
         known = item.reference
-        sounds["reference"] = _told("there is none") if known is None else player(known, seconds=_SECONDS, mono=True)
-    return head + "".join(row_html(name, room.fit(content)) for name, content in sounds.items())
+        sounds["reference"] = (
+            _render_note("there is none") if known is None else player(known, seconds=_SECONDS, mono=True)
+        )
+    return head + "".join(row_html(name, limit.fit(content)) for name, content in sounds.items())
 
 
-def find_item(runs: Sequence[Path | str], one: WorstItem) -> tuple[RunFolder | None, Item | None, str]:
-    """The run folder of an item, and the item with its sounds, or why one of them is not there."""
-    from sam_audio_bench.run.data import recorded_data
+def load_worst_item(runs: Sequence[Path | str], one: WorstItem) -> tuple[RunFolder | None, Item | None, str]:
+    """Returns the run folder of an item and the item with its sounds; if one is missing, None and the reason."""
+    from sam_audio_bench.run.recorded_data import load_recorded_data
 
     folder = None
     try:
-        folder = _folder(runs, one)
+        folder = _find_folder(runs, one)
         if folder is None:
             return None, None, "its run folder is not on this disk"
-        return folder, recorded_data([folder])[one.item], ""
+        return folder, load_recorded_data([folder])[one.item], ""
     except BenchError as error:
         return folder, None, describe_error(error)
 
 
-def _folder(runs: Sequence[Path | str], one: WorstItem) -> RunFolder | None:
-    """The run folder of an item, of those on this disk."""
+def _find_folder(runs: Sequence[Path | str], one: WorstItem) -> RunFolder | None:
+    """Finds the run folder of an item among those on this disk."""
     for path in runs:
         if isinstance(path, Path) and (path / "run.json").is_file():
             header = read_run(path / "run.json")
@@ -247,17 +251,17 @@ def _folder(runs: Sequence[Path | str], one: WorstItem) -> RunFolder | None:
     return None
 
 
-def _answer(folder: RunFolder | None, item: str) -> str:
+def _render_estimate(folder: RunFolder | None, item: str) -> str:
     from sam_audio_bench import audio
 
     path = None if folder is None else answer_path(folder, item)
     if path is None:
-        return _told("no audio is kept of it here")
+        return _render_note("no audio is kept of it here")
     try:
-        return player(audio.read(path), seconds=_SECONDS, mono=True) + _told(str(path))
+        return player(audio.read(path), seconds=_SECONDS, mono=True) + _render_note(str(path))
     except BenchError as error:
-        return _told(describe_error(error))
+        return _render_note(describe_error(error))
 
 
-def _told(text: str) -> str:
+def _render_note(text: str) -> str:
     return f" <small>{quoted(text)}</small>"

@@ -1,7 +1,7 @@
-"""How far the answers of runs, taken together, are from a reference set: one number a separator and task.
+"""Distances between the distributions of estimates and of a reference set: one number per separator and task.
 
-Separators are compared on the items that all of them have answered, against one reference set. Where a run's journal
-says that the target of an item is absent, or its reference is silent, the item is left out on both sides.
+Separators are compared on the items that all of them have separated, against one reference set. An item whose target is
+absent according to a journal, or whose reference is silent, is left out on both sides.
 """
 
 from __future__ import annotations
@@ -32,14 +32,20 @@ from sam_audio_bench.metrics.embedding import Embedded, Embedder, TransformersEm
 from sam_audio_bench.render.tables import csv_cell
 from sam_audio_bench.render.text import pluralize
 from sam_audio_bench.run import interruption
-from sam_audio_bench.run.distance_sounds import Line, Sound, common_items, lines_of, reference_sounds
+from sam_audio_bench.run.distance_sounds import (
+    SeparatorRuns,
+    Sound,
+    find_common_items,
+    group_runs,
+    list_reference_sounds,
+)
 from sam_audio_bench.run.embedding_cache import EmbeddingCache
 from sam_audio_bench.run.progress import Progress
 from sam_audio_bench.run.reference_place import OF_ITEMS, reference_kind
 from sam_audio_bench.run.remote import naming_origins
 from sam_audio_bench.types import Status
 
-__all__ = ["DistanceReport", "DistanceRow", "ReferenceSet", "find_embedder", "measure_distances"]
+__all__ = ["DistanceReport", "DistanceRow", "ReferenceSet", "load_embedder", "measure_distances"]
 
 _MEASURES: Mapping[str, Callable[..., Distance]] = {"fad": fad, "kad": kad}
 _SHOWN_DIGITS = 8  # of a digest
@@ -47,9 +53,9 @@ _SHOWN_DIGITS = 8  # of a digest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceSet:
-    """What answers to a task are held against; its digest is that of the content of its sounds."""
+    """The sounds that estimates of a task are compared with; ``sha256`` is a digest of their content."""
 
-    name: str  # "references", "mixtures", or a place
+    name: str  # "references", "mixtures", or a path or URL
     sounds: int
     windows: int
     recordings: int
@@ -58,25 +64,25 @@ class ReferenceSet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DistanceRow(Distance):
-    """A `Distance` of the answers of one separator to one task."""
+    """A `Distance` of the estimates of one separator on one task."""
 
     task: str
     separator: str
     oracle: bool
-    id: str  # metric, embedding and reference set: what makes numbers comparable
-    rank: int | None = None  # None: not ranked, `not_ranked` says why
-    sounds: int  # answers that have embeddings
-    asked: int  # answers that were looked at
-    without: str  # statuses of the others, with their counts
+    id: str  # metric, embedding and reference set: rows with equal ids are comparable
+    rank: int | None = None  # None: not ranked, see `not_ranked`
+    sounds: int  # estimates that have embeddings
+    asked: int  # estimates that were read
+    without: str  # statuses of those without embeddings, with counts
 
 
 @dataclass(frozen=True, kw_only=True)
 class DistanceReport:
-    """Rows in the order of tasks and metrics, the best of those that are ranked first."""
+    """Rows by task and metric; within these, ranked rows first, the best at the top."""
 
     model: EmbeddingIdentity  # of the embedding
-    labels: Mapping[str, str]  # task -> the task with its version and split
-    references: Mapping[str, ReferenceSet]  # of each task
+    labels: Mapping[str, str]  # task -> name with version and split
+    references: Mapping[str, ReferenceSet]  # by task
     rows: tuple[DistanceRow, ...]
     notes: tuple[str, ...]  # what was left out, and why
 
@@ -86,7 +92,7 @@ class DistanceReport:
         return _model_label(self.model)
 
     def to_json(self) -> dict[str, Any]:
-        """As ``--format json`` prints it."""
+        """Returns the content of ``--format json``."""
         return {
             "model": dict(self.model),
             "references": {task: asdict(one) for task, one in self.references.items()},
@@ -95,7 +101,7 @@ class DistanceReport:
         }
 
     def to_csv(self) -> str:
-        """A line a row, every field."""
+        """Returns one line per row, with every field."""
         stream = io.StringIO()
         writer = csv.DictWriter(stream, [one.name for one in fields(DistanceRow)], lineterminator="\n")
         writer.writeheader()
@@ -103,8 +109,8 @@ class DistanceReport:
         return stream.getvalue()
 
 
-def find_embedder(spelling: str = OWN_EMBEDDING, window: float | None = None, device: str = "auto") -> Embedder:
-    """The embedding of a name, see `embedding_source`; raises UsageError and Precondition."""
+def load_embedder(spelling: str = OWN_EMBEDDING, window: float | None = None, device: str = "auto") -> Embedder:
+    """Returns the embedder for a name, see `embedding_source`; raises UsageError and Precondition."""
     source = embedding_source(spelling)
     if source is not None:
         return TransformersEmbedder(source, window, device)
@@ -126,74 +132,78 @@ def measure_distances(
     seed: int = 0,
     progress: bool | None = None,
 ) -> DistanceReport:
-    """Distances of the answers that run folders hold from a reference set.
+    """Computes distances between the estimates in run folders and a reference set.
 
     Args:
-        paths: run folders, or folders that hold them; texts may be URLs.
-        metrics: of `DISTANCES`.
+        paths: run folders, or folders that hold them; strings may be URLs.
+        metrics: ids from `DISTANCES`.
         reference: "references", the clean targets of the items; "mixtures"; a folder of sounds; or runs of one
             separator.
         embedding: "saj-mini", the folder of a transformers model, or its id on the hub, ``owner/name@revision``.
-        window: seconds of sound that a vector is of; None: 0.96 for saj-mini, 10 for others.
-        device: where the network runs.
-        draws: halves of the recordings that intervals rest on.
-        seed: of the draws.
-        progress: show a bar; None: where standard error is a terminal.
+        window: seconds of sound per embedding vector; None: 0.96 for saj-mini, 10 for others.
+        device: device of the network.
+        draws: number of random halves of the recordings for intervals.
+        seed: seed of the draws.
+        progress: show a bar; None: if standard error is a terminal.
 
     Raises:
-        UsageError: an unknown name, runs that cannot stand in one table, or fewer than two sounds to compare.
+        UsageError: an unknown name, runs that cannot share a table, or fewer than two sounds to compare.
         Precondition: missing runs, audio, data or weights.
     """
     chosen = check_distances(metrics)
     kind = reference_kind(reference)
-    embedder = find_embedder(embedding, window, device)
-    lines, labels = lines_of(paths)
-    with interruption.handled(), Progress(0, show=progress) as bar:
-        work = _Work(embedder, EmbeddingCache(embedder.identity, bar.note), bar)
+    embedder = load_embedder(embedding, window, device)
+    lines, labels = group_runs(paths)
+    with interruption.handle_signals(), Progress(0, show=progress) as bar:
+        work = _EmbeddingWork(embedder, EmbeddingCache(embedder.identity, bar.note), bar)
         rows: list[DistanceRow] = []
         references: dict[str, ReferenceSet] = {}
         for task, label in labels.items():
             own = [line for line in lines if line.task == task]
-            answers, held, about = _embedded(own, label, kind, reference, work)
+            estimates, reference_set, about = _embed_task(own, label, kind, reference, work)
             references[task] = about
-            there = work.gathered(held)
+            reference_vectors = work.stack_vectors(reference_set)
             for metric in chosen:
-                measure = partial(_MEASURES[metric], reference=there, draws=draws, seed=seed)
+                measure = partial(_MEASURES[metric], reference=reference_vectors, draws=draws, seed=seed)
                 name = f"{metric}({_model_label(work.model)}; {about.name} {about.sha256[:_SHOWN_DIGITS]})"
-                rows += _ranked([_row(line, answers[line.separator], measure, name, work) for line in own])
+                rows += _rank_rows([_make_row(line, estimates[line.separator], measure, name, work) for line in own])
     flush_digests()
     return DistanceReport(
         model=work.model, labels=labels, references=references, rows=tuple(rows), notes=tuple(work.notes)
     )
 
 
-class _Heard(NamedTuple):
+class _EmbeddedSound(NamedTuple):
     """A sound and its embeddings."""
 
     sound: Sound
     found: Embedded
 
 
-def _embedded(
-    lines: Sequence[Line], label: str, kind: str, reference: str, work: _Work
-) -> tuple[dict[str, list[_Heard]], list[_Heard], ReferenceSet]:
-    """Of one task: each separator's answers, and the reference set; raises UsageError for one of less than two."""
-    given = [line.answers() for line in lines]
-    items = common_items(lines, given, work.notes)
-    sounds = reference_sounds(kind, reference, lines, items)
+def _embed_task(
+    lines: Sequence[SeparatorRuns], label: str, kind: str, reference: str, work: _EmbeddingWork
+) -> tuple[dict[str, list[_EmbeddedSound]], list[_EmbeddedSound], ReferenceSet]:
+    """Embeds each separator's estimates of a task, and the reference set.
+
+    Raises:
+        UsageError: the reference set has fewer than two sounds with embeddings.
+    """
+    given = [line.estimates() for line in lines]
+    items = find_common_items(lines, given, work.notes)
+    sounds = list_reference_sounds(kind, reference, lines, items)
     work.expect(len(sounds) + len(items) * len(lines), f"{label}: embedding")
-    held = work.embed(sounds)
-    if kind == "references":  # a silent one is an absent target, whatever the journal says
-        held = [one for one in held if one.found.status != Status.SILENT_ESTIMATE]
-        items = [one.sound.name for one in held]
-    answers = {
+    embedded = work.embed(sounds)
+    if kind == "references":  # a silent reference is an absent target, whatever the journal records
+        embedded = [one for one in embedded if one.found.status != Status.SILENT_ESTIMATE]
+        items = [one.sound.name for one in embedded]
+    estimates = {
         line.separator: work.embed([own[item] for item in items]) for line, own in zip(lines, given, strict=True)
     }
-    used = _with_vectors(held)
+    used = _select_embedded(embedded)
     if len(used) < 2:
         raise UsageError(
             f"expected at least two sounds that have embeddings in the reference set {reference}, found {len(used)} of "
-            f"{len(held)}{': ' * (len(used) < len(held))}{_statuses(held)}"
+            f"{len(embedded)}{': ' * (len(used) < len(embedded))}{_count_statuses(embedded)}"
         )
     about = ReferenceSet(
         name=reference,
@@ -202,37 +212,37 @@ def _embedded(
         recordings=len({sound.group for sound, _ in used}),
         sha256=joined(*sorted(sound.content for sound, _ in used)),
     )
-    return answers, held, about
+    return estimates, embedded, about
 
 
-class _Work:
-    """Embeds sounds, each once, and counts them."""
+class _EmbeddingWork:
+    """Embeds sounds, each once, and reports progress."""
 
     def __init__(self, embedder: Embedder, cache: EmbeddingCache, bar: Progress) -> None:
         self._embedder, self._cache, self._bar = embedder, cache, bar
         self._done = self._total = 0
-        self._follow = bar.following("embedding")
+        self._report = bar.following("embedding")
         self.notes: list[str] = []
         self.model = embedder.identity
 
     def expect(self, count: int, label: str) -> None:
-        """So many sounds more."""
+        """Announces that many more sounds."""
         self._total += count
-        self._follow = self._bar.following(label)
+        self._report = self._bar.following(label)
 
-    def embed(self, sounds: Sequence[Sound]) -> list[_Heard]:
-        """In their order; one that cannot be read has the status of its error, and is noted."""
-        found: list[_Heard] = []
+    def embed(self, sounds: Sequence[Sound]) -> list[_EmbeddedSound]:
+        """Returns sounds with embeddings, in order; if one cannot be read, the status of its error, with a note."""
+        found: list[_EmbeddedSound] = []
         for sound in sounds:
             known = self._cache.get(sound.content)
             if known is None:
-                known = self._computed(sound)
-            found.append(_Heard(sound, known))
+                known = self._compute(sound)
+            found.append(_EmbeddedSound(sound, known))
             self._done += 1
-            self._follow(self._done, self._total)
+            self._report(self._done, self._total)
         return found
 
-    def _computed(self, sound: Sound) -> Embedded:
+    def _compute(self, sound: Sound) -> Embedded:
         try:
             known = self._embedder.embed(sound.read())
         except Precondition:
@@ -243,9 +253,9 @@ class _Work:
         self._cache.put(sound.content, known)
         return known
 
-    def gathered(self, heard: Sequence[_Heard]) -> Embeddings:
-        """The vectors of those that have some."""
-        used = _with_vectors(heard)
+    def stack_vectors(self, sounds: Sequence[_EmbeddedSound]) -> Embeddings:
+        """Returns the vectors of all sounds that have embeddings."""
+        used = _select_embedded(sounds)
         return Embeddings(
             vectors=np.concatenate([vectors for _, vectors in used]),
             groups=[sound.group for sound, vectors in used for _ in vectors],
@@ -253,23 +263,27 @@ class _Work:
         )
 
 
-def _with_vectors(heard: Iterable[_Heard]) -> list[tuple[Sound, NDArray[np.float32]]]:
-    return [(sound, found.vectors) for sound, found in heard if found.vectors is not None]
+def _select_embedded(sounds: Iterable[_EmbeddedSound]) -> list[tuple[Sound, NDArray[np.float32]]]:
+    return [(sound, found.vectors) for sound, found in sounds if found.vectors is not None]
 
 
-def _row(
-    line: Line, heard: Sequence[_Heard], measure: Callable[[Embeddings], Distance], name: str, work: _Work
+def _make_row(
+    line: SeparatorRuns,
+    sounds: Sequence[_EmbeddedSound],
+    measure: Callable[[Embeddings], Distance],
+    name: str,
+    work: _EmbeddingWork,
 ) -> DistanceRow:
-    used = _with_vectors(heard)
+    used = _select_embedded(sounds)
     recordings = len({sound.group for sound, _ in used})
     if recordings < 2:
         found = Distance(
             metric=name.partition("(")[0], windows=sum(len(vectors) for _, vectors in used),
             recordings=recordings,
-            not_ranked=f"answers of {pluralize(recordings, 'recording')} have embeddings, of at least 2",
+            not_ranked=f"estimates of {pluralize(recordings, 'recording')} have embeddings, of at least 2",
         )  # fmt: skip
     else:
-        found = measure(work.gathered(heard))
+        found = measure(work.stack_vectors(sounds))
     return DistanceRow(
         **asdict(found),
         task=line.task,
@@ -277,24 +291,24 @@ def _row(
         oracle=any(folder.header.model.oracle for folder in line.folders),
         id=name,
         sounds=len(used),
-        asked=len(heard),
-        without=_statuses(heard),
+        asked=len(sounds),
+        without=_count_statuses(sounds),
     )
 
 
-def _ranked(rows: Sequence[DistanceRow]) -> Iterator[DistanceRow]:
-    """Rows of one metric: those that may be ranked, the nearest first, then the others in their order."""
+def _rank_rows(rows: Sequence[DistanceRow]) -> Iterator[DistanceRow]:
+    """Yields the rows of one metric: ranked rows by increasing distance, then the others in their order."""
     values = sorted(row.value for row in rows if row.value is not None and not row.not_ranked)
-    fit = [
+    ranked = [
         replace(row, rank=1 + values.index(row.value)) for row in rows if row.value is not None and not row.not_ranked
     ]
-    yield from sorted(fit, key=lambda row: row.rank or 0)
+    yield from sorted(ranked, key=lambda row: row.rank or 0)
     yield from (row for row in rows if row.value is None or row.not_ranked)
 
 
-def _statuses(heard: Sequence[_Heard]) -> str:
-    """Why some have no embeddings; empty where all have."""
-    counts = Counter(str(found.status) for _, found in heard if found.vectors is None)
+def _count_statuses(sounds: Sequence[_EmbeddedSound]) -> str:
+    """Returns the statuses of sounds without embeddings, with counts; "" if all have some."""
+    counts = Counter(str(found.status) for _, found in sounds if found.vectors is None)
     return ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
 
 

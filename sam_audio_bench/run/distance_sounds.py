@@ -1,4 +1,4 @@
-"""The sounds that `sabench distance` compares: answers of runs, and reference sets."""
+"""The sounds that `sabench distance` compares: estimates of runs, and reference sets."""
 
 from __future__ import annotations
 
@@ -13,36 +13,40 @@ from sam_audio_bench.digests import file_digest, joined
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import is_url
 from sam_audio_bench.render.text import pluralize
-from sam_audio_bench.run.alike import Alike
-from sam_audio_bench.run.data import recorded_data
+from sam_audio_bench.run.compatibility import CompatibleRuns
+from sam_audio_bench.run.recorded_data import load_recorded_data
 from sam_audio_bench.run.reference_place import OF_ITEMS
 from sam_audio_bench.run.remote import find_runs
 from sam_audio_bench.run.store import RunFolder, answer_path
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import Audio
 
-__all__ = ["Line", "Sound", "common_items", "lines_of", "reference_sounds"]
+__all__ = ["SeparatorRuns", "Sound", "find_common_items", "group_runs", "list_reference_sounds"]
 
 
 class Sound(NamedTuple):
-    """A sound that can be embedded."""
+    """A sound to be embedded."""
 
     name: str
     group: str
-    content: str  # digest
+    content: str  # digest of its content
     read: Callable[[], Audio]
 
 
 @dataclass
-class Line:
+class SeparatorRuns:
     """The runs of one separator on one task."""
 
     task: str
     separator: str
     folders: list[RunFolder] = field(default_factory=list)
 
-    def answers(self) -> dict[str, Sound]:
-        """Item -> its answer; raises UsageError for an item twice, Precondition for answers that were not kept."""
+    def estimates(self) -> dict[str, Sound]:
+        """Returns the estimate of each item.
+
+        Raises:
+            UsageError: an item is in two run folders. Precondition: audio is missing.
+        """
         found: dict[str, Sound] = {}
         for folder in self.folders:
             for item, record in folder.items.items():
@@ -60,8 +64,8 @@ class Line:
                 found[item] = Sound(item, record.group, joined("file", file_digest(path)), partial(audio.read, path))
         return found
 
-    def absent(self) -> set[str]:
-        """Items whose target does not sound, as far as the journal tells."""
+    def absent_items(self) -> set[str]:
+        """Returns the items whose target is silent, according to the journal."""
         return {
             item
             for folder in self.folders
@@ -70,72 +74,85 @@ class Line:
         }
 
 
-def lines_of(paths: Sequence[Path | str]) -> tuple[list[Line], Mapping[str, str]]:
-    """Runs by task and separator, and labels of the tasks; raises UsageError for runs that differ."""
-    known, lines = Alike(), dict[tuple[str, str], Line]()
+def group_runs(paths: Sequence[Path | str]) -> tuple[list[SeparatorRuns], Mapping[str, str]]:
+    """Groups runs by task and separator; also returns the labels of the tasks.
+
+    Raises:
+        UsageError: the runs cannot share a table.
+    """
+    known, lines = CompatibleRuns(), dict[tuple[str, str], SeparatorRuns]()
     folders = [RunFolder.open(path) for path in find_runs(paths)]
     for folder in folders:
         known.add(folder, alone=len(folders) == 1)
         key = folder.header.task.id, folder.header.model.name
-        lines.setdefault(key, Line(*key)).folders.append(folder)
-    return list(lines.values()), known.labels
+        lines.setdefault(key, SeparatorRuns(*key)).folders.append(folder)
+    return list(lines.values()), known.task_labels
 
 
-def common_items(lines: Sequence[Line], given: Sequence[Mapping[str, Sound]], notes: list[str]) -> list[str]:
-    """Items of a task that every separator has answered and whose target sounds, sorted.
+def find_common_items(
+    lines: Sequence[SeparatorRuns], given: Sequence[Mapping[str, Sound]], notes: list[str]
+) -> list[str]:
+    """Returns the items of a task that every separator has an estimate of and whose target is not silent, sorted.
 
     Args:
-        lines: of the task.
-        given: the answers of each.
-        notes: to which is added what is left out, and why.
+        lines: the separators on the task.
+        given: the estimates of each.
+        notes: receives a note on the items that are left out.
 
     Raises:
-        UsageError: fewer than two.
+        UsageError: there are fewer than two.
     """
     task, every = lines[0].task, set[str]().union(*given)
-    absent = every & set[str]().union(*(line.absent() for line in lines))
+    absent = every & set[str]().union(*(line.absent_items() for line in lines))
     if absent:
-        notes.append(f"{task}: {pluralize(len(absent), 'item')} left out, whose target does not sound; see leak_db")
+        notes.append(f"{task}: {pluralize(len(absent), 'item')} left out, whose target is silent; see leak_db")
     every -= absent
     items = sorted(every.intersection(*given))
     if len(items) < len(every):
-        lacking = ", ".join(line.separator for line, own in zip(lines, given, strict=True) if not every <= own.keys())
+        incomplete = ", ".join(
+            line.separator for line, own in zip(lines, given, strict=True) if not every <= own.keys()
+        )
         left = f"{len(every) - len(items)} of {len(every)} items left out"
-        notes.append(f"{task}: {left}, as {lacking} did not answer all")
+        notes.append(f"{task}: {left}, as {incomplete} did not separate all")
     if len(items) < 2:
         names = " and ".join(line.separator for line in lines)
         raise UsageError(
-            f"expected at least two items of {task} that {names} answered, found {len(items)}; evaluate more, or "
+            f"expected at least two items of {task} that {names} separated, found {len(items)}; evaluate more, or "
             "name the runs of other tasks alone"
         )
     return items
 
 
-def reference_sounds(kind: str, reference: str, lines: Sequence[Line], items: Sequence[str]) -> list[Sound]:
-    """The sounds of the reference set of a task.
+def list_reference_sounds(
+    kind: str, reference: str, lines: Sequence[SeparatorRuns], items: Sequence[str]
+) -> list[Sound]:
+    """Returns the sounds of the reference set of a task.
 
     Args:
-        kind: as `reference_kind` says.
-        reference: what ``--reference`` said.
-        lines: of the task.
-        items: that are compared.
+        kind: result of `reference_kind`.
+        reference: value of ``--reference``.
+        lines: the separators on the task.
+        items: ids of the items that are compared.
 
     Raises:
-        Precondition: missing data, references or sounds. UsageError: other data, or runs of several separators.
+        Precondition: data, references or sounds are missing. UsageError: the data have changed, or the reference runs
+            are of several separators.
     """
     if kind in OF_ITEMS:
-        data = recorded_data([folder for line in lines for folder in line.folders])
+        data = load_recorded_data([folder for line in lines for folder in line.folders])
         if kind == "references" and "reference" not in data.provides:
             raise Precondition(
                 f"expected clean references in {data.label}, found none; write --reference mixtures, a folder of "
                 "sounds, or a run"
             )
         return [
-            Sound(item, data.groups[item], joined(kind, data.content_sha256(item)), partial(_part, data, item, kind))
+            Sound(
+                item, data.groups[item], joined(kind, data.content_sha256(item)), partial(_load_part, data, item, kind)
+            )
             for item in items
         ]
     if kind == "run":
-        return _of_runs(lines[0].task, reference, items)
+        return _list_estimates(lines[0].task, reference, items)
     folder = Path(reference)
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in audio.SUFFIXES and path.is_file())
     if len(paths) < 2:
@@ -147,19 +164,19 @@ def reference_sounds(kind: str, reference: str, lines: Sequence[Line], items: Se
     ]
 
 
-def _of_runs(task: str, reference: str, items: Sequence[str]) -> list[Sound]:
-    """Answers of one separator to items of a task."""
-    lines, _ = lines_of([reference if is_url(reference) else Path(reference)])
+def _list_estimates(task: str, reference: str, items: Sequence[str]) -> list[Sound]:
+    """Returns the estimates of one separator for items of a task."""
+    lines, _ = group_runs([reference if is_url(reference) else Path(reference)])
     own = [line for line in lines if line.task == task]
     if len(own) != 1:
         others = ", ".join(sorted({line.task for line in lines}))
         found = ", ".join(line.separator for line in own) or f"runs on {others}"
         raise UsageError(f"expected the runs of one separator on {task} in {reference}, found {found}")
-    answers = own[0].answers()
-    return [answers[item] for item in items if item in answers]
+    estimates = own[0].estimates()
+    return [estimates[item] for item in items if item in estimates]
 
 
-def _part(data: TaskData, item: str, kind: str) -> Audio:
+def _load_part(data: TaskData, item: str, kind: str) -> Audio:
     loaded = data.load(item)
     if kind == "mixtures":
         return audio.as_stored(loaded.query.mixture, copy=False)

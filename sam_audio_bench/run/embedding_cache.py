@@ -1,4 +1,4 @@
-"""Embeddings that were computed already, by the content of their sound, in the cache folder: one file a model."""
+"""Cache of embeddings by the content of their sound: one file per model in the cache folder."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _TABLES = (
 
 
 class EmbeddingCache:
-    """Keeps what is put into it at once, so that a run which is ended goes on where it was.
+    """Stores embeddings as soon as they are computed, so that an interrupted run can continue.
 
     Args:
-        identity: what the vectors depend on beside the sound.
-        note: is told where nothing can be kept on this machine.
+        identity: what the vectors depend on besides the sound.
+        note: called with a message if nothing can be stored on this machine.
 
     Raises:
-        StoreError: the file holds embeddings of another model.
+        StoreError: the file has embeddings of another model.
     """
 
     def __init__(self, identity: EmbeddingIdentity, note: Callable[[str], None]) -> None:
-        self._note, self._held = note, dict[str, Embedded]()
+        self._note, self._in_memory = note, dict[str, Embedded]()
         self._path: Path | None = None
         text = dump_json(dict(sorted(identity.items())))
         try:
@@ -48,23 +48,23 @@ class EmbeddingCache:
                 if known is None:
                     connection.execute("INSERT OR IGNORE INTO model VALUES (?)", (text,))
         except (OSError, sqlite3.Error, Precondition) as error:
-            self._without(error)
+            self._disable(error)
             return
         if known is not None and known[0] != text:
             raise StoreError(f"expected embeddings of {text} in {path}, found those of {known[0]}; remove the file")
         self._path = path
 
     def get(self, content: str) -> Embedded | None:
-        """What is kept of a sound; None: nothing."""
-        if content in self._held or self._path is None:
-            return self._held.get(content)
+        """Returns the stored embeddings of a sound, or None."""
+        if content in self._in_memory or self._path is None:
+            return self._in_memory.get(content)
         try:
             with closing(sqlite3.connect(self._path, timeout=10)) as connection:
                 row = connection.execute(
                     "SELECT status, width, vectors FROM sounds WHERE content = ?", (content,)
                 ).fetchone()
         except sqlite3.Error as error:
-            self._without(error)
+            self._disable(error)
             return None
         if row is None:
             return None
@@ -73,9 +73,9 @@ class EmbeddingCache:
         return Embedded(vectors, Status(status))
 
     def put(self, content: str, found: Embedded) -> None:
-        """Keeps the embeddings of a sound."""
+        """Stores the embeddings of a sound."""
         if self._path is None:
-            self._held[content] = found
+            self._in_memory[content] = found
             return
         width = 0 if found.vectors is None else found.vectors.shape[1]
         blob = None if found.vectors is None else found.vectors.astype("<f4").tobytes()
@@ -84,9 +84,9 @@ class EmbeddingCache:
                 row = content, str(found.status), width, blob
                 connection.execute("INSERT OR REPLACE INTO sounds VALUES (?, ?, ?, ?)", row)
         except sqlite3.Error as error:
-            self._held[content] = found
-            self._without(error)
+            self._in_memory[content] = found
+            self._disable(error)
 
-    def _without(self, error: Exception) -> None:
+    def _disable(self, error: Exception) -> None:
         self._path = None
         self._note(f"embeddings are not kept for the next time, as the cache cannot be used: {error}")

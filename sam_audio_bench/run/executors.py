@@ -1,4 +1,4 @@
-"""Which executor runs a job, by the options of the run."""
+"""Choice of the executor of a job by the options of the run."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ from sam_audio_bench.run.worker_job import begin_of
 from sam_audio_bench.run.worker_process import ProcessLink
 from sam_audio_bench.run.workers import Link, WorkerExecutor, limits_itself
 
-__all__ = ["count_cores", "opened", "opened_workers", "shared_gpus"]
+__all__ = ["count_cores", "list_worker_gpus", "open_executors", "open_workers"]
 
-_AT_THE_END = 5.0  # seconds in which workers may end by themselves
+_AT_THE_END = 5.0  # seconds for workers to end by themselves
 
 
 @contextmanager
-def opened(settings: Settings, jobs: Sequence[Job], note: Callable[[str], None]) -> Iterator[Callable[[Job], Executor]]:
-    """A function that gives the executor of a job; at the end of the block no worker is left.
+def open_executors(
+    settings: Settings, jobs: Sequence[Job], note: Callable[[str], None]
+) -> Iterator[Callable[[Job], Executor]]:
+    """Provides a function from a job to its executor; all workers are stopped at the end of the block.
 
     Raises:
-        UsageError: a separator cannot be sent to a worker. Precondition: something that the executor needs is missing.
+        UsageError: a separator cannot be sent to a worker. Precondition: a requirement of the executor is missing.
     """
     if settings.memory is not None and not limits_memory():
         note(f"--memory {settings.memory:g} is ignored: this platform does not limit what a process allocates")
@@ -36,40 +38,40 @@ def opened(settings: Settings, jobs: Sequence[Job], note: Callable[[str], None])
         if not jobs or (settings.executor == "local" and not is_limited):
             yield lambda job: local
             return
-        workers = stack.enter_context(opened_workers(settings, note))
+        workers = stack.enter_context(open_workers(settings, note))
 
         def executor(job: Job) -> Executor:
             return local if settings.executor == "local" and _needs_no_worker(job, settings) else workers
 
         for job in jobs:
-            if executor(job) is workers and not isinstance(job.recipe.spec, str):
-                begin_of(job, settings)  # before any work
+            if executor(job) is workers and not isinstance(job.build_arguments.spec, str):
+                begin_of(job, settings)  # raises before any work
         yield executor
 
 
 @contextmanager
-def opened_workers(settings: Settings, note: Callable[[str], None]) -> Iterator[WorkerExecutor]:
-    """The workers that the options ask for; at the end of the block none is left.
+def open_workers(settings: Settings, note: Callable[[str], None]) -> Iterator[WorkerExecutor]:
+    """Provides the workers that the options request; all are stopped at the end of the block.
 
     Raises:
-        Precondition: something that the executor needs is missing.
+        Precondition: a requirement of the executor is missing.
     """
     with ExitStack() as stack:
-        workers = _workers(settings, stack, note)
+        workers = _start_workers(settings, stack, note)
         stack.callback(workers.close)
         yield workers
         workers.close(_AT_THE_END)
 
 
 def _needs_no_worker(job: Job, settings: Settings) -> bool:
-    """Whether a separator of a local run can stay in this process, though something is limited."""
-    spec = job.recipe.spec
+    """Whether a separator of a local run can stay in this process although time or memory is limited."""
+    spec = job.build_arguments.spec
     is_stored = isinstance(spec, str) and (spec == BASELINE or spec.startswith("files:"))
     return is_stored or (limits_itself(job) and settings.memory is None)
 
 
-def _workers(settings: Settings, stack: ExitStack, note: Callable[[str], None]) -> WorkerExecutor:
-    gpus = shared_gpus(settings.device)
+def _start_workers(settings: Settings, stack: ExitStack, note: Callable[[str], None]) -> WorkerExecutor:
+    gpus = list_worker_gpus(settings.device)
     count = settings.workers or len(gpus) or max(1, count_cores() // torch.get_num_threads())
     if settings.executor == "ray":
         from sam_audio_bench.run.ray_link import ray_cluster
@@ -87,8 +89,8 @@ def _workers(settings: Settings, stack: ExitStack, note: Callable[[str], None]) 
     return WorkerExecutor(connect, count)
 
 
-def shared_gpus(device: str) -> list[str]:
-    """The GPUs that workers share out, as CUDA_VISIBLE_DEVICES names them; none where the device is chosen already."""
+def list_worker_gpus(device: str) -> list[str]:
+    """Returns the GPUs to distribute over workers, in the form of CUDA_VISIBLE_DEVICES; none if a device is set."""
     if device not in ("auto", "cuda"):
         return []
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -97,5 +99,5 @@ def shared_gpus(device: str) -> list[str]:
 
 
 def count_cores() -> int:
-    """Cores that this process may use."""
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,7 +1,7 @@
-"""What a component may change for everybody else in this process, and how it is put back.
+"""The global state of this process that a component may change, and its restoration.
 
-torch's default dtype and device, grad mode, threads, precision and determinism; the generators of torch, NumPy and
-`random`; warnings; the working folder; handlers of signals and the alarm; the standard streams.
+torch's default dtype and device, grad mode, threads, precision and determinism; the random generators of torch, NumPy
+and `random`; warning filters; the working directory; signal handlers and the alarm; the standard streams.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["GlobalState", "seed_generators", "take_over", "to_send"]
+__all__ = ["GlobalState", "apply_settings", "capture_settings", "seed_generators"]
 
-_Switch = tuple[Callable[[], Any], Callable[[Any], object]]  # reads a value, and sets it
+_Switch = tuple[Callable[[], Any], Callable[[Any], object]]  # getter and setter of a value
 
 
 def _is_cuda_used() -> bool:
     return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
 
 
-def _attribute(owner: Any, name: str) -> _Switch:
+def _attribute_switch(owner: Any, name: str) -> _Switch:
     return lambda: getattr(owner, name), lambda value: setattr(owner, name, value)
 
 
@@ -39,7 +39,7 @@ def _streams() -> tuple[Any, ...]:
 
 def _set_streams(streams: tuple[Any, ...]) -> None:
     now = _streams()
-    # one that was closed has been opened anew where that could be done
+    # a stream that was closed keeps its replacement, where there is one
     sys.stdin, sys.stdout, sys.stderr = (
         new if getattr(old, "closed", False) else old for old, new in zip(streams, now, strict=True)
     )
@@ -50,7 +50,7 @@ def _filters() -> tuple[Any, ...]:
 
 
 def _set_filters(found: tuple[Any, ...]) -> None:
-    warnings.resetwarnings()  # which also tells modules to look again
+    warnings.resetwarnings()  # also invalidates the caches of modules
     warnings.filters[:] = found[0]  # type: ignore[index]
     warnings.showwarning = found[1]
 
@@ -79,7 +79,7 @@ def _set_handlers(handlers: dict[int, Any]) -> None:
     if threading.current_thread() is threading.main_thread():
         for number, handler in handlers.items():
             if handler is not None and signal.getsignal(number) != handler:
-                with suppress(OSError, ValueError):  # some cannot be set
+                with suppress(OSError, ValueError):  # some handlers cannot be set
                     signal.signal(number, handler)
 
 
@@ -88,13 +88,13 @@ def _is_alarm_set() -> bool:
 
 
 def _clear_alarm(was_set: bool) -> None:
-    if not was_set:  # its handler is about to go, and without one it ends the process
+    if not was_set:  # its handler is about to be removed, and without one an alarm ends the process
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 _backends: Any = torch.backends
 _cuda, _cudnn, _mkldnn = _backends.cuda, _backends.cudnn, _backends.mkldnn
-_PROCESS: tuple[_Switch, ...] = (  # what nobody may keep as it likes
+_PROCESS: tuple[_Switch, ...] = (  # restored after every call, never part of a component's own settings
     (_streams, _set_streams),
     (_is_alarm_set, _clear_alarm),
     (_handlers, _set_handlers),
@@ -113,17 +113,17 @@ _SETTINGS: tuple[_Switch, ...] = (
     (_cuda.flash_sdp_enabled, _cuda.enable_flash_sdp),
     (_cuda.mem_efficient_sdp_enabled, _cuda.enable_mem_efficient_sdp),
     (_cuda.math_sdp_enabled, _cuda.enable_math_sdp),
-    *(_attribute(_cudnn, name) for name in ("enabled", "benchmark", "deterministic")),
+    *(_attribute_switch(_cudnn, name) for name in ("enabled", "benchmark", "deterministic")),
     *(
-        _attribute(_cuda.matmul, f"allow_{kind}_reduced_precision_reduction")
+        _attribute_switch(_cuda.matmul, f"allow_{kind}_reduced_precision_reduction")
         for kind in ("fp16", "bf16")
     ),
-    # the older way to choose a precision first: the newer one, which it sets too, has the last word
+    # first the older interface for precision, which also sets the newer one; that is then set last
     (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
-    _attribute(_cuda.matmul, "allow_tf32"),
-    _attribute(_cudnn, "allow_tf32"),
+    _attribute_switch(_cuda.matmul, "allow_tf32"),
+    _attribute_switch(_cudnn, "allow_tf32"),
     *(
-        _attribute(owner, "fp32_precision")
+        _attribute_switch(owner, "fp32_precision")
         for owner in (
             _backends, _mkldnn, _mkldnn.matmul, _mkldnn.conv, _mkldnn.rnn,
             _cudnn, _cuda.matmul, _cudnn.conv, _cudnn.rnn,
@@ -138,33 +138,33 @@ _UNKNOWN = object()
 def _read(switch: _Switch) -> Any:
     try:
         return switch[0]()
-    except (RuntimeError, AttributeError):  # torch refuses to tell where its older and newer ways were mixed
+    except (RuntimeError, AttributeError):  # torch raises if its older and newer interfaces were mixed
         return _UNKNOWN
 
 
 @dataclass(frozen=True)
 class GlobalState:
-    """A copy of it all."""
+    """A snapshot of the global state."""
 
     process: tuple[Any, ...]
     settings: tuple[Any, ...]
     generators: tuple[Any, ...]
 
     @classmethod
-    def now(cls) -> GlobalState:
-        """What is there."""
+    def capture(cls) -> GlobalState:
+        """Returns a snapshot of the current state."""
         cuda = torch.cuda.get_rng_state_all() if _is_cuda_used() else []
         generators = random.getstate(), np.random.get_state(), torch.get_rng_state(), cuda
         return cls(tuple(map(_read, _PROCESS)), tuple(map(_read, _SETTINGS)), generators)
 
-    def has_settings_of(self, other: GlobalState) -> bool:
-        """Whether another copy has the same settings, whatever its generators, handlers and streams."""
+    def has_same_settings(self, other: GlobalState) -> bool:
+        """Whether another snapshot has the same settings; generators, handlers and streams are not compared."""
         return all(map(_is_same, self.settings, other.settings))
 
-    def put_back(self) -> None:
-        """Sets what differs, and the generators."""
-        _set(_PROCESS, self.process)
-        self.put_settings_back()
+    def restore(self) -> None:
+        """Restores everything that differs, and the generators."""
+        _restore(_PROCESS, self.process)
+        self.restore_settings()
         standard, numpy, cpu, cuda = self.generators
         random.setstate(standard)
         np.random.set_state(numpy)
@@ -172,12 +172,12 @@ class GlobalState:
         if cuda:
             torch.cuda.set_rng_state_all(cuda)
 
-    def put_settings_back(self) -> None:
-        """Sets what differs, without generators, handlers and streams."""
-        _set(_SETTINGS, self.settings)
+    def restore_settings(self) -> None:
+        """Restores the settings that differ, but not generators, handlers and streams."""
+        _restore(_SETTINGS, self.settings)
 
 
-def _set(switches: tuple[_Switch, ...], values: tuple[Any, ...]) -> None:
+def _restore(switches: tuple[_Switch, ...], values: tuple[Any, ...]) -> None:
     for switch, value in zip(switches, values, strict=True):
         if value is not _UNKNOWN and not _is_same(_read(switch), value):
             with suppress(RuntimeError, OSError):
@@ -188,19 +188,19 @@ def _is_same(found: Any, expected: Any) -> bool:
     return found is expected or (found is not _UNKNOWN and bool(found == expected))
 
 
-def to_send() -> dict[int, Any]:
-    """The settings of this process that another one can `take_over`: all but filters of warnings."""
+def capture_settings() -> dict[int, Any]:
+    """Returns the settings of this process for `apply_settings` in another one: all except the warning filters."""
     found = enumerate(map(_read, _SETTINGS))
-    return {place: value for place, value in found if value is not _UNKNOWN and _SETTINGS[place][0] is not _filters}
+    return {index: value for index, value in found if value is not _UNKNOWN and _SETTINGS[index][0] is not _filters}
 
 
-def take_over(settings: Mapping[int, Any]) -> None:
-    """Sets what another process has `to_send`; what cannot be set here, a folder that is not there say, stays."""
-    _set(_SETTINGS, tuple(settings.get(place, _UNKNOWN) for place in range(len(_SETTINGS))))
+def apply_settings(settings: Mapping[int, Any]) -> None:
+    """Applies the settings of another process; one that cannot be set here, such as a missing folder, is unchanged."""
+    _restore(_SETTINGS, tuple(settings.get(index, _UNKNOWN) for index in range(len(_SETTINGS))))
 
 
 def seed_generators(seed: int) -> None:
-    """Seeds the generators that everybody shares, so that who draws from them does not depend on what ran before."""
+    """Seeds the global random generators, so that draws from them do not depend on what ran before."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.default_generator.manual_seed(seed)

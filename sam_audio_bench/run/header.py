@@ -1,4 +1,4 @@
-"""What ``run.json`` says: what was run, with which versions, and how it ended."""
+"""The record in ``run.json``: what was run, with which versions, and how it ended."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from sam_audio_bench.run.usage import Usage
 from sam_audio_bench.stats.cost import real_time_factor
 from sam_audio_bench.types import Status
 
-__all__ = ["end_record", "start_record"]
+__all__ = ["make_end_record", "make_start_record"]
 
 
-def start_record(plan: Plan, job: Job) -> RunRecord:
-    """The record of a run before its first item; metrics that the folder has already stay among its own."""
+def make_start_record(plan: Plan, job: Job) -> RunRecord:
+    """Makes the record of a run before its first item; metrics already in the folder are kept."""
     commit, settings = provenance.commit(), plan.settings
     return RunRecord(
         status="started",
@@ -41,24 +41,24 @@ def start_record(plan: Plan, job: Job) -> RunRecord:
         hardware=provenance.hardware(),
         candidates=job.reranking.candidates if job.reranking else 1,
         picker=job.reranking.identity if job.reranking else None,
-        device=settings.device if "device" in job.taken else "auto",
-        dtype=settings.dtype if "dtype" in job.taken else "auto",
+        device=settings.device if "device" in job.accepted_options else "auto",
+        dtype=settings.dtype if "dtype" in job.accepted_options else "auto",
     )
 
 
-def end_record(folder: RunFolder, status: str, wall_seconds: float, usage: Usage) -> RunRecord:
-    """The record of a run that ends, however it ends."""
+def make_end_record(folder: RunFolder, status: str, wall_seconds: float, usage: Usage) -> RunRecord:
+    """Makes the record of a run that has ended, successfully or not."""
     done = [record for record in folder.items.values() if not record.failed]
-    separation, sounding = sum(record.seconds for record in done), sum(record.audio_seconds for record in done)
+    separation, audio = sum(record.seconds for record in done), sum(record.audio_seconds for record in done)
     return structs.replace(
         folder.header,
         status=status,
         finished=now(),
-        errors=[error for record in folder.items.values() for error in _errors(record)],
+        errors=[error for record in folder.items.values() for error in _list_errors(record)],
         timing=Timing(
             wall_seconds=wall_seconds,
             separation_seconds=separation,
-            audio_seconds=sounding,
+            audio_seconds=audio,
             real_time_factor=real_time_factor(done),
             peak_memory_mib=usage.host_mib,
             device_memory_mib=usage.device_mib,
@@ -67,8 +67,8 @@ def end_record(folder: RunFolder, status: str, wall_seconds: float, usage: Usage
     )
 
 
-def _errors(record: ItemRecord) -> list[ErrorRecord]:
-    """Why an item has no estimate, or why scores of its estimate could not be computed."""
+def _list_errors(record: ItemRecord) -> list[ErrorRecord]:
+    """Returns why an item has no estimate, or why scores of its estimate could not be computed."""
     if record.failed:
         return [ErrorRecord(record.item, record.status, record.message or "")]
     return [

@@ -1,11 +1,11 @@
-"""Ctrl-C, SIGTERM, SIGHUP, and SIGBREAK of Windows: all end a run in the same way, between two steps and not within.
+"""Ctrl-C, SIGTERM, SIGHUP, and SIGBREAK of Windows: all end a run in the same way, between two steps.
 
-While signals are `handled`, each of them raises KeyboardInterrupt in the main thread, but not a second one while the
-first is on its way out. Within `deferred` a signal is only noted, until `check` is called or a part is entered or left
-that is `interruptible`: work that may take long, and that can be given up at any point. Whatever such work makes of the
-KeyboardInterrupt, the run ends.
+Within `handle_signals` each of them raises KeyboardInterrupt in the main thread, but no second one while the first is
+propagating. Within `defer_signals` a signal is only recorded, until `raise_if_interrupted` is called, or a block of
+`allow_interruption` begins or ends: work that may take long and can be abandoned at any point. Even if such work
+catches the KeyboardInterrupt, the run ends.
 
-Importing this module imports no torch.
+Importing this module does not import torch.
 """
 
 from __future__ import annotations
@@ -21,12 +21,20 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn
 
-__all__ = ["EXIT_CODE", "check", "deferred", "exit_interrupted", "handled", "interruptible", "was_interrupted"]
+__all__ = [
+    "EXIT_CODE",
+    "allow_interruption",
+    "defer_signals",
+    "exit_interrupted",
+    "handle_signals",
+    "raise_if_interrupted",
+    "was_interrupted",
+]
 
 EXIT_CODE = 3
-"""Of a process that was interrupted."""
+"""Exit code of a process that was interrupted."""
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
-_PATIENCE = 2.0  # seconds after which a signal is raised again, since something must have swallowed the last one
+_REPEAT_SECONDS = 2.0  # after which a signal raises again, since the last KeyboardInterrupt must have been caught
 
 
 @dataclass
@@ -43,26 +51,26 @@ _STATE = _State()
 
 
 def _receive(number: int, frame: FrameType | None) -> None:
-    if os.getpid() != _STATE.process:  # a process that a component has forked ends as others do
+    if os.getpid() != _STATE.process:  # a process forked by a component gets the default behaviour
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
         return
     again, _STATE.is_received = _STATE.is_received, True
-    if _STATE.is_deferred or (again and time.monotonic() - _STATE.raised < _PATIENCE):
+    if _STATE.is_deferred or (again and time.monotonic() - _STATE.raised < _REPEAT_SECONDS):
         return
     _STATE.raised = time.monotonic()
     raise KeyboardInterrupt
 
 
 @contextmanager
-def handled() -> Iterator[None]:
-    """Handles the signals within this block, where nobody else does: a signal that is ignored stays so (``nohup``)."""
+def handle_signals() -> Iterator[None]:
+    """Handles the signals within this block, unless they have a handler or are ignored, as under ``nohup``."""
     if _STATE.is_handled or not _is_main_thread():
         yield
         return
     usual = (signal.SIG_DFL, signal.default_int_handler)
     before = {number: handler for number in _SIGNALS if (handler := signal.getsignal(number)) in usual}
-    _STATE.__init__(is_handled=True, process=os.getpid())  # type: ignore[misc]  # as new
+    _STATE.__init__(is_handled=True, process=os.getpid())  # type: ignore[misc]  # reset
     try:
         for number in before:
             signal.signal(number, _receive)
@@ -74,39 +82,39 @@ def handled() -> Iterator[None]:
 
 
 @contextmanager
-def deferred() -> Iterator[None]:
-    """Notes signals within this block, and raises KeyboardInterrupt at its end; from then on all are only noted."""
+def defer_signals() -> Iterator[None]:
+    """Records signals within this block, and raises KeyboardInterrupt at its end; later ones are only recorded."""
     if _STATE.is_deferred or not (_STATE.is_handled and _is_main_thread()):
         yield
         return
     _STATE.is_deferred = True
     try:
         yield
-        check()
+        raise_if_interrupted()
     finally:
         _STATE.is_deferred = _STATE.is_received
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """Raises KeyboardInterrupt at any point of this block; at its end, if something in it swallowed that."""
+def allow_interruption() -> Iterator[None]:
+    """Lets a signal raise KeyboardInterrupt at any point of this block, and again at its end if that was caught."""
     if not (_STATE.is_deferred and _is_main_thread()):
         yield
         return
-    check()
+    raise_if_interrupted()
     try:
         _STATE.is_deferred = False
         yield
     except BaseException:
         _STATE.is_deferred = True
-        check()
+        raise_if_interrupted()
         raise
     finally:
         _STATE.is_deferred = True
-    check()
+    raise_if_interrupted()
 
 
-def check() -> None:
+def raise_if_interrupted() -> None:
     """Raises KeyboardInterrupt if a signal was received."""
     if was_interrupted() and _is_main_thread():
         raise KeyboardInterrupt
@@ -118,7 +126,7 @@ def was_interrupted() -> bool:
 
 
 def exit_interrupted() -> NoReturn:
-    """Ends this process with exit code 3, whatever signals still come and whatever threads are still at work."""
+    """Ends this process with exit code 3, regardless of further signals and of threads that are still running."""
     _STATE.is_leaving = True
     for number in _SIGNALS:
         if signal.getsignal(number) is _receive:
@@ -126,9 +134,9 @@ def exit_interrupted() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (OSError, ValueError):  # its terminal is gone; at exit Python would try again, and say so by its code
+        except (OSError, ValueError):  # the terminal is gone; at exit Python would try again, and change the exit code
             os._exit(EXIT_CODE)
-    last = threading.Timer(_PATIENCE, os._exit, (EXIT_CODE,))
+    last = threading.Timer(_REPEAT_SECONDS, os._exit, (EXIT_CODE,))
     last.daemon = True
     last.start()
     sys.exit(EXIT_CODE)

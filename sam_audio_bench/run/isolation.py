@@ -1,4 +1,7 @@
-"""Calls of a separator's code: what it prints, changes, or ends is its own, and an interruption always gets through."""
+"""Isolated calls of a separator: its output is captured, global state restored and exits prevented.
+
+An interruption always gets through.
+"""
 
 from __future__ import annotations
 
@@ -8,64 +11,64 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sam_audio_bench.errors import describe_error
-from sam_audio_bench.run.exits import no_exit
 from sam_audio_bench.run.global_state import GlobalState, seed_generators
-from sam_audio_bench.run.interruption import deferred, interruptible
+from sam_audio_bench.run.interruption import allow_interruption, defer_signals
 from sam_audio_bench.run.output_log import captured
+from sam_audio_bench.run.process_exit import prevent_exit
 from sam_audio_bench.run.progress import say
 from sam_audio_bench.types import AnySeparator
 
-__all__ = ["Isolation", "released"]
+__all__ = ["Isolation", "releasing_processes"]
 
 
 @dataclass(frozen=True)
 class Isolation:
-    """The surroundings in which a separator is called.
+    """The environment in which a separator is called.
 
     Args:
-        own: the global state as its constructor left it, with which each call begins; None: that of everybody.
-        log: file for what it prints; None: that is not captured.
+        own: global state after its construction, with which each call begins; None: that of the process.
+        log: file for its output; None: output is not captured.
     """
 
     own: GlobalState | None = None
     log: Path | None = None
 
     @contextmanager
-    def entered(self, heading: str, seed: int) -> Iterator[None]:
-        """One call: the global state is put back at its end, and shared generators begin with the seed.
+    def around_call(self, heading: str, seed: int) -> Iterator[None]:
+        """Encloses one call: seeds the global generators, and restores the global state at the end.
 
         Args:
-            heading: of what is printed, in the log.
-            seed: of the first item of the call.
+            heading: heading of the output in the log.
+            seed: seed of the first item of the call.
         """
-        ours = GlobalState.now()
+        ours = GlobalState.capture()
         try:
             with captured(self.log, heading):
                 if self.own is not None:
-                    self.own.put_settings_back()
+                    self.own.restore_settings()
                 seed_generators(seed)
-                with no_exit(), interruptible():
+                with prevent_exit(), allow_interruption():
                     yield
         finally:
-            ours.put_back()
+            ours.restore()
 
 
 @contextmanager
-def released(separators: Iterable[tuple[AnySeparator, Path | None]]) -> Iterator[None]:
-    """At the end of this block, however it ends, separators end the processes that they hold.
+def releasing_processes(separators: Iterable[tuple[AnySeparator, Path | None]]) -> Iterator[None]:
+    """Calls ``release_processes`` of each separator that has it, at the end of the block, however it ends.
 
     Args:
-        separators: with the log for what they print then; None: that is not captured. Each is released once.
+        separators: each with the log for its output; None: output is not captured. Each is called once.
     """
     try:
         yield
     finally:
-        with deferred():
+        with defer_signals():
             for separator, log in {id(one): (one, log) for one, log in separators}.values():
                 release = getattr(separator, "release_processes", None)
                 if callable(release):
                     try:
                         with captured(log, "at the end"):
                             release()
-                    except Exception as error:  # costs nothing that is done
+                    except Exception as error:  # loses no finished work
                         say(f"{separator.name} could not end its processes: {describe_error(error)}")

@@ -1,9 +1,9 @@
-"""Appending to the journals of a run folder: each line is written at once, and forced to disk within a second.
+"""Appending to the journals of a run folder: each line is written at once, and synced to disk within a second.
 
-A line that was written survives the process. What a power cut may cost is what a disk has not got: a thread forces the
-audio, the scores and then the journal to it once a second, and notes in ``synced`` how far the journal's lines, with
-all that they tell of, have come. Of the lines behind that mark the audio is compared with its digest when the folder is
-opened, since a system may write a line before the sound that it names.
+A written line survives the process. A power failure may lose what is not on disk: a thread syncs the audio, the scores
+and then the journal once a second, and records in ``synced`` how many bytes of the journal are on disk together with
+all files that they refer to. For lines after that mark, the audio is compared with its digest when the folder is
+opened, since a system may write a line before the file that it names.
 """
 
 from __future__ import annotations
@@ -19,39 +19,39 @@ from threading import Event, Lock, Thread
 from sam_audio_bench.files import dump_json
 from sam_audio_bench.platforms import BINARY
 
-__all__ = ["ITEMS", "SCORES", "Journal", "force_folder", "read_mark", "sure_lines"]
+__all__ = ["ITEMS", "SCORES", "Journal", "count_synced_lines", "read_synced_bytes", "sync_folder"]
 
 ITEMS = "items.jsonl"
 SCORES = "scores.jsonl"
 _MARK = "synced"
-_DIGITS = 20  # of a mark
-_FEW = 2  # files that are forced to disk one by one
-_INTERVAL = 1.0  # seconds between two times that the disk is asked
+_DIGITS = 20  # of the mark
+_FEW = 2  # audio files, up to which each is synced on its own
+_INTERVAL = 1.0  # seconds between syncs
 
 
 class Journal:
-    """Open journals of a folder that one process writes; `close` forces everything to disk."""
+    """Open journals of a folder, which one process writes; `close` syncs everything to disk."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._open: dict[str, int] = {}  # name -> descriptor
-        self._audio: dict[str, None] = {}  # names of files that the disk may not have
+        self._audio: dict[str, None] = {}  # names of files that may not be on disk
         self._is_dirty = False
         self._failure: OSError | None = None
         self._appending, self._syncing, self._closing = Lock(), Lock(), Event()
-        self._behind = Thread(target=self._sync_behind, name="journal", daemon=True)
-        self._behind.start()
+        self._thread = Thread(target=self._sync_repeatedly, name="journal", daemon=True)
+        self._thread.start()
 
     def append(self, name: str, records: Iterable[Mapping[str, object]], audio: Iterable[str] = ()) -> None:
-        """Writes lines, to survive this process from now on.
+        """Appends lines, which survive this process from now on.
 
         Args:
-            name: of the journal.
-            records: one a line.
-            audio: names of files in ``audio/`` that these lines tell of, and that no line told of before.
+            name: file name of the journal.
+            records: one per line.
+            audio: names of files in ``audio/`` that these lines are the first to refer to.
 
         Raises:
-            OSError: the disk is full or gone, or could not be written behind; the journal ends as it did before.
+            OSError: the disk is full or gone, or the thread could not sync; the journal is unchanged.
         """
         lines = "".join(dump_json(record) + "\n" for record in records).encode()
         with self._appending:
@@ -59,10 +59,10 @@ class Journal:
                 raise self._failure
             self._audio.update(dict.fromkeys(audio))
             self._is_dirty = True
-            _write(self._descriptor(name), lines)
+            _write(self._open_journal(name), lines)
 
     def sync(self) -> None:
-        """Forces what was appended to disk, with the audio that it tells of, and then moves the mark behind it."""
+        """Syncs the appended lines to disk, with the audio that they refer to, and then advances the mark."""
         with self._syncing:
             with self._appending:
                 if not self._is_dirty:
@@ -72,8 +72,8 @@ class Journal:
                 files = {name: os.dup(self._open[name]) for name in (SCORES, ITEMS) if name in self._open}
                 end = os.fstat(files[ITEMS]).st_size if ITEMS in files else None
             try:
-                if len(audio) <= _FEW or not _force_everything(next(iter(files.values()))):
-                    self._force_audio(audio)
+                if len(audio) <= _FEW or not _sync_file_system(next(iter(files.values()))):
+                    self._sync_audio(audio)
                     for descriptor in files.values():
                         os.fsync(descriptor)
             finally:
@@ -82,34 +82,34 @@ class Journal:
             if end is not None:
                 _write_mark(self._folder, end)
 
-    def release(self) -> None:
-        """Lets go of the files, which will be replaced: none of their lines counts as forced to disk any more."""
+    def prepare_rewrite(self) -> None:
+        """Closes the files, which will be replaced, and resets the mark: none of their lines counts as synced."""
         with self._syncing, self._appending:
             self._close_files()
             self._is_dirty = False
             _write_mark(self._folder, 0, durable=(self._folder / _MARK).exists())
 
-    def begin(self, sure: int, unsure: Iterable[str]) -> None:
-        """Starts behind a journal that was written anew, of which the disk has everything but some audio.
+    def resume(self, synced: int, unsynced: Iterable[str]) -> None:
+        """Continues a journal that was rewritten, and is on disk except for some audio.
 
         Args:
-            sure: how many of its bytes tell of nothing that the disk may lack.
-            unsure: names of the files that it may lack.
+            synced: number of its bytes whose files are all on disk.
+            unsynced: names of the files that may not be on disk.
         """
         with self._syncing, self._appending:
-            self._audio = dict.fromkeys(unsure)
+            self._audio = dict.fromkeys(unsynced)
             self._is_dirty = bool(self._audio)
-            self._descriptor(ITEMS)
-            _write_mark(self._folder, sure)
+            self._open_journal(ITEMS)
+            _write_mark(self._folder, synced)
 
-    def finish(self) -> None:
+    def remove_mark(self) -> None:
         """Removes the mark: the run has ended, and everything is on disk."""
         (self._folder / _MARK).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Forces everything to disk and ends the thread; raises OSError."""
+        """Syncs everything to disk and ends the thread; raises OSError."""
         self._closing.set()
-        self._behind.join()
+        self._thread.join()
         try:
             self.sync()
             if self._failure is not None:
@@ -117,16 +117,16 @@ class Journal:
         finally:
             self._close_files()
 
-    def _sync_behind(self) -> None:
+    def _sync_repeatedly(self) -> None:
         while not self._closing.wait(_INTERVAL):
             try:
                 self.sync()
-            except OSError as error:  # told by the next line that is written
+            except OSError as error:  # raised by the next `append`
                 self._failure = error
                 return
 
-    def _descriptor(self, name: str) -> int:
-        """Of a journal that still lies where it did: a line in a file that was removed would be lost without a word."""
+    def _open_journal(self, name: str) -> int:
+        """Returns the descriptor of a journal; raises if its file was removed, since lines would be lost silently."""
         path = self._folder / name
         if (known := self._open.get(name)) is not None:
             found, own = path.stat(), os.fstat(known)
@@ -141,16 +141,16 @@ class Journal:
             os.close(descriptor)
         self._open.clear()
 
-    def _force_audio(self, names: Collection[str]) -> None:
+    def _sync_audio(self, names: Collection[str]) -> None:
         for name in names:
-            with suppress(FileNotFoundError):  # replaced by a later answer, whose name follows
-                _force(self._folder / "audio" / name)
+            with suppress(FileNotFoundError):  # replaced by a later estimate, whose name follows
+                _sync_path(self._folder / "audio" / name)
         if names:
-            force_folder(self._folder / "audio")
+            sync_folder(self._folder / "audio")
 
 
-def read_mark(folder: Path) -> int | None:
-    """How many bytes of the journal tell of nothing that a power cut may have cost; None: no run left off here."""
+def read_synced_bytes(folder: Path) -> int | None:
+    """Returns how many bytes of the journal are on disk with their audio; None: no run was interrupted here."""
     try:
         text = (folder / _MARK).read_bytes()
     except FileNotFoundError:
@@ -159,19 +159,19 @@ def read_mark(folder: Path) -> int | None:
         return 0
     end = int(text) if text.isdigit() and len(text) <= _DIGITS else 0
     with suppress(OSError):
-        return end if end <= (folder / ITEMS).stat().st_size else 0  # not of this journal: nothing is sure
+        return end if end <= (folder / ITEMS).stat().st_size else 0  # of another journal: nothing is certain
     return 0
 
 
-def sure_lines(folder: Path, lines: int, *, ended: bool) -> int:
-    """How many of the lines of the journal tell of nothing that a power cut may have cost.
+def count_synced_lines(folder: Path, lines: int, *, ended: bool) -> int:
+    """Returns how many lines of the journal are on disk with their audio, so that a power failure cannot have lost it.
 
     Args:
-        folder: of the run.
-        lines: that the journal has.
-        ended: whether the run says so of itself.
+        folder: the run folder.
+        lines: number of lines in the journal.
+        ended: whether the run has ended, according to run.json.
     """
-    end = read_mark(folder)
+    end = read_synced_bytes(folder)
     if end is None:
         return lines if ended else 0
     with suppress(FileNotFoundError), (folder / ITEMS).open("rb") as journal:
@@ -179,14 +179,14 @@ def sure_lines(folder: Path, lines: int, *, ended: bool) -> int:
     return lines
 
 
-def force_folder(folder: Path) -> None:
-    """Forces the names in a folder to disk, where the system can."""
+def sync_folder(folder: Path) -> None:
+    """Syncs the directory entries of a folder to disk, if the system can."""
     with suppress(OSError):
-        _force(folder)
+        _sync_path(folder)
 
 
-def _force_everything(descriptor: int) -> bool:
-    """Forces all that the file system of a file has, which costs hardly more than one file; False: not on this system.
+def _sync_file_system(descriptor: int) -> bool:
+    """Syncs the whole file system of a file, which takes hardly longer than one file; False: not on this system.
 
     Raises:
         OSError: something could not be written.
@@ -202,7 +202,7 @@ def _force_everything(descriptor: int) -> bool:
     return True
 
 
-def _force(path: Path) -> None:
+def _sync_path(path: Path) -> None:
     descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -211,7 +211,7 @@ def _force(path: Path) -> None:
 
 
 def _write_mark(folder: Path, end: int, *, durable: bool = False) -> None:
-    """One short write in place: a mark that a power cut brings back is an earlier one, or none."""
+    """Writes the mark in place, in one short write: after a power failure it is an earlier one, or none."""
     descriptor = os.open(folder / _MARK, os.O_WRONLY | os.O_CREAT, 0o666)
     try:
         os.write(descriptor, b"%0*d" % (_DIGITS, end))
@@ -222,7 +222,7 @@ def _write_mark(folder: Path, end: int, *, durable: bool = False) -> None:
 
 
 def _write(descriptor: int, content: bytes) -> None:
-    """All of it or nothing."""
+    """Writes all of the content, or nothing."""
     before = os.fstat(descriptor).st_size
     try:
         view = memoryview(content)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from sam_audio_bench import audio
 from sam_audio_bench.errors import BenchError, describe_error
-from sam_audio_bench.run.interruption import interruptible
+from sam_audio_bench.run.interruption import allow_interruption
 from sam_audio_bench.run.stages import stage
 from sam_audio_bench.separators.stems import mixture_key
 from sam_audio_bench.tasks import TaskData
@@ -48,7 +48,7 @@ def prefetch(data: TaskData, identifiers: Sequence[str], size: int, *, with_othe
 
 
 def _awaited(under_way: Future[Batch]) -> Batch:
-    with interruptible():
+    with allow_interruption():
         return under_way.result()
 
 

@@ -280,15 +280,15 @@ def _figures(results: Results, rows: Sequence[SummaryRow], folder: Path) -> Iter
 
 def _sounds(results: Results, rows: Sequence[SummaryRow], folder: Path) -> Iterator[tuple[str, Path, str]]:
     """Mixture, estimate and reference of the worst items of each separator that is no baseline and no oracle."""
-    from sam_audio_bench.run.display import find_item, worst_items
+    from sam_audio_bench.run.display import find_worst_items, load_worst_item
     from sam_audio_bench.run.store import answer_path
     from sam_audio_bench.stats.answers import main_metric
 
     metric = main_metric(rows)
     separators = dict.fromkeys(row.separator for row in rows)
     for separator in [name for name in separators if name not in BASELINES | results.oracles and metric is not None]:
-        for rank, one in enumerate(worst_items(results, separator, str(metric)), 1):
-            run, item, why = find_item(results.runs, one)
+        for rank, one in enumerate(find_worst_items(results, separator, str(metric)), 1):
+            run, item, why = load_worst_item(results.runs, one)
             sounds = {} if item is None else {"mixture": item.query.mixture, "reference": item.reference}
             estimate = None if run is None else answer_path(run, one.item)
             name = f"worst/{separator}/{rank} {one.task} {one.item}"

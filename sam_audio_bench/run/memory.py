@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sam_audio_bench.blocks import LONG, scratch_folder
-from sam_audio_bench.run.contract import batch_size
+from sam_audio_bench.run.contract import get_batch_size
 
 if TYPE_CHECKING:
     from sam_audio_bench.run.job import Job
@@ -62,12 +62,12 @@ def _needs(job: Job, batch: int | None) -> Iterator[str]:
     size_of = job.data.size
     if size_of is None:
         return
-    sizes = {item: found for item in job.to_separate() if (found := size_of(item)) is not None and found > LONG}
+    sizes = {item: found for item in job.items_to_separate() if (found := size_of(item)) is not None and found > LONG}
     if not sizes:
         return
     longest = max(sizes, key=lambda item: sizes[item])
     mixture = sizes[longest] * _VALUE
-    together = min(batch or batch_size(job.separator), len(sizes))
+    together = min(batch or get_batch_size(job.separator), len(sizes))
     about = f"{job.model.name} on {job.data.label}: {longest}, {_shown(mixture)} as float32, will need about"
     factor = max(float(getattr(job.separator, "memory", 0)), ANSWERED) * together
     whole = [name for one in job.metrics if not one.metric.in_blocks for name in one.columns]

@@ -14,9 +14,9 @@ from sam_audio_bench.errors import BenchError, StoreError, UsageError
 from sam_audio_bench.files import atomic_write, local_place
 from sam_audio_bench.identity import Difference, differences
 from sam_audio_bench.records import PARTS, RunRecord
-from sam_audio_bench.run.data import recorded_data
-from sam_audio_bench.run.header import end_record
+from sam_audio_bench.run.header import make_end_record
 from sam_audio_bench.run.plan import shard_suffix
+from sam_audio_bench.run.recorded_data import load_recorded_data
 from sam_audio_bench.run.remote import find_runs, naming_origins
 from sam_audio_bench.run.store import RunFolder, candidate_files
 from sam_audio_bench.run.usage import Usage
@@ -94,7 +94,7 @@ def _whole(header: RunRecord, items: Iterable[str]) -> bool:
 def _absent(shards: Sequence[RunFolder], known: set[str]) -> str:
     """The names of other items, where the data are at hand that tell them."""
     try:
-        return f": {_some([item for item in recorded_data(shards).ids if item not in known])}"
+        return f": {_some([item for item in load_recorded_data(shards).ids if item not in known])}"
     except BenchError:
         return ""
 
@@ -152,7 +152,7 @@ def _written(shards: Sequence[RunFolder], into: Path) -> RunFolder:
         merged.seal(sorted(merged.items), lambda item: known.get(item, {}))
         whole = len(done) == total and _whole(shards[0].header, merged.items)
         status = "success" if whole else "partial"
-        merged.write_header(end_record(merged, status, walls, usage))
+        merged.write_header(make_end_record(merged, status, walls, usage))
     return merged
 
 

@@ -18,10 +18,10 @@ from sam_audio_bench.metrics.base import Metric
 from sam_audio_bench.metrics.catalogue import CARDS, DEFAULT, WITH_SOURCES, WITHOUT_REFERENCE
 from sam_audio_bench.options import parse_spelling
 from sam_audio_bench.records import uncollected
-from sam_audio_bench.run.contract import PreparedSeparator, ignored_options, prepare_separator
-from sam_audio_bench.run.exits import no_exit
-from sam_audio_bench.run.job import Job, beside, common_fingerprint, fingerprint
+from sam_audio_bench.run.contract import PreparedSeparator, describe_ignored_options, prepare_separator
+from sam_audio_bench.run.job import Job, compute_common_fingerprint, compute_fingerprint, make_dependency_digest
 from sam_audio_bench.run.memory import memory_needs
+from sam_audio_bench.run.process_exit import prevent_exit
 from sam_audio_bench.run.progress import Progress
 from sam_audio_bench.run.separation import PickerPool, Reranking
 from sam_audio_bench.run.settings import BASELINE, Settings
@@ -48,7 +48,7 @@ class Plan:
     needs: tuple[str, ...] = ()  # memory and room for files that this machine does not have
 
 
-@no_exit()
+@prevent_exit()
 def make_plan(
     models: Sequence[Model],
     tasks: Iterable[str],
@@ -104,7 +104,7 @@ def make_plan(
         config=config or {},
         notes=(*told, *pickers.notes),
         redone=tuple(note for job in jobs for note in job.notes()),
-        ignored=tuple(ignored_options(settings.offered, {job.model.name: job.taken for job in jobs})),
+        ignored=tuple(describe_ignored_options(settings.offered, {j.model.name: j.accepted_options for j in jobs})),
         needs=tuple(memory_needs(jobs, settings.batch_size)),
     )
 
@@ -207,22 +207,23 @@ def _jobs(
         with uncollected():
             folder = RunFolder.open(own / f"{folder_name(own, data.label, labels)}{shard}")
         _check_folder(folder, data, settings)
-        common, depends = common_fingerprint(model, data, settings, reranking), beside(separator, data)
+        common = compute_common_fingerprint(model, data, settings, reranking)
+        digest_of = make_dependency_digest(separator, data)
         yield Job(
             separator=separator,
             model=model,
-            recipe=prepared.recipe,
+            build_arguments=prepared.build_arguments,
             data=data,
             chosen=chosen,
             metrics=tuple(metrics),
             folder=folder,
-            contents=contents,
-            common=common,
-            fingerprints={item: fingerprint(common, depends, item, content) for item, content in contents.items()},
+            content_digests=contents,
+            common_fingerprint=common,
+            fingerprints={name: compute_fingerprint(common, digest_of, name, one) for name, one in contents.items()},
             reranking=reranking,
-            taken=prepared.taken | _taken_beside(metrics, reranking),
-            own_state=prepared.own_state,
-            printed=prepared.printed,
+            accepted_options=prepared.accepted_options | _taken_beside(metrics, reranking),
+            constructor_state=prepared.constructor_state,
+            construction_output=prepared.construction_output,
         )
 
 

@@ -16,13 +16,13 @@ from typing import Any
 
 from sam_audio_bench.errors import BenchError, Precondition, StoreError, UsageError, describe_error
 from sam_audio_bench.files import exists, find_folders, is_url, local_place
-from sam_audio_bench.run.attributes import TABLE as ATTRIBUTES
+from sam_audio_bench.run.attributes import ITEMS_TABLE
 from sam_audio_bench.run.journal import ITEMS, SCORES
 
 __all__ = ["HEADER", "Store", "fetch_runs", "find_runs", "naming_origins", "origin", "shown_place"]
 
 HEADER = "run.json"
-_NEEDED = (ITEMS, SCORES, "scores.parquet", ATTRIBUTES, "synced", HEADER)
+_NEEDED = (ITEMS, SCORES, "scores.parquet", ITEMS_TABLE, "synced", HEADER)
 _PROBE = ".sabench-writable"
 _PASSWORD = re.compile(r"://[^/@]*:[^/@]*@")
 

@@ -15,22 +15,22 @@ from sam_audio_bench.errors import Precondition, UsageError, describe_error
 from sam_audio_bench.files import dump_json
 from sam_audio_bench.identity import Options
 from sam_audio_bench.run import interruption
-from sam_audio_bench.run.attributes import are_current
-from sam_audio_bench.run.copying import copy_run
-from sam_audio_bench.run.data import recorded_data
-from sam_audio_bench.run.executors import opened_workers
-from sam_audio_bench.run.exits import no_exit
-from sam_audio_bench.run.header import end_record
+from sam_audio_bench.run.attributes import is_table_current
+from sam_audio_bench.run.executors import open_workers
+from sam_audio_bench.run.header import make_end_record
 from sam_audio_bench.run.loading import prefetch
 from sam_audio_bench.run.measuring import measure
 from sam_audio_bench.run.output_log import NAME as LOG
 from sam_audio_bench.run.plan import unavailable_reason
+from sam_audio_bench.run.process_exit import prevent_exit
 from sam_audio_bench.run.progress import Progress
+from sam_audio_bench.run.recorded_data import load_recorded_data
 from sam_audio_bench.run.remote import Store, find_runs, naming_origins, origin
 from sam_audio_bench.run.results import Results
 from sam_audio_bench.run.scoring import Scorer, ScoringPass, merged_records, outdated
 from sam_audio_bench.run.settings import Settings
 from sam_audio_bench.run.store import RunFolder
+from sam_audio_bench.run.upload import upload_run
 from sam_audio_bench.run.usage import Usage
 from sam_audio_bench.run.worker_scoring import worker_passes
 from sam_audio_bench.tasks import TaskData
@@ -38,7 +38,7 @@ from sam_audio_bench.tasks import TaskData
 __all__ = ["rescore"]
 
 
-@no_exit()
+@prevent_exit()
 @naming_origins()
 def rescore(
     paths: Sequence[Path | str],
@@ -71,15 +71,15 @@ def rescore(
         store.check_writable()
     work = [_prepare(RunFolder.open(path), list(metrics), metric_args or {}) for path in folders]
     total = sum(len(folder.items) for folder, _, _ in work)
-    with interruption.handled(), Progress(total, show=progress) as bar, ExitStack() as stack:
-        crew = None if executor == "local" else stack.enter_context(opened_workers(settings, bar.note))
+    with interruption.handle_signals(), Progress(total, show=progress) as bar, ExitStack() as stack:
+        crew = None if executor == "local" else stack.enter_context(open_workers(settings, bar.note))
         for folder, data, chosen in work:
             loaded = [one for one, _ in chosen]
             scorer = Scorer(folder, data, loaded, bar.counting(f"{folder.header.model.name} on {data.task}"), bar.note)
             passes = [] if crew is None else worker_passes(crew, chosen, folder.path / LOG, bar.note)
             _rescore(scorer, everything=not changed, passes=passes)
             if folder.path in stores:
-                copy_run(folder.path, stores[folder.path])
+                upload_run(folder.path, stores[folder.path])
     return Results.read([folder.path for folder, _, _ in work])
 
 
@@ -87,7 +87,7 @@ def _prepare(
     folder: RunFolder, requested: list[str], arguments: Mapping[str, Any]
 ) -> tuple[RunFolder, TaskData, list[tuple[LoadedMetric, Options]]]:
     folder.require_digests()
-    data = recorded_data([folder])
+    data = load_recorded_data([folder])
     loaded = _load(folder, requested, arguments)
     for one, _ in loaded:
         reason = unavailable_reason(one.metric, data)
@@ -123,14 +123,14 @@ def _load(folder: RunFolder, requested: list[str], arguments: Mapping[str, Any])
 def _rescore(scorer: Scorer, *, everything: bool, passes: Sequence[ScoringPass]) -> None:
     folder, begun = scorer.folder, time.perf_counter()
     said = scorer.data.attributes_of
-    done = not _unmeasured(folder) and are_current(folder.path, folder.header.items_sha256, folder.items, said)
+    done = not _unmeasured(folder) and is_table_current(folder.path, folder.header.items_sha256, folder.items, said)
     if (
         done
         and not everything
         and not any(outdated(folder, scorer.metrics, item) for item in folder.items if scorer.has_estimate(item))
     ):
         return
-    with interruption.deferred(), folder.writing():
+    with interruption.defer_signals(), folder.writing():
         before, earlier, status = folder.header.status, folder.header.timing, "error"
         scorer.forget_other_scores()
         folder.unseal()
@@ -149,7 +149,7 @@ def _rescore(scorer: Scorer, *, everything: bool, passes: Sequence[ScoringPass])
         finally:  # what was computed, and what had been before, is there in any case
             folder.seal(scorer.data.ids, said)
             usage = Usage.of(earlier)  # the separator is not called here
-            folder.write_header(end_record(folder, status, time.perf_counter() - begun, usage))
+            folder.write_header(make_end_record(folder, status, time.perf_counter() - begun, usage))
 
 
 def _unmeasured(folder: RunFolder) -> list[str]:

@@ -12,8 +12,8 @@ from sam_audio_bench.errors import StoreError, UsageError, unknown_name
 from sam_audio_bench.records import ItemRecord, MetricRecord, RunRecord
 from sam_audio_bench.render.layout import Pivot, View, name_of
 from sam_audio_bench.render.tables import print_terminal, render, table_to_json
-from sam_audio_bench.run.alike import Alike, check_once, check_scores
-from sam_audio_bench.run.attributes import AttributeTable, attributes_of
+from sam_audio_bench.run.attributes import AttributeTable, select_attributes
+from sam_audio_bench.run.compatibility import CompatibleRuns, check_has_scores, check_unique_scores
 from sam_audio_bench.run.remote import find_runs, naming_origins, shown_place
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.run.training_overlap import shared_in_runs
@@ -91,32 +91,32 @@ class Results:
             )
         chosen = []
         for folder in folders:
-            check_scores(folder)
+            check_has_scores(folder)
             order = [record.id for record in folder.header.metrics]
             chosen.append((folder, list(folder.items), order, folder.header.task.items))
         return cls._gather(chosen)
 
     @classmethod
     def _gather(cls, chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], int]]) -> Results:
-        known = Alike()
+        known = CompatibleRuns()
         for folder, _, _, _ in chosen:
             known.add(folder, alone=len(chosen) == 1)
         import pandas as pd
 
         coverage = _coverage(chosen)
         frame = pd.concat([folder.part(items, columns) for folder, items, columns, _ in chosen], ignore_index=True)
-        check_once(frame, (folder for folder, *_ in chosen))
+        check_unique_scores(frame, (folder for folder, *_ in chosen))
         return cls(
             frame=frame,
             metrics=known.metrics,
-            labels=known.labels,
+            labels=known.task_labels,
             oracles=frozenset(folder.header.model.name for folder, *_ in chosen if folder.header.model.oracle),
             runs=tuple(shown_place(folder.path) for folder, *_ in chosen),
             asked=sum(len(items) for _, items, _, _ in chosen),
             available=sum(covered.items for covered in coverage.values()),  # shards of a task count once
             candidates=known.candidates,
             paraphrased=frozenset(name for name, task in known.tasks.items() if task.prompts == "paraphrase"),
-            songs=known.songs,
+            songs=known.tasks_with_song_median,
             failures=sum(_incomplete(folder, item, columns) for folder, items, columns, _ in chosen for item in items),
             coverage=coverage,
             costs=tuple(_costs(chosen)),
@@ -195,7 +195,7 @@ class Results:
 
     @cached_property
     def _attributes(self) -> dict[tuple[str, str], dict[str, Attribute]]:
-        return attributes_of(self.tables, zip(self.frame["task"], self.frame["item"], strict=True))
+        return select_attributes(self.tables, zip(self.frame["task"], self.frame["item"], strict=True))
 
     def _without(self, aside: Mapping[tuple[str, str], frozenset[str]]) -> pd.DataFrame:
         """The scores without answers that are set aside."""
@@ -343,14 +343,14 @@ class Results:
         return draw_results(self, kind, [metric] if isinstance(metric, str) else metric, separators, task)
 
     def __repr__(self) -> str:
-        from sam_audio_bench.run.display import results_text
+        from sam_audio_bench.run.display import summarize_results
 
-        return results_text(self)
+        return summarize_results(self)
 
     def _repr_html_(self) -> str:
-        from sam_audio_bench.run.display import results_html
+        from sam_audio_bench.run.display import render_results_html
 
-        return results_html(self)
+        return render_results_html(self)
 
 
 def _coverage(chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], int]]) -> dict[tuple[str, str], Covered]:

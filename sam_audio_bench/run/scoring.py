@@ -16,9 +16,9 @@ from sam_audio_bench.errors import BadSeparation, BenchError, Precondition, desc
 from sam_audio_bench.identity import is_built_in
 from sam_audio_bench.metrics.base import Metric, Row
 from sam_audio_bench.records import PARTS, ItemRecord, MetricRecord, ScoreRow
-from sam_audio_bench.run.check import cut
-from sam_audio_bench.run.copies import own_estimate, own_item
-from sam_audio_bench.run.interruption import interruptible
+from sam_audio_bench.run.defensive_copies import copy_estimate, copy_item
+from sam_audio_bench.run.estimate_check import trim_item
+from sam_audio_bench.run.interruption import allow_interruption
 from sam_audio_bench.run.lag import measure_lag
 from sam_audio_bench.run.loading import prefetch
 from sam_audio_bench.run.stages import stage
@@ -209,12 +209,12 @@ class Scorer:
         found = [Scores(rows=[{} for _ in estimates]) for _, estimates in pairs]
         for scores, (item, estimates) in zip(found, pairs if lag else (), strict=lag):
             counts = estimates[-1]
-            with interruptible(), stage("lag"), suppress(BenchError, MemoryError):  # no room: it is not known
-                scores.lag_ms = measure_lag(cut(item, counts.target.length), counts.target)
+            with allow_interruption(), stage("lag"), suppress(BenchError, MemoryError):  # no room: it is not known
+                scores.lag_ms = measure_lag(trim_item(item, counts.target.length), counts.target)
         for one in metrics:
             # the first candidate may be the picked one too, and is scored once
             different = {id(estimate): (item, estimate) for item, estimates in pairs for estimate in estimates}
-            with interruptible(), stage(f"metric {', '.join(one.columns)}"):
+            with allow_interruption(), stage(f"metric {', '.join(one.columns)}"):
                 rows = dict(zip(different, _score_batches(one.metric, list(different.values())), strict=True))
             for scores, (_, estimates) in zip(found, pairs, strict=True):
                 _collect(scores, one, [rows[id(estimate)] for estimate in estimates])
@@ -364,7 +364,7 @@ def _score_batches(metric: Metric, pairs: Sequence[tuple[Item, Separation]]) -> 
     """Rows in the order of the pairs; a batch holds what has one length, rate and number of channels."""
     found: dict[int, Row | BaseException] = {}
     alike: dict[tuple[int, ...], list[int]] = {}
-    cut_items = [cut(item, estimate.target.length) for item, estimate in pairs]
+    cut_items = [trim_item(item, estimate.target.length) for item, estimate in pairs]
     for index, (item, (_, estimate)) in enumerate(zip(cut_items, pairs, strict=True)):
         sound, target = item.query.mixture, estimate.target
         alike.setdefault((sound.rate, sound.channels, sound.length, target.channels), []).append(index)
@@ -380,7 +380,7 @@ def _rows(metric: Metric, items: Sequence[Item], estimates: Sequence[Separation]
     """What a metric says; where a batch fails, each item is asked alone, so that a bad one costs itself."""
     try:
         if not _is_ours(metric):  # what anyone's code changes in place, no other metric may get, nor the disk
-            own = [own_item(item) for item in items], [own_estimate(one) for one in estimates]
+            own = [copy_item(item) for item in items], [copy_estimate(one) for one in estimates]
             return _checked(metric.score(*own), len(items), len(metric.columns))
         return _checked(metric.score(items, estimates), len(items), len(metric.columns))
     except (Precondition, KeyboardInterrupt):

@@ -13,7 +13,7 @@ from sam_audio_bench.errors import BadSeparation, BenchError, MediaError, Precon
 from sam_audio_bench.files import safe_name
 from sam_audio_bench.records import PARTS
 from sam_audio_bench.run.contract import prepare_separator
-from sam_audio_bench.run.isolation import Isolation, released
+from sam_audio_bench.run.isolation import Isolation, releasing_processes
 from sam_audio_bench.run.output_log import NAME, append_text, captured_text
 from sam_audio_bench.run.progress import Progress, say
 from sam_audio_bench.run.separation import CandidateSet, Reranking, separate_items
@@ -76,20 +76,20 @@ def separate_file(
     offered = {name: value for name, value in (("device", device), ("dtype", dtype)) if value != AUTO}
     prepared = prepare_separator(model, model_args or {}, offered=offered)
     separator = prepared.separator
-    for name in offered.keys() - prepared.taken:
+    for name in offered.keys() - prepared.accepted_options:
         say(f"--{name} {offered[name]} is ignored: {separator.name} does not take it")
     if isinstance(separator, OracleSeparator | NamedSeparator):
         raise Precondition(f"expected a separator that needs the mixture alone, found {separator.name}")
     reranking = _reranking(prompt, candidates, picker, keep_candidates)
     item = Item(id=file.name, group=file.name, query=query)
-    with Progress(1, show=progress) as bar, captured_text() as printed, released([(separator, None)]):
+    with Progress(1, show=progress) as bar, captured_text() as printed, releasing_processes([(separator, None)]):
         if hasattr(separator, "on_evaluation"):
             separator.on_evaluation = bar.following(separator.name)
         found = separate_items(
             separator, [item], reranking, task="separate", seed=seed, align=None, stereo="joint",
-            isolation=Isolation(prepared.own_state),
+            isolation=Isolation(prepared.constructor_state),
         )[0]  # fmt: skip
-    said = prepared.printed + printed.text
+    said = prepared.construction_output + printed.text
     if isinstance(found, CandidateSet):
         return _written(found, out, said, keep=keep_candidates)
     if said:  # it may say why

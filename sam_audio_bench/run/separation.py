@@ -21,8 +21,8 @@ from sam_audio_bench.identity import Identity, Options
 from sam_audio_bench.options import parse_spelling
 from sam_audio_bench.registry import Built
 from sam_audio_bench.run.batching import is_out_of_memory
-from sam_audio_bench.run.check import check
-from sam_audio_bench.run.copies import own_item, own_query
+from sam_audio_bench.run.defensive_copies import copy_item, copy_query
+from sam_audio_bench.run.estimate_check import check_estimate
 from sam_audio_bench.run.isolation import Isolation
 from sam_audio_bench.run.provenance import item_seed
 from sam_audio_bench.run.stages import stage
@@ -192,8 +192,8 @@ def separate_batch(
         items: the batch.
         task: label of the task, part of each item's seed.
         seed: of the run.
-        align: see `check`.
-        stereo: see `check`.
+        align: see `check_estimate`.
+        stereo: see `check_estimate`.
         isolation: in which the separator is called.
         candidate: which of several answers to the same item; part of its seed.
 
@@ -222,10 +222,10 @@ def separate_batch(
 def _estimates(
     separator: AnySeparator, items: Sequence[Item], seeds: Sequence[int], isolation: Isolation
 ) -> list[Separation]:
-    queries = [own_query(item.query) for item in items]
-    with stage("separate"), isolation.entered(", ".join(item.id for item in items), seeds[0]):
+    queries = [copy_query(item.query) for item in items]
+    with stage("separate"), isolation.around_call(", ".join(item.id for item in items), seeds[0]):
         if isinstance(separator, OracleSeparator):
-            answers = separator.separate_oracle(list(map(own_item, items)), seeds)
+            answers = separator.separate_oracle(list(map(copy_item, items)), seeds)
         elif isinstance(separator, NamedSeparator):
             answers = separator.separate_named([item.id for item in items], queries)
         else:
@@ -246,10 +246,10 @@ def _listed(answers: Any) -> list[Any]:
 def _checked(
     answer: Separation, item: Item, seconds: float, align: str | None, stereo: str
 ) -> Separation | BadSeparation:
-    """The answer as `check` gives it back, or its error; ``seconds`` where the separator did not measure its own."""
+    """The result of `check_estimate`, or its error; ``seconds`` is used if the separator did not measure its own."""
     try:
         with stage("check"):
-            answer = check(answer, item.query, align=align, stereo=stereo)
+            answer = check_estimate(answer, item.query, align=align, stereo=stereo)
     except BadSeparation as error:
         return error
     except Exception as error:  # of a tensor or class that cannot do what others can
@@ -280,13 +280,13 @@ def separate_items(
         reranking: None: one candidate an item.
         task: label of the task, part of each seed.
         seed: of the run.
-        align: see `sam_audio_bench.run.check.check`.
+        align: see `sam_audio_bench.run.estimate_check.check_estimate`.
         stereo: see there.
         isolation: in which the separator and the picker are called.
 
     Raises:
         Precondition: the separator or the picker cannot work at all. Whatever says that memory is used up, of more than
-            one item; see `sam_audio_bench.run.batching.Batching`.
+            one item; see `sam_audio_bench.run.batching.AdaptiveBatching`.
     """
     policies: dict[str, Any] = {"task": task, "seed": seed, "align": align, "stereo": stereo, "isolation": isolation}
     picked_from = [item for item in items if reranking is not None and reranking.asks(item)]
@@ -329,8 +329,8 @@ def _at_once(
     try:
         with traced():
             begun = seconds_now()
-            queries = [own_query(item.query) for item in items]
-            with stage("separate"), isolation.entered(", ".join(item.id for item in items), seeds[0][0]):
+            queries = [copy_query(item.query) for item in items]
+            with stage("separate"), isolation.around_call(", ".join(item.id for item in items), seeds[0][0]):
                 answers = [_listed(own) for own in _listed(separator.separate_candidates(queries, seeds))]
             taken = seconds_now() - begun
         if [len(candidates) for candidates in answers] != [count] * len(items):
@@ -363,7 +363,7 @@ def _picked(item: Item, candidates: Candidates, picker: Picker, isolation: Isola
     stored = tuple(_as_stored(found) if isinstance(found, Separation) else found for found in candidates)
     sound = {index: found for index, found in enumerate(stored) if isinstance(found, Separation)}
     try:
-        with stage("pick"), replace(isolation, own=None).entered(f"{item.id}, {picker.name}", 0):
+        with stage("pick"), replace(isolation, own=None).around_call(f"{item.id}, {picker.name}", 0):
             marks = picker.scores(item.query, list(sound.values()))
         scores = dict(zip(sound, marks, strict=True))
     except (Precondition, KeyboardInterrupt):

@@ -244,11 +244,11 @@ def settings_from(options: Mapping[str, Any]) -> Settings:
 
 def _shard_of_launcher(device: str) -> tuple[int, int]:
     """The shard that a launcher's variables tell, said in one line; where the device is left open, its GPU too."""
-    from sam_audio_bench.run.cluster import own_gpu, own_shard
+    from sam_audio_bench.run.cluster import find_own_shard, select_own_gpu
     from sam_audio_bench.run.progress import say
 
-    (index, count), origin = own_shard(os.environ)
-    gpu = own_gpu(os.environ) if device in ("auto", "cuda") else ""
+    (index, count), origin = find_own_shard(os.environ)
+    gpu = select_own_gpu(os.environ) if device in ("auto", "cuda") else ""
     say(f"shard {index}/{count}: {origin}{', ' if gpu else ''}{gpu}")
     return index, count
 

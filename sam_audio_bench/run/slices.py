@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from sam_audio_bench.cards import MAIN_METRIC
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.run.compare import answer_file
+from sam_audio_bench.run.compare import find_estimate_file
 from sam_audio_bench.run.remote import find_runs, naming_origins
 from sam_audio_bench.run.results import Results
 from sam_audio_bench.run.store import RunFolder
@@ -266,7 +266,7 @@ def _worst(
             within = tuple(part.label for part in parts if item in part.items and (task, separator, part.label) in sure)
             yield WorstItem(
                 task=task, separator=separator, item=item, value=value, slices=within,
-                audio=answer_file(runs, task, item),
+                audio=find_estimate_file(runs, task, item),
             )  # fmt: skip
 
 

@@ -41,7 +41,7 @@ from sam_audio_bench.records import (
     to_plain,
 )
 from sam_audio_bench.run.attributes import read_attributes, write_attributes
-from sam_audio_bench.run.journal import ITEMS, SCORES, Journal, force_folder, sure_lines
+from sam_audio_bench.run.journal import ITEMS, SCORES, Journal, count_synced_lines, sync_folder
 from sam_audio_bench.run.score_table import SCORE_TYPES, Kind, Promise, ScoreTable, read_scores
 from sam_audio_bench.tasks.attributes import Attribute
 
@@ -108,7 +108,7 @@ class RunFolder:
             folder._header = read_run(path / "run.json")
             records = read_items(path / ITEMS)
             folder.items = {record.item: record for record in records}
-            sure = sure_lines(path, len(records), ended=folder.header.status != "started")
+            sure = count_synced_lines(path, len(records), ended=folder.header.status != "started")
             folder._unsure = frozenset(record.item for record in records[sure:])
             folder._scores = read_scores(path, folder.header.scores_sha256)
             if folder.header.schema_version == SCHEMA_VERSION:
@@ -250,7 +250,7 @@ class RunFolder:
         unsure = {item: record for item, record in self.items.items() if item in self._unsure}
         sure = [record for item, record in self.items.items() if item not in unsure]
         assert self._journal is not None, f"{self.path} is not held for writing"
-        self._journal.release()
+        self._journal.prepare_rewrite()
         holds = bool(self.items)  # nothing is lost with empty files
         with atomic_write(self.path / SCORES, durable=holds) as temporary:
             append_lines(temporary, map(to_plain, self._scores.rows()), durable=False)
@@ -259,8 +259,8 @@ class RunFolder:
             end = temporary.stat().st_size
             append_lines(temporary, map(to_plain, unsure.values()), durable=False)
         if holds:
-            force_folder(self.path)
-        self._journal.begin(end, [name for record in unsure.values() for name in stored_files(record)])
+            sync_folder(self.path)
+        self._journal.resume(end, [name for record in unsure.values() for name in stored_files(record)])
         (self.path / "scores.parquet").unlink(missing_ok=True)
 
     def _keep(self, items: set[str]) -> None:
@@ -339,9 +339,9 @@ class RunFolder:
         items = write_attributes(self.path, self.items, order, said)
         sealed = structs.replace(self.header, scores_sha256=digest, items_sha256=items)
         self.write_header(sealed, durable=False)  # another one follows
-        self._journal.release()
+        self._journal.prepare_rewrite()
         (self.path / SCORES).unlink(missing_ok=True)
-        self._journal.finish()
+        self._journal.remove_mark()
         self._unsure = frozenset()
 
     def frame(self) -> pd.DataFrame:

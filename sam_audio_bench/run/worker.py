@@ -17,9 +17,9 @@ import torch
 from sam_audio_bench.columns import LoadedMetric, build_metrics
 from sam_audio_bench.errors import BenchError, Precondition, describe_error
 from sam_audio_bench.run import tracing
-from sam_audio_bench.run.batching import Batching
+from sam_audio_bench.run.batching import AdaptiveBatching
 from sam_audio_bench.run.contract import PreparedSeparator, prepare_separator
-from sam_audio_bench.run.global_state import take_over
+from sam_audio_bench.run.global_state import apply_settings
 from sam_audio_bench.run.isolation import Isolation
 from sam_audio_bench.run.memory_limit import limit_memory
 from sam_audio_bench.run.scoring import Scorer, Scores, items_at_once
@@ -73,7 +73,7 @@ class Begin:
     data: TaskData  # without its items
     picker: Mapping[str, Any] | None  # arguments of `PickerPool`
     policies: Mapping[str, Any]  # of `separate_items`: task, seed, align, stereo
-    state: Mapping[int, Any]  # of `global_state.to_send`
+    state: Mapping[int, Any]  # of `global_state.capture_settings`
     memory: float | None  # GiB
     profile: bool  # whether the first calls are traced
 
@@ -97,7 +97,7 @@ class BeginScoring:
     """To hold metrics alone from now on, without a separator."""
 
     metrics: Sequence[MetricsToLoad]
-    state: Mapping[int, Any]  # of `global_state.to_send`
+    state: Mapping[int, Any]  # of `global_state.capture_settings`
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ class Worker:
         """Makes separator, metrics and picker; a separator that is there already stays."""
         if begin.model != self._model:
             self._empty()
-            take_over(begin.state)
+            apply_settings(begin.state)
             limit_memory(begin.memory)
             self._prepared = _separator(begin)
             self._model = begin.model
@@ -215,7 +215,7 @@ class Worker:
         if self._metrics and begin.metrics == self._held:
             return
         self._empty()
-        take_over(begin.state)
+        apply_settings(begin.state)
         self._metrics = [one for metrics in begin.metrics for one in metrics.load()]
         self._held = begin.metrics
 
@@ -253,8 +253,8 @@ class _Work:
         self._reranking: Reranking | None = None
         if begin.picker is not None:
             self._reranking = PickerPool(**begin.picker).reranking(made.separator, begin.data)
-        self._isolation = Isolation(made.own_state, log)
-        self._batching = Batching(note=self._note)
+        self._isolation = Isolation(made.constructor_state, log)
+        self._batching = AdaptiveBatching(note=self._note)
         self._notes: list[str] = []
         self._watch = MemoryWatch()
         self._parameters: int | None = None
@@ -278,7 +278,7 @@ class _Work:
         def call(batch: Sequence[Item]) -> list[CandidateSet | BaseException]:
             return separate_items(self._separator, batch, self._reranking, isolation=self._isolation, **self._policies)
 
-        for item, found in zip(items, self._batching.separate(items, call), strict=True):
+        for item, found in zip(items, self._batching.run(items, call), strict=True):
             if isinstance(found, CandidateSet):
                 self._waiting.append((item, found.scored))
                 reply.found.append(_sendable(found))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.run.global_state import to_send
+from sam_audio_bench.run.global_state import capture_settings
 from sam_audio_bench.run.job import Job
 from sam_audio_bench.run.settings import Settings
 from sam_audio_bench.run.travel import dump_code, is_by_reference
@@ -24,10 +24,10 @@ def begin_of(job: Job, settings: Settings) -> Begin:
     Raises:
         UsageError: the separator cannot be sent to another process.
     """
-    spec = job.recipe.spec
+    spec = job.build_arguments.spec
     is_compared = isinstance(spec, str) or is_by_reference(spec)
     return Begin(
-        model=dump_code(*job.recipe, name=job.model.name),
+        model=dump_code(*job.build_arguments, name=job.model.name),
         model_whole=_whole(job) if is_compared and not isinstance(spec, str) else None,
         model_fingerprint=job.model.fingerprint() if is_compared else None,
         metrics=MetricsToLoad.of(job.metrics, settings.metric_policies | settings.metric_args),
@@ -36,7 +36,7 @@ def begin_of(job: Job, settings: Settings) -> Begin:
         policies={
             "task": job.data.label, "seed": settings.seed, "align": settings.align, "stereo": settings.stereo,
         },
-        state=to_send(),
+        state=capture_settings(),
         memory=settings.memory,
         profile=settings.profile,
     )  # fmt: skip
@@ -45,7 +45,7 @@ def begin_of(job: Job, settings: Settings) -> Begin:
 def _whole(job: Job) -> bytes | None:
     """The separator with its module as it is in memory; None where that cannot be sent."""
     try:
-        return dump_code(*job.recipe, name=job.model.name, whole=True)
+        return dump_code(*job.build_arguments, name=job.model.name, whole=True)
     except UsageError:
         return None
 

@@ -19,8 +19,8 @@ from sam_audio_bench.columns import LoadedMetric
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.identity import Options
 from sam_audio_bench.run import output_log
-from sam_audio_bench.run.global_state import to_send
-from sam_audio_bench.run.interruption import interruptible
+from sam_audio_bench.run.global_state import capture_settings
+from sam_audio_bench.run.interruption import allow_interruption
 from sam_audio_bench.run.scoring import Pairs, Scores, Work
 from sam_audio_bench.run.travel import dump, load
 from sam_audio_bench.run.worker import BeginScoring, MetricsToLoad, Reply, ScoreStored
@@ -76,7 +76,7 @@ class WorkerPass:
     def scores(self, work: Iterator[Work]) -> Generator[tuple[Pairs, Sequence[Scores]], None, None]:
         """As `ScoringPass.scores`; ended before its end, this leaves no worker."""
         begin = dump(BeginScoring(metrics=[MetricsToLoad.of([one], options) for one, options in self.loaded],
-                                  state=to_send()))  # fmt: skip
+                                  state=capture_settings()))  # fmt: skip
         count = self.executor.count
         for number in range(count):
             self._free.put(number)
@@ -99,7 +99,7 @@ class WorkerPass:
 
     def _first(self, waiting: deque[tuple[Pairs, Future[list[Scores]]]]) -> tuple[Pairs, list[Scores]]:
         pairs, future = waiting.popleft()
-        with interruptible():
+        with allow_interruption():
             found = future.result()
         self._tell()
         return pairs, found

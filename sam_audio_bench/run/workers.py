@@ -18,9 +18,9 @@ from typing import Any, Protocol
 from sam_audio_bench.errors import BadSeparation, Precondition
 from sam_audio_bench.identity import is_built_in
 from sam_audio_bench.run import output_log, stages, tracing
-from sam_audio_bench.run.contract import batch_size, wants_others
-from sam_audio_bench.run.execution import Estimated, Failed, Outcome, Scored
-from sam_audio_bench.run.interruption import interruptible
+from sam_audio_bench.run.contract import get_batch_size, needs_other_references
+from sam_audio_bench.run.execution import EstimatedItem, FailedItem, Outcome, ScoredItem
+from sam_audio_bench.run.interruption import allow_interruption
 from sam_audio_bench.run.job import Job
 from sam_audio_bench.run.scoring import Scorer
 from sam_audio_bench.run.separation import CandidateSet
@@ -133,9 +133,9 @@ class _Crew:
 
     def __init__(self, executor: WorkerExecutor, job: Job, items: Sequence[str], settings: Settings) -> None:
         self._executor, self._job, self._settings = executor, job, settings
-        size = settings.batch_size or batch_size(job.separator)
+        size = settings.batch_size or get_batch_size(job.separator)
         self._begin = dump(begin_of(job, settings))
-        self._source = WorkSource(job.data, items, size, with_others=wants_others(job.separator))
+        self._source = WorkSource(job.data, items, size, with_others=needs_other_references(job.separator))
         self._size = min(executor.count, -(-len(items) // size))
         self._out: queue.Queue[Any] = queue.Queue(2 * executor.count + 4)
         self._lock = threading.Lock()
@@ -150,7 +150,7 @@ class _Crew:
                 thread.start()
             running = len(threads)
             while running:
-                with interruptible():
+                with allow_interruption():
                     found = self._out.get()
                 if found is None:
                     running -= 1
@@ -264,14 +264,14 @@ class _Crew:
         """Hands a batch over; the events tell when its estimates are written."""
         reranking, stored = self._job.reranking, []
         for identifier, failure in batch.failures.items():
-            self._put(Failed(identifier, failure, reranked=reranking is not None))
+            self._put(FailedItem(identifier, failure, reranked=reranking is not None))
         if not batch.items:
             return []
         reply = self._ask(link, Separate(batch.items), self._limit(len(batch.items)))
         self._has_answered = True
         for item, found in zip(batch.items, reply.found, strict=True):
             if isinstance(found, CandidateSet):
-                estimated = Estimated(item, _with_errors(found), usage=reply.usage)
+                estimated = EstimatedItem(item, _with_errors(found), usage=reply.usage)
                 stored.append(estimated.stored)
                 self._put(estimated)
             else:
@@ -291,7 +291,7 @@ class _Crew:
             return link
         try:
             for identifier, scores in self._ask(link, Score(is_end)).scores:
-                self._put(Scored(identifier, scores))
+                self._put(ScoredItem(identifier, scores))
         except Lost as lost:
             self._executor.forget(number)
             self._put(_Printed(lost.printed))
@@ -307,7 +307,7 @@ class _Crew:
 
     def _fail(self, item: Item, error: Exception) -> None:
         reranking = self._job.reranking
-        self._put(Failed(item.id, error, reranked=reranking is not None and reranking.asks(item)))
+        self._put(FailedItem(item.id, error, reranked=reranking is not None and reranking.asks(item)))
 
     def _lost(self, batch: Batch, lost: Lost) -> None:
         """What becomes of the items on which a worker died."""
@@ -346,7 +346,7 @@ class _Crew:
         if is_last:
             for identifier in self._source.rest():
                 error = BadSeparation(f"expected a worker for it, found that none is left: {cause}")
-                self._put(Failed(identifier, error, reranked=self._job.reranking is not None))
+                self._put(FailedItem(identifier, error, reranked=self._job.reranking is not None))
 
 
 def intact(link: Link, reply: Reply) -> Reply:

@@ -27,7 +27,7 @@ from sam_audio_bench.judge.embedding import JudgeEmbedder
 from sam_audio_bench.metrics.distance_catalogue import DISTANCES
 from sam_audio_bench.metrics.embedding import Embedder, TransformersEmbedder, cut
 from sam_audio_bench.metrics.functional.distributions import frechet_distance, kernel_distance
-from sam_audio_bench.run.distance import find_embedder, measure_distances
+from sam_audio_bench.run.distance import load_embedder, measure_distances
 from sam_audio_bench.run.embedding_cache import EmbeddingCache
 from sam_audio_bench.types import Audio, Status
 
@@ -84,7 +84,7 @@ def test_numbers_are_those_of_the_embeddings(runs: Path) -> None:
     both = kernel_distance(x, y, groups=(groups["x"], groups["y"]))
     assert rows(report, "kad")["mixture"].value == pytest.approx(both, rel=1e-3)
     assert (mine.windows, mine.recordings, mine.sounds, mine.asked, mine.width) == (len(x), 8, 15, 15, 256)
-    assert report.notes == ("mine: 1 item left out, whose target does not sound; see leak_db",)
+    assert report.notes == ("mine: 1 item left out, whose target is silent; see leak_db",)
 
 
 def test_sounds_of_one_recording_are_one_recording(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_sounds_of_one_recording_are_one_recording(tmp_path: Path) -> None:
     sab.evaluate("mixture", [str(table)], metrics=["reconstruction_db"], output=tmp_path / "runs", progress=False)
     (row,) = measure_distances([tmp_path / "runs"], metrics=["fad"], draws=2).rows
     assert (row.sounds, row.recordings) == (3, 1)
-    assert row.not_ranked == "answers of 1 recording have embeddings, of at least 2"
+    assert row.not_ranked == "estimates of 1 recording have embeddings, of at least 2"
 
 
 def test_silent_answers_are_left_out_and_counted(runs: Path) -> None:
@@ -195,7 +195,7 @@ def test_separators_are_compared_on_common_items(runs: Path, tmp_path: Path) -> 
     lacking = json.loads(lines[0])
     journal.write_text("\n".join([*lines[1:], json.dumps({**lacking, "status": "error", "message": "x"})]) + "\n")
     report = measure_distances([folder], metrics=["kad"], draws=4)
-    assert report.notes[1] == "mine: 1 of 15 items left out, as quieter did not answer all"
+    assert report.notes[1] == "mine: 1 of 15 items left out, as quieter did not separate all"
     assert {row.asked for row in report.rows} == {14}
     assert report.references["mine"].sounds == 14
 
@@ -203,7 +203,7 @@ def test_separators_are_compared_on_common_items(runs: Path, tmp_path: Path) -> 
 def test_one_item_is_no_set(runs: Path, tmp_path: Path) -> None:
     sab.evaluate("mixture", str(runs.parent / "mine.csv"), metrics=["snr"], output=tmp_path, limit=1, progress=False)
     with pytest.raises(
-        UsageError, match="at least two items of mine that mixture answered, found 1; evaluate more, or"
+        UsageError, match="at least two items of mine that mixture separated, found 1; evaluate more, or"
     ):
         measure_distances([tmp_path])
 
@@ -273,7 +273,7 @@ MODELS: dict[str, Callable[[Path], Path]] = {"clap": write_clap, "wavlm": write_
 @pytest.fixture(scope="module")
 def embedders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Embedder]:
     made = {name: write(tmp_path_factory.mktemp("models") / name) for name, write in MODELS.items()}
-    return {"saj-mini": JudgeEmbedder()} | {name: find_embedder(str(made[name]), device="cpu") for name in made}
+    return {"saj-mini": JudgeEmbedder()} | {name: load_embedder(str(made[name]), device="cpu") for name in made}
 
 
 @pytest.mark.parametrize("name", ["saj-mini", *MODELS])
@@ -347,13 +347,13 @@ def test_long_sound_is_embedded_in_pieces(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_other_weights_layers_and_windows_are_another_embedding(embedders: dict[str, Embedder], tmp_path: Path) -> None:
     folder = str(embedders["wavlm"].checkpoint.folder)
-    other = find_embedder(str(write_wavlm(tmp_path / "other", seed=1)))
-    identities = [one.identity for one in (*embedders.values(), other, find_embedder(folder, 5.0))]
+    other = load_embedder(str(write_wavlm(tmp_path / "other", seed=1)))
+    identities = [one.identity for one in (*embedders.values(), other, load_embedder(folder, 5.0))]
     assert len({json.dumps(one) for one in identities}) == 5
-    assert find_embedder(folder).identity == embedders["wavlm"].identity
+    assert load_embedder(folder).identity == embedders["wavlm"].identity
     assert all(len(one["weights_sha256"]) == 64 for one in identities)
     with pytest.raises(UsageError, match="at most 10 s for a CLAP, found 20"):
-        find_embedder(str(embedders["clap"].checkpoint.folder), 20.0)
+        load_embedder(str(embedders["clap"].checkpoint.folder), 20.0)
 
 
 def test_models_that_hear_nothing_are_refused(tmp_path: Path) -> None:
@@ -362,10 +362,10 @@ def test_models_that_hear_nothing_are_refused(tmp_path: Path) -> None:
     BertModel(BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=1,
                          intermediate_size=8)).save_pretrained(tmp_path)  # fmt: skip
     with pytest.raises(Precondition, match=r"expected preprocessor_config\.json"):
-        find_embedder(str(tmp_path))
+        load_embedder(str(tmp_path))
     (tmp_path / "preprocessor_config.json").write_text("{}")
     with pytest.raises(Precondition, match="expected a model that can be loaded in"):
-        find_embedder(str(tmp_path)).embed(noise(1))
+        load_embedder(str(tmp_path)).embed(noise(1))
 
 
 def test_windows_that_a_model_would_cut_off_are_refused(tmp_path: Path) -> None:
@@ -374,9 +374,9 @@ def test_windows_that_a_model_would_cut_off_are_refused(tmp_path: Path) -> None:
     small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
     ASTModel(ASTConfig(**small, max_length=64, num_mel_bins=32)).save_pretrained(tmp_path)
     ASTFeatureExtractor(max_length=64, num_mel_bins=32).save_pretrained(tmp_path)
-    assert find_embedder(str(tmp_path), 0.5).embed(noise(1)).vectors.shape == (2, 8)
+    assert load_embedder(str(tmp_path), 0.5).embed(noise(1)).vectors.shape == (2, 8)
     with pytest.raises(UsageError, match=r"at most 0\.64 s, which ASTFeatureExtractor hears, found 0\.7"):
-        find_embedder(str(tmp_path), 0.7).embed(noise(1))
+        load_embedder(str(tmp_path), 0.7).embed(noise(1))
 
 
 def test_the_encoder_of_a_model_that_also_speaks(tmp_path: Path) -> None:
@@ -388,9 +388,9 @@ def test_the_encoder_of_a_model_that_also_speaks(tmp_path: Path) -> None:
                            **tokens, **layers)  # fmt: skip
     WhisperModel(config).save_pretrained(tmp_path)
     WhisperFeatureExtractor(chunk_length=1).save_pretrained(tmp_path)
-    assert find_embedder(str(tmp_path), 1.0).embed(noise(1.5)).vectors.shape == (2, 8)
+    assert load_embedder(str(tmp_path), 1.0).embed(noise(1.5)).vectors.shape == (2, 8)
     with pytest.raises(UsageError, match="at most 1 s, which WhisperFeatureExtractor hears"):
-        find_embedder(str(tmp_path)).embed(noise(1))
+        load_embedder(str(tmp_path)).embed(noise(1))
 
 
 def test_a_model_in_the_cache_of_the_hub(
@@ -403,11 +403,11 @@ def test_a_model_in_the_cache_of_the_hub(
     monkeypatch.setattr("huggingface_hub.file_download.HF_HUB_CACHE", str(tmp_path), raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     for spelling in ("someone/tiny", f"someone/tiny@{commit}"):
-        found = find_embedder(spelling, device="cpu")
+        found = load_embedder(spelling, device="cpu")
         assert (found.identity["model"], found.identity["revision"]) == ("someone/tiny", commit)
         assert found.identity["weights_sha256"] == embedders["wavlm"].identity["weights_sha256"]
     with pytest.raises(Precondition, match=r"run `hf download someone/tiny --revision other`"):
-        find_embedder("someone/tiny@other")
+        load_embedder("someone/tiny@other")
 
 
 def test_runs_in_the_space_of_any_model(runs: Path, embedders: dict[str, Embedder]) -> None:

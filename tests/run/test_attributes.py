@@ -1,4 +1,4 @@
-"""Attributes of items: in no identity, whole through all that happens to a run, and nothing left out of a slice."""
+"""Attributes of items: not part of an identity, kept through all operations on runs, and complete in slices."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ import sam_audio_bench as sab
 from sam_audio_bench.cli import group
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.files import write_json
-from sam_audio_bench.run.attributes import AttributeTable, joined_attributes, write_attributes
+from sam_audio_bench.run.attributes import AttributeTable, join_attributes, write_attributes
 from sam_audio_bench.run.measuring import measure
 from sam_audio_bench.run.merge import merge
 from sam_audio_bench.run.rescore import rescore
@@ -56,7 +56,7 @@ def with_columns(task: Path, **columns: list[str]) -> None:
 
 
 def describe(task: Path) -> None:
-    """A number and a text, of both of which one cell is empty."""
+    """A numeric and a text column, each with one empty cell."""
     with_columns(task, distance=["1", "2.5", "", "4", "5", "6"], scene=["street"] * 3 + ["indoors"] * 2 + [""])
 
 
@@ -69,7 +69,7 @@ def item(target: torch.Tensor, rest: torch.Tensor, rate: int = 8000, **prompt: A
     return Item(id="x", group="g", query=query, reference=sounds[1], residual_reference=sounds[2])
 
 
-def test_levels_ratios_and_shares_are_those_of_arithmetic() -> None:
+def test_levels_ratios_and_shares_are_exact() -> None:
     time = torch.arange(16_000) / 8000
     sine = torch.sin(2 * math.pi * 200 * time)
     target, rest = (0.5 * sine * (time < 0.5))[None], (0.5 * sine * (time >= 1))[None]
@@ -84,7 +84,7 @@ def test_levels_ratios_and_shares_are_those_of_arithmetic() -> None:
     assert (full.mixture_dbfs, full.snr, full.target_share) == (-3.01, None, 1.0)
 
 
-def test_what_is_not_there_is_not_a_number() -> None:
+def test_undefined_values_are_none() -> None:
     silent = torch.zeros(1, 8000)
     found = measure(item(silent, silent))
     assert (found.mixture_dbfs, found.snr, found.target_share) == (None, None, 0.0)
@@ -97,7 +97,7 @@ def test_what_is_not_there_is_not_a_number() -> None:
     assert measure(item(broken, noise)).target_share is None
 
 
-def test_of_mini_the_measured_ratio_is_the_recipes() -> None:
+def test_measured_ratio_of_mini_equals_that_of_its_recipe() -> None:
     from sam_audio_bench.tasks.recipes import load_recipes
 
     data = sab.load_task("sfx", split="mini")
@@ -109,7 +109,7 @@ def test_of_mini_the_measured_ratio_is_the_recipes() -> None:
 # --- in no identity
 
 
-def test_a_column_that_is_added_keeps_every_answer_and_score(small_task: Path, tmp_path: Path) -> None:
+def test_an_added_column_keeps_every_estimate_and_score(small_task: Path, tmp_path: Path) -> None:
     evaluate(small_task, tmp_path / "runs", "hpss")
     folder = folder_of(tmp_path / "runs", "hpss")
     journal, scores = RunFolder.open(folder).items, (folder / "scores.parquet").read_bytes()
@@ -125,7 +125,7 @@ def test_a_column_that_is_added_keeps_every_answer_and_score(small_task: Path, t
     assert {row.slice for row in again.by("scene").rows} == {"scene = street", "scene = indoors", "scene not known"}
 
 
-def test_a_cell_that_is_changed_keeps_every_score_and_is_told_anew(small_task: Path, tmp_path: Path) -> None:
+def test_a_changed_cell_keeps_every_score_and_is_updated(small_task: Path, tmp_path: Path) -> None:
     describe(small_task)
     evaluate(small_task, tmp_path / "runs")
     scores = (folder_of(tmp_path / "runs") / "scores.parquet").read_bytes()
@@ -138,7 +138,7 @@ def test_a_cell_that_is_changed_keeps_every_score_and_is_told_anew(small_task: P
 # --- whole
 
 
-def test_shards_merge_to_what_one_run_has(small_task: Path, tmp_path: Path) -> None:
+def test_merged_shards_equal_one_run(small_task: Path, tmp_path: Path) -> None:
     describe(small_task)
     evaluate(small_task, tmp_path / "whole")
     for index in (1, 2, 3):
@@ -153,7 +153,7 @@ def test_shards_merge_to_what_one_run_has(small_task: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("scheme", ["file", "memory"])
-def test_they_are_copied_to_urls_and_read_from_there(scheme: str, small_task: Path, tmp_path: Path) -> None:
+def test_attributes_are_copied_to_urls_and_read_from_there(scheme: str, small_task: Path, tmp_path: Path) -> None:
     describe(small_task)
     url = (tmp_path / "there").as_uri() if scheme == "file" else f"memory://{tmp_path.name}/runs"
     here = evaluate(small_task, tmp_path / "runs", copy_to=url)
@@ -162,7 +162,7 @@ def test_they_are_copied_to_urls_and_read_from_there(scheme: str, small_task: Pa
     assert find_slices([url]).notes == find_slices([tmp_path / "runs"]).notes
 
 
-def test_an_interrupted_run_goes_on_with_those_of_all_items(small_task: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_continues_with_attributes_of_all_items(small_task: Path, tmp_path: Path) -> None:
     describe(small_task)
     left = 3
 
@@ -191,7 +191,7 @@ def test_an_interrupted_run_goes_on_with_those_of_all_items(small_task: Path, tm
 
 
 def make_old(folder: Path) -> None:
-    """As a run folder was before attributes were kept."""
+    """Turns a run folder into one from before attributes were stored."""
     (folder / "items.parquet").unlink()
     opened = RunFolder.open(folder)
     write_json(folder / "run.json", {**json.loads((folder / "run.json").read_text()), "items_sha256": None})
@@ -202,7 +202,7 @@ def make_old(folder: Path) -> None:
     assert structs.asdict(opened.header)["items_sha256"]
 
 
-def test_an_older_run_says_what_to_do_and_that_computes_no_score(
+def test_an_older_run_gets_attributes_without_new_scores(
     small_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     describe(small_task)
@@ -224,7 +224,7 @@ def test_an_older_run_says_what_to_do_and_that_computes_no_score(
     assert (folder / "run.json").read_bytes() == before, "nothing is left to do"
 
 
-def test_another_table_than_was_sealed_is_refused(small_task: Path, tmp_path: Path) -> None:
+def test_a_table_that_was_not_sealed_is_refused(small_task: Path, tmp_path: Path) -> None:
     evaluate(small_task, tmp_path / "runs")
     path = folder_of(tmp_path / "runs") / "items.parquet"
     sealed = path.read_bytes()
@@ -243,8 +243,8 @@ def test_another_table_than_was_sealed_is_refused(small_task: Path, tmp_path: Pa
     assert path.read_bytes() == sealed, "as the message says"
 
 
-def test_what_data_do_not_say_any_more_is_written_anew(small_task: Path, tmp_path: Path) -> None:
-    """Metadata of official data may be corrected, which is another revision of nothing."""
+def test_a_removed_attribute_is_updated(small_task: Path, tmp_path: Path) -> None:
+    """Metadata of official data may be corrected without a new revision."""
     describe(small_task)
     evaluate(small_task, tmp_path / "runs")
     folder = folder_of(tmp_path / "runs")
@@ -256,7 +256,7 @@ def test_what_data_do_not_say_any_more_is_written_anew(small_task: Path, tmp_pat
     assert (folder / "items.parquet").read_bytes() == expected
 
 
-def test_two_runs_that_know_different_values_are_refused(small_task: Path, tmp_path: Path) -> None:
+def test_runs_with_different_values_are_refused(small_task: Path, tmp_path: Path) -> None:
     evaluate(small_task, tmp_path / "runs")
     items = RunFolder.open(folder_of(tmp_path / "runs")).items
     tables = []
@@ -265,11 +265,11 @@ def test_two_runs_that_know_different_values_are_refused(small_task: Path, tmp_p
         said = {"scene": scene, "snr": 1.0 + 0.01 * (number == 1), **({"only": "here"} if number else {})}
         digest = write_attributes(tmp_path / str(number), items, list(items), lambda item, said=said: said)  # type: ignore[misc]
         tables.append(AttributeTable(tmp_path / str(number), "small", digest))
-    joined = joined_attributes(tables[:2])
+    joined = join_attributes(tables[:2])
     assert joined["small", "item-0"]["only"] == "here"
     assert joined["small", "item-0"]["snr"] == 1.0, "what another machine rounds to the digit beside is the same"
     with pytest.raises(UsageError, match=r"expected scene of item-0 of small to be street .*found home: "):
-        joined_attributes(tables)
+        join_attributes(tables)
 
 
 # --- slices of results
@@ -277,7 +277,7 @@ def test_two_runs_that_know_different_values_are_refused(small_task: Path, tmp_p
 
 def test_every_item_counts_in_exactly_one_slice(small_task: Path, tmp_path: Path) -> None:
     describe(small_task)
-    (small_task.parent / "mix1.wav").unlink()  # an item without an answer belongs to its slice too
+    (small_task.parent / "mix1.wav").unlink()  # an item without an estimate belongs to its slice too
     whole = evaluate(small_task, tmp_path / "runs", ["hpss", "mixture"])
     for name, points in (("scene", ()), ("distance", ()), ("distance", [3, 4.5]), ("snr", [0]), ("words", ())):
         found = whole.by(name, points)
@@ -291,7 +291,7 @@ def test_every_item_counts_in_exactly_one_slice(small_task: Path, tmp_path: Path
         assert found.to_frame()["slice"].notna().all()
 
 
-def test_slices_are_told_in_every_format(small_task: Path, tmp_path: Path) -> None:
+def test_slices_in_every_format(small_task: Path, tmp_path: Path) -> None:
     describe(small_task)
     found = evaluate(small_task, tmp_path / "runs").by("distance", [3])
     text = found.table("md")
@@ -305,7 +305,7 @@ def test_slices_are_told_in_every_format(small_task: Path, tmp_path: Path) -> No
     assert "slice" not in evaluate(small_task, tmp_path / "runs").to_frame()
 
 
-def test_an_attribute_that_is_not_there_is_told_those_that_are(small_task: Path, tmp_path: Path) -> None:
+def test_an_unknown_attribute_names_the_known_ones(small_task: Path, tmp_path: Path) -> None:
     results = evaluate(small_task, tmp_path / "runs")
     with pytest.raises(UsageError, match=r"\(mixture_dbfs, seconds, snr, target_share, words\), found 'loudness'"):
         results.by("loudness")
@@ -365,7 +365,7 @@ def test_each_slice_has_the_verdict_of_its_items_alone(places: Path, tmp_path: P
             assert replace(own, slice="") == alone["small", metric]
 
 
-def test_a_table_says_of_each_slice_what_is_sure_there_and_nothing_over_all(places: Path, tmp_path: Path) -> None:
+def test_a_table_has_verdicts_per_slice_and_none_over_all(places: Path, tmp_path: Path) -> None:
     found = evaluate(places, tmp_path / "runs", [keep_a_half, "mixture"]).by("place")
     text = found.table("md", metrics=["si_sdr"], digits=1, interval=False)
     room, street = text.split("### ")[1:]
@@ -383,7 +383,7 @@ def test_a_table_says_of_each_slice_what_is_sure_there_and_nothing_over_all(plac
     assert better == {("small", "place = room"): [], ("small", "place = street"): ["keep_a_half"]}
 
 
-def test_slices_are_columns_and_lines_where_the_table_is_turned(places: Path, tmp_path: Path) -> None:
+def test_slices_are_columns_or_rows_of_a_transposed_table(places: Path, tmp_path: Path) -> None:
     found = evaluate(places, tmp_path / "runs", [keep_a_half, "mixture"]).by("place")
     by_metric = found.table("md", pivot="metric", interval=False)
     heads, _, *lines = (line for line in by_metric.split("### si_sdr ")[1].splitlines() if line.startswith("|"))
@@ -476,7 +476,7 @@ def test_a_figure_of_slices_in_python_is_that_of_the_command(
         results.plot("slices", task="smal")
 
 
-def test_of_several_tasks_one_is_named(scenes: Path, tmp_path: Path) -> None:
+def test_one_of_several_tasks_must_be_named(scenes: Path, tmp_path: Path) -> None:
     shutil.copytree(scenes.parent, tmp_path / "copied")
     other = (tmp_path / "copied" / "small.csv").rename(tmp_path / "copied" / "other.csv")
     for path in (scenes, other):
@@ -501,7 +501,7 @@ def test_an_item_is_the_worst_by_its_score_and_then_its_name() -> None:
     assert worst_items(equal, higher_is_better=True, most=5) == {}, "the mixture by an improvement"
 
 
-def test_few_recordings_are_said_and_not_tested(small_task: Path, tmp_path: Path) -> None:
+def test_few_recordings_are_reported_and_not_tested(small_task: Path, tmp_path: Path) -> None:
     describe(small_task)
     evaluate(small_task, tmp_path / "runs")
     found = find_slices([tmp_path / "runs"], metric="si_sdr")
@@ -512,7 +512,7 @@ def test_few_recordings_are_said_and_not_tested(small_task: Path, tmp_path: Path
         find_slices([tmp_path / "runs"], metric="sdr")
 
 
-def test_chosen_attributes_are_tested_alone_and_cut_where_they_are_told_to(scenes: Path, tmp_path: Path) -> None:
+def test_only_chosen_attributes_are_tested_at_the_given_thresholds(scenes: Path, tmp_path: Path) -> None:
     evaluate(scenes, tmp_path / "runs")
     found = find_slices([tmp_path / "runs"], metric="si_sdr", by={"scene": (), "snr": (-5.0, 40.0)})
     assert {row.slice for row in found.rows} == {"scene = street", "scene = room", "snr < −5", "−5 ≤ snr < 40"}

@@ -9,12 +9,12 @@ import sam_audio_bench as sab
 from sam_audio_bench import metrics, separators
 from sam_audio_bench.metrics.distance_catalogue import DISTANCES
 from sam_audio_bench.records import MetricRecord, ModelRecord, RunRecord, TaskRecord
-from sam_audio_bench.run.cite import bibliography, citations, cite
+from sam_audio_bench.run.cite import cite, list_citations, load_bibliography
 from sam_audio_bench.tasks import TASKS
 
 
 def test_entries_are_well_formed() -> None:
-    for key, entry in bibliography().items():
+    for key, entry in load_bibliography().items():
         assert entry.count("{") == entry.count("}"), key
         assert entry.endswith("\n}")
         fields = set(re.findall(r"^  (\w+) = ", entry, re.MULTILINE))
@@ -23,7 +23,7 @@ def test_entries_are_well_formed() -> None:
 
 def test_every_key_of_a_card_has_an_entry() -> None:
     cards = [*TASKS.values(), *separators.CARDS.values(), *metrics.CARDS.values(), *DISTANCES.values()]
-    assert {key for card in cards for key in card.cites} <= set(bibliography())
+    assert {key for card in cards for key in card.cites} <= set(load_bibliography())
 
 
 def test_a_run_cites_what_it_used(tmp_path: Path) -> None:
@@ -42,4 +42,4 @@ def test_third_parties_have_no_key() -> None:
         metrics=[MetricRecord(id="peak_db", version=1, unit="", higher_is_better=True)], seed=0, align=None,
         stereo="joint", shard=None, command=[], config={}, git=None, packages={}, hardware={},
     )  # fmt: skip
-    assert citations(header) == ["sam_audio_bench"]
+    assert list_citations(header) == ["sam_audio_bench"]

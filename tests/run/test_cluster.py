@@ -1,4 +1,4 @@
-"""`--shard auto`: the part of the items that a launcher's variables tell."""
+"""`--shard auto`: the shard from the environment variables of a launcher."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 import sam_audio_bench as sab
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.run.cluster import own_gpu, own_shard
+from sam_audio_bench.run.cluster import find_own_shard, select_own_gpu
 
 
 def array(task: int, first: int, last: int, count: int) -> dict[str, str]:
@@ -33,13 +33,13 @@ def array(task: int, first: int, last: int, count: int) -> dict[str, str]:
         ({**array(2, 1, 3, 3), "RANK": "1", "WORLD_SIZE": "4"}, (6, 12)),  # tasks of four ranks: 1-4, 5-8, 9-12
     ],
 )
-def test_what_launchers_say(environment: Mapping[str, str], shard: tuple[int, int]) -> None:
-    assert own_shard(environment)[0] == shard
+def test_shard_from_variables(environment: Mapping[str, str], shard: tuple[int, int]) -> None:
+    assert find_own_shard(environment)[0] == shard
 
 
 def test_the_ranks_of_an_array_are_a_partition() -> None:
     found = [
-        own_shard({**array(task, 0, 4, 3), "RANK": str(rank), "WORLD_SIZE": "2"})[0]
+        find_own_shard({**array(task, 0, 4, 3), "RANK": str(rank), "WORLD_SIZE": "2"})[0]
         for task in (0, 2, 4) for rank in (0, 1)
     ]  # fmt: skip
     assert found == [(index, 6) for index in range(1, 7)]
@@ -59,9 +59,9 @@ def test_the_ranks_of_an_array_are_a_partition() -> None:
         (array(12, 1, 8, 8), "found number 12 of 8"),
     ],
 )
-def test_what_launchers_cannot_mean(environment: Mapping[str, str], found: str) -> None:
+def test_invalid_variables(environment: Mapping[str, str], found: str) -> None:
     with pytest.raises(UsageError) as caught:
-        own_shard(environment)
+        find_own_shard(environment)
     assert found in str(caught.value)
 
 
@@ -70,12 +70,12 @@ def test_what_launchers_cannot_mean(environment: Mapping[str, str], found: str) 
 )
 def test_a_rank_sees_its_own_gpu(before: str | None, rank: str, after: str) -> None:
     environment = {"LOCAL_RANK": rank} | ({} if before is None else {"CUDA_VISIBLE_DEVICES": before})
-    said = own_gpu(environment)
+    said = select_own_gpu(environment)
     assert environment["CUDA_VISIBLE_DEVICES"] == after
     assert said == (f"GPU {after}" if after else "")
 
 
-def test_only_who_asks_gets_a_part(
+def test_shard_only_with_auto(
     small_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, value in array(2, 1, 3, 3).items():
@@ -88,7 +88,7 @@ def test_only_who_asks_gets_a_part(
     assert "shard 2/3: task 2 of 3 of a Slurm array" in capsys.readouterr().err
 
 
-def test_the_command_line_says_what_it_found(small_task: Path, tmp_path: Path) -> None:
+def test_the_command_prints_its_shard(small_task: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from sam_audio_bench.cli import main; main()", "eval", "--model", "mixture",
                "--task", str(small_task), "--metrics", "snr", "--shard", "auto", "--dry-run"]  # fmt: skip
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "RANK"))}

@@ -1,4 +1,4 @@
-"""Two runs side by side: pairing, what is refused, what is left out, and where the worst answers lie."""
+"""Comparing two runs: pairing, errors, items that are left out, and the files of the worst estimates."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def run(
     picked: Mapping[str, float] | None = None,
     seed: int = 0,
 ) -> Path:
-    """A finished run; two items a recording. ``picked``: the first metric of the answers that a picker chose."""
+    """A finished run; two items per recording. ``picked``: the first metric of the estimates that a picker chose."""
     folder = RunFolder(path)
     known = {metric: record(metric, **(metrics or {}).get(metric, {})) for metric in scores}
     header = RunRecord(
@@ -125,7 +125,7 @@ def test_differences_are_paired_over_recordings(two: Callable[..., tuple[Path, P
     assert row.verdict() == "not told apart"
 
 
-def test_the_worst_items_come_first_with_their_sounds(two: Callable[..., tuple[Path, Path]]) -> None:
+def test_the_worst_items_come_first_with_their_audio(two: Callable[..., tuple[Path, Path]]) -> None:
     base, other = two()
     found = compare_runs(base, other)
     assert [(one.item, one.difference) for one in found.worst] == [("e", -4.0), ("b", -0.5)], (
@@ -139,7 +139,7 @@ def test_the_worst_items_come_first_with_their_sounds(two: Callable[..., tuple[P
     assert compare_runs(base, other).worst[0].audio_b is None
 
 
-def test_less_is_better_of_an_error(two: Callable[..., tuple[Path, Path]], tmp_path: Path) -> None:
+def test_lower_is_better_for_an_error(two: Callable[..., tuple[Path, Path]], tmp_path: Path) -> None:
     sides = [
         run(tmp_path / name, name, {"mrstft": own}, metrics={"mrstft": {"higher_is_better": False, "unit": ""}})
         for name, own in (("p", BASE), ("q", OTHER))
@@ -149,7 +149,7 @@ def test_less_is_better_of_an_error(two: Callable[..., tuple[Path, Path]], tmp_p
     assert [one.item for one in found.worst] == ["d", "a", "f"]
 
 
-def test_holm_runs_over_all_rows_and_says_who_is_better(tmp_path: Path) -> None:
+def test_holm_corrects_over_all_rows(tmp_path: Path) -> None:
     """Twelve recordings of one item each, by two metrics on two tasks."""
     items = {f"{chr(ord('a') + 2 * at)}": float(at) for at in range(12)}
     for system, gain in (("p", 0.0), ("q", 2.0)):
@@ -177,7 +177,7 @@ def test_numbers_equal_those_of_scipy_and_statsmodels(tmp_path: Path) -> None:
         return float(scipy.stats.permutation_test((sums,), np.sum, **options).pvalue)
 
     drawn = np.random.default_rng(3)
-    items = "abcdefghijklmnop"  # two a recording
+    items = "abcdefghijklmnop"  # two per recording
     systems = {
         name: {
             metric: {item: float(drawn.normal(gain * better, 2)) for item in items}
@@ -207,7 +207,7 @@ def test_numbers_equal_those_of_scipy_and_statsmodels(tmp_path: Path) -> None:
 
 
 def test_only_common_items_count(two: Callable[..., tuple[Path, Path]]) -> None:
-    """An item that one run lacks is noted; an undefined score is counted, and neither changes a mean of both."""
+    """An item missing from one run is noted; an undefined score is counted; neither changes a mean."""
     mine: dict[str, float | None] = {**OTHER, "b": None, "g": 100.0}
     del mine["a"]
     found = compare_runs(*two(scores={"si_sdr": mine}))
@@ -237,14 +237,14 @@ def test_infinite_scores_count_as_the_cap(two: Callable[..., tuple[Path, Path]])
         ({"scores": {"snr": OTHER}}, "a metric that both runs have, found si_sdr in .* and snr in"),
     ],
 )
-def test_what_cannot_be_compared_is_refused_by_name(
+def test_the_difference_is_named_in_errors(
     two: Callable[..., tuple[Path, Path]], changes: dict[str, Any], field: str
 ) -> None:
     with pytest.raises(UsageError, match=field):
         compare_runs(*two(**changes))
 
 
-def test_other_refusals(two: Callable[..., tuple[Path, Path]], tmp_path: Path) -> None:
+def test_other_errors(two: Callable[..., tuple[Path, Path]], tmp_path: Path) -> None:
     base, other = two(scores={"si_sdr": OTHER, "snr": OTHER})
     with pytest.raises(UsageError, match=r"one separator in .*, found base, other"):
         compare_runs(tmp_path, other)
@@ -257,8 +257,8 @@ def test_other_refusals(two: Callable[..., tuple[Path, Path]], tmp_path: Path) -
     assert compare_runs(base, other).notes == (f"left out, in {other} alone: snr",)
 
 
-def test_what_a_picker_chose_is_compared_unless_first_candidates_are_asked_for(tmp_path: Path) -> None:
-    """The picker's own model as the metric proves nothing: it has no p."""
+def test_picked_candidates_are_compared_unless_first_is_set(tmp_path: Path) -> None:
+    """A metric from the picker's own model is no evidence: it has no p."""
     base = run(tmp_path / "base", "base", {"clap": BASE})
     other = run(tmp_path / "other", "base", {"clap": OTHER}, picked=dict.fromkeys(BASE, 10.0))
     found = compare_runs(base, other)

@@ -1,4 +1,4 @@
-"""Which part of its contract a separator breaks is found out before any work, and told."""
+"""Violations of the separator interface are reported before any work."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from sam_audio_bench.types import Audio, Prompt, Separation
 
 
 class Whole:
-    """All that a separator must have."""
+    """A minimal separator."""
 
     def separate(self, queries: Any, seeds: Any) -> Any:
         return [Separation(target=query.mixture, residual=query.mixture) for query in queries]
 
 
 class OneByOne(Whole):
-    """Yields its answers."""
+    """Yields its estimates."""
 
     def separate(self, queries: Any, seeds: Any) -> Iterator[Separation]:
         yield from super().separate(queries, seeds)
@@ -63,46 +63,46 @@ class Seedless:
 
 
 class Later:
-    """Answers later."""
+    """Has an async method."""
 
     async def separate(self, queries: Any, seeds: Any) -> list[Any]:
         return []
 
 
 class NoMethod:
-    """Has something else of that name."""
+    """Has an attribute instead of the method."""
 
     separate = 3
 
 
 class Stored:
-    """Cannot tell one stored answer from another."""
+    """Has no fingerprints of its stored estimates."""
 
     def separate_named(self, ids: Any, queries: Any) -> list[Any]:
         return []
 
 
 class BadName(Whole):
-    """No file can be called so."""
+    """Has a name that cannot be a file name."""
 
     name = "half \udcff"
 
 
 class Slots:
-    """Has no room for a name."""
+    """Cannot be given a name."""
 
     __slots__ = ()
     separate = Whole.separate
 
 
 class Unwritable(Whole):
-    """JSON has no halves of letters."""
+    """Has an unpaired surrogate, which JSON cannot encode."""
 
     settings = {"file": "\udcff"}  # noqa: RUF012
 
 
 class Endless(Whole):
-    """Holds itself."""
+    """Has recursive settings."""
 
     settings: dict[str, Any] = {}  # noqa: RUF012
 
@@ -144,7 +144,7 @@ def test_any_settings_are_written(settings: Any, small_task: Path, tmp_path: Pat
     assert sab.evaluate(kind, str(small_task), metrics="snr", output=tmp_path, limit=1, progress=False).failures == 0
 
 
-def test_numpy_sizes_are_sizes() -> None:
+def test_numpy_integers_are_valid_batch_sizes() -> None:
     prepare_separator(sized(np.int64(2)))
 
 
@@ -175,13 +175,13 @@ def test_a_constructor_that_fails(action: str, found: str, tmp_path: Path, monke
     monkeypatch.delitem(sys.modules, "unmade", raising=False)
 
 
-def test_recursive_settings_are_a_sentence() -> None:
+def test_recursive_settings_have_a_readable_error() -> None:
     with pytest.raises(Precondition, match=r"expected the separator .*Endless to be made, found RecursionError"):
         prepare_separator(Endless)
 
 
 class Claiming(Whole):
-    """Says something beside its samples."""
+    """Returns metadata besides its samples."""
 
     def __init__(self, case: str) -> None:
         self.case = case
@@ -213,9 +213,7 @@ class Claiming(Whole):
         ("meta", "a Separation of dense float tensors, found one that raised NotImplementedError"),
     ],
 )
-def test_what_an_answer_says_beside_its_samples_costs_it(
-    case: str, message: str, small_task: Path, tmp_path: Path
-) -> None:
+def test_invalid_metadata_fails_the_estimate(case: str, message: str, small_task: Path, tmp_path: Path) -> None:
     results = sab.evaluate(Claiming(case), str(small_task), metrics="snr", output=tmp_path, limit=2, progress=False)
     assert results.failures == 2
     header = json.loads((tmp_path / "Claiming" / "small@1-file" / "run.json").read_text())
@@ -235,7 +233,7 @@ def test_a_status_that_no_failure_has_is_an_error(status: Any, small_task: Path,
 
 
 class MuteError(Exception):
-    """Has no text."""
+    """Cannot be converted to text."""
 
     def __str__(self) -> str:
         raise RuntimeError("no words")
@@ -268,7 +266,7 @@ class Placed(Whole):
         self.device = device
 
 
-def test_options_that_nothing_takes_are_told(small_task: Path, tmp_path: Path) -> None:
+def test_options_that_nothing_takes_are_reported(small_task: Path, tmp_path: Path) -> None:
     def plan(*models: Any, **options: Any) -> Any:
         return make_plan(models, [str(small_task)], metrics=("snr",), output=tmp_path, **options)
 
@@ -305,8 +303,8 @@ def test_an_allowance_out_of_range(allowed: str, tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-def test_an_answer_that_rotted_is_made_again(small_task: Path, tmp_path: Path) -> None:
-    """Its size and time are as they were, so that only its content tells; it is read where scores are missing."""
+def test_a_corrupted_estimate_is_made_again(small_task: Path, tmp_path: Path) -> None:
+    """Size and time are unchanged, so that only the content differs; it is read if scores are missing."""
 
     def run(metric: str) -> sab.Results:
         return sab.evaluate("hpss", str(small_task), metrics=metric, output=tmp_path, progress=False)
@@ -321,7 +319,7 @@ def test_an_answer_that_rotted_is_made_again(small_task: Path, tmp_path: Path) -
     assert path.read_bytes() != sound
 
 
-def test_a_folder_where_an_answer_belongs_costs_that_answer(small_task: Path, tmp_path: Path) -> None:
+def test_a_folder_at_the_path_of_an_estimate_fails_that_item(small_task: Path, tmp_path: Path) -> None:
     run = partial(sab.evaluate, "hpss", str(small_task), output=tmp_path, progress=False)
     run(metrics="snr")
     path = tmp_path / "hpss" / "small@1-file" / "audio" / "item-2.target.flac"

@@ -35,7 +35,7 @@ def asked(task: Path | str, output: Path, model: Any = "hpss", **options: Any) -
     """Items that the plan for one model would separate, and what it says about those that it does not keep."""
     settings = Settings(output=output, metrics=options.pop("metrics", METRICS), **options)
     plan = make_plan([model], [str(task)], settings=settings)
-    return plan.jobs[0].to_separate(), "\n".join(plan.redone)
+    return plan.jobs[0].items_to_separate(), "\n".join(plan.redone)
 
 
 def run(task: Path | str, output: Path, model: Any = "hpss", **options: Any) -> sab.Results:

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP end a run in one way, whatever a separator makes of them."""
+"""Ctrl-C, SIGTERM and SIGHUP end a run in the same way, even if a separator catches them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def journalled(output: Path, name: str) -> list[str]:
 
 
 def interrupting(number: int, treat: Callable[[], None]) -> Function:
-    """A separator to whose second call a signal comes."""
+    """A separator that receives a signal in its second call."""
     calls = []
 
     def interrupted(mixture: torch.Tensor, rate: int, prompt: Prompt) -> torch.Tensor:
@@ -61,7 +61,7 @@ def interrupting(number: int, treat: Callable[[], None]) -> Function:
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_leaves_a_cancelled_run_that_a_rerun_takes_up(number: int, small_task: Path, tmp_path: Path) -> None:
+def test_a_rerun_continues_a_run_that_a_signal_cancelled(number: int, small_task: Path, tmp_path: Path) -> None:
     handlers = [signal.getsignal(one) for one in SIGNALS]
     with pytest.raises(KeyboardInterrupt):
         run(small_task, tmp_path, interrupting(number, lambda: signal.raise_signal(number)))
@@ -91,9 +91,7 @@ def turn() -> None:
 
 
 @pytest.mark.parametrize("treat", [swallow, turn])
-def test_what_a_separator_makes_of_a_signal_does_not_matter(
-    treat: Callable[[], None], small_task: Path, tmp_path: Path
-) -> None:
+def test_a_separator_cannot_suppress_a_signal(treat: Callable[[], None], small_task: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(small_task, tmp_path, interrupting(signal.SIGTERM, treat))
     assert status(tmp_path, "interrupted") == "cancelled"
@@ -107,15 +105,15 @@ def test_a_signal_while_scores_are_computed(small_task: Path, tmp_path: Path, mo
     assert status(tmp_path, "hpss") == "cancelled"
 
 
-def test_a_signal_between_two_steps_is_only_noted() -> None:
+def test_a_signal_between_two_steps_is_only_recorded() -> None:
     def work() -> None:
-        with interruption.deferred():
+        with interruption.defer_signals():
             signal.raise_signal(signal.SIGTERM)
             assert interruption.was_interrupted()
-            with interruption.interruptible():
+            with interruption.allow_interruption():
                 pytest.fail("work began after the signal")
 
-    with interruption.handled(), pytest.raises(KeyboardInterrupt):
+    with interruption.handle_signals(), pytest.raises(KeyboardInterrupt):
         work()
     assert not interruption.was_interrupted()
 
@@ -124,16 +122,16 @@ def test_only_the_first_of_many_is_raised() -> None:
     heard = []
 
     def work() -> None:
-        with interruption.deferred():
+        with interruption.defer_signals():
             try:
-                with interruption.interruptible():
+                with interruption.allow_interruption():
                     signal.raise_signal(signal.SIGINT)
             finally:
                 for _ in range(4):
                     signal.raise_signal(signal.SIGINT)
                     heard.append(None)
 
-    with interruption.handled(), pytest.raises(KeyboardInterrupt):
+    with interruption.handle_signals(), pytest.raises(KeyboardInterrupt):
         work()
     assert len(heard) == 4
 
@@ -141,7 +139,7 @@ def test_only_the_first_of_many_is_raised() -> None:
 def test_an_ignored_signal_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with interruption.handled():
+        with interruption.handle_signals():
             signal.raise_signal(signal.SIGHUP)
             assert not interruption.was_interrupted()
     finally:
@@ -149,7 +147,7 @@ def test_an_ignored_signal_stays_ignored() -> None:
 
 
 def test_a_forked_process_ends_by_its_signal() -> None:
-    with interruption.handled():
+    with interruption.handle_signals():
         child = os.fork()
         if child == 0:
             signal.raise_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""What a separator prints, changes or ends is its own."""
+"""Output, changes of global state and exits of a separator affect only that separator."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from click.testing import CliRunner
 import sam_audio_bench as sab
 from sam_audio_bench.cli import group
 from sam_audio_bench.run import output_log
-from sam_audio_bench.run.exits import no_exit
 from sam_audio_bench.run.global_state import GlobalState
 from sam_audio_bench.run.isolation import Isolation
+from sam_audio_bench.run.process_exit import prevent_exit
 from sam_audio_bench.types import Prompt
 
 
@@ -42,13 +42,13 @@ def records(output: Path, name: str) -> list[dict[str, Any]]:
 
 @pytest.fixture(autouse=True)
 def own_state() -> Iterator[None]:
-    """A test that fails changes nothing for others."""
-    before = GlobalState.now()
+    """Restores the global state, so that a failing test does not affect others."""
+    before = GlobalState.capture()
     yield
-    before.put_back()
+    before.restore()
 
 
-CHANGES: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {  # what changes something, and what tells
+CHANGES: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {  # a change of the state, and its getter
     "dtype": (lambda: torch.set_default_dtype(torch.float64), torch.get_default_dtype),
     "device": (lambda: torch.set_default_device("meta"), lambda: torch.zeros(1).device.type),
     "grad": (lambda: torch.set_grad_enabled(False), torch.is_grad_enabled),
@@ -77,16 +77,16 @@ CHANGES: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {  # what chan
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_global_state_is_put_back(name: str) -> None:
+def test_global_state_is_restored(name: str) -> None:
     change, tell = CHANGES[name]
     if name == "generators":
         random.random()
     before = tell()
-    with Isolation().entered("one", 0):
+    with Isolation().around_call("one", 0):
         change()
         assert tell() != before
     assert tell() == before
-    with suppress(KeyError), Isolation().entered("one", 0):
+    with suppress(KeyError), Isolation().around_call("one", 0):
         change()
         raise KeyError
     assert tell() == before
@@ -122,7 +122,7 @@ class Settled:
         return [sab.Separation(target=query.mixture, residual=query.mixture) for query in queries]
 
 
-def test_what_a_constructor_changed_holds_for_its_separator_alone(small_task: Path, tmp_path: Path) -> None:
+def test_changes_by_a_constructor_hold_for_its_separator_only(small_task: Path, tmp_path: Path) -> None:
     made = []
 
     class Told(Settled):
@@ -135,7 +135,7 @@ def test_what_a_constructor_changed_holds_for_its_separator_alone(small_task: Pa
     assert made[0].seen == [torch.float64, torch.float64]
 
 
-def test_shared_generators_begin_with_the_items_seed(small_task: Path, tmp_path: Path) -> None:
+def test_global_generators_are_seeded_with_the_items_seed(small_task: Path, tmp_path: Path) -> None:
     def noisy(mixture: torch.Tensor, rate: int, prompt: Prompt) -> torch.Tensor:
         drawn.append(float(torch.rand(())) + float(np.random.rand()) + random.random())
         return mixture * 0.5
@@ -148,7 +148,7 @@ def test_shared_generators_begin_with_the_items_seed(small_task: Path, tmp_path:
     assert len(set(every)) == 6
 
 
-def test_a_folder_that_a_separator_leaves_for_moves_nothing(
+def test_a_changed_working_directory_affects_no_paths(
     small_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def wandering(mixture: torch.Tensor, rate: int, prompt: Prompt) -> torch.Tensor:
@@ -164,7 +164,7 @@ def test_a_folder_that_a_separator_leaves_for_moves_nothing(
 
 
 def talking(mixture: torch.Tensor, rate: int, prompt: Prompt) -> torch.Tensor:
-    """Says something in every way."""
+    """Prints in every way."""
     print("by print")
     sys.stdout.buffer.write(b"by bytes\n")
     print("by stderr", file=sys.stderr)
@@ -174,7 +174,7 @@ def talking(mixture: torch.Tensor, rate: int, prompt: Prompt) -> torch.Tensor:
     return mixture * 0.5
 
 
-def test_what_is_printed_goes_to_the_log(small_task: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_output_goes_to_the_log(small_task: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     run(small_task, tmp_path, talking, limit=2)
     log = (tmp_path / "talking" / "small@1-file" / "separator.log").read_text()
     for heading, part in zip(("item-0", "item-1"), log.split("--- ")[1:], strict=True):
@@ -203,7 +203,7 @@ def test_json_is_one_object_whatever_is_printed(
     assert log == "module\nconstructor\n--- item-0\ncall\n"
 
 
-def test_one_file_has_a_log_beside_its_answers(
+def test_one_file_has_a_log_next_to_its_estimates(
     small_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -214,7 +214,7 @@ def test_one_file_has_a_log_beside_its_answers(
     assert (tmp_path / "out" / "separator.log").read_text() == "module\ncall\n"
 
 
-def test_a_log_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_has_a_size_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output_log, "_LARGEST", 100)
     log = tmp_path / "log"
     for _ in range(3):
@@ -223,7 +223,7 @@ def test_a_log_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert log.stat().st_size == 100
 
 
-def test_a_logger_that_holds_on_to_a_stream_goes_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_logger_that_keeps_a_stream_still_works(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     log, handlers = tmp_path / "log", []
     for item in ("one", "two"):
         with output_log.captured(log, item):
@@ -235,7 +235,7 @@ def test_a_logger_that_holds_on_to_a_stream_goes_on(tmp_path: Path, capfd: pytes
     assert capfd.readouterr().err == "outside\n"
 
 
-def test_json_stays_alone_to_the_end_of_the_process(small_task: Path, tmp_path: Path) -> None:
+def test_json_is_the_only_output_until_the_process_ends(small_task: Path, tmp_path: Path) -> None:
     (tmp_path / "late.py").write_text(
         "import atexit, sys, threading\natexit.register(print, 'bye')\n"
         "def f(m, r, p):\n    sys.stdout.close()\n    return m\n"
@@ -282,15 +282,15 @@ def test_a_separator_cannot_end_a_run(way: str, small_task: Path, tmp_path: Path
     assert messages[0].startswith("leaving raised ")
 
 
-def test_processes_and_threads_of_a_separator_end_as_they_want() -> None:
-    with no_exit():
+def test_processes_and_threads_of_a_separator_can_exit() -> None:
+    with prevent_exit():
         child = os.fork()
         if child == 0:
             os._exit(7)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     code = (
-        "import os, threading\nfrom sam_audio_bench.run.isolation import no_exit\n"
-        "with no_exit():\n    thread = threading.Thread(target=os._exit, args=(0,))\n    thread.start()\n"
+        "import os, threading\nfrom sam_audio_bench.run.isolation import prevent_exit\n"
+        "with prevent_exit():\n    thread = threading.Thread(target=os._exit, args=(0,))\n    thread.start()\n"
         "    thread.join()\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 1
@@ -299,9 +299,9 @@ def test_processes_and_threads_of_a_separator_end_as_they_want() -> None:
 LEAVES_A_THREAD = """
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from sam_audio_bench.run import exits
+from sam_audio_bench.run import process_exit
 
-exits._PATIENCE = 0.5
+process_exit._GRACE_SECONDS = 0.5
 pool = ThreadPoolExecutor()
 
 def wait():
@@ -315,10 +315,10 @@ def f(m, r, p):
 
 
 @pytest.mark.parametrize(("keep", "fails"), [("None", False), ("None", True), ("0.2", False)])
-def test_a_thread_that_a_separator_leaves_does_not_keep_the_command(
+def test_a_thread_of_a_separator_does_not_keep_the_command_alive(
     keep: str, fails: bool, small_task: Path, tmp_path: Path
 ) -> None:
-    """One that ends by itself is nobody's affair."""
+    """One that ends by itself is not reported."""
     (tmp_path / "leaving.py").write_text(LEAVES_A_THREAD.replace("KEEP", keep))
     if fails:
         small_task.with_name("mix0.wav").write_text("no sound")

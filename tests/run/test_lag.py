@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 
 import sam_audio_bench as sab
 from sam_audio_bench.records import ItemRecord
-from sam_audio_bench.run.check import check
+from sam_audio_bench.run.estimate_check import check_estimate
 from sam_audio_bench.run.lag import measure_lag
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.types import Audio, Item, Prompt, Query, Separation
@@ -202,7 +202,7 @@ def test_an_answer_as_much_longer_as_it_is_late_loses_nothing() -> None:
     mixture = noise(0)
     late = pad(mixture, (LATE, 0))
     query = Query(mixture=Audio(mixture, RATE), prompt=Prompt(text="voice"))
-    found = check(separation(late, late * 0.5), query, align="lag")
+    found = check_estimate(separation(late, late * 0.5), query, align="lag")
     assert found.moved_ms == 20.0
     assert torch.equal(found.target.samples, mixture)
     assert torch.equal(found.residual.samples, mixture * 0.5)
@@ -211,9 +211,9 @@ def test_an_answer_as_much_longer_as_it_is_late_loses_nothing() -> None:
 def test_what_is_cut_is_not_filled_and_what_is_early_is() -> None:
     mixture = noise(0)
     query = Query(mixture=Audio(mixture, RATE), prompt=Prompt(text="voice"))
-    late = check(separation(later(mixture, 48), later(mixture, 48)), query, align="lag")
+    late = check_estimate(separation(later(mixture, 48), later(mixture, 48)), query, align="lag")
     assert torch.equal(late.target.samples, mixture[:, :-48])
-    early = check(separation(mixture[:, 48:], mixture[:, 48:]), query, align="lag")
+    early = check_estimate(separation(mixture[:, 48:], mixture[:, 48:]), query, align="lag")
     assert early.moved_ms == -1.0
     assert torch.equal(early.target.samples, pad(mixture[:, 48:], (48, 0)))
 
@@ -221,7 +221,7 @@ def test_what_is_cut_is_not_filled_and_what_is_early_is() -> None:
 def test_a_separator_does_not_say_itself_that_it_was_moved() -> None:
     query = Query(mixture=Audio(noise(0), RATE), prompt=Prompt(text="voice"))
     sound = Audio(noise(0), RATE)
-    assert check(Separation(target=sound, residual=sound, moved_ms=3.0), query).moved_ms == 0.0
+    assert check_estimate(Separation(target=sound, residual=sound, moved_ms=3.0), query).moved_ms == 0.0
 
 
 def test_rescoring_measures_what_was_not(silent_end: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 import sam_audio_bench as sab
 from sam_audio_bench.errors import BenchError, Precondition
 from sam_audio_bench.plugins import plugin_cards
-from sam_audio_bench.run.exits import no_exit
+from sam_audio_bench.run.process_exit import prevent_exit
 from sam_audio_bench.run.remote import find_runs
 from sam_audio_bench.run.store import RunFolder
 
@@ -167,7 +167,7 @@ def test_a_plugin_that_ends_the_process_costs_its_card(here: Path, monkeypatch: 
     (here / "broken_plugin.py").write_text("import os\nprint('noise')\nos._exit(0)\n")
     (here / "bells_plugin.py").write_text("import sys\ndef bells(split, subset): return sys.exit(0)\n")
     monkeypatch.syspath_prepend(str(here))
-    with no_exit():
+    with prevent_exit():
         assert plugin_cards("metrics").failures == {"broken": "broken_plugin:X cannot be imported: SystemExit: 0"}
     with pytest.raises(Precondition, match="expected bells_plugin:bells to load bells, found SystemExit: 0"):
         sab.evaluate("silence", "bells", progress=False)

@@ -20,11 +20,11 @@ import sam_audio_bench as sab
 from sam_audio_bench.cli import group
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.run.compare import compare_runs
-from sam_audio_bench.run.copying import copy_run
 from sam_audio_bench.run.merge import merge, merge_all
 from sam_audio_bench.run.remote import Store, fetch_runs, find_runs
 from sam_audio_bench.run.rescore import rescore
 from sam_audio_bench.run.results import Results
+from sam_audio_bench.run.upload import upload_run
 
 OPTIONS: dict[str, Any] = {"metrics": ("si_sdr", "snr_i"), "progress": False}
 
@@ -161,7 +161,7 @@ def test_a_copy_that_is_up_to_date_is_left_alone(small_task: Path, tmp_path: Pat
     evaluate(small_task, tmp_path / "runs", copy_to=place)
     folder = run_of(tmp_path / "runs")
     store = Store(place).below(*folder.relative_to(tmp_path / "runs").parts)
-    assert copy_run(folder, store) == 0
+    assert upload_run(folder, store) == 0
     before = store.files()
     evaluate(small_task, tmp_path / "runs", copy_to=place)  # all kept
     assert store.files() == before

@@ -31,7 +31,7 @@ from sam_audio_bench.records import (
     TaskRecord,
 )
 from sam_audio_bench.run import journal as journals
-from sam_audio_bench.run.journal import ITEMS, SCORES, Journal, read_mark
+from sam_audio_bench.run.journal import ITEMS, SCORES, Journal, read_synced_bytes
 from sam_audio_bench.run.score_table import Promise, ScoreTable
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.types import Status
@@ -113,8 +113,8 @@ def test_a_line_is_in_the_file_when_it_was_added(tmp_path: Path, monkeypatch: py
         other = RunFolder.open(tmp_path)
         assert list(other.items) == ["one"]
         assert len(list(other.score_rows())) == 2
-        assert read_mark(tmp_path) == 0  # the disk was not asked yet
-    assert read_mark(tmp_path) == (tmp_path / ITEMS).stat().st_size
+        assert read_synced_bytes(tmp_path) == 0  # the disk was not asked yet
+    assert read_synced_bytes(tmp_path) == (tmp_path / ITEMS).stat().st_size
 
 
 def test_the_thread_asks_the_disk_and_moves_the_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,9 +122,9 @@ def test_the_thread_asks_the_disk_and_moves_the_mark(tmp_path: Path, monkeypatch
     (tmp_path / "audio").mkdir()
     journal = Journal(tmp_path)
     journal.append(ITEMS, [{"item": 1}], ["gone.flac"])  # replaced meanwhile
-    while read_mark(tmp_path) is None:
+    while read_synced_bytes(tmp_path) is None:
         pass
-    assert read_mark(tmp_path) == len('{"item": 1}\n')
+    assert read_synced_bytes(tmp_path) == len('{"item": 1}\n')
     journal.close()
 
 
@@ -134,10 +134,10 @@ def test_audio_is_forced_before_the_mark(audio: list[str], tmp_path: Path, monke
     (tmp_path / "audio").mkdir()
     for name in audio:
         (tmp_path / "audio" / name).touch()
-    monkeypatch.setattr(journals, "_force", lambda path: forced.append(path.name))
-    everything = journals._force_everything
+    monkeypatch.setattr(journals, "_sync_path", lambda path: forced.append(path.name))
+    everything = journals._sync_file_system
     monkeypatch.setattr(
-        journals, "_force_everything", lambda at: everything(at) and not forced.extend([*audio, "audio"])
+        journals, "_sync_file_system", lambda at: everything(at) and not forced.extend([*audio, "audio"])
     )
     marks: list[int] = []
     monkeypatch.setattr(journals, "_write_mark", lambda *_, **__: marks.append(len(forced)))
@@ -174,16 +174,16 @@ def test_what_the_disk_may_lack_stays_so_until_it_was_asked(tmp_path: Path, monk
     folder = RunFolder(tmp_path)
     with folder.writing():
         folder.unseal()
-        assert read_mark(tmp_path) == 0
-    assert read_mark(tmp_path) == (tmp_path / ITEMS).stat().st_size
+        assert read_synced_bytes(tmp_path) == 0
+    assert read_synced_bytes(tmp_path) == (tmp_path / ITEMS).stat().st_size
 
 
 @pytest.mark.parametrize("mark", [b"9" * 12, b"9" * 5000, b"-5", b"mark", b""])
 def test_a_mark_of_another_journal_makes_nothing_sure(mark: bytes, tmp_path: Path) -> None:
     (tmp_path / "synced").write_bytes(mark)
-    assert read_mark(tmp_path) == 0
+    assert read_synced_bytes(tmp_path) == 0
     (tmp_path / ITEMS).write_text('{"item": 1}\n')
-    assert read_mark(tmp_path) == 0
+    assert read_synced_bytes(tmp_path) == 0
 
 
 def test_a_record_that_is_a_link_to_nowhere_is_damaged(tmp_path: Path) -> None:

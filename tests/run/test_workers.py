@@ -25,7 +25,7 @@ from run_checks import assert_equal_runs, journal, log, messages, scores, worker
 import sam_audio_bench as sab
 from sam_audio_bench.errors import BadSeparation, Precondition, UsageError, describe_error
 from sam_audio_bench.run import executors, workers
-from sam_audio_bench.run.batching import Batching, is_out_of_memory
+from sam_audio_bench.run.batching import AdaptiveBatching, is_out_of_memory
 from sam_audio_bench.run.memory_limit import limit_memory
 from sam_audio_bench.run.travel import Told, dump, load
 from sam_audio_bench.run.worker import Score, Worker
@@ -402,12 +402,12 @@ def test_one_item_that_does_not_fit_has_failed() -> None:
         return [len(batch)]
 
     notes: list[str] = []
-    batching = Batching(note=notes.append)
-    assert batching.separate(items, call) == [1] * 5  # type: ignore[arg-type]
+    batching = AdaptiveBatching(note=notes.append)
+    assert batching.run(items, call) == [1] * 5  # type: ignore[arg-type]
     assert (calls, batching.size) == ([5, 3, 2, 1, 1, 1, 1, 1], 1)
     assert len(notes) == 3
     with pytest.raises(ValueError, match="another error"):
-        batching.separate(items, lambda batch: (_ for _ in ()).throw(ValueError("another error")))  # type: ignore[arg-type]
+        batching.run(items, lambda batch: (_ for _ in ()).throw(ValueError("another error")))  # type: ignore[arg-type]
 
 
 def test_what_says_that_memory_is_used_up() -> None:
@@ -448,7 +448,7 @@ def test_workers_share_out_the_gpus_that_are_seen(
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert executors.shared_gpus(device) == shared
+    assert executors.list_worker_gpus(device) == shared
 
 
 # --- stopping

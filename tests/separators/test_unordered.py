@@ -21,8 +21,8 @@ from sam_audio_bench import audio
 from sam_audio_bench.cli import group
 from sam_audio_bench.errors import BadSeparation, UsageError
 from sam_audio_bench.registry import load_separator
-from sam_audio_bench.run.check import check
 from sam_audio_bench.run.contract import prepare_separator
+from sam_audio_bench.run.estimate_check import check_estimate
 from sam_audio_bench.separators.stems import UnorderedStems
 from sam_audio_bench.types import Audio, Item, Separation, Status
 
@@ -280,5 +280,7 @@ def test_what_an_oracle_does_to_other_references_stays_with_it(mixtures: Path, t
 def test_numbers_of_outputs_that_are_none(outputs: Any) -> None:
     sound = Audio(LOW, RATE)
     with pytest.raises(BadSeparation, match="expected outputs as a mapping from items to numbers from 0"):
-        check(Separation(target=sound, residual=sound, outputs=outputs), query(LOW))
-    assert json.loads(json.dumps(check(Separation(target=sound, residual=sound, outputs={"a": 1}), query(LOW)).outputs))
+        check_estimate(Separation(target=sound, residual=sound, outputs=outputs), query(LOW))
+    assert json.loads(
+        json.dumps(check_estimate(Separation(target=sound, residual=sound, outputs={"a": 1}), query(LOW)).outputs)
+    )

@@ -11,7 +11,7 @@ import torch
 import sam_audio_bench as sab
 from sam_audio_bench import audio
 from sam_audio_bench.records import ModelRecord, RunRecord, TaskRecord
-from sam_audio_bench.run.cite import citations
+from sam_audio_bench.run.cite import list_citations
 from sam_audio_bench.run.training_overlap import shared_in_run
 from sam_audio_bench.separators.catalogue import CARDS, card_of_model
 from sam_audio_bench.tasks.adapters import ADAPTERS
@@ -90,7 +90,7 @@ def test_a_run_knows_its_separator_by_name_and_class() -> None:
     assert shared_in_run(header(dtln, source="voicebank:x")) == "DNS Challenge, Interspeech 2020 (DEMAND)"
     rnnoise = ModelRecord(kind="separator", name="rnnoise", target=CARDS["rnnoise"].target)
     assert shared_in_run(header(rnnoise, source="voicebank:x")) == ""  # its authors state nothing
-    assert citations(header(dtln)) == ["sam_audio_bench", "westhausen2020dtln"]  # and not those of its class alone
+    assert list_citations(header(dtln)) == ["sam_audio_bench", "westhausen2020dtln"]  # and not those of its class alone
     assert card_of_model("renamed", CARDS["hpss"].target) is CARDS["hpss"]
 
 

@@ -73,14 +73,14 @@ def _check_place(pool: Path, out: Path) -> None:
 
 def _part(shard: str) -> tuple[int, int]:
     """K and N as a user writes them, or as a launcher tells."""
-    from sam_audio_bench.run.cluster import own_shard
+    from sam_audio_bench.run.cluster import find_own_shard
     from sam_audio_bench.run.settings import read_texts
 
     found = read_texts("shard", shard)
     if found != "auto":
         index, count = found
         return index, count
-    part, origin = own_shard(os.environ)
+    part, origin = find_own_shard(os.environ)
     note(f"shard {part[0]}/{part[1]}: {origin}")
     return part
 

@@ -245,7 +245,7 @@ def _explanation(run: Path | str, item: str, place: str, device: str) -> Explana
 def _answer(run: Path | str, item: str) -> tuple[str, Query, Audio]:
     """Title, query and kept answer of an item; raises UsageError where it has no answer, or no text."""
     from sam_audio_bench import audio
-    from sam_audio_bench.run.data import recorded_data
+    from sam_audio_bench.run.recorded_data import load_recorded_data
     from sam_audio_bench.run.remote import find_runs
     from sam_audio_bench.run.store import RunFolder
 
@@ -257,7 +257,7 @@ def _answer(run: Path | str, item: str) -> tuple[str, Query, Audio]:
     if record is None or record.failed:
         known = ", ".join(list(folder.items)[:5])
         raise UsageError(f"expected an item with an answer in {run}, found none called {item}; it has {known} …")
-    query = recorded_data([folder])[item].query
+    query = load_recorded_data([folder])[item].query
     if query.prompt.text is None:
         raise UsageError(f"expected an item with a text, found {item} without one; the judge hears texts")
     title = f"{folder.header.model.name} on {folder.header.task.id}, {item}"

@@ -1,4 +1,4 @@
-"""The data that runs were done on, loaded again."""
+"""Loading the task data that runs were made from."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.tasks import TaskData
 
-__all__ = ["recorded_data"]
+__all__ = ["load_recorded_data"]
 
 
-def recorded_data(folders: Sequence[RunFolder]) -> TaskData:
-    """The task of runs on one task, checked against what each of them recorded.
+def load_recorded_data(folders: Sequence[RunFolder]) -> TaskData:
+    """Loads the data of runs on one task, and checks them against the record of each run.
 
     Args:
-        folders: at least one; the first says where the data come from.
+        folders: at least one; the first records where the data come from.
 
     Raises:
-        Precondition: the data are missing. UsageError: they differ from those of a run.
+        Precondition: the data are missing. UsageError: they differ from the data of a run.
     """
     task = folders[0].header.task
     (data,) = registry.load_tasks(

@@ -1,4 +1,4 @@
-"""Which runs can stand in one table: they mean the same by the name of a task, metric, separator, picker or item."""
+"""Checks that runs can share a table: equal names of tasks, metrics, separators, pickers and items mean the same."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from sam_audio_bench.tasks.load import split_label
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Alike", "check_content", "check_once", "check_scores"]
+__all__ = ["CompatibleRuns", "check_has_scores", "check_item_content", "check_unique_scores"]
 
 _KEY = ("task", "item", "separator", "seed", "candidate", "picked_by", "metric")  # of a score
 _SHOWN_DIGITS = 8  # of a revision
 
 
 @dataclass
-class Alike:
-    """What the runs of a table are of; a run of something else under the same name is refused."""
+class CompatibleRuns:
+    """The tasks, metrics, separators and pickers of the runs in a table; a run that conflicts with them is refused."""
 
     metrics: dict[str, MetricRecord] = field(default_factory=dict)
     tasks: dict[str, TaskRecord] = field(default_factory=dict)
@@ -36,43 +36,43 @@ class Alike:
     _contents: dict[tuple[str, str], tuple[str, Path]] = field(default_factory=dict)  # task, item -> digest, folder
 
     def add(self, folder: RunFolder, *, alone: bool = False) -> None:
-        """Raises UsageError for a run that cannot stand beside the others; ``alone``: there are no others."""
+        """Adds a run; raises UsageError if it conflicts with those added before. ``alone``: there are no others."""
         header, task, path = folder.header, folder.header.task, folder.path
-        _same(task.id, self.tasks.setdefault(task.id, task).differences(task), path)
+        _check_same(task.id, self.tasks.setdefault(task.id, task).differences(task), path)
         for item in () if alone else folder.items.values():
-            check_content(self._contents, task.id, item, path)
+            check_item_content(self._contents, task.id, item, path)
         for record in header.metrics:
-            _same(record.id, self.metrics.setdefault(record.id, record).differences(record), path)
+            _check_same(record.id, self.metrics.setdefault(record.id, record).differences(record), path)
         first = self._runs.setdefault(header.model.name, header)
-        _same(header.model.name, _model_differences(first, header), path, "do")
+        _check_same(header.model.name, _model_differences(first, header), path, "do")
         if header.picker is not None:
             name = header.picker.name
             known = self._pickers.setdefault(name, header.picker)
-            _same(f"picker {name}", differences(known, header.picker, ("settings", "weights_sha256")), path, "do")
+            _check_same(f"picker {name}", differences(known, header.picker, ("settings", "weights_sha256")), path, "do")
             line = task.id, header.model.name, name
             count = self.candidates.setdefault(line, header.candidates)
             changed = (
                 [] if count == header.candidates else [Difference("candidates", str(count), str(header.candidates))]
             )
-            _same(header.model.name, changed, path, "do")
+            _check_same(header.model.name, changed, path, "do")
 
     @property
-    def labels(self) -> dict[str, str]:
-        """Task -> its label, and the revision of official data, which nothing else on a table tells."""
+    def task_labels(self) -> dict[str, str]:
+        """Label of each task, with the revision of official data, which appears nowhere else in a table."""
         return {
             name: f"{task.label}, data {task.data_revision[:_SHOWN_DIGITS]}" if task.split == "test" else task.label
             for name, task in self.tasks.items()
         }
 
     @property
-    def songs(self) -> frozenset[str]:
-        """Tasks of which published tables give the median over songs."""
+    def tasks_with_song_median(self) -> frozenset[str]:
+        """Tasks for which published tables report the median over songs."""
         layouts = {name: adapter_of(split_label(task.source)[1]) for name, task in self.tasks.items()}
         return frozenset(name for name, layout in layouts.items() if layout is not None and layout[0].median)
 
 
-def check_scores(folder: RunFolder) -> None:
-    """Refuses a run without metrics, and one whose journal promises scores that are not there."""
+def check_has_scores(folder: RunFolder) -> None:
+    """Raises StoreError for a run without metrics, or with fewer scores than its journal records."""
     if not folder.metrics:
         raise StoreError(
             f"expected metrics in {folder.path / 'run.json'}, found none, so that there is nothing to show; "
@@ -85,14 +85,14 @@ def check_scores(folder: RunFolder) -> None:
         )
 
 
-def check_content(known: dict[tuple[str, str], tuple[str, Path]], task: str, item: ItemRecord, path: Path) -> None:
-    """Refuses an item that another run has separated from other recordings, or asked by another prompt.
+def check_item_content(known: dict[tuple[str, str], tuple[str, Path]], task: str, item: ItemRecord, path: Path) -> None:
+    """Raises UsageError for an item whose recordings or prompt differ from those in another run.
 
     Args:
-        known: for each task and item a digest of what it is made of, and the folder that said so; is added to.
-        task: its name.
-        item: as a folder tells of it; one of schema version 1 tells nothing.
-        path: of that folder.
+        known: per task and item, the digest of its content and the folder that recorded it; updated in place.
+        task: name of the task.
+        item: the record in the run folder; records of schema version 1 have no digest and are not checked.
+        path: the run folder.
     """
     if item.data_sha256:
         digest, first = known.setdefault((task, item.item), (item.data_sha256, path))
@@ -103,8 +103,8 @@ def check_content(known: dict[tuple[str, str], tuple[str, Path]], task: str, ite
             )
 
 
-def check_once(frame: pd.DataFrame, folders: Iterable[RunFolder]) -> None:
-    """Refuses scores of one item of a separator from two folders."""
+def check_unique_scores(frame: pd.DataFrame, folders: Iterable[RunFolder]) -> None:
+    """Raises UsageError if two folders have scores of the same item of a separator."""
     lines = Counter((folder.header.task.id, folder.header.model.name) for folder in folders)
     if max(lines.values()) > 1 and frame.duplicated(list(_KEY)).any():
         twice = frame[frame.duplicated(list(_KEY))].iloc[0]
@@ -115,15 +115,15 @@ def check_once(frame: pd.DataFrame, folders: Iterable[RunFolder]) -> None:
 
 
 def _model_differences(first: RunRecord, other: RunRecord) -> list[Difference]:
-    """In what two runs of one name differ; a record of schema version 1 knows no options and no code."""
+    """Returns how two models of one name differ; records of schema version 1 have no options and no code."""
     fields = ["target", "settings", "weights_sha256", "revision", "oracle"]
     if SCHEMA_VERSION == first.schema_version == other.schema_version:
         fields += ["version", "options", "code_sha256"]
     return differences(first.model, other.model, fields)
 
 
-def _same(name: str, changes: Iterable[Difference], path: Path, remedy: str = "score") -> None:
-    """Refuses to mix runs that differ; ``remedy`` is what would make them alike: to "score" or to "do" one again."""
+def _check_same(name: str, changes: Iterable[Difference], path: Path, remedy: str = "score") -> None:
+    """Raises UsageError for the first difference; ``remedy``: whether to "score" or to "do" the run again."""
     for change in changes:
         raise UsageError(
             f"expected {name} with {change.field} {change.one} as in the other runs, found {change.other} in {path}; "

@@ -1,39 +1,38 @@
-"""Copying finished run folders to a URL, so that a copy there is whole, or can be seen not to be.
+"""Copies finished run folders to a URL, so that an incomplete copy can be recognised as such.
 
-``run.json`` is copied last. Where a copy is there already, it is brought up to date if it is an earlier state of the
-same run, and left alone if it is anything else.
+``run.json`` is copied last. An existing copy is updated if it is an earlier state of the same run; anything else is
+left unchanged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from sam_audio_bench.errors import BenchError, StoreError
 from sam_audio_bench.records import PARTS, ItemRecord
-from sam_audio_bench.run.attributes import TABLE as ATTRIBUTES
+from sam_audio_bench.run.attributes import ITEMS_TABLE
 from sam_audio_bench.run.journal import ITEMS
 from sam_audio_bench.run.merge import run_differences
 from sam_audio_bench.run.output_log import NAME as LOG
 from sam_audio_bench.run.remote import HEADER, Store, fetch_runs
 from sam_audio_bench.run.store import RunFolder, stored_files
 
-__all__ = ["Copier", "copy_run"]
+__all__ = ["RunUploader", "upload_run"]
 
-_TABLES = (ITEMS, "scores.parquet", ATTRIBUTES, "aside.jsonl", LOG)
+_TABLES = (ITEMS, "scores.parquet", ITEMS_TABLE, "aside.jsonl", LOG)
 
 
-class Copier:
-    """Copies the run folders of an evaluation, each as it is finished; what fails is told at the end.
+class RunUploader:
+    """Copies the run folders of an evaluation as each is finished; failures are reported at the end.
 
     Args:
-        url: where the folder goes that holds them; None: nowhere.
-        output: that folder.
-        note: is told what was copied.
+        url: destination of the output folder; None: nothing is copied.
+        output: the folder that holds the run folders.
+        note: called with a message for each folder.
 
     Raises:
-        UsageError: a URL that means nothing. Precondition: nothing can be written there.
+        UsageError: the URL is invalid. Precondition: nothing can be written there.
     """
 
     def __init__(self, url: str | None, output: Path, note: Callable[[str], None]) -> None:
@@ -44,12 +43,12 @@ class Copier:
             self._store.check_writable()
 
     def copy(self, folder: Path) -> None:
-        """Copies one; a failure costs no evaluation."""
+        """Copies a run folder; a failure does not stop the evaluation."""
         if self._store is None:
             return
         place = self._store.below(*folder.relative_to(self._output).parts)
         try:
-            if count := copy_run(folder, place):
+            if count := upload_run(folder, place):
                 self._note(f"copied to {place.url}: {count} files")
         except BenchError as error:
             self._note(f"not copied to {place.url}: {error}")
@@ -61,15 +60,15 @@ class Copier:
             error = self._failed[0][1]
             names = ", ".join(str(path) for path, _ in self._failed)
             raise type(error)(
-                f"{error}. What was run is whole in {names}, and not copied; the same command copies it again"
+                f"{error}. The complete runs are in {names}, and not copied; the same command copies them again"
             ) from error
 
 
-def copy_run(path: Path, store: Store) -> int:
-    """Copies a finished run folder, and gives the number of files that were copied; none: all are there already.
+def upload_run(path: Path, store: Store) -> int:
+    """Copies a finished run folder, and returns the number of files copied; 0 if all are there already.
 
     Raises:
-        StoreError: the folder is not finished, or another run is there, or one with items that this one lacks.
+        StoreError: the folder is not finished, or the destination has another run, or items that this one has not.
         Precondition: the store cannot be read or written.
     """
     folder = RunFolder.open(path)
@@ -78,7 +77,7 @@ def copy_run(path: Path, store: Store) -> int:
     there = store.files()
     known: dict[str, str] = {}
     if HEADER in there:
-        earlier = _earlier(store)
+        earlier = _open_copy(store)
         if (earlier.path / HEADER).read_bytes() == (path / HEADER).read_bytes():
             return 0
         _check_same_run(folder, earlier, store)
@@ -87,10 +86,10 @@ def copy_run(path: Path, store: Store) -> int:
     names = [f"audio/{name}" for record in folder.items.values() if not record.failed for name in stored_files(record)]
     missing = [name for name in names if not _is_there(name, own, known, there, path)]
     tables = [name for name in _TABLES if (path / name).is_file()]
-    if lost := next((name for name in missing if not (path / name).is_file()), None):
-        raise StoreError(f"expected the stored estimate {path / lost}, found none; run the same evaluation again")
+    if removed := next((name for name in missing if not (path / name).is_file()), None):
+        raise StoreError(f"expected the stored estimate {path / removed}, found none; run the same evaluation again")
     if HEADER in there:
-        store.remove(HEADER)  # from here on the copy is not whole
+        store.remove(HEADER)  # from here on the copy is incomplete
     if missing:
         store.put(missing, path)
     store.put(tables, path)
@@ -98,26 +97,26 @@ def copy_run(path: Path, store: Store) -> int:
     return len(missing) + len(tables) + 1
 
 
-def _earlier(store: Store) -> RunFolder:
-    """What the copy says that is there."""
+def _open_copy(store: Store) -> RunFolder:
+    """Opens the existing copy, without its audio."""
     return RunFolder.open(fetch_runs(store.url, audio=False)[0])
 
 
 def _check_same_run(folder: RunFolder, earlier: RunFolder, store: Store) -> None:
-    """Refuses to write over what is not an earlier state of a run."""
+    """Raises StoreError if the existing copy is not an earlier state of the run."""
     other = "give another URL, or remove it there"
     for change in run_differences(folder.header, earlier.header):
         raise StoreError(f"expected an earlier copy of {folder.path} at {store.url}, found a run of {change}; {other}")
-    answered = {name for name, record in folder.items.items() if not record.failed}
-    if lacking := [name for name, record in earlier.items.items() if not record.failed and name not in answered]:
+    separated = {name for name, record in folder.items.items() if not record.failed}
+    if missing := [name for name, record in earlier.items.items() if not record.failed and name not in separated]:
         raise StoreError(
-            f"expected an earlier copy of {folder.path} at {store.url}, found {len(lacking)} items there that it lacks "
-            f"({', '.join(lacking[:3])} …); {other}"
+            f"expected an earlier copy of {folder.path} at {store.url}, found {len(missing)} items there that it lacks "
+            f"({', '.join(missing[:3])} …); {other}"
         )
 
 
 def _digests(records: Iterable[ItemRecord]) -> dict[str, str]:
-    """Of each file of audio, by its name in the run folder."""
+    """Returns the digest of each audio file, by its name in the run folder."""
     return {
         f"audio/{name}": digest
         for record in records
@@ -128,9 +127,9 @@ def _digests(records: Iterable[ItemRecord]) -> dict[str, str]:
 
 
 def _is_there(
-    name: str, own: Mapping[str, str], known: Mapping[str, str], there: Mapping[str, Mapping[str, Any]], path: Path
+    name: str, own: Mapping[str, str], known: Mapping[str, str], there: Mapping[str, Mapping[str, object]], path: Path
 ) -> bool:
-    """Whether a whole copy, which is there, has a file of audio as it is here."""
+    """Whether an existing complete copy has an audio file as it is here."""
     if name not in own or known.get(name) != own[name] or name not in there:
         return False
     return there[name].get("size") == (path / name).stat().st_size if (path / name).is_file() else False

@@ -1,4 +1,4 @@
-"""The one boundary where answers are checked against the query; no later code checks again."""
+"""The only place where estimates are checked against the query; later code relies on it."""
 
 from __future__ import annotations
 
@@ -16,51 +16,53 @@ from sam_audio_bench.run.lag import lag_behind_mixture
 from sam_audio_bench.separators.answers import difference
 from sam_audio_bench.types import Audio, Item, Query, Separation
 
-__all__ = ["check", "cut"]
+__all__ = ["check_estimate", "trim_item"]
 
-_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 192000)  # in use for sound
-_TOLERANCE = 0.005  # of a length: resamplers and frames round it
-_MANY_CHANNELS = 64  # more than anybody records
+_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 192000)  # common sampling rates
+_TOLERANCE = 0.005  # relative, of a length: resampling and framing round it
+_MANY_CHANNELS = 64  # more than any recording has
 _LONGEST_NAME = 200
 _LONGEST_TIME = 1e9
 _MOST_OUTPUTS = 1 << 31
-_ROUNDING = 1e-5  # of a mixture's energy, in the sum of two parts that add up to it
+_ROUNDING = 1e-5  # relative to the mixture's energy, of the sum of two parts that add up to it
 
 
-def check(answer: Separation, query: Query, *, align: str | None = None, stereo: str = "joint") -> Separation:
-    """Returns the answer, aligned if that was chosen, or says what is wrong with it.
+def check_estimate(
+    estimate: Separation, query: Query, *, align: str | None = None, stereo: str = "joint"
+) -> Separation:
+    """Returns the estimate, aligned to the mixture if requested.
 
     Args:
-        answer: what a separator gave.
-        query: what it was asked; its mixture fixes rate, channels and length.
-        align: "pad" fills short answers with zeros and cuts long ones to the mixture's length; "trim" cuts long answers
-            and leaves short ones, to be scored on the part that both have; "lag" moves both parts by what the target
-            lags behind the mixture and then does as "trim" does; None accepts the exact length only.
-        stereo: with "mono", a mono answer to a stereo mixture is accepted, since scores average the channels.
+        estimate: output of a separator.
+        query: its input; the mixture determines rate, channels and length.
+        align: "pad" fills short estimates with zeros and cuts long ones to the mixture's length; "trim" cuts long
+            estimates and leaves short ones, which are scored on the common part; "lag" shifts both parts by the lag of
+            the target behind the mixture and then trims; None accepts the exact length only.
+        stereo: with "mono", a mono estimate of a stereo mixture is accepted, since scores average the channels.
 
     Raises:
         BadSeparation: with status ``length_mismatch``, ``non_finite`` or ``error``.
     """
-    if not isinstance(answer, Separation):
-        raise BadSeparation(f"expected a Separation, found {type(answer).__name__}")
-    seconds = _check_claims(answer)
-    target = _check_part("target", answer.target, query.mixture, align, stereo)
-    residual = _check_part("residual", answer.residual, query.mixture, align, stereo)
+    if not isinstance(estimate, Separation):
+        raise BadSeparation(f"expected a Separation, found {type(estimate).__name__}")
+    seconds = _check_metadata(estimate)
+    target = _check_part("target", estimate.target, query.mixture, align, stereo)
+    residual = _check_part("residual", estimate.residual, query.mixture, align, stereo)
     lag = lag_behind_mixture(target, query.mixture) if align == "lag" else 0
     if lag:
-        target, residual = _moved(target, residual, query.mixture, lag)
+        target, residual = _shift(target, residual, query.mixture, lag)
     target, residual = (_resize(part, min(part.length, query.mixture.length)) for part in (target, residual))
     shortest = min(target.length, residual.length)
     return Separation(
         target=_resize(target, shortest), residual=_resize(residual, shortest), seconds=seconds,
-        picked_by=answer.picked_by, moved_ms=1000 * lag / query.mixture.rate, outputs=dict(answer.outputs),
+        picked_by=estimate.picked_by, moved_ms=1000 * lag / query.mixture.rate, outputs=dict(estimate.outputs),
     )  # fmt: skip
 
 
-def _check_claims(answer: Separation) -> float:
-    """The time that an answer says it took; what it says beside its samples goes into the journal."""
-    seconds: Any = answer.seconds
-    picker: Any = answer.picked_by
+def _check_metadata(estimate: Separation) -> float:
+    """Checks what an estimate states besides its samples, which goes into the journal; returns its seconds."""
+    seconds: Any = estimate.seconds
+    picker: Any = estimate.picked_by
     if not isinstance(seconds, Real) or not 0 <= float(seconds) <= _LONGEST_TIME:
         raise BadSeparation(
             f"expected seconds as a number from 0, found {seconds!r}; leave them out to have them measured"
@@ -71,7 +73,7 @@ def _check_claims(answer: Separation) -> float:
         raise BadSeparation(
             f"expected picked_by as a name of up to {_LONGEST_NAME} letters or None, found {picker!r:.200}"
         )
-    outputs: Any = answer.outputs
+    outputs: Any = estimate.outputs
     if not isinstance(outputs, Mapping) or not all(
         isinstance(item, str) and type(number) is int and 0 <= number < _MOST_OUTPUTS
         for item, number in outputs.items()
@@ -88,7 +90,7 @@ def _check_part(name: str, found: Audio, mixture: Audio, align: str | None, ster
         raise BadSeparation(f"expected the rate of the {name} as a whole number of Hz, found {rate!r}")
     if found.rate != mixture.rate:
         raise BadSeparation(
-            f"expected the {name} at the mixture's {mixture.rate} Hz, found {found.rate} Hz; resample the answer"
+            f"expected the {name} at the mixture's {mixture.rate} Hz, found {found.rate} Hz; resample the estimate"
         )
     if found.samples.layout != torch.strided:
         raise BadSeparation(f"expected the {name} as a dense tensor, found {found.samples.layout}; call .to_dense()")
@@ -109,7 +111,7 @@ def _check_part(name: str, found: Audio, mixture: Audio, align: str | None, ster
 
 
 def _is_transposed(found: Audio, mixture: Audio) -> bool:
-    """Whether time seems to come first: far more channels than samples, or exactly the mixture's numbers exchanged."""
+    """Whether time seems to be the first axis: many channels and few samples, or the mixture's shape transposed."""
     exchanged = (found.channels, found.length) == (mixture.length, mixture.channels) and found.channels != found.length
     return exchanged or (found.length in (1, mixture.channels) and found.channels >= _MANY_CHANNELS)
 
@@ -119,14 +121,14 @@ def _check_length(name: str, found: Audio, mixture: Audio, align: str | None) ->
         return
     hint = "; `--align pad|trim` allows that" if found.length else ""
     if rate := _rate_of_length(found.length, mixture):
-        hint = f", as many as the mixture has at {rate} Hz instead of {mixture.rate} Hz; resample the answer"
+        hint = f", as many as the mixture has at {rate} Hz instead of {mixture.rate} Hz; resample the estimate"
     raise BadSeparation(
         f"expected the {name} with {mixture.length} samples, found {found.length}{hint}", status="length_mismatch"
     )
 
 
 def _rate_of_length(length: int, mixture: Audio) -> int | None:
-    """The usual rate at which the mixture would have that many samples, give or take half a percent; None: none."""
+    """Returns the common rate at which the mixture would have that many samples, within half a percent, or None."""
     for rate in _RATES:
         expected = mixture.length * rate / mixture.rate
         if rate != mixture.rate and abs(length - expected) <= max(1.0, _TOLERANCE * expected):
@@ -134,33 +136,33 @@ def _rate_of_length(length: int, mixture: Audio) -> int | None:
     return None
 
 
-def _moved(target: Audio, residual: Audio, mixture: Audio, lag: int) -> tuple[Audio, Audio]:
-    """Both parts without their first ``lag`` samples, or with as much silence in front where they are early.
+def _shift(target: Audio, residual: Audio, mixture: Audio, lag: int) -> tuple[Audio, Audio]:
+    """Returns both parts without their first ``lag`` samples, or with that much leading silence if they are early.
 
-    A residual that is the mixture less the target is not late itself: it is made again, of the target that was moved.
+    A residual that equals mixture minus target is not late itself: it is computed again from the shifted target.
     """
-    moved = _from(target, lag)
-    if _is_rest(target, residual, mixture):
-        length = min(moved.length, mixture.length)
-        moved = _resize(moved, length)
-        return moved, difference(_resize(mixture, length), moved)
-    return moved, _from(residual, lag)
+    shifted = _shift_sound(target, lag)
+    if _adds_up(target, residual, mixture):
+        length = min(shifted.length, mixture.length)
+        shifted = _resize(shifted, length)
+        return shifted, difference(_resize(mixture, length), shifted)
+    return shifted, _shift_sound(residual, lag)
 
 
-def _from(sound: Audio, lag: int) -> Audio:
-    """A sound from a sample on, which may be before its first one."""
+def _shift_sound(sound: Audio, lag: int) -> Audio:
+    """Returns a sound from sample ``lag`` on, which may be negative."""
     if lag >= 0:
         return Audio(sound.samples[:, lag:], sound.rate)
     return Audio(torch.nn.functional.pad(sound.samples, (-lag, 0)), sound.rate)
 
 
-def _is_rest(target: Audio, residual: Audio, mixture: Audio) -> bool:
-    """Whether target and residual, as they came, add up to the mixture, but for rounding."""
+def _adds_up(target: Audio, residual: Audio, mixture: Audio) -> bool:
+    """Whether target and residual, as returned, add up to the mixture, except for rounding."""
     length = min(target.length, residual.length, mixture.length)
     error = total = 0.0
-    for one, rest, whole in parts(*(sound.samples[:, :length] for sound in (target, residual, mixture))):
-        error += float((one + rest - whole).square().sum())
-        total += float(whole.square().sum())
+    for one, other, both in parts(*(sound.samples[:, :length] for sound in (target, residual, mixture))):
+        error += float((one + other - both).square().sum())
+        total += float(both.square().sum())
     return error <= _ROUNDING * total
 
 
@@ -169,12 +171,12 @@ def _resize(audio: Audio, length: int) -> Audio:
         return audio
     kept = audio.samples[:, :length]
     if is_long(kept):
-        return Audio(_resized(kept, length), audio.rate)
+        return Audio(_resize_long(kept, length), audio.rate)
     return Audio(torch.nn.functional.pad(kept, (0, length - kept.shape[1])), audio.rate)
 
 
-def _resized(samples: Tensor, length: int) -> Tensor:
-    """The same for a long sound, whose channels then follow one another in the file again."""
+def _resize_long(samples: Tensor, length: int) -> Tensor:
+    """Resizes a long sound into a new file, in which its channels are contiguous again."""
     found = Growing(len(samples))
     for (part,) in parts(samples):
         found.append(part.numpy())
@@ -183,8 +185,8 @@ def _resized(samples: Tensor, length: int) -> Tensor:
     return torch.from_numpy(found.finished())
 
 
-def cut(item: Item, length: int) -> Item:
-    """The first ``length`` samples of an item, for answers that `check` left short under "trim"."""
+def trim_item(item: Item, length: int) -> Item:
+    """Returns the first ``length`` samples of an item, for a shorter estimate accepted under ``align="trim"``."""
     if item.query.mixture.length == length:
         return item
 
