@@ -19,7 +19,7 @@ from sam_audio_bench.columns import build_metrics
 from sam_audio_bench.errors import BadSeparation, MediaError
 from sam_audio_bench.registry import build
 from sam_audio_bench.run.check import check, cut
-from sam_audio_bench.run.scoring import score_alone
+from sam_audio_bench.run.scoring import score_estimate
 from sam_audio_bench.separators.external import FolderSeparator
 from sam_audio_bench.types import Audio, Item, Prompt, Query, Score, Separation
 
@@ -218,7 +218,7 @@ def scores(stereo: str, *, absent: bool = False, rest: bool = True) -> dict[str,
     answer = Separation(target=Audio(given, RATE), residual=Audio(mixture.samples - given, RATE))
     found: dict[str, Score] = {}
     for one in build_metrics(METRICS, policies={"stereo": stereo}):
-        found |= score_alone(one.metric, item, answer)
+        found |= score_estimate(one.metric, item, answer)
     return found
 
 

@@ -1,6 +1,6 @@
 """What a table shows, ranks, marks and prints bold, before it is written down in any format.
 
-One block a task, one line a separator, one column a metric; a `View` turns them. Bold is the best, and all that cannot
+One block a task, one line a separator, one column a metric; `TableOptions` turn them. Bold is the best, and all that cannot
 be told from it; a line that is not surely better than the mixture is marked.
 """
 
@@ -23,7 +23,19 @@ from sam_audio_bench.stats.item_coverage import coverage_class_rank
 from sam_audio_bench.stats.summary import SummaryRow
 from sam_audio_bench.stats.verdict import ALPHA
 
-__all__ = ["PIVOTS", "UNSURE", "Block", "Cell", "Head", "Line", "View", "answer", "layout", "name_of", "shared_notes"]
+__all__ = [
+    "PIVOTS",
+    "UNSURE",
+    "Block",
+    "Cell",
+    "ColumnHeader",
+    "Line",
+    "TableOptions",
+    "layout",
+    "line_label",
+    "overall_sentence",
+    "shared_notes",
+]
 
 Pivot = Literal["task", "metric", "separator"]
 PIVOTS: tuple[Pivot, ...] = ("task", "metric", "separator")
@@ -40,7 +52,7 @@ _MOST_DIGITS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class TableOptions:
     """How a table is turned, sorted and written.
 
     Args:
@@ -91,7 +103,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class ColumnHeader:
     """What is over a column: a metric with its unit and direction, or a task."""
 
     name: str
@@ -113,7 +125,7 @@ class Block:
     """The table of one task, or of one metric or separator."""
 
     title: str
-    heads: tuple[Head, ...]
+    headers: tuple[ColumnHeader, ...]
     lines: tuple[Line, ...]  # best first, oracles last
     notes: tuple[str, ...]
     sentence: str = ""  # the answer above the numbers
@@ -128,11 +140,11 @@ class Block:
     @property
     def counts(self) -> str:
         """What a note says of the items behind the columns that have one count."""
-        counts = Counter(head.count for head in self.heads if head.count)
+        counts = Counter(head.count for head in self.headers if head.count)
         if not counts:
             return ""
         (usual, _), *_ = counts.most_common()
-        others = [f"{head.name} {head.count}" for head in self.heads if head.count not in ("", usual)]
+        others = [f"{head.name} {head.count}" for head in self.headers if head.count not in ("", usual)]
         beside = f" ({', '.join(others)})" if others else ""
         return f"items scored: {usual}{beside}"
 
@@ -143,12 +155,12 @@ def shared_notes(blocks: Sequence[Block]) -> list[str]:
     return [note for note, count in found.items() if count > 1]
 
 
-def name_of(row: SummaryRow) -> str:
+def line_label(row: SummaryRow) -> str:
     """What the line of a row is called, in tables and in verdicts."""
     return line_name(row.separator, row.picked_by, row.candidates)
 
 
-def answer(rows: Sequence[SummaryRow], answers: Answers, view: View) -> str:
+def overall_sentence(rows: Sequence[SummaryRow], answers: Answers, view: TableOptions) -> str:
     """The sentence above all: over all tasks, or of the only one; empty where there is no such answer."""
     tasks = {task for task, _ in answers.verdicts}
     task = ALL_TASKS if ALL_TASKS in tasks else min(tasks, default="")
@@ -159,7 +171,7 @@ def answer(rows: Sequence[SummaryRow], answers: Answers, view: View) -> str:
     return "" if metric is None else _sentence(answers, task, metric, members, view)
 
 
-def _sentence(answers: Answers, task: str, metric: str, rows: Iterable[SummaryRow], view: View) -> str:
+def _sentence(answers: Answers, task: str, metric: str, rows: Iterable[SummaryRow], view: TableOptions) -> str:
     verdict = answers.verdicts.get((task, metric))
     unit = next((row.unit for row in rows if row.metric == metric), "")
     told = sentence(verdict, metric, unit, view.digits) if verdict is not None else ""
@@ -180,31 +192,34 @@ class _Place(NamedTuple):
 
 
 def _place(row: SummaryRow, pivot: Pivot) -> _Place:
-    name = name_of(row)
+    name = line_label(row)
     if pivot == "metric":
         return _Place(row.metric, name, row.part)
     return _Place(name, row.part, row.metric) if pivot == "separator" else _Place(row.part, name, row.metric)
 
 
 def layout(
-    rows: Sequence[SummaryRow], costs: Iterable[Cost] = (), answers: Answers | None = None, view: View | None = None
+    rows: Sequence[SummaryRow],
+    costs: Iterable[Cost] = (),
+    answers: Answers | None = None,
+    view: TableOptions | None = None,
 ) -> list[Block]:
     """The blocks of some rows; where a separator is late, by its costs, the note of the block says so."""
-    answers, view = answers or Answers(), view or View()
+    answers, view = answers or Answers(), view or TableOptions()
     late = lag_notes(costs)
     blocks: dict[str, dict[tuple[str, str], SummaryRow]] = {}
     for row in (*rows, *answers.overall):
         place = _place(row, view.pivot)
         blocks.setdefault(place.block, {})[place.line, place.column] = row
     there = {row.metric for row in rows}
-    return [_Laid(list(cells.values()), cells, answers, view, there).block(late) for cells in blocks.values()]
+    return [_BlockBuilder(list(cells.values()), cells, answers, view, there).block(late) for cells in blocks.values()]
 
 
-class _Laid:
+class _BlockBuilder:
     """One block that is being laid out."""
 
     def __init__(
-        self, rows: Sequence[SummaryRow], cells: Mapping[tuple[str, str], SummaryRow], answers: Answers, view: View,
+        self, rows: Sequence[SummaryRow], cells: Mapping[tuple[str, str], SummaryRow], answers: Answers, view: TableOptions,
         there: Collection[str],
     ) -> None:  # fmt: skip
         self.rows, self.cells, self.answers, self.view = rows, cells, answers, view
@@ -229,7 +244,7 @@ class _Laid:
         pivot, first = self.view.pivot, self.rows[0]
         title = first.heading or first.label or first.task
         if pivot != "task":
-            name, unit = name_of(first) + " (oracle)" * first.oracle, _unit(first)
+            name, unit = line_label(first) + " (oracle)" * first.oracle, _unit(first)
             title = name if pivot == "separator" else f"{first.metric} {unit}".rstrip()
         lines = self._lines()
         known = pivot != "separator" and self.metric is not None and self.is_for_all
@@ -237,7 +252,7 @@ class _Laid:
         told = _sentence(self.answers, self.task, str(self.metric), self.rows, self.view) if known else ""
         return Block(
             title=one_line(title),
-            heads=(Head("task" if pivot == "separator" else "separator"), *self._heads(lines)),
+            headers=(ColumnHeader("task" if pivot == "separator" else "separator"), *self._headers(lines)),
             lines=tuple(lines),
             notes=(
                 *_notes(self.rows, [note for task in tasks for note in late.get(task, ())], self._marks(lines)),
@@ -247,14 +262,14 @@ class _Laid:
             overall=self.task == ALL_TASKS and pivot == "task",
         )
 
-    def _heads(self, lines: Sequence[Line]) -> list[Head]:
+    def _headers(self, lines: Sequence[Line]) -> list[ColumnHeader]:
         heads = []
         for place, column in enumerate(self.columns):
             row = next(row for (_, own), row in self.cells.items() if own == column)
             counts = {line.cells[place].count for line in lines} - {""}
-            way = "" if place or not self._is_sorted else _way(row)
+            way = "" if place or not self._is_sorted else _sort_direction(row)
             name, unit = (row.label or row.part, "") if self.view.pivot == "metric" else (row.metric, _unit(row))
-            heads.append(Head(one_line(name), one_line(unit), way, counts.pop() if len(counts) == 1 else ""))
+            heads.append(ColumnHeader(one_line(name), one_line(unit), way, counts.pop() if len(counts) == 1 else ""))
         return heads
 
     def _lines(self) -> list[Line]:
@@ -274,7 +289,7 @@ class _Laid:
         first = next(row for (own, _), row in self.cells.items() if own == name)
         below = first.task == ALL_TASKS if self.view.pivot == "separator" else first.oracle
         rank = coverage_class_rank((row or first).coverage)
-        if row is None or row.value is None or _judges_itself(row) or row.higher_is_better is None:
+        if row is None or row.value is None or _is_judged_by_picker(row) or row.higher_is_better is None:
             return below, rank, True, 0.0
         sign = -1 if row.higher_is_better else 1
         return below, rank, False, sign * row.value
@@ -282,13 +297,13 @@ class _Laid:
     def _line(self, name: str) -> Line:
         own = {column: self.cells[name, column] for column in self.columns if (name, column) in self.cells}
         first = next(iter(own.values()))
-        shown = f"{name_of(first)}{' (oracle)' * first.oracle}{f' ({first.remark})' if first.remark else ''}"
+        shown = f"{line_label(first)}{' (oracle)' * first.oracle}{f' ({first.remark})' if first.remark else ''}"
         by_separator = self.view.pivot == "separator"
         if by_separator:
             shown = first.label or first.part
         task = first.part if by_separator else self.task if self.is_for_all else ""
         found = self.answers.verdicts.get((task, str(self.metric)))
-        gap = None if found is None or first.oracle else found.over_baseline.get(name_of(first))
+        gap = None if found is None or first.oracle else found.over_baseline.get(line_label(first))
         cells = tuple(self._cell(own[column]) if column in own else Cell() for column in self.columns)
         return Line(one_line(shown), first.oracle, cells, gap is not None and not gap.ahead)
 
@@ -302,11 +317,11 @@ class _Laid:
         return Cell(mean + marks, bounds, count, self._is_best(row))
 
     def _is_best(self, row: SummaryRow) -> bool:
-        if self.view.pivot == "separator" or row.oracle or _judges_itself(row):
+        if self.view.pivot == "separator" or row.oracle or _is_judged_by_picker(row):
             return False
         found = self.answers.verdicts.get((row.part, row.metric))
         if found is not None:
-            return name_of(row) in found.best
+            return line_label(row) in found.best
         shown = number(row.value, self.view.digits)
         return (coverage_class_rank(row.coverage), shown) == self.best[row.part, row.metric]
 
@@ -314,7 +329,7 @@ class _Laid:
         """Which metrics that were asked for have no column here, or no table."""
         pivot, first = self.view.pivot, self.rows[0]
         own = self._there if pivot == "metric" else {row.metric for row in self.rows}
-        place = name_of(first) if pivot == "separator" else first.label or first.task
+        place = line_label(first) if pivot == "separator" else first.label or first.task
         what = "table" if pivot == "metric" else "column"
         found: dict[str, list[str]] = {}
         for name in self.view.metrics:
@@ -348,7 +363,10 @@ def _best(rows: Iterable[SummaryRow], digits: int) -> tuple[int, str] | None:
     contest = [
         (-coverage_class_rank(row.coverage), (1 if row.higher_is_better else -1) * row.value, row.value)
         for row in rows
-        if row.value is not None and row.higher_is_better is not None and not row.oracle and not _judges_itself(row)
+        if row.value is not None
+        and row.higher_is_better is not None
+        and not row.oracle
+        and not _is_judged_by_picker(row)
     ]
     return (-max(contest)[0], number(max(contest)[2], digits)) if contest else None
 
@@ -364,26 +382,26 @@ def _notes(rows: Sequence[SummaryRow], late: Iterable[str], marks: Iterable[str]
     capped = sum(row.capped for row in rows)
     notes += [f"* {pluralize(capped, 'item score')} counted as ±{CAP_DB:.0f} dB (infinite or beyond)"] if capped else []
     notes += map(one_line, late)
-    notes += _trained_on(rows)
+    notes += _training_notes(rows)
     if any(row.set_aside for row in rows):
         notes.append("means over the items that all separators of one class of coverage have answered")
     judges = {row.model.partition(" ")[0] for row in rows}
     notes += [caution for name, caution in _CAUTIONS.items() if name in judges]
     own: dict[str, dict[str, None]] = {}
-    for row in filter(_judges_itself, rows):
+    for row in filter(_is_judged_by_picker, rows):
         own.setdefault(one_line(row.picked_by or ""), {})[one_line(row.metric)] = None
     return notes + [
         f"not ranked, being of the picker's own model: {', '.join(own[name])} of best by {name}" for name in own
     ]
 
 
-def _trained_on(rows: Sequence[SummaryRow]) -> list[str]:
+def _training_notes(rows: Sequence[SummaryRow]) -> list[str]:
     """What the mark beside scores means."""
     known = {one_line(f"{row.separator}: {row.trained_on}"): None for row in rows if row.trained_on}
     return [f"{TRAINED_ON} trained on recordings of the same source ({'; '.join(known)})"] if known else []
 
 
-def _way(row: SummaryRow) -> Literal["", "ascending", "descending"]:
+def _sort_direction(row: SummaryRow) -> Literal["", "ascending", "descending"]:
     return "" if row.higher_is_better is None else "descending" if row.higher_is_better else "ascending"
 
 
@@ -391,5 +409,5 @@ def _unit(row: SummaryRow) -> str:
     return unit_and_direction(row.unit, row.higher_is_better)
 
 
-def _judges_itself(row: SummaryRow) -> bool:
+def _is_judged_by_picker(row: SummaryRow) -> bool:
     return judges_itself(row.metric, row.picked_by)

@@ -16,9 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import dump_json
-from sam_audio_bench.render.layout import UNSURE, Block, Cell, Head, Line, View, answer, layout, shared_notes
+from sam_audio_bench.render.layout import (
+    UNSURE,
+    Block,
+    Cell,
+    ColumnHeader,
+    Line,
+    TableOptions,
+    layout,
+    overall_sentence,
+    shared_notes,
+)
 from sam_audio_bench.render.terminal import Screen, panels, standard_output
-from sam_audio_bench.render.text import fold, halves, markdown_text, one_line
+from sam_audio_bench.render.text import markdown_text, one_line, split_in_two, wrap_name
 from sam_audio_bench.render.verdict import verdicts_to_json
 from sam_audio_bench.stats.answers import Answers
 from sam_audio_bench.stats.cost import Cost
@@ -32,23 +42,23 @@ __all__ = ["FORMATS", "print_terminal", "render", "table_to_json"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Beside:
+class _TableContext:
     """What a reader is told beside the rows."""
 
     partial: str | None
     runs: tuple[str, ...] = ()
     costs: tuple[Cost, ...] = ()
     answers: Answers = field(default_factory=Answers)
-    view: View = field(default_factory=View)
+    view: TableOptions = field(default_factory=TableOptions)
 
     def answer(self, rows: Sequence[SummaryRow], blocks: Sequence[Block]) -> str:
         """The sentence above several blocks; that of a single one stands over it."""
-        return answer(rows, self.answers, self.view) if len(blocks) > 1 else ""
+        return overall_sentence(rows, self.answers, self.view) if len(blocks) > 1 else ""
 
 
 def render(
     rows: Sequence[SummaryRow], format: str, *, partial: str | None = None, runs: Iterable[str] = (),
-    costs: Iterable[Cost] = (), answers: Answers | None = None, view: View | None = None,
+    costs: Iterable[Cost] = (), answers: Answers | None = None, view: TableOptions | None = None,
 ) -> str:  # fmt: skip
     """Writes rows as text that ends with a newline.
 
@@ -66,39 +76,44 @@ def render(
     """
     if format not in _RENDERERS:
         raise UsageError(f"expected a table format of {', '.join(FORMATS)}, found {format!r}")
-    beside = _Beside(partial, tuple(runs), tuple(costs), answers or Answers(), view or View())
-    return _RENDERERS[format](rows, beside)
+    context = _TableContext(partial, tuple(runs), tuple(costs), answers or Answers(), view or TableOptions())
+    return _RENDERERS[format](rows, context)
 
 
 def print_terminal(
     rows: Sequence[SummaryRow], *, partial: str | None = None, console: Console | None = None,
-    costs: Sequence[Cost] = (), answers: Answers | None = None, view: View | None = None,
+    costs: Sequence[Cost] = (), answers: Answers | None = None, view: TableOptions | None = None,
 ) -> None:  # fmt: skip
     """Prints the table to a rich console; None: standard output, of COLUMNS or 100 columns where it is no terminal."""
-    answers, view = answers or Answers(), view or View()
+    answers, view = answers or Answers(), view or TableOptions()
     blocks = layout(rows, costs, answers, view)
-    (console or standard_output()).print(Screen(blocks, answer(rows, answers, view), partial, costs))
+    (console or standard_output()).print(Screen(blocks, overall_sentence(rows, answers, view), partial, costs))
 
 
 def table_to_json(
     rows: Sequence[SummaryRow], *, partial: str | None, runs: Iterable[str], costs: Iterable[Cost], answers: Answers,
-    view: View,
+    view: TableOptions,
 ) -> dict[str, Any]:  # fmt: skip
     """Of `sam_audio_bench.stats.to_json`, with the answer, the rows over all tasks, and the verdict on each column."""
     found = to_json(rows, runs, partial is not None, costs)
     overall = [asdict(row) for row in answers.overall]
-    told = {"answer": answer(rows, answers, view), "overall": overall, "verdicts": verdicts_to_json(answers)}
+    told = {"answer": overall_sentence(rows, answers, view), "overall": overall, "verdicts": verdicts_to_json(answers)}
     return {**found, **told}
 
 
-def _json(rows: Sequence[SummaryRow], beside: _Beside) -> str:
+def _json(rows: Sequence[SummaryRow], context: _TableContext) -> str:
     found = table_to_json(
-        rows, partial=beside.partial, runs=beside.runs, costs=beside.costs, answers=beside.answers, view=beside.view
+        rows,
+        partial=context.partial,
+        runs=context.runs,
+        costs=context.costs,
+        answers=context.answers,
+        view=context.view,
     )
     return dump_json(found, indent=1) + "\n"
 
 
-def _csv(rows: Sequence[SummaryRow], beside: _Beside) -> str:
+def _csv(rows: Sequence[SummaryRow], context: _TableContext) -> str:
     """Long format: one line a row, those over all tasks last, every field at full precision, how partial the run is.
 
     A text that a spreadsheet would run as a formula gets an apostrophe in front.
@@ -106,7 +121,7 @@ def _csv(rows: Sequence[SummaryRow], beside: _Beside) -> str:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, [*(column.name for column in fields(SummaryRow)), "partial"], lineterminator="\n")
     writer.writeheader()
-    lines = ({**asdict(row), "partial": beside.partial} for row in (*rows, *beside.answers.overall))
+    lines = ({**asdict(row), "partial": context.partial} for row in (*rows, *context.answers.overall))
     writer.writerows({name: csv_cell(value) for name, value in line.items()} for line in lines)
     return stream.getvalue()
 
@@ -119,15 +134,15 @@ def csv_cell(value: object) -> object:
     return f"'{shown}" if is_formula(value) else shown
 
 
-def _md(rows: Sequence[SummaryRow], beside: _Beside) -> str:
-    parts = [] if beside.partial is None else [f"**{markdown_text(one_line(beside.partial))}**"]
-    blocks = layout(rows, beside.costs, beside.answers, beside.view)
-    told, shared = beside.answer(rows, blocks), shared_notes(blocks)
+def _md(rows: Sequence[SummaryRow], context: _TableContext) -> str:
+    parts = [] if context.partial is None else [f"**{markdown_text(one_line(context.partial))}**"]
+    blocks = layout(rows, context.costs, context.answers, context.view)
+    told, shared = context.answer(rows, blocks), shared_notes(blocks)
     parts += [_md_minus(markdown_text(told))] if told else []
     for block in blocks:
         table = [
-            [markdown_text(str(head)) for head in block.heads],
-            [":--", *("--:" for _ in block.heads[1:])],
+            [markdown_text(str(head)) for head in block.headers],
+            [":--", *("--:" for _ in block.headers[1:])],
             *([markdown_text(line.shown), *(_md_cell(block, place, cell) for place, cell in enumerate(line.cells, 1))]
               for line in block.lines),
         ]  # fmt: skip
@@ -146,7 +161,7 @@ def _notes(block: Block, elsewhere: Collection[str] = ()) -> str:
 
 def _count(block: Block, place: int, cell: Cell) -> str:
     """What a cell of a file says of its items."""
-    return "" if block.heads[place].count else cell.count
+    return "" if block.headers[place].count else cell.count
 
 
 def _md_minus(text: str) -> str:
@@ -188,11 +203,13 @@ _TEX_ROOM = 80  # letters across a page in \small
 _TEX_GAP = 3  # letters between columns
 
 
-def _tex(rows: Sequence[SummaryRow], beside: _Beside) -> str:
+def _tex(rows: Sequence[SummaryRow], context: _TableContext) -> str:
     parts = [r"% needs \usepackage{booktabs}"]
-    parts += [] if beside.partial is None else [rf"\noindent\textbf{{{one_line(beside.partial).translate(_TEX)}}}\par"]
+    parts += (
+        [] if context.partial is None else [rf"\noindent\textbf{{{one_line(context.partial).translate(_TEX)}}}\par"]
+    )
     labels: set[str] = set()
-    for block in layout(rows, beside.costs, beside.answers, beside.view):
+    for block in layout(rows, context.costs, context.answers, context.view):
         label = _tex_label(block.title, labels)
         told = f" {block.sentence.translate(_TEX)}" if block.sentence else ""
         parts += [
@@ -219,7 +236,7 @@ def _tex_label(title: str, taken: set[str]) -> str:
 
 def _tex_panels(block: Block) -> Iterator[str]:
     """Columns as many as a page holds side by side, the rest below."""
-    heads = [[*halves(head.name), *([head.shown] if head.shown else [])] for head in block.heads]
+    heads = [[*split_in_two(head.name), *([head.shown] if head.shown else [])] for head in block.headers]
     cells = [[_tex_cell(block, place, cell) for place, cell in enumerate(line.cells, 1)] for line in block.lines]
     widths = [
         max(map(len, (*head, *(part for line in block.lines for part in _plain(block, place, line)))))
@@ -254,7 +271,7 @@ def _plain(block: Block, place: int, line: Line) -> tuple[str, str]:
 
 def _tex_line(line: Line, cells: Sequence[tuple[str, str]]) -> str:
     """The means, and the intervals below them."""
-    names = [part.replace(f" {UNSURE}", UNSURE) for part in fold(line.shown, _TEX_ROOM // 3)]
+    names = [part.replace(f" {UNSURE}", UNSURE) for part in wrap_name(line.shown, _TEX_ROOM // 3)]
     rows = [[mean for mean, _ in cells], *([[low for _, low in cells]] if any(low for _, low in cells) else [])]
     rows += [[""] * len(cells)] * (len(names) - len(rows))
     names += [""] * (len(rows) - len(names))
@@ -282,14 +299,14 @@ _STYLE = """<style>
 </style>"""
 
 
-def _html(rows: Sequence[SummaryRow], beside: _Beside) -> str:
+def _html(rows: Sequence[SummaryRow], context: _TableContext) -> str:
     parts = ['<div class="sabench">', _STYLE]
-    parts += [] if beside.partial is None else [f"<p><strong>{html.escape(one_line(beside.partial))}</strong></p>"]
-    blocks = layout(rows, beside.costs, beside.answers, beside.view)
-    told, shared = beside.answer(rows, blocks), shared_notes(blocks)
+    parts += [] if context.partial is None else [f"<p><strong>{html.escape(one_line(context.partial))}</strong></p>"]
+    blocks = layout(rows, context.costs, context.answers, context.view)
+    told, shared = context.answer(rows, blocks), shared_notes(blocks)
     parts += [f"<p>{html.escape(told)}</p>"] if told else []
     for block in blocks:
-        heads = "".join(map(_html_head, block.heads))
+        heads = "".join(map(_html_head, block.headers))
         own = f"<p>{html.escape(block.sentence)}</p>" if block.sentence not in ("", told) else ""
         parts += ["<table>", f"<caption>{html.escape(block.title)}{own}</caption>", f"<thead><tr>{heads}</tr></thead>"]
         for section in block.sections:
@@ -306,7 +323,7 @@ def _html(rows: Sequence[SummaryRow], beside: _Beside) -> str:
     return "\n".join([*parts, "</div>"]) + "\n"
 
 
-def _html_head(head: Head) -> str:
+def _html_head(head: ColumnHeader) -> str:
     order = f' aria-sort="{head.sorted}"' if head.sorted else ""
     beside = f" <span>{html.escape(head.shown)}</span>" if head.shown else ""
     return f'<th scope="col"{order}>{html.escape(head.name)}{beside}</th>'
@@ -318,7 +335,7 @@ def _html_cell(block: Block, place: int, cell: Cell) -> str:
     return f"<td>{shown}{f' <small>{beside}</small>' if beside else ''}</td>"
 
 
-_RENDERERS: Mapping[str, Callable[[Sequence[SummaryRow], _Beside], str]] = MappingProxyType(
+_RENDERERS: Mapping[str, Callable[[Sequence[SummaryRow], _TableContext], str]] = MappingProxyType(
     {"md": _md, "csv": _csv, "tex": _tex, "latex": _tex, "html": _html, "json": _json}
 )
 FORMATS = tuple(_RENDERERS)

@@ -5,7 +5,16 @@ from __future__ import annotations
 import html
 import re
 
-__all__ = ["fold", "halves", "line_name", "markdown_text", "one_line", "pluralize", "printable", "unit_and_direction"]
+__all__ = [
+    "line_name",
+    "markdown_text",
+    "one_line",
+    "pluralize",
+    "printable",
+    "split_in_two",
+    "unit_and_direction",
+    "wrap_name",
+]
 
 _MD_LONE_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")  # one inside a word is no emphasis
 _ARROWS = {True: "↑", False: "↓", None: ""}
@@ -72,10 +81,10 @@ _SEAM = re.compile(r"(?<=[\s\-,])|(?=[_@(/:=.])")  # where a name may be broken
 _LEAST = 4  # letters on each line of a name in two
 
 
-def halves(text: str) -> list[str]:
+def split_in_two(text: str) -> list[str]:
     """A name on two lines that are about as long, or on one where it has no seam in its middle.
 
-    >>> halves("perceptual_overall"), halves("saj_faithfulness")
+    >>> split_in_two("perceptual_overall"), split_in_two("saj_faithfulness")
     (['perceptual', '_overall'], ['saj_faithfulness'])
     """
     pieces = _pieces(text)
@@ -84,13 +93,13 @@ def halves(text: str) -> list[str]:
     return min(reversed(fair), key=lambda pair: max(map(len, pair)), default=[text])
 
 
-def fold(text: str, width: int) -> list[str]:
+def wrap_name(text: str, width: int) -> list[str]:
     """A name on as many lines as it takes; a word is broken only where it is too long for a line by itself.
 
-    >>> fold("hpss", 8), fold("sam-audio-small (best of 8)", 16), fold("abcdef", 4)
+    >>> wrap_name("hpss", 8), wrap_name("sam-audio-small (best of 8)", 16), wrap_name("abcdef", 4)
     (['hpss'], ['sam-audio-small', '(best of 8)'], ['abcd', 'ef'])
     """
-    for lines in ([text], halves(text)):
+    for lines in ([text], split_in_two(text)):
         if max(map(len, lines)) <= width:
             return lines
     found = [""]

@@ -33,7 +33,7 @@ def sentence(verdict: Verdict, metric: str, unit: str = "", digits: int = 2) -> 
     if len(verdict.order) < 2:
         return ""
     base = "" if verdict.baseline is None else f"the {one_line(verdict.baseline)}"
-    told = _Told(verdict, base, unit, digits)
+    told = _SentenceParts(verdict, base, unit, digits)
     parts = (
         [told.too_few()] if verdict.too_few else told.of_one() if len(verdict.over_baseline) == 1 else told.of_many()
     )
@@ -42,7 +42,7 @@ def sentence(verdict: Verdict, metric: str, unit: str = "", digits: int = 2) -> 
     return f"{tasks} {one_line(metric)}, {'; '.join(filter(None, parts))}.{left_out}"
 
 
-class _Told:
+class _SentenceParts:
     """Parts of the sentence."""
 
     def __init__(self, verdict: Verdict, base: str, unit: str, digits: int) -> None:

@@ -16,9 +16,9 @@ from sam_audio_bench.files import dump_json
 from sam_audio_bench.records import ModelRecord, to_plain
 from sam_audio_bench.run.exits import no_exit
 from sam_audio_bench.run.global_state import GlobalState
-from sam_audio_bench.run.output_log import Printed, captured_text
-from sam_audio_bench.run.progress import say
-from sam_audio_bench.run.settings import BASELINE, flag
+from sam_audio_bench.run.output_log import CapturedText, capture_text
+from sam_audio_bench.run.progress import print_note
+from sam_audio_bench.run.settings import BASELINE, option_flag
 from sam_audio_bench.types import AnySeparator, OracleSeparator
 
 __all__ = ["PreparedSeparator", "Recipe", "batch_size", "ignored_options", "prepare_separator"]
@@ -62,15 +62,15 @@ def prepare_separator(
         UsageError: a wrong name or option, or a part of the contract that is missing. Precondition: something outside
             is missing, or its module or constructor fails or ends the process.
     """
-    before, printed = GlobalState.now(), Printed()
+    before, printed = GlobalState.now(), CapturedText()
     try:
-        with captured_text() as printed, no_exit():
+        with capture_text() as printed, no_exit():
             built = registry.build("separator", spec, arguments, offered=offered, timeout=timeout)
             _check(built.component, built.identity)
         after = GlobalState.now()
     except BaseException as error:
         if printed.text:  # it may say why
-            say(printed.text.rstrip())
+            print_note(printed.text.rstrip())
         if isinstance(error, BenchError | KeyboardInterrupt):
             raise
         raise Precondition(
@@ -117,7 +117,7 @@ def ignored_options(offered: Mapping[str, Any], taken: Mapping[str, frozenset[st
         taken: which of them something takes in the run of each separator.
     """
     for name, value in offered.items():
-        spelling = f"{flag(name)} {value}"
+        spelling = f"{option_flag(name)} {value}"
         without = [separator for separator, names in taken.items() if name not in names]
         if len(without) == len(taken):
             yield f"{spelling} is ignored: no separator, metric or picker of this run takes it"

@@ -15,8 +15,8 @@ from sam_audio_bench.records import PARTS, ItemRecord
 from sam_audio_bench.run.attributes import TABLE as ATTRIBUTES
 from sam_audio_bench.run.journal import ITEMS
 from sam_audio_bench.run.merge import run_differences
-from sam_audio_bench.run.output_log import NAME as LOG
-from sam_audio_bench.run.remote import HEADER, Store, fetch_runs
+from sam_audio_bench.run.output_log import LOG_NAME as LOG
+from sam_audio_bench.run.remote import HEADER, RemoteFolder, fetch_runs
 from sam_audio_bench.run.store import RunFolder, stored_files
 
 __all__ = ["Copier", "copy_run"]
@@ -37,7 +37,7 @@ class Copier:
     """
 
     def __init__(self, url: str | None, output: Path, note: Callable[[str], None]) -> None:
-        self._store = None if url is None else Store(url)
+        self._store = None if url is None else RemoteFolder(url)
         self._output, self._note = output.absolute(), note
         self._failed: list[tuple[Path, BenchError]] = []
         if self._store is not None:
@@ -65,7 +65,7 @@ class Copier:
             ) from error
 
 
-def copy_run(path: Path, store: Store) -> int:
+def copy_run(path: Path, store: RemoteFolder) -> int:
     """Copies a finished run folder, and gives the number of files that were copied; none: all are there already.
 
     Raises:
@@ -98,12 +98,12 @@ def copy_run(path: Path, store: Store) -> int:
     return len(missing) + len(tables) + 1
 
 
-def _earlier(store: Store) -> RunFolder:
+def _earlier(store: RemoteFolder) -> RunFolder:
     """What the copy says that is there."""
     return RunFolder.open(fetch_runs(store.url, audio=False)[0])
 
 
-def _check_same_run(folder: RunFolder, earlier: RunFolder, store: Store) -> None:
+def _check_same_run(folder: RunFolder, earlier: RunFolder, store: RemoteFolder) -> None:
     """Refuses to write over what is not an earlier state of a run."""
     other = "give another URL, or remove it there"
     for change in run_differences(folder.header, earlier.header):

@@ -32,11 +32,11 @@ from sam_audio_bench.metrics.embedding import Embedded, Embedder, TransformersEm
 from sam_audio_bench.render.tables import csv_cell
 from sam_audio_bench.render.text import pluralize
 from sam_audio_bench.run import interruption
+from sam_audio_bench.run.distance_reference import ITEM_REFERENCES, reference_kind
 from sam_audio_bench.run.distance_sounds import Line, Sound, common_items, lines_of, reference_sounds
 from sam_audio_bench.run.embedding_cache import EmbeddingCache
 from sam_audio_bench.run.progress import Progress
-from sam_audio_bench.run.reference_place import OF_ITEMS, reference_kind
-from sam_audio_bench.run.remote import naming_origins
+from sam_audio_bench.run.remote import show_urls_in_errors
 from sam_audio_bench.types import Status
 
 __all__ = ["DistanceReport", "DistanceRow", "ReferenceSet", "find_embedder", "measure_distances"]
@@ -113,12 +113,12 @@ def find_embedder(spelling: str = OWN_EMBEDDING, window: float | None = None, de
     return JudgeEmbedder(spelling, window, device)
 
 
-@naming_origins()
+@show_urls_in_errors()
 def measure_distances(
     paths: Sequence[Path | str],
     *,
     metrics: Iterable[str] = tuple(DISTANCES),
-    reference: str = OF_ITEMS[0],
+    reference: str = ITEM_REFERENCES[0],
     embedding: str = OWN_EMBEDDING,
     window: float | None = None,
     device: str = "auto",
@@ -211,14 +211,14 @@ class _Work:
     def __init__(self, embedder: Embedder, cache: EmbeddingCache, bar: Progress) -> None:
         self._embedder, self._cache, self._bar = embedder, cache, bar
         self._done = self._total = 0
-        self._follow = bar.following("embedding")
+        self._follow = bar.step_callback("embedding")
         self.notes: list[str] = []
         self.model = embedder.identity
 
     def expect(self, count: int, label: str) -> None:
         """So many sounds more."""
         self._total += count
-        self._follow = self._bar.following(label)
+        self._follow = self._bar.step_callback(label)
 
     def embed(self, sounds: Sequence[Sound]) -> list[_Heard]:
         """In their order; one that cannot be read has the status of its error, and is noted."""

@@ -15,9 +15,9 @@ from sam_audio_bench.files import is_url
 from sam_audio_bench.render.text import pluralize
 from sam_audio_bench.run.alike import Alike
 from sam_audio_bench.run.data import recorded_data
-from sam_audio_bench.run.reference_place import OF_ITEMS
+from sam_audio_bench.run.distance_reference import ITEM_REFERENCES
 from sam_audio_bench.run.remote import find_runs
-from sam_audio_bench.run.store import RunFolder, answer_path
+from sam_audio_bench.run.store import RunFolder, estimate_path
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import Audio
 
@@ -48,7 +48,7 @@ class Line:
             for item, record in folder.items.items():
                 if record.failed:
                     continue
-                path = answer_path(folder, item)
+                path = estimate_path(folder, item)
                 if path is None:
                     raise Precondition(
                         f"expected the audio of {item} in {folder.path}, found none; run the evaluation again"
@@ -123,7 +123,7 @@ def reference_sounds(kind: str, reference: str, lines: Sequence[Line], items: Se
     Raises:
         Precondition: missing data, references or sounds. UsageError: other data, or runs of several separators.
     """
-    if kind in OF_ITEMS:
+    if kind in ITEM_REFERENCES:
         data = recorded_data([folder for line in lines for folder in line.folders])
         if kind == "references" and "reference" not in data.provides:
             raise Precondition(

@@ -33,13 +33,13 @@ from sam_audio_bench.run.header import end_record, start_record
 from sam_audio_bench.run.isolation import Isolation
 from sam_audio_bench.run.job import Job
 from sam_audio_bench.run.loading import Batch, prefetch
-from sam_audio_bench.run.measuring import measure
+from sam_audio_bench.run.measuring import measure_item
 from sam_audio_bench.run.plan import Plan
 from sam_audio_bench.run.scoring import Scorer, Scores
 from sam_audio_bench.run.separation import CandidateSet, separate_items
 from sam_audio_bench.run.settings import Settings
 from sam_audio_bench.run.store import LOCK, RunFolder, candidate_files, scored_estimates
-from sam_audio_bench.run.usage import Meter, Usage
+from sam_audio_bench.run.usage import Usage, UsageMeter
 from sam_audio_bench.types import Item, Separation, Status
 
 __all__ = ["Estimated", "Executor", "Failed", "LocalExecutor", "Outcome", "Recorder", "Scored"]
@@ -115,14 +115,14 @@ class LocalExecutor:
         separate = partial(
             separate_items, job.separator, reranking=job.reranking, task=job.data.label,
             seed=settings.seed, align=settings.align, stereo=settings.stereo,
-            isolation=Isolation(job.own_state, job.folder.path / output_log.NAME),
+            isolation=Isolation(job.own_state, job.folder.path / output_log.LOG_NAME),
         )  # fmt: skip
         candidates = batching.separate(batch.items, separate)
         for item, found in zip(batch.items, candidates, strict=True):
             if isinstance(found, CandidateSet):
                 yield Estimated(item, found)
             else:
-                yield Failed(item.id, found, reranked=job.reranking is not None and job.reranking.asks(item))
+                yield Failed(item.id, found, reranked=job.reranking is not None and job.reranking.applies_to(item))
 
     def _scored(self, waiting: Sequence[tuple[Item, list[Separation]]], job: Job, scorer: Scorer) -> Iterator[Scored]:
         for (item, _), scores in zip(waiting, scorer.score(waiting, job.metrics), strict=True):
@@ -132,7 +132,7 @@ class LocalExecutor:
 def _remember(text: str, job: Job, scorer: Scorer) -> None:
     """Tells the user, and the log of the run."""
     said = f"{job.model.name}: {text}"
-    output_log.append_text(job.folder.path / output_log.NAME, f"--- {said}\n")
+    output_log.append_text(job.folder.path / output_log.LOG_NAME, f"--- {said}\n")
     scorer.note(said)
 
 
@@ -168,14 +168,14 @@ class Recorder:
                 "room there, or mend that, and the same command continues"
             ) from error
 
-    def _metered(self) -> Meter:
+    def _metered(self) -> UsageMeter:
         earlier = self.job.folder.header.timing if self.job.folder.exists else None
-        return Meter(self.job.separator, earlier)
+        return UsageMeter(self.job.separator, earlier)
 
     def _run_held(self) -> None:
         folder, begun = self.job.folder, time.perf_counter()
-        stages.take()  # of the run before
-        tracing.arm(self.plan.settings.profile)
+        stages.pop_stage_times()  # of the run before
+        tracing.trace_first_calls(self.plan.settings.profile)
         job = self.job = replace(self.job)  # what was found out before the folder was held may be outdated
         folder.set_aside(job.aside)
         self._scorer.forget_other_scores()
@@ -183,7 +183,7 @@ class Recorder:
         folder.write_header(start_record(self.plan, job))
         try:
             self._separate_missing()
-            self._scorer.complete(job.chosen.ids)
+            self._scorer.score_missing(job.chosen.ids)
             self._record_removed()
             self._seal()
         except BaseException as error:
@@ -198,9 +198,9 @@ class Recorder:
         self._check_place()
         folder.write_header(end_record(folder, status, seconds, self._meter.usage()))
         if self.plan.settings.profile:
-            table = stages.as_text(stages.take(), seconds)
+            table = stages.format_stage_times(stages.pop_stage_times(), seconds)
             (folder.path / stages.NAME).write_text(f"{table}\n", encoding="utf-8")
-            self.note(f"{self.job.model.name} on {self.job.data.label}:\n{table}{tracing.write(folder.path)}")
+            self.note(f"{self.job.model.name} on {self.job.data.label}:\n{table}{tracing.write_trace(folder.path)}")
 
     def _check_place(self) -> None:
         """Raises StoreError where the run folder is no longer the one that was begun: its parts would lie apart."""
@@ -246,7 +246,7 @@ class Recorder:
 
     def _separate_missing(self) -> None:
         items = self.job.to_separate()
-        log = self.job.folder.path / output_log.NAME
+        log = self.job.folder.path / output_log.LOG_NAME
         if items:
             output_log.append_text(log, self.job.printed)
         before = log.stat().st_size if log.exists() else 0
@@ -302,7 +302,7 @@ class Recorder:
             moved_ms=chosen.moved_ms or None,
             outputs=dict(chosen.outputs),
             remarks=list(item.remarks),
-            measured=measure(item),
+            measured=measure_item(item),
             picked_by=found.picker or chosen.picked_by,
             target=stored.target,
             residual=stored.residual,
@@ -320,7 +320,7 @@ class Recorder:
         record.candidates = len(found.candidates)
         record.picked = found.picked
         record.picker_scores = [None if math.isnan(score) else score for score in found.scores]
-        staying = found.sound if keep else [0]
+        staying = found.valid if keep else [0]
         record.kept = {str(index): self._write(record.item, found.separation(index), index) for index in staying}
         record.candidate_errors = {str(index): describe_error(error) for index, error in errors.items()}
 

@@ -11,8 +11,8 @@ from sam_audio_bench.errors import describe_error
 from sam_audio_bench.run.exits import no_exit
 from sam_audio_bench.run.global_state import GlobalState, seed_generators
 from sam_audio_bench.run.interruption import deferred, interruptible
-from sam_audio_bench.run.output_log import captured
-from sam_audio_bench.run.progress import say
+from sam_audio_bench.run.output_log import capture_output
+from sam_audio_bench.run.progress import print_note
 from sam_audio_bench.types import AnySeparator
 
 __all__ = ["Isolation", "released"]
@@ -40,7 +40,7 @@ class Isolation:
         """
         ours = GlobalState.now()
         try:
-            with captured(self.log, heading):
+            with capture_output(self.log, heading):
                 if self.own is not None:
                     self.own.put_settings_back()
                 seed_generators(seed)
@@ -65,7 +65,7 @@ def released(separators: Iterable[tuple[AnySeparator, Path | None]]) -> Iterator
                 release = getattr(separator, "release_processes", None)
                 if callable(release):
                     try:
-                        with captured(log, "at the end"):
+                        with capture_output(log, "at the end"):
                             release()
                     except Exception as error:  # costs nothing that is done
-                        say(f"{separator.name} could not end its processes: {describe_error(error)}")
+                        print_note(f"{separator.name} could not end its processes: {describe_error(error)}")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sam_audio_bench.stats.summary import SummaryRow
     from sam_audio_bench.types import Audio
 
-__all__ = ["LOGGERS", "LoggerSpec", "RunLogger", "log_results", "opened_loggers", "parse_loggers"]
+__all__ = ["LOGGERS", "LoggerSpec", "RunLogger", "log_results", "open_loggers", "parse_loggers"]
 
 _SECONDS = 10.0  # of each sound
 _FIGURES = ("bars", "box")
@@ -188,7 +188,7 @@ def parse_loggers(texts: Sequence[str]) -> list[LoggerSpec]:
 
 
 @contextmanager
-def opened_loggers(specs: Sequence[LoggerSpec], plan: Plan) -> Iterator[dict[LoggerSpec, RunLogger]]:
+def open_loggers(specs: Sequence[LoggerSpec], plan: Plan) -> Iterator[dict[LoggerSpec, RunLogger]]:
     """Opened trackers, told the configuration of a plan; they are finished however the work within ends.
 
     What they print goes to standard error.
@@ -255,9 +255,9 @@ def _config(plan: Plan) -> Options:
 
 
 def _records(rows: Sequence[SummaryRow]) -> list[dict[str, Any]]:
-    from sam_audio_bench.render.layout import name_of
+    from sam_audio_bench.render.layout import line_label
 
-    return [{**{name: getattr(row, name) for name in _COLUMNS}, "separator": name_of(row)} for row in rows]
+    return [{**{name: getattr(row, name) for name in _COLUMNS}, "separator": line_label(row)} for row in rows]
 
 
 def _means(rows: Sequence[SummaryRow]) -> dict[str, float]:
@@ -281,7 +281,7 @@ def _figures(results: Results, rows: Sequence[SummaryRow], folder: Path) -> Iter
 def _sounds(results: Results, rows: Sequence[SummaryRow], folder: Path) -> Iterator[tuple[str, Path, str]]:
     """Mixture, estimate and reference of the worst items of each separator that is no baseline and no oracle."""
     from sam_audio_bench.run.display import find_item, worst_items
-    from sam_audio_bench.run.store import answer_path
+    from sam_audio_bench.run.store import estimate_path
     from sam_audio_bench.stats.answers import main_metric
 
     metric = main_metric(rows)
@@ -290,7 +290,7 @@ def _sounds(results: Results, rows: Sequence[SummaryRow], folder: Path) -> Itera
         for rank, one in enumerate(worst_items(results, separator, str(metric)), 1):
             run, item, why = find_item(results.runs, one)
             sounds = {} if item is None else {"mixture": item.query.mixture, "reference": item.reference}
-            estimate = None if run is None else answer_path(run, one.item)
+            estimate = None if run is None else estimate_path(run, one.item)
             name = f"worst/{separator}/{rank} {one.task} {one.item}"
             about = f"{metric} {one.score}{f'; {why}' if why else ''}"
             for part, sound in {**sounds, "estimate": _read(estimate)}.items():

@@ -11,12 +11,12 @@ from sam_audio_bench.metrics.functional.energy import energy
 from sam_audio_bench.records import Measured
 from sam_audio_bench.types import Audio, Item
 
-__all__ = ["measure"]
+__all__ = ["measure_item"]
 
 _DECIBELS, _SHARE = 2, 4  # digits that are kept: of no sum in another order do they tell
 
 
-def measure(item: Item) -> Measured:
+def measure_item(item: Item) -> Measured:
     """Words, level, share of time and level ratio of an item; None where there is no such thing.
 
     The mixture's level is its RMS over all channels and all of its time, in dB of full scale (a full-scale sine has

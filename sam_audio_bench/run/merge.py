@@ -17,7 +17,7 @@ from sam_audio_bench.records import PARTS, RunRecord
 from sam_audio_bench.run.data import recorded_data
 from sam_audio_bench.run.header import end_record
 from sam_audio_bench.run.plan import shard_suffix
-from sam_audio_bench.run.remote import find_runs, naming_origins
+from sam_audio_bench.run.remote import find_runs, show_urls_in_errors
 from sam_audio_bench.run.store import RunFolder, candidate_files
 from sam_audio_bench.run.usage import Usage
 from sam_audio_bench.tasks.data import digest_of_ids
@@ -28,7 +28,7 @@ _SHOWN = 5
 _COPY_LATER = "merge into a folder here, which `sabench merge --copy-to URL` copies"
 
 
-@naming_origins()
+@show_urls_in_errors()
 def merge_all(
     paths: Sequence[Path | str], output: Path, *, note: Callable[[str], None] = lambda text: None
 ) -> list[RunFolder]:
@@ -48,7 +48,7 @@ def merge_all(
     return [_merged(shards, into, note) for into, shards in parts.items()]
 
 
-@naming_origins()
+@show_urls_in_errors()
 def merge(paths: Sequence[Path | str], into: Path, *, note: Callable[[str], None] = lambda text: None) -> RunFolder:
     """Merges run folders into a new one and returns it; the shards are left as they are.
 
@@ -147,7 +147,7 @@ def _written(shards: Sequence[RunFolder], into: Path) -> RunFolder:
         done = [record for record in merged.items.values() if not record.failed]
         timings = [shard.header.timing for shard in shards if shard.header.timing is not None]
         walls = sum(timing.wall_seconds for timing in timings)
-        usage = reduce(Usage.joined, map(Usage.of, timings), Usage())
+        usage = reduce(Usage.merged, map(Usage.of, timings), Usage())
         known = {item: values for shard in shards for item, values in (shard.attributes() or {}).items()}
         merged.seal(sorted(merged.items), lambda item: known.get(item, {}))
         whole = len(done) == total and _whole(shards[0].header, merged.items)

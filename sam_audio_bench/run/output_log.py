@@ -15,9 +15,9 @@ from typing import Any, BinaryIO, TextIO
 
 from sam_audio_bench.platforms import BINARY
 
-__all__ = ["NAME", "Printed", "append_text", "captured", "captured_text", "own_stderr"]
+__all__ = ["LOG_NAME", "CapturedText", "append_text", "capture_output", "capture_text", "duplicate_stderr"]
 
-NAME = "separator.log"
+LOG_NAME = "separator.log"
 """Of the file in a run folder."""
 
 _LARGEST = 16 << 20  # bytes of a log
@@ -26,7 +26,7 @@ _TEXT: Any = {"encoding": "utf-8", "errors": "backslashreplace", "buffering": 1}
 
 
 @contextmanager
-def captured(log: Path | None, heading: str = "") -> Iterator[None]:
+def capture_output(log: Path | None, heading: str = "") -> Iterator[None]:
     """Appends what is printed within to a file, below a heading; beyond 16 MiB it is thrown away.
 
     Args:
@@ -64,16 +64,16 @@ def _trim(log: int, before: int, begun: int) -> None:
 
 
 @dataclass
-class Printed:
+class CapturedText:
     """What was printed."""
 
     text: str = ""
 
 
 @contextmanager
-def captured_text() -> Iterator[Printed]:
+def capture_text() -> Iterator[CapturedText]:
     """Holds what is printed within; its text is there at the end, also where the block fails."""
-    found = Printed()
+    found = CapturedText()
     with tempfile.TemporaryFile("w+", **_TEXT) as stream:
         try:
             with _redirected(stream):
@@ -86,11 +86,11 @@ def captured_text() -> Iterator[Printed]:
 def append_text(log: Path, text: str) -> None:
     """Adds a text to a log, if there is any."""
     if text:
-        with captured(log):
+        with capture_output(log):
             sys.stdout.write(text)
 
 
-def own_stderr() -> tuple[TextIO, bool]:
+def duplicate_stderr() -> tuple[TextIO, bool]:
     """Standard error that stays what it is while others' is captured, and whether it is to be closed."""
     stream = sys.stderr
     if not isinstance(stream, io.TextIOWrapper):

@@ -21,7 +21,7 @@ from sam_audio_bench.records import uncollected
 from sam_audio_bench.run.contract import PreparedSeparator, ignored_options, prepare_separator
 from sam_audio_bench.run.exits import no_exit
 from sam_audio_bench.run.job import Job, beside, common_fingerprint, fingerprint
-from sam_audio_bench.run.memory import memory_needs
+from sam_audio_bench.run.memory import find_shortages
 from sam_audio_bench.run.progress import Progress
 from sam_audio_bench.run.separation import PickerPool, Reranking
 from sam_audio_bench.run.settings import BASELINE, Settings
@@ -105,7 +105,7 @@ def make_plan(
         notes=(*told, *pickers.notes),
         redone=tuple(note for job in jobs for note in job.notes()),
         ignored=tuple(ignored_options(settings.offered, {job.model.name: job.taken for job in jobs})),
-        needs=tuple(memory_needs(jobs, settings.batch_size)),
+        needs=tuple(find_shortages(jobs, settings.batch_size)),
     )
 
 
@@ -176,7 +176,7 @@ def _contents(chosen: TaskData) -> dict[str, str]:
     """Digest of every chosen item."""
     found = {}
     with Progress(len(chosen), show=None if len(chosen) > _MANY else False) as bar:
-        advance = bar.counting(f"reading {chosen.label}")
+        advance = bar.item_callback(f"reading {chosen.label}")
         for item in chosen.ids:
             found[item] = chosen.content_sha256(item)
             advance(None)

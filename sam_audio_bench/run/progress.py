@@ -11,12 +11,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from sam_audio_bench.render.text import printable
-from sam_audio_bench.run.output_log import own_stderr
+from sam_audio_bench.run.output_log import duplicate_stderr
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Progress", "say"]
+__all__ = ["Progress", "print_note"]
 
 
 _STEP = 0.05  # seconds between two looks of the bar
@@ -25,16 +25,16 @@ _LONG = 60.0  # seconds after which there is a line however little was done
 _SHARE = 0.1  # of all, after which there is a line
 
 
-class _Lines:
+class _ProgressLines:
     """Says in a line where long work is, each tenth of it or each minute, for logs that no bar can be drawn in."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
-        self._begun = self._told_at = time.monotonic()
-        self._told = 0.0
+        self._begun = self._printed_at = time.monotonic()
+        self._printed = 0.0
         self._first: tuple[float, float] | None = None  # when what was counted first
 
-    def follow(self, label: str, done: float, total: float | None) -> None:
+    def update(self, label: str, done: float, total: float | None) -> None:
         """A line, if it is time for one.
 
         Args:
@@ -43,12 +43,12 @@ class _Lines:
             total: of how many; None or 0: not known.
         """
         now = time.monotonic()
-        if self._first is None or done < self._told:
-            self._first, self._told = (now, done), done
-        since, steps = now - self._told_at, done - self._told
+        if self._first is None or done < self._printed:
+            self._first, self._printed = (now, done), done
+        since, steps = now - self._printed_at, done - self._printed
         if since < _SHORT or (since < _LONG and (not total or steps < _SHARE * total)):
             return
-        self._told_at, self._told = now, done
+        self._printed_at, self._printed = now, done
         parts = [f"{label}: {done:.0f} of {total:.0f} ({done / total:.0%})" if total else f"{label}: {done:.0f}"]
         parts.append(f"{_clock(now - self._begun)} so far")
         start, before = self._first
@@ -71,7 +71,7 @@ class Progress:
 
     Args:
         total: of steps.
-        show: whether there is a bar; None: on a terminal, and elsewhere `_Lines`.
+        show: whether there is a bar; None: on a terminal, and elsewhere `_ProgressLines`.
     """
 
     def __init__(self, total: int, *, show: bool | None = None) -> None:
@@ -82,7 +82,7 @@ class Progress:
         shown = sys.stderr is not None and sys.stderr.isatty() if show is None else show
         self._failures = self._counted = 0
         self._label, self._shown = "", 0.0
-        self._stream, self._is_own = own_stderr()  # what separators print goes elsewhere
+        self._stream, self._is_own = duplicate_stderr()  # what separators print goes elsewhere
         self._bar = RichProgress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -97,7 +97,7 @@ class Progress:
             disable=not shown,
         )
         self._task = self._bar.add_task("starting", total=total, rate="")
-        self._lines = _Lines(self.note) if show is None and not shown and sys.stderr is not None else None
+        self._lines = _ProgressLines(self.note) if show is None and not shown and sys.stderr is not None else None
 
     def __enter__(self) -> Progress:
         self._bar.start()
@@ -106,13 +106,13 @@ class Progress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         with suppress(OSError):  # its terminal may be gone
             if self._counted:
-                self._count(self._label)
+                self._update(self._label)
             self._bar.stop()
         if self._is_own:
             with suppress(OSError):
                 self._stream.close()
 
-    def counting(self, label: str) -> Callable[[str | None], None]:
+    def item_callback(self, label: str) -> Callable[[str | None], None]:
         """A function that counts one finished item of what ``label`` names; its argument is an error message."""
 
         def advance(message: str | None) -> None:
@@ -121,12 +121,12 @@ class Progress:
                 self.note(f"{label}: {message}")
             self._counted += 1
             if message is not None or time.monotonic() - self._shown > _STEP:
-                self._count(label)
+                self._update(label)
 
         self._label = label
         return advance
 
-    def _count(self, label: str) -> None:
+    def _update(self, label: str) -> None:
         """Shows what was counted since the last time: rich looks at its last 1,000 steps each time."""
         self._label, self._shown = label, time.monotonic()
         speed = self._bar.tasks[self._task].speed
@@ -134,28 +134,28 @@ class Progress:
         rate = f"{speed:.1f} items/s" if speed else ""
         counted, self._counted = self._counted, 0
         self._bar.update(self._task, advance=counted, rate=rate, description=label + failed)
-        self._tell()
+        self._update_lines()
 
-    def following(self, label: str) -> Callable[[int, int], None]:
+    def step_callback(self, label: str) -> Callable[[int, int], None]:
         """A function that is told how many steps of how many are done."""
 
         def follow(done: int, total: int) -> None:
             self._bar.update(self._task, completed=done, total=total, description=label)
-            self._tell()
+            self._update_lines()
 
         return follow
 
-    def _tell(self) -> None:
+    def _update_lines(self) -> None:
         if self._lines is not None:
             task = self._bar.tasks[self._task]
-            self._lines.follow(task.description, task.completed, task.total)
+            self._lines.update(task.description, task.completed, task.total)
 
     def note(self, text: str) -> None:
         """A line above the bar."""
         _print(self._bar.console, text)
 
 
-def say(text: str) -> None:
+def print_note(text: str) -> None:
     """A line on standard error, where there is no bar."""
     from rich.console import Console
 

@@ -19,7 +19,7 @@ from sam_audio_bench.files import exists, find_folders, is_url, local_place
 from sam_audio_bench.run.attributes import TABLE as ATTRIBUTES
 from sam_audio_bench.run.journal import ITEMS, SCORES
 
-__all__ = ["HEADER", "Store", "fetch_runs", "find_runs", "naming_origins", "origin", "shown_place"]
+__all__ = ["HEADER", "RemoteFolder", "display_path", "fetch_runs", "find_runs", "show_urls_in_errors", "source_url"]
 
 HEADER = "run.json"
 _NEEDED = (ITEMS, SCORES, "scores.parquet", ATTRIBUTES, "synced", HEADER)
@@ -28,7 +28,7 @@ _PASSWORD = re.compile(r"://[^/@]*:[^/@]*@")
 
 
 @dataclass(frozen=True)
-class Store:
+class RemoteFolder:
     """A folder at a URL.
 
     Raises:
@@ -45,10 +45,10 @@ class Store:
         object.__setattr__(self, "_system", system)
         object.__setattr__(self, "_root", str(root).rstrip("/"))
 
-    def below(self, *names: str) -> Store:
+    def below(self, *names: str) -> RemoteFolder:
         """A folder in it; where URLs are chained, the first one names it."""
         first, chained, rest = self.url.partition("::")
-        return Store("/".join([first.rstrip("/"), *names]) + chained + rest)
+        return RemoteFolder("/".join([first.rstrip("/"), *names]) + chained + rest)
 
     @property
     def parts(self) -> list[str]:
@@ -57,7 +57,7 @@ class Store:
 
     def files(self) -> dict[str, Mapping[str, Any]]:
         """Name of each file at or below it, as a path from here, and what the store says of the file."""
-        with self._answers("a folder that can be read at"):
+        with self._errors_as_precondition("a folder that can be read at"):
             self._system.invalidate_cache()
             try:
                 found = self._system.find(self._root, detail=True)
@@ -70,28 +70,28 @@ class Store:
         """Fetches files to their places in a local folder."""
         for name in names:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        with self._answers("files that can be read at"):
+        with self._errors_as_precondition("files that can be read at"):
             self._system.get([self._path(name) for name in names], [str(folder / name) for name in names])
 
     def put(self, names: Sequence[str], folder: Path) -> None:
         """Copies files of a local folder to their places here."""
-        with self._answers("a folder that can be written at"):
+        with self._errors_as_precondition("a folder that can be written at"):
             self._make_folders({str(PurePosixPath(self._path(name)).parent) for name in names})
             self._system.put([str(folder / name) for name in names], [self._path(name) for name in names])
 
-    def content(self) -> bytes:
+    def read_bytes(self) -> bytes:
         """What the URL itself gives, where it is that of a file."""
-        with self._answers("a file that can be read at"):
+        with self._errors_as_precondition("a file that can be read at"):
             return bytes(self._system.cat_file(self._root))
 
     def remove(self, name: str) -> None:
         """Removes a file."""
-        with self._answers("a folder that can be written at"):
+        with self._errors_as_precondition("a folder that can be written at"):
             self._system.rm_file(self._path(name))
 
     def check_writable(self) -> None:
         """Writes a small file and removes it, so that missing rights are told before any work."""
-        with self._answers("a folder that can be written at"):
+        with self._errors_as_precondition("a folder that can be written at"):
             self._make_folders({self._path("")})
             self._system.pipe_file(self._path(_PROBE), b"")
             self._system.rm_file(self._path(_PROBE))
@@ -116,7 +116,7 @@ class Store:
         return found
 
     @contextmanager
-    def _answers(self, expected: str) -> Iterator[None]:
+    def _errors_as_precondition(self, expected: str) -> Iterator[None]:
         """Within it, whatever a store's library raises is told as one sentence."""
         try:
             yield
@@ -158,12 +158,14 @@ class _Fetched:
     """What was fetched of a folder."""
 
     folder: Path
-    known: dict[str, tuple[str, tuple[int, int]]] = field(default_factory=dict)  # name -> `_told`, `_size_and_time`
+    known: dict[str, tuple[str, tuple[int, int]]] = field(
+        default_factory=dict
+    )  # name -> `_fingerprint`, `_size_and_time`
 
 
 _FETCHED: dict[str, _Fetched] = {}
 _ORIGINS: dict[Path, str] = {}  # run folder among temporary files -> where it comes from
-_TEMPORARY: list[tempfile.TemporaryDirectory[str]] = []
+_TEMPORARY_FOLDERS: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def fetch_runs(url: str, *, audio: bool) -> list[Path]:
@@ -174,9 +176,9 @@ def fetch_runs(url: str, *, audio: bool) -> list[Path]:
         audio: fetch the estimates' audio too.
 
     Raises:
-        Precondition: no run folder is there, one was copied in part, or it cannot be read. UsageError: as `Store`.
+        Precondition: no run folder is there, one was copied in part, or it cannot be read. UsageError: as `RemoteFolder`.
     """
-    store = Store(url)
+    store = RemoteFolder(url)
     files = store.files()
     runs = sorted({_folder_of(name) for name in files if PurePosixPath(name).name == HEADER})
     partly = sorted({_folder_of(name) for name in files if PurePosixPath(name).name == ITEMS} - {*runs})
@@ -188,12 +190,14 @@ def fetch_runs(url: str, *, audio: bool) -> list[Path]:
     if not runs:
         raise Precondition(f"expected a run folder (with {HEADER}) in {url}, found none")
     if url not in _FETCHED:
-        _TEMPORARY.append(tempfile.TemporaryDirectory(prefix="sabench-fetched-"))
-        _FETCHED[url] = _Fetched(Path(_TEMPORARY[-1].name, *store.parts))
+        _TEMPORARY_FOLDERS.append(tempfile.TemporaryDirectory(prefix="sabench-fetched-"))
+        _FETCHED[url] = _Fetched(Path(_TEMPORARY_FOLDERS[-1].name, *store.parts))
     fetched = _FETCHED[url]
     wanted = [name for name in files if _is_needed(name, {*runs}, audio=audio)]
     wanted.sort(key=lambda name: PurePosixPath(name).name == HEADER)
-    _update(fetched, store, {name: _told(files[name]) for name in wanted}, {str(PurePosixPath(run)) for run in runs})
+    _update(
+        fetched, store, {name: _fingerprint(files[name]) for name in wanted}, {str(PurePosixPath(run)) for run in runs}
+    )
     folders = [fetched.folder / run for run in runs]
     _ORIGINS.update({folder: store.below(*run.split("/")).url if run else url
                      for folder, run in zip(folders, runs, strict=True)})  # fmt: skip
@@ -225,7 +229,7 @@ def find_runs(paths: Path | str | Iterable[Path | str], *, audio: bool = True) -
     return list(found.values())
 
 
-def _update(fetched: _Fetched, store: Store, wanted: Mapping[str, str], runs: set[str]) -> None:
+def _update(fetched: _Fetched, store: RemoteFolder, wanted: Mapping[str, str], runs: set[str]) -> None:
     """Fetches what is not as it was, here and there, and removes what is not there any more."""
     for name in {*fetched.known, *(str(PurePosixPath(run, own)) for run in runs for own in _NEEDED)} - wanted.keys():
         if PurePosixPath(name).parent.name != "audio":
@@ -240,7 +244,7 @@ def _update(fetched: _Fetched, store: Store, wanted: Mapping[str, str], runs: se
     fetched.known |= {name: (wanted[name], _size_and_time(fetched.folder / name)) for name in changed}
 
 
-def _told(about: Mapping[str, Any]) -> str:
+def _fingerprint(about: Mapping[str, Any]) -> str:
     """What a store says of a file, as a text that is another one when the file is: its time, digest and so on."""
     return str(sorted(about.items(), key=str))
 
@@ -266,18 +270,18 @@ def _is_needed(name: str, runs: set[str], *, audio: bool) -> bool:
     return audio and path.parent.name == "audio" and _folder_of(folder) in runs
 
 
-def origin(folder: Path) -> str | None:
+def source_url(folder: Path) -> str | None:
     """The URL that a local run folder was fetched from; None: it was not."""
     return _ORIGINS.get(folder)
 
 
-def shown_place(folder: Path) -> Path | str:
+def display_path(folder: Path) -> Path | str:
     """A run folder as people know it: where it was fetched from, else where it lies."""
-    return origin(folder) or folder
+    return source_url(folder) or folder
 
 
 @contextmanager
-def naming_origins() -> Iterator[None]:
+def show_urls_in_errors() -> Iterator[None]:
     """Within it, errors about fetched run folders name their URLs, and not temporary files; also a decorator."""
     try:
         yield

@@ -1,7 +1,7 @@
 """A run made again from its record: which options it had, what of it would run somebody's code, and what differs.
 
 A record may come from a stranger. So what it says is turned into the words of a command line, which are read as those
-of anyone; and `code_of_others` names what starts programs, imports modules or unpickles files.
+of anyone; and `find_untrusted_code` names what starts programs, imports modules or unpickles files.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sam_audio_bench.tasks.load import SPLITS
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MetricAgreement", "Reproduction", "code_of_others", "compare_with_record", "recorded_options"]
+__all__ = ["MetricAgreement", "Reproduction", "compare_with_record", "find_untrusted_code", "recorded_options"]
 
 _KEY = ["item", "candidate", "picked_by", "metric"]  # of a score
 _UNPICKLED = {"demucs": ("folder", "model")}  # options of files that another package unpickles
@@ -167,7 +167,7 @@ def _task(task: TaskRecord, data: str | None) -> str:
     return spelt if task.id in TASKS else f"{task.id}={spelt}"
 
 
-def code_of_others(
+def find_untrusted_code(
     models: Iterable[str], metrics: Iterable[str], model_args: Iterable[str] = (), *, allow_outside: bool = False
 ) -> list[str]:
     """What of a command runs code that is neither of this package nor installed as a plugin, or reaches too far.

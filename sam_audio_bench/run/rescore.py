@@ -22,13 +22,13 @@ from sam_audio_bench.run.executors import opened_workers
 from sam_audio_bench.run.exits import no_exit
 from sam_audio_bench.run.header import end_record
 from sam_audio_bench.run.loading import prefetch
-from sam_audio_bench.run.measuring import measure
-from sam_audio_bench.run.output_log import NAME as LOG
+from sam_audio_bench.run.measuring import measure_item
+from sam_audio_bench.run.output_log import LOG_NAME as LOG
 from sam_audio_bench.run.plan import unavailable_reason
 from sam_audio_bench.run.progress import Progress
-from sam_audio_bench.run.remote import Store, find_runs, naming_origins, origin
+from sam_audio_bench.run.remote import RemoteFolder, find_runs, show_urls_in_errors, source_url
 from sam_audio_bench.run.results import Results
-from sam_audio_bench.run.scoring import Scorer, ScoringPass, merged_records, outdated
+from sam_audio_bench.run.scoring import Scorer, ScoringPass, merge_metric_records, outdated_metrics
 from sam_audio_bench.run.settings import Settings
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.run.usage import Usage
@@ -39,7 +39,7 @@ __all__ = ["rescore"]
 
 
 @no_exit()
-@naming_origins()
+@show_urls_in_errors()
 def rescore(
     paths: Sequence[Path | str],
     *,
@@ -66,7 +66,7 @@ def rescore(
     """
     settings = Settings(executor=executor, workers=workers)
     folders = find_runs(paths)
-    stores = {folder: Store(url) for folder in folders if (url := origin(folder)) is not None}
+    stores = {folder: RemoteFolder(url) for folder in folders if (url := source_url(folder)) is not None}
     for store in stores.values():
         store.check_writable()
     work = [_prepare(RunFolder.open(path), list(metrics), metric_args or {}) for path in folders]
@@ -75,7 +75,9 @@ def rescore(
         crew = None if executor == "local" else stack.enter_context(opened_workers(settings, bar.note))
         for folder, data, chosen in work:
             loaded = [one for one, _ in chosen]
-            scorer = Scorer(folder, data, loaded, bar.counting(f"{folder.header.model.name} on {data.task}"), bar.note)
+            scorer = Scorer(
+                folder, data, loaded, bar.item_callback(f"{folder.header.model.name} on {data.task}"), bar.note
+            )
             passes = [] if crew is None else worker_passes(crew, chosen, folder.path / LOG, bar.note)
             _rescore(scorer, everything=not changed, passes=passes)
             if folder.path in stores:
@@ -127,17 +129,19 @@ def _rescore(scorer: Scorer, *, everything: bool, passes: Sequence[ScoringPass])
     if (
         done
         and not everything
-        and not any(outdated(folder, scorer.metrics, item) for item in folder.items if scorer.has_estimate(item))
+        and not any(
+            outdated_metrics(folder, scorer.metrics, item) for item in folder.items if scorer.has_estimate(item)
+        )
     ):
         return
     with interruption.deferred(), folder.writing():
         before, earlier, status = folder.header.status, folder.header.timing, "error"
         scorer.forget_other_scores()
         folder.unseal()
-        metrics = merged_records(scorer.metrics, folder.metrics)
+        metrics = merge_metric_records(scorer.metrics, folder.metrics)
         folder.write_header(structs.replace(folder.header, status="started", metrics=metrics))
         try:
-            scorer.complete(scorer.data.ids, everything=everything, passes=passes)
+            scorer.score_missing(scorer.data.ids, everything=everything, passes=passes)
             _measure_rest(scorer)
             for item, record in folder.items.items():
                 if record.failed:
@@ -161,6 +165,6 @@ def _measure_rest(scorer: Scorer) -> None:
     """Measures items of which that is not known; one that cannot be loaded any more stays as it is, with a word."""
     for batch in prefetch(scorer.data, _unmeasured(scorer.folder), 1):
         for item in batch.items:
-            scorer.folder.add_item(structs.replace(scorer.folder.items[item.id], measured=measure(item)))
+            scorer.folder.add_item(structs.replace(scorer.folder.items[item.id], measured=measure_item(item)))
         for identifier, failure in batch.failures.items():
             scorer.note(f"{identifier}: not measured: {describe_error(failure)}")

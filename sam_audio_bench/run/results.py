@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from sam_audio_bench.errors import StoreError, UsageError, unknown_name
 from sam_audio_bench.records import ItemRecord, MetricRecord, RunRecord
-from sam_audio_bench.render.layout import Pivot, View, name_of
+from sam_audio_bench.render.layout import Pivot, TableOptions, line_label
 from sam_audio_bench.render.tables import print_terminal, render, table_to_json
 from sam_audio_bench.run.alike import Alike, check_once, check_scores
 from sam_audio_bench.run.attributes import AttributeTable, attributes_of
-from sam_audio_bench.run.remote import find_runs, naming_origins, shown_place
+from sam_audio_bench.run.remote import display_path, find_runs, show_urls_in_errors
 from sam_audio_bench.run.store import RunFolder
-from sam_audio_bench.run.training_overlap import shared_in_runs
+from sam_audio_bench.run.training_overlap import training_overlaps
 from sam_audio_bench.stats.answers import Answers, find_answers, find_answers_in_slices, main_metric
 from sam_audio_bench.stats.cost import Cost, cost_of
 from sam_audio_bench.stats.item_coverage import Covered, classify_coverage, items_set_aside
@@ -73,7 +73,7 @@ class Results:
         return replace(found, runs=tuple(output / Path(run).relative_to(output.absolute()) for run in found.runs))
 
     @classmethod
-    @naming_origins()
+    @show_urls_in_errors()
     def read(cls, paths: Path | str | Iterable[Path | str]) -> Results:
         """Everything in a run folder or in several, or in the run folders below other folders; texts may be URLs.
 
@@ -104,14 +104,16 @@ class Results:
         import pandas as pd
 
         coverage = _coverage(chosen)
-        frame = pd.concat([folder.part(items, columns) for folder, items, columns, _ in chosen], ignore_index=True)
+        frame = pd.concat(
+            [folder.select_scores(items, columns) for folder, items, columns, _ in chosen], ignore_index=True
+        )
         check_once(frame, (folder for folder, *_ in chosen))
         return cls(
             frame=frame,
             metrics=known.metrics,
             labels=known.labels,
             oracles=frozenset(folder.header.model.name for folder, *_ in chosen if folder.header.model.oracle),
-            runs=tuple(shown_place(folder.path) for folder, *_ in chosen),
+            runs=tuple(display_path(folder.path) for folder, *_ in chosen),
             asked=sum(len(items) for _, items, _, _ in chosen),
             available=sum(covered.items for covered in coverage.values()),  # shards of a task count once
             candidates=known.candidates,
@@ -120,7 +122,7 @@ class Results:
             failures=sum(_incomplete(folder, item, columns) for folder, items, columns, _ in chosen for item in items),
             coverage=coverage,
             costs=tuple(_costs(chosen)),
-            trained_on=shared_in_runs(folder.header for folder, *_ in chosen),
+            trained_on=training_overlaps(folder.header for folder, *_ in chosen),
             tables=tuple(
                 AttributeTable(folder.path, folder.header.task.id, folder.header.items_sha256) for folder, *_ in chosen
             ),
@@ -188,7 +190,7 @@ class Results:
             tasks.setdefault(task, {})[item] = own.get(attribute)
         return replace(self, slices={task: cut(values, attribute, points) for task, values in tasks.items()})
 
-    @naming_origins()
+    @show_urls_in_errors()
     def attributes(self) -> dict[tuple[str, str], dict[str, Attribute]]:
         """Attributes by task and item, of every item that has scores; raises as `by`."""
         return {key: dict(own) for key, own in self._attributes.items()}
@@ -224,8 +226,8 @@ class Results:
         units = {name: record.unit for name, record in self.metrics.items()}
         scores = compute_line_scores(self.counted, units)
         if self.slices:
-            return find_answers_in_slices(scores, rows, self.slices, name_of, sort)
-        return find_answers(scores, rows, name_of, sort, by_metric=pivot == "metric")
+            return find_answers_in_slices(scores, rows, self.slices, line_label, sort)
+        return find_answers(scores, rows, line_label, sort, by_metric=pivot == "metric")
 
     def _labelled(self, row: SummaryRow, aside: Mapping[tuple[str, str], frozenset[str]]) -> SummaryRow:
         """With the task's version and split, the number of candidates, the network that scored, and the coverage."""
@@ -265,7 +267,7 @@ class Results:
         rows, answers = self._shown(metrics, sort, "task")
         return table_to_json(
             rows, partial=self.watermark, runs=map(str, self.runs), costs=self.costs, answers=answers,
-            view=View(sort=sort),
+            view=TableOptions(sort=sort),
         )  # fmt: skip
 
     def table(
@@ -285,7 +287,7 @@ class Results:
         Raises:
             UsageError: a metric that no run has or no item is for, or an option out of range.
         """
-        view = View(sort=sort, pivot=pivot, digits=digits, interval=interval, metrics=tuple(metrics))
+        view = TableOptions(sort=sort, pivot=pivot, digits=digits, interval=interval, metrics=tuple(metrics))
         rows, answers = self._shown(metrics, sort, pivot)
         return render(
             rows, form, partial=self.watermark, runs=map(str, self.runs), costs=self.costs, answers=answers, view=view
@@ -296,7 +298,7 @@ class Results:
         interval: bool = True,
     ) -> None:  # fmt: skip
         """Prints the table for a terminal; options as in `table`."""
-        view = View(sort=sort, pivot=pivot, digits=digits, interval=interval, metrics=tuple(metrics))
+        view = TableOptions(sort=sort, pivot=pivot, digits=digits, interval=interval, metrics=tuple(metrics))
         rows, answers = self._shown(metrics, sort, pivot)
         print_terminal(rows, partial=self.watermark, costs=self.costs, answers=answers, view=view)
 

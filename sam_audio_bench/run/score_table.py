@@ -21,24 +21,32 @@ from sam_audio_bench.types import Status
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CODED", "SCORE_TYPES", "Kind", "Promise", "ScoreTable", "read_scores", "sealed_scores"]
+__all__ = [
+    "DICTIONARY_COLUMNS",
+    "SCORE_TYPES",
+    "ExpectedScores",
+    "ScoreKey",
+    "ScoreTable",
+    "parse_score_table",
+    "read_scores",
+]
 
 _TYPES = {"seed": pyarrow.int64(), "candidate": pyarrow.int64(), "value": pyarrow.float64()}
 SCORE_TYPES = pyarrow.schema([(name, _TYPES.get(name, pyarrow.string())) for name in COLUMNS])
-CODED = [name for name in COLUMNS if name not in _TYPES]  # texts, of which few differ
+DICTIONARY_COLUMNS = [name for name in COLUMNS if name not in _TYPES]  # texts, of which few differ
 _MOST_ADDED = 50_000  # rows that are kept as objects
 
-View = tuple[int, str]  # candidate, who picked it or ""
-Kind = tuple[int, str, str]  # of a row of an item: its view, and the metric
+EstimateKey = tuple[int, str]  # candidate, who picked it or ""
+ScoreKey = tuple[int, str, str]  # of a row of an item: its view, and the metric
 Mask = NDArray[np.bool_]
 
 
-class Promise(NamedTuple):
+class ExpectedScores(NamedTuple):
     """What the journal says of an item's rows; items of equal promises share the two sets."""
 
     item: str
-    must_have: frozenset[Kind]
-    may_have: frozenset[Kind] | None  # None: any
+    required: frozenset[ScoreKey]
+    allowed: frozenset[ScoreKey] | None  # None: any
 
 
 class ScoreTable:
@@ -49,7 +57,7 @@ class ScoreTable:
     """
 
     def __init__(self, table: pyarrow.Table | None = None) -> None:
-        self._table = _coded(SCORE_TYPES.empty_table() if table is None else table)
+        self._table = _dictionary_encoded(SCORE_TYPES.empty_table() if table is None else table)
         self._added: dict[tuple[str, int, str, str], ScoreRow] = {}
 
     def __len__(self) -> int:
@@ -68,7 +76,7 @@ class ScoreTable:
             columns = [[getattr(row, name) for row in new] for name in COLUMNS]
             arrays = [pyarrow.array(values, SCORE_TYPES.field(name).type)
                       for name, values in zip(COLUMNS, columns, strict=True)]  # fmt: skip
-            added = _coded(pyarrow.Table.from_arrays(arrays, schema=SCORE_TYPES))
+            added = _dictionary_encoded(pyarrow.Table.from_arrays(arrays, schema=SCORE_TYPES))
             kept = self._table.filter(pyarrow.array(self._is_left())) if self._table.num_rows else self._table
             self._table = pyarrow.concat_tables([kept, added]).unify_dictionaries().combine_chunks()
             self._added = {}
@@ -106,21 +114,21 @@ class ScoreTable:
         if not left.all():
             self._table = self.table().filter(pyarrow.array(left))
 
-    def reconcile(self, promises: Iterable[Promise]) -> dict[str, set[str]]:
+    def reconcile(self, promises: Iterable[ExpectedScores]) -> dict[str, set[str]]:
         """Drops rows that nobody promised, and tells which items lack rows of which metrics that were promised."""
         table = self.table()
-        codes, items = _codes(table["item"])
+        codes, items = _codes_and_texts(table["item"])
         kinds, known = self._kinds(table)
         place = {item: code for code, item in enumerate(items)}
         there = np.zeros((len(items) + 1, len(known)), dtype=bool)
         there[codes, kinds] = True
         allowed = np.zeros_like(there)
         lacking: dict[str, set[str]] = {}
-        for promise, names in _alike(promises):
+        for promise, names in _group_by_shape(promises):
             at = np.array([place.get(name, len(items)) for name in names])
-            may = [promise.may_have is None or kind in promise.may_have for kind in known]
+            may = [promise.allowed is None or kind in promise.allowed for kind in known]
             allowed[at] |= np.array(may, dtype=bool)
-            for kind in promise.must_have:
+            for kind in promise.required:
                 lost = np.flatnonzero(~there[at, known[kind]]) if kind in known else np.arange(len(names))
                 allowed[at[lost]] &= np.array([other[2] != kind[2] for other in known], dtype=bool)
                 for number in lost:
@@ -129,10 +137,10 @@ class ScoreTable:
         return lacking
 
     @staticmethod
-    def _kinds(table: pyarrow.Table) -> tuple[NDArray[np.int64], dict[Kind, int]]:
+    def _kinds(table: pyarrow.Table) -> tuple[NDArray[np.int64], dict[ScoreKey, int]]:
         """The kind of each row, and the numbers of kinds."""
-        pickers, picker_names = _codes(table["picked_by"])
-        metrics, metric_names = _codes(table["metric"])
+        pickers, picker_names = _codes_and_texts(table["picked_by"])
+        metrics, metric_names = _codes_and_texts(table["metric"])
         candidates, places = np.unique(table["candidate"].to_numpy(), return_inverse=True)
         shape = len(candidates), len(picker_names), len(metric_names)
         found, kinds = np.unique(np.ravel_multi_index((places, pickers, metrics), shape), return_inverse=True)
@@ -149,7 +157,7 @@ class ScoreTable:
         ])  # fmt: skip
         self._table = table.take(order)
 
-    def part(self, items: Sequence[str], metrics: Sequence[str]) -> ScoreTable:
+    def select(self, items: Sequence[str], metrics: Sequence[str]) -> ScoreTable:
         """The rows of some items and metrics by metric, item, candidate and picker, in the given orders."""
         table = self.table()
         item, metric = _ranks(table["item"], items), _ranks(table["metric"], metrics)
@@ -159,23 +167,23 @@ class ScoreTable:
         found._table = table.take(left[np.lexsort([key[left] for key in keys])])
         return found
 
-    def plain(self) -> pyarrow.Table:
+    def to_arrow(self) -> pyarrow.Table:
         """All rows as `SCORE_TYPES`."""
         return self.table().cast(SCORE_TYPES).combine_chunks()
 
-    def frame(self) -> pd.DataFrame:
+    def to_frame(self) -> pd.DataFrame:
         """All rows as a data frame of `COLUMNS`; an undefined value is missing, infinities are floats."""
         import pandas as pd  # 60 MiB that a process which only separates does without
 
         table = self.table()
         columns: dict[str, Any] = {name: table[name].to_numpy() for name in _TYPES}
-        for name in CODED:
-            codes, names = _codes(table[name])
+        for name in DICTIONARY_COLUMNS:
+            codes, names = _codes_and_texts(table[name])
             columns[name] = pd.Series(np.array([*names, None], dtype=object)[codes], dtype=object)
         return pd.DataFrame({name: columns[name] for name in COLUMNS}, copy=False)
 
 
-def sealed_scores(table: pyarrow.Table) -> ScoreTable:
+def parse_score_table(table: pyarrow.Table) -> ScoreTable:
     """Rows of a file, checked.
 
     Raises:
@@ -187,16 +195,16 @@ def sealed_scores(table: pyarrow.Table) -> ScoreTable:
         if name not in ("picked_by", "value") and table[name].null_count:
             raise ValueError(f"rows without {name}")
     found = ScoreTable(table)
-    if unknown := set(_codes(found.table()["status"])[1]) - set(Status):
+    if unknown := set(_codes_and_texts(found.table()["status"])[1]) - set(Status):
         raise ValueError(f"status {', '.join(sorted(map(str, unknown)))}")
     return found
 
 
-def _coded(table: pyarrow.Table) -> pyarrow.Table:
+def _dictionary_encoded(table: pyarrow.Table) -> pyarrow.Table:
     """The table with texts as numbers in dictionaries; NaN as no value."""
     for place, name in enumerate(COLUMNS):
         column = table[name].combine_chunks() if table.num_rows else pyarrow.array([], table.schema.field(name).type)
-        if name in CODED and not pyarrow.types.is_dictionary(column.type):
+        if name in DICTIONARY_COLUMNS and not pyarrow.types.is_dictionary(column.type):
             column = column.dictionary_encode()
         if name == "value":
             column = compute.if_else(compute.is_nan(column), None, column)
@@ -204,7 +212,7 @@ def _coded(table: pyarrow.Table) -> pyarrow.Table:
     return table
 
 
-def _codes(column: pyarrow.ChunkedArray) -> tuple[NDArray[np.int64], list[str | None]]:
+def _codes_and_texts(column: pyarrow.ChunkedArray) -> tuple[NDArray[np.int64], list[str | None]]:
     """The number of each cell's text, and the texts; no text is the last of them."""
     array = column.combine_chunks()
     array = array if isinstance(array, pyarrow.DictionaryArray) else array.chunk(0)
@@ -215,18 +223,18 @@ def _codes(column: pyarrow.ChunkedArray) -> tuple[NDArray[np.int64], list[str | 
 
 def _ranks(column: pyarrow.ChunkedArray, order: Sequence[str]) -> NDArray[np.int64]:
     """Where each cell's text stands in ``order``, or behind it by the alphabet; no text comes first."""
-    codes, names = _codes(column)
+    codes, names = _codes_and_texts(column)
     rank: dict[str | None, int] = {None: -1, **{name: number for number, name in enumerate(order)}}
     others = sorted(name for name in names if name not in rank and name is not None)
     rank |= {name: len(rank) + number for number, name in enumerate(others)}
     return np.array([rank[name] for name in names], dtype=np.int64)[codes]
 
 
-def _alike(promises: Iterable[Promise]) -> list[tuple[Promise, list[str]]]:
+def _group_by_shape(promises: Iterable[ExpectedScores]) -> list[tuple[ExpectedScores, list[str]]]:
     """Items of the same promises together."""
-    found: dict[tuple[int, int], tuple[Promise, list[str]]] = {}
+    found: dict[tuple[int, int], tuple[ExpectedScores, list[str]]] = {}
     for promise in promises:
-        key = id(promise.must_have), id(promise.may_have)
+        key = id(promise.required), id(promise.allowed)
         found.setdefault(key, (promise, []))[1].append(promise.item)
     return list(found.values())
 
@@ -235,7 +243,7 @@ def read_scores(path: Path, digest: str | None) -> ScoreTable:
     """Rows of a run folder while running, else the sealed ones; none where the table is not the one that was sealed."""
     found = ScoreTable()
     if (path / SCORES).exists():
-        found.add(_with_number(row) for row in read_records(path / SCORES, ScoreRow))
+        found.add(_with_float_value(row) for row in read_records(path / SCORES, ScoreRow))
         return found
     sealed = path / "scores.parquet"
     if not sealed.exists():
@@ -246,13 +254,13 @@ def read_scores(path: Path, digest: str | None) -> ScoreTable:
         if digest is not None and file_digest(sealed) != digest:
             parquet.read_schema(sealed)
             return found
-        return sealed_scores(parquet.read_table(sealed, columns=list(COLUMNS), read_dictionary=CODED))
+        return parse_score_table(parquet.read_table(sealed, columns=list(COLUMNS), read_dictionary=DICTIONARY_COLUMNS))
     except (OSError, ValueError, KeyError, pyarrow.ArrowException, MediaError) as error:
         raise StoreError(
             f"expected scores at {sealed}, found a damaged file ({error}); remove it, and run the same command again"
         ) from error
 
 
-def _with_number(row: ScoreRow) -> ScoreRow:
+def _with_float_value(row: ScoreRow) -> ScoreRow:
     """The row with infinities as numbers."""
     return structs.replace(row, value=float(row.value)) if isinstance(row.value, str) else row

@@ -27,15 +27,15 @@ from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import Item, Score, Separation, Status
 
 __all__ = [
-    "Pairs",
+    "EstimatedItems",
     "Scorer",
     "Scores",
     "ScoringPass",
-    "Work",
-    "items_at_once",
-    "merged_records",
-    "outdated",
-    "score_alone",
+    "ScoringWork",
+    "merge_metric_records",
+    "outdated_metrics",
+    "preferred_batch_size",
+    "score_estimate",
 ]
 
 
@@ -50,19 +50,19 @@ class Scores:
     lag_ms: float | None = None  # of the estimate that counts; None: not measured, or like nothing
 
 
-def outdated(folder: RunFolder, metrics: Iterable[LoadedMetric], item: str) -> list[LoadedMetric]:
+def outdated_metrics(folder: RunFolder, metrics: Iterable[LoadedMetric], item: str) -> list[LoadedMetric]:
     """Metrics that an item was not asked for yet, or by another identity, or by one that is not known."""
     record = folder.items.get(item)
     known = {} if record is None else record.scored
     return [one for one in metrics if not one.fingerprints.items() <= known.items()]
 
 
-def items_at_once(metrics: Iterable[LoadedMetric]) -> int:
+def preferred_batch_size(metrics: Iterable[LoadedMetric]) -> int:
     """How many items some metrics like to get at once."""
     return max((one.metric.batch_size for one in metrics), default=1)
 
 
-def merged_records(metrics: Iterable[LoadedMetric], known: Iterable[MetricRecord] = ()) -> list[MetricRecord]:
+def merge_metric_records(metrics: Iterable[LoadedMetric], known: Iterable[MetricRecord] = ()) -> list[MetricRecord]:
     """run.json's list of metrics: those known already, and the given ones in their place."""
     records = {record.id: record for record in known}
     for one in metrics:
@@ -70,9 +70,9 @@ def merged_records(metrics: Iterable[LoadedMetric], known: Iterable[MetricRecord
     return list(records.values())
 
 
-Pairs = Sequence[tuple[Item, Sequence[Separation]]]
+EstimatedItems = Sequence[tuple[Item, Sequence[Separation]]]
 """Items with their estimates."""
-Work = tuple[Pairs, list[LoadedMetric], bool]
+ScoringWork = tuple[EstimatedItems, list[LoadedMetric], bool]
 """What is scored at once, by which metrics, and whether its lag is measured, which one pass does."""
 
 
@@ -84,7 +84,7 @@ class ScoringPass(Protocol):
         """Those that it scores by."""
         ...
 
-    def scores(self, work: Iterator[Work]) -> Generator[tuple[Pairs, Sequence[Scores]], None, None]:
+    def scores(self, work: Iterator[ScoringWork]) -> Generator[tuple[EstimatedItems, Sequence[Scores]], None, None]:
         """The scores of each item; ``work`` is gone through in the main thread."""
         ...
 
@@ -95,7 +95,7 @@ class _ScoringHere:
 
     metrics: Sequence[LoadedMetric]
 
-    def scores(self, work: Iterator[Work]) -> Generator[tuple[Pairs, Sequence[Scores]], None, None]:
+    def scores(self, work: Iterator[ScoringWork]) -> Generator[tuple[EstimatedItems, Sequence[Scores]], None, None]:
         for pairs, metrics, lag in work:
             yield pairs, Scorer.score(pairs, metrics, lag=lag)
 
@@ -119,14 +119,14 @@ class Scorer:
     @property
     def batch_size(self) -> int:
         """How many items the metrics like to get at once."""
-        return items_at_once(self.metrics)
+        return preferred_batch_size(self.metrics)
 
     def has_estimate(self, identifier: str) -> bool:
         """Whether an item has a stored estimate."""
         record = self.folder.items.get(identifier)
         return record is not None and not record.failed
 
-    def complete(
+    def score_missing(
         self, identifiers: Iterable[str], *, everything: bool = False, passes: Sequence[ScoringPass] = ()
     ) -> None:
         """Scores stored estimates by the metrics that they lack; what cannot be loaded any more is a failure.
@@ -159,7 +159,7 @@ class Scorer:
         wanted: Sequence[LoadedMetric],
         earlier: Sequence[LoadedMetric],
         left: dict[str, int],
-    ) -> Iterator[Work]:
+    ) -> Iterator[ScoringWork]:
         """Stored estimates in the batches of one pass over all metrics, whatever metrics are wanted: scores of a batch
         of another size may differ in their last bits. What is done with an item is told by ``left``: in how many passes
         it is still to be scored.
@@ -173,7 +173,7 @@ class Scorer:
                     try:
                         pairs.append((item, self._stored(item)))
                     except BenchError as error:
-                        lost = outdated(self.folder, everything, item.id)  # scores of what was there are kept
+                        lost = outdated_metrics(self.folder, everything, item.id)  # scores of what was there are kept
                         self.persist(item.id, self._failure(item.id, lost, str(error)))
                         left[item.id] = 0
                         self.advance(f"{item.id}: {error}")
@@ -195,11 +195,11 @@ class Scorer:
 
     def _lacking(self, item: str, everything: bool) -> list[LoadedMetric]:
         """Metrics that an item lacks; one that cannot be identified was asked once by this scorer, or is lacking."""
-        found = self.metrics if everything else outdated(self.folder, self.metrics, item)
+        found = self.metrics if everything else outdated_metrics(self.folder, self.metrics, item)
         return [one for one in found if not all((item, name) in self._persisted for name in one.columns)]
 
     @staticmethod
-    def score(pairs: Pairs, metrics: Sequence[LoadedMetric], *, lag: bool = True) -> list[Scores]:
+    def score(pairs: EstimatedItems, metrics: Sequence[LoadedMetric], *, lag: bool = True) -> list[Scores]:
         """Scores of each item's estimates, without the columns that ask nothing of the item, and its ``lag``.
 
         A metric that fails costs its own scores of that item; one that cannot work at all raises Precondition.
@@ -391,7 +391,7 @@ def _rows(metric: Metric, items: Sequence[Item], estimates: Sequence[Separation]
         return [_rows(metric, [item], [one])[0] for item, one in zip(items, estimates, strict=True)]
 
 
-def score_alone(metric: Metric, item: Item, estimate: Separation) -> dict[str, Score]:
+def score_estimate(metric: Metric, item: Item, estimate: Separation) -> dict[str, Score]:
     """One estimate's scores by one metric, without what it does not ask."""
     result = _score_batches(metric, [(item, estimate)])[0]
     if isinstance(result, BaseException):

@@ -14,8 +14,8 @@ from sam_audio_bench.files import safe_name
 from sam_audio_bench.records import PARTS
 from sam_audio_bench.run.contract import prepare_separator
 from sam_audio_bench.run.isolation import Isolation, released
-from sam_audio_bench.run.output_log import NAME, append_text, captured_text
-from sam_audio_bench.run.progress import Progress, say
+from sam_audio_bench.run.output_log import LOG_NAME, append_text, capture_text
+from sam_audio_bench.run.progress import Progress, print_note
 from sam_audio_bench.run.separation import CandidateSet, Reranking, separate_items
 from sam_audio_bench.run.settings import check_candidates, check_seed
 from sam_audio_bench.separators.pickers import AUTO, default_picker
@@ -77,14 +77,14 @@ def separate_file(
     prepared = prepare_separator(model, model_args or {}, offered=offered)
     separator = prepared.separator
     for name in offered.keys() - prepared.taken:
-        say(f"--{name} {offered[name]} is ignored: {separator.name} does not take it")
+        print_note(f"--{name} {offered[name]} is ignored: {separator.name} does not take it")
     if isinstance(separator, OracleSeparator | NamedSeparator):
         raise Precondition(f"expected a separator that needs the mixture alone, found {separator.name}")
     reranking = _reranking(prompt, candidates, picker, keep_candidates)
     item = Item(id=file.name, group=file.name, query=query)
-    with Progress(1, show=progress) as bar, captured_text() as printed, released([(separator, None)]):
+    with Progress(1, show=progress) as bar, capture_text() as printed, released([(separator, None)]):
         if hasattr(separator, "on_evaluation"):
-            separator.on_evaluation = bar.following(separator.name)
+            separator.on_evaluation = bar.step_callback(separator.name)
         found = separate_items(
             separator, [item], reranking, task="separate", seed=seed, align=None, stereo="joint",
             isolation=Isolation(prepared.own_state),
@@ -93,7 +93,7 @@ def separate_file(
     if isinstance(found, CandidateSet):
         return _written(found, out, said, keep=keep_candidates)
     if said:  # it may say why
-        say(said.rstrip())
+        print_note(said.rstrip())
     raise found if isinstance(found, BenchError) else BadSeparation(f"{separator.name} raised {describe_error(found)}")
 
 
@@ -116,10 +116,10 @@ def _written(found: CandidateSet, out: Path, printed: str, *, keep: bool) -> dic
     try:
         out.mkdir(parents=True, exist_ok=True)
         paths = {part: audio.write(out / part, getattr(picked, part)) for part in PARTS}
-        for index in found.sound if keep else ():
+        for index in found.valid if keep else ():
             for part in PARTS:
                 audio.write(out / safe_name(f"{part}.{index}"), getattr(found.separation(index), part))
-        append_text(out / NAME, printed)
+        append_text(out / LOG_NAME, printed)
     except OSError as error:
         raise MediaError(f"expected a folder that can be written at {out}, found: {error}") from error
     return {

@@ -56,7 +56,7 @@ class Reranking:
     identity: Identity
     keep: bool = False
 
-    def asks(self, item: Item) -> bool:
+    def applies_to(self, item: Item) -> bool:
         """Whether there is something to pick by; an item without it is answered once."""
         return self.picker.asks(item.query.prompt)
 
@@ -85,7 +85,7 @@ class CandidateSet:
         return found
 
     @property
-    def sound(self) -> list[int]:
+    def valid(self) -> list[int]:
         """Indices of the candidates that are not broken."""
         return [index for index, found in enumerate(self.candidates) if isinstance(found, Separation)]
 
@@ -97,7 +97,7 @@ class CandidateSet:
     @property
     def seconds(self) -> float:
         """Time that all candidates took together."""
-        return math.fsum(self.separation(index).seconds for index in self.sound)
+        return math.fsum(self.separation(index).seconds for index in self.valid)
 
 
 @dataclass(kw_only=True)
@@ -139,7 +139,7 @@ class PickerPool:
         """
         if self.candidates == 1:
             return None
-        if reason := _single(separator):
+        if reason := _single_estimate_reason(separator):
             self.notes[f"{separator.name} {reason}: k = 1 only"] = None
             return None
         name = default_picker(data.provides) if self.name == AUTO else self.name
@@ -165,7 +165,7 @@ class PickerPool:
         return self._loaded[name]
 
 
-def _single(separator: AnySeparator) -> str | None:
+def _single_estimate_reason(separator: AnySeparator) -> str | None:
     """Why a separator has one answer an item; None: it has as many as are asked for."""
     if isinstance(separator, OracleSeparator):
         return "is shown the references"
@@ -289,7 +289,7 @@ def separate_items(
             one item; see `sam_audio_bench.run.batching.Batching`.
     """
     policies: dict[str, Any] = {"task": task, "seed": seed, "align": align, "stereo": stereo, "isolation": isolation}
-    picked_from = [item for item in items if reranking is not None and reranking.asks(item)]
+    picked_from = [item for item in items if reranking is not None and reranking.applies_to(item)]
     many = {item.id for item in picked_from}
     alone = [item for item in items if item.id not in many]
     found: dict[str, CandidateSet | BaseException] = {}

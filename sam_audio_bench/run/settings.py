@@ -23,20 +23,20 @@ from sam_audio_bench.separators.pickers import AUTO, PICKERS
 from sam_audio_bench.tasks.data import PROMPTS
 
 __all__ = [
-    "ABOUT",
     "ALIGNMENTS",
     "BASELINE",
     "EXECUTORS",
-    "About",
+    "OPTIONS",
+    "OptionInfo",
     "Settings",
     "check_candidates",
     "check_seed",
     "check_workers",
-    "documentation",
-    "flag",
-    "read_texts",
+    "expand_signature",
+    "option_flag",
+    "options_documentation",
+    "parse_option",
     "settings_from",
-    "signature",
 ]
 
 BASELINE = "mixture"
@@ -46,18 +46,18 @@ EXECUTORS = ("local", "processes", "ray")
 
 
 @dataclass(frozen=True, kw_only=True)
-class About:
+class OptionInfo:
     """What a command line needs to know of an option."""
 
     help: str
     choices: tuple[str, ...] = ()
     flag: str = ""  # if it is not called like the field
-    texts: str = ""  # how a text becomes the value, of `read_texts`; "": as click does
+    parser: str = ""  # how a text becomes the value, of `parse_option`; "": as click does
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything about an evaluation that is not its separators and tasks; `ABOUT` says what each option does."""
+    """Everything about an evaluation that is not its separators and tasks; `OPTIONS` says what each option does."""
 
     split: str = "test"
     subset: str = "paper"
@@ -90,10 +90,12 @@ class Settings:
     profile: bool = False
 
     def __post_init__(self) -> None:
-        for name, about in ABOUT.items():
+        for name, about in OPTIONS.items():
             value = getattr(self, name)
             if about.choices and value is not None and value not in about.choices:
-                raise UsageError(f"expected {flag(name)} to be one of {', '.join(about.choices)}, found {value!r}")
+                raise UsageError(
+                    f"expected {option_flag(name)} to be one of {', '.join(about.choices)}, found {value!r}"
+                )
         check_candidates(self.candidates, self.picker, self.keep_candidates)
         check_seed(self.seed)
         check_output(self.output)
@@ -126,50 +128,54 @@ class Settings:
         return {name: getattr(self, name) for name in ("split", "subset", "prompts", "allow_outside")}
 
 
-ABOUT: dict[str, About] = {
-    "split": About(help="The official data, or the embedded stems.", choices=("test", "mini")),
-    "subset": About(help="Of the official data.", choices=("paper", "full")),
-    "prompts": About(help="Ask by other words, or for a sound that is not there.", choices=PROMPTS),
-    "allow_outside": About(help="Let manifests name files outside their folder."),
-    "metrics": About(help="Ids of `sabench list metrics`, also id(option=value), or default.", texts="metrics"),
-    "model_args": About(help="Options of the one separator, k=v,k=v.", texts="arguments"),
-    "metric_args": About(help="Options of the metrics, k=v,k=v.", texts="arguments"),
-    "limit": About(help="The first N items of each task."),
-    "sample_ids": About(help="Only this item; may be repeated.", flag="--sample-id"),
-    "output": About(help="Folder of the run folders; what is finished in it is kept."),
-    "copy_to": About(help="URL (s3://…, any of fsspec) to which each finished run folder is copied."),
-    "seed": About(help="Of the run; the seed of an item follows from it, the task and the item."),
-    "batch_size": About(help="Queries handed over at once; auto: what the separator prefers.", texts="size"),
-    "shard": About(
+OPTIONS: dict[str, OptionInfo] = {
+    "split": OptionInfo(help="The official data, or the embedded stems.", choices=("test", "mini")),
+    "subset": OptionInfo(help="Of the official data.", choices=("paper", "full")),
+    "prompts": OptionInfo(help="Ask by other words, or for a sound that is not there.", choices=PROMPTS),
+    "allow_outside": OptionInfo(help="Let manifests name files outside their folder."),
+    "metrics": OptionInfo(help="Ids of `sabench list metrics`, also id(option=value), or default.", parser="metrics"),
+    "model_args": OptionInfo(help="Options of the one separator, k=v,k=v.", parser="arguments"),
+    "metric_args": OptionInfo(help="Options of the metrics, k=v,k=v.", parser="arguments"),
+    "limit": OptionInfo(help="The first N items of each task."),
+    "sample_ids": OptionInfo(help="Only this item; may be repeated.", flag="--sample-id"),
+    "output": OptionInfo(help="Folder of the run folders; what is finished in it is kept."),
+    "copy_to": OptionInfo(help="URL (s3://…, any of fsspec) to which each finished run folder is copied."),
+    "seed": OptionInfo(help="Of the run; the seed of an item follows from it, the task and the item."),
+    "batch_size": OptionInfo(help="Queries handed over at once; auto: what the separator prefers.", parser="size"),
+    "shard": OptionInfo(
         help="I/N: every N-th item from the I-th; put together with `sabench merge`. auto: as Slurm's array "
         "or torchrun says.",
-        texts="shard",
+        parser="shard",
     ),
-    "overwrite": About(help="What to do with finished items.", choices=("only-missing", "always", "never")),
-    "align": About(
+    "overwrite": OptionInfo(help="What to do with finished items.", choices=("only-missing", "always", "never")),
+    "align": OptionInfo(
         help="Accept estimates of another length, and how; lag: cut by how much they are late.", choices=ALIGNMENTS
     ),
-    "stereo": About(help="How scores treat channels.", choices=STEREO),
-    "candidates": About(help="Estimates per item, of which one is picked."),
-    "picker": About(help=f"What picks it: {', '.join(PICKERS)}, also name(option=value); auto: as SAM Audio does."),
-    "picker_args": About(help="Options of the picker, k=v,k=v.", texts="arguments"),
-    "keep_candidates": About(help="Keep the audio of all candidates."),
-    "device": About(help="cpu, cuda …, for whatever takes a device."),
-    "dtype": About(help="For separators that take one.", choices=("auto", "float32", "bfloat16")),
-    "timeout": About(help="Seconds that a separator may take for an item; then its process is killed."),
-    "executor": About(help="Where separators and metrics run.", choices=EXECUTORS),
-    "workers": About(help="Processes or actors, each with a separator; default: one for each GPU, or for its threads."),
-    "retry": About(help="How often an item is tried again whose worker died."),
-    "memory": About(help="GiB that a worker may have; above that it runs out of memory."),
-    "profile": About(
+    "stereo": OptionInfo(help="How scores treat channels.", choices=STEREO),
+    "candidates": OptionInfo(help="Estimates per item, of which one is picked."),
+    "picker": OptionInfo(
+        help=f"What picks it: {', '.join(PICKERS)}, also name(option=value); auto: as SAM Audio does."
+    ),
+    "picker_args": OptionInfo(help="Options of the picker, k=v,k=v.", parser="arguments"),
+    "keep_candidates": OptionInfo(help="Keep the audio of all candidates."),
+    "device": OptionInfo(help="cpu, cuda …, for whatever takes a device."),
+    "dtype": OptionInfo(help="For separators that take one.", choices=("auto", "float32", "bfloat16")),
+    "timeout": OptionInfo(help="Seconds that a separator may take for an item; then its process is killed."),
+    "executor": OptionInfo(help="Where separators and metrics run.", choices=EXECUTORS),
+    "workers": OptionInfo(
+        help="Processes or actors, each with a separator; default: one for each GPU, or for its threads."
+    ),
+    "retry": OptionInfo(help="How often an item is tried again whose worker died."),
+    "memory": OptionInfo(help="GiB that a worker may have; above that it runs out of memory."),
+    "profile": OptionInfo(
         help="Write and print where the time goes: each stage and metric; trace one call of the separator."
     ),
 }
 
 
-def flag(name: str) -> str:
+def option_flag(name: str) -> str:
     """The option of the command line that stands for a field."""
-    return ABOUT[name].flag or f"--{name.replace('_', '-')}"
+    return OPTIONS[name].flag or f"--{name.replace('_', '-')}"
 
 
 def check_candidates(candidates: int, picker: str, keep: bool) -> None:
@@ -245,15 +251,15 @@ def settings_from(options: Mapping[str, Any]) -> Settings:
 def _shard_of_launcher(device: str) -> tuple[int, int]:
     """The shard that a launcher's variables tell, said in one line; where the device is left open, its GPU too."""
     from sam_audio_bench.run.cluster import own_gpu, own_shard
-    from sam_audio_bench.run.progress import say
+    from sam_audio_bench.run.progress import print_note
 
     (index, count), origin = own_shard(os.environ)
     gpu = own_gpu(os.environ) if device in ("auto", "cuda") else ""
-    say(f"shard {index}/{count}: {origin}{', ' if gpu else ''}{gpu}")
+    print_note(f"shard {index}/{count}: {origin}{', ' if gpu else ''}{gpu}")
     return index, count
 
 
-def signature(first: inspect.Signature) -> inspect.Signature:
+def expand_signature(first: inspect.Signature) -> inspect.Signature:
     """A signature whose ``**options`` are replaced by the fields of `Settings`, with their defaults."""
     named = [one for one in first.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
     own = [
@@ -267,15 +273,15 @@ def _default(option: Field[Any]) -> Any:
     return option.default_factory() if callable(option.default_factory) else option.default
 
 
-def documentation() -> str:
+def options_documentation() -> str:
     """One line per option, for docstrings."""
-    return "\n".join(f"        {name}: {about.help}" for name, about in ABOUT.items())
+    return "\n".join(f"        {name}: {about.help}" for name, about in OPTIONS.items())
 
 
-def read_texts(kind: str, text: str | None) -> Any:
+def parse_option(kind: str, text: str | None) -> Any:
     """The value that a command line's text means, by the kind of its option; raises UsageError.
 
-    >>> read_texts("shard", "2/8"), read_texts("size", "auto"), read_texts("metrics", "si_sdr")
+    >>> parse_option("shard", "2/8"), parse_option("size", "auto"), parse_option("metrics", "si_sdr")
     ((2, 8), None, ('si_sdr',))
     """
     if kind == "arguments":

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sam_audio_bench.cards import MAIN_METRIC
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.run.compare import answer_file
-from sam_audio_bench.run.remote import find_runs, naming_origins
+from sam_audio_bench.run.remote import find_runs, show_urls_in_errors
 from sam_audio_bench.run.results import Results
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.stats.paired import holm
@@ -24,10 +24,10 @@ __all__ = [
     "SliceRow",
     "WorstItem",
     "attribute_names",
-    "compare_cases",
-    "compare_results",
+    "compare_slice_cases",
     "find_slices",
-    "slice_cases",
+    "make_slice_cases",
+    "make_slice_report",
     "worst_items",
 ]
 
@@ -101,7 +101,7 @@ class SliceCase(NamedTuple):
     scores: Mapping[str, ItemScore]  # of items whose score is defined
 
 
-@naming_origins()
+@show_urls_in_errors()
 def find_slices(
     paths: Sequence[Path | str],
     *,
@@ -129,11 +129,11 @@ def find_slices(
     """
     folders = [RunFolder.open(path) for path in find_runs(paths, audio=False)]
     options: dict[str, Any] = {"metric": metric, "by": by, "permutations": permutations, "seed": seed}
-    return compare_results(Results.of_folders(folders), folders, worst=worst, **options)
+    return make_slice_report(Results.of_folders(folders), folders, worst=worst, **options)
 
 
-@naming_origins()
-def compare_results(
+@show_urls_in_errors()
+def make_slice_report(
     results: Results,
     folders: Sequence[RunFolder] = (),
     *,
@@ -156,9 +156,9 @@ def compare_results(
     names = attribute_names(known)
     if unknown := [name for name in by or () if name not in names]:
         raise UsageError(f"expected attributes of these items ({', '.join(sorted(names))}), found {unknown[0]!r}")
-    cases = list(slice_cases(known, scores, by or dict.fromkeys(names, ()), notes))
+    cases = list(make_slice_cases(known, scores, by or dict.fromkeys(names, ()), notes))
     record = results.metrics[chosen]
-    rows = compare_cases(cases, higher_is_better=record.higher_is_better, permutations=permutations, seed=seed)
+    rows = compare_slice_cases(cases, higher_is_better=record.higher_is_better, permutations=permutations, seed=seed)
     order = {task: place for place, task in enumerate(results.labels)}
     rows.sort(key=lambda row: order[row.task])
     sure = {(row.task, row.separator, row.slice) for row in rows if row.is_surely_worse()}
@@ -178,7 +178,7 @@ def attribute_names(known: Mapping[tuple[str, str], Mapping[str, Attribute]]) ->
     return list(dict.fromkeys(name for attributes in known.values() for name in attributes))
 
 
-def slice_cases(
+def make_slice_cases(
     known: Mapping[tuple[str, str], Mapping[str, Attribute]],
     scores: Mapping[tuple[str, str], Mapping[str, ItemScore]],
     by: Mapping[str, Sequence[float]],
@@ -216,7 +216,7 @@ def slice_cases(
                         yield SliceCase(task, separator, name, parts, there)
 
 
-def compare_cases(
+def compare_slice_cases(
     cases: Sequence[SliceCase], *, higher_is_better: bool, permutations: int | None = None, seed: int = 0
 ) -> list[SliceRow]:
     """Every slice against the items elsewhere, the largest loss first; p is by Holm over all of them.

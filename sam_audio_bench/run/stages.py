@@ -13,16 +13,16 @@ from typing import NamedTuple
 
 from sam_audio_bench.devices import seconds_now
 
-__all__ = ["NAME", "Spent", "add", "as_text", "stage", "take"]
+__all__ = ["NAME", "StageTime", "add_stage_times", "format_stage_times", "pop_stage_times", "stage"]
 
 NAME = "profile.txt"
 """File of a run folder."""
 
 _lock = threading.Lock()
-_spent: dict[str, Spent] = {}
+_spent: dict[str, StageTime] = {}
 
 
-class Spent(NamedTuple):
+class StageTime(NamedTuple):
     """Time of a stage."""
 
     seconds: float
@@ -36,18 +36,18 @@ def stage(name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        add({name: Spent(seconds_now() - begun, 1)})
+        add_stage_times({name: StageTime(seconds_now() - begun, 1)})
 
 
-def add(spent: Mapping[str, Spent]) -> None:
+def add_stage_times(spent: Mapping[str, StageTime]) -> None:
     """Counts times that were measured elsewhere."""
     with _lock:
         for name, (seconds, calls) in spent.items():
-            known = _spent.get(name, Spent(0.0, 0))
-            _spent[name] = Spent(known.seconds + seconds, known.calls + calls)
+            known = _spent.get(name, StageTime(0.0, 0))
+            _spent[name] = StageTime(known.seconds + seconds, known.calls + calls)
 
 
-def take() -> dict[str, Spent]:
+def pop_stage_times() -> dict[str, StageTime]:
     """All that was counted since this was asked last."""
     with _lock:
         found = dict(_spent)
@@ -55,10 +55,10 @@ def take() -> dict[str, Spent]:
     return found
 
 
-def as_text(spent: Mapping[str, Spent], wall_seconds: float) -> str:
+def format_stage_times(spent: Mapping[str, StageTime], wall_seconds: float) -> str:
     """A table, the longest stage first.
 
-    >>> print(as_text({"load": Spent(0.5, 2), "separate": Spent(1.5, 2)}, 2.0))
+    >>> print(format_stage_times({"load": StageTime(0.5, 2), "separate": StageTime(1.5, 2)}, 2.0))
     stage      seconds   calls   ms a call   % of 2.00 s
     separate      1.50       2       750.0          75.0
     load          0.50       2       250.0          25.0

@@ -42,7 +42,7 @@ from sam_audio_bench.records import (
 )
 from sam_audio_bench.run.attributes import read_attributes, write_attributes
 from sam_audio_bench.run.journal import ITEMS, SCORES, Journal, force_folder, sure_lines
-from sam_audio_bench.run.score_table import SCORE_TYPES, Kind, Promise, ScoreTable, read_scores
+from sam_audio_bench.run.score_table import SCORE_TYPES, ExpectedScores, ScoreKey, ScoreTable, read_scores
 from sam_audio_bench.tasks.attributes import Attribute
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ __all__ = [
     "SCORE_TYPES",
     "RunFolder",
     "ScoredEstimate",
-    "answer_path",
     "candidate_files",
+    "estimate_path",
     "scored_estimates",
 ]
 
@@ -142,7 +142,7 @@ class RunFolder:
 
     def _reconcile(self) -> None:
         """Holds the journal's promises against the scores."""
-        lacking = self._scores.reconcile(_promises(self.items.values()))
+        lacking = self._scores.reconcile(_expected_scores(self.items.values()))
         for item, names in lacking.items():
             record = self.items[item]
             record.scored = {name: text for name, text in record.scored.items() if name not in names}
@@ -207,12 +207,12 @@ class RunFolder:
                 try:
                     found = os.stat(path)  # noqa: PTH116 - called for each file of 100,000 items
                     if not stat.S_ISREG(found.st_mode):
-                        return _lost(path)
+                        return _missing_file(path)
                     if not read and getattr(view.files.stat, part) == (found.st_size, found.st_mtime_ns):
                         continue
                     digest = file_digest(Path(path))
                 except (OSError, ValueError, MediaError):
-                    return _lost(path)
+                    return _missing_file(path)
                 if digest != getattr(view.files.sha256, part):
                     return f"expected the estimate that was journalled at {path}, found another sound"
         return None
@@ -334,7 +334,7 @@ class RunFolder:
         self._journal.sync()
         self._scores.sort(order, [record.id for record in self.metrics])
         with atomic_write(self.path / "scores.parquet", durable=True) as temporary:
-            parquet.write_table(self._scores.plain(), temporary)
+            parquet.write_table(self._scores.to_arrow(), temporary)
             digest = sha256(temporary.read_bytes())
         items = write_attributes(self.path, self.items, order, said)
         sealed = structs.replace(self.header, scores_sha256=digest, items_sha256=items)
@@ -346,14 +346,14 @@ class RunFolder:
 
     def frame(self) -> pd.DataFrame:
         """Scores as a data frame of `COLUMNS`; an undefined value is missing, infinities are floats."""
-        return self._scores.frame()
+        return self._scores.to_frame()
 
-    def part(self, items: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
+    def select_scores(self, items: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
         """The same of some items and metrics, in their order, whatever order the folder was filled in."""
-        return self._scores.part(items, metrics).frame()
+        return self._scores.select(items, metrics).to_frame()
 
 
-def answer_path(folder: RunFolder, item: str, *, first: bool = False) -> Path | None:
+def estimate_path(folder: RunFolder, item: str, *, first: bool = False) -> Path | None:
     """The target of an item that was scored, or the first candidate's; None where the run keeps no audio of it."""
     if item not in folder.items:
         return None
@@ -373,16 +373,16 @@ def stored_files(record: ItemRecord) -> list[str]:
     return [*(name for part in PARTS if (name := getattr(record, part))), *candidate_files(record)]
 
 
-def _lost(path: str) -> str:
+def _missing_file(path: str) -> str:
     return f"expected the stored estimate {path}, found none"
 
 
-def _promises(records: Iterable[ItemRecord]) -> Iterator[Promise]:
+def _expected_scores(records: Iterable[ItemRecord]) -> Iterator[ExpectedScores]:
     """Which rows the journal says that there are, and which there may be."""
-    known: dict[tuple[object, ...], tuple[frozenset[Kind], frozenset[Kind]]] = {}
+    known: dict[tuple[object, ...], tuple[frozenset[ScoreKey], frozenset[ScoreKey]]] = {}
     for record in records:
         if record.failed:
-            yield Promise(record.item, frozenset(), None)
+            yield ExpectedScores(record.item, frozenset(), None)
             continue
         views = tuple((view.candidate, view.picked_by or "") for view in scored_estimates(record))
         shape = (*views, tuple(record.scored), tuple(record.not_asked), tuple(record.score_errors))
@@ -393,4 +393,4 @@ def _promises(records: Iterable[ItemRecord]) -> Iterator[Promise]:
                 frozenset((*view, name) for view in views for name in asked),
                 frozenset((*view, name) for view in views for name in told),
             )
-        yield Promise(record.item, *known[shape])
+        yield ExpectedScores(record.item, *known[shape])

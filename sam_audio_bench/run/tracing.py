@@ -18,7 +18,16 @@ from typing import Any, NamedTuple
 from torch import profiler
 from torch.autograd import _profiler_enabled as is_profiling  # type: ignore[attr-defined]
 
-__all__ = ["NAME", "Trace", "add", "arm", "bounded", "take", "traced", "write"]
+__all__ = [
+    "NAME",
+    "Trace",
+    "add_trace",
+    "keep_longest_events",
+    "pop_trace",
+    "trace_first_calls",
+    "traced",
+    "write_trace",
+]
 
 NAME = "trace.json.gz"
 """File of a run folder."""
@@ -40,26 +49,26 @@ class _State:
     found: Trace | None = None
 
 
-def arm(is_wanted: bool) -> None:
+def trace_first_calls(is_wanted: bool) -> None:
     """Has the next calls traced, or not; what was found before is forgotten."""
     _State.left, _State.found = (_CALLS if is_wanted else 0), None
 
 
-def add(trace: Trace | None) -> None:
+def add_trace(trace: Trace | None) -> None:
     """Keeps a trace that was made elsewhere, where none of as late a call is kept."""
     if trace is not None and (_State.found is None or trace.call > _State.found.call):
         _State.found = trace
 
 
-def take() -> Trace | None:
+def pop_trace() -> Trace | None:
     """What was found since this was asked last."""
     found, _State.found = _State.found, None
     return found
 
 
-def write(folder: Path) -> str:
+def write_trace(folder: Path) -> str:
     """Writes what was found into a run folder, and says where; of a run without a call nothing is written, nor said."""
-    if (trace := take()) is None:
+    if (trace := pop_trace()) is None:
         return ""
     path = folder / NAME
     path.write_bytes(trace.content)
@@ -83,7 +92,7 @@ def traced() -> Iterator[None]:
     finally:
         if is_profiling():  # it is still ours: torch crashes where one is read that another one has ended
             tracer.stop()
-            add(Trace(_CALLS - _State.left, _exported(tracer)))
+            add_trace(Trace(_CALLS - _State.left, _exported(tracer)))
 
 
 def _started() -> profiler.profile:
@@ -103,14 +112,15 @@ def _exported(tracer: profiler.profile) -> bytes:
         path = Path(folder) / "trace.json"
         tracer.export_chrome_trace(str(path))
         events = json.loads(path.read_bytes())["traceEvents"]
-    document = {"displayTimeUnit": "ms", **bounded(events)}  # what else there is names this machine
+    document = {"displayTimeUnit": "ms", **keep_longest_events(events)}  # what else there is names this machine
     return gzip.compress(json.dumps(document).encode(), mtime=0)
 
 
-def bounded(events: list[dict[str, Any]], most: int = _MOST) -> dict[str, Any]:
+def keep_longest_events(events: list[dict[str, Any]], most: int = _MOST) -> dict[str, Any]:
     """The longest events of a trace, in their order and without what only the profiler needs, and how many there were.
 
-    >>> found = bounded([{"ph": "X", "name": name, "dur": len(name)} for name in ("aa", "b", "cccc")], most=2)
+    >>> events = [{"ph": "X", "name": name, "dur": len(name)} for name in ("aa", "b", "cccc")]
+    >>> found = keep_longest_events(events, most=2)
     >>> [event["name"] for event in found["traceEvents"]], found["otherData"]
     (['aa', 'cccc'], {'events': '2 of 3, the longest'})
     """

@@ -8,10 +8,10 @@ from sam_audio_bench.records import RunRecord
 from sam_audio_bench.separators.catalogue import card_of_model
 from sam_audio_bench.tasks.sources import recordings_of, shared_training
 
-__all__ = ["shared_in_run", "shared_in_runs"]
+__all__ = ["training_overlap", "training_overlaps"]
 
 
-def shared_in_run(header: RunRecord) -> str:
+def training_overlap(header: RunRecord) -> str:
     """Training data of a built-in separator that share a collection with the task; "" where none are known to.
 
     Weights of a user's own were trained on nobody knows what.
@@ -23,6 +23,6 @@ def shared_in_run(header: RunRecord) -> str:
     return shared_training(card.training_data, recordings_of(task.id, task.split, task.source))
 
 
-def shared_in_runs(headers: Iterable[RunRecord]) -> dict[tuple[str, str], str]:
+def training_overlaps(headers: Iterable[RunRecord]) -> dict[tuple[str, str], str]:
     """The same of several runs, by task and separator."""
-    return {(header.task.id, header.model.name): shared_in_run(header) for header in headers}
+    return {(header.task.id, header.model.name): training_overlap(header) for header in headers}

@@ -18,7 +18,7 @@ from sam_audio_bench.devices import used_gpus
 from sam_audio_bench.records import Timing
 from sam_audio_bench.run.provenance import peak_memory_mib
 
-__all__ = ["MemoryWatch", "Meter", "Usage", "count_parameters"]
+__all__ = ["MemoryWatch", "Usage", "UsageMeter", "count_parameters"]
 
 _INTERVAL = 0.02  # seconds between two looks at the memory
 _DEEPEST = 6  # attributes of attributes, items of containers
@@ -42,7 +42,7 @@ class Usage:
             return cls()
         return cls(host_mib=timing.peak_memory_mib, device_mib=timing.device_memory_mib, parameters=timing.parameters)
 
-    def joined(self, other: Usage) -> Usage:
+    def merged(self, other: Usage) -> Usage:
         """The larger of each: two workers that hold the same separator."""
 
         def larger(*values: int | None) -> int | None:
@@ -103,7 +103,7 @@ class MemoryWatch:
             self._largest = max(self._largest, pages * os.sysconf("SC_PAGE_SIZE") >> 20)
 
 
-class Meter:
+class UsageMeter:
     """What the separator of a run uses, in this process or in workers.
 
     Args:
@@ -120,7 +120,7 @@ class Meter:
         """Notes that an estimate was made; ``usage`` is that of a worker, None: it was this process."""
         self._is_called = True
         if usage is not None:
-            self._workers = usage if self._workers is None else self._workers.joined(usage)
+            self._workers = usage if self._workers is None else self._workers.merged(usage)
 
     def usage(self) -> Usage:
         """What was used; of a run that only scored, what is known of the run before."""

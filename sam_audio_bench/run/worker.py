@@ -22,15 +22,15 @@ from sam_audio_bench.run.contract import PreparedSeparator, prepare_separator
 from sam_audio_bench.run.global_state import take_over
 from sam_audio_bench.run.isolation import Isolation
 from sam_audio_bench.run.memory_limit import limit_memory
-from sam_audio_bench.run.scoring import Scorer, Scores, items_at_once
+from sam_audio_bench.run.scoring import Scorer, Scores, preferred_batch_size
 from sam_audio_bench.run.separation import CandidateSet, PickerPool, Reranking, separate_items
-from sam_audio_bench.run.stages import Spent, take
-from sam_audio_bench.run.travel import Told, dump, load
+from sam_audio_bench.run.serialization import SerializedError, dump, load
+from sam_audio_bench.run.stages import StageTime, pop_stage_times
 from sam_audio_bench.run.usage import MemoryWatch, Usage, count_parameters
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import Audio, Item, Separation
 
-__all__ = ["Begin", "BeginScoring", "MetricsToLoad", "Reply", "Score", "ScoreStored", "Separate", "Worker"]
+__all__ = ["BeginJob", "BeginScoring", "MetricsToLoad", "Reply", "ScoreStored", "ScoreWaiting", "Separate", "Worker"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class MetricsToLoad:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Begin:
+class BeginJob:
     """What a worker is to hold from now on."""
 
     model: bytes  # of `dump_code`: spelling or object, its arguments, and what else `prepare_separator` takes
@@ -86,7 +86,7 @@ class Separate:
 
 
 @dataclass(frozen=True)
-class Score:
+class ScoreWaiting:
     """To score what waits for it, if the metrics' batch is full or this is the end."""
 
     is_end: bool
@@ -109,23 +109,23 @@ class ScoreStored:
     lag: bool  # whether it is measured
 
 
-Request = Begin | Separate | Score | BeginScoring | ScoreStored
+Request = BeginJob | Separate | ScoreWaiting | BeginScoring | ScoreStored
 
 
 @dataclass
 class Reply:
     """What a worker says."""
 
-    found: list[CandidateSet | Told] = field(default_factory=list)  # for each item
+    estimates: list[CandidateSet | SerializedError] = field(default_factory=list)  # for each item
     usage: Usage | None = None  # since the beginning
-    stages: dict[str, Spent] = field(default_factory=dict)  # since the last reply
+    stages: dict[str, StageTime] = field(default_factory=dict)  # since the last reply
     trace: tracing.Trace | None = None  # of a call since then
     scores: list[tuple[str, Scores]] = field(default_factory=list)  # item, its scores
     notes: list[str] = field(default_factory=list)
     printed: str = ""  # by the separator
-    refused: str | None = None  # why nothing can be done at all
+    refusal: str | None = None  # why nothing can be done at all
     interrupted: bool = False  # the separator raised KeyboardInterrupt
-    broken: str = ""  # what kept the worker itself from answering: no memory for the request, say
+    failure: str = ""  # what kept the worker itself from answering: no memory for the request, say
 
 
 class Worker:
@@ -137,25 +137,25 @@ class Worker:
 
     def __init__(self, log: Path) -> None:
         self._log = log
-        self._work: _Work | None = None
+        self._work: _JobState | None = None
         self._model = b""
         self._prepared: PreparedSeparator | None = None
         self._metrics: list[LoadedMetric] = []  # of a worker that scores alone
         self._held: Sequence[MetricsToLoad] = ()  # what they were made from
 
-    def answer(self, content: bytes) -> bytes:
+    def handle_request(self, content: bytes) -> bytes:
         """The reply to a request, both as bytes; whatever is raised becomes part of it."""
         reply = Reply()
         try:
-            self._answer(load(content), reply)
+            self._dispatch(load(content), reply)
         except KeyboardInterrupt:
             reply.interrupted = True
         except BenchError as error:
-            reply.refused = str(error)
+            reply.refusal = str(error)
         except BaseException as error:
-            reply = Reply(broken=describe_error(error))
+            reply = Reply(failure=describe_error(error))
         reply.printed = self.printed()
-        reply.stages, reply.trace = take(), tracing.take()
+        reply.stages, reply.trace = pop_stage_times(), tracing.pop_trace()
         return dump(reply)
 
     def printed(self) -> str:
@@ -181,8 +181,8 @@ class Worker:
             self._work.close()
         self._work = None
 
-    def _answer(self, request: Request, reply: Reply) -> None:
-        if isinstance(request, Begin):
+    def _dispatch(self, request: Request, reply: Reply) -> None:
+        if isinstance(request, BeginJob):
             self._end_work()
             self._begin(request)
         elif isinstance(request, BeginScoring):
@@ -198,28 +198,28 @@ class Worker:
         else:
             self._work.score(reply, is_end=request.is_end)
 
-    def _begin(self, begin: Begin) -> None:
+    def _begin(self, begin: BeginJob) -> None:
         """Makes separator, metrics and picker; a separator that is there already stays."""
         if begin.model != self._model:
-            self._empty()
+            self._release_all()
             take_over(begin.state)
             limit_memory(begin.memory)
             self._prepared = _separator(begin)
             self._model = begin.model
         assert self._prepared is not None
-        tracing.arm(begin.profile)
-        self._work = _Work(self._prepared, begin.metrics.load(), begin, self._log)
+        tracing.trace_first_calls(begin.profile)
+        self._work = _JobState(self._prepared, begin.metrics.load(), begin, self._log)
 
     def _begin_scoring(self, begin: BeginScoring) -> None:
         """Makes metrics, unless they are there; others go first, so that two networks never need memory at once."""
         if self._metrics and begin.metrics == self._held:
             return
-        self._empty()
+        self._release_all()
         take_over(begin.state)
         self._metrics = [one for metrics in begin.metrics for one in metrics.load()]
         self._held = begin.metrics
 
-    def _empty(self) -> None:
+    def _release_all(self) -> None:
         """Lets go of everything, and of its memory."""
         self.release()
         gc.collect()
@@ -227,7 +227,7 @@ class Worker:
             torch.cuda.empty_cache()
 
 
-def _separator(begin: Begin) -> PreparedSeparator:
+def _separator(begin: BeginJob) -> PreparedSeparator:
     """The separator, which must be the one that the estimates are to belong to."""
     prepared, expected = _prepared(begin.model), begin.model_fingerprint
     if expected is None or prepared.model.fingerprint() in (None, expected):
@@ -245,10 +245,10 @@ def _prepared(model: bytes) -> PreparedSeparator:
     return prepare_separator(spec, arguments, offered=offered, timeout=timeout)
 
 
-class _Work:
+class _JobState:
     """One job."""
 
-    def __init__(self, made: PreparedSeparator, metrics: list[LoadedMetric], begin: Begin, log: Path) -> None:
+    def __init__(self, made: PreparedSeparator, metrics: list[LoadedMetric], begin: BeginJob, log: Path) -> None:
         self._separator, self._metrics, self._policies = made.separator, metrics, begin.policies
         self._reranking: Reranking | None = None
         if begin.picker is not None:
@@ -281,32 +281,32 @@ class _Work:
         for item, found in zip(items, self._batching.separate(items, call), strict=True):
             if isinstance(found, CandidateSet):
                 self._waiting.append((item, found.scored))
-                reply.found.append(_sendable(found))
+                reply.estimates.append(_to_sendable(found))
             else:
-                reply.found.append(Told.of(found))
+                reply.estimates.append(SerializedError.of(found))
         reply.notes, self._notes = self._notes, []
         reply.usage = self._usage()
 
     def score(self, reply: Reply, *, is_end: bool) -> None:
         """Scores of what waits."""
-        if not self._waiting or (not is_end and len(self._waiting) < items_at_once(self._metrics)):
+        if not self._waiting or (not is_end and len(self._waiting) < preferred_batch_size(self._metrics)):
             return
         waiting, self._waiting = self._waiting, []
         scores = Scorer.score(waiting, self._metrics)
         reply.scores = [(item.id, found) for (item, _), found in zip(waiting, scores, strict=True)]
 
 
-def _sendable(found: CandidateSet) -> CandidateSet:
+def _to_sendable(found: CandidateSet) -> CandidateSet:
     """The estimates in plain classes, and broken candidates as what is known of their errors."""
     candidates: list[Any] = [
-        Told.of(one) if isinstance(one, BaseException) else Separation(
-            target=_plain(one.target), residual=_plain(one.residual), seconds=one.seconds, picked_by=one.picked_by,
-            moved_ms=one.moved_ms, outputs=one.outputs,
+        SerializedError.of(one) if isinstance(one, BaseException) else Separation(
+            target=_plain_audio(one.target), residual=_plain_audio(one.residual), seconds=one.seconds,
+            picked_by=one.picked_by, moved_ms=one.moved_ms, outputs=one.outputs,
         )
         for one in found.candidates
     ]  # fmt: skip
     return replace(found, candidates=tuple(candidates))
 
 
-def _plain(sound: Audio) -> Audio:
+def _plain_audio(sound: Audio) -> Audio:
     return Audio(sound.samples, sound.rate)

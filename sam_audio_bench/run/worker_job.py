@@ -9,24 +9,24 @@ from typing import Any
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.run.global_state import to_send
 from sam_audio_bench.run.job import Job
+from sam_audio_bench.run.serialization import dump_code, pickles_by_reference
 from sam_audio_bench.run.settings import Settings
-from sam_audio_bench.run.travel import dump_code, is_by_reference
-from sam_audio_bench.run.worker import Begin, MetricsToLoad
+from sam_audio_bench.run.worker import BeginJob, MetricsToLoad
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import Item
 
-__all__ = ["begin_of"]
+__all__ = ["make_begin_job"]
 
 
-def begin_of(job: Job, settings: Settings) -> Begin:
+def make_begin_job(job: Job, settings: Settings) -> BeginJob:
     """The first request to each worker of a job.
 
     Raises:
         UsageError: the separator cannot be sent to another process.
     """
     spec = job.recipe.spec
-    is_compared = isinstance(spec, str) or is_by_reference(spec)
-    return Begin(
+    is_compared = isinstance(spec, str) or pickles_by_reference(spec)
+    return BeginJob(
         model=dump_code(*job.recipe, name=job.model.name),
         model_whole=_whole(job) if is_compared and not isinstance(spec, str) else None,
         model_fingerprint=job.model.fingerprint() if is_compared else None,

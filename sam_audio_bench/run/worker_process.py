@@ -28,32 +28,32 @@ from sam_audio_bench.errors import Precondition
 from sam_audio_bench.separators.orphans import mark_of
 from sam_audio_bench.separators.programs import ending
 
-__all__ = ["Lost", "ProcessLink", "main"]
+__all__ = ["ProcessHandle", "WorkerLostError", "main"]
 
 _MARK = "SABENCH_WORKER"
-_LIVES = 0.2  # seconds between two looks at whether a worker that says nothing is alive
-_PATIENCE = 5.0  # seconds in which what was killed must be gone
+_CHECK_INTERVAL = 0.2  # seconds between two looks at whether a worker that says nothing is alive
+_KILL_TIMEOUT = 5.0  # seconds in which what was killed must be gone
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); "
     "from sam_audio_bench.run.worker_process import main; main()"
 )
 
 
-class Lost(Exception):  # noqa: N818 - it says what happened to the worker
+class WorkerLostError(Exception):
     """A worker has gone without an answer.
 
     Args:
         cause: as a clause: "it was killed by SIGKILL".
         printed: what it still had to say.
-        is_late: it was ended since it took too long.
+        is_timeout: it was ended since it took too long.
     """
 
-    def __init__(self, cause: str, printed: str = "", *, is_late: bool = False) -> None:
+    def __init__(self, cause: str, printed: str = "", *, is_timeout: bool = False) -> None:
         super().__init__(cause)
-        self.printed, self.is_late = printed, is_late
+        self.printed, self.is_timeout = printed, is_timeout
 
 
-class ProcessLink:
+class ProcessHandle:
     """One worker process, which answers one request at a time.
 
     Args:
@@ -71,8 +71,8 @@ class ProcessLink:
             )
         self._folder = Path(tempfile.mkdtemp(prefix="sabench-worker-"))
         self._log, self._streams = self._folder / "separator.log", self._folder / "streams.log"
-        self._mark, self._lock, self._words = uuid.uuid4().hex, threading.Lock(), ""
-        self._is_asked = self._is_late = False
+        self._mark, self._lock, self._output = uuid.uuid4().hex, threading.Lock(), ""
+        self._is_asked = self._timed_out = False
         self._pipe, theirs = multiprocessing.Pipe()
         read, self._lifeline = os.pipe()
         variables = {_MARK: self._mark, "TMPDIR": str(self._folder)}
@@ -88,11 +88,11 @@ class ProcessLink:
         os.close(read)
 
     @property
-    def number(self) -> int:
+    def pid(self) -> int:
         """Of the process."""
         return self._process.pid
 
-    def ask(self, content: bytes, limit: float | None = None) -> bytes:
+    def request(self, content: bytes, limit: float | None = None) -> bytes:
         """The reply to a request, both as bytes.
 
         Args:
@@ -110,13 +110,13 @@ class ProcessLink:
                 timer.daemon = True
                 timer.start()
             self._pipe.send_bytes(content)
-            while not self._pipe.poll(_LIVES):
+            while not self._pipe.poll(_CHECK_INTERVAL):
                 if self._process.poll() is not None and not self._pipe.poll(0):
                     raise EOFError
             return self._pipe.recv_bytes()
         except (EOFError, OSError):
             self.end()
-            raise Lost(self._cause(), self._last_words(), is_late=self._is_late) from None
+            raise WorkerLostError(self._cause(), self._last_output(), is_timeout=self._timed_out) from None
         finally:
             with self._lock:
                 self._is_asked = False
@@ -127,7 +127,7 @@ class ProcessLink:
         with self._lock:
             if not self._is_asked:
                 return
-            self._is_late = True
+            self._timed_out = True
         self._kill()
 
     def end(self, patience: float = 0.0) -> None:
@@ -145,7 +145,7 @@ class ProcessLink:
             if self._lifeline >= 0:
                 os.close(self._lifeline)
                 self._lifeline = -1
-                self._words = "".join(map(_text, (self._streams, self._log)))
+                self._output = "".join(map(_text, (self._streams, self._log)))
                 shutil.rmtree(self._folder, ignore_errors=True)
 
     def _kill(self) -> None:
@@ -158,8 +158,8 @@ class ProcessLink:
         code = self._process.returncode
         return f"it {ending(code)}{', perhaps for want of memory' if code == -signal.SIGKILL else ''}"
 
-    def _last_words(self) -> str:
-        return self._words
+    def _last_output(self) -> str:
+        return self._output
 
 
 def _text(path: Path) -> str:
@@ -170,7 +170,7 @@ def _text(path: Path) -> str:
 
 def _end_marked(mark: str) -> None:
     """Ends the processes in whose environment a mark stands, on Linux; they may start more meanwhile."""
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _KILL_TIMEOUT
     while sys.platform == "linux" and time.monotonic() < deadline:
         marked = [number for number in _processes() if mark_of(number, _MARK) == mark]
         if not marked:
@@ -203,7 +203,7 @@ def main() -> None:
         except (EOFError, OSError):
             worker.release()
             return
-        connection.send_bytes(worker.answer(content))
+        connection.send_bytes(worker.handle_request(content))
 
 
 def _end_with(lifeline: int, folder: Path) -> None:

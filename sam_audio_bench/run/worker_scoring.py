@@ -21,11 +21,11 @@ from sam_audio_bench.identity import Options
 from sam_audio_bench.run import output_log
 from sam_audio_bench.run.global_state import to_send
 from sam_audio_bench.run.interruption import interruptible
-from sam_audio_bench.run.scoring import Pairs, Scores, Work
-from sam_audio_bench.run.travel import dump, load
+from sam_audio_bench.run.scoring import EstimatedItems, Scores, ScoringWork
+from sam_audio_bench.run.serialization import dump, load
 from sam_audio_bench.run.worker import BeginScoring, MetricsToLoad, Reply, ScoreStored
-from sam_audio_bench.run.worker_process import Lost
-from sam_audio_bench.run.workers import GIVEN_UP_AFTER, Link, WorkerExecutor, intact
+from sam_audio_bench.run.worker_process import WorkerLostError
+from sam_audio_bench.run.workers import GIVEN_UP_AFTER, WorkerExecutor, WorkerHandle, check_reply
 from sam_audio_bench.types import Item, Score, Separation, Status
 
 __all__ = ["WorkerPass", "worker_passes"]
@@ -61,7 +61,7 @@ class WorkerPass:
     loaded: Sequence[tuple[LoadedMetric, Options]]
     log: Path
     note: Callable[[str], None]
-    _begun: dict[int, Link] = field(default_factory=dict)  # workers that hold the metrics
+    _begun: dict[int, WorkerHandle] = field(default_factory=dict)  # workers that hold the metrics
     _free: queue.Queue[int] = field(default_factory=queue.Queue)
     _deaths: dict[str, int] = field(default_factory=dict)  # by a metric's columns: items in a row that it died on
     _given_up: dict[str, str] = field(default_factory=dict)  # the same -> why
@@ -73,14 +73,14 @@ class WorkerPass:
         """Those that it scores by."""
         return [one for one, _ in self.loaded]
 
-    def scores(self, work: Iterator[Work]) -> Generator[tuple[Pairs, Sequence[Scores]], None, None]:
+    def scores(self, work: Iterator[ScoringWork]) -> Generator[tuple[EstimatedItems, Sequence[Scores]], None, None]:
         """As `ScoringPass.scores`; ended before its end, this leaves no worker."""
         begin = dump(BeginScoring(metrics=[MetricsToLoad.of([one], options) for one, options in self.loaded],
                                   state=to_send()))  # fmt: skip
         count = self.executor.count
         for number in range(count):
             self._free.put(number)
-        waiting: deque[tuple[Pairs, Future[list[Scores]]]] = deque()
+        waiting: deque[tuple[EstimatedItems, Future[list[Scores]]]] = deque()
         is_done = False
         pool = ThreadPoolExecutor(count)
         try:
@@ -97,7 +97,9 @@ class WorkerPass:
             pool.shutdown(cancel_futures=True)
             self._tell()
 
-    def _first(self, waiting: deque[tuple[Pairs, Future[list[Scores]]]]) -> tuple[Pairs, list[Scores]]:
+    def _first(
+        self, waiting: deque[tuple[EstimatedItems, Future[list[Scores]]]]
+    ) -> tuple[EstimatedItems, list[Scores]]:
         pairs, future = waiting.popleft()
         with interruptible():
             found = future.result()
@@ -112,12 +114,12 @@ class WorkerPass:
             if text:
                 self.note(text)
 
-    def _score(self, begin: bytes, pairs: Pairs, metrics: Sequence[LoadedMetric], lag: bool) -> list[Scores]:
+    def _score(self, begin: bytes, pairs: EstimatedItems, metrics: Sequence[LoadedMetric], lag: bool) -> list[Scores]:
         """Scores of items, in a thread."""
         alive = [one for one in metrics if _name(one) not in self._given_up]
         try:
-            found = self._ask(begin, pairs, alive, lag) if alive else [Scores() for _ in pairs]
-        except Lost:
+            found = self._request(begin, pairs, alive, lag) if alive else [Scores() for _ in pairs]
+        except WorkerLostError:
             return [_joined([self._score_alone(begin, pair, one, lag) for one in metrics]) for pair in pairs]
         dead = [one for one in metrics if one not in alive]
         return [
@@ -134,8 +136,8 @@ class WorkerPass:
             if name in self._given_up:
                 return self._failure(pair, one, self._given_up[name])
             try:
-                return self._ask(begin, [pair], [one], lag)[0]
-            except Lost as lost:
+                return self._request(begin, [pair], [one], lag)[0]
+            except WorkerLostError as lost:
                 cause = f"its worker died: {lost}"
         with self._lock:
             self._deaths[name] = self._deaths.get(name, 0) + 1
@@ -146,14 +148,14 @@ class WorkerPass:
                 self._said.put((f"{name} was given up: workers died on {self._deaths[name]} items in a row", ""))
         return self._failure(pair, one, cause)
 
-    def _ask(self, begin: bytes, pairs: Pairs, metrics: Sequence[LoadedMetric], lag: bool) -> list[Scores]:
+    def _request(self, begin: bytes, pairs: EstimatedItems, metrics: Sequence[LoadedMetric], lag: bool) -> list[Scores]:
         """What a worker says; raises Lost where it dies."""
         number = self._free.get()
         try:
-            link = self._begun.get(number) or self._start(number, begin)
+            handle = self._begun.get(number) or self._start(number, begin)
             columns = frozenset(name for one in metrics for name in one.columns)
-            reply = intact(link, load(link.ask(dump(ScoreStored(pairs, columns, lag)))))
-        except Lost as lost:
+            reply = check_reply(handle, load(handle.request(dump(ScoreStored(pairs, columns, lag)))))
+        except WorkerLostError as lost:
             self._begun.pop(number, None)
             self.executor.forget(number)
             self._said.put(("", lost.printed))
@@ -166,12 +168,12 @@ class WorkerPass:
                 self._deaths.pop(_name(one), None)
         return [scores for _, scores in reply.scores]
 
-    def _start(self, number: int, begin: bytes) -> Link:
+    def _start(self, number: int, begin: bytes) -> WorkerHandle:
         """A worker that holds the metrics."""
         for attempt in range(GIVEN_UP_AFTER):
             try:
-                link, reply = self.executor.begun(number, begin)
-            except Lost as lost:
+                handle, reply = self.executor.begin_worker(number, begin)
+            except WorkerLostError as lost:
                 self._said.put(("", lost.printed))
                 if attempt + 1 == GIVEN_UP_AFTER:
                     raise Precondition(
@@ -179,7 +181,7 @@ class WorkerPass:
                     ) from lost
                 continue
             self._check(reply)
-            self._begun[number] = link
+            self._begun[number] = handle
             break
         return self._begun[number]
 
@@ -188,8 +190,8 @@ class WorkerPass:
             self._said.put(("", reply.printed))
         if reply.interrupted:
             raise KeyboardInterrupt
-        if reply.refused is not None:
-            raise Precondition(reply.refused)
+        if reply.refusal is not None:
+            raise Precondition(reply.refusal)
 
     @staticmethod
     def _failure(pair: tuple[Item, Sequence[Separation]], one: LoadedMetric, cause: str) -> Scores:

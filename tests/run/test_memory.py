@@ -35,7 +35,7 @@ def test_nothing_is_said_where_all_fits(table: Path, tmp_path: Path) -> None:
 
 
 def test_memory_and_the_way_out(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    limit = memory.BASE + 6 * 4 * SIZE  # more than the baseline's answers take, less than a spectral separator's
+    limit = memory.BASE_BYTES + 6 * 4 * SIZE  # more than the baseline's answers take, less than a spectral separator's
     monkeypatch.setattr(memory, "memory_of_machine", lambda: limit)
     (text,) = needs(table, tmp_path, "spectral-gate")
     assert text == (
@@ -60,12 +60,12 @@ def test_what_files_claim(table: Path, tmp_path: Path) -> None:
 
 
 def test_the_limit_of_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    machine = memory.memory_of_machine()
+    machine = memory.total_memory()
     (tmp_path / "max").write_text("1048576\n", "ascii")
     monkeypatch.setattr(memory, "_GROUPS", tmp_path / "max")
-    assert memory.memory_of_machine() == 1 << 20
+    assert memory.total_memory() == 1 << 20
     (tmp_path / "max").write_text("max\n", "ascii")
-    unlimited = memory.memory_of_machine()
+    unlimited = memory.total_memory()
     assert unlimited is not None
     assert machine is not None
     assert unlimited >= machine

@@ -42,7 +42,7 @@ def told(monkeypatch: pytest.MonkeyPatch, work: Callable[[Progress], None], tota
 
 def counted(clock: Callable[[float], None], items: int, seconds: float) -> Callable[[Progress], None]:
     def work(progress: Progress) -> None:
-        count = progress.counting("music")
+        count = progress.item_callback("music")
         for index in range(items):
             clock(seconds)
             count("no sound" if index == 0 else None)
@@ -74,7 +74,7 @@ def test_short_work_and_what_shall_be_silent_say_nothing(
 def test_steps_that_begin_anew_and_late(clock: Callable[[float], None], monkeypatch: pytest.MonkeyPatch) -> None:
     def work(progress: Progress) -> None:
         for label, start in (("training", 50), ("writing", 0)):
-            follow = progress.following(label)
+            follow = progress.step_callback(label)
             for step in range(start, start + 3):
                 follow(step, 100)
                 clock(70)

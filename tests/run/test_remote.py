@@ -22,7 +22,7 @@ from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.run.compare import compare_runs
 from sam_audio_bench.run.copying import copy_run
 from sam_audio_bench.run.merge import merge, merge_all
-from sam_audio_bench.run.remote import Store, fetch_runs, find_runs
+from sam_audio_bench.run.remote import RemoteFolder, fetch_runs, find_runs
 from sam_audio_bench.run.rescore import rescore
 from sam_audio_bench.run.results import Results
 
@@ -49,7 +49,7 @@ def place() -> str:
 
 
 def names(url: str) -> set[str]:
-    return set(Store(url).files())
+    return set(RemoteFolder(url).files())
 
 
 def evaluate(task: Path, output: Path, **options: Any) -> sab.Results:
@@ -160,7 +160,7 @@ def test_shards_at_urls_become_one_run(small_task: Path, tmp_path: Path, url: st
 def test_a_copy_that_is_up_to_date_is_left_alone(small_task: Path, tmp_path: Path, place: str) -> None:
     evaluate(small_task, tmp_path / "runs", copy_to=place)
     folder = run_of(tmp_path / "runs")
-    store = Store(place).below(*folder.relative_to(tmp_path / "runs").parts)
+    store = RemoteFolder(place).below(*folder.relative_to(tmp_path / "runs").parts)
     assert copy_run(folder, store) == 0
     before = store.files()
     evaluate(small_task, tmp_path / "runs", copy_to=place)  # all kept
@@ -169,9 +169,9 @@ def test_a_copy_that_is_up_to_date_is_left_alone(small_task: Path, tmp_path: Pat
 
 def test_a_run_that_went_on_replaces_its_earlier_copy(small_task: Path, tmp_path: Path, place: str) -> None:
     evaluate(small_task, tmp_path / "runs", copy_to=place, limit=1)
-    audio = {name: about for name, about in Store(place).files().items() if "/audio/" in name}
+    audio = {name: about for name, about in RemoteFolder(place).files().items() if "/audio/" in name}
     done = evaluate(small_task, tmp_path / "runs", copy_to=place)
-    after = Store(place).files()
+    after = RemoteFolder(place).files()
     assert {name: after[name] for name in audio} == audio, "what was there was copied again"
     pd.testing.assert_frame_equal(Results.read([place]).frame, done.frame)
 
@@ -190,7 +190,7 @@ def test_another_run_is_not_written_over(small_task: Path, tmp_path: Path, place
 def test_a_copy_that_broke_off_is_seen_and_taken_up(small_task: Path, tmp_path: Path, place: str) -> None:
     evaluate(small_task, tmp_path / "runs", copy_to=place)
     folder = run_of(tmp_path / "runs")
-    store = Store(place).below(*folder.relative_to(tmp_path / "runs").parts)
+    store = RemoteFolder(place).below(*folder.relative_to(tmp_path / "runs").parts)
     store.remove("run.json")
     with pytest.raises(Precondition, match=r"expected whole run folders .* without run.json, which is copied last"):
         Results.read([place])

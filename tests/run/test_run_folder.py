@@ -32,7 +32,7 @@ from sam_audio_bench.records import (
 )
 from sam_audio_bench.run import journal as journals
 from sam_audio_bench.run.journal import ITEMS, SCORES, Journal, read_mark
-from sam_audio_bench.run.score_table import Promise, ScoreTable
+from sam_audio_bench.run.score_table import ExpectedScores, ScoreTable
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.types import Status
 
@@ -363,7 +363,7 @@ def test_later_rows_replace_earlier_ones_in_any_block(monkeypatch: pytest.Monkey
         ("a", "leak_db", None), ("a", "si_sdr", None), ("b", "leak_db", 7.0), ("b", "si_sdr", None),
         ("c", "leak_db", None), ("c", "si_sdr", None),
     ]  # fmt: skip
-    part = table.part(["c", "b"], ["si_sdr"]).frame()
+    part = table.select(["c", "b"], ["si_sdr"]).to_frame()
     assert part["item"].tolist() == ["c", "b"]
     assert part["value"].isna().all()
 
@@ -375,7 +375,9 @@ def test_promises_and_rows_are_held_against_each_other() -> None:
     table.add(row(item, "n") for item in "bc")
     both = frozenset((0, "", metric) for metric in "mn")
     first = frozenset({(0, "", "m")})
-    lacking = table.reconcile([Promise("a", both, both), Promise("b", first, first), Promise("c", frozenset(), None)])
+    lacking = table.reconcile(
+        [ExpectedScores("a", both, both), ExpectedScores("b", first, first), ExpectedScores("c", frozenset(), None)]
+    )
     assert lacking == {"a": {"n"}}
     assert sorted((one.item, one.metric) for one in table.rows()) == [("a", "m"), ("b", "m"), ("c", "m"), ("c", "n")]
 

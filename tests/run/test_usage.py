@@ -21,7 +21,7 @@ from torch import Tensor, nn
 import sam_audio_bench as sab
 from sam_audio_bench.records import Timing
 from sam_audio_bench.run.store import RunFolder
-from sam_audio_bench.run.usage import MemoryWatch, Meter, Usage, count_parameters
+from sam_audio_bench.run.usage import MemoryWatch, Usage, UsageMeter, count_parameters
 from sam_audio_bench.types import Audio, Prompt, Query, Separation
 
 NETWORK = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))  # 3 * 4 + 4 and 4 * 2 + 2
@@ -116,7 +116,7 @@ def test_memory_is_seen_while_it_is_watched() -> None:
 
 
 def test_workers_count_instead_of_this_process() -> None:
-    meter = Meter(Holds(network=NETWORK), None)
+    meter = UsageMeter(Holds(network=NETWORK), None)
     assert meter.usage().parameters == COUNT
     meter.add(Usage(host_mib=100, parameters=7))
     meter.add(Usage(host_mib=90, device_mib=5))
@@ -127,7 +127,7 @@ def test_workers_count_instead_of_this_process() -> None:
 def test_a_run_that_only_scores_keeps_what_is_known() -> None:
     times = {"wall_seconds": 1.0, "separation_seconds": 1.0, "audio_seconds": 1.0, "real_time_factor": 1.0}
     earlier = Timing(**times, peak_memory_mib=5, device_memory_mib=6, parameters=7)
-    meter = Meter(Holds(network=NETWORK), earlier)
+    meter = UsageMeter(Holds(network=NETWORK), earlier)
     assert meter.usage() == Usage(host_mib=5, device_mib=6, parameters=7)
     meter.add(None)
     meter.close()

@@ -27,8 +27,8 @@ from sam_audio_bench.errors import BadSeparation, Precondition, UsageError, desc
 from sam_audio_bench.run import executors, workers
 from sam_audio_bench.run.batching import Batching, is_out_of_memory
 from sam_audio_bench.run.memory_limit import limit_memory
-from sam_audio_bench.run.travel import Told, dump, load
-from sam_audio_bench.run.worker import Score, Worker
+from sam_audio_bench.run.serialization import SerializedError, dump, load
+from sam_audio_bench.run.worker import ScoreWaiting, Worker
 from sam_audio_bench.types import Prompt, Query
 
 METRICS = ("si_sdr", "snr_i", "leak_db")
@@ -157,7 +157,7 @@ class UnspeakableError(ValueError):
     ids=lambda error: type(error).__name__,
 )  # fmt: skip
 def test_an_error_says_the_same_in_another_process(error: BaseException) -> None:
-    told = load(dump(Told.of(error))).error()
+    told = load(dump(SerializedError.of(error))).to_exception()
     assert describe_error(told) == describe_error(error)
     assert getattr(told, "status", None) == getattr(error, "status", None)
 
@@ -165,9 +165,11 @@ def test_an_error_says_the_same_in_another_process(error: BaseException) -> None
 def test_a_request_that_a_worker_cannot_read_costs_no_run(tmp_path: Path) -> None:
     """Where memory is short that may be any."""
     worker = Worker(tmp_path / "log")
-    broken = load(worker.answer(b"garbage"))
-    assert (broken.broken[:17], broken.refused) == ("UnpicklingError: ", None)
-    assert load(worker.answer(dump(Score(is_end=True)))).refused.startswith("expected a worker that has begun")
+    broken = load(worker.handle_request(b"garbage"))
+    assert (broken.failure[:17], broken.refusal) == ("UnpicklingError: ", None)
+    assert load(worker.handle_request(dump(ScoreWaiting(is_end=True)))).refusal.startswith(
+        "expected a worker that has begun"
+    )
 
 
 # --- separators that cannot be sent, or are others there

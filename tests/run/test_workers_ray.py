@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from sam_audio_bench.errors import Precondition
-from sam_audio_bench.run.ray_link import ray_cluster
+from sam_audio_bench.run.ray_workers import ray_cluster
 
 START = "from sam_audio_bench.cli import main; main()"
 MODEL = """

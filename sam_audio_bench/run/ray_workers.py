@@ -23,14 +23,14 @@ from typing import Any
 import torch
 
 from sam_audio_bench.errors import Precondition, describe_error
-from sam_audio_bench.run.worker_process import Lost
+from sam_audio_bench.run.worker_process import WorkerLostError
 
 __all__ = ["ray_cluster"]
 
 _MEMORY = 256 << 20  # bytes of a local cluster's object store: what is sent is one batch for each worker
-_ANSWERS = 10.0  # seconds in which a cluster must take a connection
-_LIVES = 5.0  # seconds between two looks at whether the cluster is there
-_STARTS = 300.0  # seconds in which the cluster must have room for an actor
+_CONNECT_TIMEOUT = 10.0  # seconds in which a cluster must take a connection
+_CHECK_INTERVAL = 5.0  # seconds between two looks at whether the cluster is there
+_START_TIMEOUT = 300.0  # seconds in which the cluster must have room for an actor
 
 
 class _Actor:
@@ -39,18 +39,18 @@ class _Actor:
     def __init__(self) -> None:
         from sam_audio_bench.run.worker import Worker
 
-        self._worker = Worker(_own_folder() / f"sabench-worker-{uuid.uuid4().hex}.log")
+        self._worker = Worker(_log_folder() / f"sabench-worker-{uuid.uuid4().hex}.log")
 
-    def number(self) -> int:
+    def process_id(self) -> int:
         """Of the process."""
         return os.getpid()
 
-    def answer(self, content: bytes) -> bytes:
+    def handle_request(self, content: bytes) -> bytes:
         """The reply to a request."""
-        return self._worker.answer(content)
+        return self._worker.handle_request(content)
 
 
-def _own_folder() -> Path:
+def _log_folder() -> Path:
     """Where Ray keeps what actors print, and takes it away in time; on Linux that is told by the standard output."""
     try:
         folder = Path("/proc/self/fd/1").readlink().parent
@@ -77,10 +77,10 @@ class _Cluster:
         Ray itself would end this process a minute later.
         """
         end = math.inf if limit is None else time.monotonic() + limit
-        while not self.ray.wait([reference], timeout=max(0.0, min(_LIVES, end - time.monotonic())))[0]:
+        while not self.ray.wait([reference], timeout=max(0.0, min(_CHECK_INTERVAL, end - time.monotonic())))[0]:
             if time.monotonic() >= end:
                 break
-            if not _answers(self._address):
+            if not _is_reachable(self._address):
                 self.is_gone = True
                 raise Precondition(
                     f"expected the Ray cluster at {self._address} to stay, found that nobody answers there any more; "
@@ -89,7 +89,7 @@ class _Cluster:
         return self.ray.get(reference, timeout=0 if limit is not None else None)
 
 
-class RayLink:
+class RayHandle:
     """One actor, which answers one request at a time."""
 
     def __init__(self, cluster: _Cluster) -> None:
@@ -97,21 +97,25 @@ class RayLink:
         self._actor: Any = self._ray.remote(_Actor).options(**cluster.options).remote()
         self._is_ready = False
 
-    def ask(self, content: bytes, limit: float | None = None) -> bytes:
-        """As `ProcessLink.ask`; raises Precondition where the cluster is gone."""
+    def request(self, content: bytes, limit: float | None = None) -> bytes:
+        """As `ProcessHandle.request`; raises Precondition where the cluster is gone."""
         errors = self._ray.exceptions
         try:
             if not self._is_ready:
-                self._cluster.get(self._actor.number.remote(), _STARTS)
+                self._cluster.get(self._actor.process_id.remote(), _START_TIMEOUT)
                 self._is_ready = True
-            found: bytes = self._cluster.get(self._actor.answer.remote(content), limit)
+            found: bytes = self._cluster.get(self._actor.handle_request.remote(content), limit)
         except errors.GetTimeoutError:
             self.end()
-            cause = "it took too long" if self._is_ready else f"the cluster had no room for it in {_STARTS:g} seconds"
-            raise Lost(cause, is_late=self._is_ready) from None
+            cause = (
+                "it took too long"
+                if self._is_ready
+                else f"the cluster had no room for it in {_START_TIMEOUT:g} seconds"
+            )
+            raise WorkerLostError(cause, is_timeout=self._is_ready) from None
         except errors.RayError as error:
             self.end()
-            raise Lost(f"Ray lost it ({describe_error(error).splitlines()[0]})") from None
+            raise WorkerLostError(f"Ray lost it ({describe_error(error).splitlines()[0]})") from None
         return found
 
     def end(self, patience: float = 0.0) -> None:
@@ -125,7 +129,9 @@ class RayLink:
 
 
 @contextmanager
-def ray_cluster(workers: int | None, *, local: int, uses_gpus: bool) -> Iterator[tuple[Callable[[int], RayLink], int]]:
+def ray_cluster(
+    workers: int | None, *, local: int, uses_gpus: bool
+) -> Iterator[tuple[Callable[[int], RayHandle], int]]:
     """A function that starts an actor, and for how many there is room; a cluster of the run's own ends with the block.
 
     Args:
@@ -150,10 +156,10 @@ def ray_cluster(workers: int | None, *, local: int, uses_gpus: bool) -> Iterator
     room = gpus or max(1, int(there.get("CPU", 1)) // threads)
     cluster = _Cluster(ray, {
         "num_cpus": threads, "num_gpus": min(gpus, 1), "max_restarts": 0, "max_concurrency": 1,
-        "runtime_env": {"env_vars": _variables()},
+        "runtime_env": {"env_vars": _environment()},
     })  # fmt: skip
     try:
-        yield lambda number: RayLink(cluster), min(workers or room, room)
+        yield lambda number: RayHandle(cluster), min(workers or room, room)
     finally:
         if is_ours and not cluster.is_gone:
             ray.shutdown()
@@ -163,7 +169,7 @@ def _connect(ray: Any, cores: int) -> None:
     """To the cluster of RAY_ADDRESS, or to a new one; Ray's handlers of signals are not kept."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     address = os.environ.get("RAY_ADDRESS")
-    if address and not _answers(address):
+    if address and not _is_reachable(address):
         raise Precondition(
             f"expected a Ray cluster at RAY_ADDRESS={address}, found nobody who answers there; start one with `ray "
             "start --head`, or unset RAY_ADDRESS for one of this run"
@@ -179,7 +185,7 @@ def _connect(ray: Any, cores: int) -> None:
             signal.signal(number, handler)
 
 
-def _answers(address: str) -> bool:
+def _is_reachable(address: str) -> bool:
     """Whether somebody listens at ``host:port`` or ``ray://host:port``; other addresses are for Ray to look up.
 
     Ray itself would wait there for minutes.
@@ -188,13 +194,13 @@ def _answers(address: str) -> bool:
     if not (colon and port.isdecimal()):
         return True
     try:
-        socket.create_connection((host, int(port)), timeout=_ANSWERS).close()
+        socket.create_connection((host, int(port)), timeout=_CONNECT_TIMEOUT).close()
     except OSError:
         return False
     return True
 
 
-def _variables() -> dict[str, str]:
+def _environment() -> dict[str, str]:
     """Of an actor: the modules that this process finds, and its number of threads."""
     threads = os.environ.get("OMP_NUM_THREADS", str(torch.get_num_threads()))
     return {"PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path), "OMP_NUM_THREADS": threads}

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from sam_audio_bench.errors import BadSeparation, BenchError, UsageError, describe_error
 
-__all__ = ["Told", "dump", "dump_code", "is_by_reference", "load"]
+__all__ = ["SerializedError", "dump", "dump_code", "load", "pickles_by_reference"]
 
 _PLAIN = (torch.float32, torch.float64, torch.float16)
 
@@ -66,8 +66,8 @@ def dump_code(value: Any, *beside: Any, name: str, whole: bool = False) -> bytes
     Raises:
         UsageError: it holds something that exists in this process only.
     """
-    found = _definition(value)
-    with _by_value(_own_module(found) if whole or _foreign(found) else None):
+    found = _class_or_function(value)
+    with _pickled_by_value(_user_module(found) if whole or _is_not_importable(found) else None):
         try:
             return bytes(cloudpickle.dumps((value, *beside)))
         except Exception as error:  # whatever the state of a stranger's object raises
@@ -78,18 +78,18 @@ def dump_code(value: Any, *beside: Any, name: str, whole: bool = False) -> bytes
             ) from error
 
 
-def is_by_reference(value: Any) -> bool:
+def pickles_by_reference(value: Any) -> bool:
     """Whether a function or class of a user's module goes by its name, or an object by the name of its class."""
-    found = _definition(value)
-    return _own_module(found) is not None and "<" not in found.__qualname__ and not _foreign(found)
+    found = _class_or_function(value)
+    return _user_module(found) is not None and "<" not in found.__qualname__ and not _is_not_importable(found)
 
 
-def _definition(value: Any) -> Any:
+def _class_or_function(value: Any) -> Any:
     """The function or class itself, of any other object the class."""
     return value if hasattr(value, "__qualname__") else type(value)
 
 
-def _own_module(found: Any) -> ModuleType | None:
+def _user_module(found: Any) -> ModuleType | None:
     """The module of a function or class, if it is neither installed, nor of this package, nor a script."""
     module = sys.modules.get(getattr(found, "__module__", None) or "")
     file = getattr(module, "__file__", None)
@@ -99,9 +99,9 @@ def _own_module(found: Any) -> ModuleType | None:
     return None if installed or module.__name__.partition(".")[0] == "sam_audio_bench" else module
 
 
-def _foreign(found: Any) -> bool:
+def _is_not_importable(found: Any) -> bool:
     """Whether the module of a function or class is one that a process with this one's paths could not import."""
-    module = _own_module(found)
+    module = _user_module(found)
     if module is None:
         return False
     places = [Path(entry or ".", *module.__name__.split(".")) for entry in sys.path]
@@ -109,7 +109,7 @@ def _foreign(found: Any) -> bool:
 
 
 @contextmanager
-def _by_value(module: ModuleType | None) -> Iterator[None]:
+def _pickled_by_value(module: ModuleType | None) -> Iterator[None]:
     """Within it, what belongs to a module goes as a whole."""
     if module is None:
         yield
@@ -121,7 +121,7 @@ def _by_value(module: ModuleType | None) -> Iterator[None]:
         cloudpickle.unregister_pickle_by_value(module)
 
 
-class Told(NamedTuple):
+class SerializedError(NamedTuple):
     """What is known of an error in another process."""
 
     kind: str | None  # name of its class; None: one of our own
@@ -129,7 +129,7 @@ class Told(NamedTuple):
     status: str
 
     @classmethod
-    def of(cls, error: BaseException) -> Told:
+    def of(cls, error: BaseException) -> SerializedError:
         """What can be sent of an error."""
         try:
             text = str(error)
@@ -138,7 +138,7 @@ class Told(NamedTuple):
         ours = isinstance(error, BenchError)
         return cls(None if ours else type(error).__name__, text, getattr(error, "status", "") if ours else "")
 
-    def error(self) -> Exception:
+    def to_exception(self) -> Exception:
         """An error that says the same."""
         if self.kind is None:
             return BadSeparation(self.text, status=self.status)

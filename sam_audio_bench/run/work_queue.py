@@ -12,21 +12,21 @@ from sam_audio_bench.run import loading
 from sam_audio_bench.run.loading import prefetch
 from sam_audio_bench.tasks import TaskData
 
-__all__ = ["Batch", "Closed", "WorkSource"]
+__all__ = ["QueueClosed", "QueuedBatch", "WorkQueue"]
 
 
-class Closed(Exception):  # noqa: N818
+class QueueClosed(Exception):  # noqa: N818
     """The run is over."""
 
 
 @dataclass
-class Batch(loading.Batch):
+class QueuedBatch(loading.Batch):
     """Items that are handed over at once."""
 
     deaths: int = 0  # of workers on this item
 
 
-class WorkSource:
+class WorkQueue:
     """What is left to do, for many threads; at the end come the items that are tried again.
 
     Args:
@@ -38,62 +38,62 @@ class WorkSource:
 
     def __init__(self, data: TaskData, items: Sequence[str], size: int, *, with_others: bool = False) -> None:
         self._load = partial(prefetch, data, with_others=with_others)
-        self._fresh, self._untouched = self._load(items, size), deque(items)
-        self._again: deque[tuple[str, int]] = deque()
+        self._batches, self._not_loaded = self._load(items, size), deque(items)
+        self._retries: deque[tuple[str, int]] = deque()
         self._changed = threading.Condition()
-        self._open = 0
+        self._unfinished = 0
         self.is_closed = False
 
     def has_more(self) -> bool:
         """Waits until there is something to take (True) or nothing can come any more."""
         with self._changed:
-            while not self.is_closed and not (self._untouched or self._again):
-                if not self._open:
+            while not self.is_closed and not (self._not_loaded or self._retries):
+                if not self._unfinished:
                     return False
                 self._changed.wait(1.0)
             return not self.is_closed
 
-    def take(self) -> Batch | None:
-        """The next batch, to be `settle`d; None: nothing is left, and nothing can come back."""
+    def take(self) -> QueuedBatch | None:
+        """The next batch, to be acknowledged by `task_done`; None: nothing is left, and nothing can come back."""
         with self._changed:
             while not self.is_closed:
                 found = self._next()
                 if found is not None:
-                    self._open += 1
+                    self._unfinished += 1
                     return found
-                if not self._open:
+                if not self._unfinished:
                     return None
                 self._changed.wait(1.0)
-        raise Closed
+        raise QueueClosed
 
-    def _next(self) -> Batch | None:
-        for batch in self._fresh:
+    def _next(self) -> QueuedBatch | None:
+        for batch in self._batches:
             for _ in range(len(batch.items) + len(batch.failures)):
-                self._untouched.popleft()
-            return Batch(batch.items, batch.failures)
-        if self._again:
-            identifier, deaths = self._again.popleft()
+                self._not_loaded.popleft()
+            return QueuedBatch(batch.items, batch.failures)
+        if self._retries:
+            identifier, deaths = self._retries.popleft()
             (batch,) = self._load([identifier], 1)
-            return Batch(batch.items, batch.failures, deaths)
+            return QueuedBatch(batch.items, batch.failures, deaths)
         return None
 
-    def try_again(self, identifier: str, deaths: int) -> None:
+    def retry(self, identifier: str, deaths: int) -> None:
         """Puts an item at the end."""
         with self._changed:
-            self._again.append((identifier, deaths))
+            self._retries.append((identifier, deaths))
 
-    def settle(self) -> None:
+    def task_done(self) -> None:
         """A batch that was taken is answered, or its items are to be tried again."""
         with self._changed:
-            self._open -= 1
+            self._unfinished -= 1
             self._changed.notify_all()
 
-    def rest(self) -> list[str]:
+    def drain(self) -> list[str]:
         """Takes all items that are left."""
         with self._changed:
-            found = [*self._untouched, *(identifier for identifier, _ in self._again)]
-            self._untouched.clear()
-            self._again.clear()
+            found = [*self._not_loaded, *(identifier for identifier, _ in self._retries)]
+            self._not_loaded.clear()
+            self._retries.clear()
             return found
 
     def close(self) -> None:
