@@ -1,7 +1,7 @@
-"""What a table shows, ranks, marks and prints bold, before it is written down in any format.
+"""Layout of tables, independent of the output format: what they show, order, mark and print in bold.
 
-One block a task, one line a separator, one column a metric; `TableOptions` turn them. Bold is the best, and all that cannot
-be told from it; a line that is not surely better than the mixture is marked.
+By default there is one block per task, one line per separator and one column per metric, see `TableOptions`. The best
+separator and all that are not significantly worse are bold; a line not surely better than the mixture is marked.
 """
 
 from __future__ import annotations
@@ -23,45 +23,34 @@ from sam_audio_bench.stats.item_coverage import coverage_class_rank
 from sam_audio_bench.stats.summary import SummaryRow
 from sam_audio_bench.stats.verdict import ALPHA
 
-__all__ = [
-    "PIVOTS",
-    "UNSURE",
-    "Block",
-    "Cell",
-    "ColumnHeader",
-    "Line",
-    "TableOptions",
-    "layout",
-    "line_label",
-    "overall_sentence",
-    "shared_notes",
-]
+__all__ = ["PIVOTS", "UNSURE", "Block", "Cell", "ColumnHeader", "Line", "TableOptions", "layout", "line_label",
+           "overall_sentence", "shared_notes"]  # fmt: skip
 
 Pivot = Literal["task", "metric", "separator"]
 PIVOTS: tuple[Pivot, ...] = ("task", "metric", "separator")
-"""What a block of a table can be of."""
+"""What a table can have one block per."""
 UNSURE = "†"
-"""Marks a line that is not surely better than the mixture."""
+"""Mark of a line that is not surely better than the mixture."""
 TRAINED_ON = "‡"
-"""Marks the scores of a separator that was trained on recordings of the same collection as the task's."""
+"""Mark of scores of a separator trained on recordings from the same collection as the task's."""
 SORTED = "▾"
-"""Marks the column that lines are sorted by."""
+"""Mark of the column by which lines are sorted."""
 _CAUTIONS = {"saj-mini": "saj-mini is not for comparing generative separators"}
-"""What is said under a table of a network's column; of the shipped judge until it agrees with listeners about them."""
+"""Notes under tables with scores of a network; on the shipped judge until it agrees with listeners on them."""
 _MOST_DIGITS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableOptions:
-    """How a table is turned, sorted and written.
+    """Options of a table: its arrangement, order and numbers.
 
     Args:
-        sort: the metric that lines are sorted by, in the first column; None: si_sdr_i, or else the first improvement.
-        pivot: what a block is of: a "task" with a column a metric, a "metric" with a column a task, or a "separator"
-            with a line a task and a column a metric.
+        sort: the metric by which lines are sorted, and first column; None: si_sdr_i, otherwise the first improvement.
+        pivot: one block per "task" with a column per metric, per "metric" with a column per task, or per "separator"
+            with a line per task and a column per metric.
         digits: decimals of every number.
         interval: whether intervals are shown.
-        metrics: that were asked for, in this order; a block says which of them it lacks. None: whatever there is.
+        metrics: requested metrics, in this order; a block notes which of them it has no scores of. Empty: all.
     """
 
     sort: str | None = None
@@ -79,7 +68,7 @@ class TableOptions:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Mean, interval and count as text, all empty where the metric was not asked."""
+    """Mean, interval and count as text, all empty if the metric was not computed."""
 
     mean: str = ""
     interval: str = ""
@@ -98,22 +87,22 @@ class Line:
 
     @property
     def shown(self) -> str:
-        """The name with its mark."""
+        """The name and its mark."""
         return f"{self.name} {UNSURE}" if self.unsure else self.name
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnHeader:
-    """What is over a column: a metric with its unit and direction, or a task."""
+    """Header of a column: a metric with its unit and direction, or a task."""
 
     name: str
     unit: str = ""
     sorted: Literal["", "ascending", "descending"] = ""
-    count: str = ""  # items with a score and items asked, where all lines have the same
+    count: str = ""  # "scored/all" items, if it is the same in all lines
 
     @property
     def shown(self) -> str:
-        """The unit with the mark of the sorted column."""
+        """The unit and the mark of the sorted column."""
         return " ".join(filter(None, (self.unit, SORTED if self.sorted else "")))
 
     def __str__(self) -> str:
@@ -128,18 +117,18 @@ class Block:
     headers: tuple[ColumnHeader, ...]
     lines: tuple[Line, ...]  # best first, oracles last
     notes: tuple[str, ...]
-    sentence: str = ""  # the answer above the numbers
+    sentence: str = ""  # the verdict above the numbers
     overall: bool = False  # over all tasks
 
     @property
     def sections(self) -> list[list[Line]]:
-        """Lines of the systems, then lines of the oracles, without empty sections."""
+        """Lines of the separators, then lines of the oracles, without empty sections."""
         parts = [[line for line in self.lines if line.oracle is oracle] for oracle in (False, True)]
         return [part for part in parts if part]
 
     @property
     def counts(self) -> str:
-        """What a note says of the items behind the columns that have one count."""
+        """Note on the number of scored items, for columns with a single count."""
         counts = Counter(head.count for head in self.headers if head.count)
         if not counts:
             return ""
@@ -150,21 +139,21 @@ class Block:
 
 
 def shared_notes(blocks: Sequence[Block]) -> list[str]:
-    """Notes of more than one block, which are told once below all of them."""
-    found = Counter(note for block in blocks for note in block.notes if not note.startswith("*"))  # those are counts
+    """Returns the notes of more than one block, which are printed once below all of them."""
+    found = Counter(note for block in blocks for note in block.notes if not note.startswith("*"))  # except counts
     return [note for note, count in found.items() if count > 1]
 
 
 def line_label(row: SummaryRow) -> str:
-    """What the line of a row is called, in tables and in verdicts."""
+    """Returns the name of a row's line in tables and in verdicts."""
     return line_name(row.separator, row.picked_by, row.candidates)
 
 
 def overall_sentence(rows: Sequence[SummaryRow], answers: Answers, view: TableOptions) -> str:
-    """The sentence above all: over all tasks, or of the only one; empty where there is no such answer."""
+    """Returns the verdict above all blocks: over all tasks, or of the only one; empty if there is none."""
     tasks = {task for task, _ in answers.verdicts}
     task = ALL_TASKS if ALL_TASKS in tasks else min(tasks, default="")
-    if task != ALL_TASKS and any(row.part.removeprefix(task)[:1] not in ("", ":") for row in rows):  # another task's
+    if task != ALL_TASKS and any(row.part.removeprefix(task)[:1] not in ("", ":") for row in rows):  # of another task
         return ""
     members = [row for row in (*rows, *answers.overall) if row.part == task]
     metric = main_metric(members, view.sort)
@@ -184,7 +173,7 @@ def _sentence(answers: Answers, task: str, metric: str, rows: Iterable[SummaryRo
 
 
 class _Place(NamedTuple):
-    """Where a row stands."""
+    """The position of a row in a table."""
 
     block: str
     line: str
@@ -199,12 +188,10 @@ def _place(row: SummaryRow, pivot: Pivot) -> _Place:
 
 
 def layout(
-    rows: Sequence[SummaryRow],
-    costs: Iterable[Cost] = (),
-    answers: Answers | None = None,
+    rows: Sequence[SummaryRow], costs: Iterable[Cost] = (), answers: Answers | None = None,
     view: TableOptions | None = None,
-) -> list[Block]:
-    """The blocks of some rows; where a separator is late, by its costs, the note of the block says so."""
+) -> list[Block]:  # fmt: skip
+    """Arranges rows in blocks; if a separator has a lag, according to ``costs``, the block has a note on it."""
     answers, view = answers or Answers(), view or TableOptions()
     late = lag_notes(costs)
     blocks: dict[str, dict[tuple[str, str], SummaryRow]] = {}
@@ -216,31 +203,29 @@ def layout(
 
 
 class _BlockBuilder:
-    """One block that is being laid out."""
+    """Builds one block."""
 
     def __init__(
-        self, rows: Sequence[SummaryRow], cells: Mapping[tuple[str, str], SummaryRow], answers: Answers, view: TableOptions,
-        there: Collection[str],
+        self, rows: Sequence[SummaryRow], cells: Mapping[tuple[str, str], SummaryRow], answers: Answers,
+        view: TableOptions, there: Collection[str],
     ) -> None:  # fmt: skip
         self.rows, self.cells, self.answers, self.view = rows, cells, answers, view
         self._there = there  # metrics of all blocks
-        self.metric = main_metric(rows, view.sort)  # of the sentence and the marks
+        self.metric = main_metric(rows, view.sort)  # for the sentence and the marks
         tasks = list(dict.fromkeys(row.part for row in rows))
-        self.task = (
-            ALL_TASKS if ALL_TASKS in tasks else tasks[0]
-        )  # of the sentence and the marks, too, if it is for all
+        self.task = ALL_TASKS if ALL_TASKS in tasks else tasks[0]  # for the same, if it is valid for all columns
         self.is_for_all = self.task == ALL_TASKS or len(tasks) == 1
         self.columns = self._columns(tasks)
         self.best = {key: _best(members, view.digits) for key, members in _by_column(rows).items()}
 
     def _columns(self, tasks: Sequence[str]) -> list[str]:
-        """The column that lines are sorted by comes first."""
+        """Returns the columns; the one by which lines are sorted comes first."""
         if self.view.pivot == "metric":
             return sorted(tasks, key=lambda task: task != self.task)
         return sorted(dict.fromkeys(row.metric for row in self.rows), key=lambda name: name != self.metric)
 
     def block(self, late: Mapping[str, Sequence[str]]) -> Block:
-        """All of it."""
+        """Returns the block."""
         pivot, first = self.view.pivot, self.rows[0]
         title = first.heading or first.label or first.task
         if pivot != "task":
@@ -281,7 +266,7 @@ class _BlockBuilder:
 
     @property
     def _is_sorted(self) -> bool:
-        """Tasks stay in their order unless another one is asked for."""
+        """Whether lines are sorted; tasks keep their order unless a metric to sort by is given."""
         return self.view.pivot != "separator" or self.view.sort is not None
 
     def _key(self, name: str) -> tuple[bool, int, bool, float]:
@@ -289,7 +274,7 @@ class _BlockBuilder:
         first = next(row for (own, _), row in self.cells.items() if own == name)
         below = first.task == ALL_TASKS if self.view.pivot == "separator" else first.oracle
         rank = coverage_class_rank((row or first).coverage)
-        if row is None or row.value is None or _is_judged_by_picker(row) or row.higher_is_better is None:
+        if row is None or row.value is None or _is_self_judged(row) or row.higher_is_better is None:
             return below, rank, True, 0.0
         sign = -1 if row.higher_is_better else 1
         return below, rank, False, sign * row.value
@@ -317,7 +302,7 @@ class _BlockBuilder:
         return Cell(mean + marks, bounds, count, self._is_best(row))
 
     def _is_best(self, row: SummaryRow) -> bool:
-        if self.view.pivot == "separator" or row.oracle or _is_judged_by_picker(row):
+        if self.view.pivot == "separator" or row.oracle or _is_self_judged(row):
             return False
         found = self.answers.verdicts.get((row.part, row.metric))
         if found is not None:
@@ -326,7 +311,7 @@ class _BlockBuilder:
         return (coverage_class_rank(row.coverage), shown) == self.best[row.part, row.metric]
 
     def _missing(self) -> list[str]:
-        """Which metrics that were asked for have no column here, or no table."""
+        """Notes which requested metrics have no column here, or no table."""
         pivot, first = self.view.pivot, self.rows[0]
         own = self._there if pivot == "metric" else {row.metric for row in self.rows}
         place = line_label(first) if pivot == "separator" else first.label or first.task
@@ -339,7 +324,7 @@ class _BlockBuilder:
         return [f"no {what} {', '.join(names)}: for no item of {where}" for where, names in found.items()]
 
     def _marks(self, lines: Sequence[Line]) -> list[str]:
-        """What bold and the mark mean here."""
+        """Explains bold and the mark."""
         if not self.answers.verdicts:
             return []
         bold = any(cell.best for line in lines for cell in line.cells)
@@ -359,20 +344,17 @@ def _by_column(rows: Iterable[SummaryRow]) -> dict[tuple[str, str], list[Summary
 
 
 def _best(rows: Iterable[SummaryRow], digits: int) -> tuple[int, str] | None:
-    """Class of coverage and mean of the best as it is shown, where no scores of items tell more; ties win together."""
+    """Returns coverage class and displayed mean of the best rows, for tables without verdicts; ties are all best."""
     contest = [
         (-coverage_class_rank(row.coverage), (1 if row.higher_is_better else -1) * row.value, row.value)
         for row in rows
-        if row.value is not None
-        and row.higher_is_better is not None
-        and not row.oracle
-        and not _is_judged_by_picker(row)
+        if row.value is not None and row.higher_is_better is not None and not row.oracle and not _is_self_judged(row)
     ]
     return (-max(contest)[0], number(max(contest)[2], digits)) if contest else None
 
 
 def _notes(rows: Sequence[SummaryRow], late: Iterable[str], marks: Iterable[str]) -> list[str]:
-    """What a reader must know: what marks mean, who scored, capped scores, late answers, scores that prove nothing."""
+    """Returns the notes of a block: marks, models of metrics, capped scores, lags, scores that are not comparable."""
     notes = list(marks)
     models: dict[str, dict[str, None]] = {}
     for row in rows:
@@ -388,7 +370,7 @@ def _notes(rows: Sequence[SummaryRow], late: Iterable[str], marks: Iterable[str]
     judges = {row.model.partition(" ")[0] for row in rows}
     notes += [caution for name, caution in _CAUTIONS.items() if name in judges]
     own: dict[str, dict[str, None]] = {}
-    for row in filter(_is_judged_by_picker, rows):
+    for row in filter(_is_self_judged, rows):
         own.setdefault(one_line(row.picked_by or ""), {})[one_line(row.metric)] = None
     return notes + [
         f"not ranked, being of the picker's own model: {', '.join(own[name])} of best by {name}" for name in own
@@ -396,7 +378,7 @@ def _notes(rows: Sequence[SummaryRow], late: Iterable[str], marks: Iterable[str]
 
 
 def _training_notes(rows: Sequence[SummaryRow]) -> list[str]:
-    """What the mark beside scores means."""
+    """Explains the mark beside scores."""
     known = {one_line(f"{row.separator}: {row.trained_on}"): None for row in rows if row.trained_on}
     return [f"{TRAINED_ON} trained on recordings of the same source ({'; '.join(known)})"] if known else []
 
@@ -409,5 +391,5 @@ def _unit(row: SummaryRow) -> str:
     return unit_and_direction(row.unit, row.higher_is_better)
 
 
-def _is_judged_by_picker(row: SummaryRow) -> bool:
+def _is_self_judged(row: SummaryRow) -> bool:
     return judges_itself(row.metric, row.picked_by)

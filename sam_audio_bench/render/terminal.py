@@ -1,4 +1,4 @@
-"""Blocks as a terminal shows them, in the width that it has: no cell is cut, no word broken where a seam will do."""
+"""Rendering of tables for the width of a terminal: no cell is cut, and names are broken between words if possible."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ __all__ = ["Screen", "panels", "standard_output"]
 
 _WIDTH_OF_FILES = 100
 _GAP = 2  # between columns
-_WIDEST_HEAD = 24
-_NARROWEST_NAME = 16
+_MAX_HEADER_WIDTH = 24
+_MIN_NAME_WIDTH = 16
 _ANY_WIDTH = 10_000  # in which every table fits
-_GPU_COLUMN = 3  # place of the column that is left out where nothing ran on one
+_GPU_COLUMN = 3  # index of the column that is omitted if no separator ran on a GPU
 
 
 class Screen:
-    """What a rich console prints."""
+    """Tables and costs as a rich renderable."""
 
     def __init__(self, blocks: Sequence[Block], answer: str, partial: str | None, costs: Sequence[Cost]) -> None:
         self.blocks, self.answer, self.partial, self.costs = blocks, answer, partial, costs
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """In the width of the console: a cell is its mean and count, and the interval below; then costs."""
+        """Renders tables in the width of the console, with intervals below the means; then costs."""
         from rich.text import Text
 
         if self.partial is not None:
@@ -71,23 +71,23 @@ def _notes(notes: Iterable[str]) -> Iterator[RenderableType]:
 
 
 def standard_output() -> Console:
-    """A console as wide as the terminal or COLUMNS say, or else of 100 columns."""
+    """Returns a console of the width of the terminal or COLUMNS, otherwise of 100 columns."""
     from rich.console import Console
 
     console = Console()
-    asked = os.environ.get("COLUMNS", "")
-    if not console.is_terminal and not (asked.isdigit() and int(asked)):  # 0 would be a table of no width
+    columns = os.environ.get("COLUMNS", "")
+    if not console.is_terminal and not (columns.isdigit() and int(columns)):  # a width of 0 is not usable
         console.width = _WIDTH_OF_FILES
     return console
 
 
 def panels(widths: Sequence[int], room: int, gap: int) -> list[slice]:
-    """Columns that stand side by side: as few panels as hold them, and about as many columns in each.
+    """Divides columns into as few panels as possible, with about equally many columns in each.
 
     Args:
-        widths: of the columns.
-        room: beside the names of lines.
-        gap: before each column.
+        widths: widths of the columns.
+        room: width available beside the names of lines.
+        gap: width before each column.
 
     >>> panels([10] * 8, 60, 2), panels([10, 99, 10], 60, 2)
     ([slice(0, 4, None), slice(4, 8, None)], [slice(0, 1, None), slice(1, 2, None), slice(2, 3, None)])
@@ -111,10 +111,10 @@ def _filled(widths: Sequence[int], room: int, gap: int, most: int) -> list[slice
 
 
 def _tables(block: Block, width: int) -> Iterator[RenderableType]:
-    """The panels of a block."""
+    """Yields the panels of a block."""
     from rich.text import Text
 
-    name = min(max(len(line.shown) for line in block.lines), max(_NARROWEST_NAME, width // 4))
+    name = min(max(len(line.shown) for line in block.lines), max(_MIN_NAME_WIDTH, width // 4))
     names = [wrap_name(line.shown, name) for line in block.lines]
     name = max(len(block.headers[0].name), *(len(part) for lines in names for part in lines))
     columns = [
@@ -128,14 +128,14 @@ def _tables(block: Block, width: int) -> Iterator[RenderableType]:
 
 
 class _Column:
-    """The texts of a column, and how wide they are."""
+    """The texts of a column, and their width."""
 
     def __init__(self, head: ColumnHeader, cells: Sequence[Cell], room: int) -> None:
         self.cells = cells
         body = max((len(part) for cell in cells for part in _lines(cell)), default=0)
-        wanted = max(body, len(head.shown), min(max(map(len, split_in_two(head.name))), _WIDEST_HEAD))
+        width = max(body, len(head.shown), min(max(map(len, split_in_two(head.name))), _MAX_HEADER_WIDTH))
         self.head = [
-            part for text in (head.name, head.shown) if text for part in wrap_name(text, min(wanted, max(room, 1)))
+            part for text in (head.name, head.shown) if text for part in wrap_name(text, min(width, max(room, 1)))
         ]
         self.width = max(body, *map(len, self.head))
 
@@ -175,7 +175,7 @@ def _text(cell: Cell) -> RenderableType:
 
 
 def _cost_table(costs: Sequence[Cost]) -> Table:
-    """One line a separator: the median over its tasks of the real-time factor, the largest of the rest."""
+    """Returns a table with a line per separator: the median real-time factor over tasks, and maxima of the rest."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -193,7 +193,7 @@ def _cost_table(costs: Sequence[Cost]) -> Table:
 
 
 def _cost_block(costs: Sequence[Cost]) -> Block:
-    """The same as blocks of scores are, for a terminal that is too narrow for heads of one line."""
+    """Returns the same as a block, for a terminal that is too narrow for headers of one line."""
     machines = list(dict.fromkeys(one_line(cost.hardware) for cost in costs if cost.hardware))
     place = f", on {machines[0]}" if len(machines) == 1 else ""
     heads = ["separator", "real-time factor", "memory", "GPU memory", "parameters"]

@@ -1,4 +1,4 @@
-"""What ``--reference`` of `sabench distance` names, told without importing torch."""
+"""The kinds of ``--reference`` of `sabench distance`; importing this module does not import torch."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from sam_audio_bench.files import exists, find_folders, is_url
 __all__ = ["ITEM_REFERENCES", "reference_kind"]
 
 ITEM_REFERENCES = ("references", "mixtures")
-"""What the items themselves have."""
+"""References that come from the items themselves."""
 
 
 def reference_kind(reference: str) -> str:
-    """One of `ITEM_REFERENCES`, "run" or "folder"; raises UsageError where there is none of them."""
+    """Returns one of `ITEM_REFERENCES`, "run" or "folder"; raises UsageError if there is no such reference."""
     if reference in ITEM_REFERENCES:
         return reference
     if is_url(reference):

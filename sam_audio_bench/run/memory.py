@@ -1,7 +1,7 @@
-"""What the longest item of a run needs, from what its files say of themselves, where this machine does not have it.
+"""Estimate of the memory and disk space that the longest item of a run needs, and warnings if this machine has less.
 
-A separator gets the whole mixture and gives back whole answers: `SEPARATOR_FACTOR` times the mixture in float32, and what it
-takes to make them, which built-in separators tell. Everything else is done in blocks, in files of `SCRATCH_FACTOR` times it.
+A separator gets the whole mixture and returns whole estimates: `SEPARATOR_FACTOR` times the mixture in float32, or what
+built-in separators declare that they need. Everything else is done in blocks, in files of `SCRATCH_FACTOR` times it.
 """
 
 from __future__ import annotations
@@ -21,44 +21,44 @@ if TYPE_CHECKING:
 __all__ = ["BASE_BYTES", "METRIC_FACTOR", "SCRATCH_FACTOR", "SEPARATOR_FACTOR", "find_shortages", "total_memory"]
 
 SEPARATOR_FACTOR = 5
-"""The separator's copy of the mixture, its target and residual, and two that it may make on the way."""
+"""The separator's copy of the mixture, its target and residual, and two intermediate copies."""
 
 METRIC_FACTOR = 8
-"""Of a metric that is not computed in blocks: reference and answer in float64, and as much again to work with."""
+"""For a metric that is not computed in blocks: reference and estimate in float64, and as much for intermediates."""
 
 SCRATCH_FACTOR = 10
-"""Mixture, references and answers, the sums of some of them, and what the perceptual ratings compare."""
+"""Mixture, references and estimates, sums of some of them, and the inputs of perceptual metrics."""
 
 BASE_BYTES = 1 << 30
-"""Bytes of a process with all default metrics, whatever the length: measured in benchmarks/long_audio.md."""
+"""Memory of a process with all default metrics, independent of length: measured in benchmarks/long_audio.md."""
 
-_VALUE = 4  # bytes in float32
-_GROUPS = Path("/sys/fs/cgroup/memory.max")  # Linux: the limit of a container
+_SAMPLE_BYTES = 4  # float32
+_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")  # Linux: the limit of a container
 
 
 def find_shortages(jobs: Iterable[Job], batch: int | None = None) -> list[str]:
-    """A sentence for each job whose longest item does not fit into memory, or into the folder for temporary files.
+    """Describes each job whose longest item does not fit into memory, or into the folder for temporary files.
 
     Args:
-        jobs: what is to be done.
-        batch: items at once, where the run says so.
+        jobs: the jobs of a run.
+        batch: items per batch; None: as the separator prefers.
     """
-    return [text for job in jobs for text in _needs(job, batch)]
+    return [text for job in jobs for text in _shortages(job, batch)]
 
 
 def total_memory() -> int | None:
-    """Bytes that processes here may have: the machine's, or its container's; None where nothing tells."""
+    """Returns the memory of this machine or its container in bytes; None if it is unknown."""
     try:
         found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return None
     try:
-        return min(found, int(_GROUPS.read_text(encoding="ascii")))
-    except (OSError, ValueError):  # there is no limit, or no such file
+        return min(found, int(_CGROUP_LIMIT.read_text(encoding="ascii")))
+    except (OSError, ValueError):  # no limit, or no such file
         return found
 
 
-def _needs(job: Job, batch: int | None) -> Iterator[str]:
+def _shortages(job: Job, batch: int | None) -> Iterator[str]:
     size_of = job.data.size
     if size_of is None:
         return
@@ -66,7 +66,7 @@ def _needs(job: Job, batch: int | None) -> Iterator[str]:
     if not sizes:
         return
     longest = max(sizes, key=lambda item: sizes[item])
-    mixture = sizes[longest] * _VALUE
+    mixture = sizes[longest] * _SAMPLE_BYTES
     together = min(batch or batch_size(job.separator), len(sizes))
     about = f"{job.model.name} on {job.data.label}: {longest}, {_shown(mixture)} as float32, will need about"
     factor = max(float(getattr(job.separator, "memory", 0)), SEPARATOR_FACTOR) * together

@@ -1,4 +1,4 @@
-"""One progress bar for a whole run: rate, remaining time, failures; where there is no terminal, a line now and then."""
+"""A progress bar for a whole run, with rate, remaining time and failures; without a terminal, occasional lines."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ if TYPE_CHECKING:
 __all__ = ["Progress", "print_note"]
 
 
-_STEP = 0.05  # seconds between two looks of the bar
-_SHORT = 10.0  # seconds between two lines at least, so that what is over soon says nothing
-_LONG = 60.0  # seconds after which there is a line however little was done
-_SHARE = 0.1  # of all, after which there is a line
+_REFRESH = 0.05  # seconds between updates of the bar
+_MIN_INTERVAL = 10.0  # seconds between lines at least, so that short work prints none
+_MAX_INTERVAL = 60.0  # seconds after which a line is printed even without much progress
+_SHARE = 0.1  # of the total, after which a line is printed
 
 
 class _ProgressLines:
-    """Says in a line where long work is, each tenth of it or each minute, for logs that no bar can be drawn in."""
+    """Prints the progress of long work as a line per tenth or per minute, for logs without a progress bar."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
+    def __init__(self, print_line: Callable[[str], None]) -> None:
+        self._print_line = print_line
         self._begun = self._printed_at = time.monotonic()
         self._printed = 0.0
-        self._first: tuple[float, float] | None = None  # when what was counted first
+        self._first: tuple[float, float] | None = None  # time and count of the first update
 
     def update(self, label: str, done: float, total: float | None) -> None:
-        """A line, if it is time for one.
+        """Prints a line if one is due.
 
         Args:
-            label: what is done, and how many failed.
-            done: how many steps; fewer than before: of something else.
-            total: of how many; None or 0: not known.
+            label: name of the work, and how many items failed.
+            done: finished steps; fewer than before if other work has begun.
+            total: number of steps; None or 0: unknown.
         """
         now = time.monotonic()
         if self._first is None or done < self._printed:
             self._first, self._printed = (now, done), done
         since, steps = now - self._printed_at, done - self._printed
-        if since < _SHORT or (since < _LONG and (not total or steps < _SHARE * total)):
+        if since < _MIN_INTERVAL or (since < _MAX_INTERVAL and (not total or steps < _SHARE * total)):
             return
         self._printed_at, self._printed = now, done
         parts = [f"{label}: {done:.0f} of {total:.0f} ({done / total:.0%})" if total else f"{label}: {done:.0f}"]
@@ -54,11 +54,11 @@ class _ProgressLines:
         start, before = self._first
         if total and before < done < total:
             parts.append(f"some {_clock((now - start) * (total - done) / (done - before))} left")
-        self._say(", ".join(parts))
+        self._print_line(", ".join(parts))
 
 
 def _clock(seconds: float) -> str:
-    """As rich writes it in its bar.
+    """Formats a duration as rich does in its bar.
 
     >>> _clock(3723.4)
     '1:02:03'
@@ -67,11 +67,11 @@ def _clock(seconds: float) -> str:
 
 
 class Progress:
-    """A context manager around the bar.
+    """A progress bar, as a context manager.
 
     Args:
-        total: of steps.
-        show: whether there is a bar; None: on a terminal, and elsewhere `_ProgressLines`.
+        total: number of steps.
+        show: whether to show the bar; None: on a terminal, and `_ProgressLines` elsewhere.
     """
 
     def __init__(self, total: int, *, show: bool | None = None) -> None:
@@ -82,7 +82,7 @@ class Progress:
         shown = sys.stderr is not None and sys.stderr.isatty() if show is None else show
         self._failures = self._counted = 0
         self._label, self._shown = "", 0.0
-        self._stream, self._is_own = duplicate_stderr()  # what separators print goes elsewhere
+        self._stream, self._is_own = duplicate_stderr()  # what separators print is redirected
         self._bar = RichProgress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -113,21 +113,21 @@ class Progress:
                 self._stream.close()
 
     def item_callback(self, label: str) -> Callable[[str | None], None]:
-        """A function that counts one finished item of what ``label`` names; its argument is an error message."""
+        """Returns a function that counts a finished item of ``label``; its argument is an error message or None."""
 
         def advance(message: str | None) -> None:
             if message is not None:
                 self._failures += 1
                 self.note(f"{label}: {message}")
             self._counted += 1
-            if message is not None or time.monotonic() - self._shown > _STEP:
+            if message is not None or time.monotonic() - self._shown > _REFRESH:
                 self._update(label)
 
         self._label = label
         return advance
 
     def _update(self, label: str) -> None:
-        """Shows what was counted since the last time: rich looks at its last 1,000 steps each time."""
+        """Shows the items counted since the last update, not each one: rich reads its last 1,000 steps every time."""
         self._label, self._shown = label, time.monotonic()
         speed = self._bar.tasks[self._task].speed
         failed = f", {self._failures} failed" if self._failures else ""
@@ -137,7 +137,7 @@ class Progress:
         self._update_lines()
 
     def step_callback(self, label: str) -> Callable[[int, int], None]:
-        """A function that is told how many steps of how many are done."""
+        """Returns a function that sets how many steps are done, and of how many."""
 
         def follow(done: int, total: int) -> None:
             self._bar.update(self._task, completed=done, total=total, description=label)
@@ -151,17 +151,17 @@ class Progress:
             self._lines.update(task.description, task.completed, task.total)
 
     def note(self, text: str) -> None:
-        """A line above the bar."""
+        """Prints a line above the bar."""
         _print(self._bar.console, text)
 
 
 def print_note(text: str) -> None:
-    """A line on standard error, where there is no bar."""
+    """Prints a line on standard error, when there is no bar."""
     from rich.console import Console
 
     _print(Console(stderr=True), text)
 
 
 def _print(console: Console, text: str) -> None:
-    with suppress(OSError):  # a terminal that is gone costs no run
+    with suppress(OSError):  # a closed terminal must not end a run
         console.print(printable(text), style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -1,6 +1,7 @@
-"""Workers that are actors of Ray, in a cluster that exists (RAY_ADDRESS) or in one of this machine for the run.
+"""Workers as Ray actors, in an existing cluster (RAY_ADDRESS) or in a local one that is started for the run.
 
-An actor answers the requests that a worker process answers. What it started is ended by Ray, but for what left it.
+An actor handles the same requests as a worker process. Ray ends the processes that an actor started, except detached
+ones.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ from sam_audio_bench.run.worker_process import WorkerLostError
 
 __all__ = ["ray_cluster"]
 
-_MEMORY = 256 << 20  # bytes of a local cluster's object store: what is sent is one batch for each worker
-_CONNECT_TIMEOUT = 10.0  # seconds in which a cluster must take a connection
-_CHECK_INTERVAL = 5.0  # seconds between two looks at whether the cluster is there
-_START_TIMEOUT = 300.0  # seconds in which the cluster must have room for an actor
+_MEMORY = 256 << 20  # bytes of a local cluster's object store; each worker is sent one batch at a time
+_CONNECT_TIMEOUT = 10.0  # seconds for a cluster to accept a connection
+_CHECK_INTERVAL = 5.0  # seconds between checks that the cluster is reachable
+_START_TIMEOUT = 300.0  # seconds for the cluster to have resources for an actor
 
 
 class _Actor:
@@ -42,16 +43,16 @@ class _Actor:
         self._worker = Worker(_log_folder() / f"sabench-worker-{uuid.uuid4().hex}.log")
 
     def process_id(self) -> int:
-        """Of the process."""
+        """Returns the id of the actor's process."""
         return os.getpid()
 
     def handle_request(self, content: bytes) -> bytes:
-        """The reply to a request."""
+        """Returns the reply to a request."""
         return self._worker.handle_request(content)
 
 
 def _log_folder() -> Path:
-    """Where Ray keeps what actors print, and takes it away in time; on Linux that is told by the standard output."""
+    """Returns the folder of Ray's logs, which Ray cleans up; on Linux it is known from the path of standard output."""
     try:
         folder = Path("/proc/self/fd/1").readlink().parent
     except OSError:
@@ -63,8 +64,8 @@ class _Cluster:
     """The cluster that this process is connected to.
 
     Args:
-        ray: the module.
-        options: of each actor.
+        ray: the imported module.
+        options: Ray options of each actor.
     """
 
     def __init__(self, ray: Any, options: dict[str, Any]) -> None:
@@ -72,7 +73,7 @@ class _Cluster:
         self._address = str(ray.get_runtime_context().gcs_address)
 
     def get(self, reference: Any, limit: float | None) -> Any:
-        """What an actor gives; raises what Ray raises, and Precondition where nobody answers for the cluster any more.
+        """Returns an actor's result; raises Ray's errors, and Precondition if the cluster cannot be reached any more.
 
         Ray itself would end this process a minute later.
         """
@@ -90,7 +91,7 @@ class _Cluster:
 
 
 class RayHandle:
-    """One actor, which answers one request at a time."""
+    """One actor, which handles one request at a time."""
 
     def __init__(self, cluster: _Cluster) -> None:
         self._cluster, self._ray = cluster, cluster.ray
@@ -98,7 +99,7 @@ class RayHandle:
         self._is_ready = False
 
     def request(self, content: bytes, limit: float | None = None) -> bytes:
-        """As `ProcessHandle.request`; raises Precondition where the cluster is gone."""
+        """As `ProcessHandle.request`; raises Precondition if the cluster is gone."""
         errors = self._ray.exceptions
         try:
             if not self._is_ready:
@@ -119,7 +120,7 @@ class RayHandle:
         return found
 
     def end(self, patience: float = 0.0) -> None:
-        """Ends the actor; it cannot end by itself."""
+        """Ends the actor at once; an actor cannot end by itself."""
         if self._cluster.is_gone:
             return
         try:
@@ -132,12 +133,12 @@ class RayHandle:
 def ray_cluster(
     workers: int | None, *, local: int, uses_gpus: bool
 ) -> Iterator[tuple[Callable[[int], RayHandle], int]]:
-    """A function that starts an actor, and for how many there is room; a cluster of the run's own ends with the block.
+    """Yields a function that starts an actor, and the number of workers; a cluster started here ends with the block.
 
     Args:
-        workers: how many actors are wanted; None: as many as there is room for.
-        local: how many are the default where a cluster has to be started on this machine.
-        uses_gpus: each shall have a GPU of its own, where there are any.
+        workers: requested number of actors; None: as many as the cluster has resources for.
+        local: default number if a cluster has to be started on this machine.
+        uses_gpus: reserve one GPU per actor if there are any.
 
     Raises:
         Precondition: Ray is not installed, or there is no cluster at RAY_ADDRESS.
@@ -166,7 +167,7 @@ def ray_cluster(
 
 
 def _connect(ray: Any, cores: int) -> None:
-    """To the cluster of RAY_ADDRESS, or to a new one; Ray's handlers of signals are not kept."""
+    """Connects to the cluster of RAY_ADDRESS or to a new one, and restores the signal handlers that Ray replaces."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     address = os.environ.get("RAY_ADDRESS")
     if address and not _is_reachable(address):
@@ -186,7 +187,7 @@ def _connect(ray: Any, cores: int) -> None:
 
 
 def _is_reachable(address: str) -> bool:
-    """Whether somebody listens at ``host:port`` or ``ray://host:port``; other addresses are for Ray to look up.
+    """Returns whether a server listens at ``host:port`` or ``ray://host:port``; Ray resolves other addresses itself.
 
     Ray itself would wait there for minutes.
     """
@@ -201,6 +202,6 @@ def _is_reachable(address: str) -> bool:
 
 
 def _environment() -> dict[str, str]:
-    """Of an actor: the modules that this process finds, and its number of threads."""
+    """Returns environment variables of an actor: this process's module path and number of threads."""
     threads = os.environ.get("OMP_NUM_THREADS", str(torch.get_num_threads()))
     return {"PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path), "OMP_NUM_THREADS": threads}

@@ -1,7 +1,7 @@
-"""What goes to a worker process and comes back: separators, items, estimates and errors as bytes.
+"""Serialization of messages between a run and its workers: separators, items, estimates and errors as bytes.
 
-A sound arrives bit for bit, in memory aligned as torch aligns its own, since sums are taken in another order elsewhere.
-An error arrives as its class's name and text: its class need not exist in the process that reads it.
+Audio is restored bit for bit, in memory aligned as torch aligns its own, since with another alignment sums are computed
+in another order. An error is sent as the name of its class and its text: the class need not exist in the other process.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _PLAIN = (torch.float32, torch.float64, torch.float16)
 
 
 class _Pickler(pickle.Pickler):
-    """Sends tensors as arrays: only their own part of a larger memory, and without a file format of its own."""
+    """Pickles tensors as arrays: only their own part of a larger storage, and without torch's own file format."""
 
     def reducer_override(self, value: Any) -> Any:
-        """How a value is made again; NotImplemented: as pickle does."""
+        """Returns how a value is rebuilt; NotImplemented: as pickle does."""
         if type(value) is Tensor and value.device.type == "cpu" and value.dtype in _PLAIN:
             plain = value.layout is torch.strided and not value.requires_grad and not value.is_neg()
             if plain:
@@ -40,37 +40,37 @@ class _Pickler(pickle.Pickler):
 
 
 def dump(value: Any) -> bytes:
-    """A message as bytes."""
+    """Returns a message as bytes."""
     stream = io.BytesIO()
     _Pickler(stream, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
     return stream.getvalue()
 
 
 def load(content: bytes) -> Any:
-    """What `dump` and `dump_code` wrote, in a process that trusts its author: pickles run code."""
+    """Restores what `dump` or `dump_code` returned; the sender must be trusted, since pickles can run code."""
     return pickle.loads(content)
 
 
-def dump_code(value: Any, *beside: Any, name: str, whole: bool = False) -> bytes:
-    """A function, class or object with the code that it needs, as bytes; `load` gives a tuple.
+def dump_code(value: Any, *others: Any, name: str, whole: bool = False) -> bytes:
+    """Serializes a function, class or object with the code that it needs; `load` returns a tuple.
 
-    What another process can import goes by its name, unless it is to be ``whole``; what it cannot, a notebook's or a
-    script's, goes as a whole.
+    What another process can import is sent by name, unless ``whole``; code of a notebook or script, which it cannot
+    import, is sent by value.
 
     Args:
-        value: what is sent.
-        beside: plain values that go with it.
+        value: the function, class or object.
+        others: plain values sent with it.
         name: for messages.
-        whole: its module goes with it, as it is in memory.
+        whole: send its module by value, as it is in memory.
 
     Raises:
-        UsageError: it holds something that exists in this process only.
+        UsageError: it contains something that exists only in this process.
     """
     found = _class_or_function(value)
     with _pickled_by_value(_user_module(found) if whole or _is_not_importable(found) else None):
         try:
-            return bytes(cloudpickle.dumps((value, *beside)))
-        except Exception as error:  # whatever the state of a stranger's object raises
+            return bytes(cloudpickle.dumps((value, *others)))
+        except Exception as error:  # any, from the state of a user's object
             raise UsageError(
                 f"expected {name} to be something that can be sent to a worker process, found {describe_error(error)}; "
                 "give its class or module:attribute, of which each worker makes its own, or run it here, without "
@@ -79,18 +79,18 @@ def dump_code(value: Any, *beside: Any, name: str, whole: bool = False) -> bytes
 
 
 def pickles_by_reference(value: Any) -> bool:
-    """Whether a function or class of a user's module goes by its name, or an object by the name of its class."""
+    """Returns whether a user's function or class is sent by name, or an object by the name of its class."""
     found = _class_or_function(value)
     return _user_module(found) is not None and "<" not in found.__qualname__ and not _is_not_importable(found)
 
 
 def _class_or_function(value: Any) -> Any:
-    """The function or class itself, of any other object the class."""
+    """Returns a function or class itself, and the class of any other object."""
     return value if hasattr(value, "__qualname__") else type(value)
 
 
 def _user_module(found: Any) -> ModuleType | None:
-    """The module of a function or class, if it is neither installed, nor of this package, nor a script."""
+    """Returns the module of a function or class unless it is installed, of this package, or a script."""
     module = sys.modules.get(getattr(found, "__module__", None) or "")
     file = getattr(module, "__file__", None)
     if module is None or file is None or module.__name__ == "__main__":
@@ -100,7 +100,7 @@ def _user_module(found: Any) -> ModuleType | None:
 
 
 def _is_not_importable(found: Any) -> bool:
-    """Whether the module of a function or class is one that a process with this one's paths could not import."""
+    """Returns whether a process with the same module path could not import the module of a function or class."""
     module = _user_module(found)
     if module is None:
         return False
@@ -110,7 +110,7 @@ def _is_not_importable(found: Any) -> bool:
 
 @contextmanager
 def _pickled_by_value(module: ModuleType | None) -> Iterator[None]:
-    """Within it, what belongs to a module goes as a whole."""
+    """Pickles contents of a module by value within the block."""
     if module is None:
         yield
         return
@@ -122,25 +122,25 @@ def _pickled_by_value(module: ModuleType | None) -> Iterator[None]:
 
 
 class SerializedError(NamedTuple):
-    """What is known of an error in another process."""
+    """An error of another process, in plain values."""
 
-    kind: str | None  # name of its class; None: one of our own
+    kind: str | None  # name of its class; None: a `BenchError`
     text: str
     status: str
 
     @classmethod
     def of(cls, error: BaseException) -> SerializedError:
-        """What can be sent of an error."""
+        """Makes the serializable form of an error."""
         try:
             text = str(error)
-        except Exception as second:  # of a class whose text cannot be made
+        except Exception as second:  # raised by __str__ of its class
             text = f"(its text cannot be made: {type(second).__name__})"
-        ours = isinstance(error, BenchError)
-        return cls(None if ours else type(error).__name__, text, getattr(error, "status", "") if ours else "")
+        is_ours = isinstance(error, BenchError)
+        return cls(None if is_ours else type(error).__name__, text, getattr(error, "status", "") if is_ours else "")
 
     def to_exception(self) -> Exception:
-        """An error that says the same."""
+        """Returns an exception with the same class name and text."""
         if self.kind is None:
             return BadSeparation(self.text, status=self.status)
-        stranger: Callable[[str], Exception] = type(self.kind, (Exception,), {})
-        return stranger(self.text)
+        kind: Callable[[str], Exception] = type(self.kind, (Exception,), {})
+        return kind(self.text)

@@ -1,6 +1,6 @@
-"""The options of an evaluation, once: command line, `evaluate` and plan take names, defaults and help from here.
+"""The options of an evaluation: command line, `evaluate` and plan take names, defaults and help from here.
 
-Importing this module imports no torch.
+Importing this module does not import torch.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import expand_home, is_url, local_place, writable_text
@@ -29,6 +29,7 @@ __all__ = [
     "OPTIONS",
     "OptionInfo",
     "Settings",
+    "TaskSelection",
     "check_candidates",
     "check_seed",
     "check_workers",
@@ -47,17 +48,26 @@ EXECUTORS = ("local", "processes", "ray")
 
 @dataclass(frozen=True, kw_only=True)
 class OptionInfo:
-    """What a command line needs to know of an option."""
+    """Help and syntax of an option on the command line."""
 
     help: str
     choices: tuple[str, ...] = ()
-    flag: str = ""  # if it is not called like the field
-    parser: str = ""  # how a text becomes the value, of `parse_option`; "": as click does
+    flag: str = ""  # if it differs from the name of the field
+    parser: str = ""  # first argument of `parse_option`, which converts the text; "": click converts it
+
+
+class TaskSelection(TypedDict):
+    """The version of a task's data, as arguments of `registry.load_tasks`."""
+
+    split: str
+    subset: str
+    prompts: str
+    allow_outside: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything about an evaluation that is not its separators and tasks; `OPTIONS` says what each option does."""
+    """All options of an evaluation except its separators and tasks; `OPTIONS` documents each of them."""
 
     split: str = "test"
     subset: str = "paper"
@@ -112,20 +122,22 @@ class Settings:
 
     @property
     def offered(self) -> dict[str, str]:
-        """Device and dtype for whatever takes them, where they were chosen."""
+        """Device and dtype, if chosen, for components that take them."""
         chosen = {"device": self.device, "dtype": self.dtype}
         return {name: value for name, value in chosen.items() if value != "auto"}
 
     @property
-    def metric_policies(self) -> dict[str, Any]:
-        """Options of the run for metrics whose constructors name them."""
+    def metric_policies(self) -> Options:
+        """Options of the run for metrics whose constructors have them."""
         device = {} if self.device == "auto" else {"device": self.device}
         return {"stereo": self.stereo, **device}
 
     @property
-    def selection(self) -> dict[str, Any]:
-        """Which items of a task, as `registry.load_tasks` takes it."""
-        return {name: getattr(self, name) for name in ("split", "subset", "prompts", "allow_outside")}
+    def selection(self) -> TaskSelection:
+        """Arguments of `registry.load_tasks`, besides the tasks."""
+        return {
+            "split": self.split, "subset": self.subset, "prompts": self.prompts, "allow_outside": self.allow_outside,
+        }  # fmt: skip
 
 
 OPTIONS: dict[str, OptionInfo] = {
@@ -174,7 +186,7 @@ OPTIONS: dict[str, OptionInfo] = {
 
 
 def option_flag(name: str) -> str:
-    """The option of the command line that stands for a field."""
+    """Returns the command-line option of a field."""
     return OPTIONS[name].flag or f"--{name.replace('_', '-')}"
 
 
@@ -188,7 +200,7 @@ def check_candidates(candidates: int, picker: str, keep: bool) -> None:
 
 
 def check_count(name: str, value: object) -> None:
-    """Raises UsageError for what is no whole number from 1."""
+    """Raises UsageError unless the value is a whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise UsageError(f"expected {name} to be a whole number, found {value!r}")
     if value < 1:
@@ -196,7 +208,7 @@ def check_count(name: str, value: object) -> None:
 
 
 def check_device(device: str) -> None:
-    """Raises UsageError for what is no name of a device; whether it is there, torch says when it is imported."""
+    """Raises UsageError for an invalid device name; whether the device exists is checked after torch is imported."""
     kind, colon, number = device.partition(":")
     if kind not in _DEVICES or (colon and not number.isdecimal()):
         near = difflib.get_close_matches(kind, ("auto", "cpu", "cuda", "mps"), n=1)
@@ -205,7 +217,7 @@ def check_device(device: str) -> None:
 
 
 def check_output(output: Path) -> None:
-    """Raises UsageError for a URL, and for a folder whose path is no UTF-8, which libraries cannot write to."""
+    """Raises UsageError for a URL, and for a path that is not valid UTF-8, which libraries cannot write to."""
     local_place("--output", output, "runs are written here, and copied there with --copy-to URL")
     path = str(output.absolute())
     if path != writable_text(path):
@@ -213,7 +225,7 @@ def check_output(output: Path) -> None:
 
 
 def check_workers(executor: str, workers: int | None, retry: int, memory: float | None) -> None:
-    """Raises UsageError for numbers that cannot be meant."""
+    """Raises UsageError for invalid or inconsistent options of workers."""
     if workers is not None and executor == "local":
         raise UsageError(f"expected --executor processes or ray with --workers {workers}, found local")
     if workers is not None:
@@ -225,13 +237,13 @@ def check_workers(executor: str, workers: int | None, retry: int, memory: float 
 
 
 def check_seed(seed: int) -> None:
-    """Raises UsageError for a seed that a table of scores cannot hold."""
+    """Raises UsageError for a seed that is not a 64-bit integer, which tables of scores cannot hold."""
     if isinstance(seed, bool) or not isinstance(seed, int) or not -(2**63) <= seed < 2**63:
         raise UsageError(f"expected --seed as a whole number of 64 bits, from -2**63 to 2**63 - 1, found {seed!r}")
 
 
 def settings_from(options: Mapping[str, Any]) -> Settings:
-    """Settings from named values; an option that does not exist raises UsageError with the nearest that does."""
+    """Makes settings from named values; an unknown option raises UsageError with the most similar known one."""
     known = [option.name for option in fields(Settings)]
     if strange := [name for name in options if name not in known]:
         raise unknown_option("evaluation", "evaluate", strange, known)
@@ -249,7 +261,7 @@ def settings_from(options: Mapping[str, Any]) -> Settings:
 
 
 def _shard_of_launcher(device: str) -> tuple[int, int]:
-    """The shard that a launcher's variables tell, said in one line; where the device is left open, its GPU too."""
+    """Returns the shard in a launcher's variables and prints it; if the device is not chosen, selects a GPU too."""
     from sam_audio_bench.run.cluster import own_gpu, own_shard
     from sam_audio_bench.run.progress import print_note
 
@@ -260,7 +272,7 @@ def _shard_of_launcher(device: str) -> tuple[int, int]:
 
 
 def expand_signature(first: inspect.Signature) -> inspect.Signature:
-    """A signature whose ``**options`` are replaced by the fields of `Settings`, with their defaults."""
+    """Returns the signature with ``**options`` replaced by the fields of `Settings`, with their defaults."""
     named = [one for one in first.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
     own = [
         inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=_default(option), annotation=option.type)
@@ -274,12 +286,12 @@ def _default(option: Field[Any]) -> Any:
 
 
 def options_documentation() -> str:
-    """One line per option, for docstrings."""
+    """Returns one line per option, for docstrings."""
     return "\n".join(f"        {name}: {about.help}" for name, about in OPTIONS.items())
 
 
 def parse_option(kind: str, text: str | None) -> Any:
-    """The value that a command line's text means, by the kind of its option; raises UsageError.
+    """Parses the text of a command-line option by its kind, `OptionInfo.parser`; raises UsageError.
 
     >>> parse_option("shard", "2/8"), parse_option("size", "auto"), parse_option("metrics", "si_sdr")
     ((2, 8), None, ('si_sdr',))

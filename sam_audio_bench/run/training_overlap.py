@@ -1,4 +1,4 @@
-"""What a separator was trained on of the collections that a run's recordings are of, as far as cards tell."""
+"""Collections that a separator's training data share with a run's recordings, according to their cards."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["training_overlap", "training_overlaps"]
 
 
 def training_overlap(header: RunRecord) -> str:
-    """Training data of a built-in separator that share a collection with the task; "" where none are known to.
+    """Returns a built-in separator's training data from the same collections as the task; "" if none are known.
 
-    Weights of a user's own were trained on nobody knows what.
+    The training data of a user's own weights are unknown.
     """
     card = card_of_model(header.model.name, header.model.target)
     if card is None or not card.training_data or (card.own_weights and header.model.options.get(card.own_weights)):
@@ -24,5 +24,5 @@ def training_overlap(header: RunRecord) -> str:
 
 
 def training_overlaps(headers: Iterable[RunRecord]) -> dict[tuple[str, str], str]:
-    """The same of several runs, by task and separator."""
+    """Returns `training_overlap` of several runs, by task and separator."""
     return {(header.task.id, header.model.name): training_overlap(header) for header in headers}

@@ -1,4 +1,4 @@
-"""The items that the threads of an executor share out: in batches, each loaded when somebody is free for it."""
+"""The queue of an executor's worker threads: batches of items, each loaded when a thread takes it."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ __all__ = ["QueueClosed", "QueuedBatch", "WorkQueue"]
 
 
 class QueueClosed(Exception):  # noqa: N818
-    """The run is over."""
+    """The queue was closed, since the run has ended."""
 
 
 @dataclass
 class QueuedBatch(loading.Batch):
-    """Items that are handed over at once."""
+    """Items that are separated together."""
 
-    deaths: int = 0  # of workers on this item
+    deaths: int = 0  # how many workers died on this item
 
 
 class WorkQueue:
-    """What is left to do, for many threads; at the end come the items that are tried again.
+    """A thread-safe queue of batches; items that are retried come last.
 
     Args:
         data: the whole task.
-        items: of it.
-        size: of a batch.
-        with_others: as `prefetch` has it.
+        items: ids of its items.
+        size: items per batch.
+        with_others: as in `prefetch`.
     """
 
     def __init__(self, data: TaskData, items: Sequence[str], size: int, *, with_others: bool = False) -> None:
@@ -45,7 +45,7 @@ class WorkQueue:
         self.is_closed = False
 
     def has_more(self) -> bool:
-        """Waits until there is something to take (True) or nothing can come any more."""
+        """Waits until there is a batch (True), or until there can be none any more (False)."""
         with self._changed:
             while not self.is_closed and not (self._not_loaded or self._retries):
                 if not self._unfinished:
@@ -78,18 +78,18 @@ class WorkQueue:
         return None
 
     def retry(self, identifier: str, deaths: int) -> None:
-        """Puts an item at the end."""
+        """Adds an item at the end, to be tried alone."""
         with self._changed:
             self._retries.append((identifier, deaths))
 
     def task_done(self) -> None:
-        """A batch that was taken is answered, or its items are to be tried again."""
+        """Marks a taken batch as done; items of it that are retried must have been added before."""
         with self._changed:
             self._unfinished -= 1
             self._changed.notify_all()
 
     def drain(self) -> list[str]:
-        """Takes all items that are left."""
+        """Removes and returns the ids of all remaining items."""
         with self._changed:
             found = [*self._not_loaded, *(identifier for identifier, _ in self._retries)]
             self._not_loaded.clear()
@@ -97,7 +97,7 @@ class WorkQueue:
             return found
 
     def close(self) -> None:
-        """Lets nobody wait any longer."""
+        """Closes the queue and wakes all waiting threads."""
         self.is_closed = True
         with self._changed:
             self._changed.notify_all()

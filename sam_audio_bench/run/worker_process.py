@@ -1,8 +1,8 @@
-"""Workers that are processes of this machine: starting one, asking it, and ending it with all that it started.
+"""Workers as processes of this machine: starting one, sending it requests, and ending it with all its descendants.
 
-A worker is the leader of a session of its own, so that a Ctrl-C of the terminal reaches the run and not the worker; it
-ends itself when the run is gone, however that ended. What it started is known by a variable of its environment.
-Temporary files of a worker lie in a folder that goes with it.
+A worker leads a session of its own, so that Ctrl-C in the terminal reaches the run but not the worker; it ends itself
+when the run has ended in any way. Its descendants are identified by an environment variable. Temporary files of a
+worker are in a folder that is deleted with it.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from sam_audio_bench.separators.programs import ending
 __all__ = ["ProcessHandle", "WorkerLostError", "main"]
 
 _MARK = "SABENCH_WORKER"
-_CHECK_INTERVAL = 0.2  # seconds between two looks at whether a worker that says nothing is alive
-_KILL_TIMEOUT = 5.0  # seconds in which what was killed must be gone
+_CHECK_INTERVAL = 0.2  # seconds between checks that a worker is alive while it does not reply
+_KILL_TIMEOUT = 5.0  # seconds for killed processes to disappear
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); "
     "from sam_audio_bench.run.worker_process import main; main()"
@@ -40,12 +40,12 @@ _START = (
 
 
 class WorkerLostError(Exception):
-    """A worker has gone without an answer.
+    """A worker ended without a reply.
 
     Args:
         cause: as a clause: "it was killed by SIGKILL".
-        printed: what it still had to say.
-        is_timeout: it was ended since it took too long.
+        printed: its last output.
+        is_timeout: it was killed because it took too long.
     """
 
     def __init__(self, cause: str, printed: str = "", *, is_timeout: bool = False) -> None:
@@ -54,13 +54,13 @@ class WorkerLostError(Exception):
 
 
 class ProcessHandle:
-    """One worker process, which answers one request at a time.
+    """One worker process, which handles one request at a time.
 
     Args:
-        gpu: the one that it shall see, as CUDA_VISIBLE_DEVICES names it; None: as this process.
+        gpu: the only visible one, for CUDA_VISIBLE_DEVICES; None: as in this process.
 
     Raises:
-        Precondition: this platform has no such processes.
+        Precondition: this platform does not support worker processes.
     """
 
     def __init__(self, gpu: str | None = None) -> None:
@@ -89,18 +89,18 @@ class ProcessHandle:
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """Process id."""
         return self._process.pid
 
     def request(self, content: bytes, limit: float | None = None) -> bytes:
-        """The reply to a request, both as bytes.
+        """Returns the reply to a request, both as bytes.
 
         Args:
             content: the request.
-            limit: seconds after which the worker is killed; None: as long as it takes.
+            limit: seconds after which the worker is killed; None: no limit.
 
         Raises:
-            Lost: the worker has died, or was killed.
+            WorkerLostError: the worker died, or was killed.
         """
         timer = None if limit is None else threading.Timer(limit, self._expire)
         with self._lock:
@@ -131,10 +131,10 @@ class ProcessHandle:
         self._kill()
 
     def end(self, patience: float = 0.0) -> None:
-        """Ends the process and all that it started; may be called by any thread, and more than once.
+        """Ends the process and its descendants; may be called by any thread, and repeatedly.
 
         Args:
-            patience: seconds in which it may end by itself.
+            patience: seconds for it to end by itself.
         """
         if patience:
             self._pipe.close()
@@ -169,7 +169,7 @@ def _text(path: Path) -> str:
 
 
 def _end_marked(mark: str) -> None:
-    """Ends the processes in whose environment a mark stands, on Linux; they may start more meanwhile."""
+    """Ends the processes with a mark in their environment, on Linux, until there are none; they may start others."""
     deadline = time.monotonic() + _KILL_TIMEOUT
     while sys.platform == "linux" and time.monotonic() < deadline:
         marked = [number for number in _processes() if mark_of(number, _MARK) == mark]
@@ -182,14 +182,14 @@ def _end_marked(mark: str) -> None:
 
 
 def _processes() -> list[int]:
-    """All others."""
+    """Returns the ids of all other processes."""
     return [
         int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal() and int(path.name) != os.getpid()
     ]
 
 
 def main() -> None:
-    """The worker: answers until nobody asks any more."""
+    """Runs a worker: handles requests until the connection is closed."""
     pipe, lifeline, log = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     del sys.argv[1:]
     faulthandler.enable()
@@ -207,7 +207,7 @@ def main() -> None:
 
 
 def _end_with(lifeline: int, folder: Path) -> None:
-    """Waits for the end of the process that asks, and ends this one with all that it started."""
+    """Waits for the end of the parent process, then ends this one with its descendants."""
     mark = os.environ[_MARK]
     os.read(lifeline, 1)
     _end_marked(mark)

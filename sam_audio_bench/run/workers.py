@@ -1,9 +1,9 @@
-"""An executor that separates and scores in workers, whatever runs them: processes of this machine, or Ray's actors.
+"""An executor that separates and scores in workers: processes of this machine, or Ray actors.
 
-A thread for each worker hands it one batch after the other and waits for what it says. Batches are those of the local
-run, and workers have its number of threads, so that estimates and scores are the same, bit for bit. A worker is asked
-again only when its last estimates are written. One that dies is started anew, and its item is tried again when all
-others are done; items of a batch are then tried one by one.
+One thread per worker sends it one batch after the other and waits for the replies. Batches and number of threads are
+those of a local run, so that estimates and scores are the same, bit for bit. A worker gets its next batch only after
+its last estimates are written. A worker that dies is started again, and its item is retried after all others; items of
+a batch are retried one by one.
 """
 
 from __future__ import annotations
@@ -35,27 +35,27 @@ from sam_audio_bench.types import Item
 __all__ = ["GIVEN_UP_AFTER", "WorkerExecutor", "WorkerHandle", "check_reply", "limits_itself"]
 
 GIVEN_UP_AFTER = 5
-"""Deaths in a row, each on an item that no other worker died on, after which a worker is not started anew."""
+"""Consecutive deaths, each on an item that no other worker died on, after which a worker is not started again."""
 
 
 class WorkerHandle(Protocol):
-    """A worker, wherever it is."""
+    """A running worker, to which requests can be sent."""
 
     def request(self, content: bytes, limit: float | None = None) -> bytes:
-        """The reply to a request; raises Lost where the worker dies, or takes more seconds than ``limit``."""
+        """Returns the reply; raises WorkerLostError if the worker dies or takes more than ``limit`` seconds."""
         ...
 
     def end(self, patience: float = 0.0) -> None:
-        """Ends it, at once or when it has had some seconds to end by itself; any thread may call this, and again."""
+        """Ends the worker, after ``patience`` seconds to end by itself; may be called by any thread, and repeatedly."""
         ...
 
 
 class WorkerExecutor:
-    """An `Executor` that keeps its workers from one job to the next.
+    """An `Executor` that keeps its workers between jobs.
 
     Args:
-        connect: starts the worker of a number, from 0.
-        count: workers.
+        connect: starts the worker with a given number, from 0.
+        count: number of workers.
     """
 
     def __init__(self, connect: Callable[[int], WorkerHandle], count: int) -> None:
@@ -67,12 +67,12 @@ class WorkerExecutor:
     def outcomes(
         self, job: Job, items: Sequence[str], settings: Settings, scorer: Scorer
     ) -> Generator[Outcome, None, None]:
-        """As `Executor.outcomes`, in the order in which workers finish."""
+        """Yields outcomes as `Executor.outcomes`, in the order in which workers finish."""
         if items:
-            yield from _Crew(self, job, items, settings).outcomes(scorer.note)
+            yield from _JobWorkers(self, job, items, settings).outcomes(scorer.note)
 
     def handle(self, number: int) -> WorkerHandle:
-        """The worker of a number, which is started if there is none."""
+        """Returns the worker with a number, and starts it if there is none."""
         with self._lock:
             if self._is_closed:
                 raise QueueClosed
@@ -81,10 +81,10 @@ class WorkerExecutor:
             return self._handles[number]
 
     def begin_worker(self, number: int, begin: bytes) -> tuple[WorkerHandle, Reply]:
-        """The worker of a number, and its reply to a first request.
+        """Sends the first request to the worker with a number, and returns its handle and reply.
 
         Raises:
-            Lost: it could not be started, or died; it is forgotten.
+            WorkerLostError: the worker could not be started, or died.
         """
         try:
             handle = self.handle(number)
@@ -97,7 +97,7 @@ class WorkerExecutor:
             raise
 
     def forget(self, number: int) -> None:
-        """Says that a worker is gone."""
+        """Removes a worker that has died."""
         with self._lock:
             self._handles.pop(number, None)
 
@@ -116,20 +116,20 @@ class WorkerExecutor:
 
 @dataclass(frozen=True)
 class _Note:
-    """A line for the user."""
+    """A message for the user."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class _Printed:
-    """What a separator printed."""
+    """Output of a separator."""
 
     text: str
 
 
-class _Crew:
-    """The workers of one job, and the threads that ask them."""
+class _JobWorkers:
+    """The workers of one job, and the threads that send them requests."""
 
     def __init__(self, executor: WorkerExecutor, job: Job, items: Sequence[str], settings: Settings) -> None:
         self._executor, self._job, self._settings = executor, job, settings
@@ -139,10 +139,10 @@ class _Crew:
         self._size = min(executor.count, -(-len(items) // size))
         self._out: queue.Queue[Any] = queue.Queue(2 * executor.count + 4)
         self._lock = threading.Lock()
-        self._working, self._has_answered = self._size, False
+        self._working, self._has_outcome = self._size, False
 
     def outcomes(self, note: Callable[[str], None]) -> Generator[Outcome, None, None]:
-        """What the workers find; ended at any point, this leaves no thread, and then no worker either."""
+        """Yields the workers' outcomes; if the generator is closed early, all threads and workers are ended."""
         threads = [threading.Thread(target=self._serve, args=(number,)) for number in range(self._size)]
         is_done = False
         try:
@@ -186,7 +186,7 @@ class _Crew:
         raise QueueClosed
 
     def _serve(self, number: int) -> None:
-        """The thread of a worker."""
+        """Runs the thread of a worker."""
         try:
             try:
                 self._work(number)
@@ -238,7 +238,7 @@ class _Crew:
         return None
 
     def _start(self, number: int) -> WorkerHandle:
-        """A worker that holds the separator."""
+        """Starts a worker that loads the separator."""
         handle, reply = self._executor.begin_worker(number, self._begin)
         if reply.interrupted:
             self._put(KeyboardInterrupt())
@@ -263,14 +263,14 @@ class _Crew:
         return reply
 
     def _separate(self, handle: WorkerHandle, batch: QueuedBatch) -> list[threading.Event]:
-        """Hands a batch over; the events tell when its estimates are written."""
+        """Separates a batch in a worker; the returned events are set when its estimates are written."""
         reranking, stored = self._job.reranking, []
         for identifier, failure in batch.failures.items():
             self._put(Failed(identifier, failure, reranked=reranking is not None))
         if not batch.items:
             return []
         reply = self._request(handle, Separate(batch.items), self._limit(len(batch.items)))
-        self._has_answered = True
+        self._has_outcome = True
         for item, found in zip(batch.items, reply.estimates, strict=True):
             if isinstance(found, CandidateSet):
                 estimated = Estimated(item, _with_errors(found), usage=reply.usage)
@@ -281,14 +281,14 @@ class _Crew:
         return stored
 
     def _limit(self, items: int) -> float | None:
-        """Seconds for a batch."""
+        """Returns the time limit of a batch in seconds."""
         each, reranking = self._settings.timeout, self._job.reranking
         if each is None or limits_itself(self._job):
             return None
         return each * items * (reranking.candidates if reranking else 1)
 
     def _score(self, handle: WorkerHandle, number: int, *, is_end: bool = False) -> WorkerHandle | None:
-        """Lets a worker score what waits there; where it dies, that is left to the end of the run."""
+        """Has a worker score its waiting estimates; if it dies, they are scored at the end of the run."""
         if not self._job.metrics:
             return handle
         try:
@@ -312,7 +312,7 @@ class _Crew:
         self._put(Failed(item.id, error, reranked=reranking is not None and reranking.applies_to(item)))
 
     def _lost(self, batch: QueuedBatch, lost: WorkerLostError) -> None:
-        """What becomes of the items on which a worker died."""
+        """Retries the items on which a worker died, or records their failure."""
         self._put(_Printed(lost.printed))
         deaths, retry = batch.deaths + 1, self._settings.retry
         if len(batch.items) > 1:
@@ -321,7 +321,7 @@ class _Crew:
             cause = f"took more than {self._limit(len(batch.items)):g} seconds" if lost.is_timeout else f"died ({lost})"
             self._put(_Note(f"a worker {cause} on {_item_names(batch)}, which are tried again one by one"))
             return
-        self._has_answered = True
+        self._has_outcome = True
         (item,) = batch.items
         if lost.is_timeout:
             limit = f"{self._limit(1):g} seconds"
@@ -336,11 +336,11 @@ class _Crew:
                                            "--retry)"))  # fmt: skip
 
     def _give_up(self, number: int, cause: str) -> None:
-        """Goes on without a worker; without the last one what is left has failed."""
+        """Continues without a worker; without the last one, all remaining items fail."""
         with self._lock:
             self._working -= 1
             is_last = not self._working
-        if is_last and not self._has_answered:
+        if is_last and not self._has_outcome:
             raise Precondition(
                 cause if cause.startswith("expected ") else f"expected a worker that starts, found that {cause}"
             )
@@ -352,7 +352,7 @@ class _Crew:
 
 
 def check_reply(handle: WorkerHandle, reply: Reply) -> Reply:
-    """The reply; a worker that could not give one is as good as dead, and ended."""
+    """Returns the reply; a worker that failed itself is ended, and WorkerLostError is raised."""
     if reply.failure:
         handle.end()
         raise WorkerLostError(f"it could not answer: {reply.failure}", reply.printed)
@@ -360,11 +360,11 @@ def check_reply(handle: WorkerHandle, reply: Reply) -> Reply:
 
 
 class _RefusedError(Exception):
-    """A worker says why it cannot begin."""
+    """A worker cannot begin a job."""
 
 
 def limits_itself(job: Job) -> bool:
-    """Whether the separator of a job ends itself what takes too long, as those that run programs do."""
+    """Returns whether the separator of a job has its own time limit, as those that run programs do."""
     return is_built_in(type(job.separator)) and hasattr(job.separator, "timeout")
 
 
@@ -373,7 +373,7 @@ def _item_names(batch: QueuedBatch) -> str:
 
 
 def _with_errors(found: CandidateSet) -> CandidateSet:
-    """The estimates with errors in the place of what is told of them."""
+    """Returns the estimates with exceptions instead of serialized errors."""
     candidates: list[Any] = [
         one.to_exception() if isinstance(one, SerializedError) else one for one in found.candidates
     ]

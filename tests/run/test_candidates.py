@@ -524,7 +524,7 @@ def test_who_has_one_answer_and_why(span_task: Path, small_task: Path, tmp_path:
         "hpss is deterministic: k = 1 only",
         "mixture is deterministic: k = 1 only",
         "oracle-irm is shown the references: k = 1 only",
-        "files-answers has answers that exist already: k = 1 only",
+        "files-answers has estimates that exist already: k = 1 only",
         "picker activity has no spans on small: k = 1 only",
     }
     assert [job.separator.name for job in plan.jobs if job.reranking is not None] == ["gate"]

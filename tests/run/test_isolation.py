@@ -215,7 +215,7 @@ def test_one_file_has_a_log_beside_its_answers(
 
 
 def test_a_log_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(output_log, "_LARGEST", 100)
+    monkeypatch.setattr(output_log, "_MAX_LOG_BYTES", 100)
     log = tmp_path / "log"
     for _ in range(3):
         with output_log.capture_output(log, "item"):

@@ -36,7 +36,7 @@ def test_nothing_is_said_where_all_fits(table: Path, tmp_path: Path) -> None:
 
 def test_memory_and_the_way_out(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limit = memory.BASE_BYTES + 6 * 4 * SIZE  # more than the baseline's answers take, less than a spectral separator's
-    monkeypatch.setattr(memory, "memory_of_machine", lambda: limit)
+    monkeypatch.setattr(memory, "total_memory", lambda: limit)
     (text,) = needs(table, tmp_path, "spectral-gate")
     assert text == (
         "spectral-gate on t@1-file: long, 37 MiB as float32, will need about 2.1 GiB of memory, found 1.2 GiB; "
@@ -62,7 +62,7 @@ def test_what_files_claim(table: Path, tmp_path: Path) -> None:
 def test_the_limit_of_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = memory.total_memory()
     (tmp_path / "max").write_text("1048576\n", "ascii")
-    monkeypatch.setattr(memory, "_GROUPS", tmp_path / "max")
+    monkeypatch.setattr(memory, "_CGROUP_LIMIT", tmp_path / "max")
     assert memory.total_memory() == 1 << 20
     (tmp_path / "max").write_text("max\n", "ascii")
     unlimited = memory.total_memory()

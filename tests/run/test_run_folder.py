@@ -352,7 +352,7 @@ def test_flipped_and_cut_bytes_end_in_a_sentence_or_cost_what_they_hit(
 
 
 def test_later_rows_replace_earlier_ones_in_any_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sam_audio_bench.run.score_table._MOST_ADDED", 2)
+    monkeypatch.setattr("sam_audio_bench.run.score_table._MAX_ADDED", 2)
     table = ScoreTable()
     for value in (1.0, 2.0, None):
         table.add(row(item, metric, value) for item in ("b", "a", "c") for metric in METRICS)

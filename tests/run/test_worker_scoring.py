@@ -142,8 +142,8 @@ def test_several_passes_measure_the_lag_once(stored: Path, monkeypatch: pytest.M
     measured: list[str] = []
     monkeypatch.setattr(scoring, "measure_lag", lambda item, sound: measured.append(item.id))
 
-    def passes(executor: object, metrics: list[Any], log: Path, note: object) -> list[scoring._ScoringHere]:
-        return [scoring._ScoringHere([one]) for one, _ in metrics]
+    def passes(executor: object, metrics: list[Any], log: Path, note: object) -> list[scoring._LocalPass]:
+        return [scoring._LocalPass([one]) for one, _ in metrics]
 
     monkeypatch.setattr(rescore_module, "worker_passes", passes)
     score(stored / "one", "own_metrics:Level", "own_metrics:Where", "leak_db")
