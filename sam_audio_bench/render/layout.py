@@ -163,13 +163,13 @@ def overall_sentence(rows: Sequence[SummaryRow], answers: Answers, view: TableOp
 def _sentence(answers: Answers, task: str, metric: str, rows: Iterable[SummaryRow], view: TableOptions) -> str:
     verdict = answers.verdicts.get((task, metric))
     unit = next((row.unit for row in rows if row.metric == metric), "")
-    told = sentence(verdict, metric, unit, view.digits) if verdict is not None else ""
-    counts = answers.counts(metric) if task == ALL_TASKS and told else None
+    text = sentence(verdict, metric, unit, view.digits) if verdict is not None else ""
+    counts = answers.counts(metric) if task == ALL_TASKS and text else None
     if counts is None or verdict is None or verdict.too_few:
-        return told
+        return text
     better, worse, tasks = counts
     leader = one_line(str(verdict.leader))
-    return f"{told} Taken one by one, {leader} is surely better on {better} of {tasks} and surely worse on {worse}."
+    return f"{text} Taken one by one, {leader} is surely better on {better} of {tasks} and surely worse on {worse}."
 
 
 class _Place(NamedTuple):
@@ -234,7 +234,7 @@ class _BlockBuilder:
         lines = self._lines()
         known = pivot != "separator" and self.metric is not None and self.is_for_all
         tasks = dict.fromkeys(row.task for row in self.rows)
-        told = _sentence(self.answers, self.task, str(self.metric), self.rows, self.view) if known else ""
+        text = _sentence(self.answers, self.task, str(self.metric), self.rows, self.view) if known else ""
         return Block(
             title=one_line(title),
             headers=(ColumnHeader("task" if pivot == "separator" else "separator"), *self._headers(lines)),
@@ -243,7 +243,7 @@ class _BlockBuilder:
                 *_notes(self.rows, [note for task in tasks for note in late.get(task, ())], self._marks(lines)),
                 *self._missing(),
             ),
-            sentence=told,
+            sentence=text,
             overall=self.task == ALL_TASKS and pivot == "task",
         )
 

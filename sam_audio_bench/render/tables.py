@@ -51,7 +51,7 @@ class _TableContext:
     answers: Answers = field(default_factory=Answers)
     view: TableOptions = field(default_factory=TableOptions)
 
-    def answer(self, rows: Sequence[SummaryRow], blocks: Sequence[Block]) -> str:
+    def overall_sentence(self, rows: Sequence[SummaryRow], blocks: Sequence[Block]) -> str:
         """Returns the sentence above several blocks; a single block has its own."""
         return overall_sentence(rows, self.answers, self.view) if len(blocks) > 1 else ""
 
@@ -141,8 +141,8 @@ def csv_cell(value: object) -> object:
 def _md(rows: Sequence[SummaryRow], context: _TableContext) -> str:
     parts = [] if context.partial is None else [f"**{markdown_text(one_line(context.partial))}**"]
     blocks = layout(rows, context.costs, context.answers, context.view)
-    told, shared = context.answer(rows, blocks), shared_notes(blocks)
-    parts += [_md_minus(markdown_text(told))] if told else []
+    sentence, shared = context.overall_sentence(rows, blocks), shared_notes(blocks)
+    parts += [_md_minus(markdown_text(sentence))] if sentence else []
     for block in blocks:
         table = [
             [markdown_text(str(head)) for head in block.headers],
@@ -151,7 +151,7 @@ def _md(rows: Sequence[SummaryRow], context: _TableContext) -> str:
               for line in block.lines),
         ]  # fmt: skip
         parts.append(f"### {markdown_text(block.title)}")
-        parts += [_md_minus(markdown_text(block.sentence))] if block.sentence not in ("", told) else []
+        parts += [_md_minus(markdown_text(block.sentence))] if block.sentence not in ("", sentence) else []
         parts.append("\n".join(f"| {' | '.join(line)} |" for line in table))
         parts += [markdown_text(notes)] if (notes := _notes(block, shared)) else []
     parts += [markdown_text("; ".join(shared))] if shared else []
@@ -215,11 +215,11 @@ def _tex(rows: Sequence[SummaryRow], context: _TableContext) -> str:
     labels: set[str] = set()
     for block in layout(rows, context.costs, context.answers, context.view):
         label = _tex_label(block.title, labels)
-        told = f" {block.sentence.translate(_TEX)}" if block.sentence else ""
+        sentence = f" {block.sentence.translate(_TEX)}" if block.sentence else ""
         parts += [
             r"\begin{table}",
             r"\centering\small",
-            rf"\caption{{{block.title.translate(_TEX)}.{told}}}",
+            rf"\caption{{{block.title.translate(_TEX)}.{sentence}}}",
             rf"\label{{{label}}}",
             "\n\\par\\medskip\n".join(_tex_panels(block)),
             *([rf"\par\smallskip\footnotesize {notes.translate(_TEX)}."] if (notes := _notes(block)) else []),
@@ -307,11 +307,11 @@ def _html(rows: Sequence[SummaryRow], context: _TableContext) -> str:
     parts = ['<div class="sabench">', _STYLE]
     parts += [] if context.partial is None else [f"<p><strong>{html.escape(one_line(context.partial))}</strong></p>"]
     blocks = layout(rows, context.costs, context.answers, context.view)
-    told, shared = context.answer(rows, blocks), shared_notes(blocks)
-    parts += [f"<p>{html.escape(told)}</p>"] if told else []
+    sentence, shared = context.overall_sentence(rows, blocks), shared_notes(blocks)
+    parts += [f"<p>{html.escape(sentence)}</p>"] if sentence else []
     for block in blocks:
         heads = "".join(map(_html_head, block.headers))
-        own = f"<p>{html.escape(block.sentence)}</p>" if block.sentence not in ("", told) else ""
+        own = f"<p>{html.escape(block.sentence)}</p>" if block.sentence not in ("", sentence) else ""
         parts += ["<table>", f"<caption>{html.escape(block.title)}{own}</caption>", f"<thead><tr>{heads}</tr></thead>"]
         for section in block.sections:
             parts.append('<tbody class="oracle">' if section[0].oracle else "<tbody>")

@@ -57,8 +57,8 @@ class _SentenceParts:
     def of_one(self) -> list[str]:
         """Compares a single separator with the baseline."""
         ((name, gap),) = self.verdict.over_baseline.items()
-        told = "surely better" if gap.ahead else "surely worse" if gap.behind else "not surely better"
-        return [f"{one_line(name)} is {told} than {self.base}{self._gap(gap)}"]
+        result = "surely better" if gap.ahead else "surely worse" if gap.behind else "not surely better"
+        return [f"{one_line(name)} is {result} than {self.base}{self._gap(gap)}"]
 
     def of_many(self) -> list[str]:
         """States the best separator, and which are better than the baseline."""

@@ -82,7 +82,7 @@ def missing_parts(shards: Sequence[RunFolder]) -> list[str]:
     elif not _whole(shards[0].header, items):
         found.append(f"the shards hold {len(items)} items, but not those of the task{_absent(shards, set(items))}")
     if failed := [item for item, record in items.items() if record.failed]:
-        found.append(f"items without an answer: {_some(failed)}")
+        found.append(f"items without an estimate: {_some(failed)}")
     return found
 
 

@@ -85,7 +85,7 @@ def make_plan(
     unavailable = {(task.task, column): reason for task, one, reason in pairs if reason for column in one.columns}
     if all(one.unavailable_reason for one in pairs):
         raise Precondition(
-            f"expected a metric that can run, found none: {next(iter(unavailable.values()), 'none asked')}"
+            f"expected a metric that can run, found none: {next(iter(unavailable.values()), 'none requested')}"
         )
     pickers = PickerPool(
         candidates=settings.candidates, name=settings.picker, arguments=settings.picker_args,

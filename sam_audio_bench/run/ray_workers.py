@@ -84,7 +84,7 @@ class _Cluster:
             if not _is_reachable(self._address):
                 self.is_gone = True
                 raise Precondition(
-                    f"expected the Ray cluster at {self._address} to stay, found that nobody answers there any more; "
+                    f"expected the Ray cluster at {self._address} to stay, found that it cannot be reached any more; "
                     "what is finished is kept: the same command continues, with another cluster or --executor processes"
                 )
         return self.ray.get(reference, timeout=0 if limit is not None else None)
@@ -172,7 +172,7 @@ def _connect(ray: Any, cores: int) -> None:
     address = os.environ.get("RAY_ADDRESS")
     if address and not _is_reachable(address):
         raise Precondition(
-            f"expected a Ray cluster at RAY_ADDRESS={address}, found nobody who answers there; start one with `ray "
+            f"expected a Ray cluster at RAY_ADDRESS={address}, found none that can be reached; start one with `ray "
             "start --head`, or unset RAY_ADDRESS for one of this run"
         )
     local = {} if address else {"num_cpus": cores, "include_dashboard": False, "object_store_memory": _MEMORY}

@@ -124,8 +124,8 @@ class RemoteFolder:
             raise
         except Exception as error:
             raise Precondition(
-                f"expected {expected} {self.url}, found: {describe_error(error, named=True)}; is it spelt right, and "
-                "may you use it?"
+                f"expected {expected} {self.url}, found: {describe_error(error, named=True)}; check its spelling "
+                "and your permissions"
             ) from error
 
 

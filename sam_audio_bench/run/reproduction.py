@@ -115,7 +115,7 @@ def _items(record: RunRecord, config: Options, items: Sequence[str]) -> Options:
         if record.status != "success" and not config:  # a run from Python
             raise StoreError(
                 f"expected which of the {record.task.items} items of {record.task.label} the run has, found a record "
-                "that does not tell (of a run from Python); give its folder, with items.jsonl"
+                "that does not say (of a run from Python); give its folder, with items.jsonl"
             )
         return {"limit": config.get("limit"), "sample_id": config.get("sample_id"), "shard": shard}
     if len(items) == record.task.items:
@@ -157,7 +157,7 @@ def _task(task: TaskRecord, data: str | None) -> str:
     if task.place is None:
         if data is not None:
             raise UsageError(
-                f"expected --data for anyone's data, found the task {task.id}; --data-dir says where official data lie"
+                f"expected --data for your own data, found the task {task.id}; --data-dir says where official data lie"
             )
         return task.source
     place = data or task.place

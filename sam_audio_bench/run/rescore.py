@@ -96,7 +96,9 @@ def _prepare(
     for one, _ in loaded:
         reason = unavailable_reason(one.metric, data)
         if reason:
-            raise Precondition(f"expected {', '.join(one.columns)} to run on {data.task}, found an obstacle: {reason}")
+            raise Precondition(
+                f"expected {', '.join(one.columns)} to run on {data.task}, found that it cannot: {reason}"
+            )
     return folder, data, loaded
 
 

@@ -354,7 +354,7 @@ class Results:
 
 
 def _coverage(chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], int]]) -> dict[tuple[str, str], Covered]:
-    """Of each task and separator; its shards count together."""
+    """Returns the coverage of each task and separator; the shards of a run are joined."""
     found: dict[tuple[str, str], Covered] = {}
     for folder, items, _, total in chosen:
         records = [folder.items[item] for item in items if item in folder.items]
@@ -369,7 +369,7 @@ def _coverage(chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], in
 
 
 def _costs(chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], int]]) -> Iterator[Cost]:
-    """Of each task and separator; its shards count together."""
+    """Yields the costs of each task and separator; the shards of a run are joined."""
     parts: dict[tuple[str, str], tuple[list[RunRecord], list[ItemRecord]]] = {}
     for folder, items, _, _ in chosen:
         headers, records = parts.setdefault((folder.header.task.id, folder.header.model.name), ([], []))

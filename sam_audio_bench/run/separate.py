@@ -113,7 +113,9 @@ def _reranking(prompt: Prompt, candidates: int, picker: str, keep: bool) -> Rera
     assert name is not None  # a prompt offers something
     chosen, identity, _ = registry.build("picker", name)
     if reason := chosen.missing():
-        raise Precondition(f"expected picker {name} to work, found an obstacle: {reason}; or choose another --picker")
+        raise Precondition(
+            f"expected picker {name} to work, found that it cannot: {reason}; or choose another --picker"
+        )
     if not chosen.asks(prompt):
         raise Precondition(f"expected a prompt that picker {name} can compare with, found {sorted(offers)} only")
     return Reranking(candidates=candidates, picker=chosen, identity=identity, keep=keep)

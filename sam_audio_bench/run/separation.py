@@ -173,7 +173,7 @@ class PickerPool:
         picker, identity, _ = self._load(name)
         if reason := picker.missing():
             raise Precondition(
-                f"expected picker {name} to work on {data.task}, found an obstacle: {reason}; "
+                f"expected picker {name} to work on {data.task}, found that it cannot: {reason}; "
                 "or choose another --picker"
             )
         self.notes[f"best of {self.candidates} by {picker.name} on {data.task} for {separator.name}"] = None

@@ -355,7 +355,7 @@ def check_reply(handle: WorkerHandle, reply: Reply) -> Reply:
     """Returns the reply; a worker that failed itself is ended, and WorkerLostError is raised."""
     if reply.failure:
         handle.end()
-        raise WorkerLostError(f"it could not answer: {reply.failure}", reply.printed)
+        raise WorkerLostError(f"it could not handle a request: {reply.failure}", reply.printed)
     return reply
 
 

@@ -1,4 +1,4 @@
-"""How tables are turned, folded and set: nothing is cut at any width, the answer stands above the numbers."""
+"""Layout of tables: pivots, wrapping and width; nothing is cut, and the verdict is above the numbers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LONG = "cmd:'python my_separator.py {mixture} --text={text} {target}'"
 
 
 def table(values: Mapping[str, Mapping[str, Mapping[str, float]]], **changes: Any) -> tuple[list[SummaryRow], Answers]:
-    """Rows and answers of task -> separator -> metric -> mean; the items of a separator differ from its mean alike."""
+    """Rows and verdicts for task -> separator -> metric -> mean; all separators have the same deviations by item."""
     rows, scores = [], {}
     for task, separators in values.items():
         for separator, metrics in separators.items():
@@ -87,12 +87,12 @@ def test_a_separator_without_all_tasks_is_named() -> None:
     assert "all tasks" not in render(alone, "md", answers=none)
 
 
-def unscored(lacking: str, *separators: str) -> tuple[list[SummaryRow], Answers]:
-    """Of two tasks, on one of which some separators have no score."""
+def unscored(missing: str, *separators: str) -> tuple[list[SummaryRow], Answers]:
+    """Rows and verdicts of two tasks, one of which has no scores of some separators."""
     means = {"mixture": 0.0, "a": 1.0, "b": 5.0, "oracle-irm": 9.0}
     rows, _ = table({task: {name: {"snr": mean} for name, mean in means.items()} for task in ("sfx", "music")})
     scores = {(row.task, row.separator, None, "snr"): {
-        item: ItemScore(item, None if row.task == lacking and row.separator in separators else row.value, None)
+        item: ItemScore(item, None if row.task == missing and row.separator in separators else row.value, None)
         for item in ITEMS
     } for row in rows}  # fmt: skip
     rows = [replace(row, value=scores[row.task, row.separator, None, "snr"]["item-0"].value) for row in rows]
@@ -110,7 +110,7 @@ def test_a_separator_without_a_score_is_named() -> None:
 
 
 def test_a_separator_that_was_not_scored_by_a_metric_is_named() -> None:
-    """A metric that was added to some runs says nothing of the others."""
+    """A metric that was added to some runs does not affect the others."""
     both, one = {"si_sdr_i": 1.0, "snr": 1.0}, {"si_sdr_i": 9.0}
     known = {"mixture": both, "a": both, "b": one, "oracle-irm": one}
     _, answers = table({"sfx": known, "music": known})
@@ -119,7 +119,7 @@ def test_a_separator_that_was_not_scored_by_a_metric_is_named() -> None:
         assert answers.verdicts[task, "si_sdr_i"].left_out == ()
 
 
-def test_the_answer_of_one_task_does_not_stand_above_several() -> None:
+def test_the_verdict_of_one_task_is_not_above_several() -> None:
     rows, answers = unscored("music", "mixture", "a", "b")
     assert (ALL_TASKS, "snr") not in answers.verdicts
     lines = render(rows, "md", answers=answers).splitlines()
@@ -129,7 +129,7 @@ def test_the_answer_of_one_task_does_not_stand_above_several() -> None:
 
 
 def test_a_picker_of_other_numbers_of_candidates_is_one_line() -> None:
-    """It has all tasks, though it is called best of 4 on one and best of 8 on the other."""
+    """It has all tasks, although it is best of 4 on one and best of 8 on the other."""
     rows, scores = [], {}
     for task, candidates in (("sfx", 4), ("music", 8)):
         (own, *_), _ = table({task: {"gate": {"si_sdr_i": 1.0}}})
@@ -144,7 +144,7 @@ def test_a_picker_of_other_numbers_of_candidates_is_one_line() -> None:
 
 
 @pytest.mark.parametrize("form", ["md", "html", "tex", "terminal"])
-def test_the_answer_stands_above_the_numbers(form: str) -> None:
+def test_the_verdict_is_above_the_numbers(form: str) -> None:
     text = "\n".join(shown(ROWS, ANSWERS, 300)) if form == "terminal" else render(ROWS, form, answers=ANSWERS)
     text = text.replace("\\_", "_")
     whole = (
@@ -159,7 +159,7 @@ def test_the_answer_stands_above_the_numbers(form: str) -> None:
         assert text.count("not surely better than the mixture by si_sdr_i (paired") == 1  # told once, below all
 
 
-def test_bold_is_what_cannot_be_told_from_the_best_and_a_mark_what_is_not_surely_better() -> None:
+def test_bold_is_not_surely_worse_than_the_best_and_the_mark_not_surely_better() -> None:
     blocks = layout(ROWS, (), ANSWERS)
     assert [block.title for block in blocks] == ["sfx@1-mini", "music@1-mini", ANSWERS.overall[0].heading]
     for block in blocks:
@@ -199,8 +199,8 @@ def test_pivots_show_the_same_cells() -> None:
 
 
 @pytest.mark.parametrize("form", ["md", "html", "tex", "terminal"])
-def test_a_column_that_was_asked_for_and_is_not_there_is_named(form: str) -> None:
-    """Under the table of the task that lacks it; what no task has, once below all."""
+def test_a_requested_column_that_is_missing_is_named(form: str) -> None:
+    """Below the table of the task without it; a metric that no task has is named once below all."""
 
     def told(pivot: Any) -> list[str]:
         view = TableOptions(pivot=pivot, metrics=("si_sdr_i", "leak_db", "span_iou"))
@@ -224,7 +224,7 @@ def test_digits_and_intervals() -> None:
     assert re.search(r"\| good \|.*\[", text) is None
 
 
-def test_json_and_csv_hold_the_answer_and_the_rows_over_all_tasks() -> None:
+def test_json_and_csv_have_the_verdict_and_the_rows_over_all_tasks() -> None:
     found = json.loads(render(ROWS, "json", answers=ANSWERS))
     assert found["answer"].startswith("Over 2 tasks, by si_sdr_i, good leads")
     assert {row["task"] for row in found["overall"]} == {ALL_TASKS}

@@ -1,4 +1,4 @@
-"""The plan says what a long item needs where this machine does not have it, from headers alone."""
+"""The plan warns, from file headers alone, of items that need more memory or disk space than there is."""
 
 from __future__ import annotations
 
@@ -30,12 +30,14 @@ def needs(table: Path, tmp_path: Path, *models: str, metrics: tuple[str, ...] = 
     return make_plan(models, [str(table)], output=tmp_path, metrics=metrics).needs
 
 
-def test_nothing_is_said_where_all_fits(table: Path, tmp_path: Path) -> None:
+def test_there_is_no_warning_if_everything_fits(table: Path, tmp_path: Path) -> None:
     assert needs(table, tmp_path, "mixture") == ()
 
 
-def test_memory_and_the_way_out(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    limit = memory.BASE_BYTES + 6 * 4 * SIZE  # more than the baseline's answers take, less than a spectral separator's
+def test_too_little_memory_and_the_advice(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = (
+        memory.BASE_BYTES + 6 * 4 * SIZE
+    )  # more than the baseline's estimates take, less than a spectral separator's
     monkeypatch.setattr(memory, "total_memory", lambda: limit)
     (text,) = needs(table, tmp_path, "spectral-gate")
     assert text == (
