@@ -244,7 +244,7 @@ MEASURED = """
 import resource, sys
 from sam_audio_bench import audio, blocks
 from sam_audio_bench.columns import build_metrics
-from sam_audio_bench.run.scoring import score_alone
+from sam_audio_bench.run.scoring import score_estimate
 from sam_audio_bench.types import Item, Prompt, Query, Separation
 from sam_audio_bench.audio import as_stored
 
@@ -257,7 +257,7 @@ def score(name):
     item = Item(id="a", group="a", query=Query(mixture=sound, prompt=Prompt(text="dog")), reference=sound)
     answer = Separation(target=sound, residual=sound)
     for one in build_metrics(["si_sdr", "si_sdr_i", "snr_i", "leak_db", "bss_images_sdr"]):
-        score_alone(one.metric, item, answer)
+        score_estimate(one.metric, item, answer)
 
 blocks.LONG, blocks._KEPT = 1 << 20, 1 << 22
 score(sys.argv[1])

@@ -54,7 +54,7 @@ class WorkQueue:
             return not self.is_closed
 
     def take(self) -> QueuedBatch | None:
-        """The next batch, to be acknowledged by `task_done`; None: nothing is left, and nothing can come back."""
+        """Returns the next batch, to be followed by `task_done`; None: nothing is left, and nothing can be retried."""
         with self._changed:
             while not self.is_closed:
                 found = self._next()

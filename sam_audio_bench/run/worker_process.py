@@ -72,7 +72,7 @@ class ProcessHandle:
         self._folder = Path(tempfile.mkdtemp(prefix="sabench-worker-"))
         self._log, self._streams = self._folder / "separator.log", self._folder / "streams.log"
         self._mark, self._lock, self._output = uuid.uuid4().hex, threading.Lock(), ""
-        self._is_asked = self._timed_out = False
+        self._is_waiting = self._timed_out = False
         self._pipe, theirs = multiprocessing.Pipe()
         read, self._lifeline = os.pipe()
         variables = {_MARK: self._mark, "TMPDIR": str(self._folder)}
@@ -104,7 +104,7 @@ class ProcessHandle:
         """
         timer = None if limit is None else threading.Timer(limit, self._expire)
         with self._lock:
-            self._is_asked = True
+            self._is_waiting = True
         try:
             if timer is not None:
                 timer.daemon = True
@@ -119,13 +119,13 @@ class ProcessHandle:
             raise WorkerLostError(self._cause(), self._last_output(), is_timeout=self._timed_out) from None
         finally:
             with self._lock:
-                self._is_asked = False
+                self._is_waiting = False
             if timer is not None:
                 timer.cancel()
 
     def _expire(self) -> None:
         with self._lock:
-            if not self._is_asked:
+            if not self._is_waiting:
                 return
             self._timed_out = True
         self._kill()

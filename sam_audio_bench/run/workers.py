@@ -128,6 +128,10 @@ class _Printed:
     text: str
 
 
+_Message = Outcome | _Note | _Printed | BaseException | None
+"""What the thread of a worker sends to the main thread; None: the thread has ended."""
+
+
 class _JobWorkers:
     """The workers of one job, and the threads that send them requests."""
 
@@ -137,7 +141,7 @@ class _JobWorkers:
         self._begin = dump(make_begin_job(job, settings))
         self._queue = WorkQueue(job.data, items, size, with_others=wants_others(job.separator))
         self._size = min(executor.count, -(-len(items) // size))
-        self._out: queue.Queue[Any] = queue.Queue(2 * executor.count + 4)
+        self._out: queue.Queue[_Message] = queue.Queue(2 * executor.count + 4)
         self._lock = threading.Lock()
         self._working, self._has_outcome = self._size, False
 
@@ -176,7 +180,7 @@ class _JobWorkers:
     def _log(self) -> Path:
         return self._job.folder.path / output_log.LOG_NAME
 
-    def _put(self, found: Any) -> None:
+    def _put(self, found: _Message) -> None:
         while not self._queue.is_closed:
             try:
                 self._out.put(found, timeout=0.2)
