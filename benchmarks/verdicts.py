@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_audio_bench.render.layout import name_of
+from sam_audio_bench.render.layout import line_label
 from sam_audio_bench.stats.answers import find_answers_in_slices
 from sam_audio_bench.stats.paired import swap_test, swap_ways
 from sam_audio_bench.stats.slices import Slice
@@ -58,7 +58,7 @@ def main() -> None:
     """Prints and writes the table."""
     scores, rows, slices = simulate()
     begun = time.process_time()
-    find_answers_in_slices(scores, rows, {"task": slices}, name_of)
+    find_answers_in_slices(scores, rows, {"task": slices}, line_label)
     ours = time.process_time() - begun
     ways = swap_ways(RECORDINGS, WAYS)
     differences = np.random.default_rng(1).normal(0.01, 1, RECORDINGS)

@@ -117,7 +117,7 @@ def train(
     roles = Roles(chosen)
     network, optimizer, first = _begun(out / _CHECKPOINT, plan)
     with Progress(steps, show=progress) as bar:
-        count = bar.counting("mask network")
+        count = bar.item_callback("mask network")
         for step in range(steps):
             if step >= first:
                 _step(network, optimizer, Casting(roles, roles, augment=True), step, plan)

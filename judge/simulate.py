@@ -309,7 +309,7 @@ def simulate(
     plan["network"] = network_digest(network) if network else None
     keep_plan(folder / "plan.json", plan, "this set, seed, stems and families")
     with Progress(total, show=progress) as bar, _mapper(workers) as each:
-        count = bar.counting(name)
+        count = bar.item_callback(name)
         for start in range(0, total, PER_SHARD):
             indices = range(start, min(start + PER_SHARD, total))
             path = folder / f"shard-{start // PER_SHARD:05d}.tar"

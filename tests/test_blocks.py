@@ -19,7 +19,7 @@ from sam_audio_bench.columns import build_metrics
 from sam_audio_bench.errors import BadSeparation, MediaError
 from sam_audio_bench.registry import build
 from sam_audio_bench.run.estimate_check import check_estimate, trim_item
-from sam_audio_bench.run.scoring import score_alone
+from sam_audio_bench.run.scoring import score_estimate
 from sam_audio_bench.separators.external import FolderSeparator
 from sam_audio_bench.types import Audio, Item, Prompt, Query, Score, Separation
 
@@ -218,7 +218,7 @@ def scores(stereo: str, *, absent: bool = False, rest: bool = True) -> dict[str,
     answer = Separation(target=Audio(given, RATE), residual=Audio(mixture.samples - given, RATE))
     found: dict[str, Score] = {}
     for one in build_metrics(METRICS, policies={"stereo": stereo}):
-        found |= score_alone(one.metric, item, answer)
+        found |= score_estimate(one.metric, item, answer)
     return found
 
 
@@ -244,7 +244,7 @@ MEASURED = """
 import resource, sys
 from sam_audio_bench import audio, blocks
 from sam_audio_bench.columns import build_metrics
-from sam_audio_bench.run.scoring import score_alone
+from sam_audio_bench.run.scoring import score_estimate
 from sam_audio_bench.types import Item, Prompt, Query, Separation
 from sam_audio_bench.audio import as_stored
 
@@ -257,7 +257,7 @@ def score(name):
     item = Item(id="a", group="a", query=Query(mixture=sound, prompt=Prompt(text="dog")), reference=sound)
     answer = Separation(target=sound, residual=sound)
     for one in build_metrics(["si_sdr", "si_sdr_i", "snr_i", "leak_db", "bss_images_sdr"]):
-        score_alone(one.metric, item, answer)
+        score_estimate(one.metric, item, answer)
 
 blocks.LONG, blocks._KEPT = 1 << 20, 1 << 22
 score(sys.argv[1])

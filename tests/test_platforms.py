@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from sam_audio_bench import platforms
 from sam_audio_bench.errors import Precondition, StoreError
 from sam_audio_bench.leaderboard import safe_io
-from sam_audio_bench.run.output_log import captured_text
-from sam_audio_bench.run.worker_process import ProcessLink
+from sam_audio_bench.run.output_log import capture_text
+from sam_audio_bench.run.worker_process import ProcessHandle
 from sam_audio_bench.separators.command_line import parse_command, parse_template
 from sam_audio_bench.separators.dialogue import Broken, Dialogue
 from sam_audio_bench.separators.pipes import Pipes, SelectedPipes, ThreadedPipes
@@ -185,7 +185,7 @@ def test_a_program_that_stays_answers_alike(is_windows: bool, tmp_path: Path) ->
     program = Path(__file__).parents[1] / "examples" / "separator.py"
     separator = ServedSeparator(f"{sys.executable} {program}")
     query = Query(mixture=Audio(0.1 * torch.randn(1, 4000), 8000), prompt=Prompt(text="dog"))
-    with captured_text():
+    with capture_text():
         (found,) = separator.separate([query], [0])
         separator.release_processes()
     assert found.target.length == 4000
@@ -194,7 +194,7 @@ def test_a_program_that_stays_answers_alike(is_windows: bool, tmp_path: Path) ->
 def test_workers_are_refused_with_what_to_do_instead(monkeypatch: pytest.MonkeyPatch) -> None:
     windows(monkeypatch)
     with pytest.raises(Precondition, match=r"found Windows; use --executor local, without --timeout and --memory"):
-        ProcessLink()
+        ProcessHandle()
 
 
 def test_links_are_refused_without_a_flag_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,7 @@ def distance(
     set are the same; both stand beside them. What rests on too few sounds is shown and not ranked. Separators are
     compared on the items that all of them have answered. Embeddings are kept in the cache folder.
     """
-    from sam_audio_bench.run.reference_place import reference_kind
+    from sam_audio_bench.run.distance_reference import reference_kind
     from sam_audio_bench.run.remote import find_runs
 
     chosen = check_distances(words(metric, "--metric"))

@@ -16,7 +16,7 @@ from sam_audio_bench.cli.output import claim_stdout, echo, note, print_json, pri
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.options import split_spellings
 from sam_audio_bench.platforms import join_words
-from sam_audio_bench.run.settings import ABOUT, Settings, flag, read_texts, settings_from
+from sam_audio_bench.run.settings import OPTIONS, Settings, option_flag, parse_option, settings_from
 
 if TYPE_CHECKING:
     from sam_audio_bench.identity import Options
@@ -43,9 +43,9 @@ def _settings_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def _click_option(option: Field[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """An option of the command line: its default, help and choices are those of the field."""
-    name, about = option.name, ABOUT[option.name]
-    default = None if about.texts or option.default is MISSING else option.default
-    shown = {"metrics": "default", "size": "auto"}.get(about.texts, default not in (None, (), False))
+    name, about = option.name, OPTIONS[option.name]
+    default = None if about.parser or option.default is MISSING else option.default
+    shown = {"metrics": "default", "size": "auto"}.get(about.parser, default not in (None, (), False))
     kinds: dict[str, Any] = {
         "limit": int,
         "timeout": float,
@@ -55,7 +55,7 @@ def _click_option(option: Field[Any]) -> Callable[[Callable[..., None]], Callabl
     }
     kind = click.Choice(about.choices) if about.choices else kinds.get(name)
     return click.option(
-        flag(name), default=default, show_default=shown, help=about.help, type=kind,
+        option_flag(name), default=default, show_default=shown, help=about.help, type=kind,
         multiple=option.default == (), is_flag=default is False,
     )  # fmt: skip
 
@@ -90,7 +90,7 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
     if options["offline"]:
         go_offline()
     allowed = _allowance(options["fail_on_error"])
-    from sam_audio_bench.run.loggers import log_results, opened_loggers, parse_loggers
+    from sam_audio_bench.run.loggers import log_results, open_loggers, parse_loggers
 
     specs = parse_loggers(options["log"])
     stdout = claim_stdout() if options["as_json"] else None
@@ -106,7 +106,7 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
     from sam_audio_bench.run.evaluate import execute
 
     try:
-        with opened_loggers(specs, plan) as loggers:
+        with open_loggers(specs, plan) as loggers:
             results = execute(plan)
             if stdout is None:
                 _show(results, plan)
@@ -124,9 +124,9 @@ def plan_from(options: Options, config: Options) -> Plan:
     """Turns texts into a plan; everything that can be wrong with a name or option is wrong here."""
     settings = settings_from(
         {
-            name: read_texts(about.texts, value) if about.texts else value
-            for name, about in ABOUT.items()
-            for value in [options[flag(name)[2:].replace("-", "_")]]
+            name: parse_option(about.parser, value) if about.parser else value
+            for name, about in OPTIONS.items()
+            for value in [options[option_flag(name)[2:].replace("-", "_")]]
         }
     )
     models = [model for text in options["model"] for model in split_spellings(text)]

@@ -80,9 +80,9 @@ def filter_command(inputs: tuple[Path | str, ...], out: Path, rule: str, shard: 
 def _part(shard: str) -> tuple[int, int]:
     """I and N; not as a launcher tells them, since the command that joins has no shard."""
     from sam_audio_bench.errors import UsageError
-    from sam_audio_bench.run.settings import read_texts
+    from sam_audio_bench.run.settings import parse_option
 
-    found = read_texts("shard", shard)
+    found = parse_option("shard", shard)
     if found == "auto":
         raise UsageError(f"expected --shard I/N, for example 2/8, found {shard!r}")
     index, count = found

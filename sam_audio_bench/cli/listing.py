@@ -115,10 +115,10 @@ def listing(kind: str, form: str, as_json: bool) -> None:
 
 def _third_parties(group: str) -> list[dict[str, object]]:
     from sam_audio_bench.plugins import plugin_cards, plugins
-    from sam_audio_bench.run.output_log import captured_text
+    from sam_audio_bench.run.output_log import capture_text
     from sam_audio_bench.run.process_exit import prevent_exit
 
-    with captured_text() as printed, prevent_exit():  # a plugin is imported for its card
+    with capture_text() as printed, prevent_exit():  # a plugin is imported for its card
         cards, failures = plugin_cards(group)
     if printed.text:
         note(printed.text.rstrip())

@@ -96,9 +96,9 @@ def _figures(results: Results, kind: str, metrics: list[str], separators: list[s
 def _slice_figures(results: Results, metrics: Sequence[str], separators: Sequence[str]) -> list[Plot]:
     """A figure of each task by each metric; by none that which `sabench slices` takes."""
     from sam_audio_bench.run.display import draw_slice_figures
-    from sam_audio_bench.run.slices import compare_results
+    from sam_audio_bench.run.slices import make_slice_report
 
-    reports = [compare_results(results, metric=metric) for metric in metrics or (None,)]
+    reports = [make_slice_report(results, metric=metric) for metric in metrics or (None,)]
     for text in dict.fromkeys(text for report in reports for text in report.notes):
         note(f"note: {text}")
     return [figure for report in reports for figure in draw_slice_figures(report, separators).values()]

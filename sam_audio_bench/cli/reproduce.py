@@ -129,7 +129,7 @@ def _only(place: Path | str) -> Path:
 
 def _fetched(url: str) -> Path:
     """The record at a URL, in its folder; of one that a server gives without telling what lies beside it, it alone."""
-    from sam_audio_bench.run.remote import HEADER, Store
+    from sam_audio_bench.run.remote import HEADER, RemoteFolder
 
     if not urlsplit(url).path.endswith(f"/{HEADER}"):
         return _only(url) / HEADER
@@ -140,7 +140,7 @@ def _fetched(url: str) -> Path:
         note(f"note: {error}; trying {HEADER} alone")
     path = Path(tempfile.mkdtemp(prefix="sabench-fetched-")) / HEADER
     atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
-    path.write_bytes(Store(url).content())
+    path.write_bytes(RemoteFolder(url).read_bytes())
     return path
 
 
@@ -183,12 +183,12 @@ def _plan(words: list[str], record: RunRecord, *, trust: bool) -> Plan:
 def _check_trust(options: Options, *, trust: bool) -> None:
     """Refuses what runs code that the record names, before anything of it is looked for."""
     from sam_audio_bench.options import parse_arguments, split_spellings
-    from sam_audio_bench.run.reproduction import code_of_others
+    from sam_audio_bench.run.reproduction import find_untrusted_code
 
     models = [model for text in options["model"] for model in split_spellings(text)]
     arguments = parse_arguments(options["model_args"] or "")
     metrics = split_spellings(options["metrics"])
-    found = code_of_others(models, metrics, arguments, allow_outside=options["allow_outside"])
+    found = find_untrusted_code(models, metrics, arguments, allow_outside=options["allow_outside"])
     if found and not trust:
         more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         raise Precondition(

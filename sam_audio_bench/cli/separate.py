@@ -64,8 +64,8 @@ def separate(file: Path, out: Path, as_json: bool, **options: Any) -> None:
     if stdout is not None:
         print_json(found, stdout)
         return
-    for name in ("target", "residual"):
-        echo(found[name])
+    echo(found["target"])
+    echo(found["residual"])
     if found["picker"]:
         scores = ", ".join("undefined" if score is None else f"{score:.3f}" for score in found["scores"])
         echo(f"picked candidate {found['picked']} by {found['picker']} ({scores})")

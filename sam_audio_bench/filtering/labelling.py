@@ -164,7 +164,7 @@ def _decide(
         if fresh:  # of what is written from here on the old record would tell something else, if this ends early
             (out / RECORD).unlink(missing_ok=True)
         with Progress(len(choice.kept), show=progress) as bar:
-            write_kept(pool, choice, out, copy=options.copy, fresh=fresh, advance=bar.counting("writing"))
+            write_kept(pool, choice, out, copy=options.copy, fresh=fresh, advance=bar.item_callback("writing"))
     else:
         remove_kept(out)
     listening = _planned(out, options, choice)
@@ -200,7 +200,7 @@ def _measure(
     pool: Pool, rows: Sequence[int], measurer: Measurer, what: str, progress: bool | None
 ) -> dict[int, Measurement]:
     with Progress(len(rows), show=progress) as bar:
-        found = measurer.measure([pool.labels[row] for row in rows], bar.counting(what))
+        found = measurer.measure([pool.labels[row] for row in rows], bar.item_callback(what))
         return dict(zip(rows, found, strict=True))
 
 

@@ -15,7 +15,7 @@ from sam_audio_bench.digests import joined
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import exists, find_file, find_folders, is_url
 from sam_audio_bench.run.recorded_data import load_recorded_data
-from sam_audio_bench.run.remote import find_runs, shown_place
+from sam_audio_bench.run.remote import display_path, find_runs
 from sam_audio_bench.run.results import Results
 from sam_audio_bench.run.store import RunFolder, scored_estimates
 from sam_audio_bench.stats.verdict import BASELINE
@@ -127,7 +127,7 @@ def _of_runs(paths: Sequence[Path | str], out: Path | None) -> Pool:
                 if key is not None:
                     keys.append((task, folder.header.model.name, *key))
     if not labels:
-        raise Precondition(f"expected estimates with their audio in {shown_place(own[0].path)}, found none")
+        raise Precondition(f"expected estimates with their audio in {display_path(own[0].path)}, found none")
     index = pd.MultiIndex.from_tuples(keys, names=["task", "separator", "item", "candidate", "picked_by"])
     frame, notes = _frame_of_runs(results, index, labels)
     if len(own) < len(folders):
@@ -138,7 +138,7 @@ def _of_runs(paths: Sequence[Path | str], out: Path | None) -> Pool:
         lowest_first=frozenset(name for name, record in results.metrics.items() if not record.higher_is_better),
         left_out=dict(left_out),
         notes=tuple(notes),
-        remedy=f"sabench score {' '.join(str(shown_place(folder.path)) for folder in own)} --metrics {{}}",
+        remedy=f"sabench score {' '.join(str(display_path(folder.path)) for folder in own)} --metrics {{}}",
         sources=[_source(folder) for folder in own],
     )
 
@@ -152,7 +152,7 @@ def _source(folder: RunFolder) -> str:
     task, model = folder.header.task, folder.header.model
     items = joined(*(f"{item} {record.data_sha256}" for item, record in sorted(folder.items.items())))
     data = f"{task.label} {task.data_revision[:12]} {items[:12]}"
-    return f"{shown_place(folder.path)}: {data}, {model.name} {model.fingerprint()}"
+    return f"{display_path(folder.path)}: {data}, {model.name} {model.fingerprint()}"
 
 
 def _rows_of(data: TaskData) -> Mapping[str, ManifestRow]:

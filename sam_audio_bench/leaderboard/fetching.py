@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sam_audio_bench.errors import Precondition, StoreError
 from sam_audio_bench.leaderboard.log import LOG
-from sam_audio_bench.run.remote import Store
+from sam_audio_bench.run.remote import RemoteFolder
 
 __all__ = ["fetch_board"]
 
@@ -23,7 +23,7 @@ def fetch_board(url: str) -> Path:
         Precondition: no leaderboard is there, or it cannot be read. StoreError: one of more than 8 GiB.
         UsageError: a URL that means nothing.
     """
-    store = Store(url)
+    store = RemoteFolder(url)
     files = {
         name: int(about.get("size") or 0) for name, about in store.files().items()
         if name in _BESIDE or name.startswith("results/")

@@ -23,7 +23,7 @@ from sam_audio_bench.records import PARTS
 from sam_audio_bench.run.estimate_check import check_estimate
 from sam_audio_bench.run.loading import prefetch
 from sam_audio_bench.run.plan import unavailable_reason
-from sam_audio_bench.run.scoring import score_alone
+from sam_audio_bench.run.scoring import score_estimate
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import Audio, Item, Separation, Status
 
@@ -170,7 +170,7 @@ def _compare(
     for own, answer in views:
         stated = {row["metric"]: (row["value"], row["status"]) for row in own.to_dict("records")}
         for metric in metrics:
-            row = score_alone(metric, item, answer)
+            row = score_estimate(metric, item, answer)
             tolerances = {card.id: card.tolerance for card in metric.cards()}
             if asked := set(row) ^ (set(metric.requested) & set(stated)):
                 yield f"expected {' and '.join(sorted(asked))} to be asked or not as the metric does, found otherwise"

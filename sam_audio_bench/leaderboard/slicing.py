@@ -15,7 +15,14 @@ from sam_audio_bench.leaderboard.figures import MOST_SERIES
 from sam_audio_bench.leaderboard.sitetypes import SliceCell, TaskSlices
 from sam_audio_bench.render.text import pluralize
 from sam_audio_bench.run.attributes import is_close_value
-from sam_audio_bench.run.slices import SliceCase, SliceRow, attribute_names, compare_cases, slice_cases, worst_items
+from sam_audio_bench.run.slices import (
+    SliceCase,
+    SliceRow,
+    attribute_names,
+    compare_slice_cases,
+    make_slice_cases,
+    worst_items,
+)
 from sam_audio_bench.stats.slices import FEWEST
 from sam_audio_bench.tasks.attributes import Attributes
 
@@ -43,8 +50,8 @@ def task_slices(board: Board, label: str) -> TaskSlices:
     notes += [] if ranked else ["no separator is ranked, so none is compared"]
     known = {(label, item): attributes for item, attributes in own.items()}
     scores = {(label, line.id): line.items[label, metric] for line in ranked[:MOST_SERIES]}
-    cases = _affordable(list(slice_cases(known, scores, dict.fromkeys(attribute_names(known), ()), notes)), notes)
-    found = compare_cases(cases, higher_is_better=board.metrics[metric].higher_is_better)
+    cases = _affordable(list(make_slice_cases(known, scores, dict.fromkeys(attribute_names(known), ()), notes)), notes)
+    found = compare_slice_cases(cases, higher_is_better=board.metrics[metric].higher_is_better)
     return {
         "source": first.id,
         "rows": [_cell(row, cases) for row in found if row.recordings >= FEWEST],

@@ -1,11 +1,11 @@
-"""How results look to a reader: one form of every number, name and table, without torch.
+"""Rendering of results: a uniform format of numbers, names and tables, without torch.
 
-    numbers     a true minus, a dash where a value is undefined, intervals
-    text        texts from strangers, counts, names of lines and columns
-    verdict     who is best, as a sentence
-    layout      what a table shows, ranks, marks and prints bold
-    terminal    blocks in the width that a terminal has
-    tables      rows as Markdown, CSV, LaTeX, HTML, JSON, and in a terminal
+    numbers     numbers, undefined values, intervals
+    text        untrusted texts, counts, names of lines and columns
+    verdict     the best separators, as a sentence
+    layout      content of a table: order, marks, bold
+    terminal    tables that fit the width of a terminal
+    tables      tables as Markdown, CSV, LaTeX, HTML, JSON, and in a terminal
 
-Importing one of them loads neither pandas nor rich.
+Importing them loads neither pandas nor rich.
 """

@@ -1,7 +1,7 @@
-"""What a table shows, ranks, marks and prints bold, before it is written down in any format.
+"""Layout of tables, independent of the output format: what they show, order, mark and print in bold.
 
-One block a task, one line a separator, one column a metric; a `View` turns them. Bold is the best, and all that cannot
-be told from it; a line that is not surely better than the mixture is marked.
+By default there is one block per task, one line per separator and one column per metric, see `TableOptions`. The best
+separator and all that are not significantly worse are bold; a line not surely better than the mixture is marked.
 """
 
 from __future__ import annotations
@@ -23,33 +23,34 @@ from sam_audio_bench.stats.item_coverage import coverage_class_rank
 from sam_audio_bench.stats.summary import SummaryRow
 from sam_audio_bench.stats.verdict import ALPHA
 
-__all__ = ["PIVOTS", "UNSURE", "Block", "Cell", "Head", "Line", "View", "answer", "layout", "name_of", "shared_notes"]
+__all__ = ["PIVOTS", "UNSURE", "Block", "Cell", "ColumnHeader", "Line", "TableOptions", "layout", "line_label",
+           "overall_sentence", "shared_notes"]  # fmt: skip
 
 Pivot = Literal["task", "metric", "separator"]
 PIVOTS: tuple[Pivot, ...] = ("task", "metric", "separator")
-"""What a block of a table can be of."""
+"""What a table can have one block per."""
 UNSURE = "†"
-"""Marks a line that is not surely better than the mixture."""
+"""Mark of a line that is not surely better than the mixture."""
 TRAINED_ON = "‡"
-"""Marks the scores of a separator that was trained on recordings of the same collection as the task's."""
+"""Mark of scores of a separator trained on recordings from the same collection as the task's."""
 SORTED = "▾"
-"""Marks the column that lines are sorted by."""
+"""Mark of the column by which lines are sorted."""
 _CAUTIONS = {"saj-mini": "saj-mini is not for comparing generative separators"}
-"""What is said under a table of a network's column; of the shipped judge until it agrees with listeners about them."""
+"""Notes under tables with scores of a network; on the shipped judge until it agrees with listeners on them."""
 _MOST_DIGITS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """How a table is turned, sorted and written.
+class TableOptions:
+    """Options of a table: its arrangement, order and numbers.
 
     Args:
-        sort: the metric that lines are sorted by, in the first column; None: si_sdr_i, or else the first improvement.
-        pivot: what a block is of: a "task" with a column a metric, a "metric" with a column a task, or a "separator"
-            with a line a task and a column a metric.
+        sort: the metric by which lines are sorted, and first column; None: si_sdr_i, otherwise the first improvement.
+        pivot: one block per "task" with a column per metric, per "metric" with a column per task, or per "separator"
+            with a line per task and a column per metric.
         digits: decimals of every number.
         interval: whether intervals are shown.
-        metrics: that were asked for, in this order; a block says which of them it lacks. None: whatever there is.
+        metrics: requested metrics, in this order; a block notes which of them it has no scores of. Empty: all.
     """
 
     sort: str | None = None
@@ -67,7 +68,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Mean, interval and count as text, all empty where the metric was not asked."""
+    """Mean, interval and count as text, all empty if the metric was not computed."""
 
     mean: str = ""
     interval: str = ""
@@ -86,22 +87,22 @@ class Line:
 
     @property
     def shown(self) -> str:
-        """The name with its mark."""
+        """The name and its mark."""
         return f"{self.name} {UNSURE}" if self.unsure else self.name
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
-    """What is over a column: a metric with its unit and direction, or a task."""
+class ColumnHeader:
+    """Header of a column: a metric with its unit and direction, or a task."""
 
     name: str
     unit: str = ""
     sorted: Literal["", "ascending", "descending"] = ""
-    count: str = ""  # items with a score and items asked, where all lines have the same
+    count: str = ""  # "scored/all" items, if it is the same in all lines
 
     @property
     def shown(self) -> str:
-        """The unit with the mark of the sorted column."""
+        """The unit and the mark of the sorted column."""
         return " ".join(filter(None, (self.unit, SORTED if self.sorted else "")))
 
     def __str__(self) -> str:
@@ -113,66 +114,66 @@ class Block:
     """The table of one task, or of one metric or separator."""
 
     title: str
-    heads: tuple[Head, ...]
+    headers: tuple[ColumnHeader, ...]
     lines: tuple[Line, ...]  # best first, oracles last
     notes: tuple[str, ...]
-    sentence: str = ""  # the answer above the numbers
+    sentence: str = ""  # the verdict above the numbers
     overall: bool = False  # over all tasks
 
     @property
     def sections(self) -> list[list[Line]]:
-        """Lines of the systems, then lines of the oracles, without empty sections."""
+        """Lines of the separators, then lines of the oracles, without empty sections."""
         parts = [[line for line in self.lines if line.oracle is oracle] for oracle in (False, True)]
         return [part for part in parts if part]
 
     @property
     def counts(self) -> str:
-        """What a note says of the items behind the columns that have one count."""
-        counts = Counter(head.count for head in self.heads if head.count)
+        """Note on the number of scored items, for columns with a single count."""
+        counts = Counter(head.count for head in self.headers if head.count)
         if not counts:
             return ""
         (usual, _), *_ = counts.most_common()
-        others = [f"{head.name} {head.count}" for head in self.heads if head.count not in ("", usual)]
+        others = [f"{head.name} {head.count}" for head in self.headers if head.count not in ("", usual)]
         beside = f" ({', '.join(others)})" if others else ""
         return f"items scored: {usual}{beside}"
 
 
 def shared_notes(blocks: Sequence[Block]) -> list[str]:
-    """Notes of more than one block, which are told once below all of them."""
-    found = Counter(note for block in blocks for note in block.notes if not note.startswith("*"))  # those are counts
+    """Returns the notes of more than one block, which are printed once below all of them."""
+    found = Counter(note for block in blocks for note in block.notes if not note.startswith("*"))  # except counts
     return [note for note, count in found.items() if count > 1]
 
 
-def name_of(row: SummaryRow) -> str:
-    """What the line of a row is called, in tables and in verdicts."""
+def line_label(row: SummaryRow) -> str:
+    """Returns the name of a row's line in tables and in verdicts."""
     return line_name(row.separator, row.picked_by, row.candidates)
 
 
-def answer(rows: Sequence[SummaryRow], answers: Answers, view: View) -> str:
-    """The sentence above all: over all tasks, or of the only one; empty where there is no such answer."""
+def overall_sentence(rows: Sequence[SummaryRow], answers: Answers, view: TableOptions) -> str:
+    """Returns the verdict above all blocks: over all tasks, or of the only one; empty if there is none."""
     tasks = {task for task, _ in answers.verdicts}
     task = ALL_TASKS if ALL_TASKS in tasks else min(tasks, default="")
-    if task != ALL_TASKS and any(row.part.removeprefix(task)[:1] not in ("", ":") for row in rows):  # another task's
+    if task != ALL_TASKS and any(row.part.removeprefix(task)[:1] not in ("", ":") for row in rows):  # of another task
         return ""
     members = [row for row in (*rows, *answers.overall) if row.part == task]
     metric = main_metric(members, view.sort)
     return "" if metric is None else _sentence(answers, task, metric, members, view)
 
 
-def _sentence(answers: Answers, task: str, metric: str, rows: Iterable[SummaryRow], view: View) -> str:
+def _sentence(answers: Answers, task: str, metric: str, rows: Iterable[SummaryRow], view: TableOptions) -> str:
     verdict = answers.verdicts.get((task, metric))
     unit = next((row.unit for row in rows if row.metric == metric), "")
-    told = sentence(verdict, metric, unit, view.digits) if verdict is not None else ""
-    counts = answers.counts(metric) if task == ALL_TASKS and told else None
+    text = sentence(verdict, metric, unit, view.digits) if verdict is not None else ""
+    counts = answers.counts(metric) if task == ALL_TASKS and text else None
     if counts is None or verdict is None or verdict.too_few:
-        return told
+        return text
     better, worse, tasks = counts
     leader = one_line(str(verdict.leader))
-    return f"{told} Taken one by one, {leader} is surely better on {better} of {tasks} and surely worse on {worse}."
+    return f"{text} Taken one by one, {leader} is surely better on {better} of {tasks} and surely worse on {worse}."
 
 
 class _Place(NamedTuple):
-    """Where a row stands."""
+    """The position of a row in a table."""
 
     block: str
     line: str
@@ -180,81 +181,80 @@ class _Place(NamedTuple):
 
 
 def _place(row: SummaryRow, pivot: Pivot) -> _Place:
-    name = name_of(row)
+    name = line_label(row)
     if pivot == "metric":
         return _Place(row.metric, name, row.part)
     return _Place(name, row.part, row.metric) if pivot == "separator" else _Place(row.part, name, row.metric)
 
 
 def layout(
-    rows: Sequence[SummaryRow], costs: Iterable[Cost] = (), answers: Answers | None = None, view: View | None = None
-) -> list[Block]:
-    """The blocks of some rows; where a separator is late, by its costs, the note of the block says so."""
-    answers, view = answers or Answers(), view or View()
+    rows: Sequence[SummaryRow], costs: Iterable[Cost] = (), answers: Answers | None = None,
+    view: TableOptions | None = None,
+) -> list[Block]:  # fmt: skip
+    """Arranges rows in blocks; if a separator has a lag, according to ``costs``, the block has a note on it."""
+    answers, view = answers or Answers(), view or TableOptions()
     late = lag_notes(costs)
     blocks: dict[str, dict[tuple[str, str], SummaryRow]] = {}
     for row in (*rows, *answers.overall):
         place = _place(row, view.pivot)
         blocks.setdefault(place.block, {})[place.line, place.column] = row
     there = {row.metric for row in rows}
-    return [_Laid(list(cells.values()), cells, answers, view, there).block(late) for cells in blocks.values()]
+    return [_BlockBuilder(list(cells.values()), cells, answers, view, there).block(late) for cells in blocks.values()]
 
 
-class _Laid:
-    """One block that is being laid out."""
+class _BlockBuilder:
+    """Builds one block."""
 
     def __init__(
-        self, rows: Sequence[SummaryRow], cells: Mapping[tuple[str, str], SummaryRow], answers: Answers, view: View,
-        there: Collection[str],
+        self, rows: Sequence[SummaryRow], cells: Mapping[tuple[str, str], SummaryRow], answers: Answers,
+        view: TableOptions, there: Collection[str],
     ) -> None:  # fmt: skip
         self.rows, self.cells, self.answers, self.view = rows, cells, answers, view
         self._there = there  # metrics of all blocks
-        self.metric = main_metric(rows, view.sort)  # of the sentence and the marks
+        self.metric = main_metric(rows, view.sort)  # for the sentence and the marks
         tasks = list(dict.fromkeys(row.part for row in rows))
-        self.task = (
-            ALL_TASKS if ALL_TASKS in tasks else tasks[0]
-        )  # of the sentence and the marks, too, if it is for all
+        self.task = ALL_TASKS if ALL_TASKS in tasks else tasks[0]  # for the same, if it is valid for all columns
         self.is_for_all = self.task == ALL_TASKS or len(tasks) == 1
         self.columns = self._columns(tasks)
         self.best = {key: _best(members, view.digits) for key, members in _by_column(rows).items()}
 
     def _columns(self, tasks: Sequence[str]) -> list[str]:
-        """The column that lines are sorted by comes first."""
+        """Returns the columns; the one by which lines are sorted comes first."""
         if self.view.pivot == "metric":
             return sorted(tasks, key=lambda task: task != self.task)
         return sorted(dict.fromkeys(row.metric for row in self.rows), key=lambda name: name != self.metric)
 
     def block(self, late: Mapping[str, Sequence[str]]) -> Block:
-        """All of it."""
+        """Returns the block."""
         pivot, first = self.view.pivot, self.rows[0]
         title = first.heading or first.label or first.task
         if pivot != "task":
-            name, unit = name_of(first) + " (oracle)" * first.oracle, _unit(first)
+            name, unit = line_label(first) + " (oracle)" * first.oracle, _unit(first)
             title = name if pivot == "separator" else f"{first.metric} {unit}".rstrip()
         lines = self._lines()
         known = pivot != "separator" and self.metric is not None and self.is_for_all
         tasks = dict.fromkeys(row.task for row in self.rows)
-        told = _sentence(self.answers, self.task, str(self.metric), self.rows, self.view) if known else ""
+        text = _sentence(self.answers, self.task, str(self.metric), self.rows, self.view) if known else ""
         return Block(
             title=one_line(title),
-            heads=(Head("task" if pivot == "separator" else "separator"), *self._heads(lines)),
+            headers=(ColumnHeader("task" if pivot == "separator" else "separator"), *self._headers(lines)),
             lines=tuple(lines),
             notes=(
                 *_notes(self.rows, [note for task in tasks for note in late.get(task, ())], self._marks(lines)),
                 *self._missing(),
             ),
-            sentence=told,
+            sentence=text,
             overall=self.task == ALL_TASKS and pivot == "task",
         )
 
-    def _heads(self, lines: Sequence[Line]) -> list[Head]:
+    def _headers(self, lines: Sequence[Line]) -> list[ColumnHeader]:
         heads = []
         for place, column in enumerate(self.columns):
             row = next(row for (_, own), row in self.cells.items() if own == column)
             counts = {line.cells[place].count for line in lines} - {""}
-            way = "" if place or not self._is_sorted else _way(row)
+            way = "" if place or not self._is_sorted else _sort_direction(row)
             name, unit = (row.label or row.part, "") if self.view.pivot == "metric" else (row.metric, _unit(row))
-            heads.append(Head(one_line(name), one_line(unit), way, counts.pop() if len(counts) == 1 else ""))
+            heads.append(ColumnHeader(one_line(name), one_line(unit), way, counts.pop() if len(counts) == 1 else ""))
         return heads
 
     def _lines(self) -> list[Line]:
@@ -266,7 +266,7 @@ class _Laid:
 
     @property
     def _is_sorted(self) -> bool:
-        """Tasks stay in their order unless another one is asked for."""
+        """Whether lines are sorted; tasks keep their order unless a metric to sort by is given."""
         return self.view.pivot != "separator" or self.view.sort is not None
 
     def _key(self, name: str) -> tuple[bool, int, bool, float]:
@@ -274,7 +274,7 @@ class _Laid:
         first = next(row for (own, _), row in self.cells.items() if own == name)
         below = first.task == ALL_TASKS if self.view.pivot == "separator" else first.oracle
         rank = coverage_class_rank((row or first).coverage)
-        if row is None or row.value is None or _judges_itself(row) or row.higher_is_better is None:
+        if row is None or row.value is None or _is_self_judged(row) or row.higher_is_better is None:
             return below, rank, True, 0.0
         sign = -1 if row.higher_is_better else 1
         return below, rank, False, sign * row.value
@@ -282,13 +282,13 @@ class _Laid:
     def _line(self, name: str) -> Line:
         own = {column: self.cells[name, column] for column in self.columns if (name, column) in self.cells}
         first = next(iter(own.values()))
-        shown = f"{name_of(first)}{' (oracle)' * first.oracle}{f' ({first.remark})' if first.remark else ''}"
+        shown = f"{line_label(first)}{' (oracle)' * first.oracle}{f' ({first.remark})' if first.remark else ''}"
         by_separator = self.view.pivot == "separator"
         if by_separator:
             shown = first.label or first.part
         task = first.part if by_separator else self.task if self.is_for_all else ""
         found = self.answers.verdicts.get((task, str(self.metric)))
-        gap = None if found is None or first.oracle else found.over_baseline.get(name_of(first))
+        gap = None if found is None or first.oracle else found.over_baseline.get(line_label(first))
         cells = tuple(self._cell(own[column]) if column in own else Cell() for column in self.columns)
         return Line(one_line(shown), first.oracle, cells, gap is not None and not gap.ahead)
 
@@ -302,19 +302,19 @@ class _Laid:
         return Cell(mean + marks, bounds, count, self._is_best(row))
 
     def _is_best(self, row: SummaryRow) -> bool:
-        if self.view.pivot == "separator" or row.oracle or _judges_itself(row):
+        if self.view.pivot == "separator" or row.oracle or _is_self_judged(row):
             return False
         found = self.answers.verdicts.get((row.part, row.metric))
         if found is not None:
-            return name_of(row) in found.best
+            return line_label(row) in found.best
         shown = number(row.value, self.view.digits)
         return (coverage_class_rank(row.coverage), shown) == self.best[row.part, row.metric]
 
     def _missing(self) -> list[str]:
-        """Which metrics that were asked for have no column here, or no table."""
+        """Notes which requested metrics have no column here, or no table."""
         pivot, first = self.view.pivot, self.rows[0]
         own = self._there if pivot == "metric" else {row.metric for row in self.rows}
-        place = name_of(first) if pivot == "separator" else first.label or first.task
+        place = line_label(first) if pivot == "separator" else first.label or first.task
         what = "table" if pivot == "metric" else "column"
         found: dict[str, list[str]] = {}
         for name in self.view.metrics:
@@ -324,7 +324,7 @@ class _Laid:
         return [f"no {what} {', '.join(names)}: for no item of {where}" for where, names in found.items()]
 
     def _marks(self, lines: Sequence[Line]) -> list[str]:
-        """What bold and the mark mean here."""
+        """Explains bold and the mark."""
         if not self.answers.verdicts:
             return []
         bold = any(cell.best for line in lines for cell in line.cells)
@@ -344,17 +344,17 @@ def _by_column(rows: Iterable[SummaryRow]) -> dict[tuple[str, str], list[Summary
 
 
 def _best(rows: Iterable[SummaryRow], digits: int) -> tuple[int, str] | None:
-    """Class of coverage and mean of the best as it is shown, where no scores of items tell more; ties win together."""
+    """Returns coverage class and displayed mean of the best rows, for tables without verdicts; ties are all best."""
     contest = [
         (-coverage_class_rank(row.coverage), (1 if row.higher_is_better else -1) * row.value, row.value)
         for row in rows
-        if row.value is not None and row.higher_is_better is not None and not row.oracle and not _judges_itself(row)
+        if row.value is not None and row.higher_is_better is not None and not row.oracle and not _is_self_judged(row)
     ]
     return (-max(contest)[0], number(max(contest)[2], digits)) if contest else None
 
 
 def _notes(rows: Sequence[SummaryRow], late: Iterable[str], marks: Iterable[str]) -> list[str]:
-    """What a reader must know: what marks mean, who scored, capped scores, late answers, scores that prove nothing."""
+    """Returns the notes of a block: marks, models of metrics, capped scores, lags, scores that are not comparable."""
     notes = list(marks)
     models: dict[str, dict[str, None]] = {}
     for row in rows:
@@ -364,26 +364,26 @@ def _notes(rows: Sequence[SummaryRow], late: Iterable[str], marks: Iterable[str]
     capped = sum(row.capped for row in rows)
     notes += [f"* {pluralize(capped, 'item score')} counted as ±{CAP_DB:.0f} dB (infinite or beyond)"] if capped else []
     notes += map(one_line, late)
-    notes += _trained_on(rows)
+    notes += _training_notes(rows)
     if any(row.set_aside for row in rows):
         notes.append("means over the items that all separators of one class of coverage have answered")
     judges = {row.model.partition(" ")[0] for row in rows}
     notes += [caution for name, caution in _CAUTIONS.items() if name in judges]
     own: dict[str, dict[str, None]] = {}
-    for row in filter(_judges_itself, rows):
+    for row in filter(_is_self_judged, rows):
         own.setdefault(one_line(row.picked_by or ""), {})[one_line(row.metric)] = None
     return notes + [
         f"not ranked, being of the picker's own model: {', '.join(own[name])} of best by {name}" for name in own
     ]
 
 
-def _trained_on(rows: Sequence[SummaryRow]) -> list[str]:
-    """What the mark beside scores means."""
+def _training_notes(rows: Sequence[SummaryRow]) -> list[str]:
+    """Explains the mark beside scores."""
     known = {one_line(f"{row.separator}: {row.trained_on}"): None for row in rows if row.trained_on}
     return [f"{TRAINED_ON} trained on recordings of the same source ({'; '.join(known)})"] if known else []
 
 
-def _way(row: SummaryRow) -> Literal["", "ascending", "descending"]:
+def _sort_direction(row: SummaryRow) -> Literal["", "ascending", "descending"]:
     return "" if row.higher_is_better is None else "descending" if row.higher_is_better else "ascending"
 
 
@@ -391,5 +391,5 @@ def _unit(row: SummaryRow) -> str:
     return unit_and_direction(row.unit, row.higher_is_better)
 
 
-def _judges_itself(row: SummaryRow) -> bool:
+def _is_self_judged(row: SummaryRow) -> bool:
     return judges_itself(row.metric, row.picked_by)

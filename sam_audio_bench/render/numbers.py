@@ -1,15 +1,15 @@
-"""Numbers as readers see them: a true minus, no negative zero, and a dash where a value is undefined."""
+"""Formatting of numbers: a typographic minus, no negative zero, and a dash for an undefined value."""
 
 from __future__ import annotations
 
 __all__ = ["UNDEFINED", "amount", "interval", "mebibytes", "number", "p_value", "plain", "with_interval"]
 
 UNDEFINED = "—"
-"""What stands in the place of a number that there is not."""
+"""Text for an undefined number."""
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A number with a fixed count of decimals; None: undefined.
+    """Formats a number with a fixed number of decimals; None is undefined.
 
     >>> number(-0.25), number(None), number(-0.0001), number(-0.25, 3)
     ('−0.25', '—', '0.00', '−0.250')
@@ -21,7 +21,7 @@ def number(value: float | None, digits: int = 2) -> str:
 
 
 def interval(low: float | None, high: float | None, digits: int = 2) -> str:
-    """``[low, high]``, or ``[—]`` where the interval is undefined.
+    """Formats an interval as ``[low, high]``, or ``[—]`` if it is undefined.
 
     >>> interval(-0.1, 0.8), interval(None, None)
     ('[−0.10, 0.80]', '[—]')
@@ -31,7 +31,7 @@ def interval(low: float | None, high: float | None, digits: int = 2) -> str:
 
 
 def with_interval(value: float | None, low: float | None, high: float | None, digits: int = 2) -> str:
-    """``value [low, high]``, without the interval where there is none.
+    """Formats ``value [low, high]``, without the interval if there is none.
 
     >>> with_interval(0.5, -0.1, 0.8, 1), with_interval(0.5, None, None, 1)
     ('0.5 [−0.1, 0.8]', '0.5')
@@ -41,7 +41,7 @@ def with_interval(value: float | None, low: float | None, high: float | None, di
 
 
 def p_value(p: float | None) -> str:
-    """A p-value with three decimals.
+    """Formats a p-value with three decimals.
 
     >>> p_value(0.0304), p_value(0.0001), p_value(None)
     ('0.030', '<0.001', '—')
@@ -50,7 +50,7 @@ def p_value(p: float | None) -> str:
 
 
 def amount(value: float | None) -> str:
-    """A count with at most three digits.
+    """Formats a count with at most three digits.
 
     >>> amount(0), amount(950), amount(12_345), amount(3_200_000), amount(1_100_000_000), amount(None)
     ('0', '950', '12.3 k', '3.2 M', '1.1 B', '—')
@@ -64,7 +64,7 @@ def amount(value: float | None) -> str:
 
 
 def plain(value: float | None) -> str:
-    """Two significant digits, without an exponent.
+    """Formats a number with two significant digits, without an exponent.
 
     >>> plain(0.00009034), plain(0.339), plain(12.3), plain(412.0), plain(None)
     ('0.00009', '0.34', '12', '412', '—')
@@ -77,7 +77,7 @@ def plain(value: float | None) -> str:
 
 
 def mebibytes(value: int | None) -> str:
-    """An amount of memory.
+    """Formats an amount of memory.
 
     >>> mebibytes(612), mebibytes(3072), mebibytes(None)
     ('612 MiB', '3.0 GiB', '—')

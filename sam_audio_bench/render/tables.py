@@ -1,6 +1,6 @@
-"""Rows as a table to read: Markdown, CSV, LaTeX, HTML, JSON, and a terminal.
+"""Rendering of rows as tables: Markdown, CSV, LaTeX, HTML, JSON, and for a terminal.
 
-`layout` decides what is shown, ranked and bold; the renderers write it down, each in its own escaping.
+`layout` decides what is shown, how it is sorted and what is bold; the renderers write it, each with its own escaping.
 """
 
 from __future__ import annotations
@@ -16,9 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import dump_json
-from sam_audio_bench.render.layout import UNSURE, Block, Cell, Head, Line, View, answer, layout, shared_notes
+from sam_audio_bench.render.layout import (
+    UNSURE,
+    Block,
+    Cell,
+    ColumnHeader,
+    Line,
+    TableOptions,
+    layout,
+    overall_sentence,
+    shared_notes,
+)
 from sam_audio_bench.render.terminal import Screen, panels, standard_output
-from sam_audio_bench.render.text import fold, halves, markdown_text, one_line
+from sam_audio_bench.render.text import markdown_text, one_line, split_in_two, wrap_name
 from sam_audio_bench.render.verdict import verdicts_to_json
 from sam_audio_bench.stats.answers import Answers
 from sam_audio_bench.stats.cost import Cost
@@ -32,107 +42,116 @@ __all__ = ["FORMATS", "print_terminal", "render", "table_to_json"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Beside:
-    """What a reader is told beside the rows."""
+class _TableContext:
+    """What a table shows in addition to the rows."""
 
     partial: str | None
     runs: tuple[str, ...] = ()
     costs: tuple[Cost, ...] = ()
     answers: Answers = field(default_factory=Answers)
-    view: View = field(default_factory=View)
+    view: TableOptions = field(default_factory=TableOptions)
 
-    def answer(self, rows: Sequence[SummaryRow], blocks: Sequence[Block]) -> str:
-        """The sentence above several blocks; that of a single one stands over it."""
-        return answer(rows, self.answers, self.view) if len(blocks) > 1 else ""
+    def overall_sentence(self, rows: Sequence[SummaryRow], blocks: Sequence[Block]) -> str:
+        """Returns the sentence above several blocks; a single block has its own."""
+        return overall_sentence(rows, self.answers, self.view) if len(blocks) > 1 else ""
 
 
 def render(
     rows: Sequence[SummaryRow], format: str, *, partial: str | None = None, runs: Iterable[str] = (),
-    costs: Iterable[Cost] = (), answers: Answers | None = None, view: View | None = None,
+    costs: Iterable[Cost] = (), answers: Answers | None = None, view: TableOptions | None = None,
 ) -> str:  # fmt: skip
-    """Writes rows as text that ends with a newline.
+    """Renders rows as text that ends with a newline.
 
     Args:
         rows: of `sam_audio_bench.stats.summarise`.
         format: one of `FORMATS`.
-        partial: the watermark of an unfinished run, such as "PARTIAL n=4/24"; None: everything is there.
-        runs: the run folders, which JSON names.
-        costs: of the separators, which JSON holds; where one is late, every format says so.
-        answers: verdicts on the columns, and rows over all tasks; None: nothing is said of who is better.
-        view: how the table is turned and sorted; CSV and JSON hold every row at full precision whatever it is.
+        partial: the watermark of an incomplete run, such as "PARTIAL n=4/24"; None: the run is complete.
+        runs: the run folders, for JSON.
+        costs: of the separators, for JSON; if one has a lag, every format has a note on it.
+        answers: verdicts on the columns, and rows over all tasks; None: no verdicts.
+        view: arrangement and order; CSV and JSON contain every row at full precision in any case.
 
     Raises:
         UsageError: an unknown format.
     """
     if format not in _RENDERERS:
         raise UsageError(f"expected a table format of {', '.join(FORMATS)}, found {format!r}")
-    beside = _Beside(partial, tuple(runs), tuple(costs), answers or Answers(), view or View())
-    return _RENDERERS[format](rows, beside)
+    context = _TableContext(partial, tuple(runs), tuple(costs), answers or Answers(), view or TableOptions())
+    return _RENDERERS[format](rows, context)
 
 
 def print_terminal(
     rows: Sequence[SummaryRow], *, partial: str | None = None, console: Console | None = None,
-    costs: Sequence[Cost] = (), answers: Answers | None = None, view: View | None = None,
+    costs: Sequence[Cost] = (), answers: Answers | None = None, view: TableOptions | None = None,
 ) -> None:  # fmt: skip
-    """Prints the table to a rich console; None: standard output, of COLUMNS or 100 columns where it is no terminal."""
-    answers, view = answers or Answers(), view or View()
+    """Prints the table to a rich console; None: standard output, COLUMNS or 100 columns wide if it is no terminal."""
+    answers, view = answers or Answers(), view or TableOptions()
     blocks = layout(rows, costs, answers, view)
-    (console or standard_output()).print(Screen(blocks, answer(rows, answers, view), partial, costs))
+    (console or standard_output()).print(Screen(blocks, overall_sentence(rows, answers, view), partial, costs))
 
 
 def table_to_json(
     rows: Sequence[SummaryRow], *, partial: str | None, runs: Iterable[str], costs: Iterable[Cost], answers: Answers,
-    view: View,
+    view: TableOptions,
 ) -> dict[str, Any]:  # fmt: skip
-    """Of `sam_audio_bench.stats.to_json`, with the answer, the rows over all tasks, and the verdict on each column."""
+    """Returns `sam_audio_bench.stats.to_json` with the answer, the rows over all tasks, and all verdicts."""
     found = to_json(rows, runs, partial is not None, costs)
     overall = [asdict(row) for row in answers.overall]
-    told = {"answer": answer(rows, answers, view), "overall": overall, "verdicts": verdicts_to_json(answers)}
-    return {**found, **told}
+    verdicts = {
+        "answer": overall_sentence(rows, answers, view),
+        "overall": overall,
+        "verdicts": verdicts_to_json(answers),
+    }
+    return {**found, **verdicts}
 
 
-def _json(rows: Sequence[SummaryRow], beside: _Beside) -> str:
+def _json(rows: Sequence[SummaryRow], context: _TableContext) -> str:
     found = table_to_json(
-        rows, partial=beside.partial, runs=beside.runs, costs=beside.costs, answers=beside.answers, view=beside.view
+        rows,
+        partial=context.partial,
+        runs=context.runs,
+        costs=context.costs,
+        answers=context.answers,
+        view=context.view,
     )
     return dump_json(found, indent=1) + "\n"
 
 
-def _csv(rows: Sequence[SummaryRow], beside: _Beside) -> str:
-    """Long format: one line a row, those over all tasks last, every field at full precision, how partial the run is.
+def _csv(rows: Sequence[SummaryRow], context: _TableContext) -> str:
+    """Renders the long format: a line per row, those over all tasks last, with all fields at full precision.
 
-    A text that a spreadsheet would run as a formula gets an apostrophe in front.
+    A text that a spreadsheet would evaluate as a formula is prefixed with an apostrophe.
     """
     stream = io.StringIO()
     writer = csv.DictWriter(stream, [*(column.name for column in fields(SummaryRow)), "partial"], lineterminator="\n")
     writer.writeheader()
-    lines = ({**asdict(row), "partial": beside.partial} for row in (*rows, *beside.answers.overall))
+    lines = ({**asdict(row), "partial": context.partial} for row in (*rows, *context.answers.overall))
     writer.writerows({name: csv_cell(value) for name, value in line.items()} for line in lines)
     return stream.getvalue()
 
 
 def csv_cell(value: object) -> object:
-    """A cell that no spreadsheet runs; numbers stay numbers."""
+    """Returns a value that no spreadsheet evaluates as a formula; numbers are unchanged."""
     if not isinstance(value, str):
         return value
-    shown = value.replace("\r", "\\r")  # a line's end to some, which `csv` does not quote
+    shown = value.replace("\r", "\\r")  # a line break for some programs, which `csv` does not quote
     return f"'{shown}" if is_formula(value) else shown
 
 
-def _md(rows: Sequence[SummaryRow], beside: _Beside) -> str:
-    parts = [] if beside.partial is None else [f"**{markdown_text(one_line(beside.partial))}**"]
-    blocks = layout(rows, beside.costs, beside.answers, beside.view)
-    told, shared = beside.answer(rows, blocks), shared_notes(blocks)
-    parts += [_md_minus(markdown_text(told))] if told else []
+def _md(rows: Sequence[SummaryRow], context: _TableContext) -> str:
+    parts = [] if context.partial is None else [f"**{markdown_text(one_line(context.partial))}**"]
+    blocks = layout(rows, context.costs, context.answers, context.view)
+    sentence, shared = context.overall_sentence(rows, blocks), shared_notes(blocks)
+    parts += [_md_minus(markdown_text(sentence))] if sentence else []
     for block in blocks:
         table = [
-            [markdown_text(str(head)) for head in block.heads],
-            [":--", *("--:" for _ in block.heads[1:])],
+            [markdown_text(str(head)) for head in block.headers],
+            [":--", *("--:" for _ in block.headers[1:])],
             *([markdown_text(line.shown), *(_md_cell(block, place, cell) for place, cell in enumerate(line.cells, 1))]
               for line in block.lines),
         ]  # fmt: skip
         parts.append(f"### {markdown_text(block.title)}")
-        parts += [_md_minus(markdown_text(block.sentence))] if block.sentence not in ("", told) else []
+        parts += [_md_minus(markdown_text(block.sentence))] if block.sentence not in ("", sentence) else []
         parts.append("\n".join(f"| {' | '.join(line)} |" for line in table))
         parts += [markdown_text(notes)] if (notes := _notes(block, shared)) else []
     parts += [markdown_text("; ".join(shared))] if shared else []
@@ -140,17 +159,17 @@ def _md(rows: Sequence[SummaryRow], beside: _Beside) -> str:
 
 
 def _notes(block: Block, elsewhere: Collection[str] = ()) -> str:
-    """Under a table in a file, which tells counts here where all lines of a column have the same."""
+    """Returns the notes under a table in a file, with the counts of columns that have the same in all lines."""
     return "; ".join(note for note in (block.counts, *block.notes) if note and note not in elsewhere)
 
 
 def _count(block: Block, place: int, cell: Cell) -> str:
-    """What a cell of a file says of its items."""
-    return "" if block.heads[place].count else cell.count
+    """Returns the count of a cell in a file, unless it is the column's."""
+    return "" if block.headers[place].count else cell.count
 
 
 def _md_minus(text: str) -> str:
-    """Programs read Markdown too."""
+    """Replaces the typographic minus, since programs read Markdown too."""
     return text.replace("−", "-")
 
 
@@ -163,7 +182,7 @@ def _md_cell(block: Block, place: int, cell: Cell) -> str:
 _TEX = str.maketrans(
     {
         **{mark: f"\\{mark}" for mark in "&%$#_{}"},
-        **{mark: f"{{{mark}}}" for mark in "[*"},  # after a line's end, either would be an argument of it
+        **{mark: f"{{{mark}}}" for mark in "[*"},  # after \\, either would be parsed as its argument
         "\\": r"\textbackslash{}",
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
@@ -184,21 +203,23 @@ _TEX = str.maketrans(
 )
 
 
-_TEX_ROOM = 80  # letters across a page in \small
-_TEX_GAP = 3  # letters between columns
+_TEX_WIDTH = 80  # characters per page width in \small
+_TEX_GAP = 3  # characters between columns
 
 
-def _tex(rows: Sequence[SummaryRow], beside: _Beside) -> str:
+def _tex(rows: Sequence[SummaryRow], context: _TableContext) -> str:
     parts = [r"% needs \usepackage{booktabs}"]
-    parts += [] if beside.partial is None else [rf"\noindent\textbf{{{one_line(beside.partial).translate(_TEX)}}}\par"]
+    parts += (
+        [] if context.partial is None else [rf"\noindent\textbf{{{one_line(context.partial).translate(_TEX)}}}\par"]
+    )
     labels: set[str] = set()
-    for block in layout(rows, beside.costs, beside.answers, beside.view):
+    for block in layout(rows, context.costs, context.answers, context.view):
         label = _tex_label(block.title, labels)
-        told = f" {block.sentence.translate(_TEX)}" if block.sentence else ""
+        sentence = f" {block.sentence.translate(_TEX)}" if block.sentence else ""
         parts += [
             r"\begin{table}",
             r"\centering\small",
-            rf"\caption{{{block.title.translate(_TEX)}.{told}}}",
+            rf"\caption{{{block.title.translate(_TEX)}.{sentence}}}",
             rf"\label{{{label}}}",
             "\n\\par\\medskip\n".join(_tex_panels(block)),
             *([rf"\par\smallskip\footnotesize {notes.translate(_TEX)}."] if (notes := _notes(block)) else []),
@@ -208,7 +229,7 @@ def _tex(rows: Sequence[SummaryRow], beside: _Beside) -> str:
 
 
 def _tex_label(title: str, taken: set[str]) -> str:
-    """A label of letters and digits, of which there is only one."""
+    """Returns a unique label of letters and digits."""
     name = "tab:" + (re.sub(r"[^a-z0-9]+", "-", title.partition(",")[0].lower()).strip("-") or "results")
     label = next(
         one for one in (name, *(f"{name}-{number}" for number in range(2, len(taken) + 3))) if one not in taken
@@ -218,8 +239,8 @@ def _tex_label(title: str, taken: set[str]) -> str:
 
 
 def _tex_panels(block: Block) -> Iterator[str]:
-    """Columns as many as a page holds side by side, the rest below."""
-    heads = [[*halves(head.name), *([head.shown] if head.shown else [])] for head in block.heads]
+    """Yields tables of as many columns as fit on a page, one below the other."""
+    heads = [[*split_in_two(head.name), *([head.shown] if head.shown else [])] for head in block.headers]
     cells = [[_tex_cell(block, place, cell) for place, cell in enumerate(line.cells, 1)] for line in block.lines]
     widths = [
         max(map(len, (*head, *(part for line in block.lines for part in _plain(block, place, line)))))
@@ -227,7 +248,7 @@ def _tex_panels(block: Block) -> Iterator[str]:
     ]
     name = max(len(line.shown) for line in block.lines)
     tall_lines = any(cell.interval for line in block.lines for cell in line.cells)
-    for part in panels(widths, _TEX_ROOM - min(name, _TEX_ROOM // 3), _TEX_GAP):
+    for part in panels(widths, _TEX_WIDTH - min(name, _TEX_WIDTH // 3), _TEX_GAP):
         shown = [heads[0], *heads[1:][part]]
         tall = max(map(len, shown))
         rows = [[""] * (tall - len(head)) + head for head in shown]
@@ -253,8 +274,8 @@ def _plain(block: Block, place: int, line: Line) -> tuple[str, str]:
 
 
 def _tex_line(line: Line, cells: Sequence[tuple[str, str]]) -> str:
-    """The means, and the intervals below them."""
-    names = [part.replace(f" {UNSURE}", UNSURE) for part in fold(line.shown, _TEX_ROOM // 3)]
+    """Renders a line: the means, and the intervals below them."""
+    names = [part.replace(f" {UNSURE}", UNSURE) for part in wrap_name(line.shown, _TEX_WIDTH // 3)]
     rows = [[mean for mean, _ in cells], *([[low for _, low in cells]] if any(low for _, low in cells) else [])]
     rows += [[""] * len(cells)] * (len(names) - len(rows))
     names += [""] * (len(rows) - len(names))
@@ -282,15 +303,15 @@ _STYLE = """<style>
 </style>"""
 
 
-def _html(rows: Sequence[SummaryRow], beside: _Beside) -> str:
+def _html(rows: Sequence[SummaryRow], context: _TableContext) -> str:
     parts = ['<div class="sabench">', _STYLE]
-    parts += [] if beside.partial is None else [f"<p><strong>{html.escape(one_line(beside.partial))}</strong></p>"]
-    blocks = layout(rows, beside.costs, beside.answers, beside.view)
-    told, shared = beside.answer(rows, blocks), shared_notes(blocks)
-    parts += [f"<p>{html.escape(told)}</p>"] if told else []
+    parts += [] if context.partial is None else [f"<p><strong>{html.escape(one_line(context.partial))}</strong></p>"]
+    blocks = layout(rows, context.costs, context.answers, context.view)
+    sentence, shared = context.overall_sentence(rows, blocks), shared_notes(blocks)
+    parts += [f"<p>{html.escape(sentence)}</p>"] if sentence else []
     for block in blocks:
-        heads = "".join(map(_html_head, block.heads))
-        own = f"<p>{html.escape(block.sentence)}</p>" if block.sentence not in ("", told) else ""
+        heads = "".join(map(_html_head, block.headers))
+        own = f"<p>{html.escape(block.sentence)}</p>" if block.sentence not in ("", sentence) else ""
         parts += ["<table>", f"<caption>{html.escape(block.title)}{own}</caption>", f"<thead><tr>{heads}</tr></thead>"]
         for section in block.sections:
             parts.append('<tbody class="oracle">' if section[0].oracle else "<tbody>")
@@ -306,7 +327,7 @@ def _html(rows: Sequence[SummaryRow], beside: _Beside) -> str:
     return "\n".join([*parts, "</div>"]) + "\n"
 
 
-def _html_head(head: Head) -> str:
+def _html_head(head: ColumnHeader) -> str:
     order = f' aria-sort="{head.sorted}"' if head.sorted else ""
     beside = f" <span>{html.escape(head.shown)}</span>" if head.shown else ""
     return f'<th scope="col"{order}>{html.escape(head.name)}{beside}</th>'
@@ -318,8 +339,8 @@ def _html_cell(block: Block, place: int, cell: Cell) -> str:
     return f"<td>{shown}{f' <small>{beside}</small>' if beside else ''}</td>"
 
 
-_RENDERERS: Mapping[str, Callable[[Sequence[SummaryRow], _Beside], str]] = MappingProxyType(
+_RENDERERS: Mapping[str, Callable[[Sequence[SummaryRow], _TableContext], str]] = MappingProxyType(
     {"md": _md, "csv": _csv, "tex": _tex, "latex": _tex, "html": _html, "json": _json}
 )
 FORMATS = tuple(_RENDERERS)
-"""What `render` writes."""
+"""The formats of `render`."""

@@ -1,18 +1,27 @@
-"""Texts as readers see them: what strangers wrote made harmless, counts, and names of lines and columns of tables."""
+"""Formatting of texts: escaping of untrusted texts, counts, and names of lines and columns of tables."""
 
 from __future__ import annotations
 
 import html
 import re
 
-__all__ = ["fold", "halves", "line_name", "markdown_text", "one_line", "pluralize", "printable", "unit_and_direction"]
+__all__ = [
+    "line_name",
+    "markdown_text",
+    "one_line",
+    "pluralize",
+    "printable",
+    "split_in_two",
+    "unit_and_direction",
+    "wrap_name",
+]
 
-_MD_LONE_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")  # one inside a word is no emphasis
+_MD_LONE_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")  # inside a word it is not emphasis
 _ARROWS = {True: "↑", False: "↓", None: ""}
 
 
 def printable(text: str) -> str:
-    r"""A text from a stranger as a terminal may show it: controls and marks of direction as escapes, lines kept.
+    r"""Escapes control and direction characters of an untrusted text for a terminal; line breaks are kept.
 
     >>> printable("red \x1b[31m")
     'red \\x1b[31m'
@@ -21,7 +30,7 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    r"""`printable` on one line: for a cell, a heading or a name, with one space for any white space.
+    r"""Returns `printable` text on one line, for a cell, heading or name, with a single space for any white space.
 
     >>> one_line("two\n lines \x07")
     'two lines \\x07'
@@ -30,7 +39,7 @@ def one_line(text: str) -> str:
 
 
 def markdown_text(text: str) -> str:
-    r"""A text as a cell or heading of Markdown, in which nothing of it is markup.
+    r"""Escapes a text for a cell or heading of Markdown, so that it contains no markup.
 
     >>> markdown_text("a_b | *c*")
     'a_b \\| \\*c\\*'
@@ -40,7 +49,7 @@ def markdown_text(text: str) -> str:
 
 
 def pluralize(count: int, noun: str) -> str:
-    """A count of something whose plural ends in s.
+    """Formats a count with a noun whose plural ends in s.
 
     >>> pluralize(1, "item"), pluralize(0, "item")
     ('1 item', '0 items')
@@ -49,7 +58,7 @@ def pluralize(count: int, noun: str) -> str:
 
 
 def line_name(separator: str, picked_by: str | None = None, candidates: int = 1) -> str:
-    """A line of a table: a separator, or the best of its candidates by some picker.
+    """Returns the name of a table's line: a separator, or the best of its candidates by a picker.
 
     >>> line_name("sam-audio-small"), line_name("sam-audio-small", "clap", 8)
     ('sam-audio-small', 'sam-audio-small (best of 8 by clap)')
@@ -60,7 +69,7 @@ def line_name(separator: str, picked_by: str | None = None, candidates: int = 1)
 
 
 def unit_and_direction(unit: str, higher_is_better: bool | None) -> str:
-    """What stands behind a metric's name: its unit, and an arrow that points to better scores where that is known.
+    """Returns the text after a metric's name: its unit, and an arrow towards better scores if that is known.
 
     >>> unit_and_direction("dB", False), unit_and_direction("", True), unit_and_direction("s", None)
     ('(dB) ↓', '↑', '(s)')
@@ -68,29 +77,29 @@ def unit_and_direction(unit: str, higher_is_better: bool | None) -> str:
     return f"{f'({unit})' if unit else ''} {_ARROWS[higher_is_better]}".strip()
 
 
-_SEAM = re.compile(r"(?<=[\s\-,])|(?=[_@(/:=.])")  # where a name may be broken
-_LEAST = 4  # letters on each line of a name in two
+_BREAK = re.compile(r"(?<=[\s\-,])|(?=[_@(/:=.])")  # where a name may be broken
+_MIN_LETTERS = 4  # on each line of a name on two lines
 
 
-def halves(text: str) -> list[str]:
-    """A name on two lines that are about as long, or on one where it has no seam in its middle.
+def split_in_two(text: str) -> list[str]:
+    """Splits a name into two lines of similar length, or returns one line if it has no break near its middle.
 
-    >>> halves("perceptual_overall"), halves("saj_faithfulness")
+    >>> split_in_two("perceptual_overall"), split_in_two("saj_faithfulness")
     (['perceptual', '_overall'], ['saj_faithfulness'])
     """
     pieces = _pieces(text)
     pairs = [["".join(pieces[:at]).rstrip(), "".join(pieces[at:]).lstrip()] for at in range(1, len(pieces))]
-    fair = [pair for pair in pairs if min(map(len, pair)) >= _LEAST]
+    fair = [pair for pair in pairs if min(map(len, pair)) >= _MIN_LETTERS]
     return min(reversed(fair), key=lambda pair: max(map(len, pair)), default=[text])
 
 
-def fold(text: str, width: int) -> list[str]:
-    """A name on as many lines as it takes; a word is broken only where it is too long for a line by itself.
+def wrap_name(text: str, width: int) -> list[str]:
+    """Wraps a name to a width; a word is broken only if it is too long for a line by itself.
 
-    >>> fold("hpss", 8), fold("sam-audio-small (best of 8)", 16), fold("abcdef", 4)
+    >>> wrap_name("hpss", 8), wrap_name("sam-audio-small (best of 8)", 16), wrap_name("abcdef", 4)
     (['hpss'], ['sam-audio-small', '(best of 8)'], ['abcd', 'ef'])
     """
-    for lines in ([text], halves(text)):
+    for lines in ([text], split_in_two(text)):
         if max(map(len, lines)) <= width:
             return lines
     found = [""]
@@ -103,7 +112,7 @@ def fold(text: str, width: int) -> list[str]:
 
 
 def _pieces(text: str) -> list[str]:
-    """What stays whole; a version and split, as in ``sfx@1-mini``, is one."""
+    """Returns the unbreakable parts of a name; a version and split, as in ``sfx@1-mini``, is one part."""
     name, at, version = text.partition("@")
-    rest = [at + version] if version and not re.search(r"\s", version) else _SEAM.split(at + version)
-    return [piece for piece in (*_SEAM.split(name), *rest) if piece]
+    rest = [at + version] if version and not re.search(r"\s", version) else _BREAK.split(at + version)
+    return [piece for piece in (*_BREAK.split(name), *rest) if piece]

@@ -1,4 +1,4 @@
-"""A verdict as a sentence, which stands above the numbers, and as JSON."""
+"""Verdicts as sentences above tables, and as JSON."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _MOST_NAMED = 3
 
 
 def sentence(verdict: Verdict, metric: str, unit: str = "", digits: int = 2) -> str:
-    """Who is best, whether that is sure, and who is surely better than the baseline; empty with nothing to compare.
+    """States the best separator, how sure that is, and which are surely better than the baseline; "" without a rival.
 
     Args:
         verdict: of `sam_audio_bench.stats.verdict.decide`.
-        metric: the column that it is of.
+        metric: the column of the verdict.
         unit: of that column.
         digits: decimals of the difference.
 
@@ -33,34 +33,35 @@ def sentence(verdict: Verdict, metric: str, unit: str = "", digits: int = 2) -> 
     if len(verdict.order) < 2:
         return ""
     base = "" if verdict.baseline is None else f"the {one_line(verdict.baseline)}"
-    told = _Told(verdict, base, unit, digits)
-    parts = (
-        [told.too_few()] if verdict.too_few else told.of_one() if len(verdict.over_baseline) == 1 else told.of_many()
-    )
+    text = _SentenceParts(verdict, base, unit, digits)
+    if verdict.too_few:
+        parts = [text.too_few()]
+    else:
+        parts = text.of_one() if len(verdict.over_baseline) == 1 else text.of_many()
     left_out = f" Left out, lacking a score or a task: {_names(verdict.left_out)}." if verdict.left_out else ""
     tasks = f"Over {len(verdict.tasks)} tasks, by" if len(verdict.tasks) > 1 else "By"
     return f"{tasks} {one_line(metric)}, {'; '.join(filter(None, parts))}.{left_out}"
 
 
-class _Told:
+class _SentenceParts:
     """Parts of the sentence."""
 
     def __init__(self, verdict: Verdict, base: str, unit: str, digits: int) -> None:
         self.verdict, self.base, self.unit, self.digits = verdict, base, unit, digits
 
     def too_few(self) -> str:
-        """No difference would be sure."""
+        """States that no difference could be significant."""
         count = pluralize(self.verdict.recordings, "recording")
         return f"nothing is sure with {count}: too few to tell {pluralize(len(self.verdict.order), 'system')} apart"
 
     def of_one(self) -> list[str]:
-        """One separator and the baseline."""
+        """Compares a single separator with the baseline."""
         ((name, gap),) = self.verdict.over_baseline.items()
-        told = "surely better" if gap.ahead else "surely worse" if gap.behind else "not surely better"
-        return [f"{one_line(name)} is {told} than {self.base}{self._gap(gap)}"]
+        result = "surely better" if gap.ahead else "surely worse" if gap.behind else "not surely better"
+        return [f"{one_line(name)} is {result} than {self.base}{self._gap(gap)}"]
 
     def of_many(self) -> list[str]:
-        """Who is best, and who is better than the baseline."""
+        """States the best separator, and which are better than the baseline."""
         verdict, others = self.verdict, self.verdict.over_baseline
         better = verdict.surely_better
         if others and not better:
@@ -92,7 +93,7 @@ class _Told:
         return f"{best} is best, by {self._amount(gap)} over the next, {one_line(name)}"
 
     def _gap(self, gap: Gap) -> str:
-        """Beside a comparison with the baseline, where that says which way."""
+        """Returns the difference to the baseline, with its direction unless the text before it states that."""
         if gap.value is None:
             return ""
         return f", by {self._amount(gap)}" if gap.ahead or gap.behind else f" ({self._ahead(gap)})"
@@ -101,7 +102,7 @@ class _Told:
         return f"{'behind' if (gap.value or 0) < 0 else 'ahead'} by {self._amount(gap)}"
 
     def _amount(self, gap: Gap) -> str:
-        """How far ahead, or how far behind."""
+        """Returns the absolute difference with its interval."""
         if gap.value is not None and gap.value < 0:
             low, high = (None if bound is None else -bound for bound in (gap.high, gap.low))
             gap = replace(gap, value=-gap.value, low=low, high=high)
@@ -110,7 +111,7 @@ class _Told:
 
 
 def _names(names: Sequence[str]) -> str:
-    """A few of them, and how many more there are.
+    """Lists the first names, and the number of the others.
 
     >>> _names(["a", "b"]), _names(["a", "b", "c", "d", "e"])
     ('a and b', 'a, b, c and 2 more')
@@ -122,7 +123,7 @@ def _names(names: Sequence[str]) -> str:
 
 
 def verdicts_to_json(answers: Answers) -> list[dict[str, Any]]:
-    """One object a column of a task or slice, as ``--json`` prints it; over all tasks the task is "all tasks"."""
+    """Returns one object per column of a task or slice, for ``--json``; over all tasks the task is "all tasks"."""
     return [
         {
             "task": found.tasks[0] if found.slice else task,

@@ -16,9 +16,9 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.identity import Difference
 from sam_audio_bench.records import MetricRecord
 from sam_audio_bench.run.compatibility import check_item_content
-from sam_audio_bench.run.remote import find_runs, naming_origins
+from sam_audio_bench.run.remote import find_runs, show_urls_in_errors
 from sam_audio_bench.run.results import Results
-from sam_audio_bench.run.store import RunFolder, answer_path
+from sam_audio_bench.run.store import RunFolder, estimate_path
 from sam_audio_bench.separators.pickers import judges_itself
 from sam_audio_bench.stats.paired import holm, paired_difference
 from sam_audio_bench.stats.summary import ItemScore, compute_item_scores
@@ -132,11 +132,11 @@ def find_estimate_file(folders: Iterable[RunFolder], task: str, item: str, *, fi
     """
     for folder in folders:
         if folder.header.task.id == task and item in folder.items:
-            return answer_path(folder, item, first=first)
+            return estimate_path(folder, item, first=first)
     return None
 
 
-@naming_origins()
+@show_urls_in_errors()
 def compare_runs(
     a: Path | str,
     b: Path | str,

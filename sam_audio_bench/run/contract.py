@@ -15,10 +15,10 @@ from sam_audio_bench.errors import BenchError, Precondition, UsageError, describ
 from sam_audio_bench.files import dump_json
 from sam_audio_bench.records import ModelRecord, to_plain
 from sam_audio_bench.run.global_state import GlobalState
-from sam_audio_bench.run.output_log import Printed, captured_text
+from sam_audio_bench.run.output_log import CapturedText, capture_text
 from sam_audio_bench.run.process_exit import prevent_exit
-from sam_audio_bench.run.progress import say
-from sam_audio_bench.run.settings import BASELINE, flag
+from sam_audio_bench.run.progress import print_note
+from sam_audio_bench.run.settings import BASELINE, option_flag
 from sam_audio_bench.types import AnySeparator, OracleSeparator
 
 __all__ = ["BuildArguments", "PreparedSeparator", "describe_ignored_options", "get_batch_size", "prepare_separator"]
@@ -62,15 +62,15 @@ def prepare_separator(
         UsageError: a wrong name or option, or a missing or invalid method or attribute. Precondition: something that it
             needs is missing, or its module or constructor fails or tries to end the process.
     """
-    before, printed = GlobalState.capture(), Printed()
+    before, printed = GlobalState.capture(), CapturedText()
     try:
-        with captured_text() as printed, prevent_exit():
+        with capture_text() as printed, prevent_exit():
             built = registry.build("separator", spec, arguments, offered=offered, timeout=timeout)
             _check_separator(built.component, built.identity)
         after = GlobalState.capture()
     except BaseException as error:
         if printed.text:  # it may explain the error
-            say(printed.text.rstrip())
+            print_note(printed.text.rstrip())
         if isinstance(error, BenchError | KeyboardInterrupt):
             raise
         raise Precondition(
@@ -117,7 +117,7 @@ def describe_ignored_options(offered: Mapping[str, object], taken: Mapping[str, 
         taken: per separator, the options that a component of its run takes.
     """
     for name, value in offered.items():
-        spelling = f"{flag(name)} {value}"
+        spelling = f"{option_flag(name)} {value}"
         without = [separator for separator, names in taken.items() if name not in names]
         if len(without) == len(taken):
             yield f"{spelling} is ignored: no separator, metric or picker of this run takes it"

@@ -11,10 +11,10 @@ from sam_audio_bench.errors import BenchError, UsageError, describe_error, unkno
 from sam_audio_bench.files import safe_name
 from sam_audio_bench.notebook import STYLE, player, prompt_html, quoted, row_html
 from sam_audio_bench.records import read_run
-from sam_audio_bench.render.layout import name_of
+from sam_audio_bench.render.layout import line_label
 from sam_audio_bench.render.numbers import number
 from sam_audio_bench.render.text import pluralize
-from sam_audio_bench.run.store import RunFolder, answer_path
+from sam_audio_bench.run.store import RunFolder, estimate_path
 from sam_audio_bench.separators.catalogue import BASELINES
 from sam_audio_bench.stats.answers import ALL_TASKS, main_metric
 from sam_audio_bench.stats.slices import FEWEST
@@ -71,11 +71,11 @@ def draw_results(
 
 def _draw_slices(results: Results, metrics: Sequence[str], separators: Sequence[str], task: str | None) -> Plot:
     """Draws the slices of one task; the caption states what is not compared. p is corrected by Holm over all tasks."""
-    from sam_audio_bench.run.slices import compare_results
+    from sam_audio_bench.run.slices import make_slice_report
 
     if len(metrics) > 1:
         raise UsageError(f"expected one metric for {SLICES}, found {len(metrics)}")
-    report = compare_results(results, metric=next(iter(metrics), None))
+    report = make_slice_report(results, metric=next(iter(metrics), None))
     found = draw_slice_figures(report, separators)
     if task is None and len(found) > 1:
         raise UsageError(f"expected a task whose slices to draw, of {', '.join(found)}; name it with task=")
@@ -188,7 +188,7 @@ def _find_leader(results: Results, metric: str) -> str | None:
     order = sorted(verdicts, key=lambda key: key[0] != ALL_TASKS)  # stable
     leaders = (verdicts[key].first_but(BASELINES) for key in order)
     name = next(filter(None, leaders), None)
-    return next((row.separator for row in alone.rows if name_of(row) == name), None)
+    return next((row.separator for row in alone.rows if line_label(row) == name), None)
 
 
 def find_worst_items(results: Results, separator: str, metric: str) -> list[WorstItem]:
@@ -254,7 +254,7 @@ def _find_folder(runs: Sequence[Path | str], one: WorstItem) -> RunFolder | None
 def _render_estimate(folder: RunFolder | None, item: str) -> str:
     from sam_audio_bench import audio
 
-    path = None if folder is None else answer_path(folder, item)
+    path = None if folder is None else estimate_path(folder, item)
     if path is None:
         return _render_note("no audio is kept of it here")
     try:

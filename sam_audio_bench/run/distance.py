@@ -32,6 +32,7 @@ from sam_audio_bench.metrics.embedding import Embedded, Embedder, TransformersEm
 from sam_audio_bench.render.tables import csv_cell
 from sam_audio_bench.render.text import pluralize
 from sam_audio_bench.run import interruption
+from sam_audio_bench.run.distance_reference import ITEM_REFERENCES, reference_kind
 from sam_audio_bench.run.distance_sounds import (
     SeparatorRuns,
     Sound,
@@ -41,8 +42,7 @@ from sam_audio_bench.run.distance_sounds import (
 )
 from sam_audio_bench.run.embedding_cache import EmbeddingCache
 from sam_audio_bench.run.progress import Progress
-from sam_audio_bench.run.reference_place import OF_ITEMS, reference_kind
-from sam_audio_bench.run.remote import naming_origins
+from sam_audio_bench.run.remote import show_urls_in_errors
 from sam_audio_bench.types import Status
 
 __all__ = ["DistanceReport", "DistanceRow", "ReferenceSet", "load_embedder", "measure_distances"]
@@ -119,12 +119,12 @@ def load_embedder(spelling: str = OWN_EMBEDDING, window: float | None = None, de
     return JudgeEmbedder(spelling, window, device)
 
 
-@naming_origins()
+@show_urls_in_errors()
 def measure_distances(
     paths: Sequence[Path | str],
     *,
     metrics: Iterable[str] = tuple(DISTANCES),
-    reference: str = OF_ITEMS[0],
+    reference: str = ITEM_REFERENCES[0],
     embedding: str = OWN_EMBEDDING,
     window: float | None = None,
     device: str = "auto",
@@ -221,14 +221,14 @@ class _EmbeddingWork:
     def __init__(self, embedder: Embedder, cache: EmbeddingCache, bar: Progress) -> None:
         self._embedder, self._cache, self._bar = embedder, cache, bar
         self._done = self._total = 0
-        self._report = bar.following("embedding")
+        self._report = bar.step_callback("embedding")
         self.notes: list[str] = []
         self.model = embedder.identity
 
     def expect(self, count: int, label: str) -> None:
         """Announces that many more sounds."""
         self._total += count
-        self._report = self._bar.following(label)
+        self._report = self._bar.step_callback(label)
 
     def embed(self, sounds: Sequence[Sound]) -> list[_EmbeddedSound]:
         """Returns sounds with embeddings, in order; if one cannot be read, the status of its error, with a note."""

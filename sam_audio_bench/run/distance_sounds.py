@@ -14,10 +14,10 @@ from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import is_url
 from sam_audio_bench.render.text import pluralize
 from sam_audio_bench.run.compatibility import CompatibleRuns
+from sam_audio_bench.run.distance_reference import ITEM_REFERENCES
 from sam_audio_bench.run.recorded_data import load_recorded_data
-from sam_audio_bench.run.reference_place import OF_ITEMS
 from sam_audio_bench.run.remote import find_runs
-from sam_audio_bench.run.store import RunFolder, answer_path
+from sam_audio_bench.run.store import RunFolder, estimate_path
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import Audio
 
@@ -52,7 +52,7 @@ class SeparatorRuns:
             for item, record in folder.items.items():
                 if record.failed:
                     continue
-                path = answer_path(folder, item)
+                path = estimate_path(folder, item)
                 if path is None:
                     raise Precondition(
                         f"expected the audio of {item} in {folder.path}, found none; run the evaluation again"
@@ -138,7 +138,7 @@ def list_reference_sounds(
         Precondition: data, references or sounds are missing. UsageError: the data have changed, or the reference runs
             are of several separators.
     """
-    if kind in OF_ITEMS:
+    if kind in ITEM_REFERENCES:
         data = load_recorded_data([folder for line in lines for folder in line.folders])
         if kind == "references" and "reference" not in data.provides:
             raise Precondition(

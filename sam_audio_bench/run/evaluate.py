@@ -13,9 +13,9 @@ from sam_audio_bench.run.executors import open_executors
 from sam_audio_bench.run.isolation import releasing_processes
 from sam_audio_bench.run.plan import Model, Plan, make_plan
 from sam_audio_bench.run.process_exit import prevent_exit
-from sam_audio_bench.run.progress import Progress, say
+from sam_audio_bench.run.progress import Progress, print_note
 from sam_audio_bench.run.results import Results
-from sam_audio_bench.run.settings import documentation, settings_from, signature
+from sam_audio_bench.run.settings import expand_signature, options_documentation, settings_from
 from sam_audio_bench.run.upload import RunUploader
 
 __all__ = ["evaluate", "execute"]
@@ -47,13 +47,13 @@ def evaluate(
         settings=settings_from(options),
     )
     for text in (*plan.ignored, *plan.redone):
-        say(text)
+        print_note(text)
     return execute(plan, progress=progress)
 
 
-evaluate.__signature__ = signature(inspect.signature(evaluate))  # type: ignore[attr-defined]
+evaluate.__signature__ = expand_signature(inspect.signature(evaluate))  # type: ignore[attr-defined]
 evaluate.__doc__ = (evaluate.__doc__ or "").replace(
-    "        options: fields of `Settings`, as follows.", documentation().rstrip()
+    "        options: fields of `Settings`, as follows.", options_documentation().rstrip()
 )
 
 
@@ -82,7 +82,7 @@ def execute(plan: Plan, *, progress: bool | None = None, executor: Executor | No
                     "choose another --output, or --overwrite only-missing"
                 )
     total = sum(len(job.chosen) if again else len(job.unfinished_items()) for job in jobs)
-    logged = [(job.separator, job.folder.path / output_log.NAME) for job in jobs]
+    logged = [(job.separator, job.folder.path / output_log.LOG_NAME) for job in jobs]
     with (
         interruption.handle_signals(), releasing_processes(logged), prevent_exit(),
         Progress(total, show=progress) as bar, open_executors(plan.settings, jobs, bar.note) as executor_of,
@@ -90,7 +90,7 @@ def execute(plan: Plan, *, progress: bool | None = None, executor: Executor | No
         copier = RunUploader(plan.settings.copy_to, plan.settings.output, bar.note)
         for job in plan.jobs:
             if any(job is other for other in jobs):
-                advance = bar.counting(f"{job.model.name} on {job.data.task}")
+                advance = bar.item_callback(f"{job.model.name} on {job.data.task}")
                 Recorder(plan, job, advance, bar.note, executor or executor_of(job)).run()
             copier.copy(job.folder.path)
         copier.check()

@@ -33,13 +33,13 @@ from sam_audio_bench.run.header import make_end_record, make_start_record
 from sam_audio_bench.run.isolation import Isolation
 from sam_audio_bench.run.job import Job
 from sam_audio_bench.run.loading import Batch, prefetch
-from sam_audio_bench.run.measuring import measure
+from sam_audio_bench.run.measuring import measure_item
 from sam_audio_bench.run.plan import Plan
 from sam_audio_bench.run.scoring import Scorer, Scores
 from sam_audio_bench.run.separation import CandidateSet, separate_items
 from sam_audio_bench.run.settings import Settings
 from sam_audio_bench.run.store import LOCK, RunFolder, candidate_files, scored_estimates
-from sam_audio_bench.run.usage import Meter, Usage
+from sam_audio_bench.run.usage import Usage, UsageMeter
 from sam_audio_bench.types import Item, Separation, Status
 
 __all__ = ["EstimatedItem", "Executor", "FailedItem", "LocalExecutor", "Outcome", "Recorder", "ScoredItem"]
@@ -115,14 +115,14 @@ class LocalExecutor:
         separate = partial(
             separate_items, job.separator, reranking=job.reranking, task=job.data.label,
             seed=settings.seed, align=settings.align, stereo=settings.stereo,
-            isolation=Isolation(job.constructor_state, job.folder.path / output_log.NAME),
+            isolation=Isolation(job.constructor_state, job.folder.path / output_log.LOG_NAME),
         )  # fmt: skip
         candidates = batching.run(batch.items, separate)
         for item, found in zip(batch.items, candidates, strict=True):
             if isinstance(found, CandidateSet):
                 yield EstimatedItem(item, found)
             else:
-                yield FailedItem(item.id, found, reranked=job.reranking is not None and job.reranking.asks(item))
+                yield FailedItem(item.id, found, reranked=job.reranking is not None and job.reranking.applies_to(item))
 
     def _score(self, waiting: Sequence[tuple[Item, list[Separation]]], job: Job, scorer: Scorer) -> Iterator[Outcome]:
         for (item, _), scores in zip(waiting, scorer.score(waiting, job.metrics), strict=True):
@@ -132,7 +132,7 @@ class LocalExecutor:
 def _log_note(text: str, job: Job, scorer: Scorer) -> None:
     """Shows a message to the user, and appends it to the log of the run."""
     message = f"{job.model.name}: {text}"
-    output_log.append_text(job.folder.path / output_log.NAME, f"--- {message}\n")
+    output_log.append_text(job.folder.path / output_log.LOG_NAME, f"--- {message}\n")
     scorer.note(message)
 
 
@@ -168,14 +168,14 @@ class Recorder:
                 "room there, or mend that, and the same command continues"
             ) from error
 
-    def _make_meter(self) -> Meter:
+    def _make_meter(self) -> UsageMeter:
         earlier = self.job.folder.header.timing if self.job.folder.exists else None
-        return Meter(self.job.separator, earlier)
+        return UsageMeter(self.job.separator, earlier)
 
     def _run_locked(self) -> None:
         folder, begun = self.job.folder, time.perf_counter()
-        stages.take()  # discards those of the previous run
-        tracing.arm(self.plan.settings.profile)
+        stages.pop_stage_times()  # discards those of the previous run
+        tracing.trace_first_calls(self.plan.settings.profile)
         job = self.job = replace(self.job)  # drops cached properties, computed before the folder was locked
         folder.set_aside(job.set_aside_reasons)
         self._scorer.forget_other_scores()
@@ -183,7 +183,7 @@ class Recorder:
         folder.write_header(make_start_record(self.plan, job))
         try:
             self._separate_missing()
-            self._scorer.complete(job.chosen.ids)
+            self._scorer.score_missing(job.chosen.ids)
             self._record_removed()
             self._seal()
         except BaseException as error:
@@ -198,9 +198,9 @@ class Recorder:
         self._check_folder()
         folder.write_header(make_end_record(folder, status, seconds, self._meter.usage()))
         if self.plan.settings.profile:
-            table = stages.as_text(stages.take(), seconds)
+            table = stages.format_stage_times(stages.pop_stage_times(), seconds)
             (folder.path / stages.NAME).write_text(f"{table}\n", encoding="utf-8")
-            self.note(f"{self.job.model.name} on {self.job.data.label}:\n{table}{tracing.write(folder.path)}")
+            self.note(f"{self.job.model.name} on {self.job.data.label}:\n{table}{tracing.write_trace(folder.path)}")
 
     def _check_folder(self) -> None:
         """Raises StoreError if the run folder was replaced since the start: the run would be split over two folders."""
@@ -246,7 +246,7 @@ class Recorder:
 
     def _separate_missing(self) -> None:
         items = self.job.items_to_separate()
-        log = self.job.folder.path / output_log.NAME
+        log = self.job.folder.path / output_log.LOG_NAME
         if items:
             output_log.append_text(log, self.job.construction_output)
         before = log.stat().st_size if log.exists() else 0
@@ -302,7 +302,7 @@ class Recorder:
             moved_ms=chosen.moved_ms or None,
             outputs=dict(chosen.outputs),
             remarks=list(item.remarks),
-            measured=measure(item),
+            measured=measure_item(item),
             picked_by=found.picker or chosen.picked_by,
             target=stored.target,
             residual=stored.residual,
@@ -320,7 +320,7 @@ class Recorder:
         record.candidates = len(found.candidates)
         record.picked = found.picked
         record.picker_scores = [None if math.isnan(score) else score for score in found.scores]
-        kept = found.sound if keep else [0]
+        kept = found.valid if keep else [0]
         record.kept = {str(index): self._write(record.item, found.separation(index), index) for index in kept}
         record.candidate_errors = {str(index): describe_error(error) for index, error in errors.items()}
 

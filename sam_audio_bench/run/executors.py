@@ -12,9 +12,9 @@ from sam_audio_bench.run.execution import Executor, LocalExecutor
 from sam_audio_bench.run.job import Job
 from sam_audio_bench.run.memory_limit import limits_memory
 from sam_audio_bench.run.settings import BASELINE, Settings
-from sam_audio_bench.run.worker_job import begin_of
-from sam_audio_bench.run.worker_process import ProcessLink
-from sam_audio_bench.run.workers import Link, WorkerExecutor, limits_itself
+from sam_audio_bench.run.worker_job import make_begin_job
+from sam_audio_bench.run.worker_process import ProcessHandle
+from sam_audio_bench.run.workers import WorkerExecutor, WorkerHandle, limits_itself
 
 __all__ = ["count_cores", "list_worker_gpus", "open_executors", "open_workers"]
 
@@ -45,7 +45,7 @@ def open_executors(
 
         for job in jobs:
             if executor(job) is workers and not isinstance(job.build_arguments.spec, str):
-                begin_of(job, settings)  # raises before any work
+                make_begin_job(job, settings)  # raises before any work
         yield executor
 
 
@@ -74,7 +74,7 @@ def _start_workers(settings: Settings, stack: ExitStack, note: Callable[[str], N
     gpus = list_worker_gpus(settings.device)
     count = settings.workers or len(gpus) or max(1, count_cores() // torch.get_num_threads())
     if settings.executor == "ray":
-        from sam_audio_bench.run.ray_link import ray_cluster
+        from sam_audio_bench.run.ray_workers import ray_cluster
 
         uses_gpus = settings.device in ("auto", "cuda")
         actor, room = stack.enter_context(ray_cluster(settings.workers, local=count, uses_gpus=uses_gpus))
@@ -83,8 +83,8 @@ def _start_workers(settings: Settings, stack: ExitStack, note: Callable[[str], N
         return WorkerExecutor(actor, room)
     count = 1 if settings.executor == "local" else count
 
-    def connect(number: int) -> Link:
-        return ProcessLink(gpus[number % len(gpus)] if gpus and settings.executor != "local" else None)
+    def connect(number: int) -> WorkerHandle:
+        return ProcessHandle(gpus[number % len(gpus)] if gpus and settings.executor != "local" else None)
 
     return WorkerExecutor(connect, count)
 

@@ -12,7 +12,7 @@ from sam_audio_bench.records import Commit, ErrorRecord, ItemRecord, RunRecord, 
 from sam_audio_bench.run import provenance
 from sam_audio_bench.run.job import Job
 from sam_audio_bench.run.plan import Plan
-from sam_audio_bench.run.scoring import merged_records
+from sam_audio_bench.run.scoring import merge_metric_records
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.run.usage import Usage
 from sam_audio_bench.stats.cost import real_time_factor
@@ -29,7 +29,7 @@ def make_start_record(plan: Plan, job: Job) -> RunRecord:
         started=now(),
         model=job.model,
         task=job.data.record,
-        metrics=merged_records(job.metrics, job.folder.metrics),
+        metrics=merge_metric_records(job.metrics, job.folder.metrics),
         seed=settings.seed,
         align=settings.align,  # type: ignore[arg-type]  # checked by Settings
         stereo=settings.stereo,  # type: ignore[arg-type]

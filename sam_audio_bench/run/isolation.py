@@ -13,9 +13,9 @@ from pathlib import Path
 from sam_audio_bench.errors import describe_error
 from sam_audio_bench.run.global_state import GlobalState, seed_generators
 from sam_audio_bench.run.interruption import allow_interruption, defer_signals
-from sam_audio_bench.run.output_log import captured
+from sam_audio_bench.run.output_log import capture_output
 from sam_audio_bench.run.process_exit import prevent_exit
-from sam_audio_bench.run.progress import say
+from sam_audio_bench.run.progress import print_note
 from sam_audio_bench.types import AnySeparator
 
 __all__ = ["Isolation", "releasing_processes"]
@@ -43,7 +43,7 @@ class Isolation:
         """
         ours = GlobalState.capture()
         try:
-            with captured(self.log, heading):
+            with capture_output(self.log, heading):
                 if self.own is not None:
                     self.own.restore_settings()
                 seed_generators(seed)
@@ -68,7 +68,7 @@ def releasing_processes(separators: Iterable[tuple[AnySeparator, Path | None]]) 
                 release = getattr(separator, "release_processes", None)
                 if callable(release):
                     try:
-                        with captured(log, "at the end"):
+                        with capture_output(log, "at the end"):
                             release()
                     except Exception as error:  # loses no finished work
-                        say(f"{separator.name} could not end its processes: {describe_error(error)}")
+                        print_note(f"{separator.name} could not end its processes: {describe_error(error)}")

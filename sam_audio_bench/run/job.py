@@ -12,7 +12,7 @@ from sam_audio_bench.digests import joined
 from sam_audio_bench.records import SCHEMA_VERSION, ItemRecord, ModelRecord
 from sam_audio_bench.run.contract import BuildArguments, needs_other_references
 from sam_audio_bench.run.global_state import GlobalState
-from sam_audio_bench.run.scoring import outdated
+from sam_audio_bench.run.scoring import outdated_metrics
 from sam_audio_bench.run.separation import Reranking
 from sam_audio_bench.run.settings import Settings
 from sam_audio_bench.run.store import RunFolder
@@ -90,7 +90,7 @@ class Job:
             return "it was made in another way"
         if self._is_missing_candidates(record):
             return "its candidates were not kept"
-        must_be_read = bool(outdated(self.folder, self.metrics, record.item))
+        must_be_read = bool(outdated_metrics(self.folder, self.metrics, record.item))
         return self.folder.damage(record.item, read=must_be_read)
 
     def _is_missing_candidates(self, record: ItemRecord) -> bool:
@@ -106,7 +106,9 @@ class Job:
     def unfinished_items(self) -> list[str]:
         """Returns the chosen items that need an estimate or a score."""
         separate = set(self.items_to_separate())
-        return [item for item in self.chosen.ids if item in separate or outdated(self.folder, self.metrics, item)]
+        return [
+            item for item in self.chosen.ids if item in separate or outdated_metrics(self.folder, self.metrics, item)
+        ]
 
     @property
     def is_finished(self) -> bool:

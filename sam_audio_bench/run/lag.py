@@ -1,7 +1,8 @@
-"""How late estimates are: measured for every item that is scored, and cut where ``--align lag`` asks for that.
+"""Lag of estimates: measured for every scored item, and removed with ``--align lag``.
 
-The lag is that of the highest cross-correlation, within a second on both sides; of sound above a minute, in its loudest
-minute. It means something where estimate and sound resemble each other there, by `metrics.functional.lag.RESEMBLES`.
+The lag is the position of the highest cross-correlation, within one second in either direction; for sound longer than a
+minute it is computed in the loudest minute. It is meaningful only where the two sounds are similar at that lag, by
+`metrics.functional.lag.RESEMBLES`.
 """
 
 from __future__ import annotations
@@ -16,42 +17,42 @@ from sam_audio_bench.types import Audio, Item
 
 __all__ = ["lag_behind_mixture", "measure_lag"]
 
-_STRETCH = 60  # seconds: the transforms of more take longer than most metrics
+_SEGMENT = 60  # seconds; Fourier transforms of longer sound take more time than most metrics
 
 
 def measure_lag(item: Item, estimate: Audio) -> float | None:
-    """Milliseconds by which an estimate lags behind its reference, or behind the mixture where that is like none.
+    """Returns the lag of an estimate behind its reference in ms, or behind the mixture if they are dissimilar.
 
-    None: it resembles neither, as silence does.
+    None: the estimate is similar to neither, as silence is.
     """
     for sound in (item.reference, item.query.mixture):
-        lag = None if sound is None else _samples_late(estimate, sound)
+        lag = None if sound is None else _lag_in_samples(estimate, sound)
         if lag is not None:
             return 1000 * lag / estimate.rate
     return None
 
 
 def lag_behind_mixture(estimate: Audio, mixture: Audio) -> int:
-    """Samples by which an estimate lags behind its mixture; 0 where they do not resemble each other at any lag."""
-    return _samples_late(estimate, mixture) or 0
+    """Returns the lag of an estimate behind its mixture in samples; 0 if they are not similar at any lag."""
+    return _lag_in_samples(estimate, mixture) or 0
 
 
-def _samples_late(estimate: Audio, sound: Audio) -> int | None:
-    """Samples by which an estimate lags behind a sound, whose lengths and channels may differ.
+def _lag_in_samples(estimate: Audio, sound: Audio) -> int | None:
+    """Returns the lag of an estimate behind a sound in samples; their lengths and channels may differ.
 
-    Channels are averaged, since a transform for each would cost more.
+    Channels are averaged, since one transform per channel would cost more.
     """
     length, rate = min(estimate.length, sound.length), sound.rate
-    part = _loudest(sound.samples[:, :length], _STRETCH * rate)
+    part = _loudest_segment(sound.samples[:, :length], _SEGMENT * rate)
     reference, late = (to_mono(Audio(one.samples[:, :length][:, part], rate)).samples for one in (sound, estimate))
     found = find_lag(reference=reference, estimate=late, rate=rate)
     return None if found is None or found.there < RESEMBLES else found.samples
 
 
-def _loudest(samples: Tensor, stretch: int) -> slice:
-    """Of the stretches one after another ``[channels, time]``, the one of the highest energy."""
-    if samples.shape[1] <= stretch:
+def _loudest_segment(samples: Tensor, size: int) -> slice:
+    """Returns the consecutive segment of ``[channels, time]`` with the highest energy."""
+    if samples.shape[1] <= size:
         return slice(None)
-    energies = [float(energy(part).sum()) for (part,) in parts(samples, size=stretch * len(samples))]
-    start = stretch * max(range(len(energies)), key=energies.__getitem__)
-    return slice(start, start + stretch)
+    energies = [float(energy(part).sum()) for (part,) in parts(samples, size=size * len(samples))]
+    start = size * max(range(len(energies)), key=energies.__getitem__)
+    return slice(start, start + size)

@@ -1,4 +1,4 @@
-"""Batches of items, each loaded while the one before it is worked on."""
+"""Loading of items in batches; each batch is loaded while the previous one is processed."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ __all__ = ["Batch", "prefetch"]
 
 @dataclass
 class Batch:
-    """Items that could be loaded, and why others could not."""
+    """Items that could be loaded, and the errors of those that could not."""
 
     items: list[Item] = field(default_factory=list)
     failures: dict[str, BenchError] = field(default_factory=dict)
 
 
 def prefetch(data: TaskData, identifiers: Sequence[str], size: int, *, with_others: bool = False) -> Iterator[Batch]:
-    """Batches of items in order, the next one being loaded while one is worked on.
+    """Yields batches of items in order, and loads the next batch while one is processed.
 
     Args:
         data: the whole task.
-        identifiers: of the items.
-        size: of a batch.
-        with_others: with the references of all other items of the same mixture in the task, whichever are asked for.
+        identifiers: ids of the items.
+        size: items per batch.
+        with_others: fill `Item.others` with the references of all other items of the same mixture in the task, whether
+            or not these are among ``identifiers``.
     """
-    load = _Company(data).load if with_others else data.__getitem__
+    load = _LoaderWithOthers(data).load if with_others else data.__getitem__
     under_way: Future[Batch] | None = None
     with ThreadPoolExecutor(1) as loader:
         for start in range(0, len(identifiers), size):
@@ -64,14 +65,14 @@ def _load(load: Callable[[str], Item], identifiers: Sequence[str]) -> Batch:
 
 
 def _on_grid(item: Item) -> Item:
-    """The item with its mixture as the disk would give it back, so that the mixture as an estimate improves by 0 dB."""
+    """Returns the item with its mixture quantized as in a file, so that the mixture's own improvement is 0 dB."""
     return replace(item, query=replace(item.query, mixture=audio.as_stored(item.query.mixture, copy=False)))
 
 
-class _Company:
-    """Loads items with the references of their mixture's other items, which are looked for in their group.
+class _LoaderWithOthers:
+    """Loads items with the references of the other items of their mixture, which are searched in their group.
 
-    References of one mixture are held at a time; of the others it is known which mixture they belong to.
+    References of only one mixture are in memory at a time; for other items only the key of their mixture is stored.
     """
 
     def __init__(self, data: TaskData) -> None:
@@ -80,11 +81,11 @@ class _Company:
         for identifier, group in data.groups.items():
             self._members[group].append(identifier)
         self._mixtures: dict[str, str] = {}  # item -> key of its mixture
-        self._unread: dict[str, str] = {}  # item -> why it cannot be read
+        self._unread: dict[str, str] = {}  # item -> error message
         self._key, self._references = "", dict[str, Audio]()
 
     def load(self, identifier: str) -> Item:
-        """An item with `Item.others`; raises what loading it raises, and remarks what others raise."""
+        """Loads an item with `Item.others`; its own errors are raised, and those of other items become remarks."""
         item = self._data[identifier]
         members = self._members[self._data.groups[identifier]]
         key = self._mixtures[identifier] = mixture_key(item.query.mixture)
@@ -101,7 +102,7 @@ class _Company:
         return replace(item, others=others, remarks=(*item.remarks, *unread))
 
     def _reference(self, identifier: str) -> Audio | None:
-        """The reference of an item of the mixture that is at hand."""
+        """Returns the reference of an item if it belongs to the current mixture."""
         try:
             item = self._data[identifier]
         except BenchError as error:

@@ -1,8 +1,8 @@
-"""Telling experiment trackers of an evaluation, beside its run folders: ``--log tensorboard:DIR``, ``wandb:PROJECT``,
-``trackio:PROJECT``.
+"""Logging of an evaluation to experiment trackers, in addition to its run folders: ``--log tensorboard:DIR``,
+``wandb:PROJECT``, ``trackio:PROJECT``.
 
-A tracker is a `RunLogger`; what it is told is the same for all: the configuration, every mean, figures, and the worst
-items to listen to. Its package is imported when it is opened, which is before any work.
+A tracker is a `RunLogger`; all log the same: the configuration, every mean, figures, and the worst items as audio. The
+package of a tracker is imported when the tracker is opened, before any other work.
 """
 
 from __future__ import annotations
@@ -29,31 +29,31 @@ if TYPE_CHECKING:
     from sam_audio_bench.stats.summary import SummaryRow
     from sam_audio_bench.types import Audio
 
-__all__ = ["LOGGERS", "LoggerSpec", "RunLogger", "log_results", "opened_loggers", "parse_loggers"]
+__all__ = ["LOGGERS", "LoggerSpec", "RunLogger", "log_results", "open_loggers", "parse_loggers"]
 
-_SECONDS = 10.0  # of each sound
+_SECONDS = 10.0  # logged of each sound
 _FIGURES = ("bars", "box")
 _COLUMNS = ("task", "separator", "metric", "value", "ci_low", "ci_high", "n_ok", "n", "unit")
 
 
 class RunLogger(Protocol):
-    """What a tracker is told, in this order; it may raise anything."""
+    """An experiment tracker. Its methods are called in this order, and may raise any exception."""
 
     def log_config(self, config: Options) -> None:
-        """What is run: plain values of JSON by name, nested."""
+        """Logs the configuration: nested mappings of plain JSON values."""
 
     def log_table(self, rows: Sequence[SummaryRow]) -> None:
-        """Every mean, with its interval."""
+        """Logs every mean with its confidence interval."""
 
     def log_media(self, name: str, path: Path, caption: str) -> None:
-        """A figure as PNG or a sound as 16-bit WAV; ``name`` has parts between slashes. The file goes afterwards."""
+        """Logs a PNG figure or a 16-bit WAV, which is deleted afterwards; ``name`` has parts separated by slashes."""
 
     def finish(self) -> None:
-        """Nothing more comes, however the evaluation ended."""
+        """Closes the tracker, whether or not the evaluation succeeded."""
 
 
 class LoggerSpec(NamedTuple):
-    """What ``--log KIND:PLACE`` means."""
+    """A parsed ``--log KIND:PLACE``."""
 
     kind: str
     place: str
@@ -63,7 +63,7 @@ class LoggerSpec(NamedTuple):
 
 
 class _Tensorboard:
-    """Event files in a folder of their own below the given one."""
+    """TensorBoard event files in a new subfolder of the given folder."""
 
     def __init__(self, folder: str) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -99,7 +99,7 @@ class _Tensorboard:
 
 
 class _Wandb:
-    """A run of a project of Weights & Biases, ``PROJECT`` or ``ENTITY/PROJECT``; WANDB_MODE=offline keeps it here."""
+    """A run in a Weights & Biases project, ``PROJECT`` or ``ENTITY/PROJECT``; WANDB_MODE=offline keeps it local."""
 
     def __init__(self, place: str) -> None:
         import wandb
@@ -127,7 +127,7 @@ class _Wandb:
 
 
 class _Trackio:
-    """A run of a project of Trackio, on this machine unless TRACKIO_SPACE_ID names a Space."""
+    """A run in a Trackio project, on this machine unless TRACKIO_SPACE_ID names a Space."""
 
     def __init__(self, project: str) -> None:
         import trackio
@@ -151,24 +151,24 @@ class _Trackio:
         self._trackio.finish()
 
 
-class _Kind(NamedTuple):
-    target: Any  # makes a `RunLogger` of what stands behind the colon
-    place: str  # what that is
+class _LoggerKind(NamedTuple):
+    target: Any  # makes a `RunLogger` from the text after the colon
+    place: str  # placeholder of that text, for messages
 
 
-LOGGERS: Mapping[str, _Kind] = {
-    "tensorboard": _Kind(_Tensorboard, "DIR"),
-    "wandb": _Kind(_Wandb, "PROJECT"),
-    "trackio": _Kind(_Trackio, "PROJECT"),
+LOGGERS: Mapping[str, _LoggerKind] = {
+    "tensorboard": _LoggerKind(_Tensorboard, "DIR"),
+    "wandb": _LoggerKind(_Wandb, "PROJECT"),
+    "trackio": _LoggerKind(_Trackio, "PROJECT"),
 }
-"""By what stands before the colon, which is also the name of the package and of the extra that brings it."""
+"""Kinds of loggers by the text before the colon, which is also the name of their package and of its extra."""
 
 
 def parse_loggers(texts: Sequence[str]) -> list[LoggerSpec]:
-    """What ``--log`` says; imports nothing.
+    """Parses the values of ``--log``, without importing their packages.
 
     Raises:
-        UsageError: another spelling, or one tracker twice. Precondition: its package is not installed.
+        UsageError: an invalid value, or a tracker given twice. Precondition: its package is not installed.
     """
     found = []
     for text in texts:
@@ -188,18 +188,18 @@ def parse_loggers(texts: Sequence[str]) -> list[LoggerSpec]:
 
 
 @contextmanager
-def opened_loggers(specs: Sequence[LoggerSpec], plan: Plan) -> Iterator[dict[LoggerSpec, RunLogger]]:
-    """Opened trackers, told the configuration of a plan; they are finished however the work within ends.
+def open_loggers(specs: Sequence[LoggerSpec], plan: Plan) -> Iterator[dict[LoggerSpec, RunLogger]]:
+    """Opens trackers and logs the configuration of a plan; they are closed at the end of the block in any case.
 
     What they print goes to standard error.
 
     Raises:
-        Precondition: one cannot be opened, for want of a key or a network, say.
+        Precondition: one cannot be opened, for example without a key or a network.
     """
     found: dict[LoggerSpec, RunLogger] = {}
     with ExitStack() as stack:
         for spec in specs:
-            with _telling(spec, "to be opened"):
+            with _tracker_errors(spec, "to be opened"):
                 found[spec] = LOGGERS[spec.kind].target(spec.place)
                 stack.callback(_finish, spec, found[spec])
                 found[spec].log_config(_config(plan))
@@ -207,15 +207,15 @@ def opened_loggers(specs: Sequence[LoggerSpec], plan: Plan) -> Iterator[dict[Log
 
 
 def _finish(spec: LoggerSpec, logger: RunLogger) -> None:
-    with _telling(spec, "to take the rest"):
+    with _tracker_errors(spec, "to take the rest"):
         logger.finish()
 
 
 def log_results(results: Results, loggers: Mapping[LoggerSpec, RunLogger]) -> None:
-    """Tells trackers of finished runs: the table, figures of the main metric, and the worst items of each separator.
+    """Logs finished runs: the table, figures of the main metric, and the worst items of each separator.
 
     Raises:
-        Precondition: one of them raised something; the runs are whole on this disk.
+        Precondition: a tracker raised an exception; the run folders are complete.
     """
     if not loggers:
         return
@@ -223,19 +223,19 @@ def log_results(results: Results, loggers: Mapping[LoggerSpec, RunLogger]) -> No
     with tempfile.TemporaryDirectory(prefix="sabench-logged-") as folder:
         media = [*_figures(results, rows, Path(folder)), *_sounds(results, rows, Path(folder))]
         for spec, logger in loggers.items():
-            with _telling(spec, "to take the results, which are whole in the run folders"):
+            with _tracker_errors(spec, "to take the results, which are whole in the run folders"):
                 logger.log_table(rows)
                 for name, path, caption in media:
                     logger.log_media(name, path, caption)
 
 
 @contextmanager
-def _telling(spec: LoggerSpec, expected: str) -> Iterator[None]:
-    """Within it, whatever a tracker raises is one sentence, and what it prints is no result."""
+def _tracker_errors(spec: LoggerSpec, expected: str) -> Iterator[None]:
+    """Turns any exception of a tracker into a one-line Precondition, and redirects its output to standard error."""
     try:
         with redirect_stdout(sys.stderr):
             yield
-    except Exception as error:  # of anyone's package
+    except Exception as error:  # any, from a third-party package
         raise Precondition(
             f"expected --log {spec} {expected}, found: {describe_error(error, named=True)}; the same command without "
             "--log evaluates, and with it logs what is finished"
@@ -243,7 +243,7 @@ def _telling(spec: LoggerSpec, expected: str) -> Iterator[None]:
 
 
 def _config(plan: Plan) -> Options:
-    """What is run, without what lies in the run folders: options, separators, tasks and metrics."""
+    """Returns options, separators, tasks and metrics of a plan, without the contents of run folders."""
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "options": {name: entry["value"] for name, entry in plan.config.items()},
@@ -255,13 +255,13 @@ def _config(plan: Plan) -> Options:
 
 
 def _records(rows: Sequence[SummaryRow]) -> list[dict[str, Any]]:
-    from sam_audio_bench.render.layout import name_of
+    from sam_audio_bench.render.layout import line_label
 
-    return [{**{name: getattr(row, name) for name in _COLUMNS}, "separator": name_of(row)} for row in rows]
+    return [{**{name: getattr(row, name) for name in _COLUMNS}, "separator": line_label(row)} for row in rows]
 
 
 def _means(rows: Sequence[SummaryRow]) -> dict[str, float]:
-    """``task/separator/metric`` -> mean; those that are undefined are in the table alone."""
+    """Returns ``task/separator/metric`` -> mean, without undefined means, which are only in the table."""
     return {
         f"{record['task']}/{record['separator']}/{record['metric']}": record["value"]
         for record in _records(rows) if record["value"] is not None
@@ -279,9 +279,9 @@ def _figures(results: Results, rows: Sequence[SummaryRow], folder: Path) -> Iter
 
 
 def _sounds(results: Results, rows: Sequence[SummaryRow], folder: Path) -> Iterator[tuple[str, Path, str]]:
-    """Mixture, estimate and reference of the worst items of each separator that is no baseline and no oracle."""
+    """Yields mixture, estimate and reference of the worst items of each separator, except baselines and oracles."""
     from sam_audio_bench.run.display import find_worst_items, load_worst_item
-    from sam_audio_bench.run.store import answer_path
+    from sam_audio_bench.run.store import estimate_path
     from sam_audio_bench.stats.answers import main_metric
 
     metric = main_metric(rows)
@@ -290,7 +290,7 @@ def _sounds(results: Results, rows: Sequence[SummaryRow], folder: Path) -> Itera
         for rank, one in enumerate(find_worst_items(results, separator, str(metric)), 1):
             run, item, why = load_worst_item(results.runs, one)
             sounds = {} if item is None else {"mixture": item.query.mixture, "reference": item.reference}
-            estimate = None if run is None else answer_path(run, one.item)
+            estimate = None if run is None else estimate_path(run, one.item)
             name = f"worst/{separator}/{rank} {one.task} {one.item}"
             about = f"{metric} {one.score}{f'; {why}' if why else ''}"
             for part, sound in {**sounds, "estimate": _read(estimate)}.items():
@@ -310,7 +310,7 @@ def _read(path: Path | None) -> Audio | None:
 
 
 def _write(path: Path, sound: Audio) -> str | None:
-    """Writes what can be heard of a sound, and gives what was changed for that; None: nothing can."""
+    """Writes a sound in an audible form and returns remarks on what was changed for that; None: it is inaudible."""
     import soundfile
 
     from sam_audio_bench.notebook import audible_samples

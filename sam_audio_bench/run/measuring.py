@@ -1,4 +1,4 @@
-"""What is measured of an item's sounds and prompt while they are in hand: attributes that every data set has."""
+"""Attributes measured from an item's audio and prompt while the item is loaded; every data set has them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from sam_audio_bench.metrics.functional.energy import energy
 from sam_audio_bench.records import Measured
 from sam_audio_bench.types import Audio, Item
 
-__all__ = ["measure"]
+__all__ = ["measure_item"]
 
-_DECIBELS, _SHARE = 2, 4  # digits that are kept: of no sum in another order do they tell
+_DECIBELS, _SHARE = 2, 4  # digits kept: few enough that the order of summation does not change them
 
 
-def measure(item: Item) -> Measured:
-    """Words, level, share of time and level ratio of an item; None where there is no such thing.
+def measure_item(item: Item) -> Measured:
+    """Measures the prompt's word count, the mixture's level, the target's share of time and the SNR of an item.
 
-    The mixture's level is its RMS over all channels and all of its time, in dB of full scale (a full-scale sine has
-    -3.01). The target sounds where `active_spans` of the reference finds it; without a reference, in the + spans of the
-    prompt. The ratio is that of the energies of target and residual.
+    A value that is not defined is None. The level is the RMS over all channels and samples in dBFS (a full-scale sine
+    has -3.01). The target is active where `active_spans` of the reference says so; without a reference, in the + spans
+    of the prompt. The SNR is the ratio of the energies of target and residual.
     """
     prompt, mixture = item.query.prompt, item.query.mixture
     target, rest = (None if one is None else _energy(one) for one in (item.reference, item.residual_reference))
@@ -40,18 +40,18 @@ def _energy(sound: Audio) -> float:
 
 
 def _decibels(power: float, other: float) -> float | None:
-    """Of a ratio of powers; None where one of the two is silent or not finite."""
+    """Converts a ratio of powers to dB; None if one of them is zero or not finite."""
     if not (0 < power < math.inf and 0 < other < math.inf):
         return None
     return round(10 * (math.log10(power) - math.log10(other)), _DECIBELS) + 0.0  # no negative zero
 
 
 def _target_share(item: Item) -> float | None:
-    """Share of the mixture's time in which the target sounds; 0 where its reference is silent."""
+    """Returns the share of the mixture's duration in which the target is active; 0 if its reference is silent."""
     seconds = item.query.mixture.seconds
     spans = [(start, end) for sign, start, end in item.query.prompt.spans if sign == "+"]
     if item.reference is not None:
-        with suppress(BenchError):  # of samples that are not finite
+        with suppress(BenchError):  # raised for samples that are not finite
             return _covered(active_spans(item.reference.samples, item.reference.rate)) / seconds
     return _covered(spans) / seconds if spans else None
 

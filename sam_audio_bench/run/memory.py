@@ -1,7 +1,7 @@
-"""What the longest item of a run needs, from what its files say of themselves, where this machine does not have it.
+"""Estimate of the memory and disk space that the longest item of a run needs, and warnings if this machine has less.
 
-A separator gets the whole mixture and gives back whole answers: `ANSWERED` times the mixture in float32, and what it
-takes to make them, which built-in separators tell. Everything else is done in blocks, in files of `SCRATCH` times it.
+A separator gets the whole mixture and returns whole estimates: `SEPARATOR_FACTOR` times the mixture in float32, or what
+built-in separators declare that they need. Everything else is done in blocks, in files of `SCRATCH_FACTOR` times it.
 """
 
 from __future__ import annotations
@@ -18,47 +18,47 @@ from sam_audio_bench.run.contract import get_batch_size
 if TYPE_CHECKING:
     from sam_audio_bench.run.job import Job
 
-__all__ = ["ANSWERED", "BASE", "SCRATCH", "WHOLE", "memory_needs", "memory_of_machine"]
+__all__ = ["BASE_BYTES", "METRIC_FACTOR", "SCRATCH_FACTOR", "SEPARATOR_FACTOR", "find_shortages", "total_memory"]
 
-ANSWERED = 5
-"""The separator's copy of the mixture, its target and residual, and two that it may make on the way."""
+SEPARATOR_FACTOR = 5
+"""The separator's copy of the mixture, its target and residual, and two intermediate copies."""
 
-WHOLE = 8
-"""Of a metric that is not computed in blocks: reference and answer in float64, and as much again to work with."""
+METRIC_FACTOR = 8
+"""For a metric that is not computed in blocks: reference and estimate in float64, and as much for intermediates."""
 
-SCRATCH = 10
-"""Mixture, references and answers, the sums of some of them, and what the perceptual ratings compare."""
+SCRATCH_FACTOR = 10
+"""Mixture, references and estimates, sums of some of them, and the inputs of perceptual metrics."""
 
-BASE = 1 << 30
-"""Bytes of a process with all default metrics, whatever the length: measured in benchmarks/long_audio.md."""
+BASE_BYTES = 1 << 30
+"""Memory of a process with all default metrics, independent of length: measured in benchmarks/long_audio.md."""
 
-_VALUE = 4  # bytes in float32
-_GROUPS = Path("/sys/fs/cgroup/memory.max")  # Linux: the limit of a container
+_SAMPLE_BYTES = 4  # float32
+_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")  # Linux: the limit of a container
 
 
-def memory_needs(jobs: Iterable[Job], batch: int | None = None) -> list[str]:
-    """A sentence for each job whose longest item does not fit into memory, or into the folder for temporary files.
+def find_shortages(jobs: Iterable[Job], batch: int | None = None) -> list[str]:
+    """Describes each job whose longest item does not fit into memory, or into the folder for temporary files.
 
     Args:
-        jobs: what is to be done.
-        batch: items at once, where the run says so.
+        jobs: the jobs of a run.
+        batch: items per batch; None: as the separator prefers.
     """
-    return [text for job in jobs for text in _needs(job, batch)]
+    return [text for job in jobs for text in _shortages(job, batch)]
 
 
-def memory_of_machine() -> int | None:
-    """Bytes that processes here may have: the machine's, or its container's; None where nothing tells."""
+def total_memory() -> int | None:
+    """Returns the memory of this machine or its container in bytes; None if it is unknown."""
     try:
         found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return None
     try:
-        return min(found, int(_GROUPS.read_text(encoding="ascii")))
-    except (OSError, ValueError):  # there is no limit, or no such file
+        return min(found, int(_CGROUP_LIMIT.read_text(encoding="ascii")))
+    except (OSError, ValueError):  # no limit, or no such file
         return found
 
 
-def _needs(job: Job, batch: int | None) -> Iterator[str]:
+def _shortages(job: Job, batch: int | None) -> Iterator[str]:
     size_of = job.data.size
     if size_of is None:
         return
@@ -66,20 +66,20 @@ def _needs(job: Job, batch: int | None) -> Iterator[str]:
     if not sizes:
         return
     longest = max(sizes, key=lambda item: sizes[item])
-    mixture = sizes[longest] * _VALUE
+    mixture = sizes[longest] * _SAMPLE_BYTES
     together = min(batch or get_batch_size(job.separator), len(sizes))
     about = f"{job.model.name} on {job.data.label}: {longest}, {_shown(mixture)} as float32, will need about"
-    factor = max(float(getattr(job.separator, "memory", 0)), ANSWERED) * together
+    factor = max(float(getattr(job.separator, "memory", 0)), SEPARATOR_FACTOR) * together
     whole = [name for one in job.metrics if not one.metric.in_blocks for name in one.columns]
     if whole:
-        factor += WHOLE
-    memory, there = BASE + factor * mixture, memory_of_machine()
+        factor += METRIC_FACTOR
+    memory, there = BASE_BYTES + factor * mixture, total_memory()
     if there is not None and memory > there:
         others = f", or leave out {', '.join(whole)}, which hold it as a whole" if whole else ""
         batches = ", say --batch-size 1" if together > 1 else ""
         advice = f"cut it into shorter items{batches}{others}"
         yield f"{about} {_shown(memory)} of memory, found {_shown(there)}; {advice}"
-    room, free = SCRATCH * mixture * together, _free(scratch_folder())
+    room, free = SCRATCH_FACTOR * mixture * together, _free(scratch_folder())
     if free is not None and room > free:
         yield (
             f"{about} {_shown(room)} in {scratch_folder()} for temporary files, found {_shown(free)}; set TMPDIR to "

@@ -1,4 +1,4 @@
-"""A limit of the memory that a process may have, where the platform has one."""
+"""Limit of the memory of a process, on platforms that support one."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ _GIB = 1 << 30
 
 
 def limits_memory() -> bool:
-    """Whether this platform limits what a process allocates: Linux does (RLIMIT_DATA, setrlimit(2))."""
+    """Returns whether this platform can limit allocations of a process: Linux does (RLIMIT_DATA, setrlimit(2))."""
     return sys.platform == "linux"
 
 
 def limit_memory(gib: float | None) -> None:
-    """Makes allocations fail that would take the private memory of this process above a limit.
+    """Limits the private memory of this process: allocations beyond the limit fail.
 
-    What it maps of files, programs and libraries say, does not count, and neither does memory of a GPU. A program that
-    it starts has the same limit of its own.
+    Mapped files, such as programs and libraries, do not count, nor does GPU memory. A program that the process starts
+    has the same limit for itself.
 
     Args:
-        gib: GiB; None: no limit.
+        gib: limit in GiB; None: no limit.
 
     Raises:
-        Precondition: it has more already.
+        Precondition: the process uses more already.
     """
     if not limits_memory():
         return
@@ -47,7 +47,7 @@ def limit_memory(gib: float | None) -> None:
 
 
 def _private_bytes() -> int:
-    """What counts against the limit so far."""
+    """Returns the memory that counts towards the limit, in bytes."""
     with suppress(OSError, ValueError):
         for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
             if line.startswith("VmData:"):

@@ -1,4 +1,4 @@
-"""Putting shards together: the union of run folders of one separator on one task."""
+"""Merging of shards: the union of run folders of one separator on one task."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sam_audio_bench.records import PARTS, RunRecord
 from sam_audio_bench.run.header import make_end_record
 from sam_audio_bench.run.plan import shard_suffix
 from sam_audio_bench.run.recorded_data import load_recorded_data
-from sam_audio_bench.run.remote import find_runs, naming_origins
+from sam_audio_bench.run.remote import find_runs, show_urls_in_errors
 from sam_audio_bench.run.store import RunFolder, candidate_files
 from sam_audio_bench.run.usage import Usage
 from sam_audio_bench.tasks.data import digest_of_ids
@@ -28,14 +28,14 @@ _SHOWN = 5
 _COPY_LATER = "merge into a folder here, which `sabench merge --copy-to URL` copies"
 
 
-@naming_origins()
+@show_urls_in_errors()
 def merge_all(
     paths: Sequence[Path | str], output: Path, *, note: Callable[[str], None] = lambda text: None
 ) -> list[RunFolder]:
-    """Merges the shards of any number of separators and tasks into ``<output>/<separator>/<task>``, as eval names them.
+    """Merges shards of any number of separators and tasks into ``<output>/<separator>/<task>``, as eval names them.
 
     Raises:
-        UsageError, StoreError: as `merge`; what is wrong is told before anything is written.
+        UsageError, StoreError: as `merge`, before anything is written.
     """
     output = local_place("--output", output, _COPY_LATER)
     parts: dict[Path, list[RunFolder]] = {}
@@ -48,18 +48,18 @@ def merge_all(
     return [_merged(shards, into, note) for into, shards in parts.items()]
 
 
-@naming_origins()
+@show_urls_in_errors()
 def merge(paths: Sequence[Path | str], into: Path, *, note: Callable[[str], None] = lambda text: None) -> RunFolder:
     """Merges run folders into a new one and returns it; the shards are left as they are.
 
     Args:
         paths: run folders, or folders or URLs that hold them, of one separator, task, seed and set of metric versions.
-        into: the folder to write; new or empty. Where merging fails, nothing of it stays.
-        note: is told what the shards lack, of `missing_parts`.
+        into: the folder to write; new or empty. If merging fails, it is left empty or removed.
+        note: called with each sentence of `missing_parts`.
 
     Raises:
-        UsageError: folders that differ in what they ran, or two answers to one item.
-        StoreError: ``into`` holds something already, or a shard is unfinished.
+        UsageError: folders of different separators, tasks or settings, or an item in two of them.
+        StoreError: ``into`` is not empty, or a shard is unfinished.
     """
     into = local_place("--into", into, _COPY_LATER)
     shards = _opened(paths)
@@ -68,31 +68,31 @@ def merge(paths: Sequence[Path | str], into: Path, *, note: Callable[[str], None
 
 
 def missing_parts(shards: Sequence[RunFolder]) -> list[str]:
-    """Which shards and items of a run are not among some of its shards, a sentence each."""
+    """Describes which shards and items of a run are missing from the given shards, in one sentence each."""
     found, total = [], shards[0].header.task.items
     numbers = {shard.header.shard for shard in shards}
     counts = {number[1] for number in numbers if number is not None}
     if len(counts) == 1 and None not in numbers:
         (count,) = counts
-        lacking = [f"{index}/{count}" for index in range(1, count + 1) if (index, count) not in numbers]
-        found += [f"shards that are not there: {', '.join(lacking)}"] if lacking else []
+        missing = [f"{index}/{count}" for index in range(1, count + 1) if (index, count) not in numbers]
+        found += [f"shards that are not there: {', '.join(missing)}"] if missing else []
     items = {item: record for shard in shards for item, record in shard.items.items()}
     if len(items) < total:
         found.append(f"{total - len(items)} of {total} items are in no shard{_absent(shards, set(items))}")
     elif not _whole(shards[0].header, items):
         found.append(f"the shards hold {len(items)} items, but not those of the task{_absent(shards, set(items))}")
     if failed := [item for item, record in items.items() if record.failed]:
-        found.append(f"items without an answer: {_some(failed)}")
+        found.append(f"items without an estimate: {_some(failed)}")
     return found
 
 
 def _whole(header: RunRecord, items: Iterable[str]) -> bool:
-    """Whether these are all items of a task and nothing else."""
+    """Returns whether these are exactly the items of a task."""
     return header.task.ids_sha256 == digest_of_ids(items)
 
 
 def _absent(shards: Sequence[RunFolder], known: set[str]) -> str:
-    """The names of other items, where the data are at hand that tell them."""
+    """Returns the ids of the task's other items, if its data are available here."""
     try:
         return f": {_some([item for item in load_recorded_data(shards).ids if item not in known])}"
     except BenchError:
@@ -109,13 +109,13 @@ def _opened(paths: Sequence[Path | str]) -> list[RunFolder]:
 
 
 def _check(shards: Sequence[RunFolder], into: Path) -> None:
-    """Everything that can be wrong, before anything is written."""
+    """Raises any error of the inputs before anything is written."""
     if into.is_dir() and (there := sorted(into.iterdir())):
         kind = "a run" if (into / "run.json").exists() else there[0].name
         raise StoreError(f"expected a new or empty folder at {into}, found {kind} in it; choose another one")
     items: dict[str, Path] = {}
     for shard in shards:
-        _check_alike(shards[0], shard)
+        _check_compatible(shards[0], shard)
         for item in shard.items:
             if items.setdefault(item, shard.path) != shard.path:
                 raise UsageError(
@@ -128,7 +128,7 @@ def _merged(shards: Sequence[RunFolder], into: Path, note: Callable[[str], None]
     try:
         merged = _written(shards, into)
     except BaseException:
-        shutil.rmtree(into, ignore_errors=True)  # it was empty
+        shutil.rmtree(into, ignore_errors=True)  # it was empty before
         if was_there:
             into.mkdir(exist_ok=True)
         raise
@@ -141,13 +141,13 @@ def _written(shards: Sequence[RunFolder], into: Path) -> RunFolder:
     merged = RunFolder(into)
     with merged.writing():
         for shard in shards:
-            _take(merged, shard)
+            _add_shard(merged, shard)
         merged.write_header(structs.replace(shards[0].header, shard=None))
         total = shards[0].header.task.items
         done = [record for record in merged.items.values() if not record.failed]
         timings = [shard.header.timing for shard in shards if shard.header.timing is not None]
         walls = sum(timing.wall_seconds for timing in timings)
-        usage = reduce(Usage.joined, map(Usage.of, timings), Usage())
+        usage = reduce(Usage.merged, map(Usage.of, timings), Usage())
         known = {item: values for shard in shards for item, values in (shard.attributes() or {}).items()}
         merged.seal(sorted(merged.items), lambda item: known.get(item, {}))
         whole = len(done) == total and _whole(shards[0].header, merged.items)
@@ -156,7 +156,7 @@ def _written(shards: Sequence[RunFolder], into: Path) -> RunFolder:
     return merged
 
 
-def _check_alike(first: RunFolder, other: RunFolder) -> None:
+def _check_compatible(first: RunFolder, other: RunFolder) -> None:
     if other.header.status not in ("success", "partial"):
         raise StoreError(f"expected a finished run in {other.path}, found status {other.header.status}; run it again")
     other.require_digests()
@@ -173,7 +173,7 @@ def _check_alike(first: RunFolder, other: RunFolder) -> None:
 
 
 def run_differences(first: RunRecord, other: RunRecord) -> list[Difference]:
-    """In what two runs differ that makes their estimates others; which items they were asked is none of that."""
+    """Returns the differences of two runs that change estimates; which items were chosen is not among these."""
     changes = [change.below("model") for change in first.model.differences(other.model)]
     changes += [change.below("task") for change in first.task.differences(other.task)]
     return changes + differences(first, other, ("seed", "align", "stereo", "candidates", "picker"))
@@ -190,7 +190,7 @@ def _metric_differences(first: RunRecord, other: RunRecord) -> list[Difference]:
     return changes
 
 
-def _take(merged: RunFolder, shard: RunFolder) -> None:
+def _add_shard(merged: RunFolder, shard: RunFolder) -> None:
     for record in shard.items.values():
         if not record.failed:
             if reason := shard.damage(record.item):
@@ -202,7 +202,7 @@ def _take(merged: RunFolder, shard: RunFolder) -> None:
 
 
 def _link(source: Path, destination: Path) -> None:
-    """A hard link where the file system has them, a copy elsewhere."""
+    """Makes a hard link if the file system supports them, otherwise a copy."""
     with atomic_write(destination) as temporary:
         try:
             os.link(source, temporary)

@@ -1,4 +1,4 @@
-"""What components print goes to files: by Python, by libraries written in C, by programs that they start."""
+"""Capture of what components print, in Python, in C libraries and in programs that they start."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from typing import Any, BinaryIO, TextIO
 
 from sam_audio_bench.platforms import BINARY
 
-__all__ = ["NAME", "Printed", "append_text", "captured", "captured_text", "own_stderr"]
+__all__ = ["LOG_NAME", "CapturedText", "append_text", "capture_output", "capture_text", "duplicate_stderr"]
 
-NAME = "separator.log"
-"""Of the file in a run folder."""
+LOG_NAME = "separator.log"
+"""File name in a run folder."""
 
-_LARGEST = 16 << 20  # bytes of a log
-_KEPT = 1 << 20  # bytes of what is held until there is a run folder
+_MAX_LOG_BYTES = 16 << 20
+_MAX_TEXT_BYTES = 1 << 20  # kept in memory until there is a run folder
 _TEXT: Any = {"encoding": "utf-8", "errors": "backslashreplace", "buffering": 1}
 
 
 @contextmanager
-def captured(log: Path | None, heading: str = "") -> Iterator[None]:
-    """Appends what is printed within to a file, below a heading; beyond 16 MiB it is thrown away.
+def capture_output(log: Path | None, heading: str = "") -> Iterator[None]:
+    """Appends what is printed within the block to a file, below a heading; output beyond 16 MiB is discarded.
 
     Args:
-        log: the file; None: nothing is captured.
-        heading: a line, which stays only if something is printed.
+        log: path of the file; None: nothing is captured.
+        heading: a line that is kept only if something is printed.
     """
     if log is None:
         yield
@@ -54,66 +54,66 @@ def captured(log: Path | None, heading: str = "") -> Iterator[None]:
 
 
 def _trim(log: int, before: int, begun: int) -> None:
-    """Takes back a heading below which nothing stands, and what is too much."""
+    """Removes a heading without output, and output beyond the limit."""
     size = os.fstat(log).st_size
     with suppress(OSError):
         if size == begun and begun > before:
             os.truncate(log, before)
-        elif size > _LARGEST:
-            os.truncate(log, _LARGEST)
+        elif size > _MAX_LOG_BYTES:
+            os.truncate(log, _MAX_LOG_BYTES)
 
 
 @dataclass
-class Printed:
-    """What was printed."""
+class CapturedText:
+    """Captured output; empty until the block of `capture_text` ends."""
 
     text: str = ""
 
 
 @contextmanager
-def captured_text() -> Iterator[Printed]:
-    """Holds what is printed within; its text is there at the end, also where the block fails."""
-    found = Printed()
+def capture_text() -> Iterator[CapturedText]:
+    """Captures what is printed within the block as a text, which is set when the block ends, also by an exception."""
+    found = CapturedText()
     with tempfile.TemporaryFile("w+", **_TEXT) as stream:
         try:
             with _redirected(stream):
                 yield found
         finally:
             stream.seek(0)
-            found.text = stream.read(_KEPT)
+            found.text = stream.read(_MAX_TEXT_BYTES)
 
 
 def append_text(log: Path, text: str) -> None:
-    """Adds a text to a log, if there is any."""
+    """Appends a text to a log unless it is empty."""
     if text:
-        with captured(log):
+        with capture_output(log):
             sys.stdout.write(text)
 
 
-def own_stderr() -> tuple[TextIO, bool]:
-    """Standard error that stays what it is while others' is captured, and whether it is to be closed."""
+def duplicate_stderr() -> tuple[TextIO, bool]:
+    """Returns a copy of standard error that `capture_output` does not affect, and whether the caller must close it."""
     stream = sys.stderr
     if not isinstance(stream, io.TextIOWrapper):
         return stream, False
     try:
         copy = os.dup(stream.fileno())
-    except OSError:  # it lies in memory
+    except OSError:  # it is a stream in memory
         return stream, False
     return os.fdopen(copy, "w", **{**_TEXT, "encoding": stream.encoding}), True
 
 
 def _descriptor(log: Path) -> int:
-    """Of the log, or of nowhere, if it is too large or cannot be written: what is printed is no reason to fail."""
+    """Opens the log, or the null device if it is too large or not writable, since output must not make a run fail."""
     with suppress(OSError):
         found = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | BINARY, 0o666)
-        if os.fstat(found).st_size < _LARGEST:
+        if os.fstat(found).st_size < _MAX_LOG_BYTES:
             return found
         os.close(found)
     return os.open(os.devnull, os.O_WRONLY)
 
 
-class _Relay(io.TextIOBase):
-    """A stream that lasts, since loggers hold on to it: writes to whatever a descriptor stands for at the time."""
+class _DescriptorStream(io.TextIOBase):
+    """A permanent stream, since loggers keep references to it; it writes to the current target of a descriptor."""
 
     encoding = "utf-8"
 
@@ -122,7 +122,7 @@ class _Relay(io.TextIOBase):
 
     @property
     def buffer(self) -> BinaryIO:
-        """For bytes."""
+        """The binary stream below."""
         return os.fdopen(self._number, "wb", 0, closefd=False)
 
     def write(self, text: str) -> int:
@@ -131,7 +131,7 @@ class _Relay(io.TextIOBase):
         return len(text)
 
     def writable(self) -> bool:
-        """It is."""
+        """Returns True."""
         return True
 
     def fileno(self) -> int:
@@ -139,15 +139,15 @@ class _Relay(io.TextIOBase):
         return self._number
 
     def close(self) -> None:
-        """Stays open: it is everybody's."""
+        """Does nothing, since the stream is shared."""
 
 
-_RELAYS = {1: _Relay(1), 2: _Relay(2)}
+_DESCRIPTOR_STREAMS = {1: _DescriptorStream(1), 2: _DescriptorStream(2)}
 
 
 @contextmanager
 def _redirected(stream: TextIO) -> Iterator[None]:
-    """Makes a file standard output and standard error, for Python and for everything below it."""
+    """Redirects standard output and standard error to a file, in Python and at the level of file descriptors."""
     _flush(sys.stdout, sys.stderr)
     streams = sys.stdout, sys.stderr
     copies = {number: os.dup(number) for number in (1, 2) if _is_open(number)}
@@ -158,7 +158,7 @@ def _redirected(stream: TextIO) -> Iterator[None]:
         yield
     finally:
         _flush(sys.stdout, sys.stderr, *streams)
-        sys.stdout, sys.stderr = inside  # what was put in their place may complain when it goes: still into the log
+        sys.stdout, sys.stderr = inside  # streams that replaced them may print when deleted: still into the log
         for number in (1, 2):
             if number in copies:
                 os.dup2(copies[number], number)
@@ -169,16 +169,16 @@ def _redirected(stream: TextIO) -> Iterator[None]:
 
 
 def _writing_to(number: int, stream: TextIO) -> TextIO:
-    """The stream if it writes to a descriptor, else one that does."""
-    with suppress(OSError, ValueError, AttributeError):  # it lies in memory, or there is none
+    """Returns the stream if it writes to the descriptor, otherwise one that does."""
+    with suppress(OSError, ValueError, AttributeError):  # it is in memory, or None
         if stream.fileno() == number and isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(line_buffering=True)  # the last words of a process that dies are wanted most
+            stream.reconfigure(line_buffering=True)  # the last output of a process that dies matters most
             return stream
-    return _RELAYS[number]  # type: ignore[return-value]
+    return _DESCRIPTOR_STREAMS[number]  # type: ignore[return-value]
 
 
 def _reopened(number: int, stream: TextIO) -> TextIO:
-    """The stream, or a new one where somebody has closed it."""
+    """Returns the stream, or a new one if it was closed meanwhile."""
     if stream is None or not stream.closed or not _is_open(number):
         return stream
     return os.fdopen(number, "w", closefd=False, **_TEXT)  # type: ignore[no-any-return]
@@ -193,9 +193,9 @@ def _is_open(number: int) -> bool:
 
 
 def _flush(*streams: TextIO) -> None:
-    """Writes what Python and C hold back, so that it goes where it was printed to."""
+    """Flushes the buffers of Python and C, so that output goes to the target at the time of printing."""
     for stream in streams:
-        with suppress(OSError, ValueError, AttributeError):  # closed, or no stream
+        with suppress(OSError, ValueError, AttributeError):  # closed, or None
             stream.flush()
     if os.name == "posix":
         with suppress(OSError, AttributeError):

@@ -1,4 +1,4 @@
-"""What a run will do, settled before any work: separators, tasks, metrics, and why a metric cannot run."""
+"""The plan of a run, made before any work: separators, tasks, metrics, and why a metric is unavailable."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sam_audio_bench.options import parse_spelling
 from sam_audio_bench.records import uncollected
 from sam_audio_bench.run.contract import PreparedSeparator, describe_ignored_options, prepare_separator
 from sam_audio_bench.run.job import Job, compute_common_fingerprint, compute_fingerprint, make_dependency_digest
-from sam_audio_bench.run.memory import memory_needs
+from sam_audio_bench.run.memory import find_shortages
 from sam_audio_bench.run.process_exit import prevent_exit
 from sam_audio_bench.run.progress import Progress
 from sam_audio_bench.run.separation import PickerPool, Reranking
@@ -36,16 +36,16 @@ Model = str | Callable[..., Any] | AnySeparator
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The jobs of a run, and what will not be done and why."""
+    """The jobs of a run, and what is not computed and why."""
 
     settings: Settings
     jobs: tuple[Job, ...]
     unavailable: Mapping[tuple[str, str], str] = field(default_factory=dict)  # (task, metric) -> reason
     config: Mapping[str, Any] = field(default_factory=dict)  # for run.json: option -> {value, origin}
-    notes: tuple[str, ...] = ()  # about the data, and what is picked by what
-    redone: tuple[str, ...] = ()  # what is not kept, and why
-    ignored: tuple[str, ...] = ()  # options that were given and that nothing takes
-    needs: tuple[str, ...] = ()  # memory and room for files that this machine does not have
+    notes: tuple[str, ...] = ()  # about the data and the pickers
+    redone: tuple[str, ...] = ()  # earlier results that are computed again, and why
+    ignored: tuple[str, ...] = ()  # given options that no component takes
+    needs: tuple[str, ...] = ()  # warnings of insufficient memory or disk space
 
 
 @prevent_exit()
@@ -57,68 +57,70 @@ def make_plan(
     config: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Plan:
-    """Resolves every name and looks at every run folder; nothing is separated, scored or written.
+    """Resolves every name and reads every run folder; nothing is separated, scored or written.
 
     Args:
         models: as ``--model`` takes them, or objects.
         tasks: as ``--task`` takes them.
-        settings: everything else.
+        settings: all other options.
         config: for run.json: option -> {value, origin}.
-        options: of `Settings`, over those of ``settings``.
+        options: fields of `Settings`, which override those of ``settings``.
 
     Raises:
-        UsageError: an unknown or impossible name or option. Precondition: missing data, module, program or folder.
+        UsageError: an unknown or invalid name or option. Precondition: missing data, module, program or folder.
     """
     settings = replace(settings or Settings(), **options)
     find_device(settings.device)
     separators = _build_separators(models, settings)
     ids = tuple(settings.metrics)
-    metric_options(ids)  # an unknown name is told before data are looked for
+    metric_options(ids)  # an unknown name is an error before data are searched
     with uncollected():
         data = registry.load_tasks(tasks, **settings.selection)
     requested = {task.task: _metric_ids(ids, task) for task in data}
     loaded = _build_metrics(dict.fromkeys(name for names in requested.values() for name in names), settings)
-    asked = [
-        _Asked(task, one, unavailable_reason(one.metric, task))
-        for task in data for one in loaded if _belongs(one, requested[task.task])
+    pairs = [
+        _TaskMetric(task, one, unavailable_reason(one.metric, task))
+        for task in data for one in loaded if _is_requested(one, requested[task.task])
     ]  # fmt: skip
-    unavailable = {(task.task, column): reason for task, one, reason in asked if reason for column in one.columns}
-    if all(one.obstacle for one in asked):
+    unavailable = {(task.task, column): reason for task, one, reason in pairs if reason for column in one.columns}
+    if all(one.unavailable_reason for one in pairs):
         raise Precondition(
-            f"expected a metric that can run, found none: {next(iter(unavailable.values()), 'none asked')}"
+            f"expected a metric that can run, found none: {next(iter(unavailable.values()), 'none requested')}"
         )
     pickers = PickerPool(
         candidates=settings.candidates, name=settings.picker, arguments=settings.picker_args,
         device=settings.device, keep=settings.keep_candidates,
     )  # fmt: skip
-    usable = {task.label: [one.metric for one in asked if one.data is task and not one.obstacle] for task in data}
+    usable = {
+        task.label: [one.metric for one in pairs if one.data is task and not one.unavailable_reason] for task in data
+    }
     labels = [task.label for task in data]
     jobs = [job for task in data for job in _jobs(task, usable[task.label], separators, pickers, settings, labels)]
     flush_digests()
-    told = [f"{task.label}: {note}" for task in data for note in task.notes]
-    told += [f"{label}: no items in this shard" for label in dict.fromkeys(j.data.label for j in jobs if not j.chosen)]
+    notes = [f"{task.label}: {note}" for task in data for note in task.notes]
+    notes += [f"{label}: no items in this shard" for label in dict.fromkeys(j.data.label for j in jobs if not j.chosen)]
     return Plan(
         settings=settings,
         jobs=tuple(jobs),
         unavailable=unavailable,
         config=config or {},
-        notes=(*told, *pickers.notes),
+        notes=(*notes, *pickers.notes),
         redone=tuple(note for job in jobs for note in job.notes()),
         ignored=tuple(describe_ignored_options(settings.offered, {j.model.name: j.accepted_options for j in jobs})),
-        needs=tuple(memory_needs(jobs, settings.batch_size)),
+        needs=tuple(find_shortages(jobs, settings.batch_size)),
     )
 
 
-class _Asked(NamedTuple):
-    """A metric that a task is asked for."""
+class _TaskMetric(NamedTuple):
+    """A metric requested for a task."""
 
     data: TaskData
     metric: LoadedMetric
-    obstacle: str | None  # why it cannot run there
+    unavailable_reason: str | None
 
 
 def _metric_ids(ids: tuple[str, ...], task: TaskData) -> tuple[str, ...]:
-    """The metrics that a task is asked for: by default, those that suit what its data have to compare with."""
+    """Returns the metrics requested for a task: by default, those that fit the references which its data have."""
     if ids != DEFAULT:
         return ids
     if "residual_sources" in task.provides:
@@ -132,8 +134,8 @@ def _build_metrics(ids: Iterable[str], settings: Settings) -> list[LoadedMetric]
     return build_metrics(ids, settings.metric_args, policies=settings.metric_policies)
 
 
-def _belongs(one: LoadedMetric, specs: Sequence[str]) -> bool:
-    """Whether a metric is among those that a task is asked for."""
+def _is_requested(one: LoadedMetric, specs: Sequence[str]) -> bool:
+    """Returns whether a metric is among the requested ones."""
     names = {parse_spelling(spec).name for spec in specs}
     return set(one.records) <= names or any(":" in name for name in names)
 
@@ -165,7 +167,7 @@ def _build_separators(models: Sequence[Any], settings: Settings) -> list[Prepare
 
 
 def unavailable_reason(metric: Metric, task: TaskData) -> str | None:
-    """Why a metric cannot run on a task: something that the machine or the data lack."""
+    """Returns why a metric cannot run on a task, if this machine or the data lack something; otherwise None."""
     needs = frozenset[str]().union(*(card.needs for card in metric.cards() if card.id in metric.requested))
     missing = sorted(needs - task.provides)
     own = called(f"metric {metric.requested[0]!r} to say what it misses", metric.missing)
@@ -173,17 +175,17 @@ def unavailable_reason(metric: Metric, task: TaskData) -> str | None:
 
 
 def _contents(chosen: TaskData) -> dict[str, str]:
-    """Digest of every chosen item."""
+    """Returns the content digest of every chosen item."""
     found = {}
-    with Progress(len(chosen), show=None if len(chosen) > _MANY else False) as bar:
-        advance = bar.counting(f"reading {chosen.label}")
+    with Progress(len(chosen), show=None if len(chosen) > _MIN_ITEMS_FOR_BAR else False) as bar:
+        advance = bar.item_callback(f"reading {chosen.label}")
         for item in chosen.ids:
             found[item] = chosen.content_sha256(item)
             advance(None)
     return found
 
 
-_MANY = 200  # items whose files are read so long that a bar is wanted
+_MIN_ITEMS_FOR_BAR = 200  # reading their files takes long enough for a progress bar
 
 
 def _jobs(
@@ -194,12 +196,12 @@ def _jobs(
     settings: Settings,
     labels: Sequence[str],
 ) -> Iterator[Job]:
-    """The jobs of one of the tasks ``labels``: what separators have in common is found out once."""
+    """Yields the jobs of one task of ``labels``; what separators have in common is computed once."""
     chosen = data.select(limit=settings.limit, ids=settings.sample_ids, shard=settings.shard)
     with uncollected():
         contents = _contents(chosen)
     shard = "" if settings.shard is None else shard_suffix(settings.shard)
-    output = settings.output.absolute()  # wherever a separator goes
+    output = settings.output.absolute()  # a separator may change the working directory
     for prepared in separators:
         separator, model = prepared.separator, prepared.model
         reranking = pickers.reranking(separator, data)
@@ -221,14 +223,14 @@ def _jobs(
             common_fingerprint=common,
             fingerprints={name: compute_fingerprint(common, digest_of, name, one) for name, one in contents.items()},
             reranking=reranking,
-            accepted_options=prepared.accepted_options | _taken_beside(metrics, reranking),
+            accepted_options=prepared.accepted_options | _options_taken(metrics, reranking),
             constructor_state=prepared.constructor_state,
             construction_output=prepared.construction_output,
         )
 
 
-def _taken_beside(metrics: Sequence[LoadedMetric], reranking: Reranking | None) -> frozenset[str]:
-    """Options of `Settings.offered` that metrics and the picker take: a device, and no dtype."""
+def _options_taken(metrics: Sequence[LoadedMetric], reranking: Reranking | None) -> frozenset[str]:
+    """Returns the options of `Settings.offered` that metrics and the picker take: a device, never a dtype."""
     known = [one.knows for one in metrics]
     if reranking is not None:
         known.append(frozenset(inspect.signature(type(reranking.picker)).parameters))
@@ -236,7 +238,7 @@ def _taken_beside(metrics: Sequence[LoadedMetric], reranking: Reranking | None) 
 
 
 def _check_folder(folder: RunFolder, data: TaskData, settings: Settings) -> None:
-    """Refuses a folder without digests, and one that belongs to other data of the same name."""
+    """Raises for a folder without digests, and for one that belongs to other data of the same name."""
     if not folder.exists or settings.overwrite == "always":
         return
     folder.require_digests()
@@ -255,5 +257,5 @@ def _check_folder(folder: RunFolder, data: TaskData, settings: Settings) -> None
 
 
 def shard_suffix(shard: Sequence[int]) -> str:
-    """What the name of a shard's run folder ends with."""
+    """Returns the suffix of the name of a shard's run folder."""
     return f".shard-{shard[0]}-of-{shard[1]}"

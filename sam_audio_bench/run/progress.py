@@ -1,4 +1,4 @@
-"""One progress bar for a whole run: rate, remaining time, failures; where there is no terminal, a line now and then."""
+"""A progress bar for a whole run, with rate, remaining time and failures; without a terminal, occasional lines."""
 
 from __future__ import annotations
 
@@ -11,54 +11,54 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from sam_audio_bench.render.text import printable
-from sam_audio_bench.run.output_log import own_stderr
+from sam_audio_bench.run.output_log import duplicate_stderr
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Progress", "say"]
+__all__ = ["Progress", "print_note"]
 
 
-_STEP = 0.05  # seconds between two looks of the bar
-_SHORT = 10.0  # seconds between two lines at least, so that what is over soon says nothing
-_LONG = 60.0  # seconds after which there is a line however little was done
-_SHARE = 0.1  # of all, after which there is a line
+_REFRESH = 0.05  # seconds between updates of the bar
+_MIN_INTERVAL = 10.0  # seconds between lines at least, so that short work prints none
+_MAX_INTERVAL = 60.0  # seconds after which a line is printed even without much progress
+_SHARE = 0.1  # of the total, after which a line is printed
 
 
-class _Lines:
-    """Says in a line where long work is, each tenth of it or each minute, for logs that no bar can be drawn in."""
+class _ProgressLines:
+    """Prints the progress of long work as a line per tenth or per minute, for logs without a progress bar."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
-        self._begun = self._told_at = time.monotonic()
-        self._told = 0.0
-        self._first: tuple[float, float] | None = None  # when what was counted first
+    def __init__(self, print_line: Callable[[str], None]) -> None:
+        self._print_line = print_line
+        self._begun = self._printed_at = time.monotonic()
+        self._printed = 0.0
+        self._first: tuple[float, float] | None = None  # time and count of the first update
 
-    def follow(self, label: str, done: float, total: float | None) -> None:
-        """A line, if it is time for one.
+    def update(self, label: str, done: float, total: float | None) -> None:
+        """Prints a line if one is due.
 
         Args:
-            label: what is done, and how many failed.
-            done: how many steps; fewer than before: of something else.
-            total: of how many; None or 0: not known.
+            label: name of the work, and how many items failed.
+            done: finished steps; fewer than before if other work has begun.
+            total: number of steps; None or 0: unknown.
         """
         now = time.monotonic()
-        if self._first is None or done < self._told:
-            self._first, self._told = (now, done), done
-        since, steps = now - self._told_at, done - self._told
-        if since < _SHORT or (since < _LONG and (not total or steps < _SHARE * total)):
+        if self._first is None or done < self._printed:
+            self._first, self._printed = (now, done), done
+        since, steps = now - self._printed_at, done - self._printed
+        if since < _MIN_INTERVAL or (since < _MAX_INTERVAL and (not total or steps < _SHARE * total)):
             return
-        self._told_at, self._told = now, done
+        self._printed_at, self._printed = now, done
         parts = [f"{label}: {done:.0f} of {total:.0f} ({done / total:.0%})" if total else f"{label}: {done:.0f}"]
         parts.append(f"{_clock(now - self._begun)} so far")
         start, before = self._first
         if total and before < done < total:
             parts.append(f"some {_clock((now - start) * (total - done) / (done - before))} left")
-        self._say(", ".join(parts))
+        self._print_line(", ".join(parts))
 
 
 def _clock(seconds: float) -> str:
-    """As rich writes it in its bar.
+    """Formats a duration as rich does in its bar.
 
     >>> _clock(3723.4)
     '1:02:03'
@@ -67,11 +67,11 @@ def _clock(seconds: float) -> str:
 
 
 class Progress:
-    """A context manager around the bar.
+    """A progress bar, as a context manager.
 
     Args:
-        total: of steps.
-        show: whether there is a bar; None: on a terminal, and elsewhere `_Lines`.
+        total: number of steps.
+        show: whether to show the bar; None: on a terminal, and `_ProgressLines` elsewhere.
     """
 
     def __init__(self, total: int, *, show: bool | None = None) -> None:
@@ -82,7 +82,7 @@ class Progress:
         shown = sys.stderr is not None and sys.stderr.isatty() if show is None else show
         self._failures = self._counted = 0
         self._label, self._shown = "", 0.0
-        self._stream, self._is_own = own_stderr()  # what separators print goes elsewhere
+        self._stream, self._is_own = duplicate_stderr()  # what separators print is redirected
         self._bar = RichProgress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -97,7 +97,7 @@ class Progress:
             disable=not shown,
         )
         self._task = self._bar.add_task("starting", total=total, rate="")
-        self._lines = _Lines(self.note) if show is None and not shown and sys.stderr is not None else None
+        self._lines = _ProgressLines(self.note) if show is None and not shown and sys.stderr is not None else None
 
     def __enter__(self) -> Progress:
         self._bar.start()
@@ -106,62 +106,62 @@ class Progress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         with suppress(OSError):  # its terminal may be gone
             if self._counted:
-                self._count(self._label)
+                self._update(self._label)
             self._bar.stop()
         if self._is_own:
             with suppress(OSError):
                 self._stream.close()
 
-    def counting(self, label: str) -> Callable[[str | None], None]:
-        """A function that counts one finished item of what ``label`` names; its argument is an error message."""
+    def item_callback(self, label: str) -> Callable[[str | None], None]:
+        """Returns a function that counts a finished item of ``label``; its argument is an error message or None."""
 
         def advance(message: str | None) -> None:
             if message is not None:
                 self._failures += 1
                 self.note(f"{label}: {message}")
             self._counted += 1
-            if message is not None or time.monotonic() - self._shown > _STEP:
-                self._count(label)
+            if message is not None or time.monotonic() - self._shown > _REFRESH:
+                self._update(label)
 
         self._label = label
         return advance
 
-    def _count(self, label: str) -> None:
-        """Shows what was counted since the last time: rich looks at its last 1,000 steps each time."""
+    def _update(self, label: str) -> None:
+        """Shows the items counted since the last update, not each one: rich reads its last 1,000 steps every time."""
         self._label, self._shown = label, time.monotonic()
         speed = self._bar.tasks[self._task].speed
         failed = f", {self._failures} failed" if self._failures else ""
         rate = f"{speed:.1f} items/s" if speed else ""
         counted, self._counted = self._counted, 0
         self._bar.update(self._task, advance=counted, rate=rate, description=label + failed)
-        self._tell()
+        self._update_lines()
 
-    def following(self, label: str) -> Callable[[int, int], None]:
-        """A function that is told how many steps of how many are done."""
+    def step_callback(self, label: str) -> Callable[[int, int], None]:
+        """Returns a function that sets how many steps are done, and of how many."""
 
         def follow(done: int, total: int) -> None:
             self._bar.update(self._task, completed=done, total=total, description=label)
-            self._tell()
+            self._update_lines()
 
         return follow
 
-    def _tell(self) -> None:
+    def _update_lines(self) -> None:
         if self._lines is not None:
             task = self._bar.tasks[self._task]
-            self._lines.follow(task.description, task.completed, task.total)
+            self._lines.update(task.description, task.completed, task.total)
 
     def note(self, text: str) -> None:
-        """A line above the bar."""
+        """Prints a line above the bar."""
         _print(self._bar.console, text)
 
 
-def say(text: str) -> None:
-    """A line on standard error, where there is no bar."""
+def print_note(text: str) -> None:
+    """Prints a line on standard error, when there is no bar."""
     from rich.console import Console
 
     _print(Console(stderr=True), text)
 
 
 def _print(console: Console, text: str) -> None:
-    with suppress(OSError):  # a terminal that is gone costs no run
+    with suppress(OSError):  # a closed terminal must not end a run
         console.print(printable(text), style="yellow", markup=False, highlight=False, soft_wrap=True)

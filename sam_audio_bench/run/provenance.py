@@ -1,4 +1,4 @@
-"""Where numbers come from: versions, hardware, commits, fingerprints, seeds."""
+"""Provenance of scores: versions, hardware, commits, fingerprints, seeds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PACKAGES = (
 
 
 def item_seed(task: str, item: str, run_seed: int, candidate: int = 0) -> int:
-    """One seed for an item's answer, 63 bits, whatever the batch, order or shard it is computed in.
+    """Returns the 63-bit seed of an item's estimate, which does not depend on batch, order or shard.
 
     >>> item_seed("sfx@1-mini", "sfx-00", 0) == item_seed("sfx@1-mini", "sfx-00", 0)
     True
@@ -33,13 +33,13 @@ def item_seed(task: str, item: str, run_seed: int, candidate: int = 0) -> int:
 
 
 def fingerprint(**parts: Any) -> str:
-    """Digest of everything that an answer depends on; equal fingerprints mean that a stored answer can be kept."""
+    """Returns a digest of everything that an estimate depends on; if it is unchanged, a stored estimate can be kept."""
     return sha256(dump_json(dict(sorted(parts.items()))).encode())[:32]
 
 
 @cache
 def packages() -> dict[str, str]:
-    """Versions of the packages that can change a number."""
+    """Returns the versions of packages that can change a score."""
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -51,7 +51,7 @@ def packages() -> dict[str, str]:
 
 @cache
 def hardware() -> dict[str, Any]:
-    """Processor, cores, memory and accelerators."""
+    """Returns processor, cores, memory and accelerators."""
     import torch
 
     from sam_audio_bench.devices import gpus
@@ -82,7 +82,7 @@ def _memory_mib() -> int | None:
 
 
 def peak_memory_mib() -> int | None:
-    """Largest resident set of this process so far; None where the platform does not tell."""
+    """Returns the peak resident set size of this process so far; None if the platform does not report it."""
     try:
         import resource
     except ImportError:
@@ -93,7 +93,7 @@ def peak_memory_mib() -> int | None:
 
 @cache
 def commit() -> dict[str, Any] | None:
-    """Commit of the checkout that this package runs from and whether it was changed; None for an installed wheel."""
+    """Returns the commit of this package's checkout and whether it was modified; None for an installed wheel."""
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None

@@ -1,7 +1,7 @@
-"""Where run folders are: here, or at any URL that fsspec reads, such as ``s3://…``, from which they are fetched.
+"""Run folders on this machine or at any URL that fsspec supports, such as ``s3://…``, from which they are fetched.
 
-A folder is fetched to temporary files that go when this process ends; what has not changed since it was last fetched is
-not fetched again. ``run.json`` is copied there last, so that a folder without it was copied in part.
+A folder is fetched to temporary files, which are removed when this process ends; unchanged files are not fetched again.
+``run.json`` is uploaded last, so a remote folder without it is incomplete.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sam_audio_bench.files import exists, find_folders, is_url, local_place
 from sam_audio_bench.run.attributes import ITEMS_TABLE
 from sam_audio_bench.run.journal import ITEMS, SCORES
 
-__all__ = ["HEADER", "Store", "fetch_runs", "find_runs", "naming_origins", "origin", "shown_place"]
+__all__ = ["HEADER", "RemoteFolder", "display_path", "fetch_runs", "find_runs", "show_urls_in_errors", "source_url"]
 
 HEADER = "run.json"
 _NEEDED = (ITEMS, SCORES, "scores.parquet", ITEMS_TABLE, "synced", HEADER)
@@ -28,11 +28,11 @@ _PASSWORD = re.compile(r"://[^/@]*:[^/@]*@")
 
 
 @dataclass(frozen=True)
-class Store:
+class RemoteFolder:
     """A folder at a URL.
 
     Raises:
-        UsageError: a URL that means nothing. Precondition: the package for its kind is missing, or it cannot be read or
+        UsageError: an invalid URL. Precondition: the package for its protocol is missing, or it cannot be read or
             written, from every method.
     """
 
@@ -45,19 +45,19 @@ class Store:
         object.__setattr__(self, "_system", system)
         object.__setattr__(self, "_root", str(root).rstrip("/"))
 
-    def below(self, *names: str) -> Store:
-        """A folder in it; where URLs are chained, the first one names it."""
+    def below(self, *names: str) -> RemoteFolder:
+        """Returns a subfolder; of chained URLs, the first one is extended."""
         first, chained, rest = self.url.partition("::")
-        return Store("/".join([first.rstrip("/"), *names]) + chained + rest)
+        return RemoteFolder("/".join([first.rstrip("/"), *names]) + chained + rest)
 
     @property
     def parts(self) -> list[str]:
-        """The names that lead to it."""
+        """The components of its path."""
         return [part for part in re.split(r"[/\\]", self._root) if part not in ("", ".", "..") and ":" not in part]
 
     def files(self) -> dict[str, Mapping[str, Any]]:
-        """Name of each file at or below it, as a path from here, and what the store says of the file."""
-        with self._answers("a folder that can be read at"):
+        """Returns the relative path of each file below the folder, with fsspec's details of the file."""
+        with self._errors_as_precondition("a folder that can be read at"):
             self._system.invalidate_cache()
             try:
                 found = self._system.find(self._root, detail=True)
@@ -67,37 +67,37 @@ class Store:
         return {name: about for name, about in names.items() if name and about.get("type") != "directory"}
 
     def get(self, names: Sequence[str], folder: Path) -> None:
-        """Fetches files to their places in a local folder."""
+        """Fetches files to the same relative paths in a local folder."""
         for name in names:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        with self._answers("files that can be read at"):
+        with self._errors_as_precondition("files that can be read at"):
             self._system.get([self._path(name) for name in names], [str(folder / name) for name in names])
 
     def put(self, names: Sequence[str], folder: Path) -> None:
-        """Copies files of a local folder to their places here."""
-        with self._answers("a folder that can be written at"):
+        """Copies files of a local folder to the same relative paths here."""
+        with self._errors_as_precondition("a folder that can be written at"):
             self._make_folders({str(PurePosixPath(self._path(name)).parent) for name in names})
             self._system.put([str(folder / name) for name in names], [self._path(name) for name in names])
 
-    def content(self) -> bytes:
-        """What the URL itself gives, where it is that of a file."""
-        with self._answers("a file that can be read at"):
+    def read_bytes(self) -> bytes:
+        """Returns the content of the URL if it is that of a file."""
+        with self._errors_as_precondition("a file that can be read at"):
             return bytes(self._system.cat_file(self._root))
 
     def remove(self, name: str) -> None:
         """Removes a file."""
-        with self._answers("a folder that can be written at"):
+        with self._errors_as_precondition("a folder that can be written at"):
             self._system.rm_file(self._path(name))
 
     def check_writable(self) -> None:
-        """Writes a small file and removes it, so that missing rights are told before any work."""
-        with self._answers("a folder that can be written at"):
+        """Writes an empty file and removes it, so that missing permissions are an error before any work."""
+        with self._errors_as_precondition("a folder that can be written at"):
             self._make_folders({self._path("")})
             self._system.pipe_file(self._path(_PROBE), b"")
             self._system.rm_file(self._path(_PROBE))
 
     def _make_folders(self, folders: set[str]) -> None:
-        if not self._system.async_impl:  # stores of objects have no folders, and would make a bucket
+        if not self._system.async_impl:  # object stores have no folders, and would create a bucket
             for folder in folders:
                 self._system.makedirs(folder, exist_ok=True)
 
@@ -105,7 +105,7 @@ class Store:
         return f"{self._root}/{name}" if name else self._root
 
     def _relative(self, name: str) -> str:
-        """A name that the store tells as a path from here; one that leads elsewhere is refused."""
+        """Converts a listed name to a relative path; raises StoreError for one outside the folder."""
         start = f"{self._root}/" if self._root else ""
         found = name.removeprefix(start).rstrip("/")
         if name.rstrip("/") == self._root:
@@ -116,16 +116,16 @@ class Store:
         return found
 
     @contextmanager
-    def _answers(self, expected: str) -> Iterator[None]:
-        """Within it, whatever a store's library raises is told as one sentence."""
+    def _errors_as_precondition(self, expected: str) -> Iterator[None]:
+        """Turns any exception of the store's library into a one-line Precondition."""
         try:
             yield
         except BenchError:
             raise
         except Exception as error:
             raise Precondition(
-                f"expected {expected} {self.url}, found: {describe_error(error, named=True)}; is it spelt right, and "
-                "may you use it?"
+                f"expected {expected} {self.url}, found: {describe_error(error, named=True)}; check its spelling "
+                "and your permissions"
             ) from error
 
 
@@ -146,7 +146,7 @@ def _system_of(url: str) -> tuple[Any, str]:
         raise Precondition(
             f"expected the package for {protocol}:// URLs, found none ({error}); install it, with pip, beside this one"
         ) from error
-    except Exception as error:  # whatever the library of that store raises
+    except Exception as error:  # any, from the library of that store
         known = ", ".join(sorted(fsspec.available_protocols()))
         unknown = f"; known are {known}" if "protocol" in str(error).lower() else ""
         raise UsageError(f"expected a URL that fsspec reads, found {url}: {describe_error(error)}{unknown}") from error
@@ -155,28 +155,30 @@ def _system_of(url: str) -> tuple[Any, str]:
 
 @dataclass
 class _Fetched:
-    """What was fetched of a folder."""
+    """The local copy of a remote folder."""
 
     folder: Path
-    known: dict[str, tuple[str, tuple[int, int]]] = field(default_factory=dict)  # name -> `_told`, `_size_and_time`
+    known: dict[str, tuple[str, tuple[int, int]]] = field(
+        default_factory=dict
+    )  # name -> `_fingerprint`, `_size_and_time`
 
 
 _FETCHED: dict[str, _Fetched] = {}
-_ORIGINS: dict[Path, str] = {}  # run folder among temporary files -> where it comes from
-_TEMPORARY: list[tempfile.TemporaryDirectory[str]] = []
+_ORIGINS: dict[Path, str] = {}  # fetched run folder -> its URL
+_TEMPORARY_FOLDERS: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def fetch_runs(url: str, *, audio: bool) -> list[Path]:
-    """Run folders at or below a URL, as local folders, sorted.
+    """Fetches run folders at or below a URL and returns their local paths, sorted.
 
     Args:
-        url: of a run folder, or of a folder that holds some.
-        audio: fetch the estimates' audio too.
+        url: a run folder, or a folder that contains some.
+        audio: also fetch the estimates' audio.
 
     Raises:
-        Precondition: no run folder is there, one was copied in part, or it cannot be read. UsageError: as `Store`.
+        Precondition: there is no run folder, one is incomplete, or it cannot be read. UsageError: as `RemoteFolder`.
     """
-    store = Store(url)
+    store = RemoteFolder(url)
     files = store.files()
     runs = sorted({_folder_of(name) for name in files if PurePosixPath(name).name == HEADER})
     partly = sorted({_folder_of(name) for name in files if PurePosixPath(name).name == ITEMS} - {*runs})
@@ -188,12 +190,14 @@ def fetch_runs(url: str, *, audio: bool) -> list[Path]:
     if not runs:
         raise Precondition(f"expected a run folder (with {HEADER}) in {url}, found none")
     if url not in _FETCHED:
-        _TEMPORARY.append(tempfile.TemporaryDirectory(prefix="sabench-fetched-"))
-        _FETCHED[url] = _Fetched(Path(_TEMPORARY[-1].name, *store.parts))
+        _TEMPORARY_FOLDERS.append(tempfile.TemporaryDirectory(prefix="sabench-fetched-"))
+        _FETCHED[url] = _Fetched(Path(_TEMPORARY_FOLDERS[-1].name, *store.parts))
     fetched = _FETCHED[url]
-    wanted = [name for name in files if _is_needed(name, {*runs}, audio=audio)]
-    wanted.sort(key=lambda name: PurePosixPath(name).name == HEADER)
-    _update(fetched, store, {name: _told(files[name]) for name in wanted}, {str(PurePosixPath(run)) for run in runs})
+    needed = [name for name in files if _is_needed(name, {*runs}, audio=audio)]
+    needed.sort(key=lambda name: PurePosixPath(name).name == HEADER)
+    _update(
+        fetched, store, {name: _fingerprint(files[name]) for name in needed}, {str(PurePosixPath(run)) for run in runs}
+    )
     folders = [fetched.folder / run for run in runs]
     _ORIGINS.update({folder: store.below(*run.split("/")).url if run else url
                      for folder, run in zip(folders, runs, strict=True)})  # fmt: skip
@@ -201,15 +205,15 @@ def fetch_runs(url: str, *, audio: bool) -> list[Path]:
 
 
 def find_runs(paths: Path | str | Iterable[Path | str], *, audio: bool = True) -> list[Path]:
-    """Run folders among and below ``paths``, sorted within each; links are followed, and each folder counts once.
+    """Returns the run folders at and below ``paths``, sorted within each; links are followed, duplicates removed.
 
     Args:
-        paths: one folder or several; a text may be a URL that fsspec reads, from which they are fetched to temporary
+        paths: one folder or several; a text may be a URL that fsspec supports, from which they are fetched to temporary
             files.
-        audio: whether the estimates' audio is needed, and so is fetched too.
+        audio: whether the estimates' audio is needed and therefore fetched too.
 
     Raises:
-        Precondition: a place without run folders, or that cannot be read. UsageError: a URL that means nothing.
+        Precondition: a path without run folders, or that cannot be read. UsageError: an invalid URL.
     """
     found: dict[Path, Path] = {}
     for place in [paths] if isinstance(paths, str | Path) else paths:
@@ -225,28 +229,28 @@ def find_runs(paths: Path | str | Iterable[Path | str], *, audio: bool = True) -
     return list(found.values())
 
 
-def _update(fetched: _Fetched, store: Store, wanted: Mapping[str, str], runs: set[str]) -> None:
-    """Fetches what is not as it was, here and there, and removes what is not there any more."""
-    for name in {*fetched.known, *(str(PurePosixPath(run, own)) for run in runs for own in _NEEDED)} - wanted.keys():
+def _update(fetched: _Fetched, store: RemoteFolder, needed: Mapping[str, str], runs: set[str]) -> None:
+    """Fetches files that changed here or there, and removes local files that do not exist there any more."""
+    for name in {*fetched.known, *(str(PurePosixPath(run, own)) for run in runs for own in _NEEDED)} - needed.keys():
         if PurePosixPath(name).parent.name != "audio":
             fetched.known.pop(name, None)
             (fetched.folder / name).unlink(missing_ok=True)
     changed = [
         name
-        for name, told in wanted.items()
-        if fetched.known.get(name) != (told, _size_and_time(fetched.folder / name))
+        for name, fingerprint in needed.items()
+        if fetched.known.get(name) != (fingerprint, _size_and_time(fetched.folder / name))
     ]
     store.get(changed, fetched.folder)
-    fetched.known |= {name: (wanted[name], _size_and_time(fetched.folder / name)) for name in changed}
+    fetched.known |= {name: (needed[name], _size_and_time(fetched.folder / name)) for name in changed}
 
 
-def _told(about: Mapping[str, Any]) -> str:
-    """What a store says of a file, as a text that is another one when the file is: its time, digest and so on."""
+def _fingerprint(about: Mapping[str, Any]) -> str:
+    """Returns a text of fsspec's details of a file, such as time and digest, which changes if the file does."""
     return str(sorted(about.items(), key=str))
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:
-    """Of a file; of none, what no file has."""
+    """Returns size and modification time of a file; negative numbers if there is none."""
     try:
         found = path.stat()
     except OSError:
@@ -266,19 +270,19 @@ def _is_needed(name: str, runs: set[str], *, audio: bool) -> bool:
     return audio and path.parent.name == "audio" and _folder_of(folder) in runs
 
 
-def origin(folder: Path) -> str | None:
-    """The URL that a local run folder was fetched from; None: it was not."""
+def source_url(folder: Path) -> str | None:
+    """Returns the URL from which a local run folder was fetched; None if it was not fetched."""
     return _ORIGINS.get(folder)
 
 
-def shown_place(folder: Path) -> Path | str:
-    """A run folder as people know it: where it was fetched from, else where it lies."""
-    return origin(folder) or folder
+def display_path(folder: Path) -> Path | str:
+    """Returns the path of a run folder for messages: its URL if it was fetched."""
+    return source_url(folder) or folder
 
 
 @contextmanager
-def naming_origins() -> Iterator[None]:
-    """Within it, errors about fetched run folders name their URLs, and not temporary files; also a decorator."""
+def show_urls_in_errors() -> Iterator[None]:
+    """Replaces paths of temporary files by URLs in errors about fetched run folders; also usable as a decorator."""
     try:
         yield
     except BenchError as error:

@@ -1,7 +1,7 @@
-"""A run made again from its record: which options it had, what of it would run somebody's code, and what differs.
+"""Reproduction of a run from its record: the options of the run, code of others that it would execute, and differences.
 
-A record may come from a stranger. So what it says is turned into the words of a command line, which are read as those
-of anyone; and `code_of_others` names what starts programs, imports modules or unpickles files.
+A record may come from an untrusted source. Its content is therefore turned into options of a command line, which are
+parsed like any user's; and `find_untrusted_code` names what starts programs, imports modules or unpickles files.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from sam_audio_bench.tasks.load import SPLITS
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MetricAgreement", "Reproduction", "code_of_others", "compare_with_record", "recorded_options"]
+__all__ = ["MetricAgreement", "Reproduction", "compare_with_record", "find_untrusted_code", "recorded_options"]
 
-_KEY = ["item", "candidate", "picked_by", "metric"]  # of a score
-_UNPICKLED = {"demucs": ("folder", "model")}  # options of files that another package unpickles
-_FROM_CONFIG = (  # what the record itself does not hold; the rest, a cluster and its workers say, changes no number
+_KEY = ["item", "candidate", "picked_by", "metric"]  # identifies a score
+_UNPICKLED = {"demucs": ("folder", "model")}  # options that name files which another package unpickles
+_FROM_CONFIG = (  # not in the record itself; other options, such as executors and workers, do not change scores
     "model_args", "metric_args", "batch_size", "picker_args", "keep_candidates", "timeout", "retry", "memory",
 )  # fmt: skip
 _IDENTITY = ("seed", "align", "stereo", "candidates", "device", "dtype", "packages", "hardware", "git")
@@ -40,52 +40,52 @@ _IDENTITY = ("seed", "align", "stereo", "candidates", "device", "dtype", "packag
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricAgreement:
-    """Stored scores by one metric beside those that were made again."""
+    """Agreement of the stored scores of one metric with the reproduced ones."""
 
     metric: str
     unit: str
-    equal: int  # the same status and the same value, bit for bit
-    within: int  # that differ, by no more than the tolerance
-    beyond: int  # that differ by more or in status, or that one of the two runs does not have
-    largest: float | None  # largest absolute difference; None: no two values, or one of them is infinite
-    item: str | None  # where that is
+    equal: int  # same status and same value, bit for bit
+    within: int  # different, but within the tolerance
+    beyond: int  # different by more than the tolerance or in status, or missing from one of the runs
+    largest: float | None  # largest absolute difference; None: no finite pair of values
+    item: str | None  # item of the largest difference
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reproduction:
-    """What differs between a run and the same run made again."""
+    """Differences between a run and its reproduction."""
 
-    name: str  # of the separator
+    name: str  # separator
     task: str
     made: Path  # the new run folder
-    tolerance: float  # in the unit of each metric
-    identity: tuple[str, ...]  # what was different from what the record says
-    metrics: tuple[MetricAgreement, ...]  # none: the record came without its scores
-    equal_files: int  # files of estimates with equal samples
-    files: int  # of the stored run
-    same_table: bool | None  # whether the digest of all scores is that of the record; None: it has none
+    tolerance: float  # in each metric's unit
+    identity: tuple[str, ...]  # differences from the record's identity
+    metrics: tuple[MetricAgreement, ...]  # empty: the record came without its scores
+    equal_files: int  # estimate files with equal samples
+    files: int  # estimate files of the stored run
+    same_table: bool | None  # whether the digest of all scores is the record's; None: the record has none
 
     @property
     def same(self) -> bool:
-        """Whether all scores agree within the tolerance; of a record alone, whether their digest is the one it says."""
+        """Whether all scores agree within the tolerance; for a record alone, whether their digest is the record's."""
         return all(not one.beyond for one in self.metrics) if self.metrics else bool(self.same_table)
 
     def to_json(self) -> dict[str, Any]:
-        """As ``--json`` prints it."""
+        """Returns the output of ``--json``."""
         return {**asdict(self), "made": str(self.made), "same": self.same}
 
 
 def recorded_options(record: RunRecord, items: Sequence[str] = (), *, data: str | None = None) -> Options:
-    """Options of ``sabench eval``, by the names of its parameters, that make a run again; None: its default.
+    """Returns options of ``sabench eval``, by parameter name, that reproduce a run; None stands for the default.
 
     Args:
-        record: of the run.
-        items: that its folder has, which are asked for; none: those that its options choose.
-        data: where its table or folder lies here; None: where the record says.
+        record: ``run.json`` of the run.
+        items: items of its folder, which are then requested by id; empty: those that its options choose.
+        data: path of its table or folder on this machine; None: the path in the record.
 
     Raises:
-        UsageError: the separator was an object of a program. StoreError: no metrics, or a part of the items that
-            nothing names. Precondition: the data are gone.
+        UsageError: the separator was a Python object. StoreError: no metrics, or a subset of the items that
+            is not recorded. Precondition: the data are missing.
     """
     if not record.metrics:
         raise StoreError("expected a record with metrics, found none, so that there is nothing to compare")
@@ -109,13 +109,13 @@ def recorded_options(record: RunRecord, items: Sequence[str] = (), *, data: str 
 
 
 def _items(record: RunRecord, config: Options, items: Sequence[str]) -> Options:
-    """The options that choose items: by name those of a folder, which several commands may have filled."""
+    """Returns the options that choose items: ids if there is a folder, since several commands may have filled it."""
     if not items:
         shard = None if record.shard is None else "/".join(map(str, record.shard))
-        if record.status != "success" and not config:  # of a run from Python
+        if record.status != "success" and not config:  # a run from Python
             raise StoreError(
                 f"expected which of the {record.task.items} items of {record.task.label} the run has, found a record "
-                "that does not tell (of a run from Python); give its folder, with items.jsonl"
+                "that does not say (of a run from Python); give its folder, with items.jsonl"
             )
         return {"limit": config.get("limit"), "sample_id": config.get("sample_id"), "shard": shard}
     if len(items) == record.task.items:
@@ -126,9 +126,10 @@ def _items(record: RunRecord, config: Options, items: Sequence[str]) -> Options:
 
 
 def _models(record: RunRecord, config: Options) -> list[str]:
-    """The spelling of the separator; where its name does not tell which one it is, all of that command."""
-    name, asked = record.model.name, config.get("model") or []
-    spelt = [one for text in (asked if isinstance(asked, list) else [asked]) for one in split_spellings(str(text))]
+    """Returns the spelling of the separator; if its name does not identify it, all separators of that command."""
+    name, requested = record.model.name, config.get("model") or []
+    texts = requested if isinstance(requested, list) else [requested]
+    spelt = [one for text in texts for one in split_spellings(str(text))]
     arguments = parse_arguments(str(config.get("model_args") or ""))
     if exact := [one for one in spelt if name in (one, _label(one, arguments))]:
         return exact[:1]
@@ -146,17 +147,17 @@ def _models(record: RunRecord, config: Options) -> list[str]:
 
 
 def _label(spec: str, arguments: Options) -> str:
-    """The name that tables show for a separator without a name of its own."""
+    """Returns the name that tables show for a separator without a name of its own."""
     spelt = parse_spelling(spec)
     return "+".join([spelt.name, *sorted(f"{key}={value}" for key, value in {**spelt.options, **arguments}.items())])
 
 
 def _task(task: TaskRecord, data: str | None) -> str:
-    """What ``--task`` takes for the data of a run: where they lie, under the name that they had."""
+    """Returns the value of ``--task`` for the data of a run: their path, with the name that they had."""
     if task.place is None:
         if data is not None:
             raise UsageError(
-                f"expected --data for anyone's data, found the task {task.id}; --data-dir says where official data lie"
+                f"expected --data for your own data, found the task {task.id}; --data-dir says where official data lie"
             )
         return task.source
     place = data or task.place
@@ -167,15 +168,15 @@ def _task(task: TaskRecord, data: str | None) -> str:
     return spelt if task.id in TASKS else f"{task.id}={spelt}"
 
 
-def code_of_others(
+def find_untrusted_code(
     models: Iterable[str], metrics: Iterable[str], model_args: Iterable[str] = (), *, allow_outside: bool = False
 ) -> list[str]:
-    """What of a command runs code that is neither of this package nor installed as a plugin, or reaches too far.
+    """Lists parts of a command that run code other than this package and its plugins, or read files outside a folder.
 
     Args:
         models: spellings of separators.
         metrics: spellings of metrics.
-        model_args: names of options beside them.
+        model_args: names of further separator options.
         allow_outside: whether tables may name files outside their folder.
     """
     found, named = [], plugins("separators")
@@ -196,13 +197,13 @@ def code_of_others(
 def compare_with_record(
     record: RunRecord, stored: RunFolder | None, made: RunFolder, *, tolerance: float
 ) -> Reproduction:
-    """Holds a run that was made again against its record, its scores and its audio.
+    """Compares a reproduced run with the record, the scores and the audio of the original one.
 
     Args:
-        record: of the stored run.
-        stored: its folder; None: the record came alone.
+        record: ``run.json`` of the stored run.
+        stored: its folder; None: only the record is available.
         made: the folder of the new run.
-        tolerance: by which scores may differ, in the unit of each metric.
+        tolerance: largest allowed difference of scores, in each metric's unit.
     """
     own = {"stored": 0, "equal": 0}
     if stored is not None:
@@ -222,7 +223,7 @@ def compare_with_record(
 
 
 def _identity_differences(record: RunRecord, stored: RunFolder | None, made: RunFolder) -> list[str]:
-    """What was not as the record says, what changes numbers first."""
+    """Returns differences from the record's identity, those that change scores first."""
     header = made.header
     found = [change.below("separator") for change in record.model.differences(header.model)]
     found += [change.below("task") for change in record.task.differences(header.task)]
@@ -231,18 +232,18 @@ def _identity_differences(record: RunRecord, stored: RunFolder | None, made: Run
         if metric.id in known:
             found += [change.below(metric.id) for change in metric.differences(known[metric.id])]
     found += differences(record, header, ("picker", *_IDENTITY))
-    lacking = [f"{metric.id} was not computed" for metric in record.metrics if metric.id not in known]
+    missing = [f"{metric.id} was not computed" for metric in record.metrics if metric.id not in known]
     items = {} if stored is None else stored.items
     changed = [name for name, item in items.items() if name in made.items and item.data_sha256
                and item.data_sha256 != made.items[name].data_sha256]  # fmt: skip
-    told = [f"recordings or prompt of {len(changed)} items, {changed[0]} first"] if changed else []
-    return [*map(str, found), *lacking, *told]
+    data = [f"recordings or prompt of {len(changed)} items, {changed[0]} first"] if changed else []
+    return [*map(str, found), *missing, *data]
 
 
 def _agreements(
     record: RunRecord, stored: pd.DataFrame, made: pd.DataFrame, tolerance: float
 ) -> Iterable[MetricAgreement]:
-    """How far the scores agree, a metric each."""
+    """Yields the agreement of the scores of each metric."""
     import numpy as np
 
     texts = dict.fromkeys(("item", "picked_by", "metric", "status"), object)
@@ -252,7 +253,7 @@ def _agreements(
     a, b = (both[f"value_{side}"].to_numpy(float) for side in ("one", "other"))
     alike = (both["_merge"] == "both").to_numpy() & (both["status_one"] == both["status_other"]).to_numpy()
     equal = alike & ((a == b) | (np.isnan(a) & np.isnan(b)))
-    with np.errstate(invalid="ignore"):  # infinity less infinity, which are equal
+    with np.errstate(invalid="ignore"):  # infinity minus infinity, which are equal here
         apart = np.where(equal, 0.0, np.abs(a - b))
     within = alike & ~equal & (apart <= tolerance)
     units = {metric.id: metric.unit for metric in record.metrics}
@@ -273,7 +274,7 @@ def _agreements(
 
 
 def _count_equal_files(stored: RunFolder, made: RunFolder) -> dict[str, int]:
-    """Of the files of estimates of a run, how many have the same samples in the other one."""
+    """Counts the estimate files of a run, and how many of them have the same samples in the other run."""
     found = {"stored": 0, "equal": 0}
     for item, record in stored.items.items():
         other = made.items.get(item)
@@ -291,7 +292,7 @@ def _count_equal_files(stored: RunFolder, made: RunFolder) -> dict[str, int]:
 
 
 def _same_samples(one: Path, other: Path) -> bool:
-    """Whether two files hold the same sound: the bytes of a WAV also tell when it was written."""
+    """Returns whether two files contain the same samples; their bytes may differ, since a WAV has a time stamp."""
     import torch
 
     from sam_audio_bench import audio

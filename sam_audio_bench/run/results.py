@@ -1,4 +1,4 @@
-"""What a run found: every row, the summary with intervals, the table. Reading it needs no torch."""
+"""Results of runs: scores, summaries with confidence intervals, tables. Reading them does not import torch."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from sam_audio_bench.errors import StoreError, UsageError, unknown_name
 from sam_audio_bench.records import ItemRecord, MetricRecord, RunRecord
-from sam_audio_bench.render.layout import Pivot, View, name_of
+from sam_audio_bench.render.layout import Pivot, TableOptions, line_label
 from sam_audio_bench.render.tables import print_terminal, render, table_to_json
 from sam_audio_bench.run.attributes import AttributeTable, select_attributes
 from sam_audio_bench.run.compatibility import CompatibleRuns, check_has_scores, check_unique_scores
-from sam_audio_bench.run.remote import find_runs, naming_origins, shown_place
+from sam_audio_bench.run.remote import display_path, find_runs, show_urls_in_errors
 from sam_audio_bench.run.store import RunFolder
-from sam_audio_bench.run.training_overlap import shared_in_runs
+from sam_audio_bench.run.training_overlap import training_overlaps
 from sam_audio_bench.stats.answers import Answers, find_answers, find_answers_in_slices, main_metric
 from sam_audio_bench.stats.cost import Cost, cost_of
 from sam_audio_bench.stats.item_coverage import Covered, classify_coverage, items_set_aside
@@ -42,49 +42,49 @@ _SHOWN_DIGITS = 8  # of a digest
 class Results:
     """Scores of one or several runs.
 
-    ``frame`` holds one row a score, with the columns of scores.parquet; ``asked`` counts the items that the runs were
-    asked for, ``available`` those that their tasks have, and ``failures`` those without an answer or with a score that
-    could not be computed. ``coverage`` says which items of a task a separator has answered; `rows` compares separators
-    of one class on the items that all of them have.
+    ``frame`` holds one row per score, with the columns of scores.parquet; ``asked`` counts the requested items of the
+    runs, ``available`` the items of their tasks, and ``failures`` the items without an estimate or with a score that
+    could not be computed. ``coverage`` holds the items of a task with an estimate of a separator; `rows` compares the
+    separators of one class of coverage on the items that all of them have.
     """
 
     frame: pd.DataFrame
     metrics: dict[str, MetricRecord]  # by id
-    labels: dict[str, str]  # task -> the task with its version and split, and the revision of official data
+    labels: dict[str, str]  # task -> task with version and split, and the revision of official data
     oracles: frozenset[str]
-    runs: tuple[Path | str, ...]  # folders, or where they were fetched from
+    runs: tuple[Path | str, ...]  # folders, or the URLs from which they were fetched
     asked: int
     available: int
     failures: int
     candidates: dict[tuple[str, str, str], int] = field(default_factory=dict)  # task, separator, picker -> K
-    paraphrased: frozenset[str] = frozenset()  # tasks whose items are asked in several ways
-    songs: frozenset[str] = frozenset()  # tasks of which published tables give the median over songs
-    coverage: dict[tuple[str, str], Covered] = field(default_factory=dict)  # task, separator -> what is answered
-    costs: tuple[Cost, ...] = ()  # of each task and separator
-    tables: tuple[AttributeTable, ...] = ()  # of attributes of the items
+    paraphrased: frozenset[str] = frozenset()  # tasks with several prompts per item
+    songs: frozenset[str] = frozenset()  # tasks for which published tables report the median over songs
+    coverage: dict[tuple[str, str], Covered] = field(default_factory=dict)  # task, separator -> items with estimates
+    costs: tuple[Cost, ...] = ()  # per task and separator
+    tables: tuple[AttributeTable, ...] = ()  # item attributes
     trained_on: Mapping[tuple[str, str], str] = field(default_factory=dict)  # task, separator -> see SummaryRow
-    slices: Mapping[str, Sequence[Slice]] = field(default_factory=dict)  # of each task, by an attribute; none: `by`
+    slices: Mapping[str, Sequence[Slice]] = field(default_factory=dict)  # task -> slices, if made by `by`
 
     @classmethod
     def of(cls, plan: Plan) -> Results:
-        """The chosen items and metrics of a plan that was carried out."""
+        """Collects the chosen items and metrics of an executed plan."""
         chosen = [(job.folder, job.chosen.ids, job.columns, len(job.data)) for job in plan.jobs]
         found, output = cls._gather(chosen), plan.settings.output
         return replace(found, runs=tuple(output / Path(run).relative_to(output.absolute()) for run in found.runs))
 
     @classmethod
-    @naming_origins()
+    @show_urls_in_errors()
     def read(cls, paths: Path | str | Iterable[Path | str]) -> Results:
-        """Everything in a run folder or in several, or in the run folders below other folders; texts may be URLs.
+        """Reads one or several run folders, or all run folders below other folders; texts may be URLs.
 
         Raises:
-            Precondition: no run there. StoreError: a run that cannot be trusted.
+            Precondition: there is no run. StoreError: a damaged run.
         """
         return cls.of_folders([RunFolder.open(path) for path in find_runs(paths, audio=False)])
 
     @classmethod
     def of_folders(cls, folders: Sequence[RunFolder]) -> Results:
-        """Everything in opened run folders; raises as `read`."""
+        """Collects the contents of opened run folders; raises as `read`."""
         if not any(folder.items for folder in folders):
             raise StoreError(
                 f"expected finished items in {folders[0].path}, found none; the same evaluation again does them"
@@ -104,14 +104,14 @@ class Results:
         import pandas as pd
 
         coverage = _coverage(chosen)
-        frame = pd.concat([folder.part(items, columns) for folder, items, columns, _ in chosen], ignore_index=True)
+        frame = pd.concat([folder.select(items, columns) for folder, items, columns, _ in chosen], ignore_index=True)
         check_unique_scores(frame, (folder for folder, *_ in chosen))
         return cls(
             frame=frame,
             metrics=known.metrics,
             labels=known.task_labels,
             oracles=frozenset(folder.header.model.name for folder, *_ in chosen if folder.header.model.oracle),
-            runs=tuple(shown_place(folder.path) for folder, *_ in chosen),
+            runs=tuple(display_path(folder.path) for folder, *_ in chosen),
             asked=sum(len(items) for _, items, _, _ in chosen),
             available=sum(covered.items for covered in coverage.values()),  # shards of a task count once
             candidates=known.candidates,
@@ -120,7 +120,7 @@ class Results:
             failures=sum(_incomplete(folder, item, columns) for folder, items, columns, _ in chosen for item in items),
             coverage=coverage,
             costs=tuple(_costs(chosen)),
-            trained_on=shared_in_runs(folder.header for folder, *_ in chosen),
+            trained_on=training_overlaps(folder.header for folder, *_ in chosen),
             tables=tuple(
                 AttributeTable(folder.path, folder.header.task.id, folder.header.items_sha256) for folder, *_ in chosen
             ),
@@ -128,12 +128,12 @@ class Results:
 
     @property
     def partial(self) -> bool:
-        """Whether some item of a task was not asked for, or has no answer."""
+        """Whether some item of a task was not requested, or has no estimate."""
         return self.asked < self.available or self.failures > 0
 
     @property
     def watermark(self) -> str | None:
-        """``PARTIAL n=8/24`` where results are partial."""
+        """``PARTIAL n=8/24`` if results are partial."""
         return f"PARTIAL n={self.asked - self.failures}/{self.available}" if self.partial else None
 
     @property
@@ -161,23 +161,23 @@ class Results:
             own = frame[frame["task"] == task]
             for part in slices:
                 for row in summarise(own[own["item"].isin(part.items)], self.metrics, self.oracles):
-                    told = self._labelled(row, aside)
-                    label = f"{told.label}, {part.label}"
-                    heading = f"{label}: {len(part.items)} of {told.items} items"
-                    yield replace(told, label=label, heading=heading, slice=part.label)
+                    labelled = self._labelled(row, aside)
+                    label = f"{labelled.label}, {part.label}"
+                    heading = f"{label}: {len(part.items)} of {labelled.items} items"
+                    yield replace(labelled, label=label, heading=heading, slice=part.label)
 
     def by(self, attribute: str, points: Sequence[float] = ()) -> Results:
-        """The same scores in slices of the items: a table for each, and a column ``slice`` in `to_frame`.
+        """Returns the same scores in slices of the items: one table per slice, and a column ``slice`` in `to_frame`.
 
         >>> results.by("snr", [-10, 0, 10]).print()  # doctest: +SKIP
 
         Args:
-            attribute: of the items; those whose attribute is not known are a slice of their own.
-            points: where numbers are cut; none: at the terciles of each task, unless they are few different numbers.
+            attribute: name of an item attribute; items for which it is unknown form a slice.
+            points: boundaries between slices of numbers; empty: the terciles of each task, unless values are few.
 
         Raises:
-            UsageError: an attribute that no item has, or points that do not increase or are of texts.
-            Precondition: a run from before attributes were kept. StoreError: attributes that cannot be read.
+            UsageError: an attribute that no item has, or points that do not increase or are for texts.
+            Precondition: a run of a version without attributes. StoreError: attributes that cannot be read.
         """
         known = self.attributes()
         names = sorted({name for own in known.values() for name in own})
@@ -188,9 +188,9 @@ class Results:
             tasks.setdefault(task, {})[item] = own.get(attribute)
         return replace(self, slices={task: cut(values, attribute, points) for task, values in tasks.items()})
 
-    @naming_origins()
+    @show_urls_in_errors()
     def attributes(self) -> dict[tuple[str, str], dict[str, Attribute]]:
-        """Attributes by task and item, of every item that has scores; raises as `by`."""
+        """Returns attributes by task and item, for every item that has scores; raises as `by`."""
         return {key: dict(own) for key, own in self._attributes.items()}
 
     @cached_property
@@ -198,7 +198,7 @@ class Results:
         return select_attributes(self.tables, zip(self.frame["task"], self.frame["item"], strict=True))
 
     def _without(self, aside: Mapping[tuple[str, str], frozenset[str]]) -> pd.DataFrame:
-        """The scores without answers that are set aside."""
+        """Returns the scores without those of items that are set aside."""
         frame = self.frame
         if any(aside.values()):
             names = zip(*(frame[column].tolist() for column in ("task", "separator", "item")), strict=True)
@@ -207,14 +207,14 @@ class Results:
 
     @property
     def counted(self) -> pd.DataFrame:
-        """The scores that means rest on: without answers that are set aside."""
+        """The scores from which means are computed, without those of items that are set aside."""
         return self._without(items_set_aside(self.coverage))
 
     def answers(self, sort: str | None = None) -> Answers:
-        """Who is best by each metric, on each task and over all, and who is surely better than the mixture.
+        """Returns the best separators by each metric, per task and over all, and those surely better than the mixture.
 
         Args:
-            sort: the metric whose differences have intervals; None: the one that tables are sorted by.
+            sort: the metric whose differences have intervals; None: the one by which tables are sorted.
         """
         return self._answers(self.rows, sort, "task")
 
@@ -224,20 +224,20 @@ class Results:
         units = {name: record.unit for name, record in self.metrics.items()}
         scores = compute_line_scores(self.counted, units)
         if self.slices:
-            return find_answers_in_slices(scores, rows, self.slices, name_of, sort)
-        return find_answers(scores, rows, name_of, sort, by_metric=pivot == "metric")
+            return find_answers_in_slices(scores, rows, self.slices, line_label, sort)
+        return find_answers(scores, rows, line_label, sort, by_metric=pivot == "metric")
 
     def _labelled(self, row: SummaryRow, aside: Mapping[tuple[str, str], frozenset[str]]) -> SummaryRow:
-        """With the task's version and split, the number of candidates, the network that scored, and the coverage."""
+        """Adds the task's version and split, the number of candidates, the metric's network, and the coverage."""
         task, _, statistic = (row.task, "", "") if row.task in self.labels else row.task.rpartition(":")
         covered = self.coverage.get((task, row.separator), Covered())
         label = self.labels.get(task, "") + _STATISTICS.get(statistic, "")
-        told = {str(other) for (name, _), other in self.coverage.items() if name == task}
+        coverages = {str(other) for (name, _), other in self.coverage.items() if name == task}
         return replace(
             row,
             label=label,
-            heading=f"{label}, {covered}" if told == {str(covered)} else "",
-            remark=str(covered) if len(told) > 1 else "",
+            heading=f"{label}, {covered}" if coverages == {str(covered)} else "",
+            remark=str(covered) if len(coverages) > 1 else "",
             candidates=self.candidates.get((task, row.separator, row.picked_by or ""), 1),
             model=model_label(self.metrics[row.metric]) if row.metric in self.metrics else "",
             covered=len(covered.answered),
@@ -249,43 +249,43 @@ class Results:
         )
 
     def to_frame(self) -> pd.DataFrame:
-        """A copy of every score, with the columns of scores.parquet, and ``slice`` where there are slices."""
+        """Returns a copy of all scores, with the columns of scores.parquet, and ``slice`` if there are slices."""
         if not self.slices:
             return self.frame.copy()
         of = {(task, item): part.label for task, parts in self.slices.items() for part in parts for item in part.items}
         return self.frame.assign(slice=[of[key] for key in zip(self.frame["task"], self.frame["item"], strict=True)])
 
     def to_json(self, *, metrics: Sequence[str] = (), sort: str | None = None) -> dict[str, Any]:
-        """``{"rows", "runs", "partial", "costs", "answer", "overall", "verdicts"}``, as ``--json`` prints it.
+        """Returns ``{"rows", "runs", "partial", "costs", "answer", "overall", "verdicts"}``, the output of ``--json``.
 
         Args:
             metrics: as in `table`.
-            sort: the metric that ``answer`` is by, as in `table`.
+            sort: the metric of ``answer``, as in `table`.
         """
         rows, answers = self._shown(metrics, sort, "task")
         return table_to_json(
             rows, partial=self.watermark, runs=map(str, self.runs), costs=self.costs, answers=answers,
-            view=View(sort=sort),
+            view=TableOptions(sort=sort),
         )  # fmt: skip
 
     def table(
         self, form: str = "md", *, metrics: Sequence[str] = (), sort: str | None = None, pivot: Pivot = "task",
         digits: int = 2, interval: bool = True,
     ) -> str:  # fmt: skip
-        """The table as text.
+        """Returns the table as text.
 
         Args:
             form: "md", "csv", "tex" (or "latex"), "html" or "json".
-            metrics: the columns; none: all.
-            sort: the metric that lines are sorted by, and the first column; None: si_sdr_i, or else an improvement.
-            pivot: what a block is of: a "task", a "metric" or a "separator".
+            metrics: the columns; empty: all.
+            sort: the metric by which lines are sorted, and first column; None: si_sdr_i, otherwise an improvement.
+            pivot: one block per "task", "metric" or "separator".
             digits: decimals of every number.
             interval: whether intervals are shown.
 
         Raises:
-            UsageError: a metric that no run has or no item is for, or an option out of range.
+            UsageError: a metric that no run has or that applies to no item, or an option out of range.
         """
-        view = View(sort=sort, pivot=pivot, digits=digits, interval=interval, metrics=tuple(metrics))
+        view = TableOptions(sort=sort, pivot=pivot, digits=digits, interval=interval, metrics=tuple(metrics))
         rows, answers = self._shown(metrics, sort, pivot)
         return render(
             rows, form, partial=self.watermark, runs=map(str, self.runs), costs=self.costs, answers=answers, view=view
@@ -296,12 +296,12 @@ class Results:
         interval: bool = True,
     ) -> None:  # fmt: skip
         """Prints the table for a terminal; options as in `table`."""
-        view = View(sort=sort, pivot=pivot, digits=digits, interval=interval, metrics=tuple(metrics))
+        view = TableOptions(sort=sort, pivot=pivot, digits=digits, interval=interval, metrics=tuple(metrics))
         rows, answers = self._shown(metrics, sort, pivot)
         print_terminal(rows, partial=self.watermark, costs=self.costs, answers=answers, view=view)
 
     def _shown(self, metrics: Sequence[str], sort: str | None, pivot: Pivot) -> tuple[list[SummaryRow], Answers]:
-        """What a table of some metrics shows."""
+        """Returns the rows and verdicts of a table of some metrics."""
         chosen = self._chosen(metrics, sort)
         rows = chosen.rows
         if metrics and not rows:
@@ -311,7 +311,7 @@ class Results:
         return rows, chosen._answers(rows, sort, pivot)
 
     def _chosen(self, metrics: Sequence[str], sort: str | None) -> Results:
-        """Of some metrics alone, in their order; raises UsageError."""
+        """Returns the results of some metrics only, in the given order; raises UsageError."""
         for name in (*metrics, *([] if sort is None else [sort])):
             if name not in self.metrics:
                 raise unknown_name("column", name, self.metrics)
@@ -327,16 +327,16 @@ class Results:
         self, kind: str = "bars", metric: str | Sequence[str] = (), *, separators: Sequence[str] = (),
         task: str | None = None,
     ) -> Plot:  # fmt: skip
-        """A figure, which `save` of it writes as SVG, PNG and CSV.
+        """Returns a figure, whose method `save` writes SVG, PNG and CSV.
 
         Args:
             kind: "bars", "box", "scatter" or "pareto", see `sam_audio_bench.plots.runs.KINDS`; or "slices".
-            metric: its id; two of them for a scatter of one against the other; none: the metric that orders the table.
-            separators: names of those to draw; none: all.
-            task: its id; None: all; of slices, which are a figure a task, the only one.
+            metric: its id; two ids for a scatter plot of one against the other; empty: the metric that sorts the table.
+            separators: names of separators to draw; empty: all.
+            task: its id; None: all tasks; slices have one figure per task, so there must be only one.
 
         Raises:
-            UsageError: a name that these runs do not have, or nothing to draw.
+            UsageError: a name that is not in these runs, or nothing to draw.
         """
         from sam_audio_bench.run.display import draw_results
 
@@ -354,7 +354,7 @@ class Results:
 
 
 def _coverage(chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], int]]) -> dict[tuple[str, str], Covered]:
-    """Of each task and separator; its shards count together."""
+    """Returns the coverage of each task and separator; the shards of a run are joined."""
     found: dict[tuple[str, str], Covered] = {}
     for folder, items, _, total in chosen:
         records = [folder.items[item] for item in items if item in folder.items]
@@ -369,7 +369,7 @@ def _coverage(chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], in
 
 
 def _costs(chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], int]]) -> Iterator[Cost]:
-    """Of each task and separator; its shards count together."""
+    """Yields the costs of each task and separator; the shards of a run are joined."""
     parts: dict[tuple[str, str], tuple[list[RunRecord], list[ItemRecord]]] = {}
     for folder, items, _, _ in chosen:
         headers, records = parts.setdefault((folder.header.task.id, folder.header.model.name), ([], []))
@@ -381,7 +381,7 @@ def _costs(chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], int]]
 
 
 def model_label(record: MetricRecord) -> str:
-    """Name and abbreviated digest of a metric's network; empty for a metric that is none.
+    """Returns name and abbreviated digest of a metric's network; empty for a metric without one.
 
     >>> parameters = {"model": "saj-mini"}
     >>> model_label(MetricRecord(id="saj", version=1, unit="", higher_is_better=True, parameters=parameters,
@@ -395,6 +395,6 @@ def model_label(record: MetricRecord) -> str:
 
 
 def _incomplete(folder: RunFolder, item: str, columns: Sequence[str]) -> bool:
-    """Whether an item has no answer, or a score that could not be computed."""
+    """Returns whether an item has no estimate, or a score that could not be computed."""
     record = folder.items.get(item)
     return record is None or record.failed or any(column not in record.scored for column in columns)

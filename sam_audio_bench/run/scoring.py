@@ -1,4 +1,4 @@
-"""Scores of stored estimates: the rows of a run folder, and the journal lines that say they are complete."""
+"""Scoring of stored estimates: the rows of a run folder, and the journal lines that mark them as complete."""
 
 from __future__ import annotations
 
@@ -27,82 +27,82 @@ from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import Item, Score, Separation, Status
 
 __all__ = [
-    "Pairs",
+    "EstimatedItems",
     "Scorer",
     "Scores",
     "ScoringPass",
-    "Work",
-    "items_at_once",
-    "merged_records",
-    "outdated",
-    "score_alone",
+    "ScoringWork",
+    "merge_metric_records",
+    "outdated_metrics",
+    "preferred_batch_size",
+    "score_estimate",
 ]
 
 
 @dataclass
 class Scores:
-    """What the metrics said about the estimates of one item, and why some of them could not say anything."""
+    """The scores of one item's estimates, and the errors of metrics that failed."""
 
-    rows: list[dict[str, Score]] = field(default_factory=list)  # of each estimate, by column
+    rows: list[dict[str, Score]] = field(default_factory=list)  # per estimate, by column
     complete: dict[str, str] = field(default_factory=dict)  # column -> fingerprint of the metric
     not_asked: set[str] = field(default_factory=set)
     errors: dict[str, str] = field(default_factory=dict)  # column -> message
-    lag_ms: float | None = None  # of the estimate that counts; None: not measured, or like nothing
+    lag_ms: float | None = None  # of the chosen estimate; None: not measured, or similar to nothing
 
 
-def outdated(folder: RunFolder, metrics: Iterable[LoadedMetric], item: str) -> list[LoadedMetric]:
-    """Metrics that an item was not asked for yet, or by another identity, or by one that is not known."""
+def outdated_metrics(folder: RunFolder, metrics: Iterable[LoadedMetric], item: str) -> list[LoadedMetric]:
+    """Returns the metrics that have not scored an item yet, or only with another or an unknown identity."""
     record = folder.items.get(item)
     known = {} if record is None else record.scored
     return [one for one in metrics if not one.fingerprints.items() <= known.items()]
 
 
-def items_at_once(metrics: Iterable[LoadedMetric]) -> int:
-    """How many items some metrics like to get at once."""
+def preferred_batch_size(metrics: Iterable[LoadedMetric]) -> int:
+    """Returns the largest batch size of some metrics."""
     return max((one.metric.batch_size for one in metrics), default=1)
 
 
-def merged_records(metrics: Iterable[LoadedMetric], known: Iterable[MetricRecord] = ()) -> list[MetricRecord]:
-    """run.json's list of metrics: those known already, and the given ones in their place."""
+def merge_metric_records(metrics: Iterable[LoadedMetric], known: Iterable[MetricRecord] = ()) -> list[MetricRecord]:
+    """Returns the metrics for run.json: the known ones, replaced or extended by the given ones."""
     records = {record.id: record for record in known}
     for one in metrics:
         records |= {record.id: record for record in one.records.values()}
     return list(records.values())
 
 
-Pairs = Sequence[tuple[Item, Sequence[Separation]]]
+EstimatedItems = Sequence[tuple[Item, Sequence[Separation]]]
 """Items with their estimates."""
-Work = tuple[Pairs, list[LoadedMetric], bool]
-"""What is scored at once, by which metrics, and whether its lag is measured, which one pass does."""
+ScoringWork = tuple[EstimatedItems, list[LoadedMetric], bool]
+"""Items scored together, the metrics, and whether this pass also measures the lag."""
 
 
 class ScoringPass(Protocol):
-    """Scores stored estimates by some metrics, wherever that may be."""
+    """Scores stored estimates by some metrics, in this process or in workers."""
 
     @property
     def metrics(self) -> Sequence[LoadedMetric]:
-        """Those that it scores by."""
+        """The metrics of this pass."""
         ...
 
-    def scores(self, work: Iterator[Work]) -> Generator[tuple[Pairs, Sequence[Scores]], None, None]:
-        """The scores of each item; ``work`` is gone through in the main thread."""
+    def scores(self, work: Iterator[ScoringWork]) -> Generator[tuple[EstimatedItems, Sequence[Scores]], None, None]:
+        """Yields the scores of each item; ``work`` is iterated in the main thread."""
         ...
 
 
 @dataclass(frozen=True)
-class _ScoringHere:
-    """In this process."""
+class _LocalPass:
+    """A `ScoringPass` in this process."""
 
     metrics: Sequence[LoadedMetric]
 
-    def scores(self, work: Iterator[Work]) -> Generator[tuple[Pairs, Sequence[Scores]], None, None]:
+    def scores(self, work: Iterator[ScoringWork]) -> Generator[tuple[EstimatedItems, Sequence[Scores]], None, None]:
         for pairs, metrics, lag in work:
             yield pairs, Scorer.score(pairs, metrics, lag=lag)
 
 
 @dataclass
 class Scorer:
-    """Computes, keeps and completes the scores of one run folder."""
+    """Computes and stores the scores of one run folder."""
 
     folder: RunFolder
     data: TaskData
@@ -118,33 +118,33 @@ class Scorer:
 
     @property
     def batch_size(self) -> int:
-        """How many items the metrics like to get at once."""
-        return items_at_once(self.metrics)
+        """The largest batch size of the metrics."""
+        return preferred_batch_size(self.metrics)
 
     def has_estimate(self, identifier: str) -> bool:
-        """Whether an item has a stored estimate."""
+        """Returns whether an item has a stored estimate."""
         record = self.folder.items.get(identifier)
         return record is not None and not record.failed
 
-    def complete(
+    def score_missing(
         self, identifiers: Iterable[str], *, everything: bool = False, passes: Sequence[ScoringPass] = ()
     ) -> None:
-        """Scores stored estimates by the metrics that they lack; what cannot be loaded any more is a failure.
+        """Scores stored estimates by the metrics whose scores are missing; an item that cannot be loaded is a failure.
 
-        An estimate or a recording that is not the one of the journal costs the scores that its item lacks.
+        If an estimate or a recording is not the one of the journal, the missing scores of its item become errors.
 
         Args:
-            identifiers: items.
-            everything: score by all metrics, lacking or not; what is there stays until its successor is.
-            passes: what scores, one after the other, each by metrics of its own; none: this process, by all at once.
+            identifiers: ids of the items.
+            everything: score by all metrics; an existing score is kept until it is replaced.
+            passes: run one after the other, each with its own metrics; empty: one pass in this process.
         """
-        lacking = {name: self._lacking(name, everything) for name in identifiers if self.has_estimate(name)}
-        waiting = [name for name, metrics in lacking.items() if metrics]
-        scoring = passes or [_ScoringHere(self.metrics)]
-        left = {name: sum(any(one in own.metrics for one in lacking[name]) for own in scoring) for name in waiting}
+        missing = {name: self._missing_metrics(name, everything) for name in identifiers if self.has_estimate(name)}
+        waiting = [name for name, metrics in missing.items() if metrics]
+        scoring = passes or [_LocalPass(self.metrics)]
+        left = {name: sum(any(one in own.metrics for one in missing[name]) for own in scoring) for name in waiting}
         for number, own in enumerate(scoring):
             earlier = [one for other in scoring[:number] for one in other.metrics]
-            with closing(own.scores(self._work(waiting, lacking, own.metrics, earlier, left))) as found:
+            with closing(own.scores(self._work(waiting, missing, own.metrics, earlier, left))) as found:
                 for pairs, scored in found:
                     for (item, _), scores in zip(pairs, scored, strict=True):
                         self.persist(item.id, scores)
@@ -155,25 +155,25 @@ class Scorer:
     def _work(
         self,
         waiting: Sequence[str],
-        lacking: Mapping[str, list[LoadedMetric]],
-        wanted: Sequence[LoadedMetric],
+        missing: Mapping[str, list[LoadedMetric]],
+        requested: Sequence[LoadedMetric],
         earlier: Sequence[LoadedMetric],
         left: dict[str, int],
-    ) -> Iterator[Work]:
-        """Stored estimates in the batches of one pass over all metrics, whatever metrics are wanted: scores of a batch
-        of another size may differ in their last bits. What is done with an item is told by ``left``: in how many passes
-        it is still to be scored.
+    ) -> Iterator[ScoringWork]:
+        """Yields stored estimates in the batches of a single pass over all metrics, whichever are ``requested``,
+        since scores in a batch of another size may differ in their last bits. ``left`` counts for each item the passes
+        that still have to score it.
         """
         for batch in prefetch(self.data, waiting, self.batch_size):
-            for items, everything in _by_metrics(batch.items, lacking):
-                metrics, pairs = [one for one in everything if one in wanted], []
+            for items, everything in _by_metrics(batch.items, missing):
+                metrics, pairs = [one for one in everything if one in requested], []
                 if not metrics:
                     continue
                 for item in (item for item in items if left[item.id]):
                     try:
                         pairs.append((item, self._stored(item)))
                     except BenchError as error:
-                        lost = outdated(self.folder, everything, item.id)  # scores of what was there are kept
+                        lost = outdated_metrics(self.folder, everything, item.id)  # existing scores are kept
                         self.persist(item.id, self._failure(item.id, lost, str(error)))
                         left[item.id] = 0
                         self.advance(f"{item.id}: {error}")
@@ -185,7 +185,7 @@ class Scorer:
                 left[identifier] = 0
 
     def forget_other_scores(self) -> None:
-        """Drops scores of these columns that another identity of a metric computed, of items outside this run too."""
+        """Removes scores of these columns by another identity of a metric, also of items outside this run."""
         current = {name: text for one in self.metrics for name, text in one.fingerprints.items()}
         other = {
             item: {name for name, text in record.scored.items() if current.get(name, text) not in (text, None)}
@@ -193,26 +193,26 @@ class Scorer:
         }
         self.folder.forget_scores(other)
 
-    def _lacking(self, item: str, everything: bool) -> list[LoadedMetric]:
-        """Metrics that an item lacks; one that cannot be identified was asked once by this scorer, or is lacking."""
-        found = self.metrics if everything else outdated(self.folder, self.metrics, item)
+    def _missing_metrics(self, item: str, everything: bool) -> list[LoadedMetric]:
+        """Returns the metrics whose scores an item lacks; metrics without an identity are computed once per scorer."""
+        found = self.metrics if everything else outdated_metrics(self.folder, self.metrics, item)
         return [one for one in found if not all((item, name) in self._persisted for name in one.columns)]
 
     @staticmethod
-    def score(pairs: Pairs, metrics: Sequence[LoadedMetric], *, lag: bool = True) -> list[Scores]:
-        """Scores of each item's estimates, without the columns that ask nothing of the item, and its ``lag``.
+    def score(pairs: EstimatedItems, metrics: Sequence[LoadedMetric], *, lag: bool = True) -> list[Scores]:
+        """Scores each item's estimates, without columns that do not apply to the item, and measures its ``lag``.
 
-        A metric that fails costs its own scores of that item; one that cannot work at all raises Precondition.
+        A metric that fails loses its own scores of that item only; one that cannot work at all raises Precondition.
         """
         if not pairs:
             return []
         found = [Scores(rows=[{} for _ in estimates]) for _, estimates in pairs]
         for scores, (item, estimates) in zip(found, pairs if lag else (), strict=lag):
-            counts = estimates[-1]
-            with allow_interruption(), stage("lag"), suppress(BenchError, MemoryError):  # no room: it is not known
-                scores.lag_ms = measure_lag(trim_item(item, counts.target.length), counts.target)
+            chosen = estimates[-1]
+            with allow_interruption(), stage("lag"), suppress(BenchError, MemoryError):  # out of memory: unknown lag
+                scores.lag_ms = measure_lag(trim_item(item, chosen.target.length), chosen.target)
         for one in metrics:
-            # the first candidate may be the picked one too, and is scored once
+            # the first candidate may also be the picked one, and is then scored once
             different = {id(estimate): (item, estimate) for item, estimates in pairs for estimate in estimates}
             with allow_interruption(), stage(f"metric {', '.join(one.columns)}"):
                 rows = dict(zip(different, _score_batches(one.metric, list(different.values())), strict=True))
@@ -221,9 +221,9 @@ class Scorer:
         return found
 
     def persist(self, identifier: str, scores: Scores) -> None:
-        """Scores first, then the journal line that says they are complete: a crash in between scores once more.
+        """Writes scores, then the journal line that marks them as complete: a crash in between repeats the scoring.
 
-        A score that failed is not among the complete ones, so that a rerun tries it again.
+        A failed score is not marked as complete, so that the next run computes it again.
         """
         record = self.folder.items[identifier]
         estimates = scored_estimates(record)
@@ -251,20 +251,20 @@ class Scorer:
             self.note(f"{identifier}: {column} failed: {message}")
 
     def record_failure(self, identifier: str) -> None:
-        """Rows without a value for an item that has no estimate."""
+        """Writes rows without a value for an item that has no estimate."""
         record = self.folder.items[identifier]
         score = Score(None, record.status)
         views = scored_estimates(record)
         self.folder.add_scores([self._row(record, view, column, score) for view in views for column in self.columns])
 
     def _failure(self, item: str, metrics: Iterable[LoadedMetric], message: str) -> Scores:
-        """The scores of an item whose estimate is not there to be scored."""
+        """Returns error scores for an item whose estimate is missing or damaged."""
         columns = [column for one in metrics for column in one.columns]
         rows = [dict.fromkeys(columns, Score(None, Status.ERROR)) for _ in scored_estimates(self.folder.items[item])]
         return Scores(rows=rows, errors=dict.fromkeys(columns, message))
 
     def _stored(self, item: Item) -> list[Separation]:
-        """The estimates in the order of their views; a picked first candidate is read once."""
+        """Reads the estimates in the order of `scored_estimates`; a picked first candidate is read only once."""
         record = self.folder.items[item.id]
         if record.data_sha256 != self.data.content_sha256(item.id):
             raise BadSeparation(
@@ -299,39 +299,39 @@ class Scorer:
 
 
 def _by_metrics(
-    items: Sequence[Item], lacking: Mapping[str, list[LoadedMetric]]
+    items: Sequence[Item], missing: Mapping[str, list[LoadedMetric]]
 ) -> list[tuple[list[Item], list[LoadedMetric]]]:
-    """Items that lack the same metrics, together."""
+    """Groups items by the metrics whose scores they lack."""
     found: dict[tuple[int, ...], tuple[list[Item], list[LoadedMetric]]] = {}
     for item in items:
-        metrics = lacking[item.id]
+        metrics = missing[item.id]
         found.setdefault(tuple(map(id, metrics)), ([], metrics))[0].append(item)
     return list(found.values())
 
 
 def _collect(scores: Scores, one: LoadedMetric, results: Sequence[Row | BaseException]) -> None:
-    """Adds what a metric said about the estimates of an item."""
+    """Adds the scores of a metric for the estimates of an item."""
     for rows, result in zip(scores.rows, results, strict=True):
         if isinstance(result, BaseException):
             rows |= dict.fromkeys(one.columns, Score(None, Status.ERROR))
             scores.errors |= dict.fromkeys(one.columns, describe_error(result, named=True))
             continue
         row = dict(zip(one.metric.columns, result, strict=True))
-        asked = {record.id: score for column, record in one.records.items() if (score := row[column]) is not None}
-        rows |= asked
-        scores.not_asked |= set(one.columns) - set(asked)
+        applicable = {record.id: score for column, record in one.records.items() if (score := row[column]) is not None}
+        rows |= applicable
+        scores.not_asked |= set(one.columns) - set(applicable)
     scores.complete |= {name: text or "" for name, text in one.fingerprints.items() if name not in scores.errors}
     scores.not_asked -= set(scores.errors)
 
 
 def _is_ours(metric: Metric) -> bool:
-    """Whether all of its code comes with this package; behind the bridge is anyone's."""
+    """Returns whether all code of a metric is part of this package; the bridge calls code of others."""
     kind = type(metric)
     return is_built_in(kind) and not kind.__module__.endswith(".bridge")
 
 
 def _checked(rows: object, items: int, columns: int) -> list[Row]:
-    """What a metric gave, if it is a row per item with a score per column."""
+    """Returns a metric's result after checking that it has a row per item and a score per column."""
     expected = f"expected {items} row(s), each a tuple of {columns} Score(s) or None"
     if not isinstance(rows, Iterable):
         raise TypeError(f"{expected}, found {type(rows).__name__}")
@@ -349,7 +349,7 @@ def _is_score(one: object) -> bool:
 
 
 def _defined(score: Score | None) -> Score | None:
-    """The score with a plain number; a value that is none has a status of its own."""
+    """Returns the score with a plain float; NaN becomes None with the status non_finite."""
     if score is None:
         return None
     if score.value is None:
@@ -361,14 +361,14 @@ def _defined(score: Score | None) -> Score | None:
 
 
 def _score_batches(metric: Metric, pairs: Sequence[tuple[Item, Separation]]) -> list[Row | BaseException]:
-    """Rows in the order of the pairs; a batch holds what has one length, rate and number of channels."""
+    """Returns rows in the order of the pairs; items of a batch have equal length, rate and number of channels."""
     found: dict[int, Row | BaseException] = {}
-    alike: dict[tuple[int, ...], list[int]] = {}
+    by_shape: dict[tuple[int, ...], list[int]] = {}
     cut_items = [trim_item(item, estimate.target.length) for item, estimate in pairs]
     for index, (item, (_, estimate)) in enumerate(zip(cut_items, pairs, strict=True)):
         sound, target = item.query.mixture, estimate.target
-        alike.setdefault((sound.rate, sound.channels, sound.length, target.channels), []).append(index)
-    for indices in alike.values():
+        by_shape.setdefault((sound.rate, sound.channels, sound.length, target.channels), []).append(index)
+    for indices in by_shape.values():
         for start in range(0, len(indices), metric.batch_size):
             batch = indices[start : start + metric.batch_size]
             rows = _rows(metric, [cut_items[index] for index in batch], [pairs[index][1] for index in batch])
@@ -377,9 +377,9 @@ def _score_batches(metric: Metric, pairs: Sequence[tuple[Item, Separation]]) -> 
 
 
 def _rows(metric: Metric, items: Sequence[Item], estimates: Sequence[Separation]) -> Sequence[Row | BaseException]:
-    """What a metric says; where a batch fails, each item is asked alone, so that a bad one costs itself."""
+    """Calls a metric; if a batch fails, each item is scored alone, so that a bad item does not affect others."""
     try:
-        if not _is_ours(metric):  # what anyone's code changes in place, no other metric may get, nor the disk
+        if not _is_ours(metric):  # changes that other code makes in place must not reach other metrics or files
             own = [copy_item(item) for item in items], [copy_estimate(one) for one in estimates]
             return _checked(metric.score(*own), len(items), len(metric.columns))
         return _checked(metric.score(items, estimates), len(items), len(metric.columns))
@@ -391,8 +391,8 @@ def _rows(metric: Metric, items: Sequence[Item], estimates: Sequence[Separation]
         return [_rows(metric, [item], [one])[0] for item, one in zip(items, estimates, strict=True)]
 
 
-def score_alone(metric: Metric, item: Item, estimate: Separation) -> dict[str, Score]:
-    """One estimate's scores by one metric, without what it does not ask."""
+def score_estimate(metric: Metric, item: Item, estimate: Separation) -> dict[str, Score]:
+    """Returns the scores of one estimate by one metric, without columns that do not apply to the item."""
     result = _score_batches(metric, [(item, estimate)])[0]
     if isinstance(result, BaseException):
         return dict.fromkeys(metric.requested, Score(None, Status.ERROR))

@@ -1,11 +1,11 @@
-"""One file and one prompt: what a person does before there is a benchmark."""
+"""Separation of a single file by a prompt, without a benchmark."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from sam_audio_bench import audio, registry
 from sam_audio_bench.devices import find_device
@@ -14,14 +14,25 @@ from sam_audio_bench.files import safe_name
 from sam_audio_bench.records import PARTS
 from sam_audio_bench.run.contract import prepare_separator
 from sam_audio_bench.run.isolation import Isolation, releasing_processes
-from sam_audio_bench.run.output_log import NAME, append_text, captured_text
-from sam_audio_bench.run.progress import Progress, say
+from sam_audio_bench.run.output_log import LOG_NAME, append_text, capture_text
+from sam_audio_bench.run.progress import Progress, print_note
 from sam_audio_bench.run.separation import CandidateSet, Reranking, separate_items
 from sam_audio_bench.run.settings import check_candidates, check_seed
 from sam_audio_bench.separators.pickers import AUTO, default_picker
 from sam_audio_bench.types import AnySeparator, Item, NamedSeparator, OracleSeparator, Prompt, Query, Span
 
-__all__ = ["separate_file"]
+__all__ = ["SeparatedFile", "separate_file"]
+
+
+class SeparatedFile(TypedDict):
+    """The files written for one mixture, and how the estimate was chosen, as ``--json`` prints it."""
+
+    target: str
+    residual: str
+    seconds: float
+    picker: str | None
+    picked: int
+    scores: list[float | None]  # of the candidates by the picker; None: a failed candidate
 
 
 def separate_file(
@@ -41,31 +52,28 @@ def separate_file(
     device: str = "auto",
     dtype: str = "auto",
     progress: bool | None = None,
-) -> dict[str, Any]:
-    """Separates one file; the answers lie in ``out`` as ``target`` and ``residual``, FLAC or float WAV.
+) -> SeparatedFile:
+    """Separates one file and writes ``target`` and ``residual`` to ``out``, as FLAC or float WAV.
 
     Args:
-        file: audio, or a video's sound.
-        out: folder, made if it is not there.
+        file: audio, or a video whose sound is used.
+        out: folder, created if it does not exist.
         model: as ``--model`` takes it.
-        text: of the prompt.
-        spans: of the prompt.
-        video: of the prompt.
-        mask: of the video.
-        seed: of the answer.
-        candidates: answers of which ``picker`` chooses one.
-        picker: a name of `PICKERS`, or "auto".
-        keep_candidates: also write all of them, as ``target.0`` and so on.
+        text: text prompt.
+        spans: span prompt.
+        video: video prompt.
+        mask: mask of the video.
+        seed: of the estimate.
+        candidates: number of estimates, of which ``picker`` chooses one.
+        picker: a name in `PICKERS`, or "auto".
+        keep_candidates: also write all candidates, as ``target.0`` and so on.
         model_args: options of the separator.
         device: "auto", "cpu", "cuda" ….
         dtype: "auto", "float32" or "bfloat16".
-        progress: show a bar; None: where standard error is a terminal.
-
-    Returns:
-        ``{target, residual, seconds, picker, picked, scores}``.
+        progress: show a bar; None: if standard error is a terminal.
 
     Raises:
-        BenchError: a file, prompt or option that will not do, or the separator's own error.
+        BenchError: an invalid file, prompt or option, or the separator's own error.
     """
     check_candidates(candidates, picker, keep_candidates)
     check_seed(seed)
@@ -77,23 +85,23 @@ def separate_file(
     prepared = prepare_separator(model, model_args or {}, offered=offered)
     separator = prepared.separator
     for name in offered.keys() - prepared.accepted_options:
-        say(f"--{name} {offered[name]} is ignored: {separator.name} does not take it")
+        print_note(f"--{name} {offered[name]} is ignored: {separator.name} does not take it")
     if isinstance(separator, OracleSeparator | NamedSeparator):
         raise Precondition(f"expected a separator that needs the mixture alone, found {separator.name}")
     reranking = _reranking(prompt, candidates, picker, keep_candidates)
     item = Item(id=file.name, group=file.name, query=query)
-    with Progress(1, show=progress) as bar, captured_text() as printed, releasing_processes([(separator, None)]):
+    with Progress(1, show=progress) as bar, capture_text() as printed, releasing_processes([(separator, None)]):
         if hasattr(separator, "on_evaluation"):
-            separator.on_evaluation = bar.following(separator.name)
+            separator.on_evaluation = bar.step_callback(separator.name)
         found = separate_items(
             separator, [item], reranking, task="separate", seed=seed, align=None, stereo="joint",
             isolation=Isolation(prepared.constructor_state),
         )[0]  # fmt: skip
-    said = prepared.construction_output + printed.text
+    output = prepared.construction_output + printed.text
     if isinstance(found, CandidateSet):
-        return _written(found, out, said, keep=keep_candidates)
-    if said:  # it may say why
-        say(said.rstrip())
+        return _write_estimates(found, out, output, keep=keep_candidates)
+    if output:  # it may explain the error
+        print_note(output.rstrip())
     raise found if isinstance(found, BenchError) else BadSeparation(f"{separator.name} raised {describe_error(found)}")
 
 
@@ -105,25 +113,28 @@ def _reranking(prompt: Prompt, candidates: int, picker: str, keep: bool) -> Rera
     assert name is not None  # a prompt offers something
     chosen, identity, _ = registry.build("picker", name)
     if reason := chosen.missing():
-        raise Precondition(f"expected picker {name} to work, found an obstacle: {reason}; or choose another --picker")
+        raise Precondition(
+            f"expected picker {name} to work, found that it cannot: {reason}; or choose another --picker"
+        )
     if not chosen.asks(prompt):
         raise Precondition(f"expected a prompt that picker {name} can compare with, found {sorted(offers)} only")
     return Reranking(candidates=candidates, picker=chosen, identity=identity, keep=keep)
 
 
-def _written(found: CandidateSet, out: Path, printed: str, *, keep: bool) -> dict[str, Any]:
+def _write_estimates(found: CandidateSet, out: Path, printed: str, *, keep: bool) -> SeparatedFile:
     picked = found.separation(found.picked)
     try:
         out.mkdir(parents=True, exist_ok=True)
         paths = {part: audio.write(out / part, getattr(picked, part)) for part in PARTS}
-        for index in found.sound if keep else ():
+        for index in found.valid if keep else ():
             for part in PARTS:
                 audio.write(out / safe_name(f"{part}.{index}"), getattr(found.separation(index), part))
-        append_text(out / NAME, printed)
+        append_text(out / LOG_NAME, printed)
     except OSError as error:
         raise MediaError(f"expected a folder that can be written at {out}, found: {error}") from error
     return {
-        **{part: str(path) for part, path in paths.items()},
+        "target": str(paths["target"]),
+        "residual": str(paths["residual"]),
         "seconds": found.seconds,
         "picker": found.picker,
         "picked": found.picked,

@@ -1,6 +1,6 @@
-"""The options of an evaluation, once: command line, `evaluate` and plan take names, defaults and help from here.
+"""The options of an evaluation: command line, `evaluate` and plan take names, defaults and help from here.
 
-Importing this module imports no torch.
+Importing this module does not import torch.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import expand_home, is_url, local_place, writable_text
@@ -23,20 +23,21 @@ from sam_audio_bench.separators.pickers import AUTO, PICKERS
 from sam_audio_bench.tasks.data import PROMPTS
 
 __all__ = [
-    "ABOUT",
     "ALIGNMENTS",
     "BASELINE",
     "EXECUTORS",
-    "About",
+    "OPTIONS",
+    "OptionInfo",
     "Settings",
+    "TaskSelection",
     "check_candidates",
     "check_seed",
     "check_workers",
-    "documentation",
-    "flag",
-    "read_texts",
+    "expand_signature",
+    "option_flag",
+    "options_documentation",
+    "parse_option",
     "settings_from",
-    "signature",
 ]
 
 BASELINE = "mixture"
@@ -46,18 +47,27 @@ EXECUTORS = ("local", "processes", "ray")
 
 
 @dataclass(frozen=True, kw_only=True)
-class About:
-    """What a command line needs to know of an option."""
+class OptionInfo:
+    """Help and syntax of an option on the command line."""
 
     help: str
     choices: tuple[str, ...] = ()
-    flag: str = ""  # if it is not called like the field
-    texts: str = ""  # how a text becomes the value, of `read_texts`; "": as click does
+    flag: str = ""  # if it differs from the name of the field
+    parser: str = ""  # first argument of `parse_option`, which converts the text; "": click converts it
+
+
+class TaskSelection(TypedDict):
+    """The version of a task's data, as arguments of `registry.load_tasks`."""
+
+    split: str
+    subset: str
+    prompts: str
+    allow_outside: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything about an evaluation that is not its separators and tasks; `ABOUT` says what each option does."""
+    """All options of an evaluation except its separators and tasks; `OPTIONS` documents each of them."""
 
     split: str = "test"
     subset: str = "paper"
@@ -90,10 +100,12 @@ class Settings:
     profile: bool = False
 
     def __post_init__(self) -> None:
-        for name, about in ABOUT.items():
+        for name, about in OPTIONS.items():
             value = getattr(self, name)
             if about.choices and value is not None and value not in about.choices:
-                raise UsageError(f"expected {flag(name)} to be one of {', '.join(about.choices)}, found {value!r}")
+                raise UsageError(
+                    f"expected {option_flag(name)} to be one of {', '.join(about.choices)}, found {value!r}"
+                )
         check_candidates(self.candidates, self.picker, self.keep_candidates)
         check_seed(self.seed)
         check_output(self.output)
@@ -110,66 +122,72 @@ class Settings:
 
     @property
     def offered(self) -> dict[str, str]:
-        """Device and dtype for whatever takes them, where they were chosen."""
+        """Device and dtype, if chosen, for components that take them."""
         chosen = {"device": self.device, "dtype": self.dtype}
         return {name: value for name, value in chosen.items() if value != "auto"}
 
     @property
-    def metric_policies(self) -> dict[str, Any]:
-        """Options of the run for metrics whose constructors name them."""
+    def metric_policies(self) -> Options:
+        """Options of the run for metrics whose constructors have them."""
         device = {} if self.device == "auto" else {"device": self.device}
         return {"stereo": self.stereo, **device}
 
     @property
-    def selection(self) -> dict[str, Any]:
-        """Which items of a task, as `registry.load_tasks` takes it."""
-        return {name: getattr(self, name) for name in ("split", "subset", "prompts", "allow_outside")}
+    def selection(self) -> TaskSelection:
+        """Arguments of `registry.load_tasks`, besides the tasks."""
+        return {
+            "split": self.split, "subset": self.subset, "prompts": self.prompts, "allow_outside": self.allow_outside,
+        }  # fmt: skip
 
 
-ABOUT: dict[str, About] = {
-    "split": About(help="The official data, or the embedded stems.", choices=("test", "mini")),
-    "subset": About(help="Of the official data.", choices=("paper", "full")),
-    "prompts": About(help="Ask by other words, or for a sound that is not there.", choices=PROMPTS),
-    "allow_outside": About(help="Let manifests name files outside their folder."),
-    "metrics": About(help="Ids of `sabench list metrics`, also id(option=value), or default.", texts="metrics"),
-    "model_args": About(help="Options of the one separator, k=v,k=v.", texts="arguments"),
-    "metric_args": About(help="Options of the metrics, k=v,k=v.", texts="arguments"),
-    "limit": About(help="The first N items of each task."),
-    "sample_ids": About(help="Only this item; may be repeated.", flag="--sample-id"),
-    "output": About(help="Folder of the run folders; what is finished in it is kept."),
-    "copy_to": About(help="URL (s3://…, any of fsspec) to which each finished run folder is copied."),
-    "seed": About(help="Of the run; the seed of an item follows from it, the task and the item."),
-    "batch_size": About(help="Queries handed over at once; auto: what the separator prefers.", texts="size"),
-    "shard": About(
+OPTIONS: dict[str, OptionInfo] = {
+    "split": OptionInfo(help="The official data, or the embedded stems.", choices=("test", "mini")),
+    "subset": OptionInfo(help="Of the official data.", choices=("paper", "full")),
+    "prompts": OptionInfo(help="Ask by other words, or for a sound that is not there.", choices=PROMPTS),
+    "allow_outside": OptionInfo(help="Let manifests name files outside their folder."),
+    "metrics": OptionInfo(help="Ids of `sabench list metrics`, also id(option=value), or default.", parser="metrics"),
+    "model_args": OptionInfo(help="Options of the one separator, k=v,k=v.", parser="arguments"),
+    "metric_args": OptionInfo(help="Options of the metrics, k=v,k=v.", parser="arguments"),
+    "limit": OptionInfo(help="The first N items of each task."),
+    "sample_ids": OptionInfo(help="Only this item; may be repeated.", flag="--sample-id"),
+    "output": OptionInfo(help="Folder of the run folders; what is finished in it is kept."),
+    "copy_to": OptionInfo(help="URL (s3://…, any of fsspec) to which each finished run folder is copied."),
+    "seed": OptionInfo(help="Of the run; the seed of an item follows from it, the task and the item."),
+    "batch_size": OptionInfo(help="Queries handed over at once; auto: what the separator prefers.", parser="size"),
+    "shard": OptionInfo(
         help="I/N: every N-th item from the I-th; put together with `sabench merge`. auto: as Slurm's array "
         "or torchrun says.",
-        texts="shard",
+        parser="shard",
     ),
-    "overwrite": About(help="What to do with finished items.", choices=("only-missing", "always", "never")),
-    "align": About(
+    "overwrite": OptionInfo(help="What to do with finished items.", choices=("only-missing", "always", "never")),
+    "align": OptionInfo(
         help="Accept estimates of another length, and how; lag: cut by how much they are late.", choices=ALIGNMENTS
     ),
-    "stereo": About(help="How scores treat channels.", choices=STEREO),
-    "candidates": About(help="Estimates per item, of which one is picked."),
-    "picker": About(help=f"What picks it: {', '.join(PICKERS)}, also name(option=value); auto: as SAM Audio does."),
-    "picker_args": About(help="Options of the picker, k=v,k=v.", texts="arguments"),
-    "keep_candidates": About(help="Keep the audio of all candidates."),
-    "device": About(help="cpu, cuda …, for whatever takes a device."),
-    "dtype": About(help="For separators that take one.", choices=("auto", "float32", "bfloat16")),
-    "timeout": About(help="Seconds that a separator may take for an item; then its process is killed."),
-    "executor": About(help="Where separators and metrics run.", choices=EXECUTORS),
-    "workers": About(help="Processes or actors, each with a separator; default: one for each GPU, or for its threads."),
-    "retry": About(help="How often an item is tried again whose worker died."),
-    "memory": About(help="GiB that a worker may have; above that it runs out of memory."),
-    "profile": About(
+    "stereo": OptionInfo(help="How scores treat channels.", choices=STEREO),
+    "candidates": OptionInfo(help="Estimates per item, of which one is picked."),
+    "picker": OptionInfo(
+        help=f"What picks it: {', '.join(PICKERS)}, also name(option=value); auto: as SAM Audio does."
+    ),
+    "picker_args": OptionInfo(help="Options of the picker, k=v,k=v.", parser="arguments"),
+    "keep_candidates": OptionInfo(help="Keep the audio of all candidates."),
+    "device": OptionInfo(help="cpu, cuda …, for whatever takes a device."),
+    "dtype": OptionInfo(help="For separators that take one.", choices=("auto", "float32", "bfloat16")),
+    "timeout": OptionInfo(help="Seconds that a separator may take for an item; then its process is killed."),
+    "executor": OptionInfo(help="Where separators and metrics run.", choices=EXECUTORS),
+    "workers": OptionInfo(
+        help="Processes or actors, each with a separator; default: one for each GPU, or for its threads."
+    ),
+    "retry": OptionInfo(help="How often an item is tried again whose worker died."),
+    "memory": OptionInfo(help="GiB that a worker may have; above that it runs out of memory."),
+    "profile": OptionInfo(
         help="Write and print where the time goes: each stage and metric; trace one call of the separator."
     ),
 }
 
 
-def flag(name: str) -> str:
-    """The option of the command line that stands for a field."""
-    return ABOUT[name].flag or f"--{name.replace('_', '-')}"
+def option_flag(name: str) -> str:
+    """Returns the command-line option of a field."""
+    return OPTIONS[name].flag or f"--{name.replace('_', '-')}"
 
 
 def check_candidates(candidates: int, picker: str, keep: bool) -> None:
@@ -182,7 +200,7 @@ def check_candidates(candidates: int, picker: str, keep: bool) -> None:
 
 
 def check_count(name: str, value: object) -> None:
-    """Raises UsageError for what is no whole number from 1."""
+    """Raises UsageError unless the value is a whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise UsageError(f"expected {name} to be a whole number, found {value!r}")
     if value < 1:
@@ -190,7 +208,7 @@ def check_count(name: str, value: object) -> None:
 
 
 def check_device(device: str) -> None:
-    """Raises UsageError for what is no name of a device; whether it is there, torch says when it is imported."""
+    """Raises UsageError for an invalid device name; whether the device exists is checked after torch is imported."""
     kind, colon, number = device.partition(":")
     if kind not in _DEVICES or (colon and not number.isdecimal()):
         near = difflib.get_close_matches(kind, ("auto", "cpu", "cuda", "mps"), n=1)
@@ -199,7 +217,7 @@ def check_device(device: str) -> None:
 
 
 def check_output(output: Path) -> None:
-    """Raises UsageError for a URL, and for a folder whose path is no UTF-8, which libraries cannot write to."""
+    """Raises UsageError for a URL, and for a path that is not valid UTF-8, which libraries cannot write to."""
     local_place("--output", output, "runs are written here, and copied there with --copy-to URL")
     path = str(output.absolute())
     if path != writable_text(path):
@@ -207,7 +225,7 @@ def check_output(output: Path) -> None:
 
 
 def check_workers(executor: str, workers: int | None, retry: int, memory: float | None) -> None:
-    """Raises UsageError for numbers that cannot be meant."""
+    """Raises UsageError for invalid or inconsistent options of workers."""
     if workers is not None and executor == "local":
         raise UsageError(f"expected --executor processes or ray with --workers {workers}, found local")
     if workers is not None:
@@ -219,13 +237,13 @@ def check_workers(executor: str, workers: int | None, retry: int, memory: float 
 
 
 def check_seed(seed: int) -> None:
-    """Raises UsageError for a seed that a table of scores cannot hold."""
+    """Raises UsageError for a seed that is not a 64-bit integer, which tables of scores cannot hold."""
     if isinstance(seed, bool) or not isinstance(seed, int) or not -(2**63) <= seed < 2**63:
         raise UsageError(f"expected --seed as a whole number of 64 bits, from -2**63 to 2**63 - 1, found {seed!r}")
 
 
 def settings_from(options: Mapping[str, Any]) -> Settings:
-    """Settings from named values; an option that does not exist raises UsageError with the nearest that does."""
+    """Makes settings from named values; an unknown option raises UsageError with the most similar known one."""
     known = [option.name for option in fields(Settings)]
     if strange := [name for name in options if name not in known]:
         raise unknown_option("evaluation", "evaluate", strange, known)
@@ -243,18 +261,18 @@ def settings_from(options: Mapping[str, Any]) -> Settings:
 
 
 def _shard_of_launcher(device: str) -> tuple[int, int]:
-    """The shard that a launcher's variables tell, said in one line; where the device is left open, its GPU too."""
+    """Returns the shard in a launcher's variables and prints it; if the device is not chosen, selects a GPU too."""
     from sam_audio_bench.run.cluster import find_own_shard, select_own_gpu
-    from sam_audio_bench.run.progress import say
+    from sam_audio_bench.run.progress import print_note
 
     (index, count), origin = find_own_shard(os.environ)
     gpu = select_own_gpu(os.environ) if device in ("auto", "cuda") else ""
-    say(f"shard {index}/{count}: {origin}{', ' if gpu else ''}{gpu}")
+    print_note(f"shard {index}/{count}: {origin}{', ' if gpu else ''}{gpu}")
     return index, count
 
 
-def signature(first: inspect.Signature) -> inspect.Signature:
-    """A signature whose ``**options`` are replaced by the fields of `Settings`, with their defaults."""
+def expand_signature(first: inspect.Signature) -> inspect.Signature:
+    """Returns the signature with ``**options`` replaced by the fields of `Settings`, with their defaults."""
     named = [one for one in first.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
     own = [
         inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=_default(option), annotation=option.type)
@@ -267,15 +285,15 @@ def _default(option: Field[Any]) -> Any:
     return option.default_factory() if callable(option.default_factory) else option.default
 
 
-def documentation() -> str:
-    """One line per option, for docstrings."""
-    return "\n".join(f"        {name}: {about.help}" for name, about in ABOUT.items())
+def options_documentation() -> str:
+    """Returns one line per option, for docstrings."""
+    return "\n".join(f"        {name}: {about.help}" for name, about in OPTIONS.items())
 
 
-def read_texts(kind: str, text: str | None) -> Any:
-    """The value that a command line's text means, by the kind of its option; raises UsageError.
+def parse_option(kind: str, text: str | None) -> Any:
+    """Parses the text of a command-line option by its kind, `OptionInfo.parser`; raises UsageError.
 
-    >>> read_texts("shard", "2/8"), read_texts("size", "auto"), read_texts("metrics", "si_sdr")
+    >>> parse_option("shard", "2/8"), parse_option("size", "auto"), parse_option("metrics", "si_sdr")
     ((2, 8), None, ('si_sdr',))
     """
     if kind == "arguments":

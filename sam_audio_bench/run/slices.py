@@ -1,4 +1,4 @@
-"""Where does a separator fail? Its scores in the slices of every attribute, against those of all other items."""
+"""Comparison of a separator's scores in the slices of every item attribute with its scores on all other items."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sam_audio_bench.cards import MAIN_METRIC
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.run.compare import find_estimate_file
-from sam_audio_bench.run.remote import find_runs, naming_origins
+from sam_audio_bench.run.remote import find_runs, show_urls_in_errors
 from sam_audio_bench.run.results import Results
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.stats.paired import holm
@@ -24,15 +24,15 @@ __all__ = [
     "SliceRow",
     "WorstItem",
     "attribute_names",
-    "compare_cases",
-    "compare_results",
+    "compare_slice_cases",
     "find_slices",
-    "slice_cases",
+    "make_slice_cases",
+    "make_slice_report",
     "worst_items",
 ]
 
-_LEAST_PERMUTATIONS = 2000
-_PERMUTATIONS_A_TEST = 100  # so that the smallest p is far below what Holm's adjustment leaves of 5 %
+_MIN_PERMUTATIONS = 2000
+_PERMUTATIONS_PER_TEST = 100  # so that the smallest p is far below 5 % after Holm's adjustment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,46 +43,46 @@ class SliceRow(SliceTest):
     separator: str
     attribute: str
     slice: str
-    place: int  # of the slice among those of its attribute
+    place: int  # index of the slice among those of its attribute
     higher_is_better: bool
     p_holm: float | None = None  # over all rows of the report
 
     @property
     def effect(self) -> float | None:
-        """How much better the slice is than the rest; negative: worse."""
+        """How much better the separator is in the slice than elsewhere; negative: worse."""
         return None if self.difference is None else self.difference * (1 if self.higher_is_better else -1)
 
     def is_surely_worse(self, alpha: float = 0.05) -> bool:
-        """Whether the separator is worse in this slice than elsewhere."""
+        """Returns whether the separator is significantly worse in this slice than elsewhere."""
         return self.p_holm is not None and self.p_holm < alpha
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorstItem:
-    """One of the worst answers of a separator to a task, and where it can be heard."""
+    """One of the worst estimates of a separator on a task, and its audio file."""
 
     task: str
     separator: str
     item: str
     value: float
-    slices: tuple[str, ...]  # that it belongs to, of those in which the separator is surely worse
-    audio: Path | None  # None: the run keeps none here
+    slices: tuple[str, ...]  # slices of the item in which the separator is surely worse
+    audio: Path | None  # None: the run folder has no audio of it
 
 
 @dataclass(frozen=True, kw_only=True)
 class SliceReport:
-    """Every slice that could be compared, by one metric, the worst first."""
+    """Every slice that could be compared, by one metric, worst first."""
 
     metric: str
     unit: str
     higher_is_better: bool
-    labels: Mapping[str, str]  # task -> the task with its version and split
+    labels: Mapping[str, str]  # task -> task with version and split
     rows: tuple[SliceRow, ...]
     worst: tuple[WorstItem, ...]
-    notes: tuple[str, ...]  # what could not be compared, and why
+    notes: tuple[str, ...]  # attributes that could not be compared, and why
 
     def to_json(self) -> dict[str, Any]:
-        """As ``--format json`` prints it."""
+        """Returns the output of ``--format json``."""
         rows = [{**asdict(row), "surely_worse": row.is_surely_worse()} for row in self.rows]
         worst = [{**asdict(one), "audio": None if one.audio is None else str(one.audio)} for one in self.worst]
         return {
@@ -98,10 +98,10 @@ class SliceCase(NamedTuple):
     separator: str
     attribute: str
     slices: Sequence[Slice]
-    scores: Mapping[str, ItemScore]  # of items whose score is defined
+    scores: Mapping[str, ItemScore]  # items with a defined score
 
 
-@naming_origins()
+@show_urls_in_errors()
 def find_slices(
     paths: Sequence[Path | str],
     *,
@@ -111,15 +111,15 @@ def find_slices(
     permutations: int | None = None,
     seed: int = 0,
 ) -> SliceReport:
-    """Compares each slice of each attribute with the items elsewhere, for each separator and task.
+    """Compares each slice of each attribute with all other items, for each separator and task.
 
-    Of answers that a picker chose, its choice counts. Slices are those of `Results.by`; p is by Holm over all rows.
+    With a picker, the picked estimate is used. Slices are those of `Results.by`; p is adjusted by Holm over all rows.
 
     Args:
-        paths: run folders, or folders that hold them; texts may be URLs.
-        metric: its id; None: si_sdr_i, or else the first one.
-        by: the attributes to look at, each with the points where it is cut, if any; None: all.
-        worst: how many of the worst items to list, of each separator and task.
+        paths: run folders, or folders that contain them; texts may be URLs.
+        metric: its id; None: si_sdr_i, otherwise the first one.
+        by: attributes, each with boundaries between its slices, if any; None: all attributes.
+        worst: number of worst items to list per separator and task.
         permutations: of each test; None: 2000, or a hundred for each slice where that is more.
         seed: of intervals and tests.
 
@@ -129,11 +129,11 @@ def find_slices(
     """
     folders = [RunFolder.open(path) for path in find_runs(paths, audio=False)]
     options: dict[str, Any] = {"metric": metric, "by": by, "permutations": permutations, "seed": seed}
-    return compare_results(Results.of_folders(folders), folders, worst=worst, **options)
+    return make_slice_report(Results.of_folders(folders), folders, worst=worst, **options)
 
 
-@naming_origins()
-def compare_results(
+@show_urls_in_errors()
+def make_slice_report(
     results: Results,
     folders: Sequence[RunFolder] = (),
     *,
@@ -143,7 +143,7 @@ def compare_results(
     permutations: int | None = None,
     seed: int = 0,
 ) -> SliceReport:
-    """`find_slices` of results that were read already; ``folders`` hold the audio of the worst items."""
+    """Returns the report of `find_slices` for loaded results; ``folders`` contain the audio of the worst items."""
     metrics = list(results.metrics)
     chosen = metric or (MAIN_METRIC if MAIN_METRIC in metrics else metrics[0])
     if chosen not in metrics:
@@ -156,9 +156,9 @@ def compare_results(
     names = attribute_names(known)
     if unknown := [name for name in by or () if name not in names]:
         raise UsageError(f"expected attributes of these items ({', '.join(sorted(names))}), found {unknown[0]!r}")
-    cases = list(slice_cases(known, scores, by or dict.fromkeys(names, ()), notes))
+    cases = list(make_slice_cases(known, scores, by or dict.fromkeys(names, ()), notes))
     record = results.metrics[chosen]
-    rows = compare_cases(cases, higher_is_better=record.higher_is_better, permutations=permutations, seed=seed)
+    rows = compare_slice_cases(cases, higher_is_better=record.higher_is_better, permutations=permutations, seed=seed)
     order = {task: place for place, task in enumerate(results.labels)}
     rows.sort(key=lambda row: order[row.task])
     sure = {(row.task, row.separator, row.slice) for row in rows if row.is_surely_worse()}
@@ -174,23 +174,23 @@ def compare_results(
 
 
 def attribute_names(known: Mapping[tuple[str, str], Mapping[str, Attribute]]) -> list[str]:
-    """Every attribute that some item has, in order of appearance."""
+    """Returns every attribute that some item has, in order of appearance."""
     return list(dict.fromkeys(name for attributes in known.values() for name in attributes))
 
 
-def slice_cases(
+def make_slice_cases(
     known: Mapping[tuple[str, str], Mapping[str, Attribute]],
     scores: Mapping[tuple[str, str], Mapping[str, ItemScore]],
     by: Mapping[str, Sequence[float]],
     notes: list[str],
 ) -> Iterator[SliceCase]:
-    """Every separator with every attribute that parts the items of a task.
+    """Yields a case for every separator and every attribute that divides the items of a task.
 
     Args:
-        known: attributes by task and item.
+        known: attributes, by task and item.
         scores: of each task and separator, by item.
-        by: attributes, each with the points where it is cut, if any.
-        notes: to which is added why an attribute is in no case, and of how many items it is not known.
+        by: attributes, each with boundaries between its slices, if any.
+        notes: list to which it appends why an attribute has no case, and for how many items it is unknown.
     """
     for task in dict.fromkeys(task for task, _ in scores):
         own = {item: attributes for (at, item), attributes in known.items() if at == task}
@@ -216,19 +216,20 @@ def slice_cases(
                         yield SliceCase(task, separator, name, parts, there)
 
 
-def compare_cases(
+def compare_slice_cases(
     cases: Sequence[SliceCase], *, higher_is_better: bool, permutations: int | None = None, seed: int = 0
 ) -> list[SliceRow]:
-    """Every slice against the items elsewhere, the largest loss first; p is by Holm over all of them.
+    """Compares every slice with all other items, largest loss first; p is adjusted by Holm over all of them.
 
     Args:
-        cases: what is compared.
+        cases: of `make_slice_cases`.
         higher_is_better: direction of their scores.
         permutations: of each test; None: 2000, or a hundred for each slice where that is more.
         seed: of intervals and tests.
     """
-    ways = permutations or max(_LEAST_PERMUTATIONS, _PERMUTATIONS_A_TEST * sum(len(case.slices) for case in cases))
-    rows = [row for case in cases for row in _rows(case, higher_is_better, ways, seed)]
+    tests = sum(len(case.slices) for case in cases)
+    permutations = permutations or max(_MIN_PERMUTATIONS, _PERMUTATIONS_PER_TEST * tests)
+    rows = [row for case in cases for row in _rows(case, higher_is_better, permutations, seed)]
     rows = [replace(row, p_holm=p) for row, p in zip(rows, holm([row.p for row in rows]), strict=True)]
     return sorted(rows, key=lambda row: (row.p is None, row.effect or 0.0))
 
@@ -258,7 +259,7 @@ def _worst(
     most: int,
     higher_is_better: bool,
 ) -> Iterator[WorstItem]:
-    """The worst items of each separator and task, the worst first."""
+    """Yields the worst items of each separator and task, worst first."""
     for (task, separator), items in scores.items():
         runs = [folder for folder in folders if folder.header.model.name == separator]
         parts = [part for case in cases if (case.task, case.separator) == (task, separator) for part in case.slices]
@@ -273,19 +274,19 @@ def _worst(
 def worst_items(
     scores: Mapping[str, ItemScore], *, higher_is_better: bool, most: int, within: Collection[str] | None = None
 ) -> dict[str, float]:
-    """The items with the worst scores, the worst first; none where all scores are equal.
+    """Returns the items with the worst scores, worst first; none if all scores are equal.
 
-    So are those of the mixture by an improvement: none of its items is the worst.
+    For example, by an improvement all scores of the mixture are equal, so that it has no worst items.
 
     Args:
         scores: of one separator on one task, by item.
         higher_is_better: direction.
         most: how many items.
-        within: those that are asked about; None: all.
+        within: items to choose from; None: all.
     """
     sign = 1 if higher_is_better else -1
     known = {item: score.value for item, score in scores.items() if score.value is not None}
-    asked = known.keys() if within is None else known.keys() & set(within)
+    candidates = known.keys() if within is None else known.keys() & set(within)
     if len(set(known.values())) < 2:
         return {}
-    return {item: known[item] for item in sorted(asked, key=lambda item: (sign * known[item], item))[:most]}
+    return {item: known[item] for item in sorted(candidates, key=lambda item: (sign * known[item], item))[:most]}

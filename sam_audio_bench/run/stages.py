@@ -1,7 +1,7 @@
-"""Where the time of a run goes: seconds of each stage, in this process or told by workers, for ``--profile``.
+"""Time per stage of a run, in this process and in workers, for ``--profile``.
 
-Stages are measured in any thread, and always, since two looks at a clock cost nothing beside them. Items are loaded and
-estimates written beside other work, and workers work side by side: the sum may be more than the time that passed.
+Stages are measured in every thread and in every run, since reading a clock twice costs nothing in comparison. Items
+are loaded and estimates written concurrently, and workers run in parallel: the sum may exceed the wall time.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import NamedTuple
 
 from sam_audio_bench.devices import seconds_now
 
-__all__ = ["NAME", "Spent", "add", "as_text", "stage", "take"]
+__all__ = ["NAME", "StageTime", "add_stage_times", "format_stage_times", "pop_stage_times", "stage"]
 
 NAME = "profile.txt"
-"""File of a run folder."""
+"""File name in a run folder."""
 
 _lock = threading.Lock()
-_spent: dict[str, Spent] = {}
+_spent: dict[str, StageTime] = {}
 
 
-class Spent(NamedTuple):
-    """Time of a stage."""
+class StageTime(NamedTuple):
+    """Total time and number of calls of a stage."""
 
     seconds: float
     calls: int
@@ -31,34 +31,34 @@ class Spent(NamedTuple):
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Counts the time of a block, whatever becomes of it, and what a GPU still has to do at its end."""
+    """Measures the time of a block, also if it fails, including pending GPU work at its end."""
     begun = seconds_now()
     try:
         yield
     finally:
-        add({name: Spent(seconds_now() - begun, 1)})
+        add_stage_times({name: StageTime(seconds_now() - begun, 1)})
 
 
-def add(spent: Mapping[str, Spent]) -> None:
-    """Counts times that were measured elsewhere."""
+def add_stage_times(spent: Mapping[str, StageTime]) -> None:
+    """Adds times that were measured elsewhere, such as in a worker."""
     with _lock:
         for name, (seconds, calls) in spent.items():
-            known = _spent.get(name, Spent(0.0, 0))
-            _spent[name] = Spent(known.seconds + seconds, known.calls + calls)
+            known = _spent.get(name, StageTime(0.0, 0))
+            _spent[name] = StageTime(known.seconds + seconds, known.calls + calls)
 
 
-def take() -> dict[str, Spent]:
-    """All that was counted since this was asked last."""
+def pop_stage_times() -> dict[str, StageTime]:
+    """Returns the times since the last call, and resets them."""
     with _lock:
         found = dict(_spent)
         _spent.clear()
     return found
 
 
-def as_text(spent: Mapping[str, Spent], wall_seconds: float) -> str:
-    """A table, the longest stage first.
+def format_stage_times(spent: Mapping[str, StageTime], wall_seconds: float) -> str:
+    """Formats times as a table, longest stage first.
 
-    >>> print(as_text({"load": Spent(0.5, 2), "separate": Spent(1.5, 2)}, 2.0))
+    >>> print(format_stage_times({"load": StageTime(0.5, 2), "separate": StageTime(1.5, 2)}, 2.0))
     stage      seconds   calls   ms a call   % of 2.00 s
     separate      1.50       2       750.0          75.0
     load          0.50       2       250.0          25.0

@@ -1,15 +1,15 @@
-"""A run folder: the journal of finished items, the audio, the scores, and what resuming may keep.
+"""A run folder: the journal of finished items, the audio, the scores, and resuming.
 
     run.json        what was run, with which versions, and how it ended
-    items.jsonl     one finished item a line, the last line of an item counts
+    items.jsonl     one finished item per line; the last line of an item is valid
     audio/          <item>.target.flac, <item>.residual.flac; of candidate k, <item>.target.k.flac
     scores.jsonl    while running; sealed as scores.parquet
     items.parquet   attributes of the items, of the journal and of the data
-    aside.jsonl     lines of items that the data do not have any more; they count nowhere
+    aside.jsonl     lines of items that are not in the data any more; they are ignored
 
-Where both score files exist, a crash came between two steps of sealing or unsealing, and scores.jsonl is complete.
-When a folder is opened, the scores that the journal promises are compared with those that are there: what is missing is
-not promised any more, and so computed again; what was not promised is left out.
+If both score files exist, a crash occurred between two steps of sealing or unsealing, and scores.jsonl is complete.
+When a folder is opened, the scores expected by the journal are compared with the existing ones: those that are missing
+are marked as not computed, so that they are computed again; unexpected ones are removed.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from sam_audio_bench.records import (
 )
 from sam_audio_bench.run.attributes import read_attributes, write_attributes
 from sam_audio_bench.run.journal import ITEMS, SCORES, Journal, count_synced_lines, sync_folder
-from sam_audio_bench.run.score_table import SCORE_TYPES, Kind, Promise, ScoreTable, read_scores
+from sam_audio_bench.run.score_table import SCORE_TYPES, ExpectedScores, ScoreKey, ScoreTable, read_scores
 from sam_audio_bench.tasks.attributes import Attribute
 
 if TYPE_CHECKING:
@@ -56,26 +56,26 @@ __all__ = [
     "SCORE_TYPES",
     "RunFolder",
     "ScoredEstimate",
-    "answer_path",
     "candidate_files",
+    "estimate_path",
     "scored_estimates",
 ]
 
 LOCK = ".lock"
-"""File of a run folder that the process holds which writes there."""
+"""Lock file of a run folder, held by the process that writes to it."""
 _FILES = (".run.json", ".items.jsonl", ".scores.jsonl", ".scores.parquet", ".items.parquet", ".aside.jsonl", ".synced")
 
 
 class ScoredEstimate(NamedTuple):
-    """One estimate of an item that metrics score."""
+    """An estimate of an item that is scored by metrics."""
 
     candidate: int
     picked_by: str | None
-    files: StoredEstimate  # without names where the item failed
+    files: StoredEstimate  # without names if the item failed
 
 
 def scored_estimates(record: ItemRecord) -> list[ScoredEstimate]:
-    """The estimates that a journal line tells of: the only one, or the first candidate and the picked one."""
+    """Returns the scored estimates of a journal line: the only one, or the first candidate and the picked one."""
     chosen = ScoredEstimate(record.picked or 0, record.picked_by, record)
     if not record.candidates:
         return [chosen]
@@ -89,22 +89,22 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.items: dict[str, ItemRecord] = {}  # item -> its last journal line
-        self.lost: set[str] = set()  # items whose promised scores were not there when the folder was opened
+        self.lost: set[str] = set()  # items whose expected scores were missing when the folder was opened
         self._scores = ScoreTable()
-        self._unsure: frozenset[str] = frozenset()  # items whose audio a power cut may have cost
+        self._unsure: frozenset[str] = frozenset()  # items whose audio may have been lost in a power failure
         self._audio = str(path / "audio") + os.sep
         self._header: RunRecord | None = None
         self._journal: Journal | None = None  # while this process writes
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
-        """Reads what is there; an absent folder is an empty run.
+        """Reads a run folder; a folder that does not exist is an empty run.
 
         Raises:
             StoreError: the folder has another schema version or a damaged file.
         """
         folder = cls(path)
-        if os.path.lexists(path / "run.json"):  # a link that leads nowhere is a damaged record, not none
+        if os.path.lexists(path / "run.json"):  # a broken link is a damaged record, not a missing one
             folder._header = read_run(path / "run.json")
             records = read_items(path / ITEMS)
             folder.items = {record.item: record for record in records}
@@ -117,22 +117,22 @@ class RunFolder:
 
     @property
     def exists(self) -> bool:
-        """Whether a run was begun here."""
+        """Whether the folder contains a run."""
         return self._header is not None
 
     @property
     def header(self) -> RunRecord:
-        """``run.json`` of a run that was begun."""
+        """``run.json``; the folder must contain a run."""
         assert self._header is not None, f"no run in {self.path}"
         return self._header
 
     @property
     def metrics(self) -> list[MetricRecord]:
-        """The metrics of the run; none of one that was not begun."""
+        """The metrics of the run; empty if there is no run."""
         return [] if self._header is None else self._header.metrics
 
     def require_digests(self) -> None:
-        """Raises StoreError for a run of schema version 1, which is read and not continued."""
+        """Raises StoreError for a run of schema version 1, which can be read but not continued."""
         if self.header.schema_version != SCHEMA_VERSION:
             raise StoreError(
                 f"expected a run folder of schema version {SCHEMA_VERSION} at {self.path}, found version "
@@ -141,19 +141,19 @@ class RunFolder:
             )
 
     def _reconcile(self) -> None:
-        """Holds the journal's promises against the scores."""
-        lacking = self._scores.reconcile(_promises(self.items.values()))
-        for item, names in lacking.items():
+        """Compares the scores expected by the journal with the existing ones."""
+        missing = self._scores.reconcile(_expected_scores(self.items.values()))
+        for item, names in missing.items():
             record = self.items[item]
             record.scored = {name: text for name, text in record.scored.items() if name not in names}
-        self.lost = set(lacking)
+        self.lost = set(missing)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Holds the folder for one process, and removes what another one that was killed has left half written.
+        """Locks the folder for this process, and removes temporary files of a process that was killed.
 
         Raises:
-            Precondition: the folder cannot be written, or another process holds it.
+            Precondition: the folder cannot be written, or another process has locked it.
         """
         lock = FileLock(self.path / LOCK, timeout=0)
         try:
@@ -167,7 +167,7 @@ class RunFolder:
             raise Precondition(f"expected a folder that can be written at {self.path}, found: {error}") from error
         try:
             self._unlink_leftovers()
-            now = RunFolder.open(self.path)  # another process may have written since this one looked
+            now = RunFolder.open(self.path)  # another process may have written to it since it was opened
             self._header, self.items, self._scores = now._header, now.items, now._scores
             self.lost, self._unsure = now.lost, now._unsure
             self._journal = Journal(self.path)
@@ -180,7 +180,7 @@ class RunFolder:
             lock.release()
 
     def remove_leftovers(self) -> None:
-        """Removes what a process that was killed has left half written, unless another one is at work here."""
+        """Removes temporary files of a process that was killed, unless another process is writing here."""
         if self._leftovers():
             with suppress(Timeout, OSError), FileLock(self.path / LOCK, timeout=0):
                 self._unlink_leftovers()
@@ -190,15 +190,15 @@ class RunFolder:
             path.unlink(missing_ok=True)
 
     def _leftovers(self) -> list[Path]:
-        own = (one for one in temporary_files(self.path) if one.name.endswith(_FILES))  # pictures are others'
+        own = (one for one in temporary_files(self.path) if one.name.endswith(_FILES))  # not those of figures
         return [*own, *temporary_files(self.path / "audio")]
 
     def damage(self, item: str, *, read: bool = False) -> str | None:
-        """Why the stored estimates of an item are not those that the journal tells of; None: they are.
+        """Returns why the stored estimates of an item are not those of the journal; None: they are.
 
         Args:
-            item: one that has an estimate.
-            read: compare digests even where size and time of a file are as they were.
+            item: id of an item with an estimate.
+            read: compare digests even if size and time of a file are unchanged.
         """
         read = read or item in self._unsure
         for view in scored_estimates(self.items[item]):
@@ -207,18 +207,18 @@ class RunFolder:
                 try:
                     found = os.stat(path)  # noqa: PTH116 - called for each file of 100,000 items
                     if not stat.S_ISREG(found.st_mode):
-                        return _lost(path)
+                        return _missing_file(path)
                     if not read and getattr(view.files.stat, part) == (found.st_size, found.st_mtime_ns):
                         continue
                     digest = file_digest(Path(path))
                 except (OSError, ValueError, MediaError):
-                    return _lost(path)
+                    return _missing_file(path)
                 if digest != getattr(view.files.sha256, part):
                     return f"expected the estimate that was journalled at {path}, found another sound"
         return None
 
     def forget(self, stale: Iterable[str]) -> None:
-        """Drops items and their scores before they are redone, and unseals the scores."""
+        """Removes items and their scores before they are computed again, and unseals the scores."""
         dropped = set(stale)
         for item in dropped & set(self.items):
             for name in candidate_files(self.items[item]):
@@ -229,7 +229,7 @@ class RunFolder:
     def set_aside(self, items: Iterable[str]) -> None:
         """Moves the lines of items that belong to other data or another identity to ``aside.jsonl``; audio stays.
 
-        The journal has them until it is written next: a crash before that leaves them in both files, never in neither.
+        The journal keeps them until it is written next: after a crash they are in both files, but never in none.
         """
         gone = set(items)
         lines = [to_plain(record) for item, record in self.items.items() if item in gone]
@@ -238,7 +238,7 @@ class RunFolder:
         self._keep(set(self.items) - gone)
 
     def forget_scores(self, columns: Mapping[str, Collection[str]]) -> None:
-        """Drops scores of some columns of each of some items from memory; what is written next says so."""
+        """Removes scores by item and column in memory; the next write updates the files."""
         for item, dropped in columns.items():
             if dropped:
                 record = self.items[item]
@@ -246,12 +246,12 @@ class RunFolder:
         self._scores.drop_columns(columns)
 
     def unseal(self) -> None:
-        """Writes the journal and the scores as they are in memory, to be added to."""
+        """Writes the journal and the scores from memory to files that can be appended to."""
         unsure = {item: record for item, record in self.items.items() if item in self._unsure}
         sure = [record for item, record in self.items.items() if item not in unsure]
         assert self._journal is not None, f"{self.path} is not held for writing"
         self._journal.prepare_rewrite()
-        holds = bool(self.items)  # nothing is lost with empty files
+        holds = bool(self.items)  # empty files need not be durable
         with atomic_write(self.path / SCORES, durable=holds) as temporary:
             append_lines(temporary, map(to_plain, self._scores.rows()), durable=False)
         with atomic_write(self.path / ITEMS, durable=holds) as temporary:
@@ -264,26 +264,26 @@ class RunFolder:
         (self.path / "scores.parquet").unlink(missing_ok=True)
 
     def _keep(self, items: set[str]) -> None:
-        """Drops all other items and their scores from memory."""
+        """Removes all other items and their scores from memory."""
         if items != self.items.keys():
             self.items = {item: record for item, record in self.items.items() if item in items}
             self._scores.keep_items(items)
 
     def add_item(self, record: ItemRecord) -> None:
-        """Journals an item whose audio is written, or whose failure is final for this run; survives this process."""
+        """Appends an item to the journal once its audio is written or it has failed; survives a kill of the process."""
         known = self.items.get(record.item)
         is_new = known is None or known.sha256 != record.sha256
         self._append(ITEMS, [record], stored_files(record) if is_new else ())
         self.items[record.item] = record
 
     def add_scores(self, rows: Iterable[ScoreRow]) -> None:
-        """Appends rows; a later row of the same item, candidate, picker and metric replaces."""
+        """Appends rows; each replaces an earlier row of the same item, candidate, picker and metric."""
         added = list(rows)
         self._append(SCORES, added)
         self._scores.add(added)
 
     def score_rows(self) -> Iterator[ScoreRow]:
-        """Every score."""
+        """Returns an iterator over all scores."""
         return self._scores.rows()
 
     def _append(self, name: str, records: Iterable[ItemRecord | ScoreRow], audio: Iterable[str] = ()) -> None:
@@ -294,22 +294,22 @@ class RunFolder:
         except FileNotFoundError:
             if (self.path / name).exists() or not (self.path / LOCK).exists():
                 raise
-            self.unseal()  # somebody removed the journal: what it held is known here
+            self.unseal()  # the journal was deleted; its contents are in memory
             self._journal.append(name, lines, audio)
 
     def audio_stem(self, name: str, part: str, candidate: int | None = None) -> Path:
-        """Path without suffix of one part ("target" or "residual") of an estimate, or of one candidate.
+        """Returns the path without suffix of a part ("target" or "residual") of an estimate or candidate.
 
         Args:
-            name: of the item's files, as `files.safe_names` gives it.
-            part: of the estimate.
-            candidate: its number; None: the estimate that counts.
+            name: base name of the item's files, of `files.safe_names`.
+            part: "target" or "residual".
+            candidate: its number; None: the chosen estimate.
         """
         number = "" if candidate is None else f".{candidate}"
         return self.path / "audio" / f"{name}.{part}{number}"
 
     def audio_path(self, item: str, part: str) -> Path:
-        """Where the journal says that a part of a finished item lies."""
+        """Returns the path of a part of a finished item, from the journal."""
         return self.path / "audio" / str(getattr(self.items[item], part))
 
     def write_header(self, header: RunRecord, *, durable: bool = True) -> None:
@@ -318,15 +318,17 @@ class RunFolder:
         write_json(self.path / "run.json", to_plain(header), durable=durable)
 
     def attributes(self) -> dict[str, dict[str, Attribute]] | None:
-        """Attributes of each item as they were sealed; None: of a run from before there were any."""
+        """Returns the sealed attributes of each item; None: the run is of a version without attributes."""
         return read_attributes(self.path, self.header.items_sha256)
 
-    def seal(self, order: Sequence[str], said: Callable[[str], Mapping[str, Attribute]] = lambda item: {}) -> None:
-        """Sorts the scores by item, candidate, picker and metric and writes them, and attributes, as tables.
+    def seal(
+        self, order: Sequence[str], attributes_of: Callable[[str], Mapping[str, Attribute]] = lambda item: {}
+    ) -> None:
+        """Writes the scores, sorted by item, candidate, picker and metric, and the attributes as tables.
 
         Args:
-            order: of the items.
-            said: what the data say of an item.
+            order: item ids in the order of the tables.
+            attributes_of: returns the attributes of an item that come from its data.
         """
         from pyarrow import parquet
 
@@ -334,27 +336,27 @@ class RunFolder:
         self._journal.sync()
         self._scores.sort(order, [record.id for record in self.metrics])
         with atomic_write(self.path / "scores.parquet", durable=True) as temporary:
-            parquet.write_table(self._scores.plain(), temporary)
+            parquet.write_table(self._scores.to_arrow(), temporary)
             digest = sha256(temporary.read_bytes())
-        items = write_attributes(self.path, self.items, order, said)
+        items = write_attributes(self.path, self.items, order, attributes_of)
         sealed = structs.replace(self.header, scores_sha256=digest, items_sha256=items)
-        self.write_header(sealed, durable=False)  # another one follows
+        self.write_header(sealed, durable=False)  # the header is written once more at the end
         self._journal.prepare_rewrite()
         (self.path / SCORES).unlink(missing_ok=True)
         self._journal.remove_mark()
         self._unsure = frozenset()
 
     def frame(self) -> pd.DataFrame:
-        """Scores as a data frame of `COLUMNS`; an undefined value is missing, infinities are floats."""
-        return self._scores.frame()
+        """Returns the scores as a data frame of `COLUMNS`; an undefined value is missing, infinities are floats."""
+        return self._scores.to_frame()
 
-    def part(self, items: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
-        """The same of some items and metrics, in their order, whatever order the folder was filled in."""
-        return self._scores.part(items, metrics).frame()
+    def select(self, items: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
+        """Returns the scores of some items and metrics as a data frame in the given order."""
+        return self._scores.select(items, metrics).to_frame()
 
 
-def answer_path(folder: RunFolder, item: str, *, first: bool = False) -> Path | None:
-    """The target of an item that was scored, or the first candidate's; None where the run keeps no audio of it."""
+def estimate_path(folder: RunFolder, item: str, *, first: bool = False) -> Path | None:
+    """Returns the file of the scored target or of the first candidate's; None if the run has no audio of the item."""
     if item not in folder.items:
         return None
     shown = scored_estimates(folder.items[item])
@@ -364,33 +366,33 @@ def answer_path(folder: RunFolder, item: str, *, first: bool = False) -> Path | 
 
 
 def candidate_files(record: ItemRecord) -> list[str]:
-    """Names of the files of single candidates that a journal line tells of."""
+    """Returns the names of the files of single candidates in a journal line."""
     return [name for kept in record.kept.values() for part in PARTS if (name := getattr(kept, part))]
 
 
 def stored_files(record: ItemRecord) -> list[str]:
-    """Names of all files that a journal line tells of."""
+    """Returns the names of all files in a journal line."""
     return [*(name for part in PARTS if (name := getattr(record, part))), *candidate_files(record)]
 
 
-def _lost(path: str) -> str:
+def _missing_file(path: str) -> str:
     return f"expected the stored estimate {path}, found none"
 
 
-def _promises(records: Iterable[ItemRecord]) -> Iterator[Promise]:
-    """Which rows the journal says that there are, and which there may be."""
-    known: dict[tuple[object, ...], tuple[frozenset[Kind], frozenset[Kind]]] = {}
+def _expected_scores(records: Iterable[ItemRecord]) -> Iterator[ExpectedScores]:
+    """Yields the rows that each item must or may have according to the journal."""
+    known: dict[tuple[object, ...], tuple[frozenset[ScoreKey], frozenset[ScoreKey]]] = {}
     for record in records:
         if record.failed:
-            yield Promise(record.item, frozenset(), None)
+            yield ExpectedScores(record.item, frozenset(), None)
             continue
         views = tuple((view.candidate, view.picked_by or "") for view in scored_estimates(record))
         shape = (*views, tuple(record.scored), tuple(record.not_asked), tuple(record.score_errors))
         if shape not in known:
-            asked = set(record.scored) - set(record.not_asked)
-            told = set(record.scored) | set(record.score_errors)
+            required = set(record.scored) - set(record.not_asked)
+            allowed = set(record.scored) | set(record.score_errors)
             known[shape] = (
-                frozenset((*view, name) for view in views for name in asked),
-                frozenset((*view, name) for view in views for name in told),
+                frozenset((*view, name) for view in views for name in required),
+                frozenset((*view, name) for view in views for name in allowed),
             )
-        yield Promise(record.item, *known[shape])
+        yield ExpectedScores(record.item, *known[shape])

@@ -1,7 +1,7 @@
-"""What torch does in one call of a separator, for ``--profile``: a trace in Chrome's format, which browsers show.
+"""Trace of torch's operations in one call of a separator, for ``--profile``, in Chrome's trace format.
 
-The first two calls of a job are traced, in whichever process they happen, and the last trace counts: the first call
-loads and compiles. Tracing makes a call slower, and changes no sample.
+The first two calls of a job are traced, in whichever process they happen, and the last trace is kept: the first call
+loads and compiles. Tracing makes a call slower, but does not change the estimate.
 """
 
 from __future__ import annotations
@@ -18,18 +18,27 @@ from typing import Any, NamedTuple
 from torch import profiler
 from torch.autograd import _profiler_enabled as is_profiling  # type: ignore[attr-defined]
 
-__all__ = ["NAME", "Trace", "add", "arm", "bounded", "take", "traced", "write"]
+__all__ = [
+    "NAME",
+    "Trace",
+    "add_trace",
+    "keep_longest_events",
+    "pop_trace",
+    "trace_first_calls",
+    "traced",
+    "write_trace",
+]
 
 NAME = "trace.json.gz"
-"""File of a run folder."""
+"""File name in a run folder."""
 
 _CALLS = 2
-_MOST = 20_000  # events of a trace, some 300 KiB
-_SILENT = "99"  # above all levels of the profiler's own library, which would write to the terminal
+_MAX_EVENTS = 20_000  # of a trace, about 300 KiB
+_SILENT = "99"  # log level above all of Kineto's, which would otherwise write to the terminal
 
 
 class Trace(NamedTuple):
-    """Of one call."""
+    """The trace of one call."""
 
     call: int  # from 1
     content: bytes  # gzipped JSON
@@ -40,26 +49,26 @@ class _State:
     found: Trace | None = None
 
 
-def arm(is_wanted: bool) -> None:
-    """Has the next calls traced, or not; what was found before is forgotten."""
-    _State.left, _State.found = (_CALLS if is_wanted else 0), None
+def trace_first_calls(is_enabled: bool) -> None:
+    """Enables or disables tracing of the next calls, and discards an earlier trace."""
+    _State.left, _State.found = (_CALLS if is_enabled else 0), None
 
 
-def add(trace: Trace | None) -> None:
-    """Keeps a trace that was made elsewhere, where none of as late a call is kept."""
+def add_trace(trace: Trace | None) -> None:
+    """Keeps a trace made elsewhere, such as in a worker, unless one of an equal or later call is kept already."""
     if trace is not None and (_State.found is None or trace.call > _State.found.call):
         _State.found = trace
 
 
-def take() -> Trace | None:
-    """What was found since this was asked last."""
+def pop_trace() -> Trace | None:
+    """Returns the trace since the last call, and resets it."""
     found, _State.found = _State.found, None
     return found
 
 
-def write(folder: Path) -> str:
-    """Writes what was found into a run folder, and says where; of a run without a call nothing is written, nor said."""
-    if (trace := take()) is None:
+def write_trace(folder: Path) -> str:
+    """Writes the trace to a run folder and returns a message; without a traced call, writes nothing and returns ""."""
+    if (trace := pop_trace()) is None:
         return ""
     path = folder / NAME
     path.write_bytes(trace.content)
@@ -68,9 +77,9 @@ def write(folder: Path) -> str:
 
 @contextmanager
 def traced() -> Iterator[None]:
-    """A call of a separator, which is traced if it is one of the first; its own errors pass through.
+    """Wraps a call of a separator, which is traced if it is one of the first; its errors are not changed.
 
-    A process has one profiler: where there is another one at work, or a separator begins its own, theirs counts.
+    A process can have only one profiler: if another one is active, or the separator starts its own, that one is kept.
     """
     if not _State.left or is_profiling():
         yield
@@ -81,9 +90,9 @@ def traced() -> Iterator[None]:
         with profiler.record_function("separate"):
             yield
     finally:
-        if is_profiling():  # it is still ours: torch crashes where one is read that another one has ended
+        if is_profiling():  # still ours: torch crashes on reading a profiler that another one has ended
             tracer.stop()
-            add(Trace(_CALLS - _State.left, _exported(tracer)))
+            add_trace(Trace(_CALLS - _State.left, _exported(tracer)))
 
 
 def _started() -> profiler.profile:
@@ -103,14 +112,15 @@ def _exported(tracer: profiler.profile) -> bytes:
         path = Path(folder) / "trace.json"
         tracer.export_chrome_trace(str(path))
         events = json.loads(path.read_bytes())["traceEvents"]
-    document = {"displayTimeUnit": "ms", **bounded(events)}  # what else there is names this machine
+    document = {"displayTimeUnit": "ms", **keep_longest_events(events)}  # other fields identify this machine
     return gzip.compress(json.dumps(document).encode(), mtime=0)
 
 
-def bounded(events: list[dict[str, Any]], most: int = _MOST) -> dict[str, Any]:
-    """The longest events of a trace, in their order and without what only the profiler needs, and how many there were.
+def keep_longest_events(events: list[dict[str, Any]], most: int = _MAX_EVENTS) -> dict[str, Any]:
+    """Returns the longest events of a trace in their order, without arguments, and a note of how many there were.
 
-    >>> found = bounded([{"ph": "X", "name": name, "dur": len(name)} for name in ("aa", "b", "cccc")], most=2)
+    >>> events = [{"ph": "X", "name": name, "dur": len(name)} for name in ("aa", "b", "cccc")]
+    >>> found = keep_longest_events(events, most=2)
     >>> [event["name"] for event in found["traceEvents"]], found["otherData"]
     (['aa', 'cccc'], {'events': '2 of 3, the longest'})
     """

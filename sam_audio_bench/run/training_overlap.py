@@ -1,4 +1,4 @@
-"""What a separator was trained on of the collections that a run's recordings are of, as far as cards tell."""
+"""Collections that a separator's training data share with a run's recordings, according to their cards."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from sam_audio_bench.records import RunRecord
 from sam_audio_bench.separators.catalogue import card_of_model
 from sam_audio_bench.tasks.sources import recordings_of, shared_training
 
-__all__ = ["shared_in_run", "shared_in_runs"]
+__all__ = ["training_overlap", "training_overlaps"]
 
 
-def shared_in_run(header: RunRecord) -> str:
-    """Training data of a built-in separator that share a collection with the task; "" where none are known to.
+def training_overlap(header: RunRecord) -> str:
+    """Returns a built-in separator's training data from the same collections as the task; "" if none are known.
 
-    Weights of a user's own were trained on nobody knows what.
+    The training data of a user's own weights are unknown.
     """
     card = card_of_model(header.model.name, header.model.target)
     if card is None or not card.training_data or (card.own_weights and header.model.options.get(card.own_weights)):
@@ -23,6 +23,6 @@ def shared_in_run(header: RunRecord) -> str:
     return shared_training(card.training_data, recordings_of(task.id, task.split, task.source))
 
 
-def shared_in_runs(headers: Iterable[RunRecord]) -> dict[tuple[str, str], str]:
-    """The same of several runs, by task and separator."""
-    return {(header.task.id, header.model.name): shared_in_run(header) for header in headers}
+def training_overlaps(headers: Iterable[RunRecord]) -> dict[tuple[str, str], str]:
+    """Returns `training_overlap` of several runs, by task and separator."""
+    return {(header.task.id, header.model.name): training_overlap(header) for header in headers}

@@ -14,8 +14,8 @@ from sam_audio_bench.records import PARTS, ItemRecord
 from sam_audio_bench.run.attributes import ITEMS_TABLE
 from sam_audio_bench.run.journal import ITEMS
 from sam_audio_bench.run.merge import run_differences
-from sam_audio_bench.run.output_log import NAME as LOG
-from sam_audio_bench.run.remote import HEADER, Store, fetch_runs
+from sam_audio_bench.run.output_log import LOG_NAME as LOG
+from sam_audio_bench.run.remote import HEADER, RemoteFolder, fetch_runs
 from sam_audio_bench.run.store import RunFolder, stored_files
 
 __all__ = ["RunUploader", "upload_run"]
@@ -36,7 +36,7 @@ class RunUploader:
     """
 
     def __init__(self, url: str | None, output: Path, note: Callable[[str], None]) -> None:
-        self._store = None if url is None else Store(url)
+        self._store = None if url is None else RemoteFolder(url)
         self._output, self._note = output.absolute(), note
         self._failed: list[tuple[Path, BenchError]] = []
         if self._store is not None:
@@ -64,7 +64,7 @@ class RunUploader:
             ) from error
 
 
-def upload_run(path: Path, store: Store) -> int:
+def upload_run(path: Path, store: RemoteFolder) -> int:
     """Copies a finished run folder, and returns the number of files copied; 0 if all are there already.
 
     Raises:
@@ -97,12 +97,12 @@ def upload_run(path: Path, store: Store) -> int:
     return len(missing) + len(tables) + 1
 
 
-def _open_copy(store: Store) -> RunFolder:
+def _open_copy(store: RemoteFolder) -> RunFolder:
     """Opens the existing copy, without its audio."""
     return RunFolder.open(fetch_runs(store.url, audio=False)[0])
 
 
-def _check_same_run(folder: RunFolder, earlier: RunFolder, store: Store) -> None:
+def _check_same_run(folder: RunFolder, earlier: RunFolder, store: RemoteFolder) -> None:
     """Raises StoreError if the existing copy is not an earlier state of the run."""
     other = "give another URL, or remove it there"
     for change in run_differences(folder.header, earlier.header):

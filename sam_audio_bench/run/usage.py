@@ -1,4 +1,4 @@
-"""What a separator costs beside time: memory of the process and of the GPU, and the parameters of its networks."""
+"""Resource usage of a separator besides time: memory of the process and of the GPU, and number of parameters."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from sam_audio_bench.devices import used_gpus
 from sam_audio_bench.records import Timing
 from sam_audio_bench.run.provenance import peak_memory_mib
 
-__all__ = ["MemoryWatch", "Meter", "Usage", "count_parameters"]
+__all__ = ["MemoryWatch", "Usage", "UsageMeter", "count_parameters"]
 
-_INTERVAL = 0.02  # seconds between two looks at the memory
-_DEEPEST = 6  # attributes of attributes, items of containers
-_WIDEST = 1000  # members of a container that are looked at
-_MOST = 20_000  # objects that are looked at
-_WITHOUT = (type, ModuleType, str, bytes, int, float, torch.Tensor)  # what is not looked into
+_INTERVAL = 0.02  # seconds between samples of the memory
+_MAX_DEPTH = 6  # nesting of attributes and containers
+_MAX_MEMBERS = 1000  # inspected members of a container
+_MAX_OBJECTS = 20_000  # inspected objects
+_LEAVES = (type, ModuleType, str, bytes, int, float, torch.Tensor)  # their members are not inspected
 
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """Of one separator on one task; what is not known, or not there, is None."""
+    """Resource usage of one separator on one task; unknown values are None."""
 
     host_mib: int | None = None  # largest resident set
     device_mib: int | None = None  # largest amount that torch allocated on a GPU
@@ -37,13 +37,13 @@ class Usage:
 
     @classmethod
     def of(cls, timing: Timing | None) -> Usage:
-        """As a run's record tells of it."""
+        """Makes the usage from the timing in a run's record."""
         if timing is None:
             return cls()
         return cls(host_mib=timing.peak_memory_mib, device_mib=timing.device_memory_mib, parameters=timing.parameters)
 
-    def joined(self, other: Usage) -> Usage:
-        """The larger of each: two workers that hold the same separator."""
+    def merged(self, other: Usage) -> Usage:
+        """Returns the larger of each value, for two workers with the same separator."""
 
         def larger(*values: int | None) -> int | None:
             return max((value for value in values if value is not None), default=None)
@@ -56,11 +56,11 @@ class Usage:
 
 
 class MemoryWatch:
-    """The largest memory of this process from now on.
+    """The peak memory of this process since the object was made.
 
-    The system knows the largest of the whole process, which is what is wanted where it has grown since. Where it has
-    not, as with the second of two separators, a thread has looked at the memory now and then; outside Linux, where it
-    cannot, the largest of the process is all that is known.
+    The operating system reports the peak of the whole process, which is the right value if it has grown since. If it
+    has not, as with the second of two separators, the value is that of a thread that samples the memory; outside Linux,
+    where that is not possible, the peak of the whole process is used.
     """
 
     def __init__(self) -> None:
@@ -81,15 +81,15 @@ class MemoryWatch:
 
     @property
     def device_mib(self) -> int | None:
-        """Largest amount that torch has allocated on any one GPU, MiB."""
+        """Largest amount that torch has allocated on one GPU, MiB."""
         return max((torch.cuda.max_memory_allocated(index) >> 20 for index in used_gpus()), default=None)
 
     def usage(self, parameters: int | None) -> Usage:
-        """What is known of the memory, beside the parameters of a separator."""
+        """Returns the memory usage, together with the given number of parameters."""
         return Usage(host_mib=self.host_mib, device_mib=self.device_mib, parameters=parameters)
 
     def close(self) -> None:
-        """Ends the thread."""
+        """Stops the thread."""
         self._closed.set()
         self._thread.join()
 
@@ -103,12 +103,12 @@ class MemoryWatch:
             self._largest = max(self._largest, pages * os.sysconf("SC_PAGE_SIZE") >> 20)
 
 
-class Meter:
-    """What the separator of a run uses, in this process or in workers.
+class UsageMeter:
+    """Measures the usage of a run's separator, in this process or in workers.
 
     Args:
         separator: of the run.
-        earlier: what the record of the folder told before; None: there was no run.
+        earlier: timing in the folder's earlier record; None: there was no run.
     """
 
     def __init__(self, separator: object, earlier: Timing | None) -> None:
@@ -117,13 +117,13 @@ class Meter:
         self._is_called = earlier is None
 
     def add(self, usage: Usage | None) -> None:
-        """Notes that an estimate was made; ``usage`` is that of a worker, None: it was this process."""
+        """Records that an estimate was made; ``usage`` is that of its worker, or None for this process."""
         self._is_called = True
         if usage is not None:
-            self._workers = usage if self._workers is None else self._workers.joined(usage)
+            self._workers = usage if self._workers is None else self._workers.merged(usage)
 
     def usage(self) -> Usage:
-        """What was used; of a run that only scored, what is known of the run before."""
+        """Returns the usage; for a run that only scored, that of the earlier run."""
         if self._workers is not None:
             return self._workers
         if not self._is_called:
@@ -131,35 +131,35 @@ class Meter:
         return self._watch.usage(count_parameters(self._separator))
 
     def close(self) -> None:
-        """Ends the watch over the memory."""
+        """Stops measuring the memory."""
         self._watch.close()
 
 
 def count_parameters(separator: object) -> int | None:
-    """Parameters of all torch modules that a separator holds, each once; None: it holds none.
+    """Counts the parameters of all torch modules of a separator, each once; None: it has no module.
 
-    They are looked for in its attributes, in what a function closes over or names, and in containers among them. What
-    another process or another framework holds is not seen.
+    They are searched in its attributes, in the closure and the globals of functions, and in containers among these.
+    Networks in another process or another framework are not found.
     """
     try:
-        modules = list(_modules(separator, _DEEPEST, set()))
+        modules = list(_modules(separator, _MAX_DEPTH, set()))
         sizes = {id(one): one.numel() for module in modules for one in module.parameters() if not _is_lazy(one)}
-    except Exception:  # of objects that are not what they seem
+    except Exception:  # of objects with unusual attributes
         return None
     return sum(sizes.values()) if modules else None
 
 
 def _is_lazy(parameter: torch.nn.Parameter) -> bool:
-    """Whether the size of a parameter is not known before the module's first call."""
+    """Returns whether the size of a parameter is unknown before the module's first call."""
     return bool(torch.nn.parameter.is_lazy(parameter))
 
 
 def _modules(found: object, depth: int, seen: set[int]) -> Iterator[torch.nn.Module]:
-    """The outermost modules below an object."""
+    """Yields the outermost modules reachable from an object."""
     if isinstance(found, torch.nn.Module):
         yield found
         return
-    if depth == 0 or id(found) in seen or len(seen) >= _MOST or isinstance(found, _WITHOUT):
+    if depth == 0 or id(found) in seen or len(seen) >= _MAX_OBJECTS or isinstance(found, _LEAVES):
         return
     seen.add(id(found))
     for member in _members(found):
@@ -167,16 +167,16 @@ def _modules(found: object, depth: int, seen: set[int]) -> Iterator[torch.nn.Mod
 
 
 def _members(found: Any) -> list[object]:
-    """What an object holds."""
+    """Returns the members of a container, function or other object."""
     if isinstance(found, Mapping):
-        return list(islice(found.values(), _WIDEST))
+        return list(islice(found.values(), _MAX_MEMBERS))
     if isinstance(found, list | tuple | set | frozenset):
-        return list(islice(found, _WIDEST))
+        return list(islice(found, _MAX_MEMBERS))
     members: list[object] = []
     if isinstance(found, FunctionType):
         members += [found.__globals__[name] for name in found.__code__.co_names if name in found.__globals__]
         for cell in found.__closure__ or ():
-            with suppress(ValueError):  # nothing is in it yet
+            with suppress(ValueError):  # the cell is empty
                 members.append(cell.cell_contents)
     for name in ("__self__", "__wrapped__", "func", "args", "keywords"):  # of methods, decorators and partials
         with suppress(Exception):

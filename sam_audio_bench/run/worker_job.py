@@ -1,38 +1,37 @@
-"""What a worker is told of a job: enough to make the same separator, metrics and picker, and to see that they are."""
+"""The request that begins a job in a worker, with what is needed to make and verify separator, metrics and picker."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.run.global_state import capture_settings
 from sam_audio_bench.run.job import Job
+from sam_audio_bench.run.separation import PickerArguments
+from sam_audio_bench.run.serialization import dump_code, pickles_by_reference
 from sam_audio_bench.run.settings import Settings
-from sam_audio_bench.run.travel import dump_code, is_by_reference
-from sam_audio_bench.run.worker import Begin, MetricsToLoad
+from sam_audio_bench.run.worker import BeginJob, MetricsToLoad
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import Item
 
-__all__ = ["begin_of"]
+__all__ = ["make_begin_job"]
 
 
-def begin_of(job: Job, settings: Settings) -> Begin:
-    """The first request to each worker of a job.
+def make_begin_job(job: Job, settings: Settings) -> BeginJob:
+    """Makes the first request to each worker of a job.
 
     Raises:
         UsageError: the separator cannot be sent to another process.
     """
     spec = job.build_arguments.spec
-    is_compared = isinstance(spec, str) or is_by_reference(spec)
-    return Begin(
+    is_compared = isinstance(spec, str) or pickles_by_reference(spec)
+    return BeginJob(
         model=dump_code(*job.build_arguments, name=job.model.name),
-        model_whole=_whole(job) if is_compared and not isinstance(spec, str) else None,
+        model_whole=_dump_with_module(job) if is_compared and not isinstance(spec, str) else None,
         model_fingerprint=job.model.fingerprint() if is_compared else None,
         metrics=MetricsToLoad.of(job.metrics, settings.metric_policies | settings.metric_args),
         data=_without_items(job.data),
-        picker=_picker(job, settings),
+        picker=_picker_arguments(job, settings),
         policies={
             "task": job.data.label, "seed": settings.seed, "align": settings.align, "stereo": settings.stereo,
         },
@@ -42,15 +41,15 @@ def begin_of(job: Job, settings: Settings) -> Begin:
     )  # fmt: skip
 
 
-def _whole(job: Job) -> bytes | None:
-    """The separator with its module as it is in memory; None where that cannot be sent."""
+def _dump_with_module(job: Job) -> bytes | None:
+    """Serializes the separator with its module as it is in memory; None if that is not possible."""
     try:
         return dump_code(*job.build_arguments, name=job.model.name, whole=True)
     except UsageError:
         return None
 
 
-def _picker(job: Job, settings: Settings) -> Mapping[str, Any] | None:
+def _picker_arguments(job: Job, settings: Settings) -> PickerArguments | None:
     if job.reranking is None:
         return None
     return {
@@ -60,7 +59,7 @@ def _picker(job: Job, settings: Settings) -> Mapping[str, Any] | None:
 
 
 def _without_items(data: TaskData) -> TaskData:
-    """What a picker is chosen by."""
+    """Returns the data without items, which are not needed to choose a picker."""
     return replace(
         data, groups={}, load=_nothing, content=None, texts={}, paraphrases={}, heard={}, missing=frozenset(), notes=()
     )

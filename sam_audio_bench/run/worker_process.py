@@ -1,8 +1,8 @@
-"""Workers that are processes of this machine: starting one, asking it, and ending it with all that it started.
+"""Workers as processes of this machine: starting one, sending it requests, and ending it with all its descendants.
 
-A worker is the leader of a session of its own, so that a Ctrl-C of the terminal reaches the run and not the worker; it
-ends itself when the run is gone, however that ended. What it started is known by a variable of its environment.
-Temporary files of a worker lie in a folder that goes with it.
+A worker leads a session of its own, so that Ctrl-C in the terminal reaches the run but not the worker; it ends itself
+when the run has ended in any way. Its descendants are identified by an environment variable. Temporary files of a
+worker are in a folder that is deleted with it.
 """
 
 from __future__ import annotations
@@ -28,39 +28,39 @@ from sam_audio_bench.errors import Precondition
 from sam_audio_bench.separators.orphans import mark_of
 from sam_audio_bench.separators.programs import ending
 
-__all__ = ["Lost", "ProcessLink", "main"]
+__all__ = ["ProcessHandle", "WorkerLostError", "main"]
 
 _MARK = "SABENCH_WORKER"
-_LIVES = 0.2  # seconds between two looks at whether a worker that says nothing is alive
-_PATIENCE = 5.0  # seconds in which what was killed must be gone
+_CHECK_INTERVAL = 0.2  # seconds between checks that a worker is alive while it does not reply
+_KILL_TIMEOUT = 5.0  # seconds for killed processes to disappear
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); "
     "from sam_audio_bench.run.worker_process import main; main()"
 )
 
 
-class Lost(Exception):  # noqa: N818 - it says what happened to the worker
-    """A worker has gone without an answer.
+class WorkerLostError(Exception):
+    """A worker ended without a reply.
 
     Args:
         cause: as a clause: "it was killed by SIGKILL".
-        printed: what it still had to say.
-        is_late: it was ended since it took too long.
+        printed: its last output.
+        is_timeout: it was killed because it took too long.
     """
 
-    def __init__(self, cause: str, printed: str = "", *, is_late: bool = False) -> None:
+    def __init__(self, cause: str, printed: str = "", *, is_timeout: bool = False) -> None:
         super().__init__(cause)
-        self.printed, self.is_late = printed, is_late
+        self.printed, self.is_timeout = printed, is_timeout
 
 
-class ProcessLink:
-    """One worker process, which answers one request at a time.
+class ProcessHandle:
+    """One worker process, which handles one request at a time.
 
     Args:
-        gpu: the one that it shall see, as CUDA_VISIBLE_DEVICES names it; None: as this process.
+        gpu: the only visible one, for CUDA_VISIBLE_DEVICES; None: as in this process.
 
     Raises:
-        Precondition: this platform has no such processes.
+        Precondition: this platform does not support worker processes.
     """
 
     def __init__(self, gpu: str | None = None) -> None:
@@ -71,8 +71,8 @@ class ProcessLink:
             )
         self._folder = Path(tempfile.mkdtemp(prefix="sabench-worker-"))
         self._log, self._streams = self._folder / "separator.log", self._folder / "streams.log"
-        self._mark, self._lock, self._words = uuid.uuid4().hex, threading.Lock(), ""
-        self._is_asked = self._is_late = False
+        self._mark, self._lock, self._output = uuid.uuid4().hex, threading.Lock(), ""
+        self._is_waiting = self._timed_out = False
         self._pipe, theirs = multiprocessing.Pipe()
         read, self._lifeline = os.pipe()
         variables = {_MARK: self._mark, "TMPDIR": str(self._folder)}
@@ -88,53 +88,53 @@ class ProcessLink:
         os.close(read)
 
     @property
-    def number(self) -> int:
-        """Of the process."""
+    def pid(self) -> int:
+        """Process id."""
         return self._process.pid
 
-    def ask(self, content: bytes, limit: float | None = None) -> bytes:
-        """The reply to a request, both as bytes.
+    def request(self, content: bytes, limit: float | None = None) -> bytes:
+        """Returns the reply to a request, both as bytes.
 
         Args:
             content: the request.
-            limit: seconds after which the worker is killed; None: as long as it takes.
+            limit: seconds after which the worker is killed; None: no limit.
 
         Raises:
-            Lost: the worker has died, or was killed.
+            WorkerLostError: the worker died, or was killed.
         """
         timer = None if limit is None else threading.Timer(limit, self._expire)
         with self._lock:
-            self._is_asked = True
+            self._is_waiting = True
         try:
             if timer is not None:
                 timer.daemon = True
                 timer.start()
             self._pipe.send_bytes(content)
-            while not self._pipe.poll(_LIVES):
+            while not self._pipe.poll(_CHECK_INTERVAL):
                 if self._process.poll() is not None and not self._pipe.poll(0):
                     raise EOFError
             return self._pipe.recv_bytes()
         except (EOFError, OSError):
             self.end()
-            raise Lost(self._cause(), self._last_words(), is_late=self._is_late) from None
+            raise WorkerLostError(self._cause(), self._last_output(), is_timeout=self._timed_out) from None
         finally:
             with self._lock:
-                self._is_asked = False
+                self._is_waiting = False
             if timer is not None:
                 timer.cancel()
 
     def _expire(self) -> None:
         with self._lock:
-            if not self._is_asked:
+            if not self._is_waiting:
                 return
-            self._is_late = True
+            self._timed_out = True
         self._kill()
 
     def end(self, patience: float = 0.0) -> None:
-        """Ends the process and all that it started; may be called by any thread, and more than once.
+        """Ends the process and its descendants; may be called by any thread, and repeatedly.
 
         Args:
-            patience: seconds in which it may end by itself.
+            patience: seconds for it to end by itself.
         """
         if patience:
             self._pipe.close()
@@ -145,7 +145,7 @@ class ProcessLink:
             if self._lifeline >= 0:
                 os.close(self._lifeline)
                 self._lifeline = -1
-                self._words = "".join(map(_text, (self._streams, self._log)))
+                self._output = "".join(map(_text, (self._streams, self._log)))
                 shutil.rmtree(self._folder, ignore_errors=True)
 
     def _kill(self) -> None:
@@ -158,8 +158,8 @@ class ProcessLink:
         code = self._process.returncode
         return f"it {ending(code)}{', perhaps for want of memory' if code == -signal.SIGKILL else ''}"
 
-    def _last_words(self) -> str:
-        return self._words
+    def _last_output(self) -> str:
+        return self._output
 
 
 def _text(path: Path) -> str:
@@ -169,8 +169,8 @@ def _text(path: Path) -> str:
 
 
 def _end_marked(mark: str) -> None:
-    """Ends the processes in whose environment a mark stands, on Linux; they may start more meanwhile."""
-    deadline = time.monotonic() + _PATIENCE
+    """Ends the processes with a mark in their environment, on Linux, until there are none; they may start others."""
+    deadline = time.monotonic() + _KILL_TIMEOUT
     while sys.platform == "linux" and time.monotonic() < deadline:
         marked = [number for number in _processes() if mark_of(number, _MARK) == mark]
         if not marked:
@@ -182,14 +182,14 @@ def _end_marked(mark: str) -> None:
 
 
 def _processes() -> list[int]:
-    """All others."""
+    """Returns the ids of all other processes."""
     return [
         int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal() and int(path.name) != os.getpid()
     ]
 
 
 def main() -> None:
-    """The worker: answers until nobody asks any more."""
+    """Runs a worker: handles requests until the connection is closed."""
     pipe, lifeline, log = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     del sys.argv[1:]
     faulthandler.enable()
@@ -203,11 +203,11 @@ def main() -> None:
         except (EOFError, OSError):
             worker.release()
             return
-        connection.send_bytes(worker.answer(content))
+        connection.send_bytes(worker.handle_request(content))
 
 
 def _end_with(lifeline: int, folder: Path) -> None:
-    """Waits for the end of the process that asks, and ends this one with all that it started."""
+    """Waits for the end of the parent process, then ends this one with its descendants."""
     mark = os.environ[_MARK]
     os.read(lifeline, 1)
     _end_marked(mark)

@@ -1,9 +1,9 @@
-"""An executor that separates and scores in workers, whatever runs them: processes of this machine, or Ray's actors.
+"""An executor that separates and scores in workers: processes of this machine, or Ray actors.
 
-A thread for each worker hands it one batch after the other and waits for what it says. Batches are those of the local
-run, and workers have its number of threads, so that estimates and scores are the same, bit for bit. A worker is asked
-again only when its last estimates are written. One that dies is started anew, and its item is tried again when all
-others are done; items of a batch are then tried one by one.
+One thread per worker sends it one batch after the other and waits for the replies. Batches and number of threads are
+those of a local run, so that estimates and scores are the same, bit for bit. A worker gets its next batch only after
+its last estimates are written. A worker that dies is started again, and its item is retried after all others; items of
+a batch are retried one by one.
 """
 
 from __future__ import annotations
@@ -24,90 +24,90 @@ from sam_audio_bench.run.interruption import allow_interruption
 from sam_audio_bench.run.job import Job
 from sam_audio_bench.run.scoring import Scorer
 from sam_audio_bench.run.separation import CandidateSet
+from sam_audio_bench.run.serialization import SerializedError, dump, load
 from sam_audio_bench.run.settings import Settings
-from sam_audio_bench.run.travel import Told, dump, load
-from sam_audio_bench.run.work_source import Batch, Closed, WorkSource
-from sam_audio_bench.run.worker import Reply, Request, Score, Separate
-from sam_audio_bench.run.worker_job import begin_of
-from sam_audio_bench.run.worker_process import Lost
+from sam_audio_bench.run.work_queue import QueueClosed, QueuedBatch, WorkQueue
+from sam_audio_bench.run.worker import Reply, Request, ScoreWaiting, Separate
+from sam_audio_bench.run.worker_job import make_begin_job
+from sam_audio_bench.run.worker_process import WorkerLostError
 from sam_audio_bench.types import Item
 
-__all__ = ["GIVEN_UP_AFTER", "Link", "WorkerExecutor", "intact", "limits_itself"]
+__all__ = ["GIVEN_UP_AFTER", "WorkerExecutor", "WorkerHandle", "check_reply", "limits_itself"]
 
 GIVEN_UP_AFTER = 5
-"""Deaths in a row, each on an item that no other worker died on, after which a worker is not started anew."""
+"""Consecutive deaths, each on an item that no other worker died on, after which a worker is not started again."""
 
 
-class Link(Protocol):
-    """A worker, wherever it is."""
+class WorkerHandle(Protocol):
+    """A running worker, to which requests can be sent."""
 
-    def ask(self, content: bytes, limit: float | None = None) -> bytes:
-        """The reply to a request; raises Lost where the worker dies, or takes more seconds than ``limit``."""
+    def request(self, content: bytes, limit: float | None = None) -> bytes:
+        """Returns the reply; raises WorkerLostError if the worker dies or takes more than ``limit`` seconds."""
         ...
 
     def end(self, patience: float = 0.0) -> None:
-        """Ends it, at once or when it has had some seconds to end by itself; any thread may call this, and again."""
+        """Ends the worker, after ``patience`` seconds to end by itself; may be called by any thread, and repeatedly."""
         ...
 
 
 class WorkerExecutor:
-    """An `Executor` that keeps its workers from one job to the next.
+    """An `Executor` that keeps its workers between jobs.
 
     Args:
-        connect: starts the worker of a number, from 0.
-        count: workers.
+        connect: starts the worker with a given number, from 0.
+        count: number of workers.
     """
 
-    def __init__(self, connect: Callable[[int], Link], count: int) -> None:
+    def __init__(self, connect: Callable[[int], WorkerHandle], count: int) -> None:
         self._connect, self.count = connect, count
-        self._links: dict[int, Link] = {}
+        self._handles: dict[int, WorkerHandle] = {}
         self._lock = threading.Lock()
         self._is_closed = False
 
     def outcomes(
         self, job: Job, items: Sequence[str], settings: Settings, scorer: Scorer
     ) -> Generator[Outcome, None, None]:
-        """As `Executor.outcomes`, in the order in which workers finish."""
+        """Yields outcomes as `Executor.outcomes`, in the order in which workers finish."""
         if items:
-            yield from _Crew(self, job, items, settings).outcomes(scorer.note)
+            yield from _JobWorkers(self, job, items, settings).outcomes(scorer.note)
 
-    def link(self, number: int) -> Link:
-        """The worker of a number, which is started if there is none."""
+    def handle(self, number: int) -> WorkerHandle:
+        """Returns the worker with a number, and starts it if there is none."""
         with self._lock:
             if self._is_closed:
-                raise Closed
-            if number not in self._links:
-                self._links[number] = self._connect(number)
-            return self._links[number]
+                raise QueueClosed
+            if number not in self._handles:
+                self._handles[number] = self._connect(number)
+            return self._handles[number]
 
-    def begun(self, number: int, begin: bytes) -> tuple[Link, Reply]:
-        """The worker of a number, and its reply to a first request.
+    def begin_worker(self, number: int, begin: bytes) -> tuple[WorkerHandle, Reply]:
+        """Sends the first request to the worker with a number, and returns its handle and reply.
 
         Raises:
-            Lost: it could not be started, or died; it is forgotten.
+            WorkerLostError: the worker could not be started, or died.
         """
         try:
-            link = self.link(number)
+            handle = self.handle(number)
         except OSError as error:
-            raise Lost(f"it could not be started: {error}") from error
+            raise WorkerLostError(f"it could not be started: {error}") from error
         try:
-            return link, intact(link, load(link.ask(begin)))
-        except Lost:
+            return handle, check_reply(handle, load(handle.request(begin)))
+        except WorkerLostError:
             self.forget(number)
             raise
 
     def forget(self, number: int) -> None:
-        """Says that a worker is gone."""
+        """Removes a worker that has died."""
         with self._lock:
-            self._links.pop(number, None)
+            self._handles.pop(number, None)
 
     def close(self, patience: float = 0.0) -> None:
         """Ends all workers."""
         with self._lock:
             self._is_closed = True
-            links = [*self._links.values()]
-            self._links.clear()
-        enders = [threading.Thread(target=link.end, args=(patience,)) for link in links]
+            handles = [*self._handles.values()]
+            self._handles.clear()
+        enders = [threading.Thread(target=handle.end, args=(patience,)) for handle in handles]
         for ender in enders:
             ender.start()
         for ender in enders:
@@ -116,33 +116,37 @@ class WorkerExecutor:
 
 @dataclass(frozen=True)
 class _Note:
-    """A line for the user."""
+    """A message for the user."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class _Printed:
-    """What a separator printed."""
+    """Output of a separator."""
 
     text: str
 
 
-class _Crew:
-    """The workers of one job, and the threads that ask them."""
+_Message = Outcome | _Note | _Printed | BaseException | None
+"""What the thread of a worker sends to the main thread; None: the thread has ended."""
+
+
+class _JobWorkers:
+    """The workers of one job, and the threads that send them requests."""
 
     def __init__(self, executor: WorkerExecutor, job: Job, items: Sequence[str], settings: Settings) -> None:
         self._executor, self._job, self._settings = executor, job, settings
         size = settings.batch_size or get_batch_size(job.separator)
-        self._begin = dump(begin_of(job, settings))
-        self._source = WorkSource(job.data, items, size, with_others=needs_other_references(job.separator))
+        self._begin = dump(make_begin_job(job, settings))
+        self._queue = WorkQueue(job.data, items, size, with_others=needs_other_references(job.separator))
         self._size = min(executor.count, -(-len(items) // size))
-        self._out: queue.Queue[Any] = queue.Queue(2 * executor.count + 4)
+        self._out: queue.Queue[_Message] = queue.Queue(2 * executor.count + 4)
         self._lock = threading.Lock()
-        self._working, self._has_answered = self._size, False
+        self._working, self._has_outcome = self._size, False
 
     def outcomes(self, note: Callable[[str], None]) -> Generator[Outcome, None, None]:
-        """What the workers find; ended at any point, this leaves no thread, and then no worker either."""
+        """Yields the workers' outcomes; if the generator is closed early, all threads and workers are ended."""
         threads = [threading.Thread(target=self._serve, args=(number,)) for number in range(self._size)]
         is_done = False
         try:
@@ -165,7 +169,7 @@ class _Crew:
                     yield found
             is_done = True
         finally:
-            self._source.close()
+            self._queue.close()
             if not is_done:
                 self._executor.close()
             for thread in threads:
@@ -174,159 +178,161 @@ class _Crew:
 
     @property
     def _log(self) -> Path:
-        return self._job.folder.path / output_log.NAME
+        return self._job.folder.path / output_log.LOG_NAME
 
-    def _put(self, found: Any) -> None:
-        while not self._source.is_closed:
+    def _put(self, found: _Message) -> None:
+        while not self._queue.is_closed:
             try:
                 self._out.put(found, timeout=0.2)
             except queue.Full:
                 continue
             return
-        raise Closed
+        raise QueueClosed
 
     def _serve(self, number: int) -> None:
-        """The thread of a worker."""
+        """Runs the thread of a worker."""
         try:
             try:
                 self._work(number)
-            except Closed:
+            except QueueClosed:
                 return
             except BaseException as error:
                 self._put(error)
             self._put(None)
-        except Closed:
+        except QueueClosed:
             return
 
     def _work(self, number: int) -> None:
-        link: Link | None = None
+        handle: WorkerHandle | None = None
         losses, last, unstored = 0, "", list[threading.Event]()
-        while self._source.has_more():
+        while self._queue.has_more():
             try:
-                link = link or self._started(number)
-            except Lost as lost:
+                handle = handle or self._start(number)
+            except WorkerLostError as lost:
                 losses += 1
                 self._put(_Printed(lost.printed))
                 if losses >= GIVEN_UP_AFTER:
                     return self._give_up(number, f"it died {losses} times in a row, at last as it started: {lost}")
                 continue
-            except _Refused as refused:
+            except _RefusedError as refused:
                 return self._give_up(number, str(refused))
             self._wait_for(unstored)
-            batch = self._source.take()
+            batch = self._queue.take()
             if batch is None:
                 break
             try:
-                unstored = self._separate(link, batch)
+                unstored = self._separate(handle, batch)
                 losses = 0
-            except Lost as lost:
+            except WorkerLostError as lost:
                 self._executor.forget(number)
-                link = None
-                losses += not lost.is_late and not batch.deaths
+                handle = None
+                losses += not lost.is_timeout and not batch.deaths
                 last = str(lost)
                 self._lost(batch, lost)
             finally:
-                self._source.settle()
+                self._queue.task_done()
             if losses >= GIVEN_UP_AFTER:
-                return self._give_up(number, f"it died {losses} times in a row, at last on {_named(batch)}: {last}")
-            if link is not None:
-                link = self._score(link, number)
-        if link is not None:
-            self._score(link, number, is_end=True)
+                return self._give_up(
+                    number, f"it died {losses} times in a row, at last on {_item_names(batch)}: {last}"
+                )
+            if handle is not None:
+                handle = self._score(handle, number)
+        if handle is not None:
+            self._score(handle, number, is_end=True)
         return None
 
-    def _started(self, number: int) -> Link:
-        """A worker that holds the separator."""
-        link, reply = self._executor.begun(number, self._begin)
+    def _start(self, number: int) -> WorkerHandle:
+        """Starts a worker that loads the separator."""
+        handle, reply = self._executor.begin_worker(number, self._begin)
         if reply.interrupted:
             self._put(KeyboardInterrupt())
-        if reply.refused is not None:
-            raise _Refused(reply.refused)
-        return link
+        if reply.refusal is not None:
+            raise _RefusedError(reply.refusal)
+        return handle
 
-    def _ask(self, link: Link, request: Request, limit: float | None = None) -> Reply:
-        reply = intact(link, load(link.ask(dump(request), limit)))
-        stages.add(reply.stages)
-        tracing.add(reply.trace)
+    def _request(self, handle: WorkerHandle, request: Request, limit: float | None = None) -> Reply:
+        reply = check_reply(handle, load(handle.request(dump(request), limit)))
+        stages.add_stage_times(reply.stages)
+        tracing.add_trace(reply.trace)
         if reply.printed:
             self._put(_Printed(reply.printed))
         for text in reply.notes:
             self._put(_Note(f"{self._job.model.name}: {text}"))
         if reply.interrupted:
             self._put(KeyboardInterrupt())
-        if reply.refused is not None:
-            self._put(Precondition(reply.refused))
-        if reply.interrupted or reply.refused is not None:
-            raise Closed
+        if reply.refusal is not None:
+            self._put(Precondition(reply.refusal))
+        if reply.interrupted or reply.refusal is not None:
+            raise QueueClosed
         return reply
 
-    def _separate(self, link: Link, batch: Batch) -> list[threading.Event]:
-        """Hands a batch over; the events tell when its estimates are written."""
+    def _separate(self, handle: WorkerHandle, batch: QueuedBatch) -> list[threading.Event]:
+        """Separates a batch in a worker; the returned events are set when its estimates are written."""
         reranking, stored = self._job.reranking, []
         for identifier, failure in batch.failures.items():
             self._put(FailedItem(identifier, failure, reranked=reranking is not None))
         if not batch.items:
             return []
-        reply = self._ask(link, Separate(batch.items), self._limit(len(batch.items)))
-        self._has_answered = True
-        for item, found in zip(batch.items, reply.found, strict=True):
+        reply = self._request(handle, Separate(batch.items), self._limit(len(batch.items)))
+        self._has_outcome = True
+        for item, found in zip(batch.items, reply.estimates, strict=True):
             if isinstance(found, CandidateSet):
                 estimated = EstimatedItem(item, _with_errors(found), usage=reply.usage)
                 stored.append(estimated.stored)
                 self._put(estimated)
             else:
-                self._fail(item, found.error())
+                self._fail(item, found.to_exception())
         return stored
 
     def _limit(self, items: int) -> float | None:
-        """Seconds for a batch."""
+        """Returns the time limit of a batch in seconds."""
         each, reranking = self._settings.timeout, self._job.reranking
         if each is None or limits_itself(self._job):
             return None
         return each * items * (reranking.candidates if reranking else 1)
 
-    def _score(self, link: Link, number: int, *, is_end: bool = False) -> Link | None:
-        """Lets a worker score what waits there; where it dies, that is left to the end of the run."""
+    def _score(self, handle: WorkerHandle, number: int, *, is_end: bool = False) -> WorkerHandle | None:
+        """Has a worker score its waiting estimates; if it dies, they are scored at the end of the run."""
         if not self._job.metrics:
-            return link
+            return handle
         try:
-            for identifier, scores in self._ask(link, Score(is_end)).scores:
+            for identifier, scores in self._request(handle, ScoreWaiting(is_end)).scores:
                 self._put(ScoredItem(identifier, scores))
-        except Lost as lost:
+        except WorkerLostError as lost:
             self._executor.forget(number)
             self._put(_Printed(lost.printed))
             self._put(_Note(f"worker {number + 1} died while it scored ({lost}); scores follow at the end"))
             return None
-        return link
+        return handle
 
     def _wait_for(self, stored: Sequence[threading.Event]) -> None:
         for one in stored:
             while not one.wait(0.2):
-                if self._source.is_closed:
-                    raise Closed
+                if self._queue.is_closed:
+                    raise QueueClosed
 
     def _fail(self, item: Item, error: Exception) -> None:
         reranking = self._job.reranking
-        self._put(FailedItem(item.id, error, reranked=reranking is not None and reranking.asks(item)))
+        self._put(FailedItem(item.id, error, reranked=reranking is not None and reranking.applies_to(item)))
 
-    def _lost(self, batch: Batch, lost: Lost) -> None:
-        """What becomes of the items on which a worker died."""
+    def _lost(self, batch: QueuedBatch, lost: WorkerLostError) -> None:
+        """Retries the items on which a worker died, or records their failure."""
         self._put(_Printed(lost.printed))
         deaths, retry = batch.deaths + 1, self._settings.retry
         if len(batch.items) > 1:
             for item in batch.items:
-                self._source.try_again(item.id, 0)
-            cause = f"took more than {self._limit(len(batch.items)):g} seconds" if lost.is_late else f"died ({lost})"
-            self._put(_Note(f"a worker {cause} on {_named(batch)}, which are tried again one by one"))
+                self._queue.retry(item.id, 0)
+            cause = f"took more than {self._limit(len(batch.items)):g} seconds" if lost.is_timeout else f"died ({lost})"
+            self._put(_Note(f"a worker {cause} on {_item_names(batch)}, which are tried again one by one"))
             return
-        self._has_answered = True
+        self._has_outcome = True
         (item,) = batch.items
-        if lost.is_late:
+        if lost.is_timeout:
             limit = f"{self._limit(1):g} seconds"
             self._fail(item, BadSeparation(f"expected an estimate within {limit}, found none: its worker was killed "
                                            "(see --timeout)"))  # fmt: skip
         elif deaths <= retry:
-            self._source.try_again(item.id, deaths)
+            self._queue.retry(item.id, deaths)
             self._put(_Note(f"{item.id}: its worker died ({lost}); it is tried again at the end"))
         else:
             times = f"{deaths} times" if deaths > 1 else "once"
@@ -334,43 +340,45 @@ class _Crew:
                                            "--retry)"))  # fmt: skip
 
     def _give_up(self, number: int, cause: str) -> None:
-        """Goes on without a worker; without the last one what is left has failed."""
+        """Continues without a worker; without the last one, all remaining items fail."""
         with self._lock:
             self._working -= 1
             is_last = not self._working
-        if is_last and not self._has_answered:
+        if is_last and not self._has_outcome:
             raise Precondition(
                 cause if cause.startswith("expected ") else f"expected a worker that starts, found that {cause}"
             )
         self._put(_Note(f"worker {number + 1} was given up: {cause}"))
         if is_last:
-            for identifier in self._source.rest():
+            for identifier in self._queue.drain():
                 error = BadSeparation(f"expected a worker for it, found that none is left: {cause}")
                 self._put(FailedItem(identifier, error, reranked=self._job.reranking is not None))
 
 
-def intact(link: Link, reply: Reply) -> Reply:
-    """The reply; a worker that could not give one is as good as dead, and ended."""
-    if reply.broken:
-        link.end()
-        raise Lost(f"it could not answer: {reply.broken}", reply.printed)
+def check_reply(handle: WorkerHandle, reply: Reply) -> Reply:
+    """Returns the reply; a worker that failed itself is ended, and WorkerLostError is raised."""
+    if reply.failure:
+        handle.end()
+        raise WorkerLostError(f"it could not handle a request: {reply.failure}", reply.printed)
     return reply
 
 
-class _Refused(Exception):  # noqa: N818
-    """A worker says why it cannot begin."""
+class _RefusedError(Exception):
+    """A worker cannot begin a job."""
 
 
 def limits_itself(job: Job) -> bool:
-    """Whether the separator of a job ends itself what takes too long, as those that run programs do."""
+    """Returns whether the separator of a job has its own time limit, as those that run programs do."""
     return is_built_in(type(job.separator)) and hasattr(job.separator, "timeout")
 
 
-def _named(batch: Batch) -> str:
+def _item_names(batch: QueuedBatch) -> str:
     return ", ".join(item.id for item in batch.items)
 
 
 def _with_errors(found: CandidateSet) -> CandidateSet:
-    """The estimates with errors in the place of what is told of them."""
-    candidates: list[Any] = [one.error() if isinstance(one, Told) else one for one in found.candidates]
+    """Returns the estimates with exceptions instead of serialized errors."""
+    candidates: list[Any] = [
+        one.to_exception() if isinstance(one, SerializedError) else one for one in found.candidates
+    ]
     return replace(found, candidates=tuple(candidates))

@@ -86,6 +86,8 @@ def test_missing_weights_exit_with_2_and_one_sentence(here: Path, capsys: pytest
     shown = capsys.readouterr()
     assert caught.value.code == 2
     assert shown.out == ""
-    assert shown.err.startswith("sabench: expected picker clap to work on sfx, found an obstacle: expected laion/clap")
+    assert shown.err.startswith(
+        "sabench: expected picker clap to work on sfx, found that it cannot: expected laion/clap"
+    )
     assert shown.err.count("\n") == 1
     assert not (here / "runs").exists()

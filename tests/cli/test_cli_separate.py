@@ -70,7 +70,7 @@ def test_candidates_are_picked_and_kept(tiny, mix, tmp_path) -> None:
 
 def test_progress_follows_every_evaluation(tiny, mix, tmp_path, monkeypatch) -> None:
     told = []
-    monkeypatch.setattr(Progress, "following", lambda bar, label: lambda done, total: told.append((done, total)))
+    monkeypatch.setattr(Progress, "step_callback", lambda bar, label: lambda done, total: told.append((done, total)))
     done = separate(mix, tmp_path, "--model", f"sam-audio:{tiny}", "--model-args", QUICK, "--text", "drums")
     assert done.exit_code == 0, done.output
     assert told == [(1, 2), (2, 2)]

@@ -25,7 +25,7 @@ from sam_audio_bench.cli import reproduce as command
 from sam_audio_bench.errors import BenchError, Precondition, StoreError, UsageError
 from sam_audio_bench.records import RunRecord, read_run
 from sam_audio_bench.run import reproduction
-from sam_audio_bench.run.reproduction import code_of_others, recorded_options
+from sam_audio_bench.run.reproduction import find_untrusted_code, recorded_options
 
 METRICS = "si_sdr,snr,leak_db"
 MODULE = """
@@ -295,8 +295,11 @@ def test_a_program_is_run_again_with_trust(here: Path, small_task: Path) -> None
 
 
 def test_code_of_others_knows_what_comes_with_the_package() -> None:
-    assert code_of_others(["hpss(margin=2)", "sam-audio:folder", "files:answers", "demucs"], ["snr", "pesq_wb_i"]) == []
-    assert len(code_of_others(["hpss", "a.b:C(x=1)"], ["snr", "a:B"], allow_outside=True)) == 3
+    assert (
+        find_untrusted_code(["hpss(margin=2)", "sam-audio:folder", "files:answers", "demucs"], ["snr", "pesq_wb_i"])
+        == []
+    )
+    assert len(find_untrusted_code(["hpss", "a.b:C(x=1)"], ["snr", "a:B"], allow_outside=True)) == 3
 
 
 values = st.recursive(
@@ -336,7 +339,7 @@ def test_whatever_stands_in_a_record_is_a_value_of_its_option(record: RunRecord,
     assert ctx.params["copy_to"] is None
     assert not ctx.params["accept_license"]
     assert not ctx.params["allow_outside"]
-    assert code_of_others(ctx.params["model"], []) == []
+    assert find_untrusted_code(ctx.params["model"], []) == []
 
 
 def test_agreement_is_that_of_a_plain_loop(record: RunRecord) -> None:

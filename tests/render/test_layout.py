@@ -1,4 +1,4 @@
-"""How tables are turned, folded and set: nothing is cut at any width, the answer stands above the numbers."""
+"""Layout of tables: pivots, wrapping and width; nothing is cut, and the verdict is above the numbers."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.render.layout import View, layout, name_of
+from sam_audio_bench.render.layout import TableOptions, layout, line_label
 from sam_audio_bench.render.tables import print_terminal, render
 from sam_audio_bench.render.terminal import panels
-from sam_audio_bench.render.text import fold, halves
+from sam_audio_bench.render.text import split_in_two, wrap_name
 from sam_audio_bench.stats.answers import ALL_TASKS, Answers, find_answers
 from sam_audio_bench.stats.summary import ItemScore, SummaryRow
 
@@ -31,7 +31,7 @@ LONG = "cmd:'python my_separator.py {mixture} --text={text} {target}'"
 
 
 def table(values: Mapping[str, Mapping[str, Mapping[str, float]]], **changes: Any) -> tuple[list[SummaryRow], Answers]:
-    """Rows and answers of task -> separator -> metric -> mean; the items of a separator differ from its mean alike."""
+    """Rows and verdicts for task -> separator -> metric -> mean; all separators have the same deviations by item."""
     rows, scores = [], {}
     for task, separators in values.items():
         for separator, metrics in separators.items():
@@ -46,7 +46,7 @@ def table(values: Mapping[str, Mapping[str, Mapping[str, float]]], **changes: An
                     label=f"{task}@1-mini", oracle=separator.startswith("oracle"), covered=8, items=8,
                     coverage="complete", **changes,
                 ))  # fmt: skip
-    return rows, find_answers(scores, rows, name_of)
+    return rows, find_answers(scores, rows, line_label)
 
 
 GOOD, BAD = {"si_sdr_i": 5.0, "leak_db": -9.0}, {"si_sdr_i": -4.0, "leak_db": 3.0}
@@ -58,7 +58,7 @@ ROWS, ANSWERS = table({
 
 def shown(rows: list[SummaryRow], answers: Answers, width: int = 100, **view: Any) -> list[str]:
     console = Console(width=width, file=io.StringIO(), _environ={})
-    print_terminal(rows, console=console, answers=answers, view=View(**view))
+    print_terminal(rows, console=console, answers=answers, view=TableOptions(**view))
     return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
 
 
@@ -87,16 +87,16 @@ def test_a_separator_without_all_tasks_is_named() -> None:
     assert "all tasks" not in render(alone, "md", answers=none)
 
 
-def unscored(lacking: str, *separators: str) -> tuple[list[SummaryRow], Answers]:
-    """Of two tasks, on one of which some separators have no score."""
+def unscored(missing: str, *separators: str) -> tuple[list[SummaryRow], Answers]:
+    """Rows and verdicts of two tasks, one of which has no scores of some separators."""
     means = {"mixture": 0.0, "a": 1.0, "b": 5.0, "oracle-irm": 9.0}
     rows, _ = table({task: {name: {"snr": mean} for name, mean in means.items()} for task in ("sfx", "music")})
     scores = {(row.task, row.separator, None, "snr"): {
-        item: ItemScore(item, None if row.task == lacking and row.separator in separators else row.value, None)
+        item: ItemScore(item, None if row.task == missing and row.separator in separators else row.value, None)
         for item in ITEMS
     } for row in rows}  # fmt: skip
     rows = [replace(row, value=scores[row.task, row.separator, None, "snr"]["item-0"].value) for row in rows]
-    return rows, find_answers(scores, rows, name_of)
+    return rows, find_answers(scores, rows, line_label)
 
 
 def test_a_separator_without_a_score_is_named() -> None:
@@ -110,7 +110,7 @@ def test_a_separator_without_a_score_is_named() -> None:
 
 
 def test_a_separator_that_was_not_scored_by_a_metric_is_named() -> None:
-    """A metric that was added to some runs says nothing of the others."""
+    """A metric that was added to some runs does not affect the others."""
     both, one = {"si_sdr_i": 1.0, "snr": 1.0}, {"si_sdr_i": 9.0}
     known = {"mixture": both, "a": both, "b": one, "oracle-irm": one}
     _, answers = table({"sfx": known, "music": known})
@@ -119,7 +119,7 @@ def test_a_separator_that_was_not_scored_by_a_metric_is_named() -> None:
         assert answers.verdicts[task, "si_sdr_i"].left_out == ()
 
 
-def test_the_answer_of_one_task_does_not_stand_above_several() -> None:
+def test_the_verdict_of_one_task_is_not_above_several() -> None:
     rows, answers = unscored("music", "mixture", "a", "b")
     assert (ALL_TASKS, "snr") not in answers.verdicts
     lines = render(rows, "md", answers=answers).splitlines()
@@ -129,7 +129,7 @@ def test_the_answer_of_one_task_does_not_stand_above_several() -> None:
 
 
 def test_a_picker_of_other_numbers_of_candidates_is_one_line() -> None:
-    """It has all tasks, though it is called best of 4 on one and best of 8 on the other."""
+    """It has all tasks, although it is best of 4 on one and best of 8 on the other."""
     rows, scores = [], {}
     for task, candidates in (("sfx", 4), ("music", 8)):
         (own, *_), _ = table({task: {"gate": {"si_sdr_i": 1.0}}})
@@ -137,14 +137,14 @@ def test_a_picker_of_other_numbers_of_candidates_is_one_line() -> None:
             rows.append(replace(own, picked_by=picked_by, candidates=count))
             items = {item: ItemScore(item, float(place), picked_by) for place, item in enumerate(ITEMS)}
             scores[task, "gate", picked_by, "si_sdr_i"] = items
-    found = find_answers(scores, rows, name_of)
-    assert [name_of(row) for row in found.overall] == ["gate", "gate (best by clap)"]
+    found = find_answers(scores, rows, line_label)
+    assert [line_label(row) for row in found.overall] == ["gate", "gate (best by clap)"]
     assert found.left_out == ()
     assert found.counts("si_sdr_i") is None
 
 
 @pytest.mark.parametrize("form", ["md", "html", "tex", "terminal"])
-def test_the_answer_stands_above_the_numbers(form: str) -> None:
+def test_the_verdict_is_above_the_numbers(form: str) -> None:
     text = "\n".join(shown(ROWS, ANSWERS, 300)) if form == "terminal" else render(ROWS, form, answers=ANSWERS)
     text = text.replace("\\_", "_")
     whole = (
@@ -159,7 +159,7 @@ def test_the_answer_stands_above_the_numbers(form: str) -> None:
         assert text.count("not surely better than the mixture by si_sdr_i (paired") == 1  # told once, below all
 
 
-def test_bold_is_what_cannot_be_told_from_the_best_and_a_mark_what_is_not_surely_better() -> None:
+def test_bold_is_not_surely_worse_than_the_best_and_the_mark_not_surely_better() -> None:
     blocks = layout(ROWS, (), ANSWERS)
     assert [block.title for block in blocks] == ["sfx@1-mini", "music@1-mini", ANSWERS.overall[0].heading]
     for block in blocks:
@@ -169,41 +169,41 @@ def test_bold_is_what_cannot_be_told_from_the_best_and_a_mark_what_is_not_surely
 
 
 def test_the_sorted_column_comes_first_and_is_marked() -> None:
-    (sfx, *_) = layout(ROWS, (), ANSWERS, View(sort="leak_db"))
-    assert [(head.name, head.sorted) for head in sfx.heads[1:]] == [("leak_db", "ascending"), ("si_sdr_i", "")]
-    assert [str(head) for head in sfx.heads[1:]] == ["leak_db (dB) ↓ ▾", "si_sdr_i (dB) ↑"]
-    music = layout(ROWS, (), ANSWERS, View(sort="leak_db"))[1]
-    assert music.heads[1].sorted == "descending"  # it has no leak_db: sorted by what it has, and says so
+    (sfx, *_) = layout(ROWS, (), ANSWERS, TableOptions(sort="leak_db"))
+    assert [(head.name, head.sorted) for head in sfx.headers[1:]] == [("leak_db", "ascending"), ("si_sdr_i", "")]
+    assert [str(head) for head in sfx.headers[1:]] == ["leak_db (dB) ↓ ▾", "si_sdr_i (dB) ↑"]
+    music = layout(ROWS, (), ANSWERS, TableOptions(sort="leak_db"))[1]
+    assert music.headers[1].sorted == "descending"  # it has no leak_db: sorted by what it has, and says so
 
 
 def test_pivots_show_the_same_cells() -> None:
     cells = {}
     for pivot in ("task", "metric", "separator"):
         found = set()
-        for block in layout(ROWS, (), ANSWERS, View(pivot=pivot)):
+        for block in layout(ROWS, (), ANSWERS, TableOptions(pivot=pivot)):
             found |= {cell.mean for line in block.lines for cell in line.cells if cell.mean}
         cells[pivot] = found
     assert cells["task"] == cells["metric"] == cells["separator"]
-    by_metric = layout(ROWS, (), ANSWERS, View(pivot="metric"))
+    by_metric = layout(ROWS, (), ANSWERS, TableOptions(pivot="metric"))
     assert [block.title for block in by_metric] == ["si_sdr_i (dB) ↑", "leak_db (dB) ↓"]
-    assert [str(head) for head in by_metric[0].heads] == ["separator", "all tasks ▾", "sfx@1-mini", "music@1-mini"]
-    by_separator = layout(ROWS, (), ANSWERS, View(pivot="separator"))
+    assert [str(head) for head in by_metric[0].headers] == ["separator", "all tasks ▾", "sfx@1-mini", "music@1-mini"]
+    by_separator = layout(ROWS, (), ANSWERS, TableOptions(pivot="separator"))
     assert [block.title for block in by_separator] == ["mixture", "good", "same", "bad"]
     assert [line.shown for line in by_separator[3].lines] == ["sfx@1-mini †", "music@1-mini †", "all tasks †"]
-    worst = layout(ROWS, (), ANSWERS, View(pivot="separator", sort="si_sdr_i"))[1]
+    worst = layout(ROWS, (), ANSWERS, TableOptions(pivot="separator", sort="si_sdr_i"))[1]
     assert [line.name for line in worst.lines] == ["sfx@1-mini", "music@1-mini", "all tasks"]
     tasks = {"sfx": {"oracle-irm": {"snr": 1.0}}, "music": {"oracle-irm": {"snr": 9.0}}}
     rows, answers = table(tasks)
-    (oracle,) = layout(rows, (), answers, View(pivot="separator", sort="snr"))
+    (oracle,) = layout(rows, (), answers, TableOptions(pivot="separator", sort="snr"))
     assert [line.name for line in oracle.lines] == ["music@1-mini", "sfx@1-mini", "all tasks"]
 
 
 @pytest.mark.parametrize("form", ["md", "html", "tex", "terminal"])
-def test_a_column_that_was_asked_for_and_is_not_there_is_named(form: str) -> None:
-    """Under the table of the task that lacks it; what no task has, once below all."""
+def test_a_requested_column_that_is_missing_is_named(form: str) -> None:
+    """Below the table of the task without it; a metric that no task has is named once below all."""
 
     def told(pivot: Any) -> list[str]:
-        view = View(pivot=pivot, metrics=("si_sdr_i", "leak_db", "span_iou"))
+        view = TableOptions(pivot=pivot, metrics=("si_sdr_i", "leak_db", "span_iou"))
         text = render(ROWS, form, answers=ANSWERS, view=view) if form != "terminal" else "\n".join(
             shown(ROWS, ANSWERS, 400, pivot=pivot, metrics=view.metrics)
         )  # fmt: skip
@@ -219,12 +219,12 @@ def test_a_column_that_was_asked_for_and_is_not_there_is_named(form: str) -> Non
 
 
 def test_digits_and_intervals() -> None:
-    text = render(ROWS, "md", answers=ANSWERS, view=View(digits=3, interval=False))
+    text = render(ROWS, "md", answers=ANSWERS, view=TableOptions(digits=3, interval=False))
     assert "| good | **5.000** |" in text
     assert re.search(r"\| good \|.*\[", text) is None
 
 
-def test_json_and_csv_hold_the_answer_and_the_rows_over_all_tasks() -> None:
+def test_json_and_csv_have_the_verdict_and_the_rows_over_all_tasks() -> None:
     found = json.loads(render(ROWS, "json", answers=ANSWERS))
     assert found["answer"].startswith("Over 2 tasks, by si_sdr_i, good leads")
     assert {row["task"] for row in found["overall"]} == {ALL_TASKS}
@@ -240,7 +240,7 @@ def test_json_and_csv_hold_the_answer_and_the_rows_over_all_tasks() -> None:
 @pytest.mark.parametrize("change", [{"pivot": "row"}, {"digits": 9}, {"digits": -1}])
 def test_what_cannot_be_meant_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="expected"):
-        View(**change)
+        TableOptions(**change)
 
 
 NAMES = st.sampled_from(["hpss", "sam-audio-large", LONG, "x" * 70, "sam-audio:checkpoints/tuned-on-drums"])
@@ -268,22 +268,22 @@ def test_nothing_is_cut_at_any_width(width: int, names: list[str], metrics: list
     assert len(re.findall(r"−100\.00  \d+/\d+(?= |\n)", text)) == cells
     assert text.count("[−101.00, −99.00]") >= len(names) * len(metrics) * tasks
     for name in names if pivot != "separator" else ():
-        assert all(part in text for part in fold(name, max(16, width // 4)))
+        assert all(part in text for part in wrap_name(name, max(16, width // 4)))
 
 
 def test_a_name_is_broken_at_a_seam_and_leaves_no_orphan() -> None:
-    assert halves("saj_faithfulness") == ["saj_faithfulness"]  # not "saj" above the rest
-    assert halves("perceptual_overall") == ["perceptual", "_overall"]
-    assert halves("instr-wild@1-mini") == ["instr-wild", "@1-mini"]
-    assert halves("speech-span@1-mini") == ["speech-span", "@1-mini"]
-    assert fold("sfx@1-mini", 8) == ["sfx", "@1-mini"]
+    assert split_in_two("saj_faithfulness") == ["saj_faithfulness"]  # not "saj" above the rest
+    assert split_in_two("perceptual_overall") == ["perceptual", "_overall"]
+    assert split_in_two("instr-wild@1-mini") == ["instr-wild", "@1-mini"]
+    assert split_in_two("speech-span@1-mini") == ["speech-span", "@1-mini"]
+    assert wrap_name("sfx@1-mini", 8) == ["sfx", "@1-mini"]
     lines = shown(*table({"sfx": {"mixture": {"saj_faithfulness": 1.0}}}), width=60)
     assert any("saj_faithfulness" in line for line in lines)
 
 
 @given(st.text(st.sampled_from("ab_-@ ("), max_size=40), st.integers(1, 20))
 def test_folding_keeps_every_letter(text: str, width: int) -> None:
-    lines = fold(text, width)
+    lines = wrap_name(text, width)
     assert "".join(lines).replace(" ", "") == text.replace(" ", "")
     assert len(text) <= width or all(len(line) <= width for line in lines)
 
@@ -305,8 +305,10 @@ def test_a_pipe_is_as_wide_as_columns_says(capsys: pytest.CaptureFixture[str], m
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")
-@pytest.mark.parametrize("view", [View(), View(pivot="metric"), View(pivot="separator", interval=False)])
-def test_latex_compiles_and_fits_the_page(tmp_path: Path, view: View) -> None:
+@pytest.mark.parametrize(
+    "view", [TableOptions(), TableOptions(pivot="metric"), TableOptions(pivot="separator", interval=False)]
+)
+def test_latex_compiles_and_fits_the_page(tmp_path: Path, view: TableOptions) -> None:
     metrics = dict.fromkeys(["si_sdr_i", "leak_db", "saj_faithfulness", "perceptual_overall", "snr", "snr_i"], -12.34)
     hostile = r"a_b% [x]*&#{}~^\ <|> †"
     rows, answers = table({
@@ -354,5 +356,5 @@ def test_a_mean_over_tasks_is_marked_where_one_of_them_is() -> None:
         }
         for row in rows
     }
-    found = find_answers(scores, rows, name_of).overall
+    found = find_answers(scores, rows, line_label).overall
     assert {row.separator: row.trained_on for row in found} == {"good": "FSD50K", "mixture": ""}

@@ -1,4 +1,4 @@
-"""Tables: every format says the same, parses back, and survives hostile names."""
+"""Tables: every format has the same content, can be parsed, and is safe with hostile names."""
 
 import csv
 import io
@@ -99,14 +99,14 @@ items scored: 10/12; \\* 2 item scores counted as ±100 dB (infinite or beyond)
     )
 
 
-def test_one_block_a_task_with_its_own_metrics():
+def test_one_block_per_task_with_its_own_metrics():
     rows = [row(), row(task="music@1", metric="snr_i"), row(task="music@1", metric="pesq_wb", unit="")]
     cells = md_cells(render(rows, "md"))
     assert cells[0] == ["separator", "si_sdr_i (dB) ↑ ▾"]
     assert cells[3] == ["separator", "snr_i (dB) ↑ ▾", "pesq_wb ↑"]
 
 
-def test_a_metric_that_was_not_asked_is_an_empty_cell():
+def test_a_metric_that_does_not_apply_is_an_empty_cell():
     cells = md_cells(render([row(), row("mixture", 1.0, "snr_i")], "md"))
     assert cells[2:] == [["hpss", "**3.21** [2.21, 4.21]", ""], ["mixture", "", "**1.00** [0.00, 2.00]"]]
 
@@ -298,7 +298,7 @@ def cost(separator="hpss", **changes):
 
 
 def test_costs_stand_under_the_table_of_a_terminal():
-    """Of two tasks the median factor and the largest memory; the GPU only where one was used."""
+    """The median factor and the largest memory of two tasks; the GPU only if one was used."""
     costs = [cost(), cost(task="b", real_time_factor=0.1, peak_memory_mib=900), cost("old", real_time_factor=None)]
     lines = in_terminal(ROWS, costs=costs).splitlines()
     begin = lines.index(next(line for line in lines if line.startswith("cost, on Some CPU")))
@@ -323,7 +323,7 @@ def test_costs_break_no_words_in_any_width(width):
     assert words == heads | {"hpss", "old", "0.012", "2.0", "GiB", "612", "MiB", "1.23", "M", "—"}
 
 
-def test_a_late_separator_is_told_under_the_table_of_its_task():
+def test_a_lag_is_noted_under_the_table_of_its_task():
     late = cost("hpss", constant_lag_ms=20.0, lag_ms=20.0, delay=960, delay_rate=48_000)
     for name in ("md", "tex", "html"):
         text = render(ROWS, name, costs=[late, cost("mixture")])

@@ -1,4 +1,4 @@
-"""Numbers and texts for readers: what is shown can be read back, and nothing of a stranger's text acts."""
+"""Formatting of numbers and texts: numbers can be read back, and untrusted texts are escaped."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from sam_audio_bench.cli import group
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.files import write_json
 from sam_audio_bench.run.attributes import AttributeTable, join_attributes, write_attributes
-from sam_audio_bench.run.measuring import measure
+from sam_audio_bench.run.measuring import measure_item
 from sam_audio_bench.run.merge import merge
 from sam_audio_bench.run.rescore import rescore
 from sam_audio_bench.run.results import Results
@@ -73,28 +73,28 @@ def test_levels_ratios_and_shares_are_exact() -> None:
     time = torch.arange(16_000) / 8000
     sine = torch.sin(2 * math.pi * 200 * time)
     target, rest = (0.5 * sine * (time < 0.5))[None], (0.5 * sine * (time >= 1))[None]
-    found = measure(item(target, rest))
+    found = measure_item(item(target, rest))
     assert found.words == 3
     assert found.mixture_dbfs == pytest.approx(10 * math.log10(0.125 * 1.5 / 2), abs=0.006)
     assert found.snr == pytest.approx(10 * math.log10(0.5), abs=0.006)
     assert found.target_share == pytest.approx(0.25, abs=0.01)
     both = torch.cat([target, target])  # a second channel doubles energy and values alike
-    assert measure(item(both, torch.cat([rest, rest]))) == found
-    full = measure(item(sine[None], torch.zeros(1, 16_000)))
+    assert measure_item(item(both, torch.cat([rest, rest]))) == found
+    full = measure_item(item(sine[None], torch.zeros(1, 16_000)))
     assert (full.mixture_dbfs, full.snr, full.target_share) == (-3.01, None, 1.0)
 
 
 def test_undefined_values_are_none() -> None:
     silent = torch.zeros(1, 8000)
-    found = measure(item(silent, silent))
+    found = measure_item(item(silent, silent))
     assert (found.mixture_dbfs, found.snr, found.target_share) == (None, None, 0.0)
     noise = torch.rand(1, 8000)
     query = Query(mixture=Audio(noise, 8000), prompt=Prompt(spans=(("+", 0.0, 0.25), ("+", 0.2, 0.5), ("-", 0.6, 1.0))))
-    asked = measure(Item(id="x", group="g", query=query))
+    asked = measure_item(Item(id="x", group="g", query=query))
     assert (asked.words, asked.snr, asked.target_share) == (None, None, 0.5)
     broken = noise.clone()
     broken[0, 0] = math.nan
-    assert measure(item(broken, noise)).target_share is None
+    assert measure_item(item(broken, noise)).target_share is None
 
 
 def test_measured_ratio_of_mini_equals_that_of_its_recipe() -> None:
@@ -102,7 +102,7 @@ def test_measured_ratio_of_mini_equals_that_of_its_recipe() -> None:
 
     data = sab.load_task("sfx", split="mini")
     for recipe in load_recipes()["sfx"][:3] + load_recipes()["sfx"][-1:]:
-        assert measure(data[recipe.id]).snr == recipe.target_to_rest_db
+        assert measure_item(data[recipe.id]).snr == recipe.target_to_rest_db
         assert data.attributes_of(recipe.id)["sources"] == len(recipe.target) + len(recipe.others)
 
 

@@ -1,4 +1,4 @@
-"""Best of k: the picked index, k = 1 beside it, and independence of batches, shards, crashes and order."""
+"""Best of k: the picked candidate, the k = 1 scores, and independence of batches, shards, crashes and order."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ NAME = "spans@1-file"
 
 @pytest.fixture
 def span_task(tmp_path: Path) -> Path:
-    """Six items of 1.5 s whose target sounds where the prompt's span says; the fifth one is a span of absence only."""
+    """Six items of 1.5 s whose target is active in the span of the prompt; the fifth has only a negative span."""
     folder = tmp_path / "spans"
     folder.mkdir()
     generator = np.random.default_rng(0)
@@ -63,7 +63,7 @@ def span_task(tmp_path: Path) -> Path:
 
 
 def gated(query: Query, seed: int) -> Separation:
-    """The mixture where the seed's window is open, 600 ms somewhere."""
+    """Passes the mixture in a window of 600 ms, whose position depends on the seed."""
     mixture = query.mixture
     start = int(torch.randint(0, mixture.length - 4800, (1,), generator=torch.Generator().manual_seed(seed)))
     target = torch.zeros_like(mixture.samples)
@@ -72,7 +72,7 @@ def gated(query: Query, seed: int) -> Separation:
 
 
 class Gate:
-    """One answer a call."""
+    """One estimate per call."""
 
     name = "gate"
 
@@ -80,16 +80,16 @@ class Gate:
         self.calls: list[int] = []
 
     def separate(self, queries: Sequence[Query], seeds: Sequence[int]) -> list[Separation]:
-        """The seed decides."""
+        """Depends on the seed."""
         self.calls.append(len(queries))
         return [gated(query, seed) for query, seed in zip(queries, seeds, strict=True)]
 
 
 class ManyGates(Gate):
-    """All answers in one call."""
+    """All candidates in one call."""
 
     def separate_candidates(self, queries: Sequence[Query], seeds: Sequence[Sequence[int]]) -> list[list[Separation]]:
-        """One a seed."""
+        """One per seed."""
         self.calls.append(len(queries))
         return [[gated(query, seed) for seed in some] for query, some in zip(queries, seeds, strict=True)]
 
@@ -121,8 +121,8 @@ def by_hand(task: Path, item: str, count: int = 3) -> list[Separation]:
     return [gated(Query(mixture=mixture, prompt=query.prompt), seed) for seed in seeds]
 
 
-def test_what_has_the_best_overlap_is_picked(span_task: Path, tmp_path: Path) -> None:
-    """Against the metric, which merges spans; there is one span an item here."""
+def test_the_candidate_with_the_best_overlap_is_picked(span_task: Path, tmp_path: Path) -> None:
+    """Compared with the metric, which merges spans; each item has one span here."""
     run(span_task, tmp_path)
     journal, data = journal_of(tmp_path), registry.load_task(str(span_task))
     picked = set()
@@ -149,7 +149,7 @@ def test_rows_of_both_and_k_1_equals_a_run_of_one(span_task: Path, tmp_path: Pat
     best = three[three["picked_by"] == "activity"]
     picked = {item: record.get("picked") for item, record in journal_of(tmp_path / "three").items()}
     assert (best["candidate"] == best["item"].map(picked)).all()
-    assert "item-4" not in set(best["item"])  # its prompt has nothing to pick by
+    assert "item-4" not in set(best["item"])  # its prompt has nothing that the picker can use
     for item in picked:
         for part in ("target", "residual"):
             alone = tmp_path / "one" / "gate" / NAME / "audio" / f"{item}.{part}.flac"
@@ -171,7 +171,7 @@ def test_an_undefined_score_of_an_item_without_a_picker_stays_on_its_line(span_t
 
 
 @pytest.mark.parametrize("size", [1, 4, 7])
-def test_batches_and_the_way_of_asking_change_nothing(size: int, span_task: Path, tmp_path: Path) -> None:
+def test_batches_and_the_protocol_change_nothing(size: int, span_task: Path, tmp_path: Path) -> None:
     run(span_task, tmp_path / "single", batch_size=1)
     separator = ManyGates()
     assert isinstance(separator, CandidateSeparator)
@@ -231,7 +231,7 @@ def test_score_again_gives_the_same_bits(span_task: Path, tmp_path: Path) -> Non
     assert sorted(map(tuple, added[keys].to_numpy())) == sorted(map(tuple, fresh_frame[keys].to_numpy()))
 
 
-def test_second_run_does_nothing_and_says_the_same(span_task: Path, tmp_path: Path) -> None:
+def test_a_second_run_computes_nothing_and_has_the_same_results(span_task: Path, tmp_path: Path) -> None:
     first = run(span_task, tmp_path)
     stamps, separator = stamps_of(tmp_path), Gate()
     second = run(span_task, tmp_path, separator)
@@ -240,8 +240,8 @@ def test_second_run_does_nothing_and_says_the_same(span_task: Path, tmp_path: Pa
     assert second.table("md") == first.table("md") == sab.Results.read([tmp_path]).table("md").replace("\n\n\n", "\n\n")
 
 
-def test_fingerprints_of_single_answers_know_nothing_of_candidates(span_task: Path, tmp_path: Path) -> None:
-    """So earlier runs stay valid; K, the picker and its options count where something is picked."""
+def test_fingerprints_of_single_estimates_do_not_depend_on_candidates(span_task: Path, tmp_path: Path) -> None:
+    """So earlier runs stay valid; K, the picker and its options are part of the fingerprint only with reranking."""
 
     def fingerprint(**options: Any) -> str:
         settings = Settings(output=tmp_path, **options)
@@ -261,7 +261,7 @@ def test_fingerprints_of_single_answers_know_nothing_of_candidates(span_task: Pa
 
 
 @pytest.mark.bits
-def test_all_candidates_stay_only_when_asked_for(span_task: Path, tmp_path: Path) -> None:
+def test_all_candidates_are_kept_only_on_request(span_task: Path, tmp_path: Path) -> None:
     def names() -> set[str]:
         return {path.name for path in (tmp_path / "gate" / NAME / "audio").glob("item-1.*")}
 
@@ -269,7 +269,7 @@ def test_all_candidates_stay_only_when_asked_for(span_task: Path, tmp_path: Path
     few = {f"item-1.{part}{number}.flac" for part in ("target", "residual") for number in ("", ".0")}
     assert names() == few
     separator = Gate()
-    run(span_task, tmp_path, separator, keep_candidates=True)  # what is not there has to be made again
+    run(span_task, tmp_path, separator, keep_candidates=True)  # missing candidates have to be made again
     assert sum(separator.calls) == 15
     assert names() == few | {f"item-1.{part}.{number}.flac" for part in ("target", "residual") for number in (1, 2)}
     stored = [audio.read(tmp_path / "gate" / NAME / "audio" / f"item-1.target.{k}.flac").samples for k in range(3)]
@@ -312,12 +312,12 @@ def test_a_failed_item_is_missing_from_both_lines(span_task: Path, tmp_path: Pat
 
 
 class Moody(ManyGates):
-    """Fails for an item alone or in a batch, or spoils some of its candidates."""
+    """Fails for an item alone or in a batch, or makes some of its candidates invalid."""
 
     name = "moody"
 
     def separate_candidates(self, queries: Sequence[Query], seeds: Sequence[Sequence[int]]) -> list[list[Separation]]:
-        """The third prompt is too much; the first candidate of the second one and the last ones of others are bad."""
+        """Raises for the third prompt; the first candidate of the second and the last ones of others are invalid."""
         if any(query.prompt.spans[0][1] == 0.2 for query in queries):
             raise RuntimeError("no strength left")
         answers = super().separate_candidates(queries, seeds)
@@ -329,7 +329,7 @@ class Moody(ManyGates):
 
 
 @pytest.mark.parametrize("size", [1, 6])
-def test_failures_cost_their_own_items_and_candidates(size: int, span_task: Path, tmp_path: Path) -> None:
+def test_failures_affect_only_their_own_items_and_candidates(size: int, span_task: Path, tmp_path: Path) -> None:
     results = run(span_task, tmp_path, Moody(), batch_size=size)
     assert results.failures == 2
     journal = journal_of(tmp_path, "moody")
@@ -347,7 +347,7 @@ def test_failures_cost_their_own_items_and_candidates(size: int, span_task: Path
         assert journal[item]["picker_scores"] == fine[item]["picker_scores"]
     again = Moody()
     run(span_task, tmp_path, again)
-    assert sum(again.calls) == 1  # of the two that failed, one raises before it counts
+    assert sum(again.calls) == 1  # of the two that failed, one raises before it counts the call
 
 
 class Chosen:
@@ -365,11 +365,11 @@ class Chosen:
         return None
 
     def asks(self, prompt: Prompt) -> bool:
-        """Of every prompt."""
+        """Returns True."""
         return True
 
     def scores(self, query: Query, candidates: Sequence[Separation]) -> list[float]:
-        """As given."""
+        """Returns the given scores."""
         self.seen = len(candidates)
         if self.error is not None:
             raise self.error
@@ -433,7 +433,7 @@ def test_seconds_are_those_of_all_candidates() -> None:
     assert found.seconds == 6.0
 
 
-def test_an_item_without_what_the_picker_needs_is_answered_once() -> None:
+def test_an_item_without_what_the_picker_needs_has_one_estimate() -> None:
     separator = Gate()
     reranking = Reranking(candidates=3, picker=ActivityPicker(), identity=Identity(kind="picker", name="activity"))
     (found,) = separate_items(separator, [item_of()], reranking, task="t", seed=0, align=None, stereo="joint")
@@ -461,7 +461,7 @@ class Patient:
 
 
 def test_kill_and_resume(span_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kill -9 in the middle, then rerun: nothing redone, the same scores as an uninterrupted run."""
+    """After kill -9 in the middle, the same command repeats nothing and has the scores of an uninterrupted run."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "patience_of_three.py").write_text(SLOW_SEPARATOR)
@@ -510,8 +510,8 @@ def test_pickers_of_other_options_are_not_tabled_together(span_task: Path, tmp_p
         sab.Results.read([tmp_path / "a" / "gate", tmp_path / "b" / "other"])
 
 
-def test_who_has_one_answer_and_why(span_task: Path, small_task: Path, tmp_path: Path) -> None:
-    """Deterministic separators, oracles, folders of answers, and tasks without what the picker needs."""
+def test_separators_with_one_estimate_and_the_reasons(span_task: Path, small_task: Path, tmp_path: Path) -> None:
+    """Deterministic separators, oracles, folders of estimates, and tasks without the prompts that a picker needs."""
     answers = tmp_path / "answers"
     answers.mkdir()
     for index in range(6):
@@ -524,7 +524,7 @@ def test_who_has_one_answer_and_why(span_task: Path, small_task: Path, tmp_path:
         "hpss is deterministic: k = 1 only",
         "mixture is deterministic: k = 1 only",
         "oracle-irm is shown the references: k = 1 only",
-        "files-answers has answers that exist already: k = 1 only",
+        "files-answers has estimates that exist already: k = 1 only",
         "picker activity has no spans on small: k = 1 only",
     }
     assert [job.separator.name for job in plan.jobs if job.reranking is not None] == ["gate"]
@@ -552,7 +552,7 @@ def test_missing_weights_are_found_before_any_work(small_task: Path, tmp_path: P
         ({"device": "abacus"}, "device to be auto, cpu or cuda, found 'abacus'"),
     ],
 )
-def test_options_that_cannot_be_meant(options: dict[str, Any], message: str, span_task: Path, tmp_path: Path) -> None:
+def test_invalid_options(options: dict[str, Any], message: str, span_task: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=message):
         run(span_task, tmp_path / "runs", **options)
     assert not (tmp_path / "runs").exists()

@@ -1,4 +1,4 @@
-"""Coverage in results and tables: who answered what, and on which items systems are compared."""
+"""Coverage in results and tables: items with estimates, and the items on which separators are compared."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sam_audio_bench.tasks.load import load_task
 
 
 def failing(*items: int) -> Callable[[torch.Tensor, int, Prompt], torch.Tensor]:
-    """Answers silence, but not to the items whose text ends with one of these numbers."""
+    """Returns silence, but raises for items whose text ends with one of the given numbers."""
 
     def separate(mixture: torch.Tensor, rate: int, prompt: Prompt) -> torch.Tensor:
         if str(prompt.text).endswith(tuple(map(str, items))):
@@ -35,7 +35,7 @@ def rows_of(results: Results, metric: str = "snr") -> dict[str, Any]:
     return {row.separator: row for row in results.rows if row.metric == metric}
 
 
-def test_rows_tell_their_coverage(small_task: Path, tmp_path: Path) -> None:
+def test_rows_have_their_coverage(small_task: Path, tmp_path: Path) -> None:
     small_task.with_name("mix3.wav").unlink()
     results = sab.evaluate(failing(0), str(small_task), metrics="snr", output=tmp_path / "runs", progress=False)
     rows = rows_of(results)
@@ -53,7 +53,7 @@ def test_systems_of_a_class_are_compared_on_common_items(small_task: Path, tmp_p
     rows = rows_of(results)
     # item 5 has no sound to be found: snr is undefined there, so that its reference is silent
     assert {name: (row.n_ok, row.n, row.set_aside) for name, row in rows.items()} == {
-        "without_0": (3, 5, 1),  # without 1, which the other one lacks; its own failure counts in n
+        "without_0": (3, 5, 1),  # without 1, which is missing from the other one; its own failure counts in n
         "without_1": (3, 5, 1),
         "silence": (5, 6, 0),  # complete: compared with the mixture, on all
         "mixture": (5, 6, 0),
@@ -82,7 +82,7 @@ def test_a_better_mean_on_fewer_items_is_not_bold(small_task: Path, tmp_path: Pa
     assert [line.split("|")[1].split()[0] for line in bold] == ["mixture", "silence"]  # too few items to tell
 
 
-def test_a_separator_without_any_answer_takes_nothing_from_the_others(small_task: Path, tmp_path: Path) -> None:
+def test_a_separator_without_any_estimate_does_not_affect_others(small_task: Path, tmp_path: Path) -> None:
     models = [failing(0, 1, 2, 3, 4, 5), failing(0)]
     rows = rows_of(sab.evaluate(models, str(small_task), metrics="snr", output=tmp_path / "runs", progress=False))
     assert (rows["without_0"].n_ok, rows["without_0"].set_aside) == (4, 0)
@@ -90,7 +90,7 @@ def test_a_separator_without_any_answer_takes_nothing_from_the_others(small_task
 
 
 @pytest.mark.parametrize("form", ["md", "csv", "tex", "html", "json"])
-def test_every_format_tells(form: str, small_task: Path, tmp_path: Path) -> None:
+def test_every_format_shows_the_coverage(form: str, small_task: Path, tmp_path: Path) -> None:
     small_task.with_name("mix3.wav").unlink()
     results = sab.evaluate("silence", str(small_task), metrics="snr", output=tmp_path / "runs", progress=False)
     assert "5 of 6 items (partial, 1 without media)" in results.table(form)
@@ -99,7 +99,7 @@ def test_every_format_tells(form: str, small_task: Path, tmp_path: Path) -> None
 
 
 def test_the_official_data_run_and_a_file_that_vanishes_costs_one_row(bench: Made, tmp_path: Path) -> None:
-    """It vanishes while the run is under way: its items are known to be there when the plan is made."""
+    """The file is deleted during the run, after the plan has found its items."""
     data = load_task("sfx", "test")
     victim = data.ids[10]
     path = bench.folder / bench.files[int(victim[-4:])]

@@ -215,10 +215,10 @@ def test_one_file_has_a_log_next_to_its_estimates(
 
 
 def test_a_log_has_a_size_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(output_log, "_LARGEST", 100)
+    monkeypatch.setattr(output_log, "_MAX_LOG_BYTES", 100)
     log = tmp_path / "log"
     for _ in range(3):
-        with output_log.captured(log, "item"):
+        with output_log.capture_output(log, "item"):
             print("x" * 80)
     assert log.stat().st_size == 100
 
@@ -226,7 +226,7 @@ def test_a_log_has_a_size_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_logger_that_keeps_a_stream_still_works(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     log, handlers = tmp_path / "log", []
     for item in ("one", "two"):
-        with output_log.captured(log, item):
+        with output_log.capture_output(log, item):
             if not handlers:
                 handlers.append(logging.StreamHandler())
             handlers[0].emit(logging.makeLogRecord({"msg": f"of {item}"}))
@@ -249,7 +249,7 @@ def test_json_is_the_only_output_until_the_process_ends(small_task: Path, tmp_pa
 
 
 def test_closed_streams_are_opened_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with output_log.captured(tmp_path / "log", "item"):
+    with output_log.capture_output(tmp_path / "log", "item"):
         sys.stdout.close()
         os.close(1)
     print("still here")

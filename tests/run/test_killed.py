@@ -56,7 +56,7 @@ def calls(folder: Path) -> list[int]:
 
 
 def finished(folder: Path) -> set[tuple[str, str]]:
-    """Task and item of each whole line of the journals, but the baseline's."""
+    """Task and item of each complete line of the journals, except the baseline's."""
     found = set()
     for journal in folder.glob("runs/Slow/*/items.jsonl"):
         lines = journal.read_bytes().split(b"\n")[:-1]
@@ -94,7 +94,7 @@ def test_kills_and_terminations_change_no_score_and_repeat_no_item(tmp_path: Pat
     assert done.isdisjoint(items[seed] for seed in calls(folder)[made:])
     repeated = Counter(calls(folder)).values()
     assert len(repeated) == len(items)
-    assert sum(repeated) - len(items) <= len(signals)  # what was under way
+    assert sum(repeated) - len(items) <= len(signals)  # items in progress
     for path in sorted((tmp_path / "whole").glob("runs/*/*/scores.parquet")):
         other = folder / path.relative_to(tmp_path / "whole")
         pd.testing.assert_frame_equal(pd.read_parquet(other), pd.read_parquet(path), check_exact=True)

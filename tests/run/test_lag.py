@@ -1,4 +1,4 @@
-"""How late answers are: measured for every item, told where it is constant, and cut with ``--align lag``."""
+"""Lag of estimates: measured for every item, reported if it is constant, and removed with ``--align lag``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def noise(seed: int, length: int = RATE // 2, channels: int = 1) -> Tensor:
 
 
 def later(signal: Tensor, samples: int) -> Tensor:
-    """As long as before; silence moves in."""
+    """Delays sound by leading silence, without changing its length."""
     return pad(signal, (samples, -samples))
 
 
@@ -49,7 +49,7 @@ def separation(target: Tensor, residual: Tensor) -> Separation:
 
 @pytest.fixture(scope="module")
 def silent_end(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three mixtures whose last 40 ms are silent, so that nothing of a late answer is lost."""
+    """Three mixtures whose last 40 ms are silent, so that nothing of a late estimate is lost."""
     folder = tmp_path_factory.mktemp("silent-end")
     lines = [("id", "mixture", "target", "residual", "text")]
     for index in range(3):
@@ -64,7 +64,7 @@ def silent_end(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Model:
-    """A gate that halves, and answers late; target and residual are its own outputs."""
+    """Halves the mixture, with a lag; target and residual are its own outputs."""
 
     def __init__(self, late: int = LATE) -> None:
         self.late = late
@@ -88,7 +88,7 @@ def evaluate(model: Any, task: Path, output: Path, **options: Any) -> sab.Result
 
 
 def records(results: sab.Results) -> list[ItemRecord]:
-    """Of the first run, which is not the mixture's."""
+    """Returns the items of the first run that is not the mixture's."""
     return list(RunFolder.open(results.runs[0]).items.values())
 
 
@@ -99,14 +99,14 @@ def scores(results: sab.Results) -> dict[tuple[str, str], float]:
 
 
 def test_lag_of_the_reference_comes_first() -> None:
-    """The estimate is the reference 10 ms late; the mixture's loud rest, which it also holds, is punctual."""
+    """The estimate is the reference 10 ms late, together with the mixture's loud residual without a lag."""
     target, rest = noise(0), noise(1)
     estimate = Audio(later(target, 480), RATE)
     assert measure_lag(item(target, rest), estimate) == 10.0
     assert measure_lag(item(target, rest, reference=False), estimate) == 10.0
 
 
-def test_without_resemblance_to_the_reference_the_mixture_counts() -> None:
+def test_an_estimate_unlike_the_reference_is_compared_with_the_mixture() -> None:
     target, rest = noise(0), noise(1)
     assert measure_lag(item(target, rest), Audio(later(rest, 48), RATE)) == 1.0
 
@@ -122,8 +122,8 @@ def test_channels_are_averaged() -> None:
     assert found == 2.0
 
 
-def test_of_long_sound_the_loudest_minute_counts() -> None:
-    """130 s at 1 kHz: in the second minute all is ten times as loud, and 30 ms late; elsewhere it is punctual."""
+def test_the_lag_of_long_sound_is_that_of_its_loudest_minute() -> None:
+    """130 s at 1 kHz: the second minute is ten times as loud and 30 ms late; the rest has no lag."""
     sound = noise(0, 130_000)
     sound[:, 60_000:120_000] *= 10
     estimate = sound.clone()
@@ -138,7 +138,7 @@ def test_early_and_inverted() -> None:
     assert measure_lag(item(target, 0 * target), Audio(-pad(target[:, 48:], (0, 48)), RATE)) == -1.0
 
 
-def test_a_late_separator_is_told_its_delay(silent_end: Path, tmp_path: Path) -> None:
+def test_the_delay_of_a_late_separator_is_reported(silent_end: Path, tmp_path: Path) -> None:
     results = evaluate(Model(), silent_end, tmp_path)
     assert [record.lag_ms for record in records(results)] == [20.0, 20.0, 20.0]
     late, mixture = results.costs
@@ -156,7 +156,7 @@ def test_a_late_separator_is_told_its_delay(silent_end: Path, tmp_path: Path) ->
     assert sab.Results.read([tmp_path]).costs == results.costs
 
 
-def test_a_model_with_a_rate_is_told_at_its_rate(silent_end: Path, tmp_path: Path) -> None:
+def test_the_delay_of_a_model_with_a_rate_is_reported_at_its_rate(silent_end: Path, tmp_path: Path) -> None:
     """10 ms too late at 16 kHz are 160 samples beside the 40 that it states."""
     model = sab.Adapted(Model(200), rate=16_000, delay=40, name="own-rate")
     results = evaluate(model, silent_end, tmp_path)
@@ -173,7 +173,7 @@ def test_stating_the_delay_makes_it_punctual(silent_end: Path, tmp_path: Path) -
     ("late", "punctual"), [(Model(), Model(0)), (late_function, punctual_function)], ids=["model", "function"]
 )
 def test_align_lag_scores_as_if_punctual(late: Any, punctual: Any, silent_end: Path, tmp_path: Path) -> None:
-    """Also of a function, whose residual is the mixture less its late answer."""
+    """Also of a function, whose residual is the mixture minus its late estimate."""
     cut = evaluate(late, silent_end, tmp_path / "late", align="lag")
     assert [record.moved_ms for record in records(cut)] == [20.0, 20.0, 20.0]
     assert [record.lag_ms for record in records(cut)] == [0.0, 0.0, 0.0]
@@ -198,7 +198,7 @@ def test_align_lag_leaves_what_is_punctual(silent_end: Path, tmp_path: Path) -> 
     assert "moved" not in kept.table("md")
 
 
-def test_an_answer_as_much_longer_as_it_is_late_loses_nothing() -> None:
+def test_an_estimate_that_is_longer_by_its_lag_loses_nothing() -> None:
     mixture = noise(0)
     late = pad(mixture, (LATE, 0))
     query = Query(mixture=Audio(mixture, RATE), prompt=Prompt(text="voice"))
@@ -225,7 +225,7 @@ def test_a_separator_does_not_say_itself_that_it_was_moved() -> None:
 
 
 def test_rescoring_measures_what_was_not(silent_end: Path, tmp_path: Path) -> None:
-    """A run of before this was measured: another metric measures it from the stored estimates."""
+    """A run of a version without lags: scoring by another metric measures them from the stored estimates."""
     results = evaluate(Model(), silent_end, tmp_path)
     journal = results.runs[0] / "items.jsonl"
     journal.write_text(journal.read_text(encoding="utf-8").replace('"lag_ms": 20.0, ', ""), encoding="utf-8")

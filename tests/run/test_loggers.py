@@ -1,4 +1,4 @@
-"""What trackers are told is read back from what they wrote: configuration, means, figures and sounds."""
+"""Logging to trackers, read back from their files: configuration, means, figures and sounds."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def means(result: Result) -> dict[str, float]:
 
 
 def is_estimate(sound: np.ndarray) -> bool:
-    """Whether this is an estimate of the run, to half a step of 16 bits."""
+    """Returns whether this is an estimate of the run, up to half a step of 16 bits."""
     stored = [soundfile.read(path)[0] for path in Path("runs").glob("hpss*/*/audio/*.target.flac")]
     return any(len(one) == len(sound) and np.abs(one - sound).max() <= 2 / 32768 for one in stored)
 
@@ -150,7 +150,7 @@ def test_trackio_on_this_machine(here: Path, small_task: Path, monkeypatch: pyte
 
 
 class Recording:
-    """A tracker in this process, which may break."""
+    """A tracker in this process, which may fail."""
 
     told: ClassVar[list[str]] = []
 
@@ -186,7 +186,7 @@ class Recording:
 
 @pytest.fixture
 def recording(monkeypatch: pytest.MonkeyPatch) -> type[Recording]:
-    """The tracker in the place of TensorBoard."""
+    """Replaces TensorBoard by the tracker."""
     kind = loggers.LOGGERS["tensorboard"]._replace(target=Recording)
     monkeypatch.setattr(loggers, "_FIGURES", ("bars",))
     monkeypatch.setattr(loggers, "LOGGERS", {**loggers.LOGGERS, "tensorboard": kind})
@@ -208,7 +208,9 @@ def test_a_tracker_that_breaks_costs_no_run(
         assert "all 12 kept" in evaluate(small_task).stderr
 
 
-def test_what_a_tracker_prints_is_no_result(here: Path, small_task: Path, recording: type[Recording]) -> None:
+def test_the_output_of_a_tracker_is_not_on_standard_output(
+    here: Path, small_task: Path, recording: type[Recording]
+) -> None:
     result = evaluate(small_task, "--json", "--log", "tensorboard:x")
     assert json.loads(result.stdout)["rows"]
     assert recording.told[:3] == ["init", "log_config", "log_table"]
@@ -223,7 +225,9 @@ def test_a_run_without_numbers_is_logged(here: Path, small_task: Path, recording
     assert recording.told == ["init", "log_config", "log_table", "finish"]
 
 
-def test_wrong_loggers_are_told_before_any_work(here: Path, small_task: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_loggers_are_errors_before_any_work(
+    here: Path, small_task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(UsageError, match="unknown logger 'wandbb': did you mean 'wandb'"):
         evaluate(small_task, "--log", "wandbb:x")
     with pytest.raises(UsageError, match="expected --log tensorboard:DIR, found 'tensorboard'"):
@@ -238,7 +242,7 @@ def test_wrong_loggers_are_told_before_any_work(here: Path, small_task: Path, mo
     assert parse_loggers(["tensorboard:C:/logs"]) == [LoggerSpec("tensorboard", "C:/logs")]
 
 
-def test_trackers_are_not_imported_before_they_are_asked_for() -> None:
+def test_trackers_are_imported_only_on_request() -> None:
     code = (
         "import sys, sam_audio_bench.run.loggers; print({'torch', 'wandb', 'trackio', 'tensorboard'} & {*sys.modules})"
     )

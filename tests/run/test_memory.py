@@ -1,4 +1,4 @@
-"""The plan says what a long item needs where this machine does not have it, from headers alone."""
+"""The plan warns, from file headers alone, of items that need more memory or disk space than there is."""
 
 from __future__ import annotations
 
@@ -30,13 +30,15 @@ def needs(table: Path, tmp_path: Path, *models: str, metrics: tuple[str, ...] = 
     return make_plan(models, [str(table)], output=tmp_path, metrics=metrics).needs
 
 
-def test_nothing_is_said_where_all_fits(table: Path, tmp_path: Path) -> None:
+def test_there_is_no_warning_if_everything_fits(table: Path, tmp_path: Path) -> None:
     assert needs(table, tmp_path, "mixture") == ()
 
 
-def test_memory_and_the_way_out(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    limit = memory.BASE + 6 * 4 * SIZE  # more than the baseline's answers take, less than a spectral separator's
-    monkeypatch.setattr(memory, "memory_of_machine", lambda: limit)
+def test_too_little_memory_and_the_advice(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = (
+        memory.BASE_BYTES + 6 * 4 * SIZE
+    )  # more than the baseline's estimates take, less than a spectral separator's
+    monkeypatch.setattr(memory, "total_memory", lambda: limit)
     (text,) = needs(table, tmp_path, "spectral-gate")
     assert text == (
         "spectral-gate on t@1-file: long, 37 MiB as float32, will need about 2.1 GiB of memory, found 1.2 GiB; "
@@ -60,12 +62,12 @@ def test_what_files_claim(table: Path, tmp_path: Path) -> None:
 
 
 def test_the_limit_of_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    machine = memory.memory_of_machine()
+    machine = memory.total_memory()
     (tmp_path / "max").write_text("1048576\n", "ascii")
-    monkeypatch.setattr(memory, "_GROUPS", tmp_path / "max")
-    assert memory.memory_of_machine() == 1 << 20
+    monkeypatch.setattr(memory, "_CGROUP_LIMIT", tmp_path / "max")
+    assert memory.total_memory() == 1 << 20
     (tmp_path / "max").write_text("max\n", "ascii")
-    unlimited = memory.memory_of_machine()
+    unlimited = memory.total_memory()
     assert unlimited is not None
     assert machine is not None
     assert unlimited >= machine

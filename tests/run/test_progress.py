@@ -1,4 +1,4 @@
-"""Where long work is, for those who have no terminal."""
+"""Progress of long work as lines, without a terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sam_audio_bench.run.progress import Progress
 
 
 class Terminal(io.StringIO):
-    """Standard error of somebody who watches."""
+    """A stream that is a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -32,7 +32,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 
 def told(monkeypatch: pytest.MonkeyPatch, work: Callable[[Progress], None], total: int = 100, **options: bool) -> str:
-    """Standard error, which is a file, while something is done."""
+    """Returns what work prints to standard error, which is a file."""
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     with Progress(total, **options) as progress:
@@ -42,7 +42,7 @@ def told(monkeypatch: pytest.MonkeyPatch, work: Callable[[Progress], None], tota
 
 def counted(clock: Callable[[float], None], items: int, seconds: float) -> Callable[[Progress], None]:
     def work(progress: Progress) -> None:
-        count = progress.counting("music")
+        count = progress.item_callback("music")
         for index in range(items):
             clock(seconds)
             count("no sound" if index == 0 else None)
@@ -57,7 +57,7 @@ def test_a_line_for_each_tenth(clock: Callable[[float], None], monkeypatch: pyte
     assert [line.split(": ")[1].split()[0] for line in lines[1:]] == [str(count) for count in range(11, 100, 10)]
 
 
-def test_a_line_a_minute_where_a_tenth_takes_longer(
+def test_a_line_per_minute_if_a_tenth_takes_longer(
     clock: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = told(monkeypatch, counted(clock, 5, 31.0), total=1000).splitlines()[1:]
@@ -74,7 +74,7 @@ def test_short_work_and_what_shall_be_silent_say_nothing(
 def test_steps_that_begin_anew_and_late(clock: Callable[[float], None], monkeypatch: pytest.MonkeyPatch) -> None:
     def work(progress: Progress) -> None:
         for label, start in (("training", 50), ("writing", 0)):
-            follow = progress.following(label)
+            follow = progress.step_callback(label)
             for step in range(start, start + 3):
                 follow(step, 100)
                 clock(70)

@@ -1,4 +1,4 @@
-"""Runs at URLs: copied whole or seen not to be, and read as if they lay here."""
+"""Runs at URLs: incomplete copies are detected, and complete ones are read like local runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sam_audio_bench.cli import group
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.run.compare import compare_runs
 from sam_audio_bench.run.merge import merge, merge_all
-from sam_audio_bench.run.remote import Store, fetch_runs, find_runs
+from sam_audio_bench.run.remote import RemoteFolder, fetch_runs, find_runs
 from sam_audio_bench.run.rescore import rescore
 from sam_audio_bench.run.results import Results
 from sam_audio_bench.run.upload import upload_run
@@ -31,7 +31,7 @@ OPTIONS: dict[str, Any] = {"metrics": ("si_sdr", "snr_i"), "progress": False}
 
 @pytest.fixture(params=["memory", "file"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A place that is empty yet."""
+    """An empty folder at a URL."""
     if request.param == "file":
         yield (tmp_path / "elsewhere").as_uri()
         return
@@ -49,7 +49,7 @@ def place() -> str:
 
 
 def names(url: str) -> set[str]:
-    return set(Store(url).files())
+    return set(RemoteFolder(url).files())
 
 
 def evaluate(task: Path, output: Path, **options: Any) -> sab.Results:
@@ -98,7 +98,7 @@ def test_reading_fetches_audio_only_where_it_is_needed(small_task: Path, tmp_pat
     }
 
 
-def test_what_changes_there_is_fetched_again(small_task: Path, tmp_path: Path, place: str) -> None:
+def test_changed_remote_files_are_fetched_again(small_task: Path, tmp_path: Path, place: str) -> None:
     evaluate(small_task, tmp_path / "runs", copy_to=place, limit=1)
     first = Results.read([place])
     evaluate(small_task, tmp_path / "runs", copy_to=place)
@@ -160,7 +160,7 @@ def test_shards_at_urls_become_one_run(small_task: Path, tmp_path: Path, url: st
 def test_a_copy_that_is_up_to_date_is_left_alone(small_task: Path, tmp_path: Path, place: str) -> None:
     evaluate(small_task, tmp_path / "runs", copy_to=place)
     folder = run_of(tmp_path / "runs")
-    store = Store(place).below(*folder.relative_to(tmp_path / "runs").parts)
+    store = RemoteFolder(place).below(*folder.relative_to(tmp_path / "runs").parts)
     assert upload_run(folder, store) == 0
     before = store.files()
     evaluate(small_task, tmp_path / "runs", copy_to=place)  # all kept
@@ -169,9 +169,9 @@ def test_a_copy_that_is_up_to_date_is_left_alone(small_task: Path, tmp_path: Pat
 
 def test_a_run_that_went_on_replaces_its_earlier_copy(small_task: Path, tmp_path: Path, place: str) -> None:
     evaluate(small_task, tmp_path / "runs", copy_to=place, limit=1)
-    audio = {name: about for name, about in Store(place).files().items() if "/audio/" in name}
+    audio = {name: about for name, about in RemoteFolder(place).files().items() if "/audio/" in name}
     done = evaluate(small_task, tmp_path / "runs", copy_to=place)
-    after = Store(place).files()
+    after = RemoteFolder(place).files()
     assert {name: after[name] for name in audio} == audio, "what was there was copied again"
     pd.testing.assert_frame_equal(Results.read([place]).frame, done.frame)
 
@@ -187,10 +187,10 @@ def test_another_run_is_not_written_over(small_task: Path, tmp_path: Path, place
     assert Results.read([tmp_path / "two"]).asked, "what was run is lost"
 
 
-def test_a_copy_that_broke_off_is_seen_and_taken_up(small_task: Path, tmp_path: Path, place: str) -> None:
+def test_an_interrupted_copy_is_detected_and_completed(small_task: Path, tmp_path: Path, place: str) -> None:
     evaluate(small_task, tmp_path / "runs", copy_to=place)
     folder = run_of(tmp_path / "runs")
-    store = Store(place).below(*folder.relative_to(tmp_path / "runs").parts)
+    store = RemoteFolder(place).below(*folder.relative_to(tmp_path / "runs").parts)
     store.remove("run.json")
     with pytest.raises(Precondition, match=r"expected whole run folders .* without run.json, which is copied last"):
         Results.read([place])
@@ -201,7 +201,7 @@ def test_a_copy_that_broke_off_is_seen_and_taken_up(small_task: Path, tmp_path: 
 def test_messages_name_the_url(small_task: Path, tmp_path: Path, place: str) -> None:
     for seed, below in ((0, "a"), (1, "b")):
         evaluate(small_task, tmp_path / below, seed=seed, copy_to=f"{place}/{below}")
-    Results.read([f"{place}/a", f"{place}/b"])  # seeds may stand together
+    Results.read([f"{place}/a", f"{place}/b"])  # different seeds may be combined
     (name,) = (name for name in names(f"{place}/b") if name.endswith("items.jsonl"))
     with fsspec.open(f"{place}/b/{name}", "wb") as file:
         file.write(b"no record\n")
@@ -225,7 +225,7 @@ class Forgetful(MemoryFileSystem):  # type: ignore[misc]
         super().put_file(lpath, rpath, **kwargs)
 
 
-def test_a_line_that_is_cut_at_any_file_leaves_no_copy_that_looks_whole(small_task: Path, tmp_path: Path) -> None:
+def test_a_connection_lost_at_any_file_leaves_no_copy_that_looks_complete(small_task: Path, tmp_path: Path) -> None:
     fsspec.register_implementation("forgetful", Forgetful, clobber=True)
     done = evaluate(small_task, tmp_path / "runs")
     files = sum(path.is_file() and path.name != ".lock" for path in run_of(tmp_path / "runs").rglob("*"))
@@ -245,22 +245,22 @@ def test_a_line_that_is_cut_at_any_file_leaves_no_copy_that_looks_whole(small_ta
 
 
 class Locked(MemoryFileSystem):  # type: ignore[misc]
-    """A store that may be read only."""
+    """A read-only store."""
 
     protocol = "locked"
 
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
-        """Refuses."""
+        """Raises."""
         raise PermissionError(f"Access Denied: {path}")
 
     def find(self, path: str, *args: Any, **kwargs: Any) -> Any:
-        """Refuses for one folder."""
+        """Raises for one folder."""
         if "secret" in path:
             raise PermissionError("Access Denied")
         return super().find(path, *args, **kwargs)
 
 
-def test_missing_rights_are_told_before_any_work(small_task: Path, tmp_path: Path) -> None:
+def test_missing_permissions_are_errors_before_any_work(small_task: Path, tmp_path: Path) -> None:
     fsspec.register_implementation("locked", Locked, clobber=True)
     with pytest.raises(Precondition, match=r"can be written at locked://b/runs, found: PermissionError: Access Denied"):
         evaluate(small_task, tmp_path / "runs", copy_to="locked://b/runs")
@@ -269,7 +269,7 @@ def test_missing_rights_are_told_before_any_work(small_task: Path, tmp_path: Pat
         find_runs(["locked://secret"])
 
 
-def test_urls_that_mean_nothing(small_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_urls(small_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(known_implementations, "far",
                         {"class": "no_such_package.Far", "err": "Install no_such_package"})  # fmt: skip

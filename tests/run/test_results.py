@@ -1,4 +1,4 @@
-"""Tables of runs: their columns, their order, and the answer above them, in Python and in the shell."""
+"""Tables of runs: their columns, their order, and the verdict above them, in Python and in the shell."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ METRICS = ["snr_i", "si_sdr_i", "mrstft"]
 
 
 def louder(mixture: torch.Tensor, rate: int, prompt: Prompt) -> torch.Tensor:
-    """As loud again: no better by si_sdr_i, worse by snr_i."""
+    """Doubles the mixture: no better by si_sdr_i, worse by snr_i."""
     return mixture * 2.0
 
 
@@ -53,8 +53,8 @@ def table(runs: Path, *options: str) -> str:
     return done.stdout
 
 
-def test_the_answer_is_what_compare_says(runs: Path) -> None:
-    """Differences of one task, their intervals and, but for Holm, their p are the same to the bit."""
+def test_the_verdict_agrees_with_compare(runs: Path) -> None:
+    """Differences on one task, their intervals and, before Holm, their p are the same to the bit."""
     found = sab.Results.read([runs]).answers("snr_i").verdicts["music", "snr_i"]
     (row,) = (
         row
@@ -81,7 +81,7 @@ def test_python_and_the_shell_show_the_same(runs: Path) -> None:
     assert json.loads(table(runs, "--json")) == json.loads(results.table("json")) == results.to_json()
 
 
-def test_columns_are_those_that_were_asked_for_in_their_order(runs: Path) -> None:
+def test_columns_are_the_requested_ones_in_their_order(runs: Path) -> None:
     found = list(csv.DictReader(io.StringIO(table(runs, "--format", "csv", "--metrics", "mrstft,snr_i"))))
     assert list(dict.fromkeys(row["metric"] for row in found)) == ["mrstft", "snr_i"]
     head = next(line for line in table(runs, "--format", "md", "--metrics", "mrstft,snr_i").splitlines() if "|" in line)
@@ -90,7 +90,7 @@ def test_columns_are_those_that_were_asked_for_in_their_order(runs: Path) -> Non
     assert head == "| separator | mrstft ↓ ▾ | snr_i (dB) ↑ | si_sdr_i (dB) ↑ |"
 
 
-def test_json_is_by_the_column_that_was_asked_for(runs: Path) -> None:
+def test_json_is_sorted_by_the_requested_column(runs: Path) -> None:
     assert json.loads(table(runs, "--json", "--sort", "snr_i"))["answer"].startswith("Over 2 tasks, by snr_i, ")
     assert json.loads(table(runs, "--json"))["answer"].startswith("Over 2 tasks, by si_sdr_i, ")
 
@@ -106,7 +106,7 @@ def test_json_is_by_the_column_that_was_asked_for(runs: Path) -> None:
         (["--pivot", "row"], "'row' is not one of"),
     ],
 )
-def test_what_cannot_be_meant_is_told(runs: Path, options: list[str], message: str) -> None:
+def test_invalid_options_are_errors(runs: Path, options: list[str], message: str) -> None:
     done = CliRunner().invoke(group, ["table", str(runs), *options])
     assert done.exit_code != 0
     assert message in (done.output if done.exception is None or isinstance(done.exception, SystemExit)
@@ -127,7 +127,7 @@ def test_a_column_without_a_score_is_not_dropped_without_a_word(runs: Path) -> N
 
 
 def test_a_mean_over_tasks_has_no_interval_where_a_task_has_none(runs: Path) -> None:
-    """One recording does not tell how far its task's mean is off, so nothing does for the mean over tasks."""
+    """The mean of a single recording has no interval, so neither has the mean over tasks."""
     whole = sab.Results.read([runs])
     groups = whole.frame["item"].where(whole.frame["task"] == "music", "one-recording")
     few = replace(whole, frame=whole.frame.assign(group=groups))

@@ -1,4 +1,4 @@
-"""Run folders: what is on disk when, what damage of any kind costs, and that sizes do not matter."""
+"""Run folders: durability of their files, effects of damage, and independence of sizes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from sam_audio_bench.records import (
 )
 from sam_audio_bench.run import journal as journals
 from sam_audio_bench.run.journal import ITEMS, SCORES, Journal, read_synced_bytes
-from sam_audio_bench.run.score_table import Promise, ScoreTable
+from sam_audio_bench.run.score_table import ExpectedScores, ScoreTable
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.types import Status
 
@@ -77,7 +77,7 @@ def record(folder: RunFolder, item: str) -> ItemRecord:
 
 
 def write(path: Path, *, seal: bool = True) -> Path:
-    """A run of three items, which ended in order or was killed after the last of them."""
+    """A run of three items, which ended normally or was killed after the last of them."""
     folder = RunFolder(path)
     with folder.writing():
         folder.write_header(header())
@@ -102,7 +102,7 @@ def test_a_sealed_run_opens_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_a_line_is_in_the_file_when_it_was_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing that was finished may wait for the disk: a killed process keeps what it wrote."""
+    """Finished items must not wait for fsync: what a killed process wrote is kept."""
     monkeypatch.setattr(journals, "_INTERVAL", 3600.0)
     folder = RunFolder(tmp_path)
     with folder.writing():
@@ -113,11 +113,11 @@ def test_a_line_is_in_the_file_when_it_was_added(tmp_path: Path, monkeypatch: py
         other = RunFolder.open(tmp_path)
         assert list(other.items) == ["one"]
         assert len(list(other.score_rows())) == 2
-        assert read_synced_bytes(tmp_path) == 0  # the disk was not asked yet
+        assert read_synced_bytes(tmp_path) == 0  # not synchronized yet
     assert read_synced_bytes(tmp_path) == (tmp_path / ITEMS).stat().st_size
 
 
-def test_the_thread_asks_the_disk_and_moves_the_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_thread_synchronizes_files_and_moves_the_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journals, "_INTERVAL", 0.01)
     (tmp_path / "audio").mkdir()
     journal = Journal(tmp_path)
@@ -150,13 +150,13 @@ def test_audio_is_forced_before_the_mark(audio: list[str], tmp_path: Path, monke
 
 @pytest.mark.parametrize("emptied", ["one.target.flac", "three.residual.flac"])
 def test_audio_that_a_power_cut_emptied_is_found(emptied: str, tmp_path: Path) -> None:
-    """Size and time as the journal tells them, but not the sound: read, where the mark does not cover the line."""
+    """Files with size and time of the journal but other samples are read if the mark does not cover their line."""
     write(tmp_path, seal=False)
     path = tmp_path / "audio" / emptied
     before = path.stat()
     path.write_bytes(b"\0" * before.st_size)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert not any(RunFolder.open(tmp_path).damage(item) for item in NAMES)  # the disk had all of it
+    assert not any(RunFolder.open(tmp_path).damage(item) for item in NAMES)  # everything was on the disk
     first = len((tmp_path / ITEMS).read_bytes().splitlines(keepends=True)[0])
     (tmp_path / "synced").write_bytes(b"%020d" % first)
     opened = RunFolder.open(tmp_path)
@@ -167,7 +167,7 @@ def test_audio_that_a_power_cut_emptied_is_found(emptied: str, tmp_path: Path) -
     assert [item for item in NAMES if opened.damage(item)] == [emptied.split(".")[0]]
 
 
-def test_what_the_disk_may_lack_stays_so_until_it_was_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_stay_unsure_until_they_are_synchronized(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, seal=False)
     (tmp_path / "synced").write_bytes(b"%020d" % 0)
     monkeypatch.setattr(journals, "_INTERVAL", 3600.0)
@@ -186,14 +186,14 @@ def test_a_mark_of_another_journal_makes_nothing_sure(mark: bytes, tmp_path: Pat
     assert read_synced_bytes(tmp_path) == 0
 
 
-def test_a_record_that_is_a_link_to_nowhere_is_damaged(tmp_path: Path) -> None:
+def test_a_record_that_is_a_broken_link_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "run.json").symlink_to("run.json")
     with pytest.raises(StoreError, match=r"run\.json, found none that can be read .*restore the file"):
         RunFolder.open(tmp_path)
 
 
 def test_a_full_disk_leaves_a_journal_that_can_be_read(tmp_path: Path) -> None:
-    """A line that was written in part is taken back, and the next one stands alone."""
+    """A partly written line is removed, and the next one is a line of its own."""
     code = (
         "import resource, signal, sys; from pathlib import Path; from sam_audio_bench.run.journal import Journal\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
@@ -205,7 +205,7 @@ def test_a_full_disk_leaves_a_journal_that_can_be_read(tmp_path: Path) -> None:
     assert (tmp_path / ITEMS).read_text() == '{"a": 1}\n{"a": 2}\n'
 
 
-def test_a_journal_that_was_moved_is_told(tmp_path: Path) -> None:
+def test_a_moved_journal_is_an_error(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.append(ITEMS, [{}])
     for gone in (lambda: (tmp_path / ITEMS).unlink(), lambda: (tmp_path / ITEMS).write_text("")):
@@ -242,7 +242,7 @@ def test_a_finished_run_is_cleaned_too(small_task: Path, tmp_path: Path) -> None
 
 
 def edited(change: Callable[[dict[str, object]], object]) -> Callable[[str], str]:
-    """An edit of the object that a line holds."""
+    """Edits the object of a line."""
 
     def edit(line: str) -> str:
         found = json.loads(line)
@@ -271,7 +271,7 @@ DAMAGE: dict[str, Callable[[str], str]] = {
 
 @pytest.mark.parametrize("name", DAMAGE)
 @pytest.mark.parametrize("number", [1, 3])
-def test_a_damaged_line_is_told_by_its_number(name: str, number: int, tmp_path: Path) -> None:
+def test_a_damaged_line_is_reported_with_its_number(name: str, number: int, tmp_path: Path) -> None:
     write(tmp_path, seal=False)
     lines = (tmp_path / ITEMS).read_text().splitlines()
     lines[number - 1] = DAMAGE[name](lines[number - 1])
@@ -293,7 +293,7 @@ def test_a_damaged_line_is_told_by_its_number(name: str, number: int, tmp_path: 
         lambda text: "[" * 100_000,
     ],
 )
-def test_a_damaged_header_is_told_with_its_file(change: Callable[[str], str], tmp_path: Path) -> None:
+def test_a_damaged_header_is_reported_with_its_file(change: Callable[[str], str], tmp_path: Path) -> None:
     path = write(tmp_path) / "run.json"
     path.write_text(change(path.read_text()))
     with pytest.raises(StoreError, match=r"expected .*found"):
@@ -301,11 +301,11 @@ def test_a_damaged_header_is_told_with_its_file(change: Callable[[str], str], tm
 
 
 @pytest.mark.parametrize(("column", "cells"), [("status", ["fine"] * 6), ("item", [None] * 6), ("seed", ["x"] * 6)])
-def test_a_table_of_scores_that_are_none_is_told(column: str, cells: list[object], tmp_path: Path) -> None:
+def test_a_table_of_invalid_scores_is_an_error(column: str, cells: list[object], tmp_path: Path) -> None:
     path = write(tmp_path) / "scores.parquet"
     table = parquet.read_table(path)
     parquet.write_table(table.set_column(table.column_names.index(column), column, pyarrow.array(cells)), path)
-    with pytest.raises(StoreError, match="a damaged file"):  # the header of these runs tells no digest
+    with pytest.raises(StoreError, match="a damaged file"):  # the header of these runs has no digest
         RunFolder.open(tmp_path)
 
 
@@ -352,7 +352,7 @@ def test_flipped_and_cut_bytes_end_in_a_sentence_or_cost_what_they_hit(
 
 
 def test_later_rows_replace_earlier_ones_in_any_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sam_audio_bench.run.score_table._MOST_ADDED", 2)
+    monkeypatch.setattr("sam_audio_bench.run.score_table._MAX_ADDED", 2)
     table = ScoreTable()
     for value in (1.0, 2.0, None):
         table.add(row(item, metric, value) for item in ("b", "a", "c") for metric in METRICS)
@@ -363,24 +363,26 @@ def test_later_rows_replace_earlier_ones_in_any_block(monkeypatch: pytest.Monkey
         ("a", "leak_db", None), ("a", "si_sdr", None), ("b", "leak_db", 7.0), ("b", "si_sdr", None),
         ("c", "leak_db", None), ("c", "si_sdr", None),
     ]  # fmt: skip
-    part = table.part(["c", "b"], ["si_sdr"]).frame()
+    part = table.select(["c", "b"], ["si_sdr"]).to_frame()
     assert part["item"].tolist() == ["c", "b"]
     assert part["value"].isna().all()
 
 
 def test_promises_and_rows_are_held_against_each_other() -> None:
-    """Worked out by hand: a lacks one of two rows, b has one too many, c failed, d is unknown to the journal."""
+    """By hand: a is missing one of two rows, b has one too many, c failed, d is not in the journal."""
     table = ScoreTable()
     table.add(row(item, "m") for item in "abcd")
     table.add(row(item, "n") for item in "bc")
     both = frozenset((0, "", metric) for metric in "mn")
     first = frozenset({(0, "", "m")})
-    lacking = table.reconcile([Promise("a", both, both), Promise("b", first, first), Promise("c", frozenset(), None)])
+    lacking = table.reconcile(
+        [ExpectedScores("a", both, both), ExpectedScores("b", first, first), ExpectedScores("c", frozenset(), None)]
+    )
     assert lacking == {"a": {"n"}}
     assert sorted((one.item, one.metric) for one in table.rows()) == [("a", "m"), ("b", "m"), ("c", "m"), ("c", "n")]
 
 
-def test_without_any_rows_every_promise_is_lacking(tmp_path: Path) -> None:
+def test_without_any_rows_every_required_row_is_missing(tmp_path: Path) -> None:
     (write(tmp_path) / "scores.parquet").unlink()
     opened = RunFolder.open(tmp_path)
     assert opened.lost == set(NAMES)

@@ -1,4 +1,4 @@
-"""What a separator costs: memory, parameters of its networks, time after the first call."""
+"""Resource usage of separators: memory, number of parameters, time after the first call."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 import sam_audio_bench as sab
 from sam_audio_bench.records import Timing
 from sam_audio_bench.run.store import RunFolder
-from sam_audio_bench.run.usage import MemoryWatch, Meter, Usage, count_parameters
+from sam_audio_bench.run.usage import MemoryWatch, Usage, UsageMeter, count_parameters
 from sam_audio_bench.types import Audio, Prompt, Query, Separation
 
 NETWORK = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))  # 3 * 4 + 4 and 4 * 2 + 2
@@ -40,7 +40,7 @@ def closes_over(network: nn.Module) -> Any:
 
 
 class Holds:
-    """Has what it is given."""
+    """Has the given attributes."""
 
     name = "holds"
 
@@ -52,7 +52,7 @@ class Holds:
 
 
 class Hostile(Mapping[str, Any]):
-    """Has nothing, and does not say so."""
+    """Raises for every key, length and iteration."""
 
     def __getitem__(self, key: str) -> Any:
         raise RuntimeError("not now")
@@ -83,7 +83,7 @@ def test_parameters_are_found_and_counted_once(separator: Any) -> None:
 
 
 @pytest.mark.parametrize("separator", [Holds(), Holds(weights=torch.ones(5)), Holds(odd=Hostile()), len])
-def test_without_modules_nobody_knows(separator: Any) -> None:
+def test_without_modules_the_number_of_parameters_is_unknown(separator: Any) -> None:
     assert count_parameters(separator) is None
 
 
@@ -94,7 +94,7 @@ def test_a_circle_and_a_size_that_is_not_known_yet() -> None:
 
 
 def test_memory_is_seen_while_it_is_watched() -> None:
-    """256 MiB that are held count for both watches; when they are gone, for the one that saw them."""
+    """256 MiB count for both watches while they are allocated, and afterwards for the one that was running."""
     first = MemoryWatch()
     before = first.host_mib
     held = np.ones(1 << 25)
@@ -116,7 +116,7 @@ def test_memory_is_seen_while_it_is_watched() -> None:
 
 
 def test_workers_count_instead_of_this_process() -> None:
-    meter = Meter(Holds(network=NETWORK), None)
+    meter = UsageMeter(Holds(network=NETWORK), None)
     assert meter.usage().parameters == COUNT
     meter.add(Usage(host_mib=100, parameters=7))
     meter.add(Usage(host_mib=90, device_mib=5))
@@ -127,7 +127,7 @@ def test_workers_count_instead_of_this_process() -> None:
 def test_a_run_that_only_scores_keeps_what_is_known() -> None:
     times = {"wall_seconds": 1.0, "separation_seconds": 1.0, "audio_seconds": 1.0, "real_time_factor": 1.0}
     earlier = Timing(**times, peak_memory_mib=5, device_memory_mib=6, parameters=7)
-    meter = Meter(Holds(network=NETWORK), earlier)
+    meter = UsageMeter(Holds(network=NETWORK), earlier)
     assert meter.usage() == Usage(host_mib=5, device_mib=6, parameters=7)
     meter.add(None)
     meter.close()
@@ -161,10 +161,10 @@ def test_costs_of_a_run(small_task: Path, tmp_path: Path, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize("options", [{}, {"executor": "processes", "workers": 1}], ids=["local", "workers"])
-def test_a_profile_tells_the_stages(
+def test_a_profile_lists_the_stages(
     options: dict[str, Any], small_task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of each stage as many calls as there are items and estimates; a run without it writes nothing."""
+    """Each stage has as many calls as there are items and estimates; a run without --profile writes nothing."""
     chosen = {"metrics": ["si_sdr", "snr"], "output": tmp_path, "progress": False, **options}
     results = sab.evaluate(closes_over(NETWORK), str(small_task), limit=2, **chosen)
     assert not (results.runs[0] / "profile.txt").exists()
@@ -177,7 +177,7 @@ def test_a_profile_tells_the_stages(
 
 
 class Multiplies:
-    """A network in PyTorch, each call of which has a mark of its own, and noise that a seed sets."""
+    """A PyTorch network, each call of which has a mark of its own, with seeded noise."""
 
     name = "multiplies"
 
@@ -208,7 +208,7 @@ def trace_of(folder: Path) -> dict[str, Any]:
 def test_a_profile_traces_the_second_call(
     options: dict[str, Any], small_task: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Its operations lie inside of it, nothing of this machine is told, and no number changes."""
+    """The operations are within the call, nothing identifies this machine, and no score changes."""
     chosen = {"metrics": ["si_sdr"], "progress": False, **options}
     results = sab.evaluate(Multiplies(), str(small_task), output=tmp_path / "traced", profile=True, **chosen)
     errors = capfd.readouterr().err
@@ -232,7 +232,7 @@ def test_a_profile_traces_the_second_call(
 
 
 def test_a_trace_is_bounded(small_task: Path, tmp_path: Path) -> None:
-    """Of 25,000 multiplications 20,000 events are left at most, the call itself among them."""
+    """Of 25,000 multiplications at most 20,000 events are kept, including the call itself."""
     results = sab.evaluate(
         Multiplies(25_000), str(small_task), limit=1, metrics=["si_sdr"], output=tmp_path, progress=False, profile=True
     )
@@ -244,7 +244,7 @@ def test_a_trace_is_bounded(small_task: Path, tmp_path: Path) -> None:
     assert (results.runs[0] / "trace.json.gz").stat().st_size < 2 << 20
 
 
-def test_a_call_that_fails_is_traced_and_told_as_ever(small_task: Path, tmp_path: Path) -> None:
+def test_a_failing_call_is_traced_and_its_error_reported(small_task: Path, tmp_path: Path) -> None:
     chosen = {"metrics": ["si_sdr"], "limit": 2, "progress": False, "profile": True}
     results = sab.evaluate(Multiplies(fails=True), str(small_task), output=tmp_path / "fails", **chosen)
     assert set(messages(tmp_path / "fails", "multiplies").values()) == {"ValueError: not this one"}
@@ -257,15 +257,15 @@ class Profiles(Multiplies):
     name = "profiles"
 
     def separate(self, queries: Sequence[Query], seeds: Sequence[int]) -> list[Separation]:
-        """As ever, and keeps what it found of that."""
+        """Separates as the base class, and keeps its own profile."""
         with torch.profiler.profile() as own:
             found = super().separate(queries, seeds)
         assert f"call {self.calls}" in {event.key for event in own.key_averages()}
         return found
 
 
-def test_a_profiler_of_ones_own_is_let_be(small_task: Path, tmp_path: Path) -> None:
-    """A process has one: where it is another's, nothing is traced and nothing is lost."""
+def test_a_separators_own_profiler_is_kept(small_task: Path, tmp_path: Path) -> None:
+    """A process has one profiler: if another one is active, nothing is traced and nothing is lost."""
     alone = sab.evaluate(Profiles(), str(small_task), limit=2, metrics=["si_sdr"], output=tmp_path,
                          progress=False, profile=True)  # fmt: skip
     assert alone.failures == 0
@@ -278,7 +278,7 @@ def test_a_profiler_of_ones_own_is_let_be(small_task: Path, tmp_path: Path) -> N
     assert {"call 1", "call 2"} <= {event.key for event in own.key_averages()}
 
 
-def test_a_run_of_before_shows_a_dash(small_task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_without_usage_shows_a_dash(small_task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = sab.evaluate("silence", str(small_task), metrics=["si_sdr"], output=tmp_path, limit=2, progress=False)
     for folder in results.runs:
         header = json.loads((folder / "run.json").read_text(encoding="utf-8"))

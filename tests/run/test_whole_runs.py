@@ -275,7 +275,7 @@ def test_what_shards_lack_is_named(small_task: Path, tmp_path: Path) -> None:
     assert told == [
         f"{place}: shards that are not there: 2/3",
         f"{place}: 2 of 6 items are in no shard: item-1, item-4",
-        f"{place}: items without an answer: item-2",
+        f"{place}: items without an estimate: item-2",
     ]
     small_task.rename(tmp_path / "elsewhere.csv")  # the names of items are not known without the data
     told.clear()

@@ -1,4 +1,4 @@
-"""Scores by workers: the bits of one process, and a metric that kills its worker costs its own score of that item."""
+"""Scoring in workers: the same bits as in one process; a metric that kills its worker loses only its own score."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def values(folder: Path, metric: str) -> dict[str, tuple[float | None, str]]:
 
 @pytest.mark.bits
 def test_workers_give_the_scores_of_one_process(stored: Path) -> None:
-    """Of light metrics and of networks, some in batches; added, and all of them again."""
+    """Metrics without and with networks, some in batches; added ones, and all of them again."""
     metrics = ["si_sdr_i", "leak_db", "own_metrics:Level", "own_metrics:Where", "mrstft"]
     score(stored / "one", *metrics, workers=None)
     score(stored / "two", *metrics)
@@ -122,7 +122,7 @@ def test_workers_give_the_scores_of_one_process(stored: Path) -> None:
 
 
 def without_lag(folder: Path) -> None:
-    """As of a run of before it was measured."""
+    """Removes the lags, as in a run of a version without them."""
     for path in folder.glob("*/*/items.jsonl"):
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         path.write_text("".join(json.dumps({**line, "lag_ms": None}) + "\n" for line in lines))
@@ -138,12 +138,12 @@ def test_workers_measure_the_lag_of_one_process(stored: Path) -> None:
 
 
 def test_several_passes_measure_the_lag_once(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of every item, whichever metrics it lacks."""
+    """For every item, whichever metrics are missing."""
     measured: list[str] = []
     monkeypatch.setattr(scoring, "measure_lag", lambda item, sound: measured.append(item.id))
 
-    def passes(executor: object, metrics: list[Any], log: Path, note: object) -> list[scoring._ScoringHere]:
-        return [scoring._ScoringHere([one]) for one, _ in metrics]
+    def passes(executor: object, metrics: list[Any], log: Path, note: object) -> list[scoring._LocalPass]:
+        return [scoring._LocalPass([one]) for one, _ in metrics]
 
     monkeypatch.setattr(rescore_module, "worker_passes", passes)
     score(stored / "one", "own_metrics:Level", "own_metrics:Where", "leak_db")
@@ -174,7 +174,7 @@ def test_a_worker_holds_one_network_at_a_time(stored: Path, capsys: pytest.Captu
 def test_a_metric_that_kills_its_worker_costs_its_score_of_that_item(
     stored: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """But one that dies by chance, once, costs nothing."""
+    """But one that dies only once loses nothing."""
     monkeypatch.setenv("DEADLY", "item-1")
     done = score(stored / "two" / "hpss", "own_metrics:Deadly", "own_metrics:Level", "own_metrics:Unlucky")
     found = values(stored / "two", "deadly")
@@ -188,7 +188,7 @@ def test_a_metric_that_kills_its_worker_costs_its_score_of_that_item(
     monkeypatch.setenv("DEADLY", "")
     score(
         stored / "two" / "hpss", "own_metrics:Deadly", changed=True, workers=None
-    )  # what failed is tried again, the rest is kept
+    )  # failed scores are computed again, others are kept
     assert set(values(stored / "two", "deadly").values()) == {(2.0, "ok")}
 
 

@@ -1,4 +1,4 @@
-"""Workers: the same bits as in one process, and what dies, hangs or eats memory costs an item."""
+"""Workers: the same bits as in one process; a worker that dies, hangs or runs out of memory fails only its item."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from sam_audio_bench.errors import BadSeparation, Precondition, UsageError, desc
 from sam_audio_bench.run import executors, workers
 from sam_audio_bench.run.batching import AdaptiveBatching, is_out_of_memory
 from sam_audio_bench.run.memory_limit import limit_memory
-from sam_audio_bench.run.travel import Told, dump, load
-from sam_audio_bench.run.worker import Score, Worker
+from sam_audio_bench.run.serialization import SerializedError, dump, load
+from sam_audio_bench.run.worker import ScoreWaiting, Worker
 from sam_audio_bench.types import Prompt, Query
 
 METRICS = ("si_sdr", "snr_i", "leak_db")
@@ -96,7 +96,7 @@ def run(model: Any, task: Path, output: Path, **options: Any) -> sab.Results:
 
 @pytest.mark.bits
 def test_processes_give_the_bits_of_one_process(noisy: str, span_task: Path, tmp_path: Path) -> None:
-    """A separator of its own module that draws noise, in batches, with with a failure."""
+    """A separator of its own module that draws noise, in batches, with a failure."""
     model = [noisy, "hpss"]
     run(model, span_task, tmp_path / "one")
     run(model, span_task, tmp_path / "two", executor="processes", workers=2)
@@ -144,7 +144,7 @@ def test_what_travels_is_what_was_sent() -> None:
 
 
 class UnspeakableError(ValueError):
-    """Its text cannot be made."""
+    """Raises in __str__."""
 
     def __str__(self) -> str:
         raise RuntimeError("no")
@@ -156,24 +156,26 @@ class UnspeakableError(ValueError):
      ValueError("x" * 5000), ValueError(), UnspeakableError()],
     ids=lambda error: type(error).__name__,
 )  # fmt: skip
-def test_an_error_says_the_same_in_another_process(error: BaseException) -> None:
-    told = load(dump(Told.of(error))).error()
-    assert describe_error(told) == describe_error(error)
-    assert getattr(told, "status", None) == getattr(error, "status", None)
+def test_an_error_has_the_same_text_in_another_process(error: BaseException) -> None:
+    restored = load(dump(SerializedError.of(error))).to_exception()
+    assert describe_error(restored) == describe_error(error)
+    assert getattr(restored, "status", None) == getattr(error, "status", None)
 
 
-def test_a_request_that_a_worker_cannot_read_costs_no_run(tmp_path: Path) -> None:
-    """Where memory is short that may be any."""
+def test_a_request_that_a_worker_cannot_read_does_not_end_the_run(tmp_path: Path) -> None:
+    """If memory is short, any request may fail."""
     worker = Worker(tmp_path / "log")
-    broken = load(worker.answer(b"garbage"))
-    assert (broken.broken[:17], broken.refused) == ("UnpicklingError: ", None)
-    assert load(worker.answer(dump(Score(is_end=True)))).refused.startswith("expected a worker that has begun")
+    broken = load(worker.handle_request(b"garbage"))
+    assert (broken.failure[:17], broken.refusal) == ("UnpicklingError: ", None)
+    assert load(worker.handle_request(dump(ScoreWaiting(is_end=True)))).refusal.startswith(
+        "expected a worker that has begun"
+    )
 
 
 # --- separators that cannot be sent, or are others there
 
 
-def test_what_exists_in_one_process_only_is_refused_before_any_work(small_task: Path, tmp_path: Path) -> None:
+def test_an_object_that_cannot_be_sent_is_an_error_before_any_work(small_task: Path, tmp_path: Path) -> None:
     held = open(tmp_path / "open", "w")  # noqa: SIM115, PTH123
 
     def holding(mixture: torch.Tensor, rate: int, prompt: Prompt) -> torch.Tensor:
@@ -187,16 +189,16 @@ def test_what_exists_in_one_process_only_is_refused_before_any_work(small_task: 
 
 
 class Halving:
-    """A separator of a module that can be imported; it tells when it is let go."""
+    """A separator of an importable module; it touches a file when it is released."""
 
     name = "halving"
 
-    def __init__(self, gain: float = 0.5, told: str = "") -> None:
-        self.gain, self.told = gain, told
+    def __init__(self, gain: float = 0.5, released: str = "") -> None:
+        self.gain, self.released = gain, released
 
     def release_processes(self) -> None:
-        if self.told:
-            Path(self.told).touch()
+        if self.released:
+            Path(self.released).touch()
 
     def separate(self, queries: Sequence[Query], seeds: Sequence[int]) -> list[sab.Separation]:
         return [
@@ -221,7 +223,7 @@ def quieter(mixture: torch.Tensor, rate: int, prompt: Prompt) -> torch.Tensor:
 GAIN = 0.5
 
 
-def test_all_kinds_of_objects_travel(small_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_kinds_of_objects_are_sent(small_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A function with a global that was set by hand, a class, an object of one, a lambda and a partial function."""
     monkeypatch.setattr(sys.modules[__name__], "GAIN", 0.125)
     monkeypatch.setenv("TOLD", str(tmp_path / "told"))
@@ -297,8 +299,8 @@ def crash_or_leave(index: int) -> None:
     ctypes.string_at(0) if index == 2 else os._exit(0)
 
 
-def test_a_segfault_costs_its_item_and_no_other_of_its_batch(small_task: Path, tmp_path: Path) -> None:
-    """And `os._exit` costs its item as in one process, where it becomes an exception."""
+def test_a_segfault_fails_its_item_and_no_other_of_its_batch(small_task: Path, tmp_path: Path) -> None:
+    """And `os._exit` fails its item as in one process, where it becomes an exception."""
     model = dying(str(tmp_path), crash_or_leave, items=[2, 4], once=False)
     results = run(model, small_task, tmp_path / "out", executor="processes", workers=1, batch_size=3, retry=0)
     assert results.failures == 2
@@ -324,7 +326,7 @@ def test_a_worker_that_dies_on_every_item_is_given_up(
 
 
 def test_a_constructor_that_fails_in_the_worker_ends_the_run(noisy: str, small_task: Path, tmp_path: Path) -> None:
-    """It must do so in the worker alone, as where a GPU's memory is taken."""
+    """It fails only in the worker, as when a GPU's memory is used up."""
     text = MODEL.replace(
         "self.level = level", "import os\n        if 'SABENCH_WORKER' in os.environ: raise OSError('no GPU')"
     )
@@ -347,7 +349,7 @@ def hanging(items: Sequence[int]) -> Callable[..., torch.Tensor]:
 
 
 def test_a_separator_that_hangs_is_killed_and_the_run_goes_on(small_task: Path, tmp_path: Path) -> None:
-    """In a local run too; a batch is tried again one by one."""
+    """Also in a local run; items of a batch are retried one by one."""
     results = run(hanging([2]), small_task, tmp_path / "out", timeout=0.75, batch_size=3)
     assert results.failures == 1
     assert messages(tmp_path / "out", "slow") == {
@@ -410,7 +412,7 @@ def test_one_item_that_does_not_fit_has_failed() -> None:
         batching.run(items, lambda batch: (_ for _ in ()).throw(ValueError("another error")))  # type: ignore[arg-type]
 
 
-def test_what_says_that_memory_is_used_up() -> None:
+def test_out_of_memory_errors_are_recognized() -> None:
     wrapped = BadSeparation("it raised MemoryError")
     wrapped.__cause__ = MemoryError()
     yes = [MemoryError(), torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("std::bad_alloc"), wrapped]
@@ -435,7 +437,7 @@ def test_a_worker_has_no_more_memory_than_it_is_given(small_task: Path, tmp_path
     [
         (None, 3, "auto", ["0", "1", "2"]),
         ("2, GPU-5", 2, "cuda", ["2", "GPU-5"]),
-        ("3,4,-1,5", 2, "auto", ["3", "4"]),  # what follows a name that is none does not count
+        ("3,4,-1,5", 2, "auto", ["3", "4"]),  # names after an invalid one are ignored
         ("", 0, "auto", []),
         (None, 3, "cuda:1", []),
         (None, 3, "cpu", []),

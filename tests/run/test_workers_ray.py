@@ -1,4 +1,4 @@
-"""Workers that are Ray's actors: the bits of one process, though one of them is killed; nothing is left behind."""
+"""Workers as Ray actors: the same bits as in one process, even if one is killed; no process is left behind."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from sam_audio_bench.errors import Precondition
-from sam_audio_bench.run.ray_link import ray_cluster
+from sam_audio_bench.run.ray_workers import ray_cluster
 
 START = "from sam_audio_bench.cli import main; main()"
 MODEL = """
@@ -114,8 +114,8 @@ def test_a_run_that_is_stopped_leaves_no_cluster(ending: signal.Signals, small_t
 
 
 @pytest.mark.slow
-def test_a_cluster_that_vanishes_is_told(small_task: Path, here: Path) -> None:
-    """By the process in which its state lies; what is left of it ends by itself."""
+def test_a_lost_cluster_is_an_error(small_task: Path, here: Path) -> None:
+    """Ends the process with the cluster's state; its other processes end by themselves."""
     asked = command(small_task, "wait=true", "--executor", "ray", "--workers", "1")
     environment = {**os.environ, "PWD": str(here)}
     process = subprocess.Popen(asked, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
@@ -126,20 +126,20 @@ def test_a_cluster_that_vanishes_is_told(small_task: Path, here: Path) -> None:
     ]  # fmt: skip
     os.kill(int(state), signal.SIGKILL)
     _, err = process.communicate(timeout=120)
-    assert "found that nobody answers there any more; what is finished is kept" in err
+    assert "found that it cannot be reached any more; what is finished is kept" in err
     assert process.returncode != 0
     for number in cluster_processes(here):  # its agents take longer than a test should
         os.kill(int(number), signal.SIGKILL)
 
 
-def test_a_cluster_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_cluster_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     with pytest.raises(Precondition, match=r"expected a Ray cluster at RAY_ADDRESS=127\.0\.0\.1:1, found nobody"):
         ray_cluster(1, local=1, uses_gpus=False).__enter__()
 
 
-def test_without_ray_a_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ray_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(Precondition, match=r"expected Ray for --executor ray, found none; pip install"):
         ray_cluster(1, local=1, uses_gpus=False).__enter__()

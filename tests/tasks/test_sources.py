@@ -12,7 +12,7 @@ import sam_audio_bench as sab
 from sam_audio_bench import audio
 from sam_audio_bench.records import ModelRecord, RunRecord, TaskRecord
 from sam_audio_bench.run.cite import list_citations
-from sam_audio_bench.run.training_overlap import shared_in_run
+from sam_audio_bench.run.training_overlap import training_overlap
 from sam_audio_bench.separators.catalogue import CARDS, card_of_model
 from sam_audio_bench.tasks.adapters import ADAPTERS
 from sam_audio_bench.tasks.catalogue import TASKS
@@ -81,15 +81,15 @@ def header(model: ModelRecord, task: str = "musdb-test-bass", source: str = "mus
 def test_a_run_knows_its_separator_by_name_and_class() -> None:
     target = CARDS["demucs"].target
     demucs = ModelRecord(kind="separator", name="demucs+overlap=0.5", target=target, options={"folder": ""})
-    assert shared_in_run(header(demucs)) == "MUSDB18-HQ"
+    assert training_overlap(header(demucs)) == "MUSDB18-HQ"
     own = ModelRecord(kind="separator", name="demucs+folder=x", target=target, options={"folder": "digest"})
-    assert shared_in_run(header(own)) == ""  # nobody knows what a user's weights were trained on
-    assert shared_in_run(header(ModelRecord(kind="separator", name="demucs", target="mine:Net"))) == ""
-    assert shared_in_run(header(demucs, "mine", "mine.csv")) == ""
+    assert training_overlap(header(own)) == ""  # nobody knows what a user's weights were trained on
+    assert training_overlap(header(ModelRecord(kind="separator", name="demucs", target="mine:Net"))) == ""
+    assert training_overlap(header(demucs, "mine", "mine.csv")) == ""
     dtln = ModelRecord(kind="separator", name="dtln", target=CARDS["dtln"].target)
-    assert shared_in_run(header(dtln, source="voicebank:x")) == "DNS Challenge, Interspeech 2020 (DEMAND)"
+    assert training_overlap(header(dtln, source="voicebank:x")) == "DNS Challenge, Interspeech 2020 (DEMAND)"
     rnnoise = ModelRecord(kind="separator", name="rnnoise", target=CARDS["rnnoise"].target)
-    assert shared_in_run(header(rnnoise, source="voicebank:x")) == ""  # its authors state nothing
+    assert training_overlap(header(rnnoise, source="voicebank:x")) == ""  # its authors state nothing
     assert list_citations(header(dtln)) == ["sam_audio_bench", "westhausen2020dtln"]  # and not those of its class alone
     assert card_of_model("renamed", CARDS["hpss"].target) is CARDS["hpss"]
 

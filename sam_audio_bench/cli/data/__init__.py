@@ -103,7 +103,7 @@ def validate(path: str, allow_outside: bool, as_json: bool) -> None:
 
     found = questions(path, allow_outside=allow_outside)
     with Progress(len(found.rows), show=False if as_json else None) as bar:
-        count = bar.counting(found.task)
+        count = bar.item_callback(found.task)
         problems = list(check(found, advance=lambda: count(None)))
     errors = sum(problem.severity == "error" for problem in problems)
     if as_json:

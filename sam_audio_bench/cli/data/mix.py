@@ -57,7 +57,7 @@ def mix(
 
     planner = Planner(licensed(read_pool(pool, allow_outside=allow_outside), chosen), chosen)
     with Progress(2 * -(-chosen.count // max(1, part[1]))) as bar:
-        count = bar.counting(out.name)
+        count = bar.item_callback(out.name)
         report = write_mixtures(planner, out, form=cast("Format", form), shard=part, advance=lambda: count(None))
     if as_json:
         print_json(_record(planner, report, out))
@@ -74,9 +74,9 @@ def _check_place(pool: Path, out: Path) -> None:
 def _part(shard: str) -> tuple[int, int]:
     """K and N as a user writes them, or as a launcher tells."""
     from sam_audio_bench.run.cluster import find_own_shard
-    from sam_audio_bench.run.settings import read_texts
+    from sam_audio_bench.run.settings import parse_option
 
-    found = read_texts("shard", shard)
+    found = parse_option("shard", shard)
     if found != "auto":
         index, count = found
         return index, count

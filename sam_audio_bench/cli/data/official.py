@@ -215,7 +215,7 @@ def _inspect(chosen: Sequence[Official], lock: Any, *, workers: int, again: bool
     from sam_audio_bench.tasks.inspection import inspect
 
     with Progress(0, show=None if show else False) as bar:
-        follow = bar.following("decoding")
+        follow = bar.step_callback("decoding")
 
         def counting(total: int) -> Callable[[], None]:
             done = 0

@@ -49,7 +49,7 @@ def listeners(folder: Path, place: str, without: tuple[str, ...], resamples: int
     found: dict[str, object] = {}
     for test in tests:
         with Progress(1) as progress:
-            rated = rate_test(judge, test, progress.following(test.name))
+            rated = rate_test(judge, test, progress.step_callback(test.name))
         if known := trained.count(test / name for name in rated.ratings.frame["mixture"].unique()):
             note(f"sabench: {place} was trained on {known} mixtures of {rated.name}; what it says of them is too good")
         rows = agreement(rated, without=without, resamples=resamples)

@@ -101,7 +101,7 @@ def evaluate(
     if known := count_trained_on(checkpoint.folder, examples):
         note(f"sabench: {place} was trained on {known} of these mixtures; what it says of them is too good")
     with Progress(1) as progress:
-        rated = rate_examples(judge, examples, progress=progress.following("hearing"))
+        rated = rate_examples(judge, examples, progress=progress.step_callback("hearing"))
     rows = agreement_rows(rated, ceilings=rater_ceilings(ratings), resamples=resamples, seed=seed)
     inside = _coverage(rated)
     if out is not None:

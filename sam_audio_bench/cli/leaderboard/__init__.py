@@ -87,7 +87,7 @@ def previews(
     options = options if kbits is None else replace(options, kbits=kbits)
     options = options if residuals is None else replace(options, residuals=residuals)
     with Progress(0) as bar:
-        found = make_previews(board, runs, options, tell=note, progress=bar.following("previews"))
+        found = make_previews(board, runs, options, tell=note, progress=bar.step_callback("previews"))
     for label, (heard, known) in found.items():
         click.echo(f"{label}  {heard} of {known} items")
     click.echo(f"{sum(heard for heard, _ in found.values())} items in {board / 'site' / 'listen'}")

@@ -96,7 +96,7 @@ def _let_hear(board: Path, runs: Sequence[Path | str]) -> str:
 
     try:
         with Progress(0) as bar:
-            found = make_previews(board, runs, tell=note, progress=bar.following("previews"))
+            found = make_previews(board, runs, tell=note, progress=bar.step_callback("previews"))
     except (BenchError, OSError) as error:
         note(f"submitted, and not made audible: {describe_error(error)}")
         return ""
@@ -126,7 +126,7 @@ def validate(
     with Progress(0) as bar:
 
         def progress(what: str, done: int, total: int) -> None:
-            bar.following(what)(done, total)
+            bar.step_callback(what)(done, total)
 
         share_again = None if no_audio else 1.0 if everything else share
         report = check(folder, share=share_again, seed=seed, audio=audio, since=since, progress=progress)

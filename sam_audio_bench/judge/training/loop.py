@@ -74,13 +74,13 @@ def train(
     )  # fmt: skip
     show = show if accelerator.is_main_process else False
     with Progress(1, show=show) as progress:
-        ready = prepare_training(recipe, folder, place, progress.following("hearing"), encode_only=encode_only)
+        ready = prepare_training(recipe, folder, place, progress.step_callback("hearing"), encode_only=encode_only)
         if encode_only:
             return None
         if accelerator.is_main_process:
             write_json(folder / "recipe.json", recipe.plain())
         run = _Run(recipe, folder, ready, accelerator)
-        run.steps(progress.following("training"))
+        run.steps(progress.step_callback("training"))
         run.check_agreement()
         if accelerator.is_main_process:
             finish(recipe, folder, ready, run.state)
