@@ -269,7 +269,7 @@ def _listed(estimates: Any) -> list[Any]:
 def _checked(
     estimate: Separation, item: Item, seconds: float, align: str | None, stereo: str
 ) -> Separation | BadSeparation:
-    """Returns the estimate after `check_estimate`, or its error; ``seconds`` is used if the separator did not measure any."""
+    """Returns the checked estimate, or its error; ``seconds`` is used if the separator did not measure any."""
     try:
         with stage("check"):
             estimate = check_estimate(estimate, item.query, align=align, stereo=stereo)
