@@ -16,8 +16,18 @@ from sam_audio_bench.filtering.fingerprint import Sketches
 from sam_audio_bench.filtering.measuring import MEASURED, Measurement
 from sam_audio_bench.filtering.pool import Pool, column_values
 
-__all__ = ["OUTCOMES", "QUANTILES", "Choice", "Request", "check_request", "choose", "known_columns", "quantiles",
-           "rows_to_measure", "yields"]  # fmt: skip
+__all__ = [
+    "OUTCOMES",
+    "QUANTILES",
+    "Choice",
+    "FilterRequest",
+    "check_request",
+    "choose_labels",
+    "compute_quantiles",
+    "count_by_condition",
+    "known_columns",
+    "rows_to_measure",
+]  # fmt: skip
 
 OUTCOMES = {
     "kept": "kept",
@@ -37,7 +47,7 @@ _Measure = Callable[[Sequence[int]], Mapping[int, Measurement]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class FilterRequest:
     """What is asked for; raises UsageError for a quota that cannot be meant."""
 
     condition: Condition
@@ -86,7 +96,7 @@ def known_columns(pool: Pool) -> list[str]:
     return list(dict.fromkeys([*pool.frame.columns, *MEASURED]))
 
 
-def rows_to_measure(pool: Pool, request: Request) -> Ints:
+def rows_to_measure(pool: Pool, request: FilterRequest) -> Ints:
     """Rows whose targets are looked at: those that what is known already does not reject."""
     names = [name for name in request.condition.columns if name in MEASURED and name not in pool.frame]
     frame = pool.frame.assign(**dict.fromkeys(names, np.nan))
@@ -99,7 +109,7 @@ def _columns(frame: pd.DataFrame, condition: Condition) -> Mapping[str, Column]:
     return {name: column_values(frame[name]) for name in condition.columns or ("text",)}
 
 
-def check_request(pool: Pool, request: Request) -> None:
+def check_request(pool: Pool, request: FilterRequest) -> None:
     """Raises UsageError for a column that there is not, in any option."""
     known = known_columns(pool)
     check_columns(request.condition.columns, known)
@@ -110,7 +120,7 @@ def check_request(pool: Pool, request: Request) -> None:
     check_columns([request.by], list(pool.frame.columns), "--by")
 
 
-def choose(pool: Pool, request: Request, measure: _Measure) -> Choice:
+def choose_labels(pool: Pool, request: FilterRequest, measure: _Measure) -> Choice:
     """Decides about every label.
 
     Args:
@@ -143,7 +153,7 @@ def choose(pool: Pool, request: Request, measure: _Measure) -> Choice:
     )  # fmt: skip
 
 
-def _with_measured(pool: Pool, request: Request, measured: Mapping[int, Measurement]) -> pd.DataFrame:
+def _with_measured(pool: Pool, request: FilterRequest, measured: Mapping[int, Measurement]) -> pd.DataFrame:
     """The columns of the pool, and of `MEASURED` those that it lacks."""
     found = {}
     for name in MEASURED:
@@ -165,7 +175,7 @@ def _reasons(parts: Sequence[tuple[Condition, Decision]], outcomes: NDArray[np.o
     return why
 
 
-def _in_order(pool: Pool, frame: pd.DataFrame, request: Request, rows: Ints) -> list[int]:
+def _in_order(pool: Pool, frame: pd.DataFrame, request: FilterRequest, rows: Ints) -> list[int]:
     """Rows from the best to the worst; undefined ones last, ties by the name."""
     ids = np.array([pool.labels[row].id for row in rows], dtype=object)
     order = request.order(pool)
@@ -194,7 +204,7 @@ def _drop_duplicates(
 
 
 def _apply_quota(
-    classes: pd.Series, request: Request, order: Sequence[int], outcomes: NDArray[np.object_], why: list[str]
+    classes: pd.Series, request: FilterRequest, order: Sequence[int], outcomes: NDArray[np.object_], why: list[str]
 ) -> None:
     """Of each class the best stay; what has no class is one of its own."""
     count: Counter[str] = Counter()
@@ -205,7 +215,7 @@ def _apply_quota(
             outcomes[row], why[row] = "quota", f"number {count[name]} of {name or 'no class'}"
 
 
-def yields(choice: Choice) -> pd.DataFrame:
+def count_by_condition(choice: Choice) -> pd.DataFrame:
     """How many labels meet each condition, and how many fail it alone.
 
     Returns:
@@ -223,7 +233,7 @@ def yields(choice: Choice) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["condition", "met", "failed", "undefined", "unseen", "only"])
 
 
-def quantiles(choice: Choice, columns: Sequence[str]) -> pd.DataFrame:
+def compute_quantiles(choice: Choice, columns: Sequence[str]) -> pd.DataFrame:
     """How the columns of numbers are distributed: n, and `QUANTILES`; of those measured, over what was measured."""
     found = {}
     for name in columns:

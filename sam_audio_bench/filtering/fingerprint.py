@@ -61,7 +61,7 @@ class Match:
     share: float
 
     @property
-    def same(self) -> bool:
+    def is_same(self) -> bool:
         """Whether that is the same audio.
 
         Measured on the pool: one note of one soundfont reaches a share of .06, unrelated recordings .03 with 9 votes;

@@ -19,13 +19,13 @@ from sam_audio_bench.files import load_json, write_json
 from sam_audio_bench.filtering.choosing import (
     OUTCOMES,
     Choice,
-    Request,
+    FilterRequest,
     check_request,
-    choose,
+    choose_labels,
+    compute_quantiles,
+    count_by_condition,
     known_columns,
-    quantiles,
     rows_to_measure,
-    yields,
 )
 from sam_audio_bench.filtering.expression import check_columns, parse_condition
 from sam_audio_bench.filtering.measuring import Measurement, Measurer
@@ -36,7 +36,7 @@ from sam_audio_bench.filtering.writing import (
     RECORD,
     REPORT,
     check_folder,
-    held,
+    lock_folder,
     remove_kept,
     write_decisions,
     write_kept,
@@ -44,14 +44,14 @@ from sam_audio_bench.filtering.writing import (
 from sam_audio_bench.metrics.catalogue import CARDS
 from sam_audio_bench.render.text import pluralize
 from sam_audio_bench.run.progress import Progress
-from sam_audio_bench.tasks.manifest import questions
+from sam_audio_bench.tasks.manifest import read_questions
 from sam_audio_bench.tasks.span_table import RULES, SpanRule
 
 if TYPE_CHECKING:
     from sam_audio_bench.filtering.precision import Precision
     from sam_audio_bench.ratings.plan import PlannedTest
 
-__all__ = ["OUTCOMES", "Filtered", "LabelOptions", "filter_labels"]
+__all__ = ["OUTCOMES", "FilterResult", "LabelOptions", "filter_labels"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,19 +89,19 @@ class LabelOptions:
         if self.keep:
             parse_condition(self.keep)
 
-    def request(self, pool: Pool) -> Request:
+    def request(self, pool: Pool) -> FilterRequest:
         """The conditions of preset and option together, for labels of which some may have a video."""
         videos = any(label.has_video for label in pool.labels)
         texts = [PRESETS[self.preset].text(videos=videos)] if self.preset else []
         texts += [f"({self.keep})"] if self.keep and texts else [self.keep] if self.keep else []
-        return Request(
+        return FilterRequest(
             condition=parse_condition(" and ".join(texts)), best=self.best, quota=self.quota, by=self.by,
             duplicates=self.duplicates,
         )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
-class Filtered:
+class FilterResult:
     """What was done."""
 
     out: Path
@@ -118,7 +118,7 @@ class Filtered:
 
 def filter_labels(
     inputs: Sequence[Path | str], out: Path, options: LabelOptions, *, progress: bool | None = None
-) -> Filtered:
+) -> FilterResult:
     """Keeps the labels that meet conditions, as a task in a folder.
 
     Args:
@@ -140,7 +140,7 @@ def filter_labels(
     request = options.request(pool)
     _check_metrics(pool, request, options)
     check_request(pool, request)
-    with held(out, options.shard):
+    with lock_folder(out, options.shard):
         measurer = Measurer(out, options.rule, options.shard)
         if options.shard is not None:
             return _measure_shard(pool, request, measurer, out, options.shard, progress)
@@ -148,14 +148,14 @@ def filter_labels(
 
 
 def _decide(
-    pool: Pool, request: Request, measurer: Measurer, out: Path, options: LabelOptions, progress: bool | None
-) -> Filtered:
+    pool: Pool, request: FilterRequest, measurer: Measurer, out: Path, options: LabelOptions, progress: bool | None
+) -> FilterResult:
     """Chooses, and writes everything."""
 
     def measure(rows: Sequence[int]) -> dict[int, Measurement]:
         return _measure(pool, rows, measurer, "measuring", progress)
 
-    choice = choose(pool, request, measure)
+    choice = choose_labels(pool, request, measure)
     notes = [*pool.notes, *_notes(pool, choice)]
     table = _quantiles(choice, request)
     write_decisions(pool, choice, out)
@@ -175,14 +175,14 @@ def _decide(
     if options.report:
         _write_page(pool, choice, request, out, record, notes, precision)
     write_json(out / RECORD, record)
-    return Filtered(
+    return FilterResult(
         out=out, total=len(pool.labels), counts=choice.counts, condition=request.condition.text, record=record,
         notes=notes, quantiles=table, measured=len(choice.measured), precision=precision,
         listening=None if listening is None else listening.folder,
     )  # fmt: skip
 
 
-def _check_metrics(pool: Pool, request: Request, options: LabelOptions) -> None:
+def _check_metrics(pool: Pool, request: FilterRequest, options: LabelOptions) -> None:
     """Raises Precondition for metrics that there are, but not in these runs, with the command that computes them."""
     known = known_columns(pool)
     asked = [*request.condition.columns, *([order[0]] if (order := request.order(pool)) else [])]
@@ -205,15 +205,15 @@ def _measure(
 
 
 def _measure_shard(
-    pool: Pool, request: Request, measurer: Measurer, out: Path, shard: tuple[int, int], progress: bool | None
-) -> Filtered:
+    pool: Pool, request: FilterRequest, measurer: Measurer, out: Path, shard: tuple[int, int], progress: bool | None
+) -> FilterResult:
     index, count = shard
     if not 1 <= index <= count:
         raise UsageError(f"expected --shard I/N with 1 <= I <= N, found {index}/{count}")
     rows = rows_to_measure(pool, request)[index - 1 :: count].tolist()
     found = _measure(pool, rows, measurer, f"shard {index}/{count}", progress)
     problems = [f"{pool.labels[row].id}: {one.problem}" for row, one in found.items() if one.problem]
-    return Filtered(
+    return FilterResult(
         out=out, total=len(pool.labels), counts={}, condition=request.condition.text, record={}, notes=problems,
         quantiles={}, measured=len(found),
     )  # fmt: skip
@@ -237,8 +237,8 @@ def _notes(pool: Pool, choice: Choice) -> list[str]:
     return notes
 
 
-def _quantiles(choice: Choice, request: Request) -> dict[str, dict[str, float | None]]:
-    table = quantiles(choice, request.condition.columns)
+def _quantiles(choice: Choice, request: FilterRequest) -> dict[str, dict[str, float | None]]:
+    table = compute_quantiles(choice, request.condition.columns)
     return {
         str(name): {str(key): None if value != value else float(value) for key, value in row.items()}
         for name, row in table.iterrows()
@@ -264,7 +264,7 @@ def _estimated(pool: Pool, choice: Choice, out: Path, options: LabelOptions) -> 
 
 
 def _record(
-    pool: Pool, choice: Choice, request: Request, options: LabelOptions,
+    pool: Pool, choice: Choice, request: FilterRequest, options: LabelOptions,
     table: Mapping[str, Mapping[str, float | None]], precision: Precision | None,
 ) -> dict[str, Any]:  # fmt: skip
     return {
@@ -280,14 +280,14 @@ def _record(
         "labels": len(pool.labels),
         "left_out": dict(pool.left_out),
         "outcomes": choice.counts,
-        "conditions": yields(choice).to_dict(orient="records"),
+        "conditions": count_by_condition(choice).to_dict(orient="records"),
         "quantiles": table,
         "precision": None if precision is None else {**asdict(precision), "share": precision.share},
     }
 
 
 def _write_page(
-    pool: Pool, choice: Choice, request: Request, out: Path, record: Mapping[str, Any], notes: Sequence[str],
+    pool: Pool, choice: Choice, request: FilterRequest, out: Path, record: Mapping[str, Any], notes: Sequence[str],
     precision: Precision | None,
 ) -> None:  # fmt: skip
     from sam_audio_bench.filtering.report import write_page  # as above
@@ -298,6 +298,6 @@ def _write_page(
     ]
     if record["preset"]:
         finding.append(f"Preset {record['preset']['name']}: {record['preset']['source']}.")
-    rows = questions(out / MANIFEST).rows if choice.kept else {}
+    rows = read_questions(out / MANIFEST).rows if choice.kept else {}
     files = {item: str(row.target[0]) for item, row in rows.items()}
     write_page(out / REPORT, pool, choice, by=request.by, finding=finding, notes=notes, files=files)

@@ -20,9 +20,9 @@ from sam_audio_bench.run.results import Results
 from sam_audio_bench.run.store import RunFolder, scored_estimates
 from sam_audio_bench.stats.verdict import BASELINE
 from sam_audio_bench.tabular import TABLES
-from sam_audio_bench.tasks.data import TaskData, asked_item
-from sam_audio_bench.tasks.manifest import TABLE_NAMES, questions
-from sam_audio_bench.tasks.manifest_rows import ManifestRow, task_data
+from sam_audio_bench.tasks.data import TaskData, base_item_id
+from sam_audio_bench.tasks.manifest import TABLE_NAMES, read_questions
+from sam_audio_bench.tasks.manifest_rows import ManifestRow, questions_to_task
 from sam_audio_bench.types import Item
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _rows_of(data: TaskData) -> Mapping[str, ManifestRow]:
     """The rows of a table that a task is; none of another task, whose mixtures are no files."""
     if data.place is None or not data.place.lower().endswith(TABLES):
         return {}
-    return questions(data.place, allow_outside=data.allow_outside).rows
+    return read_questions(data.place, allow_outside=data.allow_outside).rows
 
 
 def _labelled(
@@ -172,7 +172,7 @@ def _labelled(
         left_out["the separator gave no estimate"] += 1
         return None
     view = scored_estimates(record)[-1]
-    row, root = rows.get(asked_item(item)), Path(data.place).parent if data.place else Path()
+    row, root = rows.get(base_item_id(item)), Path(data.place).parent if data.place else Path()
     is_file = row is not None and isinstance(row.mixture, str)
     labels.append(
         Label(
@@ -243,10 +243,10 @@ def _named(labels: Sequence[Label], index: pd.MultiIndex) -> list[Label]:
 
 
 def _of_table(name: str, allow_outside: bool, out: Path | None) -> Pool:
-    found = questions(name, allow_outside=allow_outside)
+    found = read_questions(name, allow_outside=allow_outside)
     if out is not None and found.root.resolve() == out.resolve():
         raise UsageError(f"expected another folder than the table's own as --out, found {out}; choose another --out")
-    task_data(found)  # raises where a row says something impossible
+    questions_to_task(found)  # raises where a row says something impossible
     left_out: Counter[str] = Counter()
     labels: list[Label] = []
     for item, row in found.rows.items():

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sam_audio_bench import audio
 from sam_audio_bench.errors import MediaError
 from sam_audio_bench.files import safe_names
-from sam_audio_bench.filtering.choosing import OUTCOMES, Choice, quantiles, yields
+from sam_audio_bench.filtering.choosing import OUTCOMES, Choice, compute_quantiles, count_by_condition
 from sam_audio_bench.filtering.expression import Threshold
 from sam_audio_bench.filtering.figures import can_be_drawn, draw_threshold
 from sam_audio_bench.filtering.pool import Label, Pool, column_values
@@ -74,7 +74,7 @@ def _outcomes(choice: Choice) -> HtmlTable:
 
 
 def _conditions(choice: Choice) -> HtmlTable:
-    table = yields(choice)
+    table = count_by_condition(choice)
     rows = [[str(cell) for cell in row] for row in table.itertuples(index=False)]
     columns = ["condition", "met", "failed", "undefined", "rejected before it was looked at", "rejected by this alone"]
     return HtmlTable(caption="Each condition", columns=columns, rows=rows)
@@ -93,7 +93,7 @@ def _classes(choice: Choice, by: str) -> HtmlTable:
 
 
 def _quantile_table(choice: Choice, names: Sequence[str]) -> HtmlTable:
-    table = quantiles(choice, names)
+    table = compute_quantiles(choice, names)
     rows = [
         [str(name), str(int(row.iloc[0])), *(f"{value:.4g}" for value in row.iloc[1:])]
         for name, row in table.iterrows()

@@ -22,12 +22,12 @@ from sam_audio_bench.filtering.choosing import Choice
 from sam_audio_bench.filtering.measuring import JOURNAL
 from sam_audio_bench.filtering.pool import VIDEO, Label, Pool
 from sam_audio_bench.tabular import csv_text, read_text, spreadsheet_csv
-from sam_audio_bench.tasks.manifest import questions
-from sam_audio_bench.tasks.manifest_rows import task_data
-from sam_audio_bench.tasks.manifest_tables import COLUMNS, spans_text
+from sam_audio_bench.tasks.manifest import read_questions
+from sam_audio_bench.tasks.manifest_rows import questions_to_task
+from sam_audio_bench.tasks.manifest_tables import COLUMNS, format_spans
 
 __all__ = ["DECISIONS", "LISTENING", "MANIFEST", "RECORD", "REPORT", "SAMPLE", "SOUNDS", "check_folder", "copy_file",
-           "held", "remove_kept", "write_decisions", "write_kept"]  # fmt: skip
+           "lock_folder", "remove_kept", "write_decisions", "write_kept"]  # fmt: skip
 
 MANIFEST, RECORD, DECISIONS, REPORT = "manifest.csv", "filter.json", "decisions.csv", "report.html"
 SOUNDS = "audio"
@@ -52,7 +52,7 @@ def check_folder(out: Path) -> None:
 
 
 @contextmanager
-def held(out: Path, shard: tuple[int, int] | None) -> Iterator[None]:
+def lock_folder(out: Path, shard: tuple[int, int] | None) -> Iterator[None]:
     """Makes the folder, and holds it, or its shard, for one process; raises Precondition where another one has it."""
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -86,14 +86,14 @@ def write_kept(
     for row, label in zip(choice.kept, labels, strict=True):
         files = _place(label, out / SOUNDS, names[label.id], copy=copy, fresh=fresh)
         spans = [("+", start, end) for start, end in choice.measured[row].spans]
-        own = {"text": label.text, "spans": spans_text(spans), "group": label.group, "id": label.id}
+        own = {"text": label.text, "spans": format_spans(spans), "group": label.group, "id": label.id}
         rows.append({**_further(choice.frame.iloc[row]), **files, **own})
         advance(None)
     path = out / MANIFEST
     _write_table(path, rows)
     for name in before - {str(row[part]) for row in rows for part in _PARTS if row.get(part)}:
         (out / name).unlink(missing_ok=True)
-    task_data(questions(path))  # what was written is a task, or says here why it is not
+    questions_to_task(read_questions(path))  # what was written is a task, or says here why it is not
     return path
 
 

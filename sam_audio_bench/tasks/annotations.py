@@ -22,7 +22,7 @@ from sam_audio_bench.tabular import broken
 from sam_audio_bench.tasks.attributes import Attribute, typed_columns
 from sam_audio_bench.tasks.catalogue import BENCH, MUSDB, TASKS
 from sam_audio_bench.tasks.folders import cache_folder, data_folder
-from sam_audio_bench.tasks.lock import Lock
+from sam_audio_bench.tasks.lock import LockFile
 from sam_audio_bench.tasks.manifest_tables import NOT_UTF8, Cells, plain_cells
 
 __all__ = [
@@ -32,13 +32,13 @@ __all__ = [
     "MUSDB",
     "Annotation",
     "MetadataTable",
-    "bench_attributes",
-    "bench_table",
     "expected_counts",
     "find_table",
-    "musdb_table",
+    "read_bench_attributes",
+    "read_bench_table",
     "read_cells",
     "read_masks",
+    "read_musdb_table",
 ]
 
 BENCH_ROWS = 819
@@ -89,7 +89,7 @@ class MetadataTable:
         return sha256(dump_json([list(map(str, self.files)), self.stamps]).encode())[:16]
 
     @property
-    def named(self) -> str:
+    def file_list(self) -> str:
         """The files, for messages."""
         return ", ".join(map(str, self.files))
 
@@ -97,7 +97,7 @@ class MetadataTable:
 def find_table(repository: str) -> MetadataTable:
     """The metadata in ``<data>/<name of the repository>/`` or ``data/`` in it; else in the hub's cache or on the hub.
 
-    What the lock file has pinned is asked for, else ``main``, which loading a task pins (`official.load`).
+    What the lock file has pinned is asked for, else ``main``, which loading a task pins (`official.load_official`).
 
     Raises:
         Precondition: nowhere.
@@ -109,7 +109,7 @@ def find_table(repository: str) -> MetadataTable:
     if files:
         return MetadataTable(repository=repository, files=tuple(files))
     try:
-        found, commit = find_dataset(repository, Lock.read().revision(repository))
+        found, commit = find_dataset(repository, LockFile.read().pinned_commit(repository))
     except Precondition as error:
         raise Precondition(
             f"{error}; its parquet files are looked for in {folder} too; --split mini is part of the package"
@@ -121,7 +121,7 @@ def find_table(repository: str) -> MetadataTable:
     return MetadataTable(repository=repository, files=tuple(files), commit=commit)
 
 
-def bench_table(table: MetadataTable) -> tuple[tuple[Annotation, ...], str]:
+def read_bench_table(table: MetadataTable) -> tuple[tuple[Annotation, ...], str]:
     """The rows of SAM Audio-Bench, and their digest.
 
     Raises:
@@ -130,8 +130,8 @@ def bench_table(table: MetadataTable) -> tuple[tuple[Annotation, ...], str]:
     return _bench_table(table, table.stamps)
 
 
-def musdb_table(table: MetadataTable) -> tuple[tuple[Annotation, ...], str]:
-    """The excerpts of MUSDB18-HQ that SAM Audio-Bench asks about, and their digest; errors as in `bench_table`."""
+def read_musdb_table(table: MetadataTable) -> tuple[tuple[Annotation, ...], str]:
+    """The excerpts of MUSDB18-HQ that SAM Audio-Bench asks about, and their digest; errors as in `read_bench_table`."""
     return _musdb_table(table, table.stamps)
 
 
@@ -149,11 +149,11 @@ def _musdb_table(table: MetadataTable, stamps: tuple[tuple[int, int], ...]) -> t
     for (recording, start, _, text), times in asked.items():
         if times > 1:
             raise UsageError(
-                f"expected each excerpt once in {table.named}, found {text!r} of {recording} at {start:g} s "
+                f"expected each excerpt once in {table.file_list}, found {text!r} of {recording} at {start:g} s "
                 f"{times} times"
             )
     if not rows:
-        raise UsageError(f"expected excerpts in {table.named}, found no row")
+        raise UsageError(f"expected excerpts in {table.file_list}, found no row")
     return rows, _digest(rows)
 
 
@@ -161,7 +161,7 @@ def _digest(rows: Sequence[Annotation]) -> str:
     return sha256(dump_json([asdict(row) for row in rows]).encode())
 
 
-def bench_attributes(table: MetadataTable) -> dict[int, dict[str, Attribute]]:
+def read_bench_attributes(table: MetadataTable) -> dict[int, dict[str, Attribute]]:
     """What the metadata of SAM Audio-Bench say of each row beside its question: row -> name -> value.
 
     They are of no use to a separator and in no digest. A column that this copy lacks, or that is of another kind, is
@@ -202,19 +202,19 @@ def expected_counts() -> dict[str, int]:
 
 def _check_counts(table: MetadataTable, rows: Sequence[Annotation]) -> None:
     if len(rows) != BENCH_ROWS:
-        raise UsageError(f"expected {BENCH_ROWS} rows in {table.named}, found {len(rows)}; get the data again")
+        raise UsageError(f"expected {BENCH_ROWS} rows in {table.file_list}, found {len(rows)}; get the data again")
     found = Counter(name for row in rows for name in row.sets)
     expected = expected_counts()
     for name in (*expected, *found):
         if found[name] != expected.get(name, 0):
             raise UsageError(
-                f"expected {expected.get(name, 0)} rows of the set {name!r} in {table.named}, found {found[name]}; "
+                f"expected {expected.get(name, 0)} rows of the set {name!r} in {table.file_list}, found {found[name]}; "
                 "get the data again"
             )
 
 
 def read_cells(table: MetadataTable, columns: Sequence[str]) -> Iterator[Cells]:
-    """Rows of some columns; no other column is read. Errors as in `bench_table`."""
+    """Rows of some columns; no other column is read. Errors as in `read_bench_table`."""
     import datasets
 
     with _readable(table):
@@ -240,7 +240,9 @@ def _readable(table: MetadataTable) -> Iterator[None]:
     try:
         yield
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError, DatasetsError) as error:
-        raise UsageError(f"expected parquet files that can be read, found {table.named} damaged ({error})") from error
+        raise UsageError(
+            f"expected parquet files that can be read, found {table.file_list} damaged ({error})"
+        ) from error
 
 
 def _check_columns(table: MetadataTable, columns: Sequence[str]) -> None:
@@ -259,7 +261,7 @@ def _checked(
         try:
             yield read(number, cells)
         except UsageError as error:
-            raise UsageError(f"row {number + 1} of {table.named}: {error}") from error
+            raise UsageError(f"row {number + 1} of {table.file_list}: {error}") from error
 
 
 def _bench_row(number: int, cells: Cells) -> Annotation:

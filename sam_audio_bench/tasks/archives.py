@@ -13,7 +13,7 @@ from sam_audio_bench.errors import StoreError
 from sam_audio_bench.files import atomic_write, dump_json, load_json, write_json
 from sam_audio_bench.tabular import csv_text
 
-__all__ = ["keep_plan", "write_csv", "write_tar"]
+__all__ = ["ensure_same_plan", "write_csv", "write_tar"]
 
 
 def write_tar(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
@@ -30,7 +30,7 @@ def write_tar(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
             tar.addfile(entry, io.BytesIO(content))
 
 
-def keep_plan(path: Path, plan: Mapping[str, Any], what: str) -> None:
+def ensure_same_plan(path: Path, plan: Mapping[str, Any], what: str) -> None:
     """Writes down what a folder is begun with; raises StoreError where it was begun with anything else.
 
     Args:

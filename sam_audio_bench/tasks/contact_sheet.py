@@ -31,7 +31,7 @@ from sam_audio_bench.video import frame_times, mask_frames, matching_mask, read_
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["contact_sheet", "draw"]
+__all__ = ["draw_contact_sheet", "write_contact_sheet"]
 
 _STYLE = {
     "axes.spines.right": False,
@@ -55,7 +55,7 @@ class _Shown:
     seen: NDArray[np.uint8]  # [H, W, 3]
 
 
-def contact_sheet(item: Item, path: Path, *, title: str, frames: int = 8) -> None:
+def write_contact_sheet(item: Item, path: Path, *, title: str, frames: int = 8) -> None:
     """Writes the sheet of an item as PNG, atomically.
 
     Args:
@@ -72,7 +72,7 @@ def contact_sheet(item: Item, path: Path, *, title: str, frames: int = 8) -> Non
         raise UsageError(f"expected the name of a .png file for the contact sheet, found {path}")
     with matplotlib.style.context(["default", _STYLE]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a prompt in any script
-        figure = draw(item, title=title, frames=frames)
+        figure = draw_contact_sheet(item, title=title, frames=frames)
         try:
             with atomic_write(path) as temporary:
                 figure.savefig(temporary, format="png", dpi=_DOTS, metadata={"Software": None})
@@ -80,8 +80,8 @@ def contact_sheet(item: Item, path: Path, *, title: str, frames: int = 8) -> Non
             raise UsageError(f"expected a place that can be written at {path}, found: {error}") from error
 
 
-def draw(item: Item, *, title: str, frames: int = 8) -> Figure:
-    """The figure behind `contact_sheet`; arguments and errors are the same."""
+def draw_contact_sheet(item: Item, *, title: str, frames: int = 8) -> Figure:
+    """The figure behind `write_contact_sheet`; arguments and errors are the same."""
     if frames < 1:
         raise UsageError(f"expected at least one frame on a contact sheet, found {frames}")
     prompt, mixture = item.query.prompt, item.query.mixture

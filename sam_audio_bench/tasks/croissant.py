@@ -1,7 +1,7 @@
 """A task as Croissant metadata (MLCommons, version 1.0): JSON-LD that search engines and dataset tools read.
 
-The questions are a record set with their data inside; the sound files are the distribution, by SHA-256. What only the
-owner of the data can say (address, licence, citation, date) is taken from `About` and left out where it is not said.
+The questions are a record set with inline data; the sound files are the distribution, with their SHA-256. What only
+the owner of the data knows (URL, licence, citation, date) comes from `DatasetInfo`; fields that are empty are left out.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from sam_audio_bench.files import find_file
 from sam_audio_bench.tasks.attribution import LICENCES
 from sam_audio_bench.tasks.catalogue import TASKS
 from sam_audio_bench.tasks.data import TaskData
-from sam_audio_bench.tasks.manifest_rows import Questions, task_data
-from sam_audio_bench.tasks.manifest_tables import spans_text
+from sam_audio_bench.tasks.manifest_rows import Questions, questions_to_task
+from sam_audio_bench.tasks.manifest_tables import format_spans
 from sam_audio_bench.tasks.recipes import FOLDER, find_target_spans, list_task_recipes, load_stems
 from sam_audio_bench.types import Span
 
-__all__ = ["About", "of_mini", "of_questions"]
+__all__ = ["DatasetInfo", "mini_task_to_croissant", "questions_to_croissant"]
 
 _CONTEXT = {
     "@language": "en",
@@ -82,7 +82,7 @@ _SEVERAL = ("target", "residual")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class About:
+class DatasetInfo:
     """What the owner of data says of them; empty: nothing."""
 
     description: str = ""
@@ -96,14 +96,14 @@ class About:
             raise UsageError(f"expected the date of publication as 2025-01-31, found {self.published!r}")
 
 
-def of_questions(questions: Questions, about: About = About()) -> dict[str, Any]:
+def questions_to_croissant(questions: Questions, about: DatasetInfo = DatasetInfo()) -> dict[str, Any]:
     """Croissant of anyone's data.
 
     Raises:
         UsageError: a row says something impossible, or its sounds lie inside a table.
         MediaError: a file that is missing or cannot be read.
     """
-    data = task_data(questions)
+    data = questions_to_task(questions)
     names: dict[str, None] = {}
     records = []
     for item, row in questions.rows.items():
@@ -116,7 +116,7 @@ def of_questions(questions: Questions, about: About = About()) -> dict[str, Any]
     return _dataset(data, about, files, records, [about.licence] if about.licence else [])
 
 
-def of_mini(data: TaskData, about: About = About()) -> dict[str, Any]:
+def mini_task_to_croissant(data: TaskData, about: DatasetInfo = DatasetInfo()) -> dict[str, Any]:
     """Croissant of a task of the embedded split: its stems, with author and licence, and what is made of them."""
     task = TASKS[data.task]
     records: list[dict[str, Any]] = []
@@ -139,7 +139,7 @@ def _place(stem: str) -> str:
 
 
 def _dataset(
-    data: TaskData, about: About, files: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str, Any]],
+    data: TaskData, about: DatasetInfo, files: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str, Any]],
     licences: Sequence[str], made: str = "",
 ) -> dict[str, Any]:  # fmt: skip
     usual = f"{len(records)} questions of audio source separation by prompts: {data.label}, data {data.revision}."
@@ -184,7 +184,7 @@ def _record(
     residual: Iterable[object],
 ) -> dict[str, Any]:  # fmt: skip
     values = {
-        "id": item, "group": group, "text": text, "spans": spans_text(spans), "mixture": mixture or "",
+        "id": item, "group": group, "text": text, "spans": format_spans(spans), "mixture": mixture or "",
         "target": list(target), "residual": list(residual),
     }  # fmt: skip
     return {f"questions/{name}": value for name, value in values.items()}

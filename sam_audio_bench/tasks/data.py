@@ -17,7 +17,7 @@ from sam_audio_bench.records import TaskRecord
 from sam_audio_bench.tasks.attributes import Attribute, Attributes
 from sam_audio_bench.types import Item
 
-__all__ = ["PROMPTS", "TaskData", "asked_item", "digest_of_ids"]
+__all__ = ["PROMPTS", "TaskData", "base_item_id", "digest_of_ids"]
 
 PROMPTS = ("given", "paraphrase", "absent")
 """What the items of a task are asked by, see `sam_audio_bench.tasks.prompts`."""
@@ -26,10 +26,10 @@ _SHOWN_ITEMS = 10  # in a notebook
 _ENDING = re.compile(r"~(p\d+|absent)$")
 
 
-def asked_item(identifier: str) -> str:
+def base_item_id(identifier: str) -> str:
     """The item that a question with other words is about.
 
-    >>> asked_item("sfx-01~p2"), asked_item("sfx-01~absent"), asked_item("sfx-01")
+    >>> base_item_id("sfx-01~p2"), base_item_id("sfx-01~absent"), base_item_id("sfx-01")
     ('sfx-01', 'sfx-01', 'sfx-01')
     """
     return _ENDING.sub("", identifier)
@@ -116,7 +116,7 @@ class TaskData:
 
     def attributes_of(self, identifier: str) -> Mapping[str, Attribute]:
         """What is known of an item, or of the one that a question with other words is about."""
-        item = identifier if self.prompts == "given" else asked_item(identifier)
+        item = identifier if self.prompts == "given" else base_item_id(identifier)
         return self.attributes.get(item, {})
 
     def content_sha256(self, identifier: str) -> str:
@@ -183,7 +183,7 @@ class TaskData:
         """
         if limit is not None and limit < 1:
             raise UsageError(f"expected --limit to be at least 1, found {limit}")
-        item = str if self.prompts == "given" else asked_item
+        item = str if self.prompts == "given" else base_item_id
         known = {name for identifier in self.groups for name in (identifier, item(identifier))}
         for identifier in ids:
             if identifier not in known:

@@ -37,7 +37,7 @@ class LinkCheck:
     folders: dict[str, bool] = field(default_factory=dict)  # whether a folder is inside
     plain: set[str] = field(default_factory=set)  # names of files that are, and are no links
 
-    def leads_out(self, name: str) -> Path | None:
+    def resolve_outside(self, name: str) -> Path | None:
         """Where a file below the folder is in truth, if that is outside."""
         if name in self.plain:
             return None

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from sam_audio_bench.errors import MediaError
 from sam_audio_bench.tasks.annotations import Annotation
-from sam_audio_bench.tasks.lock import Lock
+from sam_audio_bench.tasks.lock import LockFile
 from sam_audio_bench.tasks.media import MUSDB_SHA256, StemMedia
-from sam_audio_bench.tasks.official import Official, mask_file
+from sam_audio_bench.tasks.official import OfficialTask, mask_file
 
-__all__ = ["STATES", "InspectionReport", "ItemFinding", "clip_name", "inspect", "verify_files"]
+__all__ = ["STATES", "InspectionReport", "ItemFinding", "clip_name", "inspect_recordings", "verify_files"]
 
 STATES = ("present", "missing", "corrupt", "wrong_length")
 """What can be said of an item's recording; one that cannot be decoded is corrupt."""
@@ -40,7 +40,7 @@ class ItemFinding:
 class InspectionReport:
     """The state of one task's recordings."""
 
-    official: Official
+    official: OfficialTask
     findings: tuple[ItemFinding, ...]
 
     def counts(self, source: str | None = None) -> dict[str, int]:
@@ -70,9 +70,9 @@ class InspectionReport:
         }
 
 
-def inspect(
-    tasks: Sequence[Official],
-    lock: Lock,
+def inspect_recordings(
+    tasks: Sequence[OfficialTask],
+    lock: LockFile,
     *,
     workers: int = 1,
     again: bool = False,
@@ -88,15 +88,15 @@ def inspect(
         counting: called with the number of clips to decode; returns a function that is called after each clip.
     """
     clips = {clip_name(task, row): (task, row) for task in tasks for row in task.rows.values()}
-    served = {name: task.media.files(row, visual=task.visual) for name, (task, row) in clips.items()}
+    served = {name: task.media.locate_files(row, visual=task.visual) for name, (task, row) in clips.items()}
     verdicts: dict[str, tuple[str, str]] = {}
     unknown = []
     for name, (task, row) in clips.items():
-        known = None if again or not served[name] else lock.verdict(name, served[name])
+        known = None if again or not served[name] else lock.known_state(name, served[name])
         if known is None and served[name]:
             unknown.append(name)
         else:
-            verdicts[name] = known or ("missing", f"expected {task.media.names(row)[0]}, found none")
+            verdicts[name] = known or ("missing", f"expected {task.media.expected_paths(row)[0]}, found none")
     advance = counting(len(unknown))
 
     def look(name: str) -> tuple[str, str]:
@@ -109,17 +109,17 @@ def inspect(
         for name, (state, what) in zip(unknown, pool.map(look, unknown), strict=True):
             verdicts[name] = state, what
             if state != "missing":
-                lock.judge(name, served[name], state, what)
+                lock.record_state(name, served[name], state, what)
     return [InspectionReport(official=task, findings=tuple(_findings(task, verdicts, served))) for task in tasks]
 
 
-def clip_name(task: Official, row: Annotation) -> str:
+def clip_name(task: OfficialTask, row: Annotation) -> str:
     """Tells parts of recordings apart; one with a mask from the same without, and of another table."""
     pictures = f" with mask {row.row} of {task.table.key}" if task.visual else ""
     return f"{row.source}/{row.recording} {row.start:.3f}-{row.end:.3f}{pictures}"
 
 
-def _look(task: Official, row: Annotation) -> tuple[str, str]:
+def _look(task: OfficialTask, row: Annotation) -> tuple[str, str]:
     try:
         task.media.inspect(row, visual=task.visual)
         if task.visual:
@@ -130,7 +130,7 @@ def _look(task: Official, row: Annotation) -> tuple[str, str]:
 
 
 def _findings(
-    task: Official, verdicts: Mapping[str, tuple[str, str]], served: Mapping[str, Sequence[Path]]
+    task: OfficialTask, verdicts: Mapping[str, tuple[str, str]], served: Mapping[str, Sequence[Path]]
 ) -> Iterable[ItemFinding]:
     for item, row in task.rows.items():
         name = clip_name(task, row)
@@ -139,7 +139,7 @@ def _findings(
 
 
 def verify_files(
-    tasks: Sequence[Official], lock: Lock, *, musdb_sha256: str = MUSDB_SHA256, workers: int = 1
+    tasks: Sequence[OfficialTask], lock: LockFile, *, musdb_sha256: str = MUSDB_SHA256, workers: int = 1
 ) -> list[str]:
     """Computes the SHA-256 of every file that serves an item, and keeps it in ``lock`` with those of the metadata.
 
@@ -154,20 +154,23 @@ def verify_files(
         published one.
     """
     served = {
-        path for task in tasks for row in task.rows.values() for path in task.media.files(row, visual=task.visual)
+        path
+        for task in tasks
+        for row in task.rows.values()
+        for path in task.media.locate_files(row, visual=task.visual)
     }
     paths = sorted(served)
-    before = [lock.known(path).get("sha256") for path in paths]
+    before = [lock.file_entry(path).get("sha256") for path in paths]
     with ThreadPoolExecutor(workers) as pool:
-        digests = list(pool.map(lock.hashed, paths))
+        digests = list(pool.map(lock.hash_file, paths))
     problems = [
         f"{path} is not what it was when it was verified last"
         for path, old, new in zip(paths, before, digests, strict=True)
         if old not in (None, new)
     ]
-    archive = StemMedia.here().archive
+    archive = StemMedia.from_data_folder().archive
     if archive in served:
-        found = lock.known(archive)
+        found = lock.file_entry(archive)
         found["checked"] = found["sha256"] == musdb_sha256
         if not found["checked"]:
             problems.append(f"expected {archive} with SHA-256 {musdb_sha256}, found {found['sha256']}: get it again")

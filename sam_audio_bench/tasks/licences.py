@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.files import now
 from sam_audio_bench.tasks.catalogue import Task
-from sam_audio_bench.tasks.lock import Lock
+from sam_audio_bench.tasks.lock import LockFile
 
 __all__ = ["show_licences"]
 
@@ -23,7 +23,7 @@ def show_licences(tasks: Iterable[Task], show: Callable[[str], None], *, accept:
     Raises:
         Precondition: that cannot be written down. What was only said is not worth an error.
     """
-    lock = Lock.read()
+    lock = LockFile.read()
     repositories = {task.repository: task.licence for task in tasks}
     changed = False
     for repository, licence in repositories.items():

@@ -8,7 +8,7 @@ from pathlib import Path
 from sam_audio_bench.errors import Precondition, UsageError, unknown_name
 from sam_audio_bench.files import exists
 from sam_audio_bench.tabular import TABLES
-from sam_audio_bench.tasks.adapters import adapter_of, split_options
+from sam_audio_bench.tasks.adapters import find_adapter, split_options
 from sam_audio_bench.tasks.catalogue import GROUPS, MUSDB, TASKS, Task, expand
 from sam_audio_bench.tasks.data import TaskData
 from sam_audio_bench.tasks.folders import bench_folder, songs_folder
@@ -26,7 +26,7 @@ def is_path(name: str) -> bool:
     """
     if name in TASKS or name in GROUPS:
         return False
-    return name.lower().endswith(TABLES) or adapter_of(name) is not None or (exists(name) and Path(name).is_dir())
+    return name.lower().endswith(TABLES) or find_adapter(name) is not None or (exists(name) and Path(name).is_dir())
 
 
 def split_label(spelling: str) -> tuple[str, str]:
@@ -74,7 +74,7 @@ def load_task(name: str, split: str = "mini", subset: str = "paper", *, allow_ou
     """Loads a task of the catalogue, or anyone's data.
 
     Args:
-        name: of a task, or anyone's data (`manifest` describes them), for which split and subset do not matter.
+        name: of a task, or anyone's data (`load_manifest` describes them), for which split and subset do not matter.
         split: "mini", embedded in the package, or "test", the official data.
         subset: of the test split: "paper", the 50 items per task that the paper reports, or "full".
         allow_outside: accept files of anyone's data that lie outside their folder.
@@ -84,9 +84,9 @@ def load_task(name: str, split: str = "mini", subset: str = "paper", *, allow_ou
         Precondition: the data of the split are not on this machine.
     """
     if is_path(name):
-        from sam_audio_bench.tasks.manifest import manifest
+        from sam_audio_bench.tasks.manifest import load_manifest
 
-        return manifest(name, allow_outside=allow_outside)
+        return load_manifest(name, allow_outside=allow_outside)
     if split not in SPLITS:
         raise UsageError(f"expected --split {' or '.join(SPLITS)}, found {split!r}")
     if subset not in SUBSETS:
@@ -99,6 +99,6 @@ def load_task(name: str, split: str = "mini", subset: str = "paper", *, allow_ou
         from sam_audio_bench.tasks.mini import load_mini  # brings torch along
 
         return load_mini(name)
-    from sam_audio_bench.tasks.official import load
+    from sam_audio_bench.tasks.official import load_official
 
-    return load(name, subset)
+    return load_official(name, subset)

@@ -23,13 +23,13 @@ from sam_audio_bench.files import write_json
 from sam_audio_bench.tabular import read_json
 from sam_audio_bench.tasks.folders import data_folder
 
-__all__ = ["KnownClip", "KnownFile", "KnownLicence", "KnownMetadata", "Lock"]
+__all__ = ["ClipEntry", "FileEntry", "LicenceEntry", "MetadataEntry", "LockFile"]
 
 _SCHEMA_VERSION = 1
 _PARTS = ("licences", "metadata", "files", "clips")
 
 
-class KnownLicence(TypedDict):
+class LicenceEntry(TypedDict):
     """Dates at which somebody saw and accepted the terms of a repository."""
 
     licence: str
@@ -37,14 +37,14 @@ class KnownLicence(TypedDict):
     accepted: str | None
 
 
-class KnownMetadata(TypedDict):
+class MetadataEntry(TypedDict):
     """The revision of a repository that was verified, and the digest of its rows."""
 
     commit: str | None
     sha256: str
 
 
-class KnownFile(TypedDict, total=False):
+class FileEntry(TypedDict, total=False):
     """A file as it was when it was looked at."""
 
     size: int
@@ -53,7 +53,7 @@ class KnownFile(TypedDict, total=False):
     checked: bool
 
 
-class KnownClip(TypedDict):
+class ClipEntry(TypedDict):
     """How decoding a part of a recording went."""
 
     files: list[str]
@@ -64,24 +64,24 @@ class KnownClip(TypedDict):
 class _Content(msgspec.Struct):
     """The parts of the file."""
 
-    licences: dict[str, KnownLicence] = {}
-    metadata: dict[str, KnownMetadata] = {}
-    files: dict[str, KnownFile] = {}
-    clips: dict[str, KnownClip] = {}
+    licences: dict[str, LicenceEntry] = {}
+    metadata: dict[str, MetadataEntry] = {}
+    files: dict[str, FileEntry] = {}
+    clips: dict[str, ClipEntry] = {}
 
 
 @dataclass
-class Lock:
+class LockFile:
     """The content of ``lock.json``; `read` it, change it, `write` it."""
 
     folder: Path
-    licences: dict[str, KnownLicence] = field(default_factory=dict)
-    metadata: dict[str, KnownMetadata] = field(default_factory=dict)
-    files: dict[str, KnownFile] = field(default_factory=dict)
-    clips: dict[str, KnownClip] = field(default_factory=dict)
+    licences: dict[str, LicenceEntry] = field(default_factory=dict)
+    metadata: dict[str, MetadataEntry] = field(default_factory=dict)
+    files: dict[str, FileEntry] = field(default_factory=dict)
+    clips: dict[str, ClipEntry] = field(default_factory=dict)
 
     @classmethod
-    def read(cls) -> Lock:
+    def read(cls) -> LockFile:
         """The lock of the folder of the data, empty where there is none; a damaged one raises StoreError."""
         lock = cls(data_folder())
         if not lock.path.exists():
@@ -115,37 +115,37 @@ class Lock:
         except OSError as error:
             raise Precondition(f"expected a folder that can be written at {self.folder}, found: {error}") from error
 
-    def revision(self, repository: str) -> str | None:
+    def pinned_commit(self, repository: str) -> str | None:
         """The commit of a repository that was verified, and is asked for from then on."""
         known = self.metadata.get(repository)
         return known.get("commit") if known else None
 
-    def known(self, path: Path) -> KnownFile:
+    def file_entry(self, path: Path) -> FileEntry:
         """What was written down about a file."""
         return self.files.get(self._name(path), {})
 
-    def unchanged(self, path: Path) -> bool:
+    def is_unchanged(self, path: Path) -> bool:
         """Whether a file has the size and time of change that were written down."""
-        return self.known(path).items() >= _stamp(path).items()
+        return self.file_entry(path).items() >= _stamp(path).items()
 
-    def hashed(self, path: Path) -> str:
+    def hash_file(self, path: Path) -> str:
         """Computes and remembers a file's SHA-256."""
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         self.files[self._name(path)] = {**_stamp(path), "sha256": digest}
         return digest
 
-    def verdict(self, clip: str, paths: Sequence[Path]) -> tuple[str, str] | None:
+    def known_state(self, clip: str, paths: Sequence[Path]) -> tuple[str, str] | None:
         """State and explanation of a clip, if it was decoded from these files as they are."""
         known = self.clips.get(clip)
         if known is None or known["files"] != [self._name(path) for path in paths]:
             return None
-        return (known["state"], known["what"]) if all(map(self.unchanged, paths)) else None
+        return (known["state"], known["what"]) if all(map(self.is_unchanged, paths)) else None
 
-    def judge(self, clip: str, paths: Sequence[Path], state: str, what: str) -> None:
+    def record_state(self, clip: str, paths: Sequence[Path], state: str, what: str) -> None:
         """Remembers how decoding a clip went."""
         for path in paths:
-            if not self.unchanged(path):
+            if not self.is_unchanged(path):
                 self.files[self._name(path)] = _stamp(path)
         self.clips[clip] = {"files": [self._name(path) for path in paths], "state": state, "what": what}
 
@@ -153,6 +153,6 @@ class Lock:
         return path.relative_to(self.folder).as_posix()
 
 
-def _stamp(path: Path) -> KnownFile:
+def _stamp(path: Path) -> FileEntry:
     found = path.stat()
     return {"size": found.st_size, "mtime_ns": found.st_mtime_ns}

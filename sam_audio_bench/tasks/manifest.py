@@ -30,13 +30,19 @@ from pathlib import Path
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import exists, find_file, sha256
 from sam_audio_bench.tabular import TABLES
-from sam_audio_bench.tasks.adapters import adapter_of, options_of
+from sam_audio_bench.tasks.adapters import find_adapter, parse_options
 from sam_audio_bench.tasks.adapters.excerpts import Excerpt
 from sam_audio_bench.tasks.data import TaskData
-from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Questions, collect, task_data
+from sam_audio_bench.tasks.manifest_rows import (
+    ManifestProblem,
+    ManifestRow,
+    Questions,
+    collect_questions,
+    questions_to_task,
+)
 from sam_audio_bench.tasks.manifest_tables import COLUMNS, READERS, parse_spans, read_datasets
 
-__all__ = ["COLUMNS", "TABLE_NAMES", "manifest", "parse_spans", "questions"]
+__all__ = ["COLUMNS", "TABLE_NAMES", "load_manifest", "parse_spans", "read_questions"]
 
 TABLE_NAMES = tuple(f"{stem}{suffix}" for stem in ("manifest", "metadata") for suffix in READERS)
 """Files that make a folder one of questions."""
@@ -44,18 +50,18 @@ _STATE = "state.json"  # of datasets' save_to_disk
 _SPLITS = "dataset_dict.json"
 
 
-def manifest(name: str | Path, *, allow_outside: bool = False) -> TaskData:
-    """Loads the questions of a table, a folder or a known layout; see `questions`.
+def load_manifest(name: str | Path, *, allow_outside: bool = False) -> TaskData:
+    """Loads the questions of a table, a folder or a known layout; see `read_questions`.
 
     Whether the targets of a table are voices, only the user knows, so metrics of speech may be asked for.
 
     Raises:
         UsageError: nothing there, or a row says something impossible; the message names the row.
     """
-    return task_data(questions(name, allow_outside=allow_outside))
+    return questions_to_task(read_questions(name, allow_outside=allow_outside))
 
 
-def questions(name: str | Path, *, allow_outside: bool = False) -> Questions:
+def read_questions(name: str | Path, *, allow_outside: bool = False) -> Questions:
     """What a name says, with every problem that shows without looking at sound or pictures.
 
     Args:
@@ -66,13 +72,13 @@ def questions(name: str | Path, *, allow_outside: bool = False) -> Questions:
     Raises:
         UsageError: nothing there, or nothing that can be read.
     """
-    if chosen := adapter_of(str(name)):
+    if chosen := find_adapter(str(name)):
         adapter, path = chosen
         if not exists(path):
             raise UsageError(f"expected {adapter.layout} at {path}, found nothing there")
         module, _, attribute = adapter.target.partition(":")
         options: dict[str, Excerpt] = {}
-        if seconds := options_of(str(name)):
+        if seconds := parse_options(str(name)):
             options["excerpt"] = Excerpt(**seconds)
         layout: Questions = getattr(importlib.import_module(module), attribute)(
             path, allow_outside=allow_outside, **options
@@ -90,7 +96,7 @@ def questions(name: str | Path, *, allow_outside: bool = False) -> Questions:
     if tables:
         return _table(tables[0], allow_outside, name=path.resolve().name)
     try:
-        return questions(f"stems:{path}", allow_outside=allow_outside)
+        return read_questions(f"stems:{path}", allow_outside=allow_outside)
     except UsageError as error:
         raise UsageError(
             f"expected one of {', '.join(TABLE_NAMES[:3])}, a datasets folder or folders of stems in {path}, found none"
@@ -119,7 +125,7 @@ def _collected(
     allow_outside: bool,
     name: str | None = None,
 ) -> Questions:
-    return collect(
+    return collect_questions(
         name or path.resolve().stem,
         path,
         rows,

@@ -14,10 +14,17 @@ from sam_audio_bench import video
 from sam_audio_bench.errors import MediaError
 from sam_audio_bench.files import find_file
 from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Questions
-from sam_audio_bench.tasks.manifest_sounds import Sound, SoundReader, added, like, named, sum_remark
+from sam_audio_bench.tasks.manifest_sounds import (
+    Sound,
+    SoundReader,
+    describe_sum_error,
+    match_to_mixture,
+    sound_name,
+    sum_sounds,
+)
 from sam_audio_bench.types import Audio
 
-__all__ = ["SLACK", "check"]
+__all__ = ["SLACK", "check_questions"]
 
 SLACK = 0.05
 """Seconds by which spans and videos may differ from their mixture: a frame at 20 frames a second."""
@@ -25,11 +32,11 @@ SLACK = 0.05
 _Report = Callable[..., ManifestProblem]
 
 
-def check(questions: Questions, *, advance: Callable[[], None] = lambda: None) -> Iterator[ManifestProblem]:
+def check_questions(questions: Questions, *, advance: Callable[[], None] = lambda: None) -> Iterator[ManifestProblem]:
     """Every problem: those of the table first, then those of the files, row by row.
 
     Args:
-        questions: of `sam_audio_bench.tasks.manifest.questions`.
+        questions: of `sam_audio_bench.tasks.manifest.read_questions`.
         advance: called after every row whose files were looked at.
     """
     yield from questions.problems
@@ -81,11 +88,11 @@ def _check_reference(
             return None
         if found.rate != mixture.rate:
             yield report(
-                what=f"expected {named(sound)} at {mixture.rate} Hz as its mixture, found {found.rate} Hz: it will be "
-                "resampled",
+                what=f"expected {sound_name(sound)} at {mixture.rate} Hz as its mixture, found {found.rate} Hz: "
+                "it will be resampled",
                 severity="warning",
             )
-        return like(mixture, first, found, sound)
+        return match_to_mixture(mixture, first, found, sound)
     except MediaError as error:
         yield report(what=str(error))
         return None
@@ -97,7 +104,7 @@ def _check_sum(
     """Whether target and residual add up to the mixture, where both are there whole."""
     known = [[part for part in parts if part is not None] for parts in (target, residual)]
     whole = all(known) and len(known[0]) == len(target) and len(known[1]) == len(residual)
-    if whole and (what := sum_remark(mixture, added(known[0]), added(known[1]))):
+    if whole and (what := describe_sum_error(mixture, sum_sounds(known[0]), sum_sounds(known[1]))):
         yield report(what=what, severity="warning")
 
 

@@ -28,15 +28,23 @@ from sam_audio_bench.tabular import broken
 from sam_audio_bench.tasks.attributes import Attributes, typed_columns
 from sam_audio_bench.tasks.data import TaskData
 from sam_audio_bench.tasks.folders import LinkCheck
-from sam_audio_bench.tasks.manifest_sounds import Sound, SoundReader, added, like, named, resampled, sum_remark
+from sam_audio_bench.tasks.manifest_sounds import (
+    Sound,
+    SoundReader,
+    describe_resampling,
+    describe_sum_error,
+    match_to_mixture,
+    sound_name,
+    sum_sounds,
+)
 from sam_audio_bench.types import Audio, Item, Prompt, Query, Span
 
 __all__ = [
     "ManifestProblem",
     "ManifestRow",
     "Questions",
-    "collect",
-    "task_data",
+    "collect_questions",
+    "questions_to_task",
 ]
 
 _SHOWN = 200  # letters of a path in a message
@@ -112,7 +120,7 @@ class Questions:
     attributes: Attributes
 
 
-def collect(
+def collect_questions(
     task: str,
     path: Path,
     found: Iterable[ManifestRow | ManifestProblem],
@@ -181,7 +189,7 @@ def _given(fields: Mapping[str, object]) -> dict[str, object]:
 def _fault(row: ManifestRow, inside: LinkCheck | None) -> ManifestProblem | None:
     """What makes a row impossible; ``inside`` is None where files may lie anywhere."""
     files = row.files
-    texts = (str(row.where), row.id, row.group, row.text, *(named(sound) for _, sound in files))
+    texts = (str(row.where), row.id, row.group, row.text, *(sound_name(sound) for _, sound in files))
     if bad := next(filter(broken, texts), None):
         where = repr(row.where)[1:-1] if isinstance(row.where, str) else row.where
         what = f"expected names in UTF-8, found {bad!r}: rename the file or folder"
@@ -200,7 +208,7 @@ def _fault(row: ManifestRow, inside: LinkCheck | None) -> ManifestProblem | None
             continue
         if not _allowed(sound, inside is None):
             return fault(what=f"expected {what}, found {repr(sound)[:_SHOWN]}{remedy}", column=column)
-        if inside is not None and (place := inside.leads_out(sound)):
+        if inside is not None and (place := inside.resolve_outside(sound)):
             linked = f"{sound!r}, which is linked to {str(place)!r}"
             return fault(what=f"expected {what}, found {linked}{remedy}", column=column)
     return None
@@ -232,7 +240,7 @@ def _by_id(rows: Sequence[ManifestRow]) -> tuple[dict[str, ManifestRow], list[Ma
             what = f"expected an id of its own, found {identifier!r}, which {known} has: name them in a column 'id'"
             repeated.append(ManifestProblem(where=row.where, what=what, column="id", item=identifier))
             continue
-        group = writable_text(row.group or PurePath(named(_first(row))).as_posix())
+        group = writable_text(row.group or PurePath(sound_name(_first(row))).as_posix())
         text = writable_text(row.text)
         if (row.id, row.group, row.text) != (identifier, group, text):
             row = replace(row, id=identifier, group=group, text=text)
@@ -250,7 +258,7 @@ def _first(row: ManifestRow) -> Sound:
 
 
 def _stem(row: ManifestRow) -> str:
-    return PurePath(named(_first(row))).with_suffix("").as_posix()
+    return PurePath(sound_name(_first(row))).with_suffix("").as_posix()
 
 
 def _slug(row: ManifestRow) -> str:
@@ -258,7 +266,7 @@ def _slug(row: ManifestRow) -> str:
     return re.sub(r"[^\w.]+", "-", row.text or spans or PurePath(row.video).stem).strip("-")
 
 
-def task_data(questions: Questions) -> TaskData:
+def questions_to_task(questions: Questions) -> TaskData:
     """The questions as a task, loaded one at a time; the first error raises UsageError, warnings are notes."""
     errors = [problem for problem in questions.problems if problem.severity == "error"]
     if errors:
@@ -330,7 +338,9 @@ def _load(root: Path, rows: Mapping[str, ManifestRow], identifier: str) -> Item:
     if row.spans_of_target and target is not None:
         spans = tuple(("+", start, end) for start, end in active_spans(target.samples, target.rate))
         if not spans:
-            raise MediaError(f"expected a sound in {named(row.target[0])}, whose spans are the prompt, found silence")
+            raise MediaError(
+                f"expected a sound in {sound_name(row.target[0])}, whose spans are the prompt, found silence"
+            )
     prompt = Prompt(
         text=row.text or None,
         spans=spans,
@@ -355,10 +365,10 @@ def _sounds(read: SoundReader, row: ManifestRow) -> tuple[Audio, Audio | None, A
     mixture = read(row.mixture)
     target = _sum(read, mixture, row.mixture, row.target) if row.target else None
     sources = _parts(read, mixture, row.mixture, row.residual)
-    residual = added(sources) if sources else None
+    residual = sum_sounds(sources) if sources else None
     if target is not None and residual is None:
         residual = Audio(blockwise(torch.sub, mixture.samples, target.samples), mixture.rate)
-    elif target is not None and residual is not None and (remark := sum_remark(mixture, target, residual)):
+    elif target is not None and residual is not None and (remark := describe_sum_error(mixture, target, residual)):
         read.remarks.append(remark)
     return mixture, target, residual, tuple(sources) if row.all_sources else ()
 
@@ -382,7 +392,7 @@ def _mixed(read: SoundReader, row: ManifestRow) -> tuple[Audio, Audio, Audio]:
 
 
 def _sum(read: SoundReader, mixture: Audio, name: Sound, sounds: Sequence[Sound]) -> Audio:
-    return added(_parts(read, mixture, name, sounds))
+    return sum_sounds(_parts(read, mixture, name, sounds))
 
 
 def _parts(read: SoundReader, mixture: Audio, name: Sound, sounds: Sequence[Sound]) -> list[Audio]:
@@ -390,7 +400,7 @@ def _parts(read: SoundReader, mixture: Audio, name: Sound, sounds: Sequence[Soun
     found = []
     for sound in sounds:
         part = read(sound)
-        found.append(like(mixture, name, part, sound))
-        if (remark := resampled(mixture, part, sound)) and remark not in read.remarks:
+        found.append(match_to_mixture(mixture, name, part, sound))
+        if (remark := describe_resampling(mixture, part, sound)) and remark not in read.remarks:
             read.remarks.append(remark)
     return found

@@ -20,7 +20,7 @@ from sam_audio_bench.errors import BenchError, UsageError, describe_error
 from sam_audio_bench.tabular import TABLES, broken, json_lines, parse_table, read_text
 from sam_audio_bench.tasks.attributes import is_empty
 from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow
-from sam_audio_bench.tasks.manifest_sounds import Embedded, Sound
+from sam_audio_bench.tasks.manifest_sounds import EmbeddedSound, Sound
 from sam_audio_bench.types import Span
 
 __all__ = [
@@ -28,13 +28,13 @@ __all__ = [
     "NOT_UTF8",
     "READERS",
     "Cells",
+    "format_spans",
     "parse_spans",
     "read_csv",
     "read_datasets",
     "read_json_lines",
     "read_parquet",
     "read_table",
-    "spans_text",
 ]
 
 COLUMNS = ("mixture", "text", "spans", "video", "mask", "target", "residual", "group", "id", "paraphrases")
@@ -61,10 +61,10 @@ def parse_spans(text: str) -> tuple[Span, ...]:
     return tuple(_span(part) for part in text.split())
 
 
-def spans_text(spans: Iterable[Span]) -> str:
+def format_spans(spans: Iterable[Span]) -> str:
     """What `parse_spans` reads.
 
-    >>> spans_text((("+", 1.0, 2.5), ("-", 3.0, 4.0)))
+    >>> format_spans((("+", 1.0, 2.5), ("-", 3.0, 4.0)))
     '+1.0:2.5 -3.0:4.0'
     """
     return " ".join(f"{sign}{float(start)}:{float(end)}" for sign, start, end in spans)
@@ -255,7 +255,9 @@ def _sounds(table: Any, name: str, column: Any, before: int) -> list[Sound | Non
     paths = compute.struct_field(whole, "path").to_pylist()
     inside = compute.struct_field(whole, "bytes").is_valid().to_pylist()
     return [
-        Embedded(path or f"row-{before + index + 1}", partial(_bytes, table, name, before + index)) if there else path
+        EmbeddedSound(path or f"row-{before + index + 1}", partial(_bytes, table, name, before + index))
+        if there
+        else path
         for index, (path, there) in enumerate(zip(paths, inside, strict=True))
     ]
 
@@ -316,7 +318,7 @@ def _text(value: object) -> str:
 
 
 def _sound(value: object) -> Sound:
-    return value if isinstance(value, Embedded) else _text(value)
+    return value if isinstance(value, EmbeddedSound) else _text(value)
 
 
 def _spans(value: object) -> tuple[Span, ...]:

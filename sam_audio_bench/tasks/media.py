@@ -33,7 +33,7 @@ from sam_audio_bench.errors import MediaError, Precondition
 from sam_audio_bench.files import cased_name, find_file, find_files, sha256
 from sam_audio_bench.tasks.annotations import Annotation
 from sam_audio_bench.tasks.folders import bench_folder, cache_folder, songs_folder
-from sam_audio_bench.tasks.lock import Lock
+from sam_audio_bench.tasks.lock import LockFile
 from sam_audio_bench.tasks.video_clips import count_frames, cut_frames, has_frames
 from sam_audio_bench.types import Audio
 
@@ -78,11 +78,11 @@ _cutting = threading.Lock()  # processes write to names of their own, threads of
 class Media(Protocol):
     """The recordings of one data set."""
 
-    def names(self, row: Annotation) -> list[Path]:
+    def expected_paths(self, row: Annotation) -> list[Path]:
         """Where the files of a row are looked for, the preferred place first."""
         ...
 
-    def files(self, row: Annotation, *, visual: bool = False) -> list[Path]:
+    def locate_files(self, row: Annotation, *, visual: bool = False) -> list[Path]:
         """What serves a row; nothing where something that it needs is missing."""
         ...
 
@@ -90,7 +90,7 @@ class Media(Protocol):
         """Decodes what a row needs; raises MediaError as reading it would."""
         ...
 
-    def check(self) -> None:
+    def check_verified(self) -> None:
         """Raises Precondition where the files as a whole cannot be used."""
         ...
 
@@ -112,29 +112,29 @@ class BenchMedia:
     folder: Path
 
     @classmethod
-    def here(cls) -> BenchMedia:
+    def from_data_folder(cls) -> BenchMedia:
         """Those of this machine."""
         return cls(bench_folder())
 
-    def names(self, row: Annotation) -> list[Path]:
+    def expected_paths(self, row: Annotation) -> list[Path]:
         """Every name that is usual, in order."""
         return [self.folder / row.source / f"{stem}{suffix}" for stem in _stems(row) for suffix in _NAMED]
 
-    def files(self, row: Annotation, *, visual: bool = False) -> list[Path]:
+    def locate_files(self, row: Annotation, *, visual: bool = False) -> list[Path]:
         """The file that serves a row, alone, or nothing."""
         found = self._find(row, visual=visual)
         return [found.path] if found else []
 
-    def where(self, row: Annotation, *, visual: bool = False) -> tuple[Path, float, float] | None:
+    def locate_part(self, row: Annotation, *, visual: bool = False) -> tuple[Path, float, float] | None:
         """The file that serves a row, and the seconds in it; None: there is none."""
         found = self._find(row, visual=visual)
         return (found.path, *found.part(row)) if found else None
 
-    def sound(self, row: Annotation, *, visual: bool = False) -> Audio:
-        """The mixture of a row, mono at `RATE`; errors as in `remarked_sound`."""
-        return self.remarked_sound(row, visual=visual)[0]
+    def read_sound(self, row: Annotation, *, visual: bool = False) -> Audio:
+        """The mixture of a row, mono at `RATE`; errors as in `read_sound_remarked`."""
+        return self.read_sound_remarked(row, visual=visual)[0]
 
-    def remarked_sound(self, row: Annotation, *, visual: bool = False) -> tuple[Audio, tuple[str, ...]]:
+    def read_sound_remarked(self, row: Annotation, *, visual: bool = False) -> tuple[Audio, tuple[str, ...]]:
         """The mixture of a row, mono at `RATE`, with the remarks of `audio.read_remarked`.
 
         Raises:
@@ -147,8 +147,8 @@ class BenchMedia:
         sound, remarks = audio.read_remarked(found.path, start=start, end=end + margin)
         return _prepared(sound, end - start, found.path), remarks
 
-    def pictures(self, row: Annotation) -> Path:
-        """A video of the row alone, cut into the cache where the file is longer; errors as in `sound`."""
+    def extract_video(self, row: Annotation) -> Path:
+        """A video of the row alone, cut into the cache where the file is longer; errors as in `read_sound`."""
         found = self._found(row, visual=True)
         if not found.whole:
             return found.path
@@ -171,7 +171,7 @@ class BenchMedia:
         """Decodes sound and pictures: those of the row, and all others of small files."""
         found = self._found(row, visual=visual)
         check_whole(found.path)
-        self.sound(row, visual=visual)
+        self.read_sound(row, visual=visual)
         start, end = found.part(row)
         if _stat(found.path).st_size <= _SMALL:
             audio.read(found.path)
@@ -179,13 +179,13 @@ class BenchMedia:
         if visual or has_frames(found.path):
             count_frames(found.path, start, end)
 
-    def check(self) -> None:
+    def check_verified(self) -> None:
         """Nothing to say: every file counts for itself."""
 
     def _found(self, row: Annotation, *, visual: bool) -> _Found:
         found = self._find(row, visual=visual)
         if found is None:
-            first, *others = self.names(row)
+            first, *others = self.expected_paths(row)
             raise MediaError(
                 f"expected a recording at {first} or under one of {len(others)} other names, found none; "
                 "`sabench data where` lists them",
@@ -240,7 +240,7 @@ class StemMedia:
     folder: Path
 
     @classmethod
-    def here(cls) -> StemMedia:
+    def from_data_folder(cls) -> StemMedia:
         """Those of this machine."""
         return cls(songs_folder())
 
@@ -250,19 +250,19 @@ class StemMedia:
         path = self.folder.with_name(f"{self.folder.name}.zip")
         return path if path.is_file() and not (self.folder / "test").is_dir() else None
 
-    def names(self, row: Annotation) -> list[Path]:
+    def expected_paths(self, row: Annotation) -> list[Path]:
         """Mixture and stems."""
         return [self._place(row, part) for part in ("mixture", *STEMS)]
 
-    def files(self, row: Annotation, *, visual: bool = False) -> list[Path]:
+    def locate_files(self, row: Annotation, *, visual: bool = False) -> list[Path]:
         """Mixture and stems, or the archive; nothing where one of them is missing."""
         if self.archive is not None:
             return [self.archive]
-        names = self.names(row)
+        names = self.expected_paths(row)
         return names if all(path.is_file() for path in names) else []
 
-    def sound(self, row: Annotation, part: str = "mixture") -> Audio:
-        """Mixture or stem of a row, mono at `RATE`; errors as in `BenchMedia.sound`."""
+    def read_sound(self, row: Annotation, part: str = "mixture") -> Audio:
+        """Mixture or stem of a row, mono at `RATE`; errors as in `BenchMedia.read_sound`."""
         stream, place = self._opened(self._place(row, part))
         found = audio.read(place, start=row.start, end=row.end, stream=stream)
         return _prepared(found, row.end - row.start, place)
@@ -274,9 +274,9 @@ class StemMedia:
 
     def inspect(self, row: Annotation, *, visual: bool = False) -> None:
         """Decodes mixture and stems, which must be equally long."""
-        for path in () if self.archive is not None else self.files(row):
+        for path in () if self.archive is not None else self.locate_files(row):
             check_whole(path)
-        lengths = {part: self.sound(row, part).length for part in ("mixture", *STEMS)}
+        lengths = {part: self.read_sound(row, part).length for part in ("mixture", *STEMS)}
         if len(set(lengths.values())) > 1:
             shown = ", ".join(f"{part} {length}" for part, length in lengths.items())
             raise MediaError(
@@ -284,13 +284,13 @@ class StemMedia:
                 status="length_mismatch",
             )
 
-    def check(self) -> None:
+    def check_verified(self) -> None:
         """An archive must have been compared with its published checksum."""
         archive = self.archive
         if archive is None:
             return
-        lock = Lock.read()
-        if not (lock.unchanged(archive) and lock.known(archive).get("checked")):
+        lock = LockFile.read()
+        if not (lock.is_unchanged(archive) and lock.file_entry(archive).get("checked")):
             raise Precondition(
                 f"expected the checksum of {archive} to be verified, found it unverified or changed since; run "
                 "`sabench data verify instr-pro` once"

@@ -20,7 +20,7 @@ from sam_audio_bench.tasks import synthetic_video
 from sam_audio_bench.tasks.attributes import Attribute
 from sam_audio_bench.tasks.catalogue import TASKS, Task
 from sam_audio_bench.tasks.data import TaskData
-from sam_audio_bench.tasks.mixing import add_at, headroom, peak_of, rest_gain
+from sam_audio_bench.tasks.mixing import add_at, headroom, peak_of, residual_gain
 from sam_audio_bench.tasks.recipes import (
     SECONDS,
     Recipe,
@@ -33,7 +33,7 @@ from sam_audio_bench.tasks.recipes import (
 )
 from sam_audio_bench.types import Audio, Item, Prompt, Query
 
-__all__ = ["RATE", "Mix", "load_mini", "mix"]
+__all__ = ["RATE", "RenderedRecipe", "load_mini", "render_recipe"]
 
 RATE = 48_000
 """Hz."""
@@ -44,13 +44,13 @@ _OFFERS = {"text": {"text"}, "text+span": {"text", "spans"}, "span": {"spans"}, 
 
 
 @dataclass(frozen=True, slots=True)
-class Mix:
+class RenderedRecipe:
     """Target and rest ``[time]`` at 48 kHz, and the gains that their stems were scaled with."""
 
     target: NDArray[np.float32]
     rest: NDArray[np.float32]
     target_gain: float
-    rest_gain: float
+    residual_gain: float
 
 
 def load_mini(name: str) -> TaskData:
@@ -79,7 +79,7 @@ def load_mini(name: str) -> TaskData:
     )
 
 
-def mix(recipe: Recipe) -> Mix:
+def render_recipe(recipe: Recipe) -> RenderedRecipe:
     """Places and scales the stems of a recipe.
 
     The rest is scaled to the recipe's energy ratio over the whole clip. Then, if target, rest or mixture would exceed
@@ -88,12 +88,12 @@ def mix(recipe: Recipe) -> Mix:
     target, rest = _place(recipe.target), _place(recipe.others)
     balance = 1.0
     if recipe.target_to_rest_db is not None:
-        balance = rest_gain(target, rest, recipe.target_to_rest_db)
+        balance = residual_gain(target, rest, recipe.target_to_rest_db)
         rest *= balance
     gain = headroom(peak_of(target, rest, target + rest))
     target *= gain
     rest *= gain
-    return Mix(audio.quantise(target), audio.quantise(rest), gain, gain * balance)
+    return RenderedRecipe(audio.quantise(target), audio.quantise(rest), gain, gain * balance)
 
 
 def _place(starts: Mapping[str, float]) -> NDArray[np.float32]:
@@ -129,7 +129,7 @@ def _content(name: str, mixtures: Mapping[str, Recipe], together: Mapping[str, s
 
 def _load(task: Task, mixtures: Mapping[str, Recipe], together: Mapping[str, str], identifier: str) -> Item:
     recipe = mixtures[identifier]
-    mixed = mix(recipe)
+    mixed = render_recipe(recipe)
     return Item(
         id=identifier,
         group=together[recipe.id],
@@ -143,9 +143,9 @@ def _audio(samples: NDArray[np.float32]) -> Audio:
     return Audio(torch.from_numpy(samples).unsqueeze(0), RATE)
 
 
-def _prompt(task: Task, recipe: Recipe, mixed: Mix) -> Prompt:
+def _prompt(task: Task, recipe: Recipe, mixed: RenderedRecipe) -> Prompt:
     if task.prompt == "visual":
-        others = [_place({stem: start}) * mixed.rest_gain for stem, start in recipe.others.items()]
+        others = [_place({stem: start}) * mixed.residual_gain for stem, start in recipe.others.items()]
         video, mask = synthetic_video.render_clip(recipe.id, [mixed.target, *others], RATE)
         return Prompt(video=str(video), mask=str(mask))
     offers = _OFFERS[task.prompt]

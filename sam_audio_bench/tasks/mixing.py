@@ -18,11 +18,11 @@ __all__ = [
     "Labelled",
     "add_at",
     "cut_sounding",
-    "draw_of",
+    "draw_from_groups",
     "headroom",
-    "normalised",
+    "normalise_level",
     "peak_of",
-    "rest_gain",
+    "residual_gain",
     "rms",
     "uniform_db",
 ]
@@ -103,10 +103,10 @@ class ClipIndex(Generic[_Clip]):
         """A label, the more often the more groups it has (their square root); then a group, then a clip."""
         labels = self._groups[domain]
         weights = np.sqrt([len(groups) for groups in labels])
-        return draw_of(labels[int(random.choice(len(labels), p=weights / weights.sum()))], random)
+        return draw_from_groups(labels[int(random.choice(len(labels), p=weights / weights.sum()))], random)
 
 
-def draw_of(groups: Sequence[Sequence[_Clip]], random: Random) -> _Clip:
+def draw_from_groups(groups: Sequence[Sequence[_Clip]], random: Random) -> _Clip:
     """One clip: first its group, then which one of it."""
     members = groups[int(random.integers(len(groups)))]
     return members[int(random.integers(len(members)))]
@@ -141,7 +141,7 @@ def cut_sounding(signal: Signal, length: int, random: Random) -> int:
     return int(np.clip(peak - random.integers(0, length), 0, len(signal) - length))
 
 
-def normalised(track: Signal) -> Signal:
+def normalise_level(track: Signal) -> Signal:
     """A track at an RMS of 0.1 where it sounds, not counting samples 60 dB below its peak; silence stays as it is."""
     sounding = track[np.abs(track) > _SOUNDING * np.abs(track).max(initial=0)]
     return (track * (_LEVEL / max(rms(sounding), 1e-9))).astype(np.float32) if len(sounding) else track
@@ -151,7 +151,7 @@ def _energy(signal: Signal) -> float:
     return float(np.einsum("t,t->", signal, signal, dtype=np.float64))
 
 
-def rest_gain(target: Signal, rest: Signal, target_to_rest_db: float) -> float:
+def residual_gain(target: Signal, rest: Signal, target_to_rest_db: float) -> float:
     """By what the rest is scaled so that the target has this many dB more energy over the whole; both must sound."""
     return float(np.sqrt(_energy(target) / _energy(rest) * 10 ** (-target_to_rest_db / 10)))
 

@@ -18,7 +18,7 @@ from sam_audio_bench.tasks.mixing import ClipIndex, Random, cut_sounding
 from sam_audio_bench.tasks.mixing_pool import Clip, ClipReader
 from sam_audio_bench.tasks.mixing_recipe import MixRecipe
 
-__all__ = ["MixPlan", "PlacedClip", "Planner", "key_of", "overlap_of"]
+__all__ = ["MixPlan", "PlacedClip", "Planner", "compute_overlap", "format_key"]
 
 _CASTS, _PLACEMENTS = 20, 100  # that are tried for a mixture
 _DRAWS = 50  # of one more source that is unlike the others
@@ -54,12 +54,12 @@ class MixPlan(Struct, frozen=True, kw_only=True):
     loudness: float  # in the recipe's unit
 
 
-def key_of(index: int) -> str:
+def format_key(index: int) -> str:
     """The name of a mixture by its number."""
     return f"mix-{index:06d}"
 
 
-def overlap_of(sources: Sequence[PlacedClip], asked: int = 0) -> float:
+def compute_overlap(sources: Sequence[PlacedClip], asked: int = 0) -> float:
     """Share of the time in which a source sounds that another one sounds in as well; 0 for one alone.
 
     Args:
@@ -137,7 +137,7 @@ class Planner:
                 snr = round(float(random.uniform(*self.recipe.snr)), 3)
                 loudness = round(float(random.uniform(*self.recipe.loudness)), 3)
                 return MixPlan(
-                    key=key_of(index), sources=sources, snr=snr if len(sources) > 1 else None, loudness=loudness
+                    key=format_key(index), sources=sources, snr=snr if len(sources) > 1 else None, loudness=loudness
                 )
         if not overlaps:
             raise UsageError(
@@ -182,7 +182,7 @@ class Planner:
                 self._at(clip, first, length, int(random.integers(0, self.recipe.length - length + 1)), level)
                 for clip, (first, length), level in zip(cast, parts, levels, strict=True)
             )
-            overlap = overlap_of(sources)
+            overlap = compute_overlap(sources)
             if len(sources) == 1 or low - 1e-9 <= overlap <= high + 1e-9:
                 return sources
             overlaps.append(overlap)

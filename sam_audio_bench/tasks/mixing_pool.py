@@ -22,9 +22,9 @@ from sam_audio_bench import audio
 from sam_audio_bench.digests import file_digest
 from sam_audio_bench.errors import MediaError, UsageError, unknown_name
 from sam_audio_bench.files import find_file
-from sam_audio_bench.tasks.adapters.layouts import folders_in
-from sam_audio_bench.tasks.adapters.texts import spoken
-from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, collect
+from sam_audio_bench.tasks.adapters.layouts import list_folders
+from sam_audio_bench.tasks.adapters.texts import name_to_text
+from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, collect_questions
 from sam_audio_bench.tasks.manifest_tables import read_csv
 from sam_audio_bench.tasks.mixing import PEAK
 from sam_audio_bench.tasks.mixing_recipe import MINI, MixRecipe
@@ -32,7 +32,7 @@ from sam_audio_bench.tasks.recipes import load_prompt_variants, load_stems
 from sam_audio_bench.tasks.span_table import RULES
 from sam_audio_bench.types import Audio
 
-__all__ = ["Clip", "ClipReader", "ReadClip", "licensed", "read_pool"]
+__all__ = ["Clip", "ClipAudio", "ClipReader", "read_pool", "select_licensed"]
 
 COLUMNS = ("path", "label", "text", "licence", "group", "credit")
 """Of a table of clips."""
@@ -57,7 +57,9 @@ class Clip:
 
     def texts(self, recipe: MixRecipe) -> tuple[str, ...]:
         """What asks for it, and other words for that; ("",): nobody asks for it."""
-        texts = (self.text, *self.paraphrases) if self.text else recipe.prompts.get(self.label, (spoken(self.label),))
+        texts = (
+            (self.text, *self.paraphrases) if self.text else recipe.prompts.get(self.label, (name_to_text(self.label),))
+        )
         return tuple(text.strip() for text in texts)
 
 
@@ -81,7 +83,9 @@ def read_pool(name: str | Path, *, allow_outside: bool = False) -> tuple[Clip, .
     rows += [
         ManifestRow(where=clip.id, id=clip.id, mixture=clip.id, text=clip.label, group=clip.group) for clip in clips
     ]
-    found = collect("pool", path, rows, root=root, allow_outside=allow_outside)  # checks names, places and links
+    found = collect_questions(
+        "pool", path, rows, root=root, allow_outside=allow_outside
+    )  # checks names, places and links
     errors = [problem for problem in found.problems if problem.severity == "error"]
     if errors:
         more = f" ({len(errors) - 1} more)" if len(errors) > 1 else ""
@@ -105,7 +109,7 @@ def _is_sound(file: Path) -> bool:
 
 def _folder_clips(root: Path) -> Iterator[Clip]:
     count = 0
-    for folder in folders_in(root):
+    for folder in list_folders(root):
         for file in sorted(folder.rglob("*")):
             if _is_sound(file):
                 count += 1
@@ -158,7 +162,7 @@ def _table_clips(path: Path) -> Iterator[Clip | ManifestProblem]:
         )  # fmt: skip
 
 
-def licensed(clips: Sequence[Clip], recipe: MixRecipe) -> tuple[Clip, ...]:
+def select_licensed(clips: Sequence[Clip], recipe: MixRecipe) -> tuple[Clip, ...]:
     """Clips under a licence of the recipe; raises UsageError for a label or licence of it that no clip has."""
     labels = {clip.label for clip in clips}
     for label in (*recipe.prompts, *(label for labels in recipe.confused for label in labels)):
@@ -172,7 +176,7 @@ def licensed(clips: Sequence[Clip], recipe: MixRecipe) -> tuple[Clip, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReadClip:
+class ClipAudio:
     """The sound of a clip, at the recipe's rate."""
 
     samples: NDArray[np.float32]  # [time], the mean of its channels
@@ -189,10 +193,10 @@ class ClipReader:
     resampled: set[str] = field(default_factory=set)  # clips of another rate
     averaged: set[str] = field(default_factory=set)  # clips of several channels
     remarks: dict[str, tuple[str, ...]] = field(default_factory=dict)  # clip -> what decoding worked around
-    _held: OrderedDict[str, ReadClip] = field(default_factory=OrderedDict)
+    _held: OrderedDict[str, ClipAudio] = field(default_factory=OrderedDict)
     _spans: dict[tuple[str, int, int], tuple[tuple[float, float], ...]] = field(default_factory=dict)
 
-    def __call__(self, clip: Clip) -> ReadClip:
+    def __call__(self, clip: Clip) -> ClipAudio:
         """The sound of a clip.
 
         Raises:
@@ -209,7 +213,7 @@ class ClipReader:
                 "take it out of the pool, or change shortest"
             )
         mono = audio.resample(audio.to_mono(sound), self.recipe.rate)
-        found = ReadClip(
+        found = ClipAudio(
             samples=np.ascontiguousarray(mono.samples[0].numpy()), rate=sound.rate, channels=sound.channels,
             sha256=file_digest(path),
         )  # fmt: skip
@@ -219,7 +223,7 @@ class ClipReader:
             self._held.popitem(last=False)
         return found
 
-    def _note(self, clip: Clip, found: ReadClip, remarks: tuple[str, ...]) -> None:
+    def _note(self, clip: Clip, found: ClipAudio, remarks: tuple[str, ...]) -> None:
         if found.rate != self.recipe.rate:
             self.resampled.add(clip.id)
         if found.channels > 1:

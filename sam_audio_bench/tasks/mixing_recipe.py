@@ -33,7 +33,7 @@ from msgspec import Meta, Struct
 from sam_audio_bench.errors import Precondition, UsageError, unknown_name
 from sam_audio_bench.tabular import read_text
 
-__all__ = ["MINI", "MixRecipe", "Range", "read_recipe", "recipe_of"]
+__all__ = ["MINI", "MixRecipe", "Range", "parse_recipe", "read_recipe"]
 
 MINI = "mini"
 """The pool of recordings in the package, those of the mini split."""
@@ -100,13 +100,13 @@ def read_recipe(path: Path | None, changes: Sequence[str] = ()) -> MixRecipe:
         for name, value in found.items():
             old = options.get(name)
             options[name] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
-    return recipe_of(options, "the recipe" if path is None else str(path))
+    return parse_recipe(options, "the recipe" if path is None else str(path))
 
 
-def recipe_of(options: Mapping[str, Any], where: str = "the recipe") -> MixRecipe:
+def parse_recipe(options: Mapping[str, Any], where: str = "the recipe") -> MixRecipe:
     """The recipe that the tables of a TOML say; raises UsageError, which names ``where``.
 
-    >>> recipe_of({"snr": 0, "prompts": {"dog": "dog barking"}}).snr
+    >>> parse_recipe({"snr": 0, "prompts": {"dog": "dog barking"}}).snr
     (0.0, 0.0)
     """
     known = list(MixRecipe.__struct_fields__)

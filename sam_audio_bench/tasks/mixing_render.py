@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from sam_audio_bench import audio
 from sam_audio_bench.errors import MediaError
 from sam_audio_bench.metrics.functional.loudness import integrated_loudness
-from sam_audio_bench.tasks.manifest_tables import COLUMNS, spans_text
-from sam_audio_bench.tasks.mixing import Signal, add_at, headroom, normalised, peak_of, rest_gain, rms
-from sam_audio_bench.tasks.mixing_plan import MixPlan, PlacedClip, overlap_of
+from sam_audio_bench.tasks.manifest_tables import COLUMNS, format_spans
+from sam_audio_bench.tasks.mixing import Signal, add_at, headroom, normalise_level, peak_of, residual_gain, rms
+from sam_audio_bench.tasks.mixing_plan import MixPlan, PlacedClip, compute_overlap
 from sam_audio_bench.tasks.mixing_pool import Clip, ClipReader
 from sam_audio_bench.tasks.mixing_recipe import MixRecipe
 
@@ -50,7 +50,7 @@ def render(plan: MixPlan, clips: Mapping[str, Clip], reader: ClipReader) -> Rend
     tracks = [_track(one, reader(clips[one.clip]).samples, recipe) for one in plan.sources]
     if plan.snr is not None:
         _check_sounding(_sum(tracks[1:]), plan)
-        balance = np.float32(rest_gain(tracks[0], _sum(tracks[1:]), plan.snr))
+        balance = np.float32(residual_gain(tracks[0], _sum(tracks[1:]), plan.snr))
         tracks = [tracks[0], *(track * balance for track in tracks[1:])]
     _check_sounding(_sum(tracks), plan)
     gain, turned_down = _mixture_gain(tracks, plan, recipe)
@@ -81,7 +81,7 @@ def _check_sounding(total: Signal, plan: MixPlan) -> None:
 def _track(source: PlacedClip, samples: Signal, recipe: MixRecipe) -> Signal:
     track = np.zeros(recipe.length, np.float32)
     add_at(track, samples[source.first : source.first + source.length], source.start)
-    return normalised(track) * np.float32(10 ** (source.level / 20))
+    return normalise_level(track) * np.float32(10 ** (source.level / 20))
 
 
 def _sum(signals: Sequence[Signal]) -> Signal:
@@ -133,7 +133,7 @@ def question_rows(
             **known,
             "mixture": f"{folder}mixture.flac",
             "text": one.text,
-            "spans": spans_text(("+", start, end) for start, end in one.spans),
+            "spans": format_spans(("+", start, end) for start, end in one.spans),
             "target": f"{folder}source{at + 1}.flac",
             "group": one.group,
             "id": plan.key if at == 0 else f"{plan.key}-{at + 1}",
@@ -142,7 +142,7 @@ def question_rows(
             "loudness": round(rendered.loudness, 3),
             "target_class": one.label,
             "licences": " + ".join(sorted(licences)),
-            **({"snr": round(rendered.snr[at], 3), "overlap": round(overlap_of(plan.sources, at), 4),
+            **({"snr": round(rendered.snr[at], 3), "overlap": round(compute_overlap(plan.sources, at), 4),
                 "other_classes": " + ".join(sorted(other.label for other in others))} if others else {}),
         })  # fmt: skip
     return rows

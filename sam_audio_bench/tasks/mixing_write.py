@@ -29,10 +29,10 @@ from sam_audio_bench import audio
 from sam_audio_bench.digests import joined
 from sam_audio_bench.errors import StoreError, UsageError
 from sam_audio_bench.files import dump_json, write_json
-from sam_audio_bench.tasks.archives import keep_plan, write_csv, write_tar
+from sam_audio_bench.tasks.archives import ensure_same_plan, write_csv, write_tar
 from sam_audio_bench.tasks.manifest_tables import COLUMNS
 from sam_audio_bench.tasks.mixing import Signal
-from sam_audio_bench.tasks.mixing_plan import MixPlan, Planner, key_of
+from sam_audio_bench.tasks.mixing_plan import MixPlan, Planner, format_key
 from sam_audio_bench.tasks.mixing_pool import Clip
 from sam_audio_bench.tasks.mixing_render import ATTRIBUTES, RenderedMixture, question_rows, render
 from sam_audio_bench.types import Audio
@@ -98,7 +98,7 @@ def write_mixtures(
     own = units[number - 1 :: count]
     plans = iter(planner.plan([index for unit in own for index in unit], advance=advance))
     begun = {"version": VERSION, "format": form, **msgspec.to_builtins(recipe)}
-    keep_plan(out / "recipe.json", begun, "this recipe and format")
+    ensure_same_plan(out / "recipe.json", begun, "this recipe and format")
     report = MixReport(mixtures=sum(map(len, own)))
     writer = _Folders(planner, out) if form == "folders" else _Archives(planner, out)
     for unit in own:
@@ -157,7 +157,7 @@ class _Folders(_Writer):
     def read(self, unit: Sequence[int]) -> list[Description]:
         found = []
         for index in unit:
-            folder = self.out / "mixtures" / key_of(index)
+            folder = self.out / "mixtures" / format_key(index)
             path = folder / "mixture.json"
             if not path.is_file():
                 return []

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 
-from sam_audio_bench.tasks.adapters import adapter_of
+from sam_audio_bench.tasks.adapters import find_adapter
 from sam_audio_bench.tasks.catalogue import TASKS
 from sam_audio_bench.tasks.load import SPLITS, split_label
 from sam_audio_bench.tasks.recipes import list_task_recipes, load_stems
 
-__all__ = ["SOURCES", "Source", "named_sources", "recordings_of", "shared_training"]
+__all__ = ["SOURCES", "Source", "find_recording_texts", "find_shared_training", "find_sources"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +86,10 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
 )  # fmt: skip
 
 
-def named_sources(texts: Iterable[str]) -> frozenset[str]:
+def find_sources(texts: Iterable[str]) -> frozenset[str]:
     """The collections of `SOURCES` that texts name.
 
-    >>> sorted(named_sources(["MUSDB18-HQ (train)", "500 h of the DNS Challenge"]))
+    >>> sorted(find_sources(["MUSDB18-HQ (train)", "500 h of the DNS Challenge"]))
     ['dns', 'musdb18']
     """
     whole = "\n".join(texts)
@@ -108,22 +108,22 @@ def _with_parts(keys: Iterable[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def shared_training(training_data: Iterable[str], recordings: Iterable[str]) -> str:
+def find_shared_training(training_data: Iterable[str], recordings: Iterable[str]) -> str:
     """What of some training data is of the same collections as the recordings of a task; "" if nothing is known to be.
 
     Args:
         training_data: as a card states it.
         recordings: texts that name the collections of the task.
 
-    >>> shared_training(["MUSDB18-HQ (train)", "own songs"], ["MUSDB18-HQ"])
+    >>> find_shared_training(["MUSDB18-HQ (train)", "own songs"], ["MUSDB18-HQ"])
     'MUSDB18-HQ (train)'
-    >>> shared_training(["DNS Challenge"], ["LibriMix"]), shared_training(["VCTK"], ["LibriMix"])
+    >>> find_shared_training(["DNS Challenge"], ["LibriMix"]), find_shared_training(["VCTK"], ["LibriMix"])
     ('DNS Challenge (LibriVox)', '')
     """
-    task = _with_parts(named_sources(recordings))
+    task = _with_parts(find_sources(recordings))
     told = []
     for text in training_data:
-        named = named_sources([text])
+        named = find_sources([text])
         common = _with_parts(named) & task
         if named & common:
             told.append(text)
@@ -133,7 +133,7 @@ def shared_training(training_data: Iterable[str], recordings: Iterable[str]) -> 
     return "; ".join(told)
 
 
-def recordings_of(task: str, split: str, source: str = "") -> tuple[str, ...]:
+def find_recording_texts(task: str, split: str, source: str = "") -> tuple[str, ...]:
     """Texts that name the collections of a task's recordings; none where they are not known, as of one's own table.
 
     Args:
@@ -143,7 +143,7 @@ def recordings_of(task: str, split: str, source: str = "") -> tuple[str, ...]:
     """
     if task in TASKS and split in SPLITS:
         return _mini_recordings(task) if split == "mini" else TASKS[task].recordings
-    layout = adapter_of(split_label(source)[1])
+    layout = find_adapter(split_label(source)[1])
     return layout[0].recordings if layout is not None else ()
 
 

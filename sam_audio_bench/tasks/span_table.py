@@ -19,10 +19,10 @@ from sam_audio_bench.metrics.functional.activity import Overlap, active_spans, s
 from sam_audio_bench.tasks.archives import write_csv
 from sam_audio_bench.tasks.manifest_rows import ManifestRow, Questions
 from sam_audio_bench.tasks.manifest_sounds import SoundReader
-from sam_audio_bench.tasks.manifest_tables import COLUMNS, spans_text
+from sam_audio_bench.tasks.manifest_tables import COLUMNS, format_spans
 from sam_audio_bench.types import Audio, Span
 
-__all__ = ["RULES", "FoundSpans", "SpanRule", "check_place", "find_spans", "write_spans"]
+__all__ = ["RULES", "FoundSpans", "SpanRule", "check_table_path", "find_spans", "write_spans"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +100,7 @@ def _unwritable(row: ManifestRow) -> str:
     return ""
 
 
-def check_place(questions: Questions, path: Path) -> None:
+def check_table_path(questions: Questions, path: Path) -> None:
     """Raises UsageError for a table that could not name the files of the questions, or would replace their own."""
     if path.suffix.lower() != ".csv":
         raise UsageError(f"expected the name of a .csv file for the table, found {path}")
@@ -131,7 +131,7 @@ def _cells(row: ManifestRow, spans: tuple[Span, ...]) -> dict[str, object]:
     return {
         "mixture": row.mixture,
         "text": row.text,
-        "spans": spans_text(spans),
+        "spans": format_spans(spans),
         "video": row.video,
         "mask": row.mask,
         "target": row.target[0],

@@ -17,7 +17,7 @@ from functools import lru_cache
 
 from sam_audio_bench.tasks.annotations import Annotation, MetadataTable, read_cells
 
-__all__ = ["Described", "describe", "heard_texts", "paraphrases_of"]
+__all__ = ["SoundMetadata", "find_audible_texts", "find_paraphrases", "read_sound_metadata"]
 
 _COLUMNS = ("description_freeform", "target_node", "other_sample_info")
 
@@ -26,7 +26,7 @@ Rows = Mapping[str, Annotation]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Described:
+class SoundMetadata:
     """What a row says beside its question; empty where it does not."""
 
     freeform: str = ""
@@ -34,23 +34,23 @@ class Described:
     nodes: tuple[str, ...] = ()
 
 
-def describe(table: MetadataTable) -> tuple[Described, ...]:
-    """The rows of a table; none where it has none of the columns. Errors as in `annotations.bench_table`."""
+def read_sound_metadata(table: MetadataTable) -> tuple[SoundMetadata, ...]:
+    """The rows of a table; none where it has none of the columns. Errors as in `annotations.read_bench_table`."""
     return _describe(table, table.stamps)
 
 
 @lru_cache(maxsize=4)
-def _describe(table: MetadataTable, stamps: tuple[tuple[int, int], ...]) -> tuple[Described, ...]:
+def _describe(table: MetadataTable, stamps: tuple[tuple[int, int], ...]) -> tuple[SoundMetadata, ...]:
     from pyarrow import parquet
 
     columns = [name for name in _COLUMNS if all(name in parquet.read_schema(path).names for path in table.files)]
     return tuple(map(_described, read_cells(table, columns))) if columns else ()
 
 
-def _described(cells: Mapping[str, object]) -> Described:
+def _described(cells: Mapping[str, object]) -> SoundMetadata:
     info = cells.get("other_sample_info")
     nodes = info.get("all_nodes") if isinstance(info, dict) else None
-    return Described(
+    return SoundMetadata(
         freeform=_text(cells.get("description_freeform")),
         target=_text(cells.get("target_node")),
         nodes=tuple(filter(None, map(_text, nodes))) if isinstance(nodes, list) else (),
@@ -61,13 +61,13 @@ def _text(value: object) -> str:
     return " ".join(value.split()) if isinstance(value, str) else ""
 
 
-def paraphrases_of(rows: Rows, described: Sequence[Described]) -> dict[str, tuple[str, ...]]:
+def find_paraphrases(rows: Rows, described: Sequence[SoundMetadata]) -> dict[str, tuple[str, ...]]:
     """Item -> its other words, where these say something else than its text."""
     found = {item: described[row.row].freeform for item, row in rows.items() if described}
     return {item: (words,) for item, words in found.items() if words and words.casefold() != rows[item].text.casefold()}
 
 
-def heard_texts(rows: Rows, described: Sequence[Described]) -> dict[str, frozenset[str]]:
+def find_audible_texts(rows: Rows, described: Sequence[SoundMetadata]) -> dict[str, frozenset[str]]:
     """Item -> the texts of the task that may be heard in its mixture: all but those that the ontology rules out.
 
     An item is left out whose nodes are not told, or one of whose nodes has no place in the ontology. A text is ruled

@@ -17,7 +17,7 @@ from sam_audio_bench.tasks import mixing_write
 from sam_audio_bench.tasks.load import load_task
 from sam_audio_bench.tasks.mixing_plan import Planner
 from sam_audio_bench.tasks.mixing_pool import read_pool
-from sam_audio_bench.tasks.mixing_recipe import recipe_of
+from sam_audio_bench.tasks.mixing_recipe import parse_recipe
 from sam_audio_bench.tasks.mixing_write import MixReport, write_mixtures
 
 RATE = 8000
@@ -38,7 +38,7 @@ def pool(tmp_path: Path) -> Path:
 
 
 def mixed(pool: Path, out: Path, shard: tuple[int, int] = (1, 1), **changes: object) -> MixReport:
-    recipe = recipe_of({**SHORT, **changes})
+    recipe = parse_recipe({**SHORT, **changes})
     return write_mixtures(Planner(read_pool(pool), recipe), out, shard=shard)
 
 

@@ -52,10 +52,10 @@ def mix(
         _check_place(Path(pool), out)
     from sam_audio_bench.run.progress import Progress
     from sam_audio_bench.tasks.mixing_plan import Planner
-    from sam_audio_bench.tasks.mixing_pool import licensed, read_pool
+    from sam_audio_bench.tasks.mixing_pool import read_pool, select_licensed
     from sam_audio_bench.tasks.mixing_write import write_mixtures
 
-    planner = Planner(licensed(read_pool(pool, allow_outside=allow_outside), chosen), chosen)
+    planner = Planner(select_licensed(read_pool(pool, allow_outside=allow_outside), chosen), chosen)
     with Progress(2 * -(-chosen.count // max(1, part[1]))) as bar:
         count = bar.counting(out.name)
         report = write_mixtures(planner, out, form=cast("Format", form), shard=part, advance=lambda: count(None))

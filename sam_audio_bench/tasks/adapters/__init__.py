@@ -27,7 +27,7 @@ from types import MappingProxyType
 from sam_audio_bench.errors import UsageError, unknown_name
 from sam_audio_bench.files import exists
 
-__all__ = ["ADAPTERS", "Adapter", "adapter_of", "members", "options_of", "split_options"]
+__all__ = ["ADAPTERS", "Adapter", "find_adapter", "list_member_tasks", "parse_options", "split_options"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +56,8 @@ def _card(
     whole: str = "", median: bool = False, recordings: tuple[str, ...] = (), options: tuple[str, ...] = (),
 ) -> Adapter:  # fmt: skip
     return Adapter(
-        name=name, target=f"{__name__}.{module}{'' if ':' in module else ':questions'}", summary=summary, layout=layout,
-        example=example, licence=licence, whole=whole, median=median, recordings=recordings,
+        name=name, target=f"{__name__}.{module}{'' if ':' in module else ':read_questions'}", summary=summary,
+        layout=layout, example=example, licence=licence, whole=whole, median=median, recordings=recordings,
         options=options,
     )  # fmt: skip
 
@@ -77,8 +77,8 @@ ADAPTERS: Mapping[str, Adapter] = MappingProxyType(
             _card("musdb", "musdb", "MUSDB18-HQ, by text: a task a stem, median over songs", *_MUSDB, median=True,
                   recordings=("MUSDB18-HQ",), options=_EXCERPT),
             *(
-                _card(f"musdb-{stem}", f"musdb:{stem}", f"the stem {stem} alone", *_MUSDB, whole="musdb", median=True,
-                      recordings=("MUSDB18-HQ",), options=_EXCERPT)
+                _card(f"musdb-{stem}", f"musdb:read_{stem}", f"the stem {stem} alone", *_MUSDB, whole="musdb",
+                      median=True, recordings=("MUSDB18-HQ",), options=_EXCERPT)
                 for stem in _STEMS
             ),
             _card(
@@ -122,10 +122,10 @@ ADAPTERS: Mapping[str, Adapter] = MappingProxyType(
 )  # fmt: skip
 
 
-def adapter_of(name: str) -> tuple[Adapter, Path] | None:
+def find_adapter(name: str) -> tuple[Adapter, Path] | None:
     """The layout and the path of ``NAME:PATH``; None where NAME is no layout.
 
-    >>> adapter_of("stems:songs/test")[1].name, adapter_of("sfx")
+    >>> find_adapter("stems:songs/test")[1].name, find_adapter("sfx")
     ('test', None)
     """
     prefix, colon, rest = split_options(name)[0].partition(":")
@@ -144,16 +144,16 @@ def split_options(name: str) -> tuple[str, str]:
     return name[: found.start()], found[0]
 
 
-def options_of(name: str) -> dict[str, float]:
+def parse_options(name: str) -> dict[str, float]:
     """The options behind the path of a layout, in seconds.
 
-    >>> options_of("musdb:songs?excerpt=30&at=60")
+    >>> parse_options("musdb:songs?excerpt=30&at=60")
     {'excerpt': 30.0, 'at': 60.0}
 
     Raises:
         UsageError: one that the layout does not have, or that is no number in range.
     """
-    known, found = adapter_of(name), dict[str, float]()
+    known, found = find_adapter(name), dict[str, float]()
     for pair in filter(None, split_options(name)[1].removeprefix("?").split("&")):
         option, _, text = pair.partition("=")
         if known is None or option not in known[0].options:
@@ -170,10 +170,10 @@ def options_of(name: str) -> dict[str, float]:
     return found
 
 
-def members(name: str) -> dict[str, str]:
+def list_member_tasks(name: str) -> dict[str, str]:
     """Of a layout that holds several tasks, the ending of each and how it is spelt; otherwise the name itself.
 
-    >>> list(members("musdb:songs").items())[0], members("stems:songs")
+    >>> list(list_member_tasks("musdb:songs").items())[0], list_member_tasks("stems:songs")
     (('vocals', 'musdb-vocals:songs'), {'': 'stems:songs'})
     """
     whole, _, rest = name.partition(":")

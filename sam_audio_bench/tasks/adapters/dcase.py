@@ -13,24 +13,24 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from sam_audio_bench.tasks.adapters.layouts import csv_in, csv_rows, sound_file
-from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Questions, collect
+from sam_audio_bench.tasks.adapters.layouts import find_csv, find_sound_path, read_columns
+from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Questions, collect_questions
 
-__all__ = ["questions"]
+__all__ = ["read_questions"]
 
 _COLUMNS = ("source", "noise", "snr", "caption")
 _FOLDERS = ("", "lass_validation", "audio")
 
 
-def questions(path: Path, *, allow_outside: bool = False) -> Questions:
+def read_questions(path: Path, *, allow_outside: bool = False) -> Questions:
     """The rows of the CSV, or of the only one in a folder; raises UsageError where there is none."""
-    table = csv_in(path)
+    table = find_csv(path)
     name = f"dcase2024-t9-{table.stem}"
-    return collect(name, path, _rows(table), root=table.parent, allow_outside=allow_outside)
+    return collect_questions(name, path, _rows(table), root=table.parent, allow_outside=allow_outside)
 
 
 def _rows(table: Path) -> Iterator[ManifestRow | ManifestProblem]:
-    for number, cells in csv_rows(table, _COLUMNS):
+    for number, cells in read_columns(table, _COLUMNS):
         if isinstance(cells, ManifestProblem):
             yield cells
             continue
@@ -39,7 +39,7 @@ def _rows(table: Path) -> Iterator[ManifestRow | ManifestProblem]:
             what = f"expected a level ratio in dB, found {cells['snr']!r}"
             yield ManifestProblem(where=number, what=what, column="snr")
             continue
-        source, noise = (sound_file(table.parent, cells[name], _FOLDERS) for name in ("source", "noise"))
+        source, noise = (find_sound_path(table.parent, cells[name], _FOLDERS) for name in ("source", "noise"))
         yield ManifestRow(
             where=number,
             text=cells["caption"],

@@ -15,7 +15,7 @@ from sam_audio_bench.errors import MediaError
 from sam_audio_bench.files import find_file
 from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow
 
-__all__ = ["Excerpt", "cut"]
+__all__ = ["Excerpt", "select_excerpts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Excerpt:
 Rows = Iterable[ManifestRow | ManifestProblem]
 
 
-def cut(rows: Rows, root: Path, excerpt: Excerpt | None) -> Iterator[ManifestRow | ManifestProblem]:
+def select_excerpts(rows: Rows, root: Path, excerpt: Excerpt | None) -> Iterator[ManifestRow | ManifestProblem]:
     """Questions about an excerpt of each song instead of all of it; songs that are too short are left out, and named.
 
     A song whose length cannot be read keeps its questions, which say what is wrong when they are asked.

@@ -15,10 +15,10 @@ from sam_audio_bench.tasks.manifest_tables import NOT_UTF8, read_csv
 
 _LONGEST_NAME = 240  # bytes, without a suffix
 
-__all__ = ["csv_in", "csv_rows", "folders_in", "sound_file"]
+__all__ = ["find_csv", "find_sound_path", "list_folders", "read_columns"]
 
 
-def csv_in(path: Path, pattern: str = "*.csv") -> Path:
+def find_csv(path: Path, pattern: str = "*.csv") -> Path:
     """The path of a CSV, or the only one of a pattern in lower case in a folder; none or several raise UsageError."""
     if path.is_file():
         return path
@@ -29,7 +29,7 @@ def csv_in(path: Path, pattern: str = "*.csv") -> Path:
     return found[0]
 
 
-def csv_rows(path: Path, names: Sequence[str]) -> Iterator[tuple[int, dict[str, str] | ManifestProblem]]:
+def read_columns(path: Path, names: Sequence[str]) -> Iterator[tuple[int, dict[str, str] | ManifestProblem]]:
     """Rows of a CSV by number, reduced to the columns ``names``, stripped.
 
     Columns go by their names where the header has all of them in any case, else by their places: the first of the file
@@ -64,7 +64,7 @@ def _checked(number: int, cells: dict[str, str]) -> dict[str, str] | ManifestPro
     return {name: text.strip() for name, text in cells.items()}
 
 
-def sound_file(root: Path, name: str, folders: Sequence[str] = ("",)) -> str:
+def find_sound_path(root: Path, name: str, folders: Sequence[str] = ("",)) -> str:
     """Path relative to ``root`` of a sound that is named with or without suffix; where it should be if it is absent."""
     names = [name] if PurePath(name).suffix.lower() in SUFFIXES else [f"{name}{suffix}" for suffix in SUFFIXES]
     tried = [(PurePath(folder) / file).as_posix() for folder in folders for file in names]
@@ -73,7 +73,7 @@ def sound_file(root: Path, name: str, folders: Sequence[str] = ("",)) -> str:
     return next((path for path in tried if find_file(root / path).is_file()), tried[0])
 
 
-def folders_in(path: Path) -> list[Path]:
+def list_folders(path: Path) -> list[Path]:
     """Folders right below a folder by name, hidden ones left out; a file raises UsageError."""
     if not path.is_dir():
         raise UsageError(f"expected a folder at {path}, found a file")

@@ -19,12 +19,12 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from sam_audio_bench.audio import SUFFIXES
 from sam_audio_bench.errors import Precondition, UsageError
-from sam_audio_bench.tasks.adapters.layouts import csv_in, csv_rows, folders_in
-from sam_audio_bench.tasks.adapters.texts import texts_of
-from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Questions, collect
+from sam_audio_bench.tasks.adapters.layouts import find_csv, list_folders, read_columns
+from sam_audio_bench.tasks.adapters.texts import read_class_texts
+from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Questions, collect_questions
 from sam_audio_bench.tasks.manifest_tables import read_csv
 
-__all__ = ["questions"]
+__all__ = ["read_questions"]
 
 _CLASSES = {"M": "man", "F": "woman"}
 _SPEAKERS = "SPEAKERS.TXT"
@@ -38,7 +38,7 @@ class _Mixture:
     sources: tuple[str, ...]  # files
 
 
-def questions(path: Path, *, allow_outside: bool = False) -> Questions:
+def read_questions(path: Path, *, allow_outside: bool = False) -> Questions:
     """The questions of a CSV, of the only ``mixture_*.csv`` in a folder, or of a folder ``mix_*`` beside its ``s1``.
 
     Raises:
@@ -49,12 +49,12 @@ def questions(path: Path, *, allow_outside: bool = False) -> Questions:
         speakers = len(_source_folders(folder.parent, folder.name))
         found: Iterable[_Mixture | ManifestProblem] = _in_folder(folder)
     else:
-        place = csv_in(path, "mixture_*.csv")
+        place = find_csv(path, "mixture_*.csv")
         name, root = f"librimix-{place.stem}", place.parent.parent if place.parent.name == "metadata" else place.parent
         sources = _source_columns(place)
         speakers, found = len(sources), _in_table(place, sources)
-    rows = _rows(found, _genders(place) if speakers > 1 else {}, texts_of("librimix", place))
-    return collect(name, path, rows, root=root, voices=True, allow_outside=allow_outside)
+    rows = _rows(found, _genders(place) if speakers > 1 else {}, read_class_texts("librimix", place))
+    return collect_questions(name, path, rows, root=root, voices=True, allow_outside=allow_outside)
 
 
 def _folder_of_mixtures(path: Path) -> Path | None:
@@ -64,7 +64,7 @@ def _folder_of_mixtures(path: Path) -> Path | None:
     path = path.resolve()
     if path.name.startswith("mix_") and (path.parent / "s1").is_dir():
         return path
-    found = [folder for folder in folders_in(path) if folder.name.startswith("mix_") and (path / "s1").is_dir()]
+    found = [folder for folder in list_folders(path) if folder.name.startswith("mix_") and (path / "s1").is_dir()]
     if len(found) > 1:
         names = ", ".join(folder.name for folder in found)
         raise UsageError(f"expected one folder of mixtures in {path}, found {names}: name one, librimix:{found[0]}")
@@ -73,7 +73,7 @@ def _folder_of_mixtures(path: Path) -> Path | None:
 
 def _source_folders(root: Path, mixtures: str) -> list[str]:
     """``s1``, ``s2`` …; a mixture that is called single has the first alone."""
-    names = [folder.name for folder in folders_in(root) if folder.name[0] == "s" and folder.name[1:].isdecimal()]
+    names = [folder.name for folder in list_folders(root) if folder.name[0] == "s" and folder.name[1:].isdecimal()]
     return names[:1] if mixtures == "mix_single" else names
 
 
@@ -94,7 +94,7 @@ def _source_columns(table: Path) -> list[str]:
 
 
 def _in_table(table: Path, sources: list[str]) -> Iterator[_Mixture | ManifestProblem]:
-    for number, cells in csv_rows(table, ("mixture_id", "mixture_path", *sources)):
+    for number, cells in read_columns(table, ("mixture_id", "mixture_path", *sources)):
         if isinstance(cells, ManifestProblem):
             yield cells
         else:

@@ -14,29 +14,29 @@ from pathlib import Path
 
 from sam_audio_bench.audio import SUFFIXES
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.tasks.adapters.excerpts import Excerpt, cut
-from sam_audio_bench.tasks.adapters.layouts import folders_in
-from sam_audio_bench.tasks.adapters.texts import spoken, texts_of
-from sam_audio_bench.tasks.manifest_rows import ManifestRow, Questions, collect
+from sam_audio_bench.tasks.adapters.excerpts import Excerpt, select_excerpts
+from sam_audio_bench.tasks.adapters.layouts import list_folders
+from sam_audio_bench.tasks.adapters.texts import name_to_text, read_class_texts
+from sam_audio_bench.tasks.manifest_rows import ManifestRow, Questions, collect_questions
 
-__all__ = ["questions"]
+__all__ = ["read_questions"]
 
 _MIXTURES = ("mixture", "mix")
 _NAMELESS = ("other", "others", "rest", "residual", "accompaniment", "instrumental")
 _SUMS = ("accompaniment", "instrumental")  # of stems that are there too
 
 
-def questions(path: Path, *, allow_outside: bool = False, excerpt: Excerpt | None = None) -> Questions:
+def read_questions(path: Path, *, allow_outside: bool = False, excerpt: Excerpt | None = None) -> Questions:
     """One question a stem; raises UsageError where no folder holds two stems."""
-    rows = list(cut(_rows(path, texts_of("stems", path)), path, excerpt))
+    rows = list(select_excerpts(_rows(path, read_class_texts("stems", path)), path, excerpt))
     if not rows:
         raise UsageError(f"expected folders of stems such as song/vocals.wav and song/drums.wav in {path}, found none")
     name = f"stems-{path.resolve().name}{'' if excerpt is None else excerpt.name}"
-    return collect(name, path, rows, allow_outside=allow_outside)
+    return collect_questions(name, path, rows, allow_outside=allow_outside)
 
 
 def _rows(path: Path, texts: Mapping[str, str]) -> Iterator[ManifestRow]:
-    for song in folders_in(path):
+    for song in list_folders(path):
         files = _files(song)
         mixture = next((files[name] for name in _MIXTURES if name in files), None)
         stems = {name: file for name, file in files.items() if name not in _MIXTURES}
@@ -45,7 +45,7 @@ def _rows(path: Path, texts: Mapping[str, str]) -> Iterator[ManifestRow]:
         if len(stems) < 2:
             continue
         for name, file in stems.items():
-            if text := texts.get(name, "" if name in _NAMELESS else spoken(name)):
+            if text := texts.get(name, "" if name in _NAMELESS else name_to_text(name)):
                 yield ManifestRow(
                     where=f"{song.name}/{name}",
                     mixture=mixture,

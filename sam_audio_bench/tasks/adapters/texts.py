@@ -20,12 +20,12 @@ from sam_audio_bench.errors import UsageError, describe_error, unknown_name
 from sam_audio_bench.files import find_file
 from sam_audio_bench.tabular import parse_table, read_text
 
-__all__ = ["TABLES", "TEXTS", "spoken", "texts_of"]
+__all__ = ["DEFAULT_TEXTS", "TEXT_TABLES", "name_to_text", "read_class_texts"]
 
-TABLES = ("prompts.toml", "prompts.csv")
+TEXT_TABLES = ("prompts.toml", "prompts.csv")
 """Names of the user's table."""
 
-TEXTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
+DEFAULT_TEXTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "musdb": {"vocals": "vocals", "drums": "drums", "bass": "bass", "other": "other instruments"},
         "moisesdb": {
@@ -49,16 +49,16 @@ TEXTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
 """Layout -> class -> text. These are ours: the data sets have none. A class whose text is empty is not asked for."""
 
 
-def spoken(name: str) -> str:
+def name_to_text(name: str) -> str:
     """The name of a file or folder as a text.
 
-    >>> spoken("lead_vocals")
+    >>> name_to_text("lead_vocals")
     'lead vocals'
     """
     return re.sub(r"[\s_-]+", " ", name).strip()
 
 
-def texts_of(layout: str, path: Path) -> dict[str, str]:
+def read_class_texts(layout: str, path: Path) -> dict[str, str]:
     """The texts of a layout, with those of the user's table in their place; of ``stems``, the user's alone.
 
     Args:
@@ -68,13 +68,13 @@ def texts_of(layout: str, path: Path) -> dict[str, str]:
     Raises:
         UsageError: two tables, one that cannot be read, or a class that the layout does not have.
     """
-    known = TEXTS.get(layout, {})
+    known = DEFAULT_TEXTS.get(layout, {})
     folder = path if path.is_dir() else path.parent
-    tables = [table for name in TABLES if (table := find_file(folder / name)).is_file()]
+    tables = [table for name in TEXT_TABLES if (table := find_file(folder / name)).is_file()]
     if len(tables) > 1:
-        raise UsageError(f"expected one table of prompts in {folder}, found {' and '.join(TABLES)}: remove one")
+        raise UsageError(f"expected one table of prompts in {folder}, found {' and '.join(TEXT_TABLES)}: remove one")
     own = _read(tables[0]) if tables else {}
-    if layout in TEXTS and (strange := next((name for name in own if name not in known), None)):
+    if layout in DEFAULT_TEXTS and (strange := next((name for name in own if name not in known), None)):
         raise UsageError(f"{tables[0]}: {unknown_name('class', strange, known)}")
     return {**known, **{name: text.strip() for name, text in own.items()}}
 
