@@ -1,7 +1,7 @@
-"""The test split: SAM Audio-Bench and its questions about MUSDB18-HQ, from annotations and the user's recordings.
+"""The test split: SAM Audio-Bench and its excerpts of MUSDB18-HQ, from metadata and the user's recordings.
 
-An item is called ``<task>-<row>``, by its row in the metadata from 0; its group is the recording. What has no recording
-on this machine, or a damaged one, fails when it is loaded: 41 of 50 items are normal where videos vanish.
+An item is called ``<task>-<row>``, by its row in the metadata, from 0; its group is the recording. An item whose
+recording is missing or damaged fails when it is loaded: since videos vanish from the web, 41 of 50 items are normal.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ class OfficialTask:
     task: Task
     subset: str  # "paper" or "full"
     table: MetadataTable
-    digest: str  # of all rows of the table
+    digest: str  # digest of all rows of the table
     rows: Mapping[str, Annotation]
     media: Media
 
     @property
     def visual(self) -> bool:
-        """Whether pictures are needed."""
+        """Whether the task needs video."""
         return self.task.prompt == "visual"
 
     @property
@@ -68,15 +68,15 @@ class OfficialTask:
         return {name: f"{row.source}/{row.recording}" for name, row in self.rows.items()}
 
     def missing(self) -> list[str]:
-        """Items without a recording, as far as names of files tell."""
+        """Returns the items without a recording, judged by file names only."""
         return [name for name, row in self.rows.items() if not self.media.locate_files(row, visual=self.visual)]
 
 
 def read_official(name: str, subset: str = "paper") -> OfficialTask:
-    """What the metadata say about a task of the catalogue; no recording is looked for.
+    """Reads the metadata of a task of the catalogue; recordings are not looked for.
 
     Raises:
-        Precondition: the metadata are not on this machine and cannot be had.
+        Precondition: the metadata are not on this machine and cannot be downloaded.
         UsageError: they are not those of the benchmark.
     """
     task = TASKS[name]
@@ -86,8 +86,8 @@ def read_official(name: str, subset: str = "paper") -> OfficialTask:
         (rows, digest), media = read_musdb_table(table), StemMedia.from_data_folder()
     else:
         (every, digest), media = read_bench_table(table), BenchMedia.from_data_folder()
-        wanted = task.subset if subset == "paper" else task.full_subset
-        rows = tuple(row for row in every if wanted in row.sets)
+        members = task.subset if subset == "paper" else task.full_subset
+        rows = tuple(row for row in every if members in row.sets)
     if "spans" in _OFFERS[task.prompt]:
         for row in rows:
             if not row.spans:
@@ -103,10 +103,10 @@ def read_official(name: str, subset: str = "paper") -> OfficialTask:
 
 
 def load_official(name: str, subset: str = "paper") -> TaskData:
-    """The items of a task of the test split.
+    """Loads the test split of a task.
 
     Raises:
-        Precondition, UsageError: as `read_official`; or there is no recording of any item, or an unverified archive.
+        Precondition, UsageError: as `read_official`; or no item has a recording, or the archive is unverified.
     """
     found = read_official(name, subset)
     found.media.check_verified()
@@ -148,8 +148,8 @@ def _data(found: OfficialTask) -> TaskData:
         offers.add("speech")
     if isinstance(found.media, StemMedia) and all(_stem(row) for row in found.rows.values()):
         offers |= {"reference", "residual_reference"}
-    asked = "text" in offers
-    described = read_sound_metadata(found.table) if asked and isinstance(found.media, BenchMedia) else ()
+    has_text = "text" in offers
+    described = read_sound_metadata(found.table) if has_text and isinstance(found.media, BenchMedia) else ()
     return TaskData(
         task=task.id,
         version=task.version,
@@ -160,7 +160,7 @@ def _data(found: OfficialTask) -> TaskData:
         load=partial(_load, found),
         content=partial(_content, found),
         subset=found.subset,
-        texts={name: row.text for name, row in found.rows.items()} if asked else {},
+        texts={name: row.text for name, row in found.rows.items()} if has_text else {},
         paraphrases=find_paraphrases(found.rows, described),
         heard=find_audible_texts(found.rows, described),
         attributes=_attributes(found),
@@ -168,22 +168,22 @@ def _data(found: OfficialTask) -> TaskData:
 
 
 def _attributes(found: OfficialTask) -> dict[str, dict[str, Attribute]]:
-    """What the metadata say of each item; spans tell how much of a clip its target sounds."""
+    """Returns the attributes of each item: those of the metadata, and the share of time that the spans cover."""
     if isinstance(found.media, StemMedia):
         return {name: {"stem": stem} for name, row in found.rows.items() if (stem := _stem(row))}
-    said = read_bench_attributes(found.table)
-    return {name: {**said.get(row.row, {}), **_target_share(row)} for name, row in found.rows.items()}
+    known = read_bench_attributes(found.table)
+    return {name: {**known.get(row.row, {}), **_target_share(row)} for name, row in found.rows.items()}
 
 
 def _target_share(row: Annotation) -> dict[str, Attribute]:
-    """Share of a clip that its spans cover, whether the task tells them to separators or not."""
+    """Returns the share of a clip that its spans cover, whether or not the task's prompts have spans."""
     seconds = row.end - row.start
     parts = [(max(0.0, start), min(end, seconds)) for start, end in row.spans if end > 0 and start < seconds]
     return {"target_share": round(sum(end - start for start, end in merge_spans(parts)) / seconds, 4)} if parts else {}
 
 
 def _content(found: OfficialTask, identifier: str) -> str:
-    """Digest of a row and of the files that serve it; the masks of a task are part of its table."""
+    """Returns a digest of a row and its files; the masks of a task are part of its table."""
     row = found.rows[identifier]
     files = [file_digest(path) for path in found.media.locate_files(row, visual=found.visual)]
     return joined(READING, found.task.version, dump_json(asdict(row)), found.digest if found.visual else "", *files)
@@ -194,9 +194,9 @@ def _load(found: OfficialTask, identifier: str) -> Item:
     item = partial(Item, id=identifier, group=f"{row.source}/{row.recording}")
     if isinstance(found.media, StemMedia):
         mixture = found.media.read_sound(row)
-        target, rest = _references(found.media, row)
+        target, residual = _references(found.media, row)
         return item(
-            query=Query(mixture=mixture, prompt=Prompt(text=row.text)), reference=target, residual_reference=rest
+            query=Query(mixture=mixture, prompt=Prompt(text=row.text)), reference=target, residual_reference=residual
         )
     assert isinstance(found.media, BenchMedia)
     mixture, noted = found.media.read_sound_remarked(row, visual=found.visual)
@@ -213,13 +213,13 @@ def _load(found: OfficialTask, identifier: str) -> Item:
 
 
 def clamp_spans(spans: tuple[tuple[float, float], ...], seconds: float) -> tuple[tuple[Span, ...], tuple[str, ...]]:
-    """Spans in which the sound is present, within a clip of ``seconds``, and what had to be changed for that.
+    """Clamps spans to a clip of ``seconds``; returns them as prompt spans, with a remark per change.
 
     >>> clamp_spans(((0.0, 1.5), (8.0, 10.0078)), 10.0)
     ((('+', 0.0, 1.5), ('+', 8.0, 10.0)), ('span 8:10.0078 clamped to 8:10',))
 
     Raises:
-        MediaError: a span outside the clip.
+        MediaError: a span is outside the clip.
     """
     kept, remarks = [], []
     for start, end in spans:
@@ -237,35 +237,35 @@ def _too_long(row: Annotation) -> bool:
 
 
 def _stem(row: Annotation) -> str | None:
-    """The stem that a description of MUSDB18-HQ names."""
+    """Returns the stem that a description of MUSDB18-HQ names, or None."""
     name = row.text.casefold()
     return name if name in STEMS else None
 
 
 def _references(media: StemMedia, row: Annotation) -> tuple[Audio | None, Audio | None]:
-    """The stem that was asked for, and the sum of the others."""
-    asked = _stem(row)
-    if asked is None:
+    """Returns the target stem and the sum of the other stems; None for both if the text names no stem."""
+    stem = _stem(row)
+    if stem is None:
         return None, None
     parts = {part: media.read_sound(row, part) for part in STEMS}
-    target = parts.pop(asked)
-    rest = [part.samples for part in parts.values()]
-    if any(part.shape != target.samples.shape for part in rest):
+    target = parts.pop(stem)
+    others = [part.samples for part in parts.values()]
+    if any(part.shape != target.samples.shape for part in others):
         raise MediaError(f"expected stems of {row.recording} that are equally long", status="length_mismatch")
-    return target, Audio(torch.stack(rest).sum(dim=0), target.rate)
+    return target, Audio(torch.stack(others).sum(dim=0), target.rate)
 
 
 def mask_file(found: OfficialTask, row: Annotation) -> Path:
-    """The mask of a row as a file in the cache, which is filled for the whole task at once.
+    """Returns the path of a row's mask in the cache, which is filled for the whole task at once.
 
     Raises:
-        MediaError: there is none, it cannot be read, or it is zero everywhere.
+        MediaError: the mask is missing, cannot be read, or is zero everywhere.
     """
     folder = cache_folder() / "masks" / found.table.key
     path = folder / f"{row.row:04d}.npz"
     with _extracting:
         if not path.is_file():
-            missing = {other.row for other in found.rows.values() if not _there(folder, other)}
+            missing = {other.row for other in found.rows.values() if not _is_cached(folder, other)}
             for number, content in read_masks(found.table, missing):
                 with atomic_write(folder / f"{number:04d}.npz") as temporary:
                     temporary.write_bytes(content)
@@ -275,12 +275,12 @@ def mask_file(found: OfficialTask, row: Annotation) -> Path:
     return path
 
 
-def _there(folder: Path, row: Annotation) -> bool:
+def _is_cached(folder: Path, row: Annotation) -> bool:
     return (folder / f"{row.row:04d}.npz").is_file()
 
 
-@lru_cache(maxsize=1024)  # each is decompressed once
+@lru_cache(maxsize=1024)  # each mask is decompressed once
 def _check_mask(path: Path) -> None:
-    """Raises MediaError for a mask that cannot be read, or that shows nothing."""
+    """Raises MediaError if a mask cannot be read, or is zero everywhere."""
     if not bool(read_mask(path).any()):
         raise MediaError(f"expected an object in the mask {path}, found one that is zero everywhere")

@@ -89,7 +89,7 @@ def _record(planner: Planner, report: MixReport, out: Path) -> dict[str, object]
     reader = planner.reader
     return {
         "out": str(out), "mixtures": report.mixtures, "made": report.made, "missing": report.missing,
-        "of_another_pool": report.others, "questions": report.questions, "tables": list(map(str, report.tables)),
+        "of_another_pool": report.foreign, "questions": report.questions, "tables": list(map(str, report.tables)),
         "turned_down_db": report.turned_down, "resampled": sorted(reader.resampled),
         "averaged": sorted(reader.averaged),
         "remarks": {clip: list(said) for clip, said in sorted(reader.remarks.items())},
@@ -109,8 +109,8 @@ def _tell(planner: Planner, report: MixReport, out: Path) -> None:
             f"{pluralize(len(down), 'mixture')} below the loudness of the recipe, by up to {max(down):.1f} dB, so that "
             "no peak is above 0.9"
         )
-    if report.others:
-        note(f"{pluralize(report.others, 'mixture')} of other shards made of another pool: run these shards again")
+    if report.foreign:
+        note(f"{pluralize(report.foreign, 'mixture')} of other shards made of another pool: run these shards again")
     if report.missing:
         echo(f"{pluralize(report.missing, 'mixture')} of other shards to come; the last shard writes the tables")
     elif len(report.tables) > 1:

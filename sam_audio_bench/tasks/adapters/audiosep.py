@@ -1,10 +1,10 @@
-"""Evaluation lists as AudioSep has them, of two kinds, with their sounds beside the list.
+"""Evaluation lists of AudioSep, of two kinds, with their sounds in the same folder.
 
     idx,caption,…                                    mixture-<idx>.wav and segment-<idx>.wav, as AudioCaps and Clotho
-    …,mix_wav,s0_wav,s0_text,s1_wav,s1_text          named files, as VGGSound; both sources are asked for
+    …,mix_wav,s0_wav,s0_text,s1_wav,s1_text          named files, as VGGSound; both sources are targets
 
-In a list of the first kind the first two columns count, whatever they are called. Sounds may also lie in a folder
-``audio``, or in one with the name of the list.
+Of the first kind, the first two columns are used, whatever their names. Sounds may also be in a folder ``audio``, or in
+a folder with the name of the list.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PAIRS = ("mix_wav", "s0_wav", "s0_text", "s1_wav", "s1_text")
 
 
 def read_questions(path: Path, *, allow_outside: bool = False) -> Questions:
-    """The rows of the CSV, or of the only one in a folder; raises UsageError where there is none."""
+    """Reads the rows of a CSV, or of the only CSV in a folder; raises UsageError if there is none."""
     table = find_csv(path)
     _, header = next(read_csv(table), (1, {}))
     names = {name.lower() for name in header} if not isinstance(header, ManifestProblem) else set()

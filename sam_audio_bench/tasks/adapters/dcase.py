@@ -1,10 +1,10 @@
 """DCASE 2024 task 9, language-queried audio source separation: the synthetic validation set.
 
     lass_synthetic_validation.csv     source,noise,snr,caption
-    lass_validation/<source>.wav      or beside the CSV
+    lass_validation/<source>.wav      or in the folder of the CSV
 
-A row mixes two clips: the noise is scaled to ``snr`` dB below the source, and where the mixture would leave full scale,
-everything is scaled to a peak of 0.9. The caption asks for the source.
+A row mixes two clips: the noise is scaled to ``snr`` dB below the source, and if the mixture exceeds full scale,
+everything is scaled to a peak of 0.9. The caption is the prompt for the source.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FOLDERS = ("", "lass_validation", "audio")
 
 
 def read_questions(path: Path, *, allow_outside: bool = False) -> Questions:
-    """The rows of the CSV, or of the only one in a folder; raises UsageError where there is none."""
+    """Reads the rows of a CSV, or of the only CSV in a folder; raises UsageError if there is none."""
     table = find_csv(path)
     name = f"dcase2024-t9-{table.stem}"
     return collect_questions(name, path, _rows(table), root=table.parent, allow_outside=allow_outside)
@@ -34,7 +34,7 @@ def _rows(table: Path) -> Iterator[ManifestRow | ManifestProblem]:
         if isinstance(cells, ManifestProblem):
             yield cells
             continue
-        ratio = _decibels(cells["snr"])
+        ratio = _parse_decibels(cells["snr"])
         if ratio is None:
             what = f"expected a level ratio in dB, found {cells['snr']!r}"
             yield ManifestProblem(where=number, what=what, column="snr")
@@ -47,11 +47,11 @@ def _rows(table: Path) -> Iterator[ManifestRow | ManifestProblem]:
             residual=(noise,),
             target_to_rest_db=ratio,
             group=cells["source"],
-            id=f"{cells['source']}-{number - 2}",  # a source comes with several captions
+            id=f"{cells['source']}-{number - 2}",  # several rows may have the same source
         )
 
 
-def _decibels(text: str) -> float | None:
+def _parse_decibels(text: str) -> float | None:
     try:
         ratio = float(text)
     except ValueError:

@@ -1,8 +1,8 @@
-"""Divide and Remaster: one folder a split (``tr``, ``cv``, ``tt``), in it one folder a track.
+"""Divide and Remaster: one folder per split (``tr``, ``cv``, ``tt``), with one folder per track.
 
     tt/<track>/mix.wav  speech.wav  music.wav  sfx.wav
 
-Asked for are "speech", "music" and "sound effects", or what the user's table says (`texts`).
+The prompts are "speech", "music" and "sound effects", or those of the user's table (`texts`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _STEMS = ("speech", "music", "sfx")
 
 
 def read_questions(path: Path, *, allow_outside: bool = False) -> Questions:
-    """A question a track and class; raises UsageError where no track is."""
+    """Reads one question per track and class; raises UsageError if there is no track."""
     rows = list(_rows(path, read_class_texts("dnr", path)))
     if not rows:
         raise UsageError(f"expected tracks such as 1002/mix.wav in {path}, found none")

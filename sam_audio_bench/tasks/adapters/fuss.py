@@ -1,12 +1,12 @@
-"""FUSS, Free Universal Sound Separation: one folder a split.
+"""FUSS, Free Universal Sound Separation: one folder per split.
 
     example00000.wav                  the mixture
     example00000_sources/             background0_sound.wav, foreground0_sound.wav, …
 
-or a folder an example, with ``mixture.wav`` (or ``mix.wav``, or its own name) and ``sources/``.
+or one folder per example, with ``mixture.wav`` (or ``mix.wav``, or named like the folder) and ``sources/``.
 
-The sources have no names, so a question is asked by the spans in which its source sounds. Backgrounds sound all the
-time, hence only the other sources are asked for.
+The sources have no names, so the prompt is the spans in which the source is active. Backgrounds are active all the
+time, so only the other sources are targets.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ENDING = "_sources"
 
 
 def read_questions(path: Path, *, allow_outside: bool = False) -> Questions:
-    """One question a source that is no background; raises UsageError where no example is."""
+    """Reads one question per source that is not a background; raises UsageError if there is no example."""
     rows = list(_rows(path))
     if not rows:
         raise UsageError(f"expected examples such as example00000{_ENDING}/ in {path}, found none")

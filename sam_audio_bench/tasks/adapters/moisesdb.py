@@ -1,9 +1,9 @@
-"""MoisesDB: a folder a song, in it a folder a stem, in it the recordings that make the stem.
+"""MoisesDB: one folder per song, with one folder per stem, which contains the recordings of the stem.
 
     moisesdb_v0.1/<song>/vocals/<recording>.wav  …  bass/  drums/  other_keys/
 
-A stem is the sum of its recordings, the residual the sum of all others, the mixture the sum of everything: the data set
-has none. ``data.json``, which repeats the names of the folders, is not read.
+A stem is the sum of its recordings, the residual the sum of all other recordings, and the mixture, which the data set
+does not include, the sum of all. ``data.json``, which repeats the names of the folders, is not read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["read_questions"]
 
 
 def read_questions(path: Path, *, allow_outside: bool = False, excerpt: Excerpt | None = None) -> Questions:
-    """A question a song and stem that has a text; raises UsageError where no song is."""
+    """Reads one question per song and stem that has a text; raises UsageError if there is no song."""
     found = list(select_excerpts(_rows(path, read_class_texts("moisesdb", path)), path, excerpt))
     if not found:
         raise UsageError(f"expected songs such as <song>/vocals/<recording>.wav in {path}, found none")

@@ -1,10 +1,10 @@
-"""Songs in stems: a folder a song, one file per stem, as MUSDB18-HQ, MoisesDB in files, or a session of one's own.
+"""Songs in stems: one folder per song, one file per stem, as in MUSDB18-HQ, or the user's own sessions.
 
     songs/<song>/vocals.wav  drums.wav  bass.wav  other.wav  mixture.wav
 
-A stem is asked for by its name, ``lead_vocals`` as "lead vocals", or as the user's table says (`texts`). The residual
-is the sum of all other stems, the mixture the file ``mixture`` or ``mix``, or the sum of all where there is none.
-``other`` names nothing that could be asked for: it is in the residual alone, unless the table has a text for it.
+The prompt for a stem is its name, "lead vocals" for ``lead_vocals``, or the text of the user's table (`texts`). The
+residual is the sum of all other stems, the mixture the file ``mixture`` or ``mix``, or else the sum of all stems.
+``other`` does not name a sound, so it is only part of the residual, unless the table has a text for it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ __all__ = ["read_questions"]
 
 _MIXTURES = ("mixture", "mix")
 _NAMELESS = ("other", "others", "rest", "residual", "accompaniment", "instrumental")
-_SUMS = ("accompaniment", "instrumental")  # of stems that are there too
+_SUMS = ("accompaniment", "instrumental")  # sums of other stems
 
 
 def read_questions(path: Path, *, allow_outside: bool = False, excerpt: Excerpt | None = None) -> Questions:
-    """One question a stem; raises UsageError where no folder holds two stems."""
+    """Reads one question per stem; raises UsageError if no folder has two stems."""
     rows = list(select_excerpts(_rows(path, read_class_texts("stems", path)), path, excerpt))
     if not rows:
         raise UsageError(f"expected folders of stems such as song/vocals.wav and song/drums.wav in {path}, found none")
@@ -37,7 +37,7 @@ def read_questions(path: Path, *, allow_outside: bool = False, excerpt: Excerpt 
 
 def _rows(path: Path, texts: Mapping[str, str]) -> Iterator[ManifestRow]:
     for song in list_folders(path):
-        files = _files(song)
+        files = _find_files(song)
         mixture = next((files[name] for name in _MIXTURES if name in files), None)
         stems = {name: file for name, file in files.items() if name not in _MIXTURES}
         parts = {name: file for name, file in stems.items() if name not in _SUMS}
@@ -57,8 +57,8 @@ def _rows(path: Path, texts: Mapping[str, str]) -> Iterator[ManifestRow]:
                 )
 
 
-def _files(song: Path) -> dict[str, str]:
-    """Lower-case stem -> its path; of several formats the preferred one."""
+def _find_files(song: Path) -> dict[str, str]:
+    """Finds the files of a song: stem in lower case -> path; of several formats, the preferred one is used."""
     found: dict[str, str] = {}
     for file in sorted(song.iterdir(), key=lambda file: (file.name.lower(), file.name)):
         known = found.get(file.stem.lower())

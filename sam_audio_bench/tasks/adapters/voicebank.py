@@ -1,9 +1,9 @@
-"""VoiceBank-DEMAND: noisy speech, and the same files without noise beside it.
+"""VoiceBank-DEMAND: a folder of noisy speech, and a folder of the same files without noise.
 
     noisy_testset_wav/p232_001.wav   clean_testset_wav/p232_001.wav
 
-or another such pair; where a folder holds several, the noisy one is named itself. The group is the speaker, the part of
-the name before the underscore.
+or another such pair; if a folder has several pairs, the path names the noisy one. The group is the speaker, the part
+of the file name before the underscore.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NOISY = "noisy"
 
 
 def read_questions(path: Path, *, allow_outside: bool = False) -> Questions:
-    """A question a file; raises UsageError where there is no pair of folders, or more than one."""
+    """Reads one question per file; raises UsageError unless there is exactly one pair of folders."""
     found = [folder for folder in list_folders(path) if _NOISY in folder.name]
     if not found and _NOISY in path.resolve().name:
         found = [path.resolve()]
