@@ -98,7 +98,7 @@ def _quantile_table(choice: Choice, names: Sequence[str]) -> HtmlTable:
         [str(name), str(int(row.iloc[0])), *(f"{value:.4g}" for value in row.iloc[1:])]
         for name, row in table.iterrows()
     ]
-    caption = "Quantiles of the columns that are asked about"
+    caption = "Quantiles of the columns of the condition"
     return HtmlTable(caption=caption, columns=["column", *table.columns], rows=rows)
 
 

@@ -61,7 +61,7 @@ class TaskData:
 
     task: str  # "sfx"
     version: str  # "1"
-    split: str  # "test", "mini", or "file" for anyone's data
+    split: str  # "test", "mini", or "file" for the user's own data
     revision: str  # of the data: a commit, or a hash of the content
     groups: Mapping[str, str]  # item id -> the recording that it was cut from, in item order
     provides: frozenset[str]

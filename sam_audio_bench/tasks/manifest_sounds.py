@@ -100,9 +100,9 @@ def describe_resampling(mixture: Audio, found: Audio, name: Sound) -> str | None
 def describe_sum_error(mixture: Audio, target: Audio, residual: Audio) -> str | None:
     """Returns a remark if target and residual differ from the mixture by more than `SUM_TOLERANCE_DB`, else None."""
     total = error = 0.0
-    for mixed, wanted, other in pieces(mixture.samples, target.samples, residual.samples):
+    for mixed, signal, other in pieces(mixture.samples, target.samples, residual.samples):
         total += float(mixed.double().square().sum())
-        error += float((mixed.double() - wanted.double() - other.double()).square().sum())
+        error += float((mixed.double() - signal.double() - other.double()).square().sum())
     level = 10 * math.log10(error / total) if error and total else math.inf if error else -math.inf
     if level <= SUM_TOLERANCE_DB:
         return None

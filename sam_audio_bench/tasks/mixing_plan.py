@@ -98,7 +98,7 @@ class Planner:
                 f"{len(labels)} ({', '.join(labels) or 'none'}): ask for fewer sources, or use more of the pool"
             )
         if not self._targets.labels():
-            raise UsageError("expected a label that is asked for, found an empty text for each of them in [prompts]")
+            raise UsageError("expected a label with a text, found an empty text for each of them in [prompts]")
 
     def plan(self, indices: Iterable[int], *, advance: Callable[[], None] = lambda: None) -> list[MixPlan]:
         """Plans mixtures, for which their clips are read.

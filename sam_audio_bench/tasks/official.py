@@ -127,7 +127,7 @@ def load_official(name: str, subset: str = "paper") -> TaskData:
 
 
 def _pin(found: OfficialTask) -> Iterator[str]:
-    """Writes down the commit of metadata that came from the hub, at their first use; from then on it is asked for."""
+    """Records the commit of metadata from the hub at their first use, so that later downloads use the same commit."""
     table = found.table
     lock = LockFile.read()
     if table.commit is None or lock.pinned_commit(table.repository) is not None:

@@ -114,8 +114,8 @@ def _read_genders(place: Path) -> dict[str, str]:
     found = next((place for place in places if place.is_file()), None)
     if found is None:
         raise Precondition(
-            f"expected LibriSpeech's {_SPEAKERS} in {place.parent} or above, found none: it says who can be asked for "
-            "in words"
+            f"expected LibriSpeech's {_SPEAKERS} in {place.parent} or above, found none: it states the genders for "
+            "the prompts"
         )
     lines = found.read_text(encoding="utf-8", errors="replace").splitlines()
     cells = ([cell.strip() for cell in line.split("|")] for line in lines if line.strip() and line[0] != ";")
