@@ -1,6 +1,6 @@
-"""The catalogue of tasks for people who work in the checkout: ``python tasks.py`` prints it.
+"""The catalogue of tasks, for developers working in the checkout: ``python tasks.py`` prints it.
 
-This file is not installed; the records live in `sam_audio_bench.tasks`.
+This file is not installed; the task cards are in `sam_audio_bench.tasks`.
 """
 
 from sam_audio_bench.tasks import GROUPS, TASKS

@@ -36,18 +36,18 @@ def resident_mib() -> int:
 
 def loads(visual: bool) -> list[Callable[[], float]]:
     """What loads the sound of every row of the metadata, or every item of the visual tasks; seconds of sound."""
-    from sam_audio_bench.tasks.annotations import BENCH, bench_table, find_table
+    from sam_audio_bench.tasks.annotations import BENCH, find_table, read_bench_table
     from sam_audio_bench.tasks.load import load_task
     from sam_audio_bench.tasks.media import BenchMedia
 
     def sound(row: Any) -> float:
-        return BenchMedia.here().sound(row).seconds
+        return BenchMedia.from_data_folder().read_sound(row).seconds
 
     def item(data: Any, identifier: str) -> float:
         return float(data[identifier].query.mixture.seconds)
 
     if not visual:
-        rows, _ = bench_table(find_table(BENCH))
+        rows, _ = read_bench_table(find_table(BENCH))
         return [partial(sound, row) for row in rows]
     tasks = [load_task(name, "test", "full") for name in ("sfx-visual", "speaker-visual", "instr-wild-visual")]
     return [partial(item, data, identifier) for data in tasks for identifier in data.ids]

@@ -18,8 +18,8 @@ from sam_audio_bench.tasks.mixing import (
     ClipIndex,
     add_at,
     cut_sounding,
-    draw_of,
-    normalised,
+    draw_from_groups,
+    normalise_level,
     rms,
     uniform_db,
 )
@@ -130,7 +130,7 @@ def _cast(casting: Casting, domain: str, noisy: bool, random: Random) -> tuple[S
     alone = count == 1 and (noisy or casting.alone is not None)  # then singers are too
     singers = casting.targets.groups(domain, "singing") if domain == "music" else []
     if singers and random.random() < _SINGERS:
-        target = draw_of(singers, random)
+        target = draw_from_groups(singers, random)
         if not alone and random.random() < _BACKING:
             return target, _company(casting, target, int(random.integers(1, 4)), 1.0, random)
     else:
@@ -155,8 +155,8 @@ def _noise(casting: Casting, target: Stem, length: int, random: Random) -> tuple
         return realise(), realise(), ()
     count = min(int(random.integers(least, most + 1)), len(voices))
     chosen = [voices[at] for at in random.permutation(len(voices))[:count]]
-    stems = tuple(draw_of([group], random) for group in chosen)
-    more = [draw_of([group], random) for group in chosen]
+    stems = tuple(draw_from_groups([group], random) for group in chosen)
+    more = [draw_from_groups([group], random) for group in chosen]
     babble, again = (_babble(casting, part, length, random) for part in (stems, more))
     return babble, again, stems
 
@@ -200,7 +200,7 @@ def _impostor(casting: Casting, stems: Sequence[Stem], length: int, random: Rand
     """Another recording of the target's label; None where only the mixture's own groups have it."""
     taken = {stem.group for stem in stems}
     groups = [group for group in casting.targets.groups(stems[0].domain, stems[0].label) if group[0].group not in taken]
-    return _track(draw_of(groups, random), length, casting.augment, random) if groups else None
+    return _track(draw_from_groups(groups, random), length, casting.augment, random) if groups else None
 
 
 def _absent(casting: Casting, stems: Sequence[Stem], noisy: bool, random: Random) -> tuple[str, str] | None:
@@ -234,9 +234,9 @@ def _track(stem: Stem, length: int, augment: bool, random: Random) -> Signal:
     if augment and random.random() < 0.5:
         signal = soxr.resample(signal, RATE, RATE * float(random.uniform(1 - _SPEED, 1 + _SPEED)), quality="LQ")
     if len(signal) < length:
-        return normalised(_placed(signal, length, random))
+        return normalise_level(_placed(signal, length, random))
     start = cut_sounding(signal, length, random)
-    return normalised(signal[start : start + length])
+    return normalise_level(signal[start : start + length])
 
 
 def _placed(signal: Signal, length: int, random: Random) -> Signal:

@@ -39,8 +39,8 @@ from sam_audio_bench.errors import BenchError, Precondition, UsageError
 from sam_audio_bench.files import dump_json, sha256, write_json
 from sam_audio_bench.metrics.functional.perceptual import WORST
 from sam_audio_bench.run.progress import Progress
-from sam_audio_bench.tasks.archives import keep_plan, write_tar
-from sam_audio_bench.tasks.manifest_tables import spans_text
+from sam_audio_bench.tasks.archives import ensure_same_plan, write_tar
+from sam_audio_bench.tasks.manifest_tables import format_spans
 from sam_audio_bench.tasks.mixing import uniform_db
 
 __all__ = ["SETS", "Set", "main", "simulate", "simulate_mixture"]
@@ -246,7 +246,7 @@ def _said(drawn: Drawn, random: Random) -> list[tuple[str, str]]:
     for source, text in enumerate((scene.text, *drawn.wrong)):
         spans = ""
         if random.random() < _WITH_SPANS and times[source]:
-            spans = spans_text(("+", start, end) for start, end in times[source])
+            spans = format_spans(("+", start, end) for start, end in times[source])
             clear = all(overlap(times[source], time) < _APART for at, time in enumerate(times) if at != source)
             text = "" if clear and random.random() < _SPANS_ALONE else text
         said.append((text, spans))
@@ -307,7 +307,7 @@ def simulate(
     check_families(held_out=SETS[name].held_out, without=without, wanted=SETS[name].families)
     plan: dict[str, Any] = {"set": name, "seed": seed, "stems": _digest(pool), "without": sorted(without)}
     plan["network"] = network_digest(network) if network else None
-    keep_plan(folder / "plan.json", plan, "this set, seed, stems and families")
+    ensure_same_plan(folder / "plan.json", plan, "this set, seed, stems and families")
     with Progress(total, show=progress) as bar, _mapper(workers) as each:
         count = bar.item_callback(name)
         for start in range(0, total, PER_SHARD):

@@ -122,10 +122,10 @@ def check_task(name: str) -> None:
 
 def check_table(name: str) -> None:
     """Raises UsageError where nothing is at the path of anyone's data."""
-    from sam_audio_bench.tasks.adapters import adapter_of, options_of
+    from sam_audio_bench.tasks.adapters import find_adapter, parse_options
 
-    if (known := adapter_of(name)) is None and not exists(find_file(Path(name))):
+    if (known := find_adapter(name)) is None and not exists(find_file(Path(name))):
         raise UsageError(f"expected a table of questions at {name}, found none; see `sabench list tasks`")
     if known is not None and not exists(known[1]):
         raise UsageError(f"expected {known[0].layout} at {known[1]}, found nothing there")
-    options_of(name)
+    parse_options(name)

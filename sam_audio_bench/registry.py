@@ -286,7 +286,7 @@ def load_tasks(
         UsageError: an unknown name or option, data that say something impossible, or items without texts for
             ``prompts``. Precondition: missing data, or no stored paraphrases.
     """
-    from sam_audio_bench.tasks.adapters import members
+    from sam_audio_bench.tasks.adapters import list_member_tasks
     from sam_audio_bench.tasks.load import load_task as load_one
     from sam_audio_bench.tasks.load import split_label
     from sam_audio_bench.tasks.prompts import with_prompts
@@ -298,7 +298,7 @@ def load_tasks(
         if label:
             if label in TASKS or label in GROUPS or label in named:
                 raise UsageError(f"expected a name of your own for {name}, found {label!r}, which is taken; rename it")
-            for ending, one in members(name).items():
+            for ending, one in list_member_tasks(name).items():
                 own = f"{label}-{ending}" if ending else label
                 loaded = load_one(one, split=split, subset=subset, allow_outside=allow_outside)
                 found[f"{own}={one}"] = replace(loaded, task=own, source=f"{own}={one}")
@@ -310,7 +310,7 @@ def load_tasks(
             )  # fmt: skip
             continue
         check_task(name)
-        for task in GROUPS.get(name, tuple(members(name).values())):
+        for task in GROUPS.get(name, tuple(list_member_tasks(name).values())):
             if task not in found:
                 loaded = load_one(task, split=split, subset=subset, allow_outside=allow_outside)
                 found[task] = replace(loaded, source=task, subset=subset if loaded.split == "test" else "paper")

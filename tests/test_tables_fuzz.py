@@ -20,9 +20,9 @@ from sam_audio_bench.ratings.describe import describe
 from sam_audio_bench.ratings.formats import FORMATS, Choice
 from sam_audio_bench.ratings.importing import import_ratings
 from sam_audio_bench.ratings.table import Ratings
-from sam_audio_bench.tasks.lock import Lock
-from sam_audio_bench.tasks.manifest import questions
-from sam_audio_bench.tasks.manifest_rows import task_data
+from sam_audio_bench.tasks.lock import LockFile
+from sam_audio_bench.tasks.manifest import read_questions
+from sam_audio_bench.tasks.manifest_rows import questions_to_task
 
 MANY = settings(
     max_examples=100, deadline=None, derandomize=True,
@@ -127,27 +127,27 @@ def test_damaged_parquet(tmp_path: Path, stored: dict[str, bytes], how: dict[str
         (tmp_path / name).write_bytes(damaged(content, how))
     outcome(lambda: describe(Ratings.read(tmp_path / "ratings.parquet")))
     outcome(lambda: imported(tmp_path / "others.parquet", Choice(), None))
-    outcome(lambda: task_data(questions(tmp_path / "mine.parquet")))
+    outcome(lambda: questions_to_task(read_questions(tmp_path / "mine.parquet")))
 
 
 @MANY
 @given(name=st.sampled_from(sorted(QUESTIONS)), how=damage)
 def test_damaged_questions(tmp_path: Path, name: str, how: dict[str, Any]) -> None:
     (tmp_path / name).write_bytes(damaged(QUESTIONS[name].encode(), how))
-    found = outcome(lambda: questions(tmp_path / name))
+    found = outcome(lambda: read_questions(tmp_path / name))
     if not isinstance(found, str):
         assert all(problem.what for problem in found.problems)
         assert found.rows or found.problems
         for problem in found.problems:
             f"{problem.place} {problem.what} {problem.column} {problem.item}".encode()
-        outcome(lambda: task_data(found).record)
+        outcome(lambda: questions_to_task(found).record)
 
 
 @MANY
 @given(how=exchange)
 def test_questions_with_other_values(tmp_path: Path, how: list[Any]) -> None:
     (tmp_path / "mine.jsonl").write_bytes(exchanged(QUESTIONS["mine.jsonl"].encode(), how))
-    outcome(lambda: task_data(questions(tmp_path / "mine.jsonl")))
+    outcome(lambda: questions_to_task(read_questions(tmp_path / "mine.jsonl")))
 
 
 LAYOUTS = {
@@ -162,7 +162,7 @@ LAYOUTS = {
 def test_damaged_layouts(tmp_path: Path, name: str, how: dict[str, Any]) -> None:
     (tmp_path / "SPEAKERS.TXT").write_text("; ID | SEX\n61 | M | x\n89 | F | y\n")
     (tmp_path / "list.csv").write_bytes(damaged(LAYOUTS[name].encode(), how))
-    outcome(lambda: task_data(questions(f"{name}:{tmp_path / 'list.csv'}")))
+    outcome(lambda: questions_to_task(read_questions(f"{name}:{tmp_path / 'list.csv'}")))
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +184,7 @@ def test_damaged_datasets(tmp_path: Path, saved: Path, index: int, how: Any) -> 
     content = path.read_bytes()
     is_json = path.suffix == ".json"
     path.write_bytes(damaged(content, how) if isinstance(how, dict) else exchanged(content, how) if is_json else b"")
-    outcome(lambda: task_data(questions(folder)))
+    outcome(lambda: questions_to_task(read_questions(folder)))
 
 
 LOCK = {"schema_version": 1, "licences": {"r": {"licence": "x", "shown": "2026", "accepted": None}},
@@ -200,8 +200,8 @@ def test_damaged_lock(tmp_path: Path, how: Any) -> None:
     (tmp_path / "lock.json").write_bytes(damaged(content, how) if isinstance(how, dict) else exchanged(content, how))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SABENCH_DATA", str(tmp_path))
-        lock = outcome(Lock.read)
+        lock = outcome(LockFile.read)
     if not isinstance(lock, str):
-        lock.verdict("c", [tmp_path / "a"])
+        lock.known_state("c", [tmp_path / "a"])
         lock.revision("r")
         lock.write()

@@ -72,7 +72,7 @@ def run_job(job: Job, out: Path) -> Note:
         wave = trim(stem.wave)[: round(LONGEST * RATE)]
         if len(wave) < SHORTEST * RATE:
             continue
-        if (match := _mini().match(wave)).same:
+        if (match := _mini().match(wave)).is_same:
             made["in_mini"].append({"origin": stem.provenance.origin, "mini": match.name, "votes": match.votes})
         else:
             made["rows"].append(_write(stem, level(wave), out))
@@ -149,7 +149,7 @@ def _twins(rows: Sequence[Row], out: Path) -> set[str]:
     twins: set[str] = set()
     for known, asked in (("unseen", (*sides["train"], *sides["test"])), ("train", sides["test"])):
         index = Index((name, waves[name]) for name in sides[known] if name not in twins)
-        twins |= {name for name in asked if index.match(waves[name]).same}
+        twins |= {name for name in asked if index.match(waves[name]).is_same}
     return twins
 
 

@@ -12,7 +12,7 @@ from sam_audio_bench.cli.output import claim_stdout, echo, note, print_json, pri
 from sam_audio_bench.cli.words import RUN
 
 if TYPE_CHECKING:
-    from sam_audio_bench.filtering.labelling import Filtered
+    from sam_audio_bench.filtering.labelling import FilterResult
 
 __all__ = ["filter_command"]
 
@@ -89,7 +89,7 @@ def _part(shard: str) -> tuple[int, int]:
     return index, count
 
 
-def _show(found: Filtered) -> None:
+def _show(found: FilterResult) -> None:
     from sam_audio_bench.filtering.labelling import OUTCOMES
     from sam_audio_bench.filtering.writing import MANIFEST
 

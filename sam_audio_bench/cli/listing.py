@@ -32,8 +32,8 @@ def _tasks() -> tuple[list[dict[str, object]], str]:
 
 
 def _layouts() -> tuple[list[dict[str, object]], str]:
-    from sam_audio_bench.tasks.adapters import ADAPTERS, members
-    from sam_audio_bench.tasks.adapters.texts import TABLES, TEXTS
+    from sam_audio_bench.tasks.adapters import ADAPTERS, list_member_tasks
+    from sam_audio_bench.tasks.adapters.texts import DEFAULT_TEXTS, TEXT_TABLES
 
     records: list[dict[str, object]] = [
         {
@@ -43,15 +43,15 @@ def _layouts() -> tuple[list[dict[str, object]], str]:
             "example": card.command,
             "licence": card.licence,
             "options": list(card.options),
-            "texts": dict(TEXTS.get(card.name, {})),
-            "tasks": [one.partition(":")[0] for one in members(f"{card.name}:PATH").values()],
+            "texts": dict(DEFAULT_TEXTS.get(card.name, {})),
+            "tasks": [one.partition(":")[0] for one in list_member_tasks(f"{card.name}:PATH").values()],
         }
         for card in ADAPTERS.values()
         if not card.whole
     ]
     return records, (
-        f"{' or '.join(TABLES)} in the folder of the data changes the texts by which classes and stems are asked for. "
-        "Licences as the data sets' authors state them; those of your copy count. name=LAYOUT:PATH names a task; "
+        f"{' or '.join(TEXT_TABLES)} in the folder of the data changes the texts by which classes and stems are asked "
+        "for. Licences as the data sets' authors state them; those of your copy count. name=LAYOUT:PATH names a task; "
         "'musdb:PATH?excerpt=30' asks about 30 s from the middle of each song, 'musdb:PATH?excerpt=30&at=60' about "
         "those from 60 s on."
     )

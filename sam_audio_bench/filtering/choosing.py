@@ -1,4 +1,4 @@
-"""Which labels are kept: by a condition, without duplicates, the best of each class; and what became of the others."""
+"""Chooses which labels are kept: those that meet a condition, without duplicates, the best of each class."""
 
 from __future__ import annotations
 
@@ -16,8 +16,18 @@ from sam_audio_bench.filtering.fingerprint import Sketches
 from sam_audio_bench.filtering.measuring import MEASURED, Measurement
 from sam_audio_bench.filtering.pool import Pool, column_values
 
-__all__ = ["OUTCOMES", "QUANTILES", "Choice", "Request", "check_request", "choose", "known_columns", "quantiles",
-           "rows_to_measure", "yields"]  # fmt: skip
+__all__ = [
+    "OUTCOMES",
+    "QUANTILES",
+    "Choice",
+    "FilterRequest",
+    "check_request",
+    "choose_labels",
+    "compute_quantiles",
+    "count_by_condition",
+    "known_columns",
+    "rows_to_measure",
+]  # fmt: skip
 
 OUTCOMES = {
     "kept": "kept",
@@ -27,24 +37,24 @@ OUTCOMES = {
     "duplicate": "the target is one that is kept already, under another name",
     "quota": "enough of this class are better",
 }
-"""What becomes of a label, in the order in which it is decided."""
+"""Outcome of a label -> its meaning, in the order in which they are decided."""
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
-"""Of each column that a condition names."""
+"""Quantiles that are reported of each column of the condition."""
 
 Ints = NDArray[np.int64]
 _Measure = Callable[[Sequence[int]], Mapping[int, Measurement]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """What is asked for; raises UsageError for a quota that cannot be meant."""
+class FilterRequest:
+    """The criteria by which labels are kept; raises UsageError for an invalid quota."""
 
     condition: Condition
-    best: str | None = None  # the column by which labels are put in order, "COLUMN:lowest" or "COLUMN:highest"
-    quota: int | None = None  # labels of a class
-    by: str = "text"  # the column that says the class
-    duplicates: bool = False  # whether they are kept
+    best: str | None = None  # the column by which labels are ranked, "COLUMN:lowest" or "COLUMN:highest"
+    quota: int | None = None  # labels per class
+    by: str = "text"  # the column with the class
+    duplicates: bool = False  # whether duplicates are kept
 
     def __post_init__(self) -> None:
         if self.quota is not None and self.quota < 1:
@@ -52,8 +62,8 @@ class Request:
         if self.quota is not None and self.best is None:
             raise UsageError("expected --best COLUMN with --quota, by which the best of a class are chosen, found none")
 
-    def order(self, pool: Pool) -> tuple[str, bool] | None:
-        """The column of ``best``, and whether less is better; as the metric has it where nothing is said."""
+    def ranking(self, pool: Pool) -> tuple[str, bool] | None:
+        """Returns the column of ``best`` and whether lower is better, by default as its metric states; or None."""
         if self.best is None:
             return None
         column, colon, end = self.best.rpartition(":")
@@ -64,30 +74,30 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What was decided."""
+    """The outcome of every label."""
 
-    frame: pd.DataFrame  # that of the pool, with what was measured
-    outcomes: NDArray[np.object_]  # of `OUTCOMES`, a label
-    why: Sequence[str]  # of a label: the condition it fails, what it is a duplicate of …
-    parts: Sequence[tuple[Condition, Decision]]  # each condition alone
-    measured: Mapping[int, Measurement]
+    frame: pd.DataFrame  # that of the pool, with the measured columns
+    outcomes: NDArray[np.object_]  # one of `OUTCOMES` per label
+    why: Sequence[str]  # the reason per label: the condition that it fails, the label that it duplicates …
+    parts: Sequence[tuple[Condition, Decision]]  # each part of the condition on its own
+    measured: Mapping[int, Measurement]  # row -> measurement
     kept: Sequence[int]  # rows, in the order of the pool
-    added: frozenset[str]  # columns that were measured, as the pool lacks them
+    added: frozenset[str]  # columns that were measured, since the pool does not have them
 
     @property
     def counts(self) -> dict[str, int]:
-        """Labels by outcome."""
+        """The number of labels by outcome."""
         found = Counter(self.outcomes.tolist())
         return {name: found.get(name, 0) for name in OUTCOMES}
 
 
 def known_columns(pool: Pool) -> list[str]:
-    """Every column that a condition may name."""
+    """Returns every column that a condition may name."""
     return list(dict.fromkeys([*pool.frame.columns, *MEASURED]))
 
 
-def rows_to_measure(pool: Pool, request: Request) -> Ints:
-    """Rows whose targets are looked at: those that what is known already does not reject."""
+def rows_to_measure(pool: Pool, request: FilterRequest) -> Ints:
+    """Returns the rows whose targets are measured: those that the known columns do not reject."""
     names = [name for name in request.condition.columns if name in MEASURED and name not in pool.frame]
     frame = pool.frame.assign(**dict.fromkeys(names, np.nan))
     decision = request.condition.decide(_columns(frame, request.condition))
@@ -95,31 +105,31 @@ def rows_to_measure(pool: Pool, request: Request) -> Ints:
 
 
 def _columns(frame: pd.DataFrame, condition: Condition) -> Mapping[str, Column]:
-    """The columns of a condition; of one that names none, any, for the number of rows."""
+    """Returns the columns of a condition; if it names none, any column, for the number of rows."""
     return {name: column_values(frame[name]) for name in condition.columns or ("text",)}
 
 
-def check_request(pool: Pool, request: Request) -> None:
-    """Raises UsageError for a column that there is not, in any option."""
+def check_request(pool: Pool, request: FilterRequest) -> None:
+    """Raises UsageError if any option names an unknown column."""
     known = known_columns(pool)
     check_columns(request.condition.columns, known)
-    if (order := request.order(pool)) is not None:
-        check_columns([order[0]], known, "--best")
-        if order[0] in pool.frame and not pd.api.types.is_numeric_dtype(pool.frame[order[0]]):
-            raise UsageError(f"expected a column of numbers in --best, found {order[0]}, which holds texts")
+    if (ranking := request.ranking(pool)) is not None:
+        check_columns([ranking[0]], known, "--best")
+        if ranking[0] in pool.frame and not pd.api.types.is_numeric_dtype(pool.frame[ranking[0]]):
+            raise UsageError(f"expected a column of numbers in --best, found {ranking[0]}, which holds texts")
     check_columns([request.by], list(pool.frame.columns), "--by")
 
 
-def choose(pool: Pool, request: Request, measure: _Measure) -> Choice:
-    """Decides about every label.
+def choose_labels(pool: Pool, request: FilterRequest, measure: _Measure) -> Choice:
+    """Decides which labels are kept.
 
     Args:
         pool: the labels.
-        request: what is asked for.
+        request: the criteria.
         measure: measures the targets of rows.
 
     Raises:
-        UsageError: a column that there is not, or of the wrong kind.
+        UsageError: a column is unknown, or of the wrong type.
     """
     check_request(pool, request)
     measured = measure(rows_to_measure(pool, request).tolist())
@@ -131,7 +141,7 @@ def choose(pool: Pool, request: Request, measure: _Measure) -> Choice:
     for row, one in measured.items():
         if one.problem and outcomes[row] != "rejected":
             outcomes[row], why[row] = "unreadable", one.problem
-    order = _in_order(pool, frame, request, np.flatnonzero(outcomes == "kept"))
+    order = _ranked(pool, frame, request, np.flatnonzero(outcomes == "kept"))
     if not request.duplicates:
         _drop_duplicates(pool, measured, order, outcomes, why)
     if request.quota is not None:
@@ -143,8 +153,8 @@ def choose(pool: Pool, request: Request, measure: _Measure) -> Choice:
     )  # fmt: skip
 
 
-def _with_measured(pool: Pool, request: Request, measured: Mapping[int, Measurement]) -> pd.DataFrame:
-    """The columns of the pool, and of `MEASURED` those that it lacks."""
+def _with_measured(pool: Pool, request: FilterRequest, measured: Mapping[int, Measurement]) -> pd.DataFrame:
+    """Returns the frame of the pool with those columns of `MEASURED` that it does not have."""
     found = {}
     for name in MEASURED:
         if name not in pool.frame:
@@ -157,22 +167,22 @@ def _with_measured(pool: Pool, request: Request, measured: Mapping[int, Measurem
 
 
 def _reasons(parts: Sequence[tuple[Condition, Decision]], outcomes: NDArray[np.object_]) -> list[str]:
-    """For each label that is not kept the first condition that it fails, or that is undefined for it."""
+    """Returns, per rejected or undefined label, the first part of the condition that it fails or that is undefined."""
     why = [""] * len(outcomes)
-    for name, of in (("rejected", "false"), ("undefined", "undefined")):
+    for name, mask in (("rejected", "false"), ("undefined", "undefined")):
         for row in np.flatnonzero(outcomes == name):
-            why[row] = next((part.text for part, one in parts if getattr(one, of)[row]), "")
+            why[row] = next((part.text for part, one in parts if getattr(one, mask)[row]), "")
     return why
 
 
-def _in_order(pool: Pool, frame: pd.DataFrame, request: Request, rows: Ints) -> list[int]:
-    """Rows from the best to the worst; undefined ones last, ties by the name."""
+def _ranked(pool: Pool, frame: pd.DataFrame, request: FilterRequest, rows: Ints) -> list[int]:
+    """Returns rows from the best to the worst; undefined ones last, ties by id."""
     ids = np.array([pool.labels[row].id for row in rows], dtype=object)
-    order = request.order(pool)
-    if order is None:
+    ranking = request.ranking(pool)
+    if ranking is None:
         return [int(rows[at]) for at in np.argsort(ids, kind="stable")]
-    values = frame[order[0]].to_numpy(dtype=float)[rows]
-    values = values if order[1] else -values
+    values = frame[ranking[0]].to_numpy(dtype=float)[rows]
+    values = values if ranking[1] else -values
     places = sorted(range(len(rows)), key=lambda at: (np.isnan(values[at]), values[at], ids[at]))
     return [int(rows[at]) for at in places]
 
@@ -180,23 +190,23 @@ def _in_order(pool: Pool, frame: pd.DataFrame, request: Request, rows: Ints) -> 
 def _drop_duplicates(
     pool: Pool, measured: Mapping[int, Measurement], order: Sequence[int], outcomes: NDArray[np.object_], why: list[str]
 ) -> None:
-    """Of labels with one sound the best stays."""
-    same: dict[str, str] = {}
-    alike = Sketches()
+    """Marks all but the best of labels with the same sound as duplicates."""
+    by_content: dict[str, str] = {}
+    sketches = Sketches()
     for row in order:
         one, name = measured[row], pool.labels[row].id
-        known = same.get(one.content) or alike.find(one.sketch)
+        known = by_content.get(one.content) or sketches.find(one.sketch)
         if known is not None:
             outcomes[row], why[row] = "duplicate", known
         else:
-            same[one.content] = name
-            alike.add(name, one.sketch)
+            by_content[one.content] = name
+            sketches.add(name, one.sketch)
 
 
 def _apply_quota(
-    classes: pd.Series, request: Request, order: Sequence[int], outcomes: NDArray[np.object_], why: list[str]
+    classes: pd.Series, request: FilterRequest, order: Sequence[int], outcomes: NDArray[np.object_], why: list[str]
 ) -> None:
-    """Of each class the best stay; what has no class is one of its own."""
+    """Marks all but the best labels of each class; labels without a class form one class."""
     count: Counter[str] = Counter()
     for row in order:
         name = "" if pd.isna(classes.iloc[row]) else str(classes.iloc[row])
@@ -205,26 +215,26 @@ def _apply_quota(
             outcomes[row], why[row] = "quota", f"number {count[name]} of {name or 'no class'}"
 
 
-def yields(choice: Choice) -> pd.DataFrame:
-    """How many labels meet each condition, and how many fail it alone.
+def count_by_condition(choice: Choice) -> pd.DataFrame:
+    """Counts the labels that meet or fail each part of the condition.
 
     Returns:
-        Columns condition, met, failed, undefined, unseen (another condition rejects them, so that their sound was not
-        looked at), and only (they surely fail this one and no other).
+        Columns condition, met, failed, undefined, unseen (not measured, since another part rejects them), and only
+        (they fail this part and no other).
     """
-    looked = np.isin(np.arange(len(choice.outcomes)), [*choice.measured])
+    seen = np.isin(np.arange(len(choice.outcomes)), [*choice.measured])
     rows = []
     for at, (part, one) in enumerate(choice.parts):
         others = [~other.false for place, (_, other) in enumerate(choice.parts) if place != at]
         alone = np.logical_and.reduce([one.false, *others])
-        unseen = one.undefined & ~looked if choice.added.intersection(part.columns) else np.zeros_like(looked)
+        unseen = one.undefined & ~seen if choice.added.intersection(part.columns) else np.zeros_like(seen)
         sums = (one.true, one.false, one.undefined & ~unseen, unseen, alone)
         rows.append((part.text, *(int(mask.sum()) for mask in sums)))
     return pd.DataFrame(rows, columns=["condition", "met", "failed", "undefined", "unseen", "only"])
 
 
-def quantiles(choice: Choice, columns: Sequence[str]) -> pd.DataFrame:
-    """How the columns of numbers are distributed: n, and `QUANTILES`; of those measured, over what was measured."""
+def compute_quantiles(choice: Choice, columns: Sequence[str]) -> pd.DataFrame:
+    """Computes n and `QUANTILES` of the numeric columns; of measured columns, over the measured rows."""
     found = {}
     for name in columns:
         values = column_values(choice.frame[name])

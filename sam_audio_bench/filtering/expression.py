@@ -1,10 +1,11 @@
-"""Conditions on columns, such as ``clap > 0.35 and silence < 0.95``: parsed and checked, never run as code.
+"""Conditions on columns, such as ``clap > 0.35 and silence < 0.95``: parsed and checked, never executed as code.
 
-Columns, numbers, texts in quotes, ``+ - * /``, comparisons, also chained, ``and``, ``or``, ``not`` and parentheses; a
-column whose name is no identifier stands in backticks. Anything else is refused.
+A condition has columns, numbers, quoted texts, ``+ - * /``, comparisons, also chained ones, ``and``, ``or``, ``not``
+and parentheses; a column whose name is not an identifier is written in backticks. Anything else is rejected.
 
-What is undefined is neither true nor false (Kleene's logic): ``clap > 0.35`` of an item without `clap` is undefined,
-and so is ``clap > 0.35 and silence < 0.95`` unless the item is silent, which makes it false whatever `clap` would be.
+Missing values make a condition undefined, which is neither true nor false (Kleene's logic): ``clap > 0.35`` is
+undefined for an item without `clap`, and so is ``clap > 0.35 and silence < 0.95``, unless the item is silent, which
+makes it false for any value of `clap`.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ from sam_audio_bench.errors import UsageError
 __all__ = ["Column", "Condition", "Decision", "Threshold", "check_columns", "parse_condition"]
 
 Column = NDArray[Any]
-"""Values of a column, one a row: float64 with NaN where undefined, or objects, texts or None."""
+"""Values of a column, one per row: float64, NaN if undefined; or objects: texts, None if undefined."""
 _Mask = NDArray[np.bool_]
 
-_LONGEST, _SHOWN = 2000, 80  # letters of an expression, and in a message
+_LONGEST, _SHOWN = 2000, 80  # characters of an expression, and of one in a message
 _DEEPEST = 100
 _BACKTICKED = re.compile(r"""("[^"\\\n]*(?:\\.[^"\\\n]*)*"|'[^'\\\n]*(?:\\.[^'\\\n]*)*')|`([^`\n]+)`""")  # not in texts
 _PLACEHOLDER = "_column{}_{}_"
@@ -52,14 +53,14 @@ _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
 class Decision(NamedTuple):
-    """For which rows a condition is surely true, and for which surely false; undefined for the others."""
+    """The rows for which a condition is true, and those for which it is false; it is undefined for the others."""
 
     true: _Mask
     false: _Mask
 
     @property
     def undefined(self) -> _Mask:
-        """Rows for which neither is known."""
+        """The rows for which the condition is undefined."""
         return ~(self.true | self.false)
 
 
@@ -76,9 +77,9 @@ class Condition:
     """A checked expression.
 
     Args:
-        text: as it was written.
-        node: its syntax tree, of the kinds of nodes that `parse_condition` lets pass.
-        names: placeholder -> column, of those in backticks.
+        text: the expression as it was written.
+        node: its syntax tree, with only those kinds of nodes that `parse_condition` accepts.
+        names: placeholder -> column, for columns in backticks.
     """
 
     text: str
@@ -87,14 +88,14 @@ class Condition:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns that it names, in the order of their first mention."""
+        """The columns that the condition names, in the order of their first use."""
         found = [node for node in ast.walk(self.node) if isinstance(node, ast.Name)]
         found.sort(key=lambda node: (node.lineno, node.col_offset))
         return tuple(dict.fromkeys(self.names.get(node.id, node.id) for node in found))
 
     @property
     def parts(self) -> tuple[Condition, ...]:
-        """The conditions that have to be met together: what ``and`` joins at the top."""
+        """The parts that must all be met: the operands of ``and`` at the top level."""
         if isinstance(self.node, ast.BoolOp) and isinstance(self.node.op, ast.And):
             inner = (Condition(self._shown(node), node, self.names) for node in self.node.values)
             return tuple(part for one in inner for part in one.parts)
@@ -102,7 +103,7 @@ class Condition:
 
     @property
     def threshold(self) -> Threshold | None:
-        """The column and number of a plain comparison; None: it is another condition."""
+        """The column and number of a simple comparison; None for any other condition."""
         node = self.node
         if not isinstance(node, ast.Compare) or len(node.ops) != 1:
             return None
@@ -115,13 +116,13 @@ class Condition:
         return Threshold(self.names.get(left.id, left.id), sign, value)
 
     def decide(self, columns: Mapping[str, Column]) -> Decision:
-        """Applies it to all rows at once.
+        """Evaluates the condition for all rows at once.
 
         Args:
-            columns: at least those of `columns`, of one length.
+            columns: at least the columns of `columns`, all of one length.
 
         Raises:
-            UsageError: a text where a number is needed, or the other way round.
+            UsageError: there is a text in place of a number, or the other way round.
         """
         with np.errstate(all="ignore"):  # a division by zero is infinite or undefined
             return self._truth(self.node, columns)
@@ -139,13 +140,13 @@ class Condition:
                 return Decision(inner.false, inner.true)
             case ast.Compare(left=left, ops=ops, comparators=comparators):
                 sides = [self._values(side, columns) for side in (left, *comparators)]
-                found = [self._compared(op, *sides[at : at + 2]) for at, op in enumerate(ops)]
+                found = [self._compare(op, *sides[at : at + 2]) for at, op in enumerate(ops)]
                 trues, falses = zip(*found, strict=True)
                 return Decision(np.logical_and.reduce(trues), np.logical_or.reduce(falses))
             case _:
-                raise AssertionError(f"{ast.dump(node)} is no condition")  # `_check` let nothing else pass
+                raise AssertionError(f"{ast.dump(node)} is no condition")  # `_check` rejects everything else
 
-    def _compared(self, op: ast.cmpop, left: Column, right: Column) -> Decision:
+    def _compare(self, op: ast.cmpop, left: Column, right: Column) -> Decision:
         sign, compare = _COMPARISONS[type(op)]
         texts = [side.dtype == object for side in (left, right)]
         if any(texts) and not (all(texts) and sign in ("==", "!=")):
@@ -166,7 +167,7 @@ class Condition:
             case ast.Constant(value=str() as text):
                 return np.full(rows, text, dtype=object)
             case ast.Constant(value=value):
-                return np.full(rows, float(value))  # type: ignore[arg-type]  # `_check` saw to it
+                return np.full(rows, float(value))  # type: ignore[arg-type]  # `_check` rejects other types
             case ast.UnaryOp(op=op, operand=operand):
                 inner = self._numbers(operand, columns)
                 return -inner if isinstance(op, ast.USub) else inner
@@ -183,7 +184,7 @@ class Condition:
         return found
 
     def _shown(self, node: ast.expr) -> str:
-        """A part as text, with columns as they were written."""
+        """Returns a part of the expression as text, with columns as they were written."""
         text = ast.unparse(node)
         for placeholder, name in self.names.items():
             text = text.replace(placeholder, f"`{name}`")
@@ -191,7 +192,7 @@ class Condition:
 
 
 def _odd_cell(cells: Iterable[str]) -> str:
-    """The first text that is no finite number, as it makes a column one of texts; else the first."""
+    """Returns the first text that is not a finite number, since it makes its column a text column; or the first."""
     found = list(cells)
     for cell in found:
         try:
@@ -210,7 +211,7 @@ def _known(values: Column) -> _Mask:
 
 
 def parse_condition(text: str, *, option: str = "--keep") -> Condition:
-    """Reads a condition; raises UsageError for anything that is none, code above all.
+    """Parses a condition; raises UsageError for anything else, in particular for code.
 
     >>> parse_condition("clap > 0.35 and -1 < saj_overall - `my score` / 2 <= 4").columns
     ('clap', 'saj_overall', 'my score')
@@ -218,7 +219,7 @@ def parse_condition(text: str, *, option: str = "--keep") -> Condition:
     if len(text) > _LONGEST:
         raise UsageError(f"expected {option} of at most {_LONGEST} letters, found {len(text)}")
     names: dict[str, str] = {}
-    mark = ""  # what no column is called, so that none is taken for another
+    mark = ""  # makes placeholders that are not the name of any column
     while f"_column{mark}" in text:
         mark += "_"
     shown = repr(text[:_SHOWN]) + ("…" if len(text) > _SHOWN else "")
@@ -233,7 +234,7 @@ def parse_condition(text: str, *, option: str = "--keep") -> Condition:
     plain = _BACKTICKED.sub(replaced, text)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "invalid decimal literal" and its like: it is refused or it is fine
+            warnings.simplefilter("ignore")  # such as "invalid decimal literal": what is wrong is rejected
             node = ast.parse(plain.strip(), mode="eval").body
         _check_depth(node)
         _check(node)
@@ -246,7 +247,7 @@ def parse_condition(text: str, *, option: str = "--keep") -> Condition:
 
 
 def _check_depth(node: ast.AST) -> None:
-    """Raises UsageError for nesting that no condition needs, whatever the limit of recursion is."""
+    """Raises UsageError for deeper nesting than any condition needs, regardless of Python's recursion limit."""
     level, depth = [node], 0
     while level:
         level, depth = [child for one in level for child in ast.iter_child_nodes(one)], depth + 1
@@ -255,7 +256,7 @@ def _check_depth(node: ast.AST) -> None:
 
 
 def _check(node: ast.expr) -> None:
-    """Raises UsageError for a node that is no condition of this language."""
+    """Raises UsageError unless a node is a condition of this language."""
     match node:
         case ast.BoolOp(values=values):
             for value in values:
@@ -270,12 +271,12 @@ def _check(node: ast.expr) -> None:
 
 
 def _check_value(node: ast.expr, compared: bool) -> None:
-    """Raises UsageError for a node that is no value of this language; texts are compared and nothing else."""
+    """Raises UsageError unless a node is a value of this language; texts may only be compared."""
     match node:
         case ast.Constant(value=str()) if compared:
             found: tuple[ast.expr, ...] = ()
         case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
-            float(number)  # OverflowError: beyond what numbers reach
+            float(number)  # raises OverflowError for integers beyond the range of floats
             found = ()
         case ast.Name():
             found = ()
@@ -294,7 +295,7 @@ def _cut(node: ast.expr) -> str:
 
 
 def _number(node: ast.expr) -> float | None:
-    """The value of a number, also of one with a sign."""
+    """Returns the value of a number with or without sign, or None for other nodes."""
     match node:
         case ast.Constant(value=int() | float() as value):
             return float(value)
@@ -306,9 +307,9 @@ def _number(node: ast.expr) -> float | None:
     return None
 
 
-def check_columns(asked: Sequence[str], known: Collection[str], option: str = "--keep") -> None:
-    """Raises UsageError for a column that there is not, with those nearest to it and all that there are."""
-    for name in asked:
+def check_columns(names: Sequence[str], known: Collection[str], option: str = "--keep") -> None:
+    """Raises UsageError for the first unknown column; the message lists similar names and all columns."""
+    for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
             hint = f"did you mean {' or '.join(near)}? " if near else ""

@@ -1,4 +1,4 @@
-"""The distribution of a column with its threshold, and how many labels other thresholds would keep."""
+"""Figures of the distribution of a column with its threshold, and of how many labels other thresholds would keep."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from sam_audio_bench.plots.lines import plain
 __all__ = ["can_be_drawn", "draw_threshold"]
 
 _BINS = 40
-_LARGEST = 1e100  # that an axis can be drawn to
+_LARGEST = 1e100  # largest value of an axis that can be drawn
 Floats = NDArray[np.float64]
 
 
 def can_be_drawn(values: Floats, threshold: Threshold) -> bool:
-    """Whether a figure can show values and threshold: there are some, and no axis has to reach beyond 1e100."""
+    """Returns whether a figure can show values and threshold: there are values, and none is beyond 1e100."""
     known = values[np.isfinite(values)]
-    reach = [*known, threshold.value] if np.isfinite(threshold.value) else known
-    return len(known) > 0 and float(np.abs(reach).max()) <= _LARGEST
+    shown = [*known, threshold.value] if np.isfinite(threshold.value) else known
+    return len(known) > 0 and float(np.abs(shown).max()) <= _LARGEST
 
 
 def _edges(values: Floats) -> Floats:
-    """Edges of bins over all values, which are wider where floats of that size are not so dense."""
+    """Returns the edges of bins over all values; bins are wider if floats of that size are too sparse."""
     low, high = float(values.min()), float(values.max())
-    wide = 1.0 if low == high else high - low
+    width = 1.0 if low == high else high - low
     least = 2 * _BINS * float(np.spacing(max(abs(low), abs(high))))
-    if low == high or wide < least:
-        middle, wide = low + (high - low) / 2, max(wide, least)
-        low, high = middle - wide / 2, middle + wide / 2
+    if low == high or width < least:
+        middle, width = low + (high - low) / 2, max(width, least)
+        low, high = middle - width / 2, middle + width / 2
     return np.linspace(low, high, _BINS + 1)
 
 
 @styled
 def draw_threshold(values: Floats, others: NDArray[np.bool_], threshold: Threshold, number: int) -> Plot:
-    """Histograms of all labels and of those that no other condition rejects; below, the number kept by any threshold.
+    """Draws histograms of all labels and of those that no other condition rejects; below, labels kept per threshold.
 
     Args:
-        values: of the column, a label; NaN where undefined.
-        others: whether no other condition rejects a label.
-        threshold: of the column.
-        number: of the condition, for the name of the figure.
+        values: the column's value of each label; NaN if undefined.
+        others: whether no other condition rejects the label.
+        threshold: the threshold of the column.
+        number: number of the condition, for the name of the figure.
     """
     known = np.isfinite(values)
     edges = _edges(values[known])
@@ -55,7 +55,7 @@ def draw_threshold(values: Floats, others: NDArray[np.bool_], threshold: Thresho
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     above.stairs(every, edges, fill=True, color=colour_of(-1), alpha=0.5, label="all labels")
     above.stairs(own, edges, fill=True, color=colour_of(0), label="those that no other condition rejects")
-    kept = _kept(values[known & others], edges, threshold.sign)
+    kept = _count_kept(values[known & others], edges, threshold.sign)
     below.plot(edges, kept, color=colour_of(0))
     for panel in (above, below):
         panel.axvline(threshold.value, color=ink(), linestyle="--", linewidth=1)
@@ -76,8 +76,8 @@ def draw_threshold(values: Floats, others: NDArray[np.bool_], threshold: Thresho
     return Plot(name=f"condition-{number}", title=title, caption=caption, figure=figure, data=data)
 
 
-def _kept(values: Floats, thresholds: Floats, sign: str) -> NDArray[np.int64]:
-    """How many values a comparison with each threshold keeps."""
+def _count_kept(values: Floats, thresholds: Floats, sign: str) -> NDArray[np.int64]:
+    """Counts the values that a comparison with each threshold keeps."""
     ordered = np.sort(values)
     below = np.searchsorted(ordered, thresholds, side="right" if sign in (">", "<=") else "left").astype(np.int64)
     return below if sign in ("<", "<=") else len(ordered) - below

@@ -1,12 +1,12 @@
-"""Tells whether a recording contains another one, whatever its level, start, file format or sampling rate.
+"""Audio fingerprints: finds recordings that share audio, whatever their level, start, file format or sampling rate.
 
-Landmarks (A. Wang, "An industrial-strength audio search algorithm", ISMIR 2003): peaks of the spectrogram, paired with
-later peaks near them; a pair is a hash of two frequencies and a time difference. Two recordings share audio if many
-hashes agree in one common time shift.
+Landmarks (A. Wang, "An industrial-strength audio search algorithm", ISMIR 2003) are peaks of the spectrogram, paired
+with nearby later peaks; a pair is a hash of two frequencies and a time difference. Two recordings share audio if many
+hashes agree at one common time shift.
 
-`Index` finds excerpts, and holds every hash. `sketch` keeps the 128 hashes of a recording that are smallest once they
-are scrambled, from which the share of hashes that two recordings have in common follows (A. Broder, "On the resemblance
-and containment of documents", 1997): half a kilobyte each, for whole recordings that are there twice.
+`Index` finds excerpts, and stores every hash. `sketch` keeps the 128 smallest hashes of a recording after scrambling,
+from which the share of hashes that two recordings have in common is estimated (A. Broder, "On the resemblance and
+containment of documents", 1997): half a kilobyte per recording, to find duplicates of whole recordings.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ __all__ = ["RATE", "Index", "Match", "Sketches", "landmarks", "sketch"]
 
 RATE = 16_000
 _SIZE, _HOP = 1024, 256  # 64 ms windows every 16 ms
-_NEIGHBOURHOOD = (9, 15)  # frames, bins: what a peak must dominate
-_FAN, _REACH = 6, 63  # pairs of a peak, frames to look ahead
-_DENSITY = 30  # peaks a second at most
+_NEIGHBOURHOOD = (9, 15)  # frames, bins in which a peak is the maximum
+_FAN, _REACH = 6, 63  # pairs per peak, frames to look ahead
+_DENSITY = 30  # highest number of peaks per second
 
 
 def landmarks(wave: NDArray[np.float32]) -> list[tuple[int, int]]:
-    """Hashes of a 16 kHz mono signal and the frame each starts at."""
+    """Computes the hashes of a 16 kHz mono signal, each with its first frame."""
     if len(wave) < _SIZE:
         wave = np.pad(wave, (0, _SIZE - len(wave)))
     frames = np.lib.stride_tricks.sliding_window_view(wave, _SIZE)[::_HOP] * np.hanning(_SIZE).astype(np.float32)
@@ -54,24 +54,24 @@ def landmarks(wave: NDArray[np.float32]) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class Match:
-    """The known recording that fits best, how many hashes agree in one shift, and their share of the shorter one's."""
+    """The known recording that matches best."""
 
     name: str
-    votes: int
-    share: float
+    votes: int  # hashes that agree at one shift
+    share: float  # of the hashes of the recording that has fewer
 
     @property
-    def same(self) -> bool:
-        """Whether that is the same audio.
+    def is_same(self) -> bool:
+        """Whether it is the same audio.
 
         Measured on the pool: one note of one soundfont reaches a share of .06, unrelated recordings .03 with 9 votes;
-        copies of mini's originals, cut and coded anew, .1 to .7.
+        copies of mini's originals, cut and encoded again, .1 to .7.
         """
         return self.votes >= 10 and self.share >= 0.07
 
 
 class Index:
-    """Recordings to be recognised: ``(name, 16 kHz mono samples)``."""
+    """An index of known recordings, given as ``(name, 16 kHz mono samples)``."""
 
     def __init__(self, known: Iterable[tuple[str, NDArray[np.float32]]]) -> None:
         self._where: dict[int, list[tuple[str, int]]] = defaultdict(list)
@@ -83,7 +83,7 @@ class Index:
                 self._where[key].append((name, frame))
 
     def match(self, wave: NDArray[np.float32]) -> Match:
-        """Best match of a 16 kHz mono signal; adjoining shifts count together."""
+        """Finds the best match of a 16 kHz mono signal; adjacent shifts are counted together."""
         marks = landmarks(wave)
         votes: Counter[tuple[str, int]] = Counter()
         for key, frame in marks:
@@ -96,13 +96,13 @@ class Index:
         return Match(name, count, count / max(1, min(len(marks), self._sizes[name])))
 
 
-_SKETCH = 128  # hashes of a sketch
-_COMMON = 32  # of them that two recordings have to share: a quarter
+_SKETCH = 128  # hashes per sketch
+_COMMON = 32  # hashes of a sketch that duplicates share at least: a quarter
 _MULTIPLIERS = np.array([0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9], dtype=np.uint64)  # of splitmix64, Steele 2014
 
 
 def sketch(wave: NDArray[np.float32]) -> tuple[int, ...]:
-    """The smallest scrambled landmarks of a 16 kHz mono signal, at most 128, rising, below 2^32."""
+    """Computes the smallest scrambled landmarks of a 16 kHz mono signal: at most 128, ascending, below 2^32."""
     hashes = np.unique(np.array([key for key, _ in landmarks(wave)], dtype=np.uint64))
     for multiplier, shift in zip(_MULTIPLIERS, (29, 32), strict=True):
         hashes = hashes * multiplier
@@ -111,12 +111,12 @@ def sketch(wave: NDArray[np.float32]) -> tuple[int, ...]:
 
 
 class Sketches:
-    """Recordings by their sketches, of which one that is there already is found.
+    """The sketches of known recordings, in which duplicates are found.
 
-    Measured on the 75 stems of mini: of 2,775 pairs of different ones the largest estimated share of common hashes is
-    .063, against the .25 that count as the same. Found again of the 75, whole and coded anew: 75 as 16-bit PCM at
-    44.1 kHz 10 dB softer, 74 as MP3, 72 as Opus, 69 and 67 as Ogg Vorbis at 44.1 and 22.05 kHz. Cut by 137 ms, which
-    lies between two windows, and coded at 22.05 kHz, 17: use `Index` for excerpts.
+    Measured on the 75 stems of mini: of 2,775 pairs of different stems, the largest estimated share of common hashes is
+    .063, while .25 counts as a duplicate. Of whole stems encoded again, it finds 75 of 75 as 16-bit PCM at 44.1 kHz
+    10 dB softer, 74 as MP3, 72 as Opus, 69 and 67 as Ogg Vorbis at 44.1 and 22.05 kHz. Of stems cut by 137 ms, which is
+    not a multiple of the hop, and encoded at 22.05 kHz, it finds 17: use `Index` for excerpts.
     """
 
     def __init__(self) -> None:
@@ -124,7 +124,7 @@ class Sketches:
         self._where: dict[int, list[int]] = defaultdict(list)
 
     def find(self, own: Sequence[int]) -> str | None:
-        """The name of the known recording that shares most, a quarter of the hashes at least; None: there is none."""
+        """Returns the known recording that shares most hashes, at least a quarter of them; None if there is none."""
         shared = Counter(number for key in own for number in self._where.get(key, ()))
         best: tuple[float, str] | None = None
         for number, count in shared.items():
@@ -137,7 +137,7 @@ class Sketches:
         return None if best is None else best[1]
 
     def add(self, name: str, own: Sequence[int]) -> None:
-        """Makes a recording known."""
+        """Adds a recording."""
         for key in own:
             self._where[key].append(len(self._known))
         self._known.append((name, frozenset(own)))

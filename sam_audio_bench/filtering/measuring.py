@@ -1,7 +1,7 @@
-"""What is measured of a label itself, with no network: length, silence, spans, fingerprint, the share of a mask.
+"""Measures labels without a neural network: length, silence, spans, fingerprint, coverage of the mask.
 
-One line of a journal for each target, so that what was measured is not measured again: not after an interruption, not
-with other thresholds, and not in the process that joins the shards.
+Each measurement is a line of a journal, so that it is not repeated after an interruption, with other thresholds, or in
+the process that joins the shards.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from sam_audio_bench.video import read_mask
 __all__ = ["JOURNAL", "MEASURED", "Measurement", "Measurer"]
 
 MEASURED = ("seconds", "silence", "mask_coverage")
-"""Columns that are measured here, of labels whose runs or tables do not have them."""
+"""Columns that are measured, unless the pool has them."""
 
 JOURNAL = "measured{}.jsonl"
-"""File in the folder of what is kept, with the shard in its name."""
+"""Name of the journal in the output folder, with the shard."""
 
-_VERSION = 1  # raised whenever a line would hold something else
-_SKETCHED = 300  # seconds of a target, from its start, that its fingerprint is made of: memory grows with them
-_BATCH = 64  # lines that are forced to disk together
+_VERSION = 1  # raised whenever measurements change
+_SKETCHED = 300  # seconds from the start of a target from which its fingerprint is made; memory grows with them
+_BATCH = 64  # lines that are written to disk together
 
 
 class Measurement(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -44,21 +44,21 @@ class Measurement(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     key: str  # digest of the target, its mask and the rule
     seconds: float = 0.0
-    silence: float = 0.0  # share of its time in which it does not sound
+    silence: float = 0.0  # share of time in which the target is not active
     spans: list[tuple[float, float]] = []
     sketch: tuple[int, ...] = ()
     content: str = ""  # digest of the target's file
-    mask_coverage: float | None = None  # share of the mask's pixels; None: there is no mask
-    problem: str = ""  # why it cannot be measured; such a line is not kept
+    mask_coverage: float | None = None  # share of pixels in the mask; None: there is no mask
+    problem: str = ""  # why the target cannot be measured; then there is no line in the journal
 
 
 class Measurer:
-    """Measures targets, with what a folder's journals know already.
+    """Measures targets, unless the journals of a folder have their measurement.
 
     Args:
-        folder: where the journals lie.
-        rule: when a sound is active; silence and spans follow from it.
-        shard: (I, N), whose journal is written; None: the one of the whole.
+        folder: folder of the journals.
+        rule: the rule by which a sound is active, for silence and spans.
+        shard: (I, N), whose journal is written; None: the journal without a shard.
     """
 
     def __init__(self, folder: Path, rule: SpanRule, shard: tuple[int, int] | None = None) -> None:
@@ -69,15 +69,15 @@ class Measurer:
             self._known |= {line.key: line for line in read_records(path, Measurement)}
 
     def measure(self, labels: Sequence[Label], advance: Callable[[str | None], None]) -> Iterator[Measurement]:
-        """One measurement for each label, in their order.
+        """Yields one measurement per label, in order.
 
         Args:
-            labels: to be measured.
-            advance: told once a label, with what went wrong.
+            labels: the labels.
+            advance: called once per label, with its problem or None.
         """
         new: list[Measurement] = []
         try:
-            for one in _ahead(self._measured, labels):
+            for one in _map_parallel(self._measure_label, labels):
                 if not one.problem and one.key not in self._known:
                     self._known[one.key] = one
                     new.append(one)
@@ -95,16 +95,16 @@ class Measurer:
             append_lines(self._path, map(to_plain, new))
             new.clear()
 
-    def _measured(self, label: Label) -> Measurement:
+    def _measure_label(self, label: Label) -> Measurement:
         try:
             if damage := label.damage():
                 return Measurement(key="", problem=damage)
             content = file_digest(label.target)
-            mask = _mask(label)
+            mask = _find_mask(label)
             key = joined(str(_VERSION), repr(self.rule), content, file_digest(mask) if mask else "")
             if known := self._known.get(key):
                 return known
-            found = self._of_sound(audio.read(label.target))
+            found = self._measure_sound(audio.read(label.target))
         except BenchError as error:
             return Measurement(key="", problem=describe_error(error))
         found.key, found.content = key, content
@@ -112,7 +112,7 @@ class Measurer:
             found.mask_coverage = round(float(read_mask(mask).float().mean()), 6)
         return found
 
-    def _of_sound(self, sound: Audio) -> Measurement:
+    def _measure_sound(self, sound: Audio) -> Measurement:
         spans = self.rule(sound)
         active = sum(end - start for start, end in spans)
         mono = audio.resample(audio.to_mono(sound), RATE).samples[0].numpy()
@@ -125,16 +125,16 @@ class Measurer:
         )
 
 
-def _mask(label: Label) -> Path | None:
-    """The mask of a label's video; where only its task knows, the item is loaded."""
+def _find_mask(label: Label) -> Path | None:
+    """Returns the mask of a label's video, for which the item is loaded if only its task has the path; or None."""
     if not label.has_video or label.video is not None or label.load is None:
         return label.mask
     mask = label.load().query.prompt.mask
     return None if mask is None else Path(mask)
 
 
-def _ahead(function: Callable[[Label], Measurement], labels: Iterable[Label]) -> Iterator[Measurement]:
-    """The results in order, from a thread for each core: decoders and numpy let others run."""
+def _map_parallel(function: Callable[[Label], Measurement], labels: Iterable[Label]) -> Iterator[Measurement]:
+    """Yields the results in order, from one thread per core, since decoders and numpy release the GIL."""
     workers = count_cores()
     waiting: deque[Future[Measurement]] = deque()
     with ThreadPoolExecutor(workers) as pool:

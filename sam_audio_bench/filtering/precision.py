@@ -1,4 +1,4 @@
-"""How many of the kept labels are right: a random sample on the listening page, and what its ratings say of all."""
+"""Estimates how many kept labels are right, from the ratings of a random sample in a listening test."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ from sam_audio_bench.tabular import csv_text, parse_table, read_text
 
 __all__ = ["Precision", "check_sample", "estimate_precision", "plan_sample"]
 
-_RATED = ("item", "axis", "score")  # columns that are read of ratings
+_RATED = ("item", "axis", "score")  # columns of ratings that are read
 _RUNS = "sample"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Precision:
-    """What ratings say of the kept labels."""
+    """The precision of the kept labels, estimated from ratings."""
 
     correct: int
-    rated: int  # of the sample, and still kept
-    low: float  # of the 95 % interval
+    rated: int  # labels of the sample that are rated and still kept
+    low: float  # lower and upper end of the 95 % interval
     high: float
-    undefined: int  # rated, but not on the axes that are asked for: not counted
-    foreign: int  # rated, but not of the sample or not kept any more: not counted
+    undefined: int  # rated, but not on the axes of the condition; not counted
+    foreign: int  # rated, but not in the sample or no longer kept; not counted
     condition: str
 
     @property
     def share(self) -> float:
-        """Right ones among the rated ones."""
+        """The share of rated labels that are right."""
         return self.correct / self.rated
 
     @property
     def _left_out(self) -> str:
-        """Rated items that are not counted, and why; empty where all are."""
+        """The number of rated items that are not counted, by reason; "" if all are counted."""
         reasons = {"not of the sample or not kept": self.foreign, "without a rating that decides": self.undefined}
-        told = ", ".join(f"{count} {why}" for why, count in reasons.items() if count)
-        return f"; not counted: {told}" if told else ""
+        listed = ", ".join(f"{count} {why}" for why, count in reasons.items() if count)
+        return f"; not counted: {listed}" if listed else ""
 
     def __str__(self) -> str:
         return (
@@ -62,24 +62,24 @@ class Precision:
 
 
 def check_sample(out: Path, *, drawn: bool, rated: Path | None) -> None:
-    """Raises, before any work, for a sample that cannot be made or rated.
+    """Checks, before any work, that a sample can be drawn, or that its ratings can be read.
 
     Args:
-        out: folder of what is kept.
-        drawn: whether a sample is to be made; a test that is there already would be of other labels.
+        out: the output folder.
+        drawn: whether a sample will be drawn; an existing test would have other labels.
         rated: ratings of the sample.
 
     Raises:
-        Precondition: a test is there already. UsageError: no sample, or ratings that cannot be read.
+        Precondition: there is a test already. UsageError: there is no sample, or the ratings cannot be read.
     """
     if drawn and (out / LISTENING).exists():
         raise Precondition(
             f"expected no listening test at {out / LISTENING}, found one; rate it (--rated), or move the folder away"
         )
     if rated is not None:
-        _ratings(rated)
+        _read_ratings(rated)
         if not drawn:
-            _ids(out / SAMPLE)
+            _read_ids(out / SAMPLE)
 
 
 def plan_sample(out: Path, size: int, *, seed: int, raters: int) -> PlannedTest:
@@ -87,10 +87,9 @@ def plan_sample(out: Path, size: int, *, seed: int, raters: int) -> PlannedTest:
 
     Args:
         out: folder with the manifest.
-        size: how many; all where there are fewer.
-        seed: of the draw and of the test.
-        raters: of each label.
-
+        size: number of labels; all are drawn if there are fewer.
+        seed: seed of the draw and of the test.
+        raters: number of raters per label.
     """
     rows = list(csv.DictReader(io.StringIO(read_text(out / MANIFEST))))
     drawn = np.random.default_rng([seed, len(rows)]).permutation(len(rows))[:size]
@@ -106,7 +105,7 @@ def plan_sample(out: Path, size: int, *, seed: int, raters: int) -> PlannedTest:
 
 
 def _write_sample(path: Path, rows: Sequence[dict[str, str]]) -> None:
-    """As questions without an answer: the words alone, where there are some, since spans come from the target."""
+    """Writes questions without their targets; a row with a text has no spans, since spans come from the target."""
     columns = ("mixture", "text", "spans", "group", "id")
     own = ({**{name: row[name] for name in columns}, **({"spans": ""} if row["text"] else {})} for row in rows)
     text = csv_text(columns, own)
@@ -115,26 +114,26 @@ def _write_sample(path: Path, rows: Sequence[dict[str, str]]) -> None:
 
 
 def estimate_precision(rated: Path, out: Path, kept: Collection[str], condition: Condition) -> Precision:
-    """The share of right labels among those of the sample that are rated, with its exact interval.
+    """Estimates the share of right labels from the rated ones of the sample, with an exact interval.
 
-    Labels outside the sample do not count, since nobody knows how they were chosen; those that are kept no more do not
-    either, and the others are a random sample of what both choices keep.
+    Labels outside the sample are not counted, since it is unknown how they were chosen. Labels that are no longer kept
+    are not counted either; the others are a random sample of the labels that both choices keep.
 
     Args:
-        rated: of `sabench ratings import`, or a CSV with item, axis and score.
+        rated: the output of `sabench ratings import`, or a CSV with item, axis and score.
         out: folder with the sample.
-        kept: ids.
-        condition: on the axes, each the mean over the raters of a label.
+        kept: ids of the kept labels.
+        condition: condition on the axes, whose values are means over the raters of a label.
 
     Raises:
-        UsageError: no table of ratings, an axis that nobody was asked, or no label of the sample among them.
+        UsageError: there is no table of ratings, it does not have an axis, or no label of the sample is rated.
     """
     from scipy.stats import binomtest
 
-    frame = _ratings(rated)
+    frame = _read_ratings(rated)
     wide = frame.groupby(["item", "axis"])["score"].mean().unstack("axis")
     check_columns(condition.columns, [str(axis) for axis in wide.columns], "--correct")
-    known = _ids(out / SAMPLE) & set(kept)
+    known = _read_ids(out / SAMPLE) & set(kept)
     own = wide[wide.index.isin(known)]
     if own.empty:
         raise UsageError(
@@ -152,22 +151,22 @@ def estimate_precision(rated: Path, out: Path, kept: Collection[str], condition:
     )  # fmt: skip
 
 
-def _ids(path: Path) -> set[str]:
+def _read_ids(path: Path) -> set[str]:
     if not path.is_file():
         raise UsageError(f"expected the sample at {path}, found none; make it with --sample, and have it rated")
     return {row["id"] for row in csv.DictReader(io.StringIO(read_text(path)))}
 
 
-def _ratings(path: Path) -> pd.DataFrame:
-    """Items, axes and scores of ratings; traps and controls are left out."""
+def _read_ratings(path: Path) -> pd.DataFrame:
+    """Reads items, axes and scores of ratings, without those of trap and control stimuli."""
     if path.suffix.lower() == ".parquet":
         return Ratings.read(path).answers[list(_RATED)].dropna()
     try:
         table = parse_table(read_text(path))
     except OSError as error:
         raise UsageError(f"expected ratings at {path}, found none ({error})") from error
-    if lacking := [name for name in _RATED if name not in table.names]:
-        raise UsageError(f"expected ratings with columns {', '.join(_RATED)} in {path}, found no {', '.join(lacking)}")
+    if missing := [name for name in _RATED if name not in table.names]:
+        raise UsageError(f"expected ratings with columns {', '.join(_RATED)} in {path}, found no {', '.join(missing)}")
     frame = pd.DataFrame([cells for _, cells in table.rows], columns=table.names)
     if "kind" in frame:
         frame = frame[frame["kind"].isin(["", "rating"])]

@@ -1,4 +1,4 @@
-"""Conditions by name: the published ones, and those that need no model beside the package's own."""
+"""Named conditions: the published thresholds, and those that need no model besides the package's own."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from types import MappingProxyType
 __all__ = ["CORRECT", "PRESETS", "Preset"]
 
 CORRECT = "overall >= 4"
-"""When a rated label counts as right, by the mean of its raters on each axis: a choice of this package."""
+"""The condition, on the mean rating of each axis, by which a rated label is right: a choice of this package."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """Conditions with where they come from."""
+    """A condition with its source."""
 
     keep: str
-    with_video: str = ""  # further, for labels whose prompt has a video
+    with_video: str = ""  # additional condition for labels whose prompt has a video
     source: str
 
     def text(self, *, videos: bool) -> str:
-        """The condition, with what concerns videos where some label has one."""
+        """Returns the condition, including that for videos if some label has one."""
         return f"{self.keep} and (video == 0 or ({self.with_video}))" if videos and self.with_video else self.keep
 
 

@@ -38,7 +38,7 @@ from sam_audio_bench.stats.ranking import Column, Values, rank
 from sam_audio_bench.stats.summary import ItemScore, compute_line_scores
 from sam_audio_bench.stats.verdict import BASELINE
 from sam_audio_bench.tasks import TASKS
-from sam_audio_bench.tasks.sources import recordings_of, shared_training
+from sam_audio_bench.tasks.sources import find_recording_texts, find_shared_training
 from sam_audio_bench.types import Status
 
 __all__ = ["BOARDS", "Board", "Line", "read_board", "rounded"]
@@ -154,7 +154,7 @@ class Board:
         cells: dict[str, dict[str, dict[str, Cell]]] = {}
         verdicts = {}
         for task, record in self.tasks.items():
-            recordings = recordings_of(record.id, record.split) or known_task(record.id).recordings
+            recordings = find_recording_texts(record.id, record.split) or known_task(record.id).recordings
             for metric in self.metrics:
                 own = [line for line in self.lines if (task, metric) in line.items]
                 if own:
@@ -296,7 +296,7 @@ def _cell(line: Line, task: str, metric: str, recordings: Sequence[str]) -> Cell
     coverage = classify_coverage(record.n_ok, possible)
     if record.value is None or coverage is CoverageClass.PARTIAL:
         why = why or "items missing"
-    shared = shared_training(line.submission.header.separator.training_data, recordings)
+    shared = find_shared_training(line.submission.header.separator.training_data, recordings)
     cell: Cell = {
         "value": rounded(record.value), "low": rounded(record.ci_low), "high": rounded(record.ci_high),
         "n_ok": record.n_ok, "n": record.n, "possible": possible, "coverage": str(coverage),

@@ -77,9 +77,9 @@ def _items(card: TaskCard, split: str, subset: str) -> ItemList:
             prompts={identifier: recipe.prompt for identifier, (recipe, _) in items.items()},
             absent=frozenset(identifier for identifier, (recipe, _) in items.items() if not recipe.target),
         )
-    from sam_audio_bench.tasks.official import official  # brings torch along
+    from sam_audio_bench.tasks.official import read_official  # brings torch along
 
-    data = official(card.id, subset)
+    data = read_official(card.id, subset)
     return ItemList(groups=data.groups, data_revision=data.digest, prompts={}, absent=None)
 
 

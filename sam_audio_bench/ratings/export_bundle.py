@@ -11,7 +11,7 @@ from sam_audio_bench.ratings.composition import Composition
 from sam_audio_bench.ratings.exports import batch, clip_lists, webmushra
 from sam_audio_bench.ratings.listening_page import render_page
 from sam_audio_bench.ratings.stimuli import ANCHOR, RatedItem
-from sam_audio_bench.tasks.manifest_tables import spans_text
+from sam_audio_bench.tasks.manifest_tables import format_spans
 
 __all__ = ["build_key", "build_page", "write_p808", "write_text", "write_webmushra"]
 
@@ -122,7 +122,7 @@ def build_key(test: Composition) -> Key:
             name: {
                 **about(item),
                 "text": item.prompt.text,
-                "spans": spans_text(item.prompt.spans) or None,
+                "spans": format_spans(item.prompt.spans) or None,
                 "audio": test.files[name],
             }
             for name, item in zip(test.mixtures, test.items, strict=True)

@@ -12,7 +12,7 @@ from sam_audio_bench.errors import StoreError, UsageError
 from sam_audio_bench.identity import Difference, Identity, differences
 from sam_audio_bench.records import SCHEMA_VERSION, ItemRecord, MetricRecord, RunRecord, TaskRecord
 from sam_audio_bench.run.store import RunFolder
-from sam_audio_bench.tasks.adapters import adapter_of
+from sam_audio_bench.tasks.adapters import find_adapter
 from sam_audio_bench.tasks.load import split_label
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class CompatibleRuns:
     @property
     def tasks_with_song_median(self) -> frozenset[str]:
         """Tasks for which published tables report the median over songs."""
-        layouts = {name: adapter_of(split_label(task.source)[1]) for name, task in self.tasks.items()}
+        layouts = {name: find_adapter(split_label(task.source)[1]) for name, task in self.tasks.items()}
         return frozenset(name for name, layout in layouts.items() if layout is not None and layout[0].median)
 
 

@@ -21,7 +21,7 @@ from sam_audio_bench.plugins import plugins
 from sam_audio_bench.records import PARTS, RunRecord, TaskRecord
 from sam_audio_bench.run.settings import BASELINE
 from sam_audio_bench.run.store import RunFolder, scored_estimates
-from sam_audio_bench.tasks.adapters import adapter_of
+from sam_audio_bench.tasks.adapters import find_adapter
 from sam_audio_bench.tasks.catalogue import TASKS
 from sam_audio_bench.tasks.load import SPLITS
 
@@ -163,7 +163,7 @@ def _task(task: TaskRecord, data: str | None) -> str:
     place = data or task.place
     if not exists(place):
         raise Precondition(f"expected the data of {task.label} at {place}, found none; --data says where they lie here")
-    layout = adapter_of(task.source.rpartition("=")[2]) or adapter_of(task.source)
+    layout = find_adapter(task.source.rpartition("=")[2]) or find_adapter(task.source)
     spelt = f"{layout[0].name}:{place}" if layout else place
     return spelt if task.id in TASKS else f"{task.id}={spelt}"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from sam_audio_bench.records import RunRecord
 from sam_audio_bench.separators.catalogue import card_of_model
-from sam_audio_bench.tasks.sources import recordings_of, shared_training
+from sam_audio_bench.tasks.sources import find_recording_texts, find_shared_training
 
 __all__ = ["training_overlap", "training_overlaps"]
 
@@ -20,7 +20,7 @@ def training_overlap(header: RunRecord) -> str:
     if card is None or not card.training_data or (card.own_weights and header.model.options.get(card.own_weights)):
         return ""
     task = header.task
-    return shared_training(card.training_data, recordings_of(task.id, task.split, task.source))
+    return find_shared_training(card.training_data, find_recording_texts(task.id, task.split, task.source))
 
 
 def training_overlaps(headers: Iterable[RunRecord]) -> dict[tuple[str, str], str]:

@@ -16,7 +16,7 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.metrics.catalogue import CAP_DB
 from sam_audio_bench.stats.bootstrap import Interval, Method, cluster_intervals, median_intervals
 from sam_audio_bench.stats.cost import Cost
-from sam_audio_bench.tasks.data import asked_item
+from sam_audio_bench.tasks.data import base_item_id
 from sam_audio_bench.types import Status
 
 if TYPE_CHECKING:
@@ -238,7 +238,7 @@ def _over_paraphrases(questions: _Cell, statistic: str, info: MetricInfo | None)
     values: dict[str, list[float | None]] = {}
     groups: dict[str, str] = {}
     for question, group, mean in zip(questions.items, questions.groups, questions.means, strict=True):
-        item = asked_item(question)
+        item = base_item_id(question)
         groups.setdefault(item, group)
         values.setdefault(item, []).append(mean)
     means: list[float | None] = []

@@ -1,8 +1,8 @@
-"""The metadata of the official data: found in a folder or in the hub's cache, read by column, checked row by row.
+"""The metadata of the official data: finds it in a folder or in the hub's cache, reads it by column, checks each row.
 
-SAM Audio-Bench is 819 rows, each in some of 36 sets; its masks, most of its bytes, are a column that is read for visual
-tasks alone. What the catalogue of tasks says of every set is compared with the rows, so that a half-downloaded or
-changed table is never taken for the benchmark.
+SAM Audio-Bench has 819 rows, each a member of some of 36 sets; its masks, which are most of its bytes, are a column
+that is read for visual tasks only. The rows of every set are counted and compared with the catalogue of tasks, so that
+a partly downloaded or changed table is never taken for the benchmark.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sam_audio_bench.tabular import broken
 from sam_audio_bench.tasks.attributes import Attribute, typed_columns
 from sam_audio_bench.tasks.catalogue import BENCH, MUSDB, TASKS
 from sam_audio_bench.tasks.folders import cache_folder, data_folder
-from sam_audio_bench.tasks.lock import Lock
+from sam_audio_bench.tasks.lock import LockFile
 from sam_audio_bench.tasks.manifest_tables import NOT_UTF8, Cells, plain_cells
 
 __all__ = [
@@ -32,13 +32,13 @@ __all__ = [
     "MUSDB",
     "Annotation",
     "MetadataTable",
-    "bench_attributes",
-    "bench_table",
     "expected_counts",
     "find_table",
-    "musdb_table",
+    "read_bench_attributes",
+    "read_bench_table",
     "read_cells",
     "read_masks",
+    "read_musdb_table",
 ]
 
 BENCH_ROWS = 819
@@ -46,9 +46,9 @@ MASKS = "mask_bytes"
 _BENCH_COLUMNS = (
     "video_id", "source_dataset", "start_offset", "end_offset", "description", "spans", "paper_eval_sets",
 )  # fmt: skip
-_SAID = {"source_dataset": "source_dataset", "target_node": "target_node", "task": "kind"}  # column -> attribute
+_ATTRIBUTES = {"source_dataset": "source_dataset", "target_node": "target_node", "task": "kind"}  # column -> attribute
 _SAMPLE_INFO = "other_sample_info"
-_SAID_OF_SAMPLES = (
+_SAMPLE_ATTRIBUTES = (  # keys of `_SAMPLE_INFO`
     "target_loudness", "target_onscreen_offscreen", "overlap_fraction", "n_males", "n_females", "n_children",
     "audio_aes_production_complexity", "num_augmented_annotations",
 )  # fmt: skip
@@ -58,10 +58,10 @@ _BATCH = 1024  # rows in memory at once, without their masks
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Annotation:
-    """One row: a part of a recording, and what is asked of it."""
+    """One row: a part of a recording, and the prompt for it."""
 
-    row: int  # from 0, over all files
-    source: str  # data set that the recording is of
+    row: int  # index over all files, from 0
+    source: str  # data set of the recording
     recording: str
     start: float  # seconds
     end: float
@@ -72,7 +72,7 @@ class Annotation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetadataTable:
-    """The parquet files of a data set, and the commit that the hub calls them by, if they are the hub's."""
+    """The parquet files of a data set, and their commit if they come from the hub."""
 
     repository: str
     files: tuple[Path, ...]
@@ -80,27 +80,28 @@ class MetadataTable:
 
     @property
     def stamps(self) -> tuple[tuple[int, int], ...]:
-        """Size and time of change of every file."""
+        """Size and modification time of every file."""
         return tuple((found.st_size, found.st_mtime_ns) for found in (path.stat() for path in self.files))
 
     @property
     def key(self) -> str:
-        """Tells these files from others of the same name."""
+        """A digest that distinguishes these files from others of the same name."""
         return sha256(dump_json([list(map(str, self.files)), self.stamps]).encode())[:16]
 
     @property
-    def named(self) -> str:
-        """The files, for messages."""
+    def file_list(self) -> str:
+        """The paths of the files, for messages."""
         return ", ".join(map(str, self.files))
 
 
 def find_table(repository: str) -> MetadataTable:
-    """The metadata in ``<data>/<name of the repository>/`` or ``data/`` in it; else in the hub's cache or on the hub.
+    """Finds the metadata in ``<data>/<name of the repository>/`` or its ``data/``, in the hub's cache, or on the hub.
 
-    What the lock file has pinned is asked for, else ``main``, which loading a task pins (`official.load`).
+    From the hub, the commit that the lock file pins is used, or ``main``, which loading a task then pins
+    (`official.load_official`).
 
     Raises:
-        Precondition: nowhere.
+        Precondition: the metadata are in none of these places.
     """
     from sam_audio_bench.nn.hub import find_dataset
 
@@ -109,7 +110,7 @@ def find_table(repository: str) -> MetadataTable:
     if files:
         return MetadataTable(repository=repository, files=tuple(files))
     try:
-        found, commit = find_dataset(repository, Lock.read().revision(repository))
+        found, commit = find_dataset(repository, LockFile.read().pinned_commit(repository))
     except Precondition as error:
         raise Precondition(
             f"{error}; its parquet files are looked for in {folder} too; --split mini is part of the package"
@@ -121,17 +122,17 @@ def find_table(repository: str) -> MetadataTable:
     return MetadataTable(repository=repository, files=tuple(files), commit=commit)
 
 
-def bench_table(table: MetadataTable) -> tuple[tuple[Annotation, ...], str]:
-    """The rows of SAM Audio-Bench, and their digest.
+def read_bench_table(table: MetadataTable) -> tuple[tuple[Annotation, ...], str]:
+    """Reads the rows of SAM Audio-Bench, and computes their digest.
 
     Raises:
-        UsageError: a row that cannot be meant, or sets that are not as large as they must be.
+        UsageError: a row is invalid, or a set does not have as many rows as the catalogue states.
     """
     return _bench_table(table, table.stamps)
 
 
-def musdb_table(table: MetadataTable) -> tuple[tuple[Annotation, ...], str]:
-    """The excerpts of MUSDB18-HQ that SAM Audio-Bench asks about, and their digest; errors as in `bench_table`."""
+def read_musdb_table(table: MetadataTable) -> tuple[tuple[Annotation, ...], str]:
+    """Reads SAM Audio-Bench's excerpts of MUSDB18-HQ, and computes their digest; errors as in `read_bench_table`."""
     return _musdb_table(table, table.stamps)
 
 
@@ -145,15 +146,15 @@ def _bench_table(table: MetadataTable, stamps: tuple[tuple[int, int], ...]) -> t
 @lru_cache(maxsize=4)
 def _musdb_table(table: MetadataTable, stamps: tuple[tuple[int, int], ...]) -> tuple[tuple[Annotation, ...], str]:
     rows = tuple(_checked(table, _MUSDB_COLUMNS, _musdb_row))
-    asked = Counter((row.recording, row.start, row.end, row.text) for row in rows)
-    for (recording, start, _, text), times in asked.items():
+    repeats = Counter((row.recording, row.start, row.end, row.text) for row in rows)
+    for (recording, start, _, text), times in repeats.items():
         if times > 1:
             raise UsageError(
-                f"expected each excerpt once in {table.named}, found {text!r} of {recording} at {start:g} s "
+                f"expected each excerpt once in {table.file_list}, found {text!r} of {recording} at {start:g} s "
                 f"{times} times"
             )
     if not rows:
-        raise UsageError(f"expected excerpts in {table.named}, found no row")
+        raise UsageError(f"expected excerpts in {table.file_list}, found no row")
     return rows, _digest(rows)
 
 
@@ -161,14 +162,14 @@ def _digest(rows: Sequence[Annotation]) -> str:
     return sha256(dump_json([asdict(row) for row in rows]).encode())
 
 
-def bench_attributes(table: MetadataTable) -> dict[int, dict[str, Attribute]]:
-    """What the metadata of SAM Audio-Bench say of each row beside its question: row -> name -> value.
+def read_bench_attributes(table: MetadataTable) -> dict[int, dict[str, Attribute]]:
+    """Reads the attributes of the rows of SAM Audio-Bench: row -> name -> value.
 
-    They are of no use to a separator and in no digest. A column that this copy lacks, or that is of another kind, is
-    left out, since no score depends on it.
+    Separators do not get them, and no digest includes them. A column that is missing from this copy or has another
+    type is left out, since no score depends on it.
 
     Raises:
-        UsageError: a damaged file.
+        UsageError: a file is damaged.
     """
     return _bench_attributes(table, table.stamps)
 
@@ -180,19 +181,19 @@ def _bench_attributes(table: MetadataTable, stamps: tuple[tuple[int, int], ...])
     rows: dict[str, dict[str, object]] = {}
     with _readable(table):
         for path in table.files:
-            there = [name for name in (*_SAID, _SAMPLE_INFO) if name in parquet.read_schema(path).names]
-            for cells in parquet.read_table(path, columns=there).to_pylist():
+            present = [name for name in (*_ATTRIBUTES, _SAMPLE_INFO) if name in parquet.read_schema(path).names]
+            for cells in parquet.read_table(path, columns=present).to_pylist():
                 sample = cells.get(_SAMPLE_INFO)
-                said = {own: cells.get(name) for name, own in _SAID.items()}
-                rows[str(len(rows))] = said | {
-                    name: sample.get(name) if isinstance(sample, dict) else None for name in _SAID_OF_SAMPLES
+                attributes = {attribute: cells.get(column) for column, attribute in _ATTRIBUTES.items()}
+                rows[str(len(rows))] = attributes | {
+                    name: sample.get(name) if isinstance(sample, dict) else None for name in _SAMPLE_ATTRIBUTES
                 }
     found, _ = typed_columns(rows)
-    return {int(row): attributes for row, attributes in found.items()}
+    return {int(row): typed for row, typed in found.items()}
 
 
 def expected_counts() -> dict[str, int]:
-    """How many rows each of the 36 sets of SAM Audio-Bench has."""
+    """Returns the number of rows of each of the 36 sets of SAM Audio-Bench."""
     counts: dict[str, int] = {}
     for task in TASKS.values():
         if task.items is not None and task.full_items is not None:
@@ -202,19 +203,19 @@ def expected_counts() -> dict[str, int]:
 
 def _check_counts(table: MetadataTable, rows: Sequence[Annotation]) -> None:
     if len(rows) != BENCH_ROWS:
-        raise UsageError(f"expected {BENCH_ROWS} rows in {table.named}, found {len(rows)}; get the data again")
+        raise UsageError(f"expected {BENCH_ROWS} rows in {table.file_list}, found {len(rows)}; get the data again")
     found = Counter(name for row in rows for name in row.sets)
     expected = expected_counts()
     for name in (*expected, *found):
         if found[name] != expected.get(name, 0):
             raise UsageError(
-                f"expected {expected.get(name, 0)} rows of the set {name!r} in {table.named}, found {found[name]}; "
+                f"expected {expected.get(name, 0)} rows of the set {name!r} in {table.file_list}, found {found[name]}; "
                 "get the data again"
             )
 
 
 def read_cells(table: MetadataTable, columns: Sequence[str]) -> Iterator[Cells]:
-    """Rows of some columns; no other column is read. Errors as in `bench_table`."""
+    """Reads the given columns only, row by row; errors as in `read_bench_table`."""
     import datasets
 
     with _readable(table):
@@ -226,7 +227,7 @@ def read_cells(table: MetadataTable, columns: Sequence[str]) -> Iterator[Cells]:
             columns=list(columns),
             batch_size=_BATCH,
             streaming=True,
-            cache_dir=str(cache_folder() / "datasets"),  # of locks; streamed tables are not copied
+            cache_dir=str(cache_folder() / "datasets"),  # for lock files; streamed tables are not copied
         )
         for batch in streamed.with_format("arrow").iter(batch_size=_BATCH):
             yield from plain_cells(batch)
@@ -240,7 +241,9 @@ def _readable(table: MetadataTable) -> Iterator[None]:
     try:
         yield
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError, DatasetsError) as error:
-        raise UsageError(f"expected parquet files that can be read, found {table.named} damaged ({error})") from error
+        raise UsageError(
+            f"expected parquet files that can be read, found {table.file_list} damaged ({error})"
+        ) from error
 
 
 def _check_columns(table: MetadataTable, columns: Sequence[str]) -> None:
@@ -259,7 +262,7 @@ def _checked(
         try:
             yield read(number, cells)
         except UsageError as error:
-            raise UsageError(f"row {number + 1} of {table.named}: {error}") from error
+            raise UsageError(f"row {number + 1} of {table.file_list}: {error}") from error
 
 
 def _bench_row(number: int, cells: Cells) -> Annotation:
@@ -298,7 +301,7 @@ def _text(cells: Cells, column: str) -> str:
 
 
 def _name(cells: Cells, column: str) -> str:
-    """A text that becomes part of a path, and must not lead elsewhere."""
+    """Reads a text that becomes part of a path, so it must not lead out of its folder."""
     value = _text(cells, column)
     if value in (".", "..") or any(letter in "/\\\0" for letter in value):
         raise UsageError(f"expected the name of a file in {column!r}, found {value!r}")
@@ -330,10 +333,10 @@ def _span(value: Any) -> tuple[float, float]:
     return start, end
 
 
-def read_masks(table: MetadataTable, wanted: Set[int]) -> Iterator[tuple[int, bytes]]:
-    """Rows and the bytes of their masks, of those rows that have one; the whole column is read once.
+def read_masks(table: MetadataTable, rows: Set[int]) -> Iterator[tuple[int, bytes]]:
+    """Reads the masks of those ``rows`` that have one, as pairs of row and bytes; the column is read once.
 
-    It is read from the files themselves: ``datasets`` takes two gigabytes for the third of one that it holds.
+    PyArrow reads it, since ``datasets`` takes two gigabytes of memory for a third of a gigabyte of masks.
     """
     from pyarrow import parquet
 
@@ -344,6 +347,6 @@ def read_masks(table: MetadataTable, wanted: Set[int]) -> Iterator[tuple[int, by
             with parquet.ParquetFile(path, buffer_size=2**20) as file:
                 for batch in file.iter_batches(batch_size=16, columns=[MASKS]):
                     for mask in batch.column(0):
-                        if number in wanted and mask.is_valid and len(mask.as_buffer()):
+                        if number in rows and mask.is_valid and len(mask.as_buffer()):
                             yield number, mask.as_py()
                         number += 1

@@ -1,4 +1,4 @@
-"""Data sets on disk: tar files in the layout of WebDataset, CSV tables, and what a folder was begun with."""
+"""Writes data sets: tar files in the layout of WebDataset, CSV tables, and the plan that a folder was started with."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ import json
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from sam_audio_bench.errors import StoreError
 from sam_audio_bench.files import atomic_write, dump_json, load_json, write_json
 from sam_audio_bench.tabular import csv_text
 
-__all__ = ["keep_plan", "write_csv", "write_tar"]
+__all__ = ["ensure_same_plan", "write_csv", "write_tar"]
 
 
 def write_tar(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
-    """Writes a tar file that appears when it is complete; the same files give the same bytes.
+    """Writes a tar file atomically; the same files give the same bytes.
 
     Args:
         path: the archive.
-        files: name and content of each, in order; of one key together, as WebDataset reads them.
+        files: name and content of each file; files that share a key must be adjacent, as WebDataset reads them.
     """
     with atomic_write(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
         for name, content in files:
@@ -30,26 +29,26 @@ def write_tar(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
             tar.addfile(entry, io.BytesIO(content))
 
 
-def keep_plan(path: Path, plan: Mapping[str, Any], what: str) -> None:
-    """Writes down what a folder is begun with; raises StoreError where it was begun with anything else.
+def ensure_same_plan(path: Path, plan: Mapping[str, object], what: str) -> None:
+    """Writes the plan of a folder's content, or raises StoreError if the folder was started with another plan.
 
     Args:
-        path: the file in that folder.
-        plan: plain values of JSON.
-        what: they are, for the message, such as "this recipe".
+        path: the plan's file in that folder.
+        plan: values that JSON can hold.
+        what: what the plan is, for the message, such as "this recipe".
     """
     plan = json.loads(dump_json(plan))
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, plan)
-    elif (begun := load_json(path)) != plan:
-        begun = begun if isinstance(begun, dict) else {}
-        found = ", ".join(f"{key} {begun.get(key)}" for key in plan if begun.get(key) != plan[key])
+    elif (earlier := load_json(path)) != plan:
+        earlier = earlier if isinstance(earlier, dict) else {}
+        found = ", ".join(f"{key} {earlier.get(key)}" for key in plan if earlier.get(key) != plan[key])
         raise StoreError(f"expected {path.parent} to be begun with {what}, found {found}; choose --out")
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
-    """Writes a CSV in UTF-8 that appears when it is complete; what a row does not have is empty."""
+    """Writes a CSV in UTF-8 atomically; cells that a row does not have are empty."""
     text = csv_text(columns, rows)
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")

@@ -1,7 +1,7 @@
-"""What is known of items beside sound and prompt: numbers and texts by which results can be taken apart.
+"""Attributes of items: numbers and texts, beside sound and prompt, by which results can be sliced.
 
-An attribute never belongs to an identity: what an item is called, where it was recorded or how loud somebody found it
-changes no answer and no score, so that a column can be added to a table of finished runs.
+An attribute is part of no identity: a site, a recording device or a loudness changes no estimate and no score, so that
+columns can be added to a table after runs are finished.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from sam_audio_bench.tabular import broken
 __all__ = ["RESERVED", "Attribute", "Attributes", "is_empty", "typed_columns"]
 
 Attribute = float | str
-"""A number, finite, or a text, not empty."""
+"""A finite number, or a text that is not empty."""
 Attributes = Mapping[str, Mapping[str, Attribute]]
-"""Item -> name -> value; what is not known is not there."""
+"""Item -> name -> value; unknown values are left out."""
 
 RESERVED = ("item", "group")
-"""Columns of ``items.parquet`` that are no attributes."""
+"""Columns of ``items.parquet`` that are not attributes."""
 
 _NUMBER = re.compile(r"[-+]?(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)  # "007" is a name
 
 
 def is_empty(value: object) -> bool:
-    """Whether a cell says nothing: null, NaN, or a text of white space."""
+    """Returns whether a cell has no value: null, NaN, or a text of white space."""
     return value is None or (isinstance(value, float) and math.isnan(value)) or value == "" or _is_blank(value)
 
 
@@ -36,16 +36,16 @@ def _is_blank(value: object) -> bool:
 
 
 def typed_columns(rows: Mapping[str, Mapping[str, object]]) -> tuple[dict[str, dict[str, Attribute]], dict[str, str]]:
-    """The further columns of a table as attributes: a column whose cells all are finite numbers holds numbers.
+    """Converts the additional columns of a table to attributes of one type per column.
 
-    Every other one holds texts; truth values are "true" and "false", and a text that only looks like a number, such as
-    "007" or "1_000", is a text.
+    A column holds numbers if all its cells are finite numbers, and texts otherwise. Booleans become "true" and
+    "false", and a text that only resembles a number, such as "007" or "1_000", stays a text.
 
     Args:
         rows: item -> column -> cell, as it was read.
 
     Returns:
-        The attributes of the items, and the columns that are none, each with the reason.
+        The attributes of the items, and the columns that cannot be attributes, each with the reason.
 
     >>> typed_columns({"a": {"snr": "-5", "site": "07"}, "b": {"snr": "1e1", "site": ""}})
     ({'a': {'snr': -5.0, 'site': '07'}, 'b': {'snr': 10.0}}, {})
@@ -58,7 +58,7 @@ def typed_columns(rows: Mapping[str, Mapping[str, object]]) -> tuple[dict[str, d
     found: dict[str, dict[str, Attribute]] = {item: {} for item in rows}
     refused: dict[str, str] = {}
     for name, column in cells.items():
-        if reason := _why_none(name, column):
+        if reason := _refusal_reason(name, column):
             refused[name] = reason
             continue
         numbers = _numbers(column.values())
@@ -68,8 +68,8 @@ def typed_columns(rows: Mapping[str, Mapping[str, object]]) -> tuple[dict[str, d
     return found, refused
 
 
-def _why_none(name: str, column: Mapping[str, object]) -> str:
-    """Why a column cannot be attributes; empty if it can."""
+def _refusal_reason(name: str, column: Mapping[str, object]) -> str:
+    """Returns why a column cannot be an attribute; "" if it can."""
     if name in RESERVED:
         return f"items.parquet has a column {name!r} already: rename it"
     for item, value in column.items():
@@ -81,7 +81,7 @@ def _why_none(name: str, column: Mapping[str, object]) -> str:
 
 
 def _numbers(values: Iterable[object]) -> Sequence[Attribute] | None:
-    """The cells as numbers, if all of them are."""
+    """Returns the cells as numbers, or None unless all of them are finite numbers."""
     found: list[float] = []
     for value in values:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,6 +1,6 @@
-"""Who made the stems of the mini split, and under which terms they are passed on.
+"""The authors and licences of the mini split's stems.
 
-``mini_data/ATTRIBUTION.md`` is this text; a test compares them. To write it anew:
+``mini_data/ATTRIBUTION.md`` is this text; a test compares them. To write it again:
 
     python -c "from sam_audio_bench.tasks.attribution import *; PATH.write_text(attribution(), encoding='utf-8')"
 """
@@ -24,7 +24,7 @@ LICENCES: Mapping[str, str] = MappingProxyType(
         "Public Domain": "https://creativecommons.org/publicdomain/mark/1.0/",
     }
 )
-"""Where the terms are to be read; those of MIT are in the text."""
+"""Licence -> URL of its text; the MIT licence is quoted in full."""
 
 _HEAD = """# Attribution
 
@@ -75,7 +75,7 @@ OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR
 
 
 def attribution() -> str:
-    """Markdown: licences, sources, and one row per stem."""
+    """Returns the attribution in Markdown: licences, sources, and one row per stem."""
     rows = (
         f"| {stem.id} | {stem.label} | {stem.source} | {stem.licence} | {stem.credit.replace('|', '/')} |\n"
         for stem in load_stems().values()

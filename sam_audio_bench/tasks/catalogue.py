@@ -1,4 +1,4 @@
-"""One card per task. A card is never edited, only superseded by a new version."""
+"""The catalogue of tasks: one card per task. A card is never edited, only superseded by a new version."""
 
 from __future__ import annotations
 
@@ -26,17 +26,16 @@ _KINDS = {
 }
 _VISUAL = {"sfx": (50, 117), "speaker": (50, 185), "instr-wild": (49, 284)}
 
-
-_ASKED = "hub, perhaps on request"
+_ACCESS = "hub, perhaps on request"
 
 
 def _official(name: str, prompt: str, summary: str, subset: str, **fields: Any) -> Task:
-    """The card of a task of SAM Audio-Bench."""
+    """Returns the card of a task of SAM Audio-Bench."""
     known = {
         "repository": BENCH,
         "revision": "main",
         "licence": "CC-BY-NC-4.0",
-        "access": f"{_ASKED}, and own recordings",
+        "access": f"{_ACCESS}, and own recordings",
         "cites": ("shi2025samaudio",),
         "recordings": ("AudioSet", "VGGSound", "MUSIC", "MUSIC-AVQA", "AVSpeech", "CondensedMovies"),
     }
@@ -54,7 +53,7 @@ def _cards() -> Iterable[Task]:
         "musdb18hq-test",
         repository=MUSDB,
         licence="MUSDB18-HQ: educational use",
-        access=f"{_ASKED}, and Zenodo 3338373",
+        access=f"{_ACCESS}, and Zenodo 3338373",
         cites=("shi2025samaudio", "rafii2019musdb"),
         recordings=("MUSDB18-HQ",),
     )
@@ -82,7 +81,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 
 def expand(names: Iterable[str]) -> tuple[str, ...]:
-    """Tasks behind names of tasks and groups, in order, each once; an unknown name raises UsageError.
+    """Expands names of tasks and groups to tasks, in order and without repeats; raises UsageError if one is unknown.
 
     >>> expand(["instrument", "sfx", "instr-pro"])
     ('instr-wild', 'instr-pro', 'sfx')

@@ -1,7 +1,7 @@
-"""One picture of an item: what is heard, what is asked and, for a masked video, what is seen.
+"""A contact sheet of an item: one image of its sound, its prompt and its video.
 
-Frames, their masks and the frames as a separator sees them; the waveform, with the reference where there is one, and
-the spans of the prompt. The same item gives the same bits of PNG.
+It shows frames, their masks and the masked frames that a separator gets; the waveform, with the reference if there is
+one, and the spans of the prompt. The same item gives the same PNG, bit by bit.
 
 Letters: T frames shown, H height, W width, B bins of a drawn waveform.
 """
@@ -31,7 +31,7 @@ from sam_audio_bench.video import frame_times, mask_frames, matching_mask, read_
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["contact_sheet", "draw"]
+__all__ = ["draw_contact_sheet", "write_contact_sheet"]
 
 _STYLE = {
     "axes.spines.right": False,
@@ -42,50 +42,50 @@ _STYLE = {
     "text.parse_math": False,  # a prompt may hold dollar signs
 }
 _WIDTH = 12.0  # inches
-_DOTS = 120  # an inch
-_BINS = 1600  # of a waveform: more than the picture has columns
-_COLUMNS = 150  # characters of a line of the heading
+_DPI = 120
+_BINS = 1600  # of a waveform; more than the image has columns
+_LINE_LENGTH = 150  # characters per line of the heading
 
 
 @dataclass(frozen=True, slots=True)
-class _Shown:
-    time: float
+class _ShownFrame:
+    time: float  # seconds
     pixels: NDArray[np.uint8]  # [H, W, 3]
     mask: NDArray[np.bool_] | None  # [h, w]
-    seen: NDArray[np.uint8]  # [H, W, 3]
+    masked: NDArray[np.uint8]  # [H, W, 3]
 
 
-def contact_sheet(item: Item, path: Path, *, title: str, frames: int = 8) -> None:
-    """Writes the sheet of an item as PNG, atomically.
+def write_contact_sheet(item: Item, path: Path, *, title: str, frames: int = 8) -> None:
+    """Writes the contact sheet of an item as PNG, atomically.
 
     Args:
-        item: of any task.
-        path: the file; its suffix is ``.png``.
-        title: of the sheet, the task say.
-        frames: how many, at the middles of as many equal parts of the clip.
+        item: an item of any task.
+        path: the file, with the suffix ``.png``.
+        title: the title of the sheet, such as the name of the task.
+        frames: the number of frames shown; each is the middle of one of as many equal parts of the clip.
 
     Raises:
-        UsageError: another suffix, a folder that cannot be written, or fewer than one frame.
-        MediaError: a video or mask that is absent or damaged.
+        UsageError: the suffix is another one, the file cannot be written, or ``frames`` is less than 1.
+        MediaError: the video or mask is missing or damaged.
     """
     if path.suffix.lower() != ".png":
         raise UsageError(f"expected the name of a .png file for the contact sheet, found {path}")
     with matplotlib.style.context(["default", _STYLE]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a prompt in any script
-        figure = draw(item, title=title, frames=frames)
+        figure = draw_contact_sheet(item, title=title, frames=frames)
         try:
             with atomic_write(path) as temporary:
-                figure.savefig(temporary, format="png", dpi=_DOTS, metadata={"Software": None})
+                figure.savefig(temporary, format="png", dpi=_DPI, metadata={"Software": None})
         except OSError as error:
             raise UsageError(f"expected a place that can be written at {path}, found: {error}") from error
 
 
-def draw(item: Item, *, title: str, frames: int = 8) -> Figure:
-    """The figure behind `contact_sheet`; arguments and errors are the same."""
+def draw_contact_sheet(item: Item, *, title: str, frames: int = 8) -> Figure:
+    """Draws the figure that `write_contact_sheet` writes; arguments and errors are the same."""
     if frames < 1:
         raise UsageError(f"expected at least one frame on a contact sheet, found {frames}")
     prompt, mixture = item.query.prompt, item.query.mixture
-    shown = _frames(prompt, mixture.seconds, frames) if prompt.video else []
+    shown = _select_frames(prompt, mixture.seconds, frames) if prompt.video else []
     heading = _heading(item, title)
     rows = 0 if not shown else 3 if shown[0].mask is not None else 1
     tile = _tile_height(shown, frames)
@@ -99,23 +99,23 @@ def draw(item: Item, *, title: str, frames: int = 8) -> Figure:
     return figure
 
 
-def _frames(prompt: Prompt, seconds: float, count: int) -> list[_Shown]:
+def _select_frames(prompt: Prompt, seconds: float, count: int) -> list[_ShownFrame]:
     times = [(index + 0.5) * seconds / count for index in range(count)]
     assert prompt.video is not None
     masks = None if prompt.mask is None else read_mask(prompt.mask)
     clock = frame_times(prompt.video)
     shown = []
     for time, frame in zip(times, stream_frames(prompt.video, times), strict=True):
-        mask, seen = None, frame.pixels
+        mask, masked = None, frame.pixels
         if masks is not None:
             mask = masks[matching_mask(frame.index, frame.time, masks=len(masks), clock=clock)]
-            seen = mask_frames(frame.pixels, mask)
-        pixels, visible = (picture.permute(1, 2, 0).numpy() for picture in (frame.pixels, seen))
-        shown.append(_Shown(time, pixels, None if mask is None else mask.numpy(), visible))
+            masked = mask_frames(frame.pixels, mask)
+        pixels, masked_pixels = (image.permute(1, 2, 0).numpy() for image in (frame.pixels, masked))
+        shown.append(_ShownFrame(time, pixels, None if mask is None else mask.numpy(), masked_pixels))
     return shown
 
 
-def _tile_height(shown: Sequence[_Shown], columns: int) -> float:
+def _tile_height(shown: Sequence[_ShownFrame], columns: int) -> float:
     if not shown:
         return 0.0
     height, width = shown[0].pixels.shape[:2]
@@ -124,34 +124,34 @@ def _tile_height(shown: Sequence[_Shown], columns: int) -> float:
 
 def _heading(item: Item, title: str) -> list[str]:
     prompt, mixture = item.query.prompt, item.query.mixture
-    asked = [f"text “{prompt.text}”"] if prompt.text else []
-    asked += [f"spans {' '.join(map(_written, prompt.spans))} s"] if prompt.spans else []
+    parts = [f"text “{prompt.text}”"] if prompt.text else []
+    parts += [f"spans {' '.join(map(_format_span, prompt.spans))} s"] if prompt.spans else []
     if prompt.video:
-        asked.append("masked video" if prompt.mask else "video without a mask")
-    known = "no reference"
+        parts.append("masked video" if prompt.mask else "video without a mask")
+    reference = "no reference"
     if item.reference is not None:
-        known = "with reference" if bool(item.reference.samples.any()) else "silent reference: the sound is absent"
+        reference = "with reference" if bool(item.reference.samples.any()) else "silent reference: the sound is absent"
     channels = "mono" if mixture.channels == 1 else f"{mixture.channels} channels"
     lines = [
         f"{title}   {item.id}   (group {item.group})",
-        f"Prompt: {'; '.join(asked)}",
-        f"{mixture.seconds:.3f} s, {mixture.rate} Hz, {channels}, {known}",
+        f"Prompt: {'; '.join(parts)}",
+        f"{mixture.seconds:.3f} s, {mixture.rate} Hz, {channels}, {reference}",
     ]
-    return [part for line in lines for part in textwrap.wrap(line, _COLUMNS)]
+    return [part for line in lines for part in textwrap.wrap(line, _LINE_LENGTH)]
 
 
-def _written(span: Span) -> str:
+def _format_span(span: Span) -> str:
     sign, start, end = span
     return f"{sign}{start:g}:{end:g}"
 
 
-def _draw_frames(figure: Figure, grid: Any, shown: Sequence[_Shown]) -> None:
+def _draw_frames(figure: Figure, grid: Any, shown: Sequence[_ShownFrame]) -> None:
     names = ("frame", "mask", "masked frame")
     for column, one in enumerate(shown):
-        pictures = [one.pixels] if one.mask is None else [one.pixels, one.mask, one.seen]
-        for row, picture in enumerate(pictures):
+        images = [one.pixels] if one.mask is None else [one.pixels, one.mask, one.masked]
+        for row, image in enumerate(images):
             panel = figure.add_subplot(grid[row, column])
-            panel.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            panel.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             panel.set_xticks([])
             panel.set_yticks([])
             panel.spines[:].set_visible(False)

@@ -1,4 +1,4 @@
-"""A loaded task: names known at once, audio loaded one item at a time."""
+"""TaskData: a loaded task, whose item ids are known at once and whose audio is loaded one item at a time."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from sam_audio_bench.records import TaskRecord
 from sam_audio_bench.tasks.attributes import Attribute, Attributes
 from sam_audio_bench.types import Item
 
-__all__ = ["PROMPTS", "TaskData", "asked_item", "digest_of_ids"]
+__all__ = ["PROMPTS", "TaskData", "base_item_id", "digest_of_ids"]
 
 PROMPTS = ("given", "paraphrase", "absent")
-"""What the items of a task are asked by, see `sam_audio_bench.tasks.prompts`."""
+"""Kinds of prompts of the items of a task, see `sam_audio_bench.tasks.prompts`."""
 
 _SHOWN_ITEMS = 10  # in a notebook
-_ENDING = re.compile(r"~(p\d+|absent)$")
+_VARIANT = re.compile(r"~(p\d+|absent)$")
 
 
-def asked_item(identifier: str) -> str:
-    """The item that a question with other words is about.
+def base_item_id(identifier: str) -> str:
+    """Returns the id of the item of which an id names a variant with another prompt.
 
-    >>> asked_item("sfx-01~p2"), asked_item("sfx-01~absent"), asked_item("sfx-01")
+    >>> base_item_id("sfx-01~p2"), base_item_id("sfx-01~absent"), base_item_id("sfx-01")
     ('sfx-01', 'sfx-01', 'sfx-01')
     """
-    return _ENDING.sub("", identifier)
+    return _VARIANT.sub("", identifier)
 
 
 def digest_of_ids(identifiers: Iterable[str]) -> str:
-    """Digest of item ids, whatever their order."""
+    """Returns a digest of item ids that does not depend on their order."""
     return sha256("\n".join(sorted(identifiers)).encode())
 
 
 def _content(item: Item) -> str:
-    """Digest of what an item holds."""
+    """Returns a digest of an item's prompt and sounds."""
     from sam_audio_bench.source import digest
 
     prompt, sounds = item.query.prompt, (item.query.mixture, item.reference, item.residual_reference)
@@ -53,32 +53,32 @@ def _content(item: Item) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskData:
-    """The items of one task and split, in their order; iterating loads them lazily.
+    """The items of one task and split, in order; iterating loads them lazily.
 
-    ``provides`` says what its items offer to metrics, of "reference", "residual_reference", "residual_sources" where
-    every source of the mixture is known, "text", "spans", "video", and "speech" where the target is a voice.
+    ``provides`` lists what its items offer to metrics: "reference", "residual_reference", "residual_sources" if every
+    source of the mixture is known, "text", "spans", "video", and "speech" if the target is a voice.
     """
 
     task: str  # "sfx"
     version: str  # "1"
-    split: str  # "test", "mini", or "file" for anyone's data
+    split: str  # "test", "mini", or "file" for the user's own data
     revision: str  # of the data: a commit, or a hash of the content
-    groups: Mapping[str, str]  # item id -> the recording it was cut from, in item order
+    groups: Mapping[str, str]  # item id -> the recording that it was cut from, in item order
     provides: frozenset[str]
     load: Callable[[str], Item]  # raises MediaError
-    content: Callable[[str], str] | None = None  # item id -> digest of its sound, prompt and group; None: of `revision`
-    size: Callable[[str], int | None] | None = None  # item id -> values of its mixture as files claim; None: not long
-    place: str | None = None  # absolute path of anyone's data
-    code_sha256: str | None = None  # of a third party's task; "": unknown, so that nothing is kept
-    source: str | None = None  # the name or path that it was asked for by, if that is not ``task``
+    content: Callable[[str], str] | None = None  # item id -> digest of sound, prompt and group; see `content_sha256`
+    size: Callable[[str], int | None] | None = None  # item id -> samples x channels that its file states; None: short
+    place: str | None = None  # absolute path of the user's own data
+    code_sha256: str | None = None  # of a third party's task; "": unknown, so that no earlier result is reused
+    source: str | None = None  # the name or path by which it was loaded, unless that is ``task``
     subset: str = "paper"
     prompts: str = "given"  # of `PROMPTS`
     texts: Mapping[str, str] = field(default_factory=dict)  # item id -> its text, known without loading it
-    paraphrases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # item id -> other words for its text
-    heard: Mapping[str, frozenset[str]] = field(default_factory=dict)  # item id -> texts that fit its mixture
-    attributes: Attributes = field(default_factory=dict)  # item id -> what else is known of it; in no identity
+    paraphrases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # item id -> paraphrases of its text
+    heard: Mapping[str, frozenset[str]] = field(default_factory=dict)  # item id -> texts that may describe its mixture
+    attributes: Attributes = field(default_factory=dict)  # item id -> name -> value; part of no identity
     missing: frozenset[str] = frozenset()  # items known to have no recording; loading them fails
-    notes: tuple[str, ...] = ()  # what a reader of the plan must know
+    notes: tuple[str, ...] = ()  # shown with the plan of a run
     allow_outside: bool = False  # whether a manifest may name files outside its folder
 
     @property
@@ -88,12 +88,12 @@ class TaskData:
 
     @property
     def label(self) -> str:
-        """Name of the task with version and split, as run folders use it: ``sfx@1-mini``, ``sfx@1-test-full``."""
+        """The task with version and split, as in names of run folders: ``sfx@1-mini``, ``sfx@1-test-full``."""
         return self.record.label
 
     @property
     def record(self) -> TaskRecord:
-        """What identifies the selection of items."""
+        """The record that identifies the task, its data and the selected items."""
         return TaskRecord(
             id=self.task,
             version=self.version,
@@ -115,19 +115,19 @@ class TaskData:
         return digest_of_ids(self.groups)
 
     def attributes_of(self, identifier: str) -> Mapping[str, Attribute]:
-        """What is known of an item, or of the one that a question with other words is about."""
-        item = identifier if self.prompts == "given" else asked_item(identifier)
+        """Returns the attributes of an item, or of the item that a variant with another prompt is based on."""
+        item = identifier if self.prompts == "given" else base_item_id(identifier)
         return self.attributes.get(item, {})
 
     def content_sha256(self, identifier: str) -> str:
-        """Digest of all that an item is made of: its sound, its prompt and its group.
+        """Returns a digest of all that an item consists of: its sound, its prompt and its group.
 
-        Of a task that does not tell it, the item is loaded; its revision and code count as well.
+        If the task has no ``content``, the item is loaded, and the digest includes the task's revision and code.
         """
         if self.content is not None:
             try:
                 return self.content(identifier)
-            except MediaError:  # loading it will say so
+            except MediaError:  # loading the item raises it again, with its message
                 return joined("unreadable", identifier)
         try:
             item = self.load(identifier)
@@ -151,8 +151,8 @@ class TaskData:
             for name in shown
         ]
         more = [f"{len(self) - len(shown)} more items"] if len(shown) < len(self) else []
-        told = [*more, *self.notes, "task[0] or task[ID] shows an item and lets it be heard."]
-        return table_html(self._summary, ("item", "group", "text", ""), rows, told)
+        remarks = [*more, *self.notes, "task[0] or task[ID] shows an item and lets it be heard."]
+        return table_html(self._summary, ("item", "group", "text", ""), rows, remarks)
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -161,7 +161,7 @@ class TaskData:
         return map(self.load, self.groups)
 
     def __getitem__(self, identifier: str | SupportsIndex | slice[Any, Any, Any]) -> Item:
-        """The item of an id, or at a place, from the end where negative; raises UsageError where there is none."""
+        """Loads the item with an id or at an index, which may be negative; raises UsageError if there is none."""
         if isinstance(identifier, slice):
             raise UsageError(f"expected an item's id or its place, found {identifier}; write select(limit=…, ids=…)")
         if isinstance(identifier, SupportsIndex):
@@ -176,25 +176,25 @@ class TaskData:
     def select(
         self, *, limit: int | None = None, ids: Sequence[str] = (), shard: tuple[int, int] | None = None
     ) -> TaskData:
-        """The part of the task that a run is asked for: named items, then shard I of N, then the first ``limit``.
+        """Selects the items of a run: first by id, then shard I of N, then the first ``limit`` items.
 
-        A shard takes every N-th item from the I-th, counting from 1, so that N shards are a partition. The paraphrases
-        of an item stay together and count as one; its plain id names all of them.
+        A shard takes every N-th item from the I-th, counting from 1, so that the N shards partition the items. The
+        paraphrases of an item stay together and count as one item; the item's id selects all of them.
         """
         if limit is not None and limit < 1:
             raise UsageError(f"expected --limit to be at least 1, found {limit}")
-        item = str if self.prompts == "given" else asked_item
+        item = str if self.prompts == "given" else base_item_id
         known = {name for identifier in self.groups for name in (identifier, item(identifier))}
         for identifier in ids:
             if identifier not in known:
                 raise unknown_name("item", identifier, self.groups)
-        wanted = set(ids)
-        named = [name for name in self.groups if not wanted or not wanted.isdisjoint((name, item(name)))]
+        requested = set(ids)
+        named = [name for name in self.groups if not requested or not requested.isdisjoint((name, item(name)))]
         chosen = list(dict.fromkeys(map(item, named)))
         if shard is not None:
             index, count = shard
             if not 1 <= index <= count:
                 raise UsageError(f"expected --shard I/N with 1 <= I <= N, found {index}/{count}")
             chosen = chosen[index - 1 :: count]
-        left = set(chosen[:limit])
-        return replace(self, groups={name: self.groups[name] for name in named if item(name) in left})
+        selected = set(chosen[:limit])
+        return replace(self, groups={name: self.groups[name] for name in named if item(name) in selected})

@@ -1,4 +1,4 @@
-"""Where data from outside the package lies on this machine, and whether files lie inside their folder."""
+"""The folders of data from outside the package, and a check that files lie inside their folder."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ __all__ = ["LinkCheck", "bench_folder", "cache_folder", "data_folder", "songs_fo
 
 
 def data_folder() -> Path:
-    """``SABENCH_DATA``, where the media of the official data lie, else ``data`` in the cache folder; not created."""
+    """Returns the folder of the official data, ``SABENCH_DATA`` or ``data`` in the cache folder; does not create it."""
     if chosen := os.environ.get("SABENCH_DATA"):
-        return expand_home(chosen).absolute()  # wherever a separator goes
+        return expand_home(chosen).absolute()  # a separator may change the working directory
     return cache_folder() / "data"
 
 
 def bench_folder() -> Path:
-    """Where the recordings of SAM Audio-Bench lie, a folder a source."""
+    """Returns the folder of the recordings of SAM Audio-Bench, which has one folder per source."""
     return data_folder() / "sam_audio_bench"
 
 
 def songs_folder() -> Path:
-    """Where MUSDB18-HQ lies, as a folder or, with ``.zip``, as Zenodo has it."""
+    """Returns the folder of MUSDB18-HQ; with ``.zip`` appended, the path of Zenodo's archive."""
     return data_folder() / "musdb18hq"
 
 
 @dataclass(slots=True)
 class LinkCheck:
-    """Asks of files whether they lie inside a folder when links are followed; each file and folder is asked once."""
+    """Checks whether files lie inside a folder once links are resolved; each file and folder is checked once."""
 
-    root: Path  # without links
-    folders: dict[str, bool] = field(default_factory=dict)  # whether a folder is inside
-    plain: set[str] = field(default_factory=set)  # names of files that are, and are no links
+    root: Path  # resolved
+    folders: dict[str, bool] = field(default_factory=dict)  # folder -> whether it is inside
+    plain: set[str] = field(default_factory=set)  # names of files that are inside and are not links
 
-    def leads_out(self, name: str) -> Path | None:
-        """Where a file below the folder is in truth, if that is outside."""
+    def resolve_outside(self, name: str) -> Path | None:
+        """Returns the resolved path of a file below the folder if it lies outside, else None."""
         if name in self.plain:
             return None
         as_named = os.path.join(self.root, name)  # noqa: PTH118 - called for each file of 100,000 rows
@@ -48,11 +48,11 @@ class LinkCheck:
         path = find_file(Path(as_named))
         if self._is_plain(str(path)):
             return None
-        found = Path(os.path.realpath(path))  # of links in a circle too
+        found = Path(os.path.realpath(path))  # of circular links too
         return None if found.is_relative_to(self.root) else found
 
     def _is_plain(self, path: str) -> bool:
-        """Whether there is a file, and no link, in a folder that is inside."""
+        """Returns whether a path is a file, not a link, in a folder that is inside."""
         folder = os.path.dirname(path)  # noqa: PTH120
         if folder not in self.folders:
             self.folders[folder] = Path(os.path.realpath(folder)).is_relative_to(self.root)

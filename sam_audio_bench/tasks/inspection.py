@@ -1,7 +1,7 @@
-"""Which recordings of the official data are present, missing, corrupt or of another length, item by item.
+"""Inspects which recordings of the official data are present, missing, corrupt or of another length, item by item.
 
-A clip is looked at once, whatever tasks ask about it: its sound and, where its file has some, its pictures are decoded,
-and so is the rest of small files. How that went is kept in the lock file and holds until a file changes.
+Each clip is decoded once, however many tasks use it: its sound, its video if the file has one, and all of small files.
+The result is kept in the lock file and is valid until a file changes.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from pathlib import Path
 
 from sam_audio_bench.errors import MediaError
 from sam_audio_bench.tasks.annotations import Annotation
-from sam_audio_bench.tasks.lock import Lock
+from sam_audio_bench.tasks.lock import LockFile
 from sam_audio_bench.tasks.media import MUSDB_SHA256, StemMedia
-from sam_audio_bench.tasks.official import Official, mask_file
+from sam_audio_bench.tasks.official import OfficialTask, mask_file
 
-__all__ = ["STATES", "InspectionReport", "ItemFinding", "clip_name", "inspect", "verify_files"]
+__all__ = ["STATES", "InspectionReport", "ItemFinding", "clip_name", "inspect_recordings", "verify_files"]
 
 STATES = ("present", "missing", "corrupt", "wrong_length")
-"""What can be said of an item's recording; one that cannot be decoded is corrupt."""
+"""States of an item's recording; one that cannot be decoded is corrupt."""
 
 _STATE_OF = {"missing_media": "missing", "length_mismatch": "wrong_length"}
 
@@ -33,33 +33,33 @@ class ItemFinding:
     source: str
     state: str  # of `STATES`
     files: tuple[Path, ...] = ()
-    what: str = ""  # one sentence, unless all is well
+    what: str = ""  # the problem in one sentence; "" if the recording is present
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InspectionReport:
     """The state of one task's recordings."""
 
-    official: Official
+    official: OfficialTask
     findings: tuple[ItemFinding, ...]
 
     def counts(self, source: str | None = None) -> dict[str, int]:
-        """Items by state, of all sources or of one."""
+        """Counts items by state, of all sources or of one."""
         states = [finding.state for finding in self.findings if source in (None, finding.source)]
         return {state: states.count(state) for state in STATES}
 
     @property
     def sources(self) -> list[str]:
-        """The data sets that the items are of."""
+        """The source data sets of the items, sorted."""
         return sorted({finding.source for finding in self.findings})
 
     @property
     def problems(self) -> list[ItemFinding]:
-        """Everything but the items that are there."""
+        """The findings of items whose recording is not present."""
         return [finding for finding in self.findings if finding.state != "present"]
 
     def record(self) -> dict[str, object]:
-        """For programs."""
+        """Returns the report as plain values, for machine-readable output."""
         return {
             "items": len(self.findings),
             **self.counts(),
@@ -70,56 +70,56 @@ class InspectionReport:
         }
 
 
-def inspect(
-    tasks: Sequence[Official],
-    lock: Lock,
+def inspect_recordings(
+    tasks: Sequence[OfficialTask],
+    lock: LockFile,
     *,
     workers: int = 1,
     again: bool = False,
     counting: Callable[[int], Callable[[], None]] = lambda total: lambda: None,
 ) -> list[InspectionReport]:
-    """Looks at every clip of some tasks, each once, and keeps what it found in ``lock``, which is not written.
+    """Decodes every clip of some tasks once, and stores the results in ``lock`` without writing its file.
 
     Args:
-        tasks: of `official`.
-        lock: what is known already.
-        workers: threads that decode.
-        again: decode what is known too.
+        tasks: from `official.read_official`.
+        lock: the results so far.
+        workers: number of threads that decode.
+        again: also decode clips whose results are known.
         counting: called with the number of clips to decode; returns a function that is called after each clip.
     """
     clips = {clip_name(task, row): (task, row) for task in tasks for row in task.rows.values()}
-    served = {name: task.media.files(row, visual=task.visual) for name, (task, row) in clips.items()}
+    served = {name: task.media.locate_files(row, visual=task.visual) for name, (task, row) in clips.items()}
     verdicts: dict[str, tuple[str, str]] = {}
     unknown = []
     for name, (task, row) in clips.items():
-        known = None if again or not served[name] else lock.verdict(name, served[name])
+        known = None if again or not served[name] else lock.known_state(name, served[name])
         if known is None and served[name]:
             unknown.append(name)
         else:
-            verdicts[name] = known or ("missing", f"expected {task.media.names(row)[0]}, found none")
+            verdicts[name] = known or ("missing", f"expected {task.media.expected_paths(row)[0]}, found none")
     advance = counting(len(unknown))
 
-    def look(name: str) -> tuple[str, str]:
+    def inspect(name: str) -> tuple[str, str]:
         task, row = clips[name]
-        found = _look(task, row)
+        found = _inspect_clip(task, row)
         advance()
         return found
 
     with ThreadPoolExecutor(workers) as pool:
-        for name, (state, what) in zip(unknown, pool.map(look, unknown), strict=True):
+        for name, (state, what) in zip(unknown, pool.map(inspect, unknown), strict=True):
             verdicts[name] = state, what
             if state != "missing":
-                lock.judge(name, served[name], state, what)
+                lock.record_state(name, served[name], state, what)
     return [InspectionReport(official=task, findings=tuple(_findings(task, verdicts, served))) for task in tasks]
 
 
-def clip_name(task: Official, row: Annotation) -> str:
-    """Tells parts of recordings apart; one with a mask from the same without, and of another table."""
+def clip_name(task: OfficialTask, row: Annotation) -> str:
+    """Returns a unique name of a part of a recording; a visual task's also names the mask's row and table."""
     pictures = f" with mask {row.row} of {task.table.key}" if task.visual else ""
     return f"{row.source}/{row.recording} {row.start:.3f}-{row.end:.3f}{pictures}"
 
 
-def _look(task: Official, row: Annotation) -> tuple[str, str]:
+def _inspect_clip(task: OfficialTask, row: Annotation) -> tuple[str, str]:
     try:
         task.media.inspect(row, visual=task.visual)
         if task.visual:
@@ -130,7 +130,7 @@ def _look(task: Official, row: Annotation) -> tuple[str, str]:
 
 
 def _findings(
-    task: Official, verdicts: Mapping[str, tuple[str, str]], served: Mapping[str, Sequence[Path]]
+    task: OfficialTask, verdicts: Mapping[str, tuple[str, str]], served: Mapping[str, Sequence[Path]]
 ) -> Iterable[ItemFinding]:
     for item, row in task.rows.items():
         name = clip_name(task, row)
@@ -139,35 +139,38 @@ def _findings(
 
 
 def verify_files(
-    tasks: Sequence[Official], lock: Lock, *, musdb_sha256: str = MUSDB_SHA256, workers: int = 1
+    tasks: Sequence[OfficialTask], lock: LockFile, *, musdb_sha256: str = MUSDB_SHA256, workers: int = 1
 ) -> list[str]:
-    """Computes the SHA-256 of every file that serves an item, and keeps it in ``lock`` with those of the metadata.
+    """Computes the SHA-256 of every file that items use, and stores it in ``lock`` with that of the metadata.
 
     Args:
-        tasks: of `official`.
-        lock: is not written.
-        musdb_sha256: what the archive of MUSDB18-HQ must have.
-        workers: threads.
+        tasks: from `official.read_official`.
+        lock: the results; its file is not written.
+        musdb_sha256: the expected digest of the archive of MUSDB18-HQ.
+        workers: number of threads.
 
     Returns:
-        A sentence for each file that is not what it was when it was hashed last, and for an archive that is not the
-        published one.
+        One sentence per file that has changed since it was hashed last, and one if the archive is not the published
+        one.
     """
     served = {
-        path for task in tasks for row in task.rows.values() for path in task.media.files(row, visual=task.visual)
+        path
+        for task in tasks
+        for row in task.rows.values()
+        for path in task.media.locate_files(row, visual=task.visual)
     }
     paths = sorted(served)
-    before = [lock.known(path).get("sha256") for path in paths]
+    before = [lock.file_entry(path).get("sha256") for path in paths]
     with ThreadPoolExecutor(workers) as pool:
-        digests = list(pool.map(lock.hashed, paths))
+        digests = list(pool.map(lock.hash_file, paths))
     problems = [
         f"{path} is not what it was when it was verified last"
         for path, old, new in zip(paths, before, digests, strict=True)
         if old not in (None, new)
     ]
-    archive = StemMedia.here().archive
+    archive = StemMedia.from_data_folder().archive
     if archive in served:
-        found = lock.known(archive)
+        found = lock.file_entry(archive)
         found["checked"] = found["sha256"] == musdb_sha256
         if not found["checked"]:
             problems.append(f"expected {archive} with SHA-256 {musdb_sha256}, found {found['sha256']}: get it again")

@@ -1,4 +1,4 @@
-"""The terms of the official data: said once on each machine, and written down in the lock file with the date."""
+"""The terms of the official data: shown once per machine, and recorded in the lock file with the date."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections.abc import Callable, Iterable
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.files import now
 from sam_audio_bench.tasks.catalogue import Task
-from sam_audio_bench.tasks.lock import Lock
+from sam_audio_bench.tasks.lock import LockFile
 
 __all__ = ["show_licences"]
 
 
 def show_licences(tasks: Iterable[Task], show: Callable[[str], None], *, accept: bool = False) -> None:
-    """Says under which terms the data of tasks are to be had, unless that was said before.
+    """Shows the terms of the data of tasks, unless they were shown before.
 
     Args:
-        tasks: of the test split.
+        tasks: tasks of the test split.
         show: callback for one sentence per repository.
-        accept: write down that the user accepts them; nothing is said then.
+        accept: record that the user accepts the terms, and show nothing.
 
     Raises:
-        Precondition: that cannot be written down. What was only said is not worth an error.
+        Precondition: the acceptance cannot be recorded; that terms were shown may fail to be recorded without an error.
     """
-    lock = Lock.read()
+    lock = LockFile.read()
     repositories = {task.repository: task.licence for task in tasks}
     changed = False
     for repository, licence in repositories.items():

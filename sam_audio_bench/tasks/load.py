@@ -1,4 +1,4 @@
-"""From the name of a task to its items."""
+"""Loads tasks by name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from sam_audio_bench.errors import Precondition, UsageError, unknown_name
 from sam_audio_bench.files import exists
 from sam_audio_bench.tabular import TABLES
-from sam_audio_bench.tasks.adapters import adapter_of, split_options
+from sam_audio_bench.tasks.adapters import find_adapter, split_options
 from sam_audio_bench.tasks.catalogue import GROUPS, MUSDB, TASKS, Task, expand
 from sam_audio_bench.tasks.data import TaskData
 from sam_audio_bench.tasks.folders import bench_folder, songs_folder
@@ -20,17 +20,17 @@ SUBSETS = ("paper", "full")
 
 
 def is_path(name: str) -> bool:
-    """Whether a name means anyone's data rather than a task of the catalogue: a table, a folder, or a known layout.
+    """Returns whether a name means the user's own data, a table, a folder or a known layout, and not a built-in task.
 
-    A folder that bears the name of a task or group needs a separator in front or behind, as in ``./sfx``.
+    A folder that has the name of a task or group must be written with a slash, as in ``./sfx``.
     """
     if name in TASKS or name in GROUPS:
         return False
-    return name.lower().endswith(TABLES) or adapter_of(name) is not None or (exists(name) and Path(name).is_dir())
+    return name.lower().endswith(TABLES) or find_adapter(name) is not None or (exists(name) and Path(name).is_dir())
 
 
 def split_label(spelling: str) -> tuple[str, str]:
-    """What ``name=PATH`` calls anyone's data, and the data; "" and all of it where it does not name them.
+    """Splits ``name=PATH`` into the name and the path of the user's own data; without a name, the first part is "".
 
     >>> split_label("mine=musdb:songs?excerpt=30"), split_label("musdb:songs?excerpt=30"), split_label("sfx")
     (('mine', 'musdb:songs?excerpt=30'), ('', 'musdb:songs?excerpt=30'), ('', 'sfx'))
@@ -41,16 +41,16 @@ def split_label(spelling: str) -> tuple[str, str]:
 
 
 def check_recordings(names: Iterable[str], *, instead: str) -> None:
-    """Raises Precondition where the test split of a task has no recording on this machine, as far as folders tell.
+    """Raises Precondition if the folders of the test split of some task hold no recording.
 
-    A newcomer is told at once so: without torch, the metadata, or a wait for the hub.
+    So new users see the problem at once: before torch is imported, and without the metadata or a request to the hub.
 
     Args:
-        names: of tasks and groups; others are left alone.
-        instead: the command that works without the official data.
+        names: names of tasks and groups; other names are ignored.
+        instead: the command that works without the official data, for the message.
     """
     for name in expand(name for name in names if name in TASKS or name in GROUPS):
-        place = _place_without_recordings(TASKS[name])
+        place = _folder_without_recordings(TASKS[name])
         if place is not None:
             raise Precondition(
                 f"expected the recordings of {name} (--split test, the official data) in {place}, found none; what "
@@ -58,8 +58,8 @@ def check_recordings(names: Iterable[str], *, instead: str) -> None:
             )
 
 
-def _place_without_recordings(task: Task) -> Path | None:
-    """Where the recordings of a task would lie; None: some are there."""
+def _folder_without_recordings(task: Task) -> Path | None:
+    """Returns the folder in which a task's recordings are expected, or None if it has some."""
     if task.repository == MUSDB:
         folder = songs_folder()
         return (
@@ -71,22 +71,22 @@ def _place_without_recordings(task: Task) -> Path | None:
 
 
 def load_task(name: str, split: str = "mini", subset: str = "paper", *, allow_outside: bool = False) -> TaskData:
-    """Loads a task of the catalogue, or anyone's data.
+    """Loads a task of the catalogue, or the user's own data.
 
     Args:
-        name: of a task, or anyone's data (`manifest` describes them), for which split and subset do not matter.
-        split: "mini", embedded in the package, or "test", the official data.
+        name: a task, or the user's own data (see module `manifest`), for which split and subset are ignored.
+        split: "mini", which is part of the package, or "test", the official data.
         subset: of the test split: "paper", the 50 items per task that the paper reports, or "full".
-        allow_outside: accept files of anyone's data that lie outside their folder.
+        allow_outside: accept files of the user's own data that lie outside their folder.
 
     Raises:
-        UsageError: an unknown name, split or subset, or data that say something impossible.
+        UsageError: the name, split or subset is unknown, or the data are invalid.
         Precondition: the data of the split are not on this machine.
     """
     if is_path(name):
-        from sam_audio_bench.tasks.manifest import manifest
+        from sam_audio_bench.tasks.manifest import load_manifest
 
-        return manifest(name, allow_outside=allow_outside)
+        return load_manifest(name, allow_outside=allow_outside)
     if split not in SPLITS:
         raise UsageError(f"expected --split {' or '.join(SPLITS)}, found {split!r}")
     if subset not in SUBSETS:
@@ -99,6 +99,6 @@ def load_task(name: str, split: str = "mini", subset: str = "paper", *, allow_ou
         from sam_audio_bench.tasks.mini import load_mini  # brings torch along
 
         return load_mini(name)
-    from sam_audio_bench.tasks.official import load
+    from sam_audio_bench.tasks.official import load_official
 
-    return load(name, subset)
+    return load_official(name, subset)

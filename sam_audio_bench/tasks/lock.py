@@ -1,11 +1,11 @@
-"""What is known about the official data on this machine: ``lock.json`` in the folder of the data.
+"""The lock file of the official data on this machine: ``lock.json`` in the folder of the data.
 
     licences   repository -> {"licence", "shown", "accepted"}, dates
-    metadata   repository -> {"commit", "sha256"}: which revision was verified, and the digest of its rows
+    metadata   repository -> {"commit", "sha256"}: the verified revision, and the digest of its rows
     files      path below the folder -> {"size", "mtime_ns", "sha256", "checked"}
-    clips      part of a recording -> {"files", "state", "what"}: how decoding it went
+    clips      part of a recording -> {"files", "state", "what"}: the result of decoding it
 
-A verdict or digest counts as long as the files that it rests on keep their size and time of change.
+A state or digest is valid as long as its files keep their size and modification time.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from sam_audio_bench.files import write_json
 from sam_audio_bench.tabular import read_json
 from sam_audio_bench.tasks.folders import data_folder
 
-__all__ = ["KnownClip", "KnownFile", "KnownLicence", "KnownMetadata", "Lock"]
+__all__ = ["ClipEntry", "FileEntry", "LicenceEntry", "LockFile", "MetadataEntry"]
 
 _SCHEMA_VERSION = 1
 _PARTS = ("licences", "metadata", "files", "clips")
 
 
-class KnownLicence(TypedDict):
-    """Dates at which somebody saw and accepted the terms of a repository."""
+class LicenceEntry(TypedDict):
+    """The dates on which the terms of a repository were shown and accepted."""
 
     licence: str
     shown: str
     accepted: str | None
 
 
-class KnownMetadata(TypedDict):
-    """The revision of a repository that was verified, and the digest of its rows."""
+class MetadataEntry(TypedDict):
+    """The verified revision of a repository, and the digest of its rows."""
 
     commit: str | None
     sha256: str
 
 
-class KnownFile(TypedDict, total=False):
-    """A file as it was when it was looked at."""
+class FileEntry(TypedDict, total=False):
+    """The state of a file when it was read last."""
 
     size: int
     mtime_ns: int
@@ -53,8 +53,8 @@ class KnownFile(TypedDict, total=False):
     checked: bool
 
 
-class KnownClip(TypedDict):
-    """How decoding a part of a recording went."""
+class ClipEntry(TypedDict):
+    """The result of decoding a part of a recording."""
 
     files: list[str]
     state: str
@@ -62,27 +62,27 @@ class KnownClip(TypedDict):
 
 
 class _Content(msgspec.Struct):
-    """The parts of the file."""
+    """The sections of the file."""
 
-    licences: dict[str, KnownLicence] = {}
-    metadata: dict[str, KnownMetadata] = {}
-    files: dict[str, KnownFile] = {}
-    clips: dict[str, KnownClip] = {}
+    licences: dict[str, LicenceEntry] = {}
+    metadata: dict[str, MetadataEntry] = {}
+    files: dict[str, FileEntry] = {}
+    clips: dict[str, ClipEntry] = {}
 
 
 @dataclass
-class Lock:
+class LockFile:
     """The content of ``lock.json``; `read` it, change it, `write` it."""
 
     folder: Path
-    licences: dict[str, KnownLicence] = field(default_factory=dict)
-    metadata: dict[str, KnownMetadata] = field(default_factory=dict)
-    files: dict[str, KnownFile] = field(default_factory=dict)
-    clips: dict[str, KnownClip] = field(default_factory=dict)
+    licences: dict[str, LicenceEntry] = field(default_factory=dict)
+    metadata: dict[str, MetadataEntry] = field(default_factory=dict)
+    files: dict[str, FileEntry] = field(default_factory=dict)
+    clips: dict[str, ClipEntry] = field(default_factory=dict)
 
     @classmethod
-    def read(cls) -> Lock:
-        """The lock of the folder of the data, empty where there is none; a damaged one raises StoreError."""
+    def read(cls) -> LockFile:
+        """Reads the lock file, or returns an empty one if there is none; raises StoreError if it is damaged."""
         lock = cls(data_folder())
         if not lock.path.exists():
             return lock
@@ -104,48 +104,48 @@ class Lock:
 
     @property
     def path(self) -> Path:
-        """Of the file."""
+        """Path of the file."""
         return self.folder / "lock.json"
 
     def write(self) -> None:
-        """Writes the file atomically; raises Precondition where that is not allowed."""
+        """Writes the file atomically; raises Precondition if the folder cannot be written."""
         try:
             parts = {name: dict(sorted(getattr(self, name).items())) for name in _PARTS}
             write_json(self.path, {"schema_version": _SCHEMA_VERSION, **parts})
         except OSError as error:
             raise Precondition(f"expected a folder that can be written at {self.folder}, found: {error}") from error
 
-    def revision(self, repository: str) -> str | None:
-        """The commit of a repository that was verified, and is asked for from then on."""
+    def pinned_commit(self, repository: str) -> str | None:
+        """Returns the verified commit of a repository, which later downloads use; None if there is none."""
         known = self.metadata.get(repository)
         return known.get("commit") if known else None
 
-    def known(self, path: Path) -> KnownFile:
-        """What was written down about a file."""
+    def file_entry(self, path: Path) -> FileEntry:
+        """Returns the recorded state of a file; empty if there is none."""
         return self.files.get(self._name(path), {})
 
-    def unchanged(self, path: Path) -> bool:
-        """Whether a file has the size and time of change that were written down."""
-        return self.known(path).items() >= _stamp(path).items()
+    def is_unchanged(self, path: Path) -> bool:
+        """Returns whether a file still has the recorded size and modification time."""
+        return self.file_entry(path).items() >= _stamp(path).items()
 
-    def hashed(self, path: Path) -> str:
-        """Computes and remembers a file's SHA-256."""
+    def hash_file(self, path: Path) -> str:
+        """Computes a file's SHA-256, and records it."""
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         self.files[self._name(path)] = {**_stamp(path), "sha256": digest}
         return digest
 
-    def verdict(self, clip: str, paths: Sequence[Path]) -> tuple[str, str] | None:
-        """State and explanation of a clip, if it was decoded from these files as they are."""
+    def known_state(self, clip: str, paths: Sequence[Path]) -> tuple[str, str] | None:
+        """Returns the recorded state and explanation of a clip, if its files are these and have not changed."""
         known = self.clips.get(clip)
         if known is None or known["files"] != [self._name(path) for path in paths]:
             return None
-        return (known["state"], known["what"]) if all(map(self.unchanged, paths)) else None
+        return (known["state"], known["what"]) if all(map(self.is_unchanged, paths)) else None
 
-    def judge(self, clip: str, paths: Sequence[Path], state: str, what: str) -> None:
-        """Remembers how decoding a clip went."""
+    def record_state(self, clip: str, paths: Sequence[Path], state: str, what: str) -> None:
+        """Records the result of decoding a clip."""
         for path in paths:
-            if not self.unchanged(path):
+            if not self.is_unchanged(path):
                 self.files[self._name(path)] = _stamp(path)
         self.clips[clip] = {"files": [self._name(path) for path in paths], "state": state, "what": what}
 
@@ -153,6 +153,6 @@ class Lock:
         return path.relative_to(self.folder).as_posix()
 
 
-def _stamp(path: Path) -> KnownFile:
+def _stamp(path: Path) -> FileEntry:
     found = path.stat()
     return {"size": found.st_size, "mtime_ns": found.st_mtime_ns}

@@ -1,7 +1,7 @@
-"""Everything that can be wrong with anyone's data, looked at in full: `sabench data validate`.
+"""Checks the user's own data in full, for `sabench data validate`.
 
-Loading a task checks what its table says; here every file is opened and decoded as well. An error costs its row in a
-run; a warning is worked around, and how is said.
+Loading a task checks its table only; here every file is opened and decoded as well. A row with an error fails in a run;
+for a warning there is a workaround, which the message states.
 """
 
 from __future__ import annotations
@@ -14,23 +14,30 @@ from sam_audio_bench import video
 from sam_audio_bench.errors import MediaError
 from sam_audio_bench.files import find_file
 from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Questions
-from sam_audio_bench.tasks.manifest_sounds import Sound, SoundReader, added, like, named, sum_remark
+from sam_audio_bench.tasks.manifest_sounds import (
+    Sound,
+    SoundReader,
+    describe_sum_error,
+    match_to_mixture,
+    sound_name,
+    sum_sounds,
+)
 from sam_audio_bench.types import Audio
 
-__all__ = ["SLACK", "check"]
+__all__ = ["SLACK", "check_questions"]
 
 SLACK = 0.05
-"""Seconds by which spans and videos may differ from their mixture: a frame at 20 frames a second."""
+"""Seconds by which spans and videos may differ from their mixture: one frame at 20 frames per second."""
 
 _Report = Callable[..., ManifestProblem]
 
 
-def check(questions: Questions, *, advance: Callable[[], None] = lambda: None) -> Iterator[ManifestProblem]:
-    """Every problem: those of the table first, then those of the files, row by row.
+def check_questions(questions: Questions, *, advance: Callable[[], None] = lambda: None) -> Iterator[ManifestProblem]:
+    """Yields every problem: first those of the table, then those of the files, row by row.
 
     Args:
-        questions: of `sam_audio_bench.tasks.manifest.questions`.
-        advance: called after every row whose files were looked at.
+        questions: from `sam_audio_bench.tasks.manifest.read_questions`.
+        advance: called after the files of each row are checked.
     """
     yield from questions.problems
     for row in questions.rows.values():
@@ -66,14 +73,14 @@ def _check_row(root: Path, row: ManifestRow) -> Iterator[ManifestProblem]:
 
 
 def _remarks(read: SoundReader, report: _Report) -> Iterator[ManifestProblem]:
-    """What decoding a sound had to work around."""
+    """Yields warnings about what the decoder worked around."""
     return (report(what=remark, severity="warning") for remark in read.remarks)
 
 
 def _check_reference(
     read: SoundReader, mixture: Audio | None, first: Sound, sound: Sound, report: _Report
 ) -> Generator[ManifestProblem, None, Audio | None]:
-    """Decodes, and compares rate, length and channels with the mixture; gives the sound as it will be used."""
+    """Decodes a sound and compares its rate, length and channels with the mixture; returns it as items will have it."""
     try:
         found = read(sound)
         yield from _remarks(read, report)
@@ -81,11 +88,11 @@ def _check_reference(
             return None
         if found.rate != mixture.rate:
             yield report(
-                what=f"expected {named(sound)} at {mixture.rate} Hz as its mixture, found {found.rate} Hz: it will be "
-                "resampled",
+                what=f"expected {sound_name(sound)} at {mixture.rate} Hz as its mixture, found {found.rate} Hz: "
+                "it will be resampled",
                 severity="warning",
             )
-        return like(mixture, first, found, sound)
+        return match_to_mixture(mixture, first, found, sound)
     except MediaError as error:
         yield report(what=str(error))
         return None
@@ -94,10 +101,10 @@ def _check_reference(
 def _check_sum(
     mixture: Audio, target: Sequence[Audio | None], residual: Sequence[Audio | None], report: _Report
 ) -> Iterator[ManifestProblem]:
-    """Whether target and residual add up to the mixture, where both are there whole."""
+    """Checks that target and residual add up to the mixture, if all of their files could be read."""
     known = [[part for part in parts if part is not None] for parts in (target, residual)]
-    whole = all(known) and len(known[0]) == len(target) and len(known[1]) == len(residual)
-    if whole and (what := sum_remark(mixture, added(known[0]), added(known[1]))):
+    complete = all(known) and len(known[0]) == len(target) and len(known[1]) == len(residual)
+    if complete and (what := describe_sum_error(mixture, sum_sounds(known[0]), sum_sounds(known[1]))):
         yield report(what=what, severity="warning")
 
 
@@ -108,7 +115,7 @@ def _check_spans(row: ManifestRow, seconds: float, report: _Report) -> Iterator[
 
 
 def _check_video(root: Path, row: ManifestRow, mixture: Audio | None, report: _Report) -> Iterator[ManifestProblem]:
-    """Decodes all frames, and compares their duration with the sound and their number with the mask."""
+    """Decodes all frames, and compares their duration with the audio and their number with the mask."""
     frames, first, last = 0, 0.0, 0.0
     try:
         for frame in video.stream_frames(find_file(root / row.video)):

@@ -1,7 +1,7 @@
-"""The questions of anyone's data: one row each, checked at one boundary, and what becomes of a row when it is loaded.
+"""The questions of the user's own data: one row each, how rows are checked, and how they are loaded as items.
 
-Tables (`manifest_tables`) and the layouts of known data sets (`adapters`) both end here. A row names its files relative
-to one folder, and none of them may lie outside it unless that is allowed.
+Rows come from tables (`manifest_tables`) and from the layouts of known data sets (`adapters`). A row names its files
+relative to one folder, and none of them may lie outside it unless that is allowed.
 """
 
 from __future__ import annotations
@@ -28,18 +28,20 @@ from sam_audio_bench.tabular import broken
 from sam_audio_bench.tasks.attributes import Attributes, typed_columns
 from sam_audio_bench.tasks.data import TaskData
 from sam_audio_bench.tasks.folders import LinkCheck
-from sam_audio_bench.tasks.manifest_sounds import Sound, SoundReader, added, like, named, resampled, sum_remark
+from sam_audio_bench.tasks.manifest_sounds import (
+    Sound,
+    SoundReader,
+    describe_resampling,
+    describe_sum_error,
+    match_to_mixture,
+    sound_name,
+    sum_sounds,
+)
 from sam_audio_bench.types import Audio, Item, Prompt, Query, Span
 
-__all__ = [
-    "ManifestProblem",
-    "ManifestRow",
-    "Questions",
-    "collect",
-    "task_data",
-]
+__all__ = ["ManifestProblem", "ManifestRow", "Questions", "collect_questions", "questions_to_task"]
 
-_SHOWN = 200  # letters of a path in a message
+_SHOWN = 200  # characters of a path in a message
 _LONGEST_NAME, _LONGEST_PATH = 255, 4096  # bytes
 _PLAIN = re.compile(r"[^/.\\:\0][^\\:\0]{,62}")  # a short relative path, in any encoding
 _PEAK = 0.9  # of a mixture that a level ratio would drive beyond full scale
@@ -47,24 +49,24 @@ _PEAK = 0.9  # of a mixture that a level ratio would drive beyond full scale
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestRow:
-    """One question, before its files are looked at."""
+    """One question, before its files are read."""
 
-    where: int | str  # row of a table, from 1 with its header, or name of an example
-    mixture: Sound | None = None  # None: target and residual, added up
+    where: int | str  # number of the row in its table, the header being row 1, or name of an example
+    mixture: Sound | None = None  # None: the sum of target and residual
     text: str = ""
     spans: tuple[Span, ...] = ()
     video: str = ""
     mask: str = ""
-    target: tuple[Sound, ...] = ()  # added up
-    residual: tuple[Sound, ...] = ()  # added up; none: mixture minus target
+    target: tuple[Sound, ...] = ()  # the target is their sum
+    residual: tuple[Sound, ...] = ()  # the residual is their sum; none: mixture minus target
     group: str = ""
     id: str = ""
     paraphrases: tuple[str, ...] = ()
-    target_to_rest_db: float | None = None  # scales the residual of a mixture that is added up
-    spans_of_target: bool = False  # the prompt's spans are where the target sounds
-    all_sources: bool = False  # the residual's files are the other sources, all of them, for metrics that ask for each
-    part: tuple[float, float] | None = None  # start and end in seconds of what is asked about; None: whole files
-    attributes: Mapping[str, object] = field(default_factory=dict)  # cells of further columns, in no digest
+    target_to_rest_db: float | None = None  # scales the residual if the mixture is the sum
+    spans_of_target: bool = False  # the prompt's spans are those in which the target is active
+    all_sources: bool = False  # the residual's files are all other sources, for metrics that need each of them
+    part: tuple[float, float] | None = None  # start and end of the excerpt in seconds; None: whole files
+    attributes: Mapping[str, object] = field(default_factory=dict)  # cells of additional columns; in no digest
 
     @property
     def place(self) -> str:
@@ -73,7 +75,7 @@ class ManifestRow:
 
     @property
     def files(self) -> list[tuple[str, Sound]]:
-        """Every file with the column that names it."""
+        """All files, each with the column that names it."""
         single = [("mixture", self.mixture), ("video", self.video), ("mask", self.mask)]
         several = [("target", self.target), ("residual", self.residual)]
         return [(name, sound) for name, sound in single if sound] + [
@@ -83,7 +85,7 @@ class ManifestRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestProblem:
-    """Something wrong with a row: an error, or a warning about what will be worked around."""
+    """A problem of a row: an error, or a warning about something that will be worked around."""
 
     where: int | str
     what: str  # one sentence
@@ -99,11 +101,11 @@ class ManifestProblem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Questions:
-    """All rows of a table or layout by item id, and what is wrong with the others."""
+    """The valid rows of a table or layout by item id, and the problems of all rows."""
 
     task: str
-    path: Path  # that the user named
-    root: Path  # that the rows' files are relative to
+    path: Path  # as the user named it
+    root: Path  # folder that the rows' files are relative to
     rows: Mapping[str, ManifestRow]
     problems: tuple[ManifestProblem, ...]
     revision: str
@@ -112,7 +114,7 @@ class Questions:
     attributes: Attributes
 
 
-def collect(
+def collect_questions(
     task: str,
     path: Path,
     found: Iterable[ManifestRow | ManifestProblem],
@@ -122,15 +124,15 @@ def collect(
     voices: bool = False,
     allow_outside: bool = False,
 ) -> Questions:
-    """Checks rows, names them, and keeps what is wrong with any of them; of files, only links are looked at.
+    """Checks rows, gives them ids, and collects their problems; of files, only links are checked.
 
     Args:
         task: name of the task.
-        path: what the user named.
+        path: the path that the user named.
         found: rows and problems, in order.
         root: folder of the files; None: ``path`` itself.
-        revision: of the data; None: a digest of the rows.
-        voices: whether metrics of speech may be asked for.
+        revision: revision of the data; None: a digest of the rows.
+        voices: whether metrics of speech are allowed.
         allow_outside: accept absolute paths, ``..`` and links that lead out of the folder.
 
     Raises:
@@ -171,17 +173,17 @@ def collect(
 
 
 def _plain(row: ManifestRow) -> dict[str, object]:
-    return {name: value for name, value in _given(asdict(row)).items() if name != "attributes"}
+    return {name: value for name, value in _non_empty(asdict(row)).items() if name != "attributes"}
 
 
-def _given(fields: Mapping[str, object]) -> dict[str, object]:
+def _non_empty(fields: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in fields.items() if value not in (None, "", (), False)}
 
 
 def _fault(row: ManifestRow, inside: LinkCheck | None) -> ManifestProblem | None:
-    """What makes a row impossible; ``inside`` is None where files may lie anywhere."""
+    """Returns what makes a row invalid, or None; ``inside`` is None if files may lie anywhere."""
     files = row.files
-    texts = (str(row.where), row.id, row.group, row.text, *(named(sound) for _, sound in files))
+    texts = (str(row.where), row.id, row.group, row.text, *(sound_name(sound) for _, sound in files))
     if bad := next(filter(broken, texts), None):
         where = repr(row.where)[1:-1] if isinstance(row.where, str) else row.where
         what = f"expected names in UTF-8, found {bad!r}: rename the file or folder"
@@ -200,14 +202,14 @@ def _fault(row: ManifestRow, inside: LinkCheck | None) -> ManifestProblem | None
             continue
         if not _allowed(sound, inside is None):
             return fault(what=f"expected {what}, found {repr(sound)[:_SHOWN]}{remedy}", column=column)
-        if inside is not None and (place := inside.leads_out(sound)):
+        if inside is not None and (place := inside.resolve_outside(sound)):
             linked = f"{sound!r}, which is linked to {str(place)!r}"
             return fault(what=f"expected {what}, found {linked}{remedy}", column=column)
     return None
 
 
 def _allowed(name: str, allow_outside: bool) -> bool:
-    if _PLAIN.fullmatch(name) and ".." not in name:  # of the rows of large tables nearly all
+    if _PLAIN.fullmatch(name) and ".." not in name:  # true of nearly all rows of large tables
         return True
     path = Path(name)
     if not path.name or "\0" in name or len(name) > _LONGEST_PATH or any(map(_too_long, path.parts)):
@@ -216,23 +218,23 @@ def _allowed(name: str, allow_outside: bool) -> bool:
 
 
 def _too_long(part: str) -> bool:
-    """Whether no file system takes a name."""
+    """Returns whether a name is too long for every file system."""
     return len(part.encode()) > _LONGEST_NAME
 
 
 def _by_id(rows: Sequence[ManifestRow]) -> tuple[dict[str, ManifestRow], list[ManifestProblem]]:
-    """Rows with ids and groups, and those whose id another row has."""
-    asked = Counter(_stem(row) for row in rows if not row.id)
+    """Gives rows ids and groups; returns them by id, and a problem for each row whose id is taken."""
+    uses = Counter(_stem(row) for row in rows if not row.id)
     found: dict[str, ManifestRow] = {}
     repeated = []
     for row in rows:
-        identifier = writable_text(row.id or _named_by_sound(row, asked))
+        identifier = writable_text(row.id or _id_from_sound(row, uses))
         if identifier in found:
             known = found[identifier].place
             what = f"expected an id of its own, found {identifier!r}, which {known} has: name them in a column 'id'"
             repeated.append(ManifestProblem(where=row.where, what=what, column="id", item=identifier))
             continue
-        group = writable_text(row.group or PurePath(named(_first(row))).as_posix())
+        group = writable_text(row.group or PurePath(sound_name(_first(row))).as_posix())
         text = writable_text(row.text)
         if (row.id, row.group, row.text) != (identifier, group, text):
             row = replace(row, id=identifier, group=group, text=text)
@@ -240,9 +242,9 @@ def _by_id(rows: Sequence[ManifestRow]) -> tuple[dict[str, ManifestRow], list[Ma
     return found, repeated
 
 
-def _named_by_sound(row: ManifestRow, asked: Mapping[str, int]) -> str:
+def _id_from_sound(row: ManifestRow, uses: Mapping[str, int]) -> str:
     stem = _stem(row)
-    return stem if asked[stem] == 1 else f"{stem}-{_slug(row)}"
+    return stem if uses[stem] == 1 else f"{stem}-{_slug(row)}"
 
 
 def _first(row: ManifestRow) -> Sound:
@@ -250,7 +252,7 @@ def _first(row: ManifestRow) -> Sound:
 
 
 def _stem(row: ManifestRow) -> str:
-    return PurePath(named(_first(row))).with_suffix("").as_posix()
+    return PurePath(sound_name(_first(row))).with_suffix("").as_posix()
 
 
 def _slug(row: ManifestRow) -> str:
@@ -258,15 +260,15 @@ def _slug(row: ManifestRow) -> str:
     return re.sub(r"[^\w.]+", "-", row.text or spans or PurePath(row.video).stem).strip("-")
 
 
-def task_data(questions: Questions) -> TaskData:
-    """The questions as a task, loaded one at a time; the first error raises UsageError, warnings are notes."""
+def questions_to_task(questions: Questions) -> TaskData:
+    """Makes a task of questions; the first error raises UsageError, warnings become notes."""
     errors = [problem for problem in questions.problems if problem.severity == "error"]
     if errors:
         first = errors[0]
         more = len(errors) - 1
         hint = f" ({more} more: `sabench data validate`)" if more else ""
         raise UsageError(f"{first.place} of {questions.path}: {first.what}{hint}")
-    rows, root = questions.rows, questions.root.absolute()  # wherever a separator goes
+    rows, root = questions.rows, questions.root.absolute()  # a separator may change the working directory
     offers: dict[str, list[object]] = {
         "reference": [row.target for row in rows.values()],
         "residual_reference": [row.residual or row.target for row in rows.values()],
@@ -296,18 +298,18 @@ def task_data(questions: Questions) -> TaskData:
 
 
 def _content(root: Path, rows: Mapping[str, ManifestRow], identifier: str) -> str:
-    """Digest of a question and of the content of its files; a file that cannot be read counts as missing."""
+    """Returns a digest of a question and the content of its files; a file that cannot be read counts as missing."""
     row = rows[identifier]
-    plain = _given({name: getattr(row, name) for name in _ASKED})
+    plain = _non_empty({name: getattr(row, name) for name in _ITEM_FIELDS})
     return joined(READING, dump_json(plain), *(f"{column} {_file_content(root, sound)}" for column, sound in row.files))
 
 
-_ASKED = ("text", "spans", "group", "id", "target_to_rest_db", "spans_of_target", "all_sources", "part")
-"""Fields that an item depends on, its files aside."""
+_ITEM_FIELDS = ("text", "spans", "group", "id", "target_to_rest_db", "spans_of_target", "all_sources", "part")
+"""Fields that an item depends on, beside its files."""
 
 
 def _size(root: Path, rows: Mapping[str, ManifestRow], identifier: str) -> int | None:
-    """Values of a mixture as its file claims; None where it is short, lies in a table, or cannot be read."""
+    """Returns samples x channels that a mixture's file states; None if it is short, in a table, or unreadable."""
     sound = _first(rows[identifier])
     return claimed_size(find_file(root / sound)) if isinstance(sound, str) else None
 
@@ -330,7 +332,9 @@ def _load(root: Path, rows: Mapping[str, ManifestRow], identifier: str) -> Item:
     if row.spans_of_target and target is not None:
         spans = tuple(("+", start, end) for start, end in active_spans(target.samples, target.rate))
         if not spans:
-            raise MediaError(f"expected a sound in {named(row.target[0])}, whose spans are the prompt, found silence")
+            raise MediaError(
+                f"expected a sound in {sound_name(row.target[0])}, whose spans are the prompt, found silence"
+            )
     prompt = Prompt(
         text=row.text or None,
         spans=spans,
@@ -349,48 +353,48 @@ def _load(root: Path, rows: Mapping[str, ManifestRow], identifier: str) -> Item:
 
 
 def _sounds(read: SoundReader, row: ManifestRow) -> tuple[Audio, Audio | None, Audio | None, tuple[Audio, ...]]:
-    """Mixture, target and everything else, and its sources where they are all known."""
+    """Reads mixture, target and residual, and the residual's sources if all are known."""
     if row.mixture is None:
-        return *_mixed(read, row), ()
+        return *_mix(read, row), ()
     mixture = read(row.mixture)
-    target = _sum(read, mixture, row.mixture, row.target) if row.target else None
-    sources = _parts(read, mixture, row.mixture, row.residual)
-    residual = added(sources) if sources else None
+    target = _read_sum(read, mixture, row.mixture, row.target) if row.target else None
+    sources = _read_parts(read, mixture, row.mixture, row.residual)
+    residual = sum_sounds(sources) if sources else None
     if target is not None and residual is None:
         residual = Audio(blockwise(torch.sub, mixture.samples, target.samples), mixture.rate)
-    elif target is not None and residual is not None and (remark := sum_remark(mixture, target, residual)):
+    elif target is not None and residual is not None and (remark := describe_sum_error(mixture, target, residual)):
         read.remarks.append(remark)
     return mixture, target, residual, tuple(sources) if row.all_sources else ()
 
 
-def _mixed(read: SoundReader, row: ManifestRow) -> tuple[Audio, Audio, Audio]:
-    """Adds up; with a level ratio the residual is scaled to it, and all of it where the sum leaves full scale."""
+def _mix(read: SoundReader, row: ManifestRow) -> tuple[Audio, Audio, Audio]:
+    """Adds target and residual; a level ratio scales the residual, and both if the sum exceeds full scale."""
     first = row.target[0]
-    pattern = read(first)
-    target = _sum(read, pattern, first, row.target).samples.double()
-    rest = _sum(read, pattern, first, row.residual).samples.double()
+    like = read(first)
+    target = _read_sum(read, like, first, row.target).samples.double()
+    residual = _read_sum(read, like, first, row.residual).samples.double()
     if row.target_to_rest_db is not None:
-        power, other = float(target.square().mean()), float(rest.square().mean())
+        power, other = float(target.square().mean()), float(residual.square().mean())
         if not power or not other:
             raise MediaError(f"expected two sounds to mix in {row.place}, found silence")
-        rest = rest * math.sqrt(power / other * 10 ** (-row.target_to_rest_db / 10))
-        peak = float((target + rest).abs().max())
+        residual = residual * math.sqrt(power / other * 10 ** (-row.target_to_rest_db / 10))
+        peak = float((target + residual).abs().max())
         if peak > 1:
-            target, rest = target * (_PEAK / peak), rest * (_PEAK / peak)
-    rate = pattern.rate
-    return Audio((target + rest).float(), rate), Audio(target.float(), rate), Audio(rest.float(), rate)
+            target, residual = target * (_PEAK / peak), residual * (_PEAK / peak)
+    rate = like.rate
+    return Audio((target + residual).float(), rate), Audio(target.float(), rate), Audio(residual.float(), rate)
 
 
-def _sum(read: SoundReader, mixture: Audio, name: Sound, sounds: Sequence[Sound]) -> Audio:
-    return added(_parts(read, mixture, name, sounds))
+def _read_sum(read: SoundReader, mixture: Audio, name: Sound, sounds: Sequence[Sound]) -> Audio:
+    return sum_sounds(_read_parts(read, mixture, name, sounds))
 
 
-def _parts(read: SoundReader, mixture: Audio, name: Sound, sounds: Sequence[Sound]) -> list[Audio]:
-    """Sounds at the rate of the mixture; a change of rate is remarked."""
+def _read_parts(read: SoundReader, mixture: Audio, name: Sound, sounds: Sequence[Sound]) -> list[Audio]:
+    """Reads sounds at the rate of the mixture; resampling adds a remark."""
     found = []
     for sound in sounds:
         part = read(sound)
-        found.append(like(mixture, name, part, sound))
-        if (remark := resampled(mixture, part, sound)) and remark not in read.remarks:
+        found.append(match_to_mixture(mixture, name, part, sound))
+        if (remark := describe_resampling(mixture, part, sound)) and remark not in read.remarks:
             read.remarks.append(remark)
     return found

@@ -1,4 +1,4 @@
-"""The sounds of a row: files below one folder, or bytes in a table."""
+"""The sounds of a row: files in one folder, or bytes in a table."""
 
 from __future__ import annotations
 
@@ -16,39 +16,52 @@ from sam_audio_bench.errors import MediaError
 from sam_audio_bench.files import find_file
 from sam_audio_bench.types import Audio
 
-__all__ = ["SUM_DB", "Embedded", "Sound", "SoundReader", "added", "like", "named", "resampled", "sum_remark"]
+__all__ = [
+    "SUM_TOLERANCE_DB",
+    "EmbeddedSound",
+    "Sound",
+    "SoundReader",
+    "describe_resampling",
+    "describe_sum_error",
+    "match_to_mixture",
+    "sound_name",
+    "sum_sounds",
+]
 
-SUM_DB = -40.0
-"""A mixture less its sources, relative to it, is told above this: rounding to 16 bits stays below."""
+SUM_TOLERANCE_DB = -40.0
+"""The level of mixture minus sources, in dB relative to the mixture, above which it is reported.
+
+Rounding to 16 bits stays below it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
-class Embedded:
-    """A sound file whose bytes lie in a table; ``name`` tells its format to the decoder."""
+class EmbeddedSound:
+    """A sound file whose bytes are in a table; the decoder takes the format from ``name``."""
 
     name: str
     read: Callable[[], bytes]
 
 
-Sound = str | Embedded
+Sound = str | EmbeddedSound
 """A sound file: its path relative to the folder of its questions, or its bytes."""
 
 
-def named(sound: Sound) -> str:
-    """The path or name of a sound."""
+def sound_name(sound: Sound) -> str:
+    """Returns the path or name of a sound."""
     return sound if isinstance(sound, str) else sound.name
 
 
 @dataclass(slots=True)
 class SoundReader:
-    """Decodes the files of a row, and keeps what is to be said of them."""
+    """Decodes the files of a row, and collects the decoder's remarks."""
 
     root: Path
     part: tuple[float, float] | None = None  # start and end in seconds; None: whole files
     remarks: list[str] = field(default_factory=list)
 
     def __call__(self, sound: Sound) -> Audio:
-        """The sound of a file or of the bytes in a table; raises MediaError as `audio.read` does."""
+        """Decodes a file, or bytes in a table; raises MediaError as `audio.read` does."""
         start, end = self.part or (0.0, None)
         if isinstance(sound, str):
             found, remarks = audio.read_remarked(find_file(self.root / sound), start=start, end=end)
@@ -58,12 +71,12 @@ class SoundReader:
         return found
 
 
-def like(mixture: Audio, mixture_name: Sound, found: Audio, name: Sound) -> Audio:
-    """A reference at the rate of its mixture; another length or number of channels raises MediaError."""
+def match_to_mixture(mixture: Audio, mixture_name: Sound, found: Audio, name: Sound) -> Audio:
+    """Resamples a reference to the rate of its mixture; raises MediaError unless length and channels match."""
     found = audio.resample(found, mixture.rate)
     if found.samples.shape != mixture.samples.shape:
         raise MediaError(
-            f"expected {named(name)} to be as long as {named(mixture_name)} and to have its channels, "
+            f"expected {sound_name(name)} to be as long as {sound_name(mixture_name)} and to have its channels, "
             f"{mixture.channels} x {mixture.length} samples at {mixture.rate} Hz, "
             f"found {found.channels} x {found.length}",
             status="length_mismatch" if found.channels == mixture.channels else "error",
@@ -71,26 +84,26 @@ def like(mixture: Audio, mixture_name: Sound, found: Audio, name: Sound) -> Audi
     return found
 
 
-def added(parts: Sequence[Audio]) -> Audio:
-    """The sum of sounds of one shape and rate."""
+def sum_sounds(parts: Sequence[Audio]) -> Audio:
+    """Returns the sum of sounds of one shape and rate."""
     samples = [part.samples for part in parts]
     return Audio(samples[0] if len(samples) == 1 else torch.stack(samples).sum(dim=0), parts[0].rate)
 
 
-def resampled(mixture: Audio, found: Audio, name: Sound) -> str | None:
-    """What is to be said of a reference of another rate than its mixture, which `like` resamples."""
+def describe_resampling(mixture: Audio, found: Audio, name: Sound) -> str | None:
+    """Returns the remark that `match_to_mixture` resamples a reference; None if its rate is the mixture's."""
     if found.rate == mixture.rate:
         return None
-    return f"expected {named(name)} at {mixture.rate} Hz as its mixture, found {found.rate} Hz: resampled"
+    return f"expected {sound_name(name)} at {mixture.rate} Hz as its mixture, found {found.rate} Hz: resampled"
 
 
-def sum_remark(mixture: Audio, target: Audio, residual: Audio) -> str | None:
-    """How far the sum of target and residual is from the mixture, where that is more than `SUM_DB` of it."""
-    whole = error = 0.0
-    for mixed, wanted, rest in pieces(mixture.samples, target.samples, residual.samples):
-        whole += float(mixed.double().square().sum())
-        error += float((mixed.double() - wanted.double() - rest.double()).square().sum())
-    level = 10 * math.log10(error / whole) if error and whole else math.inf if error else -math.inf
-    if level <= SUM_DB:
+def describe_sum_error(mixture: Audio, target: Audio, residual: Audio) -> str | None:
+    """Returns a remark if target and residual differ from the mixture by more than `SUM_TOLERANCE_DB`, else None."""
+    total = error = 0.0
+    for mixed, signal, other in pieces(mixture.samples, target.samples, residual.samples):
+        total += float(mixed.double().square().sum())
+        error += float((mixed.double() - signal.double() - other.double()).square().sum())
+    level = 10 * math.log10(error / total) if error and total else math.inf if error else -math.inf
+    if level <= SUM_TOLERANCE_DB:
         return None
     return f"expected target and residual that add up to the mixture, found a difference of {level:.1f} dB of it"

@@ -1,8 +1,8 @@
-"""Tables of questions: CSV, JSON lines, parquet and Hugging Face ``datasets`` folders, read as rows.
+"""Reads tables of questions: CSV, JSON lines, parquet and Hugging Face ``datasets`` folders.
 
-An invalid row yields a `ManifestProblem` that names it, and reading continues. Rows are counted as editors count lines:
-in a CSV the header is row 1; in JSON lines the first line, in the binary formats the first entry. Tables of sounds as
-Hugging Face has them (``metadata.csv`` with ``file_name``) are read too.
+An invalid row yields a `ManifestProblem` that names it, and reading continues. Rows are numbered like lines in an
+editor: row 1 is the header of a CSV, the first line of JSON lines, and the first entry in the binary formats. Hugging
+Face's tables of sounds (``metadata.csv`` with ``file_name``) are read too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sam_audio_bench.errors import BenchError, UsageError, describe_error
 from sam_audio_bench.tabular import TABLES, broken, json_lines, parse_table, read_text
 from sam_audio_bench.tasks.attributes import is_empty
 from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow
-from sam_audio_bench.tasks.manifest_sounds import Embedded, Sound
+from sam_audio_bench.tasks.manifest_sounds import EmbeddedSound, Sound
 from sam_audio_bench.types import Span
 
 __all__ = [
@@ -28,49 +28,49 @@ __all__ = [
     "NOT_UTF8",
     "READERS",
     "Cells",
+    "format_spans",
     "parse_spans",
     "read_csv",
     "read_datasets",
     "read_json_lines",
     "read_parquet",
     "read_table",
-    "spans_text",
 ]
 
 COLUMNS = ("mixture", "text", "spans", "video", "mask", "target", "residual", "group", "id", "paraphrases")
 NOT_UTF8 = "expected UTF-8, found something else: save the file as UTF-8"
 _SOUNDS = ("mixture", "target", "residual")
 _ALIASES = {"file_name": "mixture", **{f"{name}_file_name": name for name in (*_SOUNDS, "video", "mask")}}
-_SHOWN = 80  # letters of a cell in a message
-_LONGEST = 200  # letters of a message about a column
+_SHOWN = 80  # characters of a cell in a message
+_LONGEST = 200  # characters of a message about a column
 _BATCH = 1024  # rows in memory at once, without their sounds
 
 _NUMBER = r"((?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)"
 _SPAN = re.compile(rf"([+-]){_NUMBER}:{_NUMBER}", re.ASCII | re.IGNORECASE)
 
 Cells = Mapping[str, object]
-"""Column -> value of one row."""
+"""One row: column -> value."""
 
 
 def parse_spans(text: str) -> tuple[Span, ...]:
-    """Reads signed spans in seconds, apart by spaces; raises UsageError for anything else.
+    """Parses signed spans in seconds, separated by spaces; raises UsageError for anything else.
 
     >>> parse_spans("+1.0:2.5 -3:4")
     (('+', 1.0, 2.5), ('-', 3.0, 4.0))
     """
-    return tuple(_span(part) for part in text.split())
+    return tuple(_parse_span(part) for part in text.split())
 
 
-def spans_text(spans: Iterable[Span]) -> str:
-    """What `parse_spans` reads.
+def format_spans(spans: Iterable[Span]) -> str:
+    """Formats spans as a text that `parse_spans` reads.
 
-    >>> spans_text((("+", 1.0, 2.5), ("-", 3.0, 4.0)))
+    >>> format_spans((("+", 1.0, 2.5), ("-", 3.0, 4.0)))
     '+1.0:2.5 -3.0:4.0'
     """
     return " ".join(f"{sign}{float(start)}:{float(end)}" for sign, start, end in spans)
 
 
-def _span(text: str) -> Span:
+def _parse_span(text: str) -> Span:
     if match := _SPAN.fullmatch(text):
         sign, start, end = match[1], float(match[2]), float(match[3])
         if start < end < math.inf:
@@ -80,16 +80,16 @@ def _span(text: str) -> Span:
 
 
 def read_csv(path: Path) -> Iterator[tuple[int, Mapping[str, str] | ManifestProblem]]:
-    """Rows of delimited text by number, as texts; the header comes first, with empty texts.
+    """Yields rows of delimited text with their numbers, cells as texts; first the header, with empty texts.
 
-    Bytes that are no UTF-8 become surrogates, which the check of the cell that holds them refuses.
+    Bytes that are not UTF-8 become surrogates, which the check of their cell rejects.
 
     Raises:
-        UsageError: a binary file, or UTF-16.
+        UsageError: the file is binary, or UTF-16.
     """
     table = parse_table(read_text(path, errors="surrogateescape"))
     names = table.names
-    yield table.where, dict.fromkeys(names, "") if len(set(names)) == len(names) else _repeated(table.where, names)
+    yield table.where, dict.fromkeys(names, "") if len(set(names)) == len(names) else _repeat_fault(table.where, names)
     for number, what in table.remarks():
         yield number, ManifestProblem(where=number, what=what, severity="warning")
     found: list[tuple[int, Mapping[str, str] | ManifestProblem]] = [
@@ -99,13 +99,13 @@ def read_csv(path: Path) -> Iterator[tuple[int, Mapping[str, str] | ManifestProb
     yield from sorted(found, key=lambda row: row[0])
 
 
-def _repeated(where: int, names: Sequence[str]) -> ManifestProblem:
+def _repeat_fault(where: int, names: Sequence[str]) -> ManifestProblem:
     twice = next(name for name in names if names.count(name) > 1)
     return ManifestProblem(where=where, what=f"expected each column once, found {twice!r} more often", column=twice)
 
 
 def read_table(path: Path) -> Iterator[ManifestRow | ManifestProblem]:
-    """Rows of delimited text with the columns of a manifest."""
+    """Reads the rows of a manifest in delimited text."""
     lines = read_csv(path)
     where, header = next(lines)
     fault = header if isinstance(header, ManifestProblem) else _header_fault(where, _named(header))
@@ -117,7 +117,7 @@ def read_table(path: Path) -> Iterator[ManifestRow | ManifestProblem]:
 
 
 def read_json_lines(path: Path) -> Iterator[ManifestRow | ManifestProblem]:
-    """Rows of a file with one JSON object per line; spans and paraphrases may be lists."""
+    """Reads the rows of a manifest with one JSON object per line; spans and paraphrases may be lists."""
     known: set[str] = set()
     for number, value in json_lines(read_text(path, errors="surrogateescape")):
         if isinstance(value, ValueError):
@@ -134,14 +134,14 @@ def read_json_lines(path: Path) -> Iterator[ManifestRow | ManifestProblem]:
 
 
 def _named(cells: Cells) -> Cells:
-    """Cells under the names of `COLUMNS`, where they have those of Hugging Face's ``metadata.csv``."""
+    """Renames the columns of Hugging Face's ``metadata.csv`` to those of `COLUMNS`."""
     if _ALIASES.keys().isdisjoint(cells):
         return cells
     return {alias if (alias := _ALIASES.get(name, name)) not in cells else name: value for name, value in cells.items()}
 
 
 def read_parquet(path: Path) -> Iterator[ManifestRow | ManifestProblem]:
-    """Rows of a parquet file; sounds are named by paths."""
+    """Reads the rows of a manifest in parquet, which names sounds by path."""
     import pyarrow
     from pyarrow import parquet
 
@@ -149,7 +149,7 @@ def read_parquet(path: Path) -> Iterator[ManifestRow | ManifestProblem]:
         with parquet.ParquetFile(path) as file:
             schema = file.schema_arrow
             if len(set(schema.names)) < len(schema.names):
-                yield _repeated(1, schema.names)
+                yield _repeat_fault(1, schema.names)
                 return
             fault = _header_fault(1, _named(dict.fromkeys(schema.names))) or _embedded_fault(schema)
             if fault is not None:
@@ -178,7 +178,7 @@ def _embedded_fault(schema: Any) -> ManifestProblem | None:
 
 
 def _further(schema: Any, known: Collection[str]) -> tuple[list[str], list[ManifestProblem]]:
-    """Columns that may be attributes, and of those that are not read, as they may be large, a word."""
+    """Returns the columns that may be attributes, and a warning for each other one, which is not read, being large."""
     from pyarrow import types
 
     found, unread = [], []
@@ -196,7 +196,7 @@ def _further(schema: Any, known: Collection[str]) -> tuple[list[str], list[Manif
 
 
 def plain_cells(batch: Any) -> Iterator[dict[str, object]]:
-    """Rows of a record batch or table; text goes by its bytes, for bad ones are a row's fault and not the file's."""
+    """Yields the rows of a record batch or table; decodes texts itself, so that bad bytes fail a row, not the file."""
     import pyarrow
 
     columns = {}
@@ -212,14 +212,14 @@ def plain_cells(batch: Any) -> Iterator[dict[str, object]]:
 
 
 def read_datasets(path: Path) -> Iterator[ManifestRow | ManifestProblem]:
-    """Rows of a folder that ``datasets.Dataset.save_to_disk`` wrote; sounds are paths, or files inside the table."""
+    """Reads a folder that ``datasets.Dataset.save_to_disk`` wrote; sounds are paths, or files inside the table."""
     try:
         yield from _saved_rows(path)
     except BenchError:
         raise
-    except Exception as error:  # the library raises whatever its parsing of damaged files comes upon
-        told = describe_error(error)
-        raise UsageError(f"expected a datasets folder at {path}, found a damaged one ({told})") from error
+    except Exception as error:  # for damaged files, the library raises errors of many types
+        reason = describe_error(error)
+        raise UsageError(f"expected a datasets folder at {path}, found a damaged one ({reason})") from error
 
 
 def _saved_rows(path: Path) -> Iterator[ManifestRow | ManifestProblem]:
@@ -248,14 +248,16 @@ def _saved_rows(path: Path) -> Iterator[ManifestRow | ManifestProblem]:
 
 
 def _sounds(table: Any, name: str, column: Any, before: int) -> list[Sound | None]:
-    """Sounds of one column of a batch: the names are read, the bytes when they are asked for."""
+    """Returns the sounds of one column of a batch; their bytes are read only when an item is loaded."""
     from pyarrow import compute
 
-    whole = column.combine_chunks() if column.num_chunks > 1 else column.chunk(0)
-    paths = compute.struct_field(whole, "path").to_pylist()
-    inside = compute.struct_field(whole, "bytes").is_valid().to_pylist()
+    combined = column.combine_chunks() if column.num_chunks > 1 else column.chunk(0)
+    paths = compute.struct_field(combined, "path").to_pylist()
+    inside = compute.struct_field(combined, "bytes").is_valid().to_pylist()
     return [
-        Embedded(path or f"row-{before + index + 1}", partial(_bytes, table, name, before + index)) if there else path
+        EmbeddedSound(path or f"row-{before + index + 1}", partial(_bytes, table, name, before + index))
+        if there
+        else path
         for index, (path, there) in enumerate(zip(paths, inside, strict=True))
     ]
 
@@ -272,9 +274,9 @@ READERS: Mapping[str, Callable[[Path], Iterator[ManifestRow | ManifestProblem]]]
 
 
 def _header_fault(where: int, names: Iterable[str]) -> ManifestProblem | None:
-    """What is wrong with the columns of a table."""
+    """Returns what is wrong with the columns of a table, or None."""
     found = list(names)
-    for name in found:  # other columns are the owner's affair, misspelt ones are not
+    for name in found:  # additional columns are allowed, misspelt ones are not
         if broken(name):
             return ManifestProblem(where=where, what=NOT_UTF8)
         near = difflib.get_close_matches(name.lower(), sorted(set(COLUMNS) - set(found)), n=1, cutoff=0.8)
@@ -288,7 +290,7 @@ def _header_fault(where: int, names: Iterable[str]) -> ManifestProblem | None:
 
 
 def _row(number: int, cells: Cells) -> ManifestRow | ManifestProblem:
-    """A row from its cells; text is stripped, and an empty cell, null and NaN are the same."""
+    """Parses the cells of a row; texts are stripped, and an empty cell, null and NaN are the same."""
     column = ""
     try:
         values: dict[str, Any] = {}
@@ -316,7 +318,7 @@ def _text(value: object) -> str:
 
 
 def _sound(value: object) -> Sound:
-    return value if isinstance(value, Embedded) else _text(value)
+    return value if isinstance(value, EmbeddedSound) else _text(value)
 
 
 def _spans(value: object) -> tuple[Span, ...]:
@@ -329,7 +331,7 @@ def _spans(value: object) -> tuple[Span, ...]:
                 f"expected a span such as ['+', 1.0, 2.5] (sign, start, end in seconds), found {repr(entry)[:_SHOWN]}"
             )
         sign, start, end = entry
-        found.append(_span(f"{sign}{start}:{end}"))
+        found.append(_parse_span(f"{sign}{start}:{end}"))
     return tuple(found)
 
 

@@ -1,17 +1,17 @@
-"""The recordings of the official data, which the user supplies: which file serves an item, and what is cut from it.
+"""The recordings of the official data, which the user supplies: finds the files of an item, and cuts its part.
 
-SAM Audio-Bench, below ``<data>/sam_audio_bench/<source_dataset>/``; the first of these names that exists serves:
+SAM Audio-Bench is below ``<data>/sam_audio_bench/<source_dataset>/``; the first of these names that exists is used:
 
     {video_id}                              the whole recording, cut at the offsets
-    {video_id}_{start_ms}_{end_ms}          cut already
-    {video_id}_{start_s}_{end_s}            whole seconds, cut already
-    {video_id}.{start_ms:08d}_{end_ms:08d}  cut already
+    {video_id}_{start_ms}_{end_ms}          already cut
+    {video_id}_{start_s}_{end_s}            already cut, whole seconds
+    {video_id}.{start_ms:08d}_{end_ms:08d}  already cut
 
-with mp4, mkv, webm, m4a, wav or flac, or another suffix of `audio.SUFFIXES`, in upper case too. MUSDB18-HQ:
-``<data>/musdb18hq/test/<track>/`` with ``mixture.wav`` and the stems, or ``<data>/musdb18hq.zip`` as Zenodo has it.
+with mp4, mkv, webm, m4a, wav or flac, or another suffix of `audio.SUFFIXES`, also in upper case. MUSDB18-HQ is
+``<data>/musdb18hq/test/<track>/`` with ``mixture.wav`` and the stems, or Zenodo's archive ``<data>/musdb18hq.zip``.
 
-All sound becomes mono, the mean of the channels, at 48 kHz, as the released evaluation hears it. It is cut at its own
-rate, then mixed down, then resampled.
+All audio becomes mono, the mean of the channels, at 48 kHz, as in the released evaluation. It is cut at its own rate,
+then mixed down, then resampled.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from sam_audio_bench.errors import MediaError, Precondition
 from sam_audio_bench.files import cased_name, find_file, find_files, sha256
 from sam_audio_bench.tasks.annotations import Annotation
 from sam_audio_bench.tasks.folders import bench_folder, cache_folder, songs_folder
-from sam_audio_bench.tasks.lock import Lock
+from sam_audio_bench.tasks.lock import LockFile
 from sam_audio_bench.tasks.video_clips import count_frames, cut_frames, has_frames
 from sam_audio_bench.types import Audio
 
@@ -43,16 +43,16 @@ RATE = 48_000
 """Hz, of every mixture."""
 
 SLACK = 0.1
-"""Seconds by which a clip may be shorter or longer than its annotation says: two frames and a packet of sound."""
+"""Seconds by which a clip may differ in length from its annotation: two video frames and an audio packet."""
 
 MUSDB_SHA256 = "baac80d0483c61d74b2e5f3be75fa557eec52898339e6aa45c1fa48833c5d21d"
-"""Of ``musdb18hq.zip``, as torchaudio 2.8 checks it when it downloads the file from Zenodo."""
+"""Digest of ``musdb18hq.zip`` that torchaudio 2.8 checks when it downloads the file from Zenodo."""
 
 STEMS = ("drums", "bass", "vocals", "other")
-"""The parts of a song."""
+"""The stems of a song."""
 
-_NAMED = (".mp4", ".mkv", ".webm", ".m4a", ".wav", ".flac")  # what users are told of
-_PICTURES = (
+_NAMED = (".mp4", ".mkv", ".webm", ".m4a", ".wav", ".flac")  # those in messages
+_VIDEO_SUFFIXES = (
     ".mp4",
     ".mkv",
     ".webm",
@@ -69,39 +69,39 @@ _PICTURES = (
     ".3gp",
 )
 _SUFFIXES = tuple(dict.fromkeys((*_NAMED, *audio.SUFFIXES)))
-_SMALL = 2**23  # bytes; what is read in a moment is looked at to its end
-_LARGEST = 2**30  # bytes of a file in an archive; five hours of CD sound would be more
-_FORMAT = "2"  # of cut videos; raised whenever a pixel or time changes
-_cutting = threading.Lock()  # processes write to names of their own, threads of one process would share them
+_SMALL = 2**23  # bytes; files up to this size are quick to read, so they are decoded to their end
+_LARGEST = 2**30  # bytes of a file in an archive: 1.7 hours of CD audio
+_FORMAT = "2"  # version of cut videos; raised whenever a pixel or time changes
+_cutting = threading.Lock()  # temporary files are named per process, so its threads must take turns
 
 
 class Media(Protocol):
     """The recordings of one data set."""
 
-    def names(self, row: Annotation) -> list[Path]:
-        """Where the files of a row are looked for, the preferred place first."""
+    def expected_paths(self, row: Annotation) -> list[Path]:
+        """Returns the paths at which the files of a row are looked for, the preferred one first."""
         ...
 
-    def files(self, row: Annotation, *, visual: bool = False) -> list[Path]:
-        """What serves a row; nothing where something that it needs is missing."""
+    def locate_files(self, row: Annotation, *, visual: bool = False) -> list[Path]:
+        """Returns the files of a row; none if one of them is missing."""
         ...
 
     def inspect(self, row: Annotation, *, visual: bool = False) -> None:
-        """Decodes what a row needs; raises MediaError as reading it would."""
+        """Decodes all that a row needs; raises MediaError as reading it would."""
         ...
 
-    def check(self) -> None:
-        """Raises Precondition where the files as a whole cannot be used."""
+    def check_verified(self) -> None:
+        """Raises Precondition if the files as a whole must be verified first."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
     path: Path
-    whole: bool  # to be cut at the offsets
+    whole: bool  # the whole recording, to be cut at the offsets
 
     def part(self, row: Annotation) -> tuple[float, float]:
-        """First and last second of a row in the file."""
+        """Returns the start and end of a row in the file, in seconds."""
         return (row.start, row.end) if self.whole else (0.0, row.end - row.start)
 
 
@@ -112,49 +112,49 @@ class BenchMedia:
     folder: Path
 
     @classmethod
-    def here(cls) -> BenchMedia:
-        """Those of this machine."""
+    def from_data_folder(cls) -> BenchMedia:
+        """Returns the recordings in the folder of the data."""
         return cls(bench_folder())
 
-    def names(self, row: Annotation) -> list[Path]:
-        """Every name that is usual, in order."""
+    def expected_paths(self, row: Annotation) -> list[Path]:
+        """Returns every usual path of a row's recording, in order of preference."""
         return [self.folder / row.source / f"{stem}{suffix}" for stem in _stems(row) for suffix in _NAMED]
 
-    def files(self, row: Annotation, *, visual: bool = False) -> list[Path]:
-        """The file that serves a row, alone, or nothing."""
+    def locate_files(self, row: Annotation, *, visual: bool = False) -> list[Path]:
+        """Returns the one file of a row, or none."""
         found = self._find(row, visual=visual)
         return [found.path] if found else []
 
-    def where(self, row: Annotation, *, visual: bool = False) -> tuple[Path, float, float] | None:
-        """The file that serves a row, and the seconds in it; None: there is none."""
+    def locate_part(self, row: Annotation, *, visual: bool = False) -> tuple[Path, float, float] | None:
+        """Returns the file of a row and the start and end of the row in it, in seconds; None if there is no file."""
         found = self._find(row, visual=visual)
         return (found.path, *found.part(row)) if found else None
 
-    def sound(self, row: Annotation, *, visual: bool = False) -> Audio:
-        """The mixture of a row, mono at `RATE`; errors as in `remarked_sound`."""
-        return self.remarked_sound(row, visual=visual)[0]
+    def read_sound(self, row: Annotation, *, visual: bool = False) -> Audio:
+        """Reads the mixture of a row, mono at `RATE`; errors as in `read_sound_remarked`."""
+        return self.read_sound_remarked(row, visual=visual)[0]
 
-    def remarked_sound(self, row: Annotation, *, visual: bool = False) -> tuple[Audio, tuple[str, ...]]:
-        """The mixture of a row, mono at `RATE`, with the remarks of `audio.read_remarked`.
+    def read_sound_remarked(self, row: Annotation, *, visual: bool = False) -> tuple[Audio, tuple[str, ...]]:
+        """Reads the mixture of a row, mono at `RATE`, with the remarks of `audio.read_remarked`.
 
         Raises:
-            MediaError: there is none (status ``missing_media``), it is damaged, or its length
-                differs from the annotation's by more than `SLACK` (``length_mismatch``).
+            MediaError: the recording is missing (status ``missing_media``) or damaged, or its length differs from the
+                annotation's by more than `SLACK` (``length_mismatch``).
         """
-        found = self._found(row, visual=visual)
+        found = self._find_required(row, visual=visual)
         start, end = found.part(row)
-        margin = 0.0 if found.whole else 1.0  # enough to tell whether a file that is cut already is too long
+        margin = 0.0 if found.whole else 1.0  # enough to detect that an already cut file is too long
         sound, remarks = audio.read_remarked(found.path, start=start, end=end + margin)
-        return _prepared(sound, end - start, found.path), remarks
+        return _prepare(sound, end - start, found.path), remarks
 
-    def pictures(self, row: Annotation) -> Path:
-        """A video of the row alone, cut into the cache where the file is longer; errors as in `sound`."""
-        found = self._found(row, visual=True)
+    def extract_video(self, row: Annotation) -> Path:
+        """Returns a video of the row alone, cut into the cache if the file is longer; errors as in `read_sound`."""
+        found = self._find_required(row, visual=True)
         if not found.whole:
             return found.path
         stamp = _stat(found.path)
-        about = f"{_FORMAT} {found.path} {stamp.st_size} {stamp.st_mtime_ns} {row.start} {row.end}"
-        name = f"{cased_name(row.recording)}-{sha256(about.encode())[:16]}.mp4"
+        key = f"{_FORMAT} {found.path} {stamp.st_size} {stamp.st_mtime_ns} {row.start} {row.end}"
+        name = f"{cased_name(row.recording)}-{sha256(key.encode())[:16]}.mp4"
         clip = cache_folder() / "excerpts" / name
         with _cutting:
             if not clip.is_file():
@@ -168,10 +168,10 @@ class BenchMedia:
         return clip
 
     def inspect(self, row: Annotation, *, visual: bool = False) -> None:
-        """Decodes sound and pictures: those of the row, and all others of small files."""
-        found = self._found(row, visual=visual)
+        """Decodes audio and video of the row, and all of the file if it is small."""
+        found = self._find_required(row, visual=visual)
         check_whole(found.path)
-        self.sound(row, visual=visual)
+        self.read_sound(row, visual=visual)
         start, end = found.part(row)
         if _stat(found.path).st_size <= _SMALL:
             audio.read(found.path)
@@ -179,13 +179,13 @@ class BenchMedia:
         if visual or has_frames(found.path):
             count_frames(found.path, start, end)
 
-    def check(self) -> None:
-        """Nothing to say: every file counts for itself."""
+    def check_verified(self) -> None:
+        """Does nothing: each file is checked on its own."""
 
-    def _found(self, row: Annotation, *, visual: bool) -> _Found:
+    def _find_required(self, row: Annotation, *, visual: bool) -> _Found:
         found = self._find(row, visual=visual)
         if found is None:
-            first, *others = self.names(row)
+            first, *others = self.expected_paths(row)
             raise MediaError(
                 f"expected a recording at {first} or under one of {len(others)} other names, found none; "
                 "`sabench data where` lists them",
@@ -194,8 +194,8 @@ class BenchMedia:
         return found
 
     def _find(self, row: Annotation, *, visual: bool) -> _Found | None:
-        """The first file that there is; for pictures, the first that can have some, if there is one."""
-        kinds = (_PICTURES, _SUFFIXES) if visual else (_SUFFIXES,)
+        """Returns the first file that exists; for a visual task, a file that can hold video is preferred."""
+        kinds = (_VIDEO_SUFFIXES, _SUFFIXES) if visual else (_SUFFIXES,)
         return next((found for suffixes in kinds for found in self._candidates(row, suffixes)), None)
 
     def _candidates(self, row: Annotation, suffixes: Sequence[str]) -> Iterator[_Found]:
@@ -205,7 +205,7 @@ class BenchMedia:
 
 
 def _stems(row: Annotation) -> list[str]:
-    """Names without suffix; milliseconds are rounded, and cut off where that gives another number."""
+    """Returns the usual names without suffix; milliseconds are rounded, or truncated if that differs."""
     times = [[number(1000 * second) for second in (row.start, row.end)] for number in (round, math.floor)]
     seconds = [math.floor(second) for second in (row.start, row.end)]
     return list(
@@ -220,8 +220,8 @@ def _stems(row: Annotation) -> list[str]:
     )
 
 
-def _prepared(sound: Audio, seconds: float, path: Path) -> Audio:
-    """Mono at `RATE`, of the annotated length as far as there is sound."""
+def _prepare(sound: Audio, seconds: float, path: Path) -> Audio:
+    """Cuts a sound to the annotated length, unless it is shorter, and converts it to mono at `RATE`."""
     if abs(sound.seconds - seconds) > SLACK:
         longer = "more than " if sound.seconds > seconds else ""
         raise MediaError(
@@ -240,43 +240,43 @@ class StemMedia:
     folder: Path
 
     @classmethod
-    def here(cls) -> StemMedia:
-        """Those of this machine."""
+    def from_data_folder(cls) -> StemMedia:
+        """Returns the songs in the folder of the data."""
         return cls(songs_folder())
 
     @property
     def archive(self) -> Path | None:
-        """The archive, where there is one and no folder."""
+        """Path of the archive if there is one and no folder, else None."""
         path = self.folder.with_name(f"{self.folder.name}.zip")
         return path if path.is_file() and not (self.folder / "test").is_dir() else None
 
-    def names(self, row: Annotation) -> list[Path]:
-        """Mixture and stems."""
-        return [self._place(row, part) for part in ("mixture", *STEMS)]
+    def expected_paths(self, row: Annotation) -> list[Path]:
+        """Returns the paths of mixture and stems."""
+        return [self._path(row, part) for part in ("mixture", *STEMS)]
 
-    def files(self, row: Annotation, *, visual: bool = False) -> list[Path]:
-        """Mixture and stems, or the archive; nothing where one of them is missing."""
+    def locate_files(self, row: Annotation, *, visual: bool = False) -> list[Path]:
+        """Returns the paths of mixture and stems, or of the archive; none if one of them is missing."""
         if self.archive is not None:
             return [self.archive]
-        names = self.names(row)
+        names = self.expected_paths(row)
         return names if all(path.is_file() for path in names) else []
 
-    def sound(self, row: Annotation, part: str = "mixture") -> Audio:
-        """Mixture or stem of a row, mono at `RATE`; errors as in `BenchMedia.sound`."""
-        stream, place = self._opened(self._place(row, part))
-        found = audio.read(place, start=row.start, end=row.end, stream=stream)
-        return _prepared(found, row.end - row.start, place)
+    def read_sound(self, row: Annotation, part: str = "mixture") -> Audio:
+        """Reads mixture or stem of a row, mono at `RATE`; errors as in `BenchMedia.read_sound`."""
+        stream, path = self._open(self._path(row, part))
+        found = audio.read(path, start=row.start, end=row.end, stream=stream)
+        return _prepare(found, row.end - row.start, path)
 
-    def _place(self, row: Annotation, part: str) -> Path:
-        """The file of a song's part, or where it should be."""
+    def _path(self, row: Annotation, part: str) -> Path:
+        """Returns the path of mixture or stem of a song, whether the file exists or not."""
         path = self.folder / "test" / row.recording / f"{part}.wav"
         return path if self.archive is not None else find_file(path)
 
     def inspect(self, row: Annotation, *, visual: bool = False) -> None:
         """Decodes mixture and stems, which must be equally long."""
-        for path in () if self.archive is not None else self.files(row):
+        for path in () if self.archive is not None else self.locate_files(row):
             check_whole(path)
-        lengths = {part: self.sound(row, part).length for part in ("mixture", *STEMS)}
+        lengths = {part: self.read_sound(row, part).length for part in ("mixture", *STEMS)}
         if len(set(lengths.values())) > 1:
             shown = ", ".join(f"{part} {length}" for part, length in lengths.items())
             raise MediaError(
@@ -284,20 +284,20 @@ class StemMedia:
                 status="length_mismatch",
             )
 
-    def check(self) -> None:
-        """An archive must have been compared with its published checksum."""
+    def check_verified(self) -> None:
+        """Raises Precondition unless the archive's checksum has been compared with the published one."""
         archive = self.archive
         if archive is None:
             return
-        lock = Lock.read()
-        if not (lock.unchanged(archive) and lock.known(archive).get("checked")):
+        lock = LockFile.read()
+        if not (lock.is_unchanged(archive) and lock.file_entry(archive).get("checked")):
             raise Precondition(
                 f"expected the checksum of {archive} to be verified, found it unverified or changed since; run "
                 "`sabench data verify instr-pro` once"
             )
 
-    def _opened(self, path: Path) -> tuple[BinaryIO | None, Path]:
-        """A member of the archive as a stream, or nothing where the folder has it; and how to call it."""
+    def _open(self, path: Path) -> tuple[BinaryIO | None, Path]:
+        """Returns a member of the archive as a stream, None if there is no archive; and its path, for messages."""
         archive = self.archive
         if archive is None:
             return None, path
@@ -307,7 +307,7 @@ class StemMedia:
                 size = songs.getinfo(member).file_size
                 if size > _LARGEST:
                     raise MediaError(f"expected a song in {archive / member}, found {size} bytes")
-                return io.BytesIO(songs.read(member)), archive / member  # whole, so that its checksum is compared
+                return io.BytesIO(songs.read(member)), archive / member  # read whole, so that zipfile compares the CRC
         except KeyError as error:
             raise MediaError(f"expected {member} in {archive}, found none", status="missing_media") from error
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:

@@ -1,7 +1,7 @@
-"""The embedded split: stems mixed on load, in exact arithmetic.
+"""The mini split: stems mixed on load, in exact arithmetic.
 
-Target and rest are scaled and then put on the 24-bit grid, on which float32 sums below ±2 have no rounding. So
-``target + rest == mixture`` holds bit for bit, and so does every copy that goes through a 24-bit file.
+Target and residual are scaled and then rounded to the 24-bit grid, on which float32 sums below ±2 are exact. So
+``target + residual == mixture`` holds bit by bit, also for copies that were stored in 24-bit files.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sam_audio_bench.tasks import synthetic_video
 from sam_audio_bench.tasks.attributes import Attribute
 from sam_audio_bench.tasks.catalogue import TASKS, Task
 from sam_audio_bench.tasks.data import TaskData
-from sam_audio_bench.tasks.mixing import add_at, headroom, peak_of, rest_gain
+from sam_audio_bench.tasks.mixing import add_at, headroom, peak_of, residual_gain
 from sam_audio_bench.tasks.recipes import (
     SECONDS,
     Recipe,
@@ -33,7 +33,7 @@ from sam_audio_bench.tasks.recipes import (
 )
 from sam_audio_bench.types import Audio, Item, Prompt, Query
 
-__all__ = ["RATE", "Mix", "load_mini", "mix"]
+__all__ = ["RATE", "RenderedRecipe", "load_mini", "render_recipe"]
 
 RATE = 48_000
 """Hz."""
@@ -44,56 +44,56 @@ _OFFERS = {"text": {"text"}, "text+span": {"text", "spans"}, "span": {"spans"}, 
 
 
 @dataclass(frozen=True, slots=True)
-class Mix:
-    """Target and rest ``[time]`` at 48 kHz, and the gains that their stems were scaled with."""
+class RenderedRecipe:
+    """Target and residual ``[time]`` at 48 kHz, and the gains with which their stems were scaled."""
 
     target: NDArray[np.float32]
-    rest: NDArray[np.float32]
+    residual: NDArray[np.float32]
     target_gain: float
-    rest_gain: float
+    residual_gain: float
 
 
 def load_mini(name: str) -> TaskData:
-    """The embedded items of a task of the catalogue; span and visual tasks only have items whose target is audible."""
+    """Loads the mini split of a task of the catalogue; span and visual tasks only have items with an audible target."""
     task = TASKS[name]
     items = list_task_recipes(name, task.prompt)
     mixtures = {identifier: recipe for identifier, (recipe, _) in items.items()}
-    together = {recipe.id: group for recipe, group in items.values()}
-    asked = mixtures if "text" in _OFFERS[task.prompt] else {}
+    groups = {recipe.id: group for recipe, group in items.values()}
+    with_text = mixtures if "text" in _OFFERS[task.prompt] else {}
     speech = _SPEECH.get(name.partition("-")[0], set())
     return TaskData(
         task=name,
         version=task.version,
         split="mini",
         revision=compute_revision(),
-        groups={identifier: together[recipe.id] for identifier, recipe in mixtures.items()},
+        groups={identifier: groups[recipe.id] for identifier, recipe in mixtures.items()},
         provides=frozenset({"reference", "residual_reference"} | _OFFERS[task.prompt] | speech),
-        load=partial(_load, task, mixtures, together),
-        content=partial(_content, name, mixtures, together),
-        texts={identifier: recipe.prompt for identifier, recipe in asked.items()},
+        load=partial(_load, task, mixtures, groups),
+        content=partial(_content, name, mixtures, groups),
+        texts={identifier: recipe.prompt for identifier, recipe in with_text.items()},
         paraphrases={
-            identifier: load_prompt_variants()[recipe.prompt].paraphrases for identifier, recipe in asked.items()
+            identifier: load_prompt_variants()[recipe.prompt].paraphrases for identifier, recipe in with_text.items()
         },
         attributes={identifier: _attributes(recipe) for identifier, recipe in mixtures.items()},
-        heard={identifier: find_audible_prompts(recipe) for identifier, recipe in asked.items()},
+        heard={identifier: find_audible_prompts(recipe) for identifier, recipe in with_text.items()},
     )
 
 
-def mix(recipe: Recipe) -> Mix:
+def render_recipe(recipe: Recipe) -> RenderedRecipe:
     """Places and scales the stems of a recipe.
 
-    The rest is scaled to the recipe's energy ratio over the whole clip. Then, if target, rest or mixture would exceed
-    0.9, one common gain brings the loudest of them there.
+    The residual is scaled to the recipe's energy ratio over the whole clip. Then, if the peak of target, residual or
+    mixture exceeds 0.9, one common gain lowers the highest peak to 0.9.
     """
-    target, rest = _place(recipe.target), _place(recipe.others)
+    target, residual = _place(recipe.target), _place(recipe.others)
     balance = 1.0
     if recipe.target_to_rest_db is not None:
-        balance = rest_gain(target, rest, recipe.target_to_rest_db)
-        rest *= balance
-    gain = headroom(peak_of(target, rest, target + rest))
+        balance = residual_gain(target, residual, recipe.target_to_rest_db)
+        residual *= balance
+    gain = headroom(peak_of(target, residual, target + residual))
     target *= gain
-    rest *= gain
-    return Mix(audio.quantise(target), audio.quantise(rest), gain, gain * balance)
+    residual *= gain
+    return RenderedRecipe(audio.quantise(target), audio.quantise(residual), gain, gain * balance)
 
 
 def _place(starts: Mapping[str, float]) -> NDArray[np.float32]:
@@ -111,7 +111,7 @@ def _samples(name: str) -> NDArray[np.float32]:
 
 
 def _attributes(recipe: Recipe) -> dict[str, Attribute]:
-    """How many stems a mixture has, what its target is, and of which kinds the others are."""
+    """Returns the number of stems of a mixture, the labels of its target, and the kinds of the other stems."""
     stems = load_stems()
     labels = sorted({stems[name].label for name in recipe.target})
     kinds = sorted({stems[name].kind for name in recipe.others})
@@ -122,20 +122,20 @@ def _attributes(recipe: Recipe) -> dict[str, Attribute]:
     }
 
 
-def _content(name: str, mixtures: Mapping[str, Recipe], together: Mapping[str, str], identifier: str) -> str:
+def _content(name: str, mixtures: Mapping[str, Recipe], groups: Mapping[str, str], identifier: str) -> str:
     recipe = mixtures[identifier]
-    return joined(compute_revision(), TASKS[name].version, name, identifier, recipe.id, together[recipe.id])
+    return joined(compute_revision(), TASKS[name].version, name, identifier, recipe.id, groups[recipe.id])
 
 
-def _load(task: Task, mixtures: Mapping[str, Recipe], together: Mapping[str, str], identifier: str) -> Item:
+def _load(task: Task, mixtures: Mapping[str, Recipe], groups: Mapping[str, str], identifier: str) -> Item:
     recipe = mixtures[identifier]
-    mixed = mix(recipe)
+    mixed = render_recipe(recipe)
     return Item(
         id=identifier,
-        group=together[recipe.id],
-        query=Query(mixture=_audio(mixed.target + mixed.rest), prompt=_prompt(task, recipe, mixed)),
+        group=groups[recipe.id],
+        query=Query(mixture=_audio(mixed.target + mixed.residual), prompt=_prompt(task, recipe, mixed)),
         reference=_audio(mixed.target),
-        residual_reference=_audio(mixed.rest),
+        residual_reference=_audio(mixed.residual),
     )
 
 
@@ -143,9 +143,9 @@ def _audio(samples: NDArray[np.float32]) -> Audio:
     return Audio(torch.from_numpy(samples).unsqueeze(0), RATE)
 
 
-def _prompt(task: Task, recipe: Recipe, mixed: Mix) -> Prompt:
+def _prompt(task: Task, recipe: Recipe, mixed: RenderedRecipe) -> Prompt:
     if task.prompt == "visual":
-        others = [_place({stem: start}) * mixed.rest_gain for stem, start in recipe.others.items()]
+        others = [_place({stem: start}) * mixed.residual_gain for stem, start in recipe.others.items()]
         video, mask = synthetic_video.render_clip(recipe.id, [mixed.target, *others], RATE)
         return Prompt(video=str(video), mask=str(mask))
     offers = _OFFERS[task.prompt]

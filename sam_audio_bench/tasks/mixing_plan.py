@@ -1,7 +1,7 @@
-"""Which clips sound together in each mixture of `sabench data mix`, where and how loud: known before any is made.
+"""Plans the mixtures of `sabench data mix`: which clips sound together, where and how loud.
 
-Mixture i depends on the recipe, its seed, i and the pool alone, so that shards are parts of the whole. Spans and
-overlap follow from when the clips sound by themselves, moved to where they are placed.
+Mixture i depends on the recipe, its seed, i and the pool only, so that shards give the same mixtures as one process.
+Spans and overlap are the active spans of the clips, shifted to where the clips are placed.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from sam_audio_bench.tasks.mixing import ClipIndex, Random, cut_sounding
 from sam_audio_bench.tasks.mixing_pool import Clip, ClipReader
 from sam_audio_bench.tasks.mixing_recipe import MixRecipe
 
-__all__ = ["MixPlan", "PlacedClip", "Planner", "key_of", "overlap_of"]
+__all__ = ["MixPlan", "PlacedClip", "Planner", "compute_overlap", "format_key"]
 
-_CASTS, _PLACEMENTS = 20, 100  # that are tried for a mixture
-_DRAWS = 50  # of one more source that is unlike the others
+_CASTS, _PLACEMENTS = 20, 100  # sets of clips per mixture, and placements per set, that are tried
+_DRAWS = 50  # draws of one more source that differs from the others
 _SHOWN = 3  # clips in a message
 
 Times = Sequence[tuple[float, float]]
@@ -33,53 +33,53 @@ class PlacedClip(Struct, frozen=True, kw_only=True):
     clip: str  # its path in the pool
     sha256: str  # of its file
     label: str
-    text: str  # "": nobody asks for it
+    text: str  # "": never a target
     paraphrases: tuple[str, ...]
     group: str
     licence: str  # "": not stated
     credit: str
-    first: int  # sample of the clip that is the first one here, at the mixture's rate
-    length: int  # samples
-    start: int  # sample of the mixture
-    level: float  # dB, before the others are scaled together
-    spans: tuple[tuple[float, float], ...]  # seconds of the mixture in which it sounds
+    first: int  # first sample of the clip that is used, at the mixture's rate
+    length: int  # samples that are used
+    start: int  # sample of the mixture at which it starts
+    level: float  # dB, before the other sources are scaled together
+    spans: tuple[tuple[float, float], ...]  # seconds of the mixture in which it is active
 
 
 class MixPlan(Struct, frozen=True, kw_only=True):
-    """One mixture before it is made; its first source is the target."""
+    """The plan of one mixture; its first source is the target."""
 
     key: str
     sources: tuple[PlacedClip, ...]
-    snr: float | None  # dB, of the target over all others; None: it is alone
+    snr: float | None  # dB, of the target over all other sources; None: there is no other
     loudness: float  # in the recipe's unit
 
 
-def key_of(index: int) -> str:
-    """The name of a mixture by its number."""
+def format_key(index: int) -> str:
+    """Returns the name of the mixture with a number."""
     return f"mix-{index:06d}"
 
 
-def overlap_of(sources: Sequence[PlacedClip], asked: int = 0) -> float:
-    """Share of the time in which a source sounds that another one sounds in as well; 0 for one alone.
+def compute_overlap(sources: Sequence[PlacedClip], target: int = 0) -> float:
+    """Returns the share of a source's active time in which another source is active too; 0 for a single source.
 
     Args:
-        sources: of a mixture.
-        asked: which one.
+        sources: the sources of a mixture.
+        target: index of the source.
     """
-    others = merge_spans(span for at, one in enumerate(sources) if at != asked for span in one.spans)
-    return span_overlap(reference=sources[asked].spans, estimate=others).recall
+    others = merge_spans(span for index, one in enumerate(sources) if index != target for span in one.spans)
+    return span_overlap(reference=sources[target].spans, estimate=others).recall
 
 
 @dataclass
 class Planner:
-    """Draws mixtures; everything that a recipe cannot be met for is told here.
+    """Plans mixtures, and raises the errors of recipes that cannot be met.
 
     Args:
-        clips: of the pool, that may be used.
-        recipe: what is to be made.
+        clips: the clips of the pool that may be used.
+        recipe: the recipe of the mixtures.
 
     Raises:
-        UsageError: too few labels, or nothing to ask for.
+        UsageError: there are too few labels, or none that may be a target.
     """
 
     clips: Sequence[Clip]
@@ -89,7 +89,7 @@ class Planner:
     def __post_init__(self) -> None:
         self.reader = ClipReader(self.recipe)
         self._all = ClipIndex(self.clips)
-        self._asked = ClipIndex(clip for clip in self.clips if clip.texts(self.recipe)[0])
+        self._targets = ClipIndex(clip for clip in self.clips if clip.texts(self.recipe)[0])
         self._confused = [frozenset(labels) for labels in self.recipe.confused]
         most, labels = self.recipe.sources[1], self._all.labels()
         if len(labels) < most:
@@ -97,19 +97,19 @@ class Planner:
                 f"expected at least {most} labels for {most} sources in a mixture, no two of one label, found "
                 f"{len(labels)} ({', '.join(labels) or 'none'}): ask for fewer sources, or use more of the pool"
             )
-        if not self._asked.labels():
-            raise UsageError("expected a label that is asked for, found an empty text for each of them in [prompts]")
+        if not self._targets.labels():
+            raise UsageError("expected a label with a text, found an empty text for each of them in [prompts]")
 
     def plan(self, indices: Iterable[int], *, advance: Callable[[], None] = lambda: None) -> list[MixPlan]:
-        """The mixtures of some numbers, each clip of which was read.
+        """Plans mixtures, for which their clips are read.
 
         Args:
-            indices: of mixtures, from 0.
-            advance: called after each.
+            indices: numbers of the mixtures, from 0.
+            advance: called after each mixture.
 
         Raises:
-            UsageError: no sources were found whose overlap is as the recipe says, or that can be told apart.
-            MediaError: clips that cannot be used; the message names the first.
+            UsageError: no sources with the recipe's overlap were found, or none that are different enough.
+            MediaError: some clips cannot be used; the message names the first ones.
         """
         found, problems = [], dict[str, str]()
         for index in indices:
@@ -123,13 +123,13 @@ class Planner:
         return found
 
     def _plan(self, index: int, problems: dict[str, str]) -> MixPlan | None:
-        """One mixture; None where a clip of it is a problem."""
+        """Plans one mixture; returns None if a clip of it cannot be used, and adds the reason to ``problems``."""
         random = np.random.default_rng([self.recipe.seed, index])
         overlaps: list[float] = []
         for _ in range(_CASTS):
-            cast = self._cast(random)
+            clips = self._draw_clips(random)
             try:
-                sources = self._placed(cast, random, overlaps) if cast else None
+                sources = self._place(clips, random, overlaps) if clips else None
             except MediaError as error:
                 problems.setdefault(str(error), str(error))
                 return None
@@ -137,7 +137,7 @@ class Planner:
                 snr = round(float(random.uniform(*self.recipe.snr)), 3)
                 loudness = round(float(random.uniform(*self.recipe.loudness)), 3)
                 return MixPlan(
-                    key=key_of(index), sources=sources, snr=snr if len(sources) > 1 else None, loudness=loudness
+                    key=format_key(index), sources=sources, snr=snr if len(sources) > 1 else None, loudness=loudness
                 )
         if not overlaps:
             raise UsageError(
@@ -151,20 +151,20 @@ class Planner:
             "overlap or seconds, or use shorter or longer clips"
         )
 
-    def _cast(self, random: Random) -> list[Clip]:
-        """The target and its company, all apart; none where there is no such company."""
+    def _draw_clips(self, random: Random) -> list[Clip]:
+        """Draws the target and other clips that all differ; returns none if there are no such clips."""
         count = int(random.integers(self.recipe.sources[0], self.recipe.sources[1] + 1))
-        cast = [self._asked.draw("", random)]
+        cast = [self._targets.draw("", random)]
         for _ in range(count - 1):
             drawn = (self._all.draw("", random) for _ in range(_DRAWS))
-            other = next((clip for clip in drawn if all(self._apart(clip, one) for one in cast)), None)
+            other = next((clip for clip in drawn if all(self._can_join(clip, one) for one in cast)), None)
             if other is None:
                 return []
             cast.append(other)
         return cast
 
-    def _apart(self, one: Clip, other: Clip) -> bool:
-        """Whether nothing that asks for one clip can mean another."""
+    def _can_join(self, one: Clip, other: Clip) -> bool:
+        """Returns whether two clips may be in one mixture: no prompt for one of them can mean the other."""
         if one.label == other.label or one.group == other.group:
             return False
         if any(one.label in labels and other.label in labels for labels in self._confused):
@@ -172,30 +172,30 @@ class Planner:
         texts = [{text.casefold() for text in clip.texts(self.recipe)} - {""} for clip in (one, other)]
         return texts[0].isdisjoint(texts[1])
 
-    def _placed(self, cast: Sequence[Clip], random: Random, overlaps: list[float]) -> tuple[PlacedClip, ...] | None:
-        """The cast where its overlap is as it should be; None where no placement is found."""
+    def _place(self, clips: Sequence[Clip], random: Random, overlaps: list[float]) -> tuple[PlacedClip, ...] | None:
+        """Places clips so that their overlap is the recipe's; returns None if no such placement is found."""
         low, high = self.recipe.overlap
-        parts = [self._part(clip, random) for clip in cast]
-        levels = [0.0, *(round(float(random.uniform(*self.recipe.levels)), 3) for _ in cast[1:])]
+        parts = [self._draw_part(clip, random) for clip in clips]
+        levels = [0.0, *(round(float(random.uniform(*self.recipe.levels)), 3) for _ in clips[1:])]
         for _ in range(_PLACEMENTS):
             sources = tuple(
-                self._at(clip, first, length, int(random.integers(0, self.recipe.length - length + 1)), level)
-                for clip, (first, length), level in zip(cast, parts, levels, strict=True)
+                self._place_clip(clip, first, length, int(random.integers(0, self.recipe.length - length + 1)), level)
+                for clip, (first, length), level in zip(clips, parts, levels, strict=True)
             )
-            overlap = overlap_of(sources)
+            overlap = compute_overlap(sources)
             if len(sources) == 1 or low - 1e-9 <= overlap <= high + 1e-9:
                 return sources
             overlaps.append(overlap)
-            if all(length == self.recipe.length for _, length in parts):  # there is no other place
+            if all(length == self.recipe.length for _, length in parts):  # every placement is the same
                 break
         return None
 
-    def _part(self, clip: Clip, random: Random) -> tuple[int, int]:
-        """First sample and length of what is heard of a clip: all of it, or a stretch in which it sounds."""
+    def _draw_part(self, clip: Clip, random: Random) -> tuple[int, int]:
+        """Returns first sample and length of the part of a clip that is used: all of it, or an active cut."""
         samples, length = self.reader(clip).samples, self.recipe.length
         return (0, len(samples)) if len(samples) <= length else (cut_sounding(samples, length, random), length)
 
-    def _at(self, clip: Clip, first: int, length: int, start: int, level: float) -> PlacedClip:
+    def _place_clip(self, clip: Clip, first: int, length: int, start: int, level: float) -> PlacedClip:
         at, end = start / self.recipe.rate, self.recipe.seconds
         spans = self.reader.spans(clip, first, length)
         text, *others = clip.texts(self.recipe)

@@ -1,10 +1,10 @@
-"""The labelled clips that mixtures are made of: a folder a class, or a table of files.
+"""Reads the labelled clips that are mixed: one folder per class, or a table of files.
 
     dog/bark-1.wav  dog/bark-2.flac  rain/roof.ogg …      path,label,text,licence,group,credit
                                                           a/bark-1.wav,dog,a dog barks,CC0-1.0,field-7,A. Author
 
-Of a table only ``path`` and ``label`` are required; files lie in its folder. A clip that states no group is a recording
-of its own. Sounds are read by `ClipReader`, and only when they are needed.
+Only the columns ``path`` and ``label`` are required; paths are relative to the table's folder. A clip without a group
+is a recording of its own. `ClipReader` reads the sounds, and only when they are needed.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from sam_audio_bench import audio
 from sam_audio_bench.digests import file_digest
 from sam_audio_bench.errors import MediaError, UsageError, unknown_name
 from sam_audio_bench.files import find_file
-from sam_audio_bench.tasks.adapters.layouts import folders_in
-from sam_audio_bench.tasks.adapters.texts import spoken
-from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, collect
+from sam_audio_bench.tasks.adapters.layouts import list_folders
+from sam_audio_bench.tasks.adapters.texts import name_to_text
+from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, collect_questions
 from sam_audio_bench.tasks.manifest_tables import read_csv
 from sam_audio_bench.tasks.mixing import PEAK
 from sam_audio_bench.tasks.mixing_recipe import MINI, MixRecipe
@@ -32,23 +32,23 @@ from sam_audio_bench.tasks.recipes import load_prompt_variants, load_stems
 from sam_audio_bench.tasks.span_table import RULES
 from sam_audio_bench.types import Audio
 
-__all__ = ["Clip", "ClipReader", "ReadClip", "licensed", "read_pool"]
+__all__ = ["Clip", "ClipAudio", "ClipReader", "read_pool", "select_licensed"]
 
 COLUMNS = ("path", "label", "text", "licence", "group", "credit")
-"""Of a table of clips."""
+"""Columns of a table of clips."""
 
-_KEPT = 1 << 26  # samples that are held in memory: 256 MiB
-_MARGIN = 0.5  # seconds of silence around a clip, so that its beginning and end are found
+_CACHED = 1 << 26  # samples that are kept in memory: 256 MiB
+_MARGIN = 0.5  # seconds of silence added around a clip, so that its start and end are detected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clip:
-    """One recording of a sound, and the right to use it."""
+    """One recording of a sound, and its licence."""
 
     id: str  # its path in the pool
     path: Path
     label: str
-    text: str = ""  # "": as the recipe says, or else the label
+    text: str = ""  # "": the recipe's text for the label, or the label
     paraphrases: tuple[str, ...] = ()  # of ``text``
     licence: str = ""  # "": not stated
     group: str = ""  # the recording that it was cut from
@@ -56,20 +56,22 @@ class Clip:
     domain: str = ""
 
     def texts(self, recipe: MixRecipe) -> tuple[str, ...]:
-        """What asks for it, and other words for that; ("",): nobody asks for it."""
-        texts = (self.text, *self.paraphrases) if self.text else recipe.prompts.get(self.label, (spoken(self.label),))
+        """Returns the prompt for the clip and its paraphrases; ("",) if it is never a target."""
+        texts = (
+            (self.text, *self.paraphrases) if self.text else recipe.prompts.get(self.label, (name_to_text(self.label),))
+        )
         return tuple(text.strip() for text in texts)
 
 
 def read_pool(name: str | Path, *, allow_outside: bool = False) -> tuple[Clip, ...]:
-    """The clips of a folder or table, by id; no sound is read.
+    """Reads the list of clips of a folder or table, sorted by id; no sound is read.
 
     Args:
-        name: folder of folders, each named by the class of the sounds below it; a table; or `MINI`.
+        name: a folder with one folder per class, named by the class; a table; or `MINI`.
         allow_outside: accept absolute paths, ``..`` and links that lead out of the folder.
 
     Raises:
-        UsageError: nothing there, or a row that says something impossible; the message names it.
+        UsageError: there are no clips, or a row is invalid; the message names the row.
     """
     if name == MINI:
         return tuple(_mini_clips())
@@ -81,7 +83,9 @@ def read_pool(name: str | Path, *, allow_outside: bool = False) -> tuple[Clip, .
     rows += [
         ManifestRow(where=clip.id, id=clip.id, mixture=clip.id, text=clip.label, group=clip.group) for clip in clips
     ]
-    found = collect("pool", path, rows, root=root, allow_outside=allow_outside)  # checks names, places and links
+    found = collect_questions(
+        "pool", path, rows, root=root, allow_outside=allow_outside
+    )  # checks names, places and links
     errors = [problem for problem in found.problems if problem.severity == "error"]
     if errors:
         more = f" ({len(errors) - 1} more)" if len(errors) > 1 else ""
@@ -105,7 +109,7 @@ def _is_sound(file: Path) -> bool:
 
 def _folder_clips(root: Path) -> Iterator[Clip]:
     count = 0
-    for folder in folders_in(root):
+    for folder in list_folders(root):
         for file in sorted(folder.rglob("*")):
             if _is_sound(file):
                 count += 1
@@ -142,9 +146,9 @@ def _table_clips(path: Path) -> Iterator[Clip | ManifestProblem]:
             yield cells
             continue
         own = {name: text.strip() for name, text in cells.items()}
-        if lacking := next((name for name in ("path", "label") if not own[name]), None):
-            what = f"expected a value in column {lacking!r}, found an empty cell"
-            yield ManifestProblem(where=number, what=what, column=lacking)
+        if missing := next((name for name in ("path", "label") if not own[name]), None):
+            what = f"expected a value in column {missing!r}, found an empty cell"
+            yield ManifestProblem(where=number, what=what, column=missing)
             continue
         if own["path"] in known:
             what = f"expected each path once, found {own['path']!r} again"
@@ -158,8 +162,8 @@ def _table_clips(path: Path) -> Iterator[Clip | ManifestProblem]:
         )  # fmt: skip
 
 
-def licensed(clips: Sequence[Clip], recipe: MixRecipe) -> tuple[Clip, ...]:
-    """Clips under a licence of the recipe; raises UsageError for a label or licence of it that no clip has."""
+def select_licensed(clips: Sequence[Clip], recipe: MixRecipe) -> tuple[Clip, ...]:
+    """Selects the clips whose licence the recipe allows; raises UsageError if no clip has a label or licence of it."""
     labels = {clip.label for clip in clips}
     for label in (*recipe.prompts, *(label for labels in recipe.confused for label in labels)):
         if label not in labels:
@@ -172,8 +176,8 @@ def licensed(clips: Sequence[Clip], recipe: MixRecipe) -> tuple[Clip, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReadClip:
-    """The sound of a clip, at the recipe's rate."""
+class ClipAudio:
+    """The audio of a clip, at the recipe's rate."""
 
     samples: NDArray[np.float32]  # [time], the mean of its channels
     rate: int  # of its file, Hz
@@ -183,24 +187,24 @@ class ReadClip:
 
 @dataclass(slots=True)
 class ClipReader:
-    """Reads clips at the rate of a recipe; the last ones are held, and what was done to any is kept."""
+    """Reads clips at the rate of a recipe, caches the last ones, and records what was changed."""
 
     recipe: MixRecipe
     resampled: set[str] = field(default_factory=set)  # clips of another rate
     averaged: set[str] = field(default_factory=set)  # clips of several channels
-    remarks: dict[str, tuple[str, ...]] = field(default_factory=dict)  # clip -> what decoding worked around
-    _held: OrderedDict[str, ReadClip] = field(default_factory=OrderedDict)
+    remarks: dict[str, tuple[str, ...]] = field(default_factory=dict)  # clip -> what the decoder worked around
+    _cache: OrderedDict[str, ClipAudio] = field(default_factory=OrderedDict)
     _spans: dict[tuple[str, int, int], tuple[tuple[float, float], ...]] = field(default_factory=dict)
 
-    def __call__(self, clip: Clip) -> ReadClip:
-        """The sound of a clip.
+    def __call__(self, clip: Clip) -> ClipAudio:
+        """Reads a clip.
 
         Raises:
-            MediaError: it cannot be read, is shorter than the recipe takes, or is silent.
+            MediaError: the clip cannot be read, or is shorter than the recipe's shortest.
         """
-        if clip.id in self._held:
-            self._held.move_to_end(clip.id)
-            return self._held[clip.id]
+        if clip.id in self._cache:
+            self._cache.move_to_end(clip.id)
+            return self._cache[clip.id]
         path = find_file(clip.path)
         sound, remarks = audio.read_remarked(path)
         if sound.seconds < self.recipe.shortest:
@@ -209,17 +213,17 @@ class ClipReader:
                 "take it out of the pool, or change shortest"
             )
         mono = audio.resample(audio.to_mono(sound), self.recipe.rate)
-        found = ReadClip(
+        found = ClipAudio(
             samples=np.ascontiguousarray(mono.samples[0].numpy()), rate=sound.rate, channels=sound.channels,
             sha256=file_digest(path),
         )  # fmt: skip
         self._note(clip, found, remarks)
-        self._held[clip.id] = found
-        while sum(len(one.samples) for one in self._held.values()) > _KEPT and len(self._held) > 1:
-            self._held.popitem(last=False)
+        self._cache[clip.id] = found
+        while sum(len(one.samples) for one in self._cache.values()) > _CACHED and len(self._cache) > 1:
+            self._cache.popitem(last=False)
         return found
 
-    def _note(self, clip: Clip, found: ReadClip, remarks: tuple[str, ...]) -> None:
+    def _note(self, clip: Clip, found: ClipAudio, remarks: tuple[str, ...]) -> None:
         if found.rate != self.recipe.rate:
             self.resampled.add(clip.id)
         if found.channels > 1:
@@ -228,12 +232,15 @@ class ClipReader:
             self.remarks[clip.id] = remarks
 
     def spans(self, clip: Clip, start: int, length: int) -> tuple[tuple[float, float], ...]:
-        """When a part of a clip sounds, in seconds within it; raises MediaError where it is silent, or as reading it.
+        """Returns the active spans of a part of a clip, in seconds from the part's start.
 
         Args:
-            clip: of the pool.
-            start: its first sample, at the recipe's rate.
-            length: samples.
+            clip: a clip of the pool.
+            start: first sample of the part, at the recipe's rate.
+            length: number of samples of the part.
+
+        Raises:
+            MediaError: the part is silent, or the clip cannot be read.
         """
         key = clip.id, start, length
         if key not in self._spans:
@@ -241,12 +248,12 @@ class ClipReader:
             peak = float(np.abs(part).max(initial=0))
             if not peak:
                 raise MediaError(f"expected a sound in {clip.id}, found silence: take it out of the pool")
-            self._spans[key] = _active(part * np.float32(PEAK / peak), self.recipe.rate)
+            self._spans[key] = _active_spans(part * np.float32(PEAK / peak), self.recipe.rate)
         return self._spans[key]
 
 
-def _active(part: NDArray[np.float32], rate: int) -> tuple[tuple[float, float], ...]:
-    """Spans in seconds, by the rule of `span_iou`, which is relative to the loudest part; found to 10 ms."""
+def _active_spans(part: NDArray[np.float32], rate: int) -> tuple[tuple[float, float], ...]:
+    """Finds active spans in seconds, to 10 ms, by the rule of `span_iou`, which is relative to the loudest window."""
     margin, end = round(_MARGIN * rate), round(len(part) / rate, 3)
     padded = Audio(torch.from_numpy(np.pad(part, margin))[None], rate)
     shifted = ((round(start - _MARGIN, 3), round(stop - _MARGIN, 3)) for start, stop in RULES["relative"](padded))

@@ -1,22 +1,22 @@
-"""What `sabench data mix` shall make: a TOML, every key of which may be left out.
+"""The recipe of `sabench data mix`: a TOML file, every key of which may be left out.
 
 count = 100               # mixtures
-seconds = 8.0             # of each
+seconds = 8.0             # of each mixture
 rate = 48000              # Hz
 seed = 0
-sources = [2, 3]          # how many, from and to
+sources = [2, 3]          # number of sources per mixture, from and to
 snr = [-5, 5]             # dB: energy of the first source over that of all others
 loudness = [-30, -20]     # of the mixture
-unit = "LUFS"             # or "dBFS", the RMS
-overlap = [0, 1]          # share of the time of the first source in which another one sounds, too
-levels = [-6, 6]          # dB of the others, before they are scaled together
-ask = "target"            # the first source; "every": each
-shortest = 0.25           # seconds of a clip
-licences = []             # that may be used; none: all
-licence = ""              # of clips that state none
+unit = "LUFS"             # unit of loudness; or "dBFS", the RMS
+overlap = [0, 1]          # share of the first source's active time in which another source is active too
+levels = [-6, 6]          # dB of the other sources, before they are scaled together
+ask = "target"            # sources that are targets of questions: the first one; "every": each
+shortest = 0.25           # seconds of the shortest clip
+licences = []             # licences that may be used; empty: all
+licence = ""              # licence of clips that state none
 confused = [["rain", "stream"]]     # labels that are never in one mixture
 
-[prompts]                 # label -> text, or texts, the others of which are paraphrases; "" is never asked for
+[prompts]                 # label -> text, or texts, of which the further ones are paraphrases; "": never a target
 dog = ["dog barking", "barks of a dog"]
 """
 
@@ -33,17 +33,17 @@ from msgspec import Meta, Struct
 from sam_audio_bench.errors import Precondition, UsageError, unknown_name
 from sam_audio_bench.tabular import read_text
 
-__all__ = ["MINI", "MixRecipe", "Range", "read_recipe", "recipe_of"]
+__all__ = ["MINI", "MixRecipe", "Range", "parse_recipe", "read_recipe"]
 
 MINI = "mini"
-"""The pool of recordings in the package, those of the mini split."""
+"""The name of the pool that is part of the package: the recordings of the mini split."""
 
 Range = tuple[float, float]
-"""From and to."""
+"""Lowest and highest value."""
 
 _RANGES: Mapping[str, Range] = {
     "sources": (1, 20),
-    "snr": (-60, 60),  # 24 bits hold both sources there
+    "snr": (-60, 60),  # within which 24 bits represent both sources
     "loudness": (-70, 0),
     "overlap": (0, 1),
     "levels": (-60, 60),
@@ -51,7 +51,7 @@ _RANGES: Mapping[str, Range] = {
 
 
 class MixRecipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole recipe; see the module for its keys. Ranges are ``(from, to)``."""
+    """A recipe; the module's docstring describes its keys. Ranges are ``(from, to)``."""
 
     count: Annotated[int, Meta(ge=1, le=10_000_000)] = 100
     seconds: Annotated[float, Meta(ge=0.5, le=600)] = 8.0
@@ -77,14 +77,14 @@ class MixRecipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def read_recipe(path: Path | None, changes: Sequence[str] = ()) -> MixRecipe:
-    """The recipe in a TOML.
+    """Reads a recipe from a TOML file.
 
     Args:
-        path: the file; None: an empty one.
-        changes: lines as it has them, such as ``count=6`` or ``prompts.dog="dog barking"``, which count instead.
+        path: the file; None: the default recipe.
+        changes: lines of TOML that override the file, such as ``count=6`` or ``prompts.dog="dog barking"``.
 
     Raises:
-        Precondition: no file. UsageError: no TOML, an unknown key, a value of another type or out of range.
+        Precondition: there is no file. UsageError: it is not TOML, or has an unknown key or an invalid value.
     """
     try:
         options = {} if path is None else tomllib.loads(read_text(path))
@@ -100,13 +100,13 @@ def read_recipe(path: Path | None, changes: Sequence[str] = ()) -> MixRecipe:
         for name, value in found.items():
             old = options.get(name)
             options[name] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
-    return recipe_of(options, "the recipe" if path is None else str(path))
+    return parse_recipe(options, "the recipe" if path is None else str(path))
 
 
-def recipe_of(options: Mapping[str, Any], where: str = "the recipe") -> MixRecipe:
-    """The recipe that the tables of a TOML say; raises UsageError, which names ``where``.
+def parse_recipe(options: Mapping[str, Any], where: str = "the recipe") -> MixRecipe:
+    """Parses the content of a TOML file as a recipe; raises UsageError, which names ``where``, if it is invalid.
 
-    >>> recipe_of({"snr": 0, "prompts": {"dog": "dog barking"}}).snr
+    >>> parse_recipe({"snr": 0, "prompts": {"dog": "dog barking"}}).snr
     (0.0, 0.0)
     """
     known = list(MixRecipe.__struct_fields__)
@@ -118,14 +118,14 @@ def recipe_of(options: Mapping[str, Any], where: str = "the recipe") -> MixRecip
     try:
         recipe = msgspec.convert(values, MixRecipe)
     except msgspec.ValidationError as error:
-        told = str(error).replace("`$.", "`").replace("`", "")
-        raise UsageError(f"expected values that a recipe can have in {where}, found another one: {told}") from error
+        reason = str(error).replace("`$.", "`").replace("`", "")
+        raise UsageError(f"expected values that a recipe can have in {where}, found another one: {reason}") from error
     _check(recipe, where)
     return recipe
 
 
 def _pair(value: object) -> object:
-    """A number alone is both ends of its range."""
+    """Turns a single number into a range of that number only."""
     return [value, value] if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 

@@ -1,7 +1,7 @@
-"""The sounds of a planned mixture, in exact arithmetic, and the questions about them.
+"""Renders planned mixtures in exact arithmetic, and makes questions about them.
 
-All sources lie on the 24-bit grid, and the sum of their magnitudes stays below 2 at every sample. So float32 adds them
-without rounding in any order: ``sum(sources) == mixture`` bit for bit, in memory and in 24-bit files.
+All sources are on the 24-bit grid, and the sum of their magnitudes stays below 2 at every sample. So float32 adds them
+without rounding in any order: ``sum(sources) == mixture`` bit by bit, in memory and in 24-bit files.
 """
 
 from __future__ import annotations
@@ -15,42 +15,42 @@ from numpy.typing import NDArray
 from sam_audio_bench import audio
 from sam_audio_bench.errors import MediaError
 from sam_audio_bench.metrics.functional.loudness import integrated_loudness
-from sam_audio_bench.tasks.manifest_tables import COLUMNS, spans_text
-from sam_audio_bench.tasks.mixing import Signal, add_at, headroom, normalised, peak_of, rest_gain, rms
-from sam_audio_bench.tasks.mixing_plan import MixPlan, PlacedClip, overlap_of
+from sam_audio_bench.tasks.manifest_tables import COLUMNS, format_spans
+from sam_audio_bench.tasks.mixing import Signal, add_at, headroom, normalise_level, peak_of, residual_gain, rms
+from sam_audio_bench.tasks.mixing_plan import MixPlan, PlacedClip, compute_overlap
 from sam_audio_bench.tasks.mixing_pool import Clip, ClipReader
 from sam_audio_bench.tasks.mixing_recipe import MixRecipe
 
 __all__ = ["ATTRIBUTES", "RenderedMixture", "question_rows", "render"]
 
 ATTRIBUTES = ("sources", "snr", "overlap", "loudness", "target_class", "other_classes", "licences")
-"""Further columns of the questions."""
+"""Attribute columns of the table of questions."""
 
-_SNR_SLACK = 0.05  # dB by which rounding to 24 bits may move the ratio
+_SNR_SLACK = 0.05  # dB by which rounding to 24 bits may change the ratio
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderedMixture:
-    """What is stored of a mixture."""
+    """The signals of a mixture, with their levels."""
 
     sources: tuple[Signal, ...]  # [time] each, the target first
     mixture: Signal
-    snr: tuple[float, ...]  # dB, of each source over all others; none where it is alone
+    snr: tuple[float, ...]  # dB, of each source over all others; empty for a single source
     loudness: float  # in the recipe's unit
-    turned_down: float  # dB below the recipe's loudness, for headroom
+    turned_down: float  # dB below the planned loudness, for headroom
 
 
 def render(plan: MixPlan, clips: Mapping[str, Clip], reader: ClipReader) -> RenderedMixture:
     """Places and scales the sources of a mixture.
 
     Raises:
-        MediaError: a clip that cannot be read, or a ratio that 24 bits do not hold at this loudness.
+        MediaError: a clip cannot be read, or 24 bits cannot represent the ratio at this loudness.
     """
     recipe = reader.recipe
-    tracks = [_track(one, reader(clips[one.clip]).samples, recipe) for one in plan.sources]
+    tracks = [_render_track(one, reader(clips[one.clip]).samples, recipe) for one in plan.sources]
     if plan.snr is not None:
         _check_sounding(_sum(tracks[1:]), plan)
-        balance = np.float32(rest_gain(tracks[0], _sum(tracks[1:]), plan.snr))
+        balance = np.float32(residual_gain(tracks[0], _sum(tracks[1:]), plan.snr))
         tracks = [tracks[0], *(track * balance for track in tracks[1:])]
     _check_sounding(_sum(tracks), plan)
     gain, turned_down = _mixture_gain(tracks, plan, recipe)
@@ -69,7 +69,7 @@ def render(plan: MixPlan, clips: Mapping[str, Clip], reader: ClipReader) -> Rend
 
 
 def _check_sounding(total: Signal, plan: MixPlan) -> None:
-    """Raises MediaError for sources that cancel each other, as a clip and the same one with its sign turned do."""
+    """Raises MediaError for sources that cancel each other, such as a clip and its inverted copy."""
     if not total.any():
         clips = ", ".join(one.clip for one in plan.sources)
         raise MediaError(
@@ -78,20 +78,20 @@ def _check_sounding(total: Signal, plan: MixPlan) -> None:
         )
 
 
-def _track(source: PlacedClip, samples: Signal, recipe: MixRecipe) -> Signal:
+def _render_track(source: PlacedClip, samples: Signal, recipe: MixRecipe) -> Signal:
     track = np.zeros(recipe.length, np.float32)
     add_at(track, samples[source.first : source.first + source.length], source.start)
-    return normalised(track) * np.float32(10 ** (source.level / 20))
+    return normalise_level(track) * np.float32(10 ** (source.level / 20))
 
 
 def _sum(signals: Sequence[Signal]) -> Signal:
-    """In float64, which holds sums of the grid exactly, and so does float32 below 2."""
+    """Returns the sum, computed in float64, which is exact on the 24-bit grid; so is float32 below 2."""
     total: NDArray[np.float64] = np.sum(signals, axis=0, dtype=np.float64)
     return total.astype(np.float32)
 
 
 def _mixture_gain(tracks: Sequence[Signal], plan: MixPlan, recipe: MixRecipe) -> tuple[float, float]:
-    """What brings the mixture to its loudness, and by how many dB less it is where a peak would be above `PEAK`."""
+    """Returns the gain to the planned loudness, reduced if a peak would exceed `PEAK`, and the reduction in dB."""
     mixture = _sum(tracks)
     gain = 10 ** ((plan.loudness - _loudness(mixture, plan.key, recipe)) / 20)
     magnitudes: NDArray[np.float32] = np.sum(np.abs(tracks), axis=0)
@@ -113,27 +113,27 @@ def _ratios(sources: Sequence[Signal], mixture: Signal) -> tuple[float, ...]:
 def question_rows(
     plan: MixPlan, rendered: RenderedMixture, recipe: MixRecipe, folder: str
 ) -> list[dict[str, str | int | float]]:
-    """A row of a table of questions for each source that is asked for.
+    """Returns one row of a table of questions per source that is a target.
 
-    The residual is left out: mixture less target is exact.
+    The residual is left out, since mixture minus target is exact.
 
     Args:
-        plan: of the mixture.
-        rendered: its sounds.
-        recipe: says who is asked for.
-        folder: of its files, relative to the table; "" or with a slash at the end.
+        plan: the plan of the mixture.
+        rendered: the mixture's signals.
+        recipe: states which sources are targets.
+        folder: the folder of the mixture's files, relative to the table; "" or with a slash at the end.
     """
-    asked = [at for at, one in enumerate(plan.sources) if one.text and (at == 0 or recipe.ask == "every")]
+    targets = [index for index, one in enumerate(plan.sources) if one.text and (index == 0 or recipe.ask == "every")]
     licences = dict.fromkeys(one.licence or "not stated" for one in plan.sources)
     rows: list[dict[str, str | int | float]] = []
-    for at in asked:
-        one, others = plan.sources[at], [other for place, other in enumerate(plan.sources) if place != at]
+    for at in targets:
+        one, others = plan.sources[at], [other for index, other in enumerate(plan.sources) if index != at]
         known: dict[str, str | int | float] = dict.fromkeys((*COLUMNS, *ATTRIBUTES), "")
         rows.append({
             **known,
             "mixture": f"{folder}mixture.flac",
             "text": one.text,
-            "spans": spans_text(("+", start, end) for start, end in one.spans),
+            "spans": format_spans(("+", start, end) for start, end in one.spans),
             "target": f"{folder}source{at + 1}.flac",
             "group": one.group,
             "id": plan.key if at == 0 else f"{plan.key}-{at + 1}",
@@ -142,7 +142,7 @@ def question_rows(
             "loudness": round(rendered.loudness, 3),
             "target_class": one.label,
             "licences": " + ".join(sorted(licences)),
-            **({"snr": round(rendered.snr[at], 3), "overlap": round(overlap_of(plan.sources, at), 4),
+            **({"snr": round(rendered.snr[at], 3), "overlap": round(compute_overlap(plan.sources, at), 4),
                 "other_classes": " + ".join(sorted(other.label for other in others))} if others else {}),
         })  # fmt: skip
     return rows

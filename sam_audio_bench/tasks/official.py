@@ -1,7 +1,7 @@
-"""The test split: SAM Audio-Bench and its questions about MUSDB18-HQ, from annotations and the user's recordings.
+"""The test split: SAM Audio-Bench and its excerpts of MUSDB18-HQ, from metadata and the user's recordings.
 
-An item is called ``<task>-<row>``, by its row in the metadata from 0; its group is the recording. What has no recording
-on this machine, or a damaged one, fails when it is loaded: 41 of 50 items are normal where videos vanish.
+An item is called ``<task>-<row>``, by its row in the metadata, from 0; its group is the recording. An item whose
+recording is missing or damaged fails when it is loaded: since videos vanish from the web, 41 of 50 items are normal.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from sam_audio_bench.tasks.annotations import (
     MUSDB,
     Annotation,
     MetadataTable,
-    bench_attributes,
-    bench_table,
     find_table,
-    musdb_table,
+    read_bench_attributes,
+    read_bench_table,
     read_masks,
+    read_musdb_table,
 )
 from sam_audio_bench.tasks.attributes import Attribute
 from sam_audio_bench.tasks.catalogue import TASKS, Task
 from sam_audio_bench.tasks.data import TaskData
 from sam_audio_bench.tasks.folders import cache_folder
-from sam_audio_bench.tasks.lock import Lock
+from sam_audio_bench.tasks.lock import LockFile
 from sam_audio_bench.tasks.media import STEMS, BenchMedia, Media, StemMedia
-from sam_audio_bench.tasks.vocabulary import describe, heard_texts, paraphrases_of
+from sam_audio_bench.tasks.vocabulary import find_audible_texts, find_paraphrases, read_sound_metadata
 from sam_audio_bench.types import Audio, Item, Prompt, Query, Span
 from sam_audio_bench.video import read_mask
 
-__all__ = ["Official", "clamped", "load", "mask_file", "official"]
+__all__ = ["OfficialTask", "clamp_spans", "load_official", "mask_file", "read_official"]
 
 _SPEECH = ("speech", "speaker")
 _OFFERS = {"text": {"text"}, "text+span": {"text", "spans"}, "span": {"spans"}, "visual": {"video"}}
@@ -47,19 +47,19 @@ _extracting = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Official:
+class OfficialTask:
     """A task of the test split: its rows by item id, and where their recordings are."""
 
     task: Task
     subset: str  # "paper" or "full"
     table: MetadataTable
-    digest: str  # of all rows of the table
+    digest: str  # digest of all rows of the table
     rows: Mapping[str, Annotation]
     media: Media
 
     @property
     def visual(self) -> bool:
-        """Whether pictures are needed."""
+        """Whether the task needs video."""
         return self.task.prompt == "visual"
 
     @property
@@ -68,31 +68,31 @@ class Official:
         return {name: f"{row.source}/{row.recording}" for name, row in self.rows.items()}
 
     def missing(self) -> list[str]:
-        """Items without a recording, as far as names of files tell."""
-        return [name for name, row in self.rows.items() if not self.media.files(row, visual=self.visual)]
+        """Returns the items without a recording, judged by file names only."""
+        return [name for name, row in self.rows.items() if not self.media.locate_files(row, visual=self.visual)]
 
 
-def official(name: str, subset: str = "paper") -> Official:
-    """What the metadata say about a task of the catalogue; no recording is looked for.
+def read_official(name: str, subset: str = "paper") -> OfficialTask:
+    """Reads the metadata of a task of the catalogue; recordings are not looked for.
 
     Raises:
-        Precondition: the metadata are not on this machine and cannot be had.
+        Precondition: the metadata are not on this machine and cannot be downloaded.
         UsageError: they are not those of the benchmark.
     """
     task = TASKS[name]
     table = find_table(task.repository)
     media: Media
     if task.repository == MUSDB:
-        (rows, digest), media = musdb_table(table), StemMedia.here()
+        (rows, digest), media = read_musdb_table(table), StemMedia.from_data_folder()
     else:
-        (every, digest), media = bench_table(table), BenchMedia.here()
-        wanted = task.subset if subset == "paper" else task.full_subset
-        rows = tuple(row for row in every if wanted in row.sets)
+        (every, digest), media = read_bench_table(table), BenchMedia.from_data_folder()
+        members = task.subset if subset == "paper" else task.full_subset
+        rows = tuple(row for row in every if members in row.sets)
     if "spans" in _OFFERS[task.prompt]:
         for row in rows:
             if not row.spans:
                 raise UsageError(f"expected spans in row {row.row + 1} of {table.files[0]}, found none")
-    return Official(
+    return OfficialTask(
         task=task,
         subset=subset,
         table=table,
@@ -102,21 +102,21 @@ def official(name: str, subset: str = "paper") -> Official:
     )
 
 
-def load(name: str, subset: str = "paper") -> TaskData:
-    """The items of a task of the test split.
+def load_official(name: str, subset: str = "paper") -> TaskData:
+    """Loads the test split of a task.
 
     Raises:
-        Precondition, UsageError: as `official`; or there is no recording of any item, or an unverified archive.
+        Precondition, UsageError: as `read_official`; or no item has a recording, or the archive is unverified.
     """
-    found = official(name, subset)
-    found.media.check()
+    found = read_official(name, subset)
+    found.media.check_verified()
     missing = found.missing()
     total = len(found.rows)
     if len(missing) == total:
         first = next(iter(found.rows.values()))
         raise Precondition(
-            f"expected recordings of {name}, such as {found.media.names(first)[0]}, found none; `sabench data missing "
-            f"{name} --format csv` lists what to get"
+            f"expected recordings of {name}, such as {found.media.expected_paths(first)[0]}, found none; `sabench data "
+            f"missing {name} --format csv` lists what to get"
         )
     notes = [*_pin(found)]
     if missing:
@@ -126,11 +126,11 @@ def load(name: str, subset: str = "paper") -> TaskData:
     return replace(_data(found), notes=tuple(notes), missing=frozenset(missing))
 
 
-def _pin(found: Official) -> Iterator[str]:
-    """Writes down the commit of metadata that came from the hub, at their first use; from then on it is asked for."""
+def _pin(found: OfficialTask) -> Iterator[str]:
+    """Records the commit of metadata from the hub at their first use, so that later downloads use the same commit."""
     table = found.table
-    lock = Lock.read()
-    if table.commit is None or lock.revision(table.repository) is not None:
+    lock = LockFile.read()
+    if table.commit is None or lock.pinned_commit(table.repository) is not None:
         return
     lock.metadata[table.repository] = {"commit": table.commit, "sha256": found.digest}
     try:
@@ -141,15 +141,15 @@ def _pin(found: Official) -> Iterator[str]:
         yield f"the metadata of {table.repository} are those of commit {table.commit}: pinned in {lock.path}"
 
 
-def _data(found: Official) -> TaskData:
+def _data(found: OfficialTask) -> TaskData:
     task, offers = found.task, set(_OFFERS[found.task.prompt])
     kind = task.id.partition("-")[0]
     if kind in _SPEECH:
         offers.add("speech")
     if isinstance(found.media, StemMedia) and all(_stem(row) for row in found.rows.values()):
         offers |= {"reference", "residual_reference"}
-    asked = "text" in offers
-    described = describe(found.table) if asked and isinstance(found.media, BenchMedia) else ()
+    has_text = "text" in offers
+    described = read_sound_metadata(found.table) if has_text and isinstance(found.media, BenchMedia) else ()
     return TaskData(
         task=task.id,
         version=task.version,
@@ -160,49 +160,49 @@ def _data(found: Official) -> TaskData:
         load=partial(_load, found),
         content=partial(_content, found),
         subset=found.subset,
-        texts={name: row.text for name, row in found.rows.items()} if asked else {},
-        paraphrases=paraphrases_of(found.rows, described),
-        heard=heard_texts(found.rows, described),
+        texts={name: row.text for name, row in found.rows.items()} if has_text else {},
+        paraphrases=find_paraphrases(found.rows, described),
+        heard=find_audible_texts(found.rows, described),
         attributes=_attributes(found),
     )
 
 
-def _attributes(found: Official) -> dict[str, dict[str, Attribute]]:
-    """What the metadata say of each item; spans tell how much of a clip its target sounds."""
+def _attributes(found: OfficialTask) -> dict[str, dict[str, Attribute]]:
+    """Returns the attributes of each item: those of the metadata, and the share of time that the spans cover."""
     if isinstance(found.media, StemMedia):
         return {name: {"stem": stem} for name, row in found.rows.items() if (stem := _stem(row))}
-    said = bench_attributes(found.table)
-    return {name: {**said.get(row.row, {}), **_target_share(row)} for name, row in found.rows.items()}
+    known = read_bench_attributes(found.table)
+    return {name: {**known.get(row.row, {}), **_target_share(row)} for name, row in found.rows.items()}
 
 
 def _target_share(row: Annotation) -> dict[str, Attribute]:
-    """Share of a clip that its spans cover, whether the task tells them to separators or not."""
+    """Returns the share of a clip that its spans cover, whether or not the task's prompts have spans."""
     seconds = row.end - row.start
     parts = [(max(0.0, start), min(end, seconds)) for start, end in row.spans if end > 0 and start < seconds]
     return {"target_share": round(sum(end - start for start, end in merge_spans(parts)) / seconds, 4)} if parts else {}
 
 
-def _content(found: Official, identifier: str) -> str:
-    """Digest of a row and of the files that serve it; the masks of a task are part of its table."""
+def _content(found: OfficialTask, identifier: str) -> str:
+    """Returns a digest of a row and its files; the masks of a task are part of its table."""
     row = found.rows[identifier]
-    files = [file_digest(path) for path in found.media.files(row, visual=found.visual)]
+    files = [file_digest(path) for path in found.media.locate_files(row, visual=found.visual)]
     return joined(READING, found.task.version, dump_json(asdict(row)), found.digest if found.visual else "", *files)
 
 
-def _load(found: Official, identifier: str) -> Item:
+def _load(found: OfficialTask, identifier: str) -> Item:
     row = found.rows[identifier]
     item = partial(Item, id=identifier, group=f"{row.source}/{row.recording}")
     if isinstance(found.media, StemMedia):
-        mixture = found.media.sound(row)
-        target, rest = _references(found.media, row)
+        mixture = found.media.read_sound(row)
+        target, residual = _references(found.media, row)
         return item(
-            query=Query(mixture=mixture, prompt=Prompt(text=row.text)), reference=target, residual_reference=rest
+            query=Query(mixture=mixture, prompt=Prompt(text=row.text)), reference=target, residual_reference=residual
         )
     assert isinstance(found.media, BenchMedia)
-    mixture, noted = found.media.remarked_sound(row, visual=found.visual)
+    mixture, noted = found.media.read_sound_remarked(row, visual=found.visual)
     offers = _OFFERS[found.task.prompt]
-    spans, remarks = clamped(row.spans, mixture.seconds) if "spans" in offers else ((), ())
-    video = str(found.media.pictures(row)) if found.visual else None
+    spans, remarks = clamp_spans(row.spans, mixture.seconds) if "spans" in offers else ((), ())
+    video = str(found.media.extract_video(row)) if found.visual else None
     prompt = Prompt(
         text=row.text if "text" in offers else None,
         spans=spans,
@@ -212,14 +212,14 @@ def _load(found: Official, identifier: str) -> Item:
     return item(query=Query(mixture=mixture, prompt=prompt), remarks=(*noted, *remarks))
 
 
-def clamped(spans: tuple[tuple[float, float], ...], seconds: float) -> tuple[tuple[Span, ...], tuple[str, ...]]:
-    """Spans in which the sound is present, within a clip of ``seconds``, and what had to be changed for that.
+def clamp_spans(spans: tuple[tuple[float, float], ...], seconds: float) -> tuple[tuple[Span, ...], tuple[str, ...]]:
+    """Clamps spans to a clip of ``seconds``; returns them as prompt spans, with a remark per change.
 
-    >>> clamped(((0.0, 1.5), (8.0, 10.0078)), 10.0)
+    >>> clamp_spans(((0.0, 1.5), (8.0, 10.0078)), 10.0)
     ((('+', 0.0, 1.5), ('+', 8.0, 10.0)), ('span 8:10.0078 clamped to 8:10',))
 
     Raises:
-        MediaError: a span outside the clip.
+        MediaError: a span is outside the clip.
     """
     kept, remarks = [], []
     for start, end in spans:
@@ -237,35 +237,35 @@ def _too_long(row: Annotation) -> bool:
 
 
 def _stem(row: Annotation) -> str | None:
-    """The stem that a description of MUSDB18-HQ names."""
+    """Returns the stem that a description of MUSDB18-HQ names, or None."""
     name = row.text.casefold()
     return name if name in STEMS else None
 
 
 def _references(media: StemMedia, row: Annotation) -> tuple[Audio | None, Audio | None]:
-    """The stem that was asked for, and the sum of the others."""
-    asked = _stem(row)
-    if asked is None:
+    """Returns the target stem and the sum of the other stems; None for both if the text names no stem."""
+    stem = _stem(row)
+    if stem is None:
         return None, None
-    parts = {part: media.sound(row, part) for part in STEMS}
-    target = parts.pop(asked)
-    rest = [part.samples for part in parts.values()]
-    if any(part.shape != target.samples.shape for part in rest):
+    parts = {part: media.read_sound(row, part) for part in STEMS}
+    target = parts.pop(stem)
+    others = [part.samples for part in parts.values()]
+    if any(part.shape != target.samples.shape for part in others):
         raise MediaError(f"expected stems of {row.recording} that are equally long", status="length_mismatch")
-    return target, Audio(torch.stack(rest).sum(dim=0), target.rate)
+    return target, Audio(torch.stack(others).sum(dim=0), target.rate)
 
 
-def mask_file(found: Official, row: Annotation) -> Path:
-    """The mask of a row as a file in the cache, which is filled for the whole task at once.
+def mask_file(found: OfficialTask, row: Annotation) -> Path:
+    """Returns the path of a row's mask in the cache, which is filled for the whole task at once.
 
     Raises:
-        MediaError: there is none, it cannot be read, or it is zero everywhere.
+        MediaError: the mask is missing, cannot be read, or is zero everywhere.
     """
     folder = cache_folder() / "masks" / found.table.key
     path = folder / f"{row.row:04d}.npz"
     with _extracting:
         if not path.is_file():
-            missing = {other.row for other in found.rows.values() if not _there(folder, other)}
+            missing = {other.row for other in found.rows.values() if not _is_cached(folder, other)}
             for number, content in read_masks(found.table, missing):
                 with atomic_write(folder / f"{number:04d}.npz") as temporary:
                     temporary.write_bytes(content)
@@ -275,12 +275,12 @@ def mask_file(found: Official, row: Annotation) -> Path:
     return path
 
 
-def _there(folder: Path, row: Annotation) -> bool:
+def _is_cached(folder: Path, row: Annotation) -> bool:
     return (folder / f"{row.row:04d}.npz").is_file()
 
 
-@lru_cache(maxsize=1024)  # each is decompressed once
+@lru_cache(maxsize=1024)  # each mask is decompressed once
 def _check_mask(path: Path) -> None:
-    """Raises MediaError for a mask that cannot be read, or that shows nothing."""
+    """Raises MediaError if a mask cannot be read, or is zero everywhere."""
     if not bool(read_mask(path).any()):
         raise MediaError(f"expected an object in the mask {path}, found one that is zero everywhere")

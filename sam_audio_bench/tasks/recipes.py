@@ -1,6 +1,6 @@
-"""The mini split's licensed stems, and recipes that state which of them sound where and how loud.
+"""The mini split's licensed stems, and the recipes of its mixtures: which stems sound when and how loud.
 
-Reading them decodes no audio and does not import torch; `mini` turns recipes into audio.
+Reading them decodes no audio and does not import torch; `mini` renders recipes as audio.
 """
 
 from __future__ import annotations
@@ -42,37 +42,37 @@ _VARIANT = re.compile(r"-(span|span-only|visual)$")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stem:
-    """One recording, mono at 24 kHz, and the right to use it."""
+    """One recording, mono at 24 kHz, and its licence."""
 
     id: str
     kind: str  # "sfx", "speech", "music" or "inst"
-    label: str  # what is heard, as a prompt would say it
+    label: str  # the sound, worded like a prompt
     seconds: float
-    active: tuple[tuple[float, float], ...]  # (start, end) of its sounding parts, seconds
-    source: str  # the package that it was taken from
+    active: tuple[tuple[float, float], ...]  # (start, end) of its active parts, seconds
+    source: str  # the package that it comes from
     licence: str
     credit: str
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """Path of the file."""
         return FOLDER / "stems" / f"{self.id}.ogg"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """One mixture of a text task. Both mappings go from a stem to the second at which it starts."""
+    """The recipe of one mixture of a text task. Both mappings map a stem to the second at which it starts."""
 
     id: str  # "sfx-00"; never reused
     prompt: str
-    target: Mapping[str, float]  # empty: what the prompt names is not in the mixture
+    target: Mapping[str, float]  # empty: the sound that the prompt names is absent
     others: Mapping[str, float]
     target_to_rest_db: float | None  # ratio of the energies over the whole clip; None without a target
 
 
 @lru_cache(maxsize=1)
 def load_stems() -> Mapping[str, Stem]:
-    """All stems by id."""
+    """Loads all stems, by id."""
     records = json.loads((FOLDER / "manifest.json").read_text(encoding="utf-8"))
     return MappingProxyType(
         {record["id"]: Stem(**record | {"active": tuple(map(tuple, record["active"]))}) for record in records}
@@ -81,22 +81,22 @@ def load_stems() -> Mapping[str, Stem]:
 
 @lru_cache(maxsize=1)
 def load_recipes() -> Mapping[str, tuple[Recipe, ...]]:
-    """Recipes of each text task, in order."""
+    """Loads the recipes of each text task, in order."""
     tasks = json.loads((FOLDER / "items.json").read_text(encoding="utf-8"))
     return MappingProxyType({task: tuple(Recipe(**record) for record in records) for task, records in tasks.items()})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptVariants:
-    """Paraphrases of a prompt, and the sounds that it describes."""
+    """Paraphrases of a prompt, and the labels that it may describe."""
 
     paraphrases: tuple[str, ...]
-    fits: frozenset[str]  # labels of the stems that it may name
+    fits: frozenset[str]  # labels of the stems that the prompt may describe
 
 
 @lru_cache(maxsize=1)
 def load_prompt_variants() -> Mapping[str, PromptVariants]:
-    """Paraphrases of each prompt, and the sounds that it fits, doubtful cases included."""
+    """Loads the paraphrases of each prompt and the labels that it may describe, doubtful cases included."""
     records = json.loads((FOLDER / "prompts.json").read_text(encoding="utf-8"))
     return MappingProxyType(
         {
@@ -107,14 +107,14 @@ def load_prompt_variants() -> Mapping[str, PromptVariants]:
 
 
 def find_audible_prompts(recipe: Recipe) -> frozenset[str]:
-    """The prompts that describe some sound of a mixture."""
+    """Finds the prompts that may describe some sound of a mixture."""
     labels = {load_stems()[name].label for name in (*recipe.target, *recipe.others)}
     return frozenset(prompt for prompt, known in load_prompt_variants().items() if not labels.isdisjoint(known.fits))
 
 
 @lru_cache(maxsize=1)
 def compute_revision() -> str:
-    """SHA-256 over the manifest, the recipes and every stem: one changed byte is another data set."""
+    """Computes the SHA-256 of the manifest, the recipes and every stem: one changed byte is another revision."""
     digest = hashlib.sha256()
     for path in [FOLDER / "items.json", FOLDER / "manifest.json", *(stem.path for stem in load_stems().values())]:
         content = path.read_bytes()
@@ -124,9 +124,9 @@ def compute_revision() -> str:
 
 
 def group_recipes(mixtures: Iterable[Recipe]) -> dict[str, str]:
-    """Maps each recipe to the group it is resampled with, which bears the name of its first recipe.
+    """Maps each recipe to its group for resampling, which is named after its first recipe.
 
-    Mixtures that share a stem, directly or through others, are not independent, so they are one group.
+    Mixtures that share a stem, directly or through other mixtures, are not independent, so they form one group.
     """
     components: list[tuple[set[str], list[str]]] = []
     for recipe in mixtures:
@@ -140,23 +140,23 @@ def group_recipes(mixtures: Iterable[Recipe]) -> dict[str, str]:
 
 
 def list_task_recipes(task: str, prompt: str) -> dict[str, tuple[Recipe, str]]:
-    """Items of a task: id -> its recipe and its group; span and visual tasks only have items whose target is audible.
+    """Lists the items of a task: id -> recipe and group; span and visual tasks only have items with an audible target.
 
     Args:
         task: name in the catalogue.
-        prompt: kind of its prompts: "text", "text+span", "span" or "visual".
+        prompt: kind of the task's prompts: "text", "text+span", "span" or "visual".
     """
     kind = _VARIANT.sub("", task)
-    together = group_recipes(load_recipes()[kind])
+    groups = group_recipes(load_recipes()[kind])
     return {
-        task + recipe.id.removeprefix(kind): (recipe, together[recipe.id])
+        task + recipe.id.removeprefix(kind): (recipe, groups[recipe.id])
         for recipe in load_recipes()[kind]
         if recipe.target or prompt == "text"
     }
 
 
 def find_target_spans(recipe: Recipe) -> tuple[Span, ...]:
-    """When the target sounds: the active parts of its stems, joined where they touch and clipped to the mixture."""
+    """Finds the target's active spans: those of its stems, merged if they touch, and clipped to the mixture."""
     parts = sorted(
         (round(start + begin, 3), round(start + end, 3))
         for stem, start in recipe.target.items()

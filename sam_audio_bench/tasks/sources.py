@@ -1,9 +1,9 @@
-"""Which collections recordings come from, and what a separator was trained on of those of a task.
+"""Finds the collections that recordings come from, and those that training data and a task have in common.
 
-Data sets are made of each other: LibriMix of LibriSpeech, that of LibriVox, from which the DNS Challenge has its
-speech, too. What a card or a submission says of its training data is a text for readers; the names in it are looked
-for here. Other recordings of the same collection are not the same recordings: a mark says that a test is not a foreign
-one, and not that it was trained on.
+Data sets are derived from each other: LibriMix from LibriSpeech, LibriSpeech from LibriVox, which is also the source of
+the speech of the DNS Challenge. Cards and submissions state training data as text for readers, in which names of
+collections are searched for. Other recordings of the same collection are not the same recordings: a match means that
+the test is in-domain, not that it was trained on.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 
-from sam_audio_bench.tasks.adapters import adapter_of
+from sam_audio_bench.tasks.adapters import find_adapter
 from sam_audio_bench.tasks.catalogue import TASKS
 from sam_audio_bench.tasks.load import SPLITS, split_label
 from sam_audio_bench.tasks.recipes import list_task_recipes, load_stems
 
-__all__ = ["SOURCES", "Source", "named_sources", "recordings_of", "shared_training"]
+__all__ = ["SOURCES", "Source", "find_recording_texts", "find_shared_training", "find_sources"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +27,10 @@ class Source:
     """A collection of recordings.
 
     Args:
-        name: for readers.
-        pattern: of its names in a text; capital letters count where the name is a word otherwise.
-        parts: of `SOURCES`, that it was made from.
-        stated: by whom that is said.
+        name: name for readers.
+        pattern: regular expression of its names in a text; case-sensitive if the name is also a common word.
+        parts: keys of `SOURCES`, from which it was derived.
+        stated: the publication that states the parts.
     """
 
     name: str
@@ -86,64 +86,64 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
 )  # fmt: skip
 
 
-def named_sources(texts: Iterable[str]) -> frozenset[str]:
-    """The collections of `SOURCES` that texts name.
+def find_sources(texts: Iterable[str]) -> frozenset[str]:
+    """Finds the collections of `SOURCES` that texts name.
 
-    >>> sorted(named_sources(["MUSDB18-HQ (train)", "500 h of the DNS Challenge"]))
+    >>> sorted(find_sources(["MUSDB18-HQ (train)", "500 h of the DNS Challenge"]))
     ['dns', 'musdb18']
     """
-    whole = "\n".join(texts)
-    return frozenset(key for key, source in SOURCES.items() if re.search(source.pattern, whole))
+    text = "\n".join(texts)
+    return frozenset(key for key, source in SOURCES.items() if re.search(source.pattern, text))
 
 
 def _with_parts(keys: Iterable[str]) -> frozenset[str]:
-    """Collections, and everything that they were made from."""
+    """Returns collections, and all collections from which they were derived."""
     found: set[str] = set()
-    left = list(keys)
-    while left:
-        key = left.pop()
+    queue = list(keys)
+    while queue:
+        key = queue.pop()
         if key not in found:
             found.add(key)
-            left += SOURCES[key].parts
+            queue += SOURCES[key].parts
     return frozenset(found)
 
 
-def shared_training(training_data: Iterable[str], recordings: Iterable[str]) -> str:
-    """What of some training data is of the same collections as the recordings of a task; "" if nothing is known to be.
+def find_shared_training(training_data: Iterable[str], recordings: Iterable[str]) -> str:
+    """Finds the training data from the same collections as a task's recordings; "" if none are known.
 
     Args:
-        training_data: as a card states it.
+        training_data: the training data, as a card states it.
         recordings: texts that name the collections of the task.
 
-    >>> shared_training(["MUSDB18-HQ (train)", "own songs"], ["MUSDB18-HQ"])
+    >>> find_shared_training(["MUSDB18-HQ (train)", "own songs"], ["MUSDB18-HQ"])
     'MUSDB18-HQ (train)'
-    >>> shared_training(["DNS Challenge"], ["LibriMix"]), shared_training(["VCTK"], ["LibriMix"])
+    >>> find_shared_training(["DNS Challenge"], ["LibriMix"]), find_shared_training(["VCTK"], ["LibriMix"])
     ('DNS Challenge (LibriVox)', '')
     """
-    task = _with_parts(named_sources(recordings))
-    told = []
+    task = _with_parts(find_sources(recordings))
+    shared = []
     for text in training_data:
-        named = named_sources([text])
+        named = find_sources([text])
         common = _with_parts(named) & task
         if named & common:
-            told.append(text)
+            shared.append(text)
         elif common:
             within = _with_parts(part for key in common for part in SOURCES[key].parts)
-            told.append(f"{text} ({', '.join(sorted(SOURCES[key].name for key in common - within))})")
-    return "; ".join(told)
+            shared.append(f"{text} ({', '.join(sorted(SOURCES[key].name for key in common - within))})")
+    return "; ".join(shared)
 
 
-def recordings_of(task: str, split: str, source: str = "") -> tuple[str, ...]:
-    """Texts that name the collections of a task's recordings; none where they are not known, as of one's own table.
+def find_recording_texts(task: str, split: str, source: str = "") -> tuple[str, ...]:
+    """Returns texts that name the collections of a task's recordings; none if unknown, as for the user's own tables.
 
     Args:
-        task: its name.
-        split: "mini" or "test" of a built-in one.
-        source: the name or path that it was asked for by.
+        task: name of the task.
+        split: "mini" or "test" for a built-in task.
+        source: the name or path by which the task was loaded.
     """
     if task in TASKS and split in SPLITS:
         return _mini_recordings(task) if split == "mini" else TASKS[task].recordings
-    layout = adapter_of(split_label(source)[1])
+    layout = find_adapter(split_label(source)[1])
     return layout[0].recordings if layout is not None else ()
 
 

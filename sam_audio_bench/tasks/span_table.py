@@ -1,9 +1,9 @@
-"""Spans from references: where a target sounds, by energy, as a table of questions that can be asked by spans.
+"""Finds the spans in which targets are active, and writes tables of questions with span prompts.
 
-Two published rules, each number of which can be changed:
+There are two published rules, whose numbers can be changed:
 
-    relative    40 dB below the target's loudest 250 ms is silence: activity as `span_iou` measures it (SAM Audio)
-    absolute    -40 dBFS is silence, and sounds shorter than 250 ms are left out
+    relative    windows 40 dB below the target's loudest 250 ms are silent, as for `span_iou` (SAM Audio)
+    absolute    windows at -40 dBFS are silent, and sounds shorter than 250 ms are left out
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from sam_audio_bench.metrics.functional.activity import Overlap, active_spans, s
 from sam_audio_bench.tasks.archives import write_csv
 from sam_audio_bench.tasks.manifest_rows import ManifestRow, Questions
 from sam_audio_bench.tasks.manifest_sounds import SoundReader
-from sam_audio_bench.tasks.manifest_tables import COLUMNS, spans_text
+from sam_audio_bench.tasks.manifest_tables import COLUMNS, format_spans
 from sam_audio_bench.types import Audio, Span
 
-__all__ = ["RULES", "FoundSpans", "SpanRule", "check_place", "find_spans", "write_spans"]
+__all__ = ["RULES", "FoundSpans", "SpanRule", "check_table_path", "find_spans", "write_spans"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpanRule:
-    """When a sound is active; raises UsageError for numbers that cannot be meant."""
+    """The rule by which a sound is active; raises UsageError for invalid numbers."""
 
     mode: str  # of `activity.MODES`
     threshold: float  # dB relative to the loudest window, or to full scale
@@ -41,7 +41,7 @@ class SpanRule:
             )
 
     def __call__(self, sound: Audio) -> tuple[tuple[float, float], ...]:
-        """The spans ``(start, end)`` in which a sound is active, in seconds; none in digital silence."""
+        """Returns the spans ``(start, end)`` in seconds in which a sound is active; none in digital silence."""
         if not any_sound(sound.samples):
             return ()
         found = active_spans(sound.samples, sound.rate, threshold=self.threshold, mode=self.mode, window=self.window)
@@ -58,24 +58,24 @@ RULES: Mapping[str, SpanRule] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundSpans:
-    """What was found of one question."""
+    """The spans that were found for one question."""
 
     item: str
     spans: tuple[Span, ...] = ()
-    given: tuple[Span, ...] = ()
+    given: tuple[Span, ...] = ()  # spans of the question
     overlap: Overlap | None = None  # with the given spans; None: there are none
-    problem: str = ""  # why the question is not in the table
+    problem: str = ""  # why the question is left out of the table
     target: Audio | None = None  # for a figure
 
 
 def find_spans(questions: Questions, rule: SpanRule) -> Iterator[FoundSpans]:
-    """The spans of every question's target; what is wrong with a question costs it alone."""
+    """Finds the spans of every question's target; a question with a problem does not affect the others."""
     for item, row in questions.rows.items():
-        yield _found(item, row, questions.root, rule)
+        yield _find_spans(item, row, questions.root, rule)
 
 
-def _found(item: str, row: ManifestRow, root: Path, rule: SpanRule) -> FoundSpans:
-    if problem := _unwritable(row):
+def _find_spans(item: str, row: ManifestRow, root: Path, rule: SpanRule) -> FoundSpans:
+    if problem := _unwritable_reason(row):
         return FoundSpans(item=item, problem=problem)
     try:
         target = SoundReader(root, row.part)(row.target[0])
@@ -90,8 +90,8 @@ def _found(item: str, row: ManifestRow, root: Path, rule: SpanRule) -> FoundSpan
     return FoundSpans(item=item, spans=spans, given=row.spans, overlap=overlap, target=target)
 
 
-def _unwritable(row: ManifestRow) -> str:
-    """Why a question is no line of a table with spans."""
+def _unwritable_reason(row: ManifestRow) -> str:
+    """Returns why a question cannot be a row of a table with spans; "" if it can."""
     if not row.target:
         return "expected a target, whose activity makes the spans, found none"
     several = row.mixture is None or len(row.target) > 1 or len(row.residual) > 1
@@ -100,8 +100,8 @@ def _unwritable(row: ManifestRow) -> str:
     return ""
 
 
-def check_place(questions: Questions, path: Path) -> None:
-    """Raises UsageError for a table that could not name the files of the questions, or would replace their own."""
+def check_table_path(questions: Questions, path: Path) -> None:
+    """Raises UsageError unless the table is a CSV in the folder of the questions and does not replace their own."""
     if path.suffix.lower() != ".csv":
         raise UsageError(f"expected the name of a .csv file for the table, found {path}")
     if path.resolve().parent != questions.root.resolve():
@@ -113,17 +113,17 @@ def check_place(questions: Questions, path: Path) -> None:
 
 
 def write_spans(questions: Questions, found: Iterable[FoundSpans], path: Path) -> int:
-    """Writes the questions with the spans that were found as a table that ``--task`` takes; returns how many.
+    """Writes the questions with the spans that were found, as a table for ``--task``; returns the number of rows.
 
-    Those with a problem are left out; attributes stay.
+    Questions with a problem are left out; attributes are kept.
     """
-    further = dict.fromkeys(name for own in questions.attributes.values() for name in own)
+    attributes = dict.fromkeys(name for own in questions.attributes.values() for name in own)
     rows = [
         {**questions.attributes.get(one.item, {}), **_cells(questions.rows[one.item], one.spans)}
         for one in found
         if not one.problem
     ]
-    write_csv(path, [*COLUMNS, *further], rows)
+    write_csv(path, [*COLUMNS, *attributes], rows)
     return len(rows)
 
 
@@ -131,7 +131,7 @@ def _cells(row: ManifestRow, spans: tuple[Span, ...]) -> dict[str, object]:
     return {
         "mixture": row.mixture,
         "text": row.text,
-        "spans": spans_text(spans),
+        "spans": format_spans(spans),
         "video": row.video,
         "mask": row.mask,
         "target": row.target[0],

@@ -1,7 +1,7 @@
-"""The videos of the mini split's visual tasks: one moving object per source, as large as that source is loud.
+"""Renders the videos of the mini split's visual tasks: one moving object per source, as large as the source is loud.
 
-A clip is rendered when it is first asked for and kept in the cache folder, beside the mask of the target's object in
-the format of the official data. Objects circle a common centre on a black ground, evenly spaced, and never touch.
+A clip is rendered on first use and kept in the cache folder, together with the mask of the target's object in the
+format of the official data. Objects circle a common centre on a black background, evenly spaced, and never touch.
 
 Letters: O objects, F frames, H height, W width.
 """
@@ -32,17 +32,17 @@ SIZE = 96
 """Height and width in pixels."""
 
 COLOURS = ((230, 60, 50), (60, 110, 240), (60, 200, 80), (240, 220, 60), (220, 80, 220), (70, 220, 230))
-"""Red, green and blue of the objects, of which each clip takes some."""
+"""Colours of objects as red, green and blue; each clip uses some of them."""
 
-_FORMAT = "1"  # raised whenever a pixel changes
+_FORMAT = "1"  # version of rendered clips; raised whenever a pixel changes
 _ORBIT = 27.0  # pixels from the centre
 _SMALLEST, _LARGEST = 2.5, 15.0  # pixels, below half the distance of four objects on the orbit
-_RANGE_DB = 40.0  # between the loudest frame of the clip and the level that is drawn smallest
+_RANGE_DB = 40.0  # between the loudest frame of the clip and the level at which objects are smallest
 _TURN = 2 * np.pi
-_rendering = threading.Lock()  # processes write to names of their own, threads of one process would share them
+_rendering = threading.Lock()  # temporary files are named per process, so its threads must take turns
 
 _Plane = NDArray[np.floating]
-_SHAPES: tuple[Callable[[_Plane, _Plane], _Plane], ...] = (  # each is at most 1 inside, of about the same area
+_SHAPES: tuple[Callable[[_Plane, _Plane], _Plane], ...] = (  # each is at most 1 inside its shape; areas are similar
     lambda x, y: x * x + y * y,  # disc
     lambda x, y: np.maximum(np.abs(x), np.abs(y)) * 1.13,  # square
     lambda x, y: (np.abs(x) + np.abs(y)) * 0.8,  # diamond
@@ -52,7 +52,7 @@ _SHAPES: tuple[Callable[[_Plane, _Plane], _Plane], ...] = (  # each is at most 1
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Pixels ``[F, H, W, 3]`` and the part of them that each object covers, ``[O, F, H, W]``."""
+    """The pixels ``[F, H, W, 3]`` of a clip, and the part that each object covers, ``[O, F, H, W]``."""
 
     pixels: NDArray[np.uint8]
     objects: NDArray[np.bool_]
@@ -60,12 +60,12 @@ class Scene:
 
 
 def render_clip(name: str, sources: Sequence[NDArray[np.floating]], rate: int) -> tuple[Path, Path]:
-    """Paths of a video (mp4) and of the mask of its first source's object (npz), rendered unless they exist.
+    """Renders a video (mp4) and the mask of its first source's object (npz), unless they exist; returns their paths.
 
     Args:
-        name: seeds the choice of shapes, colours and movements.
+        name: seed of the choice of shapes, colours and movements.
         sources: up to four signals ``[time]``; the first is the target.
-        rate: of the sources in Hz.
+        rate: sampling rate of the sources in Hz.
 
     Raises:
         Precondition: the cache folder cannot be written.
@@ -87,9 +87,9 @@ def render_clip(name: str, sources: Sequence[NDArray[np.floating]], rate: int) -
 
 
 def frame_levels(sources: Sequence[NDArray[np.floating]], rate: int) -> NDArray[np.uint8]:
-    """Level of each source in each frame ``[O, F]``: 255 for the loudest of all, 0 for 40 dB less or silence.
+    """Computes the level of each source in each frame ``[O, F]``: 255 for the loudest one, 0 from 40 dB below it.
 
-    The steps are coarse enough that two machines whose resamplers differ in the last bit render the same clip.
+    The steps are so coarse that machines whose resamplers differ in the last bit render the same clip.
     """
     hop = rate // FRAME_RATE
     frames = [signal[: len(signal) // hop * hop].reshape(-1, hop) for signal in sources]

@@ -15,7 +15,7 @@ from make_bench import Made, damage
 
 from sam_audio_bench.cli import group
 from sam_audio_bench.errors import BenchError
-from sam_audio_bench.tasks.lock import Lock
+from sam_audio_bench.tasks.lock import LockFile
 
 
 @pytest.fixture(autouse=True)
@@ -159,12 +159,12 @@ def test_terms_are_said_once_and_acceptance_is_written_down(bench: Made) -> None
     assert "facebook/sam-audio-bench: CC-BY-NC-4.0;" in first.stderr
     assert "facebook/sam-audio-musdb18hq-test: MUSDB18-HQ: educational use;" in first.stderr
     assert "CC-BY-NC" not in second.stderr
-    known = Lock.read().licences["facebook/sam-audio-bench"]
+    known = LockFile.read().licences["facebook/sam-audio-bench"]
     assert (known["licence"], known["accepted"]) == ("CC-BY-NC-4.0", None)
     invoke("data", "status", "music", "--accept-license")
-    known = Lock.read().licences["facebook/sam-audio-bench"]
+    known = LockFile.read().licences["facebook/sam-audio-bench"]
     assert known["accepted"] >= known["shown"]
-    assert Lock.read().licences["facebook/sam-audio-musdb18hq-test"]["accepted"] is None
+    assert LockFile.read().licences["facebook/sam-audio-musdb18hq-test"]["accepted"] is None
     assert (
         invoke("eval", "--model", "silence", "--task", "sfx", "--split", "mini", "--dry-run").stderr.count("terms") == 0
     )
@@ -175,10 +175,10 @@ def test_a_folder_that_cannot_be_written_is_no_obstacle_to_looking(
 ) -> None:
     from sam_audio_bench.errors import Precondition
 
-    def refuse(self: Lock) -> None:
+    def refuse(self: LockFile) -> None:
         raise Precondition("expected a folder that can be written")
 
-    monkeypatch.setattr(Lock, "write", refuse)
+    monkeypatch.setattr(LockFile, "write", refuse)
     assert "not remembered" in invoke("data", "status", "music").stderr
     invoke("eval", "--model", "silence", "--task", "music", "--limit", "1")
     with pytest.raises(Precondition):

@@ -39,11 +39,11 @@ def disguised(wave: np.ndarray, shift: float, gain: float, noise: float) -> np.n
 )
 def test_a_disguised_stem_is_found(index: Index, mini: dict[str, np.ndarray], name: str) -> None:
     match = index.match(disguised(mini[name], 0.137, 0.1, 0.002))
-    assert (match.name, match.same) == (name, True)
+    assert (match.name, match.is_same) == (name, True)
 
 
 def test_every_stem_is_found_louder_and_later(index: Index, mini: dict[str, np.ndarray]) -> None:
-    missed = [name for name, wave in mini.items() if not index.match(3 * wave[1000:]).same]
+    missed = [name for name, wave in mini.items() if not index.match(3 * wave[1000:]).is_same]
     assert missed == []
 
 
@@ -58,7 +58,7 @@ def test_unrelated_audio_passes(index: Index) -> None:
         "silence": np.zeros(6 * RATE),
         "blip": np.ones(10),
     }
-    assert [name for name, wave in others.items() if index.match(0.1 * wave.astype(np.float32)).same] == []
+    assert [name for name, wave in others.items() if index.match(0.1 * wave.astype(np.float32)).is_same] == []
 
 
 def test_other_stems_pass(mini: dict[str, np.ndarray]) -> None:
@@ -66,4 +66,4 @@ def test_other_stems_pass(mini: dict[str, np.ndarray]) -> None:
     names = sorted(mini)
     index = Index((name, mini[name]) for name in names[::2])
     found = {name: index.match(mini[name]) for name in names[1::2]}
-    assert {name: match for name, match in found.items() if match.same} == {}
+    assert {name: match for name, match in found.items() if match.is_same} == {}

@@ -15,12 +15,12 @@ from make_bench import COUNTS, MASKS, MUSDB_SCHEMA, SCHEMA, Made
 from pyarrow import parquet
 
 from sam_audio_bench.errors import Precondition, UsageError
-from sam_audio_bench.tasks.annotations import BENCH, BENCH_ROWS, MUSDB, bench_table, expected_counts, find_table
+from sam_audio_bench.tasks.annotations import BENCH, BENCH_ROWS, MUSDB, expected_counts, find_table, read_bench_table
 from sam_audio_bench.tasks.annotations import read_masks as masks_of
 from sam_audio_bench.tasks.catalogue import TASKS
 from sam_audio_bench.tasks.load import load_task
-from sam_audio_bench.tasks.lock import Lock
-from sam_audio_bench.tasks.official import official
+from sam_audio_bench.tasks.lock import LockFile
+from sam_audio_bench.tasks.official import read_official
 
 
 def released_sets() -> dict[str, int]:
@@ -40,7 +40,7 @@ def test_the_catalogue_knows_every_set_of_the_released_data(bench: Made):
 
 
 def test_the_stand_in_has_every_count(bench: Made):
-    rows, _ = bench_table(find_table(BENCH))
+    rows, _ = read_bench_table(find_table(BENCH))
     assert len(rows) == BENCH_ROWS == 819
     assert Counter(name for row in rows for name in row.sets) == released_sets()
     assert Counter(row.source for row in rows) == {
@@ -178,7 +178,7 @@ def test_rows_may_lie_in_several_files_and_beside_the_sources(bench: Made):
     for number, part in enumerate((bench.rows[:300], bench.rows[300:])):
         found = pyarrow.Table.from_pylist(part, schema=SCHEMA)
         parquet.write_table(found, bench.folder / "sam_audio_bench" / f"test-{number}.parquet")
-    rows, _ = bench_table(find_table(BENCH))
+    rows, _ = read_bench_table(find_table(BENCH))
     assert [row.recording for row in rows] == [row["video_id"] for row in bench.rows]
     assert dict(masks_of(find_table(BENCH), {400})) == (
         {400: bench.rows[400]["mask_bytes"]} if bench.rows[400]["mask_bytes"] else {}
@@ -213,11 +213,11 @@ def test_the_hub_cache_works_offline_and_verifying_pins_its_revision(
     hub_cache(bench, tmp_path / "hub", old)
     hub_cache(bench, tmp_path / "hub", new)
     bench.table.unlink()
-    assert official("sfx").table.commit == new
-    lock = Lock.read()
+    assert read_official("sfx").table.commit == new
+    lock = LockFile.read()
     lock.metadata[BENCH] = {"commit": old, "sha256": ""}
     lock.write()
-    assert official("sfx").table.commit == old
+    assert read_official("sfx").table.commit == old
     assert len(load_task("sfx", "test")) == 50
 
 
@@ -228,12 +228,12 @@ def test_first_use_pins_the_revision_of_the_hub(bench: Made, tmp_path: Path, mon
     copy = bench.table.read_bytes()
     bench.table.unlink()
     first = load_task("sfx", "test")
-    assert first.notes[0] == f"the metadata of {BENCH} are those of commit {old}: pinned in {Lock.read().path}"
-    assert Lock.read().metadata[BENCH] == {"commit": old, "sha256": first.revision}
+    assert first.notes[0] == f"the metadata of {BENCH} are those of commit {old}: pinned in {LockFile.read().path}"
+    assert LockFile.read().metadata[BENCH] == {"commit": old, "sha256": first.revision}
     bench.table.write_bytes(copy)
     hub_cache(bench, tmp_path / "hub", new)  # main moves on
     bench.table.unlink()
-    assert official("sfx").table.commit == old
+    assert read_official("sfx").table.commit == old
     assert not any("commit" in note for note in load_task("sfx", "test").notes)
 
 

@@ -18,7 +18,7 @@ from matplotlib.image import imread
 from sam_audio_bench.cli import group
 from sam_audio_bench.errors import MediaError, UsageError
 from sam_audio_bench.notebook import envelope
-from sam_audio_bench.tasks.contact_sheet import contact_sheet, draw
+from sam_audio_bench.tasks.contact_sheet import draw_contact_sheet, write_contact_sheet
 from sam_audio_bench.tasks.mini import load_mini
 from sam_audio_bench.types import Audio, Item, Prompt, Query
 from sam_audio_bench.video import masked_frames, read_frames, read_mask
@@ -45,9 +45,9 @@ def words(figure: Figure) -> str:
 
 @pytest.mark.parametrize("task", ["sfx-visual", "sfx-span", "music"])
 def test_same_bits(task: str, tmp_path: Path) -> None:
-    contact_sheet(first(task), tmp_path / "a.png", title=task)
+    write_contact_sheet(first(task), tmp_path / "a.png", title=task)
     with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red"}):
-        contact_sheet(first(task), tmp_path / "b.png", title=task)
+        write_contact_sheet(first(task), tmp_path / "b.png", title=task)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     height, width, _ = imread(tmp_path / "a.png").shape
     assert width == 1440
@@ -57,7 +57,7 @@ def test_same_bits(task: str, tmp_path: Path) -> None:
 
 def test_frames_masks_and_masked_frames_are_those_of_their_times() -> None:
     shown = first("sfx-visual")
-    figure = draw(shown, title="t", frames=4)
+    figure = draw_contact_sheet(shown, title="t", frames=4)
     prompt, times = shown.query.prompt, [1.0, 3.0, 5.0, 7.0]
     assert prompt.video is not None
     assert prompt.mask is not None
@@ -75,14 +75,14 @@ def test_frames_masks_and_masked_frames_are_those_of_their_times() -> None:
 def test_a_video_without_a_mask_has_one_row() -> None:
     shown = first("sfx-visual")
     bare = replace(shown, query=replace(shown.query, prompt=Prompt(video=shown.query.prompt.video)))
-    figure = draw(bare, title="t", frames=3)
+    figure = draw_contact_sheet(bare, title="t", frames=3)
     assert len(pictures(figure)) == 3
     assert "video without a mask" in words(figure)
 
 
 def test_spans_lie_where_they_are() -> None:
     prompt = Prompt(text="bells", spans=(("+", 0.25, 0.5), ("+", 0.6, 0.7), ("-", 0.75, 1.0)))
-    (panel,) = draw(item(prompt), title="t").axes
+    (panel,) = draw_contact_sheet(item(prompt), title="t").axes
     boxes = [(patch.get_x(), patch.get_width()) for patch in panel.patches]
     assert boxes == [(0.25, 0.25), (0.6, pytest.approx(0.1)), (0.75, 0.25)]
     assert [text.get_text() for text in panel.get_legend().get_texts()] == ["mixture", "span +", "span −"]
@@ -91,22 +91,24 @@ def test_spans_lie_where_they_are() -> None:
 
 def test_heading_says_what_is_asked_and_known() -> None:
     silent = torch.zeros(2, 8000)
-    text = words(draw(item(Prompt(text="bells", spans=(("-", 0.5, 1.0),)), reference=silent), title="sfx@1"))
+    text = words(
+        draw_contact_sheet(item(Prompt(text="bells", spans=(("-", 0.5, 1.0),)), reference=silent), title="sfx@1")
+    )
     assert "sfx@1   an-item   (group g)" in text
     assert "text “bells”; spans -0.5:1 s" in text
     assert "1.000 s, 8000 Hz, 2 channels, silent reference" in text
-    assert "mono, no reference" in words(draw(item(Prompt(text="a"), torch.zeros(1, 800)), title="t"))
+    assert "mono, no reference" in words(draw_contact_sheet(item(Prompt(text="a"), torch.zeros(1, 800)), title="t"))
 
 
 @pytest.mark.parametrize("text", ["$x_1$ costs $5", "鐘の音", "a\nb", "word " * 100, r"\frac", "🔔"])
 def test_any_text_can_be_drawn(text: str, tmp_path: Path) -> None:
-    contact_sheet(item(Prompt(text=text)), tmp_path / "x.png", title="t")
+    write_contact_sheet(item(Prompt(text=text)), tmp_path / "x.png", title="t")
     assert (tmp_path / "x.png").stat().st_size > 5000
 
 
 @pytest.mark.parametrize("length", [1, 2, 1599, 1600, 1601])
 def test_any_length_can_be_drawn(length: int, tmp_path: Path) -> None:
-    contact_sheet(item(Prompt(text="a"), torch.full((1, length), 0.5)), tmp_path / "x.png", title="t")
+    write_contact_sheet(item(Prompt(text="a"), torch.full((1, length), 0.5)), tmp_path / "x.png", title="t")
 
 
 @given(st.integers(1, 300), st.integers(1, 40), st.integers(0, 2**32 - 1))
@@ -120,14 +122,14 @@ def test_envelope_bounds_every_part(length: int, bins: int, seed: int) -> None:
 
 def test_what_cannot_be_drawn(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"\.png file"):
-        contact_sheet(item(Prompt(text="a")), tmp_path / "x.jpg", title="t")
+        write_contact_sheet(item(Prompt(text="a")), tmp_path / "x.jpg", title="t")
     with pytest.raises(UsageError, match="at least one frame"):
-        contact_sheet(item(Prompt(text="a")), tmp_path / "x.png", title="t", frames=0)
+        write_contact_sheet(item(Prompt(text="a")), tmp_path / "x.png", title="t", frames=0)
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="can be written"):
-        contact_sheet(item(Prompt(text="a")), tmp_path / "file" / "x.png", title="t")
+        write_contact_sheet(item(Prompt(text="a")), tmp_path / "file" / "x.png", title="t")
     with pytest.raises(MediaError, match="found none"):
-        contact_sheet(item(Prompt(video=str(tmp_path / "gone.mp4"))), tmp_path / "x.png", title="t")
+        write_contact_sheet(item(Prompt(video=str(tmp_path / "gone.mp4"))), tmp_path / "x.png", title="t")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
 
 

@@ -12,8 +12,8 @@ from sam_audio_bench import audio, registry
 from sam_audio_bench.errors import MediaError, UsageError
 from sam_audio_bench.names import check_task
 from sam_audio_bench.tasks.load import load_task
-from sam_audio_bench.tasks.manifest import questions
-from sam_audio_bench.tasks.manifest_check import check
+from sam_audio_bench.tasks.manifest import read_questions
+from sam_audio_bench.tasks.manifest_check import check_questions
 from sam_audio_bench.types import Audio
 
 RATE = 8000
@@ -118,11 +118,13 @@ def test_stems_that_do_not_add_up_or_have_another_rate_are_told_of_excerpts(tmp_
     wrong = sum(parts.values(), torch.zeros(())).clone()
     wrong[:, : 2 * RATE] *= 0.5  # behind it the sum is right but for what resampling changes
     audio.write_wav(tmp_path / "one" / "mixture.wav", Audio(wrong, RATE))
-    (problems,) = ({problem.what for problem in check(questions(f"musdb-bass:{tmp_path}?excerpt=1&at=0"))},)
+    (problems,) = (
+        {problem.what for problem in check_questions(read_questions(f"musdb-bass:{tmp_path}?excerpt=1&at=0"))},
+    )
     assert "expected one/drums.wav at 8000 Hz as its mixture, found 16000 Hz: it will be resampled" in problems
     (told,) = (what for what in problems if "add up" in what)
     assert "found a difference of 0." in told or "found a difference of -0." in told  # as loud as the mixture itself
-    later = {problem.what for problem in check(questions(f"musdb-bass:{tmp_path}?excerpt=1&at=3"))}
+    later = {problem.what for problem in check_questions(read_questions(f"musdb-bass:{tmp_path}?excerpt=1&at=3"))}
     assert told not in later
 
 

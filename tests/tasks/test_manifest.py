@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sam_audio_bench import audio
 from sam_audio_bench.errors import MediaError, UsageError
 from sam_audio_bench.tasks.load import load_task
-from sam_audio_bench.tasks.manifest import manifest, parse_spans
+from sam_audio_bench.tasks.manifest import load_manifest, parse_spans
 from sam_audio_bench.types import Audio
 
 RATE = 16_000
@@ -53,7 +53,7 @@ def test_a_strangers_file_is_a_task(folder: Path):
 
 def test_all_columns_in_any_order_and_unknown_ones(folder: Path):
     path = table(folder, "note, id ,spans,residual,mixture,group\nfine, q1 ,+0:0.5 -0.5:1,t.wav,a.wav,street\n")
-    data = manifest(path)
+    data = load_manifest(path)
     assert data.provides == {"speech", "residual_reference", "spans"}
     assert data.groups == {"q1": "street"}
     item = data["q1"]
@@ -64,30 +64,30 @@ def test_all_columns_in_any_order_and_unknown_ones(folder: Path):
 
 
 def test_only_what_every_row_has_is_provided(folder: Path):
-    data = manifest(table(folder, "mixture,text,spans,target\na.wav,dog,,t.wav\nt.wav,cat,+0:1,\n"))
+    data = load_manifest(table(folder, "mixture,text,spans,target\na.wav,dog,,t.wav\nt.wav,cat,+0:1,\n"))
     assert data.provides == {"speech", "text"}
     assert data["t"].reference is None
 
 
 def test_questions_about_one_mixture_are_told_apart_by_their_prompt(folder: Path):
-    data = manifest(table(folder, "mixture,text,spans\na.wav,dog barking,\na.wav,,+0:1\nt.wav,cat,\n"))
+    data = load_manifest(table(folder, "mixture,text,spans\na.wav,dog barking,\na.wav,,+0:1\nt.wav,cat,\n"))
     assert data.ids == ("a-dog-barking", "a-0-1", "t")
     assert data.groups["a-dog-barking"] == data.groups["a-0-1"] == "a.wav"
 
 
 def test_a_byte_order_mark_and_windows_lines_are_read(folder: Path):
     (folder / "mine.csv").write_bytes(b'\xef\xbb\xbfmixture,text\r\na.wav,"bark, bark"\r\n')
-    assert manifest(folder / "mine.csv")["a"].query.prompt.text == "bark, bark"
+    assert load_manifest(folder / "mine.csv")["a"].query.prompt.text == "bark, bark"
 
 
 def test_the_revision_is_the_files(folder: Path):
-    one = manifest(table(folder, "mixture,text\na.wav,dog\n")).revision
-    assert one != manifest(table(folder, "mixture,text\na.wav,cat\n")).revision
-    assert one == manifest(table(folder, "mixture,text\na.wav,dog\n", "copy.csv")).revision
+    one = load_manifest(table(folder, "mixture,text\na.wav,dog\n")).revision
+    assert one != load_manifest(table(folder, "mixture,text\na.wav,cat\n")).revision
+    assert one == load_manifest(table(folder, "mixture,text\na.wav,dog\n", "copy.csv")).revision
 
 
 def test_nothing_is_decoded_before_an_item_is_asked_for(folder: Path):
-    data = manifest(table(folder, "mixture,text\nnowhere.wav,dog\n"))
+    data = load_manifest(table(folder, "mixture,text\nnowhere.wav,dog\n"))
     assert data.ids == ("nowhere",)
     with pytest.raises(MediaError, match=r"nowhere\.wav") as caught:
         data["nowhere"]
@@ -125,23 +125,23 @@ def test_nothing_is_decoded_before_an_item_is_asked_for(folder: Path):
 )
 def test_a_mistake_names_its_row(folder: Path, text: str, message: str):
     with pytest.raises(UsageError, match=message):
-        manifest(table(folder, text))
+        load_manifest(table(folder, text))
 
 
 def test_another_encoding_names_its_row(folder: Path):
     (folder / "mine.csv").write_bytes("mixture,text\na.wav,dog\nt.wav,Hündin\n".encode("latin-1"))
     with pytest.raises(UsageError, match=r"row 3 of .*expected UTF-8"):
-        manifest(folder / "mine.csv")
+        load_manifest(folder / "mine.csv")
 
 
 def test_an_absent_file_is_refused(tmp_path: Path):
     with pytest.raises(UsageError, match=r"expected a table of questions .*none\.csv, found none"):
-        manifest(tmp_path / "none.csv")
+        load_manifest(tmp_path / "none.csv")
     with pytest.raises(UsageError, match=r"expected one of manifest\.csv.*or folders of stems"):
-        manifest(tmp_path)
+        load_manifest(tmp_path)
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(UsageError, match=r"expected a table of questions \(\.csv, \.jsonl, \.parquet\) or a folder"):
-        manifest(tmp_path / "notes.txt")
+        load_manifest(tmp_path / "notes.txt")
 
 
 def test_paths_outside_need_leave(folder: Path):
@@ -156,17 +156,19 @@ def test_paths_outside_need_leave(folder: Path):
     assert reference is not None
     assert torch.equal(reference.samples, noise(1))
     with pytest.raises(UsageError, match=r"expected a path, found '.'"):
-        manifest(table(inner, "mixture,text\n.,dog\n"), allow_outside=True)
+        load_manifest(table(inner, "mixture,text\n.,dog\n"), allow_outside=True)
 
 
 def test_videos_masks_and_paraphrases(folder: Path):
-    data = manifest(table(folder, "mixture,video,mask,text,paraphrases\na.wav,v.mp4,m.npz,dog,hound | a barker |\n"))
+    data = load_manifest(
+        table(folder, "mixture,video,mask,text,paraphrases\na.wav,v.mp4,m.npz,dog,hound | a barker |\n")
+    )
     assert data.provides == {"speech", "text", "video"}
     assert data.paraphrases == {"a": ("hound", "a barker")}
     prompt = data["a"].query.prompt
     assert (prompt.video, prompt.mask) == (str(folder / "v.mp4"), str(folder / "m.npz"))
     with pytest.raises(UsageError, match=r"expected the video that the mask m.npz belongs to"):
-        manifest(table(folder, "mixture,text,mask\na.wav,dog,m.npz\n"))
+        load_manifest(table(folder, "mixture,text,mask\na.wav,dog,m.npz\n"))
 
 
 def test_ten_thousand_rows_load_lazily_in_flat_memory(folder: Path):
@@ -174,7 +176,7 @@ def test_ten_thousand_rows_load_lazily_in_flat_memory(folder: Path):
     path = table(folder, "mixture,text,group,id\n" + rows)
     tracemalloc.start()
     try:
-        data = manifest(path)
+        data = load_manifest(path)
         assert len(data) == 10_000
         assert tracemalloc.get_traced_memory()[1] < 50 * 2**20
         data["q0"]
@@ -192,14 +194,14 @@ def test_ten_thousand_rows_load_lazily_in_flat_memory(folder: Path):
 def test_a_file_keeps_its_rate_and_channels(tmp_path: Path, subtype: str, rate: int):
     samples = noise(3, 2, 1000).numpy()
     soundfile.write(tmp_path / "a.wav", samples.T, rate, subtype=subtype)
-    mixture = manifest(table(tmp_path, "mixture,text\na.wav,dog\n"))["a"].query.mixture
+    mixture = load_manifest(table(tmp_path, "mixture,text\na.wav,dog\n"))["a"].query.mixture
     assert (mixture.rate, mixture.samples.shape) == (rate, (2, 1000))
     assert float(np.abs(mixture.samples.numpy() - samples).max()) <= (2**-7 if subtype == "PCM_U8" else 2**-15)
 
 
 def test_references_are_brought_to_the_rate_of_the_mixture(folder: Path):
     audio.write_wav(folder / "high.wav", Audio(noise(4, 1, 3 * RATE), 3 * RATE))
-    item = manifest(table(folder, "mixture,text,target\na.wav,dog,high.wav\n"))["a"]
+    item = load_manifest(table(folder, "mixture,text,target\na.wav,dog,high.wav\n"))["a"]
     assert item.reference is not None
     assert (item.reference.rate, item.reference.length) == (RATE, RATE)
 
@@ -208,7 +210,7 @@ def test_references_are_brought_to_the_rate_of_the_mixture(folder: Path):
 @pytest.mark.parametrize(("shape", "status"), [((1, RATE - 1), "length_mismatch"), ((2, RATE), "error")])
 def test_a_reference_of_another_shape_names_both_files(folder: Path, column: str, shape: tuple[int, int], status: str):
     audio.write_wav(folder / "odd.wav", Audio(noise(5, *shape), RATE))
-    data = manifest(table(folder, f"mixture,text,{column}\na.wav,dog,odd.wav\n"))
+    data = load_manifest(table(folder, f"mixture,text,{column}\na.wav,dog,odd.wav\n"))
     with pytest.raises(MediaError, match=r"odd\.wav to be as long as .*a\.wav") as caught:
         data["a"]
     assert caught.value.status == status
@@ -228,7 +230,7 @@ def test_unusable_sound_is_an_error_of_its_item(
 ):
     soundfile.write(folder / "bad.wav", samples, RATE, subtype="FLOAT")
     row = "bad.wav,dog,t.wav" if column == "mixture" else "a.wav,dog,bad.wav"
-    data = manifest(table(folder, f"mixture,text,target\n{row}\nt.wav,cat,t.wav\n"))
+    data = load_manifest(table(folder, f"mixture,text,target\n{row}\nt.wav,cat,t.wav\n"))
     with pytest.raises(MediaError, match=message) as caught:
         data[data.ids[0]]
     assert caught.value.status == status
@@ -238,7 +240,7 @@ def test_unusable_sound_is_an_error_of_its_item(
 def test_text_that_is_no_sound_is_an_error_of_its_item(folder: Path):
     (folder / "bad.wav").write_text("hello")
     with pytest.raises(MediaError, match=r"libsndfile can read at .*bad\.wav"):
-        manifest(table(folder, "mixture,text\nbad.wav,dog\n"))["bad"]
+        load_manifest(table(folder, "mixture,text\nbad.wav,dog\n"))["bad"]
 
 
 seconds = st.floats(0, 1e6, allow_nan=False)

@@ -16,8 +16,8 @@ import sam_audio_bench as sab
 from sam_audio_bench import audio
 from sam_audio_bench.cli.data import validate
 from sam_audio_bench.tasks.load import load_task
-from sam_audio_bench.tasks.manifest import questions
-from sam_audio_bench.tasks.manifest_check import check
+from sam_audio_bench.tasks.manifest import read_questions
+from sam_audio_bench.tasks.manifest_check import check_questions
 from sam_audio_bench.tasks.synthetic_video import FRAME_RATE, draw_scene, write_clip
 from sam_audio_bench.types import Audio
 
@@ -41,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
 def problems(folder: Path, text: str) -> list[tuple[int | str, str, str, str]]:
     """Row, column, severity and message of every problem of a CSV."""
     (folder / "mine.csv").write_text(text)
-    found = check(questions(folder / "mine.csv"))
+    found = check_questions(read_questions(folder / "mine.csv"))
     return [(problem.where, problem.column, problem.severity, problem.what) for problem in found]
 
 

@@ -21,8 +21,8 @@ from sam_audio_bench.errors import MediaError, UsageError
 from sam_audio_bench.tabular import broken
 from sam_audio_bench.tasks.attributes import is_empty, typed_columns
 from sam_audio_bench.tasks.load import is_path, load_task
-from sam_audio_bench.tasks.manifest import manifest, questions
-from sam_audio_bench.tasks.manifest_rows import task_data
+from sam_audio_bench.tasks.manifest import load_manifest, read_questions
+from sam_audio_bench.tasks.manifest_rows import questions_to_task
 from sam_audio_bench.types import Audio
 
 RATE = 8000
@@ -79,7 +79,7 @@ def test_a_datasets_folder_holds_sounds_or_names_them(folder: Path):
     ]
     path = saved(folder, rows)
     with pytest.raises(UsageError, match=r"row 1 of .*inside the folder"):
-        manifest(path)
+        load_manifest(path)
     data = load_task(str(path), allow_outside=True)
     assert (data.task, data.ids) == ("saved", ("one", "two", "row-3"))
     assert data.groups["row-3"] == "row-3"
@@ -95,13 +95,13 @@ def test_a_filtered_datasets_folder_keeps_rows_and_sounds_together(folder: Path)
     table = datasets.Dataset.from_dict({"mixture": sounds, "text": ["dog", "cat"]})
     table = table.cast_column("mixture", datasets.Audio(decode=False)).select([1])
     table.save_to_disk(folder / "saved")
-    data = manifest(folder / "saved")
+    data = load_manifest(folder / "saved")
     assert (data.ids, data.texts) == (("t",), {"t": "cat"})
     assert torch.equal(data["t"].query.mixture.samples, audio.read(folder / "t.wav").samples)
 
 
 def test_a_damaged_sound_in_a_datasets_folder_is_called_by_its_name(folder: Path):
-    data = manifest(saved(folder, [{"mixture": {"bytes": b"hello", "path": "x.wav"}, "text": "dog"}]))
+    data = load_manifest(saved(folder, [{"mixture": {"bytes": b"hello", "path": "x.wav"}, "text": "dog"}]))
     with pytest.raises(MediaError, match=r"libsndfile can read at x\.wav"):
         data["x"]
 
@@ -111,10 +111,10 @@ def test_several_splits_want_a_choice(folder: Path):
     datasets.disable_progress_bars()
     datasets.DatasetDict(test=datasets.Dataset.from_list(ROWS)).save_to_disk(folder / "saved")
     with pytest.raises(UsageError, match=r"name one of .*saved/test"):
-        manifest(folder / "saved")
+        load_manifest(folder / "saved")
     (folder / "saved" / "test" / "state.json").write_text("{")
     with pytest.raises(UsageError, match="found a damaged one"):
-        manifest(folder / "saved" / "test")
+        load_manifest(folder / "saved" / "test")
 
 
 @pytest.mark.parametrize("name", ["manifest.csv", "metadata.jsonl", "manifest.parquet"])
@@ -140,7 +140,7 @@ def test_spans_and_paraphrases_may_be_lists(folder: Path):
         "paraphrases": ["x", " "],
         "id": 7,
     }
-    data = manifest(lines(folder / "mine.jsonl", row, "", "  "))
+    data = load_manifest(lines(folder / "mine.jsonl", row, "", "  "))
     assert data["7"].query.prompt.spans == (("+", 0.0, 0.5), ("-", 0.5, 1.0))
     assert data.paraphrases == {"7": ("x",)}
 
@@ -167,15 +167,17 @@ def test_spans_and_paraphrases_may_be_lists(folder: Path):
 )
 def test_a_mistake_in_json_lines_names_its_row(folder: Path, line: object, message: str):
     with pytest.raises(UsageError, match=message):
-        manifest(lines(folder / "mine.jsonl", {"mixture": "a.wav", "text": "dog", "id": "x"}, line))
+        load_manifest(lines(folder / "mine.jsonl", {"mixture": "a.wav", "text": "dog", "id": "x"}, line))
 
 
 def test_all_mistakes_are_found_and_good_rows_stay(folder: Path):
-    found = questions(lines(folder / "mine.jsonl", "{", *ROWS, {"text": "dog"}, {"mixture": "/x.wav", "text": "dog"}))
+    found = read_questions(
+        lines(folder / "mine.jsonl", "{", *ROWS, {"text": "dog"}, {"mixture": "/x.wav", "text": "dog"})
+    )
     assert list(found.rows) == ["one", "two"]
     assert [problem.where for problem in found.problems] == [1, 4, 5]
     with pytest.raises(UsageError, match=r"row 1 of .*\(2 more: `sabench data validate`\)"):
-        manifest(found.path)
+        load_manifest(found.path)
 
 
 def test_bytes_that_are_no_utf8_name_their_row(folder: Path):
@@ -184,32 +186,32 @@ def test_bytes_that_are_no_utf8_name_their_row(folder: Path):
         b'{"mixture": "a.wav", "text": "dog"}\n{"mixture": "t.wav", "text": "' + bad + b'"}\n'
     )
     with pytest.raises(UsageError, match=r"row 2 of .*expected UTF-8"):
-        manifest(folder / "mine.jsonl")
+        load_manifest(folder / "mine.jsonl")
     text = pyarrow.array([b"dog", bad], pyarrow.binary()).view(pyarrow.string())
     parquet.write_table(pyarrow.table({"mixture": ["a.wav", "t.wav"], "text": text}), folder / "mine.parquet")
     with pytest.raises(UsageError, match=r"row 2 of .*expected UTF-8"):
-        manifest(folder / "mine.parquet")
+        load_manifest(folder / "mine.parquet")
     (folder / "mine.csv").write_text("mixture,text\na.wav,dog\n", encoding="utf-16")
     with pytest.raises(UsageError, match=r"row 1 of .*expected UTF-8"):
-        manifest(folder / "mine.csv")
+        load_manifest(folder / "mine.csv")
 
 
 def test_a_broken_byte_in_a_column_of_the_owner_is_no_matter(folder: Path):
     (folder / "mine.csv").write_bytes("mixture,text,note\na.wav,dog,schön\n".encode("latin-1"))
-    assert manifest(folder / "mine.csv").texts == {"a": "dog"}
+    assert load_manifest(folder / "mine.csv").texts == {"a": "dog"}
 
 
 def test_damaged_and_unsuitable_parquet(folder: Path):
     (folder / "mine.parquet").write_bytes(b"hello")
     with pytest.raises(UsageError, match="expected a parquet file"):
-        manifest(folder / "mine.parquet")
+        load_manifest(folder / "mine.parquet")
     sounds = pyarrow.table({"mixture": [{"bytes": b"x", "path": "a.wav"}], "text": ["dog"]})
     parquet.write_table(sounds, folder / "mine.parquet")
     with pytest.raises(UsageError, match=r"expected paths in column 'mixture', found sounds: .*save_to_disk"):
-        manifest(folder / "mine.parquet")
+        load_manifest(folder / "mine.parquet")
     parquet.write_table(pyarrow.table({"sound": ["a.wav"], "text": ["dog"]}), folder / "mine.parquet")
     with pytest.raises(UsageError, match="expected columns 'mixture'"):
-        manifest(folder / "mine.parquet")
+        load_manifest(folder / "mine.parquet")
 
 
 def test_names_of_tasks_win_over_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -232,52 +234,54 @@ def test_other_delimiters(folder: Path, delimiter: str, name: str):
 
 def test_empty_rows_are_left_out_and_counted(folder: Path):
     (folder / "mine.csv").write_text("sep=,\nmixture,text\n,,\na.wav,dog\n\n , \nt.wav,cat\n")
-    found = questions(folder / "mine.csv")
+    found = read_questions(folder / "mine.csv")
     assert list(found.rows) == ["a", "t"]
     (told,) = found.problems
     assert (told.where, told.severity) == (3, "warning")
     assert told.what == "2 rows (3, 6) have no text in any cell: left out"
-    assert manifest(folder / "mine.csv").notes == (told.what,)
+    assert load_manifest(folder / "mine.csv").notes == (told.what,)
     (folder / "mine.csv").write_text("mixture,text\n,\n")
     with pytest.raises(UsageError, match="at least one question, found none"):
-        manifest(folder / "mine.csv")
+        load_manifest(folder / "mine.csv")
 
 
 def test_rows_are_counted_as_an_editor_counts_lines(folder: Path):
     (folder / "mine.csv").write_text('mixture,text\na.wav,"a\ndog"\n\nt.wav,\n', newline="")
     with pytest.raises(UsageError, match=r"row 5 of .*found neither a text"):
-        manifest(folder / "mine.csv")
+        load_manifest(folder / "mine.csv")
 
 
 def test_rows_with_too_few_cells_are_told(folder: Path):
     (folder / "mine.csv").write_text('mixture,text,target\na.wav,"a\ndog",t.wav\n\nt.wav,cat\n')
-    found = questions(folder / "mine.csv")
+    found = read_questions(folder / "mine.csv")
     (told,) = found.problems
     assert (told.where, told.severity) == (5, "warning")
     assert told.what == "1 row (5) ends before the last column: the missing cells count as empty"
-    assert manifest(folder / "mine.csv").notes == (told.what,)
+    assert load_manifest(folder / "mine.csv").notes == (told.what,)
     (folder / "mine.csv").write_text("mixture,text,target\na.wav,dog,t.wav\nt.wav,cat,\n")  # said, and not forgotten
-    assert questions(folder / "mine.csv").problems == ()
+    assert read_questions(folder / "mine.csv").problems == ()
 
 
 def test_a_file_that_is_broken_off_is_told(folder: Path):
     (folder / "mine.csv").write_text("mixture,text,target\na.wav,dog,t.wav\nt.wav,ca")
-    assert "1 row (3) ends before the last column, and the file without a line end" in manifest(
+    assert "1 row (3) ends before the last column, and the file without a line end" in load_manifest(
         folder / "mine.csv"
     ).notes[0]  # fmt: skip
 
 
 def test_names_of_hugging_face(folder: Path):
     (folder / "metadata.csv").write_text("file_name,text,target_file_name,speaker\na.wav,dog,t.wav,x\n")
-    data = manifest(folder)
+    data = load_manifest(folder)
     assert (data.ids, data["a"].reference is not None) == (("a",), True)
     (folder / "metadata.csv").unlink()
     lines(folder / "metadata.jsonl", {"file_name": "a.wav", "text": "dog\u2028\u0085"}, {"file_name": "", "text": "x"})
     with pytest.raises(UsageError, match=r"row 2 of .*path of a mixture"):
-        manifest(folder)
+        load_manifest(folder)
     pd.DataFrame({"file_name": ["a.wav"], "text": ["dog"]}).to_parquet(folder / "mine.parquet")
-    assert manifest(folder / "mine.parquet").ids == ("a",)
-    assert manifest(lines(folder / "m.jsonl", {"mixture": "t.wav", "file_name": "a.wav", "text": "dog"})).ids == ("t",)
+    assert load_manifest(folder / "mine.parquet").ids == ("a",)
+    assert load_manifest(lines(folder / "m.jsonl", {"mixture": "t.wav", "file_name": "a.wav", "text": "dog"})).ids == (
+        "t",
+    )
 
 
 @pytest.mark.parametrize(
@@ -290,13 +294,13 @@ def test_names_of_hugging_face(folder: Path):
 )
 def test_other_mistakes_in_json_lines(folder: Path, line: object, message: str):
     with pytest.raises(UsageError, match=message):
-        manifest(lines(folder / "mine.jsonl", {"mixture": "a.wav", "text": "dog", "id": "x"}, line))
+        load_manifest(lines(folder / "mine.jsonl", {"mixture": "a.wav", "text": "dog", "id": "x"}, line))
 
 
 def test_spreadsheets_and_archives_are_told_apart(folder: Path):
     (folder / "mine.csv").write_bytes(b"PK\x03\x04...")
     with pytest.raises(UsageError, match="a spreadsheet or another zip archive; save it as CSV"):
-        manifest(folder / "mine.csv")
+        load_manifest(folder / "mine.csv")
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "chain", "target"])
@@ -316,17 +320,17 @@ def test_a_link_that_leads_out_is_outside(tmp_path: Path, folder: Path, kind: st
     column = "target" if kind == "target" else "mixture"
     row = {"mixture": "near.wav", "text": "dog", column: name}
     with pytest.raises(UsageError, match=f"inside the folder .*'{name}', which is linked to .*--allow-outside"):
-        manifest(lines(inner / "mine.jsonl", row))
-    assert len(manifest(inner / "mine.jsonl", allow_outside=True)) == 1
+        load_manifest(lines(inner / "mine.jsonl", row))
+    assert len(load_manifest(inner / "mine.jsonl", allow_outside=True)) == 1
     (folder / "linked").symlink_to(inner)
-    assert len(manifest(lines(folder / "linked" / "mine.jsonl", {"mixture": "near.wav", "text": "dog"}))) == 1
+    assert len(load_manifest(lines(folder / "linked" / "mine.jsonl", {"mixture": "near.wav", "text": "dog"}))) == 1
 
 
 def test_links_in_a_circle_are_no_file_of_that_row_alone(folder: Path) -> None:
     for name, goal in (("one.wav", "two.wav"), ("two.wav", "one.wav"), ("self", "self")):
         (folder / name).symlink_to(goal)
     rows = [{"mixture": name, "text": "dog"} for name in ("a.wav", "one.wav", "self/a.wav")]
-    found = manifest(lines(folder / "mine.jsonl", *rows))
+    found = load_manifest(lines(folder / "mine.jsonl", *rows))
     assert found["a"].id == "a"
     for name in ("one", "self/a"):
         with pytest.raises(MediaError, match="found none"):
@@ -344,7 +348,7 @@ def test_names_of_files_that_are_no_utf8(folder: Path):
     bad.mkdir()
     lines(bad / "mine.jsonl", *ROWS)
     with pytest.raises(UsageError, match=r"expected a path in UTF-8, found .*bad\\udcff.*rename it"):
-        manifest(bad / "mine.jsonl")
+        load_manifest(bad / "mine.jsonl")
 
 
 # --- further columns
@@ -366,7 +370,7 @@ def test_further_columns_are_attributes_in_every_format(folder: Path, form: str)
         pd.DataFrame(rows).to_parquet(path)
     else:
         path = saved(folder, [{**row, **{key: f"../{row[key]}" for key in ("mixture", "target")}} for row in rows])
-        data = task_data(questions(path, allow_outside=True))
+        data = questions_to_task(read_questions(path, allow_outside=True))
     if form != "datasets":
         data = load_task(str(path))
     true, false = ("True", "False") if form == "csv" else ("true", "false")  # a text is left as it is

@@ -42,10 +42,10 @@ def test_names_are_tried_in_their_order(media: BenchMedia):
     asked = row(start=40.598, end=46.729)
     stems = ["abc", "abc_40598_46729", "abc_40_46", "abc.00040598_00046729"]
     names = [media.folder / "audioset" / f"{stem}{suffix}" for stem in stems for suffix in SUFFIXES]
-    assert media.names(asked) == names
+    assert media.expected_paths(asked) == names
     for name in reversed(names):  # each one is preferred to all that came before
         name.touch()
-        assert media.files(asked) == [name]
+        assert media.locate_files(asked) == [name]
 
 
 @pytest.mark.parametrize("name", ["abc.WAV", "abc_2000_3000.Flac", "abc_2_3.aiff", "abc.w64"])
@@ -53,14 +53,14 @@ def test_other_suffixes_and_upper_case_serve_too(name: str, media: BenchMedia):
     form = {"aiff": "AIFF", "w64": "W64"}.get(name.rpartition(".")[2], name.rpartition(".")[2].upper())
     path = media.folder / "audioset" / name
     soundfile.write(path, signal(4.0 if "_" not in name else 1.0, 8000, 1, 0).T, 8000, format=form, subtype="PCM_16")
-    assert media.files(row()) == [path]
-    assert media.sound(row()).seconds == 1.0
+    assert media.locate_files(row()) == [path]
+    assert media.read_sound(row()).seconds == 1.0
     write(media, "abc.wav", 4.0)  # the usual name is preferred
-    assert media.files(row()) == [media.folder / "audioset" / "abc.wav"] or name == "abc.WAV"
+    assert media.locate_files(row()) == [media.folder / "audioset" / "abc.wav"] or name == "abc.WAV"
 
 
 def test_milliseconds_are_rounded_or_cut_off(media: BenchMedia):
-    names = [path.name for path in media.names(row(start=0.2909, end=1.2909))]
+    names = [path.name for path in media.expected_paths(row(start=0.2909, end=1.2909))]
     assert names.index("abc_291_1291.mp4") < names.index("abc_290_1290.mp4") < names.index("abc_0_1.mp4")
     assert "abc.00000290_00001290.flac" in names
 
@@ -68,15 +68,15 @@ def test_milliseconds_are_rounded_or_cut_off(media: BenchMedia):
 def test_pictures_come_from_a_file_that_can_have_some(media: BenchMedia):
     write(media, "abc.wav", 4.0)
     (media.folder / "audioset" / "abc_2000_3000.mp4").touch()
-    assert [path.name for path in media.files(row())] == ["abc.wav"]
-    assert [path.name for path in media.files(row(), visual=True)] == ["abc_2000_3000.mp4"]
+    assert [path.name for path in media.locate_files(row())] == ["abc.wav"]
+    assert [path.name for path in media.locate_files(row(), visual=True)] == ["abc_2000_3000.mp4"]
 
 
 @pytest.mark.parametrize("name", ["abc.wav", "abc_2000_3000.flac", "abc_2_3.wav", "abc.00002000_00003000.wav"])
 @pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (44_100, 2), (48_000, 2)])
 def test_a_mixture_is_cut_then_mono_then_resampled(name: str, rate: int, channels: int, media: BenchMedia):
     path = write(media, name, 4.0 if name == "abc.wav" else 1.0, rate, channels)
-    found = media.sound(row())
+    found = media.read_sound(row())
     samples = soundfile.read(path, dtype="float32", always_2d=True)[0].T
     first = 2 * rate if name == "abc.wav" else 0
     cut = Audio(torch.from_numpy(samples[:, first : first + rate].copy()), rate)
@@ -98,47 +98,47 @@ def test_a_mixture_is_cut_then_mono_then_resampled(name: str, rate: int, channel
 def test_another_length_is_told(name: str, seconds: float, says: str, media: BenchMedia):
     write(media, name, seconds)
     with pytest.raises(MediaError, match=says) as caught:
-        media.sound(row())
+        media.read_sound(row())
     assert caught.value.status == "length_mismatch"
 
 
 @pytest.mark.parametrize(("seconds", "kept"), [(1 - SLACK + 0.01, 0.91), (1.0, 1.0), (1 + SLACK - 0.01, 1.0)])
 def test_a_little_more_is_cut_off_and_a_little_less_is_taken(seconds: float, kept: float, media: BenchMedia):
     write(media, "abc_2000_3000.wav", seconds)
-    assert media.sound(row()).seconds == pytest.approx(kept, abs=1e-3)
+    assert media.read_sound(row()).seconds == pytest.approx(kept, abs=1e-3)
 
 
 def test_nothing_there_is_missing_media(media: BenchMedia):
     with pytest.raises(
         MediaError, match=r"expected a recording at .*abc\.mp4 or under one of 23 other names"
     ) as caught:
-        media.sound(row())
+        media.read_sound(row())
     assert caught.value.status == "missing_media"
-    assert media.where(row()) is None
+    assert media.locate_part(row()) is None
 
 
 def test_where_tells_file_and_seconds(media: BenchMedia):
     path = write(media, "abc_2_3.wav")
-    assert media.where(row()) == (path, 0.0, 1.0)
+    assert media.locate_part(row()) == (path, 0.0, 1.0)
     path = write(media, "abc.wav", 4.0)
-    assert media.where(row()) == (path, 2.0, 3.0)
+    assert media.locate_part(row()) == (path, 2.0, 3.0)
 
 
 def test_a_whole_video_is_cut_once_and_in_step(media: BenchMedia):
     path = encode(media.folder / "audioset" / "abc.mp4", signal(4.0, 48_000, 1, 0), 48_000, frames(4.0))
-    clip = media.pictures(row())
+    clip = media.extract_video(row())
     assert clip != path
     stamp = clip.stat().st_mtime_ns
-    assert media.pictures(row()) == clip
+    assert media.extract_video(row()) == clip
     assert clip.stat().st_mtime_ns == stamp
-    assert media.pictures(row(start=2.5, end=3.5)) != clip
+    assert media.extract_video(row(start=2.5, end=3.5)) != clip
     os.utime(path, ns=(1, 1))  # another file under the name
-    assert media.pictures(row()) != clip
+    assert media.extract_video(row()) != clip
 
 
 def test_what_is_cut_already_is_shown_itself(media: BenchMedia):
     path = encode(media.folder / "audioset" / "abc_2_3.mp4", signal(1.0, 48_000, 1, 0), 48_000, frames(1.0))
-    assert media.pictures(row()) == path
+    assert media.extract_video(row()) == path
 
 
 def damaged(media: BenchMedia, kind: str) -> tuple[str, bool]:
@@ -191,7 +191,7 @@ def test_of_small_files_everything_is_looked_at(media: BenchMedia):
     content = bytearray(path.read_bytes())
     content[-20_000:-16_000] = bytes(4000)
     path.write_bytes(content)
-    assert media.sound(row()).seconds == 1.0
+    assert media.read_sound(row()).seconds == 1.0
     with pytest.raises(MediaError):
         media.inspect(row())
 
@@ -204,16 +204,16 @@ def song(**changes: Any) -> Annotation:
 
 
 def test_a_song_is_cut_from_mixture_and_stems(bench: Made):
-    media = StemMedia.here()
-    assert [path.name for path in media.files(song())] == [
+    media = StemMedia.from_data_folder()
+    assert [path.name for path in media.locate_files(song())] == [
         "mixture.wav",
         "drums.wav",
         "bass.wav",
         "vocals.wav",
         "other.wav",
     ]
-    parts = [media.sound(song(), part).samples for part in ("drums", "bass", "vocals", "other")]
-    mixture = media.sound(song())
+    parts = [media.read_sound(song(), part).samples for part in ("drums", "bass", "vocals", "other")]
+    mixture = media.read_sound(song())
     assert (mixture.rate, mixture.channels, mixture.seconds) == (RATE, 1, 1.0)
     assert (sum(parts) - mixture.samples).abs().max() < 1e-6
     media.inspect(song())
@@ -221,8 +221,8 @@ def test_a_song_is_cut_from_mixture_and_stems(bench: Made):
 
 def test_a_song_without_a_stem_is_missing(bench: Made):
     (bench.folder / "musdb18hq" / "test" / SONG / "bass.wav").unlink()
-    media = StemMedia.here()
-    assert media.files(song()) == []
+    media = StemMedia.from_data_folder()
+    assert media.locate_files(song()) == []
     with pytest.raises(MediaError) as caught:
         media.inspect(song())
     assert caught.value.status == "missing_media"
@@ -233,17 +233,17 @@ def test_stems_of_another_length_are_told(bench: Made):
     path.unlink()
     soundfile.write(path, np.zeros((round(44_100 * 1.2), 2)), 44_100)
     with pytest.raises(MediaError, match=r"to be equally long, found mixture 48000, .*bass 4"):
-        StemMedia.here().inspect(song())
+        StemMedia.from_data_folder().inspect(song())
 
 
 def test_an_archive_gives_the_same_samples(bench: Made):
-    expected = {part: StemMedia.here().sound(song(), part).samples for part in ("mixture", "vocals")}
+    expected = {part: StemMedia.from_data_folder().read_sound(song(), part).samples for part in ("mixture", "vocals")}
     path = bench.zip_songs()
-    media = StemMedia.here()
-    assert media.files(song()) == [path]
-    assert all(torch.equal(media.sound(song(), part).samples, samples) for part, samples in expected.items())
+    media = StemMedia.from_data_folder()
+    assert media.locate_files(song()) == [path]
+    assert all(torch.equal(media.read_sound(song(), part).samples, samples) for part, samples in expected.items())
     with pytest.raises(MediaError, match=r"expected test/Nobody/mixture\.wav in") as caught:
-        media.sound(song(recording="Nobody"))
+        media.read_sound(song(recording="Nobody"))
     assert caught.value.status == "missing_media"
 
 
@@ -252,6 +252,6 @@ def test_a_damaged_archive_is_told(bench: Made):
     content = bytearray(path.read_bytes())
     content[5000:6000] = bytes(1000)
     path.write_bytes(content)
-    media = StemMedia.here()
+    media = StemMedia.from_data_folder()
     with pytest.raises(MediaError, match="found it damaged"):
         media.inspect(song())

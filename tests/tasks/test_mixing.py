@@ -21,12 +21,12 @@ from sam_audio_bench import audio
 from sam_audio_bench.cli import group
 from sam_audio_bench.errors import BenchError, MediaError, UsageError
 from sam_audio_bench.tasks.load import load_task
-from sam_audio_bench.tasks.manifest import questions
-from sam_audio_bench.tasks.manifest_check import check
+from sam_audio_bench.tasks.manifest import read_questions
+from sam_audio_bench.tasks.manifest_check import check_questions
 from sam_audio_bench.tasks.mixing import ClipIndex, cut_sounding
 from sam_audio_bench.tasks.mixing_plan import Planner
-from sam_audio_bench.tasks.mixing_pool import Clip, licensed, read_pool
-from sam_audio_bench.tasks.mixing_recipe import recipe_of
+from sam_audio_bench.tasks.mixing_pool import Clip, read_pool, select_licensed
+from sam_audio_bench.tasks.mixing_recipe import parse_recipe
 from sam_audio_bench.tasks.mixing_write import write_mixtures
 from sam_audio_bench.tasks.span_table import RULES, find_spans
 from sam_audio_bench.types import Audio
@@ -59,8 +59,8 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def mixed(pool: Path, out: Path, *, form: str = "folders", shard: tuple[int, int] = (1, 1), **changes: object):
     """A folder of mixtures and what was said of them."""
-    recipe = recipe_of({**RECIPE, **changes})
-    planner = Planner(licensed(read_pool(pool), recipe), recipe)
+    recipe = parse_recipe({**RECIPE, **changes})
+    planner = Planner(select_licensed(read_pool(pool), recipe), recipe)
     return write_mixtures(planner, out, form=form, shard=shard)  # type: ignore[arg-type]
 
 
@@ -107,7 +107,7 @@ def test_sources_add_up_to_the_bit_in_every_order(out: Path) -> None:
 
 
 def test_the_manifest_is_a_task_whose_references_are_exact(out: Path, tmp_path: Path) -> None:
-    assert list(check(questions(out))) == []
+    assert list(check_questions(read_questions(out))) == []
     data = load_task(str(out / "manifest.csv"))
     assert {"text", "spans", "reference", "residual_reference"} <= data.provides
     for item in data:
@@ -160,7 +160,7 @@ def test_a_mixture_that_would_overload_is_turned_down_and_that_is_said(pool: Pat
 
 
 def test_spans_are_when_sources_sound_and_overlap_follows(out: Path) -> None:
-    for found in find_spans(questions(out), RULES["relative"]):  # which hears no pause below 250 ms at an edge
+    for found in find_spans(read_questions(out), RULES["relative"]):  # which hears no pause below 250 ms at an edge
         assert found.overlap is not None
         assert found.overlap.recall > 0.98, (found.item, found.spans, found.given)
     for row in rows_of(out):

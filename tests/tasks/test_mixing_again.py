@@ -17,7 +17,7 @@ from sam_audio_bench.tasks import mixing_write
 from sam_audio_bench.tasks.load import load_task
 from sam_audio_bench.tasks.mixing_plan import Planner
 from sam_audio_bench.tasks.mixing_pool import read_pool
-from sam_audio_bench.tasks.mixing_recipe import recipe_of
+from sam_audio_bench.tasks.mixing_recipe import parse_recipe
 from sam_audio_bench.tasks.mixing_write import MixReport, write_mixtures
 
 RATE = 8000
@@ -38,7 +38,7 @@ def pool(tmp_path: Path) -> Path:
 
 
 def mixed(pool: Path, out: Path, shard: tuple[int, int] = (1, 1), **changes: object) -> MixReport:
-    recipe = recipe_of({**SHORT, **changes})
+    recipe = parse_recipe({**SHORT, **changes})
     return write_mixtures(Planner(read_pool(pool), recipe), out, shard=shard)
 
 
@@ -52,13 +52,13 @@ def test_shards_of_other_pools_make_no_table(pool: Path, tmp_path: Path) -> None
     shutil.rmtree(pool / "horn")
     clip(pool / "bee" / "a.wav", 9)
     found = mixed(pool, out, shard=(2, 2))
-    assert (found.made, found.others, found.missing, found.tables) == (2, 2, 2, [])
+    assert (found.made, found.foreign, found.missing, found.tables) == (2, 2, 2, [])
     assert not (out / "manifest.csv").exists()  # it told of mixtures that are others now
     result = CliRunner().invoke(group, ["data", "mix", str(pool), "--out", str(out), "--shard", "2/2",
                                         *(f"--set={name}={value}" for name, value in SHORT.items())])  # fmt: skip
     assert "2 mixtures of other shards made of another pool: run these shards again" in result.output
     whole = mixed(pool, out, shard=(1, 2))
-    assert (whole.made, whole.others, whole.questions) == (2, 0, 4)
+    assert (whole.made, whole.foreign, whole.questions) == (2, 0, 4)
     mixed(pool, tmp_path / "new")
     assert content(out) == content(tmp_path / "new")
 

@@ -19,8 +19,8 @@ from sam_audio_bench.files import sha256
 from sam_audio_bench.tasks import TASKS, TaskData
 from sam_audio_bench.tasks.inspection import verify_files
 from sam_audio_bench.tasks.load import load_task
-from sam_audio_bench.tasks.lock import Lock
-from sam_audio_bench.tasks.official import clamped, official
+from sam_audio_bench.tasks.lock import LockFile
+from sam_audio_bench.tasks.official import clamp_spans, read_official
 
 
 def load(name: str) -> TaskData:
@@ -86,7 +86,7 @@ def test_spans_end_with_their_clip_and_that_is_recorded(bench: Made):
 @pytest.mark.parametrize("span", [(1.0, 2.0), (-2.0, -1.0), (-1.0, 0.0)])
 def test_a_span_outside_the_clip_costs_the_item(span: tuple[float, float]):
     with pytest.raises(MediaError, match=r"expected spans within 1\.000 s of sound, found "):
-        clamped((span,), 1.0)
+        clamp_spans((span,), 1.0)
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -181,7 +181,7 @@ def test_an_archive_counts_once_its_checksum_is_verified(bench: Made):
     path = bench.zip_songs()
     with pytest.raises(Precondition, match=r"expected the checksum of .*musdb18hq\.zip to be verified"):
         load("instr-pro")
-    lock, tasks = Lock.read(), [official("instr-pro")]
+    lock, tasks = LockFile.read(), [read_official("instr-pro")]
     (problem,) = verify_files(tasks, lock)
     assert "found " + sha256(path.read_bytes()) in problem
     lock.write()

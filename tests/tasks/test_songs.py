@@ -14,11 +14,11 @@ from torch import Tensor
 import sam_audio_bench as sab
 from sam_audio_bench import audio, blocks, registry
 from sam_audio_bench.errors import MediaError, UsageError
-from sam_audio_bench.tasks.adapters import ADAPTERS, members
-from sam_audio_bench.tasks.adapters.texts import TEXTS, texts_of
+from sam_audio_bench.tasks.adapters import ADAPTERS, list_member_tasks
+from sam_audio_bench.tasks.adapters.texts import DEFAULT_TEXTS, read_class_texts
 from sam_audio_bench.tasks.load import load_task
-from sam_audio_bench.tasks.manifest import questions
-from sam_audio_bench.tasks.manifest_check import check
+from sam_audio_bench.tasks.manifest import read_questions
+from sam_audio_bench.tasks.manifest_check import check_questions
 from sam_audio_bench.types import Audio
 
 RATE = 8000
@@ -157,7 +157,7 @@ def test_a_song_of_one_subset_is_four_questions_in_four_tasks(tmp_path: Path) ->
     assert [data.task for data in named] == [f"mine-{stem}" for stem in STEMS]
     again = registry.load_tasks([named[2].record.source])
     assert again[0].record.differences(named[2].record) == []
-    assert len(questions(f"musdb:{tmp_path}").rows) == 8
+    assert len(read_questions(f"musdb:{tmp_path}").rows) == 8
     with pytest.raises(UsageError, match="expected one task, found the group"):
         registry.load_task(f"musdb:{tmp_path}")
     song(tmp_path / "train" / "c song", 3)
@@ -189,9 +189,9 @@ def test_stems_that_do_not_add_up_are_told_in_decibels(tmp_path: Path) -> None:
     level = float(remark.rpartition("found a difference of ")[2].split()[0])
     share = 10 * np.log10(float((gain * extra).square().sum() / (mixture + gain * extra).square().sum()))
     assert level == pytest.approx(share, abs=0.06)
-    told = [problem.what for problem in check(questions(f"musdb:{tmp_path}"))]
+    told = [problem.what for problem in check_questions(read_questions(f"musdb:{tmp_path}"))]
     assert told == [remark] * 4
-    assert all(problem.severity == "warning" for problem in check(questions(f"musdb:{tmp_path}")))
+    assert all(problem.severity == "warning" for problem in check_questions(read_questions(f"musdb:{tmp_path}")))
 
 
 def test_a_stem_of_another_rate_is_told(tmp_path: Path) -> None:
@@ -268,18 +268,18 @@ def test_the_table_of_texts_changes_questions_and_their_identity(tmp_path: Path)
 def test_a_table_of_texts_that_cannot_be_meant(name: str, text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(UsageError, match=message):
-        texts_of("musdb", tmp_path)
+        read_class_texts("musdb", tmp_path)
 
 
 def test_two_tables_of_texts_are_one_too_many(tmp_path: Path) -> None:
     for name in ("prompts.toml", "prompts.csv"):
         (tmp_path / name).write_text("")
     with pytest.raises(UsageError, match="remove one"):
-        texts_of("musdb", tmp_path)
+        read_class_texts("musdb", tmp_path)
 
 
 def test_every_layout_with_classes_has_texts_and_every_part_a_whole() -> None:
-    assert set(TEXTS) <= set(ADAPTERS)
+    assert set(DEFAULT_TEXTS) <= set(ADAPTERS)
     parts = [card for card in ADAPTERS.values() if card.whole]
     assert [card.name for card in parts] == [f"musdb-{stem}" for stem in STEMS]
-    assert list(members("musdb:x")) == list(STEMS) == list(TEXTS["musdb"])
+    assert list(list_member_tasks("musdb:x")) == list(STEMS) == list(DEFAULT_TEXTS["musdb"])

@@ -17,28 +17,28 @@ from sam_audio_bench.separators.catalogue import CARDS, card_of_model
 from sam_audio_bench.tasks.adapters import ADAPTERS
 from sam_audio_bench.tasks.catalogue import TASKS
 from sam_audio_bench.tasks.recipes import load_recipes, load_stems
-from sam_audio_bench.tasks.sources import SOURCES, named_sources, recordings_of, shared_training
+from sam_audio_bench.tasks.sources import SOURCES, find_recording_texts, find_shared_training, find_sources
 from sam_audio_bench.types import Audio
 
 
 def test_every_collection_is_found_by_its_name_alone() -> None:
     for key, source in SOURCES.items():
-        assert key in named_sources([source.name])
+        assert key in find_sources([source.name])
         assert set(source.parts) <= set(SOURCES)
         assert bool(source.parts) == bool(source.stated)  # who says what it is made of
-    assert named_sources(["music, movies on demand, an ami, a fuss and other speech of 800 h"]) == frozenset()
-    assert named_sources(["MUSIC-AVQA"]) == {"music-avqa"}
-    assert named_sources(["Libri2Mix", "Libri3Mix"]) == {"librimix"}
-    assert named_sources(["VoiceBank-DEMAND"]) == {"voicebank", "demand"}
+    assert find_sources(["music, movies on demand, an ami, a fuss and other speech of 800 h"]) == frozenset()
+    assert find_sources(["MUSIC-AVQA"]) == {"music-avqa"}
+    assert find_sources(["Libri2Mix", "Libri3Mix"]) == {"librimix"}
+    assert find_sources(["VoiceBank-DEMAND"]) == {"voicebank", "demand"}
 
 
 def test_what_cards_say_names_known_collections() -> None:
     for card in CARDS.values():
         for text in card.training_data or ():
-            assert named_sources([text]) or text.endswith("unpublished"), text
+            assert find_sources([text]) or text.endswith("unpublished"), text
     for name, stated in {**{one.id: one.recordings for one in TASKS.values()},
                          **{one.name: one.recordings for one in ADAPTERS.values()}}.items():  # fmt: skip
-        assert all(named_sources([text]) for text in stated), name
+        assert all(find_sources([text]) for text in stated), name
     assert {card.id for card in TASKS.values() if not card.recordings} == set()
     assert {name for name, card in ADAPTERS.items() if not card.recordings} == {"stems", "audiosep"}
 
@@ -58,15 +58,15 @@ def test_what_cards_say_names_known_collections() -> None:
     ],
 )
 def test_shared_collections(training: list[str], recordings: list[str], told: str) -> None:
-    assert shared_training(training, recordings) == told
+    assert find_shared_training(training, recordings) == told
 
 
 def test_collections_of_the_mini_split_are_those_of_its_stems() -> None:
     used = {name for recipe in load_recipes()["speech"] for name in (*recipe.target, *recipe.others)}
-    assert set(recordings_of("speech", "mini")) == {load_stems()[name].credit for name in used}
-    assert recordings_of("speech", "test") == TASKS["speech"].recordings
-    assert recordings_of("own", "file", "own=musdb-bass:songs?excerpt=3") == ("MUSDB18-HQ",)
-    assert recordings_of("own", "file", "own.csv") == ()
+    assert set(find_recording_texts("speech", "mini")) == {load_stems()[name].credit for name in used}
+    assert find_recording_texts("speech", "test") == TASKS["speech"].recordings
+    assert find_recording_texts("own", "file", "own=musdb-bass:songs?excerpt=3") == ("MUSDB18-HQ",)
+    assert find_recording_texts("own", "file", "own.csv") == ()
 
 
 def header(model: ModelRecord, task: str = "musdb-test-bass", source: str = "musdb-bass:songs") -> RunRecord:

@@ -14,7 +14,7 @@ from sam_audio_bench.cli import group
 from sam_audio_bench.errors import BenchError, UsageError
 from sam_audio_bench.metrics.functional.activity import active_spans
 from sam_audio_bench.tasks.load import load_task
-from sam_audio_bench.tasks.manifest import questions
+from sam_audio_bench.tasks.manifest import read_questions
 from sam_audio_bench.tasks.span_table import RULES, SpanRule, find_spans, write_spans
 from sam_audio_bench.types import Audio
 
@@ -82,7 +82,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_table_is_a_task_with_the_spans_that_were_found(folder: Path) -> None:
-    asked = questions(folder / "mine.csv")
+    asked = read_questions(folder / "mine.csv")
     found = {one.item: one for one in find_spans(asked, RULES["relative"])}
     assert [one for one, what in found.items() if what.problem] == ["c", "d", "e"]
     assert "none.wav" in found["c"].problem

@@ -8,20 +8,20 @@ from make_bench import SCHEMA, Made
 from pyarrow import Table, parquet
 
 from sam_audio_bench.tasks.annotations import BENCH, Annotation, find_table
-from sam_audio_bench.tasks.vocabulary import Described, describe, heard_texts, paraphrases_of
+from sam_audio_bench.tasks.vocabulary import SoundMetadata, find_audible_texts, find_paraphrases, read_sound_metadata
 
 ROWS = {
-    "car": ("a car", Described(target="Vehicle/Car", nodes=("Vehicle/Car", "speech"))),
-    "engine": ("an engine", Described(target="Vehicle", nodes=("Vehicle",))),
-    "man": ("a man", Described(target="Voice/Speech/Male speech", nodes=("Voice/Speech/Male speech",))),
-    "talk": ("talk", Described(target="Voice/Speech", nodes=("Voice/Speech", "Vehicle/Car"))),
-    "song": ("a song", Described(target="Voice/Singing", nodes=("Voice/Singing",))),
-    "odd": ("a hum", Described(target="hum", nodes=("hum",))),
-    "untold": ("rain", Described(target="Water/Rain")),
+    "car": ("a car", SoundMetadata(target="Vehicle/Car", nodes=("Vehicle/Car", "speech"))),
+    "engine": ("an engine", SoundMetadata(target="Vehicle", nodes=("Vehicle",))),
+    "man": ("a man", SoundMetadata(target="Voice/Speech/Male speech", nodes=("Voice/Speech/Male speech",))),
+    "talk": ("talk", SoundMetadata(target="Voice/Speech", nodes=("Voice/Speech", "Vehicle/Car"))),
+    "song": ("a song", SoundMetadata(target="Voice/Singing", nodes=("Voice/Singing",))),
+    "odd": ("a hum", SoundMetadata(target="hum", nodes=("hum",))),
+    "untold": ("rain", SoundMetadata(target="Water/Rain")),
 }
 
 
-def rows() -> tuple[dict[str, Annotation], list[Described]]:
+def rows() -> tuple[dict[str, Annotation], list[SoundMetadata]]:
     described = [words for _, words in ROWS.values()]
     return {
         name: Annotation(row=index, source="s", recording=name, start=0.0, end=1.0, text=text)
@@ -30,7 +30,7 @@ def rows() -> tuple[dict[str, Annotation], list[Described]]:
 
 
 def test_a_sound_is_heard_with_what_stands_above_and_below_it() -> None:
-    heard = heard_texts(*rows())
+    heard = find_audible_texts(*rows())
     always = {"a hum"}  # has no place in the ontology, so that nothing can be ruled out
     assert heard["car"] == always | {"a car", "an engine", "talk", "a man"}
     assert heard["engine"] == always | {"an engine", "a car"}
@@ -41,19 +41,19 @@ def test_a_sound_is_heard_with_what_stands_above_and_below_it() -> None:
 
 
 def test_without_the_columns_nothing_is_known() -> None:
-    assert heard_texts(rows()[0], ()) == paraphrases_of(rows()[0], ()) == {}
+    assert find_audible_texts(rows()[0], ()) == find_paraphrases(rows()[0], ()) == {}
 
 
 def test_columns_may_be_missing_or_hold_something_else(bench: Made, tmp_path: Path) -> None:
-    described = describe(find_table(BENCH))
+    described = read_sound_metadata(find_table(BENCH))
     assert described[5].freeform == bench.rows[5]["description_freeform"]
     assert described[5].nodes == tuple(bench.rows[5]["other_sample_info"]["all_nodes"])
     bench.table.unlink()
     table = Table.from_pylist(bench.rows, schema=SCHEMA).drop_columns(["other_sample_info", "description_freeform"])
     parquet.write_table(table, bench.table)
-    described = describe(find_table(BENCH))
-    assert described[5] == Described(target=bench.rows[5]["target_node"])
+    described = read_sound_metadata(find_table(BENCH))
+    assert described[5] == SoundMetadata(target=bench.rows[5]["target_node"])
     parquet.write_table(table.append_column("other_sample_info", [["text"] * len(table)]), bench.table)
-    assert describe(find_table(BENCH))[5].nodes == ()
+    assert read_sound_metadata(find_table(BENCH))[5].nodes == ()
     parquet.write_table(table.drop_columns(["target_node"]), bench.table)
-    assert describe(find_table(BENCH)) == ()
+    assert read_sound_metadata(find_table(BENCH)) == ()

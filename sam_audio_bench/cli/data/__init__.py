@@ -78,10 +78,10 @@ def show(task: str, item: str, split: str, subset: str, out: Path, frames: int) 
 
         check_recordings([task], instead=f"sabench data show {task} ITEM --out {out} --split mini")
     from sam_audio_bench.registry import load_task
-    from sam_audio_bench.tasks.contact_sheet import contact_sheet
+    from sam_audio_bench.tasks.contact_sheet import write_contact_sheet
 
     data = load_task(task, split=split, subset=subset)
-    contact_sheet(data[item], out, title=data.label, frames=frames)
+    write_contact_sheet(data[item], out, title=data.label, frames=frames)
     echo(out)
 
 
@@ -98,13 +98,13 @@ def validate(path: str, allow_outside: bool, as_json: bool) -> None:
 
     check_table(path)
     from sam_audio_bench.run.progress import Progress
-    from sam_audio_bench.tasks.manifest import questions
-    from sam_audio_bench.tasks.manifest_check import check
+    from sam_audio_bench.tasks.manifest import read_questions
+    from sam_audio_bench.tasks.manifest_check import check_questions
 
-    found = questions(path, allow_outside=allow_outside)
+    found = read_questions(path, allow_outside=allow_outside)
     with Progress(len(found.rows), show=False if as_json else None) as bar:
         count = bar.item_callback(found.task)
-        problems = list(check(found, advance=lambda: count(None)))
+        problems = list(check_questions(found, advance=lambda: count(None)))
     errors = sum(problem.severity == "error" for problem in problems)
     if as_json:
         records = [_record(problem) for problem in problems]

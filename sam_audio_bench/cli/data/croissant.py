@@ -37,18 +37,18 @@ def croissant(task: str, out: Path, allow_outside: bool, **about: str) -> None:
     check_task(task)
     if not is_path(task) and task not in TASKS:
         raise UsageError(f"expected one task of the mini split, a table, a folder or LAYOUT:PATH, found {task!r}")
-    from sam_audio_bench.tasks.croissant import About, of_mini, of_questions
+    from sam_audio_bench.tasks.croissant import DatasetInfo, mini_task_to_croissant, questions_to_croissant
 
-    said = About(**about)
+    said = DatasetInfo(**about)
     if is_path(task):
         check_table(task)
-        from sam_audio_bench.tasks.manifest import questions
+        from sam_audio_bench.tasks.manifest import read_questions
 
-        found = of_questions(questions(task, allow_outside=allow_outside), said)
+        found = questions_to_croissant(read_questions(task, allow_outside=allow_outside), said)
     else:
         from sam_audio_bench.tasks.mini import load_mini
 
-        found = of_mini(load_mini(task), said)
+        found = mini_task_to_croissant(load_mini(task), said)
     write_json(out, found)
     lacking = [
         option for name, option in _ASKED.items() if not about[name] and not (name == "licence" and "license" in found)

@@ -52,10 +52,10 @@ def mix(
         _check_place(Path(pool), out)
     from sam_audio_bench.run.progress import Progress
     from sam_audio_bench.tasks.mixing_plan import Planner
-    from sam_audio_bench.tasks.mixing_pool import licensed, read_pool
+    from sam_audio_bench.tasks.mixing_pool import read_pool, select_licensed
     from sam_audio_bench.tasks.mixing_write import write_mixtures
 
-    planner = Planner(licensed(read_pool(pool, allow_outside=allow_outside), chosen), chosen)
+    planner = Planner(select_licensed(read_pool(pool, allow_outside=allow_outside), chosen), chosen)
     with Progress(2 * -(-chosen.count // max(1, part[1]))) as bar:
         count = bar.item_callback(out.name)
         report = write_mixtures(planner, out, form=cast("Format", form), shard=part, advance=lambda: count(None))
@@ -89,7 +89,7 @@ def _record(planner: Planner, report: MixReport, out: Path) -> dict[str, object]
     reader = planner.reader
     return {
         "out": str(out), "mixtures": report.mixtures, "made": report.made, "missing": report.missing,
-        "of_another_pool": report.others, "questions": report.questions, "tables": list(map(str, report.tables)),
+        "of_another_pool": report.foreign, "questions": report.questions, "tables": list(map(str, report.tables)),
         "turned_down_db": report.turned_down, "resampled": sorted(reader.resampled),
         "averaged": sorted(reader.averaged),
         "remarks": {clip: list(said) for clip, said in sorted(reader.remarks.items())},
@@ -109,8 +109,8 @@ def _tell(planner: Planner, report: MixReport, out: Path) -> None:
             f"{pluralize(len(down), 'mixture')} below the loudness of the recipe, by up to {max(down):.1f} dB, so that "
             "no peak is above 0.9"
         )
-    if report.others:
-        note(f"{pluralize(report.others, 'mixture')} of other shards made of another pool: run these shards again")
+    if report.foreign:
+        note(f"{pluralize(report.foreign, 'mixture')} of other shards made of another pool: run these shards again")
     if report.missing:
         echo(f"{pluralize(report.missing, 'mixture')} of other shards to come; the last shard writes the tables")
     elif len(report.tables) > 1:

@@ -17,7 +17,7 @@ from sam_audio_bench.errors import Precondition, unknown_name
 
 if TYPE_CHECKING:
     from sam_audio_bench.tasks.inspection import InspectionReport
-    from sam_audio_bench.tasks.official import Official
+    from sam_audio_bench.tasks.official import OfficialTask
 
 __all__ = ["missing", "status", "verify", "where"]
 
@@ -65,10 +65,10 @@ def status(tasks: tuple[str, ...], subset: str, workers: int, accept_license: bo
 
     What was not looked at before is decoded; what was is remembered until a file changes.
     """
-    from sam_audio_bench.tasks.lock import Lock
+    from sam_audio_bench.tasks.lock import LockFile
 
     chosen = _chosen(tasks, subset, accept=accept_license)
-    lock = Lock.read()
+    lock = LockFile.read()
     reports = _inspect(chosen, lock, workers=workers, again=False, show=not as_json)
     try:
         lock.write()
@@ -96,11 +96,11 @@ def verify(
     Exits with 1 where a file is corrupt, of another length, or not what it was when it was verified last.
     """
     from sam_audio_bench.tasks.inspection import verify_files
-    from sam_audio_bench.tasks.lock import Lock
+    from sam_audio_bench.tasks.lock import LockFile
     from sam_audio_bench.tasks.media import MUSDB_SHA256
 
     chosen = _chosen(tasks, subset, accept=accept_license)
-    lock = Lock.read()
+    lock = LockFile.read()
     changed = verify_files(chosen, lock, musdb_sha256=(sha256 or MUSDB_SHA256).lower(), workers=workers)
     reports = _inspect(chosen, lock, workers=workers, again=True, show=not as_json)
     lock.write()
@@ -138,22 +138,22 @@ def where(task: str, items: tuple[str, ...], subset: str, as_json: bool) -> None
     )
 
 
-def _place(official: Official, item: str) -> _Place:
+def _place(official: OfficialTask, item: str) -> _Place:
     """The files of an item and the seconds in them, or where they were looked for."""
     from sam_audio_bench.tasks.media import BenchMedia
 
     row, media = official.rows[item], official.media
     start, end = row.start, row.end
-    if isinstance(media, BenchMedia) and (found := media.where(row, visual=official.visual)):
+    if isinstance(media, BenchMedia) and (found := media.locate_part(row, visual=official.visual)):
         _, start, end = found
-    files = [str(path) for path in media.files(row, visual=official.visual)]
+    files = [str(path) for path in media.locate_files(row, visual=official.visual)]
     return {
         "item": item,
         "file": files[0] if files else None,
         "start": start,
         "end": end,
         "files": files,
-        "looked_for": [] if files else [str(path) for path in media.names(row)],
+        "looked_for": [] if files else [str(path) for path in media.expected_paths(row)],
     }
 
 
@@ -181,23 +181,23 @@ def missing(tasks: tuple[str, ...], subset: str, form: str) -> None:
         print_records(records, columns, f"{len(records)} recordings to get.")
 
 
-def _chosen(names: Sequence[str], subset: str, *, accept: bool) -> list[Official]:
+def _chosen(names: Sequence[str], subset: str, *, accept: bool) -> list[OfficialTask]:
     """The tasks that are named, or all whose metadata are there."""
     from sam_audio_bench.tasks.catalogue import TASKS, expand
 
     chosen = expand(names or ["all"])
     from sam_audio_bench.tasks.licences import show_licences
-    from sam_audio_bench.tasks.official import official
+    from sam_audio_bench.tasks.official import read_official
 
     if accept:
         show_licences((TASKS[name] for name in chosen), note, accept=True)
-    found: list[Official] = []
+    found: list[OfficialTask] = []
     obstacles: dict[str, str] = {}
     for name in chosen:
         if TASKS[name].repository in obstacles:
             continue
         try:
-            found.append(official(name, subset))
+            found.append(read_official(name, subset))
         except Precondition as error:
             if names:
                 raise
@@ -210,9 +210,11 @@ def _chosen(names: Sequence[str], subset: str, *, accept: bool) -> list[Official
     return found
 
 
-def _inspect(chosen: Sequence[Official], lock: Any, *, workers: int, again: bool, show: bool) -> list[InspectionReport]:
+def _inspect(
+    chosen: Sequence[OfficialTask], lock: Any, *, workers: int, again: bool, show: bool
+) -> list[InspectionReport]:
     from sam_audio_bench.run.progress import Progress
-    from sam_audio_bench.tasks.inspection import inspect
+    from sam_audio_bench.tasks.inspection import inspect_recordings
 
     with Progress(0, show=None if show else False) as bar:
         follow = bar.step_callback("decoding")
@@ -227,7 +229,7 @@ def _inspect(chosen: Sequence[Official], lock: Any, *, workers: int, again: bool
 
             return advance
 
-        return inspect(chosen, lock, workers=workers, again=again, counting=counting)
+        return inspect_recordings(chosen, lock, workers=workers, again=again, counting=counting)
 
 
 def _record(report: InspectionReport) -> dict[str, object]:
@@ -265,17 +267,17 @@ def _show(reports: Iterable[InspectionReport], *, detailed: bool) -> None:
         echo("\nWhat is wrong with which item: `sabench data status TASK`; what to get: `sabench data missing`.")
 
 
-def _lacking(chosen: Sequence[Official]) -> Iterable[_Missing]:
+def _lacking(chosen: Sequence[OfficialTask]) -> Iterable[_Missing]:
     """One record a recording and part of it, with the tasks that ask for it."""
     from sam_audio_bench.tasks.inspection import clip_name
-    from sam_audio_bench.tasks.lock import Lock
+    from sam_audio_bench.tasks.lock import LockFile
 
-    lock = Lock.read()
+    lock = LockFile.read()
     records: dict[tuple[str, str, float, float], _Missing] = {}
     for task in chosen:
         for row in task.rows.values():
-            files = task.media.files(row, visual=task.visual)
-            known = lock.verdict(clip_name(task, row), files) if files else ("missing", "")
+            files = task.media.locate_files(row, visual=task.visual)
+            known = lock.known_state(clip_name(task, row), files) if files else ("missing", "")
             if known is None or known[0] == "present":
                 continue
             record = records.setdefault(
@@ -287,7 +289,7 @@ def _lacking(chosen: Sequence[Official]) -> Iterable[_Missing]:
                     "end_offset": row.end,
                     "state": known[0],
                     "url": f"https://youtu.be/{row.recording}?t={int(row.start)}" if row.source in _YOUTUBE else "",
-                    "file": str(files[0] if files else task.media.names(row)[0]),
+                    "file": str(files[0] if files else task.media.expected_paths(row)[0]),
                     "tasks": "",
                 },
             )

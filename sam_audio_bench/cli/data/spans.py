@@ -41,9 +41,9 @@ def spans(path: str, out: Path, rule: str, threshold: float | None, window: floa
     from sam_audio_bench.names import check_table
 
     check_table(path)
-    from sam_audio_bench.tasks.manifest import questions
-    from sam_audio_bench.tasks.manifest_rows import task_data
-    from sam_audio_bench.tasks.span_table import RULES, check_place, find_spans, write_spans
+    from sam_audio_bench.tasks.manifest import read_questions
+    from sam_audio_bench.tasks.manifest_rows import questions_to_task
+    from sam_audio_bench.tasks.span_table import RULES, check_table_path, find_spans, write_spans
 
     usual = RULES[rule]
     chosen = replace(
@@ -52,9 +52,9 @@ def spans(path: str, out: Path, rule: str, threshold: float | None, window: floa
         window=usual.window if window is None else window,
         shortest=usual.shortest if shortest is None else shortest,
     )
-    asked = questions(path, allow_outside=allow_outside)
-    task_data(asked)  # raises where a row says something impossible
-    check_place(asked, out)
+    asked = read_questions(path, allow_outside=allow_outside)
+    questions_to_task(asked)  # raises where a row says something impossible
+    check_table_path(asked, out)
     found: list[FoundSpans] = []
     for one in find_spans(asked, chosen):
         if figures is not None and one.target is not None:
@@ -71,10 +71,10 @@ def spans(path: str, out: Path, rule: str, threshold: float | None, window: floa
 
 
 def _record(one: FoundSpans) -> dict[str, Any]:
-    from sam_audio_bench.tasks.manifest_tables import spans_text
+    from sam_audio_bench.tasks.manifest_tables import format_spans
 
     overlap = {} if one.overlap is None else {name: round(value, 4) for name, value in one.overlap._asdict().items()}
-    return {"item": one.item, "spans": spans_text(one.spans), **overlap, "problem": one.problem or None}
+    return {"item": one.item, "spans": format_spans(one.spans), **overlap, "problem": one.problem or None}
 
 
 def _agreement(found: Sequence[FoundSpans]) -> dict[str, float] | None:

@@ -1,18 +1,18 @@
-"""Layouts of known data sets, asked for as ``NAME:PATH``. Importing this package imports none of them.
+"""Layouts of known data sets, loaded as ``NAME:PATH``. Importing this package imports none of their modules.
 
 Modules:
-    excerpts      parts of songs
-    layouts       what they share: columns by name or place, files in one of several folders
-    texts         what their classes and stems are asked by, and the table that changes it
+    excerpts      excerpts of songs
+    layouts       helpers: columns by name or position, files in one of several folders
+    texts         the text prompts of classes and stems, and the user's table that changes them
     dcase         DCASE 2024 task 9, language-queried source separation: validation
-    audiosep      evaluation lists as AudioSep has them
+    audiosep      evaluation lists of AudioSep
     fuss          FUSS, universal sounds
     librimix      LibriMix, voices
     voicebank     VoiceBank-DEMAND, noisy speech
     dnr           Divide and Remaster, speech, music and effects
-    musdb         MUSDB18-HQ, songs in four stems, a task a stem
+    musdb         MUSDB18-HQ, songs in four stems, one task per stem
     moisesdb      MoisesDB, songs in up to eleven stems
-    stems         a folder a song, one file per stem
+    stems         one folder per song, one file per stem
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from types import MappingProxyType
 from sam_audio_bench.errors import UsageError, unknown_name
 from sam_audio_bench.files import exists
 
-__all__ = ["ADAPTERS", "Adapter", "adapter_of", "members", "options_of", "split_options"]
+__all__ = ["ADAPTERS", "Adapter", "find_adapter", "list_member_tasks", "parse_options", "split_options"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,16 +38,16 @@ class Adapter:
     target: str
     summary: str
     layout: str  # what must be at the path
-    example: str  # a path, for readers
-    licence: str  # of the data, as their authors state it
-    whole: str = ""  # the layout of several tasks that this one is a task of
-    median: bool = False  # published tables give the median over songs
-    recordings: tuple[str, ...] = ()  # the collections that its recordings are of
-    options: tuple[str, ...] = ()  # that may stand behind the path, as ``?excerpt=30&at=60``
+    example: str  # an example of a path
+    licence: str  # licence of the data, as their authors state it
+    whole: str = ""  # the layout of several tasks, if this is one of them
+    median: bool = False  # whether published tables give the median over songs
+    recordings: tuple[str, ...] = ()  # the collections that its recordings come from
+    options: tuple[str, ...] = ()  # options that may follow the path, as in ``?excerpt=30&at=60``
 
     @property
     def command(self) -> str:
-        """An example of its use."""
+        """An example of a command."""
         return f"sabench eval --model hpss --task {self.name}:{self.example}"
 
 
@@ -56,8 +56,8 @@ def _card(
     whole: str = "", median: bool = False, recordings: tuple[str, ...] = (), options: tuple[str, ...] = (),
 ) -> Adapter:  # fmt: skip
     return Adapter(
-        name=name, target=f"{__name__}.{module}{'' if ':' in module else ':questions'}", summary=summary, layout=layout,
-        example=example, licence=licence, whole=whole, median=median, recordings=recordings,
+        name=name, target=f"{__name__}.{module}{'' if ':' in module else ':read_questions'}", summary=summary,
+        layout=layout, example=example, licence=licence, whole=whole, median=median, recordings=recordings,
         options=options,
     )  # fmt: skip
 
@@ -77,8 +77,8 @@ ADAPTERS: Mapping[str, Adapter] = MappingProxyType(
             _card("musdb", "musdb", "MUSDB18-HQ, by text: a task a stem, median over songs", *_MUSDB, median=True,
                   recordings=("MUSDB18-HQ",), options=_EXCERPT),
             *(
-                _card(f"musdb-{stem}", f"musdb:{stem}", f"the stem {stem} alone", *_MUSDB, whole="musdb", median=True,
-                      recordings=("MUSDB18-HQ",), options=_EXCERPT)
+                _card(f"musdb-{stem}", f"musdb:read_{stem}", f"the stem {stem} alone", *_MUSDB, whole="musdb",
+                      median=True, recordings=("MUSDB18-HQ",), options=_EXCERPT)
                 for stem in _STEMS
             ),
             _card(
@@ -122,10 +122,10 @@ ADAPTERS: Mapping[str, Adapter] = MappingProxyType(
 )  # fmt: skip
 
 
-def adapter_of(name: str) -> tuple[Adapter, Path] | None:
-    """The layout and the path of ``NAME:PATH``; None where NAME is no layout.
+def find_adapter(name: str) -> tuple[Adapter, Path] | None:
+    """Returns the layout and the path of ``NAME:PATH``, or None unless NAME is a layout.
 
-    >>> adapter_of("stems:songs/test")[1].name, adapter_of("sfx")
+    >>> find_adapter("stems:songs/test")[1].name, find_adapter("sfx")
     ('test', None)
     """
     prefix, colon, rest = split_options(name)[0].partition(":")
@@ -133,7 +133,7 @@ def adapter_of(name: str) -> tuple[Adapter, Path] | None:
 
 
 def split_options(name: str) -> tuple[str, str]:
-    """The spelling of a layout, and the options behind it, with their question mark; those of a real path are none.
+    """Splits ``NAME:PATH?OPTIONS`` before the question mark; an existing path is not split.
 
     >>> split_options("musdb:songs?excerpt=30&at=60"), split_options("musdb:songs")
     (('musdb:songs', '?excerpt=30&at=60'), ('musdb:songs', ''))
@@ -144,16 +144,16 @@ def split_options(name: str) -> tuple[str, str]:
     return name[: found.start()], found[0]
 
 
-def options_of(name: str) -> dict[str, float]:
-    """The options behind the path of a layout, in seconds.
+def parse_options(name: str) -> dict[str, float]:
+    """Parses the options after the path of a layout, in seconds.
 
-    >>> options_of("musdb:songs?excerpt=30&at=60")
+    >>> parse_options("musdb:songs?excerpt=30&at=60")
     {'excerpt': 30.0, 'at': 60.0}
 
     Raises:
-        UsageError: one that the layout does not have, or that is no number in range.
+        UsageError: the layout does not have an option, or its value is not a number in range.
     """
-    known, found = adapter_of(name), dict[str, float]()
+    known, found = find_adapter(name), dict[str, float]()
     for pair in filter(None, split_options(name)[1].removeprefix("?").split("&")):
         option, _, text = pair.partition("=")
         if known is None or option not in known[0].options:
@@ -170,10 +170,10 @@ def options_of(name: str) -> dict[str, float]:
     return found
 
 
-def members(name: str) -> dict[str, str]:
-    """Of a layout that holds several tasks, the ending of each and how it is spelt; otherwise the name itself.
+def list_member_tasks(name: str) -> dict[str, str]:
+    """Maps the tasks of a layout with several tasks, by suffix, to their names; other names are returned as they are.
 
-    >>> list(members("musdb:songs").items())[0], members("stems:songs")
+    >>> list(list_member_tasks("musdb:songs").items())[0], list_member_tasks("stems:songs")
     (('vocals', 'musdb-vocals:songs'), {'': 'stems:songs'})
     """
     whole, _, rest = name.partition(":")

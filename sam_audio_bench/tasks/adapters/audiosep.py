@@ -1,10 +1,10 @@
-"""Evaluation lists as AudioSep has them, of two kinds, with their sounds beside the list.
+"""Evaluation lists of AudioSep, of two kinds, with their sounds in the same folder.
 
     idx,caption,…                                    mixture-<idx>.wav and segment-<idx>.wav, as AudioCaps and Clotho
-    …,mix_wav,s0_wav,s0_text,s1_wav,s1_text          named files, as VGGSound; both sources are asked for
+    …,mix_wav,s0_wav,s0_text,s1_wav,s1_text          named files, as VGGSound; both sources are targets
 
-In a list of the first kind the first two columns count, whatever they are called. Sounds may also lie in a folder
-``audio``, or in one with the name of the list.
+Of the first kind, the first two columns are used, whatever their names. Sounds may also be in a folder ``audio``, or in
+a folder with the name of the list.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from sam_audio_bench.tasks.adapters.layouts import csv_in, csv_rows, sound_file
-from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Questions, collect
+from sam_audio_bench.tasks.adapters.layouts import find_csv, find_sound_path, read_columns
+from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Questions, collect_questions
 from sam_audio_bench.tasks.manifest_tables import read_csv
 
-__all__ = ["questions"]
+__all__ = ["read_questions"]
 
 _PAIRS = ("mix_wav", "s0_wav", "s0_text", "s1_wav", "s1_text")
 
 
-def questions(path: Path, *, allow_outside: bool = False) -> Questions:
-    """The rows of the CSV, or of the only one in a folder; raises UsageError where there is none."""
-    table = csv_in(path)
+def read_questions(path: Path, *, allow_outside: bool = False) -> Questions:
+    """Reads the rows of a CSV, or of the only CSV in a folder; raises UsageError if there is none."""
+    table = find_csv(path)
     _, header = next(read_csv(table), (1, {}))
     names = {name.lower() for name in header} if not isinstance(header, ManifestProblem) else set()
     rows = _pairs(table) if set(_PAIRS) <= names else _segments(table)
-    return collect(f"audiosep-{table.stem}", path, rows, root=table.parent, allow_outside=allow_outside)
+    return collect_questions(f"audiosep-{table.stem}", path, rows, root=table.parent, allow_outside=allow_outside)
 
 
 def _segments(table: Path) -> Iterator[ManifestRow | ManifestProblem]:
-    for number, cells in csv_rows(table, ("idx", "caption")):
+    for number, cells in read_columns(table, ("idx", "caption")):
         if isinstance(cells, ManifestProblem):
             yield cells
             continue
@@ -40,7 +40,7 @@ def _segments(table: Path) -> Iterator[ManifestRow | ManifestProblem]:
 
 
 def _pairs(table: Path) -> Iterator[ManifestRow | ManifestProblem]:
-    for number, cells in csv_rows(table, _PAIRS):
+    for number, cells in read_columns(table, _PAIRS):
         if isinstance(cells, ManifestProblem):
             yield cells
             continue
@@ -55,4 +55,4 @@ def _pairs(table: Path) -> Iterator[ManifestRow | ManifestProblem]:
 
 
 def _file(table: Path, name: str) -> str:
-    return sound_file(table.parent, name, ("", "audio", table.stem))
+    return find_sound_path(table.parent, name, ("", "audio", table.stem))

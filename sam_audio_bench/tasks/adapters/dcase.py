@@ -1,10 +1,10 @@
 """DCASE 2024 task 9, language-queried audio source separation: the synthetic validation set.
 
     lass_synthetic_validation.csv     source,noise,snr,caption
-    lass_validation/<source>.wav      or beside the CSV
+    lass_validation/<source>.wav      or in the folder of the CSV
 
-A row mixes two clips: the noise is scaled to ``snr`` dB below the source, and where the mixture would leave full scale,
-everything is scaled to a peak of 0.9. The caption asks for the source.
+A row mixes two clips: the noise is scaled to ``snr`` dB below the source, and if the mixture exceeds full scale,
+everything is scaled to a peak of 0.9. The caption is the prompt for the source.
 """
 
 from __future__ import annotations
@@ -13,33 +13,33 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from sam_audio_bench.tasks.adapters.layouts import csv_in, csv_rows, sound_file
-from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Questions, collect
+from sam_audio_bench.tasks.adapters.layouts import find_csv, find_sound_path, read_columns
+from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Questions, collect_questions
 
-__all__ = ["questions"]
+__all__ = ["read_questions"]
 
 _COLUMNS = ("source", "noise", "snr", "caption")
 _FOLDERS = ("", "lass_validation", "audio")
 
 
-def questions(path: Path, *, allow_outside: bool = False) -> Questions:
-    """The rows of the CSV, or of the only one in a folder; raises UsageError where there is none."""
-    table = csv_in(path)
+def read_questions(path: Path, *, allow_outside: bool = False) -> Questions:
+    """Reads the rows of a CSV, or of the only CSV in a folder; raises UsageError if there is none."""
+    table = find_csv(path)
     name = f"dcase2024-t9-{table.stem}"
-    return collect(name, path, _rows(table), root=table.parent, allow_outside=allow_outside)
+    return collect_questions(name, path, _rows(table), root=table.parent, allow_outside=allow_outside)
 
 
 def _rows(table: Path) -> Iterator[ManifestRow | ManifestProblem]:
-    for number, cells in csv_rows(table, _COLUMNS):
+    for number, cells in read_columns(table, _COLUMNS):
         if isinstance(cells, ManifestProblem):
             yield cells
             continue
-        ratio = _decibels(cells["snr"])
+        ratio = _parse_decibels(cells["snr"])
         if ratio is None:
             what = f"expected a level ratio in dB, found {cells['snr']!r}"
             yield ManifestProblem(where=number, what=what, column="snr")
             continue
-        source, noise = (sound_file(table.parent, cells[name], _FOLDERS) for name in ("source", "noise"))
+        source, noise = (find_sound_path(table.parent, cells[name], _FOLDERS) for name in ("source", "noise"))
         yield ManifestRow(
             where=number,
             text=cells["caption"],
@@ -47,11 +47,11 @@ def _rows(table: Path) -> Iterator[ManifestRow | ManifestProblem]:
             residual=(noise,),
             target_to_rest_db=ratio,
             group=cells["source"],
-            id=f"{cells['source']}-{number - 2}",  # a source comes with several captions
+            id=f"{cells['source']}-{number - 2}",  # several rows may have the same source
         )
 
 
-def _decibels(text: str) -> float | None:
+def _parse_decibels(text: str) -> float | None:
     try:
         ratio = float(text)
     except ValueError:

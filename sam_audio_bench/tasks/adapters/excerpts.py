@@ -1,7 +1,7 @@
-"""Excerpts of songs: ``musdb:PATH?excerpt=30`` asks about 30 s from the middle of each, ``&at=60`` from 60 s on.
+"""Excerpts of songs: ``musdb:PATH?excerpt=30`` uses the middle 30 s of each song, ``&at=60`` those from 60 s on.
 
-One excerpt a song, so that a median over songs is one. Nothing is written: files are cut when they are read, at whole
-samples of their own rate.
+There is one excerpt per song, so that medians over songs stay medians over songs. Nothing is written: files are cut
+when they are read, at whole samples of their own rate.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from sam_audio_bench.errors import MediaError
 from sam_audio_bench.files import find_file
 from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow
 
-__all__ = ["Excerpt", "cut"]
+__all__ = ["Excerpt", "select_excerpts"]
 
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """Which part of a song is asked about.
+    """The position of an excerpt in a song.
 
     Args:
-        excerpt: seconds.
-        at: the second that it begins at; None: it lies in the middle.
+        excerpt: length in seconds.
+        at: start in seconds; None: the excerpt is in the middle.
     """
 
     excerpt: float
@@ -32,7 +32,7 @@ class Excerpt:
 
     @property
     def name(self) -> str:
-        """What is added to the name of a task.
+        """The suffix of the name of a task.
 
         >>> Excerpt(30).name, Excerpt(7.5, 60).name
         ('-30s', '-7.5s-at60')
@@ -40,7 +40,7 @@ class Excerpt:
         return f"-{self.excerpt:g}s" + ("" if self.at is None else f"-at{self.at:g}")
 
     def part(self, seconds: float) -> tuple[float, float] | None:
-        """Start and end in a song of some seconds; None: it is too short.
+        """Returns start and end in a song of a length in seconds, or None if the song is too short.
 
         >>> Excerpt(30).part(100), Excerpt(30, 80).part(100)
         ((35.0, 65.0), None)
@@ -52,18 +52,18 @@ class Excerpt:
 Rows = Iterable[ManifestRow | ManifestProblem]
 
 
-def cut(rows: Rows, root: Path, excerpt: Excerpt | None) -> Iterator[ManifestRow | ManifestProblem]:
-    """Questions about an excerpt of each song instead of all of it; songs that are too short are left out, and named.
+def select_excerpts(rows: Rows, root: Path, excerpt: Excerpt | None) -> Iterator[ManifestRow | ManifestProblem]:
+    """Restricts questions about songs to an excerpt; songs that are too short are left out, with a warning.
 
-    A song whose length cannot be read keeps its questions, which say what is wrong when they are asked.
+    A song whose length cannot be read keeps its questions, which fail with the reason when they are loaded.
 
     Args:
-        rows: questions about whole songs, those of a song one after another; problems stay as they are.
+        rows: questions about whole songs, those of a song in succession; problems are passed on.
         root: folder of the files.
-        excerpt: None: whole songs.
+        excerpt: the excerpt; None: whole songs.
     """
     known: dict[str, float | None] = {}
-    asked = 0
+    count = 0
     for row in rows:
         if excerpt is None or isinstance(row, ManifestProblem):
             yield row
@@ -79,9 +79,9 @@ def cut(rows: Rows, root: Path, excerpt: Excerpt | None) -> Iterator[ManifestRow
         seconds = known[row.group]
         part = (excerpt.at or 0.0, (excerpt.at or 0.0) + excerpt.excerpt) if seconds is None else excerpt.part(seconds)
         if part is not None:
-            asked += 1
+            count += 1
             yield replace(row, part=part, id=f"{row.id}@{part[0]:g}")
-    if excerpt is not None and known and not asked:
+    if excerpt is not None and known and not count:
         longest = max(seconds for seconds in known.values() if seconds is not None)
         begins = "" if excerpt.at is None else f" from {excerpt.at:g} s on"
         what = f"expected a song with {excerpt.excerpt:g} s{begins}, found none: the longest has {longest:.1f} s"
@@ -89,7 +89,7 @@ def cut(rows: Rows, root: Path, excerpt: Excerpt | None) -> Iterator[ManifestRow
 
 
 def _seconds(path: Path) -> float | None:
-    """Length of a sound by its header, or by decoding it; None: neither tells."""
+    """Returns the length of a sound by its header, or else by decoding it; None if neither succeeds."""
     readers: tuple[Callable[[Path], float], ...] = (audio.stated_seconds, lambda path: audio.read(path).seconds)
     for read in readers:
         try:

@@ -1,12 +1,12 @@
-"""FUSS, Free Universal Sound Separation: one folder a split.
+"""FUSS, Free Universal Sound Separation: one folder per split.
 
     example00000.wav                  the mixture
     example00000_sources/             background0_sound.wav, foreground0_sound.wav, …
 
-or a folder an example, with ``mixture.wav`` (or ``mix.wav``, or its own name) and ``sources/``.
+or one folder per example, with ``mixture.wav`` (or ``mix.wav``, or named like the folder) and ``sources/``.
 
-The sources have no names, so a question is asked by the spans in which its source sounds. Backgrounds sound all the
-time, hence only the other sources are asked for.
+The sources have no names, so the prompt is the spans in which the source is active. Backgrounds are active all the
+time, so only the other sources are targets.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from pathlib import Path
 from sam_audio_bench.audio import SUFFIXES
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import find_file
-from sam_audio_bench.tasks.adapters.layouts import folders_in, sound_file
-from sam_audio_bench.tasks.manifest_rows import ManifestRow, Questions, collect
+from sam_audio_bench.tasks.adapters.layouts import find_sound_path, list_folders
+from sam_audio_bench.tasks.manifest_rows import ManifestRow, Questions, collect_questions
 
-__all__ = ["questions"]
+__all__ = ["read_questions"]
 
 _ENDING = "_sources"
 
 
-def questions(path: Path, *, allow_outside: bool = False) -> Questions:
-    """One question a source that is no background; raises UsageError where no example is."""
+def read_questions(path: Path, *, allow_outside: bool = False) -> Questions:
+    """Reads one question per source that is not a background; raises UsageError if there is no example."""
     rows = list(_rows(path))
     if not rows:
         raise UsageError(f"expected examples such as example00000{_ENDING}/ in {path}, found none")
-    return collect(f"fuss-{path.resolve().name}", path, rows, allow_outside=allow_outside)
+    return collect_questions(f"fuss-{path.resolve().name}", path, rows, allow_outside=allow_outside)
 
 
 def _rows(path: Path) -> Iterator[ManifestRow]:
-    for folder in folders_in(path):
+    for folder in list_folders(path):
         if folder.name.endswith(_ENDING):
             example, sources = folder.name.removesuffix(_ENDING), folder
             mixtures = [example]
@@ -43,7 +43,7 @@ def _rows(path: Path) -> Iterator[ManifestRow]:
             mixtures = [f"{example}/{name}" for name in ("mixture", "mix", example)]
         else:
             continue
-        names = [sound_file(path, name) for name in mixtures]
+        names = [find_sound_path(path, name) for name in mixtures]
         mixture = next((name for name in names if find_file(path / name).is_file()), names[0])
         for source in sorted(sources.iterdir()):
             if source.suffix.lower() in SUFFIXES and not source.name.startswith(("background", ".")):

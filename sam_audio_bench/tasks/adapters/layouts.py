@@ -1,4 +1,4 @@
-"""What the layouts share: one table in a folder, columns by name or place, files in one of several folders."""
+"""Helpers for layouts: one table in a folder, columns by name or position, files in one of several folders."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from sam_audio_bench.tasks.manifest_tables import NOT_UTF8, read_csv
 
 _LONGEST_NAME = 240  # bytes, without a suffix
 
-__all__ = ["csv_in", "csv_rows", "folders_in", "sound_file"]
+__all__ = ["find_csv", "find_sound_path", "list_folders", "read_columns"]
 
 
-def csv_in(path: Path, pattern: str = "*.csv") -> Path:
-    """The path of a CSV, or the only one of a pattern in lower case in a folder; none or several raise UsageError."""
+def find_csv(path: Path, pattern: str = "*.csv") -> Path:
+    """Finds the CSV at a path, or the only file of a lower-case pattern in a folder; raises UsageError otherwise."""
     if path.is_file():
         return path
     found = sorted(file for file in path.iterdir() if fnmatchcase(file.name.lower(), pattern))
@@ -29,11 +29,11 @@ def csv_in(path: Path, pattern: str = "*.csv") -> Path:
     return found[0]
 
 
-def csv_rows(path: Path, names: Sequence[str]) -> Iterator[tuple[int, dict[str, str] | ManifestProblem]]:
-    """Rows of a CSV by number, reduced to the columns ``names``, stripped.
+def read_columns(path: Path, names: Sequence[str]) -> Iterator[tuple[int, dict[str, str] | ManifestProblem]]:
+    """Reads the columns ``names`` of a CSV; yields numbers of rows with their cells, stripped.
 
-    Columns go by their names where the header has all of them in any case, else by their places: the first of the file
-    is the first of ``names``, as the readers of some published lists take them.
+    Columns are found by name if the header has all of them in any case, else by position: the file's first column is
+    the first of ``names``, as in the readers of some published lists.
     """
     keys: list[str] = []
     for number, cells in read_csv(path):
@@ -50,10 +50,10 @@ def csv_rows(path: Path, names: Sequence[str]) -> Iterator[tuple[int, dict[str, 
                 yield number, ManifestProblem(where=number, what=what)
                 return
         else:
-            yield number, _checked(number, {name: cells[key] for name, key in zip(names, keys, strict=True)})
+            yield number, _check_cells(number, {name: cells[key] for name, key in zip(names, keys, strict=True)})
 
 
-def _checked(number: int, cells: dict[str, str]) -> dict[str, str] | ManifestProblem:
+def _check_cells(number: int, cells: dict[str, str]) -> dict[str, str] | ManifestProblem:
     for name, text in cells.items():
         if broken(text):
             return ManifestProblem(where=number, what=NOT_UTF8, column=name)
@@ -64,17 +64,17 @@ def _checked(number: int, cells: dict[str, str]) -> dict[str, str] | ManifestPro
     return {name: text.strip() for name, text in cells.items()}
 
 
-def sound_file(root: Path, name: str, folders: Sequence[str] = ("",)) -> str:
-    """Path relative to ``root`` of a sound that is named with or without suffix; where it should be if it is absent."""
+def find_sound_path(root: Path, name: str, folders: Sequence[str] = ("",)) -> str:
+    """Finds a sound that is named with or without suffix; returns its path from ``root``, or where it should be."""
     names = [name] if PurePath(name).suffix.lower() in SUFFIXES else [f"{name}{suffix}" for suffix in SUFFIXES]
     tried = [(PurePath(folder) / file).as_posix() for folder in folders for file in names]
-    if len(name.encode()) > _LONGEST_NAME:  # which no file system can be asked for
+    if len(name.encode()) > _LONGEST_NAME:  # no file system accepts such a name
         return tried[0]
     return next((path for path in tried if find_file(root / path).is_file()), tried[0])
 
 
-def folders_in(path: Path) -> list[Path]:
-    """Folders right below a folder by name, hidden ones left out; a file raises UsageError."""
+def list_folders(path: Path) -> list[Path]:
+    """Lists the folders in a folder by name, without hidden ones; raises UsageError if the path is a file."""
     if not path.is_dir():
         raise UsageError(f"expected a folder at {path}, found a file")
     return sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))

@@ -1,9 +1,9 @@
-"""MoisesDB: a folder a song, in it a folder a stem, in it the recordings that make the stem.
+"""MoisesDB: one folder per song, with one folder per stem, which contains the recordings of the stem.
 
     moisesdb_v0.1/<song>/vocals/<recording>.wav  …  bass/  drums/  other_keys/
 
-A stem is the sum of its recordings, the residual the sum of all others, the mixture the sum of everything: the data set
-has none. ``data.json``, which repeats the names of the folders, is not read.
+A stem is the sum of its recordings, the residual the sum of all other recordings, and the mixture, which the data set
+does not include, the sum of all. ``data.json``, which repeats the names of the folders, is not read.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from pathlib import Path
 
 from sam_audio_bench.audio import SUFFIXES
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.tasks.adapters.excerpts import Excerpt, cut
-from sam_audio_bench.tasks.adapters.layouts import folders_in
-from sam_audio_bench.tasks.adapters.texts import texts_of
-from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Questions, collect
+from sam_audio_bench.tasks.adapters.excerpts import Excerpt, select_excerpts
+from sam_audio_bench.tasks.adapters.layouts import list_folders
+from sam_audio_bench.tasks.adapters.texts import read_class_texts
+from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Questions, collect_questions
 
-__all__ = ["questions"]
+__all__ = ["read_questions"]
 
 
-def questions(path: Path, *, allow_outside: bool = False, excerpt: Excerpt | None = None) -> Questions:
-    """A question a song and stem that has a text; raises UsageError where no song is."""
-    found = list(cut(_rows(path, texts_of("moisesdb", path)), path, excerpt))
+def read_questions(path: Path, *, allow_outside: bool = False, excerpt: Excerpt | None = None) -> Questions:
+    """Reads one question per song and stem that has a text; raises UsageError if there is no song."""
+    found = list(select_excerpts(_rows(path, read_class_texts("moisesdb", path)), path, excerpt))
     if not found:
         raise UsageError(f"expected songs such as <song>/vocals/<recording>.wav in {path}, found none")
     name = f"moisesdb-{path.resolve().name}{'' if excerpt is None else excerpt.name}"
-    return collect(name, path, found, allow_outside=allow_outside)
+    return collect_questions(name, path, found, allow_outside=allow_outside)
 
 
 def _rows(path: Path, texts: Mapping[str, str]) -> Iterator[ManifestRow | ManifestProblem]:
-    for song in folders_in(path):
-        stems = {stem.name: files for stem in folders_in(song) if (files := _recordings(path, stem))}
+    for song in list_folders(path):
+        stems = {stem.name: files for stem in list_folders(song) if (files := _recordings(path, stem))}
         if strange := [stem for stem in stems if stem not in texts]:
             what = f"expected stems of MoisesDB in {song.name}, found {', '.join(strange)} too: in the residual alone"
             yield ManifestProblem(where=song.name, what=what, severity="warning")

@@ -1,10 +1,10 @@
-"""MUSDB18-HQ: a folder a song, four stems that add up to the mixture; whole songs, or an excerpt of each.
+"""MUSDB18-HQ: one folder per song, four stems that add up to the mixture; whole songs, or an excerpt of each.
 
     test/<song>/mixture.wav  vocals.wav  drums.wav  bass.wav  other.wav
 
-Each stem is a task of its own, ``musdb-vocals`` and so on, since published tables are by stem; ``musdb`` is all four. A
-question knows every source of its song, as the protocol of the field needs it (Stöter 2018). Nothing but the folder is
-read: no list of songs, no metadata of a hub.
+Each stem is a task of its own, ``musdb-vocals`` and so on, since published tables are by stem; ``musdb`` is all four.
+Items have every source of their song, which the standard protocol needs (Stöter 2018). Only the folder is read: no list
+of songs, and no metadata from a hub.
 """
 
 from __future__ import annotations
@@ -15,35 +15,37 @@ from pathlib import Path
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import find_file
-from sam_audio_bench.tasks.adapters.excerpts import Excerpt, cut
-from sam_audio_bench.tasks.adapters.layouts import folders_in, sound_file
-from sam_audio_bench.tasks.adapters.texts import texts_of
-from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Questions, collect
+from sam_audio_bench.tasks.adapters.excerpts import Excerpt, select_excerpts
+from sam_audio_bench.tasks.adapters.layouts import find_sound_path, list_folders
+from sam_audio_bench.tasks.adapters.texts import read_class_texts
+from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow, Questions, collect_questions
 
-__all__ = ["STEMS", "bass", "drums", "other", "questions", "vocals"]
+__all__ = ["STEMS", "read_bass", "read_drums", "read_other", "read_questions", "read_vocals"]
 
 STEMS = ("vocals", "drums", "bass", "other")
 _SUBSETS = ("train", "test")
 
 
-def questions(
+def read_questions(
     path: Path, *, allow_outside: bool = False, stems: Sequence[str] = STEMS, excerpt: Excerpt | None = None
 ) -> Questions:
-    """A question a song and stem; raises UsageError where no song is, or where two subsets are."""
-    texts = texts_of("musdb", path)
-    songs = _songs(path)
-    found = list(cut(_rows(path, songs, {stem: texts[stem] for stem in stems if texts[stem]}), path, excerpt))
+    """Reads one question per song and stem; raises UsageError if there is no song, or if there are two subsets."""
+    texts = read_class_texts("musdb", path)
+    songs = _find_songs(path)
+    found = list(
+        select_excerpts(_rows(path, songs, {stem: texts[stem] for stem in stems if texts[stem]}), path, excerpt)
+    )
     name = f"musdb-{songs.resolve().name}{'' if excerpt is None else excerpt.name}"
-    return collect(
+    return collect_questions(
         name if len(stems) > 1 else f"{name}-{stems[0]}", path, found, root=path, allow_outside=allow_outside
     )
 
 
-vocals, drums, bass, other = (partial(questions, stems=(stem,)) for stem in STEMS)
+read_vocals, read_drums, read_bass, read_other = (partial(read_questions, stems=(stem,)) for stem in STEMS)
 
 
-def _songs(path: Path) -> Path:
-    """The folder of the songs: the path itself, or the only subset in it."""
+def _find_songs(path: Path) -> Path:
+    """Returns the folder of the songs: the path itself, or the only subset in it."""
     subsets = [path / name for name in _SUBSETS if path.is_dir() and (path / name).is_dir()]
     if len(subsets) > 1:
         raise UsageError(
@@ -55,15 +57,15 @@ def _songs(path: Path) -> Path:
 
 def _rows(root: Path, songs: Path, texts: dict[str, str]) -> Iterator[ManifestRow | ManifestProblem]:
     known = False
-    for song in folders_in(songs):
+    for song in list_folders(songs):
         place = song.relative_to(root).as_posix()
-        files = {part: sound_file(root, f"{place}/{part}") for part in ("mixture", *STEMS)}
-        absent = [Path(name).name for name in files.values() if not find_file(root / name).is_file()]
-        if len(absent) == len(files):
+        files = {part: find_sound_path(root, f"{place}/{part}") for part in ("mixture", *STEMS)}
+        missing = [Path(name).name for name in files.values() if not find_file(root / name).is_file()]
+        if len(missing) == len(files):
             continue
         known = True
-        if absent:
-            what = f"expected mixture and four stems of {song.name}, found no {', '.join(absent)}: it cannot be scored"
+        if missing:
+            what = f"expected mixture and four stems of {song.name}, found no {', '.join(missing)}: it cannot be scored"
             yield ManifestProblem(where=song.name, what=what, severity="warning")
         for stem, text in texts.items():
             yield ManifestRow(

@@ -1,10 +1,10 @@
-"""Songs in stems: a folder a song, one file per stem, as MUSDB18-HQ, MoisesDB in files, or a session of one's own.
+"""Songs in stems: one folder per song, one file per stem, as in MUSDB18-HQ, or the user's own sessions.
 
     songs/<song>/vocals.wav  drums.wav  bass.wav  other.wav  mixture.wav
 
-A stem is asked for by its name, ``lead_vocals`` as "lead vocals", or as the user's table says (`texts`). The residual
-is the sum of all other stems, the mixture the file ``mixture`` or ``mix``, or the sum of all where there is none.
-``other`` names nothing that could be asked for: it is in the residual alone, unless the table has a text for it.
+The prompt for a stem is its name, "lead vocals" for ``lead_vocals``, or the text of the user's table (`texts`). The
+residual is the sum of all other stems, the mixture the file ``mixture`` or ``mix``, or else the sum of all stems.
+``other`` does not name a sound, so it is only part of the residual, unless the table has a text for it.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from pathlib import Path
 
 from sam_audio_bench.audio import SUFFIXES
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.tasks.adapters.excerpts import Excerpt, cut
-from sam_audio_bench.tasks.adapters.layouts import folders_in
-from sam_audio_bench.tasks.adapters.texts import spoken, texts_of
-from sam_audio_bench.tasks.manifest_rows import ManifestRow, Questions, collect
+from sam_audio_bench.tasks.adapters.excerpts import Excerpt, select_excerpts
+from sam_audio_bench.tasks.adapters.layouts import list_folders
+from sam_audio_bench.tasks.adapters.texts import name_to_text, read_class_texts
+from sam_audio_bench.tasks.manifest_rows import ManifestRow, Questions, collect_questions
 
-__all__ = ["questions"]
+__all__ = ["read_questions"]
 
 _MIXTURES = ("mixture", "mix")
 _NAMELESS = ("other", "others", "rest", "residual", "accompaniment", "instrumental")
-_SUMS = ("accompaniment", "instrumental")  # of stems that are there too
+_SUMS = ("accompaniment", "instrumental")  # sums of other stems
 
 
-def questions(path: Path, *, allow_outside: bool = False, excerpt: Excerpt | None = None) -> Questions:
-    """One question a stem; raises UsageError where no folder holds two stems."""
-    rows = list(cut(_rows(path, texts_of("stems", path)), path, excerpt))
+def read_questions(path: Path, *, allow_outside: bool = False, excerpt: Excerpt | None = None) -> Questions:
+    """Reads one question per stem; raises UsageError if no folder has two stems."""
+    rows = list(select_excerpts(_rows(path, read_class_texts("stems", path)), path, excerpt))
     if not rows:
         raise UsageError(f"expected folders of stems such as song/vocals.wav and song/drums.wav in {path}, found none")
     name = f"stems-{path.resolve().name}{'' if excerpt is None else excerpt.name}"
-    return collect(name, path, rows, allow_outside=allow_outside)
+    return collect_questions(name, path, rows, allow_outside=allow_outside)
 
 
 def _rows(path: Path, texts: Mapping[str, str]) -> Iterator[ManifestRow]:
-    for song in folders_in(path):
-        files = _files(song)
+    for song in list_folders(path):
+        files = _find_files(song)
         mixture = next((files[name] for name in _MIXTURES if name in files), None)
         stems = {name: file for name, file in files.items() if name not in _MIXTURES}
         parts = {name: file for name, file in stems.items() if name not in _SUMS}
@@ -45,7 +45,7 @@ def _rows(path: Path, texts: Mapping[str, str]) -> Iterator[ManifestRow]:
         if len(stems) < 2:
             continue
         for name, file in stems.items():
-            if text := texts.get(name, "" if name in _NAMELESS else spoken(name)):
+            if text := texts.get(name, "" if name in _NAMELESS else name_to_text(name)):
                 yield ManifestRow(
                     where=f"{song.name}/{name}",
                     mixture=mixture,
@@ -57,8 +57,8 @@ def _rows(path: Path, texts: Mapping[str, str]) -> Iterator[ManifestRow]:
                 )
 
 
-def _files(song: Path) -> dict[str, str]:
-    """Lower-case stem -> its path; of several formats the preferred one."""
+def _find_files(song: Path) -> dict[str, str]:
+    """Finds the files of a song: stem in lower case -> path; of several formats, the preferred one is used."""
     found: dict[str, str] = {}
     for file in sorted(song.iterdir(), key=lambda file: (file.name.lower(), file.name)):
         known = found.get(file.stem.lower())

@@ -1,11 +1,11 @@
-"""What the classes and stems of a layout are asked by: a table here, and the user's own beside the data.
+"""The text prompts of the classes and stems of layouts: defaults, and the user's table in the folder of the data.
 
-``prompts.toml`` or ``prompts.csv`` in the folder of the data changes the words, class by class:
+``prompts.toml`` or ``prompts.csv`` in the folder of the data changes the texts of classes:
 
     vocals = "singing"              class,text
     other = "all other instruments"      vocals,singing
 
-A text is part of its question, so that answers to other words are never taken for these.
+A text is part of its question, so that estimates for another text are never reused.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from sam_audio_bench.errors import UsageError, describe_error, unknown_name
 from sam_audio_bench.files import find_file
 from sam_audio_bench.tabular import parse_table, read_text
 
-__all__ = ["TABLES", "TEXTS", "spoken", "texts_of"]
+__all__ = ["DEFAULT_TEXTS", "TEXT_TABLES", "name_to_text", "read_class_texts"]
 
-TABLES = ("prompts.toml", "prompts.csv")
-"""Names of the user's table."""
+TEXT_TABLES = ("prompts.toml", "prompts.csv")
+"""File names of the user's table."""
 
-TEXTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
+DEFAULT_TEXTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "musdb": {"vocals": "vocals", "drums": "drums", "bass": "bass", "other": "other instruments"},
         "moisesdb": {
@@ -46,44 +46,44 @@ TEXTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "librimix": {"man": "man speaking", "woman": "woman speaking", "person": "person speaking"},
     }
 )
-"""Layout -> class -> text. These are ours: the data sets have none. A class whose text is empty is not asked for."""
+"""Layout -> class -> text, chosen by this project, since the data sets have none. An empty text: never a target."""
 
 
-def spoken(name: str) -> str:
-    """The name of a file or folder as a text.
+def name_to_text(name: str) -> str:
+    """Converts the name of a file or folder to a text.
 
-    >>> spoken("lead_vocals")
+    >>> name_to_text("lead_vocals")
     'lead vocals'
     """
     return re.sub(r"[\s_-]+", " ", name).strip()
 
 
-def texts_of(layout: str, path: Path) -> dict[str, str]:
-    """The texts of a layout, with those of the user's table in their place; of ``stems``, the user's alone.
+def read_class_texts(layout: str, path: Path) -> dict[str, str]:
+    """Returns the texts of a layout, overridden by those of the user's table; for ``stems``, the user's only.
 
     Args:
         layout: name of the layout.
-        path: what the user named: the folder of the data, or a file in it.
+        path: the path that the user named: the folder of the data, or a file in it.
 
     Raises:
-        UsageError: two tables, one that cannot be read, or a class that the layout does not have.
+        UsageError: there are two tables, one cannot be read, or it has a class that the layout does not have.
     """
-    known = TEXTS.get(layout, {})
+    known = DEFAULT_TEXTS.get(layout, {})
     folder = path if path.is_dir() else path.parent
-    tables = [table for name in TABLES if (table := find_file(folder / name)).is_file()]
+    tables = [table for name in TEXT_TABLES if (table := find_file(folder / name)).is_file()]
     if len(tables) > 1:
-        raise UsageError(f"expected one table of prompts in {folder}, found {' and '.join(TABLES)}: remove one")
-    own = _read(tables[0]) if tables else {}
-    if layout in TEXTS and (strange := next((name for name in own if name not in known), None)):
+        raise UsageError(f"expected one table of prompts in {folder}, found {' and '.join(TEXT_TABLES)}: remove one")
+    own = _read_table(tables[0]) if tables else {}
+    if layout in DEFAULT_TEXTS and (strange := next((name for name in own if name not in known), None)):
         raise UsageError(f"{tables[0]}: {unknown_name('class', strange, known)}")
     return {**known, **{name: text.strip() for name, text in own.items()}}
 
 
-def _read(table: Path) -> dict[str, str]:
-    return _toml(table) if table.suffix.lower() == ".toml" else _csv(table)
+def _read_table(table: Path) -> dict[str, str]:
+    return _read_toml(table) if table.suffix.lower() == ".toml" else _read_csv(table)
 
 
-def _toml(table: Path) -> dict[str, str]:
+def _read_toml(table: Path) -> dict[str, str]:
     text = read_text(table)
     expected = f'expected lines such as vocals = "singing" in {table}, found'
     try:
@@ -95,7 +95,7 @@ def _toml(table: Path) -> dict[str, str]:
     return found
 
 
-def _csv(table: Path) -> dict[str, str]:
+def _read_csv(table: Path) -> dict[str, str]:
     rows = parse_table(read_text(table))
     faults = [f"row {number}: {what}" for number, what in rows.faults]
     if faults or rows.names != ["class", "text"]:

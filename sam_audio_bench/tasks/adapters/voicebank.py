@@ -1,9 +1,9 @@
-"""VoiceBank-DEMAND: noisy speech, and the same files without noise beside it.
+"""VoiceBank-DEMAND: a folder of noisy speech, and a folder of the same files without noise.
 
     noisy_testset_wav/p232_001.wav   clean_testset_wav/p232_001.wav
 
-or another such pair; where a folder holds several, the noisy one is named itself. The group is the speaker, the part of
-the name before the underscore.
+or another such pair; if a folder has several pairs, the path names the noisy one. The group is the speaker, the part
+of the file name before the underscore.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from pathlib import Path
 
 from sam_audio_bench.audio import SUFFIXES
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.tasks.adapters.layouts import folders_in
-from sam_audio_bench.tasks.adapters.texts import texts_of
-from sam_audio_bench.tasks.manifest_rows import ManifestRow, Questions, collect
+from sam_audio_bench.tasks.adapters.layouts import list_folders
+from sam_audio_bench.tasks.adapters.texts import read_class_texts
+from sam_audio_bench.tasks.manifest_rows import ManifestRow, Questions, collect_questions
 
-__all__ = ["questions"]
+__all__ = ["read_questions"]
 
 _NOISY = "noisy"
 
 
-def questions(path: Path, *, allow_outside: bool = False) -> Questions:
-    """A question a file; raises UsageError where there is no pair of folders, or more than one."""
-    found = [folder for folder in folders_in(path) if _NOISY in folder.name]
+def read_questions(path: Path, *, allow_outside: bool = False) -> Questions:
+    """Reads one question per file; raises UsageError unless there is exactly one pair of folders."""
+    found = [folder for folder in list_folders(path) if _NOISY in folder.name]
     if not found and _NOISY in path.resolve().name:
         found = [path.resolve()]
     if len(found) != 1:
@@ -34,8 +34,10 @@ def questions(path: Path, *, allow_outside: bool = False) -> Questions:
             f"expected one folder of noisy speech, such as noisy_testset_wav, in {path}, found {which}{hint}"
         )
     (noisy,) = found
-    rows = list(_rows(noisy, texts_of("voicebank", path)["speech"]))
-    return collect(f"voicebank-{noisy.name}", path, rows, root=noisy.parent, voices=True, allow_outside=allow_outside)
+    rows = list(_rows(noisy, read_class_texts("voicebank", path)["speech"]))
+    return collect_questions(
+        f"voicebank-{noisy.name}", path, rows, root=noisy.parent, voices=True, allow_outside=allow_outside
+    )
 
 
 def _rows(noisy: Path, text: str) -> Iterator[ManifestRow]:
