@@ -7,9 +7,9 @@
     platforms   what Windows does otherwise
     files       file names, JSON, journals
     digests     SHA-256 of files and of values
-    written     what the text of a module says
-    live        what memory holds otherwise than files say
-    source      SHA-256 of code
+    parsed_code  the syntax, imports and bindings of a module's file
+    loaded_code  differences between a loaded module and its file
+    code_digests  SHA-256 of code
     identity    what a component is: options, code, weights, version
     options     spellings of components and their options
     tabular     text tables and JSON that anyone wrote

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sam_audio_bench.blocks import Growing, all_finite, any_sound, blockwise, is_long, parts
+from sam_audio_bench.blocks import BlockAccumulator, all_finite, apply_blockwise, has_sound, is_long, iter_blocks
 from sam_audio_bench.decoding import decode
 from sam_audio_bench.decoding.formats import checked_rate, media_errors
 from sam_audio_bench.errors import MediaError, UsageError
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SUFFIXES",
-    "as_stored",
-    "outline",
-    "quantise",
+    "quantise_24_bit",
     "read",
-    "read_remarked",
+    "read_duration",
+    "read_format",
+    "read_with_remarks",
     "resample",
     "resampled_blocks",
-    "stated_seconds",
+    "round_trip",
     "to_mono",
     "write",
     "write_ogg",
@@ -72,10 +72,10 @@ def read(path: str | Path, *, start: float = 0.0, end: float | None = None, stre
         MediaError: the file is absent (status ``missing_media``), empty, damaged, breaks off before the part ends, ends
             before ``start``, or holds NaN or infinite samples.
     """
-    return read_remarked(path, start=start, end=end, stream=stream)[0]
+    return read_with_remarks(path, start=start, end=end, stream=stream)[0]
 
 
-def read_remarked(
+def read_with_remarks(
     path: str | Path, *, start: float = 0.0, end: float | None = None, stream: BinaryIO | None = None
 ) -> tuple[Audio, tuple[str, ...]]:
     """As `read`, with a sentence on everything in the file that was not as it should be and could be worked around."""
@@ -93,14 +93,14 @@ def read_remarked(
     return Audio(samples, found.rate), found.remarks
 
 
-def outline(path: Path) -> tuple[int, int]:
+def read_format(path: Path) -> tuple[int, int]:
     """Channels and rate that a file of samples states, before any is decoded; raises MediaError."""
     with media_errors(path, "an audio file that libsndfile can read"):
         found = soundfile.info(path)
         return int(found.channels), checked_rate(path, int(found.samplerate))
 
 
-def stated_seconds(path: Path) -> float:
+def read_duration(path: Path) -> float:
     """Length that a file of samples states, before any is decoded; raises MediaError."""
     with media_errors(path, "an audio file that libsndfile can read"):
         found = soundfile.info(path)
@@ -112,24 +112,24 @@ def resample(audio: Audio, rate: int) -> Audio:
     if audio.rate == rate:
         return audio
     if is_long(audio.samples):
-        return _resampled_in_blocks(audio, rate)
+        return _resample_in_blocks(audio, rate)
     converted = soxr.resample(audio.samples.double().numpy().T, audio.rate, rate, quality="HQ")
     return Audio(torch.from_numpy(np.ascontiguousarray(converted.T)).to(audio.samples.dtype), rate)
 
 
-def _resampled_in_blocks(audio: Audio, rate: int) -> Audio:
+def _resample_in_blocks(audio: Audio, rate: int) -> Audio:
     """What the resampler makes of a sound as a whole, for its state goes from block to block."""
-    found = Growing(audio.channels)
+    found = BlockAccumulator(audio.channels)
     for block in resampled_blocks(audio, rate, torch.float64):
         found.append(torch.from_numpy(block).to(audio.samples.dtype).numpy())
-    return Audio(torch.from_numpy(found.finished()), rate)
+    return Audio(torch.from_numpy(found.to_array()), rate)
 
 
 def resampled_blocks(audio: Audio, rate: int, dtype: torch.dtype) -> Iterator[NDArray[np.floating]]:
     """Blocks ``[channels, time]`` of a sound at ``rate`` Hz, converted in float32 or float64 as ``dtype`` says."""
     kind = "float64" if dtype == torch.float64 else "float32"
     stream = soxr.ResampleStream(audio.rate, rate, audio.channels, dtype=kind, quality="HQ")
-    for (part,) in parts(audio.samples):
+    for (part,) in iter_blocks(audio.samples):
         block = np.ascontiguousarray(part.to(dtype).numpy().T)
         yield np.ascontiguousarray(stream.resample_chunk(block).T)
     rest = stream.resample_chunk(np.zeros((0, audio.channels), kind), last=True)
@@ -140,28 +140,28 @@ def to_mono(audio: Audio) -> Audio:
     """Averages the channels."""
     if audio.channels == 1:
         return audio
-    return Audio(blockwise(lambda samples: samples.mean(dim=0, keepdim=True), audio.samples), audio.rate)
+    return Audio(apply_blockwise(lambda samples: samples.mean(dim=0, keepdim=True), audio.samples), audio.rate)
 
 
-def quantise(samples: NDArray[np.floating]) -> NDArray[np.float32]:
+def quantise_24_bit(samples: NDArray[np.floating]) -> NDArray[np.float32]:
     """Rounds to the 24-bit grid on which FLAC is lossless; below ±1, sums on it are exact in float32."""
-    steps = _steps(samples)
+    steps = _quantisation_steps(samples)
     steps /= _FULL_SCALE_24
     return steps.astype(np.float32, copy=False)
 
 
-def _steps(samples: NDArray[np.floating]) -> NDArray[np.floating]:
+def _quantisation_steps(samples: NDArray[np.floating]) -> NDArray[np.floating]:
     """Samples in steps of the grid, rounded; the scale is a power of two, so float32 is exact too."""
     steps = samples * samples.dtype.type(_FULL_SCALE_24)
     return np.rint(steps, out=steps)
 
 
-def _fits(steps: NDArray[np.floating]) -> bool:
+def _fit_24_bit(steps: NDArray[np.floating]) -> bool:
     """Whether 24 bits hold every step."""
     return bool(steps.max() < _FULL_SCALE_24 and steps.min() >= -_FULL_SCALE_24)
 
 
-def as_stored(audio: Audio, *, copy: bool = True) -> Audio:
+def round_trip(audio: Audio, *, copy: bool = True) -> Audio:
     """The samples that `read` gives back after `write`, bit for bit, without the way over the disk.
 
     Args:
@@ -170,24 +170,26 @@ def as_stored(audio: Audio, *, copy: bool = True) -> Audio:
     """
     samples = audio.samples
     if is_long(samples):
-        if not copy and all(torch.equal(part, _on_grid(part).to(part.dtype)) for (part,) in parts(samples)):
+        if not copy and all(
+            torch.equal(part, _quantise_tensor(part).to(part.dtype)) for (part,) in iter_blocks(samples)
+        ):
             return audio
-        fitting = all(_fits(_steps(part.numpy())) for (part,) in parts(samples))
-        return Audio(blockwise(_on_grid if fitting else _copy, samples), audio.rate)
-    if not any_sound(samples):  # what baselines leave: nothing to compute
+        fitting = all(_fit_24_bit(_quantisation_steps(part.numpy())) for (part,) in iter_blocks(samples))
+        return Audio(apply_blockwise(_quantise_tensor if fitting else _copy_float32, samples), audio.rate)
+    if not has_sound(samples):  # what baselines leave: nothing to compute
         return Audio(torch.zeros_like(samples, dtype=torch.float32), audio.rate)
-    steps = _steps(samples.numpy())
-    if not _fits(steps):
-        return Audio(_copy(samples), audio.rate)
+    steps = _quantisation_steps(samples.numpy())
+    if not _fit_24_bit(steps):
+        return Audio(_copy_float32(samples), audio.rate)
     steps /= _FULL_SCALE_24
     return Audio(torch.from_numpy(steps.astype(np.float32, copy=False)), audio.rate)
 
 
-def _on_grid(samples: Tensor) -> Tensor:
-    return torch.from_numpy(quantise(samples.numpy()))
+def _quantise_tensor(samples: Tensor) -> Tensor:
+    return torch.from_numpy(quantise_24_bit(samples.numpy()))
 
 
-def _copy(samples: Tensor) -> Tensor:
+def _copy_float32(samples: Tensor) -> Tensor:
     return samples.to(torch.float32, copy=True)
 
 
@@ -198,16 +200,16 @@ def write(stem: Path, audio: Audio) -> Path:
     """
     samples = audio.samples
     flac, wav = (stem.with_name(stem.name + suffix) for suffix in (".flac", ".wav"))
-    silent = not any_sound(samples)
-    if not silent and not all(_fits(_steps(part.numpy())) for (part,) in parts(samples)):
+    silent = not has_sound(samples)
+    if not silent and not all(_fit_24_bit(_quantisation_steps(part.numpy())) for (part,) in iter_blocks(samples)):
         write_wav(wav, audio)
         flac.unlink(missing_ok=True)
         return wav
     with atomic_write(flac) as temporary:
         if silent and not is_long(samples):
-            temporary.write_bytes(_silence(*samples.shape, audio.rate))
+            temporary.write_bytes(_silent_flac(*samples.shape, audio.rate))
         else:
-            with _opened(temporary) as file:
+            with _open_for_writing(temporary) as file:
                 _encode(file, samples, audio.rate)
     wav.unlink(missing_ok=True)
     return flac
@@ -231,7 +233,7 @@ class _CheckedFile(io.FileIO):
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def _open_for_writing(path: Path) -> Iterator[BinaryIO]:
     """A new file to be written to by libsndfile; raises OSError where that failed, as on a full disk."""
     with _CheckedFile(path, "w") as file:
         yield file
@@ -244,14 +246,14 @@ def _encode(file: BinaryIO, samples: Tensor, rate: int) -> None:
     with soundfile.SoundFile(
         file, "w", rate, len(samples), format="FLAC", subtype="PCM_24", compression_level=0
     ) as opened:
-        for (part,) in parts(samples):
-            steps = _steps(part.numpy())
+        for (part,) in iter_blocks(samples):
+            steps = _quantisation_steps(part.numpy())
             steps *= 256  # libsndfile takes the upper 24 bits of 32
             opened.write(steps.T.astype(np.int32))
 
 
 @lru_cache(maxsize=8)
-def _silence(channels: int, length: int, rate: int) -> bytes:
+def _silent_flac(channels: int, length: int, rate: int) -> bytes:
     """A FLAC file of digital silence: what absent targets and baselines leave is the same file every time."""
     encoded = io.BytesIO()
     _encode(encoded, torch.zeros(channels, length), rate)
@@ -262,10 +264,10 @@ def write_wav(path: Path, audio: Audio) -> None:
     """Writes a 32-bit float WAV atomically, bit for bit."""
     with (
         atomic_write(path) as temporary,
-        _opened(temporary) as file,
+        _open_for_writing(temporary) as file,
         soundfile.SoundFile(file, "w", audio.rate, audio.channels, format="WAV", subtype="FLOAT") as opened,
     ):
-        for (part,) in parts(audio.samples):
+        for (part,) in iter_blocks(audio.samples):
             opened.write(part.float().numpy().T)
 
 
@@ -284,13 +286,13 @@ def write_ogg(path: Path, audio: Audio, kbits: float = 48.0) -> None:
     level = 1 - (kbits - _LEAST_KBITS) / (_MOST_KBITS - _LEAST_KBITS)
     with atomic_write(path) as temporary:
         samples = audio.samples.clamp(-1, 1).numpy().T
-        with _opened(temporary) as file:
+        with _open_for_writing(temporary) as file:
             soundfile.write(file, samples, audio.rate, format="OGG", subtype="OPUS", compression_level=level)
-        if path.exists() and _sound_alike(path, temporary):
+        if path.exists() and _have_equal_samples(path, temporary):
             shutil.copyfile(path, temporary)
 
 
-def _sound_alike(one: Path, other: Path) -> bool:
+def _have_equal_samples(one: Path, other: Path) -> bool:
     try:
         (samples, rate), (others, other_rate) = (soundfile.read(path) for path in (one, other))
     except soundfile.LibsndfileError:

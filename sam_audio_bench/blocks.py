@@ -1,10 +1,10 @@
-"""Long sound: in blocks, and in temporary files instead of memory.
+"""Processing of long signals in blocks, with temporary files instead of memory.
 
-What has more than `LONG` values lies in a file that has no name any more and is mapped: a tensor or array like any
-other, whose memory can be taken back at any time. Who goes over such a sound in `parts` gives it back at once, so that
-two hours of stereo cost no more than a few blocks. Shorter sound never comes near a file, and is handled whole.
+A signal of more than `LONG` values is stored in an unlinked, memory-mapped file: it is a tensor or array like any other,
+but its memory can be reclaimed at any time. `iter_blocks` reclaims it on the way, so that two hours of stereo need no
+more memory than a few blocks. Shorter signals stay in memory and are processed whole.
 
-The files lie in the folder that TMPDIR names, else in /var/tmp, since /tmp may be memory itself.
+The files lie in the folder that TMPDIR names, else in /var/tmp, since /tmp may itself be in memory.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ from sam_audio_bench.errors import MediaError
 
 __all__ = [
     "LONG",
-    "Growing",
+    "BlockAccumulator",
     "all_finite",
-    "any_sound",
-    "blockwise",
+    "apply_blockwise",
+    "count_accessed",
+    "has_sound",
     "is_long",
-    "parts",
-    "pieces",
+    "iter_blocks",
+    "iter_blocks_if_long",
     "scratch_folder",
-    "stacked",
-    "touched",
+    "stack_signals",
 ]
 
 LONG = 1 << 23
 """Values, 32 MiB in float32: a minute and a half of stereo. Above it a sound lies in a file."""
 
 _BLOCK = 1 << 20  # values that are handled at once
-_KEPT = 1 << 25  # values that may have been touched before the memory is given back: 128 MiB
+_MOST_ACCESSED = 1 << 25  # values that may have been touched before the memory is given back: 128 MiB
 _mapped: WeakSet[mmap.mmap] = WeakSet()
 _lock = threading.Lock()
-_seen = 0  # values since memory was given back
+_accessed = 0  # values since memory was given back
 
 
 def is_long(*signals: Tensor | NDArray[Any]) -> bool:
@@ -64,24 +64,24 @@ def scratch_folder() -> Path:
     return Path(tempfile.gettempdir())
 
 
-def touched(values: int) -> None:
+def count_accessed(values: int) -> None:
     """Counts values that were read or written, and now and then gives back the memory of all mapped files.
 
     Nothing is lost: what was written stays in the file, and what is read again comes from there.
     """
-    global _seen
+    global _accessed
     with _lock:
-        _seen += values
-        if _seen < _KEPT:
+        _accessed += values
+        if _accessed < _MOST_ACCESSED:
             return
-        _seen = 0
+        _accessed = 0
         files = list(_mapped)
     if hasattr(mmap, "MADV_DONTNEED"):
         for file in files:
             file.madvise(mmap.MADV_DONTNEED)
 
 
-def parts(*signals: Tensor, size: int = 0) -> Iterator[tuple[Tensor, ...]]:
+def iter_blocks(*signals: Tensor, size: int = 0) -> Iterator[tuple[Tensor, ...]]:
     """Views ``[..., part]`` of signals ``[..., time]`` of one length, one after another.
 
     Args:
@@ -92,15 +92,15 @@ def parts(*signals: Tensor, size: int = 0) -> Iterator[tuple[Tensor, ...]]:
     for start in range(0, signals[0].shape[-1], step):
         found = tuple(signal[..., start : start + step] for signal in signals)
         yield found
-        touched(sum(part.numel() for part in found))
+        count_accessed(sum(part.numel() for part in found))
 
 
-def pieces(*signals: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The signals ``[..., time]`` themselves where they are short, else their `parts`: for sums over time."""
-    return parts(*signals) if is_long(*signals) else iter([signals])
+def iter_blocks_if_long(*signals: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The signals ``[..., time]`` themselves where they are short, else their `iter_blocks`: for sums over time."""
+    return iter_blocks(*signals) if is_long(*signals) else iter([signals])
 
 
-def blockwise(function: Callable[..., Tensor], *signals: Tensor) -> Tensor:
+def apply_blockwise(function: Callable[..., Tensor], *signals: Tensor) -> Tensor:
     """``function`` of signals ``[channels, time]``, sample by sample: at once where they are short, else in parts.
 
     Args:
@@ -112,36 +112,36 @@ def blockwise(function: Callable[..., Tensor], *signals: Tensor) -> Tensor:
     """
     if not is_long(*signals):
         return function(*signals)
-    found: Growing | None = None
-    for some in parts(*signals):
+    found: BlockAccumulator | None = None
+    for some in iter_blocks(*signals):
         block = function(*some).numpy()
-        found = Growing(len(block)) if found is None else found
+        found = BlockAccumulator(len(block)) if found is None else found
         found.append(block)
     assert found is not None
-    return torch.from_numpy(found.finished())
+    return torch.from_numpy(found.to_array())
 
 
-def stacked(signals: Sequence[Tensor]) -> Tensor:
+def stack_signals(signals: Sequence[Tensor]) -> Tensor:
     """Signals ``[channels, time]`` of one shape as ``[signals, channels, time]``; one alone is not copied."""
     if len(signals) == 1:
         return signals[0][None]
     if not is_long(*signals):
         return torch.stack(list(signals))
-    found = blockwise(lambda *some: torch.cat(some), *signals)
+    found = apply_blockwise(lambda *some: torch.cat(some), *signals)
     return found.reshape(len(signals), -1, found.shape[-1])
 
 
 def all_finite(signal: Tensor) -> bool:
     """Whether there is neither NaN nor infinity in ``[..., time]``."""
-    return all(bool(torch.isfinite(part).all()) for (part,) in parts(signal))
+    return all(bool(torch.isfinite(part).all()) for (part,) in iter_blocks(signal))
 
 
-def any_sound(signal: Tensor) -> bool:
+def has_sound(signal: Tensor) -> bool:
     """Whether a sample of ``[..., time]`` is not zero."""
-    return any(bool(part.any()) for (part,) in parts(signal))
+    return any(bool(part.any()) for (part,) in iter_blocks(signal))
 
 
-class Growing:
+class BlockAccumulator:
     """Blocks that become one array, in memory as long as they are few.
 
     Args:
@@ -165,7 +165,7 @@ class Growing:
         if self._pending > (_BLOCK if self._files else LONG):
             self._write()
 
-    def finished(self) -> NDArray[Any]:
+    def to_array(self) -> NDArray[Any]:
         """The array ``[channels, time]``; nothing can be added any more. Raises MediaError where there is no room."""
         if not self._files:
             if len(self._waiting) == 1:
@@ -173,7 +173,7 @@ class Growing:
             return np.concatenate(self._waiting or [np.zeros((self._channels, 0), self.dtype)], axis=1)
         self._write()
         first, *others = self._files
-        with _room(self.length * self._channels * self.dtype.itemsize):
+        with _disk_space_errors(self.length * self._channels * self.dtype.itemsize):
             for file in others:
                 file.seek(0)
                 shutil.copyfileobj(file, first, _BLOCK)
@@ -186,7 +186,7 @@ class Growing:
         return np.frombuffer(mapped, self.dtype).reshape(self._channels, self.length)
 
     def _write(self) -> None:
-        with _room(self.length * self._channels * self.dtype.itemsize):
+        with _disk_space_errors(self.length * self._channels * self.dtype.itemsize):
             if not self._files:
                 folder = scratch_folder()
                 self._files = [tempfile.TemporaryFile(dir=folder) for _ in range(self._channels)]  # noqa: SIM115
@@ -197,19 +197,19 @@ class Growing:
 
 
 @contextmanager
-def _room(size: int) -> Iterator[None]:
+def _disk_space_errors(size: int) -> Iterator[None]:
     """Says what to do where a long sound of so many bytes finds no room."""
     try:
         yield
     except OSError as error:
         folder = scratch_folder()
         raise MediaError(
-            f"expected room in {folder} for a sound of {size >> 20} MiB and more, found {_free(folder)} "
+            f"expected room in {folder} for a sound of {size >> 20} MiB and more, found {_free_space(folder)} "
             f"({error.strerror or error}); set TMPDIR to a folder that has it"
         ) from error
 
 
-def _free(folder: Path) -> str:
+def _free_space(folder: Path) -> str:
     try:
         return f"{shutil.disk_usage(folder).free >> 20} MiB"
     except OSError:

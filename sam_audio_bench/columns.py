@@ -10,10 +10,10 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from sam_audio_bench import metrics
-from sam_audio_bench.construction import called, check_arguments, made, resolve
+from sam_audio_bench.construction import call_third_party, check_arguments, construct, resolve
 from sam_audio_bench.errors import UsageError, unknown_name
 from sam_audio_bench.files import dump_json
-from sam_audio_bench.identity import Options, capture, identify, is_built_in
+from sam_audio_bench.identity import Options, capture_arguments, identify, is_built_in
 from sam_audio_bench.metrics.catalogue import improvement_card
 from sam_audio_bench.metrics.distance_catalogue import check_no_distance
 from sam_audio_bench.options import parse_spelling, unknown_option
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LoadedMetric", "build_metrics", "check_columns", "check_metrics", "check_used", "metric_options"]
 
-_BRIDGED = "torchmetrics:"
-_IMPROVED = "improvement:"
-_PLACE = re.compile(r"[\w.]+:[\w.]+")
+_TORCHMETRICS_PREFIX = "torchmetrics:"
+_IMPROVEMENT_PREFIX = "improvement:"
+_MODULE_AND_CLASS = re.compile(r"[\w.]+:[\w.]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class LoadedMetric:
 
     metric: Metric
     records: Mapping[str, MetricRecord]  # column of the class -> its record, under the name that tables show
-    knows: frozenset[str]  # names of the constructor's options
+    option_names: frozenset[str]  # names of the constructor's options
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -67,21 +67,21 @@ def build_metrics(
     """
     specs, found = list(specs), []
     for (target, own), (columns, options) in _metric_targets(specs).items():
-        specific = target.startswith(_BRIDGED) or any(parse_spelling(spec).name == target for spec in specs)
-        kind = _metric_constructor(target)
+        specific = target.startswith(_TORCHMETRICS_PREFIX) or any(parse_spelling(spec).name == target for spec in specs)
+        kind = _resolve_constructor(target)
         known = check_arguments("metric", kind, columns[0], (), options)
         accepted = {key: value for key, value in {**policies, **arguments}.items() if key in known} | options
-        metric: Metric = made("metric", columns[0], partial(kind, **accepted))
+        metric: Metric = construct("metric", columns[0], partial(kind, **accepted))
         _check_contract(metric, columns[0])
         metric.requested = tuple(columns) if columns[0] in metric.columns else metric.columns
-        records = _records(metric, kind, accepted, own, target if specific else "")
-        found.append(LoadedMetric(metric=metric, records=records, knows=frozenset(known)))
+        records = _column_records(metric, kind, accepted, own, target if specific else "")
+        found.append(LoadedMetric(metric=metric, records=records, option_names=frozenset(known)))
     check_columns(found)
     check_used(arguments, found)
     return found
 
 
-def _columns(target: str) -> list[str]:
+def _third_party_columns(target: str) -> list[str]:
     """Ids of a third party's metric, ``module:Class``."""
     found = getattr(resolve(target), "columns", None)
     if not isinstance(found, list | tuple) or not found or not all(isinstance(name, str) and name for name in found):
@@ -91,7 +91,7 @@ def _columns(target: str) -> list[str]:
 
 def _check_contract(metric: Metric, name: str) -> None:
     """Refuses a metric that could not be used, before any work."""
-    cards = {card.id: card for card in called(f"metric {name!r} to say its cards", metric.cards)}
+    cards = {card.id: card for card in call_third_party(f"metric {name!r} to say its cards", metric.cards)}
     if lacking := [column for column in metric.columns if column not in cards]:
         raise UsageError(f"expected cards() of metric {name!r} to tell of {', '.join(lacking)}, found {[*cards]}")
     size = metric.batch_size
@@ -114,7 +114,7 @@ def check_columns(loaded: Iterable[LoadedMetric]) -> None:
 
 def check_used(arguments: Iterable[str], loaded: Iterable[LoadedMetric]) -> None:
     """Raises UsageError for arguments that no constructor names."""
-    _check_known(arguments, set[str]().union(*(one.knows for one in loaded)))
+    _check_known(arguments, set[str]().union(*(one.option_names for one in loaded)))
 
 
 def _check_known(arguments: Iterable[str], known: set[str]) -> None:
@@ -122,30 +122,30 @@ def _check_known(arguments: Iterable[str], known: set[str]) -> None:
         raise UsageError(f"expected metric arguments that a chosen metric knows, found {strange}")
 
 
-def _metric_constructor(target: str) -> Callable[..., Metric]:
+def _resolve_constructor(target: str) -> Callable[..., Metric]:
     """The class behind ``module:Class``, or what adapts ``torchmetrics:module.Class`` or makes an improvement."""
-    if target.startswith(_IMPROVED):
+    if target.startswith(_IMPROVEMENT_PREFIX):
         from sam_audio_bench.metrics.improvement import improvement_of
 
-        return improvement_of(resolve(target.removeprefix(_IMPROVED)))
-    if not target.startswith(_BRIDGED):
+        return improvement_of(resolve(target.removeprefix(_IMPROVEMENT_PREFIX)))
+    if not target.startswith(_TORCHMETRICS_PREFIX):
         constructor: Callable[..., Metric] = resolve(target)
         return constructor
     from sam_audio_bench.metrics.bridge import adapt
 
-    module, _, name = target.removeprefix(_BRIDGED).rpartition(".")
+    module, _, name = target.removeprefix(_TORCHMETRICS_PREFIX).rpartition(".")
     resolve(f"{module}:{name}")  # from the working folder too
     return partial(adapt, f"{module}.{name}")
 
 
-def _records(
+def _column_records(
     metric: Metric, constructor: Callable[..., Metric], arguments: Mapping[str, Any], own: str, spec: str
 ) -> dict[str, MetricRecord]:
     """The record of each requested column; what a third party's metric captures stands among its parameters too."""
     kind = getattr(metric, "kind", type(metric))  # what a bridge adapts, too, is somebody's code
     built_in = is_built_in(kind)
     identity = identify(
-        "metric", metric.requested[0], metric, options=partial(capture, constructor, (), arguments),
+        "metric", metric.requested[0], metric, options=partial(capture_arguments, constructor, (), arguments),
         code=None if built_in else kind,
     )  # fmt: skip
     cards = {card.id: card for card in metric.cards()}
@@ -153,7 +153,7 @@ def _records(
     return {
         column: MetricRecord(
             id=f"{column}({own})" if own else column,
-            version=_version(cards[column]),
+            version=_checked_version(cards[column]),
             unit=cards[column].unit,
             higher_is_better=cards[column].higher_is_better,
             parameters=parameters if built_in else {**identity.options, **parameters},
@@ -167,7 +167,7 @@ def _records(
     }
 
 
-def _version(card: MetricCard) -> int:
+def _checked_version(card: MetricCard) -> int:
     if isinstance(card.version, bool) or not isinstance(card.version, int) or card.version < 1:
         raise UsageError(f"expected a whole number from 1 as the version of {card.id}, found {card.version!r}")
     return card.version
@@ -176,7 +176,9 @@ def _version(card: MetricCard) -> int:
 def metric_options(ids: Iterable[str]) -> set[str]:
     """Names of the options that the classes behind some metric ids take."""
     return {
-        name for target, _ in _metric_targets(ids) for name in inspect.signature(_metric_constructor(target)).parameters
+        name
+        for target, _ in _metric_targets(ids)
+        for name in inspect.signature(_resolve_constructor(target)).parameters
     }
 
 
@@ -191,7 +193,11 @@ def check_metrics(specs: Sequence[str], arguments: Iterable[str] = ()) -> None:
             if strange := [key for key in one.options if key not in own]:
                 raise unknown_option("metric", one.name, strange, own)
             known |= set(own)
-        elif one.name not in named and not one.name.startswith(_BRIDGED) and not _PLACE.fullmatch(one.name):
+        elif (
+            one.name not in named
+            and not one.name.startswith(_TORCHMETRICS_PREFIX)
+            and not _MODULE_AND_CLASS.fullmatch(one.name)
+        ):
             check_no_distance(one.name)
             raise unknown_name("metric", one.name, [*metrics.CARDS, *named])
     if all(one.name in metrics.CARDS or improvement_card(one.name) for one in spelt):
@@ -211,11 +217,11 @@ def _metric_targets(specs: Iterable[str]) -> dict[tuple[str, str], tuple[list[st
         elif spelt.name in named:
             target, columns = named[spelt.name].value, [spelt.name]
         elif card := improvement_card(spelt.name):
-            target, columns = _IMPROVED + card.target, [spelt.name]
-        elif spelt.name.startswith(_BRIDGED):
+            target, columns = _IMPROVEMENT_PREFIX + card.target, [spelt.name]
+        elif spelt.name.startswith(_TORCHMETRICS_PREFIX):
             target, columns = spelt.name, [spelt.name]
         else:
-            target, columns = spelt.name, _columns(spelt.name)
+            target, columns = spelt.name, _third_party_columns(spelt.name)
         own = ",".join(f"{key}={value}" for key, value in sorted(spelt.options.items()))
         requested.setdefault((target, own), ([], spelt.options))[0].extend(columns)
     return requested

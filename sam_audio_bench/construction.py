@@ -14,7 +14,7 @@ from typing import Any
 from sam_audio_bench.errors import BenchError, Precondition, UsageError, describe_error
 from sam_audio_bench.options import unknown_option
 
-__all__ = ["called", "check_arguments", "check_importable", "made", "resolve"]
+__all__ = ["call_third_party", "check_arguments", "check_importable", "construct", "resolve"]
 
 _OWN = __name__.partition(".")[0]
 
@@ -84,12 +84,12 @@ def check_arguments(
     return own
 
 
-def made(what: str, name: str, constructor: Callable[[], Any]) -> Any:
-    """What a constructor gives; as `called`."""
-    return called(f"{what} {name!r} to be made from its options", constructor)
+def construct(what: str, name: str, constructor: Callable[[], Any]) -> Any:
+    """What a constructor gives; as `call_third_party`."""
+    return call_third_party(f"{what} {name!r} to be made from its options", constructor)
 
 
-def called(expected: str, function: Callable[[], Any]) -> Any:
+def call_third_party(expected: str, function: Callable[[], Any]) -> Any:
     """What a third party's function gives; its error, or its end of the process, is a Precondition.
 
     Args:

@@ -10,14 +10,22 @@ import torch
 
 from sam_audio_bench.errors import Precondition, UsageError
 
-__all__ = ["deterministic_fp32", "find_device", "gpus", "lacking", "seconds_now", "usable_device", "used_gpus"]
+__all__ = [
+    "deterministic_fp32",
+    "device_unavailable_reason",
+    "find_device",
+    "gpu_names",
+    "require_device",
+    "synchronized_seconds",
+    "used_gpu_indices",
+]
 
 
 def find_device(name: str | torch.device) -> torch.device:
     """The device of a name: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1" …
 
     Raises:
-        UsageError: no name of a device. Whether it is there, `lacking` says.
+        UsageError: no name of a device. Whether it is there, `device_unavailable_reason` says.
     """
     try:
         return torch.device(name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
@@ -25,36 +33,36 @@ def find_device(name: str | torch.device) -> torch.device:
         raise UsageError(f"expected device to be auto, cpu or cuda, found {name!r}") from error
 
 
-def gpus() -> list[str]:
+def gpu_names() -> list[str]:
     """Names of the GPUs that are there."""
     return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
 
 
-def used_gpus() -> list[int]:
+def used_gpu_indices() -> list[int]:
     """Indices of the GPUs on which this process holds memory; none is touched."""
     if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return []
     return [index for index in range(torch.cuda.device_count()) if torch.cuda.memory_reserved(index)]
 
 
-def seconds_now() -> float:
+def synchronized_seconds() -> float:
     """`time.perf_counter()` when the GPUs have done what they were given: a call that returns has only asked them."""
-    for index in used_gpus():
+    for index in used_gpu_indices():
         torch.cuda.synchronize(index)
     return time.perf_counter()
 
 
-def lacking(device: torch.device) -> str | None:
+def device_unavailable_reason(device: torch.device) -> str | None:
     """What is missing for work on a device, as a clause; None: nothing."""
     if device.type != "cuda" or (device.index or 0) < torch.cuda.device_count():
         return None
     return f"expected a CUDA device for {device}, found {torch.cuda.device_count() or 'none'}"
 
 
-def usable_device(name: str | torch.device) -> torch.device:
+def require_device(name: str | torch.device) -> torch.device:
     """As `find_device`; a device that is not there raises Precondition."""
     device = find_device(name)
-    if (lack := lacking(device)) is not None:
+    if (lack := device_unavailable_reason(device)) is not None:
         raise Precondition(f"{lack}; use device=cpu")
     return device
 

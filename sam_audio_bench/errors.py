@@ -27,7 +27,7 @@ __all__ = [
     "unknown_name",
 ]
 
-_LONGEST = 2000  # characters of an error that are told
+_LONGEST_MESSAGE = 2000  # characters of an error that are told
 _SHOWN_NAMES = 5
 _LISTINGS = {
     "task": "sabench list tasks",
@@ -98,8 +98,8 @@ def describe_error(error: BaseException, *, named: bool = False) -> str:
         text = str(error)
     except Exception as second:  # of a class whose text cannot be made
         text = f"(its text cannot be made: {type(second).__name__})"
-    told = text[:_LONGEST].encode("utf-8", "backslashreplace").decode()
-    if len(text) > _LONGEST:
+    told = text[:_LONGEST_MESSAGE].encode("utf-8", "backslashreplace").decode()
+    if len(text) > _LONGEST_MESSAGE:
         told += f" … (cut from {len(text):,} characters)"
     if isinstance(error, BenchError) and not named:
         return told

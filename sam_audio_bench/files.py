@@ -32,8 +32,9 @@ __all__ = [
     "append_lines",
     "atomic_write",
     "cache_folder",
-    "cased_name",
+    "case_sensitive_name",
     "dump_json",
+    "escape_surrogates",
     "exists",
     "expand_home",
     "expand_homes",
@@ -43,14 +44,13 @@ __all__ = [
     "folder_name",
     "is_url",
     "load_json",
-    "local_place",
-    "now",
     "read_journal",
+    "require_local_path",
     "safe_name",
     "safe_names",
     "sha256",
     "temporary_files",
-    "writable_text",
+    "utc_now",
     "write_json",
 ]
 
@@ -59,19 +59,19 @@ __getattr__ = deprecated_names(__name__)
 _Record = TypeVar("_Record")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _SAFE = frozenset(string.ascii_letters + string.digits + "._@+=-")
-_SETTLED = 2_000_000_000  # nanoseconds after which a folder's time tells every change
+_TIMESTAMP_SETTLED_NS = 2_000_000_000  # nanoseconds after which a folder's time tells every change
 _TEMPORARY = re.compile(r"\.\d+(-[0-9a-f]{8})?\..+")
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
-_COLLAPSED = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")  # a URL that was made a path; a letter alone is a drive
+_URL_AS_PATH = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")  # a URL that was made a path; a letter alone is a drive
 _LONGEST = 120  # bytes; file systems allow 255, and suffixes are still to come
 
 
-def cased_name(identifier: str) -> str:
+def case_sensitive_name(identifier: str) -> str:
     """Turns any identifier into a file name: no separator, no dot-dot, no reserved name.
 
     Distinct stays distinct on file systems that tell upper from lower case; elsewhere `safe_name` is needed.
 
-    >>> cased_name("sfx-01"), cased_name("../etc/passwd"), cased_name("nul")
+    >>> case_sensitive_name("sfx-01"), case_sensitive_name("../etc/passwd"), case_sensitive_name("nul")
     ('sfx-01', '%2E.%2Fetc%2Fpasswd', '%6Eul')
     """
     if not identifier:
@@ -88,17 +88,17 @@ def cased_name(identifier: str) -> str:
 
 
 def safe_name(identifier: str) -> str:
-    """`cased_name` that stays distinct on every file system: one with capital letters says so by a suffix.
+    """`case_sensitive_name` that stays distinct on every file system: one with capital letters says so by a suffix.
 
     >>> safe_name("dog"), safe_name("Dog")
     ('dog', 'Dog%-0eb129bf')
     """
     plain = set(identifier).isdisjoint(string.ascii_uppercase)
-    return cased_name(identifier) if plain else _marked_name(identifier)
+    return case_sensitive_name(identifier) if plain else _name_with_digest(identifier)
 
 
-def _marked_name(identifier: str) -> str:
-    name = cased_name(identifier)
+def _name_with_digest(identifier: str) -> str:
+    name = case_sensitive_name(identifier)
     return f"{name}%-{sha256(name.encode())[:8]}"  # "%-" is part of no other name
 
 
@@ -108,7 +108,7 @@ def safe_names(identifiers: Iterable[str]) -> dict[str, str]:
     >>> safe_names(["Dog", "dog", "Cat"])
     {'Dog': 'Dog%-0eb129bf', 'dog': 'dog', 'Cat': 'Cat'}
     """
-    names = {identifier: cased_name(identifier) for identifier in identifiers}
+    names = {identifier: case_sensitive_name(identifier) for identifier in identifiers}
     count = Counter(name.casefold() for name in names.values())
     return {one: safe_name(one) if count[name.casefold()] > 1 else name for one, name in names.items()}
 
@@ -121,21 +121,21 @@ def folder_name(parent: Path, identifier: str, beside: Iterable[str] = ()) -> st
         identifier: of the folder.
         beside: identifiers of folders that may be made at the same time.
     """
-    name = cased_name(identifier)
+    name = case_sensitive_name(identifier)
     there: list[str] = []
     with suppress(OSError):  # it will be made, or the error told, when it is used
         there = os.listdir(parent)  # noqa: PTH208 - names, not paths
     if name in there:
         return name
     if any(other.casefold() == name.casefold() for other in there):
-        return _marked_name(identifier)
+        return _name_with_digest(identifier)
     return safe_names({identifier, *beside})[identifier]
 
 
-def writable_text(text: str) -> str:
+def escape_surrogates(text: str) -> str:
     r"""A text that can be written as UTF-8: halves of letters, which names of files may hold, as escapes.
 
-    >>> writable_text("take \udcff"), writable_text("été")
+    >>> escape_surrogates("take \udcff"), escape_surrogates("été")
     ('take \\udcff', 'été')
     """
     return text.encode("utf-8", "backslashreplace").decode()
@@ -157,7 +157,7 @@ def find_file(path: Path) -> Path:
     if exists(path) or not path.name:
         return path
     folder = find_file(path.parent)
-    found = _names(folder).get(_same(path.name), ())
+    found = _folder_entries(folder).get(_normalized_name(path.name), ())
     return folder / (found[0] if len(found) == 1 else path.name)
 
 
@@ -166,33 +166,33 @@ def find_files(folder: Path, stem: str, suffixes: Sequence[str]) -> list[Path]:
 
     Names are compared as in `find_file`.
     """
-    names = _names(folder)
-    found = (folder / name for suffix in suffixes for name in names.get(_same(stem + suffix), ()))
+    names = _folder_entries(folder)
+    found = (folder / name for suffix in suffixes for name in names.get(_normalized_name(stem + suffix), ()))
     return [path for path in found if path.is_file()]
 
 
-def _same(name: str) -> str:
+def _normalized_name(name: str) -> str:
     """Equal for names that are the same text, whatever the case of their suffix."""
     stem, dot, suffix = unicodedata.normalize("NFC", name).rpartition(".")
     return stem + dot + (suffix.lower() if dot else suffix)
 
 
-def _names(folder: Path) -> Mapping[str, Sequence[str]]:
-    """Entries of a folder by `_same`; nothing where there is no folder that can be read."""
+def _folder_entries(folder: Path) -> Mapping[str, Sequence[str]]:
+    """Entries of a folder by `_normalized_name`; nothing where there is no folder that can be read."""
     try:
         changed = folder.stat().st_mtime_ns
-        if time.time_ns() - changed < _SETTLED:  # another entry may come without another time
-            return _listed.__wrapped__(folder, changed)
-        return _listed(folder, changed)
+        if time.time_ns() - changed < _TIMESTAMP_SETTLED_NS:  # another entry may come without another time
+            return _list_folder.__wrapped__(folder, changed)
+        return _list_folder(folder, changed)
     except OSError:
         return {}
 
 
 @lru_cache(maxsize=64)
-def _listed(folder: Path, changed: int) -> Mapping[str, Sequence[str]]:
+def _list_folder(folder: Path, changed: int) -> Mapping[str, Sequence[str]]:
     found: dict[str, list[str]] = {}
     for name in sorted(os.listdir(folder)):  # noqa: PTH208 - names, not paths
-        found.setdefault(_same(name), []).append(name)
+        found.setdefault(_normalized_name(name), []).append(name)
     return found
 
 
@@ -219,7 +219,7 @@ def is_url(place: object) -> bool:
     return isinstance(place, str) and _URL.match(place) is not None
 
 
-def local_place(what: str, place: str | Path, instead: str) -> Path:
+def require_local_path(what: str, place: str | Path, instead: str) -> Path:
     """The path of a folder on this machine; raises UsageError for a URL, also one that a path was made of.
 
     Args:
@@ -228,7 +228,7 @@ def local_place(what: str, place: str | Path, instead: str) -> Path:
         instead: what to do with a URL.
     """
     path = Path(place)
-    if _COLLAPSED.match(str(place)) and not Path(path.parts[0]).exists():
+    if _URL_AS_PATH.match(str(place)) and not Path(path.parts[0]).exists():
         raise UsageError(f"expected {what} on this machine, found the URL {place}; {instead}")
     return path
 
@@ -275,7 +275,7 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def now() -> str:
+def utc_now() -> str:
     """Date and time of day, UTC, for records."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -312,21 +312,21 @@ def temporary_files(folder: Path) -> list[Path]:
     return []
 
 
-def _storable(value: Any) -> Any:
+def _json_compatible(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         if math.isnan(value):
             raise ValueError("NaN cannot be stored: an undefined value is None")
         return "inf" if value > 0 else "-inf"
     if isinstance(value, dict):
-        return {str(key): _storable(entry) for key, entry in value.items()}
+        return {str(key): _json_compatible(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_storable(entry) for entry in value]
+        return [_json_compatible(entry) for entry in value]
     return value
 
 
 def dump_json(value: Any, *, indent: int | None = None) -> str:
     """JSON text of ``value``; infinities become strings, halves of letters escapes, NaN raises ValueError."""
-    return writable_text(json.dumps(_storable(value), indent=indent, ensure_ascii=False, allow_nan=False))
+    return escape_surrogates(json.dumps(_json_compatible(value), indent=indent, ensure_ascii=False, allow_nan=False))
 
 
 def write_json(path: Path, value: Any, *, durable: bool = False) -> None:
@@ -352,14 +352,14 @@ def append_lines(path: Path, records: Iterable[Mapping[str, object]], *, durable
         durable: force the lines to disk, so that a power cut costs no more.
     """
     with path.open("a+b") as journal:
-        journal.truncate(_end_of_lines(journal))
+        journal.truncate(_last_line_end(journal))
         journal.writelines(f"{dump_json(record)}\n".encode() for record in records)
         journal.flush()
         if durable:
             os.fsync(journal.fileno())
 
 
-def _end_of_lines(journal: BinaryIO) -> int:
+def _last_line_end(journal: BinaryIO) -> int:
     """Where the last whole line ends: what breaks off behind it must not become part of the next one."""
     place, end = journal.seek(0, os.SEEK_END), -1
     while place and end < 0:

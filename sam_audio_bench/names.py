@@ -14,18 +14,18 @@ from sam_audio_bench.options import parse_spelling, unknown_option
 from sam_audio_bench.parameters import parameter_names
 from sam_audio_bench.plugins import plugins
 from sam_audio_bench.separators.pickers import AUTO, PICKERS
-from sam_audio_bench.tabular import TABLES
+from sam_audio_bench.tabular import TABLE_SUFFIXES
 from sam_audio_bench.tasks import GROUPS, TASKS
 
 __all__ = [
-    "PROGRAMS",
-    "BuiltIn",
+    "PROGRAM_PREFIXES",
+    "BuiltInSeparator",
     "built_in_model",
+    "check_exists",
     "check_model",
     "check_picker",
     "check_table",
     "check_task",
-    "check_there",
 ]
 
 _PREFIXES = {
@@ -35,11 +35,11 @@ _PREFIXES = {
     "serve": "sam_audio_bench.separators.serving:ServedSeparator",
 }
 
-PROGRAMS = ("cmd:", "serve:")
+PROGRAM_PREFIXES = ("cmd:", "serve:")
 """How separators that are programs are spelt."""
 
 
-class BuiltIn(NamedTuple):
+class BuiltInSeparator(NamedTuple):
     """The class behind a spelling, with what its constructor gets before the options."""
 
     target: str
@@ -47,18 +47,18 @@ class BuiltIn(NamedTuple):
     version: int | str
 
 
-def built_in_model(name: str) -> BuiltIn | None:
+def built_in_model(name: str) -> BuiltInSeparator | None:
     """The class that a name of a separator, without options, stands for; None: somebody else's."""
     if name in separators.CARDS:
         card = separators.CARDS[name]
-        return BuiltIn(card.target, card.arguments, card.version)
+        return BuiltInSeparator(card.target, card.arguments, card.version)
     prefix, colon, rest = name.partition(":")
     if not colon or prefix not in _PREFIXES:
         return None
-    return BuiltIn(_PREFIXES[prefix], (rest if name.startswith(PROGRAMS) else expand_homes(rest),), 1)
+    return BuiltInSeparator(_PREFIXES[prefix], (rest if name.startswith(PROGRAM_PREFIXES) else expand_homes(rest),), 1)
 
 
-def check_there(what: str, *paths: Path) -> None:
+def check_exists(what: str, *paths: Path) -> None:
     """Raises Precondition for a file or folder that is not there, before what reads it is imported."""
     for path in paths:
         if not exists(find_file(path)):
@@ -81,7 +81,7 @@ def check_model(spec: str, arguments: Iterable[str] = ()) -> None:
             raise Precondition(f"expected a folder of answers at {own.arguments[0]}, found none")
     elif colon and all(part.isidentifier() for part in prefix.split(".")):
         check_importable(spelt.name)
-    elif (kind := prefix.partition("(")[0] + ":") in PROGRAMS:
+    elif (kind := prefix.partition("(")[0] + ":") in PROGRAM_PREFIXES:
         raise UsageError(
             f"expected {kind}PROGRAM with its options in --model-args, found {spelt.name!r}; write --model "
             f"'{kind}{spelt.name.partition(':')[2]}' --model-args OPTION=VALUE"
@@ -114,7 +114,7 @@ def check_task(name: str) -> None:
     elif name not in TASKS and name not in GROUPS and name not in named:
         if exists(name):
             raise UsageError(
-                f"expected a table of questions ({', '.join(TABLES)}) at {name}, found a file of another kind; "
+                f"expected a table of questions ({', '.join(TABLE_SUFFIXES)}) at {name}, found a file of another kind; "
                 "save it as CSV, or as one JSON object per line"
             )
         raise unknown_name("task", name, [*TASKS, *GROUPS, *named, *(f"{layout}:PATH" for layout in ADAPTERS)])

@@ -106,11 +106,11 @@ def parse_arguments(text: str) -> Options:
         key, equals, value = pair.partition("=")
         if not equals or not key.strip().isidentifier() or key.strip() in arguments:
             raise UsageError(f"expected arguments as k=v,k=v with each k once, found {pair!r}")
-        arguments[key.strip()] = _typed(value.strip())
+        arguments[key.strip()] = _parse_value(value.strip())
     return arguments
 
 
-def _typed(text: str) -> object:
+def _parse_value(text: str) -> object:
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     if text.lower() in ("none", "null"):

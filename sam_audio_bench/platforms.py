@@ -14,16 +14,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-__all__ = ["BINARY", "IS_WINDOWS", "end_group", "join_words", "own_group", "split_words"]
+__all__ = ["IS_WINDOWS", "O_BINARY", "join_command", "kill_group", "new_group_options", "split_command"]
 
 IS_WINDOWS = os.name == "nt"
-BINARY: int = getattr(os, "O_BINARY", 0)
+O_BINARY: int = getattr(os, "O_BINARY", 0)
 """For `os.open`: bytes stay what they are, also where the system would translate ends of lines."""
 _NEW_GROUP = 0x200  # CREATE_NEW_PROCESS_GROUP, which `subprocess` has on Windows alone
-_PATIENCE = 10.0  # seconds that taskkill may take
+_TASKKILL_SECONDS = 10.0  # seconds that taskkill may take
 
 
-def split_words(command: str) -> list[str]:
+def split_command(command: str) -> list[str]:
     r"""The words of a command as a shell takes them; on Windows a backslash is part of a path and protects nothing.
 
     Args:
@@ -32,7 +32,7 @@ def split_words(command: str) -> list[str]:
     Raises:
         ValueError: a quote that is not closed.
 
-    >>> split_words("python 'my model.py' --gain=0.5")
+    >>> split_command("python 'my model.py' --gain=0.5")
     ['python', 'my model.py', '--gain=0.5']
     """
     words = shlex.shlex(command, posix=True)
@@ -42,30 +42,30 @@ def split_words(command: str) -> list[str]:
     return list(words)
 
 
-def join_words(words: Sequence[str]) -> str:
+def join_command(words: Sequence[str]) -> str:
     """A command to be pasted into the shell of this system.
 
-    >>> join_words(["sabench", "eval", "--model", "cmd:cp {mixture} {target}"])
+    >>> join_command(["sabench", "eval", "--model", "cmd:cp {mixture} {target}"])
     "sabench eval --model 'cmd:cp {mixture} {target}'"
     """
     return subprocess.list2cmdline(words) if IS_WINDOWS else shlex.join(words)
 
 
-def own_group() -> dict[str, Any]:
-    """Options of `subprocess.Popen` for a program that `end_group` reaches, and a Ctrl-C of the terminal does not."""
+def new_group_options() -> dict[str, Any]:
+    """Options of `subprocess.Popen` for a program that `kill_group` reaches, and a Ctrl-C of the terminal does not."""
     return {"creationflags": _NEW_GROUP} if IS_WINDOWS else {"start_new_session": True}
 
 
-def end_group(process: subprocess.Popen[bytes]) -> None:
-    """Ends a program that was started with `own_group`, and all in its group; on Windows all that descend from it.
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kills a process started with `new_group_options` and its process group; on Windows, its descendants.
 
-    There, what is left of a program that has ended itself is not found.
+    On Windows, descendants of a process that has already exited are not found.
     """
     if IS_WINDOWS:
         if process.poll() is None:
             with suppress(OSError, subprocess.TimeoutExpired):
                 tree = ["taskkill", "/F", "/T", "/PID", str(process.pid)]
-                subprocess.run(tree, capture_output=True, check=False, timeout=_PATIENCE)
+                subprocess.run(tree, capture_output=True, check=False, timeout=_TASKKILL_SECONDS)
             process.kill()  # does nothing to one that has ended
     else:
         with suppress(ProcessLookupError, PermissionError):  # nobody is left in it

@@ -27,7 +27,7 @@ _BUILT_IN: Mapping[str, Mapping[str, Card]] = {
     "metrics": metrics.CARDS,
     "tasks": TASKS,
 }
-_CLASSES: Mapping[str, type[Card]] = {"separators": SeparatorCard, "metrics": MetricCard, "tasks": TaskCard}
+_CARD_CLASSES: Mapping[str, type[Card]] = {"separators": SeparatorCard, "metrics": MetricCard, "tasks": TaskCard}
 
 
 class PluginCards(NamedTuple):
@@ -60,7 +60,7 @@ def plugin_cards(kind: str) -> PluginCards:
     cards, failures = {}, {}
     for name, point in sorted(plugins(kind).items()):
         try:
-            cards[name] = _card(kind, point)
+            cards[name] = _load_card(kind, point)
         except Precondition as error:
             failures[name] = str(error)
     return PluginCards(cards, failures)
@@ -81,10 +81,10 @@ def find_card(kind: str, name: str) -> Card | None:
     if name in _BUILT_IN[kind]:
         return _BUILT_IN[kind][name]
     point = plugins(kind).get(name)
-    return None if point is None else _card(kind, point)
+    return None if point is None else _load_card(kind, point)
 
 
-def _card(kind: str, point: EntryPoint) -> Card:
+def _load_card(kind: str, point: EntryPoint) -> Card:
     try:
         found = point.load()
     except KeyboardInterrupt:
@@ -93,11 +93,13 @@ def _card(kind: str, point: EntryPoint) -> Card:
         raise Precondition(f"{point.value} cannot be imported: {describe_error(error, named=True)}") from error
     stated = _metric_cards(point, found) if kind == "metrics" else [getattr(found, "card", None)]
     known = [card for card in stated if card is not None]
-    own = [card for card in known if isinstance(card, _CLASSES[kind]) and card.id == point.name]
+    own = [card for card in known if isinstance(card, _CARD_CLASSES[kind]) and card.id == point.name]
     if known and not own:
         names = ", ".join(str(getattr(card, "id", card)) for card in known)
-        raise Precondition(f"expected {point.value} to say a {_CLASSES[kind].__name__} of {point.name}, found {names}")
-    return replace(own[0], target=point.value) if own else _minimal(kind, point, found)
+        raise Precondition(
+            f"expected {point.value} to say a {_CARD_CLASSES[kind].__name__} of {point.name}, found {names}"
+        )
+    return replace(own[0], target=point.value) if own else _minimal_card(kind, point, found)
 
 
 def _metric_cards(point: EntryPoint, found: object) -> list[object]:
@@ -115,8 +117,8 @@ def _metric_cards(point: EntryPoint, found: object) -> list[object]:
         ) from error
 
 
-def _minimal(kind: str, point: EntryPoint, found: object) -> Card:
+def _minimal_card(kind: str, point: EntryPoint, found: object) -> Card:
     lines = (getattr(found, "__doc__", None) or "").strip().splitlines()
     summary = lines[0] if lines else f"plugin {point.value}"
-    card = _CLASSES[kind](id=point.name, target=point.value, summary=summary)
+    card = _CARD_CLASSES[kind](id=point.name, target=point.value, summary=summary)
     return replace(card, unit="") if isinstance(card, MetricCard) else card

@@ -26,9 +26,9 @@ from sam_audio_bench.identity import Difference, Identity, Options, differences
 from sam_audio_bench.types import Status
 
 __all__ = [
-    "COLUMNS",
-    "PARTS",
+    "ESTIMATE_PARTS",
     "SCHEMA_VERSION",
+    "SCORE_COLUMNS",
     "ErrorRecord",
     "ItemRecord",
     "Measured",
@@ -41,18 +41,18 @@ __all__ = [
     "StoredEstimate",
     "TaskRecord",
     "Timing",
+    "garbage_collection_paused",
     "json_schema",
     "read_items",
     "read_records",
     "read_run",
     "schemas",
     "selection_label",
-    "to_plain",
-    "uncollected",
+    "to_builtins",
 ]
 
 SCHEMA_VERSION = 2
-PARTS = ("target", "residual")
+ESTIMATE_PARTS = ("target", "residual")
 
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 FileName = Annotated[str, Meta(pattern=r"^([^./\\\x00][^/\\\x00]*)?$")]  # in a folder, and not beside it
@@ -222,7 +222,7 @@ class ScoreRow(Struct, frozen=True, kw_only=True):
         return self.item, self.candidate, self.picked_by or "", self.metric
 
 
-COLUMNS = ScoreRow.__struct_fields__
+SCORE_COLUMNS = ScoreRow.__struct_fields__
 
 
 class ErrorRecord(Struct, frozen=True):
@@ -288,7 +288,7 @@ class RunRecord(Struct, kw_only=True):
     timing: Timing | None = None
 
 
-def to_plain(record: Struct) -> dict[str, Any]:
+def to_builtins(record: Struct) -> dict[str, Any]:
     """A record as plain values of JSON."""
     plain: dict[str, Any] = msgspec.to_builtins(record)
     return plain
@@ -321,12 +321,12 @@ def read_records(path: Path, kind: type[_Record], *, share: Callable[[_Record], 
         except msgspec.DecodeError as error:  # a class of its own
             raise ValueError(str(error)) from error
         if line.count(b'":') != encode(record).count(b'":'):  # a name more than there are fields
-            json.loads(line, object_pairs_hook=_once)
+            json.loads(line, object_pairs_hook=_reject_duplicate_names)
         if share is not None:
             share(record)
         return record
 
-    with uncollected():
+    with garbage_collection_paused():
         return read_journal(path, decode)
 
 
@@ -347,7 +347,7 @@ def read_items(path: Path) -> list[ItemRecord]:
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
+def garbage_collection_paused() -> Iterator[None]:
     """Keeps the garbage collector from looking again and again at ever more records, none of which is garbage."""
     was_enabled = gc.isenabled()
     gc.disable()
@@ -358,7 +358,7 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_duplicate_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object of JSON no name of which is there twice: of two values, which one is meant?"""
     found = dict(pairs)
     if len(found) != len(pairs):
@@ -374,26 +374,26 @@ def read_run(path: Path) -> RunRecord:
         StoreError: another version, a missing field, or a damaged file.
     """
     try:
-        header = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
+        header = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_reject_duplicate_names)
     except (OSError, ValueError, RecursionError) as error:
         found = f"none that can be read ({error})"
-        raise StoreError(f"expected the record of a run in {path}, found {found}; {_RESTORE}") from error
+        raise StoreError(f"expected the record of a run in {path}, found {found}; {_RESTORE_HINT}") from error
     version = header.get("schema_version") if isinstance(header, dict) else None
     if type(version) is not int or version not in (1, SCHEMA_VERSION):
         newer = "update sabench, or " if isinstance(version, int) and version > SCHEMA_VERSION else ""
         found = f"found version {version!r}; {newer}use another --output"
         raise StoreError(f"expected a run folder of schema version {SCHEMA_VERSION} at {path.parent}, {found}")
     try:
-        return msgspec.convert(_upgraded(header) if version == 1 else header, RunRecord)
+        return msgspec.convert(_upgrade_header(header) if version == 1 else header, RunRecord)
     except (msgspec.ValidationError, KeyError, TypeError, ValueError, AttributeError) as error:
         found = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise StoreError(f"expected the record of a run in {path}, found: {found}; {_RESTORE}") from error
+        raise StoreError(f"expected the record of a run in {path}, found: {found}; {_RESTORE_HINT}") from error
 
 
-_RESTORE = "restore the file, or remove the folder, whose items are then done again"
+_RESTORE_HINT = "restore the file, or remove the folder, whose items are then done again"
 
 
-def _upgraded(header: Mapping[str, Any]) -> dict[str, Any]:
+def _upgrade_header(header: Mapping[str, Any]) -> dict[str, Any]:
     """A header of schema version 1 with the names of today; it stays marked as version 1."""
     model, picker = dict(header["model"]), header.get("picker")
     model = {"kind": "separator", "target": model.pop("class", ""), **model}

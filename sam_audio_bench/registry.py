@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from msgspec import structs
 
 from sam_audio_bench.columns import build_metrics
-from sam_audio_bench.construction import called, check_arguments, made, resolve
+from sam_audio_bench.construction import call_third_party, check_arguments, construct, resolve
 from sam_audio_bench.digests import Unidentified
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import expand_homes
-from sam_audio_bench.identity import WHERE, Identity, Options, capture, identify, is_built_in
-from sam_audio_bench.names import PROGRAMS, built_in_model, check_model, check_task
+from sam_audio_bench.identity import EXECUTION_OPTIONS, Identity, Options, capture_arguments, identify, is_built_in
+from sam_audio_bench.names import PROGRAM_PREFIXES, built_in_model, check_model, check_task
 from sam_audio_bench.options import Spelling, parse_arguments, parse_spelling
 from sam_audio_bench.plugins import plugins
 from sam_audio_bench.records import ModelRecord
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from sam_audio_bench.separators.rerank import Picker
 
 __all__ = [
-    "METHODS",
-    "Built",
+    "SEPARATOR_METHODS",
+    "LoadedComponent",
     "build",
     "check_weights",
     "load_metric",
@@ -49,12 +49,12 @@ __all__ = [
 ]
 
 
-class Built(NamedTuple):
+class LoadedComponent(NamedTuple):
     """A component and what it is."""
 
     component: Any
     identity: ModelRecord | Identity
-    taken: frozenset[str] = frozenset()  # which of the options that were offered its constructor took
+    accepted: frozenset[str] = frozenset()  # which of the options that were offered its constructor took
 
 
 def build(
@@ -64,7 +64,7 @@ def build(
     *,
     offered: Mapping[str, Any] = {},
     timeout: float | None = None,
-) -> Built:
+) -> LoadedComponent:
     """The separator or picker behind a spelling, with its identity: every argument is captured, defaults included.
 
     Args:
@@ -82,19 +82,19 @@ def build(
     if kind == "picker":
         return _build_picker(parse_spelling(str(spec)), arguments)
     if not isinstance(spec, str):
-        return _adopt(spec, getattr(spec, "__name__", type(spec).__name__), arguments, offered)
+        return _build_from_object(spec, getattr(spec, "__name__", type(spec).__name__), arguments, offered)
     spelt = parse_spelling(spec)
     if twice := sorted(spelt.options.keys() & arguments.keys()):
         raise UsageError(f"expected each option of {spelt.name} once, found {', '.join(twice)} in brackets and beside")
     name, options = spelt.name, {**spelt.options, **arguments}
     check_model(name)
     if (own := built_in_model(name)) is not None:
-        if name.startswith(PROGRAMS):
+        if name.startswith(PROGRAM_PREFIXES):
             offered = {} if timeout is None else {"timeout": timeout}
-        return _construct(resolve(own.target), name, own.arguments, options, offered, version=own.version)
+        return _build_from_class(resolve(own.target), name, own.arguments, options, offered, version=own.version)
     if (point := plugins("separators").get(name)) is not None:
-        return _adopt(resolve(point.value), name, options, offered)
-    return _adopt(resolve(name), name.partition(":")[2], options, offered)
+        return _build_from_object(resolve(point.value), name, options, offered)
+    return _build_from_object(resolve(name), name.partition(":")[2], options, offered)
 
 
 def load_separator(
@@ -126,35 +126,37 @@ def check_weights(spec: str, arguments: Mapping[str, Any]) -> None:
         find_separator(place, revision or None, text_encoder=str(options.get("text_encoder", "")))
 
 
-METHODS = ("separate", "separate_oracle", "separate_named", "separate_stems")
+SEPARATOR_METHODS = ("separate", "separate_oracle", "separate_named", "separate_stems")
 """One of them makes an object a separator; one with the last alone is asked through `Adapted`."""
 
 
-def _adopt(found: Any, name: str, arguments: Mapping[str, Any], offered: Mapping[str, Any] = {}) -> Built:
+def _build_from_object(
+    found: Any, name: str, arguments: Mapping[str, Any], offered: Mapping[str, Any] = {}
+) -> LoadedComponent:
     """Turns a class, an instance or a plain function into a separator."""
     from sam_audio_bench.separators.adapted import adapt, core_of
     from sam_audio_bench.separators.external import FunctionSeparator
 
     if inspect.isclass(found):
-        return _construct(found, name, (), arguments, offered)
+        return _build_from_class(found, name, (), arguments, offered)
     if arguments:
         raise UsageError(f"expected no model arguments for {name!r}, which is no class, found {dict(arguments)}")
-    if any(callable(getattr(found, method, None)) for method in METHODS):
+    if any(callable(getattr(found, method, None)) for method in SEPARATOR_METHODS):
         core = core_of(found)
         _rename(found, name, [])
         separator = adapt(found)
         code = core.function if isinstance(core, FunctionSeparator) else core
-        return Built(separator, _identified(separator, found.name, code=code))
+        return LoadedComponent(separator, _identify_separator(separator, found.name, code=code))
     if callable(found):
         separator = adapt(FunctionSeparator(found, name))
-        return Built(separator, _identified(separator, name, code=found))
+        return LoadedComponent(separator, _identify_separator(separator, name, code=found))
     raise UsageError(
         "expected a separator, which has a method separate(queries, seeds), or a function (mixture, rate, prompt) -> "
         f"target, found {found!r}"
     )
 
 
-def _identified(separator: AnySeparator, name: str, **parts: Any) -> ModelRecord:
+def _identify_separator(separator: AnySeparator, name: str, **parts: Any) -> ModelRecord:
     """The identity of a separator; one that comes with this package is known by its version and settings."""
     from sam_audio_bench.separators.adapted import core_of
 
@@ -166,7 +168,7 @@ def _identified(separator: AnySeparator, name: str, **parts: Any) -> ModelRecord
     return ModelRecord(**structs.asdict(found), oracle=isinstance(separator, OracleSeparator))
 
 
-def _construct(
+def _build_from_class(
     kind: Any,
     name: str,
     positional: tuple[str, ...],
@@ -174,23 +176,24 @@ def _construct(
     offered: Mapping[str, Any] = {},
     *,
     version: int | str | None = None,
-) -> Built:
+) -> LoadedComponent:
     parameters = check_arguments("model", kind, name, positional, arguments)
     accepted = {key: value for key, value in offered.items() if key in parameters}
     taken = {**accepted, **arguments}
-    separator: AnySeparator = made("model", name, partial(kind, *positional, **taken))
-    where = WHERE | (getattr(kind, "where", frozenset()) if version is not None else frozenset())
+    separator: AnySeparator = construct("model", name, partial(kind, *positional, **taken))
+    where = EXECUTION_OPTIONS | (getattr(kind, "where", frozenset()) if version is not None else frozenset())
     shown = sorted(key for key in taken if key not in where)  # where it ran changes no estimate
     _rename(separator, name, [f"{key}={taken[key]}" for key in shown])
     from sam_audio_bench.separators.adapted import adapt
 
     separator = adapt(separator)
     own = version is not None
-    record = _identified(
-        separator, separator.name, version=version, options=partial(_captured, kind, positional, taken, where),
-        code=None if own else kind, target=f"{kind.__module__}:{kind.__qualname__}",
+    record = _identify_separator(
+        separator, separator.name, version=version,
+        options=partial(_capture_separator_arguments, kind, positional, taken, where), code=None if own else kind,
+        target=f"{kind.__module__}:{kind.__qualname__}",
     )  # fmt: skip
-    return Built(separator, record, frozenset(accepted))
+    return LoadedComponent(separator, record, frozenset(accepted))
 
 
 def _rename(separator: AnySeparator, name: str, options: Sequence[str]) -> None:
@@ -208,23 +211,25 @@ def _rename(separator: AnySeparator, name: str, options: Sequence[str]) -> None:
             ) from error
 
 
-def _captured(kind: Any, positional: tuple[str, ...], taken: Mapping[str, Any], where: frozenset[str]) -> Options:
+def _capture_separator_arguments(
+    kind: Any, positional: tuple[str, ...], taken: Mapping[str, Any], where: frozenset[str]
+) -> Options:
     """Every argument; what answers of a folder hold is known item by item, and a program tells of its own files."""
     if hasattr(kind, "separate_named") and is_built_in(kind):
         return {name: value for name, value in taken.items() if name not in where}
-    return capture(kind, positional, taken, where)
+    return capture_arguments(kind, positional, taken, where)
 
 
-def _build_picker(spelt: Spelling, arguments: Mapping[str, Any]) -> Built:
+def _build_picker(spelt: Spelling, arguments: Mapping[str, Any]) -> LoadedComponent:
     card, options = PICKERS[spelt.name], {**spelt.options, **arguments}
     kind = resolve(card.target)
     check_arguments("picker", kind, spelt.name, (), options)
-    picker: Picker = made("picker", spelt.name, partial(kind, **options))
+    picker: Picker = construct("picker", spelt.name, partial(kind, **options))
     identity = identify(
         "picker", picker.name, picker, version=card.version,
-        options=partial(capture, kind, (), options), target=card.target,
+        options=partial(capture_arguments, kind, (), options), target=card.target,
     )  # fmt: skip
-    return Built(picker, identity)
+    return LoadedComponent(picker, identity)
 
 
 def load_picker(name: str, arguments: Mapping[str, Any] = {}) -> Picker:
@@ -305,8 +310,8 @@ def load_tasks(
             continue
         if name in named:
             found[name] = replace(
-                _plugin_task(name, named[name].value, split=split, subset=subset),
-                source=name, subset=subset, code_sha256=_task_code(resolve(named[name].value)),
+                _load_plugin_task(name, named[name].value, split=split, subset=subset),
+                source=name, subset=subset, code_sha256=_task_code_digest(resolve(named[name].value)),
             )  # fmt: skip
             continue
         check_task(name)
@@ -325,18 +330,18 @@ def load_tasks(
     return asked
 
 
-def _plugin_task(name: str, target: str, **options: str) -> TaskData:
-    found = called(f"{target} to load {name}", partial(resolve(target), **options))
+def _load_plugin_task(name: str, target: str, **options: str) -> TaskData:
+    found = call_third_party(f"{target} to load {name}", partial(resolve(target), **options))
     if not isinstance(found, TaskData):
         raise UsageError(f"expected {target} to return the TaskData of {name}, found {found!r}")
     return found
 
 
-def _task_code(function: Any) -> str:
+def _task_code_digest(function: Any) -> str:
     """Digest of a third party's task; "" where it has none, so that nothing of it is kept."""
-    from sam_audio_bench.source import digest
+    from sam_audio_bench.code_digests import value_digest
 
     try:
-        return digest(function)
+        return value_digest(function)
     except Unidentified:
         return ""

@@ -22,33 +22,33 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "TABLES",
+    "TABLE_SUFFIXES",
     "TextTable",
-    "broken",
-    "csv_text",
+    "escape_formula",
+    "format_csv",
+    "format_spreadsheet_csv",
+    "has_lone_surrogates",
     "is_formula",
-    "json_lines",
     "parse_json",
+    "parse_json_lines",
     "parse_table",
     "read_json",
     "read_text",
-    "spreadsheet_cell",
-    "spreadsheet_csv",
-    "unescaped_cell",
+    "unescape_formula",
 ]
 
-TABLES = (".csv", ".jsonl", ".parquet", ".tsv", ".ndjson")
+TABLE_SUFFIXES = (".csv", ".jsonl", ".parquet", ".tsv", ".ndjson")
 """Suffixes, in lower case, of files that are tables of questions."""
 
 _DELIMITERS = ",;\t|"
 _LONGEST_CELL = 2**31 - 1  # letters
-_ENDS = re.compile(rb"\r\n|\r|\n")
+_LINE_END = re.compile(rb"\r\n|\r|\n")
 _HEADER = re.compile(r'(?:[^"\r\n]|"[^"]*")*')  # up to the first line end that no quotes enclose
 _BLANK = re.compile(r"(?:[ \t]*(?:\r\n|\r|\n))+")
-_HINT = re.compile(r'"?sep=(.)"?[ \t]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
+_DELIMITER_HINT = re.compile(r'"?sep=(.)"?[ \t]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
 _FORMULA = re.compile(r"'*(?:\s*[=+\-@＝＋－＠]|[\t\r\n])")  # the wide ones, too, which some take for these
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
-_KINDS = {
+_BINARY_SIGNATURES = {
     b"PK\x03\x04": "a spreadsheet or another zip archive",
     b"\xd0\xcf\x11\xe0": "an old spreadsheet",
     b"\x1f\x8b": "a gzip archive",
@@ -65,36 +65,36 @@ def read_text(path: Path, errors: str = "strict") -> str:
 
     Args:
         path: the file.
-        errors: "strict", or "surrogateescape" for callers that refuse the cell that is `broken`.
+        errors: "strict", or "surrogateescape" for callers that refuse the cell that is `has_lone_surrogates`.
 
     Raises:
         UsageError: a binary file, UTF-16, or with "strict" any other encoding; the row is named. OSError.
     """
     data = path.read_bytes()
-    for beginning, kind in _KINDS.items():
+    for beginning, kind in _BINARY_SIGNATURES.items():
         if data.startswith(beginning):
             raise UsageError(f"expected text in {path}, found a binary file, {kind}; save it as CSV in UTF-8")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise UsageError(f"row 1 of {path}: expected UTF-8, found a binary file or UTF-16; save it as CSV in UTF-8")
     if (place := data.find(b"\0")) >= 0:
         raise UsageError(
-            f"expected text in {path}, found a binary file or UTF-16 (a zero byte in row {_row(data, place)}); save it "
-            "as CSV in UTF-8"
+            f"expected text in {path}, found a binary file or UTF-16 (a zero byte in row {_row_number(data, place)}); "
+            "save it as CSV in UTF-8"
         )
     try:
         return data.decode("utf-8", errors=errors).lstrip("\ufeff")
     except UnicodeDecodeError as error:
         raise UsageError(
-            f"expected UTF-8 in {path}, found another encoding in row {_row(data, error.start)} "
+            f"expected UTF-8 in {path}, found another encoding in row {_row_number(data, error.start)} "
             f"(byte {data[error.start]:#04x}); save it as UTF-8"
         ) from error
 
 
-def _row(data: bytes, place: int) -> int:
-    return len(_ENDS.findall(data[:place])) + 1
+def _row_number(data: bytes, place: int) -> int:
+    return len(_LINE_END.findall(data[:place])) + 1
 
 
-def broken(text: str) -> bool:
+def has_lone_surrogates(text: str) -> bool:
     """Whether a text has halves of letters, as one that was read from bytes that are no UTF-8."""
     return not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text)
 
@@ -104,24 +104,24 @@ class TextTable:
     """Delimited text: columns by name, rows as texts, and what was wrong or had to be left out."""
 
     names: list[str]  # stripped, line breaks as blanks
-    where: int = 1  # the header's row
+    header_row: int = 1  # the header's row
     rows: list[tuple[int, list[str]]] = field(default_factory=list)  # number and as many cells as there are names
-    faults: list[tuple[int, str]] = field(default_factory=list)  # rows that cannot be read, in order
-    empty: list[int] = field(default_factory=list)  # rows whose cells are all empty: left out
-    short: list[int] = field(default_factory=list)  # rows that end early: what is missing counts as empty
-    torn: bool = False  # the last row is one of them, and has no line end
+    errors: list[tuple[int, str]] = field(default_factory=list)  # rows that cannot be read, in order
+    empty_rows: list[int] = field(default_factory=list)  # rows whose cells are all empty: left out
+    short_rows: list[int] = field(default_factory=list)  # rows that end early: what is missing counts as empty
+    is_truncated: bool = False  # the last row is one of them, and has no line end
 
     def remarks(self) -> Iterator[tuple[int, str]]:
         """Rows that something is to be said of, and what."""
-        if self.empty:
-            yield self.empty[0], f"{_counted(self.empty, 'has', 'have')} no text in any cell: left out"
-        if self.short:
-            why = ", and the file without a line end" if self.torn else ""
-            told = f"{_counted(self.short, 'ends', 'end')} before the last column{why}"
-            yield self.short[0], f"{told}: the missing cells count as empty"
+        if self.empty_rows:
+            yield self.empty_rows[0], f"{_count_rows(self.empty_rows, 'has', 'have')} no text in any cell: left out"
+        if self.short_rows:
+            why = ", and the file without a line end" if self.is_truncated else ""
+            told = f"{_count_rows(self.short_rows, 'ends', 'end')} before the last column{why}"
+            yield self.short_rows[0], f"{told}: the missing cells count as empty"
 
 
-def _counted(rows: Sequence[int], one: str, several: str) -> str:
+def _count_rows(rows: Sequence[int], one: str, several: str) -> str:
     """Rows by number and as the subject of a verb.
 
     >>> _counted([4], "ends", "end"), _counted([4, 9], "ends", "end")
@@ -137,44 +137,45 @@ def parse_table(text: str) -> TextTable:
     A column without a name and without any text, as a delimiter at the end of every row leaves it, is no column. Rows
     may have further cells where these are empty.
     """
-    hint = _HINT.match(text)
+    hint = _DELIMITER_HINT.match(text)
     skipped = 1 if hint else 0
     text = text[hint.end() :] if hint else text
     blank = _BLANK.match(text)
     body = text[blank.end() :] if blank else text
-    skipped += len(_ENDS.findall(text[: len(text) - len(body)].encode()))
-    records, damage = _records(body, hint[1] if hint else _delimiter(body))
+    skipped += len(_LINE_END.findall(text[: len(text) - len(body)].encode()))
+    records, damage = _read_rows(body, hint[1] if hint else _guess_delimiter(body))
     if not records:
-        return TextTable(names=[], faults=[damage] if damage else [])
+        return TextTable(names=[], errors=[damage] if damage else [])
     (first, header), *rest = records
     names = [" ".join(name.split()) for name in header]
     rest = [(number, cells) for number, cells in rest if cells]  # blank lines are no rows
     kept = [place for place, name in enumerate(names) if name or any(place < len(c) and c[place] for _, c in rest)]
-    table = TextTable(names=[names[place] for place in kept], where=first + skipped)
+    table = TextTable(names=[names[place] for place in kept], header_row=first + skipped)
     for number, cells in rest:
-        _add(table, number + skipped, cells, kept, len(names))
-    table.torn = bool(table.short) and table.short[-1] == rest[-1][0] + skipped and not text.endswith(("\r", "\n"))
+        _add_row(table, number + skipped, cells, kept, len(names))
+    last_is_short = bool(table.short_rows) and table.short_rows[-1] == rest[-1][0] + skipped
+    table.is_truncated = last_is_short and not text.endswith(("\r", "\n"))
     if damage:
-        table.faults.append((damage[0] + skipped, damage[1]))
+        table.errors.append((damage[0] + skipped, damage[1]))
     return table
 
 
-def _add(table: TextTable, number: int, cells: list[str], kept: Sequence[int], columns: int) -> None:
+def _add_row(table: TextTable, number: int, cells: list[str], kept: Sequence[int], columns: int) -> None:
     if not any(cell.strip() for cell in cells):
-        table.empty.append(number)
+        table.empty_rows.append(number)
     elif any(cell.strip() for cell in cells[columns:]):
         what = (
             "expected as many cells as the header has, found more: put text that has commas or other delimiters in "
             "quotes"
         )
-        table.faults.append((number, what))
+        table.errors.append((number, what))
     else:
         if len(cells) <= max(kept, default=-1):
-            table.short.append(number)
+            table.short_rows.append(number)
         table.rows.append((number, [cells[place] if place < len(cells) else "" for place in kept]))
 
 
-def _delimiter(text: str) -> str:
+def _guess_delimiter(text: str) -> str:
     """What the header has most of outside quotes; the first of them among equals."""
     header = _HEADER.match(text)
     line = header[0] if header else ""
@@ -182,7 +183,7 @@ def _delimiter(text: str) -> str:
     return max(_DELIMITERS, key=bare.count)
 
 
-def _records(text: str, delimiter: str) -> tuple[list[tuple[int, list[str]]], tuple[int, str] | None]:
+def _read_rows(text: str, delimiter: str) -> tuple[list[tuple[int, list[str]]], tuple[int, str] | None]:
     """Records with the numbers of their first lines, blank lines without cells; where and why reading ended early."""
     found: list[tuple[int, list[str]]] = []
     before, number = csv.field_size_limit(_LONGEST_CELL), 1
@@ -229,7 +230,7 @@ def read_json(path: Path) -> Any:
         raise StoreError(f"expected a JSON file at {path}, found none that can be read ({error})") from error
 
 
-def json_lines(text: str) -> Iterator[tuple[int, Any]]:
+def parse_json_lines(text: str) -> Iterator[tuple[int, Any]]:
     """The value of every line that is not blank, by number; a damaged one gives its ValueError instead."""
     for number, line in enumerate(io.StringIO(text, newline=""), 1):
         if not (line := line.strip().strip("\ufeff")):
@@ -240,12 +241,12 @@ def json_lines(text: str) -> Iterator[tuple[int, Any]]:
             yield number, error
 
 
-def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+def format_csv(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
     r"""CSV with a header, lines ended by LF, that `parse_table` reads back cell by cell; what a row lacks is empty.
 
     Python's writer puts a CR in quotes only where lines end with one, so that each line is written so and cut.
 
-    >>> csv_text(["a", "b"], [{"a": "x\ry", "b": 1}])
+    >>> format_csv(["a", "b"], [{"a": "x\ry", "b": 1}])
     'a,b\n"x\ry",1\n'
     """
     found: list[str] = []
@@ -264,12 +265,12 @@ def is_formula(text: str) -> bool:
     return bool(_FORMULA.match(text))
 
 
-def spreadsheet_cell(value: object) -> object:
+def escape_formula(value: object) -> object:
     """A cell that no spreadsheet runs as a formula: an apostrophe before ``=``, ``+``, ``-``, ``@``, tab and line end.
 
-    Numbers stay what they are. `unescaped_cell` gives every text back.
+    Numbers stay what they are. `unescape_formula` gives every text back.
 
-    >>> spreadsheet_cell("=1+1"), spreadsheet_cell("-3.5"), spreadsheet_cell("'-x"), spreadsheet_cell("a=b")
+    >>> escape_formula("=1+1"), escape_formula("-3.5"), escape_formula("'-x"), escape_formula("a=b")
     ("'=1+1", '-3.5', "''-x", 'a=b')
     """
     if isinstance(value, str) and is_formula(value) and not _NUMBER.fullmatch(value):
@@ -277,28 +278,28 @@ def spreadsheet_cell(value: object) -> object:
     return value
 
 
-def spreadsheet_csv(frame: pd.DataFrame) -> str:
-    """CSV of a table without its index, each text and name as a `spreadsheet_cell`."""
+def format_spreadsheet_csv(frame: pd.DataFrame) -> str:
+    """CSV of a table without its index, each text and name as a `escape_formula`."""
     import pandas as pd
     from pandas.api.types import is_numeric_dtype
 
     columns = (frame.iloc[:, place] for place in range(frame.shape[1]))
-    safe = [one if is_numeric_dtype(one) else one.map(spreadsheet_cell, na_action="ignore") for one in columns]
-    names = [str(spreadsheet_cell(name)) for name in frame.columns]
+    safe = [one if is_numeric_dtype(one) else one.map(escape_formula, na_action="ignore") for one in columns]
+    names = [str(escape_formula(name)) for name in frame.columns]
     table = pd.concat(safe, axis=1)
     text = str(table.to_csv(index=False, header=names, lineterminator="\n"))
     if "\r" not in text:
         return text
     cells = table.astype(object).where(table.notna(), "").itertuples(index=False, name=None)
     places = list(map(str, range(len(names))))  # names may be there twice
-    lines = csv_text(places, (dict(zip(places, row, strict=True)) for row in [tuple(names), *cells]))
+    lines = format_csv(places, (dict(zip(places, row, strict=True)) for row in [tuple(names), *cells]))
     return lines.partition("\n")[2]
 
 
-def unescaped_cell(text: str) -> str:
-    """The text that `spreadsheet_cell` made a cell of.
+def unescape_formula(text: str) -> str:
+    """The text that `escape_formula` made a cell of.
 
-    >>> unescaped_cell("'=1+1"), unescaped_cell("''-x"), unescaped_cell("'tis"), unescaped_cell("-3.5")
+    >>> unescape_formula("'=1+1"), unescape_formula("''-x"), unescape_formula("'tis"), unescape_formula("-3.5")
     ('=1+1', "'-x", "'tis", '-3.5')
     """
     return text[1:] if text.startswith("'") and is_formula(text) else text

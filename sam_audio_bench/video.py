@@ -43,7 +43,7 @@ from sam_audio_bench.decoding.formats import (
 from sam_audio_bench.errors import MediaError, UsageError
 
 __all__ = [
-    "KEPT",
+    "KEEP_CHOICES",
     "MASK_KEY",
     "Frame",
     "Frames",
@@ -52,14 +52,14 @@ __all__ = [
     "mask_frames",
     "masked_clip",
     "masked_frames",
-    "matching_mask",
-    "opened_video",
+    "matching_mask_index",
+    "open_video",
     "read_frames",
     "read_mask",
     "stream_frames",
 ]
 
-KEPT = ("object", "background")
+KEEP_CHOICES = ("object", "background")
 """What masking leaves visible."""
 
 MASK_KEY = "video_masklet"
@@ -105,8 +105,8 @@ def stream_frames(path: str | Path, times: Sequence[float] | None = None) -> Ite
     if wanted is not None and (not np.isfinite(wanted).all() or (np.diff(wanted) < 0).any()):
         raise UsageError(f"expected ascending times in seconds, found {list(times or ())[:8]}")
     with media_errors(Path(path), _READABLE):  # of converting a frame too
-        decoded = _decode(Path(path))
-        yield from (frame.shown() for frame in decoded) if wanted is None else _nearest(decoded, wanted)
+        decoded = _decode_frames(Path(path))
+        yield from (frame.shown() for frame in decoded) if wanted is None else _nearest_frames(decoded, wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ class _Decoded:
         return Frame(torch.from_numpy(pixels).permute(2, 0, 1).contiguous(), self.time, self.index)
 
 
-def _nearest(decoded: Iterator[_Decoded], wanted: NDArray[np.float64]) -> Iterator[Frame]:
+def _nearest_frames(decoded: Iterator[_Decoded], wanted: NDArray[np.float64]) -> Iterator[Frame]:
     """One frame a time; only frames that are wanted are converted."""
     before = next(decoded)
     answered = 0
@@ -138,10 +138,10 @@ def _nearest(decoded: Iterator[_Decoded], wanted: NDArray[np.float64]) -> Iterat
     yield from repeat(before.shown(), len(wanted) - answered)
 
 
-def _decode(path: Path) -> Iterator[_Decoded]:
+def _decode_frames(path: Path) -> Iterator[_Decoded]:
     """Every frame, at least one."""
     index, time, size = 0, 0.0, (0, 0)
-    with opened_video(path) as (container, stream):
+    with open_video(path) as (container, stream):
         stream.thread_type = "SLICE"  # threads of whole frames read ahead: how far, and into what damage, cores decide
         rate, begin = float(stream.average_rate or _RATE), clock_start(container)
         for packet in container.demux():  # of all streams, for a file may break off in the sound
@@ -155,12 +155,12 @@ def _decode(path: Path) -> Iterator[_Decoded]:
                 yield _Decoded(frame, time, index, size)
                 index += 1
     if index == 0:
-        raise _without_frames(path)
+        raise _no_frames_error(path)
     check_whole(path)
 
 
 @contextmanager
-def opened_video(path: Path) -> Iterator[tuple[Any, Any]]:
+def open_video(path: Path) -> Iterator[tuple[Any, Any]]:
     """PyAV's container and its video stream; its errors become MediaError."""
     if not path.is_file():
         raise MediaError(f"expected a video at {path}, found none", status="missing_media")
@@ -184,7 +184,7 @@ def check_packet(path: Path, packet: Any) -> None:
         raise broken_off(path)
 
 
-def _without_frames(path: Path) -> MediaError:
+def _no_frames_error(path: Path) -> MediaError:
     return MediaError(f"expected frames in the video {path}, found none")
 
 
@@ -195,11 +195,11 @@ def frame_times(path: str | Path) -> NDArray[np.float64]:
         MediaError: as `stream_frames`, as far as it shows without decoding.
     """
     path = Path(path)
-    with opened_video(path) as (container, stream):
+    with open_video(path) as (container, stream):
         stamps = [packet.pts for packet in container.demux(stream) if packet.size and not packet.is_discard]
         unit, rate, begin = stream.time_base, float(stream.average_rate or _RATE), clock_start(container)
     if not stamps:
-        raise _without_frames(path)
+        raise _no_frames_error(path)
     if any(stamp is None for stamp in stamps):
         return np.arange(len(stamps)) / rate
     check_whole(path)
@@ -233,12 +233,12 @@ def read_mask(path: str | Path) -> Tensor:
             if f"{MASK_KEY}.npy" not in archive.namelist():
                 raise MediaError(f"expected an array {MASK_KEY} in {path}, found {archive.namelist()[:8]}")
             with archive.open(f"{MASK_KEY}.npy") as file:
-                _check_header(path, *_header(file))
+                _check_header(path, *_read_array_header(file))
         with np.load(path, allow_pickle=False) as arrays:
             return torch.from_numpy(arrays[MASK_KEY].astype(bool, copy=False))
 
 
-def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def _read_array_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, kind = read(file)
@@ -268,8 +268,8 @@ def mask_frames(pixels: Tensor, mask: Tensor, *, keep: str = "object") -> Tensor
     Raises:
         UsageError: another ``keep``, or leading axes that differ.
     """
-    if keep not in KEPT:
-        raise UsageError(f"expected keep to be one of {', '.join(KEPT)}, found {keep!r}")
+    if keep not in KEEP_CHOICES:
+        raise UsageError(f"expected keep to be one of {', '.join(KEEP_CHOICES)}, found {keep!r}")
     if mask.shape[:-2] != pixels.shape[:-3]:
         raise UsageError(f"expected a mask for each frame, found {tuple(mask.shape)} for {tuple(pixels.shape)}")
     size = pixels.shape[-2:]
@@ -280,7 +280,7 @@ def mask_frames(pixels: Tensor, mask: Tensor, *, keep: str = "object") -> Tensor
     return pixels.masked_fill(hidden.unsqueeze(-3), 0)
 
 
-def matching_mask(index: int, time: float, *, masks: int, clock: NDArray[np.float64]) -> int:
+def matching_mask_index(index: int, time: float, *, masks: int, clock: NDArray[np.float64]) -> int:
     """Which of ``masks`` masks belongs to a frame.
 
     Args:
@@ -290,7 +290,7 @@ def matching_mask(index: int, time: float, *, masks: int, clock: NDArray[np.floa
         clock: the times of all frames, see `frame_times`.
 
     >>> clock = np.arange(4) / 10
-    >>> [matching_mask(i, clock[i], masks=2, clock=clock) for i in range(4)]
+    >>> [matching_mask_index(i, clock[i], masks=2, clock=clock) for i in range(4)]
     [0, 0, 1, 1]
     """
     frames, first = len(clock), float(clock[0])
@@ -322,7 +322,7 @@ def masked_frames(
     last, shown = -1, torch.empty(0)
     for frame in stream_frames(video, times):
         if frame.index != last:
-            number = matching_mask(frame.index, frame.time, masks=len(masks), clock=clock)
+            number = matching_mask_index(frame.index, frame.time, masks=len(masks), clock=clock)
             last, shown = frame.index, mask_frames(frame.pixels, masks[number], keep=keep)
         yield shown
 

@@ -25,7 +25,7 @@ from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.leaderboard.board import read_board
 from sam_audio_bench.leaderboard.hub import evaluation_results
 from sam_audio_bench.leaderboard.item_lists import item_list
-from sam_audio_bench.leaderboard.records import Selection, SubmittedMetric, to_plain
+from sam_audio_bench.leaderboard.records import Selection, SubmittedMetric, to_builtins
 from sam_audio_bench.leaderboard.sitedata import site_data
 from sam_audio_bench.leaderboard.submission import HEADER, SCORES, aggregates, metric_records
 from sam_audio_bench.leaderboard.submit import submit
@@ -252,7 +252,7 @@ def change(board: Path, metric: str, value: float) -> None:
     header = load_json(folder / HEADER)
     header["scores_sha256"] = safe_io.digest(folder / SCORES)
     metrics = metric_records(convert(header["metrics"], list[SubmittedMetric]))
-    header["aggregates"] = [to_plain(one) for one in aggregates(scores, metrics)]
+    header["aggregates"] = [to_builtins(one) for one in aggregates(scores, metrics)]
     write_json(folder / HEADER, header)
 
 

@@ -15,7 +15,7 @@ from sam_audio_bench.cli.config import config_option, data_dir_option, go_offlin
 from sam_audio_bench.cli.output import claim_stdout, echo, note, print_json, print_records
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.options import split_spellings
-from sam_audio_bench.platforms import join_words
+from sam_audio_bench.platforms import join_command
 from sam_audio_bench.run.settings import ABOUT, Settings, flag, read_texts, settings_from
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _check_names(models: list[str], tasks: list[str], settings: Settings) -> Non
     if settings.split == "test":
         from sam_audio_bench.tasks.load import check_recordings
 
-        asked = join_words(["sabench", "eval", "--model", ",".join(models), "--task", ",".join(tasks)])
+        asked = join_command(["sabench", "eval", "--model", ",".join(models), "--task", ",".join(tasks)])
         check_recordings(tasks, instead=f"{asked} --split mini")
 
 

@@ -20,7 +20,7 @@ from sam_audio_bench.cli.output import claim_stdout, echo, note, print_json, pri
 from sam_audio_bench.cli.words import RUN
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.files import is_url, load_json, sha256, write_json
-from sam_audio_bench.platforms import join_words
+from sam_audio_bench.platforms import join_command
 
 if TYPE_CHECKING:
     from sam_audio_bench.identity import Options
@@ -71,7 +71,7 @@ def reproduce(
     options = recorded_options(record, [] if stored is None else list(stored.items), data=data)
     words = [*_words({**options, **({} if device is None else {"device": device})}), f"--output={output.absolute()}"]
     if dry_run:
-        echo(join_words(["sabench", "eval", *words]))
+        echo(join_command(["sabench", "eval", *words]))
         return
     plan = _plan(words, record, trust=trust)
     _begin(output, digest, plan, None if stored is None else stored.path)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from sam_audio_bench.digests import joined
+from sam_audio_bench.digests import combined_digest
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import exists, find_file, find_folders, is_url
 from sam_audio_bench.run.data import recorded_data
@@ -19,7 +19,7 @@ from sam_audio_bench.run.remote import find_runs, shown_place
 from sam_audio_bench.run.results import Results
 from sam_audio_bench.run.store import RunFolder, scored_estimates
 from sam_audio_bench.stats.verdict import BASELINE
-from sam_audio_bench.tabular import TABLES
+from sam_audio_bench.tabular import TABLE_SUFFIXES
 from sam_audio_bench.tasks.data import TaskData, asked_item
 from sam_audio_bench.tasks.manifest import TABLE_NAMES, questions
 from sam_audio_bench.tasks.manifest_rows import ManifestRow, task_data
@@ -150,14 +150,14 @@ def _is_below(path: Path | str, out: Path) -> bool:
 def _source(folder: RunFolder) -> str:
     """A run with the revision of its data, the content of its items, and what its separator is."""
     task, model = folder.header.task, folder.header.model
-    items = joined(*(f"{item} {record.data_sha256}" for item, record in sorted(folder.items.items())))
+    items = combined_digest(*(f"{item} {record.data_sha256}" for item, record in sorted(folder.items.items())))
     data = f"{task.label} {task.data_revision[:12]} {items[:12]}"
     return f"{shown_place(folder.path)}: {data}, {model.name} {model.fingerprint()}"
 
 
 def _rows_of(data: TaskData) -> Mapping[str, ManifestRow]:
     """The rows of a table that a task is; none of another task, whose mixtures are no files."""
-    if data.place is None or not data.place.lower().endswith(TABLES):
+    if data.place is None or not data.place.lower().endswith(TABLE_SUFFIXES):
         return {}
     return questions(data.place, allow_outside=data.allow_outside).rows
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from sam_audio_bench.blocks import blockwise
+from sam_audio_bench.blocks import apply_blockwise
 from sam_audio_bench.types import Audio, Item, Query, Separation
 
 __all__ = ["own_estimate", "own_item", "own_query"]
@@ -34,4 +34,4 @@ def own_estimate(estimate: Separation) -> Separation:
 
 def _copy(sound: Audio) -> Audio:
     """A long sound lies in a file again; a separator's mixture does not, since it is held as a whole anyway."""
-    return Audio(blockwise(torch.clone, sound.samples), sound.rate)
+    return Audio(apply_blockwise(torch.clone, sound.samples), sound.rate)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sam_audio_bench.errors import BenchError, UsageError, describe_error, unknown_name
 from sam_audio_bench.files import safe_name
-from sam_audio_bench.notebook import STYLE, player, prompt_html, quoted, row_html
+from sam_audio_bench.notebook import STYLE, escape_text, player_html, prompt_html, row_html
 from sam_audio_bench.records import read_run
 from sam_audio_bench.render.layout import name_of
 from sam_audio_bench.render.numbers import number
@@ -142,7 +142,7 @@ def results_html(results: Results) -> str:
         return table
     room = _Room(_MOST_LETTERS)
     items = "".join(_item_html(one, results, room) for one in worst_items(results, separator, metric))
-    title = f"Where {quoted(separator)} is worst, by {quoted(metric)}"
+    title = f"Where {escape_text(separator)} is worst, by {escape_text(metric)}"
     return (
         f'{table}{STYLE}<details open class="sabench-sound"><summary><b>{title}</b></summary>'
         f"{items}<p><small>Sounds: the first {_SECONDS:g} s in mono, as MP3, for listening only.</small></p></details>"
@@ -211,13 +211,15 @@ def _item_html(one: WorstItem, results: Results, room: _Room) -> str:
     """Prompt, score, and players of mixture, answer and reference."""
     folder, item, told = find_item(results.runs, one)
     asked = "" if item is None else f", asked for {prompt_html(item.query.prompt)}"
-    place = quoted(results.labels.get(one.task, one.task))
-    head = f"<p><b>{quoted(one.item)}</b> of {place}: {quoted(one.score)}{asked}</p>"
-    sounds = {"mixture": _told(told) if item is None else player(item.query.mixture, seconds=_SECONDS, mono=True)}
+    place = escape_text(results.labels.get(one.task, one.task))
+    head = f"<p><b>{escape_text(one.item)}</b> of {place}: {escape_text(one.score)}{asked}</p>"
+    sounds = {"mixture": _told(told) if item is None else player_html(item.query.mixture, seconds=_SECONDS, mono=True)}
     sounds["answer"] = _answer(folder, one.item)
     if item is not None:
         known = item.reference
-        sounds["reference"] = _told("there is none") if known is None else player(known, seconds=_SECONDS, mono=True)
+        sounds["reference"] = (
+            _told("there is none") if known is None else player_html(known, seconds=_SECONDS, mono=True)
+        )
     return head + "".join(row_html(name, room.fit(content)) for name, content in sounds.items())
 
 
@@ -254,10 +256,10 @@ def _answer(folder: RunFolder | None, item: str) -> str:
     if path is None:
         return _told("no audio is kept of it here")
     try:
-        return player(audio.read(path), seconds=_SECONDS, mono=True) + _told(str(path))
+        return player_html(audio.read(path), seconds=_SECONDS, mono=True) + _told(str(path))
     except BenchError as error:
         return _told(describe_error(error))
 
 
 def _told(text: str) -> str:
-    return f" <small>{quoted(text)}</small>"
+    return f" <small>{escape_text(text)}</small>"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sam_audio_bench import audio
-from sam_audio_bench.digests import file_digest, joined
+from sam_audio_bench.digests import combined_digest, file_digest
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import is_url
 from sam_audio_bench.render.text import pluralize
@@ -57,7 +57,9 @@ class Line:
                     raise UsageError(
                         f"expected each item of {self.separator} on {self.task} in one run folder, found {item} in two"
                     )
-                found[item] = Sound(item, record.group, joined("file", file_digest(path)), partial(audio.read, path))
+                found[item] = Sound(
+                    item, record.group, combined_digest("file", file_digest(path)), partial(audio.read, path)
+                )
         return found
 
     def absent(self) -> set[str]:
@@ -131,7 +133,12 @@ def reference_sounds(kind: str, reference: str, lines: Sequence[Line], items: Se
                 "sounds, or a run"
             )
         return [
-            Sound(item, data.groups[item], joined(kind, data.content_sha256(item)), partial(_part, data, item, kind))
+            Sound(
+                item,
+                data.groups[item],
+                combined_digest(kind, data.content_sha256(item)),
+                partial(_part, data, item, kind),
+            )
             for item in items
         ]
     if kind == "run":
@@ -142,7 +149,7 @@ def reference_sounds(kind: str, reference: str, lines: Sequence[Line], items: Se
         raise Precondition(f"expected a run folder, or at least two sound files, in {folder}, found {len(paths)} files")
     names = [f"file:{path.relative_to(folder).as_posix()}" for path in paths]
     return [
-        Sound(name, name, joined("file", file_digest(path)), partial(audio.read, path))
+        Sound(name, name, combined_digest("file", file_digest(path)), partial(audio.read, path))
         for name, path in zip(names, paths, strict=True)
     ]
 
@@ -162,7 +169,7 @@ def _of_runs(task: str, reference: str, items: Sequence[str]) -> list[Sound]:
 def _part(data: TaskData, item: str, kind: str) -> Audio:
     loaded = data.load(item)
     if kind == "mixtures":
-        return audio.as_stored(loaded.query.mixture, copy=False)
+        return audio.round_trip(loaded.query.mixture, copy=False)
     if loaded.reference is None:
         raise UsageError(f"expected a reference of {item}, found none")
     return loaded.reference

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 
 from sam_audio_bench.columns import LoadedMetric
-from sam_audio_bench.digests import joined
+from sam_audio_bench.digests import combined_digest
 from sam_audio_bench.records import SCHEMA_VERSION, ItemRecord, ModelRecord
 from sam_audio_bench.run.contract import Recipe, wants_others
 from sam_audio_bench.run.global_state import GlobalState
@@ -168,12 +168,12 @@ def common_fingerprint(
         return None
     picked = "" if reranking is None or picker is None else f"{reranking.candidates} {picker.fingerprint()}"
     mono = str(settings.stereo == "mono")
-    return joined(model.fingerprint(), data.label, str(settings.seed), str(settings.align), mono, picked)
+    return combined_digest(model.fingerprint(), data.label, str(settings.seed), str(settings.align), mono, picked)
 
 
 def fingerprint(common: str | None, beside: Callable[[str], str], item: str, content: str) -> str:
     """Of what an estimate of an item is made from; empty where that cannot be identified."""
-    return "" if common is None else joined(common, item, content, beside(item))[:32]
+    return "" if common is None else combined_digest(common, item, content, beside(item))[:32]
 
 
 def beside(separator: AnySeparator, data: TaskData) -> Callable[[str], str]:
@@ -188,6 +188,6 @@ def beside(separator: AnySeparator, data: TaskData) -> Callable[[str], str]:
 
     @cache
     def of_group(group: str) -> str:
-        return joined(*(part for item in sorted(members[group]) for part in (item, data.content_sha256(item))))
+        return combined_digest(*(part for item in sorted(members[group]) for part in (item, data.content_sha256(item))))
 
     return lambda item: of_group(data.groups[item])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from sam_audio_bench.audio import to_mono
-from sam_audio_bench.blocks import parts
+from sam_audio_bench.blocks import iter_blocks
 from sam_audio_bench.metrics.functional.energy import energy
 from sam_audio_bench.metrics.functional.lag import RESEMBLES, find_lag
 from sam_audio_bench.types import Audio, Item
@@ -52,6 +52,6 @@ def _loudest(samples: Tensor, stretch: int) -> slice:
     """Of the stretches one after another ``[channels, time]``, the one of the highest energy."""
     if samples.shape[1] <= stretch:
         return slice(None)
-    energies = [float(energy(part).sum()) for (part,) in parts(samples, size=stretch * len(samples))]
+    energies = [float(energy(part).sum()) for (part,) in iter_blocks(samples, size=stretch * len(samples))]
     start = stretch * max(range(len(energies)), key=energies.__getitem__)
     return slice(start, start + stretch)

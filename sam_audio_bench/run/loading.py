@@ -65,7 +65,7 @@ def _load(load: Callable[[str], Item], identifiers: Sequence[str]) -> Batch:
 
 def _on_grid(item: Item) -> Item:
     """The item with its mixture as the disk would give it back, so that the mixture as an estimate improves by 0 dB."""
-    return replace(item, query=replace(item.query, mixture=audio.as_stored(item.query.mixture, copy=False)))
+    return replace(item, query=replace(item.query, mixture=audio.round_trip(item.query.mixture, copy=False)))
 
 
 class _Company:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
-from sam_audio_bench.platforms import BINARY
+from sam_audio_bench.platforms import O_BINARY
 
 __all__ = ["NAME", "Printed", "append_text", "captured", "captured_text", "own_stderr"]
 
@@ -105,7 +105,7 @@ def own_stderr() -> tuple[TextIO, bool]:
 def _descriptor(log: Path) -> int:
     """Of the log, or of nowhere, if it is too large or cannot be written: what is printed is no reason to fail."""
     with suppress(OSError):
-        found = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | BINARY, 0o666)
+        found = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | O_BINARY, 0o666)
         if os.fstat(found).st_size < _LARGEST:
             return found
         os.close(found)

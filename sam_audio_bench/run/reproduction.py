@@ -15,10 +15,10 @@ from sam_audio_bench.errors import MediaError, Precondition, StoreError, UsageEr
 from sam_audio_bench.files import exists
 from sam_audio_bench.identity import Options, differences
 from sam_audio_bench.metrics.catalogue import CARDS, improvement_card
-from sam_audio_bench.names import PROGRAMS, built_in_model
+from sam_audio_bench.names import PROGRAM_PREFIXES, built_in_model
 from sam_audio_bench.options import Spelling, parse_arguments, parse_spelling, split_spellings
 from sam_audio_bench.plugins import plugins
-from sam_audio_bench.records import PARTS, RunRecord, TaskRecord
+from sam_audio_bench.records import ESTIMATE_PARTS, RunRecord, TaskRecord
 from sam_audio_bench.run.settings import BASELINE
 from sam_audio_bench.run.store import RunFolder, scored_estimates
 from sam_audio_bench.tasks.adapters import adapter_of
@@ -182,7 +182,7 @@ def code_of_others(
     for spec in models:
         spelt = parse_spelling(spec)
         own = built_in_model(spelt.name)
-        if spelt.name.startswith(PROGRAMS) or (own is None and spelt.name not in named):
+        if spelt.name.startswith(PROGRAM_PREFIXES) or (own is None and spelt.name not in named):
             found.append(f"--model {spec!r}")
         elif any(option in _UNPICKLED.get(spelt.name, ()) for option in (*spelt.options, *model_args)):
             found.append(f"--model {spec!r}, whose package unpickles a file that is named here")
@@ -224,12 +224,12 @@ def compare_with_record(
 def _identity_differences(record: RunRecord, stored: RunFolder | None, made: RunFolder) -> list[str]:
     """What was not as the record says, what changes numbers first."""
     header = made.header
-    found = [change.below("separator") for change in record.model.differences(header.model)]
-    found += [change.below("task") for change in record.task.differences(header.task)]
+    found = [change.nested_in("separator") for change in record.model.differences(header.model)]
+    found += [change.nested_in("task") for change in record.task.differences(header.task)]
     known = {metric.id: metric for metric in header.metrics}
     for metric in record.metrics:
         if metric.id in known:
-            found += [change.below(metric.id) for change in metric.differences(known[metric.id])]
+            found += [change.nested_in(metric.id) for change in metric.differences(known[metric.id])]
     found += differences(record, header, ("picker", *_IDENTITY))
     lacking = [f"{metric.id} was not computed" for metric in record.metrics if metric.id not in known]
     items = {} if stored is None else stored.items
@@ -280,7 +280,7 @@ def _count_equal_files(stored: RunFolder, made: RunFolder) -> dict[str, int]:
         known = {} if other is None else {(at.candidate, at.picked_by): at.files for at in scored_estimates(other)}
         for at in scored_estimates(record):
             files = known.get((at.candidate, at.picked_by))
-            for part in PARTS:
+            for part in ESTIMATE_PARTS:
                 digest = getattr(at.files.sha256, part)
                 found["stored"] += bool(digest)
                 if digest and files is not None:

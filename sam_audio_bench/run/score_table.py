@@ -14,7 +14,7 @@ from pyarrow import compute
 
 from sam_audio_bench.digests import file_digest
 from sam_audio_bench.errors import MediaError, StoreError
-from sam_audio_bench.records import COLUMNS, ScoreRow, read_records
+from sam_audio_bench.records import SCORE_COLUMNS, ScoreRow, read_records
 from sam_audio_bench.run.journal import SCORES
 from sam_audio_bench.types import Status
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["CODED", "SCORE_TYPES", "Kind", "Promise", "ScoreTable", "read_scores", "sealed_scores"]
 
 _TYPES = {"seed": pyarrow.int64(), "candidate": pyarrow.int64(), "value": pyarrow.float64()}
-SCORE_TYPES = pyarrow.schema([(name, _TYPES.get(name, pyarrow.string())) for name in COLUMNS])
-CODED = [name for name in COLUMNS if name not in _TYPES]  # texts, of which few differ
+SCORE_TYPES = pyarrow.schema([(name, _TYPES.get(name, pyarrow.string())) for name in SCORE_COLUMNS])
+CODED = [name for name in SCORE_COLUMNS if name not in _TYPES]  # texts, of which few differ
 _MOST_ADDED = 50_000  # rows that are kept as objects
 
 View = tuple[int, str]  # candidate, who picked it or ""
@@ -65,9 +65,9 @@ class ScoreTable:
         """All rows; texts are coded by dictionaries."""
         if self._added:
             new = list(self._added.values())
-            columns = [[getattr(row, name) for row in new] for name in COLUMNS]
+            columns = [[getattr(row, name) for row in new] for name in SCORE_COLUMNS]
             arrays = [pyarrow.array(values, SCORE_TYPES.field(name).type)
-                      for name, values in zip(COLUMNS, columns, strict=True)]  # fmt: skip
+                      for name, values in zip(SCORE_COLUMNS, columns, strict=True)]  # fmt: skip
             added = _coded(pyarrow.Table.from_arrays(arrays, schema=SCORE_TYPES))
             kept = self._table.filter(pyarrow.array(self._is_left())) if self._table.num_rows else self._table
             self._table = pyarrow.concat_tables([kept, added]).unify_dictionaries().combine_chunks()
@@ -88,7 +88,7 @@ class ScoreTable:
         """Each row as a record."""
         for batch in self.table().to_batches(max_chunksize=10_000):
             for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                fields = dict(zip(COLUMNS, values, strict=True))
+                fields = dict(zip(SCORE_COLUMNS, values, strict=True))
                 yield ScoreRow(**{**fields, "status": Status(fields["status"])})
 
     def keep_items(self, items: Collection[str]) -> None:
@@ -164,7 +164,7 @@ class ScoreTable:
         return self.table().cast(SCORE_TYPES).combine_chunks()
 
     def frame(self) -> pd.DataFrame:
-        """All rows as a data frame of `COLUMNS`; an undefined value is missing, infinities are floats."""
+        """All rows as a data frame of `SCORE_COLUMNS`; an undefined value is missing, infinities are floats."""
         import pandas as pd  # 60 MiB that a process which only separates does without
 
         table = self.table()
@@ -172,7 +172,7 @@ class ScoreTable:
         for name in CODED:
             codes, names = _codes(table[name])
             columns[name] = pd.Series(np.array([*names, None], dtype=object)[codes], dtype=object)
-        return pd.DataFrame({name: columns[name] for name in COLUMNS}, copy=False)
+        return pd.DataFrame({name: columns[name] for name in SCORE_COLUMNS}, copy=False)
 
 
 def sealed_scores(table: pyarrow.Table) -> ScoreTable:
@@ -182,8 +182,8 @@ def sealed_scores(table: pyarrow.Table) -> ScoreTable:
         ValueError: it lacks a column or a cell, or holds a status that there is not.
     """
     table.validate(full=True)  # texts that are no UTF-8, for one
-    table = table.select(list(COLUMNS)).cast(SCORE_TYPES)
-    for name in COLUMNS:
+    table = table.select(list(SCORE_COLUMNS)).cast(SCORE_TYPES)
+    for name in SCORE_COLUMNS:
         if name not in ("picked_by", "value") and table[name].null_count:
             raise ValueError(f"rows without {name}")
     found = ScoreTable(table)
@@ -194,7 +194,7 @@ def sealed_scores(table: pyarrow.Table) -> ScoreTable:
 
 def _coded(table: pyarrow.Table) -> pyarrow.Table:
     """The table with texts as numbers in dictionaries; NaN as no value."""
-    for place, name in enumerate(COLUMNS):
+    for place, name in enumerate(SCORE_COLUMNS):
         column = table[name].combine_chunks() if table.num_rows else pyarrow.array([], table.schema.field(name).type)
         if name in CODED and not pyarrow.types.is_dictionary(column.type):
             column = column.dictionary_encode()
@@ -246,7 +246,7 @@ def read_scores(path: Path, digest: str | None) -> ScoreTable:
         if digest is not None and file_digest(sealed) != digest:
             parquet.read_schema(sealed)
             return found
-        return sealed_scores(parquet.read_table(sealed, columns=list(COLUMNS), read_dictionary=CODED))
+        return sealed_scores(parquet.read_table(sealed, columns=list(SCORE_COLUMNS), read_dictionary=CODED))
     except (OSError, ValueError, KeyError, pyarrow.ArrowException, MediaError) as error:
         raise StoreError(
             f"expected scores at {sealed}, found a damaged file ({error}); remove it, and run the same command again"

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sam_audio_bench import audio, registry
-from sam_audio_bench.devices import seconds_now
+from sam_audio_bench.devices import synchronized_seconds
 from sam_audio_bench.errors import BadSeparation, Precondition, UsageError, describe_error
 from sam_audio_bench.identity import Identity, Options
 from sam_audio_bench.options import parse_spelling
-from sam_audio_bench.registry import Built
+from sam_audio_bench.registry import LoadedComponent
 from sam_audio_bench.run.batching import is_out_of_memory
 from sam_audio_bench.run.check import check
 from sam_audio_bench.run.copies import own_item, own_query
@@ -121,7 +121,7 @@ class PickerPool:
     device: str = "auto"
     keep: bool = False
     notes: dict[str, None] = field(default_factory=dict)
-    _loaded: dict[str, Built] = field(default_factory=dict)
+    _loaded: dict[str, LoadedComponent] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         spelt = parse_spelling(self.name)
@@ -156,7 +156,7 @@ class PickerPool:
         self.notes[f"best of {self.candidates} by {picker.name} on {data.task} for {separator.name}"] = None
         return Reranking(candidates=self.candidates, picker=picker, identity=identity, keep=self.keep)
 
-    def _load(self, name: str) -> Built:
+    def _load(self, name: str) -> LoadedComponent:
         if name not in self._loaded:
             options = registry.picker_options(name)
             place = {"device": self.device} if "device" in options and self.device != "auto" else {}
@@ -203,10 +203,10 @@ def separate_batch(
     policies: dict[str, Any] = {"task": task, "seed": seed, "align": align, "stereo": stereo, "isolation": isolation}
     try:
         with traced():
-            begun = seconds_now()
+            begun = synchronized_seconds()
             seeds = [item_seed(task, item.id, seed, candidate) for item in items]
             answers = _estimates(separator, items, seeds, isolation)
-            share = (seconds_now() - begun) / max(len(items), 1)
+            share = (synchronized_seconds() - begun) / max(len(items), 1)
     except (Precondition, KeyboardInterrupt):
         raise
     except BaseException as error:
@@ -328,11 +328,11 @@ def _at_once(
     seeds = [[item_seed(task, item.id, seed, candidate) for candidate in range(count)] for item in items]
     try:
         with traced():
-            begun = seconds_now()
+            begun = synchronized_seconds()
             queries = [own_query(item.query) for item in items]
             with stage("separate"), isolation.entered(", ".join(item.id for item in items), seeds[0][0]):
                 answers = [_listed(own) for own in _listed(separator.separate_candidates(queries, seeds))]
-            taken = seconds_now() - begun
+            taken = synchronized_seconds() - begun
         if [len(candidates) for candidates in answers] != [count] * len(items):
             found = [len(candidates) for candidates in answers]
             raise BadSeparation(f"expected {count} candidate(s) for each of {len(items)} item(s), found {found}")
@@ -376,4 +376,4 @@ def _picked(item: Item, candidates: Candidates, picker: Picker, isolation: Isola
 
 def _as_stored(found: Separation) -> Separation:
     """The answer with the samples that the disk will give back, so that scoring again gives the same bits."""
-    return replace(found, target=audio.as_stored(found.target), residual=audio.as_stored(found.residual))
+    return replace(found, target=audio.round_trip(found.target), residual=audio.round_trip(found.residual))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.files import expand_home, is_url, local_place, writable_text
+from sam_audio_bench.files import escape_surrogates, expand_home, is_url, require_local_path
 from sam_audio_bench.identity import Options
 from sam_audio_bench.metrics.catalogue import DEFAULT, STEREO
 from sam_audio_bench.options import parse_arguments, parse_spelling, split_spellings, unknown_option
@@ -200,9 +200,9 @@ def check_device(device: str) -> None:
 
 def check_output(output: Path) -> None:
     """Raises UsageError for a URL, and for a folder whose path is no UTF-8, which libraries cannot write to."""
-    local_place("--output", output, "runs are written here, and copied there with --copy-to URL")
+    require_local_path("--output", output, "runs are written here, and copied there with --copy-to URL")
     path = str(output.absolute())
-    if path != writable_text(path):
+    if path != escape_surrogates(path):
         raise UsageError(f"expected --output in a folder whose path is valid UTF-8, found {path!r}; choose another one")
 
 

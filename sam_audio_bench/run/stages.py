@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from sam_audio_bench.devices import seconds_now
+from sam_audio_bench.devices import synchronized_seconds
 
 __all__ = ["NAME", "Spent", "add", "as_text", "stage", "take"]
 
@@ -32,11 +32,11 @@ class Spent(NamedTuple):
 @contextmanager
 def stage(name: str) -> Iterator[None]:
     """Counts the time of a block, whatever becomes of it, and what a GPU still has to do at its end."""
-    begun = seconds_now()
+    begun = synchronized_seconds()
     try:
         yield
     finally:
-        add({name: Spent(seconds_now() - begun, 1)})
+        add({name: Spent(synchronized_seconds() - begun, 1)})
 
 
 def add(spent: Mapping[str, Spent]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from sam_audio_bench.errors import StoreError
 from sam_audio_bench.files import atomic_write, dump_json, load_json, write_json
-from sam_audio_bench.tabular import csv_text
+from sam_audio_bench.tabular import format_csv
 
 __all__ = ["keep_plan", "write_csv", "write_tar"]
 
@@ -50,6 +50,6 @@ def keep_plan(path: Path, plan: Mapping[str, Any], what: str) -> None:
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
     """Writes a CSV in UTF-8 that appears when it is complete; what a row does not have is empty."""
-    text = csv_text(columns, rows)
+    text = format_csv(columns, rows)
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from sam_audio_bench import audio
-from sam_audio_bench.blocks import pieces
+from sam_audio_bench.blocks import iter_blocks_if_long
 from sam_audio_bench.errors import MediaError
 from sam_audio_bench.files import find_file
 from sam_audio_bench.types import Audio
@@ -51,9 +51,9 @@ class SoundReader:
         """The sound of a file or of the bytes in a table; raises MediaError as `audio.read` does."""
         start, end = self.part or (0.0, None)
         if isinstance(sound, str):
-            found, remarks = audio.read_remarked(find_file(self.root / sound), start=start, end=end)
+            found, remarks = audio.read_with_remarks(find_file(self.root / sound), start=start, end=end)
         else:
-            found, remarks = audio.read_remarked(sound.name, start=start, end=end, stream=io.BytesIO(sound.read()))
+            found, remarks = audio.read_with_remarks(sound.name, start=start, end=end, stream=io.BytesIO(sound.read()))
         self.remarks.extend(remark for remark in remarks if remark not in self.remarks)
         return found
 
@@ -87,7 +87,7 @@ def resampled(mixture: Audio, found: Audio, name: Sound) -> str | None:
 def sum_remark(mixture: Audio, target: Audio, residual: Audio) -> str | None:
     """How far the sum of target and residual is from the mixture, where that is more than `SUM_DB` of it."""
     whole = error = 0.0
-    for mixed, wanted, rest in pieces(mixture.samples, target.samples, residual.samples):
+    for mixed, wanted, rest in iter_blocks_if_long(mixture.samples, target.samples, residual.samples):
         whole += float(mixed.double().square().sum())
         error += float((mixed.double() - wanted.double() - rest.double()).square().sum())
     level = 10 * math.log10(error / whole) if error and whole else math.inf if error else -math.inf

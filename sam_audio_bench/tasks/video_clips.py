@@ -15,7 +15,7 @@ from sam_audio_bench.decoding import check_whole
 from sam_audio_bench.decoding.formats import clock_start, media_errors
 from sam_audio_bench.errors import MediaError
 from sam_audio_bench.files import atomic_write
-from sam_audio_bench.video import check_packet, opened_video
+from sam_audio_bench.video import check_packet, open_video
 
 __all__ = ["count_frames", "cut_frames", "has_frames"]
 
@@ -59,7 +59,7 @@ def count_frames(path: Path, start: float = 0.0, end: float = math.inf) -> int:
 def has_frames(path: Path) -> bool:
     """Whether a file can be opened and has a video stream."""
     try:
-        with opened_video(path):
+        with open_video(path):
             return True
     except MediaError:
         return False
@@ -68,7 +68,7 @@ def has_frames(path: Path) -> bool:
 def _part(path: Path, start: float, end: float) -> Iterator[tuple[float, Any, Any]]:
     """Seconds since ``start``, PyAV's frame and its stream, in order of presentation; at least one."""
     shown, count = None, 0
-    with opened_video(path) as (container, stream):
+    with open_video(path) as (container, stream):
         stream.thread_type = "SLICE"  # threads of whole frames would read ahead, into damage too
         unit, begin = stream.time_base, clock_start(container) or 0
         if start > 0 and container.format.name.startswith(_INDEXED):

@@ -90,7 +90,7 @@ def cut(rows: Rows, root: Path, excerpt: Excerpt | None) -> Iterator[ManifestRow
 
 def _seconds(path: Path) -> float | None:
     """Length of a sound by its header, or by decoding it; None: neither tells."""
-    readers: tuple[Callable[[Path], float], ...] = (audio.stated_seconds, lambda path: audio.read(path).seconds)
+    readers: tuple[Callable[[Path], float], ...] = (audio.read_duration, lambda path: audio.read(path).seconds)
     for read in readers:
         try:
             return read(path)

@@ -20,10 +20,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sam_audio_bench.digests import Unidentified, ValueDigester, joined
-from sam_audio_bench.written import Binding, Import, Literal, Written, evaluated, instructions, nested
+from sam_audio_bench.digests import Unidentified, ValueDigester, combined_digest
+from sam_audio_bench.parsed_code import (
+    Binding,
+    Import,
+    Literal,
+    ModuleBindings,
+    bytecode_digest,
+    evaluate_literal,
+    iter_code_objects,
+)
 
-__all__ = ["Memory", "class_members", "is_of", "resolved"]
+__all__ = ["LoadedModule", "class_members", "is_defined_in", "resolved_path"]
 
 _GENERATED = frozenset(  # members of a class that say nothing of what it does
     {
@@ -49,17 +57,17 @@ _GENERATED = frozenset(  # members of a class that say nothing of what it does
 
 
 @lru_cache(maxsize=4096)
-def resolved(name: str) -> Path:
+def resolved_path(name: str) -> Path:
     """The full path of a module's file, without links."""
     return Path(name).resolve()
 
 
-def is_of(function: types.FunctionType, file: Path | None) -> bool:
+def is_defined_in(function: types.FunctionType, file: Path | None) -> bool:
     """Whether a function was compiled from a file, and not from another of the same name."""
-    return file is not None and resolved(function.__code__.co_filename) == file
+    return file is not None and resolved_path(function.__code__.co_filename) == file
 
 
-def plain(member: Any) -> Any:
+def unwrap_descriptor(member: Any) -> Any:
     """What a descriptor of a class stands for."""
     if isinstance(member, staticmethod | classmethod):
         return member.__func__
@@ -71,7 +79,7 @@ def plain(member: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Memory:
+class LoadedModule:
     """Compares what is loaded with its file.
 
     Args:
@@ -79,14 +87,14 @@ class Memory:
         file: of the module, resolved.
         written: what the file says.
         digester: digests what deviates; raises Unidentified where it cannot.
-        is_known: whether the module of a decorator's function, by its name, is installed or imported by the file.
+        is_trusted: whether the module of a decorator's function, by its name, is installed or imported by the file.
     """
 
     namespace: Mapping[str, Any]
     file: Path
-    written: Written
+    bindings: ModuleBindings
     digester: ValueDigester
-    is_known: Callable[[str], bool]
+    is_trusted: Callable[[str], bool]
 
     def changes(self) -> list[str]:
         """Digests of what the module holds otherwise than its file says; empty: nothing."""
@@ -94,42 +102,45 @@ class Memory:
         for name, value in sorted(self.namespace.items()):
             if name.startswith("__") and name.endswith("__"):
                 continue
-            if name in self.written.module:
-                found += self._compared(name, name, self.written.module[name], value)
-            elif name in self.written.named and not self.written.has_star and not isinstance(value, types.ModuleType):
-                found.append(self._deviates(name, value))  # set by hand, in the place of a built-in
+            if name in self.bindings.module_scope:
+                found += self._compared(name, name, self.bindings.module_scope[name], value)
+            elif name in self.bindings.used_names and not self.bindings.has_star:
+                if not isinstance(value, types.ModuleType):
+                    found.append(self._deviates(name, value))  # set by hand, hiding a built-in
         return found
 
-    def of_class(self, kind: type) -> list[str]:
+    def class_changes(self, kind: type) -> list[str]:
         """The same of a class, whether or not its module still holds it."""
-        if kind.__qualname__ not in self.written.classes:
-            return [joined("class", kind.__qualname__, self.digester.digest(class_members(kind)))]
-        scope, found = self.written.members(kind.__qualname__), []
+        if kind.__qualname__ not in self.bindings.classes:
+            return [combined_digest("class", kind.__qualname__, self.digester.digest(class_members(kind)))]
+        scope, found = self.bindings.class_scope(kind.__qualname__), []
         is_plain = type(kind) in (type, ABCMeta)
         for name, member in sorted(vars(kind).items()):
-            if name in _GENERATED or name in self.written.class_rebound:
+            if name in _GENERATED or name in self.bindings.rebound_attributes:
                 continue
             if name in scope:
                 found += self._compared(name, f"{kind.__qualname__}.{name}", scope[name], member)
             elif self._is_set_by_hand(kind, name, member, is_plain):
-                found.append(self._deviates(name, plain(member)))
+                found.append(self._deviates(name, unwrap_descriptor(member)))
         return found
 
-    def of_function(self, function: types.FunctionType) -> list[str]:
+    def function_changes(self, function: types.FunctionType) -> list[str]:
         """The same of a function: its instructions, its literal defaults, and the globals that the file lacks."""
         code = function.__code__
-        nodes: list[Any] = [*self.written.functions.get(code.co_qualname, [])]
+        nodes: list[Any] = [*self.bindings.functions.get(code.co_qualname, [])]
         if self._is_written(code) and (not nodes or any(self._has_defaults(function, node.args) for node in nodes)):
             return []
-        lacking = sorted({name for part in nested(code) for name in part.co_names} & function.__globals__.keys())
-        values = {name: function.__globals__[name] for name in lacking if name not in self.written.module}
+        lacking = sorted(
+            {name for part in iter_code_objects(code) for name in part.co_names} & function.__globals__.keys()
+        )
+        values = {name: function.__globals__[name] for name in lacking if name not in self.bindings.module_scope}
         values = {name: value for name, value in values.items() if not (name.startswith("__") and name.endswith("__"))}
         state = [function.__defaults__, function.__kwdefaults__, values]
-        return [joined("function", code.co_qualname, instructions(code), *map(self.digester.digest, state))]
+        return [combined_digest("function", code.co_qualname, bytecode_digest(code), *map(self.digester.digest, state))]
 
     def _is_set_by_hand(self, kind: type, name: str, member: Any, is_plain: bool) -> bool:
         """Whether a member that the class body does not bind was put there, and not made by the standard library."""
-        function = plain(member)
+        function = unwrap_descriptor(member)
         if isinstance(function, types.FunctionType):
             maker = str(function.__globals__.get("__name__")).partition(".")[0]
             is_made = maker in sys.stdlib_module_names - {"__main__"} or maker == f"namedtuple_{kind.__name__}"
@@ -140,20 +151,22 @@ class Memory:
         return is_plain and not is_made and not name.startswith("__") and not hasattr(type(member), "__get__")
 
     def _deviates(self, name: str, value: Any) -> str:
-        return joined("name", name, self.digester.digest(value))
+        return combined_digest("name", name, self.digester.digest(value))
 
     def _compared(self, name: str, qualname: str, bindings: list[Binding], value: Any) -> list[str]:
         """The digest of a value where it is none of those that the file binds a name to."""
         if None in bindings or isinstance(value, enum.Enum):
             return []
         if any(self._is_bound(qualname, binding, value) for binding in bindings):
-            return self.of_class(value) if isinstance(value, type) and self._is_own(value, qualname) else []
+            return self.class_changes(value) if isinstance(value, type) and self._is_own(value, qualname) else []
         if any(getattr(binding, "decorator_list", None) for binding in bindings) and not isinstance(
-            plain(value), tuple
+            unwrap_descriptor(value), tuple
         ):
-            return self._decorated(name, qualname, plain(value))
-        own = [one for one in self._functions(plain(value)) if self._is_own(one, qualname)]
-        return [change for one in own for change in self.of_function(one)] or [self._deviates(name, plain(value))]
+            return self._decorated(name, qualname, unwrap_descriptor(value))
+        own = [one for one in self._functions(unwrap_descriptor(value)) if self._is_own(one, qualname)]
+        return [change for one in own for change in self.function_changes(one)] or [
+            self._deviates(name, unwrap_descriptor(value))
+        ]
 
     def _is_bound(self, qualname: str, binding: Binding, value: Any) -> bool:
         if isinstance(binding, Literal):
@@ -166,8 +179,9 @@ class Memory:
         if isinstance(binding, ast.ClassDef):
             return self._is_own(value, qualname)
         assert binding is not None
-        functions = self._functions(plain(value))
-        return bool(functions) and all(self._is_own(one, qualname) and not self.of_function(one) for one in functions)
+        functions = self._functions(unwrap_descriptor(value))
+        unchanged = (self._is_own(one, qualname) and not self.function_changes(one) for one in functions)
+        return bool(functions) and all(unchanged)
 
     def _functions(self, value: Any) -> list[types.FunctionType]:
         parts = [part for part in value if part is not None] if isinstance(value, tuple) else [value]
@@ -175,23 +189,23 @@ class Memory:
 
     def _is_own(self, value: Any, qualname: str) -> bool:
         if isinstance(value, types.FunctionType):
-            return value.__code__.co_qualname == qualname and is_of(value, self.file)
+            return value.__code__.co_qualname == qualname and is_defined_in(value, self.file)
         own = isinstance(value, type) and value.__module__ == self.namespace.get("__name__")
         return own and value.__qualname__ == qualname
 
     def _is_lambda(self, node: ast.Lambda, function: types.FunctionType) -> bool:
         same = [
             code
-            for codes in self.written.codes.values()
+            for codes in self.bindings.codes.values()
             for code in codes
             if code.co_name == "<lambda>" and code.co_firstlineno == node.lineno
         ]
-        alike = any(instructions(code) == instructions(function.__code__) for code in same)
+        alike = any(bytecode_digest(code) == bytecode_digest(function.__code__) for code in same)
         return alike and self._has_defaults(function, node.args)
 
     def _is_written(self, code: types.CodeType) -> bool:
-        same = self.written.codes.get(code.co_qualname, [])
-        return any(instructions(one) == instructions(code) for one in same)
+        same = self.bindings.codes.get(code.co_qualname, [])
+        return any(bytecode_digest(one) == bytecode_digest(code) for one in same)
 
     def _has_defaults(self, function: types.FunctionType, arguments: ast.arguments) -> bool:
         """Whether the defaults of a function are those that the file gives it, as far as these are literals."""
@@ -204,7 +218,7 @@ class Memory:
                 return False
             if node is not None:
                 pairs.append((node, named[argument.arg]))
-        literals = [(literal.value, value) for node, value in pairs if (literal := evaluated(node)) is not None]
+        literals = [(literal.value, value) for node, value in pairs if (literal := evaluate_literal(node)) is not None]
         return all(self.digester.digest(one) == self.digester.digest(other) for one, other in literals)
 
     def _is_imported(self, binding: Import, value: Any) -> bool:
@@ -221,15 +235,15 @@ class Memory:
     def _decorated(self, name: str, qualname: str, value: Any) -> list[str]:
         """What deviates in what a decorator should have made of a function of the file."""
         own = self._wrapped(value, qualname, 4)
-        found = self.of_function(own) if own is not None else []
+        found = self.function_changes(own) if own is not None else []
         maker = value.__globals__.get("__name__") if isinstance(value, types.FunctionType) else type(value).__module__
-        is_known = self.is_known(str(maker))
-        if own is not None and (own is value or is_known):
+        is_trusted = self.is_trusted(str(maker))
+        if own is not None and (own is value or is_trusted):
             return found
         try:
             return [*found, self._deviates(name, value)]
         except Unidentified:
-            if own is None and not is_known:
+            if own is None and not is_trusted:
                 raise
             return found  # a library made the rest
 
@@ -256,5 +270,5 @@ def _is_empty(cell: types.CellType) -> bool:
 def class_members(kind: type) -> dict[str, Any]:
     """What a class holds, without what Python makes of it."""
     slots = types.MemberDescriptorType | types.GetSetDescriptorType | types.WrapperDescriptorType
-    members = {name: plain(value) for name, value in vars(kind).items() if name not in _GENERATED}
+    members = {name: unwrap_descriptor(value) for name, value in vars(kind).items() if name not in _GENERATED}
     return {name: value for name, value in members.items() if not isinstance(value, slots)}

@@ -1,11 +1,11 @@
-"""SHA-256 of the code behind a function, class or object of a third party.
+"""SHA-256 of the code behind a third party's function, class or object.
 
-Where a module's file is there, its syntax tree counts, without comments and docstrings, together with the trees of all
-modules of one's own that it imports, so that an edited ``net.py`` counts and a changed comment does not. What memory
-holds otherwise than the file says (`live`: a function that an editor has changed on disk, a constant that was set by
-hand) counts too. Functions of notebooks, lambdas and closures count by their instructions, constants, defaults,
-closed-over values and the globals that they name. Installed distributions count by their version, the standard library
-and this package by name.
+If a module has a file, the digest covers its syntax tree, without comments and docstrings, and the trees of all the
+user's own modules that it imports: editing ``net.py`` changes the digest, editing a comment does not. Differences between
+the loaded module and its file (`loaded_code`: a function edited on disk since its import, a constant set by hand) are
+included. Notebook functions, lambdas and closures are digested by their bytecode, constants, defaults, closed-over
+values and the globals that they use; installed distributions by their version; the standard library and this package
+by name.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from sam_audio_bench.digests import Unidentified, ValueDigester, file_digest, joined
+from sam_audio_bench.digests import Unidentified, ValueDigester, combined_digest, file_digest
 from sam_audio_bench.errors import MediaError
-from sam_audio_bench.live import Memory, class_members, is_of, resolved
-from sam_audio_bench.written import Source, imported_names, instructions, nested
+from sam_audio_bench.loaded_code import LoadedModule, class_members, is_defined_in, resolved_path
+from sam_audio_bench.parsed_code import ParsedModule, bytecode_digest, imported_names, iter_code_objects
 
-__all__ = ["code_digest", "digest", "is_python", "script_digest"]
+__all__ = ["code_digest", "is_python_script", "script_digest", "value_digest"]
 
 _PACKAGE = "sam_audio_bench"
 
 
-def digest(value: Any) -> str:
+def value_digest(value: Any) -> str:
     """Digest of any value, functions, classes and objects among them; raises Unidentified."""
     try:
         return ValueDigester(code_digest, _is_own).digest(value)
@@ -50,14 +50,14 @@ def _is_own(one: str | type) -> bool:
 def code_digest(value: Any, digester: ValueDigester) -> str:
     """Digest of a function, method, class or module; ``digester`` digests the values that it holds."""
     if isinstance(value, types.ModuleType):
-        return _module(value, digester)
+        return _module_digest(value, digester)
     if isinstance(value, types.MethodType):
-        return joined("method", digester.digest(value.__func__), digester.digest(value.__self__))
+        return combined_digest("method", digester.digest(value.__func__), digester.digest(value.__self__))
     if isinstance(value, types.BuiltinFunctionType):
         owner = value.__self__
         bound = "" if owner is None or isinstance(owner, types.ModuleType) else digester.digest(owner)
-        return joined("builtin", str(value.__module__), value.__qualname__, bound)
-    return _class(value, digester) if isinstance(value, type) else _function(value, digester)
+        return combined_digest("builtin", str(value.__module__), value.__qualname__, bound)
+    return _class_digest(value, digester) if isinstance(value, type) else _function_digest(value, digester)
 
 
 def script_digest(path: Path, name: str = "__main__") -> str:
@@ -67,15 +67,15 @@ def script_digest(path: Path, name: str = "__main__") -> str:
         path: of the script; one without ``.py`` is told by its first line.
         name: of the module that it is run as.
     """
-    if path.suffix != ".py" and not is_python(path):
+    if path.suffix != ".py" and not is_python_script(path):
         return file_digest(path)
     try:
-        return _tree(_Origin(name=name, file=path.resolve()))
+        return _source_digest(_Origin(name=name, file=path.resolve()))
     except (SyntaxError, ValueError):
         return file_digest(path)
 
 
-def is_python(path: Path) -> bool:
+def is_python_script(path: Path) -> bool:
     """Whether the first line of a file names Python as its interpreter."""
     try:
         with path.open("rb") as stream:
@@ -100,18 +100,18 @@ def _origin(name: str | None) -> _Origin:
         return _Origin(name, text=_PACKAGE)
     file = getattr(sys.modules.get(name), "__file__", None)
     place = file or getattr(sys.modules.get(root), "__file__", None)
-    path = resolved(place) if place else None
+    path = resolved_path(place) if place else None
     if root in sys.stdlib_module_names and root != "__main__" and (path is None or _is_standard(path)):
         return _Origin(name, text=f"python {root}")
     if root == "__main__" or path is None:
         return _Origin(name)
-    if _is_installed(path) and (version := _version(root)):
+    if _is_installed(path) and (version := _distribution_version(root)):
         return _Origin(name, text=f"{root} {version}")
     return _Origin(name, file=path if file else None)
 
 
 def _is_standard(path: Path) -> bool:
-    folders = (resolved(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
+    folders = (resolved_path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
     packages = {"site-packages", "dist-packages"}
     return packages.isdisjoint(path.parts) and any(folder in path.parents for folder in folders)
 
@@ -131,7 +131,7 @@ def _is_installed(path: Path) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _version(root: str) -> str | None:
+def _distribution_version(root: str) -> str | None:
     """Version of the distribution behind a top-level module; None where none is known."""
     try:
         return metadata.version(root)
@@ -140,7 +140,7 @@ def _version(root: str) -> str | None:
         return " ".join(f"{name} {metadata.version(name)}" for name in sorted(set(names))) or None
 
 
-def _tree(origin: _Origin, digester: ValueDigester | None = None) -> str:
+def _source_digest(origin: _Origin, digester: ValueDigester | None = None) -> str:
     """Digest of a module's file and of every module of one's own that it imports, also inside functions.
 
     With a digester, what loaded modules hold otherwise than their files say counts as well; without one, the code is
@@ -152,43 +152,43 @@ def _tree(origin: _Origin, digester: ValueDigester | None = None) -> str:
     parts = origin.name.split(".")[:-1]
     for count in range(1, len(parts) + 1):  # importing a module runs the packages that it lies in
         name = ".".join(parts[:count])
-        above = _above(origin.file, len(parts) - count + (origin.file.name == "__init__.py"))
+        above = _ancestor_folder(origin.file, len(parts) - count + (origin.file.name == "__init__.py"))
         waiting |= {(name, above / "__init__.py")} if (above / "__init__.py").is_file() else set()
     while waiting:
         key = name, path = waiting.pop()
         found[key] = file_digest(path)
         if path.suffix not in ("", ".py"):
             continue
-        source = Source.read(path, file_digest(path), _package(name, path))
-        loaded = _loaded(name, path) if digester is not None else None
-        changes = _changes(vars(loaded), path, digester) if loaded is not None and digester is not None else []
-        found[key] = joined(source.tree, *changes)
+        source = ParsedModule.read(path, file_digest(path), _package_name(name, path))
+        loaded = _loaded_module(name, path) if digester is not None else None
+        changes = _module_changes(vars(loaded), path, digester) if loaded is not None and digester is not None else []
+        found[key] = combined_digest(source.tree, *changes)
         wanted = {one for name in source.imports for one in _own_files(name, key, is_loaded=digester is not None)}
         if source.is_dynamic and digester is not None and not beside:
-            beside = _neighbours(origin)
+            beside = _neighbouring_modules(origin)
         waiting |= wanted - found.keys()
     for name, path in beside - found.keys():  # they may have been imported, so their files count, and no more
-        found[name, path] = Source.read(path, file_digest(path), _package(name, path)).tree
-    return joined("source", *sorted(f"{name} {text}" for (name, _), text in found.items()))
+        found[name, path] = ParsedModule.read(path, file_digest(path), _package_name(name, path)).tree
+    return combined_digest("source", *sorted(f"{name} {text}" for (name, _), text in found.items()))
 
 
-def _above(file: Path, depth: int) -> Path:
+def _ancestor_folder(file: Path, depth: int) -> Path:
     """The folder of a file, or one further up."""
     return file.parents[min(depth, len(file.parents) - 1)]
 
 
-def _package(name: str, path: Path) -> str:
+def _package_name(name: str, path: Path) -> str:
     return name if path.name == "__init__.py" else name.rpartition(".")[0]
 
 
-def _loaded(name: str, path: Path) -> types.ModuleType | None:
+def _loaded_module(name: str, path: Path) -> types.ModuleType | None:
     """A module in memory that comes from a file."""
     module = sys.modules.get(name)
     file = getattr(module, "__file__", None)
-    return module if file and name != "__main__" and resolved(file) == path else None
+    return module if file and name != "__main__" and resolved_path(file) == path else None
 
 
-def _neighbours(origin: _Origin) -> set[tuple[str, Path]]:
+def _neighbouring_modules(origin: _Origin) -> set[tuple[str, Path]]:
     """Loaded modules of a module's package, or beside it: what it may have imported by a name made up as it ran."""
     assert origin.file is not None
     folder, package = origin.file.parent, None
@@ -199,38 +199,38 @@ def _neighbours(origin: _Origin) -> set[tuple[str, Path]]:
         file = getattr(module, "__file__", None)
         if not file or name == "__main__" or not file.endswith(".py"):
             continue
-        path = resolved(file)
+        path = resolved_path(file)
         near = path.parent == folder if package is None else package in path.parents
-        if near and not _is_others(name, path):
+        if near and not _is_third_party(name, path):
             found.add((name, path))
     return found
 
 
-def _is_others(name: str, path: Path) -> bool:
+def _is_third_party(name: str, path: Path) -> bool:
     root = name.partition(".")[0]
-    return root == _PACKAGE or _is_standard(path) or (_is_installed(path) and _version(root) is not None)
+    return root == _PACKAGE or _is_standard(path) or (_is_installed(path) and _distribution_version(root) is not None)
 
 
 def _own_files(name: str, importer: tuple[str, Path], is_loaded: bool) -> set[tuple[str, Path]]:
     """Files of a module that belongs to nobody else: beside its importer, in memory, or elsewhere on the path."""
     root, path = name.partition(".")[0], importer[1]
-    package = _package(*importer)
-    folder = _above(path, package.count(".") + 1 if package else 0)
-    found = {_find(folder, name)}
+    package = _package_name(*importer)
+    folder = _ancestor_folder(path, package.count(".") + 1 if package else 0)
+    found = {_find_module_file(folder, name)}
     file = getattr(sys.modules.get(name), "__file__", None)
     if is_loaded and file:
-        found.add(resolved(file))
+        found.add(resolved_path(file))
     elif is_loaded or found == {None}:
-        found.add(_found_spec(root, name))
-    return {(name, one) for one in found if one is not None and one != path and not _is_others(name, one)}
+        found.add(_find_on_path(root, name))
+    return {(name, one) for one in found if one is not None and one != path and not _is_third_party(name, one)}
 
 
-def _find(folder: Path, name: str) -> Path | None:
+def _find_module_file(folder: Path, name: str) -> Path | None:
     place = folder.joinpath(*name.split("."))
     return next((path.resolve() for path in (place / "__init__.py", place.with_suffix(".py")) if path.is_file()), None)
 
 
-def _found_spec(root: str, name: str) -> Path | None:
+def _find_on_path(root: str, name: str) -> Path | None:
     """A module elsewhere on the path of modules; nothing is imported."""
     try:
         spec = importlib.util.find_spec(root)
@@ -239,110 +239,123 @@ def _found_spec(root: str, name: str) -> Path | None:
     places = [Path(place).resolve().parent for place in (spec.submodule_search_locations or ())] if spec else []
     if spec is not None and spec.origin and not places:
         places = [Path(spec.origin).resolve().parent]
-    return next((path for place in places if (path := _find(place, name)) is not None), None)
+    return next((path for place in places if (path := _find_module_file(place, name)) is not None), None)
 
 
-def _memory(namespace: Mapping[str, Any], file: Path, digester: ValueDigester) -> Memory:
+def _loaded_state(namespace: Mapping[str, Any], file: Path, digester: ValueDigester) -> LoadedModule:
     name = str(namespace.get("__name__"))
-    source = Source.read(file, file_digest(file), _package(name, file))
+    source = ParsedModule.read(file, file_digest(file), _package_name(name, file))
     roots = {one.partition(".")[0] for one in (*source.imports, name)}
-    return Memory(
-        namespace, file, source.written, digester,
-        is_known=lambda module: bool(_origin(module).text) or module.partition(".")[0] in roots,
+    return LoadedModule(
+        namespace, file, source.bindings, digester,
+        is_trusted=lambda module: bool(_origin(module).text) or module.partition(".")[0] in roots,
     )  # fmt: skip
 
 
-def _changes(namespace: Mapping[str, Any], file: Path, digester: ValueDigester) -> list[str]:
+def _module_changes(namespace: Mapping[str, Any], file: Path, digester: ValueDigester) -> list[str]:
     """What a module holds otherwise than its file says; found once, and empty while it is being found."""
     if id(namespace) not in digester.changes:
         digester.changes[id(namespace)] = []
-        digester.changes[id(namespace)] = _memory(namespace, file, digester).changes()
+        digester.changes[id(namespace)] = _loaded_state(namespace, file, digester).changes()
     return digester.changes[id(namespace)]
 
 
-def _old_changes(origin: _Origin, namespace: Mapping[str, Any], digester: ValueDigester) -> list[str]:
+def _replaced_module_changes(origin: _Origin, namespace: Mapping[str, Any], digester: ValueDigester) -> list[str]:
     """The same of a module that is no longer the one that its name stands for."""
     loaded = sys.modules.get(origin.name)
     is_old = (
         origin.file is not None and origin.file.suffix == ".py" and getattr(loaded, "__dict__", None) is not namespace
     )
-    return _changes(namespace, origin.file, digester) if is_old and origin.file is not None else []
+    return _module_changes(namespace, origin.file, digester) if is_old and origin.file is not None else []
 
 
-def _module(module: types.ModuleType, digester: ValueDigester) -> str:
+def _module_digest(module: types.ModuleType, digester: ValueDigester) -> str:
     name, file = module.__name__, getattr(module, "__file__", None)
-    origin = _origin(name) if sys.modules.get(name) is module else _Origin(name, file=resolved(file) if file else None)
+    origin = (
+        _origin(name) if sys.modules.get(name) is module else _Origin(name, file=resolved_path(file) if file else None)
+    )
     if origin.text:
-        return joined("module", name, origin.text)
+        return combined_digest("module", name, origin.text)
     if origin.file is not None:
-        return joined("module", name, _tree(origin, digester), *_old_changes(origin, vars(module), digester))
+        return combined_digest(
+            "module", name, _source_digest(origin, digester), *_replaced_module_changes(origin, vars(module), digester)
+        )
     files = sorted(path for place in getattr(module, "__path__", ()) for path in Path(place).resolve().rglob("*.py"))
     if not files:
         raise Unidentified(f"the module {name} cannot be digested (it has no file)")
-    trees = [_tree(_Origin(f"{name}.{path.stem}", file=path), digester) for path in files]
-    return joined("namespace", name, *trees)
+    trees = [_source_digest(_Origin(f"{name}.{path.stem}", file=path), digester) for path in files]
+    return combined_digest("namespace", name, *trees)
 
 
-def _function(function: types.FunctionType, digester: ValueDigester) -> str:
+def _function_digest(function: types.FunctionType, digester: ValueDigester) -> str:
     code, space = function.__code__, function.__globals__
     origin = _origin(space.get("__name__"))
-    held = [_cell(cell) for cell in function.__closure__ or ()]
+    held = [_cell_content(cell) for cell in function.__closure__ or ()]
     attributes = {name: value for name, value in vars(function).items() if name != "__wrapped__"}
     state = [function.__defaults__, function.__kwdefaults__, attributes, *held]
     if origin.text:
-        return joined("code", origin.text, origin.name, code.co_qualname, *map(digester.digest, held))
+        return combined_digest("code", origin.text, origin.name, code.co_qualname, *map(digester.digest, held))
     parts = ["function", *map(digester.digest, state)]
-    if not is_of(function, origin.file):
-        return joined(*parts, instructions(code), *_globals(function, digester), *_imported(function, digester))
+    if not is_defined_in(function, origin.file):
+        return combined_digest(
+            *parts,
+            bytecode_digest(code),
+            *_global_digests(function, digester),
+            *_imported_module_digests(function, digester),
+        )
     assert origin.file is not None
-    parts += [_tree(origin, digester), code.co_qualname, *_old_changes(origin, space, digester)]
+    parts += [_source_digest(origin, digester), code.co_qualname, *_replaced_module_changes(origin, space, digester)]
     if "<locals>" in code.co_qualname or "<lambda>" in code.co_qualname:
-        parts.append(instructions(code))
-    return joined(*parts, *_memory(space, origin.file, digester).of_function(function))
+        parts.append(bytecode_digest(code))
+    return combined_digest(*parts, *_loaded_state(space, origin.file, digester).function_changes(function))
 
 
-def _globals(function: types.FunctionType, digester: ValueDigester) -> list[str]:
+def _global_digests(function: types.FunctionType, digester: ValueDigester) -> list[str]:
     """Digests of the global values that a function names."""
-    names = {name for code in nested(function.__code__) for name in code.co_names}
+    names = {name for code in iter_code_objects(function.__code__) for name in code.co_names}
     found = []
     for name in sorted(names & function.__globals__.keys()):
         try:
-            found.append(joined(name, digester.digest(function.__globals__[name])))
+            found.append(combined_digest(name, digester.digest(function.__globals__[name])))
         except Unidentified as error:
             raise Unidentified(f"its global {name!r} has no identity: {error}") from error
     return found
 
 
-def _imported(function: types.FunctionType, digester: ValueDigester) -> list[str]:
+def _imported_module_digests(function: types.FunctionType, digester: ValueDigester) -> list[str]:
     """Digests of the modules of one's own that a function imports as it runs."""
     here = ("", Path.cwd() / "here.py")
     files = {own for name in imported_names(function.__code__) for own in _own_files(name, here, is_loaded=True)}
-    return sorted(_tree(_Origin(name, file=path), digester) for name, path in files)
+    return sorted(_source_digest(_Origin(name, file=path), digester) for name, path in files)
 
 
-def _cell(cell: types.CellType) -> Any:
+def _cell_content(cell: types.CellType) -> Any:
     try:
         return cell.cell_contents
     except ValueError:  # not filled yet
         return None
 
 
-def _class(kind: type, digester: ValueDigester) -> str:
+def _class_digest(kind: type, digester: ValueDigester) -> str:
     origin = _class_origin(kind)
     if origin.text:
-        return joined("code", origin.text, origin.name, kind.__qualname__)
+        return combined_digest("code", origin.text, origin.name, kind.__qualname__)
     bases = digester.digest([base for base in kind.__bases__ if base is not object])
     functions = [one for one in class_members(kind).values() if isinstance(one, types.FunctionType)]
     own = [one for one in functions if one.__code__.co_qualname == f"{kind.__qualname__}.{one.__name__}"]
     if origin.file is None or any(
-        not is_of(one, origin.file) for one in own if one.__globals__.get("__name__") == origin.name
+        not is_defined_in(one, origin.file) for one in own if one.__globals__.get("__name__") == origin.name
     ):
-        return joined("class", bases, digester.digest(class_members(kind)))
-    parts = ["class", _tree(origin, digester), kind.__qualname__, bases]
+        return combined_digest("class", bases, digester.digest(class_members(kind)))
+    parts = ["class", _source_digest(origin, digester), kind.__qualname__, bases]
     if "<locals>" in kind.__qualname__ or origin.file.suffix != ".py":
-        return joined(*parts, digester.digest(class_members(kind)))
+        return combined_digest(*parts, digester.digest(class_members(kind)))
     space = next((one.__globals__ for one in own), vars(sys.modules[origin.name]))
-    return joined(*parts, *_old_changes(origin, space, digester), *_memory(space, origin.file, digester).of_class(kind))
+    return combined_digest(
+        *parts,
+        *_replaced_module_changes(origin, space, digester),
+        *_loaded_state(space, origin.file, digester).class_changes(kind),
+    )
 
 
 def _class_origin(kind: type) -> _Origin:
