@@ -1,8 +1,8 @@
 """Processing of long signals in blocks, with temporary files instead of memory.
 
-A signal of more than `LONG` values is stored in an unlinked, memory-mapped file: it is a tensor or array like any other,
-but its memory can be reclaimed at any time. `iter_blocks` reclaims it on the way, so that two hours of stereo need no
-more memory than a few blocks. Shorter signals stay in memory and are processed whole.
+A signal of more than `LONG` values is stored in an unlinked, memory-mapped file: it is a tensor or array like any
+other, but its memory can be reclaimed at any time. `iter_blocks` reclaims it on the way, so that two hours of stereo
+need no more memory than a few blocks. Shorter signals stay in memory and are processed whole.
 
 The files lie in the folder that TMPDIR names, else in /var/tmp, since /tmp may itself be in memory.
 """
@@ -43,31 +43,31 @@ __all__ = [
 ]
 
 LONG = 1 << 23
-"""Values, 32 MiB in float32: a minute and a half of stereo. Above it a sound lies in a file."""
+"""Number of values above which a signal is stored in a file: 32 MiB in float32, a minute and a half of stereo."""
 
-_BLOCK = 1 << 20  # values that are handled at once
-_MOST_ACCESSED = 1 << 25  # values that may have been touched before the memory is given back: 128 MiB
+_BLOCK = 1 << 20  # values per block
+_MOST_ACCESSED = 1 << 25  # values that may be accessed before memory is reclaimed: 128 MiB
 _mapped: WeakSet[mmap.mmap] = WeakSet()
 _lock = threading.Lock()
-_accessed = 0  # values since memory was given back
+_accessed = 0  # values since memory was last reclaimed
 
 
 def is_long(*signals: Tensor | NDArray[Any]) -> bool:
-    """Whether one of them is handled in blocks."""
+    """Whether any of the signals is long enough to be processed in blocks."""
     return any(math.prod(signal.shape) > LONG for signal in signals)
 
 
 def scratch_folder() -> Path:
-    """Where the files of long sounds lie; TMPDIR decides."""
+    """Returns the folder for the files of long signals: TMPDIR if set, else /var/tmp if writable."""
     if "TMPDIR" not in os.environ and os.access("/var/tmp", os.W_OK):
         return Path("/var/tmp")
     return Path(tempfile.gettempdir())
 
 
 def count_accessed(values: int) -> None:
-    """Counts values that were read or written, and now and then gives back the memory of all mapped files.
+    """Counts values that were read or written, and reclaims the memory of all mapped files once they are many.
 
-    Nothing is lost: what was written stays in the file, and what is read again comes from there.
+    Nothing is lost: written values stay in the file and are read from there again.
     """
     global _accessed
     with _lock:
@@ -82,11 +82,11 @@ def count_accessed(values: int) -> None:
 
 
 def iter_blocks(*signals: Tensor, size: int = 0) -> Iterator[tuple[Tensor, ...]]:
-    """Views ``[..., part]`` of signals ``[..., time]`` of one length, one after another.
+    """Yields consecutive views ``[..., block]`` of signals ``[..., time]`` of equal length.
 
     Args:
         signals: the signals.
-        size: values of a part of the first of them, all its leading dimensions together; 0: as many as are usual.
+        size: values per block of the first signal, over all its leading dimensions; 0: the default.
     """
     step = max(1, (size or _BLOCK) // max(1, signals[0][..., :1].numel()))
     for start in range(0, signals[0].shape[-1], step):
@@ -96,19 +96,19 @@ def iter_blocks(*signals: Tensor, size: int = 0) -> Iterator[tuple[Tensor, ...]]
 
 
 def iter_blocks_if_long(*signals: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The signals ``[..., time]`` themselves where they are short, else their `iter_blocks`: for sums over time."""
+    """Yields the signals ``[..., time]`` themselves if they are short, else their blocks: for sums over time."""
     return iter_blocks(*signals) if is_long(*signals) else iter([signals])
 
 
 def apply_blockwise(function: Callable[..., Tensor], *signals: Tensor) -> Tensor:
-    """``function`` of signals ``[channels, time]``, sample by sample: at once where they are short, else in parts.
+    """Applies a pointwise ``function`` to signals ``[channels, time]``: in one call if they are short, else in blocks.
 
     Args:
-        function: gives ``[channels, time]`` on the CPU, whose samples depend on the samples at the same time only.
-        signals: of one length.
+        function: returns ``[channels, time]`` on the CPU; each sample depends only on the input samples at that time.
+        signals: of equal length.
 
     Raises:
-        MediaError: there is no room for a long result.
+        MediaError: the disk has no room for a long result.
     """
     if not is_long(*signals):
         return function(*signals)
@@ -122,7 +122,7 @@ def apply_blockwise(function: Callable[..., Tensor], *signals: Tensor) -> Tensor
 
 
 def stack_signals(signals: Sequence[Tensor]) -> Tensor:
-    """Signals ``[channels, time]`` of one shape as ``[signals, channels, time]``; one alone is not copied."""
+    """Stacks signals ``[channels, time]`` to ``[signals, channels, time]``; a single signal is not copied."""
     if len(signals) == 1:
         return signals[0][None]
     if not is_long(*signals):
@@ -132,32 +132,32 @@ def stack_signals(signals: Sequence[Tensor]) -> Tensor:
 
 
 def all_finite(signal: Tensor) -> bool:
-    """Whether there is neither NaN nor infinity in ``[..., time]``."""
+    """Whether ``[..., time]`` has neither NaN nor infinity."""
     return all(bool(torch.isfinite(part).all()) for (part,) in iter_blocks(signal))
 
 
 def has_sound(signal: Tensor) -> bool:
-    """Whether a sample of ``[..., time]`` is not zero."""
+    """Whether any sample of ``[..., time]`` is not zero."""
     return any(bool(part.any()) for (part,) in iter_blocks(signal))
 
 
 class BlockAccumulator:
-    """Blocks that become one array, in memory as long as they are few.
+    """Concatenates blocks to one array, in memory if it is short, else in a memory-mapped file.
 
     Args:
-        channels: rows of the array, and of each block.
+        channels: rows of the array and of each block.
     """
 
     def __init__(self, channels: int) -> None:
         self.length = 0
         self._channels = channels
         self._waiting: list[NDArray[Any]] = []
-        self._pending = 0  # values that wait
-        self._files: list[IO[bytes]] = []  # one a channel
+        self._pending = 0  # values not yet written
+        self._files: list[IO[bytes]] = []  # one per channel
         self.dtype: np.dtype[Any] = np.dtype(np.float32)  # of the last block
 
     def append(self, block: NDArray[Any]) -> None:
-        """Adds ``[channels, time]``, of the type of those before; raises MediaError where there is no room."""
+        """Appends a block ``[channels, time]`` of the same dtype as before; raises MediaError if the disk is full."""
         self.dtype = block.dtype
         self._waiting.append(block)
         self.length += block.shape[1]
@@ -166,7 +166,7 @@ class BlockAccumulator:
             self._write()
 
     def to_array(self) -> NDArray[Any]:
-        """The array ``[channels, time]``; nothing can be added any more. Raises MediaError where there is no room."""
+        """Returns the array ``[channels, time]`` and ends appending; raises MediaError if the disk is full."""
         if not self._files:
             if len(self._waiting) == 1:
                 return self._waiting[0]
@@ -198,7 +198,7 @@ class BlockAccumulator:
 
 @contextmanager
 def _disk_space_errors(size: int) -> Iterator[None]:
-    """Says what to do where a long sound of so many bytes finds no room."""
+    """Turns an OSError while a signal of ``size`` bytes is written into a MediaError that suggests TMPDIR."""
     try:
         yield
     except OSError as error:

@@ -1,11 +1,11 @@
 """SHA-256 of the code behind a third party's function, class or object.
 
 If a module has a file, the digest covers its syntax tree, without comments and docstrings, and the trees of all the
-user's own modules that it imports: editing ``net.py`` changes the digest, editing a comment does not. Differences between
-the loaded module and its file (`loaded_code`: a function edited on disk since its import, a constant set by hand) are
-included. Notebook functions, lambdas and closures are digested by their bytecode, constants, defaults, closed-over
-values and the globals that they use; installed distributions by their version; the standard library and this package
-by name.
+user's own modules that it imports: editing ``net.py`` changes the digest, editing a comment does not. Differences
+between the loaded module and its file (`loaded_code`: a function edited on disk since its import, a constant set by
+hand) are included. Notebook functions, lambdas and closures are digested by their bytecode, constants, defaults,
+closed-over values and the globals that they use; installed distributions by their version; the standard library and
+this package by name.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _PACKAGE = "sam_audio_bench"
 
 
 def value_digest(value: Any) -> str:
-    """Digest of any value, functions, classes and objects among them; raises Unidentified."""
+    """Returns the digest of any value, including functions, classes and their instances; raises Unidentified."""
     try:
         return ValueDigester(code_digest, _is_own).digest(value)
     except RecursionError as error:
         raise Unidentified(f"a {type(value).__qualname__} cannot be digested (it is nested too deeply)") from error
-    except (SyntaxError, MediaError) as error:  # a module's file that was broken or removed since its import
+    except (SyntaxError, MediaError) as error:  # a module's file was broken or removed after its import
         raise Unidentified(str(error)) from error
 
 
@@ -48,7 +48,7 @@ def _is_own(one: str | type) -> bool:
 
 
 def code_digest(value: Any, digester: ValueDigester) -> str:
-    """Digest of a function, method, class or module; ``digester`` digests the values that it holds."""
+    """Returns the digest of a function, method, class or module; ``digester`` digests the values that it refers to."""
     if isinstance(value, types.ModuleType):
         return _module_digest(value, digester)
     if isinstance(value, types.MethodType):
@@ -61,11 +61,11 @@ def code_digest(value: Any, digester: ValueDigester) -> str:
 
 
 def script_digest(path: Path, name: str = "__main__") -> str:
-    """Digest of a Python script and of the modules beside it that it imports; of any other file, its content.
+    """Returns the digest of a Python script with the modules of its folder that it imports, or of another file's bytes.
 
     Args:
-        path: of the script; one without ``.py`` is told by its first line.
-        name: of the module that it is run as.
+        path: of the script; a script without the suffix ``.py`` is recognized by its first line.
+        name: module name under which it is run.
     """
     if path.suffix != ".py" and not is_python_script(path):
         return file_digest(path)
@@ -86,7 +86,7 @@ def is_python_script(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class _Origin:
-    """Where a module comes from: ``text`` identifies it, or else its own ``file`` does, or only what is in memory."""
+    """Origin of a module: identified by ``text``, else by its ``file``, else by its content in memory alone."""
 
     name: str
     text: str = ""
@@ -118,7 +118,7 @@ def _is_standard(path: Path) -> bool:
 
 @lru_cache
 def _installed_folders() -> tuple[Path, ...]:
-    """Folders of installed packages and of the standard library."""
+    """Returns the folders of installed packages and of the standard library."""
     paths = [Path(path).resolve() for path in sysconfig.get_paths().values()]
     return tuple(
         path for path in paths if path.name in ("site-packages", "dist-packages") or path.name.startswith("python")
@@ -132,7 +132,7 @@ def _is_installed(path: Path) -> bool:
 
 @lru_cache(maxsize=1024)
 def _distribution_version(root: str) -> str | None:
-    """Version of the distribution behind a top-level module; None where none is known."""
+    """Returns the version of the distribution that provides a top-level module, None if unknown."""
     try:
         return metadata.version(root)
     except metadata.PackageNotFoundError:
@@ -141,16 +141,16 @@ def _distribution_version(root: str) -> str | None:
 
 
 def _source_digest(origin: _Origin, digester: ValueDigester | None = None) -> str:
-    """Digest of a module's file and of every module of one's own that it imports, also inside functions.
+    """Returns the digest of a module's file and of all the user's modules that it imports, also inside functions.
 
-    With a digester, what loaded modules hold otherwise than their files say counts as well; without one, the code is
-    run by another process.
+    With a digester, differences between loaded modules and their files are included; without one, the code is assumed
+    to be run by another process.
     """
     assert origin.file is not None
     waiting, found = {(origin.name, origin.file)}, dict[tuple[str, Path], str]()
     beside: set[tuple[str, Path]] = set()
     parts = origin.name.split(".")[:-1]
-    for count in range(1, len(parts) + 1):  # importing a module runs the packages that it lies in
+    for count in range(1, len(parts) + 1):  # importing a module also runs its parent packages
         name = ".".join(parts[:count])
         above = _ancestor_folder(origin.file, len(parts) - count + (origin.file.name == "__init__.py"))
         waiting |= {(name, above / "__init__.py")} if (above / "__init__.py").is_file() else set()
@@ -167,13 +167,13 @@ def _source_digest(origin: _Origin, digester: ValueDigester | None = None) -> st
         if source.is_dynamic and digester is not None and not beside:
             beside = _neighbouring_modules(origin)
         waiting |= wanted - found.keys()
-    for name, path in beside - found.keys():  # they may have been imported, so their files count, and no more
+    for name, path in beside - found.keys():  # possibly imported: include their files alone
         found[name, path] = ParsedModule.read(path, file_digest(path), _package_name(name, path)).tree
     return combined_digest("source", *sorted(f"{name} {text}" for (name, _), text in found.items()))
 
 
 def _ancestor_folder(file: Path, depth: int) -> Path:
-    """The folder of a file, or one further up."""
+    """Returns the folder of a file (depth 0) or one of its parents."""
     return file.parents[min(depth, len(file.parents) - 1)]
 
 
@@ -182,14 +182,14 @@ def _package_name(name: str, path: Path) -> str:
 
 
 def _loaded_module(name: str, path: Path) -> types.ModuleType | None:
-    """A module in memory that comes from a file."""
+    """Returns the loaded module of this name if it comes from ``path``."""
     module = sys.modules.get(name)
     file = getattr(module, "__file__", None)
     return module if file and name != "__main__" and resolved_path(file) == path else None
 
 
 def _neighbouring_modules(origin: _Origin) -> set[tuple[str, Path]]:
-    """Loaded modules of a module's package, or beside it: what it may have imported by a name made up as it ran."""
+    """Returns the loaded modules of a module's package or folder: those it may have imported by a computed name."""
     assert origin.file is not None
     folder, package = origin.file.parent, None
     while (folder / "__init__.py").is_file() and folder.parent != folder:
@@ -212,7 +212,7 @@ def _is_third_party(name: str, path: Path) -> bool:
 
 
 def _own_files(name: str, importer: tuple[str, Path], is_loaded: bool) -> set[tuple[str, Path]]:
-    """Files of a module that belongs to nobody else: beside its importer, in memory, or elsewhere on the path."""
+    """Returns the files of a user's module: in its importer's folder, in memory, or elsewhere on the path."""
     root, path = name.partition(".")[0], importer[1]
     package = _package_name(*importer)
     folder = _ancestor_folder(path, package.count(".") + 1 if package else 0)
@@ -231,7 +231,7 @@ def _find_module_file(folder: Path, name: str) -> Path | None:
 
 
 def _find_on_path(root: str, name: str) -> Path | None:
-    """A module elsewhere on the path of modules; nothing is imported."""
+    """Finds a module's file on the module search path, without importing it."""
     try:
         spec = importlib.util.find_spec(root)
     except (ImportError, ValueError):
@@ -242,7 +242,7 @@ def _find_on_path(root: str, name: str) -> Path | None:
     return next((path for place in places if (path := _find_module_file(place, name)) is not None), None)
 
 
-def _loaded_state(namespace: Mapping[str, Any], file: Path, digester: ValueDigester) -> LoadedModule:
+def _loaded_state(namespace: Mapping[str, object], file: Path, digester: ValueDigester) -> LoadedModule:
     name = str(namespace.get("__name__"))
     source = ParsedModule.read(file, file_digest(file), _package_name(name, file))
     roots = {one.partition(".")[0] for one in (*source.imports, name)}
@@ -252,16 +252,16 @@ def _loaded_state(namespace: Mapping[str, Any], file: Path, digester: ValueDiges
     )  # fmt: skip
 
 
-def _module_changes(namespace: Mapping[str, Any], file: Path, digester: ValueDigester) -> list[str]:
-    """What a module holds otherwise than its file says; found once, and empty while it is being found."""
+def _module_changes(namespace: Mapping[str, object], file: Path, digester: ValueDigester) -> list[str]:
+    """Returns a module's differences from its file, cached; empty while they are being computed."""
     if id(namespace) not in digester.changes:
         digester.changes[id(namespace)] = []
         digester.changes[id(namespace)] = _loaded_state(namespace, file, digester).changes()
     return digester.changes[id(namespace)]
 
 
-def _replaced_module_changes(origin: _Origin, namespace: Mapping[str, Any], digester: ValueDigester) -> list[str]:
-    """The same of a module that is no longer the one that its name stands for."""
+def _replaced_module_changes(origin: _Origin, namespace: Mapping[str, object], digester: ValueDigester) -> list[str]:
+    """Returns the differences of a module that has been replaced in `sys.modules`, else none."""
     loaded = sys.modules.get(origin.name)
     is_old = (
         origin.file is not None and origin.file.suffix == ".py" and getattr(loaded, "__dict__", None) is not namespace
@@ -311,7 +311,7 @@ def _function_digest(function: types.FunctionType, digester: ValueDigester) -> s
 
 
 def _global_digests(function: types.FunctionType, digester: ValueDigester) -> list[str]:
-    """Digests of the global values that a function names."""
+    """Returns the digests of the globals that a function refers to."""
     names = {name for code in iter_code_objects(function.__code__) for name in code.co_names}
     found = []
     for name in sorted(names & function.__globals__.keys()):
@@ -323,7 +323,7 @@ def _global_digests(function: types.FunctionType, digester: ValueDigester) -> li
 
 
 def _imported_module_digests(function: types.FunctionType, digester: ValueDigester) -> list[str]:
-    """Digests of the modules of one's own that a function imports as it runs."""
+    """Returns the digests of the user's modules that a function imports when called."""
     here = ("", Path.cwd() / "here.py")
     files = {own for name in imported_names(function.__code__) for own in _own_files(name, here, is_loaded=True)}
     return sorted(_source_digest(_Origin(name, file=path), digester) for name, path in files)
@@ -332,7 +332,7 @@ def _imported_module_digests(function: types.FunctionType, digester: ValueDigest
 def _cell_content(cell: types.CellType) -> Any:
     try:
         return cell.cell_contents
-    except ValueError:  # not filled yet
+    except ValueError:  # the cell is still empty
         return None
 
 
@@ -359,8 +359,8 @@ def _class_digest(kind: type, digester: ValueDigester) -> str:
 
 
 def _class_origin(kind: type) -> _Origin:
-    """As `_origin`; a class that was executed without the name of a module says that it is a built-in one."""
-    is_made = bool(kind.__flags__ & 1 << 9)  # by Python code
+    """Returns the origin of a class; one defined without a module name claims to be a built-in and is unknown."""
+    is_made = bool(kind.__flags__ & 1 << 9)  # Py_TPFLAGS_HEAPTYPE: defined by Python code
     if kind.__module__ == "builtins" and is_made and not hasattr(builtins, kind.__qualname__.partition(".")[0]):
         return _Origin("builtins")
     return _origin(kind.__module__)

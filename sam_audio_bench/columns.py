@@ -1,4 +1,4 @@
-"""The metrics of a run: from spellings to objects, with the record of each column that is asked of them."""
+"""Builds the metrics of a run from their specifications, with a record per requested column."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sam_audio_bench import metrics
 from sam_audio_bench.construction import call_third_party, check_arguments, construct, resolve
@@ -34,36 +34,36 @@ _MODULE_AND_CLASS = re.compile(r"[\w.]+:[\w.]+")
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedMetric:
-    """A metric with the records of the columns that a run asked for."""
+    """A metric with the records of its requested columns."""
 
     metric: Metric
-    records: Mapping[str, MetricRecord]  # column of the class -> its record, under the name that tables show
+    records: Mapping[str, MetricRecord]  # column of the class -> record, whose id is the name in tables
     option_names: frozenset[str]  # names of the constructor's options
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the columns as tables show them."""
+        """Names of the columns in tables."""
         return tuple(record.id for record in self.records.values())
 
     @cached_property
     def fingerprints(self) -> Mapping[str, str | None]:
-        """For each column what its scores depend on; None where that cannot be identified, and nothing is kept."""
+        """Fingerprint per column; None if the metric cannot be identified, and its scores are not cached."""
         return {record.id: record.fingerprint() for record in self.records.values()}
 
 
 def build_metrics(
-    specs: Iterable[str], arguments: Mapping[str, Any] = {}, *, policies: Mapping[str, Any] = {}
+    specs: Iterable[str], arguments: Mapping[str, object] = {}, *, policies: Mapping[str, object] = {}
 ) -> list[LoadedMetric]:
-    """One metric per class and set of options behind the spellings, in their order, with the records of its columns.
+    """Builds one metric per class and set of options, in the order of ``specs``, with the records of its columns.
 
     Args:
-        specs: ids, with options in brackets where they are for one metric alone: these become part of its columns'
-            names, so that two ways of computing a metric stand side by side.
-        arguments: options for every class whose constructor names them.
-        policies: options of the run, which a constructor that names them gets unless it has its own.
+        specs: metric ids, optionally with options in brackets for that metric alone; these become part of its columns'
+            names, so that variants of a metric can be computed side by side.
+        arguments: options that are passed to every class whose constructor names them.
+        policies: options of the run, passed likewise unless ``arguments`` or brackets set them.
 
     Raises:
-        UsageError: an unknown metric or option, or an option that no class names.
+        UsageError: an unknown metric or option, or an option that no class accepts.
     """
     specs, found = list(specs), []
     for (target, own), (columns, options) in _metric_targets(specs).items():
@@ -82,7 +82,7 @@ def build_metrics(
 
 
 def _third_party_columns(target: str) -> list[str]:
-    """Ids of a third party's metric, ``module:Class``."""
+    """Returns the columns of a third-party metric ``module:Class``; raises UsageError if it declares none."""
     found = getattr(resolve(target), "columns", None)
     if not isinstance(found, list | tuple) or not found or not all(isinstance(name, str) and name for name in found):
         raise UsageError(f'expected a class of metrics at {target}, with columns = ("name",), found {found!r}')
@@ -90,17 +90,17 @@ def _third_party_columns(target: str) -> list[str]:
 
 
 def _check_contract(metric: Metric, name: str) -> None:
-    """Refuses a metric that could not be used, before any work."""
-    cards = {card.id: card for card in call_third_party(f"metric {name!r} to say its cards", metric.cards)}
-    if lacking := [column for column in metric.columns if column not in cards]:
-        raise UsageError(f"expected cards() of metric {name!r} to tell of {', '.join(lacking)}, found {[*cards]}")
+    """Raises UsageError for a metric that breaks the interface, before anything is computed."""
+    cards = {card.id: card for card in call_third_party(f"metric {name!r} to return its cards", metric.cards)}
+    if missing := [column for column in metric.columns if column not in cards]:
+        raise UsageError(f"expected cards() of metric {name!r} to include {', '.join(missing)}, found {[*cards]}")
     size = metric.batch_size
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise UsageError(f"expected batch_size of metric {name!r} to be a whole number above 0, found {size!r}")
 
 
 def check_columns(loaded: Iterable[LoadedMetric]) -> None:
-    """Raises UsageError where two metrics have a column of one name."""
+    """Raises UsageError if two metrics have a column of the same name."""
     first: dict[str, str] = {}
     for one in loaded:
         for record in one.records.values():
@@ -113,17 +113,17 @@ def check_columns(loaded: Iterable[LoadedMetric]) -> None:
 
 
 def check_used(arguments: Iterable[str], loaded: Iterable[LoadedMetric]) -> None:
-    """Raises UsageError for arguments that no constructor names."""
+    """Raises UsageError for arguments that no metric's constructor accepts."""
     _check_known(arguments, set[str]().union(*(one.option_names for one in loaded)))
 
 
 def _check_known(arguments: Iterable[str], known: set[str]) -> None:
     if strange := sorted(set(arguments) - known):
-        raise UsageError(f"expected metric arguments that a chosen metric knows, found {strange}")
+        raise UsageError(f"expected arguments of one of the metrics, found {strange}")
 
 
 def _resolve_constructor(target: str) -> Callable[..., Metric]:
-    """The class behind ``module:Class``, or what adapts ``torchmetrics:module.Class`` or makes an improvement."""
+    """Returns the constructor of ``module:Class``, ``torchmetrics:module.Class`` or ``improvement:module:Class``."""
     if target.startswith(_IMPROVEMENT_PREFIX):
         from sam_audio_bench.metrics.improvement import improvement_of
 
@@ -139,10 +139,10 @@ def _resolve_constructor(target: str) -> Callable[..., Metric]:
 
 
 def _column_records(
-    metric: Metric, constructor: Callable[..., Metric], arguments: Mapping[str, Any], own: str, spec: str
+    metric: Metric, constructor: Callable[..., Metric], arguments: Mapping[str, object], own: str, spec: str
 ) -> dict[str, MetricRecord]:
-    """The record of each requested column; what a third party's metric captures stands among its parameters too."""
-    kind = getattr(metric, "kind", type(metric))  # what a bridge adapts, too, is somebody's code
+    """Returns the record per requested column; parameters of third-party metrics include all constructor options."""
+    kind = getattr(metric, "kind", type(metric))  # a metric adapted by a bridge is third-party code too
     built_in = is_built_in(kind)
     identity = identify(
         "metric", metric.requested[0], metric, options=partial(capture_arguments, constructor, (), arguments),
@@ -174,7 +174,7 @@ def _checked_version(card: MetricCard) -> int:
 
 
 def metric_options(ids: Iterable[str]) -> set[str]:
-    """Names of the options that the classes behind some metric ids take."""
+    """Returns the names of the options that the classes of these metrics accept."""
     return {
         name
         for target, _ in _metric_targets(ids)
@@ -183,7 +183,7 @@ def metric_options(ids: Iterable[str]) -> set[str]:
 
 
 def check_metrics(specs: Sequence[str], arguments: Iterable[str] = ()) -> None:
-    """Raises UsageError for an unknown metric, or an option that built-in ones do not take; nothing is imported."""
+    """Raises UsageError for an unknown metric or option of built-in metrics, without importing their classes."""
     named, known = plugins("metrics"), set[str]()
     spelt = [parse_spelling(spec) for spec in specs]
     for one in spelt:
@@ -205,7 +205,7 @@ def check_metrics(specs: Sequence[str], arguments: Iterable[str] = ()) -> None:
 
 
 def _metric_targets(specs: Iterable[str]) -> dict[tuple[str, str], tuple[list[str], Options]]:
-    """The classes behind spellings of metrics, each with its own options: the ids that are asked of it, and these."""
+    """Returns (class, options as text) -> (requested columns, options) for specifications of metrics."""
     named = plugins("metrics")
     requested: dict[tuple[str, str], tuple[list[str], Options]] = {}
     specs = list(specs)

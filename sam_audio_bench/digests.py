@@ -1,8 +1,8 @@
-"""SHA-256 of what numbers depend on: files, folders, and the values that Python code holds.
+"""SHA-256 digests of everything that results depend on: files, folders and Python values.
 
-A file is read once: its digest is remembered on this machine, together with its path, size, times and inode, and read
-again when any of them has changed. Equal values have equal digests in every process; what has no digest that could be
-trusted (an open socket, a running generator) raises `Unidentified` with the reason.
+Digests of files are cached on this machine together with path, size, times and inode; a file is read again only if any
+of these has changed. Equal values have equal digests in every process. A value without a reliable digest (an open
+socket, a running generator) raises `Unidentified` with the reason.
 """
 
 from __future__ import annotations
@@ -38,32 +38,32 @@ __all__ = [
     "folder_digest",
 ]
 
-_MOST_FILES = 20_000  # in a folder that is an argument
-_LONGEST_NAME = 1024  # of a file, in characters
-_TIMESTAMP_STEP_NS = 100_000_000
+_MOST_FILES = 20_000  # per folder that is passed as an argument
+_LONGEST_NAME = 1024  # of a file, characters
+_TIMESTAMP_STEP_NS = 100_000_000  # the coarsest resolution of a file system's timestamps
 _KEY = ("path", "size", "mtime_ns", "ctime_ns", "inode")
 
 
 class Unidentified(Exception):  # noqa: N818 - it names a fact about a value, not a failure
-    """A value without a digest; the message says which, and why."""
+    """A value cannot be digested; the message states which, and why."""
 
 
 def combined_digest(*parts: str) -> str:
-    """Digest of several digests or texts, in their order."""
+    """Returns the digest of a sequence of digests or other texts."""
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @dataclass
 class FileDigests:
-    """Digests of files, remembered in a database below the cache folder, or in memory where that cannot be written."""
+    """Cache of file digests: a database in the cache folder, or memory alone if that is not writable."""
 
     database: Path | None
     _known: dict[tuple[str | int, ...], str] = field(default_factory=dict)
-    _read: set[str] = field(default_factory=set)  # folders whose entries were read
+    _read: set[str] = field(default_factory=set)  # folders whose entries were loaded from the database
     _new: list[tuple[str | int, ...]] = field(default_factory=list)
 
     def digest(self, path: str | Path) -> str:
-        """SHA-256 of a file's content; raises MediaError where it cannot be read."""
+        """Returns the SHA-256 of a file's content; raises MediaError if it cannot be read."""
         try:
             key = _file_key(path)
             if (known := self._find(key)) is not None:
@@ -83,7 +83,7 @@ class FileDigests:
             self.flush()
 
     def flush(self) -> None:
-        """Writes new digests to the database; a machine without a cache folder does without."""
+        """Writes new digests to the database, if there is one that can be written."""
         new, self._new = self._new, []
         if self.database is None or not new:
             return
@@ -113,7 +113,7 @@ class FileDigests:
         return self._known.get(key)
 
     def _load(self, folder: str) -> None:
-        """What is known of a folder's files, in one query."""
+        """Loads the known digests of a folder's files in one query."""
         if self.database is None or not self.database.exists():
             return
         try:
@@ -125,7 +125,7 @@ class FileDigests:
 
 
 def _file_key(path: str | Path) -> tuple[str | int, ...]:
-    folder, name = os.path.split(path)  # called once a file, of which there may be 100,000
+    folder, name = os.path.split(path)  # called once per file, of which there may be 100,000
     real = _real_folder(folder)
     if real is not None:
         resolved = os.fspath(path) if real == folder else os.path.join(real, name)  # noqa: PTH118
@@ -140,14 +140,15 @@ def _file_key(path: str | Path) -> tuple[str | int, ...]:
 
 @lru_cache(maxsize=1024)
 def _real_folder(folder: str) -> str | None:
-    """A folder without links, None for one that the working directory counts for; where one is moved meanwhile, size,
-    times and inode still tell its files from others.
+    """Returns the real path of an absolute folder, cached; None for a relative one.
+
+    If the folder is moved meanwhile, size, times and inode still distinguish its files from others.
     """
     return os.path.realpath(folder) if os.path.isabs(folder) else None  # noqa: PTH117
 
 
 def _is_just_changed(key: tuple[str | int, ...]) -> bool:
-    """Whether a file may change once more without another time of change: file systems count time in steps."""
+    """Whether another change of the file could leave its timestamp the same, since these have a limited resolution."""
     return abs(time.time_ns() - int(key[3])) < _TIMESTAMP_STEP_NS
 
 
@@ -167,7 +168,7 @@ def _current_digests() -> FileDigests:
 
 @lru_cache(maxsize=16)
 def _digests_at(*environment: str | None) -> FileDigests:
-    """The digests that are remembered where these variables say."""
+    """Returns the cache for these values of the environment variables that choose the cache folder."""
     try:
         place = cache_folder() / "digests.sqlite"
     except Precondition:  # no home folder
@@ -176,23 +177,23 @@ def _digests_at(*environment: str | None) -> FileDigests:
 
 
 def file_digest(path: str | Path) -> str:
-    """SHA-256 of a file's content, from memory where the file has not changed; raises MediaError."""
+    """Returns the SHA-256 of a file's content, cached until the file changes; raises MediaError."""
     return _current_digests().digest(path)
 
 
 def flush_digests() -> None:
-    """Writes what was learnt about files to the cache folder."""
+    """Writes all new digests of files to the cache folder."""
     for known in _files.values():
         known.flush()
 
 
 def folder_digest(folder: Path) -> str:
-    """SHA-256 over the relative paths and contents of all files below a folder, hidden ones left out.
+    """Returns the SHA-256 over relative paths and contents of all files below a folder, except hidden ones.
 
-    Links to folders are followed, but for those that lead back to where they lie in.
+    Links to folders are followed, except those to a folder that contains them.
 
     Raises:
-        Unidentified: it holds too many files to be an argument, or one that cannot be read.
+        Unidentified: the folder holds too many files, or one that cannot be read.
     """
     found: list[str] = []
     for place, folders, names in os.walk(folder, followlinks=True):
@@ -215,13 +216,13 @@ def folder_digest(folder: Path) -> str:
 
 
 def _named_file(text: str) -> Path | None:
-    """The file that a text names."""
+    """Returns the path of an existing file whose name the text is, else None."""
     if not text or len(text) > _LONGEST_NAME or "\n" in text:
         return None
     try:
-        path = Path(os.path.expanduser(text))  # noqa: PTH111 - leaves the home of an unknown user as it is
+        path = Path(os.path.expanduser(text))  # noqa: PTH111 - leaves ~user of an unknown user unchanged
         return path if path.is_file() else None
-    except (OSError, ValueError):  # no name that a file could have
+    except (OSError, ValueError):  # not a valid file name
         return None
 
 
@@ -235,18 +236,21 @@ class ValueDigester:
     """Digests values by content.
 
     Args:
-        code: digests functions, classes and modules, which `code_digests` knows how to read.
-        is_own: whether a class, or a module by its name, is not of the standard library or an installed package.
+        code: digests functions, classes and modules, as `code_digests` does.
+        is_own: whether a class or a module, given by name, is the user's own: neither of the standard library nor of an
+            installed package.
     """
 
     code: Callable[[Any, ValueDigester], str]
     is_own: Callable[[str | type], bool]
-    changes: dict[int, list[str]] = field(default_factory=dict)  # by id of a namespace: what ``code`` found in it
-    _under_way: dict[int, int] = field(default_factory=dict)  # id -> depth: values that hold themselves
-    _kept: list[Any] = field(default_factory=list)  # temporary values, so that no id is used twice
+    changes: dict[int, list[str]] = field(
+        default_factory=dict
+    )  # id of a namespace -> its differences from its file, found by ``code``
+    _under_way: dict[int, int] = field(default_factory=dict)  # id -> depth, to detect values that contain themselves
+    _kept: list[Any] = field(default_factory=list)  # keeps temporary values alive, so that no id is reused
 
     def digest(self, value: Any) -> str:
-        """Hex digest; raises Unidentified."""
+        """Returns a value's hex digest; raises Unidentified."""
         kind = type(value)
         if kind is str:
             return self._file(path) if (path := _named_file(value)) else combined_digest("str", repr(value))
@@ -298,7 +302,7 @@ class ValueDigester:
             raise Unidentified(str(error)) from error
 
     def _object(self, value: Any) -> str:
-        """An object by its class and its state, as copying it would tell."""
+        """Digests an object by its class and the state that `copy` would transfer."""
         kind = type(value)
         try:
             reducer = copyreg.dispatch_table.get(kind)
@@ -318,21 +322,21 @@ class ValueDigester:
         return combined_digest("object", *map(self.digest, [*parts, *held]))
 
     def _has_own_state(self, kind: type) -> bool:
-        """Whether a class of one's own says what copying tells."""
+        """Whether a class of the user's own customizes how its instances are copied."""
         if self.is_own(kind) and kind in copyreg.dispatch_table:
             return True
         return any(self.is_own(base) and any(name in vars(base) for name in _STATE_METHODS) for base in kind.__mro__)
 
     def _is_global(self, value: Any, name: str) -> bool:
-        """Whether a name means the same to everybody: that of a type variable, or one in a module of others."""
+        """Whether a value is identified by name: a type variable, or a global of an installed module."""
         if type(value).__module__ == "typing":
             return True
         holders = [known for known, module in list(sys.modules.items()) if _module_attribute(module, name) is value]
         return any(not self.is_own(known) for known in holders)
 
 
-def _attributes(value: Any) -> dict[str, Any]:
-    """Everything that an object holds, in its dictionary and its slots."""
+def _attributes(value: Any) -> dict[str, object]:
+    """Returns all attributes of an object, from its ``__dict__`` and its slots."""
     slots = (getattr(base, "__slots__", ()) for base in type(value).__mro__)
     names = [name for one in slots for name in ([one] if isinstance(one, str) else one)]
     return {name: getattr(value, name) for name in names if hasattr(value, name)} | dict(getattr(value, "__dict__", {}))
@@ -343,7 +347,7 @@ def _module_attribute(module: Any, name: str) -> Any:
 
 
 def _array_content(value: Any) -> str | list[Any] | None:
-    """Digest of an array or tensor by kind, shape and bytes; its elements where they are objects; None: neither."""
+    """Returns the digest of an array or tensor (dtype, shape, bytes), the elements of an object array, or None."""
     root = type(value).__module__.partition(".")[0]
     if root == "torch" and hasattr(value, "untyped_storage"):
         import torch

@@ -1,8 +1,8 @@
-"""The one place that names files, writes JSON and appends to journals.
+"""Names of files, JSON files and journals of JSON lines.
 
 JSON has no infinity and results have no NaN: ``inf`` is stored as the string ``"inf"``, an undefined value as ``null``,
-and NaN is refused. Bytes of a file name that are no UTF-8, which Python holds as halves of letters, are stored as JSON
-escapes, so that every file is valid UTF-8.
+and NaN is refused. Bytes of a file name that are not UTF-8, which Python represents as lone surrogates, are stored as
+JSON escapes, so that every file is valid UTF-8.
 """
 
 from __future__ import annotations
@@ -59,17 +59,17 @@ __getattr__ = deprecated_names(__name__)
 _Record = TypeVar("_Record")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _SAFE = frozenset(string.ascii_letters + string.digits + "._@+=-")
-_TIMESTAMP_SETTLED_NS = 2_000_000_000  # nanoseconds after which a folder's time tells every change
+_TIMESTAMP_SETTLED_NS = 2_000_000_000  # age, ns, from which a folder's timestamp reflects every change
 _TEMPORARY = re.compile(r"\.\d+(-[0-9a-f]{8})?\..+")
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
-_URL_AS_PATH = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")  # a URL that was made a path; a letter alone is a drive
-_LONGEST = 120  # bytes; file systems allow 255, and suffixes are still to come
+_URL_AS_PATH = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")  # a URL converted to a path; a single letter is a drive
+_LONGEST = 120  # bytes; file systems allow 255, and suffixes are appended
 
 
 def case_sensitive_name(identifier: str) -> str:
-    """Turns any identifier into a file name: no separator, no dot-dot, no reserved name.
+    """Converts any identifier to a file name without separators, ``..`` and reserved names.
 
-    Distinct stays distinct on file systems that tell upper from lower case; elsewhere `safe_name` is needed.
+    Distinct identifiers get distinct names on case-sensitive file systems; elsewhere, use `safe_name`.
 
     >>> case_sensitive_name("sfx-01"), case_sensitive_name("../etc/passwd"), case_sensitive_name("nul")
     ('sfx-01', '%2E.%2Fetc%2Fpasswd', '%6Eul')
@@ -88,7 +88,7 @@ def case_sensitive_name(identifier: str) -> str:
 
 
 def safe_name(identifier: str) -> str:
-    """`case_sensitive_name` that stays distinct on every file system: one with capital letters says so by a suffix.
+    """Returns a `case_sensitive_name` that is distinct on every file system: capital letters add a digest as suffix.
 
     >>> safe_name("dog"), safe_name("Dog")
     ('dog', 'Dog%-0eb129bf')
@@ -99,11 +99,11 @@ def safe_name(identifier: str) -> str:
 
 def _name_with_digest(identifier: str) -> str:
     name = case_sensitive_name(identifier)
-    return f"{name}%-{sha256(name.encode())[:8]}"  # "%-" is part of no other name
+    return f"{name}%-{sha256(name.encode())[:8]}"  # no other name contains "%-"
 
 
 def safe_names(identifiers: Iterable[str]) -> dict[str, str]:
-    """File names of identifiers that lie in one folder: of `safe_name` where only case tells two of them apart.
+    """Returns the file names of identifiers in one folder: `safe_name` for those that differ in case alone.
 
     >>> safe_names(["Dog", "dog", "Cat"])
     {'Dog': 'Dog%-0eb129bf', 'dog': 'dog', 'Cat': 'Cat'}
@@ -114,16 +114,16 @@ def safe_names(identifiers: Iterable[str]) -> dict[str, str]:
 
 
 def folder_name(parent: Path, identifier: str, beside: Iterable[str] = ()) -> str:
-    """The name of an identifier's folder, marked where the folder of another one differs by case alone.
+    """Returns the name of an identifier's folder, with a digest if another folder differs in case alone.
 
     Args:
-        parent: where it lies; a folder that is there keeps its name.
+        parent: its parent folder; an existing folder keeps its name.
         identifier: of the folder.
-        beside: identifiers of folders that may be made at the same time.
+        beside: identifiers of further folders that may be created in ``parent``.
     """
     name = case_sensitive_name(identifier)
     there: list[str] = []
-    with suppress(OSError):  # it will be made, or the error told, when it is used
+    with suppress(OSError):  # created, or its error raised, when it is used
         there = os.listdir(parent)  # noqa: PTH208 - names, not paths
     if name in there:
         return name
@@ -133,7 +133,7 @@ def folder_name(parent: Path, identifier: str, beside: Iterable[str] = ()) -> st
 
 
 def escape_surrogates(text: str) -> str:
-    r"""A text that can be written as UTF-8: halves of letters, which names of files may hold, as escapes.
+    r"""Replaces lone surrogates, which file names may contain, by escapes, so that the text can be written as UTF-8.
 
     >>> escape_surrogates("take \udcff"), escape_surrogates("été")
     ('take \\udcff', 'été')
@@ -142,17 +142,17 @@ def escape_surrogates(text: str) -> str:
 
 
 def exists(path: str | Path) -> bool:
-    """Whether something is at a path; at one that no system takes, for it is too long or has a zero byte, is nothing.
+    """Whether a path exists; False also for an invalid path, one that is too long or contains a null byte.
 
     >>> exists("."), exists("a" * 300)
     (True, False)
     """
-    return os.path.exists(path)  # noqa: PTH110 - that of Path raises OSError
+    return os.path.exists(path)  # noqa: PTH110 - Path.exists raises OSError
 
 
 def find_file(path: Path) -> Path:
-    """The file or folder at ``path``, else the only one whose name is the same text: written with other code points, as
-    macOS does (NFC and NFD), or with a suffix in upper case. ``path`` itself where there is none, or several.
+    """Returns ``path`` if it exists, else the only path that differs in Unicode normalization (NFC or NFD, as on macOS)
+    or in the case of its suffix; ``path`` itself if there is none, or several.
     """
     if exists(path) or not path.name:
         return path
@@ -162,7 +162,7 @@ def find_file(path: Path) -> Path:
 
 
 def find_files(folder: Path, stem: str, suffixes: Sequence[str]) -> list[Path]:
-    """The files in a folder that are called ``stem`` and one of ``suffixes`` (lower case), in the order of these.
+    """Returns the files ``stem`` + suffix in a folder, in the order of ``suffixes`` (lower case).
 
     Names are compared as in `find_file`.
     """
@@ -172,16 +172,16 @@ def find_files(folder: Path, stem: str, suffixes: Sequence[str]) -> list[Path]:
 
 
 def _normalized_name(name: str) -> str:
-    """Equal for names that are the same text, whatever the case of their suffix."""
+    """Normalizes a file name to NFC and its suffix to lower case."""
     stem, dot, suffix = unicodedata.normalize("NFC", name).rpartition(".")
     return stem + dot + (suffix.lower() if dot else suffix)
 
 
 def _folder_entries(folder: Path) -> Mapping[str, Sequence[str]]:
-    """Entries of a folder by `_normalized_name`; nothing where there is no folder that can be read."""
+    """Returns a folder's entries by normalized name; empty if it cannot be read."""
     try:
         changed = folder.stat().st_mtime_ns
-        if time.time_ns() - changed < _TIMESTAMP_SETTLED_NS:  # another entry may come without another time
+        if time.time_ns() - changed < _TIMESTAMP_SETTLED_NS:  # an entry may be added without a new timestamp
             return _list_folder.__wrapped__(folder, changed)
         return _list_folder(folder, changed)
     except OSError:
@@ -197,11 +197,11 @@ def _list_folder(folder: Path, changed: int) -> Mapping[str, Sequence[str]]:
 
 
 def find_folders(path: Path, name: str) -> Iterator[Path]:
-    """Folders at and below ``path`` that hold a file ``name``, in order; links are followed, and each is told once."""
+    """Yields the folders at and below ``path`` that contain a file ``name``, in order, each once; follows links."""
     seen: set[str] = set()
     for place, folders, files in os.walk(path, followlinks=True):
         real = os.path.realpath(place)
-        if real in seen:  # two links to it, or one that leads back
+        if real in seen:  # a second link to it, or a cycle
             folders.clear()
             continue
         seen.add(real)
@@ -211,7 +211,7 @@ def find_folders(path: Path, name: str) -> Iterator[Path]:
 
 
 def is_url(place: object) -> bool:
-    """Whether a text names a place by a URL; a path never does.
+    """Whether ``place`` is a URL; a `Path` never is.
 
     >>> is_url("s3://bucket/runs"), is_url("runs/a"), is_url("C:/runs"), is_url(Path("s3://bucket"))
     (True, False, False, False)
@@ -220,12 +220,12 @@ def is_url(place: object) -> bool:
 
 
 def require_local_path(what: str, place: str | Path, instead: str) -> Path:
-    """The path of a folder on this machine; raises UsageError for a URL, also one that a path was made of.
+    """Returns a local path; raises UsageError for a URL, including one that was converted to a path.
 
     Args:
-        what: is told of it.
-        place: its path.
-        instead: what to do with a URL.
+        what: what the path is, for the message.
+        place: the path.
+        instead: for the message, what to do with a URL.
     """
     path = Path(place)
     if _URL_AS_PATH.match(str(place)) and not Path(path.parts[0]).exists():
@@ -234,19 +234,19 @@ def require_local_path(what: str, place: str | Path, instead: str) -> Path:
 
 
 def expand_home(path: str | Path) -> Path:
-    """A path with a leading ``~`` or ``~user`` as the home folder; that of an unknown user is a name as any other.
+    """Expands a leading ``~`` or ``~user`` to the home folder; ``~user`` of an unknown user is left as it is.
 
     Raises:
         Precondition: there is no home folder.
     """
-    found = os.path.expanduser(path)  # noqa: PTH111 - which fails for an unknown user
+    found = os.path.expanduser(path)  # noqa: PTH111 - Path.expanduser fails for an unknown user
     if found == "~" or found.startswith("~/"):
         raise Precondition(f"expected a home folder for {path}, found none; set HOME, or give a path without ~")
     return Path(found)
 
 
 def expand_homes(text: str) -> str:
-    """A spelling with the home folder for each ``~`` that begins a path: at its start, or behind ``:`` or ``=``.
+    """Expands each ``~`` that begins a path in a specification: at its start, or after ``:`` or ``=``.
 
     >>> expand_homes("stems:a~/b"), expand_homes("songs=~/songs") == f"songs={expand_home('~/songs')}"
     ('stems:a~/b', True)
@@ -255,10 +255,10 @@ def expand_homes(text: str) -> str:
 
 
 def cache_folder() -> Path:
-    """``SABENCH_CACHE``, else ``sam-audio-bench`` under ``XDG_CACHE_HOME``, else under ``~/.cache``; not created.
+    """Returns ``SABENCH_CACHE``, else ``sam-audio-bench`` in ``XDG_CACHE_HOME`` or ``~/.cache``; does not create it.
 
     Raises:
-        Precondition: there is neither of them, nor a home folder.
+        Precondition: neither variable is set, and there is no home folder.
     """
     if chosen := os.environ.get("SABENCH_CACHE"):
         return expand_home(chosen)
@@ -271,24 +271,24 @@ def cache_folder() -> Path:
 
 
 def sha256(data: bytes) -> str:
-    """Hex digest of ``data``."""
+    """Returns the hex digest of ``data``."""
     return hashlib.sha256(data).hexdigest()
 
 
 def utc_now() -> str:
-    """Date and time of day, UTC, for records."""
+    """Returns the current date and time in UTC as ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 @contextmanager
 def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
-    """Yields a temporary path that takes the place of ``path`` when the block succeeds and vanishes when it fails.
+    """Yields a temporary path that replaces ``path`` if the block succeeds and is removed if it fails.
 
-    No other writer has it: processes of two containers or machines may have one number.
+    Its name is random, since processes in different containers or on different machines may have the same id.
 
     Args:
         path: the file.
-        durable: force its content to disk before it takes the place, so that a power cut leaves it or its predecessor.
+        durable: whether to flush its content to disk first, so that a power cut leaves either the new or the old file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.{path.name}")
@@ -299,14 +299,14 @@ def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
                 os.fsync(written.fileno())
         temporary.replace(path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # of a disk that is full the system names no file
+        error.filename = error.filename or str(path)  # missing from the error of a full disk
         raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def temporary_files(folder: Path) -> list[Path]:
-    """What writers that were killed have left in a folder; those of writers at work look the same."""
+    """Returns the temporary files of `atomic_write` in a folder, of killed writers and of active ones."""
     with suppress(OSError), os.scandir(folder) as entries:
         return [Path(entry.path) for entry in entries if _TEMPORARY.fullmatch(entry.name) and entry.is_file()]
     return []
@@ -325,18 +325,18 @@ def _json_compatible(value: Any) -> Any:
 
 
 def dump_json(value: Any, *, indent: int | None = None) -> str:
-    """JSON text of ``value``; infinities become strings, halves of letters escapes, NaN raises ValueError."""
+    """Returns ``value`` as JSON; infinities become strings, lone surrogates escapes; NaN raises ValueError."""
     return escape_surrogates(json.dumps(_json_compatible(value), indent=indent, ensure_ascii=False, allow_nan=False))
 
 
 def write_json(path: Path, value: Any, *, durable: bool = False) -> None:
-    """Writes indented JSON atomically, ``durable`` as in `atomic_write`."""
+    """Writes indented JSON atomically; ``durable`` as in `atomic_write`."""
     with atomic_write(path, durable=durable) as temporary:
         temporary.write_text(dump_json(value, indent=1) + "\n", encoding="utf-8")
 
 
 def load_json(path: Path) -> Any:
-    """Reads JSON; raises StoreError with the path when it is absent or damaged."""
+    """Reads a JSON file; raises StoreError with the path if it is absent or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -344,12 +344,12 @@ def load_json(path: Path) -> Any:
 
 
 def append_lines(path: Path, records: Iterable[Mapping[str, object]], *, durable: bool = True) -> None:
-    """Appends JSON lines; a killed process costs at most what is being written.
+    """Appends JSON lines; if the process is killed, at most these records are lost.
 
     Args:
         path: the journal.
-        records: one a line.
-        durable: force the lines to disk, so that a power cut costs no more.
+        records: one per line.
+        durable: whether to flush the lines to disk, so that the same holds for a power cut.
     """
     with path.open("a+b") as journal:
         journal.truncate(_last_line_end(journal))
@@ -360,7 +360,7 @@ def append_lines(path: Path, records: Iterable[Mapping[str, object]], *, durable
 
 
 def _last_line_end(journal: BinaryIO) -> int:
-    """Where the last whole line ends: what breaks off behind it must not become part of the next one."""
+    """Returns the end of the last complete line: a truncated one after it must not become part of the next line."""
     place, end = journal.seek(0, os.SEEK_END), -1
     while place and end < 0:
         place = journal.seek(max(0, place - 65536))
@@ -369,14 +369,14 @@ def _last_line_end(journal: BinaryIO) -> int:
 
 
 def read_journal(path: Path, decode: Callable[[bytes], _Record]) -> list[_Record]:
-    """Reads JSON lines; a last line that breaks off, as a crash leaves it, is left out.
+    """Reads JSON lines; a truncated last line, as left by a crash, is skipped.
 
     Args:
         path: the journal; an absent one is empty.
-        decode: makes a record of a line; raises ValueError.
+        decode: converts a line to a record; raises ValueError.
 
     Raises:
-        StoreError: a line that is no record, or a file that cannot be read.
+        StoreError: an invalid line, or a file that cannot be read.
     """
     records: list[_Record] = []
     number, line = 0, b""
@@ -384,7 +384,7 @@ def read_journal(path: Path, decode: Callable[[bytes], _Record]) -> list[_Record
         with path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 if number == 1 and line.startswith(codecs.BOM_UTF8):
-                    raise ValueError("a byte order mark, without which the file has to be saved")
+                    raise ValueError("a byte order mark; save the file without it")
                 if line.endswith(b"\n"):
                     records.append(decode(line))
     except FileNotFoundError:
@@ -392,9 +392,9 @@ def read_journal(path: Path, decode: Callable[[bytes], _Record]) -> list[_Record
     except OSError as error:
         raise StoreError(f"expected a journal that can be read at {path}, found: {error}") from error
     except (ValueError, RecursionError) as error:
-        told = f"a damaged one ({error})" if line.strip() else "an empty one"
+        problem = f"a damaged one ({error})" if line.strip() else "an empty one"
         raise StoreError(
-            f"expected a record in line {number} of {path}, found {told}; remove that line, and run the same command "
-            "again, which does again what it told of"
+            f"expected a record in line {number} of {path}, found {problem}; remove that line, and run the same "
+            "command again, which recomputes what it recorded"
         ) from error
     return records

@@ -1,9 +1,9 @@
-"""What a module, class or function holds in memory otherwise than its file says.
+"""Finds differences between a loaded module, class or function and its source file.
 
-A file may have been edited since its import, a name bound by hand. Compared are functions by their instructions and
-literal defaults, classes by their members, names that are bound to literals, lambdas and imports. A name that functions
-of the file rebind (``global``, ``cls.x = …``, ``TABLE[key] = …``) is a cache or a registry, and left out; so is a
-container that begins empty.
+A file may have been edited since its import, or a name rebound by hand. Functions are compared by bytecode and literal
+defaults, classes by their members, other names if they are bound to literals, lambdas or imports. Names that functions
+of the file rebind (``global``, ``cls.x = …``, ``TABLE[key] = …``) are caches or registries and are left out, as are
+containers that are initially empty.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from sam_audio_bench.parsed_code import (
 
 __all__ = ["LoadedModule", "class_members", "is_defined_in", "resolved_path"]
 
-_GENERATED = frozenset(  # members of a class that say nothing of what it does
+_GENERATED = frozenset(  # members of a class that do not affect its behaviour
     {
         "__dict__",
         "__weakref__",
@@ -58,17 +58,17 @@ _GENERATED = frozenset(  # members of a class that say nothing of what it does
 
 @lru_cache(maxsize=4096)
 def resolved_path(name: str) -> Path:
-    """The full path of a module's file, without links."""
+    """Returns the absolute path of a module's file with links resolved, cached."""
     return Path(name).resolve()
 
 
 def is_defined_in(function: types.FunctionType, file: Path | None) -> bool:
-    """Whether a function was compiled from a file, and not from another of the same name."""
+    """Whether a function was compiled from ``file``, and not from another one of the same module name."""
     return file is not None and resolved_path(function.__code__.co_filename) == file
 
 
 def unwrap_descriptor(member: Any) -> Any:
-    """What a descriptor of a class stands for."""
+    """Returns the function, or the accessors, behind a descriptor; any other member is returned itself."""
     if isinstance(member, staticmethod | classmethod):
         return member.__func__
     if isinstance(member, property):
@@ -80,37 +80,36 @@ def unwrap_descriptor(member: Any) -> Any:
 
 @dataclass(frozen=True)
 class LoadedModule:
-    """Compares what is loaded with its file.
+    """Compares a loaded module with its file.
 
     Args:
         namespace: of the module.
         file: of the module, resolved.
-        written: what the file says.
-        digester: digests what deviates; raises Unidentified where it cannot.
-        is_trusted: whether the module of a decorator's function, by its name, is installed or imported by the file.
+        bindings: names that the file binds.
+        digester: digests values that differ from the file; raises Unidentified if it cannot.
+        is_trusted: whether a decorator's module, given by name, is installed or imported by the file.
     """
 
-    namespace: Mapping[str, Any]
+    namespace: Mapping[str, object]
     file: Path
     bindings: ModuleBindings
     digester: ValueDigester
     is_trusted: Callable[[str], bool]
 
     def changes(self) -> list[str]:
-        """Digests of what the module holds otherwise than its file says; empty: nothing."""
+        """Returns digests of all values of the module that differ from its file; empty if there are none."""
         found = []
         for name, value in sorted(self.namespace.items()):
             if name.startswith("__") and name.endswith("__"):
                 continue
             if name in self.bindings.module_scope:
                 found += self._compared(name, name, self.bindings.module_scope[name], value)
-            elif name in self.bindings.used_names and not self.bindings.has_star:
-                if not isinstance(value, types.ModuleType):
-                    found.append(self._deviates(name, value))  # set by hand, hiding a built-in
+            elif self._hides_built_in(name, value):
+                found.append(self._value_change(name, value))
         return found
 
     def class_changes(self, kind: type) -> list[str]:
-        """The same of a class, whether or not its module still holds it."""
+        """Returns digests of all differences of a class, whether or not it is still in its module."""
         if kind.__qualname__ not in self.bindings.classes:
             return [combined_digest("class", kind.__qualname__, self.digester.digest(class_members(kind)))]
         scope, found = self.bindings.class_scope(kind.__qualname__), []
@@ -121,25 +120,30 @@ class LoadedModule:
             if name in scope:
                 found += self._compared(name, f"{kind.__qualname__}.{name}", scope[name], member)
             elif self._is_set_by_hand(kind, name, member, is_plain):
-                found.append(self._deviates(name, unwrap_descriptor(member)))
+                found.append(self._value_change(name, unwrap_descriptor(member)))
         return found
 
     def function_changes(self, function: types.FunctionType) -> list[str]:
-        """The same of a function: its instructions, its literal defaults, and the globals that the file lacks."""
+        """Returns digests of a function that differs in bytecode or literal defaults, with globals not in the file."""
         code = function.__code__
         nodes: list[Any] = [*self.bindings.functions.get(code.co_qualname, [])]
         if self._is_written(code) and (not nodes or any(self._has_defaults(function, node.args) for node in nodes)):
             return []
-        lacking = sorted(
+        missing = sorted(
             {name for part in iter_code_objects(code) for name in part.co_names} & function.__globals__.keys()
         )
-        values = {name: function.__globals__[name] for name in lacking if name not in self.bindings.module_scope}
+        values = {name: function.__globals__[name] for name in missing if name not in self.bindings.module_scope}
         values = {name: value for name, value in values.items() if not (name.startswith("__") and name.endswith("__"))}
         state = [function.__defaults__, function.__kwdefaults__, values]
         return [combined_digest("function", code.co_qualname, bytecode_digest(code), *map(self.digester.digest, state))]
 
+    def _hides_built_in(self, name: str, value: Any) -> bool:
+        """Whether a global that the file uses but does not bind was set by hand, and hides a built-in."""
+        is_used = name in self.bindings.used_names and not self.bindings.has_star
+        return is_used and not isinstance(value, types.ModuleType)
+
     def _is_set_by_hand(self, kind: type, name: str, member: Any, is_plain: bool) -> bool:
-        """Whether a member that the class body does not bind was put there, and not made by the standard library."""
+        """Whether a member that is not in the class body was set by hand, and not generated by the standard library."""
         function = unwrap_descriptor(member)
         if isinstance(function, types.FunctionType):
             maker = str(function.__globals__.get("__name__")).partition(".")[0]
@@ -150,11 +154,11 @@ class LoadedModule:
         is_made = issubclass(kind, tuple) and name.startswith("_field")
         return is_plain and not is_made and not name.startswith("__") and not hasattr(type(member), "__get__")
 
-    def _deviates(self, name: str, value: Any) -> str:
+    def _value_change(self, name: str, value: Any) -> str:
         return combined_digest("name", name, self.digester.digest(value))
 
     def _compared(self, name: str, qualname: str, bindings: list[Binding], value: Any) -> list[str]:
-        """The digest of a value where it is none of those that the file binds a name to."""
+        """Returns digests of a value that differs from all bindings of its name in the file."""
         if None in bindings or isinstance(value, enum.Enum):
             return []
         if any(self._is_bound(qualname, binding, value) for binding in bindings):
@@ -165,7 +169,7 @@ class LoadedModule:
             return self._decorated(name, qualname, unwrap_descriptor(value))
         own = [one for one in self._functions(unwrap_descriptor(value)) if self._is_own(one, qualname)]
         return [change for one in own for change in self.function_changes(one)] or [
-            self._deviates(name, unwrap_descriptor(value))
+            self._value_change(name, unwrap_descriptor(value))
         ]
 
     def _is_bound(self, qualname: str, binding: Binding, value: Any) -> bool:
@@ -208,7 +212,7 @@ class LoadedModule:
         return any(bytecode_digest(one) == bytecode_digest(code) for one in same)
 
     def _has_defaults(self, function: types.FunctionType, arguments: ast.arguments) -> bool:
-        """Whether the defaults of a function are those that the file gives it, as far as these are literals."""
+        """Whether the defaults of a function equal those in the file, as far as these are literals."""
         found, named = function.__defaults__ or (), function.__kwdefaults__ or {}
         if len(found) != len(arguments.defaults):
             return False
@@ -222,7 +226,7 @@ class LoadedModule:
         return all(self.digester.digest(one) == self.digester.digest(other) for one, other in literals)
 
     def _is_imported(self, binding: Import, value: Any) -> bool:
-        """Whether a name is bound to what its import would find now, or to its equal."""
+        """Whether a value is, or equals, what its import statement would bind now."""
         module = sys.modules.get(binding.module)
         if module is None or module is value:
             return True
@@ -233,7 +237,7 @@ class LoadedModule:
         return self.digester.digest(expected) == self.digester.digest(value)
 
     def _decorated(self, name: str, qualname: str, value: Any) -> list[str]:
-        """What deviates in what a decorator should have made of a function of the file."""
+        """Returns digests of the differences of a decorated function from the file."""
         own = self._wrapped(value, qualname, 4)
         found = self.function_changes(own) if own is not None else []
         maker = value.__globals__.get("__name__") if isinstance(value, types.FunctionType) else type(value).__module__
@@ -241,14 +245,14 @@ class LoadedModule:
         if own is not None and (own is value or is_trusted):
             return found
         try:
-            return [*found, self._deviates(name, value)]
+            return [*found, self._value_change(name, value)]
         except Unidentified:
             if own is None and not is_trusted:
                 raise
-            return found  # a library made the rest
+            return found  # the rest was made by a library
 
     def _wrapped(self, value: Any, qualname: str, depth: int) -> types.FunctionType | None:
-        """The function of the file that another one, or an object, holds."""
+        """Returns the function of the file that a wrapper function or object contains, else None."""
         if isinstance(value, types.FunctionType) and self._is_own(value, qualname):
             return value
         cells = getattr(value, "__closure__", None) or ()
@@ -267,8 +271,8 @@ def _is_empty(cell: types.CellType) -> bool:
     return cell == types.CellType()
 
 
-def class_members(kind: type) -> dict[str, Any]:
-    """What a class holds, without what Python makes of it."""
+def class_members(kind: type) -> dict[str, object]:
+    """Returns the members of a class without those that Python generates."""
     slots = types.MemberDescriptorType | types.GetSetDescriptorType | types.WrapperDescriptorType
     members = {name: unwrap_descriptor(value) for name, value in vars(kind).items() if name not in _GENERATED}
     return {name: value for name, value in members.items() if not isinstance(value, slots)}

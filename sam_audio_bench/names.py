@@ -1,4 +1,4 @@
-"""What names and spellings may mean, told without importing it: a typo costs no import of torch."""
+"""Checks names of components and their options without importing them, so that a typo is reported without torch."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ _PREFIXES = {
 }
 
 PROGRAM_PREFIXES = ("cmd:", "serve:")
-"""How separators that are programs are spelt."""
+"""Prefixes of separators that are external programs."""
 
 
 class BuiltInSeparator(NamedTuple):
-    """The class behind a spelling, with what its constructor gets before the options."""
+    """A built-in separator: its class, the positional arguments of its constructor, and its version."""
 
     target: str
     arguments: tuple[Any, ...]
@@ -48,7 +48,7 @@ class BuiltInSeparator(NamedTuple):
 
 
 def built_in_model(name: str) -> BuiltInSeparator | None:
-    """The class that a name of a separator, without options, stands for; None: somebody else's."""
+    """Returns the built-in separator of a name without options; None if it is not built in."""
     if name in separators.CARDS:
         card = separators.CARDS[name]
         return BuiltInSeparator(card.target, card.arguments, card.version)
@@ -59,16 +59,17 @@ def built_in_model(name: str) -> BuiltInSeparator | None:
 
 
 def check_exists(what: str, *paths: Path) -> None:
-    """Raises Precondition for a file or folder that is not there, before what reads it is imported."""
+    """Raises Precondition for a missing file or folder, before the code that reads it is imported."""
     for path in paths:
         if not exists(find_file(path)):
             raise Precondition(f"expected {what} at {path}, found none")
 
 
 def check_model(spec: str, arguments: Iterable[str] = ()) -> None:
-    """Raises UsageError for a name that no separator has, or an option that a built-in one does not take.
+    """Checks the name of a separator and, if it is built in, its options, without importing it.
 
-    Nothing is imported for it, so that a typo is told at once; a folder or module that is not there is a Precondition.
+    Raises:
+        UsageError: an unknown name or option. Precondition: a folder or module that does not exist.
     """
     spelt = parse_spelling(spec)
     prefix, colon, _ = spelt.name.partition(":")
@@ -78,7 +79,7 @@ def check_model(spec: str, arguments: Iterable[str] = ()) -> None:
         if strange := [key for key in (*spelt.options, *arguments) if key not in known]:
             raise unknown_option("model", spelt.name, strange, known)
         if prefix == "files" and not Path(own.arguments[0]).is_dir():
-            raise Precondition(f"expected a folder of answers at {own.arguments[0]}, found none")
+            raise Precondition(f"expected a folder of estimates at {own.arguments[0]}, found none")
     elif colon and all(part.isidentifier() for part in prefix.split(".")):
         check_importable(spelt.name)
     elif (kind := prefix.partition("(")[0] + ":") in PROGRAM_PREFIXES:
@@ -91,18 +92,18 @@ def check_model(spec: str, arguments: Iterable[str] = ()) -> None:
 
 
 def check_picker(spec: str, arguments: Iterable[str] = ()) -> None:
-    """Raises UsageError for an unknown picker, or an option that it does not take; nothing is imported for it."""
+    """Raises UsageError for an unknown picker, or an option that it does not accept, without importing it."""
     spelt = parse_spelling(spec)
     if spelt.name not in (AUTO, *PICKERS):
         raise unknown_name("picker", spelt.name, (AUTO, *PICKERS))
-    asked = PICKERS if spelt.name == AUTO else [spelt.name]
-    known = list(dict.fromkeys(name for picker in asked for name in parameter_names(PICKERS[picker].target)))
+    pickers = PICKERS if spelt.name == AUTO else [spelt.name]
+    known = list(dict.fromkeys(name for picker in pickers for name in parameter_names(PICKERS[picker].target)))
     if strange := [key for key in (*spelt.options, *arguments) if key not in known]:
         raise unknown_option("picker", spelt.name, strange, known)
 
 
 def check_task(name: str) -> None:
-    """Raises UsageError for a name that is no task, no group and nobody's data; nothing is imported for it."""
+    """Raises UsageError for a name that is neither a task, nor a group of tasks, nor a user's data, without import."""
     from sam_audio_bench.tasks.adapters import ADAPTERS
     from sam_audio_bench.tasks.load import is_path, split_label
 
@@ -121,7 +122,7 @@ def check_task(name: str) -> None:
 
 
 def check_table(name: str) -> None:
-    """Raises UsageError where nothing is at the path of anyone's data."""
+    """Raises UsageError if the path of a user's data does not exist."""
     from sam_audio_bench.tasks.adapters import adapter_of, options_of
 
     if (known := adapter_of(name)) is None and not exists(find_file(Path(name))):

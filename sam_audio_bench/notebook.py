@@ -1,7 +1,7 @@
-"""How sounds and items show themselves in a notebook: players and waveforms as HTML that needs no other file.
+"""HTML of sounds and items for notebooks: self-contained players and waveforms.
 
-Every text of anyone's is escaped. A sound is embedded as MP3 for listening, never for scoring; what was changed for
-that (length, level, channels) stands beside it. Importing this module imports neither torch nor NumPy.
+All user-provided text is escaped. A sound is embedded as MP3 for listening, never for scoring; changes made for that
+(length, level, channels) are stated beside it. Importing this module imports neither torch nor NumPy.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ STYLE = """<style>
 .sabench-sound .row { display: grid; grid-template-columns: 6em 1fr; align-items: center; gap: .5em; margin: .25em 0; }
 </style>"""
 
-_MOST_SECONDS = 30.0  # of a player
-_RATES = (8000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)  # Hz, of MP3
-_LOSSY = 0.3  # of libsndfile: about 85 kbit/s a channel at 48 kHz
-_BINS = 600  # of a waveform
-_HALF_HEIGHT = 40  # of the height of a waveform
+_MOST_SECONDS = 30.0  # embedded in a player
+_RATES = (8000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)  # Hz, supported by MP3
+_LOSSY = 0.3  # libsndfile's compression level: about 85 kbit/s per channel at 48 kHz
+_BINS = 600  # columns of a waveform
+_HALF_HEIGHT = 40  # half the height of a waveform, in units of its view box
 
 COLOURS = {"mixture": "#9a9a9a", "reference": "#0072b2", "+": "#009e73", "-": "#d55e00"}
-"""Of sounds, and of spans by their sign."""
+"""Colours of sounds by name, and of spans by sign."""
 
 
 def escape_text(text: object) -> str:
-    """A text of anyone's as HTML, which changes neither markup nor the direction of what is around it.
+    """Escapes user-provided text for HTML, isolated so that it does not affect the text direction around it.
 
     >>> escape_text("<b>")
     '<bdi>&lt;b&gt;</bdi>'
@@ -60,7 +60,7 @@ def escape_text(text: object) -> str:
 
 
 def envelope(samples: NDArray[np.floating], bins: int) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Lowest and highest sample in each of at most ``bins`` equal parts of ``[time]``, two arrays ``[bins]``.
+    """Returns the minimum and maximum of ``[time]`` in at most ``bins`` equal intervals, two arrays ``[bins]``.
 
     >>> import numpy as np
     >>> [part.tolist() for part in envelope(np.array([0.0, 3.0, -1.0, 2.0]), 2)]
@@ -73,15 +73,16 @@ def envelope(samples: NDArray[np.floating], bins: int) -> tuple[NDArray[np.float
 
 
 def audio_html(sound: Audio) -> str:
-    """A sound: waveform, player and size."""
+    """Returns the HTML of a sound: waveform, player and size."""
     samples, remarks = playable_samples(sound, _MOST_SECONDS)
     size = f"{sound.channels} channel{'s' * (sound.channels != 1)}, {sound.seconds:.3f} s at {sound.rate} Hz"
     picture = _waveform_svg({"mixture": samples}, sound.rate, ()) if samples is not None else ""
-    return f'{STYLE}<div class="sabench-sound">{picture}{_audio_element(samples, sound.rate)}<p>{size}{_remarks_html(remarks)}</p></div>'
+    content = f"{picture}{_audio_element(samples, sound.rate)}<p>{size}{_remarks_html(remarks)}</p>"
+    return f'{STYLE}<div class="sabench-sound">{content}</div>'
 
 
 def item_html(item: Item) -> str:
-    """An item: prompt, waveform with the reference and the spans, and a player for each of its sounds."""
+    """Returns the HTML of an item: prompt, waveform with reference and spans, and a player per sound."""
     prompt, mixture = item.query.prompt, item.query.mixture
     sounds = {"mixture": mixture, "reference": item.reference, "residual": item.residual_reference}
     samples, _ = playable_samples(mixture, _MOST_SECONDS)
@@ -98,7 +99,7 @@ def item_html(item: Item) -> str:
 
 
 def prompt_html(prompt: Prompt) -> str:
-    """What is asked for."""
+    """Returns the HTML of a prompt."""
     parts = [f"“{escape_text(prompt.text)}”"] if prompt.text else []
     parts += [f"{'+' if sign == '+' else '−'}{start:g}–{end:g} s" for sign, start, end in prompt.spans]
     parts += [f"video {escape_text(prompt.video)}"] if prompt.video else []
@@ -107,13 +108,13 @@ def prompt_html(prompt: Prompt) -> str:
 
 
 def table_html(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]], notes: Iterable[str] = ()) -> str:
-    """A small table of anyone's texts.
+    """Returns the HTML of a small table; all texts are escaped.
 
     Args:
-        title: above it.
-        heads: of its columns.
-        rows: their cells.
-        notes: below it.
+        title: above the table.
+        heads: headers of the columns.
+        rows: cells per row.
+        notes: below the table.
     """
     parts = [f'<div class="sabench-sound"><p><b>{escape_text(title)}</b></p><table>']
     for kind, line in (("th", heads), *(("td", row) for row in rows)):
@@ -124,12 +125,12 @@ def table_html(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]
 
 
 def player_html(sound: Audio, *, seconds: float = _MOST_SECONDS, mono: bool = False) -> str:
-    """A player of a sound, or why there is none, and what was changed.
+    """Returns the HTML of a player, or of the reason why there is none, with the changes made to the sound.
 
     Args:
-        sound: anything.
-        seconds: how much of its beginning is embedded.
-        mono: whether the mean of its channels is embedded.
+        sound: any sound.
+        seconds: duration that is embedded, from its beginning.
+        mono: whether the channels are averaged.
     """
     samples, remarks = playable_samples(sound, seconds, mono=mono)
     return _audio_element(samples, sound.rate) + _remarks_html(remarks)
@@ -138,12 +139,15 @@ def player_html(sound: Audio, *, seconds: float = _MOST_SECONDS, mono: bool = Fa
 def playable_samples(
     sound: Audio, seconds: float, *, mono: bool = False
 ) -> tuple[NDArray[np.float32] | None, list[str]]:
-    """The samples ``[time, channels]`` of a player, within ±1; None where there is nothing to hear; what was changed.
+    """Returns the samples ``[time, channels]`` of a player, within ±1, or None, and remarks on what was changed.
 
     Args:
-        sound: anything.
-        seconds: how much of its beginning is heard.
-        mono: whether the mean of its channels is heard.
+        sound: any sound.
+        seconds: duration that is kept, from its beginning.
+        mono: whether the channels are averaged.
+
+    Returns:
+        The samples, None for an empty sound or one with samples that are not finite; and the remarks.
     """
     import numpy as np
 
@@ -152,7 +156,7 @@ def playable_samples(
         return None, ["no samples"]
     samples: NDArray[np.float32] = sound.samples[:, :length].detach().cpu().float().numpy().T
     if not np.isfinite(samples).all():
-        return None, ["not to be heard: samples that are not finite"]
+        return None, ["not playable: samples that are not finite"]
     remarks = [f"the first {seconds:g} of {sound.seconds:.3f} s"] if length < sound.length else []
     if (mono and sound.channels > 1) or sound.channels > 2:
         samples = samples.mean(axis=1, keepdims=True)
@@ -160,7 +164,7 @@ def playable_samples(
     peak = float(np.abs(samples).max())
     if peak > 1:
         samples = samples / peak
-        remarks.append(f"peak {peak:.2f}, heard {20 * math.log10(peak):.1f} dB softer")
+        remarks.append(f"peak {peak:.2f}, played {20 * math.log10(peak):.1f} dB softer")
     return samples, [*remarks, "silent"] if peak == 0 else remarks
 
 
@@ -174,7 +178,7 @@ def _audio_element(samples: NDArray[np.float32] | None, rate: int) -> str:
 
 
 def _encode_mp3(samples: NDArray[np.float32], rate: int) -> bytes:
-    """The same bytes for the same samples, at the next higher rate that MP3 knows."""
+    """Encodes MP3 at the next higher supported rate; equal samples give equal bytes."""
     import io
 
     import soundfile
@@ -191,7 +195,7 @@ def _encode_mp3(samples: NDArray[np.float32], rate: int) -> bytes:
 
 
 def _waveform_svg(sounds: Mapping[str, NDArray[np.float32]], rate: int, spans: Iterable[Span]) -> str:
-    """SVG of ``[time, channels]`` over each other, by names of `COLOURS`, on one scale, with the spans behind them."""
+    """Draws overlaid waveforms of ``[time, channels]`` as SVG on one scale, by names of `COLOURS`, over the spans."""
     length = max(map(len, sounds.values()))
     top = max(float(abs(samples).max()) for samples in sounds.values()) or 1.0
     parts = [_span_rectangle(span, length / rate) for span in spans]
@@ -205,11 +209,11 @@ def _waveform_svg(sounds: Mapping[str, NDArray[np.float32]], rate: int, spans: I
 
 
 def _envelope_path(low: NDArray[Any], high: NDArray[Any], share: float) -> str:
-    """Along the highest values and back along the lowest, at least a hair thick."""
+    """Returns the SVG path along the maxima and back along the minima, with a minimum thickness."""
     step = _BINS * share / len(high)
-    there = [f"{at * step:.1f} {min(-_HALF_HEIGHT * value, -0.4):.1f}" for at, value in enumerate(high.tolist())]
+    forward = [f"{at * step:.1f} {min(-_HALF_HEIGHT * value, -0.4):.1f}" for at, value in enumerate(high.tolist())]
     back = [f"{at * step:.1f} {max(-_HALF_HEIGHT * value, 0.4):.1f}" for at, value in enumerate(low.tolist())]
-    return f"M{'L'.join([*there, *reversed(back)])}Z"
+    return f"M{'L'.join([*forward, *reversed(back)])}Z"
 
 
 def _span_rectangle(span: Span, seconds: float) -> str:
@@ -224,10 +228,10 @@ def _span_rectangle(span: Span, seconds: float) -> str:
 
 
 def row_html(name: str, content: str) -> str:
-    """A line of what is already HTML, behind its name."""
+    """Returns a row with a name and content that is already HTML."""
     return f'<div class="row"><span>{name}</span><span>{content}</span></div>'
 
 
 def _remarks_html(remarks: Iterable[str]) -> str:
-    told = "; ".join(remarks)
-    return f" <small>{html.escape(told)}</small>" if told else ""
+    text = "; ".join(remarks)
+    return f" <small>{html.escape(text)}</small>" if text else ""

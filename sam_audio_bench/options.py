@@ -1,4 +1,4 @@
-"""How components and their options are spelt: ``hpss(margin=2),oracle-irm``, ``k=v,k=v``."""
+"""Parses specifications of components and their options: ``hpss(margin=2),oracle-irm``, ``k=v,k=v``."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from sam_audio_bench.identity import Options
 
 __all__ = ["Spelling", "parse_arguments", "parse_spelling", "split_spellings", "unknown_option"]
 
-_PROGRAMS = ("cmd:", "serve:")  # commands reach to the end of their text, brackets included
+_PROGRAMS = ("cmd:", "serve:")  # commands extend to the end of the text, brackets included
 _OPENING, _CLOSING, _QUOTES = "([{", ")]}", "'\""
 
 
 @dataclass(frozen=True)
 class Spelling:
-    """A component and the options that stand in brackets behind its name."""
+    """A component's name and the options in brackets after it."""
 
     name: str
     options: Options = field(default_factory=dict)
@@ -32,7 +32,7 @@ class Spelling:
 
 
 def split_spellings(text: str) -> list[str]:
-    """Splits at commas outside brackets and quotes; ``cmd:`` and ``serve:`` reach to the end, commas included.
+    """Splits at commas outside brackets and quotes; ``cmd:`` and ``serve:`` extend to the end, commas included.
 
     >>> split_spellings("hpss(margin=2,kernel=17),cmd:sox {mixture} {target} gain -3,1")
     ['hpss(margin=2,kernel=17)', 'cmd:sox {mixture} {target} gain -3,1']
@@ -55,7 +55,7 @@ def split_spellings(text: str) -> list[str]:
 
 
 def _commas(text: str, *, quotes: bool = False) -> list[int]:
-    """Positions of the commas outside brackets, and outside quotes within brackets; ``quotes``: everywhere."""
+    """Returns the positions of commas outside brackets and quotes; ``quotes``: also outside quotes not in brackets."""
     open_brackets: list[str] = []
     quote, found = "", []
     for position, letter in enumerate(text):
@@ -91,13 +91,13 @@ def parse_spelling(text: str) -> Spelling:
 def parse_arguments(text: str) -> Options:
     """Reads ``k=v,k=v``; values are integers, floats, true/false, none, quoted or plain text, or lists in brackets.
 
-    A plain text that is a path in the home folder, ``~/…``, is that path.
+    ``~`` at the start of a plain text is expanded to the home folder.
 
     >>> parse_arguments("kernel=17,margin=2.5,soft=true,path=a/b,sizes=[1,2]")
     {'kernel': 17, 'margin': 2.5, 'soft': True, 'path': 'a/b', 'sizes': [1, 2]}
 
     Raises:
-        UsageError: something else.
+        UsageError: any other syntax.
     """
     arguments: Options = {}
     positions = [-1, *_commas(text, quotes=True), len(text)]
@@ -115,7 +115,7 @@ def _parse_value(text: str) -> object:
         return text.lower() == "true"
     if text.lower() in ("none", "null"):
         return None
-    if text == "~" or text.startswith("~/"):  # which no shell expands behind an equals sign
+    if text == "~" or text.startswith("~/"):  # shells do not expand it after an equals sign
         return str(expand_home(text))
     if text[:1] in "[('\"" and text:
         try:
@@ -133,7 +133,7 @@ def _parse_value(text: str) -> object:
 def unknown_option(
     what: str, name: str, found: Iterable[str], known: Mapping[str, object] | Iterable[str]
 ) -> UsageError:
-    """The error for an option that a constructor does not have, with the nearest that it has."""
+    """Returns the error for options that a constructor does not have, with the most similar ones that it has."""
     names = list(known)
     strange = sorted(found)
     near = [match for one in strange for match in difflib.get_close_matches(one, names, n=1, cutoff=0.5)]

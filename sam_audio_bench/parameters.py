@@ -1,4 +1,4 @@
-"""What the constructors of built-in components take, read from their source: a misspelt option imports no torch."""
+"""Parameter names of built-in components, read from their source: a misspelt option is reported without torch."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _Definition = ast.ClassDef | ast.FunctionDef
 
 
 def parameter_names(target: str) -> list[str]:
-    """Names of the parameters of ``module:name``, a class or function of this package, as `inspect.signature` tells.
+    """Returns the parameter names of ``module:name``, a class or function of this package, as `inspect.signature` does.
 
-    Classes are followed to the class that defines ``__init__``, or to the fields of dataclasses; what is defined
-    elsewhere is taken to have no parameters of its own.
+    For a class, base classes are followed to the one that defines ``__init__``, or fields of dataclasses are collected;
+    classes of other packages are assumed to have no parameters.
     """
     module, _, name = target.partition(":")
     found = _find_definition(module, name)
@@ -54,7 +54,7 @@ def _dataclass_fields(defined: ast.ClassDef) -> list[str]:
 
 
 def _find_definition(module: str, name: str) -> tuple[str, _Definition] | None:
-    """A class or function of this package, and the module that defines it."""
+    """Finds a class or function of this package, and the module that defines it."""
     if module.partition(".")[0] != _PACKAGE:
         return None
     for one in _parse_module(module).body:

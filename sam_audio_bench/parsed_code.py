@@ -1,4 +1,4 @@
-"""What the text of a module says: its syntax without comments, what it imports, what it binds, its instructions."""
+"""Parses the source of a module: syntax tree without comments, imports, bindings of names, and bytecode."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def iter_code_objects(code: types.CodeType) -> Iterator[types.CodeType]:
-    """A code object and those within it."""
+    """Yields a code object and all nested ones."""
     yield code
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
@@ -62,7 +62,7 @@ def iter_code_objects(code: types.CodeType) -> Iterator[types.CodeType]:
 
 @lru_cache(maxsize=4096)
 def bytecode_digest(code: types.CodeType) -> str:
-    """Digest of what a function does, wherever it stands; its docstring is loaded by no instruction."""
+    """Returns the digest of a function's bytecode, independent of its position and its docstring."""
     parts = [
         str(part) for part in (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & 15)
     ]
@@ -77,7 +77,7 @@ def bytecode_digest(code: types.CodeType) -> str:
 
 
 def imported_names(code: types.CodeType) -> Iterator[str]:
-    """Absolute names that a function imports; a name behind ``from`` may be a module or not."""
+    """Yields absolute names that a function imports; a name after ``from … import`` may or may not be a module."""
     for part in iter_code_objects(code):
         base = ""
         for step in dis.get_instructions(part):
@@ -90,14 +90,14 @@ def imported_names(code: types.CodeType) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Literal:
-    """A value that a name is bound to."""
+    """A literal value to which a name is bound."""
 
     value: Any
 
 
 @dataclass(frozen=True)
 class Import:
-    """A module, or a name in one, that a name is bound to."""
+    """A module, or a name in a module, to which a name is bound by an import."""
 
     module: str
     name: str = ""
@@ -108,18 +108,18 @@ Scope = dict[str, list[Binding]]
 
 
 def evaluate_literal(node: ast.expr | None) -> Literal | None:
-    """The value of an expression without names and calls; None: of another one, or a container that begins empty."""
+    """Evaluates an expression without names and calls; None for any other one, or an empty container."""
     if node is None or not all(isinstance(part, _LITERAL_NODES) for part in ast.walk(node)):
         return None
     try:
         value = eval(compile(ast.Expression(node), "<constant>", "eval", dont_inherit=True), {"__builtins__": {}})
-    except Exception:  # as its module found
+    except Exception:  # as importing the module would raise too
         return None
     return None if isinstance(value, list | dict | set) and not value else Literal(value)
 
 
 class ModuleBindings:
-    """What the text of a module binds, and the code that it compiles to."""
+    """Names that the source of a module binds, and the code objects to which it compiles."""
 
     def __init__(self, text: str, parsed: ast.Module, package: str) -> None:
         self.codes: dict[str, list[types.CodeType]] = {}
@@ -139,7 +139,7 @@ class ModuleBindings:
         self.module_scope |= {name: [None] for name in rebound}
 
     def _index(self, body: Iterable[ast.AST], prefix: str) -> None:
-        """Functions and classes by their qualified names."""
+        """Indexes functions and classes by qualified name."""
         for node in body:
             if isinstance(node, _Function):
                 self.functions.setdefault(prefix + node.name, []).append(node)
@@ -151,7 +151,7 @@ class ModuleBindings:
                 self._index(ast.iter_child_nodes(node), prefix)
 
     def class_scope(self, qualname: str) -> Scope:
-        """What the body of a class binds."""
+        """Returns the names that the body of a class binds."""
         found: Scope = {}
         for node in self.classes[qualname]:
             hidden = f"_{node.name.lstrip('_')}"
@@ -207,7 +207,7 @@ def _assignment_bindings(target: ast.expr, value: ast.expr | None) -> Iterator[t
 
 
 def _rebound_names(functions: Iterable[_Function], classes: set[str]) -> tuple[set[str], set[str]]:
-    """Names of the module, and of class attributes, that the functions of a file change while they run."""
+    """Returns the module's names and the class attributes that functions of the file rebind or mutate."""
     names, attributes = set[str](), set[str]()
     for function in functions:
         nodes = list(ast.walk(function))
@@ -238,7 +238,7 @@ def _rebound_names(functions: Iterable[_Function], classes: set[str]) -> tuple[s
 
 
 def _mutated_containers(nodes: Iterable[ast.AST]) -> Iterator[ast.expr]:
-    """Containers that code changes in place."""
+    """Yields the containers that code mutates in place."""
     for node in nodes:
         if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store | ast.Del):
             yield node.value
@@ -262,17 +262,17 @@ def _is_class_reference(node: ast.expr, classes: set[str]) -> bool:
 
 @dataclass(frozen=True)
 class ParsedModule:
-    """A parsed file."""
+    """A parsed source file of a module."""
 
-    tree: str  # digest without comments and docstrings
-    imports: frozenset[str]  # absolute names of what may be imported; a name behind ``from`` may be a module or not
-    is_dynamic: bool  # whether it imports what no literal names
+    tree: str  # digest of the syntax tree, without comments and docstrings
+    imports: frozenset[str]  # absolute names that may be imported; those after ``from … import`` may not be modules
+    is_dynamic: bool  # whether it imports by a name that is not a literal
     bindings: ModuleBindings
 
     @staticmethod
     @lru_cache(maxsize=256)
     def read(path: Path, content: str, package: str) -> ParsedModule:
-        """Parses a file; raises SyntaxError, ValueError."""
+        """Parses a file, cached by ``content``, the file's digest; raises SyntaxError or ValueError."""
         text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
         parsed, plain = ast.parse(text), ast.parse(text)
         for node in ast.walk(plain):
@@ -313,13 +313,13 @@ def _absolute_name(name: str, package: str) -> str:
 
 
 def _literal_import(call: ast.Call) -> str:
-    """The name in ``import_module("name")``; "": the call is another."""
+    """Returns the name in ``import_module("name")``; "" for any other call."""
     first = call.args[0] if call.args and "import" in ast.unparse(call.func) else None
     return first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) else ""
 
 
 def _is_dynamic(parsed: ast.Module) -> bool:
-    """Whether a module imports by a name that is no literal, or by a function that finds modules."""
+    """Whether a module imports by a name that is not a literal, or by a function that finds modules."""
     called = [node.func for node in ast.walk(parsed) if isinstance(node, ast.Call) and _literal_import(node)]
     for node in ast.walk(parsed):
         if isinstance(node, ast.Import | ast.ImportFrom):

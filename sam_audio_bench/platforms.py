@@ -1,7 +1,6 @@
-"""What systems do differently: words of a command, groups of processes, flags of files. Each way has its twin here.
+"""Differences between operating systems: splitting of commands, process groups, file flags.
 
-A POSIX system has ``killpg``, sessions and a shell's quotes; Windows has ``taskkill``, process groups and quotes of its
-own. `IS_WINDOWS` chooses.
+POSIX systems have ``killpg``, sessions and shell quoting; Windows has ``taskkill``, process groups and its own quoting.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ __all__ = ["IS_WINDOWS", "O_BINARY", "join_command", "kill_group", "new_group_op
 
 IS_WINDOWS = os.name == "nt"
 O_BINARY: int = getattr(os, "O_BINARY", 0)
-"""For `os.open`: bytes stay what they are, also where the system would translate ends of lines."""
-_NEW_GROUP = 0x200  # CREATE_NEW_PROCESS_GROUP, which `subprocess` has on Windows alone
-_TASKKILL_SECONDS = 10.0  # seconds that taskkill may take
+"""Flag of `os.open` that prevents the translation of line ends on Windows; 0 elsewhere."""
+_NEW_GROUP = 0x200  # CREATE_NEW_PROCESS_GROUP, which `subprocess` defines on Windows alone
+_TASKKILL_SECONDS = 10.0  # time limit of taskkill
 
 
 def split_command(command: str) -> list[str]:
-    r"""The words of a command as a shell takes them; on Windows a backslash is part of a path and protects nothing.
+    r"""Splits a command into words as a shell does; on Windows, a backslash is part of a path and not an escape.
 
     Args:
-        command: single and double quotes hold words together on every system.
+        command: single and double quotes group words on every system.
 
     Raises:
         ValueError: a quote that is not closed.
@@ -43,7 +42,7 @@ def split_command(command: str) -> list[str]:
 
 
 def join_command(words: Sequence[str]) -> str:
-    """A command to be pasted into the shell of this system.
+    """Joins words to a command that can be pasted into this system's shell.
 
     >>> join_command(["sabench", "eval", "--model", "cmd:cp {mixture} {target}"])
     "sabench eval --model 'cmd:cp {mixture} {target}'"
@@ -52,7 +51,7 @@ def join_command(words: Sequence[str]) -> str:
 
 
 def new_group_options() -> dict[str, Any]:
-    """Options of `subprocess.Popen` for a program that `kill_group` reaches, and a Ctrl-C of the terminal does not."""
+    """Returns options of `subprocess.Popen` for a new process group, to be ended by `kill_group` and not by Ctrl-C."""
     return {"creationflags": _NEW_GROUP} if IS_WINDOWS else {"start_new_session": True}
 
 
@@ -66,8 +65,8 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
             with suppress(OSError, subprocess.TimeoutExpired):
                 tree = ["taskkill", "/F", "/T", "/PID", str(process.pid)]
                 subprocess.run(tree, capture_output=True, check=False, timeout=_TASKKILL_SECONDS)
-            process.kill()  # does nothing to one that has ended
+            process.kill()  # no effect on a process that has exited
     else:
-        with suppress(ProcessLookupError, PermissionError):  # nobody is left in it
+        with suppress(ProcessLookupError, PermissionError):  # the group is empty
             os.killpg(process.pid, signal.SIGKILL)
     process.wait()

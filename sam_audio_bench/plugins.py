@@ -1,11 +1,11 @@
 """Components of third parties: entry points and their cards.
 
-The entry-point groups are ``sam_audio_bench.separators``, ``.metrics`` and ``.tasks``. A metric's class says its cards
-by ``cards()``; a separator's class, instance or function and a task's function by an attribute ``card``. What says
-nothing has a minimal card: its name, its target and the first line of its docstring.
+The entry-point groups are ``sam_audio_bench.separators``, ``.metrics`` and ``.tasks``. A metric's class provides its
+cards by ``cards()``; a separator's class, instance or function and a task's function by an attribute ``card``. A plugin
+without a card gets a minimal one: its name, its target and the first line of its docstring.
 
-A card lies in the plugin's module, so that reading it imports the plugin, with torch if the plugin does. This happens
-only where a card is asked for by `plugin_cards`, or by `find_card` under a name that is not built in.
+A card is defined in the plugin's module, so that reading it imports the plugin, and torch if the plugin does. Only
+`plugin_cards`, and `find_card` for names that are not built in, do this.
 """
 
 from __future__ import annotations
@@ -31,14 +31,18 @@ _CARD_CLASSES: Mapping[str, type[Card]] = {"separators": SeparatorCard, "metrics
 
 
 class PluginCards(NamedTuple):
-    """The cards of installed plugins by name, and why others have none."""
+    """Cards of installed plugins by name, and the errors of those whose card cannot be read."""
 
     cards: Mapping[str, Card]
     failures: Mapping[str, str]
 
 
 def plugins(kind: str) -> dict[str, EntryPoint]:
-    """Entry points of ``kind`` ("separators", "metrics" or "tasks") by name; a taken name raises UsageError."""
+    """Returns the entry points of ``kind`` ("separators", "metrics" or "tasks") by name.
+
+    Raises:
+        UsageError: a name that a built-in component or another plugin has already.
+    """
     found: dict[str, EntryPoint] = {}
     for point in entry_points(group=f"sam_audio_bench.{kind}"):
         taken = found.get(point.name)
@@ -50,12 +54,12 @@ def plugins(kind: str) -> dict[str, EntryPoint]:
 
 
 def plugin_cards(kind: str) -> PluginCards:
-    """The cards of all installed plugins of a kind; each plugin is imported.
+    """Imports all installed plugins of a kind and returns their cards.
 
-    One that cannot be imported, or whose card is none, costs its own card alone.
+    A plugin that cannot be imported, or whose card is invalid, does not affect the others.
 
     Raises:
-        UsageError: a name that is taken.
+        UsageError: a name that is taken already.
     """
     cards, failures = {}, {}
     for name, point in sorted(plugins(kind).items()):
@@ -73,10 +77,10 @@ def find_card(kind: Literal["metrics"], name: str) -> MetricCard | None: ...
 @overload
 def find_card(kind: Literal["tasks"], name: str) -> TaskCard | None: ...
 def find_card(kind: str, name: str) -> Card | None:
-    """The card of a built-in component or of a plugin; None where there is neither.
+    """Returns the card of a built-in component or of a plugin; None if there is neither.
 
     Raises:
-        Precondition: a plugin that cannot be imported, or whose card is none.
+        Precondition: a plugin that cannot be imported, or whose card is invalid.
     """
     if name in _BUILT_IN[kind]:
         return _BUILT_IN[kind][name]
@@ -97,7 +101,7 @@ def _load_card(kind: str, point: EntryPoint) -> Card:
     if known and not own:
         names = ", ".join(str(getattr(card, "id", card)) for card in known)
         raise Precondition(
-            f"expected {point.value} to say a {_CARD_CLASSES[kind].__name__} of {point.name}, found {names}"
+            f"expected {point.value} to provide a {_CARD_CLASSES[kind].__name__} of {point.name}, found {names}"
         )
     return replace(own[0], target=point.value) if own else _minimal_card(kind, point, found)
 
@@ -107,8 +111,8 @@ def _metric_cards(point: EntryPoint, found: object) -> list[object]:
     if cards is None:
         return []
     try:
-        said: Iterable[object] = cards()
-        return list(said)
+        stated: Iterable[object] = cards()
+        return list(stated)
     except KeyboardInterrupt:
         raise
     except BaseException as error:

@@ -93,10 +93,10 @@ def test_the_same_sound_gives_the_same_bytes() -> None:
     ("sound", "said"),
     [
         (tone(40.0, 8000), "the first 30 of 40.000 s"),
-        (tone(level=2.0), "peak 2.00, heard 6.0 dB softer"),
+        (tone(level=2.0), "peak 2.00, played 6.0 dB softer"),
         (tone(channels=6), "mean of 6 channels"),
         (tone(level=0.0), "silent"),
-        (Audio(torch.tensor([[0.0, math.nan]]), 8000), "not to be heard: samples that are not finite"),
+        (Audio(torch.tensor([[0.0, math.nan]]), 8000), "not playable: samples that are not finite"),
         (Audio(torch.zeros(1, 0), 8000), "no samples"),
     ],
 )

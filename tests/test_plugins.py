@@ -141,10 +141,10 @@ def test_what_says_nothing_has_a_minimal_card(tmp_path: Path, monkeypatch: pytes
 BROKEN = {
     "import no_such_module\n": "other:X cannot be imported: ModuleNotFoundError: No module named 'no_such_module'",
     "raise OSError('disk')\n": "other:X cannot be imported: OSError: disk",
-    "X = type('X', (), {'card': 'mine'})\n": "expected other:X to say a SeparatorCard of broken, found mine",
+    "X = type('X', (), {'card': 'mine'})\n": "expected other:X to provide a SeparatorCard of broken, found mine",
     "from sam_audio_bench.cards import SeparatorCard\n"
     "X = type('X', (), {'card': SeparatorCard(id='sound', target='', summary='')})\n": (
-        "expected other:X to say a SeparatorCard of broken, found sound"
+        "expected other:X to provide a SeparatorCard of broken, found sound"
     ),
 }
 

@@ -115,7 +115,7 @@ def test_byte_order_marks(tmp_path: Path) -> None:
     [
         ('{"a": 1, "b": 2, "a": 3}', "the name 'a' twice"),
         ("[" * 100_000, "nested too deeply"),
-        ('{"a": "\\ud800"}', "half a letter"),
+        ('{"a": "\\ud800"}', "lone surrogate"),
         ("{", "Expecting"),
     ],
 )

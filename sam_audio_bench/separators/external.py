@@ -121,7 +121,7 @@ class FolderSeparator:
     def __init__(self, folder: str | Path, name: str | None = None) -> None:
         self.folder = Path(folder)
         if not self.folder.is_dir():
-            raise Precondition(f"expected a folder of answers at {self.folder}, found none")
+            raise Precondition(f"expected a folder of estimates at {self.folder}, found none")
         if not any(path.suffix.lower() in self.suffixes for path in self.folder.iterdir()):
             raise Precondition(f"expected answers ({', '.join(self.suffixes[:4])} …) in {self.folder}, found none")
         self.name = name or f"files-{case_sensitive_name(self.folder.resolve().name)}"
