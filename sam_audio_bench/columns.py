@@ -16,7 +16,7 @@ from sam_audio_bench.files import dump_json
 from sam_audio_bench.identity import Options, capture_arguments, identify, is_built_in
 from sam_audio_bench.metrics.catalogue import improvement_card
 from sam_audio_bench.metrics.distance_catalogue import check_no_distance
-from sam_audio_bench.options import parse_spelling, unknown_option
+from sam_audio_bench.options import parse_specification, unknown_option
 from sam_audio_bench.parameters import parameter_names
 from sam_audio_bench.plugins import plugins
 from sam_audio_bench.records import MetricRecord
@@ -67,7 +67,9 @@ def build_metrics(
     """
     specs, found = list(specs), []
     for (target, own), (columns, options) in _metric_targets(specs).items():
-        specific = target.startswith(_TORCHMETRICS_PREFIX) or any(parse_spelling(spec).name == target for spec in specs)
+        specific = target.startswith(_TORCHMETRICS_PREFIX) or any(
+            parse_specification(spec).name == target for spec in specs
+        )
         kind = _resolve_constructor(target)
         known = check_arguments("metric", kind, columns[0], (), options)
         accepted = {key: value for key, value in {**policies, **arguments}.items() if key in known} | options
@@ -107,9 +109,9 @@ def check_columns(loaded: Iterable[LoadedMetric]) -> None:
             if record.id in first:
                 raise UsageError(
                     f"expected metrics whose columns have different names, found {record.id} of {first[record.id]} "
-                    f"and of {record.spelling}; leave one out, or rename the column"
+                    f"and of {record.specification}; leave one out, or rename the column"
                 )
-            first[record.id] = record.spelling
+            first[record.id] = record.specification
 
 
 def check_used(arguments: Iterable[str], loaded: Iterable[LoadedMetric]) -> None:
@@ -185,8 +187,8 @@ def metric_options(ids: Iterable[str]) -> set[str]:
 def check_metrics(specs: Sequence[str], arguments: Iterable[str] = ()) -> None:
     """Raises UsageError for an unknown metric or option of built-in metrics, without importing their classes."""
     named, known = plugins("metrics"), set[str]()
-    spelt = [parse_spelling(spec) for spec in specs]
-    for one in spelt:
+    parsed = [parse_specification(spec) for spec in specs]
+    for one in parsed:
         card = metrics.CARDS.get(one.name) or (None if one.name in named else improvement_card(one.name))
         if card is not None:
             own = parameter_names(card.target)
@@ -200,7 +202,7 @@ def check_metrics(specs: Sequence[str], arguments: Iterable[str] = ()) -> None:
         ):
             check_no_distance(one.name)
             raise unknown_name("metric", one.name, [*metrics.CARDS, *named])
-    if all(one.name in metrics.CARDS or improvement_card(one.name) for one in spelt):
+    if all(one.name in metrics.CARDS or improvement_card(one.name) for one in parsed):
         _check_known(arguments, known)
 
 
@@ -211,17 +213,17 @@ def _metric_targets(specs: Iterable[str]) -> dict[tuple[str, str], tuple[list[st
     specs = list(specs)
     check_metrics(specs)
     for spec in dict.fromkeys(specs):
-        spelt = parse_spelling(spec)
-        if spelt.name in metrics.CARDS:
-            target, columns = metrics.CARDS[spelt.name].target, [spelt.name]
-        elif spelt.name in named:
-            target, columns = named[spelt.name].value, [spelt.name]
-        elif card := improvement_card(spelt.name):
-            target, columns = _IMPROVEMENT_PREFIX + card.target, [spelt.name]
-        elif spelt.name.startswith(_TORCHMETRICS_PREFIX):
-            target, columns = spelt.name, [spelt.name]
+        parsed = parse_specification(spec)
+        if parsed.name in metrics.CARDS:
+            target, columns = metrics.CARDS[parsed.name].target, [parsed.name]
+        elif parsed.name in named:
+            target, columns = named[parsed.name].value, [parsed.name]
+        elif card := improvement_card(parsed.name):
+            target, columns = _IMPROVEMENT_PREFIX + card.target, [parsed.name]
+        elif parsed.name.startswith(_TORCHMETRICS_PREFIX):
+            target, columns = parsed.name, [parsed.name]
         else:
-            target, columns = spelt.name, _third_party_columns(spelt.name)
-        own = ",".join(f"{key}={value}" for key, value in sorted(spelt.options.items()))
-        requested.setdefault((target, own), ([], spelt.options))[0].extend(columns)
+            target, columns = parsed.name, _third_party_columns(parsed.name)
+        own = ",".join(f"{key}={value}" for key, value in sorted(parsed.options.items()))
+        requested.setdefault((target, own), ([], parsed.options))[0].extend(columns)
     return requested

@@ -10,7 +10,7 @@ from sam_audio_bench import separators
 from sam_audio_bench.construction import check_importable
 from sam_audio_bench.errors import Precondition, UsageError, unknown_name
 from sam_audio_bench.files import exists, expand_homes, find_file
-from sam_audio_bench.options import parse_spelling, unknown_option
+from sam_audio_bench.options import parse_specification, unknown_option
 from sam_audio_bench.parameters import parameter_names
 from sam_audio_bench.plugins import plugins
 from sam_audio_bench.separators.pickers import AUTO, PICKERS
@@ -71,35 +71,35 @@ def check_model(spec: str, arguments: Iterable[str] = ()) -> None:
     Raises:
         UsageError: an unknown name or option. Precondition: a folder or module that does not exist.
     """
-    spelt = parse_spelling(spec)
-    prefix, colon, _ = spelt.name.partition(":")
-    own, named = built_in_model(spelt.name), plugins("separators")
+    parsed = parse_specification(spec)
+    prefix, colon, _ = parsed.name.partition(":")
+    own, named = built_in_model(parsed.name), plugins("separators")
     if own is not None:
         known = parameter_names(own.target)[len(own.arguments) :]
-        if strange := [key for key in (*spelt.options, *arguments) if key not in known]:
-            raise unknown_option("model", spelt.name, strange, known)
+        if strange := [key for key in (*parsed.options, *arguments) if key not in known]:
+            raise unknown_option("model", parsed.name, strange, known)
         if prefix == "files" and not Path(own.arguments[0]).is_dir():
             raise Precondition(f"expected a folder of estimates at {own.arguments[0]}, found none")
     elif colon and all(part.isidentifier() for part in prefix.split(".")):
-        check_importable(spelt.name)
+        check_importable(parsed.name)
     elif (kind := prefix.partition("(")[0] + ":") in PROGRAM_PREFIXES:
         raise UsageError(
-            f"expected {kind}PROGRAM with its options in --model-args, found {spelt.name!r}; write --model "
-            f"'{kind}{spelt.name.partition(':')[2]}' --model-args OPTION=VALUE"
+            f"expected {kind}PROGRAM with its options in --model-args, found {parsed.name!r}; write --model "
+            f"'{kind}{parsed.name.partition(':')[2]}' --model-args OPTION=VALUE"
         )
-    elif spelt.name not in named:
-        raise unknown_name("model", spelt.name, [*separators.CARDS, *named])
+    elif parsed.name not in named:
+        raise unknown_name("model", parsed.name, [*separators.CARDS, *named])
 
 
 def check_picker(spec: str, arguments: Iterable[str] = ()) -> None:
     """Raises UsageError for an unknown picker, or an option that it does not accept, without importing it."""
-    spelt = parse_spelling(spec)
-    if spelt.name not in (AUTO, *PICKERS):
-        raise unknown_name("picker", spelt.name, (AUTO, *PICKERS))
-    pickers = PICKERS if spelt.name == AUTO else [spelt.name]
+    parsed = parse_specification(spec)
+    if parsed.name not in (AUTO, *PICKERS):
+        raise unknown_name("picker", parsed.name, (AUTO, *PICKERS))
+    pickers = PICKERS if parsed.name == AUTO else [parsed.name]
     known = list(dict.fromkeys(name for picker in pickers for name in parameter_names(PICKERS[picker].target)))
-    if strange := [key for key in (*spelt.options, *arguments) if key not in known]:
-        raise unknown_option("picker", spelt.name, strange, known)
+    if strange := [key for key in (*parsed.options, *arguments) if key not in known]:
+        raise unknown_option("picker", parsed.name, strange, known)
 
 
 def check_task(name: str) -> None:

@@ -13,14 +13,14 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import expand_home
 from sam_audio_bench.identity import Options
 
-__all__ = ["Spelling", "parse_arguments", "parse_spelling", "split_spellings", "unknown_option"]
+__all__ = ["Specification", "parse_arguments", "parse_specification", "split_specifications", "unknown_option"]
 
 _PROGRAMS = ("cmd:", "serve:")  # commands extend to the end of the text, brackets included
 _OPENING, _CLOSING, _QUOTES = "([{", ")]}", "'\""
 
 
 @dataclass(frozen=True)
-class Spelling:
+class Specification:
     """A component's name and the options in brackets after it."""
 
     name: str
@@ -31,10 +31,10 @@ class Spelling:
         return f"{self.name}({shown})" if shown else self.name
 
 
-def split_spellings(text: str) -> list[str]:
+def split_specifications(text: str) -> list[str]:
     """Splits at commas outside brackets and quotes; ``cmd:`` and ``serve:`` extend to the end, commas included.
 
-    >>> split_spellings("hpss(margin=2,kernel=17),cmd:sox {mixture} {target} gain -3,1")
+    >>> split_specifications("hpss(margin=2,kernel=17),cmd:sox {mixture} {target} gain -3,1")
     ['hpss(margin=2,kernel=17)', 'cmd:sox {mixture} {target} gain -3,1']
 
     Raises:
@@ -74,18 +74,18 @@ def _commas(text: str, *, quotes: bool = False) -> list[int]:
     return found
 
 
-def parse_spelling(text: str) -> Spelling:
+def parse_specification(text: str) -> Specification:
     """Reads ``name`` or ``name(option=value,option=value)``; a path with brackets is a name.
 
-    >>> parse_spelling("hpss(margin=2)")
-    Spelling(name='hpss', options={'margin': 2})
+    >>> parse_specification("hpss(margin=2)")
+    Specification(name='hpss', options={'margin': 2})
     """
     match = re.fullmatch(r"(?P<name>[^()]+)\((?P<options>.*)\)", text.strip(), re.DOTALL)
     if match is None or text.startswith(_PROGRAMS):
-        return Spelling(text.strip())
+        return Specification(text.strip())
     if match["options"].strip() and "=" not in match["options"]:
-        return Spelling(text.strip())
-    return Spelling(match["name"].strip(), parse_arguments(match["options"]))
+        return Specification(text.strip())
+    return Specification(match["name"].strip(), parse_arguments(match["options"]))
 
 
 def parse_arguments(text: str) -> Options:

@@ -83,7 +83,7 @@ class MetricRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     unknown: str | None = None  # why it cannot be identified
 
     @property
-    def spelling(self) -> str:
+    def specification(self) -> str:
         """Specification for ``--metrics`` that requests this column."""
         return self.spec or self.id
 

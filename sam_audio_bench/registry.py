@@ -27,7 +27,7 @@ from sam_audio_bench.identity import (
     is_built_in,
 )
 from sam_audio_bench.names import PROGRAM_PREFIXES, built_in_model, check_model, check_task
-from sam_audio_bench.options import Spelling, parse_arguments, parse_spelling
+from sam_audio_bench.options import Specification, parse_arguments, parse_specification
 from sam_audio_bench.plugins import plugins
 from sam_audio_bench.records import ModelRecord
 from sam_audio_bench.separators.pickers import PICKERS
@@ -87,15 +87,15 @@ def build(
         UsageError: an unknown name or option. Precondition: a missing module, folder, file or program.
     """
     if kind == "picker":
-        return _build_picker(parse_spelling(str(spec)), arguments)
+        return _build_picker(parse_specification(str(spec)), arguments)
     if not isinstance(spec, str):
         return _build_from_object(spec, getattr(spec, "__name__", type(spec).__name__), arguments, offered)
-    spelt = parse_spelling(spec)
-    if twice := sorted(spelt.options.keys() & arguments.keys()):
+    parsed = parse_specification(spec)
+    if twice := sorted(parsed.options.keys() & arguments.keys()):
         raise UsageError(
-            f"expected each option of {spelt.name} once, found {', '.join(twice)} both in brackets and as an argument"
+            f"expected each option of {parsed.name} once, found {', '.join(twice)} both in brackets and as an argument"
         )
-    name, options = spelt.name, {**spelt.options, **arguments}
+    name, options = parsed.name, {**parsed.options, **arguments}
     check_model(name)
     if (own := built_in_model(name)) is not None:
         if name.startswith(PROGRAM_PREFIXES):
@@ -127,11 +127,11 @@ def check_weights(spec: str, arguments: Mapping[str, object]) -> None:
     """Raises Precondition if the weights of a SAM Audio model are missing, before torch is imported."""
     from sam_audio_bench.nn.hub import SEPARATORS, find_separator
 
-    spelt = parse_spelling(spec)
-    options = {**spelt.options, **arguments}
-    prefix, colon, rest = spelt.name.partition(":")
-    if spelt.name in SEPARATORS or (prefix == "sam-audio" and colon):
-        place, revision = expand_homes(rest) or spelt.name, str(options.get("revision", ""))
+    parsed = parse_specification(spec)
+    options = {**parsed.options, **arguments}
+    prefix, colon, rest = parsed.name.partition(":")
+    if parsed.name in SEPARATORS or (prefix == "sam-audio" and colon):
+        place, revision = expand_homes(rest) or parsed.name, str(options.get("revision", ""))
         find_separator(place, revision or None, text_encoder=str(options.get("text_encoder", "")))
 
 
@@ -229,11 +229,11 @@ def _capture_separator_arguments(
     return capture_arguments(kind, positional, taken, where)
 
 
-def _build_picker(spelt: Spelling, arguments: Mapping[str, object]) -> LoadedComponent:
-    card, options = PICKERS[spelt.name], {**spelt.options, **arguments}
+def _build_picker(parsed: Specification, arguments: Mapping[str, object]) -> LoadedComponent:
+    card, options = PICKERS[parsed.name], {**parsed.options, **arguments}
     kind = resolve(card.target)
-    check_arguments("picker", kind, spelt.name, (), options)
-    picker: Picker = construct("picker", spelt.name, partial(kind, **options))
+    check_arguments("picker", kind, parsed.name, (), options)
+    picker: Picker = construct("picker", parsed.name, partial(kind, **options))
     identity = identify(
         "picker", picker.name, picker, version=card.version,
         options=partial(capture_arguments, kind, (), options), target=card.target,
@@ -307,8 +307,8 @@ def load_tasks(
 
     named = plugins("tasks")
     found: dict[str, TaskData] = {}
-    for spelling in map(expand_homes, names):
-        label, name = split_label(spelling)
+    for specification in map(expand_homes, names):
+        label, name = split_label(specification)
         if label:
             if label in TASKS or label in GROUPS or label in named:
                 raise UsageError(f"expected a name of your own for {name}, found {label!r}, which is taken; rename it")

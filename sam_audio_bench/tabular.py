@@ -126,7 +126,7 @@ class TextTable:
 def _count_rows(rows: Sequence[int], one: str, several: str) -> str:
     """Returns the count and numbers of rows as a subject, with the verb in singular or plural.
 
-    >>> _counted([4], "ends", "end"), _counted([4, 9], "ends", "end")
+    >>> _count_rows([4], "ends", "end"), _count_rows([4, 9], "ends", "end")
     ('1 row (4) ends', '2 rows (4, 9) end')
     """
     shown = ", ".join(map(str, rows[:5])) + (", …" if len(rows) > 5 else "")

@@ -182,12 +182,12 @@ def _plan(words: list[str], record: RunRecord, *, trust: bool) -> Plan:
 
 def _check_trust(options: Options, *, trust: bool) -> None:
     """Refuses what runs code that the record names, before anything of it is looked for."""
-    from sam_audio_bench.options import parse_arguments, split_spellings
+    from sam_audio_bench.options import parse_arguments, split_specifications
     from sam_audio_bench.run.reproduction import code_of_others
 
-    models = [model for text in options["model"] for model in split_spellings(text)]
+    models = [model for text in options["model"] for model in split_specifications(text)]
     arguments = parse_arguments(options["model_args"] or "")
-    metrics = split_spellings(options["metrics"])
+    metrics = split_specifications(options["metrics"])
     found = code_of_others(models, metrics, arguments, allow_outside=options["allow_outside"])
     if found and not trust:
         more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""

@@ -36,12 +36,12 @@ def separate(file: Path, out: Path, as_json: bool, **options: Any) -> None:
     """Separate FILE into what the prompt asks for and everything else."""
     from sam_audio_bench.cli.config import go_offline
     from sam_audio_bench.names import check_exists, check_model, check_picker
-    from sam_audio_bench.options import parse_arguments, split_spellings
+    from sam_audio_bench.options import parse_arguments, split_specifications
     from sam_audio_bench.run.settings import check_device
 
     if options.pop("offline"):
         go_offline()
-    models = split_spellings(options.pop("model"))
+    models = split_specifications(options.pop("model"))
     if len(models) != 1:
         raise UsageError(f"expected one --model, found {len(models)}")
     arguments = parse_arguments(options.pop("model_args"))

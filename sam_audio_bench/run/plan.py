@@ -16,7 +16,7 @@ from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import folder_name
 from sam_audio_bench.metrics.base import Metric
 from sam_audio_bench.metrics.catalogue import CARDS, DEFAULT, WITH_SOURCES, WITHOUT_REFERENCE
-from sam_audio_bench.options import parse_spelling
+from sam_audio_bench.options import parse_specification
 from sam_audio_bench.records import garbage_collection_paused
 from sam_audio_bench.run.contract import PreparedSeparator, ignored_options, prepare_separator
 from sam_audio_bench.run.exits import no_exit
@@ -134,7 +134,7 @@ def _build_metrics(ids: Iterable[str], settings: Settings) -> list[LoadedMetric]
 
 def _belongs(one: LoadedMetric, specs: Sequence[str]) -> bool:
     """Whether a metric is among those that a task is asked for."""
-    names = {parse_spelling(spec).name for spec in specs}
+    names = {parse_specification(spec).name for spec in specs}
     return set(one.records) <= names or any(":" in name for name in names)
 
 

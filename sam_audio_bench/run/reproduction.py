@@ -16,7 +16,7 @@ from sam_audio_bench.files import exists
 from sam_audio_bench.identity import Options, differences
 from sam_audio_bench.metrics.catalogue import CARDS, improvement_card
 from sam_audio_bench.names import PROGRAM_PREFIXES, built_in_model
-from sam_audio_bench.options import Spelling, parse_arguments, parse_spelling, split_spellings
+from sam_audio_bench.options import Specification, parse_arguments, parse_specification, split_specifications
 from sam_audio_bench.plugins import plugins
 from sam_audio_bench.records import ESTIMATE_PARTS, RunRecord, TaskRecord
 from sam_audio_bench.run.settings import BASELINE
@@ -100,7 +100,7 @@ def recorded_options(record: RunRecord, items: Sequence[str] = (), *, data: str 
         **_items(record, config, items),
         "model": models,
         "task": _task(record.task, data),
-        "metrics": ",".join(dict.fromkeys(metric.spelling for metric in record.metrics)),
+        "metrics": ",".join(dict.fromkeys(metric.specification for metric in record.metrics)),
         "split": config.get("split") or (record.task.split if record.task.split in SPLITS else None),
         **{name: getattr(record.task, name) for name in ("subset", "prompts", "allow_outside")},
         **{name: getattr(record, name) for name in ("seed", "align", "stereo", "candidates", "device", "dtype")},
@@ -128,7 +128,7 @@ def _items(record: RunRecord, config: Options, items: Sequence[str]) -> Options:
 def _models(record: RunRecord, config: Options) -> list[str]:
     """The spelling of the separator; where its name does not tell which one it is, all of that command."""
     name, asked = record.model.name, config.get("model") or []
-    spelt = [one for text in (asked if isinstance(asked, list) else [asked]) for one in split_spellings(str(text))]
+    spelt = [one for text in (asked if isinstance(asked, list) else [asked]) for one in split_specifications(str(text))]
     arguments = parse_arguments(str(config.get("model_args") or ""))
     if exact := [one for one in spelt if name in (one, _label(one, arguments))]:
         return exact[:1]
@@ -147,7 +147,7 @@ def _models(record: RunRecord, config: Options) -> list[str]:
 
 def _label(spec: str, arguments: Options) -> str:
     """The name that tables show for a separator without a name of its own."""
-    spelt = parse_spelling(spec)
+    spelt = parse_specification(spec)
     return "+".join([spelt.name, *sorted(f"{key}={value}" for key, value in {**spelt.options, **arguments}.items())])
 
 
@@ -180,14 +180,14 @@ def code_of_others(
     """
     found, named = [], plugins("separators")
     for spec in models:
-        spelt = parse_spelling(spec)
+        spelt = parse_specification(spec)
         own = built_in_model(spelt.name)
         if spelt.name.startswith(PROGRAM_PREFIXES) or (own is None and spelt.name not in named):
             found.append(f"--model {spec!r}")
         elif any(option in _UNPICKLED.get(spelt.name, ()) for option in (*spelt.options, *model_args)):
             found.append(f"--model {spec!r}, whose package unpickles a file that is named here")
     known = plugins("metrics")
-    names = [Spelling(parse_spelling(spec).name) for spec in metrics]
+    names = [Specification(parse_specification(spec).name) for spec in metrics]
     found += [f"--metrics {one.name!r}" for one in names
               if one.name not in CARDS and one.name not in known and improvement_card(one.name) is None]  # fmt: skip
     return [*found, "--allow-outside, by which a table names any file of this machine"] if allow_outside else found

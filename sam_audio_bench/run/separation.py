@@ -18,7 +18,7 @@ from sam_audio_bench import audio, registry
 from sam_audio_bench.devices import synchronized_seconds
 from sam_audio_bench.errors import BadSeparation, Precondition, UsageError, describe_error
 from sam_audio_bench.identity import Identity, Options
-from sam_audio_bench.options import parse_spelling
+from sam_audio_bench.options import parse_specification
 from sam_audio_bench.registry import LoadedComponent
 from sam_audio_bench.run.batching import is_out_of_memory
 from sam_audio_bench.run.check import check
@@ -124,7 +124,7 @@ class PickerPool:
     _loaded: dict[str, LoadedComponent] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        spelt = parse_spelling(self.name)
+        spelt = parse_specification(self.name)
         self.name, self.arguments = spelt.name, {**spelt.options, **self.arguments}
         if self.name == AUTO and self.arguments:
             known = set().union(*map(registry.picker_options, PICKERS))

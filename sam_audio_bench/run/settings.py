@@ -18,7 +18,7 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import escape_surrogates, expand_home, is_url, require_local_path
 from sam_audio_bench.identity import Options
 from sam_audio_bench.metrics.catalogue import DEFAULT, STEREO
-from sam_audio_bench.options import parse_arguments, parse_spelling, split_spellings, unknown_option
+from sam_audio_bench.options import parse_arguments, parse_specification, split_specifications, unknown_option
 from sam_audio_bench.separators.pickers import AUTO, PICKERS
 from sam_audio_bench.tasks.data import PROMPTS
 
@@ -175,7 +175,7 @@ def flag(name: str) -> str:
 def check_candidates(candidates: int, picker: str, keep: bool) -> None:
     """Raises UsageError for inconsistent options."""
     check_count("--candidates", candidates)
-    if parse_spelling(picker).name not in (AUTO, *PICKERS):
+    if parse_specification(picker).name not in (AUTO, *PICKERS):
         raise UsageError(f"expected --picker to be one of {', '.join((AUTO, *PICKERS))}, found {picker!r}")
     if keep and candidates == 1:
         raise UsageError("expected --candidates above 1 with --keep-candidates, found 1")
@@ -299,7 +299,7 @@ def read_texts(kind: str, text: str | None) -> Any:
 def _metric_ids(text: str | None) -> tuple[str, ...]:
     if text is None or text == "default":
         return DEFAULT
-    found = tuple(split_spellings(text))
+    found = tuple(split_specifications(text))
     if not found:
         raise UsageError(f"expected comma-separated names, found {text!r}")
     return found

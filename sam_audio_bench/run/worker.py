@@ -47,7 +47,7 @@ class MetricsToLoad:
         loaded = [*metrics]
         records = [record for one in loaded for record in one.records.values()]
         fingerprints = {name: text for one in loaded for name, text in one.fingerprints.items()}
-        return cls(tuple(dict.fromkeys(record.spelling for record in records)), options, fingerprints)
+        return cls(tuple(dict.fromkeys(record.specification for record in records)), options, fingerprints)
 
     def load(self) -> list[LoadedMetric]:
         """The metrics; raises Precondition where they are not those that the scores are to belong to."""
